@@ -1,0 +1,76 @@
+"""The two blocks of a completion: where the thinking and the answer are, and whether the format is kept.
+
+Only ``str.find``, ``count`` and ``endswith``: a single pass each, so the time is linear in the length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mirg.answers.tags import ANSWER_CLOSE, ANSWER_OPEN, END_TOKENS, TAGS, THINK_CLOSE, THINK_OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """``tagged`` is True where the answer stood between answer tags; ``answer`` is None where there is none."""
+
+    thinking: str
+    answer: str | None
+    tagged: bool
+    problem: str | None  # what breaks the format of the blocks; None: one think block, then one answer block
+    pairs: int  # how many of the two blocks are well paired: one opening tag, one closing tag after it
+
+
+def split(text: str) -> Blocks:
+    """Find thinking and answer in a completion; whatever stands before the last ``</think>`` is never the answer."""
+    end = _end(text)
+    thinking_end = text.rfind(THINK_CLOSE, 0, end)
+    after = thinking_end + len(THINK_CLOSE) if thinking_end >= 0 else 0
+    thinking_start = text.find(THINK_OPEN, 0, end)
+    answer_start = text.rfind(ANSWER_OPEN, after, end)
+    opened = thinking_start >= 0
+    if thinking_end >= 0:
+        start = thinking_start + len(THINK_OPEN) if 0 <= thinking_start < thinking_end else 0
+        thinking = text[start:thinking_end]
+    elif opened:
+        thinking = text[thinking_start + len(THINK_OPEN) : answer_start if answer_start >= 0 else end]
+    else:
+        thinking = ""
+    pairs, problem = _structure(text, end)
+    if answer_start < 0:
+        unfinished = opened and thinking_end < thinking_start
+        return Blocks(thinking.strip(), None if unfinished else text[after:end], False, problem, pairs)
+    start = answer_start + len(ANSWER_OPEN)
+    close = text.find(ANSWER_CLOSE, start, end)
+    return Blocks(thinking.strip(), text[start : close if close >= 0 else end], True, problem, pairs)
+
+
+def _end(text: str) -> int:
+    """Where the text ends once white space and end tokens are left out."""
+    end = len(text.rstrip())
+    while token := next((t for t in END_TOKENS if text.endswith(t, 0, end)), None):
+        end -= len(token)
+        while end and text[end - 1].isspace():  # not rstrip: it would copy the text once per token
+            end -= 1
+    return end
+
+
+def _structure(text: str, end: int) -> tuple[int, str | None]:
+    """(well-paired blocks, what breaks the format)."""
+    counts = [text.count(tag, 0, end) for tag in TAGS]
+    where = [text.find(tag, 0, end) for tag in TAGS]
+    pairs = sum(counts[i] == counts[i + 1] == 1 and where[i] < where[i + 1] for i in (0, 2))
+    for tag, count in zip(TAGS, counts, strict=True):
+        if count != 1:
+            return pairs, f"{tag} {'is missing' if count == 0 else f'occurs {count} times'}"
+    if where != sorted(where):
+        return pairs, "the tags are not in the order <think></think><answer></answer>"
+    gaps = (
+        ("before <think>", 0, where[0]),
+        ("between </think> and <answer>", where[1] + len(THINK_CLOSE), where[2]),
+        ("after </answer>", where[3] + len(ANSWER_CLOSE), end),
+    )
+    for name, start, stop in gaps:
+        if start < stop and not text[start:stop].isspace():
+            return pairs, f"text {name}"
+    return pairs, None

@@ -1,0 +1,105 @@
+"""Boxes inside texts: ``<box image=2>0.1,0.2,0.3,0.4</box>`` in fractions, and its spelling per model family.
+
+Questions and thinking keep the markup, so that one dataset serves every family; :func:`render` turns it into
+numbers of a family's frame when a prompt or a completion is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from mirg.errors import AnswerError
+from mirg.frames import Family, Numbers, PixelLimits, Size, to_frame
+from mirg.geometry import Box, box_problem
+
+Style = Literal["text", "json"]
+
+_OPEN, _CLOSE = "<box image=", "</box>"
+_LONGEST = 160  # characters between the two: an image number and four fractions; keeps the scan linear
+
+
+def box_markup(image: int, box: Box) -> str:
+    """Markup of a box in ``Image-{image}``; the fractions are written so that they are read back bit for bit.
+
+    >>> box_markup(2, (0.1, 0.2, 0.3, 0.4))
+    '<box image=2>0.1,0.2,0.3,0.4</box>'
+    """
+    return f"{_OPEN}{image}>{','.join(repr(float(v)) for v in box)}{_CLOSE}"
+
+
+def cited(text: str) -> list[tuple[int, Box]]:
+    """Every well-formed piece of markup as (image number, box), in order. Never raises; see :func:`markup_problem`."""
+    return [(found[0], found[1]) for _, _, found in _scan(text) if found is not None]
+
+
+def markup_problem(text: str, n_images: int) -> str | None:
+    """Say what is wrong with the first bad piece of markup of a text about ``n_images`` images, or None."""
+    for start, _, found in _scan(text):
+        problem = "not <box image=N>x1,y1,x2,y2</box>" if found is None else _problem(found, n_images)
+        if problem:
+            return f"markup at character {start}: {problem}"
+    return None
+
+
+def _problem(found: tuple[int, Box], n_images: int) -> str | None:
+    image, box = found
+    if not 1 <= image <= n_images:
+        return f"Image-{image} does not exist, there are {n_images} images"
+    problem = box_problem(box)
+    return f"the box is {problem}" if problem else None
+
+
+def render(
+    text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits | None = None, style: Style | None = None
+) -> str:
+    """``text`` with its markup replaced by numbers of the family's frame.
+
+    ``sizes`` are (width, height) in pixels of the original images, Image-1 first. The text style gives
+    ``(40,80),(400,520)`` with the family's box tokens around it, the JSON style ``[40,80,400,520]``.
+    Raises :class:`AnswerError` on broken markup, a missing image or an improper box.
+    """
+    problem = markup_problem(text, len(sizes))
+    if problem:
+        raise AnswerError(problem, hint="boxes are fractions of the original image, image numbers count from 1")
+    pieces, done = [], 0
+    for start, end, found in _scan(text):
+        if found is None:
+            continue
+        image, box = found
+        pieces += [text[done:start], spell(to_frame(box, sizes[image - 1], family, limits), family, style)]
+        done = end
+    return "".join([*pieces, text[done:]])
+
+
+def spell(numbers: Numbers, family: Family, style: Style | None = None) -> str:
+    """Four numbers of a family's frame as the family writes them in running text."""
+    x1, y1, x2, y2 = numbers
+    if (style or family.style) == "json":
+        return f"[{x1},{y1},{x2},{y2}]"
+    body = f"({x1},{y1}),({x2},{y2})" if family.brackets == "pairs" else f"[[{x1},{y1},{x2},{y2}]]"
+    return f"{family.box_open}{body}{family.box_close}"
+
+
+def _scan(text: str) -> Iterator[tuple[int, int, tuple[int, Box] | None]]:
+    """(start, end, content) of every piece of markup, left to right; content None where it is malformed."""
+    start = text.find(_OPEN)
+    while start >= 0:
+        inside = start + len(_OPEN)
+        close = text.find(_CLOSE, inside, inside + _LONGEST)
+        found = _parse(text[inside:close]) if close >= 0 else None
+        end = close + len(_CLOSE) if found else inside
+        yield start, end, found
+        start = text.find(_OPEN, end)
+
+
+def _parse(content: str) -> tuple[int, Box] | None:
+    image, separator, body = content.partition(">")
+    values = body.split(",")
+    if not separator or len(values) != 4 or not (image.isascii() and image.isdigit() and len(image) < 10):
+        return None
+    try:
+        x1, y1, x2, y2 = (float(v) for v in values)
+    except ValueError:
+        return None
+    return int(image), (x1, y1, x2, y2)

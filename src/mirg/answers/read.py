@@ -1,0 +1,105 @@
+"""Reading an answer out of whatever a model wrote: total, and linear in the length.
+
+:func:`read` gives boxes, or an explicit "none", or a failure with a reason; it never raises. It is tolerant (either
+style, any family's decorations, a missing thinking block), while the format score beside it is strict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mirg.answers.blocks import Blocks, split
+from mirg.answers.grammar import RawBox, parse
+from mirg.errors import MirgError
+from mirg.frames import Family, PixelLimits, Size, from_frame
+from mirg.geometry import Box, box_problem
+
+# Part of the key of every stored evaluation: changes whenever some completion would be read differently.
+READER_VERSION = "mirg.read/1"
+
+NO_BOX: Box = (0.0, 0.0, 0.0, 0.0)
+NO_IMAGE_NAMED = "no image named"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBox:
+    """One box of an answer: ``image`` as written (0 where none was named), ``box`` in fractions of that image.
+
+    ``problem`` is None, or why the box cannot count: "inverted", "empty", "outside", "non-finite", "no such image",
+    "no image named", "3 numbers instead of 4". The box is (0, 0, 0, 0) where it has no finite place; always finite.
+    """
+
+    image: int
+    box: Box
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a completion says. ``failure`` is None exactly where an answer was read: boxes, or ``none``.
+
+    ``format_score`` is 1 (one think block, one answer block that parses, nothing else) or 0 with ``format_reason``;
+    ``paired_tags`` counts the well-paired blocks (0 to 2), for a format reward with partial credit.
+    """
+
+    boxes: tuple[ReadBox, ...]
+    none: bool
+    failure: str | None
+    thinking: str
+    answer_text: str
+    format_score: float
+    format_reason: str | None
+    paired_tags: int = 0
+
+
+def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits | None = None) -> Reading:
+    """The answer of a completion about images of ``sizes`` (width, height in pixels of the originals, Image-1 first).
+
+    Only the answer block is read, never the thinking. Without answer tags, the text after the thinking is read
+    where it is an answer and nothing else. With a single image, a missing ``Image-1:`` is supplied.
+    """
+    blocks = split(text)
+    if blocks.answer is None:
+        return _failed(blocks, "the thinking never ends and no answer block follows")
+    raw = parse(blocks.answer)
+    if raw.failure:
+        return _failed(blocks, raw.failure)
+    if not blocks.tagged and raw.noise:
+        return _failed(blocks, f"no answer block, and the text is more than an answer: {raw.noise}")
+    boxes = tuple(_place(box, sizes, family, limits) for box in raw.boxes)
+    unnamed = any(box.problem == NO_IMAGE_NAMED for box in boxes)
+    reason = blocks.problem or raw.noise or ("a box without its image" if unnamed else None)
+    return Reading(
+        boxes=boxes,
+        none=not boxes,
+        failure=None,
+        thinking=blocks.thinking,
+        answer_text=blocks.answer.strip(),
+        format_score=0.0 if reason else 1.0,
+        format_reason=reason,
+        paired_tags=blocks.pairs,
+    )
+
+
+def _failed(blocks: Blocks, why: str) -> Reading:
+    reason = blocks.problem or f"the answer does not parse: {why}"
+    answer = (blocks.answer or "").strip()
+    return Reading((), False, why, blocks.thinking, answer, 0.0, reason, blocks.pairs)
+
+
+def _place(raw: RawBox, sizes: Sequence[Size], family: Family, limits: PixelLimits | None) -> ReadBox:
+    """A box as written becomes a box in fractions, with the first problem found."""
+    image = 1 if raw.image is None and len(sizes) == 1 else raw.image or 0
+    if len(raw.numbers) != 4:
+        return ReadBox(image, NO_BOX, f"{len(raw.numbers)} numbers instead of 4")
+    known = 1 <= image <= len(sizes)
+    missing = None if known else NO_IMAGE_NAMED if raw.image is None else "no such image"
+    if not known and family.box_frame != "relative_1000":
+        return ReadBox(image, NO_BOX, missing)  # pixels of an image that is not there
+    try:
+        box = from_frame(raw.numbers, sizes[image - 1] if known else (1, 1), family, limits)
+    except MirgError as error:
+        return ReadBox(image, NO_BOX, f"no frame: {error.message}")
+    problem = box_problem(box)
+    return ReadBox(image, NO_BOX if problem == "non-finite" else box, missing or problem)

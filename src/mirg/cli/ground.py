@@ -1,0 +1,130 @@
+"""``mirg ground``: ask a model about your own images; reasoning, image and pixel box out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mirg.console import clean, one_line, say, say_json, warn
+from mirg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from mirg.engines.ask import Grounding
+
+UNREADABLE_EXIT = 1
+
+
+def ground(
+    images: Annotated[list[Path], typer.Argument(help="Image files; the model knows them as Image-1, Image-2, …")],
+    model: Annotated[str, typer.Option("--model", help="A training run folder, a model folder, or a model's name.")],
+    question: Annotated[str, typer.Option("-q", "--question", help="What to look for.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Draw the boxes and write the picture here (PNG).")] = None,
+    family: Annotated[
+        str | None, typer.Option("--family", help="Model family; found from the model if left out.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest completion.")] = 512,
+    instructions: Annotated[
+        Literal["full", "short", "none"],
+        typer.Option("--instructions", help="How much the prompt says about the form of an answer."),
+    ] = "full",
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, …; chosen if left out.")] = None,
+) -> None:
+    """Ask a model about several images; get reasoning, image and box.
+
+    Ends with exit code 1 where the answer cannot be read.
+    """
+    from mirg.engines.ask import ask, open_images
+    from mirg.engines.base import Generation
+
+    check_picture_path(out)
+    opened = open_images(images)  # before the model, which takes long to load
+    engine = load_model(model, family=family, device=device)
+    grounding = ask(
+        engine,
+        [str(path) for path in images],
+        opened,
+        question,
+        settings=Generation(max_new_tokens=max_new_tokens, batch_size=1),
+        instructions=instructions,
+    )
+    if as_json:
+        say_json(grounding.as_json())
+    else:
+        say("\n".join(as_text(grounding)))
+    if out is not None:
+        save_picture(grounding, opened, out)
+    if grounding.failure is not None:
+        if as_json:
+            warn(f"the answer cannot be used: {grounding.failure}")
+        raise typer.Exit(UNREADABLE_EXIT)
+
+
+def load_model(model: str, *, family: str | None, device: str | None):  # noqa: ANN201 - torch stays out of this module
+    """The engine for a run folder (its ``model/``), a model folder or a name."""
+    from mirg.engines.load import load_engine
+
+    return load_engine(model, family=family, device=device)
+
+
+def as_text(grounding: Grounding) -> list[str]:
+    """The lines that ``mirg ground`` prints for people."""
+    lines = []
+    if grounding.reading.thinking.strip():
+        lines += ["Reasoning", *_indented(grounding.reading.thinking), ""]
+    if grounding.failure is not None:
+        lines += ["No answer could be used", f"  {one_line(grounding.failure)}", "", "Completion"]
+        lines += _indented(grounding.completion.text or "(empty)")
+    elif grounding.reading.none:
+        lines += ["Answer", "  in none of the images"]
+    else:
+        lines += ["Answer", *_box_lines(grounding)]
+    if grounding.completion.finish == "length":
+        lines += ["", f"The completion was cut at {grounding.completion.tokens} tokens (see --max-new-tokens)."]
+    return lines
+
+
+def _box_lines(grounding: Grounding) -> list[str]:
+    lines = []
+    for found in grounding.found:
+        name = one_line(grounding.name_of(found.image) or "no such image")
+        place = "no place" if found.pixels is None else "({}, {}) to ({}, {}) px".format(*found.pixels)
+        problem = f"  [{found.problem}]" if found.problem else ""
+        lines.append(f"  Image-{found.image}  {name}  {place}{problem}")
+    return lines
+
+
+def _indented(text: str) -> list[str]:
+    return [f"  {line}" for line in clean(text).strip().split("\n")]
+
+
+def check_picture_path(out: Path | None) -> None:
+    """Refuse a picture name that Pillow cannot write, before anything expensive is done."""
+    if out is None:
+        return
+    if out.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp"}:
+        raise ConfigError(f"--out {out}: unknown kind of picture", hint="end the name in .png, .jpg or .webp")
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: the folder {out.parent} does not exist", hint="make the folder first")
+
+
+def save_picture(grounding: Grounding, images: Sequence[Image], out: Path) -> None:
+    """Draw the answer over the images, side by side, and write it to ``out``."""
+    import io
+
+    from mirg.answers.markup import cited
+    from mirg.report.data import Mark
+    from mirg.report.draw import draw_sample
+    from mirg.storage import write_atomic
+
+    predicted = [Mark(found.image, found.box) for found in grounding.found]
+    given = [Mark(image, box) for image, box in cited(grounding.question)]
+    buffer = io.BytesIO()
+    kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(out.suffix.lower(), "PNG")
+    draw_sample(images, predicted=predicted, given=given).save(buffer, kind)
+    write_atomic(out, buffer.getvalue())

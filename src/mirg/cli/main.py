@@ -1,0 +1,136 @@
+"""The ``mirg`` command. A command's module is imported when the command is used, so ``mirg --help`` stays fast."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperGroup
+
+import mirg
+from mirg.console import fail, say
+from mirg.errors import ConfigError, MirgError
+
+
+class _Entry(NamedTuple):
+    module: str
+    attribute: str  # a typer app, or a function that becomes one command
+    help: str
+
+
+COMMANDS: dict[str, _Entry] = {
+    "demo": _Entry("mirg.cli.demo", "demo", "Data, SFT, image-aware GRPO, evaluation and a report, in one command."),
+    "data": _Entry("mirg.cli.data", "app", "Make and check datasets: scenes, photographs."),
+    "trajectories": _Entry("mirg.cli.trajectories", "app", "Write and verify reasoning trajectories."),
+    "perception": _Entry("mirg.cli.train", "perception", "Give the tiny model its eyesight."),
+    "sft": _Entry("mirg.cli.train", "sft", "Supervised fine-tuning on trajectories."),
+    "grpo": _Entry("mirg.cli.train", "grpo", "Image-aware GRPO with the dual reward."),
+    "evaluate": _Entry("mirg.cli.evaluate", "evaluate", "Run a model on a dataset and score it."),
+    "compare": _Entry("mirg.cli.evaluate", "compare", "Evaluations side by side, with paired differences."),
+    "score": _Entry("mirg.cli.score", "app", "Score responses to a published benchmark."),
+    "report": _Entry("mirg.cli.report", "report", "Write one HTML page about a run."),
+    "ground": _Entry("mirg.cli.ground", "ground", "Ask a model about several images; get reasoning, image and box."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose listed commands are names with a line of help; the one that is used is imported.
+
+    Expected errors of any command end here: message and hint on stderr, exit code of the error, no traceback.
+    """
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command named by ``args[0]``, imported now."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in COMMANDS:
+            command = load(name)
+        return name, command, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; expected errors leave with message, hint and exit code."""
+        if os.environ.get("MIRG_DEBUG"):
+            return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except MirgError as error:
+            raise typer.Exit(fail(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # typer leaves quietly when the reader of a pipe has gone
+                raise
+            raise typer.Exit(fail(_from_os_error(error))) from error
+
+
+def load(name: str) -> Any:
+    """Import the module of command ``name`` and return its command. ``ConfigError`` where an extra is missing."""
+    entry = COMMANDS[name]
+    try:
+        found = getattr(importlib.import_module(entry.module), entry.attribute)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing == "mirg":
+            raise
+        raise ConfigError(
+            f"'mirg {name}' needs the package '{missing}', which is not installed",
+            hint="pip install 'mirg[train]' (see the extras in README.md)",
+        ) from error
+    if not isinstance(found, typer.Typer):
+        function, found = found, typer.Typer(add_completion=False)
+        found.command(name, help=None if function.__doc__ else entry.help)(function)
+    command = typer.main.get_command(found)
+    command.name = name
+    return command
+
+
+def _from_os_error(error: OSError) -> MirgError:
+    """An operating-system error in words: what failed, on which path, and the usual cure."""
+    where = f": {error.filename}" if error.filename else ""
+    hints = {
+        errno.EACCES: "choose a folder you may write to, or change its permissions",
+        errno.EROFS: "choose a folder on a writable disk",
+        errno.ENOENT: "check the path",
+        errno.ENOTDIR: "a part of the path is a file, not a folder",
+        errno.ENOSPC: "free some disk space; nothing complete was lost",
+        errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    }
+    return MirgError(f"{error.strerror or type(error).__name__}{where}", hint=hints.get(error.errno or 0, ""))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        say(f"mirg {mirg.__version__}")
+        raise typer.Exit()
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    name="mirg",
+    no_args_is_help=True,
+    add_completion=False,
+    # Locals in a traceback may hold keys and prompts.
+    pretty_exceptions_show_locals=False,
+    help="Multi-image reasoning and grounding: data, trajectories, SFT, image-aware GRPO, evaluation, report.",
+)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _placeholder() -> None:
+    """Listed by ``--help``; :class:`LazyGroup` puts the real command in its place before it is parsed."""
+
+
+for _name, _entry in COMMANDS.items():
+    app.command(_name, help=_entry.help)(_placeholder)
+
+
+if __name__ == "__main__":
+    app()

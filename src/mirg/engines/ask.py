@@ -1,0 +1,142 @@
+"""One question about images that belong to no dataset: a sample made on the spot, one prompt, one reading.
+
+Used by ``mirg ground`` and by whatever else answers people directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mirg.answers.prompts import Instructions, messages
+from mirg.answers.read import Reading, read
+from mirg.engines.base import Completion, Engine, Generation, Request
+from mirg.errors import ConfigError, EngineError
+from mirg.geometry import Box, box_problem, clip
+from mirg.images import open_image
+from mirg.samples.schema import ImageRef, Sample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+NO_TRUTH_TASK = "question"
+
+
+@dataclass(frozen=True)
+class FoundBox:
+    """One box of the answer: ``image`` counts from 1, ``box`` is in fractions of that image.
+
+    ``pixels`` is (x1, y1, x2, y2) in whole pixels of the original, cut at its edges; None where nothing of the box
+    lies inside the image, or the image does not exist. ``problem`` says why a box is not a proper one.
+    """
+
+    image: int
+    box: Box
+    pixels: tuple[int, int, int, int] | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """The answer to one question. ``found`` is empty where the answer is ``none`` or could not be read."""
+
+    question: str
+    names: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    completion: Completion
+    reading: Reading
+    found: tuple[FoundBox, ...]
+
+    @property
+    def failure(self) -> str | None:
+        """Why there is no usable answer, or None where there is one: a box in an image, or an explicit "none"."""
+        if self.reading.failure:
+            return self.reading.failure
+        if self.reading.none or any(box.pixels for box in self.found):
+            return None
+        return "no box can be used: " + ", ".join(f"Image-{b.image}: {b.problem}" for b in self.found)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data: images, reasoning, boxes in pixels and fractions, and the raw completion."""
+        images = zip(self.names, self.sizes, strict=True)
+        return {
+            "question": self.question,
+            "images": [
+                {"image": number, "path": name, "width": size[0], "height": size[1]}
+                for number, (name, size) in enumerate(images, start=1)
+            ],
+            "thinking": self.reading.thinking,
+            "none": self.reading.none and self.reading.failure is None,
+            "boxes": [
+                {
+                    "image": b.image,
+                    "path": self.name_of(b.image),
+                    "pixels": b.pixels,
+                    "box": b.box,
+                    "problem": b.problem,
+                }
+                for b in self.found
+            ],
+            "failure": self.failure,
+            "completion": self.completion.text,
+            "tokens": self.completion.tokens,
+            "finish": self.completion.finish,
+        }
+
+    def name_of(self, image: int) -> str | None:
+        """The path given for ``Image-{image}``, or None where there is no such image."""
+        return self.names[image - 1] if 1 <= image <= len(self.names) else None
+
+
+def open_images(paths: Sequence[Path]) -> list[Image]:
+    """Every image as RGB, upright. :class:`mirg.errors.ImageError` names the first one that cannot be opened."""
+    if not paths:
+        raise ConfigError("no images", hint="pass the paths of one or more image files")
+    return [open_image(path) for path in paths]
+
+
+def ask(
+    engine: Engine,
+    names: Sequence[str],
+    images: Sequence[Image],
+    question: str,
+    *,
+    settings: Generation | None = None,
+    instructions: Instructions = "full",
+) -> Grounding:
+    """Ask ``engine`` the question about ``images``, which it knows as ``Image-1`` … in this order.
+
+    ``names`` are for people only. A place is pointed at in the question as ``<box image=1>0.1,0.2,0.3,0.4</box>``, in
+    fractions. Raises :class:`mirg.errors.AnswerError` where the question cannot be written as a prompt.
+    """
+    sample = _sample(names, images, question)
+    prompt = messages(sample, engine.family, engine.limits, instructions)
+    completions = engine.generate([Request(sample.id, prompt, list(images))], settings or Generation())
+    if len(completions) != 1:
+        raise EngineError(f"engine {engine.name} gave {len(completions)} completions for one prompt")
+    reading = read(completions[0].text, sample.sizes, engine.family, engine.limits)
+    found = tuple(FoundBox(b.image, b.box, _pixels(b.box, sample.sizes, b.image), b.problem) for b in reading.boxes)
+    return Grounding(question, tuple(names), tuple(sample.sizes), completions[0], reading, found)
+
+
+def _sample(names: Sequence[str], images: Sequence[Image], question: str) -> Sample:
+    if not question.strip():
+        raise ConfigError("the question is empty", hint="say what to look for, for example: the red bicycle")
+    refs = tuple(
+        ImageRef(path=name, width=image.width, height=image.height) for name, image in zip(names, images, strict=True)
+    )
+    return Sample(id="question", task=NO_TRUTH_TASK, images=refs, question=question, image_hidden=True, source="user")
+
+
+def _pixels(box: Box, sizes: Sequence[tuple[int, int]], image: int) -> tuple[int, int, int, int] | None:
+    if not 1 <= image <= len(sizes) or box_problem(box) not in {None, "outside"}:
+        return None
+    x1, y1, x2, y2 = clip(box)
+    if box_problem((x1, y1, x2, y2)):
+        return None
+    width, height = sizes[image - 1]
+    # Whole pixels that still enclose something: rounding must not turn a thin box into a line.
+    left, top = min(round(x1 * width), width - 1), min(round(y1 * height), height - 1)
+    return (left, top, max(round(x2 * width), left + 1), max(round(y2 * height), top + 1))

@@ -1,0 +1,57 @@
+"""One exception tree. Each class names the boundary at which the trouble was met.
+
+A message says what is wrong and where; ``hint`` says what to do about it. The command line prints both
+and exits with ``exit_code``; a library user catches :class:`MirgError` or the class of one boundary.
+"""
+
+from __future__ import annotations
+
+
+class MirgError(Exception):
+    """Base of every error that mirg raises on purpose."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ConfigError(MirgError):
+    """A recipe, an override or a command-line value is wrong."""
+
+
+class StorageError(MirgError):
+    """A file or folder cannot be read or written."""
+
+
+class DataError(MirgError):
+    """A dataset folder, an annotation file or a sample is wrong."""
+
+
+class ImageError(DataError):
+    """An image cannot be opened safely, or is not what its sample says."""
+
+
+class AnswerError(MirgError):
+    """An answer cannot be written (reading never raises: see ``mirg.answers.read``)."""
+
+
+class TeacherError(MirgError):
+    """A teacher model did not deliver."""
+
+
+class EngineError(MirgError):
+    """A text-generating engine cannot be loaded or cannot serve a prompt."""
+
+
+class CheckpointError(MirgError):
+    """A checkpoint or a run folder is missing, damaged, or belongs to another run."""
+
+
+class EvaluationError(MirgError):
+    """A score cannot be computed."""

@@ -1,0 +1,70 @@
+"""What an evaluation depends on, as digests: a stored row is used again only where nothing of it has changed.
+
+The run key covers model fingerprint, family and pixel limits, generation settings (batch size included: the numerics of
+a batch depend on its shape), instructions, reward configuration and reader version. A sample key adds the prompt, the
+content of every image and the truth; a row's key adds all samples of its batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from mirg.answers.prompts import Instructions
+from mirg.answers.read import READER_VERSION
+from mirg.engines.base import Engine, Generation
+from mirg.errors import ImageError
+from mirg.images import image_digest
+from mirg.rewards import RewardConfig
+from mirg.samples import DatasetFolder, Sample
+
+RECORD_VERSION = "mirg.records/1"
+
+
+def run_settings(
+    engine: Engine, generation: Generation, instructions: Instructions, rewards: RewardConfig
+) -> dict[str, Any]:
+    """Everything but the samples, as plain data: it is stored beside the records and compared when they are used again."""
+    return {
+        "records": RECORD_VERSION,
+        "reader": READER_VERSION,
+        "model": engine.name,
+        "fingerprint": engine.fingerprint,
+        "family": engine.family.name,
+        "limits": None if engine.limits is None else asdict(engine.limits),
+        "generation": asdict(generation),
+        "instructions": instructions,
+        "rewards": rewards.model_dump(mode="json"),
+    }
+
+
+def digest(value: object) -> str:
+    """SHA-256 of ``value`` as canonical JSON, 64 hexadecimal digits."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def sample_key(sample: Sample, messages: object, folder: DatasetFolder) -> str:
+    """Digest of the prompt, the images' contents and the truth; an unreadable image counts as its error."""
+    return digest([sample.model_dump(mode="json"), messages, [_image_key(folder, sample, i) for i in sample.images]])
+
+
+def row_keys(settings: dict[str, Any], ids: Sequence[str], sample_keys: Sequence[str]) -> dict[str, str]:
+    """The key of each row of one batch, by sample id (32 hexadecimal digits)."""
+    batch = digest([settings, list(sample_keys)])
+    return {sample_id: digest([batch, sample_id])[:32] for sample_id in ids}
+
+
+def batch_seed(seed: int, batch: int) -> int:
+    """The sampling seed of batch number ``batch``: a pure function, so resuming needs no generator state."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{batch}".encode()).digest()[:4], "big") >> 1
+
+
+def _image_key(folder: DatasetFolder, sample: Sample, ref: Any) -> str:
+    try:
+        return image_digest(folder.image_path(ref))
+    except ImageError as error:
+        return f"unreadable: {error.message}"

@@ -1,0 +1,160 @@
+"""One evaluated sample as one row of ``records.jsonl``: the truth, the completion, what was read, every score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mirg.answers.read import Reading
+from mirg.errors import EvaluationError
+from mirg.evaluation.agreement import NOTHING, Agreement, agree
+from mirg.frames import Family, PixelLimits
+from mirg.geometry import Box
+from mirg.rewards import RewardConfig, score
+from mirg.samples.schema import Sample, Target
+from mirg.storage import BadLine, read_jsonl
+
+RECORDS_FILE = "records.jsonl"
+
+Outcome = Literal["right", "wrong_image", "wrong_box", "unreadable"]
+
+
+class PredictedBox(BaseModel):
+    """A box of the answer: ``image`` as written (0: none named), ``box`` in fractions, ``problem`` or None."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image: int
+    box: Box
+    problem: str | None = None
+
+
+class Record(BaseModel):
+    """One row. Boxes are fractions of the original images; rewards and IoUs lie in [0, 1].
+
+    ``correct_30/50/70`` ignore the image (the published meaning), ``joint`` does not; ``key`` says under which model,
+    prompt, images, settings and reader the row was made (:mod:`mirg.evaluation.keys`).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    task: str
+    image_set: str
+    n_images: int
+    target_images: list[int]
+    image_hidden: bool
+    completion: str
+    completion_tokens: int
+    finish: Literal["stop", "length"]
+    thinking: str
+    predicted: list[PredictedBox]
+    targets: list[Target]
+    failure: str | None
+    format: float
+    image_reward: float
+    object_reward: float
+    total: float
+    reasons: dict[str, str]
+    image_correct: bool
+    iou: float
+    correct_30: bool
+    correct_50: bool
+    correct_70: bool
+    joint: bool
+    outcome: Outcome
+    key: str = ""
+
+
+def make_record(
+    sample: Sample,
+    completion: str,
+    *,
+    family: Family,
+    limits: PixelLimits | None = None,
+    rewards: RewardConfig | None = None,
+    tokens: int = 0,
+    finish: Literal["stop", "length"] = "stop",
+    key: str = "",
+) -> Record:
+    """Read and score one completion. Total on any text; lone surrogates, which no file can hold, become ``?``."""
+    completion = completion.encode("utf-8", "replace").decode("utf-8")
+    scored = score(completion, sample, family, rewards or RewardConfig(), limits)
+    reading = scored.reading
+    agreement = _agreement(reading, sample)
+    return Record(
+        id=sample.id,
+        task=sample.task,
+        image_set=sample.image_set,
+        n_images=len(sample.images),
+        target_images=sorted(sample.target_images),
+        image_hidden=sample.image_hidden,
+        completion=completion,
+        completion_tokens=tokens,
+        finish=finish,
+        thinking=reading.thinking,
+        predicted=[PredictedBox(image=b.image, box=b.box, problem=b.problem) for b in reading.boxes],
+        targets=list(sample.targets),
+        failure=reading.failure,
+        format=scored.format.value,
+        image_reward=scored.image.value,
+        object_reward=scored.object.value,
+        total=scored.total,
+        reasons=scored.reasons,
+        image_correct=agreement.images,
+        iou=agreement.iou,
+        correct_30=agreement.at(0.3),
+        correct_50=agreement.at(0.5),
+        correct_70=agreement.at(0.7),
+        joint=agreement.joint,
+        outcome=_outcome(reading, agreement),
+        key=key,
+    )
+
+
+def load_records(path: str | Path) -> list[Record]:
+    """The rows of an evaluation folder, or of a records file; :class:`EvaluationError` with the row where one is broken.
+
+    Raises ``StorageError`` where the file cannot be read.
+    """
+    file = Path(path)
+    file = file / RECORDS_FILE if file.is_dir() else file
+    records: list[Record] = []
+    seen: set[str] = set()
+    for row, value in read_jsonl(file):
+        if isinstance(value, BadLine):
+            raise EvaluationError(f"{file}:{row}: {value.reason}", hint="run the evaluation again: it resumes there")
+        try:
+            record = Record.model_validate(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise EvaluationError(f"{file}:{row}: {where}: {first['msg']}", hint="not a row of this release") from error
+        if record.id in seen:
+            raise EvaluationError(f"{file}:{row}: sample {record.id} has two rows", hint="each id counts once")
+        seen.add(record.id)
+        records.append(record)
+    return records
+
+
+def by_task(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """The records of each task, tasks in alphabetical order."""
+    tasks = sorted({record.task for record in records})
+    return {task: [record for record in records if record.task == task] for task in tasks}
+
+
+def _agreement(reading: Reading, sample: Sample) -> Agreement:
+    if reading.failure is not None:
+        return NOTHING
+    return agree([(b.image, b.box) for b in reading.boxes], [(t.image, t.box) for t in sample.targets])
+
+
+def _outcome(reading: Reading, agreement: Agreement) -> Outcome:
+    if reading.failure is not None:
+        return "unreadable"
+    if agreement.joint:
+        return "right"
+    return "wrong_box" if agreement.images else "wrong_image"

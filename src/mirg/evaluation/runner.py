@@ -1,0 +1,256 @@
+"""Running an engine over a dataset, batch by batch, so that nothing is lost and nothing is done twice.
+
+``DIR/evaluation.json`` says what is evaluated, ``records.jsonl`` grows by one batch at a time, ``rejected.jsonl`` holds
+the samples that could not be asked, ``summary.json`` is written at the end. Killed anywhere and started again, the
+folder ends byte-identical to that of an uninterrupted run: batches are cut from the whole selection, whole batches
+with the right keys are kept, the first other one and all after it are made (again).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mirg.answers.prompts import Instructions, messages
+from mirg.engines.base import Engine, Generation, Request
+from mirg.errors import AnswerError, ConfigError, EngineError, EvaluationError, ImageError
+from mirg.evaluation.chance import chance
+from mirg.evaluation.keys import batch_seed, row_keys, run_settings, sample_key
+from mirg.evaluation.metrics import table
+from mirg.evaluation.records import RECORDS_FILE, Record, load_records, make_record
+from mirg.rewards import RewardConfig
+from mirg.samples import DatasetFolder, Rejection, Sample
+from mirg.storage import Journal, read_json, write_atomic, write_json_atomic
+
+SETTINGS_FILE = "evaluation.json"
+REJECTED_FILE = "rejected.jsonl"
+SUMMARY_FILE = "summary.json"
+
+Progress = Callable[[int, int, int], None]  # samples done, samples in all, of the done ones taken from the folder
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to evaluate and how. ``limit`` and ``tasks`` select samples; tasks take turns, so a limit meets them all."""
+
+    generation: Generation = Generation()
+    instructions: Instructions = "full"
+    rewards: RewardConfig = RewardConfig()
+    limit: int | None = None
+    tasks: tuple[str, ...] = ()
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class _Batch:
+    number: int
+    samples: tuple[Sample, ...]
+    requests: tuple[Request, ...]  # of the samples that can be asked
+    rejected: tuple[dict[str, str], ...]
+    keys: dict[str, str]
+
+
+def evaluate(
+    engine: Engine, dataset: DatasetFolder, out: str | Path, plan: Plan | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Evaluate ``engine`` on ``dataset`` into the folder ``out`` and return the summary.
+
+    Broken rows and images are counted rejections. Raises :class:`EvaluationError` where ``out`` holds another
+    evaluation or no sample can be asked, ``StorageError`` where it cannot be written, ``EngineError`` as the engine.
+    """
+    out, plan = Path(out), plan or Plan()
+    bad_rows: list[Rejection] = []
+    samples = select(dataset.read(bad_rows.append), plan)
+    if not samples:
+        raise EvaluationError(f"{dataset.root}: no sample to evaluate", hint=f"{len(bad_rows)} rows are broken")
+    settings = run_settings(engine, plan.generation, plan.instructions, plan.rewards)
+    settings |= {"dataset": dataset.card.name, "dataset_digest": dataset.card.digest, "tasks": sorted(plan.tasks)}
+    _claim(out, settings, len(samples), overwrite=plan.overwrite)
+    _run(engine, dataset, out, plan, settings, samples, progress or (lambda done, total, kept: None))
+    rejected = [*_row_rejections(bad_rows), *_read_rejected(out)]
+    summary = summarise(load_records(out), settings, rejected, limit=plan.limit)
+    write_json_atomic(out / SUMMARY_FILE, summary)
+    return summary
+
+
+def select(samples: Iterator[Sample] | Sequence[Sample], plan: Plan) -> list[Sample]:
+    """The samples to evaluate, tasks taking turns in alphabetical order; :class:`ConfigError` on an unknown task."""
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.task, []).append(sample)
+    unknown = sorted(set(plan.tasks) - set(groups))
+    if unknown:
+        raise ConfigError(f"no sample of task {', '.join(unknown)}", hint=f"tasks here: {', '.join(sorted(groups))}")
+    if plan.limit is not None and plan.limit < 1:
+        raise ConfigError(f"limit is {plan.limit}", hint="it must be at least 1")
+    chosen = [groups[task] for task in sorted(groups) if not plan.tasks or task in plan.tasks]
+    turns = max((len(group) for group in chosen), default=0)
+    order = [group[turn] for turn in range(turns) for group in chosen if turn < len(group)]
+    return order if plan.limit is None else order[: plan.limit]
+
+
+def summarise(
+    records: Sequence[Record], settings: dict[str, Any], rejected: Sequence[dict[str, str]], *, limit: int | None = None
+) -> dict[str, Any]:
+    """Settings, counts, metrics with intervals and chance levels as plain data; no times, so runs can be compared."""
+    if not records:
+        first = f"; first: {rejected[0]['reason']}" if rejected else ""
+        raise EvaluationError(f"no sample could be evaluated, {len(rejected)} were rejected{first}")
+    return {
+        "settings": settings | {"limit": limit},
+        "n": len(records),
+        "rejected": len(rejected),
+        "rejections": list(rejected[:100]),
+        "tokens": sum(record.completion_tokens for record in records),
+        "cut_off": sum(1 for record in records if record.finish == "length"),
+        "metrics": table(records),
+        "chance": chance(records),
+    }
+
+
+def _run(
+    engine: Engine,
+    dataset: DatasetFolder,
+    out: Path,
+    plan: Plan,
+    settings: dict[str, Any],
+    samples: Sequence[Sample],
+    progress: Progress,
+) -> None:
+    stored = _stored_rows(out / RECORDS_FILE)
+    rejected: list[dict[str, str]] = []
+    position, done, resuming = 0, 0, True
+    for batch in _batches(engine, dataset, plan, settings, samples):
+        rejected += batch.rejected
+        rows = stored[position : position + len(batch.requests)]
+        wanted = [(request.sample_id, batch.keys[request.sample_id]) for request in batch.requests]
+        resuming = resuming and [(row.id, row.key) for row in rows] == wanted
+        if resuming:
+            position += len(rows)
+        else:
+            if stored is not None and position < len(stored):
+                _truncate(out / RECORDS_FILE, stored[position - 1].end if position else 0)
+                stored = stored[:position]
+            _ask(engine, out, plan, batch)
+        done += len(batch.samples)
+        progress(done, len(samples), position)
+    if position < len(stored):
+        _truncate(out / RECORDS_FILE, stored[position - 1].end if position else 0)
+    write_atomic(out / REJECTED_FILE, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rejected))
+
+
+def _batches(
+    engine: Engine, dataset: DatasetFolder, plan: Plan, settings: dict[str, Any], samples: Sequence[Sample]
+) -> Iterator[_Batch]:
+    size = plan.generation.batch_size
+    for number, start in enumerate(range(0, len(samples), size)):
+        members = tuple(samples[start : start + size])
+        requests: list[Request] = []
+        rejected: list[dict[str, str]] = []
+        keys: list[str] = []
+        for sample in members:
+            prompt = None
+            try:
+                prompt = messages(sample, engine.family, engine.limits, plan.instructions)
+                images = [dataset.open_image(ref, sample.id) for ref in sample.images]
+                requests.append(Request(sample_id=sample.id, messages=prompt, images=images))
+            except (ImageError, AnswerError) as error:
+                rejected.append({"id": sample.id, "task": sample.task, "reason": str(error)})
+            keys.append(sample_key(sample, prompt, dataset))
+        ids = [sample.id for sample in members]
+        yield _Batch(number, members, tuple(requests), tuple(rejected), row_keys(settings, ids, keys))
+
+
+def _ask(engine: Engine, out: Path, plan: Plan, batch: _Batch) -> None:
+    """Generate, read, score and store one batch."""
+    if not batch.requests:
+        return
+    settings = replace(plan.generation, seed=batch_seed(plan.generation.seed, batch.number))
+    completions = engine.generate(batch.requests, settings)
+    if len(completions) != len(batch.requests):
+        raise EngineError(f"{engine.name} gave {len(completions)} completions for {len(batch.requests)} requests")
+    samples = {sample.id: sample for sample in batch.samples}
+    with Journal(out / RECORDS_FILE) as journal:
+        for request, completion in zip(batch.requests, completions, strict=True):
+            record = make_record(
+                samples[request.sample_id],
+                completion.text,
+                family=engine.family,
+                limits=engine.limits,
+                rewards=plan.rewards,
+                tokens=completion.tokens,
+                finish=completion.finish,
+                key=batch.keys[request.sample_id],
+            )
+            journal.append(record.model_dump(mode="json"))
+
+
+def _claim(out: Path, settings: dict[str, Any], n_samples: int, *, overwrite: bool) -> None:
+    """Make ``out`` the folder of this evaluation, or say why it is not."""
+    files = [out / name for name in (RECORDS_FILE, REJECTED_FILE, SUMMARY_FILE)]
+    if overwrite:
+        for file in files:
+            file.unlink(missing_ok=True)
+    elif (out / SETTINGS_FILE).exists():
+        _compare_settings(out, read_json(out / SETTINGS_FILE), settings)
+        kept = len(_stored_rows(out / RECORDS_FILE))
+        if kept > n_samples:
+            raise EvaluationError(
+                f"{out} holds {kept} records, more than the {n_samples} samples asked for",
+                hint="choose another folder, or --overwrite to lose them",
+            )
+    elif any(file.exists() for file in files):
+        raise EvaluationError(f"{out} holds records but no {SETTINGS_FILE}", hint="choose another folder")
+    write_json_atomic(out / SETTINGS_FILE, settings)
+
+
+def _compare_settings(out: Path, old: object, new: dict[str, Any]) -> None:
+    known = old if isinstance(old, dict) else {}
+    changed = [name for name in new if known.get(name) != json.loads(json.dumps(new[name]))]
+    if changed:
+        raise EvaluationError(
+            f"{out} holds another evaluation: {', '.join(changed)} differ",
+            hint="choose another folder, or --overwrite to replace it",
+        )
+
+
+@dataclass(frozen=True)
+class _Stored:
+    id: object
+    key: object
+    end: int  # byte offset after the row
+
+
+def _stored_rows(file: Path) -> list[_Stored]:
+    """The rows of a records file up to the first that is torn or broken, with their ends in bytes."""
+    rows: list[_Stored] = []
+    if not file.exists():
+        return rows
+    end = 0
+    with file.open("rb") as stream:
+        for line in stream:
+            end += len(line)
+            value: object = None
+            with suppress(ValueError, RecursionError):
+                value = json.loads(line)
+            if not line.endswith(b"\n") or not isinstance(value, dict):
+                break
+            rows.append(_Stored(value.get("id"), value.get("key"), end))
+    return rows
+
+
+def _truncate(file: Path, end: int) -> None:
+    with file.open("r+b") as stream:
+        stream.truncate(end)
+
+
+def _row_rejections(rejections: Sequence[Rejection]) -> list[dict[str, str]]:
+    return [{"id": r.id or "", "task": "", "reason": f"row {r.row}: {r.field}: {r.reason}"} for r in rejections]
+
+
+def _read_rejected(out: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (out / REJECTED_FILE).read_text(encoding="utf-8").splitlines()]

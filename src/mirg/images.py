@@ -1,0 +1,230 @@
+"""Opening images that nobody vouches for.
+
+Whatever the file is, :func:`open_image` gives a plain RGB image with the EXIF rotation applied, or raises ImageError
+with the sample's id. Limits are checked on the header, before any pixel is decoded, so that a bomb costs nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mirg.errors import ImageError, StorageError
+from mirg.storage import digest_file
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Size = tuple[int, int]
+
+# Decoders that photographs come in; JPEG covers MPO, the two-picture files of some cameras. The rest (EPS runs
+# Ghostscript, PSD, FITS, ...) only widens the attack surface.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"})
+
+_EXIF_ORIENTATION = 0x0112
+_SWAPS_SIDES = frozenset({5, 6, 7, 8})
+# EXIF orientation -> number of the PIL.Image.Transpose that sets the picture upright
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+_USUAL_SCANS = 16
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What is accepted: ``max_bytes`` of file, ``max_pixels`` and ``max_side`` of the picture.
+
+    A file that promises more than ``free_pixels`` must bring one byte per ``max_expansion`` of them: photographs bring
+    one per 2 to 40, a bomb one per 1,000. Memory at the peak is about 10 bytes per pixel.
+    """
+
+    max_bytes: int = 64 * 2**20
+    max_pixels: int = 50_000_000
+    max_side: int = 16_384
+    free_pixels: int = 4_000_000
+    max_expansion: int = 150
+
+
+DEFAULT_LIMITS = ImageLimits()
+
+
+def open_image(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample_id: str | None = None) -> Image.Image:
+    """Decode ``path`` to RGB, upright. Transparency is laid on white; of an animation the first frame is taken.
+
+    Raises ImageError, naming the file and ``sample_id``, for anything missing, damaged, too large or not an image.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    data = _read(path, limits, sample_id)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # DecompressionBombWarning and odd metadata: our own limits decide
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                _check_size(image.size, path, limits, sample_id)
+                _check_cost(image, data, path, limits, sample_id)
+                image.load()
+                plain = to_rgb(image)
+                turn = _TURNS.get(_orientation(image))
+        except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
+            raise _bad(path, sample_id, _decoder_words(error)) from error
+    return plain if turn is None else plain.transpose(Image.Transpose(turn))
+
+
+def image_size(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample_id: str | None = None) -> Size:
+    """(width, height) after EXIF rotation, from the header alone: pixels are not decoded. ImageError as above."""
+    from PIL import Image
+
+    path = Path(path)
+    _check_file(path, limits, sample_id)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
+                width, height = image.size
+                turned = _orientation(image) in _SWAPS_SIDES
+        except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
+            raise _bad(path, sample_id, _decoder_words(error)) from error
+    _check_size((width, height), path, limits, sample_id)
+    return (height, width) if turned else (width, height)
+
+
+def image_digest(path: str | Path) -> str:
+    """SHA-256 of the file's bytes, hexadecimal: what tells equal images apart from images of equal name."""
+    try:
+        return digest_file(path)
+    except StorageError as error:
+        raise ImageError(error.message, hint=error.hint) from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A plain 8-bit RGB copy: 16-bit is scaled (not clipped), transparency laid on white, CMYK and palettes converted.
+
+    ``image.info`` is dropped, so that no metadata of the file travels on.
+    """
+    from PIL import Image
+
+    if image.mode in {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}:
+        plain = _grey_to_8_bit(image).convert("RGB")
+    elif image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        plain = Image.new("RGB", image.size, (255, 255, 255))
+        plain.paste(layer, mask=layer.getchannel("A"))
+    else:
+        plain = image.convert("RGB") if image.mode != "RGB" else image.copy()
+    plain.info = {}
+    return plain
+
+
+# Pillow's decoders raise all of these on damaged input (SyntaxError is what its PNG reader uses).
+_DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    EOFError,
+    OverflowError,
+    ZeroDivisionError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+
+def _check_file(path: Path, limits: ImageLimits, sample_id: str | None) -> int:
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise _bad(path, sample_id, "does not exist" if missing else f"cannot be read: {error}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise _bad(path, sample_id, "is not a file")
+    if status.st_size == 0:
+        raise _bad(path, sample_id, "is empty")
+    if status.st_size > limits.max_bytes:
+        raise _bad(path, sample_id, f"has {status.st_size:,} bytes, {limits.max_bytes:,} are allowed")
+    return status.st_size
+
+
+def _read(path: Path, limits: ImageLimits, sample_id: str | None) -> bytes:
+    _check_file(path, limits, sample_id)
+    try:
+        with path.open("rb") as stream:
+            return stream.read(limits.max_bytes + 1)
+    except OSError as error:
+        raise _bad(path, sample_id, f"cannot be read: {error.strerror or error}") from error
+
+
+def _check_size(size: Size, path: Path, limits: ImageLimits, sample_id: str | None) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise _bad(path, sample_id, f"has no pixels ({width} x {height})")
+    if width * height > limits.max_pixels or max(size) > limits.max_side:
+        allowed = f"{limits.max_pixels:,} pixels and {limits.max_side:,} a side are allowed"
+        raise _bad(path, sample_id, f"is too large: {width} x {height}; {allowed}", hint="make it smaller")
+
+
+def _check_cost(image: Image.Image, data: bytes, path: Path, limits: ImageLimits, sample_id: str | None) -> None:
+    """Refuse files that are cheap to send and dear to decode: huge flat pictures, JPEGs of very many scans."""
+    pixels = image.width * image.height
+    if pixels > limits.free_pixels and pixels > len(data) * limits.max_expansion:
+        raise _bad(path, sample_id, f"is a bomb: {image.width} x {image.height} pixels out of {len(data):,} bytes")
+    # Every scan of a progressive JPEG goes over the whole picture; FFDA cannot occur inside coded data.
+    if image.format in {"JPEG", "MPO"}:
+        scans = data.count(b"\xff\xda")
+        if scans > _USUAL_SCANS and scans * pixels > 8 * limits.free_pixels:
+            raise _bad(path, sample_id, f"is a bomb: {scans} scans of {image.width} x {image.height} pixels")
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 where there is none or the metadata are broken (the pixels may still be fine)."""
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except _DECODER_ERRORS:
+        return 1
+
+
+def _grey_to_8_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bit; 32-bit integers and floats by their own range where they leave 0-255 (0-1)."""
+    import numpy as np
+    from PIL import Image
+
+    values = np.asarray(image)
+    if values.dtype.itemsize == 2:
+        values = values.astype(np.uint16)
+        values -= values >> 8  # now 0-65280, so that adding half a step below cannot overflow
+        values += 128
+        return Image.fromarray((values >> 8).astype(np.uint8), mode="L")
+    values = np.nan_to_num(values.astype(np.float32))
+    top = float(values.max(initial=0.0))
+    if image.mode == "F" and 0.0 < top <= 1.0:
+        values *= 255.0
+    elif top > 255.0:
+        values *= 255.0 / (65535.0 if image.mode == "I" and top <= 65535.0 else top)
+    return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8), mode="L")
+
+
+def _decoder_words(error: BaseException) -> str:
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return f"is not an image in a known format ({', '.join(FORMATS)})"
+    if isinstance(error, Image.DecompressionBombError):
+        return "is too large"
+    if isinstance(error, MemoryError):
+        return "does not fit into memory"
+    return f"is damaged: {error or type(error).__name__}"
+
+
+def _bad(path: Path, sample_id: str | None, what: str, *, hint: str = "") -> ImageError:
+    owner = f"sample {sample_id}: " if sample_id else ""
+    return ImageError(f"{owner}image {path} {what}", hint=hint)

@@ -1,0 +1,97 @@
+"""Loading a processor, with torchvision where it is installed and without it where it is not.
+
+The Qwen-VL processors hold a video processor, and that one needs torchvision. Images alone do not: the same processor class
+without its video part does everything mirg asks for. The class keeps its public name, so a saved folder loads anywhere.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mirg.errors import EngineError
+
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
+
+
+@cache
+def image_only(processor_class: type[ProcessorMixin]) -> type[ProcessorMixin]:
+    """``processor_class`` without its video processor; the name stays, since it is what a saved folder records."""
+
+    def __init__(self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+        processor_class.__init__(self, image_processor, tokenizer, None, chat_template=chat_template)
+
+    def check_argument_for_proper_class(self: Any, argument_name: str, argument: Any) -> Any:
+        if argument_name == "video_processor":
+            return None
+        return super(subclass, self).check_argument_for_proper_class(argument_name, argument)
+
+    subclass = type(
+        processor_class.__name__,
+        (processor_class,),
+        {
+            "__init__": __init__,
+            "__doc__": processor_class.__doc__,
+            "check_argument_for_proper_class": check_argument_for_proper_class,
+        },
+    )
+    return subclass
+
+
+def processor_class_of(model_type: str) -> type[ProcessorMixin]:
+    """The processor class of a Qwen-VL ``model_type``."""
+    from transformers import Qwen2_5_VLProcessor, Qwen2VLProcessor, Qwen3VLProcessor
+
+    classes = {"qwen2_vl": Qwen2VLProcessor, "qwen2_5_vl": Qwen2_5_VLProcessor, "qwen3_vl": Qwen3VLProcessor}
+    if model_type not in classes:
+        raise EngineError(
+            f"model type {model_type!r} has no image-only processor here",
+            hint="install torchvision for your torch build, or use one of " + ", ".join(classes),
+        )
+    return classes[model_type]
+
+
+def has_torchvision() -> bool:
+    """True where a torchvision is installed that fits the torch in use."""
+    if importlib.util.find_spec("torchvision") is None:
+        return False
+    try:
+        import torchvision.ops  # noqa: F401  # a wheel built for another torch fails here, at import
+    except (ImportError, RuntimeError, AttributeError):
+        return False
+    return True
+
+
+def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
+    """The processor of a model folder or hub name; image-only where torchvision is missing."""
+    from transformers import AutoProcessor, AutoTokenizer
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    if has_torchvision() and not _is_image_only_folder(Path(name_or_path)):
+        return AutoProcessor.from_pretrained(name_or_path)
+    processor_class = processor_class_of(model_type)
+    tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+    images = Qwen2VLImageProcessorPil.from_pretrained(name_or_path)
+    template = tokenizer.chat_template or _template_file(Path(name_or_path))
+    return image_only(processor_class)(image_processor=images, tokenizer=tokenizer, chat_template=template)
+
+
+def _is_image_only_folder(folder: Path) -> bool:
+    """A folder that mirg saved without a video processor must be loaded without one, wherever it is loaded."""
+    config = folder / "processor_config.json"
+    return config.is_file() and "video_processor" not in json.loads(config.read_text()) and not (
+        folder / "video_preprocessor_config.json"
+    ).is_file()
+
+
+def _template_file(folder: Path) -> str | None:
+    for name in ("chat_template.jinja", "chat_template.json"):
+        path = folder / name
+        if path.is_file():
+            text = path.read_text()
+            return json.loads(text)["chat_template"] if name.endswith(".json") else text
+    return None

@@ -1,0 +1,164 @@
+"""A tiny model of a real class, built offline: the code that loads a 7B model loads this one unchanged.
+
+The architecture, processor and chat template are those of transformers and TRL; only the sizes are small, and the tokenizer is
+trained on the spot. The weights are random: ``mirg.training.perception`` gives them eyesight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mirg.models.processors import image_only, processor_class_of
+from mirg.models.tokenizer import train_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
+
+TINY_FAMILY = "mirg-tiny"
+GRID = tuple(range(0, 1001, 40))  # the coordinates mirg-tiny can say, see mirg.frames
+CHAT_TEMPLATES = {"qwen3_vl": "qwen3_vl.jinja", "qwen2_5_vl": "qwen2_5_vl.jinja", "qwen2_vl": "qwen2_5_vl.jinja"}
+
+
+class TinyConfig(BaseModel):
+    """Sizes of a tiny model; ``image_side`` is in pixels, one visual token covers ``2 * patch`` pixels a side."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_type: Literal["qwen3_vl", "qwen2_5_vl", "qwen2_vl"] = "qwen3_vl"
+    width: int = Field(default=128, ge=16)
+    layers: int = Field(default=4, ge=1)
+    heads: int = 4
+    kv_heads: int = 4
+    mlp: int = 384
+    vision_width: int = 128
+    vision_layers: int = 3
+    vision_heads: int = 4
+    vision_mlp: int = 256
+    patch: int = 16
+    image_side: int = 96
+    seed: int = 0
+
+
+def build_tiny(
+    config: TinyConfig, *, corpus: Iterable[str], names: Sequence[str], coordinates: Sequence[int] = GRID
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """A random model and its processor, both ready for ``save_pretrained``. Deterministic in ``config.seed``."""
+    tokenizer = train_tokenizer(corpus, names=names, coordinates=coordinates)
+    return build_model(config, tokenizer), build_processor(config, tokenizer)
+
+
+def build_processor(config: TinyConfig, tokenizer: PreTrainedTokenizerFast) -> ProcessorMixin:
+    """The real processor class around ``tokenizer``, its image limits fixed at the tiny model's image side."""
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    pixels = config.image_side**2
+    images = Qwen2VLImageProcessorPil(
+        patch_size=config.patch,
+        merge_size=2,
+        temporal_patch_size=2,
+        size={"shortest_edge": pixels, "longest_edge": pixels},
+        image_mean=[0.5, 0.5, 0.5],
+        image_std=[0.5, 0.5, 0.5],
+    )
+    template = (resources.files("trl") / "chat_templates" / CHAT_TEMPLATES[config.model_type]).read_text()
+    cls = image_only(processor_class_of(config.model_type))
+    tokenizer.chat_template = template
+    return cls(image_processor=images, tokenizer=tokenizer, chat_template=template)
+
+
+def build_model(config: TinyConfig, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """A randomly initialised model of the real class, matrices drawn with standard deviation 1/sqrt(fan-in)."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    special = {name: tokenizer.convert_tokens_to_ids(token) for name, token in _TOKEN_FIELDS.items()}
+    arguments: dict[str, Any] = {
+        "text_config": _text_config(config, vocab_size=len(tokenizer)),
+        "vision_config": _vision_config(config),
+        "tie_word_embeddings": True,
+        **special,
+    }
+    model_config = AutoConfig.for_model(config.model_type, **arguments)
+    model_config.mirg_family = TINY_FAMILY
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = AutoModelForImageTextToText.from_config(model_config, dtype=torch.float32)
+        _initialise(model)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model
+
+
+_TOKEN_FIELDS = {
+    "image_token_id": "<|image_pad|>",
+    "video_token_id": "<|video_pad|>",
+    "vision_start_token_id": "<|vision_start|>",
+    "vision_end_token_id": "<|vision_end|>",
+}
+
+
+def _text_config(config: TinyConfig, vocab_size: int) -> dict[str, Any]:
+    half = config.width // config.heads // 2
+    section = [half - 2 * (half // 3), half // 3, half // 3]
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": section}
+    if config.model_type == "qwen3_vl":
+        rope["mrope_interleaved"] = True
+    return {
+        "vocab_size": vocab_size,
+        "hidden_size": config.width,
+        "intermediate_size": config.mlp,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.width // config.heads,
+        "max_position_embeddings": 4096,
+        "rope_parameters": rope,
+        "tie_word_embeddings": True,
+    }
+
+
+def _vision_config(config: TinyConfig) -> dict[str, Any]:
+    common: dict[str, Any] = {
+        "depth": config.vision_layers,
+        "num_heads": config.vision_heads,
+        "patch_size": config.patch,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+    }
+    if config.model_type == "qwen3_vl":
+        side = max(config.image_side // config.patch, 4)
+        return common | {
+            "hidden_size": config.vision_width,
+            "intermediate_size": config.vision_mlp,
+            "out_hidden_size": config.width,
+            "num_position_embeddings": side**2,
+            "deepstack_visual_indexes": [config.vision_layers // 2],
+        }
+    if config.model_type == "qwen2_5_vl":
+        return common | {
+            "hidden_size": config.vision_width,
+            "intermediate_size": config.vision_mlp,
+            "out_hidden_size": config.width,
+            "window_size": config.patch * 8,
+            "fullatt_block_indexes": [config.vision_layers - 1],
+        }
+    return common | {"embed_dim": config.vision_width, "hidden_size": config.width, "mlp_ratio": 2}
+
+
+def _initialise(model: PreTrainedModel) -> None:
+    """The default deviation of 0.02 is made for widths in the thousands; a narrow model hardly learns from it."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv3d):
+            fan_in = module.weight[0].numel()
+            torch.nn.init.normal_(module.weight, std=fan_in**-0.5)
+            if module.bias is not None:
+                torch.nn.init.zeros_(module.bias)
+        elif isinstance(module, torch.nn.Embedding):
+            torch.nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
+    model.tie_weights()

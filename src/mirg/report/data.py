@@ -1,0 +1,210 @@
+"""What a report page shows, as plain data. Every text in here is untrusted; the page escapes it.
+
+Shares, accuracies, IoUs and rewards are fractions in [0, 1]; differences lie in [-1, 1]; the page prints points of 100.
+Boxes are fractions of the original image, ``image`` counts from 1 as in ``Image-1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from mirg.geometry import Box
+
+Outcome = Literal["right", "wrong_image", "wrong_box", "unreadable"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+OUTCOME_TITLES: dict[Outcome, str] = {
+    "right": "right",
+    "wrong_box": "right image, wrong box",
+    "wrong_image": "wrong image",
+    "unreadable": "unreadable",
+}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line about the run: a setting, a version, a time."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled list of facts, folded away unless ``open``."""
+
+    title: str
+    facts: tuple[Fact, ...]
+    open: bool = False
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval; ``low`` and ``high`` are None where none was computed."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def excludes_zero(self) -> bool:
+        """True where the interval lies on one side of 0."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure of a table. ``help`` is its definition in one sentence; ``better`` says which way is good."""
+
+    key: str
+    title: str
+    help: str = ""
+    better: Literal["higher", "lower"] = "higher"
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One model, or one paired difference, over ``n`` items: column key to estimate."""
+
+    name: str
+    n: int
+    cells: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """Models side by side, what chance reaches, and the paired differences."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+    chance: Mapping[str, float] = field(default_factory=dict)
+    differences: tuple[TableRow, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One task: the chance level, and each model's estimate by model name."""
+
+    task: str
+    n: int
+    chance: float | None
+    cells: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class TaskTable:
+    """One measure per task; ``models`` orders the columns."""
+
+    column: Column
+    models: tuple[str, ...]
+    rows: tuple[TaskRow, ...]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """How many items of one model ended in each outcome."""
+
+    model: str
+    counts: Mapping[Outcome, int]
+
+    @property
+    def total(self) -> int:
+        """Items of this model."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart; ``steps`` and ``values`` have the same length, gaps and non-finite values are left out."""
+
+    name: str
+    steps: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A line chart over training steps. ``low`` and ``high`` pin the axis, e.g. to [0, 1] for rewards."""
+
+    title: str
+    series: tuple[Series, ...]
+    low: float | None = None
+    high: float | None = None
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The curves of one training stage; ``more`` is folded away."""
+
+    name: str
+    charts: tuple[Chart, ...]
+    more: tuple[Chart, ...] = ()
+    facts: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A box on one image of a sample."""
+
+    image: int
+    box: Box
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image of a sample; ``width`` and ``height`` are pixels of the original."""
+
+    path: Path
+    width: int
+    height: int
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class PartLine:
+    """One reward part, and why it is not 1 (None where it is)."""
+
+    name: str
+    value: float
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """What one model answered to one sample, beside the truth."""
+
+    sample_id: str
+    task: str
+    model: str
+    outcome: Outcome
+    question: str
+    pictures: tuple[Picture, ...]
+    true: tuple[Mark, ...]
+    predicted: tuple[Mark, ...]
+    given: tuple[Mark, ...] = ()  # boxes that the question itself points at
+    thinking: str = ""
+    answer: str = ""
+    failure: str | None = None
+    parts: tuple[PartLine, ...] = ()
+    iou: float | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything on one page; whatever is empty is left out of it."""
+
+    title: str
+    subtitle: str = ""
+    sections: tuple[Section, ...] = ()
+    table: ResultTable | None = None
+    task_tables: tuple[TaskTable, ...] = ()
+    outcomes: tuple[Outcomes, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    gallery: tuple[GalleryItem, ...] = ()
+    notes: tuple[str, ...] = ()

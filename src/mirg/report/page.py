@@ -1,0 +1,134 @@
+"""One self-contained HTML file out of :class:`ReportData`: no outside request, everything escaped, a strict CSP.
+
+Model output and file names are untrusted. jinja2 escapes every value; the only raw parts are our own style sheet,
+script and drawings (whose texts are escaped where they are made). The content security policy allows data-URI images
+and exactly the one style sheet and the one script by their hashes, so that even a mistake here would run nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mirg
+from mirg.console import clean
+from mirg.report import bars, curves
+from mirg.report.cards import Card, build_cards, cut
+from mirg.report.data import OUTCOME_TITLES, Chart, GalleryItem, Interval, Outcomes, ReportData
+from mirg.report.embed import Shelf
+from mirg.report.gallery import PER_OUTCOME, select
+from mirg.storage import write_atomic
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+IMAGE_BUDGET = 5_500_000  # bytes of embedded images; with texts a page stays under 8 MB
+
+
+def write_report(out: Path, data: ReportData, *, per_outcome: int = PER_OUTCOME) -> Path:
+    """Write the page to ``out`` (``report.html`` inside it where it is a folder); atomic. Returns the file's path."""
+    path = out / "report.html" if out.is_dir() else out
+    write_atomic(path, render(data, per_outcome=per_outcome))
+    return path
+
+
+def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: int = IMAGE_BUDGET) -> str:
+    """The page as text. At most ``per_outcome`` answers per model and outcome, ``image_budget`` bytes of images."""
+    shelf = Shelf(image_budget)
+    cards, dropped = build_cards(select(data.gallery, per_outcome), shelf)
+    cards = _in_given_order(cards, data.gallery)
+    environment = _environment()
+    style, script = _asset("report.css"), _asset("report.js")
+    differences = data.table.differences if data.table else ()
+    return environment.get_template("report.html.j2").render(
+        data=data,
+        notes=data.notes,
+        version=mirg.__version__,
+        csp=content_security_policy(style, script),
+        style=_markup(style),
+        script=_markup(script),
+        cards=cards,
+        images=shelf.images,
+        gallery_note=_gallery_note(len(cards), len(data.gallery), per_outcome, dropped),
+        models=[model for model in _unique(i.model for i in data.gallery) if model in {c.item.model for c in cards}],
+        tasks=sorted(_unique(card.item.task for card in cards)),
+        outcomes_shown={card.item.outcome for card in cards},
+        any_given=any(card.item.given for card in cards),
+        reaches=[bars.difference_reach(list(row.cells.values())) for row in differences],
+        sample_bar=_markup(bars.interval_bar(Interval(0.55, 0.35, 0.75))),
+    )
+
+
+def content_security_policy(style: str, script: str) -> str:
+    """Nothing but data-URI images, this style sheet and this script."""
+    return (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES, encoding="utf-8"), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters |= {"clean": clean, "cut": cut}
+    helpers: dict[str, Any] = {
+        "interval_bar": lambda value, chance=None: _markup(bars.interval_bar(value, chance)),
+        "difference_bar": lambda value, reach: _markup(bars.difference_bar(value, reach)),
+        "outcome_bar": _outcome_bar,
+        "render_chart": _render_chart,
+        "last_value": curves.last_value,
+        "short": curves.short,
+        "signed": bars.signed,
+        "outcome_titles": OUTCOME_TITLES,
+        "outcome_order": bars.OUTCOMES_BY_WORTH,
+    }
+    environment.globals |= helpers
+    return environment
+
+
+def _outcome_bar(outcomes: Outcomes) -> Any:
+    return _markup(bars.outcome_bar(outcomes))
+
+
+def _render_chart(chart: Chart) -> Any:
+    return _markup(curves.render_chart(chart))
+
+
+def _markup(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _asset(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _in_given_order(cards: list[Card], items: tuple[GalleryItem, ...]) -> list[Card]:
+    """The answers of all models to one sample stand together, in the order in which the items came."""
+    position = {id(item): place for place, item in enumerate(items)}
+    first: dict[str, int] = {}
+    for place, item in enumerate(items):
+        first.setdefault(item.sample_id, place)
+    return sorted(cards, key=lambda card: (first[card.item.sample_id], position[id(card.item)]))
+
+
+def _gallery_note(shown: int, total: int, per_outcome: int, dropped: int) -> str:
+    note = f"{shown:,} of {total:,} answers: up to {per_outcome} for each model and outcome, the tasks in turn."
+    return f"{note} {dropped:,} more were left out to keep this file small." if dropped else note
+
+
+def _unique(values: Any) -> list[str]:
+    return list(dict.fromkeys(values))

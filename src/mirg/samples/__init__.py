@@ -1,0 +1,21 @@
+"""Samples: what one training or test item is, and the dataset folder that holds many."""
+
+from mirg.samples.card import DatasetCard, Rejection
+from mirg.samples.folder import DatasetFolder, DatasetWriter, write_card
+from mirg.samples.schema import SCHEMA_VERSION, ImageRef, ObjectNote, Relation, Role, Sample, Target, Trajectory
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "DatasetCard",
+    "DatasetFolder",
+    "DatasetWriter",
+    "ImageRef",
+    "ObjectNote",
+    "Rejection",
+    "Relation",
+    "Role",
+    "Sample",
+    "Target",
+    "Trajectory",
+    "write_card",
+]

@@ -1,0 +1,70 @@
+"""What stands beside the rows of a dataset folder: its card, the names of its files, and the report of a bad row."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mirg.samples.schema import SCHEMA_VERSION
+
+SAMPLES_FILE = "samples.jsonl"
+IMAGES_FOLDER = "images"
+CARD_FILE = "card.json"
+README_FILE = "README.md"
+
+
+class Rejection(BaseModel):
+    """One row that is not used, and why. ``row`` counts the lines of ``file`` from 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    row: int
+    id: str | None
+    field: str
+    reason: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        owner = f" (sample {self.id})" if self.id else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{self.file}:{self.row}{owner}: {self.field}: {self.reason}{hint}"
+
+
+class DatasetCard(BaseModel):
+    """What a dataset folder holds. ``digest`` is the SHA-256 of samples.jsonl, whose rows hold those of the images."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: str = SCHEMA_VERSION
+    name: str = Field(min_length=1)
+    description: str = ""
+    n_samples: int = Field(ge=0)
+    n_images: int = Field(ge=0)
+    tasks: dict[str, int] = Field(default_factory=dict)
+    created_by: str = ""
+    seed: int | None = None
+    digest: str
+    license: str = ""
+
+
+def readme_text(card: DatasetCard) -> str:
+    """The README.md of a dataset folder: the card for people."""
+    rows = "\n".join(f"| {task} | {count} |" for task, count in sorted(card.tasks.items()))
+    facts = [f"{card.n_samples} samples, {card.n_images} images, schema `{card.schema_version}`."]
+    if card.created_by:
+        facts.append(f"Made by `{card.created_by}`" + (f", seed {card.seed}." if card.seed is not None else "."))
+    if card.license:
+        facts.append(f"Licence: {card.license}.")
+    return f"""# {card.name}
+
+{card.description or "A mirg dataset."}
+
+{" ".join(facts)}
+
+| task | samples |
+|---|---|
+{rows}
+
+`{SAMPLES_FILE}` holds one sample per line; boxes are fractions of the original image, image numbers count from 1.
+Read it with `mirg.samples.DatasetFolder.open(path)`.
+"""

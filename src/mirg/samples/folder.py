@@ -1,0 +1,226 @@
+"""Reading a dataset folder: ``samples.jsonl``, ``images/``, ``card.json``, ``README.md``.
+
+Rows are streamed. A row that cannot be used becomes a :class:`Rejection` with file, row, id, field, reason and hint, so
+rows read = accepted + rejected; nothing is repaired and no sample stands in for another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ValidationError
+
+from mirg.errors import DataError, ImageError, StorageError
+from mirg.images import DEFAULT_LIMITS, ImageLimits, image_digest, image_size, open_image
+from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, SAMPLES_FILE, DatasetCard, Rejection
+from mirg.samples.schema import SCHEMA_VERSION, ImageRef, Sample
+from mirg.samples.writer import DatasetWriter, write_card
+from mirg.storage import BadLine, digest_file, read_json, read_jsonl
+
+if TYPE_CHECKING:
+    import datasets
+    from PIL import Image
+
+__all__ = ["DatasetCard", "DatasetFolder", "DatasetWriter", "ImageCheck", "Rejection", "write_card"]
+
+ImageCheck = Literal["none", "header", "decode"]
+OnReject = Callable[[Rejection], None]
+
+
+class DatasetFolder:
+    """A dataset on disk; make one with :meth:`open`."""
+
+    def __init__(self, root: Path, card: DatasetCard, limits: ImageLimits = DEFAULT_LIMITS) -> None:
+        self.root = root
+        self.card = card
+        self.limits = limits
+        self._real_root = root.resolve()
+
+    @classmethod
+    def open(cls, path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS) -> DatasetFolder:
+        """The dataset in ``path``; DataError where it is none, or of a schema version that this release cannot read."""
+        root = Path(path)
+        if not root.is_dir():
+            raise DataError(f"{root} is not a folder", hint="a dataset is a folder with samples.jsonl and card.json")
+        for name in (SAMPLES_FILE, CARD_FILE):
+            if not (root / name).is_file():
+                hint = "mirg.samples.write_card(folder, name=...) makes a card for rows written by hand"
+                raise DataError(f"{root} is not a dataset: {name} is missing", hint=hint)
+        return cls(root, _read_card(root / CARD_FILE), limits)
+
+    def __len__(self) -> int:
+        """Number of rows that the card counts; broken rows among them are not yielded."""
+        return self.card.n_samples
+
+    def __iter__(self) -> Iterator[Sample]:
+        return self.read()
+
+    def read(self, on_reject: OnReject | None = None, *, images: ImageCheck = "none") -> Iterator[Sample]:
+        """Stream the samples; broken rows go to ``on_reject``, without one the first raises DataError.
+
+        ``images`` says how far the image files are looked at: not at all, their header (present, inside the folder,
+        of the size that the row says), or every pixel. An image is looked at once, however many rows use it.
+        """
+        file = self.root / SAMPLES_FILE
+        seen: set[str] = set()
+        verdicts: dict[str, str | None] = {}
+        for row, value in read_jsonl(file):
+            outcome = _parse_row(file, row, value, seen)
+            if isinstance(outcome, Sample) and images != "none":
+                outcome = self._check_images(file, row, outcome, images, verdicts)
+            if isinstance(outcome, Sample):
+                seen.add(outcome.id)
+                yield outcome
+            elif on_reject is None:
+                raise DataError(str(outcome))
+            else:
+                on_reject(outcome)
+
+    def image_path(self, ref: ImageRef) -> Path:
+        """The file of ``ref``; ImageError where it leaves the folder (links are followed first) or is a URL."""
+        if "://" in ref.path:
+            raise ImageError(f"image {ref.path} is a URL", hint="download it into the dataset folder first")
+        try:
+            real = (self._real_root / ref.path).resolve()
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a circle of links
+            raise ImageError(f"image {ref.path!r} is not a usable path: {error}") from error
+        if not real.is_relative_to(self._real_root):
+            raise ImageError(
+                f"image {ref.path} lies outside {self.root}", hint="paths are relative to the dataset folder"
+            )
+        return real
+
+    def open_image(self, ref: ImageRef, sample_id: str | None = None) -> Image.Image:
+        """The pixels of ``ref`` as upright RGB; ImageError naming ``sample_id`` where that is impossible."""
+        try:
+            path = self.image_path(ref)
+        except ImageError as error:
+            owner = f"sample {sample_id}: " if sample_id else ""
+            raise ImageError(owner + error.message, hint=error.hint) from error
+        image = open_image(path, limits=self.limits, sample_id=sample_id)
+        if image.size != ref.size:
+            owner = f"sample {sample_id}: " if sample_id else ""
+            raise ImageError(f"{owner}image {ref.path} {_size_words(image.size, ref)}")
+        return image
+
+    def verify(self) -> list[str]:
+        """Everything that differs from the card and the rows: changed rows, changed or missing images, broken rows."""
+        problems = []
+        if digest_file(self.root / SAMPLES_FILE) != self.card.digest:
+            problems.append(f"{SAMPLES_FILE} is not the file that {CARD_FILE} describes (digest differs)")
+        digests: dict[str, str] = {}
+        for sample in self.read(lambda rejection: problems.append(str(rejection)), images="header"):
+            for ref in sample.images:
+                if ref.sha256 and ref.path not in digests:
+                    digests[ref.path] = image_digest(self.image_path(ref))
+                if ref.sha256 and digests[ref.path] != ref.sha256:
+                    problems.append(f"sample {sample.id}: image {ref.path} is not the one described (digest differs)")
+        return problems
+
+    def to_hf(self, on_reject: OnReject | None = None, *, images: ImageCheck = "decode") -> datasets.Dataset:
+        """A ``datasets.Dataset`` with the columns id, task, question, images (decoded when read), record (JSON).
+
+        Every image is checked first, by default to the last pixel: a bad one met inside a trainer would end the run.
+        """
+        import datasets
+
+        columns: dict[str, list[object]] = {name: [] for name in ("id", "task", "question", "images", "record")}
+        for sample in self.read(on_reject, images=images):
+            columns["id"].append(sample.id)
+            columns["task"].append(sample.task)
+            columns["question"].append(sample.question)
+            columns["images"].append([str(self.image_path(ref)) for ref in sample.images])
+            columns["record"].append(sample.model_dump_json())
+        text = datasets.Value("string")
+        features = datasets.Features(
+            {
+                "id": text,
+                "task": text,
+                "question": text,
+                "images": datasets.List(datasets.Image(mode="RGB")),
+                "record": text,
+            }
+        )
+        return datasets.Dataset.from_dict(columns, features=features)
+
+    def _check_images(
+        self, file: Path, row: int, sample: Sample, check: ImageCheck, verdicts: dict[str, str | None]
+    ) -> Sample | Rejection:
+        for number, ref in enumerate(sample.images):
+            key = f"{ref.path}\0{ref.size}"
+            if key not in verdicts:
+                verdicts[key] = self._image_problem(ref, check)
+            reason = verdicts[key]
+            if reason:
+                hint = f"restore the file, or drop the row; images belong below {IMAGES_FOLDER}/"
+                return Rejection(
+                    file=str(file), row=row, id=sample.id, field=f"images.{number}", reason=reason, hint=hint
+                )
+        return sample
+
+    def _image_problem(self, ref: ImageRef, check: ImageCheck) -> str | None:
+        try:
+            path = self.image_path(ref)
+            size = image_size(path, limits=self.limits)
+            if check == "decode":
+                size = open_image(path, limits=self.limits).size
+        except ImageError as error:
+            return error.message
+        return None if size == ref.size else f"image {ref.path} {_size_words(size, ref)}"
+
+
+def _size_words(size: tuple[int, int], ref: ImageRef) -> str:
+    return f"is {size[0]} x {size[1]} pixels, the row says {ref.width} x {ref.height}"
+
+
+def _read_card(path: Path) -> DatasetCard:
+    try:
+        value = read_json(path)
+        version = value.get("schema_version") if isinstance(value, dict) else None
+        if isinstance(version, str) and version != SCHEMA_VERSION:
+            raise DataError(
+                f"{path}: schema {version!r}, this release reads {SCHEMA_VERSION!r}", hint="convert it again"
+            )
+        return DatasetCard.model_validate(value)
+    except StorageError as error:
+        raise DataError(error.message, hint=error.hint) from error
+    except ValidationError as error:
+        field, reason = _first_error(error)
+        raise DataError(f"{path}: {field}: {reason}") from error
+
+
+def _parse_row(file: Path, row: int, value: object, seen: set[str]) -> Sample | Rejection:
+    if isinstance(value, BadLine):
+        hint = "the file was cut off: copy or write it again" if value.torn else "every line is one JSON object"
+        return Rejection(file=str(file), row=row, id=None, field="line", reason=value.reason, hint=hint)
+    given = value.get("id") if isinstance(value, dict) else None
+    name = given if isinstance(given, str) else None
+    try:
+        sample = Sample.model_validate(value)
+    except ValidationError as error:
+        field, reason = _first_error(error)
+        return Rejection(file=str(file), row=row, id=name, field=field, reason=reason, hint=_hint(error))
+    if sample.id in seen:
+        hint = "ids name samples in every later file: make them unique"
+        return Rejection(
+            file=str(file), row=row, id=name, field="id", reason="id was used by an earlier row", hint=hint
+        )
+    return sample
+
+
+def _first_error(error: ValidationError) -> tuple[str, str]:
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "row"
+    more = error.error_count() - 1
+    return field, first["msg"].removeprefix("Value error, ") + (f" (and {more} more)" if more else "")
+
+
+def _hint(error: ValidationError) -> str:
+    kind = error.errors(include_url=False)[0]["type"]
+    if kind == "extra_forbidden":
+        return "fields of your own belong into meta"
+    if kind == "missing":
+        return "see docs/concepts/samples.md for the fields of a sample"
+    return "see docs/concepts/samples.md"

@@ -1,0 +1,3 @@
+"""The procedural world: exact boxes, both annotation levels, no end of samples (``docs/concepts/scenes.md``)."""
+
+from __future__ import annotations

@@ -1,0 +1,32 @@
+"""The tasks of the procedural world, one file each; a new one is one file plus one line here."""
+
+from __future__ import annotations
+
+from mirg.scenes.tasks import (
+    common_object,
+    counting,
+    difference,
+    group_grounding,
+    multi_target,
+    none,
+    object_tracking,
+    odd_one_out,
+    refer,
+    region,
+)
+from mirg.scenes.tasks.base import Draft, Make, Picture
+
+TASKS: dict[str, Make] = {
+    "common_object": common_object.make,
+    "difference": difference.make,
+    "group_grounding": group_grounding.make,
+    "refer": refer.make,
+    "region": region.make,
+    "object_tracking": object_tracking.make,
+    "odd_one_out": odd_one_out.make,
+    "counting": counting.make,
+    "multi_target": multi_target.make,
+    "none": none.make,
+}
+
+__all__ = ["TASKS", "Draft", "Make", "Picture"]

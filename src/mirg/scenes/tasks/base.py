@@ -1,0 +1,100 @@
+"""What every task is made of: a draft (scenes, question, truth) and the steps that tasks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mirg.samples.schema import Relation, Role, Target
+from mirg.scenes.objects import NAMES
+from mirg.scenes.world import Scene, WorldConfig, distractors, scene_for
+
+# What one image is to show, before anything has a place.
+Names = list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One image of a draft with its image-level annotation."""
+
+    scene: Scene
+    role: Role = "candidate"
+    frame: int | None = None
+
+    @property
+    def caption(self) -> str:
+        """The objects by name, in annotation order."""
+        return ", ".join(self.scene.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A sample before its images have pixels and paths; fields as in :class:`mirg.samples.schema.Sample`."""
+
+    pictures: tuple[Picture, ...]
+    question: str
+    targets: tuple[Target, ...]
+    relation: Relation
+    image_hidden: bool
+    meta: Mapping[str, str | int] = field(default_factory=dict)
+
+
+Make = Callable[[np.random.Generator, WorldConfig], Draft]
+
+
+def draw(rng: np.random.Generator, span: tuple[int, int], least: int = 1) -> int:
+    """An integer of the inclusive range ``span``, raised to ``least`` where the range starts lower."""
+    low = max(span[0], least)
+    return int(rng.integers(low, max(span[1], low) + 1))
+
+
+def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
+    """One of ``options``, uniformly."""
+    return options[int(rng.integers(len(options)))]
+
+
+def any_name(rng: np.random.Generator) -> str:
+    """An object name, uniformly."""
+    return pick(rng, NAMES)
+
+
+def choose(rng: np.random.Generator, count: int, size: int) -> list[int]:
+    """``size`` different numbers out of 0 … ``count`` - 1, in rising order, every subset alike."""
+    return sorted(rng.choice(count, size, replace=False).tolist())
+
+
+def fill(rng: np.random.Generator, config: WorldConfig, subject: str, copies: int, avoid: Sequence[str] = ()) -> Names:
+    """Names for one image: ``copies`` times the subject among distractors, in random order."""
+    count = draw(rng, config.objects, least=max(copies, 1))
+    names = [subject] * copies + distractors(rng, config, count - copies, subject, avoid)
+    return [names[k] for k in rng.permutation(len(names))]
+
+
+def holder_pictures(
+    rng: np.random.Generator, config: WorldConfig, lists: Sequence[Names], subject: str
+) -> list[Picture]:
+    """One picture per list of names; those that hold the subject are candidates, the others distractors."""
+    return [
+        Picture(scene_for(rng, config, names), "candidate" if subject in names else "distractor") for names in lists
+    ]
+
+
+def targets_named(
+    pictures: Sequence[Picture], subject: str, numbers: Sequence[int] | None = None
+) -> tuple[Target, ...]:
+    """Every object called ``subject`` in the images ``numbers`` (from 1; None: all), sorted by image, then x1."""
+    found = [
+        Target(image=number, box=thing.box, label=subject)
+        for number, picture in enumerate(pictures, 1)
+        if numbers is None or number in numbers
+        for thing in picture.scene.objects
+        if thing.name == subject
+    ]
+    return tuple(sorted(found, key=lambda target: (target.image, target.box)))
+
+
+def without(scene: Scene, index: int) -> Scene:
+    """``scene`` with object ``index`` taken away."""
+    return replace(scene, objects=scene.objects[:index] + scene.objects[index + 1 :])

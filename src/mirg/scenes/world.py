@@ -1,0 +1,266 @@
+"""Scenes, how they are sampled, and how hard the world is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mirg.errors import ConfigError
+from mirg.geometry import Box, clip
+from mirg.scenes.objects import NAMES, RGB, SHAPES, TEXTURES, TILTS, SceneObject, similar_names, split_name
+
+# Part of every seed: raise it when a change makes the same seed give another scene.
+WORLD_VERSION = 1
+
+BackgroundKind = Literal["plain", "gradient", "noise", "checks"]
+Texture = Literal["plain", "striped", "dotted"]
+_KINDS: tuple[BackgroundKind, ...] = ("plain", "gradient", "noise", "checks")
+_WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+# The part of the smaller of two objects that the other one may cover.
+_MAX_COVER = 0.12
+_MAX_NEIGHBOUR = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """A muted backdrop; ``clutter`` is the number of grey strokes and specks on it."""
+
+    kind: BackgroundKind
+    colours: tuple[RGB, RGB]
+    seed: int
+    clutter: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One image before it has pixels: objects in drawing order over a background.
+
+    ``view`` is the part of the background that is seen; the objects' boxes are already relative to it (:func:`zoom`).
+    ``fragments`` are parts of other objects that the edge cuts: they are drawn under the objects and not annotated.
+    """
+
+    objects: tuple[SceneObject, ...]
+    background: Background
+    view: Box = _WHOLE
+    fragments: tuple[SceneObject, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the objects, in drawing order."""
+        return tuple(thing.name for thing in self.objects)
+
+
+class WorldConfig(BaseModel):
+    """How hard the world is. Ranges are inclusive; lengths of objects are fractions of the image side."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    side: int = Field(default=96, ge=32, le=4096, description="Width and height of every image, in pixels.")
+    images: tuple[int, int] = Field(default=(2, 6), description="Images in one sample.")
+    frames: tuple[int, int] = Field(default=(4, 6), description="Images in one tracking sample.")
+    objects: tuple[int, int] = Field(default=(1, 4), description="Objects in one image.")
+    object_side: tuple[float, float] = Field(default=(0.2, 0.5), description="Mean side of an object.")
+    max_overlap: float = Field(default=0.05, ge=0.0, le=0.3, description="Largest IoU of two objects of one image.")
+    similar: float = Field(default=0.4, ge=0.0, le=1.0, description="Share of distractors like the target.")
+    clutter: int = Field(default=4, ge=0, le=64, description="Most grey strokes and specks in one image.")
+    textures: tuple[Texture, ...] = Field(default=("plain", "striped", "dotted"), min_length=1)
+    backgrounds: tuple[BackgroundKind, ...] = Field(default=_KINDS, min_length=1)
+    change_background: bool = Field(default=False, description="Give the images of a pair or sequence own backgrounds.")
+
+    @model_validator(mode="after")
+    def _ranges(self) -> WorldConfig:
+        for name, low, high in (("images", 2, 12), ("frames", 2, 12), ("objects", 1, 6)):
+            first, last = getattr(self, name)
+            if not low <= first <= last <= high:
+                raise ValueError(f"{name} = {(first, last)}: {low} <= first <= last <= {high} expected")
+        first, last = self.object_side
+        if not 0.08 <= first <= last <= 0.7:
+            raise ValueError(f"object_side = {(first, last)}: 0.08 <= first <= last <= 0.7 expected")
+        if self.objects[1] * first**2 > 0.4:
+            raise ValueError(f"{self.objects[1]} objects of side {first} do not fit into one image")
+        return self
+
+
+EASY = WorldConfig(
+    images=(2, 4), frames=(4, 4), objects=(1, 3), object_side=(0.25, 0.5), similar=0.2, clutter=0, textures=("plain",)
+)
+MEDIUM = WorldConfig()
+HARD = WorldConfig(
+    images=(3, 6), objects=(2, 5), object_side=(0.14, 0.36), similar=0.7, clutter=12, change_background=True
+)
+DIFFICULTIES: dict[str, WorldConfig] = {"easy": EASY, "medium": MEDIUM, "hard": HARD}
+
+
+def sample_scene(
+    rng: np.random.Generator,
+    names: Sequence[str] | None = None,
+    n_objects: int = 1,
+    *,
+    min_side: float = 0.2,
+    max_side: float = 0.5,
+    max_overlap: float = 0.05,
+    textures: Sequence[str] = TEXTURES,
+    clutter: int = 0,
+    backgrounds: Sequence[BackgroundKind] = _KINDS,
+    background: Background | None = None,
+    side: int = 96,
+) -> Scene:
+    """Place objects on a background, none of them hiding another.
+
+    ``names`` fixes the objects and their order, otherwise ``n_objects`` different names are drawn. ``clutter`` is the
+    largest number of strokes. Boxes lie on the pixel grid of an image of ``side`` pixels, so they are exact there.
+    """
+    if names is None:
+        names = [NAMES[k] for k in rng.choice(len(NAMES), n_objects, replace=False)]
+    things = [_sample_object(rng, name, textures) for name in names]
+    boxes = place(rng, [thing.shape for thing in things], min_side, max_side, max_overlap, side)
+    objects = tuple(replace(thing, box=box) for thing, box in zip(things, boxes, strict=True))
+    return Scene(objects, background or sample_background(rng, clutter, backgrounds))
+
+
+def scene_for(
+    rng: np.random.Generator, config: WorldConfig, names: Sequence[str], *, background: Background | None = None
+) -> Scene:
+    """:func:`sample_scene` with the sizes, textures and backgrounds of ``config``."""
+    low, high = config.object_side
+    return sample_scene(
+        rng, names, min_side=low, max_side=high, max_overlap=config.max_overlap, textures=config.textures,
+        clutter=config.clutter, backgrounds=config.backgrounds, background=background, side=config.side,
+    )  # fmt: skip
+
+
+def sample_background(
+    rng: np.random.Generator, clutter: int = 0, kinds: Sequence[BackgroundKind] = _KINDS
+) -> Background:
+    """A backdrop of nearly grey colours, light or dark, with up to ``clutter`` strokes."""
+    kind = kinds[int(rng.integers(len(kinds)))]
+    # Mid-grey is left out: there, cyan, orange and green lose their contrast.
+    base = int(rng.integers(20, 70)) if rng.random() < 0.35 else int(rng.integers(175, 240))
+    tints = rng.integers(-9, 10, 6).tolist()
+    step = int(rng.integers(10, 26)) * (1 if base < 120 else -1)
+    first = (base + tints[0], base + tints[1], base + tints[2])
+    second = (base + step + tints[3], base + step + tints[4], base + step + tints[5])
+    return Background(kind, (first, second), int(rng.integers(2**32)), int(rng.integers(clutter + 1)))
+
+
+def _sample_object(rng: np.random.Generator, name: str, textures: Sequence[str]) -> SceneObject:
+    colour, shape = split_name(name)
+    texture = textures[int(rng.integers(len(textures)))]
+    return SceneObject(colour, shape, _WHOLE, texture, TILTS[int(rng.integers(len(TILTS)))])
+
+
+def place(
+    rng: np.random.Generator,
+    shapes: Sequence[str],
+    min_side: float,
+    max_side: float,
+    max_overlap: float,
+    side: int = 96,
+) -> list[Box]:
+    """Boxes (fractions on the pixel grid) for ``shapes``, pairwise IoU at most ``max_overlap``.
+
+    An object that finds no room shrinks towards ``min_side``; a scene that finds no room is placed anew.
+    ConfigError where that does not help.
+    """
+    for _ in range(200):
+        boxes: list[Box] = []
+        for shape in shapes:
+            box = _find_room(rng, boxes, shape, min_side, max_side, max_overlap, side)
+            if box is None:
+                break
+            boxes.append(box)
+        else:
+            return boxes
+    raise ConfigError(f"no room for {len(shapes)} objects of side {min_side}", hint="ask for fewer or smaller ones")
+
+
+def _find_room(
+    rng: np.random.Generator,
+    boxes: Sequence[Box],
+    shape: str,
+    min_side: float,
+    max_side: float,
+    max_overlap: float,
+    side: int,
+) -> Box | None:
+    length = rng.uniform(min_side, max_side)
+    stretch = (SHAPES[shape] * rng.uniform(0.87, 1.15)) ** 0.5
+    for attempt in range(30):
+        if attempt % 5 == 4:
+            length = max(min_side, 0.85 * length)
+        width, height = round(length * stretch * side), round(length / stretch * side)
+        x, y = rng.random(2).tolist()
+        left, top = round(x * (side - width)), round(y * (side - height))
+        box = grid_box(left, top, left + width, top + height, side)
+        if has_room(box, boxes, max_overlap):
+            return box
+    return None
+
+
+def grid_box(left: int, top: int, right: int, bottom: int, side: int) -> Box:
+    """Whole pixels of an image of ``side`` pixels as fractions; six decimals, so that stored text stays short."""
+    return (round(left / side, 6), round(top / side, 6), round(right / side, 6), round(bottom / side, 6))
+
+
+def has_room(box: Box, boxes: Sequence[Box], max_overlap: float) -> bool:
+    """Whether ``box`` overlaps none of ``boxes`` by more than ``max_overlap`` (IoU) or hides a part of one."""
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    for other in boxes:
+        shared = max(min(box[2], other[2]) - max(box[0], other[0]), 0.0)
+        shared *= max(min(box[3], other[3]) - max(box[1], other[1]), 0.0)
+        if shared == 0.0:
+            continue
+        other_area = (other[2] - other[0]) * (other[3] - other[1])
+        if shared > max_overlap * (area + other_area - shared) or shared > _MAX_COVER * min(area, other_area):
+            return False
+    return True
+
+
+def zoom(scene: Scene, index: int, margin: float) -> Scene | None:
+    """What a camera sees that comes close to object ``index``: a square crop, ``margin`` of its side left free around.
+
+    The crop is a true one: background and neighbouring objects are those of ``scene``. None where more than
+    ``_MAX_NEIGHBOUR`` of another object is in it: then it would be a crop of two objects.
+    """
+    box = scene.objects[index].box
+    length = min(max(box[2] - box[0], box[3] - box[1]) * (1.0 + 2.0 * margin), 1.0)
+    left = min(max((box[0] + box[2] - length) / 2, 0.0), 1.0 - length)
+    top = min(max((box[1] + box[3] - length) / 2, 0.0), 1.0 - length)
+    view = (left, top, left + length, top + length)
+    seen = [replace(thing, box=_within(thing.box, view)) for thing in scene.objects]
+    cut = tuple(thing for k, thing in enumerate(seen) if k != index and _visible(thing.box) > 0.0)
+    if any(_visible(thing.box) > _MAX_NEIGHBOUR for thing in cut):
+        return None
+    return Scene((seen[index],), scene.background, view, cut)
+
+
+def _within(box: Box, view: Box) -> Box:
+    width, height = view[2] - view[0], view[3] - view[1]
+    x1, y1 = (box[0] - view[0]) / width, (box[1] - view[1]) / height
+    return (x1, y1, (box[2] - view[0]) / width, (box[3] - view[1]) / height)
+
+
+def _visible(box: Box) -> float:
+    """The share of a box that lies inside its image."""
+    x1, y1, x2, y2 = clip(box)
+    return max(x2 - x1, 0.0) * max(y2 - y1, 0.0) / ((box[2] - box[0]) * (box[3] - box[1]))
+
+
+def distractors(
+    rng: np.random.Generator, config: WorldConfig, count: int, target: str, avoid: Sequence[str] = ()
+) -> list[str]:
+    """``count`` different names, none of them ``target`` or in ``avoid``; a share ``config.similar`` is like it."""
+    taken = {target, *avoid}
+    chosen: list[str] = []
+    alike = similar_names(target)
+    while len(chosen) < count:
+        pool = alike if rng.random() < config.similar else NAMES
+        name = pool[int(rng.integers(len(pool)))]
+        if name not in taken:
+            chosen.append(name)
+            taken.add(name)
+    return chosen

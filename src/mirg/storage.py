@@ -1,0 +1,294 @@
+"""Files that are whole or absent: atomic writes, append-only journals, digests.
+
+A reader never sees half a file: data goes to a temporary sibling, is flushed to the disk, and is renamed over the
+target. A journal (JSON lines) grows by whole lines; a process killed while appending leaves at most one torn last
+line, which readers report and the next writer cuts off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from mirg.errors import StorageError
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line of a JSON-lines file that holds no JSON value; ``torn`` where it is an unfinished last line."""
+
+    reason: str
+    text: str
+    torn: bool = False
+
+
+def write_atomic(path: str | Path, data: bytes | str) -> Path:
+    """Write ``data`` (text as UTF-8) so that ``path`` holds either its old content or all of the new.
+
+    Folders on the way are made. Raises StorageError where the system refuses; the old content is then intact.
+    """
+    path = Path(path)
+    payload = data.encode("utf-8") if isinstance(data, str) else data
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(payload)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(_default_mode())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise _refused("write", path, error) from error
+    return path
+
+
+def write_json_atomic(path: str | Path, value: object, *, indent: int | None = 2) -> Path:
+    """Write ``value`` as JSON, atomically. NaN and infinity are refused (ValueError): other readers reject them."""
+    return write_atomic(path, json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> object:
+    """The JSON value in ``path``; StorageError where the file is missing or holds none."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _refused("read", Path(path), error) from error
+    except (ValueError, RecursionError) as error:
+        raise StorageError(f"{path} is not JSON: {error}") from error
+
+
+def read_jsonl(path: str | Path) -> Iterator[tuple[int, object | BadLine]]:
+    """Stream ``(line number from 1, value)`` of a JSON-lines file; a line that is no JSON comes as a BadLine.
+
+    Blank lines are skipped. Memory is one line. Raises StorageError where the file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    yield number, _parse_line(line)
+    except OSError as error:
+        raise _refused("read", Path(path), error) from error
+
+
+def append_line(path: str | Path, value: object) -> None:
+    """Append one JSON value as one line and flush it to the disk; for many lines use :class:`Journal`."""
+    with Journal(path) as journal:
+        journal.append(value)
+
+
+class Journal:
+    """An append-only JSON-lines file that survives a kill: whole lines only, a torn tail is cut when it is opened.
+
+    ``sync=True`` waits for the disk after every line; without it a power cut (not a kill) may lose the last lines.
+    """
+
+    def __init__(self, path: str | Path, *, sync: bool = False) -> None:
+        self.path = Path(path)
+        self.sync = sync
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _cut_torn_tail(self.path)
+            self._stream: BinaryIO = self.path.open("ab", buffering=0)
+        except OSError as error:
+            raise _refused("append to", self.path, error) from error
+
+    def append(self, value: object) -> None:
+        """Add one line. StorageError where the system refuses; a part that was written is taken back."""
+        line = json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass") + b"\n"
+        start = self._stream.seek(0, os.SEEK_END)
+        try:
+            written = 0
+            while written < len(line):
+                written += self._stream.write(line[written:]) or 0
+            if self.sync:
+                os.fsync(self._stream.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._stream.truncate(start)
+            raise _refused("append to", self.path, error) from error
+
+    def close(self) -> None:
+        """Flush to the disk and close; calling it again does nothing."""
+        if not self._stream.closed:
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def digest_bytes(data: bytes) -> str:
+    """SHA-256 of ``data``, 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: str | Path) -> str:
+    """SHA-256 of a file's content, read in chunks of 1 MiB; StorageError where it cannot be read."""
+    state = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                state.update(chunk)
+    except OSError as error:
+        raise _refused("read", Path(path), error) from error
+    return state.hexdigest()
+
+
+def digest_folder(path: str | Path, *, ignore: frozenset[str] = frozenset()) -> str:
+    """SHA-256 over the relative names and contents of all files below ``path``, in sorted order.
+
+    ``ignore`` names files, relative to ``path`` with forward slashes, that do not count.
+    """
+    state = hashlib.sha256()
+    for name, digest in folder_manifest(path, ignore=ignore).items():
+        state.update(f"{name}\0{digest}\n".encode("utf-8", "surrogateescape"))
+    return state.hexdigest()
+
+
+def folder_manifest(path: str | Path, *, ignore: frozenset[str] = frozenset()) -> dict[str, str]:
+    """``{relative name: SHA-256}`` of every file below ``path``, sorted by name; StorageError where it is no folder."""
+    root = Path(path)
+    if not root.is_dir():
+        raise StorageError(f"{root} is not a folder")
+    names = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+    return {name: digest_file(root / name) for name in names if name not in ignore}
+
+
+def manifest_problems(path: str | Path, manifest: dict[str, str]) -> list[str]:
+    """What differs between a folder and its manifest: missing, changed; files beyond the manifest are no problem."""
+    root = Path(path)
+    problems = []
+    for name, digest in manifest.items():
+        file = root / name
+        if not file.is_file():
+            problems.append(f"{name} is missing")
+        elif digest_file(file) != digest:
+            problems.append(f"{name} is damaged")
+    return problems
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary sibling to fill; it becomes ``path`` when the block ends well and vanishes when it raises.
+
+    StorageError where ``path`` exists and is not an empty folder, unless ``overwrite``; an old folder is only removed
+    after the new one is complete.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite=overwrite)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent))
+    except OSError as error:
+        raise _refused("write", path, error) from error
+    try:
+        yield work
+        work.chmod(_default_mode() | 0o111)
+        _swap_in(work, path)
+    except OSError as error:
+        raise _refused("write", path, error) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Raise StorageError where writing to ``path`` would touch something that is there."""
+    if path.is_dir() and (overwrite or not any(path.iterdir())):
+        return
+    if path.exists() or path.is_symlink():
+        hint = "choose another path" if not path.is_dir() else "choose another path, or allow overwriting"
+        raise StorageError(f"{path} exists already", hint=hint)
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames inside ``path`` durable, where the system can (not on Windows)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _swap_in(work: Path, path: Path) -> None:
+    old: Path | None = None
+    if path.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.old.", suffix=".tmp", dir=path.parent))
+        path.replace(old)  # a rename onto an empty folder
+    try:
+        work.replace(path)
+    except OSError:
+        if old is not None:
+            old.replace(path)
+        raise
+    sync_folder(path.parent)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _parse_line(line: bytes) -> object | BadLine:
+    try:
+        return json.loads(line.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError) as error:
+        torn = not line.endswith(b"\n")
+        reason = "line is cut off" if torn else f"not JSON: {error}"
+        return BadLine(reason=reason, text=line[:200].decode("utf-8", "replace"), torn=torn)
+
+
+def _cut_torn_tail(path: Path) -> None:
+    """Drop what follows the last line end, unless it is a whole JSON value (a file written by hand)."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("r+b") as stream:
+        end = stream.seek(0, os.SEEK_END)
+        tail = b""
+        start = end
+        while start > 0 and b"\n" not in tail:
+            step = min(CHUNK_BYTES, start)
+            start -= step
+            stream.seek(start)
+            tail = stream.read(step) + tail
+        keep = start + tail.rfind(b"\n") + 1
+        last = tail[tail.rfind(b"\n") + 1 :]
+        if not last:
+            return
+        if last.strip() and not isinstance(_parse_line(last), BadLine):
+            stream.seek(end)
+            stream.write(b"\n")
+        else:
+            stream.truncate(keep)
+
+
+def _default_mode() -> int:
+    """The mode an ordinary new file would get: mkstemp's 0600 would lock out other readers of a shared folder."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _refused(action: str, path: Path, error: OSError) -> StorageError:
+    hints = {28: "the disk is full", 30: "the disk is read-only", 13: "no permission", 122: "the quota is used up"}
+    hint = hints.get(error.errno or 0, "")
+    return StorageError(f"cannot {action} {path}: {error.strerror or error}", hint=hint)

@@ -1,0 +1,106 @@
+"""A reasoning chain taken apart: sentences, the images they speak of, the boxes they cite.
+
+Every pattern here is linear in the text: gaps are bounded and no two repetitions can match the same characters.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from mirg.answers.markup import cited
+from mirg.geometry import Box
+
+BOX_WORD = "\u25a1"  # stands for one box in the prose
+
+_MARKUP = re.compile(r"<box image=[^<]{0,160}</box>")
+_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\n+")
+
+_NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_ORDINALS = (
+    *("first", "second", "third", "fourth", "fifth", "sixth"),
+    *("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"),
+)
+_IMAGE = r"(?:image|img|picture|photograph|photo)"
+_GAP = r"[ \-_#\u2010-\u2013]{0,3}"
+_AND = r"(?: ?, ?(?:and )?| (?:and|or|to) | ?& ?| ?- ?)"
+
+_NUMBERED = re.compile(
+    rf"\b{_IMAGE}{_GAP}(?:no\.? ?|number )?(\d{{1,9}}|(?:{'|'.join(_NUMBER_WORDS)})\b)", re.IGNORECASE
+)
+_LISTED = re.compile(rf"\b{_IMAGE}s{_GAP}(\d{{1,9}}(?:{_AND}(?:{_IMAGE}{_GAP})?\d{{1,9}})*)", re.IGNORECASE)
+_RANKED = re.compile(rf"\b({'|'.join(_ORDINALS)}|\d{{1,9}}(?:st|nd|rd|th)) (?:\w{{1,20}} )?{_IMAGE}\b", re.IGNORECASE)
+_COLLECTIVE = re.compile(rf"\b{_IMAGE}s\b|\b(?:each|every|no|neither|another|other|any|one) {_IMAGE}\b", re.IGNORECASE)
+_DIGITS = re.compile(r"\d{1,9}")
+
+
+@dataclass(frozen=True)
+class Cited:
+    """One box of the chain, and the words before it in its sentence (since the box before)."""
+
+    image: int
+    box: Box
+    words_before: str
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """``prose`` is the text with :data:`BOX_WORD` in the place of every box; ``raw`` still holds the markup."""
+
+    raw: str
+
+    @cached_property
+    def prose(self) -> str:
+        """The sentence without numbers of boxes."""
+        return _MARKUP.sub(BOX_WORD, self.raw)
+
+    @cached_property
+    def boxes(self) -> list[Cited]:
+        """Well-formed boxes in order."""
+        pieces = self.prose.split(BOX_WORD)
+        found = [pair for part in _MARKUP.findall(self.raw) for pair in cited(part)]
+        return [Cited(image, box, words) for (image, box), words in zip(found, pieces, strict=False)]
+
+    @property
+    def has_box(self) -> bool:
+        """Whether it is object-level: it says where something is."""
+        return BOX_WORD in self.prose
+
+    @property
+    def is_image_level(self) -> bool:
+        """Whether it says something about images and nothing about a place inside one."""
+        return not self.has_box and (bool(mentioned(self.prose)) or bool(_COLLECTIVE.search(self.prose)))
+
+
+def sentences(thinking: str) -> list[Sentence]:
+    """The sentences of a chain, in order, without empty ones."""
+    return [Sentence(part.strip()) for part in _SENTENCE_END.split(thinking) if part.strip()]
+
+
+def prose_of(thinking: str) -> str:
+    """The chain with :data:`BOX_WORD` in the place of every box."""
+    return _MARKUP.sub(BOX_WORD, thinking)
+
+
+def mentioned(prose: str) -> list[int]:
+    """Numbers of the images that ``prose`` names: ``Image-2``, "images 1, 2 and 4", "the third image", "image two".
+
+    >>> mentioned("Image-2 and the third image, unlike images 4 to 6")
+    [2, 3, 4, 6]
+    """
+    numbers = [_number(match) for match in _NUMBERED.findall(prose)]
+    numbers += [_number(match) for match in _RANKED.findall(prose)]
+    for listed in _LISTED.findall(prose):
+        numbers += [int(digits) for digits in _DIGITS.findall(listed)]
+    return numbers
+
+
+def _number(word: str) -> int:
+    word = word.lower()
+    if word in _NUMBER_WORDS:
+        return _NUMBER_WORDS.index(word) + 1
+    if word in _ORDINALS:
+        return _ORDINALS.index(word) + 1
+    digits = _DIGITS.match(word)
+    return int(digits.group()) if digits else 0

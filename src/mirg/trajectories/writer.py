@@ -1,0 +1,142 @@
+"""The rule-based writer: reasoning from a sample's annotation, images first, then objects, terse.
+
+Each task has its own image-level part (a line in ``IMAGE_LEVEL``); the object-level part says where every target is, or
+that there is none. Tasks without a line of their own get a verdict per image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mirg.answers.markup import box_markup
+from mirg.errors import DataError
+from mirg.samples.schema import Sample, Target, Trajectory
+
+WRITER = "rules/1"
+
+
+def build(sample: Sample) -> Trajectory:
+    """The rule-based trajectory of ``sample``: its thinking, and the truth as the answer. Errors as below."""
+    return Trajectory(thinking=write_thinking(sample), answer=ordered(sample.targets), writer=WRITER)
+
+
+def write_thinking(sample: Sample) -> str:
+    """The reasoning of ``sample``, with box markup; a pure function of its annotation.
+
+    DataError where the annotation lacks what the task's reasoning is made of (e.g. the objects of an image).
+    """
+    image_level = IMAGE_LEVEL.get(sample.task, _verdicts)
+    return " ".join([*image_level(sample), *_object_level(sample)])
+
+
+def ordered(targets: Sequence[Target]) -> tuple[Target, ...]:
+    """Targets in the order in which they are written: by image, then from left to right."""
+    return tuple(sorted(targets, key=lambda target: (target.image, target.box)))
+
+
+def subject(sample: Sample) -> str:
+    """What is looked for: ``meta["subject"]``, else the label of the targets, else "object"."""
+    named = sample.meta.get("subject")
+    if isinstance(named, str) and named:
+        return named
+    return next((target.label for target in sample.targets if target.label), "object")
+
+
+def _object_level(sample: Sample) -> list[str]:
+    name = subject(sample)
+    if not sample.targets:
+        return [f"The {name} is in none of the images."]
+    return [
+        f"In Image-{target.image} the {target.label or name} is at {box_markup(target.image, target.box)}."
+        for target in ordered(sample.targets)
+    ]
+
+
+def _target(sample: Sample) -> str:
+    return f"Target: {subject(sample)}."
+
+
+def _says(sample: Sample, numbers: Sequence[int]) -> list[str]:
+    """Yes or no for every image of ``numbers``."""
+    return [f"Image-{number}: {'yes' if number in sample.target_images else 'no'}." for number in numbers]
+
+
+def _lists(sample: Sample, numbers: Sequence[int]) -> list[str]:
+    """The objects of every image of ``numbers``, in annotation order."""
+    return [f"Image-{number}: {_listed(sample, number)}." for number in numbers]
+
+
+def _listed(sample: Sample, number: int) -> str:
+    notes = sample.images[number - 1].objects
+    return ", ".join(note.label for note in notes) or "nothing"
+
+
+def _all(sample: Sample) -> range:
+    return range(1, len(sample.images) + 1)
+
+
+def _verdicts(sample: Sample) -> list[str]:
+    return [_target(sample), *_says(sample, _all(sample))]
+
+
+def _common_object(sample: Sample) -> list[str]:
+    return [*_lists(sample, _all(sample)), f"Common: {subject(sample)}."]
+
+
+def _difference(sample: Sample) -> list[str]:
+    if not any(image.objects for image in sample.images):  # photographs: there is nothing to list
+        return _verdicts(sample)
+    return [*_lists(sample, _all(sample)), f"Different: {subject(sample)}.", *_says(sample, _all(sample))]
+
+
+def _refer(sample: Sample) -> list[str]:
+    number = _with_role(sample, "reference")
+    others = [other for other in _all(sample) if other != number]
+    return [*_lists(sample, [number]), _target(sample), *_says(sample, others)]
+
+
+def _region(sample: Sample) -> list[str]:
+    number = _with_role(sample, "reference")
+    if not sample.images[number - 1].objects:
+        return [_target(sample), *_says(sample, [other for other in _all(sample) if other != number])]
+    return [*_lists(sample, [number]), _target(sample)]
+
+
+def _object_tracking(sample: Sample) -> list[str]:
+    return [f"Image-1: {subject(sample)}.", _target(sample)]
+
+
+def _odd_one_out(sample: Sample) -> list[str]:
+    odd = ", ".join(f"Image-{number}" for number in sorted(sample.target_images))
+    return [*_lists(sample, _all(sample)), f"Odd: {odd}.", _target(sample)]
+
+
+def _counting(sample: Sample) -> list[str]:
+    counts = [len(image.objects) for image in sample.images]
+    said = [f"Image-{number}: {value}." for number, value in enumerate(counts, 1)]
+    return [*said, f"Most: Image-{1 + counts.index(max(counts))}.", _target(sample)]
+
+
+def _with_role(sample: Sample, role: str) -> int:
+    """The number of the first image with ``role``; DataError where there is none."""
+    numbers = [number for number, image in enumerate(sample.images, 1) if image.role == role]
+    if not numbers:
+        raise DataError(
+            f"sample {sample.id}: no image has the role {role!r}, from which the reasoning of {sample.task} starts",
+            hint=f"give one image the role {role!r}",
+        )
+    return numbers[0]
+
+
+IMAGE_LEVEL: dict[str, Callable[[Sample], list[str]]] = {
+    "common_object": _common_object,
+    "difference": _difference,
+    "group_grounding": _verdicts,
+    "refer": _refer,
+    "region": _region,
+    "object_tracking": _object_tracking,
+    "odd_one_out": _odd_one_out,
+    "counting": _counting,
+    "multi_target": _verdicts,
+    "none": _verdicts,
+}

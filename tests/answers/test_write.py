@@ -1,0 +1,100 @@
+"""read(write(x)) == x on the family's grid, for every family and style (promise 8)."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from fakes.completions import LABELS, random_sample, right_completion
+from mirg.answers import read, write_answer, write_completion
+from mirg.errors import AnswerError
+from mirg.frames import FAMILIES, INTERNVL, MIRG_TINY, QWEN2_VL, QWEN3_VL, QWEN25_VL, Family, PixelLimits, to_frame
+from mirg.samples.schema import Target
+
+SIZES = [(100, 100), (1280, 720)]
+ONE = Target(image=2, box=(0.1, 0.2, 0.3, 0.4), label="red ring")
+TWO = Target(image=1, box=(0.0, 0.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("family", "style", "targets", "expected"),
+    [
+        (MIRG_TINY, None, [ONE], "Image-2: (120,200),(320,400)"),
+        (MIRG_TINY, None, [ONE, TWO], "Image-2: (120,200),(320,400)\nImage-1: (0,0),(1000,1000)"),
+        (MIRG_TINY, None, [], "none"),
+        (QWEN2_VL, None, [ONE], "Image-2: <|box_start|>(100,200),(300,400)<|box_end|>"),
+        (INTERNVL, None, [ONE], "Image-2: <box>[[100,200,300,400]]</box>"),
+        (QWEN3_VL, None, [ONE], '[{"image": 2, "bbox_2d": [100, 200, 300, 400], "label": "red ring"}]'),
+        (QWEN3_VL, None, [TWO], '[{"image": 1, "bbox_2d": [0, 0, 1000, 1000]}]'),
+        (QWEN3_VL, None, [], "[]"),
+        (QWEN3_VL, "text", [ONE], "Image-2: (100,200),(300,400)"),
+        (QWEN25_VL, None, [ONE], '[{"image": 2, "bbox_2d": [129, 146, 386, 291], "label": "red ring"}]'),
+    ],
+)
+def test_write_answer(family: Family, style, targets: list[Target], expected: str) -> None:
+    assert write_answer(targets, SIZES, family, style) == expected
+
+
+def test_write_completion_renders_the_thinking() -> None:
+    text = write_completion("At <box image=2>0.1,0.2,0.3,0.4</box>.", [ONE], SIZES, MIRG_TINY)
+    assert text == "<think>At (120,200),(320,400).</think><answer>Image-2: (120,200),(320,400)</answer>"
+
+
+@pytest.mark.parametrize(
+    ("thinking", "message"),
+    [
+        ("a</think>b", "the thinking holds '</think>'"),
+        ("a<answer>b", "the thinking holds '<answer>'"),
+        ("a<|image_pad|>b", "the thinking holds '<|image_pad|>'"),
+        ("<box image=7>0,0,1,1</box>", "Image-7 does not exist"),
+    ],
+)
+def test_a_thinking_that_could_not_be_read_back_is_refused(thinking: str, message: str) -> None:
+    with pytest.raises(AnswerError) as caught:
+        write_completion(thinking, [ONE], SIZES, QWEN3_VL)
+    assert message in str(caught.value)
+
+
+def test_a_target_in_a_missing_image_is_refused() -> None:
+    with pytest.raises(AnswerError, match="Image-3, but there are 2"):
+        write_answer([Target(image=3, box=(0, 0, 1, 1))], SIZES, QWEN3_VL)
+
+
+def test_a_vision_token_in_a_label_is_refused() -> None:
+    with pytest.raises(AnswerError, match="a label holds"):
+        write_answer([Target(image=1, box=(0, 0, 1, 1), label="<|image_pad|>")], SIZES, QWEN3_VL)
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda f: f.name)
+def test_read_gives_back_what_was_written(family: Family, style) -> None:
+    """10,000 generated answers: images, boxes (on the grid), order and the explicit none all come back."""
+    rng = random.Random(8)
+    limits = PixelLimits(64 * 64, 512 * 512) if family.resize == "image" else None
+    seen_none = seen_several = 0
+    for i in range(10_000):
+        sample = random_sample(rng)
+        used = limits if i % 2 else None
+        sizes = sample.sizes
+        text = write_completion("Image-1: no.", sample.targets, sizes, family, style, used)
+        found = read(text, sizes, family, used)
+        assert found.failure is None and found.format_score == 1.0, (text, found)
+        assert found.thinking == "Image-1: no."
+        assert found.none == (not sample.targets)
+        assert len(found.boxes) == len(sample.targets)
+        for box, target in zip(found.boxes, sample.targets, strict=True):
+            size = sizes[target.image - 1]
+            assert (box.image, box.problem) == (target.image, None), text
+            assert to_frame(box.box, size, family, used) == to_frame(target.box, size, family, used)
+        seen_none += found.none
+        seen_several += len(found.boxes) > 1
+    assert seen_none > 500 and seen_several > 2000
+
+
+def test_hostile_labels_come_back_as_one_answer() -> None:
+    for label in LABELS:
+        sample = random_sample(random.Random(1), n_targets=1)
+        target = sample.targets[0].model_copy(update={"label": label})
+        text = right_completion(sample.model_copy(update={"targets": (target,)}), QWEN3_VL)
+        assert read(text, sample.sizes, QWEN3_VL).format_score == 1.0, label

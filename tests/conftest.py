@@ -1,0 +1,60 @@
+"""Settings shared by every test: no network, few threads, reproducible examples."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Before anything imports torch or a Hugging Face library. Two workers on two cores: one thread each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Colours and widths of a terminal must not change what tests compare.
+os.environ.setdefault("NO_COLOR", "1")
+os.environ.setdefault("COLUMNS", "120")
+
+# The everyday suite draws the same examples every time; HYPOTHESIS_PROFILE=explore looks further.
+settings.register_profile(
+    "everyday", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "everyday"))
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the working tree."""
+    return REPOSITORY
+
+
+@pytest.fixture
+def write_png(tmp_path: Path) -> Callable[..., Path]:
+    """``write_png(name, size, colour)``: a plain PNG in the test's folder."""
+
+    def write(name: str = "image.png", size: tuple[int, int] = (32, 24), colour: object = (200, 30, 30)) -> Path:
+        from PIL import Image
+
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, colour).save(path)  # type: ignore[arg-type]
+        return path
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def _one_torch_thread() -> None:
+    """Torch ignores OMP_NUM_THREADS where it was imported by a plug-in first; it is never imported from here."""
+    import sys
+
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "set_num_threads"):
+        torch.set_num_threads(1)

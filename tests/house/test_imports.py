@@ -1,0 +1,81 @@
+"""Importing is cheap: everything but models, training and the local engines, without torch and in half a second."""
+
+from __future__ import annotations
+
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import mirg
+
+BUDGET_SECONDS = 0.5
+# What may be slow: rooms that are allowed to hold torch, and the start of a program.
+HEAVY_ROOMS = ("mirg.models", "mirg.training", "mirg.engines.transformers", "mirg.engines.vllm")
+FORBIDDEN = ("torch", "transformers", "trl", "accelerate", "peft", "datasets", "pandas", "pyarrow", "torchvision")
+
+
+def modules() -> list[str]:
+    """Every module of the package by name, without importing any (files may lie in folders without __init__)."""
+    root = Path(mirg.__file__).parent
+    names = ["mirg"]
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        names.append(".".join(["mirg", *(part for part in parts if part != "__init__")]))
+    return [name for name in dict.fromkeys(names) if not name.startswith(HEAVY_ROOMS) and "__main__" not in name]
+
+
+PROBE = """
+import importlib, json, sys, time
+start = time.perf_counter()
+for name in sys.argv[2:]:
+    importlib.import_module(name)
+seconds = time.perf_counter() - start
+json.dump({"seconds": seconds, "loaded": [m for m in json.loads(sys.argv[1]) if m in sys.modules]}, sys.stdout)
+"""
+
+
+def probe(*names: str) -> dict:
+    """Import ``names`` in a fresh interpreter: seconds of importing, and which of the forbidden modules came along."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, json.dumps(FORBIDDEN), *names],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, f"{names}: {done.stderr}"
+    return json.loads(done.stdout)
+
+
+def packages() -> list[str]:
+    """One entry per room: its own module when it is one file, else the package."""
+    return [
+        f"mirg.{info.name}" for info in pkgutil.iter_modules(mirg.__path__) if info.name not in ("models", "training")
+    ]
+
+
+def test_no_light_module_brings_torch_along() -> None:
+    """All of them in one interpreter; where one is to blame, each alone, to name it."""
+    names = modules()
+    assert len(names) > 8
+    if probe(*names)["loaded"]:
+        guilty = {name: loaded for name in names if (loaded := probe(name)["loaded"])}
+        assert not guilty
+
+
+@pytest.mark.parametrize("name", packages())
+def test_import_budget(name: str) -> None:
+    """Best of five, with a pause where the machine is busy: the budget is about the code."""
+    seconds = []
+    for _ in range(5):
+        seconds.append(probe(name)["seconds"])
+        if seconds[-1] < BUDGET_SECONDS:
+            return
+        time.sleep(0.2)
+    pytest.fail(f"import {name} takes {min(seconds):.2f} s, the budget is {BUDGET_SECONDS} s")

@@ -1,0 +1,115 @@
+"""Small report data: every field filled, two models, two samples, images on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mirg.report import (
+    Chart,
+    Column,
+    Fact,
+    GalleryItem,
+    Interval,
+    Mark,
+    Outcomes,
+    PartLine,
+    Picture,
+    ReportData,
+    ResultTable,
+    Section,
+    Series,
+    Stage,
+    TableRow,
+    TaskRow,
+    TaskTable,
+)
+
+MakeItem = Callable[..., GalleryItem]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> tuple[Picture, ...]:
+    found = []
+    for number, colour in enumerate(("#d03030", "#3050d0"), start=1):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (96, 96), colour).save(path)
+        found.append(Picture(path, 96, 96))
+    return tuple(found)
+
+
+@pytest.fixture
+def make_item(pictures: tuple[Picture, ...]) -> MakeItem:
+    def make(**changes: object) -> GalleryItem:
+        fields: dict[str, object] = {
+            "sample_id": "s1",
+            "task": "refer",
+            "model": "SFT",
+            "outcome": "right",
+            "question": "Where is the red ring?",
+            "pictures": pictures,
+            "true": (Mark(2, (0.25, 0.25, 0.75, 0.5), "red ring"),),
+            "predicted": (Mark(2, (0.2, 0.25, 0.75, 0.5), "ring"),),
+            "given": (Mark(1, (0.0, 0.0, 0.5, 0.5)),),
+            "thinking": "Image-2: yes.",
+            "answer": "Image-2: (200,250),(750,500)",
+            "parts": (PartLine("image", 1.0), PartLine("object", 0.9, "IoU 0.90")),
+            "iou": 0.9,
+            "tokens": 31,
+        }
+        return GalleryItem(**(fields | changes))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def full_report(pictures: tuple[Picture, ...]) -> Callable[[Callable[[str], str]], ReportData]:
+    """``full_report(change)``: a report with every section, ``change`` applied to every text in it."""
+
+    def build(t: Callable[[str], str]) -> ReportData:
+        column = Column("joint", t("joint"), t("Right image and IoU at least 0.5."))
+        interval = Interval(0.5, 0.4, 0.6)
+        shots = tuple(Picture(p.path, p.width, p.height, t("reference")) for p in pictures)
+        broken = Picture(pictures[0].path.parent / "missing.png", 96, 96, t("candidate"))
+
+        def item(outcome: str, failure: str | None) -> GalleryItem:
+            return GalleryItem(
+                sample_id=t("s1"),
+                task=t("refer"),
+                model=t("SFT") if failure else t("base"),
+                outcome=outcome,  # type: ignore[arg-type]
+                question=t("Where is the red ring?"),
+                pictures=(*shots, broken),
+                true=(Mark(1, (0.1, 0.1, 0.5, 0.5), t("red ring")),),
+                predicted=(Mark(2, (0.1, 0.1, 0.5, 0.5), t("ring")),),
+                given=(Mark(1, (0.5, 0.5, 0.9, 0.9), t("here")),),
+                thinking=t("Image-1: yes."),
+                answer=t("Image-2: (1,2),(3,4)"),
+                failure=failure and t(failure),
+                parts=(PartLine(t("image"), 0.0, t("named Image-2")),),
+            )
+
+        points = tuple(float(i) for i in range(20))
+        chart = Chart(t("Loss"), (Series(t("loss"), points, points),), help=t("per step"))
+        return ReportData(
+            title=t("Demo"),
+            subtitle=t("tiny"),
+            sections=(Section(t("Configuration"), (Fact(t("seed"), t("0")),), open=True),),
+            table=ResultTable(
+                (column,),
+                (TableRow(t("base"), 8, {"joint": interval}), TableRow(t("SFT"), 8, {})),
+                {"joint": 0.1},
+                (TableRow(t("SFT − base"), 8, {"joint": Interval(0.1, -0.1, 0.3)}),),
+                t("8 items"),
+            ),
+            task_tables=(TaskTable(column, (t("base"),), (TaskRow(t("refer"), 8, 0.1, {t("base"): interval}),)),),
+            outcomes=(Outcomes(t("base"), {"right": 1, "wrong_box": 2}),),
+            stages=(Stage(t("GRPO"), (chart,), (chart,), (Fact(t("steps"), t("19")),)),),
+            gallery=(item("right", None), item("unreadable", "no answer block")),
+            notes=(t("two samples had no image"),),
+        )
+
+    return build

@@ -1,0 +1,239 @@
+"""The page: complete, self-contained, bounded, inert whatever text is in it (promise 27)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mirg.report import GalleryItem, Picture, ReportData, Stage, write_report
+from mirg.report.data import Chart, Series
+from mirg.report.page import TEMPLATES, render
+
+FullReport = Callable[[Callable[[str], str]], ReportData]
+
+ELEMENTS = frozenset(
+    "html head meta title link style body header h1 h2 h3 h4 p nav a div main section table thead tbody tr th td span b "
+    "small svg rect line path circle text title ul li details summary dl dt dd i figure figcaption strong form fieldset "
+    "legend label input select option defs image use article pre footer script".split()
+)
+URL_ATTRIBUTES = frozenset({"href", "xlink:href", "src", "action", "formaction", "data", "srcset", "poster", "ping"})
+SAFE_URL = re.compile(r"#[\w-]+|data:,|data:image/webp;base64,[A-Za-z0-9+/=]+")
+
+
+class Page(HTMLParser):
+    """What a page is made of: elements, attributes, and the raw text of scripts and styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.raw: dict[str, list[str]] = {"script": [], "style": []}
+        self.texts: list[str] = []
+        self._inside: str | None = None
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag in self.raw:
+            self._inside = tag
+            self.raw[tag].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = None if tag == self._inside else self._inside
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.raw[self._inside][-1] += data
+        else:
+            self.texts.append(data)
+
+    def values(self, name: str) -> list[str]:
+        return [value for _, found, value in self.attributes if found == name]
+
+
+def assert_inert(html: str) -> Page:
+    page = Page(html)
+    assert page.raw["script"] == [(TEMPLATES / "report.js").read_text(encoding="utf-8")]
+    assert page.raw["style"] == [(TEMPLATES / "report.css").read_text(encoding="utf-8")]
+    assert set(page.elements) <= ELEMENTS
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on"), f"handler {name} on {tag}"
+        assert name not in {"style", "srcdoc", "formaction", "background"}, name
+        if name in URL_ATTRIBUTES:
+            assert SAFE_URL.fullmatch(value), f"{tag} {name}={value[:80]!r}"
+        if name == "http-equiv":
+            assert value == "Content-Security-Policy"
+    return page
+
+
+def injections() -> list[str]:
+    """500 strings that have broken out of pages elsewhere: payloads in the wrappings of different contexts."""
+    payloads = [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "<svg/onload=alert(1)>",
+        "<svg><script href=data:,alert(1) />",
+        "<iframe src=javascript:alert(1)>",
+        '<a href="javascript:alert(1)">x</a>',
+        "<a href=&#106;avascript:alert(1)>x</a>",
+        "<body onload=alert(1)>",
+        "<meta http-equiv=refresh content='0;url=http://evil.example'>",
+        "<link rel=stylesheet href=http://evil.example/x.css>",
+        "<style>@import 'http://evil.example/x.css'</style>",
+        "<base href=http://evil.example>",
+        "<form action=http://evil.example><input autofocus onfocus=alert(1)>",
+        "<object data=http://evil.example>",
+        "<embed src=//evil.example>",
+        "<video><source onerror=alert(1)>",
+        "<details open ontoggle=alert(1)>",
+        "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>",
+        "<noscript><p title='</noscript><img src=x onerror=alert(1)>'>",
+        "<template><script>alert(1)</script></template>",
+        "{{ 7*7 }}{% raw %}{{ ''.__class__.__mro__ }}",
+        "javascript:alert(1)",
+        "' onmouseover='alert(1)",
+        '" onmouseover="alert(1)',
+        "` onmouseover=alert(1)",
+    ]
+    wrappings = [
+        "{}",
+        '"{}',
+        "'{}",
+        '">{}',
+        "'>{}",
+        "-->{}",
+        "]]>{}",
+        "</title>{}",
+        "</style>{}",
+        "</script>{}",
+        "</svg>{}",
+        "</textarea></select></option>{}",
+        "<!--{}",
+        "<![CDATA[{}",
+        "&lt;{}",
+        "\\x3c{}",
+        "\x00{}",
+        "\u202e{}\ud800",
+        "<{}",
+        "{} x" * 3,
+    ]
+    return [w.replace("{}", p) for p, w in itertools.product(payloads, wrappings)]
+
+
+def test_500_injections_in_every_text_field(full_report: FullReport) -> None:
+    strings = injections()
+    assert len(strings) == 500
+    for text in strings:
+        assert_inert(render(full_report(lambda _, text=text: text)))
+
+
+def test_injected_text_is_still_shown_as_text(full_report: FullReport) -> None:
+    page = assert_inert(render(full_report(lambda text: f"<b onclick=x>{text}</b>&amp;")))
+    assert "<b onclick=x>Demo</b>&amp;" in page.texts
+    assert "<b onclick=x>Image-1: yes.</b>&amp;" in page.texts
+    assert any("<b onclick=x>refer</b>&amp;" in value for value in page.values("data-task"))
+
+
+def test_policy_allows_only_the_one_script_and_style_by_hash(full_report: FullReport) -> None:
+    html = render(full_report(str))
+    page = Page(html)
+    (policy,) = [v for tag, n, v in page.attributes if tag == "meta" and n == "content" and "default-src" in v]
+    assert "default-src 'none'" in policy and "img-src data:" in policy and "unsafe" not in policy
+    for kind in ("script", "style"):
+        (text,) = page.raw[kind]
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    # The policy must come before anything it governs.
+    assert html.index("Content-Security-Policy") < html.index("<style") < html.index("<script")
+
+
+def test_page_is_complete_without_script(full_report: FullReport) -> None:
+    page = Page(render(full_report(str)))
+    assert [n for tag, n, _ in page.attributes if tag == "form"].count("hidden") == 1, "no dead controls"
+    assert not any(n == "hidden" for tag, n, _ in page.attributes if tag == "article"), "every card is shown"
+    assert page.elements.count("article") == 2
+
+
+def test_page_shows_tables_boxes_reasons_and_broken_images(full_report: FullReport) -> None:
+    page = Page(render(full_report(str)))
+    text = " ".join(page.texts)
+    for expected in ("50.0", "40.0 – 60.0", "+10.0", "−10.0 to +30.0", "no answer block", "named Image-2", "Training"):
+        assert expected in text, expected
+    assert "missing.png does not exist" in text, "an image that is gone is said, by name"
+    rects = [v for tag, n, v in page.attributes if tag == "rect" and n == "class"]
+    assert {"true", "predicted", "given"} <= set(rects)
+    assert page.elements.count("image") == 2, "an image of several cards is stored once"
+
+
+def test_no_path_of_the_machine_is_in_the_page(full_report: FullReport, tmp_path: Path) -> None:
+    assert str(tmp_path) not in render(full_report(str))
+
+
+def test_an_empty_report_is_a_page() -> None:
+    page = Page(render(ReportData(title="Nothing yet")))
+    assert "Nothing yet" in page.texts and "script" not in page.elements and "section" not in page.elements
+
+
+def test_same_data_gives_the_same_page(full_report: FullReport) -> None:
+    assert render(full_report(str)) == render(full_report(str))
+
+
+def test_gallery_keeps_to_its_budget(make_item: Callable[..., GalleryItem], tmp_path: Path) -> None:
+    items = []
+    for i in range(40):
+        path = tmp_path / f"noise{i}.png"
+        Image.effect_noise((200, 200), 90).convert("RGB").save(path)
+        items.append(make_item(sample_id=f"s{i}", pictures=(Picture(path, 200, 200),), task=f"t{i % 4}"))
+    html = render(ReportData(title="big", gallery=tuple(items)), per_outcome=40, image_budget=400_000)
+    assert len(html) < 600_000
+    shown = Page(html).elements.count("article")
+    assert 0 < shown < 40
+    assert f"{40 - shown} more were left out" in html
+
+
+def test_photographs_at_full_bounds_stay_under_8_megabytes(
+    make_item: Callable[..., GalleryItem], tmp_path: Path
+) -> None:
+    path = tmp_path / "photo.png"
+    Image.effect_noise((640, 480), 60).convert("RGB").save(path)
+    shots = []
+    for i in range(120):
+        copy = tmp_path / f"p{i}.png"
+        copy.write_bytes(path.read_bytes())
+        shots.append(Picture(copy, 640, 480))
+    long = "word " * 4000
+    items = tuple(
+        make_item(sample_id=f"{o}{m}{i}", outcome=o, model=m, thinking=long, answer=long, pictures=(shots[i % 120],))
+        for o in ("right", "wrong_image", "wrong_box", "unreadable")
+        for m in ("base", "SFT", "RL")
+        for i in range(30)
+    )
+    out = write_report(tmp_path / "report.html", ReportData(title="photos", gallery=items))
+    assert out.stat().st_size < 8_000_000
+
+
+def test_a_metric_that_is_not_a_number_does_not_break_the_page() -> None:
+    nan = Chart("odd", (Series("x", (0.0, 1.0, 2.0), (float("nan"), float("inf"), -1e300)),))
+    assert "<h3>SFT</h3>" in render(ReportData(title="t", stages=(Stage("SFT", (nan,)),)))
+
+
+def test_write_report_into_a_folder_or_a_file(tmp_path: Path) -> None:
+    data = ReportData(title="t")
+    assert write_report(tmp_path, data) == tmp_path / "report.html"
+    assert write_report(tmp_path / "other.html", data).read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("name", ["report.css", "report.js"])
+def test_assets_cannot_end_their_own_element(name: str) -> None:
+    text = (TEMPLATES / name).read_text(encoding="utf-8")
+    assert "</" not in text and "<!--" not in text and "url(" not in text and "http" not in text

@@ -1,0 +1,339 @@
+"""Promises 12 and 26: every row is accepted or rejected with a reason; image paths stay inside the folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mirg.errors import DataError, ImageError
+from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, Rejection, Sample, Target, Trajectory, write_card
+
+BOX = (0.1, 0.2, 0.3, 0.4)
+
+
+def make_sample(name: str, refs: list[ImageRef], **changes: object) -> Sample:
+    fields: dict[str, object] = {
+        "id": name,
+        "task": "refer",
+        "question": "Where?",
+        "images": tuple(refs),
+        "targets": (Target(image=len(refs), box=BOX, label="ring"),),
+        **changes,
+    }
+    return Sample.model_validate(fields)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> DatasetFolder:
+    """Four samples over three images, one of them shared, one without targets."""
+    with DatasetWriter(tmp_path / "data", name="four", description="d", created_by="test", seed=7) as writer:
+        refs = [writer.add_image(Image.new("RGB", (20 + i, 30), (i, 0, 0)), f"picture {i}") for i in range(3)]
+        for i in range(3):
+            trajectory = Trajectory(thinking="é <box image=1>0.1,0.2,0.3,0.4</box>", answer=(), writer="rule")
+            writer.add(make_sample(f"s-{i}", [refs[i], refs[(i + 1) % 3]], trajectory=trajectory, meta={"i": i}))
+        writer.add(make_sample("s-none", refs[:2], task="none", targets=()))
+    return DatasetFolder.open(tmp_path / "data")
+
+
+def rows_of(dataset: DatasetFolder) -> list[str]:
+    return (dataset.root / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+
+
+def with_rows(dataset: DatasetFolder, rows: list[str]) -> DatasetFolder:
+    (dataset.root / "samples.jsonl").write_text("".join(row + "\n" for row in rows), encoding="utf-8")
+    return DatasetFolder.open(dataset.root)
+
+
+def read_all(dataset: DatasetFolder, **options: object) -> tuple[list[Sample], list[Rejection]]:
+    rejected: list[Rejection] = []
+    return list(dataset.read(rejected.append, **options)), rejected  # type: ignore[arg-type]
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_written_is_read(dataset: DatasetFolder) -> None:
+    samples, rejected = read_all(dataset, images="decode")
+    assert [s.id for s in samples] == ["s-0", "s-1", "s-2", "s-none"]
+    assert rejected == []
+    assert samples[1].trajectory is not None and samples[1].trajectory.thinking.startswith("é")
+    assert samples[2].meta == {"i": 2}
+    card = dataset.card
+    assert (card.name, card.n_samples, card.n_images, card.seed) == ("four", 4, 3, 7)
+    assert card.tasks == {"none": 1, "refer": 3}
+    assert len(dataset) == len(list(dataset)) == 4
+    assert dataset.verify() == []
+    assert "four" in (dataset.root / "README.md").read_text()
+    assert dataset.open_image(samples[0].images[1]).getpixel((0, 0)) == (1, 0, 0)
+
+
+def test_the_same_calls_give_the_same_bytes(tmp_path: Path) -> None:
+    digests = []
+    for name in ("a", "b"):
+        with DatasetWriter(tmp_path / name, name="same") as writer:
+            writer.add(make_sample("s", [writer.add_image(Image.new("RGB", (9, 9)), "x")]))
+        digests.append(DatasetFolder.open(tmp_path / name).card.digest)
+    assert digests[0] == digests[1]
+
+
+def test_equal_pixels_are_stored_once_and_names_never_clash(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "d", name="d") as writer:
+        first = writer.add_image(Image.new("RGB", (9, 9), "red"), "../../etc/passwd")
+        again = writer.add_image(Image.new("RGB", (9, 9), "red"), "other")
+        second = writer.add_image(Image.new("RGB", (9, 9), "blue"), "../../etc/passwd")
+        upper = writer.add_image(Image.new("RGB", (9, 9), "green"), "ETC-PASSWD")
+    assert first == again
+    paths = [first.path, second.path, upper.path]
+    assert len({p.lower() for p in paths}) == 3
+    stored = sorted((tmp_path / "d" / "images").iterdir())
+    assert [f"images/{p.name}" for p in stored] == sorted(paths)
+
+
+def test_files_are_copied_byte_for_byte(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "photo.JPG", format="JPEG", exif=exif)
+    with DatasetWriter(tmp_path / "d", name="d") as writer:
+        ref = writer.add_file(tmp_path / "photo.JPG", "photo")
+        (tmp_path / "page.jpg").write_text("<html>")
+        with pytest.raises(ImageError, match=r"page\.jpg"):
+            writer.add_file(tmp_path / "page.jpg", "page")
+    assert (ref.path, ref.size) == ("images/photo.jpg", (20, 30))
+    assert (tmp_path / "d" / ref.path).read_bytes() == (tmp_path / "photo.JPG").read_bytes()
+
+
+def test_a_dataset_appears_complete_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), DatasetWriter(tmp_path / "d", name="d") as writer:
+        writer.add(make_sample("s", [writer.add_image(Image.new("RGB", (9, 9)), "x")]))
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_data_is_not_touched(dataset: DatasetFolder) -> None:
+    before = dataset.card
+    with pytest.raises(DataError, match="exists already"), DatasetWriter(dataset.root, name="other"):
+        pytest.fail("must not be entered")
+    assert DatasetFolder.open(dataset.root).card == before
+    with DatasetWriter(dataset.root, name="other", overwrite=True):
+        pass
+    assert DatasetFolder.open(dataset.root).card.name == "other"
+
+
+def test_unwritable_output_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot write"), DatasetWriter(tmp_path / "file" / "d", name="d"):
+        pytest.fail("must not be entered")
+
+
+def test_the_writer_refuses_what_a_reader_would(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "d", name="d") as writer:
+        ref = writer.add_image(Image.new("RGB", (9, 9)), "x")
+        writer.add(make_sample("s", [ref]))
+        with pytest.raises(DataError, match="s was written already"):
+            writer.add(make_sample("s", [ref]))
+        with pytest.raises(DataError, match=r"elsewhere\.png is not in this dataset"):
+            writer.add(make_sample("t", [ImageRef(path="elsewhere.png", width=9, height=9)]))
+    with pytest.raises(DataError, match="with"):
+        writer.add(make_sample("u", [ref]))
+    assert len(DatasetFolder.open(tmp_path / "d")) == 1
+
+
+# --- opening ----------------------------------------------------------------------------------------------------------
+
+
+def test_not_a_dataset(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a folder"):
+        DatasetFolder.open(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"samples\.jsonl is missing"):
+        DatasetFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "not JSON"),
+        ("[]", "valid dictionary"),
+        ('{"schema_version": "mirg.samples/99"}', "mirg.samples/99"),
+        ('{"name": "x"}', "n_samples"),
+    ],
+)
+def test_bad_cards(dataset: DatasetFolder, text: str, reason: str) -> None:
+    (dataset.root / "card.json").write_text(text)
+    with pytest.raises(DataError, match=reason):
+        DatasetFolder.open(dataset.root)
+
+
+def test_rows_by_hand_get_a_card(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 8)).save(tmp_path / "a.png")
+    row = {"id": "1", "task": "t", "question": "q", "images": [{"path": "a.png", "width": 9, "height": 8}]}
+    (tmp_path / "samples.jsonl").write_text(json.dumps(row) + "\n{broken\n")
+    with pytest.raises(DataError, match="write_card"):
+        DatasetFolder.open(tmp_path)
+    card = write_card(tmp_path, name="mine")
+    assert (card.n_samples, card.n_images, card.tasks) == (2, 1, {"t": 1})
+    samples, rejected = read_all(DatasetFolder.open(tmp_path), images="decode")
+    assert ([s.id for s in samples], [r.row for r in rejected]) == (["1"], [2])
+    with pytest.raises(DataError, match="nowhere"):
+        write_card(tmp_path / "nowhere", name="x")
+
+
+# --- broken rows ------------------------------------------------------------------------------------------------------
+
+BROKEN: list[tuple[str, str, str]] = [
+    ("{", "line", "half a row"),
+    ("<html>", "line", "not JSON"),
+    ("[" * 100_000, "line", "nested beyond reason"),
+    ("null", "row", "not an object"),
+    ("{}", "id", "nothing in it"),
+    ('{"id": "x", "task": "t", "question": "q", "images": []}', "images", "no images"),
+    ('{"id": 5, "task": "t", "question": "q", "images": []}', "id", "an id that is no text"),
+]
+
+
+def test_every_broken_row_is_reported_and_the_rest_is_read(dataset: DatasetFolder) -> None:
+    good = rows_of(dataset)
+    outside = json.loads(good[0]) | {"id": "x", "targets": [{"image": 1, "box": [0, 0, 2, 1]}]}
+    table = [*BROKEN, (json.dumps(outside), "targets.0.box", "a box outside its image"), (good[0], "id", "used before")]
+    mixed = with_rows(dataset, [*good, *(row for row, _, _ in table)])
+    samples, rejected = read_all(mixed)
+    assert [s.id for s in samples] == ["s-0", "s-1", "s-2", "s-none"]
+    assert len(samples) + len(rejected) == len(good) + len(table)
+    for rejection, (_, field, why), row in zip(rejected, table, range(5, 99), strict=False):
+        assert (rejection.row, rejection.field) == (row, field), why
+        assert rejection.reason and rejection.hint and rejection.file.endswith("samples.jsonl")
+    assert rejected[-2].id == "x" and "outside" in rejected[-2].reason
+    assert "samples.jsonl:12 (sample x): targets.0.box: " in str(rejected[-2])
+    with pytest.raises(DataError, match=r"samples\.jsonl:5: line: "):
+        list(mixed.read())
+
+
+@settings(max_examples=100)
+@given(st.data())
+def test_rows_read_are_accepted_plus_rejected(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Whatever bytes are changed, inserted or cut out: no exception, no row lost, no sample changed unseen."""
+    row = make_sample("s", [ImageRef(path="a.png", width=9, height=8)]).model_dump_json()
+    lines = [row.replace('"s"', f'"s-{i}"', 1).encode() for i in range(3)]
+    victim = data.draw(st.integers(0, 2))
+    start = data.draw(st.integers(0, len(lines[victim])))
+    end = data.draw(st.integers(start, min(start + 5, len(lines[victim]))))
+    patch = data.draw(st.binary(max_size=4)).replace(b"\n", b"?")
+    lines[victim] = lines[victim][:start] + patch + lines[victim][end:]
+    root = tmp_path_factory.mktemp("fuzz")
+    (root / "samples.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    write_card(root, name="fuzz")
+    samples, rejected = read_all(DatasetFolder.open(root))
+    assert len(samples) + len(rejected) == sum(bool(line.strip()) for line in lines)
+    untouched = {f"s-{i}" for i in range(3) if i != victim}
+    assert untouched <= {s.id for s in samples} | {r.id for r in rejected if r.field == "id"}
+
+
+def test_a_file_cut_in_the_middle_says_so(dataset: DatasetFolder) -> None:
+    file = dataset.root / "samples.jsonl"
+    file.write_bytes(file.read_bytes()[:-10])
+    samples, rejected = read_all(DatasetFolder.open(dataset.root))
+    assert len(samples) == 3
+    assert rejected[0].row == 4 and "cut off" in rejected[0].reason
+    assert any("digest differs" in problem for problem in dataset.verify())
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("check", ["header", "decode"])
+def test_bad_images_reject_their_samples_only(dataset: DatasetFolder, check: str) -> None:
+    """Missing, truncated, of another size: each named once per sample that needs it, the others are read."""
+    image = dataset.root / next(iter(dataset)).images[0].path
+    whole = image.read_bytes()
+    for damage, reason in ((None, "does not exist"), (whole[:-30], "damaged"), (b"<html>", "not an image")):
+        image.unlink(missing_ok=True)
+        if damage is not None:
+            image.write_bytes(damage)
+        samples, rejected = read_all(dataset, images=check)
+        if check == "header" and reason == "damaged":
+            assert rejected == []  # a header cannot know
+            continue
+        assert [s.id for s in samples] == ["s-1"]
+        assert [(r.id, r.field) for r in rejected] == [("s-0", "images.0"), ("s-2", "images.1"), ("s-none", "images.0")]
+        assert all(reason in r.reason and r.hint for r in rejected)
+    Image.new("RGB", (5, 5)).save(image)
+    samples, rejected = read_all(dataset, images=check)
+    assert "5 x 5" in rejected[0].reason and "20 x 30" in rejected[0].reason
+
+
+def test_another_picture_of_the_same_size_is_found_by_its_digest(dataset: DatasetFolder) -> None:
+    ref = next(iter(dataset)).images[0]
+    Image.new("RGB", ref.size, "white").save(dataset.root / ref.path)
+    assert any("s-0" in problem and "digest" in problem for problem in dataset.verify())
+
+
+def test_opening_names_the_sample(dataset: DatasetFolder) -> None:
+    ref = ImageRef(path="images/none.png", width=9, height=9)
+    with pytest.raises(ImageError, match=r"sample s-9: image .*none\.png does not exist"):
+        dataset.open_image(ref, sample_id="s-9")
+    with pytest.raises(ImageError, match=r"sample s-9: .* outside"):
+        dataset.open_image(ImageRef(path="../x.png", width=9, height=9), sample_id="s-9")
+    true = next(iter(dataset)).images[0]
+    with pytest.raises(ImageError, match=r"sample s-9: .* the row says 9 x 9"):
+        dataset.open_image(true.model_copy(update={"width": 9, "height": 9}), sample_id="s-9")
+
+
+ESCAPES = [
+    ("../secret.png", "dot-dot"),
+    ("images/../../secret.png", "dot-dot in the middle"),
+    ("{outside}/secret.png", "absolute"),
+    ("images/link.png", "a link to a file outside"),
+    ("images/linked/secret.png", "a link to a folder outside"),
+    ("images/circle/x.png", "a circle of links"),
+    ("../data-sibling/secret.png", "a sibling folder with the same prefix"),
+    ("http://127.0.0.1/x.png", "a URL"),
+    ("file:///etc/passwd", "a URL of a file"),
+    ("images/a\0.png", "a NUL"),
+]
+
+
+@pytest.mark.parametrize(("path", "why"), ESCAPES, ids=[why for _, why in ESCAPES])
+def test_paths_stay_inside(dataset: DatasetFolder, path: str, why: str) -> None:
+    outside = dataset.root.parent
+    Image.new("RGB", (9, 9)).save(outside / "secret.png")
+    (outside / "data-sibling").mkdir()
+    Image.new("RGB", (9, 9)).save(outside / "data-sibling" / "secret.png")
+    (dataset.root / "images" / "link.png").symlink_to(outside / "secret.png")
+    (dataset.root / "images" / "linked").symlink_to(outside, target_is_directory=True)
+    (dataset.root / "images" / "circle").symlink_to(dataset.root / "images" / "circle")
+    ref = ImageRef(path=path.format(outside=outside), width=9, height=9)
+    for call in (dataset.image_path, dataset.open_image):
+        with pytest.raises(ImageError):
+            call(ref)
+    bad = with_rows(dataset, [make_sample("bad", [ref]).model_dump_json()])
+    assert read_all(bad, images="header")[0] == [], why
+
+
+def test_links_inside_the_folder_are_fine(dataset: DatasetFolder) -> None:
+    ref = next(iter(dataset)).images[0]
+    (dataset.root / "images" / "alias.png").symlink_to(dataset.root / ref.path)
+    alias = ref.model_copy(update={"path": "images/alias.png"})
+    assert dataset.open_image(alias).tobytes() == dataset.open_image(ref).tobytes()
+
+
+# --- for trainers -----------------------------------------------------------------------------------------------------
+
+
+def test_to_hf(dataset: DatasetFolder) -> None:
+    image = dataset.root / list(dataset)[2].images[0].path
+    image.write_bytes(image.read_bytes()[:-30])
+    rejected: list[Rejection] = []
+    table = dataset.to_hf(rejected.append)
+    assert table.column_names == ["id", "task", "question", "images", "record"]
+    assert table["id"] == ["s-0", "s-none"] or list(table["id"]) == ["s-0", "s-none"]
+    assert [r.id for r in rejected] == ["s-1", "s-2"]
+    row = table[0]
+    assert [picture.size for picture in row["images"]] == [(20, 30), (21, 30)]
+    assert all(picture.mode == "RGB" for picture in row["images"])
+    assert Sample.model_validate_json(row["record"]) == next(iter(dataset))
+    with pytest.raises(DataError, match="s-1"):
+        dataset.to_hf()

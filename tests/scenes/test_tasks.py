@@ -1,0 +1,215 @@
+"""Every task: one right answer, derivable from the annotation alone; positions uniform; a valid sample."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from mirg.geometry import Box, iou
+from mirg.samples.schema import ImageRef, Sample
+from mirg.scenes.generate import generate, to_sample
+from mirg.scenes.tasks import TASKS
+from mirg.scenes.tasks.base import choose, draw
+from mirg.scenes.world import DIFFICULTIES, EASY, HARD, MEDIUM, WorldConfig
+
+HIDDEN = {"difference", "group_grounding", "refer", "odd_one_out", "counting", "multi_target", "none"}
+Place = tuple[int, Box]
+
+
+def samples(task: str, n: int, config: WorldConfig = MEDIUM, seed: int = 0) -> list[Sample]:
+    """Samples of one task without pixels."""
+    return [
+        to_sample(key, draft, [ImageRef(path=f"{k}.png", width=96, height=96) for k in range(len(draft.pictures))])
+        for key, draft in generate([task], n, split="test", seed=seed, config=config)
+    ]
+
+
+def places(sample: Sample, name: str, numbers: list[int] | None = None) -> list[Place]:
+    """Where the annotation has ``name``, in the images ``numbers`` or in all."""
+    return [
+        (number, note.box)
+        for number, image in enumerate(sample.images, 1)
+        if numbers is None or number in numbers
+        for note in image.objects
+        if note.label == name
+    ]
+
+
+def labels(sample: Sample, number: int) -> list[str]:
+    return [note.label for note in sample.images[number - 1].objects]
+
+
+def asked(sample: Sample) -> list[int]:
+    """The images named in the question, in order."""
+    words = sample.question.replace("Image-", " Image-").split()
+    return [int(word[6:].rstrip(".,?")) for word in words if word.startswith("Image-")]
+
+
+def asked_name(sample: Sample) -> str:
+    """The object named in the question."""
+    from mirg.scenes.objects import NAMES
+
+    return next(name for name in NAMES if name in sample.question)
+
+
+# The answer as someone would find it who reads the question and sees the annotation, but not the truth.
+
+
+def solve_common_object(sample: Sample) -> list[Place]:
+    shared = set.intersection(*(set(labels(sample, k)) for k in range(1, len(sample.images) + 1)))
+    assert len(shared) == 1
+    return places(sample, shared.pop(), asked(sample))
+
+
+def solve_difference(sample: Sample) -> list[Place]:
+    first, second = (Counter(labels(sample, k)) for k in (1, 2))
+    extra = (first - second) + (second - first)
+    assert extra.total() == 1
+    name = next(iter(extra))
+    rest = [[note for note in image.objects if note.label != name] for image in sample.images]
+    assert rest[0] == rest[1], "everything else is at its place"
+    return places(sample, name)
+
+
+def solve_named(sample: Sample) -> list[Place]:
+    return places(sample, asked_name(sample))
+
+
+def solve_refer(sample: Sample) -> list[Place]:
+    (name,) = labels(sample, 1)
+    return places(sample, name, list(range(2, len(sample.images) + 1)))
+
+
+def solve_region(sample: Sample) -> list[Place]:
+    (crop,) = [number for number in asked(sample) if number != 1]
+    assert sample.images[crop - 1].role == "reference"
+    (name,) = labels(sample, crop)
+    return places(sample, name, [1])
+
+
+def solve_object_tracking(sample: Sample) -> list[Place]:
+    start = sample.question.split("<box image=1>")[1].split("</box>")[0]
+    box = [float(value) for value in start.split(",")]
+    near = [note.label for note in sample.images[0].objects if iou(note.box, box) > 0.9]
+    assert len(near) == 1
+    return places(sample, near[0], [asked(sample)[-1]])
+
+
+def solve_odd_one_out(sample: Sample) -> list[Place]:
+    names = Counter(name for k in range(1, len(sample.images) + 1) for name in labels(sample, k))
+    assert sorted(names.values())[0] == 1 and len(names) == 2 and names.total() >= 3
+    return places(sample, min(names, key=lambda name: names[name]))
+
+
+def solve_counting(sample: Sample) -> list[Place]:
+    counts = [len(image.objects) for image in sample.images]
+    assert len(set(counts)) == len(counts), "counts are distinct"
+    assert len({number for number, _ in solve_named(sample)}) >= 2, "the name alone does not give the image away"
+    return places(sample, asked_name(sample), [1 + counts.index(max(counts))])
+
+
+def solve_multi_target(sample: Sample) -> list[Place]:
+    found = solve_named(sample)
+    assert 2 <= len(found) <= 4
+    assert 2 <= len({number for number, _ in found}) < len(sample.images)
+    return found
+
+
+SOLVERS: dict[str, Callable[[Sample], list[Place]]] = {
+    "common_object": solve_common_object,
+    "difference": solve_difference,
+    "group_grounding": solve_named,
+    "refer": solve_refer,
+    "region": solve_region,
+    "object_tracking": solve_object_tracking,
+    "odd_one_out": solve_odd_one_out,
+    "counting": solve_counting,
+    "multi_target": solve_multi_target,
+    "none": solve_named,
+}
+
+
+@pytest.mark.parametrize("difficulty", DIFFICULTIES)
+@pytest.mark.parametrize("task", TASKS)
+def test_the_annotation_has_exactly_the_answer(task: str, difficulty: str) -> None:
+    for sample in samples(task, 120, DIFFICULTIES[difficulty]):
+        truth = sorted((target.image, target.box) for target in sample.targets)
+        assert sorted(SOLVERS[task](sample)) == truth, sample.question
+        if task not in ("multi_target", "none"):
+            assert len(truth) == 1
+        assert sample.image_hidden is (task in HIDDEN)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_both_annotation_levels_are_filled(task: str) -> None:
+    for sample in samples(task, 40):
+        subject = sample.meta["subject"]
+        for image in sample.images:
+            assert image.objects
+            assert image.caption == ", ".join(note.label for note in image.objects)
+            assert all(set(note.attributes) == {"texture"} for note in image.objects)
+        assert {target.label for target in sample.targets} <= {str(subject)}
+        assert (sample.relation == "none") is (task in ("group_grounding", "none"))
+        frames = [image.frame for image in sample.images]
+        assert frames == (list(range(1, len(frames) + 1)) if task == "object_tracking" else [None] * len(frames))
+
+
+@pytest.mark.parametrize("task", sorted(set(TASKS) - {"region", "none"}))
+def test_target_position_is_uniform(task: str) -> None:
+    """Chi-square per number of images; the threshold allows one false alarm in a million per cell."""
+    by_length: dict[int, Counter[int]] = {}
+    for sample in samples(task, 1500, MEDIUM, seed=4):
+        tally = by_length.setdefault(len(sample.images), Counter())
+        tally.update(sample.target_images)
+    for length, tally in by_length.items():
+        first = 2 if task in ("refer", "object_tracking") else 1
+        assert set(tally) == set(range(first, length + 1)), (task, length)
+        # Several images of one sample are drawn without replacement: the test is then on the safe side.
+        assert chisquare([tally[k] for k in range(first, length + 1)]).pvalue > 1e-6, (task, length, tally)
+
+
+def test_region_asks_for_every_crop_alike() -> None:
+    tally: Counter[int] = Counter()
+    for sample in samples("region", 1500, seed=4):
+        if len(sample.images) == 4:
+            tally[next(k for k, image in enumerate(sample.images, 1) if image.role == "reference")] += 1
+    assert set(tally) == {2, 3, 4}
+    assert chisquare(list(tally.values())).pvalue > 1e-6
+
+
+def test_none_is_asked_in_the_same_words_about_as_many_images() -> None:
+    def wording(sample: Sample) -> str:
+        return sample.question.replace(str(sample.meta["subject"]), "X")
+
+    present = samples("group_grounding", 300) + samples("multi_target", 300)
+    absent = samples("none", 300)
+    assert {wording(sample) for sample in absent} == {wording(sample) for sample in present}
+    assert {len(sample.images) for sample in absent} == {len(sample.images) for sample in present}
+
+
+def test_difficulty_bounds_hold() -> None:
+    for config in (EASY, HARD):
+        for sample in samples("group_grounding", 100, config):
+            assert config.images[0] <= len(sample.images) <= config.images[1]
+            assert all(config.objects[0] <= len(image.objects) <= config.objects[1] for image in sample.images)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_odd_configurations_still_give_samples(task: str) -> None:
+    """The smallest and the most crowded world that the configuration allows."""
+    smallest = WorldConfig(images=(2, 2), frames=(2, 2), objects=(1, 1), object_side=(0.6, 0.65), side=48)
+    crowded = WorldConfig(images=(6, 6), objects=(6, 6), object_side=(0.25, 0.5), similar=1.0)
+    for config in (smallest, crowded) if task not in ("difference", "region", "counting") else (crowded,):
+        for sample in samples(task, 25, config):
+            assert sorted(SOLVERS[task](sample)) == sorted((target.image, target.box) for target in sample.targets)
+
+
+def test_draw_and_choose() -> None:
+    rng = np.random.default_rng(0)
+    assert {draw(rng, (2, 4)) for _ in range(100)} == {2, 3, 4}
+    assert {draw(rng, (1, 2), least=3) for _ in range(20)} == {3}
+    assert choose(rng, 3, 3) == [0, 1, 2]

@@ -1,0 +1,217 @@
+"""Promise 14: a hostile image gives a typed error with the sample's id, or a right RGB image; quickly and small."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fakes import hostile_images as hostile
+from mirg.errors import ImageError
+from mirg.images import ImageLimits, image_digest, image_size, open_image, to_rgb
+
+SECONDS = 0.2
+BYTES = 200 * 2**20
+
+
+def write(folder: Path, name: str, data: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def best_seconds(path: Path, runs: int = 3) -> float:
+    """The best of a few runs: what the code costs, not what a busy machine adds."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        try:
+            open_image(path)
+        except ImageError:
+            times.append(time.perf_counter() - start)
+        else:
+            times.append(time.perf_counter() - start)
+        if times[-1] <= SECONDS:
+            break
+    return min(times)
+
+
+@pytest.mark.parametrize(("name", "make", "why"), hostile.REFUSED, ids=[row[0] for row in hostile.REFUSED])
+def test_refused(tmp_path: Path, name: str, make, why: str) -> None:
+    path = write(tmp_path, name, make())
+    with pytest.raises(ImageError) as caught:
+        open_image(path, sample_id="s-17")
+    assert "s-17" in str(caught.value), why
+    assert name in str(caught.value)
+    if name in {"page.jpg", "drawing.png", "noise.jpg", "script.eps"}:
+        assert "not an image in a known format" in str(caught.value)
+    assert best_seconds(path) <= SECONDS, why
+
+
+@pytest.mark.parametrize(("name", "make", "why"), hostile.ACCEPTED, ids=[row[0] for row in hostile.ACCEPTED])
+def test_accepted(tmp_path: Path, name: str, make, why: str) -> None:
+    path = write(tmp_path, name, make())
+    image = open_image(path)
+    assert image.mode == "RGB" and type(image) is Image.Image, why
+    assert image.size == (64, 48) == image_size(path)
+    assert image.info == {}, "metadata of the file must not travel on"
+    # JPEG and CMYK lose a little, a wrong conversion loses a lot
+    difference = np.abs(np.asarray(image, dtype=int) - np.asarray(hostile.picture(), dtype=int))
+    assert np.median(difference) <= 12, why
+    assert best_seconds(path) <= SECONDS
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("tenth", range(1, 10))
+def test_cut_off(tmp_path: Path, form: str, tenth: int) -> None:
+    """Cut at every 10 %: an error; where a decoder finds all pixels before the cut, the whole right picture."""
+    whole = write(tmp_path, "whole", hostile.encoded(hostile.picture((200, 150)), form))
+    data = whole.read_bytes()
+    cut = write(tmp_path, f"cut.{form.lower()}", data[: len(data) * tenth // 10])
+    try:
+        image = open_image(cut, sample_id="s-3")
+    except ImageError as error:
+        assert "s-3" in str(error)
+        return
+    assert image.tobytes() == open_image(whole).tobytes()
+
+
+def test_missing_and_not_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"sample s-1: image .*nowhere\.png does not exist"):
+        open_image(tmp_path / "nowhere.png", sample_id="s-1")
+    with pytest.raises(ImageError, match="is not a file"):
+        open_image(tmp_path)
+    with pytest.raises(ImageError):
+        image_size("a\0b.png")
+    with pytest.raises(ImageError):
+        image_digest(tmp_path / "nowhere.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="is not a file"):
+        open_image(tmp_path / "pipe.png")
+
+
+def test_too_many_bytes_are_refused_before_reading(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.png"
+    with path.open("wb") as stream:
+        stream.truncate(10 * 2**30)  # sparse: takes no room on the disk
+    with pytest.raises(ImageError, match="bytes"):
+        open_image(path)
+
+
+def test_too_many_pixels_by_the_callers_limits(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.png", hostile.encoded(hostile.picture(), "PNG"))
+    with pytest.raises(ImageError, match="64 x 48"):
+        open_image(path, limits=ImageLimits(max_pixels=3000))
+    with pytest.raises(ImageError, match="64 x 48"):
+        image_size(path, limits=ImageLimits(max_side=60))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation(tmp_path: Path, orientation: int) -> None:
+    """The oracle is Pillow's own exif_transpose; sizes from the header agree."""
+    from PIL import ImageOps
+
+    path = write(tmp_path, "turned.jpg", hostile.rotated_jpeg(orientation))
+    image = open_image(path)
+    with Image.open(path) as raw:
+        assert image.tobytes() == ImageOps.exif_transpose(raw).convert("RGB").tobytes()
+    assert image.size == image_size(path) == ((48, 64) if orientation >= 5 else (64, 48))
+
+
+def test_16_bit_is_scaled_not_clipped(tmp_path: Path) -> None:
+    image = open_image(write(tmp_path, "deep.png", hostile.grey_16_bit_png()))
+    values = np.asarray(image)[..., 0].reshape(-1).astype(int)
+    expected = np.round(np.linspace(0, 65535, values.size) / 257)
+    assert image.mode == "RGB"
+    assert np.abs(values - expected).max() <= 1
+    assert values[0] == 0 and values[-1] == 255
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "expected"),
+    [
+        ("1", 1, 255),  # bilevel
+        ("L", 77, 77),
+        ("I", 77, 77),  # 32-bit integers that hold 8-bit values
+        ("I", 65535, 255),  # ... or 16-bit ones
+        ("F", 1.0, 255),  # floats from 0 to 1
+        ("F", 77.0, 77),
+        ("F", float("nan"), 0),
+    ],
+)
+def test_grey_modes(mode: str, value: float, expected: int) -> None:
+    pixel = to_rgb(Image.new(mode, (2, 2), value)).getpixel((0, 0))
+    assert pixel == (expected, expected, expected)
+
+
+def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
+    image = open_image(write(tmp_path, "palette.png", hostile.transparent_palette_png()))
+    assert image.getpixel((5, 5)) == (255, 255, 255)
+    assert image.getpixel((30, 5)) == (0, 0, 255)
+    assert to_rgb(Image.new("RGBA", (4, 4), (0, 0, 0, 128))).getpixel((0, 0)) == (127, 127, 127)
+    assert to_rgb(Image.new("LA", (4, 4), (0, 0))).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_animation_gives_its_first_frame(tmp_path: Path) -> None:
+    image = open_image(write(tmp_path, "moving.gif", hostile.animated_gif()))
+    assert image.size == (40, 30)
+    assert image.getpixel((10, 10)) == (255, 0, 0)
+
+
+def test_digest_is_of_the_bytes(tmp_path: Path) -> None:
+    first = write(tmp_path, "a.png", hostile.encoded(hostile.picture(), "PNG"))
+    second = write(tmp_path, "b.jpg", first.read_bytes())
+    assert image_digest(first) == image_digest(second)
+    assert len(image_digest(first)) == 64
+
+
+MEMORY_SCRIPT = """
+import resource, sys
+from pathlib import Path
+from PIL import Image
+Image.preinit(); Image.init()
+import numpy
+from mirg.errors import ImageError
+from mirg.images import open_image
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        open_image(path)
+    except ImageError:
+        continue
+sys.stdout.write(str((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in kB on Linux only")
+def test_memory_of_all_of_them(tmp_path: Path) -> None:
+    """One process opens every hostile file, and the dearest picture that still needs no proof of its size."""
+    for name, make, _ in [*hostile.REFUSED, *hostile.ACCEPTED]:
+        write(tmp_path, name, make())
+    write(tmp_path, "dear.png", hostile.flat_png(2_000, 2_000, colour_type=6))
+    write(tmp_path, "deep.png", hostile.flat_png(2_000, 2_000, bits=16, colour_type=0))
+    write(tmp_path, "deeper.png", hostile.flat_png(2_000, 2_000, bits=16, colour_type=2))
+    for name in ("dear.png", "deep.png", "deeper.png"):
+        assert best_seconds(tmp_path / name) <= SECONDS
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY_SCRIPT, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert int(done.stdout) <= BYTES
+
+
+def test_a_real_photograph_of_24_megapixels_is_accepted(tmp_path: Path) -> None:
+    """Cameras make these; the guard against bombs must not stop them."""
+    noise = np.random.default_rng(0).integers(0, 255, (400, 600, 3), dtype=np.uint8)
+    photo = Image.fromarray(noise).resize((6000, 4000), Image.Resampling.BILINEAR)
+    path = write(tmp_path, "photo.jpg", hostile.encoded(photo, "JPEG", quality=85))
+    assert open_image(path).size == (6000, 4000)

@@ -1,0 +1,328 @@
+"""Files are whole or absent, also when the writer is killed or the disk is full."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mirg import storage
+from mirg.errors import StorageError
+from mirg.storage import (
+    BadLine,
+    Journal,
+    append_line,
+    atomic_folder,
+    digest_file,
+    digest_folder,
+    folder_manifest,
+    manifest_problems,
+    read_json,
+    read_jsonl,
+    write_atomic,
+    write_json_atomic,
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+def values(path: Path) -> list[object]:
+    return [value for _, value in read_jsonl(path)]
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [p.name for p in folder.iterdir() if p.name.endswith(".tmp")]
+
+
+# --- atomic files -----------------------------------------------------------------------------------------------------
+
+
+def test_write_makes_folders_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file.txt"
+    assert write_atomic(path, "één") == path
+    assert path.read_text(encoding="utf-8") == "één"
+    write_atomic(path, b"\x00\x01")
+    assert path.read_bytes() == b"\x00\x01"
+    assert leftovers(path.parent) == []
+
+
+def test_new_files_have_the_usual_mode(tmp_path: Path) -> None:
+    (tmp_path / "usual").write_text("")
+    write_atomic(tmp_path / "atomic", "")
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """The disk fills while flushing, or while renaming: old content intact, nothing left behind, the reason said."""
+
+    def full(*_args: object, **_kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = write_atomic(tmp_path / "file.txt", "old")
+    monkeypatch.setattr(*((storage.os, "fsync") if call == "fsync" else (Path, "replace")), full)
+    with pytest.raises(StorageError, match="disk is full"):
+        write_atomic(path, "new")
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert leftovers(tmp_path) == []
+
+
+def test_a_real_size_limit_leaves_the_old_file(tmp_path: Path) -> None:
+    """The system itself refuses in the middle of writing (limit on file size): same promise, no monkeypatch."""
+    path = write_atomic(tmp_path / "file.bin", b"old")
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old_limit[1]))
+        with pytest.raises(StorageError):
+            write_atomic(path, b"x" * 100_000)
+        with Journal(tmp_path / "journal.jsonl") as journal:
+            journal.append("kept")
+            with pytest.raises(StorageError):
+                journal.append("x" * 100_000)
+            journal.append("after")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
+    assert path.read_bytes() == b"old"
+    assert values(tmp_path / "journal.jsonl") == ["kept", "after"]
+    assert leftovers(tmp_path) == []
+
+
+def test_unwritable_places(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write"):
+        write_atomic(tmp_path / "file" / "below", "x")
+    with pytest.raises(StorageError):
+        Journal(tmp_path / "file" / "below")
+    with pytest.raises(StorageError):
+        write_atomic(tmp_path, "a folder stands there")
+    assert leftovers(tmp_path) == []
+
+
+def test_json_round_trip_and_refusals(tmp_path: Path) -> None:
+    path = write_json_atomic(tmp_path / "a.json", {"ü": [1, 2.5, None]})
+    assert read_json(path) == {"ü": [1, 2.5, None]}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json_atomic(path, float("nan"))
+    assert read_json(path) == {"ü": [1, 2.5, None]}
+    (tmp_path / "bad.json").write_text("{")
+    for name in ("bad.json", "missing.json"):
+        with pytest.raises(StorageError, match=name):
+            read_json(tmp_path / name)
+
+
+# --- journals ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40)
+@given(st.lists(JSON, max_size=5))
+def test_journal_returns_what_was_appended(tmp_path_factory: pytest.TempPathFactory, rows: list[object]) -> None:
+    path = tmp_path_factory.mktemp("journal") / "j.jsonl"
+    with Journal(path) as journal:
+        for row in rows:
+            journal.append(row)
+    assert values(path) == rows
+
+
+def test_journal_cut_anywhere_reads_and_goes_on(tmp_path: Path) -> None:
+    """However many bytes a kill left: whole lines are read, the tail is reported, appending starts on a new line."""
+    rows = [{"step": i, "text": "é" * i, "nested": {"a": [i]}} for i in range(4)]
+    whole = tmp_path / "whole.jsonl"
+    with Journal(whole) as journal:
+        for row in rows:
+            journal.append(row)
+    data = whole.read_bytes()
+    for length in range(len(data) + 1):
+        path = tmp_path / "cut.jsonl"
+        path.write_bytes(data[:length])
+        read = values(path)
+        good = [value for value in read if not isinstance(value, BadLine)]
+        assert good == rows[: len(good)]
+        assert all(value.torn for value in read if isinstance(value, BadLine))
+        append_line(path, "next")
+        assert values(path) == [*good, "next"]
+
+
+def test_a_tail_longer_than_one_chunk_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "CHUNK_BYTES", 16)
+    path = tmp_path / "j.jsonl"
+    path.write_bytes(b'{"a": 1}\n{"b": "' + b"x" * 100)
+    append_line(path, 2)
+    assert values(path) == [{"a": 1}, 2]
+    path.write_bytes(b'"' + b"x" * 100)  # no line end at all
+    append_line(path, 3)
+    assert values(path) == [3]
+
+
+def test_broken_lines_are_reported_and_the_rest_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    deep = b"[" * 100_000
+    path.write_bytes(b"1\n\n{bad}\n\xff\xfe\n" + deep + b"\n\n2\n[1,")
+    rows = list(read_jsonl(path))
+    assert [number for number, _ in rows] == [1, 3, 4, 5, 7, 8]
+    bad = {number: value for number, value in rows if isinstance(value, BadLine)}
+    assert set(bad) == {3, 4, 5, 8}
+    assert all(value.reason and len(value.text) <= 200 for value in bad.values())
+    assert [number for number, value in bad.items() if value.torn] == [8]
+    with pytest.raises(StorageError, match="missing"):
+        list(read_jsonl(tmp_path / "missing.jsonl"))
+
+
+def test_nan_never_reaches_a_journal(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.jsonl") as journal:
+        with pytest.raises(ValueError, match="JSON compliant"):
+            journal.append(float("inf"))
+        journal.append(1)
+        journal.close()
+        journal.close()
+    assert values(tmp_path / "j.jsonl") == [1]
+
+
+KILLED_SCRIPT = """
+import sys
+from mirg.storage import Journal, write_atomic
+with Journal(sys.argv[1] + "/j.jsonl") as journal:
+    i = 0
+    while True:
+        journal.append({"i": i, "pad": "x" * (i % 5000)})
+        write_atomic(sys.argv[1] + "/state.txt", str(i) * 1000)
+        i += 1
+"""
+
+
+def test_sigkill_at_any_moment(tmp_path: Path) -> None:
+    """A real kill: the journal is whole lines in order (at most the last one torn), the state file is one state."""
+    for round_ in range(3):
+        folder = tmp_path / str(round_)
+        folder.mkdir()
+        process = subprocess.Popen([sys.executable, "-c", KILLED_SCRIPT, str(folder)])
+        while not (folder / "state.txt").exists() and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(0.03 * (round_ + 1))
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=10)
+        read = values(folder / "j.jsonl")
+        good = [value for value in read if not isinstance(value, BadLine)]
+        assert [row["i"] for row in good] == list(range(len(good)))  # type: ignore[index]
+        assert len(read) - len(good) <= 1
+        state = (folder / "state.txt").read_text()
+        last = len(good) - 1
+        assert state in {str(i) * 1000 for i in (last - 1, last, last + 1)}
+
+
+# --- digests ----------------------------------------------------------------------------------------------------------
+
+
+def test_digest_of_known_content(tmp_path: Path) -> None:
+    path = write_atomic(tmp_path / "abc", "abc")
+    assert digest_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
+    with pytest.raises(StorageError, match="missing"):
+        digest_file(tmp_path / "missing")
+
+
+def test_folder_digest_sees_names_and_contents(tmp_path: Path) -> None:
+    def digest(files: dict[str, str], **options: frozenset[str]) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        for name, text in files.items():
+            write_atomic(folder / name, text)
+        return digest_folder(folder, **options)
+
+    base = {"a": "1", "sub/b": "2"}
+    assert digest(base) == digest(dict(reversed(base.items())))
+    others = [{"a": "1", "sub/b": "3"}, {"a": "1", "sub/c": "2"}, {"a": "1"}, {"a": "1", "b": "2"}, {"a": "1sub/b2"}]
+    assert len({digest(files) for files in [base, *others]}) == 1 + len(others)
+    assert digest({**base, "log": "x"}, ignore=frozenset({"log"})) == digest(base)
+    with pytest.raises(StorageError, match="not a folder"):
+        digest_folder(tmp_path / "none")
+
+
+def test_manifest_finds_every_flipped_byte_and_every_cut(tmp_path: Path) -> None:
+    """Promise 5, on the storage side."""
+    folder = tmp_path / "checkpoint"
+    content = bytes(range(200))
+    write_atomic(folder / "weights", content)
+    write_atomic(folder / "config.json", "{}")
+    manifest = folder_manifest(folder)
+    assert manifest_problems(folder, manifest) == []
+    for at in range(len(content)):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << (at % 8)
+        (folder / "weights").write_bytes(flipped)
+        assert manifest_problems(folder, manifest) == ["weights is damaged"]
+        (folder / "weights").write_bytes(content[:at])
+        assert manifest_problems(folder, manifest) == ["weights is damaged"]
+    (folder / "weights").unlink()
+    assert manifest_problems(folder, manifest) == ["weights is missing"]
+
+
+# --- atomic folders ---------------------------------------------------------------------------------------------------
+
+
+def test_folder_appears_complete_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "out"
+    with atomic_folder(target) as work:
+        write_atomic(work / "a", "1")
+        assert not target.exists()
+    assert [p.name for p in target.iterdir()] == ["a"]
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "other") as work:
+        write_atomic(work / "a", "1")
+        raise RuntimeError
+    assert not (tmp_path / "other").exists()
+    assert leftovers(tmp_path) == leftovers(target.parent) == []
+    assert target.stat().st_mode == target.parent.stat().st_mode
+
+
+def test_existing_folder_is_refused_unless_told(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    write_atomic(target / "old", "precious")
+    with pytest.raises(StorageError, match="exists already"), atomic_folder(target):
+        pytest.fail("must not be entered")
+    with pytest.raises(RuntimeError), atomic_folder(target, overwrite=True) as work:
+        write_atomic(work / "new", "1")
+        raise RuntimeError
+    assert [p.name for p in target.iterdir()] == ["old"], "a failed replacement loses nothing"
+    with atomic_folder(target, overwrite=True) as work:
+        write_atomic(work / "new", "1")
+    assert [p.name for p in target.iterdir()] == ["new"]
+    (tmp_path / "empty").mkdir()
+    with atomic_folder(tmp_path / "empty") as work:
+        write_atomic(work / "new", "1")
+    assert (tmp_path / "empty" / "new").exists()
+    with pytest.raises(StorageError), atomic_folder(target / "new", overwrite=True):
+        pytest.fail("a file stands there")
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_unwritable_folder_is_said(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(StorageError, match="no permission"), atomic_folder(tmp_path / "out"):
+            pytest.fail("must not be entered")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_journal_line_is_one_line(tmp_path: Path) -> None:
+    append_line(tmp_path / "j.jsonl", "a\nb\u2028c\udc80")
+    data = (tmp_path / "j.jsonl").read_bytes()
+    assert data.count(b"\n") == 1
+    assert values(tmp_path / "j.jsonl") == ["a\nb\u2028c\udc80"]
+    assert json.loads(data.decode("utf-8", "surrogatepass")) == "a\nb\u2028c\udc80"

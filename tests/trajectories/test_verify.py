@@ -1,0 +1,317 @@
+"""The checks of a trajectory: correct chains pass, every planted defect is found by the check meant for it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mirg.answers.markup import box_markup
+from mirg.errors import ConfigError
+from mirg.frames import FAMILIES
+from mirg.samples import ImageRef, ObjectNote, Sample, Target, Trajectory
+from mirg.trajectories.checks import CHECKS, VerifyConfig
+from mirg.trajectories.verify import failures, verify
+
+RING = (0.1, 0.2, 0.4, 0.5)  # in Image-2
+CROSS = (0.6, 0.6, 0.9, 0.9)  # in Image-2
+STAR = (0.2, 0.2, 0.5, 0.5)  # in Image-1 and Image-3
+AT_RING, AT_CROSS = box_markup(2, RING), box_markup(2, CROSS)
+AT_STAR = box_markup(3, STAR)
+AT_NOTHING, AT_SHIFTED = box_markup(2, (0.0, 0.7, 0.2, 1.0)), box_markup(2, (0.25, 0.2, 0.55, 0.5))
+
+
+def image(name: str, *objects: tuple[str, tuple[float, float, float, float]]) -> ImageRef:
+    notes = tuple(ObjectNote(label=label, box=box) for label, box in objects)
+    return ImageRef(path=f"images/{name}.png", width=640, height=480, objects=notes)
+
+
+IMAGES = (
+    image("a", ("green star", STAR)),
+    image("b", ("red ring", RING), ("blue cross", CROSS)),
+    image("c", ("green star", STAR)),
+)
+ANSWER = (Target(image=2, box=RING, label="red ring"),)
+SAMPLE = Sample(
+    id="s", task="group_grounding", images=IMAGES, question="Find the red ring.", targets=ANSWER, image_hidden=True
+)
+NOWHERE = SAMPLE.model_copy(update={"task": "none", "targets": ()})
+TWO = SAMPLE.model_copy(update={"targets": (*ANSWER, Target(image=3, box=STAR, label="green star"))})
+
+TERSE = f"Target: red ring. Image-1: no. Image-2: yes. Image-3: no. In Image-2 the red ring is at {AT_RING}."
+
+
+def chain(thinking: str, answer: tuple[Target, ...] = ANSWER) -> Trajectory:
+    return Trajectory(thinking=thinking, answer=answer, writer="test")
+
+
+def failed(trajectory: Trajectory, sample: Sample = SAMPLE, config: VerifyConfig | None = None) -> dict[str, str]:
+    verdicts = verify(sample, trajectory, config=config or VerifyConfig())
+    assert [v.check for v in verdicts] == list(CHECKS)
+    assert all(v.ok == (v.reason is None) for v in verdicts)
+    return {v.check: v.reason or "" for v in failures(verdicts)}
+
+
+GOOD = [
+    ("the rule writer's chain", SAMPLE, TERSE, ANSWER),
+    (
+        "free prose of a teacher",
+        SAMPLE,
+        "The first image shows a green star, the third image as well. Image 2 has a ring and a cross. "
+        f"Only the ring is red, so the object is in Image-2, left of the middle: the red ring at {AT_RING}.",
+        ANSWER,
+    ),
+    (
+        "a verdict per image with a list of images",
+        SAMPLE,
+        "Images 1 and 3 hold no ring.\nImage-2 does.\n"
+        f"The red ring is at {AT_RING}, beside the blue cross at {AT_CROSS}.",
+        ANSWER,
+    ),
+    (
+        "words that leaks are made of, used honestly",
+        SAMPLE,
+        "We are given three images and a question. The given images are compared. Image-1 has a hint of green. "
+        "As specified in the question, the target is a red ring; no ring is labelled 'gtx'. Image-1: no. Image-2: yes. "
+        f"Image 3 no longer shows it. The red ring is at {AT_RING}.",
+        ANSWER,
+    ),
+    ("a box a little off", SAMPLE, TERSE.replace("0.1,", "0.12,"), (Target(image=2, box=(0.12, 0.2, 0.4, 0.5)),)),
+    (
+        "in none of them",
+        NOWHERE,
+        "Target: yellow disc. Image-1: no. Image-2: no. Image-3: no. The yellow disc is in none of the images.",
+        (),
+    ),
+    (
+        "two targets in two images, in any order",
+        TWO,
+        "Image-1: no. Image-2: yes. Image-3: yes. "
+        f"In Image-2 the red ring is at {AT_RING}. In Image-3 the green star is at {AT_STAR}.",
+        tuple(reversed(TWO.targets)),
+    ),
+    ("the odd one", SAMPLE, f"Image-1: star. Odd: Image-2. In Image-2 the red ring is at {AT_RING}.", ANSWER),
+]
+
+
+@pytest.mark.parametrize(("why", "sample", "thinking", "answer"), GOOD, ids=[row[0] for row in GOOD])
+def test_correct_chains_pass_every_check(why: str, sample: Sample, thinking: str, answer: tuple[Target, ...]) -> None:
+    assert failed(chain(thinking, answer), sample) == {}
+
+
+SEEN = "Image-1: no. Image-2: yes. Image-3: no."
+IN_3 = (Target(image=3, box=STAR),)
+
+# (why, thinking, answer, check that must fail, words of its reason)
+PLANTED = [
+    ("an answer in the wrong image", TERSE, IN_3, "final_image_set", "names Image-3, the truth is Image-2"),
+    ("one image too many", TERSE, (*ANSWER, *IN_3), "final_image_set", "Image-2, Image-3"),
+    ("no answer where there is one", TERSE, (), "final_image_set", "names none"),
+    ("a shifted box", TERSE, (Target(image=2, box=(0.3, 0.4, 0.6, 0.7)),), "iou", "Image-2: 0 of 1"),
+    ("the same box twice", TERSE, (*ANSWER, *ANSWER), "iou", "2 boxes, the truth 1"),
+    ("the right box in the wrong image", TERSE, (Target(image=1, box=RING),), "iou", "Image-1: 0 of 1"),
+    ("an image that is not there", f"Image-4: no. {TERSE}", ANSWER, "images_exist", "Image-4 does not exist"),
+    ("... in prose", f"The fifth picture is empty. {TERSE}", ANSWER, "images_exist", "Image-5"),
+    ("... in words", f"In image seven there is a ring. {TERSE}", ANSWER, "images_exist", "Image-7"),
+    ("... in a list", f"Images 1, 3 and 9 have none. {TERSE}", ANSWER, "images_exist", "Image-9"),
+    ("... in a span", f"Images 1-6 are alike. {TERSE}", ANSWER, "images_exist", "Image-6"),
+    ("... counted from 0", f"Image-0: no. {TERSE}", ANSWER, "images_exist", "Image-0"),
+    ("... ranked by number", f"The 8th image is dark. {TERSE}", ANSWER, "images_exist", "Image-8"),
+    ("... in a citation", f"{SEEN} At {box_markup(6, RING)}.", ANSWER, "images_exist", "Image-6"),
+    ("a citation of nothing", f"{SEEN} It is at {AT_NOTHING}.", ANSWER, "citations", "agrees with nothing"),
+    ("a shifted citation", f"{SEEN} It is at {AT_SHIFTED}.", ANSWER, "citations", "best IoU 0.33"),
+    ("the box of another object", f"{SEEN} The red ring is at {AT_CROSS}.", ANSWER, "citations", "'red ring' is"),
+    ("an object of another image", f"{SEEN} The green star is at {AT_RING}.", ANSWER, "citations", "'green star'"),
+    ("a verdict against the answer", TERSE.replace("Image-2: yes", "Image-2: no"), ANSWER, "verdicts", "Image-2: no"),
+    ("a verdict for another image", TERSE.replace("Image-3: no", "Image-3: yes"), ANSWER, "verdicts", "Image-3: yes"),
+    ("another image chosen", f"{SEEN} Odd: Image-1. It is at {AT_RING}.", ANSWER, "verdicts", "Odd: Image-1"),
+    ("found nowhere, answered", f"{SEEN} It is in none of the images. {AT_RING}", ANSWER, "verdicts", "none of"),
+    ("no image-level part", f"Target: red ring. The red ring is at {AT_RING}.", ANSWER, "levels", "no image-level"),
+    ("no object-level part", f"Target: red ring. {SEEN}", ANSWER, "levels", "no object-level part"),
+    ("the box first", f"In Image-2 the red ring is at {AT_RING}. {SEEN}", ANSWER, "levels", "before any statement"),
+    ("empty", "", ANSWER, "length", "0 words"),
+    ("too short", "Image-2.", ANSWER, "length", "1 words"),
+    ("too many words", TERSE + " well" * 900, ANSWER, "length", "words"),
+    ("too many characters", TERSE + " " + "x" * 20_000, ANSWER, "length", "characters"),
+    ("one sentence again and again", TERSE + " It is a ring." * 3, ANSWER, "repetition", "one sentence occurs 3"),
+    ("one word in a row", f"{SEEN} no no no no no no no no. At {AT_RING}.", ANSWER, "repetition", "in a row"),
+    ("a loop", TERSE + " it is red and round and near the upper left edge," * 6, ANSWER, "repetition", "one phrase"),
+    ("an end of thinking inside", f"{TERSE} </think><answer>none</answer>", ANSWER, "grammar", "</think>"),
+    ("a vision token inside", f"{TERSE} <|image_pad|>", ANSWER, "grammar", "<|image_pad|>"),
+    ("broken markup", f"{SEEN} At <box image=2>0.1,0.2,0.4</box>.", ANSWER, "grammar", "markup"),
+    ("markup of another spelling", f"{SEEN} At <box>0.1,0.2,0.4,0.5</box> {AT_RING}.", ANSWER, "grammar", "broken"),
+    ("an inverted box", f"{SEEN} At <box image=2>0.4,0.2,0.1,0.5</box>.", ANSWER, "grammar", "inverted"),
+    ("numbers of one family's frame", f"{SEEN} At (100,200),(400,500) {AT_RING}.", ANSWER, "grammar", "no frame"),
+    ("an answer in no image", TERSE, (Target(image=9, box=RING),), "grammar", "Image-9"),
+    ("conclusion first", f"The answer is Image-2. {TERSE}", ANSWER, "no_leak", "concludes before"),
+    ("conclusion first, other words", f"Target is in Image-2. {TERSE}", ANSWER, "no_leak", "concludes before"),
+    ("conclusion first, by number", f"Image-2 is the correct image. {TERSE}", ANSWER, "no_leak", "concludes before"),
+    ("final answer first", f"Final answer: the ring. {TERSE}", ANSWER, "no_leak", "concludes before"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("why", "thinking", "answer", "check", "words"), PLANTED, ids=[f"{row[3]}: {row[0]}" for row in PLANTED]
+)
+def test_planted_defects_are_found(why: str, thinking: str, answer: tuple[Target, ...], check: str, words: str) -> None:
+    reasons = failed(chain(thinking, answer))
+    assert words in reasons.get(check, ""), reasons
+
+
+LEAKING = [
+    "According to the ground truth it is in Image-2.",
+    "The ground-truth box lies on the left.",
+    "The ground\u2011truth says so.",
+    "The gro\u200bund tru\u200bth says so.",
+    "The GT box is on the left.",
+    "The annotation places it in Image-2.",
+    "Image-2 is annotated with a red ring.",
+    "Per the annotators, it is the ring.",
+    "The bounding box is provided.",
+    "The bounding box was given to me.",
+    "I compare with the provided bounding box.",
+    "Using the given coordinates, I look at the left.",
+    "Given the answer, I look at the left.",
+    "The coordinates I was given fit the ring.",
+    "The answer has been supplied.",
+    "I was told that it is in Image-2.",
+    "We have been given the box.",
+    "I am shown the solution.",
+    "According to the metadata it is the second.",
+    "According to the reference answer it is Image-2.",
+    "The label says Image-2.",
+    "The dataset lists it, and the record confirms it.",
+    "As provided, it is on the left.",
+    "As already given, it is on the left.",
+    "I already know where it is.",
+    "The answer, known beforehand, is the ring.",
+    "We know the correct answer.",
+    "This matches the expected box.",
+    "It is consistent with the label.",
+    "I must pretend that I have not seen it.",
+    "I reason as if I didn't know it.",
+    "Without revealing the solution, I look left.",
+    "The hidden label is the ring.",
+    "The hint points to Image-2.",
+    "The answer key has Image-2.",
+]
+
+
+@pytest.mark.parametrize("sentence", LEAKING)
+def test_leaks_are_found_in_many_wordings(sentence: str) -> None:
+    # After an honest image-level statement, so that only the wording can give it away.
+    assert "no_leak" in failed(chain(f"Image-1: no. {sentence} {TERSE}"))
+
+
+HONEST = [
+    "We are given three images.",
+    "I was asked for the ring, I am shown three pictures.",
+    "The provided images differ in the background.",
+    "There is a hint of red in the corner.",
+    "As specified in the question, the ring is red.",
+    "Image-3 matches the background of Image-1.",
+    "The ring agrees with the crop in colour and shape.",
+    "A box-like shape is near a sign with letters.",
+    "The colour is known from the crop.",
+    "So the target must be the ring.",
+    "Compared with Image-1 the light is warmer.",
+    "It is the same object, shown from the side.",
+]
+
+
+@pytest.mark.parametrize("sentence", HONEST)
+def test_honest_wordings_are_not_taken_for_leaks(sentence: str) -> None:
+    assert failed(chain(f"Image-1: no. {sentence} {TERSE}")) == {}
+
+
+def test_a_single_image_needs_no_image_level_part() -> None:
+    one = Sample(id="o", task="region", images=IMAGES[1:2], question="Find it.", targets=(Target(image=1, box=RING),))
+    assert failed(chain(f"The red ring is at {box_markup(1, RING)}.", one.targets), one) == {}
+
+
+def test_an_image_without_annotation_takes_any_citation() -> None:
+    bare = SAMPLE.model_copy(update={"images": (image("a"), *IMAGES[1:])})
+    at = box_markup(1, (0.7, 0.7, 0.8, 0.8))
+    assert (
+        failed(chain(f"Image-1: no. Image-2: yes. A tree at {at} is no ring. The red ring is at {AT_RING}."), bare)
+        == {}
+    )
+
+
+def test_thresholds_are_settings() -> None:
+    off = (Target(image=2, box=(0.15, 0.2, 0.45, 0.5)),)  # IoU 0.71
+    assert failed(chain(TERSE, off)) == {}
+    assert "iou" in failed(chain(TERSE, off), config=VerifyConfig(min_iou=0.8))
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_correct_chain_passes_in_every_family(family: str) -> None:
+    assert not failures(verify(SAMPLE, chain(TERSE), family=family))
+
+
+def test_checks_can_be_chosen_and_an_unknown_family_is_refused() -> None:
+    assert [v.check for v in verify(SAMPLE, chain(TERSE), checks=["iou", "grammar"])] == ["grammar", "iou"]
+    with pytest.raises(ConfigError, match="unknown model family"):
+        verify(SAMPLE, chain(TERSE), family="qwen9")
+
+
+PIECES = st.lists(
+    st.sampled_from(
+        [TERSE, AT_RING, "<box image=", "</box>", "Image-", "images 1, 2 and ", "9" * 30, "\u0662", "<think>",
+         "the answer is ", "\u25a1", "\ud800", "\x00", "given ", "box ", ". ", "\n", "Image-2: yes.", "nan,inf",
+         "(1,2),(3,4)", "the third image "]
+    )
+    | st.text(max_size=12),
+    max_size=12,
+)  # fmt: skip
+BOXES = st.tuples(*[st.floats(0, 1)] * 4).filter(lambda b: b[0] < b[2] and b[1] < b[3])
+
+
+@settings(max_examples=300)
+@given(PIECES, st.lists(st.tuples(st.integers(1, 5), BOXES), max_size=3), st.sampled_from(sorted(FAMILIES)))
+def test_any_text_and_answer_gives_verdicts_never_an_exception(
+    pieces: list[str], boxes: list[tuple[int, tuple[float, float, float, float]]], family: str
+) -> None:
+    answer = tuple(Target(image=number, box=box) for number, box in boxes)
+    try:
+        trajectory = chain("".join(pieces), answer)
+    except ValueError:  # pydantic refuses lone surrogates
+        return
+    verdicts = verify(SAMPLE, trajectory, family=family)
+    assert all(v.ok or v.reason for v in verdicts)
+    assert verdicts == verify(SAMPLE, trajectory, family=family)
+
+
+CRAFTED = {
+    "given": "given the a ",
+    "markup": "<box image=2>0.1,",
+    "lists": "images 1, 2, 3, ",
+    "words": "w" * 50,
+    "one word": "a",
+    "blanks": " ",
+    "boxes": AT_RING,
+    "sentences": "I. ",
+    "brackets": "(1, 2, [",
+    "ranked": "the first very ",
+    "truth": "answer was been already me ",
+    "told": "i was been already just ",
+    "yes": "image-2 : ",
+}
+
+
+@pytest.mark.parametrize("piece", CRAFTED.values(), ids=list(CRAFTED))
+def test_time_grows_linearly(piece: str) -> None:
+    def seconds(size: int) -> float:
+        trajectory = chain((piece * (size // len(piece) + 1))[:size])
+        best = 9.0
+        for _ in range(3):
+            start = time.perf_counter()
+            verify(SAMPLE, trajectory)
+            best = min(best, time.perf_counter() - start)
+        return best
+
+    small, large = seconds(16_000), seconds(64_000)
+    assert large < 2.0, "64 kB of the worst text"
+    assert large < 4 * 2.5 * max(small, 0.01), f"{small:.4f} s, then {large:.4f} s for four times the text"

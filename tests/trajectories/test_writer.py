@@ -1,0 +1,143 @@
+"""The rule-based writer: the exact text per task, and laws over scenes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mirg.answers.markup import box_markup, cited
+from mirg.errors import DataError
+from mirg.samples.schema import ImageRef, ObjectNote, Role, Sample, Target
+from mirg.scenes.generate import generate, to_sample
+from mirg.scenes.tasks import TASKS
+from mirg.scenes.world import DIFFICULTIES
+from mirg.trajectories.writer import IMAGE_LEVEL, build, write_thinking
+
+BOX = (0.1, 0.2, 0.3, 0.4)
+LEFT = (0.0, 0.5, 0.3, 0.9)
+RING, CROSS, STAR = "red ring", "blue cross", "green star"
+
+
+def image(*labels: str, role: Role = "candidate") -> ImageRef:
+    return ImageRef(
+        path="a.png", width=96, height=96, role=role, objects=tuple(ObjectNote(label=name, box=BOX) for name in labels)
+    )
+
+
+def sample(task: str, images: list[ImageRef], targets: list[Target], **meta: str) -> Sample:
+    return Sample(id="s", task=task, images=tuple(images), question="?", targets=tuple(targets), meta=dict(meta))
+
+
+def at(number: int, label: str = RING, box: tuple[float, float, float, float] = BOX) -> Target:
+    return Target(image=number, box=box, label=label)
+
+
+def where(number: int, label: str = RING, box: tuple[float, float, float, float] = BOX) -> str:
+    return f"In Image-{number} the {label} is at {box_markup(number, box)}."
+
+
+CASES: list[tuple[Sample, str]] = [
+    (
+        sample("group_grounding", [image(CROSS), image(RING), image(STAR)], [at(2)]),
+        f"Target: red ring. Image-1: no. Image-2: yes. Image-3: no. {where(2)}",
+    ),
+    (
+        sample("common_object", [image(RING, CROSS), image(STAR, RING)], [at(2)]),
+        f"Image-1: red ring, blue cross. Image-2: green star, red ring. Common: red ring. {where(2)}",
+    ),
+    (
+        sample("difference", [image(RING, CROSS), image(RING)], [at(1, CROSS)]),
+        "Image-1: red ring, blue cross. Image-2: red ring. Different: blue cross. Image-1: yes. Image-2: no. "
+        + where(1, CROSS),
+    ),
+    (  # photographs have no list of objects
+        sample("difference", [image(), image()], [at(1, "patch")]),
+        f"Target: patch. Image-1: yes. Image-2: no. {where(1, 'patch')}",
+    ),
+    (
+        sample("difference", [image("patch"), image()], [at(1, "patch")]),
+        f"Image-1: patch. Image-2: nothing. Different: patch. Image-1: yes. Image-2: no. {where(1, 'patch')}",
+    ),
+    (
+        sample("refer", [image(RING, role="reference"), image(CROSS), image(RING)], [at(3)]),
+        f"Image-1: red ring. Target: red ring. Image-2: no. Image-3: yes. {where(3)}",
+    ),
+    (
+        sample(
+            "region",
+            [image(RING, CROSS, role="source"), image(CROSS, role="distractor"), image(RING, role="reference")],
+            [at(1)],
+        ),
+        f"Image-3: red ring. Target: red ring. {where(1)}",
+    ),
+    (  # a crop of a photograph, nothing known about what it shows
+        sample("region", [image(role="source"), image(role="reference")], [at(1, "region")]),
+        f"Target: region. Image-1: yes. {where(1, 'region')}",
+    ),
+    (
+        sample("object_tracking", [image(RING, CROSS, role="frame")] * 4, [at(4)]),
+        f"Image-1: red ring. Target: red ring. {where(4)}",
+    ),
+    (
+        sample("odd_one_out", [image(RING), image(RING), image(CROSS)], [at(3, CROSS)]),
+        "Image-1: red ring. Image-2: red ring. Image-3: blue cross. Odd: Image-3. Target: blue cross. "
+        + where(3, CROSS),
+    ),
+    (
+        sample("counting", [image(RING, CROSS), image(*[RING] + [CROSS] * 3), image(*[CROSS] * 3)], [at(2)]),
+        f"Image-1: 2. Image-2: 4. Image-3: 3. Most: Image-2. Target: red ring. {where(2)}",
+    ),
+    (  # sorted by image, then from left to right
+        sample("multi_target", [image(RING), image(CROSS), image(RING, RING)], [at(3), at(1), at(3, RING, LEFT)]),
+        f"Target: red ring. Image-1: yes. Image-2: no. Image-3: yes. {where(1)} {where(3, RING, LEFT)} {where(3)}",
+    ),
+    (
+        sample("none", [image(CROSS), image(STAR)], [], subject=RING),
+        "Target: red ring. Image-1: no. Image-2: no. The red ring is in none of the images.",
+    ),
+    (  # a task the writer has no line for
+        sample("static_diff", [image(), image()], [at(2, "")]),
+        f"Target: object. Image-1: no. Image-2: yes. {where(2, 'object')}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), CASES, ids=[f"{k}-{case[0].task}" for k, case in enumerate(CASES)])
+def test_thinking(given: Sample, expected: str) -> None:
+    assert write_thinking(given) == expected
+
+
+@pytest.mark.parametrize("difficulty", DIFFICULTIES)
+def test_scenes(difficulty: str) -> None:
+    assert set(TASKS) == set(IMAGE_LEVEL)
+    for key, draft in generate(None, 200, split="train", seed=1, config=DIFFICULTIES[difficulty]):
+        refs = [ImageRef(path=f"{k}.png", width=96, height=96) for k in range(len(draft.pictures))]
+        given = to_sample(key, draft, refs)
+        trajectory = build(given)
+        text = trajectory.thinking
+        assert trajectory.writer == "rules/1"
+        assert sorted(trajectory.answer, key=str) == sorted(given.targets, key=str)
+        boxes = cited(text)
+        assert len(boxes) == len(given.targets)
+        for (number, box), target in zip(boxes, trajectory.answer, strict=True):
+            assert number == target.image
+            assert box == pytest.approx(target.box, abs=1e-3)
+        assert all(1 <= int(number) <= len(given.images) for number in re.findall(r"Image-(\d+)", text))
+        place = text.find("In Image-")
+        assert place > 0 or not given.targets, "images first, then objects"
+        assert len(text) < 1500
+
+
+def test_thinking_does_not_depend_on_hidden_state() -> None:
+    key, draft = next(iter(generate(["refer"], 1, split="train")))
+    refs = [ImageRef(path=f"{k}.png", width=96, height=96) for k in range(len(draft.pictures))]
+    given = to_sample(key, draft, refs)
+    stored = Sample.model_validate_json(given.model_dump_json())
+    assert write_thinking(stored.model_copy(update={"meta": {}, "id": "x"})) == write_thinking(given)
+
+
+def test_missing_reference_is_an_error_with_the_sample_id() -> None:
+    with pytest.raises(DataError, match="sample s: no image has the role 'reference'") as caught:
+        write_thinking(sample("region", [image(RING), image(RING)], [at(1)]))
+    assert caught.value.hint
