@@ -13,7 +13,7 @@ OUT ?= runs/demo
 ARGS ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
 # The stamp's name holds a checksum of what decides the installation, so neither time stamps nor branches confuse it.
 KEY := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
@@ -33,22 +33,23 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.torch-$(KEY): | $(BIN)/python
-	$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) '$(TORCH)'
+	@echo "installing into $(VENV): about a minute, the first time only"
+	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) '$(TORCH)'
 	@touch $@
 
 $(VENV)/.installed-$(KEY): | $(VENV)/.torch-$(KEY)
-	$(PIP) -e '.[train]'
+	@$(PIP) -e '.[train]'
 	@touch $@
 
 $(VENV)/.installed-dev-$(KEY): | $(VENV)/.torch-$(KEY)
-	$(PIP) -e '.[train,teacher,dev]'
+	@$(PIP) -e '.[train,teacher,dev]'
 	@touch $@ $(VENV)/.installed-$(KEY)
 
 demo: install
 	$(BIN)/mirg demo --out $(OUT) $(if $(PHOTOS),--photos '$(PHOTOS)') $(ARGS)
 
 test: install-dev
-	$(BIN)/pytest -n 2 -q $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal -q $(ARGS)
 
 test-slow: install-dev
 	$(BIN)/pytest -q -m slow $(ARGS)

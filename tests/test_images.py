@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -27,16 +28,13 @@ def write(folder: Path, name: str, data: bytes) -> Path:
 
 
 def best_seconds(path: Path, runs: int = 3) -> float:
-    """The best of a few runs: what the code costs, not what a busy machine adds."""
+    """Processor time, the best of a few runs: what the code costs, not what a busy machine adds."""
     times = []
     for _ in range(runs):
-        start = time.perf_counter()
-        try:
+        start = time.process_time()
+        with contextlib.suppress(ImageError):
             open_image(path)
-        except ImageError:
-            times.append(time.perf_counter() - start)
-        else:
-            times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
         if times[-1] <= SECONDS:
             break
     return min(times)

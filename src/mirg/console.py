@@ -7,7 +7,6 @@ sequences inside them (colours, window titles, clipboard, overwritten lines), so
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sys
@@ -68,11 +67,6 @@ def csv_cell(value: object) -> object:
 def say(text: str = "", *, file: TextIO | None = None) -> None:
     """Write one cleaned line (or several) to standard output, whatever its encoding is."""
     _write(clean(text) + "\n", file or sys.stdout)
-
-
-def say_json(value: object) -> None:
-    """Write ``value`` as one JSON document in ASCII: control characters inside texts come out as escapes."""
-    _write(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n", sys.stdout)
 
 
 def warn(text: str) -> None:

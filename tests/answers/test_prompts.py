@@ -46,7 +46,7 @@ def test_the_shape_that_arrow_and_the_templates_need() -> None:
 
 def test_boxes_of_the_question_follow_the_limits() -> None:
     assert "[129,146,386,291]" in question_text(SAMPLE, QWEN25_VL)
-    assert "[14,17,42,34]" in question_text(SAMPLE, QWEN25_VL, PixelLimits(28 * 28, 140 * 84))
+    assert "[14,11,42,22]" in question_text(SAMPLE, QWEN25_VL, PixelLimits(28 * 28, 140 * 84))
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda f: f.name)

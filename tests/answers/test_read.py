@@ -217,16 +217,23 @@ def test_broken_formats_are_still_read(text: str, reason: str, pairs: int, why: 
     assert found.failure is None and boxes_of(text) == GOOD, why
 
 
+NOT_ONE = "no answer block, and the rest is not an answer: "
+
+
 @pytest.mark.parametrize(
     ("text", "failure", "why"),
     [
-        ("", "the answer is empty", "nothing"),
-        ("<|im_end|>", "the answer is empty", "nothing but the end"),
+        ("", f"{NOT_ONE}the answer is empty", "nothing"),
+        ("<|im_end|>", f"{NOT_ONE}the answer is empty", "nothing but the end"),
         ("<think>Image-2: (100,200),(300,400)", "the thinking never ends", "cut off in the thinking"),
-        ("<think>Image-2: (100,200),(300,400)</think>", "the answer is empty", "the thinking is not read"),
-        (f"<think>{A}</think>", "the answer is empty", "an answer block inside the thinking is not read"),
-        (f"{A}<think>t</think>", "the answer is empty", "an answer before the thinking is not read"),
-        ("The ring is in Image-2: (100,200),(300,400).", "no answer block", "prose without tags is not an answer"),
+        ("<think>Image-2: (100,200),(300,400)</think>", f"{NOT_ONE}the answer is empty", "the thinking is not read"),
+        (f"<think>{A}</think>", f"{NOT_ONE}the answer is empty", "an answer block inside the thinking is not read"),
+        (f"{A}<think>t</think>", f"{NOT_ONE}the answer is empty", "an answer before the thinking is not read"),
+        (
+            "The ring is in Image-2: (100,200),(300,400).",
+            f"{NOT_ONE}the text 'The'",
+            "prose without tags is not an answer",
+        ),
     ],
 )
 def test_what_is_not_an_answer_is_not_read(text: str, failure: str, why: str) -> None:
@@ -284,11 +291,12 @@ UNITS = [
 
 
 def _milliseconds(text: str) -> float:
+    """The fastest of five readings, in milliseconds of this thread's own processor time."""
     best = math.inf
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.thread_time()
         read(text, SIZES, QWEN25_VL)
-        best = min(best, (time.perf_counter() - start) * 1e3)
+        best = min(best, (time.thread_time() - start) * 1e3)
     return best
 
 
@@ -307,8 +315,9 @@ def test_twice_the_text_takes_twice_the_time(unit: str, form: str) -> None:
     """Promise 7. Both sizes lie on one side of the length bound, so no text gains by being refused early."""
     small = LONGEST_ANSWER // 2 // len(unit) if form == "<answer>{}</answer>" else 65_536 // len(unit)
     once, twice = (form.replace("{}", unit * (n * small)) for n in (1, 2))
-    for _ in range(4):  # other work on the machine may disturb one measurement
-        a, b = _milliseconds(once), _milliseconds(twice)
+    a = b = math.inf
+    for _ in range(8):  # other work on the machine may disturb a measurement: the fastest of each counts
+        a, b = min(a, _milliseconds(once)), min(b, _milliseconds(twice))
         if b <= max(2.5 * a, a + 0.3):
             return
     pytest.fail(f"{a:.2f} ms, then {b:.2f} ms for twice the text")

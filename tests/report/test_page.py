@@ -19,11 +19,12 @@ from mirg.report.page import TEMPLATES, render
 
 FullReport = Callable[[Callable[[str], str]], ReportData]
 
-ELEMENTS = frozenset(
-    "html head meta title link style body header h1 h2 h3 h4 p nav a div main section table thead tbody tr th td span b "
-    "small svg rect line path circle text title ul li details summary dl dt dd i figure figcaption strong form fieldset "
-    "legend label input select option defs image use article pre footer script".split()
-)
+_ELEMENTS = """
+    html head meta title link style body header h1 h2 h3 h4 p nav a div main section table thead tbody tr th td span b
+    small svg rect line path circle text ul li details summary dl dt dd i figure figcaption strong form fieldset legend
+    label input select option defs image use article pre footer script
+"""
+ELEMENTS = frozenset(_ELEMENTS.split())
 URL_ATTRIBUTES = frozenset({"href", "xlink:href", "src", "action", "formaction", "data", "srcset", "poster", "ping"})
 SAFE_URL = re.compile(r"#[\w-]+|data:,|data:image/webp;base64,[A-Za-z0-9+/=]+")
 

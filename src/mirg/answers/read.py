@@ -63,10 +63,10 @@ def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits |
     if blocks.answer is None:
         return _failed(blocks, "the thinking never ends and no answer block follows")
     raw = parse(blocks.answer)
+    if not blocks.tagged and (raw.failure or raw.noise):  # only a text that is an answer and nothing else
+        return _failed(blocks, f"no answer block, and the rest is not an answer: {raw.failure or raw.noise}")
     if raw.failure:
         return _failed(blocks, raw.failure)
-    if not blocks.tagged and raw.noise:
-        return _failed(blocks, f"no answer block, and the text is more than an answer: {raw.noise}")
     boxes = tuple(_place(box, sizes, family, limits) for box in raw.boxes)
     unnamed = any(box.problem == NO_IMAGE_NAMED for box in boxes)
     reason = blocks.problem or raw.noise or ("a box without its image" if unnamed else None)

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mirg.console import clean, one_line, say, say_json, warn
+from mirg.cli.output import json_out
+from mirg.console import clean, one_line, say, warn
 from mirg.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from mirg.engines.ask import Grounding
+    from mirg.engines.base import Engine
 
 UNREADABLE_EXIT = 1
 
@@ -30,9 +32,11 @@ def ground(
     ] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest completion.")] = 512,
     instructions: Annotated[
-        Literal["full", "short", "none"],
-        typer.Option("--instructions", help="How much the prompt says about the form of an answer."),
-    ] = "full",
+        Literal["full", "short", "none"] | None,
+        typer.Option(
+            "--instructions", help="How much the prompt says about the form of an answer; default: the model's."
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, …; chosen if left out.")] = None,
 ) -> None:
     """Ask a model about several images; get reasoning, image and box.
@@ -54,7 +58,7 @@ def ground(
         instructions=instructions,
     )
     if as_json:
-        say_json(grounding.as_json())
+        json_out(grounding.as_json())
     else:
         say("\n".join(as_text(grounding)))
     if out is not None:
@@ -65,7 +69,7 @@ def ground(
         raise typer.Exit(UNREADABLE_EXIT)
 
 
-def load_model(model: str, *, family: str | None, device: str | None):  # noqa: ANN201 - torch stays out of this module
+def load_model(model: str, *, family: str | None, device: str | None) -> Engine:
     """The engine for a run folder (its ``model/``), a model folder or a name."""
     from mirg.engines.load import load_engine
 

@@ -172,13 +172,15 @@ def _digest(image: Image.Image) -> str:
 
 def _rejection(root: Path, path: Path, position: int, error: ImageError) -> Rejection:
     name = path.relative_to(root).as_posix()
+    large = "too large" in error.message
+    cure = "make it smaller, or allow more megapixels" if large else "open it in a viewer and save it again, or drop it"
     return Rejection(
         file=name,
         row=position,
         id=None,
         field="image",
         reason=error.message.replace(str(path), name),
-        hint=error.hint or "open it in a viewer; save it again or take it out of the folder",
+        hint=cure,
     )
 
 

@@ -104,15 +104,17 @@ def ask(
     question: str,
     *,
     settings: Generation | None = None,
-    instructions: Instructions = "full",
+    instructions: Instructions | None = None,
 ) -> Grounding:
     """Ask ``engine`` the question about ``images``, which it knows as ``Image-1`` … in this order.
 
     ``names`` are for people only. A place is pointed at in the question as ``<box image=1>0.1,0.2,0.3,0.4</box>``, in
-    fractions. Raises :class:`mirg.errors.AnswerError` where the question cannot be written as a prompt.
+    fractions. ``instructions`` None takes what the engine's model was trained with, "full" where it does not say.
+    Raises :class:`mirg.errors.AnswerError` where the question cannot be written as a prompt.
     """
     sample = _sample(names, images, question)
-    prompt = messages(sample, engine.family, engine.limits, instructions)
+    told: Instructions = instructions or getattr(engine, "instructions", None) or "full"
+    prompt = messages(sample, engine.family, engine.limits, told)
     completions = engine.generate([Request(sample.id, prompt, list(images))], settings or Generation())
     if len(completions) != 1:
         raise EngineError(f"engine {engine.name} gave {len(completions)} completions for one prompt")

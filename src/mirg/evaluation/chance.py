@@ -1,9 +1,9 @@
 """Chance levels: what a policy reaches that never looks at the images, computed from a benchmark's own truth.
 
-A blind policy knows the task and how many images there are, and gives one constant answer per task. Every true answer is
-a candidate for it, besides the whole image, the mean box, ``none``, "the last image" and a uniform choice of image. The
-best candidate is chosen with the truth at hand, so the level is the highest that blindness can reach: a model above it
-has looked. Over several tasks the best policy of each task is taken.
+A blind policy knows the task and how many images there are, and gives one constant answer per task. Every true answer
+is a candidate for it, besides the whole image, the mean box, ``none``, "the last image" and a uniform choice of image.
+The best candidate is chosen with the truth at hand, so the level is the highest that blindness can reach: a model above
+it has looked. Over several tasks the best policy of each task is taken.
 """
 
 from __future__ import annotations
@@ -161,9 +161,7 @@ def _owners(records: Sequence[Record]) -> NDArray[np.int64]:
     return np.array([i for i, record in enumerate(records) for _ in record.targets], dtype=np.int64)
 
 
-def _iou_sums(
-    boxes: Boxes, truth: Boxes, owner: NDArray[np.int64], records: Sequence[Record]
-) -> NDArray[np.float64]:
+def _iou_sums(boxes: Boxes, truth: Boxes, owner: NDArray[np.int64], records: Sequence[Record]) -> NDArray[np.float64]:
     """Sum over the records of the IoU of one constant box: its best target / the number of targets, shape (B,)."""
     iou_BT = iou_matrix(boxes, truth)
     starts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])

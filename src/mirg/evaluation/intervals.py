@@ -47,7 +47,7 @@ def mean_interval(
 ) -> Interval:
     """The mean of ``values`` (N,), each in [0, 1], with its 95 % interval; ``sets`` (N,) names each item's image set.
 
-    Where all values are 0 or all are 1 a bootstrap knows no spread: the Wilson interval over image sets is given instead.
+    Where all values are 0 or all are 1 a bootstrap knows no spread: Wilson's interval over image sets is given instead.
     Raises :class:`EvaluationError` where there are no values or the lengths differ.
     """
     return mean_intervals(np.asarray(values, dtype=np.float64)[:, None], sets, seed=seed, resamples=resamples)[0]
@@ -81,9 +81,9 @@ def paired_difference(
 ) -> Difference:
     """Mean of ``b - a`` over the same N items, with its 95 % interval and p-value.
 
-    ``a`` and ``b`` hold the same metric of two systems item by item. The interval is the expanded percentile one without
-    BCa's corrections (differences are near symmetric; the corrections cost false positives), and reaches 0 wherever the
-    sign-flip test does not reject. Raises :class:`EvaluationError` on unequal lengths.
+    ``a`` and ``b`` hold the same metric of two systems item by item. The interval is the expanded percentile one,
+    without BCa's corrections (differences are near symmetric; the corrections cost false positives), and reaches 0
+    wherever the sign-flip test does not reject. Raises :class:`EvaluationError` on unequal lengths.
     """
     a_N, b_N = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a_N.shape != b_N.shape:
@@ -155,9 +155,7 @@ def _replicates(sums_CM: Floats, counts_C: Floats, *, seed: int, resamples: int)
     return np.concatenate(parts)
 
 
-def _ends(
-    sums_CM: Floats, counts_C: Floats, *, seed: int, resamples: int, corrected: bool
-) -> tuple[Floats, Floats]:
+def _ends(sums_CM: Floats, counts_C: Floats, *, seed: int, resamples: int, corrected: bool) -> tuple[Floats, Floats]:
     """Lower and upper ends (M,) of the expanded bootstrap interval, ``corrected`` for bias and acceleration (BCa)."""
     from scipy.special import ndtr, stdtrit  # 0.25 s to import
 

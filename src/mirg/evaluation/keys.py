@@ -19,15 +19,18 @@ from mirg.engines.base import Engine, Generation
 from mirg.errors import ImageError
 from mirg.images import image_digest
 from mirg.rewards import RewardConfig
-from mirg.samples import DatasetFolder, Sample
+from mirg.samples import DatasetFolder, ImageRef, Sample
 
 RECORD_VERSION = "mirg.records/1"
+
+# Names are stored for people; moving a model or a dataset changes no score, so they are part of no key.
+NAMES = frozenset({"model", "dataset"})
 
 
 def run_settings(
     engine: Engine, generation: Generation, instructions: Instructions, rewards: RewardConfig
 ) -> dict[str, Any]:
-    """Everything but the samples, as plain data: it is stored beside the records and compared when they are used again."""
+    """Everything but the samples, as plain data: stored beside the records and compared before they are used again."""
     return {
         "records": RECORD_VERSION,
         "reader": READER_VERSION,
@@ -48,13 +51,13 @@ def digest(value: object) -> str:
 
 
 def sample_key(sample: Sample, messages: object, folder: DatasetFolder) -> str:
-    """Digest of the prompt, the images' contents and the truth; an unreadable image counts as its error."""
-    return digest([sample.model_dump(mode="json"), messages, [_image_key(folder, sample, i) for i in sample.images]])
+    """Digest of the prompt, the images' contents and the truth; an unreadable image counts as ``unreadable``."""
+    return digest([sample.model_dump(mode="json"), messages, [_image_key(folder, i) for i in sample.images]])
 
 
 def row_keys(settings: dict[str, Any], ids: Sequence[str], sample_keys: Sequence[str]) -> dict[str, str]:
     """The key of each row of one batch, by sample id (32 hexadecimal digits)."""
-    batch = digest([settings, list(sample_keys)])
+    batch = digest([{k: v for k, v in settings.items() if k not in NAMES}, list(sample_keys)])
     return {sample_id: digest([batch, sample_id])[:32] for sample_id in ids}
 
 
@@ -63,8 +66,8 @@ def batch_seed(seed: int, batch: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{batch}".encode()).digest()[:4], "big") >> 1
 
 
-def _image_key(folder: DatasetFolder, sample: Sample, ref: Any) -> str:
+def _image_key(folder: DatasetFolder, ref: ImageRef) -> str:
     try:
         return image_digest(folder.image_path(ref))
-    except ImageError as error:
-        return f"unreadable: {error.message}"
+    except ImageError:
+        return "unreadable"

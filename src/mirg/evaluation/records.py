@@ -116,9 +116,9 @@ def make_record(
 
 
 def load_records(path: str | Path) -> list[Record]:
-    """The rows of an evaluation folder, or of a records file; :class:`EvaluationError` with the row where one is broken.
+    """The rows of an evaluation folder, or of a records file.
 
-    Raises ``StorageError`` where the file cannot be read.
+    Raises :class:`EvaluationError` with the row where one is broken, ``StorageError`` where the file cannot be read.
     """
     file = Path(path)
     file = file / RECORDS_FILE if file.is_dir() else file

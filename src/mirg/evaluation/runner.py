@@ -8,10 +8,8 @@ with the right keys are kept, the first other one and all after it are made (aga
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +19,11 @@ from mirg.errors import AnswerError, ConfigError, EngineError, EvaluationError, 
 from mirg.evaluation.chance import chance
 from mirg.evaluation.keys import batch_seed, row_keys, run_settings, sample_key
 from mirg.evaluation.metrics import table
-from mirg.evaluation.records import RECORDS_FILE, Record, load_records, make_record
+from mirg.evaluation.records import Record, load_records, make_record
+from mirg.evaluation.store import SUMMARY_FILE, Store, claim, write_rejected
 from mirg.rewards import RewardConfig
 from mirg.samples import DatasetFolder, Rejection, Sample
-from mirg.storage import Journal, read_json, write_atomic, write_json_atomic
-
-SETTINGS_FILE = "evaluation.json"
-REJECTED_FILE = "rejected.jsonl"
-SUMMARY_FILE = "summary.json"
+from mirg.storage import write_json_atomic
 
 Progress = Callable[[int, int, int], None]  # samples done, samples in all, of the done ones taken from the folder
 
@@ -37,9 +32,9 @@ Progress = Callable[[int, int, int], None]  # samples done, samples in all, of t
 class Plan:
     """What to evaluate and how. ``limit`` and ``tasks`` select samples; tasks take turns, so a limit meets them all."""
 
-    generation: Generation = Generation()
+    generation: Generation = field(default_factory=Generation)
     instructions: Instructions = "full"
-    rewards: RewardConfig = RewardConfig()
+    rewards: RewardConfig = field(default_factory=RewardConfig)
     limit: int | None = None
     tasks: tuple[str, ...] = ()
     overwrite: bool = False
@@ -69,9 +64,10 @@ def evaluate(
         raise EvaluationError(f"{dataset.root}: no sample to evaluate", hint=f"{len(bad_rows)} rows are broken")
     settings = run_settings(engine, plan.generation, plan.instructions, plan.rewards)
     settings |= {"dataset": dataset.card.name, "dataset_digest": dataset.card.digest, "tasks": sorted(plan.tasks)}
-    _claim(out, settings, len(samples), overwrite=plan.overwrite)
-    _run(engine, dataset, out, plan, settings, samples, progress or (lambda done, total, kept: None))
-    rejected = [*_row_rejections(bad_rows), *_read_rejected(out)]
+    store = claim(out, settings, len(samples), overwrite=plan.overwrite)
+    rejected = _row_rejections(bad_rows)
+    rejected += _run(engine, dataset, plan, settings, samples, store, progress or (lambda done, total, kept: None))
+    write_rejected(out, rejected)
     summary = summarise(load_records(out), settings, rejected, limit=plan.limit)
     write_json_atomic(out / SUMMARY_FILE, summary)
     return summary
@@ -115,32 +111,24 @@ def summarise(
 def _run(
     engine: Engine,
     dataset: DatasetFolder,
-    out: Path,
     plan: Plan,
     settings: dict[str, Any],
     samples: Sequence[Sample],
+    store: Store,
     progress: Progress,
-) -> None:
-    stored = _stored_rows(out / RECORDS_FILE)
+) -> list[dict[str, str]]:
+    """Fill the store batch by batch; returns the samples that could not be asked."""
     rejected: list[dict[str, str]] = []
-    position, done, resuming = 0, 0, True
+    done = 0
     for batch in _batches(engine, dataset, plan, settings, samples):
         rejected += batch.rejected
-        rows = stored[position : position + len(batch.requests)]
         wanted = [(request.sample_id, batch.keys[request.sample_id]) for request in batch.requests]
-        resuming = resuming and [(row.id, row.key) for row in rows] == wanted
-        if resuming:
-            position += len(rows)
-        else:
-            if stored is not None and position < len(stored):
-                _truncate(out / RECORDS_FILE, stored[position - 1].end if position else 0)
-                stored = stored[:position]
-            _ask(engine, out, plan, batch)
+        if not store.reuse(wanted):
+            store.append(_ask(engine, plan, batch))
         done += len(batch.samples)
-        progress(done, len(samples), position)
-    if position < len(stored):
-        _truncate(out / RECORDS_FILE, stored[position - 1].end if position else 0)
-    write_atomic(out / REJECTED_FILE, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rejected))
+        progress(done, len(samples), store.used)
+    store.cut()
+    return rejected
 
 
 def _batches(
@@ -165,92 +153,29 @@ def _batches(
         yield _Batch(number, members, tuple(requests), tuple(rejected), row_keys(settings, ids, keys))
 
 
-def _ask(engine: Engine, out: Path, plan: Plan, batch: _Batch) -> None:
-    """Generate, read, score and store one batch."""
+def _ask(engine: Engine, plan: Plan, batch: _Batch) -> list[Record]:
+    """Generate, read and score one batch."""
     if not batch.requests:
-        return
+        return []
     settings = replace(plan.generation, seed=batch_seed(plan.generation.seed, batch.number))
     completions = engine.generate(batch.requests, settings)
     if len(completions) != len(batch.requests):
         raise EngineError(f"{engine.name} gave {len(completions)} completions for {len(batch.requests)} requests")
     samples = {sample.id: sample for sample in batch.samples}
-    with Journal(out / RECORDS_FILE) as journal:
-        for request, completion in zip(batch.requests, completions, strict=True):
-            record = make_record(
-                samples[request.sample_id],
-                completion.text,
-                family=engine.family,
-                limits=engine.limits,
-                rewards=plan.rewards,
-                tokens=completion.tokens,
-                finish=completion.finish,
-                key=batch.keys[request.sample_id],
-            )
-            journal.append(record.model_dump(mode="json"))
-
-
-def _claim(out: Path, settings: dict[str, Any], n_samples: int, *, overwrite: bool) -> None:
-    """Make ``out`` the folder of this evaluation, or say why it is not."""
-    files = [out / name for name in (RECORDS_FILE, REJECTED_FILE, SUMMARY_FILE)]
-    if overwrite:
-        for file in files:
-            file.unlink(missing_ok=True)
-    elif (out / SETTINGS_FILE).exists():
-        _compare_settings(out, read_json(out / SETTINGS_FILE), settings)
-        kept = len(_stored_rows(out / RECORDS_FILE))
-        if kept > n_samples:
-            raise EvaluationError(
-                f"{out} holds {kept} records, more than the {n_samples} samples asked for",
-                hint="choose another folder, or --overwrite to lose them",
-            )
-    elif any(file.exists() for file in files):
-        raise EvaluationError(f"{out} holds records but no {SETTINGS_FILE}", hint="choose another folder")
-    write_json_atomic(out / SETTINGS_FILE, settings)
-
-
-def _compare_settings(out: Path, old: object, new: dict[str, Any]) -> None:
-    known = old if isinstance(old, dict) else {}
-    changed = [name for name in new if known.get(name) != json.loads(json.dumps(new[name]))]
-    if changed:
-        raise EvaluationError(
-            f"{out} holds another evaluation: {', '.join(changed)} differ",
-            hint="choose another folder, or --overwrite to replace it",
+    return [
+        make_record(
+            samples[request.sample_id],
+            completion.text,
+            family=engine.family,
+            limits=engine.limits,
+            rewards=plan.rewards,
+            tokens=completion.tokens,
+            finish=completion.finish,
+            key=batch.keys[request.sample_id],
         )
-
-
-@dataclass(frozen=True)
-class _Stored:
-    id: object
-    key: object
-    end: int  # byte offset after the row
-
-
-def _stored_rows(file: Path) -> list[_Stored]:
-    """The rows of a records file up to the first that is torn or broken, with their ends in bytes."""
-    rows: list[_Stored] = []
-    if not file.exists():
-        return rows
-    end = 0
-    with file.open("rb") as stream:
-        for line in stream:
-            end += len(line)
-            value: object = None
-            with suppress(ValueError, RecursionError):
-                value = json.loads(line)
-            if not line.endswith(b"\n") or not isinstance(value, dict):
-                break
-            rows.append(_Stored(value.get("id"), value.get("key"), end))
-    return rows
-
-
-def _truncate(file: Path, end: int) -> None:
-    with file.open("r+b") as stream:
-        stream.truncate(end)
+        for request, completion in zip(batch.requests, completions, strict=True)
+    ]
 
 
 def _row_rejections(rejections: Sequence[Rejection]) -> list[dict[str, str]]:
     return [{"id": r.id or "", "task": "", "reason": f"row {r.row}: {r.field}: {r.reason}"} for r in rejections]
-
-
-def _read_rejected(out: Path) -> list[dict[str, str]]:
-    return [json.loads(line) for line in (out / REJECTED_FILE).read_text(encoding="utf-8").splitlines()]

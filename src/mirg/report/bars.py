@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 
 from mirg.report.data import OUTCOME_TITLES, OUTCOMES, Interval, Outcomes
@@ -81,7 +82,7 @@ def _x(share: float) -> float:
     return min(max(share, 0.0), 1.0) * WIDTH
 
 
-def _band(x, value: Interval) -> str:
+def _band(x: Callable[[float], float], value: Interval) -> str:
     if value.low is None or value.high is None:
         return ""
     left, right = x(value.low), x(value.high)

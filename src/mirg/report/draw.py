@@ -7,13 +7,14 @@ every eye and on every background. Boxes are fractions of the image they belong 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mirg.geometry import Box, box_problem, clip
 from mirg.report.data import Mark
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
 Kind = Literal["true", "predicted", "given"]
 Point = tuple[float, float]
@@ -115,7 +116,7 @@ def _draw_box(pen: ImageDraw.ImageDraw, box: Box, item: DrawnBox, size: tuple[in
     corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]
     dash = DASHES[item.kind]
     for colour, thickness in ((CASING, width + 2), (COLOURS[item.kind], width)):
-        for start, end in zip(corners, corners[1:], strict=False):
+        for start, end in pairwise(corners):
             for a, b in _pieces(start, end, dash):
                 pen.line([a, b], fill=colour, width=thickness)
     if item.label:
@@ -180,7 +181,7 @@ def _to_height(image: Image.Image, height: int) -> Image.Image:
     return padded
 
 
-def _font(size: int):
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     from PIL import ImageFont
 
     return ImageFont.load_default(size)

@@ -59,7 +59,7 @@ _GROUPS = (
 
 
 def stages_from_rows(name: str, rows: Iterable[Mapping[str, object]]) -> tuple[Stage, ...]:
-    """One stage per value of ``stage`` in the rows, in order of appearance; ``name`` where a row has none.
+    """The stage called ``name``, or one ``name: part`` for each value of ``stage`` where the rows have several.
 
     After a resumed run a step may appear twice: the later row counts.
     """
@@ -79,7 +79,7 @@ def stages_from_rows(name: str, rows: Iterable[Mapping[str, object]]) -> tuple[S
                 values[stage][key][step] = value
     several = len(values) > 1
     return tuple(
-        _stage(f"{name}: {stage}" if several and stage != name else stage, metrics, times[stage])
+        _stage(f"{name}: {stage}" if several and stage != name else name, metrics, times[stage])
         for stage, metrics in values.items()
     )
 

@@ -64,9 +64,7 @@ def _with_none(reading: Reading, targets: Sequence[Target]) -> Part:
     if not reading.boxes and not targets:
         return BEST
     if targets:
-        return Part(
-            0.0, f"answered none, but there {'is 1 target' if len(targets) == 1 else f'are {len(targets)} targets'}"
-        )
+        return Part(0.0, f"answered none for {_count(len(targets), 'target')}")
     return Part(0.0, "a box, where the answer is none")
 
 
@@ -119,7 +117,12 @@ def _reason(boxes: Sequence[ReadBox], targets: Sequence[Target], value: float, i
     if bad is not None and (inside_images or box_problem(bad.box)):
         return f"box in Image-{bad.image}: {bad.problem}" if bad.image else f"a box: {bad.problem}"
     if len(boxes) != len(targets):
-        return f"{len(boxes)} boxes for {len(targets)} targets, score {value:.2f}"
+        return f"{_count(len(boxes), 'box')} for {_count(len(targets), 'target')}, score {value:.2f}"
     if inside_images and not {t.image for t in targets} & {b.image for b in boxes}:
         return "no box in the right image"
     return f"overlap (IoU) scores {value:.2f}"
+
+
+def _count(n: int, what: str) -> str:
+    plural = {"box": "boxes"}.get(what, f"{what}s")
+    return f"{n} {what if n == 1 else plural}"

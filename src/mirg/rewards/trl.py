@@ -37,6 +37,11 @@ class Scorer:
         """The score of one completion, a string or a list of messages. Raises :class:`DataError` on a bad record."""
         return self._score(completion_text(completion), record)
 
+    @property
+    def scored(self) -> int:
+        """How many times a completion was really scored; the other calls were answered from the cache."""
+        return self._score.cache_info().misses
+
 
 class RewardFunctions(NamedTuple):
     """What GRPOTrainer takes as ``reward_funcs`` and ``reward_weights``; ``scorer`` gives the reasons behind them.

@@ -34,7 +34,7 @@ _BOX_PROBLEMS = {
 
 @dataclass(frozen=True)
 class StrictScore:
-    """``iou`` in [0, 1] (0 after a failure); ``image_ok``: exactly the right image is named; ``failure``: why unread."""
+    """``iou`` in [0, 1], 0 after a ``failure`` (its reason); ``image_ok``: exactly the right image is named."""
 
     iou: float
     image_ok: bool

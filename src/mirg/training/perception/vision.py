@@ -16,8 +16,13 @@ from mirg.scenes.world import Scene
 MIN_COVER = 0.2
 
 
-def cell_targets(scenes: Sequence[Scene], cells: int, index: dict[str, int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """What each visual token covers: labels (N * cells^2,), 0 for nothing and 1 + k for name k; boxes (N * cells^2, 4)."""
+def cell_targets(
+    scenes: Sequence[Scene], cells: int, index: dict[str, int]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """What each visual token covers, for images of ``cells`` x ``cells`` tokens.
+
+    Returns labels (N * cells^2,), 0 for nothing and 1 + k for the name of index k, and boxes (N * cells^2, 4), fractions.
+    """
     edge = np.arange(cells) / cells
     left, top = np.tile(edge, cells), np.repeat(edge, cells)
     labels = np.zeros((len(scenes), cells * cells), dtype=np.int64)
@@ -42,7 +47,11 @@ class VisionHead(nn.Module):
     Thrown away after perception: what it leaves behind are visual tokens that look like words to the language model.
     """
 
+    name_ids: torch.Tensor
+    coordinate_ids: torch.Tensor
+
     def __init__(self, width: int, name_ids: Sequence[int], coordinate_ids: Sequence[int]) -> None:
+        """``coordinate_ids`` are the tokens of the evenly spaced coordinates from 0 to the far edge."""
         super().__init__()
         self.register_buffer("name_ids", torch.tensor(name_ids))
         self.register_buffer("coordinate_ids", torch.tensor(coordinate_ids))
@@ -54,13 +63,12 @@ class VisionHead(nn.Module):
         self, tokens: torch.Tensor, embedding: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Loss and measurements for ``tokens`` (T, width), ``labels`` (T,) and ``boxes`` (T, 4) in fractions."""
-        words = torch.cat([self.nothing, embedding[self.name_ids]])
-        logits = tokens @ words.T
+        logits = tokens @ torch.cat([self.nothing, embedding[self.name_ids]]).T
         name_loss = nn.functional.cross_entropy(logits, labels)
         seen = labels > 0
         grid = len(self.coordinate_ids) - 1
         sides = self.sides(tokens[seen]).unflatten(-1, (4, -1))
-        side_logits = sides @ embedding[self.coordinate_ids].T  # seen tokens x 4 x grid
+        side_logits = sides @ embedding[self.coordinate_ids].T  # seen tokens x 4 x coordinates
         goal = (boxes[seen] * grid).round().long()
         side_loss = nn.functional.cross_entropy(side_logits.flatten(0, 1), goal.flatten())
         with torch.no_grad():

@@ -1,0 +1,177 @@
+"""``mirg data``: make datasets from scenes and photographs, and check them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mirg.cli.output import json_out, progress
+from mirg.console import one_line, say
+
+if TYPE_CHECKING:
+    from mirg.compose.config import PhotoConfig
+
+app = typer.Typer(no_args_is_help=True, help="Make and check datasets: scenes, photographs.")
+
+SHOWN = 20  # rejections listed without --json
+
+
+class PhotoSplit(StrEnum):
+    """The two halves of a folder of photographs."""
+
+    train = "train"
+    test = "test"
+
+
+@app.command()
+def photos(
+    folder: Annotated[Path, typer.Argument(help="Photographs, also in folders below.")],
+    out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="Samples to make.")] = 300,
+    seed: Annotated[int, typer.Option(help="The same seed and photographs give the same dataset.")] = 0,
+    split: Annotated[
+        PhotoSplit, typer.Option(help="A photograph is in one split only, by its pixels.")
+    ] = PhotoSplit.train,
+    test_share: Annotated[float, typer.Option(help="Share of the photographs kept for testing.")] = 0.2,
+    tasks: Annotated[
+        str, typer.Option(help="Any of region, difference, refer, with commas.")
+    ] = "region,difference,refer",
+    side: Annotated[int, typer.Option(help="Long edge of the stored photographs, pixels.")] = 448,
+    square: Annotated[
+        bool, typer.Option("--square", help="Resize everything to side x side, without borders.")
+    ] = False,
+    max_images: Annotated[int, typer.Option(help="Most images of a sample.")] = 4,
+    max_photos: Annotated[int, typer.Option(help="Most photographs to use.")] = 2000,
+    max_megapixels: Annotated[float, typer.Option(help="Larger photographs are rejected.")] = 32.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Make region, difference and refer samples from photographs without labels.
+
+    Files that cannot be read are rejected with their name and the reason, counted, and listed in OUT/rejected.jsonl.
+    """
+    from mirg.compose.build import write_photo_samples
+
+    config = _photo_config(
+        n=n,
+        seed=seed,
+        split=split.value,
+        test_share=test_share,
+        tasks=_listed(tasks),
+        side=side,
+        square=square,
+        max_images=max_images,
+        max_photos=max_photos,
+        max_megapixels=max_megapixels,
+    )
+    with progress(quiet=json) as tell:
+        report = write_photo_samples(folder, out, config, overwrite=overwrite, on_progress=tell)
+    found = report.found
+    if json:
+        rows = [rejection.model_dump() for rejection in report.rejected]
+        counts = {
+            "files": found.n_files,
+            "other_files": found.n_other,
+            "unused": found.n_unused,
+            "copies": found.n_copies,
+        }
+        counts |= {"readable": found.n_readable, "used": len(found.photos)}
+        json_out(
+            {"out": str(out), "split": split.value, "samples": report.n_samples, "tasks": report.tasks}
+            | {"not_made": report.n_not_made, "photographs": counts, "rejected": len(rows), "rejections": rows}
+        )
+        return
+    say(
+        f"{found.n_files} image files: {found.n_readable} photographs, {found.n_copies} copies, "
+        f"{len(report.rejected)} rejected" + (f", {found.n_unused} not used" if found.n_unused else "")
+    )
+    for rejection in report.rejected[:SHOWN]:
+        say(f"  rejected {rejection.file}: {one_line(rejection.reason)}")
+    if len(report.rejected) > SHOWN:
+        say(f"  … and {len(report.rejected) - SHOWN} more in {out / 'rejected.jsonl'}")
+    made = ", ".join(f"{task} {count}" for task, count in report.tasks.items())
+    say(f"{report.n_samples} samples ({made}) from {len(found.photos)} photographs of the {split.value} split: {out}")
+    if report.n_not_made:
+        say(f"{report.n_not_made} samples were not made: no place in the photographs tried can be told from the rest")
+
+
+@app.command()
+def scenes(
+    out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="Samples to make.")] = 600,
+    split: Annotated[
+        str, typer.Option(help="train, test, rl, perception or validation; splits share no sample.")
+    ] = "train",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same dataset.")] = 0,
+    difficulty: Annotated[str, typer.Option(help="easy, medium or hard.")] = "medium",
+    tasks: Annotated[str, typer.Option(help="Tasks with commas; all where it is not given.")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+) -> None:
+    """Make samples of the procedural world."""
+    from mirg.scenes import generate
+
+    dataset = generate.write_scenes(
+        out,
+        n,
+        split=split,
+        seed=seed,
+        tasks=_listed(tasks) or None,
+        config=generate.difficulty(difficulty),
+        overwrite=overwrite,
+    )
+    made = ", ".join(f"{task} {count}" for task, count in dataset.card.tasks.items())
+    say(f"{dataset.card.n_samples} samples ({made}), {dataset.card.n_images} images: {out}")
+
+
+@app.command()
+def check(
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Decode every image.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Read every row and image; count what can be used and say what cannot, and why. Exit 1 if anything is rejected."""
+    from mirg.samples import DatasetFolder, Rejection
+
+    rejected: list[Rejection] = []
+    tasks: Counter[str] = Counter()
+    folder = DatasetFolder.open(dataset)
+    with progress(quiet=json) as tell:
+        for sample in folder.read(rejected.append, images="decode" if images else "none"):
+            tasks[sample.task] += 1
+            tell("checking", tasks.total() + len(rejected), len(folder))
+    accepted = tasks.total()
+    if json:
+        json_out(
+            {"dataset": str(dataset), "rows": accepted + len(rejected), "accepted": accepted, "rejected": len(rejected)}
+            | {"tasks": dict(sorted(tasks.items())), "rejections": [r.model_dump() for r in rejected]}
+        )
+    else:
+        for rejection in rejected[:SHOWN]:
+            say(one_line(str(rejection), limit=400))
+        if len(rejected) > SHOWN:
+            say(f"… and {len(rejected) - SHOWN} more (--json lists all)")
+        say(f"{accepted + len(rejected)} rows: {accepted} accepted, {len(rejected)} rejected")
+    raise typer.Exit(1 if rejected else 0)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _photo_config(**values: object) -> PhotoConfig:
+    """The settings, or a ConfigError that names the option."""
+    from pydantic import ValidationError
+
+    from mirg.compose.config import PhotoConfig
+    from mirg.errors import ConfigError
+
+    try:
+        return PhotoConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise ConfigError(f"--{option} {values.get(str(first['loc'][0]))}: {first['msg']}") from error

@@ -1,0 +1,180 @@
+"""``mirg evaluate`` and ``mirg compare``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mirg.console import say, table, warn
+from mirg.errors import ConfigError
+from mirg.evaluation.metrics import LOWER_IS_BETTER, TITLES
+from mirg.storage import write_json_atomic
+
+_TASK_METRIC = "joint_accuracy"
+_INSTRUCTIONS = ("full", "short", "none")
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A run folder, a model folder, or a model name.")],
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder (samples.jsonl, images/, card.json).")],
+    out: Annotated[Path, typer.Option(help="Folder of the evaluation; the same command again resumes it.")],
+    limit: Annotated[int | None, typer.Option(help="Evaluate this many samples; tasks take turns.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Samples per forward pass.")] = 16,
+    tasks: Annotated[str | None, typer.Option(help="Only these tasks, comma-separated.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest completion in tokens.")] = 512,
+    temperature: Annotated[float, typer.Option(help="0 is greedy decoding.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of sampling, where temperature is not 0.")] = 0,
+    instructions: Annotated[
+        str | None, typer.Option(help="How to answer, told in the prompt: full, short or none. Default: the model's.")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="Model family, where the model does not tell.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 …")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another evaluation in --out.")] = False,
+) -> None:
+    """Run a model on a dataset and score it; records.jsonl and summary.json go to --out."""
+    from mirg.engines.base import Generation
+    from mirg.evaluation.runner import Plan, select
+    from mirg.evaluation.runner import evaluate as run
+    from mirg.samples import DatasetFolder
+
+    # What can be wrong without the model is told before the model is loaded.
+    generation = Generation(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, batch_size=batch_size)
+    wanted = tuple(part.strip() for part in tasks.split(",") if part.strip()) if tasks else ()
+    plan = Plan(generation=generation, limit=limit, tasks=wanted, overwrite=overwrite)
+    folder = DatasetFolder.open(dataset)
+    select(folder.read(lambda rejection: None), plan)
+
+    from mirg.engines.load import load_engine
+
+    engine = load_engine(model, family=family, device=device, dtype=dtype)
+    told = instructions or getattr(engine, "instructions", None) or "full"
+    if told not in _INSTRUCTIONS:
+        raise ConfigError(f"unknown instructions {told!r}", hint=f"known: {', '.join(_INSTRUCTIONS)}")
+    try:
+        summary = run(engine, folder, out, _told(plan, told), _progress())
+    except KeyboardInterrupt:
+        warn(f"stopped; what is done is kept in {out}, the same command goes on from there")
+        raise
+    _show_summary(summary, out)
+
+
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of evaluations, the base first.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the JSON to this file.")] = None,
+) -> None:
+    """Evaluations side by side: 95 % intervals, chance levels, paired differences (later minus earlier)."""
+    from mirg.evaluation.compare import compare as run
+    from mirg.evaluation.compare import load_evaluations
+
+    result = run(load_evaluations(folders))
+    if out is not None:
+        write_json_atomic(out, result)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show_comparison(result)
+
+
+def show_comparison(result: Mapping[str, Any]) -> None:
+    """Print what :func:`mirg.evaluation.compare.compare` gives: three tables, in percent."""
+    systems, chance = result["systems"], result["chance"]
+    names = [system["name"] for system in systems]
+    rows = [
+        [title, *(_cell(system["overall"][metric]) for system in systems), _chance(chance["overall"], metric)]
+        for metric, title in TITLES.items()
+    ]
+    rows.append(["samples", *(str(system["n"]) for system in systems), ""])
+    table("All samples: percent, 95 % interval", ["metric", *names, "chance"], rows)
+    _show_parts(result, "tasks", "task")
+    _show_parts(result, "subsets", "subset")
+    if result["differences"]:
+        _show_differences(result["differences"])
+    for system in systems:
+        if system["rejected"]:
+            warn(f"{system['name']}: {system['rejected']} samples could not be asked and are in no number")
+    for note in result["notes"]:
+        warn(note)
+
+
+def _show_parts(result: Mapping[str, Any], part: str, title: str) -> None:
+    systems, chance = result["systems"], result["chance"][part]
+    rows = []
+    for name in sorted({name for system in systems for name in system[part]}):
+        blocks = [system[part].get(name) for system in systems]
+        cells = [_cell(block[_TASK_METRIC]) if block else "" for block in blocks]
+        count = max(block["n"] for block in blocks if block)
+        rows.append([name, str(count), *cells, _chance(chance[name], _TASK_METRIC)])
+    columns = [title, "samples", *(system["name"] for system in systems), "chance"]
+    table(f"{TITLES[_TASK_METRIC]} by {title}: percent, 95 % interval", columns, rows)
+
+
+def _show_differences(differences: list[Mapping[str, Any]]) -> None:
+    metrics = ("image_accuracy", "acc_50", "mean_iou", "joint_accuracy", "parse_failures")
+    rows = []
+    for entry in differences:
+        name = f"{entry['b']} - {entry['a']}"
+        block = entry["overall"]
+        cells = ["no common sample"] if block is None else [_signed(block[metric], metric) for metric in metrics]
+        rows.append([name, str(entry["n"]), *cells, *[""] * (len(metrics) - len(cells))])
+    columns = ["paired difference", "samples", *(TITLES[metric] for metric in metrics)]
+    table("Paired differences: points, 95 % interval; * excludes 0", columns, rows)
+
+
+def _cell(cell: Mapping[str, float]) -> str:
+    return f"{100 * cell['mean']:.1f} [{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]"
+
+
+def _signed(cell: Mapping[str, float], metric: str) -> str:
+    clear = cell["low"] > 0 or cell["high"] < 0
+    worse = clear and (cell["mean"] < 0) != (metric in LOWER_IS_BETTER)
+    mark = " * worse" if worse else " *" if clear else ""
+    return f"{100 * cell['mean']:+.1f} [{100 * cell['low']:+.1f}, {100 * cell['high']:+.1f}]{mark}"
+
+
+def _chance(levels: Mapping[str, Any], metric: str) -> str:
+    return f"{100 * levels[metric]:.1f}" if metric in levels else ""
+
+
+def _told(plan: Any, instructions: str) -> Any:
+    from dataclasses import replace
+
+    return replace(plan, instructions=instructions)
+
+
+def _progress() -> Any:
+    """A line on standard error now and then: done, kept from before, time left."""
+    import sys
+    import time
+
+    start = time.monotonic()
+    last = [0.0]
+
+    def show(done: int, total: int, kept: int) -> None:
+        now = time.monotonic()
+        if now - last[0] < 5.0 and done < total:
+            return
+        last[0] = now
+        fresh = done - kept
+        left = (now - start) / fresh * (total - done) if fresh > 0 else 0.0
+        kept_text = f", {kept} kept from before" if kept else ""
+        say(f"evaluated {done}/{total}{kept_text}, about {left:.0f} s left", file=sys.stderr)
+
+    return show
+
+
+def _show_summary(summary: Mapping[str, Any], out: Path) -> None:
+    overall, chance = summary["metrics"]["overall"], summary["chance"]["overall"]
+    rows = [[title, _cell(overall[metric]), _chance(chance, metric)] for metric, title in TITLES.items()]
+    table(f"{summary['n']} samples: percent, 95 % interval", ["metric", "value", "chance"], rows)
+    if summary["rejected"]:
+        first = summary["rejections"][0]
+        warn(f"{summary['rejected']} samples could not be asked; first: {first['id'] or '(row)'}: {first['reason']}")
+    if summary["cut_off"]:
+        warn(f"{summary['cut_off']} completions were cut off at the token limit")
+    say(f"written: {out}")

@@ -1,0 +1,23 @@
+"""``mirg report``: one HTML page about a demo run, a training run or an evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mirg.console import say
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a demo run, a training run or an evaluation.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The page's path; RUN/report.html if left out.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="The dataset folder that was evaluated; looked for if left out.")
+    ] = None,
+) -> None:
+    """Write one HTML page about a run: tables, curves, and a gallery with boxes drawn. It opens offline."""
+    from mirg.evaluation.pages import report_from_run
+
+    say(str(report_from_run(run, out=out, data=data)))

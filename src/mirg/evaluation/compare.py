@@ -1,0 +1,165 @@
+"""Several evaluations side by side: metrics with intervals, chance levels, and paired differences, as plain data.
+
+Paired differences use the samples that both evaluations hold, item by item, so what the two share (an easy or a hard
+image set) cancels out. The same sample must have the same truth in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from mirg.errors import EvaluationError
+from mirg.evaluation.chance import chance
+from mirg.evaluation.intervals import RESAMPLES, Difference, paired_difference
+from mirg.evaluation.metrics import METRICS, subsets, table, values
+from mirg.evaluation.records import Record, by_task, load_records
+from mirg.evaluation.store import SETTINGS_FILE, SUMMARY_FILE, read_rejected
+from mirg.storage import read_json
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The records of one model on one dataset; ``rejected`` samples could not be asked and are in no metric."""
+
+    name: str
+    records: tuple[Record, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    rejected: int = 0
+
+
+def load_evaluation(folder: str | Path, *, name: str | None = None) -> Evaluation:
+    """A finished evaluation folder; :class:`EvaluationError` where it is none or is not finished."""
+    root = Path(folder)
+    if not (root / SETTINGS_FILE).is_file():
+        raise EvaluationError(
+            f"{root} is not an evaluation: {SETTINGS_FILE} is missing", hint="see: mirg evaluate --help"
+        )
+    if not (root / SUMMARY_FILE).is_file():
+        raise EvaluationError(
+            f"the evaluation in {root} is not finished", hint="run the same command again: it resumes"
+        )
+    settings = read_json(root / SETTINGS_FILE)
+    records = tuple(load_records(root))
+    known = settings if isinstance(settings, dict) else {}
+    return Evaluation(name or root.name, records, known, rejected=len(read_rejected(root)))
+
+
+def load_evaluations(folders: Sequence[str | Path]) -> list[Evaluation]:
+    """Several finished evaluations, named by their folders: by as many last parts of the path as tell them apart."""
+    paths = [Path(folder).resolve() for folder in folders]
+    if len(set(paths)) != len(paths):
+        raise EvaluationError("a folder is named twice", hint="an evaluation cannot be compared with itself")
+    return [load_evaluation(path, name=name) for path, name in zip(paths, _short_names(paths), strict=True)]
+
+
+def compare(evaluations: Sequence[Evaluation], *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
+    """Everything about one or several evaluations as JSON-ready data.
+
+    ``systems``: name, model, n, rejected and the tables of :func:`mirg.evaluation.metrics.table`; ``chance``: levels
+    over all samples seen; ``differences``: for each pair (later minus earlier) n, how many samples only one of them
+    holds, and per metric mean, low, high and p, overall, per task and per subset; ``notes``: what weakens it.
+    """
+    if not evaluations:
+        raise EvaluationError("nothing to compare", hint="give at least one evaluation")
+    union = _union(evaluations)
+    return {
+        "systems": [_system(evaluation, seed, resamples) for evaluation in evaluations],
+        "chance": chance(union),
+        "differences": [difference(a, b, seed=seed, resamples=resamples) for a, b in combinations(evaluations, 2)],
+        "notes": _notes(evaluations),
+    }
+
+
+def difference(a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
+    """Paired differences ``b - a`` of every metric on the common samples; ``overall`` is None where there are none."""
+    first, second = _common(a, b)
+    result: dict[str, Any] = {
+        "a": a.name,
+        "b": b.name,
+        "n": len(first),
+        "only_a": len(a.records) - len(first),
+        "only_b": len(b.records) - len(second),
+        "overall": None,
+        "tasks": {},
+        "subsets": {},
+    }
+    if not first:
+        return result
+    partner = {record.id: record for record in second}
+
+    def block(rows: Sequence[Record]) -> dict[str, Any]:
+        found = paired(rows, [partner[record.id] for record in rows], seed=seed, resamples=resamples)
+        cells = {name: {"mean": d.mean, "low": d.low, "high": d.high, "p": d.p} for name, d in found.items()}
+        return {"n": len(rows), **cells}
+
+    result["overall"] = block(first)
+    result["tasks"] = {task: block(rows) for task, rows in by_task(first).items()}
+    result["subsets"] = {name: block(rows) for name, rows in subsets(first).items()}
+    return result
+
+
+def paired(
+    a: Sequence[Record], b: Sequence[Record], *, seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, Difference]:
+    """Paired differences ``b - a`` of every metric; the two lists hold the same samples in the same order."""
+    if [record.id for record in a] != [record.id for record in b]:
+        raise EvaluationError("a paired difference needs the same samples in the same order")
+    sets = [record.image_set for record in a]
+    va, vb = values(a), values(b)
+    return {
+        name: paired_difference(va[:, m], vb[:, m], sets, seed=seed, resamples=resamples)
+        for m, name in enumerate(METRICS)
+    }
+
+
+def _common(a: Evaluation, b: Evaluation) -> tuple[list[Record], list[Record]]:
+    others = {record.id: record for record in b.records}
+    first = [record for record in a.records if record.id in others]
+    second = [others[record.id] for record in first]
+    for one, other in zip(first, second, strict=True):
+        if (one.targets, one.image_set, one.task) != (other.targets, other.image_set, other.task):
+            raise EvaluationError(
+                f"sample {one.id} is not the same in {a.name} and {b.name}",
+                hint="evaluate both models on the same dataset",
+            )
+    return first, second
+
+
+def _union(evaluations: Sequence[Evaluation]) -> list[Record]:
+    found: dict[str, Record] = {}
+    for evaluation in evaluations:
+        for record in evaluation.records:
+            found.setdefault(record.id, record)
+    return list(found.values())
+
+
+def _system(evaluation: Evaluation, seed: int, resamples: int) -> dict[str, Any]:
+    return {
+        "name": evaluation.name,
+        "model": evaluation.settings.get("model", ""),
+        "n": len(evaluation.records),
+        "rejected": evaluation.rejected,
+        **table(evaluation.records, seed=seed, resamples=resamples),
+    }
+
+
+def _notes(evaluations: Sequence[Evaluation]) -> list[str]:
+    notes = []
+    if len({frozenset(record.id for record in e.records) for e in evaluations}) > 1:
+        notes.append("The evaluations do not hold the same samples: compare the paired differences only.")
+    for setting in ("family", "generation", "instructions", "reader", "rewards"):
+        if len({str(e.settings[setting]) for e in evaluations if setting in e.settings}) > 1:
+            notes.append(f"The evaluations differ in: {setting}.")
+    return notes
+
+
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    for parts in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-parts:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]

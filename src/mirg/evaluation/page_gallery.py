@@ -1,0 +1,118 @@
+"""Evaluation records and the samples they are about, as gallery items of a report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mirg.answers.markup import cited
+from mirg.errors import ImageError, MirgError
+from mirg.evaluation.page_tables import Evaluated
+from mirg.evaluation.records import Record
+from mirg.report.data import GalleryItem, Mark, PartLine, Picture
+from mirg.samples import DatasetFolder, ImageRef, Sample
+
+_MARKUP = re.compile(r"<box image=(\d{1,9})>[^<]{0,160}</box>")
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The records to show, and the dataset with their images (None where it was not found)."""
+
+    evaluated: Sequence[Evaluated]
+    dataset: DatasetFolder | None
+    samples: Mapping[str, Sample]
+
+    @classmethod
+    def find(cls, run: Path, evaluated: Sequence[Evaluated], data: Path | None, notes: list[str]) -> Gallery:
+        """Look for the dataset of the records: ``data`` where given, else ``data/test`` and the like around ``run``."""
+        if not evaluated:
+            return cls(evaluated, None, {})
+        wanted = {record.id for e in evaluated for record in e.records}
+        digest = next((d for d in (e.settings.get("dataset_digest") for e in evaluated) if d), None)
+        dataset = DatasetFolder.open(data) if data is not None else _search(run, digest)
+        if dataset is None:
+            notes.append("The dataset that was evaluated was not found, so the gallery has no images (pass --data).")
+            return cls(evaluated, None, {})
+        if digest and dataset.card.digest != digest:
+            notes.append(f"The dataset {dataset.card.name} is not the one that was evaluated (digest differs).")
+        samples = {sample.id: sample for sample in dataset.read(lambda rejection: None) if sample.id in wanted}
+        if len(samples) < len(wanted):
+            notes.append(f"{len(wanted) - len(samples)} of {len(wanted)} evaluated samples are not in the dataset.")
+        return cls(evaluated, dataset, samples)
+
+    def items(self) -> tuple[GalleryItem, ...]:
+        """One item per record, model by model."""
+        return tuple(self.item(e.name, record) for e in self.evaluated for record in e.records)
+
+    def item(self, model: str, record: Record) -> GalleryItem:
+        """The record of one model as a gallery item; without its sample it has no question and no images."""
+        sample = self.samples.get(record.id)
+        return GalleryItem(
+            sample_id=record.id,
+            task=record.task,
+            model=model,
+            outcome=record.outcome,
+            question=readable(sample.question) if sample else "",
+            pictures=tuple(self._picture(ref) for ref in sample.images) if sample else (),
+            true=tuple(Mark(target.image, target.box, target.label) for target in record.targets),
+            predicted=tuple(Mark(box.image, box.box, box.problem or "") for box in record.predicted),
+            given=tuple(Mark(image, box) for image, box in cited(sample.question)) if sample else (),
+            thinking=record.thinking,
+            answer=answer_part(record),
+            failure=record.failure,
+            parts=_parts(record),
+            iou=record.iou,
+            tokens=record.completion_tokens,
+        )
+
+    def _picture(self, ref: ImageRef) -> Picture:
+        caption = f"{ref.role} {ref.frame}" if ref.role == "frame" and ref.frame is not None else ref.role
+        try:
+            path = self.dataset.image_path(ref) if self.dataset else Path(ref.path)
+        except ImageError:
+            path = Path("outside the dataset folder")  # does not exist: the page says that it cannot be opened
+        return Picture(path, ref.width, ref.height, "" if caption == "candidate" else caption)
+
+
+def readable(question: str) -> str:
+    """A question with its box markup in words; the boxes themselves are drawn.
+
+    >>> readable("Find <box image=2>0.1,0.2,0.3,0.4</box> elsewhere.")
+    'Find [the box in Image-2] elsewhere.'
+    """
+    return _MARKUP.sub(r"[the box in Image-\1]", question)
+
+
+def answer_part(record: Record) -> str:
+    """What stands in the answer tags; the whole completion where nothing could be read or there are no tags."""
+    text = record.completion
+    start = text.rfind("<answer>")
+    end = text.find("</answer>", start)
+    return text if record.failure or start < 0 or end < 0 else text[start + len("<answer>") : end].strip()
+
+
+def _parts(record: Record) -> tuple[PartLine, ...]:
+    values = {
+        "format": record.format,
+        "image": record.image_reward,
+        "object": record.object_reward,
+        "total": record.total,
+    }
+    return tuple(PartLine(name, value, record.reasons.get(name)) for name, value in values.items())
+
+
+def _search(run: Path, digest: str | None) -> DatasetFolder | None:
+    """The first dataset around ``run`` with the right digest; inside the run itself also one without it."""
+    places = [run, *list(run.resolve().parents)[:2]]
+    for place in places:
+        for name in ("data/test", "data", "test", "data/eval"):
+            try:
+                dataset = DatasetFolder.open(place / name)
+            except MirgError:
+                continue
+            if dataset.card.digest == digest or (digest is None and place == run):
+                return dataset
+    return None

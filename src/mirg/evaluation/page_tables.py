@@ -1,0 +1,166 @@
+"""Evaluation folders as the tables of a report: models side by side, chance, paired differences, tasks, outcomes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mirg.errors import MirgError
+from mirg.evaluation.chance import chance
+from mirg.evaluation.intervals import paired_difference
+from mirg.evaluation.metrics import LOWER_IS_BETTER, METRICS, TITLES, table, values
+from mirg.evaluation.records import RECORDS_FILE, Record
+from mirg.report.data import Column, Interval, Outcomes, ResultTable, TableRow, TaskRow, TaskTable
+from mirg.storage import BadLine, read_json, read_jsonl
+
+SHOWN = ("joint_accuracy", "image_accuracy", "acc_50", "acc_30", "acc_70", "mean_iou", "parse_failures")
+PER_TASK = ("joint_accuracy", "image_accuracy", "acc_50", "mean_iou")
+SUBSET_TITLES = {"image_hidden": "all, image hidden", "image_given": "all, image given"}
+HELP = {
+    "joint_accuracy": "Share of items with the right images named and every box matched at IoU 0.5 in its own image.",
+    "image_accuracy": "Share of items where the set of images named is the true set.",
+    "acc_30": "Share of items with every box matched at IoU 0.3, whatever image it names (the published meaning).",
+    "acc_50": "Share of items with every box matched at IoU 0.5, whatever image it names (the published meaning).",
+    "acc_70": "Share of items with every box matched at IoU 0.7, whatever image it names (the published meaning).",
+    "mean_iou": "Mean over items of the matched IoU over the larger number of boxes, whatever image they name.",
+    "parse_failures": "Share of completions in which no answer could be read.",
+}
+TABLE_NOTE = (
+    "Intervals resample image sets. Chance is the best constant answer for each task, found with the truth at hand: "
+    "what a policy reaches that never looks at the images."
+)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation folder: its readable records, and metrics and chance levels as plain data."""
+
+    name: str
+    folder: Path
+    records: tuple[Record, ...]
+    metrics: Mapping[str, Any]
+    chance: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+
+def read_evaluation(name: str, folder: Path, notes: list[str]) -> Evaluated:
+    """The evaluation in ``folder``; broken rows are left out and noted. The summary is used where it fits the rows."""
+    records, broken = _readable(folder / RECORDS_FILE, notes)
+    if broken:
+        notes.append(f"{name}: {broken} broken rows of {RECORDS_FILE} are not counted")
+    summary = _summary(folder, notes)
+    rejected = summary.get("rejected", 0)
+    if rejected:
+        notes.append(f"{name}: {rejected} samples could not be asked and are not counted (see rejected.jsonl)")
+    settings = summary.get("settings", {})
+    if records and (summary.get("n") != len(records) or broken or not {"metrics", "chance"} <= set(summary)):
+        summary = {"metrics": table(records), "chance": chance(records)}
+        notes.append(f"{name}: computed from {len(records)} rows; the evaluation has not ended, or its summary is old")
+    return Evaluated(name, folder, records, summary.get("metrics", {}), summary.get("chance", {}), settings)
+
+
+def result_table(evaluated: Sequence[Evaluated], notes: list[str]) -> ResultTable:
+    """Models side by side, and each compared with the one before it on the items that both have."""
+    columns = tuple(column(key) for key in SHOWN)
+    rows = tuple(TableRow(e.name, len(e.records), _cells(e.metrics.get("overall", {}), SHOWN)) for e in evaluated)
+    levels = evaluated[0].chance.get("overall", {})
+    differences = tuple(row for row in (_difference(a, b, notes) for a, b in pairwise(evaluated)) if row)
+    return ResultTable(columns, rows, {k: levels[k] for k in SHOWN if k in levels}, differences, TABLE_NOTE)
+
+
+def task_tables(evaluated: Sequence[Evaluated]) -> tuple[TaskTable, ...]:
+    """One table for each of the main metrics: tasks down, models across, the two subsets last."""
+    models = tuple(e.name for e in evaluated)
+    tables = []
+    for key in PER_TASK:
+        rows = [row for row in (_task_row(evaluated, "tasks", task, key) for task in _names(evaluated, "tasks")) if row]
+        if rows:
+            rows += [
+                row for row in (_task_row(evaluated, "subsets", s, key) for s in _names(evaluated, "subsets")) if row
+            ]
+            tables.append(TaskTable(column(key), models, tuple(rows)))
+    return tuple(tables)
+
+
+def outcome_counts(evaluation: Evaluated) -> Outcomes:
+    """How many items ended how."""
+    return Outcomes(evaluation.name, Counter(record.outcome for record in evaluation.records))
+
+
+def column(key: str) -> Column:
+    """The column of one metric of ``evaluation.metrics``."""
+    return Column(key, TITLES[key], HELP.get(key, ""), "lower" if key in LOWER_IS_BETTER else "higher")
+
+
+def _difference(before: Evaluated, after: Evaluated, notes: list[str]) -> TableRow | None:
+    old = {record.id: record for record in before.records}
+    pairs = [(old[record.id], record) for record in after.records if record.id in old]
+    name = f"{after.name} − {before.name}"
+    if not pairs:
+        notes.append(f"{name}: no item in common, so no paired difference")
+        return None
+    if len(pairs) < max(len(before.records), len(after.records)):
+        notes.append(f"{name}: compared on the {len(pairs)} items that both have")
+    a_NM, b_NM = values([a for a, _ in pairs]), values([b for _, b in pairs])
+    sets = [record.image_set for _, record in pairs]
+    cells = {}
+    for place, key in enumerate(METRICS):
+        if key in SHOWN:
+            found = paired_difference(a_NM[:, place], b_NM[:, place], sets)
+            cells[key] = Interval(found.mean, found.low, found.high)
+    return TableRow(name, len(pairs), cells)
+
+
+def _names(evaluated: Sequence[Evaluated], kind: str) -> list[str]:
+    return list(dict.fromkeys(name for e in evaluated for name in e.metrics.get(kind, {})))
+
+
+def _task_row(evaluated: Sequence[Evaluated], kind: str, name: str, key: str) -> TaskRow | None:
+    blocks = {e.name: e.metrics.get(kind, {}).get(name, {}) for e in evaluated}
+    cells = {model: cell for model, block in blocks.items() for cell in _cells(block, (key,)).values()}
+    levels = (e.chance.get(kind, {}).get(name, {}).get(key) for e in evaluated)
+    level = next((value for value in levels if value is not None), None)
+    counts = [block["n"] for block in blocks.values() if "n" in block]
+    return TaskRow(SUBSET_TITLES.get(name, name), max(counts, default=0), level, cells) if cells else None
+
+
+def _cells(block: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Interval]:
+    found = ((key, block[key]) for key in keys if key in block)
+    return {key: Interval(cell["mean"], cell["low"], cell["high"]) for key, cell in found}
+
+
+def _readable(path: Path, notes: list[str]) -> tuple[tuple[Record, ...], int]:
+    records: dict[str, Record] = {}
+    broken = 0
+    try:
+        for _, value in read_jsonl(path):
+            if isinstance(value, BadLine):
+                broken += not value.torn  # a torn last line is an evaluation that was stopped there
+                continue
+            try:
+                record = Record.model_validate(value)
+            except ValidationError:
+                broken += 1
+                continue
+            records[record.id] = record
+    except MirgError as error:
+        notes.append(str(error))
+    return tuple(records.values()), broken
+
+
+def _summary(folder: Path, notes: list[str]) -> dict[str, Any]:
+    path = folder / "summary.json"
+    if not path.is_file():
+        return {}
+    try:
+        value = read_json(path)
+    except MirgError as error:
+        notes.append(str(error))
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,117 @@
+"""The report page of a run folder: a demo run, one training run, or one evaluation.
+
+A demo run holds ``data/test``, the training runs ``perception/``, ``sft/``, ``grpo/``, and evaluations
+in ``eval/base``, ``eval/sft``, ``eval/rl``. Whatever is missing is left out of the page; what is broken is said at
+its head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from mirg.errors import DataError, MirgError
+from mirg.evaluation.page_gallery import Gallery
+from mirg.evaluation.page_run import folder_sections
+from mirg.evaluation.page_tables import Evaluated, outcome_counts, read_evaluation, result_table, task_tables
+from mirg.evaluation.records import RECORDS_FILE
+from mirg.report.data import ReportData, Section, Stage
+from mirg.report.page import write_report
+from mirg.report.stages import stages_from_rows
+from mirg.storage import BadLine, read_jsonl
+
+METRICS_FILE = "metrics.jsonl"
+TRAINING_ORDER = ("perception", "sft", "grpo", "rl")
+EVALUATION_ORDER = ("base", "perception", "sft", "grpo", "rl")
+TITLES = {"perception": "Perception", "sft": "SFT", "grpo": "GRPO", "rl": "RL", "base": "base", "eval": "evaluation"}
+
+
+def report_from_run(run: str | Path, *, out: str | Path | None = None, data: str | Path | None = None) -> Path:
+    """Write the page about ``run`` (to ``run/report.html`` unless ``out`` says where) and return its path.
+
+    ``data`` is the dataset folder that was evaluated; left out, it is looked for around the run. Raises
+    :class:`DataError` where the folder holds neither metrics nor records.
+    """
+    run = Path(run)
+    report = collect(run, data=None if data is None else Path(data))
+    return write_report(run / "report.html" if out is None else Path(out), report)
+
+
+def collect(run: Path, *, data: Path | None = None) -> ReportData:
+    """Everything that the page about ``run`` shows. Raises :class:`DataError` as :func:`report_from_run`."""
+    if not run.is_dir():
+        raise DataError(f"{run} is not a folder", hint="pass the folder of a demo run, a training run or an evaluation")
+    notes: list[str] = []
+    training = _folders(run, ("", "*"), METRICS_FILE, TRAINING_ORDER)
+    evaluated = [
+        read_evaluation(name, folder, notes)
+        for name, folder in _folders(run, ("", "*", "eval/*"), RECORDS_FILE, EVALUATION_ORDER).items()
+    ]
+    evaluated = [evaluation for evaluation in evaluated if evaluation.records]
+    if not training and not evaluated:
+        raise DataError(
+            f"{run} holds no {METRICS_FILE} and no {RECORDS_FILE}",
+            hint="pass the folder of a demo run, a training run or an evaluation",
+        )
+    gallery = Gallery.find(run, evaluated, data, notes)
+    return ReportData(
+        title=run.resolve().name or "run",
+        subtitle=_subtitle(training, evaluated),
+        sections=_sections(run, training, evaluated),
+        table=result_table(evaluated, notes) if evaluated else None,
+        task_tables=task_tables(evaluated),
+        outcomes=tuple(outcome_counts(evaluation) for evaluation in evaluated),
+        stages=tuple(stage for name, folder in training.items() for stage in _stages(name, folder, notes)),
+        gallery=gallery.items(),
+        notes=tuple(notes),
+    )
+
+
+def _folders(run: Path, patterns: Iterable[str], file: str, order: tuple[str, ...]) -> dict[str, Path]:
+    """Title to folder, of every folder matched by the patterns (relative to ``run``) that holds ``file``."""
+    found: list[Path] = []
+    for pattern in patterns:
+        matches = [run] if not pattern else sorted(run.glob(pattern))
+        found += [folder for folder in matches if (folder / file).is_file() and folder not in found]
+    found.sort(key=lambda folder: (order.index(folder.name) if folder.name in order else len(order), folder.name))
+    titles: dict[str, Path] = {}
+    for folder in found:
+        name = TITLES.get(folder.resolve().name, folder.resolve().name)
+        titles[name if name not in titles else f"{folder.parent.name}/{name}"] = folder
+    return titles
+
+
+def _stages(name: str, folder: Path, notes: list[str]) -> tuple[Stage, ...]:
+    rows: list[Mapping[str, object]] = []
+    broken = 0
+    try:
+        for _, value in read_jsonl(folder / METRICS_FILE):
+            if isinstance(value, dict):
+                rows.append(value)
+            elif not (isinstance(value, BadLine) and value.torn):  # a torn last line is a run that is still going
+                broken += 1
+    except MirgError as error:
+        notes.append(str(error))
+    if broken:
+        notes.append(f"{name}: {broken} broken lines in {METRICS_FILE} were skipped")
+    return stages_from_rows(name, rows)
+
+
+def _sections(run: Path, training: Mapping[str, Path], evaluated: Iterable[Evaluated]) -> tuple[Section, ...]:
+    folders = {"the whole run": run, **training, **{f"evaluation of {e.name}": e.folder for e in evaluated}}
+    seen: set[Path] = set()
+    sections: list[Section] = []
+    for name, folder in folders.items():
+        if folder not in seen:
+            sections += folder_sections(name, folder)
+            seen.add(folder)
+    return tuple(sections)
+
+
+def _subtitle(training: Mapping[str, Path], evaluated: list[Evaluated]) -> str:
+    parts = [f"trained: {', '.join(training)}"] if training else []
+    if evaluated:
+        records = max((e.records for e in evaluated), key=len)
+        tasks = len({record.task for record in records})
+        parts.append(f"evaluated: {', '.join(e.name for e in evaluated)} on {len(records)} items of {tasks} tasks")
+    return "; ".join(parts)

@@ -1,0 +1,135 @@
+"""The folder of one evaluation: what it is of, its rows, and which of them can be used again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mirg.errors import EvaluationError, StorageError
+from mirg.evaluation.keys import NAMES
+from mirg.evaluation.records import RECORDS_FILE, Record
+from mirg.storage import Journal, read_json, read_jsonl, write_atomic, write_json_atomic
+
+SETTINGS_FILE = "evaluation.json"
+REJECTED_FILE = "rejected.jsonl"
+SUMMARY_FILE = "summary.json"
+
+RowKey = tuple[object, object]  # sample id, cache key
+
+
+@dataclass(frozen=True)
+class _Row:
+    key: RowKey
+    end: int  # byte offset after the row
+
+
+class Store:
+    """The rows on disk, walked from the first: :meth:`reuse` whole batches, then :meth:`append` new ones.
+
+    The first batch that cannot be used again, and everything after it, is cut off.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / RECORDS_FILE
+        self._rows = _stored_rows(self.file)
+        self.used = 0
+        self._open = True  # False once rows were cut or added: nothing after them can be used
+
+    def reuse(self, wanted: Sequence[RowKey]) -> bool:
+        """True where the next rows are exactly ``wanted``; they then stay."""
+        found = [row.key for row in self._rows[self.used : self.used + len(wanted)]]
+        if self._open and found == list(wanted):
+            self.used += len(wanted)
+            return True
+        return False
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Add rows after those in use, flushed to the disk."""
+        self.cut()
+        with Journal(self.file) as journal:
+            for record in records:
+                journal.append(record.model_dump(mode="json"))
+
+    def cut(self) -> None:
+        """Drop what stands after the rows in use, a torn last row included; once."""
+        if self._open and self.file.exists():
+            try:
+                with self.file.open("r+b") as stream:
+                    stream.truncate(self._rows[self.used - 1].end if self.used else 0)
+            except OSError as error:
+                raise StorageError(f"cannot write {self.file}: {error.strerror or error}") from error
+        self._open = False
+
+
+def claim(out: Path, settings: dict[str, Any], n_samples: int, *, overwrite: bool) -> Store:
+    """Make ``out`` the folder of this evaluation, or say in an :class:`EvaluationError` why it is not."""
+    files = [out / name for name in (RECORDS_FILE, REJECTED_FILE, SUMMARY_FILE)]
+    if overwrite:
+        _remove(files)
+    elif (out / SETTINGS_FILE).exists():
+        _compare(out, read_json(out / SETTINGS_FILE), settings)
+        kept = len(_stored_rows(out / RECORDS_FILE))
+        if kept > n_samples:
+            raise EvaluationError(
+                f"{out} holds {kept} records, more than the {n_samples} samples asked for",
+                hint="choose another folder, or overwrite this one and lose them",
+            )
+    elif any(file.exists() for file in files):
+        raise EvaluationError(f"{out} holds results but no {SETTINGS_FILE}", hint="choose another folder")
+    write_json_atomic(out / SETTINGS_FILE, settings)
+    _remove([out / SUMMARY_FILE])  # it is there exactly where the evaluation is complete
+    return Store(out)
+
+
+def write_rejected(out: Path, rejected: Sequence[dict[str, str]]) -> None:
+    """Write all rejected samples, atomically."""
+    write_atomic(out / REJECTED_FILE, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rejected))
+
+
+def read_rejected(out: Path) -> list[dict[str, str]]:
+    """The rejected samples of an evaluation: id, task, reason."""
+    return [value for _, value in read_jsonl(out / REJECTED_FILE) if isinstance(value, dict)]
+
+
+def _remove(files: Sequence[Path]) -> None:
+    for file in files:
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot remove {file}: {error.strerror or error}") from error
+
+
+def _compare(out: Path, old: object, new: dict[str, Any]) -> None:
+    known = old if isinstance(old, dict) else {}
+    changed = [name for name in new if name not in NAMES and known.get(name) != json.loads(json.dumps(new[name]))]
+    if changed:
+        raise EvaluationError(
+            f"{out} holds another evaluation: {', '.join(changed)} differ",
+            hint="choose another folder, or overwrite this one",
+        )
+
+
+def _stored_rows(file: Path) -> list[_Row]:
+    """The rows of a records file up to the first that is torn or broken."""
+    rows: list[_Row] = []
+    end = 0
+    try:
+        with file.open("rb") as stream:
+            for line in stream:
+                end += len(line)
+                value: object = None
+                with suppress(ValueError, RecursionError):
+                    value = json.loads(line)
+                if not line.endswith(b"\n") or not isinstance(value, dict):
+                    break
+                rows.append(_Row((value.get("id"), value.get("key")), end))
+    except FileNotFoundError:
+        return rows
+    except OSError as error:
+        raise StorageError(f"cannot read {file}: {error.strerror or error}") from error
+    return rows

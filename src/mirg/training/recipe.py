@@ -1,0 +1,196 @@
+"""Recipes: closed, typed, printable configuration of a training run.
+
+A recipe is a YAML file; ``-s key=value`` overrides a dotted key. An unknown key is refused with the nearest name that exists.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mirg.errors import ConfigError
+from mirg.rewards import RewardConfig
+from mirg.scenes.world import WorldConfig
+
+
+class Section(BaseModel):
+    """Base of every part of a recipe: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PromptConfig(Section):
+    """How a sample becomes a prompt; ``family`` None asks the model's configuration."""
+
+    family: str | None = None
+    instructions: Literal["full", "short", "none"] = "full"
+
+
+class LoraConfig(Section):
+    """Low-rank adapters; ``rank`` 0 trains all weights."""
+
+    rank: int = Field(default=0, ge=0)
+    alpha: int = 32
+    dropout: float = 0.0
+    target: str = "all-linear"
+
+
+class OptimConfig(Section):
+    """The optimiser's part: AdamW, a warm-up and a cosine, a constant or a linear schedule."""
+
+    learning_rate: float = Field(default=1e-5, gt=0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_steps: int = Field(default=10, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    beta2: float = Field(default=0.95, gt=0, lt=1)
+
+
+class RunConfig(Section):
+    """What every stage needs: where it starts, what it reads, how long it runs, what it keeps."""
+
+    model: str = Field(description="Model folder, run folder or hub name.")
+    data: str = Field(description="Dataset folder.")
+    steps: int | None = Field(default=None, ge=1, description="Optimiser steps; None: by epochs.")
+    epochs: float = Field(default=1.0, gt=0)
+    seed: int = 0
+    prompt: PromptConfig = PromptConfig()
+    lora: LoraConfig = LoraConfig()
+    optim: OptimConfig = OptimConfig()
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    gradient_checkpointing: bool = False
+    log_every: int = Field(default=1, ge=1)
+    save_every: int = Field(default=100, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    workers: int = Field(default=0, ge=0)
+    threads: int | None = Field(default=None, ge=1, description="CPU threads for torch; None: its default.")
+    processes: int | None = Field(default=None, ge=1, description="Processes asked for; a run with another number stops.")
+
+
+class SftRecipe(RunConfig):
+    """Stage 1: supervised fine-tuning on trajectories (TRL's SFTTrainer)."""
+
+    stage: Literal["sft"] = "sft"
+    batch_size: int = Field(default=8, ge=1, description="Samples per device and step.")
+    accumulation: int = Field(default=1, ge=1)
+    max_tokens: int = Field(default=32768, ge=64, description="A longer sample is rejected with its length, never cut.")
+
+
+class GrpoRecipe(RunConfig):
+    """Stage 2: image-aware GRPO (a thin subclass of TRL's GRPOTrainer)."""
+
+    stage: Literal["grpo"] = "grpo"
+    prompts_per_step: int = Field(default=16, ge=1)
+    group_size: int = Field(default=8, ge=2, description="Completions per prompt (G).")
+    micro_batch: int | None = Field(default=None, ge=1, description="Completions per forward pass; None: all at once.")
+    max_new_tokens: int = Field(default=256, ge=8)
+    temperature: float = Field(default=1.0, gt=0)
+    beta: float = Field(default=0.0, ge=0, description="Weight of the KL term to the starting model.")
+    epsilon: float = 0.2
+    epsilon_high: float = 0.28
+    iterations: int = Field(default=1, ge=1)
+    loss: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"] = "dapo"
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    aggregation: Literal["sum_then_normalize", "normalize_then_sum"] = "sum_then_normalize"
+    reward: RewardConfig = RewardConfig()
+    log_rollouts_every: int = Field(default=10, ge=1)
+
+
+class PerceptionRecipe(Section):
+    """Eyesight for a tiny model: see ``docs/design/0004-perception.md``."""
+
+    stage: Literal["perception"] = "perception"
+    tiny: dict[str, Any] = Field(default_factory=dict, description="Sizes of the model, see mirg.models.tiny.TinyConfig.")
+    world: WorldConfig = WorldConfig()
+    seed: int = 0
+    threads: int | None = None
+    vision_steps: int = Field(default=1000, ge=1)
+    vision_batch: int = Field(default=32, ge=1)
+    lookup_steps: int = Field(default=600, ge=0)
+    locate_steps: int = Field(default=1200, ge=0)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    log_every: int = Field(default=20, ge=1)
+    save_every: int = Field(default=500, ge=1)
+
+
+R = TypeVar("R", bound=BaseModel)
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+def load_recipe(kind: type[R], name: str | Path | None, overrides: Sequence[str] = ()) -> R:
+    """Read a recipe file (or one that ships with mirg, by name such as ``tiny/sft``), apply ``key=value`` overrides."""
+    raw = _read(find_recipe(name)) if name is not None else {}
+    for override in overrides:
+        _apply(raw, override)
+    _refuse_unknown(kind, raw, "")
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"recipe {name or '(overrides)'}: {where}: {first['msg']}", hint=f"got {first.get('input')!r}") from error
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The path of a recipe file, or of a shipped one by its name without ``.yaml``."""
+    for candidate in (Path(name), RECIPES / f"{name}.yaml"):
+        if candidate.is_file():
+            return candidate
+    shipped = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.yaml"))
+    near = difflib.get_close_matches(str(name), shipped, n=1, cutoff=0.3)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ConfigError(f"no recipe {str(name)!r}", hint=f"{hint}give a YAML file, or one of: {', '.join(shipped)}")
+
+
+def dump_recipe(recipe: BaseModel) -> str:
+    """The resolved recipe as YAML: what ``--dry-run`` prints and a run folder keeps."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read recipe {path}: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"recipe {path} is no mapping of keys to values")
+    return raw
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override {override!r} is not key=value", hint="for example -s optim.learning_rate=1e-5")
+    *path, last = key.split(".")
+    for part in path:
+        raw = raw.setdefault(part, {})
+        if not isinstance(raw, dict):
+            raise ConfigError(f"override {override!r}: {part} is a value, not a section")
+    try:
+        raw[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r} is no YAML value") from error
+    # YAML 1.1 reads 1e-4 as a string; a recipe means the number.
+    if isinstance(raw[last], str):
+        try:
+            raw[last] = float(raw[last])
+        except ValueError:
+            return
+
+
+def _refuse_unknown(kind: type[BaseModel], raw: dict[str, Any], prefix: str) -> None:
+    for key, value in raw.items():
+        if key not in kind.model_fields:
+            near = difflib.get_close_matches(str(key), kind.model_fields, n=1, cutoff=0.5)
+            known = ", ".join(kind.model_fields)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known keys: {known}"
+            raise ConfigError(f"unknown recipe key {prefix}{key}", hint=hint)
+        annotation = kind.model_fields[key].annotation
+        if isinstance(value, dict) and isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            _refuse_unknown(annotation, value, f"{prefix}{key}.")

@@ -1,0 +1,175 @@
+"""A run folder that explains itself, and the rules of starting, resuming and refusing.
+
+``config.yaml`` (the resolved recipe), ``environment.json``, ``metrics.jsonl``, ``rollouts.jsonl`` (RL), ``checkpoints/``, and
+``model/`` once the run has finished. The same command again resumes; another recipe in the same folder is refused.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from mirg.console import logger
+from mirg.errors import CheckpointError
+from mirg.storage import Journal, digest_folder, read_jsonl, write_atomic, write_json_atomic
+from mirg.training.recipe import dump_recipe
+
+_PACKAGES = ("mirg", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers", "numpy", "pillow")
+PROGRESS_SECONDS = 5.0
+
+
+class RunFolder:
+    """One training run on disk. Open it with :meth:`open`; it holds the metrics file until :meth:`close`."""
+
+    def __init__(self, path: Path, stage: str) -> None:
+        self.path = path
+        self.stage = stage
+        self._metrics: Journal | None = None
+        self._started = time.monotonic()
+
+    @classmethod
+    def open(cls, path: str | Path, recipe: BaseModel) -> RunFolder:
+        """Create the folder, or take it up again where it holds the same recipe. CheckpointError where it does not."""
+        folder = cls(Path(path), getattr(recipe, "stage", "run"))
+        config = folder.path / "config.yaml"
+        resolved = dump_recipe(recipe)
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            if config.exists():
+                folder._refuse_other_recipe(resolved)
+            elif any(folder.path.iterdir()):
+                raise CheckpointError(
+                    f"{folder.path} is not empty and is no run folder", hint="choose another output folder"
+                )
+        except OSError as error:
+            raise CheckpointError(f"cannot write run folder {folder.path}: {error}", hint="check the path and its rights") from error
+        write_atomic(config, resolved)
+        write_json_atomic(folder.path / "environment.json", environment())
+        return folder
+
+    def _refuse_other_recipe(self, resolved: str) -> None:
+        old = yaml.safe_load((self.path / "config.yaml").read_text()) or {}
+        new = yaml.safe_load(resolved)
+        changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        if changed:
+            key = changed[0]
+            raise CheckpointError(
+                f"{self.path} holds a run with another recipe: {', '.join(changed)} differ"
+                f" ({key}: {old.get(key)!r} there, {new.get(key)!r} now)",
+                hint="use another output folder, or the same recipe to resume",
+            )
+
+    @property
+    def model(self) -> Path:
+        """Where the finished model lies."""
+        return self.path / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints lie while the run goes on."""
+        return self.path / "checkpoints"
+
+    @property
+    def finished(self) -> bool:
+        """True once ``model/`` is complete: it appears whole or not at all."""
+        return (self.model / "config.json").is_file() or (self.model / "adapter_config.json").is_file()
+
+    def rewind(self, step: int) -> None:
+        """Forget metrics and rollouts after ``step``: the steps from there on will be done again."""
+        self.close()
+        for name in ("metrics.jsonl", "rollouts.jsonl"):
+            path = self.path / name
+            if path.is_file():
+                rows = [row for _, row in read_jsonl(path) if isinstance(row, dict) and row.get("step", 0) <= step]
+                text = "".join(_line(row) for row in rows)
+                write_atomic(path, text)
+
+    def log(self, step: int, values: dict[str, Any]) -> None:
+        """Add one row to ``metrics.jsonl``; numbers that are not finite are written as null."""
+        if self._metrics is None:
+            self._metrics = Journal(self.path / "metrics.jsonl")
+        clock = round(time.monotonic() - self._started, 3)
+        row = {"step": step, "time": clock, "stage": self.stage} | {k: _number(v) for k, v in values.items()}
+        self._metrics.append(row)
+
+    def close(self) -> None:
+        """Close the metrics file; logging opens it again."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+
+    def save_model(self, save: Callable[[Path], None], facts: dict[str, Any]) -> Path:
+        """Let ``save`` write the model into a work folder, add its manifest, then move it into place in one step."""
+        work = self.path / "model.tmp"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        save(work)
+        write_json_atomic(work / "mirg.json", {"stage": self.stage, "digest": digest_folder(work), **facts})
+        shutil.rmtree(self.model, ignore_errors=True)
+        os.replace(work, self.model)
+        return self.model
+
+
+class Progress:
+    """A line every few seconds: step, rate, time left, and whatever the stage finds worth saying."""
+
+    def __init__(self, stage: str, total: int, start: int = 0) -> None:
+        self.stage, self.total, self.start = stage, total, start
+        self._began = self._last = time.monotonic()
+
+    def step(self, step: int, values: dict[str, Any], *, force: bool = False) -> None:
+        """Say where the run is; silent within PROGRESS_SECONDS of the last line unless it is the last step."""
+        now = time.monotonic()
+        if now - self._last < PROGRESS_SECONDS and step < self.total and not force:
+            return
+        self._last = now
+        rate = max(step - self.start, 1) / max(now - self._began, 1e-9)
+        left = (self.total - step) / rate
+        said = " · ".join(f"{name} {value:.3g}" for name, value in values.items() if isinstance(value, int | float))
+        logger.info("%s %d/%d · %s · %.2f s/step · ETA %s", self.stage, step, self.total, said, 1 / rate, clock(left))
+
+
+def clock(seconds: float) -> str:
+    """Seconds as ``m:ss`` or ``h:mm:ss``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def environment() -> dict[str, Any]:
+    """Versions and command of this process; nothing from the environment variables, which may hold keys."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "versions": versions,
+    }
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def _line(row: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(row, ensure_ascii=False) + "\n"

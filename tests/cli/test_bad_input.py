@@ -1,0 +1,188 @@
+"""Bad input gets a clear error, is counted, and costs nothing else (data side)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes.hostile_images import huge_header_png
+from fakes.photographs import folder_of_photographs
+
+N = 6
+
+
+@pytest.fixture
+def dataset(mirg, tmp_path: Path) -> Path:
+    assert mirg("data", "scenes", tmp_path / "data", "--n", N, "--tasks", "group_grounding").exit_code == 0
+    return tmp_path / "data"
+
+
+def rows(dataset: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (dataset / "samples.jsonl").read_text().splitlines()]
+
+
+def write_rows(dataset: Path, values: list[dict[str, Any]]) -> None:
+    (dataset / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in values))
+
+
+def image_of(dataset: Path, row: int) -> Path:
+    return dataset / rows(dataset)[row]["images"][0]["path"]
+
+
+def spoil_image(data: bytes | None) -> Callable[[Path], None]:
+    def spoil(dataset: Path) -> None:
+        path = image_of(dataset, 2)
+        path.unlink() if data is None else path.write_bytes(data)
+
+    return spoil
+
+
+def cut_image(dataset: Path) -> None:
+    path = image_of(dataset, 2)
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def edit_row(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    def edit(dataset: Path) -> None:
+        values = rows(dataset)
+        change(values[2])
+        write_rows(dataset, values)
+
+    return edit
+
+
+def break_row(dataset: Path) -> None:
+    lines = (dataset / "samples.jsonl").read_text().splitlines(keepends=True)
+    lines[2] = lines[2][:50] + "\n"
+    (dataset / "samples.jsonl").write_text("".join(lines))
+
+
+SPOILT = [
+    ("a missing image", spoil_image(None), "images.0", "does not exist", True),
+    ("a truncated image", cut_image, "images.0", "is damaged", True),
+    ("an absurdly large image", spoil_image(huge_header_png()), "images.0", "is too large", True),
+    ("a page instead of an image", spoil_image(b"<html></html>"), "images.0", "is not an image", True),
+    ("a broken row", break_row, "line", "not JSON", False),
+    (
+        "a box outside of its image",
+        edit_row(lambda row: row["targets"][0].update(box=[0.5, 0.5, 1.4, 0.9])),
+        "targets.0.box",
+        "is outside",
+        True,
+    ),
+    (
+        "an inverted box",
+        edit_row(lambda row: row["targets"][0].update(box=[0.9, 0.5, 0.1, 0.9])),
+        "targets.0.box",
+        "is inverted",
+        True,
+    ),
+    ("a target in no image", edit_row(lambda row: row["targets"][0].update(image=99)), "row", "Image-99", True),
+    ("a missing field", edit_row(lambda row: row.pop("question")), "question", "required", True),
+    ("an unknown field", edit_row(lambda row: row.update(boxes=[])), "boxes", "not permitted", True),
+    ("an image outside of the folder", edit_row(lambda row: row["images"][0].update(path="../x.png")),
+     "images.0", "outside", True),
+    ("an image behind a link to the web", edit_row(lambda row: row["images"][0].update(path="https://x.org/a.png")),
+     "images.0", "URL", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("why", "spoil", "field", "words", "named"), SPOILT, ids=[row[0].replace(" ", "_") for row in SPOILT]
+)
+def test_one_bad_sample_is_named_counted_and_the_rest_is_used(
+    mirg, dataset: Path, tmp_path: Path, why: str, spoil: Callable[[Path], None], field: str, words: str, named: bool
+) -> None:
+    name = rows(dataset)[2]["id"]
+    spoil(dataset)
+    result = mirg("data", "check", dataset, "--json")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert (report["rows"], report["accepted"], report["rejected"]) == (N, N - 1, 1)
+    (rejection,) = report["rejections"]
+    assert rejection["row"] == 3 and rejection["file"].endswith("samples.jsonl")
+    assert rejection["id"] == (name if named else None)
+    assert rejection["field"] == field and words in rejection["reason"] and rejection["hint"]
+    plain = mirg("data", "check", dataset)
+    assert plain.exit_code == 1 and words in plain.stdout and f"{N} rows: {N - 1} accepted, 1 rejected" in plain.stdout
+    built = mirg("trajectories", "build", dataset, tmp_path / "out")
+    assert built.exit_code == 0 and f"{N} rows: {N - 1} verified" in built.stdout and "1 rejected" in built.stdout
+    assert not named or name in built.stdout
+
+
+def test_bad_photographs_are_named_and_counted(mirg, tmp_path: Path) -> None:
+    root = folder_of_photographs(tmp_path / "photos", 4)
+    (root / "cut.png").write_bytes((root / "photo 0.png").read_bytes()[:5000])
+    (root / "vast.png").write_bytes(huge_header_png())
+    (root / "\x1b[31mred.jpg").write_bytes(b"not an image")
+    result = mirg("data", "photos", root, tmp_path / "out", "--n", 3, "--side", 96)
+    assert result.exit_code == 0 and "7 image files: 4 photographs, 0 copies, 3 rejected" in result.stdout
+    assert "rejected cut.png: image cut.png is damaged" in result.stdout
+    assert "rejected vast.png: image vast.png is too large" in result.stdout
+    assert "\x1b" not in result.stdout and "red.jpg" in result.stdout
+    assert len((tmp_path / "out" / "rejected.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("why", "args", "words"),
+    [
+        ("no such folder", ["data", "photos", "{tmp}/none", "{tmp}/out"], "is not a folder"),
+        ("no photographs", ["data", "photos", "{tmp}/empty", "{tmp}/out"], "no photograph"),
+        ("a bad size", ["data", "photos", "{tmp}/empty", "{tmp}/out", "--side", "1"], "--side 1:"),
+        ("an unknown photo task", ["data", "photos", "{tmp}/empty", "{tmp}/out", "--tasks", "regoin"], "--tasks"),
+        ("no dataset", ["data", "check", "{tmp}/empty"], "is not a dataset"),
+        ("nothing there", ["trajectories", "build", "{tmp}/none", "{tmp}/out"], "is not a folder"),
+        ("an unknown task", ["data", "scenes", "{tmp}/out", "--tasks", "refr"], "unknown task 'refr'"),
+        ("an unknown split", ["data", "scenes", "{tmp}/out", "--split", "dev"], "unknown split 'dev'"),
+        ("an unknown difficulty", ["data", "scenes", "{tmp}/out", "--difficulty", "x"], "unknown difficulty"),
+    ],
+)
+def test_wrong_arguments_end_with_a_message_and_leave_nothing(
+    mirg, tmp_path: Path, why: str, args: list[str], words: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    result = mirg(*(arg.format(tmp=tmp_path) for arg in args))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ") and words in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize(
+    "command", [["data", "scenes"], ["data", "photos", "{photos}"], ["trajectories", "build", "{data}"]]
+)
+@pytest.mark.parametrize("kind", ["below a file", "no permission"])
+def test_an_unwritable_output_folder_is_said_at_once(mirg, tmp_path: Path, command: list[str], kind: str) -> None:
+    photos = folder_of_photographs(tmp_path / "photos", 3)
+    assert mirg("data", "scenes", tmp_path / "data", "--n", 2).exit_code == 0
+    parent = tmp_path / "parent"
+    if kind == "below a file":
+        parent.write_text("a file")
+    else:
+        if os.geteuid() == 0:
+            pytest.skip("nothing is forbidden to root")
+        parent.mkdir(mode=0o500)
+    args = [part.format(photos=photos, data=tmp_path / "data") for part in command]
+    result = mirg(*args, parent / "out")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: cannot write") and str(parent / "out") in result.stderr
+    assert kind != "below a file" or parent.read_text() == "a file"
+
+
+def test_an_existing_dataset_is_not_touched(mirg, dataset: Path) -> None:
+    before = (dataset / "samples.jsonl").read_bytes()
+    result = mirg("data", "scenes", dataset, "--n", 2)
+    assert result.exit_code == 2 and "exists already" in result.stderr and "hint: " in result.stderr
+    assert (dataset / "samples.jsonl").read_bytes() == before
+
+
+def test_a_failed_run_keeps_the_old_dataset(mirg, dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    before = sorted(path.name for path in dataset.iterdir())
+    assert mirg("data", "photos", tmp_path / "empty", dataset, "--overwrite").exit_code == 2
+    assert sorted(path.name for path in dataset.iterdir()) == before
+    assert mirg("data", "check", dataset).exit_code == 0

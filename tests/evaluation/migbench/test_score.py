@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fakes.migbench import ROWS, write_annotations, write_responses
+
+from mirg.errors import ConfigError
+from mirg.evaluation.migbench.annotations import load_annotations
+from mirg.evaluation.migbench.responses import load_responses
+from mirg.evaluation.migbench.score import protocols, score_all, summarise
+from mirg.frames import FAMILIES
+
+QWEN3 = FAMILIES["qwen3-vl"]
+WHOLE = "(0,0),(999,999)"
+
+# Always the whole image, Acc@0.5 in percent, as published with the benchmark's description.
+TRIVIAL = {
+    "diff": 9.85,
+    "view_diff": 0.0,
+    "common_object": 26.47,
+    "object_tracking": 2.18,
+    "multi_view": 1.04,
+    "region": 0.0,
+    "refer_grounding": 1.01,
+    "group_grounding": 15.83,
+    "reasoning": 0.99,
+    "correspondence": 0.85,
+}
+
+
+def perfect(index: int) -> str:
+    row, images = ROWS[index]
+    x1, y1, x2, y2 = (round(1000 * v) for v in row["answer"])
+    return f"<think>(2,2),(4,4)</think><answer>Image-{images[0]}: ({x1},{y1}),({x2},{y2})</answer>"
+
+
+def run(tmp_path: Path, responses: Path, choice: str = "both") -> tuple[list[dict], dict]:
+    annotations = load_annotations(write_annotations(tmp_path / "a.json"))
+    given = load_responses(responses, len(annotations.items))
+    scores = score_all(annotations, given, protocols(choice), QWEN3)
+    return [score.row() for score in scores], summarise(annotations, given, scores)
+
+
+def test_rows_and_summary(tmp_path: Path) -> None:
+    texts = {index: perfect(index) for index in range(len(ROWS))}
+    rows, summary = run(tmp_path, write_responses(tmp_path / "r.jsonl", texts))
+    assert [set(row) for row in rows] == [{"index", "task", "official", "strict"}] * len(ROWS)
+    assert all(set(row["strict"]) == {"iou", "image_ok", "failure"} for row in rows)
+    # The box in the thinking comes first, so official scores that one; strict reads the answer.
+    assert summary["official"]["mean"]["acc@0.5"] == 0.0
+    unmeetable = {3, 10}  # an inverted truth, a truth outside its image (the answer then is outside, too)
+    assert {row["index"] for row in rows if row["strict"]["iou"] < 0.99} == unmeetable
+    assert summary["strict"]["tasks"]["common_object"]["acc@0.5"] == 50.0
+    assert summary["strict"]["failure_reasons"] == {"inverted box": 1, "box outside the image": 1}
+    only_strict = summary["differences"]["strict only: another box or frame was read"]
+    assert only_strict["count"] == len(ROWS) - len(unmeetable)
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_the_mean_is_the_unweighted_mean_of_tasks(tmp_path: Path) -> None:
+    _, summary = run(tmp_path, write_responses(tmp_path / "r.jsonl", dict.fromkeys(range(len(ROWS)), WHOLE)), "official")
+    tasks = summary["official"]["tasks"]
+    assert list(summary["official"]["mean"]) == ["acc@0.3", "acc@0.5", "acc@0.7", "mean_iou"]
+    for column, value in summary["official"]["mean"].items():
+        assert value == pytest.approx(sum(task[column] for task in tasks.values()) / 10)
+    assert "strict" not in summary and "differences" not in summary
+
+
+def test_missing_responses_are_wrong_and_counted(tmp_path: Path) -> None:
+    rows, summary = run(tmp_path, write_responses(tmp_path / "r.jsonl", {0: "Image-1: (100,100),(500,500)"}))
+    assert summary["responses"]["missing"] == len(ROWS) - 1
+    assert summary["responses"]["missing_indices"] == list(range(1, len(ROWS)))
+    assert rows[5]["official"] == {"iou": 0.0}
+    assert rows[5]["strict"] == {"iou": 0.0, "image_ok": False, "failure": "missing response"}
+    assert summary["strict"]["tasks"]["diff"]["acc@0.5"] == 100.0
+    assert summary["strict"]["tasks"]["region"]["missing"] == 2
+
+
+def test_rows_that_cannot_be_used_are_counted_by_kind(tmp_path: Path) -> None:
+    lines = [
+        '{"index": 0, "response": "Image-1: (100,100),(500,500)"}',
+        "{broken",
+        "[1, 2]",
+        '{"index": 99, "response": "x"}',
+        '{"index": -1, "response": "x"}',
+        '{"index": "1", "response": "x"}',
+        '{"index": true, "response": "x"}',
+        '{"response": "x"}',
+        '{"index": 1, "response": null}',
+        '{"index": 0, "response": "a later answer"}',
+        '{"index": 2, "respon',
+    ]
+    file = tmp_path / "r.jsonl"
+    file.write_text("\n".join(lines))
+    rows, summary = run(tmp_path, file)
+    given = summary["responses"]
+    assert given["problems"] == {"broken": 3, "bad_index": 3, "out_of_range": 2, "bad_response": 1, "duplicate": 1}
+    assert given["rows"] == len(lines) == given["used"] + sum(given["problems"].values())
+    assert rows[0]["strict"]["iou"] == pytest.approx(1.0), "the first of two responses counts"
+    assert all(problem["detail"] for problem in given["problem_rows"])
+
+
+def test_unknown_protocol() -> None:
+    assert protocols("both") == ("official", "strict")
+    with pytest.raises(ConfigError, match="lenient"):
+        protocols("lenient")
+
+
+def test_the_trivial_baseline_on_the_published_file(repository: Path, tmp_path: Path) -> None:
+    file = repository.parent / "shared" / "data" / "mig_bench" / "MIG_data.json"
+    if not file.is_file():
+        pytest.skip("MIG-Bench's MIG_data.json is not beside the repository (it is not part of it)")
+    annotations = load_annotations(file)
+    given = load_responses(write_responses(tmp_path / "r.jsonl", dict.fromkeys(range(4295), WHOLE)), 4295)
+    summary = summarise(annotations, given, score_all(annotations, given, protocols("official"), QWEN3))
+    found = {task: round(row["acc@0.5"], 2) for task, row in summary["official"]["tasks"].items()}
+    assert found == TRIVIAL
+    assert round(summary["official"]["mean"]["acc@0.5"], 2) == 5.82

@@ -1,0 +1,85 @@
+"""The TRL adapter: one named function per part, weights that give the total, one scoring per completion."""
+
+from __future__ import annotations
+
+import random
+from typing import get_args
+
+import pytest
+
+from fakes.completions import mutants, random_sample, right_completion
+from mirg.errors import ConfigError, DataError
+from mirg.frames import FAMILIES, MIRG_TINY
+from mirg.rewards import Arm, RewardConfig, score
+from mirg.rewards.trl import completion_text, reward_functions, total_reward
+
+SAMPLE = random_sample(random.Random(2), MIRG_TINY, n_targets=2)
+RECORD = SAMPLE.model_dump_json()
+RIGHT = right_completion(SAMPLE, MIRG_TINY)
+
+
+@pytest.mark.parametrize("arm", get_args(Arm))
+def test_the_weighted_parts_are_the_total(arm: Arm) -> None:
+    config = RewardConfig(arm=arm, partial_format=True)
+    for text, sample, family in mutants(7, 60):
+        made = reward_functions(config, family)
+        record = [sample.model_dump_json()]
+        parts = [f(completions=[text], record=record, prompts=[""], trainer_state=None)[0] for f in made.functions]
+        expected = score(text, sample, family, config)
+        assert tuple(parts) == expected.values
+        assert sum(w * p for w, p in zip(made.weights, parts, strict=True)) == pytest.approx(expected.total, abs=1e-12)
+        assert total_reward(config, family)(completions=[text], record=record) == [expected.total]
+
+
+@pytest.mark.parametrize(
+    ("arm", "log_all", "names"),
+    [
+        ("dual", True, ["format", "image", "object"]),
+        ("object_only", True, ["format", "image", "object"]),
+        ("object_only", False, ["format", "object"]),
+        ("gated", False, ["format", "image", "object"]),
+    ],
+)
+def test_names_are_what_trl_logs(arm: Arm, log_all: bool, names: list[str]) -> None:
+    made = reward_functions(RewardConfig(arm=arm), MIRG_TINY, log_all=log_all)
+    assert [f.__name__ for f in made.functions] == names
+    assert len(made.weights) == len(names) and sum(made.weights) == pytest.approx(1.0)
+    if arm == "object_only" and log_all:
+        assert made.weights[1] == 0.0
+
+
+def test_each_completion_is_scored_once() -> None:
+    made = reward_functions(RewardConfig(), MIRG_TINY)
+    for function in made.functions:
+        assert len(function(completions=[RIGHT, "x", RIGHT], record=[RECORD] * 3)) == 3
+    assert made.scorer.scored == 2
+    assert made.scorer("x", RECORD).reasons["image"].startswith("no answer block")
+    assert made.scorer.scored == 2
+
+
+@pytest.mark.parametrize(
+    ("completion", "text"),
+    [
+        ("abc", "abc"),
+        ([{"role": "assistant", "content": "abc"}], "abc"),
+        ([{"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "bc"}]}], "abc"),
+        ([{"role": "assistant", "content": None}], ""),
+        ([], ""),
+        (None, ""),
+    ],
+)
+def test_completions_come_as_text_or_messages(completion: object, text: str) -> None:
+    assert completion_text(completion) == text
+
+
+def test_conversational_completions_score_the_same() -> None:
+    (_, image, _), _, _ = reward_functions(RewardConfig(), MIRG_TINY)
+    assert image(completions=[[{"role": "assistant", "content": RIGHT}]], record=[RECORD]) == [1.0]
+
+
+def test_a_missing_or_broken_record_is_an_error() -> None:
+    function = reward_functions(RewardConfig(), FAMILIES["qwen3-vl"]).functions[0]
+    with pytest.raises(ConfigError, match="no column 'record'"):
+        function(completions=["a"], question=["b"])
+    with pytest.raises(DataError, match="not a sample"):
+        function(completions=["a"], record=["{}"])

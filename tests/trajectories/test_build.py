@@ -1,0 +1,150 @@
+"""Datasets with trajectories: every row is kept or refused with a reason, and what is kept passes again later."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mirg.errors import ConfigError, DataError
+from mirg.samples import DatasetFolder, DatasetWriter, ObjectNote, Sample, Target, Trajectory
+from mirg.scenes.generate import write_scenes
+from mirg.scenes.world import EASY
+from mirg.storage import read_jsonl
+from mirg.trajectories.build import REJECTED_FILE, attach, build_dataset, check_dataset
+from mirg.trajectories.checks import CHECKS
+from mirg.trajectories.writer import build
+
+N = 30
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> DatasetFolder:
+    return write_scenes(tmp_path_factory.mktemp("scenes") / "data", N, split="train", config=EASY)
+
+
+def rows_of(path: Path) -> dict[str, dict]:
+    return {row["id"]: row for _, row in read_jsonl(path / "samples.jsonl")}  # type: ignore[index,misc]
+
+
+def test_every_scene_gets_a_verified_trajectory(scenes: DatasetFolder, tmp_path: Path) -> None:
+    report = build_dataset(scenes, tmp_path / "out")
+    assert (report.n_rows, report.n_kept, report.refused) == (N, N, [])
+    out = DatasetFolder.open(tmp_path / "out")
+    before, after = {s.id: s for s in scenes.read()}, {s.id: s for s in out.read(images="decode")}
+    assert list(before) == list(after)
+    for sample in after.values():
+        assert sample.trajectory is not None
+        assert sample.trajectory.checks == tuple(CHECKS) and sample.trajectory.writer == "rules/1"
+        old = before[sample.id]
+        assert sample.model_copy(update={"trajectory": None}).model_dump(exclude={"images"}) == old.model_dump(
+            exclude={"images"}
+        )
+        assert [i.sha256 for i in sample.images] == [i.sha256 for i in old.images], "images are copied byte for byte"
+    assert out.verify() == [] and out.card.tasks == scenes.card.tasks
+    assert (tmp_path / "out" / REJECTED_FILE).read_text() == ""
+
+
+def moody(sample: Sample) -> Trajectory:
+    """A writer that leaks, points at the wrong place, or gives up, by the sample's number."""
+    number, good = int(sample.id.rsplit("-", 1)[1]), build(sample)
+    if number % 3 == 1:
+        return good.model_copy(update={"thinking": "By the annotation. " + good.thinking})
+    if number % 3 == 2:
+        raise DataError("this one is too hard")
+    return good
+
+
+def test_refused_samples_are_counted_and_kept_with_their_reason(scenes: DatasetFolder, tmp_path: Path) -> None:
+    report = build_dataset(scenes, tmp_path / "out", writer=moody)
+    assert report.n_rows == N == report.n_kept + len(report.refused)
+    assert set(report.reasons) == {"no_leak", "writer"}
+    rows = [json.loads(line) for line in (tmp_path / "out" / REJECTED_FILE).read_text().splitlines()]
+    assert len(rows) == len(report.refused) == report.as_dict()["rejected"]
+    assert all(row["id"] and row["task"] and row["check"] and row["reason"] for row in rows)
+    leaked = next(row for row in rows if row["check"] == "no_leak")
+    assert "annotation" in leaked["reason"] and leaked["thinking"].startswith("By the annotation.")
+    assert not {row["id"] for row in rows} & set(rows_of(tmp_path / "out"))
+
+
+def test_the_order_of_the_rows_changes_nothing(scenes: DatasetFolder, tmp_path: Path) -> None:
+    build_dataset(scenes, tmp_path / "a", writer=moody)
+    lines = (scenes.root / "samples.jsonl").read_text().splitlines(keepends=True)
+    turned = tmp_path / "turned"
+    turned.mkdir()
+    shutil.copytree(scenes.root / "images", turned / "images")
+    (turned / "samples.jsonl").write_text("".join(reversed(lines)))
+    (turned / "card.json").write_bytes((scenes.root / "card.json").read_bytes())
+    build_dataset(DatasetFolder.open(turned), tmp_path / "b", writer=moody)
+    assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b")
+
+
+def test_stored_trajectories_pass_again_from_their_text_alone(scenes: DatasetFolder, tmp_path: Path) -> None:
+    build_dataset(scenes, tmp_path / "out", writer=moody)
+    out = DatasetFolder.open(tmp_path / "out")
+    report = check_dataset(out)
+    assert report.n_kept == report.n_rows == out.card.n_samples and not report.refused
+    assert check_dataset(scenes).n_without == N, "samples without a trajectory are not failures"
+
+
+@pytest.mark.parametrize(
+    ("why", "change", "check"),
+    [
+        ("a leak was edited in", lambda old: {"thinking": old["thinking"] + " As annotated."}, "no_leak"),
+        ("the answer was dropped", lambda old: {"answer": []}, "final_image_set"),
+        ("a check was never recorded", lambda old: {"checks": ["grammar"]}, "citations"),
+    ],
+)
+def test_a_changed_trajectory_is_found(
+    scenes: DatasetFolder, tmp_path: Path, why: str, change: Callable[[dict], dict], check: str
+) -> None:
+    build_dataset(scenes, tmp_path / "out")
+    file = tmp_path / "out" / "samples.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    edited = next(row for row in rows if row["targets"])
+    edited["trajectory"] |= change(edited["trajectory"])
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = check_dataset(DatasetFolder.open(tmp_path / "out"))
+    assert [(row.id, row.check) for row in report.refused] == [(edited["id"], check)]
+    assert report.n_kept == N - 1
+
+
+def test_broken_rows_and_images_are_refused_and_the_rest_is_built(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "in", name="x") as writer:
+        for k in range(3):
+            ref = writer.add_image(Image.new("RGB", (40, 30), (k, 90, 90)), f"i{k}")
+            ref = ref.model_copy(update={"objects": (ObjectNote(label="ring", box=(0.1, 0.1, 0.5, 0.5)),)})
+            target = Target(image=1, box=(0.1, 0.1, 0.5, 0.5), label="ring")
+            writer.add(Sample(id=f"s{k}", task="multi_target", images=(ref, ref), question="?", targets=(target,)))
+    (tmp_path / "in" / "images" / "i1.png").write_bytes(b"\x89PNG")
+    with (tmp_path / "in" / "samples.jsonl").open("a") as stream:
+        stream.write('{"id": "s9", "task"')
+    report = build_dataset(DatasetFolder.open(tmp_path / "in"), tmp_path / "out")
+    assert (report.n_rows, report.n_kept) == (4, 2)
+    assert report.reasons == {"image": 1, "row": 1}
+    assert "sample s1" in next(row.reason for row in report.refused if row.check == "image")
+    assert sorted(rows_of(tmp_path / "out")) == ["s0", "s2"]
+
+
+def never(sample: Sample) -> Trajectory:
+    raise DataError(f"no idea about {sample.id}")
+
+
+def test_nothing_verified_is_an_error_and_leaves_nothing(scenes: DatasetFolder, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no sample .* got a verified trajectory, 30 rows read; first: .*no idea"):
+        build_dataset(scenes, tmp_path / "out", writer=never)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_writer_is_refused(scenes: DatasetFolder, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown writer 'oracle'"):
+        build_dataset(scenes, tmp_path / "out", writer="oracle")
+
+
+def test_attach_is_a_pure_function(scenes: DatasetFolder) -> None:
+    for sample in scenes.read():
+        assert attach(sample, build) == attach(sample, build)
