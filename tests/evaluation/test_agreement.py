@@ -37,7 +37,9 @@ BAD: Box = (0.3, 0.3, 0.1, 0.1)
         ([(2, A)], [], (0.0, 0.0, False, False), "a box where there is none"),
     ],
 )
-def test_table(predicted: list[Placed], true: list[Placed], expected: tuple[float, float, bool, bool], why: str) -> None:
+def test_table(
+    predicted: list[Placed], true: list[Placed], expected: tuple[float, float, bool, bool], why: str
+) -> None:
     found = agree(predicted, true)
     assert (found.iou, found.worst) == (pytest.approx(expected[0]), pytest.approx(expected[1])), why
     assert (found.images, found.joint) == expected[2:], why

@@ -31,9 +31,7 @@ def test_the_best_constant_image(make_one: Make) -> None:
 def test_uniform_choice_beats_a_constant_where_counts_differ(make_one: Make) -> None:
     records = items(make_one, [[(1, A)], [(2, A)]], n_images=2)
     assert level(records, "image_accuracy")[0] == pytest.approx(0.5)
-    records = [
-        make_one("", name=str(k), targets=[(k + 1, A)], n_images=n) for k, n in enumerate((4, 4, 4, 4))
-    ]
+    records = [make_one("", name=str(k), targets=[(k + 1, A)], n_images=n) for k, n in enumerate((4, 4, 4, 4))]
     assert level(records, "image_accuracy")[0] == pytest.approx(0.25)
 
 
@@ -89,7 +87,7 @@ def test_overall_takes_the_best_policy_of_each_task(make_one: Make) -> None:
 
 
 def test_no_blind_policy_beats_the_level(make_one: Make) -> None:
-    """An oracle that tries thousands of constant answers never gets above the level by more than a box between boxes."""
+    """Random constant answers never get above the level by more than a box between the true ones could."""
     rng = random.Random(5)
 
     def box() -> Box:

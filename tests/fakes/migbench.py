@@ -1,4 +1,4 @@
-"""A small annotation file in MIG-Bench's schema, of the project's own making: every task, and the known kinds of defect."""
+"""A small annotation file in MIG-Bench's schema, of the project's own making: every task, the known kinds of defect."""
 
 from __future__ import annotations
 
@@ -28,13 +28,18 @@ ROWS: list[tuple[dict[str, Any], tuple[int, ...]]] = [
         row(
             "object_tracking",
             6,
-            "For the object in the first image marked (<|box_start|>(5,6),(7,8)<|box_end|>), locate it in the 6th image. ",
+            "For the object in the first image (<|box_start|>(5,6),(7,8)<|box_end|>), locate it in the 6th image. ",
             [0.4, 0.1, 0.5, 0.5],
         ),
         (6,),
     ),
     (
-        row("multi_view", 2, "(the object in the first image) Locate this object in the 2th image. ", [0.5, 0.1, 0.9, 0.5]),
+        row(
+            "multi_view",
+            2,
+            "(the object in the first image) Locate it in the 2th image. ",
+            [0.5, 0.1, 0.9, 0.5],
+        ),
         (2,),
     ),
     (row("region", 4, "Please locate the 3th region picture in the source image. ", [0.1, 0.3, 0.2, 0.5]), (1,)),
@@ -49,7 +54,10 @@ ROWS: list[tuple[dict[str, Any], tuple[int, ...]]] = [
         ),
         (5,),
     ),
-    (row("reasoning", 2, "What in Image-2 opens Image-1? Locate it in the second image. ", [0.05, 0.1, 0.8, 0.5]), (2,)),
+    (
+        row("reasoning", 2, "What in Image-2 opens Image-1? It is in the second image. ", [0.05, 0.1, 0.8, 0.5]),
+        (2,),
+    ),
     (row("correspondence", 2, "Box in the first image; answer in the second image. ", [0.15, 0.1, 0.8, 1.02]), (2,)),
     (row("region", 4, "Please locate the 3th region picture in the source image. ", [0.1, 0.3, 0.2, 0.5]), (1,)),
 ]

@@ -19,7 +19,7 @@ from mirg.evaluation.records import RECORDS_FILE, Record
 from mirg.report.data import Column, Interval, Outcomes, ResultTable, TableRow, TaskRow, TaskTable
 from mirg.storage import BadLine, read_json, read_jsonl
 
-SHOWN = ("joint_accuracy", "image_accuracy", "acc_50", "acc_30", "acc_70", "mean_iou", "parse_failures")
+SHOWN = ("joint_accuracy", "image_accuracy", "acc_30", "acc_50", "acc_70", "mean_iou", "parse_failures")
 PER_TASK = ("joint_accuracy", "image_accuracy", "acc_50", "mean_iou")
 SUBSET_TITLES = {"image_hidden": "all, image hidden", "image_given": "all, image given"}
 HELP = {

@@ -55,7 +55,7 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
         )
     gallery = Gallery.find(run, evaluated, data, notes)
     return ReportData(
-        title=run.resolve().name or "run",
+        title=f"Report: {run.resolve().name}",
         subtitle=_subtitle(training, evaluated),
         sections=_sections(run, training, evaluated),
         table=result_table(evaluated, notes) if evaluated else None,

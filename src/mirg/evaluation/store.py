@@ -83,6 +83,7 @@ def claim(out: Path, settings: dict[str, Any], n_samples: int, *, overwrite: boo
         raise EvaluationError(f"{out} holds results but no {SETTINGS_FILE}", hint="choose another folder")
     write_json_atomic(out / SETTINGS_FILE, settings)
     _remove([out / SUMMARY_FILE])  # it is there exactly where the evaluation is complete
+    Journal(out / RECORDS_FILE).close()  # an evaluation without a single row has an empty file
     return Store(out)
 
 

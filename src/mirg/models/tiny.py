@@ -86,7 +86,7 @@ def build_model(config: TinyConfig, tokenizer: PreTrainedTokenizerFast) -> PreTr
     model_config.mirg_family = TINY_FAMILY
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = AutoModelForImageTextToText.from_config(model_config, dtype=torch.float32)
+        model = AutoModelForImageTextToText.from_config(model_config, dtype=torch.float32, attn_implementation="eager")
         _initialise(model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id

@@ -121,6 +121,8 @@ class _Plot:
         self.y_ticks = ticks(min(values) if low is None else low, max(values) if high is None else high)
         self.y0, self.y1 = self.y_ticks[0], self.y_ticks[-1]
         self.x0, self.x1 = min(steps), max(steps)
+        if 0 < self.x0 <= 0.05 * self.x1:
+            self.x0 = 0.0  # a run that logs every 10 steps still begins at 0
         if self.x0 == self.x1:
             self.x0, self.x1 = self.x0 - 1, self.x1 + 1
 

@@ -110,7 +110,7 @@ def draw_sample(
 
 
 def _draw_box(pen: ImageDraw.ImageDraw, box: Box, item: DrawnBox, size: tuple[int, int]) -> None:
-    width = max(2, round(max(size) / 160))
+    width = max(3, round(max(size) / 160))
     x1, y1 = box[0] * size[0], box[1] * size[1]
     x2, y2 = max(box[2] * size[0] - 1, x1 + 1), max(box[3] * size[1] - 1, y1 + 1)
     corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]

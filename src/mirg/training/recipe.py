@@ -109,6 +109,7 @@ class PerceptionRecipe(Section):
     world: WorldConfig = WorldConfig()
     seed: int = 0
     threads: int | None = None
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     vision_steps: int = Field(default=1000, ge=1)
     vision_batch: int = Field(default=32, ge=1)
     lookup_steps: int = Field(default=600, ge=0)

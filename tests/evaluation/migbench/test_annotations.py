@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fakes.migbench import ROWS, annotation_rows, write_annotations
 
+from fakes.migbench import ROWS, annotation_rows, write_annotations
 from mirg.errors import DataError, StorageError
 from mirg.evaluation.migbench.annotations import PAPER_NAMES, load_annotations, target_images
 
@@ -14,7 +14,10 @@ from mirg.evaluation.migbench.annotations import PAPER_NAMES, load_annotations, 
 @pytest.mark.parametrize(("row", "images"), ROWS, ids=[f"{i}-{row['task']}" for i, (row, _) in enumerate(ROWS)])
 def test_the_target_image_is_derived(row: dict[str, object], images: tuple[int, ...]) -> None:
     found = target_images(
-        str(row["task"]), len(list(row["images"])), str(row["question"]), str(row["additional_info"])  # type: ignore[call-overload]
+        str(row["task"]),
+        len(list(row["images"])),
+        str(row["question"]),
+        str(row["additional_info"]),  # type: ignore[call-overload]
     )
     assert found == images
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from fakes.migbench import ROWS, write_annotations, write_responses
 
+from fakes.migbench import ROWS, write_annotations, write_responses
 from mirg.errors import ConfigError
 from mirg.evaluation.migbench.annotations import load_annotations
 from mirg.evaluation.migbench.responses import load_responses
@@ -60,7 +60,9 @@ def test_rows_and_summary(tmp_path: Path) -> None:
 
 
 def test_the_mean_is_the_unweighted_mean_of_tasks(tmp_path: Path) -> None:
-    _, summary = run(tmp_path, write_responses(tmp_path / "r.jsonl", dict.fromkeys(range(len(ROWS)), WHOLE)), "official")
+    _, summary = run(
+        tmp_path, write_responses(tmp_path / "r.jsonl", dict.fromkeys(range(len(ROWS)), WHOLE)), "official"
+    )
     tasks = summary["official"]["tasks"]
     assert list(summary["official"]["mean"]) == ["acc@0.3", "acc@0.5", "acc@0.7", "mean_iou"]
     for column, value in summary["official"]["mean"].items():

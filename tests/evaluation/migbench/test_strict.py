@@ -68,7 +68,9 @@ def test_what_a_response_is_worth(response: str, expected: StrictScore, why: str
     assert score_response(response, item(), QWEN3) == expected, why
 
 
-@pytest.mark.parametrize("response", ["", "I cannot see it.", "<think>it goes on (1,2),(3,4)", "<answer></answer>", "[1,"])
+@pytest.mark.parametrize(
+    "response", ["", "I cannot see it.", "<think>it goes on (1,2),(3,4)", "<answer></answer>", "[1,"]
+)
 def test_unreadable_responses_fail_with_a_reason(response: str) -> None:
     scored = score_response(response, item(), QWEN3)
     assert scored.iou == 0.0 and not scored.image_ok and scored.failure
@@ -92,8 +94,35 @@ def test_an_item_without_a_known_image_fails() -> None:
 
 def test_total_on_fuzz() -> None:
     rng = random.Random(3)
-    pieces = ["Image-2", "the third image", ": ", "(", ")", "[", "]", "{", '"bbox_2d"', "1e309", "nan", "\ud800", "<box>"]
-    pieces += ["</think>", "<think>", "<answer>", "</answer>", "500", "٣", ",", "-1", "0.5", "none", "<|image_pad|>", "\n"]
+    pieces = [
+        "Image-2",
+        "the third image",
+        ": ",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        '"bbox_2d"',
+        "1e309",
+        "nan",
+        "\ud800",
+        "<box>",
+    ]
+    pieces += [
+        "</think>",
+        "<think>",
+        "<answer>",
+        "</answer>",
+        "500",
+        "٣",
+        ",",
+        "-1",
+        "0.5",
+        "none",
+        "<|image_pad|>",
+        "\n",
+    ]
     for _ in range(3000):
         text = "".join(rng.choice(pieces) for _ in range(rng.randint(0, 40)))
         scored = score_response(text, item(), QWEN3)

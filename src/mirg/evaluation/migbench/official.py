@@ -16,6 +16,7 @@ from collections.abc import Sequence
 _INT = r"(\d+)"
 _DEC = r"(\d+\.\d+)"
 _COMMA = r",\s*"
+_BLANKS = r"\s+"
 
 
 def _list(number: str, separator: str = _COMMA) -> str:
@@ -30,7 +31,7 @@ PATTERNS: tuple[re.Pattern[str], ...] = tuple(
         rf"\({_DEC},{_DEC}\),\({_DEC},{_DEC}\)",  # (0.1,0.2),(0.3,0.4)
         rf"\({_list(_DEC)}\)",  # (0.1, 0.2, 0.3, 0.4)
         rf"\[{_list(_INT)}\]",  # [12, 34, 56, 78]
-        rf"<box>{_list(_INT, chr(92) + 's+')}</box>",  # <box>12 34 56 78</box>
+        rf"<box>{_list(_INT, _BLANKS)}</box>",  # <box>12 34 56 78</box>
     )
 )
 

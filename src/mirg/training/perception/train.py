@@ -7,7 +7,7 @@ kept as a checkpoint, and a run that was stopped starts again at the stage it wa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from mirg.scenes.objects import NAMES
 from mirg.scenes.render import render
 from mirg.scenes.world import Scene, WorldConfig, sample_scene
 from mirg.training.perception.batches import IGNORED, Vocabulary, pixel_values, token_batch
-from mirg.training.perception.exercises import LEVELS, Exercise, check, describe, locate, look_up
+from mirg.training.perception.exercises import LEVELS, Exercise, Part, check, describe, locate, look_up
 from mirg.training.perception.initial import compose_names, look_at_neighbours, order_coordinates
 from mirg.training.perception.vision import VisionHead, cell_targets
 from mirg.training.recipe import PerceptionRecipe
@@ -33,7 +33,9 @@ _INDEX = {name: k for k, name in enumerate(NAMES)}
 # Vision curriculum: most objects in an image, their sides, textured or not. The last level is the recipe's world.
 _EASY_VISION = ((1, (0.45, 0.7)), (2, (0.35, 0.6)))
 _VISION_PASS, _LOOKUP_PASS, _LOCATE_PASS = 0.75, 0.93, 0.9
+_USER = "<|im_start|>user\n"
 _SMOOTHING = 0.95
+_OWNER_LAYER, _OWNER_WEIGHT = 0, 0.3
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Eyes:
     image_text: str
     vocabulary: Vocabulary
     label_ids: torch.Tensor
-    parameters: list[torch.nn.Parameter] = field(default_factory=list)
+    owner: torch.nn.Linear
 
     @property
     def embedding(self) -> torch.Tensor:
@@ -82,7 +84,7 @@ def new_eyes(recipe: PerceptionRecipe) -> Eyes:
     """A model without eyesight, its embeddings and vision tower set as ``mirg.training.perception.initial`` describes."""
     config = TinyConfig(**{"image_side": recipe.world.side, "seed": recipe.seed, **recipe.tiny})
     texts = [text.replace("Image-", "Image- ") for text in corpus(seed=recipe.seed, n=400, config=recipe.world)]
-    extra = ["Locate:; Check:; Describe Image- 1. yes no none (0,0),(0,0).\n"] * 20
+    extra = ["user\nassistant\nLocate: Check: Describe. yes; no; none none; none. (0,0),(0,0). (0,0); yes."] * 400
     model, processor = build_tiny(config, corpus=[*texts, *extra], names=NAMES)
     tokenizer: Any = processor.tokenizer  # type: ignore[attr-defined]
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -106,7 +108,8 @@ def _eyes(model: Any, processor: Any, config: TinyConfig, seed: int) -> Eyes:
     image_text = "<|vision_start|>" + "<|image_pad|>" * cells + "<|vision_end|>"
     vocabulary = Vocabulary(tokenizer.pad_token_id, model.config.image_token_id)
     labels = torch.tensor([tokenizer.convert_tokens_to_ids(f"Image-{k}") for k in range(1, 9)])
-    return Eyes(model, processor, config, head, image_text, vocabulary, labels)
+    owner = torch.nn.Linear(config.width, len(labels))
+    return Eyes(model, processor, config, head, image_text, vocabulary, labels, owner)
 
 
 def _resume(recipe: PerceptionRecipe, run: RunFolder, names: Sequence[str]) -> tuple[Eyes, int]:
@@ -135,6 +138,12 @@ def _save(eyes: Eyes, folder: Path) -> None:
     eyes.processor.save_pretrained(folder)
     if folder.parent.name == "checkpoints":
         save_file({k: v.contiguous() for k, v in eyes.head.state_dict().items()}, folder / "head.safetensors")
+
+
+def autocast(dtype: str) -> torch.autocast:
+    """Products in ``dtype`` with float32 weights; "auto" is bfloat16 where the CPU multiplies it in hardware."""
+    fast = dtype == "bfloat16" or (dtype == "auto" and torch.cpu._is_avx512_bf16_supported())
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast)
 
 
 class Optimiser:
@@ -191,7 +200,8 @@ def _vision_stage(eyes: Eyes, recipe: PerceptionRecipe, run: RunFolder, offset: 
     for step in range(recipe.vision_steps):
         rng = np.random.default_rng((recipe.seed, 11, step, curriculum.level))
         scenes = [_vision_scene(rng, recipe.world, curriculum.level) for _ in range(recipe.vision_batch)]
-        loss, measured = _seen(eyes, scenes)
+        with autocast(recipe.dtype):
+            loss, measured = _seen(eyes, scenes)
         norm = optimiser.step(loss)
         curriculum.update(measured["vision/named"])
         values = {"loss": loss.item(), "grad_norm": norm, **measured, "level": curriculum.level}
@@ -227,20 +237,21 @@ def _read_tokens(eyes: Eyes, tokens: torch.Tensor, scenes: Sequence[Scene]) -> t
 
 
 def _lookup_stage(eyes: Eyes, recipe: PerceptionRecipe, run: RunFolder, offset: int) -> None:
-    optimiser = Optimiser([eyes.model.model.language_model], recipe.lookup_steps, recipe.learning_rate)
+    optimiser = Optimiser([eyes.model.model.language_model, eyes.owner], recipe.lookup_steps, recipe.learning_rate)
     curriculum = Curriculum(len(LEVELS), _LOOKUP_PASS)
     progress = Progress("look-up", recipe.lookup_steps)
     for step in range(recipe.lookup_steps):
         rng = np.random.default_rng((recipe.seed, 12, step, curriculum.level))
         batch = [look_up(rng, curriculum.level) for _ in range(2 * recipe.batch_size)]
-        loss, measured = _answered(eyes, batch, train_vision=False)
+        with autocast(recipe.dtype):
+            loss, measured = _answered(eyes, batch, train_vision=False)
         norm = optimiser.step(loss)
         curriculum.update(measured["image_accuracy"])
         _note(run, progress, recipe, offset, step, {"loss": loss.item(), "grad_norm": norm, **measured, "level": curriculum.level})
 
 
 def _locate_stage(eyes: Eyes, recipe: PerceptionRecipe, run: RunFolder, offset: int) -> None:
-    optimiser = Optimiser([eyes.model, eyes.head], recipe.locate_steps, recipe.learning_rate)
+    optimiser = Optimiser([eyes.model, eyes.head, eyes.owner], recipe.locate_steps, recipe.learning_rate)
     curriculum = Curriculum(len(LEVELS), _LOCATE_PASS)
     progress = Progress("locate", recipe.locate_steps)
     kinds = (locate, locate, describe, check)
@@ -248,7 +259,8 @@ def _locate_stage(eyes: Eyes, recipe: PerceptionRecipe, run: RunFolder, offset: 
     for step in range(recipe.locate_steps):
         rng = np.random.default_rng((recipe.seed, 13, step, curriculum.level))
         batch = [kinds[k % len(kinds)](rng, curriculum.level, recipe.world, tiny) for k in range(recipe.batch_size)]
-        loss, measured = _answered(eyes, batch, train_vision=True)
+        with autocast(recipe.dtype):
+            loss, measured = _answered(eyes, batch, train_vision=True)
         norm = optimiser.step(loss)
         curriculum.update(measured["image_accuracy"])
         _note(run, progress, recipe, offset, step, {"loss": loss.item(), "grad_norm": norm, **measured, "level": curriculum.level})
@@ -257,8 +269,8 @@ def _locate_stage(eyes: Eyes, recipe: PerceptionRecipe, run: RunFolder, offset: 
 def _answered(eyes: Eyes, batch: Sequence[Exercise], *, train_vision: bool) -> tuple[torch.Tensor, dict[str, float]]:
     """Loss of the completions (and of the visual tokens), and how many image labels were told rightly."""
     tokenizer = eyes.processor.tokenizer
-    texts = ["".join(part if isinstance(part, str) else eyes.image_text for part in e.parts) for e in batch]
-    prompts = tokenizer([f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n" for text in texts])["input_ids"]
+    texts = [f"{_USER}{_text(eyes, e.parts)}<|im_end|>\n<|im_start|>assistant\n" for e in batch]
+    prompts = tokenizer(texts)["input_ids"]
     completions = tokenizer([f" {e.completion}<|im_end|>" for e in batch])["input_ids"]
     inputs = token_batch(prompts, completions, eyes.vocabulary)
     labels = inputs.pop("labels")[:, 1:]
@@ -270,7 +282,13 @@ def _answered(eyes: Eyes, batch: Sequence[Exercise], *, train_vision: bool) -> t
         caught: list[torch.Tensor] = []
         handle = eyes.model.model.visual.register_forward_hook(lambda _m, _i, out: caught.append(out.pooler_output))
         vision = {"pixel_values": pixels, "image_grid_thw": grid}
+    hidden: list[torch.Tensor] = []
+    layer = eyes.model.model.language_model.layers[_OWNER_LAYER]
+    reader = layer.register_forward_hook(lambda _m, _i, out: hidden.append(out if isinstance(out, torch.Tensor) else out[0]))
     logits = eyes.model(**inputs, **vision).logits[:, :-1]
+    reader.remove()
+    bodies = torch.tensor([len(ids) for ids in tokenizer([_USER + _text(eyes, e.parts[:-1]) for e in batch])["input_ids"]])
+    owned = _owner_loss(eyes, inputs["input_ids"], hidden[0], bodies)
     if scenes:
         handle.remove()
         if train_vision:
@@ -282,7 +300,23 @@ def _answered(eyes: Eyes, batch: Sequence[Exercise], *, train_vision: bool) -> t
         named = torch.isin(labels[wanted], eyes.label_ids)
         measured["token_accuracy"] = right.float().mean().item()
         measured["image_accuracy"] = right[named].float().mean().item() if named.any() else 0.0
-    return loss + extra, measured
+    return loss + extra + _OWNER_WEIGHT * owned, measured
+
+
+def _text(eyes: Eyes, parts: Sequence[Part]) -> str:
+    return "".join(part if isinstance(part, str) else eyes.image_text for part in parts)
+
+
+def _owner_loss(eyes: Eyes, ids: torch.Tensor, hidden: torch.Tensor, bodies: torch.Tensor) -> torch.Tensor:
+    """Every content token of the prompt's first ``bodies`` tokens should know, early on, the label of its image."""
+    table = torch.zeros(int(ids.max()) + 1 + int(eyes.label_ids.max()), dtype=torch.long)
+    table[eyes.label_ids] = torch.arange(1, len(eyes.label_ids) + 1)
+    places = torch.arange(ids.shape[1]).expand_as(ids)
+    last = torch.where(table[ids] > 0, places, -1).cummax(dim=1).values
+    label = torch.where(last >= 0, table[ids.gather(1, last.clamp(min=0))], 0)
+    content = (torch.isin(ids, eyes.head.name_ids) | (ids == eyes.vocabulary.image)) & (label > 0)
+    wanted = content & (places < bodies[:, None])
+    return torch.nn.functional.cross_entropy(eyes.owner(hidden[wanted].float()), label[wanted] - 1)
 
 
 def _note(run: RunFolder, progress: Progress, recipe: PerceptionRecipe, offset: int, step: int, values: dict[str, Any]) -> None:

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes.migbench import ROWS, write_annotations, write_responses
+
+Mirg = Callable[..., Any]
+WHOLE = "(0,0),(999,999)"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    annotations = write_annotations(tmp_path / "a.json")
+    return annotations, write_responses(tmp_path / "r.jsonl", dict.fromkeys(range(len(ROWS)), WHOLE))
+
+
+def test_both_protocols(mirg: Mirg, files: tuple[Path, Path], tmp_path: Path) -> None:
+    out, summary = tmp_path / "new" / "scores.jsonl", tmp_path / "new" / "summary.json"
+    result = mirg("score", "migbench", *files, "--protocol", "both", "--out", out, "--summary", summary)
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["index"] for row in rows] == list(range(len(ROWS)))
+    assert set(rows[0]) == {"index", "task", "official", "strict"} and set(rows[0]["official"]) == {"iou"}
+    assert rows[0]["strict"] == {"iou": 0.0, "image_ok": False, "failure": "no image named"}
+    table = json.loads(summary.read_text())
+    assert table["official"]["mean"]["acc@0.5"] >= table["strict"]["mean"]["acc@0.5"] == 0.0
+    assert "mean of tasks" in result.output and "Static" in result.output
+    assert "3 defects" in result.output and "no image named" in result.output
+
+
+@pytest.mark.parametrize(("protocol", "other"), [("official", "strict"), ("strict", "official")])
+def test_one_protocol(mirg: Mirg, files: tuple[Path, Path], tmp_path: Path, protocol: str, other: str) -> None:
+    out = tmp_path / "scores.jsonl"
+    result = mirg("score", "migbench", *files, "--protocol", protocol, "--out", out)
+    assert result.exit_code == 0
+    first = json.loads(out.read_text().splitlines()[0])
+    assert protocol in first and other not in first
+
+
+def test_what_is_missing_or_broken_is_said(mirg: Mirg, files: tuple[Path, Path], tmp_path: Path) -> None:
+    responses = tmp_path / "some.jsonl"
+    responses.write_text(f"{json.dumps({'index': 3, 'response': WHOLE})}\n{{broken\n")
+    result = mirg("score", "migbench", files[0], responses)
+    assert result.exit_code == 0
+    assert f"{len(ROWS) - 1} items have no response" in result.stderr
+    assert "1 broken" in result.stderr and "row 2" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["absent.json", "r.jsonl"], "absent.json"),
+        (["a.json", "absent.jsonl"], "absent.jsonl"),
+        (["r.jsonl", "a.json"], "r.jsonl"),
+        (["a.json", "r.jsonl", "--protocol", "kind"], "unknown protocol"),
+        (["a.json", "r.jsonl", "--family", "qwen3"], "qwen3-vl"),
+        (["a.json", "r.jsonl", "--family", "qwen2.5-vl"], "pixels"),
+        (["a.json", "r.jsonl", "--out", "a.json/scores.jsonl"], "a.json/scores.jsonl"),
+        (["a.json", "r.jsonl", "--summary", "/dev/null/s.json"], "/dev/null/s.json"),
+    ],
+)
+def test_errors(
+    mirg: Mirg, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    monkeypatch.chdir(files[0].parent)
+    result = mirg("score", "migbench", *arguments)
+    assert result.exit_code == 2
+    assert "error:" in result.stderr and says in result.stderr
+
+
+def test_control_sequences_of_a_response_do_not_reach_the_screen(
+    mirg: Mirg, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    responses = write_responses(tmp_path / "evil.jsonl", {0: "\x1b]0;owned\x07 \x1b[2J", 1: "\x1b[31m(1,2)"})
+    result = mirg("score", "migbench", files[0], responses)
+    assert result.exit_code == 0 and "\x1b" not in result.output
