@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TINY_FAMILY = "mirg-tiny"
 GRID = tuple(range(0, 1001, 40))  # the coordinates mirg-tiny can say, see mirg.frames
+MAX_IMAGES = 8  # labels with a token of their own; more images work, spelled in several tokens
 CHAT_TEMPLATES = {"qwen3_vl": "qwen3_vl.jinja", "qwen2_5_vl": "qwen2_5_vl.jinja", "qwen2_vl": "qwen2_5_vl.jinja"}
 
 
@@ -47,7 +48,7 @@ def build_tiny(
     config: TinyConfig, *, corpus: Iterable[str], names: Sequence[str], coordinates: Sequence[int] = GRID
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """A random model and its processor, both ready for ``save_pretrained``. Deterministic in ``config.seed``."""
-    tokenizer = train_tokenizer(corpus, names=names, coordinates=coordinates)
+    tokenizer = train_tokenizer(corpus, names=names, coordinates=coordinates, max_images=MAX_IMAGES)
     return build_model(config, tokenizer), build_processor(config, tokenizer)
 
 

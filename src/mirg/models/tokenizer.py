@@ -60,7 +60,8 @@ def train_tokenizer(
     labels = [f"Image-{n}" for n in range(1, max_images + 1)]
     # single_word: "Image-1" must not match inside "Image-12", nor "40" inside "1040".
     core.add_tokens([AddedToken(t, normalized=False, single_word=True) for t in (*labels, *map(str, coordinates))])
-    core.add_tokens([AddedToken(f" {name}", normalized=False) for name in names])
+    # With their blank, so that what follows a name is decided at the name itself, not one token later.
+    core.add_tokens([AddedToken(f" {word}", normalized=False) for word in (*labels, *names)])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token=TURN_END,

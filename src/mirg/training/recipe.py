@@ -115,7 +115,8 @@ class PerceptionRecipe(Section):
     lookup_steps: int = Field(default=600, ge=0)
     locate_steps: int = Field(default=1200, ge=0)
     batch_size: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
+    vision_learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     log_every: int = Field(default=20, ge=1)
     save_every: int = Field(default=500, ge=1)
 

@@ -20,6 +20,7 @@ Part = str | Scene
 
 # (images, objects per image) of the look-up and locate curricula, easiest first.
 LEVELS = ((2, 1), (2, 2), (3, 2), (4, 2), (4, 3), (5, 3))
+MAX_LABEL = 6
 _QUERIES = 3
 _ABSENT = 0.15
 
@@ -33,12 +34,17 @@ class Exercise:
 
 
 def look_up(rng: np.random.Generator, level: int) -> Exercise:
-    """Text only: which labelled entry holds a name. The form is that of :func:`locate`, with words for images."""
+    """Text only: which labelled entry holds a name. The form is that of :func:`locate`, with words for images.
+
+    The labels are drawn from all that there are and stand in any order: a label that first appears at a later level
+    would have been pushed down by every answer until then.
+    """
     lists = _name_lists(rng, *LEVELS[level])
-    parts = [f"{_label(k)}{'; '.join(names)}" for k, names in enumerate(lists, 1)]
-    queries = _queries(rng, lists)
-    said = [f" {name} {_where(lists, name)}" for name in queries]
-    return Exercise((*parts, f"\nLocate: {'; '.join(queries)}."), f"{';'.join(said)}.".strip())
+    numbers = [1 + int(k) for k in rng.permutation(MAX_LABEL)[: len(lists)]]
+    lines = [f"Image-{number}: {'; '.join(names)}" for number, names in zip(numbers, lists, strict=True)]
+    name = _queries(rng, lists, 1)[0]
+    where = next((f"Image-{number}" for number, names in zip(numbers, lists, strict=True) if name in names), "none")
+    return Exercise(("\n".join(lines), f"\nLocate: {name}."), f"{name} {where}.")
 
 
 def locate(rng: np.random.Generator, level: int, world: WorldConfig, family: Family) -> Exercise:
@@ -83,10 +89,11 @@ def _name_lists(rng: np.random.Generator, images: int, objects: int, similar: fl
     return [pool[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
 
 
-def _queries(rng: np.random.Generator, lists: Sequence[Sequence[str]]) -> list[str]:
+def _queries(rng: np.random.Generator, lists: Sequence[Sequence[str]], most: int = _QUERIES) -> list[str]:
     present = [name for names in lists for name in names]
-    chosen = [present[k] for k in rng.choice(len(present), min(_QUERIES, len(present)), replace=False)]
-    if rng.random() < _ABSENT * _QUERIES:
+    count = int(rng.integers(1, min(most, len(present)) + 1))
+    chosen = [present[k] for k in rng.choice(len(present), count, replace=False)]
+    if rng.random() < _ABSENT * count:
         chosen[int(rng.integers(len(chosen)))] = distractors(rng, WorldConfig(), 1, present[0], present[1:])[0]
     return chosen
 

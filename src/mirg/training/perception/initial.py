@@ -1,6 +1,6 @@
 """Where a tiny model starts from: the structure that a large pretrained model would have found by itself.
 
-All three are settings of ordinary parameters of the real classes, and all are free to change in training.
+They are settings of ordinary parameters of the real classes, and all of them free to change in training.
 Measured effect on the vision stage: ``docs/design/0004-perception.md``.
 """
 
@@ -36,6 +36,13 @@ def compose_names(embedding: torch.Tensor, ids: dict[str, int], generator: torch
 
 
 @torch.no_grad()
+def liken(embedding: torch.Tensor, first: int, second: int, generator: torch.Generator) -> None:
+    """Give two spellings of one word similar vectors."""
+    width = embedding.shape[1]
+    embedding[second] = (embedding[first] + 0.5 * torch.randn(width, generator=generator) * width**-0.5) / 1.12
+
+
+@torch.no_grad()
 def order_coordinates(embedding: torch.Tensor, ids: Sequence[int], generator: torch.Generator) -> None:
     """Give neighbouring coordinates similar vectors: a random projection of a few cosines of the coordinate."""
     width = embedding.shape[1]
@@ -44,6 +51,23 @@ def order_coordinates(embedding: torch.Tensor, ids: Sequence[int], generator: to
     projection = torch.randn(waves.shape[1], width, generator=generator) * width**-0.5
     own = torch.randn(len(ids), width, generator=generator) * width**-0.5
     embedding[list(ids)] = waves @ projection * (2 / waves.shape[1]) ** 0.5 + 0.2 * own
+
+
+@torch.no_grad()
+def match_same_words(language_model: Any) -> None:
+    """Let half of the heads from the second layer on first attend to tokens of the same content.
+
+    Queries equal to keys make the product the similarity of the two tokens, which trained models show too (mimetic
+    initialisation, Trockman and Kolter 2023, arXiv 2305.09828). It is what looking a word up starts with.
+    """
+    for layer in language_model.layers[1:]:
+        attention = layer.self_attn
+        width = attention.head_dim
+        heads = attention.k_proj.weight.shape[0] // width
+        groups = attention.q_proj.weight.shape[0] // width // heads
+        for head in range((heads + 1) // 2):
+            first = head * groups * width
+            attention.k_proj.weight[head * width : (head + 1) * width] = attention.q_proj.weight[first : first + width]
 
 
 @torch.no_grad()

@@ -17,14 +17,20 @@ import torch
 from mirg.console import logger
 from mirg.frames import family
 from mirg.models.load import load_model, wrap
-from mirg.models.tiny import GRID, TINY_FAMILY, TinyConfig, build_tiny
+from mirg.models.tiny import GRID, MAX_IMAGES, TINY_FAMILY, TinyConfig, build_tiny
 from mirg.scenes.corpus import corpus
 from mirg.scenes.objects import NAMES
 from mirg.scenes.render import render
 from mirg.scenes.world import Scene, WorldConfig, sample_scene
 from mirg.training.perception.batches import IGNORED, Vocabulary, pixel_values, token_batch
 from mirg.training.perception.exercises import LEVELS, Exercise, Part, check, describe, locate, look_up
-from mirg.training.perception.initial import compose_names, look_at_neighbours, order_coordinates
+from mirg.training.perception.initial import (
+    compose_names,
+    liken,
+    look_at_neighbours,
+    match_same_words,
+    order_coordinates,
+)
 from mirg.training.perception.vision import VisionHead, cell_targets
 from mirg.training.recipe import PerceptionRecipe
 from mirg.training.run import Progress, RunFolder
@@ -48,7 +54,8 @@ class Eyes:
     head: VisionHead
     image_text: str
     vocabulary: Vocabulary
-    label_ids: torch.Tensor
+    label_ids: torch.Tensor  # "Image-k" at the start of a line of the prompt
+    spoken_ids: torch.Tensor  # " Image-k" in running text
     owner: torch.nn.Linear
 
     @property
@@ -90,8 +97,12 @@ def new_eyes(recipe: PerceptionRecipe) -> Eyes:
     generator = torch.Generator().manual_seed(recipe.seed)
     embedding = model.get_input_embeddings().weight
     compose_names(embedding, {n: tokenizer.convert_tokens_to_ids(f" {n}") for n in NAMES}, generator)
+    for k in range(1, MAX_IMAGES + 1):
+        same = [tokenizer.convert_tokens_to_ids(token) for token in (f"Image-{k}", f" Image-{k}")]
+        liken(embedding, *same, generator)
     order_coordinates(embedding, [tokenizer.convert_tokens_to_ids(str(c)) for c in GRID], generator)
     look_at_neighbours(model.model.visual, generator)
+    match_same_words(model.model.language_model)
     return _eyes(model, processor, config, recipe.seed)
 
 
@@ -107,9 +118,10 @@ def _eyes(model: Any, processor: Any, config: TinyConfig, seed: int) -> Eyes:
     cells = (config.image_side // config.patch // 2) ** 2
     image_text = "<|vision_start|>" + "<|image_pad|>" * cells + "<|vision_end|>"
     vocabulary = Vocabulary(tokenizer.pad_token_id, model.config.image_token_id)
-    labels = torch.tensor([tokenizer.convert_tokens_to_ids(f"Image-{k}") for k in range(1, 9)])
+    labels = torch.tensor([tokenizer.convert_tokens_to_ids(f"Image-{k}") for k in range(1, MAX_IMAGES + 1)])
+    spoken = torch.tensor([tokenizer.convert_tokens_to_ids(f" Image-{k}") for k in range(1, MAX_IMAGES + 1)])
     owner = torch.nn.Linear(config.width, len(labels))
-    return Eyes(model, processor, config, head, image_text, vocabulary, labels, owner)
+    return Eyes(model, processor, config, head, image_text, vocabulary, labels, spoken, owner)
 
 
 def _resume(recipe: PerceptionRecipe, run: RunFolder, names: Sequence[str]) -> tuple[Eyes, int]:
@@ -184,6 +196,10 @@ class Curriculum:
         self.level, self.last, self.goal = 0, levels - 1, goal
         self.accuracy = 0.0
 
+    def draw(self, rng: np.random.Generator) -> int:
+        """The level of one exercise: mostly the present one, the rest from all below, so that nothing is forgotten."""
+        return self.level if rng.random() < 0.75 else int(rng.integers(self.level + 1))
+
     def update(self, accuracy: float) -> None:
         """Take in the accuracy of one batch."""
         self.accuracy = _SMOOTHING * self.accuracy + (1 - _SMOOTHING) * accuracy
@@ -193,7 +209,7 @@ class Curriculum:
 
 
 def _vision_stage(eyes: Eyes, recipe: PerceptionRecipe, run: RunFolder, offset: int) -> None:
-    optimiser = Optimiser([eyes.model.model.visual, eyes.head, eyes.model.get_input_embeddings()], recipe.vision_steps, recipe.learning_rate)
+    optimiser = Optimiser([eyes.model.model.visual, eyes.head, eyes.model.get_input_embeddings()], recipe.vision_steps, recipe.vision_learning_rate)
     curriculum = Curriculum(len(_EASY_VISION) + 1, _VISION_PASS)
     progress = Progress("vision", recipe.vision_steps)
     eyes.model.train()
@@ -242,7 +258,7 @@ def _lookup_stage(eyes: Eyes, recipe: PerceptionRecipe, run: RunFolder, offset: 
     progress = Progress("look-up", recipe.lookup_steps)
     for step in range(recipe.lookup_steps):
         rng = np.random.default_rng((recipe.seed, 12, step, curriculum.level))
-        batch = [look_up(rng, curriculum.level) for _ in range(2 * recipe.batch_size)]
+        batch = [look_up(rng, curriculum.draw(rng)) for _ in range(3 * recipe.batch_size)]
         with autocast(recipe.dtype):
             loss, measured = _answered(eyes, batch, train_vision=False)
         norm = optimiser.step(loss)
@@ -258,7 +274,7 @@ def _locate_stage(eyes: Eyes, recipe: PerceptionRecipe, run: RunFolder, offset: 
     tiny = family(TINY_FAMILY)
     for step in range(recipe.locate_steps):
         rng = np.random.default_rng((recipe.seed, 13, step, curriculum.level))
-        batch = [kinds[k % len(kinds)](rng, curriculum.level, recipe.world, tiny) for k in range(recipe.batch_size)]
+        batch = [kinds[k % len(kinds)](rng, curriculum.draw(rng), recipe.world, tiny) for k in range(recipe.batch_size)]
         with autocast(recipe.dtype):
             loss, measured = _answered(eyes, batch, train_vision=True)
         norm = optimiser.step(loss)
@@ -297,7 +313,7 @@ def _answered(eyes: Eyes, batch: Sequence[Exercise], *, train_vision: bool) -> t
     loss = torch.nn.functional.cross_entropy(logits[wanted], labels[wanted])
     with torch.no_grad():
         right = logits[wanted].argmax(-1) == labels[wanted]
-        named = torch.isin(labels[wanted], eyes.label_ids)
+        named = torch.isin(labels[wanted], eyes.spoken_ids)
         measured["token_accuracy"] = right.float().mean().item()
         measured["image_accuracy"] = right[named].float().mean().item() if named.any() else 0.0
     return loss + extra + _OWNER_WEIGHT * owned, measured

@@ -1,0 +1,166 @@
+"""From a dataset folder to the rows that TRL's trainers take.
+
+Every row is checked before training starts: the image opens, the prompt can be written, its length is known, and the number of
+placeholders equals the number of image features. What fails is a rejection with a reason; nothing stands in for it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mirg.answers.prompts import messages
+from mirg.answers.write import write_completion
+from mirg.console import logger
+from mirg.errors import DataError, MirgError
+from mirg.frames import input_size
+from mirg.models.load import LoadedModel
+from mirg.samples import DatasetFolder, Sample
+from mirg.samples.folder import Rejection
+from mirg.training.recipe import PromptConfig
+
+if TYPE_CHECKING:
+    import datasets
+    from PIL import Image
+
+# Decoded images that are kept, so that the G copies of a prompt decode its images once.
+_KEPT_PIXELS = 64 * 2**20
+
+
+@dataclass
+class Prepared:
+    """Rows for a trainer, and what was refused on the way."""
+
+    rows: datasets.Dataset
+    rejections: list[Rejection] = field(default_factory=list)
+    longest: int = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def sft_rows(data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: int) -> Prepared:
+    """Rows with ``prompt``, ``completion`` and ``images``; samples without a trajectory are rejected."""
+
+    def completion(sample: Sample) -> list[dict[str, Any]]:
+        trajectory = sample.trajectory
+        if trajectory is None:
+            raise DataError("the sample has no trajectory", hint="run `mirg trajectories build` first")
+        text = write_completion(
+            trajectory.thinking, trajectory.answer, sample.sizes, loaded.family, limits=loaded.limits
+        )
+        return [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+
+    return _prepare(data, loaded, prompt, max_tokens, {"completion": completion})
+
+
+def grpo_rows(data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: int = 2**17) -> Prepared:
+    """Rows with ``prompt``, ``images`` and ``record`` (the sample's JSON, which the rewards read)."""
+    columns = {"record": lambda sample: sample.model_copy(update={"trajectory": None}).model_dump_json()}
+    return _prepare(data, loaded, prompt, max_tokens, columns)
+
+
+def _prepare(
+    data: str,
+    loaded: LoadedModel,
+    prompt: PromptConfig,
+    max_tokens: int,
+    columns: dict[str, Callable[[Sample], Any]],
+) -> Prepared:
+    import datasets
+
+    folder = DatasetFolder.open(data)
+    rejections: list[Rejection] = []
+    rows: list[dict[str, Any]] = []
+    longest = 0
+    for row, sample in enumerate(folder.read(rejections.append, images="decode"), 1):
+        try:
+            made = {
+                "id": sample.id,
+                "prompt": messages(sample, loaded.family, loaded.limits, prompt.instructions),
+                "images": [str(folder.image_path(ref)) for ref in sample.images],
+            } | {name: make(sample) for name, make in columns.items()}
+            length = prompt_tokens(sample, made, loaded)
+            if length > max_tokens:
+                raise DataError(f"{length} tokens are more than max_tokens = {max_tokens}", hint="raise max_tokens or lower the pixel limits")
+        except MirgError as error:
+            rejections.append(_rejection(folder, row, sample, error))
+            continue
+        longest = max(longest, length)
+        rows.append(made)
+    _report(folder, len(rows), rejections)
+    table = datasets.Dataset.from_list(rows).with_transform(_Opener(folder))
+    return Prepared(table, rejections, longest)
+
+
+def prompt_tokens(sample: Sample, row: dict[str, Any], loaded: LoadedModel) -> int:
+    """Tokens of the row's prompt and completion, image placeholders expanded, without touching a pixel.
+
+    DataError where the template prints another number of placeholders than the sample has images.
+    """
+    processor: Any = loaded.processor
+    text = processor.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
+    shown = text.count(processor.image_token)
+    if shown != len(sample.images):
+        raise DataError(
+            f"the chat template prints {shown} image placeholders for {len(sample.images)} images",
+            hint="the question or the template holds an image token",
+        )
+    for message in row.get("completion", ()):
+        text += "".join(part["text"] for part in message["content"])
+    images = sum(image_tokens(size, loaded) for size in sample.sizes)
+    return len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]) - shown + images
+
+
+def image_tokens(size: tuple[int, int], loaded: LoadedModel) -> int:
+    """Visual tokens of an image of ``size`` (width, height): the cells of its resized input."""
+    processor: Any = loaded.processor
+    images = processor.image_processor
+    if hasattr(images, "get_number_of_image_patches"):
+        return images.get_number_of_image_patches(size[1], size[0], {}) // images.merge_size**2
+    width, height = input_size(size, loaded.family, loaded.limits)
+    return (width // loaded.family.factor) * (height // loaded.family.factor)
+
+
+class _Opener:
+    """Turns paths into RGB images when a row is taken; equal paths share one image."""
+
+    def __init__(self, folder: DatasetFolder) -> None:
+        self._limits = folder.limits
+        self._kept: OrderedDict[str, Image.Image] = OrderedDict()
+        self._pixels = 0
+
+    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        paths: Sequence[Sequence[str]] = batch["images"]
+        return batch | {"images": [[self._open(path) for path in row] for row in paths]}
+
+    def _open(self, path: str) -> Image.Image:
+        from mirg.images import open_image
+
+        if path in self._kept:
+            self._kept.move_to_end(path)
+            return self._kept[path]
+        image = open_image(path, limits=self._limits)
+        self._kept[path] = image
+        self._pixels += image.width * image.height
+        while self._pixels > _KEPT_PIXELS and len(self._kept) > 1:
+            _, old = self._kept.popitem(last=False)
+            self._pixels -= old.width * old.height
+        return image
+
+
+def _rejection(folder: DatasetFolder, row: int, sample: Sample, error: MirgError) -> Rejection:
+    return Rejection(
+        file=str(folder.root / "samples.jsonl"), row=row, id=sample.id, field="sample", reason=error.message, hint=error.hint
+    )
+
+
+def _report(folder: DatasetFolder, kept: int, rejections: Sequence[Rejection]) -> None:
+    logger.info("%s: %d samples, %d rejected", folder.root, kept, len(rejections))
+    for rejection in rejections[:5]:
+        logger.warning("rejected %s (row %d): %s", rejection.id, rejection.row, rejection.reason)
+    if not kept:
+        first = f": {rejections[0].reason}" if rejections else ""
+        raise DataError(f"{folder.root} has no usable sample{first}", hint="`mirg data check` lists every rejection")
