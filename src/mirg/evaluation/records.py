@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,8 @@ from mirg.samples.schema import Sample, Target
 from mirg.storage import BadLine, read_jsonl
 
 RECORDS_FILE = "records.jsonl"
+MASK = "[...]"
+_QUOTED = re.compile(r'"[^"\n]*"|“[^”\n]*”')
 
 Outcome = Literal["right", "wrong_image", "wrong_box", "unreadable"]
 
@@ -36,7 +39,8 @@ class Record(BaseModel):
     """One row. Boxes are fractions of the original images; rewards and IoUs lie in [0, 1].
 
     ``correct_30/50/70`` ignore the image (the published meaning), ``joint`` does not; ``key`` says under which model,
-    prompt, images, settings and reader the row was made (:mod:`mirg.evaluation.keys`).
+    prompt, images, settings and reader the row was made (:mod:`mirg.evaluation.keys`). ``form`` is the question without
+    what it asks for (:func:`question_form`); rows of releases that did not write it have "".
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,6 +71,7 @@ class Record(BaseModel):
     joint: bool
     outcome: Outcome
     key: str = ""
+    form: str = ""
 
 
 def make_record(
@@ -112,7 +117,20 @@ def make_record(
         joint=agreement.joint,
         outcome=_outcome(reading, agreement),
         key=key,
+        form=question_form(sample),
     )
+
+
+def question_form(sample: Sample) -> str:
+    """The question with what it asks for masked: the sample's subject, or else what stands in double quotes.
+
+    >>> question_form(sample)  # its question: "Find the red ring.", its meta: {"subject": "red ring"}
+    'Find the [...].'
+    """
+    subject = sample.meta.get("subject")
+    if isinstance(subject, str) and subject:
+        return sample.question.replace(subject, MASK)
+    return _QUOTED.sub(MASK, sample.question)
 
 
 def load_records(path: str | Path) -> list[Record]:

@@ -15,6 +15,7 @@ import torch
 from mirg.console import logger
 from mirg.errors import ConfigError
 from mirg.models.load import LoadedModel, forbidden_tokens
+from mirg.rewards.total import PARTS
 from mirg.rewards.trl import Scorer, completion_text, reward_functions
 from mirg.storage import Journal
 from mirg.training.data import grpo_rows
@@ -117,6 +118,6 @@ def rollout(step: int, row: dict[str, Any], completion: Any, scorer: Scorer) -> 
         "id": row["id"],
         "completion": completion_text(completion),
         "total": score.total,
-        **score.values,
+        **dict(zip(PARTS, score.values, strict=True)),
         "reasons": score.reasons,
     }
