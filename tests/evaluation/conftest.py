@@ -27,15 +27,18 @@ def make_sample() -> Callable[..., Sample]:
         task: str = "group_grounding",
         images: str | None = None,
         hidden: bool = True,
+        question: str = "Where is the red ring?",
+        subject: str | None = None,
     ) -> Sample:
         stem = images or name
         return Sample(
             id=name,
             task=task,
             images=tuple(ImageRef(path=f"images/{stem}-{k}.png", width=64, height=48) for k in range(n_images)),
-            question="Where is the red ring?",
+            question=question,
             targets=tuple(Target(image=image, box=box, label="red ring") for image, box in targets),
             image_hidden=hidden,
+            meta={} if subject is None else {"subject": subject},
         )
 
     return make

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from mirg.evaluation.chance import CHANCE_METRICS, chance, task_chance
+from mirg.answers.markup import box_markup
+from mirg.evaluation.chance import CHANCE_METRICS, chance, group_chance
 from mirg.evaluation.records import Record
 from mirg.geometry import Box
 
@@ -16,7 +17,7 @@ LARGE: Box = (0.0, 0.0, 0.9, 0.9)
 
 
 def level(records: list[Record], metric: str) -> tuple[float, str]:
-    return tuple(task_chance(records)[metric])  # type: ignore[return-value]
+    return tuple(group_chance(records)[metric])  # type: ignore[return-value]
 
 
 def items(make_one: Make, targets: list[list[tuple[int, Box]]], n_images: int = 3, **more: object) -> list[Record]:
@@ -77,13 +78,82 @@ def test_nothing_about_the_completions_matters(make_one: Make) -> None:
     assert chance(said) == chance(items(make_one, truth))
 
 
-def test_overall_takes_the_best_policy_of_each_task(make_one: Make) -> None:
-    first = [make_one("", name=f"x{k}", task="x", targets=[(1, A)]) for k in range(3)]
-    second = [make_one("", name=f"y{k}", task="y", targets=[(2, B)], hidden=False) for k in range(1)]
-    found = chance(first + second)
-    assert found["overall"]["joint_accuracy"] == 1.0
-    assert found["tasks"]["x"]["image_accuracy"] == 1.0 and found["tasks"]["x"]["policies"]["image_accuracy"]
-    assert set(found["subsets"]) == {"image_hidden", "image_given"}
+def worded(make_one: Make, question: str, truth: list[list[tuple[int, Box]]], **more: object) -> list[Record]:
+    """Items whose name is unique over wordings and tasks."""
+    stem = f"{more.get('task', '')}/{question}"
+    return [
+        make_one("", name=f"{stem}/{k}", targets=t, question=question, **{"n_images": 3, **more})
+        for k, t in enumerate(truth)
+    ]
+
+
+def test_tasks_that_share_a_wording_share_a_level(make_one: Make) -> None:
+    """A blind policy does not know the task: "always none" is worth as much on ``none`` as on what looks like it."""
+    found = [[(1 + k % 3, A)] for k in range(40)]
+    here = worded(make_one, "Find the X.", found, task="group_grounding")
+    none = worded(make_one, "Find the X.", [[]] * 20, task="none")
+    other = worded(make_one, "Which is odd?", found, task="odd_one_out")
+    levels = chance(here + none + other)
+    for metric in ("image_accuracy", "joint_accuracy"):
+        assert levels["tasks"]["none"][metric] == pytest.approx(1 / 3)
+        assert levels["tasks"]["group_grounding"][metric] == pytest.approx(1 / 3)
+    assert levels["tasks"]["none"]["acc_50"] == pytest.approx(2 / 3), "the box A, whatever the answer is"
+    assert levels["tasks"]["odd_one_out"]["acc_50"] == 1.0
+    assert levels["overall"]["acc_50"] == pytest.approx((60 * 2 / 3 + 40) / 100)
+    assert [(g["questions"], g["tasks"], g["n"], g["used_by"]) for g in levels["groups"]] == [
+        ("Find the X. (3 images)", ["group_grounding", "none"], 60, 60),
+        ("Which is odd? (3 images)", ["odd_one_out"], 40, 40),
+    ]
+    assert chance(none)["tasks"]["none"]["joint_accuracy"] == 1.0, "alone, its wording says it all"
+
+
+def test_the_number_of_images_is_seen(make_one: Make) -> None:
+    two = worded(make_one, "Find the X.", [[(2, A)]] * 30, n_images=2)
+    four = worded(make_one, "Find the X.", [[(3, B)]] * 30, n_images=4, task="more")
+    levels = chance(two + four)["overall"]
+    assert levels["image_accuracy"] == levels["joint_accuracy"] == 1.0
+
+
+def test_what_the_question_names_may_be_answered(make_one: Make) -> None:
+    boxes: list[Box] = [(k / 50, k / 60, k / 50 + 0.2, k / 60 + 0.3) for k in range(36)]
+    track = [
+        worded(make_one, f"Where is {box_markup(1, box)} of Image-1 in Image-{2 + k % 2}?", [[(2 + k % 2, box)]])[0]
+        for k, box in enumerate(boxes)
+    ]
+    (group,) = chance(track)["groups"]
+    assert group["image_accuracy"] == group["joint_accuracy"] == group["mean_iou"] == 1.0
+    assert group["policies"]["image_accuracy"] == "always image 2 of those the question names"
+    assert group["policies"]["joint_accuracy"].startswith("box 1 of those the question gives in image 2 of")
+    without = chance([record.model_copy(update={"form": ""}) for record in track])
+    assert without["overall"]["joint_accuracy"] < 0.5 and without["groups"][0]["questions"] == "task group_grounding"
+
+
+def test_the_subject_is_not_seen(make_one: Make) -> None:
+    names = ("red ring", "blue cross", "green star")
+    rows = [
+        worded(make_one, f"Find the {names[k % 3]}.", [[(1 + k % 3, A)]], subject=names[k % 3], images=f"i{k}")[0]
+        for k in range(60)
+    ]
+    records = [record.model_copy(update={"id": str(k)}) for k, record in enumerate(rows)]
+    assert chance(records)["overall"]["image_accuracy"] == pytest.approx(1 / 3)
+
+
+def test_questions_that_are_all_different_leave_their_tasks_apart(make_one: Make) -> None:
+    rows = [worded(make_one, f"Question number {k}?", [[(1, A)]], task="x")[0] for k in range(40)]
+    rows += [worded(make_one, f"Another one, {k}?", [[(2, B)]], task="y", hidden=False)[0] for k in range(40)]
+    levels = chance(rows)
+    assert [g["questions"] for g in levels["groups"]] == ["task x", "task y"]
+    assert levels["overall"]["joint_accuracy"] == 1.0 and set(levels["subsets"]) == {"image_hidden", "image_given"}
+
+
+def test_rare_wordings_join_their_tasks(make_one: Make) -> None:
+    """Too few items for a group of each wording: the tasks that share one are taken together."""
+    here = worded(make_one, "Find the X.", [[(1 + k % 3, A)] for k in range(6)], task="group_grounding")
+    several = worded(make_one, "Find every X.", [[(1, A), (2, A)]] * 6, task="multi_target")
+    none = worded(make_one, "Find the X.", [[]] * 3, task="none")
+    none += worded(make_one, "Find every X.", [[]] * 3, task="none")
+    (group,) = chance(here + several + none)["groups"]
+    assert group["questions"] == "task group_grounding, multi_target, none" and group["n"] == group["used_by"] == 18
 
 
 def test_no_blind_policy_beats_the_level(make_one: Make) -> None:
@@ -96,7 +166,7 @@ def test_no_blind_policy_beats_the_level(make_one: Make) -> None:
 
     truth = [(rng.randint(1, 3), box()) for _ in range(60)]
     records = items(make_one, [[t] for t in truth])
-    levels = task_chance(records)
+    levels = group_chance(records)
     from mirg.geometry import iou
 
     for _ in range(300):
@@ -117,5 +187,5 @@ def test_large_benchmarks_are_affordable(make_one: Make) -> None:
         for k in range(1500)
     ]
     start = time.perf_counter()
-    task_chance(records)
+    group_chance(records)
     assert time.perf_counter() - start < 5.0

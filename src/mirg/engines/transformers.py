@@ -25,7 +25,8 @@ class TransformersEngine:
         self.family: Family = loaded.family
         self.limits: PixelLimits | None = loaded.limits
         self.fingerprint = fingerprint(loaded.path)
-        self._forbidden = forbidden_tokens(loaded.tokenizer)
+        self.instructions = loaded.instructions
+        self._forbidden = forbidden_tokens(loaded.tokenizer, loaded.family)
 
     def generate(self, requests: Sequence[Request], settings: Generation) -> list[Completion]:
         """Complete every request. Sampling is a pure function of ``settings.seed`` and the requests of one call."""

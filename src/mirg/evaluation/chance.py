@@ -1,9 +1,15 @@
 """Chance levels: what a policy reaches that never looks at the images, computed from a benchmark's own truth.
 
-A blind policy knows the task and how many images there are, and gives one constant answer per task. Every true answer
-is a candidate for it, besides the whole image, the mean box, ``none``, "the last image" and a uniform choice of image.
-The best candidate is chosen with the truth at hand, so the level is the highest that blindness can reach: a model above
-it has looked. Over several tasks the best policy of each task is taken.
+A blind policy sees the number of images and the question without what it asks for (:mod:`mirg.evaluation.forms`), not
+the name of the task: "Find the [...]." is asked where the answer is one box and where it is none. To questions that
+look alike it gives one constant answer. Candidates are every true answer, the whole image, the mean box, a box that the
+question gives, and ``none``; for the image each number, the last one, one that the question names, and any with equal
+probability. The best is chosen with the truth at hand: the level is the highest that blindness can reach, and a model
+above it has looked.
+
+Every item has the level of its group of questions; the level of a task, of a subset or of everything is the mean over
+its items. Tasks that share a wording so share a level: "always none" is worth on the task ``none`` what it is worth
+wherever a question is worded like that.
 """
 
 from __future__ import annotations
@@ -16,17 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirg.evaluation.agreement import JOINT_THRESHOLD, Placed, agree
+from mirg.evaluation.forms import given_boxes, groups, named_images
 from mirg.evaluation.metrics import subsets
 from mirg.evaluation.records import Record, by_task
-from mirg.geometry import Boxes, as_boxes, iou_matrix
+from mirg.geometry import Box, Boxes, as_boxes, iou, iou_matrix
 
 CHANCE_METRICS = ("image_accuracy", "acc_30", "acc_50", "acc_70", "mean_iou", "joint_accuracy")
 _THRESHOLDS = {"acc_30": 0.3, "acc_50": 0.5, "acc_70": 0.7}
 _MOST_BOXES = 5000  # candidate boxes; of more, evenly spaced ones are tried
 _MOST_MATCHINGS = 40_000  # answers with several boxes times items with several targets
+_MOST_NAMED = 4  # images or boxes of a question that are tried
 _CHUNK = 256
 
-LAST = 0  # an image choice: the last image of the item
+Levels = dict[str, float]
 
 
 class Level(NamedTuple):
@@ -39,25 +47,31 @@ class Level(NamedTuple):
 def chance(records: Sequence[Record]) -> dict[str, Any]:
     """Chance levels as plain data, shaped as :func:`mirg.evaluation.metrics.table`: overall, tasks, subsets.
 
-    Per task: ``{metric: value, "policies": {metric: text}}``; overall and in subsets ``{metric: value}``. A model's
-    completions play no part.
+    ``groups`` says where they come from: questions, tasks, n, used_by (items whose finest group it is), the value of
+    every metric and ``policies``, what reaches it. A model's completions play no part.
     """
-    tasks = {task: task_chance(rows) for task, rows in by_task(records).items()}
+    found: list[dict[str, Any]] = []
+    levels: dict[str, Levels] = {}
+    for (questions, members), users in groups(records):
+        best = group_chance(members)
+        values = {metric: level.value for metric, level in best.items()}
+        levels |= {record.id: values for record in users}
+        about = {"questions": questions, "tasks": sorted(by_task(members)), "n": len(members), "used_by": len(users)}
+        found.append({**about, **values, "policies": {metric: level.policy for metric, level in best.items()}})
+
+    def mean(rows: Sequence[Record]) -> Levels:
+        return {metric: sum(levels[r.id][metric] for r in rows) / len(rows) for metric in CHANCE_METRICS}
+
     return {
-        "overall": _weighted(records, tasks),
-        "tasks": {
-            task: {**{m: lv.value for m, lv in levels.items()}, "policies": {m: lv.policy for m, lv in levels.items()}}
-            for task, levels in tasks.items()
-        },
-        "subsets": {
-            name: _weighted(rows, {task: task_chance(part) for task, part in by_task(rows).items()})
-            for name, rows in subsets(records).items()
-        },
+        "overall": mean(records),
+        "tasks": {task: mean(rows) for task, rows in by_task(records).items()},
+        "subsets": {name: mean(rows) for name, rows in subsets(records).items()},
+        "groups": found,
     }
 
 
-def task_chance(records: Sequence[Record]) -> dict[str, Level]:
-    """The level of each metric over the items of one task (at least one)."""
+def group_chance(records: Sequence[Record]) -> dict[str, Level]:
+    """The level of each metric over items (at least one) that a blind policy cannot tell apart."""
     single = [record for record in records if len(record.targets) == 1]
     several = [record for record in records if len(record.targets) > 1]
     n, n_none = len(records), sum(1 for record in records if not record.targets)
@@ -66,22 +80,15 @@ def task_chance(records: Sequence[Record]) -> dict[str, Level]:
     best["image_accuracy"] = _image_level(records)
     if single or several:
         _raise_to(best, _box_levels(records, single))
+        _raise_to(best, _given_box_levels(records))
     if several:
         _raise_to(best, _several_levels(several, n))
     return best
 
 
-def _weighted(records: Sequence[Record], tasks: dict[str, dict[str, Level]]) -> dict[str, float]:
-    counts = Counter(record.task for record in records)
-    return {
-        metric: sum(counts[task] * levels[metric].value for task, levels in tasks.items()) / len(records)
-        for metric in CHANCE_METRICS
-    }
-
-
 def _raise_to(best: dict[str, Level], found: dict[str, Level]) -> None:
     for metric, level in found.items():
-        if level.value > best[metric].value:
+        if metric not in best or level.value > best[metric].value:
             best[metric] = level
 
 
@@ -89,11 +96,12 @@ def _image_level(records: Sequence[Record]) -> Level:
     n = len(records)
     sets = Counter(tuple(sorted(record.target_images)) for record in records)
     always, count = max(sets.items(), key=lambda entry: (entry[1], entry[0]))
-    last = sum(1 for record in records if record.target_images == [record.n_images])
+    right_N = np.array([record.target_images[0] if len(record.target_images) == 1 else -1 for record in records])
+    choices = {name: (images_N == right_N).mean() for name, images_N in _image_choices(records).items()}
     uniform = sum(1 / record.n_images for record in records if len(record.target_images) == 1)
     options = [
         Level(count / n, f"always {_names(always)}"),
-        Level(last / n, "always the last image"),
+        *(Level(float(share), f"always {name}") for name, share in choices.items()),
         Level(uniform / n, "any image, each as likely"),
     ]
     return max(options, key=lambda level: level.value)
@@ -103,12 +111,26 @@ def _names(images: Sequence[int]) -> str:
     return " and ".join(f"Image-{image}" for image in images) or "none"
 
 
+def _image_choices(records: Sequence[Record]) -> dict[str, NDArray[np.int64]]:
+    """Ways to choose one image, with the image each chooses for every record (0: none), shape (N,)."""
+    counts_N = np.array([record.n_images for record in records], dtype=np.int64)
+    named = [named_images(record) for record in records]
+    true = sorted({image for record in records for image in record.target_images})
+    choices = {f"Image-{image}": np.full(len(records), image, dtype=np.int64) for image in true}
+    choices["the last image"] = counts_N
+    for k in range(min(max(map(len, named), default=0), _MOST_NAMED)):
+        chosen_N = np.array([images[k] if len(images) > k else 0 for images in named], dtype=np.int64)
+        choices[f"image {k + 1} of those the question names"] = chosen_N
+    return choices
+
+
 def _box_levels(records: Sequence[Record], single: Sequence[Record]) -> dict[str, Level]:
-    """One constant box, for the metrics that ignore the image, and with one constant image for the joint one."""
+    """One constant box, for the metrics that ignore the image, and with one choice of image for the joint one."""
     n = len(records)
     boxes = _candidates([target.box for record in records for target in record.targets])
     counts = {metric: np.zeros(len(boxes)) for metric in (*_THRESHOLDS, "mean_iou")}
-    choices = _image_choices(single)
+    right_N = np.array([record.targets[0].image for record in single], dtype=np.int64)
+    choices = {name: images_N == right_N for name, images_N in _image_choices(single).items()}
     joint = {choice: np.zeros(len(boxes)) for choice in choices}
     truth, mean_truth, owner = _stacked(single), _stacked(records), _owners(records)
     for start in range(0, len(boxes), _CHUNK):
@@ -124,9 +146,7 @@ def _box_levels(records: Sequence[Record], single: Sequence[Record]) -> dict[str
     found = {metric: _best_box(total, boxes, n) for metric, total in counts.items()}
     for choice, total in joint.items():
         level = _best_box(total, boxes, n)
-        if level.value > found.get("joint_accuracy", Level(-1.0, "")).value:
-            where = "the last image" if choice == LAST else f"Image-{choice}"
-            found["joint_accuracy"] = Level(level.value, f"{level.policy} in {where}")
+        _raise_to(found, {"joint_accuracy": Level(level.value, f"{level.policy} in {choice}")})
     return found
 
 
@@ -145,11 +165,30 @@ def _candidates(true: Sequence[Sequence[float]]) -> Boxes:
     return np.concatenate([[[0.0, 0.0, 1.0, 1.0]], [mean], [medoid], thinned])
 
 
-def _image_choices(single: Sequence[Record]) -> dict[int, NDArray[np.bool_]]:
-    images_N = np.array([record.targets[0].image for record in single], dtype=np.int64)
-    counts_N = np.array([record.n_images for record in single], dtype=np.int64)
-    choices = {int(image): images_N == image for image in np.unique(images_N)}
-    return {**choices, LAST: images_N == counts_N}
+def _given_box_levels(records: Sequence[Record]) -> dict[str, Level]:
+    """A box that the question gives, repeated as the answer."""
+    given = [given_boxes(record) for record in records]
+    choices = _image_choices(records)
+    found: dict[str, Level] = {}
+    for k in range(min(max(map(len, given)), _MOST_NAMED)):
+        policy = f"box {k + 1} of those the question gives"
+        answered = [boxes[k] if len(boxes) > k else None for boxes in given]
+        ious_N = np.array([_overlap(box, record) for box, record in zip(answered, records, strict=True)])
+        one_N = np.array([len(record.targets) == 1 for record in records])
+        right_N = np.array([r.targets[0].image if len(r.targets) == 1 else -1 for r in records])
+        shares = {metric: (one_N & (ious_N >= threshold)).mean() for metric, threshold in _THRESHOLDS.items()}
+        _raise_to(found, {m: Level(float(share), policy) for m, share in {**shares, "mean_iou": ious_N.mean()}.items()})
+        for choice, images_N in choices.items():
+            joint = float(((images_N == right_N) & (ious_N >= JOINT_THRESHOLD)).mean())
+            _raise_to(found, {"joint_accuracy": Level(joint, f"{policy} in {choice}")})
+    return found
+
+
+def _overlap(box: Box | None, record: Record) -> float:
+    """Mean IoU's share of one answered box: its best target / the number of targets."""
+    if box is None or not record.targets:
+        return 0.0
+    return max(iou(box, target.box) for target in record.targets) / len(record.targets)
 
 
 def _stacked(records: Sequence[Record]) -> Boxes:
@@ -180,9 +219,7 @@ def _several_levels(several: Sequence[Record], n: int) -> dict[str, Level]:
         sums = {metric: sum(a.at(t) for a in found) for metric, t in _THRESHOLDS.items()}
         sums["joint_accuracy"] = sum(a.joint for a in found)
         for metric, total in {**sums, "mean_iou": sum(a.iou for a in found)}.items():
-            level = Level(total / n, f"the answer of sample {candidate.id}")
-            if metric not in best or level.value > best[metric].value:
-                best[metric] = level
+            _raise_to(best, {metric: Level(total / n, f"the answer of sample {candidate.id}")})
     return best
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mirg.errors import MirgError
+from mirg.errors import EvaluationError, MirgError
 from mirg.evaluation.chance import chance
-from mirg.evaluation.intervals import paired_difference
-from mirg.evaluation.metrics import LOWER_IS_BETTER, METRICS, TITLES, table, values
+from mirg.evaluation.compare import Evaluation, difference
+from mirg.evaluation.metrics import LOWER_IS_BETTER, TITLES, table
 from mirg.evaluation.records import RECORDS_FILE, Record
 from mirg.report.data import Column, Interval, Outcomes, ResultTable, TableRow, TaskRow, TaskTable
 from mirg.storage import BadLine, read_json, read_jsonl
@@ -32,8 +32,8 @@ HELP = {
     "parse_failures": "Share of completions in which no answer could be read.",
 }
 TABLE_NOTE = (
-    "Intervals resample image sets. Chance is the best constant answer for each task, found with the truth at hand: "
-    "what a policy reaches that never looks at the images."
+    "Intervals resample image sets. Chance is the best constant answer to questions that are worded alike, found with "
+    "the truth at hand: what a policy reaches that never looks at the images."
 )
 
 
@@ -99,22 +99,18 @@ def column(key: str) -> Column:
 
 
 def _difference(before: Evaluated, after: Evaluated, notes: list[str]) -> TableRow | None:
-    old = {record.id: record for record in before.records}
-    pairs = [(old[record.id], record) for record in after.records if record.id in old]
     name = f"{after.name} − {before.name}"
-    if not pairs:
+    try:
+        found = difference(Evaluation(before.name, before.records), Evaluation(after.name, after.records))
+    except EvaluationError as error:
+        notes.append(f"{name}: {error.message}, so no paired difference")
+        return None
+    if found["overall"] is None:
         notes.append(f"{name}: no item in common, so no paired difference")
         return None
-    if len(pairs) < max(len(before.records), len(after.records)):
-        notes.append(f"{name}: compared on the {len(pairs)} items that both have")
-    a_NM, b_NM = values([a for a, _ in pairs]), values([b for _, b in pairs])
-    sets = [record.image_set for _, record in pairs]
-    cells = {}
-    for place, key in enumerate(METRICS):
-        if key in SHOWN:
-            found = paired_difference(a_NM[:, place], b_NM[:, place], sets)
-            cells[key] = Interval(found.mean, found.low, found.high)
-    return TableRow(name, len(pairs), cells)
+    if found["only_a"] or found["only_b"]:
+        notes.append(f"{name}: compared on the {found['n']} items that both have")
+    return TableRow(name, found["n"], _cells(found["overall"], SHOWN))
 
 
 def _names(evaluated: Sequence[Evaluated], kind: str) -> list[str]:

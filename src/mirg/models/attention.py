@@ -1,7 +1,8 @@
 """Attention inside the vision tower over many images at once.
 
-Without flash-attention, transformers calls attention once per image and layer: a batch of 50 small images costs hundreds of tiny
-calls. Images of one size need one call: fold the packed sequence into a batch. Equal to the loop (a test holds it).
+Without flash-attention, transformers calls attention once per image and layer: a batch of 50 small images costs
+hundreds of tiny calls. Images of one size need one call: fold the packed sequence into a batch. Equal to the loop (a
+test holds it).
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def packed_sdpa(
 ) -> tuple[torch.Tensor, None]:
     """Bidirectional attention inside each segment of a packed sequence.
 
-    ``query``, ``key``, ``value`` are (1, heads, tokens, width); ``cu_seq_lens_q`` the segment bounds, from 0 to ``tokens``.
-    Returns (1, tokens, heads, width).
+    ``query``, ``key``, ``value`` are (1, heads, tokens, width); ``cu_seq_lens_q`` the segment bounds, from 0 to
+    ``tokens``. Returns (1, tokens, heads, width).
     """
     if cu_seq_lens_q is None:
         raise ValueError("packed attention needs the segment bounds cu_seq_lens_q")
@@ -56,7 +57,7 @@ def _attend(
 
 
 def pack_vision_attention(model: PreTrainedModel) -> None:
-    """Let ``model``'s vision tower attend to all images of a batch in one call; a no-op where it uses flash-attention."""
+    """Let the vision tower attend to all images of a batch in one call; a no-op where it uses flash-attention."""
     visual = getattr(model.base_model, "visual", None)
     if visual is None or "flash" in (visual.config._attn_implementation or ""):
         return

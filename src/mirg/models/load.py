@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mirg.errors import EngineError
 from mirg.frames import Family, PixelLimits, family, family_of_model_type
+from mirg.models.images import once_per_image
 from mirg.models.processors import load_processor
+from mirg.storage import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 # Above this many bytes a weight file is known by samples of it, so that asking for its digest takes no minute.
 _WHOLE_FILE = 256 * 2**20
 _SAMPLES, _SAMPLE_BYTES = 64, 2**16
+_NARROW = 512  # hidden size
+FACTS_FILE = "mirg.json"  # what mirg's own training says about the model it made
+
+Instructions = Literal["full", "short", "none"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class LoadedModel:
     family: Family
     limits: PixelLimits
     path: str
+    instructions: Instructions = "full"  # how much its prompts said about the form of an answer when it was trained
 
     @property
     def tokenizer(self) -> Any:
@@ -43,9 +50,14 @@ def resolve_model(name: str) -> str:
     if path.is_dir():
         if (path / "config.json").is_file() or (path / "adapter_config.json").is_file():
             return str(path)
-        raise EngineError(f"{name} holds no model", hint="a model folder has config.json, a finished run has model/config.json")
+        raise EngineError(
+            f"{name} holds no model", hint="a model folder has config.json, a finished run has model/config.json"
+        )
     if path.is_absolute() or name.startswith((".", "~")) or len(path.parts) > 2:
-        raise EngineError(f"{name} does not exist", hint="give a model folder, a run folder, or a hub name such as Qwen/Qwen3-VL-8B-Instruct")
+        raise EngineError(
+            f"{name} does not exist",
+            hint="give a model folder, a run folder, or a hub name such as Qwen/Qwen3-VL-8B-Instruct",
+        )
     return name
 
 
@@ -59,27 +71,37 @@ def load_model(
 ) -> LoadedModel:
     """Load model and processor; EngineError says what is missing.
 
-    ``dtype`` None keeps float32 on a CPU and takes the checkpoint's own type on a GPU. ``limits`` overrides the processor's.
+    ``dtype`` None keeps float32 on a CPU and takes the checkpoint's own type on a GPU. ``limits`` overrides the
+    processor's.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
 
     path = resolve_model(name)
-    adapter = _adapter_base(path)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        config = AutoConfig.from_pretrained(adapter or path)
-        kind = dtype or ("auto" if device.startswith("cuda") else "float32")
-        model = AutoModelForImageTextToText.from_pretrained(adapter or path, dtype=kind)
-        processor = load_processor(path if not adapter else adapter, config.model_type)
+        model = _weights(path, dtype or ("auto" if device.startswith("cuda") else "float32"), device)
+        processor = load_processor(_processor_folder(path), model.config.model_type)
     except (OSError, ValueError, KeyError) as error:
-        raise EngineError(f"cannot load {name}: {error}", hint="is it a Qwen-VL-class model folder or hub name?") from error
-    if adapter:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, path).merge_and_unload()
+        raise EngineError(
+            f"cannot load {name}: {error}", hint="is it a Qwen-VL-class model folder or hub name?"
+        ) from error
     model.to(device).eval()
     return wrap(model, processor, path=path, family_name=family_name, limits=limits)
+
+
+def _weights(path: str, dtype: str, device: str) -> Any:
+    """The model at ``path``; the adapters of a LoRA folder are merged into its base, which may be a LoRA folder too."""
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    base = _adapter_base(path)
+    if base is not None:
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(_weights(base, dtype, device), path).merge_and_unload()
+    narrow = device == "cpu" and _is_narrow(AutoConfig.from_pretrained(path))
+    return AutoModelForImageTextToText.from_pretrained(
+        path, dtype=dtype, attn_implementation="eager" if narrow else None
+    )
 
 
 def wrap(
@@ -93,25 +115,37 @@ def wrap(
     """Join a model in memory with its family and limits; prompts of a decoder are padded on the left."""
     from mirg.models.attention import pack_vision_attention
 
-    tokenizer: Any = processor.tokenizer  # type: ignore[attr-defined]
+    parts: Any = processor
+    parts.image_processor = once_per_image(parts.image_processor)
     # AutoProcessor does not restore the saved side, and right-padded prompts break generation.
-    tokenizer.padding_side = "left"
+    parts.tokenizer.padding_side = "left"
     own = getattr(model.config, "mirg_family", None)
-    chosen = family(family_name or own) if family_name or own else family_of_model_type(model.config.model_type)
-    size = processor.image_processor.size  # type: ignore[attr-defined]
+    told = family_name or own
+    chosen = family(told) if told else family_of_model_type(model.config.model_type)
+    size = parts.image_processor.size
     if limits is not None:
         size["shortest_edge"], size["longest_edge"] = limits.min_pixels, limits.max_pixels
     pack_vision_attention(model)
-    return LoadedModel(model, processor, chosen, PixelLimits(size["shortest_edge"], size["longest_edge"]), path)
+    seen = PixelLimits(size["shortest_edge"], size["longest_edge"])
+    return LoadedModel(model, processor, chosen, seen, path, model_facts(path).get("instructions", "full"))
 
 
-def forbidden_tokens(tokenizer: Any) -> list[int]:
-    """Ids that may never be sampled into a completion: every special token but the end of the turn.
+def model_facts(path: str) -> dict[str, Any]:
+    """What training wrote about the model it made (stage, family, instructions, seed); empty for any other model."""
+    file = Path(path) / FACTS_FILE
+    facts = read_json(file) if path and file.is_file() else {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def forbidden_tokens(tokenizer: Any, family: Family) -> list[int]:
+    """Ids that may never be sampled: every special token but the end of the turn and those around a box.
 
     An image token in a completion makes the next forward pass fail on the number of image features, hours into a run.
     """
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return sorted(special - {tokenizer.eos_token_id})
+    vision = {i for i in map(tokenizer.convert_tokens_to_ids, family.vision_tokens) if i is not None}
+    allowed = {tokenizer.convert_tokens_to_ids(t) for t in (family.box_open, family.box_close) if t}
+    return sorted((special - allowed | vision) - {tokenizer.eos_token_id})
 
 
 def fingerprint(path: str) -> str:
@@ -124,6 +158,8 @@ def fingerprint(path: str) -> str:
         if file.suffix in {".json", ".jinja", ".safetensors"}:
             digest.update(file.name.encode())
             _update(digest, file)
+    if base := _adapter_base(path):
+        digest.update(fingerprint(base).encode())
     return digest.hexdigest()[:16]
 
 
@@ -140,11 +176,27 @@ def _update(digest: Any, file: Path) -> None:
             digest.update(stream.read(_SAMPLE_BYTES))
 
 
+def _is_narrow(config: Any) -> bool:
+    """On a CPU the fused attention's backward pass takes most of a step of a narrow model with short sequences."""
+    return getattr(config.get_text_config(), "hidden_size", _NARROW + 1) <= _NARROW
+
+
 def _adapter_base(path: str) -> str | None:
-    """The base model of a LoRA folder, or None where ``path`` is a whole model."""
+    """The base model of a LoRA folder, or None where ``path`` is a whole model. EngineError where a base is gone."""
     file = Path(path) / "adapter_config.json"
     if not file.is_file():
         return None
-    import json
+    settings = read_json(file)
+    base = str(settings["base_model_name_or_path"]) if isinstance(settings, dict) else ""
+    try:
+        return resolve_model(base)
+    except EngineError as error:
+        hint = f"move it back, or write its new place into {file}"
+        raise EngineError(f"the base model {base} of {path} is not there", hint=hint) from error
 
-    return str(json.loads(file.read_text())["base_model_name_or_path"])
+
+def _processor_folder(path: str) -> str:
+    """Where the processor of ``path`` lies: a LoRA folder made elsewhere may not hold one, its base does."""
+    base = _adapter_base(path)
+    own = any((Path(path) / name).is_file() for name in ("processor_config.json", "preprocessor_config.json"))
+    return path if base is None or own else _processor_folder(base)

@@ -1,7 +1,8 @@
 """Loading a processor, with torchvision where it is installed and without it where it is not.
 
-The Qwen-VL processors hold a video processor, and that one needs torchvision. Images alone do not: the same processor class
-without its video part does everything mirg asks for. The class keeps its public name, so a saved folder loads anywhere.
+The Qwen-VL processors hold a video processor, and that one needs torchvision. Images alone do not: the same processor
+class without its video part does everything mirg asks for. The class keeps its public name, so a saved folder loads
+anywhere.
 """
 
 from __future__ import annotations
@@ -83,9 +84,11 @@ def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
 def _is_image_only_folder(folder: Path) -> bool:
     """A folder that mirg saved without a video processor must be loaded without one, wherever it is loaded."""
     config = folder / "processor_config.json"
-    return config.is_file() and "video_processor" not in json.loads(config.read_text()) and not (
-        folder / "video_preprocessor_config.json"
-    ).is_file()
+    return (
+        config.is_file()
+        and "video_processor" not in json.loads(config.read_text())
+        and not (folder / "video_preprocessor_config.json").is_file()
+    )
 
 
 def _template_file(folder: Path) -> str | None:

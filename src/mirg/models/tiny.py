@@ -1,7 +1,7 @@
 """A tiny model of a real class, built offline: the code that loads a 7B model loads this one unchanged.
 
-The architecture, processor and chat template are those of transformers and TRL; only the sizes are small, and the tokenizer is
-trained on the spot. The weights are random: ``mirg.training.perception`` gives them eyesight.
+The architecture, processor and chat template are those of transformers and TRL; only the sizes are small, and the
+tokenizer is trained on the spot. The weights are random: ``mirg.training.perception`` gives them eyesight.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mirg.models.processors import image_only, processor_class_of
 from mirg.models.tokenizer import train_tokenizer
@@ -22,10 +22,16 @@ TINY_FAMILY = "mirg-tiny"
 GRID = tuple(range(0, 1001, 40))  # the coordinates mirg-tiny can say, see mirg.frames
 MAX_IMAGES = 8  # labels with a token of their own; more images work, spelled in several tokens
 CHAT_TEMPLATES = {"qwen3_vl": "qwen3_vl.jinja", "qwen2_5_vl": "qwen2_5_vl.jinja", "qwen2_vl": "qwen2_5_vl.jinja"}
+# Sides of a patch and of an image in pixels. A Qwen2-VL model keeps its family's factor of 28, whose boxes may be in
+# pixels.
+_QWEN2_SIDES = {"patch": 14, "image_side": 84}
 
 
 class TinyConfig(BaseModel):
-    """Sizes of a tiny model; ``image_side`` is in pixels, one visual token covers ``2 * patch`` pixels a side."""
+    """Sizes of a tiny model; ``image_side`` is in pixels, one visual token covers ``2 * patch`` pixels a side.
+
+    The default ``patch`` and ``image_side`` are 16 and 96, and 14 and 84 for the Qwen2-VL types.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,6 +48,18 @@ class TinyConfig(BaseModel):
     patch: int = 16
     image_side: int = 96
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sides_of_the_family(cls, values: Any) -> Any:
+        if isinstance(values, dict) and str(values.get("model_type", "")).startswith("qwen2"):
+            return _QWEN2_SIDES | values
+        return values
+
+    @property
+    def family(self) -> str:
+        """The name of the model's family in :mod:`mirg.frames`."""
+        return {"qwen3_vl": TINY_FAMILY, "qwen2_5_vl": "qwen2.5-vl", "qwen2_vl": "qwen2-vl"}[self.model_type]
 
 
 def build_tiny(
@@ -78,13 +96,15 @@ def build_model(config: TinyConfig, tokenizer: PreTrainedTokenizerFast) -> PreTr
 
     special = {name: tokenizer.convert_tokens_to_ids(token) for name, token in _TOKEN_FIELDS.items()}
     arguments: dict[str, Any] = {
-        "text_config": _text_config(config, vocab_size=len(tokenizer)),
+        "text_config": _text_config(config, tokenizer),
         "vision_config": _vision_config(config),
         "tie_word_embeddings": True,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
         **special,
     }
     model_config = AutoConfig.for_model(config.model_type, **arguments)
-    model_config.mirg_family = TINY_FAMILY
+    model_config.mirg_family = config.family
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = AutoModelForImageTextToText.from_config(model_config, dtype=torch.float32, attn_implementation="eager")
@@ -102,14 +122,17 @@ _TOKEN_FIELDS = {
 }
 
 
-def _text_config(config: TinyConfig, vocab_size: int) -> dict[str, Any]:
+def _text_config(config: TinyConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     half = config.width // config.heads // 2
     section = [half - 2 * (half // 3), half // 3, half // 3]
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": section}
     if config.model_type == "qwen3_vl":
         rope["mrope_interleaved"] = True
     return {
-        "vocab_size": vocab_size,
+        "vocab_size": len(tokenizer),
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
         "hidden_size": config.width,
         "intermediate_size": config.mlp,
         "num_hidden_layers": config.layers,

@@ -1,7 +1,7 @@
 """A small tokenizer, trained on the spot, with the special tokens of the Qwen-VL families.
 
-Byte-level BPE, so any text encodes and decodes without loss. What a tiny model has to look up or to copy is ONE token each:
-image labels (``Image-3``), object names (``red ring``) and the coordinates of the 0-1000 grid.
+Byte-level BPE, so any text encodes and decodes without loss. What a tiny model has to look up or to copy is ONE token
+each: image labels (``Image-3``), object names (``red ring``) and the coordinates of the 0-1000 grid.
 """
 
 from __future__ import annotations

@@ -1,19 +1,22 @@
-"""What mirg adds to the transformers Trainer: metrics file, progress line, verified checkpoints, a clean stop, a NaN guard."""
+"""What mirg adds to the Trainer: metrics file, progress line, verified checkpoints, a clean stop, a NaN guard."""
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
+from collections.abc import Iterable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mirg.console import logger
-from mirg.errors import CheckpointError
-from mirg.storage import folder_manifest, manifest_problems, read_json, write_json_atomic
-from mirg.training.run import Progress, RunFolder
+from mirg.errors import CheckpointError, StorageError
+from mirg.storage import append_line, folder_manifest, manifest_problems, read_json, write_json_atomic
+from mirg.training.run import SKIPPED, Progress, RunFolder
 
 MANIFEST = "mirg_manifest.json"
 BAD_STEPS_IN_A_ROW = 3
@@ -31,14 +34,24 @@ _SHOWN = {
 
 
 class RunCallback(TrainerCallback):
-    """Writes ``metrics.jsonl``, says where the run is, and gives every checkpoint a manifest of digests."""
+    """Writes ``metrics.jsonl``, says where the run is, and makes a folder of the Trainer a checkpoint to rely on."""
 
-    def __init__(self, run: RunFolder, steps: int, start: int = 0) -> None:
+    def __init__(self, run: RunFolder, steps: int, start: int = 0, keep: int = 2) -> None:
         self.run = run
+        self.keep = keep
         self.progress = Progress(run.stage, steps, start)
 
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A saved step is logged too: no average then reaches over a checkpoint, and resuming repeats every row."""
+        control.should_log |= control.should_save
+
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
     ) -> None:
         """One row per logged step; the Trainer's closing summary is left out."""
         values = logs or {}
@@ -48,24 +61,36 @@ class RunCallback(TrainerCallback):
         self.progress.step(state.global_step, {_SHOWN[k]: v for k, v in values.items() if k in _SHOWN})
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """The manifest comes last: a checkpoint without one is not complete."""
+        """The manifest comes last: a checkpoint without one is not complete. Only then do older ones go."""
         folder = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and folder.is_dir():
             write_json_atomic(folder / MANIFEST, folder_manifest(folder, ignore=frozenset({MANIFEST})))
+            _drop_old(folder.parent, self.keep)
 
 
 class StopCallback(TrainerCallback):
-    """Ctrl-C or SIGTERM: finish the step, save a checkpoint, stop. A second signal ends the process at once."""
+    """Ctrl-C or SIGTERM: finish the step, save a checkpoint, stop. A second signal ends the process at once.
 
-    def __init__(self) -> None:
+    A context manager: the signals are its own inside the block. It stops only after a multiple of ``every`` steps,
+    where a checkpoint is exact.
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        self.every = every
         self.stopped = False
         self._old: dict[int, Any] = {}
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Take the signals over; only the main thread may."""
+    def __enter__(self) -> StopCallback:
+        # Only the main thread may.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._old[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+        self._old.clear()
 
     def _stop(self, number: int, frame: Any) -> None:
         if self.stopped:
@@ -74,49 +99,76 @@ class StopCallback(TrainerCallback):
         logger.warning("stopping after this step; the same command resumes from there")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Save and stop at a step's end, where a checkpoint is exact."""
-        if self.stopped:
+        """Save and stop at a step's end."""
+        if state.global_step % self.every == 0 and self._any_stopped(args):
+            self.stopped = True
             control.should_save = True
             control.should_training_stop = True
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Give the signals back."""
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-        self._old.clear()
+    def _any_stopped(self, args: TrainingArguments) -> bool:
+        """One process's signal stops all at the same step: the others would wait for it without end."""
+        if args.world_size == 1:
+            return self.stopped
+        flag = torch.tensor(int(self.stopped), device=args.device)
+        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+        return bool(flag)
 
 
 class FiniteGuard(TrainerCallback):
-    """A gradient that is not finite updates nothing; three in a row end the run with the last checkpoint intact."""
+    """A gradient that is not finite updates nothing; three in a row end the run with the last checkpoint intact.
 
-    def __init__(self) -> None:
-        self.skipped = 0
+    The ids of the step's samples go to ``skipped.jsonl`` and the number of such steps to the metrics.
+    """
+
+    def __init__(self, run: RunFolder, skipped: int = 0) -> None:
+        self.run = run
+        self.skipped = skipped
         self._row = 0
+        self._ids: dict[str, None] = {}
+
+    def saw(self, ids: Iterable[str]) -> None:
+        """Note samples of the step that is being computed."""
+        self._ids.update(dict.fromkeys(ids))
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
     ) -> None:
         """Drop the gradients of a bad step, so that the optimiser leaves every weight as it is."""
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        if not gradients or bool(torch.isfinite(torch.stack([g.detach().float().norm() for g in gradients])).all()):
+        ids = list(self._ids)
+        self._ids.clear()
+        norms = [p.grad.detach().float().norm() for p in model.parameters() if p.grad is not None]
+        if not norms or bool(torch.isfinite(torch.stack(norms)).all()):
             self._row = 0
             return
         for parameter in model.parameters():
             parameter.grad = None
         self.skipped += 1
         self._row += 1
-        logger.warning("step %d: gradient not finite, nothing updated (%d so far)", state.global_step + 1, self.skipped)
+        step = state.global_step + 1
+        logger.warning("step %d: gradient not finite, nothing updated (%d so far)", step, self.skipped)
+        append_line(self.run.path / SKIPPED, {"step": step, "reason": "gradient not finite", "ids": ids})
         if self._row >= BAD_STEPS_IN_A_ROW:
             raise CheckpointError(
                 f"{self._row} steps in a row had gradients that are not finite",
-                hint="the last checkpoint is intact; lower optim.learning_rate and start from it",
+                hint=f"the last checkpoint is intact and {SKIPPED} names the samples; lower optim.learning_rate",
             )
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Add the count to the metrics once there is one."""
+        if logs is not None and self.skipped:
+            logs["skipped_steps"] = self.skipped
 
 
 def last_good_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint whose files are what its manifest says; damaged ones are named and passed over."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    for checkpoint in found:
+    for checkpoint in _newest_first(folder):
         problems = _problems(checkpoint)
         if not problems:
             return checkpoint
@@ -124,11 +176,39 @@ def last_good_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+def drop_newer(folder: Path, step: int) -> None:
+    """Remove what is newer than ``step``: it is damaged or incomplete, and its steps will be done again."""
+    for checkpoint in _newest_first(folder):
+        if _step_of(checkpoint) > step:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
+    return sorted(found, key=_step_of, reverse=True)
+
+
+def _drop_old(folder: Path, keep: int) -> None:
+    """Remove all but the ``keep`` newest complete checkpoints. The newest was written just now, so a good one stays."""
+    complete = 0
+    for checkpoint in _newest_first(folder):
+        if complete >= keep:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        complete += (checkpoint / MANIFEST).is_file()
+
+
 def _problems(checkpoint: Path) -> list[str]:
     file = checkpoint / MANIFEST
     if not file.is_file():
         return ["it has no manifest, so it was not written to the end"]
-    manifest = read_json(file)
-    if not isinstance(manifest, dict):
+    try:
+        manifest = read_json(file)
+    except StorageError as error:
+        return [error.message]
+    if not isinstance(manifest, dict) or not manifest:
         return ["its manifest is damaged"]
     return manifest_problems(checkpoint, manifest)

@@ -1,7 +1,8 @@
 """From a dataset folder to the rows that TRL's trainers take.
 
-Every row is checked before training starts: the image opens, the prompt can be written, its length is known, and the number of
-placeholders equals the number of image features. What fails is a rejection with a reason; nothing stands in for it.
+Every row is checked before training starts: the image opens, the prompt can be written, its length is known, and the
+number of placeholders equals the number of image features. What fails is a rejection with a reason; nothing stands in
+for it.
 """
 
 from __future__ import annotations
@@ -84,7 +85,10 @@ def _prepare(
             } | {name: make(sample) for name, make in columns.items()}
             length = prompt_tokens(sample, made, loaded)
             if length > max_tokens:
-                raise DataError(f"{length} tokens are more than max_tokens = {max_tokens}", hint="raise max_tokens or lower the pixel limits")
+                raise DataError(
+                    f"{length} tokens are more than max_tokens = {max_tokens}",
+                    hint="raise max_tokens or lower the pixel limits",
+                )
         except MirgError as error:
             rejections.append(_rejection(folder, row, sample, error))
             continue
@@ -153,7 +157,12 @@ class _Opener:
 
 def _rejection(folder: DatasetFolder, row: int, sample: Sample, error: MirgError) -> Rejection:
     return Rejection(
-        file=str(folder.root / "samples.jsonl"), row=row, id=sample.id, field="sample", reason=error.message, hint=error.hint
+        file=str(folder.root / "samples.jsonl"),
+        row=row,
+        id=sample.id,
+        field="sample",
+        reason=error.message,
+        hint=error.hint,
     )
 
 

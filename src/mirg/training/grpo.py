@@ -1,12 +1,14 @@
 """Stage 2, image-aware GRPO: a thin subclass of TRL's GRPOTrainer with the dual reward.
 
-Where this deviates from TRL's defaults: clip-higher (DAPO), sampling with temperature alone, every vision token suppressed in
-rollouts, each image of a batch processed once, rewards split into format, image and object with a reason for every loss.
+Where this deviates from TRL's defaults: clip-higher (DAPO), sampling with temperature alone, every vision token
+suppressed in rollouts, each image of a batch processed once, rewards split into format, image and object with a
+reason for every loss.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +21,25 @@ from mirg.rewards.total import PARTS
 from mirg.rewards.trl import Scorer, completion_text, reward_functions
 from mirg.storage import Journal
 from mirg.training.data import grpo_rows
-from mirg.training.launch import ExactResume, Outcome, common_arguments, lora, prepare_model, run_trainer
+from mirg.training.launch import Outcome, common_arguments, finished, lora, prepare_model, run_trainer, world_size
 from mirg.training.recipe import GrpoRecipe
-from mirg.training.run import RunFolder
+from mirg.training.run import ROLLOUTS, RunFolder
+from mirg.training.trainer import CarefulTrainer
+
+_EPOCH_STRIDE = 1_000_003  # keeps (seed, epoch) pairs of neighbouring seeds apart
 
 
 def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
     """Run or resume GRPO in the folder ``output``; a finished run returns at once."""
     run = RunFolder.open(output, recipe)
     if run.finished:
-        logger.info("GRPO is finished: %s", run.model)
-        return Outcome(run.model, recipe.steps or 0)
+        return finished(run)
     loaded = prepare_model(recipe)
     prepared = grpo_rows(recipe.data, loaded, recipe.prompt)
     steps = recipe.steps or math.ceil(recipe.epochs * len(prepared) / recipe.prompts_per_step)
-    logger.info("GRPO: %d prompts, %d steps of %d x %d", len(prepared), steps, recipe.prompts_per_step, recipe.group_size)
+    logger.info(
+        "GRPO: %d prompts, %d steps of %d x %d", len(prepared), steps, recipe.prompts_per_step, recipe.group_size
+    )
 
     def make(callbacks: list[Any]) -> Any:
         rewards = reward_functions(recipe.reward, loaded.family, loaded.limits)
@@ -49,19 +55,25 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
         trainer.record_rollouts(run, rewards.scorer, recipe)
         return trainer
 
-    return run_trainer(recipe, run, loaded, steps, make)
+    return run_trainer(recipe, run, loaded, prepared, steps, make, every=recipe.iterations)
 
 
 def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, steps: int, weights: list[float]) -> Any:
-    """TRL's GRPOConfig. ConfigError where the micro-batch does not divide the batch."""
-    from trl import GRPOConfig
+    """TRL's GRPOConfig. ConfigError where numbers that must divide each other do not."""
+    from trl.trainer.grpo_config import GRPOConfig
 
-    completions = recipe.prompts_per_step * recipe.group_size
+    every_process = recipe.prompts_per_step * recipe.group_size
+    completions, rest = divmod(every_process, world_size())
     micro = recipe.micro_batch or completions
-    if completions % micro:
+    if rest or not completions or completions % micro:
         raise ConfigError(
-            f"micro_batch = {micro} does not divide {completions} completions per step",
+            f"micro_batch = {micro} in {world_size()} processes does not divide {every_process} completions per step",
             hint=f"prompts_per_step x group_size = {recipe.prompts_per_step} x {recipe.group_size}",
+        )
+    if recipe.save_every % recipe.iterations:
+        raise ConfigError(
+            f"save_every = {recipe.save_every} is no multiple of iterations = {recipe.iterations}",
+            hint="a checkpoint between two passes over the same completions could not be resumed exactly",
         )
     return GRPOConfig(
         per_device_train_batch_size=micro,
@@ -70,10 +82,11 @@ def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, step
         num_iterations=recipe.iterations,
         max_completion_length=recipe.max_new_tokens,
         temperature=recipe.temperature,
-        # Any other filter than the temperature makes the sampled distribution another than the trained one (TRL issue 6789).
+        # Any other filter than the temperature makes the sampled distribution another than the trained one (TRL issue
+        # 6789).
         top_p=1.0,
         top_k=0,
-        generation_kwargs={"suppress_tokens": forbidden_tokens(loaded.tokenizer)},
+        generation_kwargs={"suppress_tokens": forbidden_tokens(loaded.tokenizer, loaded.family)},
         beta=recipe.beta,
         epsilon=recipe.epsilon,
         epsilon_high=recipe.epsilon_high,
@@ -87,19 +100,28 @@ def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, step
 
 def trainer_class() -> Any:
     """The trainer, defined on first use: importing TRL's takes seconds."""
-    from trl import GRPOTrainer
+    from trl.trainer.grpo_trainer import GRPOTrainer
 
-    class ImageAwareGRPOTrainer(ExactResume, GRPOTrainer):
+    class ImageAwareGRPOTrainer(CarefulTrainer, GRPOTrainer):
         """TRL's GRPOTrainer that keeps its rollouts with reward parts and reasons."""
 
         def record_rollouts(self, run: RunFolder, scorer: Scorer, recipe: GrpoRecipe) -> None:
             """Write every ``log_rollouts_every``-th step's completions to the run's ``rollouts.jsonl``."""
-            self._rollouts = Journal(run.path / "rollouts.jsonl")
+            self._rollouts = Journal(run.path / ROLLOUTS)
             self._scorer = scorer
             self._every = recipe.log_rollouts_every
 
+        def _get_train_sampler(self, dataset: Any = None) -> Any:
+            """TRL's order of prompts, in each epoch a function of seed and epoch alone, so that it can be resumed."""
+            sampler = super()._get_train_sampler(dataset)
+            return EpochSampler(sampler, self.args.seed, lambda: int(self.state.epoch or 0))
+
         def _calculate_rewards(
-            self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids_list: list[Any]
+            self,
+            inputs: list[dict[str, Any]],
+            prompts: list[Any],
+            completions: list[Any],
+            completion_ids_list: list[Any],
         ) -> torch.Tensor:
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
             if self.state.global_step % self._every == 0 and self.accelerator.is_main_process:
@@ -108,6 +130,20 @@ def trainer_class() -> Any:
             return rewards
 
     return ImageAwareGRPOTrainer
+
+
+class EpochSampler(torch.utils.data.Sampler[int]):
+    """TRL's RepeatSampler, seeded anew in every epoch: its generator would go on from wherever a restart left it."""
+
+    def __init__(self, sampler: Any, seed: int, epoch: Callable[[], int]) -> None:
+        self._sampler, self._seed, self._epoch = sampler, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[int]:
+        self._sampler.generator.manual_seed(self._seed + _EPOCH_STRIDE * self._epoch())
+        return iter(self._sampler)
 
 
 def rollout(step: int, row: dict[str, Any], completion: Any, scorer: Scorer) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from mirg.console import logger
-from mirg.errors import ConfigError
-from mirg.models.load import LoadedModel, load_model
-from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback, last_good_checkpoint
+from mirg.errors import CheckpointError, ConfigError
+from mirg.models.load import LoadedModel, load_model, model_facts
+from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback, drop_newer, last_good_checkpoint
+from mirg.training.data import Prepared
 from mirg.training.recipe import RunConfig, dump_recipe
-from mirg.training.run import RunFolder
+from mirg.training.run import SKIPPED, RunFolder
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,17 @@ class Outcome:
 
 def check_processes(recipe: RunConfig) -> None:
     """Stop where the number of processes is not the one asked for: some launchers silently start fewer."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = world_size()
     if recipe.processes is not None and world != recipe.processes:
         raise ConfigError(
             f"the recipe asks for {recipe.processes} processes, this run has {world}",
             hint="start it with `torchrun --nproc_per_node N -m mirg …` (accelerate launch --cpu starts one process)",
         )
+
+
+def world_size() -> int:
+    """Processes of this run, as the launcher says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def prepare_model(recipe: RunConfig) -> LoadedModel:
@@ -44,8 +50,12 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     set_seed(recipe.seed)
-    loaded = load_model(recipe.model, family_name=recipe.prompt.family, dtype="float32")
+    # Adapters stay float32, so only their frozen base may be held in half precision.
+    dtype = recipe.dtype if recipe.lora.rank else "float32"
+    loaded = load_model(recipe.model, family_name=recipe.prompt.family, dtype=dtype)
     loaded.model.train()
+    if recipe.freeze_vision:
+        loaded.model.base_model.visual.requires_grad_(False)
     return loaded
 
 
@@ -68,7 +78,8 @@ def common_arguments(recipe: RunConfig, run: RunFolder, steps: int) -> dict[str,
         "gradient_checkpointing": recipe.gradient_checkpointing,
         "logging_steps": recipe.log_every,
         "save_steps": recipe.save_every,
-        "save_total_limit": recipe.keep_checkpoints,
+        # A loss that is not finite is logged as such, not as an average of its neighbours.
+        "logging_nan_inf_filter": False,
         "dataloader_num_workers": recipe.workers,
         "remove_unused_columns": False,
         "report_to": "none",
@@ -85,24 +96,51 @@ def lora(recipe: RunConfig) -> Any:
 
     chosen = recipe.lora
     return LoraConfig(
-        r=chosen.rank, lora_alpha=chosen.alpha, lora_dropout=chosen.dropout, target_modules=chosen.target, task_type="CAUSAL_LM"
+        r=chosen.rank,
+        lora_alpha=chosen.alpha,
+        lora_dropout=chosen.dropout,
+        target_modules=chosen.target,
+        task_type="CAUSAL_LM",
     )
 
 
-def run_trainer(recipe: RunConfig, run: RunFolder, loaded: LoadedModel, steps: int, make: Callable[[list[Any]], Any]) -> Outcome:
-    """Train from the last good checkpoint on, and save the model at the end; ``make`` builds the trainer."""
+def run_trainer(
+    recipe: RunConfig,
+    run: RunFolder,
+    loaded: LoadedModel,
+    prepared: Prepared,
+    steps: int,
+    make: Callable[[list[Any]], Any],
+    every: int = 1,
+) -> Outcome:
+    """Train from the last good checkpoint on, and save the model at the end; ``make`` builds the trainer.
+
+    It is stopped by a signal only after a multiple of ``every`` steps.
+    """
     checkpoint = last_good_checkpoint(run.checkpoints)
     start = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    run.rewind(start)
     if checkpoint:
         logger.info("resuming from %s", checkpoint)
-    stop, finite = StopCallback(), FiniteGuard()
-    trainer = make([RunCallback(run, steps, start), stop, finite])
+    if os.environ.get("RANK", "0") == "0":
+        drop_newer(run.checkpoints, start)
+        run.rewind(start)
+        run.reject(prepared.rejections)
+    finite, stop = FiniteGuard(run, len(run.rows(SKIPPED))), StopCallback(every)
+    trainer = make([finite, stop, RunCallback(run, steps, start, recipe.keep_checkpoints)])
+    _check_world(trainer)
+    trainer.guard = finite
     _quiet(trainer)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    run.close()
+    try:
+        with stop:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot go on with {run.path}: {error}", hint="the same command goes on from the last good checkpoint"
+        ) from error
+    finally:
+        run.close()
     step = trainer.state.global_step
-    if stop.stopped and step < steps:
+    if step < steps:
         return Outcome(None, step)
     facts = {
         "seed": recipe.seed,
@@ -110,9 +148,29 @@ def run_trainer(recipe: RunConfig, run: RunFolder, loaded: LoadedModel, steps: i
         "family": loaded.family.name,
         "instructions": recipe.prompt.instructions,
         "start": recipe.model,
+        "samples": len(prepared),
+        "rejected_samples": len(prepared.rejections),
         "skipped_steps": finite.skipped,
     }
-    return Outcome(run.save_model(lambda folder: _save(trainer, loaded, folder), facts), step)
+    if trainer.accelerator.is_main_process:
+        run.save_model(lambda folder: _save(trainer, loaded, folder), facts)
+    trainer.accelerator.wait_for_everyone()
+    return Outcome(run.model, step)
+
+
+def finished(run: RunFolder) -> Outcome:
+    """The outcome of a run whose model is complete already."""
+    logger.info("%s is finished: %s", run.stage, run.model)
+    return Outcome(run.model, int(model_facts(str(run.model)).get("steps", 0)))
+
+
+def _check_world(trainer: Any) -> None:
+    """Without a device for each, a launcher's processes may turn out to be runs that know nothing of each other."""
+    if trainer.accelerator.num_processes != world_size():
+        raise ConfigError(
+            f"the launcher started {world_size()} processes, the trainer knows of {trainer.accelerator.num_processes}",
+            hint="start one process for each GPU, or a single one",
+        )
 
 
 def _quiet(trainer: Any) -> None:
@@ -123,28 +181,15 @@ def _quiet(trainer: Any) -> None:
 
 
 def _save(trainer: Any, loaded: LoadedModel, folder: Path) -> None:
-    trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder)
+    """A whole model, or the adapters of a LoRA run, which name the place of their base."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if hasattr(model, "peft_config") and Path(loaded.path).is_dir():
+        for settings in model.peft_config.values():
+            settings.base_model_name_or_path = str(Path(loaded.path).resolve())
+    model.save_pretrained(folder)
     loaded.processor.save_pretrained(folder)
 
 
 def dry_run(recipe: RunConfig) -> str:
     """What ``--dry-run`` prints: the resolved recipe."""
     return dump_recipe(recipe)
-
-
-class ExactResume:
-    """Mixed into a trainer: weights of a checkpoint are loaded by name and completely, or not at all.
-
-    The Trainer's own way reads a full-weight Qwen2.5-VL checkpoint, which is saved in an older key layout, with ``strict=False``
-    and goes on from the INITIAL weights with a warning (transformers issue 43701).
-    """
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        trainer: Any = self
-        target = model if model is not None else trainer.model
-        special = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled or hasattr(target, "peft_config")
-        if special or not (Path(resume_from_checkpoint) / "config.json").is_file():
-            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
-            return
-        saved = type(target).from_pretrained(resume_from_checkpoint, dtype=next(target.parameters()).dtype)
-        target.load_state_dict(saved.state_dict(), strict=True)

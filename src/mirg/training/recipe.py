@@ -1,6 +1,7 @@
 """Recipes: closed, typed, printable configuration of a training run.
 
-A recipe is a YAML file; ``-s key=value`` overrides a dotted key. An unknown key is refused with the nearest name that exists.
+A recipe is a YAML file; ``-s key=value`` overrides a dotted key. An unknown key is refused with the nearest name that
+exists.
 """
 
 from __future__ import annotations
@@ -64,12 +65,15 @@ class RunConfig(Section):
     optim: OptimConfig = OptimConfig()
     dtype: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
+    freeze_vision: bool = Field(default=False, description="Leave the vision tower as it is.")
     log_every: int = Field(default=1, ge=1)
     save_every: int = Field(default=100, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
     workers: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, ge=1, description="CPU threads for torch; None: its default.")
-    processes: int | None = Field(default=None, ge=1, description="Processes asked for; a run with another number stops.")
+    processes: int | None = Field(
+        default=None, ge=1, description="Processes asked for; a run with another number stops."
+    )
 
 
 class SftRecipe(RunConfig):
@@ -105,7 +109,9 @@ class PerceptionRecipe(Section):
     """Eyesight for a tiny model: see ``docs/design/0004-perception.md``."""
 
     stage: Literal["perception"] = "perception"
-    tiny: dict[str, Any] = Field(default_factory=dict, description="Sizes of the model, see mirg.models.tiny.TinyConfig.")
+    tiny: dict[str, Any] = Field(
+        default_factory=dict, description="Sizes of the model, see mirg.models.tiny.TinyConfig."
+    )
     world: WorldConfig = WorldConfig()
     seed: int = 0
     threads: int | None = None
@@ -136,7 +142,9 @@ def load_recipe(kind: type[R], name: str | Path | None, overrides: Sequence[str]
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"recipe {name or '(overrides)'}: {where}: {first['msg']}", hint=f"got {first.get('input')!r}") from error
+        raise ConfigError(
+            f"recipe {name or '(overrides)'}: {where}: {first['msg']}", hint=f"got {first.get('input')!r}"
+        ) from error
 
 
 def find_recipe(name: str | Path) -> Path:

@@ -1,18 +1,20 @@
 """A run folder that explains itself, and the rules of starting, resuming and refusing.
 
-``config.yaml`` (the resolved recipe), ``environment.json``, ``metrics.jsonl``, ``rollouts.jsonl`` (RL), ``checkpoints/``, and
+``config.yaml`` (the resolved recipe), ``environment.json``, ``metrics.jsonl``, ``rollouts.jsonl`` (RL),
+``rejected.jsonl`` (samples that were not used), ``skipped.jsonl`` (steps that updated nothing), ``checkpoints/``, and
 ``model/`` once the run has finished. The same command again resumes; another recipe in the same folder is refused.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from mirg.storage import Journal, digest_folder, read_jsonl, write_atomic, write
 from mirg.training.recipe import dump_recipe
 
 _PACKAGES = ("mirg", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers", "numpy", "pillow")
+METRICS, ROLLOUTS, REJECTED, SKIPPED = "metrics.jsonl", "rollouts.jsonl", "rejected.jsonl", "skipped.jsonl"
 PROGRESS_SECONDS = 5.0
 
 
@@ -52,7 +55,9 @@ class RunFolder:
                     f"{folder.path} is not empty and is no run folder", hint="choose another output folder"
                 )
         except OSError as error:
-            raise CheckpointError(f"cannot write run folder {folder.path}: {error}", hint="check the path and its rights") from error
+            raise CheckpointError(
+                f"cannot write run folder {folder.path}: {error}", hint="check the path and its rights"
+            ) from error
         write_atomic(config, resolved)
         write_json_atomic(folder.path / "environment.json", environment())
         return folder
@@ -87,17 +92,25 @@ class RunFolder:
     def rewind(self, step: int) -> None:
         """Forget metrics and rollouts after ``step``: the steps from there on will be done again."""
         self.close()
-        for name in ("metrics.jsonl", "rollouts.jsonl"):
+        for name in (METRICS, ROLLOUTS, SKIPPED):
             path = self.path / name
             if path.is_file():
-                rows = [row for _, row in read_jsonl(path) if isinstance(row, dict) and row.get("step", 0) <= step]
-                text = "".join(_line(row) for row in rows)
-                write_atomic(path, text)
+                rows = [row for row in self.rows(name) if row.get("step", 0) <= step]
+                write_atomic(path, "".join(_line(row) for row in rows))
+
+    def rows(self, name: str = METRICS) -> list[dict[str, Any]]:
+        """The rows of one of the run's journals so far; a torn last line is left out."""
+        path = self.path / name
+        return [row for _, row in read_jsonl(path) if isinstance(row, dict)] if path.is_file() else []
+
+    def reject(self, rejections: Sequence[BaseModel]) -> None:
+        """Keep the list of samples that are not used, with the reason of each."""
+        write_atomic(self.path / REJECTED, "".join(row.model_dump_json() + "\n" for row in rejections))
 
     def log(self, step: int, values: dict[str, Any]) -> None:
         """Add one row to ``metrics.jsonl``; numbers that are not finite are written as null."""
         if self._metrics is None:
-            self._metrics = Journal(self.path / "metrics.jsonl")
+            self._metrics = Journal(self.path / METRICS)
         clock = round(time.monotonic() - self._started, 3)
         row = {"step": step, "time": clock, "stage": self.stage} | {k: _number(v) for k, v in values.items()}
         self._metrics.append(row)
@@ -116,7 +129,7 @@ class RunFolder:
         save(work)
         write_json_atomic(work / "mirg.json", {"stage": self.stage, "digest": digest_folder(work), **facts})
         shutil.rmtree(self.model, ignore_errors=True)
-        os.replace(work, self.model)
+        work.replace(self.model)
         return self.model
 
 
@@ -170,6 +183,4 @@ def _number(value: Any) -> Any:
 
 
 def _line(row: dict[str, Any]) -> str:
-    import json
-
     return json.dumps(row, ensure_ascii=False) + "\n"

@@ -8,27 +8,28 @@ from typing import Any
 
 from mirg.console import logger
 from mirg.training.data import sft_rows
-from mirg.training.launch import ExactResume, Outcome, common_arguments, lora, prepare_model, run_trainer
+from mirg.training.launch import Outcome, common_arguments, finished, lora, prepare_model, run_trainer
 from mirg.training.recipe import SftRecipe
 from mirg.training.run import RunFolder
+from mirg.training.trainer import CarefulTrainer, NamedBatches
 
 
 def train_sft(recipe: SftRecipe, output: str | Path) -> Outcome:
     """Run or resume SFT in the folder ``output``; a finished run returns at once."""
     run = RunFolder.open(output, recipe)
     if run.finished:
-        logger.info("SFT is finished: %s", run.model)
-        return Outcome(run.model, recipe.steps or 0)
+        return finished(run)
     loaded = prepare_model(recipe)
     prepared = sft_rows(recipe.data, loaded, recipe.prompt, recipe.max_tokens)
     steps = recipe.steps or math.ceil(recipe.epochs * len(prepared) / (recipe.batch_size * recipe.accumulation))
     logger.info("SFT: %d samples, %d steps, longest sample %d tokens", len(prepared), steps, prepared.longest)
 
     def make(callbacks: list[Any]) -> Any:
-        from trl import SFTConfig, SFTTrainer
+        from trl.trainer.sft_config import SFTConfig
+        from trl.trainer.sft_trainer import SFTTrainer
 
-        class Trainer(ExactResume, SFTTrainer):
-            """TRL's trainer with exact resuming."""
+        class Trainer(CarefulTrainer, SFTTrainer):
+            """TRL's trainer with mirg's care."""
 
         arguments = SFTConfig(
             per_device_train_batch_size=recipe.batch_size,
@@ -38,7 +39,7 @@ def train_sft(recipe: SftRecipe, output: str | Path) -> Outcome:
             completion_only_loss=True,
             **common_arguments(recipe, run, steps),
         )
-        return Trainer(
+        trainer: Any = Trainer(
             model=loaded.model,
             args=arguments,
             train_dataset=prepared.rows,
@@ -46,5 +47,9 @@ def train_sft(recipe: SftRecipe, output: str | Path) -> Outcome:
             peft_config=lora(recipe),
             callbacks=callbacks,
         )
+        trainer.data_collator = NamedBatches(trainer.data_collator)
+        # The only count that TRL does not keep in a checkpoint.
+        trainer._total_train_tokens = next((int(row["num_tokens"]) for row in reversed(run.rows())), 0)
+        return trainer
 
-    return run_trainer(recipe, run, loaded, steps, make)
+    return run_trainer(recipe, run, loaded, prepared, steps, make)
