@@ -90,7 +90,7 @@ def _make_data(plan: DemoRecipe, out: Path, photos: Path | None, stages: dict[st
             _photo_samples(photos, plain, count, split, plan.seed, world.side)
         if split == "train":
             report = build_dataset(DatasetFolder.open(plain), folder, overwrite=True, family="mirg-tiny")
-            logger.info("trajectories: %d verified, %d rejected", report.kept, report.rejected)
+            logger.info("trajectories: %d verified, %d rejected", report.n_kept, len(report.refused))
         logger.info("%s: %d samples", folder, len(DatasetFolder.open(folder)))
 
 
@@ -102,8 +102,8 @@ def _photo_samples(photos: Path, out: Path, count: int, split: str, seed: int, s
     part, number = ("test", seed) if split == "test" else ("train", seed + (split == "rl"))
     config = PhotoConfig(n=count, seed=number, split=part, side=side, square=True)
     report = write_photo_samples(photos, out, config, overwrite=True)
-    for rejection in report.rejections:
-        logger.warning("photograph not used: %s", rejection)
+    for rejection in report.rejected:
+        logger.warning("photograph not used: %s: %s", rejection.file, rejection.reason)
 
 
 def _train(plan: DemoRecipe, stage: str, out: Path, inputs: dict[str, str], overrides: list[str]) -> None:

@@ -49,7 +49,8 @@ class TransformersEngine:
         if settings.temperature > 0:
             # Temperature alone: top-p and top-k would make the sampled distribution another than the model's.
             sampling = {"do_sample": True, "temperature": settings.temperature, "top_k": 0, "top_p": 1.0}
-        output = self.loaded.model.generate(
+        model: Any = self.loaded.model
+        output = model.generate(
             **inputs, max_new_tokens=settings.max_new_tokens, suppress_tokens=self._forbidden, **sampling
         )
         return [self._completion(row) for row in output[:, inputs["input_ids"].shape[1] :]]

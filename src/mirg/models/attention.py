@@ -38,8 +38,8 @@ def packed_sdpa(
         raise ValueError("packed attention needs the segment bounds cu_seq_lens_q")
     lengths = (cu_seq_lens_q[1:] - cu_seq_lens_q[:-1]).tolist()
     if len(set(lengths)) == 1:
-        folded = [t[0].unflatten(1, (len(lengths), lengths[0])).transpose(0, 1) for t in (query, key, value)]
-        return _attend(*folded, scaling, dropout).transpose(1, 2).flatten(0, 1)[None], None
+        q, k, v = (t[0].unflatten(1, (len(lengths), lengths[0])).transpose(0, 1) for t in (query, key, value))
+        return _attend(q, k, v, scaling, dropout).transpose(1, 2).flatten(0, 1)[None], None
     pieces = [torch.split(t, lengths, dim=2) for t in (query, key, value)]
     outs = [_attend(q, k, v, scaling, dropout) for q, k, v in zip(*pieces, strict=True)]
     return torch.cat(outs, dim=2).transpose(1, 2), None

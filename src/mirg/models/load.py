@@ -45,11 +45,10 @@ class LoadedModel:
 def resolve_model(name: str) -> str:
     """A run folder stands for the model it made; anything else (a model folder, a hub name) stands for itself."""
     path = Path(name).expanduser()
-    if (path / "model" / "config.json").is_file():
-        return str(path / "model")
+    for folder in (path / "model", path):
+        if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+            return str(folder)
     if path.is_dir():
-        if (path / "config.json").is_file() or (path / "adapter_config.json").is_file():
-            return str(path)
         raise EngineError(
             f"{name} holds no model", hint="a model folder has config.json, a finished run has model/config.json"
         )
@@ -97,7 +96,8 @@ def _weights(path: str, dtype: str, device: str) -> Any:
     if base is not None:
         from peft import PeftModel
 
-        return PeftModel.from_pretrained(_weights(base, dtype, device), path).merge_and_unload()
+        merged: Any = PeftModel.from_pretrained(_weights(base, dtype, device), path).merge_and_unload()
+        return merged.requires_grad_(True)  # peft froze the base
     narrow = device == "cpu" and _is_narrow(AutoConfig.from_pretrained(path))
     return AutoModelForImageTextToText.from_pretrained(
         path, dtype=dtype, attn_implementation="eager" if narrow else None

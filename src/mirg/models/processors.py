@@ -29,9 +29,9 @@ def image_only(processor_class: type[ProcessorMixin]) -> type[ProcessorMixin]:
     def check_argument_for_proper_class(self: Any, argument_name: str, argument: Any) -> Any:
         if argument_name == "video_processor":
             return None
-        return super(subclass, self).check_argument_for_proper_class(argument_name, argument)
+        return processor_class.check_argument_for_proper_class(self, argument_name, argument)
 
-    subclass = type(
+    return type(
         processor_class.__name__,
         (processor_class,),
         {
@@ -40,7 +40,6 @@ def image_only(processor_class: type[ProcessorMixin]) -> type[ProcessorMixin]:
             "check_argument_for_proper_class": check_argument_for_proper_class,
         },
     )
-    return subclass
 
 
 def processor_class_of(model_type: str) -> type[ProcessorMixin]:

@@ -53,6 +53,9 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
             callbacks=callbacks,
         )
         trainer.record_rollouts(run, rewards.scorer, recipe)
+        if trainer.ref_model is not None:
+            # TRL loads the reference by the model's name, which for a start from a LoRA run is the base without adapters.
+            trainer.ref_model.load_state_dict(loaded.model.state_dict())
         return trainer
 
     return run_trainer(recipe, run, loaded, prepared, steps, make, every=recipe.iterations)
@@ -91,6 +94,7 @@ def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, step
         epsilon=recipe.epsilon,
         epsilon_high=recipe.epsilon_high,
         loss_type=recipe.loss,
+        importance_sampling_level="sequence" if recipe.loss == "luspo" else "token",
         scale_rewards=recipe.scale_rewards,
         multi_objective_aggregation=recipe.aggregation,
         reward_weights=weights,

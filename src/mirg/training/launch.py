@@ -183,10 +183,14 @@ def _quiet(trainer: Any) -> None:
 def _save(trainer: Any, loaded: LoadedModel, folder: Path) -> None:
     """A whole model, or the adapters of a LoRA run, which name the place of their base."""
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if hasattr(model, "peft_config") and Path(loaded.path).is_dir():
+    if hasattr(model, "peft_config"):
+        base = Path(loaded.path)
         for settings in model.peft_config.values():
-            settings.base_model_name_or_path = str(Path(loaded.path).resolve())
-    model.save_pretrained(folder)
+            settings.base_model_name_or_path = str(base.resolve()) if base.is_dir() else loaded.path
+        # The vocabulary never changes here; asking for it would look for a configuration beside the base.
+        model.save_pretrained(folder, save_embedding_layers=False)
+    else:
+        model.save_pretrained(folder)
     loaded.processor.save_pretrained(folder)
 
 

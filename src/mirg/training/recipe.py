@@ -118,6 +118,7 @@ class PerceptionRecipe(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     vision_steps: int = Field(default=1000, ge=1)
     vision_batch: int = Field(default=32, ge=1)
+    point_steps: int = Field(default=400, ge=0)
     lookup_steps: int = Field(default=600, ge=0)
     locate_steps: int = Field(default=1200, ge=0)
     batch_size: int = Field(default=16, ge=1)

@@ -21,6 +21,7 @@ Part = str | Scene
 # (images, objects per image) of the look-up and locate curricula, easiest first.
 LEVELS = ((2, 1), (2, 2), (3, 2), (4, 2), (4, 3), (5, 3))
 MAX_LABEL = 6
+POINT_LEVELS = 3
 _QUERIES = 3
 _ABSENT = 0.15
 
@@ -45,6 +46,17 @@ def look_up(rng: np.random.Generator, level: int) -> Exercise:
     name = _queries(rng, lists, 1)[0]
     where = next((f"Image-{number}" for number, names in zip(numbers, lists, strict=True) if name in names), "none")
     return Exercise(("\n".join(lines), f"\nLocate: {name}."), f"{name} {where}.")
+
+
+def point(rng: np.random.Generator, level: int, world: WorldConfig, family: Family) -> Exercise:
+    """One image: where is the object, or where is everything. Trains nothing but reading a box off visual tokens."""
+    names = _name_lists(rng, 1, level + 1, similar=world.similar)[0]
+    scene = scene_for(rng, world, names)
+    if rng.random() < 0.5:
+        thing = scene.objects[int(rng.integers(len(names)))]
+        return Exercise((*_shown([scene]), f"\nPoint: {thing.name}."), f"{thing.name} {_numbers(thing.box, family)}.")
+    said = [f" {o.name} {_numbers(o.box, family)}" for o in scene.objects]
+    return Exercise((*_shown([scene]), "\nDescribe Image-1."), f"{';'.join(said)}.".strip())
 
 
 def locate(rng: np.random.Generator, level: int, world: WorldConfig, family: Family) -> Exercise:

@@ -23,7 +23,17 @@ from mirg.scenes.objects import NAMES
 from mirg.scenes.render import render
 from mirg.scenes.world import Scene, WorldConfig, sample_scene
 from mirg.training.perception.batches import IGNORED, Vocabulary, pixel_values, token_batch
-from mirg.training.perception.exercises import LEVELS, Exercise, Part, check, describe, locate, look_up
+from mirg.training.perception.exercises import (
+    LEVELS,
+    POINT_LEVELS,
+    Exercise,
+    Part,
+    check,
+    describe,
+    locate,
+    look_up,
+    point,
+)
 from mirg.training.perception.initial import (
     compose_names,
     liken,
@@ -38,10 +48,13 @@ from mirg.training.run import Progress, RunFolder
 _INDEX = {name: k for k, name in enumerate(NAMES)}
 # Vision curriculum: most objects in an image, their sides, textured or not. The last level is the recipe's world.
 _EASY_VISION = ((1, (0.45, 0.7)), (2, (0.35, 0.6)))
-_VISION_PASS, _LOOKUP_PASS, _LOCATE_PASS = 0.75, 0.93, 0.9
+_VISION_PASS, _POINT_PASS, _LOOKUP_PASS, _LOCATE_PASS = 0.75, 0.85, 0.93, 0.9
 _USER = "<|im_start|>user\n"
 _SMOOTHING = 0.95
 _OWNER_LAYER, _OWNER_WEIGHT = 0, 0.3
+
+
+Stage = tuple[str, Callable[["Eyes", PerceptionRecipe, RunFolder, int], None], int]  # name, loop, steps
 
 
 @dataclass
@@ -71,20 +84,26 @@ def train_perception(recipe: PerceptionRecipe, output: str | Path) -> Path:
         return run.model
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    stages: list[tuple[str, Callable[[Eyes, PerceptionRecipe, RunFolder, int], None], int]] = [
-        ("vision", _vision_stage, recipe.vision_steps),
-        ("look-up", _lookup_stage, recipe.lookup_steps),
-        ("locate", _locate_stage, recipe.locate_steps),
-    ]
-    eyes, done = _resume(recipe, run, [name for name, _, _ in stages])
+    stages = _stages(recipe)
+    eyes, done = _resume(recipe, run, stages)
     offset = 0
     for number, (name, stage, steps) in enumerate(stages):
-        if number >= done and steps:
+        if number >= done:
             stage(eyes, recipe, run, offset)
             _save(eyes, run.checkpoints / name)
         offset += steps
     run.close()
     return run.save_model(lambda folder: _save(eyes, folder), {"seed": recipe.seed, "steps": offset})
+
+
+def _stages(recipe: PerceptionRecipe) -> list[Stage]:
+    stages: list[Stage] = [
+        ("vision", _vision_stage, recipe.vision_steps),
+        ("point", _point_stage, recipe.point_steps),
+        ("look-up", _lookup_stage, recipe.lookup_steps),
+        ("locate", _locate_stage, recipe.locate_steps),
+    ]
+    return [stage for stage in stages if stage[2]]
 
 
 def new_eyes(recipe: PerceptionRecipe) -> Eyes:
@@ -124,18 +143,17 @@ def _eyes(model: Any, processor: Any, config: TinyConfig, seed: int) -> Eyes:
     return Eyes(model, processor, config, head, image_text, vocabulary, labels, spoken, owner)
 
 
-def _resume(recipe: PerceptionRecipe, run: RunFolder, names: Sequence[str]) -> tuple[Eyes, int]:
+def _resume(recipe: PerceptionRecipe, run: RunFolder, stages: Sequence[Stage]) -> tuple[Eyes, int]:
     """The eyes as the last finished stage left them, and how many stages that is."""
     from safetensors.torch import load_file
 
-    for done in range(len(names), 0, -1):
-        folder = run.checkpoints / names[done - 1]
+    for done in range(len(stages), 0, -1):
+        folder = run.checkpoints / stages[done - 1][0]
         if (folder / "head.safetensors").is_file():
             loaded = load_model(str(folder))
             eyes = _eyes(loaded.model, loaded.processor, new_eyes(recipe).config, recipe.seed)
             eyes.head.load_state_dict(load_file(folder / "head.safetensors"))
-            steps = [recipe.vision_steps, recipe.lookup_steps, recipe.locate_steps][:done]
-            run.rewind(sum(steps))
+            run.rewind(sum(steps for _, _, steps in stages[:done]))
             return eyes, done
     run.rewind(0)
     return new_eyes(recipe), 0
@@ -266,11 +284,27 @@ def _lookup_stage(eyes: Eyes, recipe: PerceptionRecipe, run: RunFolder, offset: 
         _note(run, progress, recipe, offset, step, {"loss": loss.item(), "grad_norm": norm, **measured, "level": curriculum.level})
 
 
+def _point_stage(eyes: Eyes, recipe: PerceptionRecipe, run: RunFolder, offset: int) -> None:
+    optimiser = Optimiser([eyes.model, eyes.head, eyes.owner], recipe.point_steps, recipe.learning_rate)
+    curriculum = Curriculum(POINT_LEVELS, _POINT_PASS)
+    progress = Progress("point", recipe.point_steps)
+    tiny = family(TINY_FAMILY)
+    for step in range(recipe.point_steps):
+        rng = np.random.default_rng((recipe.seed, 14, step, curriculum.level))
+        batch = [point(rng, curriculum.draw(rng), recipe.world, tiny) for _ in range(3 * recipe.batch_size)]
+        with autocast(recipe.dtype):
+            loss, measured = _answered(eyes, batch, train_vision=True)
+        norm = optimiser.step(loss)
+        curriculum.update(measured["near"])
+        values = {"loss": loss.item(), "grad_norm": norm, **measured, "level": curriculum.level}
+        _note(run, progress, recipe, offset, step, values)
+
+
 def _locate_stage(eyes: Eyes, recipe: PerceptionRecipe, run: RunFolder, offset: int) -> None:
     optimiser = Optimiser([eyes.model, eyes.head, eyes.owner], recipe.locate_steps, recipe.learning_rate)
     curriculum = Curriculum(len(LEVELS), _LOCATE_PASS)
     progress = Progress("locate", recipe.locate_steps)
-    kinds = (locate, locate, describe, check)
+    kinds = (locate, check, describe, check)
     tiny = family(TINY_FAMILY)
     for step in range(recipe.locate_steps):
         rng = np.random.default_rng((recipe.seed, 13, step, curriculum.level))
@@ -315,8 +349,18 @@ def _answered(eyes: Eyes, batch: Sequence[Exercise], *, train_vision: bool) -> t
         right = logits[wanted].argmax(-1) == labels[wanted]
         named = torch.isin(labels[wanted], eyes.spoken_ids)
         measured["token_accuracy"] = right.float().mean().item()
+        places = torch.isin(labels[wanted], eyes.head.coordinate_ids)
+        if places.any():
+            measured["near"] = _near(eyes, logits[wanted][places], labels[wanted][places])
         measured["image_accuracy"] = right[named].float().mean().item() if named.any() else 0.0
     return loss + extra + _OWNER_WEIGHT * owned, measured
+
+
+def _near(eyes: Eyes, logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """The share of coordinates told at most one step off."""
+    said = logits[:, eyes.head.coordinate_ids].argmax(-1)
+    true = (labels[:, None] == eyes.head.coordinate_ids).long().argmax(-1)
+    return ((said - true).abs() <= 1).float().mean().item()
 
 
 def _text(eyes: Eyes, parts: Sequence[Part]) -> str:

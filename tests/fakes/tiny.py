@@ -1,0 +1,69 @@
+"""Tiny random models of the real classes, and a small dataset whose answers can be learnt in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mirg.models.tiny import TinyConfig, build_tiny
+from mirg.samples import DatasetFolder, DatasetWriter, Sample, Trajectory
+from mirg.scenes.corpus import corpus
+from mirg.scenes.generate import iter_samples
+from mirg.scenes.objects import NAMES
+from mirg.scenes.world import WorldConfig
+
+MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl", "qwen2_vl")
+WORLD = WorldConfig(side=96, images=(2, 3), frames=(3, 3), objects=(1, 2), clutter=0)
+TASKS = ("group_grounding", "region", "odd_one_out")
+JSON_ANSWER = '[{"image": 1, "bbox_2d": [10, 22, 38, 40], "label": "red ring"}]'
+SIZES: dict[str, Any] = {
+    "width": 32,
+    "layers": 2,
+    "heads": 2,
+    "kv_heads": 2,
+    "mlp": 64,
+    "vision_width": 32,
+    "vision_layers": 2,
+    "vision_heads": 2,
+    "vision_mlp": 64,
+}
+
+
+def tiny_config(model_type: str = "qwen3_vl", **changes: Any) -> TinyConfig:
+    """The smallest configuration that the tests use."""
+    return TinyConfig.model_validate({"model_type": model_type, **SIZES, **changes})
+
+
+def tiny_pair(model_type: str = "qwen3_vl", **changes: Any) -> tuple[Any, Any]:
+    """A random model and its processor."""
+    texts = [*corpus(n=40, config=WORLD), *[JSON_ANSWER] * 40]
+    return build_tiny(tiny_config(model_type, **changes), corpus=texts, names=NAMES)
+
+
+def write_tiny(folder: Path, model_type: str = "qwen3_vl", **changes: Any) -> Path:
+    """A random model saved as a model folder."""
+    model, processor = tiny_pair(model_type, **changes)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def write_data(folder: Path, n: int, *, seed: int = 0, writer: str = "test") -> Path:
+    """``n`` samples with trajectories of a few words: the form of an answer is learnt from them in seconds."""
+    with DatasetWriter(folder, name="tiny", created_by="tests", seed=seed) as out:
+        for sample, images in iter_samples(TASKS, n, split="train", seed=seed, config=WORLD):
+            refs = [
+                ref.model_copy(update={"path": kept.path, "sha256": kept.sha256})
+                for ref, kept in zip(
+                    sample.images, (out.add_image(im, f"{sample.id}-{k}") for k, im in enumerate(images)), strict=True
+                )
+            ]
+            told = Trajectory(thinking="Target: red ring.", answer=sample.targets, writer=writer)
+            out.add(sample.model_copy(update={"images": tuple(refs), "trajectory": told}))
+    return folder
+
+
+def read_data(folder: Path) -> list[tuple[Sample, list[Any]]]:
+    """The samples of a dataset folder with their images."""
+    data = DatasetFolder.open(folder)
+    return [(sample, [data.open_image(ref) for ref in sample.images]) for sample in data.read()]

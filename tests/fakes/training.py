@@ -1,0 +1,69 @@
+"""Helpers for tests of training: reading runs, comparing them, and dying on purpose."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mirg.answers.prompts import messages
+from mirg.engines.base import Completion, Engine, Generation, Request
+from mirg.samples import Sample
+
+CLOCKS = ("time", "step_time")
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a journal."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def without_clocks(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics file but for what a clock says."""
+    return [{k: v for k, v in row.items() if k not in CLOCKS} for row in rows(path)]
+
+
+def weights(run: Path) -> dict[str, Any]:
+    """Every tensor of a run's final model, adapters or whole."""
+    from safetensors.torch import load_file
+
+    return {
+        f"{file.name}:{name}": tensor
+        for file in sorted((run / "model").glob("*.safetensors"))
+        for name, tensor in load_file(file).items()
+    }
+
+
+def assert_same_run(one: Path, two: Path) -> None:
+    """Metrics but for the clock, rollouts and final weights are the same to the bit."""
+    import torch
+
+    assert without_clocks(one / "metrics.jsonl") == without_clocks(two / "metrics.jsonl")
+    if (one / "rollouts.jsonl").exists():
+        assert (one / "rollouts.jsonl").read_text() == (two / "rollouts.jsonl").read_text()
+    a, b = weights(one), weights(two)
+    assert a.keys() == b.keys() and a
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+def answer(engine: Engine, sample: Sample, images: list[Any], **settings: Any) -> Completion:
+    """The engine's completion for one sample, at most 32 tokens unless told otherwise."""
+    told = getattr(engine, "instructions", "full")
+    request = Request(sample.id, messages(sample, engine.family, engine.limits, told), images)
+    return engine.generate([request], Generation(**{"max_new_tokens": 32} | settings))[0]
+
+
+def die_in(work: Callable[[], object], arrange: Callable[[Callable[[], None]], None]) -> None:
+    """Run ``work`` in a process that ``arrange`` makes call ``die()`` (SIGKILL to itself) on the way."""
+    child = os.fork()
+    if child == 0:
+        try:
+            arrange(lambda: os.kill(os.getpid(), signal.SIGKILL))
+            work()
+        finally:
+            os._exit(99)  # still alive: the test below fails
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, f"status {status}"

@@ -1,0 +1,101 @@
+"""Small runs for the tests of training: a random model, its dataset, and a model that knows the form of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.tiny import MODEL_TYPES, write_data, write_tiny
+
+from mirg.models.load import LoadedModel, load_model
+from mirg.training.quiet import quiet_libraries
+from mirg.training.recipe import GrpoRecipe, SftRecipe
+
+Recipe = Callable[..., Any]
+SAMPLES = 12
+SKILL = {"qwen2_5_vl": 80}  # steps until the form is learnt, 40 for the others; JSON takes longer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet() -> None:
+    quiet_libraries()
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A random model folder of each type."""
+    root = tmp_path_factory.mktemp("models")
+    return {kind: write_tiny(root / kind, kind) for kind in MODEL_TYPES}
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset folder with ``SAMPLES`` samples."""
+    return write_data(tmp_path_factory.mktemp("data") / "train", SAMPLES)
+
+
+@pytest.fixture(scope="session")
+def loaded(folders: dict[str, Path]) -> LoadedModel:
+    """The random Qwen3-VL model."""
+    return load_model(str(folders["qwen3_vl"]))
+
+
+@pytest.fixture(scope="session")
+def sft_recipe(folders: dict[str, Path], data: Path) -> Recipe:
+    """``sft_recipe(kind="qwen3_vl", **keys)``: three steps of SFT."""
+
+    def make(kind: str = "qwen3_vl", **keys: Any) -> SftRecipe:
+        common = {
+            "model": str(folders[kind]),
+            "data": str(data),
+            "steps": 3,
+            "batch_size": 2,
+            "save_every": 2,
+            "prompt": {"instructions": "none"},
+            "optim": {"learning_rate": 1e-2, "warmup_steps": 1},
+        }
+        return SftRecipe.model_validate(common | keys)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def skilled(tmp_path_factory: pytest.TempPathFactory, sft_recipe: Recipe) -> Callable[[str], Path]:
+    """``skilled(kind)``: an SFT run after which some of the answers have the right form, so that rewards differ."""
+    from mirg.training.sft import train_sft
+
+    made: dict[str, Path] = {}
+
+    def run(kind: str = "qwen3_vl") -> Path:
+        if kind not in made:
+            out = tmp_path_factory.mktemp("skilled") / kind
+            train_sft(sft_recipe(kind, steps=SKILL.get(kind, 40), batch_size=4, save_every=40), out)
+            made[kind] = out
+        return made[kind]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def grpo_recipe(skilled: Callable[[str], Path], data: Path) -> Recipe:
+    """``grpo_recipe(kind="qwen3_vl", **keys)``: two steps of GRPO."""
+
+    def make(kind: str = "qwen3_vl", **keys: Any) -> GrpoRecipe:
+        common = {
+            "model": str(skilled(kind)),
+            "data": str(data),
+            "steps": 2,
+            "prompts_per_step": 2,
+            "group_size": 4,
+            "max_new_tokens": 48,
+            "temperature": 0.6,
+            "save_every": 2,
+            "log_rollouts_every": 1,
+            "prompt": {"instructions": "none"},
+            "optim": {"learning_rate": 1e-3, "warmup_steps": 0, "schedule": "constant"},
+        }
+        return GrpoRecipe.model_validate(common | keys)
+
+    return make

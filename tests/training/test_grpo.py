@@ -1,0 +1,194 @@
+"""GRPO end to end on tiny models that know the form of an answer, so that rewards differ within a group."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fakes.tiny import read_data
+from fakes.training import answer, rows, weights
+
+from mirg.engines.load import load_engine
+from mirg.errors import ConfigError
+from mirg.frames import family
+from mirg.models.load import forbidden_tokens, load_model
+from mirg.rewards import RewardConfig, score
+from mirg.training.grpo import EpochSampler, grpo_arguments, train_grpo, trainer_class
+from mirg.training.run import RunFolder
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, grpo_recipe: Make) -> Callable[[str], Path]:
+    """``run(kind)``: a finished run of two steps."""
+    made: dict[str, Path] = {}
+
+    def once(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = tmp_path_factory.mktemp("grpo") / kind
+            train_grpo(grpo_recipe(kind), made[kind])
+        return made[kind]
+
+    return once
+
+
+@pytest.mark.parametrize("kind", ["qwen3_vl", "qwen2_5_vl", "qwen2_vl"])
+def test_grpo_learns_from_rewards_and_its_model_answers(
+    kind: str, run: Callable[[str], Path], skilled: Callable[[str], Path], data: Path
+) -> None:
+    out = run(kind)
+    metrics = rows(out / "metrics.jsonl")
+    assert [row["step"] for row in metrics] == [1, 2]
+    assert {"loss", "reward", "rewards/format/mean", "rewards/image/mean", "rewards/object/mean"} <= metrics[0].keys()
+    assert {"frac_reward_zero_std", "completions/mean_length", "entropy"} <= metrics[0].keys()
+    assert max(row["reward_std"] for row in metrics) > 0, "no reward differs: the run would prove nothing"
+    assert max(row["grad_norm"] for row in metrics) > 0
+    engine = load_engine(str(out))
+    assert engine.instructions == "none"  # type: ignore[attr-defined]
+    assert answer(engine, *read_data(data)[0]).tokens > 0
+    start, end = weights(skilled(kind)), weights(out)
+    assert any(not torch.equal(start[name], end[name]) for name in start)
+
+
+def test_rollouts_hold_parts_and_reasons(run: Callable[[str], Path], data: Path) -> None:
+    samples = {sample.id: sample for sample, _ in read_data(data)}
+    rollouts = rows(run("qwen3_vl") / "rollouts.jsonl")
+    assert [row["step"] for row in rollouts] == [1] * 8 + [2] * 8
+    config = RewardConfig()
+    for row in rollouts:
+        again = score(row["completion"], samples[row["id"]], family("mirg-tiny"), config)
+        assert row["total"] == pytest.approx(again.total)
+        for part in ("format", "image", "object"):
+            assert 0 <= row[part] <= 1
+            assert row[part] == 1 or row["reasons"][part]
+
+
+# Every setting that reaches another branch of TRL's trainer, each with what shows that it was taken.
+SETTINGS = {
+    "gated": ({"reward": {"arm": "gated"}}, "rewards/object/mean"),
+    "object only": ({"reward": {"arm": "object_only"}}, "rewards/image/mean"),
+    "normalised parts": ({"aggregation": "normalize_then_sum"}, "reward_std"),
+    "reference": ({"beta": 0.1}, "kl"),
+    "reuse": ({"iterations": 2, "micro_batch": 4}, "clip_ratio/high_mean"),
+    "sequence": ({"loss": "luspo", "scale_rewards": "none"}, "loss"),
+    "low rank": ({"lora": {"rank": 4}, "beta": 0.1, "dtype": "bfloat16"}, "kl"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings(name: str, tmp_path: Path, grpo_recipe: Make) -> None:
+    keys, shown = SETTINGS[name]
+    assert train_grpo(grpo_recipe(**keys), tmp_path / "run").step == 2
+    assert all(row[shown] is not None for row in rows(tmp_path / "run" / "metrics.jsonl"))
+
+
+def test_the_arm_decides_the_weights(grpo_recipe: Make) -> None:
+    from mirg.rewards.trl import reward_functions
+
+    for arm, image in (("dual", 0.4), ("gated", 0.4), ("object_only", 0.0)):
+        recipe = grpo_recipe(reward={"arm": arm})
+        assert reward_functions(recipe.reward, family("mirg-tiny")).weights[1] == pytest.approx(image)
+
+
+def test_the_reference_is_the_start_also_after_a_lora_run(
+    tmp_path: Path, sft_recipe: Make, grpo_recipe: Make, data: Path
+) -> None:
+    """TRL would load it from the base model: the divergence of the first step, 0 at the start, would not be 0."""
+    from mirg.training.sft import train_sft
+
+    adapted = tmp_path / "lora"
+    train_sft(sft_recipe(lora={"rank": 4}, steps=2, batch_size=4), adapted)
+    train_grpo(grpo_recipe(model=str(adapted), beta=0.5, steps=1), tmp_path / "run")
+    assert rows(tmp_path / "run" / "metrics.jsonl")[0]["kl"] == pytest.approx(0, abs=1e-7)
+
+
+def test_numbers_that_do_not_divide_are_refused(tmp_path: Path, grpo_recipe: Make, loaded: Any) -> None:
+    run = RunFolder(tmp_path, "grpo")
+    with pytest.raises(ConfigError, match="micro_batch = 3 in 1 processes does not divide 8 completions"):
+        grpo_arguments(grpo_recipe(micro_batch=3), run, loaded, 2, [1, 1, 1])
+    with pytest.raises(ConfigError, match="save_every = 3 is no multiple of iterations = 2"):
+        grpo_arguments(grpo_recipe(save_every=3, iterations=2), run, loaded, 2, [1, 1, 1])
+
+
+def favour(model: Any, token: int) -> None:
+    """Make ``token`` by far the likeliest next one, whatever came before."""
+
+    def louder(_module: Any, _inputs: Any, logits: torch.Tensor) -> torch.Tensor:
+        logits = logits.clone()
+        logits[..., token] += 1e4
+        return logits
+
+    model.lm_head.register_forward_hook(louder)
+
+
+@pytest.mark.parametrize("token", ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|im_start|>"])
+def test_no_vision_token_is_sampled_in_a_rollout(
+    token: str, tmp_path: Path, grpo_recipe: Make, loaded: Any, data: Path
+) -> None:
+    """Promise 10: an image token in a completion ends a run hours later, when features are counted."""
+    from mirg.rewards.trl import reward_functions
+    from mirg.training.data import grpo_rows
+
+    recipe = grpo_recipe(max_new_tokens=8)
+    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits)
+    favourite = loaded.tokenizer.convert_tokens_to_ids(token)
+    model = copy.deepcopy(loaded.model)
+    favour(model, favourite)
+    trainer = trainer_class()(
+        model=model,
+        args=grpo_arguments(recipe, RunFolder(tmp_path, "grpo"), loaded, 1, rewards.weights),
+        reward_funcs=rewards.functions,
+        train_dataset=grpo_rows(str(data), loaded, recipe.prompt).rows,
+        processing_class=loaded.processor,
+    )
+    trainer.record_rollouts(RunFolder(tmp_path, "grpo"), rewards.scorer, recipe)
+    batch = next(iter(trainer.get_train_dataloader()))
+    made = trainer._generate_and_score_completions(batch)
+    banned = set(forbidden_tokens(loaded.tokenizer, loaded.family))
+    assert favourite in banned
+    said = set(made["completion_ids"][made["completion_mask"].bool()].tolist())
+    assert said and not said & banned
+
+
+def test_images_of_a_group_are_prepared_once(tmp_path: Path, grpo_recipe: Make, skilled: Callable[[str], Path]) -> None:
+    """The G copies of a prompt share their image objects through TRL's copying, template and flattening."""
+    loaded = load_model(str(skilled("qwen3_vl")))
+    base = type(loaded.processor.image_processor).__mro__[1]  # type: ignore[attr-defined]
+    counts: list[int] = []
+    original = base._preprocess
+
+    def counting(self: Any, images: list[Any], **keywords: Any) -> Any:
+        counts.append(len(images))
+        return original(self, images, **keywords)
+
+    base._preprocess = counting
+    try:
+        train_grpo(grpo_recipe(steps=1), tmp_path / "run")
+    finally:
+        base._preprocess = original
+    assert len(counts) == 2, "once to generate, once for the loss"
+    assert all(2 * 2 <= count <= 2 * 3 for count in counts), f"2 prompts of 2 to 3 images, not 8: {counts}"
+
+
+def test_epochs_are_orders_of_their_own_and_repeatable() -> None:
+    from trl.trainer.utils import RepeatSampler
+
+    def order(epochs: list[int]) -> list[list[int]]:
+        now = {"epoch": 0}
+        sampler = RepeatSampler(range(6), mini_repeat_count=2, batch_size=2, seed=3)
+        seeded = EpochSampler(sampler, 3, lambda: now["epoch"])
+        out = []
+        for epoch in epochs:
+            now["epoch"] = epoch
+            out.append(list(seeded))
+        return out
+
+    whole = order([0, 1, 2])
+    assert whole[0] != whole[1] != whole[2]
+    assert order([2, 1]) == [whole[2], whole[1]], "an epoch is the same whatever was drawn before"
+    assert all(sorted(set(epoch)) == list(range(6)) and len(epoch) == 12 for epoch in whole)

@@ -1,0 +1,102 @@
+"""Every recipe that ships is parsed, printed and read back; the documentation names only those that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from typer.testing import CliRunner
+
+from mirg.cli.demo import DemoRecipe
+from mirg.cli.main import app
+from mirg.errors import ConfigError
+from mirg.training.recipe import (
+    RECIPES,
+    GrpoRecipe,
+    PerceptionRecipe,
+    SftRecipe,
+    dump_recipe,
+    find_recipe,
+    load_recipe,
+)
+
+KINDS: dict[str | None, type[BaseModel]] = {
+    "perception": PerceptionRecipe,
+    "sft": SftRecipe,
+    "grpo": GrpoRecipe,
+    None: DemoRecipe,  # no stage: it names one recipe for each
+}
+NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.yaml"))
+LARGE = [name for name in NAMES if name.startswith("mirg-rl-7b")]
+
+
+def kind_of(name: str) -> type[BaseModel]:
+    return KINDS[yaml.safe_load(find_recipe(name).read_text()).get("stage")]
+
+
+def load(name: str) -> Any:
+    return load_recipe(kind_of(name), name)
+
+
+def test_what_ships() -> None:
+    expected = {f"{size}/{stage}" for size in ("tiny", "mirg-rl-7b", "mirg-rl-7b-lora") for stage in ("sft", "grpo")}
+    assert expected | {"tiny/perception", "tiny/demo"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_recipe_is_parsed(name: str, tmp_path: Path) -> None:
+    recipe = load(name)
+    assert Path(name).name == getattr(recipe, "stage", "demo"), "a recipe is named like its stage"
+    copy = tmp_path / "resolved.yaml"
+    copy.write_text(dump_recipe(recipe))
+    assert load_recipe(kind_of(name), copy) == recipe, "what --dry-run prints is a recipe again"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_recipe_is_closed(name: str) -> None:
+    with pytest.raises(ConfigError, match="unknown recipe key no_such_key"):
+        load_recipe(kind_of(name), name, ["no_such_key=1"])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if kind_of(name) is GrpoRecipe])
+def test_micro_batches_divide_the_batch(name: str) -> None:
+    recipe = load(name)
+    completions = recipe.prompts_per_step * recipe.group_size
+    assert completions % (recipe.micro_batch or completions) == 0
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_the_large_recipes(name: str) -> None:
+    recipe = load(name)
+    lora = "lora" in name
+    assert recipe.dtype == "bfloat16" and recipe.gradient_checkpointing
+    assert (recipe.lora.rank > 0) is lora and recipe.processes == (1 if lora else 8)
+    full = {"sft": 1e-5, "grpo": 1e-6}[recipe.stage]
+    assert recipe.optim.learning_rate == pytest.approx(full * (10 if lora else 1)), "adapters take ten times as much"
+    if recipe.stage == "grpo":
+        assert (recipe.group_size, recipe.reward.arm, recipe.beta) == (8, "dual", 0.0)
+        assert recipe.model == f"runs/{Path(name).parent}/sft", "RL starts from SFT's run"
+    else:
+        assert recipe.model == "Qwen/Qwen2.5-VL-7B-Instruct"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if kind_of(name) is not DemoRecipe])
+def test_dry_run_prints_the_resolved_recipe(name: str) -> None:
+    result = CliRunner().invoke(app, [Path(name).name, name, "--dry-run", "-s", "seed=7"])
+    assert result.exit_code == 0, result.output
+    printed = yaml.safe_load(result.output)
+    assert printed["seed"] == 7 and printed["stage"] == Path(name).name
+
+
+def test_the_documentation_names_recipes_that_exist(repository: Path) -> None:
+    pages = [repository / "README.md", *(repository / "docs").rglob("*.md"), *RECIPES.rglob("*.yaml")]
+    named = {
+        (page.name, name)
+        for page in pages
+        for name in re.findall(r"\b(?:perception|sft|grpo) ((?:tiny|mirg-rl-7b|mirg-rl-7b-lora)/\w+)", page.read_text())
+    }
+    assert len(named) >= 8 and {name for _, name in named} <= set(NAMES)

@@ -1,0 +1,221 @@
+"""Promises 1, 2 and 5: a run that was killed or stopped, started again, is the run that never was, to the bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.training import assert_same_run, die_in, rows, weights
+
+from mirg.training import callbacks, launch
+from mirg.training.grpo import train_grpo
+from mirg.training.recipe import dump_recipe
+from mirg.training.run import RunFolder
+from mirg.training.sft import train_sft
+
+Make = Callable[..., Any]
+TRAIN: dict[str, Callable[[Any, Path], launch.Outcome]] = {"sft": train_sft, "grpo": train_grpo}
+
+
+@pytest.fixture
+def recipe(sft_recipe: Make, grpo_recipe: Make) -> Make:
+    """``recipe(stage, kind, **keys)``: five steps with a checkpoint at 2 and at 4. 12 samples: an epoch has 6 or 3."""
+
+    def make(stage: str, kind: str = "qwen3_vl", **keys: Any) -> Any:
+        return {"sft": sft_recipe, "grpo": grpo_recipe}[stage](kind, **({"steps": 5} | keys))
+
+    return make
+
+
+def at_step(step: int, action: Callable[[], object]) -> None:
+    """Do ``action`` right after the metrics of ``step`` are written."""
+    log = RunFolder.log
+
+    def acting(self: RunFolder, at: int, values: dict[str, Any]) -> None:
+        log(self, at, values)
+        if at == step:
+            action()
+
+    RunFolder.log = acting  # type: ignore[method-assign]
+
+
+def before_manifest(step: int, action: Callable[[], object]) -> None:
+    """Do ``action`` when the files of a checkpoint are written and its manifest is not."""
+    write = callbacks.write_json_atomic
+
+    def acting(path: Path, value: object) -> object:
+        if path.parent.name == f"checkpoint-{step}":
+            action()
+        return write(path, value)
+
+    callbacks.write_json_atomic = acting  # type: ignore[assignment]
+
+
+# (stage, model type, where it is killed, recipe keys, why this row)
+DEATHS: list[tuple[str, str, Callable[[Callable[[], None]], None], dict[str, Any], str]] = [
+    ("sft", "qwen3_vl", lambda die: at_step(3, die), {}, "between two checkpoints"),
+    ("sft", "qwen2_5_vl", lambda die: at_step(4, die), {"log_every": 3}, "the Trainer would reload the initial weights"),
+    ("sft", "qwen3_vl", lambda die: before_manifest(4, die), {"lora": {"rank": 4, "dropout": 0.3}}, "adapters, in a save"),
+    ("sft", "qwen3_vl", lambda die: at_step(1, die), {}, "before the first checkpoint"),
+    ("grpo", "qwen3_vl", lambda die: at_step(5, die), {"steps": 8}, "in the second epoch"),
+    ("grpo", "qwen2_5_vl", lambda die: before_manifest(4, die), {"micro_batch": 4}, "in a save, split batches"),
+    ("grpo", "qwen3_vl", lambda die: at_step(3, die), {"iterations": 2, "beta": 0.1}, "second pass over completions"),
+]
+
+
+@pytest.mark.parametrize(("stage", "kind", "death", "keys"), [d[:4] for d in DEATHS], ids=[f"{d[0]}: {d[4]}" for d in DEATHS])
+def test_killed_and_started_again(
+    stage: str, kind: str, death: Callable[..., None], keys: dict[str, Any], tmp_path: Path, recipe: Make
+) -> None:
+    settings = recipe(stage, kind, **keys)
+    TRAIN[stage](settings, tmp_path / "whole")
+    die_in(lambda: TRAIN[stage](settings, tmp_path / "killed"), death)
+    assert not (tmp_path / "killed" / "model").exists()
+    TRAIN[stage](settings, tmp_path / "killed")
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_stopped_by_a_signal_and_started_again(
+    stage: str, number: signal.Signals, tmp_path: Path, recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = recipe(stage, save_every=100)
+    TRAIN[stage](settings, tmp_path / "whole")
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "log", RunFolder.log)  # at_step replaces it
+        at_step(3, lambda: signal.raise_signal(number))
+        outcome = TRAIN[stage](settings, tmp_path / "stopped")
+    assert outcome.model is None, "no model of a run that was stopped"
+    assert outcome.step in (3, 4), "the step that was running is finished"
+    assert signal.getsignal(number) is before, "the signals are given back"
+    assert (tmp_path / "stopped" / "checkpoints" / f"checkpoint-{outcome.step}" / callbacks.MANIFEST).is_file()
+    TRAIN[stage](settings, tmp_path / "stopped")
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_second_signal_ends_at_once(
+    tmp_path: Path, recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunFolder, "log", RunFolder.log)
+    at_step(2, lambda: (signal.raise_signal(signal.SIGINT), signal.raise_signal(signal.SIGINT)))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train_sft(recipe("sft"), tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "missing"])
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json", callbacks.MANIFEST])
+def test_a_damaged_checkpoint_is_passed_over_and_named(
+    name: str, damage: str, tmp_path: Path, recipe: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every combination is detected; the runs of one of them show that the older one is used."""
+    checkpoints = tmp_path / "checkpoints"
+    for step in (2, 4):
+        folder = checkpoints / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        for file in ("model.safetensors", "optimizer.pt", "trainer_state.json"):
+            (folder / file).write_bytes(os.urandom(2000))
+        callbacks.write_json_atomic(folder / callbacks.MANIFEST, callbacks.folder_manifest(folder))
+    assert callbacks.last_good_checkpoint(checkpoints) == checkpoints / "checkpoint-4"
+    hurt(checkpoints / "checkpoint-4" / name, damage)
+    assert callbacks.last_good_checkpoint(checkpoints) == checkpoints / "checkpoint-2"
+    assert "checkpoint-4 is not used: " in caplog.text
+    if damage == "missing" and name != callbacks.MANIFEST:
+        assert f"{name} is missing" in caplog.text
+
+
+def hurt(file: Path, damage: str) -> None:
+    """Flip one bit in the middle, cut the file in half, or remove it."""
+    data = bytearray(file.read_bytes())
+    if damage == "missing":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(data[: len(data) // 2])
+    else:
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+
+
+def test_a_run_goes_on_from_the_older_checkpoint(tmp_path: Path, recipe: Make, caplog: pytest.LogCaptureFixture) -> None:
+    settings = recipe("sft", keep_checkpoints=1)
+    train_sft(settings, tmp_path / "whole")
+    die_in(lambda: train_sft(recipe("sft", keep_checkpoints=2), tmp_path / "hurt"), lambda die: at_step(5, die))
+    (tmp_path / "hurt" / "config.yaml").write_text(dump_recipe(settings))
+    hurt(tmp_path / "hurt" / "checkpoints" / "checkpoint-4" / "optimizer.pt", "flip")
+    train_sft(settings, tmp_path / "hurt")
+    assert "optimizer.pt is damaged" in caplog.text
+    assert_same_run(tmp_path / "whole", tmp_path / "hurt")
+
+
+def test_old_checkpoints_go_only_after_a_new_one_is_complete(tmp_path: Path, recipe: Make) -> None:
+    train_sft(recipe("sft", steps=5, save_every=1, keep_checkpoints=2), tmp_path / "run")
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir() if path.is_dir())
+    assert kept == ["checkpoint-4", "checkpoint-5"]
+    die_in(
+        lambda: train_sft(recipe("sft", save_every=1, keep_checkpoints=1), tmp_path / "killed"),
+        lambda die: before_manifest(3, die),
+    )
+    assert callbacks.last_good_checkpoint(tmp_path / "killed" / "checkpoints").name == "checkpoint-2"  # type: ignore[union-attr]
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from mirg.errors import CheckpointError
+
+    settings = recipe("sft")
+    train_sft(settings, tmp_path / "whole")
+    save = torch.save
+
+    def full(value: object, file: Any, *rest: Any, **keywords: Any) -> None:
+        if "checkpoint-4" in str(file):
+            raise OSError(28, "No space left on device")
+        save(value, file, *rest, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(CheckpointError, match="No space left on device"):
+            train_sft(settings, tmp_path / "full")
+    train_sft(settings, tmp_path / "full")
+    assert_same_run(tmp_path / "whole", tmp_path / "full")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_the_command_killed_from_outside(stage: str, tmp_path: Path, recipe: Make) -> None:
+    """The real command line in a process of its own, killed at three moments that the clock chooses."""
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe(stage, steps=12, save_every=2)))
+
+    def start(out: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "mirg.cli.main", stage, "recipe.yaml", "-o", out]
+        return subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    assert start("whole").wait(timeout=300) == 0
+    for seen in (2, 5, 9):
+        process = start("killed")
+        while process.poll() is None:
+            file = tmp_path / "killed" / "metrics.jsonl"
+            if file.exists() and file.read_bytes().count(b"\n") >= seen:
+                process.kill()
+        process.wait(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+    assert start("killed").wait(timeout=300) == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_the_same_seed_gives_the_same_run(tmp_path: Path, recipe: Make) -> None:
+    """Promise 3, and the control of this file's comparisons: another seed is another run."""
+    for name, seed in (("one", 0), ("two", 0), ("other", 1)):
+        train_sft(recipe("sft", steps=2, seed=seed), tmp_path / name)
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    assert rows(tmp_path / "one" / "metrics.jsonl")[0]["loss"] != rows(tmp_path / "other" / "metrics.jsonl")[0]["loss"]
+    assert weights(tmp_path / "one").keys() == weights(tmp_path / "other").keys()
