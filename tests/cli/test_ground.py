@@ -17,7 +17,7 @@ from mirg.engines.base import Completion, Generation, Request
 from mirg.errors import ConfigError, EngineError
 from mirg.report.draw import COLOURS
 
-ANSWER = "<think>Image-1: no. Image-2: yes.</think><answer>Image-2: (250,500),(750,1000)</answer>"
+ANSWER = "<think>Found: red ring Image-2.</think><answer>Image-2: (250,500),(750,1000)</answer>"
 
 
 class Run:
@@ -58,7 +58,7 @@ def test_text_has_reasoning_image_and_pixels(run: Run) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
         "Reasoning",
-        "  Image-1: no. Image-2: yes.",
+        "  Found: red ring Image-2.",
         "",
         "Answer",
         "  Image-2  b.jpg  (50, 20) to (150, 40) px",
@@ -83,7 +83,7 @@ def test_json_is_one_document(run: Run) -> None:
         {"image": 2, "path": "b.jpg", "pixels": [50, 20, 150, 40], "box": [0.25, 0.5, 0.75, 1.0], "problem": None}
     ]
     assert found["images"][1] == {"image": 2, "path": "b.jpg", "width": 200, "height": 40}
-    assert (found["failure"], found["none"], found["thinking"]) == (None, False, "Image-1: no. Image-2: yes.")
+    assert (found["failure"], found["none"], found["thinking"]) == (None, False, "Found: red ring Image-2.")
 
 
 def test_the_picture_shows_the_box_on_the_second_image(run: Run) -> None:

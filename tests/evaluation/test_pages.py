@@ -51,7 +51,7 @@ def completion(sample: Sample, right_below: int, i: int) -> str:
         return "no idea"
     box = BOX if kind != 2 else (0.0, 0.0, 0.2, 0.2)
     image = 1 if kind == 1 else 2
-    return write_completion("Image-1: no. Image-2: yes.", [Target(image=image, box=box)], sample.sizes, family)
+    return write_completion("Found: red ring Image-2.", [Target(image=image, box=box)], sample.sizes, family)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_gallery_items_carry_images_boxes_and_reasons(demo: Path) -> None:
     )
     assert [p.caption for p in right.pictures] == ["reference", ""] and right.pictures[0].path.is_file()
     assert right.given[0].image == 1 and right.true[0].box == BOX and right.predicted[0].image == 2
-    assert right.thinking == "Image-1: no. Image-2: yes." and "<think>" not in right.answer
+    assert right.thinking == "Found: red ring Image-2." and "<think>" not in right.answer
     wrong = next(i for i in items.values() if i.outcome == "wrong_image")
     reasons = {part.name: part.reason for part in wrong.parts}
     assert reasons["image"] and reasons["object"] and reasons["format"] is None

@@ -12,7 +12,7 @@ from mirg.evaluation.records import Record, load_records
 from mirg.storage import Journal
 
 Make = Callable[..., Record]
-RIGHT = "<think>Image-2: yes.</think><answer>Image-2: (100,200),(500,600)</answer>"
+RIGHT = "<think>Found: red ring Image-2.</think><answer>Image-2: (100,200),(500,600)</answer>"
 
 
 @pytest.mark.parametrize(

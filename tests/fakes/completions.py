@@ -48,7 +48,7 @@ def random_sample(rng: random.Random, family: Family | None = None, *, n_targets
 
 def right_completion(sample: Sample, family: Family, style=None) -> str:
     """What a model that knows the truth would write."""
-    return write_completion("Target: red ring. Image-1: no.", sample.targets, sample.sizes, family, style)
+    return write_completion("Target: red ring. Found: red ring Image-2.", sample.targets, sample.sizes, family, style)
 
 
 # What models really write, right and wrong, whatever they were asked for.

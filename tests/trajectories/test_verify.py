@@ -40,7 +40,7 @@ SAMPLE = Sample(
 NOWHERE = SAMPLE.model_copy(update={"task": "none", "targets": ()})
 TWO = SAMPLE.model_copy(update={"targets": (*ANSWER, Target(image=3, box=STAR, label="green star"))})
 
-TERSE = f"Target: red ring. Image-1: no. Image-2: yes. Image-3: no. In Image-2 the red ring is at {AT_RING}."
+TERSE = f"Target: red ring. Found: red ring Image-2. Box: Image-2 red ring {AT_RING}."
 
 
 def chain(thinking: str, answer: tuple[Target, ...] = ANSWER) -> Trajectory:
@@ -82,8 +82,15 @@ GOOD = [
     (
         "in none of them",
         NOWHERE,
-        "Target: yellow disc. Image-1: no. Image-2: no. Image-3: no. The yellow disc is in none of the images.",
+        "Target: yellow disc. Found: yellow disc in none of the images.",
         (),
+    ),
+    ("in none of them, image by image", NOWHERE, "Image-1: no. Image-2: no. Image-3: no. It is in no image.", ()),
+    (
+        "two images found in one line",
+        TWO,
+        f"Found: it Image-2, Image-3. Box: Image-2 red ring {AT_RING}. Box: Image-3 green star {AT_STAR}.",
+        TWO.targets,
     ),
     (
         "two targets in two images, in any order",
@@ -93,6 +100,14 @@ GOOD = [
         tuple(reversed(TWO.targets)),
     ),
     ("the odd one", SAMPLE, f"Image-1: star. Odd: Image-2. In Image-2 the red ring is at {AT_RING}.", ANSWER),
+    ("found here and not there", SAMPLE, f"Found: the ring in Image-2, not in Image-3. It is at {AT_RING}.", ANSWER),
+    (
+        "the odd one, by name",
+        SAMPLE,
+        f"Odd: red ring. Found: red ring Image-2. Box: Image-2 red ring {AT_RING}.",
+        ANSWER,
+    ),
+    ("a verdict per image", SAMPLE, f"Image-1: no. Image-2: yes. Image-3: no. In Image-2 it is at {AT_RING}.", ANSWER),
 ]
 
 
@@ -124,8 +139,11 @@ PLANTED = [
     ("a shifted citation", f"{SEEN} It is at {AT_SHIFTED}.", ANSWER, "citations", "best IoU 0.33"),
     ("the box of another object", f"{SEEN} The red ring is at {AT_CROSS}.", ANSWER, "citations", "'red ring' is"),
     ("an object of another image", f"{SEEN} The green star is at {AT_RING}.", ANSWER, "citations", "'green star'"),
-    ("a verdict against the answer", TERSE.replace("Image-2: yes", "Image-2: no"), ANSWER, "verdicts", "Image-2: no"),
-    ("a verdict for another image", TERSE.replace("Image-3: no", "Image-3: yes"), ANSWER, "verdicts", "Image-3: yes"),
+    ("a verdict against the answer", f"Image-2: no. {TERSE}", ANSWER, "verdicts", "Image-2: no"),
+    ("a verdict for another image", f"Image-3: yes. {TERSE}", ANSWER, "verdicts", "Image-3: yes"),
+    ("found in another image", TERSE.replace("ring Image-2", "ring Image-1"), ANSWER, "verdicts", "found: Image-1"),
+    ("found in one too many", TERSE.replace("Image-2.", "Image-2, Image-3."), ANSWER, "verdicts", "found: Image-3"),
+    ("found in none, answered", TERSE.replace("Image-2.", "in none of the images."), ANSWER, "verdicts", "none of"),
     ("another image chosen", f"{SEEN} Odd: Image-1. It is at {AT_RING}.", ANSWER, "verdicts", "Odd: Image-1"),
     ("found nowhere, answered", f"{SEEN} It is in none of the images. {AT_RING}", ANSWER, "verdicts", "none of"),
     ("no image-level part", f"Target: red ring. The red ring is at {AT_RING}.", ANSWER, "levels", "no image-level"),
@@ -298,6 +316,7 @@ CRAFTED = {
     "truth": "answer was been already me ",
     "told": "i was been already just ",
     "yes": "image-2 : ",
+    "found": "found: image ",
 }
 
 

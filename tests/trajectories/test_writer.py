@@ -19,10 +19,11 @@ LEFT = (0.0, 0.5, 0.3, 0.9)
 RING, CROSS, STAR = "red ring", "blue cross", "green star"
 
 
-def image(*labels: str, role: Role = "candidate") -> ImageRef:
-    return ImageRef(
-        path="a.png", width=96, height=96, role=role, objects=tuple(ObjectNote(label=name, box=BOX) for name in labels)
-    )
+def image(*notes: str | tuple[str, tuple[float, float, float, float]], role: Role = "candidate") -> ImageRef:
+    """An image with objects: (label, box), or a label alone, which is at BOX."""
+    pairs = [(note, BOX) if isinstance(note, str) else note for note in notes]
+    objects = tuple(ObjectNote(label=label, box=box) for label, box in pairs)
+    return ImageRef(path="a.png", width=96, height=96, role=role, objects=objects)
 
 
 def sample(task: str, images: list[ImageRef], targets: list[Target], **meta: str) -> Sample:
@@ -34,34 +35,38 @@ def at(number: int, label: str = RING, box: tuple[float, float, float, float] = 
 
 
 def where(number: int, label: str = RING, box: tuple[float, float, float, float] = BOX) -> str:
-    return f"In Image-{number} the {label} is at {box_markup(number, box)}."
+    return f"Box: Image-{number} {label} {box_markup(number, box)}."
 
 
 CASES: list[tuple[Sample, str]] = [
     (
         sample("group_grounding", [image(CROSS), image(RING), image(STAR)], [at(2)]),
-        f"Target: red ring. Image-1: no. Image-2: yes. Image-3: no. {where(2)}",
+        f"Target: red ring. Found: red ring Image-2. {where(2)}",
     ),
     (
         sample("common_object", [image(RING, CROSS), image(STAR, RING)], [at(2)]),
         f"Image-1: red ring, blue cross. Image-2: green star, red ring. Common: red ring. {where(2)}",
     ),
+    (  # a list goes from left to right, whatever the order of the annotation
+        sample("common_object", [image(RING, (CROSS, LEFT)), image(STAR, RING)], [at(2)]),
+        f"Image-1: blue cross, red ring. Image-2: green star, red ring. Common: red ring. {where(2)}",
+    ),
     (
         sample("difference", [image(RING, CROSS), image(RING)], [at(1, CROSS)]),
-        "Image-1: red ring, blue cross. Image-2: red ring. Different: blue cross. Image-1: yes. Image-2: no. "
+        "Image-1: red ring, blue cross. Image-2: red ring. Different: blue cross. Found: blue cross Image-1. "
         + where(1, CROSS),
     ),
     (  # photographs have no list of objects
         sample("difference", [image(), image()], [at(1, "patch")]),
-        f"Target: patch. Image-1: yes. Image-2: no. {where(1, 'patch')}",
+        f"Target: patch. Found: patch Image-1. {where(1, 'patch')}",
     ),
     (
         sample("difference", [image("patch"), image()], [at(1, "patch")]),
-        f"Image-1: patch. Image-2: nothing. Different: patch. Image-1: yes. Image-2: no. {where(1, 'patch')}",
+        f"Image-1: patch. Image-2: nothing. Different: patch. Found: patch Image-1. {where(1, 'patch')}",
     ),
     (
         sample("refer", [image(RING, role="reference"), image(CROSS), image(RING)], [at(3)]),
-        f"Image-1: red ring. Target: red ring. Image-2: no. Image-3: yes. {where(3)}",
+        f"Image-1: red ring. Target: red ring. Found: red ring Image-3. {where(3)}",
     ),
     (
         sample(
@@ -73,7 +78,7 @@ CASES: list[tuple[Sample, str]] = [
     ),
     (  # a crop of a photograph, nothing known about what it shows
         sample("region", [image(role="source"), image(role="reference")], [at(1, "region")]),
-        f"Target: region. Image-1: yes. {where(1, 'region')}",
+        f"Target: region. Found: region Image-1. {where(1, 'region')}",
     ),
     (
         sample("object_tracking", [image(RING, CROSS, role="frame")] * 4, [at(4)]),
@@ -81,7 +86,7 @@ CASES: list[tuple[Sample, str]] = [
     ),
     (
         sample("odd_one_out", [image(RING), image(RING), image(CROSS)], [at(3, CROSS)]),
-        "Image-1: red ring. Image-2: red ring. Image-3: blue cross. Odd: Image-3. Target: blue cross. "
+        "Image-1: red ring. Image-2: red ring. Image-3: blue cross. Odd: blue cross. Found: blue cross Image-3. "
         + where(3, CROSS),
     ),
     (
@@ -90,15 +95,15 @@ CASES: list[tuple[Sample, str]] = [
     ),
     (  # sorted by image, then from left to right
         sample("multi_target", [image(RING), image(CROSS), image(RING, RING)], [at(3), at(1), at(3, RING, LEFT)]),
-        f"Target: red ring. Image-1: yes. Image-2: no. Image-3: yes. {where(1)} {where(3, RING, LEFT)} {where(3)}",
+        f"Target: red ring. Found: red ring Image-1, Image-3. {where(1)} {where(3, RING, LEFT)} {where(3)}",
     ),
     (
         sample("none", [image(CROSS), image(STAR)], [], subject=RING),
-        "Target: red ring. Image-1: no. Image-2: no. The red ring is in none of the images.",
+        "Target: red ring. Found: red ring in none of the images.",
     ),
     (  # a task the writer has no line for
         sample("static_diff", [image(), image()], [at(2, "")]),
-        f"Target: object. Image-1: no. Image-2: yes. {where(2, 'object')}",
+        f"Target: object. Found: object Image-2. {where(2, 'object')}",
     ),
 ]
 
@@ -124,7 +129,7 @@ def test_scenes(difficulty: str) -> None:
             assert number == target.image
             assert box == pytest.approx(target.box, abs=1e-3)
         assert all(1 <= int(number) <= len(given.images) for number in re.findall(r"Image-(\d+)", text))
-        place = text.find("In Image-")
+        place = text.find("Box: Image-")
         assert place > 0 or not given.targets, "images first, then objects"
         assert len(text) < 1500
 

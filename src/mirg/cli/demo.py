@@ -1,7 +1,7 @@
 """``mirg demo``: the whole of MIRG-RL on this machine, from data to a report.
 
-Data → verified trajectories → perception → SFT → image-aware GRPO → evaluation → report. Every step is kept in the output folder and is
-skipped when it is there already, so a demo that was stopped goes on where it was.
+Data → verified trajectories → perception → SFT → image-aware GRPO → evaluation → report. Every step is kept in the
+output folder and is skipped when it is there already, so a demo that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -37,10 +37,17 @@ class DemoRecipe(BaseModel):
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the demo; the same command again goes on where it stopped.")] = Path("runs/demo"),
-    photos: Annotated[Path | None, typer.Option(help="A folder of photographs to train and test on, instead of scenes.")] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the demo; the same command again goes on where it stopped.")
+    ] = Path("runs/demo"),
+    photos: Annotated[
+        Path | None, typer.Option(help="A folder of photographs to train and test on, instead of scenes.")
+    ] = None,
     recipe: Annotated[str, typer.Option(help="Sizes and stage recipes.")] = "tiny/demo",
-    overrides: Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a key: -s test_samples=300, or of a stage: -s sft.steps=50")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", help="Override a key: -s test_samples=300, or of a stage: -s sft.steps=50"),
+    ] = None,
 ) -> None:
     """Data, verified trajectories, perception, SFT, image-aware GRPO, evaluation and a report."""
     from mirg.training.recipe import load_recipe
@@ -51,7 +58,11 @@ def demo(
     clock = _Clock(out / "demo.json")
     with clock("data"):
         _make_data(plan, out, photos, stages)
-    for stage, inputs in (("perception", {}), ("sft", {"model": "perception", "data": "data/train"}), ("grpo", {"model": "sft", "data": "data/rl"})):
+    for stage, inputs in (
+        ("perception", {}),
+        ("sft", {"model": "perception", "data": "data/train"}),
+        ("grpo", {"model": "sft", "data": "data/rl"}),
+    ):
         with clock(stage):
             _train(plan, stage, out, {key: str(out / where) for key, where in inputs.items()}, stages[stage])
     for name, run in MODELS:
@@ -124,7 +135,9 @@ def _evaluate(plan: DemoRecipe, model: Path, data: Path, out: Path) -> None:
     if (out / "summary.json").is_file():
         return
     generation = Generation(max_new_tokens=plan.max_new_tokens, batch_size=plan.batch_size)
-    summary = evaluate(load_engine(str(model)), DatasetFolder.open(data), out, Plan(generation=generation, instructions="none"))
+    summary = evaluate(
+        load_engine(str(model)), DatasetFolder.open(data), out, Plan(generation=generation, instructions="none")
+    )
     logger.info("%s: %d samples", out, summary["n"])
 
 

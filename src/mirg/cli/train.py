@@ -11,27 +11,37 @@ from mirg.console import log_to_console, say
 from mirg.errors import ConfigError
 
 RecipeArgument = Annotated[str, typer.Argument(help="A YAML file, or a shipped recipe by name, e.g. tiny/sft.")]
-OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Run folder; the same command again resumes it.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a key of the recipe: -s optim.learning_rate=1e-5")]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Run folder; the same command again resumes it.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", "-s", help="Override a key of the recipe: -s optim.learning_rate=1e-5")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")]
 INTERRUPTED = 130
 
 
-def perception(recipe: RecipeArgument, output: OutputOption = None, overrides: SetOption = None, dry_run: DryRunOption = False) -> None:
+def perception(
+    recipe: RecipeArgument, output: OutputOption = None, overrides: SetOption = None, dry_run: DryRunOption = False
+) -> None:
     """Build a tiny model and give it eyesight and in-context look-up."""
     from mirg.training.recipe import PerceptionRecipe
 
     _run(PerceptionRecipe, recipe, output, overrides, dry_run)
 
 
-def sft(recipe: RecipeArgument, output: OutputOption = None, overrides: SetOption = None, dry_run: DryRunOption = False) -> None:
+def sft(
+    recipe: RecipeArgument, output: OutputOption = None, overrides: SetOption = None, dry_run: DryRunOption = False
+) -> None:
     """Stage 1: supervised fine-tuning on verified trajectories."""
     from mirg.training.recipe import SftRecipe
 
     _run(SftRecipe, recipe, output, overrides, dry_run)
 
 
-def grpo(recipe: RecipeArgument, output: OutputOption = None, overrides: SetOption = None, dry_run: DryRunOption = False) -> None:
+def grpo(
+    recipe: RecipeArgument, output: OutputOption = None, overrides: SetOption = None, dry_run: DryRunOption = False
+) -> None:
     """Stage 2: image-aware GRPO with the dual reward."""
     from mirg.training.recipe import GrpoRecipe
 

@@ -127,12 +127,14 @@ def citations(case: Case) -> str | None:
 # "Image-2: no." and "Image-2 no;", but not "Image 2 no longer shows".
 _VERDICT = re.compile(r"\bimage[ -](\d{1,9}) ?:? (yes|no)(?= ?[.;,]|\s*$)", re.IGNORECASE | re.MULTILINE)
 _MARKS = re.compile(r"[^\w-]+")
-_CHOICE = re.compile(r"\b(odd|most|fewest|match|answer|found) ?: ?image[ -](\d{1,9})\b", re.IGNORECASE)
+_CHOICE = re.compile(r"\b(odd|most|fewest|match|answer) ?: ?image[ -](\d{1,9})\b", re.IGNORECASE)
+# "Found: red ring Image-1, Image-3", but not the rest of "Found: the ring in Image-1, not in Image-3".
+_FOUND = re.compile(r"\bfound ?: ?([^.,;\n]{0,100}(?:, ?image[ -]\d{1,9})*)", re.IGNORECASE)
 _NOWHERE = re.compile(r"\b(?:in|on) none of (?:the|these|those|all) (?:\w+ )?images\b", re.IGNORECASE)
 
 
 def verdicts_agree(case: Case) -> str | None:
-    """What the thinking says of whole images ("Image-2: yes", "Odd: Image-3", "in none of them") is what it answers."""
+    """What the thinking says of images ("Found: ring Image-2", "Image-1: no", "Odd: Image-3") agrees with the answer."""
     prose = prose_of(case.trajectory.thinking)
     answered = {target.image for target in case.trajectory.answer}
     for number, said in _VERDICT.findall(prose):
@@ -141,6 +143,9 @@ def verdicts_agree(case: Case) -> str | None:
     for word, number in _CHOICE.findall(prose):
         if int(number) not in answered:
             return f"the thinking says {word}: Image-{number}, the answer is {_images(answered)}"
+    for number in (number for said in _FOUND.findall(prose) for number in mentioned(said)):
+        if number not in answered:
+            return f"the thinking says found: Image-{number}, the answer is {_images(answered)}"
     if answered and _NOWHERE.search(prose):
         return f"the thinking finds it in none of the images, the answer is {_images(answered)}"
     return None

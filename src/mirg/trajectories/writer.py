@@ -1,7 +1,7 @@
 """The rule-based writer: reasoning from a sample's annotation, images first, then objects, terse.
 
 Each task has its own image-level part (a line in ``IMAGE_LEVEL``); the object-level part says where every target is, or
-that there is none. Tasks without a line of their own get a verdict per image.
+that there is none. Tasks without a line of their own say which images hold the target.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def write_thinking(sample: Sample) -> str:
 
     DataError where the annotation lacks what the task's reasoning is made of (e.g. the objects of an image).
     """
-    image_level = IMAGE_LEVEL.get(sample.task, _verdicts)
+    image_level = IMAGE_LEVEL.get(sample.task, _search)
     return " ".join([*image_level(sample), *_object_level(sample)])
 
 
@@ -44,10 +44,8 @@ def subject(sample: Sample) -> str:
 
 def _object_level(sample: Sample) -> list[str]:
     name = subject(sample)
-    if not sample.targets:
-        return [f"The {name} is in none of the images."]
     return [
-        f"In Image-{target.image} the {target.label or name} is at {box_markup(target.image, target.box)}."
+        f"Box: Image-{target.image} {target.label or name} {box_markup(target.image, target.box)}."
         for target in ordered(sample.targets)
     ]
 
@@ -56,18 +54,19 @@ def _target(sample: Sample) -> str:
     return f"Target: {subject(sample)}."
 
 
-def _says(sample: Sample, numbers: Sequence[int]) -> list[str]:
-    """Yes or no for every image of ``numbers``."""
-    return [f"Image-{number}: {'yes' if number in sample.target_images else 'no'}." for number in numbers]
+def _found(sample: Sample) -> list[str]:
+    """Which images hold what is looked for. Name and image stand side by side: that is the form of a look-up."""
+    where = ", ".join(f"Image-{number}" for number in sorted(sample.target_images))
+    return [f"Found: {subject(sample)} {where or 'in none of the images'}."]
 
 
 def _lists(sample: Sample, numbers: Sequence[int]) -> list[str]:
-    """The objects of every image of ``numbers``, in annotation order."""
+    """The objects of every image of ``numbers``, from left to right: an order that the image itself gives."""
     return [f"Image-{number}: {_listed(sample, number)}." for number in numbers]
 
 
 def _listed(sample: Sample, number: int) -> str:
-    notes = sample.images[number - 1].objects
+    notes = sorted(sample.images[number - 1].objects, key=lambda note: note.box)
     return ", ".join(note.label for note in notes) or "nothing"
 
 
@@ -75,8 +74,8 @@ def _all(sample: Sample) -> range:
     return range(1, len(sample.images) + 1)
 
 
-def _verdicts(sample: Sample) -> list[str]:
-    return [_target(sample), *_says(sample, _all(sample))]
+def _search(sample: Sample) -> list[str]:
+    return [_target(sample), *_found(sample)]
 
 
 def _common_object(sample: Sample) -> list[str]:
@@ -85,20 +84,19 @@ def _common_object(sample: Sample) -> list[str]:
 
 def _difference(sample: Sample) -> list[str]:
     if not any(image.objects for image in sample.images):  # photographs: there is nothing to list
-        return _verdicts(sample)
-    return [*_lists(sample, _all(sample)), f"Different: {subject(sample)}.", *_says(sample, _all(sample))]
+        return _search(sample)
+    return [*_lists(sample, _all(sample)), f"Different: {subject(sample)}.", *_found(sample)]
 
 
 def _refer(sample: Sample) -> list[str]:
     number = _with_role(sample, "reference")
-    others = [other for other in _all(sample) if other != number]
-    return [*_lists(sample, [number]), _target(sample), *_says(sample, others)]
+    return [*_lists(sample, [number]), _target(sample), *_found(sample)]
 
 
 def _region(sample: Sample) -> list[str]:
     number = _with_role(sample, "reference")
     if not sample.images[number - 1].objects:
-        return [_target(sample), *_says(sample, [other for other in _all(sample) if other != number])]
+        return [_target(sample), *_found(sample)]
     return [*_lists(sample, [number]), _target(sample)]
 
 
@@ -107,8 +105,7 @@ def _object_tracking(sample: Sample) -> list[str]:
 
 
 def _odd_one_out(sample: Sample) -> list[str]:
-    odd = ", ".join(f"Image-{number}" for number in sorted(sample.target_images))
-    return [*_lists(sample, _all(sample)), f"Odd: {odd}.", _target(sample)]
+    return [*_lists(sample, _all(sample)), f"Odd: {subject(sample)}.", *_found(sample)]
 
 
 def _counting(sample: Sample) -> list[str]:
@@ -131,12 +128,12 @@ def _with_role(sample: Sample, role: str) -> int:
 IMAGE_LEVEL: dict[str, Callable[[Sample], list[str]]] = {
     "common_object": _common_object,
     "difference": _difference,
-    "group_grounding": _verdicts,
+    "group_grounding": _search,
     "refer": _refer,
     "region": _region,
     "object_tracking": _object_tracking,
     "odd_one_out": _odd_one_out,
     "counting": _counting,
-    "multi_target": _verdicts,
-    "none": _verdicts,
+    "multi_target": _search,
+    "none": _search,
 }

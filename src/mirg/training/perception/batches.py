@@ -1,6 +1,7 @@
 """From scenes and texts to the tensors of a Qwen-VL forward pass, without the per-image overhead of the processor.
 
-All images of a tiny model have one size, so a batch of them is one reshape. A test holds the result equal to the processor's.
+All images of a tiny model have one size, so a batch of them is one reshape. A test holds the result equal to the
+processor's.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ def pixel_values(images: NDArray[np.uint8], patch: int) -> tuple[torch.Tensor, t
 def token_batch(
     prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], vocabulary: Vocabulary
 ) -> dict[str, torch.Tensor]:
-    """Right-padded ``input_ids``, ``attention_mask``, ``mm_token_type_ids``, ``labels`` (prompt and padding ignored)."""
+    """Right-padded ``input_ids``, ``attention_mask``, ``mm_token_type_ids``, ``labels``, all (N, longest row).
+
+    Labels are :data:`IGNORED` for prompt and padding.
+    """
     rows = [[*prompt, *completion] for prompt, completion in zip(prompts, completions, strict=True)]
     longest = max(len(row) for row in rows)
     ids = torch.full((len(rows), longest), vocabulary.pad, dtype=torch.long)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from mirg.answers.markup import spell
 from mirg.frames import Family, to_frame
-from mirg.geometry import Box
-from mirg.scenes.objects import NAMES
+from mirg.scenes.objects import NAMES, SceneObject
 from mirg.scenes.world import Scene, WorldConfig, distractors, scene_for
 
 Part = str | Scene
@@ -42,21 +42,23 @@ def look_up(rng: np.random.Generator, level: int) -> Exercise:
     """
     lists = _name_lists(rng, *LEVELS[level])
     numbers = [1 + int(k) for k in rng.permutation(MAX_LABEL)[: len(lists)]]
-    lines = [f"Image-{number}: {'; '.join(names)}" for number, names in zip(numbers, lists, strict=True)]
+    lines = [f"Image-{number}: {', '.join(names)}." for number, names in zip(numbers, lists, strict=True)]
     name = _queries(rng, lists, 1)[0]
-    where = next((f"Image-{number}" for number, names in zip(numbers, lists, strict=True) if name in names), "none")
-    return Exercise(("\n".join(lines), f"\nLocate: {name}."), f"{name} {where}.")
+    where = next((number for number, names in zip(numbers, lists, strict=True) if name in names), None)
+    return Exercise(("\n".join(lines), f"\nLocate: {name}."), _is_in(name, where))
 
 
 def point(rng: np.random.Generator, level: int, world: WorldConfig, family: Family) -> Exercise:
-    """One image: where is the object, or where is everything. Trains nothing but reading a box off visual tokens."""
-    names = _name_lists(rng, 1, level + 1, similar=world.similar)[0]
-    scene = scene_for(rng, world, names)
-    if rng.random() < 0.5:
-        thing = scene.objects[int(rng.integers(len(names)))]
-        return Exercise((*_shown([scene]), f"\nPoint: {thing.name}."), f"{thing.name} {_numbers(thing.box, family)}.")
-    said = [f" {o.name} {_numbers(o.box, family)}" for o in scene.objects]
-    return Exercise((*_shown([scene]), "\nDescribe Image-1."), f"{';'.join(said)}.".strip())
+    """Where everything is in one of up to three images. Trains reading a box off visual tokens, wherever they stand.
+
+    With a single image, which always stands at the same place of the prompt, the box is read off the position of the
+    visual tokens instead of their content, and that is worth nothing in the next prompt.
+    """
+    lists = _name_lists(rng, int(rng.integers(1, 4)), level + 1, similar=world.similar)
+    scenes = [scene_for(rng, world, names) for names in lists]
+    number = 1 + int(rng.integers(len(scenes)))
+    said = " ".join(_is_at(thing, number, family) for thing in left_to_right(scenes[number - 1]))
+    return Exercise((*_shown(scenes), f"\nPoint to everything in Image-{number}."), said)
 
 
 def locate(rng: np.random.Generator, level: int, world: WorldConfig, family: Family) -> Exercise:
@@ -65,25 +67,32 @@ def locate(rng: np.random.Generator, level: int, world: WorldConfig, family: Fam
     queries = _queries(rng, lists)
     said = []
     for name in queries:
-        box = next((o.box for scene in scenes for o in scene.objects if o.name == name), None)
-        said.append(f" {name} {_where(lists, name)}" + (f" {_numbers(box, family)}" if box else ""))
-    return Exercise((*_shown(scenes), f"\nLocate: {'; '.join(queries)}."), f"{';'.join(said)}.".strip())
+        number = next((k for k, names in enumerate(lists, 1) if name in names), None)
+        said.append(_is_in(name, number))
+        if number:
+            thing = next(thing for thing in scenes[number - 1].objects if thing.name == name)
+            said.append(_is_at(thing, number, family))
+    return Exercise((*_shown(scenes), f"\nLocate: {', '.join(queries)}."), " ".join(said))
 
 
 def describe(rng: np.random.Generator, level: int, world: WorldConfig, family: Family) -> Exercise:
-    """What one of the images shows, object by object."""
+    """What every image shows, from left to right."""
     _, scenes = _scenes(rng, level, world)
-    number = int(rng.integers(len(scenes)))
-    said = [f" {o.name} {_numbers(o.box, family)}" for o in scenes[number].objects]
-    return Exercise((*_shown(scenes), f"\nDescribe Image-{number + 1}."), f"{';'.join(said)}.".strip())
+    said = [f"Image-{k}: {', '.join(o.name for o in left_to_right(scene))}." for k, scene in enumerate(scenes, 1)]
+    return Exercise((*_shown(scenes), "\nDescribe the images."), " ".join(said))
 
 
-def check(rng: np.random.Generator, level: int, world: WorldConfig, family: Family) -> Exercise:
-    """Image by image: is the name there?"""
-    lists, scenes = _scenes(rng, level, world)
-    name = _queries(rng, lists)[0]
-    said = [f"Image-{k}: {'yes' if name in names else 'no'}." for k, names in enumerate(lists, 1)]
-    return Exercise((*_shown(scenes), f"\nCheck: {name}."), " ".join(said))
+def left_to_right(scene: Scene) -> list[SceneObject]:
+    """The objects in the order in which texts list them."""
+    return sorted(scene.objects, key=lambda thing: thing.box)
+
+
+def _is_in(name: str, number: int | None) -> str:
+    return f"Found: {name} Image-{number}." if number else f"Found: {name} in none of the images."
+
+
+def _is_at(thing: SceneObject, number: int, family: Family) -> str:
+    return f"Box: Image-{number} {thing.name} {spell(to_frame(thing.box, (1, 1), family), family, 'text')}."
 
 
 def _scenes(rng: np.random.Generator, level: int, world: WorldConfig) -> tuple[list[list[str]], list[Scene]]:
@@ -98,7 +107,7 @@ def _name_lists(rng: np.random.Generator, images: int, objects: int, similar: fl
     pool = [first, *distractors(rng, WorldConfig(similar=similar), int(counts.sum()) - 1, first)]
     rng.shuffle(pool)
     bounds = np.cumsum([0, *counts])
-    return [pool[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [pool[a:b] for a, b in pairwise(bounds)]
 
 
 def _queries(rng: np.random.Generator, lists: Sequence[Sequence[str]], most: int = _QUERIES) -> list[str]:
@@ -110,17 +119,9 @@ def _queries(rng: np.random.Generator, lists: Sequence[Sequence[str]], most: int
     return chosen
 
 
-def _where(lists: Sequence[Sequence[str]], name: str) -> str:
-    return next((f"Image-{k}" for k, names in enumerate(lists, 1) if name in names), "none")
-
-
 def _label(number: int) -> str:
     return f"{'' if number == 1 else chr(10)}Image-{number}: "
 
 
 def _shown(scenes: Sequence[Scene]) -> list[Part]:
     return [part for k, scene in enumerate(scenes, 1) for part in (_label(k), scene)]
-
-
-def _numbers(box: Box, family: Family) -> str:
-    return spell(to_frame(box, (1, 1), family), family, "text")

@@ -75,8 +75,8 @@ def look_at_neighbours(visual: Any, generator: torch.Generator) -> None:
     """Let each head of the vision tower first attend to one neighbouring patch, as a convolution would.
 
     Rotary positions make the product of a constant query and a constant key a function of the offset alone:
-    ``sum_i a_i^2 cos(theta_i (p_query - p_key) + phi_i)``, which peaks at the offset that the phase ``phi`` chooses. So the
-    biases of query and key are enough. The deepstack features start at zero: they join when they help.
+    ``sum_i a_i^2 cos(theta_i (p_query - p_key) + phi_i)``, which peaks at the offset that the phase ``phi`` chooses. So
+    the biases of query and key are enough. The deepstack features start at zero: they join when they help.
     """
     visual.pos_embed.weight.normal_(std=POSITION_DEVIATION, generator=generator)
     for block in visual.blocks:

@@ -1,4 +1,4 @@
-"""Dense supervision of the visual tokens: each becomes the word of the object it covers, and knows where that object lies."""
+"""Dense supervision of the visual tokens: each becomes the word of the object it covers and knows where that lies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def cell_targets(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """What each visual token covers, for images of ``cells`` x ``cells`` tokens.
 
-    Returns labels (N * cells^2,), 0 for nothing and 1 + k for the name of index k, and boxes (N * cells^2, 4), fractions.
+    Returns labels (N * cells^2,), 0 for nothing and 1 + k for the name of index k, and boxes (N * cells^2, 4) in
+    fractions.
     """
     edge = np.arange(cells) / cells
     left, top = np.tile(edge, cells), np.repeat(edge, cells)
