@@ -25,7 +25,7 @@ TRAIN: dict[str, Callable[[Any, Path], launch.Outcome]] = {"sft": train_sft, "gr
 
 @pytest.fixture
 def recipe(sft_recipe: Make, grpo_recipe: Make) -> Make:
-    """``recipe(stage, kind, **keys)``: five steps with a checkpoint at 2 and at 4. 12 samples: an epoch has 6 or 3."""
+    """``recipe(stage, kind, **keys)``: five steps with a checkpoint at 2 and at 4."""
 
     def make(stage: str, kind: str = "qwen3_vl", **keys: Any) -> Any:
         return {"sft": sft_recipe, "grpo": grpo_recipe}[stage](kind, **({"steps": 5} | keys))
@@ -59,11 +59,11 @@ def before_manifest(step: int, action: Callable[[], object]) -> None:
 
 # (stage, model type, where it is killed, recipe keys, why this row)
 DEATHS: list[tuple[str, str, Callable[[Callable[[], None]], None], dict[str, Any], str]] = [
-    ("sft", "qwen3_vl", lambda die: at_step(3, die), {}, "between two checkpoints"),
+    ("sft", "qwen3_vl", lambda die: at_step(5, die), {"batch_size": 4}, "in the second epoch"),
     ("sft", "qwen2_5_vl", lambda die: at_step(4, die), {"log_every": 3}, "the Trainer would reload the initial weights"),
     ("sft", "qwen3_vl", lambda die: before_manifest(4, die), {"lora": {"rank": 4, "dropout": 0.3}}, "adapters, in a save"),
     ("sft", "qwen3_vl", lambda die: at_step(1, die), {}, "before the first checkpoint"),
-    ("grpo", "qwen3_vl", lambda die: at_step(5, die), {"steps": 8}, "in the second epoch"),
+    ("grpo", "qwen3_vl", lambda die: at_step(5, die), {"prompts_per_step": 4, "group_size": 2}, "in the second epoch"),
     ("grpo", "qwen2_5_vl", lambda die: before_manifest(4, die), {"micro_batch": 4}, "in a save, split batches"),
     ("grpo", "qwen3_vl", lambda die: at_step(3, die), {"iterations": 2, "beta": 0.1}, "second pass over completions"),
 ]

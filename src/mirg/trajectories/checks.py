@@ -134,7 +134,7 @@ _NOWHERE = re.compile(r"\b(?:in|on) none of (?:the|these|those|all) (?:\w+ )?ima
 
 
 def verdicts_agree(case: Case) -> str | None:
-    """What the thinking says of images ("Found: ring Image-2", "Image-1: no", "Odd: Image-3") agrees with the answer."""
+    """What the thinking says ("Found: ring Image-2", "Image-1: no", "Odd: Image-3") agrees with its answer."""
     prose = prose_of(case.trajectory.thinking)
     answered = {target.image for target in case.trajectory.answer}
     for number, said in _VERDICT.findall(prose):

@@ -1,0 +1,86 @@
+"""What mirg relies on inside TRL and transformers; an upgrade that changes it must fail here, not in a run."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+
+from mirg.training.grpo import trainer_class
+from mirg.training.trainer import CarefulTrainer
+
+# (class, method, its parameters, why mirg depends on it)
+SIGNATURES = [
+    ("GRPOTrainer", "_calculate_rewards", ["self", "inputs", "prompts", "completions", "completion_ids_list"], "rollouts"),
+    ("GRPOTrainer", "_get_train_sampler", ["self", "dataset"], "the order of prompts"),
+    ("GRPOTrainer", "_generate_and_score_completions", ["self", "inputs"], "tests of what is sampled"),
+    ("GRPOTrainer", "_compute_loss", ["self", "model", "inputs"], "agreement of examples/tiny_grpo.py"),
+    ("GRPOTrainer", "compute_loss", ["self", "model", "inputs", "return_outputs", "num_items_in_batch"], "batch check"),
+    ("SFTTrainer", "compute_loss", ["self", "model", "inputs", "return_outputs", "num_items_in_batch"], "batch check"),
+    ("GRPOTrainer", "training_step", ["self", "model", "inputs", "num_items_in_batch"], "sample ids"),
+    ("SFTTrainer", "training_step", ["self", "args", "kwargs"], "sample ids, passed by position"),
+    ("Trainer", "training_step", ["self", "model", "inputs", "num_items_in_batch"], "sample ids"),
+    ("Trainer", "_load_from_checkpoint", ["self", "resume_from_checkpoint", "model"], "exact resuming"),
+]
+
+
+def classes() -> dict[str, Any]:
+    from transformers import Trainer
+    from trl.trainer.grpo_trainer import GRPOTrainer
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    return {"Trainer": Trainer, "GRPOTrainer": GRPOTrainer, "SFTTrainer": SFTTrainer}
+
+
+@pytest.mark.parametrize(("owner", "name", "parameters"), [row[:3] for row in SIGNATURES])
+def test_signatures(owner: str, name: str, parameters: list[str]) -> None:
+    assert list(inspect.signature(getattr(classes()[owner], name)).parameters) == parameters
+
+
+def test_each_override_overrides_something() -> None:
+    own = [name for name, value in vars(CarefulTrainer).items() if inspect.isfunction(value)]
+    assert own
+    for name in own:
+        assert all(hasattr(classes()[owner], name) for owner in ("SFTTrainer", "GRPOTrainer")), name
+    for name in ("_calculate_rewards", "_get_train_sampler"):
+        assert name in vars(trainer_class()) and hasattr(classes()["GRPOTrainer"], name)
+
+
+def test_what_the_sampler_is_made_of() -> None:
+    from trl.trainer.utils import RepeatSampler
+
+    assert isinstance(RepeatSampler(range(3), 2, seed=1).generator, torch.Generator)
+
+
+def test_the_order_of_a_save_is_log_then_files_then_callback() -> None:
+    """Resuming rewinds the metrics to the checkpoint, so its own row must be there before it."""
+    from transformers import Trainer
+
+    source = inspect.getsource(Trainer._maybe_log_save_evaluate)
+    assert source.index("self.log(") < source.index("self._save_checkpoint(") < source.index("on_save(")
+
+
+def test_default_callbacks_come_before_ours() -> None:
+    """``RunCallback.on_step_end`` reads what the flow callback has decided about saving."""
+    from transformers import Trainer
+
+    source = inspect.getsource(Trainer.__init__)
+    assert "default_callbacks + callbacks" in source or "default_callbacks if callbacks is None else" in source
+
+
+@pytest.mark.parametrize("name", ["logging_nan_inf_filter", "data_seed", "use_cpu", "max_steps"])
+def test_arguments_exist(name: str) -> None:
+    from transformers import TrainingArguments
+
+    assert name in inspect.signature(TrainingArguments).parameters
+
+
+@pytest.mark.parametrize(
+    "name", ["generation_kwargs", "multi_objective_aggregation", "importance_sampling_level", "epsilon_high", "top_k"]
+)
+def test_grpo_arguments_exist(name: str) -> None:
+    from trl.trainer.grpo_config import GRPOConfig
+
+    assert name in inspect.signature(GRPOConfig).parameters

@@ -1,0 +1,137 @@
+"""The run folder: what it refuses, what it forgets, how a model appears in it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from mirg.errors import CheckpointError
+from mirg.training.recipe import SftRecipe
+from mirg.training.run import METRICS, ROLLOUTS, SKIPPED, Progress, RunFolder, clock, environment
+
+RECIPE = SftRecipe(model="m", data="d", steps=3)
+
+
+def test_a_new_folder_explains_itself(tmp_path: Path) -> None:
+    run = RunFolder.open(tmp_path / "a" / "run", RECIPE)
+    assert "learning_rate: 1.0e-05" in (run.path / "config.yaml").read_text()
+    known = json.loads((run.path / "environment.json").read_text())
+    assert known["versions"]["torch"] and known["python"]
+    assert not run.finished
+
+
+def test_a_canary_of_the_environment_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 28: variables may hold keys."""
+    monkeypatch.setenv("SOME_API_KEY", "canary-8c1f")
+    run = RunFolder.open(tmp_path / "run", RECIPE)
+    run.log(1, {"loss": 1.0})
+    run.close()
+    assert not any("canary-8c1f" in file.read_text() for file in run.path.iterdir())
+    assert "canary-8c1f" not in json.dumps(environment())
+
+
+def test_the_same_recipe_opens_it_again(tmp_path: Path) -> None:
+    RunFolder.open(tmp_path / "run", RECIPE)
+    RunFolder.open(tmp_path / "run", RECIPE)
+
+
+def test_another_recipe_is_refused_by_the_keys_that_differ(tmp_path: Path) -> None:
+    RunFolder.open(tmp_path / "run", RECIPE)
+    other = RECIPE.model_copy(update={"seed": 5, "batch_size": 2})
+    with pytest.raises(CheckpointError, match=r"batch_size, seed differ \(batch_size: 8 there, 2 now\)"):
+        RunFolder.open(tmp_path / "run", other)
+    assert "seed: 0" in (tmp_path / "run" / "config.yaml").read_text(), "nothing was overwritten"
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match="is not empty and is no run folder"):
+        RunFolder.open(tmp_path, RECIPE)
+
+
+def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(CheckpointError, match="cannot write run folder"):
+        RunFolder.open(tmp_path / "run", RECIPE)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_rights_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(CheckpointError, match="cannot write run folder"):
+        RunFolder.open(tmp_path / "locked" / "run", RECIPE)
+
+
+def test_rewinding_forgets_every_journal_after_a_step(tmp_path: Path) -> None:
+    run = RunFolder.open(tmp_path, RECIPE)
+    for step in range(1, 6):
+        run.log(step, {"loss": step})
+    run.close()
+    for name in (ROLLOUTS, SKIPPED):
+        (tmp_path / name).write_text('{"step": 2}\n{"step": 3}\n{"step": 4}\n{"ste')
+    run.rewind(3)
+    assert [row["step"] for row in run.rows()] == [1, 2, 3]
+    assert [row["step"] for row in run.rows(ROLLOUTS)] == [2, 3]
+    assert [row["step"] for row in run.rows(SKIPPED)] == [2, 3]
+    run.log(4, {"loss": 0})
+    run.close()
+    assert [row["step"] for row in run.rows()] == [1, 2, 3, 4]
+    run.rewind(0)
+    assert run.rows() == []
+
+
+def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
+    run = RunFolder.open(tmp_path, RECIPE)
+    run.log(1, {"loss": math.nan, "norm": math.inf, "reward": 0.5, "name": "x"})
+    run.close()
+    row = json.loads((tmp_path / METRICS).read_text())
+    assert (row["loss"], row["norm"], row["reward"], row["name"]) == (None, None, 0.5, "x")
+    assert (row["step"], row["stage"]) == (1, "sft")
+
+
+def test_a_model_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    run = RunFolder.open(tmp_path, RECIPE)
+
+    def fail(folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        run.save_model(fail, {})
+    assert not run.finished and not run.model.exists()
+    run.save_model(lambda folder: (folder / "config.json").write_text("{}") and None, {"steps": 3})
+    assert run.finished
+    facts = json.loads((run.model / "mirg.json").read_text())
+    assert (facts["stage"], facts["steps"], len(facts["digest"])) == ("sft", 3, 64)
+    assert [path.name for path in tmp_path.glob("model*")] == ["model"], "no work folder is left"
+
+
+def test_rejections_are_kept(tmp_path: Path) -> None:
+    class Row(BaseModel):
+        id: str
+
+    run = RunFolder.open(tmp_path, RECIPE)
+    run.reject([Row(id="a"), Row(id="b")])
+    assert [row["id"] for row in run.rows("rejected.jsonl")] == ["a", "b"]
+    run.reject([])
+    assert run.rows("rejected.jsonl") == [], "of this start, not of an earlier one"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3725, "1:02:05")])
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_progress_speaks_at_the_end_and_not_at_every_step(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "mirg")
+    progress = Progress("sft", total=20, start=10)
+    for step in range(11, 21):
+        progress.step(step, {"loss": 1 / step, "name": "x"})
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("sft 20/20 · loss 0.05 · ")
+    assert caplog.messages[0].endswith("ETA 0:00")
