@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from fakes.tiny import MODEL_TYPES, write_data, write_tiny
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.tiny import MODEL_TYPES, write_data, write_tiny
 
+from fakes.tiny import MODEL_TYPES, write_data, write_tiny
 from mirg.models.load import LoadedModel, load_model
 from mirg.training.quiet import quiet_libraries
 from mirg.training.recipe import GrpoRecipe, SftRecipe

@@ -13,7 +13,12 @@ from mirg.training.trainer import CarefulTrainer
 
 # (class, method, its parameters, why mirg depends on it)
 SIGNATURES = [
-    ("GRPOTrainer", "_calculate_rewards", ["self", "inputs", "prompts", "completions", "completion_ids_list"], "rollouts"),
+    (
+        "GRPOTrainer",
+        "_calculate_rewards",
+        ["self", "inputs", "prompts", "completions", "completion_ids_list"],
+        "rollouts",
+    ),
     ("GRPOTrainer", "_get_train_sampler", ["self", "dataset"], "the order of prompts"),
     ("GRPOTrainer", "_generate_and_score_completions", ["self", "inputs"], "tests of what is sampled"),
     ("GRPOTrainer", "_compute_loss", ["self", "model", "inputs"], "agreement of examples/tiny_grpo.py"),

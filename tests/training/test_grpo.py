@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+
 from fakes.tiny import read_data
 from fakes.training import answer, rows, weights
-
 from mirg.engines.load import load_engine
 from mirg.errors import ConfigError
 from mirg.frames import family

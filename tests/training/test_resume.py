@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.training import assert_same_run, die_in, rows, weights
 
+from fakes.training import assert_same_run, die_in, rows, weights
 from mirg.training import callbacks, launch
 from mirg.training.grpo import train_grpo
 from mirg.training.recipe import dump_recipe
@@ -60,8 +60,20 @@ def before_manifest(step: int, action: Callable[[], object]) -> None:
 # (stage, model type, where it is killed, recipe keys, why this row)
 DEATHS: list[tuple[str, str, Callable[[Callable[[], None]], None], dict[str, Any], str]] = [
     ("sft", "qwen3_vl", lambda die: at_step(5, die), {"batch_size": 4}, "in the second epoch"),
-    ("sft", "qwen2_5_vl", lambda die: at_step(4, die), {"log_every": 3}, "the Trainer would reload the initial weights"),
-    ("sft", "qwen3_vl", lambda die: before_manifest(4, die), {"lora": {"rank": 4, "dropout": 0.3}}, "adapters, in a save"),
+    (
+        "sft",
+        "qwen2_5_vl",
+        lambda die: at_step(4, die),
+        {"log_every": 3},
+        "the Trainer would reload the initial weights",
+    ),
+    (
+        "sft",
+        "qwen3_vl",
+        lambda die: before_manifest(4, die),
+        {"lora": {"rank": 4, "dropout": 0.3}},
+        "adapters, in a save",
+    ),
     ("sft", "qwen3_vl", lambda die: at_step(1, die), {}, "before the first checkpoint"),
     ("grpo", "qwen3_vl", lambda die: at_step(5, die), {"prompts_per_step": 4, "group_size": 2}, "in the second epoch"),
     ("grpo", "qwen2_5_vl", lambda die: before_manifest(4, die), {"micro_batch": 4}, "in a save, split batches"),
@@ -69,7 +81,9 @@ DEATHS: list[tuple[str, str, Callable[[Callable[[], None]], None], dict[str, Any
 ]
 
 
-@pytest.mark.parametrize(("stage", "kind", "death", "keys"), [d[:4] for d in DEATHS], ids=[f"{d[0]}: {d[4]}" for d in DEATHS])
+@pytest.mark.parametrize(
+    ("stage", "kind", "death", "keys"), [d[:4] for d in DEATHS], ids=[f"{d[0]}: {d[4]}" for d in DEATHS]
+)
 def test_killed_and_started_again(
     stage: str, kind: str, death: Callable[..., None], keys: dict[str, Any], tmp_path: Path, recipe: Make
 ) -> None:
@@ -101,9 +115,7 @@ def test_stopped_by_a_signal_and_started_again(
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
-def test_a_second_signal_ends_at_once(
-    tmp_path: Path, recipe: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_signal_ends_at_once(tmp_path: Path, recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunFolder, "log", RunFolder.log)
     at_step(2, lambda: (signal.raise_signal(signal.SIGINT), signal.raise_signal(signal.SIGINT)))
     before = signal.getsignal(signal.SIGINT)
@@ -145,7 +157,9 @@ def hurt(file: Path, damage: str) -> None:
         file.write_bytes(data)
 
 
-def test_a_run_goes_on_from_the_older_checkpoint(tmp_path: Path, recipe: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_goes_on_from_the_older_checkpoint(
+    tmp_path: Path, recipe: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = recipe("sft", keep_checkpoints=1)
     train_sft(settings, tmp_path / "whole")
     die_in(lambda: train_sft(recipe("sft", keep_checkpoints=2), tmp_path / "hurt"), lambda die: at_step(5, die))

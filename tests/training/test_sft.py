@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+
 from fakes.tiny import read_data
 from fakes.training import answer, assert_same_run, rows
-
 from mirg.engines.load import load_engine
 from mirg.errors import CheckpointError
 from mirg.training.data import sft_rows

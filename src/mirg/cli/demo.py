@@ -50,9 +50,11 @@ def demo(
     ] = None,
 ) -> None:
     """Data, verified trajectories, perception, SFT, image-aware GRPO, evaluation and a report."""
+    from mirg.training.quiet import quiet_libraries
     from mirg.training.recipe import load_recipe
 
     log_to_console()
+    quiet_libraries()
     own, stages = _split(overrides or [])
     plan = load_recipe(DemoRecipe, recipe, own)
     clock = _Clock(out / "demo.json")

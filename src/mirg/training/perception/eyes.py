@@ -45,6 +45,11 @@ class Eyes:
     owner: torch.nn.Linear
 
     @property
+    def readers(self) -> torch.nn.ModuleDict:
+        """What is trained beside the model and thrown away at the end."""
+        return torch.nn.ModuleDict({"head": self.head, "owner": self.owner})
+
+    @property
     def embedding(self) -> torch.Tensor:
         """The word embedding, (vocabulary, width); the output layer shares it."""
         return self.model.get_input_embeddings().weight
@@ -89,11 +94,11 @@ def eyes_of(model: Any, processor: Any, config: TinyConfig, seed: int) -> Eyes:
 
 
 def save_eyes(eyes: Eyes, folder: Path) -> None:
-    """Model and processor, and the head in a checkpoint: it comes last and marks the checkpoint as complete."""
+    """Model and processor, and the readers in a checkpoint: they come last and mark the checkpoint as complete."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     eyes.model.save_pretrained(folder)
     eyes.processor.save_pretrained(folder)
     if folder.parent.name == "checkpoints":
-        save_file({k: v.contiguous() for k, v in eyes.head.state_dict().items()}, folder / HEAD_FILE)
+        save_file({k: v.contiguous() for k, v in eyes.readers.state_dict().items()}, folder / HEAD_FILE)

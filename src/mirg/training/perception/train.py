@@ -51,7 +51,7 @@ def _resume(recipe: PerceptionRecipe, run: RunFolder, stages: Sequence[Stage]) -
         if (folder / HEAD_FILE).is_file():
             loaded = load_model(str(folder))
             eyes = _eyes(loaded.model, loaded.processor, new_eyes(recipe).config, recipe.seed)
-            eyes.head.load_state_dict(load_file(folder / HEAD_FILE))
+            eyes.readers.load_state_dict(load_file(folder / HEAD_FILE))
             run.rewind(sum(steps for _, _, steps in stages[:done]))
             return eyes, done
     run.rewind(0)

@@ -1,0 +1,113 @@
+"""Before and after the trainer: processes, precision, what a run that has ended says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from mirg.errors import ConfigError, EngineError
+from mirg.training import launch
+from mirg.training.run import RunFolder
+
+Make = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("asked", "world", "fine"),
+    [(None, "1", True), (None, "4", True), (1, None, True), (2, "2", True), (2, None, False), (1, "2", False)],
+)
+def test_the_number_of_processes(
+    asked: int | None, world: str | None, fine: bool, sft_recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``accelerate launch --cpu --num_processes 2`` starts one process and says nothing."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if world:
+        monkeypatch.setenv("WORLD_SIZE", world)
+    recipe = sft_recipe(processes=asked)
+    if fine:
+        launch.check_processes(recipe)
+        return
+    with pytest.raises(ConfigError, match=f"asks for {asked} processes, this run has {world or 1}"):
+        launch.check_processes(recipe)
+
+
+def test_processes_that_know_nothing_of_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    alone = SimpleNamespace(accelerator=SimpleNamespace(num_processes=1))
+    with pytest.raises(ConfigError, match="the launcher started 2 processes, the trainer knows of 1"):
+        launch._check_world(alone)
+
+
+def test_a_model_for_training(sft_recipe: Make) -> None:
+    loaded = launch.prepare_model(sft_recipe(freeze_vision=True))
+    frozen = {name for name, p in loaded.model.named_parameters() if not p.requires_grad}
+    assert frozen and all(".visual." in name for name in frozen)
+    assert loaded.model.training
+    assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
+
+
+def test_only_the_frozen_base_of_adapters_is_held_in_half_precision(sft_recipe: Make) -> None:
+    whole = launch.prepare_model(sft_recipe(dtype="bfloat16"))
+    base = launch.prepare_model(sft_recipe(dtype="bfloat16", lora={"rank": 4}))
+    assert {p.dtype for p in whole.model.parameters()} == {torch.float32}
+    assert {p.dtype for p in base.model.parameters()} == {torch.bfloat16}
+
+
+def test_a_model_that_is_not_there(sft_recipe: Make, tmp_path: Path) -> None:
+    from mirg.training.sft import train_sft
+
+    with pytest.raises(EngineError, match="does not exist"):
+        train_sft(sft_recipe(model=str(tmp_path / "nothing")), tmp_path / "run")
+
+
+def test_arguments_follow_the_recipe(sft_recipe: Make, tmp_path: Path) -> None:
+    recipe = sft_recipe(seed=7, log_every=3, optim={"schedule": "constant", "learning_rate": 0.5, "beta2": 0.9})
+    arguments = launch.common_arguments(recipe, RunFolder(tmp_path, "sft"), 11)
+    assert (arguments["max_steps"], arguments["seed"], arguments["data_seed"]) == (11, 7, 7)
+    assert arguments["lr_scheduler_type"] == "constant_with_warmup"
+    assert (arguments["learning_rate"], arguments["adam_beta2"], arguments["logging_steps"]) == (0.5, 0.9, 3)
+    assert "save_total_limit" not in arguments, "the Trainer would drop a checkpoint before the next has its manifest"
+
+
+def test_adapters_are_asked_for_by_rank(sft_recipe: Make) -> None:
+    assert launch.lora(sft_recipe()) is None
+    settings = launch.lora(sft_recipe(lora={"rank": 4, "alpha": 8}))
+    assert (settings.r, settings.lora_alpha, settings.target_modules) == (4, 8, "all-linear")
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path: Path, sft_recipe: Make) -> None:
+    """Promise 4: the same global order of samples, losses within 1e-5."""
+    import subprocess
+    import sys
+
+    from fakes.training import rows
+    from mirg.training.recipe import dump_recipe
+
+    losses = []
+    for processes, size in ((1, 4), (2, 2)):
+        name = f"run{processes}"
+        recipe = sft_recipe(processes=processes, batch_size=size, steps=4, save_every=2)
+        (tmp_path / f"{name}.yaml").write_text(dump_recipe(recipe))
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc_per_node",
+            str(processes),
+            "--master_port",
+            "0",
+        ]
+        subprocess.run(
+            [*command, "-m", "mirg.cli.main", "sft", f"{name}.yaml", "-o", name],
+            cwd=tmp_path, check=True, timeout=300, capture_output=True,
+        )  # fmt: skip
+        found = rows(tmp_path / name / "metrics.jsonl")
+        assert [row["step"] for row in found] == [1, 2, 3, 4]
+        losses.append([row["loss"] for row in found])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
