@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakes.hostile_images import png_header
+from fakes.hostile_images import huge_header_png
 from fakes.training import rows
 from mirg.errors import DataError
 from mirg.frames import PixelLimits
@@ -137,7 +137,7 @@ def test_bad_images_cost_their_samples_and_nothing_else(
     missing, cut, huge = (folder / samples[k]["images"][0]["path"] for k in (0, 1, 2))
     missing.unlink()
     cut.write_bytes(cut.read_bytes()[:100])
-    huge.write_bytes(png_header(20_000, 20_000))
+    huge.write_bytes(huge_header_png())
     outcome = train_sft(sft_recipe(data=str(folder), steps=1), tmp_path / "run")
     assert outcome.step == 1
     rejected = rows(tmp_path / "run" / "rejected.jsonl")

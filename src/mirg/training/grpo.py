@@ -54,7 +54,7 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
         )
         trainer.record_rollouts(run, rewards.scorer, recipe)
         if trainer.ref_model is not None:
-            # TRL loads the reference by the model's name, which for a start from a LoRA run is the base without adapters.
+            # TRL loads the reference by the model's name: after a LoRA run, the base without its adapters.
             trainer.ref_model.load_state_dict(loaded.model.state_dict())
         return trainer
 

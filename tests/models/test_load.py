@@ -1,0 +1,155 @@
+"""Loading by path and by run folder, with adapters, without torchvision, and what is said where nothing can be loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from fakes.tiny import MODEL_TYPES
+
+from mirg.errors import ConfigError, EngineError
+from mirg.frames import PixelLimits
+from mirg.models import processors
+from mirg.models.load import fingerprint, load_model, model_facts, resolve_model
+
+
+@pytest.fixture
+def adapter(tmp_path: Path, folders: dict[str, Path]) -> Path:
+    """A LoRA folder over the Qwen3-VL model, with adapters that change something."""
+    from peft import LoraConfig, get_peft_model
+
+    loaded = load_model(str(folders["qwen3_vl"]))
+    tuned = get_peft_model(loaded.model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+    tuned.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    return tmp_path / "adapter"
+
+
+def test_a_run_folder_stands_for_its_model(tmp_path: Path, folders: dict[str, Path]) -> None:
+    shutil.copytree(folders["qwen3_vl"], tmp_path / "run" / "model")
+    assert resolve_model(str(tmp_path / "run")) == str(tmp_path / "run" / "model")
+    assert resolve_model(str(folders["qwen3_vl"])) == str(folders["qwen3_vl"])
+    assert resolve_model("Qwen/Qwen3-VL-8B-Instruct") == "Qwen/Qwen3-VL-8B-Instruct"
+
+
+@pytest.mark.parametrize(("name", "message"), [("nothing", "does not exist"), (".", "holds no model")])
+def test_what_cannot_be_a_model(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=message):
+        resolve_model(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("damage", ["config.json", "tokenizer.json", "processor_config.json", "model.safetensors"])
+def test_a_folder_with_a_file_missing(damage: str, tmp_path: Path, folders: dict[str, Path]) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(folders["qwen3_vl"], folder)
+    (folder / damage).unlink()
+    with pytest.raises(EngineError):
+        load_model(str(folder))
+
+
+def test_a_text_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(EngineError, match="cannot load"):
+        load_model(str(tmp_path))
+
+
+def test_an_unknown_family_is_refused(folders: dict[str, Path]) -> None:
+    with pytest.raises(ConfigError, match="unknown model family"):
+        load_model(str(folders["qwen3_vl"]), family_name="qwen-9")
+
+
+@pytest.mark.parametrize("kind", MODEL_TYPES)
+def test_prompts_are_padded_on_the_left(kind: str, folders: dict[str, Path]) -> None:
+    """The saved side is not restored, and prompts padded on the right break generation."""
+    loaded = load_model(str(folders[kind]))
+    assert loaded.tokenizer.padding_side == "left"
+    ids = loaded.processor(text=["a b c d", "a"], padding=True, return_tensors="pt")["input_ids"]  # type: ignore[operator]
+    assert ids[1, 0] == loaded.tokenizer.pad_token_id
+
+
+def test_limits_reach_the_processor(folders: dict[str, Path]) -> None:
+    loaded = load_model(str(folders["qwen3_vl"]), limits=PixelLimits(4096, 8192))
+    assert loaded.limits == PixelLimits(4096, 8192)
+    size = loaded.processor.image_processor.size  # type: ignore[attr-defined]
+    assert (size["shortest_edge"], size["longest_edge"]) == (4096, 8192)
+    assert load_model(str(folders["qwen3_vl"])).limits == PixelLimits(96 * 96, 96 * 96), "no other load is touched"
+
+
+def test_adapters_are_merged_and_nothing_stays_frozen(adapter: Path, folders: dict[str, Path]) -> None:
+    base, merged = (load_model(str(name)) for name in (folders["qwen3_vl"], adapter))
+    a, b = base.model.state_dict(), merged.model.state_dict()
+    assert a.keys() == b.keys()
+    assert any(not torch.equal(a[name], b[name]) for name in a)
+    assert all(p.requires_grad for p in merged.model.parameters()), "the next stage trains all weights"
+    assert merged.family == base.family
+
+
+def test_adapters_over_adapters(adapter: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    shutil.copytree(adapter, second)
+    settings = json.loads((second / "adapter_config.json").read_text())
+    (second / "adapter_config.json").write_text(json.dumps(settings | {"base_model_name_or_path": str(adapter)}))
+    once, twice = (load_model(str(name)).model.state_dict() for name in (adapter, second))
+    name = next(name for name in once if name.endswith("language_model.layers.0.mlp.up_proj.weight"))
+    assert not torch.equal(once[name], twice[name])
+    assert fingerprint(str(adapter)) != fingerprint(str(second))
+
+
+def test_a_base_that_is_gone_is_named(adapter: Path, tmp_path: Path) -> None:
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    gone = str(tmp_path / "gone")
+    (adapter / "adapter_config.json").write_text(json.dumps(settings | {"base_model_name_or_path": gone}))
+    with pytest.raises(EngineError, match=f"the base model {gone} of .* is not there"):
+        load_model(str(adapter))
+
+
+def test_the_fingerprint_knows_every_weight(tmp_path: Path, folders: dict[str, Path], adapter: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folders["qwen3_vl"], copy)
+    assert fingerprint(str(copy)) == fingerprint(str(folders["qwen3_vl"]))
+    weights = copy / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert fingerprint(str(copy)) != fingerprint(str(folders["qwen3_vl"]))
+    assert fingerprint("Qwen/Qwen3-VL-8B-Instruct") == "Qwen/Qwen3-VL-8B-Instruct"
+
+
+def test_facts_of_training(tmp_path: Path, folders: dict[str, Path]) -> None:
+    shutil.copytree(folders["qwen3_vl"], tmp_path / "model")
+    assert model_facts(str(tmp_path / "model")) == {} == model_facts("Qwen/Qwen3-VL-8B-Instruct")
+    assert load_model(str(tmp_path / "model")).instructions == "full"
+    (tmp_path / "model" / "mirg.json").write_text('{"instructions": "none", "stage": "sft"}')
+    assert load_model(str(tmp_path)).instructions == "none"
+
+
+@pytest.mark.parametrize("kind", MODEL_TYPES)
+def test_the_saved_processor_has_its_public_name(kind: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    """So the folder loads anywhere, and what loads here without torchvision saves the same again."""
+    names = {"qwen3_vl": "Qwen3VLProcessor", "qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen2_vl": "Qwen2VLProcessor"}
+    loaded = load_model(str(folders[kind]))
+    loaded.processor.save_pretrained(tmp_path)
+    for folder in (folders[kind], tmp_path):
+        saved = json.loads((folder / "processor_config.json").read_text())
+        assert saved["processor_class"] == names[kind]
+        assert saved["image_processor"]["image_processor_type"] == "Qwen2VLImageProcessor"
+        assert "video_processor" not in saved
+
+
+def test_a_processor_loads_without_torchvision(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processors, "has_torchvision", lambda: False)
+    processor = processors.load_processor(str(folders["qwen2_5_vl"]), "qwen2_5_vl")
+    assert processor.chat_template and processor.image_token == "<|image_pad|>"  # type: ignore[attr-defined]
+    with pytest.raises(EngineError, match="install torchvision"):
+        processors.processor_class_of("glm4v")
+
+
+def test_a_torchvision_that_does_not_fit_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec("torchvision") is None:
+        assert not processors.has_torchvision()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setitem(__import__("sys").modules, "torchvision", None)
+    assert not processors.has_torchvision()
