@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+
 from fakes.tiny import MODEL_TYPES, read_data
 from fakes.training import answer
-
 from mirg.answers.prompts import messages
 from mirg.engines.base import Engine, Generation, Request
 from mirg.engines.load import load_engine
@@ -106,6 +106,9 @@ def test_the_end_of_the_turn_stops(folders: dict[str, Path], data: Path) -> None
 
 
 def test_a_prompt_whose_images_do_not_fit_is_named(engine: Engine, requests: list[Request]) -> None:
+    """Also where a neighbour's surplus makes up for it: each would see the other's image."""
     lacking = Request("lonely", requests[0].messages, requests[0].images[:1])
-    with pytest.raises(EngineError, match="lonely"):
-        engine.generate([lacking], SHORT)
+    surplus = Request("rich", requests[1].messages, [*requests[1].images, requests[0].images[1]])
+    for batch in ([lacking], [surplus, lacking]):
+        with pytest.raises(EngineError, match="sample lonely: 2 image placeholders for 1 images"):
+            engine.generate(batch, SHORT)

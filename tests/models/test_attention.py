@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from fakes.tiny import tiny_pair
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakes.tiny import tiny_pair
 from mirg.models.attention import PACKED_SDPA, pack_vision_attention, packed_sdpa
 
 Lengths = st.lists(st.integers(1, 40), min_size=1, max_size=6)

@@ -1,4 +1,4 @@
-"""Loading by path and by run folder, with adapters, without torchvision, and what is said where nothing can be loaded."""
+"""Loading by path and by run folder, with adapters, without torchvision, and what is said where nothing loads."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes.tiny import MODEL_TYPES
 
+from fakes.tiny import MODEL_TYPES
 from mirg.errors import ConfigError, EngineError
 from mirg.frames import PixelLimits
 from mirg.models import processors

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from fakes.tiny import MODEL_TYPES, read_data, tiny_config, tiny_pair
 from pydantic import ValidationError
 
+from fakes.tiny import MODEL_TYPES, read_data, tiny_config, tiny_pair
 from mirg.answers.prompts import messages
 from mirg.frames import FAMILIES, input_size
 from mirg.models.load import load_model

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fakes.tiny import WORLD
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes.tiny import WORLD
 from mirg.frames import FAMILIES
 from mirg.models.load import forbidden_tokens
 from mirg.models.tiny import GRID, MAX_IMAGES

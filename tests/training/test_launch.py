@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+from fakes.training import rows
 from mirg.errors import ConfigError, EngineError
 from mirg.training import launch
+from mirg.training.recipe import dump_recipe
 from mirg.training.run import RunFolder
 
 Make = Callable[..., Any]
@@ -80,34 +84,33 @@ def test_adapters_are_asked_for_by_rank(sft_recipe: Make) -> None:
     assert (settings.r, settings.lora_alpha, settings.target_modules) == (4, 8, "all-linear")
 
 
+def launched(folder: Path, recipe: Any, processes: int) -> Path:
+    """Train ``recipe`` by the command line in as many processes, each without a device of its own (gloo)."""
+    out = folder / f"{recipe.stage}-{processes}"
+    file = folder / f"{out.name}.yaml"
+    file.write_text(dump_recipe(recipe))
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "0"]
+    command = [sys.executable, *launcher, "-m", "mirg.cli.main", recipe.stage, str(file), "-o", str(out)]
+    done = subprocess.run(command, check=False, timeout=300, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path, sft_recipe: Make) -> None:
     """Promise 4: the same global order of samples, losses within 1e-5."""
-    import subprocess
-    import sys
-
-    from fakes.training import rows
-    from mirg.training.recipe import dump_recipe
-
     losses = []
     for processes, size in ((1, 4), (2, 2)):
-        name = f"run{processes}"
         recipe = sft_recipe(processes=processes, batch_size=size, steps=4, save_every=2)
-        (tmp_path / f"{name}.yaml").write_text(dump_recipe(recipe))
-        command = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--nproc_per_node",
-            str(processes),
-            "--master_port",
-            "0",
-        ]
-        subprocess.run(
-            [*command, "-m", "mirg.cli.main", "sft", f"{name}.yaml", "-o", name],
-            cwd=tmp_path, check=True, timeout=300, capture_output=True,
-        )  # fmt: skip
-        found = rows(tmp_path / name / "metrics.jsonl")
-        assert [row["step"] for row in found] == [1, 2, 3, 4]
+        found = rows(launched(tmp_path, recipe, processes) / "metrics.jsonl")
+        assert [row["step"] for row in found] == [1, 2, 3, 4], "each step is logged by one of the processes"
         losses.append([row["loss"] for row in found])
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_roll_out_together(tmp_path: Path, grpo_recipe: Make) -> None:
+    """A step is as many completions in all, whatever the number of processes."""
+    out = launched(tmp_path, grpo_recipe(processes=2, micro_batch=2), 2)
+    assert [row["step"] for row in rows(out / "metrics.jsonl")] == [1, 2]
+    assert [row["step"] for row in rows(out / "rollouts.jsonl")] == [1] * 4 + [2] * 4, "those of the first process"

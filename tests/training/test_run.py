@@ -40,6 +40,14 @@ def test_the_same_recipe_opens_it_again(tmp_path: Path) -> None:
     RunFolder.open(tmp_path / "run", RECIPE)
 
 
+def test_only_the_first_of_several_processes_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    RunFolder.open(tmp_path / "run", RECIPE)
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "environment.json").write_text("{}")  # the first one is just making it
+    RunFolder.open(tmp_path, RECIPE)
+
+
 def test_another_recipe_is_refused_by_the_keys_that_differ(tmp_path: Path) -> None:
     RunFolder.open(tmp_path / "run", RECIPE)
     other = RECIPE.model_copy(update={"seed": 5, "batch_size": 2})

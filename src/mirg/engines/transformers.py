@@ -57,10 +57,7 @@ class TransformersEngine:
 
     def _inputs(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
         processor: Any = self.loaded.processor
-        texts = [
-            processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
-            for request in requests
-        ]
+        texts = [self._text(request) for request in requests]
         images = [image for request in requests for image in request.images]
         try:
             batch = processor(text=texts, images=images or None, padding=True, return_tensors="pt")
@@ -68,6 +65,18 @@ class TransformersEngine:
             ids = ", ".join(request.sample_id for request in requests)
             raise EngineError(f"the processor refused one of {ids}: {error}") from error
         return {key: value.to(self.loaded.model.device) for key, value in batch.items()}
+
+    def _text(self, request: Request) -> str:
+        """The prompt; EngineError where its images would be counted against those of its neighbours in a batch."""
+        processor: Any = self.loaded.processor
+        text = processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
+        shown = text.count(processor.image_token)
+        if shown != len(request.images):
+            raise EngineError(
+                f"sample {request.sample_id}: {shown} image placeholders for {len(request.images)} images",
+                hint="the question holds an image token, or an image is missing",
+            )
+        return text
 
     def _completion(self, row: torch.Tensor) -> Completion:
         tokenizer = self.loaded.tokenizer

@@ -146,7 +146,8 @@ class FiniteGuard(TrainerCallback):
         self._row += 1
         step = state.global_step + 1
         logger.warning("step %d: gradient not finite, nothing updated (%d so far)", step, self.skipped)
-        append_line(self.run.path / SKIPPED, {"step": step, "reason": "gradient not finite", "ids": ids})
+        if state.is_world_process_zero:
+            append_line(self.run.path / SKIPPED, {"step": step, "reason": "gradient not finite", "ids": ids})
         if self._row >= BAD_STEPS_IN_A_ROW:
             raise CheckpointError(
                 f"{self._row} steps in a row had gradients that are not finite",

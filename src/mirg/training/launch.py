@@ -16,7 +16,7 @@ from mirg.models.load import LoadedModel, load_model, model_facts
 from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback, drop_newer, last_good_checkpoint
 from mirg.training.data import Prepared
 from mirg.training.recipe import RunConfig, dump_recipe
-from mirg.training.run import SKIPPED, RunFolder
+from mirg.training.run import SKIPPED, RunFolder, is_main_process
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def run_trainer(
     start = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     if checkpoint:
         logger.info("resuming from %s", checkpoint)
-    if os.environ.get("RANK", "0") == "0":
+    if is_main_process():
         drop_newer(run.checkpoints, start)
         run.rewind(start)
         run.reject(prepared.rejections)

@@ -44,6 +44,8 @@ class RunFolder:
     def open(cls, path: str | Path, recipe: BaseModel) -> RunFolder:
         """Create the folder, or take it up again where it holds the same recipe. CheckpointError where it does not."""
         folder = cls(Path(path), getattr(recipe, "stage", "run"))
+        if not is_main_process():
+            return folder
         config = folder.path / "config.yaml"
         resolved = dump_recipe(recipe)
         try:
@@ -150,6 +152,11 @@ class Progress:
         left = (self.total - step) / rate
         said = " · ".join(f"{name} {value:.3g}" for name, value in values.items() if isinstance(value, int | float))
         logger.info("%s %d/%d · %s · %.2f s/step · ETA %s", self.stage, step, self.total, said, 1 / rate, clock(left))
+
+
+def is_main_process() -> bool:
+    """True in the process that writes: the only one, or the first of those that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def clock(seconds: float) -> str:

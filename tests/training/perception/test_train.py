@@ -1,0 +1,82 @@
+"""The stages end to end, a few steps each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from fakes.tiny import WORLD
+from fakes.training import assert_same_run, rows
+from mirg.models.load import load_model
+from mirg.training.perception import train as module
+from mirg.training.perception.train import train_perception
+from mirg.training.recipe import PerceptionRecipe
+
+SIZES = {"width": 32, "layers": 2, "heads": 2, "kv_heads": 2, "mlp": 64, "vision_width": 32, "vision_layers": 2}
+SMALL = {"vision_heads": 2, "vision_mlp": 64}
+
+
+@pytest.fixture
+def recipe() -> Callable[..., PerceptionRecipe]:
+    """``recipe(**keys)``: four steps of each stage on a tiny model."""
+
+    def make(**keys: object) -> PerceptionRecipe:
+        stages = {name: 4 for name in PerceptionRecipe.model_fields if name.endswith("_steps")}
+        common = {"tiny": SIZES | SMALL, "world": WORLD, "vision_batch": 4, "batch_size": 2, "log_every": 1, **stages}
+        return PerceptionRecipe.model_validate(common | {"dtype": "float32"} | keys)
+
+    return make
+
+
+def test_all_stages_and_the_same_again(tmp_path: Path, recipe: Callable[..., PerceptionRecipe]) -> None:
+    made = train_perception(recipe(), tmp_path / "one")
+    assert made == tmp_path / "one" / "model"
+    metrics = rows(tmp_path / "one" / "metrics.jsonl")
+    total = sum(getattr(recipe(), name) for name in PerceptionRecipe.model_fields if name.endswith("_steps"))
+    assert [row["step"] for row in metrics] == list(range(1, total + 1))
+    assert all(row["stage"] == "perception" and row["loss"] > 0 for row in metrics)
+    assert json.loads((made / "mirg.json").read_text())["steps"] == total
+    assert load_model(str(tmp_path / "one")).family.name == "mirg-tiny"
+    assert not (made / "head.safetensors").exists(), "what vision was read with is thrown away"
+    train_perception(recipe(), tmp_path / "two")
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+
+
+def test_another_seed_is_another_model(tmp_path: Path, recipe: Callable[..., PerceptionRecipe]) -> None:
+    short = {name: 0 for name in PerceptionRecipe.model_fields if name.endswith("_steps")} | {"vision_steps": 1}
+    models = [load_model(str(train_perception(recipe(seed=s, **short), tmp_path / str(s)))).model for s in (0, 1)]
+    assert any(not torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
+
+
+def test_stopped_between_stages_and_started_again(
+    tmp_path: Path, recipe: Callable[..., PerceptionRecipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_perception(recipe(), tmp_path / "whole")
+    save = module.save_eyes
+    saved: list[str] = []
+
+    def stop(eyes: module.Eyes, folder: Path) -> None:
+        save(eyes, folder)
+        saved.append(folder.name)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save_eyes", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_perception(recipe(), tmp_path / "stopped")
+    assert not (tmp_path / "stopped" / "model").exists()
+    train_perception(recipe(), tmp_path / "stopped")
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_bfloat16_products_learn_to_name(tmp_path: Path, recipe: Callable[..., PerceptionRecipe]) -> None:
+    """One stage, long enough to see that its loss falls."""
+    none = {name: 0 for name in PerceptionRecipe.model_fields if name.endswith("_steps")}
+    train_perception(recipe(**none | {"vision_steps": 40, "vision_batch": 16}, dtype="bfloat16"), tmp_path)
+    losses = [row["loss"] for row in rows(tmp_path / "metrics.jsonl")]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
