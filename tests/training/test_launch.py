@@ -89,7 +89,7 @@ def launched(folder: Path, recipe: Any, processes: int) -> Path:
     out = folder / f"{recipe.stage}-{processes}"
     file = folder / f"{out.name}.yaml"
     file.write_text(dump_recipe(recipe))
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "0"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     command = [sys.executable, *launcher, "-m", "mirg.cli.main", recipe.stage, str(file), "-o", str(out)]
     done = subprocess.run(command, check=False, timeout=300, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -95,8 +95,9 @@ def test_killed_and_started_again(
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("stage", ["sft", "grpo"])
+@pytest.mark.parametrize(
+    ("stage", "number"), [("sft", signal.SIGINT), ("sft", signal.SIGTERM), ("grpo", signal.SIGTERM)]
+)
 def test_stopped_by_a_signal_and_started_again(
     stage: str, number: signal.Signals, tmp_path: Path, recipe: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
