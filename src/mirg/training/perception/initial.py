@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-# Strength of the neighbour pattern and of the position embedding, chosen by the share of shapes named after 500 steps.
+# Of the strengths 4 and 6 the second named more shapes after 500 steps (single runs); the deviation was not searched.
 NEIGHBOUR_STRENGTH = 6.0
 POSITION_DEVIATION = 0.3
 _NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))  # patches (down, right)
