@@ -311,13 +311,11 @@ def test_the_worst_64_kb_take_20_ms(unit: str) -> None:
 
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("form", ["{}", "<answer>{}</answer>", "<think>{}</think>" + A])
-def test_twice_the_text_takes_twice_the_time(unit: str, form: str) -> None:
-    """Promise 7. Both sizes lie on one side of the length bound, so no text gains by being refused early."""
-    small = LONGEST_ANSWER // 2 // len(unit) if form == "<answer>{}</answer>" else 65_536 // len(unit)
-    once, twice = (form.replace("{}", unit * (n * small)) for n in (1, 2))
-    a = b = math.inf
-    for _ in range(8):  # other work on the machine may disturb a measurement: the fastest of each counts
-        a, b = min(a, _milliseconds(once)), min(b, _milliseconds(twice))
-        if b <= max(2.5 * a, a + 0.3):
-            return
-    pytest.fail(f"{a:.2f} ms, then {b:.2f} ms for twice the text")
+def test_the_time_grows_with_the_text_not_with_its_square(unit: str, form: str) -> None:
+    """Promise 7. All sizes lie on one side of the length bound, so no text gains by being refused early.
+
+    Eight times the text may take twenty times as long, for caches and collections of garbage; a square takes 64.
+    """
+    small = (LONGEST_ANSWER if form == "<answer>{}</answer>" else 2 * 65_536) // 8 // len(unit)
+    once, more = (form.replace("{}", unit * (n * small)) for n in (1, 8))
+    assert _milliseconds(more) <= 20 * _milliseconds(once) + 1.0
