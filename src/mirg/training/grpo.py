@@ -1,8 +1,8 @@
 """Stage 2, image-aware GRPO: a thin subclass of TRL's GRPOTrainer with the dual reward.
 
 Where this deviates from TRL's defaults: clip-higher (DAPO), sampling with temperature alone, every vision token
-suppressed in rollouts, each image of a batch processed once, rewards split into format, image and object with a
-reason for every loss.
+suppressed in rollouts, one encoding of a prompt and its images for its whole group (mirg.training.groups), rewards
+split into format, image and object with a reason for every loss.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import torch
 from mirg.console import logger
 from mirg.errors import ConfigError
 from mirg.models.load import LoadedModel, forbidden_tokens
+from mirg.models.sampling import Sampling
 from mirg.rewards.total import PARTS
 from mirg.rewards.trl import Scorer, completion_text, reward_functions
 from mirg.storage import Journal
 from mirg.training.data import grpo_rows
+from mirg.training.groups import SharedPrompts
 from mirg.training.launch import Outcome, common_arguments, finished, lora, prepare_model, run_trainer, world_size
 from mirg.training.recipe import GrpoRecipe
 from mirg.training.run import ROLLOUTS, RunFolder
@@ -53,6 +55,8 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
             callbacks=callbacks,
         )
         trainer.record_rollouts(run, rewards.scorer, recipe)
+        if recipe.packed:
+            trainer.share_prompts(sampling(recipe, loaded), temperature=recipe.temperature)
         if trainer.ref_model is not None:
             # TRL loads the reference by the model's name: after a LoRA run, the base without its adapters.
             trainer.ref_model.load_state_dict(loaded.model.state_dict())
@@ -102,11 +106,21 @@ def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, step
     )
 
 
+def sampling(recipe: GrpoRecipe, loaded: LoadedModel) -> Sampling:
+    """How rollouts are drawn: with temperature alone, and never a vision token."""
+    return Sampling(
+        recipe.max_new_tokens,
+        stops=[loaded.tokenizer.eos_token_id],
+        forbidden=forbidden_tokens(loaded.tokenizer, loaded.family),
+        temperature=recipe.temperature,
+    )
+
+
 def trainer_class() -> Any:
     """The trainer, defined on first use: importing TRL's takes seconds."""
     from trl.trainer.grpo_trainer import GRPOTrainer
 
-    class ImageAwareGRPOTrainer(CarefulTrainer, GRPOTrainer):
+    class ImageAwareGRPOTrainer(CarefulTrainer, SharedPrompts, GRPOTrainer):
         """TRL's GRPOTrainer that keeps its rollouts with reward parts and reasons."""
 
         def record_rollouts(self, run: RunFolder, scorer: Scorer, recipe: GrpoRecipe) -> None:

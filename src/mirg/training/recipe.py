@@ -92,6 +92,7 @@ class GrpoRecipe(RunConfig):
     prompts_per_step: int = Field(default=16, ge=1)
     group_size: int = Field(default=8, ge=2, description="Completions per prompt (G).")
     micro_batch: int | None = Field(default=None, ge=1, description="Completions per forward pass; None: all at once.")
+    packed: bool = Field(default=True, description="One encoding of a prompt per group; false: TRL's own, G.")
     max_new_tokens: int = Field(default=256, ge=8)
     temperature: float = Field(default=1.0, gt=0)
     beta: float = Field(default=0.0, ge=0, description="Weight of the KL term to the starting model.")

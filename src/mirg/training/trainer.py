@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mirg.errors import DataError
+from mirg.training.groups import GROUP
 
 if TYPE_CHECKING:
     from mirg.training.callbacks import FiniteGuard
@@ -47,7 +48,8 @@ class CarefulTrainer:
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The loss; in the first batch of a run, image tokens must be where the model looks for them."""
-        if not self._checked:
+        # Where groups share their prompts, each was checked when it was encoded.
+        if not self._checked and GROUP not in inputs:
             check_image_tokens(inputs, self.processing_class)  # type: ignore[attr-defined]
             self._checked = True
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[misc]

@@ -1,0 +1,287 @@
+"""One prompt per group: completions share their prompt in one packed sequence, with the same loss and gradients.
+
+A group is a tree. Its *trunk* is the prompt without its last token; each *branch* is the prompt's last token followed
+by a completion without its last. Every branch token predicts the next token of its completion, so the tree has as
+many tokens as prompt and completions together, and nothing of a prompt is ever projected to the vocabulary:
+
+    unpacked   p1 p2 p3 a1 a2 a3        packed   p1 p2 | p3 a1 a2 | p3 b1
+               p1 p2 p3 b1 b2           predicts         a1 a2 a3   b1 b2
+
+All trees of a batch lie in one row, trunks first, without padding: (1, tokens). A branch sees its trunk and itself,
+never its siblings; its rotary positions go on where its trunk's end. The idea of sharing the prompt is that of Prefix
+Grouper (arXiv 2506.05433); docs/design/0007-packing.md derives it.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from mirg.errors import EngineError
+
+_PREFIX = "mirg_trees_"
+_SHORT = 256  # tokens of a trunk up to which a CPU is faster without the fused attention
+_LOGITS = 2**27  # bytes of logits that exist at a time
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as the model takes it: token ids and, where it shows images, their patches and grids."""
+
+    ids: Sequence[int]
+    pixels: torch.Tensor | None = None  # (patches, values), of all its images in order
+    grid: torch.Tensor | None = None  # (images, 3): frames, rows and columns of patches
+
+
+def padded(x: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """(heads, tokens, width) to (heads, *real.shape, width): the tokens in the order of the true places of ``real``."""
+    if real.all():
+        return x.unflatten(1, real.shape)
+    whole = x.new_zeros(x.shape[0], real.numel(), x.shape[2])
+    return whole.index_copy(1, real.flatten().nonzero()[:, 0], x).unflatten(1, real.shape)
+
+
+def unpadded(x: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """The inverse of :func:`padded`."""
+    x = x.flatten(1, -2)
+    return x if real.all() else x.index_select(1, real.flatten().nonzero()[:, 0])
+
+
+def causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    """Causal attention of (..., tokens, width)."""
+    length = query.shape[-2]
+    if query.device.type == "cpu" and length <= _SHORT:
+        scores = query @ key.transpose(-1, -2) * scale
+        return (scores + _future(length, scores)).softmax(-1) @ value
+    return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+
+
+def _future(length: int, like: torch.Tensor) -> torch.Tensor:
+    return torch.full((length, length), -torch.inf, dtype=like.dtype, device=like.device).triu(1)
+
+
+@dataclass
+class Trees:
+    """Where the tokens of a packed row belong. ``trunk`` (N, P) and ``branch`` (N, G, C) are true at real tokens."""
+
+    trunk: torch.Tensor
+    branch: torch.Tensor
+    kept: dict[int, tuple[torch.Tensor, torch.Tensor]] | None = None  # keys and values of the trunks, layer by layer
+    _before: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._before = torch.where(self.trunk, 0.0, -torch.inf)[None, :, None]  # (1, N, 1, P)
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """Attention of a packed row.
+
+        ``query`` is (1, heads, tokens, width), ``key`` and ``value`` may have fewer heads that serve several of its.
+        Returns (1, tokens, heads, width).
+        """
+        repeat = query.shape[1] // key.shape[1]
+        query, key, value = query[0], *(x[0].repeat_interleave(repeat, 0) for x in (key, value))
+        split = int(self.trunk.sum())
+        (q_t, q_b), (k_t, k_b), (v_t, v_b) = (x.split([split, x.shape[1] - split], 1) for x in (query, key, value))
+        q_t, k_t, v_t = (padded(x, self.trunk) for x in (q_t, k_t, v_t))  # (H, N, P, d)
+        if self.kept is not None:
+            self.kept[layer] = k_t[::repeat], v_t[::repeat]
+        out = unpadded(causal(q_t, k_t, v_t, scale), self.trunk)
+        if q_b.shape[1]:
+            q_b, k_b, v_b = (padded(x, self.branch) for x in (q_b, k_b, v_b))  # (H, N, G, C, d)
+            seen = unpadded(self._branches(q_b, k_b, v_b, k_t, v_t, scale), self.branch)
+            out = torch.cat([out, seen], 1)
+        return out.transpose(0, 1)[None]
+
+    def _branches(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        trunk_key: torch.Tensor,
+        trunk_value: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """Every branch over its trunk and over itself, under one softmax."""
+        places, width = query.shape[2:4], trunk_key.shape[-2]
+        query = query * scale
+        over_trunk = query.flatten(2, 3) @ trunk_key.transpose(-1, -2) + self._before.to(query.dtype)
+        over_itself = query @ key.transpose(-1, -2)
+        over_itself = over_itself + _future(places[1], over_itself)
+        weights = torch.cat([over_trunk.unflatten(2, places), over_itself], -1).softmax(-1)
+        in_trunk, in_itself = weights.split([width, places[1]], -1)
+        return (in_trunk.flatten(2, 3) @ trunk_value).unflatten(2, places) + in_itself @ value
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What the model's forward pass takes, and where each completion's predictions lie."""
+
+    inputs: dict[str, Any]
+    trees: Trees
+    labels: torch.Tensor  # (branch tokens,): the token that each predicts
+    tips: torch.Tensor  # (3, prompts): rotary position of each prompt's last token
+
+
+def pack(model: Any, prompts: Sequence[Prompt], groups: Sequence[Sequence[Sequence[int]]]) -> Packed:
+    """One row out of ``prompts`` and, for each, the token ids of its completions (none of them empty)."""
+    device = model.device
+    tips, trunks = [], []
+    for prompt in prompts:
+        positions = rope_positions(model, prompt)
+        trunks.append(positions[:, :-1])
+        tips.append(positions[:, -1:])
+    branches = [(n, list(ids)) for n, group in enumerate(groups) for ids in group]
+    lengths = [len(ids) for _, ids in branches]
+    tokens = [
+        *(t for p in prompts for t in p.ids[:-1]),
+        *(t for n, c in branches for t in (prompts[n].ids[-1], *c[:-1])),
+    ]
+    offsets = [tips[n] + torch.arange(length, device=device) for (n, _), length in zip(branches, lengths, strict=True)]
+    inputs = {
+        "input_ids": torch.tensor([tokens], device=device),
+        "position_ids": torch.cat([*trunks, *offsets], 1)[:, None],
+        **_vision(model, prompts),
+    }
+    trees = Trees(_lengths([t.shape[1] for t in trunks], device), _grid(groups, device))
+    labels = torch.tensor([t for _, ids in branches for t in ids], device=device)
+    return Packed(inputs, trees, labels, torch.cat(tips, 1))
+
+
+def _vision(model: Any, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
+    shown = [p for p in prompts if p.pixels is not None]
+    if not shown:
+        return {}
+    made = {"pixel_values": [p.pixels for p in shown], "image_grid_thw": [p.grid for p in shown]}
+    return {key: torch.cat(parts).to(model.device) for key, parts in made.items()}
+
+
+def _lengths(lengths: Sequence[int], device: Any) -> torch.Tensor:
+    return torch.arange(max(lengths), device=device) < torch.tensor(lengths, device=device)[:, None]
+
+
+def _grid(groups: Sequence[Sequence[Sequence[int]]], device: Any) -> torch.Tensor:
+    wide = max(len(group) for group in groups)
+    if not wide:
+        return torch.ones(len(groups), 0, 0, dtype=torch.bool, device=device)
+    lengths = [len(group[k]) if k < len(group) else 0 for group in groups for k in range(wide)]
+    return _lengths(lengths, device).unflatten(0, (len(groups), wide))
+
+
+def rope_positions(model: Any, prompt: Prompt) -> torch.Tensor:
+    """The rotary positions (3, tokens) of time, row and column, as the model itself counts them."""
+    ids = torch.tensor([list(prompt.ids)], device=model.device)
+    if prompt.grid is None:
+        return torch.arange(ids.shape[1], device=model.device).expand(3, -1)
+    kinds = (ids == model.config.image_token_id).int()
+    body = base_of(model)
+    return body.get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=prompt.grid.to(model.device))[0][:, 0]
+
+
+def base_of(model: Any) -> Any:
+    """The part with vision tower and decoder, through PEFT's wrapping."""
+    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return whole.model
+
+
+def plant(model: Any, temperature: float = 1.0) -> None:
+    """Let ``model(..., trees=…, labels=…)`` score packed rows; without ``trees`` it computes what it did before.
+
+    Logits are divided by ``temperature``. EngineError where a layer attends in a window, of which packed rows know
+    nothing.
+    """
+    text = base_of(model).language_model.config
+    before = text._attn_implementation or "eager"
+    if before.startswith(_PREFIX):
+        return
+    if windowed := [kind for kind in getattr(text, "layer_types", None) or () if kind != "full_attention"]:
+        raise EngineError(f"this model has {windowed[0]} layers", hint="set packed: false in the recipe")
+    name = _PREFIX + before
+    AttentionInterface.register(name, _attention(before))
+    AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[before])
+    text._attn_implementation_internal = name
+    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+    usual = whole.forward
+
+    @functools.wraps(usual)  # `generate` looks at the names of its arguments
+    def forward(*args: Any, trees: Trees | None = None, **kwargs: Any) -> Any:
+        if trees is None:
+            return usual(*args, **kwargs)
+        labels = kwargs.pop("labels")
+        given = {
+            key: value for key, value in kwargs.items() if value is not None
+        }  # PEFT passes on what it was not given
+        hidden = walk(whole, trees, **given)[0, int(trees.trunk.sum()) :]
+        return token_scores(hidden, whole.get_output_embeddings(), labels, temperature)
+
+    whole.forward = forward
+
+
+def _attention(before: str) -> Any:
+    def attention(
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        *,
+        scaling: float | None = None,
+        trees: Any = None,
+        **others: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if trees is not None:
+            scale = scaling or query.shape[-1] ** -0.5
+            return trees.attend(module.layer_idx, query, key, value, scale), None
+        eager = sys.modules[type(module).__module__].eager_attention_forward
+        usual = ALL_ATTENTION_FUNCTIONS.get_interface(before, eager)
+        return usual(module, query, key, value, attention_mask, scaling=scaling, **others)
+
+    return attention
+
+
+def walk(model: Any, trees: Any, **inputs: Any) -> torch.Tensor:
+    """The last hidden states (batch, tokens, width) of the decoder along ``trees``."""
+    # A mask of four dimensions is taken as it is: none is built, and none is read.
+    mask = torch.empty(1, 1, 1, 1, device=model.device)
+    return base_of(model)(**inputs, attention_mask=mask, trees=trees, use_cache=False).last_hidden_state
+
+
+def score_packed(model: Any, packed: Packed) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability and entropy of every completion token, by completions in order: two tensors (tokens,).
+
+    ``model`` may be wrapped (DDP, DeepSpeed, PEFT) around one that :func:`plant` prepared.
+    """
+    return model(**packed.inputs, trees=packed.trees, labels=packed.labels)
+
+
+def token_scores(
+    hidden: torch.Tensor, head: torch.nn.Linear, labels: torch.Tensor, temperature: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of ``labels`` (K,) and entropy (K,) in nats after ``hidden`` (K, width).
+
+    Logits are made for some of the tokens at a time and again in the backward pass, never kept.
+    """
+
+    def score(part: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logs = (head(part).float() / temperature).log_softmax(-1)
+        entropy = -(logs.exp() * logs).sum(-1)
+        return logs.gather(-1, wanted[:, None])[:, 0], entropy.detach()
+
+    step = max(_LOGITS // (4 * head.weight.shape[0]), 1)
+    parts = [
+        checkpoint(score, part, wanted, use_reentrant=False)
+        for part, wanted in zip(hidden.split(step), labels.split(step), strict=True)
+    ]
+    logs, entropies = zip(*parts, strict=True)
+    return torch.cat(logs), torch.cat(entropies)

@@ -1,0 +1,155 @@
+"""Completions of many prompts at once: each prompt is encoded once, whatever the number of its completions.
+
+The keys and values of a prompt are kept once for its group and read by all its completions; completions that have
+ended leave the batch. Greedy tokens equal those of ``generate``, samples have its distribution (tests hold both).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mirg.models.packing import Prompt, Trees, pack, walk
+
+_SHRINK = 0.8  # rows are moved together once this share of them would hold those that still grow
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to complete: ``temperature`` 0 is greedy; ``forbidden`` ids are never taken, ``stops`` end a completion."""
+
+    max_new_tokens: int
+    stops: Collection[int]
+    forbidden: Collection[int] = ()
+    temperature: float = 1.0
+
+
+@torch.no_grad()
+def complete(model: Any, prompts: Sequence[Prompt], counts: Sequence[int], sampling: Sampling) -> list[list[list[int]]]:
+    """``counts[n]`` completions of prompt n: token ids, with the stop that ended them, if one did.
+
+    Sampling draws from torch's own generator.
+    """
+    packed = pack(model, prompts, [() for _ in prompts])
+    trunks = packed.trees
+    trunks.kept = {}
+    walk(model, trunks, **packed.inputs)
+    rows = Growing(trunks, max(counts), sampling.max_new_tokens)
+    wanted = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
+    out = _grow(model, rows, prompts, packed.tips, wanted.flatten().to(model.device), sampling)
+    return [out[n * max(counts) :][:count] for n, count in enumerate(counts)]
+
+
+def _grow(
+    model: Any,
+    rows: Growing,
+    prompts: Sequence[Prompt],
+    tips: torch.Tensor,
+    growing: torch.Tensor,
+    sampling: Sampling,
+) -> list[list[int]]:
+    """One completion for each row of the grid; those that are not ``growing`` stay empty."""
+    groups, size = rows.grid
+    device = model.device
+    head = model.get_output_embeddings()
+    barred = torch.tensor(sorted(sampling.forbidden), dtype=torch.long, device=device)
+    stops = torch.tensor(sorted(sampling.stops), device=device)
+    number = torch.arange(groups * size, device=device)  # which completion a row grows
+    last = torch.tensor([p.ids[-1] for p in prompts], device=device).repeat_interleave(size)
+    position = tips.repeat_interleave(size, 1)  # (3, rows)
+    out: list[list[int]] = [[] for _ in number]
+    for step in range(sampling.max_new_tokens):
+        hidden = walk(model, rows, input_ids=last[:, None], position_ids=(position + step)[..., None])
+        last = _choose(head(hidden[:, -1]).float(), barred, sampling.temperature)
+        for row, token, on in zip(number.tolist(), last.tolist(), growing.tolist(), strict=True):
+            if on:
+                out[row].append(token)
+        growing = growing & ~torch.isin(last, stops)
+        if not growing.any():
+            break
+        kept = rows.shrink(growing)
+        if kept is not None:
+            number, last, position, growing = number[kept], last[kept], position[:, kept], growing[kept]
+    return out
+
+
+def _choose(logits: torch.Tensor, barred: torch.Tensor, temperature: float) -> torch.Tensor:
+    logits = logits.index_fill(-1, barred, -torch.inf)
+    if not temperature:
+        return logits.argmax(-1)
+    return torch.multinomial((logits / temperature).softmax(-1), 1)[:, 0]
+
+
+class Growing:
+    """Branches that grow by one token a step: a grid of groups and rows, where rows may have ended.
+
+    Trunk keys and values are (heads, N, P, width), those of the branches (N * G, heads, longest, width).
+    """
+
+    def __init__(self, trunks: Trees, group_size: int, longest: int) -> None:
+        if trunks.kept is None:
+            raise ValueError("the trunks were not kept")
+        self.grid = (trunks.trunk.shape[0], group_size)
+        self._before = torch.where(trunks.trunk, 0.0, -torch.inf)[:, None, None]  # (N, 1, 1, P)
+        self._trunks = {
+            k: tuple(x.transpose(0, 1).contiguous() for x in pair) for k, pair in trunks.kept.items()
+        }  # (N, heads, P, width)
+        self._longest = longest
+        self._length: dict[int, int] = {}
+        self._branches: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """Attention of one new token a row: (rows, heads, 1, width) in, (rows, 1, heads, width) out."""
+        keys, values = self._extended(layer, key, value)
+        trunk_keys, trunk_values = self._trunks[layer]
+        rows, heads, _, width = query.shape
+        kv = key.shape[1]
+        query = query.view(rows, kv, heads // kv, width) * scale
+        over_trunk = self._by_group(query) @ trunk_keys.transpose(-1, -2) + self._before.to(query.dtype)
+        over_trunk = self._by_row(over_trunk, heads // kv)
+        over_itself = query @ keys.transpose(-1, -2)
+        weights = torch.cat([over_trunk, over_itself], -1).softmax(-1, dtype=torch.float32).to(query.dtype)
+        in_trunk, in_itself = weights.split([over_trunk.shape[-1], over_itself.shape[-1]], -1)
+        out = self._by_row(self._by_group(in_trunk) @ trunk_values, heads // kv) + in_itself @ values
+        return out.reshape(rows, 1, heads, width)
+
+    def _by_group(self, x: torch.Tensor) -> torch.Tensor:
+        """(rows, kv, repeat, …) to (N, kv, G * repeat, …)."""
+        return x.unflatten(0, self.grid).transpose(1, 2).flatten(2, 3)
+
+    def _by_row(self, x: torch.Tensor, repeat: int) -> torch.Tensor:
+        """(N, kv, G * repeat, …) to (rows, kv, repeat, …)."""
+        return x.unflatten(2, (self.grid[1], repeat)).transpose(1, 2).flatten(0, 1)
+
+    def _extended(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        at = self._length.get(layer, 0)
+        if layer not in self._branches:
+            shape = (key.shape[0], key.shape[1], self._longest, key.shape[3])
+            self._branches[layer] = key.new_empty(shape), value.new_empty(shape)
+        keys, values = self._branches[layer]
+        keys[:, :, at], values[:, :, at] = key[:, :, 0], value[:, :, 0]
+        self._length[layer] = at + 1
+        return keys[:, :, : at + 1], values[:, :, : at + 1]
+
+    def shrink(self, growing: torch.Tensor) -> torch.Tensor | None:
+        """The rows to keep, in their new order, where that is worth moving them; this object moves its own."""
+        n, g = self.grid
+        alive = growing.view(n, g)
+        groups, most = alive.any(1).nonzero()[:, 0], int(alive.sum(1).max())
+        if len(groups) * most > _SHRINK * n * g:
+            return None
+        # The first ``most`` rows of each group, those that grow before those that have ended.
+        order = alive.int().argsort(dim=1, descending=True, stable=True)[groups, :most]
+        kept = (groups[:, None] * g + order).flatten()
+        self.grid = (len(groups), most)
+        self._before = self._before[groups]
+        for layer, (keys, values) in self._branches.items():
+            self._branches[layer] = keys[kept], values[kept]
+            a, b = self._trunks[layer]
+            self._trunks[layer] = a[groups], b[groups]
+        return kept

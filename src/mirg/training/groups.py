@@ -1,0 +1,193 @@
+"""What a group shares, used by TRL's GRPOTrainer: one encoding of the prompt for rollouts, one for the update.
+
+TRL encodes every prompt and its images once per completion, in rollouts and again in every pass of the update. Mixed
+into its trainer, this encodes them once per group (mirg.models.packing, mirg.models.sampling), with the same loss and
+gradients. Completions without signal, whose advantage is zero, are left out of the update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from mirg.errors import DataError
+from mirg.models.packing import Prompt, pack, plant, score_packed
+from mirg.models.sampling import Sampling, complete
+
+GROUP = "group"  # the column that names each row's prompt
+
+
+class SharedPrompts:
+    """Mixed into TRL's GRPOTrainer, before it; :meth:`share_prompts` switches it on."""
+
+    _sampling: Sampling | None = None
+
+    def share_prompts(self, sampling: Sampling, *, temperature: float) -> None:
+        """Rollouts by ``sampling`` and packed updates from now on."""
+        trainer: Any = self
+        self._sampling = sampling
+        self._prompts: list[Prompt] = []
+        self._groups: list[int] = []
+        self._scored: list[bool] | None = None
+        for model in (trainer.model, trainer.ref_model):
+            if model is not None:
+                plant(model, temperature)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if self._sampling is None:
+            return super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        self._groups = group_numbers([row["id"] for row in inputs])
+        first = {number: row for number, row in reversed(list(zip(self._groups, inputs, strict=True)))}
+        self._prompts = [encode(self.processing_class, first[n]) for n in sorted(first)]  # type: ignore[attr-defined]
+        # Without its images, TRL neither processes nor copies them for every completion.
+        bare = [{key: value for key, value in row.items() if key != "images"} for row in inputs]
+        made = super()._generate_and_score_completions(bare)  # type: ignore[misc]
+        return made | {GROUP: torch.tensor(self._groups, device=made["prompt_ids"].device)}
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
+        if self._sampling is None:
+            return super()._tokenize_prompts(prompts)  # type: ignore[misc]
+        return [list(self._prompts[n].ids) for n in self._groups], None, {}
+
+    def _generate_single_turn(self, prompt_ids: Any, images: Any, fields: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._sampling is None:
+            return super()._generate_single_turn(prompt_ids, images, fields, *args, **kwargs)  # type: ignore[misc]
+        from trl.models.utils import unwrap_model_for_generation
+
+        trainer: Any = self
+        counts = [self._groups.count(n) for n in range(len(self._prompts))]
+        with unwrap_model_for_generation(
+            trainer.model_wrapped,
+            trainer.accelerator,
+            gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,
+            gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
+        ) as model:
+            groups = complete(model, self._prompts, counts, self._sampling)
+        return [ids for group in groups for ids in group], None
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        trainer: Any = self
+        if self._sampling is None or not trainer.model.training:
+            return super()._prepare_inputs(generation_batch)  # type: ignore[misc]
+        steps = trainer.args.steps_per_generation
+        if trainer._step % (steps * trainer.num_iterations) == 0 or trainer._buffered_inputs is None:
+            batch = self._generate_and_score_completions(generation_batch)
+            lengths = batch["completion_mask"].sum(1).tolist()
+            parts = micro_batches(batch[GROUP].tolist(), lengths, steps)
+            trainer._buffered_inputs = [take(batch, rows) for rows in parts]
+        return trainer._buffered_inputs[trainer._step % steps]
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        if self._sampling is None:
+            return super()._compute_loss(model, inputs)  # type: ignore[misc]
+        self._groups = inputs[GROUP].tolist()
+        if not self.beta and not self._entropy_bonus_enabled:  # type: ignore[attr-defined]
+            self._scored = with_signal(inputs["advantages"])
+        try:
+            return super()._compute_loss(model, inputs)  # type: ignore[misc]
+        finally:
+            self._scored = None
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        if self._sampling is None:
+            return super()._get_per_token_logps_and_entropies(  # type: ignore[misc]
+                model, input_ids, attention_mask, logits_to_keep, batch_size, **kwargs
+            )
+        ids, mask = input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:].bool()
+        step = batch_size or len(ids)
+        parts = [
+            self._score(model, slice(start, start + step), ids[start : start + step], mask[start : start + step])
+            for start in range(0, len(ids), step)
+        ]
+        logs, entropies = (torch.cat(part) for part in zip(*parts, strict=True))
+        return logs, entropies, None
+
+    def _score(
+        self, model: Any, rows: slice, ids: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities and entropies (rows, longest) of completions; zero and mean where nothing is scored."""
+        scored = mask
+        if self._scored is not None:
+            scored = mask & torch.tensor(self._scored[rows], device=mask.device)[:, None]
+        chosen = scored.any(1)
+        numbers = [n for n, on in zip(self._groups[rows], chosen.tolist(), strict=True) if on]
+        completions = [row[real].tolist() for row, real in zip(ids[chosen], scored[chosen], strict=True)]
+        shared = [list(pairs) for _, pairs in groupby(zip(numbers, completions, strict=True), key=lambda pair: pair[0])]
+        trainer: Any = self
+        packed = pack(
+            trainer.accelerator.unwrap_model(model),
+            [self._prompts[pairs[0][0]] for pairs in shared],
+            [[ids for _, ids in pairs] for pairs in shared],
+        )
+        with trainer.accelerator.autocast():
+            logs, entropies = score_packed(model, packed)
+        whole = torch.zeros(mask.shape, dtype=logs.dtype, device=mask.device)
+        # TRL averages entropies over all tokens; those that are left out must not lower the mean.
+        mean = torch.full_like(whole, entropies.mean().item())
+        return whole.masked_scatter(scored, logs), mean.masked_scatter(scored, entropies)
+
+
+def group_numbers(ids: Sequence[str]) -> list[int]:
+    """0, 0, 0, 1, 1, 1 …: neighbours of one id are a group."""
+    return [n for n, (_, rows) in enumerate(groupby(ids)) for _ in rows]
+
+
+def encode(processor: Any, row: dict[str, Any]) -> Prompt:
+    """The prompt of a training row. DataError where placeholders and image features do not agree in number."""
+    text = processor.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
+    made = processor(text=[text], images=row["images"] or None, return_tensors="pt")
+    ids, grid = made["input_ids"][0].tolist(), made.get("image_grid_thw")
+    shown = ids.count(processor.image_token_id)
+    features = 0 if grid is None else int(grid.prod(-1).sum()) // processor.image_processor.merge_size**2
+    if shown != features:
+        raise DataError(
+            f"sample {row['id']} has {shown} image tokens and {features} image features",
+            hint="a prompt was cut, or its text holds an image token",
+        )
+    return Prompt(ids, made.get("pixel_values"), grid)
+
+
+def micro_batches(groups: Sequence[int], lengths: Sequence[int], parts: int) -> list[list[int]]:
+    """Row numbers of ``parts`` equal batches: groups stay whole where they fit, and the longest are spread.
+
+    Rows come in the order of their groups, so a group that has to be cut is cut between neighbours.
+    """
+    size = len(groups) // parts
+    together = [list(rows) for _, rows in groupby(range(len(groups)), key=lambda k: groups[k])]
+    if any(size % len(rows) for rows in together):
+        return [list(range(k * size, (k + 1) * size)) for k in range(parts)]
+    made: list[list[int]] = [[] for _ in range(parts)]
+    tokens = [0] * parts
+    for rows in sorted(together, key=lambda rows: -sum(lengths[k] for k in rows)):
+        free = [k for k in range(parts) if len(made[k]) + len(rows) <= size]
+        part = min(free, key=lambda k: tokens[k])
+        made[part] += rows
+        tokens[part] += sum(lengths[k] for k in rows)
+    return made
+
+
+def take(batch: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
+    """The given rows of every column; numbers of the whole batch stay."""
+    total = len(batch[GROUP])
+    return {
+        key: value[list(rows)] if isinstance(value, torch.Tensor) and value.dim() and len(value) == total else value
+        for key, value in batch.items()
+    }
+
+
+def with_signal(advantages: torch.Tensor) -> list[bool]:
+    """Which rows move the policy; the first one stays where none does, so that there is a gradient to take."""
+    rows = (advantages != 0).flatten(1).any(1) if advantages.dim() > 1 else advantages != 0
+    signal = rows.tolist()
+    return signal if any(signal) else [True, *signal[1:]]
