@@ -13,7 +13,8 @@ import torch
 from mirg.console import logger
 from mirg.errors import CheckpointError, ConfigError
 from mirg.models.load import LoadedModel, load_model, model_facts
-from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback, drop_newer, last_good_checkpoint
+from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback
+from mirg.training.checkpoints import drop_newer, last_good_checkpoint
 from mirg.training.data import Prepared
 from mirg.training.recipe import RunConfig, dump_recipe
 from mirg.training.run import SKIPPED, RunFolder, is_main_process
