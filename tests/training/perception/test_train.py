@@ -13,7 +13,7 @@ import torch
 
 from fakes.tiny import WORLD
 from fakes.training import assert_same_run, die_in, rows
-from mirg.models.load import load_model
+from mirg.models.load import load_model, model_facts
 from mirg.training.checkpoints import MANIFEST
 from mirg.training.perception import eyes as eyes_module
 from mirg.training.perception import train as module
@@ -51,7 +51,9 @@ def test_all_stages_and_the_same_again(tmp_path: Path, whole: Path, recipe: Call
     assert [row["step"] for row in metrics] == list(range(1, total + 1))
     assert all(row["stage"] == "perception" and row["loss"] > 0 for row in metrics)
     assert json.loads((made / "mirg.json").read_text())["steps"] == total
-    assert load_model(str(whole)).family.name == "mirg-tiny"
+    loaded = load_model(str(whole))
+    assert (loaded.family.name, loaded.instructions) == ("mirg-tiny", "none"), "evaluate and ground need no flag"
+    assert model_facts(str(made))["family"] == loaded.family.name
     assert not (made / "head.safetensors").exists(), "what vision was read with is thrown away"
     train_perception(recipe(), tmp_path / "two")
     assert_same_run(whole, tmp_path / "two")

@@ -14,6 +14,7 @@ import torch
 from mirg.console import logger
 from mirg.models.load import load_model
 from mirg.training.checkpoints import is_good
+from mirg.training.perception.exercises import INSTRUCTIONS
 from mirg.training.perception.eyes import HEAD_FILE, Eyes, new_eyes, save_checkpoint, save_eyes
 from mirg.training.perception.eyes import eyes_of as _eyes
 from mirg.training.perception.stages import Stage, stages_of
@@ -40,7 +41,13 @@ def train_perception(recipe: PerceptionRecipe, output: str | Path) -> Path:
             save_checkpoint(eyes, run.checkpoints / name)
         offset += steps
     run.close()
-    return run.save_model(lambda folder: save_eyes(eyes, folder), {"seed": recipe.seed, "steps": offset})
+    facts = {
+        "seed": recipe.seed,
+        "steps": offset,
+        "family": eyes.model.config.mirg_family,
+        "instructions": INSTRUCTIONS,
+    }
+    return run.save_model(lambda folder: save_eyes(eyes, folder), facts)
 
 
 def _resume(recipe: PerceptionRecipe, run: RunFolder, stages: Sequence[Stage]) -> tuple[Eyes, int]:
