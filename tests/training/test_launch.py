@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from fakes.training import rows
 from mirg.errors import ConfigError, EngineError
+from mirg.frames import PixelLimits
+from mirg.models.load import load_model
 from mirg.training import launch
-from mirg.training.recipe import dump_recipe
+from mirg.training.recipe import PromptConfig, dump_recipe
 from mirg.training.run import RunFolder
 
 Make = Callable[..., Any]
@@ -60,6 +63,61 @@ def test_only_the_frozen_base_of_adapters_is_held_in_half_precision(sft_recipe: 
     base = launch.prepare_model(sft_recipe(dtype="bfloat16", lora={"rank": 4}))
     assert {p.dtype for p in whole.model.parameters()} == {torch.float32}
     assert {p.dtype for p in base.model.parameters()} == {torch.bfloat16}
+
+
+OWN = PixelLimits(100, 1000)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "limits", "why"),
+    [
+        ({}, OWN, "the processor's"),
+        ({"max_pixels": 500}, PixelLimits(100, 500), "the lower limit stays the processor's"),
+        ({"min_pixels": 200}, PixelLimits(200, 1000), "the upper limit stays the processor's"),
+        ({"min_pixels": 20, "max_pixels": 40}, PixelLimits(20, 40), "both below the processor's"),
+        ({"min_pixels": 40, "max_pixels": 40}, PixelLimits(40, 40), "one size for all"),
+        ({"max_pixels": 50}, None, "below the processor's lower limit"),
+        ({"min_pixels": 40, "max_pixels": 20}, None, "crossed"),
+    ],
+)
+def test_pixel_limits(prompt: dict[str, int], limits: PixelLimits | None, why: str) -> None:
+    if limits is not None:
+        assert launch.pixel_limits(PromptConfig(**prompt), OWN) == limits, why
+        return
+    with pytest.raises(ConfigError, match="are none"):
+        launch.pixel_limits(PromptConfig(**prompt), OWN)
+
+
+@pytest.mark.parametrize("rank", [0, 4], ids=["whole model", "adapters"])
+def test_a_model_is_evaluated_with_the_pixels_it_was_trained_with(rank: int, sft_recipe: Make, tmp_path: Path) -> None:
+    from mirg.training.sft import train_sft
+
+    settings = {"instructions": "none", "min_pixels": 32 * 32, "max_pixels": 64 * 64}
+    train_sft(sft_recipe(steps=1, prompt=settings, lora={"rank": rank}), tmp_path / "run")
+    loaded = load_model(str(tmp_path / "run"))
+    assert loaded.limits == PixelLimits(32 * 32, 64 * 64)
+    shown = loaded.processor.image_processor(images=[Image.new("RGB", (96, 96))], return_tensors="pt")  # type: ignore[attr-defined]
+    assert shown["image_grid_thw"].tolist() == [[1, 4, 4]], "64 pixels a side, patches of 16"
+    assert launch.prepare_model(sft_recipe(model=str(tmp_path / "run"))).limits == loaded.limits, "the next stage too"
+
+
+def test_a_processor_that_was_published_with_its_own_limits(
+    sft_recipe: Make, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """Published folders say ``max_pixels`` instead of a size; what the run saves must not say both."""
+    import json
+    import shutil
+
+    folder = tmp_path / "published"
+    shutil.copytree(folders["qwen2_5_vl"], folder)
+    settings = json.loads((folder / "processor_config.json").read_text())
+    settings["image_processor"].pop("size")
+    settings["image_processor"] |= {"min_pixels": 3136, "max_pixels": 12845056}
+    (folder / "processor_config.json").write_text(json.dumps(settings))
+    assert load_model(str(folder)).limits == PixelLimits(3136, 12845056)
+    loaded = launch.prepare_model(sft_recipe(model=str(folder), prompt={"max_pixels": 784000}))
+    loaded.processor.save_pretrained(folder)
+    assert load_model(str(folder)).limits == loaded.limits == PixelLimits(3136, 784000)
 
 
 def test_a_model_that_is_not_there(sft_recipe: Make, tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def test_the_large_recipes(name: str) -> None:
     lora = "lora" in name
     assert recipe.dtype == "bfloat16" and recipe.gradient_checkpointing
     assert (recipe.lora.rank > 0) is lora and recipe.processes == (1 if lora else 8)
+    assert recipe.prompt.max_pixels == 1000 * 28 * 28, "one limit for both stages: RL sees images as SFT did"
     full = {"sft": 1e-5, "grpo": 1e-6}[recipe.stage]
     assert recipe.optim.learning_rate == pytest.approx(full * (10 if lora else 1)), "adapters take ten times as much"
     if recipe.stage == "grpo":

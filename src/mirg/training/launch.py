@@ -12,11 +12,12 @@ import torch
 
 from mirg.console import logger
 from mirg.errors import CheckpointError, ConfigError
-from mirg.models.load import LoadedModel, load_model, model_facts
+from mirg.frames import PixelLimits
+from mirg.models.load import LoadedModel, load_model, model_facts, wrap
 from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback
 from mirg.training.checkpoints import drop_newer, last_good_checkpoint
 from mirg.training.data import Prepared
-from mirg.training.recipe import RunConfig, dump_recipe
+from mirg.training.recipe import PromptConfig, RunConfig, dump_recipe
 from mirg.training.run import SKIPPED, RunFolder, is_main_process
 
 
@@ -55,10 +56,25 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
     # Adapters stay float32, so only their frozen base may be held in half precision.
     dtype = recipe.dtype if recipe.lora.rank else "float32"
     loaded = load_model(recipe.model, family_name=recipe.prompt.family, dtype=dtype)
+    # Only a loaded processor tells the limits that the recipe leaves open.
+    limits = pixel_limits(recipe.prompt, loaded.limits)
+    loaded = wrap(loaded.model, loaded.processor, path=loaded.path, family_name=recipe.prompt.family, limits=limits)
     loaded.model.train()
     if recipe.freeze_vision:
         loaded.model.base_model.visual.requires_grad_(False)
     return loaded
+
+
+def pixel_limits(prompt: PromptConfig, own: PixelLimits) -> PixelLimits:
+    """The recipe's limits, in pixels, and the processor's ``own`` where it has none; ConfigError where they cross."""
+    limits = PixelLimits(prompt.min_pixels or own.min_pixels, prompt.max_pixels or own.max_pixels)
+    if limits.min_pixels > limits.max_pixels:
+        raise ConfigError(
+            f"images of at least {limits.min_pixels} and at most {limits.max_pixels} pixels are none",
+            hint=f"the processor's own limits are {own.min_pixels} and {own.max_pixels};"
+            " set prompt.min_pixels and prompt.max_pixels",
+        )
+    return limits
 
 
 def common_arguments(recipe: RunConfig, run: RunFolder, steps: int) -> dict[str, Any]:

@@ -26,10 +26,16 @@ class Section(BaseModel):
 
 
 class PromptConfig(Section):
-    """How a sample becomes a prompt; ``family`` None asks the model's configuration."""
+    """How a sample becomes a prompt; ``family`` None asks the model's configuration.
+
+    ``min_pixels`` and ``max_pixels`` are the area that an image is resized to before the model sees it; what is None
+    stays as the model's processor has it. They are saved with the model, so it is evaluated as it was trained.
+    """
 
     family: str | None = None
     instructions: Literal["full", "short", "none"] = "full"
+    min_pixels: int | None = Field(default=None, ge=1)
+    max_pixels: int | None = Field(default=None, ge=1)
 
 
 class LoraConfig(Section):
