@@ -16,7 +16,7 @@ from PIL import Image
 from fakes.training import rows
 from mirg.errors import ConfigError, EngineError
 from mirg.frames import PixelLimits
-from mirg.models.load import load_model
+from mirg.models.load import LoadedModel, load_model
 from mirg.training import launch
 from mirg.training.recipe import PromptConfig, dump_recipe
 from mirg.training.run import RunFolder
@@ -41,6 +41,37 @@ def test_the_number_of_processes(
         return
     with pytest.raises(ConfigError, match=f"asks for {asked} processes, this run has {world or 1}"):
         launch.check_processes(recipe)
+
+
+@pytest.mark.parametrize(
+    ("local_rank", "gpus", "device", "why"),
+    [
+        (None, 0, None, "one process on a CPU"),
+        (None, 4, None, "no launcher: the default device"),
+        ("1", 0, None, "processes on a CPU"),
+        ("0", 4, "cuda:0", "the first process"),
+        ("3", 4, "cuda:3", "each its own"),
+        ("3", 1, "cuda:0", "the launcher shows each process one GPU"),
+        ("5", 4, "cuda:1", "in turn, as accelerate"),
+    ],
+)
+def test_the_device_of_a_process(local_rank: str | None, gpus: int, device: str | None, why: str) -> None:
+    assert launch.device_of(local_rank, gpus) == device, why
+
+
+def test_the_device_reaches_the_model(sft_recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the model would be put is enough to see; there may be no such GPU here."""
+    asked: list[str | None] = []
+
+    def load(*args: object, device: str | None = None, **options: object) -> LoadedModel:
+        asked.append(device)
+        return load_model(*args, device="cpu", **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(launch, "load_model", load)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    launch.prepare_model(sft_recipe())
+    assert asked == ["cuda:1"]
 
 
 def test_processes_that_know_nothing_of_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,17 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def device_of(local_rank: str | None, gpus: int) -> str | None:
+    """The device that the process ``local_rank`` of a launcher trains on; None where there is no choice to make.
+
+    Without one all processes would put their model on the first GPU. More processes than visible GPUs share them in
+    turn, as accelerate has it: a launcher may show each process a single one.
+    """
+    if local_rank is None or gpus == 0:
+        return None
+    return f"cuda:{int(local_rank) % gpus}"
+
+
 def prepare_model(recipe: RunConfig) -> LoadedModel:
     """Load the starting model for training, and set torch's threads and seed."""
     from transformers import set_seed
@@ -55,7 +66,8 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
     set_seed(recipe.seed)
     # Adapters stay float32, so only their frozen base may be held in half precision.
     dtype = recipe.dtype if recipe.lora.rank else "float32"
-    loaded = load_model(recipe.model, family_name=recipe.prompt.family, dtype=dtype)
+    device = device_of(os.environ.get("LOCAL_RANK"), torch.cuda.device_count())
+    loaded = load_model(recipe.model, family_name=recipe.prompt.family, device=device, dtype=dtype)
     # Only a loaded processor tells the limits that the recipe leaves open.
     limits = pixel_limits(recipe.prompt, loaded.limits)
     loaded = wrap(loaded.model, loaded.processor, path=loaded.path, family_name=recipe.prompt.family, limits=limits)
