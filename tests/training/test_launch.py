@@ -39,8 +39,9 @@ def test_the_number_of_processes(
     if fine:
         launch.check_processes(recipe)
         return
-    with pytest.raises(ConfigError, match=f"asks for {asked} processes, this run has {world or 1}"):
+    with pytest.raises(ConfigError, match=f"asks for {asked} processes, this run has {world or 1}") as caught:
         launch.check_processes(recipe)
+    assert f"torchrun --standalone --nproc_per_node {asked} " in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def check_processes(recipe: RunConfig) -> None:
     if recipe.processes is not None and world != recipe.processes:
         raise ConfigError(
             f"the recipe asks for {recipe.processes} processes, this run has {world}",
-            hint="start it with `torchrun --nproc_per_node N -m mirg.cli.main …`"
+            hint=f"start it with `torchrun --standalone --nproc_per_node {recipe.processes} -m mirg.cli.main …`"
             " (accelerate launch --cpu starts one process)",
         )
 
