@@ -32,7 +32,21 @@ _SHOWN = {
 }
 
 
-class RunCallback(TrainerCallback):
+class _LogCallback(TrainerCallback):
+    """A callback that sees each row of numbers before or while it is written."""
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Hand the row on; the Trainer may come without one."""
+        self.logged(state, {} if logs is None else logs)
+
+    def logged(self, state: TrainerState, values: dict[str, Any]) -> None:
+        """Take in ``values``, or add to them: the callbacks that follow get the same dictionary."""
+        raise NotImplementedError
+
+
+class RunCallback(_LogCallback):
     """Writes ``metrics.jsonl``, says where the run is, and makes a folder of the Trainer a checkpoint to rely on."""
 
     def __init__(self, run: RunFolder, steps: int, start: int = 0, keep: int = 2) -> None:
@@ -44,16 +58,8 @@ class RunCallback(TrainerCallback):
         """A saved step is logged too: no average then reaches over a checkpoint, and resuming repeats every row."""
         control.should_log |= control.should_save
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
+    def logged(self, state: TrainerState, values: dict[str, Any]) -> None:
         """One row per logged step; the Trainer's closing summary is left out."""
-        values = logs or {}
         if "train_runtime" in values or not state.is_world_process_zero:
             return
         self.run.log(state.global_step, {k: v for k, v in values.items() if k not in ("epoch", "total_flos")})
@@ -113,7 +119,7 @@ class StopCallback(TrainerCallback):
         return bool(flag)
 
 
-class FiniteGuard(TrainerCallback):
+class FiniteGuard(_LogCallback):
     """A gradient that is not finite updates nothing; three in a row end the run with the last checkpoint intact.
 
     The ids of the step's samples go to ``skipped.jsonl`` and the number of such steps to the metrics.
@@ -153,14 +159,7 @@ class FiniteGuard(TrainerCallback):
                 hint=f"the last checkpoint is intact and {SKIPPED} names the samples; lower optim.learning_rate",
             )
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
+    def logged(self, state: TrainerState, values: dict[str, Any]) -> None:
         """Add the count to the metrics once there is one."""
-        if logs is not None and self.skipped:
-            logs["skipped_steps"] = self.skipped
+        if self.skipped:
+            values["skipped_steps"] = self.skipped
