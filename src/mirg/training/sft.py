@@ -8,7 +8,7 @@ from typing import Any
 
 from mirg.console import logger
 from mirg.training.data import sft_rows
-from mirg.training.launch import Outcome, common_arguments, finished, lora, prepare_model, run_trainer
+from mirg.training.launch import Outcome, common_arguments, finished, lora, prepare_model, run_trainer, world_size
 from mirg.training.recipe import SftRecipe
 from mirg.training.run import RunFolder
 from mirg.training.trainer import CarefulTrainer, NamedBatches
@@ -21,7 +21,7 @@ def train_sft(recipe: SftRecipe, output: str | Path) -> Outcome:
         return finished(run)
     loaded = prepare_model(recipe)
     prepared = sft_rows(recipe.data, loaded, recipe.prompt, recipe.max_tokens)
-    steps = recipe.steps or math.ceil(recipe.epochs * len(prepared) / (recipe.batch_size * recipe.accumulation))
+    steps = recipe.steps or steps_of_epochs(recipe, len(prepared), world_size())
     logger.info("SFT: %d samples, %d steps, longest sample %d tokens", len(prepared), steps, prepared.longest)
 
     def make(callbacks: list[Any]) -> Any:
@@ -53,3 +53,8 @@ def train_sft(recipe: SftRecipe, output: str | Path) -> Outcome:
         return trainer
 
     return run_trainer(recipe, run, loaded, prepared, steps, make)
+
+
+def steps_of_epochs(recipe: SftRecipe, samples: int, processes: int) -> int:
+    """Optimiser steps that show ``samples`` as often as the recipe says; ``batch_size`` is that of one process."""
+    return math.ceil(recipe.epochs * samples / (recipe.batch_size * recipe.accumulation * processes))
