@@ -12,8 +12,8 @@ from PIL import Image
 from fakes.tiny import tiny_pair
 from mirg.frames import PixelLimits
 from mirg.models.load import LoadedModel, wrap
-from mirg.models.packing import Prompt, plant
-from mirg.training.groups import encode
+from mirg.models.packing import plant
+from mirg.models.prompts import Prompt, encode
 
 SIZES = ((56, 56), (112, 56), (56, 140), (84, 84))
 Groups = list[list[list[int]]]
@@ -30,20 +30,15 @@ def tiny_loaded(kind: str, **changes: Any) -> LoadedModel:
 def prompts(loaded: LoadedModel, images: Sequence[int] = (2, 3, 1, 0), seed: int = 0) -> list[Prompt]:
     """One prompt for each number of ``images``, with images of different sizes and texts of different lengths."""
     draw = random.Random(seed)
-    rows = []
+    made = []
     for number, count in enumerate(images):
         content: list[dict[str, Any]] = []
         for k in range(count):
             content += [{"type": "text", "text": f"Image-{k + 1}: "}, {"type": "image", "text": None}]
         content.append({"type": "text", "text": "red ring " * draw.randint(1, 6)})
-        rows.append(
-            {
-                "id": f"p{number}",
-                "prompt": [{"role": "user", "content": content}],
-                "images": [noise(draw.choice(SIZES), draw.random()) for _ in range(count)],
-            }
-        )
-    return [encode(loaded.processor, row) for row in rows]
+        shown = [noise(draw.choice(SIZES), draw.random()) for _ in range(count)]
+        made.append(encode(loaded.processor, [{"role": "user", "content": content}], shown, f"p{number}"))
+    return made
 
 
 def noise(size: tuple[int, int], seed: float) -> Image.Image:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from fakes.trees import completions, one_by_one, prompts, tiny_loaded
 from mirg.errors import EngineError
 from mirg.models import packing
-from mirg.models.packing import Prompt, pack, padded, plant, score_packed, token_scores, unpadded
+from mirg.models.packing import pack, padded, plant, score_packed, token_scores, unpadded
+from mirg.models.prompts import Prompt
 
 KINDS = ["qwen3_vl", "qwen2_5_vl", "qwen2_vl"]
 COUNTS = {"ragged": (3, 1, 4, 2), "one each": (1, 1, 1, 1), "a group without completions": (2, 0, 1, 3)}

@@ -11,7 +11,7 @@ from scipy.stats import chi2_contingency
 
 from fakes.trees import prompts, tiny_loaded
 from mirg.models.load import LoadedModel, forbidden_tokens
-from mirg.models.packing import Prompt
+from mirg.models.prompts import Prompt
 from mirg.models.sampling import Sampling, complete
 
 KINDS = ["qwen3_vl", "qwen2_5_vl", "qwen2_vl"]

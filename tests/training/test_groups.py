@@ -11,10 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.errors import DataError
 from mirg.models.load import load_model
 from mirg.training.data import grpo_rows
-from mirg.training.groups import GROUP, encode, group_numbers, micro_batches, with_signal
+from mirg.training.groups import GROUP, group_numbers, micro_batches, with_signal
 from mirg.training.grpo import grpo_arguments, sampling, trainer_class
 from mirg.training.launch import lora
 from mirg.training.recipe import GrpoRecipe
@@ -194,13 +193,3 @@ def test_rows_with_signal(advantages: Any, expected: list[bool], why: str) -> No
 
 def test_neighbours_of_one_id_are_a_group() -> None:
     assert group_numbers(["a", "a", "b", "a"]) == [0, 0, 1, 2]
-
-
-def test_a_prompt_with_too_many_placeholders_is_refused(loaded: Any) -> None:
-    row = {
-        "id": "s7",
-        "prompt": [{"role": "user", "content": [{"type": "text", "text": loaded.processor.image_token}]}],
-        "images": [],
-    }
-    with pytest.raises(DataError, match="sample s7 has 1 image tokens and 0 image features"):
-        encode(loaded.processor, row)
