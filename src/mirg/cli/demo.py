@@ -1,12 +1,15 @@
 """``mirg demo``: the whole of MIRG-RL on this machine, from data to a report.
 
-Data → verified trajectories → perception → SFT → image-aware GRPO → evaluation → report. Every step is kept in the
-output folder and is skipped when it is there already, so a demo that was stopped goes on where it was.
+Data → verified trajectories → SFT → image-aware GRPO → evaluation → report, from the tiny model that ships with mirg or
+from any other. Every step is kept in the output folder and is skipped when it is there already, so a demo that was
+stopped goes on where it was. A folder made with other settings is refused, never shown as the result of these.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,9 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mirg.cli.evaluate import show_comparison
 from mirg.console import log_to_console, logger, say
-from mirg.storage import write_json_atomic
+from mirg.errors import ConfigError
+from mirg.frames import MIRG_TINY
+from mirg.storage import read_json, write_json_atomic
 
-MODELS = (("base", "perception"), ("sft", "sft"), ("rl", "grpo"))
+PLAN, CLOCK = "plan", "seconds"  # keys of demo.json
 
 
 class DemoRecipe(BaseModel):
@@ -29,11 +34,16 @@ class DemoRecipe(BaseModel):
     rl_samples: int = Field(default=3000, ge=1)
     test_samples: int = Field(default=900, ge=1)
     seed: int = 0
-    perception: str = "tiny/perception"
+    base: str = Field(default=MIRG_TINY.name, description="The model that SFT starts from.")
+    world: str = Field(default="tiny/perception", description="Recipe or YAML file whose world the scenes are of.")
     sft: str = "tiny/sft"
     grpo: str = "tiny/grpo"
     max_new_tokens: int = Field(default=160, ge=16)
     batch_size: int = Field(default=100, ge=1)
+
+    def models(self, out: Path) -> dict[str, str]:
+        """What is evaluated: name in the table, and model."""
+        return {"base": self.base, "sft": str(out / "sft"), "rl": str(out / "grpo")}
 
 
 def demo(
@@ -49,7 +59,7 @@ def demo(
         typer.Option("--set", "-s", help="Override a key: -s test_samples=300, or of a stage: -s sft.steps=50"),
     ] = None,
 ) -> None:
-    """Data, verified trajectories, perception, SFT, image-aware GRPO, evaluation and a report."""
+    """Data, verified trajectories, SFT, image-aware GRPO, evaluation and a report."""
     from mirg.training.quiet import quiet_libraries
     from mirg.training.recipe import load_recipe
 
@@ -57,25 +67,22 @@ def demo(
     quiet_libraries()
     own, stages = _split(overrides or [])
     plan = load_recipe(DemoRecipe, recipe, own)
-    clock = _Clock(out / "demo.json")
-    with clock("data"):
-        _make_data(plan, out, photos, stages)
-    for stage, inputs in (
-        ("perception", {}),
-        ("sft", {"model": "perception", "data": "data/train"}),
-        ("grpo", {"model": "sft", "data": "data/rl"}),
-    ):
-        with clock(stage):
-            _train(plan, stage, out, {key: str(out / where) for key, where in inputs.items()}, stages[stage])
-    for name, run in MODELS:
-        with clock(f"evaluate {name}"):
-            _evaluate(plan, out / run, out / "data/test", out / "eval" / name)
-    _show(out)
+    notes = _Notes.open(out / "demo.json", plan, photos)
+    with notes.clock("data"):
+        _make_data(plan, out, photos)
+    for stage, start, data in (("sft", plan.base, "data/train"), ("grpo", str(out / "sft"), "data/rl")):
+        with notes.clock(stage):
+            _train(plan, stage, out, [f"model={start}", f"data={out / data}", *stages[stage]])
+    models = plan.models(out)
+    for name, model in models.items():
+        with notes.clock(f"evaluate {name}"):
+            _evaluate(plan, model, out / "data/test", out / "eval" / name)
+    _show(out, list(models))
 
 
 def _split(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
     """Overrides of the demo itself, and those of each stage (``sft.steps=50``)."""
-    stages: dict[str, list[str]] = {"perception": [], "sft": [], "grpo": []}
+    stages: dict[str, list[str]] = {"sft": [], "grpo": []}
     own = []
     for override in overrides:
         stage, dot, rest = override.partition(".")
@@ -83,12 +90,12 @@ def _split(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
     return own, stages
 
 
-def _make_data(plan: DemoRecipe, out: Path, photos: Path | None, stages: dict[str, list[str]]) -> None:
+def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
     from mirg.samples import DatasetFolder
-    from mirg.training.recipe import PerceptionRecipe, load_recipe
+    from mirg.training.recipe import load_world
     from mirg.trajectories.build import build_dataset
 
-    world = load_recipe(PerceptionRecipe, plan.perception, stages["perception"]).world
+    world = load_world(plan.world)
     counts = {"train": plan.train_samples, "rl": plan.rl_samples, "test": plan.test_samples}
     for split, count in counts.items():
         folder = out / "data" / split
@@ -102,7 +109,7 @@ def _make_data(plan: DemoRecipe, out: Path, photos: Path | None, stages: dict[st
         else:
             _photo_samples(photos, plain, count, split, plan.seed, world.side)
         if split == "train":
-            report = build_dataset(DatasetFolder.open(plain), folder, overwrite=True, family="mirg-tiny")
+            report = build_dataset(DatasetFolder.open(plain), folder, overwrite=True, family=MIRG_TINY.name)
             logger.info("trajectories: %d verified, %d rejected", report.n_kept, len(report.refused))
         logger.info("%s: %d samples", folder, len(DatasetFolder.open(folder)))
 
@@ -119,16 +126,15 @@ def _photo_samples(photos: Path, out: Path, count: int, split: str, seed: int, s
         logger.warning("photograph not used: %s: %s", rejection.file, rejection.reason)
 
 
-def _train(plan: DemoRecipe, stage: str, out: Path, inputs: dict[str, str], overrides: list[str]) -> None:
+def _train(plan: DemoRecipe, stage: str, out: Path, overrides: list[str]) -> None:
     from mirg.cli.train import train
-    from mirg.training.recipe import GrpoRecipe, PerceptionRecipe, SftRecipe, load_recipe
+    from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe
 
-    kinds: dict[str, Any] = {"perception": PerceptionRecipe, "sft": SftRecipe, "grpo": GrpoRecipe}
-    given = [f"{key}={value}" for key, value in inputs.items()]
-    train(load_recipe(kinds[stage], getattr(plan, stage), [*given, *overrides]), out / stage)
+    kinds: dict[str, Any] = {"sft": SftRecipe, "grpo": GrpoRecipe}
+    train(load_recipe(kinds[stage], getattr(plan, stage), overrides), out / stage)
 
 
-def _evaluate(plan: DemoRecipe, model: Path, data: Path, out: Path) -> None:
+def _evaluate(plan: DemoRecipe, model: str, data: Path, out: Path) -> None:
     from mirg.engines.base import Generation
     from mirg.engines.load import load_engine
     from mirg.evaluation.runner import Plan, evaluate
@@ -137,42 +143,57 @@ def _evaluate(plan: DemoRecipe, model: Path, data: Path, out: Path) -> None:
     if (out / "summary.json").is_file():
         return
     generation = Generation(max_new_tokens=plan.max_new_tokens, batch_size=plan.batch_size)
-    summary = evaluate(
-        load_engine(str(model)), DatasetFolder.open(data), out, Plan(generation=generation, instructions="none")
-    )
+    summary = evaluate(load_engine(model), DatasetFolder.open(data), out, Plan(generation=generation))
     logger.info("%s: %d samples", out, summary["n"])
 
 
-def _show(out: Path) -> None:
+def _show(out: Path, names: list[str]) -> None:
     from mirg.evaluation.compare import compare, load_evaluations
     from mirg.evaluation.pages import report_from_run
 
-    result = compare(load_evaluations([out / "eval" / name for name, _ in MODELS]))
+    result = compare(load_evaluations([out / "eval" / name for name in names]))
     write_json_atomic(out / "comparison.json", result)
     show_comparison(result)
     say(f"report: {report_from_run(out)}")
 
 
-class _Clock:
-    """Keeps how long each step took in ``demo.json``; a step that is repeated because it was stopped adds up."""
+class _Notes:
+    """``demo.json``: the settings that the folder was made with, and how long each step took.
 
-    def __init__(self, path: Path) -> None:
-        from mirg.storage import read_json
+    A step that is repeated because it was stopped adds up.
+    """
 
+    def __init__(self, path: Path, plan: dict[str, Any], seconds: dict[str, float]) -> None:
         self.path = path
+        self._plan, self._seconds = plan, seconds
+
+    @classmethod
+    def open(cls, path: Path, plan: DemoRecipe, photos: Path | None) -> _Notes:
+        """ConfigError where the folder holds a demo with other settings."""
+        wanted = plan.model_dump() | {"photos": str(photos.resolve()) if photos else None}
         old = read_json(path) if path.is_file() else {}
-        self.times: dict[str, float] = dict(old.get("seconds", {})) if isinstance(old, dict) else {}
-        self._step, self._began = "", 0.0
+        kept = old.get(PLAN) if isinstance(old, dict) else None
+        if path.is_file() and not isinstance(kept, dict):
+            raise ConfigError(f"{path} does not say how it was made", hint="choose another --out")
+        if differences := [key for key in wanted if kept and kept.get(key) != wanted[key]]:
+            first = differences[0]
+            raise ConfigError(
+                f"{path.parent} holds a demo with {first} = {kept.get(first)}, now it is {wanted[first]}",  # type: ignore[union-attr]
+                hint="choose another --out, or remove the folder",
+            )
+        return cls(path, wanted, dict(old.get(CLOCK, {})))
 
-    def __call__(self, step: str) -> _Clock:
-        self._step = step
-        return self
+    @contextmanager
+    def clock(self, step: str) -> Iterator[None]:
+        """Time one step; its seconds are written when it ends, however it ends."""
+        logger.info("— %s", step)
+        began = time.monotonic()
+        self._write()
+        try:
+            yield
+        finally:
+            self._seconds[step] = round(self._seconds.get(step, 0.0) + time.monotonic() - began, 1)
+            self._write()
 
-    def __enter__(self) -> None:
-        logger.info("— %s", self._step)
-        self._began = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        spent = self.times.get(self._step, 0.0) + time.monotonic() - self._began
-        self.times[self._step] = round(spent, 1)
-        write_json_atomic(self.path, {"seconds": self.times})
+    def _write(self) -> None:
+        write_json_atomic(self.path, {PLAN: self._plan, CLOCK: self._seconds})

@@ -1,17 +1,18 @@
-"""Text generation with transformers: batched, images first come in the order of the prompt."""
+"""Text generation with a model of transformers: batched, each prompt with its images encoded by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mirg.engines.base import Completion, Generation, Request
-from mirg.errors import EngineError
+from mirg.errors import DataError, EngineError
 from mirg.models.load import LoadedModel, fingerprint, forbidden_tokens
+from mirg.models.packing import plant
+from mirg.models.prompts import Prompt, encode
+from mirg.models.sampling import Sampling, complete
 
 if TYPE_CHECKING:
-    import torch
-
     from mirg.frames import Family, PixelLimits
 
 
@@ -20,6 +21,7 @@ class TransformersEngine:
 
     def __init__(self, loaded: LoadedModel) -> None:
         """``loaded`` is used as it is; its model should be in evaluation mode."""
+        plant(loaded.model)
         self.loaded = loaded
         self.name = loaded.path
         self.family: Family = loaded.family
@@ -44,45 +46,26 @@ class TransformersEngine:
         return [done[k] for k in range(len(requests))]
 
     def _batch(self, requests: Sequence[Request], settings: Generation) -> list[Completion]:
-        inputs = self._inputs(requests)
-        sampling: dict[str, Any] = {"do_sample": False}
-        if settings.temperature > 0:
-            # Temperature alone: top-p and top-k would make the sampled distribution another than the model's.
-            sampling = {"do_sample": True, "temperature": settings.temperature, "top_k": 0, "top_p": 1.0}
-        model: Any = self.loaded.model
-        output = model.generate(
-            **inputs, max_new_tokens=settings.max_new_tokens, suppress_tokens=self._forbidden, **sampling
+        prompts = [self._prompt(request) for request in requests]
+        sampling = Sampling(
+            settings.max_new_tokens,
+            stops=[self.loaded.tokenizer.eos_token_id],
+            forbidden=self._forbidden,
+            temperature=settings.temperature,
         )
-        return [self._completion(row) for row in output[:, inputs["input_ids"].shape[1] :]]
+        said = complete(self.loaded.model, prompts, [1] * len(prompts), sampling)
+        return [self._completion(ids) for (ids,) in said]
 
-    def _inputs(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
-        processor: Any = self.loaded.processor
-        texts = [self._text(request) for request in requests]
-        images = [image for request in requests for image in request.images]
+    def _prompt(self, request: Request) -> Prompt:
         try:
-            batch = processor(text=texts, images=images or None, padding=True, return_tensors="pt")
-        except (ValueError, IndexError) as error:
-            ids = ", ".join(request.sample_id for request in requests)
-            raise EngineError(f"the processor refused one of {ids}: {error}") from error
-        return {key: value.to(self.loaded.model.device) for key, value in batch.items()}
+            return encode(self.loaded.processor, request.messages, request.images, request.sample_id)
+        except (DataError, ValueError, IndexError) as error:
+            hint = error.hint if isinstance(error, DataError) else "the processor refused it"
+            raise EngineError(str(error), hint=hint) from error
 
-    def _text(self, request: Request) -> str:
-        """The prompt; EngineError where its images would be counted against those of its neighbours in a batch."""
-        processor: Any = self.loaded.processor
-        text = processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
-        shown = text.count(processor.image_token)
-        if shown != len(request.images):
-            raise EngineError(
-                f"sample {request.sample_id}: {shown} image placeholders for {len(request.images)} images",
-                hint="the question holds an image token, or an image is missing",
-            )
-        return text
-
-    def _completion(self, row: torch.Tensor) -> Completion:
+    def _completion(self, ids: list[int]) -> Completion:
         tokenizer = self.loaded.tokenizer
-        stops = {tokenizer.eos_token_id, tokenizer.pad_token_id}
-        ids = row.tolist()
-        end = next((k for k, token in enumerate(ids) if token in stops), None)
-        kept = ids if end is None else ids[:end]
+        ended = ids[-1:] == [tokenizer.eos_token_id]
+        kept = ids[:-1] if ended else ids
         text = tokenizer.decode(kept, skip_special_tokens=True)
-        return Completion(text=text, tokens=len(kept), finish="length" if end is None else "stop")
+        return Completion(text=text, tokens=len(kept), finish="stop" if ended else "length")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _WHOLE_FILE = 256 * 2**20
 _SAMPLES, _SAMPLE_BYTES = 64, 2**16
 _NARROW = 512  # hidden size
+SHIPPED = Path(__file__).parent / "mirg-tiny"
 FACTS_FILE = "mirg.json"  # what mirg's own training says about the model it made
 
 Instructions = Literal["full", "short", "none"]
@@ -43,8 +44,13 @@ class LoadedModel:
 
 
 def resolve_model(name: str) -> str:
-    """A run folder stands for the model it made; anything else (a model folder, a hub name) stands for itself."""
+    """The folder or hub name that ``name`` stands for.
+
+    A run folder stands for the model it made, ``mirg-tiny`` for the one that ships with mirg, anything else for itself.
+    """
     path = Path(name).expanduser()
+    if name == SHIPPED.name and not path.is_dir():
+        return str(SHIPPED)
     for folder in (path / "model", path):
         if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
             return str(folder)

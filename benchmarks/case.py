@@ -1,0 +1,229 @@
+"""What the benchmarks share: one group of multi-image prompts, TRL's trainer and ours around the same weights."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mirg.models.load import LoadedModel, wrap
+from mirg.models.prompts import Prompt, encode
+from mirg.models.tiny import TinyConfig, build_tiny
+from mirg.scenes.corpus import corpus, names
+
+IMAGES = 4
+CELL = 32  # pixels of a visual token
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Tokens of the prompt and of each completion, completions of the group, groups of a step, and the model."""
+
+    prompt: int
+    completion: int
+    group: int
+    prompts: int
+    width: int
+    layers: int
+    dtype: str
+    repeat: int
+    seed: int = 0
+
+
+def parse(description: str) -> tuple[argparse.Namespace, Settings]:
+    """The command line of a benchmark."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--prompt", type=int, default=1500, help="tokens of the prompt, nearly all visual")
+    parser.add_argument("--completion", type=int, default=128)
+    parser.add_argument("--group", type=int, default=8)
+    parser.add_argument("--prompts", type=int, default=1)
+    parser.add_argument("--width", type=int, default=320)
+    parser.add_argument("--layers", type=int, default=5)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="a prompt of 300 tokens, three repetitions")
+    parser.add_argument("--json", type=Path, default=None)
+    parser.add_argument("--peak-of", choices=["ours", "theirs"], default=None, help=argparse.SUPPRESS)
+    told = parser.parse_args()
+    if told.threads:
+        torch.set_num_threads(told.threads)
+    prompt, completion, repeat = (300, 64, 3) if told.quick else (told.prompt, told.completion, told.repeat)
+    return told, Settings(prompt, completion, told.group, told.prompts, told.width, told.layers, told.dtype, repeat)
+
+
+def make_model(settings: Settings) -> LoadedModel:
+    """A random Qwen3-VL whose images have a quarter of the prompt's tokens each."""
+    side = max(round((settings.prompt / IMAGES) ** 0.5), 2) * CELL
+    config = TinyConfig(
+        width=settings.width, layers=settings.layers, heads=settings.width // 64, kv_heads=settings.width // 64,
+        mlp=3 * settings.width, image_side=side,
+    )  # fmt: skip
+    model, processor = build_tiny(config, corpus=corpus(n=100), names=names())
+    model.set_attn_implementation("sdpa")
+    loaded = wrap(model, processor, path="benchmark")
+    loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
+    loaded.model.train()
+    return loaded
+
+
+def make_rows(settings: Settings) -> list[dict[str, Any]]:
+    """Training rows: labelled images of noise and a question."""
+    from PIL import Image
+
+    side = max(round((settings.prompt / IMAGES) ** 0.5), 2) * CELL
+    draw = random.Random(settings.seed)
+    rows = []
+    for number in range(settings.prompts):
+        content: list[dict[str, Any]] = []
+        for k in range(IMAGES):
+            content += [{"type": "text", "text": f"Image-{k + 1}: "}, {"type": "image", "text": None}]
+        content.append({"type": "text", "text": "\nFind the red ring."})
+        images = [Image.frombytes("RGB", (side, side), draw.randbytes(3 * side * side)) for _ in range(IMAGES)]
+        rows.append({"id": f"row-{number}", "prompt": [{"role": "user", "content": content}], "images": images})
+    return rows
+
+
+def make_prompts(loaded: LoadedModel, rows: Sequence[dict[str, Any]]) -> list[Prompt]:
+    return [encode(loaded.processor, row["prompt"], row["images"], row["id"]) for row in rows]
+
+
+def trainers(settings: Settings) -> tuple[Any, Any, LoadedModel, list[dict[str, Any]]]:
+    """TRL's trainer and ours, each with its own copy of the weights."""
+    import datasets
+    from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    from mirg.models.load import forbidden_tokens
+    from mirg.models.sampling import Sampling
+    from mirg.training.grpo import trainer_class
+    from mirg.training.quiet import quiet_libraries
+
+    quiet_libraries()
+    loaded, rows = make_model(settings), make_rows(settings)
+    forbidden = [*forbidden_tokens(loaded.tokenizer, loaded.family), loaded.tokenizer.eos_token_id]
+    made = []
+    for cls in (GRPOTrainer, trainer_class()):
+        args = GRPOConfig(
+            output_dir=tempfile.mkdtemp(), report_to="none", disable_tqdm=True, use_cpu=not torch.cuda.is_available(),
+            per_device_train_batch_size=settings.prompts * settings.group, num_generations=settings.group,
+            max_completion_length=settings.completion, bf16=settings.dtype == "bfloat16", top_k=0, top_p=1.0,
+            gradient_checkpointing=False, seed=settings.seed, remove_unused_columns=False,
+            generation_kwargs={"suppress_tokens": forbidden},
+        )  # fmt: skip
+        trainer: Any = cls(
+            model=copy.deepcopy(loaded.model), args=args, reward_funcs=random_reward, processing_class=loaded.processor,
+            train_dataset=datasets.Dataset.from_list([{"id": "x", "prompt": rows[0]["prompt"]}]),
+        )  # fmt: skip
+        trainer.current_gradient_accumulation_steps = 1
+        trainer.model.train()
+        made.append(trainer)
+    theirs, ours = made
+    # No completion ends before its last token, so that both do the same work.
+    ours.share_prompts(Sampling(settings.completion, [], forbidden), temperature=1.0)
+    return ours, theirs, loaded, rows
+
+
+def random_reward(completions: Sequence[Any], **_: Any) -> list[float]:
+    """A different number for every completion, so that every group has signal."""
+    return [(k * 7919 % 101) / 101 for k in range(len(completions))]
+
+
+def timed(work: Sequence[Callable[[], object]], repeat: int) -> list[list[float]]:
+    """Seconds of each piece of ``work``, in turn, ``repeat`` times after one warm-up."""
+    seconds: list[list[float]] = [[] for _ in work]
+    for turn in range(repeat + 1):
+        for k, piece in enumerate(work):
+            _wait()
+            began = time.perf_counter()
+            piece()
+            _wait()
+            if turn:
+                seconds[k].append(time.perf_counter() - began)
+    return seconds
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def flops(work: Callable[[], object]) -> int:
+    """Floating-point operations of matrix products and convolutions, as torch counts them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def peak_of(side: str) -> float:
+    """Peak memory in MiB that the update of ``side`` adds, measured in a process of its own."""
+    done = subprocess.run([sys.executable, *sys.argv, "--peak-of", side], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def memory_now() -> float:
+    """Peak memory of this process so far, in MiB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def summary(unit: str, ours: list[float], theirs: list[float], settings: Settings, **more: Any) -> dict[str, Any]:
+    """The JSON of a benchmark; ``spread`` is the range of the ratios of the pairs."""
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return {
+        "ratio": statistics.median(theirs) / statistics.median(ours),
+        "unit": unit,
+        "ours": statistics.median(ours),
+        "theirs": statistics.median(theirs),
+        "n": len(ours),
+        "spread": [min(ratios), max(ratios)],
+        **more,
+        "settings": settings.__dict__,
+        "alternative": "TRL's unmodified GRPOTrainer",
+        "versions": versions(),
+        "command": " ".join(["python", *sys.argv]),
+    }
+
+
+def versions() -> dict[str, str]:
+    """What ran."""
+    from importlib.metadata import version
+
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
+    return {
+        "mirg": version("mirg"), "torch": torch.__version__, "transformers": version("transformers"),
+        "trl": version("trl"), "python": platform.python_version(), "device": device, "commit": commit,
+    }  # fmt: skip
+
+
+def show(result: dict[str, Any], path: Path | None) -> None:
+    """Print the ratio, and write all of it where a file is given."""
+    low, high = result["spread"]
+    print(
+        f"{result['ratio']:.2f}x ({result['unit']}; {result['ours']:.2f} against {result['theirs']:.2f}, "
+        f"n = {result['n']}, pairs {low:.2f} to {high:.2f})"
+    )
+    for key in ("parameters", "tokens", "flops", "peak_mib"):
+        if key in result:
+            print(f"  {key}: {result[key]}")
+    if path:
+        path.write_text(json.dumps(result, indent=2) + "\n")

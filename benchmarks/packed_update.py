@@ -1,0 +1,81 @@
+"""The update of one step, forward and backward: packed groups against TRL's own pass over the same completions."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import torch
+from case import IMAGES, Settings, flops, make_prompts, memory_now, parse, peak_of, show, summary, timed, trainers
+
+from mirg.training.groups import GROUP
+
+
+def batches(ours: Any, prompts: list[Any], settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The same completions and advantages as both trainers take them."""
+    device = ours.accelerator.device
+    draw = random.Random(settings.seed)
+    rows = [prompt for prompt in prompts for _ in range(settings.group)]
+    ids = torch.tensor([list(prompt.ids) for prompt in rows], device=device)
+    said = torch.tensor([[draw.randrange(20, 200) for _ in range(settings.completion)] for _ in rows], device=device)
+    ones = torch.ones_like(ids)
+    packed = {
+        "prompt_ids": ids,
+        "prompt_mask": ones,
+        "completion_ids": said,
+        "completion_mask": torch.ones_like(said),
+        "advantages": torch.tensor([draw.uniform(-1, 1) for _ in rows], device=device),
+        "num_items_in_batch": torch.tensor(said.numel(), device=device),
+        GROUP: torch.arange(len(prompts), device=device).repeat_interleave(settings.group),
+    }
+    kinds = (ids == ours.processing_class.image_token_id).int()
+    plain = {key: value for key, value in packed.items() if key != GROUP} | {
+        "pixel_values": torch.cat([prompt.pixels for prompt in rows]).to(device),
+        "image_grid_thw": torch.cat([prompt.grid for prompt in rows]).to(device),
+        "num_images": [IMAGES] * len(rows),
+        "mm_token_type_ids": torch.cat([kinds, torch.zeros_like(said, dtype=torch.int)], 1),
+    }
+    return packed, plain
+
+
+def update(trainer: Any, batch: dict[str, Any]) -> float:
+    trainer.model.zero_grad()
+    loss = trainer._compute_loss(trainer.model, batch)
+    loss.backward()
+    return loss.item()
+
+
+def main() -> None:
+    told, settings = parse(__doc__ or "")
+    ours, theirs, loaded, rows = trainers(settings)
+    prompts = make_prompts(loaded, rows)
+    ours._prompts = prompts
+    packed, plain = batches(ours, prompts, settings)
+    work = {"ours": lambda: update(ours, packed), "theirs": lambda: update(theirs, plain)}
+    if told.peak_of:
+        before = memory_now()
+        work[told.peak_of]()
+        print(memory_now() - before)
+        return
+    difference = abs(work["ours"]() - work["theirs"]())
+    mine, trls = timed([work["ours"], work["theirs"]], settings.repeat)
+    length = len(prompts[0].ids)
+    tokens = {
+        "ours": settings.prompts * (length - 1 + settings.group * settings.completion),
+        "theirs": settings.prompts * settings.group * (length + settings.completion),
+    }
+    peak = {side: peak_of(side) for side in work}
+    result = summary(
+        "update, seconds, theirs / ours", mine, trls, settings,
+        parameters=sum(p.numel() for p in loaded.model.parameters()),
+        prompt_tokens=length,
+        tokens=tokens | {"ratio": tokens["theirs"] / tokens["ours"]},
+        flops={side: flops(piece) for side, piece in work.items()},
+        peak_mib=peak | {"ratio": peak["ours"] / peak["theirs"]},
+        loss_difference=difference,
+    )  # fmt: skip
+    show(result, told.json)
+
+
+if __name__ == "__main__":
+    main()
