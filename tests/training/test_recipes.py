@@ -65,8 +65,8 @@ def test_every_shipped_recipe_is_closed(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if kind_of(name) is GrpoRecipe])
 def test_micro_batches_divide_the_batch(name: str) -> None:
     recipe = load(name)
-    completions = recipe.prompts_per_step * recipe.group_size
-    assert completions % (recipe.micro_batch or completions) == 0
+    completions, rest = divmod(recipe.prompts_per_step * recipe.group_size, recipe.processes or 1)
+    assert rest == 0 and completions % (recipe.micro_batch or completions) == 0
 
 
 @pytest.mark.parametrize("name", LARGE)
@@ -78,10 +78,24 @@ def test_the_large_recipes(name: str) -> None:
     full = {"sft": 1e-5, "grpo": 1e-6}[recipe.stage]
     assert recipe.optim.learning_rate == pytest.approx(full * (10 if lora else 1)), "adapters take ten times as much"
     if recipe.stage == "grpo":
+        assert recipe.prompts_per_step * recipe.group_size == (128 if lora else 256), "completions of all processes"
         assert (recipe.group_size, recipe.reward.arm, recipe.beta) == (8, "dual", 0.0)
         assert recipe.model == f"runs/{Path(name).parent}/sft", "RL starts from SFT's run"
     else:
+        assert recipe.batch_size * recipe.accumulation * recipe.processes == 64
         assert recipe.model == "Qwen/Qwen2.5-VL-7B-Instruct"
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_the_documentation_says_what_a_step_takes(name: str, repository: Path) -> None:
+    """``prompts_per_step`` counts the prompts of all processes, ``batch_size`` the samples of one."""
+    recipe = load(name)
+    if recipe.stage == "grpo":
+        step = f"{recipe.prompts_per_step} prompts × {recipe.group_size} completions"
+    else:
+        step = f"{recipe.batch_size * recipe.accumulation * recipe.processes} samples"
+    (row,) = [line for line in (repository / "docs/quickstart.md").read_text().splitlines() if f"| `{name}` |" in line]
+    assert row.endswith(f"| {step} |")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if kind_of(name) is not DemoRecipe])

@@ -89,9 +89,11 @@ class GrpoRecipe(RunConfig):
     """Stage 2: image-aware GRPO (a thin subclass of TRL's GRPOTrainer)."""
 
     stage: Literal["grpo"] = "grpo"
-    prompts_per_step: int = Field(default=16, ge=1)
+    prompts_per_step: int = Field(default=16, ge=1, description="Prompts of all processes together.")
     group_size: int = Field(default=8, ge=2, description="Completions per prompt (G).")
-    micro_batch: int | None = Field(default=None, ge=1, description="Completions per forward pass; None: all at once.")
+    micro_batch: int | None = Field(
+        default=None, ge=1, description="Completions per forward pass of a process; None: all."
+    )
     packed: bool = Field(default=True, description="One encoding of a prompt per group; false: TRL's own, G.")
     max_new_tokens: int = Field(default=256, ge=8)
     temperature: float = Field(default=1.0, gt=0)
