@@ -15,7 +15,7 @@ import torch
 from fakes.training import rows
 from mirg.errors import ConfigError, EngineError
 from mirg.training import launch
-from mirg.training.recipe import dump_recipe
+from mirg.training.recipe import GrpoRecipe, dump_recipe
 from mirg.training.run import RunFolder
 
 Make = Callable[..., Any]
@@ -76,6 +76,38 @@ def test_arguments_follow_the_recipe(sft_recipe: Make, tmp_path: Path) -> None:
     assert arguments["lr_scheduler_type"] == "constant_with_warmup"
     assert (arguments["learning_rate"], arguments["adam_beta2"], arguments["logging_steps"]) == (0.5, 0.9, 3)
     assert "save_total_limit" not in arguments, "the Trainer would drop a checkpoint before the next has its manifest"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "samples", "per_step", "passes", "steps", "why"),
+    [
+        (1.0, 64, 16, 1, 4, "divides"),
+        (1.0, 65, 16, 1, 5, "the last samples are a step of their own"),
+        (0.5, 64, 16, 1, 2, "half of them"),
+        (2.0, 40, 16, 1, 5, "two times 40 in steps of 16"),
+        (1.0, 64, 8 * 2 * 4, 1, 1, "eight processes take eight times as many a step"),
+        (1.0, 64, 16, 3, 12, "each batch is trained on three times"),
+        (1.0, 65, 16, 3, 15, "and none of them less often"),
+        (0.001, 3, 16, 1, 1, "at least one"),
+    ],
+)
+def test_steps_by_epochs(epochs: float, samples: int, per_step: int, passes: int, steps: int, why: str) -> None:
+    assert launch.steps_by_epochs(epochs, samples, per_step, passes) == steps
+
+
+def test_the_processes_and_the_passes_count(sft_recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """12 samples in two processes: SFT takes 2 x 2 of them a step, GRPO 2, each of them three times."""
+    from mirg.training import grpo, sft
+
+    one = sft_recipe(steps=None, batch_size=2)
+    two = GrpoRecipe(model=one.model, data=one.data, prompts_per_step=2, group_size=4, iterations=3)
+    asked: list[int] = []
+    for module in (sft, grpo):
+        monkeypatch.setattr(module, "world_size", lambda: 2)
+        monkeypatch.setattr(module, "run_trainer", lambda *parts, **_: asked.append(parts[4]))
+    sft.train_sft(one, tmp_path / "sft")
+    grpo.train_grpo(two, tmp_path / "grpo")
+    assert asked == [3, 18]
 
 
 def test_adapters_are_asked_for_by_rank(sft_recipe: Make) -> None:

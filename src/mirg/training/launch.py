@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,14 @@ def check_processes(recipe: RunConfig) -> None:
 def world_size() -> int:
     """Processes of this run, as the launcher says."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def steps_by_epochs(epochs: float, samples: int, per_step: int, passes: int = 1) -> int:
+    """Optimiser steps in which ``samples`` are taken ``epochs`` times, ``per_step`` of them in all processes together.
+
+    What a step takes is trained on ``passes`` times, a step each.
+    """
+    return math.ceil(epochs * samples / per_step) * passes
 
 
 def prepare_model(recipe: RunConfig) -> LoadedModel:
