@@ -110,6 +110,18 @@ def test_the_processes_and_the_passes_count(sft_recipe: Make, tmp_path: Path, mo
     assert asked == [3, 18]
 
 
+def test_adapters_leave_a_frozen_vision_tower_alone(sft_recipe: Make) -> None:
+    from peft import get_peft_model
+
+    trained = {}
+    for frozen in (True, False):
+        recipe = sft_recipe(freeze_vision=frozen, lora={"rank": 4})
+        model: Any = get_peft_model(launch.prepare_model(recipe).model, launch.lora(recipe))
+        trained[frozen] = {name for name, p in model.named_parameters() if p.requires_grad}
+    seeing = {name for name in trained[False] if ".visual." in name}
+    assert seeing and trained[True] == trained[False] - seeing != set()
+
+
 def test_adapters_are_asked_for_by_rank(sft_recipe: Make) -> None:
     assert launch.lora(sft_recipe()) is None
     settings = launch.lora(sft_recipe(lora={"rank": 4, "alpha": 8}))

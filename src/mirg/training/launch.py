@@ -110,6 +110,8 @@ def lora(recipe: RunConfig) -> Any:
         lora_alpha=chosen.alpha,
         lora_dropout=chosen.dropout,
         target_modules=chosen.target,
+        # Adapters of a frozen vision tower would change what it sees as much as its weights.
+        exclude_modules=r"(.*\.)?visual\..*" if recipe.freeze_vision else None,
         task_type="CAUSAL_LM",
     )
 
