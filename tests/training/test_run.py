@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,25 @@ def test_rewinding_forgets_every_journal_after_a_step(tmp_path: Path) -> None:
     assert [row["step"] for row in run.rows()] == [1, 2, 3, 4]
     run.rewind(0)
     assert run.rows() == []
+
+
+def test_the_clock_goes_on_where_the_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of steps that are done again do not count: step 3 took 40 s the first time."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    run = RunFolder.open(tmp_path, RECIPE)
+    for step, seconds in ((1, 10.0), (2, 10.0), (3, 40.0)):
+        now[0] += seconds
+        run.log(step, {})
+    run.close()
+    now[0] = 5.0  # another process
+    again = RunFolder.open(tmp_path, RECIPE)
+    now[0] += 2.0
+    again.rewind(2)
+    now[0] += 3.0
+    again.log(3, {})
+    again.close()
+    assert [row["time"] for row in again.rows()] == [10.0, 20.0, 25.0]
 
 
 def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
