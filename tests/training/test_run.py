@@ -57,6 +57,24 @@ def test_another_recipe_is_refused_by_the_keys_that_differ(tmp_path: Path) -> No
     assert "seed: 0" in (tmp_path / "run" / "config.yaml").read_text(), "nothing was overwritten"
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"- a\n- b\n", "a list"),
+        (b"just text\n", "a text"),
+        (b"seed: [\n", "broken YAML"),
+        (b"seed: \x00\n", "a character that YAML forbids"),
+        (b"seed: \xff\n", "not UTF-8"),
+    ],
+)
+def test_a_folder_whose_recipe_cannot_be_read_is_refused(text: bytes, why: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(text)
+    with pytest.raises(CheckpointError, match=r"cannot read .*config\.yaml") as caught:
+        RunFolder.open(tmp_path, RECIPE)
+    assert "another output folder" in caught.value.hint
+    assert (tmp_path / "config.yaml").read_bytes() == text, "nothing was overwritten"
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"x")
     with pytest.raises(CheckpointError, match="is not empty and is no run folder"):

@@ -66,7 +66,7 @@ class RunFolder:
         return folder
 
     def _refuse_other_recipe(self, resolved: str) -> None:
-        old = yaml.safe_load((self.path / "config.yaml").read_text()) or {}
+        old = self._old_recipe()
         new = yaml.safe_load(resolved)
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         if changed:
@@ -76,6 +76,20 @@ class RunFolder:
                 f" ({key}: {old.get(key)!r} there, {new.get(key)!r} now)",
                 hint="use another output folder, or the same recipe to resume",
             )
+
+    def _old_recipe(self) -> dict[str, Any]:
+        config = self.path / "config.yaml"
+        try:
+            old = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+            problem = "" if isinstance(old, dict) else "it holds no mapping of keys to values"
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            old, problem = {}, str(error)
+        if problem:
+            raise CheckpointError(
+                f"cannot read {config}, which says what run this is: {problem}",
+                hint="put the recipe's --dry-run output there, or use another output folder",
+            )
+        return old
 
     @property
     def model(self) -> Path:
