@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mirg.errors import ConfigError
 from mirg.rewards import RewardConfig
@@ -130,6 +130,20 @@ class PerceptionRecipe(Section):
     log_every: int = Field(default=20, ge=1)
     save_every: int = Field(default=500, ge=1)
 
+    @field_validator("tiny")
+    @classmethod
+    def _known_sizes(cls, tiny: dict[str, Any]) -> dict[str, Any]:
+        """ConfigError where no model has such sizes, before a run folder is made; the values stay as they were said."""
+        from mirg.models.tiny import TinyConfig
+
+        _refuse_unknown(TinyConfig, tiny, "tiny.")
+        try:
+            TinyConfig.model_validate(tiny)
+        except ValidationError as error:
+            where, message, given = _first_error(error)
+            raise ConfigError(f"recipe: tiny.{where}: {message}", hint=f"got {given!r}") from error
+        return tiny
+
 
 R = TypeVar("R", bound=BaseModel)
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -144,11 +158,8 @@ def load_recipe(kind: type[R], name: str | Path | None, overrides: Sequence[str]
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(
-            f"recipe {name or '(overrides)'}: {where}: {first['msg']}", hint=f"got {first.get('input')!r}"
-        ) from error
+        where, message, given = _first_error(error)
+        raise ConfigError(f"recipe {name or '(overrides)'}: {where}: {message}", hint=f"got {given!r}") from error
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -175,6 +186,12 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ConfigError(f"recipe {path} is no mapping of keys to values")
     return raw
+
+
+def _first_error(error: ValidationError) -> tuple[str, str, Any]:
+    """The dotted key, what is wrong with it, and its value."""
+    first = error.errors()[0]
+    return ".".join(str(part) for part in first["loc"]), first["msg"], first.get("input")
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
