@@ -16,7 +16,7 @@ from mirg.errors import CheckpointError, ConfigError
 from mirg.models.load import LoadedModel, load_model, model_facts
 from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback, drop_newer, last_good_checkpoint
 from mirg.training.data import Prepared
-from mirg.training.recipe import RunConfig, dump_recipe
+from mirg.training.recipe import RunConfig
 from mirg.training.run import SKIPPED, RunFolder, is_main_process
 
 
@@ -204,8 +204,3 @@ def _save(trainer: Any, loaded: LoadedModel, folder: Path) -> None:
     else:
         model.save_pretrained(folder)
     loaded.processor.save_pretrained(folder)
-
-
-def dry_run(recipe: RunConfig) -> str:
-    """What ``--dry-run`` prints: the resolved recipe."""
-    return dump_recipe(recipe)

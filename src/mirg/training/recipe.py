@@ -128,7 +128,6 @@ class PerceptionRecipe(Section):
     vision_learning_rate: float = Field(default=2e-3, gt=0)
     learning_rate: float = Field(default=1e-3, gt=0)
     log_every: int = Field(default=20, ge=1)
-    save_every: int = Field(default=500, ge=1)
 
     @field_validator("tiny")
     @classmethod

@@ -164,10 +164,10 @@ class Progress:
         self.stage, self.total, self.start = stage, total, start
         self._began = self._last = time.monotonic()
 
-    def step(self, step: int, values: dict[str, Any], *, force: bool = False) -> None:
+    def step(self, step: int, values: dict[str, Any]) -> None:
         """Say where the run is; silent within PROGRESS_SECONDS of the last line unless it is the last step."""
         now = time.monotonic()
-        if now - self._last < PROGRESS_SECONDS and step < self.total and not force:
+        if now - self._last < PROGRESS_SECONDS and step < self.total:
             return
         self._last = now
         rate = max(step - self.start, 1) / max(now - self._began, 1e-9)
