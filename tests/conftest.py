@@ -50,6 +50,23 @@ def write_png(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A random model folder of each type, built once for the rooms that need one. Not to be written to."""
+    from fakes.tiny import MODEL_TYPES, write_tiny  # imports torch
+
+    root = tmp_path_factory.mktemp("models")
+    return {kind: write_tiny(root / kind, kind) for kind in MODEL_TYPES}
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset folder with 12 samples. Not to be written to."""
+    from fakes.tiny import write_data
+
+    return write_data(tmp_path_factory.mktemp("data") / "train", 12)
+
+
 @pytest.fixture(autouse=True)
 def _one_torch_thread() -> None:
     """Torch ignores OMP_NUM_THREADS where it was imported by a plug-in first; it is never imported from here."""

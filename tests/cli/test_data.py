@@ -9,6 +9,8 @@ import pytest
 
 from fakes.photographs import folder_of_photographs
 from mirg.samples import DatasetFolder
+from mirg.scenes.generate import write_scenes
+from mirg.training.recipe import PerceptionRecipe, load_recipe
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,41 @@ def test_scenes(mirg, tmp_path: Path) -> None:
     assert result.exit_code == 0 and "6 samples (none 3, refer 3)" in result.stdout
     assert mirg(*args).exit_code == 2, "an existing dataset is refused"
     assert mirg(*args, "--overwrite").exit_code == 0
+
+
+def test_scenes_of_the_world_of_a_recipe(mirg, tmp_path: Path) -> None:
+    """What ``mirg demo`` trains on can be made by hand."""
+    by_hand = mirg("data", "scenes", tmp_path / "s", "--n", 20, "--world", "tiny/perception")
+    assert by_hand.exit_code == 0, by_hand.output
+    world = load_recipe(PerceptionRecipe, "tiny/perception").world
+    demo = write_scenes(tmp_path / "demo", 20, split="train", config=world)
+    assert DatasetFolder.open(tmp_path / "s").card.digest == demo.card.digest
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("world: {side: 64, images: [2, 2]}\nanything: else\n")
+    assert mirg("data", "scenes", tmp_path / "m", "--n", 4, "--tasks", "refer", "--world", mine).exit_code == 0
+    assert {i.size for s in DatasetFolder.open(tmp_path / "m").read() for i in s.images} == {(64, 64)}
+
+
+@pytest.mark.parametrize(
+    ("args", "said", "why"),
+    [
+        (("--world", "tiny/perseption"), "did you mean 'tiny/perception'?", "no such recipe"),
+        (("--world", "tiny/sft"), "tiny/sft has no world block", "a recipe without a world"),
+        (("--world", "bad.yaml"), "unknown recipe key world.sid", "a key that does not exist"),
+        (("--world", "worse.yaml"), "world.side", "a value that cannot be"),
+        (("--world", "tiny/perception", "--difficulty", "medium"), "give one of them", "two worlds"),
+        (("--difficulty", "harder"), "one of easy, medium, hard", "no such preset"),
+    ],
+)
+def test_a_world_that_cannot_be(
+    args: tuple[str, ...], said: str, why: str, mirg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.yaml").write_text("world: {sid: 64}\n")
+    Path("worse.yaml").write_text("world: {side: 1}\n")
+    result = mirg("data", "scenes", "out", "--n", 2, *args)
+    assert result.exit_code == 2 and said in result.stderr, why
+    assert not Path("out").exists()
 
 
 def test_check_as_json(mirg, tmp_path: Path) -> None:

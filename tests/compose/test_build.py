@@ -15,6 +15,8 @@ from mirg.compose.config import PhotoConfig
 from mirg.compose.difference import remove
 from mirg.compose.photos import as_pixels
 from mirg.errors import DataError
+from mirg.evaluation.records import make_record
+from mirg.frames import FAMILIES
 from mirg.geometry import iou
 from mirg.samples import DatasetFolder, Sample
 from mirg.trajectories.verify import failures, verify
@@ -100,6 +102,20 @@ def test_the_answer_is_in_every_place_an_answer_can_be(made) -> None:
     _, _, samples = made
     for task, numbers in (("difference", {1, 2}), ("refer", {2, 3, 4}), ("region", {1})):
         assert {t.image for s in samples if s.task == task for t in s.targets} == numbers
+
+
+def test_the_image_set_is_the_photograph_that_the_answer_lies_in(made) -> None:
+    """Crops of one photograph are other files; an interval that took them for independent would be too short."""
+    report, _, samples = made
+    tasks: dict[str, set[str]] = {}
+    for sample in samples:
+        (target,) = sample.targets
+        assert sample.image_set == sample.meta["photos"][target.image - 1]
+        tasks.setdefault(sample.image_set, set()).add(sample.task)
+    assert 1 < len(tasks) <= len(report.found.photos), "as many independent units as photographs, at most"
+    assert {"region", "difference", "refer"} in tasks.values(), "tasks about one photograph share its set"
+    records = [make_record(sample, "", family=FAMILIES["qwen3-vl"]) for sample in samples]
+    assert {record.image_set for record in records} == set(tasks)
 
 
 def test_rule_written_trajectories_pass_their_checks(made) -> None:

@@ -74,6 +74,22 @@ def test_image_set_ignores_order_and_prefers_content() -> None:
     assert same == Sample.model_validate(changed(images=moved)).image_set != one.image_set
 
 
+@pytest.mark.parametrize(
+    ("meta", "named", "why"),
+    [
+        ({"image_set": "kitchen"}, True, "a dataset that knows better than the files"),
+        ({"image_set": ""}, False, "no name"),
+        ({"image_set": 7}, False, "not a name"),
+        ({"photos": ["a", "b"]}, False, "somebody's own field"),
+    ],
+)
+def test_a_dataset_may_name_the_image_set(meta: dict[str, Any], named: bool, why: str) -> None:
+    one = Sample.model_validate(changed(meta=meta))
+    other = Sample.model_validate(changed(meta=meta, images=[{**i, "path": f"b/{i['path']}"} for i in GOOD["images"]]))
+    assert (one.image_set == other.image_set) is named, why
+    assert (one.image_set == Sample.model_validate(GOOD).image_set) is not named, why
+
+
 def test_samples_are_values() -> None:
     sample = Sample.model_validate(GOOD)
     with pytest.raises(ValidationError):

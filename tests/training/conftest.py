@@ -8,32 +8,17 @@ from typing import Any
 
 import pytest
 
-from fakes.tiny import MODEL_TYPES, write_data, write_tiny
 from mirg.models.load import LoadedModel, load_model
 from mirg.training.quiet import quiet_libraries
 from mirg.training.recipe import GrpoRecipe, SftRecipe
 
 Recipe = Callable[..., Any]
-SAMPLES = 12
 SKILL = {"qwen2_5_vl": 80}  # steps until the form is learnt, 40 for the others; JSON takes longer
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet() -> None:
     quiet_libraries()
-
-
-@pytest.fixture(scope="session")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A random model folder of each type."""
-    root = tmp_path_factory.mktemp("models")
-    return {kind: write_tiny(root / kind, kind) for kind in MODEL_TYPES}
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset folder with ``SAMPLES`` samples."""
-    return write_data(tmp_path_factory.mktemp("data") / "train", SAMPLES)
 
 
 @pytest.fixture(scope="session")

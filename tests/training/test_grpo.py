@@ -155,8 +155,15 @@ def test_no_vision_token_is_sampled_in_a_rollout(
     assert said and not said & banned
 
 
-def test_images_of_a_group_are_prepared_once(tmp_path: Path, grpo_recipe: Make, skilled: Callable[[str], Path]) -> None:
-    """The G copies of a prompt share their image objects through TRL's copying, template and flattening."""
+@pytest.mark.parametrize(
+    ("packed", "calls"),
+    [(True, {1: "each of the 2 prompts by itself", 2: ""}), (False, {1: "to generate", 2: "for the loss"})],
+    ids=["one encoding a group", "TRL's own way"],
+)
+def test_images_of_a_group_are_prepared_once(
+    packed: bool, calls: dict[int, str], tmp_path: Path, grpo_recipe: Make, skilled: Callable[[str], Path]
+) -> None:
+    """The G copies of a prompt share its images; TRL's own way prepares the images of all prompts twice."""
     loaded = load_model(str(skilled("qwen3_vl")))
     base = type(loaded.processor.image_processor).__mro__[1]  # type: ignore[attr-defined]
     counts: list[int] = []
@@ -168,11 +175,12 @@ def test_images_of_a_group_are_prepared_once(tmp_path: Path, grpo_recipe: Make, 
 
     base._preprocess = counting
     try:
-        train_grpo(grpo_recipe(steps=1), tmp_path / "run")
+        train_grpo(grpo_recipe(steps=1, packed=packed), tmp_path / "run")
     finally:
         base._preprocess = original
-    assert len(counts) == 2, "once to generate, once for the loss"
-    assert all(2 * 2 <= count <= 2 * 3 for count in counts), f"2 prompts of 2 to 3 images, not 8: {counts}"
+    assert len(counts) == len(calls)
+    prompts_of_a_call = 1 if packed else 2
+    assert all(2 * prompts_of_a_call <= count <= 3 * prompts_of_a_call for count in counts), f"not 8 prompts: {counts}"
 
 
 def test_epochs_are_orders_of_their_own_and_repeatable() -> None:

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from fakes.training import rows
 from mirg.errors import ConfigError, EngineError
+from mirg.frames import PixelLimits
+from mirg.models.load import LoadedModel, load_model
 from mirg.training import launch
-from mirg.training.recipe import GrpoRecipe, dump_recipe
+from mirg.training.recipe import GrpoRecipe, PromptConfig, dump_recipe
 from mirg.training.run import RunFolder
 
 Make = Callable[..., Any]
@@ -36,8 +39,40 @@ def test_the_number_of_processes(
     if fine:
         launch.check_processes(recipe)
         return
-    with pytest.raises(ConfigError, match=f"asks for {asked} processes, this run has {world or 1}"):
+    with pytest.raises(ConfigError, match=f"asks for {asked} processes, this run has {world or 1}") as caught:
         launch.check_processes(recipe)
+    assert f"torchrun --standalone --nproc_per_node {asked} " in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("local_rank", "gpus", "device", "why"),
+    [
+        (None, 0, None, "one process on a CPU"),
+        (None, 4, None, "no launcher: the default device"),
+        ("1", 0, None, "processes on a CPU"),
+        ("0", 4, "cuda:0", "the first process"),
+        ("3", 4, "cuda:3", "each its own"),
+        ("3", 1, "cuda:0", "the launcher shows each process one GPU"),
+        ("5", 4, "cuda:1", "in turn, as accelerate"),
+    ],
+)
+def test_the_device_of_a_process(local_rank: str | None, gpus: int, device: str | None, why: str) -> None:
+    assert launch.device_of(local_rank, gpus) == device, why
+
+
+def test_the_device_reaches_the_model(sft_recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the model would be put is enough to see; there may be no such GPU here."""
+    asked: list[str | None] = []
+
+    def load(*args: object, device: str | None = None, **options: object) -> LoadedModel:
+        asked.append(device)
+        return load_model(*args, device="cpu", **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(launch, "load_model", load)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    launch.prepare_model(sft_recipe())
+    assert asked == ["cuda:1"]
 
 
 def test_processes_that_know_nothing_of_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +95,61 @@ def test_only_the_frozen_base_of_adapters_is_held_in_half_precision(sft_recipe: 
     base = launch.prepare_model(sft_recipe(dtype="bfloat16", lora={"rank": 4}))
     assert {p.dtype for p in whole.model.parameters()} == {torch.float32}
     assert {p.dtype for p in base.model.parameters()} == {torch.bfloat16}
+
+
+OWN = PixelLimits(100, 1000)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "limits", "why"),
+    [
+        ({}, OWN, "the processor's"),
+        ({"max_pixels": 500}, PixelLimits(100, 500), "the lower limit stays the processor's"),
+        ({"min_pixels": 200}, PixelLimits(200, 1000), "the upper limit stays the processor's"),
+        ({"min_pixels": 20, "max_pixels": 40}, PixelLimits(20, 40), "both below the processor's"),
+        ({"min_pixels": 40, "max_pixels": 40}, PixelLimits(40, 40), "one size for all"),
+        ({"max_pixels": 50}, None, "below the processor's lower limit"),
+        ({"min_pixels": 40, "max_pixels": 20}, None, "crossed"),
+    ],
+)
+def test_pixel_limits(prompt: dict[str, int], limits: PixelLimits | None, why: str) -> None:
+    if limits is not None:
+        assert launch.pixel_limits(PromptConfig(**prompt), OWN) == limits, why
+        return
+    with pytest.raises(ConfigError, match="are none"):
+        launch.pixel_limits(PromptConfig(**prompt), OWN)
+
+
+@pytest.mark.parametrize("rank", [0, 4], ids=["whole model", "adapters"])
+def test_a_model_is_evaluated_with_the_pixels_it_was_trained_with(rank: int, sft_recipe: Make, tmp_path: Path) -> None:
+    from mirg.training.sft import train_sft
+
+    settings = {"instructions": "none", "min_pixels": 32 * 32, "max_pixels": 64 * 64}
+    train_sft(sft_recipe(steps=1, prompt=settings, lora={"rank": rank}), tmp_path / "run")
+    loaded = load_model(str(tmp_path / "run"))
+    assert loaded.limits == PixelLimits(32 * 32, 64 * 64)
+    shown = loaded.processor.image_processor(images=[Image.new("RGB", (96, 96))], return_tensors="pt")  # type: ignore[attr-defined]
+    assert shown["image_grid_thw"].tolist() == [[1, 4, 4]], "64 pixels a side, patches of 16"
+    assert launch.prepare_model(sft_recipe(model=str(tmp_path / "run"))).limits == loaded.limits, "the next stage too"
+
+
+def test_a_processor_that_was_published_with_its_own_limits(
+    sft_recipe: Make, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """Published folders say ``max_pixels`` instead of a size; what the run saves must not say both."""
+    import json
+    import shutil
+
+    folder = tmp_path / "published"
+    shutil.copytree(folders["qwen2_5_vl"], folder)
+    settings = json.loads((folder / "processor_config.json").read_text())
+    settings["image_processor"].pop("size")
+    settings["image_processor"] |= {"min_pixels": 3136, "max_pixels": 12845056}
+    (folder / "processor_config.json").write_text(json.dumps(settings))
+    assert load_model(str(folder)).limits == PixelLimits(3136, 12845056)
+    loaded = launch.prepare_model(sft_recipe(model=str(folder), prompt={"max_pixels": 784000}))
+    loaded.processor.save_pretrained(folder)
+    assert load_model(str(folder)).limits == loaded.limits == PixelLimits(3136, 784000)
 
 
 def test_a_model_that_is_not_there(sft_recipe: Make, tmp_path: Path) -> None:
@@ -88,7 +178,7 @@ def test_arguments_follow_the_recipe(sft_recipe: Make, tmp_path: Path) -> None:
         (1.0, 64, 8 * 2 * 4, 1, 1, "eight processes take eight times as many a step"),
         (1.0, 64, 16, 3, 12, "each batch is trained on three times"),
         (1.0, 65, 16, 3, 15, "and none of them less often"),
-        (0.001, 3, 16, 1, 1, "at least one"),
+        (1.0, 1, 64, 1, 1, "fewer samples than a step takes"),
     ],
 )
 def test_steps_by_epochs(epochs: float, samples: int, per_step: int, passes: int, steps: int, why: str) -> None:

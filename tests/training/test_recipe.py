@@ -26,6 +26,7 @@ NEEDED = ["model=m", "data=d"]
         ("lora.rank=8", "lora.rank", 8),
         ("gradient_checkpointing=true", "gradient_checkpointing", True),
         ("prompt.family=qwen2.5-vl", "prompt.family", "qwen2.5-vl"),
+        ("prompt.max_pixels=784000", "prompt.max_pixels", 784000),
         ("model=a=b", "model", "a=b"),
     ],
 )
@@ -41,6 +42,8 @@ def test_overrides(override: str, path: str, value: object) -> None:
     [
         (SftRecipe, "batchsize=2", "unknown recipe key batchsize", "did you mean batch_size?"),
         (SftRecipe, "optim.learning_rat=1", "unknown recipe key optim.learning_rat", "optim.learning_rate?"),
+        (SftRecipe, "prompt.max_pixel=9", "unknown recipe key prompt.max_pixel", "prompt.max_pixels?"),
+        (SftRecipe, "prompt.max_pixels=0", "prompt.max_pixels", "0"),
         (GrpoRecipe, "reward.armm=dual", "unknown recipe key reward.armm", "did you mean reward.arm?"),
         (GrpoRecipe, "batch_size=2", "unknown recipe key batch_size", ""),  # a key of another stage
         (GrpoRecipe, "zzzz=1", "unknown recipe key zzzz", "known keys: model, data"),

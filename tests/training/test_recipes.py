@@ -75,11 +75,12 @@ def test_the_large_recipes(name: str) -> None:
     lora = "lora" in name
     assert recipe.dtype == "bfloat16" and recipe.gradient_checkpointing
     assert (recipe.lora.rank > 0) is lora and recipe.processes == (1 if lora else 8)
+    assert recipe.prompt.max_pixels == 1000 * 28 * 28, "one limit for both stages: RL sees images as SFT did"
     full = {"sft": 1e-5, "grpo": 1e-6}[recipe.stage]
     assert recipe.optim.learning_rate == pytest.approx(full * (10 if lora else 1)), "adapters take ten times as much"
     if recipe.stage == "grpo":
-        assert recipe.prompts_per_step * recipe.group_size == (128 if lora else 256), "completions of all processes"
         assert (recipe.group_size, recipe.reward.arm, recipe.beta) == (8, "dual", 0.0)
+        assert recipe.prompts_per_step == (16 if lora else 32), "of all GPUs together, as the quickstart's table says"
         assert recipe.model == f"runs/{Path(name).parent}/sft", "RL starts from SFT's run"
     else:
         assert recipe.batch_size * recipe.accumulation * recipe.processes == 64

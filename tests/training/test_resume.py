@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fakes.training import assert_same_run, die_in, rows, weights
-from mirg.training import callbacks, launch
+from mirg.training import checkpoints, launch
 from mirg.training.grpo import train_grpo
 from mirg.training.recipe import dump_recipe
 from mirg.training.run import RunFolder
@@ -47,14 +47,14 @@ def at_step(step: int, action: Callable[[], object]) -> None:
 
 def before_manifest(step: int, action: Callable[[], object]) -> None:
     """Do ``action`` when the files of a checkpoint are written and its manifest is not."""
-    write = callbacks.write_json_atomic
+    write = checkpoints.write_json_atomic
 
     def acting(path: Path, value: object) -> object:
         if path.parent.name == f"checkpoint-{step}":
             action()
         return write(path, value)
 
-    callbacks.write_json_atomic = acting  # type: ignore[assignment]
+    checkpoints.write_json_atomic = acting  # type: ignore[assignment]
 
 
 def before_model(action: Callable[[], object]) -> None:
@@ -128,7 +128,7 @@ def test_stopped_by_a_signal_and_started_again(
     assert outcome.model is None, "no model of a run that was stopped"
     assert outcome.step in (3, 4), "the step that was running is finished"
     assert signal.getsignal(number) is before, "the signals are given back"
-    assert (tmp_path / "stopped" / "checkpoints" / f"checkpoint-{outcome.step}" / callbacks.MANIFEST).is_file()
+    assert (tmp_path / "stopped" / "checkpoints" / f"checkpoint-{outcome.step}" / checkpoints.MANIFEST).is_file()
     TRAIN[stage](settings, tmp_path / "stopped")
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
@@ -143,23 +143,23 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, recipe: Make, monkeypatch:
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "missing"])
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json", callbacks.MANIFEST])
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json", checkpoints.MANIFEST])
 def test_a_damaged_checkpoint_is_passed_over_and_named(
     name: str, damage: str, tmp_path: Path, recipe: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Every combination is detected; the runs of one of them show that the older one is used."""
-    checkpoints = tmp_path / "checkpoints"
+    kept = tmp_path / "checkpoints"
     for step in (2, 4):
-        folder = checkpoints / f"checkpoint-{step}"
+        folder = kept / f"checkpoint-{step}"
         folder.mkdir(parents=True)
         for file in ("model.safetensors", "optimizer.pt", "trainer_state.json"):
             (folder / file).write_bytes(os.urandom(2000))
-        callbacks.write_json_atomic(folder / callbacks.MANIFEST, callbacks.folder_manifest(folder))
-    assert callbacks.last_good_checkpoint(checkpoints) == checkpoints / "checkpoint-4"
-    hurt(checkpoints / "checkpoint-4" / name, damage)
-    assert callbacks.last_good_checkpoint(checkpoints) == checkpoints / "checkpoint-2"
+        checkpoints.seal(folder)
+    assert checkpoints.last_good_checkpoint(kept) == kept / "checkpoint-4"
+    hurt(kept / "checkpoint-4" / name, damage)
+    assert checkpoints.last_good_checkpoint(kept) == kept / "checkpoint-2"
     assert "checkpoint-4 is not used: " in caplog.text
-    if damage == "missing" and name != callbacks.MANIFEST:
+    if damage == "missing" and name != checkpoints.MANIFEST:
         assert f"{name} is missing" in caplog.text
 
 
@@ -196,7 +196,7 @@ def test_old_checkpoints_go_only_after_a_new_one_is_complete(tmp_path: Path, rec
         lambda: train_sft(recipe("sft", save_every=1, keep_checkpoints=1), tmp_path / "killed"),
         lambda die: before_manifest(3, die),
     )
-    assert callbacks.last_good_checkpoint(tmp_path / "killed" / "checkpoints").name == "checkpoint-2"  # type: ignore[union-attr]
+    assert checkpoints.last_good_checkpoint(tmp_path / "killed" / "checkpoints").name == "checkpoint-2"  # type: ignore[union-attr]
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:

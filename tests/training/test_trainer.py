@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from fakes.training import rows
 from mirg.errors import CheckpointError, DataError
-from mirg.training.callbacks import last_good_checkpoint
+from mirg.training.checkpoints import last_good_checkpoint
 from mirg.training.sft import train_sft
 from mirg.training.trainer import IDS, CarefulTrainer, NamedBatches, check_image_tokens
 

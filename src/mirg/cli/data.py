@@ -14,6 +14,7 @@ from mirg.console import one_line, say
 
 if TYPE_CHECKING:
     from mirg.compose.config import PhotoConfig
+    from mirg.scenes.world import WorldConfig
 
 app = typer.Typer(no_args_is_help=True, help="Make and check datasets: scenes, photographs.")
 
@@ -107,7 +108,13 @@ def scenes(
         str, typer.Option(help="train, test, rl, perception or validation; splits share no sample.")
     ] = "train",
     seed: Annotated[int, typer.Option(help="The same seed gives the same dataset.")] = 0,
-    difficulty: Annotated[str, typer.Option(help="easy, medium or hard.")] = "medium",
+    difficulty: Annotated[
+        str | None, typer.Option(help="easy, medium or hard; medium where nothing else is said.")
+    ] = None,
+    world: Annotated[
+        str | None,
+        typer.Option(help="The world of a recipe, by name or YAML file: tiny/perception is the one of the demo."),
+    ] = None,
     tasks: Annotated[str, typer.Option(help="Tasks with commas; all where it is not given.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
 ) -> None:
@@ -120,7 +127,7 @@ def scenes(
         split=split,
         seed=seed,
         tasks=_listed(tasks) or None,
-        config=generate.difficulty(difficulty),
+        config=_world_config(difficulty, world),
         overwrite=overwrite,
     )
     made = ", ".join(f"{task} {count}" for task, count in dataset.card.tasks.items())
@@ -160,6 +167,20 @@ def check(
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _world_config(difficulty: str | None, world: str | None) -> WorldConfig:
+    """The preset or the recipe's world; ConfigError where both are named."""
+    from mirg.errors import ConfigError
+    from mirg.scenes import generate
+
+    if world is None:
+        return generate.difficulty(difficulty or "medium")
+    if difficulty is not None:
+        raise ConfigError("--difficulty and --world both say what the scenes are like", hint="give one of them")
+    from mirg.training.recipe import load_world
+
+    return load_world(world)
 
 
 def _photo_config(**values: object) -> PhotoConfig:

@@ -125,9 +125,15 @@ def compose(i: int, tasks: list[str], pool: PhotoPool, config: PhotoConfig) -> D
 
 
 def _write(writer: DatasetWriter, sample_id: str, draft: Draft, photos: list[Photo]) -> None:
+    """Store one sample; its image set is the photograph that the answer lies in.
+
+    So there are never more sets than photographs, whatever is cut out of them. The other candidates of a refer sample
+    do not join sets: drawn at random, they would soon join all into one, and an interval over one set says nothing.
+    """
+    sources = [photos[image.photo].digest[:16] for image in draft.images]
     images = []
-    for image in draft.images:
-        ref = writer.add_image(image.image, photos[image.photo].digest[:16])
+    for image, source in zip(draft.images, sources, strict=True):
+        ref = writer.add_image(image.image, source)
         images.append(ref.model_copy(update={"role": image.role, "objects": image.objects}))
     writer.add(
         Sample(
@@ -142,7 +148,8 @@ def _write(writer: DatasetWriter, sample_id: str, draft: Draft, photos: list[Pho
             meta={
                 **draft.meta,
                 "subject": LABEL,
-                "photos": [photos[image.photo].digest[:16] for image in draft.images],
+                "photos": [*sources],
+                "image_set": sources[draft.target.image - 1],
             },
         )
     )

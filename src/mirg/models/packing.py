@@ -18,6 +18,7 @@ import functools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import MethodType
 from typing import Any
 
 import torch
@@ -28,19 +29,11 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from mirg.errors import EngineError
+from mirg.models.prompts import Prompt
 
 _PREFIX = "mirg_trees_"
 _SHORT = 256  # tokens of a trunk up to which a CPU is faster without the fused attention
 _LOGITS = 2**27  # bytes of logits that exist at a time
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt as the model takes it: token ids and, where it shows images, their patches and grids."""
-
-    ids: Sequence[int]
-    pixels: torch.Tensor | None = None  # (patches, values), of all its images in order
-    grid: torch.Tensor | None = None  # (images, 3): frames, rows and columns of patches
 
 
 def padded(x: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
@@ -212,20 +205,19 @@ def plant(model: Any, temperature: float = 1.0) -> None:
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[before])
     text._attn_implementation_internal = name
     whole = model.get_base_model() if hasattr(model, "get_base_model") else model
-    usual = whole.forward
+    whole.forward_without_trees = whole.forward
+    whole.score_temperature = temperature
+    # A bound method goes with its model where that is copied; its name and arguments are what `generate` looks at.
+    whole.forward = MethodType(functools.wraps(type(whole).forward)(_forward), whole)
 
-    @functools.wraps(usual)  # `generate` looks at the names of its arguments
-    def forward(*args: Any, trees: Trees | None = None, **kwargs: Any) -> Any:
-        if trees is None:
-            return usual(*args, **kwargs)
-        labels = kwargs.pop("labels")
-        given = {
-            key: value for key, value in kwargs.items() if value is not None
-        }  # PEFT passes on what it was not given
-        hidden = walk(whole, trees, **given)[0, int(trees.trunk.sum()) :]
-        return token_scores(hidden, whole.get_output_embeddings(), labels, temperature)
 
-    whole.forward = forward
+def _forward(self: Any, *args: Any, trees: Trees | None = None, **kwargs: Any) -> Any:
+    if trees is None:
+        return self.forward_without_trees(*args, **kwargs)
+    labels = kwargs.pop("labels")
+    given = {key: value for key, value in kwargs.items() if value is not None}  # PEFT passes on what it was not given
+    hidden = walk(self, trees, **given)[0, int(trees.trunk.sum()) :]
+    return token_scores(hidden, self.get_output_embeddings(), labels, self.score_temperature)
 
 
 def _attention(before: str) -> Any:

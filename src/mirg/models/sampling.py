@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 
-from mirg.models.packing import Prompt, Trees, pack, walk
+from mirg.models.packing import Trees, pack, walk
+from mirg.models.prompts import Prompt
 
+_ROOM = 64  # tokens by which the branches' keys and values grow
 _SHRINK = 0.8  # rows are moved together once this share of them would hold those that still grow
 
 
@@ -37,7 +39,7 @@ def complete(model: Any, prompts: Sequence[Prompt], counts: Sequence[int], sampl
     trunks = packed.trees
     trunks.kept = {}
     walk(model, trunks, **packed.inputs)
-    rows = Growing(trunks, max(counts), sampling.max_new_tokens)
+    rows = Growing(trunks, max(counts))
     wanted = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
     out = _grow(model, rows, prompts, packed.tips, wanted.flatten().to(model.device), sampling)
     return [out[n * max(counts) :][:count] for n, count in enumerate(counts)]
@@ -86,10 +88,10 @@ def _choose(logits: torch.Tensor, barred: torch.Tensor, temperature: float) -> t
 class Growing:
     """Branches that grow by one token a step: a grid of groups and rows, where rows may have ended.
 
-    Trunk keys and values are (heads, N, P, width), those of the branches (N * G, heads, longest, width).
+    Keys and values of the trunks are (N, heads, P, width), those of the branches (N * G, heads, room, width).
     """
 
-    def __init__(self, trunks: Trees, group_size: int, longest: int) -> None:
+    def __init__(self, trunks: Trees, group_size: int) -> None:
         if trunks.kept is None:
             raise ValueError("the trunks were not kept")
         self.grid = (trunks.trunk.shape[0], group_size)
@@ -97,7 +99,6 @@ class Growing:
         self._trunks = {
             k: tuple(x.transpose(0, 1).contiguous() for x in pair) for k, pair in trunks.kept.items()
         }  # (N, heads, P, width)
-        self._longest = longest
         self._length: dict[int, int] = {}
         self._branches: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -128,9 +129,10 @@ class Growing:
 
     def _extended(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         at = self._length.get(layer, 0)
-        if layer not in self._branches:
-            shape = (key.shape[0], key.shape[1], self._longest, key.shape[3])
-            self._branches[layer] = key.new_empty(shape), value.new_empty(shape)
+        if at % _ROOM == 0:
+            more = key.new_empty(key.shape[0], key.shape[1], _ROOM, key.shape[3])
+            keys, values = self._branches.get(layer, (more[:, :, :0], more[:, :, :0]))
+            self._branches[layer] = torch.cat([keys, more], 2), torch.cat([values, more], 2)
         keys, values = self._branches[layer]
         keys[:, :, at], values[:, :, at] = key[:, :, 0], value[:, :, 0]
         self._length[layer] = at + 1

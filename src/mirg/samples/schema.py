@@ -127,6 +127,13 @@ class Sample(_Model):
 
     @property
     def image_set(self) -> str:
-        """A key shared by samples about the same images in any order: the unit of resampling in evaluation."""
+        """A key shared by samples about the same images in any order: the unit of resampling in evaluation.
+
+        ``meta["image_set"]`` where a dataset names it (crops of one photograph are other files, and no independent
+        images), else a digest of the images.
+        """
+        named = self.meta.get("image_set")
+        if isinstance(named, str) and named:
+            return named
         keys = sorted(image.sha256 or image.path for image in self.images)
         return hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]

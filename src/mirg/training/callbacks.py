@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import threading
 from collections.abc import Iterable
@@ -14,11 +13,11 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mirg.console import logger
-from mirg.errors import CheckpointError, StorageError
-from mirg.storage import append_line, folder_manifest, manifest_problems, read_json, write_json_atomic
+from mirg.errors import CheckpointError
+from mirg.storage import append_line
+from mirg.training.checkpoints import drop_old, seal
 from mirg.training.run import SKIPPED, Progress, RunFolder
 
-MANIFEST = "mirg_manifest.json"
 BAD_STEPS_IN_A_ROW = 3
 # Metric names of TRL as people see them in the progress line.
 _SHOWN = {
@@ -33,7 +32,21 @@ _SHOWN = {
 }
 
 
-class RunCallback(TrainerCallback):
+class _LogCallback(TrainerCallback):
+    """A callback that sees each row of numbers before or while it is written."""
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Hand the row on; the Trainer may come without one."""
+        self.logged(state, {} if logs is None else logs)
+
+    def logged(self, state: TrainerState, values: dict[str, Any]) -> None:
+        """Take in ``values``, or add to them: the callbacks that follow get the same dictionary."""
+        raise NotImplementedError
+
+
+class RunCallback(_LogCallback):
     """Writes ``metrics.jsonl``, says where the run is, and makes a folder of the Trainer a checkpoint to rely on."""
 
     def __init__(self, run: RunFolder, steps: int, start: int = 0, keep: int = 2) -> None:
@@ -45,16 +58,8 @@ class RunCallback(TrainerCallback):
         """A saved step is logged too: no average then reaches over a checkpoint, and resuming repeats every row."""
         control.should_log |= control.should_save
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
+    def logged(self, state: TrainerState, values: dict[str, Any]) -> None:
         """One row per logged step; the Trainer's closing summary is left out."""
-        values = logs or {}
         if "train_runtime" in values or not state.is_world_process_zero:
             return
         self.run.log(state.global_step, {k: v for k, v in values.items() if k not in ("epoch", "total_flos")})
@@ -64,8 +69,8 @@ class RunCallback(TrainerCallback):
         """The manifest comes last: a checkpoint without one is not complete. Only then do older ones go."""
         folder = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and folder.is_dir():
-            write_json_atomic(folder / MANIFEST, folder_manifest(folder, ignore=frozenset({MANIFEST})))
-            _drop_old(folder.parent, self.keep)
+            seal(folder)
+            drop_old(folder.parent, self.keep)
 
 
 class StopCallback(TrainerCallback):
@@ -114,7 +119,7 @@ class StopCallback(TrainerCallback):
         return bool(flag)
 
 
-class FiniteGuard(TrainerCallback):
+class FiniteGuard(_LogCallback):
     """A gradient that is not finite updates nothing; three in a row end the run with the last checkpoint intact.
 
     The ids of the step's samples go to ``skipped.jsonl`` and the number of such steps to the metrics.
@@ -154,62 +159,7 @@ class FiniteGuard(TrainerCallback):
                 hint=f"the last checkpoint is intact and {SKIPPED} names the samples; lower optim.learning_rate",
             )
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
+    def logged(self, state: TrainerState, values: dict[str, Any]) -> None:
         """Add the count to the metrics once there is one."""
-        if logs is not None and self.skipped:
-            logs["skipped_steps"] = self.skipped
-
-
-def last_good_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint whose files are what its manifest says; damaged ones are named and passed over."""
-    for checkpoint in _newest_first(folder):
-        problems = _problems(checkpoint)
-        if not problems:
-            return checkpoint
-        logger.warning("%s is not used: %s", checkpoint, problems[0])
-    return None
-
-
-def drop_newer(folder: Path, step: int) -> None:
-    """Remove what is newer than ``step``: it is damaged or incomplete, and its steps will be done again."""
-    for checkpoint in _newest_first(folder):
-        if _step_of(checkpoint) > step:
-            shutil.rmtree(checkpoint, ignore_errors=True)
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
-
-
-def _newest_first(folder: Path) -> list[Path]:
-    found = [path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
-    return sorted(found, key=_step_of, reverse=True)
-
-
-def _drop_old(folder: Path, keep: int) -> None:
-    """Remove all but the ``keep`` newest complete checkpoints. The newest was written just now, so a good one stays."""
-    complete = 0
-    for checkpoint in _newest_first(folder):
-        if complete >= keep:
-            shutil.rmtree(checkpoint, ignore_errors=True)
-        complete += (checkpoint / MANIFEST).is_file()
-
-
-def _problems(checkpoint: Path) -> list[str]:
-    file = checkpoint / MANIFEST
-    if not file.is_file():
-        return ["it has no manifest, so it was not written to the end"]
-    try:
-        manifest = read_json(file)
-    except StorageError as error:
-        return [error.message]
-    if not isinstance(manifest, dict) or not manifest:
-        return ["its manifest is damaged"]
-    return manifest_problems(checkpoint, manifest)
+        if self.skipped:
+            values["skipped_steps"] = self.skipped

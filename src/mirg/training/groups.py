@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from mirg.errors import DataError
-from mirg.models.packing import Prompt, pack, plant, score_packed
+from mirg.models.packing import pack, plant, score_packed
+from mirg.models.prompts import Prompt, encode
 from mirg.models.sampling import Sampling, complete
 
 GROUP = "group"  # the column that names each row's prompt
@@ -41,7 +41,9 @@ class SharedPrompts:
             return super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         self._groups = group_numbers([row["id"] for row in inputs])
         first = {number: row for number, row in reversed(list(zip(self._groups, inputs, strict=True)))}
-        self._prompts = [encode(self.processing_class, first[n]) for n in sorted(first)]  # type: ignore[attr-defined]
+        processor = self.processing_class  # type: ignore[attr-defined]
+        shown = [first[number] for number in sorted(first)]
+        self._prompts = [encode(processor, row["prompt"], row["images"], row["id"]) for row in shown]
         # Without its images, TRL neither processes nor copies them for every completion.
         bare = [{key: value for key, value in row.items() if key != "images"} for row in inputs]
         made = super()._generate_and_score_completions(bare)  # type: ignore[misc]
@@ -141,21 +143,6 @@ class SharedPrompts:
 def group_numbers(ids: Sequence[str]) -> list[int]:
     """0, 0, 0, 1, 1, 1 …: neighbours of one id are a group."""
     return [n for n, (_, rows) in enumerate(groupby(ids)) for _ in rows]
-
-
-def encode(processor: Any, row: dict[str, Any]) -> Prompt:
-    """The prompt of a training row. DataError where placeholders and image features do not agree in number."""
-    text = processor.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
-    made = processor(text=[text], images=row["images"] or None, return_tensors="pt")
-    ids, grid = made["input_ids"][0].tolist(), made.get("image_grid_thw")
-    shown = ids.count(processor.image_token_id)
-    features = 0 if grid is None else int(grid.prod(-1).sum()) // processor.image_processor.merge_size**2
-    if shown != features:
-        raise DataError(
-            f"sample {row['id']} has {shown} image tokens and {features} image features",
-            hint="a prompt was cut, or its text holds an image token",
-        )
-    return Prompt(ids, made.get("pixel_values"), grid)
 
 
 def micro_batches(groups: Sequence[int], lengths: Sequence[int], parts: int) -> list[list[int]]:

@@ -13,10 +13,12 @@ import torch
 
 from mirg.console import logger
 from mirg.errors import CheckpointError, ConfigError
-from mirg.models.load import LoadedModel, load_model, model_facts
-from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback, drop_newer, last_good_checkpoint
+from mirg.frames import PixelLimits
+from mirg.models.load import LoadedModel, load_model, model_facts, wrap
+from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback
+from mirg.training.checkpoints import drop_newer, last_good_checkpoint
 from mirg.training.data import Prepared
-from mirg.training.recipe import RunConfig
+from mirg.training.recipe import PromptConfig, RunConfig
 from mirg.training.run import SKIPPED, RunFolder, is_main_process
 
 
@@ -34,7 +36,7 @@ def check_processes(recipe: RunConfig) -> None:
     if recipe.processes is not None and world != recipe.processes:
         raise ConfigError(
             f"the recipe asks for {recipe.processes} processes, this run has {world}",
-            hint="start it with `torchrun --nproc_per_node N -m mirg.cli.main …`"
+            hint=f"start it with `torchrun --standalone --nproc_per_node {recipe.processes} -m mirg.cli.main …`"
             " (accelerate launch --cpu starts one process)",
         )
 
@@ -52,6 +54,17 @@ def steps_by_epochs(epochs: float, samples: int, per_step: int, passes: int = 1)
     return math.ceil(epochs * samples / per_step) * passes
 
 
+def device_of(local_rank: str | None, gpus: int) -> str | None:
+    """The device that the process ``local_rank`` of a launcher trains on; None where there is no choice to make.
+
+    Without one all processes would put their model on the first GPU. More processes than visible GPUs share them in
+    turn, as accelerate has it: a launcher may show each process a single one.
+    """
+    if local_rank is None or gpus == 0:
+        return None
+    return f"cuda:{int(local_rank) % gpus}"
+
+
 def prepare_model(recipe: RunConfig) -> LoadedModel:
     """Load the starting model for training, and set torch's threads and seed."""
     from transformers import set_seed
@@ -62,11 +75,27 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
     set_seed(recipe.seed)
     # Adapters stay float32, so only their frozen base may be held in half precision.
     dtype = recipe.dtype if recipe.lora.rank else "float32"
-    loaded = load_model(recipe.model, family_name=recipe.prompt.family, dtype=dtype)
+    device = device_of(os.environ.get("LOCAL_RANK"), torch.cuda.device_count())
+    loaded = load_model(recipe.model, family_name=recipe.prompt.family, device=device, dtype=dtype)
+    # Only a loaded processor tells the limits that the recipe leaves open.
+    limits = pixel_limits(recipe.prompt, loaded.limits)
+    loaded = wrap(loaded.model, loaded.processor, path=loaded.path, family_name=recipe.prompt.family, limits=limits)
     loaded.model.train()
     if recipe.freeze_vision:
         loaded.model.base_model.visual.requires_grad_(False)
     return loaded
+
+
+def pixel_limits(prompt: PromptConfig, own: PixelLimits) -> PixelLimits:
+    """The recipe's limits, in pixels, and the processor's ``own`` where it has none; ConfigError where they cross."""
+    limits = PixelLimits(prompt.min_pixels or own.min_pixels, prompt.max_pixels or own.max_pixels)
+    if limits.min_pixels > limits.max_pixels:
+        raise ConfigError(
+            f"images of at least {limits.min_pixels} and at most {limits.max_pixels} pixels are none",
+            hint=f"the processor's own limits are {own.min_pixels} and {own.max_pixels};"
+            " set prompt.min_pixels and prompt.max_pixels",
+        )
+    return limits
 
 
 def common_arguments(recipe: RunConfig, run: RunFolder, steps: int) -> dict[str, Any]:

@@ -26,10 +26,16 @@ class Section(BaseModel):
 
 
 class PromptConfig(Section):
-    """How a sample becomes a prompt; ``family`` None asks the model's configuration."""
+    """How a sample becomes a prompt; ``family`` None asks the model's configuration.
+
+    ``min_pixels`` and ``max_pixels`` are the area that an image is resized to before the model sees it; what is None
+    stays as the model's processor has it. They are saved with the model, so it is evaluated as it was trained.
+    """
 
     family: str | None = None
     instructions: Literal["full", "short", "none"] = "full"
+    min_pixels: int | None = Field(default=None, ge=1)
+    max_pixels: int | None = Field(default=None, ge=1)
 
 
 class LoraConfig(Section):
@@ -144,6 +150,12 @@ class PerceptionRecipe(Section):
         return tiny
 
 
+class _World(Section):
+    """The part of a recipe that data is made by."""
+
+    world: WorldConfig
+
+
 R = TypeVar("R", bound=BaseModel)
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -153,12 +165,15 @@ def load_recipe(kind: type[R], name: str | Path | None, overrides: Sequence[str]
     raw = _read(find_recipe(name)) if name is not None else {}
     for override in overrides:
         _apply(raw, override)
-    _refuse_unknown(kind, raw, "")
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as error:
-        where, message, given = _first_error(error)
-        raise ConfigError(f"recipe {name or '(overrides)'}: {where}: {message}", hint=f"got {given!r}") from error
+    return _checked(kind, raw, name)
+
+
+def load_world(name: str | Path) -> WorldConfig:
+    """The ``world`` block of a recipe, whatever else is in it. ConfigError where it has none."""
+    world = _read(find_recipe(name)).get("world")
+    if not isinstance(world, dict):
+        raise ConfigError(f"recipe {name} has no world block", hint="tiny/perception has one")
+    return _checked(_World, {"world": world}, name).world
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -185,6 +200,15 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ConfigError(f"recipe {path} is no mapping of keys to values")
     return raw
+
+
+def _checked(kind: type[R], raw: dict[str, Any], name: str | Path | None) -> R:
+    _refuse_unknown(kind, raw, "")
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        where, message, given = _first_error(error)
+        raise ConfigError(f"recipe {name or '(overrides)'}: {where}: {message}", hint=f"got {given!r}") from error
 
 
 def _first_error(error: ValidationError) -> tuple[str, str, Any]:

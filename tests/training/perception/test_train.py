@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from fakes.tiny import WORLD
-from fakes.training import assert_same_run, rows
-from mirg.models.load import load_model
+from fakes.training import assert_same_run, die_in, rows
+from mirg.models.load import load_model, model_facts
+from mirg.training.checkpoints import MANIFEST
+from mirg.training.perception import eyes as eyes_module
 from mirg.training.perception import train as module
 from mirg.training.perception.train import train_perception
 from mirg.training.recipe import PerceptionRecipe
@@ -20,7 +24,7 @@ SIZES = {"width": 32, "layers": 2, "heads": 2, "kv_heads": 2, "mlp": 64, "vision
 SMALL = {"vision_heads": 2, "vision_mlp": 64}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def recipe() -> Callable[..., PerceptionRecipe]:
     """``recipe(**keys)``: four steps of each stage on a tiny model."""
 
@@ -32,18 +36,27 @@ def recipe() -> Callable[..., PerceptionRecipe]:
     return make
 
 
-def test_all_stages_and_the_same_again(tmp_path: Path, recipe: Callable[..., PerceptionRecipe]) -> None:
-    made = train_perception(recipe(), tmp_path / "one")
-    assert made == tmp_path / "one" / "model"
-    metrics = rows(tmp_path / "one" / "metrics.jsonl")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, recipe: Callable[..., PerceptionRecipe]) -> Path:
+    """A run that nothing stopped."""
+    out = tmp_path_factory.mktemp("perception") / "whole"
+    assert train_perception(recipe(), out) == out / "model"
+    return out
+
+
+def test_all_stages_and_the_same_again(tmp_path: Path, whole: Path, recipe: Callable[..., PerceptionRecipe]) -> None:
+    made = whole / "model"
+    metrics = rows(whole / "metrics.jsonl")
     total = sum(getattr(recipe(), name) for name in PerceptionRecipe.model_fields if name.endswith("_steps"))
     assert [row["step"] for row in metrics] == list(range(1, total + 1))
     assert all(row["stage"] == "perception" and row["loss"] > 0 for row in metrics)
     assert json.loads((made / "mirg.json").read_text())["steps"] == total
-    assert load_model(str(tmp_path / "one")).family.name == "mirg-tiny"
+    loaded = load_model(str(whole))
+    assert (loaded.family.name, loaded.instructions) == ("mirg-tiny", "none"), "evaluate and ground need no flag"
+    assert model_facts(str(made))["family"] == loaded.family.name
     assert not (made / "head.safetensors").exists(), "what vision was read with is thrown away"
     train_perception(recipe(), tmp_path / "two")
-    assert_same_run(tmp_path / "one", tmp_path / "two")
+    assert_same_run(whole, tmp_path / "two")
 
 
 def test_another_seed_is_another_model(tmp_path: Path, recipe: Callable[..., PerceptionRecipe]) -> None:
@@ -53,10 +66,9 @@ def test_another_seed_is_another_model(tmp_path: Path, recipe: Callable[..., Per
 
 
 def test_stopped_between_stages_and_started_again(
-    tmp_path: Path, recipe: Callable[..., PerceptionRecipe], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, whole: Path, recipe: Callable[..., PerceptionRecipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_perception(recipe(), tmp_path / "whole")
-    save = module.save_eyes
+    save = module.save_checkpoint
     saved: list[str] = []
 
     def stop(eyes: module.Eyes, folder: Path) -> None:
@@ -66,12 +78,74 @@ def test_stopped_between_stages_and_started_again(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "save_eyes", stop)
+        patch.setattr(module, "save_checkpoint", stop)
         with pytest.raises(KeyboardInterrupt):
             train_perception(recipe(), tmp_path / "stopped")
     assert not (tmp_path / "stopped" / "model").exists()
     train_perception(recipe(), tmp_path / "stopped")
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    assert_same_run(whole, tmp_path / "stopped")
+
+
+def in_the_head(die: Callable[[], None]) -> None:
+    """Write half of the second stage's readers, then die."""
+    import safetensors.torch as library
+
+    save = library.save_file
+
+    def half(tensors: Any, file: Path) -> None:
+        save(tensors, file)
+        if file.parent.name == "point":
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+            die()
+
+    library.save_file = half  # type: ignore[assignment]
+
+
+def before_the_manifest(die: Callable[[], None]) -> None:
+    """Die when all files of the second stage are written and nothing says so yet."""
+    seal = eyes_module.seal
+    eyes_module.seal = lambda folder: die() if folder.name == "point" else seal(folder)
+
+
+@pytest.mark.parametrize("death", [in_the_head, before_the_manifest])
+def test_killed_inside_a_save(
+    death: Callable[..., None],
+    tmp_path: Path,
+    whole: Path,
+    recipe: Callable[..., PerceptionRecipe],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    die_in(lambda: train_perception(recipe(), tmp_path / "killed"), death)
+    train_perception(recipe(), tmp_path / "killed")
+    assert "point is not used: it has no manifest" in caplog.text
+    assert_same_run(whole, tmp_path / "killed")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("head.safetensors", "locate is not used: head.safetensors is damaged"),
+        ("model.safetensors", "locate is not used: model.safetensors is damaged"),
+        (MANIFEST, "locate is not used"),
+    ],
+)
+def test_a_damaged_stage_is_done_again(
+    name: str,
+    said: str,
+    tmp_path: Path,
+    whole: Path,
+    recipe: Callable[..., PerceptionRecipe],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shutil.copytree(whole, tmp_path / "hurt")
+    shutil.rmtree(tmp_path / "hurt" / "model")
+    file = tmp_path / "hurt" / "checkpoints" / "locate" / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    train_perception(recipe(), tmp_path / "hurt")
+    assert said in caplog.text
+    assert_same_run(whole, tmp_path / "hurt")
 
 
 def test_bfloat16_products_learn_to_name(tmp_path: Path, recipe: Callable[..., PerceptionRecipe]) -> None:

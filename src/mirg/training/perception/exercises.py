@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +22,8 @@ Part = str | Scene
 # (images, objects per image) of the look-up and locate curricula, easiest first.
 LEVELS = ((2, 1), (2, 2), (3, 2), (4, 2), (4, 3), (5, 3))
 MAX_LABEL = 6
+# An exercise says nothing about the form of an answer; a model that learnt from them is asked the same way.
+INSTRUCTIONS: Literal["none"] = "none"
 POINT_LEVELS = 3
 _QUERIES = 3
 _ABSENT = 0.15

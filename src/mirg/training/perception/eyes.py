@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ from mirg.models.load import wrap
 from mirg.models.tiny import GRID, MAX_IMAGES, TinyConfig, build_tiny
 from mirg.scenes.corpus import corpus
 from mirg.scenes.objects import NAMES
+from mirg.training.checkpoints import seal
 from mirg.training.perception.batches import Vocabulary
 from mirg.training.perception.initial import (
     compose_names,
@@ -94,11 +96,17 @@ def eyes_of(model: Any, processor: Any, config: TinyConfig, seed: int) -> Eyes:
 
 
 def save_eyes(eyes: Eyes, folder: Path) -> None:
-    """Model and processor, and the readers in a checkpoint: they come last and mark the checkpoint as complete."""
-    from safetensors.torch import save_file
-
+    """Model and processor: what a finished run gives away."""
     folder.mkdir(parents=True, exist_ok=True)
     eyes.model.save_pretrained(folder)
     eyes.processor.save_pretrained(folder)
-    if folder.parent.name == "checkpoints":
-        save_file({k: v.contiguous() for k, v in eyes.readers.state_dict().items()}, folder / HEAD_FILE)
+
+
+def save_checkpoint(eyes: Eyes, folder: Path) -> None:
+    """Everything to go on from: model, processor and readers, complete once sealed. What lay there before goes."""
+    from safetensors.torch import save_file
+
+    shutil.rmtree(folder, ignore_errors=True)
+    save_eyes(eyes, folder)
+    save_file({k: v.contiguous() for k, v in eyes.readers.state_dict().items()}, folder / HEAD_FILE)
+    seal(folder)

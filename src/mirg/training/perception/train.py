@@ -13,7 +13,9 @@ import torch
 
 from mirg.console import logger
 from mirg.models.load import load_model
-from mirg.training.perception.eyes import HEAD_FILE, Eyes, new_eyes, save_eyes
+from mirg.training.checkpoints import is_good
+from mirg.training.perception.exercises import INSTRUCTIONS
+from mirg.training.perception.eyes import HEAD_FILE, Eyes, new_eyes, save_checkpoint, save_eyes
 from mirg.training.perception.eyes import eyes_of as _eyes
 from mirg.training.perception.stages import Stage, stages_of
 from mirg.training.recipe import PerceptionRecipe
@@ -36,20 +38,26 @@ def train_perception(recipe: PerceptionRecipe, output: str | Path) -> Path:
     for number, (name, stage, steps) in enumerate(stages):
         if number >= done:
             stage(eyes, recipe, run, offset)
-            save_eyes(eyes, run.checkpoints / name)
+            save_checkpoint(eyes, run.checkpoints / name)
         offset += steps
     run.close()
-    return run.save_model(lambda folder: save_eyes(eyes, folder), {"seed": recipe.seed, "steps": offset})
+    facts = {
+        "seed": recipe.seed,
+        "steps": offset,
+        "family": eyes.model.config.mirg_family,
+        "instructions": INSTRUCTIONS,
+    }
+    return run.save_model(lambda folder: save_eyes(eyes, folder), facts)
 
 
 def _resume(recipe: PerceptionRecipe, run: RunFolder, stages: Sequence[Stage]) -> tuple[Eyes, int]:
-    """The eyes as the last finished stage left them, and how many stages that is."""
+    """The eyes as the last stage with a good checkpoint left them, and how many stages that is."""
     from safetensors.torch import load_file
 
     for done in range(len(stages), 0, -1):
         folder = run.checkpoints / stages[done - 1][0]
-        if (folder / HEAD_FILE).is_file():
-            loaded = load_model(str(folder))
+        if folder.is_dir() and is_good(folder):
+            loaded = load_model(str(folder), device="cpu")  # where new eyes are, on any machine
             eyes = _eyes(loaded.model, loaded.processor, new_eyes(recipe).config, recipe.seed)
             eyes.readers.load_state_dict(load_file(folder / HEAD_FILE))
             run.rewind(sum(steps for _, _, steps in stages[:done]))

@@ -1,0 +1,42 @@
+"""A prompt as the model takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mirg.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids and, where the prompt shows images, their patches and grids."""
+
+    ids: Sequence[int]
+    pixels: torch.Tensor | None = None  # (patches, values), of all its images in order
+    grid: torch.Tensor | None = None  # (images, 3): frames, rows and columns of patches
+
+
+def encode(processor: Any, messages: Sequence[dict[str, Any]], images: Sequence[Any], sample_id: str) -> Prompt:
+    """The prompt of chat ``messages`` about RGB ``images``, up to where the answer begins.
+
+    DataError where placeholders and image features do not agree in number, which a model would notice only later.
+    """
+    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    shown = text.count(processor.image_token)
+    if shown != len(images):
+        raise DataError(
+            f"sample {sample_id}: {shown} image placeholders for {len(images)} images",
+            hint="the question holds an image token, or an image is missing",
+        )
+    made = processor(text=[text], images=list(images) or None, return_tensors="pt")
+    ids, grid = made["input_ids"][0].tolist(), made.get("image_grid_thw")
+    tokens = ids.count(processor.image_token_id)
+    features = 0 if grid is None else int(grid.prod(-1).sum()) // processor.image_processor.merge_size**2
+    if tokens != features:
+        raise DataError(f"sample {sample_id}: {tokens} image tokens and {features} image features")
+    return Prompt(ids, made.get("pixel_values"), grid)

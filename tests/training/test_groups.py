@@ -1,0 +1,195 @@
+"""The packed update against TRL's own on the same rollouts; how rows are dealt to micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mirg.models.load import load_model
+from mirg.training.data import grpo_rows
+from mirg.training.groups import GROUP, group_numbers, micro_batches, with_signal
+from mirg.training.grpo import grpo_arguments, sampling, trainer_class
+from mirg.training.launch import lora
+from mirg.training.recipe import GrpoRecipe
+from mirg.training.run import RunFolder
+
+Make = Callable[..., Any]
+
+
+def make_trainer(recipe: GrpoRecipe, folder: Path) -> Any:
+    """The trainer of ``mirg grpo`` at its first step."""
+    from mirg.rewards.trl import reward_functions
+
+    loaded = load_model(recipe.model)
+    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits)
+    run = RunFolder(folder, "grpo")
+    trainer: Any = trainer_class()(
+        model=loaded.model,
+        args=grpo_arguments(recipe, run, loaded, 1, rewards.weights),
+        reward_funcs=rewards.functions,
+        train_dataset=grpo_rows(recipe.data, loaded, recipe.prompt).rows,
+        processing_class=loaded.processor,
+        peft_config=lora(recipe),
+    )
+    trainer.record_rollouts(run, rewards.scorer, recipe)
+    trainer.share_prompts(sampling(recipe, loaded), temperature=recipe.temperature)
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    return trainer
+
+
+def as_trl(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch as TRL prepares it: with the images of its prompt beside every completion."""
+    shown = [trainer._prompts[n] for n in batch[GROUP].tolist()]
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    kinds = (ids == trainer.processing_class.image_token_id).int()
+    return {key: value for key, value in batch.items() if key != GROUP} | {
+        "pixel_values": torch.cat([prompt.pixels for prompt in shown]),
+        "image_grid_thw": torch.cat([prompt.grid for prompt in shown]),
+        "num_images": [len(prompt.grid) for prompt in shown],
+        "mm_token_type_ids": kinds * torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1).int(),
+    }
+
+
+def loss_and_gradients(trainer: Any, batch: dict[str, Any]) -> tuple[float, dict[str, torch.Tensor]]:
+    trainer.model.zero_grad()
+    loss = trainer._compute_loss(trainer.model, batch)
+    loss.backward()
+    return loss.item(), {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
+
+
+# Every setting that takes log-probabilities from another place or weighs them another way.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "reference": {"beta": 0.3},
+    "low rank": {"lora": {"rank": 4}, "beta": 0.3},
+    "each completion alone": {"loss": "grpo"},
+    "cooler": {"temperature": 0.4},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [*(("qwen3_vl", name) for name in SETTINGS), ("qwen2_5_vl", "reference"), ("qwen2_vl", "plain")],
+)
+def test_the_packed_update_is_trls(kind: str, name: str, tmp_path: Path, grpo_recipe: Make) -> None:
+    """Loss to 1e-5 and gradients to 1e-5 relative, in float32, over the trainer's own rollouts."""
+    trainer = make_trainer(grpo_recipe(kind, **SETTINGS[name]), tmp_path)
+    batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    assert batch["advantages"].abs().max() > 0, "no signal: the comparison would prove nothing"
+    loss, ours = loss_and_gradients(trainer, batch)
+    entropy = trainer._metrics["train"]["entropy"][-1]
+    theirs_batch = as_trl(trainer, batch)
+    trainer._sampling = None
+    expected, theirs = loss_and_gradients(trainer, theirs_batch)
+    assert loss == pytest.approx(expected, abs=1e-5)
+    for key, grad in theirs.items():
+        assert (ours[key] - grad).norm() <= 1e-5 * grad.norm() + 1e-7, key
+    if SETTINGS[name].get("beta"):  # without it, completions without signal are left out of the mean
+        assert entropy == pytest.approx(trainer._metrics["train"]["entropy"][-1], abs=1e-4)
+
+
+def test_completions_without_signal_are_not_computed(tmp_path: Path, grpo_recipe: Make) -> None:
+    trainer = make_trainer(grpo_recipe(), tmp_path)
+    batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    batch["advantages"] = torch.tensor([1.0, -1.0, 0, 0, 0, 0, 0, 0])
+    tokens: list[int] = []
+    hook = trainer.model.base_model.language_model.register_forward_pre_hook(
+        lambda _module, _args, kwargs: tokens.append(kwargs["inputs_embeds"].shape[1]), with_kwargs=True
+    )
+    less = loss_and_gradients(trainer, batch)
+    hook.remove()
+    first = trainer._prompts[0]
+    assert tokens == [len(first.ids) - 1 + int(batch["completion_mask"][:2].sum())]
+    trainer._entropy_bonus_enabled = True  # then every completion counts
+    trainer.entropy_coef, trainer.use_adaptive_entropy = 0.0, False
+    more = loss_and_gradients(trainer, batch)
+    assert less[0] == pytest.approx(more[0], abs=1e-6)
+    for key, grad in more[1].items():
+        assert (less[1][key] - grad).norm() <= 1e-5 * grad.norm() + 1e-7, key
+
+
+def test_a_batch_without_any_signal_moves_nothing(tmp_path: Path, grpo_recipe: Make) -> None:
+    trainer = make_trainer(grpo_recipe(), tmp_path)
+    batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    batch["advantages"] = torch.zeros(8)
+    loss, grads = loss_and_gradients(trainer, batch)
+    assert loss == 0
+    assert grads and not any(grad.any() for grad in grads.values())
+
+
+def test_micro_batches_hold_whole_groups(tmp_path: Path, grpo_recipe: Make) -> None:
+    """Accumulated over micro-batches, the loss is that of the whole batch."""
+    trainer = make_trainer(grpo_recipe(micro_batch=4), tmp_path)
+    dealt = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    parts = trainer._buffered_inputs
+    assert dealt is parts[0]
+    assert [sorted(set(part[GROUP].tolist())) for part in parts] in ([[0], [1]], [[1], [0]])
+    trainer.current_gradient_accumulation_steps = 2
+    losses, sums = [], {}
+    for part in parts:
+        loss, grads = loss_and_gradients(trainer, part)
+        losses.append(loss)
+        sums = {key: sums.get(key, 0) + grad for key, grad in grads.items()}
+    whole = {
+        key: torch.cat([_wide(part[key], parts, key) for part in parts])
+        if isinstance(parts[0][key], torch.Tensor) and parts[0][key].dim()
+        else parts[0][key]
+        for key in parts[0]
+    }
+    trainer.current_gradient_accumulation_steps = trainer.args.steps_per_generation
+    loss, grads = loss_and_gradients(trainer, whole)
+    assert sum(losses) == pytest.approx(loss, abs=1e-6)
+    for key, grad in grads.items():
+        assert (sums[key] - grad).norm() <= 1e-5 * grad.norm() + 1e-7, key
+
+
+def _wide(part: torch.Tensor, parts: list[Any], key: str) -> torch.Tensor:
+    wide = max(other[key].shape[-1] for other in parts)
+    return torch.nn.functional.pad(part, (0, wide - part.shape[-1])) if part.dim() > 1 else part
+
+
+@pytest.mark.parametrize(
+    ("groups", "lengths", "parts", "expected", "why"),
+    [
+        ([0, 0, 1, 1], [1, 1, 9, 9], 1, [[2, 3, 0, 1]], "one part takes all"),
+        ([0, 0, 1, 1, 2, 2, 3, 3], [9, 9, 8, 8, 1, 1, 2, 2], 2, [[0, 1, 4, 5], [2, 3, 6, 7]], "long beside short"),
+        ([0, 0, 0, 0, 1, 1, 1, 1], [1] * 8, 4, [[0, 1], [2, 3], [4, 5], [6, 7]], "a group of four does not fit in two"),
+        ([0, 0, 0, 1], [1] * 4, 2, [[0, 1], [2, 3]], "a process may hold a part of a group"),
+    ],
+)
+def test_rows_are_dealt(groups: list[int], lengths: list[int], parts: int, expected: list[list[int]], why: str) -> None:
+    assert micro_batches(groups, lengths, parts) == expected, why
+
+
+@given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 4), st.data())
+def test_every_row_is_dealt_once_and_parts_are_equal(per_part: int, size: int, parts: int, data: st.DataObject) -> None:
+    groups = [n for n in range(per_part * parts) for _ in range(size)]
+    lengths = data.draw(st.lists(st.integers(1, 50), min_size=len(groups), max_size=len(groups)))
+    dealt = micro_batches(groups, lengths, parts)
+    assert sorted(k for rows in dealt for k in rows) == list(range(len(groups)))
+    assert {len(rows) for rows in dealt} == {per_part * size}
+    for rows in dealt:
+        assert {groups.count(groups[k]) for k in rows} == {[groups[j] for j in rows].count(groups[k]) for k in rows}
+
+
+@pytest.mark.parametrize(
+    ("advantages", "expected", "why"),
+    [
+        ([0.5, 0.0, -0.5], [True, False, True], "zero moves nothing"),
+        ([0.0, 0.0], [True, False], "one row stays, for the gradient"),
+        ([[0.0, 0.0], [0.0, 0.1]], [False, True], "advantages may be given by token"),
+    ],
+)
+def test_rows_with_signal(advantages: Any, expected: list[bool], why: str) -> None:
+    assert with_signal(torch.tensor(advantages)) == expected, why
+
+
+def test_neighbours_of_one_id_are_a_group() -> None:
+    assert group_numbers(["a", "a", "b", "a"]) == [0, 0, 1, 2]
