@@ -41,10 +41,6 @@ class AnswerError(MirgError):
     """An answer cannot be written (reading never raises: see ``mirg.answers.read``)."""
 
 
-class TeacherError(MirgError):
-    """A teacher model did not deliver."""
-
-
 class EngineError(MirgError):
     """A text-generating engine cannot be loaded or cannot serve a prompt."""
 

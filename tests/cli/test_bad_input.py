@@ -1,4 +1,4 @@
-"""Bad input gets a clear error, is counted, and costs nothing else (data side)."""
+"""Bad input gets a clear error, is counted, and costs nothing else: datasets, photographs, models, recipes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from fakes.hostile_images import huge_header_png
 from fakes.photographs import folder_of_photographs
+from fakes.tiny import write_tiny
 
 N = 6
 
@@ -150,6 +151,60 @@ def test_wrong_arguments_end_with_a_message_and_leave_nothing(
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ") and words in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize(
+    ("why", "args", "words", "hint"),
+    [
+        ("no such kind of number", ["--dtype", "float99"], "unknown dtype 'float99'", "bfloat16"),
+        ("a kind of number that holds no weights", ["--dtype", "int8"], "unknown dtype 'int8'", "bfloat16"),
+        ("no such device", ["--device", "foo"], "cannot use device 'foo'", "here: cpu"),
+        ("a GPU that no machine has", ["--device", "cuda:99"], "cannot use device 'cuda:99'", "here: cpu"),
+        ("weights that were cut off", [], "cannot load the weights of", "fetch them again"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_here(
+    mirg, dataset: Path, tmp_path: Path, why: str, args: list[str], words: str, hint: str
+) -> None:
+    model = write_tiny(tmp_path / "model")
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    result = mirg("evaluate", model, dataset, "--out", tmp_path / "out", *args)
+    assert result.exit_code == 2
+    assert f"error: {words}" in result.stderr and hint in result.stderr.partition("hint: ")[2]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("why", "text"), [("a list", "- a\n"), ("broken YAML", "seed: [\n"), ("not UTF-8", "seed: \udcff\n")]
+)
+def test_a_run_folder_whose_recipe_is_damaged_is_left_alone(mirg, tmp_path: Path, why: str, text: str) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text(text, errors="surrogateescape")
+    result = mirg("sft", "tiny/sft", "--output", run)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: cannot read") and "another output folder" in result.stderr
+    assert [path.name for path in run.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("override", "words", "hint"),
+    [
+        ("tiny.widht=64", "unknown recipe key tiny.widht", "did you mean tiny.width?"),
+        ("tiny.width=8", "tiny.width: Input should be greater than or equal to 16", "got 8"),
+        ("tiny.layers=many", "tiny.layers: Input should be a valid integer", "got 'many'"),
+        ("tiny=64", "tiny: Input should be a valid dictionary", "got 64"),
+        ("world.sid=64", "unknown recipe key world.sid", "did you mean world.side?"),
+    ],
+)
+def test_a_wrong_recipe_is_told_before_a_run_folder_is_made(
+    mirg, tmp_path: Path, override: str, words: str, hint: str
+) -> None:
+    result = mirg("perception", "tiny/perception", "--output", tmp_path / "run", "-s", override)
+    assert result.exit_code == 2
+    assert words in result.stderr and hint in result.stderr.partition("hint: ")[2]
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,14 @@ def test_without_spread_the_interval_is_wilsons(values: list[float], low: float,
     assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 20, 100, 997])
+def test_where_nothing_was_right_or_all_the_end_is_exact(n: int) -> None:
+    """Rounding left lower ends such as 3e-18."""
+    sets = list(range(n))
+    assert mean_interval([0.0] * n, sets).low == 0.0
+    assert mean_interval([1.0] * n, sets).high == 1.0
+
+
 def test_one_image_set_says_little() -> None:
     found = mean_interval([1.0, 0.0, 1.0], ["a", "a", "a"])
     assert found.low < 0.2 and found.high > 0.9

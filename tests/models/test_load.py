@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,35 @@ def test_a_folder_with_a_file_missing(damage: str, tmp_path: Path, folders: dict
     (folder / damage).unlink()
     with pytest.raises(EngineError):
         load_model(str(folder))
+
+
+def cut(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+
+
+def widen(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["hidden_size"] *= 2
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (cut, "a download that broke off"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b""), "a full disk"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 500), "no safetensors at all"),
+        (widen, "weights of another shape than the configuration says"),
+    ],
+)
+def test_damaged_weights(damage: Callable[[Path], object], why: str, tmp_path: Path, folders: dict[str, Path]) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(folders["qwen3_vl"], folder)
+    damage(folder)
+    with pytest.raises(EngineError, match=f"cannot load the weights of {folder}") as caught:
+        load_model(str(folder))
+    assert "fetch them again" in caught.value.hint
 
 
 def test_a_text_model_is_refused(tmp_path: Path) -> None:

@@ -31,21 +31,13 @@ def test_the_weighted_parts_are_the_total(arm: Arm) -> None:
         assert total_reward(config, family)(completions=[text], record=record) == [expected.total]
 
 
-@pytest.mark.parametrize(
-    ("arm", "log_all", "names"),
-    [
-        ("dual", True, ["format", "image", "object"]),
-        ("object_only", True, ["format", "image", "object"]),
-        ("object_only", False, ["format", "object"]),
-        ("gated", False, ["format", "image", "object"]),
-    ],
-)
-def test_names_are_what_trl_logs(arm: Arm, log_all: bool, names: list[str]) -> None:
-    made = reward_functions(RewardConfig(arm=arm), MIRG_TINY, log_all=log_all)
-    assert [f.__name__ for f in made.functions] == names
-    assert len(made.weights) == len(names) and sum(made.weights) == pytest.approx(1.0)
-    if arm == "object_only" and log_all:
-        assert made.weights[1] == 0.0
+@pytest.mark.parametrize("arm", get_args(Arm))
+def test_names_are_what_trl_logs(arm: Arm) -> None:
+    """The image's too where it does not count: it is logged."""
+    made = reward_functions(RewardConfig(arm=arm), MIRG_TINY)
+    assert [f.__name__ for f in made.functions] == ["format", "image", "object"]
+    assert len(made.weights) == 3 and sum(made.weights) == pytest.approx(1.0)
+    assert (made.weights[1] == 0.0) is (arm in {"object_only", "object_in_image"})
 
 
 def test_each_completion_is_scored_once() -> None:

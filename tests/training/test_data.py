@@ -97,6 +97,17 @@ def test_a_question_with_an_image_token_is_refused(loaded: LoadedModel, data: Pa
     assert [rejection.id for rejection in prepared.rejections] == [bad["id"]]
 
 
+def test_a_rejection_names_the_line_of_the_file(loaded: LoadedModel, data: Path, tmp_path: Path) -> None:
+    """Lines before it count even where they hold no sample: a broken row and a blank line."""
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    lines = (folder / "samples.jsonl").read_text().splitlines()
+    bad = json.dumps(json.loads(lines[2]) | {"question": "Where is <|image_pad|>?"})
+    (folder / "samples.jsonl").write_text("\n".join([lines[0], lines[1][:40], "", bad, *lines[3:]]) + "\n")
+    prepared = grpo_rows(str(folder), loaded, NONE)
+    assert [(rejection.row, rejection.field) for rejection in prepared.rejections] == [(2, "line"), (4, "sample")]
+
+
 def test_sft_needs_trajectories_and_grpo_does_not(loaded: LoadedModel, mixed: Path) -> None:
     with pytest.raises(DataError, match="the sample has no trajectory"):
         sft_rows(str(mixed), loaded, NONE, 4096)

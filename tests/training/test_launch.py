@@ -18,7 +18,7 @@ from mirg.errors import ConfigError, EngineError
 from mirg.frames import PixelLimits
 from mirg.models.load import LoadedModel, load_model
 from mirg.training import launch
-from mirg.training.recipe import PromptConfig, dump_recipe
+from mirg.training.recipe import GrpoRecipe, PromptConfig, dump_recipe
 from mirg.training.run import RunFolder
 
 Make = Callable[..., Any]
@@ -168,10 +168,73 @@ def test_arguments_follow_the_recipe(sft_recipe: Make, tmp_path: Path) -> None:
     assert "save_total_limit" not in arguments, "the Trainer would drop a checkpoint before the next has its manifest"
 
 
+@pytest.mark.parametrize(
+    ("epochs", "samples", "per_step", "passes", "steps", "why"),
+    [
+        (1.0, 64, 16, 1, 4, "divides"),
+        (1.0, 65, 16, 1, 5, "the last samples are a step of their own"),
+        (0.5, 64, 16, 1, 2, "half of them"),
+        (2.0, 40, 16, 1, 5, "two times 40 in steps of 16"),
+        (1.0, 64, 8 * 2 * 4, 1, 1, "eight processes take eight times as many a step"),
+        (1.0, 64, 16, 3, 12, "each batch is trained on three times"),
+        (1.0, 65, 16, 3, 15, "and none of them less often"),
+        (1.0, 1, 64, 1, 1, "fewer samples than a step takes"),
+    ],
+)
+def test_steps_by_epochs(epochs: float, samples: int, per_step: int, passes: int, steps: int, why: str) -> None:
+    assert launch.steps_by_epochs(epochs, samples, per_step, passes) == steps
+
+
+def test_the_processes_and_the_passes_count(sft_recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """12 samples in two processes: SFT takes 2 x 2 of them a step, GRPO 2, each of them three times."""
+    from mirg.training import grpo, sft
+
+    one = sft_recipe(steps=None, batch_size=2)
+    two = GrpoRecipe(model=one.model, data=one.data, prompts_per_step=2, group_size=4, iterations=3)
+    asked: list[int] = []
+    for module in (sft, grpo):
+        monkeypatch.setattr(module, "world_size", lambda: 2)
+        monkeypatch.setattr(module, "run_trainer", lambda *parts, **_: asked.append(parts[4]))
+    sft.train_sft(one, tmp_path / "sft")
+    grpo.train_grpo(two, tmp_path / "grpo")
+    assert asked == [3, 18]
+
+
+def test_adapters_leave_a_frozen_vision_tower_alone(sft_recipe: Make) -> None:
+    from peft import get_peft_model
+
+    trained = {}
+    for frozen in (True, False):
+        recipe = sft_recipe(freeze_vision=frozen, lora={"rank": 4})
+        model: Any = get_peft_model(launch.prepare_model(recipe).model, launch.lora(recipe))
+        trained[frozen] = {name for name, p in model.named_parameters() if p.requires_grad}
+    seeing = {name for name in trained[False] if ".visual." in name}
+    assert seeing and trained[True] == trained[False] - seeing != set()
+
+
 def test_adapters_are_asked_for_by_rank(sft_recipe: Make) -> None:
     assert launch.lora(sft_recipe()) is None
     settings = launch.lora(sft_recipe(lora={"rank": 4, "alpha": 8}))
     assert (settings.r, settings.lora_alpha, settings.target_modules) == (4, 8, "all-linear")
+
+
+# The command line, which also notes the samples of each batch in ids-RANK.txt of the working folder.
+NOTING = """
+import os
+from mirg.cli.main import app
+from mirg.training.callbacks import FiniteGuard
+
+saw = FiniteGuard.saw
+
+def noting(self, ids):
+    ids = list(ids)
+    with open(f"ids-{os.environ['RANK']}.txt", "a") as stream:
+        print(*ids, file=stream)
+    saw(self, ids)
+
+FiniteGuard.saw = noting
+app()
+"""
 
 
 def launched(folder: Path, recipe: Any, processes: int) -> Path:
@@ -180,22 +243,36 @@ def launched(folder: Path, recipe: Any, processes: int) -> Path:
     file = folder / f"{out.name}.yaml"
     file.write_text(dump_recipe(recipe))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [sys.executable, *launcher, "-m", "mirg.cli.main", recipe.stage, str(file), "-o", str(out)]
-    done = subprocess.run(command, check=False, timeout=300, capture_output=True, text=True)
+    script, work = folder / "noting.py", folder / f"{out.name}-work"
+    script.write_text(NOTING)
+    work.mkdir()
+    command = [sys.executable, *launcher, str(script), recipe.stage, str(file), "-o", str(out)]
+    done = subprocess.run(command, check=False, timeout=300, capture_output=True, text=True, cwd=work)
     assert done.returncode == 0, done.stderr[-3000:]
     return out
 
 
+def samples_of_steps(run: Path, processes: int) -> list[list[str]]:
+    """The ids of every step of a launched run, those of the first process first."""
+    work = run.with_name(f"{run.name}-work")
+    files = [(work / f"ids-{rank}.txt").read_text().splitlines() for rank in range(processes)]
+    return [" ".join(batches).split() for batches in zip(*files, strict=True)]
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path, sft_recipe: Make) -> None:
-    """Promise 4: the same global order of samples, losses within 1e-5."""
-    losses = []
+    """Promise 4: the same global order of samples, into a second epoch, losses within 1e-5."""
+    losses, samples = [], []
     for processes, size in ((1, 4), (2, 2)):
         recipe = sft_recipe(processes=processes, batch_size=size, steps=4, save_every=2)
-        found = rows(launched(tmp_path, recipe, processes) / "metrics.jsonl")
+        run = launched(tmp_path, recipe, processes)
+        samples.append(samples_of_steps(run, processes))
+        found = rows(run / "metrics.jsonl")
         assert [row["step"] for row in found] == [1, 2, 3, 4], "each step is logged by one of the processes"
         losses.append([row["loss"] for row in found])
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    assert samples[1] == samples[0]
+    assert [len(step) for step in samples[0]] == [4] * 4 and len({name for step in samples[0] for name in step}) == 12
 
 
 @pytest.mark.slow

@@ -83,7 +83,20 @@ def test_the_large_recipes(name: str) -> None:
         assert recipe.prompts_per_step == (16 if lora else 32), "of all GPUs together, as the quickstart's table says"
         assert recipe.model == f"runs/{Path(name).parent}/sft", "RL starts from SFT's run"
     else:
+        assert recipe.batch_size * recipe.accumulation * recipe.processes == 64
         assert recipe.model == "Qwen/Qwen2.5-VL-7B-Instruct"
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_the_documentation_says_what_a_step_takes(name: str, repository: Path) -> None:
+    """``prompts_per_step`` counts the prompts of all processes, ``batch_size`` the samples of one."""
+    recipe = load(name)
+    if recipe.stage == "grpo":
+        step = f"{recipe.prompts_per_step} prompts × {recipe.group_size} completions"
+    else:
+        step = f"{recipe.batch_size * recipe.accumulation * recipe.processes} samples"
+    (row,) = [line for line in (repository / "docs/quickstart.md").read_text().splitlines() if f"| `{name}` |" in line]
+    assert row.endswith(f"| {step} |")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if kind_of(name) is not DemoRecipe])

@@ -57,6 +57,20 @@ def before_manifest(step: int, action: Callable[[], object]) -> None:
     checkpoints.write_json_atomic = acting  # type: ignore[assignment]
 
 
+def before_model(action: Callable[[], object]) -> None:
+    """Do ``action`` when all steps are done and the files of the model are written, but not moved into place."""
+    save = RunFolder.save_model
+
+    def acting(self: RunFolder, write: Callable[[Path], None], facts: dict[str, Any]) -> Path:
+        def written(folder: Path) -> None:
+            write(folder)
+            action()
+
+        return save(self, written, facts)
+
+    RunFolder.save_model = acting  # type: ignore[method-assign]
+
+
 # (stage, model type, where it is killed, recipe keys, why this row)
 DEATHS: list[tuple[str, str, Callable[[Callable[[], None]], None], dict[str, Any], str]] = [
     ("sft", "qwen3_vl", lambda die: at_step(5, die), {"batch_size": 4}, "in the second epoch"),
@@ -78,6 +92,9 @@ DEATHS: list[tuple[str, str, Callable[[Callable[[], None]], None], dict[str, Any
     ("grpo", "qwen3_vl", lambda die: at_step(5, die), {"prompts_per_step": 4, "group_size": 2}, "in the second epoch"),
     ("grpo", "qwen2_5_vl", lambda die: before_manifest(4, die), {"micro_batch": 4}, "in a save, split batches"),
     ("grpo", "qwen3_vl", lambda die: at_step(3, die), {"iterations": 2, "beta": 0.1}, "second pass over completions"),
+    ("sft", "qwen3_vl", before_model, {}, "after the last step, which ends no epoch"),
+    ("sft", "qwen2_5_vl", before_model, {"steps": 6, "lora": {"rank": 4}}, "after the last step, which ends an epoch"),
+    ("grpo", "qwen3_vl", before_model, {"steps": 3}, "after the last step"),
 ]
 
 

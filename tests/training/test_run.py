@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,24 @@ def test_another_recipe_is_refused_by_the_keys_that_differ(tmp_path: Path) -> No
     assert "seed: 0" in (tmp_path / "run" / "config.yaml").read_text(), "nothing was overwritten"
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"- a\n- b\n", "a list"),
+        (b"just text\n", "a text"),
+        (b"seed: [\n", "broken YAML"),
+        (b"seed: \x00\n", "a character that YAML forbids"),
+        (b"seed: \xff\n", "not UTF-8"),
+    ],
+)
+def test_a_folder_whose_recipe_cannot_be_read_is_refused(text: bytes, why: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(text)
+    with pytest.raises(CheckpointError, match=r"cannot read .*config\.yaml") as caught:
+        RunFolder.open(tmp_path, RECIPE)
+    assert "another output folder" in caught.value.hint
+    assert (tmp_path / "config.yaml").read_bytes() == text, "nothing was overwritten"
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"x")
     with pytest.raises(CheckpointError, match="is not empty and is no run folder"):
@@ -91,6 +110,25 @@ def test_rewinding_forgets_every_journal_after_a_step(tmp_path: Path) -> None:
     assert [row["step"] for row in run.rows()] == [1, 2, 3, 4]
     run.rewind(0)
     assert run.rows() == []
+
+
+def test_the_clock_goes_on_where_the_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of steps that are done again do not count: step 3 took 40 s the first time."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    run = RunFolder.open(tmp_path, RECIPE)
+    for step, seconds in ((1, 10.0), (2, 10.0), (3, 40.0)):
+        now[0] += seconds
+        run.log(step, {})
+    run.close()
+    now[0] = 5.0  # another process
+    again = RunFolder.open(tmp_path, RECIPE)
+    now[0] += 2.0
+    again.rewind(2)
+    now[0] += 3.0
+    again.log(3, {})
+    again.close()
+    assert [row["time"] for row in again.rows()] == [10.0, 20.0, 25.0]
 
 
 def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:

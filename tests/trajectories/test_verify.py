@@ -269,8 +269,7 @@ def test_a_correct_chain_passes_in_every_family(family: str) -> None:
     assert not failures(verify(SAMPLE, chain(TERSE), family=family))
 
 
-def test_checks_can_be_chosen_and_an_unknown_family_is_refused() -> None:
-    assert [v.check for v in verify(SAMPLE, chain(TERSE), checks=["iou", "grammar"])] == ["grammar", "iou"]
+def test_an_unknown_family_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown model family"):
         verify(SAMPLE, chain(TERSE), family="qwen9")
 

@@ -194,8 +194,9 @@ def _acceleration(sums_CM: Floats, counts_C: Floats) -> Floats:
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of ``n``."""
+    """Wilson's 95 % interval of a share of ``n``; its ends at the shares 0 and 1 are those, without rounding."""
     z2 = 1.959963984540054**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low = 0.0 if share == 0.0 else max(0.0, centre - half)
+    return low, 1.0 if share == 1.0 else min(1.0, centre + half)

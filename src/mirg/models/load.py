@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mirg.errors import EngineError
 from mirg.frames import Family, PixelLimits, family, family_of_model_type
+from mirg.models.device import check_device, check_dtype
 from mirg.models.images import once_per_image
 from mirg.models.processors import load_processor
 from mirg.storage import read_json
@@ -74,23 +75,30 @@ def load_model(
     dtype: str | None = None,
     limits: PixelLimits | None = None,
 ) -> LoadedModel:
-    """Load model and processor; EngineError says what is missing.
+    """Load model and processor; EngineError says what is missing, damaged, or not to be had on this machine.
 
     ``dtype`` None keeps float32 on a CPU and takes the checkpoint's own type on a GPU. ``limits`` overrides the
     processor's.
     """
     import torch
+    from safetensors import SafetensorError
 
     path = resolve_model(name)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = check_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = check_dtype(dtype or ("auto" if device.startswith("cuda") else "float32"))
     try:
-        model = _weights(path, dtype or ("auto" if device.startswith("cuda") else "float32"), device)
+        model = _weights(path, dtype, device)
         processor = load_processor(_processor_folder(path), model.config.model_type)
+        model.to(device).eval()
     except (OSError, ValueError, KeyError) as error:
         raise EngineError(
             f"cannot load {name}: {error}", hint="is it a Qwen-VL-class model folder or hub name?"
         ) from error
-    model.to(device).eval()
+    except (SafetensorError, RuntimeError) as error:  # torch's: other shapes than the configuration's, or no room
+        raise EngineError(
+            f"cannot load the weights of {name}: {error}",
+            hint="damaged files: copy or fetch them again; no room on the device: --dtype bfloat16, or a smaller model",
+        ) from error
     return wrap(model, processor, path=path, family_name=family_name, limits=limits)
 
 

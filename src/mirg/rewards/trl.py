@@ -54,17 +54,14 @@ class RewardFunctions(NamedTuple):
     scorer: Scorer
 
 
-def reward_functions(
-    config: RewardConfig, family: Family, limits: PixelLimits | None = None, *, log_all: bool = True
-) -> RewardFunctions:
+def reward_functions(config: RewardConfig, family: Family, limits: PixelLimits | None = None) -> RewardFunctions:
     """Functions named "format", "image" and "object" that return the raw parts, with the weights of ``config``.
 
-    In an arm without an image term, "image" keeps weight 0 and is only logged; ``log_all=False`` leaves it out.
+    In an arm without an image term, "image" has weight 0 and is only logged.
     """
     scorer = Scorer(config, family, limits)
-    chosen = [(n, w) for n, w in zip(PARTS, config.shares, strict=True) if log_all or n != "image" or w > 0]
-    functions = [_named(name, _part_getter(name), scorer) for name, _ in chosen]
-    return RewardFunctions(functions, [weight for _, weight in chosen], scorer)
+    functions = [_named(name, _part_getter(name), scorer) for name in PARTS]
+    return RewardFunctions(functions, list(config.shares), scorer)
 
 
 def total_reward(config: RewardConfig, family: Family, limits: PixelLimits | None = None) -> RewardFunction:

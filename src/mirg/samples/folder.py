@@ -63,6 +63,13 @@ class DatasetFolder:
         ``images`` says how far the image files are looked at: not at all, their header (present, inside the folder,
         of the size that the row says), or every pixel. An image is looked at once, however many rows use it.
         """
+        for _, sample in self.numbered(on_reject, images=images):
+            yield sample
+
+    def numbered(
+        self, on_reject: OnReject | None = None, *, images: ImageCheck = "none"
+    ) -> Iterator[tuple[int, Sample]]:
+        """:meth:`read` with the line of the file, from 1, that each sample stands on: for whoever rejects more rows."""
         file = self.root / SAMPLES_FILE
         seen: set[str] = set()
         verdicts: dict[str, str | None] = {}
@@ -72,7 +79,7 @@ class DatasetFolder:
                 outcome = self._check_images(file, row, outcome, images, verdicts)
             if isinstance(outcome, Sample):
                 seen.add(outcome.id)
-                yield outcome
+                yield row, outcome
             elif on_reject is None:
                 raise DataError(str(outcome))
             else:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from mirg.samples.schema import ImageRef
 from mirg.scenes.generate import Split, generate, to_sample
-from mirg.scenes.objects import COLOURS, NAMES, SHAPES, TEXTURES
+from mirg.scenes.objects import NAMES
 from mirg.scenes.world import MEDIUM, WorldConfig
 from mirg.trajectories.writer import write_thinking
 
@@ -30,8 +30,3 @@ def corpus(
 def names() -> list[str]:
     """Every object name, ``"red circle"`` … ``"pink moon"``: complete, whatever a corpus happened to draw."""
     return list(NAMES)
-
-
-def words() -> list[str]:
-    """Every colour, shape and texture, in the order of :mod:`mirg.scenes.objects`."""
-    return [*COLOURS, *SHAPES, *TEXTURES]

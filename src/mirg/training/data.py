@@ -76,7 +76,7 @@ def _prepare(
     rejections: list[Rejection] = []
     rows: list[dict[str, Any]] = []
     longest = 0
-    for row, sample in enumerate(folder.read(rejections.append, images="decode"), 1):
+    for row, sample in folder.numbered(rejections.append, images="decode"):
         try:
             made = {
                 "id": sample.id,

@@ -7,7 +7,6 @@ split into format, image and object with a reason for every loss.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,16 @@ from mirg.rewards.trl import Scorer, completion_text, reward_functions
 from mirg.storage import Journal
 from mirg.training.data import grpo_rows
 from mirg.training.groups import SharedPrompts
-from mirg.training.launch import Outcome, common_arguments, finished, lora, prepare_model, run_trainer, world_size
+from mirg.training.launch import (
+    Outcome,
+    common_arguments,
+    finished,
+    lora,
+    prepare_model,
+    run_trainer,
+    steps_by_epochs,
+    world_size,
+)
 from mirg.training.recipe import GrpoRecipe
 from mirg.training.run import ROLLOUTS, RunFolder
 from mirg.training.trainer import CarefulTrainer
@@ -38,7 +46,7 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
         return finished(run)
     loaded = prepare_model(recipe)
     prepared = grpo_rows(recipe.data, loaded, recipe.prompt)
-    steps = recipe.steps or math.ceil(recipe.epochs * len(prepared) / recipe.prompts_per_step)
+    steps = recipe.steps or steps_by_epochs(recipe.epochs, len(prepared), recipe.prompts_per_step, recipe.iterations)
     logger.info(
         "GRPO: %d prompts, %d steps of %d x %d", len(prepared), steps, recipe.prompts_per_step, recipe.group_size
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from mirg.models.load import LoadedModel, load_model, model_facts, wrap
 from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback
 from mirg.training.checkpoints import drop_newer, last_good_checkpoint
 from mirg.training.data import Prepared
-from mirg.training.recipe import PromptConfig, RunConfig, dump_recipe
+from mirg.training.recipe import PromptConfig, RunConfig
 from mirg.training.run import SKIPPED, RunFolder, is_main_process
 
 
@@ -43,6 +44,14 @@ def check_processes(recipe: RunConfig) -> None:
 def world_size() -> int:
     """Processes of this run, as the launcher says."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def steps_by_epochs(epochs: float, samples: int, per_step: int, passes: int = 1) -> int:
+    """Optimiser steps in which ``samples`` are taken ``epochs`` times, ``per_step`` of them in all processes together.
+
+    What a step takes is trained on ``passes`` times, a step each.
+    """
+    return math.ceil(epochs * samples / per_step) * passes
 
 
 def device_of(local_rank: str | None, gpus: int) -> str | None:
@@ -130,6 +139,8 @@ def lora(recipe: RunConfig) -> Any:
         lora_alpha=chosen.alpha,
         lora_dropout=chosen.dropout,
         target_modules=chosen.target,
+        # Adapters of a frozen vision tower would change what it sees as much as its weights.
+        exclude_modules=r"(.*\.)?visual\..*" if recipe.freeze_vision else None,
         task_type="CAUSAL_LM",
     )
 
@@ -222,8 +233,3 @@ def _save(trainer: Any, loaded: LoadedModel, folder: Path) -> None:
     else:
         model.save_pretrained(folder)
     loaded.processor.save_pretrained(folder)
-
-
-def dry_run(recipe: RunConfig) -> str:
-    """What ``--dry-run`` prints: the resolved recipe."""
-    return dump_recipe(recipe)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mirg.errors import ConfigError
 from mirg.rewards import RewardConfig
@@ -95,9 +95,11 @@ class GrpoRecipe(RunConfig):
     """Stage 2: image-aware GRPO (a thin subclass of TRL's GRPOTrainer)."""
 
     stage: Literal["grpo"] = "grpo"
-    prompts_per_step: int = Field(default=16, ge=1)
+    prompts_per_step: int = Field(default=16, ge=1, description="Prompts of all processes together.")
     group_size: int = Field(default=8, ge=2, description="Completions per prompt (G).")
-    micro_batch: int | None = Field(default=None, ge=1, description="Completions per forward pass; None: all at once.")
+    micro_batch: int | None = Field(
+        default=None, ge=1, description="Completions per forward pass of a process; None: all."
+    )
     packed: bool = Field(default=True, description="One encoding of a prompt per group; false: TRL's own, G.")
     max_new_tokens: int = Field(default=256, ge=8)
     temperature: float = Field(default=1.0, gt=0)
@@ -132,7 +134,20 @@ class PerceptionRecipe(Section):
     vision_learning_rate: float = Field(default=2e-3, gt=0)
     learning_rate: float = Field(default=1e-3, gt=0)
     log_every: int = Field(default=20, ge=1)
-    save_every: int = Field(default=500, ge=1)
+
+    @field_validator("tiny")
+    @classmethod
+    def _known_sizes(cls, tiny: dict[str, Any]) -> dict[str, Any]:
+        """ConfigError where no model has such sizes, before a run folder is made; the values stay as they were said."""
+        from mirg.models.tiny import TinyConfig
+
+        _refuse_unknown(TinyConfig, tiny, "tiny.")
+        try:
+            TinyConfig.model_validate(tiny)
+        except ValidationError as error:
+            where, message, given = _first_error(error)
+            raise ConfigError(f"recipe: tiny.{where}: {message}", hint=f"got {given!r}") from error
+        return tiny
 
 
 class _World(Section):
@@ -192,11 +207,14 @@ def _checked(kind: type[R], raw: dict[str, Any], name: str | Path | None) -> R:
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(
-            f"recipe {name or '(overrides)'}: {where}: {first['msg']}", hint=f"got {first.get('input')!r}"
-        ) from error
+        where, message, given = _first_error(error)
+        raise ConfigError(f"recipe {name or '(overrides)'}: {where}: {message}", hint=f"got {given!r}") from error
+
+
+def _first_error(error: ValidationError) -> tuple[str, str, Any]:
+    """The dotted key, what is wrong with it, and its value."""
+    first = error.errors()[0]
+    return ".".join(str(part) for part in first["loc"]), first["msg"], first.get("input")
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:

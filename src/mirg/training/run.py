@@ -39,6 +39,7 @@ class RunFolder:
         self.stage = stage
         self._metrics: Journal | None = None
         self._started = time.monotonic()
+        self._before = 0.0  # seconds that earlier starts took, up to the row this one goes on from
 
     @classmethod
     def open(cls, path: str | Path, recipe: BaseModel) -> RunFolder:
@@ -65,7 +66,7 @@ class RunFolder:
         return folder
 
     def _refuse_other_recipe(self, resolved: str) -> None:
-        old = yaml.safe_load((self.path / "config.yaml").read_text()) or {}
+        old = self._old_recipe()
         new = yaml.safe_load(resolved)
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         if changed:
@@ -75,6 +76,20 @@ class RunFolder:
                 f" ({key}: {old.get(key)!r} there, {new.get(key)!r} now)",
                 hint="use another output folder, or the same recipe to resume",
             )
+
+    def _old_recipe(self) -> dict[str, Any]:
+        config = self.path / "config.yaml"
+        try:
+            old = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+            problem = "" if isinstance(old, dict) else "it holds no mapping of keys to values"
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            old, problem = {}, str(error)
+        if problem:
+            raise CheckpointError(
+                f"cannot read {config}, which says what run this is: {problem}",
+                hint="put the recipe's --dry-run output there, or use another output folder",
+            )
+        return old
 
     @property
     def model(self) -> Path:
@@ -92,13 +107,17 @@ class RunFolder:
         return (self.model / "config.json").is_file() or (self.model / "adapter_config.json").is_file()
 
     def rewind(self, step: int) -> None:
-        """Forget metrics and rollouts after ``step``: the steps from there on will be done again."""
+        """Forget metrics and rollouts after ``step``: the steps from there on will be done again.
+
+        The clock of the metrics goes on from the last row that is kept.
+        """
         self.close()
         for name in (METRICS, ROLLOUTS, SKIPPED):
             path = self.path / name
             if path.is_file():
                 rows = [row for row in self.rows(name) if row.get("step", 0) <= step]
                 write_atomic(path, "".join(_line(row) for row in rows))
+        self._before = max((float(row.get("time") or 0.0) for row in self.rows()), default=0.0)
 
     def rows(self, name: str = METRICS) -> list[dict[str, Any]]:
         """The rows of one of the run's journals so far; a torn last line is left out."""
@@ -110,10 +129,13 @@ class RunFolder:
         write_atomic(self.path / REJECTED, "".join(row.model_dump_json() + "\n" for row in rejections))
 
     def log(self, step: int, values: dict[str, Any]) -> None:
-        """Add one row to ``metrics.jsonl``; numbers that are not finite are written as null."""
+        """Add one row to ``metrics.jsonl``, with the seconds that the run has taken, earlier starts included.
+
+        Numbers that are not finite are written as null.
+        """
         if self._metrics is None:
             self._metrics = Journal(self.path / METRICS)
-        clock = round(time.monotonic() - self._started, 3)
+        clock = round(self._before + time.monotonic() - self._started, 3)
         row = {"step": step, "time": clock, "stage": self.stage} | {k: _number(v) for k, v in values.items()}
         self._metrics.append(row)
 
@@ -142,10 +164,10 @@ class Progress:
         self.stage, self.total, self.start = stage, total, start
         self._began = self._last = time.monotonic()
 
-    def step(self, step: int, values: dict[str, Any], *, force: bool = False) -> None:
+    def step(self, step: int, values: dict[str, Any]) -> None:
         """Say where the run is; silent within PROGRESS_SECONDS of the last line unless it is the last step."""
         now = time.monotonic()
-        if now - self._last < PROGRESS_SECONDS and step < self.total and not force:
+        if now - self._last < PROGRESS_SECONDS and step < self.total:
             return
         self._last = now
         rate = max(step - self.start, 1) / max(now - self._began, 1e-9)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 from mirg.console import logger
 from mirg.training.data import sft_rows
-from mirg.training.launch import Outcome, common_arguments, finished, lora, prepare_model, run_trainer, world_size
+from mirg.training.launch import (
+    Outcome,
+    common_arguments,
+    finished,
+    lora,
+    prepare_model,
+    run_trainer,
+    steps_by_epochs,
+    world_size,
+)
 from mirg.training.recipe import SftRecipe
 from mirg.training.run import RunFolder
 from mirg.training.trainer import CarefulTrainer, NamedBatches
@@ -21,7 +29,8 @@ def train_sft(recipe: SftRecipe, output: str | Path) -> Outcome:
         return finished(run)
     loaded = prepare_model(recipe)
     prepared = sft_rows(recipe.data, loaded, recipe.prompt, recipe.max_tokens)
-    steps = recipe.steps or steps_of_epochs(recipe, len(prepared), world_size())
+    per_step = recipe.batch_size * recipe.accumulation * world_size()
+    steps = recipe.steps or steps_by_epochs(recipe.epochs, len(prepared), per_step)
     logger.info("SFT: %d samples, %d steps, longest sample %d tokens", len(prepared), steps, prepared.longest)
 
     def make(callbacks: list[Any]) -> Any:
@@ -53,8 +62,3 @@ def train_sft(recipe: SftRecipe, output: str | Path) -> Outcome:
         return trainer
 
     return run_trainer(recipe, run, loaded, prepared, steps, make)
-
-
-def steps_of_epochs(recipe: SftRecipe, samples: int, processes: int) -> int:
-    """Optimiser steps that show ``samples`` as often as the recipe says; ``batch_size`` is that of one process."""
-    return math.ceil(recipe.epochs * samples / (recipe.batch_size * recipe.accumulation * processes))

@@ -38,6 +38,17 @@ class CarefulTrainer:
         saved = type(target).from_pretrained(resume_from_checkpoint, dtype=next(target.parameters()).dtype)
         target.load_state_dict(saved.state_dict(), strict=True)
 
+    def _run_epoch(self, *args: Any, **keywords: Any) -> None:
+        """One pass over the data, but for a run that was killed after its last step and before its model was written.
+
+        The Trainer asks for ``max_steps`` only after a step: it would take one too many.
+        """
+        trainer: Any = self
+        if trainer.state.global_step >= trainer.state.max_steps:
+            trainer.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **keywords)  # type: ignore[misc]
+
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """One batch; its sample ids are noted first, for the report of a step that has to be skipped."""
         ids = [row["id"] for row in inputs] if isinstance(inputs, list) else inputs.pop(IDS, ())

@@ -74,10 +74,6 @@ class Report:
         }
 
 
-BuildReport = Report
-CheckReport = Report
-
-
 def attach(
     sample: Sample, writer: Writer, *, family: str = DEFAULT_FAMILY, config: VerifyConfig = DEFAULT
 ) -> Sample | Refused:
@@ -102,7 +98,7 @@ def build_dataset(
     family: str = DEFAULT_FAMILY,
     config: VerifyConfig = DEFAULT,
     on_progress: Callable[[int], None] | None = None,
-) -> BuildReport:
+) -> Report:
     """Write the samples of ``src`` that get a verified trajectory to ``out``, the others to its ``rejected.jsonl``.
 
     Only verified trajectories are kept; one that a sample already had is replaced. Raises ConfigError for an unknown
@@ -148,7 +144,7 @@ def check_dataset(
     family: str = DEFAULT_FAMILY,
     config: VerifyConfig = DEFAULT,
     on_progress: Callable[[int], None] | None = None,
-) -> CheckReport:
+) -> Report:
     """Verify the stored trajectories of ``src`` again, from their text alone. Broken rows count as refused."""
     report = Report()
     for sample in src.read(lambda row: report.refused.append(_bad_row(row.id, str(row)))):

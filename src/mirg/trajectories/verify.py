@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mirg.frames import Family
@@ -32,21 +32,18 @@ def verify(
     *,
     family: Family | str = DEFAULT_FAMILY,
     config: VerifyConfig = DEFAULT,
-    checks: Iterable[str] | None = None,
 ) -> list[Verdict]:
-    """One verdict per check (all of :data:`CHECKS`, or those named), in the order of :data:`CHECKS`.
+    """One verdict per check, in the order of :data:`CHECKS`.
 
     Never raises on any sample and trajectory; time is linear in the length of the thinking. ``family`` says in
     which frame the completion of the grammar check is written (ConfigError for an unknown name).
     """
     chosen = family_named(family) if isinstance(family, str) else family
     case = Case(sample, trajectory, chosen, config)
-    wanted = set(CHECKS) if checks is None else set(checks)
     verdicts = []
     for name, check in CHECKS.items():
-        if name in wanted:
-            reason = check(case)
-            verdicts.append(Verdict(name, reason is None, reason))
+        reason = check(case)
+        verdicts.append(Verdict(name, reason is None, reason))
     return verdicts
 
 

@@ -1,0 +1,27 @@
+"""Where a model is loaded to and in which numbers: names are looked at before anything large is read."""
+
+from __future__ import annotations
+
+from mirg.errors import EngineError
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def check_dtype(name: str) -> str:
+    """``name`` where it is one of :data:`DTYPES` ("auto": the checkpoint's own); EngineError where it is not."""
+    if name not in DTYPES:
+        raise EngineError(f"unknown dtype {name!r}", hint=f"known: {', '.join(DTYPES)}")
+    return name
+
+
+def check_device(name: str) -> str:
+    """``name`` (``cpu``, ``cuda``, ``cuda:1`` …) where torch can use it on this machine; EngineError where not."""
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # a build without CUDA asserts
+        usable = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
+        reason = str(error).partition("\n")[0]
+        raise EngineError(f"cannot use device {name!r}: {reason}", hint=f"here: {', '.join(usable)}") from error
+    return name
