@@ -16,7 +16,9 @@ from mirg.engines.base import Engine, Generation, Request
 from mirg.engines.load import load_engine
 from mirg.engines.transformers import TransformersEngine
 from mirg.errors import EngineError
+from mirg.evaluation.keys import run_settings
 from mirg.models.load import load_model
+from mirg.rewards import RewardConfig
 
 SHORT = Generation(max_new_tokens=6, batch_size=4)
 
@@ -40,6 +42,15 @@ def test_it_is_an_engine(kind: str, folders: dict[str, Path], data: Path) -> Non
     assert made.name == str(folders[kind]) and len(made.fingerprint) == 16
     said = answer(made, *read_data(data)[0], max_new_tokens=4)
     assert said.tokens <= 4 and said.finish in ("stop", "length")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "numerics"), [(None, "float32 on cpu"), ("bfloat16", "bfloat16 on cpu"), ("float32", "float32 on cpu")]
+)
+def test_it_says_how_it_computes(dtype: str | None, numerics: str, folders: dict[str, Path]) -> None:
+    """Promise 18: an evaluation does not go on in another number type."""
+    made = load_engine(str(folders["qwen3_vl"]), device="cpu", dtype=dtype)
+    assert run_settings(made, SHORT, "full", RewardConfig())["numerics"] == numerics
 
 
 def test_answers_come_in_the_order_of_the_questions(engine: Engine, requests: list[Request]) -> None:

@@ -1,7 +1,8 @@
 """What an evaluation depends on, as digests: a stored row is used again only where nothing of it has changed.
 
-The run key covers model fingerprint, family and pixel limits, generation settings (batch size included: the numerics of
-a batch depend on its shape), instructions, reward configuration and reader version. A sample key adds the prompt, the
+The run key covers model fingerprint, numerics (number type and kind of device), family and pixel limits, generation
+settings (batch size included: the numerics of a batch depend on its shape), instructions, reward configuration and
+reader version. A sample key adds the prompt, the
 content of every image and the truth; a row's key adds all samples of its batch.
 """
 
@@ -36,6 +37,7 @@ def run_settings(
         "reader": READER_VERSION,
         "model": engine.name,
         "fingerprint": engine.fingerprint,
+        "numerics": getattr(engine, "numerics", None),
         "family": engine.family.name,
         "limits": None if engine.limits is None else asdict(engine.limits),
         "generation": asdict(generation),
