@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,17 @@ class Store:
         self._rows = _stored_rows(self.file)
         self.used = 0
         self._open = True  # False once rows were cut or added: nothing after them can be used
+
+    def ahead(self, rows: Iterable[RowKey]) -> set[object]:
+        """The ids of those of ``rows`` that come next: up to the first stored row that is none of them."""
+        left = list(rows)  # no set: a damaged file may hold an id that is no text
+        found: set[object] = set()
+        for row in self._rows[self.used :] if self._open else ():
+            if row.key not in left:
+                break
+            left.remove(row.key)
+            found.add(row.key[0])
+        return found
 
     def reuse(self, wanted: Sequence[RowKey]) -> bool:
         """True where the next rows are exactly ``wanted``; they then stay."""
