@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mirg.answers.blocks import split
-from mirg.answers.markup import cited
+from mirg.answers.markup import cited, replaced
 from mirg.errors import ImageError, MirgError
 from mirg.evaluation.page_tables import Evaluated
 from mirg.evaluation.records import Record
 from mirg.report.data import GalleryItem, Mark, PartLine, Picture
 from mirg.report.gallery import select
 from mirg.samples import DatasetFolder, ImageRef, Sample
-
-_MARKUP = re.compile(r"<box image=(\d{1,9})>[^<]{0,160}</box>")
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ def readable(question: str) -> str:
     >>> readable("Find <box image=2>0.1,0.2,0.3,0.4</box> elsewhere.")
     'Find [the box in Image-2] elsewhere.'
     """
-    return _MARKUP.sub(r"[the box in Image-\1]", question)
+    return replaced(question, lambda image, box: f"[the box in Image-{image}]")
 
 
 def answer_part(record: Record) -> str:

@@ -9,12 +9,11 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from mirg.answers.markup import cited
+from mirg.answers.markup import cited, replaced
 from mirg.geometry import Box
 
 BOX_WORD = "\u25a1"  # stands for one box in the prose
 
-_MARKUP = re.compile(r"<box image=[^<]{0,160}</box>")
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\n+")
 
 _NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -53,14 +52,13 @@ class Sentence:
     @cached_property
     def prose(self) -> str:
         """The sentence without numbers of boxes."""
-        return _MARKUP.sub(BOX_WORD, self.raw)
+        return prose_of(self.raw)
 
     @cached_property
     def boxes(self) -> list[Cited]:
         """Well-formed boxes in order."""
         pieces = self.prose.split(BOX_WORD)
-        found = [pair for part in _MARKUP.findall(self.raw) for pair in cited(part)]
-        return [Cited(image, box, words) for (image, box), words in zip(found, pieces, strict=False)]
+        return [Cited(image, box, words) for (image, box), words in zip(cited(self.raw), pieces, strict=False)]
 
     @property
     def has_box(self) -> bool:
@@ -80,7 +78,7 @@ def sentences(thinking: str) -> list[Sentence]:
 
 def prose_of(thinking: str) -> str:
     """The chain with :data:`BOX_WORD` in the place of every box."""
-    return _MARKUP.sub(BOX_WORD, thinking)
+    return replaced(thinking, lambda image, box: BOX_WORD)
 
 
 def mentioned(prose: str) -> list[int]:
