@@ -236,6 +236,14 @@ def test_broken_images_and_rows_are_counted_and_the_run_goes_on(dataset: Dataset
     assert not again.asked and content(tmp_path / "out") == before
 
 
+def test_an_id_that_is_no_text_ends_no_evaluation(dataset: DatasetFolder, tmp_path: Path) -> None:
+    with (dataset.root / "samples.jsonl").open("a") as rows:
+        rows.write('{"id": "s\\ud800"}\n')
+    summary = evaluate(ScriptedEngine(answer), dataset, tmp_path / "out", PLAN)
+    assert summary["n"] == 24 and [row["id"] for row in summary["rejections"]] == ["s?"]
+    assert json.loads((tmp_path / "out" / "rejected.jsonl").read_text())["id"] == "s?"
+
+
 def test_nothing_to_evaluate(dataset: DatasetFolder, tmp_path: Path) -> None:
     for image in (dataset.root / "images").iterdir():
         image.unlink()

@@ -159,7 +159,7 @@ def _fill(engine: Engine, dataset: DatasetFolder, plan: Plan, batch: _Batch, sto
         requests = [opened[sample.id] for sample in batch.samples]
         store.append(_ask(engine, plan, batch, [request for request in requests if isinstance(request, Request)]))
     return [
-        {"id": sample.id, "task": sample.task, "reason": str(found)}
+        _rejected(sample.id, sample.task, str(found))
         for sample in batch.samples
         if isinstance(found := opened.get(sample.id), MirgError)
     ]
@@ -202,4 +202,10 @@ def _ask(engine: Engine, plan: Plan, batch: _Batch, requests: Sequence[Request])
 
 
 def _row_rejections(rejections: Sequence[Rejection]) -> list[dict[str, str]]:
-    return [{"id": r.id or "", "task": "", "reason": f"row {r.row}: {r.field}: {r.reason}"} for r in rejections]
+    return [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in rejections]
+
+
+def _rejected(sample_id: str, task: str, reason: str) -> dict[str, str]:
+    """A row of ``rejected.jsonl``, also in the summary: lone surrogates, which no JSON file holds, become ``?``."""
+    row = {"id": sample_id, "task": task, "reason": reason}
+    return {name: text.encode("utf-8", "replace").decode("utf-8") for name, text in row.items()}

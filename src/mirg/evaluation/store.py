@@ -12,7 +12,7 @@ from typing import Any
 from mirg.errors import EvaluationError, StorageError
 from mirg.evaluation.keys import NAMES
 from mirg.evaluation.records import RECORDS_FILE, Record
-from mirg.storage import Journal, read_json, read_jsonl, write_atomic, write_json_atomic
+from mirg.storage import Journal, read_json, read_jsonl, write_json_atomic, write_jsonl_atomic
 
 SETTINGS_FILE = "evaluation.json"
 REJECTED_FILE = "rejected.jsonl"
@@ -100,7 +100,7 @@ def claim(out: Path, settings: dict[str, Any], n_samples: int, *, overwrite: boo
 
 def write_rejected(out: Path, rejected: Sequence[dict[str, str]]) -> None:
     """Write all rejected samples, atomically."""
-    write_atomic(out / REJECTED_FILE, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rejected))
+    write_jsonl_atomic(out / REJECTED_FILE, rejected)
 
 
 def read_rejected(out: Path) -> list[dict[str, str]]:

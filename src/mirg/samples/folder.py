@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
-from mirg.errors import DataError, ImageError, StorageError
+from mirg.errors import DataError, ImageError, StorageError, first_problem
 from mirg.images import DEFAULT_LIMITS, ImageLimits, image_digest, image_size, open_image
 from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, SAMPLES_FILE, DatasetCard, Rejection, size_words
 from mirg.samples.schema import SCHEMA_VERSION, ImageRef, Sample
@@ -179,7 +179,7 @@ def _read_card(path: Path) -> DatasetCard:
     except StorageError as error:
         raise DataError(error.message, hint=error.hint) from error
     except ValidationError as error:
-        field, reason = _first_error(error)
+        field, reason = first_problem(error)
         raise DataError(f"{path}: {field}: {reason}") from error
 
 
@@ -192,7 +192,7 @@ def _parse_row(file: Path, row: int, value: object, seen: set[str]) -> Sample | 
     try:
         sample = Sample.model_validate(value)
     except ValidationError as error:
-        field, reason = _first_error(error)
+        field, reason = first_problem(error)
         return Rejection(file=str(file), row=row, id=name, field=field, reason=reason, hint=_hint(error))
     if sample.id in seen:
         hint = "ids name samples in every later file: make them unique"
@@ -200,13 +200,6 @@ def _parse_row(file: Path, row: int, value: object, seen: set[str]) -> Sample | 
             file=str(file), row=row, id=name, field="id", reason="id was used by an earlier row", hint=hint
         )
     return sample
-
-
-def _first_error(error: ValidationError) -> tuple[str, str]:
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "row"
-    more = error.error_count() - 1
-    return field, first["msg"].removeprefix("Value error, ") + (f" (and {more} more)" if more else "")
 
 
 def _hint(error: ValidationError) -> str:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from mirg.errors import ConfigError, DataError, ImageError, MirgError
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, Sample, Trajectory
 from mirg.samples.card import size_words
-from mirg.storage import write_atomic
+from mirg.storage import write_jsonl_atomic
 from mirg.trajectories.verify import DEFAULT, DEFAULT_FAMILY, VerifyConfig, failures, verify
 from mirg.trajectories.writer import build as build_by_rules
 
@@ -138,8 +138,7 @@ def build_dataset(
                 f"no sample of {src.root} got a verified trajectory, {report.n_rows} rows read{first}",
                 hint="mirg data check says what is wrong with the rows",
             )
-    rows = "".join(row.model_dump_json() + "\n" for row in report.refused)
-    write_atomic(Path(out) / REJECTED_FILE, rows)
+    write_jsonl_atomic(Path(out) / REJECTED_FILE, (row.model_dump(mode="json") for row in report.refused))
     return report
 
 
