@@ -139,7 +139,7 @@ _SHAPES = (
 
 
 def random_response(rng: random.Random) -> str:
-    """No box, one or several, in spellings that the protocol knows, nearly knows, and does not know; a quarter mutated."""
+    """No box, one or several, in spellings that the protocol knows, nearly knows, or not at all; a quarter mutated."""
     parts = []
     for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
         kind = rng.random()
