@@ -31,6 +31,7 @@ from mirg.storage import (
     read_jsonl,
     write_atomic,
     write_json_atomic,
+    write_jsonl_atomic,
 )
 
 JSON = st.recursive(
@@ -58,6 +59,27 @@ def test_write_makes_folders_and_replaces(tmp_path: Path) -> None:
     write_atomic(path, b"\x00\x01")
     assert path.read_bytes() == b"\x00\x01"
     assert leftovers(path.parent) == []
+
+
+@given(rows=st.lists(JSON, max_size=5))
+def test_json_lines_are_read_back_and_equal_a_journal(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[object]
+) -> None:
+    folder = tmp_path_factory.mktemp("lines")
+    write_jsonl_atomic(folder / "whole.jsonl", iter(rows))
+    assert values(folder / "whole.jsonl") == rows
+    with Journal(folder / "journal.jsonl") as journal:
+        for row in rows:
+            journal.append(row)
+    assert (folder / "whole.jsonl").read_bytes() == (folder / "journal.jsonl").read_bytes()
+
+
+def test_json_lines_hold_any_text_and_are_whole_or_absent(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_jsonl_atomic(path, [{"id": "\ud800"}, "a\nb"])
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_jsonl_atomic(path, [1, float("nan")])
+    assert values(path) == [{"id": "\ud800"}, "a\nb"] and leftovers(tmp_path) == []
 
 
 def test_new_files_have_the_usual_mode(tmp_path: Path) -> None:

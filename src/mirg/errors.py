@@ -6,6 +6,11 @@ and exits with ``exit_code``; a library user catches :class:`MirgError` or the c
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class MirgError(Exception):
     """Base of every error that mirg raises on purpose."""
@@ -51,3 +56,14 @@ class CheckpointError(MirgError):
 
 class EvaluationError(MirgError):
     """A score cannot be computed."""
+
+
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """(field, reason) of the first thing that a schema refuses, and how many more there are.
+
+    The field is dotted (``targets.0.box``), ``row`` where the whole value is wrong.
+    """
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "row"
+    more = error.error_count() - 1
+    return field, first["msg"].removeprefix("Value error, ") + (f" (and {more} more)" if more else "")

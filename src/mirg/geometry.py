@@ -83,17 +83,21 @@ def match(
 
     Returns ``(predicted index, true index, IoU)`` for every pair that overlaps, in the order of ``predicted``.
     """
-    scores = iou_matrix(predicted, true)
-    if scores.size == 0:
+    return match_ious(iou_matrix(predicted, true))
+
+
+def match_ious(iou_PT: NDArray[np.float64]) -> list[tuple[int, int, float]]:
+    """:func:`match` for IoUs that are known already, shape (predicted, true)."""
+    if iou_PT.size == 0:
         return []
-    if scores.size == 1:
+    if iou_PT.size == 1:
         pairs = [(0, 0)]
     else:
         from scipy.optimize import linear_sum_assignment  # 0.2 s to import, needed only by several boxes
 
-        rows, columns = linear_sum_assignment(scores, maximize=True)
+        rows, columns = linear_sum_assignment(iou_PT, maximize=True)
         pairs = list(zip(rows.tolist(), columns.tolist(), strict=True))
-    return [(i, j, float(scores[i, j])) for i, j in pairs if scores[i, j] > 0.0]
+    return [(i, j, float(iou_PT[i, j])) for i, j in pairs if iou_PT[i, j] > 0.0]
 
 
 def clip(box: Sequence[float], *, width: float = 1.0, height: float = 1.0) -> Box:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -64,6 +64,11 @@ def write_json_atomic(path: str | Path, value: object, *, indent: int | None = 2
     return write_atomic(path, json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False) + "\n")
 
 
+def write_jsonl_atomic(path: str | Path, values: Iterable[object]) -> Path:
+    """Write one JSON value per line, atomically; lone surrogates and NaN are treated as by :class:`Journal`."""
+    return write_atomic(path, b"".join(map(_json_line, values)))
+
+
 def read_json(path: str | Path) -> object:
     """The JSON value in ``path``; StorageError where the file is missing or holds none."""
     try:
@@ -112,7 +117,7 @@ class Journal:
 
     def append(self, value: object) -> None:
         """Add one line. StorageError where the system refuses; a part that was written is taken back."""
-        line = json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass") + b"\n"
+        line = _json_line(value)
         start = self._stream.seek(0, os.SEEK_END)
         try:
             written = 0
@@ -246,6 +251,11 @@ def _swap_in(work: Path, path: Path) -> None:
     sync_folder(path.parent)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _json_line(value: object) -> bytes:
+    """``surrogatepass``: a lone surrogate, which JSON can spell and UTF-8 cannot, is read back as it was."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass") + b"\n"
 
 
 def _parse_line(line: bytes) -> object | BadLine:

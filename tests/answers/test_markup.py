@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.answers import box_markup, cited, markup_problem, render
+from mirg.answers import box_markup, cited, markup_problem, render, replaced
 from mirg.errors import AnswerError
 from mirg.frames import INTERNVL, MIRG_TINY, QWEN2_VL, QWEN3_VL, QWEN25_VL, Family
 
@@ -71,6 +71,22 @@ def test_problems_are_named_and_stop_rendering(text: str, problem: str | None, w
 
 def test_cited_skips_broken_markup() -> None:
     assert cited(f"<box image=x></box> {BOX} <box image=1>") == [(2, (0.1, 0.2, 0.3, 0.4))]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "why"),
+    [
+        ("", "", "nothing to replace"),
+        (f"a {BOX} b {BOX}", "a [2: 0.1] b [2: 0.1]", "every one, the text between them kept"),
+        (BOX, "[2: 0.1]", "the whole text"),
+        ("<box image=1>0.3,0.2,0.1,0.4</box>", "[1: 0.3]", "an improper box is a box: whether it may be is not asked"),
+        ("<box image=x></box>", "<box image=x></box>", "broken markup is a text like any other"),
+        (f"<box image=1>{BOX}", "<box image=1>[2: 0.1]", "and does not hide the proper one after it"),
+        (f"<box image=1>{' ' * 200}</box>{BOX}", f"<box image=1>{' ' * 200}</box>[2: 0.1]", "too long"),
+    ],
+)
+def test_replaced(text: str, expected: str, why: str) -> None:
+    assert replaced(text, lambda image, box: f"[{image}: {box[0]}]") == expected, why
 
 
 def test_a_looping_text_is_scanned_in_linear_time() -> None:

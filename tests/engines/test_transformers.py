@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import torch
 from fakes.tiny import MODEL_TYPES, read_data
 from fakes.training import answer
 from mirg.answers.prompts import messages
-from mirg.engines.base import Engine, Generation, Request
+from mirg.engines.base import Completion, Engine, Generation, Request
 from mirg.engines.load import load_engine
 from mirg.engines.transformers import TransformersEngine
 from mirg.errors import EngineError
+from mirg.evaluation.keys import run_settings
 from mirg.models.load import load_model
 from mirg.models.sampling import complete
+from mirg.rewards import RewardConfig
 
 SHORT = Generation(max_new_tokens=6, batch_size=4)
 
@@ -43,12 +46,46 @@ def test_it_is_an_engine(kind: str, folders: dict[str, Path], data: Path) -> Non
     assert said.tokens <= 4 and said.finish in ("stop", "length")
 
 
+@pytest.mark.parametrize(
+    ("dtype", "numerics"), [(None, "float32 on cpu"), ("bfloat16", "bfloat16 on cpu"), ("float32", "float32 on cpu")]
+)
+def test_it_says_how_it_computes(dtype: str | None, numerics: str, folders: dict[str, Path]) -> None:
+    """Promise 18: an evaluation does not go on in another number type."""
+    made = load_engine(str(folders["qwen3_vl"]), device="cpu", dtype=dtype)
+    assert run_settings(made, SHORT, "full", RewardConfig())["numerics"] == numerics
+
+
 def test_answers_come_in_the_order_of_the_questions(engine: Engine, requests: list[Request]) -> None:
     """Whatever the batches: the same request is answered alike alone, in company and in another order."""
     together = engine.generate(requests, SHORT)
-    assert len(together) == len(requests)
+    assert len(together) == len(requests) and len({said.text for said in together}) > 4, "an exchange would show"
     assert engine.generate(requests[::-1], SHORT) == together[::-1]
     assert [engine.generate([request], SHORT)[0] for request in requests] == together
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 40, 100])
+def test_every_request_gets_its_own_answer(
+    engine: Engine, requests: list[Request], size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order of any number of requests of any lengths, on an engine whose model repeats the sample's id."""
+    batches: list[list[str]] = []
+
+    def echo(batch: list[Request], settings: Generation) -> list[Completion]:
+        batches.append([request.sample_id for request in batch])
+        return [Completion(request.sample_id, 1, "stop") for request in batch]
+
+    monkeypatch.setattr(engine, "_batch", echo)
+    rng = random.Random(size)
+    asked = []
+    for k in range(40):
+        like = rng.choice(requests)
+        longer = [*like.messages, {"role": "user", "content": "x" * rng.randint(0, 90)}]
+        asked.append(Request(f"r{k}", longer, like.images))
+    said = engine.generate(asked, Generation(batch_size=size))
+    assert [completion.text for completion in said] == [request.sample_id for request in asked]
+    assert sum(map(len, batches)) == 40 and max(map(len, batches)) == min(size, 40)
+    done = [sample_id for batch in batches for sample_id in batch]
+    assert done != [request.sample_id for request in asked], "like lengths were put together"
 
 
 def test_sampling_follows_the_seed(engine: Engine, requests: list[Request]) -> None:

@@ -128,6 +128,8 @@ def test_killed_by_the_system(dataset: DatasetFolder, tmp_path: Path, repository
     ("change", "names"),
     [
         ({"fingerprint": "other weights"}, "fingerprint"),
+        ({"numerics": "bfloat16 on cpu"}, "numerics"),
+        ({"numerics": "float32 on cuda"}, "numerics"),
         ({"family": FAMILIES["glm-v"]}, "family"),
         ({"limits": PixelLimits(1, 2**20)}, "limits"),
         ({"plan": replace(PLAN, generation=Generation(batch_size=6))}, "generation"),
@@ -150,6 +152,16 @@ def test_another_evaluation_is_refused_and_loses_nothing(
     engine = ScriptedEngine(answer, **change)  # type: ignore[arg-type]
     evaluate(engine, dataset, out, replace(plan, overwrite=True))  # type: ignore[type-var]
     assert engine.asked and content(out) != before
+
+
+def test_numerics_are_part_of_every_key(dataset: DatasetFolder, tmp_path: Path) -> None:
+    """Also where somebody edits evaluation.json: no row made in bfloat16 stands among rows made in float32."""
+    evaluate(ScriptedEngine(answer, numerics="bfloat16 on cpu"), dataset, tmp_path / "out", PLAN)
+    settings = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    (tmp_path / "out" / "evaluation.json").write_text(json.dumps(settings | {"numerics": "float32 on cpu"}))
+    engine = ScriptedEngine(answer)
+    evaluate(engine, dataset, tmp_path / "out", PLAN)
+    assert [len(batch) for batch in engine.asked] == [5, 5, 5, 5, 4], "nothing is used again"
 
 
 def test_the_reader_version_is_part_of_the_key(
@@ -222,6 +234,14 @@ def test_broken_images_and_rows_are_counted_and_the_run_goes_on(dataset: Dataset
     again = ScriptedEngine(answer)
     evaluate(again, dataset, tmp_path / "out", PLAN)
     assert not again.asked and content(tmp_path / "out") == before
+
+
+def test_an_id_that_is_no_text_ends_no_evaluation(dataset: DatasetFolder, tmp_path: Path) -> None:
+    with (dataset.root / "samples.jsonl").open("a") as rows:
+        rows.write('{"id": "s\\ud800"}\n')
+    summary = evaluate(ScriptedEngine(answer), dataset, tmp_path / "out", PLAN)
+    assert summary["n"] == 24 and [row["id"] for row in summary["rejections"]] == ["s?"]
+    assert json.loads((tmp_path / "out" / "rejected.jsonl").read_text())["id"] == "s?"
 
 
 def test_nothing_to_evaluate(dataset: DatasetFolder, tmp_path: Path) -> None:

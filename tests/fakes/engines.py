@@ -23,6 +23,7 @@ class ScriptedEngine:
     family: Family = FAMILIES["qwen3-vl"]
     limits: PixelLimits | None = None
     fingerprint: str = "scripted-1"
+    numerics: str = "float32 on cpu"
     die_after: int | None = None
     asked: list[list[str]] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)

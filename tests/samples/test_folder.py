@@ -103,6 +103,8 @@ def test_files_are_copied_byte_for_byte(tmp_path: Path) -> None:
         (tmp_path / "page.jpg").write_text("<html>")
         with pytest.raises(ImageError, match=r"page\.jpg"):
             writer.add_file(tmp_path / "page.jpg", "page")
+        with pytest.raises(ImageError, match=r"sample s7: image .*photo\.JPG is .* pixels, the row says 7 x 5"):
+            writer.add_file(tmp_path / "photo.JPG", "other", size=(7, 5), sample_id="s7")
     assert (ref.path, ref.size) == ("images/photo.jpg", (20, 30))
     assert (tmp_path / "d" / ref.path).read_bytes() == (tmp_path / "photo.JPG").read_bytes()
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from mirg.errors import ConfigError, DataError
+from mirg.images import open_image
 from mirg.samples import DatasetFolder, DatasetWriter, ObjectNote, Sample, Target, Trajectory
+from mirg.samples import folder as folder_module
+from mirg.samples import writer as writer_module
 from mirg.scenes.generate import write_scenes
 from mirg.scenes.world import EASY
 from mirg.storage import read_jsonl
@@ -128,6 +133,35 @@ def test_broken_rows_and_images_are_refused_and_the_rest_is_built(tmp_path: Path
     assert report.reasons == {"image": 1, "row": 1}
     assert "sample s1" in next(row.reason for row in report.refused if row.check == "image")
     assert sorted(rows_of(tmp_path / "out")) == ["s0", "s2"]
+
+
+def test_an_image_is_decoded_once(scenes: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: Counter[Path] = Counter()
+
+    def counted(path: Path, **more: Any) -> Image.Image:
+        decoded[path] += 1
+        return open_image(path, **more)
+
+    for module in (folder_module, writer_module):
+        monkeypatch.setattr(module, "open_image", counted)
+    build_dataset(scenes, tmp_path / "out")
+    assert len(decoded) == scenes.card.n_images and set(decoded.values()) == {1}
+
+
+@pytest.mark.parametrize("wrong_first", [True, False], ids=["before any right row", "after a right row"])
+def test_a_row_that_tells_another_size_is_refused(tmp_path: Path, wrong_first: bool) -> None:
+    with DatasetWriter(tmp_path / "in", name="x") as writer:
+        note = ObjectNote(label="ring", box=(0.1, 0.1, 0.5, 0.5))
+        ref = writer.add_image(Image.new("RGB", (40, 30)), "i").model_copy(update={"objects": (note,)})
+        target = Target(image=1, box=(0.1, 0.1, 0.5, 0.5), label="ring")
+        for name in ("wrong", "right") if wrong_first else ("right", "wrong"):
+            told = ref.model_copy(update={"height": 31}) if name == "wrong" else ref
+            writer.add(Sample(id=name, task="multi_target", images=(told, told), question="?", targets=(target,)))
+    report = build_dataset(DatasetFolder.open(tmp_path / "in"), tmp_path / "out")
+    (refused,) = report.refused
+    assert (refused.id, refused.check) == ("wrong", "image")
+    assert "sample wrong: image" in refused.reason and "40 x 30 pixels, the row says 40 x 31" in refused.reason
+    assert list(rows_of(tmp_path / "out")) == ["right"]
 
 
 def never(sample: Sample) -> Trajectory:

@@ -6,7 +6,7 @@ numbers of a family's frame when a prompt or a completion is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from mirg.errors import AnswerError
@@ -62,13 +62,20 @@ def render(
     problem = markup_problem(text, len(sizes))
     if problem:
         raise AnswerError(problem, hint="boxes are fractions of the original image, image numbers count from 1")
+    return replaced(text, lambda image, box: spell(to_frame(box, sizes[image - 1], family, limits), family, style))
+
+
+def replaced(text: str, words: Callable[[int, Box], str]) -> str:
+    """``text`` with every well-formed piece of markup replaced by what ``words(image number, box)`` says.
+
+    >>> replaced("Find <box image=2>0.1,0.2,0.3,0.4</box> elsewhere.", lambda image, box: f"[box in Image-{image}]")
+    'Find [box in Image-2] elsewhere.'
+    """
     pieces, done = [], 0
     for start, end, found in _scan(text):
-        if found is None:
-            continue
-        image, box = found
-        pieces += [text[done:start], spell(to_frame(box, sizes[image - 1], family, limits), family, style)]
-        done = end
+        if found is not None:
+            pieces += [text[done:start], words(*found)]
+            done = end
     return "".join([*pieces, text[done:]])
 
 

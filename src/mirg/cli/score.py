@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ from mirg.evaluation.migbench.annotations import load_annotations
 from mirg.evaluation.migbench.responses import load_responses
 from mirg.evaluation.migbench.score import PROTOCOLS, THRESHOLDS, protocols, score_all, summarise
 from mirg.frames import family as family_by_name
-from mirg.storage import write_atomic, write_json_atomic
+from mirg.storage import write_json_atomic, write_jsonl_atomic
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Score responses to a published benchmark.")
 
@@ -40,7 +39,7 @@ def migbench(
     scores = score_all(truth, given, chosen, frame)
     result = summarise(truth, given, scores)
     if out is not None:
-        write_atomic(out, "".join(json.dumps(score.row(), ensure_ascii=False) + "\n" for score in scores))
+        write_jsonl_atomic(out, (score.row() for score in scores))
     if summary is not None:
         write_json_atomic(summary, result)
     _show(result)

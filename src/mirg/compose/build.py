@@ -16,7 +16,7 @@ from mirg.compose.refer import refer
 from mirg.compose.region import region
 from mirg.errors import DataError, ImageError
 from mirg.samples import DatasetWriter, Rejection, Sample
-from mirg.storage import write_atomic
+from mirg.storage import write_jsonl_atomic
 
 Task = Callable[[random.Random, PhotoPool, PhotoConfig], Draft | None]
 TASKS: dict[str, Task] = {"region": region, "difference": difference, "refer": refer}
@@ -89,8 +89,7 @@ def write_photo_samples(
                 f"none of {len(pool)} photographs has a place that can be told from the rest of it",
                 hint="add photographs with more detail",
             )
-    rows = "".join(rejection.model_dump_json() + "\n" for rejection in found.rejected)
-    write_atomic(Path(out) / REJECTED_FILE, rows)
+    write_jsonl_atomic(Path(out) / REJECTED_FILE, (row.model_dump(mode="json") for row in found.rejected))
     return PhotoReport(Path(out), found, config.n, dict(sorted(counts.items())), config.n - counts.total())
 
 

@@ -63,6 +63,9 @@ class Engine(Protocol):
 
     ``fingerprint`` changes whenever the weights, the tokenizer or the processor settings change: it is part of the
     cache key of an evaluation. ``limits`` are the pixel limits its processor works with (None: the family's).
+
+    An engine whose completions also depend on how it computes has one more text, ``numerics``, such as
+    ``"bfloat16 on cuda"``; it goes into that key, too. A remote engine that cannot tell leaves it out.
     """
 
     name: str

@@ -27,6 +27,7 @@ class TransformersEngine:
         self.family: Family = loaded.family
         self.limits: PixelLimits | None = loaded.limits
         self.fingerprint = fingerprint(loaded.path)
+        self.numerics = f"{loaded.model.dtype} on {loaded.model.device.type}".removeprefix("torch.")
         self.instructions = loaded.instructions
         self._forbidden = forbidden_tokens(loaded.tokenizer, loaded.family)
 

@@ -9,7 +9,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mirg.geometry import Box, box_problem, match
+import numpy as np
+from numpy.typing import NDArray
+
+from mirg.geometry import Box, Boxes, box_problem, iou_matrix, match_ious
 
 Placed = tuple[int, Box]  # (image number from 1, box)
 JOINT_THRESHOLD = 0.5
@@ -43,28 +46,37 @@ def agree(predicted: Sequence[Placed], true: Sequence[Placed]) -> Agreement:
     A box that is no proper box inside its image matches nothing and still counts in |P|. An image number that does
     not exist spoils ``images`` and ``joint`` only.
     """
-    images = {image for image, _ in predicted} == {image for image, _ in true}
-    if not predicted or not true:
-        right = not predicted and not true
+    said_P, true_T = [image for image, _ in predicted], [image for image, _ in true]
+    return agree_by_iou(said_P, true_T, iou_of_answer([box for _, box in predicted], [box for _, box in true]))
+
+
+def iou_of_answer(predicted: Sequence[Box], true: Sequence[Box] | Boxes) -> NDArray[np.float64]:
+    """IoU of every answered box with every true one, shape (P, T); 0 where the answered one is no proper box."""
+    iou_PT = iou_matrix(predicted, true)
+    iou_PT[[box_problem(box) is not None for box in predicted]] = 0.0
+    return iou_PT
+
+
+def agree_by_iou(said_P: Sequence[int], true_T: Sequence[int], iou_PT: NDArray[np.float64]) -> Agreement:
+    """:func:`agree` for the images named, the images true, and what :func:`iou_of_answer` says about their boxes."""
+    images = set(said_P) == set(true_T)
+    if not said_P or not true_T:
+        right = not said_P and not true_T
         return Agreement(iou=float(right), worst=float(right), images=images, joint=right)
-    pairs = match(_proper([box for _, box in predicted]), [box for _, box in true])
-    total, worst = _scores(pairs, len(predicted), len(true))
-    joint = images and all(_right_inside(image, predicted, true) for image in {image for image, _ in true})
+    total, worst = _scores(iou_PT)
+    joint = images and all(_worst_inside(image, said_P, true_T, iou_PT) >= JOINT_THRESHOLD for image in set(true_T))
     return Agreement(iou=total, worst=worst, images=images, joint=joint)
 
 
-def _proper(boxes: Sequence[Box]) -> list[Box]:
-    return [box for box in boxes if box_problem(box) is None]
-
-
-def _scores(pairs: Sequence[tuple[int, int, float]], n_predicted: int, n_true: int) -> tuple[float, float]:
-    ious = [iou for _, _, iou in pairs]
+def _scores(iou_PT: NDArray[np.float64]) -> tuple[float, float]:
+    """Sum of the matched IoUs over the larger number of boxes, and the least of them (0: a box has no partner)."""
+    n_predicted, n_true = iou_PT.shape
+    ious = [value for _, _, value in match_ious(iou_PT)]
     complete = n_predicted == n_true == len(ious)
     return math.fsum(ious) / max(n_predicted, n_true), min(ious) if complete else 0.0
 
 
-def _right_inside(image: int, predicted: Sequence[Placed], true: Sequence[Placed]) -> bool:
-    answered = [box for where, box in predicted if where == image]
-    wanted = [box for where, box in true if where == image]
-    pairs = match(_proper(answered), wanted)
-    return _scores(pairs, len(answered), len(wanted))[1] >= JOINT_THRESHOLD
+def _worst_inside(image: int, said_P: Sequence[int], true_T: Sequence[int], iou_PT: NDArray[np.float64]) -> float:
+    rows = [p for p, where in enumerate(said_P) if where == image]
+    columns = [t for t, where in enumerate(true_T) if where == image]
+    return _scores(iou_PT[np.ix_(rows, columns)])[1] if len(rows) == len(columns) else 0.0

@@ -151,7 +151,7 @@ def _notes(evaluations: Sequence[Evaluation]) -> list[str]:
     notes = []
     if len({frozenset(record.id for record in e.records) for e in evaluations}) > 1:
         notes.append("The evaluations do not hold the same samples: compare the paired differences only.")
-    for setting in ("family", "generation", "instructions", "reader", "rewards"):
+    for setting in ("family", "numerics", "generation", "instructions", "reader", "rewards"):
         if len({str(e.settings[setting]) for e in evaluations if setting in e.settings}) > 1:
             notes.append(f"The evaluations differ in: {setting}.")
     return notes

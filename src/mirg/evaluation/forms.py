@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mirg.answers.markup import cited
+from mirg.answers.markup import cited, replaced
 from mirg.evaluation.records import Record
 from mirg.geometry import Box, box_problem
 
 LEAST = 30  # items; the best of many answers on fewer says more about luck than about the benchmark
 
-_MARKUP = re.compile(r"<box image=\d{1,9}>[^<>]{0,160}</box>")
 _IMAGE = re.compile(r"Image-\d{1,9}")
 
 Group = tuple[str, list[Record]]  # what its items have in common, in words; the items
@@ -27,12 +26,12 @@ def wording(form: str) -> str:
     >>> wording("Where is the object at <box image=1>0.1,0.2,0.3,0.4</box> of Image-1 in Image-3?")
     'Where is the object at [box] of Image-N in Image-N?'
     """
-    return _IMAGE.sub("Image-N", _MARKUP.sub("[box]", form))
+    return _IMAGE.sub("Image-N", replaced(form, lambda image, box: "[box]"))
 
 
 def named_images(record: Record) -> list[int]:
     """The images that the question names outside its boxes, in order."""
-    return [int(text[len("Image-") :]) for text in _IMAGE.findall(_MARKUP.sub("", record.form))]
+    return [int(text[len("Image-") :]) for text in _IMAGE.findall(replaced(record.form, lambda image, box: ""))]
 
 
 def given_boxes(record: Record) -> list[Box]:

@@ -1,7 +1,8 @@
 """What an evaluation depends on, as digests: a stored row is used again only where nothing of it has changed.
 
-The run key covers model fingerprint, family and pixel limits, generation settings (batch size included: the numerics of
-a batch depend on its shape), instructions, reward configuration and reader version. A sample key adds the prompt, the
+The run key covers model fingerprint, numerics (number type and kind of device), family and pixel limits, generation
+settings (batch size included: the numerics of a batch depend on its shape), instructions, reward configuration and
+reader version. A sample key adds the prompt, the
 content of every image and the truth; a row's key adds all samples of its batch.
 """
 
@@ -36,6 +37,7 @@ def run_settings(
         "reader": READER_VERSION,
         "model": engine.name,
         "fingerprint": engine.fingerprint,
+        "numerics": getattr(engine, "numerics", None),
         "family": engine.family.name,
         "limits": None if engine.limits is None else asdict(engine.limits),
         "generation": asdict(generation),
@@ -50,9 +52,26 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def sample_key(sample: Sample, messages: object, folder: DatasetFolder) -> str:
-    """Digest of the prompt, the images' contents and the truth; an unreadable image counts as ``unreadable``."""
-    return digest([sample.model_dump(mode="json"), messages, [_image_key(folder, i) for i in sample.images]])
+class ImageDigests:
+    """The contents of a dataset's images as digests; a file is read once, however many samples show it."""
+
+    def __init__(self, folder: DatasetFolder) -> None:
+        self._folder = folder
+        self._known: dict[str, str] = {}
+
+    def of(self, ref: ImageRef) -> str:
+        """SHA-256 of the image's file; ``unreadable`` where it cannot be read, which is a content of its own."""
+        if ref.path not in self._known:
+            try:
+                self._known[ref.path] = image_digest(self._folder.image_path(ref))
+            except ImageError:
+                self._known[ref.path] = "unreadable"
+        return self._known[ref.path]
+
+
+def sample_key(sample: Sample, messages: object, images: ImageDigests) -> str:
+    """Digest of the prompt, the images' contents and the truth."""
+    return digest([sample.model_dump(mode="json"), messages, [images.of(ref) for ref in sample.images]])
 
 
 def row_keys(settings: dict[str, Any], ids: Sequence[str], sample_keys: Sequence[str]) -> dict[str, str]:
@@ -64,10 +83,3 @@ def row_keys(settings: dict[str, Any], ids: Sequence[str], sample_keys: Sequence
 def batch_seed(seed: int, batch: int) -> int:
     """The sampling seed of batch number ``batch``: a pure function, so resuming needs no generator state."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{batch}".encode()).digest()[:4], "big") >> 1
-
-
-def _image_key(folder: DatasetFolder, ref: ImageRef) -> str:
-    try:
-        return image_digest(folder.image_path(ref))
-    except ImageError:
-        return "unreadable"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mirg.answers.markup import cited
+from mirg.answers.blocks import split
+from mirg.answers.markup import cited, replaced
 from mirg.errors import ImageError, MirgError
 from mirg.evaluation.page_tables import Evaluated
 from mirg.evaluation.records import Record
 from mirg.report.data import GalleryItem, Mark, PartLine, Picture
+from mirg.report.gallery import select
 from mirg.samples import DatasetFolder, ImageRef, Sample
-
-_MARKUP = re.compile(r"<box image=(\d{1,9})>[^<]{0,160}</box>")
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,15 @@ class Gallery:
         return cls(evaluated, dataset, samples)
 
     def items(self) -> tuple[GalleryItem, ...]:
-        """One item per record, model by model."""
-        return tuple(self.item(e.name, record) for e in self.evaluated for record in e.records)
+        """The answers that a page shows (:func:`mirg.report.gallery.select`), model by model."""
+        answers = [_Answer(e.name, record) for e in self.evaluated for record in e.records]
+        chosen = {(answer.model, answer.sample_id) for answer in select(answers)}
+        return tuple(self.item(a.model, a.record) for a in answers if (a.model, a.sample_id) in chosen)
+
+    @property
+    def n_answers(self) -> int:
+        """All answers, shown or not."""
+        return sum(len(e.records) for e in self.evaluated)
 
     def item(self, model: str, record: Record) -> GalleryItem:
         """The record of one model as a gallery item; without its sample it has no question and no images."""
@@ -77,21 +83,41 @@ class Gallery:
         return Picture(path, ref.width, ref.height, "" if caption == "candidate" else caption)
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """A record as the choice sees it; items are made of the chosen ones only, records come in tens of thousands."""
+
+    model: str
+    record: Record
+
+    @property
+    def sample_id(self) -> str:
+        return self.record.id
+
+    @property
+    def task(self) -> str:
+        return self.record.task
+
+    @property
+    def outcome(self) -> str:
+        return self.record.outcome
+
+
 def readable(question: str) -> str:
     """A question with its box markup in words; the boxes themselves are drawn.
 
     >>> readable("Find <box image=2>0.1,0.2,0.3,0.4</box> elsewhere.")
     'Find [the box in Image-2] elsewhere.'
     """
-    return _MARKUP.sub(r"[the box in Image-\1]", question)
+    return replaced(question, lambda image, box: f"[the box in Image-{image}]")
 
 
 def answer_part(record: Record) -> str:
     """What stands in the answer tags; the whole completion where nothing could be read or there are no tags."""
-    text = record.completion
-    start = text.rfind("<answer>")
-    end = text.find("</answer>", start)
-    return text if record.failure or start < 0 or end < 0 else text[start + len("<answer>") : end].strip()
+    blocks = split(record.completion)
+    if record.failure or not blocks.tagged or blocks.answer is None:
+        return record.completion
+    return blocks.answer.strip()
 
 
 def _parts(record: Record) -> tuple[PartLine, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mirg.errors import MirgError
+from mirg.evaluation.store import SETTINGS_FILE
 from mirg.report.data import Fact, Section
 from mirg.storage import read_json
 
@@ -14,7 +15,7 @@ FILES = {
     "config.yaml": "configuration",
     "environment.json": "versions and machine",
     "demo.json": "stages and times",
-    "evaluation.json": "settings",
+    SETTINGS_FILE: "settings",
 }
 MAX_FACTS = 250
 MAX_VALUE = 500  # characters

@@ -16,6 +16,7 @@ from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import Evaluation, difference
 from mirg.evaluation.metrics import LOWER_IS_BETTER, TITLES, table
 from mirg.evaluation.records import RECORDS_FILE, Record
+from mirg.evaluation.store import REJECTED_FILE, SUMMARY_FILE
 from mirg.report.data import Column, Interval, Outcomes, ResultTable, TableRow, TaskRow, TaskTable
 from mirg.storage import BadLine, read_json, read_jsonl
 
@@ -57,7 +58,7 @@ def read_evaluation(name: str, folder: Path, notes: list[str]) -> Evaluated:
     summary = _summary(folder, notes)
     rejected = summary.get("rejected", 0)
     if rejected:
-        notes.append(f"{name}: {rejected} samples could not be asked and are not counted (see rejected.jsonl)")
+        notes.append(f"{name}: {rejected} samples could not be asked and are not counted (see {REJECTED_FILE})")
     settings = summary.get("settings", {})
     if records and (summary.get("n") != len(records) or broken or not {"metrics", "chance"} <= set(summary)):
         summary = {"metrics": table(records), "chance": chance(records)}
@@ -151,7 +152,7 @@ def _readable(path: Path, notes: list[str]) -> tuple[tuple[Record, ...], int]:
 
 
 def _summary(folder: Path, notes: list[str]) -> dict[str, Any]:
-    path = folder / "summary.json"
+    path = folder / SUMMARY_FILE
     if not path.is_file():
         return {}
     try:

@@ -63,6 +63,7 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
         outcomes=tuple(outcome_counts(evaluation) for evaluation in evaluated),
         stages=tuple(stage for name, folder in training.items() for stage in _stages(name, folder, notes)),
         gallery=gallery.items(),
+        n_answers=gallery.n_answers,
         notes=tuple(notes),
     )
 

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mirg.answers.read import Reading
-from mirg.errors import EvaluationError
+from mirg.errors import EvaluationError, first_problem
 from mirg.evaluation.agreement import NOTHING, Agreement, agree
 from mirg.frames import Family, PixelLimits
 from mirg.geometry import Box
@@ -148,9 +148,8 @@ def load_records(path: str | Path) -> list[Record]:
         try:
             record = Record.model_validate(value)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise EvaluationError(f"{file}:{row}: {where}: {first['msg']}", hint="not a row of this release") from error
+            field, reason = first_problem(error)
+            raise EvaluationError(f"{file}:{row}: {field}: {reason}", hint="not a row of this release") from error
         if record.id in seen:
             raise EvaluationError(f"{file}:{row}: sample {record.id} has two rows", hint="each id counts once")
         seen.add(record.id)

@@ -3,7 +3,8 @@
 ``DIR/evaluation.json`` says what is evaluated, ``records.jsonl`` grows by one batch at a time, ``rejected.jsonl`` holds
 the samples that could not be asked, ``summary.json`` is written at the end. Killed anywhere and started again, the
 folder ends byte-identical to that of an uninterrupted run: batches are cut from the whole selection, whole batches
-with the right keys are kept, the first other one and all after it are made (again).
+with the right keys are kept, the first other one and all after it are made (again). Keys come from the files' bytes:
+pixels are decoded only for what is asked, and for samples without a row, to say again why there is none.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Any
 
 from mirg.answers.prompts import Instructions, messages
 from mirg.engines.base import Engine, Generation, Request
-from mirg.errors import AnswerError, ConfigError, EngineError, EvaluationError, ImageError
+from mirg.errors import AnswerError, ConfigError, EngineError, EvaluationError, ImageError, MirgError
 from mirg.evaluation.chance import chance
-from mirg.evaluation.keys import batch_seed, row_keys, run_settings, sample_key
+from mirg.evaluation.keys import ImageDigests, batch_seed, row_keys, run_settings, sample_key
 from mirg.evaluation.metrics import table
 from mirg.evaluation.records import Record, load_records, make_record
 from mirg.evaluation.store import SUMMARY_FILE, Store, claim, write_rejected
@@ -44,8 +45,7 @@ class Plan:
 class _Batch:
     number: int
     samples: tuple[Sample, ...]
-    requests: tuple[Request, ...]  # of the samples that can be asked
-    rejected: tuple[dict[str, str], ...]
+    prompts: dict[str, list[dict[str, Any]] | MirgError]  # by sample id; why there is none
     keys: dict[str, str]
 
 
@@ -121,10 +121,7 @@ def _run(
     rejected: list[dict[str, str]] = []
     done = 0
     for batch in _batches(engine, dataset, plan, settings, samples):
-        rejected += batch.rejected
-        wanted = [(request.sample_id, batch.keys[request.sample_id]) for request in batch.requests]
-        if not store.reuse(wanted):
-            store.append(_ask(engine, plan, batch))
+        rejected += _fill(engine, dataset, plan, batch, store)
         done += len(batch.samples)
         progress(done, len(samples), store.used)
     store.cut()
@@ -135,32 +132,59 @@ def _batches(
     engine: Engine, dataset: DatasetFolder, plan: Plan, settings: dict[str, Any], samples: Sequence[Sample]
 ) -> Iterator[_Batch]:
     size = plan.generation.batch_size
+    images = ImageDigests(dataset)
     for number, start in enumerate(range(0, len(samples), size)):
         members = tuple(samples[start : start + size])
-        requests: list[Request] = []
-        rejected: list[dict[str, str]] = []
+        prompts: dict[str, list[dict[str, Any]] | MirgError] = {}
         keys: list[str] = []
         for sample in members:
-            prompt = None
             try:
                 prompt = messages(sample, engine.family, engine.limits, plan.instructions)
-                images = [dataset.open_image(ref, sample.id) for ref in sample.images]
-                requests.append(Request(sample_id=sample.id, messages=prompt, images=images))
-            except (ImageError, AnswerError) as error:
-                rejected.append({"id": sample.id, "task": sample.task, "reason": str(error)})
-            keys.append(sample_key(sample, prompt, dataset))
-        ids = [sample.id for sample in members]
-        yield _Batch(number, members, tuple(requests), tuple(rejected), row_keys(settings, ids, keys))
+                prompts[sample.id] = prompt
+            except AnswerError as error:
+                prompt, prompts[sample.id] = None, error
+            keys.append(sample_key(sample, prompt, images))
+        yield _Batch(number, members, prompts, row_keys(settings, list(prompts), keys))
 
 
-def _ask(engine: Engine, plan: Plan, batch: _Batch) -> list[Record]:
-    """Generate, read and score one batch."""
-    if not batch.requests:
+def _fill(engine: Engine, dataset: DatasetFolder, plan: Plan, batch: _Batch, store: Store) -> list[dict[str, str]]:
+    """Use the stored rows of one batch again, or make them; returns its samples that cannot be asked."""
+    stored = store.ahead(batch.keys.items())
+    opened = {sample.id: _open(dataset, sample, batch) for sample in batch.samples if sample.id not in stored}
+    refused = {sample_id: found for sample_id, found in opened.items() if isinstance(found, MirgError)}
+    if not store.reuse([row for row in batch.keys.items() if row[0] not in refused]):
+        for sample in batch.samples:
+            if sample.id in stored:
+                opened[sample.id] = _open(dataset, sample, batch)
+        requests = [opened[sample.id] for sample in batch.samples]
+        store.append(_ask(engine, plan, batch, [request for request in requests if isinstance(request, Request)]))
+    return [
+        _rejected(sample.id, sample.task, str(found))
+        for sample in batch.samples
+        if isinstance(found := opened.get(sample.id), MirgError)
+    ]
+
+
+def _open(dataset: DatasetFolder, sample: Sample, batch: _Batch) -> Request | MirgError:
+    """The request about ``sample``, its images decoded, or why there is none."""
+    prompt = batch.prompts[sample.id]
+    if isinstance(prompt, MirgError):
+        return prompt
+    try:
+        images = [dataset.open_image(ref, sample.id) for ref in sample.images]
+    except ImageError as error:
+        return error
+    return Request(sample_id=sample.id, messages=prompt, images=images)
+
+
+def _ask(engine: Engine, plan: Plan, batch: _Batch, requests: Sequence[Request]) -> list[Record]:
+    """Generate, read and score what can be asked of one batch."""
+    if not requests:
         return []
     settings = replace(plan.generation, seed=batch_seed(plan.generation.seed, batch.number))
-    completions = engine.generate(batch.requests, settings)
-    if len(completions) != len(batch.requests):
-        raise EngineError(f"{engine.name} gave {len(completions)} completions for {len(batch.requests)} requests")
+    completions = engine.generate(requests, settings)
+    if len(completions) != len(requests):
+        raise EngineError(f"{engine.name} gave {len(completions)} completions for {len(requests)} requests")
     samples = {sample.id: sample for sample in batch.samples}
     return [
         make_record(
@@ -173,9 +197,15 @@ def _ask(engine: Engine, plan: Plan, batch: _Batch) -> list[Record]:
             finish=completion.finish,
             key=batch.keys[request.sample_id],
         )
-        for request, completion in zip(batch.requests, completions, strict=True)
+        for request, completion in zip(requests, completions, strict=True)
     ]
 
 
 def _row_rejections(rejections: Sequence[Rejection]) -> list[dict[str, str]]:
-    return [{"id": r.id or "", "task": "", "reason": f"row {r.row}: {r.field}: {r.reason}"} for r in rejections]
+    return [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in rejections]
+
+
+def _rejected(sample_id: str, task: str, reason: str) -> dict[str, str]:
+    """A row of ``rejected.jsonl``, also in the summary: lone surrogates, which no JSON file holds, become ``?``."""
+    row = {"id": sample_id, "task": task, "reason": reason}
+    return {name: text.encode("utf-8", "replace").decode("utf-8") for name, text in row.items()}

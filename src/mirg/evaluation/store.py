@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from mirg.errors import EvaluationError, StorageError
 from mirg.evaluation.keys import NAMES
 from mirg.evaluation.records import RECORDS_FILE, Record
-from mirg.storage import Journal, read_json, read_jsonl, write_atomic, write_json_atomic
+from mirg.storage import Journal, read_json, read_jsonl, write_json_atomic, write_jsonl_atomic
 
 SETTINGS_FILE = "evaluation.json"
 REJECTED_FILE = "rejected.jsonl"
@@ -39,6 +39,17 @@ class Store:
         self._rows = _stored_rows(self.file)
         self.used = 0
         self._open = True  # False once rows were cut or added: nothing after them can be used
+
+    def ahead(self, rows: Iterable[RowKey]) -> set[object]:
+        """The ids of those of ``rows`` that come next: up to the first stored row that is none of them."""
+        left = list(rows)  # no set: a damaged file may hold an id that is no text
+        found: set[object] = set()
+        for row in self._rows[self.used :] if self._open else ():
+            if row.key not in left:
+                break
+            left.remove(row.key)
+            found.add(row.key[0])
+        return found
 
     def reuse(self, wanted: Sequence[RowKey]) -> bool:
         """True where the next rows are exactly ``wanted``; they then stay."""
@@ -89,7 +100,7 @@ def claim(out: Path, settings: dict[str, Any], n_samples: int, *, overwrite: boo
 
 def write_rejected(out: Path, rejected: Sequence[dict[str, str]]) -> None:
     """Write all rejected samples, atomically."""
-    write_atomic(out / REJECTED_FILE, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rejected))
+    write_jsonl_atomic(out / REJECTED_FILE, rejected)
 
 
 def read_rejected(out: Path) -> list[dict[str, str]]:

@@ -197,7 +197,10 @@ class GalleryItem:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything on one page; whatever is empty is left out of it."""
+    """Everything on one page; whatever is empty is left out of it.
+
+    ``n_answers`` counts the answers that ``gallery`` was chosen from; 0: it holds all of them.
+    """
 
     title: str
     subtitle: str = ""
@@ -207,4 +210,5 @@ class ReportData:
     outcomes: tuple[Outcomes, ...] = ()
     stages: tuple[Stage, ...] = ()
     gallery: tuple[GalleryItem, ...] = ()
+    n_answers: int = 0
     notes: tuple[str, ...] = ()

@@ -47,6 +47,11 @@ class DatasetCard(BaseModel):
     license: str = ""
 
 
+def size_words(found: tuple[int, int], told: tuple[int, int]) -> str:
+    """What is wrong with an image of another size than its row says; both (width, height) in pixels."""
+    return f"is {found[0]} x {found[1]} pixels, the row says {told[0]} x {told[1]}"
+
+
 def readme_text(card: DatasetCard) -> str:
     """The README.md of a dataset folder: the card for people."""
     rows = "\n".join(f"| {task} | {count} |" for task, count in sorted(card.tasks.items()))

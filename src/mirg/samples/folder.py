@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
-from mirg.errors import DataError, ImageError, StorageError
+from mirg.errors import DataError, ImageError, StorageError, first_problem
 from mirg.images import DEFAULT_LIMITS, ImageLimits, image_digest, image_size, open_image
-from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, SAMPLES_FILE, DatasetCard, Rejection
+from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, SAMPLES_FILE, DatasetCard, Rejection, size_words
 from mirg.samples.schema import SCHEMA_VERSION, ImageRef, Sample
 from mirg.samples.writer import DatasetWriter, write_card
 from mirg.storage import BadLine, digest_file, read_json, read_jsonl
@@ -85,31 +85,27 @@ class DatasetFolder:
             else:
                 on_reject(outcome)
 
-    def image_path(self, ref: ImageRef) -> Path:
+    def image_path(self, ref: ImageRef, sample_id: str | None = None) -> Path:
         """The file of ``ref``; ImageError where it leaves the folder (links are followed first) or is a URL."""
+        owner = f"sample {sample_id}: " if sample_id else ""
         if "://" in ref.path:
-            raise ImageError(f"image {ref.path} is a URL", hint="download it into the dataset folder first")
+            raise ImageError(f"{owner}image {ref.path} is a URL", hint="download it into the dataset folder first")
         try:
             real = (self._real_root / ref.path).resolve()
         except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a circle of links
-            raise ImageError(f"image {ref.path!r} is not a usable path: {error}") from error
+            raise ImageError(f"{owner}image {ref.path!r} is not a usable path: {error}") from error
         if not real.is_relative_to(self._real_root):
             raise ImageError(
-                f"image {ref.path} lies outside {self.root}", hint="paths are relative to the dataset folder"
+                f"{owner}image {ref.path} lies outside {self.root}", hint="paths are relative to the dataset folder"
             )
         return real
 
     def open_image(self, ref: ImageRef, sample_id: str | None = None) -> Image.Image:
         """The pixels of ``ref`` as upright RGB; ImageError naming ``sample_id`` where that is impossible."""
-        try:
-            path = self.image_path(ref)
-        except ImageError as error:
-            owner = f"sample {sample_id}: " if sample_id else ""
-            raise ImageError(owner + error.message, hint=error.hint) from error
-        image = open_image(path, limits=self.limits, sample_id=sample_id)
+        image = open_image(self.image_path(ref, sample_id), limits=self.limits, sample_id=sample_id)
         if image.size != ref.size:
             owner = f"sample {sample_id}: " if sample_id else ""
-            raise ImageError(f"{owner}image {ref.path} {_size_words(image.size, ref)}")
+            raise ImageError(f"{owner}image {ref.path} {size_words(image.size, ref.size)}")
         return image
 
     def verify(self) -> list[str]:
@@ -175,11 +171,7 @@ class DatasetFolder:
                 size = open_image(path, limits=self.limits).size
         except ImageError as error:
             return error.message
-        return None if size == ref.size else f"image {ref.path} {_size_words(size, ref)}"
-
-
-def _size_words(size: tuple[int, int], ref: ImageRef) -> str:
-    return f"is {size[0]} x {size[1]} pixels, the row says {ref.width} x {ref.height}"
+        return None if size == ref.size else f"image {ref.path} {size_words(size, ref.size)}"
 
 
 def _read_card(path: Path) -> DatasetCard:
@@ -194,7 +186,7 @@ def _read_card(path: Path) -> DatasetCard:
     except StorageError as error:
         raise DataError(error.message, hint=error.hint) from error
     except ValidationError as error:
-        field, reason = _first_error(error)
+        field, reason = first_problem(error)
         raise DataError(f"{path}: {field}: {reason}") from error
 
 
@@ -207,7 +199,7 @@ def _parse_row(file: Path, row: int, value: object, seen: set[str]) -> Sample | 
     try:
         sample = Sample.model_validate(value)
     except ValidationError as error:
-        field, reason = _first_error(error)
+        field, reason = first_problem(error)
         return Rejection(file=str(file), row=row, id=name, field=field, reason=reason, hint=_hint(error))
     if sample.id in seen:
         hint = "ids name samples in every later file: make them unique"
@@ -215,13 +207,6 @@ def _parse_row(file: Path, row: int, value: object, seen: set[str]) -> Sample | 
             file=str(file), row=row, id=name, field="id", reason="id was used by an earlier row", hint=hint
         )
     return sample
-
-
-def _first_error(error: ValidationError) -> tuple[str, str]:
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "row"
-    more = error.error_count() - 1
-    return field, first["msg"].removeprefix("Value error, ") + (f" (and {more} more)" if more else "")
 
 
 def _hint(error: ValidationError) -> str:

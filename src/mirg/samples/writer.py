@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from pydantic import ValidationError
 
-from mirg.errors import DataError, StorageError
-from mirg.images import DEFAULT_LIMITS, ImageLimits, open_image, to_rgb
-from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, README_FILE, SAMPLES_FILE, DatasetCard, readme_text
+from mirg.errors import DataError, ImageError, StorageError
+from mirg.images import DEFAULT_LIMITS, ImageLimits, Size, open_image, to_rgb
+from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, README_FILE, SAMPLES_FILE, DatasetCard, readme_text, size_words
 from mirg.samples.schema import ImageRef, Sample
 from mirg.storage import (
     BadLine,
@@ -97,11 +97,25 @@ class DatasetWriter:
         plain.save(buffer, format="PNG", compress_level=PNG_LEVEL)
         return self._store(buffer.getvalue(), stem, ".png", plain.size)
 
-    def add_file(self, path: str | Path, stem: str, *, limits: ImageLimits = DEFAULT_LIMITS) -> ImageRef:
-        """Store a copy of an image file byte for byte; ImageError where it does not decode."""
+    def add_file(
+        self,
+        path: str | Path,
+        stem: str,
+        *,
+        size: Size | None = None,
+        sample_id: str | None = None,
+        limits: ImageLimits = DEFAULT_LIMITS,
+    ) -> ImageRef:
+        """Store a copy of an image file byte for byte.
+
+        ImageError, naming ``sample_id``, where it does not decode or is not of ``size`` (width, height; None: of any).
+        """
         path = Path(path)
-        size = open_image(path, limits=limits).size
-        return self._store(path.read_bytes(), stem, path.suffix.lower(), size)
+        found = open_image(path, limits=limits, sample_id=sample_id).size
+        if size is not None and found != size:
+            owner = f"sample {sample_id}: " if sample_id else ""
+            raise ImageError(f"{owner}image {path} {size_words(found, size)}")
+        return self._store(path.read_bytes(), stem, path.suffix.lower(), found)
 
     def add(self, sample: Sample) -> None:
         """Append one sample. DataError for an id used before, or an image that this writer did not store."""

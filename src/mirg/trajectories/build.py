@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from mirg.errors import ConfigError, DataError, ImageError, MirgError
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, Sample, Trajectory
-from mirg.storage import write_atomic
+from mirg.samples.card import size_words
+from mirg.storage import write_jsonl_atomic
 from mirg.trajectories.verify import DEFAULT, DEFAULT_FAMILY, VerifyConfig, failures, verify
 from mirg.trajectories.writer import build as build_by_rules
 
@@ -133,8 +134,7 @@ def build_dataset(
                 f"no sample of {src.root} got a verified trajectory, {report.n_rows} rows read{first}",
                 hint="mirg data check says what is wrong with the rows",
             )
-    rows = "".join(row.model_dump_json() + "\n" for row in report.refused)
-    write_atomic(Path(out) / REJECTED_FILE, rows)
+    write_jsonl_atomic(Path(out) / REJECTED_FILE, (row.model_dump(mode="json") for row in report.refused))
     return report
 
 
@@ -180,11 +180,13 @@ class _Copies:
 
     def _copy(self, ref: ImageRef, sample_id: str) -> ImageRef:
         if ref.path not in self.done:
-            self.src.open_image(ref, sample_id)  # inside the folder, and of the size that the row says
-            self.done[ref.path] = self.target.add_file(self.src.image_path(ref), Path(ref.path).stem)
+            path = self.src.image_path(ref, sample_id)
+            self.done[ref.path] = self.target.add_file(
+                path, Path(ref.path).stem, size=ref.size, sample_id=sample_id, limits=self.src.limits
+            )
         stored = self.done[ref.path]
-        if stored.size != ref.size:
-            raise ImageError(f"sample {sample_id}: image {ref.path} is {stored.size}, the row says {ref.size}")
+        if stored.size != ref.size:  # another row told its size rightly
+            raise ImageError(f"sample {sample_id}: image {ref.path} {size_words(stored.size, ref.size)}")
         return ref.model_copy(update={"path": stored.path, "sha256": stored.sha256})
 
 

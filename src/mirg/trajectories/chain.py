@@ -9,19 +9,15 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from mirg.answers.markup import cited
+from mirg.answers import ordinals
+from mirg.answers.markup import cited, replaced
 from mirg.geometry import Box
 
 BOX_WORD = "\u25a1"  # stands for one box in the prose
 
-_MARKUP = re.compile(r"<box image=[^<]{0,160}</box>")
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\n+")
 
 _NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_ORDINALS = (
-    *("first", "second", "third", "fourth", "fifth", "sixth"),
-    *("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"),
-)
 _IMAGE = r"(?:image|img|picture|photograph|photo)"
 _GAP = r"[ \-_#\u2010-\u2013]{0,3}"
 _AND = r"(?: ?, ?(?:and )?| (?:and|or|to) | ?& ?| ?- ?)"
@@ -30,7 +26,7 @@ _NUMBERED = re.compile(
     rf"\b{_IMAGE}{_GAP}(?:no\.? ?|number )?(\d{{1,9}}|(?:{'|'.join(_NUMBER_WORDS)})\b)", re.IGNORECASE
 )
 _LISTED = re.compile(rf"\b{_IMAGE}s{_GAP}(\d{{1,9}}(?:{_AND}(?:{_IMAGE}{_GAP})?\d{{1,9}})*)", re.IGNORECASE)
-_RANKED = re.compile(rf"\b({'|'.join(_ORDINALS)}|\d{{1,9}}(?:st|nd|rd|th)) (?:\w{{1,20}} )?{_IMAGE}\b", re.IGNORECASE)
+_RANKED = re.compile(rf"\b({ordinals.ANY}) (?:\w{{1,20}} )?{_IMAGE}\b", re.IGNORECASE)
 _COLLECTIVE = re.compile(rf"\b{_IMAGE}s\b|\b(?:each|every|no|neither|another|other|any|one) {_IMAGE}\b", re.IGNORECASE)
 _DIGITS = re.compile(r"\d{1,9}")
 
@@ -53,14 +49,13 @@ class Sentence:
     @cached_property
     def prose(self) -> str:
         """The sentence without numbers of boxes."""
-        return _MARKUP.sub(BOX_WORD, self.raw)
+        return prose_of(self.raw)
 
     @cached_property
     def boxes(self) -> list[Cited]:
         """Well-formed boxes in order."""
         pieces = self.prose.split(BOX_WORD)
-        found = [pair for part in _MARKUP.findall(self.raw) for pair in cited(part)]
-        return [Cited(image, box, words) for (image, box), words in zip(found, pieces, strict=False)]
+        return [Cited(image, box, words) for (image, box), words in zip(cited(self.raw), pieces, strict=False)]
 
     @property
     def has_box(self) -> bool:
@@ -80,7 +75,7 @@ def sentences(thinking: str) -> list[Sentence]:
 
 def prose_of(thinking: str) -> str:
     """The chain with :data:`BOX_WORD` in the place of every box."""
-    return _MARKUP.sub(BOX_WORD, thinking)
+    return replaced(thinking, lambda image, box: BOX_WORD)
 
 
 def mentioned(prose: str) -> list[int]:
@@ -90,7 +85,7 @@ def mentioned(prose: str) -> list[int]:
     [2, 3, 4, 6]
     """
     numbers = [_number(match) for match in _NUMBERED.findall(prose)]
-    numbers += [_number(match) for match in _RANKED.findall(prose)]
+    numbers += [ordinals.number(match) for match in _RANKED.findall(prose)]
     for listed in _LISTED.findall(prose):
         numbers += [int(digits) for digits in _DIGITS.findall(listed)]
     return numbers
@@ -100,7 +95,5 @@ def _number(word: str) -> int:
     word = word.lower()
     if word in _NUMBER_WORDS:
         return _NUMBER_WORDS.index(word) + 1
-    if word in _ORDINALS:
-        return _ORDINALS.index(word) + 1
     digits = _DIGITS.match(word)
     return int(digits.group()) if digits else 0

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
 
-from fakes.migbench import ROWS, write_annotations, write_responses
+from fakes.migbench import ROWS, annotation_rows, write_annotations, write_responses
+from fakes.official import oracle_box, oracle_iou, random_response
 from mirg.errors import ConfigError
 from mirg.evaluation.migbench.annotations import load_annotations
 from mirg.evaluation.migbench.responses import load_responses
@@ -68,6 +70,35 @@ def test_the_mean_is_the_unweighted_mean_of_tasks(tmp_path: Path) -> None:
     for column, value in summary["official"]["mean"].items():
         assert value == pytest.approx(sum(task[column] for task in tasks.values()) / 10)
     assert "strict" not in summary and "differences" not in summary
+
+
+def test_the_official_tables_over_random_responses(tmp_path: Path) -> None:
+    """Promise 20: from the files to the headline as the description has it, computed a second time, item by item."""
+    rng = random.Random(64)
+    rows = [dict(rng.choice(annotation_rows()), additional_info=str(k)) for k in range(3_000)]
+    annotations = load_annotations(write_annotations(tmp_path / "a.json", rows))
+    texts = {k: random_response(rng) for k in range(len(rows)) if rng.random() < 0.95}
+    for k in list(texts)[::3]:  # random boxes rarely meet the truth: thresholds need some that nearly do
+        truth = rows[k]["answer"]
+        x1, y1, x2, y2 = (round(1000 * (v + rng.choice((0.0, 0.02, 0.05, 0.1)) * rng.random())) for v in truth)
+        texts[k] = f"{rng.choice(('', 'It is ', '<think>hm</think>'))}({x1},{y1}),({x2},{y2})"
+    given = load_responses(write_responses(tmp_path / "r.jsonl", texts), len(rows))
+    found = summarise(annotations, given, score_all(annotations, given, protocols("official"), QWEN3))["official"]
+
+    ious: dict[str, list[float]] = {}
+    for k, row in enumerate(rows):
+        box = oracle_box(texts[k]) if k in texts else None
+        ious.setdefault(row["task"], []).append(0.0 if box is None else oracle_iou(tuple(row["answer"]), box))
+    assert len(ious) == 10 and set(found["tasks"]) == set(ious)
+    headline = 0.0
+    for task, values in ious.items():
+        for threshold in (0.3, 0.5, 0.7):
+            right = len([value for value in values if value >= threshold])
+            assert found["tasks"][task][f"acc@{threshold}"] == 100.0 * right / len(values), (task, threshold)
+        assert found["tasks"][task]["mean_iou"] == pytest.approx(100.0 * sum(values) / len(values), rel=1e-12)
+        headline += found["tasks"][task]["acc@0.5"] / 10
+    assert found["mean"]["acc@0.5"] == pytest.approx(headline, rel=1e-12)
+    assert found["mean"]["acc@0.3"] > found["mean"]["acc@0.5"] > found["mean"]["acc@0.7"] > 5.0, "all three tell apart"
 
 
 def test_missing_responses_are_wrong_and_counted(tmp_path: Path) -> None:

@@ -68,6 +68,12 @@ def test_what_a_response_is_worth(response: str, expected: StrictScore, why: str
     assert score_response(response, item(), QWEN3) == expected, why
 
 
+@pytest.mark.parametrize(("word", "image"), [("sixth", 6), ("seventh", 7), ("Twelfth", 12), ("7th", 7), ("12th", 12)])
+def test_images_beyond_the_sixth_have_words_too(word: str, image: int) -> None:
+    many = Item(0, "group_grounding", tuple("abcdefghijkl"), "?", (0.1, 0.2, 0.5, 0.6), "", (image,))
+    assert score_response(f"In the {word} image: (100,200),(500,600)", many, QWEN3) == RIGHT
+
+
 @pytest.mark.parametrize(
     "response", ["", "I cannot see it.", "<think>it goes on (1,2),(3,4)", "<answer></answer>", "[1,"]
 )

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mirg.answers import ordinals
 from mirg.errors import DataError
 from mirg.geometry import Box
 from mirg.storage import read_json
@@ -34,8 +35,7 @@ PAPER_NAMES: dict[str, str] = {
 _SECOND_IMAGE = ("view_diff", "refer_grounding", "reasoning", "correspondence")
 _NUMBERED = ("common_object", "object_tracking", "multi_view")
 _NTH_IMAGE = re.compile(r"\bin the ([0-9]{1,3})(?:st|nd|rd|th) image\b", re.IGNORECASE)
-_ORDINAL_IMAGE = re.compile(r"\b(first|second|third|fourth|fifth|sixth) image\b", re.IGNORECASE)
-_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
+_ORDINAL_IMAGE = re.compile(rf"\b({ordinals.ANY_WORD}) image\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def target_images(task: str, n_images: int, question: str, additional_info: str)
     elif task in _NUMBERED:
         found = tuple(int(match.group(1)) for match in _last(_NTH_IMAGE, question))
     else:  # group_grounding: the question hides the image
-        found = tuple(_ORDINALS.index(m.group(1).lower()) + 1 for m in _first(_ORDINAL_IMAGE, additional_info))
+        found = tuple(ordinals.number(m.group(1)) for m in _first(_ORDINAL_IMAGE, additional_info))
     return found if all(1 <= image <= n_images for image in found) else ()
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from mirg.answers import ordinals
 from mirg.answers.read import ReadBox, Reading, read
 from mirg.errors import ConfigError
 from mirg.evaluation.migbench.annotations import Item
@@ -22,8 +23,7 @@ from mirg.frames import Family, Size
 from mirg.geometry import iou
 
 _ANY_SIZE: Size = (1000, 1000)  # the 0-1000 frame does not depend on the size
-_ORDINAL = re.compile(r"\b(first|second|third|fourth|fifth|sixth|([0-9]{1,3})(?:st|nd|rd|th)) image\b", re.IGNORECASE)
-_WORDS = {word: n for n, word in enumerate(("first", "second", "third", "fourth", "fifth", "sixth"), 1)}
+_ORDINAL = re.compile(rf"\b({ordinals.ANY}) image\b", re.IGNORECASE)
 _BOX_PROBLEMS = {
     "inverted": "inverted box",
     "empty": "empty box",
@@ -76,8 +76,7 @@ def read_answer(response: str, n_images: int, family: Family) -> Reading:
 
 
 def _spell(match: re.Match[str]) -> str:
-    number = match.group(2) or str(_WORDS[match.group(1).lower()])
-    return f"Image-{number}"
+    return f"Image-{ordinals.number(match.group(1))}"
 
 
 def _failure(reading: Reading, item: Item) -> str | None:
