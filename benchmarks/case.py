@@ -176,13 +176,22 @@ def peak_of(side: str) -> float:
     return float(done.stdout.split()[-1])
 
 
-def memory_now() -> float:
-    """Peak memory of this process so far, in MiB."""
+def peak_while(work: Callable[[], object]) -> float:
+    """MiB by which the memory of this process peaks above where it was before ``work``."""
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    import resource
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew (Linux)
+    before = _status("VmRSS")
+    work()
+    return _status("VmHWM") - before
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+def _status(key: str) -> float:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) / 1024
 
 
 def summary(unit: str, ours: list[float], theirs: list[float], settings: Settings, **more: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import torch
-from case import IMAGES, Settings, flops, make_prompts, memory_now, parse, peak_of, show, summary, timed, trainers
+from case import IMAGES, Settings, flops, make_prompts, parse, peak_of, peak_while, show, summary, timed, trainers
 
 from mirg.training.groups import GROUP
 
@@ -53,9 +53,7 @@ def main() -> None:
     packed, plain = batches(ours, prompts, settings)
     work = {"ours": lambda: update(ours, packed), "theirs": lambda: update(theirs, plain)}
     if told.peak_of:
-        before = memory_now()
-        work[told.peak_of]()
-        print(memory_now() - before)
+        print(peak_while(work[told.peak_of]))
         return
     difference = abs(work["ours"]() - work["theirs"]())
     mine, trls = timed([work["ours"], work["theirs"]], settings.repeat)

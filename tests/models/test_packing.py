@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.attention.flex_attention import flex_attention
 
 from fakes.trees import completions, one_by_one, prompts, tiny_loaded
 from mirg.errors import EngineError
@@ -72,6 +73,26 @@ def test_long_trunks_take_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> N
     short = score_packed(loaded.model, packed)[0]
     monkeypatch.setattr(packing, "_SHORT", 0)
     torch.testing.assert_close(score_packed(loaded.model, packed)[0], short, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kv_heads", [2, 1], ids=["a head each", "shared heads"])
+def test_the_mask_of_a_gpu_is_the_same(kv_heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FlexAttention, which a GPU takes, evaluated here by its slow definition."""
+    loaded = tiny_loaded("qwen3_vl", kv_heads=kv_heads)
+    shown, groups = prompts(loaded), completions((3, 0, 4, 2))
+    packed = pack(loaded.model, shown, groups)
+    parts = score_packed(loaded.model, packed)[0]
+    calls = []
+
+    def plainly(*tensors: torch.Tensor, training: bool, **settings: Any) -> Any:
+        calls.append(training)
+        return flex_attention(*tensors, **settings)
+
+    monkeypatch.setattr(packing, "_FLEX", "cpu")
+    monkeypatch.setattr(packing, "compile_friendly_flex_attention", plainly)
+    with torch.no_grad():  # there is no backward pass of it on a CPU
+        torch.testing.assert_close(score_packed(loaded.model, packed)[0], parts, atol=1e-5, rtol=0)
+    assert len(calls) == 2, "once a layer"
 
 
 def test_scores_in_parts_equal_scores_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,14 +17,17 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from types import MethodType
 from typing import Any
 
 import torch
 from torch.nn import functional as F
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.flex_attention import compile_friendly_flex_attention
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -32,6 +35,7 @@ from mirg.errors import EngineError
 from mirg.models.prompts import Prompt
 
 _PREFIX = "mirg_trees_"
+_FLEX = "cuda"  # devices whose memory must not grow with prompt times completions
 _SHORT = 256  # tokens of a trunk up to which a CPU is faster without the fused attention
 _LOGITS = 2**27  # bytes of logits that exist at a time
 
@@ -70,10 +74,27 @@ class Trees:
     trunk: torch.Tensor
     branch: torch.Tensor
     kept: dict[int, tuple[torch.Tensor, torch.Tensor]] | None = None  # keys and values of the trunks, layer by layer
-    _before: torch.Tensor = field(init=False)
 
-    def __post_init__(self) -> None:
-        self._before = torch.where(self.trunk, 0.0, -torch.inf)[None, :, None]  # (1, N, 1, P)
+    @cached_property
+    def _before(self) -> torch.Tensor:
+        return torch.where(self.trunk, 0.0, -torch.inf)[None, :, None]  # (1, N, 1, P)
+
+    @cached_property
+    def blocks(self) -> BlockMask:
+        """The whole mask of the row for FlexAttention, which leaves out what is masked in blocks."""
+        groups, wide = self.branch.shape[:2]
+        number = torch.arange(groups * wide, device=self.trunk.device)
+        in_trunks, in_branches = self.trunk.sum(1), self.branch.sum(2).flatten()
+        trunk = torch.arange(groups, device=self.trunk.device).repeat_interleave(in_trunks)
+        branch = number.repeat_interleave(in_branches)
+        group = torch.cat([trunk, branch // max(wide, 1)])
+        branch = torch.cat([torch.full_like(trunk, -1), branch])
+
+        def seen(_batch: Any, _head: Any, row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+            own = (branch[column] == -1) | (branch[column] == branch[row])
+            return (group[row] == group[column]) & own & (column <= row)
+
+        return create_block_mask(seen, None, None, len(group), len(group), device=group.device)
 
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
@@ -84,6 +105,11 @@ class Trees:
         Returns (1, tokens, heads, width).
         """
         repeat = query.shape[1] // key.shape[1]
+        if query.device.type == _FLEX and self.kept is None:
+            out = compile_friendly_flex_attention(
+                query, key, value, block_mask=self.blocks, enable_gqa=repeat > 1, scale=scale, training=True
+            )
+            return out.transpose(1, 2)  # type: ignore[union-attr]
         query, key, value = query[0], *(x[0].repeat_interleave(repeat, 0) for x in (key, value))
         split = int(self.trunk.sum())
         (q_t, q_b), (k_t, k_b), (v_t, v_b) = (x.split([split, x.shape[1] - split], 1) for x in (query, key, value))
@@ -169,7 +195,7 @@ def _grid(groups: Sequence[Sequence[Sequence[int]]], device: Any) -> torch.Tenso
     if not wide:
         return torch.ones(len(groups), 0, 0, dtype=torch.bool, device=device)
     lengths = [len(group[k]) if k < len(group) else 0 for group in groups for k in range(wide)]
-    return _lengths(lengths, device).unflatten(0, (len(groups), wide))
+    return _lengths(lengths, device).view(len(groups), wide, -1)
 
 
 def rope_positions(model: Any, prompt: Prompt) -> torch.Tensor:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mirg.console import logger
@@ -67,6 +68,7 @@ class RunCallback(_LogCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """The manifest comes last: a checkpoint without one is not complete. Only then do older ones go."""
+        PartialState().wait_for_everyone()  # the others may still be writing their part
         folder = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and folder.is_dir():
             seal(folder)

@@ -65,8 +65,8 @@ def _problems(checkpoint: Path) -> list[str]:
         return ["it has no manifest, so it was not written to the end"]
     try:
         manifest = read_json(file)
-    except StorageError as error:
-        return [error.message]
-    if not isinstance(manifest, dict) or not manifest:
-        return ["its manifest is damaged"]
-    return manifest_problems(checkpoint, manifest)
+        if not isinstance(manifest, dict) or not manifest:
+            return ["its manifest is damaged"]
+        return manifest_problems(checkpoint, manifest)
+    except (StorageError, OSError) as error:  # another process of the run may be removing a damaged folder
+        return [str(error)]

@@ -1,0 +1,42 @@
+"""mirg-tiny, the model that ships with mirg, is what its recipe and its digests say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import yaml
+
+from mirg.models.load import SHIPPED, load_model, resolve_model
+from mirg.training.recipe import PerceptionRecipe, load_recipe
+
+LARGEST = 15 * 10**6
+
+
+def test_the_files_are_those_that_were_made() -> None:
+    lines = (SHIPPED / "SHA256SUMS").read_text().splitlines()
+    expected = {name: digest for digest, name in (line.split("  ") for line in lines)}
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in SHIPPED.iterdir()}
+    assert {name: found.get(name) for name in expected} == expected
+    assert set(found) - set(expected) == {"SHA256SUMS", "README.md"}
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < LARGEST
+
+
+def test_the_recipe_is_the_one_that_ships() -> None:
+    kept = PerceptionRecipe.model_validate(yaml.safe_load((SHIPPED / "recipe.yaml").read_text()))
+    assert kept == load_recipe(PerceptionRecipe, "tiny/perception")
+    steps = [json.loads(line)["step"] for line in (SHIPPED / "log.jsonl").read_text().splitlines()]
+    last = kept.vision_steps + kept.point_steps + kept.lookup_steps + kept.locate_steps
+    assert steps == sorted(steps) and last - steps[-1] < kept.log_every
+
+
+def test_it_loads_by_name_unless_a_folder_has_that_name(tmp_path: Path, monkeypatch) -> None:
+    loaded = load_model("mirg-tiny")
+    assert (loaded.family.name, loaded.instructions) == ("mirg-tiny", "none")
+    assert {str(p.dtype) for p in loaded.model.parameters()} == {"torch.float32"}, "kept in bfloat16, used in float32"
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "mirg-tiny"
+    mine.mkdir()
+    (mine / "config.json").write_text("{}")
+    assert resolve_model("mirg-tiny") == "mirg-tiny"

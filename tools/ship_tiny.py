@@ -1,0 +1,41 @@
+"""Make the model that ships with mirg out of a finished perception run: ``python tools/ship_tiny.py RUN``.
+
+Weights in bfloat16, and beside them what made them: recipe, log, environment, digests, and the model card.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from mirg.models.load import SHIPPED
+
+WEIGHTS, DIGESTS, CARD = "model.safetensors", "SHA256SUMS", "README.md"
+FROM_RUN = {"config.yaml": "recipe.yaml", "metrics.jsonl": "log.jsonl", "environment.json": "environment.json"}
+
+
+def main(run: Path) -> None:
+    """Write ``mirg/models/mirg-tiny`` anew; its model card, which people write, stays."""
+    card = (SHIPPED / CARD).read_text() if (SHIPPED / CARD).is_file() else ""
+    shutil.rmtree(SHIPPED, ignore_errors=True)
+    shutil.copytree(run / "model", SHIPPED, ignore=shutil.ignore_patterns(WEIGHTS))
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(run / "model" / WEIGHTS).items()}
+    save_file(weights, SHIPPED / WEIGHTS, metadata={"format": "pt"})
+    config = json.loads((SHIPPED / "config.json").read_text())
+    (SHIPPED / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}, indent=2, sort_keys=True) + "\n")
+    for name, kept in FROM_RUN.items():
+        shutil.copy(run / name, SHIPPED / kept)
+    (SHIPPED / CARD).write_text(card)
+    files = sorted(path for path in SHIPPED.iterdir() if path.name not in (DIGESTS, CARD))
+    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+    (SHIPPED / DIGESTS).write_text("".join(sums))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
