@@ -75,6 +75,7 @@ def test_long_trunks_take_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> N
     torch.testing.assert_close(score_packed(loaded.model, packed)[0], short, atol=1e-5, rtol=0)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("kv_heads", [2, 1], ids=["a head each", "shared heads"])
 def test_the_mask_of_a_gpu_is_the_same(kv_heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """FlexAttention, which a GPU takes, evaluated here by its slow definition."""

@@ -2,7 +2,8 @@
 
 TRL encodes every prompt and its images once per completion, in rollouts and again in every pass of the update. Mixed
 into its trainer, this encodes them once per group (mirg.models.packing, mirg.models.sampling), with the same loss and
-gradients. Completions without signal, whose advantage is zero, are left out of the update.
+gradients. Completions without signal, whose advantage is zero, are left out of the update, and whole groups of them may
+be replaced (mirg.training.admission).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from mirg.models.packing import pack, plant, score_packed
 from mirg.models.prompts import Prompt, encode
 from mirg.models.sampling import Sampling, complete
+from mirg.training.admission import AdmissionConfig, choose
 
 GROUP = "group"  # the column that names each row's prompt
 
@@ -25,10 +27,14 @@ class SharedPrompts:
 
     _sampling: Sampling | None = None
 
-    def share_prompts(self, sampling: Sampling, *, temperature: float) -> None:
+    def share_prompts(
+        self, sampling: Sampling, *, temperature: float, admission: AdmissionConfig | None = None
+    ) -> None:
         """Rollouts by ``sampling`` and packed updates from now on."""
         trainer: Any = self
         self._sampling = sampling
+        self._admission = admission or AdmissionConfig()
+        self._spreads: list[float] = []
         self._prompts: list[Prompt] = []
         self._groups: list[int] = []
         self._scored: list[bool] | None = None
@@ -76,17 +82,74 @@ class SharedPrompts:
             return super()._prepare_inputs(generation_batch)  # type: ignore[misc]
         steps = trainer.args.steps_per_generation
         if trainer._step % (steps * trainer.num_iterations) == 0 or trainer._buffered_inputs is None:
-            batch = self._generate_and_score_completions(generation_batch)
+            batch = self._admit(self._generate_and_score_completions(generation_batch))
             lengths = batch["completion_mask"].sum(1).tolist()
             parts = micro_batches(batch[GROUP].tolist(), lengths, steps)
             trainer._buffered_inputs = [take(batch, rows) for rows in parts]
         return trainer._buffered_inputs[trainer._step % steps]
 
+    def get_train_dataloader(self) -> Any:
+        """TRL's loader, with as many prompts a step as there are candidates."""
+        trainer: Any = self
+        if self._sampling is None:
+            return super().get_train_dataloader()  # type: ignore[misc]
+        times = self._admission.candidates
+        usual = trainer._train_batch_size, trainer.args.generation_batch_size
+        trainer._train_batch_size, trainer.args.generation_batch_size = (size * times for size in usual)
+        try:
+            return super().get_train_dataloader()  # type: ignore[misc]
+        finally:
+            trainer._train_batch_size, trainer.args.generation_batch_size = usual
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        rewards = super()._calculate_rewards(*args, **kwargs)  # type: ignore[misc]
+        if self._sampling is not None:
+            trainer: Any = self
+            total = (rewards * trainer.reward_weights.to(rewards.device)).nansum(1)
+            rows = len(self._groups)
+            begin = trainer.accelerator.process_index * rows
+            # A group may lie in several processes; its spread is that of all its completions.
+            spread = total.view(-1, trainer.num_generations).std(1).repeat_interleave(trainer.num_generations)
+            self._spreads = spread[begin : begin + rows].tolist()
+        return rewards
+
+    def _admit(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch of the groups that are trained on; what is not admitted loses its advantage."""
+        trainer: Any = self
+        config, groups = self._admission, batch[GROUP].tolist()
+        spreads = [self._spreads[groups.index(n)] for n in range(len(self._prompts))]
+        admitted = config.admitted(spreads, trainer.state.global_step)
+        chosen = choose(spreads, admitted, len(spreads) // config.candidates)
+        if config.policy != "off":
+            barred = torch.tensor([not admitted[n] for n in groups], device=batch["advantages"].device)
+            batch["advantages"] = batch["advantages"].masked_fill(barred, 0.0)
+        if len(chosen) < len(spreads):
+            batch = take(batch, [k for k, n in enumerate(groups) if n in chosen])
+            tokens = batch["completion_mask"].sum()
+            batch["num_items_in_batch"] = trainer.accelerator.gather(tokens).sum()
+        noted = {"candidates": len(spreads), "admitted": sum(admitted), "computed": self._share_computed(batch)}
+        for name, value in noted.items():
+            trainer._metrics["train"][f"admission/{name}"].append(float(value))
+        return batch
+
+    def _skips(self) -> bool:
+        """Whether completions without advantage may be left out: nothing else gives them a gradient."""
+        trainer: Any = self
+        return self._admission.policy != "off" and not trainer.beta and not trainer._entropy_bonus_enabled
+
+    def _share_computed(self, batch: dict[str, Any]) -> float:
+        """The share of the batch's completion tokens that the update computes."""
+        if not self._skips():
+            return 1.0
+        lengths = batch["completion_mask"].sum(1)
+        computed = torch.tensor(with_signal(batch["advantages"]), device=lengths.device)
+        return (lengths * computed).sum().item() / lengths.sum().clamp(min=1).item()
+
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         if self._sampling is None:
             return super()._compute_loss(model, inputs)  # type: ignore[misc]
         self._groups = inputs[GROUP].tolist()
-        if not self.beta and not self._entropy_bonus_enabled:  # type: ignore[attr-defined]
+        if self._skips():
             self._scored = with_signal(inputs["advantages"])
         try:
             return super()._compute_loss(model, inputs)  # type: ignore[misc]

@@ -46,7 +46,8 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
         return finished(run)
     loaded = prepare_model(recipe)
     prepared = grpo_rows(recipe.data, loaded, recipe.prompt)
-    steps = recipe.steps or steps_by_epochs(recipe.epochs, len(prepared), recipe.prompts_per_step, recipe.iterations)
+    rolled_out = recipe.prompts_per_step * recipe.admission.candidates
+    steps = recipe.steps or steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
     logger.info(
         "GRPO: %d prompts, %d steps of %d x %d", len(prepared), steps, recipe.prompts_per_step, recipe.group_size
     )
@@ -64,7 +65,7 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
         )
         trainer.record_rollouts(run, rewards.scorer, recipe)
         if recipe.packed:
-            trainer.share_prompts(sampling(recipe, loaded), temperature=recipe.temperature)
+            trainer.share_prompts(sampling(recipe, loaded), temperature=recipe.temperature, admission=recipe.admission)
         if trainer.ref_model is not None:
             # TRL loads the reference by the model's name: after a LoRA run, the base without its adapters.
             trainer.ref_model.load_state_dict(loaded.model.state_dict())
@@ -85,6 +86,8 @@ def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, step
             f"micro_batch = {micro} in {world_size()} processes does not divide {every_process} completions per step",
             hint=f"prompts_per_step x group_size = {recipe.prompts_per_step} x {recipe.group_size}",
         )
+    if recipe.admission.policy == "resample" and not recipe.packed:
+        raise ConfigError("admission.policy = resample needs packed groups", hint="set packed: true")
     if recipe.save_every % recipe.iterations:
         raise ConfigError(
             f"save_every = {recipe.save_every} is no multiple of iterations = {recipe.iterations}",

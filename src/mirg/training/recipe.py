@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mirg.errors import ConfigError
 from mirg.rewards import RewardConfig
 from mirg.scenes.world import WorldConfig
+from mirg.training.admission import AdmissionConfig
 
 
 class Section(BaseModel):
@@ -101,6 +102,7 @@ class GrpoRecipe(RunConfig):
         default=None, ge=1, description="Completions per forward pass of a process; None: all."
     )
     packed: bool = Field(default=True, description="One encoding of a prompt per group; false: TRL's own, G.")
+    admission: AdmissionConfig = AdmissionConfig()
     max_new_tokens: int = Field(default=256, ge=8)
     temperature: float = Field(default=1.0, gt=0)
     beta: float = Field(default=0.0, ge=0, description="Weight of the KL term to the starting model.")
