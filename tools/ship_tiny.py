@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from mirg.models.load import SHIPPED
 
 WEIGHTS, DIGESTS, CARD = "model.safetensors", "SHA256SUMS", "README.md"
-FROM_RUN = {"config.yaml": "recipe.yaml", "metrics.jsonl": "log.jsonl", "environment.json": "environment.json"}
+FROM_RUN = {"config.yaml": "recipe.yaml", "metrics.jsonl": "log.jsonl"}
 
 
 def main(run: Path) -> None:
@@ -31,6 +31,9 @@ def main(run: Path) -> None:
     (SHIPPED / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}, indent=2, sort_keys=True) + "\n")
     for name, kept in FROM_RUN.items():
         shutil.copy(run / name, SHIPPED / kept)
+    environment = json.loads((run / "environment.json").read_text())
+    kept = {key: environment[key] for key in ("python", "cpus", "versions")}  # and no path of the machine
+    (SHIPPED / "environment.json").write_text(json.dumps(kept, indent=2) + "\n")
     (SHIPPED / CARD).write_text(card)
     files = sorted(path for path in SHIPPED.iterdir() if path.name not in (DIGESTS, CARD))
     sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]

@@ -155,6 +155,19 @@ def _wide(part: torch.Tensor, parts: list[Any], key: str) -> torch.Tensor:
     return torch.nn.functional.pad(part, (0, wide - part.shape[-1])) if part.dim() > 1 else part
 
 
+def test_rewards_see_the_images(tmp_path: Path, grpo_recipe: Make) -> None:
+    trainer = make_trainer(grpo_recipe(), tmp_path)
+    seen: list[int] = []
+
+    def looking(completions: list[Any], images: list[list[Any]], **_: Any) -> list[float]:
+        seen.extend(len(shown) for shown in images)
+        return [0.0] * len(completions)
+
+    trainer.reward_funcs[0] = looking
+    trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    assert len(seen) == 8 and set(seen) <= {2, 3}
+
+
 @pytest.mark.parametrize(
     ("groups", "lengths", "parts", "expected", "why"),
     [

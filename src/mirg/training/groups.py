@@ -35,6 +35,7 @@ class SharedPrompts:
         self._sampling = sampling
         self._admission = admission or AdmissionConfig()
         self._spreads: list[float] = []
+        self._rows: list[dict[str, Any]] = []
         self._prompts: list[Prompt] = []
         self._groups: list[int] = []
         self._scored: list[bool] | None = None
@@ -45,7 +46,7 @@ class SharedPrompts:
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if self._sampling is None:
             return super()._generate_and_score_completions(inputs)  # type: ignore[misc]
-        self._groups = group_numbers([row["id"] for row in inputs])
+        self._rows, self._groups = inputs, group_numbers([row["id"] for row in inputs])
         first = {number: row for number, row in reversed(list(zip(self._groups, inputs, strict=True)))}
         processor = self.processing_class  # type: ignore[attr-defined]
         shown = [first[number] for number in sorted(first)]
@@ -101,8 +102,10 @@ class SharedPrompts:
         finally:
             trainer._train_batch_size, trainer.args.generation_batch_size = usual
 
-    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        rewards = super()._calculate_rewards(*args, **kwargs)  # type: ignore[misc]
+    def _calculate_rewards(self, inputs: list[dict[str, Any]], *args: Any) -> torch.Tensor:
+        # A reward may look at the images, which TRL was not given.
+        rows_with_images = inputs if self._sampling is None else self._rows
+        rewards = super()._calculate_rewards(rows_with_images, *args)  # type: ignore[misc]
         if self._sampling is not None:
             trainer: Any = self
             total = (rewards * trainer.reward_weights.to(rewards.device)).nansum(1)
