@@ -69,7 +69,7 @@ def picture(seen: list[list[bool]], owner: list[int], visual: list[bool], places
             parts.append(f'<rect x="{x}" y="{y}" width="{CELL - 1}" height="{CELL - 1}" fill="{fill}"/>')
     y = TOP + n * CELL + 20
     parts.append(
-        f'<text x="{LEFT}" y="{y}">A row sees the filled columns. Light blue: visual tokens, which share one time.</text>'
+        f'<text x="{LEFT}" y="{y}">A row sees the filled columns. Light blue: visual tokens, of one time.</text>'
     )
     parts.append(
         f'<text x="{LEFT}" y="{y + 16}">A branch begins with a copy of the prompt\'s last token and goes on from its '
