@@ -27,8 +27,8 @@ def main() -> None:
     ids = packed.inputs["input_ids"][0].tolist()
     places = packed.inputs["position_ids"][:, 0].tolist()
     blocks = packed.trees.blocks
-    rows = torch.arange(len(ids))
-    seen = blocks.mask_mod(0, 0, rows[:, None], rows[None])
+    rows, none = torch.arange(len(ids)), torch.zeros((), dtype=torch.long)
+    seen = blocks.mask_mod(none, none, rows[:, None], rows[None])
     lengths = [len(prompt.ids) - 1, *map(len, completions)]
     owner = [k for k, length in enumerate(lengths) for _ in range(length)]
     visual = [token == loaded.processor.image_token_id for token in ids]  # type: ignore[attr-defined]

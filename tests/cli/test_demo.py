@@ -43,6 +43,9 @@ def test_the_whole_pipeline(mirg: Run, tmp_path: Path) -> None:
     assert (out / "report.html").is_file()
     rewards = [json.loads(line) for line in (out / "grpo" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rewards] == [1, 2] and all("rewards/image/mean" in row for row in rewards)
+    for name in ("base", "sft", "rl"):
+        settings = json.loads((out / "eval" / name / "summary.json").read_text())["settings"]
+        assert settings["instructions"] == "none", "asked as the model was trained"
     notes = json.loads((out / "demo.json").read_text())
     assert list(notes["seconds"]) == ["data", "sft", "grpo", "evaluate base", "evaluate sft", "evaluate rl"]
     written = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}

@@ -45,18 +45,23 @@ def evaluate(
     # What can be wrong without the model is told before the model is loaded.
     generation = Generation(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, batch_size=batch_size)
     wanted = tuple(part.strip() for part in tasks.split(",") if part.strip()) if tasks else ()
-    plan = Plan(generation=generation, limit=limit, tasks=wanted, overwrite=overwrite)
+    if instructions not in (None, *_INSTRUCTIONS):
+        raise ConfigError(f"unknown instructions {instructions!r}", hint=f"known: {', '.join(_INSTRUCTIONS)}")
+    plan = Plan(
+        generation=generation,
+        instructions=instructions,  # type: ignore[arg-type]
+        limit=limit,
+        tasks=wanted,
+        overwrite=overwrite,
+    )
     folder = DatasetFolder.open(dataset)
     select(folder.read(lambda rejection: None), plan)
 
     from mirg.engines.load import load_engine
 
     engine = load_engine(model, family=family, device=device, dtype=dtype)
-    told = instructions or getattr(engine, "instructions", None) or "full"
-    if told not in _INSTRUCTIONS:
-        raise ConfigError(f"unknown instructions {told!r}", hint=f"known: {', '.join(_INSTRUCTIONS)}")
     try:
-        summary = run(engine, folder, out, _told(plan, told), _progress())
+        summary = run(engine, folder, out, plan, _progress())
     except KeyboardInterrupt:
         warn(f"stopped; what is done is kept in {out}, the same command goes on from there")
         raise
@@ -139,12 +144,6 @@ def _signed(cell: Mapping[str, float], metric: str) -> str:
 
 def _chance(levels: Mapping[str, Any], metric: str) -> str:
     return f"{100 * levels[metric]:.1f}" if metric in levels else ""
-
-
-def _told(plan: Any, instructions: str) -> Any:
-    from dataclasses import replace
-
-    return replace(plan, instructions=instructions)
 
 
 def _progress() -> Any:

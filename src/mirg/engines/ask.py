@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mirg.answers.prompts import Instructions, messages
 from mirg.answers.read import Reading, read
-from mirg.engines.base import Completion, Engine, Generation, Request
+from mirg.engines.base import Completion, Engine, Generation, Request, instructions_of
 from mirg.errors import ConfigError, EngineError
 from mirg.geometry import Box, box_problem, clip
 from mirg.images import open_image
@@ -113,7 +113,7 @@ def ask(
     Raises :class:`mirg.errors.AnswerError` where the question cannot be written as a prompt.
     """
     sample = _sample(names, images, question)
-    told: Instructions = instructions or getattr(engine, "instructions", None) or "full"
+    told = instructions_of(engine, instructions)
     prompt = messages(sample, engine.family, engine.limits, told)
     completions = engine.generate([Request(sample.id, prompt, list(images))], settings or Generation())
     if len(completions) != 1:

@@ -17,6 +17,8 @@ from mirg.frames import Family, PixelLimits
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from mirg.answers.prompts import Instructions
+
 Finish = Literal["stop", "length"]
 
 
@@ -55,6 +57,11 @@ class Completion:
     text: str
     tokens: int
     finish: Finish
+
+
+def instructions_of(engine: Engine, told: Instructions | None = None) -> Instructions:
+    """How much a prompt says about the form of an answer: as ``told``, else as the model was trained, else "full"."""
+    return told or getattr(engine, "instructions", None) or "full"
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mirg.answers.prompts import Instructions, messages
-from mirg.engines.base import Engine, Generation, Request
+from mirg.engines.base import Engine, Generation, Request, instructions_of
 from mirg.errors import AnswerError, ConfigError, EngineError, EvaluationError, ImageError, MirgError
 from mirg.evaluation.chance import chance
 from mirg.evaluation.keys import ImageDigests, batch_seed, row_keys, run_settings, sample_key
@@ -31,10 +31,13 @@ Progress = Callable[[int, int, int], None]  # samples done, samples in all, of t
 
 @dataclass(frozen=True)
 class Plan:
-    """What to evaluate and how. ``limit`` and ``tasks`` select samples; tasks take turns, so a limit meets them all."""
+    """What to evaluate and how. ``limit`` and ``tasks`` select samples; tasks take turns, so a limit meets them all.
+
+    ``instructions`` None takes those that the model was trained with.
+    """
 
     generation: Generation = field(default_factory=Generation)
-    instructions: Instructions = "full"
+    instructions: Instructions | None = None
     rewards: RewardConfig = field(default_factory=RewardConfig)
     limit: int | None = None
     tasks: tuple[str, ...] = ()
@@ -58,11 +61,12 @@ def evaluate(
     evaluation or no sample can be asked, ``StorageError`` where it cannot be written, ``EngineError`` as the engine.
     """
     out, plan = Path(out), plan or Plan()
+    told = instructions_of(engine, plan.instructions)
     bad_rows: list[Rejection] = []
     samples = select(dataset.read(bad_rows.append), plan)
     if not samples:
         raise EvaluationError(f"{dataset.root}: no sample to evaluate", hint=f"{len(bad_rows)} rows are broken")
-    settings = run_settings(engine, plan.generation, plan.instructions, plan.rewards)
+    settings = run_settings(engine, plan.generation, told, plan.rewards)
     settings |= {"dataset": dataset.card.name, "dataset_digest": dataset.card.digest, "tasks": sorted(plan.tasks)}
     store = claim(out, settings, len(samples), overwrite=plan.overwrite)
     rejected = _row_rejections(bad_rows)
@@ -139,7 +143,7 @@ def _batches(
         keys: list[str] = []
         for sample in members:
             try:
-                prompt = messages(sample, engine.family, engine.limits, plan.instructions)
+                prompt = messages(sample, engine.family, engine.limits, instructions_of(engine, plan.instructions))
                 prompts[sample.id] = prompt
             except AnswerError as error:
                 prompt, prompts[sample.id] = None, error

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from mirg.answers.prompts import Instructions
 from mirg.errors import EngineError
 from mirg.frames import Family, PixelLimits, family, family_of_model_type
 from mirg.models.device import check_device, check_dtype
@@ -23,8 +24,6 @@ _SAMPLES, _SAMPLE_BYTES = 64, 2**16
 _NARROW = 512  # hidden size
 SHIPPED = Path(__file__).parent / "mirg-tiny"
 FACTS_FILE = "mirg.json"  # what mirg's own training says about the model it made
-
-Instructions = Literal["full", "short", "none"]
 
 
 @dataclass(frozen=True)

@@ -179,11 +179,11 @@ def pack(model: Any, prompts: Sequence[Prompt], groups: Sequence[Sequence[Sequen
 
 
 def _vision(model: Any, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
-    shown = [p for p in prompts if p.pixels is not None]
-    if not shown:
+    pixels = [prompt.pixels for prompt in prompts if prompt.pixels is not None]
+    grids = [prompt.grid for prompt in prompts if prompt.grid is not None]
+    if not pixels:
         return {}
-    made = {"pixel_values": [p.pixels for p in shown], "image_grid_thw": [p.grid for p in shown]}
-    return {key: torch.cat(parts).to(model.device) for key, parts in made.items()}
+    return {"pixel_values": torch.cat(pixels).to(model.device), "image_grid_thw": torch.cat(grids).to(model.device)}
 
 
 def _lengths(lengths: Sequence[int], device: Any) -> torch.Tensor:

@@ -102,10 +102,16 @@ class SharedPrompts:
         finally:
             trainer._train_batch_size, trainer.args.generation_batch_size = usual
 
-    def _calculate_rewards(self, inputs: list[dict[str, Any]], *args: Any) -> torch.Tensor:
+    def _calculate_rewards(
+        self,
+        inputs: list[dict[str, Any]],
+        prompts: list[Any],
+        completions: list[Any],
+        completion_ids_list: list[Any],
+    ) -> torch.Tensor:
         # A reward may look at the images, which TRL was not given.
-        rows_with_images = inputs if self._sampling is None else self._rows
-        rewards = super()._calculate_rewards(rows_with_images, *args)  # type: ignore[misc]
+        shown = inputs if self._sampling is None else self._rows
+        rewards = super()._calculate_rewards(shown, prompts, completions, completion_ids_list)  # type: ignore[misc]
         if self._sampling is not None:
             trainer: Any = self
             total = (rewards * trainer.reward_weights.to(rewards.device)).nansum(1)
