@@ -171,16 +171,17 @@ class _Notes:
     def open(cls, path: Path, plan: DemoRecipe, photos: Path | None) -> _Notes:
         """ConfigError where the folder holds a demo with other settings."""
         wanted = plan.model_dump() | {"photos": str(photos.resolve()) if photos else None}
-        old = read_json(path) if path.is_file() else {}
-        kept = old.get(PLAN) if isinstance(old, dict) else None
+        written = read_json(path) if path.is_file() else {}
+        old: dict[str, Any] = written if isinstance(written, dict) else {}
+        kept = old.get(PLAN)
         if path.is_file() and not isinstance(kept, dict):
             raise ConfigError(f"{path} does not say how it was made", hint="choose another --out")
-        if differences := [key for key in wanted if kept and kept.get(key) != wanted[key]]:
-            first = differences[0]
-            raise ConfigError(
-                f"{path.parent} holds a demo with {first} = {kept.get(first)}, now it is {wanted[first]}",  # type: ignore[union-attr]
-                hint="choose another --out, or remove the folder",
-            )
+        for key, value in wanted.items():
+            if kept and kept.get(key) != value:
+                raise ConfigError(
+                    f"{path.parent} holds a demo with {key} = {kept.get(key)}, now it is {value}",
+                    hint="choose another --out, or remove the folder",
+                )
         return cls(path, wanted, dict(old.get(CLOCK, {})))
 
     @contextmanager
