@@ -132,7 +132,9 @@ def trainer_class() -> Any:
     from trl.trainer.grpo_trainer import GRPOTrainer
 
     class ImageAwareGRPOTrainer(CarefulTrainer, SharedPrompts, GRPOTrainer):
-        """TRL's GRPOTrainer that keeps its rollouts with reward parts and reasons."""
+        """TRL's GRPOTrainer that keeps its rollouts with reward parts and reasons, once it is told where."""
+
+        _every = 0
 
         def record_rollouts(self, run: RunFolder, scorer: Scorer, recipe: GrpoRecipe) -> None:
             """Write every ``log_rollouts_every``-th step's completions to the run's ``rollouts.jsonl``."""
@@ -153,7 +155,8 @@ def trainer_class() -> Any:
             completion_ids_list: list[Any],
         ) -> torch.Tensor:
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-            if self.state.global_step % self._every == 0 and self.accelerator.is_main_process:
+            kept = self._every and self.state.global_step % self._every == 0
+            if kept and self.accelerator.is_main_process:
                 for row, completion in zip(inputs, completions, strict=True):
                     self._rollouts.append(rollout(self.state.global_step + 1, row, completion, self._scorer))
             return rewards
