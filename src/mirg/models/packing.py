@@ -110,7 +110,9 @@ class Trees:
                 query, key, value, block_mask=self.blocks, enable_gqa=repeat > 1, scale=scale, training=True
             )
             return out.transpose(1, 2)  # type: ignore[union-attr]
-        query, key, value = query[0], *(x[0].repeat_interleave(repeat, 0) for x in (key, value))
+        query, key, value = query[0], key[0], value[0]
+        if repeat > 1:
+            key, value = key.repeat_interleave(repeat, 0), value.repeat_interleave(repeat, 0)
         split = int(self.trunk.sum())
         (q_t, q_b), (k_t, k_b), (v_t, v_b) = (x.split([split, x.shape[1] - split], 1) for x in (query, key, value))
         q_t, k_t, v_t = (padded(x, self.trunk) for x in (q_t, k_t, v_t))  # (H, N, P, d)
@@ -225,7 +227,10 @@ def plant(model: Any, temperature: float = 1.0) -> None:
     if before.startswith(_PREFIX):
         return
     if windowed := [kind for kind in getattr(text, "layer_types", None) or () if kind != "full_attention"]:
-        raise EngineError(f"this model has {windowed[0]} layers", hint="set packed: false in the recipe")
+        raise EngineError(
+            f"this model has {windowed[0]} layers",
+            hint="GRPO can train it with packed: false; evaluation needs full attention",
+        )
     name = _PREFIX + before
     AttentionInterface.register(name, _attention(before))
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[before])

@@ -47,9 +47,8 @@ class SharedPrompts:
         if self._sampling is None:
             return super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         self._rows, self._groups = inputs, group_numbers([row["id"] for row in inputs])
-        first = {number: row for number, row in reversed(list(zip(self._groups, inputs, strict=True)))}
         processor = self.processing_class  # type: ignore[attr-defined]
-        shown = [first[number] for number in sorted(first)]
+        shown = [next(rows) for _, rows in groupby(inputs, key=lambda row: row["id"])]
         self._prompts = [encode(processor, row["prompt"], row["images"], row["id"]) for row in shown]
         # Without its images, TRL neither processes nor copies them for every completion.
         bare = [{key: value for key, value in row.items() if key != "images"} for row in inputs]

@@ -15,8 +15,7 @@ from mirg.console import logger
 from mirg.models.load import load_model
 from mirg.training.checkpoints import is_good
 from mirg.training.perception.exercises import INSTRUCTIONS
-from mirg.training.perception.eyes import HEAD_FILE, Eyes, new_eyes, save_checkpoint, save_eyes
-from mirg.training.perception.eyes import eyes_of as _eyes
+from mirg.training.perception.eyes import HEAD_FILE, Eyes, eyes_of, new_eyes, save_checkpoint, save_eyes
 from mirg.training.perception.stages import Stage, stages_of
 from mirg.training.recipe import PerceptionRecipe
 from mirg.training.run import RunFolder
@@ -58,7 +57,7 @@ def _resume(recipe: PerceptionRecipe, run: RunFolder, stages: Sequence[Stage]) -
         folder = run.checkpoints / stages[done - 1][0]
         if folder.is_dir() and is_good(folder):
             loaded = load_model(str(folder), device="cpu")  # where new eyes are, on any machine
-            eyes = _eyes(loaded.model, loaded.processor, new_eyes(recipe).config, recipe.seed)
+            eyes = eyes_of(loaded.model, loaded.processor, new_eyes(recipe).config, recipe.seed)
             eyes.readers.load_state_dict(load_file(folder / HEAD_FILE))
             run.rewind(sum(steps for _, _, steps in stages[:done]))
             return eyes, done
