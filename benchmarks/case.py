@@ -144,7 +144,7 @@ def trainers(settings: Settings) -> tuple[Any, Any, LoadedModel, list[dict[str, 
     return ours, theirs, loaded, rows
 
 
-def random_reward(completions: Sequence[Any], **_: Any) -> list[float]:
+def random_reward(completions: Sequence[Any], **_: Any) -> list[float | None]:
     """A different number for every completion, so that every group has signal."""
     return [(k * 7919 % 101) / 101 for k in range(len(completions))]
 
