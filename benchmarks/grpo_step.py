@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import torch
-from case import parse, show, summary, timed, tokens, trainers
+from case import flops, parse, show, summary, timed, tokens, trainers
 
 
 def step(trainer: Any, rows: list[dict[str, Any]]) -> None:
@@ -22,13 +22,15 @@ def main() -> None:
     ours, theirs, loaded, rows = trainers(settings)
     torch.manual_seed(settings.seed)
     repeated = [row for row in rows for _ in range(settings.group)]
-    mine, trls = timed([lambda: step(ours, repeated), lambda: step(theirs, repeated)], settings.repeat)
+    work = {"ours": lambda: step(ours, repeated), "theirs": lambda: step(theirs, repeated)}
+    mine, trls = timed(list(work.values()), settings.repeat)
     length = len(ours._prompts[0].ids)
     result = summary(
         "step, seconds, theirs / ours", mine, trls, settings,
         parameters=sum(p.numel() for p in loaded.model.parameters()),
         prompt_tokens=length,
         tokens=tokens(settings, length) | {"generated": settings.prompts * settings.group * settings.completion},
+        flops={side: flops(piece) for side, piece in work.items()},
     )  # fmt: skip
     show(result, told.json)
 

@@ -1,4 +1,4 @@
-"""One of the benchmarks at several group sizes and prompt lengths, beside what the number of tokens predicts."""
+"""One of the benchmarks at several group sizes and prompt lengths, beside what counting work predicts."""
 
 from __future__ import annotations
 
@@ -36,11 +36,9 @@ def main() -> None:
     for group, prompt in QUICK if told.quick else CASES:
         result = measure(told.script, group, prompt, more)
         results.append(result)
-        predicted = result["tokens"]["ratio"]
-        off = result["ratio"] / predicted - 1
-        print(
-            f"G = {group}, P = {result['prompt_tokens']}: {result['ratio']:.2f}x, tokens {predicted:.2f} ({off:+.0%})"
-        )
+        tokens, flops = result["tokens"]["ratio"], result["flops"]["theirs"] / result["flops"]["ours"]
+        case = f"G = {group}, P = {result['prompt_tokens']}"
+        print(f"{case}: {result['ratio']:.2f}x; predicted by tokens {tokens:.2f}, by FLOPs {flops:.2f}", flush=True)
         if told.json:
             summary = results[0] | {"cases": results, "command": " ".join(["python", *sys.argv])}
             told.json.write_text(json.dumps(summary, indent=2) + "\n")
