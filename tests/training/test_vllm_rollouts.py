@@ -1,0 +1,228 @@
+"""Rollouts by vLLM through TRL's own VLLMGeneration, over a fake that is right and fakes that are wrong in known ways."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fakes.training import rows, weights
+from fakes.vllm import Engine, install
+from mirg.errors import EngineError
+from mirg.models.load import load_model
+from mirg.training import vllm_rollouts
+from mirg.training.data import grpo_rows
+from mirg.training.grpo import grpo_arguments, sampling, train_grpo, trainer_class
+from mirg.training.launch import lora
+from mirg.training.recipe import GrpoRecipe, RolloutConfig
+from mirg.training.run import RunFolder
+from mirg.training.vllm_check import moved_images, own_logs, verdict
+
+Make = Callable[..., Any]
+MODES = ("server", "colocate")
+
+
+def make_trainer(recipe: GrpoRecipe, folder: Path) -> Any:
+    """The trainer of ``mirg grpo`` before its first step, with rollouts by vLLM."""
+    from mirg.rewards.trl import reward_functions
+
+    loaded = load_model(recipe.model)
+    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits)
+    run = RunFolder(folder, "grpo")
+    trainer: Any = trainer_class()(
+        model=loaded.model,
+        args=grpo_arguments(recipe, run, loaded, 1, rewards.weights),
+        reward_funcs=rewards.functions,
+        train_dataset=grpo_rows(recipe.data, loaded, recipe.prompt).rows,
+        processing_class=loaded.processor,
+        peft_config=lora(recipe),
+    )
+    trainer.record_rollouts(run, rewards.scorer, recipe)
+    drawn = sampling(recipe, loaded)
+    vllm = vllm_rollouts.VllmRollouts(recipe.rollouts, drawn)
+    trainer.share_prompts(drawn, temperature=recipe.temperature, vllm=vllm)
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    return trainer
+
+
+def first_batch(trainer: Any) -> dict[str, Any]:
+    return trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, grpo_recipe: Make) -> Make:
+    """``start(mode, *faults, **keys)``: engine and trainer; the trained model is not the served one before it is sent."""
+
+    def make(mode: str, *faults: str, kind: str = "qwen3_vl", **keys: Any) -> tuple[Engine, Any]:
+        recipe = grpo_recipe(kind, rollouts={"backend": "vllm", "mode": mode}, max_new_tokens=24, **keys)
+        engine = install(monkeypatch, Engine(recipe.model, faults), mode)
+        with torch.no_grad():
+            for weight in engine.model.parameters():
+                weight.mul_(1.3)
+        return engine, make_trainer(recipe, tmp_path)
+
+    return make
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["qwen3_vl", "qwen2_5_vl"])
+def test_what_vllm_draws_is_scored_alike(kind: str, mode: str, start: Make) -> None:
+    """Its log-probabilities, from a plain forward pass, are those of the packed update to 1e-5."""
+    engine, trainer = start(mode, kind=kind)
+    batch = first_batch(trainer)
+    assert engine.calls[:3] == ["weights", "/reset_prefix_cache", "/reset_encoder_cache"]
+    assert engine.calls.count("weights") == 1
+    mask = batch["completion_mask"].bool()
+    said = set(batch["completion_ids"][mask].tolist())
+    assert said and not said & set(trainer._sampling.forbidden)
+    # TRL's correction compares with the model as it is, which may also say what rollouts may not.
+    assert (batch["old_per_token_logps"] <= batch["sampling_per_token_logps"] + 1e-5)[mask].all()
+    prompt, ids = trainer._prompts[0], batch["completion_ids"][0][mask[0]].tolist()
+    own, _ = own_logs(trainer.model, prompt, [ids], trainer._sampling)
+    assert torch.allclose(own, batch["sampling_per_token_logps"][0][mask[0]], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message", "why"),
+    [
+        ("swapped images", "every image in its place|mixes up|nats a token off", "counts and prompts look right"),
+        ("first slot", "every image in its place|mixes up|nats a token off", "counts and prompts look right"),
+        ("stale weights", "nats a token off the model's, 0.1 are allowed", "the served model is not the trained one"),
+        ("own temperature", "nats a token off the model's, 0.1 are allowed", "a temperature of its own"),
+        ("raw logs", "without temperature they are .* --logprobs-mode processed_logprobs", "vLLM's default mode"),
+        ("deaf to logit_bias", "vLLM drew token .* forbidden", "vision tokens must be suppressed"),
+    ],
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_faulty_backend_is_refused(fault: str, message: str, why: str, mode: str, start: Make) -> None:
+    _, trainer = start(mode, fault)
+    with pytest.raises(EngineError, match=message):
+        first_batch(trainer)
+    assert not trainer._metrics["train"]["reward"], f"refused before anything is trained on: {why}"
+
+
+@pytest.mark.parametrize("fault", ["swapped images", "first slot"])
+def test_images_in_other_places_are_refused_by_a_model_that_looks_at_them(fault: str, start: Make) -> None:
+    """Four times the visual features: what vLLM does wrong then shows in its log-probabilities alone."""
+    _, trainer = start("server", fault)
+    look(trainer.model)
+    with pytest.raises(EngineError, match="nats a token off|mixes up which image is which"):
+        first_batch(trainer)
+
+
+def look(model: Any) -> None:
+    with torch.no_grad():
+        model.base_model.visual.merger.linear_fc2.weight.mul_(8)
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("server", r"images of sample .* are \[36, 36.* tokens to vLLM and \[9, 9"),
+        ("colocate", r"vLLM used another prompt for sample .* images of \[36, 36.* trainer has .* \[9, 9"),
+    ],
+)
+def test_other_pixel_limits_are_refused(mode: str, message: str, start: Make) -> None:
+    _, trainer = start(mode, "pixel limits")
+    with pytest.raises(EngineError, match=message):
+        first_batch(trainer)
+
+
+def test_expanded_placeholders_would_put_all_images_in_the_first_place(
+    start: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TRL issue 6294, as TRL's own trainer has it in colocate mode; the prompt that vLLM reports gives it away."""
+    monkeypatch.setattr(vllm_rollouts, "collapsed", lambda ids, token: list(ids))
+    _, trainer = start("colocate")
+    with pytest.raises(EngineError, match=r"another prompt .* images of \[2\d, 9.* trainer has .* \[9, 9"):
+        first_batch(trainer)
+
+
+@pytest.mark.parametrize(
+    ("off", "raw", "moved", "message", "why"),
+    [
+        (0.02, 0.4, 0.5, "", "rounding, and images that matter"),
+        (1e-7, 1e-7, 0.004, "", "a small difference is clear where nothing else differs"),
+        (0.2, 0.3, 0.9, "0.2 nats a token off", "too far"),
+        (float("nan"), 0.3, 0.9, "nan nats", "nothing to go by"),
+        (0.2, 0.01, 0.9, "without temperature they are 0.01 off", "raw log-probabilities"),
+        (0.06, 0.3, 0.15, "mixes up which image is which", "as far as half the images' order"),
+        (0.02, 0.3, 0.03, "cannot be told", "the model hardly looks at its images"),
+    ],
+)
+def test_verdicts(off: float, raw: float, moved: float, message: str, why: str) -> None:
+    problem = verdict(off, raw, moved, RolloutConfig())
+    assert (problem is not None) == bool(message), why
+    assert message in str(problem)
+    lenient = verdict(off, raw, moved, RolloutConfig(check_order=False))
+    assert (lenient is None) == (off <= 0.1), why
+
+
+def test_images_are_moved_by_one_place() -> None:
+    row = {"id": "a", "images": [1, 2, 3]}
+    assert moved_images(row) == {"id": "a", "images": [3, 1, 2]}
+    assert row["images"] == [1, 2, 3]
+
+
+def loss_and_gradients(trainer: Any, batch: dict[str, Any]) -> tuple[float, dict[str, torch.Tensor]]:
+    trainer.model.zero_grad()
+    loss = trainer._compute_loss(trainer.model, batch)
+    loss.backward()
+    return loss.item(), {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "low rank": {"lora": {"rank": 4}, "beta": 0.3},
+    "vespo": {"loss": "vespo"},
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_update_is_that_of_our_own_rollouts(name: str, mode: str, start: Make) -> None:
+    """For the same completions: loss and gradients but for the weights of TRL's correction, which are near 1."""
+    _, trainer = start(mode, **SETTINGS[name])
+    batch = first_batch(trainer)
+    batch["advantages"] = torch.tensor([1.0, -1.0, 0.5, -0.5, 0.0, 2.0, -1.0, -1.0])
+    ratios = batch["importance_sampling_ratio"]
+    assert ratios.min() > 0.5 and ratios.max() <= 1 + 1e-4, "suppressed tokens make completions likelier when drawn"
+    batch["importance_sampling_ratio"] = torch.ones_like(ratios)
+    loss, grads = loss_and_gradients(trainer, batch)
+    trainer.use_vllm = False
+    kept = batch.keys() - {"importance_sampling_ratio", "old_per_token_logps", "sampling_per_token_logps"}
+    expected, ours = loss_and_gradients(trainer, {key: batch[key] for key in kept})
+    assert loss == pytest.approx(expected, abs=1e-5)
+    assert grads.keys() == ours.keys() and any(grad.any() for grad in ours.values())
+    for key, grad in ours.items():
+        assert (grads[key] - grad).norm() <= 1e-4 * grad.norm() + 1e-7, key
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_through_vllm(mode: str, tmp_path: Path, grpo_recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step's rollouts are drawn by that step's weights, adapters merged, and the run ends with a model."""
+    recipe = grpo_recipe(rollouts={"backend": "vllm", "mode": mode}, lora={"rank": 4}, micro_batch=4)
+    engine = install(monkeypatch, Engine(recipe.model), mode)
+    before = copy.deepcopy(engine.model.state_dict())
+    assert train_grpo(recipe, tmp_path / "run").step == 2
+    assert engine.calls.count("weights") == engine.calls.count("/reset_encoder_cache") == 2
+    assert any(not torch.equal(value, before[key]) for key, value in engine.model.state_dict().items())
+    metrics = rows(tmp_path / "run" / "metrics.jsonl")
+    assert all(row["sampling/sampling_logp_difference/mean"] < 0.05 for row in metrics)
+    assert max(row["reward_std"] for row in metrics) > 0
+    assert weights(tmp_path / "run")
+
+
+def test_adapters_are_checked_as_they_are_sent(start: Make) -> None:
+    """The model that scores has its adapters beside the weights; the one that is sent has them merged in."""
+    _, trainer = start("server", lora={"rank": 4})
+    with torch.no_grad():
+        for name, weight in trainer.model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.1)
+    first_batch(trainer)
