@@ -56,6 +56,17 @@ def answer(engine: Engine, sample: Sample, images: list[Any], **settings: Any) -
     return engine.generate([request], Generation(**{"max_new_tokens": 32} | settings))[0]
 
 
+def favour(model: Any, token: int, by: float = 1e4) -> None:
+    """Make ``token`` by far the likeliest next one, whatever came before: its logit grows ``by``."""
+
+    def louder(_module: Any, _inputs: Any, logits: Any) -> Any:
+        logits = logits.clone()
+        logits[..., token] += by
+        return logits
+
+    model.lm_head.register_forward_hook(louder)
+
+
 def die_in(work: Callable[[], object], arrange: Callable[[Callable[[], None]], None]) -> None:
     """Run ``work`` in a process that ``arrange`` makes call ``die()`` (SIGKILL to itself) on the way."""
     child = os.fork()

@@ -19,10 +19,11 @@ from PIL import Image
 
 from mirg.models.load import load_model
 from mirg.models.packing import plant
-from mirg.models.prompts import Prompt
+from mirg.models.prompts import Prompt, collapsed
 from mirg.models.sampling import Sampling, complete
 from mirg.training import grpo
 
+# What an engine may get wrong, and one thing that it may do.
 FAULTS = (
     "swapped images",  # in reverse order, while what it reports looks right
     "first slot",  # all of them where the first belongs
@@ -30,6 +31,7 @@ FAULTS = (
     "own temperature",
     "raw logs",  # log-probabilities before temperature and logit_bias
     "deaf to logit_bias",
+    "bfloat16",  # no fault: what a server computes in
     "pixel limits",  # other than those of the run
 )
 
@@ -39,8 +41,8 @@ class Engine:
 
     def __init__(self, model: str, faults: Sequence[str] = ()) -> None:
         assert set(faults) <= set(FAULTS)
-        loaded = load_model(model)
-        self.model: Any = loaded.model.eval()
+        loaded = load_model(model, dtype="bfloat16" if "bfloat16" in faults else None)
+        self.model: Any = loaded.model
         self.processor: Any = loaded.processor
         self.stop = loaded.tokenizer.eos_token_id
         plant(self.model)
@@ -60,7 +62,8 @@ class Engine:
         for name, weight in named:
             if "stale weights" not in self.faults:
                 own[name].copy_(weight)
-        self.calls.append("weights")
+        if self.calls[-1:] != ["weights"]:  # colocate mode loads them one by one
+            self.calls.append("weights")
 
     def features(self, images: Sequence[Any]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Patches and grid of each image."""
@@ -77,7 +80,7 @@ class Engine:
         if "swapped images" in self.faults:
             ids, images = self._swapped(ids, images)
         if "first slot" in self.faults:
-            ids = self._first_slot(ids)
+            ids = self.first_slot(ids)
         bias = {} if "deaf to logit_bias" in self.faults else params.get("logit_bias") or {}
         temperature = 1.5 if "own temperature" in self.faults else params["temperature"]
         pixels, grids = ([one[k] for one in images] for k in (0, 1))
@@ -111,7 +114,8 @@ class Engine:
             at = place.stop
         return out + ids[at:], list(images)[::-1]
 
-    def _first_slot(self, ids: list[int]) -> list[int]:
+    def first_slot(self, ids: list[int]) -> list[int]:
+        """The prompt with all its images where the first belongs."""
         places = self._places(ids)
         inside = {k for place in places for k in range(place.start, place.stop)}
         images = [token for place in places for token in ids[place]]
@@ -180,10 +184,12 @@ class LLM:
     def _generate(self, row: dict[str, Any], params: dict[str, Any]) -> Any:
         shown = row["multi_modal_data"]["image"]
         images = self.engine.features(shown if isinstance(shown, list) else [shown])
-        ids, extra = self._expanded(row["prompt_token_ids"], [self.engine.cells(grid) for _, grid in images])
-        # Placeholders that no image was matched to are embedded as text.
-        text = [self.engine.stop if k in extra else token for k, token in enumerate(ids)]
-        said = self.engine.complete(text, images, params)
+        cells = [self.engine.cells(grid) for _, grid in images]
+        ids = expanded(row["prompt_token_ids"], self.engine.token, cells)
+        once = expanded(collapsed(row["prompt_token_ids"], self.engine.token), self.engine.token, cells)
+        # Expanded for a second time, the placeholders of the first image take the features of all images.
+        seen = once if ids == once else self.engine.first_slot(once)
+        said = self.engine.complete(seen, images, params)
         outputs = [
             SimpleNamespace(
                 token_ids=tokens,
@@ -193,18 +199,11 @@ class LLM:
         ]
         return SimpleNamespace(prompt_token_ids=ids, outputs=outputs)
 
-    def _expanded(self, ids: list[int], cells: list[int]) -> tuple[list[int], set[int]]:
-        """The prompt with the next placeholder of each image repeated, and where placeholders are left over."""
-        out: list[int] = []
-        matched: set[int] = set()
-        left = list(cells)
-        for token in ids:
-            if token == self.engine.token and left:
-                matched |= set(range(len(out), len(out) + left[0]))
-                out += [token] * left.pop(0)
-            else:
-                out.append(token)
-        return out, {k for k, token in enumerate(out) if token == self.engine.token} - matched
+
+def expanded(ids: Sequence[int], token: int, cells: Sequence[int]) -> list[int]:
+    """The prompt with the next placeholder found for each image repeated; others stay."""
+    left = list(cells)
+    return [t for k in ids for t in [k] * (left.pop(0) if k == token and left else 1)]
 
 
 def install(monkeypatch: pytest.MonkeyPatch, engine: Engine, mode: str = "server") -> Engine:
@@ -219,7 +218,8 @@ def install(monkeypatch: pytest.MonkeyPatch, engine: Engine, mode: str = "server
             pass
 
         def update_named_params(self, metadata: list[Any], named_params: Any) -> None:
-            given = [(name, weight) for name, weight in named_params]
+            # TRL unmerges adapters after the last tensor.
+            given = [(name, weight.clone()) for name, weight in named_params]
             assert [name for name, _, _ in metadata] == [name for name, _ in given]
             engine.load(given)
 

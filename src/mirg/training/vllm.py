@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shlex
-import time
 from collections.abc import Sequence
+from importlib.util import find_spec
+from time import monotonic, sleep
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -54,7 +54,7 @@ def generation_arguments(recipe: GrpoRecipe, forbidden: Sequence[int]) -> dict[s
 
 def require_vllm(config: RolloutConfig, loaded: LoadedModel) -> None:
     """ConfigError, before anything takes long, where vLLM, a GPU or the server is missing or set up otherwise."""
-    if importlib.util.find_spec("vllm") is None:
+    if find_spec("vllm") is None:
         raise ConfigError(
             "rollouts.backend = vllm, but vLLM is not installed",
             hint=f"pip install '{SUPPORTED}' requests, or rollouts.backend: transformers",
@@ -88,10 +88,10 @@ def reach_server(config: RolloutConfig, command: str) -> None:
 
     ``command`` is what would start it.
     """
-    end = time.monotonic() + config.timeout
-    while (problem := _get(f"{config.server}/health")[1]) and time.monotonic() < end:
+    end = monotonic() + config.timeout
+    while (problem := _get(f"{config.server}/health")[1]) and monotonic() < end:
         logger.info("waiting for vLLM at %s: %s", config.server, problem)
-        time.sleep(min(_RETRY_SECONDS, max(end - time.monotonic(), 0)))
+        sleep(min(_RETRY_SECONDS, max(end - monotonic(), 0)))
     if problem:
         raise ConfigError(
             f"no vLLM server answers at {config.server} within {config.timeout:g} s: {problem}",
