@@ -118,7 +118,7 @@ def serve() -> Iterator[Callable[[dict[str, tuple[int, Any]]], str]]:
                 self.end_headers()
                 self.wfile.write(json.dumps(body).encode())
 
-            def log_message(self, *_: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:
                 pass
 
         servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))

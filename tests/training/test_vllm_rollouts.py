@@ -11,45 +11,17 @@ from typing import Any
 import pytest
 import torch
 
-from fakes.training import favour, rows, weights
+from fakes.training import favour, loss_and_gradients, make_trainer, rows, weights
 from fakes.vllm import Engine, install
 from mirg.errors import EngineError
-from mirg.models.load import load_model
 from mirg.training import vllm_rollouts
-from mirg.training.data import grpo_rows
-from mirg.training.grpo import grpo_arguments, sampling, train_grpo, trainer_class
-from mirg.training.launch import lora
-from mirg.training.recipe import GrpoRecipe, RolloutConfig
-from mirg.training.run import RunFolder
+from mirg.training.grpo import train_grpo
+from mirg.training.recipe import RolloutConfig
 from mirg.training.vllm_check import moved_images, own_logs, verdict
 
 Make = Callable[..., Any]
 MODES = ("server", "colocate")
 SLOW = pytest.mark.slow
-
-
-def make_trainer(recipe: GrpoRecipe, folder: Path) -> Any:
-    """The trainer of ``mirg grpo`` before its first step, with rollouts by vLLM."""
-    from mirg.rewards.trl import reward_functions
-
-    loaded = load_model(recipe.model)
-    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits)
-    run = RunFolder(folder, "grpo")
-    trainer: Any = trainer_class()(
-        model=loaded.model,
-        args=grpo_arguments(recipe, run, loaded, 1, rewards.weights),
-        reward_funcs=rewards.functions,
-        train_dataset=grpo_rows(recipe.data, loaded, recipe.prompt).rows,
-        processing_class=loaded.processor,
-        peft_config=lora(recipe),
-    )
-    trainer.record_rollouts(run, rewards.scorer, recipe)
-    drawn = sampling(recipe, loaded)
-    vllm = vllm_rollouts.VllmRollouts(recipe.rollouts, drawn)
-    trainer.share_prompts(drawn, temperature=recipe.temperature, vllm=vllm)
-    trainer.current_gradient_accumulation_steps = 1
-    trainer.model.train()
-    return trainer
 
 
 def first_batch(trainer: Any) -> dict[str, Any]:
@@ -202,13 +174,6 @@ def test_images_are_moved_by_one_place() -> None:
     row = {"id": "a", "images": [1, 2, 3]}
     assert moved_images(row) == {"id": "a", "images": [3, 1, 2]}
     assert row["images"] == [1, 2, 3]
-
-
-def loss_and_gradients(trainer: Any, batch: dict[str, Any]) -> tuple[float, dict[str, torch.Tensor]]:
-    trainer.model.zero_grad()
-    loss = trainer._compute_loss(trainer.model, batch)
-    loss.backward()
-    return loss.item(), {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
