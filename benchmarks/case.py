@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import inspect
 import json
 import platform
 import random
@@ -26,6 +27,7 @@ from mirg.scenes.corpus import corpus, names
 
 IMAGES = 4
 CELL = 32  # pixels of a visual token
+TEXT = 40  # tokens of a prompt that are no image's
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def parse(description: str) -> tuple[argparse.Namespace, Settings]:
 
 def make_model(settings: Settings) -> LoadedModel:
     """A random Qwen3-VL whose images have a quarter of the prompt's tokens each."""
-    side = max(round((settings.prompt / IMAGES) ** 0.5), 2) * CELL
+    side = image_side(settings)
     config = TinyConfig(
         width=settings.width, layers=settings.layers, heads=settings.width // 64, kv_heads=settings.width // 64,
         mlp=3 * settings.width, image_side=side,
@@ -80,11 +82,16 @@ def make_model(settings: Settings) -> LoadedModel:
     return loaded
 
 
+def image_side(settings: Settings) -> int:
+    """Pixels of the side of an image, so that all of them and the text have about the prompt's tokens."""
+    return max(round(((settings.prompt - TEXT) / IMAGES) ** 0.5), 2) * CELL
+
+
 def make_rows(settings: Settings) -> list[dict[str, Any]]:
     """Training rows: labelled images of noise and a question."""
     from PIL import Image
 
-    side = max(round((settings.prompt / IMAGES) ** 0.5), 2) * CELL
+    side = image_side(settings)
     draw = random.Random(settings.seed)
     rows = []
     for number in range(settings.prompts):
@@ -137,7 +144,7 @@ def trainers(settings: Settings) -> tuple[Any, Any, LoadedModel, list[dict[str, 
     return ours, theirs, loaded, rows
 
 
-def random_reward(completions: Sequence[Any], **_: Any) -> list[float]:
+def random_reward(completions: Sequence[Any], **_: Any) -> list[float | None]:
     """A different number for every completion, so that every group has signal."""
     return [(k * 7919 % 101) / 101 for k in range(len(completions))]
 
@@ -162,12 +169,25 @@ def _wait() -> None:
 
 
 def flops(work: Callable[[], object]) -> int:
-    """Floating-point operations of matrix products and convolutions, as torch counts them."""
-    from torch.utils.flop_counter import FlopCounterMode
+    """Floating-point operations of matrix products, attention and convolutions, as torch counts them."""
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
 
-    with FlopCounterMode(display=False) as counter:
+    aten = torch.ops.aten
+    # The counter knows the fused attention of GPUs alone.
+    fused = {
+        aten._scaled_dot_product_flash_attention_for_cpu: inspect.unwrap(sdpa_flop),
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: inspect.unwrap(sdpa_backward_flop),
+    }
+    with FlopCounterMode(display=False, custom_mapping=fused) as counter:
         work()
     return counter.get_total_flops()
+
+
+def tokens(settings: Settings, length: int) -> dict[str, float]:
+    """Tokens that one pass sends through the decoder for prompts of ``length``: what the ratio is predicted from."""
+    ours = settings.prompts * (length - 1 + settings.group * settings.completion)
+    theirs = settings.prompts * settings.group * (length + settings.completion)
+    return {"ours": ours, "theirs": theirs, "ratio": theirs / ours}
 
 
 def peak_of(side: str) -> float:

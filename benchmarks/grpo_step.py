@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import torch
-from case import parse, show, summary, timed, trainers
+from case import parse, show, summary, timed, tokens, trainers
 
 
 def step(trainer: Any, rows: list[dict[str, Any]]) -> None:
@@ -28,7 +28,7 @@ def main() -> None:
         "step, seconds, theirs / ours", mine, trls, settings,
         parameters=sum(p.numel() for p in loaded.model.parameters()),
         prompt_tokens=length,
-        tokens={"generated": settings.prompts * settings.group * settings.completion},
+        tokens=tokens(settings, length) | {"generated": settings.prompts * settings.group * settings.completion},
     )  # fmt: skip
     show(result, told.json)
 

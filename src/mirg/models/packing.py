@@ -301,7 +301,7 @@ def token_scores(
         entropy = -(logs.exp() * logs).sum(-1)
         return logs.gather(-1, wanted[:, None])[:, 0], entropy.detach()
 
-    step = max(_LOGITS // (4 * head.weight.shape[0]), 1)
+    step = max(_LOGITS // (4 * head.out_features), 1)
     parts = [
         checkpoint(score, part, wanted, use_reentrant=False)
         for part, wanted in zip(hidden.split(step), labels.split(step), strict=True)
