@@ -12,6 +12,8 @@ from typing import Any
 from mirg.answers.prompts import messages
 from mirg.engines.base import Completion, Engine, Generation, Request
 from mirg.samples import Sample
+from mirg.training.recipe import GrpoRecipe
+from mirg.training.run import RunFolder
 
 CLOCKS = ("time", "step_time")
 
@@ -54,6 +56,54 @@ def answer(engine: Engine, sample: Sample, images: list[Any], **settings: Any) -
     told = getattr(engine, "instructions", "full")
     request = Request(sample.id, messages(sample, engine.family, engine.limits, told), images)
     return engine.generate([request], Generation(**{"max_new_tokens": 32} | settings))[0]
+
+
+def make_trainer(recipe: GrpoRecipe, folder: Path) -> Any:
+    """The trainer of ``mirg grpo`` at its first step."""
+    from mirg.models.load import load_model
+    from mirg.rewards.trl import reward_functions
+    from mirg.training.data import grpo_rows
+    from mirg.training.grpo import grpo_arguments, sampling, trainer_class
+    from mirg.training.launch import lora
+    from mirg.training.vllm_rollouts import VllmRollouts
+
+    loaded = load_model(recipe.model)
+    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits)
+    run = RunFolder(folder, "grpo")
+    trainer: Any = trainer_class()(
+        model=loaded.model,
+        args=grpo_arguments(recipe, run, loaded, 1, rewards.weights),
+        reward_funcs=rewards.functions,
+        train_dataset=grpo_rows(recipe.data, loaded, recipe.prompt).rows,
+        processing_class=loaded.processor,
+        peft_config=lora(recipe),
+    )
+    trainer.record_rollouts(run, rewards.scorer, recipe)
+    drawn = sampling(recipe, loaded)
+    vllm = VllmRollouts(recipe.rollouts, drawn) if recipe.rollouts.backend == "vllm" else None
+    trainer.share_prompts(drawn, temperature=recipe.temperature, vllm=vllm)
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    return trainer
+
+
+def loss_and_gradients(trainer: Any, batch: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+    """The loss of a batch, and the gradient of every weight that has one."""
+    trainer.model.zero_grad()
+    loss = trainer._compute_loss(trainer.model, batch)
+    loss.backward()
+    return loss.item(), {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
+
+
+def favour(model: Any, token: int, by: float = 1e4) -> None:
+    """Make ``token`` by far the likeliest next one, whatever came before: its logit grows ``by``."""
+
+    def louder(_module: Any, _inputs: Any, logits: Any) -> Any:
+        logits = logits.clone()
+        logits[..., token] += by
+        return logits
+
+    model.lm_head.register_forward_hook(louder)
 
 
 def die_in(work: Callable[[], object], arrange: Callable[[Callable[[], None]], None]) -> None:

@@ -11,37 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.models.load import load_model
-from mirg.training.data import grpo_rows
+from fakes.training import loss_and_gradients, make_trainer
 from mirg.training.groups import GROUP, group_numbers, micro_batches, with_signal
-from mirg.training.grpo import grpo_arguments, sampling, trainer_class
-from mirg.training.launch import lora
-from mirg.training.recipe import GrpoRecipe
-from mirg.training.run import RunFolder
 
 Make = Callable[..., Any]
-
-
-def make_trainer(recipe: GrpoRecipe, folder: Path) -> Any:
-    """The trainer of ``mirg grpo`` at its first step."""
-    from mirg.rewards.trl import reward_functions
-
-    loaded = load_model(recipe.model)
-    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits)
-    run = RunFolder(folder, "grpo")
-    trainer: Any = trainer_class()(
-        model=loaded.model,
-        args=grpo_arguments(recipe, run, loaded, 1, rewards.weights),
-        reward_funcs=rewards.functions,
-        train_dataset=grpo_rows(recipe.data, loaded, recipe.prompt).rows,
-        processing_class=loaded.processor,
-        peft_config=lora(recipe),
-    )
-    trainer.record_rollouts(run, rewards.scorer, recipe)
-    trainer.share_prompts(sampling(recipe, loaded), temperature=recipe.temperature)
-    trainer.current_gradient_accumulation_steps = 1
-    trainer.model.train()
-    return trainer
 
 
 def as_trl(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
@@ -55,13 +28,6 @@ def as_trl(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
         "num_images": [len(prompt.grid) for prompt in shown],
         "mm_token_type_ids": kinds * torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1).int(),
     }
-
-
-def loss_and_gradients(trainer: Any, batch: dict[str, Any]) -> tuple[float, dict[str, torch.Tensor]]:
-    trainer.model.zero_grad()
-    loss = trainer._compute_loss(trainer.model, batch)
-    loss.backward()
-    return loss.item(), {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
 
 
 # Every setting that takes log-probabilities from another place or weighs them another way.

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fakes.tiny import read_data
-from fakes.training import answer, rows, weights
+from fakes.training import answer, favour, rows, weights
 from mirg.engines.load import load_engine
 from mirg.errors import ConfigError
 from mirg.frames import family
@@ -113,17 +113,6 @@ def test_numbers_that_do_not_divide_are_refused(tmp_path: Path, grpo_recipe: Mak
         grpo_arguments(grpo_recipe(micro_batch=3), run, loaded, 2, [1, 1, 1])
     with pytest.raises(ConfigError, match="save_every = 3 is no multiple of iterations = 2"):
         grpo_arguments(grpo_recipe(save_every=3, iterations=2), run, loaded, 2, [1, 1, 1])
-
-
-def favour(model: Any, token: int) -> None:
-    """Make ``token`` by far the likeliest next one, whatever came before."""
-
-    def louder(_module: Any, _inputs: Any, logits: torch.Tensor) -> torch.Tensor:
-        logits = logits.clone()
-        logits[..., token] += 1e4
-        return logits
-
-    model.lm_head.register_forward_hook(louder)
 
 
 @pytest.mark.parametrize("token", ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|im_start|>"])

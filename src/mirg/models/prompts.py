@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from mirg.errors import DataError
@@ -40,3 +41,13 @@ def encode(processor: Any, messages: Sequence[dict[str, Any]], images: Sequence[
     if tokens != features:
         raise DataError(f"sample {sample_id}: {tokens} image tokens and {features} image features")
     return Prompt(ids, made.get("pixel_values"), grid)
+
+
+def collapsed(ids: Sequence[int], image_token: int) -> list[int]:
+    """Token ids with one placeholder for each image; neighbouring placeholders are the cells of one image."""
+    return [token for k, token in enumerate(ids) if token != image_token or k == 0 or ids[k - 1] != image_token]
+
+
+def placeholder_runs(ids: Sequence[int], image_token: int) -> list[int]:
+    """How many placeholders each image has, in order."""
+    return [len(list(run)) for token, run in groupby(ids) if token == image_token]

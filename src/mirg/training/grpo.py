@@ -35,6 +35,8 @@ from mirg.training.launch import (
 from mirg.training.recipe import GrpoRecipe
 from mirg.training.run import ROLLOUTS, RunFolder
 from mirg.training.trainer import CarefulTrainer
+from mirg.training.vllm import generation_arguments, require_vllm
+from mirg.training.vllm_rollouts import VllmRollouts
 
 _EPOCH_STRIDE = 1_000_003  # keeps (seed, epoch) pairs of neighbouring seeds apart
 
@@ -45,6 +47,8 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
     if run.finished:
         return finished(run)
     loaded = prepare_model(recipe)
+    if recipe.rollouts.backend == "vllm":
+        require_vllm(recipe.rollouts, loaded)
     prepared = grpo_rows(recipe.data, loaded, recipe.prompt)
     rolled_out = recipe.prompts_per_step * recipe.admission.candidates
     steps = recipe.steps or steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
@@ -65,7 +69,9 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
         )
         trainer.record_rollouts(run, rewards.scorer, recipe)
         if recipe.packed:
-            trainer.share_prompts(sampling(recipe, loaded), temperature=recipe.temperature, admission=recipe.admission)
+            drawn = sampling(recipe, loaded)
+            vllm = VllmRollouts(recipe.rollouts, drawn) if recipe.rollouts.backend == "vllm" else None
+            trainer.share_prompts(drawn, temperature=recipe.temperature, admission=recipe.admission, vllm=vllm)
         if trainer.ref_model is not None:
             # TRL loads the reference by the model's name: after a LoRA run, the base without its adapters.
             trainer.ref_model.load_state_dict(loaded.model.state_dict())
@@ -104,7 +110,6 @@ def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, step
         # 6789).
         top_p=1.0,
         top_k=0,
-        generation_kwargs={"suppress_tokens": forbidden_tokens(loaded.tokenizer, loaded.family)},
         beta=recipe.beta,
         epsilon=recipe.epsilon,
         epsilon_high=recipe.epsilon_high,
@@ -113,6 +118,7 @@ def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, step
         scale_rewards=recipe.scale_rewards,
         multi_objective_aggregation=recipe.aggregation,
         reward_weights=weights,
+        **generation_arguments(recipe, forbidden_tokens(loaded.tokenizer, loaded.family)),
         **common_arguments(recipe, run, steps),
     )
 
