@@ -36,6 +36,7 @@ from mirg.training.recipe import GrpoRecipe
 from mirg.training.run import ROLLOUTS, RunFolder
 from mirg.training.trainer import CarefulTrainer
 
+_VISION_CACHE = 4096  # MiB: the images of a step of the 7B recipes fit several times
 _EPOCH_STRIDE = 1_000_003  # keeps (seed, epoch) pairs of neighbouring seeds apart
 
 
@@ -44,6 +45,7 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
     run = RunFolder.open(output, recipe)
     if run.finished:
         return finished(run)
+    cache = vision_cache(recipe)
     loaded = prepare_model(recipe)
     prepared = grpo_rows(recipe.data, loaded, recipe.prompt)
     rolled_out = recipe.prompts_per_step * recipe.admission.candidates
@@ -64,11 +66,18 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
             callbacks=callbacks,
         )
         trainer.record_rollouts(run, rewards.scorer, recipe)
-        if recipe.packed:
-            trainer.share_prompts(sampling(recipe, loaded), temperature=recipe.temperature, admission=recipe.admission)
         if trainer.ref_model is not None:
             # TRL loads the reference by the model's name: after a LoRA run, the base without its adapters.
             trainer.ref_model.load_state_dict(loaded.model.state_dict())
+        if recipe.packed:
+            # Where weights are sharded, a tower call gathers them from all processes, and these miss different images.
+            sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
+            trainer.share_prompts(
+                sampling(recipe, loaded),
+                temperature=recipe.temperature,
+                admission=recipe.admission,
+                vision_cache=0 if sharded else cache,
+            )
         return trainer
 
     return run_trainer(recipe, run, loaded, prepared, steps, make, every=recipe.iterations)
@@ -115,6 +124,20 @@ def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, step
         reward_weights=weights,
         **common_arguments(recipe, run, steps),
     )
+
+
+def vision_cache(recipe: GrpoRecipe) -> int:
+    """Bytes for features of a frozen vision tower. ConfigError where they are asked for and could not be used."""
+    if recipe.vision_cache is None:
+        return _VISION_CACHE * 2**20 if recipe.freeze_vision and recipe.packed else 0
+    if recipe.vision_cache and not recipe.freeze_vision:
+        raise ConfigError(
+            f"vision_cache = {recipe.vision_cache} keeps features of a vision tower that is trained",
+            hint="set freeze_vision: true, or vision_cache: 0",
+        )
+    if recipe.vision_cache and not recipe.packed:
+        raise ConfigError("vision_cache needs packed groups", hint="set packed: true, or vision_cache: 0")
+    return recipe.vision_cache * 2**20
 
 
 def sampling(recipe: GrpoRecipe, loaded: LoadedModel) -> Sampling:
