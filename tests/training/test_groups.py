@@ -11,11 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.models.load import load_model
+from mirg.models.packing import base_of
 from mirg.training.data import grpo_rows
 from mirg.training.groups import GROUP, group_numbers, micro_batches, with_signal
-from mirg.training.grpo import grpo_arguments, sampling, trainer_class
-from mirg.training.launch import lora
+from mirg.training.grpo import grpo_arguments, sampling, trainer_class, vision_cache
+from mirg.training.launch import lora, prepare_model
 from mirg.training.recipe import GrpoRecipe
 from mirg.training.run import RunFolder
 
@@ -26,7 +26,7 @@ def make_trainer(recipe: GrpoRecipe, folder: Path) -> Any:
     """The trainer of ``mirg grpo`` at its first step."""
     from mirg.rewards.trl import reward_functions
 
-    loaded = load_model(recipe.model)
+    loaded = prepare_model(recipe)
     rewards = reward_functions(recipe.reward, loaded.family, loaded.limits)
     run = RunFolder(folder, "grpo")
     trainer: Any = trainer_class()(
@@ -38,7 +38,7 @@ def make_trainer(recipe: GrpoRecipe, folder: Path) -> Any:
         peft_config=lora(recipe),
     )
     trainer.record_rollouts(run, rewards.scorer, recipe)
-    trainer.share_prompts(sampling(recipe, loaded), temperature=recipe.temperature)
+    trainer.share_prompts(sampling(recipe, loaded), temperature=recipe.temperature, vision_cache=vision_cache(recipe))
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()
     return trainer
@@ -93,6 +93,32 @@ def test_the_packed_update_is_trls(kind: str, name: str, tmp_path: Path, grpo_re
         assert (ours[key] - grad).norm() <= 1e-5 * grad.norm() + 1e-7, key
     if SETTINGS[name].get("beta"):  # without it, completions without signal are left out of the mean
         assert entropy == pytest.approx(trainer._metrics["train"]["entropy"][-1], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [("qwen3_vl", {"beta": 0.3}), ("qwen2_5_vl", {"beta": 0.3, "lora": {"rank": 4}}), ("qwen2_vl", {})],
+    ids=["qwen3_vl, reference", "qwen2_5_vl, low rank", "qwen2_vl"],
+)
+def test_kept_features_change_no_step(kind: str, keys: dict[str, Any], tmp_path: Path, grpo_recipe: Make) -> None:
+    """Rollouts, reference pass and update: log-probabilities to 1e-6, loss and gradients to 1e-5 relative."""
+    steps = []
+    for number, room in enumerate((0, None)):
+        trainer = make_trainer(grpo_recipe(kind, freeze_vision=True, vision_cache=room, **keys), tmp_path / str(number))
+        batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+        steps.append((batch, *loss_and_gradients(trainer, batch)))
+    assert trainer._features.take_share() > 0, "nothing was kept: the comparison would prove nothing"
+    if trainer.ref_model is not None:
+        assert base_of(trainer.ref_model).visual is base_of(trainer.model).visual
+    (plain, expected, theirs), (kept, loss, ours) = steps
+    assert plain["advantages"].abs().max() > 0
+    assert torch.equal(kept["completion_ids"], plain["completion_ids"])
+    if "beta" in keys:
+        torch.testing.assert_close(kept["ref_per_token_logps"], plain["ref_per_token_logps"], atol=1e-6, rtol=0)
+    assert loss == pytest.approx(expected, abs=1e-5)
+    assert ours.keys() == theirs.keys() and not any("visual" in name for name in ours)
+    for name, grad in theirs.items():
+        assert (ours[name] - grad).norm() <= 1e-5 * grad.norm() + 1e-7, name
 
 
 def test_completions_without_signal_are_not_computed(tmp_path: Path, grpo_recipe: Make) -> None:

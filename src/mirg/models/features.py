@@ -14,7 +14,7 @@ from types import MethodType
 from typing import Any
 
 import torch
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import ModelOutput
 
 from mirg.errors import ConfigError
 from mirg.models.packing import base_of
@@ -66,9 +66,10 @@ def _size(features: Features) -> int:
 
 
 @dataclass
-class VisionOutput(BaseModelOutputWithPooling):
+class VisionOutput(ModelOutput):
     """The part of a vision tower's output that the rest of a Qwen-VL model reads."""
 
+    pooler_output: torch.Tensor | None = None
     deepstack_features: list[torch.Tensor] | None = None
 
 

@@ -33,7 +33,7 @@ class Prompt:
 
 def _digest(grid: torch.Tensor, patches: torch.Tensor) -> str:
     digest = hashlib.sha256(str(grid.tolist()).encode())
-    digest.update(patches.contiguous().numpy())
+    digest.update(patches.contiguous().numpy().data)
     return digest.hexdigest()
 
 
