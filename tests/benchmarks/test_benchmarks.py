@@ -11,7 +11,7 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["packed_update", "grpo_step"])
+@pytest.mark.parametrize("script", ["packed_update", "grpo_step", "vision_cache"])
 def test_the_quick_run_writes_its_ratio(script: str, repository: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     command = [sys.executable, f"benchmarks/{script}.py", "--quick", "--threads", "1", "--json", str(out)]
