@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from case import flops, make_model, make_rows, our_trainer, parse, show, step, summary, timed
 
@@ -11,7 +13,7 @@ ROOM = 2**30  # bytes
 def main() -> None:
     told, settings = parse(__doc__ or "")
     loaded, rows = make_model(settings), make_rows(settings)
-    tower = loaded.model.base_model.visual
+    tower: Any = loaded.model.base_model.visual
     tower.requires_grad_(False)
     keeping, computing = (our_trainer(settings, loaded, rows, room) for room in (ROOM, 0))
     torch.manual_seed(settings.seed)

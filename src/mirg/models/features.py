@@ -14,7 +14,7 @@ from types import MethodType
 from typing import Any
 
 import torch
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from mirg.errors import ConfigError
 from mirg.models.packing import base_of
