@@ -109,39 +109,63 @@ def make_prompts(loaded: LoadedModel, rows: Sequence[dict[str, Any]]) -> list[Pr
 
 
 def trainers(settings: Settings) -> tuple[Any, Any, LoadedModel, list[dict[str, Any]]]:
-    """TRL's trainer and ours, each with its own copy of the weights."""
-    import datasets
-    from trl.trainer.grpo_config import GRPOConfig
+    """Ours and TRL's trainer, each with its own copy of the weights."""
     from trl.trainer.grpo_trainer import GRPOTrainer
 
-    from mirg.models.load import forbidden_tokens
+    loaded, rows = make_model(settings), make_rows(settings)
+    theirs = make_trainer(GRPOTrainer, settings, loaded, rows)
+    return our_trainer(settings, loaded, rows), theirs, loaded, rows
+
+
+def our_trainer(settings: Settings, loaded: LoadedModel, rows: list[dict[str, Any]], vision_cache: int = 0) -> Any:
+    """Ours, with a copy of the weights; features of a frozen vision tower are kept in ``vision_cache`` bytes."""
     from mirg.models.sampling import Sampling
     from mirg.training.grpo import trainer_class
+
+    ours = make_trainer(trainer_class(), settings, loaded, rows)
+    # No completion ends before its last token, so that both sides do the same work.
+    sampling = Sampling(settings.completion, [], barred(loaded))
+    ours.share_prompts(sampling, temperature=1.0, vision_cache=vision_cache)
+    return ours
+
+
+def make_trainer(cls: Any, settings: Settings, loaded: LoadedModel, rows: list[dict[str, Any]]) -> Any:
+    """A trainer of class ``cls`` before its first step, with a copy of the weights."""
+    import datasets
+    from trl.trainer.grpo_config import GRPOConfig
+
     from mirg.training.quiet import quiet_libraries
 
     quiet_libraries()
-    loaded, rows = make_model(settings), make_rows(settings)
-    forbidden = [*forbidden_tokens(loaded.tokenizer, loaded.family), loaded.tokenizer.eos_token_id]
-    made = []
-    for cls in (GRPOTrainer, trainer_class()):
-        args = GRPOConfig(
-            output_dir=tempfile.mkdtemp(), report_to="none", disable_tqdm=True, use_cpu=not torch.cuda.is_available(),
-            per_device_train_batch_size=settings.prompts * settings.group, num_generations=settings.group,
-            max_completion_length=settings.completion, bf16=settings.dtype == "bfloat16", top_k=0, top_p=1.0,
-            gradient_checkpointing=False, seed=settings.seed, remove_unused_columns=False,
-            generation_kwargs={"suppress_tokens": forbidden},
-        )  # fmt: skip
-        trainer: Any = cls(
-            model=copy.deepcopy(loaded.model), args=args, reward_funcs=random_reward, processing_class=loaded.processor,
-            train_dataset=datasets.Dataset.from_list([{"id": "x", "prompt": rows[0]["prompt"]}]),
-        )  # fmt: skip
-        trainer.current_gradient_accumulation_steps = 1
-        trainer.model.train()
-        made.append(trainer)
-    theirs, ours = made
-    # No completion ends before its last token, so that both do the same work.
-    ours.share_prompts(Sampling(settings.completion, [], forbidden), temperature=1.0)
-    return ours, theirs, loaded, rows
+    args = GRPOConfig(
+        output_dir=tempfile.mkdtemp(), report_to="none", disable_tqdm=True, use_cpu=not torch.cuda.is_available(),
+        per_device_train_batch_size=settings.prompts * settings.group, num_generations=settings.group,
+        max_completion_length=settings.completion, bf16=settings.dtype == "bfloat16", top_k=0, top_p=1.0,
+        gradient_checkpointing=False, seed=settings.seed, remove_unused_columns=False,
+        generation_kwargs={"suppress_tokens": barred(loaded)},
+    )  # fmt: skip
+    trainer = cls(
+        model=copy.deepcopy(loaded.model), args=args, reward_funcs=random_reward, processing_class=loaded.processor,
+        train_dataset=datasets.Dataset.from_list([{"id": "x", "prompt": rows[0]["prompt"]}]),
+    )  # fmt: skip
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    return trainer
+
+
+def barred(loaded: LoadedModel) -> list[int]:
+    """What a completion may not hold: besides vision tokens, its end."""
+    from mirg.models.load import forbidden_tokens
+
+    return [*forbidden_tokens(loaded.tokenizer, loaded.family), loaded.tokenizer.eos_token_id]
+
+
+def step(trainer: Any, rows: list[dict[str, Any]]) -> None:
+    """Completions of every row, their rewards, and one update without the optimizer."""
+    trainer.model.zero_grad()
+    trainer._step, trainer._buffered_inputs = 0, None
+    batch = trainer._prepare_inputs(copy.copy(rows))
+    trainer._compute_loss(trainer.model, batch).backward()
 
 
 def random_reward(completions: Sequence[Any], **_: Any) -> list[float | None]:
@@ -214,7 +238,14 @@ def _status(key: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def summary(unit: str, ours: list[float], theirs: list[float], settings: Settings, **more: Any) -> dict[str, Any]:
+def summary(
+    unit: str,
+    ours: list[float],
+    theirs: list[float],
+    settings: Settings,
+    alternative: str = "TRL's unmodified GRPOTrainer",
+    **more: Any,
+) -> dict[str, Any]:
     """The JSON of a benchmark; ``spread`` is the range of the ratios of the pairs."""
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
     return {
@@ -226,7 +257,7 @@ def summary(unit: str, ours: list[float], theirs: list[float], settings: Setting
         "spread": [min(ratios), max(ratios)],
         **more,
         "settings": settings.__dict__,
-        "alternative": "TRL's unmodified GRPOTrainer",
+        "alternative": alternative,
         "versions": versions(),
         "command": " ".join(["python", *sys.argv]),
     }

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
 import torch
-from case import flops, parse, show, summary, timed, tokens, trainers
-
-
-def step(trainer: Any, rows: list[dict[str, Any]]) -> None:
-    """Completions of every row, their rewards, and one update without the optimizer."""
-    trainer.model.zero_grad()
-    trainer._step, trainer._buffered_inputs = 0, None
-    batch = trainer._prepare_inputs(copy.copy(rows))
-    trainer._compute_loss(trainer.model, batch).backward()
+from case import flops, parse, show, step, summary, timed, tokens, trainers
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("script", "n"), [("packed_update", 3), ("grpo_step", 3), ("sweep packed_update", 1), ("demo_rl", 1)]
+    ("script", "n"),
+    [("packed_update", 3), ("grpo_step", 3), ("vision_cache", 3), ("sweep packed_update", 1), ("demo_rl", 1)],
 )
 def test_the_quick_run_writes_its_ratio(script: str, n: int, repository: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"

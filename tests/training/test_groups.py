@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.training import loss_and_gradients, make_trainer
+from mirg.models.packing import base_of
 from mirg.training.groups import GROUP, group_numbers, micro_batches, with_signal
 
 Make = Callable[..., Any]
@@ -59,6 +60,35 @@ def test_the_packed_update_is_trls(kind: str, name: str, tmp_path: Path, grpo_re
         assert (ours[key] - grad).norm() <= 1e-5 * grad.norm() + 1e-7, key
     if SETTINGS[name].get("beta"):  # without it, completions without signal are left out of the mean
         assert entropy == pytest.approx(trainer._metrics["train"]["entropy"][-1], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [("qwen3_vl", {"beta": 0.3}), ("qwen2_5_vl", {"beta": 0.3, "lora": {"rank": 4}}), ("qwen2_vl", {})],
+    ids=["qwen3_vl, reference", "qwen2_5_vl, low rank", "qwen2_vl"],
+)
+def test_kept_features_change_no_step(kind: str, keys: dict[str, Any], tmp_path: Path, grpo_recipe: Make) -> None:
+    """Rollouts, reference pass and update: log-probabilities to 1e-6, loss and gradients to 1e-5 relative."""
+
+    def step(trainer: Any) -> tuple[dict[str, Any], float, dict[str, torch.Tensor]]:
+        batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+        return batch, *loss_and_gradients(trainer, batch)
+
+    common = {"freeze_vision": True, **keys}
+    plain, expected, theirs = step(make_trainer(grpo_recipe(kind, vision_cache=0, **common), tmp_path / "plain"))
+    keeping = make_trainer(grpo_recipe(kind, **common), tmp_path / "keeping")
+    kept, loss, ours = step(keeping)
+    assert keeping._features.take_share() > 0, "nothing was kept: the comparison would prove nothing"
+    if keeping.ref_model is not None:
+        assert base_of(keeping.ref_model).visual is base_of(keeping.model).visual
+    assert plain["advantages"].abs().max() > 0
+    assert torch.equal(kept["completion_ids"], plain["completion_ids"])
+    if "beta" in keys:
+        torch.testing.assert_close(kept["ref_per_token_logps"], plain["ref_per_token_logps"], atol=1e-6, rtol=0)
+    assert loss == pytest.approx(expected, abs=1e-5)
+    assert ours.keys() == theirs.keys() and not any("visual" in name for name in ours)
+    for name, grad in theirs.items():
+        assert (ours[name] - grad).norm() <= 1e-5 * grad.norm() + 1e-7, name
 
 
 def test_completions_without_signal_are_not_computed(tmp_path: Path, grpo_recipe: Make) -> None:

@@ -17,7 +17,7 @@ from mirg.errors import ConfigError
 from mirg.frames import family
 from mirg.models.load import forbidden_tokens, load_model
 from mirg.rewards import RewardConfig, score
-from mirg.training.grpo import EpochSampler, grpo_arguments, train_grpo, trainer_class
+from mirg.training.grpo import EpochSampler, grpo_arguments, train_grpo, trainer_class, vision_cache
 from mirg.training.run import RunFolder
 
 Make = Callable[..., Any]
@@ -78,6 +78,39 @@ SETTINGS = {
     "sequence": ({"loss": "luspo", "scale_rewards": "none"}, "loss"),
     "low rank": ({"lora": {"rank": 4}, "beta": 0.1, "dtype": "bfloat16"}, "kl"),
 }
+
+
+# (recipe keys, MiB or what is refused, why)
+CACHES: list[tuple[dict[str, Any], int | str, str]] = [
+    ({}, 0, "the tower is trained"),
+    ({"freeze_vision": True}, 4096, "on without asking"),
+    ({"freeze_vision": True, "packed": False}, 0, "TRL's own pass knows nothing of it"),
+    ({"freeze_vision": True, "vision_cache": 7}, 7, "as asked"),
+    ({"freeze_vision": True, "vision_cache": 0}, 0, "switched off"),
+    ({"vision_cache": 0}, 0, "nothing is asked for"),
+    ({"vision_cache": 7}, "vision_cache = 7 keeps features of a vision tower that is trained", "would be wrong"),
+    ({"freeze_vision": True, "packed": False, "vision_cache": 7}, "vision_cache needs packed groups", "no effect"),
+]
+
+
+@pytest.mark.parametrize(("keys", "expected", "why"), CACHES)
+def test_when_features_are_kept(
+    keys: dict[str, Any], expected: int | str, why: str, tmp_path: Path, grpo_recipe: Make
+) -> None:
+    recipe = grpo_recipe(**keys)
+    if isinstance(expected, int):
+        assert vision_cache(recipe) == expected * 2**20, why
+        return
+    with pytest.raises(ConfigError, match=expected):
+        train_grpo(recipe, tmp_path / "run")
+
+
+def test_a_run_says_how_often_features_were_found(tmp_path: Path, grpo_recipe: Make) -> None:
+    """Updates find what their rollouts computed, and later epochs find everything."""
+    recipe = grpo_recipe(freeze_vision=True, steps=9, max_new_tokens=8, lora={"rank": 4})
+    train_grpo(recipe, tmp_path / "run")
+    first, second, *_, last = [row["vision/cache_hits"] for row in rows(tmp_path / "run" / "metrics.jsonl")]
+    assert first == 0 and 0 < second < 1 and last == 1
 
 
 @pytest.mark.parametrize("name", SETTINGS)

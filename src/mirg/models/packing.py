@@ -180,12 +180,18 @@ def pack(model: Any, prompts: Sequence[Prompt], groups: Sequence[Sequence[Sequen
     return Packed(inputs, trees, labels, torch.cat(tips, 1))
 
 
-def _vision(model: Any, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
+def _vision(model: Any, prompts: Sequence[Prompt]) -> dict[str, Any]:
     pixels = [prompt.pixels for prompt in prompts if prompt.pixels is not None]
     grids = [prompt.grid for prompt in prompts if prompt.grid is not None]
     if not pixels:
         return {}
-    return {"pixel_values": torch.cat(pixels).to(model.device), "image_grid_thw": torch.cat(grids).to(model.device)}
+    shown: dict[str, Any] = {
+        "pixel_values": torch.cat(pixels).to(model.device),
+        "image_grid_thw": torch.cat(grids).to(model.device),
+    }
+    if hasattr(base_of(model).visual, "feature_cache"):  # mirg.models.features
+        shown["feature_keys"] = tuple(key for prompt in prompts for key in prompt.image_keys)
+    return shown
 
 
 def _lengths(lengths: Sequence[int], device: Any) -> torch.Tensor:

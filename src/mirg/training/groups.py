@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mirg.models.features import FeatureCache, keep_features, share_tower
 from mirg.models.packing import pack, plant, score_packed
 from mirg.models.prompts import Prompt, encode
 from mirg.models.sampling import Sampling, complete
@@ -37,8 +38,12 @@ class SharedPrompts:
         temperature: float,
         admission: AdmissionConfig | None = None,
         vllm: VllmRollouts | None = None,
+        vision_cache: int = 0,
     ) -> None:
-        """Rollouts by ``sampling``, drawn by ``vllm`` if there is one, and packed updates from now on."""
+        """Rollouts by ``sampling``, drawn by ``vllm`` if there is one, and packed updates from now on.
+
+        Features of a frozen vision tower are kept in ``vision_cache`` bytes; ConfigError where it is trained.
+        """
         trainer: Any = self
         self._sampling, self._vllm = sampling, vllm
         self._admission = admission or AdmissionConfig()
@@ -50,6 +55,11 @@ class SharedPrompts:
         for model in (trainer.model, trainer.ref_model):
             if model is not None:
                 plant(model, temperature)
+        self._features = FeatureCache(vision_cache) if vision_cache else None
+        if self._features is not None:
+            keep_features(trainer.model, self._features)
+            if trainer.ref_model is not None:
+                share_tower(trainer.model, trainer.ref_model)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if self._sampling is None:
@@ -148,6 +158,8 @@ class SharedPrompts:
         noted = {"candidates": len(spreads), "admitted": sum(admitted), "computed": self._share_computed(batch)}
         for name, value in noted.items():
             trainer._metrics["train"][f"admission/{name}"].append(float(value))
+        if self._features is not None:
+            trainer._metrics["train"]["vision/cache_hits"].append(self._features.take_share())
         return batch
 
     def _skips(self) -> bool:

@@ -38,6 +38,7 @@ from mirg.training.trainer import CarefulTrainer
 from mirg.training.vllm import generation_arguments, require_vllm
 from mirg.training.vllm_rollouts import VllmRollouts
 
+_VISION_CACHE = 4096  # MiB: the images of a step of the 7B recipes fit several times
 _EPOCH_STRIDE = 1_000_003  # keeps (seed, epoch) pairs of neighbouring seeds apart
 
 
@@ -46,6 +47,7 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
     run = RunFolder.open(output, recipe)
     if run.finished:
         return finished(run)
+    vision_cache(recipe)  # what is wrong with it is said before a model is loaded
     loaded = prepare_model(recipe)
     if recipe.rollouts.backend == "vllm":
         require_vllm(recipe.rollouts, loaded)
@@ -68,13 +70,11 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
             callbacks=callbacks,
         )
         trainer.record_rollouts(run, rewards.scorer, recipe)
-        if recipe.packed:
-            drawn = sampling(recipe, loaded)
-            vllm = VllmRollouts(recipe.rollouts, drawn) if recipe.rollouts.backend == "vllm" else None
-            trainer.share_prompts(drawn, temperature=recipe.temperature, admission=recipe.admission, vllm=vllm)
         if trainer.ref_model is not None:
             # TRL loads the reference by the model's name: after a LoRA run, the base without its adapters.
             trainer.ref_model.load_state_dict(loaded.model.state_dict())
+        if recipe.packed:
+            share_prompts(trainer, recipe, loaded)
         return trainer
 
     return run_trainer(recipe, run, loaded, prepared, steps, make, every=recipe.iterations)
@@ -121,6 +121,34 @@ def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, step
         **generation_arguments(recipe, forbidden_tokens(loaded.tokenizer, loaded.family)),
         **common_arguments(recipe, run, steps),
     )
+
+
+def share_prompts(trainer: Any, recipe: GrpoRecipe, loaded: LoadedModel) -> None:
+    """Let ``trainer`` encode each prompt once for its group, as ``recipe`` has it."""
+    drawn = sampling(recipe, loaded)
+    # Where weights are sharded, a tower call gathers them from all processes, and these miss different images.
+    sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
+    trainer.share_prompts(
+        drawn,
+        temperature=recipe.temperature,
+        admission=recipe.admission,
+        vllm=VllmRollouts(recipe.rollouts, drawn) if recipe.rollouts.backend == "vllm" else None,
+        vision_cache=0 if sharded else vision_cache(recipe),
+    )
+
+
+def vision_cache(recipe: GrpoRecipe) -> int:
+    """Bytes for features of a frozen vision tower. ConfigError where they are asked for and could not be used."""
+    if recipe.vision_cache is None:
+        return _VISION_CACHE * 2**20 if recipe.freeze_vision and recipe.packed else 0
+    if recipe.vision_cache and not recipe.freeze_vision:
+        raise ConfigError(
+            f"vision_cache = {recipe.vision_cache} keeps features of a vision tower that is trained",
+            hint="set freeze_vision: true, or vision_cache: 0",
+        )
+    if recipe.vision_cache and not recipe.packed:
+        raise ConfigError("vision_cache needs packed groups", hint="set packed: true, or vision_cache: 0")
+    return recipe.vision_cache * 2**20
 
 
 def sampling(recipe: GrpoRecipe, loaded: LoadedModel) -> Sampling:

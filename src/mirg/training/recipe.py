@@ -123,6 +123,12 @@ class GrpoRecipe(RunConfig):
         default=None, ge=1, description="Completions per forward pass of a process; None: all."
     )
     packed: bool = Field(default=True, description="One encoding of a prompt per group; false: TRL's own, G.")
+    vision_cache: int | None = Field(
+        default=None,
+        ge=0,
+        description="MiB of host memory of a process for what a frozen vision tower made of images, 0: none; "
+        "None: 4096 where groups are packed and freeze_vision is set.",
+    )
     admission: AdmissionConfig = AdmissionConfig()
     rollouts: RolloutConfig = RolloutConfig()
     max_new_tokens: int = Field(default=256, ge=8)
