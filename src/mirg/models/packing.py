@@ -32,6 +32,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from mirg.errors import EngineError
+from mirg.models.patches import patches_by_product
 from mirg.models.prompts import Prompt
 
 _PREFIX = "mirg_trees_"
@@ -241,6 +242,7 @@ def plant(model: Any, temperature: float = 1.0) -> None:
     AttentionInterface.register(name, _attention(before))
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[before])
     text._attn_implementation_internal = name
+    patches_by_product(base_of(model).visual)
     whole = model.get_base_model() if hasattr(model, "get_base_model") else model
     whole.forward_without_trees = whole.forward
     whole.score_temperature = temperature
