@@ -101,6 +101,30 @@ def load_model(
     return wrap(model, processor, path=path, family_name=family_name, limits=limits)
 
 
+def load_skeleton(name: str, *, family_name: str | None = None) -> LoadedModel:
+    """The model without its weights (on torch's meta device, of a LoRA folder its base) and its processor.
+
+    EngineError says what cannot be read.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    path = resolve_model(name)
+    base = path
+    while (below := _adapter_base(base)) is not None:
+        base = below
+    try:
+        config = AutoConfig.from_pretrained(base)
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(config)
+        processor = load_processor(_processor_folder(path), config.model_type)
+    except (OSError, ValueError, KeyError) as error:
+        raise EngineError(
+            f"cannot read {name}: {error}", hint="is it a Qwen-VL-class model folder or hub name?"
+        ) from error
+    return wrap(model, processor, path=path, family_name=family_name)
+
+
 def _weights(path: str, dtype: str, device: str) -> Any:
     """The model at ``path``; the adapters of a LoRA folder are merged into its base, which may be a LoRA folder too."""
     from transformers import AutoConfig, AutoModelForImageTextToText
