@@ -13,6 +13,7 @@ from typing import Any
 
 from transformers.activations import QuickGELUActivation
 
+from mirg.errors import EngineError
 from mirg.models.attention import SHORT as SHORT_IMAGE
 from mirg.models.packing import FLEX
 from mirg.models.packing import SHORT as SHORT_TRUNK
@@ -128,11 +129,21 @@ class Layer:
 
 
 def sizes(model: Any) -> tuple[Decoder, Tower]:
-    """Read off the layers of a Qwen-VL model, which may be on the meta device and must not be wrapped by PEFT."""
-    text, visual = model.model.language_model, model.model.visual
-    layer, block, config = text.layers[0], visual.blocks[0], visual.config
+    """Read off the layers of a Qwen-VL model, which may be on the meta device and must not be wrapped by PEFT.
+
+    EngineError where it is built of other layers.
+    """
+    try:
+        return _decoder(model), _tower(model.model.visual)
+    except AttributeError as error:
+        raise EngineError(f"the memory of a {model.config.model_type} model is not known: {error}") from error
+
+
+def _decoder(model: Any) -> Decoder:
+    text = model.model.language_model
+    layer = text.layers[0]
     attention = layer.self_attn
-    decoder = Decoder(
+    return Decoder(
         layers=len(text.layers),
         width=text.embed_tokens.embedding_dim,
         queries=attention.q_proj.out_features,
@@ -142,8 +153,12 @@ def sizes(model: Any) -> tuple[Decoder, Tower]:
         normed=hasattr(attention, "q_norm"),
         vocabulary=model.get_output_embeddings().out_features,
     )
+
+
+def _tower(visual: Any) -> Tower:
+    block, config = visual.blocks[0], visual.config
     full = getattr(config, "fullatt_block_indexes", None)
-    tower = Tower(
+    return Tower(
         layers=len(visual.blocks),
         width=block.attn.qkv.in_features,
         heads=block.attn.num_heads,
@@ -159,7 +174,6 @@ def sizes(model: Any) -> tuple[Decoder, Tower]:
         window=0 if full is None else (config.window_size // config.patch_size) ** 2,
         windowed=0 if full is None else len(visual.blocks) - len(full),
     )
-    return decoder, tower
 
 
 def _inner(mlp: Any) -> int:
@@ -259,8 +273,10 @@ def encoding(d: Decoder, t: Tower, m: Mode, row: Row, images: Sequence[int]) -> 
     patches = sum(images)
     squares = sum(_squares(n, n, t, m) for n in images)
     mlp = (3 if t.gated else 2) * t.mlp
-    # The patches are copied for the first product.
-    tower = max(patches * (3 * t.width + mlp), patches * t.values, patches * 4 * t.width + 2 * squares // m.product)
-    squares = 2 * row.prompts * d.heads * row.trunk**2 if row.trunk <= SHORT_TRUNK and not m.fused else 0
+    # The patches are copied for the first product. In the attention live the stream, its norm, queries, keys and values
+    # before and after their rotation, two of them in the order of the products; scores and their softmax.
+    tower = max(patches * (3 * t.width + mlp), patches * t.values, patches * 9 * t.width + 2 * squares // m.product)
+    # A causal mask makes a third square.
+    squares = 3 * row.prompts * d.heads * row.trunk**2 if row.trunk <= SHORT_TRUNK and not m.fused else 0
     decoder = max(row.tokens * (3 * d.width + 3 * d.mlp), row.tokens * (2 * d.width + 6 * d.queries) + squares)
     return tower * m.stream, decoder * m.stream

@@ -7,6 +7,7 @@ for it.
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,11 @@ class Prepared:
     def longest(self) -> int:
         """Tokens of the longest row."""
         return max(length.tokens for length in self.lengths)
+
+
+def longest_rows(lengths: Sequence[Length], count: int) -> list[int]:
+    """The numbers of the ``count`` longest rows, the longest first; of equal ones the earlier."""
+    return heapq.nsmallest(count, range(len(lengths)), key=lambda row: (-lengths[row].tokens, row))
 
 
 Columns = dict[str, Callable[[Sample], Any]]

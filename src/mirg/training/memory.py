@@ -7,7 +7,6 @@ them is the estimate. It is that of one process that holds the whole model, ever
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from mirg.training.activations import (
     sizes,
     tower_layers,
 )
-from mirg.training.data import Length, row_lengths
+from mirg.training.data import Length, longest_rows, row_lengths
 from mirg.training.launch import lora, with_limits, world_size
 from mirg.training.recipe import GrpoRecipe, RunConfig
 
@@ -101,7 +100,7 @@ def estimate_of(recipe: RunConfig, loaded: LoadedModel, lengths: Sequence[Length
         held["exchange"] = weights.trained * FLOAT  # the buckets that gradients are averaged in
     moments = {"optimizer": held | {"gradients": weights.trained * FLOAT}}
     if not isinstance(recipe, GrpoRecipe):
-        return Estimate(moments, longest(lengths, recipe.batch_size), weights, device)  # type: ignore[attr-defined]
+        return Estimate(moments, [lengths[row] for row in longest_rows(lengths, recipe.batch_size)], weights, device)  # type: ignore[attr-defined]
     if recipe.beta and not mode.rank:
         held["reference"] = weights.base * FLOAT
     step = Step.of(recipe, lengths)
@@ -132,18 +131,13 @@ class Step:
         micro = min(recipe.micro_batch or completions, completions)
         prompts = math.ceil(completions * recipe.admission.candidates / recipe.group_size)
         return cls(
-            longest=longest(lengths, prompts),
+            longest=[lengths[row] for row in longest_rows(lengths, prompts)],
             together=math.ceil(micro / recipe.group_size),
             group=recipe.group_size,
             pieces=min(recipe.group_size, micro),
             branch=recipe.max_new_tokens,
             passes=math.ceil(completions / micro),
         )
-
-
-def longest(lengths: Sequence[Length], count: int) -> list[Length]:
-    """The ``count`` longest rows; of equal ones the first."""
-    return heapq.nsmallest(count, lengths, key=lambda length: -length.tokens)
 
 
 def count_weights(recipe: RunConfig, model: Any) -> Weights:
@@ -223,3 +217,22 @@ def _pixels(tower: Tower, mode: Mode, step: Step, patches: Sequence[int]) -> int
     """The float32 patches of a pass, and on a CPU those of the whole step, of which they are a copy."""
     whole = sum(sum(length.images) for length in step.longest) * tower.merge
     return (sum(patches) + (0 if mode.fused else whole)) * tower.values * FLOAT
+
+
+def describe(found: Estimate) -> list[str]:
+    """The estimate for people: its peak, the parts of it, the other moments, the longest prompt."""
+    moments = {name: sum(parts.values()) for name, parts in found.moments.items()}
+    lines = [f"memory of one process on {found.device}: {_size(found.peak)} at its peak ({found.moment})"]
+    lines += [f"  {name:<18}{_size(size):>10}" for name, size in found.moments[found.moment].items()]
+    others = [f"{name} {_size(size)}" for name, size in moments.items() if name != found.moment]
+    if others:
+        lines.append(f"other moments: {', '.join(others)}")
+    else:
+        lines.append("without activations, which are only known for packed GRPO")
+    first = found.longest[0]
+    lines.append(f"longest of the data: {first.tokens} tokens, {sum(first.images)} of them visual, sample {first.id}")
+    return lines
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
