@@ -7,7 +7,7 @@ split into format, image and object with a reason for every loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mirg.models.sampling import Sampling
 from mirg.rewards.total import PARTS
 from mirg.rewards.trl import Scorer, completion_text, reward_functions
 from mirg.storage import Journal
-from mirg.training.data import grpo_rows
+from mirg.training.data import grpo_rows, longest_rows
 from mirg.training.groups import SharedPrompts
 from mirg.training.launch import (
     Outcome,
@@ -57,6 +57,10 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
     logger.info(
         "GRPO: %d prompts, %d steps of %d x %d", len(prepared), steps, recipe.prompts_per_step, recipe.group_size
     )
+    # Where memory runs out, it does so in the first minute.
+    first = longest_rows(prepared.lengths, rolled_out)
+    longest = prepared.lengths[first[0]]
+    logger.info("the longest prompts come first: up to %d tokens, sample %s", longest.tokens, longest.id)
 
     def make(callbacks: list[Any]) -> Any:
         rewards = reward_functions(recipe.reward, loaded.family, loaded.limits)
@@ -70,6 +74,7 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
             callbacks=callbacks,
         )
         trainer.record_rollouts(run, rewards.scorer, recipe)
+        trainer.first_rows = first
         if trainer.ref_model is not None:
             # TRL loads the reference by the model's name: after a LoRA run, the base without its adapters.
             trainer.ref_model.load_state_dict(loaded.model.state_dict())
@@ -169,6 +174,7 @@ def trainer_class() -> Any:
         """TRL's GRPOTrainer that keeps its rollouts with reward parts and reasons, once it is told where."""
 
         _every = 0
+        first_rows: Sequence[int] = ()
 
         def record_rollouts(self, run: RunFolder, scorer: Scorer, recipe: GrpoRecipe) -> None:
             """Write every ``log_rollouts_every``-th step's completions to the run's ``rollouts.jsonl``."""
@@ -179,7 +185,7 @@ def trainer_class() -> Any:
         def _get_train_sampler(self, dataset: Any = None) -> Any:
             """TRL's order of prompts, in each epoch a function of seed and epoch alone, so that it can be resumed."""
             sampler = super()._get_train_sampler(dataset)
-            return EpochSampler(sampler, self.args.seed, lambda: int(self.state.epoch or 0))
+            return EpochSampler(sampler, self.args.seed, lambda: int(self.state.epoch or 0), self.first_rows)
 
         def _calculate_rewards(
             self,
@@ -199,17 +205,32 @@ def trainer_class() -> Any:
 
 
 class EpochSampler(torch.utils.data.Sampler[int]):
-    """TRL's RepeatSampler, seeded anew in every epoch: its generator would go on from wherever a restart left it."""
+    """TRL's RepeatSampler, seeded anew in every epoch: its generator would go on from wherever a restart left it.
 
-    def __init__(self, sampler: Any, seed: int, epoch: Callable[[], int]) -> None:
-        self._sampler, self._seed, self._epoch = sampler, seed, epoch
+    The first epoch begins with the rows ``first``, which change places with those that it would begin with.
+    """
+
+    def __init__(self, sampler: Any, seed: int, epoch: Callable[[], int], first: Sequence[int] = ()) -> None:
+        self._sampler, self._seed, self._epoch, self._first = sampler, seed, epoch, first
 
     def __len__(self) -> int:
         return len(self._sampler)
 
     def __iter__(self) -> Iterator[int]:
-        self._sampler.generator.manual_seed(self._seed + _EPOCH_STRIDE * self._epoch())
-        return iter(self._sampler)
+        epoch = self._epoch()
+        self._sampler.generator.manual_seed(self._seed + _EPOCH_STRIDE * epoch)
+        order = list(self._sampler)
+        swap = {} if epoch else exchange(order, self._first)
+        return iter([swap.get(row, row) for row in order])
+
+
+def exchange(order: Sequence[int], first: Sequence[int]) -> dict[int, int]:
+    """Which rows of ``order`` change places with which, so that it begins with those of ``first``."""
+    begin = list(dict.fromkeys(order))[: len(first)]
+    leave = [row for row in begin if row not in first]
+    enter = [row for row in first if row not in begin]
+    pairs = list(zip(leave, enter, strict=False))
+    return dict(pairs) | {b: a for a, b in pairs}
 
 
 def rollout(step: int, row: dict[str, Any], completion: Any, scorer: Scorer) -> dict[str, Any]:

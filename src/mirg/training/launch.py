@@ -77,13 +77,17 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
     dtype = recipe.dtype if recipe.lora.rank else "float32"
     device = device_of(os.environ.get("LOCAL_RANK"), torch.cuda.device_count())
     loaded = load_model(recipe.model, family_name=recipe.prompt.family, device=device, dtype=dtype)
-    # Only a loaded processor tells the limits that the recipe leaves open.
-    limits = pixel_limits(recipe.prompt, loaded.limits)
-    loaded = wrap(loaded.model, loaded.processor, path=loaded.path, family_name=recipe.prompt.family, limits=limits)
+    loaded = with_limits(loaded, recipe.prompt)
     loaded.model.train()
     if recipe.freeze_vision:
         loaded.model.base_model.visual.requires_grad_(False)
     return loaded
+
+
+def with_limits(loaded: LoadedModel, prompt: PromptConfig) -> LoadedModel:
+    """The model with the recipe's limits; only a loaded processor tells those that it leaves open."""
+    limits = pixel_limits(prompt, loaded.limits)
+    return wrap(loaded.model, loaded.processor, path=loaded.path, family_name=prompt.family, limits=limits)
 
 
 def pixel_limits(prompt: PromptConfig, own: PixelLimits) -> PixelLimits:
