@@ -259,8 +259,17 @@ def summary(
         "settings": settings.__dict__,
         "alternative": alternative,
         "versions": versions(),
-        "command": " ".join(["python", *sys.argv]),
+        "command": command(),
     }
+
+
+def command() -> str:
+    """What was called, but for where its result goes."""
+    script, *told = sys.argv
+    if "--json" in told:
+        at = told.index("--json")
+        del told[at : at + 2]
+    return " ".join(["python", f"benchmarks/{Path(script).name}", *told])
 
 
 def versions() -> dict[str, str]:

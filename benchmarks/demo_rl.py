@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from case import show, versions
+from case import command, show, versions
 
 from mirg.samples import DatasetFolder
 from mirg.scenes.generate import write_scenes
@@ -84,7 +83,7 @@ def main() -> None:
         "settings": {"rounds": told.rounds, "steps": told.steps, "sft_steps": told.sft_steps},
         "alternative": "packed: false, TRL's own rollouts and update",
         "versions": versions(),
-        "command": " ".join(["python", *sys.argv]),
+        "command": command(),
     }
     show(result, told.json)
 

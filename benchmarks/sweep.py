@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from case import command
+
 HERE = Path(__file__).parent
 CASES = [(8, 1500), (4, 1500), (16, 1500), (8, 300), (8, 4000)]  # (group, prompt); the first is the headline
 QUICK = [(4, 300)]
@@ -40,7 +42,7 @@ def main() -> None:
         case = f"G = {group}, P = {result['prompt_tokens']}"
         print(f"{case}: {result['ratio']:.2f}x; predicted by tokens {tokens:.2f}, by FLOPs {flops:.2f}", flush=True)
         if told.json:
-            summary = results[0] | {"cases": results, "command": " ".join(["python", *sys.argv])}
+            summary = results[0] | {"cases": results, "command": command()}
             told.json.write_text(json.dumps(summary, indent=2) + "\n")
 
 

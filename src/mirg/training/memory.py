@@ -156,7 +156,7 @@ def count_weights(recipe: RunConfig, model: Any) -> Weights:
     return Weights(base, trained if recipe.lora.rank else 0, trained, _trained(visual.blocks.parameters()), cast)
 
 
-def _trained(parameters: Iterable[torch.nn.Parameter]) -> int:
+def _trained(parameters: Iterable[torch.Tensor]) -> int:
     return sum(p.numel() for p in parameters if p.requires_grad)
 
 
