@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from mirg.samples.schema import ImageRef
 from mirg.scenes.generate import Split, generate, to_sample
-from mirg.scenes.objects import NAMES
 from mirg.scenes.world import MEDIUM, WorldConfig
 from mirg.trajectories.writer import write_thinking
 
@@ -27,6 +26,6 @@ def corpus(
         yield write_thinking(sample)
 
 
-def names() -> list[str]:
+def names(config: WorldConfig = MEDIUM) -> list[str]:
     """Every object name, ``"red circle"`` … ``"pink moon"``: complete, whatever a corpus happened to draw."""
-    return list(NAMES)
+    return list(config.vocabulary)

@@ -11,28 +11,46 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mirg.errors import ConfigError
 from mirg.geometry import Box, clip
-from mirg.scenes.objects import NAMES, RGB, SHAPES, TEXTURES, TILTS, SceneObject, similar_names, split_name
+from mirg.scenes.objects import (
+    ALL_SHAPES,
+    NAMES,
+    RGB,
+    TEXTURES,
+    TILTS,
+    Pairs,
+    SceneObject,
+    ShapeSet,
+    names_of,
+    similar_names,
+    split_name,
+)
 
 # Part of every seed: raise it when a change makes the same seed give another scene.
 WORLD_VERSION = 1
 
-BackgroundKind = Literal["plain", "gradient", "noise", "checks"]
+BackgroundKind = Literal["plain", "gradient", "noise", "checks", "patch"]
 Texture = Literal["plain", "striped", "dotted"]
 _KINDS: tuple[BackgroundKind, ...] = ("plain", "gradient", "noise", "checks")
 _WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 # The part of the smaller of two objects that the other one may cover.
 _MAX_COVER = 0.12
 _MAX_NEIGHBOUR = 0.4
+# The least mean side of an object in pixels: below it, a narrow one is a single pixel wide.
+_MIN_PIXELS = 2.5
 
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """A muted backdrop; ``clutter`` is the number of grey strokes and specks on it."""
+    """A muted backdrop; ``clutter`` is the number of grey strokes and specks on it.
+
+    Of kind ``patch`` it looks like a piece of a photograph, or is one, where ``photos`` names a folder of them.
+    """
 
     kind: BackgroundKind
     colours: tuple[RGB, RGB]
     seed: int
     clutter: int = 0
+    photos: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +88,11 @@ class WorldConfig(BaseModel):
     textures: tuple[Texture, ...] = Field(default=("plain", "striped", "dotted"), min_length=1)
     backgrounds: tuple[BackgroundKind, ...] = Field(default=_KINDS, min_length=1)
     change_background: bool = Field(default=False, description="Give the images of a pair or sequence own backgrounds.")
+    shapes: ShapeSet = Field(default="basic", description="basic: ten shapes; all: sixteen.")
+    pairs: Pairs = Field(
+        default="all", description="seen: without the held-out pairs of colour and shape; held_out: ask for only those."
+    )
+    photos: str | None = Field(default=None, description="Folder whose photographs the backgrounds of kind patch show.")
 
     @model_validator(mode="after")
     def _ranges(self) -> WorldConfig:
@@ -78,11 +101,30 @@ class WorldConfig(BaseModel):
             if not low <= first <= last <= high:
                 raise ValueError(f"{name} = {(first, last)}: {low} <= first <= last <= {high} expected")
         first, last = self.object_side
-        if not 0.08 <= first <= last <= 0.7:
-            raise ValueError(f"object_side = {(first, last)}: 0.08 <= first <= last <= 0.7 expected")
+        if not 0.04 <= first <= last <= 0.7:
+            raise ValueError(f"object_side = {(first, last)}: 0.04 <= first <= last <= 0.7 expected")
+        if first * self.side < _MIN_PIXELS:
+            raise ValueError(f"objects of side {first} are under {_MIN_PIXELS} pixels in images of {self.side}")
         if self.objects[1] * first**2 > 0.4:
             raise ValueError(f"{self.objects[1]} objects of side {first} do not fit into one image")
+        if self.photos is not None and "patch" not in self.backgrounds:
+            raise ValueError("photos are shown by backgrounds of kind patch, which are not among the backgrounds")
         return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that an image may show."""
+        return names_of(self.shapes, "seen" if self.pairs == "seen" else "all")
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Every name that a question may be about."""
+        return names_of(self.shapes, self.pairs)
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Every name that there is a word for, the held-out ones too."""
+        return names_of(self.shapes)
 
 
 EASY = WorldConfig(
@@ -108,33 +150,50 @@ def sample_scene(
     backgrounds: Sequence[BackgroundKind] = _KINDS,
     background: Background | None = None,
     side: int = 96,
+    pool: Sequence[str] = NAMES,
+    photos: str | None = None,
 ) -> Scene:
     """Place objects on a background, none of them hiding another.
 
-    ``names`` fixes the objects and their order, otherwise ``n_objects`` different names are drawn. ``clutter`` is the
-    largest number of strokes. Boxes lie on the pixel grid of an image of ``side`` pixels, so they are exact there.
+    ``names`` fixes the objects and their order, otherwise ``n_objects`` different names of ``pool`` are drawn.
+    ``clutter`` is the largest number of strokes. Boxes lie on the pixel grid of an image of ``side`` pixels, so they
+    are exact there.
     """
     if names is None:
-        names = [NAMES[k] for k in rng.choice(len(NAMES), n_objects, replace=False)]
+        names = [pool[k] for k in rng.choice(len(pool), n_objects, replace=False)]
     things = [_sample_object(rng, name, textures) for name in names]
     boxes = place(rng, [thing.shape for thing in things], min_side, max_side, max_overlap, side)
     objects = tuple(replace(thing, box=box) for thing, box in zip(things, boxes, strict=True))
-    return Scene(objects, background or sample_background(rng, clutter, backgrounds))
+    return Scene(objects, background or sample_background(rng, clutter, backgrounds, photos))
 
 
 def scene_for(
-    rng: np.random.Generator, config: WorldConfig, names: Sequence[str], *, background: Background | None = None
+    rng: np.random.Generator,
+    config: WorldConfig,
+    names: Sequence[str] | None,
+    n_objects: int = 1,
+    *,
+    background: Background | None = None,
 ) -> Scene:
-    """:func:`sample_scene` with the sizes, textures and backgrounds of ``config``."""
+    """:func:`sample_scene` with the names, sizes, textures and backgrounds of ``config``."""
     low, high = config.object_side
     return sample_scene(
-        rng, names, min_side=low, max_side=high, max_overlap=config.max_overlap, textures=config.textures,
+        rng, names, n_objects, min_side=low, max_side=high, max_overlap=config.max_overlap, textures=config.textures,
         clutter=config.clutter, backgrounds=config.backgrounds, background=background, side=config.side,
+        pool=config.names, photos=config.photos,
     )  # fmt: skip
 
 
+def background_for(rng: np.random.Generator, config: WorldConfig) -> Background:
+    """:func:`sample_background` with the settings of ``config``."""
+    return sample_background(rng, config.clutter, config.backgrounds, config.photos)
+
+
 def sample_background(
-    rng: np.random.Generator, clutter: int = 0, kinds: Sequence[BackgroundKind] = _KINDS
+    rng: np.random.Generator,
+    clutter: int = 0,
+    kinds: Sequence[BackgroundKind] = _KINDS,
+    photos: str | None = None,
 ) -> Background:
     """A backdrop of nearly grey colours, light or dark, with up to ``clutter`` strokes."""
     kind = kinds[int(rng.integers(len(kinds)))]
@@ -144,7 +203,8 @@ def sample_background(
     step = int(rng.integers(10, 26)) * (1 if base < 120 else -1)
     first = (base + tints[0], base + tints[1], base + tints[2])
     second = (base + step + tints[3], base + step + tints[4], base + step + tints[5])
-    return Background(kind, (first, second), int(rng.integers(2**32)), int(rng.integers(clutter + 1)))
+    seed, strokes = int(rng.integers(2**32)), int(rng.integers(clutter + 1))
+    return Background(kind, (first, second), seed, strokes, photos if kind == "patch" else None)
 
 
 def _sample_object(rng: np.random.Generator, name: str, textures: Sequence[str]) -> SceneObject:
@@ -188,7 +248,7 @@ def _find_room(
     side: int,
 ) -> Box | None:
     length = rng.uniform(min_side, max_side)
-    stretch = (SHAPES[shape] * rng.uniform(0.87, 1.15)) ** 0.5
+    stretch = (ALL_SHAPES[shape] * rng.uniform(0.87, 1.15)) ** 0.5
     for attempt in range(30):
         if attempt % 5 == 4:
             length = max(min_side, 0.85 * length)
@@ -256,9 +316,9 @@ def distractors(
     """``count`` different names, none of them ``target`` or in ``avoid``; a share ``config.similar`` is like it."""
     taken = {target, *avoid}
     chosen: list[str] = []
-    alike = similar_names(target)
+    alike = similar_names(target, config.names)
     while len(chosen) < count:
-        pool = alike if rng.random() < config.similar else NAMES
+        pool = alike if rng.random() < config.similar else config.names
         name = pool[int(rng.integers(len(pool)))]
         if name not in taken:
             chosen.append(name)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mirg.samples.schema import Relation, Role, Target
-from mirg.scenes.objects import NAMES
 from mirg.scenes.world import Scene, WorldConfig, distractors, scene_for
 
 # What one image is to show, before anything has a place.
@@ -55,9 +54,9 @@ def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def any_name(rng: np.random.Generator) -> str:
-    """An object name, uniformly."""
-    return pick(rng, NAMES)
+def any_name(rng: np.random.Generator, config: WorldConfig) -> str:
+    """A name to ask for, uniformly."""
+    return pick(rng, config.subjects)
 
 
 def choose(rng: np.random.Generator, count: int, size: int) -> list[int]:

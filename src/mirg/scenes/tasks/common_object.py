@@ -16,7 +16,7 @@ QUESTIONS = (
 def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
     """Draw one sample of the task."""
     count = draw(rng, config.images, least=2)
-    subject = any_name(rng)
+    subject = any_name(rng, config)
     lists: list[Names] = [fill(rng, config, subject, 1) for _ in range(count - 1)]
     shared = set(lists[0]).intersection(*lists[1:]) - {subject}
     lists.insert(int(rng.integers(count)), fill(rng, config, subject, 1, avoid=sorted(shared)))

@@ -19,7 +19,7 @@ def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
     count = min(draw(rng, config.images, least=2), most)
     sizes = [k + 1 for k in choose(rng, most, count)]
     holders = {count - 1, *choose(rng, count - 1, draw(rng, (1, count - 1)))}
-    subject = any_name(rng)
+    subject = any_name(rng, config)
     lists = []
     for k in rng.permutation(count).tolist():
         exactly = config.model_copy(update={"objects": (sizes[k], sizes[k])})

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from mirg.scenes.tasks.base import Draft, Picture, any_name, draw, fill, pick, targets_named, without
-from mirg.scenes.world import WorldConfig, sample_background, scene_for
+from mirg.scenes.world import WorldConfig, background_for, scene_for
 
 QUESTIONS = (
     "The images hold the same objects but for one. Point to it.",
@@ -18,12 +18,12 @@ QUESTIONS = (
 def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
     """Draw one sample of the task."""
     span = (max(config.objects[0], 2), max(config.objects[1], 2))
-    subject = any_name(rng)
+    subject = any_name(rng, config)
     names = fill(rng, config.model_copy(update={"objects": span}), subject, 1)
     full = scene_for(rng, config, names)
     less = without(full, names.index(subject))
     if config.change_background:
-        less = replace(less, background=sample_background(rng, config.clutter, config.backgrounds))
+        less = replace(less, background=background_for(rng, config))
     number = draw(rng, (1, 2))
     scenes = (full, less) if number == 1 else (less, full)
     pictures = tuple(Picture(scene) for scene in scenes)

@@ -13,7 +13,7 @@ QUESTIONS = ("Find the {name}.", "Where is the {name}?")
 def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
     """Draw one sample of the task."""
     count = draw(rng, config.images, least=2)
-    subject = any_name(rng)
+    subject = any_name(rng, config)
     holder = int(rng.integers(count))
     lists = [fill(rng, config, subject, int(k == holder)) for k in range(count)]
     pictures = holder_pictures(rng, config, lists, subject)

@@ -22,7 +22,7 @@ def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
     for k in holders:
         if sum(copies.values()) < MOST_TARGETS and config.objects[1] >= MOST_PER_IMAGE and rng.random() < 0.3:
             copies[k] = MOST_PER_IMAGE
-    subject = any_name(rng)
+    subject = any_name(rng, config)
     lists = [fill(rng, config, subject, copies.get(k, 0)) for k in range(count)]
     pictures = holder_pictures(rng, config, lists, subject)
     return Draft(

@@ -13,7 +13,7 @@ def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
     """Draw one sample of the task; wording and number of images do not give the answer away."""
     every = rng.random() < 0.5
     count = draw(rng, config.images, least=multi_target.LEAST_IMAGES if every else 2)
-    subject = any_name(rng)
+    subject = any_name(rng, config)
     lists = [fill(rng, config, subject, 0) for _ in range(count)]
     questions = multi_target.QUESTIONS if every else group_grounding.QUESTIONS
     return Draft(

@@ -9,7 +9,7 @@ import numpy as np
 from mirg.answers.markup import box_markup
 from mirg.geometry import Box
 from mirg.scenes.tasks.base import Draft, Picture, any_name, draw, fill, pick, targets_named
-from mirg.scenes.world import Scene, WorldConfig, grid_box, has_room, sample_background, scene_for
+from mirg.scenes.world import Scene, WorldConfig, grid_box, has_room, background_for, scene_for
 
 QUESTIONS = (
     "Where is the object at {box} of Image-1 in Image-{k}?",
@@ -22,7 +22,7 @@ STEP = 0.22
 def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
     """Draw one sample of the task; the target frame is uniform over Image-2 … Image-N."""
     count = draw(rng, config.frames, least=2)
-    subject = any_name(rng)
+    subject = any_name(rng, config)
     scene = scene_for(rng, config, fill(rng, config, subject, 1))
     scenes = [scene]
     for _ in range(count - 1):
@@ -51,7 +51,7 @@ def _moved(rng: np.random.Generator, config: WorldConfig, scene: Scene) -> Scene
     objects = tuple(replace(thing, box=box) for thing, box in zip(scene.objects, boxes, strict=True))
     moved = replace(scene, objects=objects)
     if config.change_background:
-        moved = replace(moved, background=sample_background(rng, config.clutter, config.backgrounds))
+        moved = replace(moved, background=background_for(rng, config))
     return moved
 
 

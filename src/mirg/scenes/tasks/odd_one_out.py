@@ -16,7 +16,7 @@ QUESTIONS = (
 def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
     """Draw one sample of the task."""
     count = draw(rng, config.images, least=3)
-    subject = any_name(rng)
+    subject = any_name(rng, config)
     usual = distractors(rng, config, 1, subject)[0]
     odd = int(rng.integers(count))
     scenes = [scene_for(rng, config, [subject if k == odd else usual]) for k in range(count)]

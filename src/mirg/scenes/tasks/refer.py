@@ -17,7 +17,7 @@ CLOSE_UP = (0.5, 0.7)
 def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
     """Draw one sample of the task; the answer is never in Image-1."""
     count = draw(rng, config.images, least=3)
-    subject = any_name(rng)
+    subject = any_name(rng, config)
     near = scene_for(rng, config.model_copy(update={"object_side": CLOSE_UP}), [subject])
     holder = int(rng.integers(count - 1))
     lists = [fill(rng, config, subject, int(k == holder)) for k in range(count - 1)]

@@ -33,7 +33,7 @@ def _source_and_crops(rng: np.random.Generator, config: WorldConfig) -> tuple[Sc
     """A scene of two or more different objects, and a crop of each object that can be shown alone."""
     config = config.model_copy(update={"objects": (max(config.objects[0], 2), max(config.objects[1], 2))})
     while True:
-        source = scene_for(rng, config, fill(rng, config, any_name(rng), 1))
+        source = scene_for(rng, config, fill(rng, config, any_name(rng, config), 1))
         crops = [_crop(rng, source, index) for index in range(len(source.objects))]
         shown = [crop for crop in crops if crop is not None]
         if shown:
