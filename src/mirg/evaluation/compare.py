@@ -76,7 +76,7 @@ def compare(evaluations: Sequence[Evaluation], *, seed: int = 0, resamples: int 
 
 def difference(a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
     """Paired differences ``b - a`` of every metric on the common samples; ``overall`` is None where there are none."""
-    first, second = _common(a, b)
+    first, second = common(a, b)
     result: dict[str, Any] = {
         "a": a.name,
         "b": b.name,
@@ -116,7 +116,11 @@ def paired(
     }
 
 
-def _common(a: Evaluation, b: Evaluation) -> tuple[list[Record], list[Record]]:
+def common(a: Evaluation, b: Evaluation) -> tuple[list[Record], list[Record]]:
+    """The records of the samples that both hold, in the order of ``a``.
+
+    :class:`EvaluationError` where a sample is not the same in both.
+    """
     others = {record.id: record for record in b.records}
     first = [record for record in a.records if record.id in others]
     second = [others[record.id] for record in first]
