@@ -78,11 +78,11 @@ def _of_two(before: str, after: str, pairs: Sequence[tuple[Record, Record]], gal
     right = sum(1 for a, b in pairs if a.joint and b.joint)
     chosen = found[:SHOWN]
     note = (
-        f"Of {len(pairs):,} items {after} mends {len(found):,} that {before} gets wrong and breaks {broken:,} that it gets "
-        f"right; {right:,} are right both times, {len(pairs) - len(found) - broken - right:,} wrong both times."
+        f"Of {len(pairs):,} items {after} mends {len(found):,} that {before} gets wrong and breaks {broken:,} that it"
+        f" gets right; {right:,} are right both times, {len(pairs) - len(found) - broken - right:,} wrong both times."
     )
     if chosen:
-        note += f" {_these(len(chosen))} because {after} mends {before}'s answer: they show what changes, not how often."
+        note += f" {_these(len(chosen))} because {after} mends {before}'s answer: they say what changes, not how often."
     examples = (
         Example(
             f"{OUTCOME_TITLES[a.outcome]} → {OUTCOME_TITLES[b.outcome]}{_gain(a, b)}",
@@ -98,9 +98,7 @@ def _of_one(evaluation: Evaluated, gallery: Gallery) -> Examples:
     by_worth = sorted(evaluation.records, key=lambda record: _worth((record, record)))
     chosen = [record for outcome in ("right", *_WRONG) for record in islice(_with(by_worth, outcome), 1)][:SHOWN]
     note = f"{_these(len(chosen))}, one of each outcome: they show what can happen, not how often."
-    examples = (
-        Example(OUTCOME_TITLES[r.outcome], (gallery.item(evaluation.name, r),), (verdict(r),)) for r in chosen
-    )
+    examples = (Example(OUTCOME_TITLES[r.outcome], (gallery.item(evaluation.name, r),), (verdict(r),)) for r in chosen)
     return Examples(note, tuple(examples))
 
 

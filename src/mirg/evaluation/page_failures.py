@@ -32,7 +32,7 @@ def failure_section(evaluated: Sequence[Evaluated]) -> Failures | None:
         matrices=tuple(_matrix(name, choice) for name, choice in choices.items() if choice["n"]),
         matrix_note=_matrix_note(list(choices.values())),
         histograms=tuple(_histogram(name, block["iou"]) for name, block in found.items()),
-        histogram_note="IoU of every true box with the answered one, where the right images are named; 0: no box there.",
+        histogram_note="IoU of every true box with the answered one where the right images are named; 0: no box there.",
         charts=_charts(found),
     )
 

@@ -44,7 +44,8 @@ def _worked(example: Example, shelf: Shelf) -> Worked:
     kinds: tuple[RectKind, ...] = ("predicted",) if len(example.answers) == 1 else ("before", "after")
     first = example.answers[0]
     layers: list[Layer] = [("given", first.given)]
-    layers += [(kind, item.predicted) for kind, item in zip(kinds, example.answers, strict=True)]
+    for kind, item in zip(kinds, example.answers, strict=True):
+        layers.append((kind, item.predicted))
     layers.append(("true", first.true))
     return Worked(
         title=cut(example.title, 200),
