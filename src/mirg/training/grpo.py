@@ -185,8 +185,8 @@ class EpochSampler(torch.utils.data.Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         epoch = self._epoch()
         self._sampler.generator.manual_seed(self._seed + _EPOCH_STRIDE * epoch)
-        order = list(self._sampler)
-        swap = {} if epoch else exchange(order, self._first)
+        order: list[int] = list(self._sampler)
+        swap: dict[int, int] = {} if epoch else exchange(order, self._first)
         return iter([swap.get(row, row) for row in order])
 
 
