@@ -291,7 +291,7 @@ def show(result: dict[str, Any], path: Path | None) -> None:
         f"{result['ratio']:.2f}x ({result['unit']}; {result['ours']:.2f} against {result['theirs']:.2f}, "
         f"n = {result['n']}, pairs {low:.2f} to {high:.2f})"
     )
-    for key in ("parameters", "tokens", "flops", "peak_mib", "gradient_difference"):
+    for key in ("parameters", "tokens", "flops", "peak_mib", "with_defaults_of_malloc", "gradient_difference"):
         if key in result:
             print(f"  {key}: {result[key]}")
     if path:

@@ -28,3 +28,16 @@ def test_the_quick_run_writes_its_ratio(script: str, n: int, repository: Path, t
     if script == "packed_update":
         assert result["gradient_difference"] < 1e-5, "both sides compute the same"
         assert result["tokens"]["ratio"] > 1
+
+
+@pytest.mark.slow
+def test_the_estimate_of_memory_is_close(repository: Path, tmp_path: Path) -> None:
+    """Of the model that the benchmarks use, whose activations weigh most: no timing, so it may fail a build."""
+    out = tmp_path / "out.json"
+    command = [sys.executable, "benchmarks/memory_estimate.py", "--repeat", "1", "--threads", "1", "--json", str(out)]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    assert {"ratio", "unit", "ours", "theirs", "n", "spread", "tokens", "settings", "versions"} <= result.keys()
+    assert result["ratio"] == pytest.approx(result["ours"] / result["theirs"])
+    assert result["ratio"] == pytest.approx(1, abs=0.15)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fakes.tiny import read_data
 from fakes.training import answer, favour, rows, weights
@@ -17,7 +19,7 @@ from mirg.errors import ConfigError
 from mirg.frames import family
 from mirg.models.load import forbidden_tokens, load_model
 from mirg.rewards import RewardConfig, score
-from mirg.training.grpo import EpochSampler, grpo_arguments, train_grpo, trainer_class, vision_cache
+from mirg.training.grpo import EpochSampler, exchange, grpo_arguments, train_grpo, trainer_class, vision_cache
 from mirg.training.run import RunFolder
 
 Make = Callable[..., Any]
@@ -222,3 +224,52 @@ def test_epochs_are_orders_of_their_own_and_repeatable() -> None:
     assert whole[0] != whole[1] != whole[2]
     assert order([2, 1]) == [whole[2], whole[1]], "an epoch is the same whatever was drawn before"
     assert all(sorted(set(epoch)) == list(range(6)) and len(epoch) == 12 for epoch in whole)
+
+
+@given(st.permutations(range(9)), st.lists(st.integers(0, 8), unique=True, max_size=9))
+def test_rows_change_places_in_pairs(order: list[int], first: list[int]) -> None:
+    swap = exchange(order, first)
+    changed = [swap.get(row, row) for row in order]
+    assert sorted(changed) == sorted(order) and set(changed[: len(first)]) == set(first)
+    assert all(swap[swap[row]] == row for row in swap), "a row that leaves the first step takes the other's place"
+    untouched = {row for row in order if row not in swap}
+    assert all(changed[k] == row for k, row in enumerate(order) if row in untouched)
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=4, max_size=20),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(0, 99),
+)
+def test_the_first_step_takes_the_longest(tokens: list[int], prompts: int, group: int, passes: int, seed: int) -> None:
+    from trl.trainer.utils import RepeatSampler
+
+    from mirg.training.data import Length, longest_rows
+
+    first = longest_rows([Length(str(k), n, ()) for k, n in enumerate(tokens)], prompts)
+    assert sorted((tokens[row] for row in first), reverse=True) == sorted(tokens, reverse=True)[:prompts]
+
+    def order(epoch: int, first: list[int]) -> list[int]:
+        base = RepeatSampler(
+            range(len(tokens)), mini_repeat_count=group, batch_size=prompts, repeat_count=passes, seed=seed
+        )
+        return list(EpochSampler(base, seed, lambda: epoch, first))
+
+    begin = order(0, first)
+    step = prompts * group * passes
+    assert {row: begin[:step].count(row) for row in first} == dict.fromkeys(first, group * passes)
+    assert len(begin) == len(order(0, [])) == len(tokens) // prompts * step
+    assert all(begin.count(row) == group * passes for row in set(begin)), "every prompt once an epoch"
+    assert order(1, first) == order(1, []) and order(0, first) == begin
+
+
+def test_the_run_begins_with_the_longest(tmp_path: Path, grpo_recipe: Make, data: Path, loaded: Any) -> None:
+    from mirg.training.data import grpo_rows, longest_rows
+
+    recipe = grpo_recipe(steps=1, max_new_tokens=8)
+    lengths = grpo_rows(str(data), loaded, recipe.prompt).lengths
+    train_grpo(recipe, tmp_path / "run")
+    seen = {row["id"] for row in rows(tmp_path / "run" / "rollouts.jsonl")}
+    assert seen == {lengths[row].id for row in longest_rows(lengths, recipe.prompts_per_step)}

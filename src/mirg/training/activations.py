@@ -116,11 +116,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Layer:
-    """Bytes that one layer keeps, and the most that its backward pass needs beside them (``passing``)."""
+    """Bytes that one layer keeps, and the most that its backward pass needs beside them (``temporary``)."""
 
     attention: int
     mlp: int
-    passing: int
+    temporary: int
 
     @property
     def kept(self) -> int:
@@ -189,14 +189,14 @@ def decoder_layer(d: Decoder, m: Mode, row: Row) -> Layer:
     norm = FLOAT * d.width * scale
     heads = (FLOAT + (0 if m.rank else m.product)) * (d.queries + d.keys) if d.normed else 0
     inputs = d.width * m.operand(3) + d.queries * m.operand(1)
-    scores, passing = _scores(d, m, row)
+    scores, temporary = _scores(d, m, row)
     adapters = 4 * m.rank * m.product
     attention = tokens * (norm + heads + inputs + adapters) + scores
     # Gate, its activation, the other half, and their product, which is the input of the last layer.
     mlp = tokens * (norm + d.width * m.operand(2) + d.mlp * (3 * m.product + m.operand(1)) + 3 * m.rank * m.product)
     # Backward through the product: its gradient and those of both halves, after the product itself has gone.
     behind = tokens * (2 * d.mlp * m.product + 2 * d.width * m.stream)
-    return Layer(attention, mlp, max(behind, passing - mlp))
+    return Layer(attention, mlp, max(behind, temporary - mlp))
 
 
 def _scores(d: Decoder, m: Mode, row: Row) -> tuple[int, int]:
@@ -209,17 +209,17 @@ def _scores(d: Decoder, m: Mode, row: Row) -> tuple[int, int]:
     kept = row.tokens * m.product * 3 * d.queries  # keys and values are repeated for the heads that share them
     if row.trunk <= SHORT_TRUNK:
         squares = row.prompts * d.heads * row.trunk**2 * m.product
-        kept, passing = kept + squares, 2 * squares
+        kept, temporary = kept + squares, 2 * squares
     else:
         kept += trunk * (d.queries * m.product + FLOAT * d.heads)
-        passing = trunk * 4 * d.queries * m.product
+        temporary = trunk * 4 * d.queries * m.product
     # Operands of the branches are copied into the order of the products: scaled queries, queries, keys, values.
     kept += row.branches * 4 * d.queries * m.product
     weights = d.heads * row.branches * (row.trunk + row.branch)
     mixed = m.bf16 and not m.rank  # a softmax in float32, and its copy as an operand
     kept += weights * (m.product + (FLOAT if mixed else 0))
     # The gradient of the weights, and through their softmax.
-    return kept, max(passing, 2 * weights * (FLOAT if mixed else m.product))
+    return kept, max(temporary, 2 * weights * (FLOAT if mixed else m.product))
 
 
 def tower_layer(t: Tower, m: Mode, images: Sequence[int], segment: int = 0) -> Layer:

@@ -21,7 +21,7 @@ from mirg.frames import input_size
 from mirg.models.load import LoadedModel
 from mirg.samples import DatasetFolder, Sample
 from mirg.samples.folder import ImageCheck, Rejection
-from mirg.training.recipe import PromptConfig, RunConfig, SftRecipe
+from mirg.training.recipe import GrpoRecipe, PromptConfig, SftRecipe
 
 if TYPE_CHECKING:
     import datasets
@@ -82,7 +82,7 @@ def grpo_rows(data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: 
     return _prepare(data, loaded, prompt, max_tokens, columns)
 
 
-def row_lengths(recipe: RunConfig, loaded: LoadedModel) -> list[Length]:
+def row_lengths(recipe: SftRecipe | GrpoRecipe, loaded: LoadedModel) -> list[Length]:
     """The lengths of all rows by what the dataset says about its images, none of which is opened.
 
     The weights of ``loaded`` are not used. DataError where there is no usable row.

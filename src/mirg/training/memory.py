@@ -31,7 +31,7 @@ from mirg.training.activations import (
 )
 from mirg.training.data import Length, longest_rows, row_lengths
 from mirg.training.launch import lora, with_limits, world_size
-from mirg.training.recipe import GrpoRecipe, RunConfig
+from mirg.training.recipe import GrpoRecipe, RunConfig, SftRecipe
 
 AVERAGES = 2  # of AdamW, for every trained number
 
@@ -71,13 +71,15 @@ class Estimate:
         return sum(self.moments[self.moment].values())
 
 
-def estimate(recipe: RunConfig) -> Estimate:
+def estimate(recipe: SftRecipe | GrpoRecipe) -> Estimate:
     """The estimate of a recipe on this machine; MirgError where its model or its data cannot be read."""
     loaded = with_limits(load_skeleton(recipe.model, family_name=recipe.prompt.family), recipe.prompt)
     return estimate_of(recipe, loaded, row_lengths(recipe, loaded), "cuda" if torch.cuda.is_available() else "cpu")
 
 
-def estimate_of(recipe: RunConfig, loaded: LoadedModel, lengths: Sequence[Length], device: str) -> Estimate:
+def estimate_of(
+    recipe: SftRecipe | GrpoRecipe, loaded: LoadedModel, lengths: Sequence[Length], device: str
+) -> Estimate:
     """The estimate for rows of ``lengths``; of ``loaded``, which gets adapters where the recipe has them, only sizes.
 
     The moments of SFT, and of GRPO that is not packed, are without activations.
@@ -100,7 +102,8 @@ def estimate_of(recipe: RunConfig, loaded: LoadedModel, lengths: Sequence[Length
         held["exchange"] = weights.trained * FLOAT  # the buckets that gradients are averaged in
     moments = {"optimizer": held | {"gradients": weights.trained * FLOAT}}
     if not isinstance(recipe, GrpoRecipe):
-        return Estimate(moments, [lengths[row] for row in longest_rows(lengths, recipe.batch_size)], weights, device)  # type: ignore[attr-defined]
+        longest = [lengths[row] for row in longest_rows(lengths, recipe.batch_size)]
+        return Estimate(moments, longest, weights, device)
     if recipe.beta and not mode.rank:
         held["reference"] = weights.base * FLOAT
     step = Step.of(recipe, lengths)
@@ -108,9 +111,8 @@ def estimate_of(recipe: RunConfig, loaded: LoadedModel, lengths: Sequence[Length
         moments["rollouts"] = held | rollouts(decoder, tower, mode, step)
         for name, parts in update(decoder, tower, mode, step, weights).items():
             moments[name] = held | parts
-    return Estimate(
-        {name: {k: v for k, v in m.items() if v} for name, m in moments.items()}, step.longest, weights, device
-    )
+    there = {name: {part: size for part, size in parts.items() if size} for name, parts in moments.items()}
+    return Estimate(there, step.longest, weights, device)
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ def count_weights(recipe: RunConfig, model: Any) -> Weights:
 
         model = get_peft_model(model, lora(recipe))
     trained = _trained(model.parameters())
-    products = {m.weight for m in model.modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv3d)}
+    layers = (m for m in model.modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv3d))
+    products: set[Any] = {layer.weight for layer in layers}  # tied weights once
     cast = _trained(products) if recipe.dtype == "bfloat16" else 0
     return Weights(base, trained if recipe.lora.rank else 0, trained, _trained(visual.blocks.parameters()), cast)
 
@@ -176,7 +179,7 @@ def rollouts(decoder: Decoder, tower: Tower, mode: Mode, step: Step) -> dict[str
         "cache": cache,
         "pixels": _pixels(tower, mode, step, patches),
         # The tower is done before there is a cache.
-        "passing": max(seeing - cache, reading, branches + scores),
+        "temporary": max(seeing - cache, reading, branches + scores),
     }
 
 
@@ -202,13 +205,13 @@ def update(decoder: Decoder, tower: Tower, mode: Mode, step: Step, weights: Weig
             "gradients": weights.trained * FLOAT if step.passes > 1 else 0,
             "activations": kept + last + seen + merged,
             # Of the logits, three tensors exist at a time, forward and backward.
-            "passing": max(again + layer.passing, chunk * 3 * FLOAT * decoder.vocabulary),
+            "temporary": max(again + layer.temporary, chunk * 3 * FLOAT * decoder.vocabulary),
         },
-        "update, vision tower": shared
+        "update of the tower": shared
         | {
             "gradients": (weights.trained if step.passes > 1 else weights.trained - weights.tower) * FLOAT,
             "activations": seen,
-            "passing": max(merged, seen_again + max((block.passing for block in blocks), default=0)),
+            "temporary": max(merged, seen_again + max((block.temporary for block in blocks), default=0)),
         },
     }
 
@@ -226,7 +229,7 @@ def describe(found: Estimate) -> list[str]:
     lines += [f"  {name:<18}{_size(size):>10}" for name, size in found.moments[found.moment].items()]
     others = [f"{name} {_size(size)}" for name, size in moments.items() if name != found.moment]
     if others:
-        lines.append(f"other moments: {', '.join(others)}")
+        lines.append(f"at other moments: {'; '.join(others)}")
     else:
         lines.append("without activations, which are only known for packed GRPO")
     first = found.longest[0]
