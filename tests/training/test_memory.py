@@ -26,7 +26,7 @@ from mirg.training.memory import Estimate, estimate, estimate_of
 from mirg.training.recipe import GrpoRecipe, dump_recipe, load_recipe
 
 Make = Callable[..., Any]
-CLOSE = 0.15
+CLOSE = 0.1
 SIZES = {"width": 96, "heads": 3, "kv_heads": 3, "mlp": 160, "layers": 4, "vision_width": 64, "vision_mlp": 128}
 WIDE = {"width": 192, "heads": 6, "kv_heads": 6, "mlp": 600, "layers": 6}
 LORA = {"lora": {"rank": 4}}
