@@ -36,8 +36,8 @@ def failures(
     ``image_choice``: :func:`image_choice`; ``named``: :func:`named_and_true`; ``iou``: :func:`iou_histogram`;
     ``by_n_images``, ``by_position`` (of the true image, on the items of ``image_choice``) and ``by_size`` (of the box,
     items with one target): one block of metrics per group, as :func:`mirg.evaluation.metrics.plain` gives it, with its
-    ``name`` or the areas ``area_from`` <= a < ``area_to``. ``size_edges`` are the areas between the sizes, where several
-    models must share them; left out, those of ``records`` (:func:`size_edges_of`).
+    ``name`` or the areas ``area_from`` <= a < ``area_to``. ``size_edges`` are the areas between the sizes, where
+    several models must share them; left out, those of ``records`` (:func:`size_edges_of`).
     """
     edges = size_edges_of(records) if size_edges is None else tuple(size_edges)
 
@@ -60,8 +60,8 @@ def image_choice(records: Sequence[Record]) -> dict[str, Any]:
     """The confusion of images: ``counts[i][j]`` items whose true image is ``true[i]`` were answered with ``named[j]``.
 
     Rows are ``Image-1`` … and ``none``; columns are these and ``several``, ``no such image`` (a number that the item
-    does not have, or none given) and ``unreadable``. ``items`` says which ones count (``image_hidden`` or ``all``), ``n``
-    how many, ``left_out`` how many of these items have targets in several images.
+    does not have, or none given) and ``unreadable``. ``items`` says which ones count (``image_hidden`` or ``all``),
+    ``n`` how many, ``left_out`` how many of them do not, because they have targets in several images.
     """
     kind, items = _choice_items(records)
     counted = [record for record in items if len(record.target_images) <= 1]
@@ -107,8 +107,8 @@ def named_and_true(records: Sequence[Record], *, seed: int = 0, resamples: int =
 def iou_histogram(records: Sequence[Record], *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
     """How well the boxes lie where the images are right: :func:`true_box_ious` of all such items, in bins of 0.1.
 
-    ``counts[k]`` boxes have ``edges[k]`` <= IoU < ``edges[k + 1]`` (1 is in the last bin); ``at_50`` is the share at 0.5
-    or more, None where there is no box.
+    ``counts[k]`` boxes have ``edges[k]`` <= IoU < ``edges[k + 1]`` (1 is in the last bin); ``at_50`` is the share at
+    0.5 or more, None where there is no box.
     """
     pairs = [(iou, record.image_set) for record in records if record.image_correct for iou in true_box_ious(record)]
     ious = np.array([iou for iou, _ in pairs])
@@ -159,14 +159,14 @@ def by_size(records: Sequence[Record], edges: Sequence[float]) -> dict[tuple[flo
 
 
 def size_edges_of(records: Sequence[Record]) -> tuple[float, ...]:
-    """Areas that cut the items with one target into :data:`SIZE_BINS` about equal parts, at two digits; fewer on ties."""
+    """Areas, at two digits, that cut the items with one target into :data:`SIZE_BINS` about equal parts, ties aside."""
     single = _single(records)
     cuts = np.quantile(_areas(single), np.arange(1, SIZE_BINS) / SIZE_BINS) if single else ()
     return tuple(sorted({edge for cut in cuts if 0.0 < (edge := float(f"{cut:.2g}")) < 1.0}))
 
 
 def true_image(record: Record) -> str:
-    """The image that holds all targets, ``none`` where there is no target, ``several`` where there are several images."""
+    """The image that holds all targets; ``none`` where there is no target, ``several`` where several images do."""
     return _name(record.target_images)
 
 

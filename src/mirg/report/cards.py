@@ -78,7 +78,7 @@ def build_card(item: GalleryItem, shelf: Shelf) -> Card:
 
 
 def build_frames(pictures: Sequence[Picture], layers: Sequence[Layer], shelf: Shelf) -> tuple[Frame, ...]:
-    """The images of one sample with their boxes, the last layer on top; the images must have been taken by ``shelf``."""
+    """The images of one sample with their boxes, the last layer on top; ``shelf`` must have taken the images."""
     return tuple(_frame(number, picture, layers, shelf) for number, picture in enumerate(pictures, start=1))
 
 

@@ -42,8 +42,10 @@ def render_histogram(histogram: Histogram, top: float) -> str:
         f'<text class="tick mid" x="{x(edge):.1f}" y="{HEIGHT - BOTTOM + 15}">{short(edge)}</text>'
         for edge in histogram.edges[:: max(1, len(histogram.edges) // 5)]
     ]
-    line = f'<line class="mark" x1="{x(histogram.mark):.1f}" x2="{x(histogram.mark):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-    label = f"{histogram.model}: {total} values, {', '.join(map(str, histogram.counts))} from {short(first)} to {short(last)}"
+    at = f"{x(histogram.mark):.1f}"
+    line = f'<line class="mark" x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+    counts = ", ".join(map(str, histogram.counts))
+    label = f"{histogram.model}: {total} values, {counts} from {short(first)} to {short(last)}"
     return _svg(label, _grid(axis) + "".join(bars) + line + "".join(marks))
 
 
