@@ -61,8 +61,8 @@ def compare(evaluations: Sequence[Evaluation], *, seed: int = 0, resamples: int 
     """Everything about one or several evaluations as JSON-ready data.
 
     ``systems``: name, model, n, rejected, the tables of :func:`mirg.evaluation.metrics.table`, and ``failures`` by
-    sizes that all share; ``chance``: levels over all samples seen; ``differences``: for each pair (later minus earlier) n,
-    how many samples only one of them holds, and per metric mean, low, high and p, overall, per task and per subset;
+    sizes that all share; ``chance``: levels over all samples seen; ``differences``: for each pair (later minus earlier)
+    n, how many samples only one of them holds, and per metric mean, low, high and p, overall, per task and per subset;
     ``notes``: what weakens it.
     """
     if not evaluations:

@@ -115,7 +115,8 @@ def iou_histogram(records: Sequence[Record], *, seed: int = 0, resamples: int = 
     counts, _ = np.histogram(ious, bins=np.array(IOU_EDGES))
     at_50 = None
     if pairs:
-        share = mean_interval(ious >= JOINT_THRESHOLD, [key for _, key in pairs], seed=seed, resamples=resamples)
+        at_least = (ious >= JOINT_THRESHOLD).astype(np.float64)
+        share = mean_interval(at_least, [key for _, key in pairs], seed=seed, resamples=resamples)
         at_50 = {"mean": share.mean, "low": share.low, "high": share.high}
     return {"n": len(pairs), "edges": list(IOU_EDGES), "counts": counts.tolist(), "at_50": at_50}
 

@@ -43,7 +43,7 @@ def build_examples(examples: tuple[Example, ...], shelf: Shelf) -> list[Worked]:
 def _worked(example: Example, shelf: Shelf) -> Worked:
     kinds: tuple[RectKind, ...] = ("predicted",) if len(example.answers) == 1 else ("before", "after")
     first = example.answers[0]
-    answered = [(kind, item.predicted) for kind, item in zip(kinds, example.answers, strict=True)]
+    answered: list[Layer] = [(kind, item.predicted) for kind, item in zip(kinds, example.answers, strict=True)]
     layers: list[Layer] = [("given", first.given), *answered, ("true", first.true)]
     return Worked(
         title=cut(example.title, 200),
