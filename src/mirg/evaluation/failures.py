@@ -61,7 +61,7 @@ def image_choice(records: Sequence[Record]) -> dict[str, Any]:
 
     Rows are ``Image-1`` … and ``none``; columns are these and ``several``, ``no such image`` (a number that the item
     does not have, or none given) and ``unreadable``. ``items`` says which ones count (``image_hidden`` or ``all``),
-    ``n`` how many, ``left_out`` how many of these items have targets in several images.
+    ``n`` how many, ``left_out`` how many of them do not, because they have targets in several images.
     """
     kind, items = _choice_items(records)
     counted = [record for record in items if len(record.target_images) <= 1]
@@ -115,9 +115,8 @@ def iou_histogram(records: Sequence[Record], *, seed: int = 0, resamples: int = 
     counts, _ = np.histogram(ious, bins=np.array(IOU_EDGES))
     at_50 = None
     if pairs:
-        share = mean_interval(
-            (ious >= JOINT_THRESHOLD).astype(float), [key for _, key in pairs], seed=seed, resamples=resamples
-        )
+        at_least = (ious >= JOINT_THRESHOLD).astype(np.float64)
+        share = mean_interval(at_least, [key for _, key in pairs], seed=seed, resamples=resamples)
         at_50 = {"mean": share.mean, "low": share.low, "high": share.high}
     return {"n": len(pairs), "edges": list(IOU_EDGES), "counts": counts.tolist(), "at_50": at_50}
 
@@ -161,14 +160,14 @@ def by_size(records: Sequence[Record], edges: Sequence[float]) -> dict[tuple[flo
 
 
 def size_edges_of(records: Sequence[Record]) -> tuple[float, ...]:
-    """Areas that cut the items with one target into :data:`SIZE_BINS` about equal parts; fewer on ties."""
+    """Areas, at two digits, that cut the items with one target into :data:`SIZE_BINS` about equal parts, ties aside."""
     single = _single(records)
     cuts = np.quantile(_areas(single), np.arange(1, SIZE_BINS) / SIZE_BINS) if single else ()
     return tuple(sorted({edge for cut in cuts if 0.0 < (edge := float(f"{cut:.2g}")) < 1.0}))
 
 
 def true_image(record: Record) -> str:
-    """The image that holds all targets; ``none`` where there is no target, ``several`` where they are in several."""
+    """The image that holds all targets; ``none`` where there is no target, ``several`` where several images do."""
     return _name(record.target_images)
 
 

@@ -11,7 +11,7 @@ from itertools import islice
 
 from mirg.errors import EvaluationError
 from mirg.evaluation.compare import Evaluation, common
-from mirg.evaluation.failures import true_box_ious
+from mirg.evaluation.failures import NO_SUCH_IMAGE, named_image, true_box_ious
 from mirg.evaluation.page_gallery import Gallery
 from mirg.evaluation.page_tables import Evaluated
 from mirg.evaluation.records import Outcome, Record
@@ -42,8 +42,9 @@ def worked_examples(evaluated: Sequence[Evaluated], gallery: Gallery) -> Example
 def mended(pairs: Iterable[tuple[Record, Record]]) -> list[tuple[Record, Record]]:
     """The (before, after) pairs that are wrong before and right after, best examples first.
 
-    A new task comes before another example of the same one; within a task a wrong image before a wrong box before an
-    unreadable answer, one target before several, few images before many, then in an order that names do not decide.
+    A new task comes before another example of the same one. Else a wrong image before a wrong box before an unreadable
+    answer; a question that hides the image, one target, and an answer about images that are there, before others; about
+    three images before more or fewer; then an order that names do not decide.
     """
     found = sorted((pair for pair in pairs if not pair[0].joint and pair[1].joint), key=_worth)
     turns: dict[str, int] = {}
@@ -60,15 +61,16 @@ def verdict(record: Record) -> str:
     >>> verdict(record)  # it names Image-3, the target is in Image-2
     'Image-3 instead of Image-2'
     """
-    true = _images(record.target_images)
+    true = _images(record.target_images, record)
     if record.failure is not None:
         return record.failure
     if record.outcome == "wrong_image":
-        return f"{_images(box.image for box in record.predicted)} instead of {true}"
+        return f"{_images((box.image for box in record.predicted), record)} instead of {true}"
     if not record.targets:
         return true
     if len(record.predicted) != len(record.targets):
-        return f"{true}, {len(record.predicted)} boxes instead of {len(record.targets)}"
+        n = len(record.predicted)
+        return f"{true}, {n} box{'es' if n != 1 else ''} instead of {len(record.targets)}"
     return f"{true}, {'mean ' if len(record.targets) > 1 else ''}IoU {_iou(record):.2f}"
 
 
@@ -78,11 +80,13 @@ def _of_two(before: str, after: str, pairs: Sequence[tuple[Record, Record]], gal
     right = sum(1 for a, b in pairs if a.joint and b.joint)
     chosen = found[:SHOWN]
     note = (
-        f"Of {len(pairs):,} items {after} mends {len(found):,} that {before} gets wrong and breaks {broken:,} that it"
-        f" gets right; {right:,} are right both times, {len(pairs) - len(found) - broken - right:,} wrong both times."
+        f"Of {len(pairs):,} items {after} mends {len(found):,} that {before} gets wrong and breaks {broken:,} that it "
+        f"gets right; {right:,} are right both times, {len(pairs) - len(found) - broken - right:,} wrong both times."
     )
     if chosen:
-        note += f" {_these(len(chosen))} because {after} mends {before}'s answer: they say what changes, not how often."
+        note += (
+            f" {_these(len(chosen))} because {after} mends {before}'s answer: they show what changes, not how often."
+        )
     examples = (
         Example(
             f"{OUTCOME_TITLES[a.outcome]} → {OUTCOME_TITLES[b.outcome]}{_gain(a, b)}",
@@ -110,11 +114,12 @@ def _these(n: int) -> str:
     return "This one is chosen" if n == 1 else f"These {n} are chosen"
 
 
-def _worth(pair: tuple[Record, Record]) -> tuple[int, bool, int, str]:
+def _worth(pair: tuple[Record, Record]) -> tuple[int, int, int, str]:
     """A sort key: the smaller, the better the example."""
     before = pair[0]
     kind = _WRONG.index(before.outcome) if before.outcome in _WRONG else len(_WRONG)
-    return kind, len(before.targets) != 1, before.n_images, shuffle_key(before.id)
+    unclear = (before.image_hidden, len(before.targets) == 1, named_image(before) != NO_SUCH_IMAGE).count(False)
+    return kind, unclear, abs(before.n_images - 3), shuffle_key(before.id)
 
 
 def _gain(before: Record, after: Record) -> str:
@@ -127,6 +132,10 @@ def _iou(record: Record) -> float:
     return sum(ious) / len(ious)
 
 
-def _images(images: Iterable[int]) -> str:
-    named = [f"Image-{image}" if image else "no image" for image in sorted(set(images))]
+def _images(images: Iterable[int], record: Record) -> str:
+    """The images in words; a number that the sample does not have is said to be none."""
+    named = [
+        f"Image-{image}{'' if image <= record.n_images else ' (there is none)'}" if image else "no image"
+        for image in sorted(set(images))
+    ]
     return ", ".join(named) or "none"

@@ -43,10 +43,8 @@ def build_examples(examples: tuple[Example, ...], shelf: Shelf) -> list[Worked]:
 def _worked(example: Example, shelf: Shelf) -> Worked:
     kinds: tuple[RectKind, ...] = ("predicted",) if len(example.answers) == 1 else ("before", "after")
     first = example.answers[0]
-    layers: list[Layer] = [("given", first.given)]
-    for kind, item in zip(kinds, example.answers, strict=True):
-        layers.append((kind, item.predicted))
-    layers.append(("true", first.true))
+    answered: list[Layer] = [(kind, item.predicted) for kind, item in zip(kinds, example.answers, strict=True)]
+    layers: list[Layer] = [("given", first.given), *answered, ("true", first.true)]
     return Worked(
         title=cut(example.title, 200),
         question=cut(first.question),
