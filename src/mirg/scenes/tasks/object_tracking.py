@@ -9,7 +9,7 @@ import numpy as np
 from mirg.answers.markup import box_markup
 from mirg.geometry import Box
 from mirg.scenes.tasks.base import Draft, Picture, any_name, draw, fill, pick, targets_named
-from mirg.scenes.world import Scene, WorldConfig, grid_box, has_room, background_for, scene_for
+from mirg.scenes.world import Scene, WorldConfig, background_for, grid_box, has_room, scene_for
 
 QUESTIONS = (
     "Where is the object at {box} of Image-1 in Image-{k}?",
