@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import inspect
 import json
 import platform
 import random
@@ -26,6 +27,7 @@ from mirg.scenes.corpus import corpus, names
 
 IMAGES = 4
 CELL = 32  # pixels of a visual token
+TEXT = 40  # tokens of a prompt that are no image's
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def parse(description: str) -> tuple[argparse.Namespace, Settings]:
 
 def make_model(settings: Settings) -> LoadedModel:
     """A random Qwen3-VL whose images have a quarter of the prompt's tokens each."""
-    side = max(round((settings.prompt / IMAGES) ** 0.5), 2) * CELL
+    side = image_side(settings)
     config = TinyConfig(
         width=settings.width, layers=settings.layers, heads=settings.width // 64, kv_heads=settings.width // 64,
         mlp=3 * settings.width, image_side=side,
@@ -80,11 +82,16 @@ def make_model(settings: Settings) -> LoadedModel:
     return loaded
 
 
+def image_side(settings: Settings) -> int:
+    """Pixels of the side of an image, so that all of them and the text have about the prompt's tokens."""
+    return max(round(((settings.prompt - TEXT) / IMAGES) ** 0.5), 2) * CELL
+
+
 def make_rows(settings: Settings) -> list[dict[str, Any]]:
     """Training rows: labelled images of noise and a question."""
     from PIL import Image
 
-    side = max(round((settings.prompt / IMAGES) ** 0.5), 2) * CELL
+    side = image_side(settings)
     draw = random.Random(settings.seed)
     rows = []
     for number in range(settings.prompts):
@@ -102,42 +109,66 @@ def make_prompts(loaded: LoadedModel, rows: Sequence[dict[str, Any]]) -> list[Pr
 
 
 def trainers(settings: Settings) -> tuple[Any, Any, LoadedModel, list[dict[str, Any]]]:
-    """TRL's trainer and ours, each with its own copy of the weights."""
-    import datasets
-    from trl.trainer.grpo_config import GRPOConfig
+    """Ours and TRL's trainer, each with its own copy of the weights."""
     from trl.trainer.grpo_trainer import GRPOTrainer
 
-    from mirg.models.load import forbidden_tokens
+    loaded, rows = make_model(settings), make_rows(settings)
+    theirs = make_trainer(GRPOTrainer, settings, loaded, rows)
+    return our_trainer(settings, loaded, rows), theirs, loaded, rows
+
+
+def our_trainer(settings: Settings, loaded: LoadedModel, rows: list[dict[str, Any]], vision_cache: int = 0) -> Any:
+    """Ours, with a copy of the weights; features of a frozen vision tower are kept in ``vision_cache`` bytes."""
     from mirg.models.sampling import Sampling
     from mirg.training.grpo import trainer_class
+
+    ours = make_trainer(trainer_class(), settings, loaded, rows)
+    # No completion ends before its last token, so that both sides do the same work.
+    sampling = Sampling(settings.completion, [], barred(loaded))
+    ours.share_prompts(sampling, temperature=1.0, vision_cache=vision_cache)
+    return ours
+
+
+def make_trainer(cls: Any, settings: Settings, loaded: LoadedModel, rows: list[dict[str, Any]]) -> Any:
+    """A trainer of class ``cls`` before its first step, with a copy of the weights."""
+    import datasets
+    from trl.trainer.grpo_config import GRPOConfig
+
     from mirg.training.quiet import quiet_libraries
 
     quiet_libraries()
-    loaded, rows = make_model(settings), make_rows(settings)
-    forbidden = [*forbidden_tokens(loaded.tokenizer, loaded.family), loaded.tokenizer.eos_token_id]
-    made = []
-    for cls in (GRPOTrainer, trainer_class()):
-        args = GRPOConfig(
-            output_dir=tempfile.mkdtemp(), report_to="none", disable_tqdm=True, use_cpu=not torch.cuda.is_available(),
-            per_device_train_batch_size=settings.prompts * settings.group, num_generations=settings.group,
-            max_completion_length=settings.completion, bf16=settings.dtype == "bfloat16", top_k=0, top_p=1.0,
-            gradient_checkpointing=False, seed=settings.seed, remove_unused_columns=False,
-            generation_kwargs={"suppress_tokens": forbidden},
-        )  # fmt: skip
-        trainer: Any = cls(
-            model=copy.deepcopy(loaded.model), args=args, reward_funcs=random_reward, processing_class=loaded.processor,
-            train_dataset=datasets.Dataset.from_list([{"id": "x", "prompt": rows[0]["prompt"]}]),
-        )  # fmt: skip
-        trainer.current_gradient_accumulation_steps = 1
-        trainer.model.train()
-        made.append(trainer)
-    theirs, ours = made
-    # No completion ends before its last token, so that both do the same work.
-    ours.share_prompts(Sampling(settings.completion, [], forbidden), temperature=1.0)
-    return ours, theirs, loaded, rows
+    args = GRPOConfig(
+        output_dir=tempfile.mkdtemp(), report_to="none", disable_tqdm=True, use_cpu=not torch.cuda.is_available(),
+        per_device_train_batch_size=settings.prompts * settings.group, num_generations=settings.group,
+        max_completion_length=settings.completion, bf16=settings.dtype == "bfloat16", top_k=0, top_p=1.0,
+        gradient_checkpointing=False, seed=settings.seed, remove_unused_columns=False,
+        generation_kwargs={"suppress_tokens": barred(loaded)},
+    )  # fmt: skip
+    trainer = cls(
+        model=copy.deepcopy(loaded.model), args=args, reward_funcs=random_reward, processing_class=loaded.processor,
+        train_dataset=datasets.Dataset.from_list([{"id": "x", "prompt": rows[0]["prompt"]}]),
+    )  # fmt: skip
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    return trainer
 
 
-def random_reward(completions: Sequence[Any], **_: Any) -> list[float]:
+def barred(loaded: LoadedModel) -> list[int]:
+    """What a completion may not hold: besides vision tokens, its end."""
+    from mirg.models.load import forbidden_tokens
+
+    return [*forbidden_tokens(loaded.tokenizer, loaded.family), loaded.tokenizer.eos_token_id]
+
+
+def step(trainer: Any, rows: list[dict[str, Any]]) -> None:
+    """Completions of every row, their rewards, and one update without the optimizer."""
+    trainer.model.zero_grad()
+    trainer._step, trainer._buffered_inputs = 0, None
+    batch = trainer._prepare_inputs(copy.copy(rows))
+    trainer._compute_loss(trainer.model, batch).backward()
+
+
+def random_reward(completions: Sequence[Any], **_: Any) -> list[float | None]:
     """A different number for every completion, so that every group has signal."""
     return [(k * 7919 % 101) / 101 for k in range(len(completions))]
 
@@ -162,12 +193,25 @@ def _wait() -> None:
 
 
 def flops(work: Callable[[], object]) -> int:
-    """Floating-point operations of matrix products and convolutions, as torch counts them."""
-    from torch.utils.flop_counter import FlopCounterMode
+    """Floating-point operations of matrix products, attention and convolutions, as torch counts them."""
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
 
-    with FlopCounterMode(display=False) as counter:
+    aten = torch.ops.aten
+    # The counter knows the fused attention of GPUs alone.
+    fused = {
+        aten._scaled_dot_product_flash_attention_for_cpu: inspect.unwrap(sdpa_flop),
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: inspect.unwrap(sdpa_backward_flop),
+    }
+    with FlopCounterMode(display=False, custom_mapping=fused) as counter:
         work()
     return counter.get_total_flops()
+
+
+def tokens(settings: Settings, length: int) -> dict[str, float]:
+    """Tokens that one pass sends through the decoder for prompts of ``length``: what the ratio is predicted from."""
+    ours = settings.prompts * (length - 1 + settings.group * settings.completion)
+    theirs = settings.prompts * settings.group * (length + settings.completion)
+    return {"ours": ours, "theirs": theirs, "ratio": theirs / ours}
 
 
 def peak_of(side: str) -> float:
@@ -194,7 +238,14 @@ def _status(key: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def summary(unit: str, ours: list[float], theirs: list[float], settings: Settings, **more: Any) -> dict[str, Any]:
+def summary(
+    unit: str,
+    ours: list[float],
+    theirs: list[float],
+    settings: Settings,
+    alternative: str = "TRL's unmodified GRPOTrainer",
+    **more: Any,
+) -> dict[str, Any]:
     """The JSON of a benchmark; ``spread`` is the range of the ratios of the pairs."""
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
     return {
@@ -206,10 +257,19 @@ def summary(unit: str, ours: list[float], theirs: list[float], settings: Setting
         "spread": [min(ratios), max(ratios)],
         **more,
         "settings": settings.__dict__,
-        "alternative": "TRL's unmodified GRPOTrainer",
+        "alternative": alternative,
         "versions": versions(),
-        "command": " ".join(["python", *sys.argv]),
+        "command": command(),
     }
+
+
+def command() -> str:
+    """What was called, but for where its result goes."""
+    script, *told = sys.argv
+    if "--json" in told:
+        at = told.index("--json")
+        del told[at : at + 2]
+    return " ".join(["python", f"benchmarks/{Path(script).name}", *told])
 
 
 def versions() -> dict[str, str]:
@@ -231,7 +291,7 @@ def show(result: dict[str, Any], path: Path | None) -> None:
         f"{result['ratio']:.2f}x ({result['unit']}; {result['ours']:.2f} against {result['theirs']:.2f}, "
         f"n = {result['n']}, pairs {low:.2f} to {high:.2f})"
     )
-    for key in ("parameters", "tokens", "flops", "peak_mib", "gradient_difference"):
+    for key in ("parameters", "tokens", "flops", "peak_mib", "with_defaults_of_malloc", "gradient_difference"):
         if key in result:
             print(f"  {key}: {result[key]}")
     if path:

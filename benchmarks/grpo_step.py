@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
 import torch
-from case import parse, show, summary, timed, trainers
-
-
-def step(trainer: Any, rows: list[dict[str, Any]]) -> None:
-    """Completions of every row, their rewards, and one update without the optimizer."""
-    trainer.model.zero_grad()
-    trainer._step, trainer._buffered_inputs = 0, None
-    batch = trainer._prepare_inputs(copy.copy(rows))
-    trainer._compute_loss(trainer.model, batch).backward()
+from case import flops, parse, show, step, summary, timed, tokens, trainers
 
 
 def main() -> None:
@@ -22,13 +11,15 @@ def main() -> None:
     ours, theirs, loaded, rows = trainers(settings)
     torch.manual_seed(settings.seed)
     repeated = [row for row in rows for _ in range(settings.group)]
-    mine, trls = timed([lambda: step(ours, repeated), lambda: step(theirs, repeated)], settings.repeat)
+    work = {"ours": lambda: step(ours, repeated), "theirs": lambda: step(theirs, repeated)}
+    mine, trls = timed(list(work.values()), settings.repeat)
     length = len(ours._prompts[0].ids)
     result = summary(
         "step, seconds, theirs / ours", mine, trls, settings,
         parameters=sum(p.numel() for p in loaded.model.parameters()),
         prompt_tokens=length,
-        tokens={"generated": settings.prompts * settings.group * settings.completion},
+        tokens=tokens(settings, length) | {"generated": settings.prompts * settings.group * settings.completion},
+        flops={side: flops(piece) for side, piece in work.items()},
     )  # fmt: skip
     show(result, told.json)
 

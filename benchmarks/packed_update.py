@@ -6,7 +6,20 @@ import random
 from typing import Any
 
 import torch
-from case import IMAGES, Settings, flops, make_prompts, parse, peak_of, peak_while, show, summary, timed, trainers
+from case import (
+    IMAGES,
+    Settings,
+    flops,
+    make_prompts,
+    parse,
+    peak_of,
+    peak_while,
+    show,
+    summary,
+    timed,
+    tokens,
+    trainers,
+)
 
 from mirg.training.groups import GROUP
 
@@ -64,17 +77,13 @@ def main() -> None:
     difference = ((mine_grad - trls_grad).norm() / trls_grad.norm()).item()
     mine, trls = timed([work["ours"], work["theirs"]], settings.repeat)
     length = len(prompts[0].ids)
-    tokens = {
-        "ours": settings.prompts * (length - 1 + settings.group * settings.completion),
-        "theirs": settings.prompts * settings.group * (length + settings.completion),
-    }
     # Memory takes two more processes, which a quick run leaves out.
     peak = {} if told.quick else {side: peak_of(side) for side in work}
     result = summary(
         "update, seconds, theirs / ours", mine, trls, settings,
         parameters=sum(p.numel() for p in loaded.model.parameters()),
         prompt_tokens=length,
-        tokens=tokens | {"ratio": tokens["theirs"] / tokens["ours"]},
+        tokens=tokens(settings, length),
         flops={side: flops(piece) for side, piece in work.items()},
         peak_mib=peak | ({"ratio": peak["ours"] / peak["theirs"]} if peak else {}),
         gradient_difference=difference,

@@ -11,16 +11,33 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["packed_update", "grpo_step"])
-def test_the_quick_run_writes_its_ratio(script: str, repository: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("script", "n"),
+    [("packed_update", 3), ("grpo_step", 3), ("vision_cache", 3), ("sweep packed_update", 1), ("demo_rl", 1)],
+)
+def test_the_quick_run_writes_its_ratio(script: str, n: int, repository: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    command = [sys.executable, f"benchmarks/{script}.py", "--quick", "--threads", "1", "--json", str(out)]
+    name, *told = script.split()
+    command = [sys.executable, f"benchmarks/{name}.py", *told, "--quick", "--json", str(out)]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
     assert {"ratio", "unit", "ours", "theirs", "n", "spread", "tokens", "settings", "versions"} <= result.keys()
-    assert result["n"] == 3 and result["ratio"] == pytest.approx(result["theirs"] / result["ours"])
+    assert result["n"] == n and result["ratio"] == pytest.approx(result["theirs"] / result["ours"])
     assert result["spread"][0] <= result["spread"][1]
     if script == "packed_update":
         assert result["gradient_difference"] < 1e-5, "both sides compute the same"
         assert result["tokens"]["ratio"] > 1
+
+
+@pytest.mark.slow
+def test_the_estimate_of_memory_is_close(repository: Path, tmp_path: Path) -> None:
+    """Of the model that the benchmarks use, whose activations weigh most: no timing, so it may fail a build."""
+    out = tmp_path / "out.json"
+    command = [sys.executable, "benchmarks/memory_estimate.py", "--repeat", "1", "--threads", "1", "--json", str(out)]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    assert {"ratio", "unit", "ours", "theirs", "n", "spread", "tokens", "settings", "versions"} <= result.keys()
+    assert result["ratio"] == pytest.approx(result["ours"] / result["theirs"])
+    assert result["ratio"] == pytest.approx(1, abs=0.15)

@@ -98,6 +98,28 @@ def test_a_demo_run_has_every_part(demo: Path) -> None:
     assert {o.model: o.counts["right"] for o in data.outcomes} == {"base": 0, "SFT": 12, "RL": 20}
 
 
+def test_the_page_opens_with_what_rl_mends_and_ends_with_where_it_fails(demo: Path) -> None:
+    """RL is right on items 0 to 19, SFT on 0 to 11: 8 are mended, none is broken."""
+    data = collect(demo)
+    assert data.examples is not None and data.failures is not None
+    assert data.examples.note.startswith("Of 24 items RL mends 8 that SFT gets wrong and breaks 0")
+    assert len(data.examples.items) == 3
+    for example in data.examples.items:
+        assert 12 <= int(example.answers[0].sample_id.removeprefix("item-")) < 20
+        assert [item.model for item in example.answers] == ["SFT", "RL"]
+        assert all(picture.path.is_file() for item in example.answers for picture in item.pictures)
+    assert {e.answers[0].task for e in data.examples.items} == {"refer", "region"}
+    rl = next(m for m in data.failures.matrices if m.model == "RL")
+    hidden = [i for i in range(N) if i % 3]
+    assert sum(map(sum, rl.counts)) == len(hidden)
+    assert rl.counts[rl.rows.index("2")][rl.columns.index("2")] >= sum(1 for i in hidden if i < 20)
+
+
+def test_failures_are_in_the_summary_too(demo: Path) -> None:
+    found = json.loads((demo / "eval" / "sft" / "summary.json").read_text())["failures"]
+    assert found["image_choice"]["n"] == sum(1 for i in range(N) if i % 3) and found["iou"]["n"] >= 12
+
+
 def test_gallery_items_carry_images_boxes_and_reasons(demo: Path) -> None:
     items = {(i.model, i.sample_id): i for i in collect(demo).gallery}
     assert len(items) == 3 * N

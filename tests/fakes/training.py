@@ -12,8 +12,10 @@ from typing import Any
 from mirg.answers.prompts import messages
 from mirg.engines.base import Completion, Engine, Generation, Request
 from mirg.samples import Sample
+from mirg.training.recipe import GrpoRecipe
+from mirg.training.run import RunFolder
 
-CLOCKS = ("time", "step_time")
+CLOCKS = ("time", "step_time", "vision/cache_hits")  # what a process says of itself, not of the training
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -22,7 +24,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def without_clocks(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics file but for what a clock says."""
+    """The rows of a metrics file but for what no two processes say alike."""
     return [{k: v for k, v in row.items() if k not in CLOCKS} for row in rows(path)]
 
 
@@ -38,7 +40,7 @@ def weights(run: Path) -> dict[str, Any]:
 
 
 def assert_same_run(one: Path, two: Path) -> None:
-    """Metrics but for the clock, rollouts and final weights are the same to the bit."""
+    """Metrics but for clocks, rollouts and final weights are the same to the bit."""
     import torch
 
     assert without_clocks(one / "metrics.jsonl") == without_clocks(two / "metrics.jsonl")
@@ -54,6 +56,50 @@ def answer(engine: Engine, sample: Sample, images: list[Any], **settings: Any) -
     told = getattr(engine, "instructions", "full")
     request = Request(sample.id, messages(sample, engine.family, engine.limits, told), images)
     return engine.generate([request], Generation(**{"max_new_tokens": 32} | settings))[0]
+
+
+def make_trainer(recipe: GrpoRecipe, folder: Path) -> Any:
+    """The trainer of ``mirg grpo`` at its first step."""
+    from mirg.rewards.trl import reward_functions
+    from mirg.training.data import grpo_rows
+    from mirg.training.grpo import grpo_arguments, share_prompts, trainer_class
+    from mirg.training.launch import lora, prepare_model
+
+    loaded = prepare_model(recipe)
+    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits)
+    run = RunFolder(folder, "grpo")
+    trainer: Any = trainer_class()(
+        model=loaded.model,
+        args=grpo_arguments(recipe, run, loaded, 1, rewards.weights),
+        reward_funcs=rewards.functions,
+        train_dataset=grpo_rows(recipe.data, loaded, recipe.prompt).rows,
+        processing_class=loaded.processor,
+        peft_config=lora(recipe),
+    )
+    trainer.record_rollouts(run, rewards.scorer, recipe)
+    share_prompts(trainer, recipe, loaded)
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    return trainer
+
+
+def loss_and_gradients(trainer: Any, batch: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+    """The loss of a batch, and the gradient of every weight that has one."""
+    trainer.model.zero_grad()
+    loss = trainer._compute_loss(trainer.model, batch)
+    loss.backward()
+    return loss.item(), {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
+
+
+def favour(model: Any, token: int, by: float = 1e4) -> None:
+    """Make ``token`` by far the likeliest next one, whatever came before: its logit grows ``by``."""
+
+    def louder(_module: Any, _inputs: Any, logits: Any) -> Any:
+        logits = logits.clone()
+        logits[..., token] += by
+        return logits
+
+    model.lm_head.register_forward_hook(louder)
 
 
 def die_in(work: Callable[[], object], arrange: Callable[[Callable[[], None]], None]) -> None:

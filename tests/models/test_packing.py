@@ -71,7 +71,7 @@ def test_long_trunks_take_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> N
     shown, groups = prompts(loaded), completions((3, 1, 4, 2))
     packed = pack(loaded.model, shown, groups)
     short = score_packed(loaded.model, packed)[0]
-    monkeypatch.setattr(packing, "_SHORT", 0)
+    monkeypatch.setattr(packing, "SHORT", 0)
     torch.testing.assert_close(score_packed(loaded.model, packed)[0], short, atol=1e-5, rtol=0)
 
 
@@ -89,7 +89,7 @@ def test_the_mask_of_a_gpu_is_the_same(kv_heads: int, monkeypatch: pytest.Monkey
         calls.append(training)
         return flex_attention(*tensors, **settings)
 
-    monkeypatch.setattr(packing, "_FLEX", "cpu")
+    monkeypatch.setattr(packing, "FLEX", "cpu")
     monkeypatch.setattr(packing, "compile_friendly_flex_attention", plainly)
     with torch.no_grad():  # there is no backward pass of it on a CPU
         torch.testing.assert_close(score_packed(loaded.model, packed)[0], parts, atol=1e-5, rtol=0)
@@ -100,7 +100,7 @@ def test_scores_in_parts_equal_scores_at_once(monkeypatch: pytest.MonkeyPatch) -
     torch.manual_seed(0)
     head, hidden, labels = torch.nn.Linear(8, 50), torch.randn(33, 8, requires_grad=True), torch.randint(50, (33,))
     reference = (head(hidden) / 0.7).log_softmax(-1)
-    monkeypatch.setattr(packing, "_LOGITS", 4 * 50 * 10)  # ten tokens at a time
+    monkeypatch.setattr(packing, "LOGITS", 4 * 50 * 10)  # ten tokens at a time
     logs, entropies = token_scores(hidden, head, labels, temperature=0.7)
     torch.testing.assert_close(logs, reference.gather(-1, labels[:, None])[:, 0])
     torch.testing.assert_close(entropies, -(reference.exp() * reference).sum(-1))

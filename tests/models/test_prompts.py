@@ -1,14 +1,16 @@
-"""A prompt says at once where its images and placeholders do not agree."""
+"""A prompt says at once where its images and placeholders do not agree; placeholders are collapsed and counted."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fakes.trees import noise, tiny_loaded
 from mirg.errors import DataError
-from mirg.models.prompts import encode
+from mirg.models.prompts import collapsed, encode, placeholder_runs
 
 IMAGE = {"type": "image", "text": None}
 
@@ -38,3 +40,16 @@ def test_a_prompt_holds_its_images_in_order(kind: str) -> None:
     (_, rows1, columns1), (_, rows2, columns2) = prompt.grid.tolist()
     assert rows1 > columns1 and rows2 < columns2
     assert len(prompt.pixels) == rows1 * columns1 + rows2 * columns2
+
+
+@given(st.lists(st.tuples(st.lists(st.integers(0, 6), max_size=3), st.integers(1, 5)), max_size=4))
+def test_an_image_is_one_placeholder_collapsed_and_its_cells_otherwise(parts: list[tuple[list[int], int]]) -> None:
+    image, before, after = 7, 8, 9
+
+    def prompt(cells: list[int]) -> list[int]:
+        shown = zip(parts, cells, strict=True)
+        return [token for (text, _), n in shown for token in (*text, before, *[image] * n, after)]
+
+    cells = [n for _, n in parts]
+    assert collapsed(prompt(cells), image) == prompt([1] * len(parts))
+    assert placeholder_runs(prompt(cells), image) == cells

@@ -11,10 +11,17 @@ from PIL import Image
 from mirg.report import (
     Chart,
     Column,
+    Example,
+    Examples,
     Fact,
+    Failures,
     GalleryItem,
+    Group,
+    GroupChart,
+    Histogram,
     Interval,
     Mark,
+    Matrix,
     Outcomes,
     PartLine,
     Picture,
@@ -94,9 +101,30 @@ def full_report(pictures: tuple[Picture, ...]) -> Callable[[Callable[[str], str]
 
         points = tuple(float(i) for i in range(20))
         chart = Chart(t("Loss"), (Series(t("loss"), points, points),), help=t("per step"))
+        failures = Failures(
+            matrices=(
+                Matrix(t("SFT"), (t("1"), t("none")), (t("1"), t("none"), t("unreadable")), ((3, 1, 0), (0, 2, 2))),
+            ),
+            matrix_note=t("8 items"),
+            histograms=(Histogram(t("SFT"), (0.0, 0.5, 1.0), (1, 3), 0.5, interval),),
+            histogram_note=t("IoU of every true box"),
+            charts=(
+                GroupChart(
+                    t("by place"),
+                    (Group(t("1"), 4, 0.5), Group(t("none"), 4)),
+                    {t("SFT"): (interval, None)},
+                    help=t("all items"),
+                    reference=t("truly there"),
+                ),
+            ),
+        )
+        before, after = item("unreadable", "no answer block"), item("right", None)
+        example = Example(t("unreadable → right"), (before, after), (t("no answer block"), t("Image-2, IoU 0.90")))
         return ReportData(
             title=t("Demo"),
             subtitle=t("tiny"),
+            examples=Examples(t("RL mends 1 of 8 items"), (example, Example(t("right"), (after,), (t("Image-2"),)))),
+            failures=failures,
             sections=(Section(t("Configuration"), (Fact(t("seed"), t("0")),), open=True),),
             table=ResultTable(
                 (column,),

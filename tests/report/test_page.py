@@ -7,13 +7,14 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from mirg.report import GalleryItem, Picture, ReportData, Stage, write_report
+from mirg.report import Examples, GalleryItem, Picture, ReportData, Stage, write_report
 from mirg.report.data import Chart, Series
 from mirg.report.page import TEMPLATES, render
 
@@ -22,7 +23,7 @@ FullReport = Callable[[Callable[[str], str]], ReportData]
 _ELEMENTS = """
     html head meta title link style body header h1 h2 h3 h4 p nav a div main section table thead tbody tr th td span b
     small svg rect line path circle text ul li details summary dl dt dd i figure figcaption strong form fieldset legend
-    label input select option defs image use article pre footer script
+    label input select option defs image use article pre footer script g caption
 """
 ELEMENTS = frozenset(_ELEMENTS.split())
 URL_ATTRIBUTES = frozenset({"href", "xlink:href", "src", "action", "formaction", "data", "srcset", "poster", "ping"})
@@ -142,6 +143,8 @@ def test_injected_text_is_still_shown_as_text(full_report: FullReport) -> None:
     page = assert_inert(render(full_report(lambda text: f"<b onclick=x>{text}</b>&amp;")))
     assert "<b onclick=x>Demo</b>&amp;" in page.texts
     assert "<b onclick=x>Found: red ring Image-1.</b>&amp;" in page.texts
+    for text in ("RL mends 1 of 8 items", "Image-2, IoU 0.90", "8 items", "truly there", "by place", "all items"):
+        assert any(f"<b onclick=x>{text}</b>&amp;" in shown for shown in page.texts), text
     assert any("<b onclick=x>refer</b>&amp;" in value for value in page.values("data-task"))
 
 
@@ -174,6 +177,31 @@ def test_page_shows_tables_boxes_reasons_and_broken_images(full_report: FullRepo
     rects = [v for tag, n, v in page.attributes if tag == "rect" and n == "class"]
     assert {"true", "predicted", "given"} <= set(rects)
     assert page.elements.count("image") == 2, "an image of several cards is stored once"
+
+
+def test_examples_come_first_each_box_in_the_style_of_its_model(full_report: FullReport) -> None:
+    html = render(full_report(str))
+    page = Page(html)
+    assert html.index('id="examples"') < html.index('id="results"') < html.index('id="failures"')
+    rects = [v for tag, n, v in page.attributes if tag == "rect" and n == "class"]
+    assert {"before", "after"} <= set(rects)
+    text = " ".join(page.texts)
+    for expected in ("RL mends 1 of 8 items", "unreadable → right", "Image-2, IoU 0.90"):
+        assert expected in text, expected
+
+
+def test_examples_need_no_gallery(full_report: FullReport) -> None:
+    data = replace(full_report(str), gallery=())
+    page = Page(render(data))
+    stored = {v for tag, n, v in page.attributes if tag == "image" and n == "id"}
+    used = {v.removeprefix("#") for tag, n, v in page.attributes if tag == "use" and n == "href"}
+    assert stored == used and stored
+    assert "script" not in page.elements and "article" not in page.elements
+
+
+def test_what_changes_is_said_without_an_example() -> None:
+    page = Page(render(ReportData(title="t", examples=Examples("Of 8 items RL mends 0"))))
+    assert "What changes" in page.texts and "Of 8 items RL mends 0" in page.texts
 
 
 def test_no_path_of_the_machine_is_in_the_page(full_report: FullReport, tmp_path: Path) -> None:

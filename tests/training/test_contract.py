@@ -19,7 +19,21 @@ SIGNATURES = [
         ["self", "inputs", "prompts", "completions", "completion_ids_list"],
         "rollouts",
     ),
+    (
+        "GRPOTrainer",
+        "_generate_single_turn",
+        ["self", "prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"],
+        "rollouts of shared prompts, by ourselves or by vLLM",
+    ),
     ("GRPOTrainer", "_get_train_sampler", ["self", "dataset"], "the order of prompts"),
+    (
+        "VLLMGeneration",
+        "generate",
+        ["self", "prompts", "images", "num_generations", "profiler"],
+        "rollouts by vLLM: token ids with their images, and back come prompts, completions and log-probabilities",
+    ),
+    ("VLLMGeneration", "sync_weights", ["self"], "vLLM has the weights of the step"),
+    ("VLLMClient", "image_features", ["self", "images", "max_concurrent_requests"], "how a server cuts images"),
     ("GRPOTrainer", "_generate_and_score_completions", ["self", "inputs"], "tests of what is sampled"),
     ("GRPOTrainer", "_compute_loss", ["self", "model", "inputs"], "agreement of examples/tiny_grpo.py"),
     ("GRPOTrainer", "compute_loss", ["self", "model", "inputs", "return_outputs", "num_items_in_batch"], "batch check"),
@@ -33,10 +47,12 @@ SIGNATURES = [
 
 def classes() -> dict[str, Any]:
     from transformers import Trainer
+    from trl.generation.vllm_client import VLLMClient
+    from trl.generation.vllm_generation import VLLMGeneration
     from trl.trainer.grpo_trainer import GRPOTrainer
     from trl.trainer.sft_trainer import SFTTrainer
 
-    return {"Trainer": Trainer, "GRPOTrainer": GRPOTrainer, "SFTTrainer": SFTTrainer}
+    return {owner.__name__: owner for owner in (Trainer, GRPOTrainer, SFTTrainer, VLLMClient, VLLMGeneration)}
 
 
 @pytest.mark.parametrize(("owner", "name", "parameters"), [row[:3] for row in SIGNATURES])
@@ -89,3 +105,28 @@ def test_grpo_arguments_exist(name: str) -> None:
     from trl.trainer.grpo_config import GRPOConfig
 
     assert name in inspect.signature(GRPOConfig).parameters
+
+
+def test_the_versions_of_vllm_are_those_of_trl() -> None:
+    from importlib.metadata import requires
+
+    from packaging.requirements import Requirement
+
+    from mirg.training.vllm import SUPPORTED
+
+    theirs = [Requirement(line) for line in requires("trl") or () if line.startswith("vllm")]
+    assert [need.specifier for need in theirs] == [Requirement(SUPPORTED).specifier]
+
+
+def test_where_weights_are_known_to_be_new() -> None:
+    """``mirg.training.vllm_rollouts.sync`` does what this does, and forgets the images."""
+    source = inspect.getsource(classes()["GRPOTrainer"]._generate_single_turn)
+    assert "self.state.global_step != self._last_loaded_step" in source
+    assert "self.vllm_generation.sync_weights()" in source
+    # Where this appears, mirg need not do it.
+    assert "reset_encoder_cache" not in inspect.getsource(classes()["VLLMGeneration"])
+
+
+def test_what_a_rollout_by_vllm_gives_back() -> None:
+    source = inspect.getsource(classes()["VLLMGeneration"].generate)
+    assert source.rstrip().endswith("return prompt_ids, completion_ids, logprobs, logprob_token_ids")

@@ -11,37 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.models.load import load_model
-from mirg.training.data import grpo_rows
+from fakes.training import loss_and_gradients, make_trainer
+from mirg.models.packing import base_of
 from mirg.training.groups import GROUP, group_numbers, micro_batches, with_signal
-from mirg.training.grpo import grpo_arguments, sampling, trainer_class
-from mirg.training.launch import lora
-from mirg.training.recipe import GrpoRecipe
-from mirg.training.run import RunFolder
 
 Make = Callable[..., Any]
-
-
-def make_trainer(recipe: GrpoRecipe, folder: Path) -> Any:
-    """The trainer of ``mirg grpo`` at its first step."""
-    from mirg.rewards.trl import reward_functions
-
-    loaded = load_model(recipe.model)
-    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits)
-    run = RunFolder(folder, "grpo")
-    trainer: Any = trainer_class()(
-        model=loaded.model,
-        args=grpo_arguments(recipe, run, loaded, 1, rewards.weights),
-        reward_funcs=rewards.functions,
-        train_dataset=grpo_rows(recipe.data, loaded, recipe.prompt).rows,
-        processing_class=loaded.processor,
-        peft_config=lora(recipe),
-    )
-    trainer.record_rollouts(run, rewards.scorer, recipe)
-    trainer.share_prompts(sampling(recipe, loaded), temperature=recipe.temperature)
-    trainer.current_gradient_accumulation_steps = 1
-    trainer.model.train()
-    return trainer
 
 
 def as_trl(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
@@ -55,13 +29,6 @@ def as_trl(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
         "num_images": [len(prompt.grid) for prompt in shown],
         "mm_token_type_ids": kinds * torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1).int(),
     }
-
-
-def loss_and_gradients(trainer: Any, batch: dict[str, Any]) -> tuple[float, dict[str, torch.Tensor]]:
-    trainer.model.zero_grad()
-    loss = trainer._compute_loss(trainer.model, batch)
-    loss.backward()
-    return loss.item(), {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
 
 
 # Every setting that takes log-probabilities from another place or weighs them another way.
@@ -93,6 +60,35 @@ def test_the_packed_update_is_trls(kind: str, name: str, tmp_path: Path, grpo_re
         assert (ours[key] - grad).norm() <= 1e-5 * grad.norm() + 1e-7, key
     if SETTINGS[name].get("beta"):  # without it, completions without signal are left out of the mean
         assert entropy == pytest.approx(trainer._metrics["train"]["entropy"][-1], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [("qwen3_vl", {"beta": 0.3}), ("qwen2_5_vl", {"beta": 0.3, "lora": {"rank": 4}}), ("qwen2_vl", {})],
+    ids=["qwen3_vl, reference", "qwen2_5_vl, low rank", "qwen2_vl"],
+)
+def test_kept_features_change_no_step(kind: str, keys: dict[str, Any], tmp_path: Path, grpo_recipe: Make) -> None:
+    """Rollouts, reference pass and update: log-probabilities to 1e-6, loss and gradients to 1e-5 relative."""
+
+    def step(trainer: Any) -> tuple[dict[str, Any], float, dict[str, torch.Tensor]]:
+        batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+        return batch, *loss_and_gradients(trainer, batch)
+
+    common = {"freeze_vision": True, **keys}
+    plain, expected, theirs = step(make_trainer(grpo_recipe(kind, vision_cache=0, **common), tmp_path / "plain"))
+    keeping = make_trainer(grpo_recipe(kind, **common), tmp_path / "keeping")
+    kept, loss, ours = step(keeping)
+    assert keeping._features.take_share() > 0, "nothing was kept: the comparison would prove nothing"
+    if keeping.ref_model is not None:
+        assert base_of(keeping.ref_model).visual is base_of(keeping.model).visual
+    assert plain["advantages"].abs().max() > 0
+    assert torch.equal(kept["completion_ids"], plain["completion_ids"])
+    if "beta" in keys:
+        torch.testing.assert_close(kept["ref_per_token_logps"], plain["ref_per_token_logps"], atol=1e-6, rtol=0)
+    assert loss == pytest.approx(expected, abs=1e-5)
+    assert ours.keys() == theirs.keys() and not any("visual" in name for name in ours)
+    for name, grad in theirs.items():
+        assert (ours[name] - grad).norm() <= 1e-5 * grad.norm() + 1e-7, name
 
 
 def test_completions_without_signal_are_not_computed(tmp_path: Path, grpo_recipe: Make) -> None:

@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fakes.tiny import read_data
-from fakes.training import answer, rows, weights
+from fakes.training import answer, favour, rows, weights
 from mirg.engines.load import load_engine
 from mirg.errors import ConfigError
 from mirg.frames import family
 from mirg.models.load import forbidden_tokens, load_model
 from mirg.rewards import RewardConfig, score
-from mirg.training.grpo import EpochSampler, grpo_arguments, train_grpo, trainer_class
+from mirg.training.grpo import EpochSampler, exchange, grpo_arguments, train_grpo, trainer_class, vision_cache
 from mirg.training.run import RunFolder
 
 Make = Callable[..., Any]
@@ -80,6 +82,39 @@ SETTINGS = {
 }
 
 
+# (recipe keys, MiB or what is refused, why)
+CACHES: list[tuple[dict[str, Any], int | str, str]] = [
+    ({}, 0, "the tower is trained"),
+    ({"freeze_vision": True}, 4096, "on without asking"),
+    ({"freeze_vision": True, "packed": False}, 0, "TRL's own pass knows nothing of it"),
+    ({"freeze_vision": True, "vision_cache": 7}, 7, "as asked"),
+    ({"freeze_vision": True, "vision_cache": 0}, 0, "switched off"),
+    ({"vision_cache": 0}, 0, "nothing is asked for"),
+    ({"vision_cache": 7}, "vision_cache = 7 keeps features of a vision tower that is trained", "would be wrong"),
+    ({"freeze_vision": True, "packed": False, "vision_cache": 7}, "vision_cache needs packed groups", "no effect"),
+]
+
+
+@pytest.mark.parametrize(("keys", "expected", "why"), CACHES)
+def test_when_features_are_kept(
+    keys: dict[str, Any], expected: int | str, why: str, tmp_path: Path, grpo_recipe: Make
+) -> None:
+    recipe = grpo_recipe(**keys)
+    if isinstance(expected, int):
+        assert vision_cache(recipe) == expected * 2**20, why
+        return
+    with pytest.raises(ConfigError, match=expected):
+        train_grpo(recipe, tmp_path / "run")
+
+
+def test_a_run_says_how_often_features_were_found(tmp_path: Path, grpo_recipe: Make) -> None:
+    """Updates find what their rollouts computed, and later epochs find everything."""
+    recipe = grpo_recipe(freeze_vision=True, steps=9, max_new_tokens=8, lora={"rank": 4})
+    train_grpo(recipe, tmp_path / "run")
+    first, second, *_, last = [row["vision/cache_hits"] for row in rows(tmp_path / "run" / "metrics.jsonl")]
+    assert first == 0 and 0 < second < 1 and last == 1
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings(name: str, tmp_path: Path, grpo_recipe: Make) -> None:
     keys, shown = SETTINGS[name]
@@ -113,17 +148,6 @@ def test_numbers_that_do_not_divide_are_refused(tmp_path: Path, grpo_recipe: Mak
         grpo_arguments(grpo_recipe(micro_batch=3), run, loaded, 2, [1, 1, 1])
     with pytest.raises(ConfigError, match="save_every = 3 is no multiple of iterations = 2"):
         grpo_arguments(grpo_recipe(save_every=3, iterations=2), run, loaded, 2, [1, 1, 1])
-
-
-def favour(model: Any, token: int) -> None:
-    """Make ``token`` by far the likeliest next one, whatever came before."""
-
-    def louder(_module: Any, _inputs: Any, logits: torch.Tensor) -> torch.Tensor:
-        logits = logits.clone()
-        logits[..., token] += 1e4
-        return logits
-
-    model.lm_head.register_forward_hook(louder)
 
 
 @pytest.mark.parametrize("token", ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|im_start|>"])
@@ -200,3 +224,52 @@ def test_epochs_are_orders_of_their_own_and_repeatable() -> None:
     assert whole[0] != whole[1] != whole[2]
     assert order([2, 1]) == [whole[2], whole[1]], "an epoch is the same whatever was drawn before"
     assert all(sorted(set(epoch)) == list(range(6)) and len(epoch) == 12 for epoch in whole)
+
+
+@given(st.permutations(range(9)), st.lists(st.integers(0, 8), unique=True, max_size=9))
+def test_rows_change_places_in_pairs(order: list[int], first: list[int]) -> None:
+    swap = exchange(order, first)
+    changed = [swap.get(row, row) for row in order]
+    assert sorted(changed) == sorted(order) and set(changed[: len(first)]) == set(first)
+    assert all(swap[swap[row]] == row for row in swap), "a row that leaves the first step takes the other's place"
+    untouched = {row for row in order if row not in swap}
+    assert all(changed[k] == row for k, row in enumerate(order) if row in untouched)
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=4, max_size=20),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(0, 99),
+)
+def test_the_first_step_takes_the_longest(tokens: list[int], prompts: int, group: int, passes: int, seed: int) -> None:
+    from trl.trainer.utils import RepeatSampler
+
+    from mirg.training.data import Length, longest_rows
+
+    first = longest_rows([Length(str(k), n, ()) for k, n in enumerate(tokens)], prompts)
+    assert sorted((tokens[row] for row in first), reverse=True) == sorted(tokens, reverse=True)[:prompts]
+
+    def order(epoch: int, first: list[int]) -> list[int]:
+        base = RepeatSampler(
+            range(len(tokens)), mini_repeat_count=group, batch_size=prompts, repeat_count=passes, seed=seed
+        )
+        return list(EpochSampler(base, seed, lambda: epoch, first))
+
+    begin = order(0, first)
+    step = prompts * group * passes
+    assert {row: begin[:step].count(row) for row in first} == dict.fromkeys(first, group * passes)
+    assert len(begin) == len(order(0, [])) == len(tokens) // prompts * step
+    assert all(begin.count(row) == group * passes for row in set(begin)), "every prompt once an epoch"
+    assert order(1, first) == order(1, []) and order(0, first) == begin
+
+
+def test_the_run_begins_with_the_longest(tmp_path: Path, grpo_recipe: Make, data: Path, loaded: Any) -> None:
+    from mirg.training.data import grpo_rows, longest_rows
+
+    recipe = grpo_recipe(steps=1, max_new_tokens=8)
+    lengths = grpo_rows(str(data), loaded, recipe.prompt).lengths
+    train_grpo(recipe, tmp_path / "run")
+    seen = {row["id"] for row in rows(tmp_path / "run" / "rollouts.jsonl")}
+    assert seen == {lengths[row].id for row in longest_rows(lengths, recipe.prompts_per_step)}

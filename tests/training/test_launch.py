@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fakes.training import rows
+from fakes.training import rows, weights
 from mirg.errors import ConfigError, EngineError
 from mirg.frames import PixelLimits
 from mirg.models.load import LoadedModel, load_model
@@ -237,9 +239,30 @@ app()
 """
 
 
-def launched(folder: Path, recipe: Any, processes: int) -> Path:
-    """Train ``recipe`` by the command line in as many processes, each without a device of its own (gloo)."""
-    out = folder / f"{recipe.stage}-{processes}"
+def sharing(folder: Path, stage: int) -> dict[str, str]:
+    """What `accelerate launch --use_deepspeed --deepspeed_config_file` tells the processes that it starts."""
+    file = folder / f"zero-{stage}.json"
+    # Tensors as small as these would be left whole.
+    shared = {
+        "stage": stage,
+        "stage3_param_persistence_threshold": 0,
+        "stage3_gather_16bit_weights_on_model_save": True,
+    }
+    auto = dict.fromkeys(("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping"), "auto")
+    file.write_text(json.dumps({"zero_optimization": shared, **auto}))
+    return {
+        "ACCELERATE_USE_DEEPSPEED": "true",
+        "ACCELERATE_DEEPSPEED_CONFIG_FILE": str(file),
+        "DS_ACCELERATOR": "cpu",
+    }
+
+
+def launched(folder: Path, recipe: Any, processes: int, stage: int = 0) -> Path:
+    """Train ``recipe`` by the command line in as many processes, each without a device of its own (gloo).
+
+    They share what DeepSpeed's ZeRO ``stage`` shares, none by default.
+    """
+    out = folder / f"{recipe.stage}-{processes}-{stage}"
     file = folder / f"{out.name}.yaml"
     file.write_text(dump_recipe(recipe))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
@@ -247,7 +270,8 @@ def launched(folder: Path, recipe: Any, processes: int) -> Path:
     script.write_text(NOTING)
     work.mkdir()
     command = [sys.executable, *launcher, str(script), recipe.stage, str(file), "-o", str(out)]
-    done = subprocess.run(command, check=False, timeout=300, capture_output=True, text=True, cwd=work)
+    env = os.environ | (sharing(folder, stage) if stage else {})
+    done = subprocess.run(command, check=False, timeout=300, capture_output=True, text=True, cwd=work, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
     return out
 
@@ -277,7 +301,28 @@ def test_two_processes_train_as_one(tmp_path: Path, sft_recipe: Make) -> None:
 
 @pytest.mark.slow
 def test_two_processes_roll_out_together(tmp_path: Path, grpo_recipe: Make) -> None:
-    """A step is as many completions in all, whatever the number of processes."""
-    out = launched(tmp_path, grpo_recipe(processes=2, micro_batch=2), 2)
+    """A step is as many completions in all, whatever the number of processes; each keeps features of its own."""
+    out = launched(tmp_path, grpo_recipe(processes=2, micro_batch=2, freeze_vision=True, beta=0.1), 2)
     assert [row["step"] for row in rows(out / "metrics.jsonl")] == [1, 2]
     assert [row["step"] for row in rows(out / "rollouts.jsonl")] == [1] * 4 + [2] * 4, "those of the first process"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_sharded_processes_train_as_whole_ones(
+    kind: str, stage: int, tmp_path: Path, sft_recipe: Make, grpo_recipe: Make
+) -> None:
+    """DeepSpeed's ZeRO keeps a part of weights, gradients and optimiser in each process; the numbers stay."""
+    pytest.importorskip("deepspeed", reason="not installed: DS_ACCELERATOR=cpu DS_BUILD_OPS=0 pip install deepspeed")
+    recipe = sft_recipe(processes=2, batch_size=2) if kind == "sft" else grpo_recipe(processes=2)
+    plain, sharded = launched(tmp_path, recipe, 2), launched(tmp_path, recipe, 2, stage)
+    shards = {path.name for path in (sharded / "checkpoints").rglob("*optim_states.pt")}
+    assert len(shards) == 2, "each process saves its part of the optimiser"
+    for ours, theirs in zip(rows(sharded / "metrics.jsonl"), rows(plain / "metrics.jsonl"), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-4)
+        assert ours.get("reward") == theirs.get("reward")
+    expected = weights(plain)
+    for name, tensor in weights(sharded).items():
+        assert tensor.shape == expected[name].shape, name
+        assert (tensor - expected[name]).norm() <= 1e-3 * expected[name].norm() + 1e-6, name

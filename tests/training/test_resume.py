@@ -92,6 +92,7 @@ DEATHS: list[tuple[str, str, Callable[[Callable[[], None]], None], dict[str, Any
     ("grpo", "qwen3_vl", lambda die: at_step(5, die), {"prompts_per_step": 4, "group_size": 2}, "in the second epoch"),
     ("grpo", "qwen2_5_vl", lambda die: before_manifest(4, die), {"micro_batch": 4}, "in a save, split batches"),
     ("grpo", "qwen3_vl", lambda die: at_step(3, die), {"iterations": 2, "beta": 0.1}, "second pass over completions"),
+    ("grpo", "qwen3_vl", lambda die: at_step(3, die), {"freeze_vision": True}, "with features kept"),
     ("sft", "qwen3_vl", before_model, {}, "after the last step, which ends no epoch"),
     ("sft", "qwen2_5_vl", before_model, {"steps": 6, "lora": {"rank": 4}}, "after the last step, which ends an epoch"),
     ("grpo", "qwen3_vl", before_model, {"steps": 3}, "after the last step"),

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mirg.console import log_to_console, say
-from mirg.errors import ConfigError
+from mirg.console import clean, log_to_console, say
+from mirg.errors import ConfigError, MirgError
 
 RecipeArgument = Annotated[str, typer.Argument(help="A YAML file, or a shipped recipe by name, e.g. tiny/sft.")]
 OutputOption = Annotated[
@@ -17,7 +17,9 @@ OutputOption = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="Override a key of the recipe: -s optim.learning_rate=1e-5")
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print the resolved recipe and the memory it needs, and stop.")
+]
 INTERRUPTED = 130
 
 
@@ -54,11 +56,26 @@ def _run(kind: Any, name: str, output: Path | None, overrides: list[str] | None,
     recipe = load_recipe(kind, name, overrides or ())
     if dry_run:
         typer.echo(dump_recipe(recipe), nl=False)
+        # Comments: what is printed stays a recipe.
+        for line in _memory(recipe) if recipe.stage != "perception" else ():
+            say("# " + " ".join(clean(line).splitlines()))
         return
     if output is None:
         raise ConfigError("no output folder", hint="give --output RUN; RUN holds metrics, checkpoints and the model")
     log_to_console()
     say(f"model: {train(recipe, output)}")
+
+
+def _memory(recipe: Any) -> list[str]:
+    """What the recipe needs, or the reason why that is not known: no error, its model may still have to be trained."""
+    try:
+        from mirg.training.memory import describe, estimate
+        from mirg.training.quiet import quiet_libraries
+
+        quiet_libraries()
+        return describe(estimate(recipe))
+    except (MirgError, ImportError) as error:
+        return [f"memory is not known: {error}"]
 
 
 def train(recipe: Any, output: Path) -> Path:

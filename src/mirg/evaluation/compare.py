@@ -14,6 +14,7 @@ from typing import Any
 
 from mirg.errors import EvaluationError
 from mirg.evaluation.chance import chance
+from mirg.evaluation.failures import failures, size_edges_of
 from mirg.evaluation.intervals import RESAMPLES, Difference, paired_difference
 from mirg.evaluation.metrics import METRICS, subsets, table, values
 from mirg.evaluation.records import Record, by_task, load_records
@@ -59,15 +60,16 @@ def load_evaluations(folders: Sequence[str | Path]) -> list[Evaluation]:
 def compare(evaluations: Sequence[Evaluation], *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
     """Everything about one or several evaluations as JSON-ready data.
 
-    ``systems``: name, model, n, rejected and the tables of :func:`mirg.evaluation.metrics.table`; ``chance``: levels
-    over all samples seen; ``differences``: for each pair (later minus earlier) n, how many samples only one of them
-    holds, and per metric mean, low, high and p, overall, per task and per subset; ``notes``: what weakens it.
+    ``systems``: name, model, n, rejected, the tables of :func:`mirg.evaluation.metrics.table`, and ``failures`` by
+    sizes that all share; ``chance``: levels over all samples seen; ``differences``: for each pair (later minus earlier)
+    n, how many samples only one of them holds, and per metric mean, low, high and p, overall, per task and per subset;
+    ``notes``: what weakens it.
     """
     if not evaluations:
         raise EvaluationError("nothing to compare", hint="give at least one evaluation")
     union = _union(evaluations)
     return {
-        "systems": [_system(evaluation, seed, resamples) for evaluation in evaluations],
+        "systems": [_system(evaluation, size_edges_of(union), seed, resamples) for evaluation in evaluations],
         "chance": chance(union),
         "differences": [difference(a, b, seed=seed, resamples=resamples) for a, b in combinations(evaluations, 2)],
         "notes": _notes(evaluations),
@@ -76,7 +78,7 @@ def compare(evaluations: Sequence[Evaluation], *, seed: int = 0, resamples: int 
 
 def difference(a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
     """Paired differences ``b - a`` of every metric on the common samples; ``overall`` is None where there are none."""
-    first, second = _common(a, b)
+    first, second = common(a, b)
     result: dict[str, Any] = {
         "a": a.name,
         "b": b.name,
@@ -116,7 +118,11 @@ def paired(
     }
 
 
-def _common(a: Evaluation, b: Evaluation) -> tuple[list[Record], list[Record]]:
+def common(a: Evaluation, b: Evaluation) -> tuple[list[Record], list[Record]]:
+    """The records of the samples that both hold, in the order of ``a``.
+
+    :class:`EvaluationError` where a sample is not the same in both.
+    """
     others = {record.id: record for record in b.records}
     first = [record for record in a.records if record.id in others]
     second = [others[record.id] for record in first]
@@ -137,13 +143,14 @@ def _union(evaluations: Sequence[Evaluation]) -> list[Record]:
     return list(found.values())
 
 
-def _system(evaluation: Evaluation, seed: int, resamples: int) -> dict[str, Any]:
+def _system(evaluation: Evaluation, size_edges: Sequence[float], seed: int, resamples: int) -> dict[str, Any]:
     return {
         "name": evaluation.name,
         "model": evaluation.settings.get("model", ""),
         "n": len(evaluation.records),
         "rejected": evaluation.rejected,
         **table(evaluation.records, seed=seed, resamples=resamples),
+        "failures": failures(evaluation.records, size_edges=size_edges, seed=seed, resamples=resamples),
     }
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mirg.errors import DataError, MirgError
+from mirg.evaluation.page_examples import worked_examples
+from mirg.evaluation.page_failures import failure_section
 from mirg.evaluation.page_gallery import Gallery
 from mirg.evaluation.page_run import folder_sections
 from mirg.evaluation.page_tables import Evaluated, outcome_counts, read_evaluation, result_table, task_tables
@@ -57,10 +59,12 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
     return ReportData(
         title=f"Report: {run.resolve().name}",
         subtitle=_subtitle(training, evaluated),
+        examples=worked_examples(evaluated, gallery),
         sections=_sections(run, training, evaluated),
         table=result_table(evaluated, notes) if evaluated else None,
         task_tables=task_tables(evaluated),
         outcomes=tuple(outcome_counts(evaluation) for evaluation in evaluated),
+        failures=failure_section(evaluated),
         stages=tuple(stage for name, folder in training.items() for stage in _stages(name, folder, notes)),
         gallery=gallery.items(),
         n_answers=gallery.n_answers,

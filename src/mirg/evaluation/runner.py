@@ -18,6 +18,7 @@ from mirg.answers.prompts import Instructions, messages
 from mirg.engines.base import Engine, Generation, Request, instructions_of
 from mirg.errors import AnswerError, ConfigError, EngineError, EvaluationError, ImageError, MirgError
 from mirg.evaluation.chance import chance
+from mirg.evaluation.failures import failures
 from mirg.evaluation.keys import ImageDigests, batch_seed, row_keys, run_settings, sample_key
 from mirg.evaluation.metrics import table
 from mirg.evaluation.records import Record, load_records, make_record
@@ -96,7 +97,7 @@ def select(samples: Iterator[Sample] | Sequence[Sample], plan: Plan) -> list[Sam
 def summarise(
     records: Sequence[Record], settings: dict[str, Any], rejected: Sequence[dict[str, str]], *, limit: int | None = None
 ) -> dict[str, Any]:
-    """Settings, counts, metrics with intervals and chance levels as plain data; no times, so runs can be compared."""
+    """Settings, counts, metrics, chance levels and failures as plain data; no times, so runs can be compared."""
     if not records:
         first = f"; first: {rejected[0]['reason']}" if rejected else ""
         raise EvaluationError(f"no sample could be evaluated, {len(rejected)} were rejected{first}")
@@ -109,6 +110,7 @@ def summarise(
         "cut_off": sum(1 for record in records if record.finish == "length"),
         "metrics": table(records),
         "chance": chance(records),
+        "failures": failures(records),
     }
 
 

@@ -15,7 +15,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 # transformers hands packed sequences with their boundaries only to implementations whose name says "flash".
 PACKED_SDPA = "mirg_flash_packed_sdpa"
-_SHORT = 256  # tokens of one segment
+SHORT = 256  # tokens of one segment
 
 
 def packed_sdpa(
@@ -50,7 +50,7 @@ def _attend(
 ) -> torch.Tensor:
     # On a CPU the fused kernel's backward pass took a third of a training step with images of a few patches; two
     # products and a softmax do not.
-    if query.device.type == "cpu" and query.shape[-2] <= _SHORT and not dropout:
+    if query.device.type == "cpu" and query.shape[-2] <= SHORT and not dropout:
         scores = query @ key.transpose(-1, -2) * (scaling or query.shape[-1] ** -0.5)
         return scores.softmax(dim=-1) @ value
     return nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scaling)

@@ -101,6 +101,31 @@ def load_model(
     return wrap(model, processor, path=path, family_name=family_name, limits=limits)
 
 
+def load_skeleton(name: str, *, family_name: str | None = None) -> LoadedModel:
+    """The model without its weights (on torch's meta device, of a LoRA folder its base) and its processor.
+
+    Nothing is fetched: EngineError where a hub name is not on this machine yet, or where a folder cannot be read.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    path = resolve_model(name)
+    base = path
+    while (below := _adapter_base(base)) is not None:
+        base = below
+    try:
+        config = AutoConfig.from_pretrained(base, local_files_only=True)
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(config)
+        processor = load_processor(_processor_folder(path), config.model_type)
+    except (OSError, ValueError, KeyError) as error:
+        raise EngineError(
+            f"{name} is no model folder that can be read, and no hub name that is on this machine",
+            hint=f'hf download {name} --include "*.json" "*.txt" fetches all but the weights',
+        ) from error
+    return wrap(model, processor, path=path, family_name=family_name)
+
+
 def _weights(path: str, dtype: str, device: str) -> Any:
     """The model at ``path``; the adapters of a LoRA folder are merged into its base, which may be a LoRA folder too."""
     from transformers import AutoConfig, AutoModelForImageTextToText

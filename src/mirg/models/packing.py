@@ -32,12 +32,13 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from mirg.errors import EngineError
+from mirg.models.patches import patches_by_product
 from mirg.models.prompts import Prompt
 
 _PREFIX = "mirg_trees_"
-_FLEX = "cuda"  # devices whose memory must not grow with prompt times completions
-_SHORT = 256  # tokens of a trunk up to which a CPU is faster without the fused attention
-_LOGITS = 2**27  # bytes of logits that exist at a time
+FLEX = "cuda"  # devices whose memory must not grow with prompt times completions
+SHORT = 256  # tokens of a trunk up to which a CPU is faster without the fused attention
+LOGITS = 2**27  # bytes of logits that exist at a time
 
 
 def padded(x: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
@@ -57,7 +58,7 @@ def unpadded(x: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
 def causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
     """Causal attention of (..., tokens, width)."""
     length = query.shape[-2]
-    if query.device.type == "cpu" and length <= _SHORT:
+    if query.device.type == "cpu" and length <= SHORT:
         scores = query @ key.transpose(-1, -2) * scale
         return (scores + _future(length, scores)).softmax(-1) @ value
     return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
@@ -73,7 +74,7 @@ class Trees:
 
     trunk: torch.Tensor
     branch: torch.Tensor
-    kept: dict[int, tuple[torch.Tensor, torch.Tensor]] | None = None  # keys and values of the trunks, layer by layer
+    kept: dict[int, tuple[torch.Tensor, torch.Tensor]] | None = None  # (N, heads, P, width) of each layer's trunks
 
     @cached_property
     def _before(self) -> torch.Tensor:
@@ -105,7 +106,7 @@ class Trees:
         Returns (1, tokens, heads, width).
         """
         repeat = query.shape[1] // key.shape[1]
-        if query.device.type == _FLEX and self.kept is None:
+        if query.device.type == FLEX and self.kept is None:
             out = compile_friendly_flex_attention(
                 query, key, value, block_mask=self.blocks, enable_gqa=repeat > 1, scale=scale, training=True
             )
@@ -117,7 +118,10 @@ class Trees:
         (q_t, q_b), (k_t, k_b), (v_t, v_b) = (x.split([split, x.shape[1] - split], 1) for x in (query, key, value))
         q_t, k_t, v_t = (padded(x, self.trunk) for x in (q_t, k_t, v_t))  # (H, N, P, d)
         if self.kept is not None:
-            self.kept[layer] = k_t[::repeat], v_t[::repeat]
+            # Copies: a view would hold on to the keys and values that are repeated for every head.
+            own_key, own_value = (x[::repeat].transpose(0, 1) for x in (k_t, v_t))
+            whole = torch.contiguous_format
+            self.kept[layer] = own_key.clone(memory_format=whole), own_value.clone(memory_format=whole)
         out = unpadded(causal(q_t, k_t, v_t, scale), self.trunk)
         if q_b.shape[1]:
             q_b, k_b, v_b = (padded(x, self.branch) for x in (q_b, k_b, v_b))  # (H, N, G, C, d)
@@ -180,12 +184,18 @@ def pack(model: Any, prompts: Sequence[Prompt], groups: Sequence[Sequence[Sequen
     return Packed(inputs, trees, labels, torch.cat(tips, 1))
 
 
-def _vision(model: Any, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
+def _vision(model: Any, prompts: Sequence[Prompt]) -> dict[str, Any]:
     pixels = [prompt.pixels for prompt in prompts if prompt.pixels is not None]
     grids = [prompt.grid for prompt in prompts if prompt.grid is not None]
     if not pixels:
         return {}
-    return {"pixel_values": torch.cat(pixels).to(model.device), "image_grid_thw": torch.cat(grids).to(model.device)}
+    shown: dict[str, Any] = {
+        "pixel_values": torch.cat(pixels).to(model.device),
+        "image_grid_thw": torch.cat(grids).to(model.device),
+    }
+    if hasattr(base_of(model).visual, "feature_cache"):  # mirg.models.features
+        shown["feature_keys"] = tuple(key for prompt in prompts for key in prompt.image_keys)
+    return shown
 
 
 def _lengths(lengths: Sequence[int], device: Any) -> torch.Tensor:
@@ -235,6 +245,7 @@ def plant(model: Any, temperature: float = 1.0) -> None:
     AttentionInterface.register(name, _attention(before))
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[before])
     text._attn_implementation_internal = name
+    patches_by_product(base_of(model).visual)
     whole = model.get_base_model() if hasattr(model, "get_base_model") else model
     whole.forward_without_trees = whole.forward
     whole.score_temperature = temperature
@@ -301,7 +312,7 @@ def token_scores(
         entropy = -(logs.exp() * logs).sum(-1)
         return logs.gather(-1, wanted[:, None])[:, 0], entropy.detach()
 
-    step = max(_LOGITS // (4 * head.weight.shape[0]), 1)
+    step = max(LOGITS // (4 * head.out_features), 1)
     parts = [
         checkpoint(score, part, wanted, use_reentrant=False)
         for part, wanted in zip(hidden.split(step), labels.split(step), strict=True)

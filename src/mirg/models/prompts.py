@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from mirg.errors import DataError
@@ -19,6 +22,20 @@ class Prompt:
     ids: Sequence[int]
     pixels: torch.Tensor | None = None  # (patches, values), of all its images in order
     grid: torch.Tensor | None = None  # (images, 3): frames, rows and columns of patches
+
+    @cached_property
+    def image_keys(self) -> tuple[str, ...]:
+        """A digest of each image's patches and grid, in order: equal where the model sees the same."""
+        if self.pixels is None or self.grid is None:
+            return ()
+        parts = zip(self.grid, self.pixels.split(self.grid.prod(1).tolist()), strict=True)
+        return tuple(_digest(grid, patches) for grid, patches in parts)
+
+
+def _digest(grid: torch.Tensor, patches: torch.Tensor) -> str:
+    digest = hashlib.sha256(str(grid.tolist()).encode())
+    digest.update(patches.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def encode(processor: Any, messages: Sequence[dict[str, Any]], images: Sequence[Any], sample_id: str) -> Prompt:
@@ -40,3 +57,13 @@ def encode(processor: Any, messages: Sequence[dict[str, Any]], images: Sequence[
     if tokens != features:
         raise DataError(f"sample {sample_id}: {tokens} image tokens and {features} image features")
     return Prompt(ids, made.get("pixel_values"), grid)
+
+
+def collapsed(ids: Sequence[int], image_token: int) -> list[int]:
+    """Token ids with one placeholder for each image; neighbouring placeholders are the cells of one image."""
+    return [token for k, token in enumerate(ids) if token != image_token or k == 0 or ids[k - 1] != image_token]
+
+
+def placeholder_runs(ids: Sequence[int], image_token: int) -> list[int]:
+    """How many placeholders each image has, in order."""
+    return [len(list(run)) for token, run in groupby(ids) if token == image_token]

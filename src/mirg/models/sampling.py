@@ -15,7 +15,7 @@ import torch
 from mirg.models.packing import Trees, pack, walk
 from mirg.models.prompts import Prompt
 
-_ROOM = 64  # tokens by which the branches' keys and values grow
+ROOM = 64  # tokens by which the branches' keys and values grow
 _SHRINK = 0.8  # rows are moved together once this share of them would hold those that still grow
 
 
@@ -96,9 +96,7 @@ class Growing:
             raise ValueError("the trunks were not kept")
         self.grid = (trunks.trunk.shape[0], group_size)
         self._before = torch.where(trunks.trunk, 0.0, -torch.inf)[:, None, None]  # (N, 1, 1, P)
-        self._trunks = {
-            k: tuple(x.transpose(0, 1).contiguous() for x in pair) for k, pair in trunks.kept.items()
-        }  # (N, heads, P, width)
+        self._trunks = trunks.kept  # its own from here on
         self._length: dict[int, int] = {}
         self._branches: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -129,8 +127,8 @@ class Growing:
 
     def _extended(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         at = self._length.get(layer, 0)
-        if at % _ROOM == 0:
-            more = key.new_empty(key.shape[0], key.shape[1], _ROOM, key.shape[3])
+        if at % ROOM == 0:
+            more = key.new_empty(key.shape[0], key.shape[1], ROOM, key.shape[3])
             keys, values = self._branches.get(layer, (more[:, :, :0], more[:, :, :0]))
             self._branches[layer] = torch.cat([keys, more], 2), torch.cat([values, more], 2)
         keys, values = self._branches[layer]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mirg.console import clean
 from mirg.report.data import OUTCOME_TITLES, GalleryItem, Mark, Picture
@@ -13,12 +15,15 @@ from mirg.report.embed import Embedded, Shelf
 MAX_TEXT = 4000  # characters of one text
 MAX_MARKS = 60  # boxes drawn on one image
 
+RectKind = Kind | Literal["before", "after"]  # the last two: what two models answered to the same sample
+Layer = tuple[RectKind, tuple[Mark, ...]]
+
 
 @dataclass(frozen=True)
 class Rect:
     """A box in pixels of the original image."""
 
-    kind: Kind
+    kind: RectKind
     label: str
     x: float
     y: float
@@ -59,7 +64,8 @@ def build_cards(chosen: list[GalleryItem], shelf: Shelf) -> tuple[list[Card], in
 
 def build_card(item: GalleryItem, shelf: Shelf) -> Card:
     """One card; the item's images must have been taken by ``shelf``."""
-    frames = tuple(_frame(item, number, picture, shelf) for number, picture in enumerate(item.pictures, start=1))
+    # Painted in this order: the truth lies on top, so that a perfect prediction shows as a green line in a dashed one.
+    layers: list[Layer] = [("given", item.given), ("predicted", item.predicted), ("true", item.true)]
     return Card(
         item=item,
         outcome_title=OUTCOME_TITLES[item.outcome],
@@ -67,8 +73,13 @@ def build_card(item: GalleryItem, shelf: Shelf) -> Card:
         thinking=cut(item.thinking),
         answer=cut(item.answer),
         failure=cut(item.failure or ""),
-        frames=frames,
+        frames=build_frames(item.pictures, layers, shelf),
     )
+
+
+def build_frames(pictures: Sequence[Picture], layers: Sequence[Layer], shelf: Shelf) -> tuple[Frame, ...]:
+    """The images of one sample with their boxes, the last layer on top; ``shelf`` must have taken the images."""
+    return tuple(_frame(number, picture, layers, shelf) for number, picture in enumerate(pictures, start=1))
 
 
 def cut(text: str, limit: int = MAX_TEXT) -> str:
@@ -77,15 +88,9 @@ def cut(text: str, limit: int = MAX_TEXT) -> str:
     return text if len(text) <= limit else f"{text[:limit]} … ({len(text) - limit:,} more characters)"
 
 
-def _frame(item: GalleryItem, number: int, picture: Picture, shelf: Shelf) -> Frame:
+def _frame(number: int, picture: Picture, layers: Sequence[Layer], shelf: Shelf) -> Frame:
     rects: list[Rect] = []
-    # Painted in this order: the truth lies on top, so that a perfect prediction shows as a green line in a dashed one.
-    groups: tuple[tuple[Kind, tuple[Mark, ...]], ...] = (
-        ("given", item.given),
-        ("predicted", item.predicted),
-        ("true", item.true),
-    )
-    for kind, marks in groups:
+    for kind, marks in layers:
         mine = [mark for mark in marks if mark.image == number][:MAX_MARKS]
         rects.extend(rect for rect in (_rect(kind, mark, picture) for mark in mine) if rect)
     said = ", ".join(f"{r.kind} box at {r.x:.0f},{r.y:.0f} to {r.x + r.width:.0f},{r.y + r.height:.0f}" for r in rects)
@@ -100,7 +105,7 @@ def _frame(item: GalleryItem, number: int, picture: Picture, shelf: Shelf) -> Fr
     )
 
 
-def _rect(kind: Kind, mark: Mark, picture: Picture) -> Rect | None:
+def _rect(kind: RectKind, mark: Mark, picture: Picture) -> Rect | None:
     box = drawable(mark.box)
     if box is None:
         return None

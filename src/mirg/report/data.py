@@ -196,6 +196,79 @@ class GalleryItem:
 
 
 @dataclass(frozen=True)
+class Example:
+    """One sample and what one model, or two models one after the other, answered to it.
+
+    ``answers`` are about the same sample; ``verdicts`` says of each answer in one line what is right or wrong with it.
+    """
+
+    title: str
+    answers: tuple[GalleryItem, ...]
+    verdicts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The worked examples at the head of the page; ``note`` says how they were chosen, and what that does not show."""
+
+    note: str
+    items: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One model's answers by true class (rows) and answered class (columns), in numbers of items."""
+
+    model: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts between ascending ``edges`` (one more than counts), and the share at ``mark`` or above."""
+
+    model: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    mark: float
+    above: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """A kind of items: how many there are, and a value (a share) to compare the models with, where there is one."""
+
+    name: str
+    n: int
+    reference: float | None = None
+
+
+@dataclass(frozen=True)
+class GroupChart:
+    """Shares by group: ``series`` is one estimate per group for each model; ``high`` pins the end of the axis."""
+
+    title: str
+    groups: tuple[Group, ...]
+    series: Mapping[str, tuple[Interval | None, ...]]
+    help: str = ""
+    reference: str = ""
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Where the models go wrong; the notes say which items each drawing counts."""
+
+    matrices: tuple[Matrix, ...] = ()
+    matrix_note: str = ""
+    histograms: tuple[Histogram, ...] = ()
+    histogram_note: str = ""
+    charts: tuple[GroupChart, ...] = ()
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything on one page; whatever is empty is left out of it.
 
@@ -204,10 +277,12 @@ class ReportData:
 
     title: str
     subtitle: str = ""
+    examples: Examples | None = None
     sections: tuple[Section, ...] = ()
     table: ResultTable | None = None
     task_tables: tuple[TaskTable, ...] = ()
     outcomes: tuple[Outcomes, ...] = ()
+    failures: Failures | None = None
     stages: tuple[Stage, ...] = ()
     gallery: tuple[GalleryItem, ...] = ()
     n_answers: int = 0

@@ -53,11 +53,12 @@ def select(items: Iterable[A], per_outcome: int = PER_OUTCOME) -> list[A]:
 
 def _tasks_in_turn(items: list[A]) -> list[A]:
     by_task: dict[str, list[A]] = defaultdict(list)
-    for item in sorted(items, key=_shuffle_key):
+    for item in sorted(items, key=lambda item: shuffle_key(item.sample_id)):
         by_task[item.task].append(item)
     ranked = [(place, task, item) for task, group in by_task.items() for place, item in enumerate(group)]
     return [item for _, _, item in sorted(ranked, key=lambda row: row[:2])]
 
 
-def _shuffle_key(item: Answered) -> str:
-    return hashlib.sha256(item.sample_id.encode("utf-8", "replace")).hexdigest()
+def shuffle_key(sample_id: str) -> str:
+    """A key to sort samples by: their order has nothing to do with their names, and is the same every time."""
+    return hashlib.sha256(sample_id.encode("utf-8", "replace")).hexdigest()

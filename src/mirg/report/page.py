@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import mirg
 from mirg.console import clean
-from mirg.report import bars, curves
+from mirg.report import bars, curves, shares
 from mirg.report.cards import Card, build_cards, cut
-from mirg.report.data import OUTCOME_TITLES, Chart, GalleryItem, Interval, Outcomes, ReportData
+from mirg.report.data import OUTCOME_TITLES, Chart, GalleryItem, GroupChart, Histogram, Interval, Outcomes, ReportData
 from mirg.report.embed import Shelf
+from mirg.report.examples import build_examples
 from mirg.report.gallery import PER_OUTCOME, select
+from mirg.report.matrix import grids
 from mirg.storage import write_atomic
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def write_report(out: Path, data: ReportData, *, per_outcome: int = PER_OUTCOME)
 def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: int = IMAGE_BUDGET) -> str:
     """The page as text. At most ``per_outcome`` answers per model and outcome, ``image_budget`` bytes of images."""
     shelf = Shelf(image_budget)
+    examples = build_examples(data.examples.items if data.examples else (), shelf)
     cards, dropped = build_cards(select(data.gallery, per_outcome), shelf)
     cards = _in_given_order(cards, data.gallery)
     environment = _environment()
@@ -51,6 +54,9 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
         csp=content_security_policy(style, script),
         style=_markup(style),
         script=_markup(script),
+        examples=examples,
+        matrices=grids(data.failures.matrices) if data.failures else [],
+        histogram_top=_highest_share(data.failures.histograms) if data.failures else 1.0,
         cards=cards,
         images=shelf.images,
         gallery_note=_gallery_note(len(cards), max(data.n_answers, len(data.gallery)), per_outcome, dropped),
@@ -58,6 +64,7 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
         tasks=sorted(_unique(card.item.task for card in cards)),
         outcomes_shown={card.item.outcome for card in cards},
         any_given=any(card.item.given for card in cards),
+        examples_given=any(worked.answers[0].item.given for worked in examples),
         reaches=[bars.difference_reach(list(row.cells.values())) for row in differences],
         sample_bar=_markup(bars.interval_bar(Interval(0.55, 0.35, 0.75))),
     )
@@ -84,6 +91,8 @@ def _environment() -> Environment:
         "difference_bar": lambda value, reach: _markup(bars.difference_bar(value, reach)),
         "outcome_bar": _outcome_bar,
         "render_chart": _render_chart,
+        "render_groups": _render_groups,
+        "render_histogram": _render_histogram,
         "last_value": curves.last_value,
         "short": curves.short,
         "signed": bars.signed,
@@ -100,6 +109,19 @@ def _outcome_bar(outcomes: Outcomes) -> Any:
 
 def _render_chart(chart: Chart) -> Any:
     return _markup(curves.render_chart(chart))
+
+
+def _render_groups(chart: GroupChart) -> Any:
+    return _markup(shares.render_groups(chart))
+
+
+def _render_histogram(histogram: Histogram, top: float) -> Any:
+    return _markup(shares.render_histogram(histogram, top))
+
+
+def _highest_share(histograms: tuple[Histogram, ...]) -> float:
+    """One axis for all histograms, so that their bars can be compared."""
+    return max((max(h.counts) / sum(h.counts) for h in histograms if sum(h.counts)), default=1.0)
 
 
 def _markup(text: str) -> Any:

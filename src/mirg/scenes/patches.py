@@ -40,7 +40,7 @@ _SATURATION = 0.5
 
 
 def draw_patch(spec: Background, view: Box, size: tuple[int, int]) -> Image.Image:
-    """The part ``view`` (fractions) of the patch; a pure function of ``spec`` and of the photographs that it names.
+    """The part ``view`` (fractions) of the patch: a pure function of ``spec`` and of the photographs that it names.
 
     DataError where the folder holds no readable photograph.
     """

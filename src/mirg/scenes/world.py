@@ -160,7 +160,7 @@ def sample_scene(
     are exact there.
     """
     if names is None:
-        names = [pool[k] for k in rng.choice(len(pool), n_objects, replace=False)]
+        names = [str(pool[k]) for k in rng.choice(len(pool), n_objects, replace=False)]
     things = [_sample_object(rng, name, textures) for name in names]
     boxes = place(rng, [thing.shape for thing in things], min_side, max_side, max_overlap, side)
     objects = tuple(replace(thing, box=box) for thing, box in zip(things, boxes, strict=True))

@@ -7,8 +7,9 @@ for it.
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,8 @@ from mirg.errors import DataError, MirgError
 from mirg.frames import input_size
 from mirg.models.load import LoadedModel
 from mirg.samples import DatasetFolder, Sample
-from mirg.samples.folder import Rejection
-from mirg.training.recipe import PromptConfig
+from mirg.samples.folder import ImageCheck, Rejection
+from mirg.training.recipe import GrpoRecipe, PromptConfig, SftRecipe
 
 if TYPE_CHECKING:
     import datasets
@@ -28,22 +29,74 @@ if TYPE_CHECKING:
 
 # Decoded images that are kept, so that the G copies of a prompt decode its images once.
 _KEPT_PIXELS = 64 * 2**20
+MAX_TOKENS = 2**17  # of a prompt
+
+
+@dataclass(frozen=True)
+class Length:
+    """Tokens of a row: those of its text, and the visual ones of each image."""
+
+    id: str
+    text: int
+    images: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        """All of them."""
+        return self.text + sum(self.images)
 
 
 @dataclass
 class Prepared:
-    """Rows for a trainer, and what was refused on the way."""
+    """Rows for a trainer with their lengths, and what was refused on the way."""
 
     rows: datasets.Dataset
+    lengths: list[Length]
     rejections: list[Rejection] = field(default_factory=list)
-    longest: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return max(length.tokens for length in self.lengths)
+
+
+def longest_rows(lengths: Sequence[Length], count: int) -> list[int]:
+    """The numbers of the ``count`` longest rows, the longest first; of equal ones the earlier."""
+    return heapq.nsmallest(count, range(len(lengths)), key=lambda row: (-lengths[row].tokens, row))
+
+
+Columns = dict[str, Callable[[Sample], Any]]
+
 
 def sft_rows(data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: int) -> Prepared:
     """Rows with ``prompt``, ``completion`` and ``images``; samples without a trajectory are rejected."""
+    return _prepare(data, loaded, prompt, max_tokens, sft_columns(loaded))
+
+
+def grpo_rows(data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: int = MAX_TOKENS) -> Prepared:
+    """Rows with ``prompt``, ``images`` and ``record`` (the sample's JSON, which the rewards read)."""
+    columns = {"record": lambda sample: sample.model_copy(update={"trajectory": None}).model_dump_json()}
+    return _prepare(data, loaded, prompt, max_tokens, columns)
+
+
+def row_lengths(recipe: SftRecipe | GrpoRecipe, loaded: LoadedModel) -> list[Length]:
+    """The lengths of all rows by what the dataset says about its images, none of which is opened.
+
+    The weights of ``loaded`` are not used. DataError where there is no usable row.
+    """
+    folder = DatasetFolder.open(recipe.data)
+    rejections: list[Rejection] = []
+    columns, most = (sft_columns(loaded), recipe.max_tokens) if isinstance(recipe, SftRecipe) else ({}, MAX_TOKENS)
+    found = [length for _, length in _rows(folder, loaded, recipe.prompt, most, columns, "none", rejections)]
+    _report(folder, len(found), rejections)
+    return found
+
+
+def sft_columns(loaded: LoadedModel) -> Columns:
+    """What an SFT row has beside its prompt: the completion."""
 
     def completion(sample: Sample) -> list[dict[str, Any]]:
         trajectory = sample.trajectory
@@ -54,52 +107,50 @@ def sft_rows(data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: i
         )
         return [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
 
-    return _prepare(data, loaded, prompt, max_tokens, {"completion": completion})
+    return {"completion": completion}
 
 
-def grpo_rows(data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: int = 2**17) -> Prepared:
-    """Rows with ``prompt``, ``images`` and ``record`` (the sample's JSON, which the rewards read)."""
-    columns = {"record": lambda sample: sample.model_copy(update={"trajectory": None}).model_dump_json()}
-    return _prepare(data, loaded, prompt, max_tokens, columns)
-
-
-def _prepare(
-    data: str,
-    loaded: LoadedModel,
-    prompt: PromptConfig,
-    max_tokens: int,
-    columns: dict[str, Callable[[Sample], Any]],
-) -> Prepared:
+def _prepare(data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: int, columns: Columns) -> Prepared:
     import datasets
 
     folder = DatasetFolder.open(data)
     rejections: list[Rejection] = []
-    rows: list[dict[str, Any]] = []
-    longest = 0
-    for row, sample in folder.numbered(rejections.append, images="decode"):
+    rows = list(_rows(folder, loaded, prompt, max_tokens, columns, "decode", rejections))
+    _report(folder, len(rows), rejections)
+    table = datasets.Dataset.from_list([row for row, _ in rows]).with_transform(_Opener(folder))
+    return Prepared(table, [length for _, length in rows], rejections)
+
+
+def _rows(
+    folder: DatasetFolder,
+    loaded: LoadedModel,
+    prompt: PromptConfig,
+    max_tokens: int,
+    columns: Columns,
+    check: ImageCheck,
+    rejections: list[Rejection],
+) -> Iterator[tuple[dict[str, Any], Length]]:
+    """Every usable row and its length; what is not usable is added to ``rejections``."""
+    for number, sample in folder.numbered(rejections.append, images=check):
         try:
-            made = {
+            row = {
                 "id": sample.id,
                 "prompt": messages(sample, loaded.family, loaded.limits, prompt.instructions),
                 "images": [str(folder.image_path(ref)) for ref in sample.images],
             } | {name: make(sample) for name, make in columns.items()}
-            length = prompt_tokens(sample, made, loaded)
-            if length > max_tokens:
+            length = length_of(sample, row, loaded)
+            if length.tokens > max_tokens:
                 raise DataError(
-                    f"{length} tokens are more than max_tokens = {max_tokens}",
+                    f"{length.tokens} tokens are more than max_tokens = {max_tokens}",
                     hint="raise max_tokens or lower the pixel limits",
                 )
         except MirgError as error:
-            rejections.append(_rejection(folder, row, sample, error))
+            rejections.append(_rejection(folder, number, sample, error))
             continue
-        longest = max(longest, length)
-        rows.append(made)
-    _report(folder, len(rows), rejections)
-    table = datasets.Dataset.from_list(rows).with_transform(_Opener(folder))
-    return Prepared(table, rejections, longest)
+        yield row, length
 
 
-def prompt_tokens(sample: Sample, row: dict[str, Any], loaded: LoadedModel) -> int:
+def length_of(sample: Sample, row: dict[str, Any], loaded: LoadedModel) -> Length:
     """Tokens of the row's prompt and completion, image placeholders expanded, without touching a pixel.
 
     DataError where the template prints another number of placeholders than the sample has images.
@@ -114,8 +165,8 @@ def prompt_tokens(sample: Sample, row: dict[str, Any], loaded: LoadedModel) -> i
         )
     for message in row.get("completion", ()):
         text += "".join(part["text"] for part in message["content"])
-    images = sum(image_tokens(size, loaded) for size in sample.sizes)
-    return len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]) - shown + images
+    written = len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]) - shown
+    return Length(sample.id, written, tuple(image_tokens(size, loaded) for size in sample.sizes))
 
 
 def image_tokens(size: tuple[int, int], loaded: LoadedModel) -> int:

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mirg.models.features import FeatureCache, keep_features, share_tower
 from mirg.models.packing import pack, plant, score_packed
 from mirg.models.prompts import Prompt, encode
 from mirg.models.sampling import Sampling, complete
 from mirg.training.admission import AdmissionConfig, choose
+
+if TYPE_CHECKING:
+    from mirg.training.vllm_rollouts import VllmRollouts
 
 GROUP = "group"  # the column that names each row's prompt
 
@@ -28,11 +32,20 @@ class SharedPrompts:
     _sampling: Sampling | None = None
 
     def share_prompts(
-        self, sampling: Sampling, *, temperature: float, admission: AdmissionConfig | None = None
+        self,
+        sampling: Sampling,
+        *,
+        temperature: float,
+        admission: AdmissionConfig | None = None,
+        vllm: VllmRollouts | None = None,
+        vision_cache: int = 0,
     ) -> None:
-        """Rollouts by ``sampling`` and packed updates from now on."""
+        """Rollouts by ``sampling``, drawn by ``vllm`` if there is one, and packed updates from now on.
+
+        Features of a frozen vision tower are kept in ``vision_cache`` bytes; ConfigError where it is trained.
+        """
         trainer: Any = self
-        self._sampling = sampling
+        self._sampling, self._vllm = sampling, vllm
         self._admission = admission or AdmissionConfig()
         self._spreads: list[float] = []
         self._rows: list[dict[str, Any]] = []
@@ -42,14 +55,19 @@ class SharedPrompts:
         for model in (trainer.model, trainer.ref_model):
             if model is not None:
                 plant(model, temperature)
+        self._features = FeatureCache(vision_cache) if vision_cache else None
+        if self._features is not None:
+            keep_features(trainer.model, self._features)
+            if trainer.ref_model is not None:
+                share_tower(trainer.model, trainer.ref_model)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if self._sampling is None:
             return super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         self._rows, self._groups = inputs, group_numbers([row["id"] for row in inputs])
         processor = self.processing_class  # type: ignore[attr-defined]
-        shown = [next(rows) for _, rows in groupby(inputs, key=lambda row: row["id"])]
-        self._prompts = [encode(processor, row["prompt"], row["images"], row["id"]) for row in shown]
+        self._shown = [next(rows) for _, rows in groupby(inputs, key=lambda row: row["id"])]
+        self._prompts = [encode(processor, row["prompt"], row["images"], row["id"]) for row in self._shown]
         # Without its images, TRL neither processes nor copies them for every completion.
         bare = [{key: value for key, value in row.items() if key != "images"} for row in inputs]
         made = super()._generate_and_score_completions(bare)  # type: ignore[misc]
@@ -67,6 +85,8 @@ class SharedPrompts:
 
         trainer: Any = self
         counts = [self._groups.count(n) for n in range(len(self._prompts))]
+        if self._vllm is not None:
+            return self._vllm.complete(trainer, self._shown, self._prompts, counts)
         with unwrap_model_for_generation(
             trainer.model_wrapped,
             trainer.accelerator,
@@ -138,6 +158,8 @@ class SharedPrompts:
         noted = {"candidates": len(spreads), "admitted": sum(admitted), "computed": self._share_computed(batch)}
         for name, value in noted.items():
             trainer._metrics["train"][f"admission/{name}"].append(float(value))
+        if self._features is not None:
+            trainer._metrics["train"]["vision/cache_hits"].append(self._features.take_share())
         return batch
 
     def _skips(self) -> bool:

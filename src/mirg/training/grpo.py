@@ -7,7 +7,7 @@ split into format, image and object with a reason for every loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mirg.models.sampling import Sampling
 from mirg.rewards.total import PARTS
 from mirg.rewards.trl import Scorer, completion_text, reward_functions
 from mirg.storage import Journal
-from mirg.training.data import grpo_rows
+from mirg.training.data import grpo_rows, longest_rows
 from mirg.training.groups import SharedPrompts
 from mirg.training.launch import (
     Outcome,
@@ -35,7 +35,10 @@ from mirg.training.launch import (
 from mirg.training.recipe import GrpoRecipe
 from mirg.training.run import ROLLOUTS, RunFolder
 from mirg.training.trainer import CarefulTrainer
+from mirg.training.vllm import generation_arguments, require_vllm
+from mirg.training.vllm_rollouts import VllmRollouts
 
+_VISION_CACHE = 4096  # MiB: the images of a step of the 7B recipes fit several times
 _EPOCH_STRIDE = 1_000_003  # keeps (seed, epoch) pairs of neighbouring seeds apart
 
 
@@ -44,13 +47,20 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
     run = RunFolder.open(output, recipe)
     if run.finished:
         return finished(run)
+    vision_cache(recipe)  # what is wrong with it is said before a model is loaded
     loaded = prepare_model(recipe)
+    if recipe.rollouts.backend == "vllm":
+        require_vllm(recipe.rollouts, loaded)
     prepared = grpo_rows(recipe.data, loaded, recipe.prompt)
     rolled_out = recipe.prompts_per_step * recipe.admission.candidates
     steps = recipe.steps or steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
     logger.info(
         "GRPO: %d prompts, %d steps of %d x %d", len(prepared), steps, recipe.prompts_per_step, recipe.group_size
     )
+    # Where memory runs out, it does so in the first minute.
+    first = longest_rows(prepared.lengths, rolled_out)
+    longest = prepared.lengths[first[0]]
+    logger.info("the longest prompts come first: up to %d tokens, sample %s", longest.tokens, longest.id)
 
     def make(callbacks: list[Any]) -> Any:
         rewards = reward_functions(recipe.reward, loaded.family, loaded.limits)
@@ -64,11 +74,12 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
             callbacks=callbacks,
         )
         trainer.record_rollouts(run, rewards.scorer, recipe)
-        if recipe.packed:
-            trainer.share_prompts(sampling(recipe, loaded), temperature=recipe.temperature, admission=recipe.admission)
+        trainer.first_rows = first
         if trainer.ref_model is not None:
             # TRL loads the reference by the model's name: after a LoRA run, the base without its adapters.
             trainer.ref_model.load_state_dict(loaded.model.state_dict())
+        if recipe.packed:
+            share_prompts(trainer, recipe, loaded)
         return trainer
 
     return run_trainer(recipe, run, loaded, prepared, steps, make, every=recipe.iterations)
@@ -104,7 +115,6 @@ def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, step
         # 6789).
         top_p=1.0,
         top_k=0,
-        generation_kwargs={"suppress_tokens": forbidden_tokens(loaded.tokenizer, loaded.family)},
         beta=recipe.beta,
         epsilon=recipe.epsilon,
         epsilon_high=recipe.epsilon_high,
@@ -113,8 +123,37 @@ def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, step
         scale_rewards=recipe.scale_rewards,
         multi_objective_aggregation=recipe.aggregation,
         reward_weights=weights,
+        **generation_arguments(recipe, forbidden_tokens(loaded.tokenizer, loaded.family)),
         **common_arguments(recipe, run, steps),
     )
+
+
+def share_prompts(trainer: Any, recipe: GrpoRecipe, loaded: LoadedModel) -> None:
+    """Let ``trainer`` encode each prompt once for its group, as ``recipe`` has it."""
+    drawn = sampling(recipe, loaded)
+    # Where weights are sharded, a tower call gathers them from all processes, and these miss different images.
+    sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
+    trainer.share_prompts(
+        drawn,
+        temperature=recipe.temperature,
+        admission=recipe.admission,
+        vllm=VllmRollouts(recipe.rollouts, drawn) if recipe.rollouts.backend == "vllm" else None,
+        vision_cache=0 if sharded else vision_cache(recipe),
+    )
+
+
+def vision_cache(recipe: GrpoRecipe) -> int:
+    """Bytes for features of a frozen vision tower. ConfigError where they are asked for and could not be used."""
+    if recipe.vision_cache is None:
+        return _VISION_CACHE * 2**20 if recipe.freeze_vision and recipe.packed else 0
+    if recipe.vision_cache and not recipe.freeze_vision:
+        raise ConfigError(
+            f"vision_cache = {recipe.vision_cache} keeps features of a vision tower that is trained",
+            hint="set freeze_vision: true, or vision_cache: 0",
+        )
+    if recipe.vision_cache and not recipe.packed:
+        raise ConfigError("vision_cache needs packed groups", hint="set packed: true, or vision_cache: 0")
+    return recipe.vision_cache * 2**20
 
 
 def sampling(recipe: GrpoRecipe, loaded: LoadedModel) -> Sampling:
@@ -135,6 +174,7 @@ def trainer_class() -> Any:
         """TRL's GRPOTrainer that keeps its rollouts with reward parts and reasons, once it is told where."""
 
         _every = 0
+        first_rows: Sequence[int] = ()
 
         def record_rollouts(self, run: RunFolder, scorer: Scorer, recipe: GrpoRecipe) -> None:
             """Write every ``log_rollouts_every``-th step's completions to the run's ``rollouts.jsonl``."""
@@ -145,7 +185,7 @@ def trainer_class() -> Any:
         def _get_train_sampler(self, dataset: Any = None) -> Any:
             """TRL's order of prompts, in each epoch a function of seed and epoch alone, so that it can be resumed."""
             sampler = super()._get_train_sampler(dataset)
-            return EpochSampler(sampler, self.args.seed, lambda: int(self.state.epoch or 0))
+            return EpochSampler(sampler, self.args.seed, lambda: int(self.state.epoch or 0), self.first_rows)
 
         def _calculate_rewards(
             self,
@@ -165,17 +205,32 @@ def trainer_class() -> Any:
 
 
 class EpochSampler(torch.utils.data.Sampler[int]):
-    """TRL's RepeatSampler, seeded anew in every epoch: its generator would go on from wherever a restart left it."""
+    """TRL's RepeatSampler, seeded anew in every epoch: its generator would go on from wherever a restart left it.
 
-    def __init__(self, sampler: Any, seed: int, epoch: Callable[[], int]) -> None:
-        self._sampler, self._seed, self._epoch = sampler, seed, epoch
+    The first epoch begins with the rows ``first``, which change places with those that it would begin with.
+    """
+
+    def __init__(self, sampler: Any, seed: int, epoch: Callable[[], int], first: Sequence[int] = ()) -> None:
+        self._sampler, self._seed, self._epoch, self._first = sampler, seed, epoch, first
 
     def __len__(self) -> int:
         return len(self._sampler)
 
     def __iter__(self) -> Iterator[int]:
-        self._sampler.generator.manual_seed(self._seed + _EPOCH_STRIDE * self._epoch())
-        return iter(self._sampler)
+        epoch = self._epoch()
+        self._sampler.generator.manual_seed(self._seed + _EPOCH_STRIDE * epoch)
+        order: list[int] = list(self._sampler)
+        swap: dict[int, int] = {} if epoch else exchange(order, self._first)
+        return iter([swap.get(row, row) for row in order])
+
+
+def exchange(order: Sequence[int], first: Sequence[int]) -> dict[int, int]:
+    """Which rows of ``order`` change places with which, so that it begins with those of ``first``."""
+    begin = list(dict.fromkeys(order))[: len(first)]
+    leave = [row for row in begin if row not in first]
+    enter = [row for row in first if row not in begin]
+    pairs = list(zip(leave, enter, strict=False))
+    return dict(pairs) | {b: a for a, b in pairs}
 
 
 def rollout(step: int, row: dict[str, Any], completion: Any, scorer: Scorer) -> dict[str, Any]:

@@ -77,13 +77,17 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
     dtype = recipe.dtype if recipe.lora.rank else "float32"
     device = device_of(os.environ.get("LOCAL_RANK"), torch.cuda.device_count())
     loaded = load_model(recipe.model, family_name=recipe.prompt.family, device=device, dtype=dtype)
-    # Only a loaded processor tells the limits that the recipe leaves open.
-    limits = pixel_limits(recipe.prompt, loaded.limits)
-    loaded = wrap(loaded.model, loaded.processor, path=loaded.path, family_name=recipe.prompt.family, limits=limits)
+    loaded = with_limits(loaded, recipe.prompt)
     loaded.model.train()
     if recipe.freeze_vision:
         loaded.model.base_model.visual.requires_grad_(False)
     return loaded
+
+
+def with_limits(loaded: LoadedModel, prompt: PromptConfig) -> LoadedModel:
+    """The model with the recipe's limits; only a loaded processor tells those that it leaves open."""
+    limits = pixel_limits(prompt, loaded.limits)
+    return wrap(loaded.model, loaded.processor, path=loaded.path, family_name=prompt.family, limits=limits)
 
 
 def pixel_limits(prompt: PromptConfig, own: PixelLimits) -> PixelLimits:
@@ -193,8 +197,10 @@ def run_trainer(
         "rejected_samples": len(prepared.rejections),
         "skipped_steps": finite.skipped,
     }
+    # Where weights are shared between the processes, all of them take part in putting them together.
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_deepspeed_enabled else None
     if trainer.accelerator.is_main_process:
-        run.save_model(lambda folder: _save(trainer, loaded, folder), facts)
+        run.save_model(lambda folder: _save(trainer, loaded, weights, folder), facts)
     trainer.accelerator.wait_for_everyone()
     return Outcome(run.model, step)
 
@@ -206,11 +212,20 @@ def finished(run: RunFolder) -> Outcome:
 
 
 def _check_world(trainer: Any) -> None:
-    """Without a device for each, a launcher's processes may turn out to be runs that know nothing of each other."""
+    """ConfigError where the processes could not do together what was asked for.
+
+    Without a device for each, a launcher's processes may turn out to be runs that know nothing of each other.
+    """
     if trainer.accelerator.num_processes != world_size():
         raise ConfigError(
             f"the launcher started {world_size()} processes, the trainer knows of {trainer.accelerator.num_processes}",
             hint="start one process for each GPU, or a single one",
+        )
+    zero = (trainer.accelerator.deepspeed_config if trainer.is_deepspeed_enabled else {}).get("zero_optimization", {})
+    if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
+        raise ConfigError(
+            "ZeRO-3 is told not to put the weights together, so no model could be saved at the end",
+            hint="accelerate launch --zero3_save_16bit_model true, or stage3_gather_16bit_weights_on_model_save: true",
         )
 
 
@@ -221,15 +236,18 @@ def _quiet(trainer: Any) -> None:
         trainer.remove_callback(callback)
 
 
-def _save(trainer: Any, loaded: LoadedModel, folder: Path) -> None:
-    """A whole model, or the adapters of a LoRA run, which name the place of their base."""
+def _save(trainer: Any, loaded: LoadedModel, weights: dict[str, Any] | None, folder: Path) -> None:
+    """A whole model, or the adapters of a LoRA run, which name the place of their base.
+
+    ``weights`` None are those that the model holds.
+    """
     model = trainer.accelerator.unwrap_model(trainer.model)
     if hasattr(model, "peft_config"):
         base = Path(loaded.path)
         for settings in model.peft_config.values():
             settings.base_model_name_or_path = str(base.resolve()) if base.is_dir() else loaded.path
         # The vocabulary never changes here; asking for it would look for a configuration beside the base.
-        model.save_pretrained(folder, save_embedding_layers=False)
+        model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
     else:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=weights)
     loaded.processor.save_pretrained(folder)

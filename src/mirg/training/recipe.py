@@ -92,6 +92,27 @@ class SftRecipe(RunConfig):
     max_tokens: int = Field(default=32768, ge=64, description="A longer sample is rejected with its length, never cut.")
 
 
+class RolloutConfig(Section):
+    """Who completes prompts in GRPO: the trained model itself, or vLLM with its weights (docs/how-to/vllm.md).
+
+    ``mode`` server: a server of its own on other GPUs, at ``server``. colocate: inside every training process, in a
+    share of its GPU. vLLM is checked before the first step: its log-probabilities may be ``tolerance`` nats a token
+    off on average, and it must be seen to tell its images apart unless ``check_order`` is false.
+    """
+
+    backend: Literal["transformers", "vllm"] = "transformers"
+    mode: Literal["server", "colocate"] = "server"
+    server: str = Field(default="http://127.0.0.1:8000", pattern=r"^https?://[^/]+$")
+    group_port: int = Field(default=51216, ge=1, le=65535, description="Port by which weights are sent to the server.")
+    timeout: float = Field(default=60, ge=0, description="Seconds to wait for the server at the start.")
+    gpu_memory: float = Field(default=0.3, gt=0, lt=1, description="colocate: share of a GPU's memory.")
+    tensor_parallel: int = Field(default=1, ge=1, description="colocate: GPUs that share one copy of the model.")
+    sleep: bool = Field(default=False, description="colocate: give the memory back during updates.")
+    max_model_length: int | None = Field(default=None, ge=1, description="colocate: longest prompt and completion.")
+    tolerance: float = Field(default=0.1, gt=0)
+    check_order: bool = True
+
+
 class GrpoRecipe(RunConfig):
     """Stage 2: image-aware GRPO (a thin subclass of TRL's GRPOTrainer)."""
 
@@ -102,7 +123,14 @@ class GrpoRecipe(RunConfig):
         default=None, ge=1, description="Completions per forward pass of a process; None: all."
     )
     packed: bool = Field(default=True, description="One encoding of a prompt per group; false: TRL's own, G.")
+    vision_cache: int | None = Field(
+        default=None,
+        ge=0,
+        description="MiB of host memory of a process for what a frozen vision tower made of images, 0: none; "
+        "None: 4096 where groups are packed and freeze_vision is set.",
+    )
     admission: AdmissionConfig = AdmissionConfig()
+    rollouts: RolloutConfig = RolloutConfig()
     max_new_tokens: int = Field(default=256, ge=8)
     temperature: float = Field(default=1.0, gt=0)
     beta: float = Field(default=0.0, ge=0, description="Weight of the KL term to the starting model.")

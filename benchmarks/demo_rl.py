@@ -1,0 +1,93 @@
+"""The RL stage of `mirg demo`, step by step: as it runs, and with TRL's own rollouts and update (`packed: false`)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from case import command, show, versions
+
+from mirg.samples import DatasetFolder
+from mirg.scenes.generate import write_scenes
+from mirg.training.quiet import quiet_libraries
+from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe, load_world
+from mirg.trajectories.build import build_dataset
+
+SKIPPED = 1  # steps of a run that are no measure: everything happens for the first time
+
+
+def policy(folder: Path, steps: int) -> Path:
+    """A short SFT of the demo's, after which most answers end as they do in its RL stage; ``rl`` holds RL's scenes."""
+    world = load_world("tiny/perception")
+    for name, count in (("plain", 64 * steps), ("rl", 512)):
+        write_scenes(folder / name, count, split="train", seed=len(name), config=world)
+    build_dataset(DatasetFolder.open(folder / "plain"), folder / "train", family="mirg-tiny")
+    from mirg.training.sft import train_sft
+
+    told = ["model=mirg-tiny", f"data={folder / 'train'}", f"steps={steps}", f"save_every={steps}"]
+    train_sft(load_recipe(SftRecipe, "tiny/sft", told), folder / "sft")
+    return folder / "sft"
+
+
+def run(folder: Path, start: Path, packed: bool, number: int, steps: int) -> list[dict[str, Any]]:
+    """Metrics of the measured steps of a short run."""
+    from mirg.training.grpo import train_grpo
+
+    told = [
+        f"model={start}", f"data={folder / 'rl'}", f"steps={steps + SKIPPED}", f"packed={str(packed).lower()}",
+        "save_every=1000", "log_every=1", f"seed={number}",
+    ]  # fmt: skip
+    out = folder / f"{'ours' if packed else 'theirs'}-{number}"
+    train_grpo(load_recipe(GrpoRecipe, "tiny/grpo", told), out)
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()][SKIPPED:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each side, in turn")
+    parser.add_argument("--steps", type=int, default=2, help="measured steps of a run")
+    parser.add_argument("--sft-steps", type=int, default=60)
+    parser.add_argument("--quick", action="store_true", help="one round of one step after 10 steps of SFT")
+    parser.add_argument("--json", type=Path, default=None)
+    told = parser.parse_args()
+    if told.quick:
+        told.rounds, told.steps, told.sft_steps = 1, 1, 10
+    quiet_libraries()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        start = policy(folder, told.sft_steps)
+        sides: dict[bool, list[list[dict[str, Any]]]] = {True: [], False: []}
+        for number in range(told.rounds):
+            for packed in sides:
+                sides[packed].append(run(folder, start, packed, number, told.steps))
+    ours, theirs = ([statistics.mean(row["step_time"] for row in rows) for rows in sides[side]] for side in sides)
+    # Mean tokens of a completion: what both sides generate and train on.
+    lengths = {
+        side: statistics.mean(row["completions/mean_length"] for rows in sides[packed] for row in rows)
+        for side, packed in (("ours", True), ("theirs", False))
+    }
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    result = {
+        "ratio": statistics.median(theirs) / statistics.median(ours),
+        "unit": "step of the demo's RL stage, seconds, theirs / ours",
+        "ours": statistics.median(ours),
+        "theirs": statistics.median(theirs),
+        "n": len(ours),
+        "spread": [min(ratios), max(ratios)],
+        "tokens": lengths,
+        "settings": {"rounds": told.rounds, "steps": told.steps, "sft_steps": told.sft_steps},
+        "alternative": "packed: false, TRL's own rollouts and update",
+        "versions": versions(),
+        "command": command(),
+    }
+    show(result, told.json)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    main()

@@ -1,0 +1,209 @@
+"""The estimate of ``--dry-run`` against what torch keeps and allocates: the same sums, from two sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from fakes.memory import kept_bytes, peak_bytes
+from fakes.tiny import tiny_pair
+from fakes.trees import noise
+from mirg.cli.main import app
+from mirg.frames import PixelLimits
+from mirg.models.load import LoadedModel, load_model, wrap
+from mirg.models.packing import pack, plant, score_packed
+from mirg.models.prompts import Prompt, encode
+from mirg.models.sampling import Sampling, complete
+from mirg.training.data import Length, grpo_rows, row_lengths, sft_rows
+from mirg.training.launch import prepare_model
+from mirg.training.memory import Estimate, estimate, estimate_of
+from mirg.training.recipe import GrpoRecipe, dump_recipe, load_recipe
+
+Make = Callable[..., Any]
+CLOSE = 0.1
+SIZES = {"width": 96, "heads": 3, "kv_heads": 3, "mlp": 160, "layers": 4, "vision_width": 64, "vision_mlp": 128}
+WIDE = {"width": 192, "heads": 6, "kv_heads": 6, "mlp": 600, "layers": 6}
+LORA = {"lora": {"rank": 4}}
+FROZEN = {"freeze_vision": True}
+AGAIN = {"gradient_checkpointing": True}
+BF16 = {"dtype": "bfloat16"}
+LONG = {"group_size": 8, "max_new_tokens": 64}
+
+
+def prepared(kind: str, side: int, prompts: int, bf16: bool, **sizes: Any) -> tuple[LoadedModel, list[Prompt]]:
+    """A random model, and prompts of four images of ``side`` pixels."""
+    model, processor = tiny_pair(kind, **(SIZES | sizes))
+    loaded = wrap(model, processor, path="", limits=PixelLimits(side * side, side * side))
+    loaded.model.to(torch.bfloat16 if bf16 else torch.float32)  # type: ignore[arg-type]
+    content: list[dict[str, Any]] = [{"type": "image", "text": None}] * 4 + [{"type": "text", "text": "red ring"}]
+    images = [noise((side, side), k / 4) for k in range(4)]
+    made = [encode(loaded.processor, [{"role": "user", "content": content}], images, "x") for _ in range(prompts)]
+    return loaded, made
+
+
+def estimated(recipe: GrpoRecipe, loaded: LoadedModel, prompts: Sequence[Prompt]) -> Estimate:
+    """The estimate for ``prompts``; the model gets the recipe's adapters."""
+    image: Any = loaded.processor
+    visual = [list(prompt.ids).count(image.image_token_id) for prompt in prompts]
+    lengths = [Length("x", len(p.ids) - n, (n // 4,) * 4) for p, n in zip(prompts, visual, strict=True)]
+    return estimate_of(recipe, loaded, lengths, "cpu")
+
+
+def recipe_of(prompts: int, **keys: Any) -> GrpoRecipe:
+    small = {"group_size": 4, "max_new_tokens": 16, "model": "m", "data": "d", "prompts_per_step": prompts}
+    return GrpoRecipe.model_validate(small | keys)
+
+
+# (family, recipe keys, sizes of the model, side of the images, prompts, why this row)
+CASES: list[tuple[str, dict[str, Any], dict[str, int], int, int, str]] = [
+    ("qwen3_vl", {}, {}, 224, 1, "a trunk under 256 tokens, explicit scores"),
+    ("qwen2_5_vl", {}, {}, 224, 1, "the fused kernel in the trunk, windows in the tower"),
+    ("qwen2_vl", {}, {}, 224, 1, "the quick activation"),
+    ("qwen3_vl", LONG, WIDE, 224, 1, "completions weigh more, wide and deep"),
+    ("qwen2_5_vl", LONG, {"kv_heads": 1}, 112, 1, "heads that share keys"),
+    ("qwen2_vl", {}, {}, 224, 2, "two groups in one row"),
+    ("qwen3_vl", AGAIN, {}, 224, 1, "inputs of the layers, and one of them again"),
+    ("qwen3_vl", FROZEN | AGAIN | LONG, {}, 224, 1, "the tower is not made again"),
+    ("qwen3_vl", LORA, {}, 224, 1, "norms keep less, adapters little"),
+    ("qwen2_5_vl", LORA | FROZEN, {}, 224, 1, "nothing of the tower"),
+    ("qwen2_vl", LORA | FROZEN | AGAIN, {}, 224, 1, "transformers lets gradients through this frozen tower"),
+    ("qwen3_vl", {"lora": {"rank": 4, "dropout": 0.1}}, {}, 224, 1, "masks and dropped inputs"),
+    ("qwen3_vl", BF16, {}, 224, 1, "autocast copies weights and inputs"),
+    ("qwen2_5_vl", BF16 | LORA, {}, 224, 1, "a base in half precision"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "sizes", "side", "prompts"), [c[:5] for c in CASES], ids=[c[5] for c in CASES]
+)
+def test_an_update(kind: str, keys: dict[str, Any], sizes: dict[str, int], side: int, prompts: int) -> None:
+    recipe = recipe_of(prompts, **keys)
+    bf16 = recipe.dtype == "bfloat16"
+    loaded, shown = prepared(kind, side, prompts, bf16 and recipe.lora.rank > 0, **sizes)
+    found = estimated(recipe, loaded, shown)
+    model: Any = loaded.model
+    model.train()
+    if recipe.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    plant(model)
+    packed = pack(model, shown, [[[21] * recipe.max_new_tokens] * recipe.group_size] * prompts)
+
+    def forward() -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return score_packed(model, packed)[0].sum()
+
+    moments = [parts for name, parts in found.moments.items() if name.startswith("update")]
+    parts = moments[0]
+    copies = 0 if recipe.gradient_checkpointing else parts.get("copies of weights", 0)
+    kept = kept_bytes(forward, [*model.parameters(), *model.buffers(), *packed.inputs.values()])
+    assert parts["activations"] + copies == pytest.approx(kept, rel=CLOSE)
+
+    forward().backward()
+    model.zero_grad()
+    there = ("weights", "optimizer", "pixels")  # before the update begins
+    peak = max(sum(size for name, size in parts.items() if name not in there) for parts in moments)
+    assert peak == pytest.approx(peak_bytes(lambda: forward().backward()), rel=CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "keys", "why"),
+    [
+        ("qwen3_vl", {}, {}, "the patches weigh most"),
+        ("qwen2_5_vl", {"kv_heads": 1}, {}, "the scores of the tower"),
+        ("qwen3_vl", WIDE, {"group_size": 16, "max_new_tokens": 65}, "keys and values of the completions"),
+    ],
+)
+def test_rollouts(kind: str, sizes: dict[str, int], keys: dict[str, Any], why: str) -> None:
+    recipe = recipe_of(2, **keys)
+    loaded, shown = prepared(kind, 224, 2, False, **sizes)
+    plant(loaded.model)
+    parts = estimated(recipe, loaded, shown).moments["rollouts"]
+    given = sum(prompt.pixels.nbytes for prompt in shown if prompt.pixels is not None)
+    expected = parts["cache"] + parts["pixels"] + parts["temporary"] - given
+    sampling = Sampling(recipe.max_new_tokens, stops=[])
+
+    def work() -> None:
+        complete(loaded.model, shown, [recipe.group_size] * 2, sampling)
+
+    assert expected == pytest.approx(peak_bytes(work), rel=CLOSE), why
+
+
+def test_weights_are_those_that_are_trained(folders: dict[str, Path], data: Path) -> None:
+    """Counted without weights, against the model that a run loads."""
+    for keys in ({}, FROZEN, LORA, LORA | FROZEN, LORA | BF16):
+        recipe = recipe_of(1, **keys, model=str(folders["qwen2_5_vl"]), data=str(data))
+        found = estimate(recipe)
+        model: Any = prepare_model(recipe).model
+        if recipe.lora.rank:
+            from peft import get_peft_model
+
+            from mirg.training.launch import lora
+
+            model = get_peft_model(model, lora(recipe))
+        held = sum(p.numel() * p.element_size() for p in model.parameters())
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        assert found.moments["optimizer"] == {"weights": held, "optimizer": 8 * trained, "gradients": 4 * trained}, keys
+
+
+def test_lengths_without_images_are_those_of_the_run(folders: dict[str, Path], data: Path, sft_recipe: Make) -> None:
+    loaded = load_model(str(folders["qwen3_vl"]))
+    recipe = recipe_of(1, model=str(folders["qwen3_vl"]), data=str(data))
+    assert row_lengths(recipe, loaded) == grpo_rows(str(data), loaded, recipe.prompt).lengths
+    sft = sft_recipe()
+    assert row_lengths(sft, loaded) == sft_rows(str(data), loaded, sft.prompt, sft.max_tokens).lengths
+
+
+@pytest.mark.parametrize(
+    ("keys", "less", "why"),
+    [
+        ({"micro_batch": 4}, True, "a group at a time"),
+        (AGAIN, True, ""),
+        (FROZEN, True, ""),
+        ({"max_new_tokens": 8}, True, ""),
+        ({"beta": 0.1}, False, "a reference model"),
+        ({"processes": 2, "prompts_per_step": 4}, False, "gradients are averaged in buckets"),
+        ({"admission": {"policy": "resample"}}, False, "twice the prompts are held"),
+    ],
+)
+def test_what_a_key_changes(keys: dict[str, Any], less: bool, why: str, folders: dict[str, Path], data: Path) -> None:
+    common = {"model": str(folders["qwen3_vl"]), "data": str(data), "micro_batch": 8}
+    before, after = (estimate(recipe_of(2, **(common | changed))).peak for changed in ({}, keys))
+    assert (after < before) is less, why
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_a_dry_run_stays_a_recipe(
+    stage: str, folders: dict[str, Path], data: Path, sft_recipe: Make, tmp_path: Path
+) -> None:
+    recipe = sft_recipe() if stage == "sft" else recipe_of(2, model=str(folders["qwen3_vl"]), data=str(data))
+    given = tmp_path / "given.yaml"
+    given.write_text(dump_recipe(recipe))
+    result = CliRunner().invoke(app, [stage, str(given), "--dry-run"])
+    assert result.exit_code == 0, result.output
+    printed = tmp_path / "printed.yaml"
+    printed.write_text(result.stdout)
+    assert load_recipe(type(recipe), printed) == recipe
+    comments = [line for line in result.stdout.splitlines() if line.startswith("#")]
+    assert comments[0].startswith("# memory of one process on ") and any("weights" in line for line in comments)
+    longest = max(row_lengths(recipe, load_model(recipe.model)), key=lambda length: length.tokens)
+    assert f"longest of the data: {longest.tokens} tokens" in comments[-1]
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [("model", "no hub name that is on this machine"), ("data", "is not a folder")],
+)
+def test_what_cannot_be_read_is_said_in_a_line(missing: str, words: str, folders: dict[str, Path], data: Path) -> None:
+    keys = {"model": str(folders["qwen3_vl"]), "data": str(data)} | {missing: "nobody/nothing"}
+    settings = [part for key, value in keys.items() for part in ("-s", f"{key}={value}")]
+    result = CliRunner().invoke(app, ["grpo", "tiny/grpo", "--dry-run", *settings])
+    assert result.exit_code == 0, result.output
+    assert yaml.safe_load(result.stdout)[missing] == "nobody/nothing"
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("#")]
+    assert line.startswith("# memory is not known: ") and words in line
