@@ -168,6 +168,9 @@ class PerceptionRecipe(Section):
     learning_rate: float = Field(default=1e-3, gt=0)
     log_every: int = Field(default=20, ge=1)
     save_every: int = Field(default=250, ge=1, description="Steps from one checkpoint to the next inside a stage.")
+    tasks: tuple[str, ...] | None = Field(
+        default=None, description="Tasks whose questions and reasoning the tokenizer has words for; None: all."
+    )
     exercises: tuple[ExerciseKind, ...] = Field(
         default=("locate", "describe", "locate"), min_length=1, description="What the locate stage asks, in turn."
     )

@@ -72,7 +72,8 @@ def new_eyes(recipe: PerceptionRecipe) -> Eyes:
     """A model without eyesight; :mod:`mirg.training.perception.initial` says how embeddings and vision tower start."""
     config = config_of(recipe)
     names = recipe.world.vocabulary
-    texts = [text.replace("Image-", "Image- ") for text in corpus(seed=recipe.seed, n=400, config=recipe.world)]
+    drafts = corpus(seed=recipe.seed, n=400, config=recipe.world, tasks=recipe.tasks)
+    texts = [text.replace("Image-", "Image- ") for text in drafts]
     texts = [text.replace("</box>", ").").replace("<box image=", "(0,0),(0,0). (") for text in texts]
     words = _WORDS if set(recipe.exercises) <= set(_WORDY) else f"{_WORDS}\n{_MORE_WORDS}"
     model, processor = build_tiny(config, corpus=[*texts, *[words] * 400], names=names)
