@@ -33,8 +33,8 @@ def test_start_continues_where_n_ended() -> None:
 
 
 def test_tasks_take_turns() -> None:
-    drawn = [key.task for key in keys(n=25, split="train")]
-    assert drawn[:10] == list(TASKS)
+    drawn = [key.task for key in keys(n=2 * len(TASKS) + 5, split="train")]
+    assert drawn[: len(TASKS)] == list(TASKS)
     assert {task: drawn.count(task) for task in TASKS} == {task: 2 + (k < 5) for k, task in enumerate(TASKS)}
 
 
@@ -72,13 +72,13 @@ def test_another_process_draws_the_same_pixels() -> None:
 
 
 def test_folder_holds_what_memory_gives(tmp_path: Path) -> None:
-    folder = write_scenes(tmp_path / "scenes", 20, split="test", seed=2, config=HARD)
-    assert folder.card.n_samples == 20
+    folder = write_scenes(tmp_path / "scenes", 2 * len(TASKS), split="test", seed=2, config=HARD)
+    assert folder.card.n_samples == 2 * len(TASKS)
     assert folder.card.tasks == dict.fromkeys(sorted(TASKS), 2)
     assert folder.card.seed == 2
     assert json.loads(folder.card.description.split("Settings: ")[1])["clutter"] == HARD.clutter
     for stored, (fresh, images) in zip(
-        folder.read(), iter_samples(None, 20, split="test", seed=2, config=HARD), strict=True
+        folder.read(), iter_samples(None, 2 * len(TASKS), split="test", seed=2, config=HARD), strict=True
     ):
         plain = {"images": stored.images}
         assert stored == fresh.model_copy(update=plain)

@@ -12,11 +12,15 @@ from scipy.stats import chisquare
 from mirg.geometry import Box, iou
 from mirg.samples.schema import ImageRef, Sample
 from mirg.scenes.generate import generate, to_sample
+from mirg.scenes.objects import split_name
 from mirg.scenes.tasks import TASKS
 from mirg.scenes.tasks.base import choose, draw
 from mirg.scenes.world import DIFFICULTIES, EASY, HARD, MEDIUM, WorldConfig
 
-HIDDEN = {"difference", "group_grounding", "refer", "odd_one_out", "counting", "multi_target", "none"}
+NAMED = {"common_object", "region", "object_tracking"}  # the question says which image
+HIDDEN = set(TASKS) - NAMED
+FIRST = {"reasoning": 3, "refer": 2, "object_tracking": 2, "multi_view": 2, "correspondence": 2}
+CROWDED = {"difference", "region", "counting", "view_difference", "multi_view"}  # needs two objects in an image
 Place = tuple[int, Box]
 
 
@@ -56,6 +60,14 @@ def asked_name(sample: Sample) -> str:
     return next(name for name in NAMES if name in sample.question)
 
 
+def marked_name(sample: Sample) -> str:
+    """The object of Image-1 that the question's box is around."""
+    start = sample.question.split("<box image=1>")[1].split("</box>")[0]
+    box = [float(value) for value in start.split(",")]
+    (name,) = (note.label for note in sample.images[0].objects if iou(note.box, box) > 0.9)
+    return name
+
+
 # The answer as someone would find it who reads the question and sees the annotation, but not the truth.
 
 
@@ -92,11 +104,7 @@ def solve_region(sample: Sample) -> list[Place]:
 
 
 def solve_object_tracking(sample: Sample) -> list[Place]:
-    start = sample.question.split("<box image=1>")[1].split("</box>")[0]
-    box = [float(value) for value in start.split(",")]
-    near = [note.label for note in sample.images[0].objects if iou(note.box, box) > 0.9]
-    assert len(near) == 1
-    return places(sample, near[0], [asked(sample)[-1]])
+    return places(sample, marked_name(sample), [asked(sample)[-1]])
 
 
 def solve_odd_one_out(sample: Sample) -> list[Place]:
@@ -119,6 +127,35 @@ def solve_multi_target(sample: Sample) -> list[Place]:
     return found
 
 
+def solve_view_difference(sample: Sample) -> list[Place]:
+    first, second = (Counter(labels(sample, k)) for k in (1, 2))
+    extra = (first - second) + (second - first)
+    assert extra.total() == 1
+    return places(sample, next(iter(extra)))
+
+
+def solve_multi_view(sample: Sample) -> list[Place]:
+    name = marked_name(sample)
+    assert all(set(labels(sample, k)) <= set(labels(sample, 1)) for k in range(2, len(sample.images) + 1)), "one place"
+    return places(sample, name, list(range(2, len(sample.images) + 1)))
+
+
+def solve_reasoning(sample: Sample) -> list[Place]:
+    ((first,), (second,)) = (labels(sample, k) for k in (1, 2))
+    name = f"{split_name(first)[0]} {split_name(second)[1]}"
+    assert name not in (first, second)
+    return places(sample, name)
+
+
+def solve_correspondence(sample: Sample) -> list[Place]:
+    marked = marked_name(sample)
+    shape = split_name(marked)[1]
+    names = {name for k in range(1, len(sample.images) + 1) for name in labels(sample, k)}
+    (other,) = (name for name in names if split_name(name)[1] == shape and name != marked)
+    assert marked not in {name for k in range(2, len(sample.images) + 1) for name in labels(sample, k)}
+    return places(sample, other)
+
+
 SOLVERS: dict[str, Callable[[Sample], list[Place]]] = {
     "common_object": solve_common_object,
     "difference": solve_difference,
@@ -130,6 +167,10 @@ SOLVERS: dict[str, Callable[[Sample], list[Place]]] = {
     "counting": solve_counting,
     "multi_target": solve_multi_target,
     "none": solve_named,
+    "view_difference": solve_view_difference,
+    "multi_view": solve_multi_view,
+    "reasoning": solve_reasoning,
+    "correspondence": solve_correspondence,
 }
 
 
@@ -153,7 +194,7 @@ def test_both_annotation_levels_are_filled(task: str) -> None:
             assert image.caption == ", ".join(note.label for note in image.objects)
             assert all(set(note.attributes) == {"texture"} for note in image.objects)
         assert {target.label for target in sample.targets} <= {str(subject)}
-        assert (sample.relation == "none") is (task in ("group_grounding", "none"))
+        assert (sample.relation == "none") is (task in ("group_grounding", "none", "reasoning"))
         frames = [image.frame for image in sample.images]
         assert frames == (list(range(1, len(frames) + 1)) if task == "object_tracking" else [None] * len(frames))
 
@@ -166,7 +207,7 @@ def test_target_position_is_uniform(task: str) -> None:
         tally = by_length.setdefault(len(sample.images), Counter())
         tally.update(sample.target_images)
     for length, tally in by_length.items():
-        first = 2 if task in ("refer", "object_tracking") else 1
+        first = FIRST.get(task, 1)
         assert set(tally) == set(range(first, length + 1)), (task, length)
         # Several images of one sample are drawn without replacement: the test is then on the safe side.
         assert chisquare([tally[k] for k in range(first, length + 1)]).pvalue > 1e-6, (task, length, tally)
@@ -203,7 +244,7 @@ def test_odd_configurations_still_give_samples(task: str) -> None:
     """The smallest and the most crowded world that the configuration allows."""
     smallest = WorldConfig(images=(2, 2), frames=(2, 2), objects=(1, 1), object_side=(0.6, 0.65), side=48)
     crowded = WorldConfig(images=(6, 6), objects=(6, 6), object_side=(0.25, 0.5), similar=1.0)
-    for config in (smallest, crowded) if task not in ("difference", "region", "counting") else (crowded,):
+    for config in (smallest, crowded) if task not in CROWDED else (crowded,):
         for sample in samples(task, 25, config):
             assert sorted(SOLVERS[task](sample)) == sorted((target.image, target.box) for target in sample.targets)
 

@@ -31,6 +31,7 @@ KINDS: dict[str | None, type[BaseModel]] = {
     None: DemoRecipe,  # no stage: it names one recipe for each
 }
 NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.yaml"))
+FOLDERS = "|".join(path.name for path in RECIPES.iterdir() if path.is_dir())
 LARGE = [name for name in NAMES if name.startswith("mirg-rl-7b")]
 
 
@@ -44,7 +45,7 @@ def load(name: str) -> Any:
 
 def test_what_ships() -> None:
     expected = {f"{size}/{stage}" for size in ("tiny", "mirg-rl-7b", "mirg-rl-7b-lora") for stage in ("sft", "grpo")}
-    assert expected | {"tiny/perception", "tiny/demo"} <= set(NAMES)
+    assert expected | {"tiny/perception", "tiny/demo", "tiny-wide/perception"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -112,6 +113,8 @@ def test_the_documentation_names_recipes_that_exist(repository: Path) -> None:
     named = {
         (page.name, name)
         for page in pages
-        for name in re.findall(r"\b(?:perception|sft|grpo) ((?:tiny|mirg-rl-7b|mirg-rl-7b-lora)/\w+)", page.read_text())
+        for name in re.findall(
+            r"\b(?:perception|sft|grpo) ((?:tiny|tiny-wide|mirg-rl-7b|mirg-rl-7b-lora)/\w+)", page.read_text()
+        )
     }
     assert len(named) >= 8 and {name for _, name in named} <= set(NAMES)

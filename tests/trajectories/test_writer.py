@@ -101,6 +101,27 @@ CASES: list[tuple[Sample, str]] = [
         sample("none", [image(CROSS), image(STAR)], [], subject=RING),
         "Target: red ring. Found: red ring in none of the images.",
     ),
+    (
+        sample("view_difference", [image(RING), image((RING, LEFT), CROSS)], [at(2, CROSS)]),
+        "Image-1: red ring. Image-2: red ring, blue cross. Different: blue cross. Found: blue cross Image-2. "
+        + where(2, CROSS),
+    ),
+    (
+        sample("multi_view", [image(RING, CROSS, role="reference"), image(CROSS), image(RING, CROSS)], [at(3)]),
+        f"Image-1: red ring. Target: red ring. Found: red ring Image-3. {where(3)}",
+    ),
+    (
+        sample(
+            "reasoning",
+            [image("red star", role="reference"), image("pink ring", role="reference"), image(CROSS), image(RING)],
+            [at(4)],
+        ),
+        "Image-1: red star. Image-2: pink ring. Target: red ring. Found: red ring Image-4. " + where(4),
+    ),
+    (  # the marked object has a name of its own
+        sample("correspondence", [image("pink ring", CROSS), image(RING)], [at(2)], reference="pink ring"),
+        f"Image-1: pink ring. Target: red ring. Found: red ring Image-2. {where(2)}",
+    ),
     (  # a task the writer has no line for
         sample("static_diff", [image(), image()], [at(2, "")]),
         f"Target: object. Found: object Image-2. {where(2, 'object')}",

@@ -35,6 +35,7 @@ class DemoRecipe(BaseModel):
     test_samples: int = Field(default=900, ge=1)
     seed: int = 0
     base: str = Field(default=MIRG_TINY.name, description="The model that SFT starts from.")
+    tasks: tuple[str, ...] | None = Field(default=None, description="Tasks of the samples; None: all.")
     world: str = Field(default="tiny/perception", description="Recipe or YAML file whose world the scenes are of.")
     sft: str = "tiny/sft"
     grpo: str = "tiny/grpo"
@@ -105,7 +106,7 @@ def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
         if photos is None:
             from mirg.scenes.generate import write_scenes
 
-            write_scenes(plain, count, split=split, seed=plan.seed, config=world, overwrite=True)
+            write_scenes(plain, count, split=split, seed=plan.seed, tasks=plan.tasks, config=world, overwrite=True)
         else:
             _photo_samples(photos, plain, count, split, plan.seed, world.side)
         if split == "train":
@@ -170,7 +171,7 @@ class _Notes:
     @classmethod
     def open(cls, path: Path, plan: DemoRecipe, photos: Path | None) -> _Notes:
         """ConfigError where the folder holds a demo with other settings."""
-        wanted = plan.model_dump() | {"photos": str(photos.resolve()) if photos else None}
+        wanted = plan.model_dump(mode="json") | {"photos": str(photos.resolve()) if photos else None}
         written = read_json(path) if path.is_file() else {}
         old: dict[str, Any] = written if isinstance(written, dict) else {}
         kept = old.get(PLAN)

@@ -35,6 +35,8 @@ _WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 # The part of the smaller of two objects that the other one may cover.
 _MAX_COVER = 0.12
 _MAX_NEIGHBOUR = 0.4
+# How much larger or smaller another view may show its objects.
+_VIEW_SCALES = (0.75, 1.3)
 # The least mean side of an object in pixels: below it, a narrow one is a single pixel wide.
 _MIN_PIXELS = 2.5
 
@@ -296,6 +298,31 @@ def zoom(scene: Scene, index: int, margin: float) -> Scene | None:
     if any(_visible(thing.box) > _MAX_NEIGHBOUR for thing in cut):
         return None
     return Scene((seen[index],), scene.background, view, cut)
+
+
+def another_view(rng: np.random.Generator, config: WorldConfig, scene: Scene) -> Scene:
+    """``scene`` as a camera elsewhere sees it: its objects all shifted and scaled alike, before another background.
+
+    No object leaves the image, and the smallest does not fall below the least side of ``config``.
+    """
+    side = config.side
+    boxes = [thing.box for thing in scene.objects]
+    left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
+    width, height = max(box[2] for box in boxes) - left, max(box[3] for box in boxes) - top
+    smallest = min(((box[2] - box[0]) * (box[3] - box[1])) ** 0.5 for box in boxes)
+    most = min(_VIEW_SCALES[1], 1.0 / width, 1.0 / height)
+    least = min(max(_VIEW_SCALES[0], config.object_side[0] / smallest), most)
+    scale = rng.uniform(least, most)
+    x, y = (rng.uniform(0.0, max(1.0 - scale * length, 0.0)) for length in (width, height))
+
+    def seen(box: Box) -> Box:
+        edges = (x + scale * (box[0] - left), y + scale * (box[1] - top))
+        x1, y1 = (round(edge * side) for edge in edges)
+        wide, high = (max(round(scale * (box[k + 2] - box[k]) * side), 1) for k in (0, 1))
+        return grid_box(min(x1, side - wide), min(y1, side - high), min(x1 + wide, side), min(y1 + high, side), side)
+
+    objects = tuple(replace(thing, box=seen(thing.box)) for thing in scene.objects)
+    return replace(scene, objects=objects, background=background_for(rng, config))
 
 
 def _within(box: Box, view: Box) -> Box:

@@ -37,7 +37,7 @@ def last_good_checkpoint(folder: Path) -> Path | None:
 def drop_newer(folder: Path, step: int) -> None:
     """Remove what is newer than ``step``: it is damaged or incomplete, and its steps will be done again."""
     for checkpoint in _newest_first(folder):
-        if _step_of(checkpoint) > step:
+        if step_of(checkpoint) > step:
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 
@@ -50,13 +50,14 @@ def drop_old(folder: Path, keep: int) -> None:
         complete += (checkpoint / MANIFEST).is_file()
 
 
-def _step_of(checkpoint: Path) -> int:
+def step_of(checkpoint: Path) -> int:
+    """The number of steps behind a checkpoint, as its name says: ``checkpoint-250``."""
     return int(checkpoint.name.rpartition("-")[2])
 
 
 def _newest_first(folder: Path) -> list[Path]:
     found = [path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
-    return sorted(found, key=_step_of, reverse=True)
+    return sorted(found, key=step_of, reverse=True)
 
 
 def _problems(checkpoint: Path) -> list[str]:

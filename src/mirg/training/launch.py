@@ -16,7 +16,7 @@ from mirg.errors import CheckpointError, ConfigError
 from mirg.frames import PixelLimits
 from mirg.models.load import LoadedModel, load_model, model_facts, wrap
 from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback
-from mirg.training.checkpoints import drop_newer, last_good_checkpoint
+from mirg.training.checkpoints import drop_newer, last_good_checkpoint, step_of
 from mirg.training.data import Prepared
 from mirg.training.recipe import PromptConfig, RunConfig
 from mirg.training.run import SKIPPED, RunFolder, is_main_process
@@ -163,7 +163,7 @@ def run_trainer(
     It is stopped by a signal only after a multiple of ``every`` steps.
     """
     checkpoint = last_good_checkpoint(run.checkpoints)
-    start = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    start = step_of(checkpoint) if checkpoint else 0
     if checkpoint:
         logger.info("resuming from %s", checkpoint)
     if is_main_process():

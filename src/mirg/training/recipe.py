@@ -144,6 +144,9 @@ class GrpoRecipe(RunConfig):
     log_rollouts_every: int = Field(default=10, ge=1)
 
 
+ExerciseKind = Literal["point", "locate", "describe", "describe_one", "name", "which", "compare"]
+
+
 class PerceptionRecipe(Section):
     """Eyesight for a tiny model: see ``docs/design/0004-perception.md``."""
 
@@ -164,6 +167,19 @@ class PerceptionRecipe(Section):
     vision_learning_rate: float = Field(default=2e-3, gt=0)
     learning_rate: float = Field(default=1e-3, gt=0)
     log_every: int = Field(default=20, ge=1)
+    save_every: int = Field(default=250, ge=1, description="Steps from one checkpoint to the next inside a stage.")
+    tasks: tuple[str, ...] | None = Field(
+        default=None, description="Tasks whose questions and reasoning the tokenizer has words for; None: all."
+    )
+    exercises: tuple[ExerciseKind, ...] = Field(
+        default=("locate", "describe", "locate"), min_length=1, description="What the locate stage asks, in turn."
+    )
+    small_last: bool = Field(
+        default=False, description="Start with large objects and come to the world's smallest with the last level."
+    )
+    composed_names: bool = Field(
+        default=False, description="Keep a name's vector the sum of colour and shape, so that unseen pairs have one."
+    )
 
     @field_validator("tiny")
     @classmethod

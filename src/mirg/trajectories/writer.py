@@ -114,15 +114,29 @@ def _counting(sample: Sample) -> list[str]:
     return [*said, f"Most: Image-{1 + counts.index(max(counts))}.", _target(sample)]
 
 
+def _marked(sample: Sample) -> list[str]:
+    """What the box of the question is around may have another name than what is looked for."""
+    return [f"Image-1: {sample.meta.get('reference', subject(sample))}.", _target(sample), *_found(sample)]
+
+
+def _reasoning(sample: Sample) -> list[str]:
+    return [*_lists(sample, _having_role(sample, "reference")), _target(sample), *_found(sample)]
+
+
 def _with_role(sample: Sample, role: str) -> int:
-    """The number of the first image with ``role``; DataError where there is none."""
+    """The number of the first image with ``role``; errors as of :func:`_having_role`."""
+    return _having_role(sample, role)[0]
+
+
+def _having_role(sample: Sample, role: str) -> list[int]:
+    """The numbers of the images with ``role``; DataError where there is none."""
     numbers = [number for number, image in enumerate(sample.images, 1) if image.role == role]
     if not numbers:
         raise DataError(
             f"sample {sample.id}: no image has the role {role!r}, from which the reasoning of {sample.task} starts",
             hint=f"give one image the role {role!r}",
         )
-    return numbers[0]
+    return numbers
 
 
 IMAGE_LEVEL: dict[str, Callable[[Sample], list[str]]] = {
@@ -136,4 +150,8 @@ IMAGE_LEVEL: dict[str, Callable[[Sample], list[str]]] = {
     "counting": _counting,
     "multi_target": _search,
     "none": _search,
+    "view_difference": _difference,
+    "multi_view": _marked,
+    "reasoning": _reasoning,
+    "correspondence": _marked,
 }

@@ -14,9 +14,12 @@ from mirg.scenes.objects import NAMES
 from mirg.scenes.world import Scene, WorldConfig
 from mirg.training.perception.exercises import LEVELS, POINT_LEVELS, Exercise, describe, locate, look_up, point
 from mirg.training.perception.optimise import Curriculum
+from mirg.training.perception.questions import EXERCISES, compare, describe_one, name_it, which_image
+from mirg.training.recipe import ExerciseKind
 
 FAMILY = FAMILIES["mirg-tiny"]
 WORLD = WorldConfig(side=96)
+SEEN = WorldConfig(side=96, shapes="all", pairs="seen")
 SEEDS = range(60)
 BOX = re.compile(r"Box: Image-(\d+) ([a-z ]+) \((\d+),(\d+)\),\((\d+),(\d+)\)\.")
 FOUND = re.compile(r"Found: ([a-z ]+) (?:Image-(\d+)|(in none of the images))\.")
@@ -29,8 +32,7 @@ def shown(exercise: Exercise) -> dict[int, Scene]:
         re.search(r"Image-(\d+): $", str(parts[k - 1])) for k, part in enumerate(parts) if isinstance(part, Scene)
     ]
     assert all(labels)
-    scenes = [part for part in parts if isinstance(part, Scene)]
-    return {int(label[1]): scene for label, scene in zip(labels, scenes, strict=True) if label}
+    return {int(label[1]): scene for label, scene in zip(labels, exercise.scenes, strict=True) if label}
 
 
 def asked(exercise: Exercise) -> str:
@@ -46,7 +48,7 @@ def boxes_of(exercise: Exercise) -> list[tuple[int, str, tuple[int, ...]]]:
 def test_a_name_is_looked_up_where_it_stands(level: int) -> None:
     absent = 0
     for seed in SEEDS:
-        exercise = look_up(np.random.default_rng(seed), level)
+        exercise = look_up(np.random.default_rng(seed), level, WORLD)
         lists = {
             int(number): names.split(", ")
             for number, names in re.findall(r"Image-(\d+): (.*)\.", str(exercise.parts[0]))
@@ -97,13 +99,79 @@ def test_every_image_is_described() -> None:
         }
 
 
-@pytest.mark.parametrize("make", [locate, describe, point])
+def test_what_stands_at_a_box_is_named() -> None:
+    for seed in SEEDS:
+        exercise = name_it(np.random.default_rng(seed), 3, WORLD, FAMILY)
+        said = re.fullmatch(r"Name: Image-(\d+) \((\d+),(\d+)\),\((\d+),(\d+)\)\.", asked(exercise))
+        assert said
+        box = tuple(int(v) for v in said.groups()[1:])
+        (thing,) = (o for o in shown(exercise)[int(said[1])].objects if to_frame(o.box, (1, 1), FAMILY) == box)
+        assert exercise.completion == f"Name: {thing.name}."
+
+
+def test_the_image_that_has_a_name_is_told() -> None:
+    for seed in SEEDS:
+        exercise = which_image(np.random.default_rng(seed), 3, WORLD, FAMILY)
+        said = FOUND.fullmatch(exercise.completion)
+        assert said and asked(exercise) == f"Which image has: {said[1]}?"
+        assert [k for k, scene in shown(exercise).items() if said[1] in scene.names] == [int(said[2])]
+
+
+def test_one_image_is_described() -> None:
+    for seed in SEEDS:
+        exercise = describe_one(np.random.default_rng(seed), 3, WORLD, FAMILY)
+        number = int(asked(exercise).removeprefix("Describe Image-").removesuffix("."))
+        things = sorted(shown(exercise)[number].objects, key=lambda o: o.box)
+        assert exercise.completion == f"Image-{number}: {', '.join(o.name for o in things)}."
+
+
+def test_two_images_are_compared() -> None:
+    same = 0
+    for seed in SEEDS:
+        exercise = compare(np.random.default_rng(seed), 3, WORLD, FAMILY)
+        scenes = shown(exercise)
+        said = re.fullmatch(r"Compare Image-(\d+) and Image-(\d+)\.", asked(exercise))
+        assert said
+        first, second = (int(k) for k in said.groups())
+        assert first < second
+        alike = set(scenes[first].names) == set(scenes[second].names)
+        told = re.fullmatch(r"Image-(\d+): (.*)\. Image-(\d+): (.*)\. (Same|Different)\.", exercise.completion)
+        assert told and (int(told[1]), int(told[3])) == (first, second)
+        for number, names in ((first, told[2]), (second, told[4])):
+            assert sorted(names.split(", ")) == sorted(scenes[number].names)
+        assert alike == (told[5] == "Same")
+        assert alike or len(set(scenes[first].names) ^ set(scenes[second].names)) == 2, "one object is another"
+        assert scenes[first].objects != scenes[second].objects, "never the same picture"
+        same += alike
+    assert 0.25 < same / len(SEEDS) < 0.75
+
+
+@pytest.mark.parametrize("kind", list(EXERCISES))
+def test_no_held_out_pair_is_shown_asked_for_or_said(kind: ExerciseKind) -> None:
+    held_out = set(SEEN.vocabulary) - set(SEEN.names)
+    assert held_out
+    for seed in SEEDS:
+        exercise = EXERCISES[kind](np.random.default_rng(seed), 2, SEEN, FAMILY)
+        assert set().union(*(scene.names for scene in exercise.scenes)) <= set(SEEN.names)
+        spoken = " ".join([exercise.completion, *(part for part in exercise.parts if isinstance(part, str))])
+        assert not [name for name in held_out if re.search(rf"\b{name}\b", spoken)]
+
+
+@pytest.mark.parametrize("kind", list(EXERCISES))
+def test_an_exercise_is_about_objects_that_it_shows(kind: ExerciseKind) -> None:
+    for seed in SEEDS:
+        exercise = EXERCISES[kind](np.random.default_rng(seed), 2, WORLD, FAMILY)
+        things = [thing for scene in exercise.scenes for thing in scene.objects]
+        assert all(thing in things for thing in exercise.about)
+
+
+@pytest.mark.parametrize("make", list(EXERCISES.values()))
 def test_an_exercise_is_a_function_of_its_seed(make: Callable[..., Any]) -> None:
     one, two, other = (make(np.random.default_rng(seed), 1, WORLD, FAMILY) for seed in (7, 7, 8))
     assert one == two != other
 
 
-@pytest.mark.parametrize("make", [locate, point])
+@pytest.mark.parametrize("make", [made for kind, made in EXERCISES.items() if kind != "compare"])
 def test_no_name_is_in_two_images(make: Callable[..., Any]) -> None:
     """Else "which image" would have two right answers."""
     for seed in SEEDS:

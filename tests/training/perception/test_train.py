@@ -14,9 +14,12 @@ import torch
 from fakes.tiny import WORLD
 from fakes.training import assert_same_run, die_in, rows
 from mirg.models.load import load_model, model_facts
+from mirg.scenes.objects import split_name
 from mirg.training.checkpoints import MANIFEST
-from mirg.training.perception import eyes as eyes_module
-from mirg.training.perception import train as module
+from mirg.training.perception import loop as loop_module
+from mirg.training.perception.eyes import new_eyes
+from mirg.training.perception.loop import Loop
+from mirg.training.perception.stages import stages_of
 from mirg.training.perception.train import train_perception
 from mirg.training.recipe import PerceptionRecipe
 
@@ -65,25 +68,62 @@ def test_another_seed_is_another_model(tmp_path: Path, recipe: Callable[..., Per
     assert any(not torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
 
 
-def test_stopped_between_stages_and_started_again(
-    tmp_path: Path, whole: Path, recipe: Callable[..., PerceptionRecipe], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("every", "step"), [(250, 8), (3, 7), (1, 14)], ids=["between stages", "inside", "late"])
+def test_stopped_and_started_again(
+    every: int,
+    step: int,
+    tmp_path: Path,
+    whole: Path,
+    recipe: Callable[..., PerceptionRecipe],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    save = module.save_checkpoint
-    saved: list[str] = []
+    """Weights, optimiser, curriculum and the scenes to come are those of a run that nothing stopped."""
+    save = Loop.save
 
-    def stop(eyes: module.Eyes, folder: Path) -> None:
-        save(eyes, folder)
-        saved.append(folder.name)
-        if len(saved) == 2:
+    def stop(loop: Loop, folder: Path) -> None:
+        save(loop, folder)
+        if folder.name == f"checkpoint-{step}":
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "save_checkpoint", stop)
+        patch.setattr(Loop, "save", stop)
         with pytest.raises(KeyboardInterrupt):
-            train_perception(recipe(), tmp_path / "stopped")
+            train_perception(recipe(save_every=every), tmp_path / "stopped")
     assert not (tmp_path / "stopped" / "model").exists()
-    train_perception(recipe(), tmp_path / "stopped")
+    train_perception(recipe(save_every=every), tmp_path / "stopped")
     assert_same_run(whole, tmp_path / "stopped")
+
+
+def test_the_curriculum_goes_on_where_it_was(recipe: Callable[..., PerceptionRecipe], tmp_path: Path) -> None:
+    (stage, *_) = stages_of(recipe())
+    loop = Loop(stage, new_eyes(recipe()), recipe())
+    loop.curriculum.level, loop.curriculum.accuracy = 1, 0.4
+    loop.save(tmp_path)
+    found = Loop.load(tmp_path, [stage], recipe())
+    assert (found.curriculum.level, found.curriculum.accuracy, found.done) == (1, 0.4, 0)
+
+
+def test_names_stay_sums_of_colour_and_shape(recipe: Callable[..., PerceptionRecipe]) -> None:
+    """A pair that training never saw has the vector that its two words make."""
+    wide = WORLD.model_copy(update={"shapes": "all", "pairs": "seen"})
+    made = recipe(world=wide, composed_names=True)
+    (stage, *_) = stages_of(made)
+    loop = Loop(stage, new_eyes(made), made)
+    before = loop.eyes.embedding.detach().clone()
+    loop.step()
+    rows = {name: loop.eyes.head.name_ids[k] for name, k in loop.eyes.index.items()}
+    vector = {name: loop.eyes.embedding[row].detach() for name, row in rows.items()}
+    assert not torch.equal(before[list(rows.values())], torch.stack(list(vector.values()))), "they are trained"
+    unseen = set(wide.vocabulary) - set(wide.names)
+    assert unseen
+    for name in unseen:
+        colour, shape = split_name(name)
+        other, another = next(
+            (c, s) for c, s in map(split_name, wide.names)
+            if f"{colour} {s}" in wide.names and f"{c} {shape}" in wide.names
+        )  # fmt: skip
+        parallelogram = vector[f"{colour} {another}"] + vector[f"{other} {shape}"] - vector[f"{other} {another}"]
+        torch.testing.assert_close(vector[name], parallelogram, atol=1e-5, rtol=1e-4)
 
 
 def in_the_head(die: Callable[[], None]) -> None:
@@ -94,7 +134,7 @@ def in_the_head(die: Callable[[], None]) -> None:
 
     def half(tensors: Any, file: Path) -> None:
         save(tensors, file)
-        if file.parent.name == "point":
+        if file.parent.name == "checkpoint-8":
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
             die()
 
@@ -103,8 +143,8 @@ def in_the_head(die: Callable[[], None]) -> None:
 
 def before_the_manifest(die: Callable[[], None]) -> None:
     """Die when all files of the second stage are written and nothing says so yet."""
-    seal = eyes_module.seal
-    eyes_module.seal = lambda folder: die() if folder.name == "point" else seal(folder)
+    seal = loop_module.seal
+    loop_module.seal = lambda folder: die() if folder.name == "checkpoint-8" else seal(folder)
 
 
 @pytest.mark.parametrize("death", [in_the_head, before_the_manifest])
@@ -117,19 +157,20 @@ def test_killed_inside_a_save(
 ) -> None:
     die_in(lambda: train_perception(recipe(), tmp_path / "killed"), death)
     train_perception(recipe(), tmp_path / "killed")
-    assert "point is not used: it has no manifest" in caplog.text
+    assert "checkpoint-8 is not used: it has no manifest" in caplog.text
     assert_same_run(whole, tmp_path / "killed")
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("head.safetensors", "locate is not used: head.safetensors is damaged"),
-        ("model.safetensors", "locate is not used: model.safetensors is damaged"),
-        (MANIFEST, "locate is not used"),
+        ("head.safetensors", "checkpoint-16 is not used: head.safetensors is damaged"),
+        ("optimiser.safetensors", "checkpoint-16 is not used: optimiser.safetensors is damaged"),
+        ("model.safetensors", "checkpoint-16 is not used: model.safetensors is damaged"),
+        (MANIFEST, "checkpoint-16 is not used"),
     ],
 )
-def test_a_damaged_stage_is_done_again(
+def test_a_damaged_checkpoint_is_passed_over(
     name: str,
     said: str,
     tmp_path: Path,
@@ -139,7 +180,7 @@ def test_a_damaged_stage_is_done_again(
 ) -> None:
     shutil.copytree(whole, tmp_path / "hurt")
     shutil.rmtree(tmp_path / "hurt" / "model")
-    file = tmp_path / "hurt" / "checkpoints" / "locate" / name
+    file = tmp_path / "hurt" / "checkpoints" / "checkpoint-16" / name
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from mirg.scenes.tasks import (
     common_object,
+    correspondence,
     counting,
     difference,
     group_grounding,
     multi_target,
+    multi_view,
     none,
     object_tracking,
     odd_one_out,
+    reasoning,
     refer,
     region,
+    view_difference,
 )
 from mirg.scenes.tasks.base import Draft, Make, Picture
 
@@ -27,6 +31,10 @@ TASKS: dict[str, Make] = {
     "counting": counting.make,
     "multi_target": multi_target.make,
     "none": none.make,
+    "view_difference": view_difference.make,
+    "multi_view": multi_view.make,
+    "reasoning": reasoning.make,
+    "correspondence": correspondence.make,
 }
 
 __all__ = ["TASKS", "Draft", "Make", "Picture"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -94,6 +94,17 @@ def targets_named(
     return tuple(sorted(found, key=lambda target: (target.image, target.box)))
 
 
+def showing(scene: Scene, indices: Collection[int]) -> Scene:
+    """``scene`` with the objects ``indices`` alone, in its own drawing order."""
+    return replace(scene, objects=tuple(thing for k, thing in enumerate(scene.objects) if k in indices))
+
+
 def without(scene: Scene, index: int) -> Scene:
     """``scene`` with object ``index`` taken away."""
-    return replace(scene, objects=scene.objects[:index] + scene.objects[index + 1 :])
+    return showing(scene, [k for k in range(len(scene.objects)) if k != index])
+
+
+def at_least(config: WorldConfig, objects: int) -> WorldConfig:
+    """``config`` with no fewer than ``objects`` objects in an image."""
+    low, high = config.objects
+    return config.model_copy(update={"objects": (max(low, objects), max(high, objects))})

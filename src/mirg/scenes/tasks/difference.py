@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mirg.scenes.tasks.base import Draft, Picture, any_name, draw, fill, pick, targets_named, without
+from mirg.scenes.tasks.base import Draft, Picture, any_name, at_least, draw, fill, pick, targets_named, without
 from mirg.scenes.world import WorldConfig, background_for, scene_for
 
 QUESTIONS = (
@@ -17,9 +17,8 @@ QUESTIONS = (
 
 def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
     """Draw one sample of the task."""
-    span = (max(config.objects[0], 2), max(config.objects[1], 2))
     subject = any_name(rng, config)
-    names = fill(rng, config.model_copy(update={"objects": span}), subject, 1)
+    names = fill(rng, at_least(config, 2), subject, 1)
     full = scene_for(rng, config, names)
     less = without(full, names.index(subject))
     if config.change_background:

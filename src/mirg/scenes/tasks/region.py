@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mirg.scenes.tasks.base import Draft, Picture, any_name, draw, fill, pick, targets_named
+from mirg.scenes.tasks.base import Draft, Picture, any_name, at_least, draw, fill, pick, targets_named
 from mirg.scenes.world import Scene, WorldConfig, scene_for, zoom
 
 QUESTIONS = (
@@ -31,7 +31,7 @@ def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
 
 def _source_and_crops(rng: np.random.Generator, config: WorldConfig) -> tuple[Scene, list[Scene]]:
     """A scene of two or more different objects, and a crop of each object that can be shown alone."""
-    config = config.model_copy(update={"objects": (max(config.objects[0], 2), max(config.objects[1], 2))})
+    config = at_least(config, 2)
     while True:
         source = scene_for(rng, config, fill(rng, config, any_name(rng, config), 1))
         crops = [_crop(rng, source, index) for index in range(len(source.objects))]

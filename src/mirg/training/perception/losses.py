@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from mirg.scenes.objects import NAMES
 from mirg.scenes.render import render
 from mirg.scenes.world import Scene
 from mirg.training.perception.batches import IGNORED, pixel_values, token_batch
@@ -21,7 +20,6 @@ Measured = tuple[torch.Tensor, dict[str, float]]  # a loss, and what to log
 
 OWNER_LAYER, OWNER_WEIGHT = 0, 0.3
 USER = "<|im_start|>user\n"
-_INDEX = {name: k for k, name in enumerate(NAMES)}
 
 
 def seen(eyes: Eyes, scenes: Sequence[Scene]) -> Measured:
@@ -38,7 +36,7 @@ def answered(eyes: Eyes, batch: Sequence[Exercise], *, train_vision: bool) -> Me
     completions = tokenizer([f" {e.completion}<|im_end|>" for e in batch])["input_ids"]
     inputs = token_batch(prompts, completions, eyes.vocabulary)
     labels = inputs.pop("labels")[:, 1:]
-    scenes = [part for e in batch for part in e.parts if isinstance(part, Scene)]
+    scenes = [scene for e in batch for scene in e.scenes]
     logits, hidden, tokens = _forward(eyes, inputs, scenes)
     starts = tokenizer([USER + _text(eyes, e.parts[:-1]) for e in batch])["input_ids"]
     owned = _owner_loss(eyes, inputs["input_ids"], hidden, torch.tensor([len(ids) for ids in starts]))
@@ -90,7 +88,7 @@ def _pixels(eyes: Eyes, scenes: Sequence[Scene]) -> tuple[torch.Tensor, torch.Te
 
 def _read_tokens(eyes: Eyes, tokens: torch.Tensor, scenes: Sequence[Scene]) -> Measured:
     cells = eyes.config.image_side // eyes.config.patch // 2
-    labels, boxes = cell_targets(scenes, cells, _INDEX)
+    labels, boxes = cell_targets(scenes, cells, eyes.index)
     return eyes.head(tokens, eyes.embedding, torch.from_numpy(labels), torch.from_numpy(boxes))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 _SMOOTHING = 0.95
+_WARMUP = 30  # steps
 
 
 def autocast(dtype: str) -> torch.autocast:
@@ -24,27 +25,44 @@ class Optimiser:
         matrices = [p for n, p in named.values() if p.ndim == 2 and "embed" not in n]
         rest = [p for n, p in named.values() if not (p.ndim == 2 and "embed" not in n)]
         self.parameters = [*matrices, *rest]
-        muon = torch.optim.Muon(matrices, lr=10 * learning_rate, momentum=0.95, weight_decay=0.01)
-        adam = torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-        self._optimisers = [muon, adam]
-
-        def scale(step: int) -> float:
-            return min(1.0, (step + 1) / 30) * max(0.02, 1 - step / steps)
-
-        self._schedules = [torch.optim.lr_scheduler.LambdaLR(o, scale) for o in self._optimisers]
+        self.steps, self.done = steps, 0
+        self._rates = (10 * learning_rate, learning_rate)
+        muon = torch.optim.Muon(matrices, lr=self._rates[0], momentum=0.95, weight_decay=0.01)
+        adam = torch.optim.AdamW(rest, lr=self._rates[1], betas=(0.9, 0.98), weight_decay=0.01)
+        self._optimisers = (muon, adam)
 
     def step(self, loss: torch.Tensor) -> float:
         """One update; returns the gradient norm before clipping at 1. A loss that is not finite updates nothing."""
-        for optimiser in self._optimisers:
+        scale = min(1.0, (self.done + 1) / _WARMUP) * max(0.02, 1 - self.done / self.steps)
+        for optimiser, rate in zip(self._optimisers, self._rates, strict=True):
+            optimiser.param_groups[0]["lr"] = rate * scale
             optimiser.zero_grad()
         loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, 1.0))
         if np.isfinite(norm):
             for optimiser in self._optimisers:
                 optimiser.step()
-        for schedule in self._schedules:
-            schedule.step()
+        self.done += 1
         return norm
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What the updates so far have left behind, by optimiser, number of the parameter and name."""
+        return {
+            f"{number}.{index}.{name}": tensor
+            for number, optimiser in enumerate(self._optimisers)
+            for index, values in optimiser.state_dict()["state"].items()
+            for name, tensor in values.items()
+        }
+
+    def restore(self, state: dict[str, torch.Tensor], done: int) -> None:
+        """Go on from :meth:`state` after ``done`` steps."""
+        kept: list[dict[int, dict[str, torch.Tensor]]] = [{} for _ in self._optimisers]
+        for key, tensor in state.items():
+            number, index, name = key.split(".", 2)
+            kept[int(number)].setdefault(int(index), {})[name] = tensor
+        for optimiser, values in zip(self._optimisers, kept, strict=True):
+            optimiser.load_state_dict({"state": values, "param_groups": optimiser.state_dict()["param_groups"]})
+        self.done = done
 
 
 class Curriculum:

@@ -1,132 +1,156 @@
-"""The stages of perception, each a plain loop: vision, point, look-up, locate.
+"""The stages of perception: vision, point, look-up, locate. ``loop.py`` runs one.
 
 Every batch is a pure function of (seed, stage, step, curriculum level).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from mirg.frames import family
 from mirg.models.tiny import TINY_FAMILY
-from mirg.scenes.world import Scene, WorldConfig, sample_scene
-from mirg.training.perception.exercises import LEVELS, POINT_LEVELS, describe, locate, look_up, point
+from mirg.scenes.world import Scene, WorldConfig, sample_scene, scene_for
+from mirg.training.perception.exercises import LEVELS, LOOKUP_LEVELS, POINT_LEVELS, Exercise, look_up
 from mirg.training.perception.eyes import Eyes
-from mirg.training.perception.losses import answered, seen
-from mirg.training.perception.optimise import Curriculum, Optimiser, autocast
-from mirg.training.recipe import PerceptionRecipe
-from mirg.training.run import Progress, RunFolder
-
-Stage = tuple[str, Callable[[Eyes, PerceptionRecipe, RunFolder, int], None], int]  # name, loop, steps
+from mirg.training.perception.losses import Measured, answered, seen
+from mirg.training.perception.optimise import Curriculum
+from mirg.training.perception.questions import EXERCISES
+from mirg.training.recipe import ExerciseKind, PerceptionRecipe
 
 # Vision curriculum: most objects in an image, their sides, textured or not. The last level is the recipe's world.
 _EASY_VISION = ((1, (0.45, 0.7)), (2, (0.35, 0.6)))
-_VISION_PASS, _POINT_PASS, _LOOKUP_PASS, _LOCATE_PASS = 0.75, 0.85, 0.93, 0.87
+# The least side of the first level where small objects come last.
+_LARGE = 0.35
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one stage trains, on what, and when its next level comes.
+
+    ``salt`` is part of the seed of every batch; ``goal`` is the smoothed ``accuracy`` that passes a level.
+    """
+
+    name: str
+    salt: int
+    steps: int
+    learning_rate: float
+    levels: int
+    goal: float
+    modules: Callable[[Eyes], list[torch.nn.Module]]
+    batch: Callable[[np.random.Generator, Curriculum], Sequence[Any]]
+    loss: Callable[[Eyes, Sequence[Any]], Measured]
+    accuracy: Callable[[dict[str, float]], float]
 
 
 def stages_of(recipe: PerceptionRecipe) -> list[Stage]:
     """The stages that ``recipe`` gives steps to, in order."""
-    stages: list[Stage] = [
-        ("vision", _vision_stage, recipe.vision_steps),
-        ("point", _point_stage, recipe.point_steps),
-        ("look-up", _lookup_stage, recipe.lookup_steps),
-        ("locate", _locate_stage, recipe.locate_steps),
-    ]
-    return [stage for stage in stages if stage[2]]
+    stages = [_vision(recipe), _point(recipe), _look_up(recipe), _locate(recipe)]
+    return [stage for stage in stages if stage.steps]
 
 
-def _vision_stage(eyes: Eyes, recipe: PerceptionRecipe, run: RunFolder, offset: int) -> None:
-    modules = [eyes.model.model.visual, eyes.head, eyes.model.get_input_embeddings()]
-    optimiser = Optimiser(modules, recipe.vision_steps, recipe.vision_learning_rate)
-    curriculum = Curriculum(len(_EASY_VISION) + 1, _VISION_PASS)
-    progress = Progress("vision", recipe.vision_steps)
-    eyes.model.train()
-    for step in range(recipe.vision_steps):
-        rng = np.random.default_rng((recipe.seed, 11, step, curriculum.level))
-        scenes = [_vision_scene(rng, recipe.world, curriculum.level) for _ in range(recipe.vision_batch)]
-        with autocast(recipe.dtype):
-            loss, measured = seen(eyes, scenes)
-        norm = optimiser.step(loss)
-        curriculum.update(measured["vision/named"])
-        values = {"loss": loss.item(), "grad_norm": norm, **measured, "level": curriculum.level}
-        _note(run, progress, recipe, offset, step, values)
-
-
-def _vision_scene(rng: np.random.Generator, world: WorldConfig, level: int) -> Scene:
-    if level < len(_EASY_VISION):
-        most, (low, high) = _EASY_VISION[level]
-        count = int(rng.integers(1, most + 1))
-        return sample_scene(rng, None, count, min_side=low, max_side=high, textures=("plain",), side=world.side)
-    count = int(rng.integers(world.objects[0], world.objects[1] + 1))
-    low, high = world.object_side
-    return sample_scene(
-        rng, None, count, min_side=low, max_side=high, textures=world.textures, clutter=world.clutter,
-        max_overlap=world.max_overlap, backgrounds=world.backgrounds, side=world.side,
+def _vision(recipe: PerceptionRecipe) -> Stage:
+    return Stage(
+        "vision", 11, recipe.vision_steps, recipe.vision_learning_rate,
+        levels=len(_EASY_VISION) + (2 if recipe.small_last else 1),
+        goal=0.75,
+        modules=lambda eyes: [eyes.model.model.visual, eyes.head, eyes.model.get_input_embeddings()],
+        batch=lambda rng, curriculum: [
+            _vision_scene(rng, recipe, curriculum.level) for _ in range(recipe.vision_batch)
+        ],
+        loss=seen,
+        accuracy=lambda measured: measured["vision/named"],
     )  # fmt: skip
 
 
-def _point_stage(eyes: Eyes, recipe: PerceptionRecipe, run: RunFolder, offset: int) -> None:
-    optimiser = Optimiser([eyes.model, eyes.head, eyes.owner], recipe.point_steps, recipe.learning_rate)
-    curriculum = Curriculum(min(POINT_LEVELS, recipe.world.objects[1]), _POINT_PASS)
-    progress = Progress("point", recipe.point_steps)
-    tiny = family(TINY_FAMILY)
-    for step in range(recipe.point_steps):
-        rng = np.random.default_rng((recipe.seed, 14, step, curriculum.level))
-        batch = [point(rng, curriculum.draw(rng), recipe.world, tiny) for _ in range(2 * recipe.batch_size)]
-        with autocast(recipe.dtype):
-            loss, measured = answered(eyes, batch, train_vision=True)
-        norm = optimiser.step(loss)
-        curriculum.update(measured.get("near", 0.0))
-        values = {"loss": loss.item(), "grad_norm": norm, **measured, "level": curriculum.level}
-        _note(run, progress, recipe, offset, step, values)
+def _point(recipe: PerceptionRecipe) -> Stage:
+    levels = min(POINT_LEVELS, recipe.world.objects[1])
+    return Stage(
+        "point", 14, recipe.point_steps, recipe.learning_rate,
+        levels=levels,
+        goal=0.85,
+        modules=_all_of,
+        batch=partial(_exercises, recipe, ("point",), 2 * recipe.batch_size, levels),
+        loss=partial(answered, train_vision=True),
+        accuracy=lambda measured: measured.get("near", 0.0),
+    )  # fmt: skip
 
 
-def _lookup_stage(eyes: Eyes, recipe: PerceptionRecipe, run: RunFolder, offset: int) -> None:
-    optimiser = Optimiser([eyes.model.model.language_model, eyes.owner], recipe.lookup_steps, recipe.learning_rate)
-    curriculum = Curriculum(len(LEVELS), _LOOKUP_PASS)
-    progress = Progress("look-up", recipe.lookup_steps)
-    for step in range(recipe.lookup_steps):
-        rng = np.random.default_rng((recipe.seed, 12, step, curriculum.level))
-        batch = [look_up(rng, curriculum.draw(rng)) for _ in range(3 * recipe.batch_size)]
-        with autocast(recipe.dtype):
-            loss, measured = answered(eyes, batch, train_vision=False)
-        norm = optimiser.step(loss)
-        curriculum.update(measured["image_accuracy"])
-        values = {"loss": loss.item(), "grad_norm": norm, **measured, "level": curriculum.level}
-        _note(run, progress, recipe, offset, step, values)
+def _look_up(recipe: PerceptionRecipe) -> Stage:
+    return Stage(
+        "look-up", 12, recipe.lookup_steps, recipe.learning_rate,
+        levels=max(LOOKUP_LEVELS, levels_of(recipe.world)),
+        goal=0.93,
+        modules=lambda eyes: [eyes.model.model.language_model, eyes.owner],
+        batch=lambda rng, curriculum: [
+            look_up(rng, curriculum.draw(rng), recipe.world) for _ in range(3 * recipe.batch_size)
+        ],
+        loss=partial(answered, train_vision=False),
+        accuracy=lambda measured: measured["image_accuracy"],
+    )  # fmt: skip
 
 
-def _levels_of(world: WorldConfig) -> int:
-    """How many of the levels, from the easiest on, hold no more images and objects than the world does."""
+def _locate(recipe: PerceptionRecipe) -> Stage:
+    levels = levels_of(recipe.world)
+    return Stage(
+        "locate", 13, recipe.locate_steps, recipe.learning_rate,
+        levels=levels,
+        goal=0.87,
+        modules=_all_of,
+        batch=partial(_exercises, recipe, recipe.exercises, recipe.batch_size, levels),
+        loss=partial(answered, train_vision=True),
+        # The next level adds images, and a box that was only read among few is not read among more.
+        accuracy=lambda measured: (measured["image_accuracy"] + measured.get("near", 0.0)) / 2,
+    )  # fmt: skip
+
+
+def levels_of(world: WorldConfig) -> int:
+    """How many of the levels, from the easiest on, hold no more images and objects than ``world`` does."""
     fits = [images <= world.images[1] and objects <= world.objects[1] for images, objects in LEVELS]
     return max(fits.index(False) if False in fits else len(fits), 1)
 
 
-def _locate_stage(eyes: Eyes, recipe: PerceptionRecipe, run: RunFolder, offset: int) -> None:
-    optimiser = Optimiser([eyes.model, eyes.head, eyes.owner], recipe.locate_steps, recipe.learning_rate)
-    curriculum = Curriculum(_levels_of(recipe.world), _LOCATE_PASS)
-    progress = Progress("locate", recipe.locate_steps)
-    kinds = (locate, describe, locate)
+def _all_of(eyes: Eyes) -> list[torch.nn.Module]:
+    return [eyes.model, eyes.head, eyes.owner]
+
+
+def _vision_scene(rng: np.random.Generator, recipe: PerceptionRecipe, level: int) -> Scene:
+    world = recipe.world
+    if level < len(_EASY_VISION):
+        most, (low, high) = _EASY_VISION[level]
+        count = int(rng.integers(1, most + 1))
+        return sample_scene(
+            rng, None, count, min_side=low, max_side=high, textures=("plain",), side=world.side, pool=world.names
+        )
+    count = int(rng.integers(world.objects[0], world.objects[1] + 1))
+    return scene_for(rng, _sized(recipe, level - len(_EASY_VISION) + 1, 3), None, count)
+
+
+def _exercises(
+    recipe: PerceptionRecipe,
+    kinds: Sequence[ExerciseKind],
+    count: int,
+    levels: int,
+    rng: np.random.Generator,
+    curriculum: Curriculum,
+) -> list[Exercise]:
     tiny = family(TINY_FAMILY)
-    for step in range(recipe.locate_steps):
-        rng = np.random.default_rng((recipe.seed, 13, step, curriculum.level))
-        batch = [kinds[k % len(kinds)](rng, curriculum.draw(rng), recipe.world, tiny) for k in range(recipe.batch_size)]
-        with autocast(recipe.dtype):
-            loss, measured = answered(eyes, batch, train_vision=True)
-        norm = optimiser.step(loss)
-        # The next level adds images, and a box that was only read among few is not read among more.
-        curriculum.update((measured["image_accuracy"] + measured.get("near", 0.0)) / 2)
-        values = {"loss": loss.item(), "grad_norm": norm, **measured, "level": curriculum.level}
-        _note(run, progress, recipe, offset, step, values)
+    batch = []
+    for k in range(count):
+        level = curriculum.draw(rng)
+        batch.append(EXERCISES[kinds[k % len(kinds)]](rng, level, _sized(recipe, level, levels), tiny))
+    return batch
 
 
-def _note(
-    run: RunFolder, progress: Progress, recipe: PerceptionRecipe, offset: int, step: int, values: dict[str, Any]
-) -> None:
-    if step % recipe.log_every == 0:
-        run.log(offset + step + 1, values)
-    shown = {k.split("/")[-1]: v for k, v in values.items() if k != "grad_norm"}
-    progress.step(step + 1, shown)
+def _sized(recipe: PerceptionRecipe, level: int, levels: int) -> WorldConfig:
+    """The recipe's world; where small objects come last, without those that are too small for ``level``."""
+    low, high = recipe.world.object_side
+    if not recipe.small_last or level >= levels - 1:
+        return recipe.world
+    least = max(low, min(_LARGE, high) + (low - min(_LARGE, high)) * level / (levels - 1))
+    return recipe.world.model_copy(update={"object_side": (least, high)})

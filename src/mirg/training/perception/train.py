@@ -1,7 +1,7 @@
 """Perception from recipe to model folder: the loop over the stages.
 
-Every batch is a pure function of (seed, stage, step, curriculum level), so the same recipe gives the same model. A
-finished stage is kept as a checkpoint, and a run that was stopped starts again at the stage it was in.
+Every batch is a pure function of (seed, stage, step, curriculum level), so the same recipe gives the same model. A run
+that was stopped goes on from its last good checkpoint, inside a stage or between two, and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from pathlib import Path
 import torch
 
 from mirg.console import logger
-from mirg.models.load import load_model
-from mirg.training.checkpoints import is_good
+from mirg.training.checkpoints import drop_newer, drop_old, last_good_checkpoint, step_of
 from mirg.training.perception.exercises import INSTRUCTIONS
-from mirg.training.perception.eyes import HEAD_FILE, Eyes, eyes_of, new_eyes, save_checkpoint, save_eyes
+from mirg.training.perception.eyes import new_eyes, save_eyes
+from mirg.training.perception.loop import Loop
 from mirg.training.perception.stages import Stage, stages_of
 from mirg.training.recipe import PerceptionRecipe
-from mirg.training.run import RunFolder
+from mirg.training.run import Progress, RunFolder
 
-__all__ = ["Eyes", "new_eyes", "train_perception"]
+_KEPT = 2  # checkpoints: the one before the last serves where the last is damaged
 
 
 def train_perception(recipe: PerceptionRecipe, output: str | Path) -> Path:
@@ -32,14 +32,16 @@ def train_perception(recipe: PerceptionRecipe, output: str | Path) -> Path:
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     stages = stages_of(recipe)
-    eyes, done = _resume(recipe, run, stages)
+    loop = _resume(recipe, run, stages)
     offset = 0
-    for number, (name, stage, steps) in enumerate(stages):
-        if number >= done:
-            stage(eyes, recipe, run, offset)
-            save_checkpoint(eyes, run.checkpoints / name)
-        offset += steps
+    for number, stage in enumerate(stages):
+        if stage is loop.stage:
+            _run(loop, run, offset)
+            if number + 1 < len(stages):
+                loop = Loop(stages[number + 1], loop.eyes, recipe)
+        offset += stage.steps
     run.close()
+    eyes = loop.eyes
     facts = {
         "seed": recipe.seed,
         "steps": offset,
@@ -49,17 +51,27 @@ def train_perception(recipe: PerceptionRecipe, output: str | Path) -> Path:
     return run.save_model(lambda folder: save_eyes(eyes, folder), facts)
 
 
-def _resume(recipe: PerceptionRecipe, run: RunFolder, stages: Sequence[Stage]) -> tuple[Eyes, int]:
-    """The eyes as the last stage with a good checkpoint left them, and how many stages that is."""
-    from safetensors.torch import load_file
+def _run(loop: Loop, run: RunFolder, offset: int) -> None:
+    """The rest of one stage; ``offset`` is the number of steps of the stages before."""
+    recipe = loop.recipe
+    progress = Progress(loop.stage.name, loop.stage.steps, loop.done)
+    while not loop.finished:
+        values = loop.step()
+        if (loop.done - 1) % recipe.log_every == 0:
+            run.log(offset + loop.done, values)
+        progress.step(loop.done, {k.split("/")[-1]: v for k, v in values.items() if k != "grad_norm"})
+        if loop.finished or loop.done % recipe.save_every == 0:
+            loop.save(run.checkpoints / f"checkpoint-{offset + loop.done}")
+            drop_old(run.checkpoints, _KEPT)
 
-    for done in range(len(stages), 0, -1):
-        folder = run.checkpoints / stages[done - 1][0]
-        if folder.is_dir() and is_good(folder):
-            loaded = load_model(str(folder), device="cpu")  # where new eyes are, on any machine
-            eyes = eyes_of(loaded.model, loaded.processor, new_eyes(recipe).config, recipe.seed)
-            eyes.readers.load_state_dict(load_file(folder / HEAD_FILE))
-            run.rewind(sum(steps for _, _, steps in stages[:done]))
-            return eyes, done
-    run.rewind(0)
-    return new_eyes(recipe), 0
+
+def _resume(recipe: PerceptionRecipe, run: RunFolder, stages: Sequence[Stage]) -> Loop:
+    """The loop as the last good checkpoint has it; without one, at the first step of the first stage."""
+    checkpoint = last_good_checkpoint(run.checkpoints)
+    step = step_of(checkpoint) if checkpoint else 0
+    drop_newer(run.checkpoints, step)
+    run.rewind(step)
+    if checkpoint is None:
+        return Loop(stages[0], new_eyes(recipe), recipe)
+    logger.info("resuming from %s", checkpoint)
+    return Loop.load(checkpoint, stages, recipe)
