@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import shapes
 import torch
+from shapes import SHAPES, build
 
 from mirg.models.load import LoadedModel, wrap
 from mirg.models.prompts import Prompt, encode
@@ -43,6 +45,8 @@ class Settings:
     dtype: str
     repeat: int
     seed: int = 0
+    shape: str | None = None
+    checkpointing: bool = False
 
 
 def parse(description: str) -> tuple[argparse.Namespace, Settings]:
@@ -56,6 +60,8 @@ def parse(description: str) -> tuple[argparse.Namespace, Settings]:
     parser.add_argument("--layers", type=int, default=5)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--shape", choices=sorted(SHAPES), help="a model of this size, on a GPU; --quick: shrunk")
+    parser.add_argument("--checkpointing", action="store_true", help="compute activations again in the backward pass")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="a prompt of 300 tokens, three repetitions")
     parser.add_argument("--json", type=Path, default=None)
@@ -64,27 +70,39 @@ def parse(description: str) -> tuple[argparse.Namespace, Settings]:
     if told.threads:
         torch.set_num_threads(told.threads)
     prompt, completion, repeat = (300, 64, 3) if told.quick else (told.prompt, told.completion, told.repeat)
-    return told, Settings(prompt, completion, told.group, told.prompts, told.width, told.layers, told.dtype, repeat)
+    if told.shape and not told.quick and not torch.cuda.is_available():
+        parser.exit(1, f"no GPU is here: {told.shape} was not measured; --quick runs a shrunk one\n")
+    settings = Settings(
+        prompt, completion, told.group, told.prompts, told.width, told.layers, told.dtype, repeat,
+        shape=f"{told.shape}, shrunk" if told.shape and told.quick else told.shape, checkpointing=told.checkpointing,
+    )  # fmt: skip
+    return told, settings
 
 
 def make_model(settings: Settings) -> LoadedModel:
-    """A random Qwen3-VL whose images have a quarter of the prompt's tokens each."""
+    """A random Qwen3-VL (or Qwen2.5-VL of a published size) whose images have a quarter of the prompt's tokens each."""
     side = image_side(settings)
-    config = TinyConfig(
-        width=settings.width, layers=settings.layers, heads=settings.width // 64, kv_heads=settings.width // 64,
-        mlp=3 * settings.width, image_side=side,
-    )  # fmt: skip
-    model, processor = build_tiny(config, corpus=corpus(n=100), names=names())
-    model.set_attn_implementation("sdpa")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if settings.shape:
+        name, _, shrunk = settings.shape.partition(", ")
+        shape = SHAPES[name].shrunk if shrunk else SHAPES[name]
+        model, processor = build(shape, side, device, getattr(torch, settings.dtype))
+    else:
+        config = TinyConfig(
+            width=settings.width, layers=settings.layers, heads=settings.width // 64, kv_heads=settings.width // 64,
+            mlp=3 * settings.width, image_side=side,
+        )  # fmt: skip
+        model, processor = build_tiny(config, corpus=corpus(n=100), names=names())
+        model.set_attn_implementation("sdpa")
     loaded = wrap(model, processor, path="benchmark")
-    loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
+    loaded.model.to(device)  # type: ignore[arg-type]
     loaded.model.train()
     return loaded
 
 
 def image_side(settings: Settings) -> int:
     """Pixels of the side of an image, so that all of them and the text have about the prompt's tokens."""
-    return max(round(((settings.prompt - TEXT) / IMAGES) ** 0.5), 2) * CELL
+    return max(round(((settings.prompt - TEXT) / IMAGES) ** 0.5), 2) * (shapes.CELL if settings.shape else CELL)
 
 
 def make_rows(settings: Settings) -> list[dict[str, Any]]:
@@ -141,7 +159,7 @@ def make_trainer(cls: Any, settings: Settings, loaded: LoadedModel, rows: list[d
         output_dir=tempfile.mkdtemp(), report_to="none", disable_tqdm=True, use_cpu=not torch.cuda.is_available(),
         per_device_train_batch_size=settings.prompts * settings.group, num_generations=settings.group,
         max_completion_length=settings.completion, bf16=settings.dtype == "bfloat16", top_k=0, top_p=1.0,
-        gradient_checkpointing=False, seed=settings.seed, remove_unused_columns=False,
+        gradient_checkpointing=settings.checkpointing, seed=settings.seed, remove_unused_columns=False,
         generation_kwargs={"suppress_tokens": barred(loaded)},
     )  # fmt: skip
     trainer = cls(
@@ -291,7 +309,7 @@ def show(result: dict[str, Any], path: Path | None) -> None:
         f"{result['ratio']:.2f}x ({result['unit']}; {result['ours']:.2f} against {result['theirs']:.2f}, "
         f"n = {result['n']}, pairs {low:.2f} to {high:.2f})"
     )
-    for key in ("parameters", "tokens", "flops", "peak_mib", "with_defaults_of_malloc", "gradient_difference"):
+    for key in ("parameters", "tokens", "flops", "peak_mib", "with_defaults_of_malloc", "gradient_difference", "speed"):
         if key in result:
             print(f"  {key}: {result[key]}")
     if path:

@@ -20,7 +20,9 @@ from case import (
     tokens,
     trainers,
 )
+from shapes import ceiling, needed_flops
 
+from mirg.models.load import LoadedModel
 from mirg.training.groups import GROUP
 
 
@@ -61,8 +63,35 @@ def gradient(trainer: Any) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
 
 
+def operations(loaded: LoadedModel, prompts: list[Any], settings: Settings) -> dict[str, float]:
+    """What an update of either side needs, by the formula of :func:`shapes.needed_flops`."""
+    processor: Any = loaded.processor
+    visual = list(prompts[0].ids).count(processor.image_token_id)
+    case = (len(prompts[0].ids), visual, settings.completion, settings.group)
+    return {
+        side: len(prompts) * needed_flops(loaded.model, *case, shared=side == "ours") for side in ("ours", "theirs")
+    }
+
+
+def speed(
+    needed: dict[str, float], seconds: dict[str, float], tokens: dict[str, float], loaded: LoadedModel
+) -> dict[str, Any]:
+    """Tokens a second, and the share of the speed of a bare matrix product that needed operations are done at."""
+    weight = next(loaded.model.parameters())
+    top = ceiling(weight.device.type, weight.dtype)
+    return {
+        "matmul_tflops": top / 1e12,
+        **{
+            side: {"tokens_per_second": tokens[side] / seconds[side], "utilisation": needed[side] / seconds[side] / top}
+            for side in needed
+        },
+    }
+
+
 def main() -> None:
     told, settings = parse(__doc__ or "")
+    # Memory takes two more processes, which a quick run leaves out; they come first, while the device is free.
+    peak = {} if told.quick or told.peak_of else {side: peak_of(side) for side in ("ours", "theirs")}
     ours, theirs, loaded, rows = trainers(settings)
     prompts = make_prompts(loaded, rows)
     ours._prompts = prompts
@@ -77,17 +106,18 @@ def main() -> None:
     difference = ((mine_grad - trls_grad).norm() / trls_grad.norm()).item()
     mine, trls = timed([work["ours"], work["theirs"]], settings.repeat)
     length = len(prompts[0].ids)
-    # Memory takes two more processes, which a quick run leaves out.
-    peak = {} if told.quick else {side: peak_of(side) for side in work}
+    needed = operations(loaded, prompts, settings) if settings.shape else {}
     result = summary(
         "update, seconds, theirs / ours", mine, trls, settings,
         parameters=sum(p.numel() for p in loaded.model.parameters()),
         prompt_tokens=length,
         tokens=tokens(settings, length),
-        flops={side: flops(piece) for side, piece in work.items()},
+        flops=needed if settings.shape else {side: flops(piece) for side, piece in work.items()},
         peak_mib=peak | ({"ratio": peak["ours"] / peak["theirs"]} if peak else {}),
         gradient_difference=difference,
     )  # fmt: skip
+    if settings.shape:
+        result["speed"] = speed(needed, {"ours": result["ours"], "theirs": result["theirs"]}, result["tokens"], loaded)
     show(result, told.json)
 
 

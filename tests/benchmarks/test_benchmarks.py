@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+SHAPE = "packed_update --shape qwen2.5-vl-3b --checkpointing"
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "n"),
-    [("packed_update", 3), ("grpo_step", 3), ("vision_cache", 3), ("sweep packed_update", 1), ("demo_rl", 1)],
+    [
+        ("packed_update", 3),
+        (SHAPE, 3),
+        ("grpo_step", 3),
+        ("vision_cache", 3),
+        ("sweep packed_update", 1),
+        ("demo_rl", 1),
+    ],
 )
 def test_the_quick_run_writes_its_ratio(script: str, n: int, repository: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
@@ -25,9 +35,17 @@ def test_the_quick_run_writes_its_ratio(script: str, n: int, repository: Path, t
     assert {"ratio", "unit", "ours", "theirs", "n", "spread", "tokens", "settings", "versions"} <= result.keys()
     assert result["n"] == n and result["ratio"] == pytest.approx(result["theirs"] / result["ours"])
     assert result["spread"][0] <= result["spread"][1]
-    if script == "packed_update":
+    if script in ("packed_update", SHAPE):
         assert result["gradient_difference"] < 1e-5, "both sides compute the same"
         assert result["tokens"]["ratio"] > 1
+
+
+@pytest.mark.slow
+def test_a_published_size_is_not_measured_without_a_gpu(repository: Path) -> None:
+    command = [sys.executable, "benchmarks/packed_update.py", "--shape", "qwen2.5-vl-7b"]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1 and "no GPU is here: qwen2.5-vl-7b was not measured" in done.stderr
 
 
 @pytest.mark.slow
