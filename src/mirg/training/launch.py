@@ -197,8 +197,10 @@ def run_trainer(
         "rejected_samples": len(prepared.rejections),
         "skipped_steps": finite.skipped,
     }
-    # Where weights are shared between the processes, all of them take part in putting them together.
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_deepspeed_enabled else None
+    # Where weights are shared between the processes, all of them take part in putting them together. Elsewhere the
+    # model writes its own: accelerate would hand over copies, and a tied weight would be written twice.
+    shared = _zero(trainer).get("stage") == 3
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if shared else None
     if trainer.accelerator.is_main_process:
         run.save_model(lambda folder: _save(trainer, loaded, weights, folder), facts)
     trainer.accelerator.wait_for_everyone()
@@ -221,12 +223,18 @@ def _check_world(trainer: Any) -> None:
             f"the launcher started {world_size()} processes, the trainer knows of {trainer.accelerator.num_processes}",
             hint="start one process for each GPU, or a single one",
         )
-    zero = (trainer.accelerator.deepspeed_config if trainer.is_deepspeed_enabled else {}).get("zero_optimization", {})
+    zero = _zero(trainer)
     if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
         raise ConfigError(
             "ZeRO-3 is told not to put the weights together, so no model could be saved at the end",
             hint="accelerate launch --zero3_save_16bit_model true, or stage3_gather_16bit_weights_on_model_save: true",
         )
+
+
+def _zero(trainer: Any) -> dict[str, Any]:
+    """DeepSpeed's settings of what processes share; empty without DeepSpeed. Accelerate keeps them on its plugin."""
+    plugin = trainer.accelerator.state.deepspeed_plugin if trainer.is_deepspeed_enabled else None
+    return plugin.deepspeed_config.get("zero_optimization", {}) if plugin is not None else {}
 
 
 def _quiet(trainer: Any) -> None:
