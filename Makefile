@@ -1,6 +1,7 @@
 # make demo            the whole pipeline on this machine; PHOTOS=folder runs it on your own photographs
 # make test            the everyday tests        make check   lint, format, types, import rules
 # make bench           speed measurements        make docs    every link in the documentation resolves
+# make study           what each part of the method is worth, with intervals (hours)
 #
 # Everything is installed into .venv once; a second call is instant. On Linux without an NVIDIA GPU,
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu saves a few GB of CUDA libraries.
@@ -10,6 +11,7 @@ VENV ?= .venv
 TORCH_INDEX ?=
 PHOTOS ?=
 OUT ?= runs/demo
+STUDY ?= runs/study
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -19,10 +21,10 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 KEY := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test test-slow check format bench docs clean
+.PHONY: help install install-dev demo test test-slow check format bench study docs clean
 
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 
 install: $(VENV)/.installed-$(KEY)
 install-dev: $(VENV)/.installed-dev-$(KEY)
@@ -68,6 +70,10 @@ bench: install-dev
 	@for file in benchmarks/packed_update.py benchmarks/grpo_step.py; do \
 		echo "== $$file"; $(BIN)/python "$$file" || exit 1; \
 	done
+
+study: install
+	$(BIN)/mirg study --out $(STUDY) $(ARGS)
+	$(BIN)/python tools/keep_study.py $(STUDY)
 
 docs: install-dev
 	$(BIN)/python tools/check_links.py README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs src

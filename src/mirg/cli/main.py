@@ -31,6 +31,7 @@ COMMANDS: dict[str, _Entry] = {
     "evaluate": _Entry("mirg.cli.evaluate", "evaluate", "Run a model on a dataset and score it."),
     "compare": _Entry("mirg.cli.evaluate", "compare", "Evaluations side by side, with paired differences."),
     "score": _Entry("mirg.cli.score", "app", "Score responses to a published benchmark."),
+    "study": _Entry("mirg.cli.study", "study", "Train and compare the arms that show what each part is worth."),
     "report": _Entry("mirg.cli.report", "report", "Write one HTML page about a run."),
     "ground": _Entry("mirg.cli.ground", "ground", "Ask a model about several images; get reasoning, image and box."),
 }

@@ -44,29 +44,34 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
     examples = build_examples(data.examples.items if data.examples else (), shelf)
     cards, dropped = build_cards(select(data.gallery, per_outcome), shelf)
     cards = _in_given_order(cards, data.gallery)
-    environment = _environment()
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = asset("report.css"), asset("report.js")
     differences = data.table.differences if data.table else ()
-    return environment.get_template("report.html.j2").render(
-        data=data,
-        notes=data.notes,
-        version=mirg.__version__,
-        csp=content_security_policy(style, script),
-        style=_markup(style),
-        script=_markup(script),
-        examples=examples,
-        matrices=grids(data.failures.matrices) if data.failures else [],
-        histogram_top=_highest_share(data.failures.histograms) if data.failures else 1.0,
-        cards=cards,
-        images=shelf.images,
-        gallery_note=_gallery_note(len(cards), max(data.n_answers, len(data.gallery)), per_outcome, dropped),
-        models=[model for model in _unique(i.model for i in data.gallery) if model in {c.item.model for c in cards}],
-        tasks=sorted(_unique(card.item.task for card in cards)),
-        outcomes_shown={card.item.outcome for card in cards},
-        any_given=any(card.item.given for card in cards),
-        examples_given=any(worked.answers[0].item.given for worked in examples),
-        reaches=[bars.difference_reach(list(row.cells.values())) for row in differences],
-        sample_bar=_markup(bars.interval_bar(Interval(0.55, 0.35, 0.75))),
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            data=data,
+            notes=data.notes,
+            version=mirg.__version__,
+            csp=content_security_policy(style, script),
+            style=markup(style),
+            script=markup(script),
+            examples=examples,
+            matrices=grids(data.failures.matrices) if data.failures else [],
+            histogram_top=_highest_share(data.failures.histograms) if data.failures else 1.0,
+            cards=cards,
+            images=shelf.images,
+            gallery_note=_gallery_note(len(cards), max(data.n_answers, len(data.gallery)), per_outcome, dropped),
+            models=[
+                model for model in _unique(i.model for i in data.gallery) if model in {c.item.model for c in cards}
+            ],
+            tasks=sorted(_unique(card.item.task for card in cards)),
+            outcomes_shown={card.item.outcome for card in cards},
+            any_given=any(card.item.given for card in cards),
+            examples_given=any(worked.answers[0].item.given for worked in examples),
+            reaches=[bars.difference_reach(list(row.cells.values())) for row in differences],
+            sample_bar=markup(bars.interval_bar(Interval(0.55, 0.35, 0.75))),
+        )
     )
 
 
@@ -79,16 +84,15 @@ def content_security_policy(style: str, script: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def environment() -> Environment:
+    """jinja2 with everything escaped, and the drawings that templates may ask for."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES, encoding="utf-8"), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters |= {"clean": clean, "cut": cut}
+    made = Environment(loader=FileSystemLoader(TEMPLATES, encoding="utf-8"), autoescape=True, undefined=StrictUndefined)
+    made.filters |= {"clean": clean, "cut": cut}
     helpers: dict[str, Any] = {
-        "interval_bar": lambda value, chance=None: _markup(bars.interval_bar(value, chance)),
-        "difference_bar": lambda value, reach: _markup(bars.difference_bar(value, reach)),
+        "interval_bar": lambda value, chance=None: markup(bars.interval_bar(value, chance)),
+        "difference_bar": lambda value, reach: markup(bars.difference_bar(value, reach)),
         "outcome_bar": _outcome_bar,
         "render_chart": _render_chart,
         "render_groups": _render_groups,
@@ -99,24 +103,24 @@ def _environment() -> Environment:
         "outcome_titles": OUTCOME_TITLES,
         "outcome_order": bars.OUTCOMES_BY_WORTH,
     }
-    environment.globals |= helpers
-    return environment
+    made.globals |= helpers
+    return made
 
 
 def _outcome_bar(outcomes: Outcomes) -> Any:
-    return _markup(bars.outcome_bar(outcomes))
+    return markup(bars.outcome_bar(outcomes))
 
 
 def _render_chart(chart: Chart) -> Any:
-    return _markup(curves.render_chart(chart))
+    return markup(curves.render_chart(chart))
 
 
 def _render_groups(chart: GroupChart) -> Any:
-    return _markup(shares.render_groups(chart))
+    return markup(shares.render_groups(chart))
 
 
 def _render_histogram(histogram: Histogram, top: float) -> Any:
-    return _markup(shares.render_histogram(histogram, top))
+    return markup(shares.render_histogram(histogram, top))
 
 
 def _highest_share(histograms: tuple[Histogram, ...]) -> float:
@@ -124,13 +128,15 @@ def _highest_share(histograms: tuple[Histogram, ...]) -> float:
     return max((max(h.counts) / sum(h.counts) for h in histograms if sum(h.counts)), default=1.0)
 
 
-def _markup(text: str) -> Any:
+def markup(text: str) -> Any:
+    """Text of our own that a template takes as it is."""
     from markupsafe import Markup
 
     return Markup(text)
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A style sheet or script of the pages."""
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 

@@ -25,7 +25,7 @@ from mirg.scenes.world import DIFFICULTIES, MEDIUM, WORLD_VERSION, WorldConfig
 if TYPE_CHECKING:
     from PIL import Image
 
-    from mirg.samples.folder import DatasetFolder
+    from mirg.samples.folder import DatasetFolder, DatasetWriter
 
 Split = Literal["train", "test", "rl", "perception", "validation"]
 
@@ -126,11 +126,16 @@ def write_scenes(
     )
     with writer:
         for key in chosen:
-            draft = make_draft(key, config)
-            images = render_draft(draft, config)
-            refs = [writer.add_image(image, f"{key.sample_id}-{k}") for k, image in enumerate(images, 1)]
-            writer.add(to_sample(key, draft, refs))
+            writer.add(add_scene(writer, key, config))
     return DatasetFolder.open(out)
+
+
+def add_scene(writer: DatasetWriter, key: Key, config: WorldConfig = MEDIUM) -> Sample:
+    """One sample whose images ``writer`` has taken; to be given to it as well."""
+    draft = make_draft(key, config)
+    images = render_draft(draft, config)
+    refs = [writer.add_image(image, f"{key.sample_id}-{k}") for k, image in enumerate(images, 1)]
+    return to_sample(key, draft, refs)
 
 
 def render_draft(draft: Draft, config: WorldConfig = MEDIUM) -> list[Image.Image]:

@@ -21,6 +21,7 @@ from mirg.frames import input_size
 from mirg.models.load import LoadedModel
 from mirg.samples import DatasetFolder, Sample
 from mirg.samples.folder import ImageCheck, Rejection
+from mirg.samples.reorder import in_orders
 from mirg.training.recipe import GrpoRecipe, PromptConfig, SftRecipe
 
 if TYPE_CHECKING:
@@ -76,10 +77,15 @@ def sft_rows(data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: i
     return _prepare(data, loaded, prompt, max_tokens, sft_columns(loaded))
 
 
-def grpo_rows(data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: int = MAX_TOKENS) -> Prepared:
-    """Rows with ``prompt``, ``images`` and ``record`` (the sample's JSON, which the rewards read)."""
+def grpo_rows(
+    data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: int = MAX_TOKENS, *, orders: int = 1
+) -> Prepared:
+    """Rows with ``prompt``, ``images`` and ``record`` (the sample's JSON, which the rewards read).
+
+    Each sample gives a row for each of up to ``orders`` orders of its images.
+    """
     columns = {"record": lambda sample: sample.model_copy(update={"trajectory": None}).model_dump_json()}
-    return _prepare(data, loaded, prompt, max_tokens, columns)
+    return _prepare(data, loaded, prompt, max_tokens, columns, orders)
 
 
 def row_lengths(recipe: SftRecipe | GrpoRecipe, loaded: LoadedModel) -> list[Length]:
@@ -89,8 +95,12 @@ def row_lengths(recipe: SftRecipe | GrpoRecipe, loaded: LoadedModel) -> list[Len
     """
     folder = DatasetFolder.open(recipe.data)
     rejections: list[Rejection] = []
-    columns, most = (sft_columns(loaded), recipe.max_tokens) if isinstance(recipe, SftRecipe) else ({}, MAX_TOKENS)
-    found = [length for _, length in _rows(folder, loaded, recipe.prompt, most, columns, "none", rejections)]
+    columns, most, orders = (
+        (sft_columns(loaded), recipe.max_tokens, 1)
+        if isinstance(recipe, SftRecipe)
+        else ({}, MAX_TOKENS, recipe.image_orders)
+    )
+    found = [length for _, length in _rows(folder, loaded, recipe.prompt, most, columns, orders, "none", rejections)]
     _report(folder, len(found), rejections)
     return found
 
@@ -110,12 +120,14 @@ def sft_columns(loaded: LoadedModel) -> Columns:
     return {"completion": completion}
 
 
-def _prepare(data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: int, columns: Columns) -> Prepared:
+def _prepare(
+    data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: int, columns: Columns, orders: int = 1
+) -> Prepared:
     import datasets
 
     folder = DatasetFolder.open(data)
     rejections: list[Rejection] = []
-    rows = list(_rows(folder, loaded, prompt, max_tokens, columns, "decode", rejections))
+    rows = list(_rows(folder, loaded, prompt, max_tokens, columns, orders, "decode", rejections))
     _report(folder, len(rows), rejections)
     table = datasets.Dataset.from_list([row for row, _ in rows]).with_transform(_Opener(folder))
     return Prepared(table, [length for _, length in rows], rejections)
@@ -127,27 +139,39 @@ def _rows(
     prompt: PromptConfig,
     max_tokens: int,
     columns: Columns,
+    orders: int,
     check: ImageCheck,
     rejections: list[Rejection],
 ) -> Iterator[tuple[dict[str, Any], Length]]:
     """Every usable row and its length; what is not usable is added to ``rejections``."""
-    for number, sample in folder.numbered(rejections.append, images=check):
-        try:
-            row = {
-                "id": sample.id,
-                "prompt": messages(sample, loaded.family, loaded.limits, prompt.instructions),
-                "images": [str(folder.image_path(ref)) for ref in sample.images],
-            } | {name: make(sample) for name, make in columns.items()}
-            length = length_of(sample, row, loaded)
-            if length.tokens > max_tokens:
-                raise DataError(
-                    f"{length.tokens} tokens are more than max_tokens = {max_tokens}",
-                    hint="raise max_tokens or lower the pixel limits",
-                )
-        except MirgError as error:
-            rejections.append(_rejection(folder, number, sample, error))
-            continue
-        yield row, length
+    for number, stored in folder.numbered(rejections.append, images=check):
+        for sample in in_orders(stored, orders):
+            try:
+                yield _row(folder, sample, loaded, prompt, max_tokens, columns)
+            except MirgError as error:
+                rejections.append(_rejection(folder, number, sample, error))
+
+
+def _row(
+    folder: DatasetFolder,
+    sample: Sample,
+    loaded: LoadedModel,
+    prompt: PromptConfig,
+    max_tokens: int,
+    columns: Columns,
+) -> tuple[dict[str, Any], Length]:
+    row = {
+        "id": sample.id,
+        "prompt": messages(sample, loaded.family, loaded.limits, prompt.instructions),
+        "images": [str(folder.image_path(ref)) for ref in sample.images],
+    } | {name: make(sample) for name, make in columns.items()}
+    length = length_of(sample, row, loaded)
+    if length.tokens > max_tokens:
+        raise DataError(
+            f"{length.tokens} tokens are more than max_tokens = {max_tokens}",
+            hint="raise max_tokens or lower the pixel limits",
+        )
+    return row, length
 
 
 def length_of(sample: Sample, row: dict[str, Any], loaded: LoadedModel) -> Length:

@@ -18,6 +18,7 @@ from mirg.models.features import FeatureCache, keep_features, share_tower
 from mirg.models.packing import pack, plant, score_packed
 from mirg.models.prompts import Prompt, encode
 from mirg.models.sampling import Sampling, complete
+from mirg.rewards.total import PARTS
 from mirg.training.admission import AdmissionConfig, choose
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class SharedPrompts:
         self._sampling, self._vllm = sampling, vllm
         self._admission = admission or AdmissionConfig()
         self._spreads: list[float] = []
+        self._found: list[float] = []
         self._rows: list[dict[str, Any]] = []
         self._prompts: list[Prompt] = []
         self._groups: list[int] = []
@@ -139,6 +141,8 @@ class SharedPrompts:
             # A group may lie in several processes; its spread is that of all its completions.
             spread = total.view(-1, trainer.num_generations).std(1).repeat_interleave(trainer.num_generations)
             self._spreads = spread[begin : begin + rows].tolist()
+            found = rewards[:, PARTS.index("object")].view(-1, trainer.num_generations).mean(1)
+            self._found = found.repeat_interleave(trainer.num_generations)[begin : begin + rows].tolist()
         return rewards
 
     def _admit(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -151,6 +155,10 @@ class SharedPrompts:
         if config.policy != "off":
             barred = torch.tensor([not admitted[n] for n in groups], device=batch["advantages"].device)
             batch["advantages"] = batch["advantages"].masked_fill(barred, 0.0)
+        if config.difficulty_weight:
+            weights = torch.tensor([config.weight(found) for found in self._found], device=batch["advantages"].device)
+            batch["advantages"] = batch["advantages"] * weights
+        generated = batch["completion_mask"].sum()
         if len(chosen) < len(spreads):
             batch = take(batch, [k for k, n in enumerate(groups) if n in chosen])
             tokens = batch["completion_mask"].sum()
@@ -158,6 +166,9 @@ class SharedPrompts:
         noted = {"candidates": len(spreads), "admitted": sum(admitted), "computed": self._share_computed(batch)}
         for name, value in noted.items():
             trainer._metrics["train"][f"admission/{name}"].append(float(value))
+        trained = torch.tensor(self._tokens_computed(batch), device=generated.device)
+        for name, value in {"generated": generated, "trained": trained * trainer.num_iterations}.items():
+            trainer._metrics["train"][f"tokens/{name}"].append(float(trainer.accelerator.gather(value).sum()))
         if self._features is not None:
             trainer._metrics["train"]["vision/cache_hits"].append(self._features.take_share())
         return batch
@@ -166,6 +177,14 @@ class SharedPrompts:
         """Whether completions without advantage may be left out: nothing else gives them a gradient."""
         trainer: Any = self
         return self._admission.policy != "off" and not trainer.beta and not trainer._entropy_bonus_enabled
+
+    def _tokens_computed(self, batch: dict[str, Any]) -> int:
+        """Tokens of the packed sequences of one pass over the batch: each prompt once, and the completions computed."""
+        lengths, groups = batch["completion_mask"].sum(1).tolist(), batch[GROUP].tolist()
+        computed = with_signal(batch["advantages"]) if self._skips() else [True] * len(groups)
+        kept = [(group, length) for group, length, on in zip(groups, lengths, computed, strict=True) if on]
+        prompts = sum(len(self._prompts[group].ids) for group in {group for group, _ in kept})
+        return prompts + sum(length for _, length in kept)
 
     def _share_computed(self, batch: dict[str, Any]) -> float:
         """The share of the batch's completion tokens that the update computes."""

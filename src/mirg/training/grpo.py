@@ -51,7 +51,7 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
     loaded = prepare_model(recipe)
     if recipe.rollouts.backend == "vllm":
         require_vllm(recipe.rollouts, loaded)
-    prepared = grpo_rows(recipe.data, loaded, recipe.prompt)
+    prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders)
     rolled_out = recipe.prompts_per_step * recipe.admission.candidates
     steps = recipe.steps or steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
     logger.info(
@@ -99,6 +99,8 @@ def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, step
         )
     if recipe.admission.policy == "resample" and not recipe.packed:
         raise ConfigError("admission.policy = resample needs packed groups", hint="set packed: true")
+    if recipe.admission.difficulty_weight and not recipe.packed:
+        raise ConfigError("admission.difficulty_weight needs packed groups", hint="set packed: true")
     if recipe.save_every % recipe.iterations:
         raise ConfigError(
             f"save_every = {recipe.save_every} is no multiple of iterations = {recipe.iterations}",

@@ -129,6 +129,9 @@ class GrpoRecipe(RunConfig):
         description="MiB of host memory of a process for what a frozen vision tower made of images, 0: none; "
         "None: 4096 where groups are packed and freeze_vision is set.",
     )
+    image_orders: int = Field(
+        default=1, ge=1, description="Ask each sample in up to this many orders of its images; 1: as it is."
+    )
     admission: AdmissionConfig = AdmissionConfig()
     rollouts: RolloutConfig = RolloutConfig()
     max_new_tokens: int = Field(default=256, ge=8)

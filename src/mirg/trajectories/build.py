@@ -19,10 +19,11 @@ from mirg.samples.card import size_words
 from mirg.storage import write_jsonl_atomic
 from mirg.trajectories.verify import DEFAULT, DEFAULT_FAMILY, VerifyConfig, failures, verify
 from mirg.trajectories.writer import build as build_by_rules
+from mirg.trajectories.writer import build_object_level
 
 REJECTED_FILE = "rejected.jsonl"
 Writer = Callable[[Sample], Trajectory]
-WRITERS: dict[str, Writer] = {"rules": build_by_rules}
+WRITERS: dict[str, Writer] = {"rules": build_by_rules, "object-level": build_object_level}
 
 
 class Refused(BaseModel):

@@ -38,6 +38,7 @@ class VerifyConfig(BaseModel):
     max_same_word: int = Field(default=6, ge=1, description="times that one word may occur in a row")
     phrase_words: int = Field(default=10, ge=2, description="length of a phrase whose repetitions are counted")
     max_same_phrase: int = Field(default=3, ge=1)
+    image_level: bool = Field(default=True, description="ask for statements about the images before those about boxes")
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def levels(case: Case) -> str | None:
     first_image = next((k for k, s in enumerate(case.parts) if s.is_image_level), None)
     if case.trajectory.answer and first_box is None:
         return "no object-level part: no box is cited"
-    if case.n_images == 1:
+    if case.n_images == 1 or not case.config.image_level:
         return None
     if first_image is None:
         return "no image-level part: no statement about the images"

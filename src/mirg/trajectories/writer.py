@@ -12,12 +12,21 @@ from mirg.answers.markup import box_markup
 from mirg.errors import DataError
 from mirg.samples.schema import Sample, Target, Trajectory
 
-WRITER = "rules/1"
+WRITER, OBJECT_WRITER = "rules/1", "object-level/1"
 
 
 def build(sample: Sample) -> Trajectory:
     """The rule-based trajectory of ``sample``: its thinking, and the truth as the answer. Errors as below."""
     return Trajectory(thinking=write_thinking(sample), answer=ordered(sample.targets), writer=WRITER)
+
+
+def build_object_level(sample: Sample) -> Trajectory:
+    """The trajectory of ``sample`` without its image-level part: what is looked for, and where it is.
+
+    It shows what reasoning about images is worth (``mirg study``); for training, :func:`build` is the better one.
+    """
+    thinking = " ".join([*_target(sample), *_object_level(sample)])
+    return Trajectory(thinking=thinking, answer=ordered(sample.targets), writer=OBJECT_WRITER)
 
 
 def write_thinking(sample: Sample) -> str:
@@ -50,8 +59,8 @@ def _object_level(sample: Sample) -> list[str]:
     ]
 
 
-def _target(sample: Sample) -> str:
-    return f"Target: {subject(sample)}."
+def _target(sample: Sample) -> list[str]:
+    return [f"Target: {subject(sample)}."]
 
 
 def _found(sample: Sample) -> list[str]:
@@ -75,7 +84,7 @@ def _all(sample: Sample) -> range:
 
 
 def _search(sample: Sample) -> list[str]:
-    return [_target(sample), *_found(sample)]
+    return [*_target(sample), *_found(sample)]
 
 
 def _common_object(sample: Sample) -> list[str]:
@@ -90,18 +99,18 @@ def _difference(sample: Sample) -> list[str]:
 
 def _refer(sample: Sample) -> list[str]:
     number = _with_role(sample, "reference")
-    return [*_lists(sample, [number]), _target(sample), *_found(sample)]
+    return [*_lists(sample, [number]), *_target(sample), *_found(sample)]
 
 
 def _region(sample: Sample) -> list[str]:
     number = _with_role(sample, "reference")
     if not sample.images[number - 1].objects:
-        return [_target(sample), *_found(sample)]
-    return [*_lists(sample, [number]), _target(sample)]
+        return [*_target(sample), *_found(sample)]
+    return [*_lists(sample, [number]), *_target(sample)]
 
 
 def _object_tracking(sample: Sample) -> list[str]:
-    return [f"Image-1: {subject(sample)}.", _target(sample)]
+    return [f"Image-1: {subject(sample)}.", *_target(sample)]
 
 
 def _odd_one_out(sample: Sample) -> list[str]:
@@ -111,16 +120,16 @@ def _odd_one_out(sample: Sample) -> list[str]:
 def _counting(sample: Sample) -> list[str]:
     counts = [len(image.objects) for image in sample.images]
     said = [f"Image-{number}: {value}." for number, value in enumerate(counts, 1)]
-    return [*said, f"Most: Image-{1 + counts.index(max(counts))}.", _target(sample)]
+    return [*said, f"Most: Image-{1 + counts.index(max(counts))}.", *_target(sample)]
 
 
 def _marked(sample: Sample) -> list[str]:
     """What the box of the question is around may have another name than what is looked for."""
-    return [f"Image-1: {sample.meta.get('reference', subject(sample))}.", _target(sample), *_found(sample)]
+    return [f"Image-1: {sample.meta.get('reference', subject(sample))}.", *_target(sample), *_found(sample)]
 
 
 def _reasoning(sample: Sample) -> list[str]:
-    return [*_lists(sample, _having_role(sample, "reference")), _target(sample), *_found(sample)]
+    return [*_lists(sample, _having_role(sample, "reference")), *_target(sample), *_found(sample)]
 
 
 def _with_role(sample: Sample, role: str) -> int:

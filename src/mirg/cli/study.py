@@ -1,0 +1,46 @@
+"""``mirg study``: train and evaluate every arm, and write what the differences between them are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mirg.console import log_to_console, say
+from mirg.storage import write_json_atomic
+
+
+def study(
+    out: Annotated[
+        Path, typer.Option(help="Folder of the study; the same command again goes on where it stopped.")
+    ] = Path("runs/study"),
+    recipe: Annotated[str, typer.Option(help="Sizes, seeds, arms and stage recipes.")] = "study/study",
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", "-s", help="Override a key: -s seeds=[0] -s arms=[sft,dual]")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Train nothing: write results and page of what is there.")
+    ] = False,
+) -> None:
+    """Base, SFT, continued SFT and every arm of GRPO on one benchmark, with paired differences over seeds and items."""
+    from mirg.cli.train import train
+    from mirg.study.page import page
+    from mirg.study.plan import StudyRecipe
+    from mirg.study.results import results
+    from mirg.study.run import run_study
+    from mirg.training.quiet import quiet_libraries
+    from mirg.training.recipe import load_recipe
+
+    log_to_console()
+    quiet_libraries()
+    plan = load_recipe(StudyRecipe, recipe, overrides or ())
+    if not show:
+        run_study(plan, out, train)
+    found = results(plan, out)
+    write_json_atomic(out / "study.json", found)
+    for row in found["contrasts"]:
+        if row["subset"] == "all" and row["metric"] == "joint_accuracy":
+            delta, low, high = (100 * row[key] for key in ("delta", "low", "high"))
+            say(f"{row['b']} - {row['a']}: joint Acc@0.5 {delta:+.1f} [{low:+.1f}, {high:+.1f}] points")
+    say(f"report: {page(found, out)}")

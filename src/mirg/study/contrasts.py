@@ -1,0 +1,129 @@
+"""Paired differences between arms, over seeds and items at once.
+
+Every seed of an arm answers the same items, so the differences form a table of seeds by items. Its mean varies with
+both: another seed gives another model, another item another question. The interval is that of the pigeonhole bootstrap
+(Owen 2007), which draws seeds and image sets independently and is conservative. As few seeds spread too little when
+they are drawn, their effects are first widened by sqrt(S / (S - 1)).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mirg.errors import EvaluationError
+from mirg.evaluation.intervals import LEVEL, RESAMPLES, Floats
+from mirg.evaluation.metrics import METRICS
+from mirg.evaluation.records import Record
+
+SHOWN = ("joint_accuracy", "image_accuracy", "mean_iou")
+# From the first to the second: what is asked of the method, then what explains it.
+CLAIMS: tuple[tuple[str, str], ...] = (
+    ("base", "sft"),
+    ("sft", "dual"),
+    ("sft_continued", "dual"),
+    ("object_only", "dual"),
+    ("sft_object_level", "sft"),
+)
+ABLATIONS: tuple[tuple[str, str], ...] = (
+    ("gated", "dual"),
+    ("dual", "dual_normalised"),
+    ("dual", "dual_difficulty"),
+    ("dual", "dual_orders"),
+    ("dual_without_sft", "dual"),
+    ("sft", "sft_continued"),
+    ("dual", "sft_fresh"),
+)
+ByArm = Mapping[str, Mapping[int, Sequence[Record]]]  # arm, seed, records in one order
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """``b`` minus ``a`` in ``metric`` on a subset of the items; fractions, with the 95 % interval."""
+
+    a: str
+    b: str
+    metric: str
+    subset: str
+    delta: float
+    low: float
+    high: float
+    n_items: int
+    seeds: int
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.low > 0 or self.high < 0
+
+
+def contrasts(found: ByArm, levels: Mapping[str, str]) -> list[Contrast]:
+    """Every claim and ablation whose two arms are there, per metric and subset; ``levels`` is each item's difficulty."""
+    return [
+        contrast(a, b, found, metric, subset, keep)
+        for a, b in (*CLAIMS, *ABLATIONS)
+        if a in found and b in found and (len(found[a]) == 1 or found[a].keys() & found[b].keys())
+        for subset, keep in subsets_of(next(iter(found[b].values())), levels).items()
+        for metric in SHOWN
+    ]
+
+
+def subsets_of(records: Sequence[Record], levels: Mapping[str, str]) -> dict[str, list[int]]:
+    """Positions of the items of each subset: all, by whether the question hides the image, by level, by family."""
+    found: dict[str, list[int]] = {}
+    for place, record in enumerate(records):
+        shown = "image_hidden" if record.image_hidden else "image_given"
+        for name in ("all", shown, levels.get(record.id, ""), record.task):
+            if name:
+                found.setdefault(name, []).append(place)
+    first = ("all", "image_hidden", "image_given")
+    return {name: found[name] for name in (*first, *sorted(found.keys() - set(first))) if name in found}
+
+
+def contrast(a: str, b: str, found: ByArm, metric: str, subset: str, keep: Sequence[int]) -> Contrast:
+    """The difference of two arms on the items at positions ``keep``, over the seeds that both have.
+
+    An arm with a single seed that was not trained (the base) stands against every seed of the other.
+    """
+    ours, theirs = found[b], found[a]
+    fixed = next(iter(theirs.values())) if a == "base" else None
+    shared = sorted(ours) if fixed is not None else sorted(ours.keys() & theirs.keys())
+    if not shared:
+        raise EvaluationError(f"{a} and {b} have no seed in common")
+    value = METRICS[metric]
+    table = []
+    for seed in shared:
+        before, after = fixed if fixed is not None else theirs[seed], ours[seed]
+        if [record.id for record in before] != [record.id for record in after]:
+            raise EvaluationError(f"{a} and {b} were not asked the same items", hint="evaluate both on one dataset")
+        table.append([float(value(after[k])) - float(value(before[k])) for k in keep])
+    differences_SN = np.array(table)
+    sets = [ours[shared[0]][k].image_set for k in keep]
+    low, high = interval(differences_SN, sets)
+    return Contrast(a, b, metric, subset, float(differences_SN.mean()), low, high, len(keep), len(shared))
+
+
+def interval(
+    differences_SN: Floats, sets: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """The 95 % interval of the mean of a table of seeds by items (S, N); ``sets`` (N,) are the items' image sets."""
+    n_seeds = len(differences_SN)
+    means_S = differences_SN.mean(axis=1)
+    if n_seeds > 1:
+        widened = math.sqrt(n_seeds / (n_seeds - 1)) - 1.0
+        differences_SN = differences_SN + widened * (means_S - means_S.mean())[:, None]
+    order: dict[str, int] = {}
+    index_N = np.array([order.setdefault(name, len(order)) for name in sets])
+    sums_SC = np.stack([np.bincount(index_N, weights=row, minlength=len(order)) for row in differences_SN])
+    counts_C = np.bincount(index_N, minlength=len(order)).astype(float)
+    rng = np.random.default_rng(seed)
+    draws = np.empty(resamples)
+    for k in range(resamples):
+        weights_C = np.bincount(rng.integers(0, len(order), len(order)), minlength=len(order))
+        rows = rng.integers(0, n_seeds, n_seeds)
+        draws[k] = (sums_SC[rows] @ weights_C).sum() / (n_seeds * (weights_C @ counts_C))
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

@@ -1,0 +1,144 @@
+"""Running a study: data, then seed by seed and arm by arm a training run and its evaluation.
+
+Everything is kept in the output folder and not done again: ``data/``, ``runs/ARM-SEED``, ``eval/ARM-SEED``. A study
+that was stopped goes on where it was; more seeds or arms are added to what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mirg.console import logger
+from mirg.errors import ConfigError
+from mirg.frames import MIRG_TINY
+from mirg.storage import read_json, write_json_atomic
+from mirg.study.plan import Arm, StudyRecipe, batch_size_of
+
+PLAN_FILE = "plan.json"
+# A study may grow by these; everything else must stay what it was.
+_MAY_CHANGE = frozenset({"seeds", "arms"})
+Train = Callable[[Any, Path], Path]
+
+
+def run_study(plan: StudyRecipe, out: Path, train: Train) -> None:
+    """Make, train and evaluate whatever of ``plan`` is missing in ``out``. ConfigError where it holds another study.
+
+    ``train`` runs one stage and returns its model folder.
+    """
+    _claim(plan, out)
+    make_data(plan, out)
+    for arm, seed in cells(plan):
+        name = cell_name(arm, seed)
+        if not (out / "eval" / name / "summary.json").is_file():
+            logger.info("— %s, seed %d", arm.title, seed)
+            evaluate_cell(plan, train_cell(plan, arm, seed, out, train), out, name)
+
+
+def cells(plan: StudyRecipe) -> Iterator[tuple[Arm, int]]:
+    """Every arm of every seed, in the order of training: a stopped study has whole seeds. The base has one."""
+    for number, seed in enumerate(plan.seeds):
+        for arm in plan.chosen:
+            if arm.stage or number == 0:
+                yield arm, seed
+
+
+def cell_name(arm: Arm, seed: int) -> str:
+    """The folder of one training run, and of its evaluation."""
+    return f"{arm.name}-{seed}" if arm.stage else arm.name
+
+
+def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) -> str:
+    """The model of one arm and seed, trained where it is not there yet."""
+    from mirg.study.plan import ARMS
+    from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe
+
+    if not arm.stage:
+        return plan.base
+    start = ARMS[arm.start]
+    model = str(out / "runs" / cell_name(start, seed)) if start.stage else plan.base
+    overrides = [
+        f"model={model}", f"data={out / 'data' / arm.data}", f"seed={seed}", f"steps={getattr(plan, arm.steps)}",
+        *arm.overrides,
+    ]  # fmt: skip
+    recipe = (
+        load_recipe(SftRecipe, plan.sft, overrides)
+        if arm.stage == "sft"
+        else load_recipe(GrpoRecipe, plan.grpo, overrides)
+    )
+    return str(train(recipe, out / "runs" / cell_name(arm, seed)))
+
+
+def evaluate_cell(plan: StudyRecipe, model: str, out: Path, name: str) -> None:
+    """Ask the model every item of the benchmark."""
+    from mirg.engines.base import Generation
+    from mirg.engines.load import load_engine
+    from mirg.evaluation.runner import Plan, evaluate
+    from mirg.samples import DatasetFolder
+
+    generation = Generation(max_new_tokens=plan.max_new_tokens, batch_size=plan.batch_size)
+    test = DatasetFolder.open(out / "data" / "mini")
+    summary = evaluate(load_engine(model), test, out / "eval" / name, Plan(generation=generation))
+    logger.info("%s: joint Acc@0.5 %.3f", name, summary["metrics"]["overall"]["joint_accuracy"]["mean"])
+
+
+def make_data(plan: StudyRecipe, out: Path) -> None:
+    """The benchmark, and the training sets that the chosen arms need.
+
+    ``light`` and ``object_level`` are the same samples with two kinds of trajectories, ``fresh`` is as many samples as
+    the longest SFT takes, so that none is seen twice, ``rl`` are others again, without trajectories.
+    """
+    from mirg.samples import DatasetFolder
+    from mirg.scenes.generate import write_scenes
+    from mirg.scenes.mini import write_mini
+    from mirg.training.recipe import SftRecipe, load_recipe, load_world
+    from mirg.trajectories.build import build_dataset
+    from mirg.trajectories.checks import VerifyConfig
+
+    data = out / "data"
+    world = load_world(plan.world)
+
+    def missing(name: str) -> bool:
+        return not (data / name / "card.json").is_file()
+
+    def scenes(name: str, count: int, split: str, seed: int) -> Path:
+        if missing(name):
+            write_scenes(data / name, count, split=split, seed=seed, tasks=plan.tasks, config=world, overwrite=True)
+        return data / name
+
+    def trajectories(name: str, source: Path, writer: str = "rules", **checks: bool) -> None:
+        if missing(name):
+            report = build_dataset(
+                DatasetFolder.open(source), data / name, writer=writer, overwrite=True, family=MIRG_TINY.name,
+                config=VerifyConfig(**checks),
+            )  # fmt: skip
+            logger.info("%s: %d trajectories verified, %d rejected", name, report.n_kept, len(report.refused))
+
+    if missing("mini"):
+        write_mini(data / "mini", plan.per_cell, overwrite=True)
+    needed = {arm.data for arm in plan.chosen if arm.stage}
+    annotated = scenes("annotated", plan.train_samples, "train", plan.data_seed)
+    if "light" in needed:
+        trajectories("light", annotated)
+    if "object_level" in needed:
+        trajectories("object_level", annotated, "object-level", image_level=False)
+    if "fresh" in needed:
+        count = plan.more_sft_steps * batch_size_of(load_recipe(SftRecipe, plan.sft))
+        trajectories("fresh", scenes("more", count, "train", plan.data_seed + 1))
+    if "rl" in needed:
+        scenes("rl", plan.rl_samples, "rl", plan.data_seed)
+
+
+def _claim(plan: StudyRecipe, out: Path) -> None:
+    wanted = plan.model_dump(mode="json")
+    file = out / PLAN_FILE
+    old = read_json(file) if file.is_file() else wanted
+    held = old if isinstance(old, dict) else {}
+    changed = [key for key in wanted if key not in _MAY_CHANGE and held.get(key) != wanted[key]]
+    if changed:
+        key = changed[0]
+        raise ConfigError(
+            f"{out} holds a study with {key} = {held.get(key)}, now it is {wanted[key]}", hint="choose another --out"
+        )
+    write_json_atomic(file, wanted)
