@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from fakes.training import rows
+from fakes.training import make_trainer, rows
 from mirg.errors import ConfigError
+from mirg.models.load import load_model
 from mirg.training.admission import AdmissionConfig, choose
+from mirg.training.data import grpo_rows
 from mirg.training.grpo import train_grpo
 
 Make = Callable[..., Any]
@@ -66,3 +69,38 @@ def test_runs(name: str, tmp_path: Path, grpo_recipe: Make) -> None:
 def test_other_policies_need_packed_groups(tmp_path: Path, grpo_recipe: Make) -> None:
     with pytest.raises(ConfigError, match="admission.policy = resample needs packed groups"):
         train_grpo(grpo_recipe(packed=False, admission={"policy": "resample"}), tmp_path / "run")
+
+
+def test_difficulty_weight() -> None:
+    assert [AdmissionConfig().weight(found) for found in (0.0, 1.0)] == [1.0, 1.0]
+    hard = AdmissionConfig(difficulty_weight=True)
+    assert hard.weight(1.0) == 1.0 and hard.weight(0.0) == pytest.approx(2.718281828)
+    assert hard.weight(0.2) > hard.weight(0.7)
+
+
+def test_groups_that_find_less_count_more(tmp_path: Path, grpo_recipe: Make) -> None:
+    """Advantages are those of TRL times the weight of the group."""
+    trainer = make_trainer(grpo_recipe(), tmp_path)
+    batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    plain = trainer._admit(dict(batch))["advantages"]
+    trainer._admission = AdmissionConfig(difficulty_weight=True)
+    weights = torch.tensor([trainer._admission.weight(found) for found in trainer._found])
+    assert plain.abs().max() > 0 and weights.max() > 1, "no signal: the comparison would prove nothing"
+    torch.testing.assert_close(trainer._admit(dict(batch))["advantages"], plain * weights)
+
+
+def test_difficulty_weight_needs_groups(tmp_path: Path, grpo_recipe: Make) -> None:
+    with pytest.raises(ConfigError, match="difficulty_weight needs packed groups"):
+        train_grpo(grpo_recipe(admission={"difficulty_weight": True}, packed=False), tmp_path / "run")
+
+
+def test_orders_of_images_are_rows(tmp_path: Path, grpo_recipe: Make) -> None:
+    recipe = grpo_recipe(image_orders=2)
+    loaded = load_model(recipe.model)
+    rows_ = grpo_rows(recipe.data, loaded, recipe.prompt, orders=2)
+    ids = [length.id for length in rows_.lengths]
+    others = [name for name in ids if name.endswith("~1")]
+    assert others and {name.removesuffix("~1") for name in others} <= set(ids)
+    train_grpo(recipe, tmp_path / "run")
+    for row in rows(tmp_path / "run" / "metrics.jsonl"):
+        assert row["tokens/generated"] > 0 and row["tokens/trained"] >= 0

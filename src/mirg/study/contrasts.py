@@ -61,7 +61,7 @@ class Contrast:
 
 
 def contrasts(found: ByArm, levels: Mapping[str, str]) -> list[Contrast]:
-    """Every claim and ablation whose two arms are there, per metric and subset; ``levels`` is each item's difficulty."""
+    """Every claim and ablation whose arms are there, per metric and subset; ``levels`` is each item's difficulty."""
     return [
         contrast(a, b, found, metric, subset, keep)
         for a, b in (*CLAIMS, *ABLATIONS)

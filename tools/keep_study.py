@@ -1,0 +1,78 @@
+"""Keep what a study found: ``python tools/keep_study.py RUN`` writes docs/results/study.json and the README's table.
+
+The table stands between two marks in README.md, so that the numbers people read are the ones of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+MARKS = ("<!-- study -->\n", "<!-- end of study -->")
+COLUMNS = {
+    ("joint_accuracy", "all"): "joint Acc@0.5",
+    ("image_accuracy", "all"): "image accuracy",
+    ("image_accuracy", "image_hidden"): "image accuracy, image hidden",
+    ("mean_iou", "all"): "mean IoU",
+}
+SHOWN = (
+    ("base", "sft", "joint_accuracy", "all"),
+    ("sft", "dual", "joint_accuracy", "all"),
+    ("sft_continued", "dual", "joint_accuracy", "all"),
+    ("object_only", "dual", "image_accuracy", "image_hidden"),
+    ("sft_object_level", "sft", "joint_accuracy", "image_hidden"),
+)
+
+
+def main(run: Path) -> None:
+    """Write both files from ``run``, the folder of a study."""
+    found = json.loads((run / "study.json").read_text())
+    commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    kept = {"command": "make study", "commit": commit.stdout.strip(), **found}
+    (ROOT / "docs" / "results" / "study.json").write_text(dumped(kept))
+    page = ROOT / "README.md"
+    pattern = re.compile(re.escape(MARKS[0]) + ".*?" + re.escape(MARKS[1]), re.DOTALL)
+    page.write_text(pattern.sub(lambda _: MARKS[0] + table(found) + MARKS[1], page.read_text()))
+
+
+def dumped(found: dict[str, Any]) -> str:
+    """JSON with one line for each row of the two long lists."""
+    rows = {key: found[key] for key in ("arms", "contrasts")}
+    head = json.dumps({key: value for key, value in found.items() if key not in rows}, indent=1)[:-2]
+    for key, values in rows.items():
+        lines = ",\n  ".join(json.dumps(_rounded(row)) for row in values)
+        head += f',\n "{key}": [\n  {lines}\n ]'
+    return head + "\n}\n"
+
+
+def table(found: dict[str, Any]) -> str:
+    """The README's table, and the differences that the method is judged by."""
+    cells: dict[str, dict[tuple[str, str], list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in found["arms"]:
+        cells[row["arm"]][row["metric"], row["subset"]].append(row["value"])
+    lines = [f"| percent, mean of seeds | {' | '.join(COLUMNS.values())} | seeds |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for arm, values in cells.items():
+        means = [f"{100 * sum(values[key]) / len(values[key]):.1f}" for key in COLUMNS]
+        lines.append(f"| `{arm}` | {' | '.join(means)} | {len(values['joint_accuracy', 'all'])} |")
+    pairs = [
+        f"`{row['b']}` − `{row['a']}`: {COLUMNS.get((row['metric'], row['subset']), 'joint Acc@0.5, image hidden')} "
+        f"{100 * row['delta']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+        for wanted in SHOWN
+        for row in found["contrasts"]
+        if (row["a"], row["b"], row["metric"], row["subset"]) == wanted
+    ]
+    return "\n".join(lines) + "\n\nPaired differences in points, 95 % intervals: " + "; ".join(pairs) + ".\n"
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(value, 5) if isinstance(value, float) else value for key, value in row.items()}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
