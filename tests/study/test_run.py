@@ -71,8 +71,8 @@ def test_every_arm_is_a_recipe(tmp_path: Path) -> None:
 
 def test_data_of_the_arms(tmp_path: Path) -> None:
     make_data(plan(), tmp_path)
-    light, objects, rl = (
-        list(DatasetFolder.open(tmp_path / "data" / name)) for name in ("light", "object_level", "rl")
+    light, objects, rl, fresh = (
+        list(DatasetFolder.open(tmp_path / "data" / name)) for name in ("light", "object_level", "rl", "fresh")
     )
     assert [s.id for s in light] == [s.id for s in objects] and not {s.id for s in light} & {s.id for s in rl}
     assert all(s.trajectory and "Found" in s.trajectory.thinking for s in light)

@@ -29,6 +29,20 @@ class PhotoSplit(StrEnum):
 
 
 @app.command()
+def mini(
+    out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],
+    per_cell: Annotated[
+        int, typer.Option(min=1, max=50, help="Items of each family and level; 50 is the benchmark.")
+    ] = 50,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+) -> None:
+    """Write mirg-mini, the benchmark of `mirg study`: 1,200 items of twelve families at two levels."""
+    from mirg.scenes.mini import MINI_NAME, write_mini
+
+    say(f"{MINI_NAME}: {len(write_mini(out, per_cell, overwrite=overwrite))} items in {out}")
+
+
+@app.command()
 def photos(
     folder: Annotated[Path, typer.Argument(help="Photographs, also in folders below.")],
     out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],

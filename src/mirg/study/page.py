@@ -22,7 +22,7 @@ COLUMNS = {
     "joint_accuracy:easy": "joint, easy",
     "joint_accuracy:hard": "joint, hard",
 }
-# a, b, metric, subset, least, in words; the promises of the method (docs/design/0007-study.md).
+# a, b, metric, subset, least, in words; the promises of the method (docs/design/0008-study.md).
 EXPECTED: tuple[tuple[str, str, str, str, float, str], ...] = (
     ("base", "sft", "joint_accuracy", "all", 0.20, "SFT beats the base, joint Acc@0.5"),
     ("sft", "dual", "joint_accuracy", "all", 0.08, "dual GRPO beats SFT, joint Acc@0.5"),
