@@ -14,21 +14,23 @@ from typer.testing import CliRunner
 from mirg.cli.demo import DemoRecipe
 from mirg.cli.main import app
 from mirg.errors import ConfigError
+from mirg.study.plan import StudyRecipe
 from mirg.training.recipe import (
     RECIPES,
     GrpoRecipe,
     PerceptionRecipe,
     SftRecipe,
     dump_recipe,
-    find_recipe,
     load_recipe,
 )
 
-KINDS: dict[str | None, type[BaseModel]] = {
+KINDS: dict[str, type[BaseModel]] = {
     "perception": PerceptionRecipe,
     "sft": SftRecipe,
     "grpo": GrpoRecipe,
-    None: DemoRecipe,  # no stage: it names one recipe for each
+    # These two are no stages: they name a recipe for each.
+    "demo": DemoRecipe,
+    "study": StudyRecipe,
 }
 NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.yaml"))
 FOLDERS = "|".join(path.name for path in RECIPES.iterdir() if path.is_dir())
@@ -36,7 +38,7 @@ LARGE = [name for name in NAMES if name.startswith("mirg-rl-7b")]
 
 
 def kind_of(name: str) -> type[BaseModel]:
-    return KINDS[yaml.safe_load(find_recipe(name).read_text()).get("stage")]
+    return KINDS[Path(name).name]
 
 
 def load(name: str) -> Any:
@@ -51,7 +53,7 @@ def test_what_ships() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_shipped_recipe_is_parsed(name: str, tmp_path: Path) -> None:
     recipe = load(name)
-    assert Path(name).name == getattr(recipe, "stage", "demo"), "a recipe is named like its stage"
+    assert Path(name).name == getattr(recipe, "stage", Path(name).name), "a recipe is named like its stage"
     copy = tmp_path / "resolved.yaml"
     copy.write_text(dump_recipe(recipe))
     assert load_recipe(kind_of(name), copy) == recipe, "what --dry-run prints is a recipe again"
@@ -100,7 +102,7 @@ def test_the_documentation_says_what_a_step_takes(name: str, repository: Path) -
     assert row.endswith(f"| {step} |")
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if kind_of(name) is not DemoRecipe])
+@pytest.mark.parametrize("name", [name for name in NAMES if kind_of(name) not in (DemoRecipe, StudyRecipe)])
 def test_dry_run_prints_the_resolved_recipe(name: str) -> None:
     result = CliRunner().invoke(app, [Path(name).name, name, "--dry-run", "-s", "seed=7"])
     assert result.exit_code == 0, result.output
