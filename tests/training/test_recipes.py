@@ -47,7 +47,7 @@ def load(name: str) -> Any:
 
 def test_what_ships() -> None:
     expected = {f"{size}/{stage}" for size in ("tiny", "mirg-rl-7b", "mirg-rl-7b-lora") for stage in ("sft", "grpo")}
-    assert expected | {"tiny/perception", "tiny/demo", "tiny-wide/perception"} <= set(NAMES)
+    assert expected | {"tiny/perception", "tiny/demo", "study/study"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -116,7 +116,7 @@ def test_the_documentation_names_recipes_that_exist(repository: Path) -> None:
         (page.name, name)
         for page in pages
         for name in re.findall(
-            r"\b(?:perception|sft|grpo) ((?:tiny|tiny-wide|mirg-rl-7b|mirg-rl-7b-lora)/\w+)", page.read_text()
+            r"\b(?:perception|sft|grpo) ((?:tiny|mirg-rl-7b|mirg-rl-7b-lora)/\w+)", page.read_text()
         )
     }
     assert len(named) >= 8 and {name for _, name in named} <= set(NAMES)

@@ -20,7 +20,7 @@ class StudyRecipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base: str = Field(default=MIRG_TINY.name, description="The model that every arm starts from.")
-    world: str = Field(default="tiny-wide/perception", description="Recipe whose world the training scenes are of.")
+    world: str = Field(default="tiny/perception", description="Recipe whose world the training scenes are of.")
     tasks: tuple[str, ...] | None = Field(default=None, description="Tasks of the training samples; None: all.")
     train_samples: int = Field(default=2000, ge=1, description="Samples with trajectories.")
     rl_samples: int = Field(default=8000, ge=1, description="Annotated samples without trajectories, for GRPO.")
