@@ -115,8 +115,6 @@ def test_the_documentation_names_recipes_that_exist(repository: Path) -> None:
     named = {
         (page.name, name)
         for page in pages
-        for name in re.findall(
-            r"\b(?:perception|sft|grpo) ((?:tiny|mirg-rl-7b|mirg-rl-7b-lora)/\w+)", page.read_text()
-        )
+        for name in re.findall(r"\b(?:perception|sft|grpo) ((?:tiny|mirg-rl-7b|mirg-rl-7b-lora)/\w+)", page.read_text())
     }
     assert len(named) >= 8 and {name for _, name in named} <= set(NAMES)
