@@ -29,6 +29,7 @@ CLAIMS: tuple[tuple[str, str], ...] = (
     ("sft_object_level", "sft"),
 )
 ABLATIONS: tuple[tuple[str, str], ...] = (
+    ("sft", "object_only"),
     ("gated", "dual"),
     ("dual", "dual_normalised"),
     ("dual", "dual_difficulty"),

@@ -51,7 +51,7 @@ def page(results: Mapping[str, Any], out: Path) -> Path:
         out / "report.html",
         StudyData(
             title="What each part of the method is worth",
-            subtitle=f"{len(arms)} arms from {plan['base']}, {seeds} seeds, {benchmark['items']} items of "
+            subtitle=f"{len(arms)} arms from {plan['base']}, {seeds} {'seed' if seeds == 1 else 'seeds'}, {benchmark['items']} items of "
             f"{benchmark['name']}; {100 * benchmark['image_hidden']:.0f} % of the questions do not name the image.",
             claims=[_claim(results["contrasts"], *row) for row in EXPECTED],
             forests=_forests(results["contrasts"]),
@@ -118,7 +118,9 @@ def _arms(rows: Sequence[Mapping[str, Any]]) -> list[ArmRow]:
 
 
 def _chance(levels: Mapping[str, Any]) -> dict[str, float]:
-    return {f"{metric}:all": float(value) for metric, value in levels["overall"].items() if isinstance(value, float)}
+    found = {f"{metric}:all": value for metric, value in levels["overall"].items()}
+    found |= {f"family:{task}": row["joint_accuracy"] for task, row in levels["tasks"].items()}
+    return {key: float(value) for key, value in found.items() if isinstance(value, int | float)}
 
 
 def _charts(out: Path, seeds: Sequence[int]) -> list[Chart]:
