@@ -52,8 +52,8 @@ def page(results: Mapping[str, Any], out: Path) -> Path:
         StudyData(
             title="What each part of the method is worth",
             subtitle=f"{len(arms)} arms from {plan['base']}, {seeds} {'seed' if seeds == 1 else 'seeds'}, "
-            f"{benchmark['items']} items of {benchmark['name']}; {100 * benchmark['image_hidden']:.0f} % of the questions do "
-            "not name the image.",
+            f"{benchmark['items']} items of {benchmark['name']}; "
+            f"{100 * benchmark['image_hidden']:.0f} % of the questions do not name the image.",
             claims=[_claim(results["contrasts"], *row) for row in EXPECTED],
             forests=_forests(results["contrasts"]),
             columns=COLUMNS,
