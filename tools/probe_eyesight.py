@@ -69,4 +69,5 @@ def request(number: int, item: Exercise, world: WorldConfig) -> Request:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2], *(int(n) for n in sys.argv[2:3]))
+    asked = int(sys.argv[2]) if len(sys.argv) > 2 else 200
+    main(sys.argv[1] if len(sys.argv) > 1 else "mirg-tiny", asked)
