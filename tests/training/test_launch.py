@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from fakes.training import rows, weights
-from mirg.errors import ConfigError, EngineError
+from mirg.errors import CheckpointError, ConfigError, EngineError
 from mirg.frames import PixelLimits
 from mirg.models.load import LoadedModel, load_model
 from mirg.training import launch
@@ -97,6 +97,38 @@ def test_only_the_frozen_base_of_adapters_is_held_in_half_precision(sft_recipe: 
     base = launch.prepare_model(sft_recipe(dtype="bfloat16", lora={"rank": 4}))
     assert {p.dtype for p in whole.model.parameters()} == {torch.float32}
     assert {p.dtype for p in base.model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("asked", "hardware", "chosen"),
+    [
+        ("auto", True, "bfloat16"),
+        ("auto", False, "float32"),
+        ("bfloat16", False, "bfloat16"),
+        ("float32", True, "float32"),
+    ],
+)
+def test_auto_is_decided_by_the_hardware(
+    asked: str, hardware: bool, chosen: str, sft_recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: hardware)
+    assert launch.settled(sft_recipe(dtype=asked)).dtype == chosen
+
+
+def test_a_run_keeps_the_type_that_was_decided(
+    sft_recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere ``auto`` may mean another one, and the run would go on with other numbers."""
+    from mirg.training.sft import train_sft
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    train_sft(sft_recipe(steps=1, dtype="auto"), tmp_path / "run")
+    assert "dtype: float32" in (tmp_path / "run" / "config.yaml").read_text()
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    with pytest.raises(CheckpointError, match="dtype: 'float32' there, 'bfloat16' now"):
+        train_sft(sft_recipe(steps=1, dtype="auto"), tmp_path / "run")
 
 
 OWN = PixelLimits(100, 1000)

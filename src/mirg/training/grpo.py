@@ -29,6 +29,7 @@ from mirg.training.launch import (
     lora,
     prepare_model,
     run_trainer,
+    settled,
     steps_by_epochs,
     world_size,
 )
@@ -44,6 +45,7 @@ _EPOCH_STRIDE = 1_000_003  # keeps (seed, epoch) pairs of neighbouring seeds apa
 
 def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
     """Run or resume GRPO in the folder ``output``; a finished run returns at once."""
+    recipe = settled(recipe)
     run = RunFolder.open(output, recipe)
     if run.finished:
         return finished(run)

@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from mirg.console import logger
 from mirg.errors import CheckpointError, ConfigError
 from mirg.frames import PixelLimits
+from mirg.models.device import fast_dtype
 from mirg.models.load import LoadedModel, load_model, model_facts, wrap
 from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback
 from mirg.training.checkpoints import drop_newer, last_good_checkpoint, step_of
@@ -22,12 +23,23 @@ from mirg.training.recipe import PromptConfig, RunConfig
 from mirg.training.run import SKIPPED, RunFolder, is_main_process
 
 
+R = TypeVar("R", bound=RunConfig)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended: the model folder, or None where it was stopped on the way and can be resumed."""
 
     model: Path | None
     step: int
+
+
+def settled(recipe: R) -> R:
+    """The recipe with its number type decided, as the run folder keeps it: ``auto`` means another on each machine.
+
+    A run that goes on elsewhere in another type is thereby refused by the folder's own rule.
+    """
+    return recipe.model_copy(update={"dtype": fast_dtype()}) if recipe.dtype == "auto" else recipe
 
 
 def check_processes(recipe: RunConfig) -> None:

@@ -70,7 +70,9 @@ class RunConfig(Section):
     prompt: PromptConfig = PromptConfig()
     lora: LoraConfig = LoraConfig()
     optim: OptimConfig = OptimConfig()
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="float32", description="Of products; auto: bfloat16 where the device multiplies it in hardware."
+    )
     gradient_checkpointing: bool = False
     freeze_vision: bool = Field(default=False, description="Leave the vision tower as it is.")
     log_every: int = Field(default=1, ge=1)

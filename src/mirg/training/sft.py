@@ -14,6 +14,7 @@ from mirg.training.launch import (
     lora,
     prepare_model,
     run_trainer,
+    settled,
     steps_by_epochs,
     world_size,
 )
@@ -24,6 +25,7 @@ from mirg.training.trainer import CarefulTrainer, NamedBatches
 
 def train_sft(recipe: SftRecipe, output: str | Path) -> Outcome:
     """Run or resume SFT in the folder ``output``; a finished run returns at once."""
+    recipe = settled(recipe)
     run = RunFolder.open(output, recipe)
     if run.finished:
         return finished(run)

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from mirg.models.device import fast_dtype
+
 _SMOOTHING = 0.95
 _WARMUP = 30  # steps
 
 
 def autocast(dtype: str) -> torch.autocast:
     """Products in ``dtype`` with float32 weights; "auto" is bfloat16 where the CPU multiplies it in hardware."""
-    fast = dtype == "bfloat16" or (dtype == "auto" and torch.cpu._is_avx512_bf16_supported())
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast)
+    chosen = fast_dtype("cpu") if dtype == "auto" else dtype
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=chosen == "bfloat16")
 
 
 class Optimiser:
