@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from mirg.errors import ConfigError, EvaluationError
+from mirg.evaluation.records import load_records
 from mirg.samples import DatasetFolder
+from mirg.storage import write_jsonl_atomic
+from mirg.study.outcomes import OUTCOMES_FILE, laid_over, load_cells
 from mirg.study.page import page
 from mirg.study.plan import ARMS, StudyRecipe
-from mirg.study.results import results, tokens
-from mirg.study.run import cell_name, cells, make_data, run_study
+from mirg.study.results import outcomes, results, tokens
+from mirg.study.run import cell_name, cells, make_data, missing_cells, run_study
 from mirg.training.recipe import load_recipe
 
 SMALL = {
@@ -84,7 +87,7 @@ def test_goes_on_where_it_was(tmp_path: Path) -> None:
     first, again = Trainer(), Trainer()
     with pytest.raises(EvaluationError):
         make_data(plan(arms=("sft",)), tmp_path)
-        results(plan(arms=("sft",)), tmp_path)
+        results(plan(arms=("sft",)), tmp_path, outcomes(plan(arms=("sft",)), tmp_path))
     run_study(plan(arms=("sft",), seeds=(0,)), tmp_path, first)
     run_study(plan(arms=("sft", "dual")), tmp_path, again)
     assert [(r.stage, r.seed) for r in first.asked] == [("sft", 0)]
@@ -94,7 +97,8 @@ def test_goes_on_where_it_was(tmp_path: Path) -> None:
 
     assert tokens("base", 0, tmp_path) == (0, 0)
     assert tokens("dual", 0, tmp_path) == (10, 114), "those of SFT are part of the way"
-    found = results(plan(arms=("sft", "dual")), tmp_path)
+    wanted = plan(arms=("sft", "dual"))
+    found = results(wanted, tmp_path, outcomes(wanted, tmp_path))
     assert {(row["a"], row["b"]) for row in found["contrasts"]} == {("base", "sft"), ("sft", "dual")}
     assert all(row["delta"] == 0.0 for row in found["contrasts"]), "one model stood in for all"
     assert {row["arm"] for row in found["arms"]} == {"base", "sft", "dual"}
@@ -103,3 +107,51 @@ def test_goes_on_where_it_was(tmp_path: Path) -> None:
     assert "not shown" in html and "not measured" in html and "http" not in html.replace("http-equiv", "")
     for family in found["benchmark"]["families"]:
         assert family in html
+
+
+def test_what_another_machine_measured(tmp_path: Path) -> None:
+    """Two halves of a study, put together from their outcomes, are the study."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    half, whole = plan(arms=("sft",)), plan(arms=("sft", "dual"), seeds=(0,))
+    run_study(half, there, Trainer())
+    file = there / OUTCOMES_FILE
+    write_jsonl_atomic(file, [cell.model_dump() for cell in outcomes(half, there)])
+
+    known = load_cells([file], whole)
+    assert [(cell.arm, cell.seed) for cell in known] == [("base", 0), ("sft", 0), ("sft", 1)]
+    asked = missing_cells(whole, {(cell.arm, cell.seed) for cell in known})
+    assert [cell_name(*cell) for cell in asked] == ["sft-0", "dual-0"], "a missing arm starts from sft"
+    trainer = Trainer()
+    run_study(whole, here, trainer, {(cell.arm, cell.seed) for cell in known})
+    assert [recipe.stage for recipe in trainer.asked] == ["sft", "grpo"] and not (here / "eval" / "base").exists()
+    found = results(whole, here, [*known, *outcomes(plan(arms=("dual",), seeds=(0,)), here)])
+    assert {(row["a"], row["b"], row["seeds"]) for row in found["contrasts"]} == {
+        ("base", "sft", 2),
+        ("sft", "dual", 1),
+    }
+
+    answered = load_records(there / "eval" / "sft-1")
+    kept = laid_over(known[2], answered)
+    assert [(r.joint, r.image_correct) for r in kept] == [(r.joint, r.image_correct) for r in answered]
+    assert [r.iou for r in kept] == pytest.approx([r.iou for r in answered], abs=1e-4)
+    with pytest.raises(EvaluationError, match="sft, seed 1, are not about the 3 items"):
+        laid_over(known[2], answered[:3])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"settings": "0"}, "line 1: sft, seed 0, was made with other settings"),
+        ({"iou": "high"}, "line 1: iou: "),
+        (None, "line 1: "),
+    ],
+)
+def test_outcomes_that_do_not_belong_here(change: dict[str, Any] | None, said: str, tmp_path: Path) -> None:
+    file = tmp_path / OUTCOMES_FILE
+    row = {
+        "arm": "sft", "seed": 0, "benchmark": "x", "settings": "1", "numerics": "", "tokens_generated": 0,
+        "tokens_trained": 0, "image": "1", "joint": "1", "iou": [1],
+    }  # fmt: skip
+    file.write_text(json.dumps(row | change) + "\n" if change else "{\n")
+    with pytest.raises(EvaluationError, match=said):
+        load_cells([file], plan())

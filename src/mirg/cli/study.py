@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mirg.console import log_to_console, say
-from mirg.storage import write_json_atomic
+from mirg.storage import write_json_atomic, write_jsonl_atomic
 
 
 def study(
@@ -19,15 +19,20 @@ def study(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", "-s", help="Override a key: -s seeds=[0] -s arms=[sft,dual]")
     ] = None,
+    elsewhere: Annotated[
+        list[Path] | None,
+        typer.Option("--outcomes", help="outcomes.jsonl of another machine: what it measured is not trained again."),
+    ] = None,
     show: Annotated[
         bool, typer.Option("--show", help="Train nothing: write results and page of what is there.")
     ] = False,
 ) -> None:
     """Base, SFT, continued SFT and every arm of GRPO on one benchmark, with paired differences over seeds and items."""
     from mirg.cli.train import train
+    from mirg.study.outcomes import OUTCOMES_FILE, load_cells
     from mirg.study.page import page
     from mirg.study.plan import StudyRecipe
-    from mirg.study.results import results
+    from mirg.study.results import outcomes, results
     from mirg.study.run import run_study
     from mirg.training.quiet import quiet_libraries
     from mirg.training.recipe import load_recipe
@@ -35,9 +40,13 @@ def study(
     log_to_console()
     quiet_libraries()
     plan = load_recipe(StudyRecipe, recipe, overrides or ())
+    known = {(cell.arm, cell.seed): cell for cell in load_cells(elsewhere or (), plan)}
     if not show:
-        run_study(plan, out, train)
-    found = results(plan, out)
+        run_study(plan, out, train, known)
+    # What was measured here stands for itself; the file may grow by every machine that takes part.
+    known |= {(cell.arm, cell.seed): cell for cell in outcomes(plan, out)}
+    write_jsonl_atomic(out / OUTCOMES_FILE, [cell.model_dump() for cell in known.values()])
+    found = results(plan, out, list(known.values()))
     write_json_atomic(out / "study.json", found)
     for row in found["contrasts"]:
         if row["subset"] == "all" and row["metric"] == "joint_accuracy":

@@ -13,29 +13,52 @@ from mirg.evaluation.metrics import METRICS
 from mirg.evaluation.records import Record, load_records
 from mirg.samples import DatasetFolder
 from mirg.scenes.mini import FAMILIES, LEVELS, MINI_NAME
-from mirg.storage import read_jsonl
+from mirg.storage import read_json, read_jsonl
 from mirg.study.contrasts import SHOWN, contrasts, subsets_of
+from mirg.study.outcomes import Cell, answers, blank_records, laid_over, settings_digest
 from mirg.study.plan import ARMS, StudyRecipe
 from mirg.study.run import cell_name, cells
 from mirg.training.run import METRICS as METRICS_FILE
 from mirg.training.run import environment
 
 
-def results(plan: StudyRecipe, out: Path) -> dict[str, Any]:
-    """Arms, contrasts, chance levels and tokens of the study in ``out``.
-
-    ``arms``: one row per arm, seed, metric and subset. ``contrasts``: see :mod:`mirg.study.contrasts`. Tokens are those
-    of the whole way from the base. EvaluationError where nothing is evaluated yet.
-    """
-    levels = {sample.id: str(sample.meta.get("level", "")) for sample in DatasetFolder.open(out / "data" / "mini")}
-    found: dict[str, dict[int, list[Record]]] = {}
+def outcomes(plan: StudyRecipe, out: Path) -> list[Cell]:
+    """What was measured in ``out`` so far, arm by arm. Tokens are those of the whole way from the base."""
+    settings = settings_digest(plan)
+    found = []
     for arm, seed in cells(plan):
-        folder = out / "eval" / cell_name(arm, seed)
-        if (folder / "summary.json").is_file():
-            found.setdefault(arm.name, {})[seed] = load_records(folder)
-    if not found:
+        summary = out / "eval" / cell_name(arm, seed) / "summary.json"
+        if summary.is_file():
+            written: Any = read_json(summary)
+            generated, trained = tokens(arm.name, seed, out)
+            row = {
+                "arm": arm.name,
+                "seed": seed,
+                "benchmark": MINI_NAME,
+                "settings": settings,
+                "numerics": str(written["settings"].get("numerics", "")),
+                "tokens_generated": generated,
+                "tokens_trained": trained,
+            }
+            found.append(Cell.model_validate(row | answers(load_records(summary.parent))))
+    return found
+
+
+def results(plan: StudyRecipe, out: Path, measured: Sequence[Cell]) -> dict[str, Any]:
+    """Arms, contrasts and chance levels of what was ``measured``, on the benchmark in ``out``.
+
+    ``arms``: one row per arm, seed, metric and subset. ``contrasts``: see :mod:`mirg.study.contrasts`. EvaluationError
+    where nothing is measured yet.
+    """
+    if not measured:
         raise EvaluationError(f"{out} holds no finished evaluation", hint="mirg study runs them")
-    records = next(iter(next(iter(found.values())).values()))
+    benchmark = DatasetFolder.open(out / "data" / "mini")
+    levels = {sample.id: str(sample.meta.get("level", "")) for sample in benchmark}
+    records = blank_records(benchmark)
+    found: dict[str, dict[int, list[Record]]] = {}
+    for cell in sorted(measured, key=lambda cell: (list(ARMS).index(cell.arm), cell.seed)):
+        found.setdefault(cell.arm, {})[cell.seed] = laid_over(cell, records)
+    by_cell = {(cell.arm, cell.seed): cell for cell in measured}
     subsets = subsets_of(records, levels)
     levels_by_chance = chance(records)
     return {
@@ -49,29 +72,29 @@ def results(plan: StudyRecipe, out: Path) -> dict[str, Any]:
         },
         "plan": plan.model_dump(mode="json"),
         **{key: environment()[key] for key in ("versions", "python", "cpus")},
-        "arms": [row for name, by_seed in found.items() for row in _arm(name, by_seed, subsets, out)],
+        "arms": [
+            row
+            for name, by_seed in found.items()
+            for seed, answered in by_seed.items()
+            for row in _arm(by_cell[name, seed], answered, subsets)
+        ],
         "contrasts": [asdict(row) for row in contrasts(found, levels)],
     }
 
 
-def _arm(
-    name: str, by_seed: dict[int, list[Record]], subsets: dict[str, list[int]], out: Path
-) -> Iterator[dict[str, Any]]:
-    for seed, records in by_seed.items():
-        generated, trained = tokens(name, seed, out)
-        for subset, places in subsets.items():
-            for metric in SHOWN:
-                total = sum(float(METRICS[metric](records[k])) for k in places)
-                yield {
-                    "arm": name,
-                    "seed": seed,
-                    "metric": metric,
-                    "subset": subset,
-                    "value": total / len(places),
-                    "n_items": len(places),
-                    "tokens_generated": generated,
-                    "tokens_trained": trained,
-                }
+def _arm(cell: Cell, records: Sequence[Record], subsets: dict[str, list[int]]) -> Iterator[dict[str, Any]]:
+    for subset, places in subsets.items():
+        for metric in SHOWN:
+            yield {
+                "arm": cell.arm,
+                "seed": cell.seed,
+                "metric": metric,
+                "subset": subset,
+                "value": sum(float(METRICS[metric](records[k])) for k in places) / len(places),
+                "n_items": len(places),
+                "tokens_generated": cell.tokens_generated,
+                "tokens_trained": cell.tokens_trained,
+            }
 
 
 def tokens(name: str, seed: int, out: Path) -> tuple[int, int]:

@@ -6,7 +6,7 @@ that was stopped goes on where it was; more seeds or arms are added to what is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from mirg.console import logger
 from mirg.errors import ConfigError
 from mirg.frames import MIRG_TINY
 from mirg.storage import read_json, write_json_atomic
-from mirg.study.plan import Arm, StudyRecipe, batch_size_of
+from mirg.study.plan import ARMS, Arm, StudyRecipe, batch_size_of
 
 PLAN_FILE = "plan.json"
 # A study may grow by these; everything else must stay what it was.
@@ -22,14 +22,16 @@ _MAY_CHANGE = frozenset({"seeds", "arms"})
 Train = Callable[[Any, Path], Path]
 
 
-def run_study(plan: StudyRecipe, out: Path, train: Train) -> None:
+def run_study(plan: StudyRecipe, out: Path, train: Train, elsewhere: Collection[tuple[str, int]] = ()) -> None:
     """Make, train and evaluate whatever of ``plan`` is missing in ``out``. ConfigError where it holds another study.
 
-    ``train`` runs one stage and returns its model folder.
+    ``train`` runs one stage and returns its model folder. Of the (arm, seed) that were measured ``elsewhere``, only
+    those are trained that a missing one starts from.
     """
     _claim(plan, out)
-    make_data(plan, out)
-    for arm, seed in cells(plan):
+    wanted = missing_cells(plan, elsewhere)
+    make_data(plan, out, [arm for arm, _ in wanted])
+    for arm, seed in wanted:
         name = cell_name(arm, seed)
         if not (out / "eval" / name / "summary.json").is_file():
             logger.info("— %s, seed %d", arm.title, seed)
@@ -44,6 +46,20 @@ def cells(plan: StudyRecipe) -> Iterator[tuple[Arm, int]]:
                 yield arm, seed
 
 
+def missing_cells(plan: StudyRecipe, elsewhere: Collection[tuple[str, int]]) -> list[tuple[Arm, int]]:
+    """The cells that were not measured ``elsewhere``, and those whose models they start from."""
+    known = {cell_name(ARMS[name], seed) for name, seed in elsewhere}
+    needed: set[str] = set()
+    for arm, seed in cells(plan):
+        wanted = cell_name(arm, seed) not in known
+        while wanted and cell_name(arm, seed) not in needed:
+            needed.add(cell_name(arm, seed))
+            if not arm.start or not ARMS[arm.start].stage:
+                break
+            arm = ARMS[arm.start]
+    return [(arm, seed) for arm, seed in cells(plan) if cell_name(arm, seed) in needed]
+
+
 def cell_name(arm: Arm, seed: int) -> str:
     """The folder of one training run, and of its evaluation."""
     return f"{arm.name}-{seed}" if arm.stage else arm.name
@@ -51,7 +67,6 @@ def cell_name(arm: Arm, seed: int) -> str:
 
 def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) -> str:
     """The model of one arm and seed, trained where it is not there yet."""
-    from mirg.study.plan import ARMS
     from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe
 
     if not arm.stage:
@@ -83,8 +98,8 @@ def evaluate_cell(plan: StudyRecipe, model: str, out: Path, name: str) -> None:
     logger.info("%s: joint Acc@0.5 %.3f", name, summary["metrics"]["overall"]["joint_accuracy"]["mean"])
 
 
-def make_data(plan: StudyRecipe, out: Path) -> None:
-    """The benchmark, and the training sets that the chosen arms need.
+def make_data(plan: StudyRecipe, out: Path, arms: Collection[Arm] | None = None) -> None:
+    """The benchmark, and the training sets that ``arms`` need, None: those of the plan.
 
     ``light`` and ``object_level`` are the same samples with two kinds of trajectories, ``fresh`` is as many samples as
     the longest SFT takes, so that none is seen twice, ``rl`` are others again, without trajectories.
@@ -117,12 +132,13 @@ def make_data(plan: StudyRecipe, out: Path) -> None:
 
     if missing("mini"):
         write_mini(data / "mini", plan.per_cell, overwrite=True)
-    needed = {arm.data for arm in plan.chosen if arm.stage}
-    annotated = scenes("annotated", plan.train_samples, "train", plan.data_seed)
-    if "light" in needed:
-        trajectories("light", annotated)
-    if "object_level" in needed:
-        trajectories("object_level", annotated, "object-level", image_level=False)
+    needed = {arm.data for arm in (plan.chosen if arms is None else arms) if arm.stage}
+    if needed & {"light", "object_level"}:
+        annotated = scenes("annotated", plan.train_samples, "train", plan.data_seed)
+        if "light" in needed:
+            trajectories("light", annotated)
+        if "object_level" in needed:
+            trajectories("object_level", annotated, "object-level", image_level=False)
     if "fresh" in needed:
         count = plan.more_sft_steps * batch_size_of(load_recipe(SftRecipe, plan.sft))
         trajectories("fresh", scenes("more", count, "train", plan.data_seed + 1))

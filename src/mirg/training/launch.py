@@ -22,7 +22,6 @@ from mirg.training.data import Prepared
 from mirg.training.recipe import PromptConfig, RunConfig
 from mirg.training.run import SKIPPED, RunFolder, is_main_process
 
-
 R = TypeVar("R", bound=RunConfig)
 
 

@@ -1,0 +1,102 @@
+"""What every arm and seed answered, item by item, small enough to publish: ``outcomes.jsonl``.
+
+Each contrast can be computed again from it, and machines can share a study: what another one found is read from its
+file and need not be trained again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mirg.errors import EvaluationError, first_problem
+from mirg.evaluation.records import Record, make_record
+from mirg.frames import MIRG_TINY
+from mirg.samples import DatasetFolder
+from mirg.scenes.mini import MINI_NAME
+from mirg.storage import BadLine, digest_bytes, read_jsonl
+from mirg.study.plan import StudyRecipe
+from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe
+
+OUTCOMES_FILE = "outcomes.jsonl"
+IOU_STEPS = 10_000  # an IoU is kept to four decimals
+
+
+class Cell(BaseModel):
+    """One arm and seed: ``image`` and ``joint`` hold a 1 for each item that is right, ``iou`` is in 1/10,000.
+
+    Items are in the order of the benchmark. ``settings`` is a digest of everything that decides what the arm is
+    (:func:`settings_digest`); ``numerics`` are the numbers it was evaluated in.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    arm: str
+    seed: int
+    benchmark: str
+    settings: str
+    numerics: str
+    tokens_generated: int
+    tokens_trained: int
+    image: str
+    joint: str
+    iou: tuple[int, ...]
+
+
+def settings_digest(plan: StudyRecipe) -> str:
+    """What two halves of a study must share, as a digest: benchmark, plan and recipes; seeds, arms and number type aside."""
+    stages = (load_recipe(SftRecipe, plan.sft), load_recipe(GrpoRecipe, plan.grpo))
+    parts: list[object] = [MINI_NAME, plan.model_dump(mode="json", exclude={"seeds", "arms"})]
+    parts += [recipe.model_dump(mode="json", exclude={"dtype", "threads", "model", "data"}) for recipe in stages]
+    return digest_bytes(json.dumps(parts, sort_keys=True).encode())[:16]
+
+
+def answers(records: Sequence[Record]) -> dict[str, object]:
+    """The part of a :class:`Cell` that its evaluation says."""
+    return {
+        "image": "".join(str(int(record.image_correct)) for record in records),
+        "joint": "".join(str(int(record.joint)) for record in records),
+        "iou": tuple(round(record.iou * IOU_STEPS) for record in records),
+    }
+
+
+def blank_records(benchmark: DatasetFolder) -> list[Record]:
+    """A record of every item, as of an empty answer: what a cell is laid over."""
+    return [make_record(sample, "", family=MIRG_TINY) for sample in benchmark]
+
+
+def laid_over(cell: Cell, blank: Sequence[Record]) -> list[Record]:
+    """The records of ``cell``, in what its metrics look at; EvaluationError where it is about other items."""
+    if not len(cell.image) == len(cell.joint) == len(cell.iou) == len(blank):
+        raise EvaluationError(
+            f"the outcomes of {cell.arm}, seed {cell.seed}, are not about the {len(blank)} items of this study"
+        )
+    return [
+        record.model_copy(update={"image_correct": image == "1", "joint": joint == "1", "iou": iou / IOU_STEPS})
+        for record, image, joint, iou in zip(blank, cell.image, cell.joint, cell.iou, strict=True)
+    ]
+
+
+def load_cells(files: Iterable[Path], plan: StudyRecipe) -> list[Cell]:
+    """The cells of several files; EvaluationError where a row is broken or was made with other settings."""
+    wanted = settings_digest(plan)
+    cells: list[Cell] = []
+    for file in files:
+        for number, row in read_jsonl(file):
+            if isinstance(row, BadLine):
+                raise EvaluationError(f"{file}, line {number}: {row.reason}")
+            try:
+                cell = Cell.model_validate(row)
+            except ValidationError as error:
+                field, reason = first_problem(error)
+                raise EvaluationError(f"{file}, line {number}: {field}: {reason}") from error
+            if cell.settings != wanted:
+                raise EvaluationError(
+                    f"{file}, line {number}: {cell.arm}, seed {cell.seed}, was made with other settings",
+                    hint="the sizes and the stage recipes of both studies must be the same",
+                )
+            cells.append(cell)
+    return cells
