@@ -47,7 +47,10 @@ class Cell(BaseModel):
 
 
 def settings_digest(plan: StudyRecipe) -> str:
-    """What two halves of a study must share, as a digest: benchmark, plan and recipes; seeds, arms and number type aside."""
+    """What two halves of a study must share, as a digest: benchmark, plan and recipes.
+
+    Seeds, arms and the number type may differ.
+    """
     stages = (load_recipe(SftRecipe, plan.sft), load_recipe(GrpoRecipe, plan.grpo))
     parts: list[object] = [MINI_NAME, plan.model_dump(mode="json", exclude={"seeds", "arms"})]
     parts += [recipe.model_dump(mode="json", exclude={"dtype", "threads", "model", "data"}) for recipe in stages]
