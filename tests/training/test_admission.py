@@ -80,13 +80,29 @@ def test_difficulty_weight() -> None:
 
 def test_groups_that_find_less_count_more(tmp_path: Path, grpo_recipe: Make) -> None:
     """Advantages are those of TRL times the weight of the group."""
-    trainer = make_trainer(grpo_recipe(), tmp_path)
+    trainer = make_trainer(grpo_recipe(admission={"difficulty_weight": True}), tmp_path)
     batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
-    plain = trainer._admit(dict(batch))["advantages"]
-    trainer._admission = AdmissionConfig(difficulty_weight=True)
+    weighted = trainer._admit(dict(batch))["advantages"]
     weights = torch.tensor([trainer._admission.weight(found) for found in trainer._found])
+    trainer._admission = AdmissionConfig()
+    plain = trainer._admit(dict(batch))["advantages"]
     assert plain.abs().max() > 0 and weights.max() > 1, "no signal: the comparison would prove nothing"
-    torch.testing.assert_close(trainer._admit(dict(batch))["advantages"], plain * weights)
+    torch.testing.assert_close(weighted, plain * weights)
+
+
+def test_a_reward_of_ones_own(tmp_path: Path, grpo_recipe: Make) -> None:
+    """Groups are shared whatever the rewards are; only the difficulty weight asks for the object's."""
+    trainer = make_trainer(grpo_recipe(), tmp_path)
+
+    def length(completions: list[Any], **_: Any) -> list[float]:
+        return [float(number % 3) for number in range(len(completions))]
+
+    trainer.reward_funcs, trainer.reward_processing_classes = [length], [None]
+    trainer.reward_func_names, trainer.reward_weights = ["length"], torch.ones(1)
+    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    assert batch["advantages"].abs().max() > 0
+    with pytest.raises(ConfigError, match="difficulty_weight needs the reward 'object'"):
+        trainer.share_prompts(trainer._sampling, temperature=1.0, admission=AdmissionConfig(difficulty_weight=True))
 
 
 def test_difficulty_weight_needs_groups(tmp_path: Path, grpo_recipe: Make) -> None:

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mirg.errors import ConfigError
 from mirg.models.features import FeatureCache, keep_features, share_tower
 from mirg.models.packing import pack, plant, score_packed
 from mirg.models.prompts import Prompt, encode
 from mirg.models.sampling import Sampling, complete
-from mirg.rewards.total import PARTS
 from mirg.training.admission import AdmissionConfig, choose
 
 if TYPE_CHECKING:
     from mirg.training.vllm_rollouts import VllmRollouts
 
 GROUP = "group"  # the column that names each row's prompt
+PART = "object"  # the reward whose mean says how difficult a group is
 
 
 class SharedPrompts:
@@ -43,9 +44,15 @@ class SharedPrompts:
     ) -> None:
         """Rollouts by ``sampling``, drawn by ``vllm`` if there is one, and packed updates from now on.
 
-        Features of a frozen vision tower are kept in ``vision_cache`` bytes; ConfigError where it is trained.
+        Features of a frozen vision tower are kept in ``vision_cache`` bytes; ConfigError where it is trained, or where
+        difficulty is to be told by a reward that is not there.
         """
         trainer: Any = self
+        if admission and admission.difficulty_weight and PART not in trainer.reward_func_names:
+            raise ConfigError(
+                f"admission.difficulty_weight needs the reward {PART!r}",
+                hint=f"there are {', '.join(trainer.reward_func_names)}",
+            )
         self._sampling, self._vllm = sampling, vllm
         self._admission = admission or AdmissionConfig()
         self._spreads: list[float] = []
@@ -141,8 +148,10 @@ class SharedPrompts:
             # A group may lie in several processes; its spread is that of all its completions.
             spread = total.view(-1, trainer.num_generations).std(1).repeat_interleave(trainer.num_generations)
             self._spreads = spread[begin : begin + rows].tolist()
-            found = rewards[:, PARTS.index("object")].view(-1, trainer.num_generations).mean(1)
-            self._found = found.repeat_interleave(trainer.num_generations)[begin : begin + rows].tolist()
+            if self._admission.difficulty_weight:
+                column = trainer.reward_func_names.index(PART)
+                found = rewards[:, column].view(-1, trainer.num_generations).mean(1)
+                self._found = found.repeat_interleave(trainer.num_generations)[begin : begin + rows].tolist()
         return rewards
 
     def _admit(self, batch: dict[str, Any]) -> dict[str, Any]:
