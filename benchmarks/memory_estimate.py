@@ -72,7 +72,8 @@ def main() -> None:
         return
     found = estimated(settings)
     ours = (found.peak - found.moments[found.moment][HELD]) / 2**20
-    theirs = [in_a_process_of_its_own(HAND_BACK) for _ in range(settings.repeat)]
+    repeat = 2 if told.quick else settings.repeat  # of seconds each: most of one is torch's start
+    theirs = [in_a_process_of_its_own(HAND_BACK) for _ in range(repeat)]
     result = summary(
         "peak memory above the weights, MiB, estimate / measured", theirs, [ours] * len(theirs), settings,
         parameters=found.weights.base,
