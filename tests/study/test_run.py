@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fakes.study import write_run
 from mirg.errors import ConfigError, EvaluationError
 from mirg.evaluation.records import load_records
 from mirg.samples import DatasetFolder
@@ -29,17 +30,14 @@ def plan(**keys: Any) -> StudyRecipe:
 
 
 class Trainer:
-    """Trains nothing: notes what it was asked for, and writes the metrics that a run would have."""
+    """Notes what it was asked for."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
 
     def __call__(self, recipe: Any, out: Path) -> Path:
         self.asked.append(recipe)
-        row = {"step": 2, "num_tokens": 100} if recipe.stage == "sft" else {"step": 2, "tokens/generated": 5.0}
-        out.mkdir(parents=True)
-        (out / "metrics.jsonl").write_text(json.dumps(row | {"tokens/trained": 7.0, "reward": 0.5}) + "\n")
-        return Path("mirg-tiny")
+        return write_run(recipe, out)
 
 
 def test_arms_start_from_arms() -> None:
@@ -155,3 +153,11 @@ def test_outcomes_that_do_not_belong_here(change: dict[str, Any] | None, said: s
     file.write_text(json.dumps(row | change) + "\n" if change else "{\n")
     with pytest.raises(EvaluationError, match=said):
         load_cells([file], plan())
+
+
+def test_side_by_side_is_one_after_another(tmp_path: Path) -> None:
+    """Two processes give the same outcomes, and no arm begins before the one that it starts from is there."""
+    wanted = plan(arms=("sft", "dual"), seeds=(0,))
+    run_study(wanted, tmp_path / "one", write_run)
+    run_study(wanted, tmp_path / "two", write_run, jobs=2)
+    assert outcomes(wanted, tmp_path / "two") == outcomes(wanted, tmp_path / "one")

@@ -20,6 +20,7 @@ from mirg.cli.evaluate import show_comparison
 from mirg.console import log_to_console, logger, say
 from mirg.errors import ConfigError
 from mirg.frames import MIRG_TINY
+from mirg.scenes.world import WorldConfig
 from mirg.storage import read_json, write_json_atomic
 
 PLAN, CLOCK = "plan", "seconds"  # keys of demo.json
@@ -36,7 +37,9 @@ class DemoRecipe(BaseModel):
     seed: int = 0
     base: str = Field(default=MIRG_TINY.name, description="The model that SFT starts from.")
     tasks: tuple[str, ...] | None = Field(default=None, description="Tasks of the samples; None: all.")
-    world: str = Field(default="tiny/perception", description="Recipe or YAML file whose world the scenes are of.")
+    world: str | WorldConfig = Field(
+        default="tiny/perception", description="A world, or the recipe or YAML file whose world the scenes are of."
+    )
     sft: str = "tiny/sft"
     grpo: str = "tiny/grpo"
     max_new_tokens: int = Field(default=160, ge=16)
@@ -96,7 +99,7 @@ def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
     from mirg.training.recipe import load_world
     from mirg.trajectories.build import build_dataset
 
-    world = load_world(plan.world)
+    world = load_world(plan.world) if isinstance(plan.world, str) else plan.world
     counts = {"train": plan.train_samples, "rl": plan.rl_samples, "test": plan.test_samples}
     for split, count in counts.items():
         folder = out / "data" / split

@@ -23,6 +23,7 @@ def study(
         list[Path] | None,
         typer.Option("--outcomes", help="outcomes.jsonl of another machine: what it measured is not trained again."),
     ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Arms to train at a time, each in a process of its own.")] = 1,
     show: Annotated[
         bool, typer.Option("--show", help="Train nothing: write results and page of what is there.")
     ] = False,
@@ -42,7 +43,7 @@ def study(
     plan = load_recipe(StudyRecipe, recipe, overrides or ())
     known = {(cell.arm, cell.seed): cell for cell in load_cells(elsewhere or (), plan)}
     if not show:
-        run_study(plan, out, train, known)
+        run_study(plan, out, train, known, jobs)
     # What was measured here stands for itself; the file may grow by every machine that takes part.
     known |= {(cell.arm, cell.seed): cell for cell in outcomes(plan, out)}
     write_jsonl_atomic(out / OUTCOMES_FILE, [cell.model_dump() for cell in known.values()])

@@ -6,11 +6,14 @@ that was stopped goes on where it was; more seeds or arms are added to what is t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from mirg.console import logger
+from mirg.console import log_to_console, logger
 from mirg.errors import ConfigError
 from mirg.frames import MIRG_TINY
 from mirg.storage import read_json, write_json_atomic
@@ -22,20 +25,70 @@ _MAY_CHANGE = frozenset({"seeds", "arms"})
 Train = Callable[[Any, Path], Path]
 
 
-def run_study(plan: StudyRecipe, out: Path, train: Train, elsewhere: Collection[tuple[str, int]] = ()) -> None:
+def run_study(
+    plan: StudyRecipe, out: Path, train: Train, elsewhere: Collection[tuple[str, int]] = (), jobs: int = 1
+) -> None:
     """Make, train and evaluate whatever of ``plan`` is missing in ``out``. ConfigError where it holds another study.
 
     ``train`` runs one stage and returns its model folder. Of the (arm, seed) that were measured ``elsewhere``, only
-    those are trained that a missing one starts from.
+    those are trained that a missing one starts from. ``jobs`` cells are worked on at a time, each in a process of its
+    own with its share of the CPU's threads.
     """
     _claim(plan, out)
     wanted = missing_cells(plan, elsewhere)
     make_data(plan, out, [arm for arm, _ in wanted])
-    for arm, seed in wanted:
-        name = cell_name(arm, seed)
-        if not (out / "eval" / name / "summary.json").is_file():
-            logger.info("— %s, seed %d", arm.title, seed)
-            evaluate_cell(plan, train_cell(plan, arm, seed, out, train), out, name)
+    todo = {cell_name(*cell): cell for cell in wanted if not is_measured(out, *cell)}
+    if jobs > 1:
+        _side_by_side(plan, out, train, todo, jobs)
+        return
+    for arm, seed in todo.values():
+        measure_cell(plan, arm, seed, out, train)
+
+
+def measure_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) -> None:
+    """Train one arm with one seed, and evaluate it."""
+    logger.info("— %s, seed %d", arm.title, seed)
+    evaluate_cell(plan, train_cell(plan, arm, seed, out, train), out, cell_name(arm, seed))
+
+
+def is_measured(out: Path, arm: Arm, seed: int) -> bool:
+    """Whether the evaluation of a cell is complete."""
+    return (out / "eval" / cell_name(arm, seed) / "summary.json").is_file()
+
+
+def _side_by_side(plan: StudyRecipe, out: Path, train: Train, todo: dict[str, tuple[Arm, int]], jobs: int) -> None:
+    """Measure the cells of ``todo``, each as soon as the one that it starts from is there."""
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    # Spawned: torch's threads, and a GPU, do not survive a fork.
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _begin_job, (threads,))
+    waiting, running = dict(todo), {}
+    try:
+        while waiting or running:
+            for name, (arm, seed) in list(waiting.items()):
+                if _start_of(arm, seed) not in {*waiting, *running.values()}:
+                    running[pool.submit(measure_cell, plan, arm, seed, out, train)] = name
+                    del waiting[name]
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                del running[done]
+                done.result()
+    finally:
+        # What is being worked on comes to its end, or to a checkpoint where it was interrupted too.
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_of(arm: Arm, seed: int) -> str:
+    """The cell whose model an arm goes on from; "" where that is not trained here."""
+    return cell_name(ARMS[arm.start], seed) if arm.start and ARMS[arm.start].stage else ""
+
+
+def _begin_job(threads: int) -> None:
+    import torch
+
+    from mirg.training.quiet import quiet_libraries
+
+    log_to_console()
+    quiet_libraries()
+    torch.set_num_threads(threads)
 
 
 def cells(plan: StudyRecipe) -> Iterator[tuple[Arm, int]]:
@@ -51,12 +104,8 @@ def missing_cells(plan: StudyRecipe, elsewhere: Collection[tuple[str, int]]) -> 
     known = {cell_name(ARMS[name], seed) for name, seed in elsewhere}
     needed: set[str] = set()
     for arm, seed in cells(plan):
-        wanted = cell_name(arm, seed) not in known
-        while wanted and cell_name(arm, seed) not in needed:
-            needed.add(cell_name(arm, seed))
-            if not arm.start or not ARMS[arm.start].stage:
-                break
-            arm = ARMS[arm.start]
+        if cell_name(arm, seed) not in known:
+            needed |= {cell_name(arm, seed), _start_of(arm, seed)}
     return [(arm, seed) for arm, seed in cells(plan) if cell_name(arm, seed) in needed]
 
 
@@ -71,8 +120,8 @@ def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) 
 
     if not arm.stage:
         return plan.base
-    start = ARMS[arm.start]
-    model = str(out / "runs" / cell_name(start, seed)) if start.stage else plan.base
+    start = _start_of(arm, seed)
+    model = str(out / "runs" / start) if start else plan.base
     overrides = [
         f"model={model}", f"data={out / 'data' / arm.data}", f"seed={seed}", f"steps={getattr(plan, arm.steps)}",
         *arm.overrides,
