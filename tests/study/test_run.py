@@ -155,6 +155,7 @@ def test_outcomes_that_do_not_belong_here(change: dict[str, Any] | None, said: s
         load_cells([file], plan())
 
 
+@pytest.mark.slow
 def test_side_by_side_is_one_after_another(tmp_path: Path) -> None:
     """Two processes give the same outcomes, and no arm begins before the one that it starts from is there."""
     wanted = plan(arms=("sft", "dual"), seeds=(0,))
