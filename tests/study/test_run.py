@@ -128,6 +128,10 @@ def test_what_another_machine_measured(tmp_path: Path) -> None:
         ("sft", "dual", 1),
     }
 
+    make_data(half, tmp_path / "nowhere", ())
+    alone = results(half, tmp_path / "nowhere", known)
+    assert alone["contrasts"] == results(half, there, outcomes(half, there))["contrasts"]
+
     answered = load_records(there / "eval" / "sft-1")
     kept = laid_over(known[2], answered)
     assert [(r.joint, r.image_correct) for r in kept] == [(r.joint, r.image_correct) for r in answered]

@@ -34,7 +34,7 @@ def study(
     from mirg.study.page import page
     from mirg.study.plan import StudyRecipe
     from mirg.study.results import outcomes, results
-    from mirg.study.run import run_study
+    from mirg.study.run import make_data, run_study
     from mirg.training.quiet import quiet_libraries
     from mirg.training.recipe import load_recipe
 
@@ -42,7 +42,9 @@ def study(
     quiet_libraries()
     plan = load_recipe(StudyRecipe, recipe, overrides or ())
     known = {(cell.arm, cell.seed): cell for cell in load_cells(elsewhere or (), plan)}
-    if not show:
+    if show:
+        make_data(plan, out, ())  # the benchmark at least: other machines' outcomes are about its items
+    else:
         run_study(plan, out, train, known, jobs)
     # What was measured here stands for itself; the file may grow by every machine that takes part.
     known |= {(cell.arm, cell.seed): cell for cell in outcomes(plan, out)}
