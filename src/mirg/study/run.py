@@ -82,13 +82,12 @@ def _start_of(arm: Arm, seed: int) -> str:
 
 
 def _begin_job(threads: int) -> None:
-    import torch
-
+    """What a process does first: torch, which reads the number of threads where it is loaded, comes later."""
     from mirg.training.quiet import quiet_libraries
 
+    os.environ["OMP_NUM_THREADS"] = str(threads)
     log_to_console()
     quiet_libraries()
-    torch.set_num_threads(threads)
 
 
 def cells(plan: StudyRecipe) -> Iterator[tuple[Arm, int]]:
