@@ -1,11 +1,14 @@
 """Samples: what one training or test item is, and the dataset folder that holds many."""
 
 from mirg.samples.card import DatasetCard, Rejection
+from mirg.samples.carry import Carrier, Copy
 from mirg.samples.folder import DatasetFolder, DatasetWriter, write_card
 from mirg.samples.schema import SCHEMA_VERSION, ImageRef, ObjectNote, Relation, Role, Sample, Target, Trajectory
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Carrier",
+    "Copy",
     "DatasetCard",
     "DatasetFolder",
     "DatasetWriter",

@@ -45,6 +45,11 @@ class DatasetCard(BaseModel):
     seed: int | None = None
     digest: str
     license: str = ""
+    roots: dict[str, str] = Field(
+        default_factory=dict,
+        description="Folders of images outside of this one: @NAME/… in a row lies in roots[NAME]. "
+        "Absolute, or relative to the dataset folder.",
+    )
 
 
 def size_words(found: tuple[int, int], told: tuple[int, int]) -> str:
@@ -58,6 +63,7 @@ def readme_text(card: DatasetCard) -> str:
     facts = [f"{card.n_samples} samples, {card.n_images} images, schema `{card.schema_version}`."]
     if card.created_by:
         facts.append(f"Made by `{card.created_by}`" + (f", seed {card.seed}." if card.seed is not None else "."))
+    facts += [f"`@{name}/` in a row is a file below `{folder}`." for name, folder in sorted(card.roots.items())]
     if card.license:
         facts.append(f"Licence: {card.license}.")
     return f"""# {card.name}

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ValidationError
 
 from mirg.errors import DataError, ImageError, StorageError, first_problem
-from mirg.images import DEFAULT_LIMITS, ImageLimits, image_digest, image_size, open_image
+from mirg.images import DEFAULT_LIMITS, ImageLimits, Size, image_digest, image_size, open_image
 from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, SAMPLES_FILE, DatasetCard, Rejection, size_words
+from mirg.samples.roots import Roots
 from mirg.samples.schema import SCHEMA_VERSION, ImageRef, Sample
 from mirg.samples.writer import DatasetWriter, write_card
 from mirg.storage import BadLine, digest_file, read_json, read_jsonl
@@ -36,7 +37,7 @@ class DatasetFolder:
         self.root = root
         self.card = card
         self.limits = limits
-        self._real_root = root.resolve()
+        self.roots = Roots(root, card.roots)
 
     @classmethod
     def open(cls, path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS) -> DatasetFolder:
@@ -60,8 +61,9 @@ class DatasetFolder:
     def read(self, on_reject: OnReject | None = None, *, images: ImageCheck = "none") -> Iterator[Sample]:
         """Stream the samples; broken rows go to ``on_reject``, without one the first raises DataError.
 
-        ``images`` says how far the image files are looked at: not at all, their header (present, inside the folder,
-        of the size that the row says), or every pixel. An image is looked at once, however many rows use it.
+        ``images`` says how far the image files are looked at: not at all, their header (present, inside their root,
+        of the size that the row says; where it says none, the size is filled in), or every pixel. An image is looked
+        at once, however many rows use it.
         """
         for _, sample in self.numbered(on_reject, images=images):
             yield sample
@@ -72,7 +74,7 @@ class DatasetFolder:
         """:meth:`read` with the line of the file, from 1, that each sample stands on: for whoever rejects more rows."""
         file = self.root / SAMPLES_FILE
         seen: set[str] = set()
-        verdicts: dict[str, str | None] = {}
+        verdicts: dict[str, Size | str] = {}
         for row, value in read_jsonl(file):
             outcome = _parse_row(file, row, value, seen)
             if isinstance(outcome, Sample) and images != "none":
@@ -86,24 +88,13 @@ class DatasetFolder:
                 on_reject(outcome)
 
     def image_path(self, ref: ImageRef, sample_id: str | None = None) -> Path:
-        """The file of ``ref``; ImageError where it leaves the folder (links are followed first) or is a URL."""
-        owner = f"sample {sample_id}: " if sample_id else ""
-        if "://" in ref.path:
-            raise ImageError(f"{owner}image {ref.path} is a URL", hint="download it into the dataset folder first")
-        try:
-            real = (self._real_root / ref.path).resolve()
-        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a circle of links
-            raise ImageError(f"{owner}image {ref.path!r} is not a usable path: {error}") from error
-        if not real.is_relative_to(self._real_root):
-            raise ImageError(
-                f"{owner}image {ref.path} lies outside {self.root}", hint="paths are relative to the dataset folder"
-            )
-        return real
+        """The file of ``ref``; ImageError where it leaves its root (links are followed first) or is a URL."""
+        return self.roots.resolve(ref.path, sample_id)
 
     def open_image(self, ref: ImageRef, sample_id: str | None = None) -> Image.Image:
         """The pixels of ``ref`` as upright RGB; ImageError naming ``sample_id`` where that is impossible."""
         image = open_image(self.image_path(ref, sample_id), limits=self.limits, sample_id=sample_id)
-        if image.size != ref.size:
+        if ref.measured and image.size != ref.size:
             owner = f"sample {sample_id}: " if sample_id else ""
             raise ImageError(f"{owner}image {ref.path} {size_words(image.size, ref.size)}")
         return image
@@ -149,29 +140,32 @@ class DatasetFolder:
         return datasets.Dataset.from_dict(columns, features=features)
 
     def _check_images(
-        self, file: Path, row: int, sample: Sample, check: ImageCheck, verdicts: dict[str, str | None]
+        self, file: Path, row: int, sample: Sample, check: ImageCheck, verdicts: dict[str, Size | str]
     ) -> Sample | Rejection:
+        filled: list[ImageRef] = []
         for number, ref in enumerate(sample.images):
-            key = f"{ref.path}\0{ref.size}"
-            if key not in verdicts:
-                verdicts[key] = self._image_problem(ref, check)
-            reason = verdicts[key]
-            if reason:
-                hint = f"restore the file, or drop the row; images belong below {IMAGES_FOLDER}/"
+            if ref.path not in verdicts:
+                verdicts[ref.path] = self._look(ref, check)
+            found = verdicts[ref.path]
+            if not isinstance(found, str) and ref.measured and found != ref.size:
+                found = f"image {ref.path} {size_words(found, ref.size)}"
+            if isinstance(found, str):
+                hint = f"restore the file, or drop the row; images belong below {IMAGES_FOLDER}/ or a declared root"
                 return Rejection(
-                    file=str(file), row=row, id=sample.id, field=f"images.{number}", reason=reason, hint=hint
+                    file=str(file), row=row, id=sample.id, field=f"images.{number}", reason=found, hint=hint
                 )
-        return sample
+            filled.append(ref if ref.measured else ref.model_copy(update={"width": found[0], "height": found[1]}))
+        return sample.model_copy(update={"images": tuple(filled)})
 
-    def _image_problem(self, ref: ImageRef, check: ImageCheck) -> str | None:
+    def _look(self, ref: ImageRef, check: ImageCheck) -> Size | str:
+        """The size of an image file, or what is wrong with it."""
         try:
             path = self.image_path(ref)
-            size = image_size(path, limits=self.limits)
             if check == "decode":
-                size = open_image(path, limits=self.limits).size
+                return open_image(path, limits=self.limits).size
+            return image_size(path, limits=self.limits)
         except ImageError as error:
             return error.message
-        return None if size == ref.size else f"image {ref.path} {size_words(size, ref.size)}"
 
 
 def _read_card(path: Path) -> DatasetCard:

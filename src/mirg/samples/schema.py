@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from mirg.errors import DataError
 from mirg.geometry import Box, box_problem
 
 SCHEMA_VERSION = "mirg.samples/1"
@@ -50,21 +51,39 @@ class ObjectNote(_Model):
 class ImageRef(_Model):
     """One image of a sample, with its image-level annotation.
 
-    ``path`` is relative to the dataset folder. ``width`` and ``height`` are pixels of the original after EXIF rotation.
+    ``path`` is relative to the dataset folder, or to another folder that its card declares: ``@NAME/file.jpg``.
+    ``width`` and ``height`` are pixels of the original after EXIF rotation; both are left out where nobody has looked
+    at the file yet, and filled in when rows are read with ``images="header"`` or more.
     """
 
     path: str
-    width: int = Field(gt=0)
-    height: int = Field(gt=0)
+    width: int = Field(default=0, ge=0)
+    height: int = Field(default=0, ge=0)
     sha256: str | None = None
     role: Role = "candidate"
     caption: str | None = None
     frame: int | None = None
     objects: tuple[ObjectNote, ...] = ()
 
+    @model_validator(mode="after")
+    def _both_sides(self) -> ImageRef:
+        if (self.width == 0) != (self.height == 0):
+            raise ValueError("width and height come together, or not at all")
+        return self
+
+    @property
+    def measured(self) -> bool:
+        """Whether the row says how large the image is."""
+        return self.width > 0 and self.height > 0
+
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels of the original image."""
+        """(width, height) in pixels of the original image. DataError where the row does not say."""
+        if not self.measured:
+            raise DataError(
+                f"the size of image {self.path} is not known: it was imported without a look at the files",
+                hint="mirg data filter DATASET OUT --look header writes the sizes",
+            )
         return (self.width, self.height)
 
 

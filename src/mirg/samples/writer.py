@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import re
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from mirg.errors import DataError, ImageError, StorageError
 from mirg.images import DEFAULT_LIMITS, ImageLimits, Size, open_image, to_rgb
 from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, README_FILE, SAMPLES_FILE, DatasetCard, readme_text, size_words
+from mirg.samples.roots import MARK, spelled
 from mirg.samples.schema import ImageRef, Sample
 from mirg.storage import (
     BadLine,
@@ -65,7 +67,8 @@ class DatasetWriter:
         self._tasks: Counter[str] = Counter()
         self._by_digest: dict[str, ImageRef] = {}
         self._stems: Counter[str] = Counter()
-        self._names: set[str] = set()
+        self._roots: dict[str, str] = {}
+        self._names: set[int] = set()  # hashes of image paths: a dataset may refer to millions
 
     def __enter__(self) -> DatasetWriter:
         try:
@@ -117,14 +120,35 @@ class DatasetWriter:
             raise ImageError(f"{owner}image {path} {size_words(found, size)}")
         return self._store(path.read_bytes(), stem, path.suffix.lower(), found)
 
+    def add_root(self, name: str, folder: str | Path) -> str:
+        """Declare a folder whose images rows refer to; returns its name, which is another where ``name`` is taken.
+
+        DataError where it is no folder. A file below it is written ``rooted(name, path)`` in a row.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder", hint="images are referred to below it")
+        place = spelled(folder, self.path)
+        clean = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] or "images"
+        free = (clean if k == 1 else f"{clean}-{k}" for k in itertools.count(1))
+        chosen = next(n for n in free if self._roots.get(n, place) == place)
+        self._roots[chosen] = place
+        return chosen
+
+    def has(self, sample_id: str) -> bool:
+        """Whether a sample of this id was written."""
+        return sample_id in self._ids
+
     def add(self, sample: Sample) -> None:
-        """Append one sample. DataError for an id used before, or an image that this writer did not store."""
+        """Append one sample. DataError for an id used before, or an image neither stored here nor in a root."""
         if self._rows is None:
             raise DataError("a DatasetWriter is used inside its `with` block only")
         if sample.id in self._ids:
             raise DataError(f"sample {sample.id} was written already", hint="ids are unique in a dataset")
         for ref in sample.images:
-            if ref.path not in self._names:
+            if ref.path.startswith(MARK) and ref.path[1:].partition("/")[0] in self._roots:
+                self._names.add(hash(ref.path))
+            elif hash(ref.path) not in self._names:
                 raise DataError(
                     f"sample {sample.id}: image {ref.path} is not in this dataset", hint="use add_image first"
                 )
@@ -148,7 +172,7 @@ class DatasetWriter:
             raise _as_data_error(error, self.path) from error
         ref = ImageRef(path=name, width=size[0], height=size[1], sha256=digest)
         self._by_digest[digest] = ref
-        self._names.add(name)
+        self._names.add(hash(name))
         return ref
 
     def _free_name(self, stem: str, suffix: str) -> str:
@@ -167,12 +191,13 @@ class DatasetWriter:
             name=self.name,
             description=self.description,
             n_samples=len(self._ids),
-            n_images=len(self._by_digest),
+            n_images=len(self._names),
             tasks=dict(sorted(self._tasks.items())),
             created_by=self.created_by,
             seed=self.seed,
             digest=digest_file(self._work / SAMPLES_FILE),
             license=self.license,
+            roots=dict(sorted(self._roots.items())),
         )
         _write_card(self._work, card)
 

@@ -14,8 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from mirg.errors import ConfigError, DataError, ImageError, MirgError
-from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, Sample, Trajectory
-from mirg.samples.card import size_words
+from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Sample, Trajectory
 from mirg.storage import write_jsonl_atomic
 from mirg.trajectories.verify import DEFAULT, DEFAULT_FAMILY, VerifyConfig, failures, verify
 from mirg.trajectories.writer import build as build_by_rules
@@ -118,9 +117,11 @@ def build_dataset(
         license=card.license,
         overwrite=overwrite,
     ) as target:
-        copies = _Copies(src, target)
-        for sample in src.read(lambda row: report.refused.append(_bad_row(row.id, str(row)))):
-            outcome = copies.with_images(attach(sample, write, family=family, config=config))
+        carrier = Carrier(src, target, "own")
+        # Images that lie elsewhere are not copied, so nothing else would look at them.
+        look = "header" if card.roots else "none"
+        for sample in src.read(lambda row: report.refused.append(_bad_row(row.id, str(row))), images=look):
+            outcome = _carried(carrier, attach(sample, write, family=family, config=config))
             if isinstance(outcome, Sample):
                 target.add(outcome)
                 report.n_kept += 1
@@ -161,34 +162,14 @@ def check_dataset(
     return report
 
 
-class _Copies:
-    """Image files copied byte for byte, each once."""
-
-    def __init__(self, src: DatasetFolder, target: DatasetWriter) -> None:
-        self.src = src
-        self.target = target
-        self.done: dict[str, ImageRef] = {}
-
-    def with_images(self, sample: Sample | Refused) -> Sample | Refused:
-        """The sample with references into the new folder; refused where an image cannot be opened."""
-        if isinstance(sample, Refused):
-            return sample
-        try:
-            images = tuple(self._copy(ref, sample.id) for ref in sample.images)
-        except ImageError as error:
-            return Refused(id=sample.id, task=sample.task, check="image", reason=error.message)
-        return sample.model_copy(update={"images": images})
-
-    def _copy(self, ref: ImageRef, sample_id: str) -> ImageRef:
-        if ref.path not in self.done:
-            path = self.src.image_path(ref, sample_id)
-            self.done[ref.path] = self.target.add_file(
-                path, Path(ref.path).stem, size=ref.size, sample_id=sample_id, limits=self.src.limits
-            )
-        stored = self.done[ref.path]
-        if stored.size != ref.size:  # another row told its size rightly
-            raise ImageError(f"sample {sample_id}: image {ref.path} {size_words(stored.size, ref.size)}")
-        return ref.model_copy(update={"path": stored.path, "sha256": stored.sha256})
+def _carried(carrier: Carrier, sample: Sample | Refused) -> Sample | Refused:
+    """The sample with references into the new folder; refused where an image cannot be opened."""
+    if isinstance(sample, Refused):
+        return sample
+    try:
+        return carrier.carry(sample)
+    except ImageError as error:
+        return Refused(id=sample.id, task=sample.task, check="image", reason=error.message)
 
 
 def _stored_problem(sample: Sample, stored: Trajectory, family: str, config: VerifyConfig) -> Refused | None:

@@ -1,24 +1,20 @@
-"""``mirg data``: make datasets from scenes and photographs, and check them."""
+"""``mirg data scenes``, ``mini`` and ``photos``: datasets of the project's own making."""
 
 from __future__ import annotations
 
-from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mirg.cli.data.options import SHOWN, listed
 from mirg.cli.output import json_out, progress
 from mirg.console import one_line, say
 
 if TYPE_CHECKING:
     from mirg.compose.config import PhotoConfig
     from mirg.scenes.world import WorldConfig
-
-app = typer.Typer(no_args_is_help=True, help="Make and check datasets: scenes, photographs.")
-
-SHOWN = 20  # rejections listed without --json
 
 
 class PhotoSplit(StrEnum):
@@ -28,7 +24,6 @@ class PhotoSplit(StrEnum):
     test = "test"
 
 
-@app.command()
 def mini(
     out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],
     per_cell: Annotated[
@@ -42,7 +37,6 @@ def mini(
     say(f"{MINI_NAME}: {len(write_mini(out, per_cell, overwrite=overwrite))} items in {out}")
 
 
-@app.command()
 def photos(
     folder: Annotated[Path, typer.Argument(help="Photographs, also in folders below.")],
     out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],
@@ -76,7 +70,7 @@ def photos(
         seed=seed,
         split=split.value,
         test_share=test_share,
-        tasks=_listed(tasks),
+        tasks=listed(tasks),
         side=side,
         square=square,
         max_images=max_images,
@@ -114,7 +108,6 @@ def photos(
         say(f"{report.n_not_made} samples were not made: no place in the photographs tried can be told from the rest")
 
 
-@app.command()
 def scenes(
     out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],
     n: Annotated[int, typer.Option("--n", min=1, help="Samples to make.")] = 600,
@@ -140,47 +133,12 @@ def scenes(
         n,
         split=split,
         seed=seed,
-        tasks=_listed(tasks) or None,
+        tasks=listed(tasks) or None,
         config=_world_config(difficulty, world),
         overwrite=overwrite,
     )
     made = ", ".join(f"{task} {count}" for task, count in dataset.card.tasks.items())
     say(f"{dataset.card.n_samples} samples ({made}), {dataset.card.n_images} images: {out}")
-
-
-@app.command()
-def check(
-    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
-    images: Annotated[bool, typer.Option("--images/--no-images", help="Decode every image.")] = True,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
-    """Read every row and image; count what can be used and say what cannot, and why. Exit 1 if anything is rejected."""
-    from mirg.samples import DatasetFolder, Rejection
-
-    rejected: list[Rejection] = []
-    tasks: Counter[str] = Counter()
-    folder = DatasetFolder.open(dataset)
-    with progress(quiet=json) as tell:
-        for sample in folder.read(rejected.append, images="decode" if images else "none"):
-            tasks[sample.task] += 1
-            tell("checking", tasks.total() + len(rejected), len(folder))
-    accepted = tasks.total()
-    if json:
-        json_out(
-            {"dataset": str(dataset), "rows": accepted + len(rejected), "accepted": accepted, "rejected": len(rejected)}
-            | {"tasks": dict(sorted(tasks.items())), "rejections": [r.model_dump() for r in rejected]}
-        )
-    else:
-        for rejection in rejected[:SHOWN]:
-            say(one_line(str(rejection), limit=400))
-        if len(rejected) > SHOWN:
-            say(f"… and {len(rejected) - SHOWN} more (--json lists all)")
-        say(f"{accepted + len(rejected)} rows: {accepted} accepted, {len(rejected)} rejected")
-    raise typer.Exit(1 if rejected else 0)
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _world_config(difficulty: str | None, world: str | None) -> WorldConfig:
