@@ -1,0 +1,96 @@
+"""Where work on many items runs: in this process, in several, or on a Ray cluster; the order of results never differs.
+
+A function that is mapped gets one item and returns one result, both picklable, and depends on nothing else: so the
+same items give the same results whoever computes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import islice
+from multiprocessing import get_context
+from typing import Literal, Protocol, TypeVar, get_args
+
+from mirg.errors import ConfigError
+
+ExecutorName = Literal["local", "processes", "ray"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_CHUNK = 256  # items of one task: a task costs about a millisecond to send and to answer
+_AHEAD = 4  # tasks per worker that are in flight or wait to be taken
+
+
+class Executor(Protocol):
+    """Maps a function over items, lazily; results come in the order of the items."""
+
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item], *, chunk: int = _CHUNK
+    ) -> Iterator[Result]:
+        """``function`` of every item. At most a bounded number of items is taken before its results are."""
+        ...
+
+
+class Local:
+    """This process, one item after the other."""
+
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item], *, chunk: int = _CHUNK
+    ) -> Iterator[Result]:
+        """``function`` of every item; ``chunk`` means nothing here."""
+        return map(function, items)
+
+
+class Processes:
+    """Processes of this machine, started afresh: nothing of the caller's threads or GPU is inherited."""
+
+    def __init__(self, pool: ProcessPoolExecutor, workers: int) -> None:
+        self._pool = pool
+        self._workers = workers
+
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item], *, chunk: int = _CHUNK
+    ) -> Iterator[Result]:
+        """``function`` of every item, ``chunk`` items per task."""
+        running: deque[Future[list[Result]]] = deque()
+        for part in chunks(items, chunk):
+            running.append(self._pool.submit(_each, function, part))
+            if len(running) >= self._workers * _AHEAD:
+                yield from running.popleft().result()
+        while running:
+            yield from running.popleft().result()
+
+
+@contextlib.contextmanager
+def executor(name: ExecutorName = "local", workers: int | None = None) -> Iterator[Executor]:
+    """The executor called ``name``, closed when the block is left. ConfigError where there is none of this name.
+
+    ``workers`` is a number of processes, by default one per CPU core; it changes nothing but the time.
+    """
+    count = workers or os.cpu_count() or 1
+    if name == "local":
+        yield Local()
+    elif name == "processes":
+        pool = ProcessPoolExecutor(count, get_context("spawn"))
+        try:
+            yield Processes(pool, count)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    else:
+        raise ConfigError(f"no executor {name!r}", hint=f"known: {', '.join(get_args(ExecutorName))}")
+
+
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of ``size`` items, the last one shorter."""
+    rest = iter(items)
+    while part := list(islice(rest, size)):
+        yield part
+
+
+def _each(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
+    return [function(item) for item in items]
