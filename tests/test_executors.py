@@ -7,18 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from fakes.work import fail_at_seven, square
 from mirg.errors import ConfigError
 from mirg.executors import ExecutorName, chunks, executor
-
-
-def square(n: int) -> tuple[int, int]:
-    return n * n, os.getpid()
-
-
-def fail_at_seven(n: int) -> int:
-    if n == 7:
-        raise ValueError("seven")
-    return n
 
 
 @pytest.mark.parametrize("count", [0, 1, 255, 1000])
