@@ -88,7 +88,7 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, object | BadLine]]:
         with Path(path).open("rb") as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
-                    yield number, _parse_line(line)
+                    yield number, parse_line(line)
     except OSError as error:
         raise _refused("read", Path(path), error) from error
 
@@ -258,7 +258,8 @@ def _json_line(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass") + b"\n"
 
 
-def _parse_line(line: bytes) -> object | BadLine:
+def parse_line(line: bytes) -> object | BadLine:
+    """The JSON value of one line, its line end included; a BadLine where it holds none."""
     try:
         return json.loads(line.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
@@ -284,7 +285,7 @@ def _cut_torn_tail(path: Path) -> None:
         last = tail[tail.rfind(b"\n") + 1 :]
         if not last:
             return
-        if last.strip() and not isinstance(_parse_line(last), BadLine):
+        if last.strip() and not isinstance(parse_line(last), BadLine):
             stream.seek(end)
             stream.write(b"\n")
         else:

@@ -10,6 +10,7 @@ SAMPLES_FILE = "samples.jsonl"
 IMAGES_FOLDER = "images"
 CARD_FILE = "card.json"
 README_FILE = "README.md"
+REJECTED_FILE = "rejected.jsonl"
 
 
 class Rejection(BaseModel):

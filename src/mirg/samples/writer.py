@@ -9,13 +9,23 @@ import re
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 
 from mirg.errors import DataError, ImageError, StorageError
 from mirg.images import DEFAULT_LIMITS, ImageLimits, Size, open_image, to_rgb
-from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, README_FILE, SAMPLES_FILE, DatasetCard, readme_text, size_words
+from mirg.samples.card import (
+    CARD_FILE,
+    IMAGES_FOLDER,
+    README_FILE,
+    REJECTED_FILE,
+    SAMPLES_FILE,
+    DatasetCard,
+    Rejection,
+    readme_text,
+    size_words,
+)
 from mirg.samples.roots import MARK, spelled
 from mirg.samples.schema import ImageRef, Sample
 from mirg.storage import (
@@ -33,6 +43,21 @@ if TYPE_CHECKING:
 
 # Fast rather than small: the level changes the size of a photograph by a fifth and the time threefold.
 PNG_LEVEL = 1
+
+
+class WrittenRow(NamedTuple):
+    """A sample as a line of ``samples.jsonl``, and what a writer must know of it."""
+
+    id: str
+    task: str
+    images: tuple[str, ...]
+    line: bytes
+
+
+def written(sample: Sample) -> WrittenRow:
+    """``sample`` as a line; fields that have their default value are left out."""
+    line = sample.model_dump_json(exclude_defaults=True).encode()
+    return WrittenRow(sample.id, sample.task, tuple(ref.path for ref in sample.images), line)
 
 
 class DatasetWriter:
@@ -63,6 +88,7 @@ class DatasetWriter:
         self._stack = contextlib.ExitStack()
         self._work: Path | None = None
         self._rows: BinaryIO | None = None
+        self._rejected: BinaryIO | None = None
         self._ids: set[str] = set()
         self._tasks: Counter[str] = Counter()
         self._by_digest: dict[str, ImageRef] = {}
@@ -91,7 +117,7 @@ class DatasetWriter:
                 raise
             raise _as_data_error(problem, self.path) from problem
         finally:
-            self._rows = self._work = None
+            self._rows = self._rejected = self._work = None
 
     def add_image(self, image: Image.Image, stem: str) -> ImageRef:
         """Store ``image`` as PNG and return its reference; equal pixels are stored once, whatever their ``stem``."""
@@ -141,23 +167,36 @@ class DatasetWriter:
 
     def add(self, sample: Sample) -> None:
         """Append one sample. DataError for an id used before, or an image neither stored here nor in a root."""
+        self.add_written(written(sample))
+
+    def add_written(self, row: WrittenRow) -> None:
+        """:meth:`add` for a sample that another process has written out."""
         if self._rows is None:
             raise DataError("a DatasetWriter is used inside its `with` block only")
-        if sample.id in self._ids:
-            raise DataError(f"sample {sample.id} was written already", hint="ids are unique in a dataset")
-        for ref in sample.images:
-            if ref.path.startswith(MARK) and ref.path[1:].partition("/")[0] in self._roots:
-                self._names.add(hash(ref.path))
-            elif hash(ref.path) not in self._names:
-                raise DataError(
-                    f"sample {sample.id}: image {ref.path} is not in this dataset", hint="use add_image first"
-                )
+        if row.id in self._ids:
+            raise DataError(f"sample {row.id} was written already", hint="ids are unique in a dataset")
+        for path in row.images:
+            if path.startswith(MARK) and path[1:].partition("/")[0] in self._roots:
+                self._names.add(hash(path))
+            elif hash(path) not in self._names:
+                raise DataError(f"sample {row.id}: image {path} is not in this dataset", hint="use add_image first")
+        self._write_line(self._rows, row.line)
+        self._ids.add(row.id)
+        self._tasks[row.task] += 1
+
+    def reject(self, rejection: Rejection) -> None:
+        """Append one line to ``rejected.jsonl``, which is there as soon as anything is refused."""
+        if self._work is None:
+            raise DataError("a DatasetWriter is used inside its `with` block only")
+        if self._rejected is None:
+            self._rejected = self._stack.enter_context((self._work / REJECTED_FILE).open("wb"))
+        self._write_line(self._rejected, rejection.model_dump_json().encode())
+
+    def _write_line(self, stream: BinaryIO, line: bytes) -> None:
         try:
-            self._rows.write(sample.model_dump_json(exclude_defaults=True).encode() + b"\n")
+            stream.write(line + b"\n")
         except OSError as error:
             raise _as_data_error(error, self.path) from error
-        self._ids.add(sample.id)
-        self._tasks[sample.task] += 1
 
     def _store(self, data: bytes, stem: str, suffix: str, size: tuple[int, int]) -> ImageRef:
         if self._work is None:
@@ -185,7 +224,9 @@ class DatasetWriter:
     def _finish(self) -> None:
         if self._work is None or self._rows is None:
             raise DataError("a DatasetWriter is used inside its `with` block only")
-        self._rows.close()
+        for stream in (self._rows, self._rejected):
+            if stream is not None:
+                stream.close()
         self._rows = None
         card = DatasetCard(
             name=self.name,

@@ -9,10 +9,10 @@ import pytest
 from fakes.migbench import ROWS, annotation_rows, write_annotations, write_responses
 from fakes.official import oracle_box, oracle_iou, random_response
 from mirg.errors import ConfigError
-from mirg.evaluation.migbench.annotations import load_annotations
 from mirg.evaluation.migbench.responses import load_responses
 from mirg.evaluation.migbench.score import protocols, score_all, summarise
 from mirg.frames import FAMILIES
+from mirg.sources.migbench_items import load_annotations
 
 QWEN3 = FAMILIES["qwen3-vl"]
 WHOLE = "(0,0),(999,999)"

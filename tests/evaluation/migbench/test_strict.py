@@ -5,9 +5,9 @@ import random
 import pytest
 
 from mirg.errors import ConfigError
-from mirg.evaluation.migbench.annotations import Item
 from mirg.evaluation.migbench.strict import StrictScore, check_family, score_response
 from mirg.frames import FAMILIES
+from mirg.sources.migbench_items import Item
 
 QWEN3 = FAMILIES["qwen3-vl"]
 

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from mirg.errors import ConfigError
 from mirg.evaluation.migbench import official, strict
-from mirg.evaluation.migbench.annotations import PAPER_NAMES, Annotations, Item
 from mirg.evaluation.migbench.responses import KINDS, Responses
 from mirg.evaluation.migbench.strict import StrictScore
 from mirg.frames import Family
+from mirg.sources.migbench_items import PAPER_NAMES, Annotations, Item
 
 Protocol = Literal["official", "strict"]
 PROTOCOLS: tuple[Protocol, ...] = ("official", "strict")

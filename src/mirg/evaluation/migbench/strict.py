@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from mirg.answers import ordinals
 from mirg.answers.read import ReadBox, Reading, read
 from mirg.errors import ConfigError
-from mirg.evaluation.migbench.annotations import Item
 from mirg.frames import Family, Size
 from mirg.geometry import iou
+from mirg.sources.migbench_items import Item
 
 _ANY_SIZE: Size = (1000, 1000)  # the 0-1000 frame does not depend on the size
 _ORDINAL = re.compile(rf"\b({ordinals.ANY}) image\b", re.IGNORECASE)

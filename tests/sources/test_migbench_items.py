@@ -8,7 +8,7 @@ import pytest
 
 from fakes.migbench import ROWS, annotation_rows, write_annotations
 from mirg.errors import DataError, StorageError
-from mirg.evaluation.migbench.annotations import PAPER_NAMES, load_annotations, target_images
+from mirg.sources.migbench_items import PAPER_NAMES, load_annotations, target_images
 
 
 @pytest.mark.parametrize(("row", "images"), ROWS, ids=[f"{i}-{row['task']}" for i, (row, _) in enumerate(ROWS)])

@@ -72,16 +72,16 @@ class Annotations:
     defects: tuple[Defect, ...]
 
 
-def load_annotations(path: str | Path) -> Annotations:
-    """Read and check an annotation file.
+def load_annotations(path: str | Path, *, revised: bool = False) -> Annotations:
+    """Read and check an annotation file; answers are fractions, in the revised version 0-1000.
 
     Raises ``StorageError`` where it cannot be read or is not JSON, :class:`DataError` with the row where it does not
-    have the schema of the original MIG-Bench.
+    have the schema of MIG-Bench, or is of the other version.
     """
     rows = read_json(path)
     if not isinstance(rows, list) or not rows:
         raise DataError(f"{path}: expected a JSON list of items", hint="give MIG-Bench's MIG_data.json")
-    _refuse_revised(path, rows)
+    _refuse_other_version(path, rows, revised)
     items = tuple(_item(path, index, row) for index, row in enumerate(rows))
     return Annotations(items=items, defects=tuple(find_defects(items)))
 
@@ -150,14 +150,19 @@ def _box(answer: object) -> Box | None:
     return (x1, y1, x2, y2)
 
 
-def _refuse_revised(path: str | Path, rows: list[object]) -> None:
+def _refuse_other_version(path: str | Path, rows: list[object], revised: bool) -> None:
     """The revised version (0-1000 answers, other labels) has other published numbers; never mix the two."""
     boxes = [_box(row.get("answer")) for row in rows if isinstance(row, Mapping)]
     large = sum(1 for box in boxes if box is not None and math.fsum(box) > 8.0)
-    if large > len(rows) // 2:
+    if not revised and large > len(rows) // 2:
         raise DataError(
             f"{path}: most answers are not fractions; this looks like the REVISED MIG-Bench (0-1000 answers)",
-            hint="only the original annotation file is scored here: numbers of the two versions cannot be compared",
+            hint="give the original annotation file: numbers of the two versions cannot be compared",
+        )
+    if revised and large <= len(rows) // 2:
+        raise DataError(
+            f"{path}: most answers are fractions; this looks like the ORIGINAL MIG-Bench",
+            hint="import it as migbench: numbers of the two versions cannot be compared",
         )
 
 

@@ -1,0 +1,114 @@
+"""``mirg data import``: annotated images in any of the known formats become a dataset folder."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mirg.cli.data.options import SHOWN, listed
+from mirg.cli.output import json_out, progress
+from mirg.console import one_line, say
+
+
+class Frame(StrEnum):
+    """Coordinate frames of boxes."""
+
+    auto = "auto"
+    fraction = "fraction"
+    relative_1000 = "relative_1000"
+    pixels = "pixels"
+    resized_pixels = "resized_pixels"
+
+
+class Look(StrEnum):
+    """How far image files are looked at."""
+
+    none = "none"
+    header = "header"
+    hash = "hash"
+    decode = "decode"
+
+
+class Where(StrEnum):
+    """What works on the rows."""
+
+    local = "local"
+    processes = "processes"
+    ray = "ray"
+
+
+def import_(
+    kind: Annotated[str, typer.Argument(help="The format; `mirg data kinds` lists them.")],
+    path: Annotated[Path, typer.Argument(help="The annotation file, or the folder of the format.")],
+    out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder that image paths are relative to; that of PATH unless given.")
+    ] = None,
+    strip: Annotated[str, typer.Option(help="Beginning of image paths to leave out.")] = "",
+    frame: Annotated[
+        Frame | None, typer.Option(help="Frame of the boxes; that of the format, or found out, unless given.")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="For resized_pixels: the model family that resized.")] = None,
+    look: Annotated[
+        Look, typer.Option(help="Image files: not at all, size, size and digest, every pixel.")
+    ] = Look.hash,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the images instead of referring to them.")] = False,
+    columns: Annotated[str, typer.Option(help="For hf: question=text,images=pictures,…")] = "",
+    split: Annotated[str, typer.Option(help="For hf: the split to read.")] = "train",
+    stride: Annotated[int, typer.Option(min=1, help="For video-tracks: every how many frames one is taken.")] = 10,
+    frames: Annotated[int, typer.Option(min=2, help="For video-tracks: frames of one sample.")] = 6,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read the first rows alone.")] = None,
+    executor: Annotated[Where, typer.Option(help="Where rows are worked on; the result is the same.")] = Where.local,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one per core unless given.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Read annotated images of any known format. Refused rows are counted and listed in OUT/rejected.jsonl."""
+    from mirg.executors import executor as open_executor
+    from mirg.sources.importer import import_dataset, source_of
+    from mirg.sources.options import ImportOptions
+
+    source_of(kind)
+    folder = root or (path if path.is_dir() else path.parent)
+    options = ImportOptions(
+        root=str(folder), strip=strip, frame=frame.value if frame else None, family=family, look=look.value,
+        columns=_pairs(columns), split=split, stride=stride, frames=frames,
+    )  # fmt: skip
+    with progress(quiet=json) as tell, open_executor(executor.value, workers) as pool:
+        report = import_dataset(
+            kind, path, out, options, copy=copy, overwrite=overwrite, limit=limit, executor=pool, listed=SHOWN,
+            on_progress=lambda done: tell("rows", done, 0),
+        )  # fmt: skip
+    if json:
+        json_out(report.as_dict())
+        return
+    for rejection in report.first:
+        say(one_line(str(rejection), limit=400))
+    if report.refused > len(report.first):
+        say(f"… and {report.refused - len(report.first):,} more in {out / 'rejected.jsonl'}")
+    made = ", ".join(f"{task} {count:,}" for task, count in sorted(report.tasks.items()))
+    say(f"{report.rows:,} rows: {report.rows_used:,} used, {report.rows_refused:,} refused; boxes: {report.frame}")
+    say(f"{report.samples:,} samples ({made}): {out}")
+    if report.renamed:
+        say(f"{report.renamed:,} samples got another id: theirs was used by an earlier row")
+
+
+def kinds() -> None:
+    """List the formats that `mirg data import` reads."""
+    from mirg.sources.kinds import SOURCES
+
+    for source in SOURCES.values():
+        say(f"{source.kind:18} {source.about}")
+
+
+def _pairs(text: str) -> dict[str, str]:
+    from mirg.errors import ConfigError
+
+    pairs = [part.partition("=") for part in listed(text)]
+    for name, equals, column in pairs:
+        if not (name and equals and column):
+            raise ConfigError(f"--columns {text}: expected field=column, with commas")
+    return {name: column for name, _, column in pairs}

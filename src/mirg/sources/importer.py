@@ -1,0 +1,220 @@
+"""``mirg data import``: rows of any format to a dataset folder, streamed, every refused row explained."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from mirg.errors import ConfigError, DataError, ImageError
+from mirg.executors import Executor, Local
+from mirg.samples import DatasetWriter, ImageRef, Rejection, Sample
+from mirg.samples.roots import MARK
+from mirg.samples.writer import WrittenRow, written
+from mirg.sources.finish import Finished, Job, finish
+from mirg.sources.frames import Evidence, FrameName
+from mirg.sources.kinds import SOURCES
+from mirg.sources.look import fact_row
+from mirg.sources.options import ImportOptions
+from mirg.sources.raw import Row, Source
+from mirg.storage import Journal
+
+_PEEKED = 2000  # rows whose boxes tell the frame where nothing else does
+_REFUSE_EVERY = 1000  # rows between two looks at the evidence
+
+
+@dataclass
+class ImportReport:
+    """What became of the rows: ``rows`` = ``rows_used`` + ``rows_refused``; a row may hold several questions."""
+
+    out: Path
+    kind: str
+    frame: FrameName = "auto"
+    rows: int = 0
+    rows_used: int = 0
+    refused: int = 0
+    renamed: int = 0
+    tasks: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    first: list[Rejection] = field(default_factory=list)
+
+    @property
+    def rows_refused(self) -> int:
+        """Rows of which nothing was used."""
+        return self.rows - self.rows_used
+
+    @property
+    def samples(self) -> int:
+        """Samples written."""
+        return self.tasks.total()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "out": str(self.out), "kind": self.kind, "frame": self.frame,
+            "rows": self.rows, "rows_used": self.rows_used,
+            "rows_refused": self.rows_refused, "samples": self.samples, "renamed": self.renamed,
+            "tasks": dict(sorted(self.tasks.items())), "refused": self.refused,
+            "reasons": dict(self.reasons.most_common()), "rejections": [row.model_dump() for row in self.first],
+        }  # fmt: skip
+
+
+def import_dataset(
+    kind: str,
+    path: str | Path,
+    out: str | Path,
+    options: ImportOptions,
+    *,
+    copy: bool = False,
+    overwrite: bool = False,
+    limit: int | None = None,
+    executor: Executor | None = None,
+    listed: int = 20,
+    on_progress: Callable[[int], None] | None = None,
+) -> ImportReport:
+    """Read ``path``, a file or folder of format ``kind``, into the dataset folder ``out``.
+
+    Images are referred to below ``options.root``, or copied. The first ``limit`` rows are read, None: all. Refused
+    rows go to ``out/rejected.jsonl``, the first ``listed`` also into the report. The result does not depend on the
+    executor. DataError where the file is damaged, its boxes are in another frame than said or in several, or no row
+    can be used: ``out`` is then what it was before, and what was found out about images is not looked for again.
+    """
+    source = source_of(kind)
+    options = options.model_copy(update={"root": str(Path(options.root).resolve())})
+    if not Path(options.root).is_dir():
+        raise DataError(f"{options.root} is not a folder", hint="--root is the folder that image paths are relative to")
+    path, out = Path(path), Path(out)
+    workers = executor or Local()
+    rows = islice(source.read(path, options), limit)
+    report = ImportReport(out, kind)
+    journal = out.parent / f".{out.name}.looked.jsonl"
+    with DatasetWriter(
+        out,
+        name=out.name,
+        description=f"Imported from {path.name} ({kind}).",
+        created_by=f"mirg data import {kind}",
+        license="that of the source",
+        overwrite=overwrite,
+    ) as writer:
+        job = Job(kind, options, "auto", writer.add_root(Path(options.root).name or "images", options.root))
+        if options.look != "none":
+            job = job._replace(journal=str(journal.resolve()))
+        report.frame, rows = _settled(source, options, job, rows, path)
+        work = _Work(writer, job._replace(frame=report.frame), report, copy, listed)
+        with Journal(journal) as looked:
+            work.run(workers, rows, looked, on_progress)
+        work.evidence.contradict(report.frame, str(path), final=True)
+        if not report.samples:
+            first = f"; first: {report.first[0]}" if report.first else ""
+            raise DataError(f"{path}: no row of {report.rows:,} can be used{first}", hint="is it of another kind?")
+    journal.unlink(missing_ok=True)
+    return report
+
+
+def source_of(kind: str) -> Source:
+    """The reader called ``kind``; ConfigError where there is none."""
+    if kind not in SOURCES:
+        raise ConfigError(f"no reader {kind!r}", hint=f"known: {', '.join(SOURCES)}")
+    return SOURCES[kind]
+
+
+def _settled(
+    source: Source, options: ImportOptions, job: Job, rows: Iterator[Row], path: Path
+) -> tuple[FrameName, Iterator[Row]]:
+    """The frame of all boxes, and the rows again from the first one."""
+    if options.frame == "resized_pixels" and not options.family:
+        raise ConfigError("--frame resized_pixels needs --family", hint="every family resizes images in its own way")
+    frame = options.frame or source.frame
+    if frame != "auto":
+        return frame, rows
+    peeked = list(islice(rows, _PEEKED))
+    evidence = Evidence()
+    for row in peeked:
+        evidence.join(finish(job, row).evidence)
+    return evidence.settle(str(path)), chain(peeked, rows)
+
+
+class _Work:
+    """Rows on their way into the folder."""
+
+    def __init__(self, writer: DatasetWriter, job: Job, report: ImportReport, copy: bool, listed: int) -> None:
+        self.writer, self.job, self.report, self.copy, self.listed = writer, job, report, copy, listed
+        self.evidence = Evidence()
+        self._copied: dict[str, ImageRef] = {}
+
+    def run(
+        self, workers: Executor, rows: Iterator[Row], looked: Journal, on_progress: Callable[[int], None] | None
+    ) -> None:
+        """Finish and write all rows."""
+        for found in workers.map(partial(finish, self.job), rows):
+            self._take(found)
+            for path, facts in found.facts:
+                looked.append(fact_row(path, facts))
+            if self.report.rows % _REFUSE_EVERY == 0:
+                self.evidence.contradict(self.job.frame, found.row.file, final=False)
+                if on_progress:
+                    on_progress(self.report.rows)
+
+    def _take(self, found: Finished) -> None:
+        report = self.report
+        report.rows += 1
+        self.evidence.join(found.evidence)
+        kept = 0
+        for row in found.written:
+            kept += self._write(found.row, row)
+        for refusal in found.refused:
+            self._refuse(found.row, refusal.field, refusal.reason, refusal.hint, refusal.id)
+        report.rows_used += bool(kept)
+        if not kept and not found.refused and not found.written:
+            self._refuse(found.row, "row", "holds no question that can be answered", "", None)
+
+    def _write(self, at: Row, row: WrittenRow) -> bool:
+        try:
+            if self.copy:
+                row = self._with_copies(row)
+            self.writer.add_written(self._unique(row))
+        except ImageError as error:
+            self._refuse(at, "images", error.message, error.hint, row.id)
+            return False
+        self.report.tasks[row.task] += 1
+        return True
+
+    def _unique(self, row: WrittenRow) -> WrittenRow:
+        """A second row of the same id gets another one: sources number their parts independently."""
+        if not self.writer.has(row.id):
+            return row
+        self.report.renamed += 1
+        sample = Sample.model_validate_json(row.line)
+        k = next(k for k in range(2, 10**9) if not self.writer.has(f"{row.id}~{k}"))
+        return written(sample.model_copy(update={"id": f"{row.id}~{k}"}))
+
+    def _with_copies(self, row: WrittenRow) -> WrittenRow:
+        sample = Sample.model_validate_json(row.line)
+        root = Path(self.job.options.root)
+        images = []
+        for ref in sample.images:
+            if ref.path not in self._copied:
+                inside = ref.path.removeprefix(f"{MARK}{self.job.root_name}/")
+                self._copied[ref.path] = self.writer.add_file(root / inside, Path(inside).stem, sample_id=sample.id)
+            stored = self._copied[ref.path]
+            facts = {"path": stored.path, "sha256": stored.sha256, "width": stored.width, "height": stored.height}
+            images.append(ref.model_copy(update=facts))
+        return written(sample.model_copy(update={"images": tuple(images)}))
+
+    def _refuse(self, at: Row, where: str, reason: str, hint: str, sample_id: str | None) -> None:
+        rejection = Rejection(file=at.file, row=at.number, id=sample_id, field=where, reason=reason, hint=hint)
+        self.writer.reject(rejection)
+        self.report.refused += 1
+        self.report.reasons[f"{where.split('.')[0]}: {_kind(reason)}"] += 1
+        if len(self.report.first) < self.listed:
+            self.report.first.append(rejection)
+
+
+def _kind(reason: str) -> str:
+    """A reason without what belongs to one row alone, for counting."""
+    return re.sub(r"-?\d+(?:[.,]\d+)*", "#", re.sub(r"(?<=image )\S+", "…", reason))[:100]

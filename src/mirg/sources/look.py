@@ -1,0 +1,128 @@
+"""Looking at image files: each once, and not again after an import was stopped.
+
+What was found goes to a journal beside the output; a restarted import reads it and looks only at files that it has not
+seen, or that have changed since.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from mirg.errors import ImageError
+from mirg.images import image_digest, image_size, open_image
+from mirg.samples.roots import resolve_inside
+from mirg.sources.options import Look
+from mirg.storage import read_jsonl
+
+Stamp = tuple[int, int]  # bytes and time of change: what tells whether a file is the one that was looked at
+
+
+class Facts(NamedTuple):
+    """What is known of one file: (width, height) in pixels after EXIF rotation, 0 where nobody looked; its SHA-256."""
+
+    width: int = 0
+    height: int = 0
+    sha256: str | None = None
+    stamp: Stamp = (0, 0)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(width, height), None where nobody looked."""
+        return (self.width, self.height) if self.width else None
+
+
+class Looker:
+    """Looks at the files below ``root``; ``fresh`` collects what was found since it was last emptied."""
+
+    def __init__(self, root: str, look: Look, journal: str = "") -> None:
+        self.root = Path(root).resolve()
+        self.look = look
+        self.fresh: list[tuple[str, Facts]] = []
+        self._facts: dict[str, Facts | str] = dict(read_facts(journal)) if journal else {}
+        self._checked: set[str] = set()
+
+    def at(self, path: str) -> Facts:
+        """Facts of the file ``path`` (relative to the root, clean). ImageError where it cannot be used."""
+        if self.look == "none":
+            return Facts()
+        found = self._facts.get(path)
+        if found is None or (path not in self._checked and not self._same(path, found)):
+            found = self._look(path)
+            self._facts[path] = found
+            if isinstance(found, Facts):
+                self.fresh.append((path, found))
+        self._checked.add(path)
+        if isinstance(found, str):
+            raise ImageError(found, hint="restore the file, or correct --root")
+        return found
+
+    def _look(self, path: str) -> Facts | str:
+        try:
+            file = resolve_inside(self.root, path)
+            width, height = open_image(file).size if self.look == "decode" else image_size(file)
+            digest = image_digest(file) if self.look in {"hash", "decode"} else None
+            return Facts(width, height, digest, _stamp(file))
+        except ImageError as error:
+            return error.message.replace(f"{self.root}{os.sep}", "")
+        except OSError as error:
+            return f"image {path} cannot be read: {error.strerror or error}"
+
+    def _same(self, path: str, found: Facts | str) -> bool:
+        """Whether what an earlier run found still holds, and is enough for this one."""
+        if isinstance(found, str) or (found.sha256 is None and self.look in {"hash", "decode"}):
+            return False
+        try:
+            return _stamp(resolve_inside(self.root, path)) == found.stamp
+        except (ImageError, OSError):
+            return False
+
+
+def read_facts(journal: str | Path) -> Iterable[tuple[str, Facts]]:
+    """What earlier runs wrote with :func:`fact_row`; nothing where there is no journal, broken lines left out."""
+    if not Path(journal).is_file():
+        return
+    for _, value in read_jsonl(journal):
+        match value:
+            case [str(path), int(width), int(height), sha, [int(size), int(changed)]] if sha is None or isinstance(
+                sha, str
+            ):
+                yield path, Facts(width, height, sha, (size, changed))
+            case _:
+                continue
+
+
+def fact_row(path: str, facts: Facts) -> list[object]:
+    """One line of the journal."""
+    return [path, facts.width, facts.height, facts.sha256, list(facts.stamp)]
+
+
+def clean_path(path: str, root: str, strip: str = "") -> str:
+    """A row's path relative to ``root``, without ``.`` and ``..``; ``strip`` is left out at its beginning.
+
+    ImageError for a URL, and for a path that leads out of the root: of files nothing is asked here, links are followed
+    where one is opened.
+    """
+    if "://" in path[:16] or path.startswith("data:"):
+        raise ImageError(f"image {path[:80]} is a URL", hint="download it first; rows name files")
+    text = path.replace("\\", "/")
+    if strip and text.startswith(strip):
+        text = text[len(strip) :]
+        text = text.lstrip("/")
+    if text.startswith("/"):
+        text = text.removeprefix(f"{root.rstrip('/')}/")
+    clean = posixpath.normpath(text)
+    if clean.startswith(("/", "../")) or clean in {"..", "."} or "\0" in clean:
+        raise ImageError(
+            f"image {path} lies outside {root}",
+            hint="--root is the folder that paths are relative to; --strip cuts off",
+        )
+    return clean
+
+
+def _stamp(file: Path) -> Stamp:
+    status = file.stat()
+    return (status.st_size, status.st_mtime_ns)

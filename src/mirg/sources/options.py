@@ -1,0 +1,29 @@
+"""What an import may be asked for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mirg.sources.frames import FrameName
+
+# How far image files are looked at: not at all; size; size and digest; every pixel and digest.
+Look = Literal["none", "header", "hash", "decode"]
+
+
+class ImportOptions(BaseModel):
+    """Settings of one import; each reader uses what concerns it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    root: str = Field(description="Folder that the rows' image paths are relative to.")
+    strip: str = Field(default="", description="Beginning of the rows' paths to leave out: /data/raw/")
+    frame: FrameName | None = Field(default=None, description="Frame of the boxes; None: that of the format.")
+    family: str | None = Field(default=None, description="Model family whose resized pixels the boxes are in.")
+    look: Look = "hash"
+    columns: dict[str, str] = Field(default_factory=dict, description="Which column is which, for hf: question=text")
+    split: str = Field(default="train", description="Split of a datasets folder or hub dataset.")
+    stride: int = Field(default=10, ge=1, description="Every how many frames of a video one is taken.")
+    frames: int = Field(default=6, ge=2, le=64, description="Frames of one sample of a video.")
+    seed: int = 0

@@ -1,0 +1,200 @@
+"""Rows of large JSON files, one at a time: memory is one row, whatever the size of the file.
+
+A list of rows (``[{…}, {…}]``), JSON lines, or the lists inside one object (COCO), each also gzipped. Python's own
+scanner reads the values; a row must fit into memory, the file need not.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from mirg.errors import DataError
+from mirg.storage import BadLine, parse_line
+
+_CHUNK = 1 << 20  # bytes read at a time
+_MAX_ROW = 256 << 20  # characters of one value: beyond it the file is no list of rows
+_BLANK = re.compile(r"[ \t\r\n]*")
+_SCAN = json.JSONDecoder().raw_decode
+
+
+def read_rows(path: str | Path) -> Iterator[tuple[int, object]]:
+    """Stream ``(row number from 1, value)`` of a JSON list or a JSON-lines file.
+
+    DataError, naming the row, where a list is cut off or no JSON: the rows before it have been given by then. A line
+    of JSON lines that is none comes as a BadLine, since the next one can be read again.
+    """
+    with _Text.open(path) as text:
+        first = text.peek()
+        if first == "":
+            raise DataError(f"{path} is empty", hint="expected a JSON list of rows, or JSON lines")
+        if first == "[":
+            text.take("[")
+            yield from enumerate(text.elements("]"), 1)
+            text.expect_end()
+            return
+    yield from _lines(path)
+
+
+def read_members(path: str | Path) -> Iterator[tuple[str, object]]:
+    """Stream one JSON object as ``(key, element)`` for every element of its lists, and ``(key, value)`` for the rest.
+
+    For COCO-like files, whose rows stand in lists of one object. DataError where the file is cut off or no JSON.
+    """
+    with _Text.open(path) as text:
+        if text.peek() != "{":
+            raise DataError(f"{path} is not a JSON object", hint="expected one object that holds lists")
+        text.take("{")
+        while text.peek() != "}":
+            key = text.value()
+            text.take(":")
+            if text.peek() == "[":
+                text.take("[")
+                for element in text.elements("]"):
+                    yield str(key), element
+            else:
+                yield str(key), text.value()
+            if text.peek() == ",":
+                text.take(",")
+        text.take("}")
+        text.expect_end()
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, object | BadLine]]:
+    """Rows of JSON lines; DataError where not even the first line is one: then it is another kind of file."""
+    with _bytes(path) as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            value = parse_line(line)
+            if isinstance(value, BadLine) and number == 1:
+                raise DataError(
+                    f"{path} is neither a JSON list of rows nor JSON lines: {value.reason}",
+                    hint="the file was cut off, or is of another format",
+                )
+            yield number, value
+
+
+@contextlib.contextmanager
+def _bytes(path: str | Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, unpacked where it is gzipped; errors of the system and of gzip become DataError."""
+    try:
+        with Path(path).open("rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            yield io.BufferedReader(gzip.GzipFile(fileobj=raw)) if zipped else raw  # type: ignore[arg-type]
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is damaged: {error}", hint="copy or download it again") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+class _Text:
+    """A window on the decoded text of a file that moves forward."""
+
+    def __init__(self, path: str | Path, stream: IO[bytes]) -> None:
+        self.path = path
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._window, self._at, self._ended = "", 0, False
+        self._rows = 0
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: str | Path) -> Iterator[_Text]:
+        """The text of ``path``; errors of compression and encoding become a DataError that names the row."""
+        with _bytes(path) as stream:
+            text = cls(path, stream)
+            try:
+                yield text
+            except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, RecursionError) as error:
+                raise text.broken(str(error)) from error
+
+    def peek(self) -> str:
+        """The next character that is no blank, "" at the end."""
+        while True:
+            self._at = _BLANK.match(self._window, self._at).end()  # type: ignore[union-attr]
+            if self._at < len(self._window):
+                return self._window[self._at]
+            if not self._more():
+                return ""
+
+    def take(self, wanted: str) -> None:
+        """Step over ``wanted``, one character."""
+        found = self.peek()
+        if found != wanted:
+            raise self.broken(f"expected {wanted!r}, found {found!r}" if found else "the file is cut off")
+        self._at += 1
+
+    def value(self) -> object:
+        """The JSON value that comes next."""
+        self.peek()
+        while True:
+            try:
+                value, end = _SCAN(self._window, self._at)
+            except ValueError as error:
+                if self._more():
+                    continue
+                raise self.broken(self._words(error)) from error
+            # A number may go on beyond the window; whatever else is complete ends with its own mark.
+            if end == len(self._window) and isinstance(value, int | float) and self._more():
+                continue
+            self._at = end
+            return value
+
+    def elements(self, close: str) -> Iterator[object]:
+        """The elements of a list whose bracket was taken, up to and including ``close``."""
+        if self.peek() == close:
+            self._at += 1
+            return
+        while True:
+            value = self.value()
+            self._rows += 1
+            yield value
+            if self.peek() == close:
+                self._at += 1
+                return
+            self.take(",")
+
+    def expect_end(self) -> None:
+        """Nothing but blanks may follow."""
+        if found := self.peek():
+            raise self.broken(f"{found!r} follows the end of the list")
+
+    def broken(self, reason: str) -> DataError:
+        """What is wrong with the row after the last good one."""
+        return DataError(
+            f"{self.path}: row {self._rows + 1}: {reason}",
+            hint="the file is damaged or was cut off: copy or download it again",
+        )
+
+    def _words(self, error: ValueError) -> str:
+        left = len(self._window) - self._at
+        if not left:
+            return "the file is cut off"
+        reason = getattr(error, "msg", str(error))
+        # Where the scanner came to the end of everything there is, something is missing rather than wrong.
+        if getattr(error, "pos", 0) >= len(self._window) - 1 or "Unterminated" in reason:
+            return f"the file is cut off inside a row ({left:,} characters of it are there)"
+        return f"not JSON: {reason}"
+
+    def _more(self) -> bool:
+        """Read on; False at the end of the file. What lies behind is dropped."""
+        if self._ended:
+            return False
+        if len(self._window) - self._at > _MAX_ROW:
+            raise self.broken(f"a value of more than {_MAX_ROW:,} characters")
+        # Twice the rest at once: a row of many megabytes is not scanned again for every one of them.
+        data = self._stream.read(max(_CHUNK, len(self._window) - self._at))
+        self._ended = not data
+        self._window = self._window[self._at :] + self._decoder.decode(data, final=self._ended)
+        self._at = 0
+        return True
