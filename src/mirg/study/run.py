@@ -65,7 +65,8 @@ def _side_by_side(plan: StudyRecipe, out: Path, train: Train, todo: dict[str, tu
     try:
         while waiting or running:
             for name, (arm, seed) in list(waiting.items()):
-                if _start_of(arm, seed) not in {*waiting, *running.values()}:
+                # Never more than there are processes: what becomes ready while they work may come before the rest.
+                if len(running) < jobs and _start_of(arm, seed) not in {*waiting, *running.values()}:
                     running[pool.submit(measure_cell, plan, arm, seed, out, train)] = name
                     del waiting[name]
             for done in wait(running, return_when=FIRST_COMPLETED).done:
