@@ -31,6 +31,8 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     counts: defaultdict[str, int] = defaultdict(int)
     for key, value in read_members(path):
         seen.add(key)
+        if value == []:
+            continue
         counts[key] += 1
         if key == "images":
             kept = value
@@ -53,7 +55,7 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
         yield Row(f"{path.name} images", number, {"image": image, "objects": named})
     for image_id, left in boxes.items():
         if image_id not in known:
-            yield Row(f"{path.name} annotations", len(left), {"image": image_id, "objects": left})
+            yield Row(f"{path.name} annotations", len(left), {"unlisted": image_id, "objects": left})
 
 
 def _key(value: Any) -> Any:
@@ -63,10 +65,12 @@ def _key(value: Any) -> Any:
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     """One sample per image: "Point to every dog.", of a category drawn by the file name; images without boxes none."""
-    image, things = value["image"], value["objects"]
+    image, things = value.get("image"), value["objects"]
+    if "unlisted" in value:
+        reason = f"{len(things)} annotations of image {value['unlisted']!r}, which is not listed"
+        return [Refusal("image_id", reason, "add the image")]
     if not isinstance(image, dict):
-        count = len(things)
-        return [Refusal("image_id", f"{count} annotations of image {image!r}, which is not listed", "add the image")]
+        return [Refusal("images", f"{str(image)[:60]} is no object", _HINT)]
     path, width, height = image.get("file_name"), image.get("width") or 0, image.get("height") or 0
     name = f"coco-{image.get('id')}"
     if not isinstance(path, str) or not path:

@@ -47,7 +47,8 @@ def read_rows(path: str | Path) -> Iterator[tuple[int, object]]:
 def read_members(path: str | Path) -> Iterator[tuple[str, object]]:
     """Stream one JSON object as ``(key, element)`` for every element of its lists, and ``(key, value)`` for the rest.
 
-    For COCO-like files, whose rows stand in lists of one object. DataError where the file is cut off or no JSON.
+    An empty list comes as itself. For COCO-like files, whose rows stand in lists of one object. DataError where the
+    file is cut off or no JSON.
     """
     with _Text.open(path) as text:
         if text.peek() != "{":
@@ -58,6 +59,8 @@ def read_members(path: str | Path) -> Iterator[tuple[str, object]]:
             text.take(":")
             if text.peek() == "[":
                 text.take("[")
+                if text.peek() == "]":
+                    yield str(key), []
                 for element in text.elements("]"):
                     yield str(key), element
             else:

@@ -1,0 +1,245 @@
+"""From COCO and MIG-Bench files to dataset folders: what is kept, what is refused and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from fakes.migbench import ROWS, write_annotations
+from mirg.errors import ConfigError, DataError
+from mirg.samples import DatasetFolder
+from mirg.sources import importer
+from mirg.sources.importer import ImportReport, import_dataset
+from mirg.sources.look import Looker, clean_path
+from mirg.sources.options import ImportOptions
+
+Coco = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Coco:
+    """Three images of 100 x 80 pixels, one of them without objects; written to disk with ``run``."""
+    (tmp_path / "images").mkdir()
+    for k in range(3):
+        Image.new("RGB", (100, 80), (50 * k, 90, 200)).save(tmp_path / "images" / f"{k}.png")
+    return {
+        "images": [{"id": k, "file_name": f"{k}.png", "width": 100, "height": 80} for k in range(3)],
+        "categories": [{"id": 7, "name": "dog", "supercategory": "animal"}, {"id": 8, "name": "cup"}],
+        "annotations": [
+            {"id": 1, "image_id": 0, "category_id": 7, "bbox": [10, 8, 50, 40], "iscrowd": 0},
+            {"id": 2, "image_id": 0, "category_id": 7, "bbox": [60, 40, 40.4, 40], "iscrowd": 0},
+            {"id": 3, "image_id": 1, "category_id": 8, "bbox": [0, 0, 100, 80], "iscrowd": 0},
+        ],
+    }
+
+
+def run(tmp_path: Path, value: object, **settings: Any) -> ImportReport:
+    file = tmp_path / "instances.json"
+    file.write_text(json.dumps(value), encoding="utf-8")
+    looked = {key: settings.pop(key) for key in ("look", "frame", "strip", "root") if key in settings}
+    options = ImportOptions(**{"root": str(tmp_path / "images"), **looked})
+    return import_dataset("coco", file, tmp_path / "out", options, overwrite=True, **settings)
+
+
+def test_coco(tmp_path: Path, coco: Coco) -> None:
+    report = run(tmp_path, coco)
+    assert (report.rows, report.rows_used, report.rows_refused) == (3, 2, 1)
+    assert report.frame == "pixels"
+    dataset = DatasetFolder.open(tmp_path / "out")
+    dogs, cup = dataset.read(images="decode")
+    assert dogs.question == "Point to every dog."
+    assert [target.box for target in dogs.targets] == [(0.1, 0.1, 0.6, 0.6), (0.6, 0.5, 1.0, 1.0)]
+    assert dogs.images[0].objects[0].attributes == {"supercategory": "animal"}
+    assert dogs.sizes == [(100, 80)]
+    assert cup.targets[0].box == (0, 0, 1, 1)
+    assert dataset.verify() == []
+    (refused,) = (json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").open())
+    assert (refused["row"], refused["id"], refused["field"]) == (3, "coco-2", "objects")
+    assert not list(tmp_path.glob(".out*"))
+
+
+def change(where: str, index: int, **values: Any) -> Callable[[Coco], None]:
+    return lambda coco: coco[where][index].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "reason"),
+    [
+        (change("annotations", 2, bbox=[0, 0, 0, 80]), "bbox", "no area"),
+        (change("annotations", 2, bbox=[1, 2, 3]), "bbox", "is not [x, y, width, height]"),
+        (change("annotations", 2, bbox=None), "bbox", "is not [x, y, width, height]"),
+        (change("annotations", 2, category_id=99), "bbox", "no category"),
+        (change("annotations", 2, bbox=[50, 0, 90, 80]), "images.0.objects.0", "in pixels is outside"),
+        (change("annotations", 2, image_id=55), "image_id", "1 annotations of image 55"),
+        (change("annotations", 2, image_id=[5]), "image_id", "not listed"),
+        (change("images", 1, file_name="missing.png"), "images.0", "does not exist"),
+        (change("images", 1, file_name="../images/1.png"), "images.0", "lies outside"),
+        (change("images", 1, file_name="/etc/passwd"), "images.0", "lies outside"),
+        (change("images", 1, file_name="http://example.org/1.png"), "images.0", "is a URL"),
+        (change("images", 1, file_name=5), "file_name", "is no path"),
+        (change("images", 1, width="wide"), "width", "no size"),
+        (change("images", 1, width=101), "images.0", "the row says 101 x 80"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_told(
+    tmp_path: Path, coco: Coco, change: Callable[[Coco], None], field: str, reason: str
+) -> None:
+    change(coco)
+    report = run(tmp_path, coco, listed=10)
+    assert report.rows == report.rows_used + report.rows_refused
+    assert any(row.field == field and reason in row.reason for row in report.first), report.first
+    assert next(iter(DatasetFolder.open(tmp_path / "out"))).id == "coco-0"
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ([], "not a JSON object"),
+        ({"images": []}, "has no annotations, categories"),
+        ({"images": [5], "annotations": [], "categories": []}, "no row of 1 can be used"),
+        ("text", "not a JSON object"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, coco: Coco, value: object, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        run(tmp_path, value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_fractions_are_not_taken_for_pixels(tmp_path: Path, coco: Coco) -> None:
+    for row in coco["annotations"]:
+        row["bbox"] = [0.1, 0.1, 0.5, 0.5]
+    run(tmp_path, coco, frame="fraction")
+    before = (tmp_path / "out" / "samples.jsonl").read_bytes()
+    with pytest.raises(DataError, match="fractions"):
+        run(tmp_path, coco)
+    assert (tmp_path / "out" / "samples.jsonl").read_bytes() == before, "what was there stays"
+
+
+def test_copies(tmp_path: Path, coco: Coco) -> None:
+    run(tmp_path, coco, copy=True)
+    dataset = DatasetFolder.open(tmp_path / "out")
+    assert dataset.card.n_images == 2
+    assert all(ref.path.startswith("images/") for sample in dataset for ref in sample.images)
+    assert dataset.verify() == []
+
+
+def test_look(tmp_path: Path, coco: Coco) -> None:
+    del coco["images"][0]["width"]
+    run(tmp_path, coco, look="header")
+    first = next(iter(DatasetFolder.open(tmp_path / "out")))
+    assert first.images[0].size == (100, 80) and first.images[0].sha256 is None
+    with pytest.raises(DataError, match="no row of 3 can be used|size of the image"):
+        coco["images"] = [{**row, "width": 0, "height": 0} for row in coco["images"]]
+        run(tmp_path, coco, look="none")
+
+
+def test_equal_ids_are_told_apart(tmp_path: Path, coco: Coco) -> None:
+    coco["images"][1]["id"] = 0
+    report = run(tmp_path, coco)
+    ids = [sample.id for sample in DatasetFolder.open(tmp_path / "out")]
+    assert len(ids) == len(set(ids)) == report.samples
+
+
+def test_settings_that_make_no_sense(tmp_path: Path, coco: Coco) -> None:
+    with pytest.raises(ConfigError, match="needs --family"):
+        run(tmp_path, coco, frame="resized_pixels")
+    with pytest.raises(ConfigError, match="no reader 'voc'"):
+        importer.source_of("voc")
+    with pytest.raises(DataError, match="is not a folder"):
+        run(tmp_path, coco, root=str(tmp_path / "nowhere"))
+
+
+# --- MIG-Bench --------------------------------------------------------------------------------------------------------
+
+
+def run_migbench(tmp_path: Path, file: Path, kind: str = "migbench") -> ImportReport:
+    return import_dataset(kind, file, tmp_path / "mig", ImportOptions(root=str(tmp_path), look="none"), listed=99)
+
+
+def test_migbench(tmp_path: Path) -> None:
+    report = run_migbench(tmp_path, write_annotations(tmp_path / "MIG_data.json"))
+    assert report.rows == len(ROWS) == report.samples + report.refused
+    refused = {row.id: row.reason for row in report.first}
+    assert "can never be met" in refused["migbench-0003"], "an inverted box"
+    assert "outside" in refused["migbench-0010"], "a coordinate above 1"
+    assert "same as item" in refused["migbench-0011"], "a duplicate"
+    samples = {sample.meta["index"]: sample for sample in DatasetFolder.open(tmp_path / "mig")}
+    for index, (row, images) in enumerate(ROWS):
+        if index in samples:
+            assert samples[index].target_images <= set(images), row["task"]
+            assert samples[index].targets[0].box == tuple(row["answer"])
+    assert samples[0].meta["either_image"] == [1, 2]
+    assert "<box image=1>0.005,0.006,0.007,0.008</box>" in samples[4].question
+    assert samples[8].image_hidden and not samples[2].image_hidden
+
+
+def test_the_versions_of_migbench_do_not_mix(tmp_path: Path) -> None:
+    original = write_annotations(tmp_path / "MIG_data.json")
+    with pytest.raises(DataError, match="ORIGINAL"):
+        run_migbench(tmp_path, original, "migbench-revised")
+    rows = json.loads(original.read_text())
+    for row in rows:
+        row["answer"] = [round(1000 * v) for v in row["answer"]]
+    revised = tmp_path / "revised.json"
+    revised.write_text(json.dumps(rows))
+    with pytest.raises(DataError, match="REVISED"):
+        run_migbench(tmp_path, revised)
+    report = run_migbench(tmp_path, revised, "migbench-revised")
+    assert report.frame == "relative_1000"
+    first = next(iter(DatasetFolder.open(tmp_path / "mig")))
+    assert first.targets[0].box == (0.1, 0.1, 0.5, 0.5)
+
+
+def test_real_migbench(tmp_path: Path) -> None:
+    file = Path(__file__).parents[3] / "shared" / "data" / "mig_bench" / "MIG_data.json"
+    if not file.is_file():
+        pytest.skip("MIG-Bench's annotations are not on this machine")
+    report = run_migbench(tmp_path, file)
+    assert (report.rows, report.samples, report.refused) == (4295, 4286, 9)
+    inverted = [row.row - 1 for row in report.first if "can never be met" in row.reason]
+    assert inverted == [7, 105, 126, 163, 512]
+    assert [row.row - 1 for row in report.first if "outside" in row.reason] == [34, 703]
+    assert [row.row - 1 for row in report.first if "same as item" in row.reason] == [2094, 2095]
+
+
+# --- paths and looks --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "clean"),
+    [
+        ("a.png", "a.png"),
+        ("./MGrounding-630k/a.png", "MGrounding-630k/a.png"),
+        ("b/../a.png", "a.png"),
+        ("/data/root/b/a.png", "b/a.png"),
+        ("/old/place/b/a.png", "b/a.png"),
+        ("b\\a.png", "b/a.png"),
+    ],
+)
+def test_paths_become_relative(path: str, clean: str) -> None:
+    assert clean_path(path, "/data/root", "/old/place") == clean
+
+
+def test_a_file_is_looked_at_again_when_it_changed(tmp_path: Path) -> None:
+    from mirg.sources.look import fact_row
+    from mirg.storage import Journal
+
+    for name in ("same.png", "changed.png"):
+        Image.new("RGB", (4, 5)).save(tmp_path / name)
+    first = Looker(str(tmp_path), "hash")
+    with Journal(tmp_path / "journal") as journal:
+        for name in ("same.png", "changed.png"):
+            first.at(name)
+        for path, facts in first.fresh:
+            journal.append(fact_row(path, facts))
+    Image.new("RGB", (40, 50)).save(tmp_path / "changed.png")
+    second = Looker(str(tmp_path), "hash", str(tmp_path / "journal"))
+    assert second.at("same.png") == dict(first.fresh)["same.png"]
+    assert second.at("changed.png").size == (40, 50)
+    assert [path for path, _ in second.fresh] == ["changed.png"]
