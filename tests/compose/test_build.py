@@ -1,204 +1,263 @@
-"""Samples out of photographs: the truth is where it says, nothing is ambiguous, the same seed gives the same."""
+"""A run of the builders: the same files whoever works, images where they belong, and reasons for what is not made."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+import yaml
+from typer.testing import CliRunner
 
-from fakes.photographs import folder_of_photographs
-from mirg.compose.build import REJECTED_FILE, PhotoReport, write_photo_samples
-from mirg.compose.config import PhotoConfig
-from mirg.compose.difference import remove
-from mirg.compose.photos import as_pixels
-from mirg.errors import DataError
-from mirg.evaluation.records import make_record
-from mirg.frames import FAMILIES
-from mirg.geometry import iou
-from mirg.samples import DatasetFolder, Sample
-from mirg.trajectories.verify import failures, verify
-from mirg.trajectories.writer import build
-
-N = 45
+from fakes.annotated import rewritten, write_objects
+from mirg.cli.main import app
+from mirg.compose.build import REPORT_FILE, compose
+from mirg.compose.recipe import ComposeRecipe
+from mirg.compose.worker import turns
+from mirg.errors import ConfigError, DataError
+from mirg.executors import executor
+from mirg.samples import DatasetFolder, DatasetWriter, Sample
+from mirg.storage import folder_manifest
+from mirg.trajectories.build import build_dataset
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return folder_of_photographs(tmp_path_factory.mktemp("photos"), 9)
+def changed(recipe: ComposeRecipe, **values: object) -> ComposeRecipe:
+    return ComposeRecipe.model_validate({**recipe.model_dump(), **values})
 
 
-@pytest.fixture(scope="module")
-def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[PhotoReport, DatasetFolder, list[Sample]]:
-    out = tmp_path_factory.mktemp("out") / "data"
-    report = write_photo_samples(photos, out, PhotoConfig(n=N, side=160))
-    dataset = DatasetFolder.open(out)
-    return report, dataset, list(dataset.read(images="decode"))
+def test_every_sample_asked_for_is_made_and_counted(composed, recipe: ComposeRecipe) -> None:
+    report, dataset, samples = composed
+    assert report.n_samples == len(samples) == recipe.n and not report.short
+    assert dict(report.tasks) == recipe.quotas() == dataset.card.tasks
+    stored = json.loads((dataset.root / REPORT_FILE).read_text())
+    assert stored["samples"] == recipe.n and stored["recipe"] == recipe.model_dump(mode="json")
+    assert {k: v for k, v in stored.items() if k != "recipe"} == report.as_dict()
 
 
-def pixels_of(dataset: DatasetFolder, sample: Sample, number: int) -> np.ndarray:
-    return as_pixels(dataset.open_image(sample.images[number - 1]))
+def test_both_languages_are_asked_in_by_weight(composed) -> None:
+    report, _, samples = composed
+    assert report.languages["en"] > report.languages["de"] > 0.2 * len(samples)
+    assert any("Objekt" in sample.question for sample in samples if sample.meta["language"] == "de")
 
 
-def cut_out(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
-    height, width = image.shape[:2]
-    x1, y1, x2, y2 = (round(v * s) for v, s in zip(box, (width, height) * 2, strict=True))
-    return image[y1:y2, x1:x2]
+def test_trajectories_of_every_task_verify(composed, tmp_path: Path) -> None:
+    """By the same steps as `mirg trajectories build`, images that lie elsewhere included."""
+    report, dataset, _ = composed
+    found = build_dataset(dataset, tmp_path / "out")
+    for task, count in report.tasks.items():
+        assert found.tasks[task] >= 0.95 * count, [row for row in found.refused if row.task == task]
 
 
-def test_every_sample_asked_for_is_made_and_counted(made) -> None:
-    report, dataset, samples = made
-    assert report.n_asked == N == report.n_samples + report.n_not_made
-    assert len(samples) == report.n_samples >= N - 2
-    assert dataset.card.tasks == report.tasks and set(report.tasks) == {"region", "difference", "refer"}
-    assert dataset.verify() == []
-    assert (dataset.root / REJECTED_FILE).read_text() == ""
+def test_answers_are_spread_over_images_and_cells(composed) -> None:
+    report, _, samples = composed
+    assert sum(report.cells) == sum(len(sample.targets) for sample in samples)
+    assert min(report.cells) > 0.5 * sum(report.cells) / 9
+    for task, first in (("group_grounding", 1), ("refer", 2), ("correspondence", 2)):
+        numbers = {sample.targets[0].image for sample in samples if sample.task == task}
+        assert numbers >= {first, first + 1, first + 2}
+    counts = report.image_numbers["common_object"]
+    assert max(counts.values()) <= 2.5 * min(counts[1], counts[2])
 
 
-def test_region_crops_are_the_pixels_at_their_boxes(made) -> None:
-    _, dataset, samples = made
-    for sample in (s for s in samples if s.task == "region"):
-        (target,) = sample.targets
-        photo = pixels_of(dataset, sample, 1)
-        asked = [k for k, image in enumerate(sample.images, 1) if image.role == "reference"]
-        assert asked == [sample.meta["asked_image"]] and f"Image-{asked[0]}" in sample.question
-        np.testing.assert_array_equal(cut_out(photo, target.box), pixels_of(dataset, sample, asked[0]))
-        boxes = [note.box for note in sample.images[0].objects]
-        assert len(boxes) == len(sample.images) - 1 and target.box == boxes[asked[0] - 2]
-        assert all(iou(a, b) <= 0.1 for a in boxes for b in boxes if a is not b), "crops of distinct places"
-        assert not sample.image_hidden and target.image == 1
+def test_turns_fill_the_square_evenly() -> None:
+    boxes = [[0] * 9 for _ in range(4)]
+    for k in range(3600):
+        turn, cell = turns(3, "refer", k)
+        boxes[int(4 * turn)][int(9 * cell)] += 1
+    assert min(min(row) for row in boxes) > 90 and max(max(row) for row in boxes) < 110, "100 each"
 
 
-def test_refer_points_into_the_photograph_that_the_crop_is_of(made) -> None:
-    _, dataset, samples = made
-    for sample in (s for s in samples if s.task == "refer"):
-        (target,) = sample.targets
-        crop = pixels_of(dataset, sample, 1)
-        np.testing.assert_array_equal(cut_out(pixels_of(dataset, sample, target.image), target.box), crop)
-        assert target.image > 1 and sample.image_hidden
-        assert len({image.path for image in sample.images}) == len(sample.images), "candidates are several photographs"
-        assert [bool(image.objects) for image in sample.images[1:]].count(True) == 1
+def test_images_as_they_are_stay_where_they_are(composed, source: DatasetFolder) -> None:
+    _, dataset, samples = composed
+    refs = [ref for sample in samples for ref in sample.images]
+    assert any(ref.path.startswith("@") for ref in refs)
+    assert set(dataset.roots.declared.values()) == {source.root.resolve()}
+    known = {ref.sha256: ref for sample in source.read() for ref in sample.images}
+    for ref in refs:
+        if ref.path.startswith("@"):
+            assert ref.size == known[ref.sha256].size and ref.caption == known[ref.sha256].caption
+            assert ref.objects == known[ref.sha256].objects, "all that is annotated there, unchanged"
+    stored = [ref for ref in refs if not ref.path.startswith("@")]
+    assert stored and max(max(ref.size) for ref in stored) <= 160 and all(ref.caption is None for ref in stored)
 
 
-def test_difference_is_inside_the_box_and_nowhere_else(made) -> None:
-    _, dataset, samples = made
-    kinds = set()
-    for sample in (s for s in samples if s.task == "difference"):
-        (target,) = sample.targets
-        changed, original = pixels_of(dataset, sample, target.image), pixels_of(dataset, sample, 3 - target.image)
-        gap = np.abs(changed - original)
-        inside = np.zeros(gap.shape[:2], dtype=bool)
-        cut_out(inside, target.box)[:] = True
-        assert not gap[~inside].any()
-        assert np.sqrt((gap[inside] ** 2).mean()) >= 0.1 - 1e-9
-        assert sample.image_hidden
-        kinds.add(sample.meta["alteration"])
-    assert kinds == {"paste", "remove"}
+def test_copies_make_a_dataset_that_stands_alone(recipe: ComposeRecipe, tmp_path: Path) -> None:
+    source = write_objects(tmp_path / "source", 30, side=96)
+    small = changed(recipe, source=str(source.root), n=24)
+    compose(small, tmp_path / "out", copy=True)
+    source.root.rename(tmp_path / "gone")
+    dataset = DatasetFolder.open(tmp_path / "out")
+    assert not dataset.card.roots and dataset.verify() == []
+    assert len(list(dataset.read(images="decode"))) == 24
 
 
-def test_the_answer_is_in_every_place_an_answer_can_be(made) -> None:
-    _, _, samples = made
-    for task, numbers in (("difference", {1, 2}), ("refer", {2, 3, 4}), ("region", {1})):
-        assert {t.image for s in samples if s.task == task for t in s.targets} == numbers
+def test_the_same_files_for_one_and_for_two_workers(recipe: ComposeRecipe, tmp_path: Path) -> None:
+    """The processes are started afresh, so each has another hash seed."""
+    small = changed(recipe, n=48, max_uses=9)
+    compose(small, tmp_path / "one")
+    with executor("processes", 2) as pool:
+        compose(small, tmp_path / "two", executor=pool)
+    one = folder_manifest(tmp_path / "one")
+    assert len(one) > 20 and one == folder_manifest(tmp_path / "two")
 
 
-def test_the_image_set_is_the_photograph_that_the_answer_lies_in(made) -> None:
-    """Crops of one photograph are other files; an interval that took them for independent would be too short."""
-    report, _, samples = made
-    tasks: dict[str, set[str]] = {}
-    for sample in samples:
-        (target,) = sample.targets
-        assert sample.image_set == sample.meta["photos"][target.image - 1]
-        tasks.setdefault(sample.image_set, set()).add(sample.task)
-    assert 1 < len(tasks) <= len(report.found.photos), "as many independent units as photographs, at most"
-    assert {"region", "difference", "refer"} in tasks.values(), "tasks about one photograph share its set"
-    records = [make_record(sample, "", family=FAMILIES["qwen3-vl"]) for sample in samples]
-    assert {record.image_set for record in records} == set(tasks)
+def test_another_seed_gives_other_samples(composed, recipe: ComposeRecipe, tmp_path: Path) -> None:
+    _, dataset, _ = composed
+    compose(changed(recipe, seed=1, n=48), tmp_path / "out")
+    other = DatasetFolder.open(tmp_path / "out")
+    ids = {sample.id for sample in dataset.read()}
+    assert ids.isdisjoint(sample.id for sample in other.read())
+    assert {s.question for s in dataset.read()} != {s.question for s in other.read()}
 
 
-def test_rule_written_trajectories_pass_their_checks(made) -> None:
-    _, _, samples = made
-    for sample in samples:
-        assert failures(verify(sample, build(sample))) == []
+def test_a_larger_run_begins_with_the_smaller_one(recipe: ComposeRecipe, composed, tmp_path: Path) -> None:
+    """A sample is a function of its task and number alone: what else is asked for changes nothing in it."""
+    _, _, samples = composed
+    few = changed(recipe, n=12, weights={"refer": 1.0, "none": 1.0})
+    compose(few, tmp_path / "out")
+    rows = {sample.id: sample for sample in samples}
+    again = [sample for sample in DatasetFolder.open(tmp_path / "out").read() if sample.task == "refer"]
+    assert [(s.question, s.targets) for s in again] == [(rows[s.id].question, rows[s.id].targets) for s in again]
 
 
-def test_the_same_seed_gives_the_same_files_and_another_seed_others(made, photos: Path, tmp_path: Path) -> None:
-    _, dataset, _ = made
-    for seed, same in ((0, True), (1, False)):
-        out = tmp_path / str(seed)
-        write_photo_samples(photos, out, PhotoConfig(n=N, side=160, seed=seed))
-        assert (DatasetFolder.open(out).card.digest == dataset.card.digest) == same
-
-
-def test_train_and_test_share_no_photograph(made, photos: Path, tmp_path: Path) -> None:
-    _, _, train = made
-    write_photo_samples(photos, tmp_path / "test", PhotoConfig(n=12, side=160, split="test"))
-    test = list(DatasetFolder.open(tmp_path / "test").read())
-    sources = [{digest for sample in part for digest in sample.meta["photos"]} for part in (train, test)]
-    assert sources[0] and sources[1] and not sources[0] & sources[1]
-    files = [{image.sha256 for sample in part for image in sample.images} for part in (train, test)]
-    assert not files[0] & files[1]
-
-
-def test_square_sets_hold_images_of_one_size(photos: Path, tmp_path: Path) -> None:
-    write_photo_samples(photos, tmp_path / "q", PhotoConfig(n=9, side=96, square=True))
-    assert {i.size for s in DatasetFolder.open(tmp_path / "q").read() for i in s.images} == {(96, 96)}
-
-
-def test_two_photographs_are_enough_and_refer_is_left_out(tmp_path: Path) -> None:
-    root = folder_of_photographs(tmp_path / "two", 2)
+def test_splits_share_no_image(recipe: ComposeRecipe, source: DatasetFolder, tmp_path: Path) -> None:
+    origin = {ref.path.split("/")[-1]: ref.sha256 for sample in source.read() for ref in sample.images}
+    seen = []
     for split in ("train", "test"):
-        report = write_photo_samples(root, tmp_path / split, PhotoConfig(n=6, side=96, split=split))
-        assert set(report.tasks) == {"region", "difference"} and len(report.found.photos) == 1
+        report = compose(changed(recipe, split=split, test_share=0.5, n=48), tmp_path / split)
+        names = {
+            ref.path.split("/")[-1].split("~")[0].removesuffix(".png") + ".png"
+            for sample in DatasetFolder.open(tmp_path / split).read()
+            for ref in sample.images
+        }
+        assert names <= set(origin) and report.n_images + report.n_other_split == len(source)
+        seen.append(names)
+    assert seen[0] and seen[1] and not seen[0] & seen[1]
 
 
-def flat(folder: Path) -> Path:
-    folder.mkdir()
-    for tone in (10, 200):
-        Image.new("RGB", (200, 150), (tone, tone, tone)).save(folder / f"{tone}.png")
-    return folder
+def test_no_image_is_used_too_often_and_what_is_short_is_said(recipe: ComposeRecipe, tmp_path: Path) -> None:
+    few = changed(recipe, n=80, max_uses=2, weights={"group_grounding": 1.0})
+    report = compose(few, tmp_path / "out")
+    assert max(report.uses.values()) == 2 and 20 < report.n_samples < 80
+    assert report.short == {"group_grounding": 80 - report.n_samples}
+    assert report.drops["group_grounding"]["an image was used max_uses times already"] > 0
+
+
+def test_without_shuffling_the_answer_is_in_the_first_candidate(recipe: ComposeRecipe, tmp_path: Path) -> None:
+    plain = changed(recipe, n=16, shuffle=False, weights={"group_grounding": 1.0, "refer": 1.0})
+    compose(plain, tmp_path / "out")
+    found = {(s.task, s.targets[0].image) for s in DatasetFolder.open(tmp_path / "out").read()}
+    assert found == {("group_grounding", 1), ("refer", 2)}
+
+
+def test_images_that_cannot_be_opened_are_counted_and_passed_over(recipe: ComposeRecipe, tmp_path: Path) -> None:
+    source = write_objects(tmp_path / "source", 40, side=96)
+    for k in range(0, 40, 2):
+        (source.root / "images" / f"image-{k}.png").write_bytes(b"no image")
+    report = compose(changed(recipe, source=str(source.root), n=24, weights={"region": 1.0}), tmp_path / "out")
+    assert report.n_samples == 24
+    assert report.drops["region"]["an image cannot be opened"] >= len(report.unreadable) > 3
+    assert all("is not an image" in line and "image-" in line for line in report.unreadable)
+
+
+def unmeasured(row: dict) -> dict:
+    return {
+        **row,
+        "images": [{k: v for k, v in r.items() if k not in ("width", "height", "sha256")} for r in row["images"]],
+    }
+
+
+def test_rows_imported_without_a_look_at_the_files_get_their_sizes(recipe: ComposeRecipe, tmp_path: Path) -> None:
+    source = rewritten(write_objects(tmp_path / "source", 30, side=96), unmeasured)
+    compose(changed(recipe, source=str(source.root), n=24), tmp_path / "out")
+    for sample in DatasetFolder.open(tmp_path / "out").read(images="decode"):
+        assert all(ref.measured for ref in sample.images)
+
+
+def all_alike(row: dict) -> dict:
+    return {**row, "images": [{**r, "objects": [{**n, "label": "x"} for n in r["objects"]]} for r in row["images"]]}
+
+
+def one_each(row: dict) -> dict:
+    number = row["id"]
+    return {
+        **row,
+        "images": [{**r, "objects": [{**r["objects"][0], "label": f"thing {number}"}]} for r in row["images"]],
+    }
 
 
 @pytest.mark.parametrize(
-    ("why", "make", "config", "words"),
+    ("why", "change", "task", "words"),
     [
-        ("flat photographs", flat, PhotoConfig(n=3, tasks=("region",)), "can be told from the rest"),
-        ("one photograph", lambda p: folder_of_photographs(p, 1), PhotoConfig(n=3, tasks=("refer",)), "photograph"),
+        ("every image holds the label", all_alike, "group_grounding", "too few images without the asked label"),
+        ("no label twice", one_each, "common_object", "no label is alone in . images"),
+        ("no label twice", one_each, "correspondence", "no label is alone in 2 images"),
+        ("no label twice", one_each, "counting", "no label that one image holds more of"),
+        ("no label twice", one_each, "multi_target", "no second image with this label"),
     ],
 )
-def test_photographs_that_give_no_sample_are_an_error_and_leave_nothing(
-    tmp_path: Path, why: str, make, config: PhotoConfig, words: str
+def test_an_impossible_task_is_an_error_that_says_why_and_leaves_nothing(
+    why: str, change: Callable[[dict], dict], task: str, words: str, recipe: ComposeRecipe, tmp_path: Path
 ) -> None:
-    root = make(tmp_path / "in")
-    with pytest.raises(DataError, match=words):
-        write_photo_samples(root, tmp_path / "out", config)
-    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    source = rewritten(write_objects(tmp_path / "source", 12, side=96), change)
+    small = changed(recipe, source=str(source.root), n=10, weights={"region": 1.0, task: 1.0})
+    with pytest.raises(DataError, match=f"task {task} is impossible with these images: .*{words}") as caught:
+        compose(small, tmp_path / "out")
+    assert f"weights.{task}=0" in caught.value.hint
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-def test_out_inside_the_photographs_is_refused(photos: Path) -> None:
-    with pytest.raises(DataError, match="lies inside"):
-        write_photo_samples(photos, photos / "out", PhotoConfig(n=1))
+def test_questions_are_checked_before_any_work(recipe: ComposeRecipe, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no questions in 'fr'"):
+        compose(changed(recipe, source=str(tmp_path / "nowhere"), languages={"fr": 1}), tmp_path / "out")
 
 
-def test_rejected_files_are_kept_beside_the_samples(tmp_path: Path) -> None:
-    root = folder_of_photographs(tmp_path / "in", 3)
-    (root / "bad.jpg").write_bytes(b"no")
-    report = write_photo_samples(root, tmp_path / "out", PhotoConfig(n=3, side=96))
-    rows = [json.loads(line) for line in (tmp_path / "out" / REJECTED_FILE).read_text().splitlines()]
-    assert [row["file"] for row in rows] == ["bad.jpg"] and len(report.rejected) == 1
+def mirg(*args: object):
+    result = CliRunner().invoke(app, ["data", "compose", *map(str, args)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
 
 
-@pytest.mark.parametrize("place", [(0, 0, 20, 20), (30, 10, 20, 15), (44, 28, 20, 20), (0, 0, 64, 20)])
-def test_removal_fills_from_the_border(place: tuple[int, int, int, int]) -> None:
-    ramp = np.tile(np.linspace(0, 255, 64)[None, :, None], (48, 1, 3)).round().astype(np.uint8)
-    spoilt = ramp.copy()
-    x, y, width, height = place
-    spoilt[y : y + height, x : x + width] = np.random.default_rng(0).integers(0, 256, (height, width, 3))
-    filled = np.asarray(remove(Image.fromarray(spoilt), place))
-    inside = filled[y : y + height, x : x + width].astype(int)
-    assert inside.std() <= ramp.std() + 1, "what was there is gone"
-    outside = np.ones((48, 64), dtype=bool)
-    outside[y : y + height, x : x + width] = False
-    np.testing.assert_array_equal(filled[outside], spoilt[outside])
+def test_the_command(source: DatasetFolder, tmp_path: Path) -> None:
+    args = ("compose/objects", tmp_path / "out", "-s", f"source={source.root}", "-s", "split=all", "-s", "n=40")
+    dry = mirg(*args, "--dry-run")
+    assert dry.exit_code == 0 and not (tmp_path / "out").exists()
+    printed = yaml.safe_load(dry.stdout)
+    assert printed["n"] == 40 and printed["weights"]["group_grounding"] == 1.5
+    done = mirg(*args)
+    assert done.exit_code == 0, done.output
+    assert "40 samples (common_object" in done.stdout and "rows from the top" in done.stdout
+    assert mirg(*args).exit_code == 2, "an existing dataset is refused"
+    again = mirg(*args, "--overwrite", "--json", "--copy", "--executor", "local")
+    report = json.loads(again.stdout)
+    assert report["samples"] == 40 and report["positions"]["cell"] and report["pool"]["images"] == len(source)
+
+
+@pytest.mark.parametrize(
+    ("why", "args", "words"),
+    [
+        ("no recipe", ("nowhere", "out"), "no recipe 'nowhere'"),
+        ("an unknown key", ("compose/objects", "out", "-s", "sied=1"), "did you mean side"),
+        ("no dataset", ("compose/objects", "out", "-s", "source=nowhere"), "nowhere is not a folder"),
+        ("an unknown executor", ("compose/objects", "out", "--executor", "threads"), "no executor 'threads'"),
+    ],
+)
+def test_the_command_says_what_is_wrong(
+    why: str, args: tuple[str, ...], words: str, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = mirg(*args)
+    assert result.exit_code == 2 and words in result.stderr, result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_source_without_object_notes(recipe: ComposeRecipe, tmp_path: Path, write_png) -> None:
+    with DatasetWriter(tmp_path / "plain", name="plain") as writer:
+        from PIL import Image
+
+        ref = writer.add_image(Image.new("RGB", (64, 64)), "a")
+        writer.add(Sample(id="a", task="t", images=(ref,), question="?"))
+    with pytest.raises(DataError, match="no image of .* has object notes") as caught:
+        compose(changed(recipe, source=str(tmp_path / "plain")), tmp_path / "out")
+    assert "mirg data photos" in caught.value.hint

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fakes.photographs import photograph
-from mirg.compose.photos import as_pixels
+from mirg.compose.pixels import as_pixels
 from mirg.compose.texture import contrast, correlations, distances, edge_share, look_alike
 
 LUMA = np.array([0.299, 0.587, 0.114])

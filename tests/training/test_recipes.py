@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from mirg.cli.demo import DemoRecipe
 from mirg.cli.main import app
+from mirg.compose.recipe import ComposeRecipe
 from mirg.errors import ConfigError
 from mirg.study.plan import StudyRecipe
 from mirg.training.recipe import (
@@ -28,9 +29,10 @@ KINDS: dict[str, type[BaseModel]] = {
     "perception": PerceptionRecipe,
     "sft": SftRecipe,
     "grpo": GrpoRecipe,
-    # These two are no stages: they name a recipe for each.
+    # These are no stages: the first two name a recipe for each, the last is for `mirg data compose`.
     "demo": DemoRecipe,
     "study": StudyRecipe,
+    "objects": ComposeRecipe,
 }
 NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.yaml"))
 FOLDERS = "|".join(path.name for path in RECIPES.iterdir() if path.is_dir())
@@ -102,7 +104,7 @@ def test_the_documentation_says_what_a_step_takes(name: str, repository: Path) -
     assert row.endswith(f"| {step} |")
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if kind_of(name) not in (DemoRecipe, StudyRecipe)])
+@pytest.mark.parametrize("name", [name for name in NAMES if "stage" in kind_of(name).model_fields])
 def test_dry_run_prints_the_resolved_recipe(name: str) -> None:
     result = CliRunner().invoke(app, [Path(name).name, name, "--dry-run", "-s", "seed=7"])
     assert result.exit_code == 0, result.output

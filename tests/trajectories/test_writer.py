@@ -93,6 +93,28 @@ CASES: list[tuple[Sample, str]] = [
         sample("counting", [image(RING, CROSS), image(*[RING] + [CROSS] * 3), image(*[CROSS] * 3)], [at(2)]),
         f"Image-1: 2. Image-2: 4. Image-3: 3. Most: Image-2. Target: red ring. {where(2)}",
     ),
+    (  # one kind of object is counted, whatever stands beside it
+        sample(
+            "counting",
+            [image(RING, "Red  ring", CROSS), image(RING, CROSS, CROSS)],
+            [at(1), at(1, RING, LEFT)],
+            counted=RING,
+        ),
+        f"Image-1: 2. Image-2: 1. Most: Image-1. Target: red ring. {where(1, RING, LEFT)} {where(1)}",
+    ),
+    (  # without references all images are compared
+        sample("reasoning", [image(RING), image(RING, CROSS)], [at(2)]),
+        f"Image-1: red ring. Image-2: red ring, blue cross. Target: red ring. Found: red ring Image-2. {where(2)}",
+    ),
+    (
+        sample("reasoning", [image(RING), image((RING, LEFT)), image(CROSS)], [at(2, RING, LEFT)], compared=RING),
+        "Image-1: red ring 4 %. Image-2: red ring 12 %. Image-3: no red ring. Target: red ring. "
+        f"Found: red ring Image-2. {where(2, RING, LEFT)}",
+    ),
+    (  # a long row is counted: said one by one it would be refused as a repetition
+        sample("common_object", [image(*[RING] * 7, CROSS), image(*[RING] * 6)], [at(2)]),
+        f"Image-1: red ring (7), blue cross. Image-2: {', '.join([RING] * 6)}. Common: red ring. {where(2)}",
+    ),
     (  # sorted by image, then from left to right
         sample("multi_target", [image(RING), image(CROSS), image(RING, RING)], [at(3), at(1), at(3, RING, LEFT)]),
         f"Target: red ring. Found: red ring Image-1, Image-3. {where(1)} {where(3, RING, LEFT)} {where(3)}",

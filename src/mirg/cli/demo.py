@@ -119,8 +119,8 @@ def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
 
 
 def _photo_samples(photos: Path, out: Path, count: int, split: str, seed: int, side: int) -> None:
-    from mirg.compose.build import write_photo_samples
-    from mirg.compose.config import PhotoConfig
+    from mirg.compose.photos.build import write_photo_samples
+    from mirg.compose.photos.config import PhotoConfig
 
     # RL trains on other samples of the photographs that SFT trains on; the test photographs are in neither.
     part, number = ("test", seed) if split == "test" else ("train", seed + (split == "rl"))

@@ -1,1 +1,1 @@
-"""Multi-image tasks out of images that people already have, one task per file (``docs/how-to/photos.md``)."""
+"""Multi-image tasks out of images that people already have: ``photos`` needs no annotation, ``tasks`` object notes."""

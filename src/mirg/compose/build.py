@@ -1,154 +1,199 @@
-"""From a folder of photographs to a dataset folder."""
+"""From a dataset with object notes to one of multi-image tasks (``docs/how-to/compose.md``)."""
 
 from __future__ import annotations
 
-import random
+import hashlib
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from mirg.compose.config import PhotoConfig
-from mirg.compose.difference import difference
-from mirg.compose.draft import LABEL, Draft
-from mirg.compose.photos import Found, Photo, PhotoPool, find_photos
-from mirg.compose.refer import refer
-from mirg.compose.region import region
-from mirg.errors import DataError, ImageError
-from mirg.samples import DatasetWriter, Rejection, Sample
-from mirg.storage import write_jsonl_atomic
+from mirg.compose.draft import Draft
+from mirg.compose.pool import Pool
+from mirg.compose.questions import wordings
+from mirg.compose.recipe import ComposeRecipe
+from mirg.compose.report import ComposeReport
+from mirg.compose.worker import Made, job_of, make_one, workshop
+from mirg.errors import DataError
+from mirg.executors import Executor, Local
+from mirg.samples import Carrier, DatasetFolder, DatasetWriter, ImageRef, Sample
+from mirg.storage import write_json_atomic
 
-Task = Callable[[random.Random, PhotoPool, PhotoConfig], Draft | None]
-TASKS: dict[str, Task] = {"region": region, "difference": difference, "refer": refer}
+REPORT_FILE = "composed.json"
+USED_UP = "an image was used max_uses times already"
 
-REJECTED_FILE = "rejected.jsonl"
-_ATTEMPTS = 8  # photographs tried for one sample
-
-
-@dataclass(frozen=True)
-class PhotoReport:
-    """What became of the files and of the samples asked for: ``n_asked`` = the sum of ``tasks`` + ``n_not_made``."""
-
-    out: Path
-    found: Found
-    n_asked: int
-    tasks: dict[str, int]
-    n_not_made: int
-
-    @property
-    def n_samples(self) -> int:
-        """Samples written."""
-        return sum(self.tasks.values())
-
-    @property
-    def rejected(self) -> list[Rejection]:
-        """The files that could not be used, each with its reason; also in ``rejected.jsonl``."""
-        return self.found.rejected
+_CHUNK = 8  # samples of one task for a process: they come back with their pixels
+_PROBE = 24  # numbers of a task in the first round, and failures in a row after which it is given up
+_HOPELESS = 4  # failures of a task that never succeeded: each stands for `tries` drafts
+_MOST_ROUNDS = 12
+_SHOWN = 3  # reasons that an error names
 
 
-def write_photo_samples(
-    folder: str | Path,
+def compose(
+    recipe: ComposeRecipe,
     out: str | Path,
-    config: PhotoConfig,
     *,
+    copy: bool = False,
     overwrite: bool = False,
+    executor: Executor | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
-) -> PhotoReport:
-    """Make a dataset in ``out`` from the photographs below ``folder``.
+) -> ComposeReport:
+    """Write the samples of ``recipe`` to ``out``, and the report to its ``composed.json``.
 
-    The same pixels, seed and settings give the same files; every sample has its own random stream. Raises DataError
-    where no photograph can be read, none is in the split, no sample can be made of them, or ``out`` cannot be written.
+    Images that are shown as they are stay where they are unless ``copy``; edited ones are stored as PNG. The same
+    source and recipe give the same files, whatever ``executor`` is. Raises ConfigError for questions that cannot be
+    used, DataError where the source has no object notes or a task is impossible with its images (and says why).
     """
     tell = on_progress or (lambda _stage, _done, _total: None)
-    if Path(out).resolve().is_relative_to(Path(folder).resolve()):
-        raise DataError(
-            f"{out} lies inside {folder}: the next run would take its images for photographs",
-            hint="write the dataset elsewhere",
-        )
+    wordings(recipe)  # before any work
+    source = DatasetFolder.open(recipe.source)
+    job = job_of(recipe, source)
+    tell("reading", 0, len(source))
+    pool = workshop(job).pool
+    report = ComposeReport.of_pool(recipe.n, pool)
     with DatasetWriter(
         out,
-        name=f"photos-{config.split}",
-        description=f"Multi-image samples made of unlabelled photographs, {config.split} split.",
-        created_by="mirg data photos",
-        seed=config.seed,
-        license="that of the photographs",
+        name=f"composed-{recipe.split}" if recipe.split != "all" else "composed",
+        description=f"Multi-image samples made of the images of {source.card.name}, split {recipe.split}.",
+        created_by="mirg data compose",
+        seed=recipe.seed,
+        license=source.card.license,
         overwrite=overwrite,
     ) as writer:
-        found = find_photos(folder, config, lambda done, total: tell("reading", done, total))
-        pool = PhotoPool(found.photos, config)
-        tasks = usable_tasks(config, len(pool), found)
-        counts: Counter[str] = Counter()
-        for i in range(config.n):
-            draft = compose(i, tasks, pool, config)
-            if draft is not None:
-                _write(writer, f"photos-{config.split}-{config.seed}-{i:06d}", draft, pool.photos)
-                counts[draft.task] += 1
-            tell("composing", i + 1, config.n)
-        if not counts:
-            raise DataError(
-                f"none of {len(pool)} photographs has a place that can be told from the rest of it",
-                hint="add photographs with more detail",
-            )
-    write_jsonl_atomic(Path(out) / REJECTED_FILE, (row.model_dump(mode="json") for row in found.rejected))
-    return PhotoReport(Path(out), found, config.n, dict(sorted(counts.items())), config.n - counts.total())
+        store = _Store(recipe, source, pool, writer, copy)
+        items = _Items(recipe, report)
+        for batch in items.batches():
+            for made in (executor or Local()).map(partial(make_one, job), batch, chunk=_CHUNK):
+                sample = store.take(made, report)
+                if sample is not None:
+                    writer.add(sample)
+                items.told(made.task, sample is not None)
+                tell("composing", report.n_samples, recipe.n)
+        if not report.n_samples:
+            raise DataError(f"no sample can be made of {source.root}", hint="see what the tasks need")
+    write_json_atomic(Path(out) / REPORT_FILE, {"recipe": recipe.model_dump(mode="json"), **report.as_dict()})
+    return report
 
 
-def usable_tasks(config: PhotoConfig, n_photos: int, found: Found) -> list[str]:
-    """The tasks that ``n_photos`` allow: refer needs two. DataError where nothing is left."""
-    if n_photos == 0:
-        raise DataError(
-            f"the {config.split} split has no photograph: only {found.n_readable} can be read",
-            hint="a photograph belongs to one split only; add photographs",
-        )
-    tasks = [task for task in config.tasks if task != "refer" or (n_photos > 1 and config.max_images > 2)]
-    if not tasks:
-        raise DataError(
-            f"task 'refer' needs two photographs in the {config.split} split, there are {n_photos}, and 3 images",
-            hint="add photographs, or ask for region and difference",
-        )
-    return tasks
+class _Items:
+    """Which numbers of which task are made: the quota, then in further rounds what is still short of it."""
+
+    def __init__(self, recipe: ComposeRecipe, report: ComposeReport) -> None:
+        self.quotas = recipe.quotas()
+        self.report = report
+        self.next = dict.fromkeys(self.quotas, 0)
+        self.failed = dict.fromkeys(self.quotas, 0)  # in a row
+
+    def batches(self) -> Iterator[list[tuple[str, int]]]:
+        """A small first round shows whether every task is possible; DataError naming one that is not."""
+        yield self._round({task: min(quota, _PROBE) for task, quota in self.quotas.items()})
+        for _ in range(_MOST_ROUNDS):
+            for task in self.quotas:
+                if not self.report.tasks[task] and self.failed[task] >= _HOPELESS:
+                    raise _impossible(task, self.report.drops.get(task, Counter()), self.failed[task])
+            missing = {task: quota - self.report.tasks[task] for task, quota in self.quotas.items()}
+            # A task whose last numbers all failed has nothing left to give.
+            missing = {task: n for task, n in missing.items() if n and self.failed[task] < _PROBE}
+            if not missing:
+                break
+            yield self._round(missing)
+        short = {task: quota - self.report.tasks[task] for task, quota in self.quotas.items()}
+        self.report.short.update({task: n for task, n in short.items() if n})
+
+    def told(self, task: str, success: bool) -> None:
+        """What became of one number."""
+        self.failed[task] = 0 if success else self.failed[task] + 1
+
+    def _round(self, counts: dict[str, int]) -> list[tuple[str, int]]:
+        """``counts`` numbers of each task, spread evenly through the round."""
+        spread = [((k + 0.5) / count, task, k) for task, count in counts.items() for k in range(count)]
+        items = [(task, self.next[task] + k) for _, task, k in sorted(spread)]
+        for task, count in counts.items():
+            self.next[task] += count
+        return items
 
 
-def compose(i: int, tasks: list[str], pool: PhotoPool, config: PhotoConfig) -> Draft | None:
-    """Sample number ``i``: tasks take turns, photographs are drawn until one serves, at most :data:`_ATTEMPTS`."""
-    task = tasks[i % len(tasks)]
-    for attempt in range(_ATTEMPTS):
-        rng = random.Random(f"photos:{config.seed}:{config.split}:{i}:{attempt}")
-        try:
-            draft = TASKS[task](rng, pool, config)
-        except ImageError:
-            continue  # readable a moment ago, gone or changed now: another photograph serves
-        if draft is not None:
-            return draft
-    return None
+class _Store:
+    """Drafts to samples whose images lie where the new dataset finds them."""
 
+    def __init__(
+        self, recipe: ComposeRecipe, source: DatasetFolder, pool: Pool, writer: DatasetWriter, copy: bool
+    ) -> None:
+        self.recipe = recipe
+        self.source = source
+        self.pool = pool
+        self.writer = writer
+        self.carrier = Carrier(source, writer, "all" if copy else "none")
 
-def _write(writer: DatasetWriter, sample_id: str, draft: Draft, photos: list[Photo]) -> None:
-    """Store one sample; its image set is the photograph that the answer lies in.
+    def take(self, made: Made, report: ComposeReport) -> Sample | None:
+        """The sample of a draft, counted; None where there is none, or one of its images was used often enough."""
+        report.drop(made.task, made.drops)
+        report.unreadable.update(made.unreadable)
+        draft = made.draft
+        if draft is None:
+            return None
+        most = self.recipe.max_uses
+        if most is not None and any(report.uses[index] >= most for index in draft.sources):
+            report.drop(made.task, Counter([USED_UP]))
+            return None
+        report.add(made.task, made.language, draft.targets, draft.sources)
+        report.n_like += made.n_like
+        report.n_unlike += made.n_unlike
+        return self._sample(made, draft)
 
-    So there are never more sets than photographs, whatever is cut out of them. The other candidates of a refer sample
-    do not join sets: drawn at random, they would soon join all into one, and an interval over one set says nothing.
-    """
-    sources = [photos[image.photo].digest[:16] for image in draft.images]
-    images = []
-    for image, source in zip(draft.images, sources, strict=True):
-        ref = writer.add_image(image.image, source)
-        images.append(ref.model_copy(update={"role": image.role, "objects": image.objects}))
-    writer.add(
-        Sample(
+    def _sample(self, made: Made, draft: Draft) -> Sample:
+        sample_id = f"composed-{self.recipe.split}-{self.recipe.seed}-{made.task}-{made.number:06d}"
+        sample = Sample(
             id=sample_id,
             task=draft.task,
-            images=tuple(images),
-            question=draft.question,
-            targets=(draft.target,),
+            images=tuple(self._plain(draft, k, size) for k, size in enumerate(made.sizes)),
+            question=made.question,
+            targets=draft.targets,
             relation=draft.relation,
             image_hidden=draft.image_hidden,
-            source="photos",
+            source=self.source.card.name,
             meta={
+                "subject": draft.subject,
+                "choices": draft.choices,
+                "image_set": self._image_set(draft),
+                "question": draft.kind,
+                "language": made.language,
                 **draft.meta,
-                "subject": LABEL,
-                "photos": [*sources],
-                "image_set": sources[draft.target.image - 1],
             },
         )
+        shown = [k for k, image in enumerate(draft.images) if image.pixels is None]
+        if not shown:
+            return sample
+        # Only the images of the source are carried; those that were edited are stored already.
+        carried = self.carrier.carry(sample.model_copy(update={"images": tuple(sample.images[k] for k in shown)}))
+        images = list(sample.images)
+        for k, ref in zip(shown, carried.images, strict=True):
+            images[k] = ref
+        return sample.model_copy(update={"images": tuple(images)})
+
+    def _plain(self, draft: Draft, k: int, size: tuple[int, int]) -> ImageRef:
+        """The reference of one image: into the source, or of the stored one."""
+        image = draft.images[k]
+        origin = self.pool.images[image.origin]
+        notes = {"role": image.role, "objects": image.notes, "frame": image.frame}
+        if image.pixels is None:
+            return origin.ref.model_copy(update={**notes, "width": size[0], "height": size[1]})
+        stored = self.writer.add_image(image.pixels, Path(origin.ref.path).stem)
+        return stored.model_copy(update=notes)
+
+    def _image_set(self, draft: Draft) -> str:
+        """A name of the image that the answer lies in: samples about it are not independent of each other.
+
+        The other images do not join sets: drawn at random, they would soon join all into one.
+        """
+        number = min((target.image for target in draft.targets), default=1)
+        family = self.pool.images[draft.images[number - 1].origin].family
+        return hashlib.sha256(family.encode()).hexdigest()[:16]
+
+
+def _impossible(task: str, reasons: Counter[str], tried: int) -> DataError:
+    why = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(_SHOWN))
+    return DataError(
+        f"task {task} is impossible with these images: none of {tried} samples was made; drafts were dropped: {why}",
+        hint=f"add images, widen target_area, or leave the task out: -s weights.{task}=0",
     )

@@ -16,7 +16,7 @@ from mirg.geometry import Box
 if TYPE_CHECKING:
     from PIL import Image
 
-    from mirg.compose.photos import PhotoPool
+    from mirg.compose.photos.pool import PhotoPool
     from mirg.scenes.world import Background
 
 Plane = NDArray[np.float64]
@@ -123,8 +123,8 @@ def _photograph(rng: np.random.Generator, folder: str) -> Image.Image:
 @cache
 def _pool(folder: str) -> PhotoPool:
     """The photographs of ``folder`` that `mirg data photos` would train on: those of its test split stay unseen."""
-    from mirg.compose.config import PhotoConfig
-    from mirg.compose.photos import PhotoPool, find_photos
+    from mirg.compose.photos.config import PhotoConfig
+    from mirg.compose.photos.pool import PhotoPool, find_photos
 
     config = PhotoConfig(side=_PHOTO_SIDE)
     return PhotoPool(find_photos(folder, config).photos, config)

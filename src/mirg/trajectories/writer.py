@@ -7,12 +7,14 @@ that there is none. Tasks without a line of their own say which images hold the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 from mirg.answers.markup import box_markup
 from mirg.errors import DataError
-from mirg.samples.schema import Sample, Target, Trajectory
+from mirg.samples.schema import ObjectNote, Sample, Target, Trajectory
 
 WRITER, OBJECT_WRITER = "rules/1", "object-level/1"
+LONGEST_RUN = 6  # objects of one label side by side that a list names one by one
 
 
 def build(sample: Sample) -> Trajectory:
@@ -76,7 +78,9 @@ def _lists(sample: Sample, numbers: Sequence[int]) -> list[str]:
 
 def _listed(sample: Sample, number: int) -> str:
     notes = sorted(sample.images[number - 1].objects, key=lambda note: note.box)
-    return ", ".join(note.label for note in notes) or "nothing"
+    runs = [(label, len(list(run))) for label, run in groupby(note.label for note in notes)]
+    # A long row of one word would be refused as a repetition, and nobody reads it as a count.
+    return ", ".join(f"{label} ({n})" if n > LONGEST_RUN else ", ".join([label] * n) for label, n in runs) or "nothing"
 
 
 def _all(sample: Sample) -> range:
@@ -88,6 +92,8 @@ def _search(sample: Sample) -> list[str]:
 
 
 def _common_object(sample: Sample) -> list[str]:
+    if not all(image.objects for image in sample.images):  # not annotated: to say "nothing" would be wrong
+        return _search(sample)
     return [*_lists(sample, _all(sample)), f"Common: {subject(sample)}."]
 
 
@@ -99,6 +105,8 @@ def _difference(sample: Sample) -> list[str]:
 
 def _refer(sample: Sample) -> list[str]:
     number = _with_role(sample, "reference")
+    if not sample.images[number - 1].objects:
+        return _search(sample)
     return [*_lists(sample, [number]), *_target(sample), *_found(sample)]
 
 
@@ -110,7 +118,9 @@ def _region(sample: Sample) -> list[str]:
 
 
 def _object_tracking(sample: Sample) -> list[str]:
-    return [f"Image-1: {subject(sample)}.", *_target(sample)]
+    """The object is shown in the frame with the role ``reference``, the first image where none has it."""
+    number = next((k for k, image in enumerate(sample.images, 1) if image.role == "reference"), 1)
+    return [f"Image-{number}: {subject(sample)}.", *_target(sample)]
 
 
 def _odd_one_out(sample: Sample) -> list[str]:
@@ -118,7 +128,12 @@ def _odd_one_out(sample: Sample) -> list[str]:
 
 
 def _counting(sample: Sample) -> list[str]:
-    counts = [len(image.objects) for image in sample.images]
+    """Of the objects called ``meta["counted"]``, or of all objects."""
+    counted = sample.meta.get("counted")
+    counts = [
+        sum(_called(note, counted) if isinstance(counted, str) else 1 for note in image.objects)
+        for image in sample.images
+    ]
     said = [f"Image-{number}: {value}." for number, value in enumerate(counts, 1)]
     return [*said, f"Most: Image-{1 + counts.index(max(counts))}.", *_target(sample)]
 
@@ -129,7 +144,25 @@ def _marked(sample: Sample) -> list[str]:
 
 
 def _reasoning(sample: Sample) -> list[str]:
-    return [*_lists(sample, _having_role(sample, "reference")), *_target(sample), *_found(sample)]
+    """What the references show, or, without references, what is compared: all objects, or how large one kind is."""
+    compared = sample.meta.get("compared")
+    if isinstance(compared, str):
+        return [*_shares(sample, compared), *_target(sample), *_found(sample)]
+    references = [number for number, image in enumerate(sample.images, 1) if image.role == "reference"]
+    return [*_lists(sample, references or _all(sample)), *_target(sample), *_found(sample)]
+
+
+def _shares(sample: Sample, label: str) -> list[str]:
+    """How much of each image the largest object of this label takes, in percent."""
+    said = []
+    for number, image in enumerate(sample.images, 1):
+        areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (n.box for n in image.objects if _called(n, label))]
+        said.append(f"Image-{number}: {label} {100 * max(areas):.0f} %." if areas else f"Image-{number}: no {label}.")
+    return said
+
+
+def _called(note: ObjectNote, label: str) -> bool:
+    return note.label.casefold().split() == label.casefold().split()
 
 
 def _with_role(sample: Sample, role: str) -> int:

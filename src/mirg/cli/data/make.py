@@ -13,7 +13,7 @@ from mirg.cli.output import json_out, progress
 from mirg.console import one_line, say
 
 if TYPE_CHECKING:
-    from mirg.compose.config import PhotoConfig
+    from mirg.compose.photos.config import PhotoConfig
     from mirg.scenes.world import WorldConfig
 
 
@@ -63,7 +63,7 @@ def photos(
 
     Files that cannot be read are rejected with their name and the reason, counted, and listed in OUT/rejected.jsonl.
     """
-    from mirg.compose.build import write_photo_samples
+    from mirg.compose.photos.build import write_photo_samples
 
     config = _photo_config(
         n=n,
@@ -159,7 +159,7 @@ def _photo_config(**values: object) -> PhotoConfig:
     """The settings, or a ConfigError that names the option."""
     from pydantic import ValidationError
 
-    from mirg.compose.config import PhotoConfig
+    from mirg.compose.photos.config import PhotoConfig
     from mirg.errors import ConfigError
 
     try:

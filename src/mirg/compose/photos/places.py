@@ -6,9 +6,10 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mirg.compose.config import PhotoConfig
+from mirg.compose.photos.config import PhotoConfig
+from mirg.compose.pixels import corners
 from mirg.compose.texture import Pixels, Place, contrast, edge_share, look_alike
-from mirg.geometry import Box, iou
+from mirg.geometry import iou
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,18 +69,6 @@ def thumb_place(place: Place, size: tuple[int, int], thumb: Pixels) -> Place:
     x, y = round(place[0] * width / size[0]), round(place[1] * height / size[1])
     w, h = max(1, round(place[2] * width / size[0])), max(1, round(place[3] * height / size[1]))
     return (min(x, width - w), min(y, height - h), w, h)
-
-
-def fraction_box(place: Place, size: tuple[int, int]) -> Box:
-    """``place`` as a box in fractions of an image of ``size`` pixels."""
-    x, y, width, height = place
-    return (x / size[0], y / size[1], (x + width) / size[0], (y + height) / size[1])
-
-
-def corners(place: Place) -> tuple[int, int, int, int]:
-    """(x1, y1, x2, y2) of a place, pixels."""
-    x, y, width, height = place
-    return (x, y, x + width, y + height)
 
 
 def cut(image: Image.Image, place: Place, config: PhotoConfig) -> Image.Image:

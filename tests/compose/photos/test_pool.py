@@ -10,8 +10,9 @@ import pytest
 
 from fakes.hostile_images import huge_header_png
 from fakes.photographs import folder_of_photographs, photograph
-from mirg.compose.config import PhotoConfig
-from mirg.compose.photos import Photo, PhotoPool, find_photos, of_split, shrink
+from mirg.compose.photos.config import PhotoConfig
+from mirg.compose.photos.pool import Photo, PhotoPool, find_photos, of_split
+from mirg.compose.pixels import shrink
 from mirg.errors import DataError
 
 

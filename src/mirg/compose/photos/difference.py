@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from mirg.compose.config import PhotoConfig
-from mirg.compose.draft import LABEL, Draft, DraftImage
-from mirg.compose.photos import PhotoPool, as_pixels
-from mirg.compose.places import corners, draw_place, find_place, fraction_box
+from mirg.compose.photos.config import PhotoConfig
+from mirg.compose.photos.draft import LABEL, Draft, DraftImage
+from mirg.compose.photos.places import draw_place, find_place
+from mirg.compose.photos.pool import PhotoPool
+from mirg.compose.pixels import change, corners, fraction_box, remove
 from mirg.compose.texture import Place
 from mirg.samples import Target
 
@@ -39,39 +38,6 @@ def difference(rng: random.Random, pool: PhotoPool, config: PhotoConfig) -> Draf
         if altered is not None and change(photo, altered, place) >= config.min_change:
             return _draft(rng, index, photo, altered, place, "paste" if paste else "remove")
     return None
-
-
-def remove(photo: Image.Image, place: Place) -> Image.Image:
-    """``photo`` with ``place`` filled smoothly from the pixels around it: what was there is gone.
-
-    Every pixel becomes the mean of the four border pixels in its row and column, weighted by nearness (a transfinite
-    fill). A place at the edge of the photograph uses the borders that exist.
-    """
-    from PIL import Image
-
-    pixels = as_pixels(photo).copy()
-    x, y, width, height = place
-    right, below = x + width, y + height
-    across, down = np.arange(width)[None, :, None], np.arange(height)[:, None, None]
-    borders: list[tuple[np.ndarray, np.ndarray]] = []  # (colours, distance to them)
-    if x > 0:
-        borders.append((pixels[y:below, x - 1][:, None, :], across + 1))
-    if right < photo.width:
-        borders.append((pixels[y:below, right][:, None, :], width - across))
-    if y > 0:
-        borders.append((pixels[y - 1, x:right][None, :, :], down + 1))
-    if below < photo.height:
-        borders.append((pixels[below, x:right][None, :, :], height - down))
-    total = sum(colours / distance for colours, distance in borders)
-    pixels[y:below, x:right] = total / sum(1.0 / distance for _, distance in borders)
-    return Image.fromarray(np.round(pixels * 255).astype(np.uint8))
-
-
-def change(before: Image.Image, after: Image.Image, place: Place) -> float:
-    """Root-mean-square colour difference of two images inside ``place``, 0 to 1."""
-    box = corners(place)
-    gap = as_pixels(before.crop(box)) - as_pixels(after.crop(box))
-    return float(np.sqrt((gap * gap).mean()))
 
 
 def _paste(rng: random.Random, pool: PhotoPool, index: int, place: Place, config: PhotoConfig) -> Image.Image | None:

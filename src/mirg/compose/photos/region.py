@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 
-from mirg.compose.config import PhotoConfig
-from mirg.compose.draft import LABEL, WHOLE, Draft, DraftImage
-from mirg.compose.photos import PhotoPool
-from mirg.compose.places import cut, find_place, fraction_box
+from mirg.compose.photos.config import PhotoConfig
+from mirg.compose.photos.draft import LABEL, WHOLE, Draft, DraftImage
+from mirg.compose.photos.places import cut, find_place
+from mirg.compose.photos.pool import PhotoPool
+from mirg.compose.pixels import fraction_box
 from mirg.compose.texture import Place
 from mirg.samples import Target
 

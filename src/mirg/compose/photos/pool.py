@@ -10,9 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from mirg.compose.config import PhotoConfig
+from mirg.compose.photos.config import PhotoConfig
+from mirg.compose.pixels import as_pixels, shrink
 from mirg.compose.texture import Pixels
 from mirg.errors import DataError, ImageError
 from mirg.images import SUFFIXES, ImageLimits, open_image
@@ -131,22 +130,6 @@ class PhotoPool:
     def _thumb(self, index: int) -> Pixels:
         """The same at :data:`THUMB` pixels, float64 in [0, 1], shape (H, W, 3)."""
         return as_pixels(shrink(self.image(index), THUMB))
-
-
-def shrink(image: Image.Image, side: int) -> Image.Image:
-    """``image`` with its long edge at most ``side`` pixels, aspect ratio kept; never enlarged."""
-    from PIL import Image
-
-    scale = side / max(image.size)
-    if scale >= 1:
-        return image
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.LANCZOS)
-
-
-def as_pixels(image: Image.Image) -> Pixels:
-    """RGB as float64 in [0, 1], shape (H, W, 3)."""
-    return np.asarray(image, dtype=np.float64) / 255.0
 
 
 def _list_images(root: Path) -> tuple[list[Path], int]:
