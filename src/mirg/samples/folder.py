@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from mirg.errors import DataError, ImageError, StorageError, first_problem
 from mirg.images import DEFAULT_LIMITS, ImageLimits, Size, image_digest, image_size, open_image
 from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, SAMPLES_FILE, DatasetCard, Rejection, size_words
+from mirg.samples.ids import TextSet
 from mirg.samples.roots import Roots
 from mirg.samples.schema import SCHEMA_VERSION, ImageRef, Sample
 from mirg.samples.writer import DatasetWriter, write_card
@@ -73,7 +74,7 @@ class DatasetFolder:
     ) -> Iterator[tuple[int, Sample]]:
         """:meth:`read` with the line of the file, from 1, that each sample stands on: for whoever rejects more rows."""
         file = self.root / SAMPLES_FILE
-        seen: set[str] = set()
+        seen = TextSet()
         verdicts: dict[str, Size | str] = {}
         for row, value in read_jsonl(file):
             outcome = _parse_row(file, row, value, seen)
@@ -184,7 +185,7 @@ def _read_card(path: Path) -> DatasetCard:
         raise DataError(f"{path}: {field}: {reason}") from error
 
 
-def _parse_row(file: Path, row: int, value: object, seen: set[str]) -> Sample | Rejection:
+def _parse_row(file: Path, row: int, value: object, seen: TextSet) -> Sample | Rejection:
     if isinstance(value, BadLine):
         hint = "the file was cut off: copy or write it again" if value.torn else "every line is one JSON object"
         return Rejection(file=str(file), row=row, id=None, field="line", reason=value.reason, hint=hint)

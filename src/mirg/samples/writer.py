@@ -26,6 +26,7 @@ from mirg.samples.card import (
     readme_text,
     size_words,
 )
+from mirg.samples.ids import TextSet
 from mirg.samples.roots import MARK, spelled
 from mirg.samples.schema import ImageRef, Sample
 from mirg.storage import (
@@ -89,12 +90,13 @@ class DatasetWriter:
         self._work: Path | None = None
         self._rows: BinaryIO | None = None
         self._rejected: BinaryIO | None = None
-        self._ids: set[str] = set()
+        self._ids = TextSet()
         self._tasks: Counter[str] = Counter()
         self._by_digest: dict[str, ImageRef] = {}
         self._stems: Counter[str] = Counter()
         self._roots: dict[str, str] = {}
-        self._names: set[int] = set()  # hashes of image paths: a dataset may refer to millions
+        self._names = TextSet()  # image paths: a dataset may refer to millions
+        self._images: tuple[str, ...] = ()  # those of the last row: the next one is often about the same
 
     def __enter__(self) -> DatasetWriter:
         try:
@@ -175,14 +177,19 @@ class DatasetWriter:
             raise DataError("a DatasetWriter is used inside its `with` block only")
         if row.id in self._ids:
             raise DataError(f"sample {row.id} was written already", hint="ids are unique in a dataset")
-        for path in row.images:
-            if path.startswith(MARK) and path[1:].partition("/")[0] in self._roots:
-                self._names.add(hash(path))
-            elif hash(path) not in self._names:
-                raise DataError(f"sample {row.id}: image {path} is not in this dataset", hint="use add_image first")
+        if row.images != self._images:
+            self._know(row)
+            self._images = row.images
         self._write_line(self._rows, row.line)
         self._ids.add(row.id)
         self._tasks[row.task] += 1
+
+    def _know(self, row: WrittenRow) -> None:
+        for path in row.images:
+            if path.startswith(MARK) and path[1:].partition("/")[0] in self._roots:
+                self._names.add(path)
+            elif path not in self._names:
+                raise DataError(f"sample {row.id}: image {path} is not in this dataset", hint="use add_image first")
 
     def reject(self, rejection: Rejection) -> None:
         """Append one line to ``rejected.jsonl``, which is there as soon as anything is refused."""
@@ -211,7 +218,7 @@ class DatasetWriter:
             raise _as_data_error(error, self.path) from error
         ref = ImageRef(path=name, width=size[0], height=size[1], sha256=digest)
         self._by_digest[digest] = ref
-        self._names.add(hash(name))
+        self._names.add(name)
         return ref
 
     def _free_name(self, stem: str, suffix: str) -> str:

@@ -12,7 +12,9 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from mirg.answers.markup import box_markup
+from mirg.answers.tags import TAGS
 from mirg.errors import DataError, ImageError, first_problem
+from mirg.frames import FAMILIES
 from mirg.geometry import Box, box_problem
 from mirg.samples import ImageRef, ObjectNote, Sample, Target, Trajectory
 from mirg.samples.roots import rooted
@@ -21,6 +23,11 @@ from mirg.sources.frames import WORDS, Evidence, FrameName, possible, to_fractio
 from mirg.sources.look import Facts, Looker, clean_path
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Numbers, RawBox, RawImage, RawSample, Refusal, Row, Text
+
+# Root of images that the source held as bytes: they are copied into the dataset before it is written.
+STORED = ":stored"
+# What would not be read as text: markup of our own, the tokens of the model families; in the thinking also its tags.
+_RESERVED = ("<box image=", *sorted({token for family in FAMILIES.values() for token in family.vision_tokens}))
 
 
 class Job(NamedTuple):
@@ -31,6 +38,7 @@ class Job(NamedTuple):
     frame: FrameName  # "auto": the boxes are looked at, and nothing is made of them
     root_name: str
     journal: str = ""
+    run: str = ""  # what is known of files holds for one run, they may change before the next
 
 
 class Finished(NamedTuple):
@@ -43,6 +51,10 @@ class Finished(NamedTuple):
     facts: list[tuple[str, Facts]]  # of images that nobody had looked at
 
 
+# Images of one row by what it says of them: its questions are about the same ones, and come by the dozen.
+Known = dict[tuple[object, ...], tuple[ImageRef, tuple[int, int] | None]]
+
+
 class _Refused(Exception):
     def __init__(self, field: str, reason: str, hint: str = "") -> None:
         super().__init__(reason)
@@ -53,34 +65,37 @@ def finish(job: Job, row: Row) -> Finished:
     """Convert one row. What is wrong with it, or with one of its questions, is a refusal and no exception."""
     from mirg.sources.kinds import SOURCES
 
-    looker = _looker(job.options.root, job.options.look, job.journal)
+    looker = _looker(job.options.root, job.options.look, job.journal, job.run)
     found = Finished(row._replace(value=None), [], [], Evidence(), looker.fresh)
+    known: Known = {}
     for outcome in SOURCES[job.kind].convert(row.value, job.options):
         if isinstance(outcome, Refusal):
             found.refused.append(outcome)
             continue
         try:
-            sample = _Finisher(job, looker, found, outcome).sample()
+            sample = _Finisher(job, looker, found, outcome, known).sample()
         except _Refused as refused:
             found.refused.append(Refusal(*refused.refusal, id=outcome.id))
         else:
             if sample is not None:
                 found.written.append(written(sample))
     looker.fresh = []
+    if job.options.stored:
+        _looker(job.options.stored, job.options.look, "", job.run).fresh = []
     return found
 
 
 @lru_cache(maxsize=4)
-def _looker(root: str, look: str, journal: str) -> Looker:
-    """One per process: an image that many rows use is looked at once."""
+def _looker(root: str, look: str, journal: str, run: str) -> Looker:
+    """One per process and run: an image that many rows use is looked at once."""
     return Looker(root, look, journal)  # type: ignore[arg-type]
 
 
 class _Finisher:
     """One sample on its way."""
 
-    def __init__(self, job: Job, looker: Looker, found: Finished, raw: RawSample) -> None:
-        self.job, self.looker, self.found, self.raw = job, looker, found, raw
+    def __init__(self, job: Job, looker: Looker, found: Finished, raw: RawSample, known: Known) -> None:
+        self.job, self.looker, self.found, self.raw, self.known = job, looker, found, raw, known
         self.where = f"{found.row.file}:{found.row.number}"
         self.sizes: list[tuple[int, int] | None] = []
 
@@ -95,7 +110,7 @@ class _Finisher:
             return Sample(
                 id=raw.id,
                 task=raw.task,
-                images=tuple(self._with_objects(ref, image) for ref, image in zip(images, raw.images, strict=True)),
+                images=tuple(self._with_objects(number, ref) for number, ref in enumerate(images, 1)),
                 question=self._text(raw.question, "question"),
                 targets=tuple(self._target(k, box) for k, box in enumerate(raw.targets)),
                 relation=raw.relation,
@@ -108,10 +123,25 @@ class _Finisher:
             raise _Refused(*first_problem(error)) from error
 
     def _image(self, number: int, image: RawImage) -> ImageRef:
+        key = (image.path, image.width, image.height, image.role, image.caption, image.frame)
+        if key not in self.known:
+            self.known[key] = self._looked_at(number, image)
+        ref, size = self.known[key]
+        self.sizes.append(size)
+        return ref
+
+    def _looked_at(self, number: int, image: RawImage) -> tuple[ImageRef, tuple[int, int] | None]:
         options = self.job.options
+        looker, root_name, given = self.looker, self.job.root_name, image.path
+        if options.stored and given.startswith(f"{options.stored}/"):
+            looker, root_name, given = (
+                _looker(options.stored, options.look, "", self.job.run),
+                STORED,
+                given[len(options.stored) + 1 :],
+            )
         try:
-            path = clean_path(image.path, options.root, options.strip)
-            facts = self.looker.at(path)
+            path = clean_path(given, options.root, options.strip if root_name != STORED else "")
+            facts = looker.at(path)
         except ImageError as error:
             raise _Refused(f"images.{number - 1}", error.message, error.hint) from error
         told = (image.width, image.height) if image.width > 0 and image.height > 0 else None
@@ -122,9 +152,8 @@ class _Finisher:
                 f"image {path} is {facts.size[0]} x {facts.size[1]} pixels, the row says {told[0]} x {told[1]}",
                 "the annotation was made for another version of the file",
             )
-        self.sizes.append(size)
-        return ImageRef(
-            path=rooted(self.job.root_name, path),
+        ref = ImageRef(
+            path=rooted(root_name, path),
             width=size[0] if size else 0,
             height=size[1] if size else 0,
             sha256=facts.sha256,
@@ -132,6 +161,7 @@ class _Finisher:
             caption=image.caption,
             frame=image.frame,
         )
+        return ref, size
 
     def _note_boxes(self) -> None:
         """Every box as evidence of the frame, but for those that say it themselves."""
@@ -155,6 +185,9 @@ class _Finisher:
             box = to_fractions(numbers, self.sizes[image - 1], frame, self.job.options.family)
         except DataError as error:
             raise _Refused(field, error.message, error.hint) from error
+        x1, y1, x2, y2 = box
+        if 0.0 <= x1 < x2 <= 1.0 and 0.0 <= y1 < y2 <= 1.0:
+            return box
         problem = box_problem(box)
         if problem:
             given = ", ".join(f"{v:g}" for v in numbers)
@@ -166,19 +199,27 @@ class _Finisher:
         found = self._box(box.numbers, box.image, f"targets.{k}", box.frame)
         return Target(image=box.image, box=found, label=box.label)
 
-    def _with_objects(self, ref: ImageRef, image: RawImage) -> ImageRef:
-        number = self.raw.images.index(image) + 1
+    def _with_objects(self, number: int, ref: ImageRef) -> ImageRef:
+        things = self.raw.images[number - 1].objects
+        if not things:
+            return ref
         notes = tuple(
             ObjectNote(
                 label=thing.label,
                 box=self._box(thing.numbers, number, f"images.{number - 1}.objects.{k}"),
                 attributes=thing.attributes or {},
             )
-            for k, thing in enumerate(image.objects)
+            for k, thing in enumerate(things)
         )
-        return ref.model_copy(update={"objects": notes}) if notes else ref
+        return ref.model_copy(update={"objects": notes})
 
     def _text(self, text: Text, field: str) -> str:
+        for part in text:
+            if isinstance(part, str) and "<" in part:
+                words = (*_RESERVED, *TAGS) if field == "thinking" else _RESERVED
+                reserved = next((word for word in words if word in part), None)
+                if reserved:
+                    raise _Refused(field, f"holds {reserved!r}", "remove it: it would not be read as text")
         parts = [
             box_markup(part.image, self._box(part.numbers, part.image, field, part.frame))
             if isinstance(part, RawBox)

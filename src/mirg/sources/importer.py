@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,21 +11,23 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.executors import Executor, Local
 from mirg.samples import DatasetWriter, ImageRef, Rejection, Sample
 from mirg.samples.roots import MARK
 from mirg.samples.writer import WrittenRow, written
-from mirg.sources.finish import Finished, Job, finish
+from mirg.sources.finish import STORED, Finished, Job, finish
 from mirg.sources.frames import Evidence, FrameName
 from mirg.sources.kinds import SOURCES
 from mirg.sources.look import fact_row
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Row, Source
-from mirg.storage import Journal
+from mirg.storage import Journal, scratch_folder
 
 _PEEKED = 2000  # rows whose boxes tell the frame where nothing else does
+_STORED = f"{MARK}{STORED}/"
 _REFUSE_EVERY = 1000  # rows between two looks at the evidence
 
 
@@ -90,23 +93,30 @@ def import_dataset(
         raise DataError(f"{options.root} is not a folder", hint="--root is the folder that image paths are relative to")
     path, out = Path(path), Path(out)
     workers = executor or Local()
-    rows = islice(source.read(path, options), limit)
     report = ImportReport(out, kind)
     journal = out.parent / f".{out.name}.looked.jsonl"
-    with DatasetWriter(
-        out,
-        name=out.name,
-        description=f"Imported from {path.name} ({kind}).",
-        created_by=f"mirg data import {kind}",
-        license="that of the source",
-        overwrite=overwrite,
-    ) as writer:
-        job = Job(kind, options, "auto", writer.add_root(Path(options.root).name or "images", options.root))
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(
+            DatasetWriter(
+                out,
+                name=out.name,
+                description=f"Imported from {path.name} ({kind}).",
+                created_by=f"mirg data import {kind}",
+                license="that of the source",
+                overwrite=overwrite,
+            )
+        )
+        if source.stores:
+            stored = stack.enter_context(scratch_folder(out))
+            options = options.model_copy(update={"stored": str(stored.resolve())})
+        rows = islice(source.read(path, options), limit)
+        root_name = writer.add_root(Path(options.root).name or "images", options.root)
+        job = Job(kind, options, "auto", root_name, run=uuid4().hex)
         if options.look != "none":
             job = job._replace(journal=str(journal.resolve()))
-        report.frame, rows = _settled(source, options, job, rows, path)
-        work = _Work(writer, job._replace(frame=report.frame), report, copy, listed)
         with Journal(journal) as looked:
+            report.frame, rows = _settled(source, options, job, rows, path, looked)
+            work = _Work(writer, job._replace(frame=report.frame), report, copy, listed)
             work.run(workers, rows, looked, on_progress)
         work.evidence.contradict(report.frame, str(path), final=True)
         if not report.samples:
@@ -124,7 +134,7 @@ def source_of(kind: str) -> Source:
 
 
 def _settled(
-    source: Source, options: ImportOptions, job: Job, rows: Iterator[Row], path: Path
+    source: Source, options: ImportOptions, job: Job, rows: Iterator[Row], path: Path, looked: Journal
 ) -> tuple[FrameName, Iterator[Row]]:
     """The frame of all boxes, and the rows again from the first one."""
     if options.frame == "resized_pixels" and not options.family:
@@ -135,8 +145,16 @@ def _settled(
     peeked = list(islice(rows, _PEEKED))
     evidence = Evidence()
     for row in peeked:
-        evidence.join(finish(job, row).evidence)
+        found = finish(job, row)
+        evidence.join(found.evidence)
+        _note(found, looked)
     return evidence.settle(str(path)), chain(peeked, rows)
+
+
+def _note(found: Finished, looked: Journal) -> None:
+    """Keep what was found out about images, for other processes and for an import that has to start again."""
+    for path, facts in found.facts:
+        looked.append(fact_row(path, facts))
 
 
 class _Work:
@@ -153,8 +171,7 @@ class _Work:
         """Finish and write all rows."""
         for found in workers.map(partial(finish, self.job), rows):
             self._take(found)
-            for path, facts in found.facts:
-                looked.append(fact_row(path, facts))
+            _note(found, looked)
             if self.report.rows % _REFUSE_EVERY == 0:
                 self.evidence.contradict(self.job.frame, found.row.file, final=False)
                 if on_progress:
@@ -175,7 +192,7 @@ class _Work:
 
     def _write(self, at: Row, row: WrittenRow) -> bool:
         try:
-            if self.copy:
+            if self.copy or any(path.startswith(_STORED) for path in row.images):
                 row = self._with_copies(row)
             self.writer.add_written(self._unique(row))
         except ImageError as error:
@@ -198,9 +215,14 @@ class _Work:
         root = Path(self.job.options.root)
         images = []
         for ref in sample.images:
+            held = ref.path.startswith(_STORED)
+            if not held and not self.copy:
+                images.append(ref)
+                continue
             if ref.path not in self._copied:
-                inside = ref.path.removeprefix(f"{MARK}{self.job.root_name}/")
-                self._copied[ref.path] = self.writer.add_file(root / inside, Path(inside).stem, sample_id=sample.id)
+                inside = ref.path.removeprefix(_STORED if held else f"{MARK}{self.job.root_name}/")
+                file = (Path(self.job.options.stored) if held else root) / inside
+                self._copied[ref.path] = self.writer.add_file(file, Path(inside).stem, sample_id=sample.id)
             stored = self._copied[ref.path]
             facts = {"path": stored.path, "sha256": stored.sha256, "width": stored.width, "height": stored.height}
             images.append(ref.model_copy(update=facts))

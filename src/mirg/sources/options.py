@@ -22,8 +22,13 @@ class ImportOptions(BaseModel):
     frame: FrameName | None = Field(default=None, description="Frame of the boxes; None: that of the format.")
     family: str | None = Field(default=None, description="Model family whose resized pixels the boxes are in.")
     look: Look = "hash"
-    columns: dict[str, str] = Field(default_factory=dict, description="Which column is which, for hf: question=text")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="Which column is which, for hf, sharegpt and ms-swift: question=text"
+    )
     split: str = Field(default="train", description="Split of a datasets folder or hub dataset.")
     stride: int = Field(default=10, ge=1, description="Every how many frames of a video one is taken.")
     frames: int = Field(default=6, ge=2, le=64, description="Frames of one sample of a video.")
     seed: int = 0
+    stored: str = Field(
+        default="", description="Folder for images that a source holds as bytes; set by the import, which copies them."
+    )

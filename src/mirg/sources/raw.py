@@ -93,7 +93,7 @@ class Source:
 
     ``read`` streams rows and raises DataError for a file that is none of this kind. ``convert`` is pure and gets the
     row's value alone, so that rows can be converted anywhere. ``frame``: the frame of its boxes, "auto" where the
-    format leaves it open.
+    format leaves it open. ``stores``: it may hold images as bytes, which ``read`` writes below ``options.stored``.
     """
 
     kind: str
@@ -101,3 +101,4 @@ class Source:
     read: Callable[[Path, ImportOptions], Iterator[Row]]
     convert: Callable[[Any, ImportOptions], list[Outcome]]
     frame: FrameName
+    stores: bool = False

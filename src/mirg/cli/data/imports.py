@@ -12,6 +12,8 @@ from mirg.cli.data.options import SHOWN, listed
 from mirg.cli.output import json_out, progress
 from mirg.console import one_line, say
 
+PHOTOS = "photos"  # made by mirg.compose, which readers may not import
+
 
 class Frame(StrEnum):
     """Coordinate frames of boxes."""
@@ -56,7 +58,7 @@ def import_(
         Look, typer.Option(help="Image files: not at all, size, size and digest, every pixel.")
     ] = Look.hash,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the images instead of referring to them.")] = False,
-    columns: Annotated[str, typer.Option(help="For hf: question=text,images=pictures,…")] = "",
+    columns: Annotated[str, typer.Option(help="For hf, sharegpt and ms-swift: question=text,…")] = "",
     split: Annotated[str, typer.Option(help="For hf: the split to read.")] = "train",
     stride: Annotated[int, typer.Option(min=1, help="For video-tracks: every how many frames one is taken.")] = 10,
     frames: Annotated[int, typer.Option(min=2, help="For video-tracks: frames of one sample.")] = 6,
@@ -67,12 +69,17 @@ def import_(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Read annotated images of any known format. Refused rows are counted and listed in OUT/rejected.jsonl."""
+    if kind == PHOTOS:
+        given = {"--root": root, "--frame": frame, "--family": family, "--columns": columns, "--limit": limit}
+        _photos(path, out, [name for name, value in given.items() if value], overwrite=overwrite, json=json)
+        return
     from mirg.executors import executor as open_executor
     from mirg.sources.importer import import_dataset, source_of
     from mirg.sources.options import ImportOptions
 
     source_of(kind)
-    folder = root or (path if path.is_dir() else path.parent)
+    # A hub name is no path: what its rows refer to lies below the current folder unless --root says another.
+    folder = root or (path if path.is_dir() else path.parent if path.exists() else Path())
     options = ImportOptions(
         root=str(folder), strip=strip, frame=frame.value if frame else None, family=family, look=look.value,
         columns=_pairs(columns), split=split, stride=stride, frames=frames,
@@ -102,6 +109,17 @@ def kinds() -> None:
 
     for source in SOURCES.values():
         say(f"{source.kind:18} {source.about}")
+    say(f"{PHOTOS:18} a folder of photographs without labels, as `mirg data photos` makes samples of it")
+
+
+def _photos(folder: Path, out: Path, given: list[str], *, overwrite: bool, json: bool) -> None:
+    """Photographs have no annotation to read: their samples are made, with the builder's own settings."""
+    from mirg.cli.data.make import photos
+    from mirg.errors import ConfigError
+
+    if given:
+        raise ConfigError(f"{given[0]} means nothing for photos", hint="mirg data photos has the settings for them")
+    photos(folder, out, overwrite=overwrite, json=json)
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -1,0 +1,217 @@
+"""Datasets of Hugging Face ``datasets``: a folder written by ``save_to_disk``, parquet or JSON files, or a hub name.
+
+``options.columns`` says which column is which (``question=text,images=pictures``; ``objects.bbox`` is a key inside of a
+column). ``boxes`` are [x1, y1, x2, y2], ``boxes_xywh`` [x, y, width, height]; ``image_number`` counts the images of the
+boxes from 1, ``image_index`` from 0; instead of boxes, ``answer`` may hold a text that is read like that of a
+conversation. Images are paths, or pictures inside the dataset, which are copied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mirg.errors import ConfigError, DataError
+from mirg.sources.answered import is_hidden, marked_up
+from mirg.sources.options import ImportOptions
+from mirg.sources.raw import Outcome, RawBox, RawImage, RawSample, Row, Source
+from mirg.sources.rows import Refused, box_of, mapping, name_or, paths_of, row_id, text_of, whole
+from mirg.sources.sharegpt import asked_and_answered
+from mirg.sources.texts import ANY_BOX, shown
+
+if TYPE_CHECKING:
+    import datasets
+
+COLUMNS = (
+    "id", "task", "question", "images", "boxes", "boxes_xywh", "image_number", "image_index", "labels", "answer",
+)  # fmt: skip
+_SUFFIXES = {
+    b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp", b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+}  # fmt: skip
+_HINT = "--columns says which column is which: question=text,images=pictures,boxes=objects.bbox"
+
+
+def read(path: Path, options: ImportOptions) -> Iterator[Row]:
+    """One row per example, with the columns that are used; pictures are written below ``options.stored``.
+
+    ConfigError without the package ``datasets``, or for a column that is not there; DataError where there is nothing.
+    """
+    table = _opened(path, options.split)
+    columns: dict[str, str] = {}
+    try:
+        for number, example in enumerate(_plain(table), 1):
+            columns = columns or _columns(example, options.columns)
+            value = {name: _inside(example, column) for name, column in columns.items()}
+            value["images"] = _stored(value.get("images"), options.stored)
+            yield Row(path.name, number, value)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"{path} cannot be read: {error}", hint="is it complete?") from error
+
+
+def _opened(path: Path, split: str) -> datasets.Dataset | datasets.IterableDataset:
+    try:
+        import datasets
+    except ImportError as error:
+        raise ConfigError("this kind needs the package `datasets`", hint="pip install 'mirg[train]'") from error
+    try:
+        if path.is_file():
+            kind = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv"}.get(path.suffix.lower(), "json")
+            return datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True)
+        if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
+            found = datasets.load_from_disk(str(path))
+            if isinstance(found, datasets.DatasetDict):
+                if split not in found:
+                    raise DataError(
+                        f"{path} has no split {split!r}", hint=f"--split, one of: {', '.join(map(str, found))}"
+                    )
+                found = found[split]
+            return found
+        return datasets.load_dataset(path.as_posix(), split=split, streaming=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"{path} cannot be read as a dataset: {what}", hint="a folder, a file, or a hub name"
+        ) from error
+
+
+def _plain(table: datasets.Dataset | datasets.IterableDataset) -> Iterable[dict[str, Any]]:
+    """The examples, their pictures as the bytes they are."""
+    features = table.features
+    for name, feature in (features or {}).items():
+        bare = _undecoded(feature)
+        if bare is not feature:
+            table = table.cast_column(name, bare)
+    return table  # type: ignore[return-value]
+
+
+def _undecoded(feature: Any) -> Any:
+    import datasets
+
+    if isinstance(feature, datasets.Image):
+        return datasets.Image(decode=False)
+    inner = getattr(feature, "feature", None)
+    if isinstance(inner, datasets.Image):
+        return type(feature)(datasets.Image(decode=False))
+    return feature
+
+
+def _columns(example: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, str]:
+    """Which column each part of a sample comes from: the one that is named, else the one of its own name."""
+    unknown = next((name for name in named if name not in COLUMNS), None)
+    if unknown:
+        raise ConfigError(f"--columns {unknown}=…: nothing is called so", hint=f"known: {', '.join(COLUMNS)}")
+    missing = next((column for column in named.values() if column.partition(".")[0] not in example), None)
+    if missing:
+        raise ConfigError(f"no column {missing!r}", hint=f"there are: {', '.join(example)}")
+    found = {name: name for name in COLUMNS if name in example} | dict(named)
+    if "images" not in found and "image" in example:
+        found["images"] = "image"
+    return found
+
+
+def _inside(example: Mapping[str, Any], column: str) -> Any:
+    value: Any = example
+    for part in column.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _stored(value: Any, folder: str) -> Any:
+    """Pictures of a cell as paths: bytes are written to ``folder``, each picture once."""
+    if isinstance(value, list):
+        return [_stored(item, folder) for item in value]
+    if isinstance(value, Mapping):
+        data = value.get("bytes")
+        return _stored(data, folder) if data else value.get("path")
+    if isinstance(value, bytes):
+        suffix = next((end for start, end in _SUFFIXES.items() if value.startswith(start)), ".png")
+        file = Path(folder) / f"{hashlib.sha256(value).hexdigest()[:24]}{suffix}"
+        if not file.exists():
+            file.write_bytes(value)
+        return str(file)
+    if hasattr(value, "save"):  # a picture that was decoded all the same
+        buffer = io.BytesIO()
+        value.save(buffer, format="PNG")
+        return _stored(buffer.getvalue(), folder)
+    return value
+
+
+def convert(value: Any, options: ImportOptions) -> list[Outcome]:
+    """One sample per example: its boxes, none at all where the list is empty, or what its answer says."""
+    name = None
+    try:
+        row = mapping(value)
+        paths = paths_of(row.get("images"))
+        # The folder of stored pictures has another name in every run, and an id must not.
+        name = row_id(row | {"images": [path.removeprefix(f"{options.stored}/") for path in paths]}, "hf")
+        question = shown(text_of(row.get("question"), "question"))
+        if question.images not in (0, len(paths)):
+            raise Refused("question", f"{question.images} placeholders for {len(paths)} images")
+        if question.problem:
+            raise Refused("question", question.problem)
+        task = name_or(row.get("task"), "grounding")
+        if row.get("boxes") is None and row.get("boxes_xywh") is None:
+            if row.get("answer") is None:
+                raise Refused("boxes", "neither boxes nor an answer", _HINT)
+            return [asked_and_answered(name, task, paths, question.text, text_of(row.get("answer"), "answer"))]
+        targets = _targets(row, len(paths))
+        return [
+            RawSample(
+                id=name,
+                task=task,
+                images=tuple(RawImage(path) for path in paths),
+                question=marked_up(question.text, len(paths), "question", frame=None, pattern=ANY_BOX),
+                targets=targets,
+                image_hidden=is_hidden(question.text, len(paths), targets),
+            )
+        ]
+    except Refused as refused:
+        return [refused.refusal._replace(id=name)]
+
+
+def _targets(row: dict[str, Any], images: int) -> tuple[RawBox, ...]:
+    corners = row.get("boxes") is not None
+    field = "boxes" if corners else "boxes_xywh"
+    given = row[field]
+    if not isinstance(given, list):
+        raise Refused(field, "is no list of boxes", _HINT)
+    if given and not any(isinstance(box, list | tuple) for box in given):
+        given = [given]  # one flat box
+    numbers = _numbers(row, len(given), images)
+    labels = _each(row.get("labels"), "labels", len(given), "")
+    targets = []
+    for k, box in enumerate(given):
+        x1, y1, x2, y2 = box_of(box, f"{field}.{k}")
+        label = text_of(labels[k], f"labels.{k}") if labels[k] is not None else ""
+        targets.append(RawBox(numbers[k], (x1, y1, x2, y2) if corners else (x1, y1, x1 + x2, y1 + y2), label))
+    return tuple(targets)
+
+
+def _numbers(row: dict[str, Any], count: int, images: int) -> list[int]:
+    """The number of the image of every box, from 1."""
+    for name, first in (("image_number", 1), ("image_index", 0)):
+        if row.get(name) is not None:
+            found = [whole(v, name) - first + 1 for v in _each(row[name], name, count, None)]
+            wrong = next((number for number in found if not 1 <= number <= images), None)
+            if wrong is not None:
+                raise Refused(name, f"{wrong + first - 1} is none of {images} images, counted from {first}")
+            return found
+    if images > 1 and count:
+        raise Refused("image_number", f"does not tell which of the {images} images a box lies in", _HINT)
+    return [1] * count
+
+
+def _each(value: Any, field: str, count: int, default: Any) -> list[Any]:
+    """One value for every box: a list of as many, or one for all."""
+    if not isinstance(value, list):
+        return [default if value is None else value] * count
+    if len(value) != count:
+        raise Refused(field, f"{len(value)} of them for {count} boxes")
+    return value
+
+
+SOURCE = Source("hf", "a datasets folder, parquet or JSON files, or a hub name", read, convert, "auto", stores=True)

@@ -1,0 +1,199 @@
+"""Hugging Face datasets: folders, files, pictures inside a table, and any names of columns."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from PIL import Image
+
+from fakes.importing import NO_FILES, imported, only, pictures, refused, spoiled, survives, write_rows
+from mirg.errors import ConfigError, DataError
+from mirg.sources import hf
+from mirg.sources.options import ImportOptions
+from mirg.sources.raw import RawBox
+
+AB = ["a.png", "b.png"]
+ROW = {
+    "id": "one",
+    "task": "dogs",
+    "question": "Find the dogs.",
+    "images": AB,
+    "boxes": [[0.1, 0.2, 0.3, 0.4], [0.5, 0.2, 0.9, 0.4]],
+    "image_index": [0, 1],
+    "labels": ["dog", "puppy"],
+}
+ASKED = {"id": "two", "question": "<image><image>Where is the dog?", "images": AB, "answer": "Image-2: (1,2),(3,4)"}
+FLAT = {"question": "Find it.", "images": "a.png", "boxes_xywh": [10, 20, 30, 40]}
+NONE = {"question": "Find it.", "images": AB, "boxes": []}
+GOOD = [ROW, ASKED, FLAT, NONE]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "why"),
+    [
+        (ROW, [RawBox(1, (0.1, 0.2, 0.3, 0.4), "dog"), RawBox(2, (0.5, 0.2, 0.9, 0.4), "puppy")], "counted from 0"),
+        (
+            {**ROW, "image_index": None, "image_number": 2, "labels": "dog"},
+            [RawBox(2, (0.1, 0.2, 0.3, 0.4), "dog"), RawBox(2, (0.5, 0.2, 0.9, 0.4), "dog")],
+            "one number, one label for all",
+        ),
+        (FLAT, [RawBox(1, (10, 20, 40, 60))], "one flat box of x, y, width, height; the only image"),
+        (ASKED, [RawBox(2, (1, 2, 3, 4))], "an answer in words"),
+        (NONE, [], "an empty list: none of the images holds it"),
+    ],
+)
+def test_rows(value: dict[str, Any], expected: list[RawBox], why: str) -> None:
+    assert list(only("hf", value).targets) == expected, why
+
+
+@pytest.mark.parametrize(
+    ("value", "field", "reason", "why"),
+    [
+        ({**ROW, "question": None}, "question", "missing", "nothing is asked"),
+        ({**ROW, "boxes": None}, "boxes", "neither boxes nor an answer", "no truth"),
+        ({**ROW, "boxes": "x"}, "boxes", "no list", "no boxes"),
+        ({**ROW, "boxes": [[1, 2, 3]], "image_index": 0, "labels": None}, "boxes.0", "four numbers", "too short"),
+        ({**ROW, "image_index": [0, 2]}, "image_index", "2 is none of 2 images, counted from 0", "no third image"),
+        ({**ROW, "image_index": [0]}, "image_index", "1 of them for 2 boxes", "one too few"),
+        ({**ROW, "image_index": [0, 0.5]}, "image_index", "whole number", "half an image"),
+        ({**ROW, "image_index": None}, "image_number", "which of the 2 images", "told nowhere"),
+        ({**ROW, "labels": ["dog"]}, "labels", "1 of them for 2", "one too few"),
+        ({**ROW, "images": [None, "b.png"]}, "images.0", "missing", "a cell without a picture"),
+        ({**ROW, "question": "<image>Find it."}, "question", "1 placeholders for 2", "an image too many"),
+    ],
+)
+def test_refused(value: object, field: str, reason: str, why: str) -> None:
+    found = refused("hf", value)
+    assert found.field == field and reason in found.reason, f"{why}: {found}"
+
+
+@given(spoiled(GOOD))
+def test_no_row_stops_an_import(value: object) -> None:
+    survives("hf", value)
+
+
+def png(colour: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (100, 80), (colour, 90, 200)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def table() -> Any:
+    """Two rows whose pictures are bytes, one of them in both."""
+    import datasets
+
+    cells = [[{"bytes": png(1), "path": None}, {"bytes": png(2), "path": None}], [{"bytes": png(2), "path": "x.png"}]]
+    features = datasets.Features(
+        {
+            "text": datasets.Value("string"),
+            "pictures": datasets.List(datasets.Image()),
+            "objects": {"bbox": datasets.List(datasets.List(datasets.Value("float64"))), "at": datasets.Value("int64")},
+        }
+    )
+    objects = [{"bbox": [[10.0, 8.0, 50.0, 40.0]], "at": 2}, {"bbox": [[0.0, 0.0, 100.0, 80.0]], "at": 1}]
+    return datasets.Dataset.from_dict({"text": ["A?", "B?"], "pictures": cells, "objects": objects}, features=features)
+
+
+COLUMNS = {"question": "text", "images": "pictures", "boxes": "objects.bbox", "image_number": "objects.at"}
+
+
+@pytest.mark.parametrize("form", ["folder", "splits", "parquet"])
+def test_pictures_inside_a_table_are_copied(tmp_path: Path, form: str) -> None:
+    import datasets
+
+    path = tmp_path / ("rows.parquet" if form == "parquet" else "table")
+    if form == "folder":
+        table().save_to_disk(str(path))
+    elif form == "splits":
+        datasets.DatasetDict({"val": table()}).save_to_disk(str(path))
+    else:
+        table().to_parquet(str(path))
+    report, (first, second) = imported(
+        "hf", path, tmp_path / "out", tmp_path, columns=COLUMNS, split="val", frame="pixels"
+    )
+    assert report.rows_used == 2
+    assert [image.path.startswith("images/") for image in (*first.images, *second.images)] == [True] * 3
+    assert first.images[1].path == second.images[0].path, "equal pictures are stored once"
+    assert (first.targets[0].image, first.targets[0].box) == (2, (0.1, 0.1, 0.5, 0.5))
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [], "nothing is left behind"
+
+
+def test_ids_are_the_same_in_every_run(tmp_path: Path) -> None:
+    """Rows without an id get one of what they say, whatever folder their pictures pass through."""
+    table().save_to_disk(str(tmp_path / "table"))
+    twice = [
+        imported("hf", tmp_path / "table", tmp_path / out, tmp_path, columns=COLUMNS, frame="pixels")[1]
+        for out in ("one", "two")
+    ]
+    assert twice[0] == twice[1]
+
+
+def test_paths_are_referred_to(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "data", AB)
+    file = write_rows(tmp_path / "rows.jsonl", [ROW], lines=True)
+    report, (sample,) = imported("hf", file, tmp_path / "out", root)
+    assert report.frame == "fraction" and sample.images[0].path == "@data/a.png" and sample.task == "dogs"
+
+
+@pytest.mark.parametrize(
+    ("columns", "says", "why"),
+    [
+        ({"text": "question"}, "nothing is called so", "turned around"),
+        ({"question": "words"}, "no column 'words'", "not there"),
+    ],
+)
+def test_wrong_columns(tmp_path: Path, columns: dict[str, str], says: str, why: str) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", [ROW], lines=True)
+    options = ImportOptions(root=str(tmp_path), columns=columns)
+    with pytest.raises(ConfigError, match=says):
+        list(hf.read(file, options))
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    import datasets
+
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 and nothing more")
+    datasets.DatasetDict({"val": table()}).save_to_disk(str(tmp_path / "splits"))
+    (tmp_path / "empty").mkdir()
+    for name, says in (("broken.parquet", "cannot be read"), ("splits", "no split 'train'"), ("empty", "cannot be")):
+        with pytest.raises(DataError, match=says):
+            list(hf.read(tmp_path / name, NO_FILES))
+
+
+def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imports = builtins.__import__
+
+    def missing(name: str, *rest: Any, **more: Any) -> Any:
+        if name == "datasets":
+            raise ImportError(name)
+        return imports(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(ConfigError, match="needs the package `datasets`"):
+        list(hf.read(tmp_path, NO_FILES))
+
+
+def test_a_picture_that_is_none_is_refused(tmp_path: Path) -> None:
+    import datasets
+
+    good, bad = png(1), png(1)[:40]
+    rows = {"question": ["A?", "B?"], "boxes": [[0.1, 0.1, 0.5, 0.5]] * 2}
+    rows["images"] = [{"bytes": good, "path": None}, {"bytes": bad, "path": None}]  # type: ignore[assignment]
+    features = datasets.Features(
+        {
+            "question": datasets.Value("string"),
+            "boxes": datasets.List(datasets.Value("float64")),
+            "images": datasets.Image(),
+        }
+    )
+    path = tmp_path / "table"
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(str(path))
+    report, samples = imported("hf", path, tmp_path / "out", tmp_path, look="none", frame="fraction")
+    assert len(samples) == 1 and report.rows_refused == 1
+    assert json.loads((tmp_path / "out" / "rejected.jsonl").read_text())["field"] == "images"

@@ -1,0 +1,162 @@
+"""Conversations of LLaMA-Factory: every spelling of an answer, any names of columns, an open frame."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from fakes.importing import NO_FILES, imported, only, pictures, refused, spoiled, survives, write_rows
+from mirg.errors import DataError
+from mirg.sources.kinds import SOURCES
+from mirg.sources.raw import RawBox, RawSample
+
+AB = ["a.png", "b.png"]
+Q = "<image><image>Where is the dog in Image-2?"
+OPEN = "Image-1: <image>\nImage-2: <image>\nFind the dog."
+
+
+def row(question: str, answer: str, images: list[str] | None = None, **more: Any) -> dict[str, Any]:
+    said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return {"messages": said, "images": AB if images is None else images, **more}
+
+
+JSON_ANSWER = json.dumps([{"image": 2, "bbox_2d": [10, 20, 300, 400], "label": "dog"}])
+GOOD = [
+    row(Q, "(10,20),(300,400)", id=7),
+    row(OPEN, f"<think>Image-2 shows one at [10, 20, 300, 400].</think><answer>{JSON_ANSWER}</answer>"),
+    row(OPEN, "The dog lies in the second image: <|box_start|>(10,20),(300,400)<|box_end|>."),
+    row(OPEN, "none"),
+    {
+        "conversations": [
+            {"from": "system", "value": "You are a helpful assistant."},
+            {"from": "human", "value": "<image>Find it."},
+            {"from": "gpt", "value": "[10, 20, 300, 400]"},
+            {"from": "human", "value": "<image>And in the second image?"},
+            {"from": "gpt", "value": "[11, 20, 300, 400]"},
+        ],
+        "images": AB,
+    },
+]
+
+
+def places(sample: RawSample) -> list[tuple[int, tuple[float, ...], str]]:
+    return [(box.image, box.numbers, box.label) for box in sample.targets]
+
+
+BOX = (10, 20, 300, 400)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "why"),
+    [
+        ("Image-2: (10,20),(300,400)", [(2, BOX, "")], "mirg's own text style"),
+        (JSON_ANSWER, [(2, BOX, "dog")], "JSON with a label"),
+        (f"```json\n{JSON_ANSWER}\n```", [(2, BOX, "dog")], "inside a fence"),
+        ('{"bbox_2d": [10, 20, 300, 400]}', [(2, BOX, "")], "JSON without an image: the question's"),
+        ("It's in the first image. [10,20,300,400]", [(1, BOX, "")], "words, then a box: the answer's image counts"),
+        ("<box>[[10, 20, 300, 400]]</box>", [(2, BOX, "")], "InternVL's spelling"),
+        ("<ref>dog</ref><box>(10,20),(300,400)</box>", [(2, BOX, "dog")], "Qwen-VL's spelling"),
+        ("<think>Hm.</think>(10,20),(300,400)", [(2, BOX, "")], "reasoning without answer tags"),
+        ("None", [], "an explicit none"),
+        ("[]", [], "none in JSON"),
+        ("(10,20),(300,400) (11,20),(300,400)", [(2, BOX, ""), (2, (11, 20, 300, 400), "")], "two dogs"),
+    ],
+)
+def test_answers(answer: str, expected: list[object], why: str) -> None:
+    sample = only("sharegpt", row(Q, answer))
+    assert places(sample) == expected, why
+    assert all(box.frame is None for box in sample.targets), "the frame is found out over all rows"
+
+
+def test_questions_lose_their_placeholders() -> None:
+    assert only("sharegpt", row(OPEN, "none")).question == ("Find the dog.",)
+    inline = row("Compare <image> with <image> and find the dog.", "Image-1: (1,2),(3,4)")
+    assert only("sharegpt", inline).question == ("Compare Image-1 with Image-2 and find the dog.",)
+    shown = only("sharegpt", row("<image><image>What lies at [1, 2, 30, 40] of the first image?", "none"))
+    assert [part for part in shown.question if isinstance(part, RawBox)] == [RawBox(1, (1, 2, 30, 40))]
+
+
+def test_an_image_is_not_seen_before_it_is_shown() -> None:
+    first, second = SOURCES["sharegpt"].convert(GOOD[4], NO_FILES)
+    assert isinstance(first, RawSample) and isinstance(second, RawSample)
+    assert [image.path for image in first.images] == ["a.png"] and places(first) == [(1, BOX, "")]
+    assert len(second.images) == 2 and places(second)[0][0] == 2
+
+
+def test_columns() -> None:
+    value = {
+        "name": "n1",
+        "kind": "dogs",
+        "dialog": [{"who": "me", "says": Q}, {"who": "it", "says": "(1,2),(3,4)"}],
+        "pictures": AB,
+    }
+    columns = {
+        "messages": "dialog", "images": "pictures", "id": "name", "task": "kind", "role": "who", "content": "says",
+        "user": "me", "assistant": "it",
+    }  # fmt: skip
+    sample = only("sharegpt", value, NO_FILES.model_copy(update={"columns": columns}))
+    assert (sample.id, sample.task, places(sample)) == ("n1-1", "dogs", [(2, (1, 2, 3, 4), "")])
+
+
+@pytest.mark.parametrize(
+    ("value", "field", "reason", "why"),
+    [
+        (None, "row", "not an object", "no row"),
+        (row(OPEN, "(1,2),(3,4)"), "answer", "which of the 2 images", "named nowhere"),
+        (row(OPEN, "Image-3: (1,2),(3,4)"), "answer", "does not exist", "no third image"),
+        (row(OPEN, "A dog."), "answer", "holds no box", "another task"),
+        (row(OPEN, ""), "answer", "holds no box", "nothing"),
+        (row(OPEN, "<think>a dog"), "answer", "never ends", "cut off"),
+        (row(OPEN, '[{"image": 1, "bbox_2d": [1, 2, 3]}]'), "answer", "holds no box", "three numbers"),
+        (row(OPEN, f"<think>At (1,2),(3,4).</think>{'Image-1: (1,2),(3,9) Image-2: (1,2),(3,9)'}"), "thinking",
+         "which of the 2", "a box of the reasoning in no image"),
+        (row("<image>Image-1: <image>\nFind it.", "none"), "messages", "introduced as", "a label of another image"),
+        (row(Q, "(1,2),(3,4)", ["a.png"]), "images", "2 placeholders for 1", "an image is missing"),
+        ({"images": AB}, "conversations", "missing", "no messages"),
+        ({"images": AB, "messages": [{"role": "user", "content": 3}]}, "messages.0", "not a text", "no text"),
+    ],
+)  # fmt: skip
+def test_refused(value: object, field: str, reason: str, why: str) -> None:
+    found = refused("sharegpt", value)
+    assert found.field == field and reason in found.reason, f"{why}: {found}"
+
+
+@given(spoiled(GOOD))
+def test_no_row_stops_an_import(value: object) -> None:
+    survives("sharegpt", value)
+
+
+def many(answer: str, count: int = 30) -> list[dict[str, Any]]:
+    return [row(Q, answer, id=f"r{k}") for k in range(count)]
+
+
+def test_import_finds_the_frame(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "data", AB)
+    file = write_rows(tmp_path / "rows.jsonl", [*GOOD, row(OPEN, "A dog.")], lines=True)
+    report, samples = imported("sharegpt", file, tmp_path / "out", root)
+    assert (report.frame, report.samples, report.rows_refused) == ("relative_1000", 6, 1)
+    assert samples[0].id == "7-1" and samples[0].targets[0].box == (0.01, 0.02, 0.3, 0.4)
+    trajectory = samples[1].trajectory
+    assert trajectory is not None and "<box image=2>0.01,0.02,0.3,0.4</box>" in trajectory.thinking
+
+
+@pytest.mark.parametrize(
+    ("rows", "says", "why"),
+    [
+        (many("(10,20),(30,40)"), "may be", "inside the image and below 1000: either"),
+        (many("(10,20),(300,400)", 40) + many("[0.1,0.2,0.5,0.5]", 40), "mixed", "two kinds in one file"),
+    ],
+)
+def test_an_unclear_frame_is_refused(tmp_path: Path, rows: list[object], says: str, why: str) -> None:
+    root = pictures(tmp_path / "data", AB)
+    with pytest.raises(DataError, match=says):
+        imported("sharegpt", write_rows(tmp_path / "rows.json", rows), tmp_path / "out", root)
+    assert not (tmp_path / "out").exists(), why
+    report, _ = imported(
+        "sharegpt", write_rows(tmp_path / "rows.json", many("(10,20),(30,40)")), tmp_path / "out", root, frame="pixels"
+    )
+    assert report.frame == "pixels"

@@ -1,0 +1,88 @@
+"""Names of images in texts, placeholders, and which image a question asks about."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mirg.sources.answered import asked_image, marked_up
+from mirg.sources.raw import RawBox
+from mirg.sources.rows import Refused
+from mirg.sources.texts import Shown, image_names, plain, shown
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers", "why"),
+    [
+        ("the third image, Image-1 and image-2", [3, 1, 2], "words and numbers"),
+        ("the 2th image and the 3rd picture", [2, 3], "ordinals as the field writes them"),
+        ("the last image", [4], "of four"),
+        ("Image 2's table", [2], "with a blank"),
+        ("in image 2 people", [], "a number in prose is no name"),
+        ("the 3th region picture of these two images", [], "a region, no image"),
+        ("Image-12 and the twelfth frame", [12, 12], "two digits"),
+    ],
+)
+def test_names(text: str, numbers: list[int], why: str) -> None:
+    assert [name.number for name in image_names(text, 4)] == numbers, why
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "expected", "why"),
+    [
+        ("<image>\n<image>\nFind it.", 0, Shown("Find it.", 2), "at the beginning"),
+        ("Image-1: <image>\nImage-2: <image>\nFind it.", 0, Shown("Find it.", 2), "labelled"),
+        ("Picture 3: <image>Find it.", 2, Shown("Find it.", 1), "a later message counts on"),
+        ("Find it.\n<image><image>", 0, Shown("Find it.", 2), "at the end"),
+        ("<image>Is <image> like it?", 0, Shown("Is Image-2 like it?", 2), "inside a sentence: its name"),
+        ("<image>", 0, Shown("", 1), "nothing else"),
+        ("Find it.", 0, Shown("Find it.", 0), "none"),
+        ("Image-2: <image>", 0, Shown("", 1, "image 1 is introduced as 'Image-2:'"), "another number"),
+    ],
+)
+def test_placeholders(text: str, before: int, expected: Shown, why: str) -> None:
+    assert shown(text, before) == expected, why
+
+
+@pytest.mark.parametrize(
+    ("question", "image", "why"),
+    [
+        ("Locate this object in the 3th image.", 3, "one name"),
+        ("Where does the object in image-1 locate in the image-2?", 2, "the last place of a search"),
+        ("For the object in the first image (1), please locate it in the 4th image.", 4, "the first one is shown"),
+        ("Which cup of Image-2 fits Image-1? Find it and locate it in the second image.", 2, "said at the end"),
+        ("Locate the object in Image-1 that is like the one in Image-2.", 1, "the second is compared with"),
+        ("Is the cup of Image-1 like that of Image-2?", None, "nothing is to be found"),
+        ("Compare these images.", None, "no name"),
+    ],
+)
+def test_the_image_asked_about(question: str, image: int | None, why: str) -> None:
+    assert asked_image(question, 4) == image, why
+
+
+@pytest.mark.parametrize(
+    ("text", "images", "why"),
+    [
+        ("the object in the first image ((1,2),(3,4)), locate it in the second image", [1], "the name before it"),
+        ("find (1,2),(3,4) in the second image as in Image-1", [2], "the name directly behind it"),
+        ("In Image-2: (1,2),(3,4) and (5,6),(7,8). In Image-1: (1,2),(3,4)", [2, 2, 1], "until another is named"),
+    ],
+)
+def test_boxes_of_a_text(text: str, images: list[int], why: str) -> None:
+    assert [part.image for part in marked_up(text, 2, "question") if isinstance(part, RawBox)] == images, why
+
+
+@given(st.text(alphabet="aI<>image-1234( ),[]thefirst:\n|_box") | st.text(), st.integers(1, 5))
+def test_any_text_is_read(text: str, images: int) -> None:
+    """Nothing is raised but a refusal; placeholders are all taken out."""
+    found = shown(text)
+    assert "<image>" not in found.text or "<image>" not in text
+    assert all(name.start < name.end for name in image_names(text, images))
+    try:
+        parts = marked_up(text, images, "question")
+    except Refused as refused:
+        assert refused.refusal.field == "question"
+    else:
+        assert all(1 <= part.image <= images for part in parts if isinstance(part, RawBox))
+        assert plain(text).startswith(parts[0] if isinstance(parts[0], str) else "")
