@@ -1,0 +1,214 @@
+"""``mirg data split``, ``mix`` and ``filter``: datasets made of datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mirg.cli.data.options import SHOWN, listed
+from mirg.cli.output import json_out, progress
+from mirg.console import one_line, say, warn
+from mirg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mirg.arrange.criteria import Criteria
+    from mirg.samples import DatasetFolder, Rejection
+
+
+class Look(StrEnum):
+    """How far image files are looked at."""
+
+    none = "none"
+    header = "header"
+    decode = "decode"
+
+
+Dataset = Annotated[Path, typer.Argument(help="A dataset folder.")]
+Out = Annotated[Path, typer.Argument(help="The dataset folder to write.")]
+Copy = Annotated[bool, typer.Option("--copy", help="Copy the images; without it they are referred to where they are.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def split(
+    dataset: Dataset,
+    out: Annotated[Path, typer.Argument(help="The folder to write; each part is a dataset folder in it.")],
+    parts: Annotated[str, typer.Option(help="Names and shares, with commas.")] = "train=0.8,val=0.1,test=0.1",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same parts.")] = 0,
+    copy: Copy = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Split a dataset so that no image, and no image set, is in two parts.
+
+    Rows added later leave the others in their parts, unless they join groups by images that both use.
+    """
+    from mirg.arrange.split import parse_parts, write_split
+    from mirg.samples import DatasetFolder
+
+    shares = parse_parts(parts)
+    source = DatasetFolder.open(dataset)
+    with progress(quiet=json) as tell:
+        report = write_split(source, out, shares, seed=seed, copy=copy, overwrite=overwrite, on_progress=tell)
+    if json:
+        json_out({"out": str(out), "seed": seed} | report.as_dict())
+        return
+    _say_rejections(report.rejections)
+    for name, share in report.shares.items():
+        count = report.samples[name]
+        reached = f"{100 * count / max(1, report.n_samples):.1f} % ({100 * share:.1f} % asked)"
+        say(f"{out / name}: {count} samples in {report.groups[name]} groups, {reached}")
+    for warning in report.warnings:
+        warn(warning)
+
+
+def mix(
+    parts: Annotated[list[str], typer.Argument(metavar="DATASET=WEIGHT…", help="Dataset folders with weights.")],
+    out: Out,
+    n: Annotated[int | None, typer.Option("--n", help="Samples to write; as many as all rows where not given.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same order.")] = 0,
+    epoch: Annotated[int, typer.Option(min=0, help="Another epoch, another order.")] = 0,
+    copy: Copy = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Mix datasets by weight, in an order that depends on seed, epoch and position alone.
+
+    Every beginning of the mixture has the shares of the weights, and every row of a dataset comes once before any
+    comes twice.
+    """
+    from mirg.arrange.mix import write_mix
+
+    with progress(quiet=json) as tell:
+        report = write_mix(
+            _weighted(parts),
+            out,
+            n,
+            seed=seed,
+            epoch=epoch,
+            copy=copy,
+            overwrite=overwrite,
+            on_progress=lambda done, total: tell("writing", done, total),
+        )
+    if json:
+        json_out({"out": str(out), "seed": seed, "epoch": epoch} | report.as_dict())
+        return
+    _say_rejections(report.rejections)
+    for name, rows in report.sizes.items():
+        say(f"{name}: {report.drawn[name]} samples of {rows} rows")
+    again = f", {report.n_again} of them rows that came before" if report.n_again else ""
+    say(f"{report.n_samples} samples{again}: {out}")
+
+
+def filter(
+    dataset: Dataset,
+    out: Out,
+    task: Annotated[str, typer.Option(help="Tasks to keep, with commas.")] = "",
+    not_task: Annotated[str, typer.Option(help="Tasks to drop, with commas.")] = "",
+    where_source: Annotated[str, typer.Option(help="Sources to keep, with commas; * stands for anything.")] = "",
+    min_images: Annotated[int, typer.Option(help="Fewest images of a sample.")] = 1,
+    max_images: Annotated[int | None, typer.Option(help="Most images of a sample.")] = None,
+    min_size: Annotated[float, typer.Option(help="Least area of every target, as a share of its image.")] = 0.0,
+    max_size: Annotated[float, typer.Option(help="Largest area of every target, as a share of its image.")] = 1.0,
+    max_tokens: Annotated[int | None, typer.Option(help="Most tokens, completion included; needs --family.")] = None,
+    family: Annotated[str | None, typer.Option(help="The model family whose tokens are counted.")] = None,
+    min_pixels: Annotated[int | None, typer.Option(help="Fewest pixels of a resized image.")] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Most pixels of a resized image.")] = None,
+    hidden_only: Annotated[bool, typer.Option("--hidden-only", help="Only where the image must be found.")] = False,
+    has_trajectory: Annotated[bool, typer.Option("--has-trajectory", help="Only samples with a trajectory.")] = False,
+    pass_rate: Annotated[str | None, typer.Option(help='LOW,HIGH: bounds of meta["pass_rate"], inclusive.')] = None,
+    keep_unrated: Annotated[bool, typer.Option("--keep-unrated", help="Keep rows without a pass rate.")] = False,
+    look: Annotated[Look, typer.Option(help="Look at images; header and decode fill in sizes.")] = Look.none,
+    limit: Annotated[int | None, typer.Option(help="Keep this many of those that pass, chosen by --seed.")] = None,
+    seed: Annotated[int, typer.Option(help="Chooses the samples of --limit.")] = 0,
+    copy: Copy = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Keep the samples that meet every criterion; the others are counted by reason."""
+    from mirg.arrange.filter import write_filtered
+    from mirg.samples import DatasetFolder
+
+    criteria = _criteria(
+        tasks=listed(task),
+        not_tasks=listed(not_task),
+        sources=listed(where_source),
+        min_images=min_images,
+        max_images=max_images,
+        min_size=min_size,
+        max_size=max_size,
+        max_tokens=max_tokens,
+        family=family,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        hidden_only=hidden_only,
+        has_trajectory=has_trajectory,
+        pass_rate=None if pass_rate is None else listed(pass_rate),
+        keep_unrated=keep_unrated,
+    )
+    source = DatasetFolder.open(dataset)
+    with progress(quiet=json) as tell:
+        report = write_filtered(
+            source,
+            out,
+            criteria,
+            look=look.value,
+            limit=limit,
+            seed=seed,
+            copy=copy,
+            overwrite=overwrite,
+            on_progress=lambda done: tell("filtering", done, len(source)),
+        )
+    if json:
+        json_out({"out": str(out)} | report.as_dict())
+        return
+    _say_rejections(report.rejections)
+    for reason, count in report.dropped.most_common():
+        say(f"dropped {count}: {reason}")
+    kept = ", ".join(f"{name} {count}" for name, count in sorted(report.tasks.items()))
+    say(f"{report.n_rows} rows: {report.n_kept} kept ({kept}), {len(report.rejections)} rejected: {out}")
+
+
+def _criteria(**values: Any) -> Criteria:
+    """The criteria, or a ConfigError that names the option."""
+    from pydantic import ValidationError
+
+    from mirg.arrange.criteria import Criteria
+    from mirg.errors import first_problem
+
+    try:
+        return Criteria.model_validate(values)
+    except ValidationError as error:
+        field, reason = first_problem(error)
+        name = field.partition(".")[0]
+        options = {"row": "", "tasks": "--task: ", "not_tasks": "--not-task: ", "sources": "--where-source: "}
+        option = options.get(name, f"--{name.replace('_', '-')}: ")
+        raise ConfigError(f"{option}{reason}") from error
+
+
+def _weighted(parts: Sequence[str]) -> dict[str, tuple[DatasetFolder, str]]:
+    """``FOLDER=WEIGHT`` opened, by the name of the folder; a weight that is left out is 1."""
+    from mirg.samples import DatasetFolder
+
+    found: dict[str, tuple[DatasetFolder, str]] = {}
+    for part in parts:
+        path, equals, weight = part.rpartition("=")
+        folder = DatasetFolder.open(path if equals else part)
+        name = plain = folder.root.resolve().name
+        k = 1
+        while name in found:
+            k += 1
+            name = f"{plain}-{k}"
+        found[name] = (folder, weight if equals else "1")
+    return found
+
+
+def _say_rejections(rejections: Sequence[Rejection]) -> None:
+    for rejection in rejections[:SHOWN]:
+        say(f"rejected {one_line(str(rejection), limit=400)}")
+    if len(rejections) > SHOWN:
+        say(f"… and {len(rejections) - SHOWN} more in rejected.jsonl")

@@ -1,0 +1,87 @@
+"""``mirg data split``, ``mix`` and ``filter`` at the command line: what they print, and how they refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from mirg.cli.main import app
+from mirg.samples import DatasetFolder
+
+
+def run(*args: object) -> Any:
+    result = CliRunner().invoke(app, ["data", *map(str, args)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def source(dataset: Callable[..., DatasetFolder]) -> Path:
+    rows = [{"images": (k, k + 50), "task": "region" if k % 2 else "refer"} for k in range(20)]
+    return dataset("source", rows).root
+
+
+def test_split(source: Path, tmp_path: Path) -> None:
+    said = run("split", source, tmp_path / "out", "--parts", "train=0.5,test=0.5", "--seed", 2)
+    assert said.exit_code == 0 and "% (50.0 % asked)" in said.stdout
+    report = json.loads(
+        run("split", source, tmp_path / "two", "--parts", "train=1,test=1", "--seed", 2, "--json").stdout
+    )
+    assert report["samples"] == 20 == sum(part["samples"] for part in report["parts"].values())
+    for name, part in report["parts"].items():
+        assert len(DatasetFolder.open(tmp_path / "out" / name)) == part["samples"]
+    assert run("split", source, tmp_path / "out").exit_code == 2, "an existing folder is refused"
+
+
+def test_split_warns(source: Path, tmp_path: Path) -> None:
+    said = run("split", source, tmp_path / "out", "--parts", "train=1,tiny=0.0001")
+    assert said.exit_code == 0 and "warning: the part 'tiny' is empty" in said.stderr
+
+
+def test_mix(source: Path, tmp_path: Path) -> None:
+    said = run("mix", f"{source}=2", source, tmp_path / "out", "--n", 30)
+    assert said.exit_code == 0
+    assert said.stdout.startswith("source: 20 samples of 20 rows\nsource-2: 10 samples of 20 rows\n30 samples: ")
+    report = json.loads(run("mix", source, tmp_path / "again", "--n", 25, "--epoch", 1, "--json").stdout)
+    assert (report["samples"], report["repeated"], report["epoch"]) == (25, 5, 1)
+    assert run("check", tmp_path / "out").exit_code == 0
+
+
+def test_filter(source: Path, tmp_path: Path) -> None:
+    said = run("filter", source, tmp_path / "out", "--task", "region", "--limit", 4, "--look", "header")
+    assert said.exit_code == 0
+    assert "dropped 10: task\ndropped 6: over the limit\n20 rows: 4 kept (region 4), 0 rejected" in said.stdout
+    report = json.loads(run("filter", source, tmp_path / "two", "--not-task", "region", "--json").stdout)
+    assert report["kept"] == 10 and report["dropped"] == {"task": 10}
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--max-tokens", 5), "max_tokens needs a family"),
+        (("--max-tokens", 5, "--family", "qwen2.5"), "unknown model family"),
+        (("--min-size", 2), "--min-size: "),
+        (("--pass-rate", "0.5"), "--pass-rate: "),
+        (("--pass-rate", "a,b"), "--pass-rate: "),
+        (("--min-images", 3, "--max-images", 2), "images: the least"),
+        (("--task", "other"), "no sample of"),
+    ],
+)
+def test_filter_refuses(source: Path, tmp_path: Path, args: tuple, said: str) -> None:
+    result = run("filter", source, tmp_path / "out", *args)
+    assert result.exit_code == 2 and said in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("weight", "said"), [("=x", "is not a number"), ("=0", "is not positive"), ("/nowhere=1", "is not a folder")]
+)
+def test_mix_refuses(source: Path, tmp_path: Path, weight: str, said: str) -> None:
+    result = run("mix", f"{source}{weight}", tmp_path / "out")
+    assert result.exit_code == 2 and said in result.stderr
