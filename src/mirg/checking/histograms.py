@@ -1,0 +1,101 @@
+"""What a dataset is made of: where its targets lie and how large they are, by task and for all of it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+from mirg.samples import Sample
+
+CELLS = 3  # the image is cut into 3 x 3 cells
+SIZE_BINS = 20  # of the square root of a target's share of its image
+TASKS = 500  # tasks counted one by one; names may be anything, also a different one in every row
+OTHER = "(other tasks)"
+
+
+@dataclass
+class Shape:
+    """Counts over samples (images, targets of each) and over targets (image number, cell row by row, size bin)."""
+
+    samples: int = 0
+    hidden: int = 0
+    images: Counter[int] = field(default_factory=Counter)
+    targets: Counter[int] = field(default_factory=Counter)
+    target_image: Counter[int] = field(default_factory=Counter)
+    cells: list[int] = field(default_factory=lambda: [0] * CELLS**2)
+    sizes: list[int] = field(default_factory=lambda: [0] * SIZE_BINS)
+
+    def merge(self, other: Shape) -> None:
+        """Add the counts of ``other``."""
+        self.samples += other.samples
+        self.hidden += other.hidden
+        self.images += other.images
+        self.targets += other.targets
+        self.target_image += other.target_image
+        self.cells = [a + b for a, b in zip(self.cells, other.cells, strict=True)]
+        self.sizes = [a + b for a, b in zip(self.sizes, other.sizes, strict=True)]
+
+    def as_dict(self) -> dict[str, object]:
+        """The counts as JSON holds them; ``size.edges`` are square roots of area shares."""
+        rows = [self.cells[CELLS * k : CELLS * (k + 1)] for k in range(CELLS)]
+        edges = [round(k / SIZE_BINS, 4) for k in range(SIZE_BINS + 1)]
+        return {
+            "samples": self.samples,
+            "image_hidden": self.hidden,
+            "images_per_sample": _by_number(self.images),
+            "targets_per_sample": _by_number(self.targets),
+            "target_image": _by_number(self.target_image),
+            "target_cell": rows,
+            "target_size": {"edges": edges, "counts": list(self.sizes)},
+        }
+
+
+class Histograms:
+    """The :class:`Shape` of every task, and of all of them."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, Shape] = {}
+
+    def add(self, sample: Sample) -> None:
+        """Count one sample."""
+        shape = self.tasks.get(sample.task)
+        if shape is None:
+            name = sample.task if len(self.tasks) < TASKS else OTHER
+            shape = self.tasks.setdefault(name, Shape())
+        shape.samples += 1
+        shape.hidden += sample.image_hidden
+        shape.images[len(sample.images)] += 1
+        shape.targets[len(sample.targets)] += 1
+        for target in sample.targets:
+            x1, y1, x2, y2 = target.box
+            column, row = _cell((x1 + x2) / 2), _cell((y1 + y2) / 2)
+            shape.target_image[target.image] += 1
+            shape.cells[row * CELLS + column] += 1
+            side = math.sqrt(max((x2 - x1) * (y2 - y1), 0.0))
+            shape.sizes[min(int(side * SIZE_BINS), SIZE_BINS - 1)] += 1
+
+    @property
+    def all(self) -> Shape:
+        """The counts of all tasks together."""
+        total = Shape()
+        for shape in self.tasks.values():
+            total.merge(shape)
+        return total
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Samples of each task, by name."""
+        return {task: self.tasks[task].samples for task in sorted(self.tasks)}
+
+    def as_dict(self) -> dict[str, object]:
+        """``all`` and ``tasks`` as JSON holds them."""
+        return {"all": self.all.as_dict(), "tasks": {task: self.tasks[task].as_dict() for task in sorted(self.tasks)}}
+
+
+def _cell(centre: float) -> int:
+    return min(max(int(centre * CELLS), 0), CELLS - 1)
+
+
+def _by_number(counts: Counter[int]) -> dict[str, int]:
+    return {str(number): counts[number] for number in sorted(counts)}

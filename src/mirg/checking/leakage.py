@@ -1,0 +1,188 @@
+"""Images that two datasets share: a benchmark says nothing about a model that was trained on its images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from mirg.checking.near import Hashes, Look, difference_hash, look_alike, near_pairs
+from mirg.errors import ImageError
+from mirg.executors import Executor, Local
+from mirg.images import DEFAULT_LIMITS, ImageLimits, image_digest
+from mirg.samples import DatasetFolder, ImageRef, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Where an image is used first: the sample, the number of the image in it (from 1), and its path in the row."""
+
+    sample_id: str
+    image: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SharedImage:
+    """One image of both datasets. ``bits`` is None where the files are equal, else the distance of their hashes."""
+
+    train: Use
+    benchmark: Use
+    sha256: str | None
+    bits: int | None = None
+    dataset: str = ""  # which benchmark, where several are compared
+
+    def __str__(self) -> str:
+        how = "is" if self.bits is None else f"looks like ({self.bits} of 64 bits differ)"
+        where = f" of {self.dataset}" if self.dataset else ""
+        return (
+            f"sample {self.train.sample_id}: Image-{self.train.image} ({self.train.path}) {how} "
+            f"Image-{self.benchmark.image} ({self.benchmark.path}) of sample {self.benchmark.sample_id}{where}"
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """The pair as JSON holds it."""
+        return dict(asdict(self))
+
+
+class Digests:
+    """SHA-256 of the images of one dataset: what the row says, else (``look``) that of the file, read once."""
+
+    def __init__(self, folder: DatasetFolder, *, look: bool = True, believe: bool = True) -> None:
+        """``believe`` False reads every file, whatever its row says."""
+        self._folder, self._look, self._believe = folder, look or not believe, believe
+        self._known: dict[str, str | None] = {}
+
+    def of(self, ref: ImageRef) -> str | None:
+        """The digest; None where the row has none and the file is not looked at or cannot be read."""
+        if ref.sha256 and self._believe:
+            return ref.sha256.lower()
+        if not self._look:
+            return None
+        if ref.path not in self._known:
+            try:
+                self._known[ref.path] = image_digest(self._folder.image_path(ref))
+            except ImageError:
+                self._known[ref.path] = None  # cannot be trained on or asked about: reading the rows reports it
+        return self._known[ref.path]
+
+
+def shared_images(train: DatasetFolder, benchmark: DatasetFolder, *, look: bool = True) -> list[SharedImage]:
+    """Every image content that both datasets hold, in the order in which ``train`` uses it first.
+
+    Content is the SHA-256 of the file: as the row says, or (``look``) computed where the row has none. Rows that cannot
+    be used are passed over; ``mirg data check`` lists them. Memory is one entry per image of the benchmark.
+    """
+    index = Holdout(benchmark, look=look)
+    digests = Digests(train, look=look)
+    watch = Watch([index])
+    for sample in train.read(lambda rejection: None):
+        watch.see(sample, [digests.of(ref) for ref in sample.images])
+    return watch.shared
+
+
+class Holdout:
+    """The images of a benchmark: where each content is used first."""
+
+    def __init__(self, folder: DatasetFolder, *, look: bool = True, name: str = "", uses: bool = False) -> None:
+        """Read all rows of ``folder``. ``uses`` keeps every image with its path, for :func:`alike`."""
+        self.folder, self.name = folder, name
+        self.by_digest: dict[str, Use] = {}
+        self.images = Images() if uses else None
+        digests = Digests(folder, look=look)
+        self.rejected = 0
+        for sample in folder.read(self._rejected):
+            known = [digests.of(ref) for ref in sample.images]
+            for number, (ref, digest) in enumerate(zip(sample.images, known, strict=True), 1):
+                if digest is not None and digest not in self.by_digest:
+                    self.by_digest[digest] = Use(sample.id, number, ref.path)
+            if self.images is not None:
+                self.images.see(sample, known)
+
+    def _rejected(self, rejection: object) -> None:
+        self.rejected += 1
+
+
+class Watch:
+    """Compares the images of a training mixture, sample by sample, with those of benchmarks."""
+
+    def __init__(self, benchmarks: Sequence[Holdout]) -> None:
+        self.benchmarks = benchmarks
+        self.shared: list[SharedImage] = []
+        self._said: set[tuple[int, str]] = set()
+
+    def see(self, sample: Sample, digests: Iterable[str | None]) -> None:
+        """Look up the images of one sample; each shared content is listed once for each benchmark."""
+        for number, (ref, digest) in enumerate(zip(sample.images, digests, strict=True), 1):
+            for place, benchmark in enumerate(self.benchmarks):
+                use = benchmark.by_digest.get(digest) if digest is not None else None
+                if use is not None and digest is not None and (place, digest) not in self._said:
+                    self._said.add((place, digest))
+                    own = Use(sample.id, number, ref.path)
+                    self.shared.append(SharedImage(own, use, digest, dataset=benchmark.name))
+
+
+class Images:
+    """The distinct image files of a dataset in the order of their first use: about 300 bytes each."""
+
+    def __init__(self) -> None:
+        self.uses: list[Use] = []
+        self.digests: list[str | None] = []
+        self._seen: set[str] = set()
+
+    def see(self, sample: Sample, digests: Iterable[str | None]) -> None:
+        """Note the images of one sample."""
+        for number, (ref, digest) in enumerate(zip(sample.images, digests, strict=True), 1):
+            if ref.path not in self._seen:
+                self._seen.add(ref.path)
+                self.uses.append(Use(sample.id, number, ref.path))
+                self.digests.append(digest)
+
+
+def alike(
+    folder: DatasetFolder,
+    train: Images,
+    benchmark: Holdout,
+    most: int,
+    run: Executor | None = None,
+) -> list[SharedImage]:
+    """Images that differ in at most ``most`` bits of their difference hash, but not in nothing: those are shared.
+
+    Flat images (a plain wall, a night sky) are not compared. Sorted by the use in ``train``.
+    """
+    if benchmark.images is None:
+        return []
+    run = run or Local()
+    mine, theirs = _looks(folder, train, run), _looks(benchmark.folder, benchmark.images, run)
+    found = []
+    for left, right, bits in near_pairs(_hashes(mine), _hashes(theirs), most):
+        (a, look), (b, other) = mine[left], theirs[right]
+        digest = train.digests[a]
+        equal = digest is not None and digest == benchmark.images.digests[b]
+        if equal or not look_alike(look, other):
+            continue
+        found.append(SharedImage(train.uses[a], benchmark.images.uses[b], None, bits, benchmark.name))
+    return found
+
+
+def _looks(folder: DatasetFolder, images: Images, run: Executor) -> list[tuple[int, Look]]:
+    """(place, look) of the images that have a hash."""
+    paths = [(_path(folder, use), folder.limits) for use in images.uses]
+    return [(place, look) for place, look in enumerate(run.map(_look, paths, chunk=32)) if look.hash is not None]
+
+
+def _hashes(looks: Sequence[tuple[int, Look]]) -> Hashes:
+    return np.array([look.hash for _, look in looks], dtype=np.uint64)
+
+
+def _path(folder: DatasetFolder, use: Use) -> str:
+    try:
+        return str(folder.image_path(ImageRef(path=use.path)))
+    except ImageError:
+        return ""
+
+
+def _look(task: tuple[str, ImageLimits]) -> Look:
+    path, limits = task
+    return difference_hash(path, limits or DEFAULT_LIMITS) if path else Look(None)

@@ -1,0 +1,202 @@
+"""The contact sheet of ``mirg data show``: every sample with its images, boxes, question, truth and reasoning.
+
+One file that opens offline. Thumbnails and texts lie in one block of JSON; a card is built when it comes near the
+window, so that thousands of images stay usable. Texts are untrusted: they become text nodes, never markup, and the
+JSON cannot end its own element. Without the script the first cards are there all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import mirg
+from mirg.geometry import Box
+from mirg.images import DEFAULT_LIMITS, ImageLimits
+from mirg.report.cards import cut
+from mirg.report.draw import drawable
+from mirg.report.page import asset, content_security_policy, environment, markup
+from mirg.report.thumbs import Thumb, Thumbs
+from mirg.storage import write_atomic
+
+BUDGET = 25_000_000  # bytes of a whole page, about
+IMAGE_SHARE = 0.85  # of the budget, for thumbnails
+STATIC = 6  # cards that are there without the script
+MAX_BOXES = 60  # drawn on one image
+
+BoxKind = Literal["true", "given", "noted"]
+
+
+@dataclass(frozen=True)
+class SheetBox:
+    """A box in fractions of its image: a target (true), one that the question gives, or another annotated object."""
+
+    kind: BoxKind
+    box: Box
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class SheetImage:
+    """One image: ``path`` None where it may not be opened, and ``problem`` says why."""
+
+    path: Path | None
+    tag: str
+    note: str = ""  # role and frame
+    caption: str = ""
+    boxes: tuple[SheetBox, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class SheetSample:
+    """One card, all of it text. ``chain`` is the reasoning; ``facts`` are (name, value)."""
+
+    id: str
+    task: str
+    question: str
+    images: tuple[SheetImage, ...]
+    tags: tuple[str, ...] = ()
+    hidden: bool = False
+    targets: tuple[str, ...] = ()
+    chain: str = ""
+    answer: tuple[str, ...] = ()
+    written: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class SheetData:
+    """The page: ``samples`` in the order in which they are shown; ``notes`` are said at its head."""
+
+    title: str
+    subtitle: str
+    samples: Sequence[SheetSample]
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What was made: the page, how many cards it has, and how many did not fit."""
+
+    html: str
+    shown: int
+    left_out: int
+
+
+def write_sheet(path: Path, data: SheetData, *, budget: int = BUDGET, limits: ImageLimits = DEFAULT_LIMITS) -> Sheet:
+    """Write the page to ``path``, atomically."""
+    sheet = render_sheet(data, budget=budget, limits=limits)
+    write_atomic(path, sheet.html)
+    return sheet
+
+
+def render_sheet(data: SheetData, *, budget: int = BUDGET, limits: ImageLimits = DEFAULT_LIMITS) -> Sheet:
+    """The page as text, of about ``budget`` bytes at most; what does not fit is counted and said."""
+    thumbs, cards, left_out = _cards(data.samples, budget, limits)
+    first = cards[:STATIC]
+    apart = {image["k"] for card in first for image in card["images"] if image["k"]}
+    pictures = {thumb.key: thumb for thumb in thumbs}
+    store = {"cards": cards, "uris": {key: thumb.uri for key, thumb in pictures.items() if key not in apart}}
+    style, script = asset("report.css") + asset("sheet.css"), asset("sheet.js")
+    notes = [*data.notes, *([f"{left_out:,} samples were left out to keep this file small."] if left_out else [])]
+    html = (
+        environment()
+        .get_template("sheet.html.j2")
+        .render(
+            data=data,
+            notes=notes,
+            version=mirg.__version__,
+            csp=content_security_policy(style, script),
+            style=markup(style),
+            script=markup(script),
+            store=markup(data_block(store)),
+            first=first,
+            pictures=[thumb for key, thumb in pictures.items() if key in apart],
+            shown=len(cards),
+            tasks=sorted({card["task"] for card in cards}),
+            both_hidden=len({card["hidden"] for card in cards}) == 2,
+        )
+    )
+    return Sheet(html, len(cards), left_out)
+
+
+def data_block(value: object) -> str:
+    """JSON for a ``<script type="application/json">``: no character in it can end the element or begin another."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _cards(
+    samples: Sequence[SheetSample], budget: int, limits: ImageLimits
+) -> tuple[list[Thumb], list[dict[str, Any]], int]:
+    """(thumbnails, cards, number of samples that did not fit)."""
+    paths = list(dict.fromkeys(image.path for sample in samples for image in sample.images if image.path))
+    thumbs = Thumbs.fitting(paths, int(budget * IMAGE_SHARE), limits)
+    kept: list[Thumb] = []
+    cards: list[dict[str, Any]] = []
+    left = budget
+    for sample in samples:
+        fresh = thumbs.make(image.path for image in sample.images if image.path)
+        card = _card(sample, {path: fresh.get(path) or thumbs.get(path) for path in _paths(sample)}, thumbs.problems)
+        cost = len(data_block(card)) + sum(len(thumb.uri) for thumb in fresh.values())
+        if cost <= left:
+            left -= cost
+            thumbs.keep(fresh)
+            kept += fresh.values()
+            cards.append(card)
+    return kept, cards, len(samples) - len(cards)
+
+
+def _paths(sample: SheetSample) -> list[Path]:
+    return [image.path for image in sample.images if image.path]
+
+
+def _card(sample: SheetSample, found: dict[Path, Thumb | None], problems: dict[Path, str]) -> dict[str, Any]:
+    """The sample as the page holds it: cleaned, cut, boxes in pixels of the original."""
+    return {
+        "id": cut(sample.id, 300),
+        "task": cut(sample.task, 300),
+        "question": cut(sample.question),
+        "images": [_image(image, found, problems) for image in sample.images],
+        "tags": [cut(tag, 100) for tag in sample.tags],
+        "hidden": sample.hidden,
+        "targets": [cut(line, 300) for line in sample.targets],
+        "chain": cut(sample.chain),
+        "answer": [cut(line, 300) for line in sample.answer],
+        "written": cut(sample.written, 300),
+        "facts": [[cut(name, 100), cut(value, 1000)] for name, value in sample.facts],
+    }
+
+
+def _image(image: SheetImage, found: dict[Path, Thumb | None], problems: dict[Path, str]) -> dict[str, Any]:
+    thumb = found.get(image.path) if image.path else None
+    problem = image.problem or (problems.get(image.path, "") if image.path else "")
+    if image.path is not None:
+        problem = problem.replace(str(image.path), image.path.name)  # a page may be passed on: no folders in it
+    rects = [rect for box in image.boxes[:MAX_BOXES] if thumb and (rect := _rect(box, thumb))]
+    said = ", ".join(f"{kind} {label}".strip() for kind, label, *_ in rects if kind == "true")
+    return {
+        "k": thumb.key if thumb else "",
+        "w": thumb.width if thumb else 0,
+        "h": thumb.height if thumb else 0,
+        "crisp": bool(thumb and thumb.crisp),
+        "tag": image.tag,
+        "note": cut(image.note, 100),
+        "caption": cut(image.caption, 300),
+        "problem": cut(problem, 300) or ("" if thumb else "not shown"),
+        "rects": rects,
+        "said": f"{image.tag}: {said or 'no target'}",
+    }
+
+
+def _rect(box: SheetBox, thumb: Thumb) -> list[Any] | None:
+    inside = drawable(box.box)
+    if inside is None:
+        return None
+    x1, y1, x2, y2 = inside
+    place = (x1 * thumb.width, y1 * thumb.height, (x2 - x1) * thumb.width, (y2 - y1) * thumb.height)
+    return [box.kind, cut(box.label, 80), *(round(v, 2) for v in place)]

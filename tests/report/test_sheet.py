@@ -1,0 +1,218 @@
+"""The contact sheet: complete, inert whatever text is in it, images once and within a budget (promise 27)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fakes.pages import Page, injections
+from mirg.report.page import TEMPLATES, asset
+from mirg.report.sheet import STATIC, SheetBox, SheetData, SheetImage, SheetSample, data_block, render_sheet
+from mirg.report.thumbs import RUNGS, Thumbs
+
+Change = Callable[[str], str]
+BLOCK = re.compile(r'<script type="application/json" id="store">(.*?)</script>', re.DOTALL)
+SAFE_URL = re.compile(r"#im\d+|data:,|data:image/webp;base64,[A-Za-z0-9+/=]+")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{k}.png" for k in range(2)]
+    for k, path in enumerate(paths):
+        Image.new("RGB", (16, 12), (200, 60 * k, 30)).save(path)
+    return paths
+
+
+def data(images: list[Path], t: Change = str, n: int = 1) -> SheetData:
+    """A page of ``n`` samples, ``t`` applied to every text in it."""
+    boxes = (
+        SheetBox("noted", (0.1, 0.1, 0.3, 0.3), t("blue star")),
+        SheetBox("given", (0.5, 0.5, 0.9, 0.9), t("given in the question")),
+        SheetBox("true", (0.25, 0.25, 0.75, 0.5), t("red ring")),
+    )
+    pictures = (
+        SheetImage(images[0], "Image-1", t("reference"), t("a red ring"), boxes),
+        SheetImage(images[1], "Image-2"),
+        SheetImage(images[0].parent / "missing.png", "Image-3", t("frame 2")),
+        SheetImage(None, "Image-4", problem=t("image x lies outside")),
+    )
+    sample = SheetSample(
+        id=t("s0"), task=t("refer"), question=t("Where is the ring?"), images=pictures, tags=(t("same object"),),
+        hidden=True, targets=(t("Image-1 (0.25) red ring"),), chain=t("Found: Image-1."), answer=(t("Image-1 (…)"),),
+        written=t("written by rules; checks passed: grammar"), facts=((t("source"), t("scenes")),),
+    )  # fmt: skip
+    others = [replace(sample, id=f"{t('s')}{k}", hidden=False) for k in range(1, n)]
+    return SheetData(t("Scenes"), t("12 samples."), [sample, *others], (t("2 rows cannot be read"),))
+
+
+def store_of(html: str) -> dict[str, Any]:
+    (block,) = BLOCK.findall(html)
+    return json.loads(block)
+
+
+_ELEMENTS = """
+    html head meta title link style body header h1 h4 p div main svg defs image rect use form label span input select
+    option ul li article figure figcaption b details summary table tr th td pre footer script
+"""
+ELEMENTS = frozenset(_ELEMENTS.split())
+
+
+def assert_inert(html: str) -> Page:
+    page = Page(html)
+    assert page.raw["script"][1:] == [asset("sheet.js")] and len(page.raw["script"]) == 2
+    assert page.raw["style"] == [asset("report.css") + asset("sheet.css")]
+    assert not set("<>&") & set(page.raw["script"][0]), "nothing in the data can end its element"
+    json.loads(page.raw["script"][0])
+    assert set(page.elements) <= ELEMENTS, set(page.elements) - ELEMENTS
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on"), f"handler {name} on {tag}"
+        assert name not in {"style", "srcdoc", "formaction", "background"}, name
+        if name in {"href", "xlink:href", "src", "action", "data", "srcset", "poster", "ping"}:
+            assert SAFE_URL.fullmatch(value), f"{tag} {name}={value[:80]!r}"
+        if name == "http-equiv":
+            assert value == "Content-Security-Policy"
+    return page
+
+
+def test_500_injections_in_every_text_field(images: list[Path]) -> None:
+    strings = injections()
+    assert len(strings) == 500
+    # As many at a time as there are cards without the script, each in a card of its own.
+    for start in range(0, 500, STATIC):
+        parts = [data(images, lambda _, text=text: text) for text in strings[start : start + STATIC]]
+        samples = [sample for part in parts for sample in part.samples]
+        notes = [note for part in parts for note in part.notes]
+        title = " ".join(strings[start : start + STATIC])
+        assert_inert(render_sheet(SheetData(title, title, samples, notes)).html)
+
+
+def test_injected_text_is_still_shown_as_text(images: list[Path]) -> None:
+    html = render_sheet(data(images, lambda text: f"<b onclick=x>{text}</b>&amp;")).html
+    page = assert_inert(html)
+    for text in ("Scenes", "Where is the ring?", "Found: Image-1.", "red ring", "same object", "scenes", "reference"):
+        assert any(f"<b onclick=x>{text}</b>&amp;" in shown for shown in page.texts), text
+    assert store_of(html)["cards"][0]["question"] == "<b onclick=x>Where is the ring?</b>&amp;"
+
+
+def test_policy_allows_only_the_one_script_and_style_by_hash(images: list[Path]) -> None:
+    html = render_sheet(data(images)).html
+    page = Page(html)
+    (policy,) = [v for tag, n, v in page.attributes if tag == "meta" and n == "content" and "default-src" in v]
+    assert "default-src 'none'" in policy and "img-src data:" in policy and "unsafe" not in policy
+    for kind, text in (("script", page.raw["script"][1]), ("style", page.raw["style"][0])):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert html.index("Content-Security-Policy") < html.index("<style") < html.index("<script")
+
+
+def test_the_script_makes_text_nodes_only() -> None:
+    script = asset("sheet.js")
+    for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "Function(", "fetch", "import"):
+        assert word not in script
+    for name in ("sheet.js", "sheet.css", "check.css"):
+        text = (TEMPLATES / name).read_text(encoding="utf-8")
+        assert "</" not in text and "<!--" not in text and "url(" not in text and "http://" not in text
+
+
+@pytest.mark.parametrize("text", ["</script>", "<!--", "&lt;", "\u2028", "\ud800", "]]>", "\x00"])
+def test_a_data_block_is_read_back_and_cannot_end(text: str) -> None:
+    block = data_block({"a": [text]})
+    assert json.loads(block) == {"a": [text]} and block.isascii() and not set("<>&") & set(block)
+
+
+def test_the_first_cards_are_there_without_the_script(images: list[Path]) -> None:
+    html = render_sheet(data(images, n=STATIC + 4)).html
+    page = Page(html)
+    assert page.elements.count("article") == STATIC
+    assert f"Without JavaScript this page shows the first {STATIC} of {STATIC + 4} samples." in page.texts
+    assert [n for tag, n, _ in page.attributes if tag == "form"].count("hidden") == 1, "no dead controls"
+    rects = [v for tag, n, v in page.attributes if tag == "rect" and n == "class"]
+    assert {"true under", "given under", "noted under", "case", "noted-case"} <= set(rects)
+    text = " ".join(page.texts)
+    for shown in ("missing.png does not exist", "image x lies outside", "reference", "a red ring", "checks passed"):
+        assert shown in text, shown
+    assert len(store_of(html)["cards"]) == STATIC + 4, "the script builds all of them"
+
+
+def test_every_image_is_stored_once_and_every_use_finds_it(images: list[Path], tmp_path: Path) -> None:
+    late = tmp_path / "late.png"
+    Image.new("RGB", (16, 12), (1, 2, 3)).save(late)
+    samples = list(data(images, n=STATIC + 1).samples)
+    samples.append(replace(samples[0], id="late", images=(SheetImage(late, "Image-1"), samples[0].images[0])))
+    html = render_sheet(replace(data(images), samples=samples)).html
+    page, store = Page(html), store_of(html)
+    placed = {v for tag, n, v in page.attributes if tag == "image" and n == "id"}
+    used = {image["k"] for card in store["cards"] for image in card["images"] if image["k"]}
+    assert placed | set(store["uris"]) == used and not placed & set(store["uris"])
+    assert len(store["uris"]) == 1 and html.count("data:image/webp") == 3
+
+
+def test_boxes_are_in_pixels_of_the_original_and_never_leave_it(images: list[Path]) -> None:
+    boxes = tuple(
+        SheetBox("true", box)
+        for box in [(0.25, 0.5, 0.5, 1.0), (-1.0, -1.0, 2.0, 2.0), (0.5, 0.5, 0.4, 0.6), (float("nan"), 0, 1, 1)]
+    )
+    one = replace(data(images).samples[0], images=(SheetImage(images[0], "Image-1", boxes=boxes),))
+    html = render_sheet(SheetData("t", "", [one])).html
+    (image,) = store_of(html)["cards"][0]["images"]
+    assert (image["w"], image["h"]) == (16, 12)
+    assert [rect[2:] for rect in image["rects"]] == [[4.0, 6.0, 4.0, 6.0], [0.0, 0.0, 16.0, 12.0]]
+
+
+def noise(folder: Path, count: int, side: int = 150) -> list[Path]:
+    rng = np.random.default_rng(0)
+    paths = [folder / f"n{k}.jpg" for k in range(count)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 255, (side, side, 3), dtype=np.uint8)).save(path, quality=50)
+    return paths
+
+
+def test_the_page_keeps_to_its_budget_and_says_what_is_missing(tmp_path: Path) -> None:
+    paths = noise(tmp_path, 20)
+    samples = [
+        SheetSample(id=f"s{k}", task="t", question="?", images=(SheetImage(path, "Image-1"),))
+        for k, path in enumerate(paths)
+    ]
+    small = render_sheet(SheetData("t", "", samples), budget=100_000)
+    fixed = len(asset("report.css") + asset("sheet.css") + asset("sheet.js")) + 20_000
+    assert 0 < small.shown < 20 and small.left_out == 20 - small.shown and len(small.html) < 100_000 + fixed
+    assert f"{small.left_out} samples were left out to keep this file small." in small.html
+    whole = render_sheet(SheetData("t", "", samples), budget=5_000_000)
+    assert whole.shown == 20 and "left out" not in whole.html
+
+
+def test_thumbnails_shrink_until_all_fit(tmp_path: Path) -> None:
+    paths = noise(tmp_path, 3, side=460)
+    assert Thumbs.fitting(paths, 10**9).rung == RUNGS[0] and Thumbs.fitting(paths, 1).rung == RUNGS[-1]
+    sides = [Thumbs.fitting(paths, budget).rung.side for budget in (10**6, 150_000, 50_000)]
+    assert sides == sorted(sides, reverse=True) and len(set(sides)) > 1
+    assert Thumbs.fitting([], 0).rung == RUNGS[0]
+
+
+def test_an_image_that_cannot_be_opened_costs_nothing(tmp_path: Path, images: list[Path]) -> None:
+    broken = tmp_path / "page.png"
+    broken.write_bytes(b"<html>")
+    one = SheetSample(id="s", task="t", question="?", images=(SheetImage(broken, "Image-1"),))
+    sheet = render_sheet(SheetData("t", "", [one]))
+    assert sheet.shown == 1 and "page.png is not an image" in sheet.html and str(tmp_path) not in sheet.html
+
+
+def test_filters_that_cannot_choose_are_not_offered(images: list[Path]) -> None:
+    both = Page(render_sheet(data(images, n=2)).html)
+    assert "hidden" in both.values("name") and "image with the answer" in both.texts
+    assert "hidden" not in Page(render_sheet(data(images)).html).values("name")
+
+
+def test_an_empty_page() -> None:
+    sheet = render_sheet(SheetData("Nothing", "0 samples.", []))
+    assert sheet.shown == 0 and "Nothing" in Page(sheet.html).texts
