@@ -21,7 +21,8 @@ from mirg.scenes.generate import write_scenes
 from mirg.scenes.world import EASY
 from mirg.storage import read_jsonl
 from mirg.trajectories.build import REJECTED_FILE, attach, build_dataset, check_dataset
-from mirg.trajectories.checks import CHECKS
+from mirg.trajectories.checks import checks_of
+from mirg.trajectories.verify import DEFAULT
 from mirg.trajectories.writer import build
 
 N = 30
@@ -44,7 +45,7 @@ def test_every_scene_gets_a_verified_trajectory(scenes: DatasetFolder, tmp_path:
     assert list(before) == list(after)
     for sample in after.values():
         assert sample.trajectory is not None
-        assert sample.trajectory.checks == tuple(CHECKS) and sample.trajectory.writer == "rules/1"
+        assert sample.trajectory.checks == tuple(checks_of(DEFAULT)) and sample.trajectory.writer == "rules/1"
         old = before[sample.id]
         assert sample.model_copy(update={"trajectory": None}).model_dump(exclude={"images"}) == old.model_dump(
             exclude={"images"}

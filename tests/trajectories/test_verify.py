@@ -12,7 +12,7 @@ from mirg.answers.markup import box_markup
 from mirg.errors import ConfigError
 from mirg.frames import FAMILIES
 from mirg.samples import ImageRef, ObjectNote, Sample, Target, Trajectory
-from mirg.trajectories.checks import CHECKS, VerifyConfig
+from mirg.trajectories.checks import VerifyConfig, checks_of
 from mirg.trajectories.verify import failures, verify
 
 RING = (0.1, 0.2, 0.4, 0.5)  # in Image-2
@@ -48,8 +48,9 @@ def chain(thinking: str, answer: tuple[Target, ...] = ANSWER) -> Trajectory:
 
 
 def failed(trajectory: Trajectory, sample: Sample = SAMPLE, config: VerifyConfig | None = None) -> dict[str, str]:
-    verdicts = verify(sample, trajectory, config=config or VerifyConfig())
-    assert [v.check for v in verdicts] == list(CHECKS)
+    chosen = config or VerifyConfig()
+    verdicts = verify(sample, trajectory, config=chosen)
+    assert [v.check for v in verdicts] == list(checks_of(chosen))
     assert all(v.ok == (v.reason is None) for v in verdicts)
     return {v.check: v.reason or "" for v in failures(verdicts)}
 
@@ -108,6 +109,39 @@ GOOD = [
         ANSWER,
     ),
     ("a verdict per image", SAMPLE, f"Image-1: no. Image-2: yes. Image-3: no. In Image-2 it is at {AT_RING}.", ANSWER),
+    (
+        "another object says where it is",
+        SAMPLE,
+        f"Image-1: no. Image-2: yes. Left of the blue cross it lies at {AT_RING}.",
+        ANSWER,
+    ),
+    (
+        "a supposition about another image",
+        SAMPLE,
+        f"Image-1: no. If the target is in Image-3, it must be red. It is not. In Image-2 the ring is at {AT_RING}.",
+        ANSWER,
+    ),
+    (
+        "the same said of every image",
+        SAMPLE,
+        " ".join(f"In Image-{k} a wall, a floor, a lamp, two chairs and a round table." for k in (1, 2, 3))
+        + f" Then Image-1 again: a wall, a floor. The red ring of Image-2 is at {AT_RING}.",
+        ANSWER,
+    ),
+    (
+        "the box of the question",
+        SAMPLE.model_copy(update={"question": f"What fits {box_markup(2, (0.0, 0.7, 0.2, 1.0))}?"}),
+        f"Image-2 points at {AT_NOTHING}. What fits the given box of Image-2 is the red ring {AT_RING}.".replace(
+            "Image-2 points", "Image-1: no. Image-2 points"
+        ),
+        ANSWER,
+    ),
+    (
+        "prose in German",
+        SAMPLE,
+        f"Bild 1 zeigt einen Stern, das dritte Bild auch. Im zweiten Bild liegt der Ring bei {AT_RING}.",
+        ANSWER,
+    ),
 ]
 
 
@@ -147,6 +181,13 @@ PLANTED = [
     ("another image chosen", f"{SEEN} Odd: Image-1. It is at {AT_RING}.", ANSWER, "verdicts", "Odd: Image-1"),
     ("found nowhere, answered", f"{SEEN} It is in none of the images. {AT_RING}", ANSWER, "verdicts", "none of"),
     ("no image-level part", f"Target: red ring. The red ring is at {AT_RING}.", ANSWER, "levels", "no image-level"),
+    ("the answer is another image", f"{SEEN} So the answer is Image-3. {AT_RING}", ANSWER, "verdicts", "is img3"),
+    ("... by rank", f"{SEEN} The match must be in the third image. {AT_RING}", ANSWER, "verdicts", "img3"),
+    ("a German image that is not there", f"Bild 9 ist leer. {TERSE}", ANSWER, "images_exist", "Image-9"),
+    ("... by rank", f"Das fünfte Bild ist leer. {TERSE}", ANSWER, "images_exist", "Image-5"),
+    ("the answer's box is not cited", f"{SEEN} The blue cross is at {AT_CROSS}.", ANSWER, "levels", "not cited"),
+    ("the sign of a box", f"{SEEN} It is at \u25a1. {AT_RING}", ANSWER, "grammar", "stands for a box"),
+    ("named without saying", f"Surely it is in Image-2. {TERSE}", ANSWER, "no_leak", "concludes before"),
     ("no object-level part", f"Target: red ring. {SEEN}", ANSWER, "levels", "no object-level part"),
     ("the box first", f"In Image-2 the red ring is at {AT_RING}. {SEEN}", ANSWER, "levels", "before any statement"),
     ("empty", "", ANSWER, "length", "0 words"),
@@ -242,6 +283,28 @@ HONEST = [
 @pytest.mark.parametrize("sentence", HONEST)
 def test_honest_wordings_are_not_taken_for_leaks(sentence: str) -> None:
     assert failed(chain(f"Image-1: no. {sentence} {TERSE}")) == {}
+
+
+def test_an_image_that_the_question_names_may_be_named_first() -> None:
+    told = SAMPLE.model_copy(update={"question": "Find the red ring in Image-2."})
+    for first in ("The object to find is in Image-2.", "The target must lie in Image-2."):
+        assert failed(chain(f"{first} {TERSE}"), told) == {}
+        assert "no_leak" in failed(chain(f"{first} {TERSE}"))
+    assert "no_leak" in failed(chain(f"The answer is Image-2. {TERSE}"), told)
+
+
+def test_sizes_may_be_unknown_where_boxes_are_thousandths() -> None:
+    refs = tuple(ref.model_copy(update={"width": 0, "height": 0}) for ref in IMAGES)
+    unknown = SAMPLE.model_copy(update={"images": refs})
+    assert not failures(verify(unknown, chain(TERSE)))
+    assert "size of Image-1" in (failures(verify(unknown, chain(TERSE), family="qwen2.5-vl"))[0].reason or "")
+
+
+def test_the_language_is_looked_at_only_where_one_is_asked_for() -> None:
+    german = "Das erste Bild zeigt einen Stern, und auch auf dem dritten ist nur ein Stern zu sehen. "
+    text = f"{german} Im zweiten Bild ist ein roter Ring. Er liegt bei {AT_RING}."
+    assert failed(chain(text)) == {} and failed(chain(text), config=VerifyConfig(language="de")) == {}
+    assert set(failed(chain(text), config=VerifyConfig(language="en"))) == {"language"}
 
 
 def test_a_single_image_needs_no_image_level_part() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from mirg.answers import ordinals
 from mirg.answers.markup import cited, replaced
@@ -17,17 +18,47 @@ BOX_WORD = "\u25a1"  # stands for one box in the prose
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\n+")
 
-_NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_IMAGE = r"(?:image|img|picture|photograph|photo)"
+_NUMBER_WORDS = {
+    word: number
+    for words in (
+        "one two three four five six seven eight nine ten eleven twelve",
+        "eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
+    )
+    for number, word in enumerate(words.split(), 1)
+}
+_GERMAN_ORDINALS = [
+    "erst",
+    "zweit",
+    "dritt",
+    "viert",
+    "fünft",
+    "sechst",
+    "siebt",
+    "acht",
+    "neunt",
+    "zehnt",
+    "elft",
+    "zwölft",
+]
+_GERMAN_IMAGE = r"(?:bild|foto|aufnahme)"
+_IMAGE = rf"(?:image|img|picture|photograph|photo|{_GERMAN_IMAGE})"
+_IMAGES = r"(?:images|imgs|pictures|photographs|photos|bildern|bilder|aufnahmen)"
 _GAP = r"[ \-_#\u2010-\u2013]{0,3}"
-_AND = r"(?: ?, ?(?:and )?| (?:and|or|to) | ?& ?| ?- ?)"
+_AND = r"(?: ?, ?(?:(?:and|und) )?| (?:and|or|to|und|oder|bis) | ?& ?| ?- ?)"
 
 _NUMBERED = re.compile(
-    rf"\b{_IMAGE}{_GAP}(?:no\.? ?|number )?(\d{{1,9}}|(?:{'|'.join(_NUMBER_WORDS)})\b)", re.IGNORECASE
+    rf"\b{_IMAGE}{_GAP}(?:no\.? ?|nr\.? ?|number )?(\d{{1,9}}|(?:{'|'.join(_NUMBER_WORDS)})\b)", re.IGNORECASE
 )
-_LISTED = re.compile(rf"\b{_IMAGE}s{_GAP}(\d{{1,9}}(?:{_AND}(?:{_IMAGE}{_GAP})?\d{{1,9}})*)", re.IGNORECASE)
+_LISTED = re.compile(rf"\b{_IMAGES}{_GAP}[(\[]?(\d{{1,9}}(?:{_AND}(?:{_IMAGE}{_GAP})?\d{{1,9}})*)", re.IGNORECASE)
 _RANKED = re.compile(rf"\b({ordinals.ANY}) (?:\w{{1,20}} )?{_IMAGE}\b", re.IGNORECASE)
-_COLLECTIVE = re.compile(rf"\b{_IMAGE}s\b|\b(?:each|every|no|neither|another|other|any|one) {_IMAGE}\b", re.IGNORECASE)
+_GERMAN_RANKED = re.compile(
+    rf"\b({'|'.join(_GERMAN_ORDINALS)})e[mnrs]? (?:\w{{1,20}} )?{_GERMAN_IMAGE}\b", re.IGNORECASE
+)
+_COLLECTIVE = re.compile(
+    rf"\b{_IMAGES}\b|\b(?:each|every|no|neither|another|other|any|one) {_IMAGE}\b"
+    rf"|\b(?:jede|kein|ein|andere)[mnrs]? {_GERMAN_IMAGE}\b",
+    re.IGNORECASE,
+)
 _DIGITS = re.compile(r"\d{1,9}")
 
 
@@ -73,27 +104,48 @@ def sentences(thinking: str) -> list[Sentence]:
     return [Sentence(part.strip()) for part in _SENTENCE_END.split(thinking) if part.strip()]
 
 
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """(start, end) in ``text`` of what :func:`sentences` splits it into, empty ones included."""
+    cuts = [match.span() for match in _SENTENCE_END.finditer(text)]
+    return list(zip([0, *(end for _, end in cuts)], [*(start for start, _ in cuts), len(text)], strict=True))
+
+
 def prose_of(thinking: str) -> str:
     """The chain with :data:`BOX_WORD` in the place of every box."""
     return replaced(thinking, lambda image, box: BOX_WORD)
 
 
+class Mention(NamedTuple):
+    """An image named in words: characters ``start`` to ``end`` of the prose name image ``number``."""
+
+    start: int
+    end: int
+    number: int
+
+
+def mentions(prose: str) -> list[Mention]:
+    """Every image that ``prose`` names by its number or rank, in the order of the text."""
+    found = [Mention(*match.span(), _number(match[1])) for match in _NUMBERED.finditer(prose)]
+    found += [Mention(*match.span(), ordinals.number(match[1])) for match in _RANKED.finditer(prose)]
+    for match in _GERMAN_RANKED.finditer(prose):
+        found.append(Mention(*match.span(), 1 + _GERMAN_ORDINALS.index(match[1].lower())))
+    for match in _LISTED.finditer(prose):
+        found += [Mention(*d.span(), int(d[0])) for d in _DIGITS.finditer(prose, match.start(1), match.end(1))]
+    return sorted(found)
+
+
 def mentioned(prose: str) -> list[int]:
-    """Numbers of the images that ``prose`` names: ``Image-2``, "images 1, 2 and 4", "the third image", "image two".
+    """Numbers of the images that ``prose`` names: ``Image-2``, "images 1, 2 and 4", "the third image", "Bild zwei".
 
     >>> mentioned("Image-2 and the third image, unlike images 4 to 6")
     [2, 3, 4, 6]
     """
-    numbers = [_number(match) for match in _NUMBERED.findall(prose)]
-    numbers += [ordinals.number(match) for match in _RANKED.findall(prose)]
-    for listed in _LISTED.findall(prose):
-        numbers += [int(digits) for digits in _DIGITS.findall(listed)]
-    return numbers
+    return [mention.number for mention in mentions(prose)]
 
 
 def _number(word: str) -> int:
     word = word.lower()
     if word in _NUMBER_WORDS:
-        return _NUMBER_WORDS.index(word) + 1
+        return _NUMBER_WORDS[word]
     digits = _DIGITS.match(word)
     return int(digits.group()) if digits else 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mirg.frames import Family
 from mirg.frames import family as family_named
 from mirg.samples.schema import Sample, Trajectory
-from mirg.trajectories.checks import CHECKS, Case, VerifyConfig
+from mirg.trajectories.checks import CHECKS, Case, VerifyConfig, checks_of
 
 __all__ = ["CHECKS", "DEFAULT", "Verdict", "VerifyConfig", "failures", "verify"]
 
@@ -33,7 +33,7 @@ def verify(
     family: Family | str = DEFAULT_FAMILY,
     config: VerifyConfig = DEFAULT,
 ) -> list[Verdict]:
-    """One verdict per check, in the order of :data:`CHECKS`.
+    """One verdict per check, in the order of :data:`CHECKS`; that of the language only where one is asked for.
 
     Never raises on any sample and trajectory; time is linear in the length of the thinking. ``family`` says in
     which frame the completion of the grammar check is written (ConfigError for an unknown name).
@@ -41,7 +41,7 @@ def verify(
     chosen = family_named(family) if isinstance(family, str) else family
     case = Case(sample, trajectory, chosen, config)
     verdicts = []
-    for name, check in CHECKS.items():
+    for name, check in checks_of(config).items():
         reason = check(case)
         verdicts.append(Verdict(name, reason is None, reason))
     return verdicts
