@@ -44,7 +44,7 @@ $(VENV)/.installed-$(KEY): | $(VENV)/.torch-$(KEY)
 	@touch $@
 
 $(VENV)/.installed-dev-$(KEY): | $(VENV)/.torch-$(KEY)
-	@$(PIP) -e '.[train,teacher,dev]'
+	@$(PIP) -e '.[train,teacher,app,dev]'
 	@touch $@ $(VENV)/.installed-$(KEY)
 
 demo: install

@@ -58,10 +58,20 @@ def open_image(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample
 
     Raises ImageError, naming the file and ``sample_id``, for anything missing, damaged, too large or not an image.
     """
+    return decode_image(_read(Path(path), limits, sample_id), path, limits=limits, sample_id=sample_id)
+
+
+def decode_image(
+    data: bytes, name: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample_id: str | None = None
+) -> Image.Image:
+    """:func:`open_image` for the bytes of a file; ``name`` is what errors call it."""
     from PIL import Image
 
-    path = Path(path)
-    data = _read(path, limits, sample_id)
+    path = Path(name)
+    if not data:
+        raise _bad(path, sample_id, "is empty")
+    if len(data) > limits.max_bytes:
+        raise _bad(path, sample_id, f"has {len(data):,} bytes, {limits.max_bytes:,} are allowed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # DecompressionBombWarning and odd metadata: our own limits decide
         try:

@@ -24,6 +24,7 @@ from mirg.training.recipe import (
     dump_recipe,
     load_recipe,
 )
+from mirg.trajectories.teacher.recipe import TeacherRecipe
 
 KINDS: dict[str, type[BaseModel]] = {
     "perception": PerceptionRecipe,
@@ -32,6 +33,8 @@ KINDS: dict[str, type[BaseModel]] = {
     # These are no stages: the first two name a recipe for each, the last is for `mirg data compose`.
     "demo": DemoRecipe,
     "study": StudyRecipe,
+    "openai": TeacherRecipe,
+    "local": TeacherRecipe,
     "objects": ComposeRecipe,
 }
 NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.yaml"))

@@ -30,6 +30,7 @@ COMMANDS: dict[str, _Entry] = {
     "grpo": _Entry("mirg.cli.train", "grpo", "Image-aware GRPO with the dual reward."),
     "evaluate": _Entry("mirg.cli.evaluate", "evaluate", "Run a model on a dataset and score it."),
     "compare": _Entry("mirg.cli.evaluate", "compare", "Evaluations side by side, with paired differences."),
+    "serve": _Entry("mirg.cli.serve", "serve", "Serve a model on this machine, as an OpenAI-compatible chat endpoint."),
     "score": _Entry("mirg.cli.score", "app", "Score responses to a published benchmark."),
     "study": _Entry("mirg.cli.study", "study", "Train and compare the arms that show what each part is worth."),
     "report": _Entry("mirg.cli.report", "report", "Write one HTML page about a run."),

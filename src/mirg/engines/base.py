@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from mirg.errors import ConfigError
+from mirg.errors import ConfigError, EngineError
 from mirg.frames import Family, PixelLimits
 
 if TYPE_CHECKING:
@@ -43,20 +43,28 @@ class Generation:
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt: chat ``messages`` as ``mirg.answers.prompts.messages`` writes them, and its RGB images in order."""
+    """One prompt: chat ``messages`` as ``mirg.answers.prompts.messages`` writes them, and its RGB images in order.
+
+    ``prefix`` is text with which the assistant's turn begins already; the model goes on after it.
+    """
 
     sample_id: str
     messages: list[dict[str, Any]]
     images: list[Image]
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model wrote after the prompt, without the end token; ``tokens`` counts generated tokens."""
+    """What the model wrote after the prompt and its prefix, without the end token; ``tokens`` counts generated tokens.
+
+    ``prompt_tokens`` counts those of the prompt, visual ones and prefix included; 0 where the engine does not say.
+    """
 
     text: str
     tokens: int
     finish: Finish
+    prompt_tokens: int = 0
 
 
 def instructions_of(engine: Engine, told: Instructions | None = None) -> Instructions:
@@ -73,6 +81,8 @@ class Engine(Protocol):
 
     An engine whose completions also depend on how it computes has one more text, ``numerics``, such as
     ``"bfloat16 on cuda"``; it goes into that key, too. A remote engine that cannot tell leaves it out.
+
+    One that can complete a prompt several times at less cost is a :class:`Sampler`, too; see :func:`several`.
     """
 
     name: str
@@ -83,3 +93,31 @@ class Engine(Protocol):
     def generate(self, requests: Sequence[Request], settings: Generation) -> list[Completion]:
         """One completion per request, in order; raises :class:`mirg.errors.EngineError` where it cannot."""
         ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """An engine that reads a prompt once for all of its completions."""
+
+    def sample(self, requests: Sequence[Request], settings: Generation, n: int) -> list[list[Completion]]:
+        """``n`` completions per request, in order; errors as :meth:`Engine.generate`."""
+        ...
+
+
+def several(engine: Engine, requests: Sequence[Request], settings: Generation, n: int) -> list[list[Completion]]:
+    """``n`` completions of every request, in order, by whichever way ``engine`` has.
+
+    The same requests, settings and ``n`` give the same completions. :class:`mirg.errors.EngineError` as the engine, and
+    where it gives another number of completions.
+    """
+    if n < 1:
+        raise ConfigError(f"{n} completions per prompt", hint="at least 1")
+    if isinstance(engine, Sampler):
+        groups = engine.sample(requests, settings, n)
+    else:
+        flat = engine.generate([request for request in requests for _ in range(n)], settings)
+        groups = [list(flat[start : start + n]) for start in range(0, len(flat), n)]
+    counts = [len(group) for group in groups]
+    if counts != [n] * len(requests):
+        raise EngineError(f"{engine.name} gave {sum(counts)} completions for {len(requests)} requests, {n} of each")
+    return groups

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mirg.answers.tags import forbid_vision
 from mirg.engines.base import Completion, Generation, Request
-from mirg.errors import DataError, EngineError
+from mirg.errors import AnswerError, DataError, EngineError
 from mirg.models.load import LoadedModel, fingerprint, forbidden_tokens
 from mirg.models.packing import plant
 from mirg.models.prompts import Prompt, encode
@@ -33,20 +35,27 @@ class TransformersEngine:
 
     def generate(self, requests: Sequence[Request], settings: Generation) -> list[Completion]:
         """Complete every request. Sampling is a pure function of ``settings.seed`` and the requests of one call."""
+        return [completion for (completion,) in self.sample(requests, settings, 1)]
+
+    def sample(self, requests: Sequence[Request], settings: Generation, n: int) -> list[list[Completion]]:
+        """``n`` completions of every request, each prompt encoded once; ``settings.batch_size`` counts prompts.
+
+        A pure function of the seed, the requests of the call, and ``n``.
+        """
         import torch
 
         # Neighbours of like length waste little padding; the original order is restored at the end.
-        order = sorted(range(len(requests)), key=lambda k: (len(requests[k].images), len(str(requests[k].messages))))
-        done: dict[int, Completion] = {}
+        order = sorted(range(len(requests)), key=lambda k: _size(requests[k]))
+        done: dict[int, list[Completion]] = {}
         with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(settings.seed)
             for start in range(0, len(order), settings.batch_size):
                 chunk = order[start : start + settings.batch_size]
-                for k, completion in zip(chunk, self._batch([requests[k] for k in chunk], settings), strict=True):
-                    done[k] = completion
+                for k, group in zip(chunk, self._batch([requests[k] for k in chunk], settings, n), strict=True):
+                    done[k] = group
         return [done[k] for k in range(len(requests))]
 
-    def _batch(self, requests: Sequence[Request], settings: Generation) -> list[Completion]:
+    def _batch(self, requests: Sequence[Request], settings: Generation, n: int) -> list[list[Completion]]:
         prompts = [self._prompt(request) for request in requests]
         sampling = Sampling(
             settings.max_new_tokens,
@@ -54,19 +63,35 @@ class TransformersEngine:
             forbidden=self._forbidden,
             temperature=settings.temperature,
         )
-        said = complete(self.loaded.model, prompts, [1] * len(prompts), sampling)
-        return [self._completion(ids) for (ids,) in said]
+        said = complete(self.loaded.model, prompts, [n] * len(prompts), sampling)
+        return [
+            [self._completion(ids, len(prompt.ids)) for ids in group]
+            for prompt, group in zip(prompts, said, strict=True)
+        ]
 
     def _prompt(self, request: Request) -> Prompt:
         try:
-            return encode(self.loaded.processor, request.messages, request.images, request.sample_id)
-        except (DataError, ValueError, IndexError) as error:
-            hint = error.hint if isinstance(error, DataError) else "the processor refused it"
-            raise EngineError(str(error), hint=hint) from error
+            prompt = encode(self.loaded.processor, request.messages, request.images, request.sample_id)
+            return replace(prompt, ids=[*prompt.ids, *self._prefix(request)])
+        except (AnswerError, DataError) as error:
+            raise EngineError(error.message, hint=error.hint) from error
+        except (ValueError, IndexError) as error:
+            raise EngineError(str(error), hint="the processor refused it") from error
 
-    def _completion(self, ids: list[int]) -> Completion:
+    def _prefix(self, request: Request) -> list[int]:
+        """The ids of the prefix, which is cut into tokens by itself: whatever follows it starts a token of its own."""
+        if not request.prefix:
+            return []
+        forbid_vision(request.prefix, self.family, f"sample {request.sample_id}: the beginning of the answer")
+        return self.loaded.tokenizer(request.prefix, add_special_tokens=False)["input_ids"]
+
+    def _completion(self, ids: list[int], prompt_tokens: int) -> Completion:
         tokenizer = self.loaded.tokenizer
         ended = ids[-1:] == [tokenizer.eos_token_id]
         kept = ids[:-1] if ended else ids
         text = tokenizer.decode(kept, skip_special_tokens=True)
-        return Completion(text=text, tokens=len(kept), finish="stop" if ended else "length")
+        return Completion(text, len(kept), "stop" if ended else "length", prompt_tokens)
+
+
+def _size(request: Request) -> tuple[int, int]:
+    return (len(request.images), len(str(request.messages)) + len(request.prefix))

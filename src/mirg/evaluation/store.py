@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from mirg.errors import EvaluationError, StorageError
 from mirg.evaluation.keys import NAMES
-from mirg.evaluation.records import RECORDS_FILE, Record
+from mirg.evaluation.records import RECORDS_FILE
 from mirg.storage import Journal, read_json, read_jsonl, write_json_atomic, write_jsonl_atomic
 
 SETTINGS_FILE = "evaluation.json"
@@ -59,7 +61,7 @@ class Store:
             return True
         return False
 
-    def append(self, records: Sequence[Record]) -> None:
+    def append(self, records: Sequence[BaseModel]) -> None:
         """Add rows after those in use, flushed to the disk."""
         self.cut()
         with Journal(self.file) as journal:

@@ -28,6 +28,7 @@ from mirg.training.launch import (
     finished,
     lora,
     prepare_model,
+    refuse_leakage,
     run_trainer,
     settled,
     steps_by_epochs,
@@ -46,6 +47,7 @@ _EPOCH_STRIDE = 1_000_003  # keeps (seed, epoch) pairs of neighbouring seeds apa
 def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
     """Run or resume GRPO in the folder ``output``; a finished run returns at once."""
     recipe = settled(recipe)
+    refuse_leakage(recipe, output)
     run = RunFolder.open(output, recipe)
     if run.finished:
         return finished(run)
@@ -53,7 +55,7 @@ def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
     loaded = prepare_model(recipe)
     if recipe.rollouts.backend == "vllm":
         require_vllm(recipe.rollouts, loaded)
-    prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders)
+    prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders, pass_rate=recipe.pass_rate)
     rolled_out = recipe.prompts_per_step * recipe.admission.candidates
     steps = recipe.steps or steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
     logger.info(

@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 
 import torch
 
+from mirg.checking.leakage import shared_images
 from mirg.console import logger
-from mirg.errors import CheckpointError, ConfigError
+from mirg.errors import CheckpointError, ConfigError, DataError
 from mirg.frames import PixelLimits
 from mirg.models.device import fast_dtype
 from mirg.models.load import LoadedModel, load_model, model_facts, wrap
+from mirg.samples import DatasetFolder
 from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback
 from mirg.training.checkpoints import drop_newer, last_good_checkpoint, step_of
 from mirg.training.data import Prepared
@@ -39,6 +41,28 @@ def settled(recipe: R) -> R:
     A run that goes on elsewhere in another type is thereby refused by the folder's own rule.
     """
     return recipe.model_copy(update={"dtype": fast_dtype()}) if recipe.dtype == "auto" else recipe
+
+
+def refuse_leakage(recipe: RunConfig, output: str | Path) -> None:
+    """DataError where the training data hold an image, by content, of a dataset that the recipe holds out.
+
+    It comes before the run folder is made, so that the same command with ``allow_leakage`` may use it. With
+    ``allow_leakage`` the shared images are logged; a run that is finished is not looked at again.
+    """
+    if not recipe.held_out or RunFolder(Path(output), "").finished:
+        return
+    train = DatasetFolder.open(recipe.data)
+    for folder in recipe.held_out:
+        shared = shared_images(train, DatasetFolder.open(folder))
+        if not shared:
+            continue
+        words = f"{recipe.data} and the held-out {folder} share {len(shared)} images; the first: {shared[0]}"
+        if not recipe.allow_leakage:
+            raise DataError(
+                words,
+                hint="`mirg data check DATA --against HELD_OUT` lists them; leave them out, or set allow_leakage: true",
+            )
+        logger.warning("%s", words)
 
 
 def check_processes(recipe: RunConfig) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mirg.errors import ConfigError
 from mirg.rewards import RewardConfig
@@ -64,6 +64,10 @@ class RunConfig(Section):
 
     model: str = Field(description="Model folder, run folder or hub name.")
     data: str = Field(description="Dataset folder.")
+    held_out: tuple[str, ...] = Field(
+        default=(), description="Dataset folders, the benchmarks: the run stops where data holds an image of theirs."
+    )
+    allow_leakage: bool = Field(default=False, description="Train also where data and held_out share images.")
     steps: int | None = Field(default=None, ge=1, description="Optimiser steps; None: by epochs.")
     epochs: float = Field(default=1.0, gt=0)
     seed: int = 0
@@ -115,6 +119,35 @@ class RolloutConfig(Section):
     check_order: bool = True
 
 
+class PassRateConfig(Section):
+    """Which prompts are trained on, by the pass rate that ``mirg data difficulty`` measured (``meta["pass_rate"]``).
+
+    Both bounds are exclusive: ``above`` 0 and ``below`` 1 leave out what is never and what is always solved. Where
+    either is set, a sample without a pass rate is refused.
+    """
+
+    above: float | None = Field(default=None, ge=0, lt=1)
+    below: float | None = Field(default=None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> PassRateConfig:
+        if self.above is not None and self.below is not None and self.above >= self.below:
+            raise ValueError(f"nothing lies above {self.above} and below {self.below}")
+        return self
+
+    def why_not(self, rate: object) -> str | None:
+        """Why a sample of this pass rate (0 to 1, or anything else where it has none) is left out, or None."""
+        if self.above is None and self.below is None:
+            return None
+        if isinstance(rate, bool) or not isinstance(rate, int | float):
+            return "the sample has no pass rate"
+        if self.above is not None and not rate > self.above:
+            return f"its pass rate {rate:g} is not above {self.above:g}"
+        if self.below is not None and not rate < self.below:
+            return f"its pass rate {rate:g} is not below {self.below:g}"
+        return None
+
+
 class GrpoRecipe(RunConfig):
     """Stage 2: image-aware GRPO (a thin subclass of TRL's GRPOTrainer)."""
 
@@ -134,6 +167,7 @@ class GrpoRecipe(RunConfig):
     image_orders: int = Field(
         default=1, ge=1, description="Ask each sample in up to this many orders of its images; 1: as it is."
     )
+    pass_rate: PassRateConfig = PassRateConfig()
     admission: AdmissionConfig = AdmissionConfig()
     rollouts: RolloutConfig = RolloutConfig()
     max_new_tokens: int = Field(default=256, ge=8)

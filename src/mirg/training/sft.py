@@ -13,6 +13,7 @@ from mirg.training.launch import (
     finished,
     lora,
     prepare_model,
+    refuse_leakage,
     run_trainer,
     settled,
     steps_by_epochs,
@@ -26,6 +27,7 @@ from mirg.training.trainer import CarefulTrainer, NamedBatches
 def train_sft(recipe: SftRecipe, output: str | Path) -> Outcome:
     """Run or resume SFT in the folder ``output``; a finished run returns at once."""
     recipe = settled(recipe)
+    refuse_leakage(recipe, output)
     run = RunFolder.open(output, recipe)
     if run.finished:
         return finished(run)

@@ -1,0 +1,90 @@
+"""The application on a socket of this machine: 127.0.0.1 and no other address."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from mirg.app.limits import ServeLimits
+from mirg.errors import ConfigError
+
+HOST = "127.0.0.1"
+_HEADER_BYTES = 16_384
+_GOODBYE_SECONDS = 5
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on 127.0.0.1; port 0 takes a free one. :class:`ConfigError` where the port is taken."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((HOST, port))
+        made.listen(128)
+    except (OSError, OverflowError) as error:
+        made.close()
+        words = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot listen on {HOST}:{port}: {words}", hint="choose another --port, or 0") from error
+    return made
+
+
+def make_server(app: Any, limits: ServeLimits) -> uvicorn.Server:
+    """A server for ``app``; ``server.run(sockets=[listen(port)])`` blocks until it is told to stop."""
+    config = uvicorn.Config(
+        app,
+        host=HOST,
+        http=protocol(limits.read_seconds),
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=limits.connections,
+        timeout_graceful_shutdown=_GOODBYE_SECONDS,
+        h11_max_incomplete_event_size=_HEADER_BYTES,
+    )
+    return uvicorn.Server(config)
+
+
+def protocol(seconds: float) -> type[H11Protocol]:
+    """HTTP by h11 that closes a connection whose headers have not arrived after ``seconds``; uvicorn waits for ever."""
+
+    class Timed(H11Protocol):
+        _late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._watch()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._watch()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._forget()
+            super().connection_lost(exc)
+
+        def _watch(self) -> None:
+            if self.conn.their_state is not h11.IDLE:
+                self._forget()
+            elif self._late is None:
+                self._late = self.loop.call_later(seconds, self._give_up)
+
+        def _forget(self) -> None:
+            if self._late is not None:
+                self._late.cancel()
+                self._late = None
+
+        def _give_up(self) -> None:
+            self._late = None
+            if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+                self.transport.close()
+
+    return Timed

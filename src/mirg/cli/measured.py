@@ -1,0 +1,49 @@
+"""What commands that measure a dataset with a model share: how they ask, and how they print what became of the rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mirg.cli.output import json_out
+from mirg.console import one_line, say
+
+if TYPE_CHECKING:
+    from mirg.evaluation.measure import MeasureReport
+
+SHOWN = 20  # rejections listed without --json
+
+Dataset = Annotated[Path, typer.Argument(help="A dataset folder.")]
+Out = Annotated[Path, typer.Argument(help="The dataset folder to write; the same command again goes on with it.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")]
+MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")]
+Told = Annotated[
+    Literal["full", "short", "none"] | None,
+    typer.Option("--instructions", help="How to answer, told in the prompt. Default: the model's."),
+]
+Family = Annotated[str | None, typer.Option(help="Model family, where the model does not tell.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 …")]
+Copy = Annotated[bool, typer.Option("--copy", help="Copy the images; without it they are referred to where they are.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def print_report(report: MeasureReport, out: Path, *, as_json: bool) -> None:
+    """The counts of kept, dropped and rejected rows, as JSON or in words with the first rejections."""
+    if as_json:
+        json_out({"out": str(out)} | report.as_dict())
+        return
+    for rejection in report.rejections[:SHOWN]:
+        say(one_line(str(rejection), limit=400))
+    hidden = sum(report.dropped.values()) + report.n_rejected - min(len(report.rejections), SHOWN)
+    if hidden:
+        say(f"… and {hidden} more (rejected.jsonl lists all)")
+    again = f", {report.resumed} of them measured before" if report.resumed else ""
+    say(f"{report.n_rows} rows{again}: {report.kept.total()} written to {out}")
+    for title, counts in (("kept", report.kept), ("left out", report.dropped)):
+        if counts:
+            say(f"{title}: " + ", ".join(f"{word} {count}" for word, count in counts.most_common()))
+    say(f"{report.n_rejected} rejected")

@@ -1,0 +1,111 @@
+"""How hard a prompt is for a model: the share of its sampled answers that are right.
+
+RL learns from prompts that the policy solves sometimes (0 < pass rate < 1; arXiv 2507.00748): where all answers of a
+group earn the same there is no advantage. An answer is right where it names the right images and every box, matched
+inside its image, has IoU >= 0.5 (``joint`` of an evaluation).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mirg.engines.base import Engine, Generation, several
+from mirg.errors import ConfigError
+from mirg.evaluation.measure import Asked, MeasurePlan, MeasureReport, Outcome, Progress, Row, write_measured
+from mirg.evaluation.records import make_record
+from mirg.rewards import RewardConfig
+from mirg.samples import DatasetFolder, Sample
+
+PASS_RATE, MEAN_REWARD = "pass_rate", "mean_reward"  # keys of Sample.meta
+
+Level = Literal["never", "sometimes", "always"]
+
+
+class DifficultyRow(Row):
+    """k answers to a prompt: how many are ``right``, their total ``rewards``, tokens, and how many were ``cut`` off."""
+
+    right: int = 0
+    rewards: tuple[float, ...] = ()
+    tokens: int = 0
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """The measurement: ``k`` answers to each prompt, each rewarded as ``rewards`` says."""
+
+    k: int = 8
+    rewards: RewardConfig = field(default_factory=RewardConfig)
+    command: str = "mirg data difficulty"
+    row: type[DifficultyRow] = DifficultyRow
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a row depends on beside model, generation and sample."""
+        return {"k": self.k}
+
+    def words(self, engine: Engine) -> str:
+        """One sentence for the card."""
+        return f"Pass rates of {Path(engine.name).name} over {self.k} answers."
+
+    def measure(self, engine: Engine, asked: Sequence[Asked], generation: Generation) -> list[DifficultyRow]:
+        """A row for each prompt."""
+        groups = several(engine, [one.request for one in asked], generation, self.k)
+        rows = []
+        for one, group in zip(asked, groups, strict=True):
+            records = [
+                make_record(one.sample, said.text, family=engine.family, limits=engine.limits, rewards=self.rewards)
+                for said in group
+            ]
+            rows.append(
+                DifficultyRow(
+                    id=one.sample.id,
+                    right=sum(record.joint for record in records),
+                    rewards=tuple(round(record.total, 6) for record in records),
+                    tokens=sum(said.tokens for said in group),
+                    cut=sum(said.finish == "length" for said in group),
+                )
+            )
+        return rows
+
+    def outcome(self, sample: Sample, row: DifficultyRow) -> Outcome:
+        """Every sample is kept, with its pass rate and mean reward (both 0 to 1) in ``meta``."""
+        found = {PASS_RATE: row.right / self.k, MEAN_REWARD: round(math.fsum(row.rewards) / self.k, 6)}
+        return Outcome(sample.model_copy(update={"meta": {**sample.meta, **found}}), level(row.right, self.k))
+
+
+def level(right: int, k: int) -> Level:
+    """Whether a prompt with ``right`` of ``k`` answers is never, sometimes or always solved."""
+    return "never" if right == 0 else "always" if right == k else "sometimes"
+
+
+def write_difficulty(
+    engine: Engine,
+    dataset: DatasetFolder,
+    out: str | Path,
+    k: int = 8,
+    plan: MeasurePlan | None = None,
+    on_progress: Progress | None = None,
+) -> MeasureReport:
+    """Write ``dataset`` to ``out`` with the pass rate of ``k`` answers to each prompt.
+
+    The default plan samples at temperature 1. Raises ConfigError where several answers are asked for at temperature 0,
+    where they would all be the same; other errors as :func:`mirg.evaluation.measure.write_measured`.
+    """
+    plan = plan or MeasurePlan(Generation(temperature=1.0))
+    check_k(k, plan.generation)
+    return write_measured(engine, dataset, out, Difficulty(k, plan.rewards), plan, on_progress)
+
+
+def check_k(k: int, generation: Generation) -> None:
+    """:class:`ConfigError` where ``k`` answers give no rate, or would all be the same."""
+    if k < 1:
+        raise ConfigError(f"k is {k}", hint="at least 1 answer per prompt")
+    if k > 1 and generation.temperature == 0:
+        raise ConfigError(
+            f"{k} answers at temperature 0 are {k} times the same", hint="raise the temperature, or k = 1"
+        )

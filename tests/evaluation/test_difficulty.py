@@ -1,0 +1,216 @@
+"""Pass rates: what is counted, what is stored, and that nothing is asked twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fakes.engines import ScriptedEngine
+from fakes.measured import RIGHT, contents, dice, refused, write_reasoned
+from mirg.engines.base import Generation
+from mirg.errors import ConfigError, DataError, EvaluationError, StorageError
+from mirg.evaluation.difficulty import level, write_difficulty
+from mirg.evaluation.measure import MeasurePlan, journal_of
+from mirg.samples import DatasetFolder
+
+PLAN = MeasurePlan(Generation(batch_size=6, temperature=1.0))
+K = 4
+
+
+def lucky(sample_id: str, j: int) -> bool:
+    """Sample k is solved k mod 5 times out of four."""
+    return j < int(sample_id[1:]) % 5
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> DatasetFolder:
+    return write_reasoned(tmp_path / "data")
+
+
+def test_the_rate_is_the_share_of_right_answers(source: DatasetFolder, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    report = write_difficulty(dice(lucky), source, tmp_path / "out", K, PLAN, lambda *now: seen.append(now))
+    made = DatasetFolder.open(tmp_path / "out")
+    assert made.verify() == []
+    found = {sample.id: sample for sample in made.read(images="decode")}
+    assert list(found) == [sample.id for sample in source], "in the order of the source"
+    for k, sample in enumerate(found.values()):
+        assert sample.meta["pass_rate"] == (k % 5) / 4 and sample.meta["own"] == k
+        # A right answer earns 1, one in the wrong image its format alone: 0.1.
+        assert sample.meta["mean_reward"] == pytest.approx((k % 5 + 0.1 * (4 - k % 5)) / 4)
+        assert sample.trajectory is not None
+    assert report.kept == {"never": 4, "sometimes": 12, "always": 4} and report.n_rows == 20 and not refused(made.root)
+    assert seen == [(6, 20), (12, 20), (18, 20), (20, 20)]
+    assert "Pass rates of scripted over 4 answers." in made.card.description
+    assert not journal_of(tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("right", "k", "word"), [(0, 1, "never"), (1, 1, "always"), (0, 8, "never"), (7, 8, "sometimes")]
+)
+def test_levels(right: int, k: int, word: str) -> None:
+    assert level(right, k) == word
+
+
+def test_each_batch_has_a_seed_of_its_own(source: DatasetFolder, tmp_path: Path) -> None:
+    engine, other = dice(lucky), dice(lucky)
+    write_difficulty(engine, source, tmp_path / "a", K, PLAN)
+    write_difficulty(other, source, tmp_path / "b", K, replace(PLAN, generation=replace(PLAN.generation, seed=1)))
+    assert len(set(engine.seeds)) == 4 and not set(engine.seeds) & set(other.seeds)
+
+
+def test_stopped_anywhere_and_started_again_is_byte_identical(source: DatasetFolder, tmp_path: Path) -> None:
+    """Every number of whole rows and rows torn in the middle: what a kill can leave behind."""
+    write_difficulty(dice(lucky), source, tmp_path / "whole" / "out", K, PLAN)
+    expected = contents(tmp_path / "whole" / "out")
+    with pytest.raises(KeyboardInterrupt):
+        write_difficulty(dice(lucky, die_after=3), source, tmp_path / "stopped" / "out", K, PLAN)
+    assert not (tmp_path / "stopped" / "out").exists(), "the dataset appears whole or not at all"
+    journal = journal_of(tmp_path / "stopped" / "out")
+    lines = (journal / "records.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(lines) == 18
+    for n, torn in ((0, 0), (0, 9), (1, 0), (5, 40), (6, 0), (7, 1), (11, 80), (12, 0), (17, 30), (18, 0)):
+        out = tmp_path / f"cut-{n}-{torn}" / "out"
+        shutil.copytree(journal, journal_of(out))
+        (journal_of(out) / "records.jsonl").write_bytes(b"".join(lines[:n]) + (lines[n][:torn] if torn else b""))
+        engine = dice(lucky)
+        report = write_difficulty(engine, source, out, K, PLAN)
+        assert contents(out) == expected, f"after {n} rows and {torn} bytes"
+        assert len(engine.asked) == 4 - n // 6 and report.resumed == 6 * (n // 6), "whole batches are not asked again"
+
+
+CHILD = """
+import sys, time
+sys.path[:0] = [sys.argv[3]]
+from pathlib import Path
+from fakes.measured import dice
+from mirg.engines.base import Generation
+from mirg.evaluation.difficulty import write_difficulty
+from mirg.evaluation.measure import MeasurePlan
+from mirg.samples import DatasetFolder
+def slow(sample_id, j):
+    time.sleep(0.002)
+    return j < int(sample_id[1:]) % 5
+plan = MeasurePlan(Generation(batch_size=2, temperature=1.0))
+write_difficulty(dice(slow), DatasetFolder.open(sys.argv[1]), Path(sys.argv[2]), 4, plan)
+"""
+
+
+def test_killed_by_the_system(source: DatasetFolder, tmp_path: Path, repository: Path) -> None:
+    def start(out: Path, hash_seed: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", CHILD, str(source.root), str(out), str(repository / "tests")]
+        environment = {**os.environ, "PYTHONPATH": str(repository / "src"), "PYTHONHASHSEED": str(hash_seed)}
+        return subprocess.Popen(command, env=environment)
+
+    assert start(tmp_path / "whole" / "out", 1).wait() == 0
+    out = tmp_path / "cut" / "out"
+    child = start(out, 2)
+    file = journal_of(out) / "records.jsonl"
+    while child.poll() is None and not (file.exists() and file.read_bytes().count(b"\n") >= 7):
+        pass
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL and not out.exists()
+    assert start(out, 3).wait() == 0
+    assert contents(out) == contents(tmp_path / "whole" / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"k": 5}, "k"),
+        ({"plan": replace(PLAN, generation=replace(PLAN.generation, temperature=0.7))}, "generation"),
+        ({"plan": replace(PLAN, instructions="short")}, "instructions"),
+        ({"fingerprint": "other weights"}, "fingerprint"),
+    ],
+)
+def test_a_journal_of_other_settings_is_not_mixed_in(
+    source: DatasetFolder, tmp_path: Path, change: dict, names: str
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        write_difficulty(dice(lucky, die_after=2), source, out, K, PLAN)
+    k, plan = change.pop("k", K), change.pop("plan", PLAN)
+    with pytest.raises(EvaluationError, match=f"{names} differ"):
+        write_difficulty(dice(lucky, **change), source, out, k, plan)
+    write_difficulty(dice(lucky, **change), source, out, k, replace(plan, overwrite=True))
+    write_difficulty(dice(lucky, **change), source, tmp_path / "anew", k, plan)
+    assert contents(out) == contents(tmp_path / "anew")
+
+
+def test_overwriting_goes_on_too(source: DatasetFolder, tmp_path: Path) -> None:
+    out, plan = tmp_path / "out", replace(PLAN, overwrite=True)
+    write_difficulty(dice(lambda name, j: False), source, out, K, PLAN)
+    old = contents(out)
+    with pytest.raises(KeyboardInterrupt):
+        write_difficulty(dice(lucky, die_after=3), source, out, K, plan)
+    assert contents(out) == old, "the old dataset is there until the new one is complete"
+    engine = dice(lucky)
+    write_difficulty(engine, source, out, K, plan)
+    assert len(engine.asked) == 1 and contents(out) != old
+
+
+def test_what_cannot_be_asked_is_rejected_and_the_rest_goes_on(source: DatasetFolder, tmp_path: Path) -> None:
+    """A torn row, a question with a vision token, an image that is gone and one cut off: each named, none lost."""
+    file = source.root / "samples.jsonl"
+    lines = file.read_text().splitlines()
+    lines[1] = lines[1][:50]
+    bad = json.loads(lines[3]) | {"question": "Where is <|image_pad|>?"}
+    lines[3] = json.dumps(bad)
+    file.write_text("\n".join(lines) + "\n")
+    (source.root / json.loads(lines[5])["images"][0]["path"]).unlink()
+    cut = source.root / json.loads(lines[8])["images"][1]["path"]
+    cut.write_bytes(cut.read_bytes()[:60])
+    report = write_difficulty(dice(lucky), source, tmp_path / "out", K, PLAN)
+    assert (report.n_rows, report.kept.total(), report.n_rejected) == (20, 16, 4)
+    rows = refused(tmp_path / "out")
+    assert [(row["row"], row["id"]) for row in rows] == [(2, None), (4, "s03"), (6, "s05"), (9, "s08")]
+    assert all(row["reason"] for row in rows)
+    assert [row.model_dump() for row in report.rejections] == rows
+
+
+def test_nothing_to_keep_is_an_error_and_the_journal_stays(source: DatasetFolder, tmp_path: Path) -> None:
+    for image in (source.root / "images").iterdir():
+        image.unlink()
+    with pytest.raises(DataError, match="no sample of .* is kept, 20 rows read"):
+        write_difficulty(dice(lucky), source, tmp_path / "out", K, PLAN)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("k", "temperature", "words"), [(8, 0.0, "8 answers at temperature 0"), (0, 1.0, "k is 0"), (-1, 1.0, "k is -1")]
+)
+def test_a_rate_that_means_nothing_is_refused(
+    source: DatasetFolder, tmp_path: Path, k: int, temperature: float, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        write_difficulty(dice(lucky), source, tmp_path / "out", k, MeasurePlan(Generation(temperature=temperature)))
+
+
+def test_one_greedy_answer_is_a_rate(source: DatasetFolder, tmp_path: Path) -> None:
+    engine = ScriptedEngine(lambda request, settings: RIGHT)
+    report = write_difficulty(engine, source, tmp_path / "out", 1, MeasurePlan())
+    assert report.kept == {"always": 20}
+
+
+def test_places_that_would_harm_something_are_refused(source: DatasetFolder, tmp_path: Path) -> None:
+    engine = dice(lucky)
+    with pytest.raises(StorageError, match="exists already"):
+        write_difficulty(engine, source, source.root, K, PLAN)
+    with pytest.raises(ConfigError, match="read from"):
+        write_difficulty(engine, source, tmp_path, K, replace(PLAN, overwrite=True))
+    assert not engine.asked, "before anything is asked"
+
+
+def test_images_are_referred_to_or_copied(source: DatasetFolder, tmp_path: Path) -> None:
+    write_difficulty(dice(lucky), source, tmp_path / "refers", K, PLAN)
+    write_difficulty(dice(lucky), source, tmp_path / "holds", K, replace(PLAN, copy=True))
+    assert not list((tmp_path / "refers" / "images").iterdir())
+    assert len(list((tmp_path / "holds" / "images").iterdir())) == 40
