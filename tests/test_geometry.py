@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.geometry import area, as_boxes, box_problem, clip, iou, iou_matrix, match
+from mirg.geometry import area, as_boxes, box_problem, clip, iou, iou_matrix, match, match_ious
 
 ANY = st.floats(allow_nan=True, allow_infinity=True, width=64)
 UNIT = st.floats(0, 1, width=32)
@@ -138,3 +138,12 @@ def test_clip_stays_inside_and_keeps_what_is_inside(box: tuple[float, float, flo
     assert clip(clipped) == clipped
     if box_problem(box) is None and min(box) >= 0 and max(box) <= 1:
         assert clipped == box
+
+
+ODD = st.sampled_from([0.0, 1.0, -1.0, math.nan, math.inf, 1e308, -1e308, 1e-320]) | st.floats(0, 1)
+
+
+@given(st.tuples(ODD, ODD, ODD, ODD), st.tuples(ODD, ODD, ODD, ODD))
+def test_one_pair_is_the_matrix_bit_for_bit(a: tuple, b: tuple) -> None:
+    assert iou(a, b) == float(iou_matrix([a], [b])[0, 0])
+    assert match([a], [b]) == match_ious(iou_matrix([a], [b]))

@@ -46,6 +46,10 @@ class AnswerError(MirgError):
     """An answer cannot be written (reading never raises: see ``mirg.answers.read``)."""
 
 
+class TeacherError(MirgError):
+    """A remote teacher cannot be asked, refuses, or would cost more than was allowed."""
+
+
 class EngineError(MirgError):
     """A text-generating engine cannot be loaded or cannot serve a prompt."""
 

@@ -73,7 +73,16 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
     >>> round(iou((0, 0, 2, 2), (1, 1, 3, 3)), 4)
     0.1429
     """
-    return float(iou_matrix([a], [b])[0, 0])
+    ax1, ay1, ax2, ay2 = (float(v) for v in a)
+    bx1, by1, bx2, by2 = (float(v) for v in b)
+    area_a, area_b = (ax2 - ax1) * (ay2 - ay1), (bx2 - bx1) * (by2 - by1)
+    proper = ax1 < ax2 and ay1 < ay2 and bx1 < bx2 and by1 < by2
+    if not (proper and area_a > 0.0 and area_b > 0.0 and math.isfinite(area_a + area_b)):
+        return float(iou_matrix([a], [b])[0, 0])
+    # The same operations in the same order as there, without the arrays, which cost ten times as much for one pair.
+    width, height = min(ax2, bx2) - max(ax1, bx1), min(ay2, by2) - max(ay1, by1)
+    inter = max(width, 0.0) * max(height, 0.0)
+    return min(inter / (area_a + area_b - inter), 1.0)
 
 
 def match(
@@ -83,6 +92,9 @@ def match(
 
     Returns ``(predicted index, true index, IoU)`` for every pair that overlaps, in the order of ``predicted``.
     """
+    if len(predicted) == 1 == len(true):
+        value = iou(predicted[0], true[0])
+        return [(0, 0, value)] if value > 0.0 else []
     return match_ious(iou_matrix(predicted, true))
 
 

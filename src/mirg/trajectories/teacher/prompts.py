@@ -114,7 +114,10 @@ def first_prompt(sample: Sample, family: Family, templates: Path | None = None, 
             hint="{{ image.here }} is the place of an image; every one of `images` has one",
         )
     system = Message("system", _parts(chosen.render(SYSTEM, values)))
-    return _prompt((system, Message("user", user)), kind, chosen, (SYSTEM, f"{kind}.j2"))
+    asked = Message("user", user)
+    # A template of nothing is no message: chat templates would show an empty turn.
+    told = (system, asked) if system.parts else (asked,)
+    return _prompt(told, kind, chosen, (SYSTEM, f"{kind}.j2"))
 
 
 def repair_prompt(

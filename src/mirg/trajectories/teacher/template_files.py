@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 SHIPPED = Path(__file__).parent / "templates"
+BLIND = "blind"
 SYSTEM, REPAIR = "system.j2", "repair.j2"
 
 
@@ -85,10 +86,15 @@ class TemplateSet:
 def template_set(folder: Path | None = None) -> TemplateSet:
     """The templates of the package, those in ``folder`` in their place.
 
-    ConfigError where the folder is none, holds no template, or one cannot be read.
+    ``blind`` names a set that ships with the package: the images and the question alone, for a teacher that was
+    trained on such prompts and needs no notes. ConfigError where the folder is none, holds no template, or one cannot
+    be read.
     """
-    if folder is not None:
-        _check(folder)
+    if folder is None:
+        return TemplateSet(None)
+    if folder == Path(BLIND) and not folder.is_dir():
+        folder = SHIPPED / BLIND
+    _check(folder)
     return TemplateSet(folder)
 
 

@@ -1,0 +1,138 @@
+"""Images as a teacher gets them: made smaller where the endpoint asks for it, upright, without metadata, as data URIs.
+
+The size that is sent follows from the size of the original alone. So the frame of the boxes in a prompt is known
+without opening a file, and a sample whose images have the sent sizes (:func:`as_sent`) reads and writes them rightly:
+boxes are fractions, which no scaling changes.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from mirg.errors import ImageError
+from mirg.images import Size
+from mirg.samples import DatasetFolder, ImageRef, Sample
+from mirg.trajectories.teacher.recipe import ImageSettings
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+LOSSLESS_PIXELS = 512 * 512  # up to here PNG: drawn scenes are small then, and lines stay sharp
+QUALITIES = (92, 85, 75, 65, 55, 45)  # of JPEG, from the best, until the bytes fit
+CACHE_BYTES = 256 * 2**20
+
+
+def sent_size(size: Size, settings: ImageSettings) -> Size:
+    """(width, height) in pixels that an image of ``size`` is sent with; never larger than the original."""
+    width, height = size
+    scale = min(1.0, settings.max_side / max(size), math.sqrt(settings.max_pixels / (width * height)))
+    return (max(1, math.floor(width * scale + 1e-9)), max(1, math.floor(height * scale + 1e-9)))
+
+
+def as_sent(sample: Sample, settings: ImageSettings) -> Sample:
+    """The sample as the teacher sees it: its images have the sizes that are sent; boxes are fractions and stay.
+
+    DataError where the row does not say how large an image is.
+    """
+    images = []
+    for ref in sample.images:
+        width, height = sent_size(ref.size, settings)
+        images.append(ref if (width, height) == ref.size else ref.model_copy(update={"width": width, "height": height}))
+    return sample.model_copy(update={"images": tuple(images)})
+
+
+def image_tokens(sample: Sample, settings: ImageSettings) -> int:
+    """Estimated tokens of the images of a sample as it is sent; one token per ``pixels_per_token``, rounded up."""
+    return sum(math.ceil(ref.width * ref.height / settings.pixels_per_token) + 4 for ref in sample.images)
+
+
+class ImageDesk:
+    """Encoded images of one dataset; the most recent ones are kept. Safe to use from several threads."""
+
+    def __init__(self, source: DatasetFolder, settings: ImageSettings, keep: int = CACHE_BYTES) -> None:
+        """``keep``: bytes of encoded images that stay in memory."""
+        self.source = source
+        self.settings = settings
+        self._keep = keep
+        self._held = 0
+        self._uris: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def ready(self, sample: Sample) -> list[str] | None:
+        """The images of a sample where all of them lie there already."""
+        with self._lock:
+            uris = [self._uris.get(ref.path, "") for ref in sample.images]
+            if not all(uris):
+                return None
+            for ref in sample.images:
+                self._uris.move_to_end(ref.path)
+        return self._together(uris, sample.id)
+
+    def uris(self, sample: Sample) -> list[str]:
+        """The images of a sample as data URIs, Image-1 first.
+
+        ImageError, naming the sample, where a file cannot be opened or does not fit into the allowed bytes.
+        """
+        return self._together([self._uri(ref, sample.id) for ref in sample.images], sample.id)
+
+    def _uri(self, ref: ImageRef, sample_id: str) -> str:
+        with self._lock:
+            found = self._uris.get(ref.path)
+        if found is not None:
+            return found
+        uri = encode(self.source.open_image(ref, sample_id), self.settings, f"sample {sample_id}: image {ref.path}")
+        with self._lock:
+            if ref.path not in self._uris:
+                self._uris[ref.path] = uri
+                self._held += len(uri)
+            while self._held > self._keep and len(self._uris) > 1:
+                self._held -= len(self._uris.popitem(last=False)[1])
+        return uri
+
+    def _together(self, uris: list[str], sample_id: str) -> list[str]:
+        total = sum(map(len, uris))
+        if total > self.settings.max_total_bytes * 4 / 3 + 64 * len(uris):
+            raise ImageError(
+                f"sample {sample_id}: its {len(uris)} images take {total * 3 // 4:,} bytes together, "
+                f"images.max_total_bytes is {self.settings.max_total_bytes:,}",
+                hint="a smaller images.max_side sends smaller images",
+            )
+        return uris
+
+
+def encode(image: Image.Image, settings: ImageSettings, owner: str = "the image") -> str:
+    """An RGB image as a data URI of :func:`sent_size`. ImageError, opening with ``owner``, where no quality fits."""
+    from PIL import Image as Pillow
+
+    size = sent_size(image.size, settings)
+    if size != image.size:
+        image = image.resize(size, Pillow.Resampling.LANCZOS)
+    if size[0] * size[1] <= LOSSLESS_PIXELS:
+        data = _saved(image, "PNG", compress_level=6)
+        if len(data) <= settings.max_bytes:
+            return _uri(data, "png")
+    data = b""
+    for quality in QUALITIES:
+        data = _saved(image, "JPEG", quality=quality)
+        if len(data) <= settings.max_bytes:
+            return _uri(data, "jpeg")
+    raise ImageError(
+        f"{owner} takes {len(data):,} bytes at {size[0]} x {size[1]} pixels, "
+        f"images.max_bytes is {settings.max_bytes:,}",
+        hint="a smaller images.max_side sends smaller images",
+    )
+
+
+def _saved(image: Image.Image, kind: str, **settings: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind, **settings)
+    return buffer.getvalue()
+
+
+def _uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

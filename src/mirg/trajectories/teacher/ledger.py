@@ -1,0 +1,435 @@
+"""The ledger of a teacher: every request, attempt, token and verdict, in one SQLite file that survives a kill.
+
+An attempt is written before it is sent, with what it may cost at most, and settled afterwards. One that was never
+settled (the process was killed, the connection broke) may have been billed, so it stays in the sums at its reservation.
+A request gets its row when its final reply is there, and whoever finds that row does not ask again. Writes of all
+coroutines go through one thread, many to a transaction, and are on the disk when their future is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import queue
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mirg.errors import StorageError
+from mirg.trajectories.teacher.limits import Cost
+
+VERSION = 1
+SUFFIX = ".ledger.db"
+# With less room than this nothing more is asked: what is in flight must still find its place.
+HEADROOM_BYTES = 64 * 2**20
+# A transaction that waits for the disk costs as much processor time as a request: what comes within this goes together.
+_GATHER_SECONDS = 0.015
+
+Op = tuple[str, tuple[Any, ...]]
+_Waiting = tuple[list[Op], "asyncio.Future[None]"]
+
+_SCHEMA = """
+CREATE TABLE requests (
+  hash TEXT PRIMARY KEY, sample TEXT NOT NULL, task TEXT NOT NULL, draw INTEGER NOT NULL, step TEXT NOT NULL,
+  model TEXT NOT NULL, prompt TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('answered', 'failed')),
+  text TEXT, finish TEXT, problem TEXT, input_tokens INTEGER, output_tokens INTEGER, cost REAL,
+  attempts INTEGER NOT NULL, finished REAL NOT NULL, verdict TEXT
+);
+CREATE TABLE attempts (
+  run TEXT NOT NULL, number INTEGER NOT NULL, hash TEXT NOT NULL, started REAL NOT NULL, ended REAL,
+  outcome TEXT, detail TEXT, reserved_tokens INTEGER NOT NULL, reserved_cost REAL NOT NULL, tokens INTEGER, cost REAL,
+  PRIMARY KEY (run, number)
+) WITHOUT ROWID;
+CREATE INDEX attempts_hash ON attempts (hash);
+CREATE INDEX attempts_started ON attempts (started);
+CREATE TABLE plans (
+  plan TEXT PRIMARY KEY, dataset TEXT NOT NULL, model TEXT NOT NULL, total INTEGER NOT NULL, created REAL NOT NULL,
+  recipe TEXT NOT NULL
+);
+CREATE TABLE runs (run TEXT PRIMARY KEY, plan TEXT NOT NULL, shard TEXT NOT NULL, total INTEGER NOT NULL,
+  started REAL NOT NULL, ended REAL);
+CREATE TABLE outcomes (
+  plan TEXT NOT NULL, sample TEXT NOT NULL, task TEXT NOT NULL, accepted INTEGER NOT NULL, failed_check TEXT NOT NULL,
+  reason TEXT NOT NULL, hash TEXT NOT NULL, attempts INTEGER NOT NULL, finished REAL NOT NULL,
+  PRIMARY KEY (plan, sample)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The final reply to one request. ``state``: "answered" with ``text``, or "failed" with ``problem``.
+
+    ``step`` is "first" or "repair"; tokens are None where the endpoint did not say.
+    """
+
+    hash: str
+    sample: str
+    task: str
+    draw: int
+    step: str
+    model: str
+    prompt: str
+    state: str
+    text: str | None
+    finish: str | None
+    problem: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost: float | None
+    attempts: int
+    finished: float
+    verdict: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one sample. ``hash`` is the request whose reply was kept, or came closest ("" where none)."""
+
+    plan: str
+    sample: str
+    task: str
+    accepted: bool
+    failed_check: str
+    reason: str
+    hash: str
+    attempts: int
+    finished: float
+
+
+ANSWER_COLUMNS = ", ".join(field.name for field in fields(Answer))
+OUTCOME_COLUMNS = ", ".join(field.name for field in fields(Outcome))
+
+
+class Ledger:
+    """One ledger file, held by one process at a time; ``base`` is a second one whose answers count as known.
+
+    StorageError where the file is no ledger, is in use, or cannot be written. Use it as a context manager.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        base: str | Path | None = None,
+        free_bytes: Callable[[Path], int] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._free_bytes = free_bytes or _free_bytes
+        self._lock = _locked(self.path)
+        try:
+            self._write = open_file(self.path, create=True)
+            self._read = open_file(self.path)
+            self._base = open_file(Path(base)) if base is not None and Path(base).exists() else None
+        except BaseException:
+            self._unlock()
+            raise
+        self._queue: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
+        self._gathered: list[_Waiting] = []
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is waiting, close the file and let others have it; calling it again does nothing."""
+        if self._thread is not None:
+            self._hand_over()
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+        for connection in (self._read, self._base, self._write):
+            if connection is not None:
+                connection.close()
+        self._unlock()
+
+    # Writing -----------------------------------------------------------------------------------------------------
+
+    def write(self, *ops: Op) -> asyncio.Future[None]:
+        """Queue one transaction's worth of statements; the future is done when they are on the disk.
+
+        StorageError in the future where they cannot be written. To be called inside a running event loop.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
+            self._thread.start()
+        if not self._gathered:
+            loop.call_later(_GATHER_SECONDS, self._hand_over)
+        self._gathered.append((list(ops), done))
+        return done
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
+
+    def write_now(self, *ops: Op) -> None:
+        """The same outside an event loop."""
+        _apply(self._write, list(ops), self.path)
+
+    def check_room(self) -> None:
+        """StorageError where the disk is so full that answers in flight might not find room."""
+        free = self._free_bytes(self.path.parent)
+        if free < HEADROOM_BYTES:
+            raise StorageError(
+                f"the disk of {self.path} has {free // 2**20} MiB left; nothing more is asked",
+                hint=f"free {HEADROOM_BYTES // 2**20} MiB and run the same command again: nothing is lost",
+            )
+
+    def _work(self) -> None:
+        going_on = True
+        while going_on:
+            batches = [self._queue.get()]
+            while not self._queue.empty():
+                batches.append(self._queue.get())
+            going_on = None not in batches
+            self._commit([waiting for batch in batches if batch is not None for waiting in batch])
+
+    def _commit(self, batch: list[_Waiting]) -> None:
+        if not batch:
+            return
+        failure: StorageError | None = None
+        try:
+            _apply(self._write, [op for ops, _ in batch for op in ops], self.path)
+        except StorageError as error:
+            failure = error
+        loop = batch[0][1].get_loop()
+        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
+            loop.call_soon_threadsafe(_resolve, [done for _, done in batch], failure)
+
+    # Reading -----------------------------------------------------------------------------------------------------
+
+    def find(self, digest: str) -> Answer | None:
+        """The final reply to a request, or None."""
+        found = self.find_in(self._read, digest)
+        return self.find_in(self._base, digest) if found is None and self._base is not None else found
+
+    @staticmethod
+    def find_in(connection: sqlite3.Connection, digest: str) -> Answer | None:
+        """The same by a connection of the caller's."""
+        row = connection.execute(f"SELECT {ANSWER_COLUMNS} FROM requests WHERE hash = ?", (digest,)).fetchone()
+        return None if row is None else Answer(*row)
+
+    def attempts_of(self, digest: str) -> int:
+        """How often a request was sent, as far as is known."""
+        connections = [c for c in (self._read, self._base) if c is not None]
+        return sum(
+            c.execute("SELECT count(*) FROM attempts WHERE hash = ?", (digest,)).fetchone()[0] for c in connections
+        )
+
+    def decided_samples(self, plan: str) -> set[str]:
+        """The samples that are finished under a plan."""
+        connections = [c for c in (self._read, self._base) if c is not None]
+        query = "SELECT sample FROM outcomes WHERE plan = ?"
+        return {row[0] for c in connections for row in c.execute(query, (plan,))}
+
+    def outcome(self, plan: str, sample: str) -> Outcome | None:
+        """What became of a sample under a plan, or None where it is not finished."""
+        for connection in (self._read, self._base):
+            if connection is not None:
+                row = connection.execute(
+                    f"SELECT {OUTCOME_COLUMNS} FROM outcomes WHERE plan = ? AND sample = ?", (plan, sample)
+                ).fetchone()
+                if row is not None:
+                    return outcome_row(row)
+        return None
+
+    def spent(self) -> Cost:
+        """All attempts, at what they came to, or at their reservation where that is not known."""
+        return spent(self._read)
+
+    def recent(self, since: float) -> list[tuple[float, int]]:
+        """(time, reserved tokens) of the attempts after ``since``, oldest first."""
+        connections = [c for c in (self._read, self._base) if c is not None]
+        query = "SELECT started, reserved_tokens FROM attempts WHERE started > ? ORDER BY started"
+        return sorted(row for c in connections for row in c.execute(query, (since,)))
+
+    def mean_output(self, model: str) -> float | None:
+        """Tokens of a reply of ``model`` on average, None where there is none."""
+        query = "SELECT avg(output_tokens) FROM requests WHERE model = ? AND state = 'answered'"
+        return self._read.execute(query, (model,)).fetchone()[0]
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def outcome_row(row: tuple[Any, ...]) -> Outcome:
+    """A row of the table of outcomes."""
+    values: dict[str, Any] = dict(zip((field.name for field in fields(Outcome)), row, strict=True))
+    values["accepted"] = bool(values["accepted"])
+    return Outcome(**values)
+
+
+# Statements ------------------------------------------------------------------------------------------------------
+
+
+def begun(run: str, number: int, digest: str, started: float, tokens: int, cost: float) -> Op:
+    """An attempt that is about to be sent; ``tokens`` and ``cost`` are what it may take at most."""
+    sql = "INSERT INTO attempts (run, number, hash, started, reserved_tokens, reserved_cost) VALUES (?, ?, ?, ?, ?, ?)"
+    return sql, (run, number, digest, started, tokens, cost)
+
+
+def ended(run: str, number: int, at: float, outcome: str, detail: str, tokens: int | None, cost: float | None) -> Op:
+    """How an attempt ended; ``tokens`` and ``cost`` None where nobody knows what was billed."""
+    sql = "UPDATE attempts SET ended = ?, outcome = ?, detail = ?, tokens = ?, cost = ? WHERE run = ? AND number = ?"
+    return sql, (at, outcome, detail, tokens, cost, run, number)
+
+
+def answered(answer: Answer) -> Op:
+    """The final reply of a request. The first one stays."""
+    marks = ", ".join("?" for _ in fields(Answer))
+    values = tuple(getattr(answer, field.name) for field in fields(Answer))
+    return f"INSERT OR IGNORE INTO requests ({ANSWER_COLUMNS}) VALUES ({marks})", values
+
+
+def judged(digest: str, verdict: str) -> Op:
+    """Which checks a reply fails, as JSON. NULL: none, or it was not looked at yet."""
+    return "UPDATE requests SET verdict = ? WHERE hash = ?", (verdict, digest)
+
+
+def reopened(digest: str) -> tuple[Op, Op]:
+    """Forget a failed reply and what followed from it, so that it is asked for again; its attempts stay."""
+    return (
+        ("DELETE FROM outcomes WHERE hash = ?", (digest,)),
+        ("DELETE FROM requests WHERE hash = ? AND state = 'failed'", (digest,)),
+    )
+
+
+def planned(plan: str, dataset: str, model: str, total: int, at: float, recipe: str) -> Op:
+    """What is asked of whom: a dataset and the part of a recipe that decides what is kept."""
+    return "INSERT OR IGNORE INTO plans VALUES (?, ?, ?, ?, ?, ?)", (plan, dataset, model, total, at, recipe)
+
+
+def started(run: str, plan: str, shard: str, total: int, at: float) -> Op:
+    """A process begins, with ``total`` samples of its own."""
+    return "INSERT INTO runs (run, plan, shard, total, started) VALUES (?, ?, ?, ?, ?)", (run, plan, shard, total, at)
+
+
+def stopped(run: str, at: float) -> Op:
+    """It ends, in order."""
+    return "UPDATE runs SET ended = ? WHERE run = ?", (at, run)
+
+
+def decided(outcome: Outcome) -> Op:
+    """What became of a sample."""
+    marks = ", ".join("?" for _ in fields(Outcome))
+    values = tuple(getattr(outcome, field.name) for field in fields(Outcome))
+    return f"INSERT OR REPLACE INTO outcomes ({OUTCOME_COLUMNS}) VALUES ({marks})", values
+
+
+# The file --------------------------------------------------------------------------------------------------------
+
+
+def open_file(path: Path, *, create: bool = False, read_only: bool = False) -> sqlite3.Connection:
+    """A connection to a ledger. StorageError where the file is none, or of another version."""
+    try:
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        elif not path.is_file():
+            raise StorageError(f"there is no ledger {path}", hint="a run with --writer teacher makes one")
+        name = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc' if create else 'rw'}"
+        connection = sqlite3.connect(name, uri=True, check_same_thread=False, isolation_level=None, timeout=30)
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(f"cannot open the ledger {path}: {error}") from error
+    try:
+        _prepare(connection, path, create=create, read_only=read_only)
+    except sqlite3.Error as error:
+        connection.close()
+        raise StorageError(f"{path} is no ledger, or is damaged: {error}", hint="name the file of a run") from error
+    except StorageError:
+        connection.close()
+        raise
+    return connection
+
+
+def spent(connection: sqlite3.Connection) -> Cost:
+    """All attempts of a ledger, at what they came to, or at their reservation where that is not known."""
+    query = (
+        "SELECT count(*), coalesce(sum(coalesce(tokens, reserved_tokens)), 0), "
+        "coalesce(sum(coalesce(cost, reserved_cost)), 0.0) FROM attempts"
+    )
+    return Cost(*connection.execute(query).fetchone())
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, create: bool, read_only: bool) -> None:
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0 and create and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    elif version != VERSION:
+        raise StorageError(f"{path} is no ledger of this release (version {version}, {VERSION} is read)")
+
+
+def _apply(connection: sqlite3.Connection, ops: list[Op], path: Path) -> None:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for sql, values in ops:
+            connection.execute(sql, values)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        full = "full" in str(error) or "I/O" in str(error)
+        raise StorageError(
+            f"cannot write the ledger {path}: {error}",
+            hint="free some disk space and run the same command again" if full else "",
+        ) from error
+
+
+def _resolve(waiting: list[asyncio.Future[None]], failure: StorageError | None) -> None:
+    for done in waiting:
+        if done.done():
+            continue
+        if failure is None:
+            done.set_result(None)
+        else:
+            done.set_exception(failure)
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _locked(path: Path) -> int | None:
+    """An open lock file, which the system unlocks when the process ends in whatever way; None on Windows."""
+    if os.name == "nt":
+        return None
+    import fcntl
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}.lock: {error.strerror or error}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StorageError(
+            f"another run is writing the ledger {path}", hint="wait for it, or give this run a --ledger of its own"
+        ) from error
+    return descriptor
+
+
+@contextlib.contextmanager
+def reading(path: str | Path) -> Iterator[sqlite3.Connection]:
+    """A connection that only reads, also while a run writes. StorageError where the file is no ledger."""
+    connection = open_file(Path(path), read_only=True)
+    try:
+        yield connection
+    finally:
+        connection.close()

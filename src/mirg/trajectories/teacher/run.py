@@ -1,0 +1,249 @@
+"""A teacher's run over a dataset: bounded work in flight, an orderly end, and nothing asked twice when it goes on.
+
+Samples are streamed. What ends a run (a signal, a used-up budget, a refused key, a full disk) stops the sending;
+replies that are on their way are waited for and written down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mirg.errors import ConfigError, MirgError, TeacherError
+from mirg.samples import DatasetFolder, Rejection, Sample
+from mirg.storage import digest_bytes
+from mirg.trajectories.teacher.asking import Asker, Asks, Stopped
+from mirg.trajectories.teacher.client import Endpoint
+from mirg.trajectories.teacher.images import ImageDesk
+from mirg.trajectories.teacher.ledger import Ledger, planned, started, stopped
+from mirg.trajectories.teacher.limits import Clock, SystemClock
+from mirg.trajectories.teacher.recipe import TeacherRecipe
+from mirg.trajectories.teacher.requests import Digests
+from mirg.trajectories.teacher.work import Desk, work_on
+
+# What decides which replies are asked for and kept; budgets, rates and the address do not.
+_DECISIVE = {
+    "model", "family", "language", "templates", "draws", "stop_early", "repair", "sampling", "extra", "images", "verify"
+}  # fmt: skip
+_AHEAD = 2  # samples at work for each request that may be in flight: some wait for their next try
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part ``index`` (from 1) of ``count``: row k of a dataset belongs to part ``k % count + 1``, k from 0."""
+
+    index: int = 1
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise ConfigError(
+                f"shard {self.index}/{self.count} does not exist", hint="1/4 to 4/4 are the parts of four"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """``"2/4"``; ConfigError for anything else."""
+        index, slash, count = text.partition("/")
+        if not (slash and index.isascii() and index.isdigit() and count.isascii() and count.isdigit()):
+            raise ConfigError(f"--shard {text!r} is not i/n", hint="--shard 2/4 is the second of four parts")
+        return cls(int(index), int(count))
+
+    def holds(self, row: int) -> bool:
+        """Whether row ``row`` (from 0) belongs to this part."""
+        return row % self.count == self.index - 1
+
+    def size(self, rows: int) -> int:
+        """How many of ``rows`` rows belong to this part."""
+        return len(range(self.index - 1, rows, self.count))
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+
+@dataclass
+class Progress:
+    """What a run has done so far, in samples. ``missing`` are those whose request was given up for now."""
+
+    total: int
+    accepted: int = 0
+    rejected: int = 0
+    missing: int = 0
+    known: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Samples that this run need not look at again."""
+        return self.accepted + self.rejected + self.missing + self.known
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def plan_of(src: DatasetFolder, recipe: TeacherRecipe) -> str:
+    """What is asked of whom about which rows, as 16 hexadecimal digits; the same for all shards of one job."""
+    chosen = recipe.model_dump(mode="json", include=_DECISIVE)
+    return digest_bytes(json.dumps([src.card.digest, chosen], sort_keys=True).encode())[:16]
+
+
+def rows_of(
+    src: DatasetFolder, shard: Shard, on_reject: Callable[[Rejection], None] | None = None
+) -> Iterator[tuple[int, Sample]]:
+    """(row from 0, sample) of a shard, image sizes filled in; broken rows go to ``on_reject``, else are passed by."""
+    tell = on_reject or (lambda _: None)
+
+    def mine(rejection: Rejection) -> None:
+        if shard.holds(rejection.row - 1):
+            tell(rejection)
+
+    for row, sample in src.numbered(mine, images="header"):
+        if shard.holds(row - 1):
+            yield row - 1, sample
+
+
+def ask_teacher(
+    src: DatasetFolder,
+    recipe: TeacherRecipe,
+    ledger: Ledger,
+    *,
+    shard: Shard | None = None,
+    endpoint: Asks | None = None,
+    clock: Clock | None = None,
+    on_progress: OnProgress | None = None,
+) -> Progress:
+    """Ask for everything that the ledger lacks. Budgets and rates of ``recipe`` are those of this process.
+
+    Raises what ended the run early: TeacherError (the endpoint refuses or is silent, a budget is used up, a signal
+    came), ConfigError, StorageError. The ledger then holds all that was answered, and the same call goes on from there.
+    """
+    shard = shard or Shard()
+    return asyncio.run(_ask_all(src, recipe, ledger, shard, endpoint, clock or SystemClock(), on_progress))
+
+
+async def _ask_all(
+    src: DatasetFolder, recipe: TeacherRecipe, ledger: Ledger, shard: Shard, endpoint: Asks | None, clock: Clock,
+    on_progress: OnProgress | None,
+) -> Progress:  # fmt: skip
+    own = Endpoint(recipe, clock) if endpoint is None else None
+    chosen: Asks = own or endpoint  # type: ignore[assignment]
+    try:
+        asker = Asker(recipe, ledger, chosen, ImageDesk(src, recipe.images), clock)
+        run = _Run(src, recipe, ledger, shard, asker, clock, on_progress)
+        await run.all()
+        return run.progress
+    finally:
+        if own is not None:
+            await own.close()
+
+
+class _Run:
+    """One process's work: reads samples ahead of the requests, a bounded number at a time."""
+
+    def __init__(
+        self, src: DatasetFolder, recipe: TeacherRecipe, ledger: Ledger, shard: Shard, asker: Asker, clock: Clock,
+        on_progress: OnProgress | None,
+    ) -> None:  # fmt: skip
+        self.progress = Progress(total=shard.size(len(src)))
+        self._src = src
+        self._ledger = ledger
+        self._shard = shard
+        self._asker = asker
+        self._clock = clock
+        self._tell = on_progress or (lambda _: None)
+        self._recipe = recipe
+        self._plan = plan_of(src, recipe)
+        self._desk = Desk(recipe, Digests(src))
+        self._room = asyncio.Semaphore(_AHEAD * recipe.limits.concurrency)
+        self._broken: BaseException | None = None
+
+    async def all(self) -> None:
+        """Every sample of the shard; raises what ended the run."""
+        now, asker = self._clock.now(), self._asker
+        recipe = json.dumps(self._recipe.model_dump(mode="json"))
+        await self._ledger.write(
+            planned(self._plan, str(self._src.root.resolve()), self._recipe.model, len(self._src), now, recipe),
+            started(asker.run, self._plan, str(self._shard), self.progress.total, now),
+        )
+        with _signals(asker):
+            await self._through()
+        await asker.finish()
+        await self._ledger.write(stopped(asker.run, self._clock.now()))
+        if self._broken is not None:
+            raise self._broken
+        if asker.failure is not None:
+            raise asker.failure
+
+    async def _through(self) -> None:
+        known = self._ledger.decided_samples(self._plan)
+        tasks: set[asyncio.Task[None]] = set()
+        for _, sample in rows_of(self._src, self._shard):
+            if self._asker.failure is not None:
+                break
+            if sample.id in known:
+                self.progress.known += 1
+                continue
+            await self._room.acquire()
+            task = asyncio.create_task(self._one(sample))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.gather(*tasks)
+
+    async def _one(self, sample: Sample) -> None:
+        try:
+            found = await work_on(sample, self._desk, self._asker, self._plan, self._clock.now)
+            if found is None:
+                self.progress.missing += 1
+            elif self._asker.failure is None:
+                outcome, ops = found
+                self._ledger.write(*ops).add_done_callback(self._asker.noticed)
+                self.progress.accepted += outcome.accepted
+                self.progress.rejected += not outcome.accepted
+            self._tell(self.progress)
+        except Stopped:
+            return
+        except MirgError as error:
+            self._asker.stop(error)
+        except Exception as error:  # a fault of ours: let what is in flight come home before it is raised
+            self._broken = self._broken or error
+            self._asker.stop(TeacherError(f"sample {sample.id}: {type(error).__name__}"))
+        finally:
+            self._room.release()
+
+
+@contextlib.contextmanager
+def _signals(asker: Asker) -> Iterator[None]:
+    """The first interrupt stops the sending, a second one everything."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def stop(name: str) -> None:
+        if asker.failure is not None and task is not None:
+            task.cancel()
+        asker.stop(
+            TeacherError(f"stopped by {name}", hint="the same command goes on; what was answered is not asked again")
+        )
+
+    held = []
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        # Not in a thread, and not on Windows: there the interpreter's own way remains.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(sign, stop, sign.name)
+            held.append(sign)
+    try:
+        yield
+    finally:
+        for sign in held:
+            loop.remove_signal_handler(sign)
+
+
+def default_ledger(out: str | Path) -> Path:
+    """Where the ledger of the dataset folder ``out`` lies: beside it."""
+    from mirg.trajectories.teacher.ledger import SUFFIX
+
+    path = Path(out)
+    return path.with_name(path.name + SUFFIX)

@@ -1,0 +1,148 @@
+"""A run in several processes or machines: every shard has a ledger of its own, and ledgers are merged.
+
+Merging is a pure function of what the ledgers hold: neither their order nor a second merging changes anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mirg.errors import MirgError, StorageError, TeacherError
+from mirg.executors import Executor
+from mirg.samples import DatasetFolder
+from mirg.trajectories.teacher.ledger import ANSWER_COLUMNS, Ledger, open_file
+from mirg.trajectories.teacher.limits import Cost
+from mirg.trajectories.teacher.recipe import TeacherRecipe
+from mirg.trajectories.teacher.run import Shard, ask_teacher
+
+# Which of two replies to one request stays: an answer before a refusal, then the earlier one, then by its text.
+_BETTER = """
+(excluded.state, excluded.finished, coalesce(excluded.text, ''))
+  < (requests.state, requests.finished, coalesce(requests.text, ''))
+"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one worker does; the folder of the dataset and of the ledger must be there for it under the same path."""
+
+    dataset: str
+    recipe: TeacherRecipe
+    ledger: str
+    base: str
+    index: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a job; ``problem`` says why it ended early, "" where it did not."""
+
+    ledger: str
+    problem: str = ""
+    hint: str = ""
+
+
+def ask_in_shards(
+    src: DatasetFolder, recipe: TeacherRecipe, path: Path, executor: Executor, count: int,
+    on_done: Callable[[int], None] | None = None,
+) -> None:  # fmt: skip
+    """Ask in ``count`` workers, which share what is left of budgets and rates, and merge into the ledger ``path``.
+
+    Ledgers of workers that an earlier, killed run left behind are merged first. Raises TeacherError where a worker
+    ended early; what it was answered is merged nevertheless.
+    """
+    merge(path, _left_behind(path), remove=True)
+    with Ledger(path) as ledger:
+        left = _left_of(recipe, ledger.spent())
+    jobs = [
+        Job(str(src.root.resolve()), left.shared_out(k, count), str(_part(path, k, count)), str(path), k, count)
+        for k in range(1, count + 1)
+    ]
+    problems: list[Done] = []
+    for number, done in enumerate(executor.map(ask_shard, jobs, chunk=1), 1):
+        problems += [done] if done.problem else []
+        if on_done:
+            on_done(number)
+    merge(path, _left_behind(path), remove=True)
+    if problems:
+        first = problems[0]
+        raise TeacherError(f"{len(problems)} of {count} workers ended early: {first.problem}", hint=first.hint)
+
+
+def ask_shard(job: Job) -> Done:
+    """One worker's part of the work."""
+    try:
+        with Ledger(job.ledger, base=job.base) as ledger:
+            ask_teacher(DatasetFolder.open(job.dataset), job.recipe, ledger, shard=Shard(job.index, job.count))
+    except MirgError as error:
+        return Done(job.ledger, error.message, error.hint)
+    return Done(job.ledger)
+
+
+def merge(into: str | Path, sources: Sequence[str | Path], *, remove: bool = False) -> int:
+    """Add what the ledgers ``sources`` hold to ``into``, which is made where it is not there; how many were added.
+
+    Where two hold different replies to one request, one stays, and the outcomes that may have followed from the other
+    are forgotten: the next run finds them again, without asking. StorageError where a file is no ledger or is in use.
+    """
+    paths = [Path(source) for source in sources if Path(source).resolve() != Path(into).resolve()]
+    with Ledger(into):
+        for path in paths:
+            with contextlib.closing(open_file(path)):  # says what is wrong with it, and rolls back what a kill left
+                pass
+            with contextlib.closing(open_file(Path(into))) as connection:
+                _add(connection, path)
+    for path in paths if remove else []:
+        for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm"), Path(f"{path}.lock")):
+            name.unlink(missing_ok=True)
+    return len(paths)
+
+
+def _add(connection: sqlite3.Connection, path: Path) -> None:
+    updates = ", ".join(f"{name} = excluded.{name}" for name in ANSWER_COLUMNS.split(", "))
+    try:
+        connection.execute("ATTACH ? AS other", (str(path),))
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS differing AS SELECT a.sample FROM main.requests a "
+            "JOIN other.requests b ON a.hash = b.hash WHERE a.text IS NOT b.text OR a.state IS NOT b.state"
+        )
+        for table in ("attempts", "runs", "plans", "outcomes"):
+            connection.execute(f"INSERT OR IGNORE INTO main.{table} SELECT * FROM other.{table}")
+        connection.execute(
+            f"INSERT INTO main.requests ({ANSWER_COLUMNS}) SELECT {ANSWER_COLUMNS} FROM other.requests WHERE true "
+            f"ON CONFLICT (hash) DO UPDATE SET {updates} WHERE {_BETTER}"
+        )
+        connection.execute("DELETE FROM main.outcomes WHERE sample IN (SELECT sample FROM differing)")
+        connection.execute("DROP TABLE differing")
+        connection.execute("COMMIT")
+        connection.execute("DETACH other")
+    except sqlite3.Error as error:
+        raise StorageError(f"cannot merge the ledger {path}: {error}") from error
+
+
+def _part(path: Path, index: int, count: int) -> Path:
+    return path.with_name(f"{path.name}.{index}-of-{count}")
+
+
+def _left_behind(path: Path) -> list[Path]:
+    return sorted(p for p in path.parent.glob(f"{path.name}.*-of-*") if p.name.rpartition("-of-")[2].isdigit())
+
+
+def _left_of(recipe: TeacherRecipe, spent: Cost) -> TeacherRecipe:
+    """The recipe with what is left of its budget. TeacherError where nothing is."""
+    budget = recipe.budget
+    left = {
+        "requests": None if budget.requests is None else budget.requests - spent.requests,
+        "tokens": None if budget.tokens is None else budget.tokens - spent.tokens,
+        "money": None if budget.money is None else budget.money - spent.money,
+    }
+    for name, value in left.items():
+        if value is not None and value <= 0:
+            raise TeacherError(f"the budget is used up: nothing is left of budget.{name}", hint="raise it")
+    return recipe.model_copy(update={"budget": budget.model_copy(update=left)})

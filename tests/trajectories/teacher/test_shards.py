@@ -1,0 +1,149 @@
+"""Work in several processes and machines: ledgers that merge, in whatever order, into what one would have written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from fakes import teacher
+from fakes.faulty_api import FaultyApi
+from mirg.errors import ConfigError, StorageError, TeacherError
+from mirg.executors import executor
+from mirg.samples import DatasetFolder
+from mirg.trajectories.teacher.ledger import Ledger
+from mirg.trajectories.teacher.output import write_output
+from mirg.trajectories.teacher.recipe import Budget, TeacherRecipe
+from mirg.trajectories.teacher.run import Shard, ask_teacher
+from mirg.trajectories.teacher.shards import ask_in_shards, ask_shard, merge
+from mirg.trajectories.teacher.status import status_of
+
+
+def written(src: DatasetFolder, recipe: TeacherRecipe, path: Path, out: Path) -> list[dict]:
+    with Ledger(path) as ledger:
+        write_output(src, out, recipe, ledger)
+    return [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "a/b", "1/2/3", "-1/2", "1/0", "½/2"])
+def test_shards_that_do_not_exist(text: str) -> None:
+    with pytest.raises(ConfigError):
+        Shard.parse(text)
+
+
+def test_every_row_belongs_to_one_shard() -> None:
+    for count in range(1, 8):
+        shards = [Shard(k, count) for k in range(1, count + 1)]
+        assert all(sum(shard.holds(row) for shard in shards) == 1 for row in range(50))
+        assert [shard.size(50) for shard in shards] == [sum(map(shard.holds, range(50))) for shard in shards]
+
+
+def test_merged_shards_are_what_one_run_gives(cases: DatasetFolder, api: FaultyApi, tmp_path: Path) -> None:
+    recipe = teacher.recipe(api.url)
+    api.settings = teacher.settings(cases, recipe)
+    with Ledger(tmp_path / "one.db") as ledger:
+        ask_teacher(cases, recipe, ledger)
+    for k in (1, 2, 3):
+        with Ledger(tmp_path / f"{k}.db") as ledger:
+            ask_teacher(cases, recipe, ledger, shard=Shard(k, 3))
+        assert status_of(tmp_path / f"{k}.db").total == 10 == status_of(tmp_path / f"{k}.db").done
+    asked = api.counts.requests
+    expected = written(cases, recipe, tmp_path / "one.db", tmp_path / "one")
+    for number, order in enumerate(((1, 2, 3), (3, 1, 2))):
+        into = tmp_path / f"merged-{number}.db"
+        for _ in range(2):  # a second merging changes nothing
+            merge(into, [tmp_path / f"{k}.db" for k in order])
+        assert written(cases, recipe, into, tmp_path / f"out-{number}") == expected
+        found = status_of(into)
+        assert (found.total, found.accepted, found.rejected, found.attempts) == (30, 27, 3, 36)
+    with Ledger(into) as ledger:
+        assert ask_teacher(cases, recipe, ledger).known == 30
+    assert api.counts.requests == asked
+
+
+def test_two_replies_to_one_request(cases: DatasetFolder, api: FaultyApi, tmp_path: Path) -> None:
+    """Asked on two machines: the same one stays whatever the order, and the outcome follows it without asking."""
+    recipe = teacher.recipe(api.url, repair=False)
+    for name in ("a", "b"):
+        api.settings = teacher.settings(cases, recipe)
+        if name == "b":
+            api.settings.replies["0"] = "no idea"
+        with Ledger(tmp_path / f"{name}.db") as ledger:
+            ask_teacher(cases, recipe, ledger)
+    asked, kept = api.counts.requests, []
+    for order in (("a", "b"), ("b", "a")):
+        into = tmp_path / f"{''.join(order)}.db"
+        merge(into, [tmp_path / f"{name}.db" for name in order])
+        with Ledger(into) as ledger:
+            assert ask_teacher(cases, recipe, ledger).known == 29
+        with sqlite3.connect(into) as connection:
+            kept.append(connection.execute("SELECT hash, text FROM requests ORDER BY hash").fetchall())
+            assert connection.execute("SELECT accepted FROM outcomes WHERE sample = 'sample-00000'").fetchone() == (1,)
+    assert kept[0] == kept[1] and api.counts.requests == asked
+
+
+def test_what_is_no_ledger_is_not_merged(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_text("hello " * 100)
+    with pytest.raises(StorageError, match="no ledger"):
+        merge(tmp_path / "into.db", [tmp_path / "x.db"])
+    with pytest.raises(StorageError, match="no ledger"):
+        merge(tmp_path / "into.db", [tmp_path / "gone.db"])
+
+
+def test_workers_share_a_budget_and_go_on_after_a_kill(cases: DatasetFolder, api: FaultyApi, tmp_path: Path) -> None:
+    """In this process, so that everything between the workers and the merged ledger is seen."""
+    recipe = teacher.recipe(api.url, budget={"requests": 20})
+    api.settings = teacher.settings(cases, recipe)
+    path = tmp_path / "l.db"
+    with executor("local") as here, pytest.raises(TeacherError, match="of 3 workers ended early: the budget"):
+        ask_in_shards(cases, recipe, path, here, 3)
+    assert 15 <= api.counts.requests <= 20 and [p.name for p in tmp_path.glob("*-of-*")] == []
+    # A worker that was killed leaves its ledger behind; it is merged before anything is asked.
+    with Ledger(tmp_path / "l.db.2-of-5") as ledger:
+        ask_teacher(cases, recipe.model_copy(update={"budget": Budget()}), ledger)
+    asked = api.counts.requests
+    with executor("local") as here:
+        ask_in_shards(cases, recipe.model_copy(update={"budget": Budget()}), path, here, 2)
+    assert api.counts.requests == asked and status_of(path).done == 30
+    with executor("local") as here, pytest.raises(TeacherError, match="nothing is left of budget.requests"):
+        ask_in_shards(cases, recipe, path, here, 2)
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param("processes", marks=pytest.mark.slow), pytest.param("ray", marks=pytest.mark.slow),
+])  # fmt: skip
+def test_executors_give_the_same(cases: DatasetFolder, api: FaultyApi, tmp_path: Path, name: str) -> None:
+    if name == "ray":
+        pytest.importorskip("ray", reason="the extra ray is not installed")
+    recipe = teacher.recipe(api.url)
+    api.settings = teacher.settings(cases, recipe)
+    with Ledger(tmp_path / "one.db") as ledger:
+        ask_teacher(cases, recipe, ledger)
+    asked = api.counts.requests
+    with executor(name, 2) as several:  # type: ignore[arg-type]
+        ask_in_shards(cases, recipe, tmp_path / "l.db", several, 2)
+    assert api.counts.requests == 2 * asked
+    one = written(cases, recipe, tmp_path / "one.db", tmp_path / "one")
+    assert written(cases, recipe, tmp_path / "l.db", tmp_path / "several") == one
+
+
+def test_a_worker_reports_what_is_wrong(cases: DatasetFolder, tmp_path: Path) -> None:
+    from mirg.trajectories.teacher.shards import Job
+
+    recipe = teacher.recipe("http://127.0.0.1:9/v1", key_env="NO_SUCH_KEY")
+    done = ask_shard(Job(str(cases.root), recipe, str(tmp_path / "l.db"), str(tmp_path / "base.db"), 1, 1))
+    assert "NO_SUCH_KEY is not set" in done.problem and "export" in done.hint
+
+
+def test_a_ledger_may_move(cases: DatasetFolder, api: FaultyApi, tmp_path: Path) -> None:
+    recipe = teacher.recipe(api.url)
+    api.settings = teacher.settings(cases, recipe)
+    with Ledger(tmp_path / "l.db") as ledger:
+        ask_teacher(cases, recipe, ledger)
+    shutil.copytree(cases.root, tmp_path / "moved")
+    shutil.move(tmp_path / "l.db", tmp_path / "elsewhere.db")
+    with Ledger(tmp_path / "elsewhere.db") as ledger:
+        assert ask_teacher(DatasetFolder.open(tmp_path / "moved"), recipe, ledger).known == 30
