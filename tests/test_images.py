@@ -115,6 +115,24 @@ def test_too_many_pixels_by_the_callers_limits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_png_may_be_turned_too(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.png"
+    Image.new("RGB", (64, 48)).save(path, exif=exif)
+    assert open_image(path).size == image_size(path) == ((48, 64) if orientation >= 5 else (64, 48))
+
+
+def test_the_size_of_a_png_costs_no_pixel(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    Image.effect_noise((400, 300), 80).save(path)
+    path.write_bytes(path.read_bytes()[:2000])  # the header is whole, the pixels are not
+    assert image_size(path) == (400, 300)
+    with pytest.raises(ImageError, match="damaged"):
+        open_image(path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_rotation(tmp_path: Path, orientation: int) -> None:
     """The oracle is Pillow's own exif_transpose; sizes from the header agree."""
     from PIL import ImageOps

@@ -29,6 +29,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"})
 
 _EXIF_ORIENTATION = 0x0112
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_NOTES = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
 # EXIF orientation -> number of the PIL.Image.Transpose that sets the picture upright
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
@@ -97,11 +99,25 @@ def image_size(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample
         try:
             with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
                 width, height = image.size
-                turned = _orientation(image) in _SWAPS_SIDES
+                # Pillow decodes every pixel of a PNG to find out that nothing turns it.
+                told = image.format != "PNG" or png_may_be_turned(path)
+                turned = told and _orientation(image) in _SWAPS_SIDES
         except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
             raise _bad(path, sample_id, _decoder_words(error)) from error
     _check_size((width, height), path, limits, sample_id)
     return (height, width) if turned else (width, height)
+
+
+def png_may_be_turned(path: str | Path) -> bool:
+    """Whether a PNG file has a chunk that can tell a rotation; only the heads of its chunks are read."""
+    with Path(path).open("rb") as stream:
+        if stream.read(8) != _PNG_SIGNATURE:
+            return True
+        while len(head := stream.read(8)) == 8:
+            if head[4:] in _PNG_NOTES:
+                return True
+            stream.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    return False
 
 
 def image_digest(path: str | Path) -> str:

@@ -9,13 +9,11 @@ from collections import Counter
 from pathlib import Path
 
 from mirg.errors import ImageError
-from mirg.images import open_image
+from mirg.images import open_image, png_may_be_turned
 from mirg.samples import DatasetFolder, ImageRef
 
 FOLDER = "images"
 _EXIF_ORIENTATION = 0x0112
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_NOTES = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
 _PLAIN = frozenset({".bmp", ".gif", ".ppm"})  # these formats carry no rotation
 
 
@@ -83,24 +81,12 @@ def is_turned(file: Path, sample_id: str) -> bool:
     from PIL import Image
 
     try:
-        if file.suffix.lower() == ".png" and not _png_has_notes(file):
+        if file.suffix.lower() == ".png" and not png_may_be_turned(file):
             return False
         with Image.open(file) as image:
             return image.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(f"sample {sample_id}: image {file} cannot be read: {error}") from error
-
-
-def _png_has_notes(file: Path) -> bool:
-    """Whether a PNG file has a chunk that may tell a rotation. Pillow decodes all pixels to find that out."""
-    with file.open("rb") as stream:
-        if stream.read(8) != _PNG_SIGNATURE:
-            return True
-        while len(head := stream.read(8)) == 8:
-            if head[4:] in _PNG_NOTES:
-                return True
-            stream.seek(int.from_bytes(head[:4], "big") + 4, 1)
-    return False
 
 
 def _relative_to(file: Path, folder: Path) -> str:
