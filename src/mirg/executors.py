@@ -11,11 +11,12 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_context
 from typing import Literal, Protocol, TypeVar, get_args
 
-from mirg.errors import ConfigError
+from mirg.errors import ConfigError, MirgError
 
 ExecutorName = Literal["local", "processes", "ray"]
 
@@ -56,21 +57,28 @@ class Processes:
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item], *, chunk: int = _CHUNK
     ) -> Iterator[Result]:
-        """``function`` of every item, ``chunk`` items per task."""
+        """``function`` of every item, ``chunk`` items per task. MirgError where a process ends before its work."""
         running: deque[Future[list[Result]]] = deque()
-        for part in chunks(items, chunk):
-            running.append(self._pool.submit(_each, function, part))
-            if len(running) >= self._workers * _AHEAD:
+        try:
+            for part in chunks(items, chunk):
+                running.append(self._pool.submit(_each, function, part))
+                if len(running) >= self._workers * _AHEAD:
+                    yield from running.popleft().result()
+            while running:
                 yield from running.popleft().result()
-        while running:
-            yield from running.popleft().result()
+        except BrokenProcessPool as error:
+            raise MirgError(
+                "a worker process was killed in the middle of its work",
+                hint="most often the machine ran out of memory: fewer --workers need less",
+            ) from error
 
 
 @contextlib.contextmanager
 def executor(name: ExecutorName = "local", workers: int | None = None) -> Iterator[Executor]:
     """The executor called ``name``, closed when the block is left. ConfigError where there is none of this name.
 
-    ``workers`` is a number of processes, by default one per CPU core; it changes nothing but the time.
+    ``workers`` is a number of processes, by default one per CPU core (of the cluster, where Ray runs on one); it
+    changes nothing but the time.
     """
     count = workers or os.cpu_count() or 1
     if name == "local":
@@ -81,6 +89,11 @@ def executor(name: ExecutorName = "local", workers: int | None = None) -> Iterat
             yield Processes(pool, count)
         finally:
             pool.shutdown(cancel_futures=True)
+    elif name == "ray":
+        from mirg.executors_ray import ray_executor
+
+        with ray_executor(workers) as cluster:
+            yield cluster
     else:
         raise ConfigError(f"no executor {name!r}", hint=f"known: {', '.join(get_args(ExecutorName))}")
 

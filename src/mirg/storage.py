@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -198,23 +199,38 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
     """Give a temporary sibling to fill; it becomes ``path`` when the block ends well and vanishes when it raises.
 
     StorageError where ``path`` exists and is not an empty folder, unless ``overwrite``; an old folder is only removed
-    after the new one is complete.
+    after the new one is complete. What killed processes left beside ``path`` is put in order first.
     """
     path = Path(path)
+    _clear_leftovers(path)
     refuse_existing(path, overwrite=overwrite)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent))
+        with scratch_folder(path) as work:
+            yield work
+            work.chmod(_default_mode() | 0o111)
+            _swap_in(work, path)
     except OSError as error:
         raise _refused("write", path, error) from error
+
+
+@contextlib.contextmanager
+def scratch_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary sibling of ``path``, removed when the block ends; of a killed process, when ``path`` is next written.
+
+    A lock on the folder itself, which the system lets go with its process, tells whether there is still an owner.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".new", dir=path.parent))
+    work = made.with_suffix(".tmp")  # only once it is locked: nobody finds it without its owner
+    lock = _lock(made)
     try:
+        made.rename(work)
         yield work
-        work.chmod(_default_mode() | 0o111)
-        _swap_in(work, path)
-    except OSError as error:
-        raise _refused("write", path, error) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
@@ -239,8 +255,10 @@ def sync_folder(path: Path) -> None:
 
 def _swap_in(work: Path, path: Path) -> None:
     old: Path | None = None
+    lock: int | None = None
     if path.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.old.", suffix=".tmp", dir=path.parent))
+        lock = _lock(path)
+        old = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".old", dir=path.parent))
         path.replace(old)  # a rename onto an empty folder
     try:
         work.replace(path)
@@ -248,9 +266,54 @@ def _swap_in(work: Path, path: Path) -> None:
         if old is not None:
             old.replace(path)
         raise
+    finally:
+        if lock is not None:
+            os.close(lock)
     sync_folder(path.parent)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _clear_leftovers(path: Path) -> None:
+    """Remove temporary siblings of ``path`` whose process is gone; a killed one may have set the old folder aside.
+
+    The old folder comes back where there is no new one; so ``path`` is never lost, whenever the process was killed.
+    """
+    name = re.escape(path.name[:80])
+    kind = re.compile(rf"\.{name}\.[a-z0-9_]{{8}}\.(?:tmp|old)")
+    try:
+        left = sorted(p for p in path.parent.iterdir() if kind.fullmatch(p.name) and p.is_dir() and not p.is_symlink())
+    except OSError:
+        return  # no folder yet, or none that can be looked into: writing will say so
+    for folder in left:
+        lock = _lock(folder)
+        if lock is None:
+            continue
+        try:
+            if folder.suffix == ".old" and not path.exists() and any(folder.iterdir()):
+                with contextlib.suppress(OSError):  # another process was faster
+                    folder.rename(path)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that holds ``folder`` for this process; None where another holds it, or the system has no locks."""
+    if os.name == "nt":
+        return None
+    import fcntl
+
+    descriptor: int | None = None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        if descriptor is not None:
+            os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _json_line(value: object) -> bytes:

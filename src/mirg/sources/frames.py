@@ -32,20 +32,31 @@ _ENOUGH = 200  # boxes after which a wrong frame is refused, rather than at the 
 _EDGE = 1.0  # pixels, or units of 0-1000, by which a box may leave the image: rounding
 
 
+_NONE: frozenset[str] = frozenset()
+_ANY: frozenset[str] = frozenset(NAMED)
+_FRACTION: frozenset[str] = frozenset({"fraction"})
+_RELATIVE: frozenset[str] = frozenset({"relative_1000"})
+_PIXELS: frozenset[str] = frozenset({"pixels"})
+_BOTH = _RELATIVE | _PIXELS
+
+
 def possible(numbers: Sequence[float], size: Size | None) -> frozenset[str]:
     """The frames that a box may be in: ``size`` is (width, height) in pixels of its image, None where unknown.
 
     Anything of 0-1 with a decimal can only be fractions: nobody writes 0-1000 or pixels to less than one.
     """
-    if not all(math.isfinite(v) and v >= -_EDGE for v in numbers):
-        return frozenset()
-    top = max(numbers)
+    x1, y1, x2, y2 = numbers
+    top, low = max(numbers), min(numbers)
+    if not (low >= -_EDGE and math.isfinite(x1 + y1 + x2 + y2)):  # the sum of anything with NaN is NaN
+        return _NONE
     if top <= 1.0:
-        return frozenset({"fraction"}) if any(v != int(v) for v in numbers) else frozenset(NAMED)
+        whole = x1 == int(x1) and y1 == int(y1) and x2 == int(x2) and y2 == int(y2)
+        return _ANY if whole else _FRACTION
     fits = top <= RELATIVE_MAX + _EDGE
-    x2, y2 = max(numbers[0], numbers[2]), max(numbers[1], numbers[3])
-    inside = size is None or (x2 <= size[0] + _EDGE and y2 <= size[1] + _EDGE)
-    return frozenset(name for name, on in (("relative_1000", fits), ("pixels", inside)) if on)
+    inside = size is None or (max(x1, x2) <= size[0] + _EDGE and max(y1, y2) <= size[1] + _EDGE)
+    if fits:
+        return _BOTH if inside else _RELATIVE
+    return _PIXELS if inside else _NONE
 
 
 def to_fractions(numbers: Sequence[float], size: Size | None, frame: FrameName, family_name: str | None = None) -> Box:

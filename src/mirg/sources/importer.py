@@ -114,6 +114,7 @@ def import_dataset(
         job = Job(kind, options, "auto", root_name, run=uuid4().hex)
         if options.look != "none":
             job = job._replace(journal=str(journal.resolve()))
+        stack.callback(_drop_empty, journal)
         with Journal(journal) as looked:
             report.frame, rows = _settled(source, options, job, rows, path, looked)
             work = _Work(writer, job._replace(frame=report.frame), report, copy, listed)
@@ -149,6 +150,12 @@ def _settled(
         evidence.join(found.evidence)
         _note(found, looked)
     return evidence.settle(str(path)), chain(peeked, rows)
+
+
+def _drop_empty(journal: Path) -> None:
+    """Nothing was found out about images, so there is nothing to keep for another try."""
+    if journal.is_file() and journal.stat().st_size == 0:
+        journal.unlink()
 
 
 def _note(found: Finished, looked: Journal) -> None:

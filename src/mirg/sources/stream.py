@@ -15,7 +15,6 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from mirg.errors import DataError
 from mirg.storage import BadLine, parse_line
@@ -23,6 +22,9 @@ from mirg.storage import BadLine, parse_line
 _CHUNK = 1 << 20  # bytes read at a time
 _MAX_ROW = 256 << 20  # characters of one value: beyond it the file is no list of rows
 _BLANK = re.compile(r"[ \t\r\n]*")
+_CUT = "the file is cut off"
+_LITERAL = re.compile(r"[-+.\w]{0,9}")  # what may be there of true or -Infinity, or follow in a number: e-7
+_DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error)
 _SCAN = json.JSONDecoder().raw_decode
 
 
@@ -87,14 +89,14 @@ def _lines(path: str | Path) -> Iterator[tuple[int, object | BadLine]]:
 
 
 @contextlib.contextmanager
-def _bytes(path: str | Path) -> Iterator[IO[bytes]]:
+def _bytes(path: str | Path) -> Iterator[io.BufferedIOBase]:
     """The bytes of a file, unpacked where it is gzipped; errors of the system and of gzip become DataError."""
     try:
         with Path(path).open("rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            yield io.BufferedReader(gzip.GzipFile(fileobj=raw)) if zipped else raw  # type: ignore[arg-type]
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            yield gzip.GzipFile(fileobj=raw) if zipped else raw
+    except _DAMAGE as error:
         raise DataError(f"{path} is damaged: {error}", hint="copy or download it again") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
@@ -103,22 +105,23 @@ def _bytes(path: str | Path) -> Iterator[IO[bytes]]:
 class _Text:
     """A window on the decoded text of a file that moves forward."""
 
-    def __init__(self, path: str | Path, stream: IO[bytes]) -> None:
+    def __init__(self, path: str | Path, stream: io.BufferedIOBase) -> None:
         self.path = path
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._window, self._at, self._ended = "", 0, False
+        self._failure: Exception | None = None  # met while reading on: raised once what came before it is used up
         self._rows = 0
 
     @classmethod
     @contextlib.contextmanager
     def open(cls, path: str | Path) -> Iterator[_Text]:
-        """The text of ``path``; errors of compression and encoding become a DataError that names the row."""
+        """The text of ``path``; damage and values nested too deeply become a DataError that names the row."""
         with _bytes(path) as stream:
             text = cls(path, stream)
             try:
                 yield text
-            except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, RecursionError) as error:
+            except RecursionError as error:
                 raise text.broken(str(error)) from error
 
     def peek(self) -> str:
@@ -134,7 +137,7 @@ class _Text:
         """Step over ``wanted``, one character."""
         found = self.peek()
         if found != wanted:
-            raise self.broken(f"expected {wanted!r}, found {found!r}" if found else "the file is cut off")
+            raise self.broken(f"expected {wanted!r}, found {found!r}" if found else _CUT)
         self._at += 1
 
     def value(self) -> object:
@@ -147,9 +150,12 @@ class _Text:
                 if self._more():
                     continue
                 raise self.broken(self._words(error)) from error
-            # A number may go on beyond the window; whatever else is complete ends with its own mark.
-            if end == len(self._window) and isinstance(value, int | float) and self._more():
-                continue
+            # A number may go on beyond the window ("1" of 1.5e-7, "1." too, of which "1" is read); whatever else is
+            # complete ends with its own mark.
+            if isinstance(value, int | float) and _LITERAL.fullmatch(self._window, end):
+                if self._more():
+                    continue
+                raise self.broken(_CUT)
             self._at = end
             return value
 
@@ -182,22 +188,47 @@ class _Text:
     def _words(self, error: ValueError) -> str:
         left = len(self._window) - self._at
         if not left:
-            return "the file is cut off"
+            return _CUT
         reason = getattr(error, "msg", str(error))
         # Where the scanner came to the end of everything there is, something is missing rather than wrong.
-        if getattr(error, "pos", 0) >= len(self._window) - 1 or "Unterminated" in reason:
+        at = getattr(error, "pos", 0)
+        if _LITERAL.fullmatch(self._window, at) or at >= len(self._window) - 1 or "Unterminated" in reason:
             return f"the file is cut off inside a row ({left:,} characters of it are there)"
         return f"not JSON: {reason}"
 
     def _more(self) -> bool:
         """Read on; False at the end of the file. What lies behind is dropped."""
+        if self._failure is not None:
+            raise self.broken(str(self._failure)) from self._failure
         if self._ended:
             return False
         if len(self._window) - self._at > _MAX_ROW:
             raise self.broken(f"a value of more than {_MAX_ROW:,} characters")
         # Twice the rest at once: a row of many megabytes is not scanned again for every one of them.
-        data = self._stream.read(max(_CHUNK, len(self._window) - self._at))
+        data = self._read(max(_CHUNK, len(self._window) - self._at))
         self._ended = not data
-        self._window = self._window[self._at :] + self._decoder.decode(data, final=self._ended)
+        self._window = self._window[self._at :] + self._decoded(data)
         self._at = 0
         return True
+
+    def _read(self, wanted: int) -> bytes:
+        """Up to ``wanted`` bytes, fewer only at the end or where the file is damaged."""
+        parts: list[bytes] = []
+        while wanted > 0 and self._failure is None:
+            try:
+                part = self._stream.read1(wanted)  # a whole read would lose what it has when it fails
+            except _DAMAGE as error:
+                self._failure = error
+                break
+            if not part:
+                break
+            parts.append(part)
+            wanted -= len(part)
+        return b"".join(parts)
+
+    def _decoded(self, data: bytes) -> str:
+        try:
+            return self._decoder.decode(data, final=self._ended and self._failure is None)
+        except UnicodeDecodeError as error:
+            self._failure = error
+            return error.object[: error.start].decode("utf-8-sig")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from mirg.cli.data import check, imports, make
+from mirg.cli.data import arrange, check, compose, difficulty, export, imports, make, show, unpack
 
 app = typer.Typer(no_args_is_help=True, help="Make, import, check, show, arrange and export datasets.")
 
+app.command()(unpack.unpack)
 app.command("import")(imports.import_)
-for command in (imports.kinds, make.scenes, make.mini, make.photos, check.check):
+app.command()(compose.compose)
+app.command()(difficulty.difficulty)
+for command in (imports.kinds, make.scenes, make.mini, make.photos, check.check, show.show):
+    app.command()(command)
+for command in (arrange.split, arrange.mix, arrange.filter, export.export):
     app.command()(command)
