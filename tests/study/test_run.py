@@ -10,7 +10,7 @@ import pytest
 
 from fakes.study import write_run
 from mirg.errors import ConfigError, EvaluationError
-from mirg.evaluation.records import load_records
+from mirg.evaluation.records import RECORDS_FILE, load_records
 from mirg.samples import DatasetFolder
 from mirg.storage import write_jsonl_atomic
 from mirg.study.outcomes import OUTCOMES_FILE, laid_over, load_cells
@@ -166,3 +166,23 @@ def test_side_by_side_is_one_after_another(tmp_path: Path) -> None:
     run_study(wanted, tmp_path / "one", write_run)
     run_study(wanted, tmp_path / "two", write_run, jobs=2)
     assert outcomes(wanted, tmp_path / "two") == outcomes(wanted, tmp_path / "one")
+
+
+def test_answers_belong_to_their_items_whatever_the_order(tmp_path: Path) -> None:
+    """An evaluation goes by tasks, the benchmark does not."""
+    wanted = plan(arms=("sft",), seeds=(0,))
+    run_study(wanted, tmp_path, Trainer())
+    folder = tmp_path / "eval" / "sft-0"
+    records = [r.model_copy(update={"joint": r.task == "refer"}) for r in load_records(folder)]
+    write_jsonl_atomic(folder / RECORDS_FILE, [record.model_dump(mode="json") for record in records[::-1]])
+    found = results(wanted, tmp_path, outcomes(wanted, tmp_path))
+    joint = {
+        row["subset"]: row["value"]
+        for row in found["arms"]
+        if row["arm"] == "sft" and row["metric"] == "joint_accuracy" and row["subset"] in found["benchmark"]["families"]
+    }
+    assert joint == {family: float(family == "refer") for family in found["benchmark"]["families"]}
+
+    write_jsonl_atomic(folder / RECORDS_FILE, [record.model_dump(mode="json") for record in records[1:]])
+    with pytest.raises(EvaluationError, match="is not about"):
+        outcomes(wanted, tmp_path)

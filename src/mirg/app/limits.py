@@ -23,7 +23,7 @@ class ServeLimits(BaseModel):
     prompt_tokens: int = Field(default=32_768, ge=1, description="Estimated: images exactly, text rather too many.")
     new_tokens: int = Field(default=2048, ge=1, description="Of one completion.")
     choices: int = Field(default=16, ge=1, description="Completions of one request.")
-    queue: int = Field(default=16, ge=1, description="Requests that wait for the model.")
+    queue: int = Field(default=128, ge=1, description="Requests that wait for the model.")
     queue_pixels: int = Field(default=200_000_000, ge=1, description="Of the images of waiting requests.")
     batch: int = Field(default=8, ge=1, description="Waiting requests that are answered in one forward pass.")
     connections: int = Field(default=256, ge=1)

@@ -21,7 +21,7 @@ def serve(
         float, typer.Option(min=0.01, help="Pixels of one image; all of one request: twice.")
     ] = 25,
     max_body_mib: Annotated[int, typer.Option(min=1, max=1024, help="Size of one request.")] = 32,
-    queue: Annotated[int, typer.Option(min=1, help="Requests that may wait; more are answered 429.")] = 16,
+    queue: Annotated[int, typer.Option(min=1, help="Requests that may wait; more are answered 429.")] = 128,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a request must be answered.")] = 300,
     batch_size: Annotated[int, typer.Option(min=1, help="Waiting requests per forward pass.")] = 8,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Pixels of an image as the model sees it.")] = None,

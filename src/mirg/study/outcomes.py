@@ -57,12 +57,19 @@ def settings_digest(plan: StudyRecipe) -> str:
     return digest_bytes(json.dumps(parts, sort_keys=True).encode())[:16]
 
 
-def answers(records: Sequence[Record]) -> dict[str, object]:
-    """The part of a :class:`Cell` that its evaluation says."""
+def answers(records: Sequence[Record], items: Sequence[str]) -> dict[str, object]:
+    """The part of a :class:`Cell` that its evaluation says, in the order of ``items``, the ids of the benchmark.
+
+    An evaluation has an order of its own. EvaluationError where it is about other items.
+    """
+    by_id = {record.id: record for record in records}
+    if len(records) != len(items) or set(by_id) != set(items):
+        raise EvaluationError(f"an evaluation of {len(records)} items is not about the {len(items)} of this study")
+    ordered = [by_id[item] for item in items]
     return {
-        "image": "".join(str(int(record.image_correct)) for record in records),
-        "joint": "".join(str(int(record.joint)) for record in records),
-        "iou": tuple(round(record.iou * IOU_STEPS) for record in records),
+        "image": "".join(str(int(record.image_correct)) for record in ordered),
+        "joint": "".join(str(int(record.joint)) for record in ordered),
+        "iou": tuple(round(record.iou * IOU_STEPS) for record in ordered),
     }
 
 

@@ -25,6 +25,7 @@ from mirg.training.run import environment
 def outcomes(plan: StudyRecipe, out: Path) -> list[Cell]:
     """What was measured in ``out`` so far, arm by arm. Tokens are those of the whole way from the base."""
     settings = settings_digest(plan)
+    items: list[str] = []
     found = []
     for arm, seed in cells(plan):
         summary = out / "eval" / cell_name(arm, seed) / "summary.json"
@@ -40,7 +41,8 @@ def outcomes(plan: StudyRecipe, out: Path) -> list[Cell]:
                 "tokens_generated": generated,
                 "tokens_trained": trained,
             }
-            found.append(Cell.model_validate(row | answers(load_records(summary.parent))))
+            items = items or [sample.id for sample in DatasetFolder.open(out / "data" / "mini")]
+            found.append(Cell.model_validate(row | answers(load_records(summary.parent), items)))
     return found
 
 

@@ -193,9 +193,10 @@ def verdicts_agree(case: Case) -> str | None:
 def no_leak(case: Case) -> str | None:
     """Nothing gives away that the writer was shown the truth."""
     pointed = bool(boxes_in(case.sample.question))
-    return leak(case.allowed_parts, case.things, case.named, pointed) or conclusion_first(
-        case.allowed_parts, case.things, case.named, case.sample.target_images
-    )
+    found = leak(case.allowed_parts, case.things, case.named, pointed)
+    if found or not case.config.image_level:  # where nothing is asked of the images, nothing has to come before
+        return found
+    return conclusion_first(case.allowed_parts, case.things, case.named, case.sample.target_images)
 
 
 def levels(case: Case) -> str | None:

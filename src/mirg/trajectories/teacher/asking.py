@@ -20,6 +20,7 @@ from mirg.trajectories.teacher.limits import WINDOW, Clock, Cost, Purse, Rates
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import Request
 
+_BUSY = 429  # HTTP
 _FIRST_CONTACT = 3  # tries of a request while nothing has ever been answered: a wrong address is not waited for
 _SILENT = 3  # requests in a row that were given up: the endpoint is gone
 _REFUSING = 8  # requests in a row that the endpoint refused: it is not about the sample
@@ -64,7 +65,7 @@ class Asker:
         self._numbers = itertools.count()
         self._asking: dict[str, asyncio.Future[Answer | None]] = {}
         self._calibration = 1.0
-        self._answered = False
+        self._answers = 0
         self._silent = 0
         self._refused: list[str] = []
         self._refusal = TeacherError("")
@@ -90,19 +91,25 @@ class Asker:
 
     async def finish(self) -> None:
         """At the end of a run: where everything was refused and nothing answered, nothing of it is final."""
-        if self._refused and not self._answered:
+        if self._refused and not self._answers:
             self.stop(self._refusal)
             await self.ledger.write(*(op for digest in self._refused for op in reopened(digest)))
 
     async def _ask(self, request: Request) -> Answer | None:
         from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
+        used, answers = 0, self._answers
+
         def enough(state: RetryCallState) -> bool:
+            nonlocal used, answers
             fault = _fault_of(state)
-            patient = self._answered or fault.kind != "connection"
+            # A server that is busy with other requests of ours is no reason to give this one up.
+            used += not (fault.status == _BUSY and self._answers > answers)
+            answers = self._answers
+            patient = self._answers or fault.kind != "connection"
             tries = self.recipe.limits.tries if patient else min(_FIRST_CONTACT, self.recipe.limits.tries)
             too_long = fault.after is not None and fault.after > self.recipe.limits.max_wait
-            return state.attempt_number >= tries or too_long
+            return used >= tries or too_long
 
         retrying = AsyncRetrying(
             sleep=self._clock.sleep,
@@ -117,7 +124,7 @@ class Asker:
             return await self._without_reply(request, fault)
         self._silent = 0
         if reply.text is not None:
-            self._answered = True
+            self._answers += 1
             self._refused.clear()
         answer = await self._final(request, reply, settled)
         # What is ready to be sent goes first; verifying this reply has time until then.
@@ -221,7 +228,7 @@ class Asker:
 
     async def _without_reply(self, request: Request, fault: Fault) -> Answer | None:
         """A refused request is final; one that was given up is asked again by the next run."""
-        if fault.status == 401 or (fault.status in (403, 404) and not self._answered):
+        if fault.status == 401 or (fault.status in (403, 404) and not self._answers):
             self.stop(_refusal(fault, self.recipe))
             raise Stopped
         if fault.retried:
