@@ -72,7 +72,8 @@ def measured(folder: Path, told: argparse.Namespace) -> dict[str, Any]:
     tell(f"{told.rows:,} rows, {size / 1e9:.2f} GB")
     steps = {"import": import_(whole, folder / "data", "processes", told.workers)}
     whole.unlink()
-    steps["check"] = step([*MIRG, "data", "check", str(folder / "data"), "--look", "none", "--json"])
+    spread = ["--executor", "processes", "--workers", str(told.workers)]
+    steps["check"] = step([*MIRG, "data", "check", str(folder / "data"), "--look", "none", "--json", *spread])
     for name, found in steps.items():
         found["rows_per_second"] = told.rows / found["seconds"]
         tell(f"{name}: {found}")

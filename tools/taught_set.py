@@ -28,7 +28,7 @@ from mirg.storage import write_json_atomic
 from mirg.training.recipe import load_recipe, load_world
 
 ROOT = Path(__file__).resolve().parent.parent
-TEACHER_SET, ASKED, TEST = 2000, 2000, 1000
+TEACHER_SET, ASKED, TEST = 2000, 1200, 1000
 STEPS = 200
 COMMAND = [sys.executable, "-m", "mirg.cli.main"]
 
@@ -95,7 +95,9 @@ def taught(out: Path) -> None:
     if (out / "taught").exists():
         return
     child = subprocess.Popen(
-        [*COMMAND, "serve", str(out / "teacher"), "--port", "0"], stdout=subprocess.PIPE, text=True
+        [*COMMAND, "serve", str(out / "teacher"), "--port", "0", "--batch-size", "32"],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert child.stdout is not None

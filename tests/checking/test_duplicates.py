@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.checking.duplicates import Copied, Duplicates, Twin
+from mirg.checking.duplicates import Copied, Duplicates, Twin, text_key
 from mirg.samples import ImageRef, Sample, Target
 
 BOX = (0.1, 0.2, 0.3, 0.4)
@@ -88,7 +88,7 @@ def test_one_content_under_two_names() -> None:
         found.add(row, one, [digest * 64])
     copies = list(found.copies())
     assert [(c.first, c.row) for c in copies] == [(1, 3), (1, 5)], "once for each further name"
-    assert copies[0] == Copied(1, hash("a.png"), 3, hash("c.png"))
+    assert copies[0] == Copied(1, text_key("a.png"), 3, text_key("c.png"))
 
 
 def test_images_without_digest_are_told_by_name() -> None:

@@ -126,7 +126,7 @@ def test_lists_are_bounded_and_counts_are_not(tmp_path: Path) -> None:
 
 
 def test_lengths_of_several_families_with_a_limit(dataset: DatasetFolder) -> None:
-    config = CheckConfig(families=[QWEN25_VL, QWEN3_VL], max_tokens=210, look="none")
+    config = CheckConfig(families=(QWEN25_VL, QWEN3_VL), max_tokens=210, look="none")
     report = check_dataset(dataset, config)
     assert [summary.family for summary in report.lengths] == ["qwen2.5-vl", "qwen3-vl"]
     assert [summary.samples for summary in report.lengths] == [6, 6]
@@ -137,7 +137,7 @@ def test_lengths_of_several_families_with_a_limit(dataset: DatasetFolder) -> Non
 def test_an_image_that_a_family_refuses_is_a_warning(tmp_path: Path) -> None:
     folder = write_rows(tmp_path / "d", [row("s", [1])])
     long = edit_rows(folder, lambda rows: rows[0]["images"][0].update(width=6000, height=10))
-    report = check_dataset(long, CheckConfig(look="none", families=[QWEN3_VL]))
+    report = check_dataset(long, CheckConfig(look="none", families=(QWEN3_VL,)))
     assert report.accepted == 1 and report.warnings.counts["not_for_family"] == 1
     (refused,) = [finding for finding in report.warnings.kept if finding.kind == "not_for_family"]
     assert refused.reason.startswith("qwen3-vl: ") and "too long" in refused.reason
@@ -145,21 +145,21 @@ def test_an_image_that_a_family_refuses_is_a_warning(tmp_path: Path) -> None:
 
 def test_against_benchmarks(dataset: DatasetFolder, tmp_path: Path) -> None:
     bench = write_rows(tmp_path / "bench", [row("b", [50, 4])], name="the bench")
-    report = check_dataset(dataset, CheckConfig(against=[bench.root], look="none"))
+    report = check_dataset(dataset, CheckConfig(against=(bench.root,), look="none"))
     (shared,) = report.shared
     assert (shared.train.sample_id, shared.benchmark.sample_id, shared.dataset) == ("s3", "b", "the bench")
     assert report.against == ["the bench"] and not report.compared_by_look
-    assert check_dataset(dataset, CheckConfig(against=[bench.root])).compared_by_look
-    assert not check_dataset(dataset, CheckConfig(against=[bench.root], near=None)).compared_by_look
+    assert check_dataset(dataset, CheckConfig(against=(bench.root,))).compared_by_look
+    assert not check_dataset(dataset, CheckConfig(against=(bench.root,), near=None)).compared_by_look
     with pytest.raises(DataError):
-        check_dataset(dataset, CheckConfig(against=[tmp_path / "nowhere"]))
+        check_dataset(dataset, CheckConfig(against=(tmp_path / "nowhere",)))
 
 
 def test_rejected_rows_leak_nothing(dataset: DatasetFolder, tmp_path: Path) -> None:
     """An image that only rejected rows use is not trained on."""
     bench = write_rows(tmp_path / "bench", [row("b", [0])])
     spoilt = edit_rows(dataset, lambda rows: rows[0].update(question="<image>"))
-    assert check_dataset(spoilt, CheckConfig(against=[bench.root])).shared == []
+    assert check_dataset(spoilt, CheckConfig(against=(bench.root,))).shared == []
 
 
 @pytest.mark.parametrize("near", [-1, 9])
@@ -187,7 +187,7 @@ def test_rows_are_accepted_plus_rejected(tmp_path_factory: pytest.TempPathFactor
     root = tmp_path_factory.mktemp("any")
     (root / "samples.jsonl").write_text("".join(line + "\n" for line in lines))
     (root / "card.json").write_text(json.dumps({"name": "any", "n_samples": len(lines), "n_images": 1, "digest": "0"}))
-    report = check_dataset(DatasetFolder.open(root), CheckConfig(look="none", families=[QWEN3_VL]))
+    report = check_dataset(DatasetFolder.open(root), CheckConfig(look="none", families=(QWEN3_VL,)))
     assert report.rows == len(lines) == report.accepted + report.rejected
     assert [r.row for r in report.rejections.kept] == sorted({r.row for r in report.rejections.kept})
     json.dumps(report.as_dict(), allow_nan=False)

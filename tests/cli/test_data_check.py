@@ -64,6 +64,14 @@ def test_leakage_ends_with_1_unless_allowed(mirg, dataset: DatasetFolder, benchm
     assert {shared["dataset"] for shared in json.loads(free.stdout)["shared_images"]} == {"data", "bench"}
 
 
+def test_processes_print_the_same(mirg, dataset: DatasetFolder, benchmark: DatasetFolder) -> None:
+    edit_rows(warned(dataset), lambda rows: rows[2].update(id="s0"))
+    args = ("data", "check", dataset.root, "--against", benchmark.root, "--family", "qwen3-vl")
+    local, spread = (mirg(*args, "--executor", name, "--workers", 2) for name in ("local", "processes"))
+    assert (spread.exit_code, spread.stdout) == (local.exit_code, local.stdout) and local.exit_code == 1
+    assert "id was used by an earlier row" in local.stdout
+
+
 @pytest.mark.parametrize("look", ["none", "header", "hash", "decode"])
 def test_levels_of_looking(mirg, dataset: DatasetFolder, look: str) -> None:
     """A file cut in its middle: its header is good, its digest and its pixels are not."""
@@ -119,6 +127,7 @@ def test_the_page(mirg, dataset: DatasetFolder, benchmark: DatasetFolder, tmp_pa
         (("--against", "nowhere"), "nowhere is not a folder", "a wrong path is no proof"),
         (("--near", "9"), "Invalid value for '--near'", "too far to search"),
         (("--look", "pixels"), "Invalid value for '--look'", "no such level"),
+        (("--executor", "threads"), "Invalid value for '--executor'", "no such executor"),
     ],
 )
 def test_options_that_cannot_be(mirg, dataset: DatasetFolder, args: tuple[str, ...], words: str, why: str) -> None:

@@ -99,8 +99,12 @@ DEATHS: list[tuple[str, str, Callable[[Callable[[], None]], None], dict[str, Any
 ]
 
 
+EVERY_DAY = {"in the second epoch", "adapters, in a save", "after the last step, which ends no epoch"}
+
+
 @pytest.mark.parametrize(
-    ("stage", "kind", "death", "keys"), [d[:4] for d in DEATHS], ids=[f"{d[0]}: {d[4]}" for d in DEATHS]
+    ("stage", "kind", "death", "keys"),
+    [pytest.param(*d[:4], id=f"{d[0]}: {d[4]}", marks=() if d[4] in EVERY_DAY else pytest.mark.slow) for d in DEATHS],
 )
 def test_killed_and_started_again(
     stage: str, kind: str, death: Callable[..., None], keys: dict[str, Any], tmp_path: Path, recipe: Make
@@ -114,7 +118,12 @@ def test_killed_and_started_again(
 
 
 @pytest.mark.parametrize(
-    ("stage", "number"), [("sft", signal.SIGINT), ("sft", signal.SIGTERM), ("grpo", signal.SIGTERM)]
+    ("stage", "number"),
+    [
+        pytest.param("sft", signal.SIGINT, marks=pytest.mark.slow),
+        ("sft", signal.SIGTERM),
+        ("grpo", signal.SIGTERM),
+    ],
 )
 def test_stopped_by_a_signal_and_started_again(
     stage: str, number: signal.Signals, tmp_path: Path, recipe: Make, monkeypatch: pytest.MonkeyPatch

@@ -22,7 +22,7 @@ RUNS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "keys"), RUNS)
+@pytest.mark.parametrize(("kind", "keys"), [RUNS[0], *(pytest.param(*run, marks=pytest.mark.slow) for run in RUNS[1:])])
 def test_twenty_steps_end_in_the_same_weights(
     kind: str, keys: dict[str, Any], tmp_path: Path, grpo_recipe: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

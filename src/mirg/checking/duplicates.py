@@ -3,16 +3,16 @@
 Two samples are the same where question, images (by content where the row has it, else by name) and targets are. They
 are the same in another order where the images are, and the question is once its image numbers follow the images.
 
-Keys are Python's own 64-bit hashes, which differ from run to run: they are only compared with each other, and what they
-find is put into the order of the rows.
+Keys are 64 bits and the same in every process: digests of texts, and Python's hashes of numbers.
 """
 
 from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Twin:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """A file, as row ``row`` names it, holds what a file of row ``first`` of another name holds; hashes of both."""
+    """A file, as row ``row`` names it, holds what a file of row ``first`` of another name holds; keys of both."""
 
     first: int
     first_path: int
@@ -52,16 +52,27 @@ class Duplicates:
         """Note one row; ``digests`` are the SHA-256 of its images where they are known."""
         keys = tuple([digest or ref.path for digest, ref in zip(digests, sample.images, strict=True)])
         ordered = tuple(sorted(keys))
-        targets = tuple([(target.image, target.box, target.label) for target in sample.targets])
-        self._exact.append(hash((sample.question, keys, targets)))
-        self._loose.append(hash((_following(sample.question, keys, ordered), ordered)))
-        self._order.append(hash(keys))
+        images = _together(keys)
+        targets = tuple([(target.image, target.box) for target in sample.targets])
+        self._exact.append(hash((_together([sample.question, *[t.label for t in sample.targets]]), images, targets)))
+        self._loose.append(_together([_following(sample.question, keys, ordered), *ordered]))
+        self._order.append(images)
         self._rows.append(row)
         for digest, ref in zip(digests, sample.images, strict=True):
             if digest:
-                self._content.append(hash(digest))
-                self._paths.append(hash(ref.path))
+                self._content.append(text_key(digest))
+                self._paths.append(text_key(ref.path))
                 self._image_rows.append(row)
+
+    def join(self, later: Duplicates) -> None:
+        """Add rows that come after all of these."""
+        self._exact += later._exact
+        self._loose += later._loose
+        self._order += later._order
+        self._rows += later._rows
+        self._content += later._content
+        self._paths += later._paths
+        self._image_rows += later._image_rows
 
     def twins(self) -> Iterator[Twin]:
         """Every row that repeats an earlier one, in the order of the rows of each group."""
@@ -86,6 +97,18 @@ class Duplicates:
                 if int(paths[place]) not in seen:
                     seen.add(int(paths[place]))
                     yield Copied(int(rows[group[0]]), int(paths[group[0]]), int(rows[place]), int(paths[place]))
+
+
+def text_key(text: str) -> int:
+    """64 bits of the BLAKE2b digest of ``text``, signed."""
+    data = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), signed=True)
+
+
+def _together(texts: Sequence[str]) -> int:
+    """One key of several texts, none of which can be taken for two."""
+    text = "\0".join(texts)
+    return text_key(text if text.count("\0") < len(texts) else repr(texts))
 
 
 def _groups(keys: np.ndarray) -> Iterator[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -73,6 +74,15 @@ class Log(Generic[T]):
         """Count ``number`` more of a kind that are not kept."""
         if number:
             self.counts[kind] += number
+
+    def join(self, other: Log[T], kind: Callable[[T], str]) -> None:
+        """Everything in ``other``, which has room for as many, after what is here; ``kind`` tells that of an entry."""
+        more = other.counts.copy()
+        for entry in other.kept:
+            self.add(kind(entry), entry)
+            more[kind(entry)] -= 1
+        for name, number in more.items():
+            self.count(name, number)
 
     @property
     def total(self) -> int:

@@ -54,15 +54,14 @@ class Shape:
 class Histograms:
     """The :class:`Shape` of every task, and of all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = TASKS) -> None:
+        """``most``: tasks that are counted one by one, None for all."""
+        self.most = most
         self.tasks: dict[str, Shape] = {}
 
     def add(self, sample: Sample) -> None:
         """Count one sample."""
-        shape = self.tasks.get(sample.task)
-        if shape is None:
-            name = sample.task if len(self.tasks) < TASKS else OTHER
-            shape = self.tasks.setdefault(name, Shape())
+        shape = self._shape(sample.task)
         shape.samples += 1
         shape.hidden += sample.image_hidden
         shape.images[len(sample.images)] += 1
@@ -74,6 +73,18 @@ class Histograms:
             shape.cells[row * CELLS + column] += 1
             side = math.sqrt(max((x2 - x1) * (y2 - y1), 0.0))
             shape.sizes[min(int(side * SIZE_BINS), SIZE_BINS - 1)] += 1
+
+    def join(self, later: Histograms) -> None:
+        """Add the counts of rows that come after all of these; ``later`` counts every task by itself."""
+        for task, shape in later.tasks.items():
+            self._shape(task).merge(shape)
+
+    def _shape(self, task: str) -> Shape:
+        shape = self.tasks.get(task)
+        if shape is None:
+            name = task if self.most is None or len(self.tasks) < self.most else OTHER
+            shape = self.tasks.setdefault(name, Shape())
+        return shape
 
     @property
     def all(self) -> Shape:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -46,13 +46,19 @@ class SharedImage:
         return dict(asdict(self))
 
 
+def uses(sample: Sample, digests: Iterable[str | None]) -> Iterator[tuple[Use, str | None]]:
+    """Every image of ``sample`` with its digest."""
+    for number, (ref, digest) in enumerate(zip(sample.images, digests, strict=True), 1):
+        yield Use(sample.id, number, ref.path), digest
+
+
 class Digests:
     """SHA-256 of the images of one dataset: what the row says, else (``look``) that of the file, read once."""
 
     def __init__(self, folder: DatasetFolder, *, look: bool = True, believe: bool = True) -> None:
         """``believe`` False reads every file, whatever its row says."""
         self._folder, self._look, self._believe = folder, look or not believe, believe
-        self._known: dict[str, str | None] = {}
+        self.known: dict[str, str | None] = {}  # of files, by path
 
     def of(self, ref: ImageRef) -> str | None:
         """The digest; None where the row has none and the file is not looked at or cannot be read."""
@@ -60,12 +66,12 @@ class Digests:
             return ref.sha256.lower()
         if not self._look:
             return None
-        if ref.path not in self._known:
+        if ref.path not in self.known:
             try:
-                self._known[ref.path] = image_digest(self._folder.image_path(ref))
+                self.known[ref.path] = image_digest(self._folder.image_path(ref))
             except ImageError:
-                self._known[ref.path] = None  # cannot be trained on or asked about: reading the rows reports it
-        return self._known[ref.path]
+                self.known[ref.path] = None  # cannot be trained on or asked about: reading the rows reports it
+        return self.known[ref.path]
 
 
 def shared_images(train: DatasetFolder, benchmark: DatasetFolder, *, look: bool = True) -> list[SharedImage]:
@@ -114,13 +120,18 @@ class Watch:
 
     def see(self, sample: Sample, digests: Iterable[str | None]) -> None:
         """Look up the images of one sample; each shared content is listed once for each benchmark."""
-        for number, (ref, digest) in enumerate(zip(sample.images, digests, strict=True), 1):
-            for place, benchmark in enumerate(self.benchmarks):
-                use = benchmark.by_digest.get(digest) if digest is not None else None
-                if use is not None and digest is not None and (place, digest) not in self._said:
-                    self._said.add((place, digest))
-                    own = Use(sample.id, number, ref.path)
-                    self.shared.append(SharedImage(own, use, digest, dataset=benchmark.name))
+        for own, digest in uses(sample, digests):
+            self.note(own, digest)
+
+    def note(self, own: Use, digest: str | None) -> None:
+        """Look up one image."""
+        if digest is None:
+            return
+        for place, benchmark in enumerate(self.benchmarks):
+            use = benchmark.by_digest.get(digest)
+            if use is not None and (place, digest) not in self._said:
+                self._said.add((place, digest))
+                self.shared.append(SharedImage(own, use, digest, dataset=benchmark.name))
 
 
 class Images:
@@ -133,11 +144,15 @@ class Images:
 
     def see(self, sample: Sample, digests: Iterable[str | None]) -> None:
         """Note the images of one sample."""
-        for number, (ref, digest) in enumerate(zip(sample.images, digests, strict=True), 1):
-            if ref.path not in self._seen:
-                self._seen.add(ref.path)
-                self.uses.append(Use(sample.id, number, ref.path))
-                self.digests.append(digest)
+        for use, digest in uses(sample, digests):
+            self.note(use, digest)
+
+    def note(self, use: Use, digest: str | None) -> None:
+        """Note one image."""
+        if use.path not in self._seen:
+            self._seen.add(use.path)
+            self.uses.append(use)
+            self.digests.append(digest)
 
 
 def alike(

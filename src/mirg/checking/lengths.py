@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -57,6 +57,18 @@ class LengthSummary:
         }
 
 
+@dataclass
+class LengthCounts:
+    """What was counted so far. ``longest`` is a heap of (tokens, minus the number of the sample, its id)."""
+
+    unmeasured: int = 0
+    refused: int = 0
+    too_long: int = 0
+    visual: int = 0
+    tokens: array[int] = field(default_factory=lambda: array("I"))
+    longest: list[tuple[int, int, str]] = field(default_factory=list)
+
+
 class Lengths:
     """Counts the tokens of samples for one family; 4 bytes a sample."""
 
@@ -67,11 +79,8 @@ class Lengths:
         self.family = family
         self.limits = limits_for(family, max_pixels)
         self.max_tokens = max_tokens
-        self.unmeasured = self.refused = self.too_long = 0
         self._count, self._text = count, text
-        self._tokens = array("I")
-        self._visual = 0
-        self._longest: list[tuple[int, int, str]] = []
+        self._so_far = LengthCounts()
         self._by_size: dict[Size, int] = {}
         self._told = f"\n{instruction_text(family)}"
         self._frame: dict[int, int] = {}
@@ -81,29 +90,43 @@ class Lengths:
 
         AnswerError or ImageError where the family can have no such prompt; it is counted as refused.
         """
+        so_far = self._so_far
         if not all(ref.measured for ref in sample.images):
-            self.unmeasured += 1
+            so_far.unmeasured += 1
             return None
-        self.refused += 1  # taken back where nothing raises
+        so_far.refused += 1  # taken back where nothing raises
         visual = sum(self._image(size) for size in sample.sizes)
         text = self._count_text(sample)
-        self.refused -= 1
+        so_far.refused -= 1
         total = visual + text
-        self._visual += visual
-        self._tokens.append(total)
+        so_far.visual += visual
+        so_far.tokens.append(total)
         # Of equally long samples the earlier one is named.
-        entry = (total, -len(self._tokens), sample.id)
-        if len(self._longest) < LONGEST:
-            heapq.heappush(self._longest, entry)
-        elif entry > self._longest[0]:
-            heapq.heapreplace(self._longest, entry)
+        _push(so_far.longest, (total, -len(so_far.tokens), sample.id))
         if self.max_tokens is not None and total > self.max_tokens:
-            self.too_long += 1
+            so_far.too_long += 1
         return total
+
+    def take(self) -> LengthCounts:
+        """What was counted; counting starts again."""
+        taken, self._so_far = self._so_far, LengthCounts()
+        return taken
+
+    def join(self, later: LengthCounts) -> None:
+        """Add what was counted of samples that come after all of these."""
+        so_far = self._so_far
+        for tokens, place, name in later.longest:
+            _push(so_far.longest, (tokens, place - len(so_far.tokens), name))
+        so_far.tokens += later.tokens
+        so_far.unmeasured += later.unmeasured
+        so_far.refused += later.refused
+        so_far.too_long += later.too_long
+        so_far.visual += later.visual
 
     def summary(self) -> LengthSummary:
         """The distribution so far."""
-        tokens = np.asarray(self._tokens, dtype=np.int64)
+        so_far = self._so_far
+        tokens = np.asarray(so_far.tokens, dtype=np.int64)
         some = tokens.size > 0
         p50, p95 = (int(v) for v in np.percentile(tokens, (50, 95), method="lower")) if some else (0, 0)
         counts, edges = np.histogram(tokens, bins=BINS) if some else (np.zeros(0, int), np.zeros(0))
@@ -112,14 +135,14 @@ class Lengths:
             max_pixels=self.limits.max_pixels,
             text=self._text,
             samples=int(tokens.size),
-            unmeasured=self.unmeasured,
-            refused=self.refused,
+            unmeasured=so_far.unmeasured,
+            refused=so_far.refused,
             p50=p50,
             p95=p95,
             most=int(tokens.max()) if some else 0,
-            image_share=self._visual / int(tokens.sum()) if some else 0.0,
-            too_long=self.too_long,
-            longest=tuple((tokens, name) for tokens, _, name in sorted(self._longest, reverse=True)),
+            image_share=so_far.visual / int(tokens.sum()) if some else 0.0,
+            too_long=so_far.too_long,
+            longest=tuple((tokens, name) for tokens, _, name in sorted(so_far.longest, reverse=True)),
             edges=tuple(float(edge) for edge in edges),
             counts=tuple(int(count) for count in counts),
         )
@@ -149,3 +172,10 @@ class Lengths:
                 self._by_size.clear()
             self._by_size[size] = image_tokens(size, self.family, self.limits)
         return self._by_size[size]
+
+
+def _push(heap: list[tuple[int, int, str]], entry: tuple[int, int, str]) -> None:
+    if len(heap) < LONGEST:
+        heapq.heappush(heap, entry)
+    elif entry > heap[0]:
+        heapq.heapreplace(heap, entry)

@@ -1,15 +1,44 @@
-"""Single rows of a dataset by their number, without parsing the others."""
+"""Rows of a dataset as they stand in the file: in chunks, or single ones by their number."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from mirg.errors import StorageError
 from mirg.samples import DatasetFolder, Sample
 from mirg.samples.card import SAMPLES_FILE
+
+CHUNK_ROWS = 1000
+CHUNK_BYTES = 1 << 20  # a chunk ends with the line that reaches this
+
+
+class Chunk(NamedTuple):
+    """Consecutive lines of a file; the first one is number ``first``, counted from 1."""
+
+    first: int
+    lines: list[bytes]
+
+
+def chunks_of(folder: DatasetFolder) -> Iterator[Chunk]:
+    """All lines of samples.jsonl, blank ones too. StorageError where the file cannot be read."""
+    file = folder.root / SAMPLES_FILE
+    first, lines, size = 1, [], 0
+    try:
+        with file.open("rb") as stream:
+            for line in stream:
+                lines.append(line)
+                size += len(line)
+                if len(lines) >= CHUNK_ROWS or size >= CHUNK_BYTES:
+                    yield Chunk(first, lines)
+                    first, lines, size = first + len(lines), [], 0
+    except OSError as error:
+        raise StorageError(f"cannot read {file}: {error.strerror or error}") from error
+    if lines:
+        yield Chunk(first, lines)
 
 
 def rows_at(folder: DatasetFolder, numbers: Iterable[int]) -> dict[int, Sample]:

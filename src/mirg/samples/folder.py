@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import datasets
     from PIL import Image
 
-__all__ = ["DatasetCard", "DatasetFolder", "DatasetWriter", "ImageCheck", "Rejection", "write_card"]
+__all__ = ["DatasetCard", "DatasetFolder", "DatasetWriter", "ImageCheck", "Rejection", "parse_row", "write_card"]
 
 ImageCheck = Literal["none", "header", "decode"]
 OnReject = Callable[[Rejection], None]
@@ -77,9 +77,9 @@ class DatasetFolder:
         seen = TextSet()
         verdicts: dict[str, Size | str] = {}
         for row, value in read_jsonl(file):
-            outcome = _parse_row(file, row, value, seen)
+            outcome = parse_row(file, row, value, seen)
             if isinstance(outcome, Sample) and images != "none":
-                outcome = self._check_images(file, row, outcome, images, verdicts)
+                outcome = self.look_at(file, row, outcome, images, verdicts)
             if isinstance(outcome, Sample):
                 seen.add(outcome.id)
                 yield row, outcome
@@ -140,9 +140,14 @@ class DatasetFolder:
         )
         return datasets.Dataset.from_dict(columns, features=features)
 
-    def _check_images(
-        self, file: Path, row: int, sample: Sample, check: ImageCheck, verdicts: dict[str, Size | str]
+    def look_at(
+        self, file: str | Path, row: int, sample: Sample, check: ImageCheck, verdicts: dict[str, Size | str]
     ) -> Sample | Rejection:
+        """``sample`` with the sizes of its images (width, height), or why they cannot be used; ``check`` is not none.
+
+        ``verdicts`` holds by path what was found before (a size, or what is wrong) and gets what is found now.
+        ``file`` and ``row`` are named in a rejection.
+        """
         filled: list[ImageRef] = []
         for number, ref in enumerate(sample.images):
             if ref.path not in verdicts:
@@ -185,7 +190,11 @@ def _read_card(path: Path) -> DatasetCard:
         raise DataError(f"{path}: {field}: {reason}") from error
 
 
-def _parse_row(file: Path, row: int, value: object, seen: TextSet) -> Sample | Rejection:
+def parse_row(file: str | Path, row: int, value: object, seen: TextSet) -> Sample | Rejection:
+    """The sample of one line of ``file``, as :func:`mirg.storage.parse_line` reads it, or why there is none.
+
+    ``seen`` are the ids of earlier rows; the caller adds this one where the row is accepted.
+    """
     if isinstance(value, BadLine):
         hint = "the file was cut off: copy or write it again" if value.torn else "every line is one JSON object"
         return Rejection(file=str(file), row=row, id=None, field="line", reason=value.reason, hint=hint)

@@ -25,6 +25,14 @@ class Look(StrEnum):
     decode = "decode"
 
 
+class Where(StrEnum):
+    """What works on the rows."""
+
+    local = "local"
+    processes = "processes"
+    ray = "ray"
+
+
 def check(
     dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
     against: Annotated[
@@ -49,7 +57,8 @@ def check(
     max_ratio: Annotated[float, typer.Option(help="Warn of boxes that are this many times as long as wide.")] = 20.0,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 also where there is a warning.")] = False,
     page: Annotated[Path | None, typer.Option(help="Write the result as an HTML page.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that compare the looks of images.")] = 1,
+    executor: Annotated[Where, typer.Option(help="Where rows are worked on; the result is the same.")] = Where.local,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one per core unless given.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Read every row and image; count what can be used and say what cannot, and why. Exit 1 if anything is rejected.
@@ -58,24 +67,24 @@ def check(
     """
     from mirg.checking.boxes import BoxLimits
     from mirg.checking.run import CheckConfig, check_dataset
+    from mirg.executors import executor as open_executor
     from mirg.frames import family as family_named
     from mirg.samples import DatasetFolder
 
     config = CheckConfig(
         look=look.value,
-        families=[family_named(name) for name in dict.fromkeys(listed(family))],
+        families=tuple(family_named(name) for name in dict.fromkeys(listed(family))),
         max_pixels=max_pixels,
         max_tokens=max_tokens,
         tokenizer=tokenizer,
         boxes=BoxLimits(min_side, min_box_pixels, max_area, max_ratio),
         against=tuple(against or ()),
         near=near if near >= 0 else None,
-        workers=workers,
     )
     _refuse_unused(config)
     folder = DatasetFolder.open(dataset)
-    with progress(quiet=json) as tell:
-        report = check_dataset(folder, config, tell)
+    with progress(quiet=json) as tell, open_executor(executor.value, workers) as pool:
+        report = check_dataset(folder, config, tell, executor=pool)
     failed = bool(report.rejected or (report.shared and not allow_leakage) or (strict and report.warnings.total))
     if page is not None:
         from mirg.checking.page import write_check_page

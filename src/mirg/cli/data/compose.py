@@ -28,7 +28,7 @@ def compose(
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy the images that are shown as they are, instead of referring to them.")
     ] = False,
-    executor_name: Annotated[str, typer.Option("--executor", help="local, or processes.")] = "local",
+    executor_name: Annotated[str, typer.Option("--executor", help="local, processes or ray.")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one per core where it is not given.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
