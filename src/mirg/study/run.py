@@ -171,11 +171,11 @@ def make_data(plan: StudyRecipe, out: Path, arms: Collection[Arm] | None = None)
             write_scenes(data / name, count, split=split, seed=seed, tasks=plan.tasks, config=world, overwrite=True)
         return data / name
 
-    def trajectories(name: str, source: Path, writer: str = "rules", **checks: bool) -> None:
+    def trajectories(name: str, source: Path, writer: str = "rules", *, image_level: bool = True) -> None:
         if missing(name):
             report = build_dataset(
                 DatasetFolder.open(source), data / name, writer=writer, overwrite=True, family=MIRG_TINY.name,
-                config=VerifyConfig(**checks),
+                config=VerifyConfig(image_level=image_level),
             )  # fmt: skip
             logger.info("%s: %d trajectories verified, %d rejected", name, report.n_kept, len(report.refused))
 
