@@ -247,7 +247,9 @@ def test_an_endpoint_that_refuses_everything_ends_the_run_early(
         setattr(api.settings, name, value)
     with pytest.raises(TeacherError, match=words) as caught:
         run(cases, recipe, tmp_path / "l.db")
-    assert hint in caught.value.hint and api.counts.requests <= 24
+    # Early: not two tries for each of 27 samples and their repairs. How many are in flight when it ends depends on the
+    # machine.
+    assert hint in caught.value.hint and api.counts.requests <= 40
     assert rows(tmp_path / "l.db", "SELECT * FROM requests") == [], "nothing of it is final"
     api.settings = teacher.settings(cases, recipe)
     assert run(cases, recipe, tmp_path / "l.db").accepted == 27, "put right on their side, the same command goes on"
