@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mirg.cli.data.options import SHOWN, listed
+from mirg.cli.data.options import SHOWN, Look, Where, listed
 from mirg.cli.output import json_out, progress
 from mirg.console import one_line, say, table
 
 if TYPE_CHECKING:
     from mirg.checking.run import CheckConfig, Report
-
-
-class Look(StrEnum):
-    """How far image files are looked at; each level includes the ones before it."""
-
-    none = "none"
-    header = "header"
-    hash = "hash"
-    decode = "decode"
-
-
-class Where(StrEnum):
-    """What works on the rows."""
-
-    local = "local"
-    processes = "processes"
-    ray = "ray"
 
 
 def check(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mirg.cli.data.options import SHOWN, listed
+from mirg.cli.data.options import SHOWN, Look, Where, listed
 from mirg.cli.output import json_out, progress
 from mirg.console import one_line, say
 
@@ -23,23 +23,6 @@ class Frame(StrEnum):
     relative_1000 = "relative_1000"
     pixels = "pixels"
     resized_pixels = "resized_pixels"
-
-
-class Look(StrEnum):
-    """How far image files are looked at."""
-
-    none = "none"
-    header = "header"
-    hash = "hash"
-    decode = "decode"
-
-
-class Where(StrEnum):
-    """What works on the rows."""
-
-    local = "local"
-    processes = "processes"
-    ray = "ray"
 
 
 def import_(
