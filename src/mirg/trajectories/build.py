@@ -121,7 +121,7 @@ def build_dataset(
         # Images that lie elsewhere are not copied, so nothing else would look at them.
         look = "header" if card.roots else "none"
         for sample in src.read(lambda row: report.refused.append(_bad_row(row.id, str(row))), images=look):
-            outcome = _carried(carrier, attach(sample, write, family=family, config=config))
+            outcome = carried(carrier, attach(sample, write, family=family, config=config))
             if isinstance(outcome, Sample):
                 target.add(outcome)
                 report.n_kept += 1
@@ -162,7 +162,7 @@ def check_dataset(
     return report
 
 
-def _carried(carrier: Carrier, sample: Sample | Refused) -> Sample | Refused:
+def carried(carrier: Carrier, sample: Sample | Refused) -> Sample | Refused:
     """The sample with references into the new folder; refused where an image cannot be opened."""
     if isinstance(sample, Refused):
         return sample

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from mirg.errors import DataError, ImageError
+from mirg.errors import DataError
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection, Sample
 from mirg.storage import atomic_folder, write_json_atomic, write_jsonl_atomic
-from mirg.trajectories.build import REJECTED_FILE, Refused, Report
+from mirg.trajectories.build import REJECTED_FILE, Refused, Report, carried
 from mirg.trajectories.teacher.judging import provenance
 from mirg.trajectories.teacher.ledger import Ledger, Outcome
 from mirg.trajectories.teacher.pages import PageMaker
@@ -69,9 +69,7 @@ def _write(
     ) as target:
         carrier = Carrier(src, target, "own")
         for _, sample in rows_of(src, shard, broken):
-            found = _settled(sample, ledger.outcome(plan, sample.id), desk, ledger, page)
-            if isinstance(found, Sample):
-                found = _carried(carrier, found)
+            found = carried(carrier, _settled(sample, ledger.outcome(plan, sample.id), desk, ledger, page))
             if isinstance(found, Sample):
                 target.add(found)
                 report.n_kept += 1
@@ -104,13 +102,6 @@ def _settled(sample: Sample, outcome: Outcome | None, desk: Desk, ledger: Ledger
     thinking = trajectory.thinking if trajectory else answer.text or ""
     check, reason = judged.problems[0]
     return Refused(id=sample.id, task=sample.task, check=check, reason=reason, thinking=thinking)
-
-
-def _carried(carrier: Carrier, sample: Sample) -> Sample | Refused:
-    try:
-        return carrier.carry(sample)
-    except ImageError as error:
-        return Refused(id=sample.id, task=sample.task, check="image", reason=error.message)
 
 
 def _description(src: DatasetFolder, recipe: TeacherRecipe) -> str:
