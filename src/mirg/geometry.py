@@ -18,6 +18,8 @@ Boxes = NDArray[np.float64]
 
 # Rounding a fraction to a coordinate grid and back may leave the image by one part in 10^9.
 EDGE_TOLERANCE = 1e-9
+# So many pairs of boxes are compared one by one: arrays have a price of their own.
+FEW_PAIRS = 12
 
 
 def box_problem(box: Sequence[float], *, width: float = 1.0, height: float = 1.0) -> str | None:
@@ -54,7 +56,12 @@ def area(boxes_N4: Boxes) -> NDArray[np.float64]:
 
 def iou_matrix(a: Sequence[Sequence[float]] | Boxes, b: Sequence[Sequence[float]] | Boxes) -> NDArray[np.float64]:
     """Pairwise intersection over union, shape (N, M), in [0, 1]; continuous coordinates (no +1)."""
-    a_N4, b_M4 = as_boxes(a), as_boxes(b)
+    if 0 < len(a) * len(b) <= FEW_PAIRS:
+        return np.array([[iou(one, other) for other in b] for one in a])
+    return _iou_arrays(as_boxes(a), as_boxes(b))
+
+
+def _iou_arrays(a_N4: Boxes, b_M4: Boxes) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         low = np.maximum(a_N4[:, None, :2], b_M4[None, :, :2])
         high = np.minimum(a_N4[:, None, 2:], b_M4[None, :, 2:])
@@ -78,7 +85,7 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
     area_a, area_b = (ax2 - ax1) * (ay2 - ay1), (bx2 - bx1) * (by2 - by1)
     proper = ax1 < ax2 and ay1 < ay2 and bx1 < bx2 and by1 < by2
     if not (proper and area_a > 0.0 and area_b > 0.0 and math.isfinite(area_a + area_b)):
-        return float(iou_matrix([a], [b])[0, 0])
+        return float(_iou_arrays(as_boxes([a]), as_boxes([b]))[0, 0])
     # The same operations in the same order as there, without the arrays, which cost ten times as much for one pair.
     width, height = min(ax2, bx2) - max(ax1, bx1), min(ay2, by2) - max(ay1, by1)
     inter = max(width, 0.0) * max(height, 0.0)

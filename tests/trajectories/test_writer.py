@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from pydantic import JsonValue
 
 from mirg.answers.markup import box_markup, cited
 from mirg.errors import DataError
@@ -26,8 +27,8 @@ def image(*notes: str | tuple[str, tuple[float, float, float, float]], role: Rol
     return ImageRef(path="a.png", width=96, height=96, role=role, objects=objects)
 
 
-def sample(task: str, images: list[ImageRef], targets: list[Target], **meta: str) -> Sample:
-    return Sample(id="s", task=task, images=tuple(images), question="?", targets=tuple(targets), meta=dict(meta))
+def sample(task: str, images: list[ImageRef], targets: list[Target], **meta: JsonValue) -> Sample:
+    return Sample(id="s", task=task, images=tuple(images), question="?", targets=tuple(targets), meta=meta)
 
 
 def at(number: int, label: str = RING, box: tuple[float, float, float, float] = BOX) -> Target:
@@ -45,11 +46,19 @@ CASES: list[tuple[Sample, str]] = [
     ),
     (
         sample("common_object", [image(RING, CROSS), image(STAR, RING)], [at(2)]),
-        f"Image-1: red ring, blue cross. Image-2: green star, red ring. Common: red ring. {where(2)}",
+        f"Image-2: green star, red ring. Common: red ring. {where(2)}",
     ),
     (  # a list goes from left to right, whatever the order of the annotation
-        sample("common_object", [image(RING, (CROSS, LEFT)), image(STAR, RING)], [at(2)]),
-        f"Image-1: blue cross, red ring. Image-2: green star, red ring. Common: red ring. {where(2)}",
+        sample("common_object", [image(RING, (CROSS, LEFT)), image(STAR, RING)], [at(1)]),
+        f"Image-1: blue cross, red ring. Common: red ring. {where(1)}",
+    ),
+    (  # every image that is asked about, and nothing said of one that is not annotated
+        sample("common_object", [image(RING, CROSS), image(), image(RING)], [at(3), at(1)]),
+        f"Image-1: red ring, blue cross. Image-3: red ring. Common: red ring. {where(1)} {where(3)}",
+    ),
+    (
+        sample("common_object", [image(RING, CROSS), image()], [at(2)]),
+        f"Target: red ring. Found: red ring Image-2. {where(2)}",
     ),
     (
         sample("difference", [image(RING, CROSS), image(RING)], [at(1, CROSS)]),
@@ -112,8 +121,8 @@ CASES: list[tuple[Sample, str]] = [
         f"Found: red ring Image-2. {where(2, RING, LEFT)}",
     ),
     (  # a long row is counted: said one by one it would be refused as a repetition
-        sample("common_object", [image(*[RING] * 7, CROSS), image(*[RING] * 6)], [at(2)]),
-        f"Image-1: red ring (7), blue cross. Image-2: {', '.join([RING] * 6)}. Common: red ring. {where(2)}",
+        sample("common_object", [image(*[RING] * 7, CROSS), image(*[RING] * 6)], [at(1), at(2)]),
+        f"Image-1: red ring (7), blue cross. Image-2: {', '.join([RING] * 6)}. Common: red ring. {where(1)} {where(2)}",
     ),
     (  # sorted by image, then from left to right
         sample("multi_target", [image(RING), image(CROSS), image(RING, RING)], [at(3), at(1), at(3, RING, LEFT)]),
@@ -140,6 +149,21 @@ CASES: list[tuple[Sample, str]] = [
         ),
         "Image-1: red star. Image-2: pink ring. Target: red ring. Found: red ring Image-4. " + where(4),
     ),
+    (  # each reference is there for a part of the name
+        sample(
+            "reasoning",
+            [image("red star", role="reference"), image("pink ring", role="reference"), image(CROSS), image(RING)],
+            [at(4)],
+            clues=["red", "ring"],
+        ),
+        "Image-1: red. Image-2: ring. Target: red ring. Found: red ring Image-4. " + where(4),
+    ),
+    (  # the name follows from the image: what both share is looked for first
+        sample(
+            "correspondence", [image("pink ring", CROSS), image(RING)], [at(2)], reference="pink ring", shared="ring"
+        ),
+        f"Image-1: pink ring. Found: ring Image-2. Target: red ring. {where(2)}",
+    ),
     (  # the marked object has a name of its own
         sample("correspondence", [image("pink ring", CROSS), image(RING)], [at(2)], reference="pink ring"),
         f"Image-1: pink ring. Target: red ring. Found: red ring Image-2. {where(2)}",
@@ -164,7 +188,7 @@ def test_scenes(difficulty: str) -> None:
         given = to_sample(key, draft, refs)
         trajectory = build(given)
         text = trajectory.thinking
-        assert trajectory.writer == "rules/1"
+        assert trajectory.writer == "rules/2"
         assert sorted(trajectory.answer, key=str) == sorted(given.targets, key=str)
         boxes = cited(text)
         assert len(boxes) == len(given.targets)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from mirg.answers import ordinals
@@ -123,7 +123,8 @@ class Mention(NamedTuple):
     number: int
 
 
-def mentions(prose: str) -> list[Mention]:
+@lru_cache(maxsize=512)  # several checks look at the same sentences
+def mentions(prose: str) -> tuple[Mention, ...]:
     """Every image that ``prose`` names by its number or rank, in the order of the text."""
     found = [Mention(*match.span(), _number(match[1])) for match in _NUMBERED.finditer(prose)]
     found += [Mention(*match.span(), ordinals.number(match[1])) for match in _RANKED.finditer(prose)]
@@ -131,7 +132,7 @@ def mentions(prose: str) -> list[Mention]:
         found.append(Mention(*match.span(), 1 + _GERMAN_ORDINALS.index(match[1].lower())))
     for match in _LISTED.finditer(prose):
         found += [Mention(*d.span(), int(d[0])) for d in _DIGITS.finditer(prose, match.start(1), match.end(1))]
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 def mentioned(prose: str) -> list[int]:

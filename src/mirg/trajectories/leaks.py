@@ -35,18 +35,21 @@ def leak(
     ``things`` are the labels of the sample, ``named`` the images that its question names, ``box_named`` says whether
     the question points at a box.
     """
-    seen: set[str] = set()
+    texts: dict[str, None] = {}
     for sentence in parts:
         words = image_words(sentence.prose, things)
         words = _IMAGE.sub(lambda found: "qimg" if int(found[1]) in named else found[0], words)
-        if box_named:
-            words = _POINTED_AT.sub(THING, words)
-        if words in seen:
-            continue
-        seen.add(words)
-        for patterns, text in (((*LEAKS, *GERMAN), words), (SUSPECTS, HARMLESS.sub(" ", words))):
-            for what, pattern in patterns:
-                found = pattern.search(text)
-                if found:
-                    return f"{what}: {found.group().strip()!r}"
+        texts[_POINTED_AT.sub(THING, words) if box_named else words] = None
+    # No pattern matches a line break: all sentences at once are searched in a fraction of the time.
+    if _found("\n".join(texts)) is None:
+        return None
+    return next((found for found in map(_found, texts) if found), None)
+
+
+def _found(text: str) -> str | None:
+    for patterns, words in (((*LEAKS, *GERMAN), text), (SUSPECTS, HARMLESS.sub(" ", text))):
+        for what, pattern in patterns:
+            found = pattern.search(words)
+            if found:
+                return f"{what}: {found.group().strip()!r}"
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 from mirg.samples.schema import Sample
 from mirg.trajectories.chain import mentions
@@ -24,6 +25,7 @@ def normal_words(text: str) -> str:
     return _MARKS.sub(" ", folded).strip()
 
 
+@lru_cache(maxsize=512)  # several checks look at the same sentences
 def image_words(prose: str, things: re.Pattern[str] | None = None) -> str:
     """:func:`normal_words` with every image named as ``imgN`` and what ``things`` matches as :data:`THING`.
 

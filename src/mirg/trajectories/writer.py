@@ -13,7 +13,7 @@ from mirg.answers.markup import box_markup
 from mirg.errors import DataError
 from mirg.samples.schema import ObjectNote, Sample, Target, Trajectory
 
-WRITER, OBJECT_WRITER = "rules/1", "object-level/1"
+WRITER, OBJECT_WRITER = "rules/2", "object-level/1"
 LONGEST_RUN = 6  # objects of one label side by side that a list names one by one
 
 
@@ -65,10 +65,10 @@ def _target(sample: Sample) -> list[str]:
     return [f"Target: {subject(sample)}."]
 
 
-def _found(sample: Sample) -> list[str]:
+def _found(sample: Sample, name: str = "") -> list[str]:
     """Which images hold what is looked for. Name and image stand side by side: that is the form of a look-up."""
     where = ", ".join(f"Image-{number}" for number in sorted(sample.target_images))
-    return [f"Found: {subject(sample)} {where or 'in none of the images'}."]
+    return [f"Found: {name or subject(sample)} {where or 'in none of the images'}."]
 
 
 def _lists(sample: Sample, numbers: Sequence[int]) -> list[str]:
@@ -92,9 +92,14 @@ def _search(sample: Sample) -> list[str]:
 
 
 def _common_object(sample: Sample) -> list[str]:
-    if not all(image.objects for image in sample.images):  # not annotated: to say "nothing" would be wrong
+    """What the image that is asked about shows, and which of it the others show too.
+
+    Lists of all images are longer, and image and name no longer stand side by side where the box is written.
+    """
+    asked = sorted(sample.target_images)
+    if not all(sample.images[number - 1].objects for number in asked):  # not annotated: "nothing" would be wrong
         return _search(sample)
-    return [*_lists(sample, _all(sample)), f"Common: {subject(sample)}."]
+    return [*_lists(sample, asked), f"Common: {subject(sample)}."]
 
 
 def _difference(sample: Sample) -> list[str]:
@@ -139,16 +144,29 @@ def _counting(sample: Sample) -> list[str]:
 
 
 def _marked(sample: Sample) -> list[str]:
-    """What the box of the question is around may have another name than what is looked for."""
-    return [f"Image-1: {sample.meta.get('reference', subject(sample))}.", *_target(sample), *_found(sample)]
+    """What the box of the question is around may have another name than what is looked for.
+
+    Where that other name is not known from the question, only what both share (``meta["shared"]``) can be looked for.
+    """
+    marked, shared = f"Image-1: {sample.meta.get('reference', subject(sample))}.", sample.meta.get("shared")
+    if isinstance(shared, str):
+        return [marked, *_found(sample, shared), *_target(sample)]
+    return [marked, *_target(sample), *_found(sample)]
 
 
 def _reasoning(sample: Sample) -> list[str]:
-    """What the references show, or, without references, what is compared: all objects, or how large one kind is."""
+    """What the references tell, or, without references, what is compared: all objects, or how large one kind is.
+
+    ``meta["clues"]`` is what each reference is there for, a colour and a shape say; else they are listed whole.
+    """
     compared = sample.meta.get("compared")
     if isinstance(compared, str):
         return [*_shares(sample, compared), *_target(sample), *_found(sample)]
     references = [number for number, image in enumerate(sample.images, 1) if image.role == "reference"]
+    clues = sample.meta.get("clues")
+    if isinstance(clues, list) and len(clues) == len(references) > 0:
+        told = [f"Image-{number}: {clue}." for number, clue in zip(references, clues, strict=True)]
+        return [*told, *_target(sample), *_found(sample)]
     return [*_lists(sample, references or _all(sample)), *_target(sample), *_found(sample)]
 
 
