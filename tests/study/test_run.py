@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +169,34 @@ def test_side_by_side_is_one_after_another(tmp_path: Path) -> None:
     run_study(wanted, tmp_path / "one", write_run)
     run_study(wanted, tmp_path / "two", write_run, jobs=2)
     assert outcomes(wanted, tmp_path / "two") == outcomes(wanted, tmp_path / "one")
+
+
+JOBS = """
+import os, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from mirg.study.run import _begin_job
+
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, get_context("spawn"), _begin_job, (1,))
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 120)
+    time.sleep(120)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc which processes there are")
+def test_a_killed_study_leaves_nobody_training(tmp_path: Path) -> None:
+    (tmp_path / "jobs.py").write_text(JOBS)
+    with subprocess.Popen([sys.executable, tmp_path / "jobs.py"], stdout=subprocess.PIPE, text=True) as study:
+        assert study.stdout is not None
+        worker = Path("/proc", study.stdout.readline().strip(), "stat")
+        assert worker.exists()
+        study.kill()
+    until = time.monotonic() + 20
+    while worker.exists() and worker.read_text().split()[2] != "Z" and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not worker.exists() or worker.read_text().split()[2] == "Z"
 
 
 def test_answers_belong_to_their_items_whatever_the_order(tmp_path: Path) -> None:

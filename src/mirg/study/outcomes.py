@@ -20,6 +20,7 @@ from mirg.scenes.mini import MINI_NAME
 from mirg.storage import BadLine, digest_bytes, read_jsonl
 from mirg.study.plan import StudyRecipe
 from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe
+from mirg.trajectories.writer import OBJECT_WRITER, WRITER
 
 OUTCOMES_FILE = "outcomes.jsonl"
 DEFAULTS = 1  # raise it when a default of a stage's recipe gets another value
@@ -48,13 +49,19 @@ class Cell(BaseModel):
 
 
 def settings_digest(plan: StudyRecipe) -> str:
-    """What two halves of a study must share, as a digest: benchmark, plan and recipes.
+    """What two halves of a study must share, as a digest: benchmark, writers of trajectories, plan and recipes.
 
     Seeds, arms and the number type may differ. Values that are defaults are left out, so that a key that is new to the
     recipes does not part two halves; :data:`DEFAULTS` stands for them.
     """
     stages = (load_recipe(SftRecipe, plan.sft), load_recipe(GrpoRecipe, plan.grpo))
-    parts: list[object] = [MINI_NAME, DEFAULTS, plan.model_dump(mode="json", exclude={"seeds", "arms"})]
+    parts: list[object] = [
+        MINI_NAME,
+        WRITER,
+        OBJECT_WRITER,
+        DEFAULTS,
+        plan.model_dump(mode="json", exclude={"seeds", "arms"}),
+    ]
     apart = {"dtype", "threads", "model", "data"}
     parts += [recipe.model_dump(mode="json", exclude=apart, exclude_defaults=True) for recipe in stages]
     return digest_bytes(json.dumps(parts, sort_keys=True).encode())[:16]

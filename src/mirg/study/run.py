@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from mirg.console import log_to_console, logger
@@ -89,6 +90,15 @@ def _begin_job(threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     log_to_console()
     quiet_libraries()
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A study that was killed leaves nobody training; what is written is written whole, and the next one goes on."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def cells(plan: StudyRecipe) -> Iterator[tuple[Arm, int]]:
