@@ -65,10 +65,10 @@ def _target(sample: Sample) -> list[str]:
     return [f"Target: {subject(sample)}."]
 
 
-def _found(sample: Sample, name: str = "") -> list[str]:
+def _found(sample: Sample) -> list[str]:
     """Which images hold what is looked for. Name and image stand side by side: that is the form of a look-up."""
     where = ", ".join(f"Image-{number}" for number in sorted(sample.target_images))
-    return [f"Found: {name or subject(sample)} {where or 'in none of the images'}."]
+    return [f"Found: {subject(sample)} {where or 'in none of the images'}."]
 
 
 def _lists(sample: Sample, numbers: Sequence[int]) -> list[str]:
@@ -103,9 +103,18 @@ def _common_object(sample: Sample) -> list[str]:
 
 
 def _difference(sample: Sample) -> list[str]:
+    """What all images show, then what one of them lacks: two lists, and their difference, would be read off text."""
     if not any(image.objects for image in sample.images):  # photographs: there is nothing to list
         return _search(sample)
-    return [*_lists(sample, _all(sample)), f"Different: {subject(sample)}.", *_found(sample)]
+    return [*_same(sample), f"Different: {subject(sample)}.", *_found(sample)]
+
+
+def _same(sample: Sample) -> list[str]:
+    """The names that every image shows, from left to right as in the first."""
+    others = [{note.label for note in image.objects} for image in sample.images[1:]]
+    notes = sorted(sample.images[0].objects, key=lambda note: note.box)
+    names = dict.fromkeys(note.label for note in notes if all(note.label in labels for labels in others))
+    return [f"Same: {', '.join(names) or 'nothing'}."]
 
 
 def _refer(sample: Sample) -> list[str]:
@@ -144,30 +153,23 @@ def _counting(sample: Sample) -> list[str]:
 
 
 def _marked(sample: Sample) -> list[str]:
-    """What the box of the question is around may have another name than what is looked for.
+    """What the box of the question is around, unless it has another name than what is looked for.
 
-    Where that other name is not known from the question, only what both share (``meta["shared"]``) can be looked for.
+    A name that stands in the chain is copied: one that is close to the target's does harm (docs/design/0008-study.md).
     """
-    marked, shared = f"Image-1: {sample.meta.get('reference', subject(sample))}.", sample.meta.get("shared")
-    if isinstance(shared, str):
-        return [marked, *_found(sample, shared), *_target(sample)]
-    return [marked, *_target(sample), *_found(sample)]
+    if sample.meta.get("reference", subject(sample)) != subject(sample):
+        return _search(sample)
+    return [f"Image-1: {subject(sample)}.", *_target(sample), *_found(sample)]
 
 
 def _reasoning(sample: Sample) -> list[str]:
-    """What the references tell, or, without references, what is compared: all objects, or how large one kind is.
-
-    ``meta["clues"]`` is what each reference is there for, a colour and a shape say; else they are listed whole.
-    """
+    """What is compared: all objects, or how large one kind is. What references show has another name, as above."""
     compared = sample.meta.get("compared")
     if isinstance(compared, str):
         return [*_shares(sample, compared), *_target(sample), *_found(sample)]
-    references = [number for number, image in enumerate(sample.images, 1) if image.role == "reference"]
-    clues = sample.meta.get("clues")
-    if isinstance(clues, list) and len(clues) == len(references) > 0:
-        told = [f"Image-{number}: {clue}." for number, clue in zip(references, clues, strict=True)]
-        return [*told, *_target(sample), *_found(sample)]
-    return [*_lists(sample, references or _all(sample)), *_target(sample), *_found(sample)]
+    if any(image.role == "reference" for image in sample.images):
+        return _search(sample)
+    return [*_lists(sample, _all(sample)), *_target(sample), *_found(sample)]
 
 
 def _shares(sample: Sample, label: str) -> list[str]:

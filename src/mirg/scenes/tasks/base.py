@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from pydantic import JsonValue
 
 from mirg.samples.schema import Relation, Role, Target
 from mirg.scenes.world import Scene, WorldConfig, distractors, scene_for
@@ -38,7 +37,7 @@ class Draft:
     targets: tuple[Target, ...]
     relation: Relation
     image_hidden: bool
-    meta: Mapping[str, JsonValue] = field(default_factory=dict)
+    meta: Mapping[str, str | int] = field(default_factory=dict)
 
 
 Make = Callable[[np.random.Generator, WorldConfig], Draft]

@@ -29,6 +29,5 @@ def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
     (start,) = targets_named(pictures, marked, [1])
     return Draft(
         pictures, pick(rng, QUESTIONS).format(box=box_markup(1, start.box)), targets_named(pictures, subject),
-        "corresponds_to", image_hidden=True,
-        meta={"subject": subject, "reference": marked, "shared": shape, "choices": count - 1},
+        "corresponds_to", image_hidden=True, meta={"subject": subject, "reference": marked, "choices": count - 1},
     )  # fmt: skip

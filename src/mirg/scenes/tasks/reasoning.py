@@ -27,5 +27,5 @@ def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
     pictures = (*hints, *holder_pictures(rng, config, lists, subject))
     return Draft(
         pictures, pick(rng, QUESTIONS), targets_named(pictures, subject),
-        "none", image_hidden=True, meta={"subject": subject, "clues": [colour, shape], "choices": count - 2},
+        "none", image_hidden=True, meta={"subject": subject, "choices": count - 2},
     )  # fmt: skip
