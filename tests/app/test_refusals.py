@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import random
 import re
@@ -297,6 +298,27 @@ def test_a_request_for_which_nobody_waits_is_dropped(model: Model) -> None:
             model.gate.set()
         assert post(address, body()).status_code == 200
         assert len(model.asked) == asked + 2
+
+
+@pytest.mark.parametrize(("opens", "computed"), [(0.3, 200), (2.5, 503)], ids=["in time", "too late"])
+def test_a_server_that_stops_tells_everybody(
+    opens: float, computed: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits is refused at once, what is being computed has some seconds, and no traceback is left behind."""
+    monkeypatch.setattr("mirg.app.run._GOODBYE_SECONDS", 1)
+    model = Model()
+    with ThreadPoolExecutor(2) as clients:
+        with serving(model, limits=SMALL.model_copy(update={"answer_seconds": 30.0})) as address:
+            model.gate.clear()
+            first = clients.submit(post, address, body(temperature=1))
+            wait_for(lambda: model.begun == 1)
+            second = clients.submit(post, address, body(temperature=1))
+            wait_for(lambda: httpx.get(f"{address}/health").json()["waiting"] == 1)
+            threading.Timer(opens, model.gate.set).start()
+        assert (first.result().status_code, second.result().status_code) == (computed, 503)
+        assert second.result().json()["error"]["code"] == "server_stopping"
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio" or record.exc_info]
 
 
 def talk(address: str, *parts: bytes, pause: float = 0.0, close: bool = False) -> bytes:

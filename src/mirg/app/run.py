@@ -50,7 +50,15 @@ def make_server(app: Any, limits: ServeLimits) -> uvicorn.Server:
         timeout_graceful_shutdown=_GOODBYE_SECONDS,
         h11_max_incomplete_event_size=_HEADER_BYTES,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    """Told to stop, it refuses what waits for the model at once, and gives what is being computed some seconds."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.app.state.worker.close()
+        await super().shutdown(sockets)
 
 
 def protocol(seconds: float) -> type[H11Protocol]:

@@ -20,7 +20,7 @@ from mirg.app.guards import Guard
 from mirg.app.limits import ServeLimits
 from mirg.app.openai_format import Chat, completion_body, parse_chat, stream_body
 from mirg.app.problems import Refused
-from mirg.app.worker import Job, Worker
+from mirg.app.worker import Job, Worker, going_down
 from mirg.arrange.tokens import image_tokens, text_tokens
 from mirg.engines.base import Completion, Engine
 from mirg.engines.base import Request as Prompt
@@ -58,6 +58,7 @@ def create_app(engine: Engine, *, name: str | None = None, limits: ServeLimits |
     app = FastAPI(
         title="mirg", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=lifespan
     )
+    app.state.worker = served.worker
     app.add_middleware(partial(Guard, limits=limits))  # type: ignore[arg-type]
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http)
@@ -146,17 +147,22 @@ class Served:
     async def _answer(self, request: Request, job: Job, end: float) -> list[Completion]:
         """Wait for the completions, as long as the client does and the time lasts."""
         waiting = asyncio.wrap_future(job.answer)
-        while True:
-            left = end - time.monotonic()
-            if left <= 0:
-                waiting.cancel()
-                raise Refused(504, f"no answer within {self.limits.answer_seconds:g} s", code="timeout")
-            done, _ = await asyncio.wait({waiting}, timeout=min(left, _LOOK_SECONDS))
-            if done:
-                return waiting.result()
-            if await request.is_disconnected():
-                waiting.cancel()
-                raise Refused(400, "the client has gone", code="client_gone")
+        try:
+            while True:
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise Refused(504, f"no answer within {self.limits.answer_seconds:g} s", code="timeout")
+                done, _ = await asyncio.wait({waiting}, timeout=min(left, _LOOK_SECONDS))
+                if done:
+                    return waiting.result()
+                if await request.is_disconnected():
+                    raise Refused(400, "the client has gone", code="client_gone")
+        except asyncio.CancelledError:
+            if self.worker.closed:  # the server's patience with what is being computed is at its end
+                raise going_down() from None
+            raise
+        finally:
+            waiting.cancel()
 
 
 def _check_text(text: str, engine: Engine) -> None:

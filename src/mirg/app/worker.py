@@ -53,21 +53,25 @@ class Worker:
         self._jobs: deque[Job] = deque()
         self._pixels = 0
         self._change = threading.Condition()
-        self._stopping = False
+        self.closed = False
         self._thread = threading.Thread(target=self._run, name="mirg-model", daemon=True)
 
     def start(self) -> None:
         """Begin to answer."""
         self._thread.start()
 
-    def stop(self, seconds: float = 5.0) -> None:
-        """Refuse what waits, and wait up to ``seconds`` for what is being computed."""
+    def close(self) -> None:
+        """Refuse what waits and what comes; what is being computed comes to its end."""
         with self._change:
-            self._stopping = True
+            self.closed = True
             waiting, self._jobs = list(self._jobs), deque()
             self._change.notify_all()
         for job in waiting:
-            _fail(job, Refused(503, "the server is going down", code="server_stopping"))
+            _fail(job, going_down())
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """:meth:`close`, and wait up to ``seconds`` for what is being computed."""
+        self.close()
         if self._thread.is_alive():
             self._thread.join(seconds)
 
@@ -90,8 +94,8 @@ class Worker:
             self._change.notify_all()
 
     def _refuse_full(self, pixels: int) -> None:
-        if self._stopping:
-            raise Refused(503, "the server is going down", code="server_stopping")
+        if self.closed:
+            raise going_down()
         full = len(self._jobs) >= self.limits.queue
         if full or (self._jobs and self._pixels + pixels > self.limits.queue_pixels):
             raise Refused(429, f"{len(self._jobs)} requests are waiting", code="server_busy", retry=_RETRY_SECONDS)
@@ -103,9 +107,9 @@ class Worker:
     def _take(self) -> list[Job] | None:
         """The next job and those that go with it, in their order; None once the worker stops."""
         with self._change:
-            while not self._jobs and not self._stopping:
+            while not self._jobs and not self.closed:
                 self._change.wait()
-            if self._stopping:
+            if self.closed:
                 return None
             first = self._jobs.popleft()
             chosen, rest = [first], deque[Job]()
@@ -138,6 +142,11 @@ class Worker:
         else:
             for job, group in zip(jobs, groups, strict=True):
                 job.answer.set_result(group)
+
+
+def going_down() -> Refused:
+    """What every request is told that a closed worker does not answer."""
+    return Refused(503, "the server is going down", code="server_stopping")
 
 
 def _fail(job: Job, problem: Refused) -> None:
