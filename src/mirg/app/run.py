@@ -11,6 +11,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mirg.app.limits import ServeLimits
+from mirg.app.worker import Worker
 from mirg.errors import ConfigError
 
 HOST = "127.0.0.1"
@@ -33,7 +34,7 @@ def listen(port: int) -> socket.socket:
 
 
 def make_server(app: Any, limits: ServeLimits) -> uvicorn.Server:
-    """A server for ``app``; ``server.run(sockets=[listen(port)])`` blocks until it is told to stop."""
+    """A server for ``app`` of :func:`~mirg.app.server.create_app`; ``server.run(sockets=[listen(port)])`` blocks until it is told to stop."""
     config = uvicorn.Config(
         app,
         host=HOST,
@@ -50,14 +51,18 @@ def make_server(app: Any, limits: ServeLimits) -> uvicorn.Server:
         timeout_graceful_shutdown=_GOODBYE_SECONDS,
         h11_max_incomplete_event_size=_HEADER_BYTES,
     )
-    return _Server(config)
+    return _Server(config, app.state.worker)
 
 
 class _Server(uvicorn.Server):
     """Told to stop, it refuses what waits for the model at once, and gives what is being computed some seconds."""
 
+    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
+        super().__init__(config)
+        self._worker = worker
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.config.app.state.worker.close()
+        self._worker.close()
         await super().shutdown(sockets)
 
 
