@@ -34,7 +34,10 @@ def listen(port: int) -> socket.socket:
 
 
 def make_server(app: Any, limits: ServeLimits) -> uvicorn.Server:
-    """A server for ``app`` of :func:`~mirg.app.server.create_app`; ``server.run(sockets=[listen(port)])`` blocks until it is told to stop."""
+    """A server for an app of :func:`~mirg.app.server.create_app`.
+
+    ``server.run(sockets=[listen(port)])`` blocks until it is told to stop.
+    """
     config = uvicorn.Config(
         app,
         host=HOST,
