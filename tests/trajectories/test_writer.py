@@ -7,7 +7,6 @@ import re
 import pytest
 
 from mirg.answers.markup import box_markup, cited
-from mirg.errors import DataError
 from mirg.samples.schema import ImageRef, ObjectNote, Role, Sample, Target
 from mirg.scenes.generate import generate, to_sample
 from mirg.scenes.tasks import TASKS
@@ -44,24 +43,8 @@ CASES: list[tuple[Sample, str]] = [
         f"Target: red ring. Found: red ring Image-2. {where(2)}",
     ),
     (
-        sample("common_object", [image(RING, CROSS), image(STAR, RING)], [at(2)]),
-        f"Image-2: green star, red ring. Common: red ring. {where(2)}",
-    ),
-    (  # a list goes from left to right, whatever the order of the annotation
-        sample("common_object", [image(RING, (CROSS, LEFT)), image(STAR, RING)], [at(1)]),
-        f"Image-1: blue cross, red ring. Common: red ring. {where(1)}",
-    ),
-    (  # every image that is asked about, and nothing said of one that is not annotated
-        sample("common_object", [image(RING, CROSS), image(), image(RING)], [at(3), at(1)]),
-        f"Image-1: red ring, blue cross. Image-3: red ring. Common: red ring. {where(1)} {where(3)}",
-    ),
-    (
-        sample("common_object", [image(RING, CROSS), image()], [at(2)]),
-        f"Target: red ring. Found: red ring Image-2. {where(2)}",
-    ),
-    (
         sample("difference", [image(RING, CROSS), image(RING)], [at(1, CROSS)]),
-        f"Same: red ring. Different: blue cross. Found: blue cross Image-1. {where(1, CROSS)}",
+        f"Same: red ring. Target: blue cross. Found: blue cross Image-1. {where(1, CROSS)}",
     ),
     (  # what every image shows, each name once, from left to right as in the first
         sample(
@@ -69,7 +52,7 @@ CASES: list[tuple[Sample, str]] = [
             [image(RING, CROSS, RING, (STAR, LEFT)), image(STAR, RING), image(RING, STAR, CROSS)],
             [at(1, CROSS)],
         ),
-        f"Same: green star, red ring. Different: blue cross. Found: blue cross Image-1. {where(1, CROSS)}",
+        f"Same: green star, red ring. Target: blue cross. Found: blue cross Image-1. {where(1, CROSS)}",
     ),
     (  # photographs have no list of objects
         sample("difference", [image(), image()], [at(1, "patch")]),
@@ -77,27 +60,7 @@ CASES: list[tuple[Sample, str]] = [
     ),
     (
         sample("difference", [image("patch"), image()], [at(1, "patch")]),
-        f"Same: nothing. Different: patch. Found: patch Image-1. {where(1, 'patch')}",
-    ),
-    (
-        sample("refer", [image(RING, role="reference"), image(CROSS), image(RING)], [at(3)]),
-        f"Image-1: red ring. Target: red ring. Found: red ring Image-3. {where(3)}",
-    ),
-    (
-        sample(
-            "region",
-            [image(RING, CROSS, role="source"), image(CROSS, role="distractor"), image(RING, role="reference")],
-            [at(1)],
-        ),
-        f"Image-3: red ring. Target: red ring. {where(1)}",
-    ),
-    (  # a crop of a photograph, nothing known about what it shows
-        sample("region", [image(role="source"), image(role="reference")], [at(1, "region")]),
-        f"Target: region. Found: region Image-1. {where(1, 'region')}",
-    ),
-    (
-        sample("object_tracking", [image(RING, CROSS, role="frame")] * 4, [at(4)]),
-        f"Image-1: red ring. Target: red ring. {where(4)}",
+        f"Same: nothing. Target: patch. Found: patch Image-1. {where(1, 'patch')}",
     ),
     (
         sample("odd_one_out", [image(RING), image(RING), image(CROSS)], [at(3, CROSS)]),
@@ -126,25 +89,28 @@ CASES: list[tuple[Sample, str]] = [
         "Image-1: red ring 4 %. Image-2: red ring 12 %. Image-3: no red ring. Target: red ring. "
         f"Found: red ring Image-2. {where(2, RING, LEFT)}",
     ),
-    (  # a long row is counted: said one by one it would be refused as a repetition
-        sample("common_object", [image(*[RING] * 7, CROSS), image(*[RING] * 6)], [at(1), at(2)]),
-        f"Image-1: red ring (7), blue cross. Image-2: {', '.join([RING] * 6)}. Common: red ring. {where(1)} {where(2)}",
+    (  # a list goes from left to right, whatever the order of the annotation
+        sample("odd_one_out", [image(RING, (CROSS, LEFT)), image(RING)], [at(1, CROSS, LEFT)]),
+        "Image-1: blue cross, red ring. Image-2: red ring. Odd: blue cross. Found: blue cross Image-1. "
+        + where(1, CROSS, LEFT),
     ),
-    (  # sorted by image, then from left to right
+    (  # a long row is counted: said one by one it would be refused as a repetition
+        sample("odd_one_out", [image(*[RING] * 7, CROSS), image(*[RING] * 6)], [at(1, CROSS)]),
+        f"Image-1: red ring (7), blue cross. Image-2: {', '.join([RING] * 6)}. Odd: blue cross. "
+        f"Found: blue cross Image-1. {where(1, CROSS)}",
+    ),
+    (  # each image is asked; the boxes are sorted by image, then from left to right
         sample("multi_target", [image(RING), image(CROSS), image(RING, RING)], [at(3), at(1), at(3, RING, LEFT)]),
-        f"Target: red ring. Found: red ring Image-1, Image-3. {where(1)} {where(3, RING, LEFT)} {where(3)}",
+        "Target: red ring. Image-1: yes. Image-2: no. Image-3: yes. Found: red ring Image-1, Image-3. "
+        f"{where(1)} {where(3, RING, LEFT)} {where(3)}",
     ),
     (
         sample("none", [image(CROSS), image(STAR)], [], subject=RING),
-        "Target: red ring. Found: red ring in none of the images.",
+        "Target: red ring. Image-1: no. Image-2: no. Found: red ring in none of the images.",
     ),
     (
         sample("view_difference", [image(RING), image((RING, LEFT), CROSS)], [at(2, CROSS)]),
-        f"Same: red ring. Different: blue cross. Found: blue cross Image-2. {where(2, CROSS)}",
-    ),
-    (
-        sample("multi_view", [image(RING, CROSS, role="reference"), image(CROSS), image(RING, CROSS)], [at(3)]),
-        f"Image-1: red ring. Target: red ring. Found: red ring Image-3. {where(3)}",
+        f"Same: red ring. Target: blue cross. Found: blue cross Image-2. {where(2, CROSS)}",
     ),
     (
         sample(
@@ -152,15 +118,7 @@ CASES: list[tuple[Sample, str]] = [
             [image("red star", role="reference"), image("pink ring", role="reference"), image(CROSS), image(RING)],
             [at(4)],
         ),
-        f"Target: red ring. Found: red ring Image-4. {where(4)}",
-    ),
-    (  # the marked object has a name of its own, which would be copied
-        sample("correspondence", [image("pink ring", CROSS), image(RING)], [at(2)], reference="pink ring"),
-        f"Target: red ring. Found: red ring Image-2. {where(2)}",
-    ),
-    (
-        sample("correspondence", [image(RING, CROSS), image(RING)], [at(2)], reference=RING),
-        f"Image-1: red ring. Target: red ring. Found: red ring Image-2. {where(2)}",
+        f"Target: red ring. Found: red ring Image-4. {where(4)}",  # not the names of the references: they are copied
     ),
     (  # a task the writer has no line for
         sample("static_diff", [image(), image()], [at(2, "")]),
@@ -176,13 +134,13 @@ def test_thinking(given: Sample, expected: str) -> None:
 
 @pytest.mark.parametrize("difficulty", DIFFICULTIES)
 def test_scenes(difficulty: str) -> None:
-    assert set(TASKS) == set(IMAGE_LEVEL)
+    assert set(IMAGE_LEVEL) <= set(TASKS)
     for key, draft in generate(None, 200, split="train", seed=1, config=DIFFICULTIES[difficulty]):
         refs = [ImageRef(path=f"{k}.png", width=96, height=96) for k in range(len(draft.pictures))]
         given = to_sample(key, draft, refs)
         trajectory = build(given)
         text = trajectory.thinking
-        assert trajectory.writer == "rules/2"
+        assert trajectory.writer == "rules/3"
         assert sorted(trajectory.answer, key=str) == sorted(given.targets, key=str)
         boxes = cited(text)
         assert len(boxes) == len(given.targets)
@@ -201,9 +159,3 @@ def test_thinking_does_not_depend_on_hidden_state() -> None:
     given = to_sample(key, draft, refs)
     stored = Sample.model_validate_json(given.model_dump_json())
     assert write_thinking(stored.model_copy(update={"meta": {}, "id": "x"})) == write_thinking(given)
-
-
-def test_missing_reference_is_an_error_with_the_sample_id() -> None:
-    with pytest.raises(DataError, match="sample s: no image has the role 'reference'") as caught:
-        write_thinking(sample("region", [image(RING), image(RING)], [at(1)]))
-    assert caught.value.hint
