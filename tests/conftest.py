@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 # Before anything imports torch or a Hugging Face library. Two workers on two cores: one thread each.
@@ -26,6 +27,7 @@ settings.register_profile(
 settings.register_profile("explore", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "everyday"))
 
+Shared = Callable[[str, Callable[[Path], object]], Path]
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -51,20 +53,38 @@ def write_png(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A random model folder of each type, built once for the rooms that need one. Not to be written to."""
-    from fakes.tiny import MODEL_TYPES, write_tiny  # imports torch
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """``shared(name, make)``: a folder that ``make`` fills, once for all workers of a run. Not to be written to."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    root.mkdir(exist_ok=True)
 
-    root = tmp_path_factory.mktemp("models")
-    return {kind: write_tiny(root / kind, kind) for kind in MODEL_TYPES}
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        folder, part = root / name, root / f"{name}.part"
+        with FileLock(root / f"{name}.lock"):
+            if not folder.exists():
+                make(part)
+                part.rename(folder)
+        return folder
+
+    return once
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset folder with 12 samples. Not to be written to."""
+def folders(shared: Shared) -> dict[str, Path]:
+    """A random model folder of each type, for the rooms that need one."""
+    from fakes.tiny import MODEL_TYPES, write_tiny  # imports torch
+
+    root = shared("models", lambda folder: [write_tiny(folder / kind, kind) for kind in MODEL_TYPES])
+    return {kind: root / kind for kind in MODEL_TYPES}
+
+
+@pytest.fixture(scope="session")
+def data(shared: Shared) -> Path:
+    """A dataset folder with 12 samples."""
     from fakes.tiny import write_data
 
-    return write_data(tmp_path_factory.mktemp("data") / "train", 12)
+    return shared("data", lambda folder: write_data(folder, 12))
 
 
 @pytest.fixture(autouse=True)

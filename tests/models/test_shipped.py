@@ -56,12 +56,12 @@ def test_its_first_steps_are_made_again(logged_rows: int) -> None:
     logged = [json.loads(line) for line in (SHIPPED / "log.jsonl").read_text().splitlines()[:logged_rows]]
     loop = Loop(stages_of(recipe)[0], new_eyes(recipe), recipe)
     made = {}
-    while loop.done < max(logged[-1]["step"], 3):
+    while loop.done < max(logged[-1]["step"], 2):
         values = loop.step()
         made[loop.done] = values
     for row in logged:
         for name in ("loss", "grad_norm", "vision/side_error"):
             assert made[row["step"]][name] == pytest.approx(row[name], rel=0.01 if row["step"] == 1 else 0.1), name
     again = Loop(stages_of(recipe)[0], new_eyes(recipe), recipe)
-    for step in (1, 2, 3):
+    for step in (1, 2):
         assert again.step() == made[step], "the same machine gives the same bits"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from mirg.models.load import LoadedModel, load_model
 from mirg.training.quiet import quiet_libraries
-from mirg.training.recipe import GrpoRecipe, SftRecipe
+from mirg.training.recipe import GrpoRecipe, SftRecipe, dump_recipe
 
 Recipe = Callable[..., Any]
 SKILL = {"qwen2_5_vl": 80}  # steps until the form is learnt, 40 for the others; JSON takes longer
@@ -47,18 +48,27 @@ def sft_recipe(folders: dict[str, Path], data: Path) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def skilled(tmp_path_factory: pytest.TempPathFactory, sft_recipe: Recipe) -> Callable[[str], Path]:
+def skilled(shared: Callable[..., Path], sft_recipe: Recipe) -> Callable[[str], Path]:
     """``skilled(kind)``: an SFT run after which some of the answers have the right form, so that rewards differ."""
     from mirg.training.sft import train_sft
 
-    made: dict[str, Path] = {}
-
     def run(kind: str = "qwen3_vl") -> Path:
-        if kind not in made:
-            out = tmp_path_factory.mktemp("skilled") / kind
-            train_sft(sft_recipe(kind, steps=SKILL.get(kind, 40), batch_size=4, save_every=40), out)
-            made[kind] = out
-        return made[kind]
+        settings = sft_recipe(kind, steps=SKILL.get(kind, 40), batch_size=4, save_every=40)
+        return shared(f"skilled-{kind}", lambda out: train_sft(settings, out))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def whole(shared: Callable[..., Path]) -> Callable[[Any], Path]:
+    """``whole(recipe)``: the run of ``recipe`` that nothing disturbed, to compare others with."""
+    from mirg.training.grpo import train_grpo
+    from mirg.training.sft import train_sft
+
+    def run(settings: Any) -> Path:
+        name = sha256(dump_recipe(settings).encode()).hexdigest()[:16]
+        train = {SftRecipe: train_sft, GrpoRecipe: train_grpo}[type(settings)]
+        return shared(f"whole-{name}", lambda out: train(settings, out))
 
     return run
 

@@ -107,14 +107,14 @@ EVERY_DAY = {"in the second epoch", "adapters, in a save", "after the last step,
     [pytest.param(*d[:4], id=f"{d[0]}: {d[4]}", marks=() if d[4] in EVERY_DAY else pytest.mark.slow) for d in DEATHS],
 )
 def test_killed_and_started_again(
-    stage: str, kind: str, death: Callable[..., None], keys: dict[str, Any], tmp_path: Path, recipe: Make
+    stage: str, kind: str, death: Callable[..., None], keys: dict[str, Any], tmp_path: Path, recipe: Make, whole: Make
 ) -> None:
     settings = recipe(stage, kind, **keys)
-    TRAIN[stage](settings, tmp_path / "whole")
+    undisturbed = whole(settings)
     die_in(lambda: TRAIN[stage](settings, tmp_path / "killed"), death)
     assert not (tmp_path / "killed" / "model").exists()
     TRAIN[stage](settings, tmp_path / "killed")
-    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    assert_same_run(undisturbed, tmp_path / "killed")
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,9 @@ def test_killed_and_started_again(
     ],
 )
 def test_stopped_by_a_signal_and_started_again(
-    stage: str, number: signal.Signals, tmp_path: Path, recipe: Make, monkeypatch: pytest.MonkeyPatch
+    stage: str, number: signal.Signals, tmp_path: Path, recipe: Make, whole: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = recipe(stage, save_every=100)
-    TRAIN[stage](settings, tmp_path / "whole")
+    undisturbed, settings = whole(recipe(stage)), recipe(stage, save_every=100)
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "log", RunFolder.log)  # at_step replaces it
@@ -140,7 +139,7 @@ def test_stopped_by_a_signal_and_started_again(
     assert signal.getsignal(number) is before, "the signals are given back"
     assert (tmp_path / "stopped" / "checkpoints" / f"checkpoint-{outcome.step}" / checkpoints.MANIFEST).is_file()
     TRAIN[stage](settings, tmp_path / "stopped")
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    assert_same_run(undisturbed, tmp_path / "stopped")
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path, recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,16 +185,15 @@ def hurt(file: Path, damage: str) -> None:
 
 
 def test_a_run_goes_on_from_the_older_checkpoint(
-    tmp_path: Path, recipe: Make, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, recipe: Make, whole: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = recipe("sft", keep_checkpoints=1)
-    train_sft(settings, tmp_path / "whole")
     die_in(lambda: train_sft(recipe("sft", keep_checkpoints=2), tmp_path / "hurt"), lambda die: at_step(5, die))
     (tmp_path / "hurt" / "config.yaml").write_text(dump_recipe(settings))
     hurt(tmp_path / "hurt" / "checkpoints" / "checkpoint-4" / "optimizer.pt", "flip")
     train_sft(settings, tmp_path / "hurt")
     assert "optimizer.pt is damaged" in caplog.text
-    assert_same_run(tmp_path / "whole", tmp_path / "hurt")
+    assert_same_run(whole(recipe("sft")), tmp_path / "hurt")
 
 
 def test_old_checkpoints_go_only_after_a_new_one_is_complete(tmp_path: Path, recipe: Make) -> None:
@@ -209,13 +207,15 @@ def test_old_checkpoints_go_only_after_a_new_one_is_complete(tmp_path: Path, rec
     assert checkpoints.last_good_checkpoint(tmp_path / "killed" / "checkpoints").name == "checkpoint-2"  # type: ignore[union-attr]
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_last_checkpoint(
+    tmp_path: Path, recipe: Make, whole: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
     from mirg.errors import CheckpointError
 
     settings = recipe("sft")
-    train_sft(settings, tmp_path / "whole")
+    undisturbed = whole(settings)
     save = torch.save
 
     def full(value: object, file: Any, *rest: Any, **keywords: Any) -> None:
@@ -228,7 +228,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, recipe: Make, mo
         with pytest.raises(CheckpointError, match="No space left on device"):
             train_sft(settings, tmp_path / "full")
     train_sft(settings, tmp_path / "full")
-    assert_same_run(tmp_path / "whole", tmp_path / "full")
+    assert_same_run(undisturbed, tmp_path / "full")
 
 
 @pytest.mark.slow

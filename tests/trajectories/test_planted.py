@@ -49,11 +49,12 @@ def test_the_set_is_large_and_varied(planted: list[Planted]) -> None:
     assert len({row.wording for row in planted if row.defect == "conclusion_first"}) >= 10
 
 
-def test_the_set_is_a_function_of_its_seed(planted: list[Planted]) -> None:
-    again = planted_set(SEED, n_correct=300, per_defect=14, per_wording=1)
-    assert [(row.text, row.defect) for row in again] == [(row.text, row.defect) for row in planted]
-    other = planted_set(SEED + 1, n_correct=20, per_defect=1, per_wording=1)
-    assert not {row.text for row in other} & {row.text for row in planted}
+def test_the_set_is_a_function_of_its_seed() -> None:
+    one, again, other = (
+        [(row.text, row.defect) for row in planted_set(seed, n_correct=20, per_defect=1, per_wording=1)]
+        for seed in (SEED, SEED, SEED + 1)
+    )
+    assert one == again and not set(one) & set(other)
 
 
 def test_defects_are_found_and_correct_replies_pass(scored: Score) -> None:
