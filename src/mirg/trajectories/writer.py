@@ -1,7 +1,7 @@
 """The rule-based writer: reasoning from a sample's annotation, images first, then objects, terse.
 
 The image-level part says what is looked for and which images hold it, in one form for every task: what one task teaches
-serves the others. A line in ``IMAGE_LEVEL`` says more where images are compared or counted, or several may hold it.
+serves the others. A line in ``IMAGE_LEVEL`` says more where images are compared or counted.
 The object-level part says where every target is. How the forms were chosen: docs/design/0008-study.md.
 """
 
@@ -13,7 +13,7 @@ from itertools import groupby
 from mirg.answers.markup import box_markup
 from mirg.samples.schema import ImageRef, ObjectNote, Sample, Target, Trajectory
 
-WRITER, OBJECT_WRITER = "rules/3", "object-level/1"
+WRITER, OBJECT_WRITER = "rules/4", "object-level/1"
 LONGEST_RUN = 6  # objects of one label side by side that a list names one by one
 
 
@@ -63,8 +63,13 @@ def _target(sample: Sample) -> list[str]:
 
 
 def _found(sample: Sample) -> list[str]:
-    """Which images hold what is looked for. Name and image stand side by side: that is the form of a look-up."""
+    """Which images hold what is looked for. Name and image stand side by side: that is the form of a look-up.
+
+    An image that the question names is not found by looking, and others may hold the same: it is only said again.
+    """
     where = ", ".join(f"Image-{number}" for number in sorted(sample.target_images))
+    if where and not sample.image_hidden:
+        return [f"Where: {where}."]
     return [f"Found: {subject(sample)} {where or 'in none of the images'}."]
 
 
@@ -97,13 +102,6 @@ def _same(sample: Sample) -> list[str]:
     notes = sorted(sample.images[0].objects, key=lambda note: note.box)
     names = dict.fromkeys(note.label for note in notes if all(note.label in labels for labels in others))
     return [f"Same: {', '.join(names) or 'nothing'}."]
-
-
-def _each(sample: Sample) -> list[str]:
-    """Where any number of images may hold it, each of them is looked at."""
-    holders, numbers = sample.target_images, range(1, len(sample.images) + 1)
-    said = (f"Image-{number}: {'yes' if number in holders else 'no'}." for number in numbers)
-    return [*_target(sample), *said, *_found(sample)]
 
 
 def _odd_one_out(sample: Sample) -> list[str]:
@@ -150,8 +148,6 @@ def _called(note: ObjectNote, label: str) -> bool:
 IMAGE_LEVEL: dict[str, Callable[[Sample], list[str]]] = {
     "counting": _counting,
     "difference": _difference,
-    "multi_target": _each,
-    "none": _each,
     "odd_one_out": _odd_one_out,
     "reasoning": _reasoning,
     "view_difference": _difference,
