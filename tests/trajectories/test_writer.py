@@ -25,8 +25,8 @@ def image(*notes: str | tuple[str, tuple[float, float, float, float]], role: Rol
     return ImageRef(path="a.png", width=96, height=96, role=role, objects=objects)
 
 
-def sample(task: str, images: list[ImageRef], targets: list[Target], **meta: str) -> Sample:
-    return Sample(id="s", task=task, images=tuple(images), question="?", targets=tuple(targets), meta=dict(meta))
+def sample(task: str, images: list[ImageRef], targets: list[Target], asks: str = "?", **meta: str) -> Sample:
+    return Sample(id="s", task=task, images=tuple(images), question=asks, targets=tuple(targets), meta=dict(meta))
 
 
 def at(number: int, label: str = RING, box: tuple[float, float, float, float] = BOX) -> Target:
@@ -99,14 +99,13 @@ CASES: list[tuple[Sample, str]] = [
         f"Image-1: red ring (7), blue cross. Image-2: {', '.join([RING] * 6)}. Odd: blue cross. "
         f"Found: blue cross Image-1. {where(1, CROSS)}",
     ),
-    (  # each image is asked; the boxes are sorted by image, then from left to right
+    (  # sorted by image, then from left to right
         sample("multi_target", [image(RING), image(CROSS), image(RING, RING)], [at(3), at(1), at(3, RING, LEFT)]),
-        "Target: red ring. Image-1: yes. Image-2: no. Image-3: yes. Found: red ring Image-1, Image-3. "
-        f"{where(1)} {where(3, RING, LEFT)} {where(3)}",
+        f"Target: red ring. Found: red ring Image-1, Image-3. {where(1)} {where(3, RING, LEFT)} {where(3)}",
     ),
     (
         sample("none", [image(CROSS), image(STAR)], [], subject=RING),
-        "Target: red ring. Image-1: no. Image-2: no. Found: red ring in none of the images.",
+        "Target: red ring. Found: red ring in none of the images.",
     ),
     (
         sample("view_difference", [image(RING), image((RING, LEFT), CROSS)], [at(2, CROSS)]),
@@ -119,6 +118,18 @@ CASES: list[tuple[Sample, str]] = [
             [at(4)],
         ),
         f"Target: red ring. Found: red ring Image-4. {where(4)}",  # not the names of the references: they are copied
+    ),
+    (  # what the question says is said again: other images may hold the same
+        sample("common_object", [image(RING, CROSS), image(STAR, RING)], [at(2)], asks="Which is in both, in Image-2?"),
+        f"Target: red ring. Where: Image-2. {where(2)}",
+    ),
+    (
+        sample("region", [image(), image()], [at(1, "region")], asks="Where in the first image is what Image-2 shows?"),
+        f"Target: region. Where: Image-1. {where(1, 'region')}",
+    ),
+    (  # the question names the reference alone
+        sample("refer", [image(RING), image(CROSS), image(RING)], [at(3)], asks="Which shows what Image-1 shows?"),
+        f"Target: red ring. Found: red ring Image-3. {where(3)}",
     ),
     (  # a task the writer has no line for
         sample("static_diff", [image(), image()], [at(2, "")]),
@@ -140,7 +151,7 @@ def test_scenes(difficulty: str) -> None:
         given = to_sample(key, draft, refs)
         trajectory = build(given)
         text = trajectory.thinking
-        assert trajectory.writer == "rules/3"
+        assert trajectory.writer == "rules/4"
         assert sorted(trajectory.answer, key=str) == sorted(given.targets, key=str)
         boxes = cited(text)
         assert len(boxes) == len(given.targets)

@@ -12,6 +12,7 @@ from itertools import groupby
 
 from mirg.answers.markup import box_markup
 from mirg.samples.schema import ImageRef, ObjectNote, Sample, Target, Trajectory
+from mirg.trajectories.chain import mentioned, prose_of
 
 WRITER, OBJECT_WRITER = "rules/4", "object-level/1"
 LONGEST_RUN = 6  # objects of one label side by side that a list names one by one
@@ -68,7 +69,7 @@ def _found(sample: Sample) -> list[str]:
     An image that the question names is not found by looking, and others may hold the same: it is only said again.
     """
     where = ", ".join(f"Image-{number}" for number in sorted(sample.target_images))
-    if where and not sample.image_hidden:
+    if where and sample.target_images <= set(mentioned(prose_of(sample.question))):
         return [f"Where: {where}."]
     return [f"Found: {subject(sample)} {where or 'in none of the images'}."]
 
