@@ -53,7 +53,7 @@ def test_it_is_one_short_file_without_trl(repository: Path) -> None:
 
 
 def test_it_runs(example: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    example.main(steps=2, prompts=2, group=4, warm_up_steps=30)
+    example.main(steps=2, prompts=2, group=4, warm_up_steps=40)
     lines = capsys.readouterr().out.splitlines()
     losses = [float(line.split()[-1]) for line in lines if line.startswith("warm-up")]
     assert losses[-1] < losses[0] / 4
