@@ -34,11 +34,17 @@ def main(run: Path) -> None:
     """Write both files from ``run``, the folder of a study."""
     found = json.loads((run / "study.json").read_text())
     commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    kept = {"command": "make study", "commit": commit.stdout.strip(), **found}
+    kept = {"command": command(found["plan"]), "commit": commit.stdout.strip(), **found}
     (ROOT / "docs" / "results" / "study.json").write_text(dumped(kept))
     page = ROOT / "README.md"
     pattern = re.compile(re.escape(MARKS[0]) + ".*?" + re.escape(MARKS[1]), re.DOTALL)
     page.write_text(pattern.sub(lambda _: MARKS[0] + table(found) + MARKS[1], page.read_text()))
+
+
+def command(plan: dict[str, Any]) -> str:
+    """What makes such a study again, whole or in part."""
+    part = [f"{key}=[{','.join(map(str, plan[key]))}]" for key in ("seeds", "arms") if plan.get(key)]
+    return "mirg study --out RUN " + " ".join(f"-s '{override}'" for override in part)
 
 
 def dumped(found: dict[str, Any]) -> str:
