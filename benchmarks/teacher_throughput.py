@@ -91,7 +91,7 @@ def bare(src: DatasetFolder, recipe: TeacherRecipe) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=1920)
+    parser.add_argument("--requests", type=int, default=3840)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--latency", type=float, default=1.0, help="seconds that the server takes")
     parser.add_argument("--quick", action="store_true", help="384 requests")
