@@ -6,9 +6,11 @@ import re
 
 import pytest
 
+from mirg.trajectories import leaks_de
 from mirg.trajectories.chain import sentences
 from mirg.trajectories.conclusions import conclusion_first, conclusions
 from mirg.trajectories.leaks import leak
+from mirg.trajectories.leaks_en import HARMLESS, LEAKS, SUSPECTS
 from mirg.trajectories.words import image_words, normal_words
 
 GERMAN = [
@@ -110,3 +112,14 @@ def test_words() -> None:
     assert normal_words("  The\u200b RING\u2011like, (thing)! ") == "the ring like thing"
     assert image_words("The second image and images 3, 4: no") == "the img2 and images img3 img4 no"
     assert image_words("A red ring in Image-2", re.compile("red ring")) == "a thing in img2"
+
+
+CROSSES = re.compile(r"\\[sSWD]|\[\^|\n|(?<!\\)[.$]")
+
+
+def test_no_pattern_reaches_over_a_line_break() -> None:
+    """Sentences are searched together, one a line: a pattern that crossed lines would join two harmless ones."""
+    assert all(CROSSES.search(told) for told in (r"a\sb", r"a.b", r"a[^b]", r"a$"))
+    for _, pattern in (*LEAKS, *leaks_de.GERMAN, *SUSPECTS, ("harmless", HARMLESS)):
+        assert not CROSSES.search(pattern.pattern), pattern.pattern
+        assert not pattern.flags & (re.DOTALL | re.MULTILINE)
