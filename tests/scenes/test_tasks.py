@@ -7,15 +7,17 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from mirg.geometry import Box, iou
+from mirg.geometry import Box, box_problem, iou
 from mirg.samples.schema import ImageRef, Sample
 from mirg.scenes.generate import generate, to_sample
-from mirg.scenes.objects import split_name
+from mirg.scenes.objects import NAMES, split_name
 from mirg.scenes.tasks import TASKS
 from mirg.scenes.tasks.base import choose, draw
-from mirg.scenes.world import DIFFICULTIES, EASY, HARD, MEDIUM, WorldConfig
+from mirg.scenes.world import DIFFICULTIES, EASY, HARD, MEDIUM, WorldConfig, scene_for
 
 NAMED = {"common_object", "region", "object_tracking"}  # the question says which image
 HIDDEN = set(TASKS) - NAMED
@@ -55,8 +57,6 @@ def asked(sample: Sample) -> list[int]:
 
 def asked_name(sample: Sample) -> str:
     """The object named in the question."""
-    from mirg.scenes.objects import NAMES
-
     return next(name for name in NAMES if name in sample.question)
 
 
@@ -254,3 +254,32 @@ def test_draw_and_choose() -> None:
     assert {draw(rng, (2, 4)) for _ in range(100)} == {2, 3, 4}
     assert {draw(rng, (1, 2), least=3) for _ in range(20)} == {3}
     assert choose(rng, 3, 3) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("task", ["group_grounding", "refer", "reasoning", "correspondence", "multi_target", "none"])
+def test_at_the_targets_place_stands_something_in_every_other_image(task: str) -> None:
+    """Then a box says nothing about its image, and where there is no target that is no sign of it."""
+    config = HARD.model_copy(update={"same_place": 1.0})
+    same = others = 0
+    for sample in samples(task, 60, config):
+        free = [n for n, image in enumerate(sample.images, 1) if image.role == "distractor"]
+        where = [target.box for target in sample.targets] or [o.box for o in sample.images[free[0] - 1].objects]
+        for number in free[not sample.targets :]:
+            boxes = [note.box for note in sample.images[number - 1].objects]
+            same += any(iou(box, other) >= 0.5 for box in boxes for other in where)
+            others += 1
+    assert others > 60 and same / others > 0.75, "not all: shapes are of different proportions"
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(list(DIFFICULTIES)))
+@settings(max_examples=60, deadline=None)
+def test_an_object_at_a_given_place_hides_nothing(seed: int, difficulty: str) -> None:
+    config = DIFFICULTIES[difficulty]
+    rng = np.random.default_rng(seed)
+    target, other = (scene_for(rng, config, [NAMES[k] for k in rng.choice(80, 2)]) for _ in range(2))
+    names = [thing.name for thing in other.objects]
+    scene = scene_for(rng, config, names, anchor=(1, target.objects[0].box))
+    first, second = (thing.box for thing in scene.objects)
+    assert [thing.name for thing in scene.objects] == names
+    assert box_problem(first) is None and box_problem(second) is None
+    assert iou(first, second) <= config.max_overlap + 1e-9

@@ -20,11 +20,12 @@ from mirg.study.outcomes import OUTCOMES_FILE, laid_over, load_cells
 from mirg.study.page import page
 from mirg.study.plan import ARMS, StudyRecipe
 from mirg.study.results import outcomes, results, tokens
-from mirg.study.run import cell_name, cells, make_data, missing_cells, run_study
+from mirg.study.run import cell_name, cells, make_data, missing_cells, rating_tokens, run_study
 from mirg.training.recipe import load_recipe
 
 SMALL = {
     "train_samples": 12, "rl_samples": 12, "per_cell": 1, "more_sft_steps": 1, "max_new_tokens": 16, "batch_size": 24,
+    "rl_answers": 0,
 }  # fmt: skip
 
 
@@ -162,10 +163,30 @@ def test_outcomes_that_do_not_belong_here(change: dict[str, Any] | None, said: s
         load_cells([file], plan())
 
 
+def test_grpo_trains_on_what_its_start_gets_right_sometimes(tmp_path: Path) -> None:
+    """Once for all arms of a seed, also after a stop; the base, which never is right, trains on everything."""
+    first, again = Trainer(), Trainer()
+    wanted = plan(arms=("dual", "dual_without_sft"), seeds=(0,), rl_answers=2, rl_samples=6)
+    run_study(wanted, tmp_path, first)
+    by_stage = {recipe.model: recipe for recipe in first.asked if recipe.stage == "grpo"}
+    rated, whole = by_stage[str(tmp_path / "runs" / "sft-0")], by_stage["mirg-tiny"]
+    assert Path(rated.data).name == "rated-sft-0" and Path(whole.data).name == "rl"
+    assert (rated.pass_rate.above, rated.pass_rate.below) == (0, 1) and whole.pass_rate.above is None
+    assert all(sample.meta["pass_rate"] in (0, 0.5, 1) for sample in DatasetFolder.open(Path(rated.data)))
+
+    asked = rating_tokens(ARMS["dual"], 0, tmp_path)
+    assert 6 * 2 <= asked <= 6 * 2 * 16 and rating_tokens(ARMS["dual_without_sft"], 0, tmp_path) == 0
+    assert tokens("dual", 0, tmp_path)[0] == asked + 10, "those of the rating count"
+    made = (tmp_path / "data" / "rated-sft-0" / "samples.jsonl").stat().st_mtime_ns
+    run_study(plan(arms=("gated", "dual_without_sft"), seeds=(0,), rl_answers=2, rl_samples=6), tmp_path, again)
+    assert [recipe.reward.arm for recipe in again.asked] == ["gated"]
+    assert (tmp_path / "data" / "rated-sft-0" / "samples.jsonl").stat().st_mtime_ns == made
+
+
 @pytest.mark.slow
 def test_side_by_side_is_one_after_another(tmp_path: Path) -> None:
     """Two processes give the same outcomes, and no arm begins before the one that it starts from is there."""
-    wanted = plan(arms=("sft", "dual"), seeds=(0,))
+    wanted = plan(arms=("sft", "object_only", "dual"), seeds=(0,), rl_answers=2)
     run_study(wanted, tmp_path / "one", write_run)
     run_study(wanted, tmp_path / "two", write_run, jobs=2)
     assert outcomes(wanted, tmp_path / "two") == outcomes(wanted, tmp_path / "one")

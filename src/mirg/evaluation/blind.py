@@ -36,11 +36,10 @@ class Answered(BaseModel):
 
 
 class BlindRow(Row):
-    """The student's answer ``alone`` and ``with_chain``, and the tokens that it generated for both."""
+    """The student's answer ``alone`` and ``with_chain``, with the tokens that it generated for both."""
 
     alone: Answered = Answered()
     with_chain: Answered = Answered()
-    tokens: int = 0
 
 
 class Gains(BaseModel):

@@ -30,7 +30,6 @@ class DifficultyRow(Row):
 
     right: int = 0
     rewards: tuple[float, ...] = ()
-    tokens: int = 0
     cut: int = 0
 
 

@@ -35,13 +35,14 @@ Progress = Callable[[int, int], None]  # samples measured, rows of the dataset
 
 
 class Row(BaseModel):
-    """What was found about one sample. ``problem`` is why it could not be asked, or empty."""
+    """What was found about one sample, and the ``tokens`` generated for it. ``problem``: why it could not be asked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
     key: str = ""
     problem: str = ""
+    tokens: int = 0
 
 
 R = TypeVar("R", bound=Row)
@@ -107,7 +108,10 @@ class MeasurePlan:
 
 @dataclass
 class MeasureReport:
-    """Rows read = all ``kept`` + all ``dropped`` + ``n_rejected``; ``resumed`` counts rows of a run before."""
+    """Rows read = all ``kept`` + all ``dropped`` + ``n_rejected``; ``resumed`` counts rows of a run before.
+
+    ``tokens``: generated for all of them, also in runs before.
+    """
 
     kept: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -115,6 +119,7 @@ class MeasureReport:
     n_rejected: int = 0
     rejections: list[Rejection] = field(default_factory=list)
     resumed: int = 0
+    tokens: int = 0
 
     @property
     def n_rows(self) -> int:
@@ -131,6 +136,7 @@ class MeasureReport:
             "rejected": self.n_rejected,
             "tasks": dict(sorted(self.tasks.items())),
             "resumed": self.resumed,
+            "tokens": self.tokens,
             "rejections": [row.model_dump() for row in self.rejections],
         }
 
@@ -279,6 +285,7 @@ def _write(
             row = next(rows, None)
             if row is None or row.id != sample.id:
                 raise DataError(f"{dataset.root} changed while it was measured", hint="start again")
+            report.tokens += row.tokens
             if row.problem:
                 reject(_rejection(dataset, number, sample, "sample", row.problem))
                 continue

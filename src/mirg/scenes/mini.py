@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mirg.samples.folder import DatasetFolder
 
 # Part of the name: raise it with every change that gives another item, or another chance level.
-MINI_VERSION = 1
+MINI_VERSION = 2
 MINI_NAME = f"mirg-mini-{MINI_VERSION}"
 PER_CELL = 50
 _SEED = 20_000  # the first of the seeds that no training split is given
@@ -40,12 +40,13 @@ FAMILIES: dict[str, str] = {
 # In hard items names are asked for that perception never saw together: sixteen of the pairs of colour and shape.
 LEVELS: dict[str, WorldConfig] = {
     "easy": WorldConfig(
-        images=(2, 4), frames=(3, 4), objects=(1, 2), object_side=(0.25, 0.6), similar=0.2, clutter=2, shapes="all",
-        pairs="seen", backgrounds=("plain", "gradient", "noise", "checks", "patch"),
+        images=(2, 4), frames=(3, 4), objects=(1, 2), object_side=(0.25, 0.6), similar=0.2, same_place=0.5, clutter=2,
+        shapes="all", pairs="seen", backgrounds=("plain", "gradient", "noise", "checks", "patch"),
     ),
     "hard": WorldConfig(
-        images=(4, 6), frames=(4, 6), objects=(2, 3), object_side=(0.16, 0.45), similar=0.7, clutter=6, shapes="all",
-        pairs="all", backgrounds=("plain", "gradient", "noise", "checks", "patch", "patch"), change_background=True,
+        images=(4, 6), frames=(4, 6), objects=(2, 3), object_side=(0.16, 0.45), similar=0.7, same_place=0.9, clutter=6,
+        shapes="all", pairs="all", backgrounds=("plain", "gradient", "noise", "checks", "patch", "patch"),
+        change_background=True,
     ),
 }  # fmt: skip
 

@@ -37,6 +37,8 @@ _MAX_COVER = 0.12
 _MAX_NEIGHBOUR = 0.4
 # How much larger or smaller another view may show its objects.
 _VIEW_SCALES = (0.75, 1.3)
+# How often a scene is tried with an object at the place that it was given.
+_ANCHORED = 20
 # The least mean side of an object in pixels: below it, a narrow one is a single pixel wide.
 _MIN_PIXELS = 2.5
 
@@ -86,6 +88,13 @@ class WorldConfig(BaseModel):
     object_side: tuple[float, float] = Field(default=(0.2, 0.5), description="Mean side of an object.")
     max_overlap: float = Field(default=0.05, ge=0.0, le=0.3, description="Largest IoU of two objects of one image.")
     similar: float = Field(default=0.4, ge=0.0, le=1.0, description="Share of distractors like the target.")
+    same_place: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of the other images that hold a distractor where the target is, as frames of a still camera "
+        "do: there, a box says nothing about its image.",
+    )
     clutter: int = Field(default=4, ge=0, le=64, description="Most grey strokes and specks in one image.")
     textures: tuple[Texture, ...] = Field(default=("plain", "striped", "dotted"), min_length=1)
     backgrounds: tuple[BackgroundKind, ...] = Field(default=_KINDS, min_length=1)
@@ -154,17 +163,18 @@ def sample_scene(
     side: int = 96,
     pool: Sequence[str] = NAMES,
     photos: str | None = None,
+    anchor: tuple[int, Box] | None = None,
 ) -> Scene:
     """Place objects on a background, none of them hiding another.
 
     ``names`` fixes the objects and their order, otherwise ``n_objects`` different names of ``pool`` are drawn.
     ``clutter`` is the largest number of strokes. Boxes lie on the pixel grid of an image of ``side`` pixels, so they
-    are exact there.
+    are exact there. ``anchor``: which object is to stand where, see :func:`place`.
     """
     if names is None:
         names = [str(pool[k]) for k in rng.choice(len(pool), n_objects, replace=False)]
     things = [_sample_object(rng, name, textures) for name in names]
-    boxes = place(rng, [thing.shape for thing in things], min_side, max_side, max_overlap, side)
+    boxes = place(rng, [thing.shape for thing in things], min_side, max_side, max_overlap, side, anchor)
     objects = tuple(replace(thing, box=box) for thing, box in zip(things, boxes, strict=True))
     return Scene(objects, background or sample_background(rng, clutter, backgrounds, photos))
 
@@ -176,13 +186,14 @@ def scene_for(
     n_objects: int = 1,
     *,
     background: Background | None = None,
+    anchor: tuple[int, Box] | None = None,
 ) -> Scene:
     """:func:`sample_scene` with the names, sizes, textures and backgrounds of ``config``."""
     low, high = config.object_side
     return sample_scene(
         rng, names, n_objects, min_side=low, max_side=high, max_overlap=config.max_overlap, textures=config.textures,
         clutter=config.clutter, backgrounds=config.backgrounds, background=background, side=config.side,
-        pool=config.names, photos=config.photos,
+        pool=config.names, photos=config.photos, anchor=anchor,
     )  # fmt: skip
 
 
@@ -222,22 +233,39 @@ def place(
     max_side: float,
     max_overlap: float,
     side: int = 96,
+    anchor: tuple[int, Box] | None = None,
 ) -> list[Box]:
     """Boxes (fractions on the pixel grid) for ``shapes``, pairwise IoU at most ``max_overlap``.
 
-    An object that finds no room shrinks towards ``min_side``; a scene that finds no room is placed anew.
-    ConfigError where that does not help.
+    ``anchor`` (k, box) has object k stand at ``box``, as its shape fills it (:func:`_standing_at`); where that leaves
+    the others no room it stands anywhere. An object that finds no room shrinks towards ``min_side``; a scene that
+    finds no room is placed anew. ConfigError where that does not help.
     """
-    for _ in range(200):
-        boxes: list[Box] = []
-        for shape in shapes:
-            box = _find_room(rng, boxes, shape, min_side, max_side, max_overlap, side)
-            if box is None:
-                break
-            boxes.append(box)
+    for attempt in range(200):
+        boxes: dict[int, Box] = {}
+        if anchor is not None and attempt < _ANCHORED:
+            boxes[anchor[0]] = _standing_at(anchor[1], shapes[anchor[0]], side)
+        for k, shape in enumerate(shapes):
+            if k not in boxes:
+                box = _find_room(rng, tuple(boxes.values()), shape, min_side, max_side, max_overlap, side)
+                if box is None:
+                    break
+                boxes[k] = box
         else:
-            return boxes
+            return [boxes[k] for k in range(len(shapes))]
     raise ConfigError(f"no room for {len(shapes)} objects of side {min_side}", hint="ask for fewer or smaller ones")
+
+
+def _standing_at(box: Box, shape: str, side: int) -> Box:
+    """``shape``, undistorted, around the centre of ``box`` and about as large; no part of it outside the image."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    stretch = (ALL_SHAPES[shape] * height / width) ** 0.5
+    wide, high = (min(round(length * side), side) for length in (width * stretch, height / stretch))
+    left, top = (
+        min(max(round((box[k] + box[k + 2]) / 2 * side - length / 2), 0), side - length)
+        for k, length in enumerate((wide, high))
+    )
+    return grid_box(left, top, left + wide, top + high, side)
 
 
 def _find_room(

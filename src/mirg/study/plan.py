@@ -20,10 +20,15 @@ class StudyRecipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base: str = Field(default=MIRG_TINY.name, description="The model that every arm starts from.")
-    world: str = Field(default="tiny/perception", description="Recipe whose world the training scenes are of.")
+    world: str = Field(default="study/world", description="Recipe whose world the training scenes are of.")
     tasks: tuple[str, ...] | None = Field(default=None, description="Tasks of the training samples; None: all.")
     train_samples: int = Field(default=1000, ge=1, description="Samples with trajectories.")
     rl_samples: int = Field(default=8000, ge=1, description="Annotated samples without trajectories, for GRPO.")
+    rl_answers: int = Field(
+        default=4,
+        ge=0,
+        description="Answers of the SFT model to each RL sample; GRPO trains on what is sometimes right. 0: on all.",
+    )
     per_cell: int = Field(default=50, ge=1, description="Items of mirg-mini per family and level; 50 is the benchmark.")
     data_seed: int = Field(default=0, ge=0)
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1, description="Seeds that each arm is trained with.")
@@ -71,6 +76,11 @@ class Arm:
     data: Data = "light"
     steps: Steps = "sft_steps"
     overrides: tuple[str, ...] = ()
+
+    @property
+    def rated(self) -> bool:
+        """Whether it may train on what the model that it starts from gets right sometimes: the base never does."""
+        return self.stage == "grpo" and bool(ARMS[self.start].stage)
 
 
 def _rl(name: str, title: str, *overrides: str, start: str = "sft") -> Arm:

@@ -17,7 +17,7 @@ from mirg.storage import read_json, read_jsonl
 from mirg.study.contrasts import SHOWN, contrasts, subsets_of
 from mirg.study.outcomes import Cell, answers, blank_records, laid_over, settings_digest
 from mirg.study.plan import ARMS, StudyRecipe
-from mirg.study.run import cell_name, cells
+from mirg.study.run import cell_name, cells, rating_tokens
 from mirg.training.run import METRICS as METRICS_FILE
 from mirg.training.run import environment
 
@@ -113,7 +113,7 @@ def tokens(name: str, seed: int, out: Path) -> tuple[int, int]:
         if arm.stage == "sft":
             trained += int(max((row.get("num_tokens") or 0 for row in rows), default=0))
         else:
-            generated += _sum(rows, "tokens/generated")
+            generated += _sum(rows, "tokens/generated") + rating_tokens(arm, seed, out)
             trained += _sum(rows, "tokens/trained")
         arm = ARMS[arm.start]
     return generated, trained

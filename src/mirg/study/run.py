@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -38,12 +40,36 @@ def run_study(
     _claim(plan, out)
     wanted = missing_cells(plan, elsewhere)
     make_data(plan, out, [arm for arm, _ in wanted])
-    todo = {cell_name(*cell): cell for cell in wanted if not is_measured(out, *cell)}
+    todo = _todo(plan, out, train, wanted)
     if jobs > 1:
-        _side_by_side(plan, out, train, todo, jobs)
+        _side_by_side(todo, jobs)
         return
-    for arm, seed in todo.values():
-        measure_cell(plan, arm, seed, out, train)
+    for job in todo.values():
+        job.work()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A piece of work, and the name of the one that has to be done before."""
+
+    work: Callable[[], None]
+    after: str = ""
+
+
+def _todo(plan: StudyRecipe, out: Path, train: Train, wanted: Collection[tuple[Arm, int]]) -> dict[str, _Job]:
+    """Whatever is not done yet, each after what it needs."""
+    todo: dict[str, _Job] = {}
+    for arm, seed in wanted:
+        if is_measured(out, arm, seed):
+            continue
+        start = _start_of(arm, seed)
+        if arm.rated and plan.rl_answers:
+            rated = _rated(arm, seed)
+            if not (out / "data" / f"{rated}.json").is_file():
+                todo.setdefault(rated, _Job(partial(rate, plan, arm, seed, out), start))
+            start = rated
+        todo[cell_name(arm, seed)] = _Job(partial(measure_cell, plan, arm, seed, out, train), start)
+    return todo
 
 
 def measure_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) -> None:
@@ -57,18 +83,18 @@ def is_measured(out: Path, arm: Arm, seed: int) -> bool:
     return (out / "eval" / cell_name(arm, seed) / "summary.json").is_file()
 
 
-def _side_by_side(plan: StudyRecipe, out: Path, train: Train, todo: dict[str, tuple[Arm, int]], jobs: int) -> None:
-    """Measure the cells of ``todo``, each as soon as the one that it starts from is there."""
+def _side_by_side(todo: dict[str, _Job], jobs: int) -> None:
+    """Do ``todo``, each as soon as what it needs is there."""
     threads = max((os.cpu_count() or 1) // jobs, 1)
     # Spawned: torch's threads, and a GPU, do not survive a fork.
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _begin_job, (threads,))
     waiting, running = dict(todo), {}
     try:
         while waiting or running:
-            for name, (arm, seed) in list(waiting.items()):
+            for name, job in list(waiting.items()):
                 # Never more than there are processes: what becomes ready while they work may come before the rest.
-                if len(running) < jobs and _start_of(arm, seed) not in {*waiting, *running.values()}:
-                    running[pool.submit(measure_cell, plan, arm, seed, out, train)] = name
+                if len(running) < jobs and job.after not in {*waiting, *running.values()}:
+                    running[pool.submit(job.work)] = name
                     del waiting[name]
             for done in wait(running, return_when=FIRST_COMPLETED).done:
                 del running[done]
@@ -130,11 +156,12 @@ def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) 
 
     if not arm.stage:
         return plan.base
-    start = _start_of(arm, seed)
-    model = str(out / "runs" / start) if start else plan.base
+    data, sometimes = arm.data, ()
+    if arm.rated and plan.rl_answers:
+        data, sometimes = _rated(arm, seed), ("pass_rate.above=0", "pass_rate.below=1")
     overrides = [
-        f"model={model}", f"data={out / 'data' / arm.data}", f"seed={seed}", f"steps={getattr(plan, arm.steps)}",
-        *arm.overrides,
+        f"model={_model(plan, arm, seed, out)}", f"data={out / 'data' / data}", f"seed={seed}",
+        f"steps={getattr(plan, arm.steps)}", *sometimes, *arm.overrides,
     ]  # fmt: skip
     recipe = (
         load_recipe(SftRecipe, plan.sft, overrides)
@@ -142,6 +169,45 @@ def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) 
         else load_recipe(GrpoRecipe, plan.grpo, overrides)
     )
     return str(train(recipe, out / "runs" / cell_name(arm, seed)))
+
+
+def rate(plan: StudyRecipe, arm: Arm, seed: int, out: Path) -> None:
+    """How often the model that ``arm`` starts from is right about each RL sample: ``data/rated-START-SEED``.
+
+    Beside it ``.json`` says how many tokens that took, and that it is complete.
+    """
+    from mirg.engines.base import Generation
+    from mirg.engines.load import load_engine
+    from mirg.evaluation.difficulty import write_difficulty
+    from mirg.evaluation.measure import MeasurePlan
+    from mirg.samples import DatasetFolder
+
+    name = _rated(arm, seed)
+    logger.info("— pass rates of %s", _start_of(arm, seed))
+    generation = Generation(plan.max_new_tokens, temperature=1.0, seed=seed, batch_size=plan.batch_size)
+    report = write_difficulty(
+        load_engine(_model(plan, arm, seed, out)), DatasetFolder.open(out / "data" / "rl"), out / "data" / name,
+        plan.rl_answers, MeasurePlan(generation, overwrite=True),
+    )  # fmt: skip
+    write_json_atomic(out / "data" / f"{name}.json", {"tokens_generated": report.tokens, **report.kept})
+    logger.info("%s: %s", name, ", ".join(f"{count} {word}" for word, count in report.kept.most_common()))
+
+
+def rating_tokens(arm: Arm, seed: int, out: Path) -> int:
+    """Tokens that :func:`rate` generated for an arm; 0 where it trains on every sample."""
+    file = out / "data" / f"{_rated(arm, seed)}.json"
+    held: Any = read_json(file) if arm.rated and file.is_file() else {}
+    return int(held.get("tokens_generated", 0))
+
+
+def _rated(arm: Arm, seed: int) -> str:
+    return f"rated-{cell_name(ARMS[arm.start], seed)}"
+
+
+def _model(plan: StudyRecipe, arm: Arm, seed: int, out: Path) -> str:
+    """The model that an arm starts from."""
+    start = _start_of(arm, seed)
+    return str(out / "runs" / start) if start else plan.base
 
 
 def evaluate_cell(plan: StudyRecipe, model: str, out: Path, name: str) -> None:

@@ -74,10 +74,26 @@ def fill(rng: np.random.Generator, config: WorldConfig, subject: str, copies: in
 def holder_pictures(
     rng: np.random.Generator, config: WorldConfig, lists: Sequence[Names], subject: str
 ) -> list[Picture]:
-    """One picture per list of names; those that hold the subject are candidates, the others distractors."""
-    return [
-        Picture(scene_for(rng, config, names), "candidate" if subject in names else "distractor") for names in lists
-    ]
+    """One picture per list of names; those that hold the subject are candidates, the others distractors.
+
+    In a share ``config.same_place`` of the others an object stands where the subject does in the first of its images.
+    Where no image holds the subject they stand at one place too, or it would be told by that.
+    """
+    scenes: dict[int, Scene] = {}
+    first = next((k for k, names in enumerate(lists) if subject in names), 0)
+    # The place has to be known first; without one the order is that of the images, which no seed's scene may lose.
+    for k in sorted(range(len(lists)), key=lambda k: k != first) if config.same_place else range(len(lists)):
+        names, anchor = lists[k], None
+        if config.same_place and k != first and subject not in names and rng.random() < config.same_place:
+            anchor = (_most_alike(names, subject), scenes[first].objects[_most_alike(lists[first], subject)].box)
+        scenes[k] = scene_for(rng, config, names, anchor=anchor)
+    return [Picture(scenes[k], "candidate" if subject in names else "distractor") for k, names in enumerate(lists)]
+
+
+def _most_alike(names: Names, subject: str) -> int:
+    """The number of the name that shares most words with ``subject``: itself, its colour or shape, or anything."""
+    words = set(subject.split())
+    return max(range(len(names)), key=lambda k: len(words & set(names[k].split())))
 
 
 def targets_named(
