@@ -181,6 +181,16 @@ def test_a_repair_names_what_failed(cases: DatasetFolder, tmp_path: Path) -> Non
         assert "the answer names Image-1, the truth is Image-2" in said(body)
 
 
+@pytest.mark.parametrize("repaired", ["I cannot help with that picture.", ""])
+def test_a_worse_repair_does_not_hide_what_was_wrong(repaired: str, cases: DatasetFolder, tmp_path: Path) -> None:
+    recipe = teacher.recipe("http://x/v1")
+    wrong = by_case(cases, recipe, lambda k, body: False)
+    endpoint = Scripted(lambda body: reply(repaired) if len(body["messages"]) > 2 else wrong(body))
+    assert run(cases, recipe, tmp_path / "l.db", endpoint=endpoint).rejected == 30
+    reasons = rows(tmp_path / "l.db", "SELECT DISTINCT reason FROM outcomes")
+    assert reasons == [("the answer names Image-1, the truth is Image-2",)]
+
+
 def test_equal_requests_are_sent_once(cases: DatasetFolder, tmp_path: Path) -> None:
     """Two rows that differ in their id alone ask the same."""
     from mirg.samples import write_card

@@ -98,10 +98,10 @@ def outcome_of(seen: Sequence[Judged], plan: str, sample: Sample, at: float) -> 
     kept = best(seen)
     if kept is not None:
         return Outcome(plan, sample.id, sample.task, True, "", "", kept.answer.hash, attempts, at)
-    # The last word on a chain is the check that its repair fails, else the draw that came closest.
-    last = seen[-1] if seen[-1].answer.step == "repair" else nearest(seen) or seen[0]
-    check, reason = last.problems[0]
-    return Outcome(plan, sample.id, sample.task, False, check, reason, last.answer.hash, attempts, at)
+    # A repair that made it worse would hide what was wrong.
+    closest = nearest(seen) or seen[0]
+    check, reason = closest.problems[0]
+    return Outcome(plan, sample.id, sample.task, False, check, reason, closest.answer.hash, attempts, at)
 
 
 async def _draws(requests: list[Request], sample: Sample, desk: Desk, asker: Asker) -> list[Judged] | None:
