@@ -118,7 +118,8 @@ def test_workers_share_a_budget_and_go_on_after_a_kill(cases: DatasetFolder, api
 def test_executors_give_the_same(cases: DatasetFolder, api: FaultyApi, tmp_path: Path, name: str) -> None:
     if name == "ray":
         pytest.importorskip("ray", reason="the extra ray is not installed")
-    recipe = teacher.recipe(api.url)
+    # A request that times out while processes start on a busy machine is sent again, and counted.
+    recipe = teacher.recipe(api.url, limits={"timeout": 120})
     api.settings = teacher.settings(cases, recipe)
     with Ledger(tmp_path / "one.db") as ledger:
         ask_teacher(cases, recipe, ledger)
