@@ -39,7 +39,7 @@ class StudyRecipe(BaseModel):
     grpo: str = "study/grpo"
     sft_steps: int = Field(default=300, ge=1)
     more_sft_steps: int = Field(default=1200, ge=1, description="Steps of the arms that continue SFT.")
-    rl_steps: int = Field(default=600, ge=1)
+    rl_steps: int = Field(default=400, ge=1)
     max_new_tokens: int = Field(default=160, ge=16)
     batch_size: int = Field(default=100, ge=1)
 
