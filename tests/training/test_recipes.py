@@ -21,6 +21,7 @@ from mirg.training.recipe import (
     GrpoRecipe,
     PerceptionRecipe,
     SftRecipe,
+    WorldRecipe,
     dump_recipe,
     load_recipe,
 )
@@ -30,12 +31,14 @@ KINDS: dict[str, type[BaseModel]] = {
     "perception": PerceptionRecipe,
     "sft": SftRecipe,
     "grpo": GrpoRecipe,
-    # These are no stages: the first two name a recipe for each, the last is for `mirg data compose`.
+    # These are no stages: the first two name a recipe for each, those below are for teachers,
+    # for `mirg data compose`, and for scenes.
     "demo": DemoRecipe,
     "study": StudyRecipe,
     "openai": TeacherRecipe,
     "local": TeacherRecipe,
     "objects": ComposeRecipe,
+    "world": WorldRecipe,
 }
 NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.yaml"))
 FOLDERS = "|".join(path.name for path in RECIPES.iterdir() if path.is_dir())

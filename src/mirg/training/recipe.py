@@ -235,8 +235,8 @@ class PerceptionRecipe(Section):
         return tiny
 
 
-class _World(Section):
-    """The part of a recipe that data is made by."""
+class WorldRecipe(Section):
+    """The part of a recipe that data is made by; a recipe may be no more than that."""
 
     world: WorldConfig
 
@@ -258,7 +258,7 @@ def load_world(name: str | Path) -> WorldConfig:
     world = _read(find_recipe(name)).get("world")
     if not isinstance(world, dict):
         raise ConfigError(f"recipe {name} has no world block", hint="tiny/perception has one")
-    return _checked(_World, {"world": world}, name).world
+    return _checked(WorldRecipe, {"world": world}, name).world
 
 
 def find_recipe(name: str | Path) -> Path:
