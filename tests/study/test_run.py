@@ -16,7 +16,7 @@ from mirg.errors import ConfigError, EvaluationError
 from mirg.evaluation.records import RECORDS_FILE, load_records
 from mirg.samples import DatasetFolder
 from mirg.storage import write_jsonl_atomic
-from mirg.study.outcomes import OUTCOMES_FILE, laid_over, load_cells
+from mirg.study.outcomes import OUTCOMES_FILE, laid_over, load_cells, settings_digest
 from mirg.study.page import page
 from mirg.study.plan import ARMS, StudyRecipe
 from mirg.study.results import outcomes, results, tokens
@@ -181,6 +181,15 @@ def test_grpo_trains_on_what_its_start_gets_right_sometimes(tmp_path: Path) -> N
     run_study(plan(arms=("gated", "dual_without_sft"), seeds=(0,), rl_answers=2, rl_samples=6), tmp_path, again)
     assert [recipe.reward.arm for recipe in again.asked] == ["gated"]
     assert (tmp_path / "data" / "rated-sft-0" / "samples.jsonl").stat().st_mtime_ns == made
+
+
+def test_another_world_is_another_study(tmp_path: Path) -> None:
+    world = tmp_path / "world.yaml"
+    digests = set()
+    for share in (0.2, 0.9):
+        world.write_text(f"world: {{same_place: {share}}}\n")
+        digests.add(settings_digest(plan(world=str(world))))
+    assert len(digests) == 2 and settings_digest(plan(seeds=(3,))) == settings_digest(plan())
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from mirg.samples import DatasetFolder
 from mirg.scenes.mini import MINI_NAME
 from mirg.storage import BadLine, digest_bytes, read_jsonl
 from mirg.study.plan import StudyRecipe
-from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe
+from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe, load_world
 from mirg.trajectories.writer import OBJECT_WRITER, WRITER
 
 OUTCOMES_FILE = "outcomes.jsonl"
@@ -49,7 +49,7 @@ class Cell(BaseModel):
 
 
 def settings_digest(plan: StudyRecipe) -> str:
-    """What two halves of a study must share, as a digest: benchmark, writers of trajectories, plan and recipes.
+    """What two halves of a study must share, as a digest: benchmark, writers of trajectories, plan, world and recipes.
 
     Seeds, arms and the number type may differ. Values that are defaults are left out, so that a key that is new to the
     recipes does not part two halves; :data:`DEFAULTS` stands for them.
@@ -61,6 +61,7 @@ def settings_digest(plan: StudyRecipe) -> str:
         OBJECT_WRITER,
         DEFAULTS,
         plan.model_dump(mode="json", exclude={"seeds", "arms"}),
+        load_world(plan.world).model_dump(mode="json", exclude_defaults=True),
     ]
     apart = {"dtype", "threads", "model", "data"}
     parts += [recipe.model_dump(mode="json", exclude=apart, exclude_defaults=True) for recipe in stages]
