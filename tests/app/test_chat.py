@@ -113,8 +113,8 @@ def test_sampled_answers_follow_the_seed(
     settings = Generation(LONGEST, 1.0, 5, 1)
     assert said[0] == said[1] == [one.text for one in engine.sample([exercises[0]], settings, 4)[0]]
     # Eight, of some length: two short ones of a model that is sure are the same now and then.
-    hot = {"temperature": 2.0, "max_tokens": 32}
-    unseeded = {ask(client, exercises[0], **hot).choices[0].message.content for _ in range(8)}
+    hotter = {"temperature": 2.0, "max_tokens": 32}
+    unseeded = {ask(client, exercises[0], **hotter).choices[0].message.content for _ in range(8)}
     assert len(unseeded) > 1, "without a seed, an answer asked for again is another one"
 
 
