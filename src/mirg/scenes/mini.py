@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mirg.samples.folder import DatasetFolder
 
 # Part of the name: raise it with every change that gives another item, or another chance level.
-MINI_VERSION = 2
+MINI_VERSION = 3
 MINI_NAME = f"mirg-mini-{MINI_VERSION}"
 PER_CELL = 50
 _SEED = 20_000  # the first of the seeds that no training split is given
