@@ -52,8 +52,15 @@ def test_arms_start_from_arms() -> None:
     assert [cell_name(*cell) for cell in cells(plan(arms=("sft",)))] == ["base", "sft-0", "sft-1"]
 
 
-@pytest.mark.parametrize(("keys", "said"), [({"arms": ("best",)}, "no arm best"), ({"seeds": (1, 1)}, "named twice")])
-def test_unknown_arms_and_seeds(keys: dict[str, Any], said: str) -> None:
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"arms": ("best",)}, "no arm best"),
+        ({"seeds": (1, 1)}, "named twice"),
+        ({"rl_answers": 1}, "never right only sometimes"),
+    ],
+)
+def test_what_no_study_can_be(keys: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         plan(**keys)
 

@@ -50,6 +50,8 @@ class StudyRecipe(BaseModel):
             raise ValueError(f"no arm {', '.join(unknown)}; there are {', '.join(ARMS)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed is named twice")
+        if self.rl_answers == 1:
+            raise ValueError("rl_answers = 1: one answer is never right only sometimes; take 2 or more, or 0")
         return self
 
     @property
