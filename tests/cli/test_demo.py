@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fakes.engines import ScriptedEngine
+
 Run = Callable[..., Any]
 SMALL = [
     arg
     for key in (
-        "train_samples=24", "rl_samples=10", "test_samples=12", "max_new_tokens=48", "sft.steps=3", "sft.batch_size=4",
-        "grpo.steps=2", "grpo.prompts_per_step=2", "grpo.group_size=4", "grpo.max_new_tokens=48",
+        "train_samples=24", "rl_samples=10", "rl_answers=0", "test_samples=12", "max_new_tokens=48",
+        "sft.steps=3", "sft.batch_size=4", "grpo.steps=2", "grpo.prompts_per_step=2", "grpo.group_size=4", "grpo.max_new_tokens=48",
     )
     for arg in ("-s", key)
 ]  # fmt: skip
@@ -61,6 +64,23 @@ def test_the_whole_pipeline(mirg: Run, tmp_path: Path) -> None:
         assert refused.exit_code == 2 and said in refused.stderr, refused.output
 
 
+def test_grpo_trains_on_what_the_sft_model_gets_right_sometimes(
+    mirg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every second answer says ``none``: never right where there is a target, and sometimes where there is none."""
+    said = cycle(["<think>\nNone.\n</think>\n<answer>none</answer>", "", "", "<answer>none</answer>"])
+    monkeypatch.setattr("mirg.engines.load.load_engine", lambda model: ScriptedEngine(lambda *_: next(said)))
+    out = tmp_path / "demo"
+    more = ("-s", "rl_answers=2", "-s", "tasks=[none, refer]", "-s", "rl_samples=16")
+    result = mirg("demo", "--out", out, *SMALL, *more)
+    assert result.exit_code == 0, result.output
+    rated = [json.loads(line) for line in (out / "data/rated/samples.jsonl").read_text().splitlines()]
+    assert {(row["task"], row["meta"]["pass_rate"]) for row in rated} == {("none", 0.5), ("refer", 0)}
+    assert list(json.loads((out / "demo.json").read_text())["seconds"])[1:4] == ["sft", "pass rates", "grpo"]
+    refused = [json.loads(line) for line in (out / "grpo/rejected.jsonl").read_text().splitlines()]
+    assert len(refused) == 8 and all("its pass rate 0 is not above 0" in str(row) for row in refused)
+
+
 def test_the_whole_pipeline_on_photographs(mirg: Run, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     result = mirg("demo", "--out", out, "--photos", photos, *SMALL)
@@ -73,6 +93,7 @@ def test_the_whole_pipeline_on_photographs(mirg: Run, photos: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("args", "said", "why"),
     [
+        (("-s", "rl_answers=1"), "one answer is never right only sometimes", "no rate"),
         (("-s", "test_sample=5"), "did you mean test_samples?", "a key of the demo"),
         (("-s", "sft.step=5"), "did you mean steps?", "a key of a stage"),
         (("-s", "world=tiny/sft"), "tiny/sft has no world block", "a recipe without a world"),

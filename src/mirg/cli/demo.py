@@ -1,8 +1,8 @@
 """``mirg demo``: the whole of MIRG-RL on this machine, from data to a report.
 
-Data → verified trajectories → SFT → image-aware GRPO → evaluation → report, from the tiny model that ships with mirg or
-from any other. Every step is kept in the output folder and is skipped when it is there already, so a demo that was
-stopped goes on where it was. A folder made with other settings is refused, never shown as the result of these.
+Data → verified trajectories → SFT → pass rates → image-aware GRPO → evaluation → report, from the tiny model that ships
+with mirg or from any other. Every step is kept in the output folder and is skipped when it is there already, so a demo
+that was stopped goes on where it was. A folder made with other settings is refused, never shown as the result of these.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mirg.errors import ConfigError
 from mirg.frames import MIRG_TINY
 from mirg.scenes.world import WorldConfig
 from mirg.storage import read_json, write_json_atomic
+from mirg.training.recipe import RlAnswers
 
 PLAN, CLOCK = "plan", "seconds"  # keys of demo.json
 
@@ -33,6 +34,7 @@ class DemoRecipe(BaseModel):
 
     train_samples: int = Field(default=4000, ge=1)
     rl_samples: int = Field(default=3000, ge=1)
+    rl_answers: RlAnswers = 0
     test_samples: int = Field(default=900, ge=1)
     seed: int = 0
     base: str = Field(default=MIRG_TINY.name, description="The model that SFT starts from.")
@@ -65,7 +67,7 @@ def demo(
 ) -> None:
     """Data, verified trajectories, SFT, image-aware GRPO, evaluation and a report."""
     from mirg.training.quiet import quiet_libraries
-    from mirg.training.recipe import load_recipe
+    from mirg.training.recipe import SOMETIMES, load_recipe
 
     log_to_console()
     quiet_libraries()
@@ -74,9 +76,14 @@ def demo(
     notes = _Notes.open(out / "demo.json", plan, photos)
     with notes.clock("data"):
         _make_data(plan, out, photos)
-    for stage, start, data in (("sft", plan.base, "data/train"), ("grpo", str(out / "sft"), "data/rl")):
-        with notes.clock(stage):
-            _train(plan, stage, out, [f"model={start}", f"data={out / data}", *stages[stage]])
+    with notes.clock("sft"):
+        _train(plan, "sft", out, [f"model={plan.base}", f"data={out / 'data/train'}", *stages["sft"]])
+    prompts, sometimes = out / "data/rl", ()
+    if plan.rl_answers:
+        with notes.clock("pass rates"):
+            prompts, sometimes = _rate(plan, out), SOMETIMES
+    with notes.clock("grpo"):
+        _train(plan, "grpo", out, [f"model={out / 'sft'}", f"data={prompts}", *sometimes, *stages["grpo"]])
     models = plan.models(out)
     for name, model in models.items():
         with notes.clock(f"evaluate {name}"):
@@ -136,6 +143,23 @@ def _train(plan: DemoRecipe, stage: str, out: Path, overrides: list[str]) -> Non
 
     kinds: dict[str, Any] = {"sft": SftRecipe, "grpo": GrpoRecipe}
     train(load_recipe(kinds[stage], getattr(plan, stage), overrides), out / stage)
+
+
+def _rate(plan: DemoRecipe, out: Path) -> Path:
+    """The RL samples with the share of the SFT model's answers that are right: GRPO learns from neither 0 nor 1."""
+    from mirg.engines.base import Generation
+    from mirg.engines.load import load_engine
+    from mirg.evaluation.difficulty import write_difficulty
+    from mirg.evaluation.measure import MeasurePlan
+    from mirg.samples import DatasetFolder
+
+    rated = out / "data/rated"
+    if not (rated / "card.json").is_file():
+        generation = Generation(plan.max_new_tokens, temperature=1.0, seed=plan.seed, batch_size=plan.batch_size)
+        engine, asked = load_engine(str(out / "sft")), DatasetFolder.open(out / "data/rl")
+        report = write_difficulty(engine, asked, rated, plan.rl_answers, MeasurePlan(generation, overwrite=True))
+        logger.info("%s: %s", rated, ", ".join(f"{count} {word} right" for word, count in report.kept.most_common()))
+    return rated
 
 
 def _evaluate(plan: DemoRecipe, model: str, data: Path, out: Path) -> None:

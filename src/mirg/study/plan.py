@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mirg.errors import ConfigError
 from mirg.frames import MIRG_TINY
+from mirg.training.recipe import RlAnswers
 
 Data = Literal["light", "object_level", "fresh", "rl"]
 Steps = Literal["sft_steps", "more_sft_steps", "rl_steps"]
@@ -24,11 +25,7 @@ class StudyRecipe(BaseModel):
     tasks: tuple[str, ...] | None = Field(default=None, description="Tasks of the training samples; None: all.")
     train_samples: int = Field(default=1000, ge=1, description="Samples with trajectories.")
     rl_samples: int = Field(default=8000, ge=1, description="Annotated samples without trajectories, for GRPO.")
-    rl_answers: int = Field(
-        default=4,
-        ge=0,
-        description="Answers of the SFT model to each RL sample; GRPO trains on what is sometimes right. 0: on all.",
-    )
+    rl_answers: RlAnswers = 4
     per_cell: int = Field(default=50, ge=1, description="Items of mirg-mini per family and level; 50 is the benchmark.")
     data_seed: int = Field(default=0, ge=0)
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1, description="Seeds that each arm is trained with.")
@@ -50,8 +47,6 @@ class StudyRecipe(BaseModel):
             raise ValueError(f"no arm {', '.join(unknown)}; there are {', '.join(ARMS)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed is named twice")
-        if self.rl_answers == 1:
-            raise ValueError("rl_answers = 1: one answer is never right only sometimes; take 2 or more, or 0")
         return self
 
     @property

@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mirg.errors import ConfigError
 from mirg.rewards import RewardConfig
@@ -146,6 +146,26 @@ class PassRateConfig(Section):
         if self.below is not None and not rate < self.below:
             return f"its pass rate {rate:g} is not below {self.below:g}"
         return None
+
+
+# Overrides of a GRPO recipe that trains on what is right sometimes.
+SOMETIMES = ("pass_rate.above=0", "pass_rate.below=1")
+
+
+def _several(answers: int) -> int:
+    if answers == 1:
+        raise ValueError("one answer is never right only sometimes; take 2 or more, or 0")
+    return answers
+
+
+RlAnswers = Annotated[
+    int,
+    AfterValidator(_several),
+    Field(
+        ge=0,
+        description="Answers of the SFT model to each RL sample; GRPO trains on what is sometimes right. 0: on all.",
+    ),
+]
 
 
 class GrpoRecipe(RunConfig):
