@@ -19,7 +19,8 @@ SMALL = [
     arg
     for key in (
         "train_samples=24", "rl_samples=10", "rl_answers=0", "test_samples=12", "max_new_tokens=48",
-        "sft.steps=3", "sft.batch_size=4", "grpo.steps=2", "grpo.prompts_per_step=2", "grpo.group_size=4", "grpo.max_new_tokens=48",
+        "sft.steps=3", "sft.batch_size=4",
+        "grpo.steps=2", "grpo.prompts_per_step=2", "grpo.group_size=4", "grpo.max_new_tokens=48",
     )
     for arg in ("-s", key)
 ]  # fmt: skip
