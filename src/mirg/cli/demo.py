@@ -154,6 +154,7 @@ def _rate(plan: DemoRecipe, out: Path) -> Path:
     from mirg.samples import DatasetFolder
 
     rated = out / "data/rated"
+    # At 1, whatever GRPO's temperature: a wider net, where samples are few.
     if not (rated / "card.json").is_file():
         generation = Generation(plan.max_new_tokens, temperature=1.0, seed=plan.seed, batch_size=plan.batch_size)
         engine, asked = load_engine(str(out / "sft")), DatasetFolder.open(out / "data/rl")
