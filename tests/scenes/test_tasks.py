@@ -274,6 +274,19 @@ def test_at_the_targets_place_stands_a_look_alike_in_every_other_image(task: str
     assert exact / others > 0.8 and near / others > 0.85, "not all: here and there it leaves the others no room"
 
 
+@pytest.mark.parametrize("task", ["odd_one_out", "counting"])
+def test_where_the_image_is_the_question_every_image_shows_something_in_the_targets_box(task: str) -> None:
+    config = HARD.model_copy(update={"same_place": 1.0})
+    exact = others = 0
+    for sample in samples(task, 60, config):
+        assert sorted(SOLVERS[task](sample)) == sorted((target.image, target.box) for target in sample.targets)
+        (target,) = sample.targets
+        shown = [image.objects for number, image in enumerate(sample.images, 1) if number != target.image]
+        exact += sum(any(note.box == target.box for note in notes) for notes in shown)
+        others += len(shown)
+    assert exact / others > 0.8
+
+
 @pytest.mark.parametrize(
     ("shape", "box", "fits"),
     [

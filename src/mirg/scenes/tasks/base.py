@@ -79,21 +79,26 @@ def holder_pictures(
     lists: Sequence[Names],
     subject: str,
     avoid: Collection[str] = (),
+    asked: int | None = None,
 ) -> list[Picture]:
     """One picture per list of names; those that hold the subject are candidates, the others distractors.
 
     In a share ``config.same_place`` of the others a look-alike, none of ``avoid``, stands where the subject does in the
     first of its images. Where no image holds the subject they stand at one place too, or it would be told by that.
+    Of several holders only number ``asked`` may be meant: then its place counts, and the others show the subject there.
     """
     scenes: dict[int, Scene] = {}
-    first = next((k for k, names in enumerate(lists) if subject in names), 0)
+    first = next((k for k, names in enumerate(lists) if subject in names), 0) if asked is None else asked
     box: Box | None = None
     # The place has to be known first; without one the order is that of the images, which no seed's scene may lose.
     for k in sorted(range(len(lists)), key=lambda k: k != first) if config.same_place else range(len(lists)):
         names, anchor = list(lists[k]), None
-        at = _most_alike(names, subject)
-        if config.same_place and subject not in names and rng.random() < config.same_place:
-            names[at] = _look_alike(rng, config, names, at, subject, box, avoid)
+        at, holds = _most_alike(names, subject), subject in names
+        movable = not holds or (asked is not None and k != asked)
+        if config.same_place and movable and rng.random() < config.same_place:
+            if not holds:
+                others = {*names[:at], *names[at + 1 :], *avoid}
+                names[at] = look_alike(rng, config, subject, box, others) or names[at]
             anchor = (at, box) if box else None
         scenes[k] = scene_for(rng, config, names, anchor=anchor)
         box = box or scenes[k].objects[at].box
@@ -106,23 +111,13 @@ def _most_alike(names: Names, subject: str) -> int:
     return max(range(len(names)), key=lambda k: len(words & set(names[k].split())))
 
 
-def _look_alike(
-    rng: np.random.Generator,
-    config: WorldConfig,
-    names: Names,
-    at: int,
-    subject: str,
-    box: Box | None,
-    avoid: Collection[str],
-) -> str:
-    """Another name for number ``at``: the colour or the shape of ``subject``, and one that fills ``box`` if given.
-
-    As it is where there is none.
-    """
-    taken = {subject, *avoid, *names[:at], *names[at + 1 :]}
-    pool = [name for name in similar_names(subject, config.names) if name not in taken]
-    pool = [name for name in pool if box is None or fills(split_name(name)[1], box)]
-    return pick(rng, pool) if pool else names[at]
+def look_alike(
+    rng: np.random.Generator, config: WorldConfig, subject: str, box: Box | None, avoid: Collection[str] = ()
+) -> str | None:
+    """A name with the colour or the shape of ``subject`` that fills ``box`` if given; None where there is none."""
+    alike = [name for name in similar_names(subject, config.names) if name not in avoid]
+    fitting = [name for name in alike if box is None or fills(split_name(name)[1], box)]
+    return pick(rng, fitting) if fitting else None
 
 
 def targets_named(
