@@ -48,6 +48,13 @@ def test_only_common_seeds_count() -> None:
         contrast("sft", "dual", {"sft": {1: answers()[::-1]}, "dual": {1: answers()}}, "mean_iou", "all", range(8))
 
 
+def test_a_right_box_in_a_wrong_image_counts_for_mean_iou_alone() -> None:
+    wrong = [row.model_copy(update={"image_correct": False}) for row in answers(*range(8))]
+    found = {"object_only": {0: wrong}, "dual": {0: answers(*range(8))}}
+    deltas = {m: contrast("object_only", "dual", found, m, "all", range(8)).delta for m in ("mean_iou", "joint_iou")}
+    assert deltas == {"mean_iou": 0.0, "joint_iou": 1.0}
+
+
 def test_subsets() -> None:
     found = subsets_of(answers(), {"i0": "easy", "i1": "hard"})
     assert found["image_hidden"] == [0, 2, 4, 6] and found["image_given"] == [1, 3, 5, 7]

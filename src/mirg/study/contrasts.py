@@ -9,7 +9,7 @@ they are drawn, their effects are first widened by sqrt(S / (S - 1)).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,11 @@ from mirg.evaluation.intervals import LEVEL, RESAMPLES, Floats
 from mirg.evaluation.metrics import METRICS
 from mirg.evaluation.records import Record
 
-SHOWN = ("joint_accuracy", "image_accuracy", "mean_iou")
+MEASURES: dict[str, Callable[[Record], float]] = {
+    **{name: METRICS[name] for name in ("joint_accuracy", "image_accuracy", "mean_iou")},
+    # Mean IoU is that of the boxes whatever image is named, which is all that a reward of boxes alone asks for.
+    "joint_iou": lambda record: record.iou if record.image_correct else 0.0,
+}
 # From the first to the second: what is asked of the method, then what explains it.
 CLAIMS: tuple[tuple[str, str], ...] = (
     ("base", "sft"),
@@ -68,7 +72,7 @@ def contrasts(found: ByArm, levels: Mapping[str, str]) -> list[Contrast]:
         for a, b in (*CLAIMS, *ABLATIONS)
         if a in found and b in found and (len(found[a]) == 1 or found[a].keys() & found[b].keys())
         for subset, keep in subsets_of(next(iter(found[b].values())), levels).items()
-        for metric in SHOWN
+        for metric in MEASURES
     ]
 
 
@@ -94,7 +98,7 @@ def contrast(a: str, b: str, found: ByArm, metric: str, subset: str, keep: Seque
     shared = sorted(ours) if fixed is not None else sorted(ours.keys() & theirs.keys())
     if not shared:
         raise EvaluationError(f"{a} and {b} have no seed in common")
-    value = METRICS[metric]
+    value = MEASURES[metric]
     table = []
     for seed in shared:
         before, after = fixed if fixed is not None else theirs[seed], ours[seed]

@@ -19,6 +19,7 @@ COLUMNS = {
     "image_accuracy:all": "image accuracy",
     "image_accuracy:image_hidden": "image accuracy, hidden",
     "mean_iou:all": "mean IoU",
+    "joint_iou:all": "joint IoU",
     "joint_accuracy:easy": "joint, easy",
     "joint_accuracy:hard": "joint, hard",
 }
@@ -89,7 +90,8 @@ def _forests(contrasts: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[str
     shown = {
         "Joint Acc@0.5, all items": ("joint_accuracy", "all"),
         "Image accuracy, items whose question hides the image": ("image_accuracy", "image_hidden"),
-        "Mean IoU, all items": ("mean_iou", "all"),
+        "Mean IoU, all items, whatever image is named": ("mean_iou", "all"),
+        "Joint IoU, all items: 0 in a wrong image": ("joint_iou", "all"),
     }
     found: dict[str, list[tuple[str, Interval]]] = {}
     for title, (metric, subset) in shown.items():

@@ -9,12 +9,11 @@ from typing import Any
 
 from mirg.errors import EvaluationError
 from mirg.evaluation.chance import chance
-from mirg.evaluation.metrics import METRICS
 from mirg.evaluation.records import Record, load_records
 from mirg.samples import DatasetFolder
 from mirg.scenes.mini import FAMILIES, LEVELS, MINI_NAME
 from mirg.storage import read_json, read_jsonl
-from mirg.study.contrasts import SHOWN, contrasts, subsets_of
+from mirg.study.contrasts import MEASURES, contrasts, subsets_of
 from mirg.study.outcomes import Cell, answers, blank_records, laid_over, settings_digest
 from mirg.study.plan import ARMS, StudyRecipe
 from mirg.study.run import cell_name, cells, rating_tokens
@@ -86,13 +85,13 @@ def results(plan: StudyRecipe, out: Path, measured: Sequence[Cell]) -> dict[str,
 
 def _arm(cell: Cell, records: Sequence[Record], subsets: dict[str, list[int]]) -> Iterator[dict[str, Any]]:
     for subset, places in subsets.items():
-        for metric in SHOWN:
+        for metric, value in MEASURES.items():
             yield {
                 "arm": cell.arm,
                 "seed": cell.seed,
                 "metric": metric,
                 "subset": subset,
-                "value": sum(float(METRICS[metric](records[k])) for k in places) / len(places),
+                "value": sum(float(value(records[k])) for k in places) / len(places),
                 "n_items": len(places),
                 "tokens_generated": cell.tokens_generated,
                 "tokens_trained": cell.tokens_trained,
