@@ -125,10 +125,13 @@ def interval(
     sums_SC = np.stack([np.bincount(index_N, weights=row, minlength=len(order)) for row in differences_SN])
     counts_C = np.bincount(index_N, minlength=len(order)).astype(float)
     rng = np.random.default_rng(seed)
-    draws = np.empty(resamples)
-    for k in range(resamples):
-        weights_C = np.bincount(rng.integers(0, len(order), len(order)), minlength=len(order))
-        rows = rng.integers(0, n_seeds, n_seeds)
-        draws[k] = (sums_SC[rows] @ weights_C).sum() / (n_seeds * (weights_C @ counts_C))
+    weights_RC, weights_RS = _weights(rng, resamples, len(order)), _weights(rng, resamples, n_seeds)
+    draws = ((weights_RS @ sums_SC) * weights_RC).sum(axis=1) / (n_seeds * (weights_RC @ counts_C))
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def _weights(rng: np.random.Generator, resamples: int, n: int) -> Floats:
+    """How often each of ``n`` is drawn in ``n`` draws with replacement, shape (resamples, n)."""
+    drawn_RN = rng.integers(0, n, (resamples, n)) + n * np.arange(resamples)[:, None]
+    return np.bincount(drawn_RN.ravel(), minlength=resamples * n).reshape(resamples, n).astype(float)
