@@ -71,6 +71,10 @@ CASES: list[tuple[Sample, str]] = [
         sample("counting", [image(RING, CROSS), image(*[RING] + [CROSS] * 3), image(*[CROSS] * 3)], [at(2)]),
         f"Image-1: 2. Image-2: 4. Image-3: 3. Most: Image-2. Target: red ring. {where(2)}",
     ),
+    (  # every image shows the ring; the cross tells which one is meant
+        sample("companion", [image(RING, CROSS), image(RING, STAR), image(STAR, RING)], [at(1)], mark=CROSS),
+        f"Found: blue cross Image-1. Target: red ring. {where(1)}",
+    ),
     (  # one kind of object is counted, whatever stands beside it
         sample(
             "counting",

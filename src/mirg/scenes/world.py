@@ -39,6 +39,8 @@ _MAX_NEIGHBOUR = 0.4
 _VIEW_SCALES = (0.75, 1.3)
 # How often a scene is tried with an object at the place that it was given.
 _ANCHORED = 20
+# Width to height of a drawn object, over that of its shape.
+_STRETCH = (0.87, 1.15)
 # The least mean side of an object in pixels: below it, a narrow one is a single pixel wide.
 _MIN_PIXELS = 2.5
 
@@ -92,7 +94,7 @@ class WorldConfig(BaseModel):
         default=0.0,
         ge=0.0,
         le=1.0,
-        description="Share of the other images that hold a distractor where the target is, as frames of a still camera "
+        description="Share of the other images that hold a look-alike where the target is, as frames of a still camera "
         "do: there, a box says nothing about its image.",
     )
     clutter: int = Field(default=4, ge=0, le=64, description="Most grey strokes and specks in one image.")
@@ -256,8 +258,20 @@ def place(
     raise ConfigError(f"no room for {len(shapes)} objects of side {min_side}", hint="ask for fewer or smaller ones")
 
 
+def fills(shape: str, box: Box) -> bool:
+    """Whether ``box`` is one that an object of ``shape`` may have, wherever it stands."""
+    low, high = _STRETCH
+    ratio = (box[2] - box[0]) / (box[3] - box[1]) / ALL_SHAPES[shape]
+    return low <= ratio <= high
+
+
 def _standing_at(box: Box, shape: str, side: int) -> Box:
-    """``shape``, undistorted, around the centre of ``box`` and about as large; no part of it outside the image."""
+    """``box`` where ``shape`` fills it, or else ``shape`` undistorted around its centre, about as large.
+
+    No part of it is outside the image.
+    """
+    if fills(shape, box):
+        return box
     width, height = box[2] - box[0], box[3] - box[1]
     stretch = (ALL_SHAPES[shape] * height / width) ** 0.5
     wide, high = (min(round(length * side), side) for length in (width * stretch, height / stretch))
@@ -278,7 +292,7 @@ def _find_room(
     side: int,
 ) -> Box | None:
     length = rng.uniform(min_side, max_side)
-    stretch = (ALL_SHAPES[shape] * rng.uniform(0.87, 1.15)) ** 0.5
+    stretch = (ALL_SHAPES[shape] * rng.uniform(*_STRETCH)) ** 0.5
     for attempt in range(30):
         if attempt % 5 == 4:
             length = max(min_side, 0.85 * length)

@@ -146,7 +146,14 @@ def _called(note: ObjectNote, label: str) -> bool:
     return note.label.casefold().split() == label.casefold().split()
 
 
+def _companion(sample: Sample) -> list[str]:
+    """Every image may hold the target: the one that is meant is found by what else it shows, ``meta["mark"]``."""
+    where = ", ".join(f"Image-{number}" for number in sorted(sample.target_images))
+    return [f"Found: {sample.meta['mark']} {where}.", *_target(sample)]
+
+
 IMAGE_LEVEL: dict[str, Callable[[Sample], list[str]]] = {
+    "companion": _companion,
     "counting": _counting,
     "difference": _difference,
     "odd_one_out": _odd_one_out,

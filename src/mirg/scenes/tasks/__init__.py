@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mirg.scenes.tasks import (
     common_object,
+    companion,
     correspondence,
     counting,
     difference,
@@ -35,6 +36,7 @@ TASKS: dict[str, Make] = {
     "multi_view": multi_view.make,
     "reasoning": reasoning.make,
     "correspondence": correspondence.make,
+    "companion": companion.make,
 }
 
 __all__ = ["TASKS", "Draft", "Make", "Picture"]

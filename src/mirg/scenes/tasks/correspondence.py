@@ -25,7 +25,7 @@ def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
     first = scene_for(rng, config, fill(rng, config, marked, 1, avoid=[subject, *alike]))
     holder = int(rng.integers(count - 1))
     lists = [fill(rng, config, subject, int(k == holder), avoid=alike) for k in range(count - 1)]
-    pictures = (Picture(first, "reference"), *holder_pictures(rng, config, lists, subject))
+    pictures = (Picture(first, "reference"), *holder_pictures(rng, config, lists, subject, avoid=alike))
     (start,) = targets_named(pictures, marked, [1])
     return Draft(
         pictures, pick(rng, QUESTIONS).format(box=box_markup(1, start.box)), targets_named(pictures, subject),

@@ -25,7 +25,7 @@ def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
         exactly = config.model_copy(update={"objects": (sizes[k], sizes[k])})
         lists.append(fill(rng, exactly, subject, int(k in holders)))
     number = 1 + max(range(count), key=lambda k: len(lists[k]))
-    pictures = holder_pictures(rng, config, lists, subject)
+    pictures = holder_pictures(rng, config, lists, subject, asked=number - 1)
     return Draft(
         tuple(pictures), pick(rng, QUESTIONS).format(name=subject), targets_named(pictures, subject, [number]),
         "same_category", image_hidden=True, meta={"subject": subject, "choices": count},

@@ -1,0 +1,28 @@
+"""Every image shows the object asked for; the question means the one in the image that also shows another."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mirg.scenes.tasks.base import Draft, any_name, at_least, draw, fill, holder_pictures, pick, targets_named
+from mirg.scenes.world import WorldConfig, distractors
+
+QUESTIONS = ("Find the {name} in the image with the {mark}.", "Which image shows the {mark}? Point to its {name}.")
+
+
+def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
+    """Draw one sample of the task."""
+    config = at_least(config, 2)
+    count = draw(rng, config.images, least=2)
+    subject = any_name(rng, config)
+    mark = distractors(rng, config, 1, subject)[0]
+    holder = int(rng.integers(count))
+    lists = [fill(rng, config, subject, 1, avoid=[mark]) for _ in range(count)]
+    others = [k for k, name in enumerate(lists[holder]) if name != subject]
+    lists[holder][others[0]] = mark
+    pictures = holder_pictures(rng, config, lists, subject, asked=holder)
+    return Draft(
+        tuple(pictures), pick(rng, QUESTIONS).format(name=subject, mark=mark),
+        targets_named(pictures, subject, [holder + 1]),
+        "same_category", image_hidden=True, meta={"subject": subject, "mark": mark, "choices": count},
+    )  # fmt: skip
