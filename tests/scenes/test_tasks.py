@@ -22,7 +22,8 @@ from mirg.scenes.world import DIFFICULTIES, EASY, HARD, MEDIUM, WorldConfig, pla
 NAMED = {"common_object", "region", "object_tracking"}  # the question says which image
 HIDDEN = set(TASKS) - NAMED
 FIRST = {"reasoning": 3, "refer": 2, "object_tracking": 2, "multi_view": 2, "correspondence": 2}
-CROWDED = {"difference", "region", "counting", "view_difference", "multi_view", "companion"}  # needs two objects in an image
+# These need two objects in an image.
+CROWDED = {"companion", "difference", "region", "counting", "view_difference", "multi_view"}
 Place = tuple[int, Box]
 
 

@@ -30,7 +30,7 @@ _KIND_OF_TASK: dict[str, str] = {
     **dict.fromkeys(("multi_view", "region"), "space"),
     "object_tracking": "time",
     **dict.fromkeys(("correspondence", "reasoning", "refer", "refer_grounding"), "semantics"),
-    **dict.fromkeys(("group_grounding", "multi_target", "none"), "textual"),
+    **dict.fromkeys(("companion", "group_grounding", "multi_target", "none"), "textual"),
 }
 _KIND_OF_RELATION: dict[str, str] = {
     "before_after": "time",
