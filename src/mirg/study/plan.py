@@ -24,7 +24,7 @@ class StudyRecipe(BaseModel):
     world: str = Field(default="study/world", description="Recipe whose world the training scenes are of.")
     tasks: tuple[str, ...] | None = Field(default=None, description="Tasks of the training samples; None: all.")
     train_samples: int = Field(default=1000, ge=1, description="Samples with trajectories.")
-    rl_samples: int = Field(default=6000, ge=1, description="Annotated samples without trajectories, for GRPO.")
+    rl_samples: int = Field(default=8000, ge=1, description="Annotated samples without trajectories, for GRPO.")
     rl_answers: RlAnswers = 4
     per_cell: int = Field(default=50, ge=1, description="Items of mirg-mini per family and level; 50 is the benchmark.")
     data_seed: int = Field(default=0, ge=0)
@@ -34,9 +34,9 @@ class StudyRecipe(BaseModel):
     )
     sft: str = "study/sft"
     grpo: str = "study/grpo"
-    sft_steps: int = Field(default=200, ge=1)
-    more_sft_steps: int = Field(default=900, ge=1, description="Steps of the arms that continue SFT.")
-    rl_steps: int = Field(default=300, ge=1)
+    sft_steps: int = Field(default=300, ge=1)
+    more_sft_steps: int = Field(default=1600, ge=1, description="Steps of the arms that continue SFT.")
+    rl_steps: int = Field(default=600, ge=1)
     max_new_tokens: int = Field(default=160, ge=16)
     batch_size: int = Field(default=100, ge=1)
 
