@@ -25,7 +25,7 @@ from mirg.trajectories.checks import checks_of
 from mirg.trajectories.verify import DEFAULT
 from mirg.trajectories.writer import build
 
-N = 30
+N = 45
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def never(sample: Sample) -> Trajectory:
 
 
 def test_nothing_verified_is_an_error_and_leaves_nothing(scenes: DatasetFolder, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no sample .* got a verified trajectory, 30 rows read; first: .*no idea"):
+    with pytest.raises(DataError, match=rf"no sample .* got a verified trajectory, {N} rows read; first: .*no idea"):
         build_dataset(scenes, tmp_path / "out", writer=never)
     assert list(tmp_path.iterdir()) == []
 

@@ -124,12 +124,15 @@ def make_record(
 def question_form(sample: Sample) -> str:
     """The question with what it asks for masked: the sample's subject, or else what stands in double quotes.
 
+    So is ``meta["mark"]``, by which a question tells its image.
+
     >>> question_form(sample)  # its question: "Find the red ring.", its meta: {"subject": "red ring"}
     'Find the [...].'
     """
-    subject = sample.meta.get("subject")
+    subject, mark = sample.meta.get("subject"), sample.meta.get("mark")
     if isinstance(subject, str) and subject:
-        return sample.question.replace(subject, MASK)
+        form = sample.question.replace(subject, MASK)
+        return form.replace(mark, MASK) if isinstance(mark, str) and mark else form
     return _QUOTED.sub(MASK, sample.question)
 
 
