@@ -75,6 +75,10 @@ CASES: list[tuple[Sample, str]] = [
         sample("companion", [image(RING, CROSS), image(RING, STAR), image(STAR, RING)], [at(1)], mark=CROSS),
         f"Found: blue cross Image-1. Target: red ring. {where(1)}",
     ),
+    (  # a task of a user's own by that name has no mark
+        sample("companion", [image(RING), image(CROSS)], [at(1)]),
+        f"Target: red ring. Found: red ring Image-1. {where(1)}",
+    ),
     (  # one kind of object is counted, whatever stands beside it
         sample(
             "counting",

@@ -68,10 +68,14 @@ def _found(sample: Sample) -> list[str]:
 
     An image that the question names is not found by looking, and others may hold the same: it is only said again.
     """
-    where = ", ".join(f"Image-{number}" for number in sorted(sample.target_images))
-    if where and sample.target_images <= set(mentioned(prose_of(sample.question))):
-        return [f"Where: {where}."]
-    return [f"Found: {subject(sample)} {where or 'in none of the images'}."]
+    if sample.targets and sample.target_images <= set(mentioned(prose_of(sample.question))):
+        return [f"Where: {_places(sample)}."]
+    return [f"Found: {subject(sample)} {_places(sample)}."]
+
+
+def _places(sample: Sample) -> str:
+    images = ", ".join(f"Image-{number}" for number in sorted(sample.target_images))
+    return images or "in none of the images"
 
 
 def _lists(sample: Sample) -> list[str]:
@@ -148,8 +152,10 @@ def _called(note: ObjectNote, label: str) -> bool:
 
 def _companion(sample: Sample) -> list[str]:
     """Every image may hold the target: the one that is meant is found by what else it shows, ``meta["mark"]``."""
-    where = ", ".join(f"Image-{number}" for number in sorted(sample.target_images))
-    return [f"Found: {sample.meta['mark']} {where}.", *_target(sample)]
+    mark = sample.meta.get("mark")
+    if not isinstance(mark, str):  # a task of a user's own by the same name
+        return _search(sample)
+    return [f"Found: {mark} {_places(sample)}.", *_target(sample)]
 
 
 IMAGE_LEVEL: dict[str, Callable[[Sample], list[str]]] = {
