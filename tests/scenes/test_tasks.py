@@ -22,8 +22,9 @@ from mirg.scenes.world import DIFFICULTIES, EASY, HARD, MEDIUM, WorldConfig, pla
 NAMED = {"common_object", "region", "object_tracking"}  # the question says which image
 HIDDEN = set(TASKS) - NAMED
 FIRST = {"reasoning": 3, "refer": 2, "object_tracking": 2, "multi_view": 2, "correspondence": 2}
-# These need two objects in an image.
-CROWDED = {"companion", "difference", "region", "counting", "view_difference", "multi_view"}
+# These need two objects in an image, or three.
+COMPANIONS = {"companion", "companion_pair", "companion_twice"}
+CROWDED = COMPANIONS | {"difference", "region", "counting", "view_difference", "multi_view"}
 Place = tuple[int, Box]
 
 
@@ -158,11 +159,21 @@ def solve_correspondence(sample: Sample) -> list[Place]:
 
 
 def solve_companion(sample: Sample) -> list[Place]:
-    """Of the two names in the question one is in every image, the other in one alone."""
-    everywhere = set.intersection(*(set(labels(sample, k)) for k in range(1, len(sample.images) + 1)))
+    """Of the names in the question one is in every image, the others together in one alone."""
+    shown = [set(labels(sample, k)) for k in range(1, len(sample.images) + 1)]
     named = {name for name in NAMES if name in sample.question}
-    ((number, _),) = [place for name in named - everywhere for place in places(sample, name)]
-    (name,) = named & everywhere
+    (name,) = named & set.intersection(*shown)
+    (number,) = [k for k, names in enumerate(shown, 1) if named <= names]
+    return places(sample, name, [number])
+
+
+def solve_companion_twice(sample: Sample) -> list[Place]:
+    """Both names of the question are in every image, one of them in one image twice."""
+    counts = [Counter(labels(sample, k)) for k in range(1, len(sample.images) + 1)]
+    named = {name for name in NAMES if name in sample.question}
+    assert all(named <= set(count) for count in counts)
+    ((number, twice),) = [(k, name) for k, count in enumerate(counts, 1) for name in named if count[name] == 2]
+    (name,) = named - {twice}
     return places(sample, name, [number])
 
 
@@ -182,6 +193,8 @@ SOLVERS: dict[str, Callable[[Sample], list[Place]]] = {
     "reasoning": solve_reasoning,
     "correspondence": solve_correspondence,
     "companion": solve_companion,
+    "companion_pair": solve_companion,
+    "companion_twice": solve_companion_twice,
 }
 
 
@@ -285,7 +298,13 @@ def test_at_the_targets_place_stands_a_look_alike_in_every_other_image(task: str
     assert exact / others > 0.8 and near / others > 0.85, "not all: here and there it leaves the others no room"
 
 
-@pytest.mark.parametrize("task", ["odd_one_out", "counting", "companion"])
+def test_one_object_of_a_pair_alone_finds_several_images() -> None:
+    for sample in samples("companion_pair", 60, MEDIUM.model_copy(update={"images": (5, 6)})):
+        for mark in str(sample.meta["mark"]).split(" and the "):
+            assert len(places(sample, mark)) > 1
+
+
+@pytest.mark.parametrize("task", ["odd_one_out", "counting", *sorted(COMPANIONS)])
 def test_where_the_image_is_the_question_every_image_shows_something_in_the_targets_box(task: str) -> None:
     config = HARD.model_copy(update={"same_place": 1.0})
     exact = others = 0

@@ -75,6 +75,15 @@ CASES: list[tuple[Sample, str]] = [
         sample("companion", [image(RING, CROSS), image(RING, STAR), image(STAR, RING)], [at(1)], mark=CROSS),
         f"Found: blue cross Image-1. Target: red ring. {where(1)}",
     ),
+    (  # both names of a pair, as in the question: either alone is in another image too
+        sample(
+            "companion_pair",
+            [image(RING, CROSS), image(STAR, RING), image(STAR, RING, CROSS)],
+            [at(3)],
+            mark=f"{CROSS} and the {STAR}",
+        ),
+        f"Found: blue cross and the green star Image-3. Target: red ring. {where(3)}",
+    ),
     (  # a task of a user's own by that name has no mark
         sample("companion", [image(RING), image(CROSS)], [at(1)]),
         f"Target: red ring. Found: red ring Image-1. {where(1)}",

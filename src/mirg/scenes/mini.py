@@ -1,9 +1,9 @@
 """``mirg-mini``: the benchmark that mirg measures itself by, small enough for a laptop.
 
-Thirteen families, fifty items each at two difficulties, fixed by seed and version: 1,300 items. Ten families stand for
-the ten tasks of MIG-Bench (arXiv 2501.05767). In one more every image shows the object, and another tells which one is
-meant. The last two ask for several targets and for what is in no image. In most of them the question does not say which
-image holds the answer.
+Fifteen families, fifty items each at two difficulties, fixed by seed and version: 1,500 items. Ten families stand for
+the ten tasks of MIG-Bench (arXiv 2501.05767). In three more every image shows the object, and what stands beside it
+tells which one is meant. The last two ask for several targets and for what is in no image. In most of them the question
+does not say which image holds the answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mirg.samples.folder import DatasetFolder
 
 # Part of the name: raise it with every change that gives another item, or another chance level.
-MINI_VERSION = 3
+MINI_VERSION = 4
 MINI_NAME = f"mirg-mini-{MINI_VERSION}"
 PER_CELL = 50
 _SEED = 20_000  # the first of the seeds that no training split is given
@@ -36,6 +36,8 @@ FAMILIES: dict[str, str] = {
     "reasoning": "Reasoning",
     "correspondence": "Co-Reference",
     "companion": "the image told by another object",
+    "companion_pair": "the image told by two objects",
+    "companion_twice": "the image told by a number",
     "multi_target": "several targets",
     "none": "no target",
 }

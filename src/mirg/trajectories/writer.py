@@ -160,6 +160,8 @@ def _companion(sample: Sample) -> list[str]:
 
 IMAGE_LEVEL: dict[str, Callable[[Sample], list[str]]] = {
     "companion": _companion,
+    "companion_pair": _companion,
+    "companion_twice": _companion,
     "counting": _counting,
     "difference": _difference,
     "odd_one_out": _odd_one_out,

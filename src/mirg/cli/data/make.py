@@ -31,7 +31,7 @@ def mini(
     ] = 50,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
 ) -> None:
-    """Write mirg-mini, the benchmark of `mirg study`: 1,300 items of thirteen families at two levels."""
+    """Write mirg-mini, the benchmark of `mirg study`: 1,500 items of fifteen families at two levels."""
     from mirg.scenes.mini import MINI_NAME, write_mini
 
     say(f"{MINI_NAME}: {len(write_mini(out, per_cell, overwrite=overwrite))} items in {out}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from mirg.scenes.tasks import (
     common_object,
     companion,
+    companion_pair,
+    companion_twice,
     correspondence,
     counting,
     difference,
@@ -37,6 +39,8 @@ TASKS: dict[str, Make] = {
     "reasoning": reasoning.make,
     "correspondence": correspondence.make,
     "companion": companion.make,
+    "companion_pair": companion_pair.make,
+    "companion_twice": companion_twice.make,
 }
 
 __all__ = ["TASKS", "Draft", "Make", "Picture"]

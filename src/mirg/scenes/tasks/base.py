@@ -105,6 +105,22 @@ def holder_pictures(
     return [Picture(scenes[k], "candidate" if subject in names else "distractor") for k, names in enumerate(lists)]
 
 
+def beside_pictures(
+    rng: np.random.Generator, config: WorldConfig, subject: str, marks: Sequence[Names], asked: int
+) -> list[Picture]:
+    """One picture per list of ``marks``: each shows the subject, those names, and none of the other pictures' marks.
+
+    Only number ``asked`` may be meant; ``config`` has to allow for one object more than the longest list.
+    """
+    known = sorted({name for names in marks for name in names})
+    lists = [fill(rng, config, subject, 1, avoid=known) for _ in marks]
+    for names, shown in zip(lists, marks, strict=True):
+        others = [k for k, name in enumerate(names) if name != subject]
+        for k, name in zip(others, shown, strict=False):
+            names[k] = name
+    return holder_pictures(rng, config, lists, subject, asked=asked)
+
+
 def _most_alike(names: Names, subject: str) -> int:
     """The number of the name that shares most words with ``subject``: itself, its colour or shape, or anything."""
     words = set(subject.split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mirg.scenes.tasks.base import Draft, any_name, at_least, draw, fill, holder_pictures, pick, targets_named
+from mirg.scenes.tasks.base import Draft, Names, any_name, at_least, beside_pictures, draw, pick, targets_named
 from mirg.scenes.world import WorldConfig, distractors
 
 QUESTIONS = ("Find the {name} in the image with the {mark}.", "Which image shows the {mark}? Point to its {name}.")
@@ -17,10 +17,8 @@ def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
     subject = any_name(rng, config)
     mark = distractors(rng, config, 1, subject)[0]
     holder = int(rng.integers(count))
-    lists = [fill(rng, config, subject, 1, avoid=[mark]) for _ in range(count)]
-    others = [k for k, name in enumerate(lists[holder]) if name != subject]
-    lists[holder][others[0]] = mark
-    pictures = holder_pictures(rng, config, lists, subject, asked=holder)
+    marks: list[Names] = [[mark] if k == holder else [] for k in range(count)]
+    pictures = beside_pictures(rng, config, subject, marks, asked=holder)
     return Draft(
         tuple(pictures), pick(rng, QUESTIONS).format(name=subject, mark=mark),
         targets_named(pictures, subject, [holder + 1]),

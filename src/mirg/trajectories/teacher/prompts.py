@@ -30,7 +30,8 @@ _KIND_OF_TASK: dict[str, str] = {
     **dict.fromkeys(("multi_view", "region"), "space"),
     "object_tracking": "time",
     **dict.fromkeys(("correspondence", "reasoning", "refer", "refer_grounding"), "semantics"),
-    **dict.fromkeys(("companion", "group_grounding", "multi_target", "none"), "textual"),
+    **dict.fromkeys(("group_grounding", "multi_target", "none"), "textual"),
+    **dict.fromkeys(("companion", "companion_pair", "companion_twice"), "textual"),
 }
 _KIND_OF_RELATION: dict[str, str] = {
     "before_after": "time",

@@ -1,0 +1,29 @@
+"""Every image shows the object asked for and another; the question means the one in the image that shows that twice."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mirg.scenes.tasks.base import Draft, Names, any_name, at_least, beside_pictures, draw, pick, targets_named
+from mirg.scenes.world import WorldConfig, distractors
+
+QUESTIONS = (
+    "Find the {name} in the image that shows the {mark} twice.",
+    "Which image shows the {mark} twice? Point to its {name}.",
+)
+
+
+def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
+    """Draw one sample of the task."""
+    config = at_least(config, 3)
+    count = draw(rng, config.images, least=2)
+    subject = any_name(rng, config)
+    mark = distractors(rng, config, 1, subject)[0]
+    holder = int(rng.integers(count))
+    marks: list[Names] = [[mark] * (2 if k == holder else 1) for k in range(count)]
+    pictures = beside_pictures(rng, config, subject, marks, asked=holder)
+    return Draft(
+        tuple(pictures), pick(rng, QUESTIONS).format(name=subject, mark=mark),
+        targets_named(pictures, subject, [holder + 1]),
+        "same_category", image_hidden=True, meta={"subject": subject, "mark": mark, "choices": count},
+    )  # fmt: skip
