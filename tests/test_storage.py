@@ -29,6 +29,7 @@ from mirg.storage import (
     manifest_problems,
     read_json,
     read_jsonl,
+    sole_writer,
     write_atomic,
     write_json_atomic,
     write_jsonl_atomic,
@@ -330,6 +331,31 @@ def test_existing_folder_is_refused_unless_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError), atomic_folder(target / "new", overwrite=True):
         pytest.fail("a file stands there")
     assert leftovers(tmp_path) == []
+
+
+def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    with sole_writer(folder), pytest.raises(StorageError, match="another process is writing"), sole_writer(folder):
+        pass
+    with sole_writer(folder), sole_writer(folder / "inner"):
+        assert not any(folder.glob("*.*")), "nothing is left in it"
+
+
+def test_a_killed_writer_lets_go(tmp_path: Path) -> None:
+    script = f"""
+import time
+from mirg.storage import sole_writer
+with sole_writer({str(tmp_path)!r}):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"held\n"
+        with pytest.raises(StorageError, match="another process"), sole_writer(tmp_path):
+            pass
+        child.kill()
+    with sole_writer(tmp_path):
+        pass
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -233,6 +233,32 @@ def scratch_folder(path: str | Path) -> Iterator[Path]:
             os.close(lock)
 
 
+@contextlib.contextmanager
+def sole_writer(folder: str | Path) -> Iterator[None]:
+    """Hold ``folder``, made where it is not there, for this block alone; StorageError where another process has it.
+
+    The system lets go of it with the process, however that ends. Where it has no locks, nobody is refused.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused("write", folder, error) from error
+    try:
+        lock = None if os.name == "nt" else _locked(folder)
+    except BlockingIOError:
+        raise StorageError(
+            f"another process is writing to {folder}", hint="wait for it, or choose another folder"
+        ) from None
+    except OSError:
+        lock = None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise StorageError where writing to ``path`` would touch something that is there."""
     if path.is_dir() and (overwrite or not any(path.iterdir())):
@@ -303,16 +329,22 @@ def _lock(folder: Path) -> int | None:
     """A descriptor that holds ``folder`` for this process; None where another holds it, or the system has no locks."""
     if os.name == "nt":
         return None
+    try:
+        return _locked(folder)
+    except OSError:
+        return None
+
+
+def _locked(folder: Path) -> int:
+    """A descriptor that holds ``folder``; BlockingIOError where another does, OSError where there are no locks."""
     import fcntl
 
-    descriptor: int | None = None
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        if descriptor is not None:
-            os.close(descriptor)
-        return None
+        os.close(descriptor)
+        raise
     return descriptor
 
 

@@ -20,6 +20,7 @@ from mirg.evaluation.runner import Plan, evaluate, select
 from mirg.frames import FAMILIES, PixelLimits
 from mirg.rewards import RewardConfig
 from mirg.samples import DatasetFolder
+from mirg.storage import sole_writer
 
 FILES = ("evaluation.json", "records.jsonl", "rejected.jsonl", "summary.json")
 PLAN = Plan(generation=Generation(batch_size=5))
@@ -122,6 +123,15 @@ def test_killed_by_the_system(dataset: DatasetFolder, tmp_path: Path, repository
     assert killed >= 1
     assert start(tmp_path / "cut").wait() == 0
     assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
+def test_two_at_a_time_do_not_mix_their_rows(dataset: DatasetFolder, tmp_path: Path) -> None:
+    evaluate(ScriptedEngine(answer), dataset, tmp_path / "out", PLAN)
+    before = content(tmp_path / "out")
+    engine = ScriptedEngine(answer)
+    with sole_writer(tmp_path / "out"), pytest.raises(StorageError, match="another process"):
+        evaluate(engine, dataset, tmp_path / "out", replace(PLAN, overwrite=True))
+    assert not engine.asked and content(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import torch
 from fakes.tiny import read_data
 from fakes.training import answer, assert_same_run, rows
 from mirg.engines.load import load_engine
-from mirg.errors import CheckpointError
+from mirg.errors import CheckpointError, StorageError
+from mirg.storage import sole_writer
 from mirg.training.data import sft_rows
 from mirg.training.recipe import PromptConfig
 from mirg.training.sft import train_sft
@@ -86,6 +87,12 @@ def test_another_recipe_in_the_same_folder_is_refused(
 ) -> None:
     with pytest.raises(CheckpointError, match="another recipe: batch_size, seed differ"):
         train_sft(sft_recipe(steps=40, batch_size=3, save_every=40, seed=1), skilled("qwen3_vl"))
+
+
+def test_a_run_is_trained_by_one_process(tmp_path: Path, sft_recipe: Callable[..., Any]) -> None:
+    with sole_writer(tmp_path / "run"), pytest.raises(StorageError, match="another process"):
+        train_sft(sft_recipe(steps=2), tmp_path / "run")
+    assert train_sft(sft_recipe(steps=2), tmp_path / "run").step == 2
 
 
 def test_accumulation_and_loader_workers_change_nothing(tmp_path: Path, sft_recipe: Callable[..., Any]) -> None:

@@ -25,7 +25,7 @@ from mirg.evaluation.records import Record, load_records, make_record
 from mirg.evaluation.store import SUMMARY_FILE, Store, claim, write_rejected
 from mirg.rewards import RewardConfig
 from mirg.samples import DatasetFolder, Rejection, Sample
-from mirg.storage import write_json_atomic
+from mirg.storage import sole_writer, write_json_atomic
 
 Progress = Callable[[int, int, int], None]  # samples done, samples in all, of the done ones taken from the folder
 
@@ -69,12 +69,13 @@ def evaluate(
         raise EvaluationError(f"{dataset.root}: no sample to evaluate", hint=f"{len(bad_rows)} rows are broken")
     settings = run_settings(engine, plan.generation, told, plan.rewards)
     settings |= {"dataset": dataset.card.name, "dataset_digest": dataset.card.digest, "tasks": sorted(plan.tasks)}
-    store = claim(out, settings, len(samples), overwrite=plan.overwrite)
-    rejected = _row_rejections(bad_rows)
-    rejected += _run(engine, dataset, plan, settings, samples, store, progress or (lambda done, total, kept: None))
-    write_rejected(out, rejected)
-    summary = summarise(load_records(out), settings, rejected, limit=plan.limit)
-    write_json_atomic(out / SUMMARY_FILE, summary)
+    with sole_writer(out):
+        store = claim(out, settings, len(samples), overwrite=plan.overwrite)
+        rejected = _row_rejections(bad_rows)
+        rejected += _run(engine, dataset, plan, settings, samples, store, progress or (lambda done, total, kept: None))
+        write_rejected(out, rejected)
+        summary = summarise(load_records(out), settings, rejected, limit=plan.limit)
+        write_json_atomic(out / SUMMARY_FILE, summary)
     return summary
 
 

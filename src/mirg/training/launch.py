@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from mirg.frames import PixelLimits
 from mirg.models.device import fast_dtype
 from mirg.models.load import LoadedModel, load_model, model_facts, wrap
 from mirg.samples import DatasetFolder
+from mirg.storage import sole_writer
 from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback
 from mirg.training.checkpoints import drop_newer, last_good_checkpoint, step_of
 from mirg.training.data import Prepared
@@ -195,8 +197,21 @@ def run_trainer(
 ) -> Outcome:
     """Train from the last good checkpoint on, and save the model at the end; ``make`` builds the trainer.
 
-    It is stopped by a signal only after a multiple of ``every`` steps.
+    It is stopped by a signal only after a multiple of ``every`` steps. StorageError where another process trains there.
     """
+    with sole_writer(run.path) if is_main_process() else nullcontext():
+        return _train(recipe, run, loaded, prepared, steps, make, every)
+
+
+def _train(
+    recipe: RunConfig,
+    run: RunFolder,
+    loaded: LoadedModel,
+    prepared: Prepared,
+    steps: int,
+    make: Callable[[list[Any]], Any],
+    every: int,
+) -> Outcome:
     checkpoint = last_good_checkpoint(run.checkpoints)
     start = step_of(checkpoint) if checkpoint else 0
     if checkpoint:

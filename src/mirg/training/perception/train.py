@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from mirg.console import logger
+from mirg.storage import sole_writer
 from mirg.training.checkpoints import drop_newer, drop_old, last_good_checkpoint, step_of
 from mirg.training.perception.exercises import INSTRUCTIONS
 from mirg.training.perception.eyes import new_eyes, save_eyes
@@ -32,23 +33,24 @@ def train_perception(recipe: PerceptionRecipe, output: str | Path) -> Path:
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     stages = stages_of(recipe)
-    loop = _resume(recipe, run, stages)
-    offset = 0
-    for number, stage in enumerate(stages):
-        if stage is loop.stage:
-            _run(loop, run, offset)
-            if number + 1 < len(stages):
-                loop = Loop(stages[number + 1], loop.eyes, recipe)
-        offset += stage.steps
-    run.close()
-    eyes = loop.eyes
-    facts = {
-        "seed": recipe.seed,
-        "steps": offset,
-        "family": eyes.model.config.mirg_family,
-        "instructions": INSTRUCTIONS,
-    }
-    return run.save_model(lambda folder: save_eyes(eyes, folder), facts)
+    with sole_writer(run.path):
+        loop = _resume(recipe, run, stages)
+        offset = 0
+        for number, stage in enumerate(stages):
+            if stage is loop.stage:
+                _run(loop, run, offset)
+                if number + 1 < len(stages):
+                    loop = Loop(stages[number + 1], loop.eyes, recipe)
+            offset += stage.steps
+        run.close()
+        eyes = loop.eyes
+        facts = {
+            "seed": recipe.seed,
+            "steps": offset,
+            "family": eyes.model.config.mirg_family,
+            "instructions": INSTRUCTIONS,
+        }
+        return run.save_model(lambda folder: save_eyes(eyes, folder), facts)
 
 
 def _run(loop: Loop, run: RunFolder, offset: int) -> None:
