@@ -119,6 +119,6 @@ def test_check_as_json(mirg, tmp_path: Path) -> None:
 
 def test_mini(mirg, tmp_path: Path) -> None:
     made = mirg("data", "mini", tmp_path / "mini", "--per-cell", 1)
-    assert made.exit_code == 0 and "26 items" in made.output
+    assert made.exit_code == 0 and "30 items" in made.output
     assert mirg("data", "check", tmp_path / "mini").exit_code == 0
     assert mirg("data", "mini", tmp_path / "mini", "--per-cell", 51).exit_code == 2
