@@ -200,61 +200,49 @@ def run_trainer(
     It is stopped by a signal only after a multiple of ``every`` steps. StorageError where another process trains there.
     """
     with sole_writer(run.path) if is_main_process() else nullcontext():
-        return _train(recipe, run, loaded, prepared, steps, make, every)
-
-
-def _train(
-    recipe: RunConfig,
-    run: RunFolder,
-    loaded: LoadedModel,
-    prepared: Prepared,
-    steps: int,
-    make: Callable[[list[Any]], Any],
-    every: int,
-) -> Outcome:
-    checkpoint = last_good_checkpoint(run.checkpoints)
-    start = step_of(checkpoint) if checkpoint else 0
-    if checkpoint:
-        logger.info("resuming from %s", checkpoint)
-    if is_main_process():
-        drop_newer(run.checkpoints, start)
-        run.rewind(start)
-        run.reject(prepared.rejections)
-    finite, stop = FiniteGuard(run, len(run.rows(SKIPPED))), StopCallback(every)
-    trainer = make([finite, stop, RunCallback(run, steps, start, recipe.keep_checkpoints)])
-    _check_world(trainer)
-    trainer.guard = finite
-    _quiet(trainer)
-    try:
-        with stop:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot go on with {run.path}: {error}", hint="the same command goes on from the last good checkpoint"
-        ) from error
-    finally:
-        run.close()
-    step = trainer.state.global_step
-    if step < steps:
-        return Outcome(None, step)
-    facts = {
-        "seed": recipe.seed,
-        "steps": step,
-        "family": loaded.family.name,
-        "instructions": recipe.prompt.instructions,
-        "start": recipe.model,
-        "samples": len(prepared),
-        "rejected_samples": len(prepared.rejections),
-        "skipped_steps": finite.skipped,
-    }
-    # Where weights are shared between the processes, all of them take part in putting them together. Elsewhere the
-    # model writes its own: accelerate would hand over copies, and a tied weight would be written twice.
-    shared = _zero(trainer).get("stage") == 3
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if shared else None
-    if trainer.accelerator.is_main_process:
-        run.save_model(lambda folder: _save(trainer, loaded, weights, folder), facts)
-    trainer.accelerator.wait_for_everyone()
-    return Outcome(run.model, step)
+        checkpoint = last_good_checkpoint(run.checkpoints)
+        start = step_of(checkpoint) if checkpoint else 0
+        if checkpoint:
+            logger.info("resuming from %s", checkpoint)
+        if is_main_process():
+            drop_newer(run.checkpoints, start)
+            run.rewind(start)
+            run.reject(prepared.rejections)
+        finite, stop = FiniteGuard(run, len(run.rows(SKIPPED))), StopCallback(every)
+        trainer = make([finite, stop, RunCallback(run, steps, start, recipe.keep_checkpoints)])
+        _check_world(trainer)
+        trainer.guard = finite
+        _quiet(trainer)
+        try:
+            with stop:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot go on with {run.path}: {error}", hint="the same command goes on from the last good checkpoint"
+            ) from error
+        finally:
+            run.close()
+        step = trainer.state.global_step
+        if step < steps:
+            return Outcome(None, step)
+        facts = {
+            "seed": recipe.seed,
+            "steps": step,
+            "family": loaded.family.name,
+            "instructions": recipe.prompt.instructions,
+            "start": recipe.model,
+            "samples": len(prepared),
+            "rejected_samples": len(prepared.rejections),
+            "skipped_steps": finite.skipped,
+        }
+        # Where weights are shared between the processes, all of them take part in putting them together. Elsewhere the
+        # model writes its own: accelerate would hand over copies, and a tied weight would be written twice.
+        shared = _zero(trainer).get("stage") == 3
+        weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if shared else None
+        if trainer.accelerator.is_main_process:
+            run.save_model(lambda folder: _save(trainer, loaded, weights, folder), facts)
+        trainer.accelerator.wait_for_everyone()
+        return Outcome(run.model, step)
 
 
 def finished(run: RunFolder) -> Outcome:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mirg.scenes.tasks.base import Draft, Names, any_name, at_least, beside_pictures, draw, pick, targets_named
-from mirg.scenes.world import WorldConfig, distractors
+from mirg.scenes.tasks.base import Draft
+from mirg.scenes.tasks.companion import draft
+from mirg.scenes.world import WorldConfig
 
 QUESTIONS = (
     "Find the {name} in the image that shows the {mark} twice.",
@@ -15,15 +16,4 @@ QUESTIONS = (
 
 def make(rng: np.random.Generator, config: WorldConfig) -> Draft:
     """Draw one sample of the task."""
-    config = at_least(config, 3)
-    count = draw(rng, config.images, least=2)
-    subject = any_name(rng, config)
-    mark = distractors(rng, config, 1, subject)[0]
-    holder = int(rng.integers(count))
-    marks: list[Names] = [[mark] * (2 if k == holder else 1) for k in range(count)]
-    pictures = beside_pictures(rng, config, subject, marks, asked=holder)
-    return Draft(
-        tuple(pictures), pick(rng, QUESTIONS).format(name=subject, mark=mark),
-        targets_named(pictures, subject, [holder + 1]),
-        "same_category", image_hidden=True, meta={"subject": subject, "mark": mark, "choices": count},
-    )  # fmt: skip
+    return draft(rng, config, QUESTIONS, here=2, elsewhere=1)
