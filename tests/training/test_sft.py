@@ -90,8 +90,9 @@ def test_another_recipe_in_the_same_folder_is_refused(
 
 
 def test_a_run_is_trained_by_one_process(tmp_path: Path, sft_recipe: Callable[..., Any]) -> None:
-    with sole_writer(tmp_path / "run"), pytest.raises(StorageError, match="another process"):
-        train_sft(sft_recipe(steps=2), tmp_path / "run")
+    for model, folder in (("nowhere", tmp_path / "unread"), (sft_recipe().model, tmp_path / "run")):
+        with sole_writer(folder), pytest.raises(StorageError, match="another process"):
+            train_sft(sft_recipe(steps=2, model=model), folder)  # said before a model is loaded
     assert train_sft(sft_recipe(steps=2), tmp_path / "run").step == 2
 
 

@@ -25,13 +25,11 @@ from mirg.training.groups import SharedPrompts
 from mirg.training.launch import (
     Outcome,
     common_arguments,
-    finished,
     lora,
     prepare_model,
-    refuse_leakage,
     run_trainer,
-    settled,
     steps_by_epochs,
+    train_in,
     world_size,
 )
 from mirg.training.recipe import GrpoRecipe
@@ -46,11 +44,10 @@ _EPOCH_STRIDE = 1_000_003  # keeps (seed, epoch) pairs of neighbouring seeds apa
 
 def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
     """Run or resume GRPO in the folder ``output``; a finished run returns at once."""
-    recipe = settled(recipe)
-    refuse_leakage(recipe, output)
-    run = RunFolder.open(output, recipe)
-    if run.finished:
-        return finished(run)
+    return train_in(recipe, output, _train)
+
+
+def _train(recipe: GrpoRecipe, run: RunFolder) -> Outcome:
     vision_cache(recipe)  # what is wrong with it is said before a model is loaded
     loaded = prepare_model(recipe)
     if recipe.rollouts.backend == "vllm":

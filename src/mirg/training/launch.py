@@ -67,6 +67,23 @@ def refuse_leakage(recipe: RunConfig, output: str | Path) -> None:
         logger.warning("%s", words)
 
 
+def train_in(recipe: R, output: str | Path, train: Callable[[R, RunFolder], Outcome]) -> Outcome:
+    """Run or resume ``train`` in the folder ``output``; a run that is finished returns at once.
+
+    What is wrong with the folder is said before a model is loaded: DataError where the training data hold images that
+    the recipe holds out, CheckpointError where another recipe's run lies there, StorageError where another process
+    trains there.
+    """
+    recipe = settled(recipe)
+    refuse_leakage(recipe, output)
+    run = RunFolder.open(output, recipe)
+    if run.finished:
+        logger.info("%s is finished: %s", run.stage, run.model)
+        return Outcome(run.model, int(model_facts(str(run.model)).get("steps", 0)))
+    with sole_writer(run.path) if is_main_process() else nullcontext():
+        return train(recipe, run)
+
+
 def check_processes(recipe: RunConfig) -> None:
     """Stop where the number of processes is not the one asked for: some launchers silently start fewer."""
     world = world_size()
@@ -197,58 +214,51 @@ def run_trainer(
 ) -> Outcome:
     """Train from the last good checkpoint on, and save the model at the end; ``make`` builds the trainer.
 
-    It is stopped by a signal only after a multiple of ``every`` steps. StorageError where another process trains there.
+    It is stopped by a signal only after a multiple of ``every`` steps.
     """
-    with sole_writer(run.path) if is_main_process() else nullcontext():
-        checkpoint = last_good_checkpoint(run.checkpoints)
-        start = step_of(checkpoint) if checkpoint else 0
-        if checkpoint:
-            logger.info("resuming from %s", checkpoint)
-        if is_main_process():
-            drop_newer(run.checkpoints, start)
-            run.rewind(start)
-            run.reject(prepared.rejections)
-        finite, stop = FiniteGuard(run, len(run.rows(SKIPPED))), StopCallback(every)
-        trainer = make([finite, stop, RunCallback(run, steps, start, recipe.keep_checkpoints)])
-        _check_world(trainer)
-        trainer.guard = finite
-        _quiet(trainer)
-        try:
-            with stop:
-                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        except OSError as error:
-            raise CheckpointError(
-                f"cannot go on with {run.path}: {error}", hint="the same command goes on from the last good checkpoint"
-            ) from error
-        finally:
-            run.close()
-        step = trainer.state.global_step
-        if step < steps:
-            return Outcome(None, step)
-        facts = {
-            "seed": recipe.seed,
-            "steps": step,
-            "family": loaded.family.name,
-            "instructions": recipe.prompt.instructions,
-            "start": recipe.model,
-            "samples": len(prepared),
-            "rejected_samples": len(prepared.rejections),
-            "skipped_steps": finite.skipped,
-        }
-        # Where weights are shared between the processes, all of them take part in putting them together. Elsewhere the
-        # model writes its own: accelerate would hand over copies, and a tied weight would be written twice.
-        shared = _zero(trainer).get("stage") == 3
-        weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if shared else None
-        if trainer.accelerator.is_main_process:
-            run.save_model(lambda folder: _save(trainer, loaded, weights, folder), facts)
-        trainer.accelerator.wait_for_everyone()
-        return Outcome(run.model, step)
-
-
-def finished(run: RunFolder) -> Outcome:
-    """The outcome of a run whose model is complete already."""
-    logger.info("%s is finished: %s", run.stage, run.model)
-    return Outcome(run.model, int(model_facts(str(run.model)).get("steps", 0)))
+    checkpoint = last_good_checkpoint(run.checkpoints)
+    start = step_of(checkpoint) if checkpoint else 0
+    if checkpoint:
+        logger.info("resuming from %s", checkpoint)
+    if is_main_process():
+        drop_newer(run.checkpoints, start)
+        run.rewind(start)
+        run.reject(prepared.rejections)
+    finite, stop = FiniteGuard(run, len(run.rows(SKIPPED))), StopCallback(every)
+    trainer = make([finite, stop, RunCallback(run, steps, start, recipe.keep_checkpoints)])
+    _check_world(trainer)
+    trainer.guard = finite
+    _quiet(trainer)
+    try:
+        with stop:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot go on with {run.path}: {error}", hint="the same command goes on from the last good checkpoint"
+        ) from error
+    finally:
+        run.close()
+    step = trainer.state.global_step
+    if step < steps:
+        return Outcome(None, step)
+    facts = {
+        "seed": recipe.seed,
+        "steps": step,
+        "family": loaded.family.name,
+        "instructions": recipe.prompt.instructions,
+        "start": recipe.model,
+        "samples": len(prepared),
+        "rejected_samples": len(prepared.rejections),
+        "skipped_steps": finite.skipped,
+    }
+    # Where weights are shared between the processes, all of them take part in putting them together. Elsewhere the
+    # model writes its own: accelerate would hand over copies, and a tied weight would be written twice.
+    shared = _zero(trainer).get("stage") == 3
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if shared else None
+    if trainer.accelerator.is_main_process:
+        run.save_model(lambda folder: _save(trainer, loaded, weights, folder), facts)
+    trainer.accelerator.wait_for_everyone()
+    return Outcome(run.model, step)
 
 
 def _check_world(trainer: Any) -> None:

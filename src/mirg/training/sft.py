@@ -10,13 +10,11 @@ from mirg.training.data import sft_rows
 from mirg.training.launch import (
     Outcome,
     common_arguments,
-    finished,
     lora,
     prepare_model,
-    refuse_leakage,
     run_trainer,
-    settled,
     steps_by_epochs,
+    train_in,
     world_size,
 )
 from mirg.training.recipe import SftRecipe
@@ -26,11 +24,10 @@ from mirg.training.trainer import CarefulTrainer, NamedBatches
 
 def train_sft(recipe: SftRecipe, output: str | Path) -> Outcome:
     """Run or resume SFT in the folder ``output``; a finished run returns at once."""
-    recipe = settled(recipe)
-    refuse_leakage(recipe, output)
-    run = RunFolder.open(output, recipe)
-    if run.finished:
-        return finished(run)
+    return train_in(recipe, output, _train)
+
+
+def _train(recipe: SftRecipe, run: RunFolder) -> Outcome:
     loaded = prepare_model(recipe)
     prepared = sft_rows(recipe.data, loaded, recipe.prompt, recipe.max_tokens)
     per_step = recipe.batch_size * recipe.accumulation * world_size()
