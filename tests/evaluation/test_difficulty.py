@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fakes.engines import ScriptedEngine
@@ -45,7 +46,9 @@ def test_the_rate_is_the_share_of_right_answers(source: DatasetFolder, tmp_path:
     for k, sample in enumerate(found.values()):
         assert sample.meta["pass_rate"] == (k % 5) / 4 and sample.meta["own"] == k
         # A right answer earns 1, one in the wrong image its format alone: 0.1.
-        assert sample.meta["mean_reward"] == pytest.approx((k % 5 + 0.1 * (4 - k % 5)) / 4)
+        rewards = [1.0] * (k % 5) + [0.1] * (4 - k % 5)
+        assert sample.meta["mean_reward"] == pytest.approx(sum(rewards) / 4)
+        assert sample.meta["reward_std"] == pytest.approx(np.std(rewards, ddof=1), abs=1e-6)
         assert sample.trajectory is not None
     assert report.kept == {"never": 4, "sometimes": 12, "always": 4} and report.n_rows == 20 and not refused(made.root)
     assert seen == [(6, 20), (12, 20), (18, 20), (20, 20)]

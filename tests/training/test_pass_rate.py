@@ -1,4 +1,4 @@
-"""RL leaves out what is never and what is always solved, by the pass rates that were measured."""
+"""RL leaves out the prompts that teach it nothing, by the pass rates and rewards that were measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from mirg.models.load import LoadedModel
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter
 from mirg.training.data import grpo_rows, row_lengths
 from mirg.training.grpo import train_grpo
-from mirg.training.recipe import GrpoRecipe, PassRateConfig, PromptConfig, load_recipe
+from mirg.training.recipe import (
+    DIFFERING,
+    GrpoRecipe,
+    MeasuredConfig,
+    PassRateConfig,
+    PromptConfig,
+    RewardStdConfig,
+    load_recipe,
+)
 
 RATES = [0.0, 0.125, 0.5, 0.875, 1.0, None, True, "0.5", 0, 1, 0.25, 0.75]  # of the 12 samples, in their order
 SOMETIMES = PassRateConfig(above=0.0, below=1.0)
@@ -28,8 +36,8 @@ def rated(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, out = DatasetFolder.open(data), tmp_path_factory.mktemp("rated") / "data"
     with DatasetWriter(out, name="rated") as writer:
         carrier = Carrier(source, writer)
-        for sample, rate in zip(source, RATES, strict=True):
-            meta = sample.meta if rate is None else {**sample.meta, "pass_rate": rate}
+        for k, (sample, rate) in enumerate(zip(source, RATES, strict=True)):
+            meta = sample.meta if rate is None else {**sample.meta, "pass_rate": rate, "reward_std": k / 20}
             writer.add(carrier.carry(sample.model_copy(update={"meta": meta})))
     return out
 
@@ -42,25 +50,26 @@ def rated(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (PassRateConfig(above=0.0), [1, 2, 3, 4, 9, 10, 11]),
         (PassRateConfig(below=1.0), [0, 1, 2, 3, 8, 10, 11]),
         (PassRateConfig(above=0.25, below=0.875), [2, 11]),  # both bounds are exclusive
+        (RewardStdConfig(above=0.1), [3, 4, 6, 7, 8, 9, 10, 11]),
     ],
 )
-def test_what_is_left_out(rated: Path, loaded: LoadedModel, wanted: PassRateConfig, kept: list[int]) -> None:
+def test_what_is_left_out(rated: Path, loaded: LoadedModel, wanted: MeasuredConfig, kept: list[int]) -> None:
     names = [sample.id for sample in DatasetFolder.open(rated)]
-    prepared = grpo_rows(str(rated), loaded, NONE, pass_rate=wanted)
+    prepared = grpo_rows(str(rated), loaded, NONE, measured=[wanted])
     assert prepared.rows["id"] == [names[k] for k in kept]
     assert [r.id for r in prepared.rejections] == [name for k, name in enumerate(names) if k not in kept]
     assert all(r.reason and r.hint for r in prepared.rejections), "counted, each with its reason"
 
 
 def test_the_reason_says_the_rate(rated: Path, loaded: LoadedModel) -> None:
-    rejections = grpo_rows(str(rated), loaded, NONE, pass_rate=SOMETIMES).rejections
+    rejections = grpo_rows(str(rated), loaded, NONE, measured=[SOMETIMES]).rejections
     assert rejections[0].reason == "its pass rate 0 is not above 0"
     assert rejections[1].reason == "its pass rate 1 is not below 1"
     assert rejections[2].reason == "the sample has no pass rate"
 
 
 def test_every_order_of_a_sample_has_its_rate(rated: Path, loaded: LoadedModel) -> None:
-    one, two = (len(grpo_rows(str(rated), loaded, NONE, orders=n, pass_rate=SOMETIMES)) for n in (1, 2))
+    one, two = (len(grpo_rows(str(rated), loaded, NONE, orders=n, measured=[SOMETIMES])) for n in (1, 2))
     assert one == 5 < two
 
 
@@ -92,3 +101,10 @@ def test_bounds_between_which_nothing_lies_are_refused(settings: list[str]) -> N
 def test_overrides_of_the_command_line_reach_it() -> None:
     recipe = load_recipe(GrpoRecipe, "tiny/grpo", ["pass_rate.above=0", "pass_rate.below=1"])
     assert recipe.pass_rate == SOMETIMES
+    assert load_recipe(GrpoRecipe, "tiny/grpo", DIFFERING).reward_std == RewardStdConfig(above=0.1)
+
+
+def test_a_prompt_that_fails_one_of_two_bounds_is_left_out(rated: Path, loaded: LoadedModel) -> None:
+    prepared = grpo_rows(str(rated), loaded, NONE, measured=[SOMETIMES, RewardStdConfig(above=0.1)])
+    assert len(prepared.rows) == 3, "3, 10 and 11"
+    assert "its reward std 0.1 is not above 0.1" in [row.reason for row in prepared.rejections]

@@ -17,7 +17,8 @@ class Criteria(BaseModel):
     """Every criterion that is set must hold. Sizes are areas of targets as shares of their image, 0 to 1.
 
     A sample without targets has no size and passes ``min_size`` and ``max_size``; one without ``meta["pass_rate"]``
-    (a number from 0 to 1) fails ``pass_rate`` unless ``keep_unrated``. Bounds are inclusive.
+    or ``meta["reward_std"]`` (numbers from 0 to 1) fails the criterion of that name unless ``keep_unrated``. Bounds are
+    inclusive.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,6 +37,7 @@ class Criteria(BaseModel):
     hidden_only: bool = False
     has_trajectory: bool = False
     pass_rate: tuple[float, float] | None = None
+    reward_std: tuple[float, float] | None = None
     keep_unrated: bool = False
 
     @model_validator(mode="after")
@@ -44,6 +46,7 @@ class Criteria(BaseModel):
             "images": (self.min_images, self.max_images or self.min_images),
             "size": (self.min_size, self.max_size),
             "pass_rate": self.pass_rate or (0, 0),
+            "reward_std": self.reward_std or (0, 0),
         }
         for name, (low, high) in pairs.items():
             if low > high:
@@ -77,7 +80,7 @@ def why_dropped(sample: Sample, criteria: Criteria) -> str | None:
     return (
         _by_kind(sample, criteria)
         or _by_images_and_sizes(sample, criteria)
-        or _by_pass_rate(sample, criteria)
+        or _by_measured(sample, criteria)
         or _by_tokens(sample, criteria)
     )
 
@@ -108,14 +111,17 @@ def _by_images_and_sizes(sample: Sample, criteria: Criteria) -> str | None:
     return None
 
 
-def _by_pass_rate(sample: Sample, criteria: Criteria) -> str | None:
-    if criteria.pass_rate is None:
-        return None
-    rate = sample.meta.get("pass_rate")
-    if isinstance(rate, bool) or not isinstance(rate, int | float):
-        return None if criteria.keep_unrated else "no pass rate"
-    low, high = criteria.pass_rate
-    return None if low <= rate <= high else "pass rate"
+def _by_measured(sample: Sample, criteria: Criteria) -> str | None:
+    for key, bounds in (("pass_rate", criteria.pass_rate), ("reward_std", criteria.reward_std)):
+        if bounds is None:
+            continue
+        name, value, (low, high) = key.replace("_", " "), sample.meta.get(key), bounds
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            if not criteria.keep_unrated:
+                return f"no {name}"
+        elif not low <= value <= high:
+            return name
+    return None
 
 
 def _by_tokens(sample: Sample, criteria: Criteria) -> str | None:

@@ -2,12 +2,14 @@
 
 RL learns from prompts that the policy solves sometimes (0 < pass rate < 1; arXiv 2507.00748): where all answers of a
 group earn the same there is no advantage. An answer is right where it names the right images and every box, matched
-inside its image, has IoU >= 0.5 (``joint`` of an evaluation).
+inside its image, has IoU >= 0.5 (``joint`` of an evaluation). A reward with degrees also teaches where no answer is
+right, as long as one is less wrong than another: the spread of the rewards tells.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +22,7 @@ from mirg.evaluation.records import make_record
 from mirg.rewards import RewardConfig
 from mirg.samples import DatasetFolder, Sample
 
-PASS_RATE, MEAN_REWARD = "pass_rate", "mean_reward"  # keys of Sample.meta
+PASS_RATE, MEAN_REWARD, REWARD_STD = "pass_rate", "mean_reward", "reward_std"  # keys of Sample.meta
 
 Level = Literal["never", "sometimes", "always"]
 
@@ -72,8 +74,15 @@ class Difficulty:
         return rows
 
     def outcome(self, sample: Sample, row: DifficultyRow) -> Outcome:
-        """Every sample is kept, with its pass rate and mean reward (both 0 to 1) in ``meta``."""
-        found = {PASS_RATE: row.right / self.k, MEAN_REWARD: round(math.fsum(row.rewards) / self.k, 6)}
+        """Every sample is kept, with its pass rate, mean reward (both 0 to 1) and their spread in ``meta``.
+
+        The spread is the sample standard deviation of the total rewards, that of TRL's advantages; 0 for one answer.
+        """
+        found = {
+            PASS_RATE: row.right / self.k,
+            MEAN_REWARD: round(math.fsum(row.rewards) / self.k, 6),
+            REWARD_STD: round(statistics.stdev(row.rewards), 6) if self.k > 1 else 0.0,
+        }
         return Outcome(sample.model_copy(update={"meta": {**sample.meta, **found}}), level(row.right, self.k))
 
 

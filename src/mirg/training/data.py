@@ -22,7 +22,7 @@ from mirg.models.load import LoadedModel
 from mirg.samples import DatasetFolder, Sample
 from mirg.samples.folder import ImageCheck, Rejection
 from mirg.samples.reorder import in_orders
-from mirg.training.recipe import GrpoRecipe, PassRateConfig, PromptConfig, SftRecipe
+from mirg.training.recipe import GrpoRecipe, MeasuredConfig, PromptConfig, SftRecipe
 
 if TYPE_CHECKING:
     import datasets
@@ -84,14 +84,14 @@ def grpo_rows(
     max_tokens: int = MAX_TOKENS,
     *,
     orders: int = 1,
-    pass_rate: PassRateConfig | None = None,
+    measured: Sequence[MeasuredConfig] = (),
 ) -> Prepared:
     """Rows with ``prompt``, ``images`` and ``record`` (the sample's JSON, which the rewards read).
 
-    Each sample gives a row for each of up to ``orders`` orders of its images; those that ``pass_rate`` leaves out are
+    Each sample gives a row for each of up to ``orders`` orders of its images; those that ``measured`` leaves out are
     rejections that say so.
     """
-    return _prepare(data, loaded, prompt, max_tokens, grpo_columns(pass_rate), orders)
+    return _prepare(data, loaded, prompt, max_tokens, grpo_columns(measured), orders)
 
 
 def row_lengths(recipe: SftRecipe | GrpoRecipe, loaded: LoadedModel) -> list[Length]:
@@ -104,7 +104,7 @@ def row_lengths(recipe: SftRecipe | GrpoRecipe, loaded: LoadedModel) -> list[Len
     columns, most, orders = (
         (sft_columns(loaded), recipe.max_tokens, 1)
         if isinstance(recipe, SftRecipe)
-        else (grpo_columns(recipe.pass_rate), MAX_TOKENS, recipe.image_orders)
+        else (grpo_columns(recipe.measured), MAX_TOKENS, recipe.image_orders)
     )
     found = [length for _, length in _rows(folder, loaded, recipe.prompt, most, columns, orders, "none", rejections)]
     _report(folder, len(found), rejections)
@@ -126,14 +126,16 @@ def sft_columns(loaded: LoadedModel) -> Columns:
     return {"completion": completion}
 
 
-def grpo_columns(pass_rate: PassRateConfig | None = None) -> Columns:
+def grpo_columns(measured: Sequence[MeasuredConfig] = ()) -> Columns:
     """What a GRPO row has beside its prompt: the sample that its completions are scored by."""
-    wanted = pass_rate or PassRateConfig()
 
     def record(sample: Sample) -> str:
-        reason = wanted.why_not(sample.meta.get("pass_rate"))
-        if reason:
-            raise DataError(reason, hint="`mirg data difficulty` measures it, pass_rate of the recipe selects by it")
+        for wanted in measured:
+            reason = wanted.why_not(sample.meta)
+            if reason:
+                raise DataError(
+                    reason, hint=f"`mirg data difficulty` measures it, {wanted.key} of the recipe selects by it"
+                )
         return sample.model_copy(update={"trajectory": None}).model_dump_json()
 
     return {"record": record}

@@ -52,7 +52,7 @@ def _train(recipe: GrpoRecipe, run: RunFolder) -> Outcome:
     loaded = prepare_model(recipe)
     if recipe.rollouts.backend == "vllm":
         require_vllm(recipe.rollouts, loaded)
-    prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders, pass_rate=recipe.pass_rate)
+    prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders, measured=recipe.measured)
     rolled_out = recipe.prompts_per_step * recipe.admission.candidates
     steps = recipe.steps or steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
     logger.info(

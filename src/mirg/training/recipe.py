@@ -7,9 +7,9 @@ exists.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -119,13 +119,13 @@ class RolloutConfig(Section):
     check_order: bool = True
 
 
-class PassRateConfig(Section):
-    """Which prompts are trained on, by the pass rate that ``mirg data difficulty`` measured (``meta["pass_rate"]``).
+class MeasuredConfig(Section):
+    """Which prompts are trained on, by a number (0 to 1) that ``mirg data difficulty`` stored as ``meta[key]``.
 
-    Both bounds are exclusive: ``above`` 0 and ``below`` 1 leave out what is never and what is always solved. Where
-    either is set, a sample without a pass rate is refused.
+    Both bounds are exclusive. Where either is set, a sample without the number is refused.
     """
 
+    key: ClassVar[str]
     above: float | None = Field(default=None, ge=0, lt=1)
     below: float | None = Field(default=None, gt=0, le=1)
 
@@ -135,21 +135,37 @@ class PassRateConfig(Section):
             raise ValueError(f"nothing lies above {self.above} and below {self.below}")
         return self
 
-    def why_not(self, rate: object) -> str | None:
-        """Why a sample of this pass rate (0 to 1, or anything else where it has none) is left out, or None."""
+    def why_not(self, meta: Mapping[str, object]) -> str | None:
+        """Why a sample with this ``meta`` is left out, or None."""
         if self.above is None and self.below is None:
             return None
-        if isinstance(rate, bool) or not isinstance(rate, int | float):
-            return "the sample has no pass rate"
-        if self.above is not None and not rate > self.above:
-            return f"its pass rate {rate:g} is not above {self.above:g}"
-        if self.below is not None and not rate < self.below:
-            return f"its pass rate {rate:g} is not below {self.below:g}"
+        name, value = self.key.replace("_", " "), meta.get(self.key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"the sample has no {name}"
+        if self.above is not None and not value > self.above:
+            return f"its {name} {value:g} is not above {self.above:g}"
+        if self.below is not None and not value < self.below:
+            return f"its {name} {value:g} is not below {self.below:g}"
         return None
+
+
+class PassRateConfig(MeasuredConfig):
+    """``above`` 0 and ``below`` 1 leave out what is never and what is always solved."""
+
+    key = "pass_rate"
+
+
+class RewardStdConfig(MeasuredConfig):
+    """``above`` a little more than 0 leaves out where all answers earn nearly the same, right or wrong."""
+
+    key = "reward_std"
 
 
 # Overrides of a GRPO recipe that trains on what is right sometimes.
 SOMETIMES = ("pass_rate.above=0", "pass_rate.below=1")
+# Overrides of one that trains wherever some answers are better than others. Right boxes that fit more or less tightly
+# differ by half of this.
+DIFFERING = ("reward_std.above=0.1",)
 
 
 def _several(answers: int) -> int:
@@ -188,6 +204,7 @@ class GrpoRecipe(RunConfig):
         default=1, ge=1, description="Ask each sample in up to this many orders of its images; 1: as it is."
     )
     pass_rate: PassRateConfig = PassRateConfig()
+    reward_std: RewardStdConfig = RewardStdConfig()
     admission: AdmissionConfig = AdmissionConfig()
     rollouts: RolloutConfig = RolloutConfig()
     max_new_tokens: int = Field(default=256, ge=8)
@@ -201,6 +218,11 @@ class GrpoRecipe(RunConfig):
     aggregation: Literal["sum_then_normalize", "normalize_then_sum"] = "sum_then_normalize"
     reward: RewardConfig = RewardConfig()
     log_rollouts_every: int = Field(default=10, ge=1)
+
+    @property
+    def measured(self) -> tuple[MeasuredConfig, ...]:
+        """What a prompt must be to be trained on, as it was measured."""
+        return self.pass_rate, self.reward_std
 
 
 ExerciseKind = Literal["point", "locate", "describe", "describe_one", "name", "which", "compare"]

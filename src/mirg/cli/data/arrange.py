@@ -121,7 +121,8 @@ def filter(
     hidden_only: Annotated[bool, typer.Option("--hidden-only", help="Only where the image must be found.")] = False,
     has_trajectory: Annotated[bool, typer.Option("--has-trajectory", help="Only samples with a trajectory.")] = False,
     pass_rate: Annotated[str | None, typer.Option(help='LOW,HIGH: bounds of meta["pass_rate"], inclusive.')] = None,
-    keep_unrated: Annotated[bool, typer.Option("--keep-unrated", help="Keep rows without a pass rate.")] = False,
+    reward_std: Annotated[str | None, typer.Option(help='LOW,HIGH: bounds of meta["reward_std"], inclusive.')] = None,
+    keep_unrated: Annotated[bool, typer.Option("--keep-unrated", help="Keep rows where these are missing.")] = False,
     look: Annotated[Look, typer.Option(help="Look at images; header and decode fill in sizes.")] = Look.none,
     limit: Annotated[int | None, typer.Option(help="Keep this many of those that pass, chosen by --seed.")] = None,
     seed: Annotated[int, typer.Option(help="Chooses the samples of --limit.")] = 0,
@@ -148,6 +149,7 @@ def filter(
         hidden_only=hidden_only,
         has_trajectory=has_trajectory,
         pass_rate=None if pass_rate is None else listed(pass_rate),
+        reward_std=None if reward_std is None else listed(reward_std),
         keep_unrated=keep_unrated,
     )
     source = DatasetFolder.open(dataset)

@@ -29,8 +29,9 @@ def difficulty(
 ) -> None:
     """Answer every prompt k times and store the share of right answers as meta.pass_rate, with meta.mean_reward.
 
-    RL learns from what is solved sometimes: train on it with -s pass_rate.above=0 -s pass_rate.below=1. Stopped and
-    started again, the command goes on where it was.
+    RL learns from what is solved sometimes: train on it with -s pass_rate.above=0 -s pass_rate.below=1. Or where some
+    answers earn more than others, right or wrong (meta.reward_std): -s reward_std.above=0.1. Stopped and started again,
+    the command goes on where it was.
     """
     from mirg.engines.base import Generation
     from mirg.evaluation.difficulty import check_k, write_difficulty
