@@ -16,7 +16,6 @@ from mirg.samples import Carrier, DatasetFolder, DatasetWriter
 from mirg.training.data import grpo_rows, row_lengths
 from mirg.training.grpo import train_grpo
 from mirg.training.recipe import (
-    DIFFERING,
     GrpoRecipe,
     MeasuredConfig,
     PassRateConfig,
@@ -101,7 +100,7 @@ def test_bounds_between_which_nothing_lies_are_refused(settings: list[str]) -> N
 def test_overrides_of_the_command_line_reach_it() -> None:
     recipe = load_recipe(GrpoRecipe, "tiny/grpo", ["pass_rate.above=0", "pass_rate.below=1"])
     assert recipe.pass_rate == SOMETIMES
-    assert load_recipe(GrpoRecipe, "tiny/grpo", DIFFERING).reward_std == RewardStdConfig(above=0.1)
+    assert load_recipe(GrpoRecipe, "tiny/grpo", ["reward_std.above=0.1"]).reward_std == RewardStdConfig(above=0.1)
 
 
 def test_a_prompt_that_fails_one_of_two_bounds_is_left_out(rated: Path, loaded: LoadedModel) -> None:

@@ -35,8 +35,8 @@ class StudyRecipe(BaseModel):
     sft: str = "study/sft"
     grpo: str = "study/grpo"
     sft_steps: int = Field(default=300, ge=1)
-    more_sft_steps: int = Field(default=1600, ge=1, description="Steps of the arms that continue SFT.")
-    rl_steps: int = Field(default=600, ge=1)
+    more_sft_steps: int = Field(default=2150, ge=1, description="Steps of the arms that continue SFT.")
+    rl_steps: int = Field(default=800, ge=1)
     max_new_tokens: int = Field(default=160, ge=16)
     batch_size: int = Field(default=100, ge=1)
 

@@ -152,13 +152,13 @@ def cell_name(arm: Arm, seed: int) -> str:
 
 def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) -> str:
     """The model of one arm and seed, trained where it is not there yet."""
-    from mirg.training.recipe import DIFFERING, GrpoRecipe, SftRecipe, load_recipe
+    from mirg.training.recipe import SOMETIMES, GrpoRecipe, SftRecipe, load_recipe
 
     if not arm.stage:
         return plan.base
     data, chosen = arm.data, ()
     if arm.rated and plan.rl_answers:
-        data, chosen = _rated(arm, seed), DIFFERING
+        data, chosen = _rated(arm, seed), SOMETIMES
     overrides = [
         f"model={_model(plan, arm, seed, out)}", f"data={out / 'data' / data}", f"seed={seed}",
         f"steps={getattr(plan, arm.steps)}", *chosen, *arm.overrides,

@@ -163,9 +163,6 @@ class RewardStdConfig(MeasuredConfig):
 
 # Overrides of a GRPO recipe that trains on what is right sometimes.
 SOMETIMES = ("pass_rate.above=0", "pass_rate.below=1")
-# Overrides of one that trains wherever some answers are better than others; boxes that are right and fit more or less
-# tightly differ by less than this.
-DIFFERING = ("reward_std.above=0.1",)
 
 
 def _several(answers: int) -> int:
