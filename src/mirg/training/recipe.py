@@ -130,7 +130,7 @@ class MeasuredConfig(Section):
     below: float | None = Field(default=None, gt=0, le=1)
 
     @model_validator(mode="after")
-    def _in_order(self) -> PassRateConfig:
+    def _in_order(self) -> MeasuredConfig:
         if self.above is not None and self.below is not None and self.above >= self.below:
             raise ValueError(f"nothing lies above {self.above} and below {self.below}")
         return self
