@@ -156,12 +156,12 @@ def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) 
 
     if not arm.stage:
         return plan.base
-    data, chosen = arm.data, ()
+    data, sometimes = arm.data, ()
     if arm.rated and plan.rl_answers:
-        data, chosen = _rated(arm, seed), SOMETIMES
+        data, sometimes = _rated(arm, seed), SOMETIMES
     overrides = [
         f"model={_model(plan, arm, seed, out)}", f"data={out / 'data' / data}", f"seed={seed}",
-        f"steps={getattr(plan, arm.steps)}", *chosen, *arm.overrides,
+        f"steps={getattr(plan, arm.steps)}", *sometimes, *arm.overrides,
     ]  # fmt: skip
     recipe = (
         load_recipe(SftRecipe, plan.sft, overrides)
