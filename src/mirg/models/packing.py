@@ -212,12 +212,13 @@ def _grid(groups: Sequence[Sequence[Sequence[int]]], device: Any) -> torch.Tenso
 
 def rope_positions(model: Any, prompt: Prompt) -> torch.Tensor:
     """The rotary positions (3, tokens) of time, row and column, as the model itself counts them."""
-    ids = torch.tensor([list(prompt.ids)], device=model.device)
     if prompt.grid is None:
-        return torch.arange(ids.shape[1], device=model.device).expand(3, -1)
+        return torch.arange(len(prompt.ids), device=model.device).expand(3, -1)
+    # Counted on the host: a device would be waited for at every image.
+    ids = torch.tensor([list(prompt.ids)])
     kinds = (ids == model.config.image_token_id).int()
-    body = base_of(model)
-    return body.get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=prompt.grid.to(model.device))[0][:, 0]
+    positions = base_of(model).get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=prompt.grid)[0]
+    return positions[:, 0].to(model.device)
 
 
 def base_of(model: Any) -> Any:
