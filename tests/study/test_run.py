@@ -20,7 +20,7 @@ from mirg.study.outcomes import OUTCOMES_FILE, laid_over, load_cells, settings_d
 from mirg.study.page import page
 from mirg.study.plan import ARMS, StudyRecipe
 from mirg.study.results import outcomes, results, tokens
-from mirg.study.run import cell_name, cells, make_data, missing_cells, rating_tokens, run_study
+from mirg.study.run import PLAN_FILE, cell_name, cells, make_data, missing_cells, rating_tokens, run_study
 from mirg.training.recipe import load_recipe
 
 SMALL = {
@@ -79,6 +79,8 @@ def test_every_arm_is_a_recipe(tmp_path: Path) -> None:
     rl = {name: recipe for name, recipe in by_run.items() if recipe.stage == "grpo"}
     budget = {(r.steps, r.prompts_per_step, r.group_size, r.max_new_tokens) for r in rl.values()}
     assert len(budget) == 1, "the arms of GRPO have the same compute"
+    train_cell(shipped.model_copy(update={"dtype": "float32"}), ARMS["sft"], 4, tmp_path, trainer)
+    assert (by_run["sft"].dtype, trainer.asked[-1].dtype) == ("auto", "float32")
 
 
 def test_data_of_the_arms(tmp_path: Path) -> None:
@@ -103,6 +105,14 @@ def test_goes_on_where_it_was(tmp_path: Path) -> None:
     assert [(r.stage, r.seed) for r in again.asked] == [("grpo", 0), ("sft", 1), ("grpo", 1)]
     with pytest.raises(ConfigError, match="train_samples = 12, now it is 13"):
         run_study(plan(train_samples=13), tmp_path, again)
+    file = tmp_path / PLAN_FILE
+    older = json.loads(file.read_text())
+    del older["dtype"]
+    file.write_text(json.dumps(older))
+    with pytest.raises(ConfigError, match="dtype = None, now it is float32"):
+        run_study(plan(dtype="float32"), tmp_path, again)
+    run_study(plan(arms=("sft",)), tmp_path, again)
+    assert len(again.asked) == 3, "a key that is newer than the folder had its default there"
 
     assert tokens("base", 0, tmp_path) == (0, 0)
     assert tokens("dual", 0, tmp_path) == (10, 114), "those of SFT are part of the way"
@@ -197,6 +207,7 @@ def test_another_world_is_another_study(tmp_path: Path) -> None:
         world.write_text(f"world: {{same_place: {share}}}\n")
         digests.add(settings_digest(plan(world=str(world))))
     assert len(digests) == 2 and settings_digest(plan(seeds=(3,))) == settings_digest(plan())
+    assert settings_digest(plan(dtype="float32")) == settings_digest(plan()), "a machine may compute in another type"
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def settings_digest(plan: StudyRecipe) -> str:
         WRITER,
         OBJECT_WRITER,
         DEFAULTS,
-        plan.model_dump(mode="json", exclude={"seeds", "arms"}),
+        plan.model_dump(mode="json", exclude={"seeds", "arms", "dtype"}),
         load_world(plan.world).model_dump(mode="json", exclude_defaults=True),
     ]
     apart = {"dtype", "threads", "model", "data"}

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mirg.errors import ConfigError
 from mirg.frames import MIRG_TINY
-from mirg.training.recipe import RlAnswers
+from mirg.training.recipe import Dtype, RlAnswers
 
 Data = Literal["light", "object_level", "fresh", "rl"]
 Steps = Literal["sft_steps", "more_sft_steps", "rl_steps"]
@@ -37,6 +37,7 @@ class StudyRecipe(BaseModel):
     sft_steps: int = Field(default=300, ge=1)
     more_sft_steps: int = Field(default=2150, ge=1, description="Steps of the arms that continue SFT.")
     rl_steps: int = Field(default=800, ge=1)
+    dtype: Dtype | None = Field(default=None, description="Of both stages' products; None: as their recipes say.")
     max_new_tokens: int = Field(default=160, ge=16)
     batch_size: int = Field(default=100, ge=1)
 

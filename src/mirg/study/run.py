@@ -156,12 +156,13 @@ def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) 
 
     if not arm.stage:
         return plan.base
-    data, sometimes = arm.data, ()
+    data, told = arm.data, [] if plan.dtype is None else [f"dtype={plan.dtype}"]
     if arm.rated and plan.rl_answers:
-        data, sometimes = _rated(arm, seed), SOMETIMES
+        data = _rated(arm, seed)
+        told += SOMETIMES
     overrides = [
         f"model={_model(plan, arm, seed, out)}", f"data={out / 'data' / data}", f"seed={seed}",
-        f"steps={getattr(plan, arm.steps)}", *sometimes, *arm.overrides,
+        f"steps={getattr(plan, arm.steps)}", *told, *arm.overrides,
     ]  # fmt: skip
     recipe = (
         load_recipe(SftRecipe, plan.sft, overrides)
@@ -275,8 +276,9 @@ def _claim(plan: StudyRecipe, out: Path) -> None:
     wanted = plan.model_dump(mode="json")
     file = out / PLAN_FILE
     old = read_json(file) if file.is_file() else wanted
-    held = old if isinstance(old, dict) else {}
-    changed = [key for key in wanted if key not in _MAY_CHANGE and held.get(key) != wanted[key]]
+    # A key that is newer than the folder had its default there.
+    held = StudyRecipe().model_dump(mode="json") | (old if isinstance(old, dict) else {})
+    changed = [key for key in wanted if key not in _MAY_CHANGE and held[key] != wanted[key]]
     if changed:
         key = changed[0]
         raise ConfigError(

@@ -19,6 +19,8 @@ from mirg.rewards import RewardConfig
 from mirg.scenes.world import WorldConfig
 from mirg.training.admission import AdmissionConfig
 
+Dtype = Literal["auto", "float32", "bfloat16"]
+
 
 class Section(BaseModel):
     """Base of every part of a recipe: unknown keys are errors, values do not change."""
@@ -74,7 +76,7 @@ class RunConfig(Section):
     prompt: PromptConfig = PromptConfig()
     lora: LoraConfig = LoraConfig()
     optim: OptimConfig = OptimConfig()
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+    dtype: Dtype = Field(
         default="float32", description="Of products; auto: bfloat16 where the device multiplies it in hardware."
     )
     gradient_checkpointing: bool = False
@@ -235,7 +237,7 @@ class PerceptionRecipe(Section):
     world: WorldConfig = WorldConfig()
     seed: int = 0
     threads: int | None = None
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Dtype = "auto"
     vision_steps: int = Field(default=1000, ge=1)
     vision_batch: int = Field(default=32, ge=1)
     point_steps: int = Field(default=400, ge=0)
