@@ -1,4 +1,4 @@
-"""Steps of the RL stage of `mirg demo`: freed memory kept for the next pass, as on every CPU, against glibc's defaults."""
+"""The RL stage of `mirg demo`: freed memory kept for the next pass, as on every CPU, against glibc's defaults."""
 
 from __future__ import annotations
 
