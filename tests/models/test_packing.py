@@ -7,14 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import flex_attention
 
 from fakes.trees import completions, one_by_one, prompts, tiny_loaded
 from mirg.errors import EngineError
-from mirg.models import packing
-from mirg.models.packing import pack, padded, plant, score_packed, token_scores, unpadded
+from mirg.models import packing, trees
+from mirg.models.packing import pack, plant, score_packed, token_scores
 from mirg.models.prompts import Prompt
 
 KINDS = ["qwen3_vl", "qwen2_5_vl", "qwen2_vl"]
@@ -71,7 +69,7 @@ def test_long_trunks_take_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> N
     shown, groups = prompts(loaded), completions((3, 1, 4, 2))
     packed = pack(loaded.model, shown, groups)
     short = score_packed(loaded.model, packed)[0]
-    monkeypatch.setattr(packing, "SHORT", 0)
+    monkeypatch.setattr(trees, "SHORT", 0)
     torch.testing.assert_close(score_packed(loaded.model, packed)[0], short, atol=1e-5, rtol=0)
 
 
@@ -89,8 +87,8 @@ def test_the_mask_of_a_gpu_is_the_same(kv_heads: int, monkeypatch: pytest.Monkey
         calls.append(training)
         return flex_attention(*tensors, **settings)
 
-    monkeypatch.setattr(packing, "FLEX", "cpu")
-    monkeypatch.setattr(packing, "compile_friendly_flex_attention", plainly)
+    monkeypatch.setattr(trees, "FLEX", "cpu")
+    monkeypatch.setattr(trees, "compile_friendly_flex_attention", plainly)
     with torch.no_grad():  # there is no backward pass of it on a CPU
         torch.testing.assert_close(score_packed(loaded.model, packed)[0], parts, atol=1e-5, rtol=0)
     assert len(calls) == 2, "once a layer"
@@ -139,14 +137,3 @@ def test_tokens_of_a_row_are_those_of_prompts_and_completions_once() -> None:
     assert packed.inputs["input_ids"][0].tolist() == [*range(20, 29), 30, 29, 1, 2, 29, 31, 5]
     assert packed.labels.tolist() == [1, 2, 3, 4, 5, 6]
     assert packed.inputs["position_ids"][0, 0].tolist() == [*range(9), 0, 9, 10, 11, 9, 1, 2]
-
-
-@settings(max_examples=50)
-@given(st.lists(st.lists(st.integers(0, 4), min_size=2, max_size=2), min_size=1, max_size=4), st.integers(0, 9))
-def test_padding_and_its_inverse(lengths: list[list[int]], seed: int) -> None:
-    real = torch.arange(4) < torch.tensor(lengths)[..., None]
-    x = torch.randn(2, int(real.sum()), 3, generator=torch.Generator().manual_seed(seed))
-    wide = padded(x, real)
-    assert wide.shape == (2, *real.shape, 3)
-    assert torch.equal(unpadded(wide, real), x)
-    assert not wide[:, ~real].any()

@@ -18,135 +18,22 @@ import functools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from types import MethodType
 from typing import Any
 
 import torch
-from torch.nn import functional as F
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.flex_attention import compile_friendly_flex_attention
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from mirg.errors import EngineError
 from mirg.models.patches import patches_by_product
 from mirg.models.prompts import Prompt
+from mirg.models.trees import Trees
 
 _PREFIX = "mirg_trees_"
-FLEX = "cuda"  # devices whose memory must not grow with prompt times completions
-SHORT = 256  # tokens of a trunk up to which a CPU is faster without the fused attention
 LOGITS = 2**27  # bytes of logits that exist at a time
-
-
-def padded(x: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """(heads, tokens, width) to (heads, *real.shape, width): the tokens in the order of the true places of ``real``."""
-    if real.all():
-        return x.unflatten(1, real.shape)
-    whole = x.new_zeros(x.shape[0], real.numel(), x.shape[2])
-    return whole.index_copy(1, real.flatten().nonzero()[:, 0], x).unflatten(1, real.shape)
-
-
-def unpadded(x: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """The inverse of :func:`padded`."""
-    x = x.flatten(1, -2)
-    return x if real.all() else x.index_select(1, real.flatten().nonzero()[:, 0])
-
-
-def causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
-    """Causal attention of (..., tokens, width)."""
-    length = query.shape[-2]
-    if query.device.type == "cpu" and length <= SHORT:
-        scores = query @ key.transpose(-1, -2) * scale
-        return (scores + _future(length, scores)).softmax(-1) @ value
-    return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
-
-
-def _future(length: int, like: torch.Tensor) -> torch.Tensor:
-    return torch.full((length, length), -torch.inf, dtype=like.dtype, device=like.device).triu(1)
-
-
-@dataclass
-class Trees:
-    """Where the tokens of a packed row belong. ``trunk`` (N, P) and ``branch`` (N, G, C) are true at real tokens."""
-
-    trunk: torch.Tensor
-    branch: torch.Tensor
-    kept: dict[int, tuple[torch.Tensor, torch.Tensor]] | None = None  # (N, heads, P, width) of each layer's trunks
-
-    @cached_property
-    def _before(self) -> torch.Tensor:
-        return torch.where(self.trunk, 0.0, -torch.inf)[None, :, None]  # (1, N, 1, P)
-
-    @cached_property
-    def blocks(self) -> BlockMask:
-        """The whole mask of the row for FlexAttention, which leaves out what is masked in blocks."""
-        groups, wide = self.branch.shape[:2]
-        number = torch.arange(groups * wide, device=self.trunk.device)
-        in_trunks, in_branches = self.trunk.sum(1), self.branch.sum(2).flatten()
-        trunk = torch.arange(groups, device=self.trunk.device).repeat_interleave(in_trunks)
-        branch = number.repeat_interleave(in_branches)
-        group = torch.cat([trunk, branch // max(wide, 1)])
-        branch = torch.cat([torch.full_like(trunk, -1), branch])
-
-        def seen(_batch: Any, _head: Any, row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
-            own = (branch[column] == -1) | (branch[column] == branch[row])
-            return (group[row] == group[column]) & own & (column <= row)
-
-        return create_block_mask(seen, None, None, len(group), len(group), device=group.device)
-
-    def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
-    ) -> torch.Tensor:
-        """Attention of a packed row.
-
-        ``query`` is (1, heads, tokens, width), ``key`` and ``value`` may have fewer heads that serve several of its.
-        Returns (1, tokens, heads, width).
-        """
-        repeat = query.shape[1] // key.shape[1]
-        if query.device.type == FLEX and self.kept is None:
-            out = compile_friendly_flex_attention(
-                query, key, value, block_mask=self.blocks, enable_gqa=repeat > 1, scale=scale, training=True
-            )
-            return out.transpose(1, 2)  # type: ignore[union-attr]
-        query, key, value = query[0], key[0], value[0]
-        if repeat > 1:
-            key, value = key.repeat_interleave(repeat, 0), value.repeat_interleave(repeat, 0)
-        split = int(self.trunk.sum())
-        (q_t, q_b), (k_t, k_b), (v_t, v_b) = (x.split([split, x.shape[1] - split], 1) for x in (query, key, value))
-        q_t, k_t, v_t = (padded(x, self.trunk) for x in (q_t, k_t, v_t))  # (H, N, P, d)
-        if self.kept is not None:
-            # Copies: a view would hold on to the keys and values that are repeated for every head.
-            own_key, own_value = (x[::repeat].transpose(0, 1) for x in (k_t, v_t))
-            whole = torch.contiguous_format
-            self.kept[layer] = own_key.clone(memory_format=whole), own_value.clone(memory_format=whole)
-        out = unpadded(causal(q_t, k_t, v_t, scale), self.trunk)
-        if q_b.shape[1]:
-            q_b, k_b, v_b = (padded(x, self.branch) for x in (q_b, k_b, v_b))  # (H, N, G, C, d)
-            seen = unpadded(self._branches(q_b, k_b, v_b, k_t, v_t, scale), self.branch)
-            out = torch.cat([out, seen], 1)
-        return out.transpose(0, 1)[None]
-
-    def _branches(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        trunk_key: torch.Tensor,
-        trunk_value: torch.Tensor,
-        scale: float,
-    ) -> torch.Tensor:
-        """Every branch over its trunk and over itself, under one softmax."""
-        places, width = query.shape[2:4], trunk_key.shape[-2]
-        query = query * scale
-        over_trunk = query.flatten(2, 3) @ trunk_key.transpose(-1, -2) + self._before.to(query.dtype)
-        over_itself = query @ key.transpose(-1, -2)
-        over_itself = over_itself + _future(places[1], over_itself)
-        weights = torch.cat([over_trunk.unflatten(2, places), over_itself], -1).softmax(-1)
-        in_trunk, in_itself = weights.split([width, places[1]], -1)
-        return (in_trunk.flatten(2, 3) @ trunk_value).unflatten(2, places) + in_itself @ value
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from mirg.models.packing import Trees, pack, walk
+from mirg.models.packing import pack, walk
 from mirg.models.prompts import Prompt
+from mirg.models.trees import Trees
 
 ROOM = 64  # tokens by which the branches' keys and values grow
 _SHRINK = 0.8  # rows are moved together once this share of them would hold those that still grow

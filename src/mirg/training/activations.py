@@ -15,8 +15,8 @@ from transformers.activations import QuickGELUActivation
 
 from mirg.errors import EngineError
 from mirg.models.attention import SHORT as SHORT_IMAGE
-from mirg.models.packing import FLEX
-from mirg.models.packing import SHORT as SHORT_TRUNK
+from mirg.models.trees import FLEX
+from mirg.models.trees import SHORT as SHORT_TRUNK
 
 FLOAT = 4  # bytes
 
