@@ -248,12 +248,7 @@ def peak_while(work: Callable[[], object]) -> float:
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew (Linux)
     before = _status("VmRSS")
     work()
-    return peak() - before
-
-
-def peak() -> float:
-    """The most memory in MiB that this process held so far."""
-    return _status("VmHWM")
+    return _status("VmHWM") - before
 
 
 def _status(key: str) -> float:
@@ -314,7 +309,7 @@ def show(result: dict[str, Any], path: Path | None) -> None:
         f"{result['ratio']:.2f}x ({result['unit']}; {result['ours']:.2f} against {result['theirs']:.2f}, "
         f"n = {result['n']}, pairs {low:.2f} to {high:.2f})"
     )
-    for key in ("parameters", "tokens", "flops", "peak_mib", "keeping_freed_memory", "gradient_difference", "speed"):
+    for key in ("parameters", "tokens", "flops", "peak_mib", "with_defaults_of_malloc", "gradient_difference", "speed"):
         if key in result:
             print(f"  {key}: {result[key]}")
     if path:

@@ -6,7 +6,6 @@ import argparse
 import json
 import statistics
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +21,20 @@ from mirg.trajectories.build import build_dataset
 SKIPPED = 1  # steps of a run that are no measure: everything happens for the first time
 
 
-@dataclass(frozen=True)
-class Stages:
-    """The recipes whose world and stages are run."""
-
-    world: str
-    sft: str
-    grpo: str
-
-
-DEMO = Stages("tiny/perception", "tiny/sft", "tiny/grpo")
-
-
-def policy(folder: Path, steps: int, samples: int, stages: Stages = DEMO) -> Path:
-    """A short SFT, after which most answers end as they do in the RL stage; ``rl`` holds RL's scenes."""
-    world = load_world(stages.world)
+def policy(folder: Path, steps: int, samples: int) -> Path:
+    """A short SFT of the demo's, after which most answers end as they do in its RL stage; ``rl`` holds RL's scenes."""
+    world = load_world("tiny/perception")
     for name, count in (("plain", 16 * steps), ("rl", samples)):
         write_scenes(folder / name, count, split="train", seed=len(name), config=world)
     build_dataset(DatasetFolder.open(folder / "plain"), folder / "train", family="mirg-tiny")
     from mirg.training.sft import train_sft
 
     told = ["model=mirg-tiny", f"data={folder / 'train'}", f"steps={steps}", f"save_every={steps}"]
-    train_sft(load_recipe(SftRecipe, stages.sft, told), folder / "sft")
+    train_sft(load_recipe(SftRecipe, "tiny/sft", told), folder / "sft")
     return folder / "sft"
 
 
-def run(
-    folder: Path, start: Path, packed: bool, number: int, steps: int, prompts: int, stages: Stages = DEMO
-) -> list[dict[str, Any]]:
+def run(folder: Path, start: Path, packed: bool, number: int, steps: int, prompts: int) -> list[dict[str, Any]]:
     """Metrics of the measured steps of a short run."""
     from mirg.training.grpo import train_grpo
 
@@ -59,7 +44,7 @@ def run(
         "save_every=1000", "log_every=1", f"seed={number}",
     ]  # fmt: skip
     out = folder / f"{'ours' if packed else 'theirs'}-{number}"
-    train_grpo(load_recipe(GrpoRecipe, stages.grpo, told), out)
+    train_grpo(load_recipe(GrpoRecipe, "tiny/grpo", told), out)
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()][SKIPPED:]
 
 

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-
 from mirg.errors import EngineError
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-# Of glibc's malloc.h: which thresholds `mallopt` sets, and how far they go.
-_TRIM, _TOP_PAD, _MMAP = -1, -2, -3
-_MOST, _PAD = 2**31 - 1, 2**26  # bytes
 
 
 def check_dtype(name: str) -> str:
@@ -46,19 +40,3 @@ def fast_dtype(device: str | None = None) -> str:
     else:
         fast = torch.cpu._is_avx512_bf16_supported()  # AMX comes with it
     return "bfloat16" if fast else "float32"
-
-
-def keep_freed_memory() -> bool:
-    """Have glibc keep the large blocks that this process frees, up to 2 GiB, for the next that are asked for.
-
-    By default those above 32 MiB go back to the system, which has to clear their pages again in every pass: without
-    this a step of the study takes 1.3 times as long (docs/design/0007-packing.md). False, and nothing is changed, where
-    there is no glibc, or where the environment (``MALLOC_…``, ``GLIBC_TUNABLES``) says how its malloc works.
-    """
-    if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
-        return False
-    try:
-        set_threshold = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
-        return False
-    return all(set_threshold(name, size) for name, size in ((_MMAP, _MOST), (_TRIM, _MOST), (_TOP_PAD, _PAD)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mirg.answers.prompts import Instructions
 from mirg.errors import EngineError
 from mirg.frames import Family, PixelLimits, family, family_of_model_type
-from mirg.models.device import check_device, check_dtype, keep_freed_memory
+from mirg.models.device import check_device, check_dtype
 from mirg.models.images import once_per_image
 from mirg.models.processors import load_processor
 from mirg.storage import read_json
@@ -77,7 +77,7 @@ def load_model(
     """Load model and processor; EngineError says what is missing, damaged, or not to be had on this machine.
 
     ``dtype`` None keeps float32 on a CPU and takes the checkpoint's own type on a GPU. ``limits`` overrides the
-    processor's. On a CPU, the process keeps freed memory from here on (:func:`mirg.models.device.keep_freed_memory`).
+    processor's.
     """
     import torch
     from safetensors import SafetensorError
@@ -85,8 +85,6 @@ def load_model(
     path = resolve_model(name)
     device = check_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = check_dtype(dtype or ("auto" if device.startswith("cuda") else "float32"))
-    if device == "cpu":
-        keep_freed_memory()
     try:
         model = _weights(path, dtype, device)
         processor = load_processor(_processor_folder(path), model.config.model_type)
