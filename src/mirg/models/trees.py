@@ -93,10 +93,10 @@ def grids_of(branch: torch.Tensor) -> Grids:
     shapes = [(groups, b - a, longest[a]) for a, b in pairwise([*cuts, len(longest)])]
     begins = torch.zeros_like(lengths)  # the place of each branch's first token, in the sorted order
     number, before = torch.arange(groups, device=branch.device)[:, None], 0
-    for column, (_, columns, length) in zip(cuts, shapes, strict=True):
-        within = torch.arange(columns, device=branch.device)
-        begins[:, column : column + columns] = before + (number * columns + within) * length
-        before += groups * columns * length
+    for first, (_, count, length) in zip(cuts, shapes, strict=True):
+        within = torch.arange(count, device=branch.device)
+        begins[:, first : first + count] = before + (number * count + within) * length
+        before += groups * count * length
     begins = torch.zeros_like(begins).scatter(1, order, begins)  # in the order of ``branch``
     return Grids(shapes, (begins[..., None] + torch.arange(wide, device=branch.device))[branch])
 
