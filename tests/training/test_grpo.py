@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from fakes.training import answer, favour, rows, weights
 from mirg.engines.load import load_engine
 from mirg.errors import ConfigError
 from mirg.frames import family
+from mirg.models.features import FeatureCache
 from mirg.models.load import forbidden_tokens, load_model
 from mirg.rewards import RewardConfig, score
 from mirg.training.grpo import EpochSampler, exchange, grpo_arguments, train_grpo, trainer_class, vision_cache
 from mirg.training.run import RunFolder
+from mirg.training.trainer import CarefulTrainer
 
 Make = Callable[..., Any]
 
@@ -113,6 +116,18 @@ def test_a_run_says_how_often_features_were_found(tmp_path: Path, grpo_recipe: M
     train_grpo(recipe, tmp_path / "run")
     first, second, *_, last = [row["vision/cache_hits"] for row in rows(tmp_path / "run" / "metrics.jsonl")]
     assert first == 0 and 0 < second < 1 and last == 1
+
+
+def test_a_finished_run_holds_no_memory(tmp_path: Path, grpo_recipe: Make) -> None:
+    """Without waiting for Python's collector, which counts objects and not their bytes."""
+    gc.collect()
+    gc.disable()
+    try:
+        train_grpo(grpo_recipe(freeze_vision=True, steps=1, max_new_tokens=8), tmp_path / "run")
+        held = [kind for kind in map(type, gc.get_objects()) if issubclass(kind, (FeatureCache, CarefulTrainer))]
+    finally:
+        gc.enable()
+    assert held == []
 
 
 @pytest.mark.parametrize("name", SETTINGS)

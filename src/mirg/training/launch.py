@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 from collections.abc import Callable
@@ -81,7 +82,11 @@ def train_in(recipe: R, output: str | Path, train: Callable[[R, RunFolder], Outc
         logger.info("%s is finished: %s", run.stage, run.model)
         return Outcome(run.model, int(model_facts(str(run.model)).get("steps", 0)))
     with sole_writer(run.path) if is_main_process() else nullcontext():
-        return train(recipe, run)
+        outcome = train(recipe, run)
+    # A trainer and its callbacks know each other. Until they are collected they hold the model, the optimiser's state
+    # and the kept features: gigabytes, which the next stage in this process needs.
+    gc.collect()
+    return outcome
 
 
 def check_processes(recipe: RunConfig) -> None:
