@@ -67,6 +67,17 @@ def test_the_reason_says_the_rate(rated: Path, loaded: LoadedModel) -> None:
     assert rejections[2].reason == "the sample has no pass rate"
 
 
+def test_only_what_was_not_measured_is_a_warning(
+    rated: Path, loaded: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the bounds leave out was asked for: it is counted."""
+    with caplog.at_level("INFO", "mirg"):
+        grpo_rows(str(rated), loaded, NONE, measured=[SOMETIMES])
+    said = [(record.levelname, record.getMessage().partition(": ")[2]) for record in caplog.records]
+    counted = ("INFO", "5 samples, 3 rejected, 4 left out by what was measured")
+    assert said == [counted, *[("WARNING", "the sample has no pass rate")] * 3]
+
+
 def test_every_order_of_a_sample_has_its_rate(rated: Path, loaded: LoadedModel) -> None:
     one, two = (len(grpo_rows(str(rated), loaded, NONE, orders=n, measured=[SOMETIMES])) for n in (1, 2))
     assert one == 5 < two

@@ -33,6 +33,13 @@ _KEPT_PIXELS = 64 * 2**20
 MAX_TOKENS = 2**17  # of a prompt
 
 
+SELECTION = "selection"  # the field of a rejection that is no fault of its sample
+
+
+class LeftOut(DataError):
+    """The recipe's own bounds leave a sample out."""
+
+
 @dataclass(frozen=True)
 class Length:
     """Tokens of a row: those of its text, and the visual ones of each image."""
@@ -133,9 +140,8 @@ def grpo_columns(measured: Sequence[MeasuredConfig] = ()) -> Columns:
         for wanted in measured:
             reason = wanted.why_not(sample.meta)
             if reason:
-                raise DataError(
-                    reason, hint=f"`mirg data difficulty` measures it, {wanted.key} of the recipe selects by it"
-                )
+                kind = DataError if wanted.measured(sample.meta) is None else LeftOut
+                raise kind(reason, hint=f"`mirg data difficulty` measures it, {wanted.key} of the recipe selects by it")
         return sample.model_copy(update={"trajectory": None}).model_dump_json()
 
     return {"record": record}
@@ -256,15 +262,19 @@ def _rejection(folder: DatasetFolder, row: int, sample: Sample, error: MirgError
         file=str(folder.root / "samples.jsonl"),
         row=row,
         id=sample.id,
-        field="sample",
+        field=SELECTION if isinstance(error, LeftOut) else "sample",
         reason=error.message,
         hint=error.hint,
     )
 
 
 def _report(folder: DatasetFolder, kept: int, rejections: Sequence[Rejection]) -> None:
-    logger.info("%s: %d samples, %d rejected", folder.root, kept, len(rejections))
-    for rejection in rejections[:5]:
+    faults = [rejection for rejection in rejections if rejection.field != SELECTION]
+    words = f"{kept} samples, {len(faults)} rejected"
+    if len(faults) < len(rejections):
+        words += f", {len(rejections) - len(faults)} left out by what was measured"
+    logger.info("%s: %s", folder.root, words)
+    for rejection in faults[:5]:
         logger.warning("rejected %s (row %d): %s", rejection.id, rejection.row, rejection.reason)
     if not kept:
         first = f": {rejections[0].reason}" if rejections else ""

@@ -137,12 +137,17 @@ class MeasuredConfig(Section):
             raise ValueError(f"nothing lies above {self.above} and below {self.below}")
         return self
 
+    def measured(self, meta: Mapping[str, object]) -> float | None:
+        """The number in a sample's ``meta``, None where there is none."""
+        value = meta.get(self.key)
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
     def why_not(self, meta: Mapping[str, object]) -> str | None:
         """Why a sample with this ``meta`` is left out, or None."""
         if self.above is None and self.below is None:
             return None
-        name, value = self.key.replace("_", " "), meta.get(self.key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        name, value = self.key.replace("_", " "), self.measured(meta)
+        if value is None:
             return f"the sample has no {name}"
         if self.above is not None and not value > self.above:
             return f"its {name} {value:g} is not above {self.above:g}"
