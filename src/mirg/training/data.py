@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 # Decoded images that are kept, so that the G copies of a prompt decode its images once.
 _KEPT_PIXELS = 64 * 2**20
 MAX_TOKENS = 2**17  # of a prompt
-
-
 SELECTION = "selection"  # the field of a rejection that is no fault of its sample
 
 
