@@ -9,9 +9,12 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
+from zlib import crc32
 
 import pytest
 import torch
@@ -37,7 +40,11 @@ FAULTS = (
 
 
 class Engine:
-    """A model of its own that completes token prompts about images. ``faults`` are what it gets wrong."""
+    """A model of its own that completes token prompts about images. ``faults`` are what it gets wrong.
+
+    What it draws follows from the prompt and how often that was asked: TRL's client asks from several threads, in any
+    order, and vLLM has a generator of its own.
+    """
 
     def __init__(self, model: str, faults: Sequence[str] = ()) -> None:
         assert set(faults) <= set(FAULTS)
@@ -48,6 +55,8 @@ class Engine:
         plant(self.model)
         self.faults = set(faults)
         self.calls: list[str] = []
+        self._asked: Counter[int] = Counter()
+        self._busy = Lock()
         if "pixel limits" in faults:
             size = self.processor.image_processor.size
             size["shortest_edge"] = size["longest_edge"] = 4 * size["shortest_edge"]
@@ -87,8 +96,16 @@ class Engine:
         prompt = Prompt(ids, torch.cat(pixels) if pixels else None, torch.cat(grids) if grids else None)
         barred = [int(token) for token, value in bias.items() if value == -100]
         sampling = Sampling(params["max_tokens"], [self.stop], barred, temperature)
-        made = complete(self.model, [prompt], [params["n"]], sampling)[0]
-        return [(said, self._logs(prompt, said, bias, temperature)) for said in made]
+        with self._busy, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._next_seed(prompt))
+            made = complete(self.model, [prompt], [params["n"]], sampling)[0]
+            return [(said, self._logs(prompt, said, bias, temperature)) for said in made]
+
+    def _next_seed(self, prompt: Prompt) -> int:
+        shown = b"" if prompt.pixels is None else prompt.pixels.numpy().tobytes()
+        key = crc32(shown, crc32(json.dumps(prompt.ids).encode()))
+        self._asked[key] += 1
+        return key + self._asked[key]
 
     @torch.no_grad()
     def _logs(self, prompt: Prompt, said: list[int], bias: dict[Any, float], temperature: float) -> list[float]:
