@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fakes.training import rows
-from mirg.errors import ConfigError
+from mirg.errors import ConfigError, DataError
 from mirg.models.load import LoadedModel
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter
 from mirg.training.data import grpo_rows, row_lengths
@@ -76,6 +76,18 @@ def test_only_what_was_not_measured_is_a_warning(
     said = [(record.levelname, record.getMessage().partition(": ")[2]) for record in caplog.records]
     counted = ("INFO", "5 samples, 3 rejected, 4 left out by what was measured")
     assert said == [counted, *[("WARNING", "the sample has no pass rate")] * 3]
+
+
+def test_bounds_that_leave_nothing_are_named(rated: Path, loaded: LoadedModel, tmp_path: Path) -> None:
+    """A model that is never right: no fault of the samples, so `data check` would not show it."""
+    source, out = DatasetFolder.open(rated), tmp_path / "never"
+    with DatasetWriter(out, name="never") as writer:
+        carrier = Carrier(source, writer)
+        for sample in source:
+            writer.add(carrier.carry(sample.model_copy(update={"meta": {**sample.meta, "pass_rate": 0}})))
+    with pytest.raises(DataError, match="leaves out all 12 prompts, the first as its pass rate 0 is not above 0") as caught:
+        grpo_rows(str(out), loaded, NONE, measured=[SOMETIMES])
+    assert "pass_rate" in str(caught.value.hint)
 
 
 def test_every_order_of_a_sample_has_its_rate(rated: Path, loaded: LoadedModel) -> None:

@@ -274,6 +274,12 @@ def _report(folder: DatasetFolder, kept: int, rejections: Sequence[Rejection]) -
     logger.info("%s: %s", folder.root, words)
     for rejection in faults[:5]:
         logger.warning("rejected %s (row %d): %s", rejection.id, rejection.row, rejection.reason)
+    if rejections and not faults and not kept:
+        raise DataError(
+            f"{folder.root}: what was measured leaves out all {len(rejections)} prompts, the first as "
+            f"{rejections[0].reason}",
+            hint="loosen the recipe's bounds (pass_rate, reward_std), or first train the model that was asked further",
+        )
     if not kept:
         first = f": {rejections[0].reason}" if rejections else ""
         raise DataError(f"{folder.root} has no usable sample{first}", hint="`mirg data check` lists every rejection")
