@@ -85,7 +85,7 @@ def test_bounds_that_leave_nothing_are_named(rated: Path, loaded: LoadedModel, t
         carrier = Carrier(source, writer)
         for sample in source:
             writer.add(carrier.carry(sample.model_copy(update={"meta": {**sample.meta, "pass_rate": 0}})))
-    with pytest.raises(DataError, match="leaves out all 12 prompts, the first as its pass rate 0 is not above 0") as caught:
+    with pytest.raises(DataError, match="leaves out all 12 prompts, .* its pass rate 0 is not above 0") as caught:
         grpo_rows(str(out), loaded, NONE, measured=[SOMETIMES])
     assert "pass_rate" in str(caught.value.hint)
 
