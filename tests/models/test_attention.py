@@ -35,6 +35,28 @@ def test_segments_do_not_see_each_other(lengths: list[int], repeat: bool, seed: 
     torch.testing.assert_close(out, one_by_one(q, k, v, lengths), atol=1e-6, rtol=0)
 
 
+def test_windows_of_four_lengths_take_four_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image of 7 x 5 windows of 4 x 4 cells, cut at two edges: 24 whole windows, 6 + 4 cut ones and a corner."""
+    from mirg.models import attention
+
+    calls = []
+    attend = attention._attend
+    monkeypatch.setattr(attention, "_attend", lambda q, *others: calls.append(q.shape) or attend(q, *others))
+    lengths = [16, 16, 16, 16, 16, 16, 12] * 4 + [8, 8, 8, 8, 8, 8, 6]
+    q, k, v = (torch.randn(1, 2, sum(lengths), 8, requires_grad=True) for _ in range(3))
+    out, _ = packed_sdpa(torch.nn.Identity(), q, k, v, None, cu_seq_lens_q=torch.tensor([0, *lengths]).cumsum(0))
+    assert [tuple(shape[::2]) for shape in calls] == [(24, 16), (4, 12), (6, 8), (1, 6)]
+    expected = one_by_one(q, k, v, lengths)
+    torch.testing.assert_close(out, expected, atol=1e-6, rtol=0)
+    weights = torch.randn_like(out)
+    for found, wanted in zip(
+        torch.autograd.grad((out * weights).sum(), (q, k, v)),
+        torch.autograd.grad((expected * weights).sum(), (q, k, v)),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
 def test_a_long_segment_takes_the_fused_kernel() -> None:
     lengths = [300, 300]
     q, k, v = (torch.randn(1, 2, 600, 8) for _ in range(3))
