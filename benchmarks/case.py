@@ -6,8 +6,10 @@ import argparse
 import copy
 import inspect
 import json
+import os
 import platform
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -18,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import shapes
 import torch
-from shapes import SHAPES, build
+from shapes import SHAPES, build, named_shape, needed_flops
 
+import mirg
 from mirg.models.load import LoadedModel, wrap
 from mirg.models.prompts import Prompt, encode
 from mirg.models.tiny import TinyConfig, build_tiny
@@ -30,6 +32,11 @@ from mirg.scenes.corpus import corpus, names
 IMAGES = 4
 CELL = 32  # pixels of a visual token
 TEXT = 40  # tokens of a prompt that are no image's
+# What a run prints below its ratio.
+SHOWN = (
+    *("parameters", "tokens", "flops", "peak_mib", "with_defaults_of_malloc"),
+    *("gradient_difference", "speed", "attention"),
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class Settings:
     seed: int = 0
     shape: str | None = None
     checkpointing: bool = False
+    one_copy: bool = False
 
 
 def parse(description: str) -> tuple[argparse.Namespace, Settings]:
@@ -61,7 +69,10 @@ def parse(description: str) -> tuple[argparse.Namespace, Settings]:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--shape", choices=sorted(SHAPES), help="a model of this size, on a GPU; --quick: shrunk")
+    parser.add_argument("--cut", type=int, help="with --shape: this many layers of the full width")
+    parser.add_argument("--one-copy", action="store_true", help="both trainers share one copy of the weights")
     parser.add_argument("--checkpointing", action="store_true", help="compute activations again in the backward pass")
+    parser.add_argument("--no-memory", action="store_true", help="leave out the processes that measure memory")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="a prompt of 300 tokens, three repetitions")
     parser.add_argument("--json", type=Path, default=None)
@@ -72,9 +83,11 @@ def parse(description: str) -> tuple[argparse.Namespace, Settings]:
     prompt, completion, repeat = (300, 64, 3) if told.quick else (told.prompt, told.completion, told.repeat)
     if told.shape and not told.quick and not torch.cuda.is_available():
         parser.exit(1, f"no GPU is here: {told.shape} was not measured; --quick runs a shrunk one\n")
+    change = "shrunk" if told.quick else f"{told.cut} layers" if told.cut else ""
     settings = Settings(
         prompt, completion, told.group, told.prompts, told.width, told.layers, told.dtype, repeat,
-        shape=f"{told.shape}, shrunk" if told.shape and told.quick else told.shape, checkpointing=told.checkpointing,
+        shape=", ".join(filter(None, [told.shape, change])) if told.shape else None,
+        checkpointing=told.checkpointing, one_copy=told.one_copy,
     )  # fmt: skip
     return told, settings
 
@@ -84,9 +97,7 @@ def make_model(settings: Settings) -> LoadedModel:
     side = image_side(settings)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if settings.shape:
-        name, _, shrunk = settings.shape.partition(", ")
-        shape = SHAPES[name].shrunk if shrunk else SHAPES[name]
-        model, processor = build(shape, side, device, getattr(torch, settings.dtype))
+        model, processor = build(named_shape(settings.shape), side, device, getattr(torch, settings.dtype))
     else:
         config = TinyConfig(
             width=settings.width, layers=settings.layers, heads=settings.width // 64, kv_heads=settings.width // 64,
@@ -102,7 +113,8 @@ def make_model(settings: Settings) -> LoadedModel:
 
 def image_side(settings: Settings) -> int:
     """Pixels of the side of an image, so that all of them and the text have about the prompt's tokens."""
-    return max(round(((settings.prompt - TEXT) / IMAGES) ** 0.5), 2) * (shapes.CELL if settings.shape else CELL)
+    cell = named_shape(settings.shape).cell if settings.shape else CELL
+    return max(round(((settings.prompt - TEXT) / IMAGES) ** 0.5), 2) * cell
 
 
 def make_rows(settings: Settings) -> list[dict[str, Any]]:
@@ -127,7 +139,10 @@ def make_prompts(loaded: LoadedModel, rows: Sequence[dict[str, Any]]) -> list[Pr
 
 
 def trainers(settings: Settings) -> tuple[Any, Any, LoadedModel, list[dict[str, Any]]]:
-    """Ours and TRL's trainer, each with its own copy of the weights."""
+    """Ours and TRL's trainer, each with its own copy of the weights unless ``settings`` ask for one copy.
+
+    With one copy, TRL's trainer still runs its own forward pass: packed rows are a separate path of the model.
+    """
     from trl.trainer.grpo_trainer import GRPOTrainer
 
     loaded, rows = make_model(settings), make_rows(settings)
@@ -148,7 +163,7 @@ def our_trainer(settings: Settings, loaded: LoadedModel, rows: list[dict[str, An
 
 
 def make_trainer(cls: Any, settings: Settings, loaded: LoadedModel, rows: list[dict[str, Any]]) -> Any:
-    """A trainer of class ``cls`` before its first step, with a copy of the weights."""
+    """A trainer of class ``cls`` before its first step, with a copy of the weights (``one_copy``: the weights)."""
     import datasets
     from trl.trainer.grpo_config import GRPOConfig
 
@@ -162,8 +177,9 @@ def make_trainer(cls: Any, settings: Settings, loaded: LoadedModel, rows: list[d
         gradient_checkpointing=settings.checkpointing, seed=settings.seed, remove_unused_columns=False,
         generation_kwargs={"suppress_tokens": barred(loaded)},
     )  # fmt: skip
+    model: Any = loaded.model if settings.one_copy else copy.deepcopy(loaded.model)
     trainer = cls(
-        model=copy.deepcopy(loaded.model), args=args, reward_funcs=random_reward, processing_class=loaded.processor,
+        model=model, args=args, reward_funcs=random_reward, processing_class=loaded.processor,
         train_dataset=datasets.Dataset.from_list([{"id": "x", "prompt": rows[0]["prompt"]}]),
     )  # fmt: skip
     trainer.current_gradient_accumulation_steps = 1
@@ -223,6 +239,16 @@ def flops(work: Callable[[], object]) -> int:
     with FlopCounterMode(display=False, custom_mapping=fused) as counter:
         work()
     return counter.get_total_flops()
+
+
+def operations(loaded: LoadedModel, prompts: Sequence[Prompt], settings: Settings) -> dict[str, float]:
+    """The operations that an update of either side needs, by the formula of :func:`shapes.needed_flops`."""
+    processor: Any = loaded.processor
+    visual = list(prompts[0].ids).count(processor.image_token_id)
+    case = (len(prompts[0].ids), visual, settings.completion, settings.group)
+    return {
+        side: len(prompts) * needed_flops(loaded.model, *case, shared=side == "ours") for side in ("ours", "theirs")
+    }
 
 
 def tokens(settings: Settings, length: int) -> dict[str, float]:
@@ -291,13 +317,16 @@ def command() -> str:
 
 
 def versions() -> dict[str, str]:
-    """What ran."""
+    """What ran, and on what. ``MIRG_COMMIT`` names the commit of a copy that is no git repository."""
     from importlib.metadata import version
 
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    commit = os.environ.get("MIRG_COMMIT", "")
+    if not commit and shutil.which("git"):
+        asked = ["git", "rev-parse", "HEAD"]
+        commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
     return {
-        "mirg": version("mirg"), "torch": torch.__version__, "transformers": version("transformers"),
+        "mirg": mirg.__version__, "torch": torch.__version__, "transformers": version("transformers"),
         "trl": version("trl"), "python": platform.python_version(), "device": device, "commit": commit,
     }  # fmt: skip
 
@@ -309,7 +338,16 @@ def show(result: dict[str, Any], path: Path | None) -> None:
         f"{result['ratio']:.2f}x ({result['unit']}; {result['ours']:.2f} against {result['theirs']:.2f}, "
         f"n = {result['n']}, pairs {low:.2f} to {high:.2f})"
     )
-    for key in ("parameters", "tokens", "flops", "peak_mib", "with_defaults_of_malloc", "gradient_difference", "speed"):
+    for key in (
+        "parameters",
+        "tokens",
+        "flops",
+        "peak_mib",
+        "with_defaults_of_malloc",
+        "gradient_difference",
+        "speed",
+        "attention",
+    ):
         if key in result:
             print(f"  {key}: {result[key]}")
     if path:

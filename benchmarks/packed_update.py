@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import statistics
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from case import (
     Settings,
     flops,
     make_prompts,
+    operations,
     parse,
     peak_of,
     peak_while,
@@ -20,9 +23,12 @@ from case import (
     tokens,
     trainers,
 )
-from shapes import ceiling, needed_flops
+from shapes import HEAD, ceiling
+from torch.nn import functional as F
+from torch.nn.attention.flex_attention import create_mask
 
 from mirg.models.load import LoadedModel
+from mirg.models.packing import pack
 from mirg.training.groups import GROUP
 
 
@@ -58,19 +64,24 @@ def update(trainer: Any, batch: dict[str, Any]) -> None:
     trainer._compute_loss(trainer.model, batch).backward()
 
 
-def gradient(trainer: Any) -> torch.Tensor:
-    """All gradients in one vector; the loss says little, it is minus the mean advantage on both sides."""
-    return torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
+def gradients(trainer: Any) -> dict[str, torch.Tensor]:
+    """All gradients, copied to the host: two sets of a 7B model do not fit on a GPU beside its weights."""
+    return {name: p.grad.to("cpu", copy=True) for name, p in trainer.model.named_parameters() if p.grad is not None}
 
 
-def operations(loaded: LoadedModel, prompts: list[Any], settings: Settings) -> dict[str, float]:
-    """What an update of either side needs, by the formula of :func:`shapes.needed_flops`."""
-    processor: Any = loaded.processor
-    visual = list(prompts[0].ids).count(processor.image_token_id)
-    case = (len(prompts[0].ids), visual, settings.completion, settings.group)
-    return {
-        side: len(prompts) * needed_flops(loaded.model, *case, shared=side == "ours") for side in ("ours", "theirs")
-    }
+def relative_difference(mine: dict[str, torch.Tensor], theirs: Any) -> float:
+    """The norm of the difference of all gradients over the norm of TRL's. The loss would say little: it is minus the
+    mean advantage on both sides.
+    """
+    difference = norm = 0.0
+    for name, parameter in theirs.model.named_parameters():
+        if parameter.grad is None and name not in mine:
+            continue
+        wanted = parameter.grad.float()
+        found = mine[name].to(wanted.device).float()
+        difference += (found - wanted).square().sum().item()
+        norm += wanted.square().sum().item()
+    return (difference / norm) ** 0.5
 
 
 def speed(
@@ -88,10 +99,45 @@ def speed(
     }
 
 
+def attention(loaded: LoadedModel, prompts: list[Any], settings: Settings) -> dict[str, Any]:
+    """One layer's attention over a packed row, forward and backward, against a product with the dense mask.
+
+    On a GPU the packed row is computed by FlexAttention. ``difference`` is that of the outputs in the benchmark's
+    dtype, relative to the norm of the dense ones.
+    """
+    heads, keys = (getattr(loaded.model.config.text_config, f"num_{name}_heads") for name in ("attention", "key_value"))
+    device, dtype = loaded.model.device, next(loaded.model.parameters()).dtype
+    trees = pack(loaded.model, prompts[:1], [[[21] * settings.completion] * settings.group]).trees
+    tokens = int(trees.trunk.sum() + trees.branch.sum())
+    shapes = ((heads, tokens), (keys, tokens), (keys, tokens))
+    q, k, v = (torch.randn(1, *shape, HEAD, device=device, dtype=dtype, requires_grad=True) for shape in shapes)
+    mask = create_mask(trees.blocks.mask_mod, None, None, tokens, tokens, device=str(device))
+    scale = HEAD**-0.5
+
+    def packed() -> torch.Tensor:
+        return trees.attend(0, q, k, v, scale)
+
+    def dense() -> torch.Tensor:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=True).transpose(1, 2)
+
+    def both_passes(work: Callable[[], torch.Tensor]) -> Callable[[], None]:
+        return lambda: work().float().square().sum().backward()
+
+    with torch.no_grad():
+        found, wanted = packed(), dense()
+    ours, theirs = timed([both_passes(packed), both_passes(dense)], settings.repeat)
+    return {
+        "tokens": tokens,
+        "seconds": {"packed": statistics.median(ours), "dense": statistics.median(theirs)},
+        "peak_mib": {"packed": peak_while(both_passes(packed)), "dense": peak_while(both_passes(dense))},
+        "difference": ((found - wanted).float().norm() / wanted.float().norm()).item(),
+    }
+
+
 def main() -> None:
     told, settings = parse(__doc__ or "")
     # Memory takes two more processes, which a quick run leaves out; they come first, while the device is free.
-    peak = {} if told.quick or told.peak_of else {side: peak_of(side) for side in ("ours", "theirs")}
+    peak = {} if told.quick or told.no_memory or told.peak_of else {side: peak_of(side) for side in ("ours", "theirs")}
     ours, theirs, loaded, rows = trainers(settings)
     prompts = make_prompts(loaded, rows)
     ours._prompts = prompts
@@ -101,9 +147,10 @@ def main() -> None:
         print(peak_while(work[told.peak_of]))
         return
     work["ours"]()
+    mine_gradients = gradients(ours)
     work["theirs"]()
-    mine_grad, trls_grad = gradient(ours), gradient(theirs)
-    difference = ((mine_grad - trls_grad).norm() / trls_grad.norm()).item()
+    difference = relative_difference(mine_gradients, theirs)
+    del mine_gradients
     mine, trls = timed([work["ours"], work["theirs"]], settings.repeat)
     length = len(prompts[0].ids)
     needed = operations(loaded, prompts, settings) if settings.shape else {}
@@ -118,6 +165,7 @@ def main() -> None:
     )  # fmt: skip
     if settings.shape:
         result["speed"] = speed(needed, {"ours": result["ours"], "theirs": result["theirs"]}, result["tokens"], loaded)
+        result["attention"] = attention(loaded, prompts, settings)
     show(result, told.json)
 
 

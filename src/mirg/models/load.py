@@ -128,14 +128,19 @@ def load_skeleton(name: str, *, family_name: str | None = None) -> LoadedModel:
 
 def _weights(path: str, dtype: str, device: str) -> Any:
     """The model at ``path``; the adapters of a LoRA folder are merged into its base, which may be a LoRA folder too."""
+    base = _adapter_base(path)
+    if base is None:
+        return read_weights(path, dtype, device)
+    from peft import PeftModel
+
+    merged: Any = PeftModel.from_pretrained(_weights(base, dtype, device), path).merge_and_unload()
+    return merged.requires_grad_(True)  # peft froze the base
+
+
+def read_weights(path: str, dtype: str, device: str) -> Any:
+    """The model whose weights are stored at ``path`` or under that hub name; adapters are not looked for."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    base = _adapter_base(path)
-    if base is not None:
-        from peft import PeftModel
-
-        merged: Any = PeftModel.from_pretrained(_weights(base, dtype, device), path).merge_and_unload()
-        return merged.requires_grad_(True)  # peft froze the base
     narrow = device == "cpu" and _is_narrow(AutoConfig.from_pretrained(path))
     return AutoModelForImageTextToText.from_pretrained(
         path, dtype=dtype, attn_implementation="eager" if narrow else None
