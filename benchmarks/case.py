@@ -69,6 +69,7 @@ def parse(description: str) -> tuple[argparse.Namespace, Settings]:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--shape", choices=sorted(SHAPES), help="a model of this size, on a GPU; --quick: shrunk")
+    parser.add_argument("--shrunk", action="store_true", help="with --shape: a small model, on any machine")
     parser.add_argument("--cut", type=int, help="with --shape: this many layers of the full width")
     parser.add_argument("--one-copy", action="store_true", help="both trainers share one copy of the weights")
     parser.add_argument("--checkpointing", action="store_true", help="compute activations again in the backward pass")
@@ -81,9 +82,10 @@ def parse(description: str) -> tuple[argparse.Namespace, Settings]:
     if told.threads:
         torch.set_num_threads(told.threads)
     prompt, completion, repeat = (300, 64, 3) if told.quick else (told.prompt, told.completion, told.repeat)
-    if told.shape and not told.quick and not torch.cuda.is_available():
-        parser.exit(1, f"no GPU is here: {told.shape} was not measured; --quick runs a shrunk one\n")
-    change = "shrunk" if told.quick else f"{told.cut} layers" if told.cut else ""
+    shrunk = told.quick or told.shrunk
+    if told.shape and not shrunk and not torch.cuda.is_available():
+        parser.exit(1, f"no GPU is available: {told.shape} was not measured; --quick runs a shrunk one\n")
+    change = "shrunk" if shrunk else f"{told.cut} layers" if told.cut else ""
     settings = Settings(
         prompt, completion, told.group, told.prompts, told.width, told.layers, told.dtype, repeat,
         shape=", ".join(filter(None, [told.shape, change])) if told.shape else None,

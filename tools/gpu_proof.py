@@ -131,31 +131,46 @@ def qwen3vl8b(job: Job) -> None:
 
 def update3b(job: Job) -> None:
     """The packed update against TRL's on the shape of Qwen2.5-VL-3B, and two of its layers in float32."""
-    _benchmark(job, "bfloat16", "packed_update", *_sized(job, "qwen2.5-vl-3b", "bfloat16"))
+    _benchmark(job, "bfloat16", "packed_update", *_sized(job, "qwen2.5-vl-3b"))
     _benchmark(job, "float32_two_layers", "packed_update", *_cut(job, "qwen2.5-vl-3b"))
 
 
 def update7b(job: Job) -> None:
     """The same on the shape of Qwen2.5-VL-7B, one copy of the weights for both trainers."""
     more = ("--one-copy", "--no-memory")
-    _benchmark(job, "bfloat16", "packed_update", *_sized(job, "qwen2.5-vl-7b", "bfloat16"), *more)
+    _benchmark(job, "bfloat16", "packed_update", *_sized(job, "qwen2.5-vl-7b"), *more)
     _benchmark(job, "float32_two_layers", "packed_update", *_cut(job, "qwen2.5-vl-7b"), *more)
 
 
 def step3b(job: Job) -> None:
     """A whole step, rollouts and update, against TRL's on the shape of Qwen2.5-VL-3B."""
     more = () if job.rehearse else ("--repeat", "2")
-    _benchmark(job, "bfloat16", "grpo_step", *_sized(job, "qwen2.5-vl-3b", "bfloat16"), "--one-copy", *more)
+    _benchmark(job, "bfloat16", "grpo_step", *_sized(job, "qwen2.5-vl-3b"), "--one-copy", *more)
 
 
-def _sized(job: Job, shape: str, dtype: str) -> list[str]:
-    sizes = ["--quick", "--prompt", "300"] if job.rehearse else ["--prompt", "4000", "--completion", "256"]
-    return ["--shape", shape, "--checkpointing", "--dtype", "float32" if job.rehearse else dtype, *sizes]
+def _sized(job: Job, shape: str) -> list[str]:
+    """The arguments of a benchmark at full size, in bfloat16."""
+    return _arguments(job, shape, prompt=4000, completion=256, repeat=3, dtype="bfloat16")
 
 
 def _cut(job: Job, shape: str) -> list[str]:
-    sizes = ["--quick"] if job.rehearse else ["--cut", "2", "--prompt", "1500", "--completion", "128", "--repeat", "2"]
-    return ["--shape", shape, "--dtype", "float32", "--checkpointing", "--no-memory", *sizes]
+    """Those of two layers in float32, whose gradients must agree to 1e-5."""
+    cut = [] if job.rehearse else ["--cut", "2"]
+    return [*_arguments(job, shape, prompt=1500, completion=128, repeat=2, dtype="float32"), *cut, "--no-memory"]
+
+
+def _arguments(job: Job, shape: str, **sizes: Any) -> list[str]:
+    more = []
+    if job.rehearse:
+        sizes = {"prompt": 150, "completion": 12, "group": 4, "repeat": 1, "dtype": "float32"}
+        more = ["--shrunk", "--no-memory"]
+    return [
+        "--shape",
+        shape,
+        "--checkpointing",
+        *(part for k, v in sizes.items() for part in (f"--{k}", str(v))),
+        *more,
+    ]
 
 
 def _benchmark(job: Job, name: str, script: str, *arguments: str) -> None:

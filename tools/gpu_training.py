@@ -66,9 +66,9 @@ class Case:
     @property
     def settings(self) -> list[str]:
         """All overrides of the recipe, those of a rehearsal included."""
-        small = [f"dtype={fast_dtype()}", "max_new_tokens=24"] if self.rehearse else []
-        if self.stage == "sft":
-            small = small[:1]
+        small = [f"dtype={fast_dtype()}", "prompt.instructions=none"] if self.rehearse else []
+        if self.rehearse and self.stage == "grpo":
+            small.append("max_new_tokens=16")
         return [*self.overrides, *small, f"model={self.folder / 'base'}", f"data={self.folder / 'data'}"]
 
 

@@ -40,12 +40,29 @@ def test_the_quick_run_writes_its_ratio(script: str, n: int, repository: Path, t
         assert result["tokens"]["ratio"] > 1
 
 
+# Numbers of parameters of the published checkpoints, from their model cards.
+PUBLISHED = {"qwen2.5-vl-3b": 3_754_622_976, "qwen2.5-vl-7b": 8_292_166_656, "qwen3-vl-8b": 8_767_123_696}
+
+
+def test_the_shapes_are_those_of_the_published_models(repository: Path) -> None:
+    """Counted on the meta device, so that no weight is made."""
+    code = (
+        "import json, torch; from shapes import SHAPES, configuration, create;"
+        "make = lambda shape: create(configuration(shape, 868)[0], 'meta', torch.bfloat16);"
+        "print(json.dumps({n: sum(p.numel() for p in make(s).parameters()) for n, s in SHAPES.items()}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=repository / "benchmarks", capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == PUBLISHED
+
+
 @pytest.mark.slow
 def test_a_published_size_is_not_measured_without_a_gpu(repository: Path) -> None:
     command = [sys.executable, "benchmarks/packed_update.py", "--shape", "qwen2.5-vl-7b"]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 1 and "no GPU is here: qwen2.5-vl-7b was not measured" in done.stderr
+    assert done.returncode == 1 and "no GPU is available: qwen2.5-vl-7b was not measured" in done.stderr
 
 
 @pytest.mark.slow

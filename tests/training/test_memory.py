@@ -23,7 +23,7 @@ from mirg.models.sampling import Sampling, complete
 from mirg.training.data import Length, grpo_rows, row_lengths, sft_rows
 from mirg.training.launch import prepare_model
 from mirg.training.memory import Estimate, estimate, estimate_of
-from mirg.training.recipe import GrpoRecipe, dump_recipe, load_recipe
+from mirg.training.recipe import GrpoRecipe, SftRecipe, dump_recipe, load_recipe
 
 Make = Callable[..., Any]
 CLOSE = 0.1
@@ -47,7 +47,7 @@ def prepared(kind: str, side: int, prompts: int, bf16: bool, **sizes: Any) -> tu
     return loaded, made
 
 
-def estimated(recipe: GrpoRecipe, loaded: LoadedModel, prompts: Sequence[Prompt]) -> Estimate:
+def estimated(recipe: GrpoRecipe | SftRecipe, loaded: LoadedModel, prompts: Sequence[Prompt]) -> Estimate:
     """The estimate for ``prompts``; the model gets the recipe's adapters."""
     image: Any = loaded.processor
     visual = [list(prompt.ids).count(image.image_token_id) for prompt in prompts]
@@ -109,6 +109,79 @@ def test_an_update(kind: str, keys: dict[str, Any], sizes: dict[str, int], side:
     there = ("weights", "optimizer", "pixels")  # before the update begins
     peak = max(sum(size for name, size in parts.items() if name not in there) for parts in moments)
     assert peak == pytest.approx(peak_bytes(lambda: forward().backward()), rel=CLOSE)
+
+
+# (family, recipe keys, sizes of the model, implementation of attention, samples of the batch, why this row)
+PADDED: list[tuple[str, dict[str, Any], dict[str, int], str, int, str]] = [
+    ("qwen3_vl", {}, {}, "eager", 2, "narrow models keep the weights of the softmax"),
+    ("qwen2_5_vl", {}, {"kv_heads": 1}, "eager", 1, "one sample, heads that share keys"),
+    ("qwen2_5_vl", LORA | BF16 | AGAIN, WIDE, "sdpa", 2, "the 7B recipe with adapters"),
+    ("qwen2_5_vl", LORA, WIDE, "sdpa", 3, "the mask as numbers"),
+    ("qwen2_vl", FROZEN, WIDE, "sdpa", 2, "a frozen tower"),
+    ("qwen3_vl", BF16, WIDE, "sdpa", 2, "autocast copies weights and inputs"),
+    ("qwen3_vl", AGAIN, WIDE, "sdpa", 2, "inputs of the layers, and one of them again"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "sizes", "attention", "samples"), [c[:5] for c in PADDED], ids=[c[5] for c in PADDED]
+)
+def test_a_batch_of_sft(
+    kind: str,
+    keys: dict[str, Any],
+    sizes: dict[str, int],
+    attention: str,
+    samples: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of samples of two lengths, in the forward pass that TRL's trainer makes."""
+    from trl.trainer.utils import add_fused_lm_head
+
+    recipe = SftRecipe.model_validate({"model": "m", "data": "d", "batch_size": samples} | keys)
+    bf16 = recipe.dtype == "bfloat16"
+    loaded, shown = prepared(kind, 224, samples, bf16 and recipe.lora.rank > 0, **sizes)
+    model: Any = loaded.model
+    model.set_attn_implementation({"text_config": attention})
+    monkeypatch.setattr("mirg.training.memory.NARROW", 10**6 if attention == "eager" else 0)
+    found = estimated(recipe, loaded, shown)
+    model.train()
+    if recipe.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    add_fused_lm_head(model)
+    inputs = padded_batch(loaded, shown)
+
+    def forward() -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return model(**inputs, fused_lm_head=True).loss
+
+    moments = [parts for name, parts in found.moments.items() if name.startswith("update")]
+    parts = moments[0]
+    copies = 0 if recipe.gradient_checkpointing else parts.get("copies of weights", 0)
+    kept = kept_bytes(forward, [*model.parameters(), *model.buffers(), *inputs.values()])
+    assert parts["activations"] + copies == pytest.approx(kept, rel=CLOSE)
+
+    forward().backward()
+    model.zero_grad()
+    there = ("weights", "optimizer", "pixels")
+    peak = max(sum(size for name, size in parts.items() if name not in there) for parts in moments)
+    assert peak == pytest.approx(peak_bytes(lambda: forward().backward()), rel=CLOSE)
+
+
+def padded_batch(loaded: LoadedModel, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
+    """The prompts as one batch; the first has a token less than the others, so that there is a mask."""
+    processor: Any = loaded.processor
+    ids = torch.tensor([list(prompt.ids) for prompt in prompts])
+    mask = torch.ones_like(ids)
+    if len(prompts) > 1:
+        mask[0, -1] = 0
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "labels": ids.masked_fill(ids == processor.image_token_id, -100),
+        "mm_token_type_ids": (ids == processor.image_token_id).int(),
+        "pixel_values": torch.cat([prompt.pixels for prompt in prompts if prompt.pixels is not None]),
+        "image_grid_thw": torch.cat([prompt.grid for prompt in prompts if prompt.grid is not None]),
+    }
 
 
 @pytest.mark.parametrize(

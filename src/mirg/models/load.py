@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Above this many bytes a weight file is known by samples of it, so that asking for its digest takes no minute.
 _WHOLE_FILE = 256 * 2**20
 _SAMPLES, _SAMPLE_BYTES = 64, 2**16
-_NARROW = 512  # hidden size
+NARROW = 512  # hidden size
 SHIPPED = Path(__file__).parent / "mirg-tiny"
 FACTS_FILE = "mirg.json"  # what mirg's own training says about the model it made
 
@@ -221,7 +221,7 @@ def _update(digest: Any, file: Path) -> None:
 
 def _is_narrow(config: Any) -> bool:
     """On a CPU the fused attention's backward pass takes most of a step of a narrow model with short sequences."""
-    return getattr(config.get_text_config(), "hidden_size", _NARROW + 1) <= _NARROW
+    return getattr(config.get_text_config(), "hidden_size", NARROW + 1) <= NARROW
 
 
 def _adapter_base(path: str) -> str | None:

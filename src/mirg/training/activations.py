@@ -1,15 +1,16 @@
-"""What a packed update keeps for its backward pass, tensor by tensor.
+"""What an update keeps for its backward pass, tensor by tensor.
 
 Counted in bytes from the sizes of the layers: every line below is a tensor that autograd holds in this implementation
-(mirg.models.packing over transformers' modules). ``tests/training/test_memory.py`` holds the sums against the tensors
-that autograd really saves. Products of matrices are called products; with bfloat16 they run in autocast.
+(mirg.models.packing over transformers' modules for packed groups, transformers' own attention for padded batches).
+``tests/training/test_memory.py`` holds the sums against the tensors that autograd really saves. Products of matrices
+are called products; with bfloat16 they run in autocast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from transformers.activations import QuickGELUActivation
 
@@ -68,6 +69,7 @@ class Mode:
     frozen: bool = False  # the vision tower
     checkpointing: bool = False
     device: str = "cpu"
+    attention: Literal["packed", "sdpa", "eager"] = "packed"  # of the decoder
 
     @property
     def fused(self) -> bool:
@@ -201,6 +203,8 @@ def decoder_layer(d: Decoder, m: Mode, row: Row) -> Layer:
 
 def _scores(d: Decoder, m: Mode, row: Row) -> tuple[int, int]:
     """What the attention keeps, and what its backward pass needs beside that."""
+    if m.attention != "packed":
+        return _padded_scores(d, m, row)
     if m.fused:
         # Queries, keys, values, the output, and one number for each token and head.
         kept = row.tokens * (m.product * (2 * d.queries + 2 * d.keys) + FLOAT * d.heads)
@@ -220,6 +224,18 @@ def _scores(d: Decoder, m: Mode, row: Row) -> tuple[int, int]:
     kept += weights * (m.product + (FLOAT if mixed else 0))
     # The gradient of the weights, and through their softmax.
     return kept, max(temporary, 2 * weights * (FLOAT if mixed else m.product))
+
+
+def _padded_scores(d: Decoder, m: Mode, row: Row) -> tuple[int, int]:
+    """The same for a batch of ``row.prompts`` rows of ``row.trunk`` tokens in transformers' own attention."""
+    square = row.prompts * row.trunk**2
+    whole = row.tokens * m.product * d.queries  # keys and values are repeated for the heads that share them
+    if m.attention == "eager":
+        # The weights of the softmax; in bfloat16 it is computed in float32, and its copy is the operand of the product.
+        return 3 * whole + d.heads * square * (m.product + (FLOAT if m.bf16 else 0)), 2 * d.heads * square * FLOAT
+    # Queries, keys, values, the output, one number for each token and head; torch turns the mask into numbers.
+    mask = square * m.product if row.prompts > 1 else 0
+    return 4 * whole + FLOAT * d.heads * row.tokens + mask, 4 * whole
 
 
 def tower_layer(t: Tower, m: Mode, images: Sequence[int], segment: int = 0) -> Layer:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from mirg.models.load import LoadedModel, load_skeleton
+from mirg.models.load import NARROW, LoadedModel, load_skeleton
 from mirg.models.packing import LOGITS
 from mirg.models.sampling import ROOM
 from mirg.training.activations import (
@@ -34,6 +34,8 @@ from mirg.training.launch import lora, settled, with_limits, world_size
 from mirg.training.recipe import GrpoRecipe, RunConfig, SftRecipe
 
 AVERAGES = 2  # of AdamW, for every trained number
+# Tiles in which TRL computes the logits of SFT: trl.kernels.chunked_logprob, and trl.trainer.utils.
+TOKEN_CHUNK_SIZE, VOCABULARY_CHUNK = 4096, 32768
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,13 @@ def estimate_of(
 ) -> Estimate:
     """The estimate for rows of ``lengths``; of ``loaded``, which gets adapters where the recipe has them, only sizes.
 
-    The moments of SFT, and of GRPO that is not packed, are without activations.
+    The moments of GRPO that is not packed are without activations.
     """
     recipe = settled(recipe)
     decoder, tower = sizes(loaded.model)
+    sft = isinstance(recipe, SftRecipe)
     mode = Mode(
+        attention=("eager" if device == "cpu" and decoder.width <= NARROW else "sdpa") if sft else "packed",
         bf16=recipe.dtype == "bfloat16",
         rank=recipe.lora.rank,
         dropout=recipe.lora.dropout > 0,
@@ -102,18 +106,23 @@ def estimate_of(
     if (recipe.processes or world_size()) > 1:
         held["exchange"] = weights.trained * FLOAT  # the buckets that gradients are averaged in
     moments = {"optimizer": held | {"gradients": weights.trained * FLOAT}}
-    if not isinstance(recipe, GrpoRecipe):
+    if isinstance(recipe, SftRecipe):
         longest = [lengths[row] for row in longest_rows(lengths, recipe.batch_size)]
-        return Estimate(moments, longest, weights, device)
+        batch = Batch.padded(longest, recipe.accumulation, decoder, tower, mode)
+        moments |= {name: held | parts for name, parts in update(decoder, tower, mode, batch, weights).items()}
+        return Estimate(_without_zeros(moments), longest, weights, device)
     if recipe.beta and not mode.rank:
         held["reference"] = weights.base * FLOAT
     step = Step.of(recipe, lengths)
     if recipe.packed:
         moments["rollouts"] = held | rollouts(decoder, tower, mode, step)
-        for name, parts in update(decoder, tower, mode, step, weights).items():
-            moments[name] = held | parts
-    there = {name: {part: size for part, size in parts.items() if size} for name, parts in moments.items()}
-    return Estimate(there, step.longest, weights, device)
+        batch = Batch.packed(step, decoder, tower, mode)
+        moments |= {name: held | parts for name, parts in update(decoder, tower, mode, batch, weights).items()}
+    return Estimate(_without_zeros(moments), step.longest, weights, device)
+
+
+def _without_zeros(moments: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    return {name: {part: size for part, size in parts.items() if size} for name, parts in moments.items()}
 
 
 @dataclass(frozen=True)
@@ -184,11 +193,47 @@ def rollouts(decoder: Decoder, tower: Tower, mode: Mode, step: Step) -> dict[str
     }
 
 
-def update(decoder: Decoder, tower: Tower, mode: Mode, step: Step, weights: Weights) -> dict[str, dict[str, int]]:
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass of an update takes: its row, the patches of each image, and bytes beside the layers."""
+
+    row: Row
+    images: list[int]
+    passes: int  # of an optimiser step
+    pixels: int  # bytes
+    logits: int  # bytes, at the moment when most of them exist
+
+    @classmethod
+    def packed(cls, step: Step, decoder: Decoder, tower: Tower, mode: Mode) -> Batch:
+        """Groups of GRPO that share their prompts."""
+        shown = step.longest[: step.together]
+        row = Row(len(shown), shown[0].tokens - 1, step.pieces, step.branch)
+        images = [n * tower.merge for length in shown for n in length.images]
+        # Of the logits, three tensors exist at a time, forward and backward.
+        chunk = min(row.branches, max(LOGITS // (FLOAT * decoder.vocabulary), 1))
+        logits = chunk * 3 * FLOAT * decoder.vocabulary
+        return cls(row, images, step.passes, _pixels(tower, mode, step, images), logits)
+
+    @classmethod
+    def padded(cls, longest: list[Length], passes: int, decoder: Decoder, tower: Tower, mode: Mode) -> Batch:
+        """The samples of an SFT batch, all padded to the longest.
+
+        TRL computes logits in a tile, which is as wide as its chunk of the vocabulary whatever the vocabulary has: on a
+        GPU for the answers' tokens, elsewhere for all tokens and with float32 copies.
+        """
+        row = Row(len(longest), longest[0].tokens, 0, 0)
+        images = [n * tower.merge for length in longest for n in length.images]
+        scored = sum(length.text for length in longest) if mode.fused else row.tokens
+        rows, columns = min(scored, TOKEN_CHUNK_SIZE), min(decoder.vocabulary, VOCABULARY_CHUNK)
+        # Counted in the backward pass: probabilities, their exponents, gradients; in bfloat16 also copies of operands.
+        copies = 0 if mode.fused else FLOAT * columns * (7 if mode.bf16 else 3)
+        logits = rows * (VOCABULARY_CHUNK * mode.product + copies)
+        return cls(row, images, passes, sum(images) * tower.values * FLOAT, logits)
+
+
+def update(decoder: Decoder, tower: Tower, mode: Mode, batch: Batch, weights: Weights) -> dict[str, dict[str, int]]:
     """Bytes at the moments of the update that may be its peak: where the backward pass begins, and in the tower."""
-    shown = step.longest[: step.together]
-    row = Row(len(shown), shown[0].tokens - 1, step.pieces, step.branch)
-    images = [n * tower.merge for length in shown for n in length.images]
+    row, images = batch.row, batch.images
     layer, blocks = decoder_layer(decoder, mode, row), tower_layers(tower, mode, images)
     last, merged = ends(decoder, tower, mode, row, images)
     kept, seen = decoder.layers * layer.kept, sum(block.kept for block in blocks)
@@ -198,19 +243,17 @@ def update(decoder: Decoder, tower: Tower, mode: Mode, step: Step, weights: Weig
         kept = decoder.layers * row.tokens * decoder.width * mode.stream
         seen = tower.layers * sum(images) * tower.width * mode.product
         again, seen_again = layer.kept, max((block.kept for block in blocks), default=0)
-    chunk = min(row.branches, max(LOGITS // (FLOAT * decoder.vocabulary), 1))
-    shared = {"pixels": _pixels(tower, mode, step, images), "copies of weights": weights.cast * mode.product}
+    shared = {"pixels": batch.pixels, "copies of weights": weights.cast * mode.product}
     return {
         "update": shared
         | {
-            "gradients": weights.trained * FLOAT if step.passes > 1 else 0,
+            "gradients": weights.trained * FLOAT if batch.passes > 1 else 0,
             "activations": kept + last + seen + merged,
-            # Of the logits, three tensors exist at a time, forward and backward.
-            "temporary": max(again + layer.temporary, chunk * 3 * FLOAT * decoder.vocabulary),
+            "temporary": max(again + layer.temporary, batch.logits),
         },
         "update of the tower": shared
         | {
-            "gradients": (weights.trained if step.passes > 1 else weights.trained - weights.tower) * FLOAT,
+            "gradients": (weights.trained if batch.passes > 1 else weights.trained - weights.tower) * FLOAT,
             "activations": seen,
             "temporary": max(merged, seen_again + max((block.temporary for block in blocks), default=0)),
         },
@@ -232,7 +275,7 @@ def describe(found: Estimate) -> list[str]:
     if others:
         lines.append(f"at other moments: {'; '.join(others)}")
     else:
-        lines.append("without activations, which are only known for packed GRPO")
+        lines.append("without activations: they are not known for GRPO with packed: false")
     first = found.longest[0]
     lines.append(f"longest of the data: {first.tokens} tokens, {sum(first.images)} of them visual, sample {first.id}")
     return lines
