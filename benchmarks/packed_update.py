@@ -118,7 +118,9 @@ def attention(loaded: LoadedModel, prompts: list[Any], settings: Settings) -> di
         return trees.attend(0, q, k, v, scale)
 
     def dense() -> torch.Tensor:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=True).transpose(1, 2)
+        # Only without grouped heads does torch choose a fused kernel that takes a mask.
+        repeated = (x.repeat_interleave(heads // keys, 1) for x in (k, v))
+        return F.scaled_dot_product_attention(q, *repeated, attn_mask=mask, scale=scale).transpose(1, 2)
 
     def both_passes(work: Callable[[], torch.Tensor]) -> Callable[[], None]:
         return lambda: work().float().square().sum().backward()

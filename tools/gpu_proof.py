@@ -3,7 +3,7 @@
     python tools/gpu_proof.py OUT [--part NAME ...] [--seconds N]
     python tools/gpu_proof.py OUT --rehearse
 
-Each part runs in a process of its own, for at most three minutes, and writes OUT/NAME.json as soon as something is
+Each part runs in a separate process, for at most three minutes, and writes OUT/NAME.json as soon as something is
 known, so that a run that is killed keeps what it measured. A part that fails records its traceback, and the next one
 runs. Without ``--part`` all parts but the optional ones run, the most important first. A rehearsal runs the same code
 on shrunk models, and its numbers mean nothing: tools/keep_gpu_proof.py refuses them.
@@ -51,7 +51,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Job:
-    """What a part is given: whether it is a rehearsal, a folder of its own, and where its results go."""
+    """What a part is given: whether it is a rehearsal, a folder for its files, and the report of its results."""
 
     rehearse: bool
     folder: Path
@@ -97,7 +97,7 @@ def sft7b(job: Job) -> None:
 
     overrides = ("accumulation=1", "batch_size=2") if job.rehearse else ("accumulation=4",)
     case = Case("sft", "mirg-rl-7b-lora/sft", "qwen2.5-vl-7b", overrides, job.rehearse, job.folder)
-    train(case, steps=4, samples=8 if job.rehearse else 64, add=job.report.add)
+    train(case, steps=3, samples=8 if job.rehearse else 16, add=job.report.add)
 
 
 def grpo7b(job: Job) -> None:
@@ -107,7 +107,7 @@ def grpo7b(job: Job) -> None:
     small = ("prompts_per_step=2", "group_size=2", "micro_batch=2")
     overrides = small if job.rehearse else ("max_new_tokens=256",)
     case = Case("grpo", "mirg-rl-7b-lora/grpo", "qwen2.5-vl-7b", overrides, job.rehearse, job.folder)
-    train(case, steps=4, samples=8 if job.rehearse else 64, add=job.report.add)
+    train(case, steps=3, samples=8 if job.rehearse else 16, add=job.report.add)
 
 
 def qwen3vl8b(job: Job) -> None:
@@ -258,7 +258,7 @@ def _gpu() -> bool:
 
 
 def _run(name: str, out: Path, rehearse: bool, deadline: float) -> bool:
-    """Run one part in a process of its own; False if it failed, ran out of time, or was not started."""
+    """Run one part in a separate process; False if it failed, ran out of time, or was not started."""
     limit = min(LIMIT, deadline - time.monotonic())
     if limit < LEAST and not rehearse:
         print(f"{name}: not started, {limit:.0f} s are left", flush=True)

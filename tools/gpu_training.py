@@ -80,6 +80,7 @@ class Clock:
     profile: list[dict[str, Any]] = field(default_factory=list)
     _now: dict[str, float] = field(default_factory=dict)
     _end: float = 0.0
+    _micro: int = 0
 
     def timed(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         """``method`` with its seconds added to ``name``."""
@@ -107,13 +108,15 @@ class Clock:
 
         return call
 
-    def profiled(self, method: Callable[..., Any], last: int) -> Callable[..., Any]:
-        """``method``, a training step of a trainer, profiled once: at the end of the step number ``last``."""
+    def profiled(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """``method``, a training step of a trainer, profiled once: at the last micro-batch of the first step.
+
+        Kernels are compiled by then, and the steps that are averaged are not slowed down.
+        """
 
         def call(trainer: Any, *args: Any, **kwargs: Any) -> Any:
-            micro = trainer.current_gradient_accumulation_steps
-            self._micro = self._micro + 1 if self._now.get("update") else 1
-            if trainer.state.global_step != last - 1 or self._micro < micro or self.profile:
+            self._micro += 1
+            if self.profile or self._micro < trainer.current_gradient_accumulation_steps:
                 return method(trainer, *args, **kwargs)
             from torch.profiler import ProfilerActivity, profile
 
@@ -126,11 +129,10 @@ class Clock:
 
         return call
 
-    _micro: int = 0
-
-    def measured(self, last: int) -> list[dict[str, float]]:
-        """Steps that may be averaged: the first one compiles and allocates, the profiled last one is slowed down."""
-        return [step for step in self.steps[1 : last - 1] if "step" in step] or self.steps[1:]
+    @property
+    def measured(self) -> list[dict[str, float]]:
+        """The steps that are averaged: all but the first one, which compiles, allocates and is profiled."""
+        return self.steps[1:]
 
 
 def now() -> float:
@@ -187,15 +189,15 @@ def _digested(function: Callable[..., list[float]]) -> Callable[..., list[float]
 
 
 @contextmanager
-def measured_by(clock: Clock, last: int) -> Iterator[None]:
-    """Let ``clock`` see the parts of every training step; the step number ``last`` is profiled."""
+def measured_by(clock: Clock) -> Iterator[None]:
+    """Let ``clock`` see the parts of every training step."""
     with ExitStack() as stack:
         for cls, name, label in (
             (groups.SharedPrompts, "_generate_single_turn", "rollout"),
             (groups.SharedPrompts, "_prepare_inputs", "prepare"),
         ):
             stack.enter_context(mock.patch.object(cls, name, clock.timed(label, getattr(cls, name))))
-        step = clock.timed("update", clock.profiled(CarefulTrainer.training_step, last))
+        step = clock.timed("update", clock.profiled(CarefulTrainer.training_step))
         stack.enter_context(mock.patch.object(CarefulTrainer, "training_step", step))
         ended = clock.end_of_step(callbacks.RunCallback.on_step_end)
         stack.enter_context(mock.patch.object(callbacks.RunCallback, "on_step_end", ended))
@@ -218,7 +220,7 @@ def prepare(case: Case, samples: int) -> None:
 
 
 def train(case: Case, steps: int, samples: int, add: Callable[..., None]) -> None:
-    """Train, then report memory, time, utilisation and what the run left behind; ``add`` keeps each as it is known."""
+    """Train, then report memory, time, utilisation and what the run left behind; ``add`` keeps each number at once."""
     prepare(case, samples)
     kind: Any = SftRecipe if case.stage == "sft" else GrpoRecipe
     settings = [*case.settings, f"steps={steps}", f"save_every={steps}"]
@@ -230,10 +232,10 @@ def train(case: Case, steps: int, samples: int, add: Callable[..., None]) -> Non
     clock = Clock()
     run = case.folder / case.stage
     work = sft.train_sft if case.stage == "sft" else grpo.train_grpo
-    with random_weights(), rewards_that_differ(), measured_by(clock, steps):
+    with random_weights(), rewards_that_differ(), measured_by(clock):
         peak = peak_while(lambda: work(recipe, run))
     add(memory=_memory(peak, predicted))
-    add(**_times(recipe, clock, steps, lengths, RunFolder(run, case.stage).rows()))
+    add(**_times(recipe, clock, lengths, RunFolder(run, case.stage).rows()))
     with random_weights(), rewards_that_differ():
         add(**_what_is_left(recipe, run, work))
 
@@ -249,11 +251,9 @@ def _memory(peak: float, predicted: Any) -> dict[str, Any]:
     return {"measured_peak_mib": peak, "estimate_error": error, "goal": GOALS["estimate"], "reached": judged}
 
 
-def _times(
-    recipe: Any, clock: Clock, steps: int, lengths: Sequence[Length], rows: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _times(recipe: Any, clock: Clock, lengths: Sequence[Length], rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Seconds of a step, tokens a second and the utilisation of the update."""
-    chosen = clock.measured(steps)
+    chosen = clock.measured
     median = {
         name: statistics.median(step.get(name, 0.0) for step in chosen)
         for name in ("step", "rollout", "prepare", "update")

@@ -218,7 +218,7 @@ class Batch:
     def padded(cls, longest: list[Length], passes: int, decoder: Decoder, tower: Tower, mode: Mode) -> Batch:
         """The samples of an SFT batch, all padded to the longest.
 
-        TRL computes logits in a tile, which is as wide as its chunk of the vocabulary whatever the vocabulary has: on a
+        TRL computes logits in a tile as wide as its chunk of the vocabulary, even if the vocabulary is smaller: on a
         GPU for the answers' tokens, elsewhere for all tokens and with float32 copies.
         """
         row = Row(len(longest), longest[0].tokens, 0, 0)
