@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fakes.migbench import ROWS, write_annotations
+from fakes.migbench import ROWS, revised_rows, write_annotations
 from mirg.errors import ConfigError, DataError
 from mirg.samples import DatasetFolder
 from mirg.sources import importer
@@ -194,6 +194,22 @@ def test_the_versions_of_migbench_do_not_mix(tmp_path: Path) -> None:
     assert report.frame == "relative_1000"
     first = next(iter(DatasetFolder.open(tmp_path / "mig")))
     assert first.targets[0].box == (0.1, 0.1, 0.5, 0.5)
+
+
+def test_the_revised_migbench_names_the_image_of_static_questions(tmp_path: Path) -> None:
+    rows = revised_rows()
+    file = write_annotations(tmp_path / "revised.json", [row for row, _ in rows])
+    report = run_migbench(tmp_path, file, "migbench-revised")
+    assert {row.id: row.hint for row in report.first} == {
+        "migbench-revised-0005": "known defect of the published file (inverted_box)",
+        "migbench-revised-0012": "known defect of the published file (outside_image)",
+        "migbench-revised-0013": "known defect of the published file (duplicate)",
+    }
+    for sample in DatasetFolder.open(tmp_path / "mig"):
+        row, images = rows[sample.meta["index"]]
+        assert sample.target_images == set(images), row["question"]
+        assert sample.targets[0].box == tuple(v / 1000 for v in row["answer"])
+        assert sample.image_hidden == (sample.task == "group_grounding") and "either_image" not in sample.meta
 
 
 def test_real_migbench(tmp_path: Path) -> None:
