@@ -27,6 +27,13 @@ class Look(StrEnum):
     decode = "decode"
 
 
+class Ungrouped(StrEnum):
+    """What happens to a sample whose group cannot be found."""
+
+    refuse = "refuse"
+    keep = "keep"
+
+
 Dataset = Annotated[Path, typer.Argument(help="A dataset folder.")]
 Out = Annotated[Path, typer.Argument(help="The dataset folder to write.")]
 Copy = Annotated[bool, typer.Option("--copy", help="Copy the images; without it they are referred to where they are.")]
@@ -39,21 +46,34 @@ def split(
     out: Annotated[Path, typer.Argument(help="The folder to write; each part is a dataset folder in it.")],
     parts: Annotated[str, typer.Option(help="Names and shares, with commas.")] = "train=0.8,val=0.1,test=0.1",
     seed: Annotated[int, typer.Option(help="The same seed gives the same parts.")] = 0,
+    group_by: Annotated[
+        str, typer.Option(help="Never divide what shares this: a field (meta.scene) or a folder pattern (scenes/*/).")
+    ] = "",
+    ungrouped: Annotated[
+        Ungrouped, typer.Option(help="Samples without a group: refuse them, or keep them grouped by their images only.")
+    ] = Ungrouped.refuse,
     copy: Copy = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Split a dataset so that no image, and no image set, is in two parts.
+    """Split a dataset so that no image, no image set and no group of --group-by is in two parts.
 
     Rows added later leave the others in their parts, unless they join groups by images that both use.
     """
     from mirg.arrange.split import parse_parts, write_split
     from mirg.samples import DatasetFolder
+    from mirg.samples.grouping import parse_group_by
 
     shares = parse_parts(parts)
+    by = parse_group_by(group_by) if group_by else None
+    keep = ungrouped is Ungrouped.keep
+    if keep and by is None:
+        raise ConfigError("--ungrouped keep needs --group-by", hint="without it every sample is grouped by its images")
     source = DatasetFolder.open(dataset)
     with progress(quiet=json) as tell:
-        report = write_split(source, out, shares, seed=seed, copy=copy, overwrite=overwrite, on_progress=tell)
+        report = write_split(
+            source, out, shares, seed=seed, by=by, keep_ungrouped=keep, copy=copy, overwrite=overwrite, on_progress=tell
+        )
     if json:
         json_out({"out": str(out), "seed": seed} | report.as_dict())
         return
@@ -62,6 +82,8 @@ def split(
         count = report.samples[name]
         reached = f"{100 * count / max(1, report.n_samples):.1f} % ({100 * share:.1f} % asked)"
         say(f"{out / name}: {count} samples in {report.groups[name]} groups, {reached}")
+    if report.alone:
+        warn(f"{report.alone} samples have no {group_by}: they are grouped by their images only")
     for warning in report.warnings:
         warn(warning)
 
