@@ -104,6 +104,34 @@ def test_filter(source: Path, tmp_path: Path) -> None:
     assert report["kept"] == 10 and report["dropped"] == {"task": 10}
 
 
+def test_filter_leaves_out_what_a_benchmark_holds(
+    source: Path, dataset: Callable[..., DatasetFolder], tmp_path: Path
+) -> None:
+    """Sample k of the source shows images k and k + 50."""
+    one = dataset("one", [{"images": (3, 300)}, {"images": (52,)}]).root
+    two = dataset("two", [{"images": (301, 59)}]).root
+    args = ("filter", source, tmp_path / "out", "--without-leakage", one, "--without-leakage", two, "--near", -1)
+    said = run(*args, "--not-task", "refer")
+    assert said.exit_code == 0 and "20 rows: 8 kept (region 8), 0 rejected" in said.stdout
+    assert "Image-1 (images/p3.png) is Image-1 (images/p3.png) of sample s0 of one" in said.stdout
+    assert "dropped 1: leakage: shared with one\ndropped 1: leakage: shared with two" in said.stdout
+    rows = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    assert [(r["id"], r["row"], r["field"]) for r in rows] == [("s3", 4, "images.0"), ("s9", 10, "images.1")]
+    report = json.loads(run(*args, "--overwrite", "--json").stdout)
+    assert report["kept"] == 17 and [leak["id"] for leak in report["leaks"]] == ["s2", "s3", "s9"]
+    for benchmark in (one, two):
+        clean = run("check", tmp_path / "out", "--against", benchmark, "--near", -1)
+        assert clean.exit_code == 0 and "0 images shared" in clean.stdout
+    dirty = run("check", source, "--against", one, "--near", -1)
+    assert dirty.exit_code == 1 and "--without-leakage" in dirty.stdout
+
+
+@pytest.mark.parametrize("option", [("--near", 2), ("--group-by", "meta.scene"), ("--workers", 2)])
+def test_an_option_of_leakage_needs_a_benchmark(source: Path, tmp_path: Path, option: tuple) -> None:
+    said = run("filter", source, tmp_path / "out", *option)
+    assert said.exit_code == 2 and f"{option[0]} needs --without-leakage" in said.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -103,6 +103,15 @@ def test_splits_follow_the_share() -> None:
     assert 430 < sum(in_split(f"image {k}", recipe) for k in range(2000)) < 570
 
 
+@pytest.mark.parametrize(("share", "split", "other"), [(1, "test", "train"), (0, "train", "test")])
+def test_a_whole_source_for_one_split(tmp_path: Path, share: float, split: str, other: str) -> None:
+    source = write_objects(tmp_path / "s", 5, side=96)
+    recipe = ComposeRecipe.model_validate({"source": str(source.root), "split": split, "test_share": share})
+    assert len(read_pool(source, recipe)) == 5
+    with pytest.raises(ValueError, match=f"leaves no image for the split {other}"):
+        ComposeRecipe.model_validate({"source": "s", "split": other, "test_share": share})
+
+
 def test_an_image_that_many_rows_use_is_taken_once_with_its_fullest_notes(tmp_path: Path) -> None:
     source = write_objects(tmp_path / "s", 4, side=96)
     before = read_pool(source, RECIPE)

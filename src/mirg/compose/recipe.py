@@ -38,7 +38,9 @@ class ComposeRecipe(BaseModel):
     n: int = Field(default=1000, ge=1, description="Samples to make.")
     seed: int = Field(default=0, ge=0)
     split: Split = Field(default="all", description="An image is in train or in test, by its hash; all takes both.")
-    test_share: float = Field(default=0.2, gt=0, lt=1, description="Share of the images kept for the test split.")
+    test_share: float = Field(
+        default=0.2, ge=0, le=1, description="Share of the images kept for the test split; 1: the whole source."
+    )
     weights: dict[str, float] = Field(
         default_factory=lambda: dict.fromkeys(TASK_NAMES, 1.0),
         description="Share of each task; a task that is not named gets none.",
@@ -95,6 +97,8 @@ class ComposeRecipe(BaseModel):
             first, last = getattr(self, name)
             if not 2 <= first <= last <= 16:
                 raise ValueError(f"{name} = {(first, last)}: 2 <= first <= last <= 16 expected")
+        if (self.split, self.test_share) in (("train", 1.0), ("test", 0.0)):
+            raise ValueError(f"test_share = {self.test_share:g} leaves no image for the split {self.split}")
         first, last = self.target_area
         if not 0 <= first < last <= 1:
             raise ValueError(f"target_area = {(first, last)}: 0 <= least < greatest <= 1 expected")
