@@ -47,7 +47,7 @@ def test_split_warns(source: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def cameras(tmp_path: Path) -> Path:
-    """Ten scenes of three cameras in folders of their own, imported from COCO without a copy of the images."""
+    """Ten scenes of three cameras in separate folders, imported from COCO without a copy of the images."""
     images, notes = [], []
     for number in range(30):
         path = f"scenes/hall {number // 3}/cam{number % 3}.png"

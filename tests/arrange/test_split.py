@@ -215,7 +215,7 @@ def test_a_sample_without_a_group_is_refused_or_kept(dataset: Make, tmp_path: Pa
     assert report.rejections[0].reason == "no group: meta.scene is missing" and report.rejections[0].row == 49
     assert not {"u0", "u1", "u2"} & set(parts_of(tmp_path / "out"))
     kept = write_split(source, tmp_path / "kept", HALVES, by=by, keep_ungrouped=True)
-    assert kept.n_samples == 51 and kept.alone == 3 and not kept.rejections
+    assert kept.n_samples == 51 and kept.ungrouped == 3 and not kept.rejections
     with pytest.raises(DataError, match="no group: meta.other is missing") as caught:
         write_split(source, tmp_path / "none", HALVES, by=parse_group_by("meta.other"))
     assert "--group-by" in caught.value.hint and not (tmp_path / "none").exists()

@@ -27,12 +27,12 @@ class Groups:
         self._samples = array("Q")  # a node of each sample
         self._names = array("Q")  # of each node: the least name of its group
 
-    def add(self, sample: Sample, *, alone: bool = False) -> None:
+    def add(self, sample: Sample, *, ungrouped: bool = False) -> None:
         """Join the groups of everything that ``sample`` is about.
 
-        NoGroup, before anything is changed, if ``by`` cannot tell its group; ``alone`` asks ``by`` for nothing.
+        NoGroup, before anything is changed, if ``by`` cannot tell its group; ``ungrouped`` does not ask ``by``.
         """
-        groups = self._by.keys(sample) if self._by and not alone else []
+        groups = self._by.keys(sample) if self._by and not ungrouped else []
         name = keyed("set", sample.image_set)
         root = self._root(self._node(name))
         if not groups:
@@ -55,7 +55,7 @@ class Groups:
     def name(self, number: int) -> int:
         """What the group of a sample is known by, from 0 to 2^64 - 1.
 
-        The number depends only on the keys of ``by`` in the group, or on its image sets if there are none: more images
+        The number depends only on the keys of ``by`` in the group, or on its image sets without such a key: more images
         of one scene do not move the scene.
         """
         return self._names[self.group(number)]

@@ -34,7 +34,7 @@ class SplitReport:
     groups: Counter[str] = field(default_factory=Counter)
     largest_group: int = 0
     group_by: str = ""
-    alone: int = 0  # samples whose group cannot be found, kept with what they share images with
+    ungrouped: int = 0  # samples whose group cannot be found, kept with what they share images with
     warnings: list[str] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
 
@@ -59,7 +59,7 @@ class SplitReport:
             "parts": parts,
             "largest_group": self.largest_group,
             "group_by": self.group_by,
-            "ungrouped": self.alone,
+            "ungrouped": self.ungrouped,
             "warnings": self.warnings,
             "rejected": len(self.rejections),
             "rejections": [row.model_dump() for row in self.rejections],
@@ -117,8 +117,8 @@ def write_split(
             groups.add(sample)
         except NoGroup as problem:
             if keep_ungrouped:
-                groups.add(sample, alone=True)
-                report.alone += 1
+                groups.add(sample, ungrouped=True)
+                report.ungrouped += 1
             else:
                 refused.add(row)
                 report.rejections.append(rejected(source, row, sample, "group", f"no group: {problem}", _NO_GROUP))

@@ -229,7 +229,7 @@ class Leakage:
         by: GroupBy | None = None,
         run: Executor | None = None,
     ) -> None:
-        """Read ``folder``: once, and once more with ``by``. Images are opened only with ``near``."""
+        """Read ``folder``: once, with ``by`` twice. Images are opened only with ``near``."""
         self._benchmarks, self._by = benchmarks, by
         self._digests = Digests(folder)
         self._alike: dict[str, SharedImage] = {}

@@ -83,8 +83,8 @@ def split(
         count = report.samples[name]
         reached = f"{100 * count / max(1, report.n_samples):.1f} % ({100 * share:.1f} % asked)"
         say(f"{out / name}: {count} samples in {report.groups[name]} groups, {reached}")
-    if report.alone:
-        warn(f"{report.alone} samples have no {group_by}: they are grouped by their images only")
+    if report.ungrouped:
+        warn(f"{report.ungrouped} samples have no {group_by}: they are grouped by their images only")
     for warning in report.warnings:
         warn(warning)
 
