@@ -16,6 +16,7 @@ from mirg.checking.counting import estimated, tokenizer
 from mirg.checking.duplicates import Duplicates
 from mirg.checking.findings import LISTED, Finding, Log, warning
 from mirg.checking.histograms import Histograms
+from mirg.checking.labels import count_labels
 from mirg.checking.leakage import Digests, Use, uses
 from mirg.checking.lengths import LengthCounts, Lengths
 from mirg.checking.near import MOST_BITS
@@ -27,6 +28,7 @@ from mirg.images import ImageLimits, Size
 from mirg.samples import DatasetCard, DatasetFolder, Rejection, Sample
 from mirg.samples.folder import ImageCheck, parse_row
 from mirg.samples.ids import TextSet
+from mirg.samples.labels import LabelCounts
 from mirg.storage import parse_line
 
 Look = Literal["none", "header", "hash", "decode"]
@@ -101,6 +103,7 @@ class Part:
     duplicates: Duplicates = field(default_factory=Duplicates)
     images: dict[tuple[str, str | None], Use] = field(default_factory=dict)
     lengths: list[LengthCounts] = field(default_factory=list)
+    labels: LabelCounts = field(default_factory=LabelCounts)
     facts: Facts = field(default_factory=Facts)
 
 
@@ -202,6 +205,7 @@ class ChunkChecker:
     def _accept(self, part: Part, row: int, sample: Sample) -> None:
         part.accepted += 1
         part.histograms.add(sample)
+        count_labels(part.labels, row, sample)
         for kind, where, reason in box_warnings(sample, self.config.boxes):
             part.warnings.add(kind, warning(kind, row, sample.id, where, reason))
         digests = [self.digests.of(ref) for ref in sample.images]

@@ -65,8 +65,8 @@ def parse_group_by(text: str) -> GroupBy:
     """A field, or a pattern for image paths, which are those of the rows without ``@NAME/``. ConfigError otherwise.
 
     A field is ``meta.NAME`` (any depth), ``source`` or ``task``. A pattern with a round bracket is a regular expression
-    that is searched in the path; its only group is the key. Otherwise the pattern consists of whole folder or file names
-    in which the only ``*`` matches the key, ``?`` any character and ``**`` any folders.
+    that is searched in the path; its only group is the key. Otherwise the pattern consists of whole folder or file
+    names in which the only ``*`` matches the key, ``?`` any character and ``**`` any folders.
 
     >>> parse_group_by("meta.scene").field
     ('meta', 'scene')

@@ -25,6 +25,7 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     DataError where the file is none of COCO's.
     """
     names: dict[Any, tuple[str, str]] = {}
+    dropped: set[Any] = set()  # categories that the label map drops
     images: list[tuple[int, dict[str, Any] | object]] = []
     boxes: defaultdict[Any, list[tuple[Any, Any, bool]]] = defaultdict(list)
     seen: set[str] = set()
@@ -40,7 +41,12 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
                 kept = {name: value.get(name) for name in ("id", "file_name", "width", "height")}
             images.append((counts[key], kept))
         elif key == "categories" and isinstance(value, dict):
-            names[value.get("id")] = (str(value.get("name", "")), str(value.get("supercategory", "")))
+            name = str(value.get("name", ""))
+            label = options.labels.of(name) if options.labels else name
+            if label is None:
+                dropped.add(_key(value.get("id")))
+            else:
+                names[value.get("id")] = (label, str(value.get("supercategory", "")))
         elif key == "annotations" and isinstance(value, dict):
             boxes[_key(value.get("image_id"))].append(
                 (value.get("category_id"), value.get("bbox"), bool(value.get("iscrowd")))
@@ -51,7 +57,7 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     known = {_key(image.get("id")) for _, image in images if isinstance(image, dict)}
     for number, image in images:
         mine = boxes.pop(_key(image.get("id")), []) if isinstance(image, dict) else []
-        named = [(names.get(category), box, crowd) for category, box, crowd in mine]
+        named = [(names.get(category), box, crowd) for category, box, crowd in mine if _key(category) not in dropped]
         yield Row(f"{path.name} images", number, {"image": image, "objects": named})
     for image_id, left in boxes.items():
         if image_id not in known:
@@ -121,4 +127,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
 
 
-SOURCE = Source("coco", "COCO instances JSON: boxes of single images, for mirg data compose", read, convert, "pixels")
+SOURCE = Source(
+    "coco", "COCO instances JSON: boxes of single images, for mirg data compose", read, convert, "pixels",
+    maps_labels=True,
+)  # fmt: skip

@@ -23,6 +23,8 @@ from mirg.sources.frames import WORDS, Evidence, FrameName, possible, to_fractio
 from mirg.sources.look import Facts, Looker, clean_path
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Numbers, RawBox, RawImage, RawSample, Refusal, Row, Text
+from mirg.sources.relabel import Noted, checked
+from mirg.sources.rows import Refused
 
 # Root of images that the source held as bytes: they are copied into the dataset before it is written.
 STORED = ":stored"
@@ -49,6 +51,7 @@ class Finished(NamedTuple):
     refused: list[Refusal]
     evidence: Evidence
     facts: list[tuple[str, Facts]]  # of images that nobody had looked at
+    noted: Noted
 
 
 # Images of one row by what it says of them: its questions are about the same ones, and come by the dozen.
@@ -66,19 +69,23 @@ def finish(job: Job, row: Row) -> Finished:
     from mirg.sources.kinds import SOURCES
 
     looker = _looker(job.options.root, job.options.look, job.journal, job.run)
-    found = Finished(row._replace(value=None), [], [], Evidence(), looker.fresh)
+    found = Finished(row._replace(value=None), [], [], Evidence(), looker.fresh, Noted())
     known: Known = {}
     for outcome in SOURCES[job.kind].convert(row.value, job.options):
         if isinstance(outcome, Refusal):
             found.refused.append(outcome)
             continue
         try:
-            sample = _Finisher(job, looker, found, outcome, known).sample()
-        except _Refused as refused:
-            found.refused.append(Refusal(*refused.refusal, id=outcome.id))
+            raw = checked(outcome, job.options, found.noted, mapped=SOURCES[job.kind].maps_labels)
+            sample = _Finisher(job, looker, found, raw, known).sample()
+        except (_Refused, Refused) as refused:
+            found.refused.append(Refusal(*refused.refusal[:3], id=outcome.id))
         else:
             if sample is not None:
+                found.noted.add(raw)
                 found.written.append(written(sample))
+    if job.options.labels and job.frame != "auto":
+        found.noted.met = job.options.labels.take_met()
     looker.fresh = []
     if job.options.stored:
         _looker(job.options.stored, job.options.look, "", job.run).fresh = []

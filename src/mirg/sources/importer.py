@@ -24,6 +24,7 @@ from mirg.sources.kinds import SOURCES
 from mirg.sources.look import fact_row
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Row, Source
+from mirg.sources.relabel import LabelReport
 from mirg.storage import Journal, scratch_folder
 
 _PEEKED = 2000  # rows whose boxes tell the frame where nothing else does
@@ -45,6 +46,8 @@ class ImportReport:
     tasks: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     first: list[Rejection] = field(default_factory=list)
+    negatives: int = 0
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def rows_refused(self) -> int:
@@ -62,6 +65,7 @@ class ImportReport:
             "out": str(self.out), "kind": self.kind, "frame": self.frame,
             "rows": self.rows, "rows_used": self.rows_used,
             "rows_refused": self.rows_refused, "samples": self.samples, "renamed": self.renamed,
+            "negatives": self.negatives, "warnings": self.warnings,
             "tasks": dict(sorted(self.tasks.items())), "refused": self.refused,
             "reasons": dict(self.reasons.most_common()), "rejections": [row.model_dump() for row in self.first],
         }  # fmt: skip
@@ -119,6 +123,7 @@ def import_dataset(
             report.frame, rows = _settled(source, options, job, rows, path, looked)
             work = _Work(writer, job._replace(frame=report.frame), report, copy, listed)
             work.run(workers, rows, looked, on_progress)
+        report.warnings += work.labels.warnings(options)
         work.evidence.contradict(report.frame, str(path), final=True)
         if not report.samples:
             first = f"; first: {report.first[0]}" if report.first else ""
@@ -170,6 +175,7 @@ class _Work:
     def __init__(self, writer: DatasetWriter, job: Job, report: ImportReport, copy: bool, listed: int) -> None:
         self.writer, self.job, self.report, self.copy, self.listed = writer, job, report, copy, listed
         self.evidence = Evidence()
+        self.labels = LabelReport()
         self._copied: dict[str, ImageRef] = {}
 
     def run(
@@ -188,6 +194,8 @@ class _Work:
         report = self.report
         report.rows += 1
         self.evidence.join(found.evidence)
+        self.labels.take(found.row.number, found.noted)
+        report.negatives += found.noted.negatives
         kept = 0
         for row in found.written:
             kept += self._write(found.row, row)

@@ -7,9 +7,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from mirg.sources.frames import FrameName
+from mirg.sources.label_map import LabelMap
 
 # How far image files are looked at: not at all; size; size and digest; every pixel and digest.
 Look = Literal["none", "header", "hash", "decode"]
+
+Negatives = Literal["auto", "keep", "drop"]
 
 
 class ImportOptions(BaseModel):
@@ -28,6 +31,12 @@ class ImportOptions(BaseModel):
     split: str = Field(default="train", description="Split of a datasets folder or hub dataset.")
     stride: int = Field(default=10, ge=1, description="Every how many frames of a video one is taken.")
     frames: int = Field(default=6, ge=2, le=64, description="Frames of one sample of a video.")
+    labels: LabelMap | None = Field(default=None, description="Labels to rename, merge and drop.")
+    negatives: Negatives = Field(
+        default="auto",
+        description="Images without objects as samples whose answer is none: if the file says that they were annotated "
+        "(auto), every one that it lists (keep), or none (drop).",
+    )
     seed: int = 0
     stored: str = Field(
         default="", description="Folder for images that a source holds as bytes; set by the import, which copies them."

@@ -10,7 +10,7 @@ import typer
 
 from mirg.cli.data.options import SHOWN, Look, Where, listed
 from mirg.cli.output import json_out, progress
-from mirg.console import one_line, say
+from mirg.console import one_line, say, warn
 
 PHOTOS = "photos"  # made by mirg.compose, which readers may not import
 
@@ -23,6 +23,14 @@ class Frame(StrEnum):
     relative_1000 = "relative_1000"
     pixels = "pixels"
     resized_pixels = "resized_pixels"
+
+
+class Negatives(StrEnum):
+    """What becomes of images without objects."""
+
+    auto = "auto"
+    keep = "keep"
+    drop = "drop"
 
 
 def import_(
@@ -42,6 +50,10 @@ def import_(
     ] = Look.hash,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the images instead of referring to them.")] = False,
     columns: Annotated[str, typer.Option(help="For hf, sharegpt and ms-swift: question=text,…")] = "",
+    labels: Annotated[Path | None, typer.Option(help="A YAML file that renames, merges and drops labels.")] = None,
+    negatives: Annotated[
+        Negatives, typer.Option(help="Images without objects: if the file says they were annotated, all listed, none.")
+    ] = Negatives.auto,
     split: Annotated[str, typer.Option(help="For hf: the split to read.")] = "train",
     stride: Annotated[int, typer.Option(min=1, help="For video-tracks: every how many frames one is taken.")] = 10,
     frames: Annotated[int, typer.Option(min=2, help="For video-tracks: frames of one sample.")] = 6,
@@ -53,11 +65,19 @@ def import_(
 ) -> None:
     """Read annotated images of any known format. Refused rows are counted and listed in OUT/rejected.jsonl."""
     if kind == PHOTOS:
-        given = {"--root": root, "--frame": frame, "--family": family, "--columns": columns, "--limit": limit}
+        given = {
+            "--root": root,
+            "--labels": labels,
+            "--frame": frame,
+            "--family": family,
+            "--columns": columns,
+            "--limit": limit,
+        }
         _photos(path, out, [name for name, value in given.items() if value], overwrite=overwrite, json=json)
         return
     from mirg.executors import executor as open_executor
     from mirg.sources.importer import import_dataset, source_of
+    from mirg.sources.label_map import load_label_map
     from mirg.sources.options import ImportOptions
 
     source_of(kind)
@@ -66,6 +86,7 @@ def import_(
     options = ImportOptions(
         root=str(folder), strip=strip, frame=frame.value if frame else None, family=family, look=look.value,
         columns=_pairs(columns), split=split, stride=stride, frames=frames,
+        labels=load_label_map(labels) if labels else None, negatives=negatives.value,
     )  # fmt: skip
     with progress(quiet=json) as tell, open_executor(executor.value, workers) as pool:
         report = import_dataset(
@@ -79,9 +100,15 @@ def import_(
         say(one_line(str(rejection), limit=400))
     if report.refused > len(report.first):
         say(f"… and {report.refused - len(report.first):,} more in {out / 'rejected.jsonl'}")
+    for warning in report.warnings[:SHOWN]:
+        warn(one_line(warning, limit=400))
+    if len(report.warnings) > SHOWN:
+        warn(f"… and {len(report.warnings) - SHOWN:,} more (--json lists all)")
     made = ", ".join(f"{task} {count:,}" for task, count in sorted(report.tasks.items()))
     say(f"{report.rows:,} rows: {report.rows_used:,} used, {report.rows_refused:,} refused; boxes: {report.frame}")
     say(f"{report.samples:,} samples ({made}): {out}")
+    if report.negatives:
+        say(f"{report.negatives:,} of them are annotated images without objects, whose answer is none")
     if report.renamed:
         say(f"{report.renamed:,} samples got another id: theirs was used by an earlier row")
 
