@@ -10,7 +10,7 @@ from mirg.samples import DatasetFolder
 
 
 def labelled(path: Path) -> DatasetFolder:
-    """Three rows with notes (dog, dog, Dog), and one whose target alone has a label (DOG_)."""
+    """Three rows with notes (dog, dog, Dog), and one of which only the target has a label (DOG_)."""
     folder = write_rows(path, [row(f"r{k}", [k]) for k in range(1, 5)])
 
     def notes(rows: list[dict]) -> None:

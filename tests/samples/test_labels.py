@@ -1,4 +1,4 @@
-"""Labels that are written in two ways are found, others are left alone, and the order of rows changes nothing."""
+"""Labels that are written in two ways are found, others stay unchanged, and the order of rows changes nothing."""
 
 from __future__ import annotations
 

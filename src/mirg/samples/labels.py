@@ -1,6 +1,6 @@
 """Labels that are written in two ways: "Traffic Light" and "traffic_light" are one class for people, two for a file.
 
-Who asks for every "traffic light" then gets the boxes of one spelling only, which is wrong ground truth.
+A question about every "traffic light" then has the boxes of one spelling only, which is wrong ground truth.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class LabelCounts:
     too_many: bool = False
 
     def add(self, label: str, row: int, count: int = 1) -> None:
-        """Note ``count`` uses of ``label``; ``row`` is where it is used first."""
+        """Note ``count`` uses of ``label``; ``row`` holds the first of them."""
         if self.too_many or not label or label.count(" ") >= _MOST_WORDS or len(_BETWEEN.split(label)) > _MOST_WORDS:
             return
         before, first = self.uses.get(label, (0, row))

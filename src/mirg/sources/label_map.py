@@ -1,6 +1,6 @@
 """A label map: which labels of a source are renamed, merged into one, or dropped (``docs/how-to/your-own-data.md``).
 
-A map is applied once, before questions are made of labels: a renamed label is not looked up again.
+A map is applied once, before questions are written about labels: a renamed label is not looked up again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mirg.samples.labels import spelling_key
 
 
 def _label(value: Any) -> str:
-    """A label as it is compared: composed umlauts, single blanks."""
+    """The form in which labels are compared: composed umlauts, single blanks."""
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not a text: put no, yes, on, off and numbers into quotes")
     text = " ".join(unicodedata.normalize("NFC", value).split())
@@ -33,7 +33,7 @@ Label = Annotated[str, BeforeValidator(_label)]
 class LabelMap(BaseModel):
     """``rename: {old: new}``, ``merge: {new: [old, ...]}``, ``drop: [old, ...]``; every old label has one place.
 
-    The map remembers which of its old labels it was asked for (:meth:`met`).
+    The map remembers which of its old labels were looked up (:meth:`take_met`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,7 +76,7 @@ class LabelMap(BaseModel):
         return self._new[key]
 
     def take_met(self) -> frozenset[str]:
-        """The old labels that :meth:`of` was asked for since the last call."""
+        """The old labels that were looked up with :meth:`of` since the last call."""
         met = frozenset(self._met)
         self._met.clear()
         return met

@@ -34,7 +34,7 @@ class ImportOptions(BaseModel):
     labels: LabelMap | None = Field(default=None, description="Labels to rename, merge and drop.")
     negatives: Negatives = Field(
         default="auto",
-        description="Images without objects as samples whose answer is none: if the file says that they were annotated "
+        description="Images without objects as samples without targets: if the file says that they were annotated "
         "(auto), every one that it lists (keep), or none (drop).",
     )
     seed: int = 0

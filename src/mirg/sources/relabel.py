@@ -70,7 +70,7 @@ class LabelReport:
 
 
 def is_negative(raw: RawSample) -> bool:
-    """Whether the images of ``raw`` were annotated and hold nothing of what is asked for."""
+    """Whether the images of ``raw`` were annotated and hold no object that the question is about."""
     return raw.meta.get("annotated") is True and not raw.targets
 
 

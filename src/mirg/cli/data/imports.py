@@ -108,7 +108,7 @@ def import_(
     say(f"{report.rows:,} rows: {report.rows_used:,} used, {report.rows_refused:,} refused; boxes: {report.frame}")
     say(f"{report.samples:,} samples ({made}): {out}")
     if report.negatives:
-        say(f"{report.negatives:,} of them are annotated images without objects, whose answer is none")
+        say(f"{report.negatives:,} of them are annotated images without objects; their answer: none")
     if report.renamed:
         say(f"{report.renamed:,} samples got another id: theirs was used by an earlier row")
 
