@@ -72,11 +72,11 @@ def change(where: str, index: int, **values: Any) -> Callable[[Coco], None]:
     [
         (change("annotations", 2, bbox=[0, 0, 0, 80]), "bbox", "no area"),
         (change("annotations", 2, bbox=[1, 2, 3]), "bbox", "is not [x, y, width, height]"),
-        (change("annotations", 2, bbox=None), "bbox", "is not [x, y, width, height]"),
-        (change("annotations", 2, category_id=99), "bbox", "no category"),
+        (change("annotations", 2, bbox=None), "bbox", "is missing"),
+        (change("annotations", 2, category_id=99), "category_id", "is not listed in categories: 99"),
         (change("annotations", 2, bbox=[50, 0, 90, 80]), "images.0.objects.0", "in pixels is outside"),
-        (change("annotations", 2, image_id=55), "image_id", "1 annotations of image 55"),
-        (change("annotations", 2, image_id=[5]), "image_id", "not listed"),
+        (change("annotations", 2, image_id=55), "image_id", "is not listed in images: 55; 1 annotations"),
+        (change("annotations", 2, image_id=[5]), "image_id", "is not listed in images: [5]"),
         (change("images", 1, file_name="missing.png"), "images.0", "does not exist"),
         (change("images", 1, file_name="../images/1.png"), "images.0", "lies outside"),
         (change("images", 1, file_name="/etc/passwd"), "images.0", "lies outside"),
@@ -139,11 +139,13 @@ def test_look(tmp_path: Path, coco: Coco) -> None:
         run(tmp_path, coco, look="none")
 
 
-def test_equal_ids_are_told_apart(tmp_path: Path, coco: Coco) -> None:
-    coco["images"][1]["id"] = 0
+def test_an_id_of_two_pictures_is_refused(tmp_path: Path, coco: Coco) -> None:
+    """The annotations of image 1 may belong to either picture, so both are refused; the third picture is used."""
+    coco["images"][2]["id"] = 1
     report = run(tmp_path, coco)
-    ids = [sample.id for sample in DatasetFolder.open(tmp_path / "out")]
-    assert len(ids) == len(set(ids)) == report.samples
+    assert [sample.id for sample in DatasetFolder.open(tmp_path / "out")] == ["coco-0"]
+    assert [row.field for row in report.first] == ["id", "id"]
+    assert "is listed twice in images: 1 is '1.png' and '2.png'" in report.first[0].reason
 
 
 def test_settings_that_make_no_sense(tmp_path: Path, coco: Coco) -> None:
