@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.sources.film_frames import flags_of, frame_files, frame_numbers, number_lines
+from mirg.sources.film_frames import flags_of, frame_files, frame_numbers
+from mirg.sources.lines import number_lines
 from mirg.sources.rows import Refused
 
 

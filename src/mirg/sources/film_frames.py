@@ -1,4 +1,4 @@
-"""The frames of a film by the names of their files, and the lines of numbers that tracking benchmarks keep beside them.
+"""The frames of a film by the names of their files, and what tracking benchmarks keep beside them.
 
 Files are ordered by the number in their names (2 before 10), never by the alphabet. If the names leave the order open,
 the film is refused: a box would be taken for that of another frame.
@@ -7,7 +7,6 @@ the film is refused: a box would be taken for that of another frame.
 from __future__ import annotations
 
 import configparser
-import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -15,16 +14,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from mirg.images import SUFFIXES
+from mirg.sources.lines import lines_of, number_lines
 from mirg.sources.raw import Numbers
 from mirg.sources.rows import Refused
-from mirg.text_files import DAMAGE, read_text
 
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
-_BETWEEN = re.compile(r"\s*[,;]\s*|\s+")
-_LAST_COMMA = re.compile(r"\s*[,;]?\s*$")
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|nan", re.IGNORECASE | re.ASCII)
 _HINT = "name the frames so that they differ in one number alone: 000001.jpg, 000002.jpg"
-_LARGEST = 1e9  # of a number in an annotation file
 
 
 # (field, reason, hint)
@@ -96,14 +91,6 @@ def frame_numbers(stems: list[str]) -> list[int]:
     return list(varying[0] if varying else columns[-1])
 
 
-def number_lines(file: Path, field: str) -> list[list[float]]:
-    """The numbers of every line that is not blank, between commas, semicolons or blanks; NaN is kept.
-
-    Refused with the line if anything else is in it, or if the file cannot be read.
-    """
-    return [_numbers(line, f"line {k}", field) for k, line in _told(lines_of(file, field))]
-
-
 def flags_of(file: Path, count: int, allowed: Collection[int]) -> list[int]:
     """``count`` whole numbers, one per frame, in one line or in many. Refused if there are not as many, or others."""
     flags = [value for line in number_lines(file, file.name) for value in line]
@@ -115,14 +102,6 @@ def flags_of(file: Path, count: int, allowed: Collection[int]) -> list[int]:
     return [int(value) for value in flags]
 
 
-def lines_of(file: Path, field: str) -> list[str]:
-    """The lines of a text file of any usual encoding. Refused if it cannot be read."""
-    try:
-        return read_text(file).splitlines()
-    except (OSError, *DAMAGE) as error:
-        raise Refused(field, f"cannot be read: {error}") from error
-
-
 def settings_of(file: Path, section: str) -> dict[str, str]:
     """One section of an .ini file, its keys in lower case; empty if there is no such file or section."""
     if not file.is_file():
@@ -130,18 +109,3 @@ def settings_of(file: Path, section: str) -> dict[str, str]:
     found = configparser.ConfigParser(interpolation=None, strict=False)
     found.read_string("\n".join(lines_of(file, file.name)))
     return dict(found[section]) if found.has_section(section) else {}
-
-
-def _told(lines: list[str]) -> list[tuple[int, str]]:
-    return [(k, _LAST_COMMA.sub("", line, count=1).strip()) for k, line in enumerate(lines, 1) if line.strip()]
-
-
-def _numbers(line: str, where: str, field: str) -> list[float]:
-    words = _BETWEEN.split(line)
-    wrong = next((word for word in words if not _NUMBER.fullmatch(word)), None)
-    if wrong is not None:
-        raise Refused(field, f"{where} holds {wrong[:40]!r}, which is no number", "")
-    values = [float(word) for word in words]
-    if any(abs(value) >= _LARGEST for value in values if not math.isnan(value)):
-        raise Refused(field, f"{where} holds a number beyond {_LARGEST:.0e}", "")
-    return values

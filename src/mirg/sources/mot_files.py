@@ -16,7 +16,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from mirg.sources.film_frames import Sequence, find_frames, lines_of, number_lines, settings_of
+from mirg.sources.film_frames import Sequence, find_frames, settings_of
+from mirg.sources.lines import lines_of, number_lines
 from mirg.sources.raw import Numbers
 from mirg.sources.rows import Refused, name_or
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from mirg.errors import ImageError
 from mirg.images import image_size
-from mirg.sources.film_frames import Sequence, find_frames, flags_of, number_lines, settings_of
+from mirg.sources.film_frames import Sequence, find_frames, flags_of, settings_of
+from mirg.sources.lines import number_lines
 from mirg.sources.mot_files import read_mot
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Numbers
