@@ -49,14 +49,14 @@ def outcomes(image: Annotated) -> list[Outcome]:
     """The sample of an image, and a refusal for each object that cannot be used; refusals alone if nothing is left."""
     bad = [thing for thing in image.objects if isinstance(thing, Unusable)]
     # The same box twice is one object.
-    good = tuple(
-        {(thing.label, thing.numbers): thing for thing in image.objects if isinstance(thing, RawObject)}.values()
-    )
+    things = {(thing.label, thing.numbers): thing for thing in image.objects if isinstance(thing, RawObject)}
+    good = tuple(things.values())
     refused: list[Outcome] = [Refusal("objects", thing.reason, thing.hint, image.name) for thing in bad]
     if any(not thing.label for thing in bad) or not all(_writable(thing.label) for thing in good):
         reason = "image with an object of unknown label: nothing can be asked for"
         return [*refused, Refusal("objects", reason, _HINT, image.name)]
-    usable = sorted({thing.label for thing in good} - {thing.label for thing in bad})
+    open_keys = {_key(thing.label) for thing in bad}
+    usable = sorted({thing.label for thing in good if _key(thing.label) not in open_keys})
     if not image.objects and image.annotated:
         usable = sorted(set(image.labels))
     if not usable and not refused:
@@ -66,6 +66,11 @@ def outcomes(image: Annotated) -> list[Outcome]:
     return [*refused, _sample(image, good, usable)] if usable else refused
 
 
+def _key(label: str) -> str:
+    """A label in lower case with single spaces: "Dog" and "dog" are asked for together."""
+    return " ".join(label.casefold().split())
+
+
 def _writable(label: str) -> bool:
     """Whether a label is a text that can be asked for: not blank, and no half of a surrogate pair."""
     return bool(label.strip()) and not any("\ud800" <= letter <= "\udfff" for letter in label)
@@ -73,7 +78,7 @@ def _writable(label: str) -> bool:
 
 def vocabulary(labels: Iterable[str]) -> str:
     """A name that two files share if their images are annotated for the same labels, whatever the case."""
-    keys = sorted({" ".join(label.casefold().split()) for label in labels})
+    keys = sorted(map(_key, set(labels)))
     return hashlib.sha256("\n".join(keys).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
@@ -93,6 +98,6 @@ def _sample(image: Annotated, things: tuple[RawObject, ...], labels: list[str]) 
         task="detection",
         images=(RawImage(image.path, image.width, image.height, frame=image.frame, objects=things),),
         question=(f"Point to every {asked}.",),
-        targets=tuple(RawBox(1, thing.numbers, asked) for thing in things if thing.label == asked),
+        targets=tuple(RawBox(1, thing.numbers, asked) for thing in things if _key(thing.label) == _key(asked)),
         meta=meta,
     )

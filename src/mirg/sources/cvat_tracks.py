@@ -8,14 +8,15 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from mirg.errors import DataError
-from mirg.images import SUFFIXES
 from mirg.sources.annotated import Annotated, Unusable
 from mirg.sources.cvat import shape
 from mirg.sources.film_frames import frame_files
 from mirg.sources.options import ImportOptions
-from mirg.sources.raw import RawObject, Refusal, Row
+from mirg.sources.pictures import Pictures
+from mirg.sources.raw import RawObject, Row
 from mirg.sources.rows import Refused
 from mirg.sources.xml_files import text_in
+from mirg.storage import digest_file
 
 _HINT = "export the images with the annotations, so that frame 12 is frame_000012"
 Seen = dict[int, list[RawObject | Unusable]]  # objects by frame number
@@ -37,42 +38,40 @@ class Film:
 
     def rows(self) -> Iterator[Row]:
         """One row per frame in which a track is seen."""
+        scope = f"{self.path.parent.name or self.path.stem}-{digest_file(self.path)[:8]}"
         seen: Seen = defaultdict(list)
         for number, track in enumerate(self.tracks):
-            _add(track, track.get("id", str(number)), self.step, self.path.parent.name or self.path.stem, seen)
-        files = self._files()
+            _add(track, track.get("id", str(number)), self.step, scope, seen)
+        files = self._files(max(seen, default=self.first))
         labels = sorted({track.get("label", "") for track in self.tracks} - {""})
         for number, frame in enumerate(sorted(seen), 1):
-            name = f"cvat-{self.path.stem}-{frame}"
-            if frame not in files:
-                refusal = Refusal("frame", f"frame {frame} has no image file", _HINT, name)
-                yield Row(self.path.name, number, refusal)
-                continue
-            scope = self.path.parent.name or self.path.stem
-            image = Annotated(
-                name, files[frame], *self.size, objects=seen[frame], labels=labels, film=scope, frame=frame
-            )
+            name = f"cvat-{scope}-{frame}"
+            image = Annotated(name, files[frame], *self.size, seen[frame], labels, film=scope, frame=frame)
             yield Row(self.path.name, number, image)
 
-    def _files(self) -> dict[int, str]:
-        """Absolute paths by frame number. DataError if files and frames may be counted from different numbers."""
+    def _files(self, last: int) -> dict[int, str]:
+        """Absolute paths by frame number. DataError if a frame has no file: then they may be counted differently."""
         folder = self._folder()
         try:
             paths, numbers = frame_files(folder)
         except Refused as refused:
             raise DataError(f"{folder}: {refused.refusal.reason}", hint=refused.refusal.hint) from refused
-        ends = [self.first] if self.last < 0 else [self.first, self.last]
-        missing = next((end for end in ends if end not in numbers), None)
+        files = dict(zip(numbers, paths, strict=True))
+        last = max(last, self.last)
+        missing = next((frame for frame in range(self.first, last + 1, self.step) if frame not in files), None)
         if missing is not None:
-            reason = f"{self.path} tells of frames {self.first} to {self.last if self.last >= 0 else 'the end'}"
-            have = f"the image files in {folder} are numbered from {min(numbers)} to {max(numbers)}"
-            raise DataError(f"{reason}, and {have}", hint=_HINT)
-        return dict(zip(numbers, paths, strict=True))
+            reason = f"{self.path} is about frames {self.first} to {last}, and frame {missing} has no image file"
+            have = f"those in {folder} are numbered from {min(numbers)} to {max(numbers)}"
+            raise DataError(f"{reason}: {have}", hint=_HINT)
+        return files
 
     def _folder(self) -> Path:
-        """The one folder of images below the root. DataError if there are none, or several."""
-        root = Path(self.options.root)
-        found = sorted({file.parent for file in root.rglob("*") if file.suffix.lower() in SUFFIXES})
+        """``images`` beside the XML, else the one folder of images below the root. DataError if there are several."""
+        root = Path(self.options.root).resolve()
+        found = sorted({(root / path).parent for path in Pictures(root).all()})
+        beside = self.path.resolve().parent / "images"
+        if beside in found:
+            return beside
         if len(found) != 1:
             hint = "--root names the folder of the frames"
             raise DataError(f"{len(found)} folders below {root} hold images, and one is expected", hint=hint)
@@ -82,16 +81,22 @@ class Film:
 def _add(track: Element, key: str, step: int, scope: str, seen: Seen) -> None:
     """The objects of one track. Between boxes that are not next to each other, nobody knows where it is."""
     label = track.get("label", "")
-    boxes = sorted((frame, element) for element in track if (frame := _frame(element)) is not None)
-    for k, (frame, element) in enumerate(boxes):
-        if element.get("outside") == "1":
+    boxes: dict[int, Element] = {}
+    for element in track:
+        frame = _frame(element)
+        if frame in boxes:
+            seen[frame].append(Unusable(label, f"track {key} ({label!r}) has two boxes in one frame"))
+        elif frame is not None:
+            boxes[frame] = element
+    frames = sorted(boxes)
+    for frame, following in zip(frames, [*frames[1:], -1], strict=True):
+        if boxes[frame].get("outside") == "1":
             continue
-        thing = shape(element, label)
+        thing = shape(boxes[frame], label)
         if isinstance(thing, RawObject):
             ids = {"instance_id": key, "instance_scope": scope}
             thing = thing._replace(attributes={**(thing.attributes or {}), **ids})
         seen[frame].append(thing)
-        following = boxes[k + 1][0] if k + 1 < len(boxes) else frame
         for between in range(frame + step, following, step):
             reason = f"track {key} ({label!r}) has no box in a frame between two of its boxes"
             seen[between].append(Unusable(label, reason, "export again from CVAT, which writes every frame"))

@@ -16,17 +16,15 @@ from urllib.parse import unquote
 from mirg.errors import DataError
 from mirg.images import SUFFIXES
 from mirg.sources.annotated import Annotated, Unusable, outcomes
+from mirg.sources.label_studio_results import labels_by_region, object_of
 from mirg.sources.options import ImportOptions
 from mirg.sources.pictures import Pictures
 from mirg.sources.raw import Outcome, RawObject, Refusal, Row, Source
-from mirg.sources.rows import Refused, is_number, mapping, row_id, short, text_of, whole
+from mirg.sources.rows import Refused, mapping, row_id, text_of, whole
 from mirg.sources.stream import read_rows
 
 _UPLOAD = re.compile(r".*/data/upload/(?:\d+/)?([^/]+)$")
 _HASH = re.compile(r"^[0-9a-f]{8}-(?=.)")
-# Results that are no objects of the image: relations between them, and answers about the whole image or a region.
-_NO_OBJECTS = {"relation", "textarea", "number", "rating", "datetime", "taxonomy", "pairwise", "ranker"}
-_NAMING = ("labels", "choices")  # they name a region, or say something of the whole image
 _LOCAL = "/data/local-files/?d="
 
 
@@ -102,8 +100,8 @@ class _Task:
 
     def objects(self) -> list[RawObject | Unusable]:
         """The objects of the annotation, in the order of its results. Refused if the image was rotated in the tool."""
-        named = _labels_by_region(self.results)
-        return [thing for result in self.results if (thing := _object(result, named)) is not None]
+        named = labels_by_region(self.results)
+        return [thing for result in self.results if (thing := object_of(result, named)) is not None]
 
 
 def _results(task: dict[str, Any]) -> list[dict[str, Any]]:
@@ -175,69 +173,6 @@ def _name(text: str, pictures: Pictures) -> str:
     """The first of the names that fits a file, else the most literal one."""
     names = _names(text)
     return next((name for name in names if pictures.fits(name)), names[0])
-
-
-def _labels_by_region(results: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """The names that results of their own give to the regions whose id they share: labels before choices."""
-    found: dict[str, list[str]] = {}
-    for kind in _NAMING:
-        for result in results:
-            region, value = result.get("id"), result.get("value")
-            words = value.get(kind) if result.get("type") == kind and isinstance(value, dict) else None
-            if isinstance(region, str) and isinstance(words, list):
-                found.setdefault(f"{kind} {region}", []).extend(word for word in words if isinstance(word, str))
-    return found
-
-
-def _label(result: dict[str, Any], kind: str, value: dict[str, Any], named: dict[str, list[str]]) -> list[str]:
-    """The labels of a result: its own, else those of its region."""
-    own = value.get(kind)
-    words = [word for word in own if isinstance(word, str)] if isinstance(own, list) else []
-    of_region = [named.get(f"{naming} {result.get('id')}", []) for naming in _NAMING]
-    return next((found for found in (words, *of_region) if found), [])
-
-
-def _object(result: dict[str, Any], named: dict[str, list[str]]) -> RawObject | Unusable | None:
-    """The object of a result, None if it is about none."""
-    kind, value = result.get("type"), result.get("value")
-    if kind in _NO_OBJECTS or kind in _NAMING:
-        return None
-    if not isinstance(kind, str) or not isinstance(value, dict):
-        return Unusable("", "result without type and value")
-    if result.get("image_rotation") or value.get("image_rotation"):
-        raise Refused("image_rotation", "image was rotated in Label Studio", "set the rotation of the image to 0")
-    words = _label(result, kind, value, named)
-    if len(words) != 1:
-        return Unusable("", f"{kind} result with {len(words)} labels" + (f": {', '.join(words)[:60]}" if words else ""))
-    if kind in ("rectanglelabels", "rectangle"):
-        return _rectangle(words[0], value)
-    if kind in ("polygonlabels", "polygon"):
-        return _polygon(words[0], value)
-    return Unusable(words[0], f"{kind} result, which is no box of an image", "export rectangles")
-
-
-def _rectangle(label: str, value: dict[str, Any]) -> RawObject | Unusable:
-    numbers = [value.get(key) for key in ("x", "y", "width", "height")]
-    if not all(is_number(number) for number in numbers):
-        return Unusable(label, f"object {label!r} has no box in numbers")
-    turned = value.get("rotation", 0)
-    if not is_number(turned) or turned % 360:
-        return Unusable(label, f"object {label!r} is rotated by {short(turned)} degrees", "draw it upright")
-    x, y, width, height = (float(number) / 100 for number in numbers if number is not None)
-    if width <= 0 or height <= 0:
-        return Unusable(label, f"object {label!r} has a box without area")
-    return RawObject(label, (x, y, x + width, y + height))
-
-
-def _polygon(label: str, value: dict[str, Any]) -> RawObject | Unusable:
-    points = value.get("points")
-    good = isinstance(points, list) and len(points) > 2
-    if not good or not all(isinstance(p, list) and len(p) == 2 and all(map(is_number, p)) for p in points):
-        return Unusable(label, f"object {label!r} has no points in numbers")
-    xs, ys = [p[0] / 100 for p in points], [p[1] / 100 for p in points]
-    if min(xs) == max(xs) or min(ys) == max(ys):
-        return Unusable(label, f"object {label!r} has a polygon without area")
-    return RawObject(label, (min(xs), min(ys), max(xs), max(ys)), {"shape": "polygon"})
 
 
 SOURCE = Source("label-studio", "Label Studio: JSON and JSON-MIN exports of images", read, convert, "fraction")
