@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from mirg.sources.label_map import LabelMap
+from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawObject, RawSample, Refusal
 
 _HINT = "correct the object in the tool, and export again"
@@ -45,8 +47,13 @@ class Annotated:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
-def outcomes(image: Annotated) -> list[Outcome]:
-    """The sample of an image, and a refusal for each object that cannot be used; refusals alone if nothing is left."""
+def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
+    """The sample of an image, and a refusal for each object that cannot be used; refusals alone if nothing is left.
+
+    The label map is applied first. An image without objects that was annotated asks for a label, and has no targets.
+    """
+    if options.labels:
+        image = _mapped(image, options.labels)
     bad = [thing for thing in image.objects if isinstance(thing, Unusable)]
     # The same box twice is one object.
     things = {(thing.label, thing.numbers): thing for thing in image.objects if isinstance(thing, RawObject)}
@@ -57,13 +64,22 @@ def outcomes(image: Annotated) -> list[Outcome]:
         return [*refused, Refusal("objects", reason, _HINT, image.name)]
     open_keys = {_key(thing.label) for thing in bad}
     usable = sorted({thing.label for thing in good if _key(thing.label) not in open_keys})
-    if not image.objects and image.annotated:
+    if not image.objects and (image.annotated or options.negatives == "keep"):
         usable = sorted(set(image.labels))
     if not usable and not refused:
         found = image.objects or image.annotated
         reason = "no object that could be asked for" if found else "no object, and nothing says that it was annotated"
-        return [Refusal("objects", reason, "", image.name)]
+        hint = "" if found else "if it was annotated, --negatives keep takes it as an image without objects"
+        return [Refusal("objects", reason, hint, image.name)]
     return [*refused, _sample(image, good, usable)] if usable else refused
+
+
+def _mapped(image: Annotated, labels: LabelMap) -> Annotated:
+    """``image`` with the labels of the map. If all of its objects are dropped, somebody annotated it all the same."""
+    named = ((thing, labels.of(thing.label)) for thing in image.objects)
+    objects = tuple(thing._replace(label=label) for thing, label in named if label is not None)
+    known = {label for label in map(labels.of, image.labels) if label}
+    return replace(image, objects=objects, labels=sorted(known), annotated=image.annotated or bool(image.objects))
 
 
 def _key(label: str) -> str:

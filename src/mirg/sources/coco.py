@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mirg.samples.coverage import CROWD, IGNORE, INSTANCE, REFUSED_BOX, SCOPE, coverage_meta, label_key
-from mirg.sources.coco_entries import LOCAL_KEY, Annotation, Category, id_key, texts_in
+from mirg.samples.coverage import ANNOTATED, CROWD, IGNORE, INSTANCE, REFUSED_BOX, SCOPE, coverage_meta, label_key
+from mirg.sources.coco_entries import LOCAL_KEY, REGION_NAMES, Annotation, Category, id_key, texts_in
 from mirg.sources.coco_file import HINT, CocoFile
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawObject, RawSample, Refusal, Row, Source
 from mirg.sources.rows import Refused, is_number, short, text_of, whole
 
-_REGION_NAMES = {"ignored region", "ignored regions", "ignore", "ignored", "dontcare", "don't care"}
 _Object = tuple[Annotation, Category]
 
 
@@ -50,10 +49,12 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         return [refused.refusal._replace(id=name)]
     notes = _Notes(value, options)
     refusals = [refusal._replace(id=name) for refusal in notes.refusals]
-    asked = notes.asked(picture.path)
+    asked = notes.asked(picture.path) if value["objects"] else notes.absent(picture.path, options)
     if asked is None:
         return [*refusals, Refusal("objects", *notes.why_nothing(), name)]
     meta = {"subject": asked, **coverage_meta(notes.incomplete, notes.categories, value["vocabulary"])}
+    if not value["objects"]:
+        meta[ANNOTATED] = True
     if texts_in([image.get("image_set")]):
         meta["image_set"] = image["image_set"]
     sample = RawSample(
@@ -102,7 +103,7 @@ class _Notes:
         self.categories = self._categories()
 
     def _take(self, note: Annotation, category: Category, twice: set[Any]) -> None:
-        region = note.ignored or label_key(category.name) in _REGION_NAMES
+        region = note.ignored or label_key(category.name) in REGION_NAMES
         if (note.owner, note.id) in twice:
             problem = ("id", f"is used for different annotations of one image: {short(note.id)}")
         elif category.problem and not region:
@@ -114,7 +115,7 @@ class _Notes:
             self.incomplete.add(REFUSED_BOX)
         if problem or note.crowd or region:
             self._open.add(label_key(category.name))
-            self._any_open |= not category.name or label_key(category.name) in _REGION_NAMES
+            self._any_open |= not category.name or label_key(category.name) in REGION_NAMES
         if not problem:
             self._add(note, category, region)
 
@@ -161,6 +162,17 @@ class _Notes:
             return None
         return sorted(labels)[int(hashlib.sha256(path.encode()).hexdigest(), 16) % len(labels)]
 
+    def absent(self, path: str, options: ImportOptions) -> str | None:
+        """The label to ask for in a picture without objects, if it is known that the picture was annotated for it.
+
+        A file in the style of LVIS says so; of another file, ``--negatives keep`` says it for all of its pictures.
+        """
+        names = self.value["names"] if self.categories is None else self.categories
+        said = bool(self.categories) or self.value["emptied"] or options.negatives == "keep"
+        if not said or not names or self._any_open or self.incomplete or self.value.get("stray"):
+            return None
+        return names[int(hashlib.sha256(path.encode()).hexdigest(), 16) % len(names)]
+
     def boxes(self, label: str) -> list[tuple[float, float, float, float]]:
         """The boxes of all objects of a label, in whatever case it is written."""
         return [thing.numbers for thing in self.objects if label_key(thing.label) == label_key(label)]
@@ -170,7 +182,8 @@ class _Notes:
         if self.value.get("stray"):
             return f"no annotation refers to this image; {self.value['stray']}", "correct the ids"
         if not self.value["objects"]:
-            return "no annotation refers to this image", "it is a photograph without boxes"
+            hint = "a photograph without boxes; if it was annotated, --negatives keep takes it as one without objects"
+            return "no annotation refers to this image", hint
         return (
             "no category is annotated completely in this image",
             "a refused box, a crowd, an ignored region or not_exhaustive_category_ids leaves every category open",
@@ -206,4 +219,7 @@ def _box_problem(box: Any) -> tuple[str, str] | None:
     return None if box[2] > 0 and box[3] > 0 else ("bbox", f"has no area: [{', '.join(f'{v:g}' for v in box)}]")
 
 
-SOURCE = Source("coco", "COCO instances JSON: boxes of single images, for mirg data compose", read, convert, "pixels")
+SOURCE = Source(
+    "coco", "COCO instances JSON: boxes of single images, for mirg data compose", read, convert, "pixels",
+    maps_labels=True,
+)  # fmt: skip

@@ -6,6 +6,8 @@ import json
 from collections.abc import Container, Hashable
 from typing import Any, NamedTuple
 
+from mirg.samples.coverage import label_key
+from mirg.sources.label_map import LabelMap
 from mirg.sources.options import ImportOptions
 from mirg.sources.rows import is_number, short
 
@@ -14,6 +16,8 @@ _PATH_KEYS = ("file_name", "filename", "path", "image_path")
 _IMAGE_KEYS = ("id", "width", "height", *LVIS_KEYS, "incomplete", "vocabulary", "sample_id", "image_set", "video_id")
 _NO_ATTRIBUTES: dict[str, Any] = {}  # one for all annotations: a file has millions
 _NAMELESS = {"", "none", "null", "nan"}
+# Categories that mark where nobody annotated; a label map does not change them.
+REGION_NAMES = {"ignored region", "ignored regions", "ignore", "ignored", "dontcare", "don't care"}
 # Which key identifies an object. The number of a track identifies it in its own film or file only.
 LOCAL_KEY = "track_id"
 _INSTANCE_KEYS = ("instance_id", "identity", "person_id", LOCAL_KEY)
@@ -21,11 +25,15 @@ Key = Hashable
 
 
 class Category(NamedTuple):
-    """A category of the file. ``problem`` says why its annotations cannot be used, and is empty otherwise."""
+    """A category of the file. ``problem`` says why its annotations cannot be used, and is empty otherwise.
+
+    The label map drops the annotations of a category that is ``dropped``.
+    """
 
     name: str
     supercategory: str = ""
     problem: str = ""
+    dropped: bool = False
 
 
 class Annotation(NamedTuple):
@@ -112,6 +120,14 @@ def category_entry(key: Key, entry: dict[str, Any]) -> Category:
         return Category("", "", f"has no name in categories: {short(key)} is named {short(name)}")
     above = above.strip() if isinstance(above, str) and _writable(above) else ""
     return Category(text, "" if above.casefold() in _NAMELESS else above)
+
+
+def mapped(category: Category, labels: LabelMap | None) -> Category:
+    """``category`` with the name that the label map gives it."""
+    if labels is None or category.problem or label_key(category.name) in REGION_NAMES:
+        return category
+    name = labels.of(category.name)
+    return category._replace(name=name) if name else Category("", dropped=True)
 
 
 def annotation_entry(owner: Key, entry: dict[str, Any], options: ImportOptions) -> Annotation:

@@ -10,6 +10,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from mirg.sources.coco_entries import (
     id_key,
     image_entry,
     list_in,
+    mapped,
     not_listed,
     texts_in,
 )
@@ -121,7 +123,7 @@ class CocoFile:
         key = id_key(entry.get("id")) if isinstance(entry, dict) else None
         if key is None:
             return
-        new = category_entry(key, entry)
+        new = mapped(category_entry(key, entry), self.options.labels)
         old = self.categories.get(key, new)
         if label_key(old.name) != label_key(new.name):
             problem = f"is listed twice in categories: {short(key)} is {short(old.name)} and {short(new.name)}"
@@ -180,7 +182,8 @@ class CocoFile:
     def _value(self, picture: Picture, vocabulary: str, scope: str) -> dict[str, Any]:
         """What ``convert`` is given about one picture."""
         notes = [note for key in picture.ids for note in self._annotations.get(key, ())]
-        objects = [(note, self._category_of(note)) for note in notes]
+        named = [(note, self._category_of(note)) for note in notes]
+        objects = [(note, category) for note, category in named if note.ignored or not category.dropped]
         negatives = absent = None
         said = [entry for entry in picture.lists if any(isinstance(entry.get(k), list) for k in LVIS_KEYS)]
         if said:
@@ -192,6 +195,7 @@ class CocoFile:
             "negatives": negatives, "not_exhaustive": absent, "federated": self._federated and not own,
             "vocabulary": own if isinstance(own, str) and own else vocabulary,
             "incomplete": sorted({r for entry in picture.lists for r in texts_in(entry.get("incomplete"))}),
+            "names": [] if objects else self._all_names, "emptied": bool(named) and not objects,
             "scope": f"{scope}-{id_key(video)}" if scope and id_key(video) is not None else scope,
         }  # fmt: skip
 
@@ -205,9 +209,14 @@ class CocoFile:
         ids = [value for entry in entries for value in list_in(entry.get(key))]
         return {self.categories[k].name for k in map(id_key, ids) if k in self.categories and self.categories[k].name}
 
+    @cached_property
+    def _all_names(self) -> list[str]:
+        """What pictures of this file are annotated for, each name in one spelling."""
+        return sorted({label_key(c.name): c.name for c in self.categories.values() if c.name}.values())
+
     def _vocabulary(self) -> str:
         """A name that two files share if their images are annotated for the same categories."""
-        return _digest({label_key(category.name) for category in self.categories.values() if category.name})
+        return _digest(map(label_key, self._all_names))
 
 
 def _digest(texts: Iterable[str]) -> str:

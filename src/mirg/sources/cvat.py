@@ -51,7 +51,7 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         return [value]
     if not isinstance(value, Annotated):
         return [Refusal("row", "is no image of CVAT")]
-    return outcomes(value)
+    return outcomes(value, options)
 
 
 def shape(element: Element, label: str) -> RawObject | Unusable:
@@ -123,4 +123,4 @@ def _image(image: Element, pictures: Pictures, labels: list[str]) -> Annotated |
     return Annotated(f"cvat-{name}", path, int(sides[0]), int(sides[1]), objects, labels)
 
 
-SOURCE = Source("cvat", "CVAT XML 1.1: images and video tracks", read, convert, "pixels")
+SOURCE = Source("cvat", "CVAT XML 1.1: images and video tracks", read, convert, "pixels", maps_labels=True)

@@ -16,6 +16,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 from mirg.errors import ConfigError, first_problem
 from mirg.samples.labels import spelling_key
 
+_REMEMBERED = 10_000  # labels whose composed form is kept
+
 
 def _label(value: Any) -> str:
     """The form in which labels are compared: composed umlauts, single blanks."""
@@ -43,6 +45,7 @@ class LabelMap(BaseModel):
     drop: tuple[Label, ...] = ()
     _new: dict[str, str | None] = PrivateAttr(default_factory=dict)
     _met: set[str] = PrivateAttr(default_factory=set)
+    _keys: dict[str, str] = PrivateAttr(default_factory=dict)  # of labels that were looked up before
 
     @model_validator(mode="after")
     def _one_place_each(self) -> LabelMap:
@@ -69,7 +72,11 @@ class LabelMap(BaseModel):
 
     def of(self, label: str) -> str | None:
         """What ``label`` of the source becomes; None if its objects are dropped."""
-        key = _label(label) if label.strip() else label
+        key = self._keys.get(label)
+        if key is None:
+            key = _label(label) if label.strip() else label
+            if len(self._keys) < _REMEMBERED:
+                self._keys[label] = key
         if key not in self._new:
             return label
         self._met.add(key)

@@ -53,7 +53,7 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         return [value]
     if not isinstance(value, Annotated):
         return [Refusal("row", "is no task of Label Studio")]
-    return outcomes(value)
+    return outcomes(value, options)
 
 
 def looks_like_task(value: object) -> bool:
@@ -175,4 +175,6 @@ def _name(text: str, pictures: Pictures) -> str:
     return next((name for name in names if pictures.fits(name)), names[0])
 
 
-SOURCE = Source("label-studio", "Label Studio: JSON and JSON-MIN exports of images", read, convert, "fraction")
+SOURCE = Source(
+    "label-studio", "Label Studio: JSON and JSON-MIN exports of images", read, convert, "fraction", maps_labels=True
+)

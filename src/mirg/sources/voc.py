@@ -70,7 +70,7 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         return [value]
     if not isinstance(value, Annotated):
         return [Refusal("row", "is no Pascal VOC file")]
-    return outcomes(value)
+    return outcomes(value, options)
 
 
 def _xml_files(path: Path) -> list[Path]:
@@ -204,4 +204,6 @@ def _shown(file: Path, path: Path) -> str:
     return file.relative_to(path).as_posix() if file.is_relative_to(path) and file != path else file.name
 
 
-SOURCE = Source("voc", "Pascal VOC: one XML file per image (VOC devkit, LabelImg, CVAT)", read, convert, "pixels")
+SOURCE = Source(
+    "voc", "Pascal VOC: one XML file per image (VOC devkit, LabelImg, CVAT)", read, convert, "pixels", maps_labels=True
+)

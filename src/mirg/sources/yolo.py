@@ -62,7 +62,7 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         return [value]
     if not isinstance(value, Annotated):
         return [Refusal("row", "is no label file of YOLO")]
-    return outcomes(value)
+    return outcomes(value, options)
 
 
 def _image(path: str, objects: list[RawObject | Unusable], names: Names, split: str) -> Annotated:
@@ -148,4 +148,11 @@ def _inside(numbers: Numbers) -> Numbers:
     return (x1, y1, x2, y2)
 
 
-SOURCE = Source("yolo", "YOLO: labels/*.txt and data.yaml (Ultralytics, Roboflow, CVAT)", read, convert, "fraction")
+SOURCE = Source(
+    "yolo",
+    "YOLO: labels/*.txt and data.yaml (Ultralytics, Roboflow, CVAT)",
+    read,
+    convert,
+    "fraction",
+    maps_labels=True,
+)
