@@ -19,11 +19,12 @@ from mirg.checking.histograms import Histograms
 from mirg.checking.leakage import Digests, Use, uses
 from mirg.checking.lengths import LengthCounts, Lengths
 from mirg.checking.near import MOST_BITS
+from mirg.checking.rotated import rotated
 from mirg.checking.rows import Chunk
 from mirg.checking.texts import Problem, forbidden_tokens, prompt_problem, text_problem
 from mirg.errors import ConfigError, MirgError
 from mirg.frames import FAMILIES, QWEN3_VL, Family
-from mirg.images import ImageLimits, Size
+from mirg.images import Header, ImageLimits
 from mirg.samples import DatasetCard, DatasetFolder, Rejection, Sample
 from mirg.samples.folder import ImageCheck, parse_row
 from mirg.samples.ids import TextSet
@@ -77,9 +78,9 @@ class Job(NamedTuple):
 
 @dataclass
 class Facts:
-    """What is known of the image files of a chunk, by path: size or defect, and the two kinds of digests."""
+    """What is known of the image files of a chunk, by path: header or defect, and the two kinds of digests."""
 
-    verdicts: dict[str, Size | str] = field(default_factory=dict)
+    verdicts: dict[str, Header | str] = field(default_factory=dict)
     digests: dict[str, str | None] = field(default_factory=dict)
     files: dict[str, str | None] = field(default_factory=dict)
 
@@ -139,7 +140,7 @@ class ChunkChecker:
         self.tokens = forbidden_tokens(self.config.families or FAMILIES.values())
         self.prompts = self.config.families or (QWEN3_VL,)
         self.lengths = lengths_of(self.config)
-        self.verdicts: dict[str, Size | str] = {}
+        self.verdicts: dict[str, Header | str] = {}
         self.digests = Digests(self.folder, look=self.config.hashed)
         self.files = Digests(self.folder, believe=False)
 
@@ -204,6 +205,8 @@ class ChunkChecker:
         part.histograms.add(sample)
         for kind, where, reason in box_warnings(sample, self.config.boxes):
             part.warnings.add(kind, warning(kind, row, sample.id, where, reason))
+        for number, reason in rotated(sample, lambda ref: self.verdicts.get(ref.path)):
+            part.warnings.add("rotated_by_exif", warning("rotated_by_exif", row, sample.id, f"images.{number}", reason))
         digests = [self.digests.of(ref) for ref in sample.images]
         part.duplicates.add(row, sample, digests)
         if self.config.against:

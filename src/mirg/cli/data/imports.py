@@ -25,6 +25,13 @@ class Frame(StrEnum):
     resized_pixels = "resized_pixels"
 
 
+class Exif(StrEnum):
+    """In which picture the boxes of a rotated photograph were drawn."""
+
+    apply = "apply"
+    ignore = "ignore"
+
+
 def import_(
     kind: Annotated[str, typer.Argument(help="The format; `mirg data kinds` lists them.")],
     path: Annotated[Path, typer.Argument(help="The annotation file, or the folder of the format.")],
@@ -37,6 +44,10 @@ def import_(
         Frame | None, typer.Option(help="Frame of the boxes; that of the format, or found out, unless given.")
     ] = None,
     family: Annotated[str | None, typer.Option(help="For resized_pixels: the model family that resized.")] = None,
+    exif: Annotated[
+        Exif | None,
+        typer.Option(help="Boxes of photographs that EXIF rotates: of the upright picture, or of the stored pixels."),
+    ] = None,
     look: Annotated[
         Look, typer.Option(help="Image files: not at all, size, size and digest, every pixel.")
     ] = Look.hash,
@@ -65,6 +76,7 @@ def import_(
     folder = root or (path if path.is_dir() else path.parent if path.exists() else Path())
     options = ImportOptions(
         root=str(folder), strip=strip, frame=frame.value if frame else None, family=family, look=look.value,
+        exif=exif.value if exif else None,
         columns=_pairs(columns), split=split, stride=stride, frames=frames,
     )  # fmt: skip
     with progress(quiet=json) as tell, open_executor(executor.value, workers) as pool:
@@ -79,11 +91,24 @@ def import_(
         say(one_line(str(rejection), limit=400))
     if report.refused > len(report.first):
         say(f"… and {report.refused - len(report.first):,} more in {out / 'rejected.jsonl'}")
+    if report.rotated:
+        say(f"warning: {_rotated(report.rotated)}")
     made = ", ".join(f"{task} {count:,}" for task, count in sorted(report.tasks.items()))
     say(f"{report.rows:,} rows: {report.rows_used:,} used, {report.rows_refused:,} refused; boxes: {report.frame}")
     say(f"{report.samples:,} samples ({made}): {out}")
     if report.renamed:
         say(f"{report.renamed:,} samples got another id: theirs was used by an earlier row")
+
+
+def _rotated(found: dict[str, int]) -> str:
+    from mirg.images import ORIENTATION_WORDS
+
+    first = next(iter(found))
+    return (
+        f"{len(found):,} photographs are rotated by EXIF (first: {one_line(first, 100)}, "
+        f"{ORIENTATION_WORDS[found[first]]}), and nothing tells in which orientation their boxes were drawn. They were "
+        "read as of the upright picture; --exif ignore reads them as of the stored pixels, --exif apply confirms"
+    )
 
 
 def kinds() -> None:
