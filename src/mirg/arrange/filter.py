@@ -11,9 +11,10 @@ from typing import Any
 
 from mirg.arrange.criteria import Criteria, why_dropped
 from mirg.arrange.keys import keyed
-from mirg.arrange.output import add_carried, refuse_own_ground, write_rejections
-from mirg.errors import ConfigError, DataError
-from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection, Sample
+from mirg.arrange.output import add_carried, refuse_own_ground, rejected, write_rejections
+from mirg.errors import ConfigError, DataError, ImageError
+from mirg.frames import family
+from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection, Sample, refuse_for_family
 from mirg.samples.folder import ImageCheck
 
 OVER_LIMIT = "over the limit"
@@ -92,13 +93,27 @@ def _passing(
 ) -> Iterator[tuple[int, Sample]]:
     """The rows that meet the criteria; what the others failed is counted."""
     for row, sample in source.numbered(report.rejections.append, images=look):
-        reason = why_dropped(sample, criteria)
-        if reason:
+        refused = _refused(source, row, sample, criteria)
+        reason = None if refused else why_dropped(sample, criteria)
+        if refused:
+            report.rejections.append(refused)
+        elif reason:
             report.dropped[reason] += 1
         else:
             yield row, sample
         if on_progress:
             on_progress(row)
+
+
+def _refused(source: DatasetFolder, row: int, sample: Sample, criteria: Criteria) -> Rejection | None:
+    """Why the family of the criteria cannot be shown the images of ``sample``, or None."""
+    if criteria.family is None:
+        return None
+    try:
+        refuse_for_family(sample, family(criteria.family), criteria.limits)
+    except ImageError as error:
+        return rejected(source, row, sample, "images", error.message, error.hint)
+    return None
 
 
 def _chosen(

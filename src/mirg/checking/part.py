@@ -25,7 +25,7 @@ from mirg.checking.texts import Problem, forbidden_tokens, prompt_problem, text_
 from mirg.errors import ConfigError, MirgError
 from mirg.frames import FAMILIES, QWEN3_VL, Family
 from mirg.images import Header, ImageLimits
-from mirg.samples import DatasetCard, DatasetFolder, Rejection, Sample
+from mirg.samples import DatasetCard, DatasetFolder, Rejection, Sample, refused_image
 from mirg.samples.folder import ImageCheck, parse_row
 from mirg.samples.ids import TextSet
 from mirg.storage import parse_line
@@ -212,16 +212,27 @@ class ChunkChecker:
         if self.config.against:
             for use, digest in uses(sample, digests):
                 part.images.setdefault((use.path, digest), use)
+        if not self.lengths and (found := self._refused(row, sample)) is not None:
+            part.warnings.add(found.kind, found)
         for lengths in self.lengths:
             if (found := self._measure(lengths, row, sample)) is not None:
                 part.warnings.add(found.kind, found)
+
+    def _refused(self, row: int, sample: Sample, family: Family = QWEN3_VL) -> Finding | None:
+        """A warning that names the image which the processor of ``family`` refuses; most families refuse the same."""
+        found = refused_image(sample, family)
+        if found is None:
+            return None
+        place, error = found
+        return warning("not_for_family", row, sample.id, f"images.{place}", f"{family.name}: {error.message}")
 
     def _measure(self, lengths: Lengths, row: int, sample: Sample) -> Finding | None:
         name, most = lengths.family.name, self.config.max_tokens
         try:
             tokens = lengths.add(sample)
         except MirgError as error:
-            return warning("not_for_family", row, sample.id, "images", f"{name}: {error.message}")
+            named = self._refused(row, sample, lengths.family)
+            return named or warning("not_for_family", row, sample.id, "images", f"{name}: {error.message}")
         if tokens is None or most is None or tokens <= most:
             return None
         return warning("too_long", row, sample.id, "row", f"{tokens:,} tokens for {name} are more than {most:,}")
