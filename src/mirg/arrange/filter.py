@@ -13,8 +13,9 @@ from mirg.arrange.criteria import Criteria, why_dropped
 from mirg.arrange.keys import keyed
 from mirg.arrange.output import add_carried, refuse_own_ground, rejected, write_rejections
 from mirg.checking.leakage import Leakage
-from mirg.errors import ConfigError, DataError
-from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection, Sample
+from mirg.errors import ConfigError, DataError, ImageError
+from mirg.frames import family
+from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection, Sample, refuse_for_family
 from mirg.samples.folder import ImageCheck
 
 OVER_LIMIT = "over the limit"
@@ -100,17 +101,31 @@ def _passing(
 ) -> Iterator[tuple[int, Sample]]:
     """The rows that meet the criteria; what the others failed is counted."""
     for row, sample in source.numbered(report.rejections.append, images=look):
-        reason = why_dropped(sample, criteria)
-        if not reason and leakage and (leak := leakage.why(sample)):
+        refused = _refused(source, row, sample, criteria)
+        reason = None if refused else why_dropped(sample, criteria)
+        if not refused and not reason and leakage and (leak := leakage.why(sample)):
             benchmark, where, words = leak
             report.leaks.append(rejected(source, row, sample, where, words))
             reason = f"leakage: shared with {benchmark}" if benchmark else "leakage: same group as a shared image"
-        if reason:
+        if refused:
+            report.rejections.append(refused)
+        elif reason:
             report.dropped[reason] += 1
         else:
             yield row, sample
         if on_progress:
             on_progress(row)
+
+
+def _refused(source: DatasetFolder, row: int, sample: Sample, criteria: Criteria) -> Rejection | None:
+    """Why the family of the criteria cannot be shown the images of ``sample``, or None."""
+    if criteria.family is None:
+        return None
+    try:
+        refuse_for_family(sample, family(criteria.family), criteria.limits)
+    except ImageError as error:
+        return rejected(source, row, sample, "images", error.message, error.hint)
+    return None
 
 
 def _chosen(

@@ -22,6 +22,7 @@ from mirg.sources.finish import STORED, Finished, Job, finish
 from mirg.sources.frames import Evidence, FrameName
 from mirg.sources.kinds import SOURCES
 from mirg.sources.look import fact_row
+from mirg.sources.misplaced import advice, missing_path
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Row, Source
 from mirg.sources.relabel import LabelReport
@@ -34,7 +35,11 @@ _REFUSE_EVERY = 1000  # rows between two looks at the evidence
 
 @dataclass
 class ImportReport:
-    """What became of the rows: ``rows`` = ``rows_used`` + ``rows_refused``; a row may hold several questions."""
+    """What became of the rows: ``rows`` = ``rows_used`` + ``rows_refused``; a row may hold several questions.
+
+    ``rotated``: photographs that EXIF rotates, by path with their orientation, if it is not known in which orientation
+    their boxes were drawn.
+    """
 
     out: Path
     kind: str
@@ -48,6 +53,7 @@ class ImportReport:
     first: list[Rejection] = field(default_factory=list)
     negatives: int = 0
     warnings: list[str] = field(default_factory=list)
+    rotated: dict[str, int] = field(default_factory=dict)
 
     @property
     def rows_refused(self) -> int:
@@ -67,6 +73,7 @@ class ImportReport:
             "rows_refused": self.rows_refused, "samples": self.samples, "renamed": self.renamed,
             "negatives": self.negatives, "warnings": self.warnings,
             "tasks": dict(sorted(self.tasks.items())), "refused": self.refused,
+            "rotated": len(self.rotated), "rotated_first": list(self.rotated)[:20],
             "reasons": dict(self.reasons.most_common()), "rejections": [row.model_dump() for row in self.first],
         }  # fmt: skip
 
@@ -127,9 +134,18 @@ def import_dataset(
         work.evidence.contradict(report.frame, str(path), final=True)
         if not report.samples:
             first = f"; first: {report.first[0]}" if report.first else ""
-            raise DataError(f"{path}: no row of {report.rows:,} can be used{first}", hint="is it of another kind?")
+            hint = _image_advice(report, options) or "is it of another kind?"
+            raise DataError(f"{path}: no row of {report.rows:,} can be used{first}", hint=hint)
     journal.unlink(missing_ok=True)
     return report
+
+
+def _image_advice(report: ImportReport, options: ImportOptions) -> str:
+    """What to do if no row can be used because its images are missing, or are not what the row says."""
+    missing = [path for row in report.first if (path := missing_path(row.reason))]
+    if missing:
+        return advice(Path(options.root), missing[0])
+    return next((row.hint for row in report.first if row.field.startswith("images.")), "")
 
 
 def source_of(kind: str) -> Source:
@@ -196,6 +212,7 @@ class _Work:
         self.evidence.join(found.evidence)
         self.labels.take(found.row.number, found.noted)
         report.negatives += found.noted.negatives
+        report.rotated.update(found.rotated)
         kept = 0
         for row in found.written:
             kept += self._write(found.row, row)

@@ -13,6 +13,7 @@ from mirg.sources.label_map import LabelMap
 Look = Literal["none", "header", "hash", "decode"]
 
 Negatives = Literal["auto", "keep", "drop"]
+Exif = Literal["apply", "ignore"]
 
 
 class ImportOptions(BaseModel):
@@ -25,6 +26,11 @@ class ImportOptions(BaseModel):
     frame: FrameName | None = Field(default=None, description="Frame of the boxes; None: that of the format.")
     family: str | None = Field(default=None, description="Model family whose resized pixels the boxes are in.")
     look: Look = "hash"
+    exif: Exif | None = Field(
+        default=None,
+        description="Boxes of photographs that EXIF rotates: apply, they are in the upright picture; ignore, in the "
+        "stored pixels. None: as apply, with a warning, unless the sizes of the row tell.",
+    )
     columns: dict[str, str] = Field(
         default_factory=dict, description="Which column is which, for hf, sharegpt and ms-swift: question=text"
     )

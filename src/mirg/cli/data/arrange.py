@@ -138,7 +138,9 @@ def filter(
     min_size: Annotated[float, typer.Option(help="Least area of every target, as a share of its image.")] = 0.0,
     max_size: Annotated[float, typer.Option(help="Largest area of every target, as a share of its image.")] = 1.0,
     max_tokens: Annotated[int | None, typer.Option(help="Most tokens, completion included; needs --family.")] = None,
-    family: Annotated[str | None, typer.Option(help="The model family whose tokens are counted.")] = None,
+    family: Annotated[
+        str | None, typer.Option(help="The model family whose tokens are counted, and whose images must fit.")
+    ] = None,
     min_pixels: Annotated[int | None, typer.Option(help="Fewest pixels of a resized image.")] = None,
     max_pixels: Annotated[int | None, typer.Option(help="Most pixels of a resized image.")] = None,
     hidden_only: Annotated[bool, typer.Option("--hidden-only", help="Only where the image must be found.")] = False,

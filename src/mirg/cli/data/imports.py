@@ -33,6 +33,13 @@ class Negatives(StrEnum):
     drop = "drop"
 
 
+class Exif(StrEnum):
+    """In which picture the boxes of a rotated photograph were drawn."""
+
+    apply = "apply"
+    ignore = "ignore"
+
+
 def import_(
     kind: Annotated[str, typer.Argument(help="The format; `mirg data kinds` lists them.")],
     path: Annotated[Path, typer.Argument(help="The annotation file, or the folder of the format.")],
@@ -45,6 +52,10 @@ def import_(
         Frame | None, typer.Option(help="Frame of the boxes; that of the format, or found out, unless given.")
     ] = None,
     family: Annotated[str | None, typer.Option(help="For resized_pixels: the model family that resized.")] = None,
+    exif: Annotated[
+        Exif | None,
+        typer.Option(help="Boxes of photographs that EXIF rotates: of the upright picture, or of the stored pixels."),
+    ] = None,
     look: Annotated[
         Look, typer.Option(help="Image files: not at all, size, size and digest, every pixel.")
     ] = Look.hash,
@@ -85,6 +96,7 @@ def import_(
     folder = root or (path if path.is_dir() else path.parent if path.exists() else Path())
     options = ImportOptions(
         root=str(folder), strip=strip, frame=frame.value if frame else None, family=family, look=look.value,
+        exif=exif.value if exif else None,
         columns=_pairs(columns), split=split, stride=stride, frames=frames,
         labels=load_label_map(labels) if labels else None, negatives=negatives.value,
     )  # fmt: skip
@@ -104,6 +116,8 @@ def import_(
         warn(one_line(warning, limit=400))
     if len(report.warnings) > SHOWN:
         warn(f"… and {len(report.warnings) - SHOWN:,} more (--json lists all)")
+    if report.rotated:
+        say(f"warning: {_rotated(report.rotated)}")
     made = ", ".join(f"{task} {count:,}" for task, count in sorted(report.tasks.items()))
     say(f"{report.rows:,} rows: {report.rows_used:,} used, {report.rows_refused:,} refused; boxes: {report.frame}")
     say(f"{report.samples:,} samples ({made}): {out}")
@@ -111,6 +125,17 @@ def import_(
         say(f"{report.negatives:,} of them are annotated images without objects; their answer: none")
     if report.renamed:
         say(f"{report.renamed:,} samples got another id: theirs was used by an earlier row")
+
+
+def _rotated(found: dict[str, int]) -> str:
+    from mirg.images import ORIENTATION_WORDS
+
+    first = next(iter(found))
+    return (
+        f"{len(found):,} photographs are rotated by EXIF (first: {one_line(first, 100)}, "
+        f"{ORIENTATION_WORDS[found[first]]}), and nothing tells in which orientation their boxes were drawn. They were "
+        "read as of the upright picture; --exif ignore reads them as of the stored pixels, --exif apply confirms"
+    )
 
 
 def kinds() -> None:
