@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawObject, RawSample, Refusal
 
 _HINT = "correct the object in the tool, and export again"
@@ -45,7 +46,7 @@ class Annotated:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
-def outcomes(image: Annotated) -> list[Outcome]:
+def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
     """The sample of an image, and a refusal for each object that cannot be used; refusals alone if nothing is left."""
     bad = [thing for thing in image.objects if isinstance(thing, Unusable)]
     # The same box twice is one object.

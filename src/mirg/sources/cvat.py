@@ -1,8 +1,8 @@
 """CVAT XML 1.1, for images and for videos: boxes, polygons and masks as the box around them, attributes, tracks.
 
-``path`` is an ``annotations.xml``. Every image with objects gives a sample, and every frame of a video in which a track
-is seen: the id of the track is the ``instance_id`` of its objects. The frames of a video are image files whose number
-is the frame number of the XML, as CVAT exports them (``frame_000012.jpg``).
+``path`` is an ``annotations.xml``, or the folder that holds it. Every image with objects gives a sample, and every
+frame of a video in which a track is seen: the id of the track is the ``instance_id`` of its objects. The frames of a
+video are image files whose number is the frame number of the XML, as CVAT exports them (``frame_000012.jpg``).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     """One row per image, then one per frame of a video. DataError if the file is none of CVAT's."""
     from mirg.sources.cvat_tracks import Film
 
+    path = path / "annotations.xml" if path.is_dir() else path
     try:
         root, *children = read_xml(path)
     except Refused as refused:
@@ -51,7 +52,7 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         return [value]
     if not isinstance(value, Annotated):
         return [Refusal("row", "is no image of CVAT")]
-    return outcomes(value)
+    return outcomes(value, options)
 
 
 def shape(element: Element, label: str) -> RawObject | Unusable:

@@ -70,7 +70,7 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         return [value]
     if not isinstance(value, Annotated):
         return [Refusal("row", "is no Pascal VOC file")]
-    return outcomes(value)
+    return outcomes(value, options)
 
 
 def _xml_files(path: Path) -> list[Path]:

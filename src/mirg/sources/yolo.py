@@ -62,7 +62,7 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         return [value]
     if not isinstance(value, Annotated):
         return [Refusal("row", "is no label file of YOLO")]
-    return outcomes(value)
+    return outcomes(value, options)
 
 
 def _image(path: str, objects: list[RawObject | Unusable], names: Names, split: str) -> Annotated:
