@@ -10,7 +10,7 @@ from fakes.annotation_tools import refusal, run, write
 from fakes.importing import imported, pictures
 
 SIZE = (100, 80)
-BOX = '<box label="dog" source="manual" occluded="{o}" xtl="10.00" ytl="8.00" xbr="50.50" ybr="80.00" z_order="0"{a}>{c}</box>'
+CORNERS = 'xtl="10.00" ytl="8.00" xbr="50.50" ybr="80.00"'
 LABELS = "<labels>" + "".join(f"<label><name>{n}</name></label>" for n in ("dog", "cat", "bird")) + "</labels>"
 
 
@@ -23,7 +23,7 @@ def images(*shapes: str, name: str = "a.jpg", size: str = 'width="100" height="8
 
 
 def box(*, occluded: int = 0, attributes: str = "", inside: str = "") -> str:
-    return BOX.format(o=occluded, a=attributes, c=inside)
+    return f'<box label="dog" occluded="{occluded}" {CORNERS} z_order="0"{attributes}>{inside}</box>'
 
 
 def test_images(tmp_path: Path) -> None:
@@ -50,9 +50,14 @@ def test_images(tmp_path: Path) -> None:
     ("xml", "files", "reason", "why"),
     [
         (images(box(attributes=' rotation="30.00"')), ["a.jpg"], "is rotated by 30.00 degrees", "a rotated box"),
-        (images('<ellipse label="dog" cx="9" cy="9" rx="2" ry="3"/>'), ["a.jpg"], "is a ellipse, which is no box", "."),
-        (images('<cuboid label="dog" xtl1="9"/>'), ["a.jpg"], "is a cuboid, which is no box", "a cuboid"),
-        (images('<skeleton label="dog"><points label="1"/></skeleton>'), ["a.jpg"], "is a skeleton", "a skeleton"),
+        (
+            images('<ellipse label="dog" cx="9" cy="9" rx="2" ry="3"/>'),
+            ["a.jpg"],
+            "drawn as ellipse, which is no box",
+            "an ellipse",
+        ),
+        (images('<cuboid label="dog" xtl1="9"/>'), ["a.jpg"], "drawn as cuboid", "a cuboid"),
+        (images('<skeleton label="dog"><points label="1"/></skeleton>'), ["a.jpg"], "drawn as skeleton", "a skeleton"),
         (images('<polygon label="dog" points="1,2;3,x;5,6"/>'), ["a.jpg"], "no points in numbers", "a letter"),
         (images('<box label="dog" xtl="9" ytl="8" xbr="5" ybr="80"/>'), ["a.jpg"], "without area", "inverted"),
         (images('<box label="dog" xtl="9" ytl="8" xbr="nan" ybr="80"/>'), ["a.jpg"], "no corners in numbers", "nan"),
@@ -80,7 +85,8 @@ def test_a_frame_without_a_suffix(tmp_path: Path) -> None:
 
 def video(*tracks: str, start: int = 0, stop: int = 3, step: str = "", task: str = "task") -> str:
     told = f"<size>4</size><mode>interpolation</mode><start_frame>{start}</start_frame><stop_frame>{stop}</stop_frame>"
-    told += f"<frame_filter>{step}</frame_filter>{LABELS}<original_size><width>100</width><height>80</height></original_size>"
+    told += f"<frame_filter>{step}</frame_filter>{LABELS}"
+    told += "<original_size><width>100</width><height>80</height></original_size>"
     return f"<annotations><version>1.1</version><meta><{task}>{told}</{task}></meta>{''.join(tracks)}</annotations>"
 
 

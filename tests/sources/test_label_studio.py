@@ -62,8 +62,8 @@ def test_json_min(tmp_path: Path) -> None:
         {"image": "/data/upload/1/0a1b2c3d-a.jpg", "id": 4, "label": [flat], "annotator": 1, "annotation_id": 9},
         {"image": "/data/upload/1/0a1b2c3d-b.jpg", "id": 5, "annotator": 1, "annotation_id": 10, "choice": ["x", "y"]},
     ]
-    for given in (rows, rows[::-1]):
-        _, samples = run("label-studio", write(tmp_path, *given), root)
+    for tasks in (rows, rows[::-1]):
+        _, samples = run("label-studio", write(tmp_path, *tasks), root)
         assert [round(v, 9) for v in samples["label-studio-4"].targets[0].box] == [0.1, 0.25, 0.4, 0.75]
         assert samples["label-studio-5"].targets == () and samples["label-studio-5"].meta["annotated"] is True
 

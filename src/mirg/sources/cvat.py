@@ -65,7 +65,7 @@ def shape(element: Element, label: str) -> RawObject | Unusable:
     if element.tag == "polygon":
         return _polygon(element, label)
     if element.tag not in _BOX:
-        return Unusable(label, f"object {label!r} is a {element.tag}, which is no box", "draw a box")
+        return Unusable(label, f"object {label!r} is drawn as {element.tag}, which is no box", "draw a box")
     words = [element.get(name, "") for name in _BOX[element.tag]]
     if not all(_NUMBER.fullmatch(word) for word in words):
         return Unusable(label, f"object {label!r} has no corners in numbers: {', '.join(words)[:60]}")

@@ -31,9 +31,11 @@ class Regions:
     def object_of(self, result: dict[str, Any]) -> RawObject | Unusable | None:
         """The object of a result, None if it is about none. Refused if the image was rotated in the tool."""
         kind, value = result.get("type"), result.get("value")
+        if isinstance(kind, str) and kind in _NO_OBJECTS:
+            return None
         if not isinstance(kind, str) or not isinstance(value, dict):
             return Unusable("", "result without type and value")
-        if kind in _NO_OBJECTS or (kind in _NAMING and not self._is_shape(result, value)):
+        if kind in _NAMING and not self._is_shape(result, value):
             return None
         if result.get("image_rotation") or value.get("image_rotation"):
             raise Refused("image_rotation", "image was rotated in Label Studio", "set the rotation of the image to 0")
