@@ -1,8 +1,8 @@
 """CVAT XML 1.1, for images and for videos: boxes, polygons and masks as the box around them, attributes, tracks.
 
-``path`` is an ``annotations.xml``. Every image with objects gives a sample, and every frame of a video in which a track
-is seen: the id of the track is the ``instance_id`` of its objects. The frames of a video are image files whose number
-is the frame number of the XML, as CVAT exports them (``frame_000012.jpg``).
+``path`` is an ``annotations.xml``, or the folder that holds it. Every image with objects gives a sample, and every
+frame of a video in which a track is seen: the id of the track is the ``instance_id`` of its objects. The frames of a
+video are image files whose number is the frame number of the XML, as CVAT exports them (``frame_000012.jpg``).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     """One row per image, then one per frame of a video. DataError if the file is none of CVAT's."""
     from mirg.sources.cvat_tracks import Film
 
+    path = path / "annotations.xml" if path.is_dir() else path
     try:
         root, *children = read_xml(path)
     except Refused as refused:
@@ -64,7 +65,7 @@ def shape(element: Element, label: str) -> RawObject | Unusable:
     if element.tag == "polygon":
         return _polygon(element, label)
     if element.tag not in _BOX:
-        return Unusable(label, f"object {label!r} is a {element.tag}, which is no box", "draw a box")
+        return Unusable(label, f"object {label!r} is drawn as {element.tag}, which is no box", "draw a box")
     words = [element.get(name, "") for name in _BOX[element.tag]]
     if not all(_NUMBER.fullmatch(word) for word in words):
         return Unusable(label, f"object {label!r} has no corners in numbers: {', '.join(words)[:60]}")

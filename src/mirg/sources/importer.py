@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from mirg.samples.roots import MARK
 from mirg.samples.writer import WrittenRow, written
 from mirg.sources.finish import STORED, Finished, Job, finish
 from mirg.sources.frames import Evidence, FrameName
+from mirg.sources.guess import LISTED, explained
 from mirg.sources.kinds import SOURCES
 from mirg.sources.look import fact_row
 from mirg.sources.misplaced import advice, missing_path
@@ -127,15 +129,19 @@ def import_dataset(
             job = job._replace(journal=str(journal.resolve()))
         stack.callback(_drop_empty, journal)
         with Journal(journal) as looked:
-            report.frame, rows = _settled(source, options, job, rows, path, looked)
-            work = _Work(writer, job._replace(frame=report.frame), report, copy, listed)
-            work.run(workers, rows, looked, on_progress)
+            try:
+                report.frame, rows = _settled(source, options, job, rows, path, looked)
+                work = _Work(writer, job._replace(frame=report.frame), report, copy, listed)
+                work.run(workers, rows, looked, on_progress)
+            except DataError as error:
+                raise explained(error, kind, path) from error
         report.warnings += work.labels.warnings(options)
         work.evidence.contradict(report.frame, str(path), final=True)
         if not report.samples:
             first = f"; first: {report.first[0]}" if report.first else ""
-            hint = _image_advice(report, options) or "is it of another kind?"
-            raise DataError(f"{path}: no row of {report.rows:,} can be used{first}", hint=hint)
+            reason = f"{path}: no row of {report.rows:,} can be used{first}"
+            hint = _image_advice(report, options) or f"if the format is another one: {LISTED}"
+            raise explained(DataError(reason, hint=hint), kind, path)
     journal.unlink(missing_ok=True)
     return report
 
@@ -151,7 +157,8 @@ def _image_advice(report: ImportReport, options: ImportOptions) -> str:
 def source_of(kind: str) -> Source:
     """The reader called ``kind``; ConfigError where there is none."""
     if kind not in SOURCES:
-        raise ConfigError(f"no reader {kind!r}", hint=f"known: {', '.join(SOURCES)}")
+        near = "".join(f"did you mean {name}? " for name in get_close_matches(kind.casefold(), SOURCES, 1))
+        raise ConfigError(f"no reader {kind!r}", hint=f"{near}known: {', '.join(SOURCES)}")
     return SOURCES[kind]
 
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from mirg.errors import DataError
 from mirg.images import SUFFIXES
 from mirg.sources.annotated import Annotated, Unusable, outcomes
-from mirg.sources.label_studio_results import labels_by_region, object_of
+from mirg.sources.label_studio_results import Regions
 from mirg.sources.options import ImportOptions
 from mirg.sources.pictures import Pictures
 from mirg.sources.raw import Outcome, RawObject, Refusal, Row, Source
@@ -100,8 +100,8 @@ class _Task:
 
     def objects(self) -> list[RawObject | Unusable]:
         """The objects of the annotation, in the order of its results. Refused if the image was rotated in the tool."""
-        named = labels_by_region(self.results)
-        return [thing for result in self.results if (thing := object_of(result, named)) is not None]
+        regions = Regions(self.results)
+        return [thing for result in self.results if (thing := regions.object_of(result)) is not None]
 
 
 def _results(task: dict[str, Any]) -> list[dict[str, Any]]:

@@ -13,43 +13,57 @@ _NO_OBJECTS = {"relation", "textarea", "number", "rating", "datetime", "taxonomy
 _NAMING = ("labels", "choices")  # they name a region, or say something of the whole image
 
 
-def labels_by_region(results: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """The names that results of their own give to the regions whose id they share: labels before choices."""
-    found: dict[str, list[str]] = {}
-    for kind in _NAMING:
+class Regions:
+    """The results of one annotation; several of them are about one region if they share its id."""
+
+    def __init__(self, results: list[dict[str, Any]]) -> None:
+        self._shapes: set[str] = set()
+        self._names: dict[tuple[str, str], list[str]] = {}
         for result in results:
-            region, value = result.get("id"), result.get("value")
-            words = value.get(kind) if result.get("type") == kind and isinstance(value, dict) else None
-            if isinstance(region, str) and isinstance(words, list):
-                found.setdefault(f"{kind} {region}", []).extend(word for word in words if isinstance(word, str))
-    return found
+            kind, region, value = result.get("type"), result.get("id"), result.get("value")
+            if not isinstance(kind, str) or not isinstance(region, str) or not isinstance(value, dict):
+                continue
+            if kind in _NAMING:
+                self._names.setdefault((kind, region), []).extend(_words(value, kind))
+            elif kind not in _NO_OBJECTS:
+                self._shapes.add(region)
+
+    def object_of(self, result: dict[str, Any]) -> RawObject | Unusable | None:
+        """The object of a result, None if it is about none. Refused if the image was rotated in the tool."""
+        kind, value = result.get("type"), result.get("value")
+        if isinstance(kind, str) and kind in _NO_OBJECTS:
+            return None
+        if not isinstance(kind, str) or not isinstance(value, dict):
+            return Unusable("", "result without type and value")
+        if kind in _NAMING and not self._is_shape(result, value):
+            return None
+        if result.get("image_rotation") or value.get("image_rotation"):
+            raise Refused("image_rotation", "image was rotated in Label Studio", "set the rotation of the image to 0")
+        labels = _words(value, kind) or self._named(result.get("id"))
+        if len(labels) != 1:
+            shown = f": {', '.join(labels)[:60]}" if labels else ""
+            return Unusable("", f"{kind} result with {len(labels)} labels{shown}", "give each object one label")
+        if kind in ("rectanglelabels", "rectangle", "labels"):
+            return _rectangle(labels[0], value)
+        if kind in ("polygonlabels", "polygon"):
+            return _polygon(labels[0], value)
+        return Unusable(labels[0], f"{kind} result, which is no box of an image", "export rectangles")
+
+    def _is_shape(self, result: dict[str, Any], value: dict[str, Any]) -> bool:
+        """Whether labels or choices hold the only box of their region."""
+        region = result.get("id")
+        return "x" in value and not (isinstance(region, str) and region in self._shapes)
+
+    def _named(self, region: object) -> list[str]:
+        """The names that results of their own give to a region: labels before choices."""
+        if not isinstance(region, str):
+            return []
+        return next((found for kind in _NAMING if (found := self._names.get((kind, region)))), [])
 
 
-def _label(result: dict[str, Any], kind: str, value: dict[str, Any], named: dict[str, list[str]]) -> list[str]:
-    """The labels of a result: its own, else those of its region."""
-    own = value.get(kind)
-    words = [word for word in own if isinstance(word, str)] if isinstance(own, list) else []
-    of_region = [named.get(f"{naming} {result.get('id')}", []) for naming in _NAMING]
-    return next((found for found in (words, *of_region) if found), [])
-
-
-def object_of(result: dict[str, Any], named: dict[str, list[str]]) -> RawObject | Unusable | None:
-    """The object of a result, None if it is about none."""
-    kind, value = result.get("type"), result.get("value")
-    if kind in _NO_OBJECTS or kind in _NAMING:
-        return None
-    if not isinstance(kind, str) or not isinstance(value, dict):
-        return Unusable("", "result without type and value")
-    if result.get("image_rotation") or value.get("image_rotation"):
-        raise Refused("image_rotation", "image was rotated in Label Studio", "set the rotation of the image to 0")
-    words = _label(result, kind, value, named)
-    if len(words) != 1:
-        return Unusable("", f"{kind} result with {len(words)} labels" + (f": {', '.join(words)[:60]}" if words else ""))
-    if kind in ("rectanglelabels", "rectangle"):
-        return _rectangle(words[0], value)
-    if kind in ("polygonlabels", "polygon"):
-        return _polygon(words[0], value)
-    return Unusable(words[0], f"{kind} result, which is no box of an image", "export rectangles")
+def _words(value: dict[str, Any], kind: str) -> list[str]:
+    words = value.get(kind)
+    return [word.strip() for word in words if isinstance(word, str)] if isinstance(words, list) else []
 
 
 def _rectangle(label: str, value: dict[str, Any]) -> RawObject | Unusable:
