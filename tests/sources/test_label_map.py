@@ -14,6 +14,9 @@ from mirg.cli.main import app
 from mirg.errors import ConfigError
 from mirg.samples import DatasetFolder, Sample
 from mirg.sources.label_map import LabelMap, load_label_map
+from mirg.sources.raw import RawBox, RawImage, RawObject, RawSample
+from mirg.sources.relabel import relabelled
+from mirg.sources.rows import Refused
 
 
 def run(*args: object) -> Any:
@@ -193,3 +196,52 @@ def test_a_map_travels_to_other_processes() -> None:
 
     labels = pickle.loads(pickle.dumps(LabelMap(rename={"a": "b"}, drop=("c",))))
     assert (labels.of("a"), labels.of("c"), labels.of("d")) == ("b", None, "d")
+
+
+def generated(*labels: str) -> RawSample:
+    """A sample as a table of detections gives it: it asks for every object of its first label."""
+    things = tuple(RawObject(label, (10.0 * k, 10, 10.0 * k + 8, 20)) for k, label in enumerate(labels, 1))
+    return RawSample(
+        id="row", task="detection", images=(RawImage("a.png", 100, 80, objects=things),),
+        question=(f"Point to every {labels[0]}.",), meta={"subject": labels[0]},
+        targets=tuple(RawBox(1, t.numbers, t.label, "pixels") for t in things if t.label == labels[0]),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("labels", "asked", "boxes"),
+    [
+        (LabelMap(merge={"dog": ("puppy",)}), "dog", [10, 20]),
+        (LabelMap(rename={"dog": "puppy"}), "puppy", [10, 20]),
+        (LabelMap(drop=("dog",)), "puppy", [20]),
+        (LabelMap(drop=("puppy",)), "dog", [10]),
+        (LabelMap(rename={"cat": "cats"}), "dog", [10]),
+    ],
+)
+def test_a_question_about_every_object_of_a_label_is_asked_again(labels: LabelMap, asked: str, boxes: list) -> None:
+    found = relabelled(generated("dog", "puppy"), labels)
+    assert found.question == (f"Point to every {asked}.",) and found.meta["subject"] == asked
+    assert [(box.numbers[0], box.label, box.frame) for box in found.targets] == [(x, asked, "pixels") for x in boxes]
+
+
+def test_nothing_is_asked_if_every_object_is_dropped() -> None:
+    with pytest.raises(Refused, match="every object is dropped by the label map"):
+        relabelled(generated("dog", "puppy"), LabelMap(drop=("dog", "puppy")))
+
+
+def test_the_label_of_a_film_is_in_its_question(tmp_path: Path) -> None:
+    film = tmp_path / "films" / "one"
+    for number in range(1, 4):
+        (film / "img1").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (200, 100), (40 * number, 9, 9)).save(film / "img1" / f"{number:06d}.jpg")
+    (film / "gt").mkdir()
+    (film / "gt" / "gt.txt").write_text(
+        "".join(f"{n},1,{10 * n},10,30,40,1,1,1\n{n},2,99,10,30,40,1,3,1\n" for n in (1, 2, 3))
+    )
+    more = ("--stride", 1, "--frames", 3)
+    samples, report = imported("video-tracks", tmp_path / "films", "rename: {pedestrian: person}\ndrop: [car]\n", *more)
+    (sample,) = samples.values()
+    assert "Image-1 shows a person at" in sample.question and {t.label for t in sample.targets} == {"person"}
+    assert [row["reason"] for row in report["rejections"]] == [
+        "the label of an object is dropped by the label map: 'car'"
+    ]

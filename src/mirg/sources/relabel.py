@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +16,7 @@ from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Numbers, RawBox, RawObject, RawSample
 from mirg.sources.rows import Refused
 
+_EVERY = "Point to every {}."  # the question that importers of annotation write
 TWICE = 0.9  # IoU from which two boxes of one label are probably one object that was annotated under two labels
 
 
@@ -91,10 +93,12 @@ def checked(raw: RawSample, options: ImportOptions, noted: Noted, *, mapped: boo
 def relabelled(raw: RawSample, labels: LabelMap) -> RawSample:
     """``raw`` with its objects and targets renamed. Refused if a target is dropped: the question asks for it.
 
-    For formats whose questions are texts of the file. A format that makes its questions of labels calls
-    :func:`kept_objects` before it does so, and sets :attr:`mirg.sources.raw.Source.maps_labels`.
+    For formats whose questions are texts of the file, or ask for every object of a label. Other formats map labels
+    before they write questions, and set :attr:`mirg.sources.raw.Source.maps_labels`.
     """
     images = tuple(replace(image, objects=kept_objects(image.objects, labels)) for image in raw.images)
+    if len(images) == 1 and raw.question == (_EVERY.format(raw.meta.get("subject")),):
+        return _asked_again(replace(raw, images=images), labels)
     targets: list[RawBox] = []
     for k, box in enumerate(raw.targets):
         label = labels.of(box.label)
@@ -105,10 +109,26 @@ def relabelled(raw: RawSample, labels: LabelMap) -> RawSample:
     return replace(raw, images=images, targets=tuple(targets))
 
 
-def kept_objects(things: Iterable[RawObject], labels: LabelMap | None) -> tuple[RawObject, ...]:
+def _asked_again(raw: RawSample, labels: LabelMap) -> RawSample:
+    """``raw``, which asks for every object of a label and whose objects are mapped, with a new question and targets."""
+    things = raw.images[0].objects
+    names = sorted({thing.label for thing in things})
+    asked = labels.of(raw.meta["subject"])
+    if not names:
+        raise Refused("objects", "every object is dropped by the label map")
+    if asked not in names:
+        asked = names[int(hashlib.sha256(raw.id.encode()).hexdigest(), 16) % len(names)]
+    frame = raw.targets[0].frame if raw.targets else None
+    return replace(
+        raw,
+        question=(_EVERY.format(asked),),
+        targets=tuple(RawBox(1, thing.numbers, asked, frame) for thing in things if thing.label == asked),
+        meta=raw.meta | {"subject": asked},
+    )
+
+
+def kept_objects(things: Iterable[RawObject], labels: LabelMap) -> tuple[RawObject, ...]:
     """The objects of one image with their new labels, without those that are dropped."""
-    if labels is None:
-        return tuple(things)
     named = ((thing, labels.of(thing.label)) for thing in things)
     return tuple(thing._replace(label=label) for thing, label in named if label is not None)
 
