@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.annotated import KINDS, rewritten, write_film, write_objects
-from mirg.compose.pool import Pool, PoolImage, Thing, cell_of, in_split, read_pool
+from mirg.compose.pool import Pool, PoolImage, Thing, cell_of
+from mirg.compose.reading import in_split, read_pool
 from mirg.compose.recipe import ComposeRecipe
 from mirg.errors import DataError
 from mirg.geometry import Box

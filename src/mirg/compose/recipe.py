@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -17,6 +18,7 @@ TaskName = Literal[
     "view_difference",
     "object_tracking",
     "correspondence",
+    "same_instance",
     "multi_target",
     "none",
     "counting",
@@ -43,7 +45,8 @@ class ComposeRecipe(BaseModel):
     )
     weights: dict[str, float] = Field(
         default_factory=lambda: dict.fromkeys(TASK_NAMES, 1.0),
-        description="Share of each task; a task that is not named gets none.",
+        description="Share of each task; a task that is not named gets none. same_instance is left out, and reported, "
+        "if no object of the source has the same instance_id in two images.",
     )
     images: tuple[int, int] = Field(default=(2, 5), description="Images of one sample; a task may need a third.")
     frames: tuple[int, int] = Field(default=(3, 6), description="Images of one tracking sample.")
@@ -109,10 +112,11 @@ class ComposeRecipe(BaseModel):
         """The tasks that have a weight."""
         return {task: weight for task, weight in self.weights.items() if weight > 0}
 
-    def quotas(self) -> dict[str, int]:
+    def quotas(self, left_out: Collection[str] = ()) -> dict[str, int]:
         """How many of ``n`` samples each task gets: by weight, the rest to the largest remainders."""
-        total = sum(self.tasks.values())
-        exact = {task: self.n * weight / total for task, weight in self.tasks.items()}
+        tasks = {task: weight for task, weight in self.tasks.items() if task not in left_out}
+        total = sum(tasks.values())
+        exact = {task: self.n * weight / total for task, weight in tasks.items()}
         quotas = {task: int(share) for task, share in exact.items()}
         short = self.n - sum(quotas.values())
         for task in sorted(exact, key=lambda name: (quotas[name] - exact[name], name))[:short]:
