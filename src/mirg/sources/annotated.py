@@ -68,7 +68,7 @@ def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
 
 
 def _key(label: str) -> str:
-    """A label in lower case with single spaces: "Dog" and "dog" are asked for together."""
+    """A label in lower case with single spaces: "Dog" and "dog" are one label."""
     return " ".join(label.casefold().split())
 
 

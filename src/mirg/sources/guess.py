@@ -19,8 +19,8 @@ from mirg.sources.stream import read_members, read_rows
 from mirg.sources.xml_files import read_xml
 
 LISTED = "`mirg data kinds` lists the formats"
-_MEMBERS = 5000  # of a JSON object, that are looked at
-_FILES = 200  # of a folder, whose names are looked at
+_MEMBERS = 5000  # of a JSON object, that are read
+_FILES = 200  # of a folder, whose names are compared
 _TRIES = 4  # files of one suffix that are opened
 
 
@@ -158,7 +158,7 @@ def _xml(path: Path) -> Format | None:
 
 
 def _json(path: Path) -> Format | None:
-    """The first row of a list or of JSON lines, or one object, whose members are looked at in part."""
+    """The first row of a list or of JSON lines, or one object, whose members are read in part."""
     with path.open("rb") as stream:
         first = stream.read(4096).decode("utf-8", "ignore").replace("\0", "").lstrip("\ufeff \t\r\n")[:1]
     if first == "[" or path.suffix.lower() in (".jsonl", ".ndjson"):
