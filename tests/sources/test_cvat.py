@@ -138,7 +138,7 @@ def test_a_part_of_a_film_in_steps(tmp_path: Path) -> None:
 
 
 def test_between_two_boxes_nobody_knows_where_it_is(tmp_path: Path) -> None:
-    """The dog has no box in frame 1: the frame can be asked for cats alone, and is not complete."""
+    """The dog has no box in frame 1: only cats can be asked for in the frame, and it is not complete."""
     root = frames(tmp_path / "images", range(4))
     tracks = track(0, "dog", (0, 0, ""), (2, 20, "")), track(1, "cat", (0, 40, ""), (1, 40, ""), (2, 40, ""))
     report, samples = run("cvat", write(tmp_path, {"a.xml": video(*tracks)}) / "a.xml", root)

@@ -10,7 +10,7 @@ from fakes.annotation_tools import refusal, run, write
 from fakes.importing import imported, pictures
 
 SIZE = (100, 80)
-# As VOC2007 has them: the parts of a person have boxes of their own, and lie inside of its object.
+# As VOC2007 has them: each part of a person has a separate box, inside of its object.
 DEVKIT = """<annotation>
 	<folder>VOC2007</folder>
 	<filename>{name}</filename>
@@ -92,7 +92,7 @@ def test_where_corners_count_from(tmp_path: Path, files: dict[str, str], left: f
         ("a.xml", "", "a.jpg", "no filename: the name of the XML file"),
         ("a.xml", "a", "a.jpg", "a name without a suffix"),
         ("a.xml", "sub\\b c.jpg", "sub/b c.jpg", "a path of Windows, and a blank"),
-        ("a.xml", "/home/me/x/B.JPG", "b.jpg", "a path of another machine, in capitals"),
+        ("a.xml", "/disk/x/B.JPG", "b.jpg", "a path of another machine, in capitals"),
         ("Stra\u00dfe.xml", "Stra\u00dfe u\u0308.jpg", "Stra\u00dfe \u00fc.jpg", "decomposed letters of a Mac"),
         ("a.xml", "50 % #1 &amp; 2.jpg", "50 % #1 & 2.jpg", "signs that URLs know"),
     ],

@@ -83,7 +83,7 @@ def _mapped(image: Annotated, labels: LabelMap) -> Annotated:
 
 
 def _key(label: str) -> str:
-    """A label in lower case with single spaces: "Dog" and "dog" are asked for together."""
+    """A label in lower case with single spaces: "Dog" and "dog" are one label."""
     return " ".join(label.casefold().split())
 
 

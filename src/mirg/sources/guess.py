@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mirg.errors import DataError
+from mirg.errors import DataError, MirgError
 from mirg.images import SUFFIXES
 from mirg.sources.label_studio import looks_like_task
 from mirg.sources.rows import Refused
@@ -19,8 +19,9 @@ from mirg.sources.stream import read_members, read_rows
 from mirg.sources.xml_files import read_xml
 
 LISTED = "`mirg data kinds` lists the formats"
-_MEMBERS = 5000  # of a JSON object, that are looked at
-_FILES = 200  # of a folder, that are looked at
+_MEMBERS = 5000  # of a JSON object, that are read
+_FILES = 200  # of a folder, whose names are compared
+_TRIES = 4  # files of one suffix that are opened
 
 
 _TOOL = "export COCO from the tool, kind coco"
@@ -92,7 +93,7 @@ _TABLES = {".tfrecord", ".tfrecords", ".record", ".record-00000-of-00001"}
 _CSV = Format("a table (CSV)", advice="export COCO, Pascal VOC or YOLO from the tool: kinds coco, voc, yolo")
 
 
-def explained(error: DataError, kind: str, path: Path) -> DataError:
+def explained(error: MirgError, kind: str, path: Path) -> MirgError:
     """``error`` with the hint that ``path`` looks like another format than ``kind``, if it does."""
     found = looks_like(path)
     if found is None or found.kind == kind:
@@ -108,7 +109,7 @@ def looks_like(path: Path) -> Format | None:
     """The format that ``path`` seems to be of, None if it is not recognised. Never raises."""
     try:
         return _folder(path) if path.is_dir() else _file(path)
-    except (OSError, DataError, Refused, RecursionError):
+    except (OSError, MirgError, Refused, RecursionError):
         return None
 
 
@@ -118,8 +119,9 @@ def _folder(path: Path) -> Format | None:
     files = sorted(islice((file for file in path.rglob("*") if file.is_file() and file.name[0] != "."), _FILES))
     suffixes = [file.suffix.lower() for file in files]
     for suffix in (".xml", ".json", ".jsonl", *_TABLES):
-        found = next((file for file, one in zip(files, suffixes, strict=True) if one == suffix), None)
-        if found is not None and (recognised := _file(found)) is not None:
+        some = islice((file for file in files if file.suffix.lower() == suffix), _TRIES)
+        recognised = next((found for file in some if (found := _file(file)) is not None), None)
+        if recognised is not None:
             return recognised
     if {".parquet", ".arrow"} & set(suffixes):
         return Format("a folder of the datasets library", "hf")
@@ -156,7 +158,7 @@ def _xml(path: Path) -> Format | None:
 
 
 def _json(path: Path) -> Format | None:
-    """The first row of a list or of JSON lines, or one object, whose members are looked at in part."""
+    """The first row of a list or of JSON lines, or one object, whose members are read in part."""
     with path.open("rb") as stream:
         first = stream.read(4096).decode("utf-8", "ignore").replace("\0", "").lstrip("\ufeff \t\r\n")[:1]
     if first == "[" or path.suffix.lower() in (".jsonl", ".ndjson"):

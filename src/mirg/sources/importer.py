@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from mirg.errors import ConfigError, DataError, ImageError
+from mirg.errors import ConfigError, DataError, ImageError, StorageError
 from mirg.executors import Executor, Local
 from mirg.samples import DatasetWriter, ImageRef, Rejection, Sample
 from mirg.samples.roots import MARK
@@ -133,7 +133,7 @@ def import_dataset(
                 report.frame, rows = _settled(source, options, job, rows, path, looked)
                 work = _Work(writer, job._replace(frame=report.frame), report, copy, listed)
                 work.run(workers, rows, looked, on_progress)
-            except DataError as error:
+            except (DataError, StorageError) as error:
                 raise explained(error, kind, path) from error
         report.warnings += work.labels.warnings(options)
         work.evidence.contradict(report.frame, str(path), final=True)

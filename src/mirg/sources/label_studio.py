@@ -117,7 +117,7 @@ def _results(task: dict[str, Any]) -> list[dict[str, Any]]:
         kept = truth
     if not kept:
         what = "cancelled annotations alone" if made else "no annotation"
-        what += ", and predictions are none" if task.get("predictions") else ""
+        what += ", and predictions do not count" if task.get("predictions") else ""
         raise Refused("annotations", f"task has {what}", "annotate the task, and export again")
     results = kept[0].get("result")
     if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):

@@ -55,7 +55,7 @@ class Regions:
         return "x" in value and not (isinstance(region, str) and region in self._shapes)
 
     def _named(self, region: object) -> list[str]:
-        """The names that results of their own give to a region: labels before choices."""
+        """The names that separate results give to a region: labels before choices."""
         if not isinstance(region, str):
             return []
         return next((found for kind in _NAMING if (found := self._names.get((kind, region)))), [])

@@ -1,7 +1,7 @@
 """Which file below ``--root`` an annotation means by the name that it gives: exactly one, or the reason why none.
 
 Annotation tools write the path of another machine, an upload name, or a name without a suffix. A file fits if its path
-and the given one end in the same way, down to the whole of one of them: ``/home/me/train/a.jpg`` fits ``train/a.jpg``
+and the given one end in the same way, down to the whole of one of them: ``/disk/train/a.jpg`` fits ``train/a.jpg``
 and ``a.jpg``, and never ``test/a.jpg``.
 """
 

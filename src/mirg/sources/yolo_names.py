@@ -82,7 +82,7 @@ def _from_yaml(file: Path) -> Names | None:
     """The names of a YAML file, None if it has no key ``names``. DataError if they cannot be understood."""
     try:
         # All words stay words: a class may be called yes, no, on, off or 1.
-        value = yaml.load(read_text(file), Loader=yaml.BaseLoader)
+        value = yaml.BaseLoader(read_text(file)).get_single_data()
     except (OSError, yaml.YAMLError, RecursionError, *DAMAGE) as error:
         raise DataError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(value, dict) or "names" not in value:
