@@ -133,6 +133,34 @@ def test_films_are_in_the_order_of_time_and_one_family(tmp_path: Path) -> None:
         assert len({pool.images[i].family for i in film}) == 1
 
 
+def test_cameras_of_one_scene_are_one_family_and_stay_two_films(tmp_path: Path) -> None:
+    """Both films show one scene: no split divides them, and their frames are not mixed."""
+    source = rewritten(
+        write_film(tmp_path / "f", 5, films=3),
+        lambda row: {
+            **row,
+            "meta": row["meta"] | {"scene": "yard" if row["meta"]["image_set"] != "film 2" else "hall"},
+        },
+    )
+    recipe = RECIPE.model_copy(update={"group_by": "meta.scene"})
+    pool = read_pool(source, recipe)
+    assert {image.family for image in pool.images} == {"group yard", "group hall"}
+    assert [[pool.images[i].ref.frame for i in film] for film in pool.films] == [[1, 2, 3, 4, 5]] * 3
+
+
+def test_images_without_a_group_are_rejected(tmp_path: Path) -> None:
+    source = rewritten(
+        write_objects(tmp_path / "s", 4, side=96),
+        lambda row: {**row, "meta": {"scene": "yard"} if row["id"] != "o1" else {}},
+    )
+    pool = read_pool(source, RECIPE.model_copy(update={"group_by": "meta.scene"}))
+    assert len(pool) == 3 and [(row.id, row.reason) for row in pool.rejected] == [
+        ("o1", "no group: meta.scene is missing")
+    ]
+    with pytest.raises(ValueError, match="exactly one is needed"):
+        ComposeRecipe(source="s", group_by="scene")
+
+
 def no_notes(row: dict) -> dict:
     return {**row, "images": [{**ref, "objects": []} for ref in row["images"]]}
 

@@ -62,6 +62,7 @@ class Thing:
 class PoolImage:
     """One distinct image. ``family`` is shared by images that show the same place (frames, pairs, crops).
 
+    ``film`` is shared by the frames of one film if the family is more than that, as a scene with several cameras.
     ``known`` are the labels that it was annotated for, as far as ``coverage`` and the whole pool say; None: all.
     """
 
@@ -71,6 +72,7 @@ class PoolImage:
     family: str
     coverage: Coverage = field(default_factory=Coverage)
     known: frozenset[str] | None = None
+    film: str = ""
 
     @cached_property
     def reasons(self) -> frozenset[str]:
@@ -295,11 +297,11 @@ class Pool:
 
     @cached_property
     def films(self) -> list[list[int]]:
-        """Images with frame numbers, one list in the order of time per family that has two or more."""
+        """Images with frame numbers, one list in the order of time per film that has two or more."""
         found: dict[str, dict[int, int]] = defaultdict(dict)
         for index, image in enumerate(self.images):
             if image.ref.frame is not None:
-                found[image.family].setdefault(image.ref.frame, index)
+                found[image.film or image.family].setdefault(image.ref.frame, index)
         films = ([frames[number] for number in sorted(frames)] for _, frames in sorted(found.items()))
         return [film for film in films if len(film) > 1]
 

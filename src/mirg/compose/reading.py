@@ -11,21 +11,30 @@ from mirg.compose.pool import Pool, PoolImage, Thing
 from mirg.compose.recipe import ComposeRecipe
 from mirg.errors import DataError
 from mirg.samples import DatasetFolder, ObjectNote, Rejection, Sample
+from mirg.samples.card import SAMPLES_FILE
 from mirg.samples.coverage import CROWD, Coverage, label_key
+from mirg.samples.grouping import NoGroup
 
 
 def read_pool(source: DatasetFolder, recipe: ComposeRecipe) -> Pool:
     """The annotated images of ``source`` that are in the recipe's split; broken rows are in ``rejected``.
 
     An image that several samples use is taken once, with the notes of all of them. One without objects is annotated if
-    its sample says so (``meta.annotated``). DataError if no image with objects is left.
+    its sample says so (``meta.annotated``). A sample whose group cannot be found is in ``rejected``, too. DataError if no
+    image with objects is left.
     """
+    by = recipe.grouping
     rejected: list[Rejection] = []
     found: dict[str, PoolImage] = {}
     names: dict[str, str] = {}
     unnoted: set[str] = set()
-    for sample in source.read(rejected.append):
-        for image in _images_of(sample):
+    for row, sample in source.numbered(rejected.append):
+        try:
+            groups = by.of_images(sample) if by else []
+        except NoGroup as problem:
+            rejected.append(_without_group(source, row, sample, problem))
+            continue
+        for image in _images_of(sample, groups):
             key = names.setdefault(image.ref.path, image.key)
             if not image.things and not image.coverage.annotated:
                 unnoted.add(key)
@@ -87,15 +96,27 @@ def in_split(family: str, recipe: ComposeRecipe) -> bool:
     return (place < recipe.test_share) == (recipe.split == "test")
 
 
-def _images_of(sample: Sample) -> Iterable[PoolImage]:
+def _without_group(source: DatasetFolder, row: int, sample: Sample, problem: NoGroup) -> Rejection:
+    return Rejection(
+        file=str(source.root / SAMPLES_FILE), row=row, id=sample.id, field="group", reason=f"no group: {problem}",
+        hint="it is not known which images are of the same scene: correct group_by, or the source",
+    )  # fmt: skip
+
+
+def _images_of(sample: Sample, groups: list[str]) -> Iterable[PoolImage]:
+    """The images of a sample; ``groups`` holds the group of each one, or nothing."""
     named = sample.meta.get("image_set")
     joined = len(sample.images) > 1 or (isinstance(named, str) and bool(named))
     coverage = Coverage.of(sample)
-    for ref in sample.images:
+    for number, ref in enumerate(sample.images):
         key = ref.sha256 or ref.path
         things = tuple(_thing(note) for note in ref.objects)
         plain = ref.model_copy(update={"objects": (), "role": "candidate"})
-        yield PoolImage(key, plain, things, sample.image_set if joined else key, coverage)
+        family = sample.image_set if joined else key
+        if groups:
+            yield PoolImage(key, plain, things, f"group {groups[number]}", coverage, film=family)
+        else:
+            yield PoolImage(key, plain, things, family, coverage)
 
 
 def _thing(note: ObjectNote) -> Thing:

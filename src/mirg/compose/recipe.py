@@ -8,6 +8,9 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from mirg.errors import ConfigError
+from mirg.samples.grouping import GroupBy, parse_group_by
+
 # The order decides nothing: a sample is a function of its task's name and its own number.
 TaskName = Literal[
     "common_object",
@@ -42,6 +45,11 @@ class ComposeRecipe(BaseModel):
     split: Split = Field(default="all", description="An image is in train or in test, by its hash; all takes both.")
     test_share: float = Field(
         default=0.2, ge=0, le=1, description="Share of the images kept for the test split; 1: the whole source."
+    )
+    group_by: str = Field(
+        default="",
+        description="Images that share this are in one split: a field of the source (meta.scene) or a "
+        "folder pattern for its image paths (scenes/*/), as in mirg data split.",
     )
     weights: dict[str, float] = Field(
         default_factory=lambda: dict.fromkeys(TASK_NAMES, 1.0),
@@ -87,6 +95,16 @@ class ComposeRecipe(BaseModel):
             raise ValueError("no task has a weight")
         return weights
 
+    @field_validator("group_by")
+    @classmethod
+    def _some_grouping(cls, group_by: str) -> str:
+        try:
+            if group_by:
+                parse_group_by(group_by)
+        except ConfigError as error:
+            raise ValueError(f"{error.message}: {error.hint}") from error
+        return group_by
+
     @field_validator("languages")
     @classmethod
     def _some_language(cls, languages: dict[str, float]) -> dict[str, float]:
@@ -106,6 +124,11 @@ class ComposeRecipe(BaseModel):
         if not 0 <= first < last <= 1:
             raise ValueError(f"target_area = {(first, last)}: 0 <= least < greatest <= 1 expected")
         return self
+
+    @property
+    def grouping(self) -> GroupBy | None:
+        """The grouping that ``group_by`` names."""
+        return parse_group_by(self.group_by) if self.group_by else None
 
     @property
     def tasks(self) -> dict[str, float]:

@@ -34,9 +34,13 @@ class GroupBy:
 
         NoGroup if the field is missing or holds no text or number, or if the path of an image does not match.
         """
+        return list(dict.fromkeys(self.of_images(sample)))
+
+    def of_images(self, sample: Sample) -> list[str]:
+        """The group of every image of ``sample``; NoGroup as above."""
         if self.pattern is None:
-            return [self._value(sample)]
-        return list(dict.fromkeys(self._part(ref.path) for ref in sample.images))
+            return [self._value(sample)] * len(sample.images)
+        return [self._part(ref.path) for ref in sample.images]
 
     def _value(self, sample: Sample) -> str:
         value: object = sample.meta if self.field[0] == "meta" else getattr(sample, self.field[0])
