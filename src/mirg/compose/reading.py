@@ -20,7 +20,7 @@ def read_pool(source: DatasetFolder, recipe: ComposeRecipe) -> Pool:
     """The annotated images of ``source`` that are in the recipe's split; broken rows are in ``rejected``.
 
     An image that several samples use is taken once, with the notes of all of them. One without objects is annotated if
-    its sample says so (``meta.annotated``). A sample whose group cannot be found is in ``rejected``, too. DataError if no
+    its sample says so (``meta.annotated``). ``rejected`` also has samples without a group. DataError if no
     image with objects is left.
     """
     by = recipe.grouping
