@@ -221,6 +221,16 @@ def test_a_sample_without_a_group_is_refused_or_kept(dataset: Make, tmp_path: Pa
     assert "--group-by" in caught.value.hint and not (tmp_path / "none").exists()
 
 
+def test_a_sample_that_is_kept_without_a_group_joins_those_of_its_other_images(tmp_path: Path) -> None:
+    """An edited copy lies elsewhere; the original that it stands beside is of scene a."""
+    groups = Groups(nowhere(), parse_group_by("scenes/*/"))
+    rows = [("scenes/a/1.png",), ("scenes/a/2.png", "images/edited.png"), ("images/other.png",)]
+    for number, paths in enumerate(rows):
+        images = tuple(ImageRef(path=path) for path in paths)
+        groups.add(Sample(id=str(number), task="t", question="?", images=images), ungrouped=True)
+    assert groups.group(0) == groups.group(1) != groups.group(2)
+
+
 def test_an_image_joins_two_scenes(dataset: Make, tmp_path: Path) -> None:
     """Sample m shows an image of each scene: the two cannot be divided any more."""
     rows = [{"images": (k,), "meta": {"scene": str(k % 2)}} for k in range(6)]

@@ -55,6 +55,12 @@ def test_a_sample_without_a_group(text: str, one: Sample, says: str) -> None:
         parse_group_by(text).keys(one)
 
 
+def test_the_groups_that_can_be_found() -> None:
+    by = parse_group_by("scenes/*/")
+    assert by.known(sample("images/edited.png", "scenes/a/1.png", "scenes/b/1.png", "scenes/a/2.png")) == ["a", "b"]
+    assert by.known(sample("images/edited.png")) == [] == parse_group_by("meta.scene").known(sample())
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -30,9 +30,12 @@ class Groups:
     def add(self, sample: Sample, *, ungrouped: bool = False) -> None:
         """Join the groups of everything that ``sample`` is about.
 
-        NoGroup, before anything is changed, if ``by`` cannot tell its group; ``ungrouped`` does not ask ``by``.
+        NoGroup, before anything is changed, if ``by`` cannot tell its group; ``ungrouped`` takes the groups of those
+        images whose group can be found.
         """
-        groups = self._by.keys(sample) if self._by and not ungrouped else []
+        groups: list[str] = []
+        if self._by:
+            groups = self._by.known(sample) if ungrouped else self._by.keys(sample)
         name = keyed("set", sample.image_set)
         root = self._root(self._node(name))
         if not groups:

@@ -22,7 +22,7 @@ from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection
 from mirg.samples.grouping import GroupBy, NoGroup
 from mirg.storage import atomic_folder
 
-_NO_GROUP = "--ungrouped keep groups it by its images only; it may then share a scene with another part"
+_NO_GROUP = "--ungrouped keep groups it by what is known; it may then share a scene with another part"
 
 
 @dataclass
@@ -104,8 +104,9 @@ def write_split(
     """Write ``OUT/NAME`` for every part, all of them or none. ``shares`` sum to 1 (see :func:`parse_parts`).
 
     Samples that share an image (by digest, or by place where a row has none), an image set or a group of ``by`` are in
-    one part. A sample whose group cannot be found is rejected, or with ``keep_ungrouped`` counted and grouped by its
-    images only. Rejected rows are listed in ``OUT/rejected.jsonl``. ConfigError, or DataError if no row can be used.
+    one part. A sample whose group cannot be found is rejected, or with ``keep_ungrouped`` counted and grouped by what is
+    known of its images. Rejected rows are listed in ``OUT/rejected.jsonl``. ConfigError, or DataError if no row can be
+    used.
     """
     out = Path(out)
     refuse_own_ground(out, [source], copy=copy)

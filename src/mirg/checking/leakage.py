@@ -12,7 +12,7 @@ from mirg.errors import ImageError
 from mirg.executors import Executor, Local
 from mirg.images import DEFAULT_LIMITS, ImageLimits, image_digest
 from mirg.samples import DatasetFolder, ImageRef, Sample
-from mirg.samples.grouping import GroupBy, NoGroup
+from mirg.samples.grouping import GroupBy
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +134,8 @@ class Holdout:
 
 
 def group_keys(sample: Sample, by: GroupBy | None) -> list[str]:
-    """The groups of ``sample``; none without ``by``, and none if they cannot be found."""
-    try:
-        return by.keys(sample) if by else []
-    except NoGroup:
-        return []
+    """The groups of the images of ``sample``, as far as they can be found; none without ``by``."""
+    return by.known(sample) if by else []
 
 
 class Watch:
@@ -217,7 +214,7 @@ class Leakage:
 
     A sample is left out if one of its images is in a benchmark, by content or (``near``, in bits) by look; with ``by``
     also if its group is in a benchmark, or is that of a sample that is left out for its images. ``ungrouped`` counts
-    the samples whose group cannot be found: only their images are compared.
+    the samples of which no image has a group that can be found: only their images are compared.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ The key is a field of the sample (``meta.scene``) or a pattern for the paths of 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -41,6 +42,14 @@ class GroupBy:
         if self.pattern is None:
             return [self._value(sample)] * len(sample.images)
         return [self._part(ref.path) for ref in sample.images]
+
+    def known(self, sample: Sample) -> list[str]:
+        """The groups of those images whose group can be found, each once; none is needed."""
+        found: dict[str, None] = {}
+        for ref in sample.images:
+            with contextlib.suppress(NoGroup):
+                found[self._value(sample) if self.pattern is None else self._part(ref.path)] = None
+        return list(found)
 
     def _value(self, sample: Sample) -> str:
         value: object = sample.meta if self.field[0] == "meta" else getattr(sample, self.field[0])

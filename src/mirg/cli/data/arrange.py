@@ -51,7 +51,7 @@ def split(
         str, typer.Option(help="Never divide what shares this: a field (meta.scene) or a folder pattern (scenes/*/).")
     ] = "",
     ungrouped: Annotated[
-        Ungrouped, typer.Option(help="Samples without a group: refuse them, or keep them grouped by their images only.")
+        Ungrouped, typer.Option(help="Samples without a group: refuse them, or keep them grouped by what is known.")
     ] = Ungrouped.refuse,
     copy: Copy = False,
     overwrite: Overwrite = False,
@@ -84,7 +84,7 @@ def split(
         reached = f"{100 * count / max(1, report.n_samples):.1f} % ({100 * share:.1f} % asked)"
         say(f"{out / name}: {count} samples in {report.groups[name]} groups, {reached}")
     if report.ungrouped:
-        warn(f"{report.ungrouped} samples have no {group_by}: they are grouped by their images only")
+        warn(f"{report.ungrouped} samples have no {group_by}: they are grouped by what is known of their images")
     for warning in report.warnings:
         warn(warning)
 
