@@ -222,7 +222,7 @@ def test_a_sample_without_a_group_is_refused_or_kept(dataset: Make, tmp_path: Pa
 
 
 def test_a_sample_that_is_kept_without_a_group_joins_those_of_its_other_images(tmp_path: Path) -> None:
-    """An edited copy lies elsewhere; the original that it stands beside is of scene a."""
+    """An edited copy lies elsewhere; the original beside it is of scene a."""
     groups = Groups(nowhere(), parse_group_by("scenes/*/"))
     rows = [("scenes/a/1.png",), ("scenes/a/2.png", "images/edited.png"), ("images/other.png",)]
     for number, paths in enumerate(rows):

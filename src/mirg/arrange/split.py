@@ -104,9 +104,8 @@ def write_split(
     """Write ``OUT/NAME`` for every part, all of them or none. ``shares`` sum to 1 (see :func:`parse_parts`).
 
     Samples that share an image (by digest, or by place where a row has none), an image set or a group of ``by`` are in
-    one part. A sample whose group cannot be found is rejected, or with ``keep_ungrouped`` counted and grouped by what is
-    known of its images. Rejected rows are listed in ``OUT/rejected.jsonl``. ConfigError, or DataError if no row can be
-    used.
+    one part. A sample whose group cannot be found is rejected, or with ``keep_ungrouped`` counted and grouped by what
+    is known of its images. Rejected rows are in ``OUT/rejected.jsonl``. ConfigError, or DataError if no row can be used.
     """
     out = Path(out)
     refuse_own_ground(out, [source], copy=copy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Hashable
+from collections.abc import Container, Hashable, Iterable
 from typing import Any, NamedTuple
 
 from mirg.samples.coverage import label_key
@@ -98,11 +98,11 @@ def flag(value: Any) -> bool:
     return text not in (None, 0, False, "", "0", "0.0", "false", "no")
 
 
-def image_entry(entry: Any) -> Any:
-    """The keys of an image that are used; ``path`` is where its file is."""
+def image_entry(entry: Any, fields: Iterable[str] = ()) -> Any:
+    """The keys of an image that are used, and other ``fields`` to keep; ``path`` is where its file is."""
     if not isinstance(entry, dict):
         return entry
-    kept = {key: entry[key] for key in _IMAGE_KEYS if entry.get(key) is not None}
+    kept = {key: entry[key] for key in (*_IMAGE_KEYS, *fields) if entry.get(key) is not None}
     path = next((entry[key] for key in _PATH_KEYS if entry.get(key) not in (None, "")), None)
     url = entry.get("coco_url")
     if path is None and isinstance(url, str):  # LVIS names its files in no other way

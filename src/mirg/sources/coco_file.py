@@ -106,7 +106,7 @@ class CocoFile:
 
     def _take(self, member: str, entry: Any) -> None:
         if member == "images":
-            self._entries.append((self._counts[member], image_entry(entry)))
+            self._entries.append((self._counts[member], image_entry(entry, self.options.meta.values())))
             self._federated |= isinstance(entry, dict) and any(isinstance(entry.get(k), list) for k in LVIS_KEYS)
         elif member == "categories":
             self._take_category(entry)

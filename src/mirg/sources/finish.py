@@ -100,7 +100,7 @@ def finish(job: Job, row: Row) -> Finished:
             found.refused.append(outcome)
             continue
         try:
-            raw = checked(outcome, job.options, found.noted, mapped=SOURCES[job.kind].maps_labels)
+            raw = checked(outcome, row.value, job.options, found.noted, mapped=SOURCES[job.kind].maps_labels)
             sample = _Finisher(job, looker, found, raw, known).sample()
         except (_Refused, Refused) as refused:
             found.refused.append(Refusal(*refused.refusal[:3], id=outcome.id))

@@ -38,6 +38,9 @@ class ImportOptions(BaseModel):
     stride: int = Field(default=10, ge=1, description="Every how many frames of a video one is taken.")
     frames: int = Field(default=6, ge=2, le=64, description="Frames of one sample of a video.")
     labels: LabelMap | None = Field(default=None, description="Labels to rename, merge and drop.")
+    meta: dict[str, str] = Field(
+        default_factory=dict, description="Fields of the rows to keep, by their key in meta: image_set=film"
+    )
     negatives: Negatives = Field(
         default="auto",
         description="Images without objects as samples without targets: if the file says that they were annotated "

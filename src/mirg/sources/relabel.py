@@ -11,6 +11,7 @@ import numpy as np
 
 from mirg.geometry import iou_matrix
 from mirg.samples.labels import LabelCounts
+from mirg.sources.kept import with_fields
 from mirg.sources.label_map import LabelMap
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Numbers, RawBox, RawObject, RawSample
@@ -24,6 +25,8 @@ TWICE = 0.9  # IoU from which two boxes of one label are probably one object tha
 class Noted:
     """What one row says of labels: how often each is used, which old labels of the map it has, and two counts.
 
+    ``fields`` are the fields to keep (``--meta``) that it has.
+
     ``overlapping``: pairs of boxes of one label that are probably one object. ``negatives``: samples without targets of
     images that were annotated.
     """
@@ -32,6 +35,7 @@ class Noted:
     met: frozenset[str] = frozenset()
     overlapping: int = 0
     negatives: int = 0
+    fields: set[str] = field(default_factory=set)
 
     def add(self, raw: RawSample) -> None:
         """Count the labels of the objects of ``raw``, or of its targets if it has no objects."""
@@ -48,6 +52,7 @@ class LabelReport:
 
     counts: LabelCounts = field(default_factory=LabelCounts)
     met: set[str] = field(default_factory=set)
+    fields: set[str] = field(default_factory=set)
     overlapping: int = 0
 
     def take(self, row: int, noted: Noted) -> None:
@@ -55,11 +60,13 @@ class LabelReport:
         for label, count in noted.labels.items():
             self.counts.add(label, row, count)
         self.met |= noted.met
+        self.fields |= noted.fields
         self.overlapping += noted.overlapping
 
     def warnings(self, options: ImportOptions) -> list[str]:
-        """Labels of the map that the source does not have, labels that seem to be one, and boxes that do."""
-        found = []
+        """Fields and labels that the source does not have, labels that seem to be one, and boxes that do."""
+        missing = sorted(set(options.meta.values()) - self.fields)
+        found = [f"no row has the field {name!r}, which --meta keeps" for name in missing]
         if options.labels:
             found += options.labels.unknown(self.met | options.labels.take_met(), self.counts.uses)
         found += [f"{spellings}; --labels MAP merges labels" for spellings in self.counts.spellings()]
@@ -76,13 +83,16 @@ def is_negative(raw: RawSample) -> bool:
     return raw.meta.get("annotated") is True and not raw.targets
 
 
-def checked(raw: RawSample, options: ImportOptions, noted: Noted, *, mapped: bool) -> RawSample:
-    """``raw`` as the options want it: labels mapped (unless they are ``mapped``), equal boxes once.
+def checked(raw: RawSample, value: Any, options: ImportOptions, noted: Noted, *, mapped: bool) -> RawSample:
+    """``raw`` as the options want it: with fields of its row (``value``), labels mapped unless they are.
 
-    Refused if it is a negative that is not wanted, or its question asks for a label that is dropped.
+    Refused if it is a negative that is not wanted, or its question asks for a label that is dropped. With a label map,
+    equal boxes are kept once.
     """
     if options.negatives == "drop" and is_negative(raw):
         raise Refused("objects", "annotated image without objects is left out by --negatives drop")
+    if options.meta:
+        raw = with_fields(raw, value, options.meta, noted.fields)
     if options.labels is None:
         return raw
     raw, overlapping = merged(raw if mapped else relabelled(raw, options.labels))

@@ -62,6 +62,9 @@ def import_(
     copy: Annotated[bool, typer.Option("--copy", help="Copy the images instead of referring to them.")] = False,
     columns: Annotated[str, typer.Option(help="For hf, sharegpt and ms-swift: question=text,…")] = "",
     labels: Annotated[Path | None, typer.Option(help="A YAML file that renames, merges and drops labels.")] = None,
+    meta: Annotated[
+        str, typer.Option(help="Fields of the rows to keep in meta, with commas: scene,image_set=film")
+    ] = "",
     negatives: Annotated[
         Negatives, typer.Option(help="Images without objects: if the file says they were annotated, all listed, none.")
     ] = Negatives.auto,
@@ -88,6 +91,7 @@ def import_(
         return
     from mirg.executors import executor as open_executor
     from mirg.sources.importer import import_dataset, source_of
+    from mirg.sources.kept import parse_fields
     from mirg.sources.label_map import load_label_map
     from mirg.sources.options import ImportOptions
 
@@ -98,7 +102,7 @@ def import_(
         root=str(folder), strip=strip, frame=frame.value if frame else None, family=family, look=look.value,
         exif=exif.value if exif else None,
         columns=_pairs(columns), split=split, stride=stride, frames=frames,
-        labels=load_label_map(labels) if labels else None, negatives=negatives.value,
+        meta=parse_fields(meta), labels=load_label_map(labels) if labels else None, negatives=negatives.value,
     )  # fmt: skip
     with progress(quiet=json) as tell, open_executor(executor.value, workers) as pool:
         report = import_dataset(
