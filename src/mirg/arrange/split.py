@@ -105,7 +105,7 @@ def write_split(
 
     Samples that share an image (by digest, or by place where a row has none), an image set or a group of ``by`` are in
     one part. A sample whose group cannot be found is rejected, or with ``keep_ungrouped`` counted and grouped by what
-    is known of its images. Rejected rows are in ``OUT/rejected.jsonl``. ConfigError, or DataError if no row can be used.
+    is known of its images. Rejected rows are in ``OUT/rejected.jsonl``. ConfigError; DataError if no row can be used.
     """
     out = Path(out)
     refuse_own_ground(out, [source], copy=copy)

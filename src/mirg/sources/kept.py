@@ -28,9 +28,7 @@ def parse_fields(text: str) -> dict[str, str]:
         if not name or not field or name in found:
             raise ConfigError(f"--meta {text}: {part!r} is no field", hint="FIELD or KEY=FIELD, with commas")
         if name in _RESERVED:
-            raise ConfigError(
-                f"--meta {text}: meta.{name} has a meaning of its own", hint=f"rename it: my_{name}={field}"
-            )
+            raise ConfigError(f"--meta {text}: meta.{name} has a meaning already", hint=f"rename it: my_{name}={field}")
         found[name] = field
     return found
 
