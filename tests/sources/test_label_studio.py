@@ -117,7 +117,7 @@ def test_which_image(tmp_path: Path, image: str, files: list[str], found: int, w
          "brushlabels result, which is no box", "a brush"),
         ([task({**box(), "type": "videorectangle", "value": {"labels": ["dog"], "sequence": []}})], ["a.jpg"],
          "videorectangle result", "a video"),
-        ([task(annotations=[], predictions=[{"result": [box()]}])], ["a.jpg"], "predictions do not count", "a prediction"),
+        ([task(annotations=[], predictions=[{"result": [box()]}])], ["a.jpg"], "predictions do not count", "a model"),
         ([task(annotations=[{"result": [box()], "was_cancelled": True}])], ["a.jpg"], "cancelled", "skipped"),
         ([task(annotations=[{"result": [box()]}, {"result": [box("cat")]}])], ["a.jpg"],
          "has 2 annotations", "two annotators"),

@@ -29,6 +29,12 @@ DEVKIT = """<annotation>
 </annotation>"""
 
 
+CVAT_TURNED = (
+    "</bndbox><attributes><attribute><name>rotation</name><value>30.0</value></attribute>"
+    "<attribute><name>parked</name><value>true</value></attribute></attributes>"
+)
+
+
 def tool(name: str, corners: str = "10,8,50,80", database: str = "Unknown", label: str = "dog") -> str:
     """As LabelImg writes it."""
     words = corners.split(",")
@@ -119,6 +125,8 @@ def test_which_image(tmp_path: Path, name: str, xml: str, image: str, why: str) 
         ({"a.xml": tool("a.jpg").replace(">100<", ">120<")}, ["a.jpg"], "the row says 120 x 80", "another size"),
         ({"a.xml": tool("a.jpg").replace(">100<", ">wide<")}, ["a.jpg"], "is no size in pixels", "no size"),
         ({"a.xml": tool("a.jpg").replace("bndbox", "polygon")}, ["a.jpg"], "has no bndbox, only polygon", "LabelMe"),
+        ({"a.xml": tool("a.jpg").replace("</bndbox>", CVAT_TURNED)}, ["a.jpg"], "is rotated by 30.0 degrees", "CVAT"),
+        ({"a.xml": tool("/disk/train/a.jpg")}, ["test/a.jpg"], "fits no file", "a path of another folder"),
         ({"a.xml": tool("a.jpg")[:-20]}, ["a.jpg"], "is not XML, or was cut off", "cut off"),
         ({"a.xml": "<annotations/>"}, ["a.jpg"], "its root is <annotations>", "another format"),
         ({"a.xml": "<a>" * 100}, ["a.jpg"], "inside each other", "nested"),
@@ -151,6 +159,13 @@ def test_encodings(tmp_path: Path) -> None:
     ):
         _, samples = run("voc", write(tmp_path / "xml", {"Hund.xml": data}), root)
         assert samples["voc-Hund"].targets[0].label == "Stra\u00dfenhund"
+
+
+def test_attributes_of_cvat(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "images", ["a.jpg"], SIZE)
+    xml = tool("a.jpg").replace("</bndbox>", CVAT_TURNED.replace("30.0", "0.0"))
+    _, samples = run("voc", write(tmp_path / "xml", {"a.xml": xml}), root)
+    assert samples["voc-a"].images[0].objects[0].attributes == {"parked": True}
 
 
 def test_an_object_without_a_box_makes_the_image_incomplete(tmp_path: Path) -> None:

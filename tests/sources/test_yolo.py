@@ -129,6 +129,7 @@ def test_key_points(tmp_path: Path) -> None:
         ({"data.yaml": "names: [dog, null, '']", "labels/a.txt": BOX}, "names is no list of names", "an empty name"),
         ({"data.yaml": "names: [dog", "labels/a.txt": BOX}, "cannot be read", "no YAML"),
         ({"data.yaml": NAMES, "classes.txt": "cat\ndog\n", "labels/a.txt": BOX}, "name the classes differently", "two"),
+        ({"data.yaml": NAMES, "labels/v/classes.txt": "cat", "labels/a.txt": BOX}, "differently", "of LabelImg"),
         ({"data.yaml": NAMES}, "holds no label files", "no labels"),
         ({"data.yaml": NAMES, "labels/b.txt": BOX}, "image b fits no file", "a label file without an image"),
         ({"data.yaml": NAMES, "labels/x/a.txt": BOX, "labels/y/a.txt": BOX}, "image x/a fits no file", "other folders"),

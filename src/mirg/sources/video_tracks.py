@@ -43,6 +43,8 @@ class Film(NamedTuple):
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     """One row per object of every sequence below ``path``, in the order of names. DataError where there is none."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
     found = False
     for sequence in sequences(path.resolve(), options):
         found = True

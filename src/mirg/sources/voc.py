@@ -44,6 +44,8 @@ class _File(NamedTuple):
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     """One row per XML file in the order of paths. DataError if there is none."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
     files: list[_File] = []
     broken: list[tuple[Path, Refusal]] = []
     for file in _xml_files(path):
@@ -125,10 +127,22 @@ def _object(element: Element) -> RawObject | Unusable:
     x1, y1, x2, y2 = (float(word) for word in words)
     if x2 < x1 or y2 < y1:
         return Unusable(label, f"object {label!r} has a box without area: {', '.join(words)}")
-    attributes = {flag: True for flag in _FLAGS if text_in(element, flag).casefold() in ("1", "true")}
+    attributes = _attributes(element)
+    turned = str(attributes.pop("rotation", "0"))
+    if not _NUMBER.fullmatch(turned) or float(turned) % 360:
+        return Unusable(label, f"object {label!r} is rotated by {turned[:20]} degrees", "draw it upright")
+    return RawObject(label, (x1, y1, x2, y2), attributes)
+
+
+def _attributes(element: Element) -> dict[str, Any]:
+    """The flags that are set, the pose, and the attributes that CVAT adds; it keeps the rotation of a box there."""
+    found: dict[str, Any] = {}
+    for child in element.iterfind("attributes/attribute"):
+        text = text_in(child, "value")
+        found[text_in(child, "name") or "attribute"] = {"true": True, "false": False}.get(text.casefold(), text)
+    found |= {flag: True for flag in _FLAGS if text_in(element, flag).casefold() in ("1", "true")}
     pose = text_in(element, "pose")
-    told = {"pose": pose} if pose and pose.casefold() != "unspecified" else {}
-    return RawObject(label, (x1, y1, x2, y2), attributes | told)
+    return found | ({"pose": pose} if pose and pose.casefold() != "unspecified" else {})
 
 
 def _from_edge(files: list[_File]) -> bool:
@@ -150,7 +164,7 @@ def _image_name(file: _File, pictures: Pictures) -> str:
             place = (folder.relative_to(pictures.root) / name).as_posix()
             if pictures.holds(place):
                 return place
-    return name.rsplit("/", 1)[-1] if name.startswith("/") or name[1:2] == ":" else name
+    return name
 
 
 def _near(folder: Path) -> Iterator[Path]:

@@ -30,6 +30,8 @@ _EDGE = 1e-3  # of the image, by which a rounded box may leave it
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     """One row per label file, and one per image without a label file. DataError without names or label files."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
     names = names_of(path)
     folder = path if path.is_dir() else path.parent
     # The folder that data.yaml names counts where its own holds nothing: archives are unpacked anywhere.

@@ -60,9 +60,9 @@ def names_of(path: Path) -> Names:
     folder = path if path.is_dir() else path.parent
     found = [_from_yaml(path)] if path.is_file() else [_from_yaml(file) for file in _yaml_files(folder)]
     known = [names for names in found if names is not None]
-    for file in [place / name for place in (folder, folder / "labels") for name in _LISTS]:
-        if file.is_file():
-            known.append(_from_lines(file))
+    # LabelImg puts classes.txt beside the labels of every folder.
+    lists = [folder / name for name in _LISTS] + sorted((folder / "labels").rglob("classes.txt"))
+    known += [_from_lines(file) for file in lists if file.is_file()]
     if not known:
         hint = "data.yaml with `names: [dog, cat]`, or classes.txt with a name per line"
         raise DataError(f"{path} has no names for the classes of YOLO", hint=hint)
@@ -93,7 +93,7 @@ def _from_yaml(file: Path) -> Names | None:
     if not by_number or len(by_number) != len(names):
         raise DataError(f"{file}: names is no list of names", hint="write `names: [dog, cat]` or `names: {0: dog}`")
     count = value.get("nc")
-    if isinstance(count, str) and count.isdecimal() and int(count) != len(by_number):
+    if isinstance(count, str) and count.isdecimal() and int(count) not in (len(by_number), max(by_number) + 1):
         raise DataError(f"{file}: nc is {count}, and names has {len(by_number)}", hint="correct one of them")
     told = value.get("path")
     home = (file.parent / told).resolve() if isinstance(told, str) else file.parent.resolve()
