@@ -68,6 +68,8 @@ def test_a_list_of_the_devkit(tmp_path: Path) -> None:
     lists = {"val.txt": "a_2\n", "dog_val.txt": "a_1 -1\na_2  1\n", "bad.txt": "a_3\n"}
     folder = write(root / "ImageSets" / "Main", dict(lists))
     assert set(run("voc", folder / "val.txt", root)[1]) == {"voc-a_2"}
+    write(root / "ImageSets", {"default.txt": "a_1\n"})
+    assert set(run("voc", root / "ImageSets" / "default.txt", root)[1]) == {"voc-a_1"}
     assert "whether it holds one class" in refusal("voc", folder / "dog_val.txt", root)
     assert "names a_3" in refusal("voc", folder / "bad.txt", root)
 

@@ -76,8 +76,8 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
 
 
 def _xml_files(path: Path) -> list[Path]:
-    if path.suffix.lower() == ".txt" and path.parent.parent.name == "ImageSets":
-        return _listed(path)
+    if path.suffix.lower() == ".txt" and "ImageSets" in path.resolve().parts[:-1]:
+        return _listed(path.resolve())
     if path.is_file():
         return [path]
     return sorted(file for file in path.rglob("*") if file.suffix.lower() == ".xml" and not file.name.startswith("."))
@@ -91,7 +91,8 @@ def _listed(path: Path) -> list[Path]:
         raise DataError(f"{path} {refused.refusal.reason}") from refused
     if any(len(words) > 1 for words in names):
         raise DataError(f"{path} says for each image whether it holds one class", hint="name train.txt or val.txt")
-    files = [path.parents[2] / "Annotations" / f"{name}.xml" for (name,) in names]
+    home = next(folder.parent for folder in path.parents if folder.name == "ImageSets")
+    files = [home / "Annotations" / f"{name}.xml" for (name,) in names]
     missing = next((file for file in files if not file.is_file()), None)
     if missing:
         raise DataError(f"{path} names {missing.stem}, and {missing} does not exist")
