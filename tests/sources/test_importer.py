@@ -149,8 +149,8 @@ def test_equal_ids_are_told_apart(tmp_path: Path, coco: Coco) -> None:
 def test_settings_that_make_no_sense(tmp_path: Path, coco: Coco) -> None:
     with pytest.raises(ConfigError, match="needs --family"):
         run(tmp_path, coco, frame="resized_pixels")
-    with pytest.raises(ConfigError, match="no reader 'voc'"):
-        importer.source_of("voc")
+    with pytest.raises(ConfigError, match="no reader 'other'"):
+        importer.source_of("other")
     with pytest.raises(DataError, match="is not a folder"):
         run(tmp_path, coco, root=str(tmp_path / "nowhere"))
 
