@@ -47,14 +47,14 @@ class Annotated:
 
 
 def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
-    """The sample of an image, and a refusal for each object that cannot be used; refusals alone if nothing is left."""
+    """The sample of an image, and a refusal for each object that cannot be used; only refusals if nothing is left."""
     bad = [thing for thing in image.objects if isinstance(thing, Unusable)]
     # The same box twice is one object.
     things = {(thing.label, thing.numbers): thing for thing in image.objects if isinstance(thing, RawObject)}
     good = tuple(things.values())
     refused: list[Outcome] = [Refusal("objects", thing.reason, thing.hint, image.name) for thing in bad]
     if any(not thing.label for thing in bad) or not all(_writable(thing.label) for thing in good):
-        reason = "image with an object of unknown label: nothing can be asked for"
+        reason = "object of unknown label in the image: nothing can be asked for"
         return [*refused, Refusal("objects", reason, _HINT, image.name)]
     open_keys = {_key(thing.label) for thing in bad}
     usable = sorted({thing.label for thing in good if _key(thing.label) not in open_keys})
@@ -78,7 +78,7 @@ def _writable(label: str) -> bool:
 
 
 def vocabulary(labels: Iterable[str]) -> str:
-    """A name that two files share if their images are annotated for the same labels, whatever the case."""
+    """A name that two files share if their images are annotated for the same labels, in upper or lower case."""
     keys = sorted(map(_key, set(labels)))
     return hashlib.sha256("\n".join(keys).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 

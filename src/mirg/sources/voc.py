@@ -1,7 +1,7 @@
 """Pascal VOC: one XML file per image, as the VOC devkit, LabelImg and most annotation tools write it.
 
 ``path`` is a folder with XML files at any depth (a VOCdevkit, or files beside their images), one XML file, or a list of
-the devkit (``ImageSets/Main/train.txt``), whose images alone are read.
+the devkit (``ImageSets/Main/train.txt``), of which only the listed images are read.
 
 What the corners mean is decided once for all files. The devkit counts pixels from 1, and the last pixel belongs to the
 box: it covers ``xmin - 1`` to ``xmax``. Tools that measure from the edge of the image write 0 for it, decimals, or
@@ -33,7 +33,7 @@ _FROM_EDGE = {"unknown", "mydatabase", "roboflow.com", "roboflow.ai", "roboflow"
 
 
 class _File(NamedTuple):
-    """One XML file: the name of its image as it is written, its objects with corners as they are."""
+    """One XML file: the name of its image and the corners of its objects are those of the file."""
 
     path: Path
     image: str
@@ -43,7 +43,7 @@ class _File(NamedTuple):
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """One row per XML file in the order of paths. DataError if there is none."""
+    """One row per XML file in the order of paths. DataError if no file can be read."""
     if not path.exists():
         raise DataError(f"{path} does not exist")
     files: list[_File] = []
@@ -71,7 +71,7 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     if isinstance(value, Refusal):
         return [value]
     if not isinstance(value, Annotated):
-        return [Refusal("row", "is no Pascal VOC file")]
+        return [Refusal("row", "is not a Pascal VOC file")]
     return outcomes(value, options)
 
 
@@ -108,7 +108,7 @@ def _parsed(file: Path) -> _File:
     size = root.find("size")
     sides = [text_in(size, side) for side in ("width", "height")] if size is not None else ["0", "0"]
     if not all(re.fullmatch(r"\d{1,6}", side, re.ASCII) for side in sides):
-        raise Refused("size", f"{sides[0][:20]!r} x {sides[1][:20]!r} is no size in pixels", "correct <size>")
+        raise Refused("size", f"{sides[0][:20]!r} x {sides[1][:20]!r} is not a size in pixels", "correct <size>")
     source = root.find("source")
     database = text_in(source, "database") if source is not None else ""
     objects = [_object(element) for element in root.findall("object")]
@@ -121,17 +121,17 @@ def _object(element: Element) -> RawObject | Unusable:
         return Unusable("", "object without a name", "fill in <name>")
     if corners is None:
         found = ", ".join(sorted({child.tag for child in element} & {"polygon", "robndbox", "segm", "point"}))
-        return Unusable(label, f"object {label!r} has no bndbox" + (f", only {found}" if found else ""))
+        return Unusable(label, f"object without a bndbox: {label!r}" + (f" has {found}" if found else ""))
     words = [text_in(corners, corner) for corner in _CORNERS]
     if not all(_NUMBER.fullmatch(word) for word in words):
-        return Unusable(label, f"object {label!r} has no corners in numbers: {', '.join(words)[:60]}")
+        return Unusable(label, f"object with corners that are not numbers: {label!r}, {', '.join(words)[:60]}")
     x1, y1, x2, y2 = (float(word) for word in words)
     if x2 < x1 or y2 < y1:
-        return Unusable(label, f"object {label!r} has a box without area: {', '.join(words)}")
+        return Unusable(label, f"object without area: {label!r}, {', '.join(words)}")
     attributes = _attributes(element)
     turned = str(attributes.pop("rotation", "0"))
     if not _NUMBER.fullmatch(turned) or float(turned) % 360:
-        return Unusable(label, f"object {label!r} is rotated by {turned[:20]} degrees", "draw it upright")
+        return Unusable(label, f"object is rotated: {label!r}, {turned[:20]} degrees", "draw it upright")
     return RawObject(label, (x1, y1, x2, y2), attributes)
 
 
@@ -158,7 +158,7 @@ def _from_edge(files: list[_File]) -> bool:
 
 
 def _image_name(file: _File, pictures: Pictures) -> str:
-    """The name by which the image of a file is looked for: where the layouts put it, else the name that it gives."""
+    """The name of the image of a file: the path where the layouts put it if it is there, else what <filename> says."""
     name = file.image.replace("\\", "/") or file.path.stem
     for folder in _near(file.path.resolve().parent):
         if folder.is_relative_to(pictures.root):
@@ -179,7 +179,7 @@ def _near(folder: Path) -> Iterator[Path]:
 
 
 def _image(file: _File, pictures: Pictures, labels: list[str], first: float) -> Annotated | Refusal:
-    """What the file says of its image. A Refusal if it does not tell which image it is about."""
+    """What the file says of its image. A Refusal if its image is not known."""
     name = f"voc-{file.path.stem}"
     try:
         path = pictures.find(_image_name(file, pictures))
@@ -200,8 +200,8 @@ def _refuse_other_name(file: _File, path: str, pictures: Pictures) -> None:
         return
     beside = (Path(path).parent / f"{file.path.stem}{Path(path).suffix}").as_posix()
     if (pictures.root / beside).is_file():
-        reason = f"filename says {file.image}, and the XML file is called like {Path(beside).name}: both images exist"
-        raise Refused("filename", reason, "correct <filename>, or remove it")
+        names = f"filename says {file.image}, the XML is called like {Path(beside).name}, and both exist"
+        raise Refused("filename", f"image is not clear: {names}", "correct <filename>, or remove it")
 
 
 def _moved(numbers: Numbers, first: float) -> Numbers:
@@ -212,7 +212,7 @@ def _moved(numbers: Numbers, first: float) -> Numbers:
 def _with_area(thing: RawObject | Unusable) -> RawObject | Unusable:
     if isinstance(thing, Unusable) or (thing.numbers[0] < thing.numbers[2] and thing.numbers[1] < thing.numbers[3]):
         return thing
-    return Unusable(thing.label, f"object {thing.label!r} has a box without area")
+    return Unusable(thing.label, f"object without area: {thing.label!r}")
 
 
 def _shown(file: Path, path: Path) -> str:
