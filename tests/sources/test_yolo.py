@@ -157,7 +157,8 @@ def test_an_image_without_a_label_file_was_not_annotated(tmp_path: Path) -> None
     report, samples = run("yolo", write(root, {"data.yaml": NAMES, "labels/a.txt": BOX}), root)
     assert set(samples) == {"yolo-images/a"}
     (row,) = report.first
-    assert row.id == "yolo-left" and "without a label file" in row.reason
+    assert row.id == "yolo-images/left" and "nothing says that it was annotated" in row.reason
+    assert set(run("yolo", root, root, negatives="keep")[1]) == {"yolo-images/a", "yolo-images/left"}
 
 
 def test_a_line_of_an_unknown_class_leaves_nothing_to_ask_for(tmp_path: Path) -> None:

@@ -124,4 +124,4 @@ def _image(image: Element, pictures: Pictures, labels: list[str]) -> Annotated |
     return Annotated(f"cvat-{name}", path, int(sides[0]), int(sides[1]), objects, labels)
 
 
-SOURCE = Source("cvat", "CVAT XML 1.1: images and video tracks", read, convert, "pixels")
+SOURCE = Source("cvat", "CVAT XML 1.1: images and video tracks", read, convert, "pixels", maps_labels=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from mirg.errors import DataError
+from mirg.samples.coverage import INSTANCE, SCOPE
 from mirg.sources.annotated import Annotated, Unusable
 from mirg.sources.cvat import shape
 from mirg.sources.film_frames import frame_files
@@ -94,7 +95,7 @@ def _add(track: Element, key: str, step: int, scope: str, seen: Seen) -> None:
             continue
         thing = shape(boxes[frame], label)
         if isinstance(thing, RawObject):
-            ids = {"instance_id": key, "instance_scope": scope}
+            ids = {INSTANCE: key, SCOPE: scope}
             thing = thing._replace(attributes={**(thing.attributes or {}), **ids})
         seen[frame].append(thing)
         for between in range(frame + step, following, step):

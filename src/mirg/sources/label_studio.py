@@ -177,4 +177,6 @@ def _name(text: str, pictures: Pictures) -> str:
     return next((name for name in names if pictures.fits(name)), names[0])
 
 
-SOURCE = Source("label-studio", "Label Studio: JSON and JSON-MIN exports of images", read, convert, "fraction")
+SOURCE = Source(
+    "label-studio", "Label Studio: JSON and JSON-MIN exports of images", read, convert, "fraction", maps_labels=True
+)

@@ -70,6 +70,11 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     name = f"{value.sequence}-{value.key}" if value.key else value.sequence
     if value.problem:
         return [Refusal(*value.problem, id=name)]
+    if options.labels:
+        label = options.labels.of(value.label)
+        if label is None:
+            return [Refusal("labels", f"the label of an object is dropped by the label map: {value.label!r}", "", name)]
+        value = value._replace(label=label)
     boxes = {at: box for at, given in value.track if (box := _clipped(given, value.size))}
     samples: list[Outcome] = []
     start, count = 0, len(value.frames)
@@ -124,4 +129,6 @@ def _clipped(box: Numbers, size: tuple[int, int] | None) -> Numbers | None:
     return (x1, y1, x2, y2) if x2 - x1 >= 1.0 and y2 - y1 >= 1.0 else None
 
 
-SOURCE = Source("video-tracks", "tracked objects in films: GOT-10k and MOT folders", read, convert, "pixels")
+SOURCE = Source(
+    "video-tracks", "tracked objects in films: GOT-10k and MOT folders", read, convert, "pixels", maps_labels=True
+)

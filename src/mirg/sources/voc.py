@@ -219,4 +219,6 @@ def _shown(file: Path, path: Path) -> str:
     return file.relative_to(path).as_posix() if file.is_relative_to(path) and file != path else file.name
 
 
-SOURCE = Source("voc", "Pascal VOC: one XML file per image (VOC devkit, LabelImg, CVAT)", read, convert, "pixels")
+SOURCE = Source(
+    "voc", "Pascal VOC: one XML file per image (VOC devkit, LabelImg, CVAT)", read, convert, "pixels", maps_labels=True
+)

@@ -53,9 +53,7 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
             yield Row(shown, 1, refused.refusal._replace(id=f"yolo-{file.stem}"))
     for left in pictures.all():
         if left not in used:
-            reason = "image without a label file: nothing says that it was annotated"
-            hint = "an empty label file says that it holds no object"
-            yield Row(left, 1, Refusal("labels", reason, hint, f"yolo-{PurePosixPath(left).stem}"))
+            yield Row(left, 1, _image(left, [], names, names.split_of(pictures.root / left), annotated=False))
 
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
@@ -67,10 +65,12 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     return outcomes(value, options)
 
 
-def _image(path: str, objects: list[RawObject | Unusable], names: Names, split: str) -> Annotated:
+def _image(
+    path: str, objects: list[RawObject | Unusable], names: Names, split: str, *, annotated: bool = True
+) -> Annotated:
     name = f"yolo-{PurePosixPath(path).with_suffix('').as_posix()}"
     meta = {"split": split} if split else {}
-    return Annotated(name, path, objects=objects, labels=names.labels, annotated=True, meta=meta)
+    return Annotated(name, path, objects=objects, labels=names.labels, annotated=annotated, meta=meta)
 
 
 class _Labels:
@@ -150,4 +150,11 @@ def _inside(numbers: Numbers) -> Numbers:
     return (x1, y1, x2, y2)
 
 
-SOURCE = Source("yolo", "YOLO: labels/*.txt and data.yaml (Ultralytics, Roboflow, CVAT)", read, convert, "fraction")
+SOURCE = Source(
+    "yolo",
+    "YOLO: labels/*.txt and data.yaml (Ultralytics, Roboflow, CVAT)",
+    read,
+    convert,
+    "fraction",
+    maps_labels=True,
+)

@@ -19,7 +19,7 @@ from mirg.console import logger
 from mirg.errors import DataError, MirgError
 from mirg.frames import input_size
 from mirg.models.load import LoadedModel
-from mirg.samples import DatasetFolder, Sample
+from mirg.samples import DatasetFolder, Sample, refuse_for_family
 from mirg.samples.folder import ImageCheck, Rejection
 from mirg.samples.reorder import in_orders
 from mirg.training.recipe import GrpoRecipe, MeasuredConfig, PromptConfig, SftRecipe
@@ -185,6 +185,7 @@ def _row(
     max_tokens: int,
     columns: Columns,
 ) -> tuple[dict[str, Any], Length]:
+    refuse_for_family(sample, loaded.family, loaded.limits)
     row = {
         "id": sample.id,
         "prompt": messages(sample, loaded.family, loaded.limits, prompt.instructions),

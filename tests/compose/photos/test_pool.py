@@ -79,6 +79,15 @@ def test_splits(why: str, places: list[float], train: set[float], test: set[floa
         assert got == expected
 
 
+@pytest.mark.parametrize(("share", "test", "train"), [(1.0, 3, 0), (0.0, 0, 3)])
+def test_a_whole_folder_for_one_split(share: float, test: int, train: int) -> None:
+    photos = photos_with([0.0, 0.5, 0.9999])
+    assert (len(of_split(photos, "test", share)), len(of_split(photos, "train", share))) == (test, train)
+    empty = "train" if train == 0 else "test"
+    with pytest.raises(ValueError, match=f"leaves no photograph for the split {empty}"):
+        PhotoConfig(split=empty, test_share=share)
+
+
 def test_every_photograph_is_in_exactly_one_split_and_a_new_one_moves_none() -> None:
     rng = random.Random(1)
     places = [rng.random() for _ in range(200)]

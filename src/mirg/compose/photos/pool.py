@@ -96,11 +96,12 @@ def of_split(photos: list[Photo], split: str, test_share: float) -> list[Photo]:
     """The photographs of one split, ordered by digest: names and dates of files change nothing.
 
     A photograph whose digest falls below ``test_share`` is for testing, so adding photographs moves none. Where a
-    small folder leaves a split empty, the photograph nearest the border goes there: every folder of two has both.
+    small folder leaves a split empty, the photograph nearest the border goes there: every folder of two has both,
+    unless the share is 0 or 1.
     """
     ordered = sorted(photos, key=lambda photo: photo.digest)
     border = sum(photo.place_in_split < test_share for photo in ordered)
-    if len(ordered) > 1:
+    if len(ordered) > 1 and 0.0 < test_share < 1.0:
         border = min(max(border, 1), len(ordered) - 1)
     return ordered[:border] if split == "test" else ordered[border:]
 
