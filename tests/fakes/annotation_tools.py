@@ -15,6 +15,7 @@ from mirg.sources.options import ImportOptions
 
 def write(folder: Path, files: dict[str, str | bytes]) -> Path:
     """Files below ``folder`` by their names, which may hold folders."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -49,26 +49,36 @@ def test_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("xml", "files", "reason", "why"),
     [
-        (images(box(attributes=' rotation="30.00"')), ["a.jpg"], "is rotated by 30.00 degrees", "a rotated box"),
+        (
+            images(box(attributes=' rotation="30.00"')),
+            ["a.jpg"],
+            "object is rotated: 'dog', 30.00 degrees",
+            "a rotated box",
+        ),
         (
             images('<ellipse label="dog" cx="9" cy="9" rx="2" ry="3"/>'),
             ["a.jpg"],
-            "drawn as ellipse, which is no box",
+            "drawn as ellipse",
             "an ellipse",
         ),
         (images('<cuboid label="dog" xtl1="9"/>'), ["a.jpg"], "drawn as cuboid", "a cuboid"),
         (images('<skeleton label="dog"><points label="1"/></skeleton>'), ["a.jpg"], "drawn as skeleton", "a skeleton"),
-        (images('<polygon label="dog" points="1,2;3,x;5,6"/>'), ["a.jpg"], "no points in numbers", "a letter"),
+        (images('<polygon label="dog" points="1,2;3,x;5,6"/>'), ["a.jpg"], "without points in numbers", "a letter"),
         (images('<box label="dog" xtl="9" ytl="8" xbr="5" ybr="80"/>'), ["a.jpg"], "without area", "inverted"),
-        (images('<box label="dog" xtl="9" ytl="8" xbr="nan" ybr="80"/>'), ["a.jpg"], "no corners in numbers", "nan"),
+        (
+            images('<box label="dog" xtl="9" ytl="8" xbr="nan" ybr="80"/>'),
+            ["a.jpg"],
+            "corners that are not numbers",
+            "nan",
+        ),
         (images('<box xtl="9" ytl="8" xbr="19" ybr="80"/>'), ["a.jpg"], "shape without a label", "no label"),
         (images(box(), size='width="80" height="100"'), ["a.jpg"], "the row says 80 x 100", "sides exchanged"),
         (images(box(), name="x/a.jpg"), ["y/a.jpg"], "fits no file", "another folder"),
-        (images(box()), ["x/a.jpg", "y/a.jpg"], "fits 2 files", "two that fit"),
+        (images(box()), ["x/a.jpg", "y/a.jpg"], "fits more than one file", "two that fit"),
         (images(), ["a.jpg"], "nothing says that it was annotated", "an image without shapes"),
         (images(box())[:-30], ["a.jpg"], "is not XML, or was cut off", "cut off"),
         ("<!DOCTYPE a []>" + images(box()).split("?>")[1], ["a.jpg"], "document type", "entities"),
-        ("<annotation><object/></annotation>", ["a.jpg"], "is no CVAT XML", "Pascal VOC"),
+        ("<annotation><object/></annotation>", ["a.jpg"], "is not CVAT XML", "Pascal VOC"),
     ],
 )
 def test_refused(tmp_path: Path, xml: str, files: list[str], reason: str, why: str) -> None:
@@ -144,7 +154,7 @@ def test_between_two_boxes_nobody_knows_where_it_is(tmp_path: Path) -> None:
     report, samples = run("cvat", write(tmp_path, {"a.xml": video(*tracks)}) / "a.xml", root)
     first = {s.images[0].frame: s for s in samples.values()}[1]
     assert first.question == "Point to every cat." and first.meta["incomplete"] == ["refused_box"]
-    assert [row.reason for row in report.first] == ["track 0 ('dog') has no box in a frame between two of its boxes"]
+    assert [row.reason for row in report.first] == ["track without a box in a frame between two of its boxes: 0, 'dog'"]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +166,12 @@ def test_between_two_boxes_nobody_knows_where_it_is(tmp_path: Path) -> None:
         (video(track(0, "dog", (7, 0, ""))), [f"{k}.jpg" for k in range(4)], "about frames 0 to 7", "too few"),
         (video(track(0, "dog", (0, 0, ""))), ["a/0.jpg", "b/0.jpg"], "2 folders below", "two films"),
         (video(track(0, "dog", (0, 0, ""))), ["x.jpg", "y.jpg"], "frame names are not alike", "no numbers"),
-        (video(track(0, "dog", (0, 0, ""), (0, 9, ""))), [f"{k}.jpg" for k in range(4)], "two boxes in one", "twice"),
+        (
+            video(track(0, "dog", (0, 0, ""), (0, 9, ""))),
+            [f"{k}.jpg" for k in range(4)],
+            "track with two boxes in one frame",
+            "twice",
+        ),
         (
             video(track(0, "dog", (0, 0, "")).replace("<track", '<track task_id="1"'), track(1, "dog", (0, 0, ""))),
             ["0.jpg"],

@@ -62,7 +62,7 @@ def test_names_that_leave_the_order_open(tmp_path: Path, names: list[str], reaso
     st.integers(0, 8),
 )
 def test_every_name_keeps_its_number(numbers: set[int], prefix: str, padding: int) -> None:
-    """Whatever the padding, the number of a file is the one that it was named by."""
+    """The number of a file is the one that it was named by, with any padding."""
     assert frame_numbers([f"{prefix}{number:0{padding}d}_left2" for number in numbers]) == list(numbers)
 
 
@@ -85,7 +85,7 @@ def test_number_lines(tmp_path: Path, data: bytes, rows: list[list[float]], why:
 @pytest.mark.parametrize(
     ("data", "reason", "why"),
     [
-        (b"1,2\n1,,2\n", "line 2 holds '', which is no number", "a missing value"),
+        (b"1,2\n1,,2\n", "line 2 holds '', which is not a number", "a missing value"),
         (b"frame,x\n1,2\n", "line 1 holds 'frame'", "a header"),
         (b"1,2\n\n3,x4\n", "line 3 holds 'x4'", "lines are counted as an editor does"),
         (b"1,2,,\n", "''", "a value missing at the end"),
@@ -107,7 +107,7 @@ def test_flags(tmp_path: Path) -> None:
     file = tmp_path / "absence.label"
     file.write_text("0,1,0")
     assert flags_of(file, 3, (0, 1)) == [0, 1, 0]
-    for text, reason in (("0\n1\n", "has 2 values for 3 frames"), ("0\n2\n0\n", "holds 2, which is no flag")):
+    for text, reason in (("0\n1\n", "has 2 values for 3 frames"), ("0\n2\n0\n", "holds 2, which is not a flag")):
         file.write_text(text)
         with pytest.raises(Refused) as caught:
             flags_of(file, 3, (0, 1))

@@ -1,4 +1,4 @@
-"""gt/gt.txt in every layout that is written: what its columns mean, and what is refused because it cannot be told."""
+"""gt/gt.txt in every layout that is written: what its columns mean, and what is refused because it is not clear."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def track(rest: str, key: int = 1) -> list[str]:
         (",1,1,1.0", "forklift\npallet\n", "forklift", 0.2, "CVAT: labels.txt, pixels from 0"),
         (",1,3,1.0", "\ufefffork\r\npallet\r\nhelmet\r\n", "helmet", 0.2, "byte order mark and CRLF"),
         (",1,2,0.86,-1", "forklift\nhand pallet\n", "hand pallet", 0.2, "CVAT with a tenth column"),
-        (",1,8,1", "\n" * 7 + "tram\n", "tram", 0.2, "class 8 is a distractor of MOT alone"),
+        (",1,8,1", "\n" * 7 + "tram\n", "tram", 0.2, "class 8 is a distractor in MOT only"),
         (",1,-1,1.0", "forklift\n", "", 0.2, "CVAT: no class"),
         (",1,-1,-1,-1", None, "", 0.19, "MOT15 without world coordinates"),
         (",1,3.K,4.2,0", None, "", 0.19, "MOT15: x of the world, which is no car"),
@@ -91,15 +91,15 @@ def test_an_object_of_two_classes_gets_no_name(tmp_path: Path) -> None:
         (track(",1,27,1"), None, "class 27 is not in MOT's table, and there is no gt/labels.txt", "another table"),
         (track(",1,0,1"), None, "class 0 is not in MOT's table", "counted from 0, so 1 is no pedestrian"),
         (track(",1,1,1,0"), None, "may be world coordinates", "ten columns that could be either"),
-        (track(",1,2.5,1"), None, "no class and visibility of MOT16", "half a class"),
-        (track(",1,1,7"), None, "no class and visibility of MOT16", "visible seven times"),
-        (track(",1,3.2,4.1,0"), "a\nb\nc\n", "no class and visibility of gt/labels.txt", "world, and labels"),
+        (track(",1,2.5,1"), None, "not class and visibility of MOT16", "half a class"),
+        (track(",1,1,7"), None, "not class and visibility of MOT16", "visible seven times"),
+        (track(",1,3.2,4.1,0"), "a\nb\nc\n", "not class and visibility of gt/labels.txt", "world, and labels"),
         ([*track(",1,1,1"), "4,2,1,1,9,9,1,1,1,1"], None, "line 5 has 10 columns, line 1 has 9", "two layouts"),
         (track(",1,1"), None, "is not frame,id", "eight columns"),
         (track(",1,1,nan"), None, "holds NaN", "NaN"),
-        ([line.replace(",1,", ",-1,", 1) for line in track(",1,1,1")], None, "no frame and track", "detections"),
-        (["1.5,1,1,1,9,9,1,1,1"], None, "no frame and track", "half a frame"),
-        (["1,1,1,1,-9,9,1,1,1"], None, "are no size", "a negative width"),
+        ([line.replace(",1,", ",-1,", 1) for line in track(",1,1,1")], None, "not a frame and a track", "detections"),
+        (["1.5,1,1,1,9,9,1,1,1"], None, "not a frame and a track", "half a frame"),
+        (["1,1,1,1,-9,9,1,1,1"], None, "are not a size", "a negative width"),
         (["0,1,1,1,9,9,1,1,1"], None, "frame 0 has no image", "lines from 0, files from 1"),
         (["1,1,1,1,9,9,1,1,1", "5,1,1,1,9,9,1,1,1"], None, "frame 5 has no image", "a frame too many"),
         (["1,1,50,40,90,70,1,1,1", "2,1,50,40,90,70,1,1,1"], None, "leave the frame as x,y,w,h", "two corners"),

@@ -172,4 +172,4 @@ def test_no_film(tmp_path: Path) -> None:
 @given(spoiled([{"sequence": "x", "frames": ["a.jpg"], "boxes": []}]))
 def test_no_row_stops_an_import(value: object) -> None:
     survives("video-tracks", value)
-    assert "no object of a sequence" in refused("video-tracks", value, NO_FILES).reason
+    assert "not an object of a sequence" in refused("video-tracks", value, NO_FILES).reason

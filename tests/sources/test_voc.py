@@ -29,6 +29,12 @@ DEVKIT = """<annotation>
 </annotation>"""
 
 
+CVAT_TURNED = (
+    "</bndbox><attributes><attribute><name>rotation</name><value>30.0</value></attribute>"
+    "<attribute><name>parked</name><value>true</value></attribute></attributes>"
+)
+
+
 def tool(name: str, corners: str = "10,8,50,80", database: str = "Unknown", label: str = "dog") -> str:
     """As LabelImg writes it."""
     words = corners.split(",")
@@ -62,6 +68,8 @@ def test_a_list_of_the_devkit(tmp_path: Path) -> None:
     lists = {"val.txt": "a_2\n", "dog_val.txt": "a_1 -1\na_2  1\n", "bad.txt": "a_3\n"}
     folder = write(root / "ImageSets" / "Main", dict(lists))
     assert set(run("voc", folder / "val.txt", root)[1]) == {"voc-a_2"}
+    write(root / "ImageSets", {"default.txt": "a_1\n"})
+    assert set(run("voc", root / "ImageSets" / "default.txt", root)[1]) == {"voc-a_1"}
     assert "whether it holds one class" in refusal("voc", folder / "dog_val.txt", root)
     assert "names a_3" in refusal("voc", folder / "bad.txt", root)
 
@@ -107,18 +115,30 @@ def test_which_image(tmp_path: Path, name: str, xml: str, image: str, why: str) 
     ("files", "images", "reason", "why"),
     [
         ({"a.xml": tool("c.jpg")}, ["a.jpg"], "fits no file", "an image that is not there"),
-        ({"a.xml": tool("a.jpg")}, ["x/a.jpg", "y/a.jpg"], "fits 2 files: x/a.jpg, y/a.jpg", "two that fit"),
+        ({"a.xml": tool("a.jpg")}, ["x/a.jpg", "y/a.jpg"], "fits x/a.jpg, y/a.jpg", "two that fit"),
         ({"a.xml": tool("train/a.jpg")}, ["test/a.jpg"], "fits no file", "the name is that of another folder"),
-        ({"a.xml": tool("b.jpg")}, ["a.jpg", "b.jpg"], "both images exist", "one of both was renamed"),
+        ({"a.xml": tool("b.jpg")}, ["a.jpg", "b.jpg"], "and both exist", "one of both was renamed"),
         ({"a.xml": tool("c.jpg"), "b.xml": tool("c.jpg")}, ["c.jpg"], "annotated more than once", "two files"),
-        ({"a.xml": tool("u/c.jpg"), "b.xml": tool("v/c.jpg")}, ["c.jpg"], "both fit the file c.jpg", "two folders"),
-        ({"a.xml": tool("a.jpg", "10,8,50")}, ["a.jpg"], "no corners in numbers", "a corner is missing"),
+        ({"a.xml": tool("u/c.jpg"), "b.xml": tool("v/c.jpg")}, ["c.jpg"], "fit c.jpg", "two folders"),
+        ({"a.xml": tool("a.jpg", "10,8,50")}, ["a.jpg"], "corners that are not numbers", "a corner is missing"),
         ({"a.xml": tool("a.jpg", "50,8,10,80")}, ["a.jpg"], "without area", "inverted"),
         ({"a.xml": tool("a.jpg", "10,8,90,95")}, ["a.jpg"], "is outside", "beyond the edge"),
         ({"a.xml": tool("a.jpg", label="")}, ["a.jpg"], "object without a name", "no label"),
         ({"a.xml": tool("a.jpg").replace(">100<", ">120<")}, ["a.jpg"], "the row says 120 x 80", "another size"),
-        ({"a.xml": tool("a.jpg").replace(">100<", ">wide<")}, ["a.jpg"], "is no size in pixels", "no size"),
-        ({"a.xml": tool("a.jpg").replace("bndbox", "polygon")}, ["a.jpg"], "has no bndbox, only polygon", "LabelMe"),
+        ({"a.xml": tool("a.jpg").replace(">100<", ">wide<")}, ["a.jpg"], "is not a size in pixels", "no size"),
+        (
+            {"a.xml": tool("a.jpg").replace("bndbox", "polygon")},
+            ["a.jpg"],
+            "object without a bndbox: 'dog' has polygon",
+            "LabelMe",
+        ),
+        (
+            {"a.xml": tool("a.jpg").replace("</bndbox>", CVAT_TURNED)},
+            ["a.jpg"],
+            "object is rotated: 'dog', 30.0 degrees",
+            "CVAT",
+        ),
+        ({"a.xml": tool("/disk/train/a.jpg")}, ["test/a.jpg"], "fits no file", "a path of another folder"),
         ({"a.xml": tool("a.jpg")[:-20]}, ["a.jpg"], "is not XML, or was cut off", "cut off"),
         ({"a.xml": "<annotations/>"}, ["a.jpg"], "its root is <annotations>", "another format"),
         ({"a.xml": "<a>" * 100}, ["a.jpg"], "inside each other", "nested"),
@@ -153,6 +173,13 @@ def test_encodings(tmp_path: Path) -> None:
         assert samples["voc-Hund"].targets[0].label == "Stra\u00dfenhund"
 
 
+def test_attributes_of_cvat(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "images", ["a.jpg"], SIZE)
+    xml = tool("a.jpg").replace("</bndbox>", CVAT_TURNED.replace("30.0", "0.0"))
+    _, samples = run("voc", write(tmp_path / "xml", {"a.xml": xml}), root)
+    assert samples["voc-a"].images[0].objects[0].attributes == {"parked": True}
+
+
 def test_an_object_without_a_box_makes_the_image_incomplete(tmp_path: Path) -> None:
     """The other label can be asked for; a file without objects says that the image was annotated."""
     root = pictures(tmp_path / "images", ["a.jpg", "b.jpg"], SIZE)
@@ -160,7 +187,7 @@ def test_an_object_without_a_box_makes_the_image_incomplete(tmp_path: Path) -> N
     empty = "<annotation><filename>b.jpg</filename></annotation>"
     report, samples = run("voc", write(tmp_path / "xml", {"a.xml": bad, "b.xml": empty}), root)
     assert samples["voc-a"].question == "Point to every dog." and samples["voc-a"].meta["incomplete"] == ["refused_box"]
-    assert [row.reason for row in report.first] == ["object 'Cat' has no bndbox"]
+    assert [row.reason for row in report.first] == ["object without a bndbox: 'Cat'"]
     none = samples["voc-b"]
     assert none.targets == () and none.images[0].objects == () and none.meta["annotated"] is True
     assert none.question in ("Point to every dog.", "Point to every Cat.")

@@ -86,13 +86,13 @@ def test_lines(tmp_path: Path, line: str, box: list[float], why: str) -> None:
     [
         ("0 0.3 0.5 0.4 0.2 0.93", "six columns: a confidence", "the output of a model"),
         ("0 .5 .2 .7 .5 .5 .8 .3 .5", "may be a polygon or a rotated box", "a rotated box"),
-        ("0 .3 .5 .4 .2 .1 .2 2", "8 columns, which is neither a box nor a polygon", "a pose"),
-        ("0 .3 .5 .4", "4 columns, which is neither", "a column is missing"),
-        ("2 .3 .5 .4 .2", "class 2 is not in data.yaml (2 names, counted from 0)", "counted from 1"),
-        ("0.5 .3 .5 .4 .2", "class 0.5 is no whole number", "half a class"),
-        ("nan .3 .5 .4 .2", "class nan is no whole number", "no class"),
-        ("dog .3 .5 .4 .2", "'dog', which is no number", "a name"),
-        ("0 .3 .5 0 .2", "has no area", "no width"),
+        ("0 .3 .5 .4 .2 .1 .2 2", "neither a box nor a polygon: line 1 has 8 columns", "a pose"),
+        ("0 .3 .5 .4", "line 1 has 4 columns", "a column is missing"),
+        ("2 .3 .5 .4 .2", "class is not in the names: 2, data.yaml has 2, counted from 0 (line 1)", "counted from 1"),
+        ("0.5 .3 .5 .4 .2", "class is not a whole number: 0.5", "half a class"),
+        ("nan .3 .5 .4 .2", "class is not a whole number: nan", "no class"),
+        ("dog .3 .5 .4 .2", "'dog', which is not a number", "a name"),
+        ("0 .3 .5 0 .2", "box without area", "no width"),
         ("0 .3 .5 nan .2", "non-finite", "no number"),
         ("0 .3 .5 .8 .2", "in fractions (0-1) is outside", "beyond the edge"),
         ("0 30 50 40 20", "boxes are not fractions", "pixels"),
@@ -125,13 +125,18 @@ def test_key_points(tmp_path: Path) -> None:
     [
         ({"labels/a.txt": BOX}, "has no names for the classes", "no names"),
         ({"data.yaml": "nc: 3\nnames: [dog, cat]", "labels/a.txt": BOX}, "nc is 3, and names has 2", "a count"),
-        ({"data.yaml": "names: 80", "labels/a.txt": BOX}, "names is no list of names", "a number"),
-        ({"data.yaml": "names: [dog, null, '']", "labels/a.txt": BOX}, "names is no list of names", "an empty name"),
+        ({"data.yaml": "names: 80", "labels/a.txt": BOX}, "names is not a list of names", "a number"),
+        ({"data.yaml": "names: [dog, null, '']", "labels/a.txt": BOX}, "names is not a list of names", "an empty name"),
         ({"data.yaml": "names: [dog", "labels/a.txt": BOX}, "cannot be read", "no YAML"),
         ({"data.yaml": NAMES, "classes.txt": "cat\ndog\n", "labels/a.txt": BOX}, "name the classes differently", "two"),
+        ({"data.yaml": NAMES, "labels/v/classes.txt": "cat", "labels/a.txt": BOX}, "differently", "of LabelImg"),
         ({"data.yaml": NAMES}, "holds no label files", "no labels"),
-        ({"data.yaml": NAMES, "labels/b.txt": BOX}, "image b fits no file", "a label file without an image"),
-        ({"data.yaml": NAMES, "labels/x/a.txt": BOX, "labels/y/a.txt": BOX}, "image x/a fits no file", "other folders"),
+        ({"data.yaml": NAMES, "labels/b.txt": BOX}, "fits no file below the root: b", "a label file without an image"),
+        (
+            {"data.yaml": NAMES, "labels/x/a.txt": BOX, "labels/y/a.txt": BOX},
+            "fits no file below the root: x/a",
+            "other folders",
+        ),
     ],
 )
 def test_refused(tmp_path: Path, files: dict[str, str], reason: str, why: str) -> None:
@@ -152,7 +157,8 @@ def test_an_image_without_a_label_file_was_not_annotated(tmp_path: Path) -> None
     report, samples = run("yolo", write(root, {"data.yaml": NAMES, "labels/a.txt": BOX}), root)
     assert set(samples) == {"yolo-images/a"}
     (row,) = report.first
-    assert row.id == "yolo-left" and "without a label file" in row.reason
+    assert row.id == "yolo-images/left" and "nothing says that it was annotated" in row.reason
+    assert set(run("yolo", root, root, negatives="keep")[1]) == {"yolo-images/a", "yolo-images/left"}
 
 
 def test_a_line_of_an_unknown_class_leaves_nothing_to_ask_for(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ Attributes of an object note: ``iscrowd`` and ``ignore`` mark a region that is n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -30,6 +31,12 @@ ONLY_TARGETS, UNKNOWN = "only_targets", "not_said"
 def label_key(label: str) -> str:
     """``label`` in lower case with single spaces: labels with the same key are one label."""
     return " ".join(label.casefold().split())
+
+
+def vocabulary_name(labels: Iterable[str]) -> str:
+    """A name that two files share if their images are annotated for the same labels, in upper or lower case."""
+    keys = sorted(set(map(label_key, labels)))
+    return hashlib.sha256("\n".join(keys).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def region_reasons(notes: Iterable[ObjectNote]) -> frozenset[str]:

@@ -7,10 +7,11 @@ object that cannot be used makes the image incomplete: its label is not asked fo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from mirg.samples.coverage import ANNOTATED, REFUSED_BOX, coverage_meta, label_key, vocabulary_name
 from mirg.sources.label_map import LabelMap
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawObject, RawSample, Refusal
@@ -48,7 +49,7 @@ class Annotated:
 
 
 def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
-    """The sample of an image, and a refusal for each object that cannot be used; refusals alone if nothing is left.
+    """The sample of an image, and a refusal for each object that cannot be used; only refusals if nothing is left.
 
     The label map is applied first. An image without objects that was annotated asks for a label, and has no targets.
     """
@@ -60,10 +61,10 @@ def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
     good = tuple(things.values())
     refused: list[Outcome] = [Refusal("objects", thing.reason, thing.hint, image.name) for thing in bad]
     if any(not thing.label for thing in bad) or not all(_writable(thing.label) for thing in good):
-        reason = "image with an object of unknown label: nothing can be asked for"
+        reason = "object of unknown label in the image: nothing can be asked for"
         return [*refused, Refusal("objects", reason, _HINT, image.name)]
-    open_keys = {_key(thing.label) for thing in bad}
-    usable = sorted({thing.label for thing in good if _key(thing.label) not in open_keys})
+    open_keys = {label_key(thing.label) for thing in bad}
+    usable = sorted({thing.label for thing in good if label_key(thing.label) not in open_keys})
     if not image.objects and (image.annotated or options.negatives == "keep"):
         usable = sorted(set(image.labels))
     if not usable and not refused:
@@ -82,31 +83,19 @@ def _mapped(image: Annotated, labels: LabelMap) -> Annotated:
     return replace(image, objects=objects, labels=sorted(known), annotated=image.annotated or bool(image.objects))
 
 
-def _key(label: str) -> str:
-    """A label in lower case with single spaces: "Dog" and "dog" are one label."""
-    return " ".join(label.casefold().split())
-
-
 def _writable(label: str) -> bool:
     """Whether a label is a text that can be asked for: not blank, and no half of a surrogate pair."""
     return bool(label.strip()) and not any("\ud800" <= letter <= "\udfff" for letter in label)
 
 
-def vocabulary(labels: Iterable[str]) -> str:
-    """A name that two files share if their images are annotated for the same labels, whatever the case."""
-    keys = sorted(map(_key, set(labels)))
-    return hashlib.sha256("\n".join(keys).encode("utf-8", "surrogatepass")).hexdigest()[:12]
-
-
 def _sample(image: Annotated, things: tuple[RawObject, ...], labels: list[str]) -> RawSample:
     asked = labels[int(hashlib.sha256(image.path.encode()).hexdigest(), 16) % len(labels)]
-    meta: dict[str, Any] = {"subject": asked, **image.meta}
-    if any(isinstance(thing, Unusable) for thing in image.objects):
-        meta["incomplete"] = ["refused_box"]
-    if image.labels:
-        meta["vocabulary"] = vocabulary(image.labels)
+    key = label_key(asked)
+    incomplete = [REFUSED_BOX] if any(isinstance(thing, Unusable) for thing in image.objects) else []
+    known = vocabulary_name(image.labels) if image.labels else ""
+    meta: dict[str, Any] = {"subject": asked, **image.meta, **coverage_meta(incomplete, None, known)}
     if not image.objects:
-        meta["annotated"] = True
+        meta[ANNOTATED] = True
     if image.film:
         meta["image_set"] = image.film
     return RawSample(
@@ -114,6 +103,6 @@ def _sample(image: Annotated, things: tuple[RawObject, ...], labels: list[str]) 
         task="detection",
         images=(RawImage(image.path, image.width, image.height, frame=image.frame, objects=things),),
         question=(f"Point to every {asked}.",),
-        targets=tuple(RawBox(1, thing.numbers, asked) for thing in things if _key(thing.label) == _key(asked)),
+        targets=tuple(RawBox(1, thing.numbers, asked) for thing in things if label_key(thing.label) == key),
         meta=meta,
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mirg.errors import DataError, ImageError
-from mirg.samples.coverage import label_key
+from mirg.samples.coverage import label_key, vocabulary_name
 from mirg.sources.coco_entries import (
     LOCAL_KEY,
     LVIS_KEYS,
@@ -216,7 +216,7 @@ class CocoFile:
 
     def _vocabulary(self) -> str:
         """A name that two files share if their images are annotated for the same categories."""
-        return _digest(map(label_key, self._all_names))
+        return vocabulary_name(self._all_names)
 
 
 def _digest(texts: Iterable[str]) -> str:

@@ -27,7 +27,7 @@ _SHAPES = {*_BOX, "polygon", "polyline", "points", "ellipse", "cuboid", "skeleto
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """One row per image, then one per frame of a video. DataError if the file is none of CVAT's."""
+    """One row per image, then one per frame of a video. DataError if the file is not of CVAT."""
     from mirg.sources.cvat_tracks import Film
 
     path = path / "annotations.xml" if path.is_dir() else path
@@ -39,7 +39,7 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     tracks = [child for child in children if child.tag == "track"]
     meta = next((child for child in children if child.tag == "meta"), None)
     if root.tag != "annotations" or not (images or tracks):
-        raise DataError(f"{path} is no CVAT XML", hint="expected <annotations> with <image> or <track>")
+        raise DataError(f"{path} is not CVAT XML", hint="expected <annotations> with <image> or <track>")
     if images:
         yield from _images(path, images, _declared(meta), options)
     if tracks:
@@ -47,11 +47,11 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
 
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
-    """The sample of one image or frame; refusals for shapes that are no box."""
+    """The sample of one image or frame; refusals for shapes that are not boxes."""
     if isinstance(value, Refusal):
         return [value]
     if not isinstance(value, Annotated):
-        return [Refusal("row", "is no image of CVAT")]
+        return [Refusal("row", "is not an image of CVAT")]
     return outcomes(value, options)
 
 
@@ -61,34 +61,34 @@ def shape(element: Element, label: str) -> RawObject | Unusable:
         return Unusable("", "shape without a label")
     turned = element.get("rotation", "0")
     if not _NUMBER.fullmatch(turned) or float(turned) % 360:
-        return Unusable(label, f"object {label!r} is rotated by {turned[:20]} degrees", "draw it upright")
+        return Unusable(label, f"object is rotated: {label!r}, {turned[:20]} degrees", "draw it upright")
     if element.tag == "polygon":
         return _polygon(element, label)
     if element.tag not in _BOX:
-        return Unusable(label, f"object {label!r} is drawn as {element.tag}, which is no box", "draw a box")
+        return Unusable(label, f"shape is not a box: {label!r} is drawn as {element.tag}", "draw a box")
     words = [element.get(name, "") for name in _BOX[element.tag]]
     if not all(_NUMBER.fullmatch(word) for word in words):
-        return Unusable(label, f"object {label!r} has no corners in numbers: {', '.join(words)[:60]}")
+        return Unusable(label, f"object with corners that are not numbers: {label!r}, {', '.join(words)[:60]}")
     x1, y1, x2, y2 = (float(word) for word in words)
     if element.tag == "mask":
         x2, y2 = x1 + x2, y1 + y2
     if x2 <= x1 or y2 <= y1:
-        return Unusable(label, f"object {label!r} has a box without area")
+        return Unusable(label, f"object without area: {label!r}")
     return RawObject(label, (x1, y1, x2, y2), _attributes(element))
 
 
 def _polygon(element: Element, label: str) -> RawObject | Unusable:
     points = [point.split(",") for point in element.get("points", "").split(";")]
     if len(points) < 3 or not all(len(p) == 2 and all(_NUMBER.fullmatch(v.strip()) for v in p) for p in points):
-        return Unusable(label, f"object {label!r} has no points in numbers")
+        return Unusable(label, f"object without points in numbers: {label!r}")
     xs, ys = [float(x) for x, _ in points], [float(y) for _, y in points]
     if min(xs) == max(xs) or min(ys) == max(ys):
-        return Unusable(label, f"object {label!r} has a polygon without area")
+        return Unusable(label, f"object without area: {label!r}")
     return RawObject(label, (min(xs), min(ys), max(xs), max(ys)), _attributes(element))
 
 
 def _attributes(element: Element) -> dict[str, Any]:
-    """What the annotator filled in, with true and false as such; ``occluded``, and the shape if it is no box."""
+    """What the annotator filled in, with true and false as such; ``occluded``, and the shape if it is not a box."""
     found: dict[str, Any] = {}
     for child in element.findall("attribute"):
         text = (child.text or "").strip()
@@ -116,7 +116,7 @@ def _image(image: Element, pictures: Pictures, labels: list[str]) -> Annotated |
     sides = [image.get(side, "0") for side in ("width", "height")]
     try:
         if not all(re.fullmatch(r"\d{1,6}", side, re.ASCII) for side in sides):
-            raise Refused("width", f"{sides[0][:20]!r} x {sides[1][:20]!r} is no size in pixels")
+            raise Refused("width", f"{sides[0][:20]!r} x {sides[1][:20]!r} is not a size in pixels")
         path = pictures.find(name)
     except Refused as refused:
         return refused.refusal._replace(id=f"cvat-{image.get('id', '')}")

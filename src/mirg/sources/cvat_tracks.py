@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from mirg.errors import DataError
+from mirg.samples.coverage import INSTANCE, SCOPE
 from mirg.sources.annotated import Annotated, Unusable
 from mirg.sources.cvat import shape
 from mirg.sources.film_frames import frame_files
@@ -79,13 +80,13 @@ class Film:
 
 
 def _add(track: Element, key: str, step: int, scope: str, seen: Seen) -> None:
-    """The objects of one track. Between boxes that are not next to each other, nobody knows where it is."""
+    """The objects of one track. Between boxes that are not next to each other, its place is not known."""
     label = track.get("label", "")
     boxes: dict[int, Element] = {}
     for element in track:
         frame = _frame(element)
         if frame in boxes:
-            seen[frame].append(Unusable(label, f"track {key} ({label!r}) has two boxes in one frame"))
+            seen[frame].append(Unusable(label, f"track with two boxes in one frame: {key}, {label!r}"))
         elif frame is not None:
             boxes[frame] = element
     frames = sorted(boxes)
@@ -94,11 +95,11 @@ def _add(track: Element, key: str, step: int, scope: str, seen: Seen) -> None:
             continue
         thing = shape(boxes[frame], label)
         if isinstance(thing, RawObject):
-            ids = {"instance_id": key, "instance_scope": scope}
+            ids = {INSTANCE: key, SCOPE: scope}
             thing = thing._replace(attributes={**(thing.attributes or {}), **ids})
         seen[frame].append(thing)
         for between in range(frame + step, following, step):
-            reason = f"track {key} ({label!r}) has no box in a frame between two of its boxes"
+            reason = f"track without a box in a frame between two of its boxes: {key}, {label!r}"
             seen[between].append(Unusable(label, reason, "export again from CVAT, which writes every frame"))
 
 

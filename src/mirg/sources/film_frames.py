@@ -19,7 +19,7 @@ from mirg.sources.raw import Numbers
 from mirg.sources.rows import Refused
 
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
-_HINT = "name the frames so that they differ in one number alone: 000001.jpg, 000002.jpg"
+_HINT = "name the frames so that they differ in one number only: 000001.jpg, 000002.jpg"
 
 
 # (field, reason, hint)
@@ -58,8 +58,8 @@ def find_frames(sequence: Sequence, *folders: Path) -> None:
 def frame_files(folder: Path) -> tuple[list[str], list[int]]:
     """The image files of ``folder`` in the order of the film, and their frame numbers.
 
-    Empty if there are none. Refused if the names do not tell the order: no number, two numbers that vary, or one number
-    twice (``1.jpg`` and ``01.jpg``). Hidden files (``._1.jpg``) are left out.
+    Empty if the folder has no images. Refused if the names leave the order open: no number, two numbers that vary, or
+    one number twice (``1.jpg`` and ``01.jpg``). Hidden files (``._1.jpg``) are left out.
     """
     files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
     numbers = frame_numbers([file.stem for file in files]) if files else []
@@ -98,7 +98,7 @@ def flags_of(file: Path, count: int, allowed: Collection[int]) -> list[int]:
         raise Refused(file.name, f"has {len(flags)} values for {count} frames", "one value per frame")
     wrong = next((value for value in flags if value not in allowed), None)
     if wrong is not None:
-        raise Refused(file.name, f"holds {wrong:g}, which is no flag", f"expected {', '.join(map(str, allowed))}")
+        raise Refused(file.name, f"holds {wrong:g}, which is not a flag", f"expected {', '.join(map(str, allowed))}")
     return [int(value) for value in flags]
 
 

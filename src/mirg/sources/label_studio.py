@@ -29,13 +29,15 @@ _LOCAL = "/data/local-files/?d="
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """One row per task. DataError if the first of them is no task of Label Studio."""
+    """One row per task. DataError if the first row is not a task."""
     names: list[str] = []
     pictures = Pictures(options.root, "data")
     labels: set[str] = set()
     for number, value in read_rows(path):
         if number == 1 and not looks_like_task(value):
-            raise DataError(f"{path} is no export of Label Studio", hint="expected a list of tasks: JSON or JSON-MIN")
+            raise DataError(
+                f"{path} is not an export of Label Studio", hint="expected a list of tasks: JSON or JSON-MIN"
+            )
         try:
             task = _Task(mapping(value, "task"))
             names.append(_name(task.image, pictures))
@@ -48,11 +50,11 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
 
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
-    """The sample of one task; refusals for results that are no box."""
+    """The sample of one task; refusals for results that are not boxes."""
     if isinstance(value, Refusal):
         return [value]
     if not isinstance(value, Annotated):
-        return [Refusal("row", "is no task of Label Studio")]
+        return [Refusal("row", "is not a task of Label Studio")]
     return outcomes(value, options)
 
 
@@ -83,12 +85,12 @@ class _Task:
     def __init__(self, task: dict[str, Any]) -> None:
         data = task.get("data")
         if not isinstance(data, dict) and not looks_like_task(task):
-            raise Refused("data", "is missing: this is no task of Label Studio")
+            raise Refused("data", "is missing: this is not a task of Label Studio")
         self.results = _results(task) if isinstance(data, dict) else _min_results(task)
         self.image = _image_of(data if isinstance(data, dict) else task)
 
     def size(self) -> tuple[int, int]:
-        """(width, height) that the results agree on, zeros if there are none. Refused if they differ."""
+        """(width, height) that the results agree on, zeros without results. Refused if they differ."""
         told: set[tuple[int, int]] = set()
         for result in self.results:
             if "original_width" in result:
@@ -105,7 +107,7 @@ class _Task:
 
 
 def _results(task: dict[str, Any]) -> list[dict[str, Any]]:
-    """The results of the annotation that counts. Refused if there is none, or two that differ in who made them."""
+    """The results of the annotation that counts. Refused if no annotation, or more than one, does."""
     given = task.get("annotations", task.get("completions"))
     made = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
     kept = [one for one in made if not one.get("was_cancelled")]
@@ -116,12 +118,12 @@ def _results(task: dict[str, Any]) -> list[dict[str, Any]]:
             raise Refused("annotations", reason, "mark one as ground truth, or delete the others in Label Studio")
         kept = truth
     if not kept:
-        what = "cancelled annotations alone" if made else "no annotation"
+        what = "only cancelled annotations" if made else "no annotation"
         what += ", and predictions do not count" if task.get("predictions") else ""
         raise Refused("annotations", f"task has {what}", "annotate the task, and export again")
     results = kept[0].get("result")
     if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
-        raise Refused("result", "is no list of results")
+        raise Refused("result", "is not a list of results")
     return results
 
 

@@ -41,13 +41,13 @@ class Regions:
             raise Refused("image_rotation", "image was rotated in Label Studio", "set the rotation of the image to 0")
         labels = _words(value, kind) or self._named(result.get("id"))
         if len(labels) != 1:
-            shown = f": {', '.join(labels)[:60]}" if labels else ""
-            return Unusable("", f"{kind} result with {len(labels)} labels{shown}", "give each object one label")
+            shown = f", {', '.join(labels)[:60]}" if labels else ""
+            return Unusable("", f"result with {len(labels)} labels: {kind}{shown}", "give each object one label")
         if kind in ("rectanglelabels", "rectangle", "labels"):
             return _rectangle(labels[0], value)
         if kind in ("polygonlabels", "polygon"):
             return _polygon(labels[0], value)
-        return Unusable(labels[0], f"{kind} result, which is no box of an image", "export rectangles")
+        return Unusable(labels[0], f"result is not a box of an image: {kind}, {labels[0]!r}", "export rectangles")
 
     def _is_shape(self, result: dict[str, Any], value: dict[str, Any]) -> bool:
         """Whether labels or choices hold the only box of their region."""
@@ -69,13 +69,13 @@ def _words(value: dict[str, Any], kind: str) -> list[str]:
 def _rectangle(label: str, value: dict[str, Any]) -> RawObject | Unusable:
     numbers = [value.get(key) for key in ("x", "y", "width", "height")]
     if not all(is_number(number) for number in numbers):
-        return Unusable(label, f"object {label!r} has no box in numbers")
+        return Unusable(label, f"object without a box in numbers: {label!r}")
     turned = value.get("rotation", 0)
     if not is_number(turned) or turned % 360:
-        return Unusable(label, f"object {label!r} is rotated by {short(turned)} degrees", "draw it upright")
+        return Unusable(label, f"object is rotated: {label!r}, {short(turned)} degrees", "draw it upright")
     x, y, width, height = (float(number) / 100 for number in numbers if number is not None)
     if width <= 0 or height <= 0:
-        return Unusable(label, f"object {label!r} has a box without area")
+        return Unusable(label, f"object without area: {label!r}")
     return RawObject(label, (x, y, x + width, y + height))
 
 
@@ -83,8 +83,8 @@ def _polygon(label: str, value: dict[str, Any]) -> RawObject | Unusable:
     points = value.get("points")
     points = points if isinstance(points, list) else []
     if len(points) < 3 or not all(isinstance(p, list) and len(p) == 2 and all(map(is_number, p)) for p in points):
-        return Unusable(label, f"object {label!r} has no points in numbers")
+        return Unusable(label, f"object without points in numbers: {label!r}")
     xs, ys = [p[0] / 100 for p in points], [p[1] / 100 for p in points]
     if min(xs) == max(xs) or min(ys) == max(ys):
-        return Unusable(label, f"object {label!r} has a polygon without area")
+        return Unusable(label, f"object without area: {label!r}")
     return RawObject(label, (min(xs), min(ys), max(xs), max(ys)), {"shape": "polygon"})

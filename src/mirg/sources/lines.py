@@ -20,7 +20,7 @@ def number_lines(file: Path, field: str) -> list[list[float]]:
 
     Refused with the line if anything else is in it, or if the file cannot be read.
     """
-    return [_numbers(line, f"line {k}", field) for k, line in _told(lines_of(file, field))]
+    return [_numbers(line, f"line {k}", field) for k, line in _filled(lines_of(file, field))]
 
 
 def lines_of(file: Path, field: str) -> list[str]:
@@ -31,7 +31,7 @@ def lines_of(file: Path, field: str) -> list[str]:
         raise Refused(field, f"cannot be read: {error}") from error
 
 
-def _told(lines: list[str]) -> list[tuple[int, str]]:
+def _filled(lines: list[str]) -> list[tuple[int, str]]:
     return [(k, _LAST_COMMA.sub("", line, count=1).strip()) for k, line in enumerate(lines, 1) if line.strip()]
 
 
@@ -39,7 +39,7 @@ def _numbers(line: str, where: str, field: str) -> list[float]:
     words = _BETWEEN.split(line)
     wrong = next((word for word in words if not _NUMBER.fullmatch(word)), None)
     if wrong is not None:
-        raise Refused(field, f"{where} holds {wrong[:40]!r}, which is no number", "")
+        raise Refused(field, f"{where} holds {wrong[:40]!r}, which is not a number", "")
     values = [float(word) for word in words]
     if any(abs(value) >= _LARGEST for value in values if not math.isnan(value)):
         raise Refused(field, f"{where} holds a number beyond {_LARGEST:.0e}", "")

@@ -77,7 +77,7 @@ def read_mot(sequence: Sequence, place: Path) -> None:
 
 
 def _layout(rows: list[list[float]], labels: Path) -> _Layout:
-    """What the columns of a file mean. Refused if that cannot be told."""
+    """What the columns of a file mean. Refused if that is not clear."""
     counts = {len(row) for row in rows}
     if len(counts) > 1:
         first = next(k for k, row in enumerate(rows, 1) if len(row) != len(rows[0]))
@@ -117,7 +117,7 @@ def _check_classes(more: list[list[float]], table: str) -> None:
     """Refused if columns 8 and 9 of any line cannot be class and visible share."""
     for number, (kind, visible, *_) in enumerate(more, 1):
         if kind != int(kind) or not 0 <= visible <= 1:
-            reason = f"line {number}: columns 8 and 9 ({kind:g}, {visible:g}) are no class and visibility of {table}"
+            reason = f"line {number}: columns 8 and 9 ({kind:g}, {visible:g}) are not class and visibility of {table}"
             raise Refused(_FIELD, reason, "world coordinates of MOT15 have 10 columns, and no gt/labels.txt")
 
 
@@ -137,12 +137,12 @@ def _line(number: int, row: list[float], layout: _Layout, position: dict[int, in
     frame, key, x, y, width, height = row[:6]
     if frame != int(frame) or key != int(key) or key < 0:
         hint = "id -1 marks boxes of no track" if key == -1 else ""
-        raise Refused(_FIELD, f"line {number}: frame {frame:g} and id {key:g} are no frame and track", hint)
+        raise Refused(_FIELD, f"line {number}: frame {frame:g} and id {key:g} are not a frame and a track", hint)
     if int(frame) not in position:
         hint = "names of image files hold the frame number that gt.txt uses"
         raise Refused(_FIELD, f"line {number}: frame {int(frame)} has no image", hint)
     if width < 0 or height < 0:
-        raise Refused(_FIELD, f"line {number}: width {width:g} and height {height:g} are no size")
+        raise Refused(_FIELD, f"line {number}: width {width:g} and height {height:g} are not a size")
     if len(row) > 6 and row[6] <= 0:
         return None
     label = _class(number, row, layout)

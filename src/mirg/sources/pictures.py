@@ -46,21 +46,23 @@ class Pictures:
         return any(_parts(found)[:-1] == _parts(path)[:-1] for found in self._fitting(path))
 
     def find(self, name: str) -> str:
-        """The path below the root that ``name`` means. Refused, with the reason, if there is none or more than one."""
+        """The path below the root that ``name`` means. Refused, with the reason, unless there is exactly one."""
         found = self._fitting(name)
         if not found:
             where = "" if self._by_stem else f"; there are no image files below {self.root}"
             hint = "--root is a folder that holds the images, at any depth"
-            raise Refused(self.field, f"image {_short(name)} fits no file below the root{where}", hint)
+            raise Refused(self.field, f"image fits no file below the root: {_short(name)}{where}", hint)
         if len(found) > 1:
             names = ", ".join(found[:3])
-            hint = "--root names the folder of these images alone, or rename the files"
-            raise Refused(self.field, f"image {_short(name)} fits {len(found)} files: {names}", hint)
+            hint = "give --root the folder that holds only these images, or rename files"
+            raise Refused(self.field, f"image fits more than one file: {_short(name)} fits {names}", hint)
         others = [other for other in self._claims[found[0]] if other != name]
         if len(self._claims[found[0]]) > 1 + len(others):
-            raise Refused(self.field, f"image {_short(name)} is annotated more than once", "keep one of the entries")
+            raise Refused(self.field, f"image is annotated more than once: {_short(name)}", "keep one of the entries")
         if others:
-            reason = f"image {_short(name)} and image {_short(others[0])} both fit the file {found[0]}"
+            reason = (
+                f"image is not the only one that fits a file: {_short(name)} and {_short(others[0])} fit {found[0]}"
+            )
             raise Refused(self.field, reason, "keep the folders that the names tell, and set --root above them")
         return found[0]
 
@@ -69,7 +71,7 @@ class Pictures:
         return sorted(path for group in self._by_stem.values() for path in group)
 
     def _fitting(self, name: str) -> list[str]:
-        """The paths that fit, the nearest alone: same spelling before another case, whole path before a part."""
+        """The paths that fit best: the whole path before a part of it, the same spelling before another case."""
         wanted = _parts(name)
         if not wanted:
             return []

@@ -28,7 +28,7 @@ from mirg.sources.video_files import sequences
 
 
 class Film(NamedTuple):
-    """One object of a sequence; ``key`` is empty where a sequence has one object alone. See :class:`Sequence`."""
+    """One object of a sequence; ``key`` is empty if a sequence has only one object. See :class:`Sequence`."""
 
     sequence: str
     frames: list[str]
@@ -42,7 +42,9 @@ class Film(NamedTuple):
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """One row per object of every sequence below ``path``, in the order of names. DataError where there is none."""
+    """One row per object of every sequence below ``path``, in the order of names. DataError if nothing is found."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
     found = False
     for sequence in sequences(path.resolve(), options):
         found = True
@@ -64,7 +66,7 @@ def _rows(sequence: Sequence) -> Iterator[Row]:
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     """Samples of one object; a Refusal where it is never seen in two of the frames of a sample."""
     if not isinstance(value, Film):
-        return [Refusal("row", f"{short(value)} is no object of a sequence")]
+        return [Refusal("row", f"{short(value)} is not an object of a sequence")]
     name = f"{value.sequence}-{value.key}" if value.key else value.sequence
     if value.problem:
         return [Refusal(*value.problem, id=name)]

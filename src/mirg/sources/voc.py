@@ -1,7 +1,7 @@
 """Pascal VOC: one XML file per image, as the VOC devkit, LabelImg and most annotation tools write it.
 
 ``path`` is a folder with XML files at any depth (a VOCdevkit, or files beside their images), one XML file, or a list of
-the devkit (``ImageSets/Main/train.txt``), whose images alone are read.
+the devkit (``ImageSets/Main/train.txt``), of which only the listed images are read.
 
 What the corners mean is decided once for all files. The devkit counts pixels from 1, and the last pixel belongs to the
 box: it covers ``xmin - 1`` to ``xmax``. Tools that measure from the edge of the image write 0 for it, decimals, or
@@ -33,7 +33,7 @@ _FROM_EDGE = {"unknown", "mydatabase", "roboflow.com", "roboflow.ai", "roboflow"
 
 
 class _File(NamedTuple):
-    """One XML file: the name of its image as it is written, its objects with corners as they are."""
+    """One XML file: the name of its image and the corners of its objects are those of the file."""
 
     path: Path
     image: str
@@ -43,7 +43,9 @@ class _File(NamedTuple):
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """One row per XML file in the order of paths. DataError if there is none."""
+    """One row per XML file in the order of paths. DataError if no file can be read."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
     files: list[_File] = []
     broken: list[tuple[Path, Refusal]] = []
     for file in _xml_files(path):
@@ -69,13 +71,13 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     if isinstance(value, Refusal):
         return [value]
     if not isinstance(value, Annotated):
-        return [Refusal("row", "is no Pascal VOC file")]
+        return [Refusal("row", "is not a Pascal VOC file")]
     return outcomes(value, options)
 
 
 def _xml_files(path: Path) -> list[Path]:
-    if path.suffix.lower() == ".txt" and path.parent.parent.name == "ImageSets":
-        return _listed(path)
+    if path.suffix.lower() == ".txt" and "ImageSets" in path.resolve().parts[:-1]:
+        return _listed(path.resolve())
     if path.is_file():
         return [path]
     return sorted(file for file in path.rglob("*") if file.suffix.lower() == ".xml" and not file.name.startswith("."))
@@ -89,7 +91,8 @@ def _listed(path: Path) -> list[Path]:
         raise DataError(f"{path} {refused.refusal.reason}") from refused
     if any(len(words) > 1 for words in names):
         raise DataError(f"{path} says for each image whether it holds one class", hint="name train.txt or val.txt")
-    files = [path.parents[2] / "Annotations" / f"{name}.xml" for (name,) in names]
+    home = next(folder.parent for folder in path.parents if folder.name == "ImageSets")
+    files = [home / "Annotations" / f"{name}.xml" for (name,) in names]
     missing = next((file for file in files if not file.is_file()), None)
     if missing:
         raise DataError(f"{path} names {missing.stem}, and {missing} does not exist")
@@ -105,7 +108,7 @@ def _parsed(file: Path) -> _File:
     size = root.find("size")
     sides = [text_in(size, side) for side in ("width", "height")] if size is not None else ["0", "0"]
     if not all(re.fullmatch(r"\d{1,6}", side, re.ASCII) for side in sides):
-        raise Refused("size", f"{sides[0][:20]!r} x {sides[1][:20]!r} is no size in pixels", "correct <size>")
+        raise Refused("size", f"{sides[0][:20]!r} x {sides[1][:20]!r} is not a size in pixels", "correct <size>")
     source = root.find("source")
     database = text_in(source, "database") if source is not None else ""
     objects = [_object(element) for element in root.findall("object")]
@@ -118,17 +121,29 @@ def _object(element: Element) -> RawObject | Unusable:
         return Unusable("", "object without a name", "fill in <name>")
     if corners is None:
         found = ", ".join(sorted({child.tag for child in element} & {"polygon", "robndbox", "segm", "point"}))
-        return Unusable(label, f"object {label!r} has no bndbox" + (f", only {found}" if found else ""))
+        return Unusable(label, f"object without a bndbox: {label!r}" + (f" has {found}" if found else ""))
     words = [text_in(corners, corner) for corner in _CORNERS]
     if not all(_NUMBER.fullmatch(word) for word in words):
-        return Unusable(label, f"object {label!r} has no corners in numbers: {', '.join(words)[:60]}")
+        return Unusable(label, f"object with corners that are not numbers: {label!r}, {', '.join(words)[:60]}")
     x1, y1, x2, y2 = (float(word) for word in words)
     if x2 < x1 or y2 < y1:
-        return Unusable(label, f"object {label!r} has a box without area: {', '.join(words)}")
-    attributes = {flag: True for flag in _FLAGS if text_in(element, flag).casefold() in ("1", "true")}
+        return Unusable(label, f"object without area: {label!r}, {', '.join(words)}")
+    attributes = _attributes(element)
+    turned = str(attributes.pop("rotation", "0"))
+    if not _NUMBER.fullmatch(turned) or float(turned) % 360:
+        return Unusable(label, f"object is rotated: {label!r}, {turned[:20]} degrees", "draw it upright")
+    return RawObject(label, (x1, y1, x2, y2), attributes)
+
+
+def _attributes(element: Element) -> dict[str, Any]:
+    """The flags that are set, the pose, and the attributes that CVAT adds; it keeps the rotation of a box there."""
+    found: dict[str, Any] = {}
+    for child in element.iterfind("attributes/attribute"):
+        text = text_in(child, "value")
+        found[text_in(child, "name") or "attribute"] = {"true": True, "false": False}.get(text.casefold(), text)
+    found |= {flag: True for flag in _FLAGS if text_in(element, flag).casefold() in ("1", "true")}
     pose = text_in(element, "pose")
-    told = {"pose": pose} if pose and pose.casefold() != "unspecified" else {}
-    return RawObject(label, (x1, y1, x2, y2), attributes | told)
+    return found | ({"pose": pose} if pose and pose.casefold() != "unspecified" else {})
 
 
 def _from_edge(files: list[_File]) -> bool:
@@ -143,14 +158,14 @@ def _from_edge(files: list[_File]) -> bool:
 
 
 def _image_name(file: _File, pictures: Pictures) -> str:
-    """The name by which the image of a file is looked for: where the layouts put it, else the name that it gives."""
+    """The name of the image of a file: the path where the layouts put it if it is there, else what <filename> says."""
     name = file.image.replace("\\", "/") or file.path.stem
     for folder in _near(file.path.resolve().parent):
         if folder.is_relative_to(pictures.root):
             place = (folder.relative_to(pictures.root) / name).as_posix()
             if pictures.holds(place):
                 return place
-    return name.rsplit("/", 1)[-1] if name.startswith("/") or name[1:2] == ":" else name
+    return name
 
 
 def _near(folder: Path) -> Iterator[Path]:
@@ -164,7 +179,7 @@ def _near(folder: Path) -> Iterator[Path]:
 
 
 def _image(file: _File, pictures: Pictures, labels: list[str], first: float) -> Annotated | Refusal:
-    """What the file says of its image. A Refusal if it does not tell which image it is about."""
+    """What the file says of its image. A Refusal if its image is not known."""
     name = f"voc-{file.path.stem}"
     try:
         path = pictures.find(_image_name(file, pictures))
@@ -185,8 +200,8 @@ def _refuse_other_name(file: _File, path: str, pictures: Pictures) -> None:
         return
     beside = (Path(path).parent / f"{file.path.stem}{Path(path).suffix}").as_posix()
     if (pictures.root / beside).is_file():
-        reason = f"filename says {file.image}, and the XML file is called like {Path(beside).name}: both images exist"
-        raise Refused("filename", reason, "correct <filename>, or remove it")
+        names = f"filename says {file.image}, the XML is called like {Path(beside).name}, and both exist"
+        raise Refused("filename", f"image is not clear: {names}", "correct <filename>, or remove it")
 
 
 def _moved(numbers: Numbers, first: float) -> Numbers:
@@ -197,7 +212,7 @@ def _moved(numbers: Numbers, first: float) -> Numbers:
 def _with_area(thing: RawObject | Unusable) -> RawObject | Unusable:
     if isinstance(thing, Unusable) or (thing.numbers[0] < thing.numbers[2] and thing.numbers[1] < thing.numbers[3]):
         return thing
-    return Unusable(thing.label, f"object {thing.label!r} has a box without area")
+    return Unusable(thing.label, f"object without area: {thing.label!r}")
 
 
 def _shown(file: Path, path: Path) -> str:

@@ -18,7 +18,7 @@ _LARGEST = 64 << 20  # bytes between two children of the root
 
 
 def read_xml(path: Path) -> Iterator[Element]:
-    """The root with its attributes alone, then each of its children. Refused if the file is damaged or no XML."""
+    """The root without its children, then each child. Refused if the file is damaged or is not XML."""
     reader = _Reader()
     try:
         with path.open("rb") as stream:
@@ -32,7 +32,7 @@ def read_xml(path: Path) -> Iterator[Element]:
 
 
 def text_in(element: Element, name: str) -> str:
-    """The text of the first child called ``name``, without blanks around it; empty if there is none."""
+    """The text of the first child called ``name``, without blanks around it; empty if there is no such child."""
     return (element.findtext(name) or "").strip()
 
 

@@ -23,16 +23,18 @@ from mirg.sources.raw import Numbers, Outcome, RawObject, Refusal, Row, Source
 from mirg.sources.rows import Refused
 from mirg.sources.yolo_names import NO_LABELS, Names, names_of
 
-_CONFIDENCE = "six columns: a confidence or a track follows the box, so these are predictions and no annotation"
+_CONFIDENCE = "six columns: a confidence or a track follows the box, so that these are predictions"
 _ROTATED = "four points may be a polygon or a rotated box (OBB), whose box is not that of the object"
 _EDGE = 1e-3  # of the image, by which a rounded box may leave it
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     """One row per label file, and one per image without a label file. DataError without names or label files."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
     names = names_of(path)
     folder = path if path.is_dir() else path.parent
-    # The folder that data.yaml names counts where its own holds nothing: archives are unpacked anywhere.
+    # The folder that data.yaml names counts if the own folder holds nothing: archives are unpacked anywhere.
     files = next((found for place in (folder, names.home) if (found := _Labels(place, names)).paths), None)
     if files is None:
         raise DataError(f"{path} holds no label files", hint="expected labels/*.txt, or .txt files beside the images")
@@ -51,24 +53,24 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
             yield Row(shown, 1, refused.refusal._replace(id=f"yolo-{file.stem}"))
     for left in pictures.all():
         if left not in used:
-            reason = "image without a label file: nothing says that it was annotated"
-            hint = "an empty label file says that it holds no object"
-            yield Row(left, 1, Refusal("labels", reason, hint, f"yolo-{PurePosixPath(left).stem}"))
+            yield Row(left, 1, _image(left, [], names, names.split_of(pictures.root / left), annotated=False))
 
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
-    """The sample of one image; refusals for lines that are no box."""
+    """The sample of one image; refusals for lines that are not boxes."""
     if isinstance(value, Refusal):
         return [value]
     if not isinstance(value, Annotated):
-        return [Refusal("row", "is no label file of YOLO")]
+        return [Refusal("row", "is not a label file of YOLO")]
     return outcomes(value, options)
 
 
-def _image(path: str, objects: list[RawObject | Unusable], names: Names, split: str) -> Annotated:
+def _image(
+    path: str, objects: list[RawObject | Unusable], names: Names, split: str, *, annotated: bool = True
+) -> Annotated:
     name = f"yolo-{PurePosixPath(path).with_suffix('').as_posix()}"
     meta = {"split": split} if split else {}
-    return Annotated(name, path, objects=objects, labels=names.labels, annotated=True, meta=meta)
+    return Annotated(name, path, objects=objects, labels=names.labels, annotated=annotated, meta=meta)
 
 
 class _Labels:
@@ -78,12 +80,12 @@ class _Labels:
         self.folder, self.names = folder, names
         found = sorted(file for file in folder.rglob("*.txt") if not file.name.startswith("."))
         below = [file for file in found if "labels" in file.relative_to(folder).parts[:-1]]
-        # Without a folder of their own, labels lie among lists of images and notes.
+        # Without a folder for them, labels lie among lists of images and notes.
         others = {"classes.txt"} if below else NO_LABELS | names.lists
         self.paths = [file for file in below or found if file.name.casefold() not in others]
 
     def image_of(self, file: Path, pictures: Pictures) -> str:
-        """The name by which the image of a label file is looked for, without its suffix."""
+        """The name of the image of a label file, without its suffix."""
         parts = list(file.relative_to(self.folder).with_suffix("").parts)
         at = [k for k, part in enumerate(parts[:-1]) if part == "labels"]
         places = [[*parts[: at[-1]], "images", *parts[at[-1] + 1 :]]] if at else []
@@ -103,7 +105,7 @@ class _Labels:
     def _object(self, number: int, row: list[float]) -> RawObject | Unusable:
         label, problem = self.names.of(row[0])
         if problem:
-            return Unusable("", f"line {number}: {problem}", "correct the names, or the class of the line")
+            return Unusable("", f"{problem} (line {number})", "correct the names, or the class of the line")
         if len(row) == 5:
             return _box(number, label, row[1:])
         if len(row) == 6:
@@ -111,7 +113,7 @@ class _Labels:
         if self.names.keypoints:
             return Unusable(label, "line with key points (pose), which are not read", "export boxes")
         if len(row) < 7 or len(row) % 2 == 0:
-            return Unusable(label, f"line {number} has {len(row)} columns, which is neither a box nor a polygon")
+            return Unusable(label, f"line is neither a box nor a polygon: line {number} has {len(row)} columns")
         return self._polygon(label, row[1:])
 
     def _polygon(self, label: str, values: list[float]) -> RawObject | Unusable:
@@ -138,12 +140,12 @@ class _Labels:
 def _box(number: int, label: str, values: list[float]) -> RawObject | Unusable:
     cx, cy, width, height = values
     if width <= 0 or height <= 0:
-        return Unusable(label, f"line {number}: box of width {width:g} and height {height:g} has no area")
+        return Unusable(label, f"box without area: line {number}, width {width:g}, height {height:g}")
     return RawObject(label, _inside((cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)))
 
 
 def _inside(numbers: Numbers) -> Numbers:
-    """A box that leaves the image by rounding alone set onto its edge."""
+    """A box that leaves the image only by rounding, set onto its edge."""
     x1, y1, x2, y2 = (0.0 if -_EDGE <= v < 0 else 1.0 if 1 < v <= 1 + _EDGE else v for v in numbers)
     return (x1, y1, x2, y2)
 

@@ -42,27 +42,30 @@ class Names:
         return [self.by_number[k] for k in sorted(self.by_number)]
 
     def split_of(self, image: Path) -> str:
-        """The split whose folder an image lies in; empty if there is none, or more than one."""
+        """The split whose folder an image lies in; empty unless it is exactly one."""
         found = [split for split, folder in self.splits.items() if image.is_relative_to(folder)]
         return found[0] if len(found) == 1 else ""
 
     def of(self, number: float) -> tuple[str, str]:
-        """(name, "") of a class, or ("", why there is none)."""
+        """(name, "") of a class, or ("", why the class has no name)."""
         if number != number or number != int(number):
-            return "", f"class {number:g} is no whole number"
+            return "", f"class is not a whole number: {number:g}"
         if int(number) not in self.by_number:
-            return "", f"class {int(number)} is not in {self.file} ({len(self.by_number)} names, counted from 0)"
+            return (
+                "",
+                f"class is not in the names: {int(number)}, {self.file} has {len(self.by_number)}, counted from 0",
+            )
         return self.by_number[int(number)], ""
 
 
 def names_of(path: Path) -> Names:
-    """The names for ``path``, a folder or a YAML file. DataError if there are none, or two files differ."""
+    """The names for ``path``, a folder or a YAML file. DataError if no file has names, or two files differ."""
     folder = path if path.is_dir() else path.parent
     found = [_from_yaml(path)] if path.is_file() else [_from_yaml(file) for file in _yaml_files(folder)]
     known = [names for names in found if names is not None]
-    for file in [place / name for place in (folder, folder / "labels") for name in _LISTS]:
-        if file.is_file():
-            known.append(_from_lines(file))
+    # LabelImg puts classes.txt beside the labels of every folder.
+    lists = [folder / name for name in _LISTS] + sorted((folder / "labels").rglob("classes.txt"))
+    known += [_from_lines(file) for file in lists if file.is_file()]
     if not known:
         hint = "data.yaml with `names: [dog, cat]`, or classes.txt with a name per line"
         raise DataError(f"{path} has no names for the classes of YOLO", hint=hint)
@@ -91,9 +94,9 @@ def _from_yaml(file: Path) -> Names | None:
     items = enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else ()
     by_number = {int(k): v.strip() for k, v in items if str(k).isdecimal() and isinstance(v, str) and v.strip()}
     if not by_number or len(by_number) != len(names):
-        raise DataError(f"{file}: names is no list of names", hint="write `names: [dog, cat]` or `names: {0: dog}`")
+        raise DataError(f"{file}: names is not a list of names", hint="write `names: [dog, cat]` or `names: {0: dog}`")
     count = value.get("nc")
-    if isinstance(count, str) and count.isdecimal() and int(count) != len(by_number):
+    if isinstance(count, str) and count.isdecimal() and int(count) not in (len(by_number), max(by_number) + 1):
         raise DataError(f"{file}: nc is {count}, and names has {len(by_number)}", hint="correct one of them")
     told = value.get("path")
     home = (file.parent / told).resolve() if isinstance(told, str) else file.parent.resolve()
