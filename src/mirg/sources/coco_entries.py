@@ -55,7 +55,9 @@ def id_key(value: Any) -> Key:
         return None
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < 2**53 else None
-    return value if value != "" else None
+    if isinstance(value, str):
+        return value if value and _writable(value) else None
+    return value
 
 
 def not_listed(value: Any, member: str, known: Container[Key]) -> str:
@@ -117,7 +119,7 @@ def category_entry(key: Key, entry: dict[str, Any]) -> Category:
 def annotation_entry(owner: Key, entry: dict[str, Any], options: ImportOptions) -> Annotation:
     """An annotation of the image with id ``owner``. A box that is missing is taken from the polygons."""
     given = entry.get("attributes")
-    attributes = {k: v for k, v in given.items() if _is_plain(v)} if isinstance(given, dict) else {}
+    attributes = {k: v for k, v in given.items() if _is_plain(k) and _is_plain(v)} if isinstance(given, dict) else {}
     box = entry.get("bbox")
     if box in (None, []) and options.frame in (None, "pixels"):
         box = _bounds(entry.get("segmentation"))
