@@ -315,6 +315,24 @@ def test_regions_are_kept_and_never_asked_for(tmp_path: Path) -> None:
         run(tmp_path, value)
 
 
+@pytest.mark.parametrize("mark", [{"isgroupof": True}, {"attributes": {"is_group_of": 1}}, {"iscrowd": "1"}])
+def test_other_spellings_of_crowds(tmp_path: Path, mark: Doc) -> None:
+    value = doc()
+    value["annotations"][1] |= mark
+    _, samples, _ = run(tmp_path, value)
+    assert samples[1].question == "Point to every cat."
+    assert samples[1].images[0].objects[0].attributes == {"supercategory": "animal", "iscrowd": 1}
+
+
+def test_labels_of_whole_images_are_not_absent(tmp_path: Path) -> None:
+    """The first image has a cat without a box; nothing says which categories the second one was annotated for."""
+    value = doc()
+    value["images"][0]["pos_category_ids"] = [0, 1]
+    _, samples, refused = run(tmp_path, value)
+    assert [sample.meta["categories"] for sample in samples] == [["dog"]]
+    assert [row.id for row in refused] == ["coco-2"]
+
+
 def test_lvis_says_image_by_image_which_categories_are_complete(tmp_path: Path) -> None:
     value = doc(3)
     value["images"][0] |= {"neg_category_ids": [1], "not_exhaustive_category_ids": []}

@@ -10,8 +10,21 @@ from mirg.sources.options import ImportOptions
 from mirg.sources.rows import is_number, short
 
 LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
+# A file with one of these lists is annotated for some categories per image; labels of whole images have no boxes.
+FEDERATED_KEYS = (*LVIS_KEYS, "pos_category_ids")
+_CROWD_KEYS, _IGNORE_KEYS = ("iscrowd", "isgroupof", "is_group_of"), ("ignore", "ignored")
 _PATH_KEYS = ("file_name", "filename", "path", "image_path")
-_IMAGE_KEYS = ("id", "width", "height", *LVIS_KEYS, "incomplete", "vocabulary", "sample_id", "image_set", "video_id")
+_IMAGE_KEYS = (
+    "id",
+    "width",
+    "height",
+    *FEDERATED_KEYS,
+    "incomplete",
+    "vocabulary",
+    "sample_id",
+    "image_set",
+    "video_id",
+)
 _NO_ATTRIBUTES: dict[str, Any] = {}  # one for all annotations: a file has millions
 _NAMELESS = {"", "none", "null", "nan"}
 # Which key identifies an object. The number of a track identifies it in its own film or file only.
@@ -125,11 +138,16 @@ def annotation_entry(owner: Key, entry: dict[str, Any], options: ImportOptions) 
         box = _bounds(entry.get("segmentation"))
     return Annotation(
         owner, id_key(entry.get("id")), entry.get("category_id"), box,
-        crowd=flag(entry.get("iscrowd")) or flag(attributes.pop("iscrowd", 0)),
-        ignored=flag(entry.get("ignore")) or flag(attributes.pop("ignore", 0)),
+        crowd=_marked(entry, attributes, _CROWD_KEYS), ignored=_marked(entry, attributes, _IGNORE_KEYS),
         target=entry.get("kind") == "target", unnamed=flag(entry.get("unnamed")), instance=_instance(entry, attributes),
         attributes=attributes or _NO_ATTRIBUTES,
     )  # fmt: skip
+
+
+def _marked(entry: dict[str, Any], attributes: dict[str, Any], keys: tuple[str, ...]) -> bool:
+    """Whether one of ``keys`` is set; those of the attributes are taken out of them."""
+    found = [flag(attributes.pop(key)) for key in keys if key in attributes]
+    return any(found) or any(flag(entry[key]) for key in keys if key in entry)
 
 
 def _instance(entry: dict[str, Any], attributes: dict[str, Any]) -> tuple[str, str] | None:
