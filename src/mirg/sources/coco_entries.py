@@ -14,17 +14,8 @@ LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
 FEDERATED_KEYS = (*LVIS_KEYS, "pos_category_ids")
 _CROWD_KEYS, _IGNORE_KEYS = ("iscrowd", "isgroupof", "is_group_of"), ("ignore", "ignored")
 _PATH_KEYS = ("file_name", "filename", "path", "image_path")
-_IMAGE_KEYS = (
-    "id",
-    "width",
-    "height",
-    *FEDERATED_KEYS,
-    "incomplete",
-    "vocabulary",
-    "sample_id",
-    "image_set",
-    "video_id",
-)
+_OWN_KEYS = ("incomplete", "vocabulary", "sample_id", "image_set")  # written by an export of mirg
+_IMAGE_KEYS = ("id", "width", "height", "video_id", *FEDERATED_KEYS, *_OWN_KEYS)
 _NO_ATTRIBUTES: dict[str, Any] = {}  # one for all annotations: a file has millions
 _NAMELESS = {"", "none", "null", "nan"}
 # Which key identifies an object. The number of a track identifies it in its own film or file only.
