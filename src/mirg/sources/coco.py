@@ -19,12 +19,12 @@ from mirg.sources.raw import Outcome, RawBox, RawImage, RawObject, RawSample, Re
 from mirg.sources.rows import Refused, is_number, short, text_of, whole
 
 _REGION_NAMES = {"ignored region", "ignored regions", "ignore", "ignored", "dontcare", "don't care"}
+_Object = tuple[Annotation, Category]
 _HINTS = {
     "id": "correct the file: it cannot be known which annotation is right",
     "category_id": "write all ids in one type, and give every category a name",
     "bbox": "a box is [x, y, width, height] in pixels, with a width and a height above 0",
 }
-_Object = tuple[Annotation, Category]
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:

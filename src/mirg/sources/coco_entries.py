@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 from mirg.sources.options import ImportOptions
 from mirg.sources.rows import is_number, short
 
-LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
-# A file with one of these lists is annotated for some categories per image; labels of whole images have no boxes.
-FEDERATED_KEYS = (*LVIS_KEYS, "pos_category_ids")
+# A file with one of these lists is annotated for some categories per image; positive labels of an image may have no box.
+LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids", "pos_category_ids")
 _CROWD_KEYS, _IGNORE_KEYS = ("iscrowd", "isgroupof", "is_group_of"), ("ignore", "ignored")
 _PATH_KEYS = ("file_name", "filename", "path", "image_path")
 _OWN_KEYS = ("incomplete", "vocabulary", "sample_id", "image_set")  # written by an export of mirg
-_IMAGE_KEYS = ("id", "width", "height", "video_id", *FEDERATED_KEYS, *_OWN_KEYS)
+_IMAGE_KEYS = ("id", "width", "height", "video_id", *LVIS_KEYS, *_OWN_KEYS)
 _NO_ATTRIBUTES: dict[str, Any] = {}  # one for all annotations: a file has millions
 _NAMELESS = {"", "none", "null", "nan"}
 # Which key identifies an object. The number of a track identifies it in its own film or file only.

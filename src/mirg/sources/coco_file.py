@@ -16,7 +16,6 @@ from typing import Any
 from mirg.errors import DataError, ImageError
 from mirg.samples.coverage import label_key
 from mirg.sources.coco_entries import (
-    FEDERATED_KEYS,
     LOCAL_KEY,
     LVIS_KEYS,
     Annotation,
@@ -106,7 +105,7 @@ class CocoFile:
     def _take(self, member: str, entry: Any) -> None:
         if member == "images":
             self._entries.append((self._counts[member], image_entry(entry)))
-            self._federated |= isinstance(entry, dict) and any(isinstance(entry.get(k), list) for k in FEDERATED_KEYS)
+            self._federated |= isinstance(entry, dict) and any(isinstance(entry.get(k), list) for k in LVIS_KEYS)
         elif member == "categories":
             self._take_category(entry)
         elif not isinstance(entry, dict):
@@ -183,9 +182,9 @@ class CocoFile:
         notes = [note for key in picture.ids for note in self._annotations.get(key, ())]
         objects = [(note, self._category_of(note)) for note in notes]
         negatives = absent = None
-        said = [entry for entry in picture.lists if any(isinstance(entry.get(k), list) for k in FEDERATED_KEYS)]
+        said = [entry for entry in picture.lists if any(isinstance(entry.get(k), list) for k in LVIS_KEYS)]
         if said:
-            negatives, absent = (sorted(self._names(said, key)) for key in LVIS_KEYS)
+            negatives, absent = (sorted(self._names(said, key)) for key in LVIS_KEYS[:2])
         own = next(iter(texts_in([entry.get("vocabulary") for entry in picture.lists])), None)
         video = picture.image.get("video_id") if isinstance(picture.image, dict) else None
         return {
