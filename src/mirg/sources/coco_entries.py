@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from mirg.sources.options import ImportOptions
 from mirg.sources.rows import is_number, short
 
-# A file with one of these lists is annotated for some categories per image; positive labels of an image may have no box.
+# A file with one of these lists is annotated for some categories per image. A positive label may have no box.
 LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids", "pos_category_ids")
 _CROWD_KEYS, _IGNORE_KEYS = ("iscrowd", "isgroupof", "is_group_of"), ("ignore", "ignored")
 _PATH_KEYS = ("file_name", "filename", "path", "image_path")
