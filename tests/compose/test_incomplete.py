@@ -295,6 +295,21 @@ def test_what_an_image_is_complete_for(
     assert {key for key in ("dog", "cat") if image.lacks(key)} == lacks
 
 
+def test_a_photograph_without_objects_lacks_what_others_of_its_vocabulary_hold(tmp_path: Path) -> None:
+    meta = {"annotated": True, "vocabulary": "first file"}
+    source = rewritten(write_objects(tmp_path / "data", 6, side=96), emptied(range(3), meta))
+
+    def one_of_each(row: Doc) -> Doc:
+        return {**row, "meta": {**row.get("meta", {}), **({"vocabulary": "first file"} if row["id"] == "o3" else {})}}
+
+    pool = read_pool(rewritten(source, one_of_each), ComposeRecipe(source="unused"))
+    held = {key for image in pool.images if image.coverage.vocabularies for key in image.by_label}
+    empty = [image for image in pool.images if not image.things]
+    assert len(empty) == 3 and held
+    for image in empty:
+        assert {key for key in SHAPES if image.lacks(key)} == held
+
+
 @pytest.mark.parametrize(
     ("meta", "expected"),
     [

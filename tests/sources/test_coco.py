@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from fakes.importing import pictures
+from fakes.importing import pictures, spoiled
 from mirg.errors import DataError
 from mirg.exports.build import export_dataset, make_plan
 from mirg.samples import DatasetFolder, Rejection, Sample
@@ -313,6 +315,24 @@ def test_regions_are_kept_and_never_asked_for(tmp_path: Path) -> None:
         run(tmp_path, value)
 
 
+@pytest.mark.parametrize("mark", [{"isgroupof": True}, {"attributes": {"is_group_of": 1}}, {"iscrowd": "1"}])
+def test_other_spellings_of_crowds(tmp_path: Path, mark: Doc) -> None:
+    value = doc()
+    value["annotations"][1] |= mark
+    _, samples, _ = run(tmp_path, value)
+    assert samples[1].question == "Point to every cat."
+    assert samples[1].images[0].objects[0].attributes == {"supercategory": "animal", "iscrowd": 1}
+
+
+def test_labels_of_whole_images_are_not_absent(tmp_path: Path) -> None:
+    """The first image has a cat without a box; nothing says which categories the second one was annotated for."""
+    value = doc()
+    value["images"][0]["pos_category_ids"] = [0, 1]
+    _, samples, refused = run(tmp_path, value)
+    assert [sample.meta["categories"] for sample in samples] == [["dog"]]
+    assert [row.id for row in refused] == ["coco-2"]
+
+
 def test_lvis_says_image_by_image_which_categories_are_complete(tmp_path: Path) -> None:
     value = doc(3)
     value["images"][0] |= {"neg_category_ids": [1], "not_exhaustive_category_ids": []}
@@ -402,3 +422,22 @@ def _rounded(sample: Sample) -> Doc:
     for thing in (*value["targets"], *value["images"][0]["objects"]):
         thing["box"] = [round(v, 9) for v in thing["box"]]
     return value
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from([doc, rich, lvis]).flatmap(lambda make: spoiled([make()])))
+def test_any_damage_is_a_refusal_and_never_an_exception(tmp_path: Path, value: object) -> None:
+    file = tmp_path / "instances.json"
+    file.write_text(json.dumps(value, default=str), encoding="utf-8")
+    options = ImportOptions(root=str(tmp_path), look="none")
+    try:
+        report = import_dataset("coco", file, tmp_path / "out", options, overwrite=True, listed=100)
+    except DataError as error:
+        assert error.message and error.hint is not None
+        return
+    samples = list(DatasetFolder.open(tmp_path / "out").read())
+    assert len(samples) == report.samples
+    for sample in samples:
+        assert "None" not in sample.question and (sample.targets or sample.meta.get("annotated"))
+        assert all(target.label == sample.meta["subject"] for target in sample.targets)
+    assert all(row.field and row.reason for row in report.first)

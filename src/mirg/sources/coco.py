@@ -19,6 +19,11 @@ from mirg.sources.raw import Outcome, RawBox, RawImage, RawObject, RawSample, Re
 from mirg.sources.rows import Refused, is_number, short, text_of, whole
 
 _Object = tuple[Annotation, Category]
+_HINTS = {
+    "id": "correct the file: it cannot be known which annotation is right",
+    "category_id": "write all ids in one type, and give every category a name",
+    "bbox": "a box is [x, y, width, height] in pixels, with a width and a height above 0",
+}
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
@@ -111,7 +116,7 @@ class _Notes:
         else:
             problem = _box_problem(note.box)
         if problem:
-            self.refusals.append(Refusal(*problem, HINT))
+            self.refusals.append(Refusal(*problem, _HINTS[problem[0]]))
             self.incomplete.add(REFUSED_BOX)
         if problem or note.crowd or region:
             self._open.add(label_key(category.name))

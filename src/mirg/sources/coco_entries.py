@@ -11,9 +11,12 @@ from mirg.sources.label_map import LabelMap
 from mirg.sources.options import ImportOptions
 from mirg.sources.rows import is_number, short
 
-LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
+# A file with one of these lists is annotated for some categories per image. A positive label may have no box.
+LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids", "pos_category_ids")
+_CROWD_KEYS, _IGNORE_KEYS = ("iscrowd", "isgroupof", "is_group_of"), ("ignore", "ignored")
 _PATH_KEYS = ("file_name", "filename", "path", "image_path")
-_IMAGE_KEYS = ("id", "width", "height", *LVIS_KEYS, "incomplete", "vocabulary", "sample_id", "image_set", "video_id")
+_OWN_KEYS = ("incomplete", "vocabulary", "sample_id", "image_set")  # written by an export of mirg
+_IMAGE_KEYS = ("id", "width", "height", "video_id", *LVIS_KEYS, *_OWN_KEYS)
 _NO_ATTRIBUTES: dict[str, Any] = {}  # one for all annotations: a file has millions
 _NAMELESS = {"", "none", "null", "nan"}
 # Categories that mark where nobody annotated; a label map does not change them.
@@ -63,7 +66,9 @@ def id_key(value: Any) -> Key:
         return None
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < 2**53 else None
-    return value if value != "" else None
+    if isinstance(value, str):
+        return value if value and _writable(value) else None
+    return value
 
 
 def not_listed(value: Any, member: str, known: Container[Key]) -> str:
@@ -133,17 +138,22 @@ def mapped(category: Category, labels: LabelMap | None) -> Category:
 def annotation_entry(owner: Key, entry: dict[str, Any], options: ImportOptions) -> Annotation:
     """An annotation of the image with id ``owner``. A box that is missing is taken from the polygons."""
     given = entry.get("attributes")
-    attributes = {k: v for k, v in given.items() if _is_plain(v)} if isinstance(given, dict) else {}
+    attributes = {k: v for k, v in given.items() if _is_plain(k) and _is_plain(v)} if isinstance(given, dict) else {}
     box = entry.get("bbox")
     if box in (None, []) and options.frame in (None, "pixels"):
         box = _bounds(entry.get("segmentation"))
     return Annotation(
         owner, id_key(entry.get("id")), entry.get("category_id"), box,
-        crowd=flag(entry.get("iscrowd")) or flag(attributes.pop("iscrowd", 0)),
-        ignored=flag(entry.get("ignore")) or flag(attributes.pop("ignore", 0)),
+        crowd=_marked(entry, attributes, _CROWD_KEYS), ignored=_marked(entry, attributes, _IGNORE_KEYS),
         target=entry.get("kind") == "target", unnamed=flag(entry.get("unnamed")), instance=_instance(entry, attributes),
         attributes=attributes or _NO_ATTRIBUTES,
     )  # fmt: skip
+
+
+def _marked(entry: dict[str, Any], attributes: dict[str, Any], keys: tuple[str, ...]) -> bool:
+    """Whether one of ``keys`` is set; those of the attributes are taken out of them."""
+    found = [flag(attributes.pop(key)) for key in keys if key in attributes]
+    return any(found) or any(flag(entry[key]) for key in keys if key in entry)
 
 
 def _instance(entry: dict[str, Any], attributes: dict[str, Any]) -> tuple[str, str] | None:

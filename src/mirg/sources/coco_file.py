@@ -187,13 +187,13 @@ class CocoFile:
         negatives = absent = None
         said = [entry for entry in picture.lists if any(isinstance(entry.get(k), list) for k in LVIS_KEYS)]
         if said:
-            negatives, absent = (sorted(self._names(said, key)) for key in LVIS_KEYS)
-        own = picture.image.get("vocabulary") if isinstance(picture.image, dict) else None
+            negatives, absent = (sorted(self._names(said, key)) for key in LVIS_KEYS[:2])
+        own = next(iter(texts_in([entry.get("vocabulary") for entry in picture.lists])), None)
         video = picture.image.get("video_id") if isinstance(picture.image, dict) else None
         return {
             "image": picture.image, "problem": picture.problem, "objects": objects,
             "negatives": negatives, "not_exhaustive": absent, "federated": self._federated and not own,
-            "vocabulary": own if isinstance(own, str) and own else vocabulary,
+            "vocabulary": own or vocabulary,
             "incomplete": sorted({r for entry in picture.lists for r in texts_in(entry.get("incomplete"))}),
             "names": [] if objects else self._all_names, "emptied": bool(named) and not objects,
             "scope": f"{scope}-{id_key(video)}" if scope and id_key(video) is not None else scope,
