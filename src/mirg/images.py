@@ -52,6 +52,23 @@ ORIENTATION_WORDS = {
 }
 
 
+# What files named like images often are instead: by the brand of their container, and by how they begin.
+_BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIC: convert it to JPEG first"),
+    **dict.fromkeys((b"avif", b"avis"), "AVIF: convert it to JPEG first"),
+}
+_STARTS = {
+    b"<!doctype": "a web page, perhaps the error of a download",
+    b"<html": "a web page, perhaps the error of a download",
+    b"<svg": "an SVG drawing",
+    b"<?xml": "an XML file, perhaps an SVG drawing",
+    b"%pdf": "a PDF document",
+    b"version https://git-lfs": "a pointer of Git LFS: fetch the files with `git lfs pull`",
+    b"\xff\x0a": "JPEG XL: convert it to JPEG first",
+    b"\x00\x00\x00\x0cjxl ": "JPEG XL: convert it to JPEG first",
+}
+
+
 class Header(NamedTuple):
     """What the header of an image file says: (width, height) in pixels after EXIF rotation, and the orientation.
 
@@ -115,7 +132,7 @@ def decode_image(
                 plain = to_rgb(image)
                 turn = _TURNS.get(_orientation(image))
         except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
-            raise _bad(path, sample_id, _decoder_words(error)) from error
+            raise _bad(path, sample_id, _decoder_words(error, data[:64])) from error
     return plain if turn is None else plain.transpose(Image.Transpose(turn))
 
 
@@ -138,7 +155,7 @@ def image_header(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, samp
                 turned = image.format != "PNG" or png_may_be_turned(path)
                 found = Header(*image.size, _orientation(image) if turned else 1)
         except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
-            raise _bad(path, sample_id, _decoder_words(error)) from error
+            raise _bad(path, sample_id, _decoder_words(error, _first_bytes(path))) from error
     _check_size(found.size, path, limits, sample_id)
     return found._replace(width=found.height, height=found.width) if found.orientation in _SWAPS_SIDES else found
 
@@ -296,11 +313,28 @@ def _grey_to_8_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8), mode="L")
 
 
-def _decoder_words(error: BaseException) -> str:
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(64)
+    except OSError:
+        return b""
+
+
+def _unread_kind(first: bytes) -> str:
+    """What a file that is no image in a known format seems to be, by its first bytes; "" if nobody knows."""
+    if first[4:8] == b"ftyp":
+        return _BRANDS.get(first[8:12], "a film or a picture in a container (MP4, HEIF)")
+    start = first.lstrip().lower()
+    return next((words for mark, words in _STARTS.items() if start.startswith(mark)), "")
+
+
+def _decoder_words(error: BaseException, first: bytes) -> str:
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return f"is not an image in a known format ({', '.join(FORMATS)})"
+        kind = _unread_kind(first)
+        return f"is not an image in a known format ({', '.join(FORMATS)})" + (f": it is {kind}" if kind else "")
     if isinstance(error, Image.DecompressionBombError):
         return "is too large"
     if isinstance(error, MemoryError):

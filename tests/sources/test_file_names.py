@@ -129,20 +129,20 @@ def test_the_whole_disk_is_no_root(tmp_path: Path) -> None:
 
 # (path of the rows, file, options that would find it)
 MISPLACED = [
-    ("a.png", "root/train/a.png", "--root {t}/root/train"),
-    ("train/a.png", "root/images/train/a.png", "--root {t}/root/images"),
-    ("/home/ann/set/train/a.png", "root/train/a.png", "--strip /home/ann/set/"),
-    ("C:\\data\\set\\a.png", "root/a.png", "--strip C:/data/set/"),
+    ("a.png", "top/train/a.png", "--root {t}/top/train"),
+    ("train/a.png", "top/images/train/a.png", "--root {t}/top/images"),
+    ("/data/ann/set/train/a.png", "top/train/a.png", "--strip /data/ann/set/"),
+    ("C:\\data\\set\\a.png", "top/a.png", "--strip C:/data/set/"),
     ("old/a.png", "images/a.png", "--root {t}/images --strip old/"),
     ("train/a.png", "train/a.png", "--root {t}"),
     ("a.png", None, "no file a.png is below"),
-    ("a.png", "root/A.PNG", "differs from it in upper and lower case"),
+    ("a.png", "top/A.PNG", "differs from it in upper and lower case"),
 ]
 
 
 @pytest.mark.parametrize(("told", "there", "options"), MISPLACED, ids=[str(k) for k in range(len(MISPLACED))])
 def test_a_wrong_root_is_named_with_the_right_one(tmp_path: Path, told: str, there: str | None, options: str) -> None:
-    root = tmp_path.resolve() / "root"
+    root = tmp_path.resolve() / "top"
     root.mkdir()
     if there:
         picture(tmp_path / there)

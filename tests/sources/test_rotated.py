@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from mirg.checking.run import CheckConfig, check_dataset
 from mirg.checking.sheet import ROTATED_NOTE, show
-from mirg.errors import DataError
+from mirg.errors import ConfigError, DataError
 from mirg.images import image_header, open_image, stored_size, upright_box
 from mirg.samples import DatasetFolder
 from mirg.sources.importer import ImportReport, import_dataset
@@ -113,6 +113,15 @@ def test_what_a_rotated_photograph_becomes(
     assert warned.counts["rotated_by_exif"] == (wanted == "unknown"), why
     sheet, _ = show(folder, tmp_path / "sheet.html")
     assert any(ROTATED_NOTE in note for note in sheet.notes) == (wanted == "unknown"), why
+
+
+def test_ignore_needs_to_see_which_are_rotated(tmp_path: Path) -> None:
+    """Without a look no box would be turned, and nobody would notice."""
+    photograph(tmp_path / "p.png", 6)
+    (tmp_path / "a.json").write_text("[]")
+    with pytest.raises(ConfigError, match="needs a look"):
+        options = ImportOptions(root=str(tmp_path), exif="ignore", look="none")
+        import_dataset("sharegpt", tmp_path / "a.json", tmp_path / "out", options)
 
 
 def test_frames_of_0_to_1000_are_set_upright_too(tmp_path: Path) -> None:

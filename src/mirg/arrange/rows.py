@@ -16,8 +16,7 @@ from mirg.errors import DataError
 from mirg.samples import DatasetFolder, Sample
 from mirg.samples.card import SAMPLES_FILE
 from mirg.samples.folder import OnReject
-from mirg.storage import parse_line
-from mirg.text_files import open_utf8
+from mirg.text_files import BOM, open_utf8
 
 
 class Rows:
@@ -47,7 +46,7 @@ class Rows:
         """The sample; IndexError beyond the last."""
         self._stream.seek(self._starts[k])
         try:
-            return Sample.model_validate(parse_line(self._stream.readline()))
+            return Sample.model_validate_json(self._stream.readline().removeprefix(BOM))
         except ValidationError as error:
             raise DataError(f"{self._path} changed while it was read", hint="start again") from error
 

@@ -104,6 +104,8 @@ def import_dataset(
     options = options.model_copy(update={"root": str(Path(options.root).resolve())})
     if not Path(options.root).is_dir():
         raise DataError(f"{options.root} is not a folder", hint="--root is the folder that image paths are relative to")
+    if options.exif == "ignore" and options.look == "none":
+        raise ConfigError("--exif ignore needs a look at the images", hint="--look header finds out which are rotated")
     path, out = Path(path), Path(out)
     workers = executor or Local()
     report = ImportReport(out, kind)

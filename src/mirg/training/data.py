@@ -8,7 +8,7 @@ for it.
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -283,4 +283,6 @@ def _report(folder: DatasetFolder, kept: int, rejections: Sequence[Rejection]) -
         )
     if not kept:
         first = f": {rejections[0].reason}" if rejections else ""
-        raise DataError(f"{folder.root} has no usable sample{first}", hint="`mirg data check` lists every rejection")
+        hints = Counter(rejection.hint for rejection in rejections if rejection.hint).most_common(1)
+        hint = hints[0][0] if hints else "`mirg data check` lists every rejection"
+        raise DataError(f"{folder.root} has no usable sample{first}", hint=hint)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fakes.hostile_images import huge_header_png
 from fakes.photographs import folder_of_photographs, photograph
@@ -41,6 +42,20 @@ def test_bad_files_are_rejected_with_name_and_reason_and_the_run_goes_on(tmp_pat
         assert str(tmp_path) not in rejected[name].reason
     assert (found.n_files, found.n_other, found.n_copies, found.n_readable) == (11, 1, 1, 5)
     assert found.n_files == found.n_readable + found.n_copies + len(found.rejected)
+
+
+def test_files_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
+    """A telephone's folder: what is not read is counted, also if nothing else is there."""
+    for name in (*(f"IMG_{k}.HEIC" for k in range(5)), "a.heic", "b.avif", "c.MOV", "notes"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(DataError, match=r"0 tried, 9 other files \(\.heic 6, "):
+        find_photos(tmp_path, PhotoConfig())
+    Image.new("RGB", (64, 48)).save(tmp_path / "d.jpeg")
+    (tmp_path / "d.jpeg").rename(tmp_path / "d.jfif")
+    found = find_photos(tmp_path, PhotoConfig())
+    assert (found.n_files, found.n_readable, found.n_other) == (1, 1, 9)
+    assert dict(found.other) == {".heic": 6, ".avif": 1, ".mov": 1, "": 1}
+    assert "without a suffix 1" in found.other_words()
 
 
 @pytest.mark.parametrize(
