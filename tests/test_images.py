@@ -15,7 +15,7 @@ from PIL import Image
 
 from fakes import hostile_images as hostile
 from mirg.errors import ImageError
-from mirg.images import ImageLimits, image_digest, image_size, open_image, to_rgb
+from mirg.images import SUFFIXES, ImageLimits, image_digest, image_size, open_image, to_rgb
 
 SECONDS = 0.2
 BYTES = 200 * 2**20
@@ -142,6 +142,34 @@ def test_exif_rotation(tmp_path: Path, orientation: int) -> None:
     with Image.open(path) as raw:
         assert image.tobytes() == ImageOps.exif_transpose(raw).convert("RGB").tobytes()
     assert image.size == image_size(path) == ((48, 64) if orientation >= 5 else (64, 48))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC: convert it"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF: convert it"),
+        (b"\0\0\0\x1cftypisom\0\0\0\0", "a film"),
+        (b"\n<!DOCTYPE html><title>404</title>", "a web page"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        (b"\xff\x0a" + bytes(30), "JPEG XL"),
+        (b"just text", "is not an image in a known format"),
+    ],
+)
+def test_what_is_no_image_is_told_what_it_is(tmp_path: Path, data: bytes, words: str) -> None:
+    """All of them are found under the name of a photograph."""
+    path = write(tmp_path, "a.jpg", data)
+    for look in (open_image, image_size):
+        with pytest.raises(ImageError, match="is not an image in a known format") as caught:
+            look(path)
+        assert words in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "b.JPE", "c.mpo"])
+def test_jpeg_has_many_names(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, name, hostile.encoded(hostile.picture(), "JPEG"))
+    assert path.suffix.lower() in SUFFIXES and open_image(path).size == image_size(path) == (64, 48)
 
 
 def test_16_bit_is_scaled_not_clipped(tmp_path: Path) -> None:

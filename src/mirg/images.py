@@ -13,9 +13,10 @@ import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mirg.errors import ImageError, StorageError
+from mirg.geometry import Box
 from mirg.storage import digest_file
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ Size = tuple[int, int]
 # Decoders that photographs come in; JPEG covers MPO, the two-picture files of some cameras. The rest (EPS runs
 # Ghostscript, PSD, FITS, ...) only widens the attack surface.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"})
+# Browsers save JPEG files as .jfif, cameras write .mpo.
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"}
+)
 
 _EXIF_ORIENTATION = 0x0112
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -35,6 +39,50 @@ _SWAPS_SIDES = frozenset({5, 6, 7, 8})
 # EXIF orientation -> number of the PIL.Image.Transpose that sets the picture upright
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 _USUAL_SCANS = 16
+
+# What a viewer does with a photograph of each EXIF orientation before it is seen upright.
+ORIENTATION_WORDS = {
+    2: "mirrored left to right",
+    3: "rotated by 180 degrees",
+    4: "mirrored top to bottom",
+    5: "mirrored and rotated by 90 degrees",
+    6: "rotated by 90 degrees clockwise",
+    7: "mirrored and rotated by 270 degrees",
+    8: "rotated by 90 degrees counterclockwise",
+}
+
+
+# What files named like images often are instead: by the brand of their container, and by how they begin.
+_BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIC: convert it to JPEG first"),
+    **dict.fromkeys((b"avif", b"avis"), "AVIF: convert it to JPEG first"),
+}
+_STARTS = {
+    b"<!doctype": "a web page, perhaps the error of a download",
+    b"<html": "a web page, perhaps the error of a download",
+    b"<svg": "an SVG drawing",
+    b"<?xml": "an XML file, perhaps an SVG drawing",
+    b"%pdf": "a PDF document",
+    b"version https://git-lfs": "a pointer of Git LFS: fetch the files with `git lfs pull`",
+    b"\xff\x0a": "JPEG XL: convert it to JPEG first",
+    b"\x00\x00\x00\x0cjxl ": "JPEG XL: convert it to JPEG first",
+}
+
+
+class Header(NamedTuple):
+    """What the header of an image file says: (width, height) in pixels after EXIF rotation, and the orientation.
+
+    ``orientation`` is 1 for a picture that is stored upright, 2 to 8 as EXIF counts.
+    """
+
+    width: int
+    height: int
+    orientation: int = 1
+
+    @property
+    def size(self) -> Size:
+        """(width, height) in pixels of the upright picture."""
+        return (self.width, self.height)
 
 
 @dataclass(frozen=True)
@@ -84,12 +132,17 @@ def decode_image(
                 plain = to_rgb(image)
                 turn = _TURNS.get(_orientation(image))
         except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
-            raise _bad(path, sample_id, _decoder_words(error)) from error
+            raise _bad(path, sample_id, _decoder_words(error, data[:64])) from error
     return plain if turn is None else plain.transpose(Image.Transpose(turn))
 
 
 def image_size(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample_id: str | None = None) -> Size:
     """(width, height) after EXIF rotation, from the header alone: pixels are not decoded. ImageError as above."""
+    return image_header(path, limits=limits, sample_id=sample_id).size
+
+
+def image_header(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample_id: str | None = None) -> Header:
+    """Upright size and EXIF orientation, only from the header: pixels are not decoded. ImageError as above."""
     from PIL import Image
 
     path = Path(path)
@@ -98,14 +151,34 @@ def image_size(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample
         warnings.simplefilter("ignore")
         try:
             with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
-                width, height = image.size
                 # Pillow decodes every pixel of a PNG to find out that nothing turns it.
-                told = image.format != "PNG" or png_may_be_turned(path)
-                turned = told and _orientation(image) in _SWAPS_SIDES
+                turned = image.format != "PNG" or png_may_be_turned(path)
+                found = Header(*image.size, _orientation(image) if turned else 1)
         except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
-            raise _bad(path, sample_id, _decoder_words(error)) from error
-    _check_size((width, height), path, limits, sample_id)
-    return (height, width) if turned else (width, height)
+            raise _bad(path, sample_id, _decoder_words(error, _first_bytes(path))) from error
+    _check_size(found.size, path, limits, sample_id)
+    return found._replace(width=found.height, height=found.width) if found.orientation in _SWAPS_SIDES else found
+
+
+def stored_size(size: Size, orientation: int) -> Size:
+    """(width, height) of the stored pixels, of a picture whose upright size is ``size``."""
+    return (size[1], size[0]) if orientation in _SWAPS_SIDES else size
+
+
+def upright_box(box: Box, orientation: int) -> Box:
+    """A box in fractions of the stored pixels as fractions of the upright picture.
+
+    >>> upright_box((0.0, 0.0, 0.5, 0.25), 6)
+    (0.75, 0.0, 1.0, 0.5)
+    """
+    x1, y1, x2, y2 = box
+    if orientation in _SWAPS_SIDES:
+        x1, y1, x2, y2 = y1, x1, y2, x2
+    if orientation in {2, 3, 6, 7}:
+        x1, x2 = 1.0 - x2, 1.0 - x1
+    if orientation in {3, 4, 7, 8}:
+        y1, y2 = 1.0 - y2, 1.0 - y1
+    return (x1, y1, x2, y2)
 
 
 def png_may_be_turned(path: str | Path) -> bool:
@@ -212,11 +285,12 @@ def _check_cost(image: Image.Image, data: bytes, path: Path, limits: ImageLimits
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 where there is none or the metadata are broken (the pixels may still be fine)."""
+    """The EXIF orientation, 1 if there is none or the metadata are broken (the pixels may still be fine)."""
     try:
-        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+        found = int(image.getexif().get(_EXIF_ORIENTATION, 1))
     except _DECODER_ERRORS:
         return 1
+    return found if found in _TURNS else 1
 
 
 def _grey_to_8_bit(image: Image.Image) -> Image.Image:
@@ -239,11 +313,28 @@ def _grey_to_8_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8), mode="L")
 
 
-def _decoder_words(error: BaseException) -> str:
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(64)
+    except OSError:
+        return b""
+
+
+def _unread_kind(first: bytes) -> str:
+    """What a file that is no image in a known format seems to be, by its first bytes; "" if nobody knows."""
+    if first[4:8] == b"ftyp":
+        return _BRANDS.get(first[8:12], "a film or a picture in a container (MP4, HEIF)")
+    start = first.lstrip().lower()
+    return next((words for mark, words in _STARTS.items() if start.startswith(mark)), "")
+
+
+def _decoder_words(error: BaseException, first: bytes) -> str:
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return f"is not an image in a known format ({', '.join(FORMATS)})"
+        kind = _unread_kind(first)
+        return f"is not an image in a known format ({', '.join(FORMATS)})" + (f": it is {kind}" if kind else "")
     if isinstance(error, Image.DecompressionBombError):
         return "is too large"
     if isinstance(error, MemoryError):

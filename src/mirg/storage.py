@@ -8,6 +8,7 @@ line, which readers report and the next writer cuts off.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from mirg.errors import StorageError
+from mirg.text_files import BOM, DAMAGE, open_utf8, read_text
 
 CHUNK_BYTES = 1 << 20
 
@@ -71,12 +73,14 @@ def write_jsonl_atomic(path: str | Path, values: Iterable[object]) -> Path:
 
 
 def read_json(path: str | Path) -> object:
-    """The JSON value in ``path``; StorageError where the file is missing or holds none."""
+    """The JSON value in ``path`` (:mod:`mirg.text_files`); StorageError where the file is missing or holds none."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
+    except gzip.BadGzipFile as error:
+        raise StorageError(f"{path} is damaged: {error}") from error
     except OSError as error:
         raise _refused("read", Path(path), error) from error
-    except (ValueError, RecursionError) as error:
+    except (*DAMAGE, ValueError, RecursionError) as error:
         raise StorageError(f"{path} is not JSON: {error}") from error
 
 
@@ -86,10 +90,12 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, object | BadLine]]:
     Blank lines are skipped. Memory is one line. Raises StorageError where the file cannot be read.
     """
     try:
-        with Path(path).open("rb") as stream:
+        with open_utf8(path) as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
                     yield number, parse_line(line)
+    except DAMAGE as error:
+        raise StorageError(f"{path} is damaged: {error}", hint="copy or download it again") from error
     except OSError as error:
         raise _refused("read", Path(path), error) from error
 
@@ -354,9 +360,12 @@ def _json_line(value: object) -> bytes:
 
 
 def parse_line(line: bytes) -> object | BadLine:
-    """The JSON value of one line, its line end included; a BadLine where it holds none."""
+    """The JSON value of one line, its line end included; a BadLine if it holds none.
+
+    A byte order mark in front is left out: it stands before every part of a file that was joined of several.
+    """
     try:
-        return json.loads(line.decode("utf-8", "surrogatepass"))
+        return json.loads(line.removeprefix(BOM).decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
         torn = not line.endswith(b"\n")
         reason = "line is cut off" if torn else f"not JSON: {error}"

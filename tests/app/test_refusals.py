@@ -107,7 +107,24 @@ def post(address: str, asked: Any, **headers: str) -> httpx.Response:
 
 def test_a_plain_request_is_answered(address: str) -> None:
     """So that what follows is refused for the reason given and no other."""
-    for asked in (body(), body(n=4, max_tokens=64, seed=2**40, user="me", top_p=1, stop=[], tools=[], stream=False)):
+    vllm = {
+        "top_k": -1,
+        "min_p": 0,
+        "repetition_penalty": 1.0,
+        "presence_penalty": 0,
+        "length_penalty": 1,
+        "best_of": 1,
+    }
+    vllm |= {"skip_special_tokens": True, "ignore_eos": False, "use_beam_search": False, "chat_template_kwargs": {}}
+    head, data = URI.split(",")
+    lines = "\r\n".join(data[k : k + 76] for k in range(0, len(data), 76))
+    for asked in (
+        body(),
+        body(n=4, max_tokens=64, seed=2**40, user="me", top_p=1, stop=[], tools=[], stream=False),
+        body(**vllm),
+        body(top_k=0, top_p=1.0, min_p=None, stop_token_ids=[]),
+        body(image(f"{head},\n{lines}\n")),
+    ):
         found = post(address, asked)
         assert found.status_code == 200 and found.json()["choices"][0]["message"]["content"] == "yes", found.text
 
@@ -175,6 +192,12 @@ def test_a_plain_request_is_answered(address: str) -> None:
         (body(response_format={"type": "json_object"}), 400, "response_format is not supported"),
         (body(tools=[{"type": "function"}]), 400, "tools is not supported"),
         (body(best_of=3), 400, "best_of"),
+        (body(top_k=20), 400, "top_k is not supported"),
+        (body(top_k=True), 400, "top_k is not supported"),
+        (body(ignore_eos=0), 400, "ignore_eos is not supported"),
+        (body(min_p=0.1), 400, "min_p is not supported"),
+        (body(repetition_penalty=1.1), 400, "repetition_penalty is not supported"),
+        (body(chat_template_kwargs={"enable_thinking": False}), 400, "chat_template_kwargs is not supported"),
         (body(continue_final_message=True), 400, "no last message of the assistant"),
         (body(add_generation_prompt=False), 400, "either a new message"),
         (body(text("REFUSE")), 400, "the prompt cannot be asked: the processor refused it"),

@@ -13,6 +13,7 @@ from mirg.arrange.groups import Groups
 from mirg.arrange.split import parse_parts, part_of, write_split
 from mirg.errors import ConfigError, DataError
 from mirg.samples import DatasetCard, DatasetFolder, ImageRef, Sample, write_card
+from mirg.samples.grouping import parse_group_by
 
 Make = Callable[..., DatasetFolder]
 HALVES = {"a": 0.5, "b": 0.5}
@@ -116,7 +117,8 @@ def source(dataset: Make) -> DatasetFolder:
 
 
 def parts_of(out: Path) -> dict[str, str]:
-    return {s.id: part.name for part in sorted(out.iterdir()) for s in DatasetFolder.open(part).read(images="decode")}
+    parts = sorted(part for part in out.iterdir() if part.is_dir())
+    return {s.id: part.name for part in parts for s in DatasetFolder.open(part).read(images="decode")}
 
 
 @pytest.mark.parametrize("copy", [False, True])
@@ -173,6 +175,68 @@ def test_whole_or_not_at_all(source: DatasetFolder, tmp_path: Path, monkeypatch:
     with pytest.raises(DataError, match="disk"):
         write_split(source, tmp_path / "out", HALVES)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+def scenes(dataset: Make, unnamed: int = 0) -> DatasetFolder:
+    """Twelve scenes of four cameras; no two samples share an image."""
+    rows = [
+        {"id": f"s{scene}-{camera}", "images": (10 * scene + camera,), "meta": {"scene": f"scene {scene}"}}
+        for scene in range(12)
+        for camera in range(4)
+    ]
+    return dataset("scenes", rows + [{"id": f"u{k}", "images": (200 + k,)} for k in range(unnamed)])
+
+
+def test_cameras_of_one_scene_stay_together(dataset: Make, tmp_path: Path) -> None:
+    source, by = scenes(dataset), parse_group_by("meta.scene")
+    report = write_split(source, tmp_path / "out", HALVES, seed=3, by=by)
+    where = parts_of(tmp_path / "out")
+    assert len(where) == 48 and set(where.values()) == {"a", "b"} and report.groups.total() == 12
+    assert all(len({where[f"s{scene}-{camera}"] for camera in range(4)}) == 1 for scene in range(12))
+    divided = write_split(source, tmp_path / "plain", HALVES, seed=3)
+    assert divided.groups.total() == 48, "without the key every camera is a group"
+
+
+def test_more_cameras_do_not_move_a_scene(dataset: Make, tmp_path: Path) -> None:
+    by = parse_group_by("meta.scene")
+    few = dataset("few", [{"id": f"s{k}", "images": (k,), "meta": {"scene": f"{k}"}} for k in range(20)])
+    more = [{"id": f"t{k}", "images": (100 + k,), "meta": {"scene": f"{k}"}} for k in range(20)]
+    both = dataset("both", [*more, *({"id": s.id, "images": (k,), "meta": s.meta} for k, s in enumerate(few))])
+    for name, source in (("one", few), ("two", both)):
+        write_split(source, tmp_path / name, HALVES, by=by)
+    one, two = parts_of(tmp_path / "one"), parts_of(tmp_path / "two")
+    assert all(one[f"s{k}"] == two[f"s{k}"] == two[f"t{k}"] for k in range(20))
+
+
+def test_a_sample_without_a_group_is_refused_or_kept(dataset: Make, tmp_path: Path) -> None:
+    source, by = scenes(dataset, unnamed=3), parse_group_by("meta.scene")
+    report = write_split(source, tmp_path / "out", HALVES, by=by)
+    assert report.n_samples == 48 and [row.id for row in report.rejections] == ["u0", "u1", "u2"]
+    assert report.rejections[0].reason == "no group: meta.scene is missing" and report.rejections[0].row == 49
+    assert not {"u0", "u1", "u2"} & set(parts_of(tmp_path / "out"))
+    kept = write_split(source, tmp_path / "kept", HALVES, by=by, keep_ungrouped=True)
+    assert kept.n_samples == 51 and kept.ungrouped == 3 and not kept.rejections
+    with pytest.raises(DataError, match="no group: meta.other is missing") as caught:
+        write_split(source, tmp_path / "none", HALVES, by=parse_group_by("meta.other"))
+    assert "--group-by" in caught.value.hint and not (tmp_path / "none").exists()
+
+
+def test_a_sample_that_is_kept_without_a_group_joins_those_of_its_other_images(tmp_path: Path) -> None:
+    """An edited copy lies elsewhere; the original beside it is of scene a."""
+    groups = Groups(nowhere(), parse_group_by("scenes/*/"))
+    rows = [("scenes/a/1.png",), ("scenes/a/2.png", "images/edited.png"), ("images/other.png",)]
+    for number, paths in enumerate(rows):
+        images = tuple(ImageRef(path=path) for path in paths)
+        groups.add(Sample(id=str(number), task="t", question="?", images=images), ungrouped=True)
+    assert groups.group(0) == groups.group(1) != groups.group(2)
+
+
+def test_an_image_joins_two_scenes(dataset: Make, tmp_path: Path) -> None:
+    """Sample m shows an image of each scene: the two cannot be divided any more."""
+    rows = [{"images": (k,), "meta": {"scene": str(k % 2)}} for k in range(6)]
+    rows.append({"id": "m", "images": (0, 1), "meta": {"scene": "0"}})
+    report = write_split(dataset("d", rows), tmp_path / "out", HALVES, by=parse_group_by("meta.scene"))
+    assert report.groups.total() == 1 and report.largest_group == 7
 
 
 def test_nothing_to_split(dataset: Make, tmp_path: Path) -> None:

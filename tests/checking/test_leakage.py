@@ -7,10 +7,11 @@ from pathlib import Path
 from PIL import Image
 
 from fakes.datasets import edit_rows, picture, row, write_rows
-from mirg.checking.leakage import Holdout, Images, SharedImage, Use, Watch, alike, shared_images
+from mirg.checking.leakage import Holdout, Images, Leakage, SharedImage, Use, Watch, alike, shared_images
 from mirg.executors import executor
 from mirg.images import image_digest
 from mirg.samples import DatasetFolder
+from mirg.samples.grouping import parse_group_by
 
 
 def without_digests(folder: DatasetFolder) -> DatasetFolder:
@@ -124,3 +125,49 @@ def test_json_holds_the_whole_pair() -> None:
         "bits": 3,
         "dataset": "bench",
     }
+
+
+def left_out(train: DatasetFolder, *benchmarks: DatasetFolder, near: int | None = None, by: str = "") -> dict[str, str]:
+    key = parse_group_by(by) if by else None
+    held = [Holdout(folder, name=folder.root.name, uses=near is not None, by=key) for folder in benchmarks]
+    leakage = Leakage(train, held, near=near, by=key)
+    return {sample.id: found[2] for sample in train if (found := leakage.why(sample)) is not None}
+
+
+def test_every_sample_that_uses_a_shared_image_is_left_out(tmp_path: Path) -> None:
+    """The check names an image once; all samples that use it have to go, also under another name of the file."""
+    train = write_rows(tmp_path / "a", [row("a1", [1, 2]), row("a2", [3, 2]), row("a3", [3]), row("a4", [5, 4])])
+    bench = without_digests(write_rows(tmp_path / "b", [row("b1", [9, 2]), row("b2", [4])]))
+    assert left_out(train, bench) == {
+        "a1": "leakage: Image-2 (images/p2.png) is Image-2 (images/p2.png) of sample b1 of b",
+        "a2": "leakage: Image-2 (images/p2.png) is Image-2 (images/p2.png) of sample b1 of b",
+        "a4": "leakage: Image-2 (images/p4.png) is Image-1 (images/p4.png) of sample b2 of b",
+    }
+    assert left_out(without_digests(train), bench).keys() == {"a1", "a2", "a4"}
+    other = write_rows(tmp_path / "c", [row("c1", [3])])
+    assert left_out(train, bench, other).keys() == {"a1", "a2", "a3", "a4"}
+
+
+def test_changed_copies_are_left_out_by_their_look(tmp_path: Path) -> None:
+    train = write_rows(tmp_path / "a", [row("a1", [1, 2]), row("a2", [5, 6]), row("a3", [2, 7])])
+    bench = changed_copies(write_rows(tmp_path / "b", [row("b1", [2, 8])]))
+    assert left_out(train, bench) == {}, "no file is the same"
+    found = left_out(train, bench, near=4)
+    assert found.keys() == {"a1", "a3"} and "Image-1 (images/p2.png) looks like" in found["a3"]
+
+
+def test_the_rest_of_a_group_is_left_out_with_it(tmp_path: Path) -> None:
+    """Scene x shares an image, scene y is in the benchmark with another camera, scene z is elsewhere."""
+    scenes = {"a1": "x", "a2": "x", "a3": "y", "a4": "z", "a5": None}
+    rows = [
+        row(name, [k]) | ({"meta": {"scene": scene}} if scene else {})
+        for k, (name, scene) in enumerate(scenes.items(), 1)
+    ]
+    train = write_rows(tmp_path / "a", rows)
+    bench = write_rows(tmp_path / "b", [row("b1", [1]), row("b2", [30]) | {"meta": {"scene": "y"}}])
+    assert left_out(train, bench).keys() == {"a1"}
+    found = left_out(train, bench, by="meta.scene")
+    assert found.keys() == {"a1", "a2", "a3"}
+    assert found["a2"] == "leakage: its group 'x' is that of sample a1, which shares an image with a benchmark"
+    assert found["a3"] == "leakage: its group 'y' is that of sample b2 of b"
+    assert Leakage(train, [], by=parse_group_by("meta.scene")).ungrouped == 1

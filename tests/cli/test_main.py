@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -112,3 +113,17 @@ def test_a_missing_extra_is_named(mirg, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_every_error_class_exits_with_2() -> None:
     assert MirgError("x").exit_code == 2
+
+
+def test_completion_is_offered_at_the_top_level(tmp_path: Path) -> None:
+    """``mirg --install-completion`` as every typer application has it; options of lazy commands are completed too."""
+    shell = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]} | (
+        {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
+    )
+    mirg = [sys.executable, "-c", "import sys; sys.argv[0] = 'mirg'; from mirg.cli.main import app; app()"]
+    done = subprocess.run([*mirg, "--install-completion", "bash"], env=shell, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "_MIRG_COMPLETE=complete_bash" in (tmp_path / ".bash_completions" / "mirg.sh").read_text()
+    asked = shell | {"_MIRG_COMPLETE": "complete_bash", "COMP_WORDS": "mirg data import --ex", "COMP_CWORD": "3"}
+    found = subprocess.run(mirg, env=asked, capture_output=True, text=True)
+    assert {"--exif", "--executor"} <= set(found.stdout.split())

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.annotated import KINDS, rewritten, write_film, write_objects
-from mirg.compose.pool import Pool, PoolImage, Thing, cell_of, in_split, read_pool
+from mirg.compose.pool import Pool, PoolImage, Thing, cell_of
+from mirg.compose.reading import in_split, read_pool
 from mirg.compose.recipe import ComposeRecipe
 from mirg.errors import DataError
 from mirg.geometry import Box
@@ -103,6 +104,15 @@ def test_splits_follow_the_share() -> None:
     assert 430 < sum(in_split(f"image {k}", recipe) for k in range(2000)) < 570
 
 
+@pytest.mark.parametrize(("share", "split", "other"), [(1, "test", "train"), (0, "train", "test")])
+def test_a_whole_source_for_one_split(tmp_path: Path, share: float, split: str, other: str) -> None:
+    source = write_objects(tmp_path / "s", 5, side=96)
+    recipe = ComposeRecipe.model_validate({"source": str(source.root), "split": split, "test_share": share})
+    assert len(read_pool(source, recipe)) == 5
+    with pytest.raises(ValueError, match=f"leaves no image for the split {other}"):
+        ComposeRecipe.model_validate({"source": "s", "split": other, "test_share": share})
+
+
 def test_an_image_that_many_rows_use_is_taken_once_with_its_fullest_notes(tmp_path: Path) -> None:
     source = write_objects(tmp_path / "s", 4, side=96)
     before = read_pool(source, RECIPE)
@@ -121,6 +131,34 @@ def test_films_are_in_the_order_of_time_and_one_family(tmp_path: Path) -> None:
     for film in pool.films:
         assert [pool.images[i].ref.frame for i in film] == [1, 2, 3, 4, 5]
         assert len({pool.images[i].family for i in film}) == 1
+
+
+def test_cameras_of_one_scene_are_one_family_and_stay_two_films(tmp_path: Path) -> None:
+    """Both films show one scene: no split divides them, and their frames are not mixed."""
+    source = rewritten(
+        write_film(tmp_path / "f", 5, films=3),
+        lambda row: {
+            **row,
+            "meta": row["meta"] | {"scene": "yard" if row["meta"]["image_set"] != "film 2" else "hall"},
+        },
+    )
+    recipe = RECIPE.model_copy(update={"group_by": "meta.scene"})
+    pool = read_pool(source, recipe)
+    assert {image.family for image in pool.images} == {"group yard", "group hall"}
+    assert [[pool.images[i].ref.frame for i in film] for film in pool.films] == [[1, 2, 3, 4, 5]] * 3
+
+
+def test_images_without_a_group_are_rejected(tmp_path: Path) -> None:
+    source = rewritten(
+        write_objects(tmp_path / "s", 4, side=96),
+        lambda row: {**row, "meta": {"scene": "yard"} if row["id"] != "o1" else {}},
+    )
+    pool = read_pool(source, RECIPE.model_copy(update={"group_by": "meta.scene"}))
+    assert len(pool) == 3 and [(row.id, row.reason) for row in pool.rejected] == [
+        ("o1", "no group: meta.scene is missing")
+    ]
+    with pytest.raises(ValueError, match="exactly one is needed"):
+        ComposeRecipe(source="s", group_by="scene")
 
 
 def no_notes(row: dict) -> dict:

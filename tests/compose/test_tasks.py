@@ -18,7 +18,16 @@ from mirg.samples import DatasetFolder, Sample
 from mirg.trajectories.verify import failures, verify
 from mirg.trajectories.writer import build
 
-HIDDEN = {"group_grounding", "refer", "correspondence", "multi_target", "none", "counting", "reasoning"}
+HIDDEN = {
+    "group_grounding",
+    "refer",
+    "correspondence",
+    "same_instance",
+    "multi_target",
+    "none",
+    "counting",
+    "reasoning",
+}
 
 
 def of(samples: list[Sample], *tasks: str) -> list[Sample]:
@@ -125,6 +134,24 @@ def test_a_marked_object_has_one_counterpart(composed) -> None:
         assert number == 1 != target.image
         assert any(iou(n.box, box) > 0.999 and n.label == target.label for n in sample.images[0].objects)
         assert sum(counts[target.label] for counts in labels(sample)[1:]) == 1
+
+
+def test_the_same_object_is_in_one_other_image_and_look_alikes_are_others(composed) -> None:
+    _, _, samples = composed
+    n_alike = 0
+    for sample in of(samples, "same_instance"):
+        (target,) = sample.targets
+        ((number, box),) = cited(sample.question)
+        assert number == 1 != target.image and sample.images[0].role == "reference"
+        asked = sample.meta["instance"]
+        (marked,) = [note for note in sample.images[0].objects if note.attributes["instance_id"] == asked]
+        assert iou(marked.box, box) > 0.999 and marked.label == target.label
+        held = [[n for n in image.objects if n.attributes["instance_id"] == asked] for image in sample.images]
+        assert [len(notes) for notes in held] == [1 if k in (1, target.image) else 0 for k in range(1, len(held) + 1)]
+        assert iou(held[target.image - 1][0].box, target.box) > 0.999
+        n_alike += any(counts[target.label] for k, counts in enumerate(labels(sample), 1) if k not in (1, target.image))
+        assert "Alike: " in build(sample).thinking
+    assert n_alike >= 5, "most images that are no answer show an object of the same label"
 
 
 def test_a_close_up_shows_its_object_and_no_other(composed) -> None:

@@ -72,6 +72,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.parametrize("asked", ["runs", "runs/eval/rl", "runs/eval"])
+@pytest.mark.parametrize("name", ["data/test", "data/photos-test", "benchmark"])
+def test_the_dataset_is_found_in_the_layout_of_the_quickstart(tmp_path: Path, asked: str, name: str) -> None:
+    """data/ is beside runs/; other datasets are beside the one that was evaluated."""
+    dataset = write_dataset(tmp_path / name)
+    with DatasetWriter(tmp_path / "data" / "another", name="test") as writer:
+        ref = writer.add_image(Image.new("RGB", (8, 8)), "a")
+        writer.add(Sample(id="item-0", task="refer", images=(ref,), question="Where?"))
+    evaluate(ScriptedEngine(lambda request, settings: "none", name="rl"), dataset, tmp_path / "runs" / "eval" / "rl")
+    found = collect(tmp_path / asked)
+    assert not any("not found" in note or "digest" in note for note in found.notes)
+    assert found.gallery and all(picture.path.is_file() for item in found.gallery for picture in item.pictures)
+
+
 @pytest.fixture
 def copy(demo: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(demo, tmp_path / "demo"))

@@ -81,9 +81,9 @@ def _work(rows: Path, out: Path, moment: str, kind: str, how: Any, counted: Path
 def _install(counted: Path, moment: str) -> None:
     kind, _, number = moment.partition(" ")
     tick = _die_at(int(number or 0))
-    real_look, real_replace = look.image_size, Path.replace
+    real_look, real_replace = look.image_header, Path.replace
 
-    def counting(path: Path, **settings: Any) -> tuple[int, int]:
+    def counting(path: Path, **settings: Any) -> Any:
         with counted.open("a") as file:
             file.write(f"{path.name}\n")
         if kind == "look":
@@ -98,6 +98,6 @@ def _install(counted: Path, moment: str) -> None:
             tick()
         return moved
 
-    look.image_size = counting
+    look.image_header = counting
     if kind.startswith("rename"):
         Path.replace = replacing  # type: ignore[method-assign]

@@ -64,6 +64,29 @@ def annotation_rows() -> list[dict[str, Any]]:
     return [annotation for annotation, _ in ROWS]
 
 
+def revised_rows() -> list[Truth]:
+    """The same items as the revised version has them: 0-1000 integers, paths without ./, Static names its image."""
+    static = [
+        (
+            row("diff", 2, f"Give me their difference in the {words}.", [left, 0.1, 0.5, 0.5]),
+            (number,),
+        )
+        for words, number, left in (("1th image. ", 1, 0.11), ("2th image", 2, 0.12), ("first image", 1, 0.13))
+    ]
+    rows = [*static, *((annotation, images) for annotation, images in ROWS if annotation["task"] != "diff")]
+    return [
+        (
+            annotation
+            | {
+                "images": [path.removeprefix("./") for path in annotation["images"]],
+                "answer": [round(1000 * v) for v in annotation["answer"]],
+            },
+            images,
+        )
+        for annotation, images in rows
+    ]
+
+
 def write_annotations(path: Path, rows: list[dict[str, Any]] | None = None) -> Path:
     path.write_text(json.dumps(annotation_rows() if rows is None else rows), encoding="utf-8")
     return path

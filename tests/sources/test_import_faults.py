@@ -475,4 +475,5 @@ def test_rows_looked_at_to_find_the_frame_are_in_the_journal(tmp_path: Path) -> 
 def test_kinds_have_rows_to_try() -> None:
     """A new kind of JSON rows belongs into these tables."""
     folders = {"hf", "coco", "video-tracks", "mc-bench", "migbench", "migbench-revised"}
+    folders |= {"voc", "yolo", "label-studio", "cvat"}
     assert set(SOURCES) <= {*BY_ROW, *folders}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fakes.migbench import ROWS, write_annotations
+from fakes.migbench import ROWS, revised_rows, write_annotations
 from mirg.errors import ConfigError, DataError
 from mirg.samples import DatasetFolder
 from mirg.sources import importer
@@ -72,11 +72,11 @@ def change(where: str, index: int, **values: Any) -> Callable[[Coco], None]:
     [
         (change("annotations", 2, bbox=[0, 0, 0, 80]), "bbox", "no area"),
         (change("annotations", 2, bbox=[1, 2, 3]), "bbox", "is not [x, y, width, height]"),
-        (change("annotations", 2, bbox=None), "bbox", "is not [x, y, width, height]"),
-        (change("annotations", 2, category_id=99), "bbox", "no category"),
+        (change("annotations", 2, bbox=None), "bbox", "is missing"),
+        (change("annotations", 2, category_id=99), "category_id", "is not listed in categories: 99"),
         (change("annotations", 2, bbox=[50, 0, 90, 80]), "images.0.objects.0", "in pixels is outside"),
-        (change("annotations", 2, image_id=55), "image_id", "1 annotations of image 55"),
-        (change("annotations", 2, image_id=[5]), "image_id", "not listed"),
+        (change("annotations", 2, image_id=55), "image_id", "is not listed in images: 55; 1 annotations"),
+        (change("annotations", 2, image_id=[5]), "image_id", "is not listed in images: [5]"),
         (change("images", 1, file_name="missing.png"), "images.0", "does not exist"),
         (change("images", 1, file_name="../images/1.png"), "images.0", "lies outside"),
         (change("images", 1, file_name="/etc/passwd"), "images.0", "lies outside"),
@@ -139,18 +139,20 @@ def test_look(tmp_path: Path, coco: Coco) -> None:
         run(tmp_path, coco, look="none")
 
 
-def test_equal_ids_are_told_apart(tmp_path: Path, coco: Coco) -> None:
-    coco["images"][1]["id"] = 0
+def test_an_id_of_two_pictures_is_refused(tmp_path: Path, coco: Coco) -> None:
+    """The annotations of image 1 may belong to either picture, so both are refused; the third picture is used."""
+    coco["images"][2]["id"] = 1
     report = run(tmp_path, coco)
-    ids = [sample.id for sample in DatasetFolder.open(tmp_path / "out")]
-    assert len(ids) == len(set(ids)) == report.samples
+    assert [sample.id for sample in DatasetFolder.open(tmp_path / "out")] == ["coco-0"]
+    assert [row.field for row in report.first] == ["id", "id"]
+    assert "is listed twice in images: 1 is '1.png' and '2.png'" in report.first[0].reason
 
 
 def test_settings_that_make_no_sense(tmp_path: Path, coco: Coco) -> None:
     with pytest.raises(ConfigError, match="needs --family"):
         run(tmp_path, coco, frame="resized_pixels")
-    with pytest.raises(ConfigError, match="no reader 'voc'"):
-        importer.source_of("voc")
+    with pytest.raises(ConfigError, match="no reader 'other'"):
+        importer.source_of("other")
     with pytest.raises(DataError, match="is not a folder"):
         run(tmp_path, coco, root=str(tmp_path / "nowhere"))
 
@@ -194,6 +196,22 @@ def test_the_versions_of_migbench_do_not_mix(tmp_path: Path) -> None:
     assert report.frame == "relative_1000"
     first = next(iter(DatasetFolder.open(tmp_path / "mig")))
     assert first.targets[0].box == (0.1, 0.1, 0.5, 0.5)
+
+
+def test_the_revised_migbench_names_the_image_of_static_questions(tmp_path: Path) -> None:
+    rows = revised_rows()
+    file = write_annotations(tmp_path / "revised.json", [row for row, _ in rows])
+    report = run_migbench(tmp_path, file, "migbench-revised")
+    assert {row.id: row.hint for row in report.first} == {
+        "migbench-revised-0005": "known defect of the published file (inverted_box)",
+        "migbench-revised-0012": "known defect of the published file (outside_image)",
+        "migbench-revised-0013": "known defect of the published file (duplicate)",
+    }
+    for sample in DatasetFolder.open(tmp_path / "mig"):
+        row, images = rows[sample.meta["index"]]
+        assert sample.target_images == set(images), row["question"]
+        assert sample.targets[0].box == tuple(v / 1000 for v in row["answer"])
+        assert sample.image_hidden == (sample.task == "group_grounding") and "either_image" not in sample.meta
 
 
 def test_real_migbench(tmp_path: Path) -> None:

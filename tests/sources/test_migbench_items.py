@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.migbench import ROWS, annotation_rows, write_annotations
+from fakes.migbench import ROWS, annotation_rows, revised_rows, write_annotations
 from mirg.errors import DataError, StorageError
 from mirg.sources.migbench_items import PAPER_NAMES, load_annotations, target_images
 
@@ -30,10 +30,44 @@ def test_the_target_image_is_derived(row: dict[str, object], images: tuple[int, 
         ("group_grounding", 3, "a cup in the second image", "(1,2),(3,4)", "the truth of GG is additional_info alone"),
         ("group_grounding", 3, "a cup", "It is in the fourth image.", "there is no fourth image"),
         ("reasoning", 1, "in the second image", "", "there is one image"),
+        ("reasoning", 2, "Use Image-2. Find it in the first image.", "", "the task's answer lies in the second image"),
+        ("diff", 2, "their difference in the 3th image.", "", "there is no third image"),
+        ("diff", 2, "what Image-1 and Image-2 differ in", "", "two images are named"),
+        ("region", 3, "locate the 3th region picture in the source image.", "", "there are two crops"),
+        ("group_grounding", 3, "a cup", "It is in the first image or in the third image.", "two images are named"),
     ],
 )
 def test_an_image_that_is_not_told_is_not_guessed(task: str, n: int, question: str, info: str, why: str) -> None:
     assert target_images(task, n, question, info) == (), why
+
+
+@pytest.mark.parametrize(
+    ("question", "images"),
+    [
+        ("Compare these two images and give me their difference. ", (1, 2)),
+        ("Give me the coordinates of their difference in the 1th image. ", (1,)),
+        ("Give me the coordinates of their difference in the 2th image.", (2,)),
+        ("In the first image, mark what differs.", (1,)),
+        ("Mark in Image-2 what differs.", (2,)),
+        ("Mark in Image-2 what differs: Image-2 was edited.", (2,)),
+    ],
+)
+def test_a_static_question_that_names_an_image_has_one_target_image(question: str, images: tuple[int, ...]) -> None:
+    assert target_images("diff", 2, question, "") == images
+
+
+def test_the_revised_version_has_its_own_images_and_defects(tmp_path: Path) -> None:
+    rows = revised_rows()
+    annotations = load_annotations(write_annotations(tmp_path / "r.json", [row for row, _ in rows]), revised=True)
+    for item, (row, images) in zip(annotations.items, rows, strict=True):
+        assert item.targets == images
+        assert item.answer == tuple(v / 1000 for v in row["answer"])
+        assert item.image_hidden == (item.task == "group_grounding")
+    assert {(d.index, d.kind) for d in annotations.defects} == {
+        (5, "inverted_box"),
+        (12, "outside_image"),
+        (13, "duplicate"),
+    }
 
 
 def test_defects_are_reported_and_nothing_is_dropped(tmp_path: Path) -> None:
@@ -117,3 +151,40 @@ def test_the_published_file(real_file: Path) -> None:
     hidden = Counter(item.targets for item in annotations.items if item.task == "group_grounding")
     assert hidden == {(1,): 127, (2,): 128, (3,): 127, (4,): 77, (5,): 40}
     assert json.dumps(annotations.items[0].answer) == "[0.321, 0.096, 0.999, 0.724]"
+
+
+def test_the_published_revised_file(repository: Path) -> None:
+    file = repository.parent / "shared" / "data" / "mig_bench_revised" / "revised_MIG_bench.json"
+    if not file.is_file():
+        pytest.skip("the revised MIG-Bench is not beside the repository (it is not part of it)")
+    annotations = load_annotations(file, revised=True)
+    assert [(d.index, d.kind) for d in annotations.defects] == [(1551, "duplicate"), (1552, "duplicate")]
+    by_task = {
+        task: Counter(item.targets for item in annotations.items if item.task == task)
+        for task in ("diff", "group_grounding", "region", "reasoning", "common_object")
+    }
+    assert by_task == {
+        "diff": {(1,): 274, (2,): 254},
+        "group_grounding": {(1,): 126, (2,): 125, (3,): 122, (4,): 75, (5,): 37},
+        "region": {(1,): 1203},
+        "reasoning": {(2,): 97},
+        "common_object": {(1,): 201, (2,): 201, (3,): 201, (4,): 155, (5,): 57},
+    }
+    assert Counter(item.task for item in annotations.items if item.image_hidden) == {"group_grounding": 485}
+    assert annotations.items[0].answer == (0.024, 0.093, 0.999, 0.91)
+
+
+def test_both_versions_point_to_the_same_images(repository: Path) -> None:
+    """The questions that both versions share are about the same image; Static is named in the revised version only."""
+    shared = repository.parent / "shared" / "data"
+    files = (shared / "mig_bench" / "MIG_data.json", shared / "mig_bench_revised" / "revised_MIG_bench.json")
+    if not all(file.is_file() for file in files):
+        pytest.skip("the two versions of MIG-Bench are not beside the repository (they are not part of it)")
+    original, revised = (load_annotations(file, revised=k == 1).items for k, file in enumerate(files))
+    known = {(item.task, *(path.removeprefix("./") for path in item.images), item.question): item for item in original}
+    same = [
+        (known[key].targets, item.targets)
+        for item in revised
+        if (key := (item.task, *item.images, item.question)) in known
+    ]
+    assert len(same) > 3500 and all(before == after for before, after in same)

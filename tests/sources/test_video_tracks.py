@@ -109,6 +109,47 @@ def test_refused(tmp_path: Path, make: Callable[[Path], Path], field: str, reaso
     assert found.field == field and reason in found.reason, f"{why}: {found}"
 
 
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("NaN,NaN,NaN,NaN", "GOT-10k and TrackingNet"),
+        ("nan\tnan\tnan\tnan", "tabs"),
+        ("0,0,0,0", "LaSOT"),
+        ("12,9,0,16", "no width"),
+        ("-1,-1,-1,-1", "other tools"),
+    ],
+)
+def test_lines_that_say_that_nothing_is_seen(tmp_path: Path, line: str, why: str) -> None:
+    (found,) = read(got(tmp_path / "film", ["1,2,30,40", line, "5,6,30,40"]))
+    assert isinstance(found, RawSample), why
+    assert [(box.image, box.numbers) for box in found.targets] == [(3, (5.0, 6.0, 35.0, 46.0))], why
+
+
+@pytest.mark.parametrize("line", ["NaN,2,30,40", "1,2,-30,40", "1,2,30", "1,2,30,x", "1,1,9,1,9,9,1,9", "1,,2,30"])
+def test_lines_that_are_no_boxes(tmp_path: Path, line: str) -> None:
+    (found,) = read(got(tmp_path / "film", ["1,2,30,40", line, "5,6,30,40"]))
+    assert isinstance(found, Refusal) and "line 2" in found.reason
+
+
+def test_files_of_windows_and_of_a_mac(tmp_path: Path) -> None:
+    """No leading zeros, CRLF and a byte order mark, a hidden file, and frames that are covered completely."""
+    root = tmp_path / "film"
+    pictures(root, [f"img{k}.jpg" for k in range(8, 12)])
+    (root / "._img8.jpg").touch()
+    (root / "groundtruth.txt").write_bytes(b"\xef\xbb\xbf8 8 20 16\r\n9 8 20 16\r\n10 8 20 16\r\n11 8 20 16\r\n")
+    (root / "cover.label").write_text("8\n0\n3\n8\n")
+    (root / "meta_info.ini").write_text("\ufeff[METAINFO]\r\nobject_class: ice bear\r\nresolution: (100, 80)\r\n")
+    _, (sample,) = imported("video-tracks", root, tmp_path / "out", root, stride=1, frames=4)
+    assert [image.path for image in sample.images] == [f"@film/img{k}.jpg" for k in range(8, 12)]
+    assert [(t.image, t.box[0], t.label) for t in sample.targets] == [(3, 0.1, "ice bear"), (4, 0.11, "ice bear")]
+
+
+def test_corners_are_not_taken_for_a_size(tmp_path: Path) -> None:
+    """Corners x1,y1,x2,y2 that lie inside of a frame of 100 x 80 pixels; as a size, most boxes would leave it."""
+    (found,) = read(got(tmp_path / "film", ["40,30,90,70", "50,30,95,70", "10,10,20,20"]))
+    assert isinstance(found, Refusal) and "2 of 3 boxes leave the frame as x,y,w,h" in found.reason
+
+
 def test_flags_of_another_length(tmp_path: Path) -> None:
     root = got(tmp_path / "film", ["1,2,30,40"] * 3, absent=[])
     (root / "absence.label").write_text("0\n0\n")
@@ -131,4 +172,4 @@ def test_no_film(tmp_path: Path) -> None:
 @given(spoiled([{"sequence": "x", "frames": ["a.jpg"], "boxes": []}]))
 def test_no_row_stops_an_import(value: object) -> None:
     survives("video-tracks", value)
-    assert "no object of a sequence" in refused("video-tracks", value, NO_FILES).reason
+    assert "not an object of a sequence" in refused("video-tracks", value, NO_FILES).reason

@@ -50,6 +50,19 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_an_image_that_the_processor_refuses_is_left_out_by_name(model: LoadedModel, tmp_path: Path) -> None:
+    """The other rows are trained on; before, the first batch with the image ended the run."""
+    with DatasetWriter(tmp_path / "data", name="long") as out:
+        for k, size in enumerate([(40, 30), (1200, 5), (30, 40)]):
+            ref = out.add_image(Image.new("RGB", size, (90 * k, 0, 0)), f"i{k}")
+            target = Target(image=1, box=(0.1, 0.2, 0.7, 0.8), label="ring")
+            out.add(Sample(id=f"s{k}", task="refer", images=(ref,), question="Where?", targets=(target,)))
+    prepared = grpo_rows(str(tmp_path / "data"), model, FULL)
+    assert [row["id"] for row in prepared.rows] == ["s0", "s2"]
+    (left,) = prepared.rejections
+    assert (left.id, left.row) == ("s1", 2) and "images/i1.png" in left.reason and "too long" in left.reason
+
+
 def test_placeholders_images_and_features_agree(model: LoadedModel, mixed: Path) -> None:
     """Promise 10, on what the processor really makes of a prompt."""
     prepared = grpo_rows(str(mixed), model, FULL)

@@ -90,6 +90,13 @@ def test_bounds_that_leave_nothing_are_named(rated: Path, loaded: LoadedModel, t
     assert "pass_rate" in str(caught.value.hint)
 
 
+def test_unrated_samples_are_sent_to_the_command_that_rates_them(data: Path, loaded: LoadedModel) -> None:
+    """`data check` finds nothing wrong with them."""
+    with pytest.raises(DataError, match="no usable sample: the sample has no pass rate") as caught:
+        grpo_rows(str(data), loaded, NONE, measured=[SOMETIMES])
+    assert "mirg data difficulty" in caught.value.hint and "check" not in caught.value.hint
+
+
 def test_every_order_of_a_sample_has_its_rate(rated: Path, loaded: LoadedModel) -> None:
     one, two = (len(grpo_rows(str(rated), loaded, NONE, orders=n, measured=[SOMETIMES])) for n in (1, 2))
     assert one == 5 < two

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from mirg.answers.markup import box_markup, cited
+from mirg.compose.tasks import TASKS as COMPOSED
 from mirg.samples.schema import ImageRef, ObjectNote, Role, Sample, Target
 from mirg.scenes.generate import generate, to_sample
 from mirg.scenes.tasks import TASKS
@@ -148,6 +149,14 @@ CASES: list[tuple[Sample, str]] = [
         sample("refer", [image(RING), image(CROSS), image(RING)], [at(3)], asks="Which shows what Image-1 shows?"),
         f"Target: red ring. Found: red ring Image-3. {where(3)}",
     ),
+    (  # other images show objects of that name; the one that is meant is found among them
+        sample("same_instance", [image(RING), image(RING, CROSS), image(CROSS), image(RING)], [at(4)]),
+        f"Target: red ring. Alike: Image-2, Image-4. Found: red ring Image-4. {where(4)}",
+    ),
+    (  # no annotation of objects: nothing is said about it
+        sample("same_instance", [image(), image(), image()], [at(3)]),
+        f"Target: red ring. Found: red ring Image-3. {where(3)}",
+    ),
     (  # a task the writer has no line for
         sample("static_diff", [image(), image()], [at(2, "")]),
         f"Target: object. Found: object Image-2. {where(2, 'object')}",
@@ -162,7 +171,7 @@ def test_thinking(given: Sample, expected: str) -> None:
 
 @pytest.mark.parametrize("difficulty", DIFFICULTIES)
 def test_scenes(difficulty: str) -> None:
-    assert set(IMAGE_LEVEL) <= set(TASKS)
+    assert set(IMAGE_LEVEL) <= {*TASKS, *COMPOSED}
     for key, draft in generate(None, 200, split="train", seed=1, config=DIFFICULTIES[difficulty]):
         refs = [ImageRef(path=f"{k}.png", width=96, height=96) for k in range(len(draft.pictures))]
         given = to_sample(key, draft, refs)

@@ -22,11 +22,29 @@ from mirg.app.problems import Refused
 from mirg.engines.base import Completion
 from mirg.errors import first_problem
 
-# Parameters that are let pass with these values alone, which are those of a request without them.
+# Parameters that are accepted only with these values, which are those of a request without them. Clients that were
+# written for vLLM, SGLang or llama.cpp send all of theirs with every request.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "top_p": (1, 1.0),
-    "presence_penalty": (0, 0.0),
-    "frequency_penalty": (0, 0.0),
+    "top_p": (1,),
+    "top_k": (-1, 0),
+    "min_p": (0,),
+    "typical_p": (1,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "repetition_penalty": (1,),
+    "length_penalty": (1,),
+    "best_of": (1,),
+    "min_tokens": (0,),
+    "use_beam_search": (False,),
+    "ignore_eos": (False,),
+    "echo": (False,),
+    "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": (True,),
+    "include_stop_str_in_output": (False,),
+    "stop_token_ids": ([],),
+    "bad_words": ([],),
+    "chat_template_kwargs": ({},),
+    "mm_processor_kwargs": ({},),
     "logit_bias": ({},),
     "logprobs": (False,),
     "top_logprobs": (0,),
@@ -42,6 +60,7 @@ _IGNORED = frozenset(
     {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls"}
 )
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
+_NO_BLANKS = str.maketrans("", "", " \t\r\n")
 _STRUCTURE = (b'"', b",", b"[", b"{")
 
 
@@ -171,13 +190,18 @@ def _validated(value: dict[str, Any]) -> _Body:
             continue
         if name not in _NEUTRAL:
             known[name] = given
-        elif not any(given == neutral and type(given) is type(neutral) for neutral in _NEUTRAL[name]):
+        elif not any(_equal(given, neutral) for neutral in _NEUTRAL[name]):
             raise Refused(400, f"{name} is not supported", param=name, code="unsupported_parameter")
     try:
         return _Body.model_validate(known)
     except ValidationError as error:
         where, reason = first_problem(error)
         raise Refused(400, f"{where[:200]}: {reason[:300]}", param=where[:200]) from error
+
+
+def _equal(given: Any, neutral: Any) -> bool:
+    """Equality in which true is not 1, as in JSON; 1.0 is."""
+    return given == neutral and isinstance(given, bool) == isinstance(neutral, bool)
 
 
 class _Reader:
@@ -228,7 +252,9 @@ class _Reader:
                 400, "an image must be a data: URI (data:image/png;base64,…); addresses are not fetched", param=where
             )
         try:
-            self.images.append(base64.b64decode(url[head.end() :].encode("ascii"), validate=True))
+            # MIME writes base64 in lines of 76 characters, and so do the tools of most systems.
+            data = url[head.end() :].translate(_NO_BLANKS).encode("ascii")
+            self.images.append(base64.b64decode(data, validate=True))
         except (binascii.Error, UnicodeEncodeError) as error:
             raise Refused(400, "the image is not base64", param=where) from error
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from mirg.arrange.criteria import Criteria, why_dropped
 from mirg.arrange.keys import keyed
-from mirg.arrange.output import add_carried, refuse_own_ground, write_rejections
-from mirg.errors import ConfigError, DataError
-from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection, Sample
+from mirg.arrange.output import add_carried, refuse_own_ground, rejected, write_rejections
+from mirg.checking.leakage import Leakage
+from mirg.errors import ConfigError, DataError, ImageError
+from mirg.frames import family
+from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection, Sample, refuse_for_family
 from mirg.samples.folder import ImageCheck
 
 OVER_LIMIT = "over the limit"
@@ -21,12 +23,16 @@ OVER_LIMIT = "over the limit"
 
 @dataclass
 class FilterReport:
-    """Rows read = ``n_kept`` + all that were ``dropped`` by a criterion + the number of ``rejections``."""
+    """Rows read = ``n_kept`` + all that were ``dropped`` by a criterion + the number of ``rejections``.
+
+    ``leaks`` names the samples that share something with a benchmark; they are counted in ``dropped``.
+    """
 
     n_kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     tasks: Counter[str] = field(default_factory=Counter)
     rejections: list[Rejection] = field(default_factory=list)
+    leaks: list[Rejection] = field(default_factory=list)
 
     @property
     def n_rows(self) -> int:
@@ -40,6 +46,7 @@ class FilterReport:
             "kept": self.n_kept,
             "tasks": dict(sorted(self.tasks.items())),
             "dropped": dict(self.dropped.most_common()),
+            "leaks": [row.model_dump() for row in self.leaks],
             "rejected": len(self.rejections),
             "rejections": [row.model_dump() for row in self.rejections],
         }
@@ -50,6 +57,7 @@ def write_filtered(
     out: str | Path,
     criteria: Criteria,
     *,
+    leakage: Leakage | None = None,
     look: ImageCheck = "none",
     limit: int | None = None,
     seed: int = 0,
@@ -60,15 +68,15 @@ def write_filtered(
     """Write the samples of ``source`` that pass to ``out``, in their order.
 
     ``look`` says how far image files are looked at; from "header" on, sizes that rows do not tell are filled in and
-    written. ``limit`` keeps that many of those that pass, chosen by ``seed`` and id alone. Raises ConfigError, or
-    DataError where nothing passes.
+    written. ``leakage`` leaves out what a benchmark holds too, and lists it in ``OUT/rejected.jsonl``. ``limit`` keeps
+    that many of those that pass, chosen by ``seed`` and id. Raises ConfigError, or DataError if nothing passes.
     """
     out = Path(out)
     refuse_own_ground(out, [source], copy=copy)
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit {limit}: at least one sample is kept")
     report = FilterReport()
-    passing = _passing(source, criteria, look, report, on_progress)
+    passing = _passing(source, criteria, leakage, look, report, on_progress)
     if limit is not None:
         passing = _chosen(passing, limit, seed, report)
     with _writer(source, out, criteria, limit, seed, overwrite) as writer:
@@ -79,26 +87,45 @@ def write_filtered(
                 report.tasks[sample.task] += 1
         if not report.n_kept:
             raise DataError(_nothing(source, report), hint="loosen a criterion")
-    write_rejections(out, report.rejections)
+    write_rejections(out, report.rejections + report.leaks)
     return report
 
 
 def _passing(
     source: DatasetFolder,
     criteria: Criteria,
+    leakage: Leakage | None,
     look: ImageCheck,
     report: FilterReport,
     on_progress: Callable[[int], None] | None,
 ) -> Iterator[tuple[int, Sample]]:
     """The rows that meet the criteria; what the others failed is counted."""
     for row, sample in source.numbered(report.rejections.append, images=look):
-        reason = why_dropped(sample, criteria)
-        if reason:
+        refused = _refused(source, row, sample, criteria)
+        reason = None if refused else why_dropped(sample, criteria)
+        if not refused and not reason and leakage and (leak := leakage.why(sample)):
+            benchmark, where, words = leak
+            report.leaks.append(rejected(source, row, sample, where, words))
+            reason = f"leakage: shared with {benchmark}" if benchmark else "leakage: same group as a shared image"
+        if refused:
+            report.rejections.append(refused)
+        elif reason:
             report.dropped[reason] += 1
         else:
             yield row, sample
         if on_progress:
             on_progress(row)
+
+
+def _refused(source: DatasetFolder, row: int, sample: Sample, criteria: Criteria) -> Rejection | None:
+    """Why the family of the criteria cannot be shown the images of ``sample``, or None."""
+    if criteria.family is None:
+        return None
+    try:
+        refuse_for_family(sample, family(criteria.family), criteria.limits)
+    except ImageError as error:
+        return rejected(source, row, sample, "images", error.message, error.hint)
+    return None
 
 
 def _chosen(

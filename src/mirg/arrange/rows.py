@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import tempfile
 from array import array
 from types import TracebackType
 from typing import BinaryIO
@@ -13,6 +16,7 @@ from mirg.errors import DataError
 from mirg.samples import DatasetFolder, Sample
 from mirg.samples.card import SAMPLES_FILE
 from mirg.samples.folder import OnReject
+from mirg.text_files import BOM, open_utf8
 
 
 class Rows:
@@ -30,20 +34,19 @@ class Rows:
         for line, sample in folder.numbered(on_reject):
             self.lines.append(line)
             self.keys.append(keyed(sample.id))
+        self._open = contextlib.ExitStack()
+        self._stream = self._seekable()
         starts = self._line_starts()
         self._starts = array("Q", (starts[line - 1] for line in self.lines))
-        self._stream: BinaryIO | None = None
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def __getitem__(self, k: int) -> Sample:
         """The sample; IndexError beyond the last."""
-        if self._stream is None:
-            self._stream = self._path.open("rb")
         self._stream.seek(self._starts[k])
         try:
-            return Sample.model_validate_json(self._stream.readline())
+            return Sample.model_validate_json(self._stream.readline().removeprefix(BOM))
         except ValidationError as error:
             raise DataError(f"{self._path} changed while it was read", hint="start again") from error
 
@@ -51,15 +54,22 @@ class Rows:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        self._open.close()
+
+    def _seekable(self) -> BinaryIO:
+        """The rows as UTF-8; a packed file, or one in another encoding, is unpacked into a temporary one."""
+        stream = self._open.enter_context(open_utf8(self._path))
+        if not stream.seekable():
+            unpacked = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
+            shutil.copyfileobj(stream, unpacked)
+            unpacked.seek(0)
+            return unpacked
+        return stream
 
     def _line_starts(self) -> array[int]:
         starts = array("Q")
-        offset = 0
-        with self._path.open("rb") as stream:
-            for line in stream:
-                starts.append(offset)
-                offset += len(line)
+        offset = self._stream.tell()
+        for line in self._stream:
+            starts.append(offset)
+            offset += len(line)
         return starts

@@ -1,4 +1,4 @@
-"""``mirg data split``: parts of a dataset that share no image and no image set.
+"""``mirg data split``: parts of a dataset that share no image, no image set and no group that the user names.
 
 A group of samples goes to a part by a number of its own, so rows added elsewhere move nothing; the shares are met as
 well as that allows, which is within about the square root of the number of groups.
@@ -16,10 +16,13 @@ from typing import Any
 
 from mirg.arrange.groups import Groups
 from mirg.arrange.keys import SPAN, keyed
-from mirg.arrange.output import add_carried, refuse_own_ground, write_rejections
+from mirg.arrange.output import add_carried, refuse_own_ground, rejected, write_rejections
 from mirg.errors import ConfigError, DataError
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection
+from mirg.samples.grouping import GroupBy, NoGroup
 from mirg.storage import atomic_folder
+
+_NO_GROUP = "--ungrouped keep groups it by what is known; it may then share a scene with another part"
 
 
 @dataclass
@@ -30,6 +33,8 @@ class SplitReport:
     samples: Counter[str] = field(default_factory=Counter)
     groups: Counter[str] = field(default_factory=Counter)
     largest_group: int = 0
+    group_by: str = ""
+    ungrouped: int = 0  # samples whose group cannot be found, kept with what they share images with
     warnings: list[str] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
 
@@ -53,6 +58,8 @@ class SplitReport:
             "samples": self.n_samples,
             "parts": parts,
             "largest_group": self.largest_group,
+            "group_by": self.group_by,
+            "ungrouped": self.ungrouped,
             "warnings": self.warnings,
             "rejected": len(self.rejections),
             "rejections": [row.model_dump() for row in self.rejections],
@@ -88,28 +95,41 @@ def write_split(
     shares: Mapping[str, float],
     *,
     seed: int = 0,
+    by: GroupBy | None = None,
+    keep_ungrouped: bool = False,
     copy: bool = False,
     overwrite: bool = False,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> SplitReport:
     """Write ``OUT/NAME`` for every part, all of them or none. ``shares`` sum to 1 (see :func:`parse_parts`).
 
-    Samples that share an image (by digest, or by place where a row has none) or an image set are in one part. Broken
-    rows are counted and listed in ``OUT/rejected.jsonl``. ConfigError, or DataError where no row can be used.
+    Samples that share an image (by digest, or by place where a row has none), an image set or a group of ``by`` are in
+    one part. A sample whose group cannot be found is rejected, or with ``keep_ungrouped`` counted and grouped by what
+    is known of its images. Rejected rows are in ``OUT/rejected.jsonl``. ConfigError; DataError if no row can be used.
     """
     out = Path(out)
     refuse_own_ground(out, [source], copy=copy)
-    report = SplitReport(dict(shares))
-    groups = Groups(source)
-    for sample in source.read(report.rejections.append):
-        groups.add(sample)
+    report = SplitReport(dict(shares), group_by=by.text if by else "")
+    groups = Groups(source, by)
+    refused: set[int] = set()
+    for row, sample in source.numbered(report.rejections.append):
+        try:
+            groups.add(sample)
+        except NoGroup as problem:
+            if keep_ungrouped:
+                groups.add(sample, ungrouped=True)
+                report.ungrouped += 1
+            else:
+                refused.add(row)
+                report.rejections.append(rejected(source, row, sample, "group", f"no group: {problem}", _NO_GROUP))
         _tell(on_progress, "grouping", len(groups), len(source))
     if not len(groups):
         first = f"; first: {report.rejections[0]}" if report.rejections else ""
-        raise DataError(f"{source.root} has no usable sample{first}", hint="`mirg data check` lists every rejection")
+        hint = "check the option --group-by" if refused else "`mirg data check` lists every rejection"
+        raise DataError(f"{source.root} has no usable sample{first}", hint=hint)
     parts = _assigned(groups, shares, seed)
     with atomic_folder(out, overwrite=overwrite) as work:
-        _write_parts(source, work, parts, report, seed, copy, on_progress)
+        _write_parts(source, work, parts, refused, report, seed, copy, on_progress)
         write_rejections(work, report.rejections)
     _judge(report, groups, parts)
     return report
@@ -140,6 +160,7 @@ def _write_parts(
     source: DatasetFolder,
     work: Path,
     parts: list[str],
+    refused: set[int],
     report: SplitReport,
     seed: int,
     copy: bool,
@@ -151,7 +172,8 @@ def _write_parts(
             for name, share in report.shares.items()
         }
         carriers = {name: Carrier(source, writer, "all" if copy else "none") for name, writer in writers.items()}
-        for number, (row, sample) in enumerate(source.numbered(lambda _: None)):
+        usable = (item for item in source.numbered(lambda _: None) if item[0] not in refused)
+        for number, (row, sample) in enumerate(usable):
             name = parts[number]
             if add_carried(writers[name], carriers[name], sample, row, report.rejections):
                 report.samples[name] += 1
@@ -179,7 +201,7 @@ def _judge(report: SplitReport, groups: Groups, parts: list[str]) -> None:
     for name, share in report.shares.items():
         if report.largest_group > share * len(groups):
             report.warnings.append(
-                f"{report.largest_group} of {len(groups)} samples hang together by shared images, "
+                f"{report.largest_group} of {len(groups)} samples hang together by shared images or groups, "
                 f"more than the share of {name!r} ({share:.4g})"
             )
         if not report.samples[name]:

@@ -21,7 +21,10 @@ HINTS: dict[str, str] = {
     "conflicting_targets": "the same question about the same images has two answers: keep the right one",
     "reordered": "keep both only if orders of the images are wanted (image_orders in a GRPO recipe makes them)",
     "copied_file": "name one of the two files in all rows: equal images then share decoding and image sets",
+    "label_spelling": "import again with --labels, which merges labels: a question about one of them misses the other",
     "too_long": "lower --max-pixels or raise the limit of the recipe: training rejects a longer sample",
+    "rotated_by_exif": "look at the sample (mirg data show): if its boxes are beside the objects, they were drawn in "
+    "the stored picture; import it again with --exif ignore, or with --exif apply if they are right",
     "not_for_family": "this model family's processor refuses the image; leave the sample out for it, or pad the image",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from mirg.errors import ImageError
 from mirg.executors import Executor, Local
 from mirg.images import DEFAULT_LIMITS, ImageLimits, image_digest
 from mirg.samples import DatasetFolder, ImageRef, Sample
+from mirg.samples.grouping import GroupBy
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,15 @@ class SharedImage:
     dataset: str = ""  # which benchmark, where several are compared
 
     def __str__(self) -> str:
+        return f"sample {self.train.sample_id}: {self.words}"
+
+    @property
+    def words(self) -> str:
+        """Which image is which, without the sample of the training data."""
         how = "is" if self.bits is None else f"looks like ({self.bits} of 64 bits differ)"
         where = f" of {self.dataset}" if self.dataset else ""
         return (
-            f"sample {self.train.sample_id}: Image-{self.train.image} ({self.train.path}) {how} "
+            f"Image-{self.train.image} ({self.train.path}) {how} "
             f"Image-{self.benchmark.image} ({self.benchmark.path}) of sample {self.benchmark.sample_id}{where}"
         )
 
@@ -91,14 +97,31 @@ def shared_images(train: DatasetFolder, benchmark: DatasetFolder, *, look: bool 
 class Holdout:
     """The images of a benchmark: where each content is used first."""
 
-    def __init__(self, folder: DatasetFolder, *, look: bool = True, name: str = "", uses: bool = False) -> None:
-        """Read all rows of ``folder``. ``uses`` keeps every image with its path, for :func:`alike`."""
+    def __init__(
+        self,
+        folder: DatasetFolder,
+        *,
+        look: bool = True,
+        name: str = "",
+        uses: bool = False,
+        by: GroupBy | None = None,
+    ) -> None:
+        """Read all rows of ``folder``. ``uses`` keeps every image with its path, for :func:`alike`.
+
+        ``by`` also keeps which sample uses each group first; ``ungrouped`` counts the samples that have none.
+        """
         self.folder, self.name = folder, name
         self.by_digest: dict[str, Use] = {}
+        self.by_group: dict[str, str] = {}
+        self.ungrouped = 0
         self.images = Images() if uses else None
         digests = Digests(folder, look=look)
         self.rejected = 0
         for sample in folder.read(self._rejected):
+            keys = group_keys(sample, by)
+            self.ungrouped += by is not None and not keys
+            for key in keys:
+                self.by_group.setdefault(key, sample.id)
             known = [digests.of(ref) for ref in sample.images]
             for number, (ref, digest) in enumerate(zip(sample.images, known, strict=True), 1):
                 if digest is not None and digest not in self.by_digest:
@@ -108,6 +131,11 @@ class Holdout:
 
     def _rejected(self, rejection: object) -> None:
         self.rejected += 1
+
+
+def group_keys(sample: Sample, by: GroupBy | None) -> list[str]:
+    """The groups of the images of ``sample``, as far as they can be found; none without ``by``."""
+    return by.known(sample) if by else []
 
 
 class Watch:
@@ -179,6 +207,68 @@ def alike(
             continue
         found.append(SharedImage(train.uses[a], benchmark.images.uses[b], None, bits, benchmark.name))
     return found
+
+
+class Leakage:
+    """Which samples of a dataset must be left out, so that it shares nothing with benchmarks.
+
+    A sample is left out if one of its images is in a benchmark, by content or (``near``, in bits) by look; with ``by``
+    also if its group is in a benchmark, or is that of a sample that is left out for its images. ``ungrouped`` counts
+    the samples of which no image has a group that can be found: only their images are compared.
+    """
+
+    def __init__(
+        self,
+        folder: DatasetFolder,
+        benchmarks: Sequence[Holdout],
+        *,
+        near: int | None = None,
+        by: GroupBy | None = None,
+        run: Executor | None = None,
+    ) -> None:
+        """Read ``folder``: once, with ``by`` twice. Images are opened only with ``near``."""
+        self._benchmarks, self._by = benchmarks, by
+        self._digests = Digests(folder)
+        self._alike: dict[str, SharedImage] = {}
+        self._groups: dict[str, str] = {}
+        self.ungrouped = 0
+        images = Images()
+        for sample in folder.read(lambda rejection: None):
+            images.see(sample, [self._digests.of(ref) for ref in sample.images])
+        for benchmark in benchmarks if near is not None else ():
+            for shared in alike(folder, images, benchmark, near or 0, run):
+                self._alike.setdefault(shared.train.path, shared)
+        for sample in folder.read(lambda rejection: None) if by else ():
+            keys = group_keys(sample, by)
+            self.ungrouped += not keys
+            if self.shared(sample):
+                self._groups |= {key: sample.id for key in keys if key not in self._groups}
+
+    def shared(self, sample: Sample) -> SharedImage | None:
+        """The first image of ``sample`` that a benchmark holds too."""
+        for own, digest in uses(sample, [self._digests.of(ref) for ref in sample.images]):
+            for benchmark in self._benchmarks:
+                found = benchmark.by_digest.get(digest) if digest else None
+                if found is not None:
+                    return SharedImage(own, found, digest, dataset=benchmark.name)
+            if own.path in self._alike:
+                return replace(self._alike[own.path], train=own)
+        return None
+
+    def why(self, sample: Sample) -> tuple[str, str, str] | None:
+        """(benchmark, field, reason) if ``sample`` must be left out; benchmark is "" for a group of this dataset."""
+        shared = self.shared(sample)
+        if shared is not None:
+            return shared.dataset, f"images.{shared.train.image - 1}", f"leakage: {shared.words}"
+        for key in group_keys(sample, self._by):
+            for benchmark in self._benchmarks:
+                if key in benchmark.by_group:
+                    other = f"sample {benchmark.by_group[key]} of {benchmark.name}"
+                    return benchmark.name, "group", f"leakage: its group {key!r} is that of {other}"
+            if key in self._groups:
+                other = f"sample {self._groups[key]}, which shares an image with a benchmark"
+                return "", "group", f"leakage: its group {key!r} is that of {other}"
+        return None
 
 
 def _looks(folder: DatasetFolder, images: Images, run: Executor) -> list[tuple[int, Look]]:

@@ -16,17 +16,20 @@ from mirg.checking.counting import estimated, tokenizer
 from mirg.checking.duplicates import Duplicates
 from mirg.checking.findings import LISTED, Finding, Log, warning
 from mirg.checking.histograms import Histograms
+from mirg.checking.labels import count_labels
 from mirg.checking.leakage import Digests, Use, uses
 from mirg.checking.lengths import LengthCounts, Lengths
 from mirg.checking.near import MOST_BITS
+from mirg.checking.rotated import rotated
 from mirg.checking.rows import Chunk
 from mirg.checking.texts import Problem, forbidden_tokens, prompt_problem, text_problem
 from mirg.errors import ConfigError, MirgError
 from mirg.frames import FAMILIES, QWEN3_VL, Family
-from mirg.images import ImageLimits, Size
-from mirg.samples import DatasetCard, DatasetFolder, Rejection, Sample
+from mirg.images import Header, ImageLimits
+from mirg.samples import DatasetCard, DatasetFolder, Rejection, Sample, refused_image
 from mirg.samples.folder import ImageCheck, parse_row
 from mirg.samples.ids import TextSet
+from mirg.samples.labels import LabelCounts
 from mirg.storage import parse_line
 
 Look = Literal["none", "header", "hash", "decode"]
@@ -77,9 +80,9 @@ class Job(NamedTuple):
 
 @dataclass
 class Facts:
-    """What is known of the image files of a chunk, by path: size or defect, and the two kinds of digests."""
+    """What is known of the image files of a chunk, by path: header or defect, and the two kinds of digests."""
 
-    verdicts: dict[str, Size | str] = field(default_factory=dict)
+    verdicts: dict[str, Header | str] = field(default_factory=dict)
     digests: dict[str, str | None] = field(default_factory=dict)
     files: dict[str, str | None] = field(default_factory=dict)
 
@@ -101,6 +104,7 @@ class Part:
     duplicates: Duplicates = field(default_factory=Duplicates)
     images: dict[tuple[str, str | None], Use] = field(default_factory=dict)
     lengths: list[LengthCounts] = field(default_factory=list)
+    labels: LabelCounts = field(default_factory=LabelCounts)
     facts: Facts = field(default_factory=Facts)
 
 
@@ -139,7 +143,7 @@ class ChunkChecker:
         self.tokens = forbidden_tokens(self.config.families or FAMILIES.values())
         self.prompts = self.config.families or (QWEN3_VL,)
         self.lengths = lengths_of(self.config)
-        self.verdicts: dict[str, Size | str] = {}
+        self.verdicts: dict[str, Header | str] = {}
         self.digests = Digests(self.folder, look=self.config.hashed)
         self.files = Digests(self.folder, believe=False)
 
@@ -202,23 +206,37 @@ class ChunkChecker:
     def _accept(self, part: Part, row: int, sample: Sample) -> None:
         part.accepted += 1
         part.histograms.add(sample)
+        count_labels(part.labels, row, sample)
         for kind, where, reason in box_warnings(sample, self.config.boxes):
             part.warnings.add(kind, warning(kind, row, sample.id, where, reason))
+        for number, reason in rotated(sample, lambda ref: self.verdicts.get(ref.path)):
+            part.warnings.add("rotated_by_exif", warning("rotated_by_exif", row, sample.id, f"images.{number}", reason))
         digests = [self.digests.of(ref) for ref in sample.images]
         part.duplicates.add(row, sample, digests)
         if self.config.against:
             for use, digest in uses(sample, digests):
                 part.images.setdefault((use.path, digest), use)
+        if not self.lengths and (found := self._refused(row, sample)) is not None:
+            part.warnings.add(found.kind, found)
         for lengths in self.lengths:
             if (found := self._measure(lengths, row, sample)) is not None:
                 part.warnings.add(found.kind, found)
+
+    def _refused(self, row: int, sample: Sample, family: Family = QWEN3_VL) -> Finding | None:
+        """A warning that names the image which the processor of ``family`` refuses; most families refuse the same."""
+        found = refused_image(sample, family)
+        if found is None:
+            return None
+        place, error = found
+        return warning("not_for_family", row, sample.id, f"images.{place}", f"{family.name}: {error.message}")
 
     def _measure(self, lengths: Lengths, row: int, sample: Sample) -> Finding | None:
         name, most = lengths.family.name, self.config.max_tokens
         try:
             tokens = lengths.add(sample)
         except MirgError as error:
-            return warning("not_for_family", row, sample.id, "images", f"{name}: {error.message}")
+            named = self._refused(row, sample, lengths.family)
+            return named or warning("not_for_family", row, sample.id, "images", f"{name}: {error.message}")
         if tokens is None or most is None or tokens <= most:
             return None
         return warning("too_long", row, sample.id, "row", f"{tokens:,} tokens for {name} are more than {most:,}")

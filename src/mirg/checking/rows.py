@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -11,6 +10,8 @@ from pydantic import ValidationError
 from mirg.errors import StorageError
 from mirg.samples import DatasetFolder, Sample
 from mirg.samples.card import SAMPLES_FILE
+from mirg.storage import parse_line
+from mirg.text_files import DAMAGE, open_utf8
 
 CHUNK_ROWS = 1000
 CHUNK_BYTES = 1 << 20  # a chunk ends with the line that reaches this
@@ -28,15 +29,15 @@ def chunks_of(folder: DatasetFolder) -> Iterator[Chunk]:
     file = folder.root / SAMPLES_FILE
     first, lines, size = 1, [], 0
     try:
-        with file.open("rb") as stream:
+        with open_utf8(file) as stream:
             for line in stream:
                 lines.append(line)
                 size += len(line)
                 if len(lines) >= CHUNK_ROWS or size >= CHUNK_BYTES:
                     yield Chunk(first, lines)
                     first, lines, size = first + len(lines), [], 0
-    except OSError as error:
-        raise StorageError(f"cannot read {file}: {error.strerror or error}") from error
+    except (*DAMAGE, OSError) as error:
+        raise StorageError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
     if lines:
         yield Chunk(first, lines)
 
@@ -51,19 +52,19 @@ def rows_at(folder: DatasetFolder, numbers: Iterable[int]) -> dict[int, Sample]:
     found: dict[int, Sample] = {}
     file = folder.root / SAMPLES_FILE
     try:
-        with file.open("rb") as stream:
+        with open_utf8(file) as stream:
             for number, line in enumerate(stream, 1):
                 if number > last:
                     break
                 if number in wanted and (sample := _parsed(line)) is not None:
                     found[number] = sample
-    except OSError as error:
-        raise StorageError(f"cannot read {file}: {error.strerror or error}") from error
+    except (*DAMAGE, OSError) as error:
+        raise StorageError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
     return found
 
 
 def _parsed(line: bytes) -> Sample | None:
     try:
-        return Sample.model_validate(json.loads(line.decode("utf-8", "surrogatepass")))
-    except (ValueError, RecursionError, ValidationError):
+        return Sample.model_validate(parse_line(line))
+    except ValidationError:
         return None  # reading the dataset has rejected the row with its reason

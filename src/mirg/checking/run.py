@@ -12,6 +12,7 @@ from uuid import uuid4
 from mirg.checking.duplicates import Copied, Duplicates, Twin, text_key
 from mirg.checking.findings import Finding, Log, warning
 from mirg.checking.histograms import Histograms
+from mirg.checking.labels import spelling_warnings
 from mirg.checking.leakage import Holdout, Images, SharedImage, Watch, alike
 from mirg.checking.lengths import LengthSummary
 from mirg.checking.part import CheckConfig, ChunkChecker, Job, Look, Part, check_chunk, lengths_of, rejection_kind
@@ -20,6 +21,7 @@ from mirg.executors import Executor, Local
 from mirg.samples import DatasetFolder, Rejection, Sample
 from mirg.samples.card import SAMPLES_FILE
 from mirg.samples.ids import TextSet
+from mirg.samples.labels import LabelCounts
 
 __all__ = ["CheckConfig", "Look", "Report", "check_dataset"]
 
@@ -100,6 +102,7 @@ class _Check:
         self.report.warnings = Log(config.listed)
         self.lengths = lengths_of(config)
         self.duplicates = Duplicates()
+        self.labels = LabelCounts()
         self.by_look = config.near is not None and config.look == "decode" and bool(config.against)
         self.images = Images() if self.by_look else None
         self.seen = TextSet()
@@ -164,6 +167,7 @@ class _Check:
         report.warnings.join(part.warnings, lambda finding: finding.kind)
         report.histograms.join(part.histograms)
         self.duplicates.join(part.duplicates)
+        self.labels.join(part.labels)
         for (_, digest), use in part.images.items():
             watch.note(use, digest)
             if self.images is not None:
@@ -176,6 +180,8 @@ class _Check:
 
     def _across(self) -> None:
         """What repeats: counted from the arrays, then named by reading the rows that are listed once more."""
+        for kind, row, reason in spelling_warnings(self.labels):
+            self._warn(kind, row, None, "label", reason)
         self.tell("looking for copies", 0, 1)
         twins: Log[Twin] = Log(self.config.listed)
         for twin in self.duplicates.twins():

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mirg.answers.markup import cited, replaced
 from mirg.checking.choice import Choice, choose
+from mirg.checking.rotated import rotated
 from mirg.checking.rows import rows_at
 from mirg.errors import DataError, ImageError
+from mirg.images import Header, image_header
 from mirg.report.sheet import BUDGET, Sheet, SheetBox, SheetData, SheetImage, SheetSample, write_sheet
 from mirg.samples import DatasetFolder, ImageRef, Sample, Target
+
+ROTATED_NOTE = (
+    "samples have photographs that EXIF rotates, and nothing tells in which orientation their boxes were drawn: if "
+    "they are beside the objects, import the file again with --exif ignore."
+)
 
 
 def show(
@@ -41,12 +48,34 @@ def sheet_data(folder: DatasetFolder, samples: Sequence[Sample], chosen: Choice,
     notes = []
     if chosen.rejected:
         notes.append(f"{chosen.rejected:,} rows cannot be read; mirg data check lists them.")
-    cards = [sheet_sample(folder, sample) for sample in samples]
+    turned = {sample.id: dict(rotated(sample, _Headers(folder))) for sample in samples}
+    if count := sum(map(bool, turned.values())):
+        notes.append(f"{count:,} {ROTATED_NOTE}")
+    cards = [sheet_sample(folder, sample, turned[sample.id]) for sample in samples]
     return SheetData(folder.card.name, f"{folder.card.description} {few}".strip(), cards, notes)
 
 
-def sheet_sample(folder: DatasetFolder, sample: Sample) -> SheetSample:
-    """One card. Boxes inside texts are said in words and drawn on the image."""
+class _Headers:
+    """The headers of image files, each read once; None for one that cannot be read."""
+
+    def __init__(self, folder: DatasetFolder) -> None:
+        self._folder = folder
+        self._known: dict[str, Header | None] = {}
+
+    def __call__(self, ref: ImageRef) -> Header | None:
+        if ref.path not in self._known:
+            try:
+                self._known[ref.path] = image_header(self._folder.image_path(ref), limits=self._folder.limits)
+            except ImageError:
+                self._known[ref.path] = None
+        return self._known[ref.path]
+
+
+def sheet_sample(folder: DatasetFolder, sample: Sample, turned: Mapping[int, str] | None = None) -> SheetSample:
+    """One card. Boxes inside texts are said in words and drawn on the image.
+
+    ``turned`` says by the place of an image, from 0, what EXIF does to it.
+    """
     trajectory = sample.trajectory
     written = ""
     if trajectory is not None:
@@ -62,7 +91,10 @@ def sheet_sample(folder: DatasetFolder, sample: Sample) -> SheetSample:
         id=sample.id,
         task=sample.task,
         question=_words(sample.question),
-        images=tuple(_image(folder, sample, number, ref) for number, ref in enumerate(sample.images, 1)),
+        images=tuple(
+            _image(folder, sample, number, ref, "rotated by EXIF" if turned and number - 1 in turned else "")
+            for number, ref in enumerate(sample.images, 1)
+        ),
         tags=tuple(tags),
         hidden=sample.image_hidden,
         targets=tuple(map(_line, sample.targets)) or ("none",),
@@ -73,10 +105,11 @@ def sheet_sample(folder: DatasetFolder, sample: Sample) -> SheetSample:
     )
 
 
-def _image(folder: DatasetFolder, sample: Sample, number: int, ref: ImageRef) -> SheetImage:
+def _image(folder: DatasetFolder, sample: Sample, number: int, ref: ImageRef, more: str) -> SheetImage:
     note = ref.role if ref.role != "candidate" else ""
     if ref.frame is not None:
         note = f"{note} {ref.frame}" if note == "frame" else f"{note} frame {ref.frame}".strip()
+    note = ", ".join(filter(None, (note, more)))
     try:
         path, problem = folder.image_path(ref), ""
     except ImageError as error:

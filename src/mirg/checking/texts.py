@@ -12,7 +12,7 @@ from typing import NamedTuple
 from mirg.answers.markup import markup_problem
 from mirg.answers.prompts import messages
 from mirg.answers.tags import TAGS
-from mirg.errors import MirgError
+from mirg.errors import ImageError, MirgError
 from mirg.frames import Family
 from mirg.samples import Sample
 
@@ -55,6 +55,8 @@ def prompt_problem(sample: Sample, families: Sequence[Family]) -> Problem | None
     for family in families:
         try:
             shown = placeholders(messages(sample, family), family)
+        except ImageError:
+            continue  # the family refuses an image, which is reported as such
         except MirgError as error:
             return Problem("question", error.message, error.hint)
         if shown != len(sample.images):

@@ -15,6 +15,7 @@ from mirg.evaluation.metrics import LOWER_IS_BETTER, TITLES
 from mirg.storage import write_json_atomic
 
 _TASK_METRIC = "joint_accuracy"
+_LISTED = 5  # rejections that are printed
 _INSTRUCTIONS = ("full", "short", "none")
 
 
@@ -172,8 +173,9 @@ def _show_summary(summary: Mapping[str, Any], out: Path) -> None:
     rows = [[title, _cell(overall[metric]), _chance(chance, metric)] for metric, title in TITLES.items()]
     table(f"{summary['n']} samples: percent, 95 % interval", ["metric", "value", "chance"], rows)
     if summary["rejected"]:
-        first = summary["rejections"][0]
-        warn(f"{summary['rejected']} samples could not be asked; first: {first['id'] or '(row)'}: {first['reason']}")
+        for row in summary["rejections"][:_LISTED]:
+            warn(f"{row['id'] or '(row)'} could not be asked: {row['reason']}")
+        warn(f"{summary['rejected']} samples could not be asked and are in no number")
     if summary["cut_off"]:
         warn(f"{summary['cut_off']} completions were cut off at the token limit")
     say(f"written: {out}")

@@ -43,26 +43,31 @@ def ground(
 
     Ends with exit code 1 where the answer cannot be read.
     """
-    from mirg.engines.ask import ask, open_images
+    from mirg.engines.ask import ask, open_images, shown
     from mirg.engines.base import Generation
 
     check_picture_path(out)
     opened = open_images(images)  # before the model, which takes long to load
     engine = load_model(model, family=family, device=device)
+    usable = shown(engine, [str(path) for path in images], opened, question)
+    for reason in usable.left_out:
+        warn(f"left out: {reason}")
+    if usable.left_out:
+        warn(f"{len(usable.left_out)} of {len(images)} images are left out; Image-1 is {usable.names[0]}")
     grounding = ask(
         engine,
-        [str(path) for path in images],
-        opened,
+        usable.names,
+        usable.images,
         question,
         settings=Generation(max_new_tokens=max_new_tokens, batch_size=1),
         instructions=instructions,
     )
     if as_json:
-        json_out(grounding.as_json())
+        json_out(grounding.as_json() | {"left_out": usable.left_out})
     else:
         say("\n".join(as_text(grounding)))
     if out is not None:
-        save_picture(grounding, opened, out)
+        save_picture(grounding, usable.images, out)
     if grounding.failure is not None:
         if as_json:
             warn(f"the answer cannot be used: {grounding.failure}")

@@ -110,7 +110,6 @@ app = typer.Typer(
     cls=LazyGroup,
     name="mirg",
     no_args_is_help=True,
-    add_completion=False,
     # Locals in a traceback may hold keys and prompts.
     pretty_exceptions_show_locals=False,
     help="Multi-image reasoning and grounding: data, trajectories, SFT, image-aware GRPO, evaluation, report.",

@@ -31,8 +31,11 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT where 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-def print_report(report: MeasureReport, out: Path, *, as_json: bool) -> None:
-    """The counts of kept, dropped and rejected rows, as JSON or in words with the first rejections."""
+def print_report(report: MeasureReport, out: Path, *, as_json: bool, kept: str = "kept: {word} {count}") -> None:
+    """The counts of kept, dropped and rejected rows, as JSON or in words with the first rejections.
+
+    ``kept`` words what is counted of each kind of kept rows.
+    """
     if as_json:
         json_out({"out": str(out)} | report.as_dict())
         return
@@ -43,7 +46,9 @@ def print_report(report: MeasureReport, out: Path, *, as_json: bool) -> None:
         say(f"… and {hidden} more (rejected.jsonl lists all)")
     again = f", {report.resumed} of them measured before" if report.resumed else ""
     say(f"{report.n_rows} rows{again}: {report.kept.total()} written to {out}")
-    for title, counts in (("kept", report.kept), ("left out", report.dropped)):
+    for words, counts in ((kept, report.kept), ("left out: {word} {count}", report.dropped)):
+        title, _, each = words.partition(": ")
         if counts:
-            say(f"{title}: " + ", ".join(f"{word} {count}" for word, count in counts.most_common()))
+            parts = (each.format(word=word, count=count) for word, count in counts.most_common())
+            say(f"{title}: {', '.join(parts)}")
     say(f"{report.n_rejected} rejected")

@@ -80,7 +80,7 @@ def removed(bench: Bench) -> Pair:
 def added(bench: Bench) -> Pair:
     """An object of another photograph is pasted where nothing is annotated; its label is new to the photograph."""
     donor, thing = bench.subject()
-    (index,) = bench.others(1, like=thing.key, avoid=[thing.key], used=[donor])
+    (index,) = bench.others(1, like=thing.key, avoid=[thing.key], used=[donor], noted=True)
     photo = bench.pixels.photo(index)
     piece = cut_out(bench, donor, thing)
     place = free_place(bench, piece.size, photo.size, [other.box for other in bench.image(index).things])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -85,7 +85,7 @@ class Bench:
         return options[self.rng.randrange(len(options))]
 
     def subject(self, least: int = 1) -> tuple[int, Thing]:
-        """An image and its only object of some label, which is alone in ``least`` images or more.
+        """An image and its only object of some label, which has such an object in ``least`` images or more.
 
         The cell of the answer is given by :attr:`cell_turn`; labels are drawn evenly, so that none crowds out the rest.
         """
@@ -103,25 +103,46 @@ class Bench:
         image, number = found[key][self.rng.randrange(len(found[key]))]
         return image, pool.images[image].things[number]
 
-    def others(self, count: int, *, like: str, avoid: Collection[str], used: Iterable[int]) -> list[int]:
+    def others(
+        self, count: int, *, like: str, avoid: Collection[str], used: Iterable[int], noted: bool = False
+    ) -> list[int]:
         """``count`` images of other families that hold none of the labels ``avoid``, as like as the recipe asks.
 
-        Drop where the pool has too few. How many were like the subject is counted.
+        The annotation of each says that these labels are not in it; ``noted``: it has objects of other labels. Drop if
+        the pool has too few. How many were like the subject is counted.
         """
         families = {self.image(index).family for index in used}
         chosen: list[int] = []
+
+        def allowed(image: PoolImage) -> bool:
+            free = image.family not in families and (bool(image.things) or not noted)
+            return free and all(image.lacks(key) for key in avoid)
+
         for _ in range(count):
-            index = self._other(self._like(like), avoid, families)
-            if index is None:
-                index = self._other(None, avoid, families)
-                self.n_unlike += self.recipe.distractors != "random"
-            else:
-                self.n_like += 1
+            index = self.drawn(self._like(like), allowed, *avoid)
             if index is None:
                 raise Drop("too few images without the asked label")
             families.add(self.image(index).family)
             chosen.append(index)
         return chosen
+
+    def drawn(self, keys: list[str] | None, allowed: Callable[[PoolImage], bool], *without: str) -> int | None:
+        """An image that is ``allowed`` and holds one of the labels ``keys`` if one is found, else any that is allowed.
+
+        None after some attempts. ``keys`` is None if any image is as good. Images of which it is annotated one by one
+        that they hold none of the labels ``without`` are tried last: they are few in a large pool.
+        """
+        index = self._other(keys, allowed)
+        if index is not None:
+            self.n_like += 1
+            return index
+        index = self._other(None, allowed)
+        listed = [] if index is not None else [i for key in without for i in self.pool.negatives.get(key, ())]
+        if listed:
+            drawn = (listed[self.rng.randrange(len(listed))] for _ in range(_DRAWS))
+            index = next((image for image in drawn if allowed(self.image(image))), None)
+        self.n_unlike += keys is not None
+        return index
 
     def _like(self, key: str) -> list[str] | None:
         """Labels that make an image like ``key``; None: any image is."""
@@ -129,7 +150,7 @@ class Bench:
             return None
         return (self.pool.kin if self.recipe.distractors == "same_category" else self.pool.together).get(key, [])
 
-    def _other(self, keys: list[str] | None, avoid: Collection[str], families: set[str]) -> int | None:
+    def _other(self, keys: list[str] | None, allowed: Callable[[PoolImage], bool]) -> int | None:
         for _ in range(_DRAWS):
             if keys is None:
                 index = self.rng.randrange(len(self.pool))
@@ -138,8 +159,7 @@ class Bench:
             else:
                 held = self.pool.holders[keys[self.rng.randrange(len(keys))]]
                 index = held[self.rng.randrange(len(held))]
-            image = self.image(index)
-            if image.family not in families and not any(image.holds(key) for key in avoid):
+            if allowed(self.image(index)):
                 return index
         return None
 

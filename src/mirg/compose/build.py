@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from mirg.compose.draft import Draft
-from mirg.compose.pool import Pool
+from mirg.compose.pool import Pool, coverage_of
 from mirg.compose.questions import wordings
 from mirg.compose.recipe import ComposeRecipe
 from mirg.compose.report import ComposeReport
@@ -51,6 +51,12 @@ def compose(
     tell("reading", 0, len(source))
     pool = workshop(job).pool
     report = ComposeReport.of_pool(recipe.n, pool)
+    report.left_out = _left_out(recipe, pool)
+    if set(report.left_out) == set(recipe.tasks):
+        raise DataError(
+            f"no sample can be made of {source.root}: {'; '.join(report.left_out.values())}",
+            hint="see what the task needs in docs/how-to/compose.md",
+        )
     with DatasetWriter(
         out,
         name=f"composed-{recipe.split}" if recipe.split != "all" else "composed",
@@ -79,7 +85,7 @@ class _Items:
     """Which numbers of which task are made: the quota, then in further rounds what is still short of it."""
 
     def __init__(self, recipe: ComposeRecipe, report: ComposeReport) -> None:
-        self.quotas = recipe.quotas()
+        self.quotas = recipe.quotas(report.left_out)
         self.report = report
         self.next = dict.fromkeys(self.quotas, 0)
         self.failed = dict.fromkeys(self.quotas, 0)  # in a row
@@ -158,6 +164,7 @@ class _Store:
                 "image_set": self._image_set(draft),
                 "question": draft.kind,
                 "language": made.language,
+                **coverage_of([self.pool.images[index] for index in draft.sources]),
                 **draft.meta,
             },
         )
@@ -189,6 +196,12 @@ class _Store:
         number = min((target.image for target in draft.targets), default=1)
         family = self.pool.images[draft.images[number - 1].origin].family
         return hashlib.sha256(family.encode()).hexdigest()[:16]
+
+
+def _left_out(recipe: ComposeRecipe, pool: Pool) -> dict[str, str]:
+    """Why tasks are not tried: few sources identify objects across images, and a recipe serves all of them."""
+    reason = "no object has the same instance_id in two images"
+    return {task: reason for task in recipe.tasks if task == "same_instance" and not pool.instances}
 
 
 def _impossible(task: str, reasons: Counter[str], tried: int) -> DataError:

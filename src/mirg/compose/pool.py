@@ -1,25 +1,30 @@
 """The distinct images of a dataset with their objects, and the lists that tasks draw from.
 
-A label stands for everything that is called so in an image: the annotation is taken to be complete. Where it says that
-it is not (``attributes.iscrowd``), the label is not asked for in that image.
+A label stands for everything that is called so in an image. If the annotation of an image is not complete for a label
+(``mirg.samples.coverage``), the image is not used for questions in which a missing object of that label would matter:
+none of its objects is taken for the only one, they are not counted, and the label is not taken to be absent.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
-from mirg.compose.recipe import ComposeRecipe
-from mirg.errors import DataError
+from pydantic import JsonValue
+
 from mirg.geometry import Box, iou
-from mirg.samples import DatasetFolder, ImageRef, ObjectNote, Rejection, Sample
+from mirg.samples import ImageRef, ObjectNote, Rejection
+from mirg.samples.coverage import Coverage, coverage_meta, instance_of, region_reasons
 
 MAX_EQUAL_OVERLAP = 0.5  # IoU from which two objects of one label may be one object annotated twice
 CELLS = 9
+SOME_CATEGORIES = "some_categories"  # why an image is not complete: it was annotated for some labels of the pool only
+Identity = tuple[str, str, str]  # scope and instance id of an object, and its label key
 Spot = tuple[int, int]  # (image, object), both from 0
+_Name = TypeVar("_Name", str, Identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +51,41 @@ class Thing:
         x1, y1, x2, y2 = self.box
         return (x2 - x1) * (y2 - y1)
 
+    @property
+    def identity(self) -> Identity | None:
+        """Which object it is, equal in all images that show the object; None if that is not annotated."""
+        found = None if self.crowd else instance_of(self.note)
+        return None if found is None else (*found, self.key)
+
 
 @dataclass(frozen=True)
 class PoolImage:
-    """One distinct image. ``family`` is shared by images that show the same place (frames, pairs, crops)."""
+    """One distinct image. ``family`` is shared by images that show the same place (frames, pairs, crops).
+
+    ``film`` is shared by the frames of one film if the family is more than that, as a scene with several cameras.
+    ``known`` are the labels that it was annotated for, as far as ``coverage`` and the whole pool say; None: all.
+    """
 
     key: str
     ref: ImageRef
     things: tuple[Thing, ...]
     family: str
+    coverage: Coverage = field(default_factory=Coverage)
+    known: frozenset[str] | None = None
+    film: str = ""
+
+    @cached_property
+    def reasons(self) -> frozenset[str]:
+        """Why objects of any label may be missing from the notes; empty if they are complete."""
+        return self.coverage.incomplete | region_reasons(thing.note for thing in self.things)
+
+    def complete(self, key: str) -> bool:
+        """Whether every object of this label is annotated."""
+        return not self.reasons and (self.known is None or key in self.known)
+
+    def lacks(self, key: str) -> bool:
+        """Whether the annotation says that nothing of this label is in the image."""
+        return self.complete(key) and not self.holds(key)
 
     @cached_property
     def by_label(self) -> dict[str, tuple[int, ...]]:
@@ -68,15 +99,35 @@ class PoolImage:
         """Whether anything of this label is annotated, crowds too."""
         return key in self.by_label
 
+    @cached_property
+    def identities(self) -> dict[Identity, int | None]:
+        """The number of the object of each identity; None if the image shows it twice, under any label."""
+        found: dict[Identity, int | None] = {}
+        times = Counter(thing.identity[:2] for thing in self.things if thing.identity)
+        for number, thing in enumerate(self.things):
+            if thing.identity and thing.key:
+                found[thing.identity] = number if times[thing.identity[:2]] == 1 else None
+        return found
+
+    def lacks_instance(self, identity: Identity) -> bool:
+        """Whether the annotation says that this very object is not in the image.
+
+        Every object of its label is annotated, and each is identified as another one in the same scope.
+        """
+        scope, name, key = identity
+        if not self.complete(key) or any((t.identity or ())[:2] == (scope, name) for t in self.things):
+            return False
+        return all(thing.identity is not None and thing.identity[0] == scope for thing in self.named(key))
+
     def named(self, key: str) -> list[Thing]:
         """The objects of this label, from left to right."""
         found = [self.things[number] for number in self.by_label.get(key, ())]
         return sorted(found, key=lambda thing: thing.box)
 
     def countable(self, key: str) -> bool:
-        """Whether the objects of this label can be told apart and counted: no crowd, none twice."""
+        """Whether the objects of this label can be told apart and counted: no crowd, none missing, none twice."""
         things = self.named(key)
-        if any(thing.crowd for thing in things):
+        if not self.complete(key):
             return False
         # From left to right: only few boxes reach each other, and IoU costs more than a look at their sides.
         pairs = ((a.box, b.box) for k, a in enumerate(things) for b in things[k + 1 :] if b.box[0] < a.box[2])
@@ -100,6 +151,20 @@ class Pool:
     n_other_split: int = 0
     rejected: list[Rejection] = field(default_factory=list)
 
+    @cached_property
+    def incomplete(self) -> dict[str, int]:
+        """How many images are not used if it matters that no object is missing, by reason; "images" counts each once.
+
+        An image that was annotated for some labels of the pool only is used for these.
+        """
+        found: Counter[str] = Counter()
+        labels = frozenset(self.holders)
+        for image in self.images:
+            partly = image.known is not None and not labels <= image.known
+            found.update([*image.reasons, *([SOME_CATEGORIES] if partly else [])])
+            found["images"] += bool(image.reasons or partly)
+        return {reason: found[reason] for reason in sorted(found) if found[reason]}
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -113,7 +178,7 @@ class Pool:
         if not key or len(numbers) != 1:
             return None
         thing = self.images[image].things[numbers[0]]
-        return None if thing.crowd or not self.fits(thing) else thing
+        return thing if self.fits(thing) and self.images[image].complete(key) else None
 
     @cached_property
     def holders(self) -> dict[str, list[int]]:
@@ -124,6 +189,15 @@ class Pool:
                 if key:
                     found[key].append(index)
         return {key: found[key] for key in sorted(found)}
+
+    def possible(self, image: int) -> set[str]:
+        """The labels that may be in an image: those that it holds, and those that are not known to be absent."""
+        found = self.images[image]
+        if found.reasons:
+            return {*found.by_label, *self.holders}
+        if found.known is None:
+            return set(found.by_label)
+        return {*found.by_label, *(self.holders.keys() - found.known)}
 
     @cached_property
     def singles(self) -> dict[str, list[Spot]]:
@@ -138,11 +212,40 @@ class Pool:
     @cached_property
     def cells(self) -> list[dict[str, list[Spot]]]:
         """:attr:`singles` by the cell that they lie in."""
-        found: list[dict[str, list[Spot]]] = [{} for _ in range(CELLS)]
-        for key, spots in self.singles.items():
+        return self._by_cell(self.singles)
+
+    @cached_property
+    def instances(self) -> dict[Identity, list[Spot]]:
+        """Objects that are annotated as the same one, each once in two images or more, of a size that may be asked for.
+
+        An image that shows an object twice, as a mirror does, is not among them, nor is an id that two labels share:
+        such numbers may be counted from 1 in every image.
+        """
+        found: dict[Identity, list[Spot]] = defaultdict(list)
+        labels: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for image in self.images:
+            for thing in image.things:
+                if thing.identity:
+                    labels[thing.identity[:2]].add(thing.key)
+        for index, image in enumerate(self.images):
+            for identity, number in image.identities.items():
+                if number is None or len(labels[identity[:2]]) > 1:
+                    continue
+                if self.fits(image.things[number]):
+                    found[identity].append((index, number))
+        return {identity: found[identity] for identity in sorted(found) if len(found[identity]) > 1}
+
+    @cached_property
+    def instance_cells(self) -> list[dict[Identity, list[Spot]]]:
+        """:attr:`instances` by the cell that they lie in."""
+        return self._by_cell(self.instances)
+
+    def _by_cell(self, found: Mapping[_Name, list[Spot]]) -> list[dict[_Name, list[Spot]]]:
+        cells: list[dict[_Name, list[Spot]]] = [{} for _ in range(CELLS)]
+        for name, spots in found.items():
             for image, number in spots:
-                found[cell_of(self.images[image].things[number].box)].setdefault(key, []).append((image, number))
-        return found
+                cells[cell_of(self.images[image].things[number].box)].setdefault(name, []).append((image, number))
+        return cells
 
     @cached_property
     def counted(self) -> dict[str, dict[int, list[int]]]:
@@ -156,6 +259,16 @@ class Pool:
                     counts[len(things)].append(i)
             if counts:
                 found[key] = dict(sorted(counts.items()))
+        return found
+
+    @cached_property
+    def negatives(self) -> dict[str, list[int]]:
+        """The images that lack a label, if the categories of an image are listed one by one, as in LVIS."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for index, image in enumerate(self.images):
+            for key in sorted(image.coverage.categories or ()):
+                if image.lacks(key):
+                    found[key].append(index)
         return found
 
     @cached_property
@@ -184,81 +297,20 @@ class Pool:
 
     @cached_property
     def films(self) -> list[list[int]]:
-        """Images with frame numbers, one list in the order of time per family that has two or more."""
+        """Images with frame numbers, one list in the order of time per film that has two or more."""
         found: dict[str, dict[int, int]] = defaultdict(dict)
         for index, image in enumerate(self.images):
             if image.ref.frame is not None:
-                found[image.family].setdefault(image.ref.frame, index)
+                found[image.film or image.family].setdefault(image.ref.frame, index)
         films = ([frames[number] for number in sorted(frames)] for _, frames in sorted(found.items()))
         return [film for film in films if len(film) > 1]
 
 
-def read_pool(source: DatasetFolder, recipe: ComposeRecipe) -> Pool:
-    """The images of ``source`` that have object notes and are in the recipe's split; broken rows are in ``rejected``.
-
-    An image that several samples use is taken once, with the most complete of its notes. DataError where none is left.
-    """
-    rejected: list[Rejection] = []
-    best: dict[str, PoolImage] = {}
-    names: dict[str, str] = {}
-    unnoted: set[str] = set()
-    for sample in source.read(rejected.append):
-        for image in _images_of(sample):
-            key = names.setdefault(image.ref.path, image.key)
-            if not image.things:
-                unnoted.add(key)
-            elif key not in best or len(image.things) > len(best[key].things):
-                best[key] = image
-    chosen = [image for image in best.values() if in_split(image.family, recipe)]
-    usable = sorted((image for image in chosen if len(image.things) <= recipe.max_objects), key=lambda i: i.key)
-    pool = Pool(
-        usable,
-        recipe.target_area,
-        n_unnoted=len(unnoted - set(best)),
-        n_crowded=len(chosen) - len(usable),
-        n_other_split=len(best) - len(chosen),
-        rejected=rejected,
-    )
-    if not usable:
-        raise _empty(source, pool, recipe)
-    return pool
-
-
-def in_split(family: str, recipe: ComposeRecipe) -> bool:
-    """Whether an image belongs to the recipe's split: a function of its family alone, so new images move no old one."""
-    if recipe.split == "all":
-        return True
-    place = int(hashlib.sha256(family.encode()).hexdigest()[:13], 16) / 16**13
-    return (place < recipe.test_share) == (recipe.split == "test")
-
-
-def _images_of(sample: Sample) -> Iterable[PoolImage]:
-    named = sample.meta.get("image_set")
-    joined = len(sample.images) > 1 or (isinstance(named, str) and bool(named))
-    for ref in sample.images:
-        key = ref.sha256 or ref.path
-        things = tuple(_thing(note) for note in ref.objects)
-        plain = ref.model_copy(update={"objects": (), "role": "candidate"})
-        yield PoolImage(key, plain, things, sample.image_set if joined else key)
-
-
-def _thing(note: ObjectNote) -> Thing:
-    crowd = note.attributes.get("iscrowd")
-    return Thing(note, " ".join(note.label.casefold().split()), bool(crowd))
-
-
-def _empty(source: DatasetFolder, pool: Pool, recipe: ComposeRecipe) -> DataError:
-    if pool.n_crowded:
-        return DataError(
-            f"every image of {source.root} has more than {recipe.max_objects} objects", hint="raise max_objects"
-        )
-    if pool.n_other_split:
-        return DataError(
-            f"the {recipe.split} split of {source.root} has no image: {pool.n_other_split} are in the other one",
-            hint="add images, or change test_share",
-        )
-    first = f"; first broken row: {pool.rejected[0]}" if pool.rejected else ""
-    return DataError(
-        f"no image of {source.root} has object notes: {pool.n_unnoted} images without{first}",
-        hint="mirg data import coco writes them; for photographs without annotation there is mirg data photos",
-    )
+def coverage_of(images: Sequence[PoolImage]) -> dict[str, JsonValue]:
+    """The meta data about the annotation of a sample that shows ``images``: what holds for each of them."""
+    reasons = {reason for image in images for reason in image.coverage.incomplete}
+    said = {(image.coverage.categories, image.coverage.vocabularies) for image in images}
+    listed = [image.known for image in images if image.known is not None]
+    if len(said) == 1 and images[0].coverage.categories is None and len(images[0].coverage.vocabularies) == 1:
+        return coverage_meta(reasons, None, min(images[0].coverage.vocabularies))
+    return coverage_meta(reasons, frozenset.intersection(*listed) if listed else None, "")

@@ -17,6 +17,7 @@ import yaml
 
 from mirg.compose.recipe import ComposeRecipe
 from mirg.errors import ConfigError
+from mirg.samples.coverage import label_key
 
 SHIPPED = Path(__file__).parent / "questions"
 LEAST_SHIPPED = 8  # paraphrases of a kind in the files that ship
@@ -36,6 +37,7 @@ KINDS: dict[str, frozenset[str]] = {
         ("view_difference_changed", "k"),
         ("object_tracking", "box k"),
         ("correspondence", "box"),
+        ("same_instance", "box"),
         ("counting", "name"),
         ("reasoning_both", "name other"),
         ("reasoning_larger", "name"),
@@ -61,7 +63,7 @@ class Wording:
 
     def name(self, label: str) -> str:
         """What ``label`` is called."""
-        return self.names.get(" ".join(label.casefold().split()), label)
+        return self.names.get(label_key(label), label)
 
 
 def _with_articles(text: str, filled: Mapping[str, str]) -> str:
@@ -118,7 +120,7 @@ def _wording(language: str, raw: object, file: Path) -> Wording:
     names = raw.get("names") or {}
     if not isinstance(names, dict) or not all(isinstance(part, str) for pair in names.items() for part in pair):
         raise ConfigError(f"{file}: names is no mapping of labels to words", hint="names: {dog: Hund}")
-    return Wording(language, templates, {" ".join(key.casefold().split()): value for key, value in names.items()})
+    return Wording(language, templates, {label_key(key): value for key, value in names.items()})
 
 
 def template_problem(kind: str, text: str) -> str | None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from mirg.errors import ConfigError
+from mirg.samples.grouping import GroupBy, parse_group_by
 
 # The order decides nothing: a sample is a function of its task's name and its own number.
 TaskName = Literal[
@@ -17,6 +21,7 @@ TaskName = Literal[
     "view_difference",
     "object_tracking",
     "correspondence",
+    "same_instance",
     "multi_target",
     "none",
     "counting",
@@ -38,10 +43,18 @@ class ComposeRecipe(BaseModel):
     n: int = Field(default=1000, ge=1, description="Samples to make.")
     seed: int = Field(default=0, ge=0)
     split: Split = Field(default="all", description="An image is in train or in test, by its hash; all takes both.")
-    test_share: float = Field(default=0.2, gt=0, lt=1, description="Share of the images kept for the test split.")
+    test_share: float = Field(
+        default=0.2, ge=0, le=1, description="Share of the images kept for the test split; 1: the whole source."
+    )
+    group_by: str = Field(
+        default="",
+        description="Images that share this are in one split: a field of the source (meta.scene) or a "
+        "folder pattern for its image paths (scenes/*/), as in mirg data split.",
+    )
     weights: dict[str, float] = Field(
         default_factory=lambda: dict.fromkeys(TASK_NAMES, 1.0),
-        description="Share of each task; a task that is not named gets none.",
+        description="Share of each task; a task that is not named gets none. same_instance is left out, and reported, "
+        "if no object of the source has the same instance_id in two images.",
     )
     images: tuple[int, int] = Field(default=(2, 5), description="Images of one sample; a task may need a third.")
     frames: tuple[int, int] = Field(default=(3, 6), description="Images of one tracking sample.")
@@ -82,6 +95,16 @@ class ComposeRecipe(BaseModel):
             raise ValueError("no task has a weight")
         return weights
 
+    @field_validator("group_by")
+    @classmethod
+    def _some_grouping(cls, group_by: str) -> str:
+        try:
+            if group_by:
+                parse_group_by(group_by)
+        except ConfigError as error:
+            raise ValueError(f"{error.message}: {error.hint}") from error
+        return group_by
+
     @field_validator("languages")
     @classmethod
     def _some_language(cls, languages: dict[str, float]) -> dict[str, float]:
@@ -95,20 +118,28 @@ class ComposeRecipe(BaseModel):
             first, last = getattr(self, name)
             if not 2 <= first <= last <= 16:
                 raise ValueError(f"{name} = {(first, last)}: 2 <= first <= last <= 16 expected")
+        if (self.split, self.test_share) in (("train", 1.0), ("test", 0.0)):
+            raise ValueError(f"test_share = {self.test_share:g} leaves no image for the split {self.split}")
         first, last = self.target_area
         if not 0 <= first < last <= 1:
             raise ValueError(f"target_area = {(first, last)}: 0 <= least < greatest <= 1 expected")
         return self
 
     @property
+    def grouping(self) -> GroupBy | None:
+        """The grouping that ``group_by`` names."""
+        return parse_group_by(self.group_by) if self.group_by else None
+
+    @property
     def tasks(self) -> dict[str, float]:
         """The tasks that have a weight."""
         return {task: weight for task, weight in self.weights.items() if weight > 0}
 
-    def quotas(self) -> dict[str, int]:
+    def quotas(self, left_out: Collection[str] = ()) -> dict[str, int]:
         """How many of ``n`` samples each task gets: by weight, the rest to the largest remainders."""
-        total = sum(self.tasks.values())
-        exact = {task: self.n * weight / total for task, weight in self.tasks.items()}
+        tasks = {task: weight for task, weight in self.tasks.items() if task not in left_out}
+        total = sum(tasks.values())
+        exact = {task: self.n * weight / total for task, weight in tasks.items()}
         quotas = {task: int(share) for task, share in exact.items()}
         short = self.n - sum(quotas.values())
         for task in sorted(exact, key=lambda name: (quotas[name] - exact[name], name))[:short]:

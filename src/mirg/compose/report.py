@@ -15,7 +15,8 @@ from mirg.samples import Target
 class ComposeReport:
     """Counts of one run: ``n_asked`` is ``n_samples`` and ``n_short``; ``drops`` counts drafts, not samples.
 
-    ``unreadable`` has a line for each image that could not be opened.
+    ``unreadable`` has a line for each image that could not be opened. ``incomplete`` counts the images that are not
+    used if it matters that no object is missing, by reason; ``left_out`` says why a task was not tried.
     """
 
     n_asked: int
@@ -24,6 +25,8 @@ class ComposeReport:
     n_crowded: int
     n_other_split: int
     n_rejected_rows: int
+    incomplete: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     tasks: Counter[str] = field(default_factory=Counter)
     short: dict[str, int] = field(default_factory=dict)
     drops: dict[str, Counter[str]] = field(default_factory=dict)
@@ -38,7 +41,9 @@ class ComposeReport:
     @classmethod
     def of_pool(cls, n_asked: int, pool: Pool) -> ComposeReport:
         """An empty report about a pool."""
-        return cls(n_asked, len(pool), pool.n_unnoted, pool.n_crowded, pool.n_other_split, len(pool.rejected))
+        return cls(
+            n_asked, len(pool), pool.n_unnoted, pool.n_crowded, pool.n_other_split, len(pool.rejected), pool.incomplete
+        )
 
     @property
     def n_samples(self) -> int:
@@ -66,6 +71,7 @@ class ComposeReport:
             "samples": self.n_samples,
             "tasks": dict(sorted(self.tasks.items())),
             "short": dict(sorted(self.short.items())),
+            "left_out": self.left_out,
             "languages": dict(sorted(self.languages.items())),
             "pool": {
                 "images": self.n_images,
@@ -73,6 +79,7 @@ class ComposeReport:
                 "too_many_objects": self.n_crowded,
                 "other_split": self.n_other_split,
                 "rejected_rows": self.n_rejected_rows,
+                "incomplete": self.incomplete,
                 "used": len(self.uses),
                 "most_uses": max(self.uses.values(), default=0),
             },

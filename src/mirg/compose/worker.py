@@ -13,8 +13,9 @@ from functools import lru_cache
 
 from mirg.compose.bench import Bench, Pixels
 from mirg.compose.draft import Draft, Drop
-from mirg.compose.pool import Pool, read_pool
+from mirg.compose.pool import Pool
 from mirg.compose.questions import Wording, wordings
+from mirg.compose.reading import read_pool
 from mirg.compose.recipe import ComposeRecipe
 from mirg.compose.tasks import TASKS
 from mirg.errors import ImageError

@@ -5,15 +5,18 @@ Used by ``mirg ground`` and by whatever else answers people directly.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mirg.answers import ordinals
 from mirg.answers.prompts import Instructions, messages
 from mirg.answers.read import Reading, read
 from mirg.engines.base import Completion, Engine, Generation, Request, instructions_of
-from mirg.errors import ConfigError, EngineError
+from mirg.errors import ConfigError, EngineError, ImageError
+from mirg.frames import input_size
 from mirg.geometry import Box, box_problem, clip
 from mirg.images import open_image
 from mirg.samples.schema import ImageRef, Sample
@@ -21,6 +24,8 @@ from mirg.samples.schema import ImageRef, Sample
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+# Whatever may be the number of an image in a question, also in a question that only counts objects.
+_NUMBERED = re.compile(rf"\d|\b{ordinals.ANY_WORD}\b|<box|[一二三四五六七八九十]", re.IGNORECASE)
 NO_TRUTH_TASK = "question"
 
 
@@ -95,6 +100,37 @@ def open_images(paths: Sequence[Path]) -> list[Image]:
     if not paths:
         raise ConfigError("no images", hint="pass the paths of one or more image files")
     return [open_image(path) for path in paths]
+
+
+class Shown(NamedTuple):
+    """Images that a model can be asked about, with their names, and why each of the others is left out."""
+
+    names: list[str]
+    images: list[Image]
+    left_out: list[str]
+
+
+def shown(engine: Engine, names: Sequence[str], images: Sequence[Image], question: str) -> Shown:
+    """The images that the engine's processor takes.
+
+    ImageError if it takes none of them, or if an image is left out before others and the question speaks of images by
+    number: those after it would have other numbers.
+    """
+    found = Shown([], [], [])
+    moved = False
+    for name, image in zip(names, images, strict=True):
+        try:
+            input_size(image.size, engine.family, engine.limits)
+        except ImageError as error:
+            found.left_out.append(f"image {name}: {error}")
+            continue
+        moved |= bool(found.left_out)
+        found.names.append(name)
+        found.images.append(image)
+    if found.left_out and (not found.images or (moved and _NUMBERED.search(question))):
+        why = "the question speaks of images by number, and leaving it out would change the numbers of the others"
+        raise ImageError(found.left_out[0], hint=why if found.images else "no other image is left")
+    return found
 
 
 def ask(

@@ -25,7 +25,7 @@ from mirg.evaluation.records import RECORDS_FILE
 from mirg.evaluation.store import Store, claim
 from mirg.executors import chunks
 from mirg.rewards import RewardConfig
-from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection, Sample
+from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection, Sample, refuse_for_family
 from mirg.samples.card import SAMPLES_FILE
 from mirg.storage import BadLine, read_jsonl, refuse_existing
 
@@ -238,6 +238,7 @@ class _Run(Generic[R]):
 
     def _prompt(self, sample: Sample) -> list[dict[str, Any]] | MirgError:
         try:
+            refuse_for_family(sample, self.engine.family, self.engine.limits)
             return messages(sample, self.engine.family, self.engine.limits, self.told)
         except MirgError as error:
             return error

@@ -14,6 +14,9 @@ from mirg.evaluation.records import Record
 from mirg.report.data import GalleryItem, Mark, PartLine, Picture
 from mirg.report.gallery import select
 from mirg.samples import DatasetFolder, ImageRef, Sample
+from mirg.samples.card import CARD_FILE
+
+_LEVELS = 3  # folders above a run that are searched for its dataset: data/ is three above runs/eval/rl
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Gallery:
 
     @classmethod
     def find(cls, run: Path, evaluated: Sequence[Evaluated], data: Path | None, notes: list[str]) -> Gallery:
-        """Look for the dataset of the records: ``data`` where given, else ``data/test`` and the like around ``run``."""
+        """Look for the dataset of the records: ``data`` if it is given, else any with their digest around ``run``."""
         if not evaluated:
             return cls(evaluated, None, {})
         wanted = {record.id for e in evaluated for record in e.records}
@@ -131,14 +134,20 @@ def _parts(record: Record) -> tuple[PartLine, ...]:
 
 
 def _search(run: Path, digest: str | None) -> DatasetFolder | None:
-    """The first dataset around ``run`` with the right digest; inside the run itself also one without it."""
-    places = [run, *list(run.resolve().parents)[:2]]
-    for place in places:
-        for name in ("data/test", "data", "test", "data/eval"):
+    """The first dataset in ``run`` or around it with the right digest; inside the run itself also one without it."""
+    for place in (run, *run.resolve().parents[:_LEVELS]):
+        for folder in _datasets(place):
             try:
-                dataset = DatasetFolder.open(place / name)
+                dataset = DatasetFolder.open(folder)
             except MirgError:
                 continue
             if dataset.card.digest == digest or (digest is None and place == run):
                 return dataset
     return None
+
+
+def _datasets(place: Path) -> list[Path]:
+    """Folders in ``place`` and in its folder ``data`` that look like datasets, the usual names first."""
+    usual = [place / name for name in ("data/test", "data", "test", "data/eval")]
+    found = {card.parent for pattern in ("*", "data/*") for card in place.glob(f"{pattern}/{CARD_FILE}")}
+    return [*usual, *sorted(found.difference(usual))]

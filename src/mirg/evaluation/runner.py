@@ -24,7 +24,7 @@ from mirg.evaluation.metrics import table
 from mirg.evaluation.records import Record, load_records, make_record
 from mirg.evaluation.store import SUMMARY_FILE, Store, claim, write_rejected
 from mirg.rewards import RewardConfig
-from mirg.samples import DatasetFolder, Rejection, Sample
+from mirg.samples import DatasetFolder, Rejection, Sample, refuse_for_family
 from mirg.storage import sole_writer, write_json_atomic
 
 Progress = Callable[[int, int, int], None]  # samples done, samples in all, of the done ones taken from the folder
@@ -146,9 +146,10 @@ def _batches(
         keys: list[str] = []
         for sample in members:
             try:
+                refuse_for_family(sample, engine.family, engine.limits)
                 prompt = messages(sample, engine.family, engine.limits, instructions_of(engine, plan.instructions))
                 prompts[sample.id] = prompt
-            except AnswerError as error:
+            except (AnswerError, ImageError) as error:
                 prompt, prompts[sample.id] = None, error
             keys.append(sample_key(sample, prompt, images))
         yield _Batch(number, members, prompts, row_keys(settings, list(prompts), keys))

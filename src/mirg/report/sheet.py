@@ -80,11 +80,12 @@ class SheetData:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What was made: the page, how many cards it has, and how many did not fit."""
+    """What was made: the page, how many cards it has, how many did not fit, and what is said at its head."""
 
     html: str
     shown: int
     left_out: int
+    notes: tuple[str, ...] = ()
 
 
 def write_sheet(path: Path, data: SheetData, *, budget: int = BUDGET, limits: ImageLimits = DEFAULT_LIMITS) -> Sheet:
@@ -121,7 +122,7 @@ def render_sheet(data: SheetData, *, budget: int = BUDGET, limits: ImageLimits =
             both_hidden=len({card["hidden"] for card in cards}) == 2,
         )
     )
-    return Sheet(html, len(cards), left_out)
+    return Sheet(html, len(cards), left_out, tuple(data.notes))
 
 
 def data_block(value: object) -> str:

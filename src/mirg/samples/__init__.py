@@ -2,6 +2,7 @@
 
 from mirg.samples.card import DatasetCard, Rejection
 from mirg.samples.carry import Carrier, Copy
+from mirg.samples.fits import refuse_for_family, refused_image
 from mirg.samples.folder import DatasetFolder, DatasetWriter, write_card
 from mirg.samples.schema import SCHEMA_VERSION, ImageRef, ObjectNote, Relation, Role, Sample, Target, Trajectory
 
@@ -20,5 +21,7 @@ __all__ = [
     "Sample",
     "Target",
     "Trajectory",
+    "refuse_for_family",
+    "refused_image",
     "write_card",
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ValidationError
 
 from mirg.errors import DataError, ImageError, StorageError, first_problem
-from mirg.images import DEFAULT_LIMITS, ImageLimits, Size, image_digest, image_size, open_image
+from mirg.images import DEFAULT_LIMITS, Header, ImageLimits, image_digest, image_header, open_image
 from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, SAMPLES_FILE, DatasetCard, Rejection, size_words
 from mirg.samples.ids import TextSet
 from mirg.samples.roots import Roots
@@ -75,7 +75,7 @@ class DatasetFolder:
         """:meth:`read` with the line of the file, from 1, that each sample stands on: for whoever rejects more rows."""
         file = self.root / SAMPLES_FILE
         seen = TextSet()
-        verdicts: dict[str, Size | str] = {}
+        verdicts: dict[str, Header | str] = {}
         for row, value in read_jsonl(file):
             outcome = parse_row(file, row, value, seen)
             if isinstance(outcome, Sample) and images != "none":
@@ -141,11 +141,11 @@ class DatasetFolder:
         return datasets.Dataset.from_dict(columns, features=features)
 
     def look_at(
-        self, file: str | Path, row: int, sample: Sample, check: ImageCheck, verdicts: dict[str, Size | str]
+        self, file: str | Path, row: int, sample: Sample, check: ImageCheck, verdicts: dict[str, Header | str]
     ) -> Sample | Rejection:
         """``sample`` with the sizes of its images (width, height), or why they cannot be used; ``check`` is not none.
 
-        ``verdicts`` holds by path what was found before (a size, or what is wrong) and gets what is found now.
+        ``verdicts`` holds by path what was found before (a header, or what is wrong) and gets what is found now.
         ``file`` and ``row`` are named in a rejection.
         """
         filled: list[ImageRef] = []
@@ -153,23 +153,25 @@ class DatasetFolder:
             if ref.path not in verdicts:
                 verdicts[ref.path] = self._look(ref, check)
             found = verdicts[ref.path]
-            if not isinstance(found, str) and ref.measured and found != ref.size:
-                found = f"image {ref.path} {size_words(found, ref.size)}"
+            if not isinstance(found, str) and ref.measured and found.size != ref.size:
+                found = f"image {ref.path} {size_words(found.size, ref.size)}"
             if isinstance(found, str):
                 hint = f"restore the file, or drop the row; images belong below {IMAGES_FOLDER}/ or a declared root"
                 return Rejection(
                     file=str(file), row=row, id=sample.id, field=f"images.{number}", reason=found, hint=hint
                 )
-            filled.append(ref if ref.measured else ref.model_copy(update={"width": found[0], "height": found[1]}))
+            filled.append(
+                ref if ref.measured else ref.model_copy(update={"width": found.width, "height": found.height})
+            )
         return sample.model_copy(update={"images": tuple(filled)})
 
-    def _look(self, ref: ImageRef, check: ImageCheck) -> Size | str:
-        """The size of an image file, or what is wrong with it."""
+    def _look(self, ref: ImageRef, check: ImageCheck) -> Header | str:
+        """The header of an image file, or what is wrong with it."""
         try:
             path = self.image_path(ref)
             if check == "decode":
-                return open_image(path, limits=self.limits).size
-            return image_size(path, limits=self.limits)
+                open_image(path, limits=self.limits)
+            return image_header(path, limits=self.limits)
         except ImageError as error:
             return error.message
 

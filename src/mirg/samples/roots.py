@@ -1,17 +1,25 @@
 """Where the images of a dataset lie: in its own folder, or below folders that its card declares (``@NAME/file.jpg``).
 
-Nothing outside of them is opened: links are followed first, then the place is compared.
+Nothing outside of them is opened: links are followed first, then the place is compared. A root inside of a snapshot of
+the Hugging Face hub's cache includes the blobs of the same repository, to which all files of a snapshot are links.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from urllib.parse import unquote
 
 from mirg.errors import DataError, ImageError
 
 MARK = "@"
+WHOLE_DISK = "every file of this machine"
+CLOSEST = "give the closest folder that holds the images"
+_ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 
 
 class Roots:
@@ -26,8 +34,7 @@ class Roots:
         for name, folder in self.declared.items():
             if folder == Path(folder.anchor):
                 raise DataError(
-                    f"{dataset}: root {name!r} is {folder}, which is every file of this machine",
-                    hint="name the folder of the images as the root in card.json",
+                    f"{dataset}: root {name!r} is {folder}, which is {WHOLE_DISK}", hint=f"{CLOSEST} in card.json"
                 )
 
     def resolve(self, path: str, sample_id: str | None = None) -> Path:
@@ -44,7 +51,64 @@ class Roots:
                     f"{owner}image {path} names the root {name!r}, declared: {known}", hint='see "roots" in card.json'
                 )
             root = self.declared[name]
-        return resolve_inside(root, inside, owner)
+        return find_inside(root, inside, owner)
+
+
+def find_inside(root: Path, path: str, owner: str = "") -> Path:
+    """:func:`resolve_inside` for a file that should be there, which may spell its name in another way.
+
+    If there is no file of exactly this name, the same name in composed or decomposed Unicode is taken, if exactly one
+    file has it, then the name with its percent signs decoded. ImageError if the name is ambiguous; a file that does
+    not exist is returned as the path was given.
+    """
+    literal = resolve_inside(root, path, owner)
+    if literal.exists():
+        return literal
+    spellings = [path] + [decoded for decoded in [unquote(path)] if _ENCODED.search(path) and decoded != path]
+    for spelling in spellings:
+        found = _as_on_disk(root, spelling, owner)
+        if found is not None:
+            return resolve_inside(root, found, owner)
+    return literal
+
+
+def _as_on_disk(root: Path, path: str, owner: str) -> str | None:
+    """``path`` with every part spelled as the file system has it, or None if there is no such file."""
+    place = str(root)
+    for part in path.split("/"):
+        if part in {"", "."}:
+            continue
+        if not os.path.lexists(os.path.join(place, part)):  # noqa: PTH118
+            same = [] if part.isascii() else _other_spellings(place, unicodedata.normalize("NFC", part))
+            if len(same) > 1:
+                raise ImageError(
+                    f"{owner}image {path} may be several files, whose names differ in their Unicode normalisation only",
+                    hint=f"rename one of {', '.join(map(ascii, same))} in {place}",
+                )
+            if not same:
+                return None
+            part = same[0]
+        place = os.path.join(place, part)  # noqa: PTH118
+    return place
+
+
+def _other_spellings(folder: str, name: str) -> list[str]:
+    """The entries of ``folder`` that are ``name`` once they are composed (NFC)."""
+    try:
+        return _composed(folder, os.stat(folder).st_mtime_ns).get(name, [])  # noqa: PTH116
+    except OSError:
+        return []
+
+
+@lru_cache(maxsize=64)
+def _composed(folder: str, changed: int) -> dict[str, list[str]]:
+    """The entries of a folder that are not plain ASCII, by their composed name. ``changed`` renews it."""
+    found: dict[str, list[str]] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.isascii():
+                found.setdefault(unicodedata.normalize("NFC", entry.name), []).append(entry.name)
+    return found
 
 
 def resolve_inside(root: Path, path: str, owner: str = "") -> Path:
@@ -57,9 +121,31 @@ def resolve_inside(root: Path, path: str, owner: str = "") -> Path:
         real = os.path.realpath(os.path.join(root, path))  # noqa: PTH118
     except (OSError, ValueError) as error:
         raise ImageError(f"{owner}image {path!r} is not a usable path: {error}") from error
-    if not real.startswith(f"{root}{os.sep}"):
-        raise ImageError(f"{owner}image {path} lies outside {root}", hint=f"paths are relative to {root}")
-    return Path(real)
+    if real.startswith(f"{root}{os.sep}"):
+        return Path(real)
+    blobs = _hub_blobs(str(root))
+    if blobs and real.startswith(f"{blobs}{os.sep}"):
+        return Path(real)
+    asked = os.path.normpath(os.path.join(root, path))  # noqa: PTH118
+    if real != asked and asked.startswith(f"{root}{os.sep}"):
+        raise ImageError(
+            f"{owner}image {path} is a link to {real}, which lies outside {root}",
+            hint=f"links are followed: give a folder that holds both as --root ({os.path.commonpath([real, asked])})",
+        )
+    raise ImageError(f"{owner}image {path} lies outside {root}", hint=f"paths are relative to {root}")
+
+
+@lru_cache(maxsize=64)
+def _hub_blobs(root: str) -> str | None:
+    """The folder to which the files of a snapshot in the hub's cache are links, if ``root`` is in one.
+
+    The layout is ``models--NAME/snapshots/REVISION/…`` next to ``models--NAME/blobs``.
+    """
+    parts = Path(root).parts
+    for k in range(len(parts) - 2, 0, -1):
+        if parts[k] == "snapshots" and (blobs := Path(*parts[:k], "blobs")).is_dir():
+            return str(blobs)
+    return None
 
 
 def rooted(name: str, path: str) -> str:

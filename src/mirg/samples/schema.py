@@ -19,6 +19,9 @@ from mirg.errors import DataError
 from mirg.geometry import Box, box_problem
 
 SCHEMA_VERSION = "mirg.samples/1"
+# Key of ``meta`` if EXIF rotates images of the sample: in which picture its boxes were drawn ("apply": the upright one,
+# "ignore": the stored one). The boxes of a sample are in the upright picture either way.
+EXIF_META = "exif"
 
 Role = Literal["reference", "source", "candidate", "distractor", "frame"]
 Relation = Literal[

@@ -27,7 +27,7 @@ from mirg.samples.card import (
     size_words,
 )
 from mirg.samples.ids import TextSet
-from mirg.samples.roots import MARK, spelled
+from mirg.samples.roots import CLOSEST, MARK, WHOLE_DISK, spelled
 from mirg.samples.schema import ImageRef, Sample
 from mirg.storage import (
     BadLine,
@@ -156,6 +156,8 @@ class DatasetWriter:
         folder = Path(folder)
         if not folder.is_dir():
             raise DataError(f"{folder} is not a folder", hint="images are referred to below it")
+        if folder.resolve() == Path(folder.resolve().anchor):
+            raise DataError(f"the root {folder} is {WHOLE_DISK}", hint=f"{CLOSEST}; absolute paths may lead into it")
         place = spelled(folder, self.path)
         clean = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] or "images"
         free = (clean if k == 1 else f"{clean}-{k}" for k in itertools.count(1))

@@ -16,16 +16,21 @@ from mirg.answers.tags import TAGS
 from mirg.errors import DataError, ImageError, first_problem
 from mirg.frames import FAMILIES
 from mirg.geometry import Box, box_problem
+from mirg.images import ORIENTATION_WORDS, stored_size, upright_box
 from mirg.samples import ImageRef, ObjectNote, Sample, Target, Trajectory
 from mirg.samples.roots import rooted
+from mirg.samples.schema import EXIF_META
 from mirg.samples.writer import WrittenRow, written
 from mirg.sources.frames import WORDS, Evidence, FrameName, possible, to_fractions
 from mirg.sources.look import Facts, Looker, clean_path
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Numbers, RawBox, RawImage, RawSample, Refusal, Row, Text
+from mirg.sources.relabel import Noted, checked
+from mirg.sources.rows import Refused
 
 # Root of images that the source held as bytes: they are copied into the dataset before it is written.
 STORED = ":stored"
+_PICTURES = {"apply": "the upright picture", "ignore": "the stored picture, and sets them upright with it"}
 # What would not be read as text: markup of our own, the tokens of the model families; in the thinking also its tags.
 _RESERVED = ("<box image=", *sorted({token for family in FAMILIES.values() for token in family.vision_tokens}))
 
@@ -41,6 +46,26 @@ class Job(NamedTuple):
     run: str = ""  # what is known of files holds for one run, they may change before the next
 
 
+class Rotated(NamedTuple):
+    """A photograph that EXIF rotates: its path as a row has it, and the orientation, 2 to 8."""
+
+    path: str
+    orientation: int
+
+
+class _Seen(NamedTuple):
+    """An image of a row: its reference, and the frame of its boxes.
+
+    ``size`` is (width, height) in pixels of the picture in which the boxes were drawn, None if nobody knows. ``exif``
+    says which picture that is if EXIF rotates the file: the upright one (apply), the stored one (ignore), or unknown.
+    """
+
+    ref: ImageRef
+    size: tuple[int, int] | None
+    orientation: int = 1
+    exif: str = ""
+
+
 class Finished(NamedTuple):
     """What became of one row."""
 
@@ -49,10 +74,12 @@ class Finished(NamedTuple):
     refused: list[Refusal]
     evidence: Evidence
     facts: list[tuple[str, Facts]]  # of images that nobody had looked at
+    noted: Noted
+    rotated: list[Rotated]  # images with boxes of which it is not known whether they were drawn before the rotation
 
 
 # Images of one row by what it says of them: its questions are about the same ones, and come by the dozen.
-Known = dict[tuple[object, ...], tuple[ImageRef, tuple[int, int] | None]]
+Known = dict[tuple[object, ...], _Seen]
 
 
 class _Refused(Exception):
@@ -66,19 +93,23 @@ def finish(job: Job, row: Row) -> Finished:
     from mirg.sources.kinds import SOURCES
 
     looker = _looker(job.options.root, job.options.look, job.journal, job.run)
-    found = Finished(row._replace(value=None), [], [], Evidence(), looker.fresh)
+    found = Finished(row._replace(value=None), [], [], Evidence(), looker.fresh, Noted(), [])
     known: Known = {}
     for outcome in SOURCES[job.kind].convert(row.value, job.options):
         if isinstance(outcome, Refusal):
             found.refused.append(outcome)
             continue
         try:
-            sample = _Finisher(job, looker, found, outcome, known).sample()
-        except _Refused as refused:
-            found.refused.append(Refusal(*refused.refusal, id=outcome.id))
+            raw = checked(outcome, row.value, job.options, found.noted, mapped=SOURCES[job.kind].maps_labels)
+            sample = _Finisher(job, looker, found, raw, known).sample()
+        except (_Refused, Refused) as refused:
+            found.refused.append(Refusal(*refused.refusal[:3], id=outcome.id))
         else:
             if sample is not None:
+                found.noted.add(raw)
                 found.written.append(written(sample))
+    if job.options.labels and job.frame != "auto":
+        found.noted.met = job.options.labels.take_met()
     looker.fresh = []
     if job.options.stored:
         _looker(job.options.stored, job.options.look, "", job.run).fresh = []
@@ -97,7 +128,8 @@ class _Finisher:
     def __init__(self, job: Job, looker: Looker, found: Finished, raw: RawSample, known: Known) -> None:
         self.job, self.looker, self.found, self.raw, self.known = job, looker, found, raw, known
         self.where = f"{found.row.file}:{found.row.number}"
-        self.sizes: list[tuple[int, int] | None] = []
+        self.seen: list[_Seen] = []
+        self.boxed: set[int] = set()  # numbers of the images with boxes
 
     def sample(self) -> Sample | None:
         """The sample; None where the frame is still open. _Refused where it cannot be one."""
@@ -106,6 +138,7 @@ class _Finisher:
         self._note_boxes()
         if self.job.frame == "auto":
             return None
+        exif = self._exif()
         try:
             return Sample(
                 id=raw.id,
@@ -117,7 +150,7 @@ class _Finisher:
                 image_hidden=raw.image_hidden,
                 source=self.job.kind,
                 trajectory=self._trajectory(),
-                meta=raw.meta,
+                meta=raw.meta | exif,
             )
         except ValidationError as error:
             raise _Refused(*first_problem(error)) from error
@@ -126,11 +159,10 @@ class _Finisher:
         key = (image.path, image.width, image.height, image.role, image.caption, image.frame)
         if key not in self.known:
             self.known[key] = self._looked_at(number, image)
-        ref, size = self.known[key]
-        self.sizes.append(size)
-        return ref
+        self.seen.append(self.known[key])
+        return self.seen[-1].ref
 
-    def _looked_at(self, number: int, image: RawImage) -> tuple[ImageRef, tuple[int, int] | None]:
+    def _looked_at(self, number: int, image: RawImage) -> _Seen:
         options = self.job.options
         looker, root_name, given = self.looker, self.job.root_name, image.path
         if options.stored and given.startswith(f"{options.stored}/"):
@@ -140,20 +172,14 @@ class _Finisher:
                 given[len(options.stored) + 1 :],
             )
         try:
-            path = clean_path(given, options.root, options.strip if root_name != STORED else "")
-            facts = looker.at(path)
+            facts = looker.at(clean_path(given, options.root, options.strip if root_name != STORED else ""))
         except ImageError as error:
             raise _Refused(f"images.{number - 1}", error.message, error.hint) from error
         told = (image.width, image.height) if image.width > 0 and image.height > 0 else None
         size = facts.size or told
-        if facts.size and told and facts.size != told:
-            raise _Refused(
-                f"images.{number - 1}",
-                f"image {path} is {facts.size[0]} x {facts.size[1]} pixels, the row says {told[0]} x {told[1]}",
-                "the annotation was made for another version of the file",
-            )
+        exif = self._rotation(number, facts, told)
         ref = ImageRef(
-            path=rooted(root_name, path),
+            path=rooted(root_name, facts.path),
             width=size[0] if size else 0,
             height=size[1] if size else 0,
             sha256=facts.sha256,
@@ -161,30 +187,68 @@ class _Finisher:
             caption=image.caption,
             frame=image.frame,
         )
-        return ref, size
+        drawn = stored_size(size, facts.orientation) if size and exif == "ignore" else size
+        return _Seen(ref, drawn, facts.orientation, exif)
+
+    def _rotation(self, number: int, facts: Facts, told: tuple[int, int] | None) -> str:
+        """How the EXIF rotation is treated of an image (:attr:`_Seen.exif`). _Refused if the sizes contradict it."""
+        where, wanted = f"images.{number - 1}", self.job.options.exif
+        if facts.size is None:
+            return ""
+        stored = stored_size(facts.size, facts.orientation)
+        frame = stored if wanted == "ignore" else facts.size
+        words = ORIENTATION_WORDS.get(facts.orientation, "")
+        if told and told != frame:
+            is_, says = f"is {facts.size[0]} x {facts.size[1]} pixels", f"the row says {told[0]} x {told[1]}"
+            if not words:
+                hint = "the annotation was made for another version of the file"
+                raise _Refused(where, f"image {facts.path} {is_}, {says}", hint)
+            other = {stored: "ignore", facts.size: "apply"}.get(told)
+            reason = f"image {facts.path} is {words} by EXIF: upright it {is_}, {says}"
+            hint = f"--exif {other} takes the boxes as drawn in {_PICTURES[other]}" if other else "annotate it again"
+            raise _Refused(where, reason, hint)
+        if not words:
+            return ""
+        if wanted is None and told and stored != facts.size:
+            return "apply"  # only the upright picture has the size that the row says
+        return wanted or "unknown"
+
+    def _exif(self) -> dict[str, str]:
+        """What ``meta`` says of rotated photographs with boxes; those of which nothing tells are noted."""
+        pairs = [(image.path, self.seen[k - 1]) for k, image in enumerate(self.raw.images, 1) if k in self.boxed]
+        unknown = [Rotated(path, seen.orientation) for path, seen in pairs if seen.exif == "unknown"]
+        self.found.rotated.extend(unknown)
+        told = sorted({seen.exif for _, seen in pairs if seen.exif})
+        return {EXIF_META: told[0]} if told and not unknown else {}
 
     def _note_boxes(self) -> None:
         """Every box as evidence of the frame, but for those that say it themselves."""
         raw = self.raw
         texts = (part for text in (raw.question, raw.thinking or ()) for part in text)
         for box in (*raw.targets, *(part for part in texts if isinstance(part, RawBox))):
-            if box.frame is None and 1 <= box.image <= len(self.sizes):
-                self._note(box.numbers, self.sizes[box.image - 1])
-        for image, size in zip(raw.images, self.sizes, strict=True):
+            self.boxed.add(box.image)
+            if box.frame is None and 1 <= box.image <= len(self.seen):
+                self._note(box.numbers, self.seen[box.image - 1].size)
+        for number, (image, seen) in enumerate(zip(raw.images, self.seen, strict=True), 1):
+            if image.objects:
+                self.boxed.add(number)
             for thing in image.objects:
-                self._note(thing.numbers, size)
+                self._note(thing.numbers, seen.size)
 
     def _note(self, numbers: Numbers, size: tuple[int, int] | None) -> None:
         self.found.evidence.add(possible(numbers, size), self.where, numbers)
 
     def _box(self, numbers: Numbers, image: int, field: str, frame: FrameName | None = None) -> Box:
         frame = frame or self.job.frame
-        if not 1 <= image <= len(self.sizes):
-            raise _Refused(field, f"Image-{image} does not exist, the row has {len(self.sizes)} images")
+        if not 1 <= image <= len(self.seen):
+            raise _Refused(field, f"Image-{image} does not exist, the row has {len(self.seen)} images")
+        seen = self.seen[image - 1]
         try:
-            box = to_fractions(numbers, self.sizes[image - 1], frame, self.job.options.family)
+            box = to_fractions(numbers, seen.size, frame, self.job.options.family)
         except DataError as error:
             raise _Refused(field, error.message, error.hint) from error
+        if seen.exif == "ignore":
+            box = upright_box(box, seen.orientation)
         x1, y1, x2, y2 = box
         if 0.0 <= x1 < x2 <= 1.0 and 0.0 <= y1 < y2 <= 1.0:
             return box

@@ -7,23 +7,27 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from mirg.errors import ConfigError, DataError, ImageError
+from mirg.errors import ConfigError, DataError, ImageError, StorageError
 from mirg.executors import Executor, Local
 from mirg.samples import DatasetWriter, ImageRef, Rejection, Sample
 from mirg.samples.roots import MARK
 from mirg.samples.writer import WrittenRow, written
 from mirg.sources.finish import STORED, Finished, Job, finish
 from mirg.sources.frames import Evidence, FrameName
+from mirg.sources.guess import LISTED, explained
 from mirg.sources.kinds import SOURCES
 from mirg.sources.look import fact_row
+from mirg.sources.misplaced import advice, missing_path
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Row, Source
+from mirg.sources.relabel import LabelReport
 from mirg.storage import Journal, scratch_folder
 
 _PEEKED = 2000  # rows whose boxes tell the frame where nothing else does
@@ -33,7 +37,11 @@ _REFUSE_EVERY = 1000  # rows between two looks at the evidence
 
 @dataclass
 class ImportReport:
-    """What became of the rows: ``rows`` = ``rows_used`` + ``rows_refused``; a row may hold several questions."""
+    """What became of the rows: ``rows`` = ``rows_used`` + ``rows_refused``; a row may hold several questions.
+
+    ``rotated``: photographs that EXIF rotates, by path with their orientation, if it is not known in which orientation
+    their boxes were drawn.
+    """
 
     out: Path
     kind: str
@@ -45,6 +53,9 @@ class ImportReport:
     tasks: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     first: list[Rejection] = field(default_factory=list)
+    negatives: int = 0
+    warnings: list[str] = field(default_factory=list)
+    rotated: dict[str, int] = field(default_factory=dict)
 
     @property
     def rows_refused(self) -> int:
@@ -62,7 +73,9 @@ class ImportReport:
             "out": str(self.out), "kind": self.kind, "frame": self.frame,
             "rows": self.rows, "rows_used": self.rows_used,
             "rows_refused": self.rows_refused, "samples": self.samples, "renamed": self.renamed,
+            "negatives": self.negatives, "warnings": self.warnings,
             "tasks": dict(sorted(self.tasks.items())), "refused": self.refused,
+            "rotated": len(self.rotated), "rotated_first": list(self.rotated)[:20],
             "reasons": dict(self.reasons.most_common()), "rejections": [row.model_dump() for row in self.first],
         }  # fmt: skip
 
@@ -91,6 +104,8 @@ def import_dataset(
     options = options.model_copy(update={"root": str(Path(options.root).resolve())})
     if not Path(options.root).is_dir():
         raise DataError(f"{options.root} is not a folder", hint="--root is the folder that image paths are relative to")
+    if options.exif == "ignore" and options.look == "none":
+        raise ConfigError("--exif ignore needs a look at the images", hint="--look header finds out which are rotated")
     path, out = Path(path), Path(out)
     workers = executor or Local()
     report = ImportReport(out, kind)
@@ -116,21 +131,36 @@ def import_dataset(
             job = job._replace(journal=str(journal.resolve()))
         stack.callback(_drop_empty, journal)
         with Journal(journal) as looked:
-            report.frame, rows = _settled(source, options, job, rows, path, looked)
-            work = _Work(writer, job._replace(frame=report.frame), report, copy, listed)
-            work.run(workers, rows, looked, on_progress)
+            try:
+                report.frame, rows = _settled(source, options, job, rows, path, looked)
+                work = _Work(writer, job._replace(frame=report.frame), report, copy, listed)
+                work.run(workers, rows, looked, on_progress)
+            except (DataError, StorageError) as error:
+                raise explained(error, kind, path) from error
+        report.warnings += work.labels.warnings(options)
         work.evidence.contradict(report.frame, str(path), final=True)
         if not report.samples:
             first = f"; first: {report.first[0]}" if report.first else ""
-            raise DataError(f"{path}: no row of {report.rows:,} can be used{first}", hint="is it of another kind?")
+            reason = f"{path}: no row of {report.rows:,} can be used{first}"
+            hint = _image_advice(report, options) or f"if the format is another one: {LISTED}"
+            raise explained(DataError(reason, hint=hint), kind, path)
     journal.unlink(missing_ok=True)
     return report
+
+
+def _image_advice(report: ImportReport, options: ImportOptions) -> str:
+    """What to do if no row can be used because its images are missing, or are not what the row says."""
+    missing = [path for row in report.first if (path := missing_path(row.reason))]
+    if missing:
+        return advice(Path(options.root), missing[0])
+    return next((row.hint for row in report.first if row.field.startswith("images.")), "")
 
 
 def source_of(kind: str) -> Source:
     """The reader called ``kind``; ConfigError where there is none."""
     if kind not in SOURCES:
-        raise ConfigError(f"no reader {kind!r}", hint=f"known: {', '.join(SOURCES)}")
+        near = "".join(f"did you mean {name}? " for name in get_close_matches(kind.casefold(), SOURCES, 1))
+        raise ConfigError(f"no reader {kind!r}", hint=f"{near}known: {', '.join(SOURCES)}")
     return SOURCES[kind]
 
 
@@ -170,6 +200,7 @@ class _Work:
     def __init__(self, writer: DatasetWriter, job: Job, report: ImportReport, copy: bool, listed: int) -> None:
         self.writer, self.job, self.report, self.copy, self.listed = writer, job, report, copy, listed
         self.evidence = Evidence()
+        self.labels = LabelReport()
         self._copied: dict[str, ImageRef] = {}
 
     def run(
@@ -188,6 +219,9 @@ class _Work:
         report = self.report
         report.rows += 1
         self.evidence.join(found.evidence)
+        self.labels.take(found.row.number, found.noted)
+        report.negatives += found.noted.negatives
+        report.rotated.update(found.rotated)
         kept = 0
         for row in found.written:
             kept += self._write(found.row, row)

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from mirg.sources import coco, hf, mc_bench, mgrounding, migbench, ms_swift, sharegpt, univg, video_tracks
+from mirg.sources import (
+    coco,
+    cvat,
+    hf,
+    label_studio,
+    mc_bench,
+    mgrounding,
+    migbench,
+    ms_swift,
+    sharegpt,
+    univg,
+    video_tracks,
+    voc,
+    yolo,
+)
 from mirg.sources.raw import Source
 
 SOURCES: dict[str, Source] = {
@@ -14,6 +28,10 @@ SOURCES: dict[str, Source] = {
         ms_swift.SOURCE,
         hf.SOURCE,
         coco.SOURCE,
+        voc.SOURCE,
+        yolo.SOURCE,
+        label_studio.SOURCE,
+        cvat.SOURCE,
         video_tracks.SOURCE,
         mc_bench.SOURCE,
         migbench.SOURCE,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mirg.errors import ImageError
-from mirg.images import image_digest, image_size, open_image
-from mirg.samples.roots import resolve_inside
+from mirg.images import image_digest, image_header, open_image
+from mirg.samples.roots import find_inside, resolve_inside
 from mirg.sources.options import Look
 from mirg.storage import read_jsonl
 
@@ -22,12 +22,18 @@ Stamp = tuple[int, int]  # bytes and time of change: what tells whether a file i
 
 
 class Facts(NamedTuple):
-    """What is known of one file: (width, height) in pixels after EXIF rotation, 0 where nobody looked; its SHA-256."""
+    """What is known of one file: (width, height) in pixels after EXIF rotation, 0 if nobody looked; its SHA-256.
 
+    ``orientation`` is that of EXIF, 1 for a picture that is stored upright. ``path`` is relative to the root, as the
+    file system spells it.
+    """
+
+    path: str = ""
     width: int = 0
     height: int = 0
     sha256: str | None = None
     stamp: Stamp = (0, 0)
+    orientation: int = 1
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -42,41 +48,50 @@ class Looker:
         self.root = Path(root).resolve()
         self.look = look
         self.fresh: list[tuple[str, Facts]] = []
-        self._facts: dict[str, Facts | str] = dict(read_facts(journal)) if journal else {}
+        self._facts: dict[str, Facts | ImageError] = dict(read_facts(journal)) if journal else {}
         self._checked: set[str] = set()
 
     def at(self, path: str) -> Facts:
         """Facts of the file ``path`` (relative to the root, clean). ImageError where it cannot be used."""
         if self.look == "none":
-            return Facts()
+            return Facts(path)
         found = self._facts.get(path)
-        if found is None or (path not in self._checked and not self._same(path, found)):
+        if found is None or (path not in self._checked and not self._same(found)):
             found = self._look(path)
             self._facts[path] = found
             if isinstance(found, Facts):
                 self.fresh.append((path, found))
         self._checked.add(path)
-        if isinstance(found, str):
-            raise ImageError(found, hint="restore the file, or correct --root")
+        if isinstance(found, ImageError):
+            raise ImageError(found.message, hint=found.hint)
         return found
 
-    def _look(self, path: str) -> Facts | str:
+    def _look(self, path: str) -> Facts | ImageError:
         try:
-            file = resolve_inside(self.root, path)
-            width, height = open_image(file).size if self.look == "decode" else image_size(file)
+            file = find_inside(self.root, path)
+            header = image_header(file)
+            if self.look == "decode":
+                open_image(file)
             digest = image_digest(file) if self.look in {"hash", "decode"} else None
-            return Facts(width, height, digest, _stamp(file))
+            return Facts(self._spelled(path, file), *header.size, digest, _stamp(file), header.orientation)
         except ImageError as error:
-            return error.message.replace(f"{self.root}{os.sep}", "")
+            hint = error.hint or f"restore the file, or correct --root (now {self.root}) or --strip"
+            return ImageError(error.message.replace(f"{self.root}{os.sep}", ""), hint=hint)
         except OSError as error:
-            return f"image {path} cannot be read: {error.strerror or error}"
+            return ImageError(f"image {path} cannot be read: {error.strerror or error}")
 
-    def _same(self, path: str, found: Facts | str) -> bool:
+    def _spelled(self, path: str, file: Path) -> str:
+        """``path``, or how the file system spells it if that is different; the target of a link has another name."""
+        if os.path.lexists(self.root / path):
+            return path
+        return file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else path
+
+    def _same(self, found: Facts | ImageError) -> bool:
         """Whether what an earlier run found still holds, and is enough for this one."""
-        if isinstance(found, str) or (found.sha256 is None and self.look in {"hash", "decode"}):
+        if isinstance(found, ImageError) or (found.sha256 is None and self.look in {"hash", "decode"}):
             return False
         try:
-            return _stamp(resolve_inside(self.root, path)) == found.stamp
+            return _stamp(resolve_inside(self.root, found.path)) == found.stamp
         except (ImageError, OSError):
             return False
 
@@ -87,28 +102,29 @@ def read_facts(journal: str | Path) -> Iterable[tuple[str, Facts]]:
         return
     for _, value in read_jsonl(journal):
         match value:
-            case [str(path), int(width), int(height), sha, [int(size), int(changed)]] if sha is None or isinstance(
-                sha, str
+            case [str(path), str(file), int(width), int(height), sha, [int(size), int(changed)], int(turn)] if (
+                sha is None or isinstance(sha, str)
             ):
-                yield path, Facts(width, height, sha, (size, changed))
+                yield path, Facts(file, width, height, sha, (size, changed), turn)
             case _:
                 continue
 
 
 def fact_row(path: str, facts: Facts) -> list[object]:
     """One line of the journal."""
-    return [path, facts.width, facts.height, facts.sha256, list(facts.stamp)]
+    return [path, facts.path, facts.width, facts.height, facts.sha256, list(facts.stamp), facts.orientation]
 
 
 def clean_path(path: str, root: str, strip: str = "") -> str:
     """A row's path relative to ``root``, without ``.`` and ``..``; ``strip`` is left out at its beginning.
 
-    ImageError for a URL, and for a path that leads out of the root: of files nothing is asked here, links are followed
-    where one is opened.
+    ImageError for a URL, and for a path that leads out of the root: of files nothing is asked
+    here, links are followed when one is opened.
     """
     if "://" in path[:16] or path.startswith("data:"):
         raise ImageError(f"image {path[:80]} is a URL", hint="download it first; rows name files")
     text = path.replace("\\", "/")
+    strip = strip.replace("\\", "/")
     if strip and text.startswith(strip):
         text = text[len(strip) :]
         text = text.lstrip("/")
@@ -118,7 +134,7 @@ def clean_path(path: str, root: str, strip: str = "") -> str:
     if clean.startswith(("/", "../")) or clean in {"..", "."} or "\0" in clean:
         raise ImageError(
             f"image {path} lies outside {root}",
-            hint="--root is the folder that paths are relative to; --strip cuts off",
+            hint="--root is the folder that paths are relative to; --strip TEXT leaves out their beginning",
         )
     return clean
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mirg.samples import Relation, Role
-from mirg.sources.migbench_items import Item, find_defects, load_annotations
+from mirg.sources.migbench_items import Defect, Item, load_annotations
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawSample, Refusal, Row, Source
 from mirg.sources.texts import with_boxes
@@ -40,11 +40,9 @@ def read_revised(path: Path, options: ImportOptions) -> Iterator[Row]:
 
 def _rows(path: Path, *, revised: bool) -> Iterator[Row]:
     annotations = load_annotations(path, revised=revised)
-    defects = {}
-    for defect in find_defects(annotations.items):
-        # Of one item's defects the first is told; a box that is only a little too large is judged with all others.
-        if defect.kind != "outside_image":
-            defects.setdefault(defect.index, defect)
+    defects: dict[int, Defect] = {}
+    for defect in annotations.defects:  # the first defect of an item is reported
+        defects.setdefault(defect.index, defect)
     for item in annotations.items:
         yield Row(path.name, item.index + 1, (item, defects.get(item.index), revised))
 
@@ -57,15 +55,16 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         field = {"no_target_image": "additional_info", "duplicate": "question"}.get(defect.kind, "answer")
         return [Refusal(field, defect.detail, f"known defect of the published file ({defect.kind})", name)]
     either = len(item.targets) > 1
+    x1, y1, x2, y2 = (round(1000.0 * v, 6) for v in item.answer) if revised else item.answer
     return [
         RawSample(
             id=name,
             task=item.task,
             images=tuple(RawImage(path, role=_role(item, k)) for k, path in enumerate(item.images, 1)),
             question=with_boxes(item.question, lambda _: 1),
-            targets=(RawBox(item.targets[-1], item.answer),),
+            targets=(RawBox(item.targets[-1], (x1, y1, x2, y2)),),
             relation=_RELATIONS.get(item.task, "none"),
-            image_hidden=item.task in {"group_grounding", "diff"},
+            image_hidden=item.image_hidden,
             meta={"index": item.index} | ({"either_image": list(item.targets)} if either else {}),
         )
     ]

@@ -1,4 +1,4 @@
-"""The annotation file of MIG-Bench (original version): loading, target images, known defects.
+"""The annotation file of MIG-Bench, in its original and its revised version: loading, target images, known defects.
 
 The file names one box per item and never the image it lies in. :func:`target_images` derives that image from the task
 and the text, image numbers counting from 1. Defects of the published file are reported and nothing is dropped, because
@@ -34,16 +34,18 @@ PAPER_NAMES: dict[str, str] = {
 }
 _SECOND_IMAGE = ("view_diff", "refer_grounding", "reasoning", "correspondence")
 _NUMBERED = ("common_object", "object_tracking", "multi_view")
-_NTH_IMAGE = re.compile(r"\bin the ([0-9]{1,3})(?:st|nd|rd|th) image\b", re.IGNORECASE)
-_ORDINAL_IMAGE = re.compile(rf"\b({ordinals.ANY_WORD}) image\b", re.IGNORECASE)
+_IMAGE = re.compile(rf"\b(?:({ordinals.ANY}) image|image[- ]?([0-9]{{1,9}}))\b", re.IGNORECASE)
+_REGION = re.compile(rf"\b({ordinals.ANY}) region\b", re.IGNORECASE)
+_REVISED_SCALE = 1000.0  # answers of the revised version are thousandths of the image
 
 
 @dataclass(frozen=True)
 class Item:
-    """One annotated item. ``answer`` is in fractions, as published (it may be defective).
+    """One annotated item. ``answer`` is in fractions in both versions (it may be defective).
 
-    ``targets`` holds the numbers (from 1) of the images in which the answer may be given: one, two where either of a
-    pair is right (Static), none where the file does not tell.
+    ``targets`` holds the numbers (from 1) of the images in which the answer may be given: usually one; two if the
+    question names no image and either one of the pair is right (Static of the original version); none if the text does
+    not tell. ``image_hidden`` is true if the question does not say which image holds the answer.
     """
 
     index: int
@@ -53,6 +55,11 @@ class Item:
     answer: Box
     additional_info: str
     targets: tuple[int, ...]
+
+    @property
+    def image_hidden(self) -> bool:
+        """Whether the model must find the image: Group Grounding, and a Static pair whose question names no image."""
+        return len(self.targets) > 1 or self.task == "group_grounding"
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class Annotations:
 
 
 def load_annotations(path: str | Path, *, revised: bool = False) -> Annotations:
-    """Read and check an annotation file; answers are fractions, in the revised version 0-1000.
+    """Read and check an annotation file. The file has fractions as answers, in the revised version integers 0-1000.
 
     Raises ``StorageError`` where it cannot be read or is not JSON, :class:`DataError` with the row where it does not
     have the schema of MIG-Bench, or is of the other version.
@@ -82,27 +89,38 @@ def load_annotations(path: str | Path, *, revised: bool = False) -> Annotations:
     if not isinstance(rows, list) or not rows:
         raise DataError(f"{path}: expected a JSON list of items", hint="give MIG-Bench's MIG_data.json")
     _refuse_other_version(path, rows, revised)
-    items = tuple(_item(path, index, row) for index, row in enumerate(rows))
+    items = tuple(_item(path, index, row, revised) for index, row in enumerate(rows))
     return Annotations(items=items, defects=tuple(find_defects(items)))
 
 
 def target_images(task: str, n_images: int, question: str, additional_info: str) -> tuple[int, ...]:
-    """The numbers of the images in which the answer may lie; empty where the text does not tell.
+    """The numbers of the images in which the answer may lie; empty if the text does not tell, or contradicts the task.
 
     >>> target_images("object_tracking", 6, "... please locate it in the 4th image. ", "")
     (4,)
+    >>> target_images("diff", 2, "Give the coordinates of their difference in the 1th image.", "")
+    (1,)
     """
-    if task == "diff":
-        found: tuple[int, ...] = (1, 2)  # an edited pair of the same layout: the box is right in either
-    elif task == "region":
-        found = (1,)  # the source image; "the Nth region picture" is image N + 1
+    said = images_said(question)
+    if task == "diff":  # an edited pair of the same layout: without a name the box is right in either image
+        found = tuple(dict.fromkeys(said)) or (1, 2)
+        found = found if len(found) == 1 or not said else ()
+    elif task == "region":  # the source image; "the Nth region picture" is image N + 1
+        asked = [ordinals.number(match.group(1)) + 1 for match in _REGION.finditer(question)]
+        found = (1,) if all(2 <= image <= n_images for image in asked) else ()
     elif task in _SECOND_IMAGE:
-        found = (2,)
+        found = (2,) if said[-1:] in ([], [2]) else ()
     elif task in _NUMBERED:
-        found = tuple(int(match.group(1)) for match in _last(_NTH_IMAGE, question))
+        found = tuple(said[-1:])
     else:  # group_grounding: the question hides the image
-        found = tuple(ordinals.number(m.group(1)) for m in _first(_ORDINAL_IMAGE, additional_info))
+        found = tuple(dict.fromkeys(images_said(additional_info)))
+        found = found if len(found) == 1 else ()
     return found if all(1 <= image <= n_images for image in found) else ()
+
+
+def images_said(text: str) -> list[int]:
+    """The numbers of the images that ``text`` names, in order: "the 2th image", "the second image", "Image-2"."""
+    return [int(found[2]) if found[2] else ordinals.number(found[1]) for found in _IMAGE.finditer(text)]
 
 
 def find_defects(items: tuple[Item, ...]) -> list[Defect]:
@@ -114,7 +132,7 @@ def find_defects(items: tuple[Item, ...]) -> list[Defect]:
         if x1 >= x2 or y1 >= y2:
             defects.append(Defect(item.index, "inverted_box", f"answer {list(item.answer)} can never be met"))
         if min(item.answer) < 0.0 or max(item.answer) > 1.0:
-            defects.append(Defect(item.index, "outside_image", f"answer {list(item.answer)} leaves the image"))
+            defects.append(Defect(item.index, "outside_image", f"{list(item.answer)} is partly outside the image"))
         if not item.targets:
             defects.append(Defect(item.index, "no_target_image", "the text does not tell which image holds the answer"))
         key = json.dumps([item.task, item.images, item.question, item.answer])
@@ -124,7 +142,7 @@ def find_defects(items: tuple[Item, ...]) -> list[Defect]:
     return defects
 
 
-def _item(path: str | Path, index: int, row: object) -> Item:
+def _item(path: str | Path, index: int, row: object, revised: bool) -> Item:
     if not isinstance(row, Mapping):
         raise _bad_row(path, index, "not an object")
     task, question, images, answer = (row.get(key) for key in ("task", "question", "images", "answer"))
@@ -138,6 +156,9 @@ def _item(path: str | Path, index: int, row: object) -> Item:
     box = _box(answer)
     if box is None:
         raise _bad_row(path, index, "answer must be four finite numbers [x1, y1, x2, y2]")
+    if revised:
+        x1, y1, x2, y2 = (v / _REVISED_SCALE for v in box)
+        box = (x1, y1, x2, y2)
     return Item(index, task, tuple(images), question, box, info, target_images(task, len(images), question, info))
 
 
@@ -164,15 +185,6 @@ def _refuse_other_version(path: str | Path, rows: list[object], revised: bool) -
             f"{path}: most answers are fractions; this looks like the ORIGINAL MIG-Bench",
             hint="import it as migbench: numbers of the two versions cannot be compared",
         )
-
-
-def _first(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
-    match = pattern.search(text)
-    return [match] if match else []
-
-
-def _last(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
-    return list(pattern.finditer(text))[-1:]
 
 
 def _bad_row(path: str | Path, index: int, problem: str) -> DataError:

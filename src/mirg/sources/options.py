@@ -7,9 +7,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from mirg.sources.frames import FrameName
+from mirg.sources.label_map import LabelMap
 
 # How far image files are looked at: not at all; size; size and digest; every pixel and digest.
 Look = Literal["none", "header", "hash", "decode"]
+
+Negatives = Literal["auto", "keep", "drop"]
+Exif = Literal["apply", "ignore"]
 
 
 class ImportOptions(BaseModel):
@@ -22,12 +26,26 @@ class ImportOptions(BaseModel):
     frame: FrameName | None = Field(default=None, description="Frame of the boxes; None: that of the format.")
     family: str | None = Field(default=None, description="Model family whose resized pixels the boxes are in.")
     look: Look = "hash"
+    exif: Exif | None = Field(
+        default=None,
+        description="Boxes of photographs that EXIF rotates: apply, they are in the upright picture; ignore, in the "
+        "stored pixels. None: as apply, with a warning, unless the sizes of the row tell.",
+    )
     columns: dict[str, str] = Field(
         default_factory=dict, description="Which column is which, for hf, sharegpt and ms-swift: question=text"
     )
     split: str = Field(default="train", description="Split of a datasets folder or hub dataset.")
     stride: int = Field(default=10, ge=1, description="Every how many frames of a video one is taken.")
     frames: int = Field(default=6, ge=2, le=64, description="Frames of one sample of a video.")
+    labels: LabelMap | None = Field(default=None, description="Labels to rename, merge and drop.")
+    meta: dict[str, str] = Field(
+        default_factory=dict, description="Fields of the rows to keep, by their key in meta: image_set=film"
+    )
+    negatives: Negatives = Field(
+        default="auto",
+        description="Images without objects as samples without targets: if the file says that they were annotated "
+        "(auto), every one that it lists (keep), or none (drop).",
+    )
     seed: int = 0
     stored: str = Field(
         default="", description="Folder for images that a source holds as bytes; set by the import, which copies them."

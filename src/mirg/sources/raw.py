@@ -94,6 +94,7 @@ class Source:
     ``read`` streams rows and raises DataError for a file that is none of this kind. ``convert`` is pure and gets the
     row's value alone, so that rows can be converted anywhere. ``frame``: the frame of its boxes, "auto" where the
     format leaves it open. ``stores``: it may hold images as bytes, which ``read`` writes below ``options.stored``.
+    ``maps_labels``: ``read`` and ``convert`` apply ``options.labels`` themselves, since they make questions of labels.
     """
 
     kind: str
@@ -102,3 +103,4 @@ class Source:
     convert: Callable[[Any, ImportOptions], list[Outcome]]
     frame: FrameName
     stores: bool = False
+    maps_labels: bool = False

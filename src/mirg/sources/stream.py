@@ -1,30 +1,30 @@
 """Rows of large JSON files, one at a time: memory is one row, whatever the size of the file.
 
-A list of rows (``[{…}, {…}]``), JSON lines, or the lists inside one object (COCO), each also gzipped. Python's own
-scanner reads the values; a row must fit into memory, the file need not.
+A list of rows (``[{…}, {…}]``), JSON lines, or the lists inside one object (COCO), each also gzipped, with a byte order
+mark, or in UTF-16 (:mod:`mirg.text_files`). Python's own scanner reads the values; a row must fit into memory, the file
+need not.
 """
 
 from __future__ import annotations
 
 import codecs
 import contextlib
-import gzip
-import io
 import json
 import re
-import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from mirg.errors import DataError
 from mirg.storage import BadLine, parse_line
+from mirg.text_files import DAMAGE, open_utf8
 
 _CHUNK = 1 << 20  # bytes read at a time
 _MAX_ROW = 256 << 20  # characters of one value: beyond it the file is no list of rows
 _BLANK = re.compile(r"[ \t\r\n]*")
 _CUT = "the file is cut off"
 _LITERAL = re.compile(r"[-+.\w]{0,9}")  # what may be there of true or -Infinity, or follow in a number: e-7
-_DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error)
 _SCAN = json.JSONDecoder().raw_decode
 
 
@@ -76,9 +76,11 @@ def read_members(path: str | Path) -> Iterator[tuple[str, object]]:
 def _lines(path: str | Path) -> Iterator[tuple[int, object | BadLine]]:
     """Rows of JSON lines; DataError where not even the first line is one: then it is another kind of file."""
     with _bytes(path) as stream:
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(iter(partial(stream.readline, _MAX_ROW), b""), 1):
             if not line.strip():
                 continue
+            if len(line) == _MAX_ROW and not line.endswith(b"\n"):
+                raise DataError(f"{path}: row {number}: a line of more than {_MAX_ROW:,} bytes")
             value = parse_line(line)
             if isinstance(value, BadLine) and number == 1:
                 raise DataError(
@@ -89,14 +91,12 @@ def _lines(path: str | Path) -> Iterator[tuple[int, object | BadLine]]:
 
 
 @contextlib.contextmanager
-def _bytes(path: str | Path) -> Iterator[io.BufferedIOBase]:
-    """The bytes of a file, unpacked where it is gzipped; errors of the system and of gzip become DataError."""
+def _bytes(path: str | Path) -> Iterator[BinaryIO]:
+    """The text of a file as UTF-8 bytes; errors of the system and of a damaged file become DataError."""
     try:
-        with Path(path).open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            yield gzip.GzipFile(fileobj=raw) if zipped else raw
-    except _DAMAGE as error:
+        with open_utf8(path) as stream:
+            yield stream
+    except DAMAGE as error:
         raise DataError(f"{path} is damaged: {error}", hint="copy or download it again") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
@@ -105,7 +105,7 @@ def _bytes(path: str | Path) -> Iterator[io.BufferedIOBase]:
 class _Text:
     """A window on the decoded text of a file that moves forward."""
 
-    def __init__(self, path: str | Path, stream: io.BufferedIOBase) -> None:
+    def __init__(self, path: str | Path, stream: BinaryIO) -> None:
         self.path = path
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
@@ -216,8 +216,8 @@ class _Text:
         parts: list[bytes] = []
         while wanted > 0 and self._failure is None:
             try:
-                part = self._stream.read1(wanted)  # a whole read would lose what it has when it fails
-            except _DAMAGE as error:
+                part = self._stream.read1(wanted)  # type: ignore[attr-defined] # a whole read would lose what it has when it fails
+            except DAMAGE as error:
                 self._failure = error
                 break
             if not part:

@@ -4,7 +4,10 @@
 
 * GOT-10k (and LaSOT): ``groundtruth.txt`` with a line x,y,w,h per frame, frames beside it or in ``img/``,
   ``absence.label`` (or ``full_occlusion.txt``, ``out_of_view.txt``) with 1 where the object cannot be seen;
-* MOT: ``gt/gt.txt`` with lines frame,id,x,y,w,h,conf,class,visibility, frames in ``img1/``, ``seqinfo.ini``.
+* MOT: ``gt/gt.txt`` (its columns: :mod:`mirg.sources.mot_files`), frames in ``img1/``, ``seqinfo.ini``.
+
+Frames are in the order of the numbers in their names. An object that the files do not name is called "object", and
+``meta["unnamed"]`` says why.
 
 Every object gives samples of ``options.frames`` frames, ``options.stride`` apart, that share no frame. Frames without
 the object have no target. Boxes are clipped to the frame, since MOT draws them on beyond it.
@@ -17,14 +20,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mirg.errors import DataError
+from mirg.sources.film_frames import Problem, Sequence
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Numbers, Outcome, RawBox, RawImage, RawSample, Refusal, Row, Source
 from mirg.sources.rows import short
-from mirg.sources.video_files import Problem, Sequence, sequences
+from mirg.sources.video_files import sequences
 
 
 class Film(NamedTuple):
-    """One object of a sequence; ``key`` is empty where a sequence has one object alone. See :class:`Sequence`."""
+    """One object of a sequence; ``key`` is empty if a sequence has only one object. See :class:`Sequence`."""
 
     sequence: str
     frames: list[str]
@@ -32,12 +36,15 @@ class Film(NamedTuple):
     size: tuple[int, int] | None
     key: str = ""
     label: str = ""
+    unnamed: str = ""
     track: tuple[tuple[int, Numbers], ...] = ()
     problem: Problem | None = None
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """One row per object of every sequence below ``path``, in the order of names. DataError where there is none."""
+    """One row per object of every sequence below ``path``, in the order of names. DataError if nothing is found."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
     found = False
     for sequence in sequences(path.resolve(), options):
         found = True
@@ -52,16 +59,22 @@ def _rows(sequence: Sequence) -> Iterator[Row]:
         yield Row(sequence.file, 1, film)
         return
     for number, (key, track) in enumerate(sequence.tracks.items(), 1):
-        yield Row(sequence.file, number, film._replace(key=key, label=sequence.labels.get(key, ""), track=tuple(track)))
+        label, unnamed = sequence.labels.get(key, ""), sequence.unnamed.get(key, "")
+        yield Row(sequence.file, number, film._replace(key=key, label=label, unnamed=unnamed, track=tuple(track)))
 
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     """Samples of one object; a Refusal where it is never seen in two of the frames of a sample."""
     if not isinstance(value, Film):
-        return [Refusal("row", f"{short(value)} is no object of a sequence")]
+        return [Refusal("row", f"{short(value)} is not an object of a sequence")]
     name = f"{value.sequence}-{value.key}" if value.key else value.sequence
     if value.problem:
         return [Refusal(*value.problem, id=name)]
+    if options.labels:
+        label = options.labels.of(value.label)
+        if label is None:
+            return [Refusal("labels", f"the label of an object is dropped by the label map: {value.label!r}", "", name)]
+        value = value._replace(label=label)
     boxes = {at: box for at, given in value.track if (box := _clipped(given, value.size))}
     samples: list[Outcome] = []
     start, count = 0, len(value.frames)
@@ -93,8 +106,13 @@ def _sample(name: str, film: Film, window: list[int], boxes: dict[int, Numbers])
         ),
         targets=tuple(RawBox(k, boxes[at], film.label) for k, at in enumerate(window[1:], 2) if at in boxes),
         relation="same_object",
-        meta={"subject": label, "image_set": film.sequence} | ({"track": film.key} if film.key else {}),
+        meta=_meta(film),
     )
+
+
+def _meta(film: Film) -> dict[str, str]:
+    told = {"subject": film.label or "object", "image_set": film.sequence, "track": film.key, "unnamed": film.unnamed}
+    return {key: value for key, value in told.items() if value}
 
 
 def _article(label: str) -> str:
@@ -111,4 +129,6 @@ def _clipped(box: Numbers, size: tuple[int, int] | None) -> Numbers | None:
     return (x1, y1, x2, y2) if x2 - x1 >= 1.0 and y2 - y1 >= 1.0 else None
 
 
-SOURCE = Source("video-tracks", "tracked objects in films: GOT-10k and MOT folders", read, convert, "pixels")
+SOURCE = Source(
+    "video-tracks", "tracked objects in films: GOT-10k and MOT folders", read, convert, "pixels", maps_labels=True
+)

@@ -8,7 +8,7 @@ for it.
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from mirg.console import logger
 from mirg.errors import DataError, MirgError
 from mirg.frames import input_size
 from mirg.models.load import LoadedModel
-from mirg.samples import DatasetFolder, Sample
+from mirg.samples import DatasetFolder, Sample, refuse_for_family
 from mirg.samples.folder import ImageCheck, Rejection
 from mirg.samples.reorder import in_orders
 from mirg.training.recipe import GrpoRecipe, MeasuredConfig, PromptConfig, SftRecipe
@@ -185,6 +185,7 @@ def _row(
     max_tokens: int,
     columns: Columns,
 ) -> tuple[dict[str, Any], Length]:
+    refuse_for_family(sample, loaded.family, loaded.limits)
     row = {
         "id": sample.id,
         "prompt": messages(sample, loaded.family, loaded.limits, prompt.instructions),
@@ -282,4 +283,6 @@ def _report(folder: DatasetFolder, kept: int, rejections: Sequence[Rejection]) -
         )
     if not kept:
         first = f": {rejections[0].reason}" if rejections else ""
-        raise DataError(f"{folder.root} has no usable sample{first}", hint="`mirg data check` lists every rejection")
+        hints = Counter(rejection.hint for rejection in rejections if rejection.hint).most_common(1)
+        hint = hints[0][0] if hints else "`mirg data check` lists every rejection"
+        raise DataError(f"{folder.root} has no usable sample{first}", hint=hint)

@@ -18,6 +18,7 @@ from mirg.errors import ConfigError
 from mirg.rewards import RewardConfig
 from mirg.scenes.world import WorldConfig
 from mirg.training.admission import AdmissionConfig
+from mirg.training.yaml_words import QUOTE, restore_words
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
@@ -325,7 +326,7 @@ def dump_recipe(recipe: BaseModel) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.safe_load(path.read_bytes())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read recipe {path}: {error}") from error
     if not isinstance(raw, dict):
@@ -336,10 +337,11 @@ def _read(path: Path) -> dict[str, Any]:
 def _checked(kind: type[R], raw: dict[str, Any], name: str | Path | None) -> R:
     _refuse_unknown(kind, raw, "")
     try:
-        return kind.model_validate(raw)
+        return kind.model_validate(restore_words(kind, raw))
     except ValidationError as error:
         where, message, given = _first_error(error)
-        raise ConfigError(f"recipe {name or '(overrides)'}: {where}: {message}", hint=f"got {given!r}") from error
+        hint = f"got {given!r}" + (f"; {QUOTE}" if isinstance(given, bool) else "")
+        raise ConfigError(f"recipe {name or '(overrides)'}: {where}: {message}", hint=hint) from error
 
 
 def _first_error(error: ValidationError) -> tuple[str, str, Any]:

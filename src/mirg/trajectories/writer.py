@@ -150,6 +150,17 @@ def _called(note: ObjectNote, label: str) -> bool:
     return note.label.casefold().split() == label.casefold().split()
 
 
+def _same_instance(sample: Sample) -> list[str]:
+    """Which images show objects of this name comes first: the one that is meant is found among them."""
+    name = subject(sample)
+    alike = [
+        f"Image-{number}"
+        for number, image in enumerate(sample.images[1:], 2)
+        if any(_called(note, name) for note in image.objects)
+    ]
+    return [*_target(sample), f"Alike: {', '.join(alike)}.", *_found(sample)] if alike else _search(sample)
+
+
 def _companion(sample: Sample) -> list[str]:
     """Every image may hold the target: the one that is meant is found by what else it shows, ``meta["mark"]``."""
     mark = sample.meta.get("mark")
@@ -166,5 +177,6 @@ IMAGE_LEVEL: dict[str, Callable[[Sample], list[str]]] = {
     "difference": _difference,
     "odd_one_out": _odd_one_out,
     "reasoning": _reasoning,
+    "same_instance": _same_instance,
     "view_difference": _difference,
 }

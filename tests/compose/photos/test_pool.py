@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fakes.hostile_images import huge_header_png
 from fakes.photographs import folder_of_photographs, photograph
@@ -43,6 +44,20 @@ def test_bad_files_are_rejected_with_name_and_reason_and_the_run_goes_on(tmp_pat
     assert found.n_files == found.n_readable + found.n_copies + len(found.rejected)
 
 
+def test_files_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
+    """A telephone's folder: what is not read is counted, also if nothing else is there."""
+    for name in (*(f"IMG_{k}.HEIC" for k in range(5)), "a.heic", "b.avif", "c.MOV", "notes"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(DataError, match=r"0 tried, 9 other files \(\.heic 6, "):
+        find_photos(tmp_path, PhotoConfig())
+    Image.new("RGB", (64, 48)).save(tmp_path / "d.jpeg")
+    (tmp_path / "d.jpeg").rename(tmp_path / "d.jfif")
+    found = find_photos(tmp_path, PhotoConfig())
+    assert (found.n_files, found.n_readable, found.n_other) == (1, 1, 9)
+    assert dict(found.other) == {".heic": 6, ".avif": 1, ".mov": 1, "": 1}
+    assert "without a suffix 1" in found.other_words()
+
+
 @pytest.mark.parametrize(
     ("why", "make", "words"),
     [
@@ -77,6 +92,15 @@ def test_splits(why: str, places: list[float], train: set[float], test: set[floa
     for split, expected in (("train", train), ("test", test)):
         got = {round(photo.place_in_split, 6) for photo in of_split(photos, split, 0.2)}
         assert got == expected
+
+
+@pytest.mark.parametrize(("share", "test", "train"), [(1.0, 3, 0), (0.0, 0, 3)])
+def test_a_whole_folder_for_one_split(share: float, test: int, train: int) -> None:
+    photos = photos_with([0.0, 0.5, 0.9999])
+    assert (len(of_split(photos, "test", share)), len(of_split(photos, "train", share))) == (test, train)
+    empty = "train" if train == 0 else "test"
+    with pytest.raises(ValueError, match=f"leaves no photograph for the split {empty}"):
+        PhotoConfig(split=empty, test_share=share)
 
 
 def test_every_photograph_is_in_exactly_one_split_and_a_new_one_moves_none() -> None:

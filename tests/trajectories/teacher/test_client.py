@@ -85,6 +85,18 @@ def test_a_reply(api: FaultyApi) -> None:
         ("nothing", {"message": {"content": " "}}, "an empty reply"),
         ("nothing, cut off", {"message": {"content": None}, "finish_reason": "length"}, "empty reply, cut off"),
         ("no message", {}, "an empty reply"),
+        (
+            "all is reasoning",
+            {"message": {"content": None, "reasoning_content": "abc"}},
+            "all 3 characters are in reasoning_c",
+        ),
+        ("the newer name", {"message": {"content": "", "reasoning": "ab"}}, "all 2 characters are in reasoning;"),
+        (
+            "reasoning that took all tokens",
+            {"message": {"content": "\n", "reasoning_content": "abc"}, "finish_reason": "length"},
+            "an empty reply, cut off: all 3 characters",
+        ),
+        ("both", {"message": {"content": "ab", "reasoning_content": "abc"}}, "ab"),
         ("half a character", {"message": {"content": "a\ud800b"}}, "a?b"),
     ],
 )

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mirg.cli.data.options import SHOWN, listed
-from mirg.cli.output import json_out, progress
+from mirg.cli.output import Tell, json_out, progress
 from mirg.console import one_line, say, warn
 from mirg.errors import ConfigError
 
 if TYPE_CHECKING:
     from mirg.arrange.criteria import Criteria
+    from mirg.checking.leakage import Leakage
     from mirg.samples import DatasetFolder, Rejection
 
 
@@ -25,6 +26,13 @@ class Look(StrEnum):
     none = "none"
     header = "header"
     decode = "decode"
+
+
+class Ungrouped(StrEnum):
+    """What happens to a sample whose group cannot be found."""
+
+    refuse = "refuse"
+    keep = "keep"
 
 
 Dataset = Annotated[Path, typer.Argument(help="A dataset folder.")]
@@ -39,21 +47,34 @@ def split(
     out: Annotated[Path, typer.Argument(help="The folder to write; each part is a dataset folder in it.")],
     parts: Annotated[str, typer.Option(help="Names and shares, with commas.")] = "train=0.8,val=0.1,test=0.1",
     seed: Annotated[int, typer.Option(help="The same seed gives the same parts.")] = 0,
+    group_by: Annotated[
+        str, typer.Option(help="Never divide what shares this: a field (meta.scene) or a folder pattern (scenes/*/).")
+    ] = "",
+    ungrouped: Annotated[
+        Ungrouped, typer.Option(help="Samples without a group: refuse them, or keep them grouped by what is known.")
+    ] = Ungrouped.refuse,
     copy: Copy = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Split a dataset so that no image, and no image set, is in two parts.
+    """Split a dataset so that no image, no image set and no group of --group-by is in two parts.
 
     Rows added later leave the others in their parts, unless they join groups by images that both use.
     """
     from mirg.arrange.split import parse_parts, write_split
     from mirg.samples import DatasetFolder
+    from mirg.samples.grouping import parse_group_by
 
     shares = parse_parts(parts)
+    by = parse_group_by(group_by) if group_by else None
+    keep = ungrouped is Ungrouped.keep
+    if keep and by is None:
+        raise ConfigError("--ungrouped keep needs --group-by", hint="without it every sample is grouped by its images")
     source = DatasetFolder.open(dataset)
     with progress(quiet=json) as tell:
-        report = write_split(source, out, shares, seed=seed, copy=copy, overwrite=overwrite, on_progress=tell)
+        report = write_split(
+            source, out, shares, seed=seed, by=by, keep_ungrouped=keep, copy=copy, overwrite=overwrite, on_progress=tell
+        )
     if json:
         json_out({"out": str(out), "seed": seed} | report.as_dict())
         return
@@ -62,6 +83,8 @@ def split(
         count = report.samples[name]
         reached = f"{100 * count / max(1, report.n_samples):.1f} % ({100 * share:.1f} % asked)"
         say(f"{out / name}: {count} samples in {report.groups[name]} groups, {reached}")
+    if report.ungrouped:
+        warn(f"{report.ungrouped} samples have no {group_by}: they are grouped by what is known of their images")
     for warning in report.warnings:
         warn(warning)
 
@@ -115,7 +138,9 @@ def filter(
     min_size: Annotated[float, typer.Option(help="Least area of every target, as a share of its image.")] = 0.0,
     max_size: Annotated[float, typer.Option(help="Largest area of every target, as a share of its image.")] = 1.0,
     max_tokens: Annotated[int | None, typer.Option(help="Most tokens, completion included; needs --family.")] = None,
-    family: Annotated[str | None, typer.Option(help="The model family whose tokens are counted.")] = None,
+    family: Annotated[
+        str | None, typer.Option(help="The model family whose tokens are counted, and whose images must fit.")
+    ] = None,
     min_pixels: Annotated[int | None, typer.Option(help="Fewest pixels of a resized image.")] = None,
     max_pixels: Annotated[int | None, typer.Option(help="Most pixels of a resized image.")] = None,
     hidden_only: Annotated[bool, typer.Option("--hidden-only", help="Only where the image must be found.")] = False,
@@ -123,6 +148,18 @@ def filter(
     pass_rate: Annotated[str | None, typer.Option(help='LOW,HIGH: bounds of meta["pass_rate"], inclusive.')] = None,
     reward_std: Annotated[str | None, typer.Option(help='LOW,HIGH: bounds of meta["reward_std"], inclusive.')] = None,
     keep_unrated: Annotated[bool, typer.Option("--keep-unrated", help="Keep rows where these are missing.")] = False,
+    without_leakage: Annotated[
+        list[Path] | None, typer.Option(help="Drop what shares an image with this benchmark; may be repeated.")
+    ] = None,
+    near: Annotated[
+        int, typer.Option(min=-1, max=8, help="For --without-leakage: bits as in check; -1: compare files only.")
+    ] = 4,
+    group_by: Annotated[
+        str, typer.Option(help="For --without-leakage: also drop the rest of the group; as in split.")
+    ] = "",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="For --without-leakage: processes that look at images; one if not given.")
+    ] = None,
     look: Annotated[Look, typer.Option(help="Look at images; header and decode fill in sizes.")] = Look.none,
     limit: Annotated[int | None, typer.Option(help="Keep this many of those that pass, chosen by --seed.")] = None,
     seed: Annotated[int, typer.Option(help="Chooses the samples of --limit.")] = 0,
@@ -154,10 +191,12 @@ def filter(
     )
     source = DatasetFolder.open(dataset)
     with progress(quiet=json) as tell:
+        leakage = _leakage(source, without_leakage or [], near, group_by, workers, tell)
         report = write_filtered(
             source,
             out,
             criteria,
+            leakage=leakage,
             look=look.value,
             limit=limit,
             seed=seed,
@@ -169,10 +208,46 @@ def filter(
         json_out({"out": str(out)} | report.as_dict())
         return
     _say_rejections(report.rejections)
+    for leak in report.leaks[:SHOWN]:
+        say(f"left out {one_line(str(leak), limit=400)}")
+    if len(report.leaks) > SHOWN:
+        say(f"… and {len(report.leaks) - SHOWN} more in rejected.jsonl")
     for reason, count in report.dropped.most_common():
         say(f"dropped {count}: {reason}")
     kept = ", ".join(f"{name} {count}" for name, count in sorted(report.tasks.items()))
     say(f"{report.n_rows} rows: {report.n_kept} kept ({kept}), {len(report.rejections)} rejected: {out}")
+
+
+def _leakage(
+    source: DatasetFolder, paths: list[Path], near: int, group_by: str, workers: int | None, tell: Tell
+) -> Leakage | None:
+    """What the benchmarks at ``paths`` hold of ``source``; None without any. ConfigError for an option without use."""
+    if not paths:
+        given = {"--near": near != 4, "--group-by": bool(group_by), "--workers": workers is not None}
+        for option in (name for name, set_ in given.items() if set_):
+            raise ConfigError(f"{option} needs --without-leakage", hint="it says how benchmarks are compared")
+        return None
+    from mirg.checking.leakage import Holdout, Leakage
+    from mirg.executors import executor
+    from mirg.samples import DatasetFolder
+    from mirg.samples.grouping import parse_group_by
+
+    by = parse_group_by(group_by) if group_by else None
+    benchmarks = []
+    for path in paths:
+        tell(f"reading {path.name}", 0, 1)
+        folder = DatasetFolder.open(path)
+        benchmarks.append(Holdout(folder, name=folder.card.name, uses=near >= 0, by=by))
+    tell("comparing images", 0, 1)
+    with executor("processes" if workers else "local", workers) as run:
+        leakage = Leakage(source, benchmarks, near=near if near >= 0 else None, by=by, run=run)
+    for benchmark in benchmarks:
+        if benchmark.rejected:
+            warn(f"{benchmark.rejected} rows of {benchmark.folder.root} cannot be used, so they were not compared")
+    for name, count in ((source.root, leakage.ungrouped), *((b.folder.root, b.ungrouped) for b in benchmarks)):
+        if count:
+            warn(f"{count} samples of {name} have no {group_by}: only their images are compared")
+    return leakage
 
 
 def _criteria(**values: Any) -> Criteria:

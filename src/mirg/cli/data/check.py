@@ -117,6 +117,8 @@ def _print_against(report: Report) -> None:
     how = f", {looks} pairs look alike" if report.compared_by_look else "; looks were not compared"
     unread = f"; {report.against_rejected} rows of it cannot be used" if report.against_rejected else ""
     say(f"against {', '.join(report.against)}: {len(report.shared) - looks} images shared{how}{unread}")
+    if report.shared:
+        say("mirg data filter DATASET OUT --without-leakage BENCHMARK leaves these samples out")
 
 
 def _print_lengths(report: Report) -> None:

@@ -34,7 +34,7 @@ def compose(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Make multi-image samples of twelve tasks out of a dataset whose images have object notes."""
+    """Make multi-image samples of thirteen tasks out of a dataset whose images have object notes."""
     from mirg.compose.build import compose as build
     from mirg.compose.recipe import ComposeRecipe
     from mirg.executors import executor
@@ -64,7 +64,23 @@ def _say(report: ComposeReport, out: Path) -> None:
         say(f"  {count} drafts dropped: {one_line(reason, 200)}")
     for task, count in sorted(report.short.items()):
         say(f"  {task}: {count} samples fewer than asked for")
+    for task, reason in report.left_out.items():
+        say(f"  {task}: left out, {reason}")
+    if report.incomplete:
+        say(f"  {_incomplete(report)}")
     if report.unreadable:
         say(f"  {len(report.unreadable)} images cannot be opened, for example: {one_line(min(report.unreadable), 200)}")
     if report.n_rejected_rows:
         say(f"  {report.n_rejected_rows} broken rows of the source (mirg data check lists them)")
+
+
+def _incomplete(report: ComposeReport) -> str:
+    """How many images were removed from every choice in which a missing annotation would make the answer wrong."""
+    reasons = {**report.incomplete}
+    reasons.pop("images")
+    partly = reasons.pop("some_categories", 0)
+    text = f"{report.incomplete['images']} of {report.n_images} images are not completely annotated"
+    if reasons:
+        listed = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in sorted(reasons.items()))
+        text += f"; never used where absence or number matters: {listed}"
+    return text + (f"; annotated for some categories, and used for these only: {partly}" if partly else "")

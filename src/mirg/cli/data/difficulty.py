@@ -52,4 +52,4 @@ def difficulty(
         report = write_difficulty(
             engine, source, out, k, plan, lambda done, total: tell(f"{k} answers each", done, total)
         )
-    shared.print_report(report, out, as_json=json)
+    shared.print_report(report, out, as_json=json, kept="samples by how often they were solved: {count} {word}")

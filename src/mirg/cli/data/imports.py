@@ -10,7 +10,7 @@ import typer
 
 from mirg.cli.data.options import SHOWN, Look, Where, listed
 from mirg.cli.output import json_out, progress
-from mirg.console import one_line, say
+from mirg.console import one_line, say, warn
 
 PHOTOS = "photos"  # made by mirg.compose, which readers may not import
 
@@ -25,6 +25,21 @@ class Frame(StrEnum):
     resized_pixels = "resized_pixels"
 
 
+class Negatives(StrEnum):
+    """What becomes of images without objects."""
+
+    auto = "auto"
+    keep = "keep"
+    drop = "drop"
+
+
+class Exif(StrEnum):
+    """In which picture the boxes of a rotated photograph were drawn."""
+
+    apply = "apply"
+    ignore = "ignore"
+
+
 def import_(
     kind: Annotated[str, typer.Argument(help="The format; `mirg data kinds` lists them.")],
     path: Annotated[Path, typer.Argument(help="The annotation file, or the folder of the format.")],
@@ -37,11 +52,22 @@ def import_(
         Frame | None, typer.Option(help="Frame of the boxes; that of the format, or found out, unless given.")
     ] = None,
     family: Annotated[str | None, typer.Option(help="For resized_pixels: the model family that resized.")] = None,
+    exif: Annotated[
+        Exif | None,
+        typer.Option(help="Boxes of photographs that EXIF rotates: of the upright picture, or of the stored pixels."),
+    ] = None,
     look: Annotated[
         Look, typer.Option(help="Image files: not at all, size, size and digest, every pixel.")
     ] = Look.hash,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the images instead of referring to them.")] = False,
     columns: Annotated[str, typer.Option(help="For hf, sharegpt and ms-swift: question=text,…")] = "",
+    labels: Annotated[Path | None, typer.Option(help="A YAML file that renames, merges and drops labels.")] = None,
+    meta: Annotated[
+        str, typer.Option(help="Fields of the rows to keep in meta, with commas: scene,image_set=film")
+    ] = "",
+    negatives: Annotated[
+        Negatives, typer.Option(help="Images without objects: if the file says they were annotated, all listed, none.")
+    ] = Negatives.auto,
     split: Annotated[str, typer.Option(help="For hf: the split to read.")] = "train",
     stride: Annotated[int, typer.Option(min=1, help="For video-tracks: every how many frames one is taken.")] = 10,
     frames: Annotated[int, typer.Option(min=2, help="For video-tracks: frames of one sample.")] = 6,
@@ -53,11 +79,20 @@ def import_(
 ) -> None:
     """Read annotated images of any known format. Refused rows are counted and listed in OUT/rejected.jsonl."""
     if kind == PHOTOS:
-        given = {"--root": root, "--frame": frame, "--family": family, "--columns": columns, "--limit": limit}
+        given = {
+            "--root": root,
+            "--labels": labels,
+            "--frame": frame,
+            "--family": family,
+            "--columns": columns,
+            "--limit": limit,
+        }
         _photos(path, out, [name for name, value in given.items() if value], overwrite=overwrite, json=json)
         return
     from mirg.executors import executor as open_executor
     from mirg.sources.importer import import_dataset, source_of
+    from mirg.sources.kept import parse_fields
+    from mirg.sources.label_map import load_label_map
     from mirg.sources.options import ImportOptions
 
     source_of(kind)
@@ -65,7 +100,9 @@ def import_(
     folder = root or (path if path.is_dir() else path.parent if path.exists() else Path())
     options = ImportOptions(
         root=str(folder), strip=strip, frame=frame.value if frame else None, family=family, look=look.value,
+        exif=exif.value if exif else None,
         columns=_pairs(columns), split=split, stride=stride, frames=frames,
+        meta=parse_fields(meta), labels=load_label_map(labels) if labels else None, negatives=negatives.value,
     )  # fmt: skip
     with progress(quiet=json) as tell, open_executor(executor.value, workers) as pool:
         report = import_dataset(
@@ -79,11 +116,30 @@ def import_(
         say(one_line(str(rejection), limit=400))
     if report.refused > len(report.first):
         say(f"… and {report.refused - len(report.first):,} more in {out / 'rejected.jsonl'}")
+    for warning in report.warnings[:SHOWN]:
+        warn(one_line(warning, limit=400))
+    if len(report.warnings) > SHOWN:
+        warn(f"… and {len(report.warnings) - SHOWN:,} more (--json lists all)")
+    if report.rotated:
+        say(f"warning: {_rotated(report.rotated)}")
     made = ", ".join(f"{task} {count:,}" for task, count in sorted(report.tasks.items()))
     say(f"{report.rows:,} rows: {report.rows_used:,} used, {report.rows_refused:,} refused; boxes: {report.frame}")
     say(f"{report.samples:,} samples ({made}): {out}")
+    if report.negatives:
+        say(f"{report.negatives:,} of them are annotated images without objects; their answer: none")
     if report.renamed:
         say(f"{report.renamed:,} samples got another id: theirs was used by an earlier row")
+
+
+def _rotated(found: dict[str, int]) -> str:
+    from mirg.images import ORIENTATION_WORDS
+
+    first = next(iter(found))
+    return (
+        f"{len(found):,} photographs are rotated by EXIF (first: {one_line(first, 100)}, "
+        f"{ORIENTATION_WORDS[found[first]]}), and nothing tells in which orientation their boxes were drawn. They were "
+        "read as of the upright picture; --exif ignore reads them as of the stored pixels, --exif apply confirms"
+    )
 
 
 def kinds() -> None:

@@ -85,6 +85,7 @@ def photos(
         counts = {
             "files": found.n_files,
             "other_files": found.n_other,
+            "other_kinds": dict(found.other.most_common()),
             "unused": found.n_unused,
             "copies": found.n_copies,
         }
@@ -98,6 +99,8 @@ def photos(
         f"{found.n_files} image files: {found.n_readable} photographs, {found.n_copies} copies, "
         f"{len(report.rejected)} rejected" + (f", {found.n_unused} not used" if found.n_unused else "")
     )
+    if found.n_other:
+        say(f"{found.n_other:,} other files are not read: {one_line(found.other_words(), limit=200)}")
     for rejection in report.rejected[:SHOWN]:
         say(f"  rejected {rejection.file}: {one_line(rejection.reason)}")
     if len(report.rejected) > SHOWN:

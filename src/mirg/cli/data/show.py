@@ -20,6 +20,7 @@ def show(
     megabytes: Annotated[float, typer.Option(min=0.1, help="Size of the page; what does not fit is left out.")] = 25.0,
 ) -> None:
     """Write a page with every sample: images, boxes, question, truth and reasoning. It opens without a network."""
+    from mirg.checking.sheet import ROTATED_NOTE
     from mirg.checking.sheet import show as write_page
     from mirg.samples import DatasetFolder
 
@@ -37,4 +38,7 @@ def show(
         )
     left = f", {sheet.left_out} left out to keep the file small" if sheet.left_out else ""
     bad = f"; {chosen.rejected} rows cannot be read" if chosen.rejected else ""
+    for note in sheet.notes:
+        if note.endswith(ROTATED_NOTE):
+            say(f"warning: {note}")
     say(f"{sheet.shown} of {chosen.candidates} samples{left}{bad}: {path}")

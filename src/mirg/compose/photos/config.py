@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PhotoTask = Literal["region", "difference", "refer"]
 PHOTO_TASKS: tuple[PhotoTask, ...] = ("region", "difference", "refer")
@@ -18,7 +18,9 @@ class PhotoConfig(BaseModel):
     n: int = Field(default=300, ge=1, description="samples to make")
     seed: int = 0
     split: Literal["train", "test"] = "train"
-    test_share: float = Field(default=0.2, gt=0, lt=1, description="share of the photographs kept for the test split")
+    test_share: float = Field(
+        default=0.2, ge=0, le=1, description="share of the photographs kept for the test split; 1: all of them"
+    )
     tasks: tuple[PhotoTask, ...] = Field(default=PHOTO_TASKS, min_length=1)
     side: int = Field(default=448, ge=32, le=4096, description="long edge of the stored photographs, pixels")
     square: bool = Field(default=False, description="resize photographs and crops to side x side, without borders")
@@ -35,3 +37,9 @@ class PhotoConfig(BaseModel):
     min_distance: float = Field(default=0.05, ge=0, description="root-mean-square colour difference to anywhere else")
     min_change: float = Field(default=0.1, ge=0, description="root-mean-square change that an altered patch must make")
     tries: int = Field(default=24, ge=1, description="places to try in one photograph")
+
+    @model_validator(mode="after")
+    def _some_split(self) -> PhotoConfig:
+        if (self.split, self.test_share) in (("train", 1.0), ("test", 0.0)):
+            raise ValueError(f"test_share = {self.test_share:g} leaves no photograph for the split {self.split}")
+        return self

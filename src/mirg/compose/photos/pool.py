@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 THUMB = 64  # long edge of the copy on which places are compared, pixels
+_KINDS = 6  # of other files that are named
 _CACHE_BYTES = 256 * 2**20
 
 
@@ -44,11 +46,27 @@ class Found:
 
     photos: list[Photo]
     n_files: int  # with the name of an image
-    n_other: int  # files without
+    other: Counter[str]  # files without, by the end of their name
     n_unused: int  # images beyond ``max_photos``
     n_copies: int  # same pixels as another file
     n_readable: int  # distinct photographs, both splits
     rejected: list[Rejection]
+
+    @property
+    def n_other(self) -> int:
+        """Files that were left alone."""
+        return self.other.total()
+
+    def other_words(self) -> str:
+        """The kinds of files that are not read, the most frequent first: ".heic 12, .mov 3"."""
+        return other_words(self.other)
+
+
+def other_words(other: Counter[str]) -> str:
+    """Files by the end of their name, the most frequent kinds first."""
+    parts = [f"{suffix or 'without a suffix'} {count:,}" for suffix, count in other.most_common(_KINDS)]
+    rest = other.total() - sum(count for _, count in other.most_common(_KINDS))
+    return ", ".join([*parts, *([f"others {rest:,}"] if rest else [])])
 
 
 def find_photos(
@@ -78,13 +96,15 @@ def find_photos(
             on_progress(position, len(chosen))
     if not photos:
         raise DataError(
-            f"no photograph in {root} can be read: {len(chosen)} tried, {other} other files{_first(rejected)}",
-            hint=f"known names end in {', '.join(sorted(SUFFIXES))}",
+            f"no photograph in {root} can be read: {len(chosen)} tried, {other.total()} other files"
+            + (f" ({other_words(other)})" if other else "")
+            + _first(rejected),
+            hint=f"known names end in {', '.join(sorted(SUFFIXES))}; convert others (HEIC, AVIF, RAW) to JPEG first",
         )
     return Found(
         photos=of_split(list(photos.values()), config.split, config.test_share),
         n_files=len(named),
-        n_other=other,
+        other=other,
         n_unused=len(named) - len(chosen),
         n_copies=len(chosen) - len(rejected) - len(photos),
         n_readable=len(photos),
@@ -96,11 +116,12 @@ def of_split(photos: list[Photo], split: str, test_share: float) -> list[Photo]:
     """The photographs of one split, ordered by digest: names and dates of files change nothing.
 
     A photograph whose digest falls below ``test_share`` is for testing, so adding photographs moves none. Where a
-    small folder leaves a split empty, the photograph nearest the border goes there: every folder of two has both.
+    small folder leaves a split empty, the photograph nearest the border goes there: every folder of two has both,
+    unless the share is 0 or 1.
     """
     ordered = sorted(photos, key=lambda photo: photo.digest)
     border = sum(photo.place_in_split < test_share for photo in ordered)
-    if len(ordered) > 1:
+    if len(ordered) > 1 and 0.0 < test_share < 1.0:
         border = min(max(border, 1), len(ordered) - 1)
     return ordered[:border] if split == "test" else ordered[border:]
 
@@ -132,16 +153,16 @@ class PhotoPool:
         return as_pixels(shrink(self.image(index), THUMB))
 
 
-def _list_images(root: Path) -> tuple[list[Path], int]:
-    """Sorted files with an image's name, and the number of other files. rglob follows no link to a folder."""
-    named, other = [], 0
+def _list_images(root: Path) -> tuple[list[Path], Counter[str]]:
+    """Sorted files with an image's name, and the other files by suffix. rglob follows no link to a folder."""
+    named, other = [], Counter[str]()
     for path in sorted(root.rglob("*")):
         if any(part.startswith(".") for part in path.relative_to(root).parts) or path.is_dir():
             continue
         if path.suffix.lower() in SUFFIXES:
             named.append(path)
         else:
-            other += 1
+            other[path.suffix.lower()[:20]] += 1
     return named, other
 
 

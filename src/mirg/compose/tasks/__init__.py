@@ -18,6 +18,7 @@ from mirg.compose.tasks import (
     reasoning,
     refer,
     region,
+    same_instance,
     view_difference,
 )
 
@@ -32,6 +33,7 @@ TASKS: dict[str, Make] = {
     "view_difference": view_difference.make,
     "object_tracking": object_tracking.make,
     "correspondence": correspondence.make,
+    "same_instance": same_instance.make,
     "multi_target": multi_target.make,
     "none": none.make,
     "counting": counting.make,

@@ -1,4 +1,7 @@
-"""common_object: which object is in every image? One label is, once in each; the image to answer for is given."""
+"""common_object: which object is in every image? One label is, once in each; the image to answer for is given.
+
+Every other label of the pool is absent from at least one of the images, and the annotation of that image says so.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ def make(bench: Bench) -> Draft:
     count = bench.count()
     index, thing = bench.subject(least=count)
     chosen = [index]
-    shared = set(bench.image(index).by_label)
+    shared = bench.pool.possible(index)
     families = {bench.image(index).family}
     spots = bench.pool.singles[thing.key]
     for _ in range(_DRAWS):
         if len(chosen) == count:
             break
         other = spots[bench.rng.randrange(len(spots))][0]
-        left = shared & set(bench.image(other).by_label)
+        left = shared & bench.pool.possible(other)
         # The last image has to leave one label; before it, an image that narrows nothing is as good as another.
         if bench.image(other).family in families or (len(chosen) == count - 1 and left != {thing.key}):
             continue

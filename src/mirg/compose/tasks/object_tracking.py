@@ -67,7 +67,7 @@ def _real(bench: Bench) -> tuple[tuple[Shown, ...], list[Box], str]:
 def _made(bench: Bench) -> tuple[tuple[Shown, ...], list[Box], str]:
     """An object of one photograph on a path over another, which has no object of its label."""
     donor, thing = bench.subject()
-    (index,) = bench.others(1, like=thing.key, avoid=[thing.key], used=[donor])
+    (index,) = bench.others(1, like=thing.key, avoid=[thing.key], used=[donor], noted=True)
     photo = bench.pixels.photo(index)
     piece = cut_out(bench, donor, thing)
     places = _path(bench, piece.size, photo.size, _length(bench, bench.recipe.frames[1]))

@@ -34,7 +34,9 @@ def _both(bench: Bench) -> Draft:
         families.add(bench.image(found).family)
     if not rest:
         raise Drop("no image with one of two labels alone")
-    rest += bench.others(count - 1 - len(rest), like=thing.key, avoid=[thing.key, partner], used=[index, *rest])
+    # The reasoning lists the objects of every image, and an image without objects would have "nothing" in it.
+    left = count - 1 - len(rest)
+    rest += bench.others(left, like=thing.key, avoid=[thing.key, partner], used=[index, *rest], noted=True)
     images, number = bench.arranged(bench.original(index), [bench.original(i, "distractor") for i in rest])
     return Draft(
         task="reasoning", images=images, kind="reasoning_both", subject=thing.label,
@@ -47,7 +49,7 @@ def _with_but_without(bench: Bench, key: str, other: str, families: set[str]) ->
     held = bench.pool.holders[key]
     for _ in range(30):
         index = held[bench.rng.randrange(len(held))]
-        if bench.image(index).family not in families and not bench.image(index).holds(other):
+        if bench.image(index).family not in families and bench.image(index).lacks(other):
             return index
     return None
 

@@ -21,6 +21,7 @@ from mirg.trajectories.teacher.recipe import TeacherRecipe
 
 # httpx looks at every connection of a pool for every request, so many small pools cost less than a large one.
 _POOL, _POOLS = 8, 16
+_REASONING = ("reasoning_content", "reasoning")  # fields in which servers put what they take for reasoning
 _RETRIED = frozenset({408, 409, 425, 429})
 _NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"})
 
@@ -173,9 +174,19 @@ def read_body(text: str) -> Reply | Fault:
     if finish == "content_filter":
         return Reply(None, finish, "stopped by the endpoint's content filter", inside, out)
     if not text.strip():
-        return Reply(None, finish, "an empty reply" + (", cut off" if finish == "length" else ""), inside, out)
+        why = "an empty reply" + (", cut off" if finish == "length" else "") + _reasoned(message)
+        return Reply(None, finish, why, inside, out)
     # A lone surrogate, which JSON can spell, has no place in a database or a page.
     return Reply(text.encode("utf-8", "replace").decode("utf-8"), finish, None, inside, out)
+
+
+def _reasoned(message: dict[str, Any]) -> str:
+    """What to add about an empty reply if the server put all of its text into the field for reasoning."""
+    name = next((name for name in _REASONING if _text(message.get(name)).strip()), "")
+    if not name:
+        return ""
+    length = len(_text(message.get(name)))
+    return f": all {length:,} characters are in {name}; start the server without its reasoning parser"
 
 
 def _error_in_body(value: dict[str, Any]) -> Fault:

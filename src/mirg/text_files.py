@@ -1,0 +1,104 @@
+"""Text files that other tools wrote, as UTF-8 bytes: byte order marks, UTF-16, UTF-32 and gzip are recognised.
+
+Which encoding a file is in follows from its first bytes (JSON begins with an ASCII character, so that it can be told
+even without a mark), and gzip from its magic number; the name of the file says nothing.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+
+BOM = codecs.BOM_UTF8
+CHUNK_BYTES = 1 << 20
+# What a damaged file raises while it is read, next to OSError.
+DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError)
+
+_MARKS = (BOM, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+_FREE_BYTES = 256 << 20  # unpacked bytes from which the expansion of a gzip file counts
+_MOST_EXPANSION = 200  # unpacked bytes of one packed byte: annotation files reach 50
+
+
+class _Reads(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+@contextlib.contextmanager
+def open_utf8(path: str | Path) -> Iterator[BinaryIO]:
+    """The text of ``path`` as a stream of UTF-8 bytes without a byte order mark; only a plain UTF-8 file can be sought.
+
+    OSError and :data:`DAMAGE` are raised as they come, also while the stream is read. A gzip file that unpacks to more
+    than any annotation file does raises ``gzip.BadGzipFile``.
+    """
+    with contextlib.ExitStack() as stack:
+        raw = stack.enter_context(Path(path).open("rb"))
+        stream: BinaryIO = raw
+        if raw.peek(2)[:2] == b"\x1f\x8b":
+            packed = Path(path).stat().st_size
+            stream = stack.enter_context(io.BufferedReader(_Guarded(gzip.GzipFile(fileobj=raw), packed)))
+        encoding = _encoding(cast("io.BufferedReader", stream).peek(4)[:4])
+        if encoding == "utf-8-sig":
+            stream.read(len(BOM))
+        elif encoding != "utf-8":
+            stream = stack.enter_context(io.BufferedReader(_Recoded(stream, encoding)))
+        yield stream
+
+
+def read_text(path: str | Path) -> str:
+    """The whole text of a file, in any of the encodings above. Raises as :func:`open_utf8`."""
+    with open_utf8(path) as stream:
+        return stream.read().decode("utf-8")
+
+
+def _encoding(first: bytes) -> str:
+    """The encoding of a file that begins with these four bytes; without a mark only where JSON follows."""
+    json_follows = first.replace(b"\0", b"").lstrip()[:1] in (b"[", b"{")
+    return json.detect_encoding(first) if json_follows or first.startswith(_MARKS) else "utf-8"
+
+
+class _Guarded(io.RawIOBase):
+    """What comes out of a gzip file, counted."""
+
+    def __init__(self, stream: gzip.GzipFile, packed: int) -> None:
+        super().__init__()
+        self._stream, self._most, self._read = stream, max(_FREE_BYTES, packed * _MOST_EXPANSION), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self._stream.read1(len(buffer))
+        buffer[: len(data)] = data
+        self._read += len(data)
+        if self._read > self._most:
+            raise gzip.BadGzipFile(f"it unpacks to more than {self._most:,} bytes, {_MOST_EXPANSION} times its size")
+        return len(data)
+
+
+class _Recoded(io.RawIOBase):
+    """Text of another encoding as UTF-8 bytes."""
+
+    def __init__(self, stream: _Reads, encoding: str) -> None:
+        super().__init__()
+        self._stream, self._left = stream, b""
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = b"."
+        while not self._left and data:
+            data = self._stream.read(CHUNK_BYTES)
+            text = self._decoder.decode(data, final=not data)
+            self._left = text.encode("utf-8")
+        taken, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
