@@ -254,7 +254,7 @@ class _Reader:
             known = is_image_key(key)
             if known is None and isinstance(value, list) and value and all(isinstance(v, dict) for v in value):
                 continue  # "images": [{...}, {...}]
-            if known is None:
+            if known is None and not names_in(key):
                 self.note(f"the key {key[:20]!r} names an image in an unknown way", unsafe=True)
                 names.append(_NOT_UNDERSTOOD)
             elif known and not isinstance(value, dict) and (found := name_of_value(value)) is not None:

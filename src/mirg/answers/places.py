@@ -42,14 +42,16 @@ _IN = r"(?:in|of|from|on|within|inside|en|de|dans|im|auf|em|в|на)"
 _BEHIND = re.compile(
     rf"[\s)\]]{{0,4}}(?:,?\s{{0,2}}{_IN}\s{{1,3}}(?:(?:the|la|l'|el|dem|der|das)\s{{0,2}})?|[(\[]|,?在|,?位于)"
 )
+_LISTED = re.compile(r"\s{0,3}(?:[,;]|and|und|y|et|和|と|,?\s{0,2}and)?\s{0,3}")
 # What may stand between a name and its box if another image is named before: words that say only "its box is".
 _LEADS = re.compile(
     r"[\s:.,\-\u2013\u2014()\[\]\"'*`>=|]{0,6}"
-    r"(?:(?:at|is|are|it|with|located|lies|found|the|its|bounding|box|bbox|coordinates|position|by|as|here|there|stands|"
+    r"(?:(?:at|is|are|it|with|located|lies|found|the|its|bounding|box|bbox|coordinates|position|by|as|here|where|there|stands|"
     r"位置|坐标|在|是|为|的|处|中|位于|边界框|座標)"
     r"[\s:,\-\u2013\u2014()\[\]\"'*`>=|]{0,4}){0,8}",
     re.IGNORECASE,
 )
+_BESIDE = re.compile(r"\s{0,2}[(\[,:=]\s{0,2}")
 _KEY_BEFORE = re.compile(r"([\"']?)([A-Za-z_][\w-]{0,30})\1\s{0,4}[:=]\s{0,4}\[?\s{0,4}$", re.ASCII)
 
 
@@ -89,6 +91,7 @@ def images_of(text: str, spans: Sequence[Span], names: Sequence[Name]) -> list[N
         elif behind is not None and _BEHIND.fullmatch(text, end, names[behind].start):
             name = names[behind]
             taken.add(behind)
+            _share(text, spans, found, name)
             if gap and not agree([*gap, name]) and _LEADS.fullmatch(text, gap[-1].end, start):
                 name = UNCLEAR
         elif gap:
@@ -102,10 +105,25 @@ def images_of(text: str, spans: Sequence[Span], names: Sequence[Name]) -> list[N
     return found
 
 
+def _share(text: str, spans: Sequence[Span], found: list[Name | None], name: Name) -> None:
+    """ "(…), (…) in the second image": the boxes of one list, up to this one, share the name behind it."""
+    for k in range(len(found) - 1, -1, -1):
+        if found[k] is not None or not _LISTED.fullmatch(text, spans[k][1], spans[k + 1][0]):
+            return
+        found[k] = name
+
+
 def _nearest(text: str, start: int, gap: Sequence[Name]) -> Name:
     if agree(gap):
         return gap[-1]
+    if beside(text, gap[-2], gap[-1]):
+        return UNCLEAR
     return gap[-1] if _LEADS.fullmatch(text, gap[-1].end, start) and gap[-1].number != UNKNOWN else UNCLEAR
+
+
+def beside(text: str, one: Name, other: Name) -> bool:
+    """Whether an ordinal and a number stand side by side for one image: "the first image (Image-1)"."""
+    return one.ordinal != other.ordinal and bool(_BESIDE.fullmatch(text, one.end, other.start))
 
 
 def agree(names: Sequence[Name]) -> bool:

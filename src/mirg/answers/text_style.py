@@ -25,7 +25,7 @@ _CLOSING = {"(": ")", "[": "]", "[[": "]]"}
 # Every alternative is a plain run: no nested repetition without a bound, nothing lazy, so each character is looked at a
 # bounded number of times. Only ASCII digits are digits.
 _REST = r"""
-    | (?P<image>image[-_ #]{0,2}[0-9]+)
+    | (?P<image>image[-_ #]{0,2}[0-9]+(?![0-9a-z_]|[-.,][0-9]))
     | (?P<number>[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)
     | (?P<open>(?:[(\[][ ]?)+|<\|box_start\|>|<box>)
     | (?P<close>(?:[)\]][ ]?)+|<\|box_end\|>|</box>)

@@ -6,18 +6,16 @@ settles it); here the answer is applied, and a name that was not understood refu
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from mirg.answers.image_names import LAST, UNKNOWN, Name, names_in
+from mirg.answers.places import beside
 from mirg.sources.rows import Refused
 
 ZERO = "names image 0, which does not exist if images are counted from 1"
 FROM_ZERO_HINT = "--image-index-from 0 if the file counts its images from 0, --image-index-from 1 to refuse such rows"
 _HINT = "name images as Image-1, Image-2 and so on"
-# A name in words with its number behind it: "the first image (Image-0)".
-_BESIDE = re.compile(r"\s{0,2}[(\[,:=]\s{0,2}")
 
 
 class Images(NamedTuple):
@@ -77,7 +75,7 @@ def told(text: str, images: Images, field: str, *, strict: bool = True) -> str:
         if lenient and name.number == UNKNOWN:
             continue
         number = images.number(name, field)
-        if before is not None and _differ(text, *before, name, number):
+        if before is not None and before[1] != number and beside(text, before[0], name):
             raise Refused(field, f"gives one image two numbers: {text[before[0].start : name.end][:60]!r}", _HINT)
         before = (name, number)
         if name.file:
@@ -87,12 +85,6 @@ def told(text: str, images: Images, field: str, *, strict: bool = True) -> str:
             parts += [text[end : name.digits[0]], str(number)]
             end = name.digits[1]
     return "".join([*parts, text[end:]]) if parts else text
-
-
-def _differ(text: str, one: Name, number: int, other: Name, another: int) -> bool:
-    """Whether an ordinal and a number stand side by side for one image, and mean two: "the first image (Image-2)"."""
-    beside = one.ordinal != other.ordinal and _BESIDE.fullmatch(text, one.end, other.start)
-    return bool(beside) and number != another
 
 
 def counts_from_zero(text: str) -> bool:
