@@ -32,6 +32,7 @@ NAMELESS = (
         "a number beyond",
         "half a number",
     ),
+    *("denied", "compared with", "the last but one", "from the right", "倒数第二张", "a key that may number"),
     *("two keys that disagree", "a polygon", "a centre"),
 )
 

@@ -109,6 +109,12 @@ def test_bad_boxes_are_kept_with_their_problem(answer: str, image: int, problem:
     assert found.format_score == (0.0 if "instead of" in problem or problem == "no image named" else 1.0)
 
 
+def test_every_box_of_a_missing_image_has_its_problem() -> None:
+    text = "<answer>Image-9: (1,2),(3,4), (5,6),(7,8)\nImage-0: (1,2),(3,4), (5,6),(7,8)</answer>"
+    assert [problem for _, _, problem in boxes_of(text)] == ["no such image"] * 4
+    assert [problem for _, _, problem in boxes_of("<answer>(1,2),(3,4)(5,6),(7,8)</answer>")] == ["no image named"] * 2
+
+
 def test_pixels_of_a_missing_image_have_no_place() -> None:
     assert boxes_of("<answer>Image-9: (1,2),(3,4)</answer>", family=QWEN25_VL) == ((9, (0, 0, 0, 0), "no such image"),)
     ((image, box, problem),) = boxes_of("<answer>Image-2: [0,0,50,50]</answer>", [(9, 9), (1, 900)], QWEN25_VL)

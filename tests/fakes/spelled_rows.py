@@ -10,6 +10,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 Box = tuple[float, float, float, float]
@@ -86,6 +87,7 @@ _ES = ("primera", "segunda", "tercera", "cuarta", "quinta")
 _FR = ("première", "deuxième", "troisième", "quatrième", "cinquième")
 _DE = ("ersten", "zweiten", "dritten", "vierten", "fünften")
 _RU = ("первом", "втором", "третьем", "четвёртом", "пятом")
+_CARDINALS = ("one", "two", "three", "four", "five")
 _KO = ("첫", "두", "세", "네", "다섯")
 _ZH = "一二三四五"
 _SUFFIX = ("1st", "2nd", "3rd", "4th", "5th")
@@ -111,15 +113,19 @@ NAMES: dict[str, Name] = {
     "image no. 2": _counted("image no. {}"), "[Image 2]": _counted("[Image {}]"), "<image 2>": _counted("<image {}>"),
     "<img2>": _counted("<img{}>"), "IMAGE_2": _counted("IMAGE_{}"), "frame 2": _counted("frame {}"),
     "the second image": _ranked("the {} image", _EN), "the 2nd picture": _ranked("the {} picture", _SUFFIX),
-    "image two": lambda n, first: f"image {('zero', 'one', 'two', 'three', 'four', 'five')[n]}" if first else f"Image-{n - 1}",
-    "图2": _counted("图{}"), "图片2": _counted("图片{}"), "图像 2": _counted("图像 {}"), "第2张图": _ranked("第{}张图", "12345"),
+    "image two": lambda n, first: f"image {_CARDINALS[n - 1]}" if first else f"Image-{n - 1}",
+    "图2": _counted("图{}"), "图片2": _counted("图片{}"), "图像 2": _counted("图像 {}"),
+    "第2张图": _ranked("第{}张图", "12345"),
     "第二张图片": _ranked("第{}张图片", _ZH), "第二幅图像": _ranked("第{}幅图像", _ZH), "圖2": _counted("圖{}"),
     "图２": _wide("图{}"), "Image－２": _wide("Image－{}"),
-    "画像2": _counted("画像{}"), "2枚目の画像": _ranked("{}枚目の画像", "12345"), "二枚目の画像": _ranked("{}枚目の画像", _ZH),
+    "画像2": _counted("画像{}"),
+    "2枚目の画像": _ranked("{}枚目の画像", "12345"), 
+    "二枚目の画像": _ranked("{}枚目の画像", _ZH),
     "이미지 2": _counted("이미지 {}"), "두 번째 이미지": _ranked("{} 번째 이미지", _KO), "사진 2": _counted("사진 {}"),
     "imagen 2": _counted("imagen {}"), "la segunda imagen": _ranked("la {} imagen", _ES),
     "l'image 2": _counted("l'image {}"), "la deuxième image": _ranked("la {} image", _FR),
-    "Bild 2": _counted("Bild {}"), "im zweiten Bild": _ranked("im {} Bild", _DE), "изображение 2": _counted("изображение {}"),
+    "Bild 2": _counted("Bild {}"), "im zweiten Bild": _ranked("im {} Bild", _DE),
+    "изображение 2": _counted("изображение {}"),
     "на втором изображении": _ranked("на {} изображении", _RU), "immagine 2": _counted("immagine {}"),
 }  # fmt: skip
 
@@ -178,7 +184,7 @@ JSON_DAMAGE: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "prose": lambda rows: f"The result: {json.dumps(rows)}",
     "trailing commas": lambda rows: json.dumps(rows).replace("]}", "],}").replace("}]", "},]"),
     "Python repr": lambda rows: repr(rows),
-    "Python tuples": lambda rows: repr([{k: tuple(v) if isinstance(v, list) else v for k, v in r.items()} for r in rows]),
+    "Python tuples": lambda rows: repr([{k: tuple(v) if type(v) is list else v for k, v in r.items()} for r in rows]),
     "JSON lines": lambda rows: "\n".join(json.dumps(row) for row in rows),
     "one object": lambda rows: json.dumps(rows[0]) if len(rows) == 1 else json.dumps(rows),
     "wrapped": lambda rows: json.dumps({"objects": rows}),
@@ -233,11 +239,8 @@ class Maker:
         templates, boxes = list(TEXTS), list(BOXES)
         for k, name in enumerate(NAMES):
             for shift in range(4):
-                yield (
-                    lambda n=name, t=templates[(k + 3 * shift) % len(templates)], b=boxes[(k // 3 + shift) % len(boxes)]: (
-                        self._text(n, t, b)
-                    )
-                )
+                template, box = templates[(k + 3 * shift) % len(templates)], boxes[(k // 3 + shift) % len(boxes)]
+                yield partial(self._text, name, template, box)
 
     def _text(self, name: str, template: str, box: str) -> Row:
         truth = draw(self.rng)
@@ -255,7 +258,7 @@ class Maker:
                 key = IMAGE_KEYS[(k + 3 * shift) % len(IMAGE_KEYS)]
                 held = BOX_KEYS[(2 * k + shift) % len(BOX_KEYS)]
                 value = values[(k + 2 * shift) % len(values)]
-                yield lambda d=damage, i=key, h=held, v=value: self._json(d, i, h, v)
+                yield partial(self._json, damage, key, held, value)
 
     def _objects(self, truth: Truth, key: str, held: str, value: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
@@ -267,7 +270,7 @@ class Maker:
 
     def _json(self, damage: str, key: str, held: str, value: str) -> Row:
         truth = draw(self.rng)
-        if damage == "keys without quotes" and not key.isidentifier() or damage != "plain" and not key.isascii():
+        if (damage == "keys without quotes" and not key.isidentifier()) or (damage != "plain" and not key.isascii()):
             key = "image"
         answer = JSON_DAMAGE[damage](self._objects(truth, key, held, value))
         return self._row(f"JSON | {damage} | {key}={value} | {held}", truth, answer)
@@ -366,7 +369,7 @@ class Maker:
 
     def _ambiguous(self) -> Iterator[Callable[[], Row]]:
         for spelling, make in AMBIGUOUS.items():
-            yield lambda s=spelling, m=make: self._refused(s, m)
+            yield partial(self._refused, spelling, make)
 
     def _refused(self, spelling: str, make: Callable[[Maker, Truth, Numbers], str]) -> Row:
         truth = draw(self.rng)
@@ -390,8 +393,17 @@ AMBIGUOUS: dict[str, Callable[[Maker, Truth, Numbers], str]] = {
     "no image is named": lambda m, t, b: BOXES["(,),(,)"](b),
     "no image in the JSON": lambda m, t, b: json.dumps([{"bbox_2d": list(b)}]),
     "two images beside a box": lambda m, t, b: (
-        f"In {m.named(2)}, unlike in {m.named(1)}, the mug is at {BOXES['[,,,]'](b)}."
+        f"Look at {m.named(2)} and then at {m.named(1)}, the mug is at {BOXES['[,,,]'](b)}."
     ),
+    "an image that is denied": lambda m, t, b: f"It is not in {m.named(2)}. {BOXES['[,,,]'](b)}",
+    "an image that is compared with": lambda m, t, b: f"It looks like the one in {m.named(2)}: {BOXES['[,,,]'](b)}",
+    "two images, one of them denied at the end": lambda m, t, b: (
+        f"The mug is in {m.named(2)} and not in {m.named(1)}. {BOXES['[,,,]'](b)}"
+    ),
+    "the last but one": lambda m, t, b: f"the second to last image: {BOXES['[,,,]'](b)}",
+    "from the right": lambda m, t, b: f"the second image from the right: {BOXES['[,,,]'](b)}",
+    "倒数第二张": lambda m, t, b: f"倒数第二张图：{BOXES['[,,,]'](b)}",
+    "a key that may number anything": lambda m, t, b: json.dumps([{"idx": m.value(2), "bbox_2d": list(b)}]),
     "two images in a list": lambda m, t, b: f"Images {m.value(1)} and {m.value(2)} show it: {BOXES['[,,,]'](b)}",
     "an unknown form of a name": lambda m, t, b: f"In image two-ish: {BOXES['[,,,]'](b)}",
     "a letter": lambda m, t, b: f"Image B: {BOXES['[,,,]'](b)}",

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fakes.spelled_rows import FRAMES, PICTURES, Maker, Row, Truth
 from mirg.samples import DatasetFolder, Sample
 from mirg.sources.importer import import_dataset
 from mirg.sources.options import ImportOptions
-from PIL import Image
 
 Table = dict[str, Counter[str]]
 

@@ -1,6 +1,6 @@
 """The one reader of image names: words, tags and JSON keys of many spellings become a number, or "not understood".
 
-:func:`names_in` finds the names in a text; :func:`name_of_value` and :func:`is_image_key` read those of JSON objects.
+:func:`names_in` finds the names in a text; ``mirg.answers.image_keys`` reads those of JSON objects.
 A number is given as written. Whether a source counts from 0 or from 1 is not known here; ordinals ("the first image")
 always count from 1.
 """
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from mirg.answers import ordinals
 from mirg.answers.languages import (
     CARDINALS,
     CJK_DIGITS,
@@ -36,8 +35,8 @@ IMAGE_CAP = 999_999_999  # larger numbers are read as this one, which no sample 
 class Name(NamedTuple):
     """A name of an image as written in ``text[start:end]``.
 
-    ``number`` is :data:`UNKNOWN` if the name was not understood, :data:`LAST` for "the last image". ``ordinal``: it is an ordinal
-    in words ("the third image"), not a number that may count from 0. ``digits`` is where the number stands.
+    ``number`` is :data:`UNKNOWN` if the name was not understood, :data:`LAST` for "the last image". ``ordinal``: it is
+    an ordinal in words ("the third image"), not a number that may count from 0. ``digits`` is where the number is.
     ``keyed``: it is the value of a key, as in ``"image": 2``. ``file``: the name is a file name.
     """
 
@@ -84,8 +83,8 @@ _ANCHOR = re.compile(
     + "|".join(CJK_NOUNS)
 )
 _VALUE = (
-    rf"""{_SUFFIX}["']?\s{{0,3}}[:=]\s{{0,3}}["']?(?:{_ANY_NOUN}[-_ #]{{0,2}})?(?P<value>[0-9]{{1,20}})(?![0-9]|\.[0-9])["']?"""
-    r"""(?!\s{0,2},\s{0,2}[0-9])"""
+    rf"""{_SUFFIX}["']?\s{{0,3}}[:=]\s{{0,3}}["']?(?:{_ANY_NOUN}[-_ #]{{0,2}})?"""
+    r"""(?P<value>[0-9]{1,20})(?![0-9]|\.[0-9])["']?(?!\s{0,2},\s{0,2}[0-9])"""
 )
 _AFTER_NOUN = re.compile(
     rf"""
@@ -116,6 +115,7 @@ _TOUCHING = re.compile(
 _DIGIT_ORDINAL = re.compile(
     r"([0-9]{1,9})(?:st|nd|rd|th|\.?[ªº]|e|è?me|eme|re|ère|-?(?:я|й|е|ю|ое|ом|ой|ую|ая))", re.IGNORECASE
 )
+_FROM_AN_END = re.compile(r"\s{1,2}(?:from|counting|to|before|after)\b")
 _NEXT_WORD = re.compile(rf"[ ]{{1,2}}([^\W\d_{_CJK}]+)")
 _DIGITS = re.compile(r"[0-9]+")
 _NUMERAL_BEFORE = re.compile(rf"(?:{_NUMERAL})[ ]?$")
@@ -226,11 +226,14 @@ def _bare(match: re.Match[str], low: str, named: re.Match[str]) -> list[Name]:
     plural = match["plural"] or named[0].lower() in PLURALS
     word, at = _word_before(low, start)
     if word in LAST_WORDS or word.startswith("последн"):
-        return [] if plural else [Name(at, end, LAST, True)]
+        counted = _word_before(low, at)[0] in ("to", "but") or ordinal(_word_before(low, at)[0]) > 0
+        return [] if plural else [Name(at, end, UNKNOWN if counted else LAST, True)]
     number = ordinal(word, named[0].lower())
     if not number:
         return []
-    found = [Name(at, end, number, True)]
+    if _word_before(low, at)[0] in _DETERMINERS or _word_before(low, at)[0] == "last":
+        return []
+    found = [Name(at, end, UNKNOWN if _FROM_AN_END.match(low, end) else number, True)]
     while len(found) < 64:
         joint, joint_at = _word_before(low, found[0].start)
         if joint in _ARTICLES:
@@ -258,6 +261,8 @@ def _word_before(low: str, start: int) -> tuple[str, int]:
 def _chinese(match: re.Match[str], text: str) -> list[Name]:
     """第二张图; 第二张 without a noun if no other noun follows (第二张桌子 is a table)."""
     start, end = match.span()
+    if text[max(0, start - 2) : start] in ("倒数", "倒數", "最后", "最後"):
+        return [Name(start, end, UNKNOWN, True)]
     if match["cjkof"]:
         return [Name(start, end, numeral(match["th"]), True)]
     if match["measure"] not in tuple("张張幅枚帧幀"):
@@ -272,7 +277,7 @@ def _japanese(match: re.Match[str], text: str) -> list[Name]:
     before = _NUMERAL_BEFORE.search(text, max(0, start - 8), start)
     if not before:
         return []
-    number = numeral(before[0].strip())
+    number = UNKNOWN if text[: before.start()].endswith("から") else numeral(before[0].strip())
     if match["jpof"] or (match["counter"] == "枚目" and not text.startswith("の", end)):
         return [Name(before.start(), end, number, True)]
     return [Name(before.start(), end, UNKNOWN)] if match["counter"] == "枚目" else []
@@ -319,7 +324,7 @@ def capped(digits: str) -> int:
 
 
 def numeral(written: str) -> int:
-    """The number of ASCII digits or of a Chinese numeral up to 99; :data:`UNKNOWN` for another sequence of its characters.
+    """The number of ASCII digits or of a Chinese numeral up to 99; else :data:`UNKNOWN`.
 
     >>> numeral("12"), numeral("十二"), numeral("二十"), numeral("二三")
     (12, 12, 20, -2)
@@ -341,8 +346,6 @@ def ordinal(word: str, noun: str = "") -> int:
     """
     if word in ORDINALS:
         return ORDINALS[word]
-    if word in ordinals.WORDS:
-        return ordinals.number(word)
     digits = _DIGIT_ORDINAL.fullmatch(word)
     if digits:
         return int(digits[1])
@@ -350,62 +353,3 @@ def ordinal(word: str, noun: str = "") -> int:
         return int(word[:-1])
     stem = next((stem for stem in CYRILLIC_ORDINALS if word.startswith(stem)), None) if word > "а" else None
     return CYRILLIC_ORDINALS[stem] if stem and len(word) - len(stem) < 5 else 0
-
-
-# --- JSON ------------------------------------------------------------------------------------------------------------
-
-_KEY_NOUNS = "image|img|picture|pic|photo|frame|imagen|bild|图片|图像|图|圖|画像|이미지|изображение"
-_KEY = re.compile(
-    rf"(?:{_KEY_NOUNS})(?:id|idx|index|number|num|no|nr|name|path|file|filename|ref)?|(?:file|filename)", re.IGNORECASE
-)
-_LOOKS_LIKE_ONE = re.compile(rf"(?:{_KEY_NOUNS})|(?:source|target|ref|which)(?:image|img)", re.IGNORECASE)
-_ABOUT_AN_IMAGE = re.compile(
-    r"(?:image|img)?(?:width|height|w|h|size|sizes|shape|caption|description|type|format|url|quality|resolution)$",
-    re.IGNORECASE,
-)
-_BARE = re.compile(r"[0-9]{1,20}|<\|?(?:image|img)[-_ ]?[0-9]{1,20}\|?>|[A-Za-z]+", re.ASCII)
-
-
-@lru_cache(maxsize=1024)
-def folded(key: str) -> str:
-    """A key without case, blanks, dashes and underscores: ``Image_Index`` is ``imageindex``."""
-    return re.sub(r"[-_\s]", "", ascii_forms(key)).lower()
-
-
-@lru_cache(maxsize=1024)
-def is_image_key(key: str) -> bool | None:
-    """Whether a key of a JSON object says which image a box lies in; None if it looks like one and is not known."""
-    plain = folded(key)
-    if _KEY.fullmatch(plain):
-        return True
-    if _ABOUT_AN_IMAGE.fullmatch(plain) or not _LOOKS_LIKE_ONE.match(plain):
-        return False
-    return None
-
-
-def name_of_value(value: object) -> Name | None:
-    """The name in a JSON value: 2, 2.0, "2", "Image-2", "second", "图2", "b.png"; None for null.
-
-    The name of a value that is not understood has the number :data:`UNKNOWN`.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return Name(0, 0, UNKNOWN)
-    if isinstance(value, int | float):
-        whole = 0 <= value <= IMAGE_CAP and value == int(value)
-        return Name(0, 0, int(value) if whole else UNKNOWN)
-    return _name_of_text(ascii_forms(value).strip()) if isinstance(value, str) else Name(0, 0, UNKNOWN)
-
-
-def _name_of_text(text: str) -> Name:
-    if text.isascii() and text.isdigit():
-        return Name(0, 0, capped(text))
-    number = ordinal(text.lower().removeprefix("the "))
-    if number:
-        return Name(0, 0, number, True)
-    inner = text.strip("<>[]|() ")
-    found = names_in(inner)
-    if len(found) == 1 and found[0].end == len(inner) and not inner[: found[0].start].lower().strip(" the"):
-        return found[0]
-    return Name(0, 0, UNKNOWN, file=text if "." in text else "")

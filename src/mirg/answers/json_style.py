@@ -11,7 +11,8 @@ import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from mirg.answers.image_names import UNKNOWN, Name, folded, is_image_key, name_of_value, names_in
+from mirg.answers.image_keys import folded, is_image_key, name_of_value
+from mirg.answers.image_names import UNKNOWN, Name, names_in
 from mirg.answers.raw import RawAnswer, RawBox, image_of
 from mirg.answers.repair import repaired
 
@@ -22,15 +23,20 @@ _TWICE = "\0twice"  # marks an object that has a key twice; no key of a text can
 _NOT_UNDERSTOOD = Name(0, 0, UNKNOWN)
 
 # Keys of [x1, y1, x2, y2], folded. "boxes" and "bboxes" hold several.
-BOX_KEYS = frozenset(
-    "bbox2d bbox box bboxes boxes bboxes2d boundingbox boundingboxes coordinates coords bboxxyxy boxxyxy xyxy "
-    "bbox2dxyxy bboxcoordinates boxcoordinates boundingboxcoordinates".split()
-)
+_BOX_KEYS = """
+    bbox2d bbox box bboxes boxes bboxes2d boundingbox boundingboxes coordinates coords bboxxyxy boxxyxy xyxy bbox2dxyxy
+    bboxcoordinates boxcoordinates boundingboxcoordinates
+"""
+BOX_KEYS = frozenset(_BOX_KEYS.split())
 # Gemini and Gemma 4 write [y1, x1, y2, x2] under this key.
 YX_KEYS = frozenset(("box2d", "boxes2d", "box2ds", "bboxyxyx", "boxyxyx", "yxyx"))
 # Keys that a format of this field uses without any note: their objects are what the writer of this package writes.
 _PLAIN = frozenset(("bbox2d", "bbox", "box"))
 _PLAIN_IMAGE = frozenset(("image", "imageindex", "imageid"))
+# Keys that may number an image as well as anything else.
+_DOUBTFUL = frozenset(
+    ("idx", "index", "no", "number", "num", "view", "page", "panel", "slot", "camera", "cam", "screen")
+)
 # Keys that hold a place in another form. Beside a known box they only say more of the same object.
 _OTHER_SHAPES = re.compile(r"points?2?d?|polygons?|masks?|segmentations?|segments?|keypoints?|rle|centers?|centre|area")
 _BOX_LIKE = re.compile(r".*(?:b?box|xywh|cxcywh|rect|coord|corner|quad|region2d|location2d).*|poly.*|roi")
@@ -67,7 +73,7 @@ def parse_json(body: str) -> RawAnswer | None:
     found = _values(body)
     if found is None:
         return None
-    values, outside, noise, unsafe = found
+    values, around, noise, unsafe = found
     if not values:
         return RawAnswer((), noise, noise, unsafe, json=True)
     reader = _Reader()
@@ -79,9 +85,9 @@ def parse_json(body: str) -> RawAnswer | None:
             return RawAnswer((), f"more than {MOST_LOOSE} parts of the JSON that hold no box", json=True)
     if not reader.boxes and (values != [[]] or noise):
         why = reader.noise or "no box in the JSON"
-        return RawAnswer((), why, why, reader.unsafe, json=True, outside=outside)
+        return RawAnswer((), why, why, reader.unsafe, json=True, around=around)
     return RawAnswer(
-        tuple(reader.boxes), None, reader.noise, reader.unsafe, reader.tolerated, json=True, outside=outside
+        tuple(reader.boxes), None, reader.noise, reader.unsafe, reader.tolerated, True, around, reader.doubtful
     )
 
 
@@ -96,7 +102,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(parse_int=float, object_pairs_hook=_object)
 
 
-def _values(body: str) -> tuple[list[Any], str, str | None, str | None] | None:
+def _values(body: str) -> tuple[list[Any], tuple[str, str], str | None, str | None] | None:
     """(values, text around them, noise, why it is unsafe); None if there is no JSON value in ``body``."""
     first = _JSON_START.search(body)
     if first is None:
@@ -116,7 +122,7 @@ def _values(body: str) -> tuple[list[Any], str, str | None, str | None] | None:
                     break
                 where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
                 problem = f"the JSON does not parse{where}"
-                return values, before, noise or problem if values else problem, problem
+                return values, (before, ""), noise or problem if values else problem, problem
             more, start, cut = mended
             values += more
             noise = noise or ("the JSON is cut off" if cut else MENDED)
@@ -125,7 +131,7 @@ def _values(body: str) -> tuple[list[Any], str, str | None, str | None] | None:
         start = _next(body, start)
     after = _plain(body[start:])
     noise = noise or ("text after the JSON" if after else None)
-    return values, f"{before}\n{after}".strip(), noise, unsafe
+    return values, (before, after), noise, unsafe
 
 
 def _mended(body: str, start: int) -> tuple[list[Any], int, bool] | None:
@@ -160,6 +166,7 @@ class _Reader:
         self.noise: str | None = None
         self.unsafe: str | None = None
         self.tolerated: str | None = None
+        self.doubtful: str | None = None
         self.loose = 0  # objects and values without a box
         self.keys: set[str] = set()
 
@@ -262,6 +269,8 @@ class _Reader:
                     self.tolerate(f"the image {str(value)[:20]!r} under {key[:20]!r}")
                 names.append(found)
         if not names:
+            doubtful = next((key for key in row if folded(key) in _DOUBTFUL), None)
+            self.doubtful = self.doubtful or (doubtful if outer is None else None)
             return outer
         if outer is not None:
             names.append(outer)

@@ -51,6 +51,20 @@ _LEADS = re.compile(
     r"[\s:,\-\u2013\u2014()\[\]\"'*`>=|]{0,4}){0,8}",
     re.IGNORECASE,
 )
+_CLAUSE_END = re.compile(r"[,;.!?:\n\u3002]")
+_ENDS = re.compile(r"[.!?\n\u3002]")
+_JOINED = re.compile(
+    r"\s{0,3}(?:,|&|/|和|与|と|및|,?\s{0,2}(?:and|or|und|oder|et|ou|y|o|e|и|или))\s{0,3}(?:the\s|in\s|la\s|im\s)?"
+)
+_NEGATION = re.compile(
+    r"\b(?:not|no|none|never|without|except|unlike|neither|nor|instead|rather|absent|missing|cannot|\w+n't|"
+    r"sin|ni|pas|sans|aucune?|nicht|kein\w{0,2}|ohne|non|senza|não|sem|не|нет|без)\b|没|沒|不|无|無|非|除|ない|なし|ません|없|아닌|않",
+    re.IGNORECASE,
+)
+_COMPARES = re.compile(
+    r"\b(?:like|as|than|compared\s(?:to|with)|similar\sto|resembles|matches|matching|wie|como|comme)\b(?:\s\w{1,12}){0,4}\W{0,3}$",
+    re.IGNORECASE,
+)
 _BESIDE = re.compile(r"\s{0,2}[(\[,:=]\s{0,2}")
 _KEY_BEFORE = re.compile(r"([\"']?)([A-Za-z_][\w-]{0,30})\1\s{0,4}[:=]\s{0,4}\[?\s{0,4}$", re.ASCII)
 
@@ -95,7 +109,7 @@ def images_of(text: str, spans: Sequence[Span], names: Sequence[Name]) -> list[N
             if gap and not agree([*gap, name]) and _LEADS.fullmatch(text, gap[-1].end, start):
                 name = UNCLEAR
         elif gap:
-            name = _nearest(text, start, gap)
+            name = _nearest(text, start, gap, done)
         elif first < last and taken and any(i in taken for i in range(first, last)):
             name = UNCLEAR  # "(…) in Image-2 and (…)"
         else:
@@ -113,12 +127,27 @@ def _share(text: str, spans: Sequence[Span], found: list[Name | None], name: Nam
         found[k] = name
 
 
-def _nearest(text: str, start: int, gap: Sequence[Name]) -> Name:
-    if agree(gap):
-        return gap[-1]
-    if beside(text, gap[-2], gap[-1]):
+def _nearest(text: str, start: int, gap: Sequence[Name], low: int) -> Name:
+    """The name before a box at ``start``, of those since ``low``; not of an image that is denied or compared with."""
+    meant = [name for name in gap if not _denied(text, name, low, start)]
+    if not meant:
         return UNCLEAR
-    return gap[-1] if _LEADS.fullmatch(text, gap[-1].end, start) and gap[-1].number != UNKNOWN else UNCLEAR
+    if agree(meant):
+        return meant[-1]
+    before, nearest = meant[-2], meant[-1]
+    if nearest.number == UNKNOWN or beside(text, before, nearest):
+        return UNCLEAR
+    between = text[before.end : nearest.start]
+    listed = _JOINED.fullmatch(between) or (_ENDS.search(text, nearest.end, start) and not _ENDS.search(between))
+    return UNCLEAR if listed or not _LEADS.fullmatch(text, nearest.end, start) else nearest
+
+
+def _denied(text: str, name: Name, low: int, high: int) -> bool:
+    """Whether the clause of a name says that it is not there ("not in Image-1"), or compares ("like in Image-1")."""
+    begin = max((end.end() for end in _CLAUSE_END.finditer(text, max(low, name.start - 120), name.start)), default=low)
+    after = _CLAUSE_END.search(text, name.end, min(high, name.end + 120))
+    clause = text[max(begin, low) : name.start], text[name.end : after.start() if after else min(high, name.end + 120)]
+    return any(_NEGATION.search(part) for part in clause) or bool(_COMPARES.search(clause[0]))
 
 
 def beside(text: str, one: Name, other: Name) -> bool:

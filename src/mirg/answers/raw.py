@@ -29,7 +29,9 @@ class RawAnswer:
 
     ``noise`` names the first thing in the block that is not part of an answer, or None. ``unsafe`` says why the answer
     cannot serve as a truth: something in it was seen and not understood, or is missing. ``tolerated`` is the first
-    thing that has one meaning and is not what any family writes: repaired JSON, an unusual key, full-width characters. ``json``: it was read as JSON; ``outside`` is then the text around the JSON.
+    thing that has one meaning and is not what any family writes: repaired JSON, an unusual key, full-width characters.
+    ``json``: it was read as JSON; ``around`` is then the text before and after it, and ``doubtful`` a key that may or
+    may not number an image.
     """
 
     boxes: tuple[RawBox, ...]
@@ -38,7 +40,8 @@ class RawAnswer:
     unsafe: str | None = None
     tolerated: str | None = None
     json: bool = False
-    outside: str = ""
+    around: tuple[str, str] = ("", "")
+    doubtful: str | None = None
 
 
 def image_of(name: Name | None) -> int | None:

@@ -98,11 +98,11 @@ class _Places:
     def __init__(self, sizes: Sequence[Size], family: Family, limits: PixelLimits | None) -> None:
         self.sizes, self.family, self.limits = sizes, family, limits
         self.y_first = family.axes == "yx"
-        self.extents: dict[int | None, Size] = {}  # of the images that boxes were found in
+        self.extents: dict[int, Size] = {}  # by image; 0 is any that does not exist
 
     def place(self, raw: RawBox) -> ReadBox:
         """The box in its image."""
-        size = self.extents.get(raw.image)
+        size = self.extents.get(raw.image) if raw.image else None
         if size and len(raw.numbers) == 4 and not raw.yx and not self.y_first:
             x1, y1, x2, y2 = raw.numbers
             width, height = size

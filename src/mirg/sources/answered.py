@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from mirg.answers.image_names import Name, ascii_forms
 from mirg.answers.json_style import box_order
-from mirg.answers.places import UNCLEAR, agree, images_of, key_before, unread_place
+from mirg.answers.places import UNCLEAR, Span, agree, images_of, key_before, unread_place
 from mirg.frames import swapped
 from mirg.sources.frames import FrameName
 from mirg.sources.raw import Numbers, RawBox, Text
 from mirg.sources.rows import Refused
-from mirg.sources.texts import BOX, image_names, numbers_of, plain, referred
+from mirg.sources.texts import BOX, REFERRED, image_names, numbers_of, plain, referred
 
 _ABSENT = re.compile(r"\b(?:not|no|none|absent|out of)\b|没有|不", re.IGNORECASE)
 
@@ -23,6 +23,10 @@ _LOCATES = re.compile(
     r"\b(?:in|on|within|from)\s+(?:the\s+)?$",
     re.IGNORECASE,
 )
+_OF = re.compile(
+    r"\b(?:of|from|(?:shown|seen|marked|depicted|highlighted|given|boxed|circled) (?:in|on|by)|like|as)\s+(?:the\s+)?$",
+    re.IGNORECASE,
+)
 # The image of the only name is not the one that is asked about: "Image-1 shows a mug. Find it in the other image."
 _ANOTHER = re.compile(
     r"\b(?:other|another|remaining|different|andere\w{0,2}|otra|autre|outra|altra) (?:\w{1,12} )?"
@@ -30,8 +34,9 @@ _ANOTHER = re.compile(
     r"|\bother of the|其他|其它|另[一外]|別の|다른",
     re.IGNORECASE,
 )
+_ELSEWHERE = re.compile(r"\b(?:also|else|elsewhere|again|too|counterparts?)\b|也|还|還|다시", re.IGNORECASE)
 _SHOWS = re.compile(
-    r"\s{0,3}(?:shows|depicts|displays|contains|features|presents|zeigt|muestra|montre|显示|展示|是|里有|中有)"
+    r"\s{0,3}(?:shows|depicts|displays|contains|features|presents|zeigt|muestra|montre|显示|展示|是|里有|中有|的)"
 )
 # The order of four numbers, if a text states it.
 _Y_FIRST = re.compile(
@@ -49,8 +54,13 @@ _WITH_SIZES = re.compile(
     r"|\b(?:left\W{1,4}top|top\W{1,4}left)\W{1,4}width\W{1,4}height\b",
     re.IGNORECASE,
 )
-# A name in a language that is not known, or a label: "kuva 2: [...]".
-_UNKNOWN_NAME = re.compile(r"[^\W\d_]{2,20}[ _#-]?\d{1,3}[)\]]?\s{0,2}:\s{0,2}$")
+_WRITE_NAMES = "write Image-N: in front of every box"
+# Beside a box without a name: a number in any script, or words for one of several.
+_MAY_NAME = re.compile(
+    r"\d|[①-⑳]|\b(?:latter|former|(?:first|second|third|fourth|fifth|last|left|right|other|next|previous|upper|lower|top|"
+    r"bottom|middle)(?:most)?\s(?:one|of|image|picture|photo|frame|pic|shot|panel))\b|第|前者|后者|後者",
+    re.IGNORECASE,
+)
 
 
 def stated_order(text: str) -> str:
@@ -112,14 +122,10 @@ def boxes_of(
         raise Refused("answer", f"holds a box that was not understood: {unread!r}", "boxes are [x1, y1, x2, y2]")
     found: list[Found] = []
     kept: set[int] = set()
-    places = images_of(text, spans, names)
-    if names and not any(places):  # "(…),(…) is where it stands in the second image"
-        places = [names[0] if agree(names) else UNCLEAR] * len(spans)
-    for match, name in zip(matches, places, strict=True):
-        if name is UNCLEAR:
-            raise Refused("answer", "names several images beside one box", "write Image-N: in front of every box")
-        if name is None and images > 1 and _UNKNOWN_NAME.search(text, max(0, match.start() - 30), match.start()):
-            raise Refused("answer", "may name an image in a way that is not understood", "write Image-N: before a box")
+    rest = _without(text, spans)
+    for match, name in zip(matches, _placed(text, spans, names, images), strict=True):
+        if name is None and images > 1 and _MAY_NAME.search(rest):
+            raise Refused("answer", "may name an image in a way that is not understood", _WRITE_NAMES)
         if name is not None:
             kept.add(name.start)
         label = next((phrase for end, phrase in reversed(labels) if end <= match.start()), "")
@@ -127,6 +133,34 @@ def boxes_of(
         found.append(Found(RawBox(0, numbers, label, frame), name.number if name else None))
     _check_names(text, names, kept, images)
     return found
+
+
+def image_around(before: str, after: str, images: int) -> int | None:
+    """The image that the text around a block of JSON names for it; None if it names none. Refused if several."""
+    text = ascii_forms(f"{before} [] {after}")
+    start = len(before) + 1
+    (name,) = _placed(text, [(start, start + 2)], image_names(text, images), images)
+    if name is None and images > 1 and _MAY_NAME.search(text):
+        raise Refused("answer", "may name an image in a way that is not understood", _WRITE_NAMES)
+    return name.number if name else None
+
+
+def _placed(text: str, spans: list[Span], names: list[Name], images: int) -> list[Name | None]:
+    """The name of every box. Refused if several are named beside one."""
+    places = images_of(text, spans, names)
+    if names and spans and not any(places):  # "(…),(…) shows it best in the second image"
+        places = [names[0] if agree(names) else UNCLEAR] * len(spans)
+    if images > 1 and any(place is UNCLEAR for place in places):
+        raise Refused("answer", "names several images beside one box", _WRITE_NAMES)
+    return [None if place is UNCLEAR else place for place in places]
+
+
+def _without(text: str, spans: Sequence[Span]) -> str:
+    """``text`` without its boxes and without the names of objects."""
+    ends = [0, *(end for _, end in spans)]
+    starts = [*(start for start, _ in spans), len(text)]
+    rest = " ".join(text[end:start] for end, start in zip(ends, starts, strict=True))
+    return REFERRED.sub(" ", rest)
 
 
 def _check_names(answer: str, names: list[Name], kept: set[int], images: int) -> None:
@@ -171,15 +205,42 @@ def asked_image(question: str, images: int) -> int | None:
         if not 1 <= name.number <= images:
             raise Refused("question", f"Image-{name.number} does not exist, there are {images} images")
     if len({name.number for name in names}) == 1:
-        told = _ANOTHER.search(question) or all(_SHOWS.match(question, name.end) for name in names)
-        return None if told and images > 1 else names[0].number
+        return names[0].number if images == 1 or _asks_about(question, names) else None
     starts = [0, *(name.end for name in names)]
     places = [
         name.number
         for name, start in zip(names, starts, strict=False)
         if _LOCATES.search(_CLAUSE.split(question[start : name.start])[-1])
     ]
-    return places[-1] if places else None
+    return places[-1] if places else _place_of_all(question, names)
+
+
+def _asks_about(question: str, names: Sequence[Name]) -> bool:
+    """Whether a question asks about the only image it names, and does not just say what is looked for elsewhere."""
+    if _ANOTHER.search(question):
+        return False
+    starts = [0, *(name.end for name in names)]
+    if any(
+        _LOCATES.search(_CLAUSE.split(question[start : name.start])[-1])
+        for name, start in zip(names, starts, strict=False)
+    ):
+        return True
+    shown = all(
+        _SHOWS.match(question, name.end) or _OF.search(question, max(0, name.start - 40), name.start) for name in names
+    )
+    return not shown and not _ELSEWHERE.search(question)
+
+
+def _place_of_all(question: str, names: Sequence[Name]) -> int | None:
+    """The last name of a sentence if the others only say what is looked for: "find the mug of Image-1 in Image-2"."""
+    last = names[-1] if names else None
+    if last is None:
+        return None
+    start = max((end.end() for end in _CLAUSE.finditer(question, 0, last.start)), default=0)
+    others = [name for name in names[:-1] if name.start >= start]
+    referred_to = all(_OF.search(question, max(0, name.start - 40), name.start) for name in others)
+    clear = len(others) == len(names) - 1 and bool(others) and referred_to
+    return last.number if clear and _LOCATES.search(question[start : last.start]) else None
 
 
 def is_hidden(question: str, images: int, targets: Sequence[RawBox]) -> bool:
@@ -215,7 +276,7 @@ def marked_up(
     for match, name in zip(matches, images_of(forms, spans, image_names(forms, images)), strict=True):
         number = fallback if name is None or name is UNCLEAR else name.number
         if name is UNCLEAR and images > 1:
-            raise Refused(field, "names several images beside one box", "write Image-N in front of every box")
+            raise Refused(field, "names several images beside one box", _WRITE_NAMES)
         if number is None:
             raise Refused(field, f"does not tell which of the {images} images its box lies in")
         if not 1 <= number <= images:

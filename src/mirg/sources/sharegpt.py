@@ -16,14 +16,14 @@ from mirg.answers.grammar import RawAnswer, parse
 from mirg.answers.image_names import ascii_forms
 from mirg.answers.places import unread_place
 from mirg.frames import swapped
-from mirg.sources.answered import Found, asked_image, boxes_of, is_hidden, marked_up, placed, stated_order
+from mirg.sources.answered import Found, asked_image, boxes_of, image_around, is_hidden, marked_up, placed, stated_order
 from mirg.sources.conversations import Conversation, Turn, conversation
 from mirg.sources.naming import Images, told
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawSample, Row, Source, Text
 from mirg.sources.rows import Refused, box_of, each, name_or
 from mirg.sources.stream import read_rows
-from mirg.sources.texts import ANY_BOX, image_names, plain, referred
+from mirg.sources.texts import ANY_BOX, plain, referred
 
 _COMPLETE = "an answer is used if all of it is understood"
 
@@ -113,9 +113,14 @@ def _of_json(raw: RawAnswer, images: Images, stated: str) -> list[Found] | None:
         raise Refused("answer", f"holds no box that can be used: {raw.unsafe or raw.failure}", _COMPLETE)
     if not raw.boxes:
         return None
-    around = told(raw.outside, images, "answer")
-    if unread_place(ascii_forms(around), ()):
+    before, after = (told(text, images, "answer") for text in raw.around)
+    if unread_place(ascii_forms(f"{before}\n{after}"), ()):
         raise Refused("answer", "holds a box outside of its JSON", _COMPLETE)
+    count = len(images.paths)
+    if raw.doubtful and count > 1 and any(box.name is None for box in raw.boxes):
+        raise Refused(
+            "answer", f"may name an image in a way that is not understood: the key {raw.doubtful!r}", _COMPLETE
+        )
     found = []
     for k, box in enumerate(raw.boxes):
         if (box.yx and stated == "xy") or (stated == "yx" and not box.yx):
@@ -123,12 +128,10 @@ def _of_json(raw: RawAnswer, images: Images, stated: str) -> list[Found] | None:
         numbers = box_of(swapped(box.numbers) if box.yx else box.numbers, f"answer.{k}")
         number = None if box.name is None else images.number(box.name, "answer")
         found.append(Found(RawBox(0, numbers, name_or(box.label, "")), number))
-    named = {name.number for name in image_names(around, len(images.paths))}
-    if all(item.image is None for item in found) and named:
-        if len(named) > 1:
-            raise Refused("answer", "names several images beside one box", "write Image-N in front of every box")
-        found = [item._replace(image=next(iter(named))) for item in found]
-    return found
+    if any(item.image is not None for item in found):
+        return found
+    name = image_around(before, after, count)
+    return found if name is None else [item._replace(image=name) for item in found]
 
 
 def _thinking(thinking: str, images: Images, holding: set[int], stated: str) -> Text | None:
