@@ -46,6 +46,9 @@ class ImportOptions(BaseModel):
         description="Images without objects as samples without targets: if the file says that they were annotated "
         "(auto), every one that it lists (keep), or none (drop).",
     )
+    image_index_from: Literal[0, 1] | None = Field(
+        default=None, description="Number of the first image in texts; None: found out over all rows."
+    )
     seed: int = 0
     stored: str = Field(
         default="", description="Folder for images that a source holds as bytes; set by the import, which copies them."
