@@ -15,7 +15,7 @@ from PIL import Image
 
 from fakes import hostile_images as hostile
 from mirg.errors import ImageError
-from mirg.images import SUFFIXES, ImageLimits, image_digest, image_size, open_image, to_rgb
+from mirg.images import SUFFIXES, ImageLimits, image_digest, image_header, image_size, open_image, to_rgb
 
 SECONDS = 0.2
 BYTES = 200 * 2**20
@@ -115,12 +115,15 @@ def test_too_many_pixels_by_the_callers_limits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_png_may_be_turned_too(tmp_path: Path, orientation: int) -> None:
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_other_formats_may_be_turned_too(tmp_path: Path, suffix: str, orientation: int) -> None:
+    """Pillow sets a TIFF upright by itself, its size included; the header says what the decoded image is."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = tmp_path / "turned.png"
+    path = tmp_path / f"turned.{suffix}"
     Image.new("RGB", (64, 48)).save(path, exif=exif)
     assert open_image(path).size == image_size(path) == ((48, 64) if orientation >= 5 else (64, 48))
+    assert image_header(path).orientation == orientation
 
 
 def test_the_size_of_a_png_costs_no_pixel(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ SUFFIXES = frozenset(
 )
 
 _EXIF_ORIENTATION = 0x0112
+_TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_NOTES = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
@@ -153,7 +154,7 @@ def image_header(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, samp
             with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
                 # Pillow decodes every pixel of a PNG to find out that nothing turns it.
                 turned = image.format != "PNG" or png_may_be_turned(path)
-                found = Header(*image.size, _orientation(image) if turned else 1)
+                found = Header(*_stored(image), _orientation(image) if turned else 1)
         except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
             raise _bad(path, sample_id, _decoder_words(error, _first_bytes(path))) from error
     _check_size(found.size, path, limits, sample_id)
@@ -291,6 +292,12 @@ def _orientation(image: Image.Image) -> int:
     except _DECODER_ERRORS:
         return 1
     return found if found in _TURNS else 1
+
+
+def _stored(image: Image.Image) -> Size:
+    """(width, height) of the pixels as the file holds them; of a TIFF, Pillow gives the upright size."""
+    tags = getattr(image, "tag_v2", {})
+    return (int(tags.get(_TIFF_WIDTH, image.width)), int(tags.get(_TIFF_HEIGHT, image.height)))
 
 
 def _grey_to_8_bit(image: Image.Image) -> Image.Image:

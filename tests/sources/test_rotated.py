@@ -52,12 +52,13 @@ def coco(tmp_path: Path, name: str, exif: Exif | None = None, **size: float) -> 
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_ignore_sets_boxes_upright_with_their_picture(tmp_path: Path, orientation: int) -> None:
+@pytest.mark.parametrize("name", ["p.png", "p.tif"])
+def test_ignore_sets_boxes_upright_with_their_picture(tmp_path: Path, name: str, orientation: int) -> None:
     """The oracle is the picture itself: the box is where the decoded image shows the rectangle."""
-    photograph(tmp_path / "p.png", orientation)
-    report = coco(tmp_path, "p.png", "ignore", width=STORED[0], height=STORED[1])
+    photograph(tmp_path / name, orientation)
+    report = coco(tmp_path, name, "ignore", width=STORED[0], height=STORED[1])
     (sample,) = DatasetFolder.open(tmp_path / "out").read(images="decode")
-    image = open_image(tmp_path / "p.png")
+    image = open_image(tmp_path / name)
     (target,), (note,) = sample.targets, sample.images[0].objects
     seen = [value * side for value, side in zip(target.box, (*image.size, *image.size), strict=True)]
     assert seen == pytest.approx(red_box(image)) and note.box == target.box

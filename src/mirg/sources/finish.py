@@ -138,9 +138,9 @@ class _Finisher:
         self._note_boxes()
         if self.job.frame == "auto":
             return None
-        exif = self._exif()
+        exif, unknown = self._exif()
         try:
-            return Sample(
+            sample = Sample(
                 id=raw.id,
                 task=raw.task,
                 images=tuple(self._with_objects(number, ref) for number, ref in enumerate(images, 1)),
@@ -154,6 +154,8 @@ class _Finisher:
             )
         except ValidationError as error:
             raise _Refused(*first_problem(error)) from error
+        self.found.rotated.extend(unknown)
+        return sample
 
     def _image(self, number: int, image: RawImage) -> ImageRef:
         key = (image.path, image.width, image.height, image.role, image.caption, image.frame)
@@ -213,13 +215,17 @@ class _Finisher:
             return "apply"  # only the upright picture has the size that the row says
         return wanted or "unknown"
 
-    def _exif(self) -> dict[str, str]:
-        """What ``meta`` says of rotated photographs with boxes; those of which nothing tells are noted."""
-        pairs = [(image.path, self.seen[k - 1]) for k, image in enumerate(self.raw.images, 1) if k in self.boxed]
+    def _exif(self) -> tuple[dict[str, str], list[Rotated]]:
+        """What ``meta`` says of rotated photographs with boxes, and those of which nothing tells."""
+        stored = self.job.options.stored
+        pairs = [
+            (image.path.removeprefix(f"{stored}/") if stored else image.path, self.seen[k - 1])
+            for k, image in enumerate(self.raw.images, 1)
+            if k in self.boxed
+        ]
         unknown = [Rotated(path, seen.orientation) for path, seen in pairs if seen.exif == "unknown"]
-        self.found.rotated.extend(unknown)
         told = sorted({seen.exif for _, seen in pairs if seen.exif})
-        return {EXIF_META: told[0]} if told and not unknown else {}
+        return ({EXIF_META: told[0]} if told and not unknown else {}), unknown
 
     def _note_boxes(self) -> None:
         """Every box as evidence of the frame, but for those that say it themselves."""

@@ -82,14 +82,8 @@ def import_(
 ) -> None:
     """Read annotated images of any known format. Refused rows are counted and listed in OUT/rejected.jsonl."""
     if kind == PHOTOS:
-        given = {
-            "--root": root,
-            "--labels": labels,
-            "--frame": frame,
-            "--family": family,
-            "--columns": columns,
-            "--limit": limit,
-        }
+        given = {"--root": root, "--frame": frame, "--family": family, "--exif": exif, "--labels": labels}
+        given |= {"--columns": columns, "--limit": limit}
         _photos(path, out, [name for name, value in given.items() if value], overwrite=overwrite, json=json)
         return
     from mirg.executors import executor as open_executor
