@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydantic import JsonValue
 
@@ -74,16 +75,19 @@ class Coverage:
     @classmethod
     def of(cls, sample: Sample) -> Coverage:
         """The coverage of a sample. A value that cannot be understood makes the annotation incomplete."""
+        listed, vocabulary = sample.meta.get(CATEGORIES), sample.meta.get(VOCABULARY)
+        if listed is None and ANNOTATED not in sample.meta and not sample.meta.get(INCOMPLETE):
+            return _of_vocabulary(vocabulary if isinstance(vocabulary, str) else "")
         reasons = _texts(sample.meta.get(INCOMPLETE) or [])
-        listed = sample.meta.get(CATEGORIES)
         categories = None if listed is None else _texts(listed)
-        vocabulary = sample.meta.get(VOCABULARY)
         broken = reasons is None or (listed is not None and categories is None)
         return cls(
             incomplete=frozenset([UNKNOWN]) if broken else reasons or frozenset(),
             categories=None if categories is None else frozenset(map(label_key, categories)),
             # A list for this image is more exact than the one of its file.
-            vocabularies=frozenset([vocabulary] if isinstance(vocabulary, str) and listed is None else ()),
+            vocabularies=frozenset(
+                [vocabulary] if isinstance(vocabulary, str) and vocabulary and listed is None else ()
+            ),
             annotated=sample.meta.get(ANNOTATED) is True and (listed is not None or isinstance(vocabulary, str)),
         )
 
@@ -113,6 +117,12 @@ def coverage_meta(incomplete: Iterable[str], categories: Iterable[str] | None, v
     elif vocabulary:
         found[VOCABULARY] = vocabulary
     return found
+
+
+@lru_cache(maxsize=256)
+def _of_vocabulary(name: str) -> Coverage:
+    """The coverage of most samples, shared by all of them: a dataset has a hundred thousand images."""
+    return Coverage(vocabularies=frozenset([name] if name else ()))
 
 
 def _texts(value: JsonValue) -> frozenset[str] | None:
