@@ -115,7 +115,7 @@ class _Finisher:
                 targets=tuple(self._target(k, box) for k, box in enumerate(raw.targets)),
                 relation=raw.relation,
                 image_hidden=raw.image_hidden,
-                source=self.job.kind,
+                source=raw.source or self.job.kind,
                 trajectory=self._trajectory(),
                 meta=raw.meta,
             )
@@ -172,7 +172,8 @@ class _Finisher:
                 self._note(box.numbers, self.sizes[box.image - 1])
         for image, size in zip(raw.images, self.sizes, strict=True):
             for thing in image.objects:
-                self._note(thing.numbers, size)
+                if thing.frame is None:
+                    self._note(thing.numbers, size)
 
     def _note(self, numbers: Numbers, size: tuple[int, int] | None) -> None:
         self.found.evidence.add(possible(numbers, size), self.where, numbers)
@@ -206,7 +207,7 @@ class _Finisher:
         notes = tuple(
             ObjectNote(
                 label=thing.label,
-                box=self._box(thing.numbers, number, f"images.{number - 1}.objects.{k}"),
+                box=self._box(thing.numbers, number, f"images.{number - 1}.objects.{k}", thing.frame),
                 attributes=thing.attributes or {},
             )
             for k, thing in enumerate(things)
@@ -229,7 +230,7 @@ class _Finisher:
         return "".join(parts).strip()
 
     def _trajectory(self) -> Trajectory | None:
-        if not self.raw.thinking:
-            return None
+        if self.raw.trajectory or not self.raw.thinking:
+            return self.raw.trajectory
         answer = tuple(self._target(k, box) for k, box in enumerate(self.raw.targets))
         return Trajectory(thinking=self._text(self.raw.thinking, "thinking"), answer=answer, writer=self.job.kind)
