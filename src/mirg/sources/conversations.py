@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from mirg.sources.instructions import without_instructions
 from mirg.sources.rows import Refused, mapping, paths_of, row_id, short, text_of
 from mirg.sources.texts import PLACEHOLDER, shown
 
@@ -104,10 +105,14 @@ def _turns(said: list[tuple[bool, str]], seen: int) -> tuple[Turn, ...]:
             problem = problem or found.problem
             asked.append(found.text)
         elif asked:
-            turns.append(Turn(len(turns) + 1, "\n".join(asked).strip(), text, seen, problem))
+            turns.append(Turn(len(turns) + 1, _question(asked), text, seen, problem))
             asked, problem = [], ""
         else:
             turns.append(Turn(len(turns) + 1, "", text, seen, "an answer without a question"))
     if asked:
-        turns.append(Turn(len(turns) + 1, "\n".join(asked).strip(), "", seen, "a question without an answer"))
+        turns.append(Turn(len(turns) + 1, _question(asked), "", seen, "a question without an answer"))
     return tuple(turns)
+
+
+def _question(texts: list[str]) -> str:
+    return without_instructions("\n".join(texts).strip())

@@ -19,10 +19,12 @@ from mirg.geometry import Box, box_problem
 from mirg.samples import ImageRef, ObjectNote, Sample, Target, Trajectory
 from mirg.samples.roots import rooted
 from mirg.samples.writer import WrittenRow, written
-from mirg.sources.frames import WORDS, Evidence, FrameName, possible, to_fractions
+from mirg.sources.evidence import Evidence
+from mirg.sources.frames import WORDS, FrameName, possible, to_fractions
 from mirg.sources.look import Facts, Looker, clean_path
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Numbers, RawBox, RawImage, RawSample, Refusal, Row, Text
+from mirg.sources.resized import Resized
 
 # Root of images that the source held as bytes: they are copied into the dataset before it is written.
 STORED = ":stored"
@@ -39,6 +41,8 @@ class Job(NamedTuple):
     root_name: str
     journal: str = ""
     run: str = ""  # what is known of files holds for one run, they may change before the next
+    resized: Resized | None = None  # how images were resized, for boxes in pixels of the resized image
+    tried: tuple[Resized, ...] = ()  # resizings that boxes are tried on: all if "auto", else those that do not fit
 
 
 class Finished(NamedTuple):
@@ -176,14 +180,23 @@ class _Finisher:
                     self._note(thing.numbers, size)
 
     def _note(self, numbers: Numbers, size: tuple[int, int] | None) -> None:
-        self.found.evidence.add(possible(numbers, size), self.where, numbers)
+        job, evidence = self.job, self.found.evidence
+        if job.frame == "auto":
+            evidence.weigh(self.where, numbers, size, job.tried)
+            return
+        own = [(job.resized.key, job.resized.sides(size) if size else None)] if job.resized else []
+        kind = possible(numbers, size, own)
+        if (job.resized.key if job.resized else job.frame) not in kind and size:
+            kind |= possible(numbers, size, [(one.key, one.sides(size)) for one in job.tried])
+        evidence.add(kind, self.where, numbers)
 
     def _box(self, numbers: Numbers, image: int, field: str, frame: FrameName | None = None) -> Box:
         frame = frame or self.job.frame
         if not 1 <= image <= len(self.sizes):
             raise _Refused(field, f"Image-{image} does not exist, the row has {len(self.sizes)} images")
+        size, resized = self.sizes[image - 1], self.job.resized
         try:
-            box = to_fractions(numbers, self.sizes[image - 1], frame, self.job.options.family)
+            box = to_fractions(numbers, size, frame, resized.sides(size) if resized and size else None)
         except DataError as error:
             raise _Refused(field, error.message, error.hint) from error
         x1, y1, x2, y2 = box

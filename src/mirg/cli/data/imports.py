@@ -37,6 +37,15 @@ def import_(
         Frame | None, typer.Option(help="Frame of the boxes; that of the format, or found out, unless given.")
     ] = None,
     family: Annotated[str | None, typer.Option(help="For resized_pixels: the model family that resized.")] = None,
+    min_pixels: Annotated[
+        int | None, typer.Option(min=1, help="For resized_pixels: fewest pixels of a resized image.")
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1, help="For resized_pixels: most pixels of a resized image.")
+    ] = None,
+    trainer: Annotated[
+        str, typer.Option(help="For resized_pixels: the trainer that resized first, such as llamafactory.")
+    ] = "",
     look: Annotated[
         Look, typer.Option(help="Image files: not at all, size, size and digest, every pixel.")
     ] = Look.hash,
@@ -65,6 +74,7 @@ def import_(
     folder = root or (path if path.is_dir() else path.parent if path.exists() else Path())
     options = ImportOptions(
         root=str(folder), strip=strip, frame=frame.value if frame else None, family=family, look=look.value,
+        min_pixels=min_pixels, max_pixels=max_pixels, trainer=trainer,
         columns=_pairs(columns), split=split, stride=stride, frames=frames,
     )  # fmt: skip
     with progress(quiet=json) as tell, open_executor(executor.value, workers) as pool:
