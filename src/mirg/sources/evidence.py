@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 _MIXED = 0.01  # share of boxes of another frame from which a source counts as mixed; fewer are rejected row by row
 _ENOUGH = 200  # boxes after which a wrong frame is refused, rather than at the end of the file
 _TIGHTER = 0.44  # mean gain per box from which a smaller frame is the better explanation: sides under 80 %
+_AGAINST = 0.001  # share of boxes from which a smaller frame is no explanation: a box outside of it speaks against it
 _SURE = 9.2  # gain of all boxes together from which the better of two frames is taken: odds of 10,000
+_LIKELY = 2.0  # gain of all boxes together from which the better of two frames is the best guess
 _SAME = 0.1  # gains below this do not count: the two frames hardly differ for that image
 
 
@@ -97,7 +99,7 @@ class Evidence:
         total = sum(n for kind, n in self.counts.items() if kind)
         others = [one for one in resized if one != default and self._explains(one, total)]
         best = max(others, key=lambda one: self._gain(default.key, one), default=None)
-        if best and self._tighter(default.key, best) and self._gain(default.key, best) >= _SURE:
+        if best and best.max_pixels and self._tighter(default.key, best) and self._gain(default.key, best) >= _SURE:
             raise DataError(
                 f"{source}: its {total:,} boxes fill images resized to at most {best.max_pixels:,} pixels, and only a "
                 f"part of images resized by the default limits of {default.family}",
@@ -161,10 +163,15 @@ class Evidence:
         """The resizing that explains all boxes clearly better than the frames of ``good``; None if there is none."""
         if "fraction" in good:
             return None
-        found = [
-            one for one in resized if self._explains(one, total) and all(self._tighter(name, one) for name in good)
-        ]
+        found = [one for one in resized if self._explains(one, total) and self._doubts(one, total, good)]
         return max(found, key=lambda one: self._gain("pixels", one), default=None)
+
+    def _doubts(self, one: Resized, total: int, good: Sequence[str]) -> bool:
+        """Whether ``one`` explains the boxes better than every frame of ``good``, with next to none against it."""
+        if not all(self._tighter(name, one) for name in good):
+            return False
+        against = sum(n for kind, n in self.counts.items() if one.key not in kind and kind.intersection(good))
+        return against <= _AGAINST * total
 
     def _fitting(
         self, total: int, good: Sequence[str], resized: Sequence[Resized], said: Resized | None
@@ -184,7 +191,7 @@ class Evidence:
             reason = "its boxes are in mixed frames: " + self._mixture()
         guess = self._guess(good or list(NAMED))
         words, option = WORDS[guess], f"--frame {guess}"
-        if other and all(self._tighter(name, other) for name in good):
+        if other and all(self._tighter(name, other) or self._gain(name, other) >= _LIKELY for name in good):
             words, option = WORDS["resized_pixels"], other.option
         also = f", {other.option} for the last one" if other and option != other.option else ""
         return DataError(

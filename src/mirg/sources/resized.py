@@ -17,12 +17,13 @@ from mirg.exports.resize import Resize
 from mirg.frames import FAMILIES, Family, PixelLimits, Size, family, input_size
 from mirg.sources.options import ImportOptions
 
-# Most pixels of an image, as documentation and recipes set them: numbers of visual tokens of 28 x 28 pixels, and
-# squares of round sides. The limits of the families are tried too.
+# Most, and fewest, pixels of an image as documentation and recipes set them: numbers of visual tokens of 28 x 28
+# pixels, and squares of round sides. The default limits of the families are tried too.
 _OFTEN = tuple(sorted(
     [tokens * 28 * 28 for tokens in (256, 512, 768, 1000, 1024, 1280, 2048, 2560, 4096, 5120)]
     + [side * side for side in (512, 768, 1000, 1024, 2048)]
 ))  # fmt: skip
+_LEAST_OFTEN = (512 * 512, *(tokens * 28 * 28 for tokens in (256, 512, 768, 1000, 1024, 1280)))
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,15 @@ def considered(options: ImportOptions) -> tuple[Resized, ...]:
         names = [one.family] if one else []
     else:
         names = [name for name, chosen in FAMILIES.items() if _first_of_its_kind(chosen)]
-    limits = (None, *_OFTEN) if options.max_pixels is None else (options.max_pixels,)
+    least, most = options.min_pixels, options.max_pixels
+    limits = [(least, limit) for limit in ((None, *_OFTEN) if most is None else (most,))]
+    if least is None and most is None:
+        limits += [(limit, None) for limit in _LEAST_OFTEN]
     return tuple(
-        Resized(name, options.min_pixels, most, options.trainer)
+        Resized(name, low, high, options.trainer)
         for name in names
-        for most in limits
-        if not (most and options.min_pixels and most < options.min_pixels)
+        for low, high in limits
+        if (low or 0) <= (high or low or 0)
     )
 
 
