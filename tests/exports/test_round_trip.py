@@ -275,11 +275,11 @@ def test_what_an_export_says_settles_the_frame(
         return
     import_dataset("sharegpt", shrunk_export, tmp_path / "back", options)
     (back,) = DatasetFolder.open(tmp_path / "back")
-    assert close(back.targets[0].box, ONE.targets[0].box, (0.5 / 784, 0.5 / 476)), why
+    assert close(back.targets[0].box, ONE.targets[0].box, (0.5 / 812, 0.5 / 504)), why
 
 
 def test_a_file_that_left_its_export(images: Path, tmp_path: Path, shrunk_export: Path) -> None:
-    """The same can be said by hand; the processor alone would have made 784 x 504 pixels of the image."""
+    """The same can be said by hand. The image became 812 x 504 pixels; the processor alone makes 784 x 476 of it."""
     moved = shrunk_export.rename(tmp_path / "moved.json")
     assert note_beside(moved) is None
     options = ImportOptions(
@@ -287,7 +287,7 @@ def test_a_file_that_left_its_export(images: Path, tmp_path: Path, shrunk_export
     )
     import_dataset("sharegpt", moved, tmp_path / "back", options)
     (back,) = DatasetFolder.open(tmp_path / "back")
-    assert close(back.targets[0].box, ONE.targets[0].box, (0.5 / 784, 0.5 / 476))
+    assert close(back.targets[0].box, ONE.targets[0].box, (0.5 / 812, 0.5 / 504))
 
 
 @pytest.mark.parametrize("text", ["", "# Rows\n", "---\nmirg_export: {}\n---\n", "---\nmirg_export: 7\n---\n", "\xff"])

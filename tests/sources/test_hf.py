@@ -234,7 +234,7 @@ def test_boxes_of_another_format_than_said_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_detection_table_without_questions(tmp_path: Path) -> None:
-    """As of COCO: all objects of one label are asked for, and every object is kept as annotation."""
+    """As of COCO: the question is about all objects of one label, and every object is kept as annotation."""
     import datasets
 
     boxes = [[60.0, 40.0, 30.0, 20.0], [50, 50, 20, 16], [10, 10, 20, 20]]
@@ -256,7 +256,7 @@ def test_a_detection_table_without_questions(tmp_path: Path) -> None:
         ({**ROW, "iscrowd": [0, 1]}, "iscrowd.1", "a crowd", "a region is not one object"),
         ({"images": "a.png", "boxes": [[1, 2, 3, 4]]}, "labels", "no question", "all of what?"),
         ({"images": "a.png", "boxes": []}, "boxes", "no question", "nothing is annotated"),
-        ({"images": AB, "prompt": "Find it."}, "messages", "without an answer", "a prompt alone"),
+        ({"images": AB, "prompt": "Find it."}, "messages", "without an answer", "a prompt without an answer"),
         ({"images": AB, "record": "{}"}, "record", "not a sample", "a record of something else"),
     ],
 )

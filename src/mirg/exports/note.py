@@ -15,7 +15,7 @@ from mirg.exports.plan import Plan
 
 README_FILE = "README.md"
 _KEY = "mirg_export: "
-_LONGEST = 4096  # characters of a README that are looked at
+_LONGEST = 4096  # characters of a README that are read
 
 
 class ExportNote(BaseModel):

@@ -22,7 +22,7 @@ BoxFormat = Literal["boxes", "boxes_xywh"]  # corners, or corner and size, by th
 
 _HOLDERS = ("objects", "annotations", "detections", "object", "annotation")
 _BOXES = ("bbox", "bboxes", "boxes", "box")
-_TOP = ("bbox", "bboxes")  # columns of their own; "boxes" is one whose format is known
+_TOP = ("bbox", "bboxes")  # separate columns; "boxes" is a column whose format is known
 _CLASSES = ("category", "categories", "category_name", "label", "labels", "class", "classes", "class_name", "name")
 _NUMBERED = ("category_id", "category_ids", "label_id", "class_id")
 _CROWDS = ("iscrowd", "is_crowd", "crowd")
@@ -38,13 +38,13 @@ def inside(value: Any, column: str) -> Any:
             value = value.get(part)
         elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
             value = [item.get(part) for item in value]
-        elif value != []:  # no objects at all have no boxes, whatever the key
+        elif value != []:  # an empty list of objects is an empty list of boxes
             return None
     return value
 
 
 def box_column(example: Mapping[str, Any]) -> str | None:
-    """The column that holds boxes under one of the usual names; None if there is none."""
+    """The column that holds boxes under one of the usual names; None if no column has one."""
     for holder in _HOLDERS:
         for key in _keys(example.get(holder)):
             if key in _BOXES:
@@ -53,7 +53,7 @@ def box_column(example: Mapping[str, Any]) -> str | None:
 
 
 def beside(example: Mapping[str, Any], boxes: str, part: Literal["labels", "iscrowd"]) -> str | None:
-    """The column of classes, or of crowd flags, in the same objects as the column ``boxes``; None if there is none."""
+    """The column of classes, or of crowd flags, in the same objects as the column ``boxes``; None without one."""
     holder, dot, _ = boxes.rpartition(".")
     keys = list(_keys(inside(example, holder))) if dot else list(example) if boxes in _TOP else []
     found = next((key for key in _PARTS[part] if key in keys), None)

@@ -1,6 +1,6 @@
 """Which frame all boxes of a source are in: what they rule out, what fits them best, and a refusal if it stays open.
 
-Three frames are told apart by the numbers that do not fit them. Pixels of a resized image need more: an image that is
+Three frames differ in the numbers that fit them. Pixels of a resized image need more: an image that is
 made smaller leaves numbers that also fit pixels of the original, all of them in its upper left part. So it is measured
 how much smaller the image may be into which all boxes fit. Boxes that fill a resized image, and only a part of the
 original, are not taken for pixels of the original.
@@ -77,7 +77,7 @@ class Evidence:
         return {name: sum(n for kind, n in self.counts.items() if name in kind) for name in names}
 
     def settle(self, source: str, resized: Sequence[Resized] = (), said: Resized | None = None) -> FrameName:
-        """The one frame that explains the boxes. DataError, with a guess and the option to set it, if there is none.
+        """The one frame that explains the boxes. DataError, with a guess and the option to set it, if it stays open.
 
         ``resized`` are the resizings that were tried; ``said`` is the one that the user named, the only one that may
         be the result.
@@ -115,7 +115,7 @@ class Evidence:
         resized: Sequence[Resized] = (),
         said: Resized | None = None,
     ) -> None:
-        """DataError if too many boxes are not in ``frame``: at the end of a file, or as soon as it is plain.
+        """DataError if too many boxes are not in ``frame``: at the end of a file, or as soon as that is certain.
 
         ``resized`` are the resizings that boxes outside of the frame were tried on.
         """
@@ -160,7 +160,7 @@ class Evidence:
         return name == "fraction" or self._gain(name, said) <= -_SURE
 
     def _tightest(self, total: int, resized: Sequence[Resized], good: Sequence[str]) -> Resized | None:
-        """The resizing that explains all boxes clearly better than the frames of ``good``; None if there is none."""
+        """The resizing that explains all boxes clearly better than the frames of ``good``; None if no resizing does."""
         if "fraction" in good:
             return None
         found = [one for one in resized if self._explains(one, total) and self._doubts(one, total, good)]

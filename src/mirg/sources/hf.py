@@ -51,7 +51,7 @@ COLUMNS = (
 )  # fmt: skip
 _RECORDS = ("record", "reward_model.ground_truth", "answer")  # of mirg's exports for TRL, verl, EasyR1 and as Parquet
 _FORMATS: tuple[BoxFormat, BoxFormat] = ("boxes", "boxes_xywh")
-_PEEKED = 2000  # examples whose boxes tell whether they are corners or sizes
+_PEEKED = 500  # examples whose boxes show whether they are corners or sizes
 _SUFFIXES = {
     b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp", b"II*\0": ".tif",
     b"MM\0*": ".tif",
@@ -130,7 +130,7 @@ def _undecoded(feature: Any) -> Any:
 
 
 def _columns(example: Mapping[str, Any], said: Mapping[str, str], features: Any) -> dict[str, str]:
-    """Which column each part of a sample comes from: the one that is said, else the one of its own or usual name.
+    """Which column each part of a sample comes from: the one that is said, else the one with its name or a usual one.
 
     Boxes whose format nothing says are at "boxes_unsaid". Class numbers without names are left out unless the user
     says that they are the labels.
@@ -271,7 +271,7 @@ def _answered(talk: Conversation, name: str, turn: Turn) -> RawSample:
 
 
 def _messages(row: Mapping[str, Any]) -> list[Any] | None:
-    """The messages of a row that is a conversation; None if it asks a question in a column of its own."""
+    """The messages of a row that is a conversation; None if its question is a separate column."""
     if row.get("question") is not None:
         return None
     if row.get("messages") is not None:

@@ -123,6 +123,8 @@ def import_dataset(
             report.frame = job.frame
             work = _Work(writer, job, report, copy, listed)
             work.run(workers, rows, looked, on_progress)
+            if not (work.evidence.counts or options.frame or source.frame != "auto"):
+                report.frame = "auto"  # every box said its own
         work.contradict(str(path), final=True)
         if not report.samples:
             first = f"; first: {report.first[0]}" if report.first else ""

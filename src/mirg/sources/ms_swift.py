@@ -5,7 +5,7 @@
 ``width`` and ``height`` (pixels, one per image).
 
 ms-swift uses ``image_id`` only to find the image whose size normalises a "real" box. Otherwise the texts say which
-image a box lies in: the placeholders are filled with numbers that stand for the boxes, and the texts are read like
+image a box lies in: the placeholders are filled with numbers in place of the boxes, and the texts are read like
 those of any conversation. So are rows without ``objects``, and rows for GRPO, whose answer is the column ``solution``.
 """
 

@@ -13,7 +13,7 @@ from mirg.samples import ImageRef, Sample
 from mirg.sources.raw import RawBox, RawImage, RawObject, RawSample, Text
 from mirg.sources.rows import Refused
 
-_MARK = "\0"  # stands for a box while a text is taken apart
+_MARK = "\0"  # in the place of a box while a text is taken apart
 
 
 def is_record(value: Any) -> bool:

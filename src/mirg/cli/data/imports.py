@@ -90,7 +90,8 @@ def import_(
     if report.refused > len(report.first):
         say(f"… and {report.refused - len(report.first):,} more in {out / 'rejected.jsonl'}")
     made = ", ".join(f"{task} {count:,}" for task, count in sorted(report.tasks.items()))
-    say(f"{report.rows:,} rows: {report.rows_used:,} used, {report.rows_refused:,} refused; boxes: {report.frame}")
+    boxes = "each row says its frame" if report.frame == "auto" else report.frame
+    say(f"{report.rows:,} rows: {report.rows_used:,} used, {report.rows_refused:,} refused; boxes: {boxes}")
     say(f"{report.samples:,} samples ({made}): {out}")
     if report.renamed:
         say(f"{report.renamed:,} samples got another id: theirs was used by an earlier row")
