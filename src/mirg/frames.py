@@ -12,13 +12,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, TypeVar
 
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.geometry import Box
 
 Size = tuple[int, int]  # (width, height) in pixels
 Numbers = tuple[int, int, int, int]
+_Number = TypeVar("_Number", int, float)
 
 RELATIVE_MAX = 1000  # the right and lower edge of the 0-1000 frame; some documents say 999, the models write 1000
 MAX_ASPECT_RATIO = 200  # the Qwen and GLM processors refuse longer images
@@ -57,6 +58,7 @@ class Family:
     box_open: str = ""  # around a box in the text style
     box_close: str = ""
     brackets: Literal["pairs", "nested"] = "pairs"  # text style: (x1,y1),(x2,y2) or [[x1,y1,x2,y2]]
+    axes: Literal["xy", "yx"] = "xy"  # "yx": boxes are written [y1, x1, y2, x2], in JSON under the key box_2d
 
     def __post_init__(self) -> None:
         """Refuse a step that does not divide the frame."""
@@ -225,7 +227,7 @@ def _tilings(fewest: int, most: int) -> tuple[Size, ...]:
     return tuple(sorted(pairs, key=lambda pair: pair[0] * pair[1]))
 
 
-def _extent(size: Size, family: Family, limits: PixelLimits | None) -> Size:
+def extent(size: Size, family: Family, limits: PixelLimits | None) -> Size:
     """The numbers of the right and lower edge of an image in the family's frame."""
     if family.box_frame == "relative_1000":
         return (RELATIVE_MAX, RELATIVE_MAX)
@@ -242,7 +244,7 @@ def to_frame(box: Box, size: Size, family: Family, limits: PixelLimits | None = 
     """
     if not all(math.isfinite(v) for v in box):
         raise DataError(f"box {tuple(box)} has no place in a frame", hint="all four coordinates must be finite")
-    width, height = _extent(size, family, limits)
+    width, height = extent(size, family, limits)
     x1, x2 = _to_grid(box[0], box[2], width, family.step)
     y1, y2 = _to_grid(box[1], box[3], height, family.step)
     return (x1, y1, x2, y2)
@@ -260,11 +262,21 @@ def _to_grid(low: float, high: float, extent: int, step: int) -> tuple[int, int]
     return (a * step, b * step)
 
 
+def swapped(numbers: Sequence[_Number]) -> tuple[_Number, _Number, _Number, _Number]:
+    """[y1, x1, y2, x2] as [x1, y1, x2, y2], and the other way round.
+
+    >>> swapped((2, 1, 4, 3))
+    (1, 2, 3, 4)
+    """
+    a, b, c, d = numbers
+    return (b, a, d, c)
+
+
 def from_frame(numbers: Sequence[float], size: Size, family: Family, limits: PixelLimits | None = None) -> Box:
     """Numbers in the family's frame as fractions of an image of ``size`` (pixels): no clipping, no validation.
 
     Raises :class:`ImageError` as :func:`input_size`, for a family that counts in resized pixels.
     """
     x1, y1, x2, y2 = (float(v) for v in numbers)
-    width, height = _extent(size, family, limits)
+    width, height = extent(size, family, limits)
     return (x1 / width, y1 / height, x2 / width, y2 / height)

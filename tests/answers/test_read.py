@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirg.answers import read
-from mirg.answers.grammar import LONGEST_ANSWER
+from mirg.answers.text_style import MOST_NOISE
 from mirg.frames import FAMILIES, MIRG_TINY, QWEN3_VL, QWEN25_VL
 
 SIZES = [(1280, 720), (640, 480), (100, 100)]
@@ -157,9 +157,10 @@ def test_noise_is_read_through_but_breaks_the_format(answer: str, reason: str, w
         ("null", "no box, and not exactly 'none': the text 'null'", "JSON's nothing"),
         ("{}", "a JSON object without a box", "an empty object"),
         ("[{}]", "a JSON object without a box", "an empty object"),
-        ('[{"image": 2, "bbox_2d": [100, 200, 300', "the JSON does not parse at character 39", "cut off"),
+        ('[{"image": 2, "bbox_2', "the JSON is cut off", "cut off before the first box"),
         ('[{"image": 2}]', "a JSON object without a box", "an image alone"),
-        ("[" * 100_000, f"the answer is longer than {LONGEST_ANSWER} characters", "a loop"),
+        ("[" * 100_000, "no box, and not exactly 'none': a bracket that is not closed", "a loop"),
+        ("so " * 10_000, f"more than {MOST_NOISE} characters that are no part of an answer", "a loop"),
         ("[" * 5000, "no box, and not exactly 'none': a bracket that is not closed", "deep nesting"),
         ('{"a":' * 1500, "the JSON does not parse", "deep nesting of objects"),
         ("<|image_pad|>" * 20, "no box, and not exactly 'none': the text '<'", "vision tokens"),
@@ -286,6 +287,9 @@ UNITS = [
     *('["', '{"a":1}', '{"a":', "[],", "[[1,2,3,4]],"),
     *("<think>", "</think>", "<answer>", "</answer>", "<think></think><answer>", "</answer></think>", "<|im_end|>"),
     *(" <|im_end|>", "Image-", "Image-1 ", "Image-1: (1,2),(3,4)\n", "<box>", "<|box_start|>", "<|object_ref_start|>"),
+    *("(1,2),(3,4)", "[1,2,3,4],", "[[1,2,3,4]]", "(1)", "1,", "图2", "第二张图", "second image ", "a.png "),
+    *("图", "Image-2 a ", "picture 2", "[[", "{,", "{a:"),
+    *("（1，2），（3，4）", "图2(1,2),(3,4)", "{'a':", "{'a':1},", "[1,2,3,4,],", '{"image":1,"bbox":[1,2,3,4]},'),
     *("<box image=", "none ", "```", "```json\n", "\n", "٣", "\ud800", "😀", '[{"bbox_2d":[1,2,3,4],"image":1}],'),
 ]  # fmt: skip
 
@@ -302,20 +306,18 @@ def _milliseconds(text: str) -> float:
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_worst_64_kb_take_20_ms(unit: str) -> None:
-    """Promise 7, on texts that loop: bare, inside an answer block, and as the longest block that is read at all."""
+    """Promise 7, on texts that loop: bare, inside an answer block, and behind a thinking block."""
     body = unit * (65_536 // len(unit))
-    short = unit * (LONGEST_ANSWER // len(unit))
-    for text in (body, f"<answer>{body}</answer>", f"<think>{body}", f"<think>{body}</think><answer>{short}</answer>"):
+    for text in (body, f"<answer>{body}</answer>", f"<think>{body}", f"<think>{body}</think><answer>{body}</answer>"):
         assert _milliseconds(text) <= 20.0
 
 
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("form", ["{}", "<answer>{}</answer>", "<think>{}</think>" + A])
 def test_the_time_grows_with_the_text_not_with_its_square(unit: str, form: str) -> None:
-    """Promise 7. All sizes lie on one side of the length bound, so no text gains by being refused early.
-
-    Eight times the text may take twenty times as long, for caches and collections of garbage; a square takes 64.
+    """Promise 7. Eight times the text may take twenty times as long, for caches and collections of garbage; a square
+    takes 64.
     """
-    small = (LONGEST_ANSWER if form == "<answer>{}</answer>" else 2 * 65_536) // 8 // len(unit)
+    small = 2 * 65_536 // 8 // len(unit)
     once, more = (form.replace("{}", unit * (n * small)) for n in (1, 8))
     assert _milliseconds(more) <= 20 * _milliseconds(once) + 1.0

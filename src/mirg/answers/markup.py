@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from mirg.errors import AnswerError
-from mirg.frames import Family, Numbers, PixelLimits, Size, to_frame
+from mirg.frames import Family, Numbers, PixelLimits, Size, swapped, to_frame
 from mirg.geometry import Box, box_problem
 
 Style = Literal["text", "json"]
@@ -80,8 +80,8 @@ def replaced(text: str, words: Callable[[int, Box], str]) -> str:
 
 
 def spell(numbers: Numbers, family: Family, style: Style | None = None) -> str:
-    """Four numbers of a family's frame as the family writes them in running text."""
-    x1, y1, x2, y2 = numbers
+    """Four numbers of a family's frame as the family writes them in running text, in its order of the axes."""
+    x1, y1, x2, y2 = swapped(numbers) if family.axes == "yx" else numbers
     if (style or family.style) == "json":
         return f"[{x1},{y1},{x2},{y2}]"
     body = f"({x1},{y1}),({x2},{y2})" if family.brackets == "pairs" else f"[[{x1},{y1},{x2},{y2}]]"

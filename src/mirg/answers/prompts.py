@@ -48,7 +48,8 @@ def instruction_text(family: Family, instructions: Instructions = "full", style:
         return ""
     json_style = (style or family.style) == "json"
     line = f"Image-N: {_text_example(family)}"
-    item = '{"image": N, "bbox_2d": [x1, y1, x2, y2], "label": "name"}'
+    held = '"box_2d": [y1, x1, y2, x2]' if family.axes == "yx" else '"bbox_2d": [x1, y1, x2, y2]'
+    item = f'{{"image": N, {held}, "label": "name"}}'
     if instructions == "short":
         form, none = (f"[{item}]", "[]") if json_style else (line, "none")
         return _SHORT.format(form=form, none=none)
@@ -58,6 +59,8 @@ def instruction_text(family: Family, instructions: Instructions = "full", style:
 
 def _text_example(family: Family) -> str:
     body = "(x1,y1),(x2,y2)" if family.brackets == "pairs" else "[[x1,y1,x2,y2]]"
+    if family.axes == "yx":
+        body = "(y1,x1),(y2,x2)" if family.brackets == "pairs" else "[[y1,x1,y2,x2]]"
     return f"{family.box_open}{body}{family.box_close}"
 
 

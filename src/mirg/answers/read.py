@@ -8,22 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mirg.answers.blocks import Blocks, split
 from mirg.answers.grammar import RawBox, parse
+from mirg.answers.image_names import LAST
 from mirg.errors import MirgError
-from mirg.frames import Family, PixelLimits, Size, from_frame
+from mirg.frames import Family, PixelLimits, Size, extent, swapped
 from mirg.geometry import Box, box_problem
 
 # Part of the key of every stored evaluation: changes whenever some completion would be read differently.
-READER_VERSION = "mirg.read/1"
+READER_VERSION = "mirg.read/2"
 
 NO_BOX: Box = (0.0, 0.0, 0.0, 0.0)
 NO_IMAGE_NAMED = "no image named"
 
 
-@dataclass(frozen=True, slots=True)
-class ReadBox:
+class ReadBox(NamedTuple):
     """One box of an answer: ``image`` as written (0 where none was named), ``box`` in fractions of that image.
 
     ``problem`` is None, or why the box cannot count: "inverted", "empty", "outside", "non-finite", "no such image",
@@ -40,7 +41,8 @@ class Reading:
     """What a completion says. ``failure`` is None exactly where an answer was read: boxes, or ``none``.
 
     ``format_score`` is 1 (one think block, one answer block that parses, nothing else) or 0 with ``format_reason``;
-    ``paired_tags`` counts the well-paired blocks (0 to 2), for a format reward with partial credit.
+    ``paired_tags`` counts the well-paired blocks (0 to 2), for a format reward with partial credit. ``tolerated`` names
+    what has one meaning but is not what any family writes, such as JSON that had to be repaired.
     """
 
     boxes: tuple[ReadBox, ...]
@@ -51,6 +53,7 @@ class Reading:
     format_score: float
     format_reason: str | None
     paired_tags: int = 0
+    tolerated: str | None = None
 
 
 def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits | None = None) -> Reading:
@@ -67,7 +70,7 @@ def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits |
         return _failed(blocks, f"no answer block, and the rest is not an answer: {raw.failure or raw.noise}")
     if raw.failure:
         return _failed(blocks, raw.failure)
-    boxes = tuple(_place(box, sizes, family, limits) for box in raw.boxes)
+    boxes = tuple(map(_Places(sizes, family, limits).place, raw.boxes))
     unnamed = any(box.problem == NO_IMAGE_NAMED for box in boxes)
     reason = blocks.problem or raw.noise or ("a box without its image" if unnamed else None)
     return Reading(
@@ -79,6 +82,7 @@ def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits |
         format_score=0.0 if reason else 1.0,
         format_reason=reason,
         paired_tags=blocks.pairs,
+        tolerated=raw.tolerated,
     )
 
 
@@ -88,18 +92,44 @@ def _failed(blocks: Blocks, why: str) -> Reading:
     return Reading((), False, why, blocks.thinking, answer, 0.0, reason, blocks.pairs)
 
 
-def _place(raw: RawBox, sizes: Sequence[Size], family: Family, limits: PixelLimits | None) -> ReadBox:
-    """A box as written becomes a box in fractions, with the first problem found."""
-    image = 1 if raw.image is None and len(sizes) == 1 else raw.image or 0
-    if len(raw.numbers) != 4:
-        return ReadBox(image, NO_BOX, f"{len(raw.numbers)} numbers instead of 4")
-    known = 1 <= image <= len(sizes)
-    missing = None if known else NO_IMAGE_NAMED if raw.image is None else "no such image"
-    if not known and family.box_frame != "relative_1000":
-        return ReadBox(image, NO_BOX, missing)  # pixels of an image that is not there
-    try:
-        box = from_frame(raw.numbers, sizes[image - 1] if known else (1, 1), family, limits)
-    except MirgError as error:
-        return ReadBox(image, NO_BOX, f"no frame: {error.message}")
-    problem = box_problem(box)
-    return ReadBox(image, NO_BOX if problem == "non-finite" else box, missing or problem)
+class _Places:
+    """The images of one reading: boxes as written become boxes in fractions, with the first problem found."""
+
+    def __init__(self, sizes: Sequence[Size], family: Family, limits: PixelLimits | None) -> None:
+        self.sizes, self.family, self.limits = sizes, family, limits
+        self.y_first = family.axes == "yx"
+        self.extents: dict[int | None, Size] = {}  # of the images that boxes were found in
+
+    def place(self, raw: RawBox) -> ReadBox:
+        """The box in its image."""
+        size = self.extents.get(raw.image)
+        if size and len(raw.numbers) == 4 and not raw.yx and not self.y_first:
+            x1, y1, x2, y2 = raw.numbers
+            width, height = size
+            if 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height:
+                return ReadBox(raw.image or 0, (x1 / width, y1 / height, x2 / width, y2 / height))
+        return self._any(raw)
+
+    def _any(self, raw: RawBox) -> ReadBox:
+        image = 1 if raw.image is None and len(self.sizes) == 1 else raw.image or 0
+        image = len(self.sizes) if image == LAST else image
+        if len(raw.numbers) != 4:
+            return ReadBox(image, NO_BOX, f"{len(raw.numbers)} numbers instead of 4")
+        known = 1 <= image <= len(self.sizes)
+        missing = None if known else NO_IMAGE_NAMED if raw.image is None else "no such image"
+        if not known and self.family.box_frame != "relative_1000":
+            return ReadBox(image, NO_BOX, missing)  # pixels of an image that is not there
+        try:
+            width, height = self._extent(image if known else 0)
+        except MirgError as error:
+            return ReadBox(image, NO_BOX, f"no frame: {error.message}")
+        x1, y1, x2, y2 = swapped(raw.numbers) if raw.yx or self.y_first else raw.numbers
+        box = (x1 / width, y1 / height, x2 / width, y2 / height)
+        problem = box_problem(box)
+        return ReadBox(image, NO_BOX if problem == "non-finite" else box, missing or problem)
+
+    def _extent(self, image: int) -> Size:
+        """The frame of an image, of one pixel if there is no such image."""
+        if image not in self.extents:
+            self.extents[image] = extent(self.sizes[image - 1] if image else (1, 1), self.family, self.limits)
+        return self.extents[image]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from mirg.answers.markup import Style, render, spell
 from mirg.answers.tags import ANSWER_CLOSE, ANSWER_OPEN, TAGS, THINK_CLOSE, THINK_OPEN, forbid, forbid_vision
 from mirg.errors import AnswerError
-from mirg.frames import Family, Numbers, PixelLimits, Size, to_frame
+from mirg.frames import Family, Numbers, PixelLimits, Size, swapped, to_frame
 from mirg.samples.schema import Target
 
 NONE_TEXT, NONE_JSON = "none", "[]"
@@ -47,10 +47,15 @@ def _json(targets: Sequence[Target], numbers: Sequence[Numbers], family: Family)
     rows: list[dict[str, object]] = []
     for target, box in zip(targets, numbers, strict=True):
         forbid_vision(target.label, family, "a label")
-        row: dict[str, object] = {"image": target.image, "bbox_2d": list(box)}
+        row: dict[str, object] = {"image": target.image, **_held(box, family)}
         rows.append({**row, "label": target.label} if target.label else row)
     # A label may hold "</answer>"; escaped, it cannot end the block.
     return json.dumps(rows, ensure_ascii=False).replace("<", "\\u003c") if rows else NONE_JSON
+
+
+def _held(numbers: Numbers, family: Family) -> dict[str, object]:
+    """The key that tells the order of the axes, and the numbers in that order."""
+    return {"box_2d": list(swapped(numbers))} if family.axes == "yx" else {"bbox_2d": list(numbers)}
 
 
 def write_completion(

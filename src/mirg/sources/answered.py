@@ -6,28 +6,79 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mirg.answers.image_names import Name, ascii_forms
+from mirg.answers.json_style import box_order
+from mirg.answers.places import UNCLEAR, agree, images_of, key_before, unread_place
+from mirg.frames import swapped
 from mirg.sources.frames import FrameName
-from mirg.sources.raw import RawBox, Text
+from mirg.sources.raw import Numbers, RawBox, Text
 from mirg.sources.rows import Refused
-from mirg.sources.texts import (
-    BOX,
-    Name,
-    image_names,
-    name_of_box,
-    numbers_of,
-    plain,
-    referred,
-    with_boxes,
-)
+from mirg.sources.texts import BOX, image_names, numbers_of, plain, referred
 
-_ABSENT = re.compile(r"\b(?:not|no|none|absent|out of)\b", re.IGNORECASE)
+_ABSENT = re.compile(r"\b(?:not|no|none|absent|out of)\b|没有|不", re.IGNORECASE)
 
-_CLAUSE = re.compile(r"[.?!\n]")
+_CLAUSE = re.compile(r"[.?!\n。？！]")
 _LOCATES = re.compile(
     r"\b(?:locat\w+|find\w*|where|identify|recogni[sz]e|detect|point|mark|box|coordinates)\b.*"
     r"\b(?:in|on|within|from)\s+(?:the\s+)?$",
     re.IGNORECASE,
 )
+# The image of the only name is not the one that is asked about: "Image-1 shows a mug. Find it in the other image."
+_ANOTHER = re.compile(
+    r"\b(?:other|another|remaining|different|andere\w{0,2}|otra|autre|outra|altra) (?:\w{1,12} )?"
+    r"(?:images?|pictures?|photos?|frames?|ones?|bild\w{0,2}|im[aá]gen?(?:es)?|fotos?|imagem|immagine)\b"
+    r"|\bother of the|其他|其它|另[一外]|別の|다른",
+    re.IGNORECASE,
+)
+_SHOWS = re.compile(
+    r"\s{0,3}(?:shows|depicts|displays|contains|features|presents|zeigt|muestra|montre|显示|展示|是|里有|中有)"
+)
+# The order of four numbers, if a text states it.
+_Y_FIRST = re.compile(
+    r"\by_?(?:1|0|min)\W{1,4}x_?(?:1|0|min)\W{1,4}y_?(?:2|1|max)\W{1,4}x_?(?:2|1|max)\b"
+    r"|\btop\W{1,4}left\W{1,4}bottom\W{1,4}right\b|\byxyx\b",
+    re.IGNORECASE,
+)
+_X_FIRST = re.compile(
+    r"\bx_?(?:1|0|min)\W{1,4}y_?(?:1|0|min)\W{1,4}x_?(?:2|1|max)\W{1,4}y_?(?:2|1|max)\b"
+    r"|\bleft\W{1,4}top\W{1,4}right\W{1,4}bottom\b|\bxyxy\b",
+    re.IGNORECASE,
+)
+_WITH_SIZES = re.compile(
+    r"\bc?x?_?c?ywh\b|\bc?x(?:_?(?:min|1|c|center))?\W{1,4}c?y(?:_?(?:min|1|c|center))?\W{1,4}w(?:idth)?\W{1,4}h(?:eight)?\b"
+    r"|\b(?:left\W{1,4}top|top\W{1,4}left)\W{1,4}width\W{1,4}height\b",
+    re.IGNORECASE,
+)
+# A name in a language that is not known, or a label: "kuva 2: [...]".
+_UNKNOWN_NAME = re.compile(r"[^\W\d_]{2,20}[ _#-]?\d{1,3}[)\]]?\s{0,2}:\s{0,2}$")
+
+
+def stated_order(text: str) -> str:
+    """The order of the numbers of a box as ``text`` states it: "yx", "xy", or "" if it does not.
+
+    Refused if it states a form with width and height, or two orders.
+    """
+    if _WITH_SIZES.search(text):
+        raise Refused("answer", "has boxes that are stated to hold a width and a height", "write [x1, y1, x2, y2]")
+    y_first, x_first = bool(_Y_FIRST.search(text)), bool(_X_FIRST.search(text))
+    if y_first and x_first:
+        raise Refused("answer", "is stated to have two orders of coordinates", "write [x1, y1, x2, y2]")
+    return "yx" if y_first else "xy" if x_first else ""
+
+
+def in_order(numbers: Numbers, key: str | None, stated: str) -> Numbers:
+    """``numbers`` as [x1, y1, x2, y2], by the key before them and by the order that the texts state.
+
+    Refused if the key is known for another form, or key and statement disagree.
+    """
+    order = box_order(key) if key else None
+    if order is None:
+        return swapped(numbers) if stated == "yx" else numbers
+    if not order.known:
+        raise Refused("answer", f"has a box in an unknown form under the key {key!r}", "write [x1, y1, x2, y2]")
+    if stated == ("xy" if order.yx else "yx"):
+        raise Refused("answer", f"has a box under {key!r}, whose order of coordinates is not the one that is stated")
+    return swapped(numbers) if order.yx else numbers
 
 
 class Found(NamedTuple):
@@ -38,26 +89,43 @@ class Found(NamedTuple):
 
 
 def boxes_of(
-    answer: str, images: int, *, frame: FrameName | None = "relative_1000", pattern: re.Pattern[str] = BOX
+    answer: str,
+    images: int,
+    *,
+    frame: FrameName | None = "relative_1000",
+    pattern: re.Pattern[str] = BOX,
+    stated: str = "",
 ) -> list[Found]:
-    """The boxes of an answer, each with the name before it ("Image-2: (…),(…)", "It's in the third image. (…),(…)").
+    """The boxes of an answer, each with the name that goes with it ("Image-2: (…),(…)", "(…),(…) in the third image").
 
-    Refused where it names an image that is not there or has no box, unless it says that the object is not in it.
+    ``stated``: the order of the coordinates as the texts state it (:func:`stated_order`). Refused if it names an image
+    that is not there or has no box, unless it says that the object is not in it; if several images are named beside
+    one box; and if it holds something like a box that was not read.
     """
-    names = image_names(answer, images)
+    text = ascii_forms(answer)
+    names = image_names(text, images)
     labels = referred(answer)
+    matches = list(pattern.finditer(text))
+    spans = [match.span() for match in matches]
+    unread = unread_place(text, spans)
+    if unread is not None and matches:
+        raise Refused("answer", f"holds a box that was not understood: {unread!r}", "boxes are [x1, y1, x2, y2]")
     found: list[Found] = []
     kept: set[int] = set()
-    for match in pattern.finditer(answer):
-        name = name_of_box(answer, match.start(), match.end(), names)
-        if name is None and len(names) == 1:
-            name = names[0]
+    places = images_of(text, spans, names)
+    if names and not any(places):  # "(…),(…) is where it stands in the second image"
+        places = [names[0] if agree(names) else UNCLEAR] * len(spans)
+    for match, name in zip(matches, places, strict=True):
+        if name is UNCLEAR:
+            raise Refused("answer", "names several images beside one box", "write Image-N: in front of every box")
+        if name is None and images > 1 and _UNKNOWN_NAME.search(text, max(0, match.start() - 30), match.start()):
+            raise Refused("answer", "may name an image in a way that is not understood", "write Image-N: before a box")
         if name is not None:
             kept.add(name.start)
         label = next((phrase for end, phrase in reversed(labels) if end <= match.start()), "")
-        box = RawBox(0, numbers_of(match), label, frame)
-        found.append(Found(box, name.number if name else None))
-    _check_names(answer, names, kept, images)
+        numbers = in_order(numbers_of(match), key_before(text, match.start()), stated)
+        found.append(Found(RawBox(0, numbers, label, frame), name.number if name else None))
+    _check_names(text, names, kept, images)
     return found
 
 
@@ -103,7 +171,8 @@ def asked_image(question: str, images: int) -> int | None:
         if not 1 <= name.number <= images:
             raise Refused("question", f"Image-{name.number} does not exist, there are {images} images")
     if len({name.number for name in names}) == 1:
-        return names[0].number
+        told = _ANOTHER.search(question) or all(_SHOWS.match(question, name.end) for name in names)
+        return None if told and images > 1 else names[0].number
     starts = [0, *(name.end for name in names)]
     places = [
         name.number
@@ -128,23 +197,30 @@ def marked_up(
     default: int | None = None,
     frame: FrameName | None = "relative_1000",
     pattern: re.Pattern[str] = BOX,
+    stated: str = "",
 ) -> Text:
     """``text`` with its boxes, each in the image named with it, else in ``default`` or the only one.
 
     Refused where a box has no image: its number would mean nothing to a reader.
     """
     clean = plain(text)
-    names = image_names(clean, images)
     fallback = default or (1 if images == 1 else None)
-
-    def image(position: int) -> int:
-        match = pattern.match(clean, position)
-        name = name_of_box(clean, position, match.end() if match else position, names)
-        number = name.number if name else fallback
+    forms = ascii_forms(clean)
+    matches = list(pattern.finditer(forms))
+    if not matches:
+        return (clean,)
+    spans = [match.span() for match in matches]
+    parts: list[str | RawBox] = []
+    end = 0
+    for match, name in zip(matches, images_of(forms, spans, image_names(forms, images)), strict=True):
+        number = fallback if name is None or name is UNCLEAR else name.number
+        if name is UNCLEAR and images > 1:
+            raise Refused(field, "names several images beside one box", "write Image-N in front of every box")
         if number is None:
             raise Refused(field, f"does not tell which of the {images} images its box lies in")
         if not 1 <= number <= images:
             raise Refused(field, f"Image-{number} does not exist, there are {images} images")
-        return number
-
-    return with_boxes(clean, image, frame, pattern)
+        numbers = in_order(numbers_of(match), key_before(forms, match.start()), stated)
+        parts += [clean[end : match.start()], RawBox(number, numbers, frame=frame)]
+        end = match.end()
+    return (*parts, clean[end:])

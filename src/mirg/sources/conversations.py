@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mirg.sources.instructions import without_instructions
+from mirg.sources.naming import FROM_ZERO_HINT, ZERO, Images, counts_from_zero, told
+from mirg.sources.raw import Refusal
 from mirg.sources.rows import Refused, mapping, paths_of, row_id, short, text_of
 from mirg.sources.texts import PLACEHOLDER, shown
 
 ASKING = frozenset({"human", "user"})
 ANSWERING = frozenset({"gpt", "assistant", "model"})
+_NO_PROBLEM = Refusal("", "")
 
 
 class Turn(NamedTuple):
@@ -21,6 +24,13 @@ class Turn(NamedTuple):
     answer: str
     images: int
     problem: str = ""
+    refusal: Refusal | None = None  # the same with its field
+
+    def check(self, field: str) -> None:
+        """Refused if the turn cannot be used; ``field`` is where its messages stand."""
+        if self.refusal:
+            where = self.refusal.field or field
+            raise Refused(where, self.refusal.reason, self.refusal.hint, self.refusal.counts)
 
 
 class Conversation(NamedTuple):
@@ -31,6 +41,7 @@ class Conversation(NamedTuple):
     images: tuple[str, ...]
     turns: tuple[Turn, ...]
     columns: Mapping[str, str] = {}
+    system: str = ""  # what the system messages say
 
     def named(self) -> list[tuple[str, Turn]]:
         """(id, turn) of every question."""
@@ -38,19 +49,29 @@ class Conversation(NamedTuple):
 
 
 def conversation(
-    value: Any, kind: str, columns: Mapping[str, str] | None = None, *, placeholders_needed: bool = True
+    value: Any,
+    kind: str,
+    columns: Mapping[str, str] | None = None,
+    *,
+    placeholders_needed: bool = True,
+    first: int | None = 1,
+    name_answers: bool = False,
 ) -> Conversation:
     """Read a row of LLaMA-Factory's two forms: ``conversations`` (from, value) or ``messages`` (role, content).
 
     ``columns`` tells other names: of the columns ``messages``, ``images``, ``id``, of the keys ``role`` and
     ``content``, and of the roles ``user`` and ``assistant``. Refused where the row is no conversation, or the number of
     placeholders is not that of images (none at all is allowed unless ``placeholders_needed``: images then come first).
+    ``first`` is the number of the first image in the texts, None if that is not settled: the row is then refused if it
+    names image 0. Questions, with ``name_answers`` also answers, come with the names of images as they count from 1.
     """
     columns = columns or {}
     row = mapping(value)
     name = row_id(row, kind, columns.get("id", "id"))
     images = paths_of(row.get(columns.get("images", "images"), row.get("image")))
-    said = _messages(row, columns)
+    said, system = _messages(row, columns)
+    if first is None and any(counts_from_zero(text) for _, text in said):
+        raise Refused("messages", ZERO, FROM_ZERO_HINT, "0")
     total = sum(text.count(PLACEHOLDER) for asks, text in said if asks)
     if total != len(images) and (total or placeholders_needed):
         raise Refused(
@@ -58,29 +79,32 @@ def conversation(
             f"{total} placeholders for {len(images)} images",
             f"one {PLACEHOLDER} in a question for each",
         )
-    return Conversation(row, name, images, _turns(said, 0 if total else len(images)), columns)
+    turns = _turns(said, 0 if total else len(images), Images(images, first), name_answers=name_answers)
+    return Conversation(row, name, images, turns, columns, system)
 
 
-def _messages(row: dict[str, Any], columns: Mapping[str, str]) -> list[tuple[bool, str]]:
-    """(whether it asks, text) of every message."""
+def _messages(row: dict[str, Any], columns: Mapping[str, str]) -> tuple[list[tuple[bool, str]], str]:
+    """(whether it asks, text) of every message, and what the system messages say."""
     field = columns.get("messages", "messages" if "messages" in row else "conversations")
     messages = row.get(field)
     if not isinstance(messages, list) or not messages:
         raise Refused(field, "is missing" if messages is None else "is no list of messages")
     said: list[tuple[bool, str]] = []
+    system: list[str] = []
     for k, message in enumerate(messages):
         where = f"{field}.{k}"
         message = mapping(message, where)
         role = message.get(columns.get("role", "role"), message.get("from"))
         content = message.get(columns.get("content", "content"), message.get("value"))
         if role == "system":
+            system.append(content if isinstance(content, str) else "")
             continue
         asks = isinstance(role, str) and (role == columns.get("user") or role in ASKING)
         answers = isinstance(role, str) and (role == columns.get("assistant") or role in ANSWERING)
         if not asks and not answers:
             raise Refused(where, f"the role {short(role)} neither asks nor answers", "--columns user=…,assistant=…")
         said.append((asks, _content(content, where)))
-    return said
+    return said, "\n".join(system)
 
 
 def _content(content: Any, where: str) -> str:
@@ -94,25 +118,30 @@ def _content(content: Any, where: str) -> str:
     return "".join(parts)
 
 
-def _turns(said: list[tuple[bool, str]], seen: int) -> tuple[Turn, ...]:
+def _turns(said: list[tuple[bool, str]], seen: int, images: Images, *, name_answers: bool) -> tuple[Turn, ...]:
     turns: list[Turn] = []
     asked: list[str] = []
-    problem = ""
+    problem = _NO_PROBLEM
     for asks, text in said:
+        try:
+            text = told(text, images, "question" if asks else "answer", strict=False) if asks or name_answers else text
+        except Refused as refused:
+            problem = problem if problem.reason else refused.refusal
         if asks:
             found = shown(text, seen)
             seen += found.images
-            problem = problem or found.problem
+            problem = problem if problem.reason else Refusal("", found.problem)
             asked.append(found.text)
-        elif asked:
-            turns.append(Turn(len(turns) + 1, _question(asked), text, seen, problem))
-            asked, problem = [], ""
-        else:
-            turns.append(Turn(len(turns) + 1, "", text, seen, "an answer without a question"))
+            continue
+        if not asked:
+            problem = Refusal("", "an answer without a question")
+        turns.append(_turn(len(turns) + 1, asked, text, seen, problem))
+        asked, problem = [], _NO_PROBLEM
     if asked:
-        turns.append(Turn(len(turns) + 1, _question(asked), "", seen, "a question without an answer"))
+        turns.append(_turn(len(turns) + 1, asked, "", seen, Refusal("", "a question without an answer")))
     return tuple(turns)
 
 
-def _question(texts: list[str]) -> str:
-    return without_instructions("\n".join(texts).strip())
+def _turn(number: int, asked: list[str], answer: str, seen: int, problem: Refusal) -> Turn:
+    question = without_instructions("\n".join(asked).strip())
+    return Turn(number, question, answer, seen, problem.reason, problem if problem.reason else None)

@@ -170,6 +170,8 @@ class Evidence:
         """Whether ``one`` explains the boxes better than every frame of ``good``, with next to none against it."""
         if not all(self._tighter(name, one) for name in good):
             return False
+        if one.min_pixels and not all(self._gain(name, one) >= _SURE for name in good):
+            return False  # images are seldom enlarged: a few boxes in the middle of small images are no sign of it
         against = sum(n for kind, n in self.counts.items() if one.key not in kind and kind.intersection(good))
         return against <= _AGAINST * total
 

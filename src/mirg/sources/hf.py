@@ -35,6 +35,7 @@ from mirg.sources.detection import (
     named,
     telling,
 )
+from mirg.sources.naming import Images, told
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawSample, Row, Source
 from mirg.sources.recorded import is_record, recorded
@@ -234,11 +235,13 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         messages = _messages(row)
         if messages is not None:
             value = {"id": name, "task": row.get("task"), "images": list(paths), "messages": messages}
-            talk = conversation(value, "hf", placeholders_needed=False)
-            return each(talk.named(), partial(_answered, talk))
+            talk = conversation(value, "hf", placeholders_needed=False, first=options.image_index_from)
+            return each(talk.named(), partial(_answered, talk, options.image_index_from))
         if "question" not in row and len(paths) == 1 and any(row.get(part) is not None for part in _FORMATS):
             return [asks_for_all(name, paths[0], _targets(row, 1))]
-        question = shown(text_of(row.get("question"), "question"))
+        first = options.image_index_from
+        asked = told(text_of(row.get("question"), "question"), Images(paths, first), "question", strict=False)
+        question = shown(asked)
         if question.images not in (0, len(paths)):
             raise Refused("question", f"{question.images} placeholders for {len(paths)} images")
         if question.problem:
@@ -247,7 +250,8 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         if row.get("boxes") is None and row.get("boxes_xywh") is None:
             if row.get("answer") is None:
                 raise Refused("boxes", "neither boxes nor an answer", _HINT)
-            return [asked_and_answered(name, task, paths, question.text, text_of(row.get("answer"), "answer"))]
+            answer = text_of(row.get("answer"), "answer")
+            return [asked_and_answered(name, task, paths, question.text, answer, first=first)]
         targets = _targets(row, len(paths))
         return [
             RawSample(
@@ -263,11 +267,10 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         return [refused.refusal._replace(id=name)]
 
 
-def _answered(talk: Conversation, name: str, turn: Turn) -> RawSample:
-    if turn.problem:
-        raise Refused("messages", turn.problem)
-    task = name_or(talk.row.get("task"), "grounding")
-    return asked_and_answered(name, task, talk.images[: turn.images], turn.question, turn.answer)
+def _answered(talk: Conversation, first: int | None, name: str, turn: Turn) -> RawSample:
+    turn.check("messages")
+    task, paths = name_or(talk.row.get("task"), "grounding"), talk.images[: turn.images]
+    return asked_and_answered(name, task, paths, turn.question, turn.answer, first=first, system=talk.system)
 
 
 def _messages(row: Mapping[str, Any]) -> list[Any] | None:
@@ -337,4 +340,12 @@ def _each(value: Any, field: str, count: int, default: Any) -> list[Any]:
     return value
 
 
-SOURCE = Source("hf", "a datasets folder, parquet or JSON files, or a hub name", read, convert, "auto", stores=True)
+SOURCE = Source(
+    kind="hf",
+    about="a datasets folder, parquet or JSON files, or a hub name",
+    read=read,
+    convert=convert,
+    frame="auto",
+    stores=True,
+    names_images=True,
+)

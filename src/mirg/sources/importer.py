@@ -24,7 +24,7 @@ from mirg.sources.frames import WORDS, FrameName
 from mirg.sources.kinds import SOURCES
 from mirg.sources.look import fact_row
 from mirg.sources.options import ImportOptions
-from mirg.sources.raw import Row, Source
+from mirg.sources.raw import Refusal, Row, Source
 from mirg.sources.resized import considered, said, with_note
 from mirg.storage import Journal, scratch_folder
 
@@ -40,6 +40,7 @@ class ImportReport:
     out: Path
     kind: str
     frame: FrameName = "auto"
+    image_index_from: int | None = None  # None: no text names image 0, so they count from 1
     rows: int = 0
     rows_used: int = 0
     refused: int = 0
@@ -62,7 +63,7 @@ class ImportReport:
         """For JSON."""
         return {
             "out": str(self.out), "kind": self.kind, "frame": self.frame,
-            "rows": self.rows, "rows_used": self.rows_used,
+            "image_index_from": self.image_index_from, "rows": self.rows, "rows_used": self.rows_used,
             "rows_refused": self.rows_refused, "samples": self.samples, "renamed": self.renamed,
             "tasks": dict(sorted(self.tasks.items())), "refused": self.refused,
             "reasons": dict(self.reasons.most_common()), "rejections": [row.model_dump() for row in self.first],
@@ -113,6 +114,10 @@ def import_dataset(
             stored = stack.enter_context(scratch_folder(out))
             options = options.model_copy(update={"stored": str(stored.resolve())})
         rows = islice(source.read(path, options), limit)
+        if source.names_images and options.image_index_from is None:
+            first, rows = _counted_from(source, options, rows)
+            options = options.model_copy(update={"image_index_from": first})
+        report.image_index_from = options.image_index_from
         root_name = writer.add_root(Path(options.root).name or "images", options.root)
         job = Job(kind, options, "auto", root_name, run=uuid4().hex)
         if options.look != "none":
@@ -167,6 +172,30 @@ def _settled(source: Source, job: Job, rows: Iterator[Row], path: Path, looked: 
     return job._replace(frame=frame, resized=named if frame == "resized_pixels" else None, tried=tried), rows
 
 
+def _counted_from(source: Source, options: ImportOptions, rows: Iterator[Row]) -> tuple[int | None, Iterator[Row]]:
+    """What the texts count images from, and the rows again from the first one: 0 if a row names image 0.
+
+    None if no row does, so that a later one is still noticed. DataError if more rows name an image that exists only if
+    images are counted from 1.
+    """
+    peeked = list(islice(rows, _PEEKED))
+    zeros = [row for row in peeked if _counts(source, row, options, "0")]
+    if not zeros:
+        return None, chain(peeked, rows)
+    ones = [row for row in peeked if _counts(source, row, options.model_copy(update={"image_index_from": 0}), "1")]
+    if len(ones) > len(zeros):
+        raise DataError(
+            f"{zeros[0].file}: {len(zeros):,} rows name image 0 (row {zeros[0].number}), and {len(ones):,} name an "
+            f"image that exists only if images are counted from 1 (row {ones[0].number})",
+            hint="say which it is: --image-index-from 0 or --image-index-from 1",
+        )
+    return 0, chain(peeked, rows)
+
+
+def _counts(source: Source, row: Row, options: ImportOptions, what: str) -> bool:
+    return any(isinstance(found, Refusal) and found.counts == what for found in source.convert(row.value, options))
+
+
 def _drop_empty(journal: Path) -> None:
     """Nothing was found out about images, so there is nothing to keep for another try."""
     if journal.is_file() and journal.stat().st_size == 0:
@@ -212,6 +241,11 @@ class _Work:
         for row in found.written:
             kept += self._write(found.row, row)
         for refusal in found.refused:
+            if refusal.counts == "0" and self.job.options.image_index_from is None:
+                raise DataError(
+                    f"{found.row.file}: row {found.row.number} {refusal.reason}, as in the rows before it",
+                    hint=refusal.hint,
+                )
             self._refuse(found.row, refusal.field, refusal.reason, refusal.hint, refusal.id)
         report.rows_used += bool(kept)
         if not kept and not found.refused and not found.written:

@@ -50,7 +50,7 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     """One sample per question; its id is the row's and the number of the question, from 1."""
     try:
-        talk = conversation(value, "mgrounding")
+        talk = conversation(value, "mgrounding", first=options.image_index_from, name_answers=True)
         task = task_of(talk)
     except Refused as refused:
         return [refused.refusal]
@@ -66,8 +66,7 @@ def task_of(talk: Conversation) -> str:
 
 
 def _sample(talk: Conversation, task: str, name: str, turn: Turn) -> RawSample:
-    if turn.problem:
-        raise Refused("conversations", turn.problem)
+    turn.check("conversations")
     images, count = talk.images[: turn.images], turn.images
     if not count:
         raise Refused("images", "no image was shown before the question")
@@ -153,4 +152,6 @@ def _region_roles(question: str, count: int) -> list[Role]:
     return ["source", *("reference" if k == asked or asked is None else "distractor" for k in range(2, count + 1))]
 
 
-SOURCE = Source("mgrounding", "MGrounding-630k: conversations, boxes in 0-1000", read, convert, "relative_1000")
+SOURCE = Source(
+    "mgrounding", "MGrounding-630k: conversations, boxes in 0-1000", read, convert, "relative_1000", names_images=True
+)

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mirg.answers.blocks import split
+from mirg.answers.image_names import names_in
 from mirg.sources.answered import is_hidden
 from mirg.sources.conversations import Conversation, Turn, conversation
 from mirg.sources.frames import FrameName
@@ -29,7 +30,7 @@ from mirg.sources.recorded import is_record, recorded
 from mirg.sources.rows import Refused, box_of, each, mapping, name_or, short, text_of, whole
 from mirg.sources.sharegpt import asked_and_answered
 from mirg.sources.stream import read_rows
-from mirg.sources.texts import ANY_BOX, image_names, plain, with_boxes
+from mirg.sources.texts import ANY_BOX, plain, with_boxes
 
 _FRAMES: dict[str, FrameName] = {"real": "pixels", "norm1": "fraction", "norm1000": "relative_1000"}
 _SLOT = re.compile(r'<ref-object>|"<bbox>"|<bbox>')
@@ -39,6 +40,7 @@ _HINT = "see the custom dataset format of ms-swift"
 _FIRST = 900_000
 _MOST = 99_000
 _STAND_IN = re.compile(r"\[(9\d{5}),\1,9\d{5},9\d{5}\]")
+_Reader = Callable[..., RawSample]  # asked_and_answered of one row, but for the texts
 _NAMING_KEY = re.compile(r"[\"'](?:image|img|picture|photo)\w*[\"']\s*:", re.IGNORECASE)
 
 
@@ -73,7 +75,9 @@ class _Said(NamedTuple):
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     """One sample per question whose answer has boxes; its id is the row's and the number of the question, from 1."""
     try:
-        talk = conversation(value, "ms-swift", options.columns, placeholders_needed=False)
+        talk = conversation(
+            value, "ms-swift", options.columns, placeholders_needed=False, first=options.image_index_from
+        )
         if is_record(talk.row.get("record")):
             return [recorded(talk.row["record"], talk.images)]
         talk = talk._replace(turns=_with_solution(talk))
@@ -81,7 +85,8 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         said = _filled(talk, objects)
     except Refused as refused:
         return [refused.refusal]
-    return each([(f"{talk.id}-{one.turn.number}", one) for one in said], partial(_sample, talk, objects))
+    make = partial(_sample, talk, objects, options.image_index_from)
+    return each([(f"{talk.id}-{one.turn.number}", one) for one in said], make)
 
 
 def _with_solution(talk: Conversation) -> tuple[Turn, ...]:
@@ -90,7 +95,7 @@ def _with_solution(talk: Conversation) -> tuple[Turn, ...]:
     last = talk.turns[-1] if talk.turns else None
     if last is None or last.answer or not last.question or not isinstance(solution, str):
         return talk.turns
-    return (*talk.turns[:-1], last._replace(answer=solution, problem=""))
+    return (*talk.turns[:-1], last._replace(answer=solution, problem="", refusal=None))
 
 
 def _objects(talk: Conversation, images: int) -> _Objects:
@@ -186,24 +191,24 @@ def _fill(text: str, refs: Iterator[str], boxes: Iterator[int]) -> _Filled:
     return _Filled("".join([*parts, text[end:]]), named)
 
 
-def _sample(talk: Conversation, objects: _Objects, name: str, said: _Said) -> RawSample:
+def _sample(talk: Conversation, objects: _Objects, first: int | None, name: str, said: _Said) -> RawSample:
     turn = said.turn
-    if turn.problem:
-        raise Refused("messages", turn.problem)
+    turn.check("messages")
     if not turn.images:
         raise Refused("images", "no image was shown before the question")
+    paths = talk.images[: turn.images]
     if talk.row.get("objects") is None:
-        return asked_and_answered(name, _task(talk), talk.images[: turn.images], turn.question, turn.answer)
-    raw = (_by_image_id if objects.placed else _by_texts)(talk, objects, name, said)
+        return asked_and_answered(name, _task(talk), paths, turn.question, turn.answer, first=first, system=talk.system)
+    read_texts = partial(asked_and_answered, name, "", paths, first=first)
+    raw = (_by_image_id if objects.placed else _by_texts)(objects, said, paths, read_texts)
     _check_all_read(said.answer.text, raw)
     refs = [ref for _, ref in said.question.refs]
     labels = _labels(said.answer, refs)
     return replace(
         raw,
-        images=tuple(
-            RawImage(path, *size)
-            for path, size in zip(talk.images[: turn.images], objects.sizes[: turn.images], strict=True)
-        ),
+        id=name,
+        task=_task(talk),
+        images=tuple(RawImage(path, *size) for path, size in zip(paths, objects.sizes[: turn.images], strict=True)),
         question=_with_real_boxes(raw.question, objects),
         targets=tuple(_real_box(box, objects, labels) for box in raw.targets),
         thinking=_with_real_boxes(raw.thinking, objects) if raw.thinking else None,
@@ -215,13 +220,12 @@ def _task(talk: Conversation) -> str:
     return name_or(talk.row.get(talk.columns.get("task", "task")), "grounding")
 
 
-def _by_texts(talk: Conversation, objects: _Objects, name: str, said: _Said) -> RawSample:
+def _by_texts(objects: _Objects, said: _Said, paths: tuple[str, ...], read_texts: _Reader) -> RawSample:
     """The sample with stand-ins for its boxes, each in the image that the texts name."""
-    paths = talk.images[: said.turn.images]
-    return asked_and_answered(name, _task(talk), paths, said.question.text, said.answer.text)
+    return read_texts(question=said.question.text, response=said.answer.text)
 
 
-def _by_image_id(talk: Conversation, objects: _Objects, name: str, said: _Said) -> RawSample:
+def _by_image_id(objects: _Objects, said: _Said, paths: tuple[str, ...], read_texts: _Reader) -> RawSample:
     """The sample with stand-ins for its boxes, each in the image of its ``image_id``.
 
     Refused if the answer itself names another image, or one that cannot be understood.
@@ -232,16 +236,16 @@ def _by_image_id(talk: Conversation, objects: _Objects, name: str, said: _Said) 
         raise Refused("answer", "the thinking never ends")
     stand_ins = [_stand_in(int(found[1]) - _FIRST) for found in _STAND_IN.finditer(blocks.answer)]
     if not stand_ins:
-        return _by_texts(talk, objects, name, said)
+        return _by_texts(objects, said, paths, read_texts)
     targets = [box._replace(image=objects.boxes[_index(box)].image) for box in stand_ins]
     question, thinking = (_in_images(text, objects) for text in (said.question.text, blocks.thinking))
     late = max(box.image for box in (*targets, *_boxes_in(question), *_boxes_in(thinking)))
     if late > count:
         raise Refused("objects.image_id", f"a box lies in Image-{late}, which is shown after the question")
-    _check_own_names(said.answer.text, blocks.answer, targets, talk.images[:count])
+    _check_own_names(said.answer.text, blocks.answer, targets, read_texts)
     return RawSample(
-        id=name,
-        task=_task(talk),
+        id="",
+        task="",
         images=(),
         question=question,
         targets=tuple(targets),
@@ -257,12 +261,12 @@ def _check_all_read(response: str, raw: RawSample) -> None:
         raise Refused("answer", "holds a <bbox> outside of its reasoning and its answer")
 
 
-def _check_own_names(response: str, answer: str, targets: list[RawBox], paths: tuple[str, ...]) -> None:
+def _check_own_names(response: str, answer: str, targets: list[RawBox], read_texts: _Reader) -> None:
     """Refuse an answer whose own names of images contradict ``image_id``, or are not understood."""
     try:
-        own = asked_and_answered("", "", paths, "?", response).targets  # a question that names nothing
+        own = read_texts(question="?", response=response).targets  # a question that names nothing
     except Refused:
-        if image_names(answer, len(paths)) or _NAMING_KEY.search(answer):
+        if names_in(answer) or _NAMING_KEY.search(answer):
             raise
         return
     by_number = {box.numbers: box.image for box in targets}
@@ -326,5 +330,10 @@ def _labels(answer: _Filled, asked: list[str]) -> dict[int, str]:
 
 
 SOURCE = Source(
-    "ms-swift", "ms-swift's messages, with objects (ref, bbox, bbox_type) or boxes in texts", read, convert, "auto"
+    kind="ms-swift",
+    about="ms-swift's messages, with objects (ref, bbox, bbox_type) or boxes in texts",
+    read=read,
+    convert=convert,
+    frame="auto",
+    names_images=True,
 )

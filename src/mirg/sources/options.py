@@ -31,6 +31,9 @@ class ImportOptions(BaseModel):
     split: str = Field(default="train", description="Split of a datasets folder or hub dataset.")
     stride: int = Field(default=10, ge=1, description="Every how many frames of a video one is taken.")
     frames: int = Field(default=6, ge=2, le=64, description="Frames of one sample of a video.")
+    image_index_from: Literal[0, 1] | None = Field(
+        default=None, description="Number of the first image in texts; None: found out over all rows."
+    )
     seed: int = 0
     stored: str = Field(
         default="", description="Folder for images that a source holds as bytes; set by the import, which copies them."

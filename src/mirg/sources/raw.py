@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from mirg.samples import Relation, Role, Trajectory
 from mirg.sources.frames import FrameName
@@ -75,12 +75,17 @@ class RawSample:
 
 
 class Refusal(NamedTuple):
-    """Why a row, or one question of it, is not used."""
+    """Why a row, or one question of it, is not used.
+
+    ``counts`` is evidence of how the source numbers images: "0" if the row names image 0 and that was not expected,
+    "1" if it names an image that exists only if images are counted from 1.
+    """
 
     field: str
     reason: str
     hint: str = ""
     id: str | None = None
+    counts: Literal["", "0", "1"] = ""
 
 
 class Row(NamedTuple):
@@ -101,6 +106,7 @@ class Source:
     ``read`` streams rows and raises DataError for a file that is none of this kind. ``convert`` is pure and gets the
     row's value alone, so that rows can be converted anywhere. ``frame``: the frame of its boxes, "auto" where the
     format leaves it open. ``stores``: it may hold images as bytes, which ``read`` writes below ``options.stored``.
+    ``names_images``: its texts name images by numbers, so that the importer finds out what they count from.
     """
 
     kind: str
@@ -109,3 +115,4 @@ class Source:
     convert: Callable[[Any, ImportOptions], list[Outcome]]
     frame: FrameName
     stores: bool = False
+    names_images: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from mirg.sources.raw import Numbers, Outcome, Refusal
 from mirg.storage import BadLine
@@ -17,9 +17,9 @@ _LARGEST = 1e9  # of a coordinate
 class Refused(Exception):
     """Raised where a row, or one question of it, cannot be used; readers turn it into its :class:`Refusal`."""
 
-    def __init__(self, field: str, reason: str, hint: str = "") -> None:
+    def __init__(self, field: str, reason: str, hint: str = "", counts: Literal["", "0", "1"] = "") -> None:
         super().__init__(reason)
-        self.refusal = Refusal(field, reason, hint)
+        self.refusal = Refusal(field, reason, hint, counts=counts)
 
 
 def each(parts: Iterable[tuple[str, _Part]], make: Callable[[str, _Part], Outcome]) -> list[Outcome]:

@@ -6,21 +6,26 @@ style), else by the boxes inside its sentences; the frame of the boxes is found 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mirg.answers.blocks import split
-from mirg.answers.grammar import parse
-from mirg.sources.answered import Found, asked_image, boxes_of, is_hidden, marked_up, placed
+from mirg.answers.grammar import RawAnswer, parse
+from mirg.answers.image_names import ascii_forms
+from mirg.answers.places import unread_place
+from mirg.frames import swapped
+from mirg.sources.answered import Found, asked_image, boxes_of, is_hidden, marked_up, placed, stated_order
 from mirg.sources.conversations import Conversation, Turn, conversation
+from mirg.sources.naming import Images, told
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawSample, Row, Source, Text
 from mirg.sources.rows import Refused, box_of, each, name_or
 from mirg.sources.stream import read_rows
-from mirg.sources.texts import ANY_BOX, plain, referred
+from mirg.sources.texts import ANY_BOX, image_names, plain, referred
+
+_COMPLETE = "an answer is used if all of it is understood"
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
@@ -32,33 +37,45 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     """One sample per question; its id is the row's and the number of the question, from 1."""
     try:
-        talk = conversation(value, "sharegpt", options.columns)
+        talk = conversation(value, "sharegpt", options.columns, first=options.image_index_from)
     except Refused as refused:
         return [refused.refusal]
-    return each(talk.named(), partial(_sample, talk))
+    return each(talk.named(), partial(_sample, talk, options.image_index_from))
 
 
-def _sample(talk: Conversation, name: str, turn: Turn) -> RawSample:
-    if turn.problem:
-        raise Refused("messages", turn.problem)
+def _sample(talk: Conversation, first: int | None, name: str, turn: Turn) -> RawSample:
+    turn.check("messages")
     task = name_or(talk.row.get(talk.columns.get("task", "task")), "grounding")
-    return asked_and_answered(name, task, talk.images[: turn.images], turn.question, turn.answer)
+    paths = talk.images[: turn.images]
+    return asked_and_answered(name, task, paths, turn.question, turn.answer, first=first, system=talk.system)
 
 
-def asked_and_answered(name: str, task: str, paths: tuple[str, ...], question: str, response: str) -> RawSample:
+def asked_and_answered(
+    name: str,
+    task: str,
+    paths: tuple[str, ...],
+    question: str,
+    response: str,
+    *,
+    first: int | None = None,
+    system: str = "",
+) -> RawSample:
     """The sample of a question without placeholders and a response of any spelling, its boxes in the source's frame.
 
-    Refused where the response holds no readable answer, or it is not told which image a box lies in.
+    The question counts images from 1; ``first`` is what the response counts them from, None: not settled. ``system``
+    may state the order of coordinates. Refused if the response holds no readable answer, names an image that is not
+    understood, or does not say which image a box lies in.
     """
-    count = len(paths)
+    count, images = len(paths), Images(paths, first)
     if not count:
         raise Refused("images", "no image was shown before the question")
     blocks = split(response)
     if blocks.answer is None:
         raise Refused("answer", "the thinking never ends")
+    stated = stated_order(f"{system}\n{question}\n{blocks.answer}")
     asked = asked_image(plain(question), count)
     subject = next((phrase for _, phrase in referred(question) if phrase), "")
-    found = _found(blocks.answer, count)
+    found = _found(blocks.answer, images, stated)
     # None is an explicit "none": the question has an answer, and it is that no image holds it.
     targets = () if found is None else placed(found, count, asked, subject)
     holding = {box.image for box in targets}
@@ -66,51 +83,62 @@ def asked_and_answered(name: str, task: str, paths: tuple[str, ...], question: s
         id=name,
         task=task,
         images=tuple(RawImage(path) for path in paths),
-        question=marked_up(question, count, "question", frame=None, pattern=ANY_BOX),
+        question=marked_up(question, count, "question", frame=None, pattern=ANY_BOX, stated=stated),
         targets=targets,
         image_hidden=is_hidden(plain(question), count, targets),
-        thinking=_thinking(blocks.thinking, count, holding),
+        thinking=_thinking(blocks.thinking, images, holding, stated),
         meta={"subject": subject} if subject else {},
     )
 
 
-def _found(answer: str, count: int) -> list[Found] | None:
-    """The boxes of an answer block; None where it says that there is none."""
+def _found(answer: str, images: Images, stated: str) -> list[Found] | None:
+    """The boxes of an answer block; None if it says that there is none."""
     raw = parse(answer)
-    if raw.failure is None and raw.noise is None:
-        if not raw.boxes:
-            return None
-        labels = _labels(answer, len(raw.boxes))
-        found = []
-        for k, (box, label) in enumerate(zip(raw.boxes, labels, strict=True)):
-            if box.image is not None and not 1 <= box.image <= count:
-                raise Refused("answer", f"Image-{box.image} does not exist, there are {count} images")
-            numbers = box_of(box.numbers, f"answer.{k}")
-            found.append(Found(RawBox(0, numbers, label), box.image))
-        return found
-    return boxes_of(answer, count, frame=None, pattern=ANY_BOX)
-
-
-def _labels(answer: str, count: int) -> list[str]:
-    """The labels of an answer, one per box: of its JSON, or its object references; empty where there are none."""
+    if raw.json:
+        return _of_json(raw, images, stated)
+    if raw.failure is None and raw.noise is None and not raw.boxes:
+        return None
+    text = told(answer, images, "answer")
+    if len(images.paths) > 1 and raw.unsafe:
+        raise Refused("answer", raw.unsafe, _COMPLETE)
+    found = boxes_of(text, len(images.paths), frame=None, pattern=ANY_BOX, stated=stated)
     phrases = [phrase for _, phrase in referred(answer)]
-    if len(phrases) == count:
-        return phrases
-    try:
-        rows = json.loads(answer.strip().removeprefix("```json").strip("`\n "))
-    except (ValueError, RecursionError):
-        rows = None
-    if not isinstance(rows, list) or len(rows) != count:
-        return [""] * count
-    labels = [row.get("label", "") if isinstance(row, dict) else "" for row in rows]
-    return [name_or(label, "") for label in labels]
+    if len(phrases) == len(found):
+        found = [item._replace(box=item.box._replace(label=p)) for item, p in zip(found, phrases, strict=True)]
+    return found
 
 
-def _thinking(thinking: str, count: int, holding: set[int]) -> Text | None:
+def _of_json(raw: RawAnswer, images: Images, stated: str) -> list[Found] | None:
+    if raw.unsafe or raw.failure:
+        raise Refused("answer", f"holds no box that can be used: {raw.unsafe or raw.failure}", _COMPLETE)
+    if not raw.boxes:
+        return None
+    around = told(raw.outside, images, "answer")
+    if unread_place(ascii_forms(around), ()):
+        raise Refused("answer", "holds a box outside of its JSON", _COMPLETE)
+    found = []
+    for k, box in enumerate(raw.boxes):
+        if (box.yx and stated == "xy") or (stated == "yx" and not box.yx):
+            raise Refused("answer", "has a box whose key has another order of coordinates than the one that is stated")
+        numbers = box_of(swapped(box.numbers) if box.yx else box.numbers, f"answer.{k}")
+        number = None if box.name is None else images.number(box.name, "answer")
+        found.append(Found(RawBox(0, numbers, name_or(box.label, "")), number))
+    named = {name.number for name in image_names(around, len(images.paths))}
+    if all(item.image is None for item in found) and named:
+        if len(named) > 1:
+            raise Refused("answer", "names several images beside one box", "write Image-N in front of every box")
+        found = [item._replace(image=next(iter(named))) for item in found]
+    return found
+
+
+def _thinking(thinking: str, images: Images, holding: set[int], stated: str) -> Text | None:
     if not thinking.strip():
         return None
     default = next(iter(holding)) if len(holding) == 1 else None
-    return marked_up(thinking, count, "thinking", default=default, frame=None, pattern=ANY_BOX)
+    text = told(thinking, images, "thinking", strict=False)
+    return marked_up(text, len(images.paths), "thinking", default=default, frame=None, pattern=ANY_BOX, stated=stated)
 
 
-SOURCE = Source("sharegpt", "LLaMA-Factory's messages or conversations with images", read, convert, "auto")
+SOURCE = Source(
+    "sharegpt", "LLaMA-Factory's messages or conversations with images", read, convert, "auto", names_images=True
+)

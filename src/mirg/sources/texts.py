@@ -7,32 +7,24 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from mirg.answers import ordinals
+from mirg.answers.image_names import LAST, UNKNOWN, Name, ascii_forms, names_in
+from mirg.answers.places import ANY_BOX, PAIRS
 from mirg.sources.frames import FrameName
 from mirg.sources.raw import Numbers, RawBox, Text
 
+__all__ = ["ANY_BOX", "BOX", "PLACEHOLDER", "Name", "image_names", "plain", "referred", "shown", "with_boxes"]
+
 PLACEHOLDER = "<image>"
-_NUMBER = r"-?\d{1,6}(?:\.\d{1,12})?"
-_COMMA = r" {0,3}, {0,3}"
-_PAIRS = rf"\({_NUMBER}{_COMMA}{_NUMBER}\){_COMMA}\({_NUMBER}{_COMMA}{_NUMBER}\)"
-_FLAT = rf"\[{{1,2}} ?{_NUMBER}{_COMMA}{_NUMBER}{_COMMA}{_NUMBER}{_COMMA}{_NUMBER} ?\]{{1,2}}"
-_OPEN, _CLOSE = r"(?:<\|box_start\|>|<box>)?", r"(?:<\|box_end\|>|</box>)?"
-_VALUE = re.compile(_NUMBER)
-# The Qwen2-VL spelling, and the same without its tokens.
-BOX = re.compile(f"{_OPEN}{_PAIRS}{_CLOSE}")
-# That, and [x1, y1, x2, y2] as the JSON families and InternVL write it.
-ANY_BOX = re.compile(f"{_OPEN}(?:{_PAIRS}|{_FLAT}){_CLOSE}")
-REFERRED = re.compile(r"<\|object_ref_start\|>(.{0,999}?)<\|object_ref_end\|>|<ref>(.{0,999}?)</ref>", re.DOTALL)
-_REFERENCE = re.compile(r"<\|object_ref_(?:start|end)\|>|</?ref>")
-_SPACES = re.compile(r"[ \t]{2,}")
-_LABELLED = re.compile(rf"(?:\b(?:image|picture)[-_ #]?(\d{{1,4}})[ \t]*:?[ \t]*)?{PLACEHOLDER}", re.IGNORECASE)
-_NAME = re.compile(
-    # The letters that a name begins with come first: most words are passed over at once.
-    rf"\b(?=[ifstenlIFSTENL\u017f\d])(?:(?i:image)[-_#](\d{{1,6}})|Image ?(\d{{1,6}})"
-    rf"|(?i:({ordinals.ANY}|last) (?:image|picture|photo|frame)))\b"
+BOX = PAIRS
+_VALUE = re.compile(r"-?\d{1,6}(?:\.\d{1,16})?", re.ASCII)
+REFERRED = re.compile(
+    r"<\|object_ref_start\|>(.{0,999}?)<\|object_ref_end\|>|<ref>(.{0,999}?)</ref>|<\|ref\|>(.{0,999}?)<\|/ref\|>",
+    re.DOTALL,
 )
-# What may stand between a box and the name of its image behind it: "(box) in the second image".
-_BEHIND = re.compile(r"[\s)\]]*(?:in|of|from|on)\s+(?:the\s+)?")
+_REFERENCE = re.compile(r"<\|object_ref_(?:start|end)\|>|</?ref>|<\|/?ref\|>")
+_SPACES = re.compile(r"[ \t]{2,}")
+# What may stand between the label of an image and its placeholder: "Image-1: <image>", "[Picture 2] - <image>".
+_LABEL_END = re.compile(r"[>\])]?[ \t]{0,4}[:\-]?[ \t]{0,4}")
 
 
 @lru_cache(maxsize=64)  # a reader looks at one question in several ways
@@ -51,7 +43,7 @@ def with_boxes(
     text = plain(text)
     parts: list[str | RawBox] = []
     end = 0
-    for found in pattern.finditer(text):
+    for found in pattern.finditer(ascii_forms(text)):
         parts += [text[end : found.start()], RawBox(image(found.start()), numbers_of(found), frame=frame)]
         end = found.end()
     return (*parts, text[end:])
@@ -77,73 +69,73 @@ def shown(text: str, before: int = 0) -> Shown:
     Those at its beginning and end go, with their labels (``Image-1: <image>``); one inside a sentence becomes the name
     of its image, since the sentence speaks of it there.
     """
-    found = list(_LABELLED.finditer(text))
+    found = _labelled(text)
     edges = _at_edges(text, found)
     parts: list[str] = []
     problem, end = "", 0
-    for k, match in enumerate(found):
+    for k, (start, stop, name) in enumerate(found):
         number = before + k + 1
-        if match[1] and int(match[1]) != number:
-            problem = problem or f"image {number} is introduced as {match[0].removesuffix(PLACEHOLDER).strip()!r}"
-        parts += [text[end : match.start()], "" if k in edges else f"Image-{number}"]
-        end = match.end()
+        if name is not None and name.number not in (number, LAST):
+            label = text[name.start : stop].removesuffix(PLACEHOLDER).strip()
+            problem = problem or f"image {number} is introduced as {label!r}"
+        parts += [text[end:start], "" if k in edges else f"Image-{number}"]
+        end = stop
     return Shown("".join([*parts, text[end:]]).strip(), len(found), problem)
 
 
-def _at_edges(text: str, found: list[re.Match[str]]) -> set[int]:
+def _labelled(text: str) -> list[tuple[int, int, Name | None]]:
+    """(start, end, name) of every placeholder with its label; a label in words ("the first image: ") stays a text."""
+    found: list[tuple[int, int, Name | None]] = []
+    names = names_in(text) if PLACEHOLDER in text else []
+    start = text.find(PLACEHOLDER)
+    while start >= 0:
+        end = start + len(PLACEHOLDER)
+        name = next((name for name in reversed(names) if name.end <= start), None)
+        if name is not None and ((found and name.start < found[-1][1]) or not _labels(text, name, start)):
+            name = None
+        begin = start
+        if name is not None and not name.ordinal:
+            begin = name.start - (name.start > 0 and text[name.start - 1] in "<[(" and text[name.end] in ">])")
+        found.append((begin, end, name))
+        start = text.find(PLACEHOLDER, end)
+    return found
+
+
+def _labels(text: str, name: Name, start: int) -> bool:
+    return bool(_LABEL_END.fullmatch(ascii_forms(text[name.end : start])))
+
+
+def _at_edges(text: str, found: list[tuple[int, int, Name | None]]) -> set[int]:
     """Which placeholders have nothing but other placeholders before them, or behind them."""
     edges: set[int] = set()
     end = 0
-    for k, match in enumerate(found):
-        if text[end : match.start()].strip():
+    for k, (begin, stop, _) in enumerate(found):
+        if text[end:begin].strip():
             break
         edges.add(k)
-        end = match.end()
+        end = stop
     start = len(text)
     for k in range(len(found) - 1, -1, -1):
-        if text[found[k].end() : start].strip():
+        if text[found[k][1] : start].strip():
             break
         edges.add(k)
-        start = found[k].start()
+        start = found[k][0]
     return edges
 
 
-class Name(NamedTuple):
-    """A name of an image in a text; ``ordinal``: in words ("the third image"), not as ``Image-3``."""
-
-    start: int
-    end: int
-    number: int
-    ordinal: bool
-
-
 def image_names(text: str, images: int) -> list[Name]:
-    """Every image that ``text`` names, in order; the numbers may be larger than ``images``, the count of images."""
-    return list(_names(text, images))
+    """Every image that ``text`` names, in order; the numbers may be larger than ``images``, the count of images.
 
-
-@lru_cache(maxsize=64)
-def _names(text: str, images: int) -> tuple[Name, ...]:
-    names = []
-    for found in _NAME.finditer(text):
-        digits, word = found[1] or found[2], found[3]
-        number = int(digits) if digits else images if word.lower() == "last" else ordinals.number(word)
-        names.append(Name(found.start(), found.end(), number, not digits))
-    return tuple(names)
-
-
-def name_of_box(text: str, start: int, end: int, names: list[Name]) -> Name | None:
-    """The name that the box at ``text[start:end]`` goes with: directly behind it, else the nearest before it."""
-    for name in names:
-        if name.start >= end:
-            if _BEHIND.fullmatch(text, end, name.start):
-                return name
-            break
-    return next((name for name in reversed(names) if name.end <= start), None)
+    Names that are not understood are left out: ``mirg.sources.naming`` refuses them before.
+    """
+    found = [name for name in names_in(text) if name.number != UNKNOWN]
+    return [name._replace(number=images) if name.number == LAST else name for name in found]
 
 
 def referred(text: str) -> list[tuple[int, str]]:
     """(end, phrase) of every object reference, in order."""
     if "ref" not in text:
         return []
-    return [(found.end(), " ".join((found[1] or found[2] or "").split())) for found in REFERRED.finditer(text)]
+    return [
+        (found.end(), " ".join((found[1] or found[2] or found[3] or "").split())) for found in REFERRED.finditer(text)
+    ]

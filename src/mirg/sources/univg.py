@@ -14,6 +14,7 @@ from typing import Any
 from mirg.answers.blocks import split
 from mirg.sources.answered import Found, asked_image, boxes_of, marked_up, placed
 from mirg.sources.conversations import conversation
+from mirg.sources.naming import FROM_ZERO_HINT, ZERO, Images, counts_from_zero, told
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawSample, Row, Source, Text
 from mirg.sources.rows import Refused, box_of, mapping, name_or, paths_of, row_id, text_of
@@ -38,18 +39,19 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     """One sample, or why there is none."""
     try:
-        return _converted(value)
+        return _converted(value, options.image_index_from)
     except Refused as refused:
         name = value.get("id") if isinstance(value, dict) else None
         return [refused.refusal._replace(id=name if isinstance(name, str) and name.isprintable() else None)]
 
 
-def _converted(value: Any) -> list[Outcome]:
+def _converted(value: Any, first: int | None) -> list[Outcome]:
     row = mapping(value)
     if "question" not in row and ("conversations" in row or "messages" in row):
-        talk = conversation(value, "univg", placeholders_needed=False)
-        if len(talk.turns) != 1 or talk.turns[0].problem:
+        talk = conversation(value, "univg", placeholders_needed=False, first=first, name_answers=True)
+        if len(talk.turns) != 1:
             raise Refused("conversations", "is not one question and its answer")
+        talk.turns[0].check("conversations")
         return _sample(row, talk.id, talk.images, talk.turns[0].question, talk.turns[0].answer)
     images = paths_of(row.get("images"))
     given = text_of(row.get("question"), "question")
@@ -61,7 +63,10 @@ def _converted(value: Any) -> list[Outcome]:
         answer = RawBox(0, (x1, y1, x2, y2), frame="relative_1000")
     else:
         answer = text_of(answer, "answer")
-    question = shown(given)
+        if first is None and counts_from_zero(answer):
+            raise Refused("answer", ZERO, FROM_ZERO_HINT, "0")
+        answer = told(answer, Images(images, first), "answer", strict=False)
+    question = shown(told(given, Images(images, first), "question", strict=False))
     if question.problem:
         raise Refused("question", question.problem)
     return _sample(row, row_id(row, "univg"), images, question.text, answer)
@@ -134,4 +139,6 @@ def _thinking(thinking: str, count: int, target: RawBox) -> Text | None:
     return parts if any(isinstance(part, RawBox) or part.strip() for part in parts) else None
 
 
-SOURCE = Source("univg", "UniVG-R1's stage1_cotsft.json and stage2_rl.json", read, convert, "relative_1000")
+SOURCE = Source(
+    "univg", "UniVG-R1's stage1_cotsft.json and stage2_rl.json", read, convert, "relative_1000", names_images=True
+)

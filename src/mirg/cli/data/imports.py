@@ -54,6 +54,9 @@ def import_(
     split: Annotated[str, typer.Option(help="For hf: the split to read.")] = "train",
     stride: Annotated[int, typer.Option(min=1, help="For video-tracks: every how many frames one is taken.")] = 10,
     frames: Annotated[int, typer.Option(min=2, help="For video-tracks: frames of one sample.")] = 6,
+    image_index_from: Annotated[
+        int | None, typer.Option(min=0, max=1, help="Number of the first image in texts; found out unless given.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Read the first rows alone.")] = None,
     executor: Annotated[Where, typer.Option(help="Where rows are worked on; the result is the same.")] = Where.local,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one per core unless given.")] = None,
@@ -75,7 +78,7 @@ def import_(
     options = ImportOptions(
         root=str(folder), strip=strip, frame=frame.value if frame else None, family=family, look=look.value,
         min_pixels=min_pixels, max_pixels=max_pixels, trainer=trainer,
-        columns=_pairs(columns), split=split, stride=stride, frames=frames,
+        columns=_pairs(columns), split=split, stride=stride, frames=frames, image_index_from=image_index_from,  # type: ignore[arg-type]
     )  # fmt: skip
     with progress(quiet=json) as tell, open_executor(executor.value, workers) as pool:
         report = import_dataset(
@@ -92,6 +95,8 @@ def import_(
     made = ", ".join(f"{task} {count:,}" for task, count in sorted(report.tasks.items()))
     boxes = "each row says its frame" if report.frame == "auto" else report.frame
     say(f"{report.rows:,} rows: {report.rows_used:,} used, {report.rows_refused:,} refused; boxes: {boxes}")
+    if report.image_index_from == 0 and image_index_from is None:
+        say("images are counted from 0 in its texts, since one of them names image 0")
     say(f"{report.samples:,} samples ({made}): {out}")
     if report.renamed:
         say(f"{report.renamed:,} samples got another id: theirs was used by an earlier row")

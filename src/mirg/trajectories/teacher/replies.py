@@ -46,6 +46,8 @@ def read_reply(text: str, sample: Sample, family: Family, limits: PixelLimits | 
         reading = read(text, sizes, family, limits)
         if reading.failure:
             raise _wrong(f"the answer cannot be read: {reading.failure}")
+        if reading.tolerated:
+            raise _wrong(f"the answer is not in its format: {reading.tolerated}")
         answer = _answer(reading.boxes, sample)
         # What stands before the last <think> is the teacher's own reasoning, which it did not mean to hand in.
         thinking = with_markup(reading.thinking.rpartition(THINK_OPEN)[2].strip(), sizes, family, limits)

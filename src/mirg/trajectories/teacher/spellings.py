@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from mirg.answers.grammar import parse
+from mirg.frames import swapped
 from mirg.trajectories.chain import BOX_WORD
 
 
@@ -80,7 +81,9 @@ def _from_json(piece: str) -> tuple[SpelledBox | None, str]:
     raw = parse(piece)
     if len(raw.boxes) != 1 or len(raw.boxes[0].numbers) != 4:
         return None, ""
-    image, (x1, y1, x2, y2) = raw.boxes[0]
+    box = raw.boxes[0]
+    image = box.image if box.image is None else max(box.image, 0)
+    x1, y1, x2, y2 = swapped(box.numbers) if box.yx else box.numbers
     label = _LABEL.search(piece)
     words = [f"Image-{image}" if image is not None else "", label[1] if label else "", BOX_WORD]
     return SpelledBox((x1, y1, x2, y2), image), " ".join(word for word in words if word)

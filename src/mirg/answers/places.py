@@ -1,0 +1,145 @@
+"""Boxes inside sentences, and the image that each of them lies in by the names around it.
+
+A name counts for a box if it stands directly behind it ("(…) in the second image"), or alone between the box before and
+this one, or directly in front of it. If several images are named there, the box is :data:`UNCLEAR`.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from mirg.answers.image_names import UNKNOWN, Name
+
+Span = tuple[int, int]
+
+# The image of a box beside which several are named.
+UNCLEAR = Name(0, 0, UNKNOWN)
+
+_NUMBER = r"-?\d{1,6}(?:\.\d{1,16})?"
+_COMMA = r"\s{0,3},\s{0,3}"
+_PAIR = rf"{_NUMBER}{_COMMA}{_NUMBER}"
+_OPEN = r"(?:<\|box_start\|>|<box>|<\|det\|>)?"
+_CLOSE = r"(?:<\|box_end\|>|</box>|<\|/det\|>)?"
+_PAIRS = rf"\(\s{{0,3}}{_PAIR}\s{{0,3}}\)\s{{0,3}},?\s{{0,3}}\(\s{{0,3}}{_PAIR}\s{{0,3}}\)"
+_FLAT = rf"\[\s{{0,8}}{_PAIR}{_COMMA}{_PAIR}\s{{0,8}}\]"
+_CORNERS = rf"\[\s{{0,3}}\[{_PAIR}\]{_COMMA}\[{_PAIR}\]\s{{0,3}}\]"
+_ROUND = rf"\(\s{{0,3}}{_PAIR}{_COMMA}{_PAIR}\s{{0,3}}\)"
+_BARE = rf"<box>\s{{0,3}}{_NUMBER}(?:[ ,]{{1,3}}{_NUMBER}){{3}}\s{{0,3}}</box>"
+# The Qwen2-VL spelling, and the same without its tokens.
+PAIRS = re.compile(f"{_OPEN}{_PAIRS}{_CLOSE}", re.ASCII)
+# That, and [x1, y1, x2, y2] as the JSON families and InternVL write it.
+ANY_BOX = re.compile(f"{_BARE}|{_OPEN}(?:{_PAIRS}|{_CORNERS}|{_ROUND}|\\[{_FLAT}\\]|{_FLAT}){_CLOSE}", re.ASCII)
+# Anything that begins like a place and was not read as a box.
+_PLACE_LIKE = re.compile(
+    r"[(\[{<]\s{0,3}-?\d{1,9}(?:\.\d{1,16})?\s{0,3},\s{0,3}-?[\d.]|(?:<\|box_start\|>|<box>|<\|det\|>)(?!\s{0,3}[(\[])",
+    re.ASCII,
+)
+_LEFT_OVER = re.compile(r"-?\d{1,6}(?:\.\d{1,16})?\s{0,3}(?:,\s{0,3}-?\d{1,6}(?:\.\d{1,16})?\s{0,3}){3}", re.ASCII)
+
+_IN = r"(?:in|of|from|on|within|inside|en|de|dans|im|auf|em|в|на)"
+_BEHIND = re.compile(
+    rf"[\s)\]]{{0,4}}(?:,?\s{{0,2}}{_IN}\s{{1,3}}(?:(?:the|la|l'|el|dem|der|das)\s{{0,2}})?|[(\[]|,?在|,?位于)"
+)
+_LISTED = re.compile(r"\s{0,3}(?:[,;]|and|und|y|et|和|と|,?\s{0,2}and)?\s{0,3}")
+# What may stand between a name and its box if another image is named before: words that say only "its box is".
+_LEADS = re.compile(
+    r"[\s:.,\-\u2013\u2014()\[\]\"'*`>=|]{0,6}"
+    r"(?:(?:at|is|are|it|with|located|lies|found|the|its|bounding|box|bbox|coordinates|position|by|as|here|where|there|stands|"
+    r"位置|坐标|在|是|为|的|处|中|位于|边界框|座標)"
+    r"[\s:,\-\u2013\u2014()\[\]\"'*`>=|]{0,4}){0,8}",
+    re.IGNORECASE,
+)
+_BESIDE = re.compile(r"\s{0,2}[(\[,:=]\s{0,2}")
+_KEY_BEFORE = re.compile(r"([\"']?)([A-Za-z_][\w-]{0,30})\1\s{0,4}[:=]\s{0,4}\[?\s{0,4}$", re.ASCII)
+
+
+def key_before(text: str, start: int) -> str | None:
+    """The key whose value begins at ``text[start]``: ``"box_2d": [`` ; None if there is none."""
+    found = _KEY_BEFORE.search(text, max(0, start - 48), start)
+    return found[2] if found else None
+
+
+def unread_place(text: str, spans: Sequence[Span]) -> str | None:
+    """The beginning of something like a place outside of ``spans``, the boxes that were read; None if there is none."""
+    done = 0
+    for start, end in (*spans, (len(text), len(text))):
+        for pattern in (_PLACE_LIKE, _LEFT_OVER):
+            found = pattern.search(text, done, start)
+            if found:
+                return text[found.start() : found.start() + 40]
+        done = end
+    return None
+
+
+def images_of(text: str, spans: Sequence[Span], names: Sequence[Name]) -> list[Name | None]:
+    """The name that each box at ``spans`` of ``text`` goes with: None if it has none, or :data:`UNCLEAR`."""
+    starts = [name.start for name in names]
+    taken: set[int] = set()  # names that stand behind their box
+    found: list[Name | None] = []
+    before: Name | None = None
+    done = 0
+    for k, (start, end) in enumerate(spans):
+        following = spans[k + 1][0] if k + 1 < len(spans) else len(text)
+        first, last = bisect_left(starts, done), bisect_left(starts, start)
+        gap = [names[i] for i in range(first, last) if i not in taken and names[i].end <= start]
+        inner = _in_braces(text, start, end, done, following, names, starts)
+        behind = last if last < len(names) and names[last].end <= following else None
+        if inner is not None:
+            name = inner
+        elif behind is not None and _BEHIND.fullmatch(text, end, names[behind].start):
+            name = names[behind]
+            taken.add(behind)
+            _share(text, spans, found, name)
+            if gap and not agree([*gap, name]) and _LEADS.fullmatch(text, gap[-1].end, start):
+                name = UNCLEAR
+        elif gap:
+            name = _nearest(text, start, gap)
+        elif first < last and taken and any(i in taken for i in range(first, last)):
+            name = UNCLEAR  # "(…) in Image-2 and (…)"
+        else:
+            name = before
+        found.append(name)
+        before, done = name, end
+    return found
+
+
+def _share(text: str, spans: Sequence[Span], found: list[Name | None], name: Name) -> None:
+    """ "(…), (…) in the second image": the boxes of one list, up to this one, share the name behind it."""
+    for k in range(len(found) - 1, -1, -1):
+        if found[k] is not None or not _LISTED.fullmatch(text, spans[k][1], spans[k + 1][0]):
+            return
+        found[k] = name
+
+
+def _nearest(text: str, start: int, gap: Sequence[Name]) -> Name:
+    if agree(gap):
+        return gap[-1]
+    if beside(text, gap[-2], gap[-1]):
+        return UNCLEAR
+    return gap[-1] if _LEADS.fullmatch(text, gap[-1].end, start) and gap[-1].number != UNKNOWN else UNCLEAR
+
+
+def beside(text: str, one: Name, other: Name) -> bool:
+    """Whether an ordinal and a number stand side by side for one image: "the first image (Image-1)"."""
+    return one.ordinal != other.ordinal and bool(_BESIDE.fullmatch(text, one.end, other.start))
+
+
+def agree(names: Sequence[Name]) -> bool:
+    """Whether all of them name the same image."""
+    return len({(name.number, name.file) for name in names}) == 1
+
+
+def _in_braces(
+    text: str, start: int, end: int, low: int, high: int, names: Sequence[Name], starts: Sequence[int]
+) -> Name | None:
+    """The name inside the braces around a box, as in ``{"bbox_2d": [...], "image": 2}``."""
+    opening = text.rfind("{", low, start)
+    closing = text.find("}", end, high)
+    if opening < 0 or closing < 0 or text.find("}", opening, start) >= 0:
+        return None
+    inside = [names[i] for i in range(bisect_left(starts, opening), bisect_left(starts, closing))]
+    if not inside:
+        return UNCLEAR if any(name.keyed for name in names) else None
+    return inside[0] if agree(inside) else UNCLEAR

@@ -1,0 +1,94 @@
+"""Names of images in the texts of a source, made into ``Image-1 …``: what they count from, file names, or a refusal.
+
+A source counts its images from 0 or from 1, never both. The importer finds out which for the whole file (a single 0
+settles it); here the answer is applied, and a name that was not understood refuses the row.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from mirg.answers.image_names import LAST, UNKNOWN, Name, names_in
+from mirg.answers.places import beside
+from mirg.sources.rows import Refused
+
+ZERO = "names image 0, which does not exist if images are counted from 1"
+FROM_ZERO_HINT = "--image-index-from 0 if the file counts its images from 0, --image-index-from 1 to refuse such rows"
+_HINT = "name images as Image-1, Image-2 and so on"
+
+
+class Images(NamedTuple):
+    """The images of a row: their paths in order, and the number of the first one; None: it was not yet settled."""
+
+    paths: tuple[str, ...]
+    first: int | None = None
+
+    def number(self, name: Name, field: str) -> int:
+        """The number, from 1, of the image that ``name`` means. Refused if it is not understood or not there."""
+        if name.file:
+            number = self._of_file(name, field)
+            if name.number != UNKNOWN and self.number(name._replace(file=""), field) != number:
+                raise Refused(field, f"names image {name.number} and the file of another: {name.file[-40:]!r}", _HINT)
+            return number
+        if name.number == UNKNOWN:
+            raise Refused(field, "names an image in a way that is not understood", _HINT)
+        count = len(self.paths)
+        if name.number == LAST:
+            return count
+        if name.ordinal:
+            number = name.number
+        elif self.first is None and name.number == 0:
+            raise Refused(field, ZERO, FROM_ZERO_HINT, "0")
+        else:
+            number = name.number + (self.first == 0)
+        if not 1 <= number <= count:
+            shifted = self.first == 0 and not name.ordinal
+            counted = f"counted from 0, there are {count} images" if shifted else f"there are {count} images"
+            said = f"image {name.number}" if shifted else f"Image-{number}"
+            raise Refused(field, f"{said} does not exist, {counted}", counts="1" if shifted and number > count else "")
+        return number
+
+    def _of_file(self, name: Name, field: str) -> int:
+        wanted = _file_name(name.file)
+        found = [k for k, path in enumerate(self.paths, 1) if _file_name(path) == wanted]
+        if len(found) != 1:
+            why = "is none of the images of the row" if not found else "is the name of several images of the row"
+            raise Refused(field, f"names a file that {why}: {name.file[-40:]!r}", _HINT)
+        return found[0]
+
+
+def _file_name(path: str) -> str:
+    return PurePosixPath(path.replace("\\", "/")).name
+
+
+def told(text: str, images: Images, field: str, *, strict: bool = True) -> str:
+    """``text`` with the names of images as they count from 1; ordinals stay. Refused if one is not understood.
+
+    ``strict`` False leaves what is not understood as it is, if the row has one image.
+    """
+    parts: list[str] = []
+    end = 0
+    before: tuple[Name, int] | None = None
+    for name in names_in(text):
+        lenient = not strict and len(images.paths) == 1
+        if lenient and name.number == UNKNOWN:
+            continue
+        number = images.number(name, field)
+        if before is not None and before[1] != number and beside(text, before[0], name):
+            raise Refused(field, f"gives one image two numbers: {text[before[0].start : name.end][:60]!r}", _HINT)
+        before = (name, number)
+        if name.file:
+            parts += [text[end : name.start], f"Image-{number}"]
+            end = name.end
+        elif not name.ordinal and number != name.number:
+            parts += [text[end : name.digits[0]], str(number)]
+            end = name.digits[1]
+    return "".join([*parts, text[end:]]) if parts else text
+
+
+def counts_from_zero(text: str) -> bool:
+    """Whether ``text`` names image 0."""
+    return (
+        any(name.number == 0 and not name.ordinal for name in names_in(text)) if "0" in text or "０" in text else False
+    )
