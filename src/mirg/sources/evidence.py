@@ -27,6 +27,7 @@ _ENOUGH = 200  # boxes after which a wrong frame is refused, rather than at the 
 _TIGHTER = 0.44  # mean gain per box from which a smaller frame is the better explanation: sides under 80 %
 _AGAINST = 0.001  # share of boxes from which a smaller frame is no explanation: a box outside of it speaks against it
 _SURE = 9.2  # gain of all boxes together from which the better of two frames is taken: odds of 10,000
+_SURE_OF_ENLARGED = 3 * _SURE  # images are seldom enlarged: a few boxes in small images are no sign of it
 _LIKELY = 2.0  # gain of all boxes together from which the better of two frames is the best guess
 _SAME = 0.1  # gains below this do not count: the two frames hardly differ for that image
 
@@ -170,8 +171,8 @@ class Evidence:
         """Whether ``one`` explains the boxes better than every frame of ``good``, with next to none against it."""
         if not all(self._tighter(name, one) for name in good):
             return False
-        if one.min_pixels and not all(self._gain(name, one) >= _SURE for name in good):
-            return False  # images are seldom enlarged: a few boxes in the middle of small images are no sign of it
+        if one.min_pixels and not all(self._gain(name, one) >= _SURE_OF_ENLARGED for name in good):
+            return False
         against = sum(n for kind, n in self.counts.items() if one.key not in kind and kind.intersection(good))
         return against <= _AGAINST * total
 
