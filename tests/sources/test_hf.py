@@ -155,6 +155,139 @@ def test_wrong_columns(tmp_path: Path, columns: dict[str, str], says: str, why: 
         list(hf.read(file, options))
 
 
+COLUMNS_OF_OBJECTS = {"boxes": "objects.bbox", "labels": "objects.category"}
+TWO = [[10.0, 8.0, 50.0, 40.0], [20.0, 8.0, 60.0, 76.0]]  # corners of 100 x 80 pixels; as sizes they leave the image
+
+
+def objects_table(shape: str, boxes: list[list[float]], classes: list[Any], feature: Any, **more: Any) -> Any:
+    """A question about one picture, with its objects as a list, or as lists side by side."""
+    import datasets
+
+    bbox = datasets.List(datasets.Value("float32"))
+    features = {"image": datasets.Image(), **{name: datasets.Value("string") for name in more}}
+    cell: Any = {"bbox": boxes, "category": classes}
+    if shape == "list":
+        cell = [{"bbox": box, "category": kind} for box, kind in zip(boxes, classes, strict=True)]
+        features["objects"] = datasets.List({"bbox": bbox, "category": feature})
+    else:
+        features["objects"] = {"bbox": datasets.List(bbox), "category": datasets.List(feature)}
+    rows = [{"image": {"bytes": png(1), "path": None}, "objects": cell, **more}]
+    return datasets.Dataset.from_list(rows, features=datasets.Features(features))
+
+
+@pytest.mark.parametrize("shape", ["list", "lists"])
+@pytest.mark.parametrize("classes", ["names", "numbers"])
+@pytest.mark.parametrize("form", ["folder", "parquet"])
+def test_objects_of_both_shapes(tmp_path: Path, shape: str, classes: str, form: str) -> None:
+    """With names as texts, or as a ClassLabel nested in the objects."""
+    import datasets
+
+    feature = datasets.Value("string") if classes == "names" else datasets.ClassLabel(names=["dog", "mug", "cup"])
+    table = objects_table(shape, TWO, ["cup", "mug"] if classes == "names" else [2, 1], feature, question="Where?")
+    path = tmp_path / ("t.parquet" if form == "parquet" else "t")
+    table.to_parquet(str(path)) if form == "parquet" else table.save_to_disk(str(path))
+    for columns in (COLUMNS_OF_OBJECTS, {"boxes": "objects.bbox"}, {}):  # said, half said, found
+        out = tmp_path / f"out{len(columns)}"
+        _, (sample,) = imported("hf", path, out, tmp_path, frame="pixels", columns=columns)
+        assert [(t.label, t.box) for t in sample.targets] == [
+            ("cup", (0.1, 0.1, 0.5, 0.5)), ("mug", (0.2, 0.1, 0.6, 0.95))
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("boxes", "frame", "found", "why"),
+    [
+        (TWO, "pixels", "boxes", "as sizes they leave the image"),
+        ([[60.0, 40.0, 30.0, 20.0], [10, 10, 20, 20]], "pixels", "boxes_xywh", "x2 would be left of x1"),
+        ([[0.5, 0.6, 0.9, 0.8]], "fraction", "boxes", "as sizes they leave 0-1"),
+        ([[0.5, 0.6, 0.3, 0.3]], "auto", "boxes_xywh", "x2 would be left of x1"),
+        ([[500, 600, 900, 800]], "relative_1000", "boxes", "as sizes they leave 0-1000"),
+        ([[10.0, 10.0, 30.0, 20.0]], "pixels", None, "both are possible"),
+        ([[60.0, 40.0, 130.0, 20.0]], "pixels", None, "none is possible"),
+    ],
+)
+def test_corners_or_sizes(tmp_path: Path, boxes: list[list[float]], frame: Any, found: str | None, why: str) -> None:
+    """Nothing says it, so it follows from the boxes, or the import is refused and names the option."""
+    import datasets
+
+    table = objects_table("lists", boxes, ["cup"] * len(boxes), datasets.Value("string"), question="Where?")
+    table.save_to_disk(str(tmp_path / "t"))
+    options = ImportOptions(root=str(tmp_path), frame=frame, stored=str(tmp_path))
+    if found is None:
+        with pytest.raises(DataError, match=r"boxes_xywh=objects\.bbox"):
+            list(hf.read(tmp_path / "t", options))
+        return
+    (row,) = hf.read(tmp_path / "t", options)
+    assert row.value[found] == [[pytest.approx(v) for v in box] for box in boxes], why
+
+
+def test_boxes_of_another_format_than_said_are_refused(tmp_path: Path) -> None:
+    """A third of the boxes would be refused row by row, and the others would be wrong."""
+    import datasets
+
+    boxes = [[60.0, 40.0, 30.0, 20.0], [50, 50, 20, 20], [10, 10, 20, 20]]
+    table = objects_table("list", boxes, ["cup"] * 3, datasets.Value("string"), question="Where?")
+    table.save_to_disk(str(tmp_path / "t"))
+    options = ImportOptions(root=str(tmp_path), columns=COLUMNS_OF_OBJECTS, stored=str(tmp_path))
+    with pytest.raises(DataError, match=r"2 of 3 boxes .*--columns boxes_xywh=objects\.bbox"):
+        list(hf.read(tmp_path / "t", options))
+
+
+def test_a_detection_table_without_questions(tmp_path: Path) -> None:
+    """As of COCO: the question is about all objects of one label, and every object is kept as annotation."""
+    import datasets
+
+    boxes = [[60.0, 40.0, 30.0, 20.0], [50, 50, 20, 16], [10, 10, 20, 20]]
+    table = objects_table("list", boxes, [1, 0, 1], datasets.ClassLabel(names=["mug", "cup"]))
+    table.save_to_disk(str(tmp_path / "t"))
+    _, (sample,) = imported("hf", tmp_path / "t", tmp_path / "out", tmp_path, frame="pixels")
+    asked = sample.meta["subject"]
+    assert sample.question == f"Point to every {asked}." and sample.task == "detection"
+    assert len(sample.targets) == {"cup": 2, "mug": 1}[str(asked)]
+    assert [(note.label, note.box) for note in sample.images[0].objects] == [
+        ("cup", (0.6, 0.5, 0.9, 0.75)), ("mug", (0.5, 0.625, 0.7, 0.825)), ("cup", (0.1, 0.125, 0.3, 0.375))
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "field", "reason", "why"),
+    [
+        ({**ROW, "labels": [0, 1]}, "labels.0", "has no name", "numbers without a ClassLabel"),
+        ({**ROW, "iscrowd": [0, 1]}, "iscrowd.1", "a crowd", "a region is not one object"),
+        ({"images": "a.png", "boxes": [[1, 2, 3, 4]]}, "labels", "no question", "all of what?"),
+        ({"images": "a.png", "boxes": []}, "boxes", "no question", "nothing is annotated"),
+        ({"images": AB, "prompt": "Find it."}, "messages", "without an answer", "a prompt without an answer"),
+        ({"images": AB, "record": "{}"}, "record", "not a sample", "a record of something else"),
+    ],
+)
+def test_refused_detections(value: object, field: str, reason: str, why: str) -> None:
+    found = refused("hf", value)
+    assert found.field == field and reason in found.reason, f"{why}: {found}"
+
+
+def test_first_rows_without_objects(tmp_path: Path) -> None:
+    """An empty list shows no keys: the first example that has objects does."""
+    root = pictures(tmp_path / "data", AB)
+    rows = [
+        {"question": "Where?", "image": "a.png", "objects": []},
+        {"question": "Where?", "image": "b.png", "objects": [{"bbox": [60, 40, 30, 20], "label": "cup"}]},
+    ]
+    file = write_rows(tmp_path / "rows.jsonl", rows, lines=True)
+    _, (first, second) = imported("hf", file, tmp_path / "out", root, frame="pixels")
+    assert first.targets == () and second.targets[0].label == "cup"
+    assert second.targets[0].box == (0.6, 0.5, 0.9, 0.75)
+
+
+def test_conversations(tmp_path: Path) -> None:
+    """Messages, or a prompt and a completion, as texts or as the parts that TRL takes."""
+    prompt = [{"role": "user", "content": [{"type": "image", "text": None}] * 2 + [{"type": "text", "text": "Where?"}]}]
+    parts = [{"role": "assistant", "content": [{"type": "text", "text": "Image-2: (1,2),(3,4)"}]}]
+    texts = {"prompt": "<image><image>Where?", "completion": "Image-2: (1,2),(3,4)"}
+    for value in ({"messages": prompt + parts}, {"prompt": prompt, "completion": parts}, texts):
+        sample = only("hf", {"id": "c", "images": AB, **value})
+        assert sample.targets == (RawBox(2, (1, 2, 3, 4)),) and sample.question == ("Where?",)
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     import datasets
 

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from fakes.imports import conversation, run_import, write_case
 from mirg.errors import DataError, MirgError
 from mirg.samples import DatasetFolder
+from mirg.sources.evidence import Evidence
 from mirg.sources.finish import Job, finish
-from mirg.sources.frames import Evidence, possible
+from mirg.sources.frames import possible
 from mirg.sources.importer import ImportReport, import_dataset
 from mirg.sources.kinds import SOURCES
 from mirg.sources.options import ImportOptions

@@ -30,7 +30,7 @@ SHEEP = row(
 )
 PAIR = row(
     ("<image><image>What is like <bbox>?", '[{"bbox_2d": <bbox>, "label": "<ref-object>"}]'),
-    ref=["a cup"], bbox=[[100, 100, 400, 500], [200, 250, 600, 750]], bbox_type="norm1000", image_id=[0, 1],
+    ref=["a cup"], bbox=[[10, 8, 40, 40], [20, 20, 60, 60]], image_id=[0, 1],
     width=[100, 100], height=[80, 80],
 )  # fmt: skip
 TURNS = row(
@@ -46,15 +46,15 @@ GOOD = [SHEEP, PAIR, TURNS]
 
 def test_two_boxes_of_one_name() -> None:
     sample = only("ms-swift", SHEEP)
-    assert sample.question == ("Find the ", "sheep", " in the image")
+    assert sample.question == ("Find the sheep in the image",)
     assert [(box.label, box.frame) for box in sample.targets] == [("sheep", "pixels")] * 2
     assert sample.meta == {"subject": "sheep"}
 
 
 def test_boxes_in_their_images() -> None:
     sample = only("ms-swift", PAIR)
-    assert sample.question == ("What is like ", RawBox(1, (100, 100, 400, 500), frame="relative_1000"), "?")
-    assert sample.targets == (RawBox(2, (200, 250, 600, 750), "a cup", "relative_1000"),)
+    assert sample.question == ("What is like ", RawBox(1, (10, 8, 40, 40), frame="pixels"), "?")
+    assert sample.targets == (RawBox(2, (20, 20, 60, 60), "a cup", "pixels"),)
     assert sample.image_hidden and [(image.width, image.height) for image in sample.images] == [(100, 80)] * 2
 
 
@@ -86,11 +86,11 @@ def changed(value: dict[str, Any], **objects: Any) -> dict[str, Any]:
         (changed(SHEEP, bbox=[[9, 16, 35, 22]]), "objects.bbox", "1 of them for 2", "fewer boxes than slots"),
         (changed(SHEEP, ref=["a", "b"]), "objects.ref", "2 of them for 1", "more names than slots"),
         (changed(SHEEP, bbox=[[9, 16], [1, 2]]), "objects.bbox.0", "four numbers", "a point is no box"),
-        (changed(SHEEP, bbox=7), "objects.bbox", "no list", "no list"),
+        (changed(SHEEP, bbox=7), "objects.bbox", "not a list", "no list"),
         (changed(PAIR, image_id=[0, 2]), "objects.image_id.1", "does not exist", "no third image"),
         (changed(PAIR, image_id=[0]), "objects.image_id", "1 images for 2 boxes", "one too few"),
         (changed(PAIR, width=[100]), "objects.width", "1 widths", "a size is missing"),
-        (row(("<image><image>What?", "A dog."), bbox=[]), "messages", "holds no box", "another task"),
+        (row(("<image><image>What?", "A dog."), bbox=[]), "answer", "holds no box", "another task"),
         (
             row(("<image>Find it.", "<bbox>"), ("<image>And?", "none"), bbox=[[1, 2, 3, 4]], image_id=[1]),
             "objects.image_id",
@@ -103,6 +103,123 @@ def test_refused(value: object, field: str, reason: str, why: str) -> None:
     found = SOURCES["ms-swift"].convert(value, NO_FILES)[0]
     assert not isinstance(found, RawSample)
     assert found.field == field and reason in found.reason, f"{why}: {found}"
+
+
+NORM = {"ref": ["mug"], "bbox_type": "norm1000"}
+BOX, OTHER = [100, 200, 300, 400], [500, 500, 600, 700]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "boxes", "images", "why"),
+    [
+        ("Find the <ref-object> in Image-2.", "<bbox>", [BOX], [2], "the question names the image"),
+        ("Find the <ref-object>.", "It is in the second image: <bbox>", [BOX], [2], "the answer names it"),
+        ("Find the <ref-object> in Image-1.", "Image-2: <bbox>", [BOX], [2], "the answer wins"),
+        ("Find each <ref-object>.", "Image-2: <bbox>\nImage-1: <bbox>", [BOX, OTHER], [2, 1], "in any order"),
+        ("<ref-object>?", '[{"image": 2, "bbox_2d": <bbox>, "label": "m"}]', [BOX], [2], "JSON names it"),
+        ("<ref-object>?", '[{"image": 2, "bbox_2d": "<bbox>"}]', [BOX], [2], "a placeholder in quotation marks"),
+        ("Image-1 has <bbox>. <ref-object>?", "Image-2: <bbox>", [BOX, OTHER], [2], "a reference of the question"),
+    ],
+)
+@pytest.mark.parametrize("ids", [None, [0, 0], [1, 1], [7]])
+def test_the_texts_name_the_image_of_normalised_boxes(
+    question: str, answer: str, boxes: list[list[int]], images: list[int], why: str, ids: list[int] | None
+) -> None:
+    """image_id means nothing to ms-swift here, so it decides nothing."""
+    more = {} if ids is None else {"image_id": ids}
+    sample = only("ms-swift", row((f"<image><image>{question}", answer), bbox=boxes, **NORM, **more))
+    assert [box.image for box in sample.targets] == images, why
+    assert [list(box.numbers) for box in sample.targets] == boxes[len(boxes) - len(images) :], why
+
+
+def test_boxes_of_the_reasoning_are_citations() -> None:
+    thinking = "Image-1 shows one at <bbox>; in Image-2 a <ref-object> at <bbox>."
+    answer = f"<think>{thinking}</think><answer>Image-2: <bbox></answer>"
+    value = row(("<image><image>Which?", answer), ref=["dog"], bbox=[BOX, OTHER, OTHER], bbox_type="norm1000")
+    sample = only("ms-swift", value)
+    assert sample.targets == (RawBox(2, tuple(OTHER), "", "relative_1000"),)  # type: ignore[arg-type]
+    assert sample.thinking == (
+        "Image-1 shows one at ", RawBox(1, tuple(BOX), "", "relative_1000"), "; in Image-2 a dog at ",  # type: ignore[arg-type]
+        RawBox(2, tuple(OTHER), "", "relative_1000"), ".",  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_image_id_places_boxes_in_pixels() -> None:
+    """Also those of the reasoning, which need no name then."""
+    answer = "<think>Like <bbox>.</think><answer>Here: <bbox></answer>"
+    value = row(("<image><image>Image-1 has one. Where in the other?", answer), bbox=[BOX, OTHER], image_id=[0, 1])
+    sample = only("ms-swift", value)
+    assert sample.targets == (RawBox(2, tuple(OTHER), "", "pixels"),)  # type: ignore[arg-type]
+    assert sample.thinking == ("Like ", RawBox(1, tuple(BOX), "", "pixels"), ".")  # type: ignore[arg-type]
+    assert sample.image_hidden
+
+
+@pytest.mark.parametrize(
+    ("value", "field", "reason", "why"),
+    [
+        (row(("<image><image>Where?", "<bbox>"), bbox=[BOX], bbox_type="norm1"), "answer", "which of the 2", "no name"),
+        (
+            row(("<image><image>Find it.", "<bbox>"), bbox=[BOX], bbox_type="norm1", image_id=[1]),
+            "answer", "which of the 2", "image_id does not count for norm1",
+        ),
+        (row(("<image><image>In Image-2?", "<bbox>"), bbox=[BOX]), "objects.image_id", "is missing", "of which?"),
+        (
+            row(("<image><image>Where?", "Image-1: <bbox>"), bbox=[BOX], image_id=[1]),
+            "objects.image_id", "contradicts the answer", "the text says another image",
+        ),
+        (
+            row(("<image><image>Where?", "Image-7: <bbox>"), bbox=[BOX], image_id=[1]),
+            "answer", "Image-7 does not exist", "a name that is not understood",
+        ),
+        (
+            row(("<image><image>Where?", "Image-7: <bbox>"), bbox=[BOX], bbox_type="norm1000"),
+            "answer", "Image-7 does not exist", "a name that is not understood",
+        ),
+        (
+            row(("<image><image>Where?", "Image-2: <bbox> [1, 2, 3, 4]"), bbox=[BOX], bbox_type="norm1000"),
+            "messages", "beside the placeholders", "numbers and placeholders in one text",
+        ),
+        (
+            row(("<image>Where?", "<think>x</think><bbox><answer><bbox></answer>"), images=AB[:1], bbox=[BOX, OTHER]),
+            "answer", "outside of its reasoning", "a box that is neither",
+        ),
+        (
+            row(("<image>Where?", "<think><bbox> "), images=["a.png"], bbox=[BOX]),
+            "answer", "never ends", "a citation and no answer",
+        ),
+        ({"messages": PAIR["messages"], "images": AB}, "objects", "is missing", "placeholders without boxes"),
+    ],
+)  # fmt: skip
+def test_refused_images(value: object, field: str, reason: str, why: str) -> None:
+    found = refused("ms-swift", value)
+    assert found.field == field and reason in found.reason, f"{why}: {found}"
+
+
+def test_labels() -> None:
+    """A name with quotation marks inside JSON, one name for two boxes, and the name that the question asks for."""
+    quoted = row(
+        ("<image>Find.", '[{"bbox_2d": <bbox>, "label": "<ref-object>"}]'),
+        images=["a.png"], ref=['red "ring"'], bbox=[BOX],
+    )  # fmt: skip
+    assert [box.label for box in only("ms-swift", quoted).targets] == ['red "ring"']
+    two = row(("<image>Find.", "<ref-object>: <bbox> <bbox>"), images=["a.png"], ref=["cup"], bbox=[BOX, OTHER])
+    assert [box.label for box in only("ms-swift", two).targets] == ["cup", "cup"]
+    cited = row(
+        ("<image>Find <ref-object>.", "<think>A <ref-object> at <bbox></think><answer><bbox></answer>"),
+        images=["a.png"], ref=["mug", "cup"], bbox=[BOX, OTHER],
+    )  # fmt: skip
+    assert [box.label for box in only("ms-swift", cited).targets] == ["mug"]
+
+
+@pytest.mark.parametrize("place", ["answer", "solution"])
+def test_rows_without_objects_are_read_like_conversations(place: str) -> None:
+    """Also a prompt whose answer is the column that rewards read."""
+    value = row(("<image><image>Where is it?", "Image-2: (1,2),(3,4)"))
+    del value["objects"]
+    if place == "solution":
+        value["solution"] = value["messages"].pop()["content"]
+    sample = only("ms-swift", value)
+    assert sample.targets == (RawBox(2, (1, 2, 3, 4)),)
 
 
 def test_no_objects_for_any_slot() -> None:

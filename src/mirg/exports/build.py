@@ -11,6 +11,7 @@ from typing import Any
 from mirg.errors import ConfigError, DataError, MirgError
 from mirg.exports.files import ImageFiles
 from mirg.exports.formats import format_of
+from mirg.exports.note import README_FILE, front_matter
 from mirg.exports.plan import Format, Plan, Row
 from mirg.exports.render import rendered
 from mirg.frames import family
@@ -20,7 +21,6 @@ from mirg.samples.folder import ImageCheck
 from mirg.storage import atomic_folder, write_atomic, write_jsonl_atomic
 
 REJECTED_FILE = "rejected.jsonl"
-README_FILE = "README.md"
 DEFAULT_FAMILY = "qwen2.5-vl"
 
 
@@ -118,7 +118,8 @@ def readme_text(report: ExportReport, plan: Plan) -> str:
     files = "\n".join(f"- `{name}`: {rows} rows" for name, rows in report.files.items())
     frame = f" Prompts and boxes are those of {report.family}." if report.family else ""
     settings = "\n".join(report.settings)
-    return f"""# {plan.card.name}, for {report.to}
+    said = front_matter(report.to, plan, list(report.files)) if report.family and not plan.objects else ""
+    return f"""{said}# {plan.card.name}, for {report.to}
 
 {report.n_samples} samples of the dataset `{plan.card.name}`, written by `mirg data export --to {report.to}`.{frame}
 

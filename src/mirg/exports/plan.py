@@ -34,22 +34,16 @@ class Plan:
     @property
     def bounds(self) -> PixelLimits:
         """Fewest and most pixels that the trainer is to be set to."""
-        own = self.resize.bounds or self.family.limits
-        least = self.min_pixels or min(own.min_pixels, self.max_pixels or own.max_pixels)
-        most = self.max_pixels or max(own.max_pixels, least)
-        cell = self.family.factor**2
-        if self.resize.in_cells and self.family.resize == "image":
-            return PixelLimits(max(1, least // cell) * cell, max(1, most // cell) * cell)
-        return PixelLimits(least, most)
+        return self.resize.limits(self.family, self.min_pixels, self.max_pixels)
 
     @property
     def limits(self) -> PixelLimits:
-        """Those that the model's processor has: the trainer's bounds where it leaves resizing to the processor."""
-        return self.family.limits if self.resize.first else self.bounds
+        """Those of the model's processor."""
+        return self.resize.processor_limits(self.family, self.bounds)
 
     def given(self, size: Size) -> Size:
         """The size of the image that the trainer gives the processor, for an original of ``size``."""
-        return self.resize.first(size, self.family, self.bounds) if self.resize.first else size
+        return self.resize.given(size, self.family, self.bounds)
 
 
 @dataclass(frozen=True)

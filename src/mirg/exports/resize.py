@@ -31,6 +31,24 @@ class Resize:
     bounds: PixelLimits | None = None
     in_cells: bool = False
 
+    def limits(self, family: Family, min_pixels: int | None, max_pixels: int | None) -> PixelLimits:
+        """Fewest and most pixels that the trainer is set to; None: its own, or the family's."""
+        own = self.bounds or family.limits
+        least = min_pixels or min(own.min_pixels, max_pixels or own.max_pixels)
+        most = max_pixels or max(own.max_pixels, least)
+        cell = family.factor**2
+        if self.in_cells and family.resize == "image":
+            return PixelLimits(max(1, least // cell) * cell, max(1, most // cell) * cell)
+        return PixelLimits(least, most)
+
+    def given(self, size: Size, family: Family, bounds: PixelLimits) -> Size:
+        """The size of the image that the trainer gives the processor, for an original of ``size``."""
+        return self.first(size, family, bounds) if self.first else size
+
+    def processor_limits(self, family: Family, bounds: PixelLimits) -> PixelLimits:
+        """Those of the model's processor: the trainer's bounds if it leaves all resizing to the processor."""
+        return family.limits if self.first else bounds
+
 
 def shrunk(size: Size, family: Family, bounds: PixelLimits) -> Size:
     """Area into ``bounds`` with sides cut to whole pixels, as EasyR1 and LLaMA-Factory do (``process_image``)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from mirg.sources.instructions import without_instructions
 from mirg.sources.naming import FROM_ZERO_HINT, ZERO, Images, counts_from_zero, told
 from mirg.sources.raw import Refusal
 from mirg.sources.rows import Refused, mapping, paths_of, row_id, short, text_of
@@ -142,4 +143,5 @@ def _turns(said: list[tuple[bool, str]], seen: int, images: Images, *, name_answ
 
 
 def _turn(number: int, asked: list[str], answer: str, seen: int, problem: Refusal) -> Turn:
-    return Turn(number, "\n".join(asked).strip(), answer, seen, problem.reason, problem if problem.reason else None)
+    question = without_instructions("\n".join(asked).strip())
+    return Turn(number, question, answer, seen, problem.reason, problem if problem.reason else None)

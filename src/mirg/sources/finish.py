@@ -21,11 +21,13 @@ from mirg.samples import ImageRef, ObjectNote, Sample, Target, Trajectory
 from mirg.samples.roots import rooted
 from mirg.samples.schema import EXIF_META
 from mirg.samples.writer import WrittenRow, written
-from mirg.sources.frames import WORDS, Evidence, FrameName, possible, to_fractions
+from mirg.sources.evidence import Evidence
+from mirg.sources.frames import WORDS, FrameName, possible, to_fractions
 from mirg.sources.look import Facts, Looker, clean_path
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Numbers, RawBox, RawImage, RawSample, Refusal, Row, Text
 from mirg.sources.relabel import Noted, checked
+from mirg.sources.resized import Resized
 from mirg.sources.rows import Refused
 
 # Root of images that the source held as bytes: they are copied into the dataset before it is written.
@@ -44,6 +46,8 @@ class Job(NamedTuple):
     root_name: str
     journal: str = ""
     run: str = ""  # what is known of files holds for one run, they may change before the next
+    resized: Resized | None = None  # how images were resized, for boxes in pixels of the resized image
+    tried: tuple[Resized, ...] = ()  # resizings that boxes are tried on: all if "auto", else those that do not fit
 
 
 class Rotated(NamedTuple):
@@ -148,7 +152,7 @@ class _Finisher:
                 targets=tuple(self._target(k, box) for k, box in enumerate(raw.targets)),
                 relation=raw.relation,
                 image_hidden=raw.image_hidden,
-                source=self.job.kind,
+                source=raw.source or self.job.kind,
                 trajectory=self._trajectory(),
                 meta=raw.meta | exif,
             )
@@ -239,18 +243,27 @@ class _Finisher:
             if image.objects:
                 self.boxed.add(number)
             for thing in image.objects:
-                self._note(thing.numbers, seen.size)
+                if thing.frame is None:
+                    self._note(thing.numbers, seen.size)
 
     def _note(self, numbers: Numbers, size: tuple[int, int] | None) -> None:
-        self.found.evidence.add(possible(numbers, size), self.where, numbers)
+        job, evidence = self.job, self.found.evidence
+        if job.frame == "auto":
+            evidence.weigh(self.where, numbers, size, job.tried)
+            return
+        own = [(job.resized.key, job.resized.sides(size) if size else None)] if job.resized else []
+        kind = possible(numbers, size, own)
+        if (job.resized.key if job.resized else job.frame) not in kind and size:
+            kind |= possible(numbers, size, [(one.key, one.sides(size)) for one in job.tried])
+        evidence.add(kind, self.where, numbers)
 
     def _box(self, numbers: Numbers, image: int, field: str, frame: FrameName | None = None) -> Box:
         frame = frame or self.job.frame
         if not 1 <= image <= len(self.seen):
             raise _Refused(field, f"Image-{image} does not exist, the row has {len(self.seen)} images")
-        seen = self.seen[image - 1]
+        seen, resized = self.seen[image - 1], self.job.resized
         try:
-            box = to_fractions(numbers, seen.size, frame, self.job.options.family)
+            box = to_fractions(numbers, seen.size, frame, resized.sides(seen.size) if resized and seen.size else None)
         except DataError as error:
             raise _Refused(field, error.message, error.hint) from error
         if seen.exif == "ignore":
@@ -276,7 +289,7 @@ class _Finisher:
         notes = tuple(
             ObjectNote(
                 label=thing.label,
-                box=self._box(thing.numbers, number, f"images.{number - 1}.objects.{k}"),
+                box=self._box(thing.numbers, number, f"images.{number - 1}.objects.{k}", thing.frame),
                 attributes=thing.attributes or {},
             )
             for k, thing in enumerate(things)
@@ -299,7 +312,7 @@ class _Finisher:
         return "".join(parts).strip()
 
     def _trajectory(self) -> Trajectory | None:
-        if not self.raw.thinking:
-            return None
+        if self.raw.trajectory or not self.raw.thinking:
+            return self.raw.trajectory
         answer = tuple(self._target(k, box) for k, box in enumerate(self.raw.targets))
         return Trajectory(thinking=self._text(self.raw.thinking, "thinking"), answer=answer, writer=self.job.kind)

@@ -19,8 +19,9 @@ from mirg.executors import Executor, Local
 from mirg.samples import DatasetWriter, ImageRef, Rejection, Sample
 from mirg.samples.roots import MARK
 from mirg.samples.writer import WrittenRow, written
+from mirg.sources.evidence import Evidence
 from mirg.sources.finish import STORED, Finished, Job, finish
-from mirg.sources.frames import Evidence, FrameName
+from mirg.sources.frames import WORDS, FrameName
 from mirg.sources.guess import LISTED, explained
 from mirg.sources.kinds import SOURCES
 from mirg.sources.look import fact_row
@@ -28,6 +29,7 @@ from mirg.sources.misplaced import advice, missing_path
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Refusal, Row, Source
 from mirg.sources.relabel import LabelReport
+from mirg.sources.resized import considered, said, with_note
 from mirg.storage import Journal, scratch_folder
 
 _PEEKED = 2000  # rows whose boxes tell the frame where nothing else does
@@ -108,6 +110,7 @@ def import_dataset(
     if options.exif == "ignore" and options.look == "none":
         raise ConfigError("--exif ignore needs a look at the images", hint="--look header finds out which are rotated")
     path, out = Path(path), Path(out)
+    options = with_note(path, options)
     workers = executor or Local()
     report = ImportReport(out, kind)
     journal = out.parent / f".{out.name}.looked.jsonl"
@@ -137,13 +140,16 @@ def import_dataset(
         stack.callback(_drop_empty, journal)
         with Journal(journal) as looked:
             try:
-                report.frame, rows = _settled(source, options, job, rows, path, looked)
-                work = _Work(writer, job._replace(frame=report.frame), report, copy, listed)
+                job, rows = _settled(source, job, rows, path, looked)
+                report.frame = job.frame
+                work = _Work(writer, job, report, copy, listed)
                 work.run(workers, rows, looked, on_progress)
             except (DataError, StorageError) as error:
                 raise explained(error, kind, path) from error
+            if not (work.evidence.counts or options.frame or source.frame != "auto"):
+                report.frame = "auto"  # every box said its own
         report.warnings += work.labels.warnings(options)
-        work.evidence.contradict(report.frame, str(path), final=True)
+        work.contradict(str(path), final=True)
         if not report.samples:
             first = f"; first: {report.first[0]}" if report.first else ""
             reason = f"{path}: no row of {report.rows:,} can be used{first}"
@@ -169,22 +175,31 @@ def source_of(kind: str) -> Source:
     return SOURCES[kind]
 
 
-def _settled(
-    source: Source, options: ImportOptions, job: Job, rows: Iterator[Row], path: Path, looked: Journal
-) -> tuple[FrameName, Iterator[Row]]:
-    """The frame of all boxes, and the rows again from the first one."""
-    if options.frame == "resized_pixels" and not options.family:
-        raise ConfigError("--frame resized_pixels needs --family", hint="every family resizes images in its own way")
+def _settled(source: Source, job: Job, rows: Iterator[Row], path: Path, looked: Journal) -> tuple[Job, Iterator[Row]]:
+    """The job with the frame of all boxes, and the rows again from the first one."""
+    options = job.options
+    named, tried = said(options), considered(options)
     frame = options.frame or source.frame
-    if frame != "auto":
-        return frame, rows
-    peeked = list(islice(rows, _PEEKED))
-    evidence = Evidence()
-    for row in peeked:
-        found = finish(job, row)
-        evidence.join(found.evidence)
-        _note(found, looked)
-    return evidence.settle(str(path)), chain(peeked, rows)
+    limited = options.min_pixels or options.max_pixels
+    if limited and frame not in ("auto", "resized_pixels"):
+        raise ConfigError(
+            f"--min-pixels and --max-pixels mean nothing for boxes in {WORDS[frame]}",
+            hint="they belong to --frame resized_pixels",
+        )
+    unsure = frame == "resized_pixels" and not limited
+    if frame == "auto" or unsure:
+        peeked = list(islice(rows, _PEEKED))
+        rows = chain(peeked, rows)
+        evidence = Evidence()
+        for row in peeked:
+            found = finish(job._replace(tried=tried), row)
+            evidence.join(found.evidence)
+            _note(found, looked)
+        if frame == "auto":
+            frame = evidence.settle(str(path), tried, named)
+        elif named:
+            evidence.doubt(str(path), named, tried)
+    return job._replace(frame=frame, resized=named if frame == "resized_pixels" else None, tried=tried), rows
 
 
 def _counted_from(source: Source, options: ImportOptions, rows: Iterator[Row]) -> tuple[int | None, Iterator[Row]]:
@@ -240,9 +255,14 @@ class _Work:
             self._take(found)
             _note(found, looked)
             if self.report.rows % _REFUSE_EVERY == 0:
-                self.evidence.contradict(self.job.frame, found.row.file, final=False)
+                self.contradict(found.row.file, final=False)
                 if on_progress:
                     on_progress(self.report.rows)
+
+    def contradict(self, source: str, *, final: bool) -> None:
+        """DataError if too many boxes are not in the frame of the import."""
+        job = self.job
+        self.evidence.contradict(job.frame, source, final=final, resized=job.tried, said=job.resized)
 
     def _take(self, found: Finished) -> None:
         report = self.report

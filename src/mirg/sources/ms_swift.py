@@ -1,82 +1,146 @@
-"""ms-swift's grounding rows: ``messages``, ``images`` and ``objects``, whose boxes fill the ``<bbox>`` of the messages.
+"""ms-swift's rows: ``messages``, ``images`` and ``objects``, whose boxes fill the ``<bbox>`` of the messages.
 
 ``objects`` holds ``ref`` (names, in the order of ``<ref-object>``), ``bbox`` ([x1, y1, x2, y2], in the order of
-``<bbox>``), ``bbox_type`` ("real": pixels, the default; "norm1"; "norm1000"), ``image_id`` (from 0, one per box; 0
-where it is not given), ``width`` and ``height`` (pixels, one per image).
+``<bbox>``), ``bbox_type`` ("real": pixels, the default; "norm1"; "norm1000"), ``image_id`` (from 0, one per box),
+``width`` and ``height`` (pixels, one per image).
+
+ms-swift uses ``image_id`` only to find the image whose size normalises a "real" box. Otherwise the texts say which
+image a box lies in: the placeholders are filled with numbers in place of the boxes, and the texts are read like
+those of any conversation. So are rows without ``objects``, and rows for GRPO, whose answer is the column ``solution``.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mirg.answers.blocks import split
+from mirg.answers.image_names import names_in
 from mirg.sources.answered import is_hidden
 from mirg.sources.conversations import Conversation, Turn, conversation
 from mirg.sources.frames import FrameName
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawSample, Row, Source, Text
+from mirg.sources.recorded import is_record, recorded
 from mirg.sources.rows import Refused, box_of, each, mapping, name_or, short, text_of, whole
+from mirg.sources.sharegpt import asked_and_answered
 from mirg.sources.stream import read_rows
+from mirg.sources.texts import ANY_BOX, plain, with_boxes
 
 _FRAMES: dict[str, FrameName] = {"real": "pixels", "norm1": "fraction", "norm1000": "relative_1000"}
-_SLOT = re.compile(r"<ref-object>|<bbox>")
+_SLOT = re.compile(r'<ref-object>|"<bbox>"|<bbox>')
 _REF, _BOX = "<ref-object>", "<bbox>"
 _HINT = "see the custom dataset format of ms-swift"
+# Box number k is written [_FIRST + k, _FIRST + k, _FIRST + k + 1, _FIRST + k + 1]: no real box is, in any axis order.
+_FIRST = 900_000
+_MOST = 99_000
+_STAND_IN = re.compile(r"\[(9\d{5}),\1,9\d{5},9\d{5}\]")
+_Reader = Callable[..., RawSample]  # asked_and_answered of one row, but for the texts
+_NAMING_KEY = re.compile(r"[\"'](?:image|img|picture|photo)\w*[\"']\s*:", re.IGNORECASE)
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """The rows of JSON lines or of a JSON list; DataError where it is neither."""
+    """The rows of JSON lines or of a JSON list; DataError if it is neither."""
     for number, value in read_rows(path):
         yield Row(path.name, number, value)
 
 
 class _Objects(NamedTuple):
     refs: list[str]
-    boxes: list[RawBox]
-    sizes: list[tuple[int, int]]  # (width, height) in pixels of every image, 0 where not told
+    boxes: list[RawBox]  # their image is 0 unless image_id says it
+    placed: bool  # image_id says it
+    sizes: list[tuple[int, int]]  # (width, height) in pixels of every image, 0 if the row does not say
+
+
+class _Filled(NamedTuple):
+    """A text whose slots are filled; ``refs`` are the names in it with the positions behind them."""
+
+    text: str
+    refs: list[tuple[int, str]]
 
 
 class _Said(NamedTuple):
-    """A turn with its slots filled; labels of boxes by position in the answer."""
+    """A turn with its slots filled."""
 
     turn: Turn
-    question: list[str | RawBox]
-    refs: list[str]  # of the question
-    targets: list[RawBox]
+    question: _Filled
+    answer: _Filled
 
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     """One sample per question whose answer has boxes; its id is the row's and the number of the question, from 1."""
     try:
-        talk = conversation(value, "ms-swift", options.columns, placeholders_needed=False)
-        objects = _objects(talk.row.get("objects"), len(talk.images))
+        talk = conversation(
+            value, "ms-swift", options.columns, placeholders_needed=False, first=options.image_index_from
+        )
+        if is_record(talk.row.get("record")):
+            return [recorded(talk.row["record"], talk.images)]
+        talk = talk._replace(turns=_with_solution(talk))
+        objects = _objects(talk, len(talk.images))
         said = _filled(talk, objects)
     except Refused as refused:
         return [refused.refusal]
-    return each([(f"{talk.id}-{one.turn.number}", one) for one in said], partial(_sample, talk, objects))
+    make = partial(_sample, talk, objects, options.image_index_from)
+    return each([(f"{talk.id}-{one.turn.number}", one) for one in said], make)
 
 
-def _objects(value: Any, images: int) -> _Objects:
+def _with_solution(talk: Conversation) -> tuple[Turn, ...]:
+    """The turns; a last question without an answer is answered by the column ``solution``, as in rows for GRPO."""
+    solution = talk.row.get("solution")
+    last = talk.turns[-1] if talk.turns else None
+    if last is None or last.answer or not last.question or not isinstance(solution, str):
+        return talk.turns
+    return (*talk.turns[:-1], last._replace(answer=solution, problem="", refusal=None))
+
+
+def _objects(talk: Conversation, images: int) -> _Objects:
+    value = talk.row.get("objects")
     if value is None:
-        raise Refused("objects", "is missing", "rows whose boxes stand in the texts are of the kind sharegpt")
+        if any(_BOX in text or _REF in text for turn in talk.turns for text in (turn.question, turn.answer)):
+            raise Refused("objects", "is missing, and the messages hold placeholders for its boxes", _HINT)
+        return _Objects([], [], False, [(0, 0)] * images)
     value = mapping(value, "objects")
-    kind = value.get("bbox_type", "real")
+    kind = value.get("bbox_type") or "real"
     if not isinstance(kind, str) or kind not in _FRAMES:
         raise Refused("objects.bbox_type", f"{short(kind)} is none of {', '.join(_FRAMES)}", _HINT)
     refs = [text_of(ref, f"objects.ref.{k}") for k, ref in enumerate(_list(value, "ref"))]
     given = _list(value, "bbox")
-    ids = _list(value, "image_id") or [0] * len(given)
-    if len(ids) != len(given):
-        raise Refused("objects.image_id", f"{len(ids)} images for {len(given)} boxes", _HINT)
-    boxes = []
-    for k, (box, index) in enumerate(zip(given, ids, strict=True)):
-        number = 1 + whole(index, f"objects.image_id.{k}")
+    if len(given) > _MOST:
+        raise Refused("objects.bbox", f"{len(given)} boxes in one row; at most {_MOST} can be read")
+    numbers = _numbers(value, len(given), images) if kind == "real" else [0] * len(given)
+    boxes = [
+        RawBox(number, box_of(box, f"objects.bbox.{k}"), frame=_FRAMES[kind])
+        for k, (box, number) in enumerate(zip(given, numbers, strict=True))
+    ]
+    return _Objects(refs, boxes, bool(numbers) and all(numbers), _sizes(value, images))
+
+
+def _numbers(value: dict[str, Any], boxes: int, images: int) -> list[int]:
+    """The image of every box in pixels, from 1; 0 if there is no image_id, which only a single image allows."""
+    ids = _list(value, "image_id")
+    if not ids:
+        if images > 1 and boxes:
+            raise Refused(
+                "objects.image_id",
+                f"is missing: it says in which of {images} images a box of bbox_type real lies",
+                _HINT,
+            )
+        return [0] * boxes
+    if len(ids) != boxes:
+        raise Refused("objects.image_id", f"{len(ids)} images for {boxes} boxes", _HINT)
+    numbers = [1 + whole(index, f"objects.image_id.{k}") for k, index in enumerate(ids)]
+    for k, number in enumerate(numbers):
         if not 1 <= number <= images:
             raise Refused(f"objects.image_id.{k}", f"image {number - 1} does not exist, there are {images}, from 0")
-        boxes.append(RawBox(number, box_of(box, f"objects.bbox.{k}"), frame=_FRAMES[kind]))
+    return numbers
+
+
+def _sizes(value: dict[str, Any], images: int) -> list[tuple[int, int]]:
     widths, heights = _list(value, "width"), _list(value, "height")
     if not len(widths) == len(heights) or len(widths) not in (0, images):
         raise Refused("objects.width", f"{len(widths)} widths, {len(heights)} heights, {images} images", _HINT)
@@ -84,7 +148,7 @@ def _objects(value: Any, images: int) -> _Objects:
         (whole(width, "objects.width"), whole(height, "objects.height"))
         for width, height in zip(widths, heights, strict=True)
     ]
-    return _Objects(refs, boxes, sizes or [(0, 0)] * images)
+    return sizes or [(0, 0)] * images
 
 
 def _list(value: dict[str, Any], name: str) -> list[Any]:
@@ -92,75 +156,184 @@ def _list(value: dict[str, Any], name: str) -> list[Any]:
     if found is None:
         return []
     if not isinstance(found, list):
-        raise Refused(f"objects.{name}", f"{short(found)} is no list", _HINT)
+        raise Refused(f"objects.{name}", f"{short(found)} is not a list", _HINT)
     return found
 
 
 def _filled(talk: Conversation, objects: _Objects) -> list[_Said]:
-    """All turns with their slots filled, in the order of the messages. Refused where the counts differ."""
+    """All turns with their slots filled, in the order of the messages. Refused if the counts differ."""
     texts = [text for turn in talk.turns for text in (turn.question, turn.answer)]
     for slot, values, name in ((_REF, objects.refs, "ref"), (_BOX, objects.boxes, "bbox")):
         slots = sum(text.count(slot) for text in texts)
         if slots != len(values):
             raise Refused(f"objects.{name}", f"{len(values)} of them for {slots} {slot} in the messages", _HINT)
-    refs, boxes = iter(objects.refs), iter(objects.boxes)
-    said = []
-    for turn in talk.turns:
-        question = _parts(turn.question, refs, boxes)
-        answer = _parts(turn.answer, refs, boxes)
-        named = [part[1] for part in question if isinstance(part, tuple) and part[0] == _REF]
-        flat = [part[1] if isinstance(part, tuple) else part for part in question]
-        said.append(_Said(turn, flat, named, _targets(answer, named)))
-    return said
+    refs, boxes = iter(objects.refs), iter(range(len(objects.boxes)))
+    return [_Said(turn, _fill(turn.question, refs, boxes), _fill(turn.answer, refs, boxes)) for turn in talk.turns]
 
 
-def _parts(text: str, refs: Iterator[str], boxes: Iterator[RawBox]) -> list[str | tuple[str, Any]]:
-    parts: list[str | tuple[str, Any]] = []
-    end = 0
+def _fill(text: str, refs: Iterator[str], boxes: Iterator[int]) -> _Filled:
+    """``text`` with names, escaped inside JSON, and stand-ins for boxes."""
+    parts: list[str] = []
+    named: list[tuple[int, str]] = []
+    length = end = 0
     for slot in _SLOT.finditer(text):
-        parts += [text[end : slot.start()], (slot.group(), next(refs if slot.group() == _REF else boxes))]
+        before = text[end : slot.start()]
+        if slot.group() == _REF:
+            ref = next(refs)
+            word = json.dumps(ref, ensure_ascii=False)[1:-1] if before.endswith('"') else ref
+            named.append((length + len(before) + len(word), ref))
+        else:
+            first = _FIRST + next(boxes)
+            word = f"[{first},{first},{first + 1},{first + 1}]"
+        parts += [before, word]
+        length += len(before) + len(word)
         end = slot.end()
-    return [*parts, text[end:]]
+    return _Filled("".join([*parts, text[end:]]), named)
 
 
-def _targets(answer: list[str | tuple[str, Any]], asked: list[str]) -> list[RawBox]:
-    """The boxes of an answer with their names: one by one where there are as many, else the one before it."""
-    slots = [part for part in answer if isinstance(part, tuple)]
-    names = [value for kind, value in slots if kind == _REF]
-    boxes = [value for kind, value in slots if kind == _BOX]
-    if len(names) == len(boxes):
-        labels = names
-    else:
-        labels, last = [], asked[0] if len(asked) == 1 else ""
-        for kind, value in slots:
-            last = value if kind == _REF else last
-            labels += [last] if kind == _BOX else []
-    return [box._replace(label=label) for box, label in zip(boxes, labels, strict=True)]
-
-
-def _sample(talk: Conversation, objects: _Objects, name: str, said: _Said) -> RawSample:
-    turn, count = said.turn, said.turn.images
-    if turn.problem:
-        raise Refused("messages", turn.problem)
-    if not said.targets:
-        raise Refused("messages", "the answer holds no box", "only questions for places can be used")
-    question: Text = tuple(said.question)
-    words = " ".join(part for part in question if isinstance(part, str))
-    holding = {box.image for box in said.targets}
-    late = max(holding | {part.image for part in question if isinstance(part, RawBox)})
-    if late > count:
-        raise Refused("objects.image_id", f"a box lies in Image-{late}, which is shown after the question")
-    return RawSample(
+def _sample(talk: Conversation, objects: _Objects, first: int | None, name: str, said: _Said) -> RawSample:
+    turn = said.turn
+    turn.check("messages")
+    if not turn.images:
+        raise Refused("images", "no image was shown before the question")
+    paths = talk.images[: turn.images]
+    if talk.row.get("objects") is None:
+        return asked_and_answered(name, _task(talk), paths, turn.question, turn.answer, first=first, system=talk.system)
+    read_texts = partial(asked_and_answered, name, "", paths, first=first)
+    raw = (_by_image_id if objects.placed else _by_texts)(objects, said, paths, read_texts)
+    _check_all_read(said.answer.text, raw)
+    refs = [ref for _, ref in said.question.refs]
+    labels = _labels(said.answer, refs)
+    return replace(
+        raw,
         id=name,
-        task=name_or(talk.row.get(talk.columns.get("task", "task")), "grounding"),
-        images=tuple(
-            RawImage(path, *size) for path, size in zip(talk.images[:count], objects.sizes[:count], strict=True)
-        ),
-        question=question,
-        targets=tuple(said.targets),
-        image_hidden=is_hidden(words, count, said.targets),
-        meta={"subject": said.refs[0]} if said.refs else {},
+        task=_task(talk),
+        images=tuple(RawImage(path, *size) for path, size in zip(paths, objects.sizes[: turn.images], strict=True)),
+        question=_with_real_boxes(raw.question, objects),
+        targets=tuple(_real_box(box, objects, labels) for box in raw.targets),
+        thinking=_with_real_boxes(raw.thinking, objects) if raw.thinking else None,
+        meta={"subject": refs[0]} if refs else raw.meta,
     )
 
 
-SOURCE = Source("ms-swift", "ms-swift's messages with objects (ref, bbox, bbox_type)", read, convert, "pixels")
+def _task(talk: Conversation) -> str:
+    return name_or(talk.row.get(talk.columns.get("task", "task")), "grounding")
+
+
+def _by_texts(objects: _Objects, said: _Said, paths: tuple[str, ...], read_texts: _Reader) -> RawSample:
+    """The sample with stand-ins for its boxes, each in the image that the texts name."""
+    return read_texts(question=said.question.text, response=said.answer.text)
+
+
+def _by_image_id(objects: _Objects, said: _Said, paths: tuple[str, ...], read_texts: _Reader) -> RawSample:
+    """The sample with stand-ins for its boxes, each in the image of its ``image_id``.
+
+    Refused if the answer itself names another image, or one that cannot be understood.
+    """
+    count = said.turn.images
+    blocks = split(said.answer.text)
+    if blocks.answer is None:
+        raise Refused("answer", "the thinking never ends")
+    stand_ins = [_stand_in(int(found[1]) - _FIRST) for found in _STAND_IN.finditer(blocks.answer)]
+    if not stand_ins:
+        return _by_texts(objects, said, paths, read_texts)
+    targets = [box._replace(image=objects.boxes[_index(box)].image) for box in stand_ins]
+    question, thinking = (_in_images(text, objects) for text in (said.question.text, blocks.thinking))
+    late = max(box.image for box in (*targets, *_boxes_in(question), *_boxes_in(thinking)))
+    if late > count:
+        raise Refused("objects.image_id", f"a box lies in Image-{late}, which is shown after the question")
+    _check_own_names(said.answer.text, blocks.answer, targets, read_texts)
+    return RawSample(
+        id="",
+        task="",
+        images=(),
+        question=question,
+        targets=tuple(targets),
+        image_hidden=is_hidden(plain(said.question.text), count, targets),
+        thinking=thinking if blocks.thinking.strip() else None,
+    )
+
+
+def _check_all_read(response: str, raw: RawSample) -> None:
+    """Refuse an answer of which a box became neither a target nor a citation in the reasoning."""
+    read_ones = {_index(box) for box in (*raw.targets, *_boxes_in(raw.thinking or ()))}
+    if any(int(found[1]) - _FIRST not in read_ones for found in _STAND_IN.finditer(response)):
+        raise Refused("answer", "holds a <bbox> outside of its reasoning and its answer")
+
+
+def _check_own_names(response: str, answer: str, targets: list[RawBox], read_texts: _Reader) -> None:
+    """Refuse an answer whose own names of images contradict ``image_id``, or are not understood."""
+    try:
+        own = read_texts(question="?", response=response).targets  # a question that names nothing
+    except Refused:
+        if names_in(answer) or _NAMING_KEY.search(answer):
+            raise
+        return
+    by_number = {box.numbers: box.image for box in targets}
+    for box in own:
+        if by_number.get(box.numbers, box.image) != box.image:
+            said = f"image {by_number[box.numbers] - 1} (from 0), but the text says Image-{box.image}"
+            raise Refused("objects.image_id", f"contradicts the answer: {said}", "names in texts count from 1")
+
+
+def _in_images(text: str, objects: _Objects) -> Text:
+    """``text`` with a stand-in for each box, in the image of its ``image_id``."""
+    parts = with_boxes(text, lambda _: 0, None, ANY_BOX)
+    return tuple(
+        part._replace(image=objects.boxes[_index(part)].image) if isinstance(part, RawBox) else part for part in parts
+    )
+
+
+def _boxes_in(text: Text) -> list[RawBox]:
+    return [part for part in text if isinstance(part, RawBox)]
+
+
+def _stand_in(index: int) -> RawBox:
+    first = float(_FIRST + index)
+    return RawBox(0, (first, first, first + 1, first + 1))
+
+
+def _index(box: RawBox) -> int:
+    """Which box of ``objects`` a stand-in is for. Refused if it is a box that the text itself holds."""
+    index = int(box.numbers[0]) - _FIRST
+    if index < 0 or box.numbers != _stand_in(index).numbers:
+        raise Refused("messages", "a text holds numbers of a box beside the placeholders of objects", _HINT)
+    return index
+
+
+def _real_box(box: RawBox, objects: _Objects, labels: dict[int, str]) -> RawBox:
+    index = _index(box)
+    return objects.boxes[index]._replace(image=box.image, label=labels.get(index) or box.label or labels.get(-1, ""))
+
+
+def _with_real_boxes(text: Text, objects: _Objects) -> Text:
+    return tuple(_real_box(part, objects, {}) if isinstance(part, RawBox) else part for part in text)
+
+
+def _labels(answer: _Filled, asked: list[str]) -> dict[int, str]:
+    """The names of an answer's boxes by index: one by one if there are as many, else the one before each.
+
+    The name at -1 is that of the question, for boxes of an answer that names nothing.
+    """
+    block = split(answer.text).answer or ""
+    start = answer.text.rfind(block)
+    refs = [(end - start, ref) for end, ref in answer.refs if start < end <= start + len(block)]
+    found = [(match.start(), int(match[1]) - _FIRST) for match in _STAND_IN.finditer(block)]
+    labels = {-1: asked[0] if len(asked) == 1 else ""}
+    if len(refs) == len(found):
+        return labels | {index: ref for (_, index), (_, ref) in zip(found, refs, strict=True)}
+    for position, index in found:
+        before = [ref for end, ref in refs if end <= position]
+        if before:
+            labels[index] = before[-1]
+    return labels
+
+
+SOURCE = Source(
+    kind="ms-swift",
+    about="ms-swift's messages, with objects (ref, bbox, bbox_type) or boxes in texts",
+    read=read,
+    convert=convert,
+    frame="auto",
+    names_images=True,
+)

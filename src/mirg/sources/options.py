@@ -25,6 +25,9 @@ class ImportOptions(BaseModel):
     strip: str = Field(default="", description="Beginning of the rows' paths to leave out: /data/raw/")
     frame: FrameName | None = Field(default=None, description="Frame of the boxes; None: that of the format.")
     family: str | None = Field(default=None, description="Model family whose resized pixels the boxes are in.")
+    min_pixels: int | None = Field(default=None, ge=1, description="Fewest pixels of a resized image; None: default.")
+    max_pixels: int | None = Field(default=None, ge=1, description="Most pixels of a resized image; None: default.")
+    trainer: str = Field(default="", description="Trainer whose loader resized the images before the processor.")
     look: Look = "hash"
     exif: Exif | None = Field(
         default=None,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from mirg.samples import Relation, Role
+from mirg.samples import Relation, Role, Trajectory
 from mirg.sources.frames import FrameName
 from mirg.sources.options import ImportOptions
 
@@ -33,6 +33,7 @@ class RawObject(NamedTuple):
     label: str
     numbers: Numbers
     attributes: dict[str, Any] | None = None
+    frame: FrameName | None = None  # None: the frame of the source
 
 
 # A text with boxes in it: they become markup in fractions.
@@ -54,7 +55,11 @@ class RawImage:
 
 @dataclass(frozen=True, slots=True)
 class RawSample:
-    """One question with its truth; fields as in :class:`mirg.samples.Sample`."""
+    """One question with its truth; fields as in :class:`mirg.samples.Sample`.
+
+    ``thinking`` becomes a trajectory whose answer are the targets; ``trajectory`` is one that the source holds already.
+    ``source`` is the kind of the import unless the row names another.
+    """
 
     id: str
     task: str
@@ -64,6 +69,8 @@ class RawSample:
     relation: Relation = "none"
     image_hidden: bool = False
     thinking: Text | None = None
+    trajectory: Trajectory | None = None
+    source: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
 
 

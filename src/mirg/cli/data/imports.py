@@ -56,6 +56,15 @@ def import_(
         Exif | None,
         typer.Option(help="Boxes of photographs that EXIF rotates: of the upright picture, or of the stored pixels."),
     ] = None,
+    min_pixels: Annotated[
+        int | None, typer.Option(min=1, help="For resized_pixels: fewest pixels of a resized image.")
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1, help="For resized_pixels: most pixels of a resized image.")
+    ] = None,
+    trainer: Annotated[
+        str, typer.Option(help="For resized_pixels: the trainer that resized first, such as llamafactory.")
+    ] = "",
     look: Annotated[
         Look, typer.Option(help="Image files: not at all, size, size and digest, every pixel.")
     ] = Look.hash,
@@ -98,6 +107,7 @@ def import_(
     options = ImportOptions(
         root=str(folder), strip=strip, frame=frame.value if frame else None, family=family, look=look.value,
         exif=exif.value if exif else None,
+        min_pixels=min_pixels, max_pixels=max_pixels, trainer=trainer,
         columns=_pairs(columns), split=split, stride=stride, frames=frames,
         meta=parse_fields(meta), labels=load_label_map(labels) if labels else None, negatives=negatives.value,
         image_index_from=image_index_from,  # type: ignore[arg-type]
@@ -121,7 +131,8 @@ def import_(
     if report.rotated:
         say(f"warning: {_rotated(report.rotated)}")
     made = ", ".join(f"{task} {count:,}" for task, count in sorted(report.tasks.items()))
-    say(f"{report.rows:,} rows: {report.rows_used:,} used, {report.rows_refused:,} refused; boxes: {report.frame}")
+    boxes = "each row says its frame" if report.frame == "auto" else report.frame
+    say(f"{report.rows:,} rows: {report.rows_used:,} used, {report.rows_refused:,} refused; boxes: {boxes}")
     if report.image_index_from == 0 and image_index_from is None:
         say("images are counted from 0 in its texts, since one of them names image 0")
     say(f"{report.samples:,} samples ({made}): {out}")
