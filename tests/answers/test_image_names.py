@@ -54,7 +54,8 @@ def test_names(text: str, numbers: list[int], why: str) -> None:
         (2, 2, False), (2.0, 2, False), ("2", 2, False), (" Image-2 ", 2, False), ("image 2", 2, False),
         ("second", 2, True), ("the second image", 2, True), ("2nd", 2, True), ("图2", 2, False), ("第二张", 2, True),
         ("<image 2>", 2, False), (True, UNKNOWN, False), ([2], UNKNOWN, False), (-1, UNKNOWN, False),
-        (1.5, UNKNOWN, False), ("2 of 3", UNKNOWN, False), ("Image 2 (right)", UNKNOWN, False), ("b.png", UNKNOWN, False),
+        (1.5, UNKNOWN, False), ("2 of 3", UNKNOWN, False), ("Image 2 (right)", UNKNOWN, False),
+        ("b.png", UNKNOWN, False),
     ],
 )  # fmt: skip
 def test_values(value: object, number: int, ordinal: bool) -> None:
@@ -65,10 +66,7 @@ def test_values(value: object, number: int, ordinal: bool) -> None:
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        *(
-            (key, True)
-            for key in ("image", "image_id", "Image Index", "img-idx", "imageIndex", "图片", "file_name", "frame")
-        ),
+        *((key, True) for key in ("image", "image_id", "Image Index", "img-idx", "imageIndex", "图片", "frame")),
         *((key, None) for key in ("image_slot", "source_image", "in_image", "images_of")),
         *((key, False) for key in ("id", "label", "image_width", "image_size", "bbox_2d", "score")),
     ],

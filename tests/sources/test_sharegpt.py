@@ -192,7 +192,7 @@ def test_answers_of_other_tools(answer: str, expected: list[object], why: str) -
         ('[{"image": "c.png", "bbox_2d": [10, 20, 300, 400]}]', "is none of the images", "a file of another row"),
         (f"{JSON_ANSWER[:-1]}, {JSON_ANSWER[1:30]}", "cut off", "not all boxes of the truth are there"),
         ('[{"image": 2, "bbox_2d": ][10, 20, 300, 400]}]', "does not parse", "the bare numbers are not read"),
-        ("Image-2 is like Image-1, and at [10, 20, 300, 400]", "several images", "which of them?"),
+        ("Image-2 and Image-1: [10, 20, 300, 400]", "several images", "which of them?"),
         ("It is not in Image-2. [10, 20, 300, 400]", "several images", "denied"),
         ("Kuva 2: [10, 20, 300, 400]", "may name an image", "a language that is not known"),
         ("Image-2: [10, 20, 300, 400] as [x, y, width, height]", "width and a height", "stated to be another form"),
@@ -205,10 +205,8 @@ def test_what_is_not_understood_is_refused(answer: str, reason: str, why: str) -
 
 
 def counted(numbers: list[int]) -> list[dict[str, Any]]:
-    return [
-        row(f"<image><image>Find the dog of Image-{n}.", f"Image-{n}: [10,20,300,400]", id=k)
-        for k, n in enumerate(numbers)
-    ]
+    question = "<image><image>Find the dog of Image-{}."
+    return [row(question.format(n), f"Image-{n}: [10,20,300,400]", id=k) for k, n in enumerate(numbers)]
 
 
 def test_a_single_zero_settles_what_images_are_counted_from(tmp_path: Path) -> None:
