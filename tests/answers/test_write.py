@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from fakes.completions import LABELS, random_sample, right_completion
-from mirg.answers import read, write_answer, write_completion
+from mirg.answers import instruction_text, read, write_answer, write_completion
 from mirg.errors import AnswerError
 from mirg.frames import FAMILIES, INTERNVL, MIRG_TINY, QWEN2_VL, QWEN3_VL, QWEN25_VL, Family, PixelLimits, to_frame
 from mirg.samples.schema import Target
@@ -98,3 +99,26 @@ def test_hostile_labels_come_back_as_one_answer() -> None:
         target = sample.targets[0].model_copy(update={"label": label})
         text = right_completion(sample.model_copy(update={"targets": (target,)}), QWEN3_VL)
         assert read(text, sample.sizes, QWEN3_VL).format_score == 1.0, label
+
+
+def test_a_family_that_writes_y_first_is_read_back() -> None:
+    """Text, JSON and running text carry [y1, x1, y2, x2], JSON under the key that says so."""
+    family = replace(QWEN3_VL, name="y-first", axes="yx")
+    assert write_answer([ONE], SIZES, family, "text") == "Image-2: (200,100),(400,300)"
+    assert write_answer([ONE], SIZES, family, "json").startswith('[{"image": 2, "box_2d": [200, 100, 400, 300]')
+    assert write_completion("At <box image=2>0.1,0.2,0.3,0.4</box>.", [ONE], SIZES, family).startswith(
+        "<think>At [200,100,400,300]."
+    )
+    assert '"box_2d": [y1, x1, y2, x2]' in instruction_text(family)
+    for style in ("text", "json"):
+        found = read(write_completion("t", [ONE, TWO], SIZES, family, style), SIZES, family)
+        assert [(box.image, box.box, box.problem) for box in found.boxes] == [(2, ONE.box, None), (1, TWO.box, None)]
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda f: f.name)
+def test_any_number_of_boxes_is_read_back(family: Family, style) -> None:
+    targets = [Target(image=1 + k % 2, box=(0.04, 0.04, 0.2 + k % 19 / 25, 0.96), label="ring") for k in range(3000)]
+    found = read(write_completion("t", targets, SIZES, family, style), SIZES, family)
+    assert (found.failure, found.format_score, len(found.boxes)) == (None, 1.0, len(targets))
+    assert [box.image for box in found.boxes] == [target.image for target in targets]

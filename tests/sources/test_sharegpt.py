@@ -160,3 +160,77 @@ def test_an_unclear_frame_is_refused(tmp_path: Path, rows: list[object], says: s
         "sharegpt", write_rows(tmp_path / "rows.json", many("(10,20),(30,40)")), tmp_path / "out", root, frame="pixels"
     )
     assert report.frame == "pixels"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "why"),
+    [
+        (f"The dog lies on the bed:\n```json\n{JSON_ANSWER}\n```", [(2, BOX, "dog")], "prose and a fence"),
+        (JSON_ANSWER.replace("}]", "},]"), [(2, BOX, "dog")], "a comma at the end"),
+        (repr(json.loads(JSON_ANSWER)), [(2, BOX, "dog")], "Python's spelling"),
+        (JSON_ANSWER.replace("bbox_2d", "coordinates"), [(2, BOX, "dog")], "another key"),
+        ('[{"img_idx": "2", "bbox_2D": [[10, 20], [300, 400]]}]', [(2, BOX, "")], "another case, corners"),
+        ('[{"image": 2, "box_2d": [20, 10, 400, 300]}]', [(2, BOX, "")], "Gemini's order belongs to its key"),
+        ('[{"image": "shelf/b.png", "bbox_2d": [10, 20, 300, 400]}]', [(2, BOX, "")], "the name of a file"),
+        ("Image-2：（10，20），（300，400）", [(2, BOX, "")], "full-width punctuation"),
+        ("狗在第二张图片中，位置为[10, 20, 300, 400]", [(2, BOX, "")], "Chinese"),
+    ],
+)
+def test_answers_of_other_tools(answer: str, expected: list[object], why: str) -> None:
+    question = "<image><image>Image-1 shows a dog. Find the same dog in the other image."
+    assert places(only("sharegpt", row(question, answer))) == expected, why
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "why"),
+    [
+        ("[10, 20, 300, 400]", "which of the 2 images", "the question only says what is looked for"),
+        ('[{"image": 2, "bbox_xywh": [10, 20, 290, 380]}]', "unknown form", "a form that is not read"),
+        ('[{"image": 2, "points": [[10, 20], [300, 20], [300, 400]]}]', "holds no box", "a polygon"),
+        ('[{"image": 2, "bbox": [10, 20, 300, 400], "bbox_2d": [1, 2, 30, 40]}]', "differ", "which of the two?"),
+        ('[{"image_slot": 2, "bbox_2d": [10, 20, 300, 400]}]', "unknown way", "a key that looks like an image"),
+        ('[{"image": "c.png", "bbox_2d": [10, 20, 300, 400]}]', "is none of the images", "a file of another row"),
+        (f"{JSON_ANSWER[:-1]}, {JSON_ANSWER[1:30]}", "cut off", "not all boxes of the truth are there"),
+        ('[{"image": 2, "bbox_2d": ][10, 20, 300, 400]}]', "does not parse", "the bare numbers are not read"),
+        ("Image-2 and Image-1: [10, 20, 300, 400]", "several images", "which of them?"),
+        ("It is not in Image-2. [10, 20, 300, 400]", "several images", "denied"),
+        ("Kuva 2: [10, 20, 300, 400]", "may name an image", "a language that is not known"),
+        ("Image-2: [10, 20, 300, 400] as [x, y, width, height]", "width and a height", "stated to be another form"),
+    ],
+)
+def test_what_is_not_understood_is_refused(answer: str, reason: str, why: str) -> None:
+    question = "<image><image>Image-1 shows a dog. Find the same dog in the other image."
+    found = refused("sharegpt", row(question, answer))
+    assert reason in found.reason, f"{why}: {found}"
+
+
+def counted(numbers: list[int]) -> list[dict[str, Any]]:
+    question = "<image><image>Find the dog of Image-{}."
+    return [row(question.format(n), f"Image-{n}: [10,20,300,400]", id=k) for k, n in enumerate(numbers)]
+
+
+def test_a_single_zero_settles_what_images_are_counted_from(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "data", AB)
+    file = write_rows(tmp_path / "rows.json", counted([1, 1, 0, 1, 2]))
+    report, samples = imported("sharegpt", file, tmp_path / "out", root, frame="relative_1000")
+    assert (report.image_index_from, report.rows_refused) == (0, 1), "image 2 of 2 does not exist, counted from 0"
+    assert [sample.targets[0].image for sample in samples] == [2, 2, 1, 2]
+    assert samples[0].question == "Find the dog of Image-2.", "the prompt counts from 1"
+    report, samples = imported("sharegpt", file, tmp_path / "one", root, frame="relative_1000", image_index_from=1)
+    assert (report.rows_refused, [sample.targets[0].image for sample in samples]) == (1, [1, 1, 1, 2])
+
+
+def test_a_zero_behind_the_rows_that_were_looked_at_stops_the_import(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("mirg.sources.importer._PEEKED", 2)
+    root = pictures(tmp_path / "data", AB)
+    file = write_rows(tmp_path / "rows.json", counted([1, 1, 1, 0]))
+    with pytest.raises(DataError, match="row 4 names image 0") as stopped:
+        imported("sharegpt", file, tmp_path / "out", root, frame="relative_1000")
+    assert "--image-index-from" in stopped.value.hint and not (tmp_path / "out").exists()
+
+
+def test_a_file_that_counts_in_two_ways_is_refused(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "data", AB)
+    file = write_rows(tmp_path / "rows.json", counted([1, 2, 2, 0]))
+    with pytest.raises(DataError, match="name image 0"):
+        imported("sharegpt", file, tmp_path / "out", root, frame="relative_1000")

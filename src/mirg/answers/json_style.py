@@ -47,6 +47,7 @@ _LABELS = ("label", "name", "object", "category", "class", "labelname", "objectn
 _NUMBER_LIST = re.compile(
     r"\s*[\[(]?\s*" + r"[\s,]+".join([r"(-?\d{1,9}(?:\.\d{1,18})?)"] * 4) + r"\s*[\])]?\s*", re.ASCII
 )
+_GAP = re.compile(r"[\s,;]*")
 _JSON_START = re.compile(r"[\[{](?=\s{0,40}(?:[\[{\]}\"'“‘(-]|[0-9]|[A-Za-z_]\w{0,30}[\"']?\s{0,8}[:：]))")
 
 
@@ -153,9 +154,8 @@ def _plain(text: str) -> str:
 
 def _next(body: str, start: int) -> int:
     """The next thing after a JSON value, past blanks and commas."""
-    while start < len(body) and (body[start].isspace() or body[start] in ",;"):
-        start += 1
-    return start
+    gap = _GAP.match(body, start)
+    return gap.end() if gap else start
 
 
 class _Reader:
@@ -169,6 +169,7 @@ class _Reader:
         self.doubtful: str | None = None
         self.loose = 0  # objects and values without a box
         self.keys: set[str] = set()
+        self.numbered: dict[float, tuple[int | None, Name | None]] = {}  # names that are numbers
 
     def note(self, what: str, *, unsafe: bool = False) -> None:
         """Something that is no part of an answer; ``unsafe``: nor can it be left out of a truth."""
@@ -210,8 +211,11 @@ class _Reader:
         value, image, label = row.get("bbox_2d", row.get("bbox")), row.get("image"), row.get("label", "")
         if type(value) is not list or type(image) is not float or type(label) is not str or not _four(value):
             return False
-        name = name_of_value(image)
-        self.boxes.append(RawBox(image_of(name), tuple(value), False, name, label))
+        named = self.numbered.get(image)
+        if named is None:
+            name = name_of_value(image)
+            named = self.numbered[image] = image_of(name), name
+        self.boxes.append(RawBox(named[0], tuple(value), False, named[1], label))
         return True
 
     def _row(self, row: dict[str, Any], outer: Name | None, depth: int) -> None:

@@ -51,7 +51,7 @@ _LEADS = re.compile(
     r"[\s:,\-\u2013\u2014()\[\]\"'*`>=|]{0,4}){0,8}",
     re.IGNORECASE,
 )
-_CLAUSE_END = re.compile(r"[,;.!?:\n\u3002]")
+_CLAUSE_END = re.compile(r"[,;.!?:\n\u3002]|\b(?:but|sondern|sino|mais|но)\b|而是|但", re.IGNORECASE)
 _ENDS = re.compile(r"[.!?\n\u3002]")
 _JOINED = re.compile(
     r"\s{0,3}(?:,|&|/|和|与|と|및|,?\s{0,2}(?:and|or|und|oder|et|ou|y|o|e|и|или))\s{0,3}(?:the\s|in\s|la\s|im\s)?"

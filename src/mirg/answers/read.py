@@ -98,10 +98,17 @@ class _Places:
     def __init__(self, sizes: Sequence[Size], family: Family, limits: PixelLimits | None) -> None:
         self.sizes, self.family, self.limits = sizes, family, limits
         self.y_first = family.axes == "yx"
+        self.placed: dict[int, ReadBox] = {}  # by the identity of a RawBox, all of which live as long as this
         self.extents: dict[int, Size] = {}  # by image; 0 is any that does not exist
 
     def place(self, raw: RawBox) -> ReadBox:
-        """The box in its image."""
+        """The box in its image; one that the reader repeats is placed once."""
+        found = self.placed.get(id(raw))
+        if found is None:
+            found = self.placed[id(raw)] = self._place(raw)
+        return found
+
+    def _place(self, raw: RawBox) -> ReadBox:
         size = self.extents.get(raw.image) if raw.image else None
         if size and len(raw.numbers) == 4 and not raw.yx and not self.y_first:
             x1, y1, x2, y2 = raw.numbers

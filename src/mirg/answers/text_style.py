@@ -48,12 +48,21 @@ def parse_text(body: str) -> RawAnswer:
     plain = ascii_forms(body)
     state = _State(plain)
     add, span = state.boxes.append, state.spans.append
+    known: dict[tuple[int | None, str], RawBox] = {}  # a text that loops repeats its boxes
     for match in _TOKEN.finditer(plain):
         kind = match.lastgroup or "word"
         if kind == "box" and not state.numbers and not state.labelled:
+            box = known.get((state.image, match[0]))
+            if box is not None:
+                add(box)
+                span(match.span())
+                state.waiting = False
+                continue
             opening, x1, y1, middle, x2, y2, closing = match.group(2, 3, 4, 5, 6, 7, 8)
             if _CLOSING[opening] == closing and (opening == "(" or middle == ","):
-                add(RawBox(state.image, (float(x1), float(y1), float(x2), float(y2))))
+                box = RawBox(state.image, (float(x1), float(y1), float(x2), float(y2)))
+                known[state.image, match[0]] = box
+                add(box)
                 span(match.span())
                 state.waiting = False
                 continue
