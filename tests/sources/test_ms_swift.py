@@ -168,6 +168,10 @@ def test_image_id_places_boxes_in_pixels() -> None:
             "objects.image_id", "contradicts the answer", "the text says another image",
         ),
         (
+            row(("<image><image>Where in Image-1?", "<bbox>"), bbox=[BOX], image_id=[1]),
+            "objects.image_id", "contradicts the question", "the question asks about another image",
+        ),
+        (
             row(("<image><image>Where?", "Image-7: <bbox>"), bbox=[BOX], image_id=[1]),
             "answer", "Image-7 does not exist", "a name that is not understood",
         ),

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from mirg.answers.blocks import split
 from mirg.answers.image_names import names_in
-from mirg.sources.answered import is_hidden
+from mirg.sources.answered import asked_image, is_hidden
 from mirg.sources.conversations import Conversation, Turn, conversation
 from mirg.sources.frames import FrameName
 from mirg.sources.options import ImportOptions
@@ -30,16 +30,18 @@ from mirg.sources.recorded import is_record, recorded
 from mirg.sources.rows import Refused, box_of, each, mapping, name_or, short, text_of, whole
 from mirg.sources.sharegpt import asked_and_answered
 from mirg.sources.stream import read_rows
-from mirg.sources.texts import ANY_BOX, plain, with_boxes
+from mirg.sources.texts import ANY_BOX, image_names, plain, with_boxes
 
 _FRAMES: dict[str, FrameName] = {"real": "pixels", "norm1": "fraction", "norm1000": "relative_1000"}
 _SLOT = re.compile(r'<ref-object>|"<bbox>"|<bbox>')
 _REF, _BOX = "<ref-object>", "<bbox>"
+_FROM_ONE = "image_id counts from 0, names in texts from 1"
 _HINT = "see the custom dataset format of ms-swift"
 # Box number k is written [_FIRST + k, _FIRST + k, _FIRST + k + 1, _FIRST + k + 1]: no real box is, in any axis order.
 _FIRST = 900_000
 _MOST = 99_000
 _STAND_IN = re.compile(r"\[(9\d{5}),\1,9\d{5},9\d{5}\]")
+_PLACE = re.compile(r"(?:\b(?:in|on|within|inside)\s{1,3}(?:the\s{1,3})?|在)$", re.IGNORECASE)
 _Reader = Callable[..., RawSample]  # asked_and_answered of one row, but for the texts
 _NAMING_KEY = re.compile(r"[\"'](?:image|img|picture|photo)\w*[\"']\s*:", re.IGNORECASE)
 
@@ -78,13 +80,16 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         talk = conversation(
             value, "ms-swift", options.columns, placeholders_needed=False, first=options.image_index_from
         )
+    except Refused as refused:
+        return [refused.refusal]
+    try:
         if is_record(talk.row.get("record")):
             return [recorded(talk.row["record"], talk.images)]
         talk = talk._replace(turns=_with_solution(talk))
         objects = _objects(talk, len(talk.images))
         said = _filled(talk, objects)
     except Refused as refused:
-        return [refused.refusal]
+        return [refused.refusal._replace(id=talk.id)]
     make = partial(_sample, talk, objects, options.image_index_from)
     return each([(f"{talk.id}-{one.turn.number}", one) for one in said], make)
 
@@ -243,6 +248,8 @@ def _by_image_id(objects: _Objects, said: _Said, paths: tuple[str, ...], read_te
     if late > count:
         raise Refused("objects.image_id", f"a box lies in Image-{late}, which is shown after the question")
     _check_own_names(said.answer.text, blocks.answer, targets, read_texts)
+    if not names_in(blocks.answer):
+        _check_question(plain(said.question.text), count, targets, question)
     return RawSample(
         id="",
         task="",
@@ -273,7 +280,16 @@ def _check_own_names(response: str, answer: str, targets: list[RawBox], read_tex
     for box in own:
         if by_number.get(box.numbers, box.image) != box.image:
             said = f"image {by_number[box.numbers] - 1} (from 0), but the text says Image-{box.image}"
-            raise Refused("objects.image_id", f"contradicts the answer: {said}", "names in texts count from 1")
+            raise Refused("objects.image_id", f"contradicts the answer: {said}", _FROM_ONE)
+
+
+def _check_question(question: str, count: int, targets: list[RawBox], parts: Text) -> None:
+    """Refuse a question that asks in one image ("Where in Image-1?") for boxes that ``image_id`` puts into others."""
+    asked = asked_image(question, count)
+    known = {box.image for box in (*targets, *_boxes_in(parts))}  # an image with a box of the question is a reference
+    names = [name for name in image_names(question, count) if name.number == asked]
+    if asked not in known and any(_PLACE.search(question, 0, name.start) for name in names):
+        raise Refused("objects.image_id", f"contradicts the question, which asks about Image-{asked}", _FROM_ONE)
 
 
 def _in_images(text: str, objects: _Objects) -> Text:
