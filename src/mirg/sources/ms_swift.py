@@ -23,23 +23,19 @@ from mirg.answers.blocks import split
 from mirg.answers.image_names import names_in
 from mirg.sources.answered import asked_image, is_hidden
 from mirg.sources.conversations import Conversation, Turn, conversation
-from mirg.sources.frames import FrameName
+from mirg.sources.ms_swift_objects import BOX, HINT, REF, Objects, objects_of
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawSample, Row, Source, Text
 from mirg.sources.recorded import is_record, recorded
-from mirg.sources.rows import Refused, box_of, each, mapping, name_or, short, text_of, whole
+from mirg.sources.rows import Refused, each, name_or
 from mirg.sources.sharegpt import asked_and_answered
 from mirg.sources.stream import read_rows
 from mirg.sources.texts import ANY_BOX, image_names, plain, with_boxes
 
-_FRAMES: dict[str, FrameName] = {"real": "pixels", "norm1": "fraction", "norm1000": "relative_1000"}
 _SLOT = re.compile(r'<ref-object>|"<bbox>"|<bbox>')
-_REF, _BOX = "<ref-object>", "<bbox>"
 _FROM_ONE = "image_id counts from 0, names in texts from 1"
-_HINT = "see the custom dataset format of ms-swift"
 # Box number k is written [_FIRST + k, _FIRST + k, _FIRST + k + 1, _FIRST + k + 1]: no real box is, in any axis order.
 _FIRST = 900_000
-_MOST = 99_000
 _STAND_IN = re.compile(r"\[(9\d{5}),\1,9\d{5},9\d{5}\]")
 _PLACE = re.compile(r"(?:\b(?:in|on|within|inside)\s{1,3}(?:the\s{1,3})?|在)$", re.IGNORECASE)
 _Reader = Callable[..., RawSample]  # asked_and_answered of one row, but for the texts
@@ -50,13 +46,6 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     """The rows of JSON lines or of a JSON list; DataError if it is neither."""
     for number, value in read_rows(path):
         yield Row(path.name, number, value)
-
-
-class _Objects(NamedTuple):
-    refs: list[str]
-    boxes: list[RawBox]  # their image is 0 unless image_id says it
-    placed: bool  # image_id says it
-    sizes: list[tuple[int, int]]  # (width, height) in pixels of every image, 0 if the row does not say
 
 
 class _Filled(NamedTuple):
@@ -86,7 +75,7 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         if is_record(talk.row.get("record")):
             return [recorded(talk.row["record"], talk.images)]
         talk = talk._replace(turns=_with_solution(talk))
-        objects = _objects(talk, len(talk.images))
+        objects = objects_of(talk, len(talk.images))
         said = _filled(talk, objects)
     except Refused as refused:
         return [refused.refusal._replace(id=talk.id)]
@@ -103,75 +92,13 @@ def _with_solution(talk: Conversation) -> tuple[Turn, ...]:
     return (*talk.turns[:-1], last._replace(answer=solution, problem="", refusal=None))
 
 
-def _objects(talk: Conversation, images: int) -> _Objects:
-    value = talk.row.get("objects")
-    if value is None:
-        if any(_BOX in text or _REF in text for turn in talk.turns for text in (turn.question, turn.answer)):
-            raise Refused("objects", "is missing, and the messages hold placeholders for its boxes", _HINT)
-        return _Objects([], [], False, [(0, 0)] * images)
-    value = mapping(value, "objects")
-    kind = value.get("bbox_type") or "real"
-    if not isinstance(kind, str) or kind not in _FRAMES:
-        raise Refused("objects.bbox_type", f"{short(kind)} is none of {', '.join(_FRAMES)}", _HINT)
-    refs = [text_of(ref, f"objects.ref.{k}") for k, ref in enumerate(_list(value, "ref"))]
-    given = _list(value, "bbox")
-    if len(given) > _MOST:
-        raise Refused("objects.bbox", f"{len(given)} boxes in one row; at most {_MOST} can be read")
-    numbers = _numbers(value, len(given), images) if kind == "real" else [0] * len(given)
-    boxes = [
-        RawBox(number, box_of(box, f"objects.bbox.{k}"), frame=_FRAMES[kind])
-        for k, (box, number) in enumerate(zip(given, numbers, strict=True))
-    ]
-    return _Objects(refs, boxes, bool(numbers) and all(numbers), _sizes(value, images))
-
-
-def _numbers(value: dict[str, Any], boxes: int, images: int) -> list[int]:
-    """The image of every box in pixels, from 1; 0 if there is no image_id, which only a single image allows."""
-    ids = _list(value, "image_id")
-    if not ids:
-        if images > 1 and boxes:
-            raise Refused(
-                "objects.image_id",
-                f"is missing: it says in which of {images} images a box of bbox_type real lies",
-                _HINT,
-            )
-        return [0] * boxes
-    if len(ids) != boxes:
-        raise Refused("objects.image_id", f"{len(ids)} images for {boxes} boxes", _HINT)
-    numbers = [1 + whole(index, f"objects.image_id.{k}") for k, index in enumerate(ids)]
-    for k, number in enumerate(numbers):
-        if not 1 <= number <= images:
-            raise Refused(f"objects.image_id.{k}", f"image {number - 1} does not exist, there are {images}, from 0")
-    return numbers
-
-
-def _sizes(value: dict[str, Any], images: int) -> list[tuple[int, int]]:
-    widths, heights = _list(value, "width"), _list(value, "height")
-    if not len(widths) == len(heights) or len(widths) not in (0, images):
-        raise Refused("objects.width", f"{len(widths)} widths, {len(heights)} heights, {images} images", _HINT)
-    sizes = [
-        (whole(width, "objects.width"), whole(height, "objects.height"))
-        for width, height in zip(widths, heights, strict=True)
-    ]
-    return sizes or [(0, 0)] * images
-
-
-def _list(value: dict[str, Any], name: str) -> list[Any]:
-    found = value.get(name)
-    if found is None:
-        return []
-    if not isinstance(found, list):
-        raise Refused(f"objects.{name}", f"{short(found)} is not a list", _HINT)
-    return found
-
-
-def _filled(talk: Conversation, objects: _Objects) -> list[_Said]:
+def _filled(talk: Conversation, objects: Objects) -> list[_Said]:
     """All turns with their slots filled, in the order of the messages. Refused if the counts differ."""
     texts = [text for turn in talk.turns for text in (turn.question, turn.answer)]
-    for slot, values, name in ((_REF, objects.refs, "ref"), (_BOX, objects.boxes, "bbox")):
+    for slot, values, name in ((REF, objects.refs, "ref"), (BOX, objects.boxes, "bbox")):
         slots = sum(text.count(slot) for text in texts)
         if slots != len(values):
-            raise Refused(f"objects.{name}", f"{len(values)} of them for {slots} {slot} in the messages", _HINT)
+            raise Refused(f"objects.{name}", f"{len(values)} of them for {slots} {slot} in the messages", HINT)
     refs, boxes = iter(objects.refs), iter(range(len(objects.boxes)))
     return [_Said(turn, _fill(turn.question, refs, boxes), _fill(turn.answer, refs, boxes)) for turn in talk.turns]
 
@@ -183,7 +110,7 @@ def _fill(text: str, refs: Iterator[str], boxes: Iterator[int]) -> _Filled:
     length = end = 0
     for slot in _SLOT.finditer(text):
         before = text[end : slot.start()]
-        if slot.group() == _REF:
+        if slot.group() == REF:
             ref = next(refs)
             word = json.dumps(ref, ensure_ascii=False)[1:-1] if before.endswith('"') else ref
             named.append((length + len(before) + len(word), ref))
@@ -196,7 +123,7 @@ def _fill(text: str, refs: Iterator[str], boxes: Iterator[int]) -> _Filled:
     return _Filled("".join([*parts, text[end:]]), named)
 
 
-def _sample(talk: Conversation, objects: _Objects, first: int | None, name: str, said: _Said) -> RawSample:
+def _sample(talk: Conversation, objects: Objects, first: int | None, name: str, said: _Said) -> RawSample:
     turn = said.turn
     turn.check("messages")
     if not turn.images:
@@ -225,12 +152,12 @@ def _task(talk: Conversation) -> str:
     return name_or(talk.row.get(talk.columns.get("task", "task")), "grounding")
 
 
-def _by_texts(objects: _Objects, said: _Said, paths: tuple[str, ...], read_texts: _Reader) -> RawSample:
+def _by_texts(objects: Objects, said: _Said, paths: tuple[str, ...], read_texts: _Reader) -> RawSample:
     """The sample with stand-ins for its boxes, each in the image that the texts name."""
     return read_texts(question=said.question.text, response=said.answer.text)
 
 
-def _by_image_id(objects: _Objects, said: _Said, paths: tuple[str, ...], read_texts: _Reader) -> RawSample:
+def _by_image_id(objects: Objects, said: _Said, paths: tuple[str, ...], read_texts: _Reader) -> RawSample:
     """The sample with stand-ins for its boxes, each in the image of its ``image_id``.
 
     Refused if the answer itself names another image, or one that cannot be understood.
@@ -292,7 +219,7 @@ def _check_question(question: str, count: int, targets: list[RawBox], parts: Tex
         raise Refused("objects.image_id", f"contradicts the question, which asks about Image-{asked}", _FROM_ONE)
 
 
-def _in_images(text: str, objects: _Objects) -> Text:
+def _in_images(text: str, objects: Objects) -> Text:
     """``text`` with a stand-in for each box, in the image of its ``image_id``."""
     parts = with_boxes(text, lambda _: 0, None, ANY_BOX)
     return tuple(
@@ -313,16 +240,16 @@ def _index(box: RawBox) -> int:
     """Which box of ``objects`` a stand-in is for. Refused if it is a box that the text itself holds."""
     index = int(box.numbers[0]) - _FIRST
     if index < 0 or box.numbers != _stand_in(index).numbers:
-        raise Refused("messages", "a text holds numbers of a box beside the placeholders of objects", _HINT)
+        raise Refused("messages", "a text holds numbers of a box beside the placeholders of objects", HINT)
     return index
 
 
-def _real_box(box: RawBox, objects: _Objects, labels: dict[int, str]) -> RawBox:
+def _real_box(box: RawBox, objects: Objects, labels: dict[int, str]) -> RawBox:
     index = _index(box)
     return objects.boxes[index]._replace(image=box.image, label=labels.get(index) or box.label or labels.get(-1, ""))
 
 
-def _with_real_boxes(text: Text, objects: _Objects) -> Text:
+def _with_real_boxes(text: Text, objects: Objects) -> Text:
     return tuple(_real_box(part, objects, {}) if isinstance(part, RawBox) else part for part in text)
 
 
