@@ -25,7 +25,7 @@ class Objects(NamedTuple):
 
 
 def objects_of(talk: Conversation, images: int) -> Objects:
-    """The objects of a row with so many images; there are none if it has neither the field nor placeholders for it.
+    """The objects of a row with so many images; empty if it has neither the field nor placeholders for it.
 
     Refused if a part is damaged, or a box in pixels may lie in several images.
     """
@@ -37,7 +37,7 @@ def objects_of(talk: Conversation, images: int) -> Objects:
     value = mapping(value, "objects")
     kind = value.get("bbox_type") or "real"
     if not isinstance(kind, str) or kind not in _FRAMES:
-        raise Refused("objects.bbox_type", f"{short(kind)} is none of {', '.join(_FRAMES)}", HINT)
+        raise Refused("objects.bbox_type", f"is not one of {', '.join(_FRAMES)}: {short(kind)}", HINT)
     refs = [text_of(ref, f"objects.ref.{k}") for k, ref in enumerate(_list(value, "ref"))]
     given = _list(value, "bbox")
     if len(given) > MOST_BOXES:
