@@ -82,7 +82,7 @@ def changed(value: dict[str, Any], **objects: Any) -> dict[str, Any]:
     [
         ({**SHEEP, "objects": None}, "objects", "is missing", "no annotation"),
         ({**SHEEP, "objects": "[]"}, "objects", "not an object", "the older form, JSON inside a text"),
-        (changed(SHEEP, bbox_type="norm"), "objects.bbox_type", "none of", "an unknown frame"),
+        (changed(SHEEP, bbox_type="norm"), "objects.bbox_type", "is not one of", "an unknown frame"),
         (changed(SHEEP, bbox=[[9, 16, 35, 22]]), "objects.bbox", "1 of them for 2", "fewer boxes than slots"),
         (changed(SHEEP, ref=["a", "b"]), "objects.ref", "2 of them for 1", "more names than slots"),
         (changed(SHEEP, bbox=[[9, 16], [1, 2]]), "objects.bbox.0", "four numbers", "a point is no box"),
@@ -166,6 +166,10 @@ def test_image_id_places_boxes_in_pixels() -> None:
         (
             row(("<image><image>Where?", "Image-1: <bbox>"), bbox=[BOX], image_id=[1]),
             "objects.image_id", "contradicts the answer", "the text says another image",
+        ),
+        (
+            row(("<image><image>Where in Image-1?", "<bbox>"), bbox=[BOX], image_id=[1]),
+            "objects.image_id", "contradicts the question", "the question asks about another image",
         ),
         (
             row(("<image><image>Where?", "Image-7: <bbox>"), bbox=[BOX], image_id=[1]),

@@ -21,25 +21,23 @@ from typing import Any, NamedTuple
 
 from mirg.answers.blocks import split
 from mirg.answers.image_names import names_in
-from mirg.sources.answered import is_hidden
+from mirg.sources.answered import asked_image, is_hidden
 from mirg.sources.conversations import Conversation, Turn, conversation
-from mirg.sources.frames import FrameName
+from mirg.sources.ms_swift_objects import BOX, HINT, REF, Objects, objects_of
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawSample, Row, Source, Text
 from mirg.sources.recorded import is_record, recorded
-from mirg.sources.rows import Refused, box_of, each, mapping, name_or, short, text_of, whole
+from mirg.sources.rows import Refused, each, name_or
 from mirg.sources.sharegpt import asked_and_answered
 from mirg.sources.stream import read_rows
-from mirg.sources.texts import ANY_BOX, plain, with_boxes
+from mirg.sources.texts import ANY_BOX, image_names, plain, with_boxes
 
-_FRAMES: dict[str, FrameName] = {"real": "pixels", "norm1": "fraction", "norm1000": "relative_1000"}
 _SLOT = re.compile(r'<ref-object>|"<bbox>"|<bbox>')
-_REF, _BOX = "<ref-object>", "<bbox>"
-_HINT = "see the custom dataset format of ms-swift"
+_FROM_ONE = "image_id counts from 0, names in texts from 1"
 # Box number k is written [_FIRST + k, _FIRST + k, _FIRST + k + 1, _FIRST + k + 1]: no real box is, in any axis order.
 _FIRST = 900_000
-_MOST = 99_000
 _STAND_IN = re.compile(r"\[(9\d{5}),\1,9\d{5},9\d{5}\]")
+_PLACE = re.compile(r"(?:\b(?:in|on|within|inside)\s{1,3}(?:the\s{1,3})?|在)$", re.IGNORECASE)
 _Reader = Callable[..., RawSample]  # asked_and_answered of one row, but for the texts
 _NAMING_KEY = re.compile(r"[\"'](?:image|img|picture|photo)\w*[\"']\s*:", re.IGNORECASE)
 
@@ -48,13 +46,6 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     """The rows of JSON lines or of a JSON list; DataError if it is neither."""
     for number, value in read_rows(path):
         yield Row(path.name, number, value)
-
-
-class _Objects(NamedTuple):
-    refs: list[str]
-    boxes: list[RawBox]  # their image is 0 unless image_id says it
-    placed: bool  # image_id says it
-    sizes: list[tuple[int, int]]  # (width, height) in pixels of every image, 0 if the row does not say
 
 
 class _Filled(NamedTuple):
@@ -78,13 +69,16 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         talk = conversation(
             value, "ms-swift", options.columns, placeholders_needed=False, first=options.image_index_from
         )
+    except Refused as refused:
+        return [refused.refusal]
+    try:
         if is_record(talk.row.get("record")):
             return [recorded(talk.row["record"], talk.images)]
         talk = talk._replace(turns=_with_solution(talk))
-        objects = _objects(talk, len(talk.images))
+        objects = objects_of(talk, len(talk.images))
         said = _filled(talk, objects)
     except Refused as refused:
-        return [refused.refusal]
+        return [refused.refusal._replace(id=talk.id)]
     make = partial(_sample, talk, objects, options.image_index_from)
     return each([(f"{talk.id}-{one.turn.number}", one) for one in said], make)
 
@@ -98,75 +92,13 @@ def _with_solution(talk: Conversation) -> tuple[Turn, ...]:
     return (*talk.turns[:-1], last._replace(answer=solution, problem="", refusal=None))
 
 
-def _objects(talk: Conversation, images: int) -> _Objects:
-    value = talk.row.get("objects")
-    if value is None:
-        if any(_BOX in text or _REF in text for turn in talk.turns for text in (turn.question, turn.answer)):
-            raise Refused("objects", "is missing, and the messages hold placeholders for its boxes", _HINT)
-        return _Objects([], [], False, [(0, 0)] * images)
-    value = mapping(value, "objects")
-    kind = value.get("bbox_type") or "real"
-    if not isinstance(kind, str) or kind not in _FRAMES:
-        raise Refused("objects.bbox_type", f"{short(kind)} is none of {', '.join(_FRAMES)}", _HINT)
-    refs = [text_of(ref, f"objects.ref.{k}") for k, ref in enumerate(_list(value, "ref"))]
-    given = _list(value, "bbox")
-    if len(given) > _MOST:
-        raise Refused("objects.bbox", f"{len(given)} boxes in one row; at most {_MOST} can be read")
-    numbers = _numbers(value, len(given), images) if kind == "real" else [0] * len(given)
-    boxes = [
-        RawBox(number, box_of(box, f"objects.bbox.{k}"), frame=_FRAMES[kind])
-        for k, (box, number) in enumerate(zip(given, numbers, strict=True))
-    ]
-    return _Objects(refs, boxes, bool(numbers) and all(numbers), _sizes(value, images))
-
-
-def _numbers(value: dict[str, Any], boxes: int, images: int) -> list[int]:
-    """The image of every box in pixels, from 1; 0 if there is no image_id, which only a single image allows."""
-    ids = _list(value, "image_id")
-    if not ids:
-        if images > 1 and boxes:
-            raise Refused(
-                "objects.image_id",
-                f"is missing: it says in which of {images} images a box of bbox_type real lies",
-                _HINT,
-            )
-        return [0] * boxes
-    if len(ids) != boxes:
-        raise Refused("objects.image_id", f"{len(ids)} images for {boxes} boxes", _HINT)
-    numbers = [1 + whole(index, f"objects.image_id.{k}") for k, index in enumerate(ids)]
-    for k, number in enumerate(numbers):
-        if not 1 <= number <= images:
-            raise Refused(f"objects.image_id.{k}", f"image {number - 1} does not exist, there are {images}, from 0")
-    return numbers
-
-
-def _sizes(value: dict[str, Any], images: int) -> list[tuple[int, int]]:
-    widths, heights = _list(value, "width"), _list(value, "height")
-    if not len(widths) == len(heights) or len(widths) not in (0, images):
-        raise Refused("objects.width", f"{len(widths)} widths, {len(heights)} heights, {images} images", _HINT)
-    sizes = [
-        (whole(width, "objects.width"), whole(height, "objects.height"))
-        for width, height in zip(widths, heights, strict=True)
-    ]
-    return sizes or [(0, 0)] * images
-
-
-def _list(value: dict[str, Any], name: str) -> list[Any]:
-    found = value.get(name)
-    if found is None:
-        return []
-    if not isinstance(found, list):
-        raise Refused(f"objects.{name}", f"{short(found)} is not a list", _HINT)
-    return found
-
-
-def _filled(talk: Conversation, objects: _Objects) -> list[_Said]:
+def _filled(talk: Conversation, objects: Objects) -> list[_Said]:
     """All turns with their slots filled, in the order of the messages. Refused if the counts differ."""
     texts = [text for turn in talk.turns for text in (turn.question, turn.answer)]
-    for slot, values, name in ((_REF, objects.refs, "ref"), (_BOX, objects.boxes, "bbox")):
+    for slot, values, name in ((REF, objects.refs, "ref"), (BOX, objects.boxes, "bbox")):
         slots = sum(text.count(slot) for text in texts)
         if slots != len(values):
-            raise Refused(f"objects.{name}", f"{len(values)} of them for {slots} {slot} in the messages", _HINT)
+            raise Refused(f"objects.{name}", f"{len(values)} of them for {slots} {slot} in the messages", HINT)
     refs, boxes = iter(objects.refs), iter(range(len(objects.boxes)))
     return [_Said(turn, _fill(turn.question, refs, boxes), _fill(turn.answer, refs, boxes)) for turn in talk.turns]
 
@@ -178,7 +110,7 @@ def _fill(text: str, refs: Iterator[str], boxes: Iterator[int]) -> _Filled:
     length = end = 0
     for slot in _SLOT.finditer(text):
         before = text[end : slot.start()]
-        if slot.group() == _REF:
+        if slot.group() == REF:
             ref = next(refs)
             word = json.dumps(ref, ensure_ascii=False)[1:-1] if before.endswith('"') else ref
             named.append((length + len(before) + len(word), ref))
@@ -191,7 +123,7 @@ def _fill(text: str, refs: Iterator[str], boxes: Iterator[int]) -> _Filled:
     return _Filled("".join([*parts, text[end:]]), named)
 
 
-def _sample(talk: Conversation, objects: _Objects, first: int | None, name: str, said: _Said) -> RawSample:
+def _sample(talk: Conversation, objects: Objects, first: int | None, name: str, said: _Said) -> RawSample:
     turn = said.turn
     turn.check("messages")
     if not turn.images:
@@ -220,12 +152,12 @@ def _task(talk: Conversation) -> str:
     return name_or(talk.row.get(talk.columns.get("task", "task")), "grounding")
 
 
-def _by_texts(objects: _Objects, said: _Said, paths: tuple[str, ...], read_texts: _Reader) -> RawSample:
+def _by_texts(objects: Objects, said: _Said, paths: tuple[str, ...], read_texts: _Reader) -> RawSample:
     """The sample with stand-ins for its boxes, each in the image that the texts name."""
     return read_texts(question=said.question.text, response=said.answer.text)
 
 
-def _by_image_id(objects: _Objects, said: _Said, paths: tuple[str, ...], read_texts: _Reader) -> RawSample:
+def _by_image_id(objects: Objects, said: _Said, paths: tuple[str, ...], read_texts: _Reader) -> RawSample:
     """The sample with stand-ins for its boxes, each in the image of its ``image_id``.
 
     Refused if the answer itself names another image, or one that cannot be understood.
@@ -243,6 +175,8 @@ def _by_image_id(objects: _Objects, said: _Said, paths: tuple[str, ...], read_te
     if late > count:
         raise Refused("objects.image_id", f"a box lies in Image-{late}, which is shown after the question")
     _check_own_names(said.answer.text, blocks.answer, targets, read_texts)
+    if not names_in(blocks.answer):
+        _check_question(plain(said.question.text), count, targets, question)
     return RawSample(
         id="",
         task="",
@@ -273,10 +207,19 @@ def _check_own_names(response: str, answer: str, targets: list[RawBox], read_tex
     for box in own:
         if by_number.get(box.numbers, box.image) != box.image:
             said = f"image {by_number[box.numbers] - 1} (from 0), but the text says Image-{box.image}"
-            raise Refused("objects.image_id", f"contradicts the answer: {said}", "names in texts count from 1")
+            raise Refused("objects.image_id", f"contradicts the answer: {said}", _FROM_ONE)
 
 
-def _in_images(text: str, objects: _Objects) -> Text:
+def _check_question(question: str, count: int, targets: list[RawBox], parts: Text) -> None:
+    """Refuse a question that asks in one image ("Where in Image-1?") for boxes that ``image_id`` puts into others."""
+    asked = asked_image(question, count)
+    known = {box.image for box in (*targets, *_boxes_in(parts))}  # an image with a box of the question is a reference
+    names = [name for name in image_names(question, count) if name.number == asked]
+    if asked not in known and any(_PLACE.search(question, 0, name.start) for name in names):
+        raise Refused("objects.image_id", f"contradicts the question, which asks about Image-{asked}", _FROM_ONE)
+
+
+def _in_images(text: str, objects: Objects) -> Text:
     """``text`` with a stand-in for each box, in the image of its ``image_id``."""
     parts = with_boxes(text, lambda _: 0, None, ANY_BOX)
     return tuple(
@@ -297,16 +240,16 @@ def _index(box: RawBox) -> int:
     """Which box of ``objects`` a stand-in is for. Refused if it is a box that the text itself holds."""
     index = int(box.numbers[0]) - _FIRST
     if index < 0 or box.numbers != _stand_in(index).numbers:
-        raise Refused("messages", "a text holds numbers of a box beside the placeholders of objects", _HINT)
+        raise Refused("messages", "a text holds numbers of a box beside the placeholders of objects", HINT)
     return index
 
 
-def _real_box(box: RawBox, objects: _Objects, labels: dict[int, str]) -> RawBox:
+def _real_box(box: RawBox, objects: Objects, labels: dict[int, str]) -> RawBox:
     index = _index(box)
     return objects.boxes[index]._replace(image=box.image, label=labels.get(index) or box.label or labels.get(-1, ""))
 
 
-def _with_real_boxes(text: Text, objects: _Objects) -> Text:
+def _with_real_boxes(text: Text, objects: Objects) -> Text:
     return tuple(_real_box(part, objects, {}) if isinstance(part, RawBox) else part for part in text)
 
 
