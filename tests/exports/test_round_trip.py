@@ -214,7 +214,6 @@ CROWDS = (
 )
 
 
-@pytest.mark.xfail(reason="the COCO export writes no crowd flags yet", strict=False)
 @settings(max_examples=5, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(files=st.lists(st.integers(0, len(SIZES) - 1), min_size=1, max_size=4, unique=True))
 def test_coco_is_imported_again(images: Path, files: list[int]) -> None:

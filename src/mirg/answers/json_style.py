@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from mirg.answers.image_keys import folded, is_image_key, name_of_value
 from mirg.answers.image_names import UNKNOWN, Name, names_in
-from mirg.answers.raw import RawAnswer, RawBox, image_of
+from mirg.answers.raw import MOST_BOXES, TOO_MANY, RawAnswer, RawBox, image_of
 from mirg.answers.repair import repaired
 
 _DEEPEST = 32
@@ -84,6 +84,8 @@ def parse_json(body: str) -> RawAnswer | None:
         reader.take(value, None, 0, top=True)
         if reader.loose > MOST_LOOSE:
             return RawAnswer((), f"more than {MOST_LOOSE} parts of the JSON that hold no box", json=True)
+        if len(reader.boxes) > MOST_BOXES:
+            return RawAnswer((), TOO_MANY, json=True)
     if not reader.boxes and (values != [[]] or noise):
         why = reader.noise or "no box in the JSON"
         return RawAnswer((), why, why, reader.unsafe, json=True, around=around)
@@ -103,6 +105,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(parse_int=float, object_pairs_hook=_object)
 
 
+_SCAN: Any = _DECODER.scan_once  # type: ignore[attr-defined]  # without the checks of raw_decode, which take as long as the value itself
+
+
 def _values(body: str) -> tuple[list[Any], tuple[str, str], str | None, str | None] | None:
     """(values, text around them, noise, why it is unsafe); None if there is no JSON value in ``body``."""
     first = _JSON_START.search(body)
@@ -114,14 +119,17 @@ def _values(body: str) -> tuple[list[Any], tuple[str, str], str | None, str | No
     noise, unsafe = ("text before the JSON" if before else None), None
     while start < len(body):
         try:
-            value, start = _DECODER.raw_decode(body, start)
+            value, start = _SCAN(body, start)
             values.append(value)
-        except (ValueError, RecursionError) as error:
+            if (len(values) == 2 * MOST_LOOSE and _loops(values)) or len(values) > MOST_BOXES + MOST_LOOSE:
+                break
+        except (ValueError, RecursionError, StopIteration) as error:
             mended = _mended(body, start)
             if mended is None:
                 if values and not _JSON_START.match(body, start):
                     break
-                where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+                at = error.value if isinstance(error, StopIteration) else getattr(error, "pos", None)
+                where = f" at character {at}" if at is not None else ""
                 problem = f"the JSON does not parse{where}"
                 return values, (before, ""), noise or problem if values else problem, problem
             more, start, cut = mended
@@ -129,10 +137,19 @@ def _values(body: str) -> tuple[list[Any], tuple[str, str], str | None, str | No
             noise = noise or ("the JSON is cut off" if cut else MENDED)
             unsafe = unsafe or ("the answer is cut off" if cut else None)
             break
-        start = _next(body, start)
+        gap = _GAP.match(body, start)
+        start = gap.end() if gap else start
     after = _plain(body[start:])
     noise = noise or ("text after the JSON" if after else None)
     return values, (before, after), noise, unsafe
+
+
+def _loops(values: list[Any]) -> bool:
+    """Whether more of ``values`` are objects that cannot hold a box than any answer has: the rest is not read then."""
+    empty = (
+        type(v) is dict and len(v) < 4 and all(type(x) in (float, bool, type(None)) for x in v.values()) for v in values
+    )
+    return sum(empty) > MOST_LOOSE
 
 
 def _mended(body: str, start: int) -> tuple[list[Any], int, bool] | None:
@@ -150,12 +167,6 @@ def _mended(body: str, start: int) -> tuple[list[Any], int, bool] | None:
 def _plain(text: str) -> str:
     """Text around JSON without the fence."""
     return re.sub(r"```[a-z]{0,8}", "", text).strip()
-
-
-def _next(body: str, start: int) -> int:
-    """The next thing after a JSON value, past blanks and commas."""
-    gap = _GAP.match(body, start)
-    return gap.end() if gap else start
 
 
 class _Reader:
@@ -184,7 +195,7 @@ class _Reader:
 
     def take(self, value: Any, name: Name | None, depth: int, *, top: bool = False) -> None:
         """The boxes of a value; ``name`` is the image that the object around it names."""
-        if self.loose > MOST_LOOSE:
+        if self.loose > MOST_LOOSE or len(self.boxes) > MOST_BOXES:
             return
         if depth > _DEEPEST:
             self.note("JSON that is nested too deeply", unsafe=True)

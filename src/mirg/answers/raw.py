@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from mirg.answers.image_names import UNKNOWN, Name
 
+MOST_BOXES = 4_096  # of an answer; more of them come from a loop, and the bound also bounds the time
+TOO_MANY = f"more than {MOST_BOXES} boxes"
+
 
 class RawBox(NamedTuple):
     """A box as written: as many ``numbers`` as were there, and the ``image`` it names.

@@ -36,6 +36,9 @@ class ReadBox(NamedTuple):
     problem: str | None = None
 
 
+_READ_BOX = ReadBox._make
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a completion says. ``failure`` is None exactly where an answer was read: boxes, or ``none``.
@@ -70,7 +73,7 @@ def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits |
         return _failed(blocks, f"no answer block, and the rest is not an answer: {raw.failure or raw.noise}")
     if raw.failure:
         return _failed(blocks, raw.failure)
-    boxes = tuple(map(_Places(sizes, family, limits).place, raw.boxes))
+    boxes = _Places(sizes, family, limits).place_all(raw.boxes)
     unnamed = any(box.problem == NO_IMAGE_NAMED for box in boxes)
     reason = blocks.problem or raw.noise or ("a box without its image" if unnamed else None)
     return Reading(
@@ -92,51 +95,68 @@ def _failed(blocks: Blocks, why: str) -> Reading:
     return Reading((), False, why, blocks.thinking, answer, 0.0, reason, blocks.pairs)
 
 
+class _Image(NamedTuple):
+    """The image that boxes name: its number, its size in the numbers of the frame, and why it cannot count."""
+
+    number: int
+    extent: Size | None
+    problem: str | None
+
+
 class _Places:
     """The images of one reading: boxes as written become boxes in fractions, with the first problem found."""
 
     def __init__(self, sizes: Sequence[Size], family: Family, limits: PixelLimits | None) -> None:
         self.sizes, self.family, self.limits = sizes, family, limits
         self.y_first = family.axes == "yx"
-        self.placed: dict[int, ReadBox] = {}  # by the identity of a RawBox, all of which live as long as this
-        self.extents: dict[int, Size] = {}  # by image; 0 is any that does not exist
+        self.images: dict[int | None, _Image] = {}  # by the number as written
+
+    def place_all(self, boxes: Sequence[RawBox]) -> tuple[ReadBox, ...]:
+        """All boxes in their images. Proper boxes are handled in the loop: a text that loops holds thousands."""
+        made: list[ReadBox] = []
+        for raw in boxes:
+            written, numbers, yx, _, _ = raw
+            image = self.images.get(written)
+            if image is not None and len(numbers) == 4 and not yx and not self.y_first:
+                if image.extent is None:
+                    made.append(_READ_BOX((image.number, NO_BOX, image.problem)))
+                    continue
+                x1, y1, x2, y2 = numbers
+                width, height = image.extent
+                if 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height:
+                    box = (x1 / width, y1 / height, x2 / width, y2 / height)
+                    made.append(_READ_BOX((image.number, box, image.problem)))
+                    continue
+            made.append(self.place(raw))
+        return tuple(made)
 
     def place(self, raw: RawBox) -> ReadBox:
-        """The box in its image; one that the reader repeats is placed once."""
-        found = self.placed.get(id(raw))
-        if found is None:
-            found = self.placed[id(raw)] = self._place(raw)
-        return found
-
-    def _place(self, raw: RawBox) -> ReadBox:
-        size = self.extents.get(raw.image) if raw.image else None
-        if size and len(raw.numbers) == 4 and not raw.yx and not self.y_first:
-            x1, y1, x2, y2 = raw.numbers
-            width, height = size
-            if 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height:
-                return ReadBox(raw.image or 0, (x1 / width, y1 / height, x2 / width, y2 / height))
-        return self._any(raw)
-
-    def _any(self, raw: RawBox) -> ReadBox:
-        image = 1 if raw.image is None and len(self.sizes) == 1 else raw.image or 0
-        image = len(self.sizes) if image == LAST else image
+        """The box in its image."""
+        image = self.images.get(raw.image) or self._image(raw.image)
         if len(raw.numbers) != 4:
-            return ReadBox(image, NO_BOX, f"{len(raw.numbers)} numbers instead of 4")
-        known = 1 <= image <= len(self.sizes)
-        missing = None if known else NO_IMAGE_NAMED if raw.image is None else "no such image"
-        if not known and self.family.box_frame != "relative_1000":
-            return ReadBox(image, NO_BOX, missing)  # pixels of an image that is not there
-        try:
-            width, height = self._extent(image if known else 0)
-        except MirgError as error:
-            return ReadBox(image, NO_BOX, f"no frame: {error.message}")
+            return ReadBox(image.number, NO_BOX, f"{len(raw.numbers)} numbers instead of 4")
+        if image.extent is None:
+            return ReadBox(image.number, NO_BOX, image.problem)
+        width, height = image.extent
         x1, y1, x2, y2 = swapped(raw.numbers) if raw.yx or self.y_first else raw.numbers
         box = (x1 / width, y1 / height, x2 / width, y2 / height)
         problem = box_problem(box)
-        return ReadBox(image, NO_BOX if problem == "non-finite" else box, missing or problem)
+        if problem is None and image.problem is None:
+            return ReadBox(image.number, box)
+        return ReadBox(image.number, NO_BOX if problem == "non-finite" else box, image.problem or problem)
 
-    def _extent(self, image: int) -> Size:
-        """The frame of an image, of one pixel if there is no such image."""
-        if image not in self.extents:
-            self.extents[image] = extent(self.sizes[image - 1] if image else (1, 1), self.family, self.limits)
-        return self.extents[image]
+    def _image(self, written: int | None) -> _Image:
+        """What is known of an image; the frame of one pixel stands for an image that is not there."""
+        number = 1 if written is None and len(self.sizes) == 1 else written or 0
+        number = len(self.sizes) if number == LAST else number
+        known = 1 <= number <= len(self.sizes)
+        missing = None if known else NO_IMAGE_NAMED if written is None else "no such image"
+        found = _Image(number, None, missing)
+        if known or self.family.box_frame == "relative_1000":  # else they are pixels of an image that is not there
+            try:
+                size = extent(self.sizes[number - 1] if known else (1, 1), self.family, self.limits)
+                found = _Image(number, size, missing)
+            except MirgError as error:
+                found = _Image(number, None, f"no frame: {error.message}")
+        self.images[written] = found
+        return found

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from mirg.answers.image_names import Name, ascii_forms, capped, names_in
 from mirg.answers.places import UNCLEAR, Span, images_of
-from mirg.answers.raw import RawAnswer, RawBox, image_of
+from mirg.answers.raw import MOST_BOXES, TOO_MANY, RawAnswer, RawBox, image_of
 
 # Characters and pieces that are no part of an answer; more of them come from a loop. Boxes are not counted.
 MOST_NOISE = 4_096
@@ -27,8 +27,8 @@ _CLOSING = {"(": ")", "[": "]", "[[": "]]"}
 _REST = r"""
     | (?P<image>image[-_ #]{0,2}[0-9]+(?![0-9a-z_]|[-.,][0-9]))
     | (?P<number>[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)
-    | (?P<open>(?:[(\[][ ]?)+|<\|box_start\|>|<box>)
-    | (?P<close>(?:[)\]][ ]?)+|<\|box_end\|>|</box>)
+    | (?P<open>[(\[][(\[ ]*|<\|box_start\|>|<box>)
+    | (?P<close>[)\]][)\] ]*|<\|box_end\|>|</box>)
     | (?P<label><\|object_ref_start\|>|<ref>)
     | (?P<unlabel><\|object_ref_end\|>|</ref>)
     | (?P<skip>[\s,:;.]+|<\|begin_of_box\|>|<\|end_of_box\|>)
@@ -36,10 +36,14 @@ _REST = r"""
     | (?P<word>[a-z]+|<+|[^\sa-z0-9()\[\],:;.<+-]+|\S)
 """
 _FLAGS = re.VERBOSE | re.IGNORECASE | re.ASCII
-_TOKEN = re.compile(rf"(?P<box>(?:<\|box_start\|>|<box>)?{_BOX}(?:<\|box_end\|>|</box>)?[\s,;.]*) {_REST}", _FLAGS)
+_NAMED = r"(?:image[-_ #]{0,2}([0-9]{1,9})[ ]?:?[ ]{0,2}(?=[(\[<]))?"
+_TOKEN = re.compile(
+    rf"(?P<box>{_NAMED}(?P<begin>(?:<\|box_start\|>|<box>)?){_BOX}(?:<\|box_end\|>|</box>)?[\s,;.]*) {_REST}", _FLAGS
+)
 _PART = re.compile(rf"(?P<box>(?!)) {_REST}", _FLAGS)
 _LABEL = re.compile(r"<\|object_ref_start\|>.{0,999}?<\|object_ref_end\|>|<ref>.{0,999}?</ref>", re.DOTALL)
 _WIDE = "full-width characters"
+_RAW_BOX = RawBox._make  # faster than a call of the class
 _LONGEST_NUMBER = 400  # characters; a longer one is infinity
 
 
@@ -55,16 +59,23 @@ def parse_text(body: str) -> RawAnswer:
             box = known.get((state.image, match[0]))
             if box is not None:
                 add(box)
-                span(match.span())
+                span((match.start("begin"), match.end()))
                 state.waiting = False
+                if len(state.boxes) > MOST_BOXES:
+                    return RawAnswer((), TOO_MANY)
                 continue
-            opening, x1, y1, middle, x2, y2, closing = match.group(2, 3, 4, 5, 6, 7, 8)
-            if _CLOSING[opening] == closing and (opening == "(" or middle == ","):
+            name, opening, x1, y1, middle, x2, y2, closing = match.group(2, 4, 5, 6, 7, 8, 9, 10)
+            proper = _CLOSING[opening] == closing and (opening == "(" or middle == ",")
+            if proper and not (name and (state.waiting or state.depth)):
+                if name:
+                    state.image = int(name)
                 box = RawBox(state.image, (float(x1), float(y1), float(x2), float(y2)))
                 known[state.image, match[0]] = box
                 add(box)
-                span(match.span())
+                span((match.start("begin"), match.end()))
                 state.waiting = False
+                if len(state.boxes) > MOST_BOXES:
+                    return RawAnswer((), TOO_MANY)
                 continue
         state.take(kind, match[0], match.start())
         if state.loose > MOST_NOISE:

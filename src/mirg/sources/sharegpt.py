@@ -78,7 +78,6 @@ def asked_and_answered(
     found = _found(blocks.answer, images, stated)
     # None is an explicit "none": the question has an answer, and it is that no image holds it.
     targets = () if found is None else placed(found, count, asked, subject)
-    holding = {box.image for box in targets}
     return RawSample(
         id=name,
         task=task,
@@ -86,7 +85,7 @@ def asked_and_answered(
         question=marked_up(question, count, "question", frame=None, pattern=ANY_BOX, stated=stated),
         targets=targets,
         image_hidden=is_hidden(plain(question), count, targets),
-        thinking=_thinking(blocks.thinking, images, holding, stated),
+        thinking=_thinking(blocks.thinking, images, stated),
         meta={"subject": subject} if subject else {},
     )
 
@@ -134,12 +133,11 @@ def _of_json(raw: RawAnswer, images: Images, stated: str) -> list[Found] | None:
     return found if name is None else [item._replace(image=name) for item in found]
 
 
-def _thinking(thinking: str, images: Images, holding: set[int], stated: str) -> Text | None:
+def _thinking(thinking: str, images: Images, stated: str) -> Text | None:
     if not thinking.strip():
         return None
-    default = next(iter(holding)) if len(holding) == 1 else None
     text = told(thinking, images, "thinking", strict=False)
-    return marked_up(text, len(images.paths), "thinking", default=default, frame=None, pattern=ANY_BOX, stated=stated)
+    return marked_up(text, len(images.paths), "thinking", frame=None, pattern=ANY_BOX, stated=stated)
 
 
 SOURCE = Source(
