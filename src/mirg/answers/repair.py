@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from mirg.answers.image_names import ascii_forms
 
-MOST_PIECES = 8_192  # strings, brackets and commas of one value; more are not repaired
+MOST_PIECES = 4_096  # strings, brackets and commas of one value; more are not repaired
 DEEPEST = 64  # brackets inside each other
 _NUMBER = r"-?[0-9]{1,20}(?:\.[0-9]{0,20})?"
 _PIECE = re.compile(

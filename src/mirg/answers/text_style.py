@@ -27,8 +27,8 @@ _CLOSING = {"(": ")", "[": "]", "[[": "]]"}
 _REST = r"""
     | (?P<image>image[-_ #]{0,2}[0-9]+(?![0-9a-z_]|[-.,][0-9]))
     | (?P<number>[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)
-    | (?P<open>(?:[(\[][ ]?)+|<\|box_start\|>|<box>)
-    | (?P<close>(?:[)\]][ ]?)+|<\|box_end\|>|</box>)
+    | (?P<open>[(\[][(\[ ]*|<\|box_start\|>|<box>)
+    | (?P<close>[)\]][)\] ]*|<\|box_end\|>|</box>)
     | (?P<label><\|object_ref_start\|>|<ref>)
     | (?P<unlabel><\|object_ref_end\|>|</ref>)
     | (?P<skip>[\s,:;.]+|<\|begin_of_box\|>|<\|end_of_box\|>)
@@ -36,7 +36,9 @@ _REST = r"""
     | (?P<word>[a-z]+|<+|[^\sa-z0-9()\[\],:;.<+-]+|\S)
 """
 _FLAGS = re.VERBOSE | re.IGNORECASE | re.ASCII
-_TOKEN = re.compile(rf"(?P<box>(?:<\|box_start\|>|<box>)?{_BOX}(?:<\|box_end\|>|</box>)?[\s,;.]*) {_REST}", _FLAGS)
+_NAMED = rf"(?:image[-_ #]{{0,2}}([0-9]+){_B}:?{_B})?"
+_WRAPPED = rf"(?:<\|box_start\|>|<box>)?{_BOX}(?:<\|box_end\|>|</box>)?"
+_TOKEN = re.compile(rf"(?P<box>{_NAMED}({_WRAPPED})[\s,;.]*) {_REST}", _FLAGS)
 _PART = re.compile(rf"(?P<box>(?!)) {_REST}", _FLAGS)
 _LABEL = re.compile(r"<\|object_ref_start\|>.{0,999}?<\|object_ref_end\|>|<ref>.{0,999}?</ref>", re.DOTALL)
 _WIDE = "full-width characters"
@@ -47,32 +49,30 @@ def parse_text(body: str) -> RawAnswer:
     """Read an answer in text style; total, linear in the length."""
     plain = ascii_forms(body)
     state = _State(plain)
-    add, span = state.boxes.append, state.spans.append
     known: dict[tuple[int | None, str], RawBox] = {}  # a text that loops repeats its boxes
     for match in _TOKEN.finditer(plain):
         kind = match.lastgroup or "word"
         if kind == "box" and not state.numbers and not state.labelled:
-            box = known.get((state.image, match[0]))
+            box = known.get((state.image, match[0])) or _box(match, state.image)
             if box is not None:
-                add(box)
-                span(match.span())
-                state.waiting = False
-                continue
-            opening, x1, y1, middle, x2, y2, closing = match.group(2, 3, 4, 5, 6, 7, 8)
-            if _CLOSING[opening] == closing and (opening == "(" or middle == ","):
-                box = RawBox(state.image, (float(x1), float(y1), float(x2), float(y2)))
                 known[state.image, match[0]] = box
-                add(box)
-                span(match.span())
-                state.waiting = False
+                state.whole(box, match)
                 continue
         state.take(kind, match[0], match.start())
         if state.loose > MOST_NOISE:
             return RawAnswer((), f"more than {MOST_NOISE} characters that are no part of an answer")
     found = state.finish()
-    if plain != body and _without_labels(plain) != _without_labels(body):
+    if plain != body and ("ref" not in body or _without_labels(plain) != _without_labels(body)):
         return replace(found, noise=found.noise or _WIDE, tolerated=_WIDE)
     return found
+
+
+def _box(match: re.Match[str], image: int | None) -> RawBox | None:
+    """The box of a token, in its own image or else in ``image``; None if its brackets do not agree."""
+    name, _, opening, x1, y1, middle, x2, y2, closing = match.groups()[1:10]
+    if _CLOSING[opening] != closing or (opening != "(" and middle != ","):
+        return None
+    return RawBox(capped(name) if name else image, (float(x1), float(y1), float(x2), float(y2)))
 
 
 def _without_labels(text: str) -> str:
@@ -96,6 +96,15 @@ class _State:
         self.words = False
         self.cut = False
         self.labelled = False
+
+    def whole(self, box: RawBox, match: re.Match[str]) -> None:
+        """A box that is one token, maybe with the name in front of it."""
+        if (self.waiting or self.depth) and match[2]:
+            self._end_of_image(match.start())
+        self.image = box.image
+        self.boxes.append(box)
+        self.spans.append(match.span(3))
+        self.waiting = False
 
     def take(self, kind: str, token: str, start: int) -> None:
         """The next token."""
@@ -186,8 +195,7 @@ class _State:
         labels = [match.span() for match in _LABEL.finditer(self.body)]
         names = [name for name in names_in(self.body) if not any(s <= name.start < e for s, e in labels)]
         found: list[RawBox] = []
-        spans = [(start, start + len(self.body[start:end].rstrip(" \t\r\n,;."))) for start, end in self.spans]
-        for box, name in zip(self.boxes, images_of(self.body, spans, names), strict=True):
+        for box, name in zip(self.boxes, images_of(self.body, self.spans, names), strict=True):
             found.append(box._replace(image=_read_as(name), name=name))
         return found
 
