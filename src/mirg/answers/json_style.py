@@ -19,6 +19,7 @@ from mirg.answers.repair import repaired
 _DEEPEST = 32
 MENDED = "JSON that had to be repaired"
 MOST_LOOSE = 512  # objects without a box, and different keys; more of them come from a loop
+_TOO_LOOSE = f"more than {MOST_LOOSE} parts of the JSON that hold no box"
 _TWICE = "\0twice"  # marks an object that has a key twice; no key of a text can be equal to it
 _NOT_UNDERSTOOD = Name(0, 0, UNKNOWN)
 
@@ -83,7 +84,7 @@ def parse_json(body: str) -> RawAnswer | None:
     for value in values:
         reader.take(value, None, 0, top=True)
         if reader.loose > MOST_LOOSE:
-            return RawAnswer((), f"more than {MOST_LOOSE} parts of the JSON that hold no box", json=True)
+            return RawAnswer((), _TOO_LOOSE, json=True)
     if not reader.boxes and (values != [[]] or noise):
         why = reader.noise or "no box in the JSON"
         return RawAnswer((), why, why, reader.unsafe, json=True, around=around)
@@ -116,6 +117,8 @@ def _values(body: str) -> tuple[list[Any], tuple[str, str], str | None, str | No
         try:
             value, start = _DECODER.raw_decode(body, start)
             values.append(value)
+            if len(values) == 2 * MOST_LOOSE and "[" not in body[:start]:
+                return [], (before, ""), _TOO_LOOSE, None
         except (ValueError, RecursionError) as error:
             mended = _mended(body, start)
             if mended is None:
@@ -194,7 +197,8 @@ class _Reader:
         elif isinstance(value, list) and (top or depth) and all(isinstance(item, dict | list) for item in value):
             self.loose += not value
             for item in value:
-                self.take(item, name, depth + 1)
+                if name is not None or not isinstance(item, dict) or not self._usual(item):
+                    self.take(item, name, depth + 1)
         elif isinstance(value, list) and depth and name is not None and _flat_box(value):
             self._add(value, name, yx=False, label="")
         elif isinstance(value, list) and any(isinstance(item, dict) for item in value):

@@ -18,11 +18,11 @@ MOST_NOISE = 4_096
 _SHORT = r"[-+]?[0-9]{1,12}(?:\.[0-9]{1,18})?"
 _B = r"[ ]{0,3}"
 _AND = rf"{_B},{_B}"
-# ``(1,2),(3,4)``, ``(1,2,3,4)``, ``[1,2,3,4]`` and ``[[1,2,3,4]]`` in one pattern; that its brackets agree is looked at
+# ``(1,2),(3,4)``, ``(1,2,3,4)``, ``[1,2,3,4]`` and ``[[1,2,3,4]]`` in one pattern; that its brackets agree is checked
 # afterwards.
 _BOX = rf"(\(|\[\[?){_B}({_SHORT}){_AND}({_SHORT}){_B}(,|\){_B},?{_B}\(){_B}({_SHORT}){_AND}({_SHORT}){_B}(\)|\]\]?)"
 _CLOSING = {"(": ")", "[": "]", "[[": "]]"}
-# Every alternative is a plain run: no nested repetition without a bound, nothing lazy, so each character is looked at a
+# Every alternative is a plain run: no nested repetition without a bound, nothing lazy, so each character is read a
 # bounded number of times. Only ASCII digits are digits.
 _REST = r"""
     | (?P<image>image[-_ #]{0,2}[0-9]+(?![0-9a-z_]|[-.,][0-9]))
@@ -49,11 +49,18 @@ def parse_text(body: str) -> RawAnswer:
     """Read an answer in text style; total, linear in the length."""
     plain = ascii_forms(body)
     state = _State(plain)
+    add, place = state.boxes.append, state.places.append
     known: dict[tuple[int | None, str], RawBox] = {}  # a text that loops repeats its boxes
     for match in _TOKEN.finditer(plain):
         kind = match.lastgroup or "word"
         if kind == "box" and not state.numbers and not state.labelled:
-            box = known.get((state.image, match[0])) or _box(match, state.image)
+            box = known.get((state.image, match[0]))
+            if box is not None and not state.depth and not state.waiting:
+                add(box)
+                place(match)
+                state.image = box.image
+                continue
+            box = box or _box(match, state.image)
             if box is not None:
                 known[state.image, match[0]] = box
                 state.whole(box, match)
@@ -85,7 +92,7 @@ class _State:
     def __init__(self, body: str) -> None:
         self.body = body
         self.boxes: list[RawBox] = []
-        self.spans: list[Span] = []
+        self.places: list[re.Match[str] | Span] = []  # of the boxes
         self.numbers: list[float] = []
         self.begin = 0  # of the first of them
         self.image: int | None = None
@@ -103,7 +110,7 @@ class _State:
             self._end_of_image(match.start())
         self.image = box.image
         self.boxes.append(box)
-        self.spans.append(match.span(3))
+        self.places.append(match)
         self.waiting = False
 
     def take(self, kind: str, token: str, start: int) -> None:
@@ -158,14 +165,14 @@ class _State:
         if len(self.numbers) != 4:
             self.noise = self.noise or f"a box of {len(self.numbers)} numbers"
         self.boxes.append(RawBox(self.image, tuple(self.numbers)))
-        self.spans.append((self.begin, end))
+        self.places.append((self.begin, end))
         self.numbers = []
         self.waiting = False
 
     def _name(self, token: str, start: int) -> None:
         self._end_of_image(start)
         self.image = capped(token.lower().removeprefix("image").lstrip("-_ #"))
-        self.loose += self.waiting
+        self.loose += 4 * self.waiting
         self.waiting = True
 
     def _end_of_image(self, end: int) -> None:
@@ -195,7 +202,8 @@ class _State:
         labels = [match.span() for match in _LABEL.finditer(self.body)]
         names = [name for name in names_in(self.body) if not any(s <= name.start < e for s, e in labels)]
         found: list[RawBox] = []
-        for box, name in zip(self.boxes, images_of(self.body, self.spans, names), strict=True):
+        spans = [place if isinstance(place, tuple) else place.span(3) for place in self.places]
+        for box, name in zip(self.boxes, images_of(self.body, spans, names), strict=True):
             found.append(box._replace(image=_read_as(name), name=name))
         return found
 
