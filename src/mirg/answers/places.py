@@ -1,7 +1,7 @@
 """Boxes inside sentences, and the image that each of them lies in by the names around it.
 
-A name counts for a box if it stands directly behind it ("(…) in the second image"), or as the only one between the box before and
-this one, or directly in front of it. If several images are named there, the box is :data:`UNCLEAR`.
+A name counts for a box if it stands directly behind it ("(…) in the second image"), as the only one between the box
+before and this one, or directly in front of it. If several images are named there, the box is :data:`UNCLEAR`.
 """
 
 from __future__ import annotations
