@@ -189,7 +189,7 @@ def test_answers_of_other_tools(answer: str, expected: list[object], why: str) -
         ('[{"image": 2, "points": [[10, 20], [300, 20], [300, 400]]}]', "holds no box", "a polygon"),
         ('[{"image": 2, "bbox": [10, 20, 300, 400], "bbox_2d": [1, 2, 30, 40]}]', "differ", "which of the two?"),
         ('[{"image_slot": 2, "bbox_2d": [10, 20, 300, 400]}]', "unknown way", "a key that looks like an image"),
-        ('[{"image": "c.png", "bbox_2d": [10, 20, 300, 400]}]', "is none of the images", "a file of another row"),
+        ('[{"image": "c.png", "bbox_2d": [10, 20, 300, 400]}]', "is not an image of the row", "a file of another row"),
         (f"{JSON_ANSWER[:-1]}, {JSON_ANSWER[1:30]}", "cut off", "not all boxes of the truth are there"),
         ('[{"image": 2, "bbox_2d": ][10, 20, 300, 400]}]', "does not parse", "the bare numbers are not read"),
         ("Image-2 and Image-1: [10, 20, 300, 400]", "several images", "which of them?"),

@@ -138,7 +138,7 @@ def names_in(text: str) -> list[Name]:
     return list(_names(text))
 
 
-@lru_cache(maxsize=64)  # the same question is looked at in several ways
+@lru_cache(maxsize=64)  # the same question is read in several ways
 def _names(text: str) -> tuple[Name, ...]:
     plain = ascii_forms(text)
     low = plain.lower()
@@ -250,7 +250,7 @@ def _bare(match: re.Match[str], low: str, named: re.Match[str]) -> list[Name]:
 
 
 def _word_before(low: str, start: int) -> tuple[str, int]:
-    """(the word that ends before ``start``, where it begins); blanks between are passed over."""
+    """(the word that ends before ``start``, its start); blanks between are passed over."""
     piece = low[max(0, start - 26) : start]
     words = piece.replace("(", " ").replace("[", " ").replace('"', " ").replace("'", " ").split()
     if not words or not piece[-1].isspace() or piece[-3:].isspace():
@@ -339,7 +339,7 @@ def numeral(written: str) -> int:
 
 
 def ordinal(word: str, noun: str = "") -> int:
-    """The number of an ordinal in lower-case Latin or Cyrillic letters, or of digits with an ending; 0 if it is none.
+    """The number of an ordinal in lower-case Latin or Cyrillic letters, or of digits with an ending; else 0.
 
     >>> ordinal("second"), ordinal("2nd"), ordinal("zweites"), ordinal("втором"), ordinal("2.", "bild"), ordinal("2")
     (2, 2, 2, 2, 2, 0)

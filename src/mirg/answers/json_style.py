@@ -19,6 +19,7 @@ from mirg.answers.repair import repaired
 _DEEPEST = 32
 MENDED = "JSON that had to be repaired"
 MOST_LOOSE = 512  # objects without a box, and different keys; more of them come from a loop
+_TOO_LOOSE = f"more than {MOST_LOOSE} parts of the JSON that hold no box"
 _TWICE = "\0twice"  # marks an object that has a key twice; no key of a text can be equal to it
 _NOT_UNDERSTOOD = Name(0, 0, UNKNOWN)
 
@@ -83,7 +84,7 @@ def parse_json(body: str) -> RawAnswer | None:
     for value in values:
         reader.take(value, None, 0, top=True)
         if reader.loose > MOST_LOOSE:
-            return RawAnswer((), f"more than {MOST_LOOSE} parts of the JSON that hold no box", json=True)
+            return RawAnswer((), _TOO_LOOSE, json=True)
         if len(reader.boxes) > MOST_BOXES:
             return RawAnswer((), TOO_MANY, json=True)
     if not reader.boxes and (values != [[]] or noise):
@@ -121,7 +122,9 @@ def _values(body: str) -> tuple[list[Any], tuple[str, str], str | None, str | No
         try:
             value, start = _SCAN(body, start)
             values.append(value)
-            if (len(values) == 2 * MOST_LOOSE and _loops(values)) or len(values) > MOST_BOXES + MOST_LOOSE:
+            if len(values) == 2 * MOST_LOOSE and "[" not in body[:start]:
+                return [], (before, ""), _TOO_LOOSE, None
+            if len(values) > MOST_BOXES + MOST_LOOSE:
                 break
         except (ValueError, RecursionError, StopIteration) as error:
             mended = _mended(body, start)
@@ -142,14 +145,6 @@ def _values(body: str) -> tuple[list[Any], tuple[str, str], str | None, str | No
     after = _plain(body[start:])
     noise = noise or ("text after the JSON" if after else None)
     return values, (before, after), noise, unsafe
-
-
-def _loops(values: list[Any]) -> bool:
-    """Whether more of ``values`` are objects that cannot hold a box than any answer has: the rest is not read then."""
-    empty = (
-        type(v) is dict and len(v) < 4 and all(type(x) in (float, bool, type(None)) for x in v.values()) for v in values
-    )
-    return sum(empty) > MOST_LOOSE
 
 
 def _mended(body: str, start: int) -> tuple[list[Any], int, bool] | None:
@@ -205,7 +200,8 @@ class _Reader:
         elif isinstance(value, list) and (top or depth) and all(isinstance(item, dict | list) for item in value):
             self.loose += not value
             for item in value:
-                self.take(item, name, depth + 1)
+                if name is not None or not isinstance(item, dict) or not self._usual(item):
+                    self.take(item, name, depth + 1)
         elif isinstance(value, list) and depth and name is not None and _flat_box(value):
             self._add(value, name, yx=False, label="")
         elif isinstance(value, list) and any(isinstance(item, dict) for item in value):

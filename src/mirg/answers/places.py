@@ -1,7 +1,7 @@
 """Boxes inside sentences, and the image that each of them lies in by the names around it.
 
-A name counts for a box if it stands directly behind it ("(…) in the second image"), or alone between the box before and
-this one, or directly in front of it. If several images are named there, the box is :data:`UNCLEAR`.
+A name counts for a box if it stands directly behind it ("(…) in the second image"), as the only one between the box
+before and this one, or directly in front of it. If several images are named there, the box is :data:`UNCLEAR`.
 """
 
 from __future__ import annotations
@@ -70,13 +70,13 @@ _KEY_BEFORE = re.compile(r"([\"']?)([A-Za-z_][\w-]{0,30})\1\s{0,4}[:=]\s{0,4}\[?
 
 
 def key_before(text: str, start: int) -> str | None:
-    """The key whose value begins at ``text[start]``: ``"box_2d": [`` ; None if there is none."""
+    """The key whose value begins at ``text[start]``: ``"box_2d": [`` ; None if no key is there."""
     found = _KEY_BEFORE.search(text, max(0, start - 48), start)
     return found[2] if found else None
 
 
 def unread_place(text: str, spans: Sequence[Span]) -> str | None:
-    """The beginning of something like a place outside of ``spans``, the boxes that were read; None if there is none."""
+    """The beginning of something like a place outside of ``spans``, the boxes that were read; None if all was read."""
     done = 0
     for start, end in (*spans, (len(text), len(text))):
         for pattern in (_PLACE_LIKE, _LEFT_OVER):

@@ -18,11 +18,11 @@ MOST_NOISE = 4_096
 _SHORT = r"[-+]?[0-9]{1,12}(?:\.[0-9]{1,18})?"
 _B = r"[ ]{0,3}"
 _AND = rf"{_B},{_B}"
-# ``(1,2),(3,4)``, ``(1,2,3,4)``, ``[1,2,3,4]`` and ``[[1,2,3,4]]`` in one pattern; that its brackets agree is looked at
+# ``(1,2),(3,4)``, ``(1,2,3,4)``, ``[1,2,3,4]`` and ``[[1,2,3,4]]`` in one pattern; that its brackets agree is checked
 # afterwards.
 _BOX = rf"(\(|\[\[?){_B}({_SHORT}){_AND}({_SHORT}){_B}(,|\){_B},?{_B}\(){_B}({_SHORT}){_AND}({_SHORT}){_B}(\)|\]\]?)"
 _CLOSING = {"(": ")", "[": "]", "[[": "]]"}
-# Every alternative is a plain run: no nested repetition without a bound, nothing lazy, so each character is looked at a
+# Every alternative is a plain run: no nested repetition without a bound, nothing lazy, so each character is read a
 # bounded number of times. Only ASCII digits are digits.
 _REST = r"""
     | (?P<image>image[-_ #]{0,2}[0-9]+(?![0-9a-z_]|[-.,][0-9]))
@@ -36,14 +36,12 @@ _REST = r"""
     | (?P<word>[a-z]+|<+|[^\sa-z0-9()\[\],:;.<+-]+|\S)
 """
 _FLAGS = re.VERBOSE | re.IGNORECASE | re.ASCII
-_NAMED = r"(?:image[-_ #]{0,2}([0-9]{1,9})[ ]?:?[ ]{0,2}(?=[(\[<]))?"
-_TOKEN = re.compile(
-    rf"(?P<box>{_NAMED}(?P<begin>(?:<\|box_start\|>|<box>)?){_BOX}(?:<\|box_end\|>|</box>)?[\s,;.]*) {_REST}", _FLAGS
-)
+_NAMED = rf"(?:image[-_ #]{{0,2}}([0-9]+){_B}:?{_B})?"
+_WRAPPED = rf"(?:<\|box_start\|>|<box>)?{_BOX}(?:<\|box_end\|>|</box>)?"
+_TOKEN = re.compile(rf"(?P<box>{_NAMED}({_WRAPPED})[\s,;.]*) {_REST}", _FLAGS)
 _PART = re.compile(rf"(?P<box>(?!)) {_REST}", _FLAGS)
 _LABEL = re.compile(r"<\|object_ref_start\|>.{0,999}?<\|object_ref_end\|>|<ref>.{0,999}?</ref>", re.DOTALL)
 _WIDE = "full-width characters"
-_RAW_BOX = RawBox._make  # faster than a call of the class
 _LONGEST_NUMBER = 400  # characters; a longer one is infinity
 
 
@@ -51,39 +49,39 @@ def parse_text(body: str) -> RawAnswer:
     """Read an answer in text style; total, linear in the length."""
     plain = ascii_forms(body)
     state = _State(plain)
-    add, span = state.boxes.append, state.spans.append
+    add, place = state.boxes.append, state.places.append
     known: dict[tuple[int | None, str], RawBox] = {}  # a text that loops repeats its boxes
     for match in _TOKEN.finditer(plain):
+        if len(state.boxes) > MOST_BOXES:
+            return RawAnswer((), TOO_MANY)
         kind = match.lastgroup or "word"
         if kind == "box" and not state.numbers and not state.labelled:
             box = known.get((state.image, match[0]))
-            if box is not None:
+            if box is not None and not state.depth and not state.waiting:
                 add(box)
-                span((match.start("begin"), match.end()))
-                state.waiting = False
-                if len(state.boxes) > MOST_BOXES:
-                    return RawAnswer((), TOO_MANY)
+                place(match)
+                state.image = box.image
                 continue
-            name, opening, x1, y1, middle, x2, y2, closing = match.group(2, 4, 5, 6, 7, 8, 9, 10)
-            proper = _CLOSING[opening] == closing and (opening == "(" or middle == ",")
-            if proper and not (name and (state.waiting or state.depth)):
-                if name:
-                    state.image = int(name)
-                box = RawBox(state.image, (float(x1), float(y1), float(x2), float(y2)))
+            box = box or _box(match, state.image)
+            if box is not None:
                 known[state.image, match[0]] = box
-                add(box)
-                span((match.start("begin"), match.end()))
-                state.waiting = False
-                if len(state.boxes) > MOST_BOXES:
-                    return RawAnswer((), TOO_MANY)
+                state.whole(box, match)
                 continue
         state.take(kind, match[0], match.start())
         if state.loose > MOST_NOISE:
             return RawAnswer((), f"more than {MOST_NOISE} characters that are no part of an answer")
     found = state.finish()
-    if plain != body and _without_labels(plain) != _without_labels(body):
+    if plain != body and ("ref" not in body or _without_labels(plain) != _without_labels(body)):
         return replace(found, noise=found.noise or _WIDE, tolerated=_WIDE)
     return found
+
+
+def _box(match: re.Match[str], image: int | None) -> RawBox | None:
+    """The box of a token, in its own image or else in ``image``; None if its brackets do not agree."""
+    name, _, opening, x1, y1, middle, x2, y2, closing = match.groups()[1:10]
+    if _CLOSING[opening] != closing or (opening != "(" and middle != ","):
+        return None
+    return RawBox(capped(name) if name else image, (float(x1), float(y1), float(x2), float(y2)))
 
 
 def _without_labels(text: str) -> str:
@@ -96,7 +94,7 @@ class _State:
     def __init__(self, body: str) -> None:
         self.body = body
         self.boxes: list[RawBox] = []
-        self.spans: list[Span] = []
+        self.places: list[re.Match[str] | Span] = []  # of the boxes
         self.numbers: list[float] = []
         self.begin = 0  # of the first of them
         self.image: int | None = None
@@ -107,6 +105,15 @@ class _State:
         self.words = False
         self.cut = False
         self.labelled = False
+
+    def whole(self, box: RawBox, match: re.Match[str]) -> None:
+        """A box that is one token, maybe with the name in front of it."""
+        if (self.waiting or self.depth) and match[2]:
+            self._end_of_image(match.start())
+        self.image = box.image
+        self.boxes.append(box)
+        self.places.append(match)
+        self.waiting = False
 
     def take(self, kind: str, token: str, start: int) -> None:
         """The next token."""
@@ -160,14 +167,14 @@ class _State:
         if len(self.numbers) != 4:
             self.noise = self.noise or f"a box of {len(self.numbers)} numbers"
         self.boxes.append(RawBox(self.image, tuple(self.numbers)))
-        self.spans.append((self.begin, end))
+        self.places.append((self.begin, end))
         self.numbers = []
         self.waiting = False
 
     def _name(self, token: str, start: int) -> None:
         self._end_of_image(start)
         self.image = capped(token.lower().removeprefix("image").lstrip("-_ #"))
-        self.loose += self.waiting
+        self.loose += 4 * self.waiting
         self.waiting = True
 
     def _end_of_image(self, end: int) -> None:
@@ -197,7 +204,7 @@ class _State:
         labels = [match.span() for match in _LABEL.finditer(self.body)]
         names = [name for name in names_in(self.body) if not any(s <= name.start < e for s, e in labels)]
         found: list[RawBox] = []
-        spans = [(start, start + len(self.body[start:end].rstrip(" \t\r\n,;."))) for start, end in self.spans]
+        spans = [place if isinstance(place, tuple) else place.span(3) for place in self.places]
         for box, name in zip(self.boxes, images_of(self.body, spans, names), strict=True):
             found.append(box._replace(image=_read_as(name), name=name))
         return found

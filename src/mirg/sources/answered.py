@@ -216,7 +216,7 @@ def asked_image(question: str, images: int) -> int | None:
 
 
 def _asks_about(question: str, names: Sequence[Name]) -> bool:
-    """Whether a question asks about the only image it names, and does not just say what is looked for elsewhere."""
+    """Whether a question asks about the only image it names, and does not just say what to look for elsewhere."""
     if _ANOTHER.search(question):
         return False
     starts = [0, *(name.end for name in names)]
@@ -232,7 +232,7 @@ def _asks_about(question: str, names: Sequence[Name]) -> bool:
 
 
 def _place_of_all(question: str, names: Sequence[Name]) -> int | None:
-    """The last name of a sentence if the others only say what is looked for: "find the mug of Image-1 in Image-2"."""
+    """The last name of a sentence if the others only say what to look for: "find the mug of Image-1 in Image-2"."""
     last = names[-1] if names else None
     if last is None:
         return None

@@ -27,7 +27,7 @@ class Turn(NamedTuple):
     refusal: Refusal | None = None  # the same with its field
 
     def check(self, field: str) -> None:
-        """Refused if the turn cannot be used; ``field`` is where its messages stand."""
+        """Refused if the turn cannot be used; ``field`` is the field of its messages."""
         if self.refusal:
             where = self.refusal.field or field
             raise Refused(where, self.refusal.reason, self.refusal.hint, self.refusal.counts)

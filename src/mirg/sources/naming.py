@@ -53,7 +53,7 @@ class Images(NamedTuple):
         wanted = _file_name(name.file)
         found = [k for k, path in enumerate(self.paths, 1) if _file_name(path) == wanted]
         if len(found) != 1:
-            why = "is none of the images of the row" if not found else "is the name of several images of the row"
+            why = "is not an image of the row" if not found else "is the name of several images of the row"
             raise Refused(field, f"names a file that {why}: {name.file[-40:]!r}", _HINT)
         return found[0]
 
@@ -65,7 +65,7 @@ def _file_name(path: str) -> str:
 def told(text: str, images: Images, field: str, *, strict: bool = True) -> str:
     """``text`` with the names of images as they count from 1; ordinals stay. Refused if one is not understood.
 
-    ``strict`` False leaves what is not understood as it is, if the row has one image.
+    ``strict`` False leaves what is not understood unchanged, if the row has one image.
     """
     parts: list[str] = []
     end = 0

@@ -91,7 +91,7 @@ def asked_and_answered(
 
 
 def _found(answer: str, images: Images, stated: str) -> list[Found] | None:
-    """The boxes of an answer block; None if it says that there is none."""
+    """The boxes of an answer block; None if it says that no image holds the object."""
     raw = parse(answer)
     if raw.json:
         return _of_json(raw, images, stated)
