@@ -310,13 +310,26 @@ def _milliseconds(text: str) -> float:
     return best
 
 
+def _slowness() -> float:
+    """How much slower this processor is at the moment than one that makes these tuples in 4 ms; at least 1.
+
+    A processor that is shared is slow at times, most of all at what needs new memory.
+    """
+    best = math.inf
+    for _ in range(3):
+        start = time.thread_time()
+        made = [(n, (n / 3, n / 5, n / 7), str(n)) for n in range(10_000)]
+        best = min(best, time.thread_time() - start)
+        assert len(made) == 10_000
+    return max(best / 0.004, 1.0)
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_worst_64_kb_take_20_ms(unit: str) -> None:
     """Promise 7, on texts that loop: bare, inside an answer block, and behind a thinking block."""
     body = unit * (65_536 // len(unit))
     for text in (body, f"<answer>{body}</answer>", f"<think>{body}", f"<think>{body}</think><answer>{body}</answer>"):
-        # On a machine whose processor is shared, a slow moment makes five readings slow; it does not last.
-        assert any(_milliseconds(text) <= 20.0 for _ in range(6))
+        assert any(_milliseconds(text) <= 20.0 * _slowness() for _ in range(5))
 
 
 @pytest.mark.parametrize("unit", UNITS)

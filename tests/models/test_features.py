@@ -55,14 +55,17 @@ def calls(model: Any) -> Iterator[list[list[list[int]]]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_and_gradients_are_those_without_a_cache(kind: str) -> None:
-    """Log-probabilities to 1e-6, gradients to 1e-5 relative, in float32, with an empty cache and with a full one."""
+    """Log-probabilities to 3e-6, gradients to 1e-5 relative, in float32, with an empty cache and with a full one.
+
+    The last bits of an image's features depend on the images that are computed with it.
+    """
     loaded = frozen(kind)
     model, shown = loaded.model, prompts(loaded)
     expected, theirs = gradients(model, shown)
     keep_features(model, FeatureCache(ROOM))
     for _ in range(2):
         scores, ours = gradients(model, shown)
-        torch.testing.assert_close(scores, expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(scores, expected, atol=3e-6, rtol=0)
         assert ours.keys() == theirs.keys()
         for name, grad in theirs.items():
             if not name.endswith("k_proj.bias"):  # moves no attention: its gradient is rounding alone

@@ -115,10 +115,10 @@ def test_an_update(kind: str, keys: dict[str, Any], sizes: dict[str, int], side:
 PADDED: list[tuple[str, dict[str, Any], dict[str, int], str, int, str]] = [
     ("qwen3_vl", {}, {}, "eager", 2, "narrow models keep the weights of the softmax"),
     ("qwen2_5_vl", {}, {"kv_heads": 1}, "eager", 1, "one sample, heads that share keys"),
-    ("qwen2_5_vl", LORA | BF16 | AGAIN, WIDE, "sdpa", 2, "the 7B recipe with adapters"),
+    ("qwen2_5_vl", LORA | BF16 | AGAIN, {}, "sdpa", 2, "the 7B recipe with adapters"),
     ("qwen2_5_vl", LORA, WIDE, "sdpa", 3, "the mask as numbers"),
     ("qwen2_vl", FROZEN, WIDE, "sdpa", 2, "a frozen tower"),
-    ("qwen3_vl", BF16, WIDE, "sdpa", 2, "autocast copies weights and inputs"),
+    ("qwen3_vl", BF16, {}, "sdpa", 2, "autocast copies weights and inputs"),
     ("qwen3_vl", AGAIN, WIDE, "sdpa", 2, "inputs of the layers, and one of them again"),
 ]
 

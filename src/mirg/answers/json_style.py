@@ -82,6 +82,8 @@ def parse_json(body: str) -> RawAnswer | None:
     reader.noise, reader.unsafe = noise, unsafe
     reader.tolerated = noise if noise == MENDED else None
     for value in values:
+        if type(value) is dict and reader.usual(value):
+            continue
         reader.take(value, None, 0, top=True)
         if reader.loose > MOST_LOOSE:
             return RawAnswer((), _TOO_LOOSE, json=True)
@@ -106,6 +108,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(parse_int=float, object_pairs_hook=_object)
 
 
+_RAW_BOX = RawBox._make
 _SCAN: Any = _DECODER.scan_once  # type: ignore[attr-defined]  # without the checks of raw_decode, which take as long as the value itself
 
 
@@ -117,15 +120,21 @@ def _values(body: str) -> tuple[list[Any], tuple[str, str], str | None, str | No
     start = first.start()
     before = _plain(body[:start])
     values: list[Any] = []
+    limit = 2 * MOST_LOOSE
     noise, unsafe = ("text before the JSON" if before else None), None
     while start < len(body):
         try:
             value, start = _SCAN(body, start)
             values.append(value)
-            if len(values) == 2 * MOST_LOOSE and "[" not in body[:start]:
-                return [], (before, ""), _TOO_LOOSE, None
-            if len(values) > MOST_BOXES + MOST_LOOSE:
-                break
+            if len(values) > limit:
+                if "[" not in body[:start]:
+                    return [], (before, ""), _TOO_LOOSE, None
+                if limit > MOST_BOXES:
+                    break
+                limit = MOST_BOXES + MOST_LOOSE
+            if body.startswith((",{", ",["), start):
+                start += 1
+                continue
         except (ValueError, RecursionError, StopIteration) as error:
             mended = _mended(body, start)
             if mended is None:
@@ -195,12 +204,12 @@ class _Reader:
         if depth > _DEEPEST:
             self.note("JSON that is nested too deeply", unsafe=True)
         elif isinstance(value, dict):
-            if name is not None or not self._usual(value):
+            if name is not None or not self.usual(value):
                 self._row(value, name, depth)
         elif isinstance(value, list) and (top or depth) and all(isinstance(item, dict | list) for item in value):
             self.loose += not value
             for item in value:
-                if name is not None or not isinstance(item, dict) or not self._usual(item):
+                if name is not None or not isinstance(item, dict) or not self.usual(item):
                     self.take(item, name, depth + 1)
         elif isinstance(value, list) and depth and name is not None and _flat_box(value):
             self._add(value, name, yx=False, label="")
@@ -211,18 +220,19 @@ class _Reader:
             self.loose += 1
             self.note("a JSON value that is not an object", unsafe=True)
 
-    def _usual(self, row: dict[str, Any]) -> bool:
+    def usual(self, row: dict[str, Any]) -> bool:
         """Take the object that the writer of this package writes, without a look at every spelling."""
         if len(row) != 2 + ("label" in row):
             return False
-        value, image, label = row.get("bbox_2d", row.get("bbox")), row.get("image"), row.get("label", "")
+        get = row.get
+        value, image, label = get("bbox_2d") or get("bbox"), get("image"), get("label", "")
         if type(value) is not list or type(image) is not float or type(label) is not str or not _four(value):
             return False
         named = self.numbered.get(image)
         if named is None:
             name = name_of_value(image)
             named = self.numbered[image] = image_of(name), name
-        self.boxes.append(RawBox(named[0], tuple(value), False, named[1], label))
+        self.boxes.append(_RAW_BOX((named[0], tuple(value), False, named[1], label)))
         return True
 
     def _row(self, row: dict[str, Any], outer: Name | None, depth: int) -> None:
@@ -375,7 +385,10 @@ def _other_form(key: str, value: Any) -> bool:
 
 
 def _four(value: list[Any]) -> bool:
-    return len(value) == 4 and set(map(type, value)) == {float}
+    if len(value) != 4:
+        return False
+    a, b, c, d = value
+    return type(a) is type(b) is type(c) is type(d) is float
 
 
 def _flat_box(value: list[Any]) -> bool:
