@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from mirg.answers.languages import (
@@ -78,7 +78,7 @@ _NUMERAL = rf"(?:[0-9]{{1,20}}|[{CJK_DIGITS}十]{{1,3}})"
 _LIST = r"[ ]{0,2}(?:,[ ]?(?:and|or)|[,;&/]|and|or|und|oder|et|ou|y|o|e|и)[ ]{1,2}"
 
 # Where a name may begin, in lower case: only there are the longer patterns tried.
-_ANCHOR = re.compile(
+_ANCHOR = (
     "ima|img|imá|imma|pic|pho|fra|fot|bild|afb|gamb|изобр|картин|фото|сним|第|枚目|番目|つ目|번째|最|마지막|"
     + "|".join(CJK_NOUNS)
 )
@@ -86,8 +86,7 @@ _VALUE = (
     rf"""{_SUFFIX}["']?\s{{0,3}}[:=]\s{{0,3}}["']?(?:{_ANY_NOUN}[-_ #]{{0,2}})?"""
     r"""(?P<value>[0-9]{1,20})(?![0-9]|\.[0-9])["']?(?!\s{0,2},\s{0,2}[0-9])"""
 )
-_AFTER_NOUN = re.compile(
-    rf"""
+_AFTER_NOUN = rf"""
       (?P<many>s?[ ][0-9]{{1,9}}
          (?:{_LIST}(?:the[ ])?(?:{_NOUN}[-_ #]{{0,2}})?[0-9]{{1,9}}){{1,63}}(?!{_WORD}|[.,][0-9]))
     | (?P<counted>(?P<between>[ ]?{_COUNT}[ ]?|[-_ #]{{0,2}})
@@ -96,12 +95,8 @@ _AFTER_NOUN = re.compile(
     | (?P<letter>[ ](?-i:[A-HJ-Z])(?![\w'])(?![ ](?-i:[a-z])))
     | (?P<keyed>{_VALUE})
     | (?P<bare>(?P<plural>s)?(?!{_WORD}))
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_LATIN = re.compile(_NOUN, re.IGNORECASE)
-_TOUCHING = re.compile(
-    rf"""
+"""
+_TOUCHING = rf"""
       (?P<keyed>{_CJK_NOUN}{_VALUE})
     | (?P<after>{_CJK_NOUN}[-_ #]{{0,2}}(?P<numeral>{_NUMERAL}|[A-H](?![A-Za-z]))(?P<cjktail>[A-Za-z]|[.-][0-9])?)
     | (?P<cjk>第[ ]?(?P<th>{_NUMERAL})[ ]?(?P<measure>[张張幅副个個枚帧幀]?)[ ]?(?P<cjkof>{_CJK_NOUN}?))
@@ -109,9 +104,28 @@ _TOUCHING = re.compile(
     | (?P<korean>번째[ ]?{_CJK_NOUN})
     | (?P<cjklast>(?:最后|最後)(?:一|の)?[张張幅枚个個]?{_CJK_NOUN}|마지막[ ]?{_CJK_NOUN})
     | (?P<cjkfirst>最初の{_CJK_NOUN})
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
+"""
+
+
+class _Patterns(NamedTuple):
+    anchor: re.Pattern[str]
+    noun: re.Pattern[str]
+    after_noun: re.Pattern[str]
+    touching: re.Pattern[str]
+
+
+@cache
+def _patterns() -> _Patterns:
+    """The long patterns, compiled when the first text is read: importing this module must not take the time."""
+    spaced = re.VERBOSE | re.IGNORECASE
+    return _Patterns(
+        re.compile(_ANCHOR),
+        re.compile(_NOUN, re.IGNORECASE),
+        re.compile(_AFTER_NOUN, spaced),
+        re.compile(_TOUCHING, spaced),
+    )
+
+
 _DIGIT_ORDINAL = re.compile(
     r"([0-9]{1,9})(?:st|nd|rd|th|\.?[ªº]|e|è?me|eme|re|ère|-?(?:я|й|е|ю|ое|ом|ой|ую|ая))", re.IGNORECASE
 )
@@ -147,7 +161,7 @@ def _names(text: str) -> tuple[Name, ...]:
     found: list[Name] = list(_files(plain)) if "." in plain else []
     taken = [(name.start, name.end) for name in found]
     end = 0
-    for anchor in _ANCHOR.finditer(low):
+    for anchor in _patterns().anchor.finditer(low):
         start = anchor.start()
         if start < end or (taken and any(s <= start < e for s, e in taken)):
             continue
@@ -171,16 +185,16 @@ def _files(text: str) -> list[Name]:
 def _read(text: str, low: str, start: int) -> list[Name]:
     """The names that begin at an anchor, or end in it ("the second image")."""
     if text[start] >= "\u3040":
-        match = _TOUCHING.match(text, start)
+        match = _patterns().touching.match(text, start)
         if match is None:
             return []
         if match.lastgroup == "keyed":
             return [_keyed(match, text, start)]
         return _TOUCHING_READERS[match.lastgroup or ""](match, text)
-    noun = _LATIN.match(text, start)
+    noun = _patterns().noun.match(text, start)
     if noun is None or (start and _IS_WORD.match(text, start - 1)):
         return []
-    match = _AFTER_NOUN.match(text, noun.end())
+    match = _patterns().after_noun.match(text, noun.end())
     if match is None:
         return []
     kind = match.lastgroup
