@@ -245,11 +245,11 @@ def _bare(match: re.Match[str], low: str, named: re.Match[str]) -> list[Name]:
     number = ordinal(word, named[0].lower())
     if not number:
         return []
-    if _word_before(low, at)[0] in _DETERMINERS or _word_before(low, at)[0] == "last":
+    joint, joint_at = _word_before(low, at)
+    if joint in _DETERMINERS or joint == "last":
         return []
     found = [Name(at, end, UNKNOWN if _FROM_AN_END.match(low, end) else number, True)]
     while len(found) < 64:
-        joint, joint_at = _word_before(low, found[0].start)
         if joint in _ARTICLES:
             joint, joint_at = _word_before(low, joint_at)
         comma = joint.endswith(",")
@@ -258,6 +258,7 @@ def _bare(match: re.Match[str], low: str, named: re.Match[str]) -> list[Name]:
         if not (comma or joint in _JOINS) or not number:
             break
         found.insert(0, Name(at, at + len(word.rstrip(",")), number, True))
+        joint, joint_at = _word_before(low, at)
     if len(found) == 1 and plural:
         return []
     return found
@@ -265,6 +266,10 @@ def _bare(match: re.Match[str], low: str, named: re.Match[str]) -> list[Name]:
 
 def _word_before(low: str, start: int) -> tuple[str, int]:
     """(the word that ends before ``start``, its start); blanks between are passed over."""
+    if start > 1 and low[start - 1] == " ":  # nearly always: one blank, and letters before it
+        begin = low.rfind(" ", max(0, start - 26), start - 1) + 1
+        if begin and low[begin : start - 1].isalnum():
+            return low[begin : start - 1], begin
     piece = low[max(0, start - 26) : start]
     words = piece.replace("(", " ").replace("[", " ").replace('"', " ").replace("'", " ").split()
     if not words or not piece[-1].isspace() or piece[-3:].isspace():

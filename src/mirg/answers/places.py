@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import lru_cache
 
 from mirg.answers.image_names import UNKNOWN, Name
 
@@ -28,7 +29,7 @@ _CORNERS = rf"\[\s{{0,3}}\[{_PAIR}\]{_COMMA}\[{_PAIR}\]\s{{0,3}}\]"
 _ROUND = rf"\(\s{{0,3}}{_PAIR}{_COMMA}{_PAIR}\s{{0,3}}\)"
 _BARE = rf"<box>\s{{0,3}}{_NUMBER}(?:[ ,]{{1,3}}{_NUMBER}){{3}}\s{{0,3}}</box>"
 # The Qwen2-VL spelling, and the same without its tokens.
-PAIRS = re.compile(f"{_OPEN}{_PAIRS}{_CLOSE}", re.ASCII)
+PAIRS = re.compile(rf"(?:<\|box_start\|>\(|<box>\(|<\|det\|>\(|\(){_PAIRS[2:]}{_CLOSE}", re.ASCII)
 # That, and [x1, y1, x2, y2] as the JSON families and InternVL write it.
 ANY_BOX = re.compile(f"{_BARE}|{_OPEN}(?:{_PAIRS}|{_CORNERS}|{_ROUND}|\\[{_FLAT}\\]|{_FLAT}){_CLOSE}", re.ASCII)
 # Anything that begins like a place and was not read as a box.
@@ -65,12 +66,17 @@ _COMPARES = re.compile(
     r"\b(?:like|as|than|compared\s(?:to|with)|similar\sto|resembles|matches|matching|wie|como|comme)\b(?:\s\w{1,12}){0,4}\W{0,3}$",
     re.IGNORECASE,
 )
+_COMPARES_WORD = re.compile(
+    r"\b(?:like|as|than|compared|similar|resembles|matches|matching|wie|como|comme)\b", re.IGNORECASE
+)
 _BESIDE = re.compile(r"\s{0,2}[(\[,:=]\s{0,2}")
 _KEY_BEFORE = re.compile(r"([\"']?)([A-Za-z_][\w-]{0,30})\1\s{0,4}[:=]\s{0,4}\[?\s{0,4}$", re.ASCII)
 
 
 def key_before(text: str, start: int) -> str | None:
     """The key whose value begins at ``text[start]``: ``"box_2d": [`` ; None if no key is there."""
+    if not text[max(0, start - 10) : start].rstrip(" \t\r\n[").endswith((":", "=")):
+        return None
     found = _KEY_BEFORE.search(text, max(0, start - 48), start)
     return found[2] if found else None
 
@@ -142,8 +148,16 @@ def _nearest(text: str, start: int, gap: Sequence[Name], low: int) -> Name:
     return UNCLEAR if listed or not _LEADS.fullmatch(text, nearest.end, start) else nearest
 
 
+@lru_cache(maxsize=16)  # a text has several names
+def _may_deny(text: str) -> bool:
+    """Whether a text has a word at all that denies or compares."""
+    return bool(_NEGATION.search(text) or _COMPARES_WORD.search(text))
+
+
 def _denied(text: str, name: Name, low: int, high: int) -> bool:
     """Whether the clause of a name says that it is not there ("not in Image-1"), or compares ("like in Image-1")."""
+    if not _may_deny(text):
+        return False
     begin = max((end.end() for end in _CLAUSE_END.finditer(text, max(low, name.start - 120), name.start)), default=low)
     after = _CLAUSE_END.search(text, name.end, min(high, name.end + 120))
     clause = text[max(begin, low) : name.start], text[name.end : after.start() if after else min(high, name.end + 120)]

@@ -145,7 +145,7 @@ def image_around(before: str, after: str, images: int) -> int | None:
     return name.number if name else None
 
 
-def _placed(text: str, spans: list[Span], names: list[Name], images: int) -> list[Name | None]:
+def _placed(text: str, spans: list[Span], names: Sequence[Name], images: int) -> list[Name | None]:
     """The name of every box. Refused if several are named beside one."""
     places = images_of(text, spans, names)
     if names and spans and not any(places):  # "(…),(…) shows it best in the second image"
@@ -163,7 +163,7 @@ def _without(text: str, spans: Sequence[Span]) -> str:
     return REFERRED.sub(" ", rest)
 
 
-def _check_names(answer: str, names: list[Name], kept: set[int], images: int) -> None:
+def _check_names(answer: str, names: Sequence[Name], kept: set[int], images: int) -> None:
     for k, name in enumerate(names):
         if not 1 <= name.number <= images:
             raise Refused("answer", f"Image-{name.number} does not exist, there are {images} images")

@@ -123,13 +123,14 @@ def _at_edges(text: str, found: list[tuple[int, int, Name | None]]) -> set[int]:
     return edges
 
 
-def image_names(text: str, images: int) -> list[Name]:
+@lru_cache(maxsize=64)  # a question is read in several ways
+def image_names(text: str, images: int) -> tuple[Name, ...]:
     """Every image that ``text`` names, in order; the numbers may be larger than ``images``, the count of images.
 
     Names that are not understood are left out: ``mirg.sources.naming`` refuses them before.
     """
     found = [name for name in names_in(text) if name.number != UNKNOWN]
-    return [name._replace(number=images) if name.number == LAST else name for name in found]
+    return tuple(name._replace(number=images) if name.number == LAST else name for name in found)
 
 
 def referred(text: str) -> list[tuple[int, str]]:
