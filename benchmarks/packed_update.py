@@ -138,8 +138,9 @@ def attention(loaded: LoadedModel, prompts: list[Any], settings: Settings) -> di
 
 def main() -> None:
     told, settings = parse(__doc__ or "")
-    # Memory takes two more processes, which a quick run leaves out; they come first, while the device is free.
-    peak = {} if told.quick or told.no_memory or told.peak_of else {side: peak_of(side) for side in ("ours", "theirs")}
+    # On a CPU, memory takes two more processes, which a quick run leaves out.
+    cuda, wanted = torch.cuda.is_available(), not (told.quick or told.no_memory or told.peak_of)
+    peak = {side: peak_of(side) for side in ("ours", "theirs")} if wanted and not cuda else {}
     ours, theirs, loaded, rows = trainers(settings)
     prompts = make_prompts(loaded, rows)
     ours._prompts = prompts
@@ -153,6 +154,8 @@ def main() -> None:
     work["theirs"]()
     difference = relative_difference(mine_gradients, theirs)
     del mine_gradients
+    if wanted and cuda:
+        peak = {side: peak_while(piece) for side, piece in work.items()}
     mine, trls = timed([work["ours"], work["theirs"]], settings.repeat)
     length = len(prompts[0].ids)
     needed = operations(loaded, prompts, settings) if settings.shape else {}
