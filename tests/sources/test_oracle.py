@@ -15,6 +15,7 @@ from fakes.spelled_rows import FRAMES, PICTURES, Maker, Row, Truth
 from mirg.samples import DatasetFolder, Sample
 from mirg.sources.importer import import_dataset
 from mirg.sources.options import ImportOptions
+from mirg.sources.reasons import reason_of
 
 Table = dict[str, Counter[str]]
 
@@ -69,8 +70,8 @@ def judged(table: Table, rows: Sequence[Row], out: Path, frame: str) -> list[str
         sample = samples.get(k)
         if sample is None:
             count["refused"] += 1
-            if k not in reasons or not reasons[k]:
-                wrong.append(f"{row.spelling}: refused without a reason: {row.answer!r}")
+            if k not in reasons or reason_of(reasons[k]) is None:
+                wrong.append(f"{row.spelling}: refused without a reason of the table: {row.answer!r}")
             elif not row.refused:
                 count["lost"] += 1
                 table["lost"][f"{row.spelling}: {reasons[k]}: {row.answer[:120]!r} {row.question[-80:]!r}"] += 1

@@ -302,7 +302,7 @@ class _Finisher:
                 words = (*_RESERVED, *TAGS) if field == "thinking" else _RESERVED
                 reserved = next((word for word in words if word in part), None)
                 if reserved:
-                    raise _Refused(field, f"holds {reserved!r}", "remove it: it would not be read as text")
+                    raise _Refused(field, f"holds {reserved!r}, which would not be read as text", "remove it")
         parts = [
             box_markup(part.image, self._box(part.numbers, part.image, field, part.frame))
             if isinstance(part, RawBox)

@@ -28,6 +28,7 @@ from mirg.sources.look import fact_row
 from mirg.sources.misplaced import advice, missing_path
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Refusal, Row, Source
+from mirg.sources.reasons import kind_of
 from mirg.sources.relabel import LabelReport
 from mirg.sources.resized import considered, said, with_note
 from mirg.storage import Journal, scratch_folder
@@ -334,4 +335,4 @@ class _Work:
 
 def _kind(reason: str) -> str:
     """A reason without what belongs to one row alone, for counting."""
-    return re.sub(r"-?\d+(?:[.,]\d+)*", "#", re.sub(r"(?<=image )\S+", "…", reason))[:100]
+    return kind_of(reason) or re.sub(r"-?\d+(?:[.,]\d+)*", "#", re.sub(r"(?<=image )\S+", "…", reason))[:100]

@@ -44,9 +44,10 @@ class Images(NamedTuple):
             number = name.number + (self.first == 0)
         if not 1 <= number <= count:
             shifted = self.first == 0 and not name.ordinal
-            counted = f"counted from 0, there are {count} images" if shifted else f"there are {count} images"
-            said = f"image {name.number}" if shifted else f"Image-{number}"
-            raise Refused(field, f"{said} does not exist, {counted}", counts="1" if shifted and number > count else "")
+            reason = f"Image-{number} does not exist, there are {count} images"
+            if shifted:
+                reason = f"image {name.number} does not exist, counted from 0, there are {count} images"
+            raise Refused(field, reason, counts="1" if shifted and number > count else "")
         return number
 
     def _of_file(self, name: Name, field: str) -> int:

@@ -99,7 +99,7 @@ def _found(answer: str, images: Images, stated: str) -> list[Found] | None:
         return None
     text = told(answer, images, "answer")
     if len(images.paths) > 1 and raw.unsafe:
-        raise Refused("answer", raw.unsafe, _COMPLETE)
+        raise Refused("answer", f"holds no box that can be used: {raw.unsafe}", _COMPLETE)
     found = boxes_of(text, len(images.paths), frame=None, pattern=ANY_BOX, stated=stated)
     phrases = [phrase for _, phrase in referred(answer)]
     if len(phrases) == len(found):

@@ -1,0 +1,20 @@
+"""One entry of the table of reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Stands in a text for what is different in every row: a number, a name, a box.
+VARIES = "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why something is refused: the texts that a report gives for it, what they mean, and what to do.
+
+    ``says`` are whole texts, in which :data:`VARIES` stands for what varies.
+    """
+
+    says: tuple[str, ...]
+    meaning: str
+    remedy: str
