@@ -118,7 +118,7 @@ PADDED: list[tuple[str, dict[str, Any], dict[str, int], str, int, str]] = [
     ("qwen2_5_vl", LORA | BF16 | AGAIN, {}, "sdpa", 2, "the 7B recipe with adapters"),
     ("qwen2_5_vl", LORA, WIDE, "sdpa", 3, "the mask as numbers"),
     ("qwen2_vl", FROZEN, WIDE, "sdpa", 2, "a frozen tower"),
-    ("qwen3_vl", BF16, {}, "sdpa", 2, "autocast copies weights and inputs"),
+    ("qwen3_vl", BF16, {}, "sdpa", 1, "autocast copies weights and inputs"),
     ("qwen3_vl", AGAIN, WIDE, "sdpa", 2, "inputs of the layers, and one of them again"),
 ]
 
