@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -441,3 +442,46 @@ def test_any_damage_is_a_refusal_and_never_an_exception(tmp_path: Path, value: o
         assert "None" not in sample.question and (sample.targets or sample.meta.get("annotated"))
         assert all(target.label == sample.meta["subject"] for target in sample.targets)
     assert all(row.field and row.reason for row in report.first)
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        ([60, 40, 90, 70], "1 of 1 boxes leave the image as [x, y, width, height], and none does as x1, y1, x2, y2"),
+        (
+            [0.1, 0.2, 0.3, 0.4],
+            "box (0.1, 0.2, 0.4, 0.6) can only be fractions (0-1), and the boxes are read",
+        ),
+    ],
+)
+def test_boxes_that_are_no_pixels_of_widths_and_heights(tmp_path: Path, box: list[float], reason: str) -> None:
+    """One box is enough: nothing is accepted beside it if it holds for all."""
+    value = doc()
+    value["annotations"] = [{**value["annotations"][0], "bbox": box}]
+    with pytest.raises(DataError, match=re.escape(reason)):
+        run(tmp_path, value)
+
+
+@pytest.mark.parametrize(("angle", "refused"), [(32.5, True), ("-4", True), (0.0, False), (360, False), ("0.0", False)])
+def test_a_rotated_box_of_cvat_is_refused(tmp_path: Path, angle: object, refused: bool) -> None:
+    """CVAT writes the box as it was before the rotation."""
+    value = doc()
+    value["annotations"][0]["attributes"] = {"rotation": angle, "occluded": False}
+    _, _, rows = run(tmp_path, value)
+    assert [row.field for row in rows if row.field == "rotation"] == (["rotation"] if refused else [])
+
+
+def test_a_panoptic_file_is_named(tmp_path: Path) -> None:
+    value = doc()
+    value["annotations"] = [{"image_id": 1, "file_name": "1.png", "segments_info": [{"id": 5, "bbox": [1, 2, 3, 4]}]}]
+    with pytest.raises(DataError, match="is a panoptic file of COCO"):
+        run(tmp_path, value)
+
+
+def test_the_folder_in_a_url_of_lvis(tmp_path: Path) -> None:
+    """Files of train2017 and val2017 stand in one file of LVIS, and below one root."""
+    value = doc()
+    value["images"][0] = {"id": 1, "coco_url": "http://images.cocodataset.org/train2017/1.png"}
+    pictures(tmp_path / "images", ["train2017/1.png"], (100, 80))
+    _, samples, refused = run(tmp_path, value)
+    assert not refused and samples[0].images[0].path.endswith("/train2017/1.png")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Container, Hashable, Iterable
 from typing import Any, NamedTuple
 
-from mirg.samples.coverage import label_key
+from mirg.samples.coverage import REGION_NAMES, label_key
 from mirg.sources.label_map import LabelMap
 from mirg.sources.options import ImportOptions
 from mirg.sources.rows import is_number, short
@@ -19,8 +19,6 @@ _OWN_KEYS = ("incomplete", "vocabulary", "sample_id", "image_set")  # written by
 _IMAGE_KEYS = ("id", "width", "height", "video_id", *LVIS_KEYS, *_OWN_KEYS)
 _NO_ATTRIBUTES: dict[str, Any] = {}  # one for all annotations: a file has millions
 _NAMELESS = {"", "none", "null", "nan"}
-# Categories that mark where nobody annotated; a label map does not change them.
-REGION_NAMES = {"ignored region", "ignored regions", "ignore", "ignored", "dontcare", "don't care"}
 # Which key identifies an object. The number of a track identifies it in its own film or file only.
 LOCAL_KEY = "track_id"
 _INSTANCE_KEYS = ("instance_id", "identity", "person_id", LOCAL_KEY)
@@ -111,7 +109,8 @@ def image_entry(entry: Any, fields: Iterable[str] = ()) -> Any:
     path = next((entry[key] for key in _PATH_KEYS if entry.get(key) not in (None, "")), None)
     url = entry.get("coco_url")
     if path is None and isinstance(url, str):  # LVIS names its files in no other way
-        path = url.partition("?")[0].rstrip("/").rpartition("/")[2]
+        *_, folder, path = ["", *url.partition("?")[0].rstrip("/").split("/")]
+        kept["url_folder"] = folder
     return kept if path is None else {**kept, "path": path}
 
 
