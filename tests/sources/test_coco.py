@@ -316,7 +316,17 @@ def test_regions_are_kept_and_never_asked_for(tmp_path: Path) -> None:
         run(tmp_path, value)
 
 
-@pytest.mark.parametrize("mark", [{"isgroupof": True}, {"attributes": {"is_group_of": 1}}, {"iscrowd": "1"}])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        {"isgroupof": True},
+        {"attributes": {"is_group_of": 1}},
+        {"iscrowd": "1"},
+        {"IsGroupOf": True},
+        {"attributes": {"IsGroupOf": True}},
+        {"attributes": {"is_crowd": True}},
+    ],
+)
 def test_other_spellings_of_crowds(tmp_path: Path, mark: Doc) -> None:
     value = doc()
     value["annotations"][1] |= mark
@@ -485,3 +495,16 @@ def test_the_folder_in_a_url_of_lvis(tmp_path: Path) -> None:
     pictures(tmp_path / "images", ["train2017/1.png"], (100, 80))
     _, samples, refused = run(tmp_path, value)
     assert not refused and samples[0].images[0].path.endswith("/train2017/1.png")
+
+
+def test_films_of_tao_say_for_which_categories_they_were_annotated(tmp_path: Path) -> None:
+    """Dogs are not annotated exhaustively in the film of the first image; and no cat is in it."""
+    value = doc()
+    value["videos"] = [
+        {"id": 7, "neg_category_ids": [1], "not_exhaustive_category_ids": [0]},
+        {"id": 8, "neg_category_ids": [], "not_exhaustive_category_ids": []},
+    ]
+    value["images"][0]["video_id"], value["images"][1]["video_id"] = 7, 8
+    _, samples, refused = run(tmp_path, value)
+    assert [row.id for row in refused] == ["coco-1"] and "no category is annotated completely" in refused[0].reason
+    assert samples[0].meta["categories"] == ["cat", "dog"]

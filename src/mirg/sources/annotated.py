@@ -21,7 +21,7 @@ from mirg.samples.coverage import (
     label_key,
     vocabulary_name,
 )
-from mirg.sources.coco_entries import flag
+from mirg.sources.coco_entries import CROWD_KEYS, IGNORE_KEYS, flag
 from mirg.sources.label_map import LabelMap
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Numbers, Outcome, RawBox, RawImage, RawObject, RawSample, Refusal
@@ -103,15 +103,16 @@ def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
 
 def _is_region(thing: RawObject) -> bool:
     """Whether a note is about a region that is no single object (:mod:`mirg.samples.coverage`)."""
-    return any(flag(thing.attributes.get(key)) for key in (CROWD, IGNORE)) if thing.attributes else False
+    return bool(thing.attributes) and not {CROWD, IGNORE}.isdisjoint(thing.attributes)
 
 
 def _marked(thing: RawObject) -> RawObject:
     """``thing``, marked as a region if its label says that nobody annotated there, or an attribute says so in words."""
     attributes = thing.attributes or {}
-    told = {key: 1 for key in (CROWD, IGNORE) if flag(attributes.get(key))}
+    told = {CROWD: 1} if any(flag(attributes.get(key)) for key in CROWD_KEYS) else {}
+    told |= {IGNORE: 1} if any(flag(attributes.get(key)) for key in IGNORE_KEYS) else {}
     told |= {IGNORE: 1} if label_key(thing.label) in REGION_NAMES else {}
-    rest = {key: value for key, value in attributes.items() if key not in (CROWD, IGNORE)}
+    rest = {key: value for key, value in attributes.items() if key not in (*CROWD_KEYS, *IGNORE_KEYS)}
     return thing._replace(attributes={**rest, **told}) if rest or told else thing._replace(attributes=None)
 
 

@@ -13,7 +13,8 @@ from mirg.sources.rows import is_number, short
 
 # A file with one of these lists is annotated for some categories per image. A positive label may have no box.
 LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids", "pos_category_ids")
-_CROWD_KEYS, _IGNORE_KEYS = ("iscrowd", "isgroupof", "is_group_of"), ("ignore", "ignored")
+CROWD_KEYS = ("iscrowd", "is_crowd", "isgroupof", "is_group_of", "IsGroupOf")  # of COCO, CVAT and Open Images
+IGNORE_KEYS = ("ignore", "ignored")
 _PATH_KEYS = ("file_name", "filename", "path", "image_path")
 _OWN_KEYS = ("incomplete", "vocabulary", "sample_id", "image_set")  # written by an export of mirg
 _IMAGE_KEYS = ("id", "width", "height", "video_id", *LVIS_KEYS, *_OWN_KEYS)
@@ -143,7 +144,7 @@ def annotation_entry(owner: Key, entry: dict[str, Any], options: ImportOptions) 
         box = _bounds(entry.get("segmentation"))
     return Annotation(
         owner, id_key(entry.get("id")), entry.get("category_id"), box,
-        crowd=_marked(entry, attributes, _CROWD_KEYS), ignored=_marked(entry, attributes, _IGNORE_KEYS),
+        crowd=_marked(entry, attributes, CROWD_KEYS), ignored=_marked(entry, attributes, IGNORE_KEYS),
         target=entry.get("kind") == "target", unnamed=flag(entry.get("unnamed")), instance=_instance(entry, attributes),
         attributes=attributes or _NO_ATTRIBUTES,
     )  # fmt: skip

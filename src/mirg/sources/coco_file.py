@@ -75,6 +75,7 @@ class CocoFile:
         self._annotations: defaultdict[Key, list[Annotation]] = defaultdict(list)
         self._strays: dict[str, tuple[Any, int]] = {}
         self._counts: defaultdict[str, int] = defaultdict(int)
+        self._videos: dict[Key, dict[str, Any]] = {}
         self._federated = False
         self._local = False  # whether any object is known by the number of its track
 
@@ -82,7 +83,7 @@ class CocoFile:
         """Read the file. DataError if it is not a COCO file."""
         for member, value in read_members(self.path):
             self._counts[member] += 0
-            if member in _MEMBERS:
+            if member in (*_MEMBERS, "videos"):
                 for entry in self._entries_of(member, value):
                     self._counts[member] += 1
                     self._take(member, entry)
@@ -113,6 +114,8 @@ class CocoFile:
             self._federated |= isinstance(entry, dict) and any(isinstance(entry.get(k), list) for k in LVIS_KEYS)
         elif member == "categories":
             self._take_category(entry)
+        elif member == "videos":
+            self._take_video(entry)
         elif not isinstance(entry, dict):
             self._stray(entry)
         elif "segments_info" in entry:
@@ -130,6 +133,13 @@ class CocoFile:
         if folder and (Path(self.options.root) / folder / entry["path"]).is_file():
             entry["path"] = f"{folder}/{entry['path']}"
         return entry
+
+    def _take_video(self, entry: Any) -> None:
+        """TAO says of each film for which categories its frames were annotated, as LVIS does of each image."""
+        key = id_key(entry.get("id")) if isinstance(entry, dict) else None
+        if key is not None and any(isinstance(entry.get(k), list) for k in LVIS_KEYS):
+            self._videos[key] = {k: entry[k] for k in LVIS_KEYS if isinstance(entry.get(k), list)}
+            self._federated = True
 
     def _take_category(self, entry: Any) -> None:
         key = id_key(entry.get("id")) if isinstance(entry, dict) else None
@@ -209,7 +219,9 @@ class CocoFile:
         named = [(note, self._category_of(note)) for note in notes]
         objects = [(note, category) for note, category in named if note.ignored or not category.dropped]
         negatives = absent = None
+        videos = {id_key(entry.get("video_id")) for entry in picture.lists} & set(self._videos)
         said = [entry for entry in picture.lists if any(isinstance(entry.get(k), list) for k in LVIS_KEYS)]
+        said += [self._videos[key] for key in videos]
         if said:
             negatives, absent = (sorted(self._names(said, key)) for key in LVIS_KEYS[:2])
         own = next(iter(texts_in([entry.get("vocabulary") for entry in picture.lists])), None)
