@@ -489,7 +489,7 @@ def test_a_panoptic_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_folder_in_a_url_of_lvis(tmp_path: Path) -> None:
-    """Files of train2017 and val2017 stand in one file of LVIS, and below one root."""
+    """A file of LVIS lists images of train2017 and of val2017, and both folders are below one root."""
     value = doc()
     value["images"][0] = {"id": 1, "coco_url": "http://images.cocodataset.org/train2017/1.png"}
     pictures(tmp_path / "images", ["train2017/1.png"], (100, 80))
