@@ -135,6 +135,11 @@ def test_bad_photographs_are_named_and_counted(mirg, tmp_path: Path) -> None:
         ("no such folder", ["data", "photos", "{tmp}/none", "{tmp}/out"], "is not a folder"),
         ("no photographs", ["data", "photos", "{tmp}/empty", "{tmp}/out"], "no photograph"),
         ("a bad size", ["data", "photos", "{tmp}/empty", "{tmp}/out", "--side", "1"], "--side 1:"),
+        (
+            "no photograph for the split",
+            ["data", "photos", "{tmp}/empty", "{tmp}/out", "--test-share", "1"],
+            "leaves no photograph for the split train: set split=test",
+        ),
         ("an unknown photo task", ["data", "photos", "{tmp}/empty", "{tmp}/out", "--tasks", "regoin"], "--tasks"),
         ("no dataset", ["data", "check", "{tmp}/empty"], "is not a dataset"),
         ("nothing there", ["trajectories", "build", "{tmp}/none", "{tmp}/out"], "is not a folder"),

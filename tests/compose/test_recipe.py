@@ -45,6 +45,11 @@ def test_what_is_refused(why: str, values: dict, words: str) -> None:
         ("an unknown key", "sources=data", "did you mean source"),
         ("an unknown task", "weights.refers=1", "did you mean 'refer'"),
         ("no number", "n=many", "n"),
+        (
+            "no image for the split",
+            "test_share=1",
+            "recipe compose/objects: test_share = 1 leaves no image for the split train: set split=test",
+        ),
     ],
 )
 def test_what_is_refused_on_the_command_line(why: str, override: str, words: str) -> None:

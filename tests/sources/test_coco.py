@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -315,7 +316,17 @@ def test_regions_are_kept_and_never_asked_for(tmp_path: Path) -> None:
         run(tmp_path, value)
 
 
-@pytest.mark.parametrize("mark", [{"isgroupof": True}, {"attributes": {"is_group_of": 1}}, {"iscrowd": "1"}])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        {"isgroupof": True},
+        {"attributes": {"is_group_of": 1}},
+        {"iscrowd": "1"},
+        {"IsGroupOf": True},
+        {"attributes": {"IsGroupOf": True}},
+        {"attributes": {"is_crowd": True}},
+    ],
+)
 def test_other_spellings_of_crowds(tmp_path: Path, mark: Doc) -> None:
     value = doc()
     value["annotations"][1] |= mark
@@ -441,3 +452,59 @@ def test_any_damage_is_a_refusal_and_never_an_exception(tmp_path: Path, value: o
         assert "None" not in sample.question and (sample.targets or sample.meta.get("annotated"))
         assert all(target.label == sample.meta["subject"] for target in sample.targets)
     assert all(row.field and row.reason for row in report.first)
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        ([60, 40, 90, 70], "1 of 1 boxes leave the image as [x, y, width, height], and none does as x1, y1, x2, y2"),
+        (
+            [0.1, 0.2, 0.3, 0.4],
+            "box (0.1, 0.2, 0.4, 0.6) can only be fractions (0-1), and the boxes are read",
+        ),
+    ],
+)
+def test_boxes_that_are_no_pixels_of_widths_and_heights(tmp_path: Path, box: list[float], reason: str) -> None:
+    """One box is enough: nothing is accepted beside it if it holds for all."""
+    value = doc()
+    value["annotations"] = [{**value["annotations"][0], "bbox": box}]
+    with pytest.raises(DataError, match=re.escape(reason)):
+        run(tmp_path, value)
+
+
+@pytest.mark.parametrize(("angle", "refused"), [(32.5, True), ("-4", True), (0.0, False), (360, False), ("0.0", False)])
+def test_a_rotated_box_of_cvat_is_refused(tmp_path: Path, angle: object, refused: bool) -> None:
+    """CVAT writes the box as it was before the rotation."""
+    value = doc()
+    value["annotations"][0]["attributes"] = {"rotation": angle, "occluded": False}
+    _, _, rows = run(tmp_path, value)
+    assert [row.field for row in rows if row.field == "rotation"] == (["rotation"] if refused else [])
+
+
+def test_a_panoptic_file_is_named(tmp_path: Path) -> None:
+    value = doc()
+    value["annotations"] = [{"image_id": 1, "file_name": "1.png", "segments_info": [{"id": 5, "bbox": [1, 2, 3, 4]}]}]
+    with pytest.raises(DataError, match="is a panoptic file of COCO"):
+        run(tmp_path, value)
+
+
+def test_the_folder_in_a_url_of_lvis(tmp_path: Path) -> None:
+    """A file of LVIS lists images of train2017 and of val2017, and both folders are below one root."""
+    value = doc()
+    value["images"][0] = {"id": 1, "coco_url": "http://images.cocodataset.org/train2017/1.png"}
+    pictures(tmp_path / "images", ["train2017/1.png"], (100, 80))
+    _, samples, refused = run(tmp_path, value)
+    assert not refused and samples[0].images[0].path.endswith("/train2017/1.png")
+
+
+def test_films_of_tao_say_for_which_categories_they_were_annotated(tmp_path: Path) -> None:
+    """Dogs are not annotated exhaustively in the film of the first image; and no cat is in it."""
+    value = doc()
+    value["videos"] = [
+        {"id": 7, "neg_category_ids": [1], "not_exhaustive_category_ids": [0]},
+        {"id": 8, "neg_category_ids": [], "not_exhaustive_category_ids": []},
+    ]
+    value["images"][0]["video_id"], value["images"][1]["video_id"] = 7, 8
+    _, samples, refused = run(tmp_path, value)
+    assert [row.id for row in refused] == ["coco-1"] and "no category is annotated completely" in refused[0].reason
+    assert samples[0].meta["categories"] == ["cat", "dog"]

@@ -150,11 +150,42 @@ def test_a_part_of_a_film_in_steps(tmp_path: Path) -> None:
 def test_between_two_boxes_nobody_knows_where_it_is(tmp_path: Path) -> None:
     """The dog has no box in frame 1: only cats can be asked for in the frame, and it is not complete."""
     root = frames(tmp_path / "images", range(4))
-    tracks = track(0, "dog", (0, 0, ""), (2, 20, "")), track(1, "cat", (0, 40, ""), (1, 40, ""), (2, 40, ""))
+    gone = (3, 40, 'outside="1"')
+    tracks = (
+        track(0, "dog", (0, 0, ""), (2, 20, ""), gone),
+        track(1, "cat", (0, 40, ""), (1, 40, ""), (2, 40, ""), gone),
+    )
     report, samples = run("cvat", write(tmp_path, {"a.xml": video(*tracks)}) / "a.xml", root)
     first = {s.images[0].frame: s for s in samples.values()}[1]
     assert first.question == "Point to every cat." and first.meta["incomplete"] == ["refused_box"]
     assert [row.reason for row in report.first] == ["track without a box in a frame between two of its boxes: 0, 'dog'"]
+
+
+def test_a_track_without_an_end_goes_on(tmp_path: Path) -> None:
+    """CVAT ends a track with a box that is outside. The dog may still be in frame 2, so only cats can be asked for."""
+    root = frames(tmp_path / "images", range(4))
+    tracks = track(0, "dog", (0, 0, ""), (1, 20, "")), track(1, "cat", (2, 40, ""), (3, 40, 'outside="1"'))
+    report, samples = run("cvat", write(tmp_path, {"a.xml": video(*tracks)}) / "a.xml", root)
+    found = {s.images[0].frame: s for s in samples.values()}
+    assert sorted(found) == [0, 1, 2] and "incomplete" not in found[1].meta
+    assert found[2].question == "Point to every cat." and found[2].meta["incomplete"] == ["refused_box"]
+    reason = "track without a box, and without the end of the track: 0, 'dog'"
+    assert [(row.reason, row.row) for row in report.first] == [(reason, 3), (reason, 4)]
+
+
+@pytest.mark.parametrize(
+    ("tag", "attribute", "reason"),
+    [
+        ('label="dog"', "ignore", "every object is a crowd or an ignored region"),
+        ('label="DontCare"', "", "region that nobody annotated in the image"),
+    ],
+)
+def test_regions_are_no_objects(tmp_path: Path, tag: str, attribute: str, reason: str) -> None:
+    root = pictures(tmp_path / "images", ["a.jpg"], SIZE)
+    more = f'<attribute name="{attribute}">true</attribute>' if attribute else ""
+    image = f'<image id="0" name="a.jpg" width="{SIZE[0]}" height="{SIZE[1]}">'
+    xml = f'<annotations>{image}<box {tag} xtl="1" ytl="2" xbr="30" ybr="40">{more}</box></image></annotations>'
+    assert reason in refusal("cvat", write(tmp_path, {"a.xml": xml}) / "a.xml", root)
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,13 @@ def test_which_image(tmp_path: Path, image: str, files: list[str], found: int, w
     assert samples["label-studio-1"].images[0].path == f"@media/{files[found]}", why
 
 
+def test_a_box_beyond_the_edge_by_rounding(tmp_path: Path) -> None:
+    """Sums such as 90.00001 + 10.00000001 percent are common in exports."""
+    root = pictures(tmp_path / "media", ["a.jpg"], SIZE)
+    _, samples = run("label-studio", write(tmp_path, task(box(x=90.00001, width=10.00000001))), root)
+    assert samples["label-studio-1"].targets[0].box[2] == 1.0
+
+
 @pytest.mark.parametrize(
     ("tasks", "files", "reason", "why"),
     [

@@ -91,6 +91,7 @@ def test_an_object_of_two_classes_gets_no_name(tmp_path: Path) -> None:
         (track(",1,27,1"), None, "class 27 is not in MOT's table, and there is no gt/labels.txt", "another table"),
         (track(",1,0,1"), None, "class 0 is not in MOT's table", "counted from 0, so 1 is no pedestrian"),
         (track(",1,1,1,0"), None, "may be world coordinates", "ten columns that could be either"),
+        (track(",1,0,0,2"), None, "category, truncation and occlusion (VisDrone)", "an ignored region of VisDrone"),
         (track(",1,2.5,1"), None, "not class and visibility of MOT16", "half a class"),
         (track(",1,1,7"), None, "not class and visibility of MOT16", "visible seven times"),
         (track(",1,3.2,4.1,0"), "a\nb\nc\n", "not class and visibility of gt/labels.txt", "world, and labels"),
@@ -119,6 +120,16 @@ def test_frames_get_the_boxes_of_their_number(tmp_path: Path) -> None:
     frames = [image.frame for image in found.images]
     assert frames == [0, 1, 3, 10]
     assert [box.numbers[0] for box in found.targets] == [4.0 * frame for frame in frames[1:] if frame is not None]
+
+
+def test_a_frame_of_which_no_line_tells_anything_is_left_out(tmp_path: Path) -> None:
+    """Frames 2 and 3 were not annotated, as every other frame of TAO; in frame 4 a line of another object stands."""
+    names = [f"{k:06d}.jpg" for k in (1, 2, 3, 4, 5)]
+    lines = ["1,7,5,1,20,16,1,1,1", "4,8,5,1,20,16,0,1,1", "5,7,9,1,20,16,1,1,1"]
+    (found,) = read(mot(tmp_path / "film", lines, names=names))
+    assert isinstance(found, RawSample)
+    assert [image.frame for image in found.images] == [1, 4, 5]
+    assert [target.image for target in found.targets] == [3]
 
 
 def test_files_from_0_and_lines_that_may_count_from_1(tmp_path: Path) -> None:

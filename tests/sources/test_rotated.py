@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from mirg.checking.rotated import rotated
 from mirg.checking.run import CheckConfig, check_dataset
 from mirg.checking.sheet import ROTATED_NOTE, show
+from mirg.compose.reading import read_pool
+from mirg.compose.recipe import ComposeRecipe
 from mirg.errors import ConfigError, DataError
 from mirg.images import image_header, open_image, stored_size, upright_box
 from mirg.samples import DatasetFolder
@@ -160,3 +163,16 @@ def test_distractors_without_boxes_are_not_counted(tmp_path: Path) -> None:
     options = ImportOptions(root=str(tmp_path), frame="relative_1000")
     report = import_dataset("sharegpt", tmp_path / "rows.json", tmp_path / "out", options)
     assert report.samples == 1 and report.rotated == {}
+
+
+def test_composed_samples_keep_what_was_decided(tmp_path: Path) -> None:
+    """A composed sample says it of each image: the first one is settled, of the second one nothing is known."""
+    photograph(tmp_path / "p.png", 6)
+    coco(tmp_path, "p.png", "apply")
+    folder = DatasetFolder.open(tmp_path / "out")
+    (image,) = read_pool(folder, ComposeRecipe(source="out")).images
+    assert image.exif == "apply"
+    (sample,) = folder.read()
+    two = sample.model_copy(update={"images": sample.images * 2, "meta": {"exif": [image.exif, ""]}})
+    header = image_header(tmp_path / "p.png")
+    assert [place for place, _ in rotated(two, lambda _: header)] == [1]

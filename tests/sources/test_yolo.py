@@ -97,6 +97,9 @@ def test_lines(tmp_path: Path, line: str, box: list[float], why: str) -> None:
         ("0 .3 .5 .8 .2", "in fractions (0-1) is outside", "beyond the edge"),
         ("0 30 50 40 20", "boxes are not fractions", "pixels"),
         ("0 .1 .2 .1 .3 .1 .4", "polygon without area", "a line"),
+        ("0 .6 .6 .9 .9", "4 of 4 boxes leave the image as center and size", "corners"),
+        ("0 .5 .5 .2 .2 .45 .45 .55 .55 .5 .6", "a polygon, or a box with key points", "a pose without kpt_shape"),
+        ("0 .5 .5 .2 .2 .45 .45 1 .55 .55 1", "a polygon, or a box with key points", "a pose, both points visible"),
     ],
 )
 def test_refused_lines(tmp_path: Path, line: str, reason: str, why: str) -> None:
@@ -111,6 +114,13 @@ def test_four_points_among_other_polygons(tmp_path: Path) -> None:
     labels = {"labels/a.txt": "0 .5 .2 .7 .5 .5 .8 .3 .5", "labels/b.txt": "0 .1 .1 .2 .1 .2 .3"}
     _, samples = run("yolo", write(root, {"data.yaml": NAMES, **labels}), root)
     assert samples["yolo-images/a"].targets[0].box == (0.3, 0.2, 0.7, 0.8)
+
+
+def test_corners_are_refused_though_some_could_be_centers(tmp_path: Path) -> None:
+    """As center and size, only the second box leaves its image; the first would be read as another box."""
+    root = pictures(tmp_path / "data", ["images/a.jpg", "images/b.jpg"], SIZE)
+    labels = {"labels/a.txt": "0 .3 .3 .4 .5", "labels/b.txt": "0 .6 .6 .9 .9"}
+    assert "1 of 2 boxes leave the image" in refusal("yolo", write(root, {"data.yaml": NAMES, **labels}), root)
 
 
 def test_key_points(tmp_path: Path) -> None:

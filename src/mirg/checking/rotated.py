@@ -16,9 +16,12 @@ def rotated(sample: Sample, header: Callable[[ImageRef], object]) -> Iterator[tu
     ``header`` gives the :class:`mirg.images.Header` of an image, or anything else if it is not known. Nothing is
     yielded for a sample whose ``meta`` says that the question was settled when it was imported.
     """
-    if EXIF_META in sample.meta:
+    told = sample.meta.get(EXIF_META)
+    if told and not isinstance(told, list):
         return
     for place, ref in enumerate(sample.images):
+        if told and place < len(told) and told[place]:
+            continue
         found = header(ref)
         if isinstance(found, Header) and found.orientation != 1 and _has_boxes(sample, place + 1):
             yield place, f"image {ref.path} is {ORIENTATION_WORDS[found.orientation]} by EXIF"

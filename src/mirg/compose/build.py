@@ -17,6 +17,7 @@ from mirg.compose.worker import Made, job_of, make_one, workshop
 from mirg.errors import DataError
 from mirg.executors import Executor, Local
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter, ImageRef, Sample
+from mirg.samples.schema import EXIF_META
 from mirg.storage import write_json_atomic
 
 REPORT_FILE = "composed.json"
@@ -165,6 +166,7 @@ class _Store:
                 "question": draft.kind,
                 "language": made.language,
                 **coverage_of([self.pool.images[index] for index in draft.sources]),
+                **self._exif(draft),
                 **draft.meta,
             },
         )
@@ -177,6 +179,11 @@ class _Store:
         for k, ref in zip(shown, carried.images, strict=True):
             images[k] = ref
         return sample.model_copy(update={"images": tuple(images)})
+
+    def _exif(self, draft: Draft) -> dict[str, list[str]]:
+        """How the boxes of each image that EXIF rotates were read; edited images are stored upright."""
+        told = ["" if image.pixels is not None else self.pool.images[image.origin].exif for image in draft.images]
+        return {EXIF_META: told} if any(told) else {}
 
     def _plain(self, draft: Draft, k: int, size: tuple[int, int]) -> ImageRef:
         """The reference of one image: into the source, or of the stored one."""

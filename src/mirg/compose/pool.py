@@ -63,6 +63,7 @@ class PoolImage:
     """One distinct image. ``family`` is shared by images that show the same place (frames, pairs, crops).
 
     ``film`` is shared by the frames of one film if the family is more than that, as a scene with several cameras.
+    ``exif`` says how the boxes of an image that EXIF rotates were read (:data:`mirg.samples.schema.EXIF_META`).
     ``known`` are the labels that it was annotated for, as far as ``coverage`` and the whole pool say; None: all.
     """
 
@@ -73,6 +74,7 @@ class PoolImage:
     coverage: Coverage = field(default_factory=Coverage)
     known: frozenset[str] | None = None
     film: str = ""
+    exif: str = ""
 
     @cached_property
     def reasons(self) -> frozenset[str]:

@@ -14,6 +14,7 @@ from mirg.samples import DatasetFolder, ObjectNote, Rejection, Sample
 from mirg.samples.card import SAMPLES_FILE
 from mirg.samples.coverage import CROWD, Coverage, label_key
 from mirg.samples.grouping import NoGroup
+from mirg.samples.schema import EXIF_META
 
 
 def read_pool(source: DatasetFolder, recipe: ComposeRecipe) -> Pool:
@@ -61,9 +62,10 @@ def _united(first: PoolImage, other: PoolImage) -> PoolImage:
     coverage = base.coverage.joined(more.coverage)
     held = {(thing.key, thing.box) for thing in base.things}
     new = tuple(thing for thing in more.things if (thing.key, thing.box) not in held)
-    if not new and coverage == base.coverage:
+    exif = base.exif or more.exif
+    if not new and coverage == base.coverage and exif == base.exif:
         return base
-    return replace(base, things=(*base.things, *new), coverage=coverage)
+    return replace(base, things=(*base.things, *new), coverage=coverage, exif=exif)
 
 
 def _with_known(images: Iterable[PoolImage]) -> list[PoolImage]:
@@ -107,16 +109,17 @@ def _images_of(sample: Sample, groups: list[str]) -> Iterable[PoolImage]:
     """The images of a sample; ``groups`` holds the group of each one, or nothing."""
     named = sample.meta.get("image_set")
     joined = len(sample.images) > 1 or (isinstance(named, str) and bool(named))
-    coverage = Coverage.of(sample)
+    coverage, told = Coverage.of(sample), sample.meta.get(EXIF_META)
     for number, ref in enumerate(sample.images):
         key = ref.sha256 or ref.path
         things = tuple(_thing(note) for note in ref.objects)
         plain = ref.model_copy(update={"objects": (), "role": "candidate"})
         family = sample.image_set if joined else key
+        exif = str(told[number] if isinstance(told, list) and number < len(told) else told or "")
         if groups:
-            yield PoolImage(key, plain, things, f"group {groups[number]}", coverage, film=family)
+            yield PoolImage(key, plain, things, f"group {groups[number]}", coverage, film=family, exif=exif)
         else:
-            yield PoolImage(key, plain, things, family, coverage)
+            yield PoolImage(key, plain, things, family, coverage, exif=exif)
 
 
 def _thing(note: ObjectNote) -> Thing:

@@ -119,7 +119,10 @@ class ComposeRecipe(BaseModel):
             if not 2 <= first <= last <= 16:
                 raise ValueError(f"{name} = {(first, last)}: 2 <= first <= last <= 16 expected")
         if (self.split, self.test_share) in (("train", 1.0), ("test", 0.0)):
-            raise ValueError(f"test_share = {self.test_share:g} leaves no image for the split {self.split}")
+            other = "test" if self.split == "train" else "train"
+            raise ValueError(
+                f"test_share = {self.test_share:g} leaves no image for the split {self.split}: set split={other}"
+            )
         first, last = self.target_area
         if not 0 <= first < last <= 1:
             raise ValueError(f"target_area = {(first, last)}: 0 <= least < greatest <= 1 expected")

@@ -27,6 +27,8 @@ INCOMPLETE, CATEGORIES, VOCABULARY, ANNOTATED = "incomplete", "categories", "voc
 CROWD, IGNORE, INSTANCE, SCOPE = "iscrowd", "ignore", "instance_id", "instance_scope"
 REFUSED_BOX, CROWD_REGION, IGNORED_REGION = "refused_box", "crowd", "ignored_region"
 ONLY_TARGETS, UNKNOWN = "only_targets", "not_said"
+# Labels that mark where nobody annotated; a label map does not change them.
+REGION_NAMES = frozenset({"ignored region", "ignored regions", "ignore", "ignored", "dontcare", "don't care"})
 
 
 def label_key(label: str) -> str:

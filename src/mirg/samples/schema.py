@@ -20,7 +20,7 @@ from mirg.geometry import Box, box_problem
 
 SCHEMA_VERSION = "mirg.samples/1"
 # Key of ``meta`` if EXIF rotates images of the sample: in which picture its boxes were drawn ("apply": the upright one,
-# "ignore": the stored one). The boxes of a sample are in the upright picture either way.
+# "ignore": the stored one), or a list with that for each image. The boxes of a sample are in the upright picture.
 EXIF_META = "exif"
 
 Role = Literal["reference", "source", "candidate", "distractor", "frame"]

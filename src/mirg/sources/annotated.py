@@ -11,11 +11,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from mirg.samples.coverage import ANNOTATED, REFUSED_BOX, coverage_meta, label_key, vocabulary_name
+from mirg.samples.coverage import (
+    ANNOTATED,
+    CROWD,
+    IGNORE,
+    REFUSED_BOX,
+    REGION_NAMES,
+    coverage_meta,
+    label_key,
+    vocabulary_name,
+)
+from mirg.sources.coco_entries import CROWD_KEYS, IGNORE_KEYS, flag
 from mirg.sources.label_map import LabelMap
 from mirg.sources.options import ImportOptions
-from mirg.sources.raw import Outcome, RawBox, RawImage, RawObject, RawSample, Refusal
+from mirg.sources.raw import Numbers, Outcome, RawBox, RawImage, RawObject, RawSample, Refusal
 
+EMPTY = (
+    "a photograph without boxes; the file lists images whether or not somebody annotated them; "
+    "if all were annotated for all labels, --negatives keep takes those without boxes as images that hold no object"
+)
+_EDGE = 1e-3  # of the image, by which a rounded box may leave it
 _HINT = "correct the object in the tool, and export again"
 
 
@@ -48,6 +63,12 @@ class Annotated:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
+def inside(numbers: Numbers) -> Numbers:
+    """A box in fractions that leaves the image only by rounding, set onto its edge."""
+    x1, y1, x2, y2 = (0.0 if -_EDGE <= v < 0 else 1.0 if 1 < v <= 1 + _EDGE else v for v in numbers)
+    return (x1, y1, x2, y2)
+
+
 def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
     """The sample of an image, and a refusal for each object that cannot be used; only refusals if nothing is left.
 
@@ -58,26 +79,49 @@ def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
     bad = [thing for thing in image.objects if isinstance(thing, Unusable)]
     # The same box twice is one object.
     things = {(thing.label, thing.numbers): thing for thing in image.objects if isinstance(thing, RawObject)}
-    good = tuple(things.values())
+    good = tuple(_marked(thing) for thing in things.values())
+    regions = {label_key(thing.label) for thing in good if _is_region(thing)}
     refused: list[Outcome] = [Refusal("objects", thing.reason, thing.hint, image.name) for thing in bad]
     if any(not thing.label for thing in bad) or not all(_writable(thing.label) for thing in good):
         reason = "object of unknown label in the image: nothing can be asked for"
         return [*refused, Refusal("objects", reason, _HINT, image.name)]
-    open_keys = {label_key(thing.label) for thing in bad}
+    if regions & REGION_NAMES:
+        reason = "region that nobody annotated in the image: objects of every label may be missing there"
+        return [*refused, Refusal("objects", reason, "remove the region, or cut it out of the image", image.name)]
+    open_keys = {label_key(thing.label) for thing in bad} | regions
     usable = sorted({thing.label for thing in good if label_key(thing.label) not in open_keys})
     if not image.objects and (image.annotated or options.negatives == "keep"):
         usable = sorted(set(image.labels))
     if not usable and not refused:
         found = image.objects or image.annotated
         reason = "no object that could be asked for" if found else "no object, and nothing says that it was annotated"
-        hint = "" if found else "if it was annotated, --negatives keep takes it as an image without objects"
+        reason = "every object is a crowd or an ignored region: nothing can be asked for" if regions else reason
+        hint = "" if found else EMPTY
         return [Refusal("objects", reason, hint, image.name)]
     return [*refused, _sample(image, good, usable)] if usable else refused
 
 
+def _is_region(thing: RawObject) -> bool:
+    """Whether a note is about a region that is no single object (:mod:`mirg.samples.coverage`)."""
+    return bool(thing.attributes) and not {CROWD, IGNORE}.isdisjoint(thing.attributes)
+
+
+def _marked(thing: RawObject) -> RawObject:
+    """``thing``, marked as a region if its label says that nobody annotated there, or an attribute says so in words."""
+    attributes = thing.attributes or {}
+    told = {CROWD: 1} if any(flag(attributes.get(key)) for key in CROWD_KEYS) else {}
+    told |= {IGNORE: 1} if any(flag(attributes.get(key)) for key in IGNORE_KEYS) else {}
+    told |= {IGNORE: 1} if label_key(thing.label) in REGION_NAMES else {}
+    rest = {key: value for key, value in attributes.items() if key not in (*CROWD_KEYS, *IGNORE_KEYS)}
+    return thing._replace(attributes={**rest, **told}) if rest or told else thing._replace(attributes=None)
+
+
 def _mapped(image: Annotated, labels: LabelMap) -> Annotated:
     """``image`` with the labels of the map. If all of its objects are dropped, somebody annotated it all the same."""
-    named = ((thing, labels.of(thing.label)) for thing in image.objects)
+    named = (
+        (thing, thing.label if label_key(thing.label) in REGION_NAMES else labels.of(thing.label))
+        for thing in image.objects
+    )
     objects = tuple(thing._replace(label=label) for thing, label in named if label is not None)
     known = {label for label in map(labels.of, image.labels) if label}
     return replace(image, objects=objects, labels=sorted(known), annotated=image.annotated or bool(image.objects))

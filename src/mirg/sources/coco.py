@@ -11,8 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mirg.samples.coverage import ANNOTATED, CROWD, IGNORE, INSTANCE, REFUSED_BOX, SCOPE, coverage_meta, label_key
-from mirg.sources.coco_entries import LOCAL_KEY, REGION_NAMES, Annotation, Category, id_key, texts_in
+from mirg.samples.coverage import (
+    ANNOTATED,
+    CROWD,
+    IGNORE,
+    INSTANCE,
+    REFUSED_BOX,
+    REGION_NAMES,
+    SCOPE,
+    coverage_meta,
+    label_key,
+)
+from mirg.sources.annotated import EMPTY
+from mirg.sources.coco_entries import LOCAL_KEY, Annotation, Category, id_key, texts_in
 from mirg.sources.coco_file import HINT, CocoFile
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawObject, RawSample, Refusal, Row, Source
@@ -22,6 +33,7 @@ _Object = tuple[Annotation, Category]
 _HINTS = {
     "id": "correct the file: it cannot be known which annotation is right",
     "category_id": "write all ids in one type, and give every category a name",
+    "rotation": "draw it upright, or remove the attribute if bbox is the box around the rotated object",
     "bbox": "a box is [x, y, width, height] in pixels, with a width and a height above 0",
 }
 
@@ -114,7 +126,7 @@ class _Notes:
         elif category.problem and not region:
             problem = ("category_id", category.problem)
         else:
-            problem = _box_problem(note.box)
+            problem = _box_problem(note.box) or _turned(note.attributes)
         if problem:
             self.refusals.append(Refusal(*problem, _HINTS[problem[0]]))
             self.incomplete.add(REFUSED_BOX)
@@ -187,8 +199,7 @@ class _Notes:
         if self.value.get("stray"):
             return f"no annotation refers to this image; {self.value['stray']}", "correct the ids"
         if not self.value["objects"]:
-            hint = "a photograph without boxes; if it was annotated, --negatives keep takes it as one without objects"
-            return "no annotation refers to this image", hint
+            return "no annotation refers to this image", EMPTY
         return (
             "no category is annotated completely in this image",
             "a refused box, a crowd, an ignored region or not_exhaustive_category_ids leaves every category open",
@@ -222,6 +233,13 @@ def _box_problem(box: Any) -> tuple[str, str] | None:
         shown = f"[{', '.join(map(short, box[:6]))}]" if isinstance(box, list) else short(box)
         return "bbox", f"is not [x, y, width, height]: {shown[:60]}"
     return None if box[2] > 0 and box[3] > 0 else ("bbox", f"has no area: [{', '.join(f'{v:g}' for v in box)}]")
+
+
+def _turned(attributes: dict[str, Any]) -> tuple[str, str] | None:
+    """CVAT writes the box before the rotation, and the angle beside it."""
+    angle = attributes.get("rotation", 0)
+    turned = angle % 360 if is_number(angle) else angle
+    return ("rotation", f"object is rotated: {short(angle)} degrees") if turned not in (0, "", "0", "0.0") else None
 
 
 SOURCE = Source(

@@ -6,21 +6,20 @@ import json
 from collections.abc import Container, Hashable, Iterable
 from typing import Any, NamedTuple
 
-from mirg.samples.coverage import label_key
+from mirg.samples.coverage import REGION_NAMES, label_key
 from mirg.sources.label_map import LabelMap
 from mirg.sources.options import ImportOptions
 from mirg.sources.rows import is_number, short
 
 # A file with one of these lists is annotated for some categories per image. A positive label may have no box.
 LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids", "pos_category_ids")
-_CROWD_KEYS, _IGNORE_KEYS = ("iscrowd", "isgroupof", "is_group_of"), ("ignore", "ignored")
+CROWD_KEYS = ("iscrowd", "is_crowd", "isgroupof", "is_group_of", "IsGroupOf")  # of COCO, CVAT and Open Images
+IGNORE_KEYS = ("ignore", "ignored")
 _PATH_KEYS = ("file_name", "filename", "path", "image_path")
 _OWN_KEYS = ("incomplete", "vocabulary", "sample_id", "image_set")  # written by an export of mirg
 _IMAGE_KEYS = ("id", "width", "height", "video_id", *LVIS_KEYS, *_OWN_KEYS)
 _NO_ATTRIBUTES: dict[str, Any] = {}  # one for all annotations: a file has millions
 _NAMELESS = {"", "none", "null", "nan"}
-# Categories that mark where nobody annotated; a label map does not change them.
-REGION_NAMES = {"ignored region", "ignored regions", "ignore", "ignored", "dontcare", "don't care"}
 # Which key identifies an object. The number of a track identifies it in its own film or file only.
 LOCAL_KEY = "track_id"
 _INSTANCE_KEYS = ("instance_id", "identity", "person_id", LOCAL_KEY)
@@ -111,7 +110,8 @@ def image_entry(entry: Any, fields: Iterable[str] = ()) -> Any:
     path = next((entry[key] for key in _PATH_KEYS if entry.get(key) not in (None, "")), None)
     url = entry.get("coco_url")
     if path is None and isinstance(url, str):  # LVIS names its files in no other way
-        path = url.partition("?")[0].rstrip("/").rpartition("/")[2]
+        *_, folder, path = ["", *url.partition("?")[0].rstrip("/").split("/")]
+        kept["url_folder"] = folder
     return kept if path is None else {**kept, "path": path}
 
 
@@ -144,7 +144,7 @@ def annotation_entry(owner: Key, entry: dict[str, Any], options: ImportOptions) 
         box = _bounds(entry.get("segmentation"))
     return Annotation(
         owner, id_key(entry.get("id")), entry.get("category_id"), box,
-        crowd=_marked(entry, attributes, _CROWD_KEYS), ignored=_marked(entry, attributes, _IGNORE_KEYS),
+        crowd=_marked(entry, attributes, CROWD_KEYS), ignored=_marked(entry, attributes, IGNORE_KEYS),
         target=entry.get("kind") == "target", unnamed=flag(entry.get("unnamed")), instance=_instance(entry, attributes),
         attributes=attributes or _NO_ATTRIBUTES,
     )  # fmt: skip

@@ -31,14 +31,16 @@ from mirg.sources.coco_entries import (
     not_listed,
     texts_in,
 )
+from mirg.sources.corners import refuse_corners
 from mirg.sources.look import clean_path
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Row
-from mirg.sources.rows import short
+from mirg.sources.rows import is_number, short
 from mirg.sources.stream import read_members
 
 HINT = "see the COCO data format: images, annotations and categories"
 _MEMBERS = ("images", "annotations", "categories")
+_PANOPTIC = "import the file of instances (instances_*.json), or convert it with panopticapi (panoptic2detection)"
 
 
 @dataclass
@@ -73,6 +75,7 @@ class CocoFile:
         self._annotations: defaultdict[Key, list[Annotation]] = defaultdict(list)
         self._strays: dict[str, tuple[Any, int]] = {}
         self._counts: defaultdict[str, int] = defaultdict(int)
+        self._videos: dict[Key, dict[str, Any]] = {}
         self._federated = False
         self._local = False  # whether any object is known by the number of its track
 
@@ -80,7 +83,7 @@ class CocoFile:
         """Read the file. DataError if it is not a COCO file."""
         for member, value in read_members(self.path):
             self._counts[member] += 0
-            if member in _MEMBERS:
+            if member in (*_MEMBERS, "videos"):
                 for entry in self._entries_of(member, value):
                     self._counts[member] += 1
                     self._take(member, entry)
@@ -106,18 +109,37 @@ class CocoFile:
 
     def _take(self, member: str, entry: Any) -> None:
         if member == "images":
-            self._entries.append((self._counts[member], image_entry(entry, self.options.meta.values())))
+            found = self._in_folder(image_entry(entry, self.options.meta.values()))
+            self._entries.append((self._counts[member], found))
             self._federated |= isinstance(entry, dict) and any(isinstance(entry.get(k), list) for k in LVIS_KEYS)
         elif member == "categories":
             self._take_category(entry)
+        elif member == "videos":
+            self._take_video(entry)
         elif not isinstance(entry, dict):
             self._stray(entry)
+        elif "segments_info" in entry:
+            raise DataError(f"{self.path} is a panoptic file of COCO: its boxes are those of segments", hint=_PANOPTIC)
         elif (owner := id_key(entry.get("image_id"))) is None:
             self._stray(entry.get("image_id"))
         else:
             found = annotation_entry(owner, entry, self.options)
             self._local |= found.instance is not None and found.instance[0] == LOCAL_KEY
             self._annotations[owner].append(found)
+
+    def _in_folder(self, entry: Any) -> Any:
+        """An image of a URL lies in the last folder of the URL (``train2017``), if there is such a file."""
+        folder = entry.pop("url_folder", "") if isinstance(entry, dict) else ""
+        if folder and (Path(self.options.root) / folder / entry["path"]).is_file():
+            entry["path"] = f"{folder}/{entry['path']}"
+        return entry
+
+    def _take_video(self, entry: Any) -> None:
+        """TAO says of each film for which categories its frames were annotated, as LVIS does of each image."""
+        key = id_key(entry.get("id")) if isinstance(entry, dict) else None
+        if key is not None and any(isinstance(entry.get(k), list) for k in LVIS_KEYS):
+            self._videos[key] = {k: entry[k] for k in LVIS_KEYS if isinstance(entry.get(k), list)}
+            self._federated = True
 
     def _take_category(self, entry: Any) -> None:
         key = id_key(entry.get("id")) if isinstance(entry, dict) else None
@@ -144,6 +166,8 @@ class CocoFile:
             self._stray(key, len(self._annotations.pop(key)))
         strays = [(value, count, not_listed(value, "images", owners)) for value, count in self._strays.values()]
         vocabulary = self._vocabulary()
+        if self.options.frame in (None, "pixels"):
+            refuse_corners(str(self.path), self._boxes(pictures), "[x, y, width, height]")
         scope = _digest(str(picture.image.get("path")) for picture in pictures if isinstance(picture.image, dict))
         for picture in pictures:
             value = self._value(picture, vocabulary, scope if self._local else "")
@@ -172,6 +196,16 @@ class CocoFile:
                 picture.problem = found["path", places[key]].problem = ("id", reason)
         return list(found.values())
 
+    def _boxes(self, pictures: list[Picture]) -> Iterator[tuple[list[float], float, float]]:
+        """Every box of a picture whose size the file gives, with that size."""
+        for picture in pictures:
+            sides = [picture.image.get(side) for side in ("width", "height")] if picture.lists else []
+            if sides and all(is_number(side) and side > 0 for side in sides):
+                for key in picture.ids:
+                    for box in (note.box for note in self._annotations.get(key, ())):
+                        if isinstance(box, list) and len(box) == 4 and all(map(is_number, box)):
+                            yield box, *sides
+
     def _place(self, path: str) -> str:
         """The path in the spelling in which it is looked for, so that "./a.jpg" and "a.jpg" are one file."""
         try:
@@ -185,7 +219,9 @@ class CocoFile:
         named = [(note, self._category_of(note)) for note in notes]
         objects = [(note, category) for note, category in named if note.ignored or not category.dropped]
         negatives = absent = None
+        videos = {id_key(entry.get("video_id")) for entry in picture.lists} & set(self._videos)
         said = [entry for entry in picture.lists if any(isinstance(entry.get(k), list) for k in LVIS_KEYS)]
+        said += [self._videos[key] for key in videos]
         if said:
             negatives, absent = (sorted(self._names(said, key)) for key in LVIS_KEYS[:2])
         own = next(iter(texts_in([entry.get("vocabulary") for entry in picture.lists])), None)

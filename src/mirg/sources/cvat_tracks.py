@@ -43,7 +43,10 @@ class Film:
         seen: Seen = defaultdict(list)
         for number, track in enumerate(self.tracks):
             _add(track, track.get("id", str(number)), self.step, scope, seen)
-        files = self._files(max(seen, default=self.first))
+        last = max(self.last, *seen, self.first)
+        for track in self.tracks:
+            _add_open_end(track, range(self.first, last + 1, self.step), seen)
+        files = self._files(last)
         labels = sorted({track.get("label", "") for track in self.tracks} - {""})
         for number, frame in enumerate(sorted(seen), 1):
             name = f"cvat-{scope}-{frame}"
@@ -58,7 +61,6 @@ class Film:
         except Refused as refused:
             raise DataError(f"{folder}: {refused.refusal.reason}", hint=refused.refusal.hint) from refused
         files = dict(zip(numbers, paths, strict=True))
-        last = max(last, self.last)
         missing = next((frame for frame in range(self.first, last + 1, self.step) if frame not in files), None)
         if missing is not None:
             reason = f"{self.path} is about frames {self.first} to {last}, and frame {missing} has no image file"
@@ -101,6 +103,18 @@ def _add(track: Element, key: str, step: int, scope: str, seen: Seen) -> None:
         for between in range(frame + step, following, step):
             reason = f"track without a box in a frame between two of its boxes: {key}, {label!r}"
             seen[between].append(Unusable(label, reason, "export again from CVAT, which writes every frame"))
+
+
+def _add_open_end(track: Element, frames: range, seen: Seen) -> None:
+    """Unusable objects in the frames after the last box of a track, unless a box with ``outside`` ends the track."""
+    numbered = [(frame, element) for element in track if (frame := _frame(element)) is not None]
+    last, element = max(numbered, key=lambda pair: pair[0], default=(-1, None))
+    if element is None or element.get("outside") == "1":
+        return
+    label = track.get("label", "")
+    reason = f"track without a box, and without the end of the track: {track.get('id', '')}, {label!r}"
+    for frame in (frame for frame in frames if frame > last):
+        seen[frame].append(Unusable(label, reason, "export again from CVAT, which writes where a track ends"))
 
 
 def _frame(element: Element) -> int | None:

@@ -22,7 +22,7 @@ from mirg.samples.roots import rooted
 from mirg.samples.schema import EXIF_META
 from mirg.samples.writer import WrittenRow, written
 from mirg.sources.evidence import Evidence
-from mirg.sources.frames import WORDS, FrameName, possible, to_fractions
+from mirg.sources.frames import WORDS, FrameName, only_fractions, possible, to_fractions
 from mirg.sources.look import Facts, Looker, clean_path
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Numbers, RawBox, RawImage, RawSample, Refusal, Row, Text
@@ -32,6 +32,7 @@ from mirg.sources.rows import Refused
 
 # Root of images that the source held as bytes: they are copied into the dataset before it is written.
 STORED = ":stored"
+_OUTSIDE = "correct the annotation; if all boxes are like this one, --frame says in which frame they are"
 _PICTURES = {"apply": "the upright picture", "ignore": "the stored picture, and sets them upright with it"}
 # What would not be read as text: markup of our own, the tokens of the model families; in the thinking also its tags.
 _RESERVED = ("<box image=", *sorted({token for family in FAMILIES.values() for token in family.vision_tokens}))
@@ -270,11 +271,15 @@ class _Finisher:
             box = upright_box(box, seen.orientation)
         x1, y1, x2, y2 = box
         if 0.0 <= x1 < x2 <= 1.0 and 0.0 <= y1 < y2 <= 1.0:
+            if frame != "fraction" and only_fractions(numbers):
+                given = ", ".join(f"{v:g}" for v in numbers)
+                reason = f"box ({given}) can only be fractions (0-1), and the boxes are read as {WORDS[frame]}"
+                raise _Refused(field, reason, "if all boxes are fractions, import with --frame fraction")
             return box
         problem = box_problem(box)
         if problem:
             given = ", ".join(f"{v:g}" for v in numbers)
-            hint = "correct the annotation" if problem != "outside" else "--frame says in which frame the boxes are"
+            hint = "correct the annotation" if problem != "outside" else _OUTSIDE
             raise _Refused(field, f"box ({given}) in {WORDS[frame]} is {problem}", hint)
         return box
 

@@ -51,12 +51,16 @@ def possible(
     right, lower = max(x1, x2) - _EDGE, max(y1, y2) - _EDGE
     more = {name for name, sides in others if sides and right <= sides[0] and lower <= sides[1]}
     if top <= 1.0:
-        whole = x1 == int(x1) and y1 == int(y1) and x2 == int(x2) and y2 == int(y2)
-        return _ANY | more if whole else _FRACTION
+        return _FRACTION if only_fractions(numbers) else _ANY | more
     fits = top <= RELATIVE_MAX + _EDGE
     inside = size is None or (right <= size[0] and lower <= size[1])
     found = (_BOTH if inside else _RELATIVE) if fits else _PIXELS if inside else _NONE
     return found | more if more else found
+
+
+def only_fractions(numbers: Sequence[float]) -> bool:
+    """Whether finite numbers of a box are all at most 1, and have decimals: they are no pixels, and not 0-1000."""
+    return max(numbers) <= 1.0 and any(value != int(value) for value in numbers)
 
 
 def to_fractions(numbers: Sequence[float], size: Size | None, frame: FrameName, resized: Size | None = None) -> Box:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mirg.sources.annotated import Unusable
+from mirg.sources.annotated import Unusable, inside
 from mirg.sources.raw import RawObject
 from mirg.sources.rows import Refused, is_number, short
 
@@ -76,7 +76,7 @@ def _rectangle(label: str, value: dict[str, Any]) -> RawObject | Unusable:
     x, y, width, height = (float(number) / 100 for number in numbers if number is not None)
     if width <= 0 or height <= 0:
         return Unusable(label, f"object without area: {label!r}")
-    return RawObject(label, (x, y, x + width, y + height))
+    return RawObject(label, inside((x, y, x + width, y + height)))
 
 
 def _polygon(label: str, value: dict[str, Any]) -> RawObject | Unusable:
@@ -87,4 +87,4 @@ def _polygon(label: str, value: dict[str, Any]) -> RawObject | Unusable:
     xs, ys = [p[0] / 100 for p in points], [p[1] / 100 for p in points]
     if min(xs) == max(xs) or min(ys) == max(ys):
         return Unusable(label, f"object without area: {label!r}")
-    return RawObject(label, (min(xs), min(ys), max(xs), max(ys)), {"shape": "polygon"})
+    return RawObject(label, inside((min(xs), min(ys), max(xs), max(ys))), {"shape": "polygon"})

@@ -178,7 +178,8 @@ def _refuse_other_version(path: str | Path, rows: list[object], revised: bool) -
     if not revised and large > len(rows) // 2:
         raise DataError(
             f"{path}: most answers are not fractions; this looks like the REVISED MIG-Bench (0-1000 answers)",
-            hint="give the original annotation file: numbers of the two versions cannot be compared",
+            hint="give the original file (MIG_data.json): numbers of the two versions cannot be compared; the revised "
+            "one is imported with `mirg data import migbench-revised`, and `mirg evaluate` runs a model on that",
         )
     if revised and large <= len(rows) // 2:
         raise DataError(

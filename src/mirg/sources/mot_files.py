@@ -23,6 +23,7 @@ from mirg.sources.rows import Refused, name_or
 
 _FIELD = "gt/gt.txt"
 _LINE = "frame,id,x,y,w,h,conf,class,visibility"
+_VISDRONE = "convert VisDrone to COCO, with track_id and ignored regions: kind coco"
 _VISIBLE = 0.1  # share of an object that must be visible: MOT annotates what is hidden, too
 _MOT_CLASSES = {
     1: "pedestrian", 2: "person on a vehicle", 3: "car", 4: "bicycle", 5: "motorbike", 6: "vehicle", 7: "person",
@@ -57,6 +58,8 @@ def read_mot(sequence: Sequence, place: Path) -> None:
     if width.isdecimal() and height.isdecimal() and int(width) and int(height):
         sequence.size = (int(width), int(height))
     rows = number_lines(place / "gt" / "gt.txt", _FIELD)
+    _positions(sequence.numbers, rows)
+    _leave_out(sequence, {int(row[0]) for row in rows if row and math.isfinite(row[0])})
     layout = _layout(rows, place / "gt" / "labels.txt")
     position = _positions(sequence.numbers, rows)
     tracks: defaultdict[str, dict[int, Numbers]] = defaultdict(dict)
@@ -74,6 +77,12 @@ def read_mot(sequence: Sequence, place: Path) -> None:
     for key in sorted(tracks, key=int):
         sequence.tracks[key] = sorted(tracks[key].items())
         _name(sequence, key, labels[key], layout)
+
+
+def _leave_out(sequence: Sequence, annotated: set[int]) -> None:
+    """Without the frames of which no line tells anything: it is not known that they were annotated."""
+    pairs = [pair for pair in zip(sequence.frames, sequence.numbers, strict=True) if pair[1] in annotated]
+    sequence.frames, sequence.numbers = [file for file, _ in pairs], [number for _, number in pairs]
 
 
 def _layout(rows: list[list[float]], labels: Path) -> _Layout:
@@ -110,6 +119,8 @@ def _world(more: list[list[float]]) -> _Layout:
             "columns 8 to 10 may be world coordinates (MOT15) or class and visibility (MOT16)",
             "MOT16 has 9 columns; gt/labels.txt names the classes of a file of 10",
         )
+    if all(x in range(12) and y in (0, 1) and z in (0, 1, 2) for x, y, z in more):
+        raise Refused(_FIELD, "columns 8 to 10 may be category, truncation and occlusion (VisDrone)", _VISDRONE)
     return _Layout(None, 1.0, "gt.txt has world coordinates (MOT15) and no class")
 
 

@@ -10,7 +10,8 @@ Frames are in the order of the numbers in their names. An object that the files 
 ``meta["unnamed"]`` says why.
 
 Every object gives samples of ``options.frames`` frames, ``options.stride`` apart, that share no frame. Frames without
-the object have no target. Boxes are clipped to the frame, since MOT draws them on beyond it.
+the object have no target; frames of which no line of ``gt.txt`` tells anything are left out, since nothing says that
+they were annotated. Boxes are clipped to the frame, since MOT draws them on beyond it.
 """
 
 from __future__ import annotations

@@ -111,7 +111,8 @@ def _parsed(file: Path) -> _File:
         raise Refused("size", f"{sides[0][:20]!r} x {sides[1][:20]!r} is not a size in pixels", "correct <size>")
     source = root.find("source")
     database = text_in(source, "database") if source is not None else ""
-    objects = [_object(element) for element in root.findall("object")]
+    kept = (element for element in root.findall("object") if text_in(element, "deleted") != "1")
+    objects = [_object(element) for element in kept]
     return _File(file, text_in(root, "filename"), (int(sides[0]), int(sides[1])), database, objects)
 
 

@@ -15,17 +15,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mirg.errors import DataError
-from mirg.sources.annotated import Annotated, Unusable, outcomes
+from mirg.sources.annotated import Annotated, Unusable, inside, outcomes
+from mirg.sources.corners import refuse_corners
 from mirg.sources.lines import number_lines
 from mirg.sources.options import ImportOptions
 from mirg.sources.pictures import Pictures
-from mirg.sources.raw import Numbers, Outcome, RawObject, Refusal, Row, Source
+from mirg.sources.raw import Outcome, RawObject, Refusal, Row, Source
 from mirg.sources.rows import Refused
 from mirg.sources.yolo_names import NO_LABELS, Names, names_of
 
 _CONFIDENCE = "six columns: a confidence or a track follows the box, so that these are predictions"
 _ROTATED = "four points may be a polygon or a rotated box (OBB), whose box is not that of the object"
-_EDGE = 1e-3  # of the image, by which a rounded box may leave it
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
@@ -38,6 +38,8 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     files = next((found for place in (folder, names.home) if (found := _Labels(place, names)).paths), None)
     if files is None:
         raise DataError(f"{path} holds no label files", hint="expected labels/*.txt, or .txt files beside the images")
+    if options.frame in (None, "fraction"):
+        refuse_corners(str(path), files.boxes(), "center and size", centered=True)
     pictures = Pictures(options.root, "labels")
     wanted = [files.image_of(file, pictures) for file in files.paths]
     pictures.claim(wanted)
@@ -117,37 +119,54 @@ class _Labels:
         return self._polygon(label, row[1:])
 
     def _polygon(self, label: str, values: list[float]) -> RawObject | Unusable:
+        if self._may_be_poses:
+            return Unusable(label, "line may be a polygon, or a box with key points (pose)", "export boxes")
         xs, ys = values[::2], values[1::2]
         aligned = len(set(xs)) == len(set(ys)) == 2
         if len(xs) == 4 and not aligned and not self._has_polygons:
             return Unusable(label, f"line of {_ROTATED}", "export boxes, or polygons with their own points")
         if min(xs) == max(xs) or min(ys) == max(ys):
             return Unusable(label, "polygon without area")
-        return RawObject(label, _inside((min(xs), min(ys), max(xs), max(ys))), {"shape": "polygon"})
+        return RawObject(label, inside((min(xs), min(ys), max(xs), max(ys))), {"shape": "polygon"})
+
+    def boxes(self) -> Iterator[tuple[list[float], float, float]]:
+        """The four numbers of every box, with the sides of its image in fractions."""
+        return ((row[1:], 1.0, 1.0) for row in self._rows() if len(row) == 5)
+
+    def _rows(self) -> Iterator[list[float]]:
+        for file in self.paths:
+            try:
+                yield from number_lines(file, "labels")
+            except Refused:
+                continue  # it is refused with its reason when its turn comes
 
     @cached_property
     def _has_polygons(self) -> bool:
         """Whether any line of the dataset is a polygon of another number of points than four."""
-        for file in self.paths:
-            try:
-                if any(len(row) >= 7 and len(row) % 2 and len(row) != 9 for row in number_lines(file, "labels")):
-                    return True
-            except Refused:
-                continue  # it is refused with its reason when its turn comes
+        return any(len(row) >= 7 and len(row) % 2 and len(row) != 9 for row in self._rows())
+
+    @cached_property
+    def _may_be_poses(self) -> bool:
+        """Whether all lines of the dataset may be a box with key points, each with or without its visibility."""
+        long = [row for row in self._rows() if len(row) >= 7]
+        alike = len({len(row) for row in long}) == 1
+        return alike and any(all(_is_pose(row, step) for row in long) for step in (2, 3))
+
+
+def _is_pose(row: list[float], step: int) -> bool:
+    """Whether the numbers after the first five are key points of ``step`` numbers, none of them outside of the box."""
+    (cx, cy, width, height), rest = row[1:5], row[5:]
+    if len(rest) % step or (step == 3 and not set(rest[2::3]) <= {0.0, 1.0, 2.0}):
         return False
+    points = zip(rest[::step], rest[1::step], strict=True)
+    return all((x, y) == (0, 0) or (abs(x - cx) <= width / 2 and abs(y - cy) <= height / 2) for x, y in points)
 
 
 def _box(number: int, label: str, values: list[float]) -> RawObject | Unusable:
     cx, cy, width, height = values
     if width <= 0 or height <= 0:
         return Unusable(label, f"box without area: line {number}, width {width:g}, height {height:g}")
-    return RawObject(label, _inside((cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)))
-
-
-def _inside(numbers: Numbers) -> Numbers:
-    """A box that leaves the image only by rounding, set onto its edge."""
-    x1, y1, x2, y2 = (0.0 if -_EDGE <= v < 0 else 1.0 if 1 < v <= 1 + _EDGE else v for v in numbers)
-    return (x1, y1, x2, y2)
+    return RawObject(label, inside((cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)))
 
 
 SOURCE = Source(

@@ -340,14 +340,16 @@ def _checked(kind: type[R], raw: dict[str, Any], name: str | Path | None) -> R:
         return kind.model_validate(restore_words(kind, raw))
     except ValidationError as error:
         where, message, given = _first_error(error)
-        hint = f"got {given!r}" + (f"; {QUOTE}" if isinstance(given, bool) else "")
-        raise ConfigError(f"recipe {name or '(overrides)'}: {where}: {message}", hint=hint) from error
+        whole = isinstance(given, dict)  # a check of several keys names them in its message
+        hint = "" if whole else f"got {given!r}" + (f"; {QUOTE}" if isinstance(given, bool) else "")
+        place = f"{where}: " if where else ""
+        raise ConfigError(f"recipe {name or '(overrides)'}: {place}{message}", hint=hint) from error
 
 
 def _first_error(error: ValidationError) -> tuple[str, str, Any]:
     """The dotted key, what is wrong with it, and its value."""
     first = error.errors()[0]
-    return ".".join(str(part) for part in first["loc"]), first["msg"], first.get("input")
+    return ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, "), first.get("input")
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:

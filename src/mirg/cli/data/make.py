@@ -163,11 +163,12 @@ def _photo_config(**values: object) -> PhotoConfig:
     from pydantic import ValidationError
 
     from mirg.compose.photos.config import PhotoConfig
-    from mirg.errors import ConfigError
+    from mirg.errors import ConfigError, first_problem
 
     try:
         return PhotoConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        option = str(first["loc"][0]).replace("_", "-")
-        raise ConfigError(f"--{option} {values.get(str(first['loc'][0]))}: {first['msg']}") from error
+        field, reason = first_problem(error)
+        option = field.partition(".")[0]
+        said = f"--{option.replace('_', '-')} {values[option]}: " if option in values else ""
+        raise ConfigError(f"{said}{reason}") from error

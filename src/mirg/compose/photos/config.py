@@ -41,5 +41,8 @@ class PhotoConfig(BaseModel):
     @model_validator(mode="after")
     def _some_split(self) -> PhotoConfig:
         if (self.split, self.test_share) in (("train", 1.0), ("test", 0.0)):
-            raise ValueError(f"test_share = {self.test_share:g} leaves no photograph for the split {self.split}")
+            other = "test" if self.split == "train" else "train"
+            raise ValueError(
+                f"test_share = {self.test_share:g} leaves no photograph for the split {self.split}: set split={other}"
+            )
         return self
