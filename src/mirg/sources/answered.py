@@ -208,7 +208,7 @@ def asked_image(question: str, images: int) -> int | None:
     """The image that a plain question asks about; None where it names none, or several alike.
 
     Where it names several, it is the one that something is to be found in: "where is the dog of Image-1 in Image-2".
-    A question in a language of which the names of images are not read names none for sure. Refused where it names one
+    A question in a language of which the names of images are not read names none for sure. Refused if it names one
     that is not there.
     """
     names = image_names(question, images)

@@ -89,7 +89,7 @@ class Numbering:
         """The values of one example. DataError if image_number counts from 0."""
         numbers, indices = _flat(row.get("image_number")), _flat(row.get("image_index"))
         if 0 in numbers:
-            column = self.columns["image_number"]
+            column = self.columns.get("image_number", "image_number")
             raise DataError(
                 f"{self.source}: row {number}: the column {column} counts images from 0",
                 hint=f"--columns image_index={column}",
@@ -102,7 +102,7 @@ class Numbering:
     def end(self) -> None:
         """DataError if image_index never holds 0 and seems to count from 1."""
         if self.beyond and not self.zeros:
-            column = self.columns["image_index"]
+            column = self.columns.get("image_index", "image_index")
             raise DataError(
                 f"{self.source}: row {self.beyond}: the column {column} counts images from 1: none is 0",
                 hint=f"--columns image_number={column}",

@@ -108,7 +108,7 @@ def _filled(talk: Conversation, objects: Objects) -> list[_Said]:
 
 
 def _y_first(text: str) -> bool:
-    """Whether a <bbox> stands under a key whose order is [y1, x1, y2, x2]."""
+    """Whether a <bbox> is the value of a key whose order is [y1, x1, y2, x2]."""
     orders = (box_order(key_before(text, slot.start()) or "") for slot in _SLOT.finditer(text))
     return any(order is not None and order.yx for order in orders)
 
