@@ -367,8 +367,9 @@ def parse_line(line: bytes) -> object | BadLine:
     try:
         return json.loads(line.removeprefix(BOM).decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
-        torn = not line.endswith(b"\n")
-        reason = "line is cut off" if torn else f"not JSON: {error}"
+        foreign = isinstance(error, UnicodeDecodeError) and error.reason != "unexpected end of data"
+        torn = not line.endswith(b"\n") and not foreign
+        reason = "line is cut off" if torn else f"not UTF-8: {error}" if foreign else f"not JSON: {error}"
         return BadLine(reason=reason, text=line[:200].decode("utf-8", "replace"), torn=torn)
 
 

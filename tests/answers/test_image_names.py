@@ -37,6 +37,7 @@ from mirg.answers.image_names import LAST, UNKNOWN, ascii_forms, names_in
         ("in the photo 2 dogs", [UNKNOWN], "the number may belong to the dogs"),
         ("in this photo 2 dogs", [], "the number belongs to the dogs"),
         ("image two-ish, Image-2.5, Image 1-3, Image B", [UNKNOWN] * 4, "seen and not understood"),
+        ("Image II, Picture IV", [UNKNOWN] * 2, "Roman numerals"),
         ("image two", [2], "a cardinal"),
         ("the last image, 最后一张图", [LAST, LAST], "the last"),
         ("the second to last image, 倒数第二张图", [UNKNOWN, UNKNOWN], "counted from the end"),

@@ -155,6 +155,36 @@ def test_wrong_columns(tmp_path: Path, columns: dict[str, str], says: str, why: 
         list(hf.read(file, options))
 
 
+@pytest.mark.parametrize(
+    ("column", "numbers", "hint"),
+    [
+        ("image_number", [1, 0], "--columns image_index=at"),
+        ("image_index", [1, 2], "--columns image_number=at"),
+        ("image_number", [1, 2], None),
+        ("image_index", [2, 0], None),
+    ],
+)
+def test_what_image_numbers_count_from_holds_for_the_table(
+    tmp_path: Path, column: str, numbers: list[int], hint: str | None
+) -> None:
+    rows = [{"question": "Find it.", "images": AB, "boxes": [[10, 20, 30, 40]], "at": [n]} for n in numbers]
+    file = write_rows(tmp_path / "rows.jsonl", rows, lines=True)
+    options = ImportOptions(root=str(tmp_path), columns={column: "at"})
+    if hint is None:
+        assert len(list(hf.read(file, options))) == 2
+        return
+    with pytest.raises(DataError, match="counts images from") as stopped:
+        list(hf.read(file, options))
+    assert stopped.value.hint == hint
+
+
+def test_columns_that_are_kept(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "data", AB)
+    file = write_rows(tmp_path / "rows.jsonl", [{**ROW, "scene": "yard"}], lines=True)
+    _, (sample,) = imported("hf", file, tmp_path / "out", root, meta={"image_set": "scene"})
+    assert sample.meta["image_set"] == "yard"
+
+
 COLUMNS_OF_OBJECTS = {"boxes": "objects.bbox", "labels": "objects.category"}
 TWO = [[10.0, 8.0, 50.0, 40.0], [20.0, 8.0, 60.0, 76.0]]  # corners of 100 x 80 pixels; as sizes they leave the image
 

@@ -226,8 +226,26 @@ def test_rows_without_objects_are_read_like_conversations(place: str) -> None:
     assert sample.targets == (RawBox(2, (1, 2, 3, 4)),)
 
 
+@pytest.mark.parametrize("objects", [{}, {"ref": [], "bbox": []}])
+def test_empty_objects_are_no_objects(objects: dict[str, Any]) -> None:
+    value = row(("<image><image>Where is it?", "Image-2: (1,2),(3,4)")) | {"objects": objects}
+    assert only("ms-swift", value).targets == (RawBox(2, (1, 2, 3, 4)),)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Find it.", '[{"image": 2, "box_2d": <bbox>}]'),
+        ("Find it as [ymin, xmin, ymax, xmax].", "Image-2: <bbox>"),
+    ],
+)
+def test_texts_that_tell_another_order_than_objects(question: str, answer: str) -> None:
+    found = refused("ms-swift", row((f"<image><image>{question}", answer), bbox=[BOX], **NORM | {"ref": []}))
+    assert "[y1, x1, y2, x2]" in found.reason
+
+
 def test_no_objects_for_any_slot() -> None:
-    assert refused("ms-swift", {**SHEEP, "objects": {}}).field in ("objects.ref", "objects.bbox")
+    assert refused("ms-swift", {**SHEEP, "objects": {}}).field == "objects"
 
 
 @given(spoiled(GOOD))

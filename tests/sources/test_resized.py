@@ -106,6 +106,14 @@ def test_auto(found: list[Any], settings: dict[str, Any], expected: str, why: st
     )
 
 
+def test_few_boxes_in_images_of_many_sizes_are_no_proof() -> None:
+    """Most images are hardly resized: no frame is much tighter, and none is ruled out."""
+    sizes = ((1920, 1080), (1333, 800), (1600, 1200), (800, 1200))
+    for count in range(1, 60):
+        found = settled(boxes(count, "resized_pixels", sizes, most=1_605_632))
+        assert "refused" in found and "--frame" in found, f"{count}: {found}"
+
+
 @pytest.mark.parametrize("sizes", [LARGE, SMALL, LARGE + SMALL])
 @pytest.mark.parametrize("frame", ["pixels", "relative_1000"])
 def test_pixels_and_0_1000_are_not_doubted(frame: str, sizes: tuple[tuple[int, int], ...]) -> None:

@@ -204,6 +204,94 @@ def test_what_is_not_understood_is_refused(answer: str, reason: str, why: str) -
     assert reason in found.reason, f"{why}: {found}"
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("Both images show it: [10, 20, 300, 400]", "in which of them is the box?"),
+        ("On the right-hand picture: [10, 20, 300, 400]", "a place instead of a number"),
+        ("It is not in this image, but there: [10, 20, 300, 400]", "denied"),
+        ("View II: [10, 20, 300, 400]", "a Roman numeral"),
+        ("在右图：[10, 20, 300, 400]", "the right one, Chinese"),
+        ("在后一张：[10, 20, 300, 400]", "the next one"),
+        ("两张图都有：[10, 20, 300, 400]", "both"),
+        ("Pies jest na drugim zdjęciu: [10, 20, 300, 400]", "Polish"),
+        ("Kuvassa kaksi: [10, 20, 300, 400]", "Finnish"),
+        ("Ảnh thứ hai: [10, 20, 300, 400]", "Vietnamese"),
+        ("الصورة الثانية: [10, 20, 300, 400]", "Arabic"),
+        ("दूसरी छवि: [10, 20, 300, 400]", "Hindi"),
+        ('ikinci resimde: {"bbox_2d": [10, 20, 300, 400]}', "Turkish, beside JSON"),
+        ("[[], [[10, 20, 300, 400]]]", "what may be one list for each image"),
+        ("[[[1, 2, 30, 40]], [[10, 20, 300, 400]]]", "the same, both with boxes"),
+    ],
+)
+def test_the_image_of_the_question_is_not_taken_if_the_answer_may_name_another(answer: str, why: str) -> None:
+    assert refused("sharegpt", row("<image><image>Find the dog in Image-1.", answer)).field == "answer", why
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("The dog is at [10, 20, 300, 400], near the window.", "English"),
+        ("Der Hund ist bei [10, 20, 300, 400].", "German"),
+        ("狗位于 [10, 20, 300, 400]。", "Chinese"),
+        ('{"坐标": [10, 20, 300, 400]}', "a Chinese key"),
+    ],
+)
+def test_the_image_of_the_question_is_taken_if_the_answer_names_none(answer: str, why: str) -> None:
+    assert places(only("sharegpt", row(Q, answer))) == [(2, BOX, "")], why
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Znajdź psa z Image-1 na drugim zdjęciu.",
+        "Image-1 bir köpek gösteriyor. Onu ikinci resimde bul.",
+        "หาสุนัขจาก Image-1 ในภาพที่สอง",
+        "ابحث عن كلب Image-1 في الصورة الثانية",
+    ],
+)
+def test_a_question_in_an_unknown_language_tells_no_image(question: str) -> None:
+    found = refused("sharegpt", row(f"<image><image>{question}", "(1,2),(3,4)"))
+    assert "which of the 2 images" in found.reason
+    assert only("sharegpt", row(f"<image><image>{question}", "Image-2: (1,2),(3,4)")).targets[0].image == 2
+
+
+def test_sizes_instead_of_corners_in_words() -> None:
+    question = "<image>Find the dog: its top-left corner, width and height."
+    assert "width and a height" in refused("sharegpt", row(question, "[10, 20, 300, 400]", ["a.png"])).reason
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"query": "<image><image>Find it.", "response": "Image-2: (10,20),(300,400)"},
+        {"instruction": "<image><image>Find it.", "input": "", "output": "Image-2: (10,20),(300,400)"},
+        {"instruction": "<image><image>Find it", "input": "in Image-2.", "output": "(10,20),(300,400)"},
+    ],
+)
+def test_question_and_answer_in_columns(asked: dict[str, Any]) -> None:
+    assert places(only("sharegpt", {**asked, "images": AB})) == [(2, BOX, "")]
+
+
+def test_a_history_of_questions() -> None:
+    history = [["<image><image>Find it in Image-1.", "(1,2),(3,4)"]]
+    value = {"query": "And in Image-2?", "response": "(10,20),(300,400)", "history": history, "images": AB}
+    samples = SOURCES["sharegpt"].convert(value, NO_FILES)
+    assert [places(sample) for sample in samples if isinstance(sample, RawSample)] == [
+        [(1, (1, 2, 3, 4), "")],
+        [(2, BOX, "")],
+    ]
+
+
+def test_an_answer_that_counts_from_0_beside_a_question_that_counts_from_1(tmp_path: Path) -> None:
+    rows = [
+        row(f"<image><image>Find it in Image-{n}.", f'{{"image_id": {n - 1}, "bbox_2d": [1, 2, 3, 4]}}') for n in (1, 2)
+    ]
+    root = pictures(tmp_path / "data", AB)
+    with pytest.raises(DataError, match="may count from 1"):
+        imported("sharegpt", write_rows(tmp_path / "rows.json", rows), tmp_path / "out", root, frame="relative_1000")
+
+
 def counted(numbers: list[int]) -> list[dict[str, Any]]:
     question = "<image><image>Find the dog of Image-{}."
     return [row(question.format(n), f"Image-{n}: [10,20,300,400]", id=k) for k, n in enumerate(numbers)]

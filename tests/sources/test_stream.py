@@ -179,6 +179,7 @@ def test_a_changed_byte_never_crashes(
         (b'[{"a": 1}, {"a": tru', "row 2: the file is cut off"),
         (b'[{"a": "abc', "row 1: the file is cut off inside a row"),
         (b"\x1f\x8b\x08", "is damaged|row 1"),
+        ('{"a": "请在图2中"}'.encode("gb18030"), "not UTF-8"),
     ],
 )
 def test_what_is_no_list_of_rows(tmp_path: Path, data: bytes, reason: str) -> None:

@@ -92,7 +92,7 @@ _AFTER_NOUN = rf"""
     | (?P<counted>(?P<between>[ ]?{_COUNT}[ ]?|[-_ #]{{0,2}})
          (?:(?P<number>[0-9]{{1,20}})|(?P<cardinal>{"|".join(CARDINALS)})(?![a-z]))
          (?P<tail>{_WORD}|[.,][0-9]|-[^\W{_CJK}])?)
-    | (?P<letter>[ ](?-i:[A-HJ-Z])(?![\w'])(?![ ](?-i:[a-z])))
+    | (?P<letter>[ ](?-i:[A-HJ-Z]|[IVX]{{2,4}})(?![\w'])(?![ ](?-i:[a-z])))
     | (?P<keyed>{_VALUE})
     | (?P<bare>(?P<plural>s)?(?!{_WORD}))
 """

@@ -26,7 +26,7 @@ _NOT_UNDERSTOOD = Name(0, 0, UNKNOWN)
 # Keys of [x1, y1, x2, y2], folded. "boxes" and "bboxes" hold several.
 _BOX_KEYS = """
     bbox2d bbox box bboxes boxes bboxes2d boundingbox boundingboxes coordinates coords bboxxyxy boxxyxy xyxy bbox2dxyxy
-    bboxcoordinates boxcoordinates boundingboxcoordinates
+    bboxcoordinates boxcoordinates boundingboxcoordinates 坐标 边界框 邊界框 检测框 框坐标 座標
 """
 BOX_KEYS = frozenset(_BOX_KEYS.split())
 # Gemini and Gemma 4 write [y1, x1, y2, x2] under this key.
@@ -242,7 +242,7 @@ class _Reader:
             return
         if _TWICE in row:
             self.note("a JSON object that has a key twice", unsafe=True)
-        name = self._name(row, outer)
+        name = _NOT_UNDERSTOOD if _TWICE in row else self._name(row, outer)
         label = next((str(row[key]) for key in row if folded(key) in _LABELS and isinstance(row[key], str)), "")
         held = self._held(row)
         count = len(self.boxes)
@@ -253,7 +253,9 @@ class _Reader:
             inner = self._inner(key, value, name, depth) or inner
         if held is None and not inner and len(self.boxes) == count:
             self.loose += 1
-            self.note("a JSON object without a box", unsafe=_says_a_place(row))
+            numbers = all(key.isdecimal() for key in row) and bool(row)
+            what = "numbers as keys, of images or of objects" if numbers else "a JSON object without a box"
+            self.note(what, unsafe=_says_a_place(row))
 
     def _inner(self, key: str, value: Any, name: Name | None, depth: int) -> bool:
         """Whether objects or boxes were found under a key that is no key of a box."""

@@ -24,6 +24,16 @@ CJK_NOUNS = (
 # A longer word that ends in 图 and is no picture of the row: map, view, intention, attempt, plan, chart.
 NOT_AN_IMAGE = "地视視意试試企蓝藍构構草绘繪制製"
 
+# Stems of words for an image in languages of which the names are not read: Swedish, Danish, Finnish, Polish, Czech,
+# Croatian, Hungarian, Romanian, Turkish, Vietnamese, Tagalog, Swahili, Malay, Azerbaijani.
+OTHER_NOUNS = (
+    *("bilden", "bildet", "bilderna", "billede", "kuva", "zdjęci", "zdjeci", "obraz", "obráz", "snímk", "snímek"),
+    *("slici", "slika", "slike", "sliku", "kép", "képen", "fénykép", "imagini", "imaginea", "poza", "resim", "resmi"),
+    *("görsel", "gorsel", "görüntü", "fotoğraf", "fotograf", "ảnh", "hình", "larawan", "picha", "imej", "şəkil"),
+)
+# Letters of the languages of which names are read: a text with others may say anything about its images.
+LETTERS = "A-Za-zªµºÀ-ÖØ-öø-ÿŒœА-яЁё\u0300-\u036f\u1100-\u11ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+
 
 def _numbered(*lines: str) -> dict[str, int]:
     """Every word of the first line is 1, of the second 2, and so on."""

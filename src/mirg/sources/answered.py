@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from mirg.answers.image_names import Name, ascii_forms
 from mirg.answers.json_style import box_order
+from mirg.answers.languages import LETTERS, OTHER_NOUNS
 from mirg.answers.places import UNCLEAR, Span, agree, images_of, key_before, unread_place
 from mirg.frames import swapped
 from mirg.sources.frames import FrameName
@@ -51,14 +52,23 @@ _X_FIRST = re.compile(
 )
 _WITH_SIZES = re.compile(
     r"\bc?x?_?c?ywh\b|\bc?x(?:_?(?:min|1|c|center))?\W{1,4}c?y(?:_?(?:min|1|c|center))?\W{1,4}w(?:idth)?\W{1,4}h(?:eight)?\b"
-    r"|\b(?:left\W{1,4}top|top\W{1,4}left)\W{1,4}width\W{1,4}height\b",
+    r"|\b(?:left\W{1,4}top|top\W{1,4}left|upper\W{1,4}left)(?:\scorner)?\W{1,4}(?:(?:and|plus|with|then|followed|by|the|its)\s){0,4}"
+    r"width\W{1,4}(?:and\W)?(?:the\s)?height\b|左上角.{0,8}宽.{0,3}高",
     re.IGNORECASE,
 )
 _WRITE_NAMES = "write Image-N: in front of every box"
-# Beside a box without a name: a number in any script, or words for one of several.
+# [[], [[1, 2, 3, 4]], []]: what may be one list for each image.
+_PER_IMAGE = re.compile(r"\[\s{0,8}\]|\[\s{0,8}\[\s{0,8}\[[^\[\],]{1,24},[^\[\],]{1,24},[^\[\],]{1,24},", re.ASCII)
+_NOUN = r"(?:images?|pictures?|photos?|frames?|pics?|shots?|panels?|views?)"
+# Words of a language of which the names of images are not read.
+_OTHER_LANGUAGE = re.compile(rf"[^\W\d_{LETTERS}]|\b(?:{'|'.join(OTHER_NOUNS)})", re.IGNORECASE)
+# Beside a box without a name: a number in any script, or words for one of several images, for several, or for none.
 _MAY_NAME = re.compile(
     r"\d|[①-⑳]|\b(?:latter|former|(?:first|second|third|fourth|fifth|last|left|right|other|next|previous|upper|lower|top|"
-    r"bottom|middle)(?:most)?\s(?:one|of|image|picture|photo|frame|pic|shot|panel))\b|第|前者|后者|後者",
+    rf"bottom|middle)(?:most|[- ]hand)?\s(?:one|of|{_NOUN})|"
+    rf"(?:both|each|every|all|several|neither|either)\s(?:\w+\s){{0,2}}{_NOUN}|(?:not|no|none)\s(?:\w+\s){{0,3}}{_NOUN}|{_NOUN}\s(?-i:[IVX]{{2,4}}))\b|第|前者|后者|後者"
+    r"|[左右上下前后後中][边邊侧側方]?的?[图圖张張]|[左右][侧側边邊]|[后後前上下另每各两兩几]一?[张張幅](?=[图圖照相画，。：:,、中里裡上都的\s(\[]|$)"
+    rf"|其他|其它|另[一外]|别的图|{_OTHER_LANGUAGE.pattern}",
     re.IGNORECASE,
 )
 
@@ -124,7 +134,7 @@ def boxes_of(
     kept: set[int] = set()
     rest = _without(text, spans)
     for match, name in zip(matches, _placed(text, spans, names, images), strict=True):
-        if name is None and images > 1 and _MAY_NAME.search(rest):
+        if name is None and images > 1 and (_MAY_NAME.search(rest) or _PER_IMAGE.search(text)):
             raise Refused("answer", "may name an image in a way that is not understood", _WRITE_NAMES)
         if name is not None:
             kept.add(name.start)
@@ -198,12 +208,15 @@ def asked_image(question: str, images: int) -> int | None:
     """The image that a plain question asks about; None where it names none, or several alike.
 
     Where it names several, it is the one that something is to be found in: "where is the dog of Image-1 in Image-2".
-    Refused where it names one that is not there.
+    A question in a language of which the names of images are not read names none for sure. Refused if it names one
+    that is not there.
     """
     names = image_names(question, images)
     for name in names:
         if not 1 <= name.number <= images:
             raise Refused("question", f"Image-{name.number} does not exist, there are {images} images")
+    if names and images > 1 and _OTHER_LANGUAGE.search(question):
+        return None  # it may name another image in words that are not understood
     if len({name.number for name in names}) == 1:
         return names[0].number if images == 1 or _asks_about(question, names) else None
     starts = [0, *(name.end for name in names)]

@@ -59,6 +59,8 @@ def conversation(
 ) -> Conversation:
     """Read a row of LLaMA-Factory's two forms: ``conversations`` (from, value) or ``messages`` (role, content).
 
+    Without either, the question and the answer may be columns of the row.
+
     ``columns`` tells other names: of the columns ``messages``, ``images``, ``id``, of the keys ``role`` and
     ``content``, and of the roles ``user`` and ``assistant``. Refused where the row is no conversation, or the number of
     placeholders is not that of images (none at all is allowed unless ``placeholders_needed``: images then come first).
@@ -87,6 +89,8 @@ def _messages(row: dict[str, Any], columns: Mapping[str, str]) -> tuple[list[tup
     """(whether it asks, text) of every message, and what the system messages say."""
     field = columns.get("messages", "messages" if "messages" in row else "conversations")
     messages = row.get(field)
+    if messages is None and not columns.get("messages"):
+        messages = _in_columns(row)
     if not isinstance(messages, list) or not messages:
         raise Refused(field, "is missing" if messages is None else "is no list of messages")
     said: list[tuple[bool, str]] = []
@@ -105,6 +109,26 @@ def _messages(row: dict[str, Any], columns: Mapping[str, str]) -> tuple[list[tup
             raise Refused(where, f"the role {short(role)} neither asks nor answers", "--columns user=…,assistant=…")
         said.append((asks, _content(content, where)))
     return said, "\n".join(system)
+
+
+def _in_columns(row: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The messages of a row whose question and answer are columns: ``query`` and ``response`` with a ``history``
+    (ms-swift), or ``instruction``, ``input`` and ``output`` (Alpaca). None if it has neither.
+    """
+    asks, answers = ("query", "response") if "query" in row else ("instruction", "output")
+    if not isinstance(row.get(asks), str):
+        return None
+    more = row.get("input") if asks == "instruction" else None
+    question = "\n".join([row[asks], text_of(more, "input")]) if more else row[asks]
+    history = row.get("history") or []
+    if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
+        raise Refused("history", "is no list of a question and an answer each")
+    said = [*history, [question, row.get(answers)]]
+    messages = [
+        {"role": role, "content": t} for pair in said for role, t in zip(("user", "assistant"), pair, strict=True)
+    ]
+    messages = messages[:-1] if row.get(answers) is None else messages
+    return [{"role": "system", "content": row["system"]}, *messages] if row.get("system") else messages
 
 
 def _content(content: Any, where: str) -> str:

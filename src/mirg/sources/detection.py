@@ -76,6 +76,43 @@ def _keys(value: Any) -> Iterable[str]:
     return value.keys() if isinstance(value, Mapping) else ()
 
 
+@dataclass
+class Numbering:
+    """What the column of image numbers counts from, over the whole table: not what its name says is a DataError."""
+
+    source: str
+    columns: Mapping[str, str]
+    zeros: int = 0
+    beyond: int = 0  # the first row whose index is the number of its images
+
+    def add(self, number: int, row: Mapping[str, Any]) -> None:
+        """The values of one example. DataError if image_number counts from 0."""
+        numbers, indices = _flat(row.get("image_number")), _flat(row.get("image_index"))
+        if 0 in numbers:
+            column = self.columns.get("image_number", "image_number")
+            raise DataError(
+                f"{self.source}: row {number}: the column {column} counts images from 0",
+                hint=f"--columns image_index={column}",
+            )
+        images = row.get("images")
+        self.zeros += 0 in indices
+        if not self.beyond and (len(images) if isinstance(images, list) else 1) in indices:
+            self.beyond = number
+
+    def end(self) -> None:
+        """DataError if image_index never holds 0 and seems to count from 1."""
+        if self.beyond and not self.zeros:
+            column = self.columns.get("image_index", "image_index")
+            raise DataError(
+                f"{self.source}: row {self.beyond}: the column {column} counts images from 1: none is 0",
+                hint=f"--columns image_number={column}",
+            )
+
+
+def _flat(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def class_names(features: Any, column: str) -> Sequence[str] | None:
     """The names of a ClassLabel at ``objects.category`` of the table's features; None if it is no ClassLabel."""
     for part in column.split("."):

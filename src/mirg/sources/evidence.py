@@ -29,7 +29,7 @@ _AGAINST = 0.001  # share of boxes from which a smaller frame is no explanation:
 _SURE = 9.2  # gain of all boxes together from which the better of two frames is taken: odds of 10,000
 _SURE_OF_ENLARGED = 3 * _SURE  # images are seldom enlarged: a few boxes in small images are no sign of it
 _LIKELY = 2.0  # gain of all boxes together from which the better of two frames is the best guess
-_SAME = 0.1  # gains below this do not count: the two frames hardly differ for that image
+_SAME = 0.05  # gains below this do not count: the two frames hardly differ for that image
 
 
 @dataclass
@@ -91,6 +91,7 @@ class Evidence:
         named = said if said and self._explains(said, total) else None
         if named and all(self._gain(name, named) >= _SURE for name in good) and tight in (None, named):
             return "resized_pixels"
+        tight = tight or self._smaller(total, resized, good)
         if len(good) == 1 and not tight and (not named or self._clear(good[0], named)):
             return good[0]
         raise self._open(source, total, good, tight or self._fitting(total, good, resized, said))
@@ -166,6 +167,18 @@ class Evidence:
             return None
         found = [one for one in resized if self._explains(one, total) and self._doubts(one, total, good)]
         return max(found, key=lambda one: self._gain("pixels", one), default=None)
+
+    def _smaller(self, total: int, resized: Sequence[Resized], good: Sequence[str]) -> Resized | None:
+        """A resizing to fewer pixels that holds every box as well; None if a box speaks against each.
+
+        A few boxes in images of which most are hardly resized are no proof of the frame that is larger.
+        """
+        if "fraction" in good or not good:
+            return None
+        votes = self.votes([one.key for one in resized])
+        found = [one for one in resized if not one.min_pixels and votes[one.key] == total]
+        found = [one for one in found if all(self._gain(name, one) > 0 for name in good)]
+        return max(found, key=lambda one: self._gain(good[0], one), default=None)
 
     def _doubts(self, one: Resized, total: int, good: Sequence[str]) -> bool:
         """Whether ``one`` explains the boxes better than every frame of ``good``, with next to none against it."""

@@ -27,6 +27,7 @@ from mirg.sources.conversations import Conversation, Turn, conversation
 from mirg.sources.detection import (
     BoxFormat,
     FormatEvidence,
+    Numbering,
     asks_for_all,
     beside,
     box_column,
@@ -73,12 +74,16 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
         columns = _columns(telling(islice(examples, _PEEKED), known), options.columns, table.features)
         columns = _with_format(columns, examples, path, options)
         classes = class_names(table.features, columns.get("labels", ""))
+        kept = {field: field for field in options.meta.values()}
+        numbering = Numbering(str(path), columns)
         for number, example in enumerate(examples, 1):
-            value = {name: inside(example, column) for name, column in columns.items()}
+            value = {name: inside(example, column) for name, column in (kept | columns).items()}
+            numbering.add(number, value)
             value["images"] = _stored(value.get("images"), options.stored)
             if classes:
                 value["labels"] = named(value["labels"], classes)
             yield Row(path.name, number, value)
+        numbering.end()
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{path} cannot be read: {error}", hint="is it complete?") from error
 

@@ -21,9 +21,11 @@ from typing import Any, NamedTuple
 
 from mirg.answers.blocks import split
 from mirg.answers.image_names import names_in
-from mirg.sources.answered import asked_image, is_hidden
+from mirg.answers.json_style import box_order
+from mirg.answers.places import key_before
+from mirg.sources.answered import asked_image, is_hidden, stated_order
 from mirg.sources.conversations import Conversation, Turn, conversation
-from mirg.sources.ms_swift_objects import BOX, HINT, REF, Objects, objects_of
+from mirg.sources.ms_swift_objects import BOX, HINT, REF, Objects, nothing_in, objects_of
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawSample, Row, Source, Text
 from mirg.sources.recorded import is_record, recorded
@@ -99,8 +101,16 @@ def _filled(talk: Conversation, objects: Objects) -> list[_Said]:
         slots = sum(text.count(slot) for text in texts)
         if slots != len(values):
             raise Refused(f"objects.{name}", f"{len(values)} of them for {slots} {slot} in the messages", HINT)
+    if objects.boxes and (stated_order("\n".join([talk.system, *texts])) == "yx" or any(map(_y_first, texts))):
+        raise Refused("messages", "tell an order [y1, x1, y2, x2], but objects.bbox are [x1, y1, x2, y2]", HINT)
     refs, boxes = iter(objects.refs), iter(range(len(objects.boxes)))
     return [_Said(turn, _fill(turn.question, refs, boxes), _fill(turn.answer, refs, boxes)) for turn in talk.turns]
+
+
+def _y_first(text: str) -> bool:
+    """Whether a <bbox> is the value of a key whose order is [y1, x1, y2, x2]."""
+    orders = (box_order(key_before(text, slot.start()) or "") for slot in _SLOT.finditer(text))
+    return any(order is not None and order.yx for order in orders)
 
 
 def _fill(text: str, refs: Iterator[str], boxes: Iterator[int]) -> _Filled:
@@ -129,7 +139,7 @@ def _sample(talk: Conversation, objects: Objects, first: int | None, name: str, 
     if not turn.images:
         raise Refused("images", "no image was shown before the question")
     paths = talk.images[: turn.images]
-    if talk.row.get("objects") is None:
+    if nothing_in(talk.row.get("objects")):
         return asked_and_answered(name, _task(talk), paths, turn.question, turn.answer, first=first, system=talk.system)
     read_texts = partial(asked_and_answered, name, "", paths, first=first)
     raw = (_by_image_id if objects.placed else _by_texts)(objects, said, paths, read_texts)

@@ -30,7 +30,7 @@ def objects_of(talk: Conversation, images: int) -> Objects:
     Refused if a part is damaged, or a box in pixels may lie in several images.
     """
     value = talk.row.get("objects")
-    if value is None:
+    if nothing_in(value):
         if any(BOX in text or REF in text for turn in talk.turns for text in (turn.question, turn.answer)):
             raise Refused("objects", "is missing, and the messages hold placeholders for its boxes", HINT)
         return Objects([], [], False, [(0, 0)] * images)
@@ -48,6 +48,11 @@ def objects_of(talk: Conversation, images: int) -> Objects:
         for k, (box, number) in enumerate(zip(given, numbers, strict=True))
     ]
     return Objects(refs, boxes, bool(numbers) and all(numbers), _sizes(value, images))
+
+
+def nothing_in(value: Any) -> bool:
+    """Whether the field ``objects`` is missing or holds neither names nor boxes: boxes may then be in the texts."""
+    return value is None or (isinstance(value, dict) and not value.get("ref") and not value.get("bbox"))
 
 
 def _numbers(value: dict[str, Any], boxes: int, images: int) -> list[int]:

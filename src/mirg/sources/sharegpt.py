@@ -78,6 +78,12 @@ def asked_and_answered(
     found = _found(blocks.answer, images, stated)
     # None is an explicit "none": the question has an answer, and it is that no image holds it.
     targets = () if found is None else placed(found, count, asked, subject)
+    if first == 0 and asked and targets and all(box.image == asked - 1 for box in targets):
+        raise Refused(
+            "question",
+            f"names image {asked - 1} and the answer image {asked - 2}: one of them may count from 1",
+            "count images alike in questions and answers",
+        )
     return RawSample(
         id=name,
         task=task,

@@ -85,7 +85,9 @@ def _lines(path: str | Path) -> Iterator[tuple[int, object | BadLine]]:
             if isinstance(value, BadLine) and number == 1:
                 raise DataError(
                     f"{path} is neither a JSON list of rows nor JSON lines: {value.reason}",
-                    hint="the file was cut off, or is of another format",
+                    hint="save it as UTF-8"
+                    if value.reason.startswith("not UTF-8")
+                    else "the file was cut off, or is of another format",
                 )
             yield number, value
 
