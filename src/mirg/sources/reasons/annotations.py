@@ -6,7 +6,9 @@ from mirg.sources.reasons.entry import Reason
 
 ABSENCE = (
     Reason(
-        ("no category is annotated completely in this image", "no object that could be asked for"),
+        ("no category is annotated completely in this image", "no object that could be asked for",
+         "region that nobody annotated in the image: objects of every label may be missing there",
+         "every object is a crowd or an ignored region: nothing can be asked for"),
         "A question such as \"Point to every dog.\" needs all dogs. A refused box, a crowd, an ignored region or a "
         "category for which the image was not annotated leaves that open for every label of this image.",
         "Correct the boxes that are refused. If the image has only crowds or ignored regions, nothing can be done.",
@@ -93,6 +95,12 @@ TOOLS = (
         "Import the labels that people made.",
     ),
     Reason(
+        ("line may be a polygon, or a box with key points (pose)",),
+        "Lines of this length are polygons in a data set for segmentation, and boxes with key points in one for poses. "
+        "The lines alone do not say which.",
+        "Write kpt_shape into data.yaml if it is a data set for poses, or export boxes.",
+    ),
+    Reason(
         ("line is neither a box nor a polygon: line … has … columns",),
         "A line of YOLO has 5 columns for a box, or a class and three or more points.",
         "Correct the line.",
@@ -118,6 +126,16 @@ TOOLS = (
 )  # fmt: skip
 
 TRACKS = (
+    Reason(
+        ("track without a box, and without the end of the track: …, …",),
+        "The track of CVAT has no box in this frame and no end before it: the object may be there or not.",
+        "Set the track to outside where the object leaves, and export again.",
+    ),
+    Reason(
+        ("columns 8 to 10 may be category, truncation and occlusion (VisDrone)",),
+        "VisDrone writes other things into the last columns than MOT, and marks regions that are to be ignored.",
+        "Convert the file to the columns of MOT16 with gt/labels.txt, or to COCO.",
+    ),
     Reason(
         ("frame names are not alike: … and …", "frame names hold more than one number that varies: …",
          "frame names hold no number that tells their order: …", "frame number … is in two names: … and …"),

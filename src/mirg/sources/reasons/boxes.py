@@ -6,6 +6,11 @@ from mirg.sources.reasons.entry import Reason
 
 BOXES = (
     Reason(
+        ("box (…) can only be fractions (0-1), and the boxes are read as …",),
+        "No object is smaller than a pixel, so that four numbers below 1 are fractions in a file of pixels.",
+        "Say the frame with --frame fraction, or correct the box.",
+    ),
+    Reason(
         ("box (…) in … is …",
          "box … is …: fractions with 0 <= x1 < x2 <= 1, 0 <= y1 < y2 <= 1 expected…", "answer … can never be met",
          "… is partly outside the image"),
@@ -42,7 +47,8 @@ BOXES = (
         ("has boxes that are stated to hold a width and a height", "is stated to have two orders of coordinates",
          "has a box in an unknown form under the key …",
          "has a box under …, whose order of coordinates is not the one that is stated",
-         "has a box whose key has another order of coordinates than the one that is stated"),
+         "has a box whose key has another order of coordinates than the one that is stated",
+         "tell an order [y1, x1, y2, x2], but objects.bbox are [x1, y1, x2, y2]"),
         "The order of the four numbers is not clear, or two statements about it contradict each other. For example "
         "box_2d holds [y1, x1, y2, x2], and the prompt asks for [x1, y1, x2, y2].",
         "Write boxes as [x1, y1, x2, y2], or correct the statement.",

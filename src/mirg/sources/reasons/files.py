@@ -6,6 +6,16 @@ from mirg.sources.reasons.entry import Reason
 
 FILES = (
     Reason(
+        ("… is a panoptic file of COCO: its boxes are those of segments",),
+        "Segments of a panoptic file cover every pixel, also those of sky and grass, and are no list of objects.",
+        "Import the file of instances.",
+    ),
+    Reason(
+        ("…: … of … boxes leave the image as …, and none does as x1, y1, x2, y2",),
+        "The boxes are most probably written as two corners and not as the format asks for.",
+        "Convert the boxes to the order of the format.",
+    ),
+    Reason(
         ("…; the best guess is …", "…: … of … boxes are not …; …",
          "…: its … boxes fill images resized to at most … pixels, and only a part of images resized by the default "
          "limits of …"),

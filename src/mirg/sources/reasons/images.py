@@ -26,6 +26,12 @@ WHICH_IMAGE = (
         "Correct the number. If the texts of the file count from 1, say so with --image-index-from 1.",
     ),
     Reason(
+        ("names image … and the answer image …: one of them may count from 1",),
+        "The question and the answer name different images, and the file counts from 0: one of the two texts may count "
+        "from 1.",
+        "Correct the number, or say with --image-index-from what the file counts from.",
+    ),
+    Reason(
         ("names image 0, which does not exist if images are counted from 1",),
         "A file counts its images from 0 or from 1, which is decided for the whole file. This row names image 0 in a "
         "file that is read as counting from 1.",

@@ -39,7 +39,8 @@ ANSWERS = (
     ),
     Reason(
         ("an answer without a question", "a question without an answer", "is not one question and its answer",
-         "the role … neither asks nor answers", "is no list of messages"),
+         "the role … neither asks nor answers", "is no list of messages",
+         "is no list of a question and an answer each"),
         "A conversation is a list of messages in which questions and answers alternate.",
         "Correct the messages. --columns user=NAME,assistant=NAME says which roles ask and answer.",
     ),
@@ -64,7 +65,7 @@ ANSWERS = (
 
 ROWS = (
     Reason(
-        ("line is cut off", "not JSON: …"),
+        ("line is cut off", "not JSON: …", "not UTF-8: …"),
         "The line of the file is not JSON, perhaps because the file was cut off or two programs wrote to it.",
         "Copy or write the file again: every line is one JSON object.",
     ),
