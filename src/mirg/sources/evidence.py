@@ -28,6 +28,7 @@ _TIGHTER = 0.44  # mean gain per box from which a smaller frame is the better ex
 _AGAINST = 0.001  # share of boxes from which a smaller frame is no explanation: a box outside of it speaks against it
 _SURE = 9.2  # gain of all boxes together from which the better of two frames is taken: odds of 10,000
 _SURE_OF_ENLARGED = 3 * _SURE  # images are seldom enlarged: a few boxes in small images are no sign of it
+_FEW = 24  # boxes up to which a smaller frame that holds all of them leaves the frame open
 _LIKELY = 2.0  # gain of all boxes together from which the better of two frames is the best guess
 _SAME = 0.05  # gains below this do not count: the two frames hardly differ for that image
 
@@ -173,7 +174,7 @@ class Evidence:
 
         A few boxes in images of which most are hardly resized are no proof of the frame that is larger.
         """
-        if "fraction" in good or not good:
+        if "fraction" in good or not good or total > _FEW:
             return None
         votes = self.votes([one.key for one in resized])
         found = [one for one in resized if not one.min_pixels and votes[one.key] == total]
