@@ -208,6 +208,7 @@ def test_what_is_not_understood_is_refused(answer: str, reason: str, why: str) -
     ("answer", "why"),
     [
         ("Both images show it: [10, 20, 300, 400]", "in which of them is the box?"),
+        ("One in each: [10, 20, 300, 400]", "the question names one image, the answer speaks of several"),
         ("On the right-hand picture: [10, 20, 300, 400]", "a place instead of a number"),
         ("It is not in this image, but there: [10, 20, 300, 400]", "denied"),
         ("View II: [10, 20, 300, 400]", "a Roman numeral"),

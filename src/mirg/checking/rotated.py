@@ -19,8 +19,9 @@ def rotated(sample: Sample, header: Callable[[ImageRef], object]) -> Iterator[tu
     told = sample.meta.get(EXIF_META)
     if told and not isinstance(told, list):
         return
+    settled = told if isinstance(told, list) else []
     for place, ref in enumerate(sample.images):
-        if told and place < len(told) and told[place]:
+        if place < len(settled) and settled[place]:
             continue
         found = header(ref)
         if isinstance(found, Header) and found.orientation != 1 and _has_boxes(sample, place + 1):

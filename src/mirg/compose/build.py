@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from mirg.compose.draft import Draft
 from mirg.compose.pool import Pool, coverage_of
 from mirg.compose.questions import wordings
@@ -180,9 +182,11 @@ class _Store:
             images[k] = ref
         return sample.model_copy(update={"images": tuple(images)})
 
-    def _exif(self, draft: Draft) -> dict[str, list[str]]:
+    def _exif(self, draft: Draft) -> dict[str, JsonValue]:
         """How the boxes of each image that EXIF rotates were read; edited images are stored upright."""
-        told = ["" if image.pixels is not None else self.pool.images[image.origin].exif for image in draft.images]
+        told: list[JsonValue] = [
+            "" if image.pixels is not None else self.pool.images[image.origin].exif for image in draft.images
+        ]
         return {EXIF_META: told} if any(told) else {}
 
     def _plain(self, draft: Draft, k: int, size: tuple[int, int]) -> ImageRef:

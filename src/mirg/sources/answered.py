@@ -64,7 +64,7 @@ _NOUN = r"(?:images?|pictures?|photos?|frames?|pics?|shots?|panels?|views?)"
 _OTHER_LANGUAGE = re.compile(rf"[^\W\d_{LETTERS}]|\b(?:{'|'.join(OTHER_NOUNS)})", re.IGNORECASE)
 # Beside a box without a name: a number in any script, or words for one of several images, for several, or for none.
 _MAY_NAME = re.compile(
-    r"\d|[①-⑳]|\b(?:latter|former|(?:first|second|third|fourth|fifth|last|left|right|other|next|previous|upper|lower|top|"
+    r"\d|[①-⑳]|\b(?:latter|former|both|each|(?:first|second|third|fourth|fifth|last|left|right|other|next|previous|upper|lower|top|"
     rf"bottom|middle)(?:most|[- ]hand)?\s(?:one|of|{_NOUN})|"
     rf"(?:both|each|every|all|several|neither|either)\s(?:\w+\s){{0,2}}{_NOUN}|(?:not|no|none)\s(?:\w+\s){{0,3}}{_NOUN}|{_NOUN}\s(?-i:[IVX]{{2,4}}))\b|第|前者|后者|後者"
     r"|[左右上下前后後中][边邊侧側方]?的?[图圖张張]|[左右][侧側边邊]|[后後前上下另每各两兩几]一?[张張幅](?=[图圖照相画，。：:,、中里裡上都的\s(\[]|$)"
