@@ -66,9 +66,13 @@ _COMPARES = re.compile(
     r"\b(?:like|as|than|compared\s(?:to|with)|similar\sto|resembles|matches|matching|wie|como|comme)\b(?:\s\w{1,12}){0,4}\W{0,3}$",
     re.IGNORECASE,
 )
-_COMPARES_WORD = re.compile(
-    r"\b(?:like|as|than|compared|similar|resembles|matches|matching|wie|como|comme)\b", re.IGNORECASE
-)
+# Words of the two patterns above, in ASCII: a text without any of them neither denies nor compares.
+_DENYING_WORDS = """
+    not no none never without except unlike neither nor instead rather absent missing cannot sin ni pas sans aucun aucune
+    nicht ohne non senza sem like as than compared similar resembles matches matching wie como comme
+"""
+_DENYING = frozenset(_DENYING_WORDS.split())
+_WORDS = re.compile(r"\w+")
 _BESIDE = re.compile(r"\s{0,2}[(\[,:=]\s{0,2}")
 _KEY_BEFORE = re.compile(r"([\"']?)([A-Za-z_][\w-]{0,30})\1\s{0,4}[:=]\s{0,4}\[?\s{0,4}$", re.ASCII)
 
@@ -150,8 +154,11 @@ def _nearest(text: str, start: int, gap: Sequence[Name], low: int) -> Name:
 
 @lru_cache(maxsize=16)  # a text has several names
 def _may_deny(text: str) -> bool:
-    """Whether a text has a word at all that denies or compares."""
-    return bool(_NEGATION.search(text) or _COMPARES_WORD.search(text))
+    """Whether a text may have a word that denies or compares."""
+    low = text.lower()
+    if not low.isascii() or "n't" in low or "kein" in low:
+        return True
+    return not _DENYING.isdisjoint(_WORDS.findall(low))
 
 
 def _denied(text: str, name: Name, low: int, high: int) -> bool:

@@ -62,6 +62,7 @@ _PER_IMAGE = re.compile(r"\[\s{0,8}\]|\[\s{0,8}\[\s{0,8}\[[^\[\],]{1,24},[^\[\],
 _NOUN = r"(?:images?|pictures?|photos?|frames?|pics?|shots?|panels?|views?)"
 # Words of a language of which the names of images are not read.
 _OTHER_LANGUAGE = re.compile(rf"[^\W\d_{LETTERS}]|\b(?:{'|'.join(OTHER_NOUNS)})", re.IGNORECASE)
+_ASCII_NOUNS = tuple(noun for noun in OTHER_NOUNS if noun.isascii())
 # Beside a box without a name: a number in any script, or words for one of several images, for several, or for none.
 _MAY_NAME = re.compile(
     r"\d|[①-⑳]|\b(?:latter|former|both|each|(?:first|second|third|fourth|fifth|last|left|right|other|next|previous|upper|lower|top|"
@@ -71,6 +72,15 @@ _MAY_NAME = re.compile(
     rf"|其他|其它|另[一外]|别的图|{_OTHER_LANGUAGE.pattern}",
     re.IGNORECASE,
 )
+
+
+def in_another_language(text: str) -> bool:
+    """Whether a text may name images in a language whose names are not read."""
+    if text.isascii():  # every letter is read, so that only the nouns are left; a look at each costs a tenth
+        low = text.lower()
+        if not any(noun in low for noun in _ASCII_NOUNS):
+            return False
+    return bool(_OTHER_LANGUAGE.search(text))
 
 
 def stated_order(text: str) -> str:
@@ -215,7 +225,7 @@ def asked_image(question: str, images: int) -> int | None:
     for name in names:
         if not 1 <= name.number <= images:
             raise Refused("question", f"Image-{name.number} does not exist, there are {images} images")
-    if names and images > 1 and _OTHER_LANGUAGE.search(question):
+    if names and images > 1 and in_another_language(question):
         return None  # it may name another image in words that are not understood
     if len({name.number for name in names}) == 1:
         return names[0].number if images == 1 or _asks_about(question, names) else None
