@@ -68,8 +68,8 @@ _COMPARES = re.compile(
 )
 # Words of the two patterns above, in ASCII: a text without any of them neither denies nor compares.
 _DENYING_WORDS = """
-    not no none never without except unlike neither nor instead rather absent missing cannot sin ni pas sans aucun aucune
-    nicht ohne non senza sem like as than compared similar resembles matches matching wie como comme
+    not no none never without except unlike neither nor instead rather absent missing cannot sin ni pas sans aucun
+    aucune nicht ohne non senza sem like as than compared similar resembles matches matching wie como comme
 """
 _DENYING = frozenset(_DENYING_WORDS.split())
 _WORDS = re.compile(r"\w+")
