@@ -104,6 +104,13 @@ def test_an_object_of_two_classes_gets_no_name(tmp_path: Path) -> None:
         (["0,1,1,1,9,9,1,1,1"], None, "frame 0 has no image", "lines from 0, files from 1"),
         (["1,1,1,1,9,9,1,1,1", "5,1,1,1,9,9,1,1,1"], None, "frame 5 has no image", "a frame too many"),
         (["1,1,50,40,90,70,1,1,1", "2,1,50,40,90,70,1,1,1"], None, "leave the frame as x,y,w,h", "two corners"),
+        (track(",0.9K,-1,-1,-1"), None, "line 1: column 7 is 0.91, not 0 or 1: these are predictions", "ByteTrack"),
+        (track(",0.87"), None, "column 7 is 0.87", "a confidence in seven columns"),
+        (track(",0.9,1,1.0", 2), "dog\n", "column 7 is 0.9", "a confidence beside the labels of CVAT"),
+        ([*track(",1,1,1"), *track(",0.5,1,1", 2)], None, "line 5: column 7 is 0.5", "one line of a tracker"),
+        (track(",-1,-1,-1,-1"), None, "column 7 is -1", "a tracker that writes no confidence"),
+        (track(",87.5,-1,-1,-1"), None, "column 7 is 87.5", "percent"),
+        ([f"{k},1,0.{k},0.1,0.2,0.2,1,1,1" for k in STEPS], None, "all 4 boxes are fractions, not pixels", "of YOLO"),
     ],
 )
 def test_refused(tmp_path: Path, lines: list[str], labels: str | None, reason: str, why: str) -> None:

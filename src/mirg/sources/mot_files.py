@@ -1,6 +1,7 @@
 """``gt/gt.txt`` of MOT and of tools that write it: what its columns mean is decided once for the whole file.
 
-All kinds begin with frame, id, x, y, width, height and a flag that is 0 for entries that do not count:
+All kinds begin with frame, id, x, y, width, height and a flag that is 1, or 0 for entries that do not count. Trackers
+write the same columns with a confidence, or -1, in place of the flag: such a file is refused.
 
 * MOT16, MOT17, MOT20 (9 columns): then class and visible share; pixels count from 1;
 * CVAT (9 or 10 columns, with ``gt/labels.txt``): then class, named by the line of labels.txt, and visible share;
@@ -96,6 +97,7 @@ def _layout(rows: list[list[float]], labels: Path) -> _Layout:
         raise Refused(_FIELD, f"line 1 is not {_LINE}", f"{count} columns are of no known layout")
     if any(math.isnan(value) for row in rows for value in row):
         raise Refused(_FIELD, "holds NaN", "leave out the lines of frames in which an object is not seen")
+    _refuse_predictions(rows)
     if count < 9:
         return _Layout(None, 1.0, f"gt.txt has {count} columns, none for the class")
     more = [row[7:] for row in rows]
@@ -109,6 +111,14 @@ def _layout(rows: list[list[float]], labels: Path) -> _Layout:
         return _world(more)
     _check_classes(more, "MOT16")
     return _Layout(_MOT_CLASSES, 1.0)
+
+
+def _refuse_predictions(rows: list[list[float]]) -> None:
+    """Refused if column 7 is a confidence: annotators write 0 or 1, trackers a score, or -1 in every line."""
+    for number, row in enumerate(rows, 1):
+        if len(row) > 6 and row[6] not in (0, 1):
+            reason = f"line {number}: column 7 is {row[6]:g}, not 0 or 1: these are predictions of a tracker"
+            raise Refused(_FIELD, reason, "import the annotation; write 1 into column 7 if these boxes are the truth")
 
 
 def _world(more: list[list[float]]) -> _Layout:
@@ -154,7 +164,7 @@ def _line(number: int, row: list[float], layout: _Layout, position: dict[int, in
         raise Refused(_FIELD, f"line {number}: frame {int(frame)} has no image", hint)
     if width < 0 or height < 0:
         raise Refused(_FIELD, f"line {number}: width {width:g} and height {height:g} are not a size")
-    if len(row) > 6 and row[6] <= 0:
+    if len(row) > 6 and not row[6]:
         return None
     label = _class(number, row, layout)
     hidden = layout.classes is not None and row[8] < _VISIBLE

@@ -52,7 +52,7 @@ def _checked(sequence: Sequence, place: Path, options: ImportOptions, *, got: bo
             read_mot(sequence, place)
         if sequence.size is None and sequence.frames and options.look != "none":
             sequence.size = image_size(sequence.frames[0])
-        _refuse_corners(sequence)
+        _refuse_other_boxes(sequence)
     except Refused as refused:
         sequence.problem = (refused.refusal.field, refused.refusal.reason, refused.refusal.hint)
     except (OSError, configparser.Error) as error:
@@ -62,9 +62,13 @@ def _checked(sequence: Sequence, place: Path, options: ImportOptions, *, got: bo
     return sequence
 
 
-def _refuse_corners(sequence: Sequence) -> None:
-    """Refused if most boxes leave the frame as x,y,w,h, and all lie inside of it as x1,y1,x2,y2."""
+def _refuse_other_boxes(sequence: Sequence) -> None:
+    """Refused if most boxes leave the frame as x,y,w,h, and all lie inside of it as x1,y1,x2,y2; or if no side of any
+    box reaches a pixel.
+    """
     boxes = [box for track in sequence.tracks.values() for _, box in track]
+    if boxes and all(max(box) <= 1.0 for box in boxes):
+        raise Refused("boxes", f"all {len(boxes)} boxes are fractions, not pixels", "multiply by the size of a frame")
     if not sequence.size or not boxes:
         return
     width, height = sequence.size

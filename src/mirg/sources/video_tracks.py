@@ -51,7 +51,10 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
         found = True
         yield from _rows(sequence)
     if not found:
-        raise DataError(f"{path} holds no sequence", hint="expected groundtruth.txt (GOT-10k) or gt/gt.txt (MOT)")
+        hint = (
+            "expected groundtruth.txt beside the frames or above img (GOT-10k, LaSOT), or gt/gt.txt beside img1 (MOT)"
+        )
+        raise DataError(f"{path} holds no sequence", hint=hint)
 
 
 def _rows(sequence: Sequence) -> Iterator[Row]:

@@ -168,9 +168,16 @@ TRACKS = (
         "Correct the line. Leave out lines of frames in which an object is not seen, or, for GOT-10k, write zeros.",
     ),
     Reason(
-        ("… of … boxes leave the frame as x,y,w,h, and none does as x1,y1,x2,y2",),
-        "The boxes of the sequence are most probably written as two corners.",
-        "Write every box as x,y,width,height.",
+        ("… of … boxes leave the frame as x,y,w,h, and none does as x1,y1,x2,y2",
+         "all … boxes are fractions, not pixels"),
+        "The boxes of the sequence are most probably written as two corners, or as fractions of the frame.",
+        "Write every box as x,y,width,height in pixels.",
+    ),
+    Reason(
+        ("line …: column 7 is …, not 0 or 1: these are predictions of a tracker",),
+        "Trackers write their results in the columns of MOT, with a confidence or -1 in place of the flag that says "
+        "whether a line counts. Predictions are no ground truth.",
+        "Import the annotation. If these boxes are to be the truth all the same, write 1 into column 7.",
     ),
     Reason(
         ("holds no visible object", "the object is not seen in two frames of one sample",
