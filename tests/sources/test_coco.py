@@ -481,6 +481,38 @@ def test_a_rotated_box_of_cvat_is_refused(tmp_path: Path, angle: object, refused
     assert [row.field for row in rows if row.field == "rotation"] == (["rotation"] if refused else [])
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"score": 0.5}, "an annotation has a score of 0.5: these are predictions"),
+        ({"bbox_mode": 0}, "bbox_mode is 0, not [x, y, width, height]"),
+        ({"bbox_mode": "BoxMode.XYXY_ABS"}, "bbox_mode is 'BoxMode.XYXY_ABS'"),
+        ({"bbox_format": "xyxy"}, "bbox_format is 'xyxy'"),
+        ({"score": 1.0, "bbox_mode": 1}, None),  # a person is certain, and 1 is XYWH_ABS
+        ({"bbox_mode": "BoxMode.XYWH_ABS", "bbox_format": None}, None),
+        ({"area": 30 * 20}, "the area of 3 boxes is theirs as x1, y1, x2, y2"),
+        ({"area": 40 * 30}, None),
+        ({"area": 555}, None),  # of the mask
+    ],
+)
+def test_what_annotations_say_of_their_boxes(tmp_path: Path, change: Doc, reason: str | None) -> None:
+    """[10, 10, 40, 30] lies inside of the image as a corner and a size, and as two corners."""
+    value = doc(3)
+    note = {**value["annotations"][0], "bbox": [10, 10, 40, 30], **change}
+    value["annotations"] = [{**note, "id": k, "image_id": k} for k in (1, 2, 3)]
+    if reason is None:
+        assert run(tmp_path, value)[1][0].targets[0].box == (0.1, 0.125, 0.5, 0.5)
+    else:
+        with pytest.raises(DataError, match=re.escape(reason)):
+            run(tmp_path, value)
+
+
+@pytest.mark.parametrize("categories", [["dog"], {"1": "dog"}, [{"name": "dog"}]])
+def test_categories_without_ids(tmp_path: Path, categories: Any) -> None:
+    with pytest.raises(DataError, match="a category has no id"):
+        run(tmp_path, {**doc(), "categories": categories})
+
+
 def test_a_panoptic_file_is_named(tmp_path: Path) -> None:
     value = doc()
     value["annotations"] = [{"image_id": 1, "file_name": "1.png", "segments_info": [{"id": 5, "bbox": [1, 2, 3, 4]}]}]

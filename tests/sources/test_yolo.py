@@ -8,6 +8,7 @@ import pytest
 
 from fakes.annotation_tools import refusal, run, write
 from fakes.importing import imported, pictures
+from mirg.errors import DataError
 
 SIZE = (100, 80)
 NAMES = "names: [dog, cat]\n"
@@ -137,6 +138,8 @@ def test_key_points(tmp_path: Path) -> None:
         ({"data.yaml": "nc: 3\nnames: [dog, cat]", "labels/a.txt": BOX}, "nc is 3, and names has 2", "a count"),
         ({"data.yaml": "names: 80", "labels/a.txt": BOX}, "names is not a list of names", "a number"),
         ({"data.yaml": "names: [dog, null, '']", "labels/a.txt": BOX}, "names is not a list of names", "an empty name"),
+        ({"data.yaml": "names: {0: dog, 1: ~}", "labels/a.txt": BOX}, "names is not a list of names", "no name"),
+        ({"data.yaml": "names: [dog, null]", "labels/a.txt": BOX}, "names is not a list of names", "null is no name"),
         ({"data.yaml": "names: [dog", "labels/a.txt": BOX}, "cannot be read", "no YAML"),
         ({"data.yaml": NAMES, "classes.txt": "cat\ndog\n", "labels/a.txt": BOX}, "name the classes differently", "two"),
         ({"data.yaml": NAMES, "labels/v/classes.txt": "cat", "labels/a.txt": BOX}, "differently", "of LabelImg"),
@@ -179,6 +182,28 @@ def test_a_line_of_an_unknown_class_leaves_nothing_to_ask_for(tmp_path: Path) ->
     assert set(samples) == {"yolo-images/b"} and samples["yolo-images/b"].question == "Point to every dog."
     assert samples["yolo-images/b"].meta["incomplete"] == ["refused_box"]
     assert any("object of unknown label" in row.reason for row in report.first)
+
+
+@pytest.mark.parametrize(
+    ("places", "home"),
+    [
+        ("path: ../data\ntrain: images/train\n", "data"),
+        ("path: ABOVE/data\ntrain: images/train\nval: images/val\n", "data"),
+        ("train: ../data/images/train\n", "data"),  # YOLOv5, without path
+        ("train: ABOVE/data/images/train\nval: ABOVE/data/images/val\n", "data"),
+        ("train: ../data/images\n", "data"),
+    ],
+)
+def test_a_data_yaml_in_another_folder_than_its_dataset(tmp_path: Path, places: str, home: str) -> None:
+    """Without --root, the error says which one is needed; with it, the labels are found."""
+    pictures(tmp_path / "data", ["images/train/a.jpg", "images/val/b.jpg"], SIZE)
+    write(tmp_path / "data", {"labels/train/a.txt": BOX})
+    yaml = write(tmp_path / "config", {"my.yaml": places.replace("ABOVE", str(tmp_path)) + NAMES}) / "my.yaml"
+    with pytest.raises(DataError, match="no image of it is below --root") as caught:
+        run("yolo", yaml, tmp_path / "config")
+    assert f"--root {(tmp_path / home).resolve()}" in caught.value.hint
+    _, samples = run("yolo", yaml, tmp_path / home)
+    assert [round(v, 9) for v in samples["yolo-images/train/a"].targets[0].box] == [0.1, 0.4, 0.5, 0.6]
 
 
 def test_labels_and_images_in_different_places(tmp_path: Path) -> None:

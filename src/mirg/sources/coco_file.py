@@ -7,6 +7,7 @@ annotations of all its entries. Entries that contradict each other are refused.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -40,6 +41,9 @@ from mirg.sources.stream import read_members
 
 HINT = "see the COCO data format: images, annotations and categories"
 _MEMBERS = ("images", "annotations", "categories")
+_CORNERS = "write every box as [x, y, width, height]"
+# The values of bbox_mode (detectron2) and of bbox_format for [x, y, width, height].
+_MODES = {"", "none", "1", "3", "xywh", "xywh_abs", "xywh_rel", "coco"}
 _PANOPTIC = "import the file of instances (instances_*.json), or convert it with panopticapi (panoptic2detection)"
 
 
@@ -77,6 +81,7 @@ class CocoFile:
         self._counts: defaultdict[str, int] = defaultdict(int)
         self._videos: dict[Key, dict[str, Any]] = {}
         self._federated = False
+        self._areas = [0, 0]  # annotations whose area is that of their box, read as sizes and read as corners
         self._local = False  # whether any object is known by the number of its track
 
     def read(self) -> None:
@@ -123,9 +128,25 @@ class CocoFile:
         elif (owner := id_key(entry.get("image_id"))) is None:
             self._stray(entry.get("image_id"))
         else:
+            self._check(entry)
             found = annotation_entry(owner, entry, self.options)
             self._local |= found.instance is not None and found.instance[0] == LOCAL_KEY
             self._annotations[owner].append(found)
+
+    def _check(self, entry: dict[str, Any]) -> None:
+        """DataError if an annotation is a prediction, or says that its box is not [x, y, width, height]."""
+        score = entry.get("score")
+        if is_number(score) and 0 < score < 1:
+            hint = "import the annotations; if these boxes are to be the truth, remove the scores"
+            raise DataError(f"{self.path}: an annotation has a score of {score:g}: these are predictions", hint=hint)
+        for key in ("bbox_mode", "bbox_format"):
+            if key in entry and str(entry[key]).rpartition(".")[2].lower() not in _MODES:
+                raise DataError(f"{self.path}: {key} is {short(entry[key])}, not [x, y, width, height]", hint=_CORNERS)
+        area, box = entry.get("area"), entry.get("bbox")
+        if is_number(area) and area > 0 and isinstance(box, list) and len(box) == 4 and all(map(is_number, box)):
+            x, y, right, lower = box
+            self._areas[0] += abs(right * lower - area) <= 0.001 * area
+            self._areas[1] += x < right and y < lower and abs((right - x) * (lower - y) - area) <= 0.001 * area
 
     def _in_folder(self, entry: Any) -> Any:
         """An image of a URL lies in the last folder of the URL (``train2017``), if there is such a file."""
@@ -143,6 +164,9 @@ class CocoFile:
 
     def _take_category(self, entry: Any) -> None:
         key = id_key(entry.get("id")) if isinstance(entry, dict) else None
+        if not isinstance(entry, dict) or (key is None and "id" not in entry):
+            shown = json.dumps(entry, default=str)[:60]
+            raise DataError(f"{self.path}: a category has no id: {shown}", hint='write {"id": 1, "name": "dog"}')
         if key is None:
             return
         new = mapped(category_entry(key, entry), self.options.labels)
@@ -166,6 +190,9 @@ class CocoFile:
             self._stray(key, len(self._annotations.pop(key)))
         strays = [(value, count, not_listed(value, "images", owners)) for value, count in self._strays.values()]
         vocabulary = self._vocabulary()
+        if self._areas[1] > max(2, 10 * self._areas[0]):
+            reason = f"the area of {self._areas[1]} boxes is theirs as x1, y1, x2, y2, and not as [x, y, width, height]"
+            raise DataError(f"{self.path}: {reason}", hint=_CORNERS)
         if self.options.frame in (None, "pixels"):
             refuse_corners(str(self.path), self._boxes(pictures), "[x, y, width, height]")
         scope = _digest(str(picture.image.get("path")) for picture in pictures if isinstance(picture.image, dict))

@@ -37,11 +37,15 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     # The folder that data.yaml names counts if the own folder holds nothing: archives are unpacked anywhere.
     files = next((found for place in (folder, names.home) if (found := _Labels(place, names)).paths), None)
     if files is None:
-        raise DataError(f"{path} holds no label files", hint="expected labels/*.txt, or .txt files beside the images")
+        hint = "expected labels/*.txt, or .txt files beside the images, in this folder or in the one that is its path"
+        raise DataError(f"{path} holds no label files", hint=hint)
     if options.frame in (None, "fraction"):
         refuse_corners(str(path), files.boxes(), "center and size", centered=True)
     pictures = Pictures(options.root, "labels")
     wanted = [files.image_of(file, pictures) for file in files.paths]
+    if files.folder != folder and not any(map(pictures.fits, wanted)):
+        reason = f"its dataset is {files.folder}, and no image of it is below --root {pictures.root}"
+        raise DataError(f"{path}: {reason}", hint=f"--root {files.folder}")
     pictures.claim(wanted)
     used: set[str] = set()
     for file, name in zip(files.paths, wanted, strict=True):

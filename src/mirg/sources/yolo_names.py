@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from mirg.sources.lines import lines_of
 from mirg.sources.rows import Refused
 from mirg.text_files import DAMAGE, read_text
 
+_NOTHING = {"", "~", "null", "Null", "NULL"}  # how YAML writes that there is no value
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 _LISTS = ("classes.txt", "obj.names", "_darknet.labels")
 # Text files of exports that hold no labels.
@@ -92,7 +95,8 @@ def _from_yaml(file: Path) -> Names | None:
         return None
     names = value["names"]
     items = enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else ()
-    by_number = {int(k): v.strip() for k, v in items if str(k).isdecimal() and isinstance(v, str) and v.strip()}
+    words = {k: v.strip() for k, v in items if isinstance(v, str)}
+    by_number = {int(k): word for k, word in words.items() if str(k).isdecimal() and word not in _NOTHING}
     if not by_number or len(by_number) != len(names):
         raise DataError(f"{file}: names is not a list of names", hint="write `names: [dog, cat]` or `names: {0: dog}`")
     count = value.get("nc")
@@ -104,7 +108,15 @@ def _from_yaml(file: Path) -> Names | None:
     places = {split: value[key] for key, split in _SPLITS.items() if isinstance(value.get(key), str)}
     lists = frozenset(Path(place).name.casefold() for place in places.values() if place.casefold().endswith(".txt"))
     splits = {split: found for split, place in places.items() if (found := _split(home, place)) is not None}
+    if home == file.parent.resolve() and splits and not any(place.is_relative_to(home) for place in splits.values()):
+        home = _above(splits.values())  # the file lies apart from its dataset, and has no path
     return Names(file.name, by_number, home, "kpt_shape" in value, splits, lists)
+
+
+def _above(splits: Iterable[Path]) -> Path:
+    """The folder that holds the images of all splits and their labels: ``d`` of ``d/images/train``."""
+    shared = Path(os.path.commonpath(splits))
+    return next((place.parent for place in (shared, *shared.parents) if place.name == "images"), shared)
 
 
 def _split(home: Path, place: str) -> Path | None:

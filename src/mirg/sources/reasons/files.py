@@ -56,10 +56,31 @@ FILES = (
         "mirg data kinds lists the formats. The error says what the file looks like if it is another one.",
     ),
     Reason(
+        ("…: an annotation has a score of …: these are predictions",),
+        "A score between 0 and 1 is written by a model. Its boxes are no ground truth.",
+        "Import the annotations. If these boxes are to be the truth all the same, remove the scores.",
+    ),
+    Reason(
+        ("…: … is …, not [x, y, width, height]",
+         "…: the area of … boxes is theirs as x1, y1, x2, y2, and not as [x, y, width, height]"),
+        "COCO has boxes of [x, y, width, height]. Another field of the annotations says that these are something else.",
+        "Write every box as [x, y, width, height] in pixels.",
+    ),
+    Reason(
+        ("…: a category has no id: …",),
+        "Annotations refer to categories by their id, so that categories are objects with an id and a name.",
+        'Write the categories as {"id": 1, "name": "dog"}.',
+    ),
+    Reason(
         ("…: most answers are not fractions; this looks like the REVISED MIG-Bench (0-1000 answers)",
          "…: most answers are fractions; this looks like the ORIGINAL MIG-Bench"),
         "Results of the original and the revised version of MIG-Bench cannot be compared.",
         "Import the original version as migbench and the revised one as migbench-revised.",
+    ),
+    Reason(
+        ("…: its dataset is …, and no image of it is below --root …",),
+        "A data.yaml can lie anywhere, and names the folder of its dataset. Images are only read below --root.",
+        "Pass the folder of the dataset as --root.",
     ),
     Reason(
         ("… has no names for the classes of YOLO", "…: names is not a list of names", "…: nc is …, and names has …",
