@@ -53,6 +53,8 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"x/data.parquet": b"PAR1"}, "use kind hf", "a hub dataset"),
     ({"x/a.jpg": b"x", "x/b/c.png": b"x"}, "photographs without labels: use kind photos", "photographs"),
     ({"x.jsonl": '{"messages": [], "objects": {}, "images": []}\n'}, "use kind ms-swift", "ms-swift"),
+    ({"x.json": {"data": [{"messages": [], "images": []}]}}, "one object that holds rows under 'data'", "wrapped"),
+    ({"x.json": {"r1": {"messages": []}, "r2": {"messages": []}}}, "rows under 'r1'", "a row under every key"),
     ({"x.json": [{"messages": [], "images": []}]}, "use kind sharegpt", "LLaMA-Factory"),
 ]  # fmt: skip
 

@@ -89,6 +89,7 @@ _OBJECTS: tuple[tuple[Format, _Test], ...] = (
 )  # fmt: skip
 # Rows of these kinds resemble each other, so that what the reader says comes first.
 _TEXTS = {"sharegpt", "ms-swift", "mgrounding", "univg", "hf", "migbench", "migbench-revised"}
+_TALKS = {"messages", "conversations", "query", "instruction", "question", "problem", "objects"}  # of a row of texts
 _TABLES = {".tfrecord", ".tfrecords", ".record", ".record-00000-of-00001"}
 _CSV = Format("a table (CSV)", advice="export COCO, Pascal VOC or YOLO from the tool: kinds coco, voc, yolo")
 
@@ -169,7 +170,16 @@ def _json(path: Path) -> Format | None:
         if key in whole and len(str(whole[key])) < 1000:
             whole[key] = [whole[key], value]
         whole.setdefault(key, value)
-    return _first(_OBJECTS, whole) or _first(_ROWS, whole)
+    return _first(_OBJECTS, whole) or _first(_ROWS, whole) or _around_rows(whole)
+
+
+def _around_rows(whole: dict[str, Any]) -> Format | None:
+    """An object that holds rows of texts under one of its keys, or under each of them."""
+    keys = [key for key, value in whole.items() if isinstance(value, dict) and _TALKS & value.keys()]
+    if not keys:
+        return None
+    name = f"one object that holds rows under {keys[0][:40]!r}"
+    return Format(name, advice="write the rows into a file of their own, as a list or one in each line")
 
 
 def _members(path: Path) -> Iterator[tuple[str, object]]:

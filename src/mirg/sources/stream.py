@@ -174,18 +174,18 @@ class _Text:
                 self._at += 1
                 return
             self.take(",")
+            if self.peek() == close:
+                raise self.broken(f"a comma stands before the {close!r} at the end", "remove the comma")
 
     def expect_end(self) -> None:
         """Nothing but blanks may follow."""
         if found := self.peek():
             raise self.broken(f"{found!r} follows the end of the list")
 
-    def broken(self, reason: str) -> DataError:
+    def broken(self, reason: str, hint: str = "") -> DataError:
         """What is wrong with the row after the last good one."""
-        return DataError(
-            f"{self.path}: row {self._rows + 1}: {reason}",
-            hint="the file is damaged or was cut off: copy or download it again",
-        )
+        hint = hint or "the file is damaged or was cut off: copy or download it again"
+        return DataError(f"{self.path}: row {self._rows + 1}: {reason}", hint=hint)
 
     def _words(self, error: ValueError) -> str:
         left = len(self._window) - self._at
@@ -201,7 +201,9 @@ class _Text:
     def _more(self) -> bool:
         """Read on; False at the end of the file. What lies behind is dropped."""
         if self._failure is not None:
-            raise self.broken(str(self._failure)) from self._failure
+            foreign = isinstance(self._failure, UnicodeDecodeError) and self._failure.reason != "unexpected end of data"
+            reason = f"not UTF-8: {self._failure}" if foreign else str(self._failure)
+            raise self.broken(reason, "save the file as UTF-8" if foreign else "") from self._failure
         if self._ended:
             return False
         if len(self._window) - self._at > _MAX_ROW:
