@@ -257,8 +257,21 @@ def test_a_question_in_an_unknown_language_tells_no_image(question: str) -> None
     assert only("sharegpt", row(f"<image><image>{question}", "Image-2: (1,2),(3,4)")).targets[0].image == 2
 
 
-def test_sizes_instead_of_corners_in_words() -> None:
-    question = "<image>Find the dog: its top-left corner, width and height."
+@pytest.mark.parametrize(
+    "said",
+    [
+        "its top-left corner, width and height",
+        "the top-left corner and the size (width and height)",
+        "[center_x, center_y, width, height]",
+        "(x_center, y_center, w, h)",
+        "cx, cy, w, h",
+        "its center point followed by its width and height",
+        "[x, y, box_width, box_height]",
+        "输出中心点坐标和宽高",
+    ],
+)
+def test_sizes_instead_of_corners_in_words(said: str) -> None:
+    question = f"<image>Find the dog: {said}."
     assert "width and a height" in refused("sharegpt", row(question, "[10, 20, 300, 400]", ["a.png"])).reason
 
 

@@ -51,9 +51,12 @@ _X_FIRST = re.compile(
     re.IGNORECASE,
 )
 _WITH_SIZES = re.compile(
-    r"\bc?x?_?c?ywh\b|\bc?x(?:_?(?:min|1|c|center))?\W{1,4}c?y(?:_?(?:min|1|c|center))?\W{1,4}w(?:idth)?\W{1,4}h(?:eight)?\b"
-    r"|\b(?:left\W{1,4}top|top\W{1,4}left|upper\W{1,4}left)(?:\scorner)?\W{1,4}(?:(?:and|plus|with|then|followed|by|the|its)\s){0,4}"
-    r"width\W{1,4}(?:and\W)?(?:the\s)?height\b|左上角.{0,8}宽.{0,3}高",
+    r"\bc?x?_?c?ywh\b|\b(?:c|cent(?:er|re)[_ ])?x(?:_?(?:min|1|c|cent(?:er|re)))?\W{1,4}"
+    r"(?:c|cent(?:er|re)[_ ])?y(?:_?(?:min|1|c|cent(?:er|re)))?\W{1,4}(?:box[_ ])?w(?:idth)?\W{1,4}"
+    r"(?:box[_ ])?h(?:eight)?\b"
+    r"|\b(?:left\W{1,4}top|top\W{1,4}left|upper\W{1,4}left|cent(?:er|re))(?:\s(?:corner|point))?\W{1,4}"
+    r"(?:(?:and|plus|with|then|followed|by|the|its|size|dimensions)\W{1,2}){0,5}"
+    r"width\W{1,4}(?:and\W)?(?:the\s)?height\b|(?:左上角|中心).{0,8}宽.{0,3}高",
     re.IGNORECASE,
 )
 _WRITE_NAMES = "write Image-N: in front of every box"
