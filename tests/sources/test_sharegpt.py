@@ -287,6 +287,40 @@ def test_question_and_answer_in_columns(asked: dict[str, Any]) -> None:
     assert places(only("sharegpt", {**asked, "images": AB})) == [(2, BOX, "")]
 
 
+def shown_in_parts(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A row whose question is a list of parts, as chat templates take it."""
+    asked = [*parts, {"type": "text", "text": "Where is the dog in Image-2?"}]
+    answer = [{"type": "text", "text": "(10,20),(300,400)"}]
+    return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}], **more}
+
+
+IN_PARTS = ({"type": "image", "image": "b.png"}, {"type": "image", "image": "file://a.png"})
+
+
+@pytest.mark.parametrize(
+    ("value", "paths"),
+    [
+        (shown_in_parts(*IN_PARTS), ["b.png", "a.png"]),
+        (
+            shown_in_parts(
+                {"type": "image_url", "image_url": {"url": "b.png"}}, {"type": "image_url", "image_url": "a.png"}
+            ),
+            ["b.png", "a.png"],
+        ),
+        (shown_in_parts({"type": "image"}, {"type": "image"}, images=AB), AB),
+        (shown_in_parts(*IN_PARTS, images=["b.png", "a.png"]), ["b.png", "a.png"]),
+    ],
+)
+def test_images_that_the_messages_name(value: dict[str, Any], paths: list[str]) -> None:
+    sample = only("sharegpt", value)
+    assert [image.path for image in sample.images] == paths
+    assert places(sample) == [(2, BOX, "")]
+
+
+def test_images_of_the_messages_and_of_the_row_in_another_order() -> None:
+    assert "in their order" in refused("sharegpt", shown_in_parts(*IN_PARTS, images=AB)).reason
+
+
 def test_a_history_of_questions() -> None:
     history = [["<image><image>Find it in Image-1.", "(1,2),(3,4)"]]
     value = {"query": "And in Image-2?", "response": "(10,20),(300,400)", "history": history, "images": AB}

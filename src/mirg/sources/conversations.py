@@ -13,6 +13,7 @@ from mirg.sources.texts import PLACEHOLDER, shown
 
 ASKING = frozenset({"human", "user"})
 ANSWERING = frozenset({"gpt", "assistant", "model"})
+_IMAGE_TYPES = ("image", "image_url")
 _NO_PROBLEM = Refusal("", "")
 
 
@@ -70,7 +71,11 @@ def conversation(
     columns = columns or {}
     row = mapping(value)
     name = row_id(row, kind, columns.get("id", "id"))
-    images = paths_of(row.get(columns.get("images", "images"), row.get("image")))
+    given = row.get(columns.get("images", "images"), row.get("image"))
+    within = _paths_within(row, columns)
+    images = paths_of(within if given is None and within else given)
+    if within and images != paths_of(within):
+        raise Refused("images", "are not the images that the messages show, in their order", "keep one of the two")
     said, system = _messages(row, columns)
     if first is None and any(counts_from_zero(text) for _, text in said):
         raise Refused("messages", ZERO, FROM_ZERO_HINT, "0")
@@ -83,6 +88,22 @@ def conversation(
         )
     turns = _turns(said, 0 if total else len(images), Images(images, first), name_answers=name_answers)
     return Conversation(row, name, images, turns, columns, system)
+
+
+def _paths_within(row: dict[str, Any], columns: Mapping[str, str]) -> list[Any]:
+    """The images that the messages themselves name, as the chat templates of transformers and of OpenAI do:
+    ``{"type": "image", "image": "a.png"}`` or ``{"type": "image_url", "image_url": {"url": "a.png"}}``.
+    """
+    messages = row.get(columns.get("messages", "messages" if "messages" in row else "conversations"))
+    found = []
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get(columns.get("content", "content")) if isinstance(message, dict) else None
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict) and part.get("type") in _IMAGE_TYPES:
+                path = part.get("image", part.get("image_url", part.get("path")))
+                path = path.get("url") if isinstance(path, dict) else path
+                found += [path.removeprefix("file://") if isinstance(path, str) else path] if path is not None else []
+    return found
 
 
 def _messages(row: dict[str, Any], columns: Mapping[str, str]) -> tuple[list[tuple[bool, str]], str]:
@@ -138,7 +159,7 @@ def _content(content: Any, where: str) -> str:
     parts = []
     for part in content:
         part = mapping(part, where)
-        parts.append(PLACEHOLDER if part.get("type") == "image" else text_of(part.get("text"), where))
+        parts.append(PLACEHOLDER if part.get("type") in _IMAGE_TYPES else text_of(part.get("text"), where))
     return "".join(parts)
 
 

@@ -88,6 +88,11 @@ WHICH_IMAGE = (
         "Put the first frame first and name images by their numbers, or number the files of the frames.",
     ),
     Reason(
+        ("are not the images that the messages show, in their order",),
+        "The messages name their images, and the row has a list of images of its own that differs from them.",
+        "Keep one of the two lists, or make them equal.",
+    ),
+    Reason(
         ("region … does not exist, there are …",),
         "The question speaks of a region by its number, and the row has fewer regions.",
         "Correct the number.",
