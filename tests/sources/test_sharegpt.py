@@ -48,6 +48,7 @@ def places(sample: RawSample) -> list[tuple[int, tuple[float, ...], str]]:
 
 
 BOX = (10, 20, 300, 400)
+BOTH = [(1, (1, 2, 3, 4), ""), (2, BOX, "")]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +174,15 @@ def test_an_unclear_frame_is_refused(tmp_path: Path, rows: list[object], says: s
         ('[{"image": 2, "box_2d": [20, 10, 400, 300]}]', [(2, BOX, "")], "Gemini's order belongs to its key"),
         ('[{"image": "shelf/b.png", "bbox_2d": [10, 20, 300, 400]}]', [(2, BOX, "")], "the name of a file"),
         ("Image-2：（10，20），（300，400）", [(2, BOX, "")], "full-width punctuation"),
+        ('{"image_1": [], "image_2": [10, 20, 300, 400]}', [(2, BOX, "")], "a key for each image"),
+        ('{"image_1": [[1, 2, 3, 4]], "image_2": [[10, 20, 300, 400]]}', BOTH, "the same, lists"),
+        ('{"image_1": [1, 2, 3, 4], "image_2": [10, 20, 300, 400]}', BOTH, "a box under each"),
+        ('{"image_1_bbox": [1, 2, 3, 4], "image_2_bbox": [10, 20, 300, 400]}', BOTH, "and what it holds"),
+        ('{"bbox_image1": [1, 2, 3, 4], "bbox_image2": [10, 20, 300, 400]}', BOTH, "the other way round"),
+        ('{"first_image": [1, 2, 3, 4], "second_image": [10, 20, 300, 400]}', BOTH, "ordinals"),
+        ('{"bboxes": {"image_1": [[1, 2, 3, 4]], "image_2": [[10, 20, 300, 400]]}}', BOTH, "under the key of boxes"),
+        ('{"a.png": [[1, 2, 3, 4]], "b.png": [[10, 20, 300, 400]]}', BOTH, "files"),
+        ("Image 1: [1, 2, 3, 4]\nImage 2: [10, 20, 300, 400]", BOTH, "lines"),
         ("狗在第二张图片中，位置为[10, 20, 300, 400]", [(2, BOX, "")], "Chinese"),
     ],
 )
@@ -196,6 +206,17 @@ def test_answers_of_other_tools(answer: str, expected: list[object], why: str) -
         ("It is not in Image-2. [10, 20, 300, 400]", "several images", "denied"),
         ("Kuva 2: [10, 20, 300, 400]", "may name an image", "a language that is not known"),
         ("Image-2: [10, 20, 300, 400] as [x, y, width, height]", "width and a height", "stated to be another form"),
+        ('{"2": [10, 20, 300, 400]}', "numbers as keys", "image 2, or the second object"),
+        ('{"box_2d": {"image_2": [20, 10, 400, 300]}}', "object without its corners", "y first, and a key inside"),
+        ('{"image_2_bbox": [1, 2, 3, 4], "bbox_image_2": [10, 20, 300, 400]}', "key twice", "one image, two boxes"),
+        ('{"image_2_width": [10, 20, 300, 400]}', "is not understood", "another value of an image"),
+        ("| 2 | [10, 20, 300, 400] |", "may name an image", "a table"),
+        ("<loc0020><loc0010><loc0400><loc0300> dog", "was not understood: '<loc0020>", "PaliGemma"),
+        ("<patch_index_0044><patch_index_0863>", "was not understood", "Kosmos-2"),
+        ("dog {<10><20><30><40>}", "was not understood", "MiniGPT-v2"),
+        ("dog [0.1,0.2,0.3,0.4;0.5,0.5,0.6,0.6]", "was not understood", "Shikra"),
+        ("x=10, y=20, width=300, height=400", "was not understood", "numbers with their names"),
+        ("[[10, 20, 300, 400, 0.93]]", "was not understood", "a confidence inside the box"),
     ],
 )
 def test_what_is_not_understood_is_refused(answer: str, reason: str, why: str) -> None:

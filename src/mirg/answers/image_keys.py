@@ -16,6 +16,8 @@ _ABOUT_AN_IMAGE = re.compile(
     r"(?:image|img|picture|photo|frame)?(?:width|height|w|h|size|sizes|shape|caption|description|type|format|url|quality|resolution)$",
     re.IGNORECASE,
 )
+_BOX_WORD = r"(?:bbox_2d|b?boxes|b?box|coordinates)"
+_WITH_BOX = re.compile(rf"(?:{_BOX_WORD}[-_ ](?:in[-_ ]|of[-_ ])?)?(.{{3,30}}?)(?:[-_ ]{_BOX_WORD})?", re.IGNORECASE)
 _BARE = re.compile(r"[0-9]{1,20}|<\|?(?:image|img)[-_ ]?[0-9]{1,20}\|?>|[A-Za-z]+", re.ASCII)
 
 
@@ -34,6 +36,17 @@ def is_image_key(key: str) -> bool | None:
     if _ABOUT_AN_IMAGE.fullmatch(plain) or not _LOOKS_LIKE_ONE.match(plain):
         return False
     return None
+
+
+@lru_cache(maxsize=1024)
+def image_in_key(key: str) -> str:
+    """``key`` as a plain name if it names one image and says nothing but that it holds boxes: "image_1" of
+    ``image_1_bbox``, ``bbox_image_1`` and ``boxes_in_image_1``, "first image" of ``first_image``. Else ``key``.
+    """
+    found = _WITH_BOX.fullmatch(key)
+    bare = found[1] if found else key
+    names = [name for name in (key, bare, bare.replace("_", " ")) if names_in(name)]
+    return next((name for name in names if _name_of_text(name).number != UNKNOWN), key)
 
 
 def name_of_value(value: object) -> Name | None:

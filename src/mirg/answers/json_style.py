@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from mirg.answers.image_keys import folded, is_image_key, name_of_value
+from mirg.answers.image_keys import folded, image_in_key, is_image_key, name_of_value
 from mirg.answers.image_names import UNKNOWN, Name, names_in
 from mirg.answers.raw import MOST_BOXES, TOO_MANY, RawAnswer, RawBox, image_of
 from mirg.answers.repair import repaired
@@ -240,6 +240,9 @@ class _Reader:
         if len(self.keys) > MOST_LOOSE:
             self.loose += len(row)
             return
+        if any(image_in_key(key) != key for key in row):
+            plain = {image_in_key(key): value for key, value in row.items()}
+            row = plain if len(plain) == len(row) else {**plain, _TWICE: True}
         if _TWICE in row:
             self.note("a JSON object that has a key twice", unsafe=True)
         name = _NOT_UNDERSTOOD if _TWICE in row else self._name(row, outer)
@@ -260,7 +263,7 @@ class _Reader:
     def _inner(self, key: str, value: Any, name: Name | None, depth: int) -> bool:
         """Whether objects or boxes were found under a key that is no key of a box."""
         order = box_order(key)
-        if order is not None and not (isinstance(value, list) and value and all(isinstance(v, dict) for v in value)):
+        if order is not None and not _holds_objects(value, order):
             return False
         if is_image_key(key) and isinstance(value, str | float | bool | None):
             return False
@@ -318,7 +321,7 @@ class _Reader:
                 if order is None and _other_form(plain, value):
                     self.note(f"the form {str(value)[:20]!r} of a box", unsafe=True)
                 continue
-            if isinstance(value, list) and value and all(isinstance(v, dict) for v in value) and not _points(value):
+            if _holds_objects(value, order) and not (isinstance(value, list) and _points(value)):
                 continue  # "boxes": [{...}, {...}]
             if order.known:
                 found.append((plain, value, order.yx))
@@ -367,6 +370,14 @@ _PLAIN_NAME = re.compile(r"(?:image[-_ #]{0,2})?[0-9]+", re.IGNORECASE | re.ASCI
 
 def _same(name: Name) -> tuple[object, ...]:
     return (name.number, name.ordinal, name.file)
+
+
+def _holds_objects(value: Any, order: Order) -> bool:
+    """Whether a value under a key of boxes holds objects with boxes, or boxes by image: {"image_1": [...]}."""
+    if isinstance(value, dict):
+        by_image = bool(value) and all(names_in(key) and name_of_value(key) is not None for key in value)
+        return by_image and order == Order(True)
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
 
 
 def _points(value: list[Any]) -> bool:

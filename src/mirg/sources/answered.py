@@ -59,6 +59,8 @@ _WITH_SIZES = re.compile(
     r"width\W{1,4}(?:and\W)?(?:the\s)?height\b|(?:左上角|中心).{0,8}宽.{0,3}高",
     re.IGNORECASE,
 )
+# Places of PaliGemma and Florence, Kosmos-2, MiniGPT and Molmo, and numbers with their names.
+_OTHER_PLACE = re.compile(r"<loc_?\d|<patch_index_\d|\{<\d|<points?\b|\b[xy]_?(?:1|min)?\W{1,4}-?\d", re.IGNORECASE)
 _WRITE_NAMES = "write Image-N: in front of every box"
 # [[], [[1, 2, 3, 4]], []]: what may be one list for each image.
 _PER_IMAGE = re.compile(r"\[\s{0,8}\]|\[\s{0,8}\[\s{0,8}\[[^\[\],]{1,24},[^\[\],]{1,24},[^\[\],]{1,24},", re.ASCII)
@@ -141,7 +143,9 @@ def boxes_of(
     matches = list(pattern.finditer(text))
     spans = [match.span() for match in matches]
     unread = unread_place(text, spans)
-    if unread is not None and matches:
+    if unread is None and not matches and (other := _OTHER_PLACE.search(text)):
+        unread = text[other.start() : other.start() + 40]
+    if unread is not None:
         raise Refused("answer", f"holds a box that was not understood: {unread!r}", "boxes are [x1, y1, x2, y2]")
     found: list[Found] = []
     kept: set[int] = set()

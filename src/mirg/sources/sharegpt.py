@@ -114,8 +114,9 @@ def _found(answer: str, images: Images, stated: str) -> list[Found] | None:
 
 
 def _of_json(raw: RawAnswer, images: Images, stated: str) -> list[Found] | None:
-    if raw.unsafe or raw.failure:
-        raise Refused("answer", f"holds no box that can be used: {raw.unsafe or raw.failure}", _COMPLETE)
+    if problem := raw.unsafe or raw.failure:
+        hint = 'name images by "image_1" in place of "1"' if problem.startswith("numbers as keys") else _COMPLETE
+        raise Refused("answer", f"holds no box that can be used: {problem}", hint)
     if not raw.boxes:
         return None
     before, after = (told(text, images, "answer") for text in raw.around)
