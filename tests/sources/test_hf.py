@@ -251,6 +251,23 @@ def test_corners_or_sizes(tmp_path: Path, boxes: list[list[float]], frame: Any, 
     assert row.value[found] == [[pytest.approx(v) for v in box] for box in boxes], why
 
 
+@pytest.mark.parametrize(
+    ("boxes", "frame", "first"),
+    [
+        ([[60.0, 40.0, 30.0, 20.0], [10, 10, 20, 20]], "pixels", (0.6, 0.5, 0.9, 0.75)),
+        ([[0.6, 0.5, 0.3, 0.25]], "fraction", (0.6, 0.5, 0.9, 0.75)),
+    ],
+)
+def test_the_frame_of_boxes_with_sizes(tmp_path: Path, boxes: list[list[float]], frame: str, first: Any) -> None:
+    """[x, y, width, height] is the form of annotation tools, whose boxes are pixels of the original, or fractions."""
+    import datasets
+
+    table = objects_table("lists", boxes, ["cup"] * len(boxes), datasets.Value("string"))
+    table.save_to_disk(str(tmp_path / "t"))
+    report, (sample,) = imported("hf", tmp_path / "t", tmp_path / "out", tmp_path)
+    assert report.frame == frame and sample.targets[0].box == pytest.approx(first)
+
+
 def test_boxes_of_another_format_than_said_are_refused(tmp_path: Path) -> None:
     """A third of the boxes would be refused row by row, and the others would be wrong."""
     import datasets

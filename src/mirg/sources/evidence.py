@@ -78,16 +78,21 @@ class Evidence:
         """Boxes that each frame explains."""
         return {name: sum(n for kind, n in self.counts.items() if name in kind) for name in names}
 
-    def settle(self, source: str, resized: Sequence[Resized] = (), said: Resized | None = None) -> FrameName:
+    def settle(
+        self, source: str, resized: Sequence[Resized] = (), said: Resized | None = None, *, sizes: bool = False
+    ) -> FrameName:
         """The one frame that explains the boxes. DataError, with a guess and the option to set it, if it stays open.
 
         ``resized`` are the resizings that were tried; ``said`` is the one that the user named, the only one that may
-        be the result.
+        be the result. ``sizes``: the boxes are [x, y, width, height] in the source, which only annotation tools write:
+        they are pixels of the original if they fit it, and are no fractions.
         """
         total = sum(n for kind, n in self.counts.items() if kind)
         if not total:
             return "fraction"  # nothing to convert
         good: list[FrameName] = [name for name, n in self.votes().items() if n >= total * (1 - _MIXED)]  # type: ignore[misc]
+        if sizes and said is None and "pixels" in good and "fraction" not in good:
+            return "pixels"
         tight = self._tightest(total, resized, good)
         named = said if said and self._explains(said, total) else None
         if named and all(self._gain(name, named) >= _SURE for name in good) and tight in (None, named):
@@ -202,10 +207,10 @@ class Evidence:
     def _open(self, source: str, total: int, good: Sequence[FrameName], other: Resized | None) -> DataError:
         """The refusal of boxes that may be in several frames, or in none."""
         names = [WORDS[name] for name in good] + ([f"{WORDS['resized_pixels']} ({other.family})"] if other else [])
-        if names:
-            reason = f"its {total:,} boxes may be {' or '.join(names)}"
-        else:
-            reason = "its boxes are in mixed frames: " + self._mixture()
+        if not names:
+            hint = "take the file apart: one import has one frame"
+            return DataError(f"{source}: its boxes are in mixed frames: {self._mixture()}", hint=hint)
+        reason = f"its {total:,} boxes may be {' or '.join(names)}"
         guess = self._guess(good or list(NAMED))
         words, option = WORDS[guess], f"--frame {guess}"
         if other and all(self._tighter(name, other) or self._gain(name, other) >= _LIKELY for name in good):

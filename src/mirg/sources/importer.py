@@ -197,7 +197,8 @@ def _settled(source: Source, job: Job, rows: Iterator[Row], path: Path, looked: 
             evidence.join(found.evidence)
             _note(found, looked)
         if frame == "auto":
-            frame = evidence.settle(str(path), tried, named)
+            sizes = any(isinstance(row.value, dict) and row.value.get("boxes_xywh") is not None for row in peeked)
+            frame = evidence.settle(str(path), tried, named, sizes=sizes)
         elif named:
             evidence.doubt(str(path), named, tried)
     return job._replace(frame=frame, resized=named if frame == "resized_pixels" else None, tried=tried), rows

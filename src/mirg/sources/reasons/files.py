@@ -16,7 +16,7 @@ FILES = (
         "Convert the boxes to the order of the format.",
     ),
     Reason(
-        ("…; the best guess is …", "…: … of … boxes are not …; …",
+        ("…; the best guess is …", "…: its boxes are in mixed frames: …", "…: … of … boxes are not …; …",
          "…: its … boxes fill images resized to at most … pixels, and only a part of images resized by the default "
          "limits of …"),
         "One file has its boxes in one frame. The boxes fit several frames, are in mixed frames, or are not in the "
