@@ -81,7 +81,9 @@ def changed(value: dict[str, Any], **objects: Any) -> dict[str, Any]:
     ("value", "field", "reason", "why"),
     [
         ({**SHEEP, "objects": None}, "objects", "is missing", "no annotation"),
-        ({**SHEEP, "objects": "[]"}, "objects", "not an object", "the older form, JSON inside a text"),
+        ({**SHEEP, "objects": "[]"}, "objects", "ms-swift 2", "the older form, JSON inside a text"),
+        ({**SHEEP, "objects": [{"caption": "a", "bbox": [1, 2, 3, 4]}]}, "objects", "ms-swift 2", "its list"),
+        ({**SHEEP, "objects": 7}, "objects", "not an object", "a number"),
         (changed(SHEEP, bbox_type="norm"), "objects.bbox_type", "is not one of", "an unknown frame"),
         (changed(SHEEP, bbox=[[9, 16, 35, 22]]), "objects.bbox", "1 of them for 2", "fewer boxes than slots"),
         (changed(SHEEP, ref=["a", "b"]), "objects.ref", "2 of them for 1", "more names than slots"),

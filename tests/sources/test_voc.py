@@ -111,6 +111,9 @@ def test_which_image(tmp_path: Path, name: str, xml: str, image: str, why: str) 
     assert [sample.images[0].path for sample in samples.values()] == [f"@images/{image}"], why
 
 
+EMPTY = "<annotation><filename>a.jpg</filename></annotation>"
+
+
 @pytest.mark.parametrize(
     ("files", "images", "reason", "why"),
     [
@@ -125,6 +128,7 @@ def test_which_image(tmp_path: Path, name: str, xml: str, image: str, why: str) 
         ({"a.xml": tool("a.jpg", "10,8,90,95")}, ["a.jpg"], "is outside", "beyond the edge"),
         ({"a.xml": tool("a.jpg", "0.1,0.2,0.5,0.6")}, ["a.jpg"], "can only be fractions (0-1)", "fractions"),
         ({"a.xml": tool("a.jpg", label="")}, ["a.jpg"], "object without a name", "no label"),
+        ({"a.xml": EMPTY}, ["a.jpg"], "no object, and the file names no label", "annotated, and no label is known"),
         ({"a.xml": tool("a.jpg").replace(">100<", ">120<")}, ["a.jpg"], "the row says 120 x 80", "another size"),
         ({"a.xml": tool("a.jpg").replace(">100<", ">wide<")}, ["a.jpg"], "is not a size in pixels", "no size"),
         (

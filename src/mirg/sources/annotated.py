@@ -94,9 +94,10 @@ def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
         usable = sorted(set(image.labels))
     if not usable and not refused:
         found = image.objects or image.annotated
-        reason = "no object that could be asked for" if found else "no object, and nothing says that it was annotated"
+        unknown = "no object, and the file names no label for which the image was annotated"
+        reason = unknown if found else "no object, and nothing says that it was annotated"
         reason = "every object is a crowd or an ignored region: nothing can be asked for" if regions else reason
-        hint = "" if found else EMPTY
+        hint = EMPTY if not found else "" if regions else "import it in one file with images that have objects"
         return [Refusal("objects", reason, hint, image.name)]
     return [*refused, _sample(image, good, usable)] if usable else refused
 

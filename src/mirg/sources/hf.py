@@ -269,7 +269,8 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
             )
         ]
     except Refused as refused:
-        return [refused.refusal._replace(id=name)]
+        found = refused.refusal._replace(id=name)
+        return [found._replace(hint=_HINT) if found.reason == "is missing" and not found.hint else found]
 
 
 def _answered(talk: Conversation, first: int | None, name: str, turn: Turn) -> RawSample:

@@ -34,6 +34,9 @@ def objects_of(talk: Conversation, images: int) -> Objects:
         if any(BOX in text or REF in text for turn in talk.turns for text in (turn.question, turn.answer)):
             raise Refused("objects", "is missing, and the messages hold placeholders for its boxes", HINT)
         return Objects([], [], False, [(0, 0)] * images)
+    if isinstance(value, str | list):
+        hint = 'write it as an object: {"ref": ["dog"], "bbox": [[x1, y1, x2, y2]]}'
+        raise Refused("objects", "is a list or a text, as in ms-swift 2", hint)
     value = mapping(value, "objects")
     kind = value.get("bbox_type") or "real"
     if not isinstance(kind, str) or kind not in _FRAMES:

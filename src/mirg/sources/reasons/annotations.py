@@ -6,7 +6,7 @@ from mirg.sources.reasons.entry import Reason
 
 ABSENCE = (
     Reason(
-        ("no category is annotated completely in this image", "no object that could be asked for",
+        ("no category is annotated completely in this image",
          "region that nobody annotated in the image: objects of every label may be missing there",
          "every object is a crowd or an ignored region: nothing can be asked for"),
         "A question such as \"Point to every dog.\" needs all dogs. A refused box, a crowd, an ignored region or a "
@@ -18,6 +18,11 @@ ABSENCE = (
         "The image has no objects, and nothing says that somebody looked for them: it may be an image without objects, "
         "or one that was never annotated.",
         "If it was annotated, --negatives keep takes it as an image without objects.",
+    ),
+    Reason(
+        ("no object, and the file names no label for which the image was annotated",),
+        "Somebody annotated the image and found nothing, and no label is known that could be asked for.",
+        "Import it in one file or folder with images that have objects.",
     ),
     Reason(
         ("are empty, and there is no question",),

@@ -66,6 +66,11 @@ BOXES = (
         "Write one value for every box, image or placeholder.",
     ),
     Reason(
+        ("is a list or a text, as in ms-swift 2",),
+        "ms-swift 2 has a list of captions and boxes in the field objects, and later versions have an object of lists.",
+        "Write objects with the keys ref and bbox.",
+    ),
+    Reason(
         ("a text holds numbers of a box beside the placeholders of objects",
          "holds a <bbox> outside of its reasoning and its answer"),
         "The boxes of the row are in objects, and a text holds another one that would be read differently.",
