@@ -108,6 +108,16 @@ def test_the_cache_of_the_hub(tmp_path: Path) -> None:
     assert imported(tmp_path, ["snapshots/0a1b/images/a.png"], repo).samples == 1
 
 
+@pytest.mark.parametrize("target", ["nowhere.png", "../../elsewhere/nowhere.png"])
+def test_a_link_to_nothing_is_refused_as_a_link(tmp_path: Path, target: str) -> None:
+    """A copy without the blobs of the hub's cache, or a disk that is not mounted: the row names the link."""
+    root = picture(tmp_path / "root" / "a.png").parent
+    (root / "b.png").symlink_to(target)
+    report = imported(tmp_path, ["a.png", "b.png"], root)
+    assert (report.rows_used, report.rows_refused) == (1, 1)
+    assert report.first[0].reason == f"image b.png is a link to {target}, which is not there"
+
+
 def test_blobs_are_only_those_of_the_same_repository(tmp_path: Path) -> None:
     for name in ("one", "two"):
         picture(tmp_path / name / "blobs" / "d.png")

@@ -75,6 +75,10 @@ class Looker:
             digest = image_digest(file) if self.look in {"hash", "decode"} else None
             return Facts(self._spelled(path, file), *header.size, digest, _stamp(file), header.orientation)
         except ImageError as error:
+            link = self.root / path
+            if link.is_symlink() and not link.exists():
+                hint = "restore the file that the link names, or download the images again"
+                return ImageError(f"image {path} is a link to {link.readlink()}, which is not there", hint=hint)
             hint = error.hint or f"restore the file, or correct --root (now {self.root}) or --strip"
             return ImageError(error.message.replace(f"{self.root}{os.sep}", ""), hint=hint)
         except OSError as error:

@@ -101,7 +101,8 @@ WHICH_IMAGE = (
 
 PICTURES = (
     Reason(
-        ("image … does not exist", "image fits no file below the root: …"),
+        ("image … does not exist", "image fits no file below the root: …",
+         "image … is a link to …, which is not there"),
         "There is no file where the row says that its image is, read relative to --root.",
         "Restore the file, or name the folder that the paths are relative to with --root. --strip leaves out a "
         "beginning of the paths.",
