@@ -208,7 +208,7 @@ class Evidence:
         """The refusal of boxes that may be in several frames, or in none."""
         names = [WORDS[name] for name in good] + ([f"{WORDS['resized_pixels']} ({other.family})"] if other else [])
         if not names:
-            hint = "take the file apart: one import has one frame"
+            hint = "take the file apart: one import has one frame, which --frame sets"
             return DataError(f"{source}: its boxes are in mixed frames: {self._mixture()}", hint=hint)
         reason = f"its {total:,} boxes may be {' or '.join(names)}"
         guess = self._guess(good or list(NAMED))
