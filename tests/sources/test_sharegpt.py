@@ -210,6 +210,10 @@ def test_answers_of_other_tools(answer: str, expected: list[object], why: str) -
         ('{"box_2d": {"image_2": [20, 10, 400, 300]}}', "object without its corners", "y first, and a key inside"),
         ('{"image_2_bbox": [1, 2, 3, 4], "bbox_image_2": [10, 20, 300, 400]}', "key twice", "one image, two boxes"),
         ('{"image_2_width": [10, 20, 300, 400]}', "is not understood", "another value of an image"),
+        ('[{"bbox_2d": [10, 20, 300, 400], "label": "dog in image 2"}]', "the key 'label'", "named in the label"),
+        ('[{"bbox_2d": [10, 20, 300, 400], "source": "b.png"}]', "the key 'source'", "a file under another key"),
+        ("[1, 2, 3, 4] and [10, 20, 300, 400] in the first and second image.", "several images", "respectively"),
+        ("In image 1 and image 2: [1, 2, 3, 4], [10, 20, 300, 400]", "several images", "one each, or both in both"),
         ("| 2 | [10, 20, 300, 400] |", "may name an image", "a table"),
         ("<loc0020><loc0010><loc0400><loc0300> dog", "was not understood: '<loc0020>", "PaliGemma"),
         ("<patch_index_0044><patch_index_0863>", "was not understood", "Kosmos-2"),
@@ -306,6 +310,32 @@ def test_sizes_instead_of_corners_in_words(said: str) -> None:
 )
 def test_question_and_answer_in_columns(asked: dict[str, Any]) -> None:
     assert places(only("sharegpt", {**asked, "images": AB})) == [(2, BOX, "")]
+
+
+@pytest.mark.parametrize(
+    ("question", "image"),
+    [
+        ("The dog is not in image 1. Where is it?", None),
+        ("Find the dog that isn't visible in image 2.", None),
+        ("Except for image 1, find the dog.", None),
+        ("Find the dog in the image after image 1.", None),
+        ("Look at image 1 and find the dog in the next image.", None),
+        ("Image 1 is a reference. Find the dog.", None),
+        ("Image 1 is the query. Find the dog.", None),
+        ("Find the dog that is not in image 1 but in image 2.", None),
+        ("除了第一张图，狗在哪里？", None),
+        ("Which of the dogs is not brown? Look in image 2.", 2),
+        ("Find the dog that is not sitting in image 2.", 2),
+        ("Find what is in image 2 and not in image 1.", 2),
+        ("Where in image 2 is the dog? It is a reference to a film.", 2),
+    ],
+)
+def test_an_image_that_is_excluded_is_not_the_one_that_is_asked_about(question: str, image: int | None) -> None:
+    value = row(f"<image><image>{question}", "[10, 20, 300, 400]")
+    if image is None:
+        assert "which of the 2 images" in refused("sharegpt", value).reason
+    else:
+        assert places(only("sharegpt", value)) == [(image, BOX, "")]
 
 
 def shown_in_parts(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:

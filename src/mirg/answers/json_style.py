@@ -295,7 +295,7 @@ class _Reader:
                     self.tolerate(f"the image {str(value)[:20]!r} under {key[:20]!r}")
                 names.append(found)
         if not names:
-            doubtful = next((key for key in row if folded(key) in _DOUBTFUL), None)
+            doubtful = next((key for key, value in row.items() if _may_name(key, value)), None)
             self.doubtful = self.doubtful or (doubtful if outer is None else None)
             return outer
         if outer is not None:
@@ -363,6 +363,11 @@ class _Reader:
 def _plainly(value: Any) -> bool:
     """Whether an image is named as it always could be: by a number, or as Image-2."""
     return isinstance(value, float) or (isinstance(value, str) and bool(_PLAIN_NAME.fullmatch(value.strip())))
+
+
+def _may_name(key: str, value: Any) -> bool:
+    """Whether a part of an object that is no key of an image may name one: {"view": 2}, {"label": "mug in image 2"}."""
+    return folded(key) in _DOUBTFUL or (isinstance(value, str) and bool(names_in(value)))
 
 
 _PLAIN_NAME = re.compile(r"(?:image[-_ #]{0,2})?[0-9]+", re.IGNORECASE | re.ASCII)

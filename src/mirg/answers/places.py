@@ -56,6 +56,7 @@ _CLAUSE_END = re.compile(r"[,;.!?:\n\u3002]|\b(?:but|sondern|sino|mais|но)\b|�
 _ENDS = re.compile(r"[.!?\n\u3002]")
 _JOINED = re.compile(
     r"\s{0,3}(?:,|&|/|和|与|と|및|,?\s{0,2}(?:and|or|und|oder|et|ou|y|o|e|и|или))\s{0,3}(?:the\s|in\s|la\s|im\s)?"
+    r"(?:[^\W\d_]{1,12}[-_ #]{0,2})?"  # a name of several images begins at its number: "image 1 and image 2"
 )
 _NEGATION = re.compile(
     r"\b(?:not|no|none|never|without|except|unlike|neither|nor|instead|rather|absent|missing|cannot|\w+n't|"
@@ -115,6 +116,8 @@ def images_of(text: str, spans: Sequence[Span], names: Sequence[Name]) -> list[N
         elif behind is not None and _BEHIND.fullmatch(text, end, names[behind].start):
             name = names[behind]
             taken.add(behind)
+            if _another_joined(text, names, behind, following):
+                name = UNCLEAR
             _share(text, spans, found, name)
             if gap and not agree([*gap, name]) and _LEADS.fullmatch(text, gap[-1].end, start):
                 name = UNCLEAR
@@ -127,6 +130,14 @@ def images_of(text: str, spans: Sequence[Span], names: Sequence[Name]) -> list[N
         found.append(name)
         before, done = name, end
     return found
+
+
+def _another_joined(text: str, names: Sequence[Name], k: int, end: int) -> bool:
+    """Whether another name is joined to name ``k`` before ``end``: "(…) and (…) in the first and second image"."""
+    if k + 1 >= len(names) or names[k + 1].end > end or agree(names[k : k + 2]):
+        return False
+    other = names[k + 1]
+    return not text.startswith(":", other.end) and bool(_JOINED.fullmatch(text, names[k].end, other.start))
 
 
 def _share(text: str, spans: Sequence[Span], found: list[Name | None], name: Name) -> None:

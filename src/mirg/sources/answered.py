@@ -30,14 +30,25 @@ _OF = re.compile(
 )
 # The image of the only name is not the one that is asked about: "Image-1 shows a mug. Find it in the other image."
 _ANOTHER = re.compile(
-    r"\b(?:other|another|remaining|different|andere\w{0,2}|otra|autre|outra|altra) (?:\w{1,12} )?"
+    r"\b(?:other|another|remaining|different|next|previous|following|preceding|later|earlier|subsequent|"
+    r"andere\w{0,2}|otra|autre|outra|altra) (?:\w{1,12} )?"
     r"(?:images?|pictures?|photos?|frames?|ones?|bild\w{0,2}|im[aá]gen?(?:es)?|fotos?|imagem|immagine)\b"
     r"|\bother of the|其他|其它|另[一外]|別の|다른",
     re.IGNORECASE,
 )
+# Before a name: something is not there, or the image is another one that is described by this one.
+_EXCLUDED = re.compile(
+    r"(?:\b(?:not|never|no longer|missing|absent)|n't)\s"
+    r"(?:(?:visible|present|shown|seen|found|located|there|be|appear\w*|exist\w*)\s){0,2}(?:in|from|on|within)\s(?:the\s)?$"
+    r"|\b(?:except|excluding|besides|without|unlike|ignor\w{1,4}|skip\w{0,4}|other than|apart from|instead of|not)\s"
+    r"(?:for\s|in\s|of\s)?(?:the\s)?$|\b(?:after|before|next to|following|preceding)\s(?:the\s)?$"
+    r"|(?:不在|不是|除了?|没在)\s?$",
+    re.IGNORECASE,
+)
 _ELSEWHERE = re.compile(r"\b(?:also|else|elsewhere|again|too|counterparts?)\b|也|还|還|다시", re.IGNORECASE)
 _SHOWS = re.compile(
-    r"\s{0,3}(?:shows|depicts|displays|contains|features|presents|zeigt|muestra|montre|显示|展示|是|里有|中有|的)"
+    r"\s{0,3}(?:shows|depicts|displays|contains|features|presents|zeigt|muestra|montre|显示|展示|是|里有|中有|的"
+    r"|is (?:a|an|the|your|our) (?:\w{1,12} )?(?:reference|query|template|example|exemplar|prompt|crop|close-?up)\b)"
 )
 # The order of four numbers, if a text states it.
 _Y_FIRST = re.compile(
@@ -240,14 +251,18 @@ def asked_image(question: str, images: int) -> int | None:
     places = [
         name.number
         for name, start in zip(names, starts, strict=False)
-        if _LOCATES.search(_CLAUSE.split(question[start : name.start])[-1])
+        if _LOCATES.search(_CLAUSE.split(question[start : name.start])[-1]) and not _excluded(question, name)
     ]
     return places[-1] if places else _place_of_all(question, names)
 
 
+def _excluded(question: str, name: Name) -> bool:
+    return bool(_EXCLUDED.search(question, max(0, name.start - 60), name.start))
+
+
 def _asks_about(question: str, names: Sequence[Name]) -> bool:
     """Whether a question asks about the only image it names, and does not just say what to look for elsewhere."""
-    if _ANOTHER.search(question):
+    if _ANOTHER.search(question) or any(_excluded(question, name) for name in names):
         return False
     starts = [0, *(name.end for name in names)]
     if any(

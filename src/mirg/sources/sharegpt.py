@@ -125,7 +125,7 @@ def _of_json(raw: RawAnswer, images: Images, stated: str) -> list[Found] | None:
     count = len(images.paths)
     if raw.doubtful and count > 1 and any(box.name is None for box in raw.boxes):
         raise Refused(
-            "answer", f"may name an image in a way that is not understood: the key {raw.doubtful!r}", _COMPLETE
+            "answer", f"may name an image in a way that is not understood: the key {raw.doubtful[:40]!r}", _COMPLETE
         )
     found = []
     for k, box in enumerate(raw.boxes):
