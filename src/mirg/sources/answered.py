@@ -40,11 +40,17 @@ _ANOTHER = re.compile(
 _EXCLUDED = re.compile(
     r"(?:\b(?:not|never|no longer|missing|absent)|n't)\s"
     r"(?:(?:visible|present|shown|seen|found|located|there|be|appear\w*|exist\w*)\s){0,2}(?:in|from|on|within)\s(?:the\s)?$"
-    r"|\b(?:except|excluding|besides|without|unlike|ignor\w{1,4}|skip\w{0,4}|other than|apart from|instead of|not)\s"
-    r"(?:for\s|in\s|of\s)?(?:the\s)?$|\b(?:after|before|next to|following|preceding)\s(?:the\s)?$"
+    r"|\b(?:except|excluding|besides|without|unlike|ignor(?:e|ing|ed)|skip(?:ping|ped)?|"
+    r"other than|apart from|instead of|not)\s(?:for\s|in\s|of\s)?(?:the\s)?$"
+    r"|\b(?:after|before|next to|following|preceding)\s(?:the\s)?$"
     r"|(?:不在|不是|除了?|没在)\s?$",
     re.IGNORECASE,
 )
+_EXCLUDING_WORDS = """
+    not never longer missing absent except excluding besides without unlike ignore ignoring ignored skip skipping
+    skipped than apart instead after before next following preceding
+"""
+_EXCLUDING = frozenset(_EXCLUDING_WORDS.split())
 _ELSEWHERE = re.compile(r"\b(?:also|else|elsewhere|again|too|counterparts?)\b|也|还|還|다시", re.IGNORECASE)
 _SHOWS = re.compile(
     r"\s{0,3}(?:shows|depicts|displays|contains|features|presents|zeigt|muestra|montre|显示|展示|是|里有|中有|的"
@@ -257,7 +263,11 @@ def asked_image(question: str, images: int) -> int | None:
 
 
 def _excluded(question: str, name: Name) -> bool:
-    return bool(_EXCLUDED.search(question, max(0, name.start - 60), name.start))
+    """Whether the words before a name exclude its image; the pattern is tried if one of its words is there."""
+    before = question[max(0, name.start - 60) : name.start].lower()
+    if _EXCLUDING.isdisjoint(before.split()) and "n't" not in before and before.isascii():
+        return False
+    return bool(_EXCLUDED.search(before))
 
 
 def _asks_about(question: str, names: Sequence[Name]) -> bool:
