@@ -55,6 +55,24 @@ GOOD = [COT, RL, SAID, QUOTED, COCO, SFT]
         (QUOTED, "grounding", (2, B), True, True, "the sentence that quotes the box names one image"),
         (COCO, "single_image", (1, A), False, False, "a COCO photograph alone"),
         (SFT, "grounding", (2, B), False, True, "in LLaMA-Factory's form"),
+        (row(ASKED, str(list(B))), "grounding", (2, B), False, False, "a list in a text"),
+        (row(ASKED, [list(B)]), "grounding", (2, B), False, False, "a list of one box"),
+        (
+            row(ASKED, f"<think>A glass at {list(B)}.</think><answer>{list(B)}</answer>"),
+            "grounding",
+            (2, B),
+            False,
+            True,
+            "lists, also in the reasoning",
+        ),
+        (
+            {"image": AB, "problem": ASKED, "solution": f"<answer>{spelled(B)}</answer>"},
+            "grounding",
+            (2, B),
+            False,
+            False,
+            "the columns of VLM-R1",
+        ),
     ],
 )
 def test_rows(value: object, task: str, target: object, hidden: bool, thinks: bool, why: str) -> None:

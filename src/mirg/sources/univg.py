@@ -19,7 +19,7 @@ from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawSample, Row, Source, Text
 from mirg.sources.rows import Refused, box_of, mapping, name_or, paths_of, row_id, text_of
 from mirg.sources.stream import read_rows
-from mirg.sources.texts import BOX, PLACEHOLDER, image_names, numbers_of, plain, referred, shown
+from mirg.sources.texts import ANY_BOX, PLACEHOLDER, image_names, numbers_of, plain, referred, shown
 
 _SINGLE = re.compile(r"train2014/COCO_train2014_|COCO_train2014_\d+\.jpg$")
 _SENTENCE = re.compile(r"[^.!?\n]+")
@@ -53,12 +53,13 @@ def _converted(value: Any, first: int | None) -> list[Outcome]:
             raise Refused("conversations", "is not one question and its answer")
         talk.turns[0].check("conversations")
         return _sample(row, talk.id, talk.images, talk.turns[0].question, talk.turns[0].answer)
-    images = paths_of(row.get("images"))
-    given = text_of(row.get("question"), "question")
+    images = paths_of(row.get("images", row.get("image")))
+    given = text_of(row.get("question", row.get("problem")), "question")
     if given.count(PLACEHOLDER) not in (0, len(images)):
         raise Refused("images", f"{given.count(PLACEHOLDER)} placeholders for {len(images)} images")
     answer = row.get("answer", row.get("solution"))
     if isinstance(answer, list):
+        answer = answer[0] if len(answer) == 1 else answer
         x1, y1, x2, y2 = box_of(answer, "answer")
         answer = RawBox(0, (x1, y1, x2, y2), frame="relative_1000")
     else:
@@ -81,7 +82,7 @@ def _sample(
         found = [Found(answer, None)]
     else:
         thinking, final = _parted(answer)
-        found = boxes_of(final, count)
+        found = boxes_of(final, count, pattern=ANY_BOX)
     if len(found) != 1:
         raise Refused("answer", "holds no box" if not found else f"holds {len(found)} boxes, one is expected")
     asked = asked_image(plain(question), count)
@@ -96,7 +97,7 @@ def _sample(
             id=name,
             task="single_image" if single else name_or(row.get("task", row.get("type")), "grounding"),
             images=tuple(RawImage(path) for path in images),
-            question=marked_up(question, count, "question"),
+            question=marked_up(question, count, "question", pattern=ANY_BOX),
             targets=targets,
             image_hidden=hidden,
             thinking=_thinking(thinking, count, targets[0]),
@@ -112,7 +113,7 @@ def _parted(answer: str) -> tuple[str, str]:
         if blocks.answer is None:
             raise Refused("answer", "the thinking never ends")
         return blocks.thinking, blocks.answer
-    boxes = list(BOX.finditer(answer))
+    boxes = list(ANY_BOX.finditer(answer))
     if not boxes:
         return "", answer
     before, end = answer[: boxes[-1].start()], boxes[-1].start()
@@ -127,7 +128,7 @@ def _concluded(thinking: str, box: RawBox, count: int) -> int | None:
     """The image that the reasoning puts the answer's box in: the only one named in a sentence that quotes the box."""
     images = set()
     for sentence in _SENTENCE.findall(thinking):
-        if any(numbers_of(match) == box.numbers for match in BOX.finditer(sentence)):
+        if any(numbers_of(match) == box.numbers for match in ANY_BOX.finditer(sentence)):
             images |= {name.number for name in image_names(sentence, count)}
     return images.pop() if len(images) == 1 else None
 
@@ -135,7 +136,7 @@ def _concluded(thinking: str, box: RawBox, count: int) -> int | None:
 def _thinking(thinking: str, count: int, target: RawBox) -> Text | None:
     if not thinking.strip():
         return None
-    parts = marked_up(thinking, count, "thinking", default=target.image)
+    parts = marked_up(thinking, count, "thinking", default=target.image, pattern=ANY_BOX)
     return parts if any(isinstance(part, RawBox) or part.strip() for part in parts) else None
 
 
