@@ -25,6 +25,8 @@ _TRIES = 4  # files of one suffix that are opened
 
 
 _TOOL = "export COCO from the tool, kind coco"
+_CONVERT = "convert it to COCO, kind coco"
+_READER = "write a reader of two functions, as examples/custom_source.py"
 
 
 class Format(NamedTuple):
@@ -68,6 +70,13 @@ _ROWS: tuple[tuple[Format, _Test], ...] = (
     (Format("a Labelbox export"), _keys("data_row", "projects")),
     (Format("a Labelbox export"), _keys("Labeled Data", "Label")),
     (Format("a manifest of SageMaker Ground Truth"), _keys("source-ref")),
+    (Format("rows of VLM-R1 or UniVG-R1", "univg"), _keys("problem", "solution")),
+    (Format("ODVG rows of Grounding DINO", advice=_CONVERT), _keys("filename", "detection")),
+    (Format("ODVG rows of Grounding DINO", advice=_CONVERT), _keys("filename", "grounding")),
+    (Format("GRIT rows of Kosmos-2", advice=_READER), _keys("noun_chunks", "ref_exps")),
+    (Format("rows of RefCOCO", advice="name their columns: kind hf, with --columns"), _keys("sentences", "bbox")),
+    (Format("rows of PaliGemma or Florence"), _keys("prefix", "suffix")),
+    (Format("requests of Gemini", advice="write messages and images: kind sharegpt"), _keys("contents")),
 )
 # One JSON object, of whose lists the first elements are there.
 _OBJECTS: tuple[tuple[Format, _Test], ...] = (
@@ -85,12 +94,17 @@ _OBJECTS: tuple[tuple[Format, _Test], ...] = (
     (Format("Darwin JSON of V7"), _keys("annotations", "dataset")),
     (Format("Darwin JSON of V7"), _keys("annotations", "image")),
     (Format("a FiftyOne export", advice=f"{_TOOL}: COCODetectionDataset"), _holds("samples", "'filepath'")),
+    (Format("MMDetection JSON", advice=_CONVERT), _keys("metainfo", "data_list")),
     (Format("Datumaro JSON", advice="convert it with datum (-f coco): kind coco"), _keys("categories", "items")),
 )  # fmt: skip
 # Rows of these kinds resemble each other, so that what the reader says comes first.
 _TEXTS = {"sharegpt", "ms-swift", "mgrounding", "univg", "hf", "migbench", "migbench-revised"}
 _TALKS = {"messages", "conversations", "query", "instruction", "question", "problem", "objects"}  # of a row of texts
 _TABLES = {".tfrecord", ".tfrecords", ".record", ".record-00000-of-00001"}
+_TXT = Format(
+    "a text file of boxes",
+    advice="give the folder of its dataset: kinds yolo, video-tracks; convert WIDER and DOTA to COCO",
+)
 _CSV = Format("a table (CSV)", advice="export COCO, Pascal VOC or YOLO from the tool: kinds coco, voc, yolo")
 
 
@@ -141,11 +155,20 @@ def _file(path: Path) -> Format | None:
         return Format("the data.yaml of a YOLO dataset", "yolo")
     if suffix in (".csv", ".tsv"):
         return _CSV
+    if suffix == ".txt":
+        return _TXT if _holds_boxes(path) else None
     if suffix in (".parquet", ".arrow"):
         return Format("a table of the datasets library", "hf")
     if suffix == ".xml":
         return _xml(path)
     return _json(path)
+
+
+def _holds_boxes(path: Path) -> bool:
+    """Whether any of the first lines holds four numbers or more."""
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        lines = [line.replace(",", " ").split() for line in islice(stream, 10)]
+    return any(sum(word.replace(".", "", 1).lstrip("-").isdecimal() for word in line) >= 4 for line in lines)
 
 
 def _xml(path: Path) -> Format | None:
