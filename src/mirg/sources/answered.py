@@ -36,19 +36,35 @@ _ANOTHER = re.compile(
     r"|\bother of the|其他|其它|另[一外]|別の|다른",
     re.IGNORECASE,
 )
+# Around a name: what is asked about lies in its image, or the image heads the question ("Image-2: where is the mug?").
+_PLACE_BEFORE = re.compile(
+    r"(?:^|[\s(,'\"])(?:in|on|at|within|inside|across|of|from|search|scan|examine|inspect|analy[sz]e|"
+    r"im|am|auf|en|dans|sur|em|na|no|nella|nello|sulla|sul|nel|op|di|pada|dalam|в|во|на)\s"
+    r"(?:(?:the|der|dem|den|das|die|la|le|el|il|lo|de|het|o|a)\s)?(?:l['’])?[\"'(\[<*]{0,2}$|(?:nell|sull)['’]$|[在从從於]\s?$",
+    re.IGNORECASE,
+)
+_PLACE_AFTER = re.compile(
+    r"[\"'>\])*]{0,2}\s{0,2}[:\-–—|]|\s?(?:[中里裡内內上]|で|に|の中|の上|から|에서|에|속|안)|'s\b"
+)
 # Before a name: something is not there, or the image is another one that is described by this one.
 _EXCLUDED = re.compile(
     r"(?:\b(?:not|never|no longer|missing|absent)|n't)\s"
     r"(?:(?:visible|present|shown|seen|found|located|there|be|appear\w*|exist\w*)\s){0,2}(?:in|from|on|within)\s(?:the\s)?$"
     r"|\b(?:except|excluding|besides|without|unlike|ignor(?:e|ing|ed)|skip(?:ping|ped)?|"
-    r"other than|apart from|instead of|not)\s(?:for\s|in\s|of\s)?(?:the\s)?$"
+    r"other than|apart from|instead of|based on|according to|not)\s(?:for\s|in\s|of\s)?(?:the\s)?$"
     r"|\b(?:after|before|next to|following|preceding)\s(?:the\s)?$"
+    r"|\b(?:who|that|which)\s(?:appear(?:s|ed)?|occurs?|(?:is|are|was|were)\s(?:shown|seen|depicted|displayed|marked))\s"
+    r"(?:in|on)\s(?:the\s)?$"
+    r"|(?:(?:^|[.?!,;\n]\s?)given\s|\b(?:based on|using|same as|similar to|identical to|matches|that match|"
+    r"matching the|like the|correspond(?:s|ing)? to|counterpart (?:of|to))\s)(?:[^\s.?!,;:]{1,20}\s){0,6}"
+    r"(?:in|on|of|from)\s(?:the\s)?$"
     r"|(?:不在|不是|除了?|没在)\s?$",
     re.IGNORECASE,
 )
 _EXCLUDING_WORDS = """
     not never longer missing absent except excluding besides without unlike ignore ignoring ignored skip skipping
-    skipped than apart instead after before next following preceding
+    skipped than apart instead after before next following preceding who that which given based according using
+    same similar identical matches match matching like correspond corresponds corresponding counterpart
 """
 _EXCLUDING = frozenset(_EXCLUDING_WORDS.split())
 _ELSEWHERE = re.compile(r"\b(?:also|else|elsewhere|again|too|counterparts?)\b|也|还|還|다시", re.IGNORECASE)
@@ -264,7 +280,7 @@ def asked_image(question: str, images: int) -> int | None:
 
 def _excluded(question: str, name: Name) -> bool:
     """Whether the words before a name exclude its image; the pattern is tried if one of its words is there."""
-    before = question[max(0, name.start - 60) : name.start].lower()
+    before = question[max(0, name.start - 90) : name.start].lower()
     if _EXCLUDING.isdisjoint(before.split()) and "n't" not in before and before.isascii():
         return False
     return bool(_EXCLUDED.search(before))
@@ -283,7 +299,11 @@ def _asks_about(question: str, names: Sequence[Name]) -> bool:
     shown = all(
         _SHOWS.match(question, name.end) or _OF.search(question, max(0, name.start - 40), name.start) for name in names
     )
-    return not shown and not _ELSEWHERE.search(question)
+    placed_in = any(
+        _PLACE_BEFORE.search(question, max(0, name.start - 40), name.start) or _PLACE_AFTER.match(question, name.end)
+        for name in names
+    )
+    return placed_in and not shown and not _ELSEWHERE.search(question)
 
 
 def _place_of_all(question: str, names: Sequence[Name]) -> int | None:
