@@ -55,6 +55,32 @@ def test_placeholders(text: str, before: int, expected: Shown, why: str) -> None
         ("Locate the object in Image-1 that is like the one in Image-2.", 1, "the second is compared with"),
         ("Is the cup of Image-1 like that of Image-2?", None, "nothing is to be found"),
         ("Compare these images.", None, "no name"),
+        ("Find the cup in Image-1, then find it in Image-2.", None, "two places"),
+        ("Find the cup in Image-1. Then locate it in Image-2.", None, "two places in two sentences"),
+        ("Find the cup in Image-1 or in Image-2.", None, "one of them"),
+        ("Find the cup in Image-1 and in Image-2.", None, "both"),
+        ("Find the cup in Image-1, unless it is in Image-2.", None, "one of them, in another word"),
+        ("Find what disappeared from Image-1 in Image-2.", None, "the last one may be where it is missing"),
+        ("Find the object of Image-1 that is missing in Image-2.", None, "it is not there"),
+        ("Find the cup that is in Image-1, and not in Image-2.", None, "what is looked for"),
+        ("In Image-2, find the cup that is in Image-1.", None, "the relative clause says what is looked for"),
+        ("Find the cup in Image-2, not in Image-1.", 2, "the other one is excluded"),
+        ("Ignore Image-1. Find the cup in Image-2.", 2, "in another sentence"),
+        ("Locate the cup in Image-1 that is missing in Image-2.", 1, "the relative clause is about the other one"),
+        ("Using Image-1 as reference, find the cup in Image-2.", 2, "in another clause"),
+        ("If the cup is in Image-1, find it in Image-2.", 2, "a condition"),
+        (
+            "For the area marked by the red bounding box in the first image, locate the corresponding area "
+            "in the second image that serves a similar function.",
+            2,
+            "a box is not only looked for but also drawn",
+        ),
+        (
+            "These images share one object (marked with red bounding box in the first image (1,2),(3,4)). "
+            "Recognize and locate this object in the 3th image.",
+            3,
+            "the same in another sentence",
+        ),
     ],
 )
 def test_the_image_asked_about(question: str, image: int | None, why: str) -> None:

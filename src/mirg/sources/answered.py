@@ -67,6 +67,15 @@ _EXCLUDING_WORDS = """
     same similar identical matches match matching like correspond corresponds corresponding counterpart
 """
 _EXCLUDING = frozenset(_EXCLUDING_WORDS.split())
+# "the mug that is in Image-1": what is looked for, if another image is named as well.
+_RELATIVE = re.compile(
+    r"\b(?:(?:who|that|which)\s(?:\w{1,12}\s){1,3}|(?:marked|highlighted|shown|circled|enclosed|outlined|indicated)\s(?:\w{1,12}\s){0,6})"
+    r"(?:in|on|from)\s(?:the\s)?$",
+    re.IGNORECASE,
+)
+_UNLESS = re.compile(r"\b(?:unless|otherwise|if not)\b", re.IGNORECASE)
+_SEPARATE = re.compile(r"[.?!\n,;:。？！]|\b(?:and|or|then)\b", re.IGNORECASE)
+_ADDS = re.compile(r"\s{0,3}(?:and|or|then|as well as)\b", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"\b(?:also|else|elsewhere|again|too|counterparts?)\b|也|还|還|다시", re.IGNORECASE)
 _SHOWS = re.compile(
     r"\s{0,3}(?:shows|depicts|displays|contains|features|presents|zeigt|muestra|montre|显示|展示|是|里有|中有|的"
@@ -271,11 +280,37 @@ def asked_image(question: str, images: int) -> int | None:
         return names[0].number if images == 1 or _asks_about(question, names) else None
     starts = [0, *(name.end for name in names)]
     places = [
-        name.number
+        name
         for name, start in zip(names, starts, strict=False)
-        if _LOCATES.search(_CLAUSE.split(question[start : name.start])[-1]) and not _excluded(question, name)
+        if _LOCATES.search(_CLAUSE.split(question[start : name.start])[-1])
+        and not _excluded(question, name)
+        and not _RELATIVE.search(question, max(0, name.start - 80), name.start)
     ]
-    return places[-1] if places else _place_of_all(question, names)
+    if not places:
+        return _place_of_all(question, names)
+    place = places[-1]  # "where does the mug in image 1 locate in image 2?"
+    others = [name for name in names if name.number != place.number]
+    clear = not _UNLESS.search(question) and all(_only_refers(question, place, name, name in places) for name in others)
+    return place.number if clear else None
+
+
+def _only_refers(question: str, place: Name, name: Name, searched: bool) -> bool:
+    """Whether a question that asks about ``place`` names another image only to say what is looked for.
+
+    It stands in another sentence or clause, or is what something is "of" or "shown in". ``searched``: something is to
+    be found in it as well, which means the same only within one clause.
+    """
+    first, second = sorted((place, name))
+    between = question[first.end : second.start]
+    if searched:
+        return not _SEPARATE.search(between)
+    before = max(0, name.start - 40)
+    if _excluded(question, name) or _OF.search(question, before, name.start):
+        return True
+    if _SHOWS.match(question, name.end) or _RELATIVE.search(question, max(0, name.start - 80), name.start):
+        return True
+    pieces = re.split(r"[,;:]", between)
+    return bool(_CLAUSE.search(between)) or (len(pieces) > 1 and not _ADDS.match(pieces[-1]))
 
 
 def _excluded(question: str, name: Name) -> bool:
@@ -314,7 +349,7 @@ def _place_of_all(question: str, names: Sequence[Name]) -> int | None:
     start = max((end.end() for end in _CLAUSE.finditer(question, 0, last.start)), default=0)
     others = [name for name in names[:-1] if name.start >= start]
     referred_to = all(_OF.search(question, max(0, name.start - 40), name.start) for name in others)
-    clear = len(others) == len(names) - 1 and bool(others) and referred_to
+    clear = len(others) == len(names) - 1 and bool(others) and referred_to and not _excluded(question, last)
     return last.number if clear and _LOCATES.search(question[start : last.start]) else None
 
 
