@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from mirg.answers.image_names import Name, ascii_forms
@@ -14,7 +15,7 @@ from mirg.frames import swapped
 from mirg.sources.frames import FrameName
 from mirg.sources.raw import Numbers, RawBox, Text
 from mirg.sources.rows import Refused
-from mirg.sources.texts import BOX, REFERRED, image_names, numbers_of, plain, referred
+from mirg.sources.texts import BOX, REFERRED, VALUE, image_names, numbers_of, plain, referred
 
 _ABSENT = re.compile(r"\b(?:not|no|none|absent|out of)\b|没有|不", re.IGNORECASE)
 
@@ -56,6 +57,7 @@ _WITH_SIZES = re.compile(
     r"width\W{1,4}(?:and\W)?(?:the\s)?height\b|左上角.{0,8}宽.{0,3}高",
     re.IGNORECASE,
 )
+_LONGEST_KEPT = 1000  # characters of an answer whose places are remembered
 _WRITE_NAMES = "write Image-N: in front of every box"
 # [[], [[1, 2, 3, 4]], []]: what may be one list for each image.
 _PER_IMAGE = re.compile(r"\[\s{0,8}\]|\[\s{0,8}\[\s{0,8}\[[^\[\],]{1,24},[^\[\],]{1,24},[^\[\],]{1,24},", re.ASCII)
@@ -133,26 +135,64 @@ def boxes_of(
     one box; and if it holds something like a box that was not read.
     """
     text = ascii_forms(answer)
+    matches = list(pattern.finditer(text))
+    if not matches:
+        _places(answer, images, pattern)
+        return []
+    # Most answers of a file differ only in their numbers, on which the images of the boxes do not depend.
+    parts: list[str] = []
+    end = 0
+    for match in matches:
+        parts += [answer[end : match.start()], VALUE.sub("0", match[0])]
+        end = match.end()
+    try:
+        places = _places("".join([*parts, answer[end:]]), images, pattern)
+    except Refused:
+        places = _read_places(answer, images, pattern)  # so that the reason quotes what is there
+    return [
+        Found(RawBox(0, in_order(numbers_of(match), place.key, stated), place.label, frame), place.image)
+        for match, place in zip(matches, places, strict=True)
+    ]
+
+
+class _Place(NamedTuple):
+    """What the text around a box says of it: its image, its label, and the key whose value it is."""
+
+    image: int | None
+    label: str
+    key: str | None
+
+
+def _places(answer: str, images: int, pattern: re.Pattern[str]) -> tuple[_Place, ...]:
+    kept = len(answer) <= _LONGEST_KEPT
+    return (_kept_places if kept else _read_places)(answer, images, pattern)
+
+
+def _read_places(answer: str, images: int, pattern: re.Pattern[str]) -> tuple[_Place, ...]:
+    """The place of every box of an answer. Refused as :func:`boxes_of` says."""
+    text = ascii_forms(answer)
     names = image_names(text, images)
     labels = referred(answer)
-    matches = list(pattern.finditer(text))
-    spans = [match.span() for match in matches]
+    spans = [match.span() for match in pattern.finditer(text)]
     unread = unread_place(text, spans)
-    if unread is not None and matches:
+    if unread is not None and spans:
         raise Refused("answer", f"holds a box that was not understood: {unread!r}", "boxes are [x1, y1, x2, y2]")
-    found: list[Found] = []
+    found: list[_Place] = []
     kept: set[int] = set()
-    rest = _without(text, spans)
-    for match, name in zip(matches, _placed(text, spans, names, images), strict=True):
-        if name is None and images > 1 and (_MAY_NAME.search(rest) or _PER_IMAGE.search(text)):
-            raise Refused("answer", "may name an image in a way that is not understood", _WRITE_NAMES)
+    unnamed = False
+    for (start, _), name in zip(spans, _placed(text, spans, names, images), strict=True):
+        unnamed = unnamed or name is None
         if name is not None:
             kept.add(name.start)
-        label = next((phrase for end, phrase in reversed(labels) if end <= match.start()), "")
-        numbers = in_order(numbers_of(match), key_before(text, match.start()), stated)
-        found.append(Found(RawBox(0, numbers, label, frame), name.number if name else None))
+        label = next((phrase for end, phrase in reversed(labels) if end <= start), "")
+        found.append(_Place(name.number if name else None, label, key_before(text, start)))
+    if unnamed and images > 1 and (_MAY_NAME.search(_without(text, spans)) or _PER_IMAGE.search(text)):
+        raise Refused("answer", "may name an image in a way that is not understood", _WRITE_NAMES)
     _check_names(text, names, kept, images)
-    return found
+    return tuple(found)
+
+
+_kept_places = lru_cache(maxsize=4096)(_read_places)
 
 
 def image_around(before: str, after: str, images: int) -> int | None:
@@ -214,6 +254,16 @@ def placed(found: list[Found], images: int, asked: int | None, label: str = "") 
     return tuple(boxes)
 
 
+def named_in(question: str, images: int) -> tuple[Name, ...]:
+    """Every image that a plain question names. Refused if it names one that is not there."""
+    names = image_names(question, images)
+    for name in names:
+        if not 1 <= name.number <= images:
+            raise Refused("question", f"Image-{name.number} does not exist, there are {images} images")
+    return names
+
+
+@lru_cache(maxsize=64)  # questions of one row are often the same
 def asked_image(question: str, images: int) -> int | None:
     """The image that a plain question asks about; None where it names none, or several alike.
 
@@ -221,10 +271,7 @@ def asked_image(question: str, images: int) -> int | None:
     A question in a language of which the names of images are not read names none for sure. Refused if it names one
     that is not there.
     """
-    names = image_names(question, images)
-    for name in names:
-        if not 1 <= name.number <= images:
-            raise Refused("question", f"Image-{name.number} does not exist, there are {images} images")
+    names = named_in(question, images)
     if names and images > 1 and in_another_language(question):
         return None  # it may name another image in words that are not understood
     if len({name.number for name in names}) == 1:

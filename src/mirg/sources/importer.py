@@ -288,7 +288,7 @@ class _Work:
 
     def _write(self, at: Row, row: WrittenRow) -> bool:
         try:
-            if self.copy or any(path.startswith(_STORED) for path in row.images):
+            if self.copy or (self.job.options.stored and any(path.startswith(_STORED) for path in row.images)):
                 row = self._with_copies(row)
             self.writer.add_written(self._unique(row))
         except ImageError as error:
