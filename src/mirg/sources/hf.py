@@ -329,10 +329,11 @@ def _numbers(row: dict[str, Any], count: int, images: int) -> list[int]:
             found = [whole(v, name) - first + 1 for v in _each(row[name], name, count, None)]
             wrong = next((number for number in found if not 1 <= number <= images), None)
             if wrong is not None:
-                raise Refused(name, f"{wrong + first - 1} is none of {images} images, counted from {first}")
+                wrong += first - 1
+                raise Refused(name, f"image {wrong} does not exist, counted from {first}, there are {images} images")
             return found
     if images > 1 and count:
-        raise Refused("image_number", f"does not tell which of the {images} images a box lies in", _HINT)
+        raise Refused("image_number", f"does not say which of the {images} images a box lies in", _HINT)
     return [1] * count
 
 

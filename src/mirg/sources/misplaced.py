@@ -22,10 +22,10 @@ def missing_path(reason: str) -> str | None:
 def advice(root: Path, path: str) -> str:
     """The options with which the image ``path`` of a row would be found, or what else is there.
 
-    Files of the same name are looked for below ``root``, then below its parent.
+    The search for files of the same name covers ``root`` first, then its parent.
     """
     wanted = PurePosixPath(path.replace("\\", "/"))
-    looked = f"{root / str(wanted).lstrip('/')} was looked for"
+    looked = f"{root / str(wanted).lstrip('/')} does not exist"
     for place in (root, root.parent):
         if place == Path(place.anchor):
             continue

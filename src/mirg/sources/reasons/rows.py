@@ -55,9 +55,9 @@ ANSWERS = (
         "Leave the row out, or import the file as another format.",
     ),
     Reason(
-        ("are not two of the listed images", "… annotations of a text that is not listed", "… is none of the pair",
-         "is …, and there are … annotations", "the text does not tell which image holds the answer",
-         "same as item …"),
+        ("are not two of the listed images", "… annotations of a text that is not listed",
+         "… is not an image of the pair", "is …, and there are … annotations",
+         "the text does not say which image holds the answer", "same as item …"),
         "The item of the benchmark contradicts itself, or is there twice. Such defects of published files are listed.",
         "Nothing needs to be done: the item is left out of the benchmark.",
     ),
@@ -103,6 +103,6 @@ ROWS = (
         ("Field required…", "Extra inputs are not permitted…", "Input should be …", "String should have at least …",
          "Tuple should have at least …", "width and height come together, or not at all…"),
         "The row does not have the fields of a sample. The report names the field, and how many more are wrong.",
-        "See the fields of a sample in docs/concepts/samples.md. Fields of your own belong into meta.",
+        "See the fields of a sample in docs/concepts/samples.md. Additional fields belong into meta.",
     ),
 )  # fmt: skip
