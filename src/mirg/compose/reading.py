@@ -91,7 +91,7 @@ def _with_known(images: Iterable[PoolImage]) -> list[PoolImage]:
 
 
 def in_split(family: str, recipe: ComposeRecipe) -> bool:
-    """Whether an image belongs to the recipe's split: a function of its family alone, so new images move no old one."""
+    """Whether an image belongs to the recipe's split: its family decides, so new images do not move others."""
     if recipe.split == "all":
         return True
     place = int(hashlib.sha256(family.encode()).hexdigest()[:13], 16) / 16**13
