@@ -104,7 +104,7 @@ def test_every_refusal_of_a_file_has_an_entry_and_every_entry_a_refusal() -> Non
 
 def test_reasons_that_no_tree_shows_are_made_by_code_that_is_collected() -> None:
     unseen = {(found.where.split(":")[0], found.code) for found in row_refusals() if found.text is None}
-    assert unseen - HANDED_ON == set(), "write the text where it is refused, so that it can be collected"
+    assert unseen - HANDED_ON == set(), "write the text in the call that refuses, so that it can be collected"
     assert HANDED_ON - unseen == set()
 
 
