@@ -85,7 +85,9 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
             yield Row(path.name, number, value)
         numbering.end()
     except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path} cannot be read: {error}", hint="is it complete?") from error
+        raise DataError(
+            f"{path} cannot be read: {error}", hint="the file may be cut off, or of another format"
+        ) from error
 
 
 def _opened(path: Path, split: str) -> datasets.Dataset | datasets.IterableDataset:

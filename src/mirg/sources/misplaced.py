@@ -31,6 +31,8 @@ def advice(root: Path, path: str) -> str:
             continue
         files = [file for file in islice(_files(place), _MOST_FILES) if _key(file) == _key(wanted)]
         if files:
+            if wanted in files:  # an absolute path, which needs no --strip
+                return f"{wanted} is not below {root}: try --root {place}"
             return f"{looked}; {_options(root, wanted, max(files, key=lambda file: len(_common(file, wanted))))}"
     return f"{looked}, and no file {wanted.name} is below {root} or next to it: --root is the folder of the images"
 
