@@ -136,6 +136,10 @@ def _empty(source: DatasetFolder, pool: Pool, recipe: ComposeRecipe) -> DataErro
             f"the {recipe.split} split of {source.root} has no image: {pool.n_other_split} are in the other one",
             hint="add images, or change test_share",
         )
+    if pool.rejected and not pool.n_unnoted:
+        return DataError(
+            f"no row of {source.root} can be used; first: {pool.rejected[0]}", hint="correct the rows, or the recipe"
+        )
     first = f"; first broken row: {pool.rejected[0]}" if pool.rejected else ""
     return DataError(
         f"no image of {source.root} has object notes: {pool.n_unnoted} images without{first}",
