@@ -37,7 +37,7 @@ ABSENCE = (
     ),
     Reason(
         ("task has no annotation…", "task has only cancelled annotations…"),
-        "Nobody annotated the task of Label Studio. Predictions of a model are no truth.",
+        "Nobody annotated the task of Label Studio. Predictions of a model are not ground truth.",
         "Annotate the task and export again.",
     ),
 )  # fmt: skip

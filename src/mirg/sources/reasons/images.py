@@ -9,7 +9,7 @@ WHICH_IMAGE = (
         ("names an image in a way that is not understood", "may name an image in a way that is not understood",
          "may name an image in a way that is not understood: the key …"),
         "The text names an image, or may do so, in a spelling or language that is not known. It is not guessed which "
-        "image is meant, because a box in the wrong image would be a wrong truth.",
+        "image is meant, because a box in the wrong image would be wrong ground truth.",
         "Write Image-N: in front of every box, or add the number of the image under the key image of a JSON answer.",
     ),
     Reason(

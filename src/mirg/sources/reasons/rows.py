@@ -7,8 +7,8 @@ from mirg.sources.reasons.entry import Reason
 ANSWERS = (
     Reason(
         ("holds no box", "holds no box that can be used: …", "neither boxes nor an answer"),
-        "The answer gives no place, or was cut off or written so that its boxes cannot be read with certainty.",
-        "Only questions for places can be used. Correct answers that were cut off.",
+        "The answer gives no box, or was cut off or written so that its boxes cannot be read with certainty.",
+        "Only questions that ask for boxes can be used. Correct answers that were cut off.",
     ),
     Reason(
         ("holds a box that was not understood: …", "holds a box outside of its JSON"),
@@ -86,12 +86,13 @@ ROWS = (
     ),
     Reason(
         ("holds no text or number: …", "would replace meta.…: …"),
-        "--meta keeps fields of rows in meta. It keeps texts, numbers and truth values under names that are free.",
+        "--meta keeps fields of rows in meta. It keeps texts, numbers and truth values, under names that meta does not "
+        "hold yet.",
         "Choose another field, or another name with --meta NAME=FIELD.",
     ),
     Reason(
         ("is not a sample of mirg: …: …", "is about … images, the row has …", "its reasoning cannot be used: …"),
-        "The column record holds a sample that mirg data export wrote, and it was changed since.",
+        "The column record holds a sample that mirg data export wrote, and the record was changed after that.",
         "Export the dataset again, or leave the column out.",
     ),
     Reason(
