@@ -1,6 +1,6 @@
 """Text files that other tools wrote, as UTF-8 bytes: byte order marks, UTF-16, UTF-32 and gzip are recognised.
 
-Which encoding a file is in follows from its first bytes (JSON begins with an ASCII character, so that it can be told
+Which encoding a file is in follows from its first bytes (JSON begins with an ASCII character, so that it is recognised
 even without a mark), and gzip from its magic number; the name of the file says nothing.
 """
 

@@ -70,12 +70,12 @@ def said(kind: str, path: Path, root: Path) -> str:
 
 @pytest.mark.parametrize(("files", "words", "why"), CASES, ids=[f"{case[2]}-{k}" for k, case in enumerate(CASES)])
 def test_the_wrong_kind(tmp_path: Path, files: dict[str, Any], words: str, why: str) -> None:
-    """Every format, given to two readers that do not read it."""
+    """Every format, given to three readers that do not read it; univg first looks for the numbers of images."""
     path = put(tmp_path / "data", files)
     root = pictures(tmp_path / "images", ["a.jpg"])
     found = looks_like(path)
     assert found is not None, why
-    for kind in ("migbench", "mc-bench" if found.kind == "coco" else "coco"):
+    for kind in ("migbench", "univg", "mc-bench" if found.kind == "coco" else "coco"):
         text = said(kind, path, root)
         assert words in text and LISTED in text and "this looks like" in text, f"{why}: {text}"
 
