@@ -193,7 +193,7 @@ def _read_card(path: Path) -> DatasetCard:
 
 
 def parse_row(file: str | Path, row: int, value: object, seen: TextSet) -> Sample | Rejection:
-    """The sample of one line of ``file``, or why there is none.
+    """The sample of one line of ``file``, or the reason why it cannot be used.
 
     ``value`` is the line, or what :func:`mirg.storage.parse_line` reads it as. pydantic's own reader of JSON takes half
     the time; what it refuses is read again, since a line may begin with a byte order mark and a reason names the field.

@@ -239,7 +239,7 @@ def placed(found: list[Found], images: int, asked: int | None, label: str = "") 
     Refused where there is no box, or it is not told which image a box lies in.
     """
     if not found:
-        raise Refused("answer", "holds no box", "only questions for places can be used")
+        raise Refused("answer", "holds no box", "only questions that ask for boxes can be used")
     if len({item.image is None for item in found}) > 1:
         raise Refused("answer", "some of its boxes have an image and some have none")
     default = asked or (1 if images == 1 else None)
@@ -247,7 +247,7 @@ def placed(found: list[Found], images: int, asked: int | None, label: str = "") 
     for item in found:
         image = item.image or default
         if image is None:
-            raise Refused("answer", f"does not tell which of the {images} images it speaks of")
+            raise Refused("answer", f"does not say which of the {images} images it speaks of")
         boxes.append(item.box._replace(image=image, label=item.box.label or label))
     if len(set(boxes)) < len(boxes):
         raise Refused("answer", "the same box occurs twice")
@@ -348,7 +348,7 @@ def marked_up(
         if name is UNCLEAR and images > 1:
             raise Refused(field, "names several images beside one box", _WRITE_NAMES)
         if number is None:
-            raise Refused(field, f"does not tell which of the {images} images its box lies in")
+            raise Refused(field, f"does not say which of the {images} images a box lies in")
         if not 1 <= number <= images:
             raise Refused(field, f"Image-{number} does not exist, there are {images} images")
         numbers = in_order(numbers_of(match), key_before(forms, match.start()), stated)

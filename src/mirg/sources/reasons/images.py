@@ -37,7 +37,7 @@ WHICH_IMAGE = (
         "Pass --image-index-from 0 if the file counts from 0, or --image-index-from 1 to leave such rows out.",
     ),
     Reason(
-        ("does not tell which of the … images it speaks of", "does not tell which of the … images its box lies in",
+        ("does not say which of the … images it speaks of",
          "does not say which of the … images a box lies in", "some of its boxes have an image and some have none",
          "… boxes without the names of their frames",
          "is missing: it says in which of … images a box of bbox_type real lies"),
