@@ -24,8 +24,8 @@ was not understood, it is refused: a sample that silently points to the wrong im
 than a sample that is missing. Nothing is repaired by a guess.
 
 `mirg data import` and `mirg data check` count every row: rows read = accepted + rejected. A row can hold questions or
-objects of which some are used and others are not; each refusal of these has an entry of its own. `rejected.jsonl` in
-the folder that an import writes lists them, one JSON object per line:
+objects of which some are used and others are not; each refusal of these has its own entry. `rejected.jsonl` in the
+folder that an import writes lists them, one JSON object per line:
 
 | field | meaning |
 |---|---|
@@ -35,8 +35,8 @@ the folder that an import writes lists them, one JSON object per line:
 | `reason` | one of the texts below |
 | `hint` | what to do about this case |
 
-`mirg data import --json` counts the refusals by their text under `reasons`. In the tables `…` stands for what is
-different in every row: a number, a name, a box.
+`mirg data import --json` counts the refusals by their text under `reasons`. In the tables, `…` marks the part
+that differs from row to row: a number, a name, a box.
 """
 FILES = """
 The following reasons stop an import before a dataset is written, because they concern all of its rows.

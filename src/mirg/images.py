@@ -286,7 +286,7 @@ def _check_cost(image: Image.Image, data: bytes, path: Path, limits: ImageLimits
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 if there is none or the metadata are broken (the pixels may still be fine)."""
+    """The EXIF orientation, 1 if it is missing or the metadata are broken (the pixels may still be fine)."""
     try:
         found = int(image.getexif().get(_EXIF_ORIENTATION, 1))
     except _DECODER_ERRORS:

@@ -1,6 +1,6 @@
 """Text files that other tools wrote, as UTF-8 bytes: byte order marks, UTF-16, UTF-32 and gzip are recognised.
 
-Which encoding a file is in follows from its first bytes (JSON begins with an ASCII character, so that it can be told
+Which encoding a file is in follows from its first bytes (JSON begins with an ASCII character, so that it is recognised
 even without a mark), and gzip from its magic number; the name of the file says nothing.
 """
 
@@ -59,7 +59,7 @@ def read_text(path: str | Path) -> str:
 
 def _encoding(first: bytes) -> str:
     """The encoding of a file that begins with these four bytes; without a mark only where JSON follows."""
-    json_follows = first.replace(b"\0", b"").lstrip()[:1] in (b"[", b"{")
+    json_follows = first.replace(b"\0", b"").lstrip()[:1] in (b"[", b"{") and first.count(b"\0") != 1  # one is damage
     return json.detect_encoding(first) if json_follows or first.startswith(_MARKS) else "utf-8"
 
 

@@ -42,7 +42,7 @@ from mirg.answers.image_names import LAST, UNKNOWN, ascii_forms, names_in
         ("the last image, 最后一张图", [LAST, LAST], "the last"),
         ("the second to last image, 倒数第二张图", [UNKNOWN, UNKNOWN], "counted from the end"),
         ("the second image from the right", [UNKNOWN], "counted from an edge"),
-        ("b.png and photos/image_2.jpg", [UNKNOWN, UNKNOWN], "file names: known to the importer alone"),
+        ("b.png and photos/image_2.jpg", [UNKNOWN, UNKNOWN], "file names: only the importer knows them"),
     ],
 )
 def test_names(text: str, numbers: list[int], why: str) -> None:

@@ -1,4 +1,4 @@
-"""The reader of model output on answers with a known truth: no box is counted that is not true, whatever is cut off."""
+"""The reader of model output on answers with a known truth: it counts no wrong box, even if the answer is cut off."""
 
 from __future__ import annotations
 

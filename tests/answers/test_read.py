@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes.speed import grows_at_most, takes_at_most
 from mirg.answers import read
 from mirg.answers.text_style import MOST_NOISE
 from mirg.frames import FAMILIES, MIRG_TINY, QWEN3_VL, QWEN25_VL
@@ -300,36 +300,12 @@ UNITS = [
 ]  # fmt: skip
 
 
-def _milliseconds(text: str) -> float:
-    """The fastest of five readings, in milliseconds of this thread's own processor time."""
-    best = math.inf
-    for _ in range(5):
-        start = time.thread_time()
-        read(text, SIZES, QWEN25_VL)
-        best = min(best, (time.thread_time() - start) * 1e3)
-    return best
-
-
-def _slowness() -> float:
-    """How much slower this processor is at the moment than one that makes these tuples in 4 ms; at least 1.
-
-    A processor that is shared is slow at times, most of all at what needs new memory.
-    """
-    best = math.inf
-    for _ in range(3):
-        start = time.thread_time()
-        made = [(n, (n / 3, n / 5, n / 7), str(n)) for n in range(10_000)]
-        best = min(best, time.thread_time() - start)
-        assert len(made) == 10_000
-    return max(best / 0.004, 1.0)
-
-
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_worst_64_kb_take_20_ms(unit: str) -> None:
     """Promise 7, on texts that loop: bare, inside an answer block, and behind a thinking block."""
     body = unit * (65_536 // len(unit))
     for text in (body, f"<answer>{body}</answer>", f"<think>{body}", f"<think>{body}</think><answer>{body}</answer>"):
-        assert any(_milliseconds(text) <= 20.0 * _slowness() for _ in range(5))
+        assert takes_at_most(0.020, lambda text=text: read(text, SIZES, QWEN25_VL))
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -340,4 +316,4 @@ def test_the_time_grows_with_the_text_not_with_its_square(unit: str, form: str) 
     """
     small = 2 * 65_536 // 8 // len(unit)
     once, more = (form.replace("{}", unit * (n * small)) for n in (1, 8))
-    assert any(_milliseconds(more) <= 20 * _milliseconds(once) + 1.0 for _ in range(4))
+    assert grows_at_most(20, lambda: read(once, SIZES, QWEN25_VL), lambda: read(more, SIZES, QWEN25_VL), spare=0.001)

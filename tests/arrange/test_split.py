@@ -153,7 +153,7 @@ def test_a_group_that_is_too_large_is_said(dataset: Make, tmp_path: Path) -> Non
     folder = dataset("d", [{"images": (0, k)} for k in range(1, 9)])
     report = write_split(folder, tmp_path / "out", {"train": 0.8, "test": 0.2})
     assert report.largest_group == 8 and sorted(report.samples.values()) in ([8], [0, 8])
-    assert any("8 of 8 samples hang together" in w and "'test' (0.2)" in w for w in report.warnings)
+    assert any("8 of 8 samples are connected" in w and "'test' (0.2)" in w for w in report.warnings)
     assert any("is empty" in w for w in report.warnings)
     assert report.as_dict()["parts"]["train"]["asked"] == 0.8
 

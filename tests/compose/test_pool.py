@@ -177,7 +177,8 @@ def crowded(row: dict) -> dict:
     ("why", "change", "recipe", "words"),
     [
         ("no object notes", no_notes, {}, "no image of .* has object notes: 6 images without"),
-        ("broken rows", broken, {}, "first broken row"),
+        ("broken rows", broken, {}, "no row of .* can be used; first: .*width"),
+        ("rows without a group", lambda row: row, {"group_by": "meta.scene"}, "no row .*meta.scene is missing"),
         ("too many objects in every image", crowded, {}, "more than 30 objects"),
         ("nothing in the split", lambda row: row, {"split": "test", "test_share": 1e-9}, "the test split .* no image"),
     ],

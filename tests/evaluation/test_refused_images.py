@@ -1,4 +1,4 @@
-"""An image that a model's processor refuses is named, left out and counted, and the run goes on with the others."""
+"""An image that a model's processor refuses is named, left out and counted, and the run continues with the others."""
 
 from __future__ import annotations
 

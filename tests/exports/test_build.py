@@ -228,6 +228,7 @@ def test_without_trajectories(exported, dataset: DatasetFolder, tmp_path: Path) 
         out, report = exported(to, name=to, source=plain)
         assert set(report.files.values()) == {len(dataset)} and report.n_without == len(dataset)
         assert not list(out.glob("sft.*")), "a file without rows is not left"
+        assert any("grpo." in line for line in report.settings) and not any("sft." in line for line in report.settings)
 
 
 @pytest.mark.parametrize("inside", ["source", "."])
@@ -272,6 +273,8 @@ def test_the_command_line(dataset: DatasetFolder, tmp_path: Path, to: str) -> No
         assert line in said.stdout and line in readme
     if to in ("llamafactory", "ms-swift", "easyr1", "trl"):
         assert any("100352" in line for line in report["settings"])
+    for name in report["files"]:
+        assert to == "llamafactory" or any(name in line for line in report["settings"])
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)

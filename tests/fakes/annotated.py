@@ -30,7 +30,7 @@ def scene_with(rng: np.random.Generator, names: list[str], side: int) -> tuple[I
     # What is drawn over the flat colour lies over the picture instead.
     mask = (drawn != np.array(flat.colours[0])).any(axis=2)
     under = np.asarray(photograph(int(rng.integers(2**31)), (side, side))) // 2 + 96
-    # Objects of one name look the same, so that a name may stand for one object that several images show.
+    # Objects of one name look the same, so that a name can be the id of one object that several images show.
     notes = tuple(
         ObjectNote(label=o.shape, box=clip(o.box), attributes={"supercategory": KINDS[o.shape], "instance_id": o.name})
         for o in scene.objects

@@ -26,7 +26,7 @@ _ROW: dict[str, tuple[int | str, str]] = {
     "_refuse": (2, "{}"),
 }
 _FILE: dict[str, tuple[int | str, str]] = {"DataError": (0, "{}")}
-# Archives are unpacked by a command of their own, which has no rows.
+# A separate command unpacks archives, and it has no rows.
 _ARCHIVES = {"archives", "archive_members", "zip_tail"}
 # Other files that refuse rows: what they call for it.
 _OTHER: dict[str, dict[str, tuple[int | str, str]]] = {
@@ -53,7 +53,7 @@ _NO_TEXT = {"", ANY, f"{ANY} {ANY}", f"{ANY}: {ANY}", f"{ANY}: {ANY}: {ANY}"}
 
 @dataclass(frozen=True)
 class Found:
-    """One refusal: where it is, its text with "…" for what varies; ``text`` is None if the tree does not tell it."""
+    """One refusal: its place, and its text with "…" for what varies, or None if the tree does not show the text."""
 
     where: str
     code: str
@@ -127,7 +127,7 @@ class _File:
                 yield Found(where, ast.unparse(node), text if text is None else around.format(text))
 
     def _values(self, node: ast.expr, scope: ast.AST) -> list[str | None]:
-        """Every text that an expression may have; None if the tree does not tell it."""
+        """Every text that an expression may have; None if the tree does not show it."""
         match node:
             case ast.Constant(value=str(text)):
                 return [text]
@@ -170,7 +170,7 @@ class _File:
 
 
 def _elements(node: ast.expr, place: int) -> list[ast.expr]:
-    """What stands at a place of a tuple, or of one of two; the expression itself if it is no tuple."""
+    """The element at a place of a tuple, or of each branch of an if; the expression itself if it is no tuple."""
     if isinstance(node, ast.IfExp):
         return [*_elements(node.body, place), *_elements(node.orelse, place)]
     return [node.elts[place]] if isinstance(node, ast.Tuple) else [node]

@@ -1,4 +1,4 @@
-"""Answers in every spelling that people report, with the truth that they were made of.
+"""Answers in every spelling that people report, with the truth that they were written from.
 
 Nothing here uses the package's own writer or reader: a :class:`Truth` is drawn, then spelled by a template. A spelling
 is (how images are named) x (structure) x (damage); each is written from 0 and from 1, and in every frame.
@@ -223,7 +223,7 @@ class Maker:
         self.rng, self.first, self.frame = rng, first, frame
 
     def rows(self, count: int) -> list[Row]:
-        """``count`` rows, all spellings in turn; about one in six has to be refused."""
+        """``count`` rows, which go through all spellings in order; about one in six has to be refused."""
         makers = [*self._texts(), *self._jsons(), *self._specials(), *self._ambiguous()]
         return [makers[k % len(makers)]() for k in range(count)]
 

@@ -12,6 +12,9 @@ from PIL import Image
 
 from mirg.errors import DataError, ImageError
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, Rejection, Sample, Target, Trajectory, write_card
+from mirg.samples.folder import parse_row
+from mirg.samples.ids import TextSet
+from mirg.storage import parse_line
 
 BOX = (0.1, 0.2, 0.3, 0.4)
 
@@ -232,6 +235,9 @@ def test_rows_read_are_accepted_plus_rejected(tmp_path_factory: pytest.TempPathF
     assert len(samples) + len(rejected) == sum(bool(line.strip()) for line in lines)
     untouched = {f"s-{i}" for i in range(3) if i != victim}
     assert untouched <= {s.id for s in samples} | {r.id for r in rejected if r.field == "id"}
+    for line in lines:
+        by_value = repr(parse_row("f", 1, parse_line(line), TextSet()))  # as text: NaN is not equal to itself
+        assert repr(parse_row("f", 1, line, TextSet())) == by_value, "a line means what the value in it means"
 
 
 def test_a_file_cut_in_the_middle_says_so(dataset: DatasetFolder) -> None:

@@ -284,7 +284,7 @@ def test_lists_of_annotations_by_image_are_refused(tmp_path: Path) -> None:
 def test_a_refused_annotation_keeps_its_label_from_being_asked_for(
     tmp_path: Path, annotation: Doc, field: str, reason: str
 ) -> None:
-    """The second image has a cat as well, which is asked for if the refused annotation was surely of a dog."""
+    """The second image also has a cat; the question asks for it if the refused annotation was surely of a dog."""
     value = doc()
     value["annotations"][1] |= annotation
     _, samples, refused = run(tmp_path, value)

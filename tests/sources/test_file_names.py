@@ -51,7 +51,7 @@ NAMES = [
     ("100%25.png", "100%25.png", "a file of exactly this name comes first"),
     ("a%20b/%E6%97%A5%232.png", "a b/日#2.png", "percent-encoded"),
     ("caf%C3%A9.png", unicodedata.normalize("NFD", "café.png"), "percent-encoded, and decomposed on the disk"),
-    ("%2e%2e/out.png", None, "an encoded way out of the root is none"),
+    ("%2e%2e/out.png", None, "an encoded path cannot leave the root"),
     ("A.png", None, "case is not ignored"),
 ]
 
@@ -145,6 +145,7 @@ MISPLACED = [
     ("C:\\data\\set\\a.png", "top/a.png", "--strip C:/data/set/"),
     ("old/a.png", "images/a.png", "--root {t}/images --strip old/"),
     ("train/a.png", "train/a.png", "--root {t}"),
+    ("{t}/images/train/a.png", "images/train/a.png", "--root {t}"),
     ("a.png", None, "no file a.png is below"),
     ("a.png", "top/A.PNG", "differs from it in upper and lower case"),
 ]
@@ -153,6 +154,7 @@ MISPLACED = [
 @pytest.mark.parametrize(("told", "there", "options"), MISPLACED, ids=[str(k) for k in range(len(MISPLACED))])
 def test_a_wrong_root_is_named_with_the_right_one(tmp_path: Path, told: str, there: str | None, options: str) -> None:
     root = tmp_path.resolve() / "top"
+    told = told.format(t=tmp_path.resolve())
     root.mkdir()
     if there:
         picture(tmp_path / there)
@@ -166,4 +168,4 @@ def test_a_wrong_root_is_named_with_the_right_one(tmp_path: Path, told: str, the
     given = dict(zip(words[::2], words[1::2], strict=True))
     right = Path(given.get("--root", root))
     assert imported(tmp_path, [told], right, strip=given.get("--strip", "")).samples == 1, "the advice works"
-    assert "was looked for" in advice(root, told)
+    assert str(root) in advice(root, told)

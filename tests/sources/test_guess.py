@@ -56,7 +56,6 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"x.json": [{"sentences": [{"raw": "dog"}], "bbox": [1, 2, 3, 4]}]}, "rows of RefCOCO", "RefCOCO"),
     ({"x.jsonl": '{"image": "a.jpg", "prefix": "", "suffix": "<loc0001>"}\n'}, "PaliGemma or Florence", "PaliGemma"),
     ({"x.jsonl": '{"contents": [{"role": "user", "parts": []}]}\n'}, "requests of Gemini", "Gemini"),
-    ({"x.json": [{"image": "a.jpg", "problem": "?", "solution": ""}]}, "use kind univg", "VLM-R1"),
     ({"x.txt": "0--Parade/a.jpg\n1\n64 96 128 96 0 0\n"}, "a text file of boxes", "WIDER FACE"),
     ({"x.txt": "64,96,128.5,96,1,4,0,0\n"}, "a text file of boxes", "VisDrone"),
     ({"x/data.parquet": b"PAR1"}, "use kind hf", "a hub dataset"),
@@ -81,14 +80,19 @@ def said(kind: str, path: Path, root: Path) -> str:
 
 @pytest.mark.parametrize(("files", "words", "why"), CASES, ids=[f"{case[2]}-{k}" for k, case in enumerate(CASES)])
 def test_the_wrong_kind(tmp_path: Path, files: dict[str, Any], words: str, why: str) -> None:
-    """Every format, given to two readers that do not read it."""
+    """Every format, given to three readers that do not read it; univg first looks for the numbers of images."""
     path = put(tmp_path / "data", files)
     root = pictures(tmp_path / "images", ["a.jpg"])
     found = looks_like(path)
     assert found is not None, why
-    for kind in ("migbench", "mc-bench" if found.kind == "coco" else "coco"):
+    for kind in ("migbench", "univg", "mc-bench" if found.kind == "coco" else "coco"):
         text = said(kind, path, root)
         assert words in text and LISTED in text and "this looks like" in text, f"{why}: {text}"
+
+
+def test_rows_of_vlm_r1_for_another_reader(tmp_path: Path) -> None:
+    path = put(tmp_path / "data", {"x.json": [{"image": "a.jpg", "problem": "?", "solution": "[1, 2, 3, 4]"}]})
+    assert "use kind univg" in said("sharegpt", path, pictures(tmp_path / "images", ["a.jpg"]))
 
 
 def test_every_kind_that_is_named_exists() -> None:

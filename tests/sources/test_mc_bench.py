@@ -85,7 +85,12 @@ ROW = {
         ({"images": [image(2, "a.png", 1)] * 3}, "images_id", "not two", "three images"),
         ({"images": [image(2, "", 1), image(3, "b.png", 1)]}, "images.file_name", "no path", "no file"),
         ({"images": [image(2, "a.png", 1) | {"width": 0}, image(3, "b.png", 1)]}, "images.width", "no size", "0 wide"),
-        ({"annotations": [thing(0, 9, 1, [1, 2, 3, 4])]}, "annotations.0.image_id", "none of the pair", "elsewhere"),
+        (
+            {"annotations": [thing(0, 9, 1, [1, 2, 3, 4])]},
+            "annotations.0.image_id",
+            "not an image of the pair",
+            "elsewhere",
+        ),
         ({"annotations": [thing(0, 3, 1, [1, 2, 0, 4])]}, "annotations.0.bbox", "no area", "nothing to point at"),
         ({"annotations": [thing(0, 3, 1, [1, 2, 4])]}, "annotations.0.bbox", "four numbers", "three numbers"),
         ({"annotations": []}, "positive_sample", "is True, and there are 0", "something should be there"),

@@ -1,4 +1,4 @@
-"""Photographs that EXIF rotates: whose frame their boxes are in is told by the sizes, by --exif, or by nothing."""
+"""Photographs that EXIF rotates: the sizes in the file or --exif say in which frame the boxes are, or nothing does."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def photograph(path: Path, orientation: int) -> Path:
 
 
 def red_box(image: Image.Image) -> tuple[int, ...]:
-    """The rectangle as it is seen, in pixels."""
+    """The corners of the red rectangle in the upright image, in pixels."""
     rows, columns = np.nonzero(np.asarray(image)[..., 0] > 128)
     return (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
 
@@ -129,7 +129,7 @@ def test_ignore_needs_to_see_which_are_rotated(tmp_path: Path) -> None:
 
 
 def test_frames_of_0_to_1000_are_set_upright_too(tmp_path: Path) -> None:
-    """The stored picture is the frame whatever the numbers are; boxes inside texts follow."""
+    """The frame is the stored picture for numbers of 0 to 1000, too; boxes inside texts are turned with the others."""
     photograph(tmp_path / "p.png", 6)
     photograph(tmp_path / "q.png", 1)
     relative = [round(1000 * v / STORED[k % 2]) for k, v in enumerate(DRAWN)]

@@ -194,7 +194,7 @@ def test_answers_of_other_tools(answer: str, expected: list[object], why: str) -
 @pytest.mark.parametrize(
     ("answer", "reason", "why"),
     [
-        ("[10, 20, 300, 400]", "which of the 2 images", "the question only says what is looked for"),
+        ("[10, 20, 300, 400]", "which of the 2 images", "the question only names the object"),
         ('[{"image": 2, "bbox_xywh": [10, 20, 290, 380]}]', "unknown form", "a form that is not read"),
         ('[{"image": 2, "points": [[10, 20], [300, 20], [300, 400]]}]', "holds no box", "a polygon"),
         ('[{"image": 2, "bbox": [10, 20, 300, 400], "bbox_2d": [1, 2, 30, 40]}]', "differ", "which of the two?"),

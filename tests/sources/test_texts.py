@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirg.sources.answered import asked_image, marked_up
+from mirg.sources import answered, naming
+from mirg.sources.answered import asked_image, boxes_of, marked_up
 from mirg.sources.raw import RawBox
 from mirg.sources.rows import Refused
-from mirg.sources.texts import Shown, image_names, plain, shown
+from mirg.sources.texts import ANY_BOX, BOX, Shown, image_names, plain, shown
 
 
 @pytest.mark.parametrize(
@@ -112,3 +115,40 @@ def test_any_text_is_read(text: str, images: int) -> None:
     else:
         assert all(1 <= part.image <= images for part in parts if isinstance(part, RawBox))
         assert plain(text).startswith(parts[0] if isinstance(parts[0], str) else "")
+
+
+_PIECES = st.lists(
+    st.sampled_from(
+        (
+            "Image-2", "image 1", "Images 1, 2", "the second image", "first", "last", ": ", ", ", " ", ". ", "\n",
+            "a.png", "none", "not in ",
+            "<|box_start|>(12,345),(678,901)<|box_end|>", "(1,2),(3,4)", "[5, 6, 700, 800]", "(0,12)", "[[", "{", "}",
+            '"bbox_2d": ', '"image": 3', "图2", "第二张图", "（１，２），（３，４）", "0", "<ref>cup</ref>",
+        )
+    ),
+    max_size=8,
+).map("".join)  # fmt: skip
+
+
+def _outcome(work: Callable[[], object]) -> object:
+    try:
+        return work()
+    except Refused as refused:
+        return refused.refusal
+
+
+@settings(max_examples=300)
+@given(_PIECES, st.sampled_from((None, 0, 1)), st.integers(1, 3))
+def test_what_is_remembered_of_a_text_is_what_is_read_in_it(text: str, first: int | None, count: int) -> None:
+    """Texts that differ only in the numbers of their boxes share what is remembered, the numbers excepted."""
+    images = naming.Images(tuple(f"{number}.png" for number in range(count)), first)
+    for strict in (True, False):
+        expected = _outcome(lambda strict=strict: naming._told(text, images, "answer", strict=strict))
+        assert _outcome(lambda strict=strict: naming.told(text, images, "answer", strict=strict)) == expected
+    for pattern in (BOX, ANY_BOX):
+        once = _outcome(lambda pattern=pattern: boxes_of(text, count, pattern=pattern))
+        places = _outcome(lambda pattern=pattern: answered._read_places(text, count, pattern))
+        if isinstance(once, list) and isinstance(places, tuple):
+            assert [(found.image, found.box.label) for found in once] == [place[:2] for place in places]
+        else:
+            assert once == places or "is stated" in str(once) or "unknown form" in str(once)

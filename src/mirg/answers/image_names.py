@@ -152,7 +152,7 @@ def names_in(text: str) -> list[Name]:
     return list(_names(text))
 
 
-@lru_cache(maxsize=64)  # the same question is read in several ways
+@lru_cache(maxsize=256)  # the same question is read in several ways
 def _names(text: str) -> tuple[Name, ...]:
     plain = ascii_forms(text)
     low = plain.lower()
@@ -160,12 +160,13 @@ def _names(text: str) -> tuple[Name, ...]:
         low = "".join(c.lower() if len(c.lower()) == 1 else c for c in plain)
     found: list[Name] = list(_files(plain)) if "." in plain else []
     taken = [(name.start, name.end) for name in found]
+    patterns = _patterns()
     end = 0
-    for anchor in _patterns().anchor.finditer(low):
+    for anchor in patterns.anchor.finditer(low):
         start = anchor.start()
         if start < end or (taken and any(s <= start < e for s, e in taken)):
             continue
-        for name in _read(plain, low, start):
+        for name in _read(plain, low, start, patterns):
             found.append(name)
             end = max(end, name.end)
     return tuple(sorted(found)) if taken else tuple(found)
@@ -182,20 +183,20 @@ def _files(text: str) -> list[Name]:
     return found
 
 
-def _read(text: str, low: str, start: int) -> list[Name]:
+def _read(text: str, low: str, start: int, patterns: _Patterns) -> list[Name]:
     """The names that begin at an anchor, or end in it ("the second image")."""
     if text[start] >= "\u3040":
-        match = _patterns().touching.match(text, start)
+        match = patterns.touching.match(text, start)
         if match is None:
             return []
         if match.lastgroup == "keyed":
             return [_keyed(match, text, start)]
         return _TOUCHING_READERS[match.lastgroup or ""](match, text)
-    noun = _patterns().noun.match(text, start)
-    if noun is None or (start and _IS_WORD.match(text, start - 1)):
+    if start and text[start - 1] != " " and _IS_WORD.match(text, start - 1):
         return []
-    match = _patterns().after_noun.match(text, noun.end())
-    if match is None:
+    noun = patterns.noun.match(text, start)
+    match = patterns.after_noun.match(text, noun.end()) if noun else None
+    if noun is None or match is None:
         return []
     kind = match.lastgroup
     if kind == "keyed":
@@ -237,8 +238,10 @@ def _counted(match: re.Match[str], text: str, low: str, named: re.Match[str]) ->
 def _bare(match: re.Match[str], low: str, named: re.Match[str]) -> list[Name]:
     """``the second image``, ``the first and third images``: the ordinals before a noun."""
     start, end = named.start(), match.end()
-    plural = match["plural"] or named[0].lower() in PLURALS
     word, at = _word_before(low, start)
+    if word not in ORDINALS and word not in LAST_WORDS and word.isascii() and word.isalpha():
+        return []  # nearly always: "the image", "all images"
+    plural = match["plural"] or named[0].lower() in PLURALS
     if word in LAST_WORDS or word.startswith("последн"):
         counted = _word_before(low, at)[0] in ("to", "but") or ordinal(_word_before(low, at)[0]) > 0
         return [] if plural else [Name(at, end, UNKNOWN if counted else LAST, True)]
@@ -365,6 +368,8 @@ def ordinal(word: str, noun: str = "") -> int:
     """
     if word in ORDINALS:
         return ORDINALS[word]
+    if word.isascii() and not word[:1].isdigit():
+        return 0
     digits = _DIGIT_ORDINAL.fullmatch(word)
     if digits:
         return int(digits[1])

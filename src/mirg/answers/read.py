@@ -146,7 +146,7 @@ class _Places:
         return ReadBox(image.number, NO_BOX if problem == "non-finite" else box, image.problem or problem)
 
     def _image(self, written: int | None) -> _Image:
-        """What is known of an image; the frame of one pixel stands for an image that is not there."""
+        """What is known of an image. If the sample has no image of this number, the frame is one pixel."""
         number = 1 if written is None and len(self.sizes) == 1 else written or 0
         number = len(self.sizes) if number == LAST else number
         known = 1 <= number <= len(self.sizes)

@@ -201,7 +201,7 @@ def _judge(report: SplitReport, groups: Groups, parts: list[str]) -> None:
     for name, share in report.shares.items():
         if report.largest_group > share * len(groups):
             report.warnings.append(
-                f"{report.largest_group} of {len(groups)} samples hang together by shared images or groups, "
+                f"{report.largest_group} of {len(groups)} samples are connected by shared images or groups, "
                 f"more than the share of {name!r} ({share:.4g})"
             )
         if not report.samples[name]:

@@ -30,7 +30,6 @@ from mirg.samples import DatasetCard, DatasetFolder, Rejection, Sample, refused_
 from mirg.samples.folder import ImageCheck, parse_row
 from mirg.samples.ids import TextSet
 from mirg.samples.labels import LabelCounts
-from mirg.storage import parse_line
 
 Look = Literal["none", "header", "hash", "decode"]
 
@@ -170,7 +169,7 @@ class ChunkChecker:
         self.verdicts, self.digests.known, self.files.known = facts.verdicts, facts.digests, facts.files
 
     def _row(self, part: Part, row: int, line: bytes, seen: TextSet) -> None:
-        outcome = parse_row(self.file, row, parse_line(line), seen)
+        outcome = parse_row(self.file, row, line, seen)
         if isinstance(outcome, Rejection):
             part.rejections.add(rejection_kind(outcome), outcome)
             return
@@ -209,7 +208,7 @@ class ChunkChecker:
         count_labels(part.labels, row, sample)
         for kind, where, reason in box_warnings(sample, self.config.boxes):
             part.warnings.add(kind, warning(kind, row, sample.id, where, reason))
-        for number, reason in rotated(sample, lambda ref: self.verdicts.get(ref.path)):
+        for number, reason in rotated(sample, lambda ref: self.verdicts.get(ref.path)) if self.verdicts else ():
             part.warnings.add("rotated_by_exif", warning("rotated_by_exif", row, sample.id, f"images.{number}", reason))
         digests = [self.digests.of(ref) for ref in sample.images]
         part.duplicates.add(row, sample, digests)

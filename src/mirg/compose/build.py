@@ -57,13 +57,13 @@ def compose(
     report.left_out = _left_out(recipe, pool)
     if set(report.left_out) == set(recipe.tasks):
         raise DataError(
-            f"no sample can be made of {source.root}: {'; '.join(report.left_out.values())}",
+            f"no sample can be composed from {source.root}: {'; '.join(report.left_out.values())}",
             hint="see what the task needs in docs/how-to/compose.md",
         )
     with DatasetWriter(
         out,
         name=f"composed-{recipe.split}" if recipe.split != "all" else "composed",
-        description=f"Multi-image samples made of the images of {source.card.name}, split {recipe.split}.",
+        description=f"Multi-image samples composed from the images of {source.card.name}, split {recipe.split}.",
         created_by="mirg data compose",
         seed=recipe.seed,
         license=source.card.license,
@@ -79,7 +79,7 @@ def compose(
                 items.told(made.task, sample is not None)
                 tell("composing", report.n_samples, recipe.n)
         if not report.n_samples:
-            raise DataError(f"no sample can be made of {source.root}", hint="see what the tasks need")
+            raise DataError(f"no sample can be composed from {source.root}", hint="see what the tasks need")
     write_json_atomic(Path(out) / REPORT_FILE, {"recipe": recipe.model_dump(mode="json"), **report.as_dict()})
     return report
 

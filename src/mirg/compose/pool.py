@@ -1,6 +1,6 @@
 """The distinct images of a dataset with their objects, and the lists that tasks draw from.
 
-A label stands for everything that is called so in an image. If the annotation of an image is not complete for a label
+A label denotes all objects of this name in an image. If the annotation of an image is not complete for a label
 (``mirg.samples.coverage``), the image is not used for questions in which a missing object of that label would matter:
 none of its objects is taken for the only one, they are not counted, and the label is not taken to be absent.
 """
@@ -127,7 +127,7 @@ class PoolImage:
         return sorted(found, key=lambda thing: thing.box)
 
     def countable(self, key: str) -> bool:
-        """Whether the objects of this label can be told apart and counted: no crowd, none missing, none twice."""
+        """Whether the objects of this label can be counted: none is a crowd, none is missing, none is listed twice."""
         things = self.named(key)
         if not self.complete(key):
             return False

@@ -91,7 +91,7 @@ def _with_known(images: Iterable[PoolImage]) -> list[PoolImage]:
 
 
 def in_split(family: str, recipe: ComposeRecipe) -> bool:
-    """Whether an image belongs to the recipe's split: a function of its family alone, so new images move no old one."""
+    """Whether an image belongs to the recipe's split: its family decides, so new images do not move others."""
     if recipe.split == "all":
         return True
     place = int(hashlib.sha256(family.encode()).hexdigest()[:13], 16) / 16**13
@@ -135,6 +135,10 @@ def _empty(source: DatasetFolder, pool: Pool, recipe: ComposeRecipe) -> DataErro
         return DataError(
             f"the {recipe.split} split of {source.root} has no image: {pool.n_other_split} are in the other one",
             hint="add images, or change test_share",
+        )
+    if pool.rejected and not pool.n_unnoted:
+        return DataError(
+            f"no row of {source.root} can be used; first: {pool.rejected[0]}", hint="correct the rows, or the recipe"
         )
     first = f"; first broken row: {pool.rejected[0]}" if pool.rejected else ""
     return DataError(

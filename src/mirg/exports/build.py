@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -78,7 +80,7 @@ def export_dataset(
         raise ConfigError(f"--objects means nothing to {to}", hint="it belongs to ms-swift")
     plan = replace(plan, resize=form.resize, roots={k: str(v) for k, v in source.roots.declared.items()})
     _refuse_own_ground(source, plan.out, copy=copy)
-    report = ExportReport(to=to, family=plan.family.name if form.rendered else None, settings=form.settings(plan))
+    report = ExportReport(to=to, family=plan.family.name if form.rendered else None)
     with atomic_folder(plan.out, overwrite=overwrite) as work:
         files = ImageFiles(source, work, plan.out, copy=copy, relative=relative, upright=form.upright)
         with closing(form.open(work, plan)) as writer:
@@ -93,6 +95,7 @@ def export_dataset(
                 if on_progress:
                     on_progress(row)
             report.files = writer.finish()
+        report.settings = _settings(form, plan, report.files)
         if not any(report.files.values()) or not report.n_samples:
             raise _nothing(source, report, form)
         report.images = {"referred": files.n_referred, "copied": files.n_copied, "turned": files.n_turned}
@@ -114,7 +117,7 @@ def make_plan(source: DatasetFolder, out: str | Path, family_name: str = DEFAULT
 
 
 def readme_text(report: ExportReport, plan: Plan) -> str:
-    """The README.md of an export: what it is, and what its trainer has to be told."""
+    """The README.md of an export: what it is, and which settings its trainer needs."""
     files = "\n".join(f"- `{name}`: {rows} rows" for name, rows in report.files.items())
     frame = f" Prompts and boxes are those of {report.family}." if report.family else ""
     settings = "\n".join(report.settings)
@@ -131,6 +134,15 @@ Read it with these settings; with other pixel limits the boxes of a family that 
 {settings}
 ```
 """
+
+
+def _settings(form: Format, plan: Plan, files: dict[str, int]) -> list[str]:
+    """The settings for the trainer, without the lines about a file of ``plan.out`` that was not written.
+
+    A dataset without trajectories has no rows for SFT, for example.
+    """
+    named = re.compile(re.escape(f"{plan.out.absolute()}{os.sep}") + r"([\w.-]+)")
+    return [line for line in form.settings(plan) if all(name in files for name in named.findall(line))]
 
 
 def _row(sample: Sample, files: ImageFiles, plan: Plan, form: Format) -> Row:

@@ -121,7 +121,7 @@ class _Categories:
         self._found: dict[str, dict[str, Any]] = {}
 
     def number(self, name: str, supercategory: object = "") -> int:
-        """The id of the category called ``name``, which is new if there is none."""
+        """The id of the category called ``name``, which is added if the file does not have it yet."""
         new = {"id": len(self._found) + 1, "name": name, "supercategory": ""}
         category = self._found.setdefault(label_key(name), new)
         if isinstance(supercategory, str):

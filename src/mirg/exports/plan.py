@@ -87,7 +87,7 @@ class RowWriter(Protocol):
 class Format:
     """One format. ``reserved`` are texts with a meaning for its reader, which samples may not hold.
 
-    ``open`` makes a writer for a folder; ``settings`` says what its trainer has to be told, line by line.
+    ``open`` makes a writer for a folder; ``settings`` gives the settings that its trainer needs, line by line.
     """
 
     name: str

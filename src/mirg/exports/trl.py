@@ -49,7 +49,7 @@ def _schema(features: datasets.Features) -> Any:
 def _settings(plan: Plan) -> list[str]:
     edges = f"shortest_edge={plan.bounds.min_pixels}, longest_edge={plan.bounds.max_pixels}"
     return [
-        f'load_dataset("parquet", data_files="{plan.out.absolute() / SFT_FILE}")',
+        *(f'load_dataset("parquet", data_files="{plan.out.absolute() / name}")' for name in (SFT_FILE, GRPO_FILE)),
         f"AutoProcessor.from_pretrained(MODEL, size=dict({edges}))",
         "SFTConfig(max_length=None)",
     ]

@@ -13,7 +13,7 @@ def refused_image(sample: Sample, family: Family, limits: PixelLimits | None = N
     Images whose size the sample does not say are passed over.
     """
     for place, ref in enumerate(sample.images):
-        if not ref.measured:
+        if not (ref.width and ref.height):
             continue
         try:
             input_size(ref.size, family, limits)

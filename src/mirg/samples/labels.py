@@ -54,9 +54,12 @@ class LabelCounts:
 
     def add(self, label: str, row: int, count: int = 1) -> None:
         """Note ``count`` uses of ``label``; ``row`` holds the first of them."""
-        if self.too_many or not label or label.count(" ") >= _MOST_WORDS or len(_BETWEEN.split(label)) > _MOST_WORDS:
+        if label in self.uses:
+            before, first = self.uses[label]
+        elif self.too_many or not label or label.count(" ") >= _MOST_WORDS or len(_BETWEEN.split(label)) > _MOST_WORDS:
             return
-        before, first = self.uses.get(label, (0, row))
+        else:
+            before, first = 0, row
         self.uses[label] = (before + count, min(first, row))
         if len(self.uses) > MOST:
             self.too_many = True

@@ -177,13 +177,12 @@ class DatasetWriter:
         """:meth:`add` for a sample that another process has written out."""
         if self._rows is None:
             raise DataError("a DatasetWriter is used inside its `with` block only")
-        if row.id in self._ids:
-            raise DataError(f"sample {row.id} was written already", hint="ids are unique in a dataset")
         if row.images != self._images:
             self._know(row)
             self._images = row.images
+        if not self._ids.add(row.id):
+            raise DataError(f"sample {row.id} was written already", hint="ids are unique in a dataset")
         self._write_line(self._rows, row.line)
-        self._ids.add(row.id)
         self._tasks[row.task] += 1
 
     def _know(self, row: WrittenRow) -> None:

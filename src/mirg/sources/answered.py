@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from mirg.answers.image_names import Name, ascii_forms
@@ -14,7 +15,7 @@ from mirg.frames import swapped
 from mirg.sources.frames import FrameName
 from mirg.sources.raw import Numbers, RawBox, Text
 from mirg.sources.rows import Refused
-from mirg.sources.texts import BOX, REFERRED, image_names, numbers_of, plain, referred
+from mirg.sources.texts import BOX, REFERRED, VALUE, image_names, numbers_of, plain, referred
 
 _ABSENT = re.compile(r"\b(?:not|no|none|absent|out of)\b|没有|不", re.IGNORECASE)
 
@@ -67,13 +68,13 @@ _EXCLUDING_WORDS = """
     same similar identical matches match matching like correspond corresponds corresponding counterpart
 """
 _EXCLUDING = frozenset(_EXCLUDING_WORDS.split())
-# "the mug that is in Image-1": what is looked for, if another image is named as well.
+# "the mug that is in Image-1" says which mug is meant, if another image is named as well.
 _RELATIVE = re.compile(
     r"\b(?:(?:who|that|which)\s(?:\w{1,12}\s){1,3}|(?:marked|highlighted|shown|circled|enclosed|outlined|indicated)\s(?:\w{1,12}\s){0,6})"
     r"(?:in|on|from)\s(?:the\s)?$",
     re.IGNORECASE,
 )
-_UNLESS = re.compile(r"\b(?:unless|otherwise|if not)\b", re.IGNORECASE)
+_UNLESS = ("unless", "otherwise", "if not")
 _SEPARATE = re.compile(r"[.?!\n,;:。？！]|\b(?:and|or|then)\b", re.IGNORECASE)
 _ADDS = re.compile(r"\s{0,3}(?:and|or|then|as well as)\b", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"\b(?:also|else|elsewhere|again|too|counterparts?)\b|也|还|還|다시", re.IGNORECASE)
@@ -103,6 +104,7 @@ _WITH_SIZES = re.compile(
 )
 # Places of PaliGemma and Florence, Kosmos-2, MiniGPT and Molmo, and numbers with their names.
 _OTHER_PLACE = re.compile(r"<loc_?\d|<patch_index_\d|\{<\d|<points?\b|\b[xy]_?(?:1|min)?\W{1,4}-?\d", re.IGNORECASE)
+_LONGEST_KEPT = 1000  # characters of an answer whose places are remembered
 _WRITE_NAMES = "write Image-N: in front of every box"
 # [[], [[1, 2, 3, 4]], []]: what may be one list for each image.
 _PER_IMAGE = re.compile(r"\[\s{0,8}\]|\[\s{0,8}\[\s{0,8}\[[^\[\],]{1,24},[^\[\],]{1,24},[^\[\],]{1,24},", re.ASCII)
@@ -180,28 +182,66 @@ def boxes_of(
     one box; and if it holds something like a box that was not read.
     """
     text = ascii_forms(answer)
+    matches = list(pattern.finditer(text))
+    if not matches:
+        _places(answer, images, pattern)
+        return []
+    # Most answers of a file differ only in their numbers, on which the images of the boxes do not depend.
+    parts: list[str] = []
+    end = 0
+    for match in matches:
+        parts += [answer[end : match.start()], VALUE.sub("0", match[0])]
+        end = match.end()
+    try:
+        places = _places("".join([*parts, answer[end:]]), images, pattern)
+    except Refused:
+        places = _read_places(answer, images, pattern)  # so that the reason quotes what is there
+    return [
+        Found(RawBox(0, in_order(numbers_of(match), place.key, stated), place.label, frame), place.image)
+        for match, place in zip(matches, places, strict=True)
+    ]
+
+
+class _Place(NamedTuple):
+    """What the text around a box says of it: its image, its label, and the key whose value it is."""
+
+    image: int | None
+    label: str
+    key: str | None
+
+
+def _places(answer: str, images: int, pattern: re.Pattern[str]) -> tuple[_Place, ...]:
+    kept = len(answer) <= _LONGEST_KEPT
+    return (_kept_places if kept else _read_places)(answer, images, pattern)
+
+
+def _read_places(answer: str, images: int, pattern: re.Pattern[str]) -> tuple[_Place, ...]:
+    """The place of every box of an answer. Refused as :func:`boxes_of` says."""
+    text = ascii_forms(answer)
     names = image_names(text, images)
     labels = referred(answer)
-    matches = list(pattern.finditer(text))
-    spans = [match.span() for match in matches]
+    spans = [match.span() for match in pattern.finditer(text)]
     unread = unread_place(text, spans)
-    if unread is None and not matches and (other := _OTHER_PLACE.search(text)):
+    if unread is None and not spans and (other := _OTHER_PLACE.search(text)):
         unread = text[other.start() : other.start() + 40]
     if unread is not None:
         raise Refused("answer", f"holds a box that was not understood: {unread!r}", "boxes are [x1, y1, x2, y2]")
-    found: list[Found] = []
+    found: list[_Place] = []
     kept: set[int] = set()
-    rest = _without(text, spans)
-    for match, name in zip(matches, _placed(text, spans, names, images), strict=True):
-        if name is None and images > 1 and (_MAY_NAME.search(rest) or _PER_IMAGE.search(text)):
-            raise Refused("answer", "may name an image in a way that is not understood", _WRITE_NAMES)
+    unnamed = False
+    for (start, _), name in zip(spans, _placed(text, spans, names, images), strict=True):
+        unnamed = unnamed or name is None
         if name is not None:
             kept.add(name.start)
-        label = next((phrase for end, phrase in reversed(labels) if end <= match.start()), "")
-        numbers = in_order(numbers_of(match), key_before(text, match.start()), stated)
-        found.append(Found(RawBox(0, numbers, label, frame), name.number if name else None))
+        label = next((phrase for end, phrase in reversed(labels) if end <= start), "")
+        found.append(_Place(name.number if name else None, label, key_before(text, start)))
+    if unnamed and images > 1 and (_MAY_NAME.search(_without(text, spans)) or _PER_IMAGE.search(text)):
+        raise Refused("answer", "may name an image in a way that is not understood", _WRITE_NAMES)
     _check_names(text, names, kept, images)
-    return found
+    return tuple(found)
+
+
+_kept_places = lru_cache(maxsize=4096)(_read_places)
 
 
 def image_around(before: str, after: str, images: int) -> int | None:
@@ -248,7 +288,7 @@ def placed(found: list[Found], images: int, asked: int | None, label: str = "") 
     Refused where there is no box, or it is not told which image a box lies in.
     """
     if not found:
-        raise Refused("answer", "holds no box", "only questions for places can be used")
+        raise Refused("answer", "holds no box", "only questions that ask for boxes can be used")
     if len({item.image is None for item in found}) > 1:
         raise Refused("answer", "some of its boxes have an image and some have none")
     default = asked or (1 if images == 1 else None)
@@ -256,13 +296,23 @@ def placed(found: list[Found], images: int, asked: int | None, label: str = "") 
     for item in found:
         image = item.image or default
         if image is None:
-            raise Refused("answer", f"does not tell which of the {images} images it speaks of")
+            raise Refused("answer", f"does not say which of the {images} images it speaks of")
         boxes.append(item.box._replace(image=image, label=item.box.label or label))
     if len(set(boxes)) < len(boxes):
         raise Refused("answer", "the same box occurs twice")
     return tuple(boxes)
 
 
+def named_in(question: str, images: int) -> tuple[Name, ...]:
+    """Every image that a plain question names. Refused if it names one that is not there."""
+    names = image_names(question, images)
+    for name in names:
+        if not 1 <= name.number <= images:
+            raise Refused("question", f"Image-{name.number} does not exist, there are {images} images")
+    return names
+
+
+@lru_cache(maxsize=64)  # questions of one row are often the same
 def asked_image(question: str, images: int) -> int | None:
     """The image that a plain question asks about; None where it names none, or several alike.
 
@@ -270,10 +320,7 @@ def asked_image(question: str, images: int) -> int | None:
     A question in a language of which the names of images are not read names none for sure. Refused if it names one
     that is not there.
     """
-    names = image_names(question, images)
-    for name in names:
-        if not 1 <= name.number <= images:
-            raise Refused("question", f"Image-{name.number} does not exist, there are {images} images")
+    names = named_in(question, images)
     if names and images > 1 and in_another_language(question):
         return None  # it may name another image in words that are not understood
     if len({name.number for name in names}) == 1:
@@ -290,14 +337,17 @@ def asked_image(question: str, images: int) -> int | None:
         return _place_of_all(question, names)
     place = places[-1]  # "where does the mug in image 1 locate in image 2?"
     others = [name for name in names if name.number != place.number]
-    clear = not _UNLESS.search(question) and all(_only_refers(question, place, name, name in places) for name in others)
+    low = question.lower()
+    clear = not any(word in low for word in _UNLESS) and all(
+        _only_refers(question, place, name, name in places) for name in others
+    )
     return place.number if clear else None
 
 
 def _only_refers(question: str, place: Name, name: Name, searched: bool) -> bool:
-    """Whether a question that asks about ``place`` names another image only to say what is looked for.
+    """Whether a question that asks about ``place`` names another image only to say which object is meant.
 
-    It stands in another sentence or clause, or is what something is "of" or "shown in". ``searched``: something is to
+    It is in another sentence or clause, or is what something is "of" or "shown in". ``searched``: something is to
     be found in it as well, which means the same only within one clause.
     """
     first, second = sorted((place, name))
@@ -388,7 +438,7 @@ def marked_up(
         if name is UNCLEAR and images > 1:
             raise Refused(field, "names several images beside one box", _WRITE_NAMES)
         if number is None:
-            raise Refused(field, f"does not tell which of the {images} images its box lies in")
+            raise Refused(field, f"does not say which of the {images} images a box lies in")
         if not 1 <= number <= images:
             raise Refused(field, f"Image-{number} does not exist, there are {images} images")
         numbers = in_order(numbers_of(match), key_before(forms, match.start()), stated)

@@ -1,7 +1,7 @@
 """COCO boxes: one sample per picture, which asks for all objects of one category; every object is kept as annotation.
 
 ``mirg data compose`` makes multi-image tasks of these. ``path`` is an ``instances_*.json``, or a file in the style of
-LVIS. Only a category that is annotated completely in a picture is asked for.
+LVIS. The category of a question is always one that is annotated completely in the picture.
 """
 
 from __future__ import annotations

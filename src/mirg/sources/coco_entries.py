@@ -41,7 +41,7 @@ class Category(NamedTuple):
 class Annotation(NamedTuple):
     """One annotation; ``owner`` is the id of its image entry. ``instance`` is (key, id) of the object, or None.
 
-    ``target`` and ``unnamed`` are marks of an export of mirg: a box that is asked for, and an object without a label.
+    ``target`` and ``unnamed`` are marks of an export of mirg: a box that is a target, and an object without a label.
     """
 
     owner: Key
@@ -103,7 +103,7 @@ def flag(value: Any) -> bool:
 
 
 def image_entry(entry: Any, fields: Iterable[str] = ()) -> Any:
-    """The keys of an image that are used, and other ``fields`` to keep; ``path`` is where its file is."""
+    """The keys of an image that are used, and other ``fields`` to keep; ``path`` is the path of its file."""
     if not isinstance(entry, dict):
         return entry
     kept = {key: entry[key] for key in (*_IMAGE_KEYS, *fields) if entry.get(key) is not None}

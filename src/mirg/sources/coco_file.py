@@ -234,11 +234,11 @@ class CocoFile:
                             yield box, *sides
 
     def _place(self, path: str) -> str:
-        """The path in the spelling in which it is looked for, so that "./a.jpg" and "a.jpg" are one file."""
+        """The path in the spelling that the search for the file uses, so that "./a.jpg" and "a.jpg" are one file."""
         try:
             return clean_path(path, self.options.root, self.options.strip)
         except ImageError:
-            return path  # it is refused when the file is looked for
+            return path  # the search for the file refuses it
 
     def _value(self, picture: Picture, vocabulary: str, scope: str) -> dict[str, Any]:
         """What ``convert`` is given about one picture."""

@@ -222,6 +222,8 @@ class _Finisher:
 
     def _exif(self) -> tuple[dict[str, str], list[Rotated]]:
         """What ``meta`` says of rotated photographs with boxes, and those of which nothing tells."""
+        if not any(seen.exif for seen in self.seen):
+            return {}, []
         stored = self.job.options.stored
         pairs = [
             (image.path.removeprefix(f"{stored}/") if stored else image.path, self.seen[k - 1])
@@ -235,8 +237,8 @@ class _Finisher:
     def _note_boxes(self) -> None:
         """Every box as evidence of the frame, but for those that say it themselves."""
         raw = self.raw
-        texts = (part for text in (raw.question, raw.thinking or ()) for part in text)
-        for box in (*raw.targets, *(part for part in texts if isinstance(part, RawBox))):
+        written = [part for part in (*raw.question, *(raw.thinking or ())) if not isinstance(part, str)]
+        for box in (*raw.targets, *written):
             self.boxed.add(box.image)
             if box.frame is None and 1 <= box.image <= len(self.seen):
                 self._note(box.numbers, self.seen[box.image - 1].size)

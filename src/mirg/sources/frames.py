@@ -85,6 +85,8 @@ def to_fractions(numbers: Sequence[float], size: Size | None, frame: FrameName, 
 
 def _clipped(box: Box, edge: tuple[float, float]) -> Box:
     """Coordinates that leave 0-1 by no more than ``edge`` (of width, of height) set onto the edge."""
+    if min(box) >= 0.0 and max(box) <= 1.0:
+        return box
     return (_snap(box[0], edge[0]), _snap(box[1], edge[1]), _snap(box[2], edge[0]), _snap(box[3], edge[1]))
 
 

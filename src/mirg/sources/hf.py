@@ -85,7 +85,9 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
             yield Row(path.name, number, value)
         numbering.end()
     except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path} cannot be read: {error}", hint="is it complete?") from error
+        raise DataError(
+            f"{path} cannot be read: {error}", hint="the file may be cut off, or of another format"
+        ) from error
 
 
 def _opened(path: Path, split: str) -> datasets.Dataset | datasets.IterableDataset:
@@ -330,10 +332,11 @@ def _numbers(row: dict[str, Any], count: int, images: int) -> list[int]:
             found = [whole(v, name) - first + 1 for v in _each(row[name], name, count, None)]
             wrong = next((number for number in found if not 1 <= number <= images), None)
             if wrong is not None:
-                raise Refused(name, f"{wrong + first - 1} is none of {images} images, counted from {first}")
+                wrong += first - 1
+                raise Refused(name, f"image {wrong} does not exist, counted from {first}, there are {images} images")
             return found
     if images > 1 and count:
-        raise Refused("image_number", f"does not tell which of the {images} images a box lies in", _HINT)
+        raise Refused("image_number", f"does not say which of the {images} images a box lies in", _HINT)
     return [1] * count
 
 

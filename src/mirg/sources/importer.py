@@ -126,6 +126,7 @@ def import_dataset(
                 overwrite=overwrite,
             )
         )
+        stack.enter_context(_explained(kind, path))
         if source.stores:
             stored = stack.enter_context(scratch_folder(out))
             options = options.model_copy(update={"stored": str(stored.resolve())})
@@ -140,13 +141,10 @@ def import_dataset(
             job = job._replace(journal=str(journal.resolve()))
         stack.callback(_drop_empty, journal)
         with Journal(journal) as looked:
-            try:
-                job, rows = _settled(source, job, rows, path, looked)
-                report.frame = job.frame
-                work = _Work(writer, job, report, copy, listed)
-                work.run(workers, rows, looked, on_progress)
-            except (DataError, StorageError) as error:
-                raise explained(error, kind, path) from error
+            job, rows = _settled(source, job, rows, path, looked)
+            report.frame = job.frame
+            work = _Work(writer, job, report, copy, listed)
+            work.run(workers, rows, looked, on_progress)
             if not (work.evidence.counts or options.frame or source.frame != "auto"):
                 report.frame = "auto"  # every box said its own
         report.warnings += work.labels.warnings(options)
@@ -155,9 +153,18 @@ def import_dataset(
             first = f"; first: {report.first[0]}" if report.first else ""
             reason = f"{path}: no row of {report.rows:,} can be used{first}"
             hint = _image_advice(report, options) or f"if the format is another one: {LISTED}"
-            raise explained(DataError(reason, hint=hint), kind, path)
+            raise DataError(reason, hint=hint)
     journal.unlink(missing_ok=True)
     return report
+
+
+@contextlib.contextmanager
+def _explained(kind: str, path: Path) -> Iterator[None]:
+    """Errors that say what ``path`` looks like if it is of another format than ``kind``."""
+    try:
+        yield
+    except (DataError, StorageError) as error:
+        raise explained(error, kind, path) from error
 
 
 def _image_advice(report: ImportReport, options: ImportOptions) -> str:
@@ -289,7 +296,7 @@ class _Work:
 
     def _write(self, at: Row, row: WrittenRow) -> bool:
         try:
-            if self.copy or any(path.startswith(_STORED) for path in row.images):
+            if self.copy or (self.job.options.stored and any(path.startswith(_STORED) for path in row.images)):
                 row = self._with_copies(row)
             self.writer.add_written(self._unique(row))
         except ImageError as error:

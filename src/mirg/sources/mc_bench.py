@@ -81,7 +81,7 @@ def _sample(name: str, text: dict[str, Any], pair: Any, things: Any) -> RawSampl
         thing = mapping(thing, "annotations")
         where = f"annotations.{k}"
         if _key(thing.get("image_id")) not in ids:
-            raise Refused(f"{where}.image_id", f"{short(thing.get('image_id'))} is none of the pair")
+            raise Refused(f"{where}.image_id", f"{short(thing.get('image_id'))} is not an image of the pair")
         x, y, width, height = box_of(thing.get("bbox"), f"{where}.bbox")
         if width <= 0 or height <= 0:
             raise Refused(f"{where}.bbox", f"{width:g} x {height:g} pixels are no area")

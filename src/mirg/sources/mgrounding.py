@@ -14,7 +14,7 @@ from typing import Any
 
 from mirg.answers import ordinals
 from mirg.samples import Relation, Role
-from mirg.sources.answered import asked_image, boxes_of, is_hidden, marked_up, placed
+from mirg.sources.answered import asked_image, boxes_of, is_hidden, marked_up, named_in, placed
 from mirg.sources.conversations import Conversation, Turn, conversation
 from mirg.sources.options import ImportOptions
 from mirg.sources.raw import Outcome, RawBox, RawImage, RawSample, Row, Source
@@ -73,12 +73,12 @@ def _sample(talk: Conversation, task: str, name: str, turn: Turn) -> RawSample:
     frames = frames_of(images) if task == TRACKING else None
     question = anchored(turn.question, count, frames.anchor) if frames else turn.question
     phrases = [phrase for _, phrase in (*referred(question), *referred(turn.answer)) if phrase]
+    named = {found.number for found in named_in(plain(question), count)}
     targets = _targets(task, turn.answer, question, count, frames, phrases[0] if phrases else "")
     kind = name_or(talk.row.get("type"), "")
     meta: dict[str, Any] = {"type": kind} if kind else {}
     if phrases:
         meta["subject"] = phrases[0]
-    named = {found.number for found in image_names(plain(question), count)}
     if task == DIFFERENCE and count == 2 and not named and not image_names(turn.answer, count):
         meta["either_image"] = [1, 2]
     return RawSample(
@@ -97,7 +97,8 @@ def _targets(
     task: str, answer: str, question: str, count: int, frames: Frames | None, subject: str
 ) -> tuple[RawBox, ...]:
     found = boxes_of(answer, count)
-    asked = asked_image(plain(question), count)
+    unnamed = any(item.image is None for item in found)
+    asked = asked_image(plain(question), count) if unnamed else None
     if frames:
         _check_track(answer, count, frames, [item.image for item in found])
         # The image that the question starts from is named last only where nothing else is.

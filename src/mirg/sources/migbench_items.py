@@ -94,7 +94,7 @@ def load_annotations(path: str | Path, *, revised: bool = False) -> Annotations:
 
 
 def target_images(task: str, n_images: int, question: str, additional_info: str) -> tuple[int, ...]:
-    """The numbers of the images in which the answer may lie; empty if the text does not tell, or contradicts the task.
+    """The numbers of the images in which the answer may lie; empty if the text does not say, or contradicts the task.
 
     >>> target_images("object_tracking", 6, "... please locate it in the 4th image. ", "")
     (4,)
@@ -134,7 +134,7 @@ def find_defects(items: tuple[Item, ...]) -> list[Defect]:
         if min(item.answer) < 0.0 or max(item.answer) > 1.0:
             defects.append(Defect(item.index, "outside_image", f"{list(item.answer)} is partly outside the image"))
         if not item.targets:
-            defects.append(Defect(item.index, "no_target_image", "the text does not tell which image holds the answer"))
+            defects.append(Defect(item.index, "no_target_image", "the text does not say which image holds the answer"))
         key = json.dumps([item.task, item.images, item.question, item.answer])
         if key in seen:
             defects.append(Defect(item.index, "duplicate", f"same as item {seen[key]}"))

@@ -22,15 +22,17 @@ def missing_path(reason: str) -> str | None:
 def advice(root: Path, path: str) -> str:
     """The options with which the image ``path`` of a row would be found, or what else is there.
 
-    Files of the same name are looked for below ``root``, then below its parent.
+    The search for files of the same name covers ``root`` first, then its parent.
     """
     wanted = PurePosixPath(path.replace("\\", "/"))
-    looked = f"{root / str(wanted).lstrip('/')} was looked for"
+    looked = f"{root / str(wanted).lstrip('/')} does not exist"
     for place in (root, root.parent):
         if place == Path(place.anchor):
             continue
         files = [file for file in islice(_files(place), _MOST_FILES) if _key(file) == _key(wanted)]
         if files:
+            if wanted in files:  # an absolute path, which needs no --strip
+                return f"{wanted} is not below {root}: try --root {place}"
             return f"{looked}; {_options(root, wanted, max(files, key=lambda file: len(_common(file, wanted))))}"
     return f"{looked}, and no file {wanted.name} is below {root} or next to it: --root is the folder of the images"
 

@@ -74,7 +74,9 @@ def _numbers(value: dict[str, Any], boxes: int, images: int) -> list[int]:
     numbers = [1 + whole(index, f"objects.image_id.{k}") for k, index in enumerate(ids)]
     for k, number in enumerate(numbers):
         if not 1 <= number <= images:
-            raise Refused(f"objects.image_id.{k}", f"image {number - 1} does not exist, there are {images}, from 0")
+            raise Refused(
+                f"objects.image_id.{k}", f"image {number - 1} does not exist, counted from 0, there are {images} images"
+            )
     return numbers
 
 

@@ -16,7 +16,7 @@ __all__ = ["ANY_BOX", "BOX", "PLACEHOLDER", "Name", "image_names", "plain", "ref
 
 PLACEHOLDER = "<image>"
 BOX = PAIRS
-_VALUE = re.compile(r"-?\d{1,6}(?:\.\d{1,16})?", re.ASCII)
+VALUE = re.compile(r"-?\d{1,6}(?:\.\d{1,16})?", re.ASCII)
 REFERRED = re.compile(
     r"<\|object_ref_start\|>(.{0,999}?)<\|object_ref_end\|>|<ref>(.{0,999}?)</ref>|<\|ref\|>(.{0,999}?)<\|/ref\|>",
     re.DOTALL,
@@ -51,8 +51,8 @@ def with_boxes(
 
 def numbers_of(found: re.Match[str]) -> Numbers:
     """The four numbers of a match of :data:`BOX` or :data:`ANY_BOX`."""
-    x1, y1, x2, y2 = (float(v) for v in _VALUE.findall(found.group()))
-    return (x1, y1, x2, y2)
+    x1, y1, x2, y2 = VALUE.findall(found[0])
+    return (float(x1), float(y1), float(x2), float(y2))
 
 
 class Shown(NamedTuple):
@@ -69,6 +69,8 @@ def shown(text: str, before: int = 0) -> Shown:
     Those at its beginning and end go, with their labels (``Image-1: <image>``); one inside a sentence becomes the name
     of its image, since the sentence speaks of it there.
     """
+    if PLACEHOLDER not in text:
+        return Shown(text.strip(), 0)
     found = _labelled(text)
     edges = _at_edges(text, found)
     parts: list[str] = []
@@ -86,7 +88,7 @@ def shown(text: str, before: int = 0) -> Shown:
 def _labelled(text: str) -> list[tuple[int, int, Name | None]]:
     """(start, end, name) of every placeholder with its label; a label in words ("the first image: ") stays a text."""
     found: list[tuple[int, int, Name | None]] = []
-    names = names_in(text) if PLACEHOLDER in text else []
+    names = names_in(text)
     start = text.find(PLACEHOLDER)
     while start >= 0:
         end = start + len(PLACEHOLDER)

@@ -28,7 +28,7 @@ class Frames(NamedTuple):
 
 
 def frames_of(paths: Sequence[str]) -> Frames:
-    """Find the anchor among the images of a tracking row. Refused where the names of the files do not tell it."""
+    """Find the anchor among the images of a tracking row. Refused if the names of the files do not show it."""
     return _frames(tuple(paths))
 
 
@@ -43,7 +43,7 @@ def _frames(paths: tuple[str, ...]) -> Frames:
         raise Refused("images", f"images {', '.join(map(str, marked))} all end in {_MARK}", _HINT)
     known = [number for number in numbers if number is not None]
     if len(known) < len(files) or len({file.parent for file in files}) > 1:
-        raise Refused("images", "the names of the files do not tell which frame is the first", _HINT)
+        raise Refused("images", "the names of the files do not show which frame is the first", _HINT)
     if known.count(min(known)) > 1:
         raise Refused("images", f"frame {min(known)} occurs twice: which one is the first?", _HINT)
     return Frames(1 + known.index(min(known)), numbers)

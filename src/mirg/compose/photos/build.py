@@ -57,7 +57,7 @@ def write_photo_samples(
     """Make a dataset in ``out`` from the photographs below ``folder``.
 
     The same pixels, seed and settings give the same files; every sample has its own random stream. Raises DataError
-    where no photograph can be read, none is in the split, no sample can be made of them, or ``out`` cannot be written.
+    if no photograph can be read, none is in the split, no sample can be composed, or ``out`` cannot be written.
     """
     tell = on_progress or (lambda _stage, _done, _total: None)
     if Path(out).resolve().is_relative_to(Path(folder).resolve()):
@@ -68,7 +68,7 @@ def write_photo_samples(
     with DatasetWriter(
         out,
         name=f"photos-{config.split}",
-        description=f"Multi-image samples made of unlabelled photographs, {config.split} split.",
+        description=f"Multi-image samples composed from unlabelled photographs, {config.split} split.",
         created_by="mirg data photos",
         seed=config.seed,
         license="that of the photographs",

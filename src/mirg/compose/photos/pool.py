@@ -54,7 +54,7 @@ class Found:
 
     @property
     def n_other(self) -> int:
-        """Files that were left alone."""
+        """The number of files whose names are not those of images; they are not read."""
         return self.other.total()
 
     def other_words(self) -> str:

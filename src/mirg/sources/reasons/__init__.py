@@ -67,7 +67,7 @@ def _entries() -> list[tuple[tuple[str, ...], str, Reason]]:
 
 
 def reason_of(text: str) -> Reason | None:
-    """The entry for the reason of a rejected row, None if there is none.
+    """The entry for the reason of a rejected row, or None if the table has no entry for it.
 
     >>> reason_of("Image-7 does not exist, there are 3 images").remedy
     'Correct the number in the text, or add the image to the row.'

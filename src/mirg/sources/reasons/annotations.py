@@ -26,7 +26,7 @@ ABSENCE = (
     ),
     Reason(
         ("are empty, and there is no question",),
-        "The row has no boxes and no question, so that it does not say what was looked for in the image.",
+        "The row has no boxes and no question, so that it does not say which object is absent from the image.",
         "Add a question about what is not in the image, or leave the row out.",
     ),
     Reason(
@@ -42,7 +42,7 @@ ABSENCE = (
     ),
     Reason(
         ("task has no annotation…", "task has only cancelled annotations…"),
-        "Nobody annotated the task of Label Studio. Predictions of a model are no truth.",
+        "Nobody annotated the task of Label Studio. Predictions of a model are not ground truth.",
         "Annotate the task and export again.",
     ),
 )  # fmt: skip
@@ -102,7 +102,7 @@ TOOLS = (
     Reason(
         ("line may be a polygon, or a box with key points (pose)",),
         "Lines of this length are polygons in a data set for segmentation, and boxes with key points in one for poses. "
-        "The lines alone do not say which.",
+        "The lines do not show which of these the data set is.",
         "Write kpt_shape into data.yaml if it is a data set for poses, or export boxes.",
     ),
     Reason(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Stands in a text for what is different in every row: a number, a name, a box.
+# Marks the part of a text that differs from row to row: a number, a name, a box.
 VARIES = "…"
 
 
@@ -12,7 +12,7 @@ VARIES = "…"
 class Reason:
     """Why something is refused: the texts that a report gives for it, what they mean, and what to do.
 
-    ``says`` are whole texts, in which :data:`VARIES` stands for what varies.
+    ``says`` are whole texts, in which :data:`VARIES` marks the parts that vary.
     """
 
     says: tuple[str, ...]

@@ -9,7 +9,7 @@ WHICH_IMAGE = (
         ("names an image in a way that is not understood", "may name an image in a way that is not understood",
          "may name an image in a way that is not understood: the key …"),
         "The text names an image, or may do so, in a spelling or language that is not known. It is not guessed which "
-        "image is meant, because a box in the wrong image would be a wrong truth.",
+        "image is meant, because a box in the wrong image would be wrong ground truth.",
         "Write Image-N: in front of every box, or add the number of the image under the key image of a JSON answer.",
     ),
     Reason(
@@ -19,8 +19,7 @@ WHICH_IMAGE = (
         "Correct the number in the text, or add the image to the row.",
     ),
     Reason(
-        ("image … does not exist, counted from 0, there are … images",
-         "image … does not exist, there are …, from 0", "… is none of … images, counted from …"),
+        ("image … does not exist, counted from …, there are … images",),
         "The image is named by a number that counts from 0 or, if the report says so, from 1, and the row has fewer "
         "images.",
         "Correct the number. If the texts of the file count from 1, say so with --image-index-from 1.",
@@ -38,8 +37,8 @@ WHICH_IMAGE = (
         "Pass --image-index-from 0 if the file counts from 0, or --image-index-from 1 to leave such rows out.",
     ),
     Reason(
-        ("does not tell which of the … images it speaks of", "does not tell which of the … images its box lies in",
-         "does not tell which of the … images a box lies in", "some of its boxes have an image and some have none",
+        ("does not say which of the … images it speaks of",
+         "does not say which of the … images a box lies in", "some of its boxes have an image and some have none",
          "… boxes without the names of their frames",
          "is missing: it says in which of … images a box of bbox_type real lies"),
         "The row has several images, and neither the answer nor the question nor a field says which one a box is in.",
@@ -82,7 +81,7 @@ WHICH_IMAGE = (
     Reason(
         ("\"the first image\" is image 1 of the list or the first frame, image …",
          "names the first image … times; the first frame is image …", "images … all end in …",
-         "the names of the files do not tell which frame is the first",
+         "the names of the files do not show which frame is the first",
          "frame … occurs twice: which one is the first?"),
         "The question starts from the first frame of a film, and it is not clear which image of the list that is.",
         "Put the first frame first and name images by their numbers, or number the files of the frames.",

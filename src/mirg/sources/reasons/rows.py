@@ -7,8 +7,8 @@ from mirg.sources.reasons.entry import Reason
 ANSWERS = (
     Reason(
         ("holds no box", "holds no box that can be used: …", "neither boxes nor an answer"),
-        "The answer gives no place, or was cut off or written so that its boxes cannot be read with certainty.",
-        "Only questions for places can be used. Correct answers that were cut off.",
+        "The answer gives no box, or was cut off or written so that its boxes cannot be read with certainty.",
+        "Only questions that ask for boxes can be used. Correct answers that were cut off.",
     ),
     Reason(
         ("holds a box that was not understood: …", "holds a box outside of its JSON"),
@@ -55,9 +55,9 @@ ANSWERS = (
         "Leave the row out, or import the file as another format.",
     ),
     Reason(
-        ("are not two of the listed images", "… annotations of a text that is not listed", "… is none of the pair",
-         "is …, and there are … annotations", "the text does not tell which image holds the answer",
-         "same as item …"),
+        ("are not two of the listed images", "… annotations of a text that is not listed",
+         "… is not an image of the pair", "is …, and there are … annotations",
+         "the text does not say which image holds the answer", "same as item …"),
         "The item of the benchmark contradicts itself, or is there twice. Such defects of published files are listed.",
         "Nothing needs to be done: the item is left out of the benchmark.",
     ),
@@ -86,12 +86,13 @@ ROWS = (
     ),
     Reason(
         ("holds no text or number: …", "would replace meta.…: …"),
-        "--meta keeps fields of rows in meta. It keeps texts, numbers and truth values under names that are free.",
+        "--meta keeps fields of rows in meta. It keeps texts, numbers and truth values, under names that meta does not "
+        "hold yet.",
         "Choose another field, or another name with --meta NAME=FIELD.",
     ),
     Reason(
         ("is not a sample of mirg: …: …", "is about … images, the row has …", "its reasoning cannot be used: …"),
-        "The column record holds a sample that mirg data export wrote, and it was changed since.",
+        "The column record holds a sample that mirg data export wrote, and the record was changed after that.",
         "Export the dataset again, or leave the column out.",
     ),
     Reason(
@@ -103,6 +104,6 @@ ROWS = (
         ("Field required…", "Extra inputs are not permitted…", "Input should be …", "String should have at least …",
          "Tuple should have at least …", "width and height come together, or not at all…"),
         "The row does not have the fields of a sample. The report names the field, and how many more are wrong.",
-        "See the fields of a sample in docs/concepts/samples.md. Fields of your own belong into meta.",
+        "See the fields of a sample in docs/concepts/samples.md. Additional fields belong into meta.",
     ),
 )  # fmt: skip
