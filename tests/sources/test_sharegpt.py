@@ -318,6 +318,7 @@ def test_question_and_answer_in_columns(asked: dict[str, Any]) -> None:
         ("The dog is not in image 1. Where is it?", None),
         ("Find the dog that isn't visible in image 2.", None),
         ("Except for image 1, find the dog.", None),
+        ("Find the dog (not in image 1).", None),
         ("Find the dog in the image after image 1.", None),
         ("Look at image 1 and find the dog in the next image.", None),
         ("Image 1 is a reference. Find the dog.", None),

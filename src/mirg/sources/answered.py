@@ -62,12 +62,14 @@ _EXCLUDED = re.compile(
     r"|(?:不在|不是|除了?|没在)\s?$",
     re.IGNORECASE,
 )
-_EXCLUDING_WORDS = """
-    not never longer missing absent except excluding besides without unlike ignore ignoring ignored skip skipping
-    skipped than apart instead after before next following preceding who that which given based according using
-    same similar identical matches match matching like correspond corresponds corresponding counterpart
+# Parts of words without which the two patterns for the words before a name find nothing.
+_EXCLUDING_PARTS = """
+    not n't never longer missing absent except exclud beside without unlike ignor skip than apart instead after before
+    next following preceding who that which given based according using same similar identical match like correspond
+    counterpart
 """
-_EXCLUDING = frozenset(_EXCLUDING_WORDS.split())
+_EXCLUDING = _EXCLUDING_PARTS.split()
+_DESCRIBING = ["who", "that", "which", "marked", "highlighted", "shown", "circled", "enclosed", "outlined", "indicated"]
 # "the mug that is in Image-1" says which mug is meant, if another image is named as well.
 _RELATIVE = re.compile(
     r"\b(?:(?:who|that|which)\s(?:\w{1,12}\s){1,3}|(?:marked|highlighted|shown|circled|enclosed|outlined|indicated)\s(?:\w{1,12}\s){0,6})"
@@ -331,7 +333,7 @@ def asked_image(question: str, images: int) -> int | None:
         for name, start in zip(names, starts, strict=False)
         if _LOCATES.search(_CLAUSE.split(question[start : name.start])[-1])
         and not _excluded(question, name)
-        and not _RELATIVE.search(question, max(0, name.start - 80), name.start)
+        and not _described(question, name)
     ]
     if not places:
         return _place_of_all(question, names)
@@ -357,18 +359,23 @@ def _only_refers(question: str, place: Name, name: Name, searched: bool) -> bool
     before = max(0, name.start - 40)
     if _excluded(question, name) or _OF.search(question, before, name.start):
         return True
-    if _SHOWS.match(question, name.end) or _RELATIVE.search(question, max(0, name.start - 80), name.start):
+    if _SHOWS.match(question, name.end) or _described(question, name):
         return True
     pieces = re.split(r"[,;:]", between)
     return bool(_CLAUSE.search(between)) or (len(pieces) > 1 and not _ADDS.match(pieces[-1]))
 
 
+def _described(question: str, name: Name) -> bool:
+    """Whether the words before a name only say which object is meant: "the mug that is in", "marked by a box in"."""
+    before = question[max(0, name.start - 80) : name.start].lower()
+    return any(part in before for part in _DESCRIBING) and bool(_RELATIVE.search(before))
+
+
 def _excluded(question: str, name: Name) -> bool:
     """Whether the words before a name exclude its image; the pattern is tried if one of its words is there."""
     before = question[max(0, name.start - 90) : name.start].lower()
-    if _EXCLUDING.isdisjoint(before.split()) and "n't" not in before and before.isascii():
-        return False
-    return bool(_EXCLUDED.search(before))
+    may = not before.isascii() or any(part in before for part in _EXCLUDING)
+    return may and bool(_EXCLUDED.search(before))
 
 
 def _asks_about(question: str, names: Sequence[Name]) -> bool:
