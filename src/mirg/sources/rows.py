@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeGuard, TypeVar
 
 from mirg.sources.raw import Numbers, Outcome, Refusal
 from mirg.storage import BadLine
@@ -79,7 +79,7 @@ def box_of(value: Any, field: str) -> Numbers:
     return (x1, y1, x2, y2)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether ``value`` may be a coordinate: a finite number below 10^9."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
