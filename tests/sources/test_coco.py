@@ -413,9 +413,14 @@ def lvis() -> Doc:
     return value
 
 
-@pytest.mark.parametrize("make", [doc, rich, lvis])
+def empty() -> Doc:
+    """Two of three pictures have no objects; with ``negatives="keep"`` they are annotated."""
+    return doc(3) | {"annotations": doc()["annotations"][:1]}
+
+
+@pytest.mark.parametrize("make", [doc, rich, lvis, empty])
 def test_an_export_is_imported_as_the_same_dataset(tmp_path: Path, make: Any) -> None:
-    _, before, _ = run(tmp_path, make())
+    _, before, _ = run(tmp_path, make(), negatives="keep")
     assert len(before) >= 2
     source = DatasetFolder.open(tmp_path / "out")
     export_dataset(source, make_plan(source, tmp_path / "exported"), "coco")

@@ -3,7 +3,8 @@
 Schema: cocodataset.org, "Data format", object detection. Boxes are ``[x, y, width, height]`` in pixels of the upright
 original, not rounded. Questions, roles and trajectories have no place in it. Crowds and ignored regions keep their
 flags, ``attributes`` holds the rest of an object's attributes, and an image says how far its annotation is complete: by
-LVIS's lists of category ids, and by ``incomplete`` and ``vocabulary`` (``mirg.samples.coverage``).
+LVIS's lists of category ids, and by ``incomplete`` and ``vocabulary`` (``mirg.samples.coverage``). An image without
+objects says by ``absent`` which label its sample asks for.
 """
 
 from __future__ import annotations
@@ -159,6 +160,9 @@ class _Image:
             self.samples += 1
             image_set = sample.meta.get("image_set")
             self.own = {"sample_id": sample.id} | ({"image_set": image_set} if isinstance(image_set, str) else {})
+            subject = sample.meta.get("subject")
+            if coverage.annotated and isinstance(subject, str) and not (sample.targets or ref.objects):
+                self.own["absent"] = subject
 
     def row(self, categories: _Categories) -> dict[str, Any]:
         """The entry of the file."""

@@ -182,11 +182,16 @@ class _Notes:
     def absent(self, path: str, options: ImportOptions) -> str | None:
         """The label to ask for in a picture without objects, if it is known that the picture was annotated for it.
 
-        A file in the style of LVIS says so; of another file, ``--negatives keep`` says it for all of its pictures.
+        A file in the style of LVIS says so, and an export of mirg; of another file, ``--negatives keep`` says it for
+        all of its pictures.
         """
         names = self.value["names"] if self.categories is None else self.categories
         said = bool(self.categories) or self.value["emptied"] or options.negatives == "keep"
-        if not said or not names or self._any_open or self.incomplete or self.value.get("stray"):
+        if self._any_open or self.incomplete or self.value.get("stray"):
+            return None
+        if self.value["absent"]:
+            return self.value["absent"][0]
+        if not said or not names:
             return None
         return names[int(hashlib.sha256(path.encode()).hexdigest(), 16) % len(names)]
 

@@ -258,6 +258,7 @@ class CocoFile:
             "negatives": negatives, "not_exhaustive": absent, "federated": self._federated and not own,
             "vocabulary": own or vocabulary,
             "incomplete": sorted({r for entry in picture.lists for r in texts_in(entry.get("incomplete"))}),
+            "absent": texts_in([entry.get("absent") for entry in picture.lists])[:1],
             "names": [] if objects else self._all_names, "emptied": bool(named) and not objects,
             "scope": f"{scope}-{id_key(video)}" if scope and id_key(video) is not None else scope,
         }  # fmt: skip
