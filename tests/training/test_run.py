@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 from mirg.errors import CheckpointError
+from mirg.storage import sole_writer
 from mirg.training.recipe import SftRecipe
 from mirg.training.run import METRICS, ROLLOUTS, SKIPPED, Progress, RunFolder, clock, environment
 
@@ -73,6 +77,22 @@ def test_a_folder_whose_recipe_cannot_be_read_is_refused(text: bytes, why: str, 
         RunFolder.open(tmp_path, RECIPE)
     assert "another output folder" in caught.value.hint
     assert (tmp_path / "config.yaml").read_bytes() == text, "nothing was overwritten"
+
+
+def test_a_run_that_was_killed_in_its_first_file_is_continued(tmp_path: Path) -> None:
+    """A real kill while config.yaml is flushed; the unfinished file goes once the folder has a writer."""
+    script = f"""
+import os, signal
+from mirg.training.recipe import SftRecipe
+from mirg.training.run import RunFolder
+os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+RunFolder.open({str(tmp_path)!r}, SftRecipe.model_validate({RECIPE.model_dump(mode="json")!r}))
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    assert [path.suffix for path in tmp_path.iterdir()] == [".tmp"]
+    RunFolder.open(tmp_path, RECIPE)
+    with sole_writer(tmp_path):
+        assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "environment.json"}
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from mirg.console import logger
 from mirg.errors import CheckpointError
-from mirg.storage import Journal, digest_folder, read_jsonl, write_atomic, write_json_atomic
+from mirg.storage import Journal, digest_folder, is_unfinished_file, read_jsonl, write_atomic, write_json_atomic
 from mirg.training.recipe import dump_recipe
 
 _PACKAGES = ("mirg", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers", "numpy", "pillow")
@@ -53,7 +53,7 @@ class RunFolder:
             folder.path.mkdir(parents=True, exist_ok=True)
             if config.exists():
                 folder._refuse_other_recipe(resolved)
-            elif any(folder.path.iterdir()):
+            elif not all(map(is_unfinished_file, folder.path.iterdir())):
                 raise CheckpointError(
                     f"{folder.path} is not empty and is no run folder", hint="choose another output folder"
                 )
