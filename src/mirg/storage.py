@@ -16,7 +16,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,8 @@ from mirg.errors import StorageError
 from mirg.text_files import BOM, DAMAGE, open_utf8, read_text
 
 CHUNK_BYTES = 1 << 20
+SEAL_FILE = "mirg_manifest.json"
+_HASHERS = 4  # files hashed at a time: SHA-256 of a large model takes longer than reading it
 
 
 @dataclass(frozen=True)
@@ -185,20 +188,49 @@ def folder_manifest(path: str | Path, *, ignore: frozenset[str] = frozenset()) -
     if not root.is_dir():
         raise StorageError(f"{root} is not a folder")
     names = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
-    return {name: digest_file(root / name) for name in names if name not in ignore}
+    names = [name for name in names if name not in ignore]
+    return dict(zip(names, _digests([root / name for name in names]), strict=True))
 
 
 def manifest_problems(path: str | Path, manifest: dict[str, str]) -> list[str]:
     """What differs between a folder and its manifest: missing, changed; files beyond the manifest are no problem."""
     root = Path(path)
+    there = {name: (root / name).is_file() for name in manifest}
+    found = iter(_digests([root / name for name in manifest if there[name]]))
     problems = []
     for name, digest in manifest.items():
-        file = root / name
-        if not file.is_file():
+        if not there[name]:
             problems.append(f"{name} is missing")
-        elif digest_file(file) != digest:
+        elif next(found) != digest:
             problems.append(f"{name} is damaged")
     return problems
+
+
+def _digests(files: Sequence[Path]) -> list[str]:
+    with ThreadPoolExecutor(_HASHERS) as pool:
+        return list(pool.map(digest_file, files))
+
+
+def seal_folder(folder: Path, *, ignore: frozenset[str] = frozenset()) -> None:
+    """Write the manifest of what lies in ``folder`` into it: from now on it is complete, and damage is noticed.
+
+    ``ignore`` names files, relative to ``folder``, that may change.
+    """
+    write_json_atomic(folder / SEAL_FILE, folder_manifest(folder, ignore=ignore | {SEAL_FILE}))
+
+
+def seal_problems(folder: Path) -> list[str]:
+    """What differs between a sealed folder and its manifest; a folder without a manifest was not written to the end."""
+    file = folder / SEAL_FILE
+    if not file.is_file():
+        return ["it has no manifest, so it was not written to the end"]
+    try:
+        manifest = read_json(file)
+        if not isinstance(manifest, dict) or not manifest:
+            return [f"its manifest {SEAL_FILE} is damaged"]
+        return manifest_problems(folder, manifest)
+    except (StorageError, OSError) as error:  # another process may be removing a damaged folder
+        return [str(error)]
 
 
 @contextlib.contextmanager
@@ -212,7 +244,7 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
     """
     path = Path(path)
     if path.is_symlink() and path.is_dir():
-        path = path.resolve()  # the folder is filled where it is; the link stays
+        path = path.resolve()  # the linked folder is filled; the link stays
     try:
         with _sole_maker(path):
             _clear_leftovers(path)
@@ -247,9 +279,9 @@ def scratch_folder(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def sole_writer(folder: str | Path) -> Iterator[None]:
-    """Hold ``folder``, made where it is not there, for this block alone; StorageError where another process has it.
+    """Hold ``folder``, made if it does not exist, for this block alone; StorageError where another process has it.
 
-    The system lets go of it with the process, however that ends. Where it has no locks, nobody is refused. Files that
+    The system lets go of it with the process, however that ends. If it has no locks, nobody is refused. Files that
     killed processes left unfinished in it are removed.
     """
     folder = Path(folder)
@@ -351,11 +383,11 @@ def _swap_in(work: Path, path: Path, *, overwrite: bool) -> None:
 
 
 def _kept_beside(work: Path, path: Path) -> StorageError:
-    """Something appeared at ``path`` while the work went on: neither is lost."""
+    """Something appeared at ``path`` during the work: neither is lost."""
     names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
     beside = next(name for name in names if not name.exists() and not name.is_symlink())
     work.rename(beside)
-    words = f"{path} appeared while it was being written, and is left as it is"
+    words = f"{path} appeared while it was being written, and is left unchanged"
     return StorageError(words, hint=f"the result is {beside}")
 
 
@@ -398,16 +430,14 @@ def _locked_file(file: Path) -> int:
     """A descriptor that holds ``file``, made if it is not there; errors as of :func:`_locked`."""
     while True:
         descriptor = _locked(file, os.O_RDWR | os.O_CREAT)
-        try:
-            if file.stat().st_ino == os.fstat(descriptor).st_ino:
+        with contextlib.suppress(FileNotFoundError):  # its last holder removed it between the two calls
+            if os.path.samestat(file.stat(), os.fstat(descriptor)):
                 return descriptor
-        except FileNotFoundError:
-            pass
-        os.close(descriptor)  # its last holder removed it between the two calls
+        os.close(descriptor)
 
 
 def _locked(path: Path, flags: int = os.O_RDONLY) -> int:
-    """A descriptor that holds ``path``; BlockingIOError where another does, OSError where there are no locks."""
+    """A descriptor that holds ``path``; BlockingIOError where another does, OSError if there are no locks."""
     import fcntl
 
     descriptor = os.open(path, flags, 0o666)
