@@ -279,7 +279,7 @@ def scratch_folder(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def sole_writer(folder: str | Path) -> Iterator[None]:
-    """Hold ``folder``, made if it does not exist, for this block alone; StorageError where another process has it.
+    """Hold ``folder``, made if it does not exist, only for this block; StorageError where another process has it.
 
     The system lets go of it with the process, however that ends. If it has no locks, nobody is refused. Files that
     killed processes left unfinished in it are removed.

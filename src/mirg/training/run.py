@@ -130,7 +130,7 @@ class RunFolder:
     def rewind(self, step: int) -> None:
         """Forget metrics and rollouts after ``step``: the steps from there on will be done again.
 
-        The clock of the metrics goes on from the last row that is kept. A file with damaged lines is kept beside the
+        The clock of the metrics continues from the last row that is kept. A file with damaged lines is kept beside the
         new one, and the lines are named in a warning.
         """
         self.close()
