@@ -228,6 +228,11 @@ def test_a_bad_request_is_told_what_is_wrong(address: str, asked: Any, status: i
         ({"host": "LOCALHOST:8000"}, 200),
         ({"host": "[::1]:8000"}, 200),
         ({"host": "127.0.0.1:x"}, 400),
+        ({"origin": "https://evil.example"}, 403),  # a page in a browser on this machine
+        ({"origin": "http://localhost.evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": ""}, 403),
+        ({"origin": "http://localhost:3000"}, 200),
     ],
 )
 def test_who_may_ask(address: str, headers: dict[str, str], status: int) -> None:
