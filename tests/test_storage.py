@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -47,7 +48,7 @@ def values(path: Path) -> list[object]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    return [p.name for p in folder.iterdir() if p.name.endswith(".tmp")]
+    return [p.name for p in folder.iterdir() if p.name.startswith(".")]
 
 
 # --- atomic files -----------------------------------------------------------------------------------------------------
@@ -330,6 +331,78 @@ def test_existing_folder_is_refused_unless_told(tmp_path: Path) -> None:
     assert (tmp_path / "empty" / "new").exists()
     with pytest.raises(StorageError), atomic_folder(target / "new", overwrite=True):
         pytest.fail("a file stands there")
+    assert leftovers(tmp_path) == []
+
+
+def a_folder(path: Path) -> None:
+    write_atomic(path / "mine", "precious")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    ("appears", "stays"),
+    [
+        (a_folder, True),
+        (lambda path: write_atomic(path, "precious"), True),
+        (lambda path: path.symlink_to("nowhere"), True),
+        (Path.mkdir, False),
+    ],
+    ids=["folder", "file", "link", "empty folder"],
+)
+def test_what_appears_during_the_work_is_never_removed(tmp_path: Path, appears, stays: bool, overwrite: bool) -> None:
+    """Only an empty folder gives way, or, if asked for, a folder; the work of hours is kept beside what appeared."""
+    (tmp_path / "out-2").mkdir()
+    target = tmp_path / "out"
+    gives_way = not stays or (overwrite and appears is a_folder)
+    expected = (
+        contextlib.nullcontext()
+        if gives_way
+        else pytest.raises(StorageError, match="appeared while .*the result is .*out-3")
+    )
+    with expected, atomic_folder(target, overwrite=overwrite) as work:
+        write_atomic(work / "new", "1")
+        appears(target)
+    assert [p.name for p in (target if gives_way else tmp_path / "out-3").iterdir()] == ["new"]
+    if not gives_way:
+        mine = target / "mine" if appears is a_folder else target
+        assert target.is_symlink() or mine.read_text() == "precious"
+    assert leftovers(tmp_path) == []
+
+
+def test_of_two_that_make_one_folder_the_second_stops_first(tmp_path: Path) -> None:
+    target = tmp_path / ("long" * 30)
+    with atomic_folder(target, overwrite=True) as work:
+        write_atomic(work / "first", "1")
+        with pytest.raises(StorageError, match="another process is writing"), atomic_folder(target, overwrite=True):
+            pytest.fail("must not be entered")
+        with atomic_folder(target.with_name("long" * 31)):
+            pass  # another name that begins alike
+    assert [p.name for p in target.iterdir()] == ["first"] and leftovers(tmp_path) == []
+
+
+def test_a_folder_behind_a_link_is_filled_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    with atomic_folder(tmp_path / "out") as work:
+        write_atomic(work / "new", "1")
+    assert (tmp_path / "out").is_symlink() and (tmp_path / "disk" / "new").read_text() == "1"
+
+
+def test_a_killed_maker_lets_go(tmp_path: Path) -> None:
+    script = f"""
+import time
+from mirg.storage import atomic_folder
+with atomic_folder({str(tmp_path / "out")!r}):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"held\n"
+        with pytest.raises(StorageError, match="another process"), atomic_folder(tmp_path / "out"):
+            pass
+        child.kill()
+    with atomic_folder(tmp_path / "out"):
+        pass
     assert leftovers(tmp_path) == []
 
 

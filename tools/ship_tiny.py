@@ -5,7 +5,6 @@ Weights in bfloat16, and beside them what made them: recipe, log, environment, d
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import sys
@@ -15,8 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mirg.models.load import SHIPPED
+from mirg.storage import seal_folder
 
-WEIGHTS, DIGESTS, CARD = "model.safetensors", "SHA256SUMS", "README.md"
+WEIGHTS, CARD = "model.safetensors", "README.md"
 FROM_RUN = {"config.yaml": "recipe.yaml", "metrics.jsonl": "log.jsonl"}
 
 
@@ -35,9 +35,7 @@ def main(run: Path) -> None:
     kept = {key: environment[key] for key in ("python", "cpus", "versions")}  # and no path of the machine
     (SHIPPED / "environment.json").write_text(json.dumps(kept, indent=2) + "\n")
     (SHIPPED / CARD).write_text(card)
-    files = sorted(path for path in SHIPPED.iterdir() if path.name not in (DIGESTS, CARD))
-    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
-    (SHIPPED / DIGESTS).write_text("".join(sums))
+    seal_folder(SHIPPED, ignore=frozenset({CARD}))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from mirg.errors import ImageError, StorageError
 from mirg.geometry import Box
+from mirg.image_metadata import refusal
 from mirg.storage import digest_file
 
 if TYPE_CHECKING:
@@ -123,12 +124,14 @@ def decode_image(
         raise _bad(path, sample_id, "is empty")
     if len(data) > limits.max_bytes:
         raise _bad(path, sample_id, f"has {len(data):,} bytes, {limits.max_bytes:,} are allowed")
+    _check_metadata(io.BytesIO(data), len(data), path, sample_id)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # DecompressionBombWarning and odd metadata: our own limits decide
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check_size(image.size, path, limits, sample_id)
-                _check_cost(image, data, path, limits, sample_id)
+                _check_expansion(image.size, len(data), path, limits, sample_id)
+                _check_scans(image, data, path, limits, sample_id)
                 image.load()
                 plain = to_rgb(image)
                 turn = _TURNS.get(_orientation(image))
@@ -144,21 +147,18 @@ def image_size(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample
 
 def image_header(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample_id: str | None = None) -> Header:
     """Upright size and EXIF orientation, only from the header: pixels are not decoded. ImageError as above."""
-    from PIL import Image
-
     path = Path(path)
-    _check_file(path, limits, sample_id)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
-                # Pillow decodes every pixel of a PNG to find out that nothing turns it.
-                turned = image.format != "PNG" or png_may_be_turned(path)
-                found = Header(*_stored(image), _orientation(image) if turned else 1)
-        except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
-            raise _bad(path, sample_id, _decoder_words(error, _first_bytes(path))) from error
-    _check_size(found.size, path, limits, sample_id)
-    return found._replace(width=found.height, height=found.width) if found.orientation in _SWAPS_SIDES else found
+    size = _check_file(path, limits, sample_id)
+    try:
+        with path.open("rb") as stream:
+            return _header(stream, size, path, limits, sample_id)
+    except OSError as error:
+        raise _bad(path, sample_id, f"cannot be read: {error.strerror or error}") from error
+
+
+def header_of(data: bytes, name: str | Path) -> Header:
+    """:func:`image_header` for the bytes of a file; ``name`` is what errors call it."""
+    return _header(io.BytesIO(data), len(data), Path(name), DEFAULT_LIMITS, None)
 
 
 def stored_size(size: Size, orientation: int) -> Size:
@@ -180,18 +180,6 @@ def upright_box(box: Box, orientation: int) -> Box:
     if orientation in {3, 4, 7, 8}:
         y1, y2 = 1.0 - y2, 1.0 - y1
     return (x1, y1, x2, y2)
-
-
-def png_may_be_turned(path: str | Path) -> bool:
-    """Whether a PNG file has a chunk that can tell a rotation; only the heads of its chunks are read."""
-    with Path(path).open("rb") as stream:
-        if stream.read(8) != _PNG_SIGNATURE:
-            return True
-        while len(head := stream.read(8)) == 8:
-            if head[4:] in _PNG_NOTES:
-                return True
-            stream.seek(int.from_bytes(head[:4], "big") + 4, 1)
-    return False
 
 
 def image_digest(path: str | Path) -> str:
@@ -273,16 +261,56 @@ def _check_size(size: Size, path: Path, limits: ImageLimits, sample_id: str | No
         raise _bad(path, sample_id, f"is too large: {width} x {height}; {allowed}", hint="make it smaller")
 
 
-def _check_cost(image: Image.Image, data: bytes, path: Path, limits: ImageLimits, sample_id: str | None) -> None:
-    """Refuse files that are cheap to send and dear to decode: huge flat pictures, JPEGs of very many scans."""
-    pixels = image.width * image.height
-    if pixels > limits.free_pixels and pixels > len(data) * limits.max_expansion:
-        raise _bad(path, sample_id, f"is a bomb: {image.width} x {image.height} pixels out of {len(data):,} bytes")
-    # Every scan of a progressive JPEG goes over the whole picture; FFDA cannot occur inside coded data.
-    if image.format in {"JPEG", "MPO"}:
-        scans = data.count(b"\xff\xda")
-        if scans > _USUAL_SCANS and scans * pixels > 8 * limits.free_pixels:
-            raise _bad(path, sample_id, f"is a bomb: {scans} scans of {image.width} x {image.height} pixels")
+def _header(stream: BinaryIO, size: int, path: Path, limits: ImageLimits, sample_id: str | None) -> Header:
+    from PIL import Image
+
+    _check_metadata(stream, size, path, sample_id)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            # Pillow decodes every pixel of a PNG to find out that nothing turns it.
+            turned = _may_be_turned(stream)
+            stream.seek(0)
+            with Image.open(stream, formats=FORMATS) as image:
+                _check_size(image.size, path, limits, sample_id)
+                _check_expansion(image.size, size, path, limits, sample_id)
+                found = Header(*_stored(image), _orientation(image) if turned else 1)
+        except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
+            stream.seek(0)
+            raise _bad(path, sample_id, _decoder_words(error, stream.read(64))) from error
+    return found._replace(width=found.height, height=found.width) if found.orientation in _SWAPS_SIDES else found
+
+
+def _may_be_turned(stream: BinaryIO) -> bool:
+    """Whether a file has a place for a rotation; of a PNG the heads of its chunks say so."""
+    stream.seek(0)
+    if stream.read(8) != _PNG_SIGNATURE:
+        return True
+    while len(head := stream.read(8)) == 8:
+        if head[4:] in _PNG_NOTES:
+            return True
+        stream.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    return False
+
+
+def _check_metadata(stream: BinaryIO, size: int, path: Path, sample_id: str | None) -> None:
+    """Refuse files whose metadata or coding costs the decoder far more than their pixels."""
+    if why := refusal(stream, size):
+        raise _bad(path, sample_id, f"is refused: {why}", hint="save it again as PNG or JPEG, without its metadata")
+
+
+def _check_expansion(size: Size, n_bytes: int, path: Path, limits: ImageLimits, sample_id: str | None) -> None:
+    """Refuse huge flat pictures: files that are cheap to send and expensive to decode."""
+    pixels = size[0] * size[1]
+    if pixels > limits.free_pixels and pixels > n_bytes * limits.max_expansion:
+        raise _bad(path, sample_id, f"is a bomb: {size[0]} x {size[1]} pixels out of {n_bytes:,} bytes")
+
+
+def _check_scans(image: Image.Image, data: bytes, path: Path, limits: ImageLimits, sample_id: str | None) -> None:
+    """Every scan of a progressive JPEG goes over the whole picture; FFDA cannot occur inside coded data."""
+    scans = data.count(b"\xff\xda") if image.format in {"JPEG", "MPO"} else 0
+    if scans > _USUAL_SCANS and scans * image.width * image.height > 8 * limits.free_pixels:
+        raise _bad(path, sample_id, f"is a bomb: {scans} scans of {image.width} x {image.height} pixels")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -318,14 +346,6 @@ def _grey_to_8_bit(image: Image.Image) -> Image.Image:
     elif top > 255.0:
         values *= 255.0 / (65535.0 if image.mode == "I" and top <= 65535.0 else top)
     return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8), mode="L")
-
-
-def _first_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(64)
-    except OSError:
-        return b""
 
 
 def _unread_kind(first: bytes) -> str:

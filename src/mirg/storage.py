@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +27,8 @@ from mirg.errors import StorageError
 from mirg.text_files import BOM, DAMAGE, open_utf8, read_text
 
 CHUNK_BYTES = 1 << 20
+SEAL_FILE = "mirg_manifest.json"
+_HASHERS = 4  # files hashed at a time: SHA-256 of a large model takes longer than reading it
 
 
 @dataclass(frozen=True)
@@ -184,37 +188,71 @@ def folder_manifest(path: str | Path, *, ignore: frozenset[str] = frozenset()) -
     if not root.is_dir():
         raise StorageError(f"{root} is not a folder")
     names = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
-    return {name: digest_file(root / name) for name in names if name not in ignore}
+    names = [name for name in names if name not in ignore]
+    return dict(zip(names, _digests([root / name for name in names]), strict=True))
 
 
 def manifest_problems(path: str | Path, manifest: dict[str, str]) -> list[str]:
     """What differs between a folder and its manifest: missing, changed; files beyond the manifest are no problem."""
     root = Path(path)
+    there = {name: (root / name).is_file() for name in manifest}
+    found = iter(_digests([root / name for name in manifest if there[name]]))
     problems = []
     for name, digest in manifest.items():
-        file = root / name
-        if not file.is_file():
+        if not there[name]:
             problems.append(f"{name} is missing")
-        elif digest_file(file) != digest:
+        elif next(found) != digest:
             problems.append(f"{name} is damaged")
     return problems
+
+
+def _digests(files: Sequence[Path]) -> list[str]:
+    with ThreadPoolExecutor(_HASHERS) as pool:
+        return list(pool.map(digest_file, files))
+
+
+def seal_folder(folder: Path, *, ignore: frozenset[str] = frozenset()) -> None:
+    """Write the manifest of what lies in ``folder`` into it: from now on it is complete, and damage is noticed.
+
+    ``ignore`` names files, relative to ``folder``, that may change.
+    """
+    write_json_atomic(folder / SEAL_FILE, folder_manifest(folder, ignore=ignore | {SEAL_FILE}))
+
+
+def seal_problems(folder: Path) -> list[str]:
+    """What differs between a sealed folder and its manifest; a folder without a manifest was not written to the end."""
+    file = folder / SEAL_FILE
+    if not file.is_file():
+        return ["it has no manifest, so it was not written to the end"]
+    try:
+        manifest = read_json(file)
+        if not isinstance(manifest, dict) or not manifest:
+            return [f"its manifest {SEAL_FILE} is damaged"]
+        return manifest_problems(folder, manifest)
+    except (StorageError, OSError) as error:  # another process may be removing a damaged folder
+        return [str(error)]
 
 
 @contextlib.contextmanager
 def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary sibling to fill; it becomes ``path`` when the block ends well and vanishes when it raises.
 
-    StorageError where ``path`` exists and is not an empty folder, unless ``overwrite``; an old folder is only removed
-    after the new one is complete. What killed processes left beside ``path`` is put in order first.
+    StorageError if ``path`` exists and is not an empty folder, unless ``overwrite``, or if another process is making
+    ``path``. An old folder is only removed after the new one is complete. If something appears at ``path`` during the
+    block, it stays: the new folder gets a free name beside it, which the StorageError says. What killed processes left
+    beside ``path`` is put in order first.
     """
     path = Path(path)
-    _clear_leftovers(path)
-    refuse_existing(path, overwrite=overwrite)
+    if path.is_symlink() and path.is_dir():
+        path = path.resolve()  # the linked folder is filled; the link stays
     try:
-        with scratch_folder(path) as work:
-            yield work
-            work.chmod(_default_mode() | 0o111)
-            _swap_in(work, path)
+        with _sole_maker(path):
+            _clear_leftovers(path)
+            refuse_existing(path, overwrite=overwrite)
+            with scratch_folder(path) as work:
+                yield work
+                work.chmod(_default_mode() | 0o111)
+                _swap_in(work, path, overwrite=overwrite)
     except OSError as error:
         raise _refused("write", path, error) from error
 
@@ -241,9 +279,10 @@ def scratch_folder(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def sole_writer(folder: str | Path) -> Iterator[None]:
-    """Hold ``folder``, made where it is not there, for this block alone; StorageError where another process has it.
+    """Hold ``folder``, made if it does not exist, only for this block; StorageError where another process has it.
 
-    The system lets go of it with the process, however that ends. Where it has no locks, nobody is refused.
+    The system lets go of it with the process, however that ends. If it has no locks, nobody is refused. Files that
+    killed processes left unfinished in it are removed.
     """
     folder = Path(folder)
     try:
@@ -259,10 +298,18 @@ def sole_writer(folder: str | Path) -> Iterator[None]:
     except OSError:
         lock = None
     try:
+        for path in folder.iterdir() if lock is not None else ():
+            if is_unfinished_file(path):
+                path.unlink(missing_ok=True)
         yield
     finally:
         if lock is not None:
             os.close(lock)
+
+
+def is_unfinished_file(path: Path) -> bool:
+    """Whether ``path`` is what :func:`write_atomic` leaves behind when its process is killed."""
+    return re.fullmatch(r"\..+\.[a-z0-9_]{8}\.tmp", path.name) is not None and path.is_file()
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
@@ -285,18 +332,47 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _swap_in(work: Path, path: Path) -> None:
+@contextlib.contextmanager
+def _sole_maker(path: Path) -> Iterator[None]:
+    """Hold the name ``path`` for this block, so that of two processes that make it the second stops before it works."""
+    if os.name == "nt":
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    short = path.name[:60]
+    file = path.with_name(f".{short}{digest_bytes(os.fsencode(path.name))[:8] if short != path.name else ''}.lock")
+    try:
+        lock: int | None = _locked_file(file)
+    except BlockingIOError:
+        raise StorageError(f"another process is writing {path}", hint="wait for it, or choose another path") from None
+    except OSError:
+        lock = None  # a folder without locks, or one that cannot be written to: making the folder will say so
+    try:
+        yield
+    finally:
+        if lock is not None:
+            file.unlink(missing_ok=True)
+            os.close(lock)
+
+
+def _swap_in(work: Path, path: Path, *, overwrite: bool) -> None:
+    """Rename ``work`` to ``path``. A rename gives way to an empty folder only, so nothing else is ever replaced."""
     old: Path | None = None
     lock: int | None = None
-    if path.exists():
+    if overwrite and path.is_dir() and not path.is_symlink():
         lock = _lock(path)
         old = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".old", dir=path.parent))
         path.replace(old)  # a rename onto an empty folder
     try:
-        work.replace(path)
-    except OSError:
+        if os.name == "nt":
+            with contextlib.suppress(OSError):
+                path.rmdir()  # there, not even an empty folder gives way; one that is not empty stays
+        work.rename(path)
+    except OSError as error:
         if old is not None:
             old.replace(path)
+        elif path.exists() or path.is_symlink():
+            raise _kept_beside(work, path) from error
         raise
     finally:
         if lock is not None:
@@ -304,6 +380,15 @@ def _swap_in(work: Path, path: Path) -> None:
     sync_folder(path.parent)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _kept_beside(work: Path, path: Path) -> StorageError:
+    """Something appeared at ``path`` during the work: neither is lost."""
+    names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    beside = next(name for name in names if not name.exists() and not name.is_symlink())
+    work.rename(beside)
+    words = f"{path} appeared while it was being written, and is left unchanged"
+    return StorageError(words, hint=f"the result is {beside}")
 
 
 def _clear_leftovers(path: Path) -> None:
@@ -341,11 +426,21 @@ def _lock(folder: Path) -> int | None:
         return None
 
 
-def _locked(folder: Path) -> int:
-    """A descriptor that holds ``folder``; BlockingIOError where another does, OSError where there are no locks."""
+def _locked_file(file: Path) -> int:
+    """A descriptor that holds ``file``, made if it is not there; errors as of :func:`_locked`."""
+    while True:
+        descriptor = _locked(file, os.O_RDWR | os.O_CREAT)
+        with contextlib.suppress(FileNotFoundError):  # its last holder removed it between the two calls
+            if os.path.samestat(file.stat(), os.fstat(descriptor)):
+                return descriptor
+        os.close(descriptor)
+
+
+def _locked(path: Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor that holds ``path``; BlockingIOError where another does, OSError if there are no locks."""
     import fcntl
 
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, flags, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

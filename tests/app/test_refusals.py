@@ -23,7 +23,7 @@ import pytest
 from PIL import Image
 
 from fakes.engines import ScriptedEngine
-from fakes.hostile_images import huge_header_png
+from fakes.hostile_images import exif_jpeg, gif_with, huge_header_png
 from fakes.serving import data_uri, serving
 from mirg.app.limits import ServeLimits
 from mirg.app.server import create_app
@@ -166,6 +166,8 @@ def test_a_plain_request_is_answered(address: str) -> None:
         (body(image(raw_uri(b"<svg/>"))), 400, "not an image in a known format"),
         (body(image(raw_uri(base64.b64decode(URI.split(",")[1])[:60]))), 400, "is damaged"),
         (body(image(raw_uri(huge_header_png()))), 400, "is too large"),
+        (body(image(raw_uri(gif_with(b"x", 10_000)))), 400, "metadata has more than 2,000 pieces"),
+        (body(image(raw_uri(exif_jpeg(1_900, 20_000)))), 400, "the values of its tags have"),
         (body(image(deflated(300, 200))), 400, "is too large"),
         (body(*[image(deflated(180, 180))] * 3), 400, "more than 70,000 pixels together"),
         (body(*[image()] * 4), 400, "more than 3 images"),
@@ -226,6 +228,11 @@ def test_a_bad_request_is_told_what_is_wrong(address: str, asked: Any, status: i
         ({"host": "LOCALHOST:8000"}, 200),
         ({"host": "[::1]:8000"}, 200),
         ({"host": "127.0.0.1:x"}, 400),
+        ({"origin": "https://evil.example"}, 403),  # a page in a browser on this machine
+        ({"origin": "http://localhost.evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": ""}, 403),
+        ({"origin": "http://localhost:3000"}, 200),
     ],
 )
 def test_who_may_ask(address: str, headers: dict[str, str], status: int) -> None:

@@ -104,7 +104,7 @@ def test_the_dataset_has_it_all(everything: DatasetFolder, configs: list[CheckCo
     assert set(found.rejections.counts) == {"line", "id", "images", "question"}
     assert set(found.warnings.counts) == {
         "tiny_box", "whole_image_box", "repeated_box", "long_box", "duplicate", "conflicting_targets", "reordered",
-        "copied_file", "too_long",
+        "copied_file", "too_long", "changed_rows",
     }  # fmt: skip
     assert {shared.dataset for shared in found.shared} == {"bench", "other"}
     assert {shared.bits is None for shared in found.shared} == {True, False}

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from mirg.samples import DatasetFolder, DatasetWriter, Sample
+from mirg.storage import digest_file
 
 BOX = (0.25, 0.25, 0.75, 0.5)
 
@@ -44,9 +45,11 @@ def write_rows(folder: Path, rows: Sequence[dict[str, Any]], name: str = "") -> 
 
 
 def edit_rows(folder: DatasetFolder, change: Any) -> DatasetFolder:
-    """``change(rows)`` applied to the dictionaries of samples.jsonl, which are written back as they then are."""
+    """``change(rows)`` applied to the dictionaries of samples.jsonl, written back and described by the card."""
     file = folder.root / "samples.jsonl"
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     change(rows)
     file.write_text("".join(json.dumps(value) + "\n" for value in rows), encoding="utf-8")
+    card = json.loads((folder.root / "card.json").read_text(encoding="utf-8"))
+    (folder.root / "card.json").write_text(json.dumps(card | {"digest": digest_file(file)}), encoding="utf-8")
     return DatasetFolder.open(folder.root)

@@ -100,6 +100,122 @@ def grey_16_bit_png() -> bytes:
     return encoded(Image.fromarray(ramp), "PNG")
 
 
+def jpeg_with(*segments: tuple[int, bytes], between: bytes = b"") -> bytes:
+    """A good JPEG behind ``segments`` of (marker, content), and bytes ``between`` them and the picture."""
+    plain = encoded(picture(), "JPEG", quality=95)
+    front = b"".join(struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data for marker, data in segments)
+    return plain[:2] + front + between + plain[2:]
+
+
+def png_with(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A good PNG with further chunks of (kind, content) in front of its pixels."""
+    plain = encoded(picture(), "PNG")
+    return plain[:33] + b"".join(png_chunk(kind, data) for kind, data in chunks) + plain[33:]
+
+
+def gif_with(block: bytes, times: int) -> bytes:
+    """A good GIF with a comment of many blocks."""
+    plain = encoded(picture().quantize(), "GIF")
+    at = 13 + (6 << (plain[10] & 7))
+    return plain[:at] + b"!\xfe" + (bytes([len(block)]) + block) * times + b"\0" + plain[at:]
+
+
+def directory(tags: int, kind: int, count: int, offset: int = 8, first: int = 1_000) -> bytes:
+    """A TIFF directory of ``tags`` whose values, ``count`` of type ``kind``, all lie at ``offset``."""
+    rows = [struct.pack("<HHLL", (first + i) % 65_536, kind, count, offset) for i in range(tags)]
+    return struct.pack("<H", tags) + b"".join(rows) + bytes(4)
+
+
+def exif_block(tags: int, kind: int, count: int) -> bytes:
+    """EXIF data whose tags share their values."""
+    return b"II*\0\x08\0\0\0" + directory(tags, kind, count)
+
+
+def exif_jpeg(tags: int, count: int, piece: int = 65_000, front: bytes = b"Exif\0\0") -> bytes:
+    """EXIF tags that share ``count`` bytes, in as many segments of ``piece`` bytes as they need."""
+    data = exif_block(tags, 1, count)
+    return jpeg_with(*((0xE1, front + data[at : at + piece]) for at in range(0, len(data), piece)))
+
+
+def tiff_with(tags: bytes = b"", strips: int = 1, tail: bytes = b"") -> bytes:
+    """A good grey TIFF of 64 x 48 pixels; ``tail`` is the directory that its EXIF tag points to."""
+    entries = [(256, 3, 1, 64), (257, 3, 1, 48), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, strips, 0)]
+    entries += [(277, 3, 1, 1), (278, 3, 1, 48), (279, 4, strips, 64 * 48), (34_665, 4, 1, 0)]
+    n = len(entries) + len(tags) // 12
+    pixels = 8 + 2 + 12 * n + 4
+    lists = pixels + 64 * 48
+    if strips > 1:
+        entries[5], entries[8] = (273, 4, strips, lists), (279, 4, strips, lists + 4 * strips)
+        tail = struct.pack("<L", pixels) * strips + struct.pack("<L", 64 * 48) * strips + tail
+    else:
+        entries[5] = (273, 4, 1, pixels)
+    entries[9] = (34_665, 4, 1, lists + (8 * strips if strips > 1 else 0))
+    rows = b"".join(struct.pack("<HHLL", *row) for row in entries) + tags
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", n) + rows + bytes(4) + bytes(64 * 48) + tail
+
+
+def rationals_tiff(numbers: int) -> bytes:
+    """A TIFF whose EXIF directory has ten tags that share their fractions."""
+    return tiff_with(tail=directory(10, 5, numbers // 10, first=40_000) + bytes(8 * numbers))
+
+
+def tags_tiff(tags: int, count: int) -> bytes:
+    """A TIFF whose own directory has many tags that share ``count`` bytes of their file."""
+    return tiff_with(directory(tags, 1, count)[2:-4], tail=bytes(max(0, count - 12 * tags)))
+
+
+def profile_png(tags: int, count: int) -> bytes:
+    """EXIF tags in a compressed text, as ImageMagick writes them."""
+    text = b"\nexif\n 1\n" + exif_block(tags, 1, count).hex().encode()
+    return png_with((b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text)))
+
+
+def texts_png(texts: int) -> bytes:
+    """Texts that inflate to 900 kB and take four times that: one of their characters is not in the basic plane."""
+    packed = zlib.compress("\U0001f600".encode() + b"a" * 900_000)
+    return png_with(*((b"iTXt", b"k%d\0\1\0\0\0" % i + packed) for i in range(texts)))
+
+
+def run_length_bmp(steps: int) -> bytes:
+    """A BMP whose coding says ``steps`` times to move by nothing."""
+    head = struct.pack("<LHHL", 0, 0, 0, 1078) + struct.pack("<LllHHLLllLL", 40, 64, 48, 1, 8, 1, 0, 0, 0, 256, 0)
+    return b"BM" + head + bytes(1024) + b"\0\2\0\0" * steps + b"\x40\1\0\0" * 48
+
+
+def ppm(kind: bytes, side: int, comment: int = 0) -> bytes:
+    """A square PPM: "P3" as text, "P6" with a maximum that no decoder in C reads; a comment of many bytes."""
+    maximum = b"255" if kind == b"P3" or comment else b"254"
+    pixels = b"1 " * (3 * side * side) if kind == b"P3" else b"1" * (3 * side * side)
+    return kind + b"\n#" + b"x" * comment + b"\n%d %d %s\n" % (side, side, maximum) + pixels
+
+
+# (name, a file whose metadata or coding grows with a number, a number that is still accepted, one that is not)
+GROWING: list[tuple[str, Callable[[int], bytes], int, int]] = [
+    ("tags.jpg", lambda n: exif_jpeg(n, 12 * n), 60, 60_000),
+    ("nested.jpg", lambda n: exif_jpeg(n, 12 * n, front=b"Exif\0\0" * 3), 60, 60_000),
+    ("pieces.jpg", lambda n: jpeg_with(*[(0xE1, b"Exif\0\0" + b"II*\0" * 4)] * n), 64, 100_000),
+    ("segments.jpg", lambda n: jpeg_with(*[(0xE5, b"x")] * n), 1_900, 1_000_000),
+    ("pictures.jpg", lambda n: jpeg_with((0xE2, b"MPF\0" + exif_block(n, 5, n))), 90, 3_000),
+    ("resources.jpg", lambda n: jpeg_with(*[(0xED, b"Photoshop 3.0\0" + b"8BIM\4\4" + bytes(6))] * n), 900, 100_000),
+    ("frames.jpg", lambda n: jpeg_with(*[(0xC0, b"\x08\0\x30\0\x40\3" + bytes(60_000))] * n), 0, 500),
+    ("junk.jpg", lambda n: jpeg_with((0xFE, b"x"), between=bytes(n)), 65_000, 20_000_000),
+    ("comment.gif", lambda n: gif_with(b"x", n), 1_900, 2_000_000),
+    ("long-comment.gif", lambda n: gif_with(b"x" * 255, n), 1_900, 16_000),
+    ("chunks.png", lambda n: png_with(*[(b"teSt", b"")] * n), 1_900, 500_000),
+    ("tags.png", lambda n: png_with((b"eXIf", exif_block(n, 1, 12 * n))), 60, 60_000),
+    ("profile.png", lambda n: profile_png(n, 12 * n), 60, 40_000),
+    ("texts.png", texts_png, 19, 60),
+    ("tags.webp", lambda n: encoded(picture(), "WEBP", lossless=True, exif=exif_block(n, 1, 12 * n)), 60, 60_000),
+    ("tags.tif", lambda n: tags_tiff(n, 12 * n), 60, 60_000),
+    ("strips.tif", lambda n: tiff_with(strips=n), 49_000, 1_000_000),
+    ("fractions.tif", rationals_tiff, 9_900, 200_000),
+    ("run-length.bmp", run_length_bmp, 64_000, 2_000_000),
+    ("text.ppm", lambda n: ppm(b"P3", n), 200, 1_900),
+    ("maximum.ppm", lambda n: ppm(b"P6", n), 290, 1_900),
+    ("comment.ppm", lambda n: ppm(b"P6", 48, n), 4_000, 20_000_000),
+]
+
+
 HTML = b"<!DOCTYPE html><html><head><title>403 Forbidden</title></head><body>no</body></html>"
 SVG = (
     b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script>alert(1)</script></svg>'

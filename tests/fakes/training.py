@@ -113,3 +113,15 @@ def die_in(work: Callable[[], object], arrange: Callable[[Callable[[], None]], N
             os._exit(99)  # still alive: the test below fails
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, f"status {status}"
+
+
+def hurt(file: Path, damage: str) -> None:
+    """Flip one bit in the middle, cut the file in half, or remove it."""
+    data = bytearray(file.read_bytes())
+    if damage == "missing":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(data[: len(data) // 2])
+    else:
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)

@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from fakes.tiny import MODEL_TYPES
+from fakes.training import hurt
 from mirg.errors import ConfigError, EngineError
 from mirg.frames import PixelLimits
 from mirg.models import processors
 from mirg.models.load import fingerprint, load_model, model_facts, resolve_model
+from mirg.storage import SEAL_FILE, seal_folder
 
 
 @pytest.fixture
@@ -78,6 +80,49 @@ def test_damaged_weights(damage: Callable[[Path], object], why: str, tmp_path: P
     with pytest.raises(EngineError, match=f"cannot load the weights of {folder}") as caught:
         load_model(str(folder))
     assert "fetch them again" in caught.value.hint
+
+
+JSON_FILES = ("config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *[(name, damage) for name in JSON_FILES for damage in (b"", b"null", b"[]", b'{"a": ', b"\xff" * 99)],
+        *[("chat_template.jinja", damage) for damage in (b"", b"{% for", b"{{ x", b"no message", b"\xff" * 99)],
+    ],
+)
+def test_a_damaged_file_is_named(name: str, damage: bytes, tmp_path: Path, folders: dict[str, Path]) -> None:
+    """transformers raises whatever its code runs into, mostly without the name of the file."""
+    folder = tmp_path / "model"
+    shutil.copytree(folders["qwen3_vl"], folder)
+    (folder / name).write_bytes(damage)
+    with pytest.raises(EngineError, match=f"{folder}.*{name}"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "missing"])
+def test_no_byte_of_a_sealed_model_changes_unnoticed(damage: str, tmp_path: Path, folders: dict[str, Path]) -> None:
+    """Also of one that adapters are made for; a file that somebody adds is no damage."""
+    folder, adapter = tmp_path / "model", tmp_path / "adapter"
+    shutil.copytree(folders["qwen3_vl"], folder)
+    seal_folder(folder)
+    (folder / "notes.txt").write_text("mine")
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(folder)}))
+    load_model(str(folder))
+    names = [path.name for path in folder.iterdir() if path.name not in {"notes.txt", SEAL_FILE}]
+    assert {*JSON_FILES, "model.safetensors", "chat_template.jinja"} <= set(names)
+    for name in names:
+        whole = (folder / name).read_bytes()
+        hurt(folder / name, damage)
+        for model in (folder, adapter):
+            lost = name == "config.json" and damage == "missing"
+            why = f"{folder}.*(holds no model|is not there)" if lost else f"the model {folder} is damaged: {name} is"
+            with pytest.raises(EngineError, match=why):
+                load_model(str(model))
+        (folder / name).write_bytes(whole)
+    load_model(str(folder))
 
 
 def test_a_text_model_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 import yaml
 
 from mirg.models.load import SHIPPED, load_model, resolve_model
+from mirg.storage import SEAL_FILE, seal_problems
 from mirg.training.perception.eyes import new_eyes
 from mirg.training.perception.loop import Loop
 from mirg.training.perception.stages import stages_of
@@ -19,11 +19,9 @@ LARGEST = 15 * 10**6
 
 
 def test_the_files_are_those_that_were_made() -> None:
-    lines = (SHIPPED / "SHA256SUMS").read_text().splitlines()
-    expected = {name: digest for digest, name in (line.split("  ") for line in lines)}
-    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in SHIPPED.iterdir()}
-    assert {name: found.get(name) for name in expected} == expected
-    assert set(found) - set(expected) == {"SHA256SUMS", "README.md"}
+    assert seal_problems(SHIPPED) == []
+    sealed = {"README.md", SEAL_FILE, *json.loads((SHIPPED / SEAL_FILE).read_text())}
+    assert {path.name for path in SHIPPED.iterdir()} == sealed
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < LARGEST
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mirg.checking.run import check_dataset
 from mirg.errors import DataError, ImageError
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, Rejection, Sample, Target, Trajectory, write_card
 from mirg.samples.folder import parse_row
@@ -247,6 +248,27 @@ def test_a_file_cut_in_the_middle_says_so(dataset: DatasetFolder) -> None:
     assert len(samples) == 3
     assert rejected[0].row == 4 and "cut off" in rejected[0].reason
     assert any("digest differs" in problem for problem in dataset.verify())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data[: data.rindex(b"\n", 0, -1) + 1],  # whole rows are lost
+        lambda data: data.replace(b'"question"', b'"question" ', 1),
+    ],
+)
+def test_rows_that_are_not_those_of_the_card_are_said(dataset: DatasetFolder, change, caplog) -> None:
+    """Every row can be read, and yet something was lost or changed. It is said once, whoever reads."""
+    assert not dataset.changed
+    file = dataset.root / "samples.jsonl"
+    file.write_bytes(change(file.read_bytes()))
+    changed = DatasetFolder.open(dataset.root)
+    for _ in range(2):
+        assert not read_all(changed)[1]
+    assert caplog.text.count(f"{file} is not the file that card.json describes") == 1
+    assert "changed_rows" in check_dataset(changed).warnings.counts
+    write_card(dataset.root, name="mine")
+    assert not DatasetFolder.open(dataset.root).changed
 
 
 # --- images -----------------------------------------------------------------------------------------------------------

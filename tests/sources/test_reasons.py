@@ -21,7 +21,7 @@ from mirg.sources.reasons import FILE_GROUPS, ROW_GROUPS, Reason, is_case, kind_
 
 # Reasons that other code made, and that are collected there.
 HANDED_ON = {
-    ("images.py", "_decoder_words(error, _first_bytes(path))"),
+    ("images.py", "_decoder_words(error, stream.read(64))"),
     ("images.py", "_decoder_words(error, data[:64])"),
     ("images.py", "error.message"),  # of storage.digest_file: "cannot read FILE"
     ("samples/folder.py", "found"),

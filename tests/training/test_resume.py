@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from fakes.training import assert_same_run, die_in, rows, weights
+from fakes.training import assert_same_run, die_in, hurt, rows, weights
+from mirg import storage
+from mirg.errors import CheckpointError
+from mirg.storage import SEAL_FILE, seal_folder
 from mirg.training import checkpoints, launch
 from mirg.training.grpo import train_grpo
 from mirg.training.recipe import dump_recipe
@@ -47,14 +51,14 @@ def at_step(step: int, action: Callable[[], object]) -> None:
 
 def before_manifest(step: int, action: Callable[[], object]) -> None:
     """Do ``action`` when the files of a checkpoint are written and its manifest is not."""
-    write = checkpoints.write_json_atomic
+    write = storage.write_json_atomic
 
     def acting(path: Path, value: object) -> object:
         if path.parent.name == f"checkpoint-{step}":
             action()
         return write(path, value)
 
-    checkpoints.write_json_atomic = acting  # type: ignore[assignment]
+    storage.write_json_atomic = acting  # type: ignore[assignment]
 
 
 def before_model(action: Callable[[], object]) -> None:
@@ -137,7 +141,7 @@ def test_stopped_by_a_signal_and_started_again(
     assert outcome.model is None, "no model of a run that was stopped"
     assert outcome.step in (3, 4), "the step that was running is finished"
     assert signal.getsignal(number) is before, "the signals are given back"
-    assert (tmp_path / "stopped" / "checkpoints" / f"checkpoint-{outcome.step}" / checkpoints.MANIFEST).is_file()
+    assert (tmp_path / "stopped" / "checkpoints" / f"checkpoint-{outcome.step}" / SEAL_FILE).is_file()
     TRAIN[stage](settings, tmp_path / "stopped")
     assert_same_run(undisturbed, tmp_path / "stopped")
 
@@ -152,7 +156,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, recipe: Make, monkeypatch:
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "missing"])
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json", checkpoints.MANIFEST])
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json", SEAL_FILE])
 def test_a_damaged_checkpoint_is_passed_over_and_named(
     name: str, damage: str, tmp_path: Path, recipe: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -163,25 +167,13 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(
         folder.mkdir(parents=True)
         for file in ("model.safetensors", "optimizer.pt", "trainer_state.json"):
             (folder / file).write_bytes(os.urandom(2000))
-        checkpoints.seal(folder)
+        seal_folder(folder)
     assert checkpoints.last_good_checkpoint(kept) == kept / "checkpoint-4"
     hurt(kept / "checkpoint-4" / name, damage)
     assert checkpoints.last_good_checkpoint(kept) == kept / "checkpoint-2"
     assert "checkpoint-4 is not used: " in caplog.text
-    if damage == "missing" and name != checkpoints.MANIFEST:
+    if damage == "missing" and name != SEAL_FILE:
         assert f"{name} is missing" in caplog.text
-
-
-def hurt(file: Path, damage: str) -> None:
-    """Flip one bit in the middle, cut the file in half, or remove it."""
-    data = bytearray(file.read_bytes())
-    if damage == "missing":
-        file.unlink()
-    elif damage == "cut":
-        file.write_bytes(data[: len(data) // 2])
-    else:
-        data[len(data) // 2] ^= 1
-        file.write_bytes(data)
 
 
 def test_a_run_goes_on_from_the_older_checkpoint(
@@ -207,26 +199,25 @@ def test_old_checkpoints_go_only_after_a_new_one_is_complete(tmp_path: Path, rec
     assert checkpoints.last_good_checkpoint(tmp_path / "killed" / "checkpoints").name == "checkpoint-2"  # type: ignore[union-attr]
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(
-    tmp_path: Path, recipe: Make, whole: Make, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("share", [0.5, 1.5], ids=["weights", "optimizer"])
+def test_a_disk_that_takes_no_more_leaves_the_last_checkpoint(
+    share: float, tmp_path: Path, recipe: Make, whole: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
-    from mirg.errors import CheckpointError
-
+    """The system refuses while safetensors or torch writes checkpoint-4: a sentence, and the same command continues."""
     settings = recipe("sft")
     undisturbed = whole(settings)
-    save = torch.save
-
-    def full(value: object, file: Any, *rest: Any, **keywords: Any) -> None:
-        if "checkpoint-4" in str(file):
-            raise OSError(28, "No space left on device")
-        save(value, file, *rest, **keywords)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", full)
-        with pytest.raises(CheckpointError, match="No space left on device"):
-            train_sft(settings, tmp_path / "full")
+    largest = int(share * (undisturbed / "model" / "model.safetensors").stat().st_size)
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(RunFolder, "log", RunFolder.log)  # at_step changes it
+            at_step(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, old_limit[1])))
+            with pytest.raises(CheckpointError, match="cannot continue .*full: .*nothing is lost: the same command"):
+                train_sft(settings, tmp_path / "full")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
     train_sft(settings, tmp_path / "full")
     assert_same_run(undisturbed, tmp_path / "full")
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
+from fakes.training import hurt
 from mirg.errors import CheckpointError
+from mirg.storage import SEAL_FILE, sole_writer
 from mirg.training.recipe import SftRecipe
 from mirg.training.run import METRICS, ROLLOUTS, SKIPPED, Progress, RunFolder, clock, environment
 
@@ -73,6 +78,22 @@ def test_a_folder_whose_recipe_cannot_be_read_is_refused(text: bytes, why: str, 
         RunFolder.open(tmp_path, RECIPE)
     assert "another output folder" in caught.value.hint
     assert (tmp_path / "config.yaml").read_bytes() == text, "nothing was overwritten"
+
+
+def test_a_run_that_was_killed_in_its_first_file_is_continued(tmp_path: Path) -> None:
+    """A real kill while config.yaml is flushed; the unfinished file goes once the folder has a writer."""
+    script = f"""
+import os, signal
+from mirg.training.recipe import SftRecipe
+from mirg.training.run import RunFolder
+os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+RunFolder.open({str(tmp_path)!r}, SftRecipe.model_validate({RECIPE.model_dump(mode="json")!r}))
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    assert [path.suffix for path in tmp_path.iterdir()] == [".tmp"]
+    RunFolder.open(tmp_path, RECIPE)
+    with sole_writer(tmp_path):
+        assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "environment.json"}
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -147,14 +168,49 @@ def test_a_model_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         (folder / "config.json").write_text("{}")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(
+        CheckpointError, match="cannot continue .*No space.*nothing is lost: the same command continues"
+    ):
         run.save_model(fail, {})
     assert not run.finished and not run.model.exists()
     run.save_model(lambda folder: (folder / "config.json").write_text("{}") and None, {"steps": 3})
     assert run.finished
     facts = json.loads((run.model / "mirg.json").read_text())
-    assert (facts["stage"], facts["steps"], len(facts["digest"])) == ("sft", 3, 64)
+    assert (facts["stage"], facts["steps"]) == ("sft", 3)
     assert [path.name for path in tmp_path.glob("model*")] == ["model"], "no work folder is left"
+
+
+@pytest.mark.parametrize("name", ["config.json", "mirg.json", SEAL_FILE])
+@pytest.mark.parametrize("damage", ["flip", "cut", "missing"])
+def test_a_damaged_model_is_no_finished_one(tmp_path: Path, name: str, damage: str) -> None:
+    run = RunFolder.open(tmp_path, RECIPE)
+    run.save_model(lambda folder: (folder / "config.json").write_text("{}") and None, {"steps": 3})
+    run.refuse_damaged_model()
+    hurt(run.model / name, damage)
+    if (name, damage) == (SEAL_FILE, "missing"):
+        return run.refuse_damaged_model()  # such a model was copied without its manifest, or made elsewhere
+    with pytest.raises(CheckpointError, match=f"model is damaged: .*{name}"):
+        run.refuse_damaged_model()
+
+
+def test_damaged_lines_are_named_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A torn last line is what a kill leaves; any other line that cannot be read is damage."""
+    run = RunFolder.open(tmp_path, RECIPE)
+    for step in range(1, 6):
+        run.log(step, {"loss": 1.0})
+    run.close()
+    lines = (tmp_path / METRICS).read_bytes().splitlines(keepends=True)
+    lines[1], lines[3] = lines[1].replace(b'"step"', b'"step'), b'{"step": "4"}\n'
+    whole = b"".join([*lines, b'{"step": 6, "lo'])
+    (tmp_path / METRICS).write_bytes(whole)
+    run.rewind(5)
+    assert [row["step"] for row in run.rows()] == [1, 3, 5]
+    assert f"{tmp_path / METRICS}: damaged lines that are left out: 2, the first is line 2" in caplog.text
+    assert (tmp_path / f"{METRICS}.damaged-1").read_bytes() == whole
+    caplog.clear()
+    run.rewind(3)
+    assert [row["step"] for row in run.rows()] == [1, 3] and caplog.text == ""
+    assert len(list(tmp_path.glob("*.damaged-*"))) == 1
 
 
 def test_rejections_are_kept(tmp_path: Path) -> None:

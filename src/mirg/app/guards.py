@@ -1,7 +1,8 @@
 """What stands before the application: who may ask, how much may be sent, and how long that may take.
 
 A web page in a browser on this machine could send requests here, too. It cannot set the content type of JSON without
-asking first, which is never allowed; and where its name was bent to point here, the Host header tells.
+asking first, which is never allowed, and its Origin header names it. If its name was bent to point here, the Host
+header names it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Guard:
             try:
                 headers = _headers(scope)
                 _check_host(headers.get(b"host", b""))
+                _check_origin(headers.get(b"origin"))
                 body = await self._body(scope, headers, receive, mine)
             except Refused as refused:
                 await answer(send, refused)
@@ -94,18 +96,29 @@ async def answer(send: Send, refused: Refused) -> None:
 def _headers(scope: Scope) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
-        if name in found and name in {b"host", b"content-length", b"content-type"}:
+        if name in found and name in {b"host", b"origin", b"content-length", b"content-type"}:
             raise Refused(400, f"the header {name.decode('ascii', 'replace')} is there twice")
         found[name] = value
     return found
 
 
 def _check_host(host: bytes) -> None:
+    if not _is_here(host):
+        raise Refused(400, "this server answers to 127.0.0.1 and localhost only", param="Host", code="invalid_host")
+
+
+def _check_origin(origin: bytes | None) -> None:
+    """Browsers say which page a request comes from; other clients do not, and need not."""
+    if origin is not None and not _is_here(origin.removeprefix(b"http://").removeprefix(b"https://")):
+        words = "this server answers to pages of 127.0.0.1 and localhost only"
+        raise Refused(403, words, param="Origin", code="invalid_origin")
+
+
+def _is_here(host: bytes) -> bool:
     name, _, port = host.decode("latin-1").rpartition(":")
     if host.endswith(b"]") or not name:  # no port
         name, port = host.decode("latin-1"), ""
-    if name.lower() not in HERE or (port and not port.isdigit()):
-        raise Refused(400, "this server answers to 127.0.0.1 and localhost only", param="Host", code="invalid_host")
+    return name.lower() in HERE and (not port or port.isdigit())
 
 
 def _check_type(kind: bytes) -> None:

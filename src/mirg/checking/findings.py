@@ -13,6 +13,7 @@ LISTED = 1000  # findings of one kind that are kept with their place; all are co
 
 # What each kind of warning means, and what to do about it.
 HINTS: dict[str, str] = {
+    "changed_rows": "copy the dataset again; if it was changed on purpose, mirg.samples.write_card describes it again",
     "tiny_box": "look at the sample: an object this small may not be visible, or the box is in other units",
     "whole_image_box": "look at the sample: such a box says nothing about the place",
     "repeated_box": "keep one of the two: a second equal target costs recall and cannot be answered",

@@ -19,7 +19,7 @@ from mirg.checking.part import CheckConfig, ChunkChecker, Job, Look, Part, check
 from mirg.checking.rows import Chunk, chunks_of, rows_at
 from mirg.executors import Executor, Local
 from mirg.samples import DatasetFolder, Rejection, Sample
-from mirg.samples.card import SAMPLES_FILE
+from mirg.samples.card import CARD_FILE, SAMPLES_FILE
 from mirg.samples.ids import TextSet
 from mirg.samples.labels import LabelCounts
 
@@ -111,6 +111,8 @@ class _Check:
         benchmarks = [self._benchmark(path) for path in self.config.against]
         watch = Watch(benchmarks)
         total = len(self.folder)
+        if self.folder.changed:
+            self._warn("changed_rows", 1, None, "row", f"{SAMPLES_FILE} is not the file that {CARD_FILE} describes")
         for part in self._parts():
             self._join(part, watch)
             self.tell("checking", self.report.rows, total)

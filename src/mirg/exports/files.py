@@ -9,11 +9,10 @@ from collections import Counter
 from pathlib import Path
 
 from mirg.errors import ImageError
-from mirg.images import open_image, png_may_be_turned
+from mirg.images import DEFAULT_LIMITS, ImageLimits, image_header, open_image
 from mirg.samples import DatasetFolder, ImageRef
 
 FOLDER = "images"
-_EXIF_ORIENTATION = 0x0112
 _PLAIN = frozenset({".bmp", ".gif", ".ppm"})  # these formats carry no rotation
 
 
@@ -47,7 +46,7 @@ class ImageFiles:
         return self._known[ref.path]
 
     def _placed(self, file: Path, sample_id: str) -> str:
-        if self._upright and is_turned(file, sample_id):
+        if self._upright and is_turned(file, sample_id, self.source.limits):
             name = self._free_name(file.stem, ".png")
             open_image(file, limits=self.source.limits, sample_id=sample_id).save(self._work / name)
             self.n_turned += 1
@@ -74,19 +73,11 @@ class ImageFiles:
         return f"{FOLDER}/{clean}{f'~{count}' if count else ''}{suffix}"
 
 
-def is_turned(file: Path, sample_id: str) -> bool:
+def is_turned(file: Path, sample_id: str, limits: ImageLimits = DEFAULT_LIMITS) -> bool:
     """Whether an image file is stored turned or mirrored, by its EXIF data; ImageError where it cannot be read."""
     if file.suffix.lower() in _PLAIN:
         return False
-    from PIL import Image
-
-    try:
-        if file.suffix.lower() == ".png" and not png_may_be_turned(file):
-            return False
-        with Image.open(file) as image:
-            return image.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(f"sample {sample_id}: image {file} cannot be read: {error}") from error
+    return image_header(file, limits=limits, sample_id=sample_id).orientation != 1
 
 
 def _relative_to(file: Path, folder: Path) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirg.answers.prompts import Instructions
-from mirg.errors import EngineError
+from mirg.errors import EngineError, StorageError
 from mirg.frames import Family, PixelLimits, family, family_of_model_type
 from mirg.models.device import check_device, check_dtype
 from mirg.models.images import once_per_image
 from mirg.models.processors import load_processor
-from mirg.storage import read_json
+from mirg.storage import SEAL_FILE, read_json, seal_problems
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -24,6 +24,8 @@ _SAMPLES, _SAMPLE_BYTES = 64, 2**16
 NARROW = 512  # hidden size
 SHIPPED = Path(__file__).parent / "mirg-tiny"
 FACTS_FILE = "mirg.json"  # what mirg's own training says about the model it made
+# What transformers raises for files of a model that are missing or damaged, or hold JSON of another kind.
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,10 @@ def load_model(
         model = _weights(path, dtype, device)
         processor = load_processor(_processor_folder(path), model.config.model_type)
         model.to(device).eval()
-    except (OSError, ValueError, KeyError) as error:
-        raise EngineError(
-            f"cannot load {name}: {error}", hint="is it a Qwen-VL-class model folder or hub name?"
-        ) from error
+    except _UNREADABLE as error:
+        broken = _broken_file(Path(path))
+        hint = "copy or fetch that file again" if broken else "is it a Qwen-VL-class model folder or hub name?"
+        raise EngineError(f"cannot load {name}: {broken or error}", hint=hint) from error
     except (SafetensorError, RuntimeError) as error:  # torch's: other shapes than the configuration's, or no room
         raise EngineError(
             f"cannot load the weights of {name}: {error}",
@@ -118,7 +120,7 @@ def load_skeleton(name: str, *, family_name: str | None = None) -> LoadedModel:
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(config)
         processor = load_processor(_processor_folder(path), config.model_type)
-    except (OSError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         raise EngineError(
             f"{name} is no model folder that can be read, and no hub name that is on this machine",
             hint=f'hf download {name} --include "*.json" "*.txt" fetches all but the weights',
@@ -128,6 +130,7 @@ def load_skeleton(name: str, *, family_name: str | None = None) -> LoadedModel:
 
 def _weights(path: str, dtype: str, device: str) -> Any:
     """The model at ``path``; the adapters of a LoRA folder are merged into its base, which may be a LoRA folder too."""
+    _refuse_damage(path)
     base = _adapter_base(path)
     if base is None:
         return read_weights(path, dtype, device)
@@ -198,7 +201,7 @@ def fingerprint(path: str) -> str:
         return path
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
-        if file.suffix in {".json", ".jinja", ".safetensors"}:
+        if file.suffix in {".json", ".jinja", ".safetensors"} and file.name != SEAL_FILE:
             digest.update(file.name.encode())
             _update(digest, file)
     if base := _adapter_base(path):
@@ -217,6 +220,32 @@ def _update(digest: Any, file: Path) -> None:
         for k in range(_SAMPLES):
             stream.seek(k * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
             digest.update(stream.read(_SAMPLE_BYTES))
+
+
+def _refuse_damage(path: str) -> None:
+    """EngineError if a file of a model that mirg trained is not what it was when it was written."""
+    file = Path(path) / SEAL_FILE
+    problems = seal_problems(Path(path)) if file.is_file() else []
+    if problems:
+        raise EngineError(
+            f"the model {path} is damaged: {problems[0]}",
+            hint=f"copy it again; if its files were changed on purpose, remove {SEAL_FILE} from it",
+        )
+
+
+def _broken_file(folder: Path) -> str:
+    """Which file of a model cannot be read, and why; "" if all of them can. What transformers says has no name."""
+    for file in sorted([*folder.glob("*.json"), *folder.glob("*.jinja")]):
+        try:
+            if file.suffix == ".jinja":
+                file.read_text(encoding="utf-8")
+            elif not isinstance(read_json(file), dict):
+                return f"{file} holds no JSON object"
+        except StorageError as error:
+            return error.message
+        except (OSError, UnicodeDecodeError) as error:
+            return f"{file} cannot be read: {error}"
+    return ""
 
 
 def _is_narrow(config: Any) -> bool:

@@ -18,6 +18,8 @@ from mirg.errors import EngineError
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
 
+_TEMPLATES = ("chat_template.jinja", "chat_template.json")
+
 
 @cache
 def image_only(processor_class: type[ProcessorMixin]) -> type[ProcessorMixin]:
@@ -67,17 +69,43 @@ def has_torchvision() -> bool:
 
 
 def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
-    """The processor of a model folder or hub name; image-only where torchvision is missing."""
+    """The processor of a model folder or hub name; image-only if torchvision is missing. EngineError if its chat
+    template cannot be used, OSError or ValueError if its files cannot be read."""
     from transformers import AutoProcessor, AutoTokenizer
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     if has_torchvision() and not _is_image_only_folder(Path(name_or_path)):
-        return AutoProcessor.from_pretrained(name_or_path)
-    processor_class = processor_class_of(model_type)
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path)
-    images = Qwen2VLImageProcessorPil.from_pretrained(name_or_path)
-    template = tokenizer.chat_template or _template_file(Path(name_or_path))
-    return image_only(processor_class)(image_processor=images, tokenizer=tokenizer, chat_template=template)
+        processor = AutoProcessor.from_pretrained(name_or_path)
+    else:
+        processor_class = processor_class_of(model_type)
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+        images = Qwen2VLImageProcessorPil.from_pretrained(name_or_path)
+        template = tokenizer.chat_template or _template_file(Path(name_or_path))
+        processor = image_only(processor_class)(image_processor=images, tokenizer=tokenizer, chat_template=template)
+    _check_template(processor, Path(name_or_path))
+    return processor
+
+
+def _check_template(processor: Any, folder: Path) -> None:
+    """EngineError if the chat template cannot be read, or is cut off so that it leaves out what a message says."""
+    from jinja2 import TemplateError
+
+    file = next((name for name in _TEMPLATES if (folder / name).is_file()), "tokenizer_config.json")
+    if not processor.chat_template and file not in _TEMPLATES:
+        return  # a model without one
+    message = {"role": "user", "content": [{"type": "text", "text": "Where?"}]}
+    try:
+        texts = [
+            processor.apply_chat_template([message], tokenize=False, add_generation_prompt=asked)
+            for asked in (False, True)
+        ]
+        problem = "" if "Where?" in texts[0] and len(texts[1]) > len(texts[0]) else "it leaves out parts of a message"
+    except (TemplateError, TypeError, ValueError) as error:
+        problem = str(error)
+    if problem:
+        raise EngineError(
+            f"the chat template in {folder / file} cannot be used: {problem}", hint="copy or fetch that file again"
+        )
 
 
 def _is_image_only_folder(folder: Path) -> bool:
@@ -91,9 +119,9 @@ def _is_image_only_folder(folder: Path) -> bool:
 
 
 def _template_file(folder: Path) -> str | None:
-    for name in ("chat_template.jinja", "chat_template.json"):
+    for name in _TEMPLATES:
         path = folder / name
         if path.is_file():
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
             return json.loads(text)["chat_template"] if name.endswith(".json") else text
     return None

@@ -7,11 +7,13 @@ rows read = accepted + rejected; nothing is repaired and no sample stands in for
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
+from mirg.console import logger
 from mirg.errors import DataError, ImageError, StorageError, first_problem
 from mirg.images import DEFAULT_LIMITS, Header, ImageLimits, image_digest, image_header, open_image
 from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, SAMPLES_FILE, DatasetCard, Rejection, size_words
@@ -39,6 +41,7 @@ class DatasetFolder:
         self.card = card
         self.limits = limits
         self.roots = Roots(root, card.roots)
+        self._said = False  # that the rows are not those of the card
 
     @classmethod
     def open(cls, path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS) -> DatasetFolder:
@@ -59,6 +62,19 @@ class DatasetFolder:
     def __iter__(self) -> Iterator[Sample]:
         return self.read()
 
+    @cached_property
+    def changed(self) -> bool:
+        """Whether samples.jsonl is another file than the one that the card describes: changed by hand, or damaged."""
+        return digest_file(self.root / SAMPLES_FILE) != self.card.digest
+
+    @property
+    def change_words(self) -> str:
+        """What is said about a dataset that :attr:`changed`."""
+        return (
+            f"{self.root / SAMPLES_FILE} is not the file that {CARD_FILE} describes: it is damaged, or was changed by"
+            " hand (mirg.samples.write_card describes it again)"
+        )
+
     def read(self, on_reject: OnReject | None = None, *, images: ImageCheck = "none") -> Iterator[Sample]:
         """Stream the samples; broken rows go to ``on_reject``, without one the first raises DataError.
 
@@ -74,6 +90,9 @@ class DatasetFolder:
     ) -> Iterator[tuple[int, Sample]]:
         """:meth:`read` with the line of the file, from 1, that each sample stands on: for whoever rejects more rows."""
         file = self.root / SAMPLES_FILE
+        if self.changed and not self._said:
+            logger.warning("%s", self.change_words)
+            self._said = True
         seen = TextSet()
         verdicts: dict[str, Header | str] = {}
         for row, value in read_jsonl(file):
@@ -103,7 +122,7 @@ class DatasetFolder:
     def verify(self) -> list[str]:
         """Everything that differs from the card and the rows: changed rows, changed or missing images, broken rows."""
         problems = []
-        if digest_file(self.root / SAMPLES_FILE) != self.card.digest:
+        if self.changed:
             problems.append(f"{SAMPLES_FILE} is not the file that {CARD_FILE} describes (digest differs)")
         digests: dict[str, str] = {}
         for sample in self.read(lambda rejection: problems.append(str(rejection)), images="header"):

@@ -15,8 +15,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from mirg.console import logger
 from mirg.errors import CheckpointError
-from mirg.storage import append_line
-from mirg.training.checkpoints import drop_old, seal
+from mirg.storage import append_line, seal_folder
+from mirg.training.checkpoints import drop_old
 from mirg.training.run import SKIPPED, Progress, RunFolder
 
 BAD_STEPS_IN_A_ROW = 3
@@ -71,7 +71,7 @@ class RunCallback(_LogCallback):
         PartialState().wait_for_everyone()  # the others may still be writing their part
         folder = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and folder.is_dir():
-            seal(folder)
+            seal_folder(folder)
             drop_old(folder.parent, self.keep)
 
 

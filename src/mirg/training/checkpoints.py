@@ -6,24 +6,40 @@ passes both over.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from mirg.console import logger
-from mirg.errors import StorageError
-from mirg.storage import folder_manifest, manifest_problems, read_json, write_json_atomic
+from mirg.errors import CheckpointError, StorageError
+from mirg.storage import SEAL_FILE, seal_problems
 
-MANIFEST = "mirg_manifest.json"
+_FULL_BYTES = 16 * 2**20
+_TORCH_WRITER = "inline_container"  # the file of torch that its RuntimeError names if a write fails
 
 
-def seal(checkpoint: Path) -> None:
-    """Write the manifest of what lies in ``checkpoint``: from now on it is complete."""
-    write_json_atomic(checkpoint / MANIFEST, folder_manifest(checkpoint, ignore=frozenset({MANIFEST})))
+@contextlib.contextmanager
+def writing_run(run: Path) -> Iterator[None]:
+    """Raise what goes wrong while files of the folder ``run`` are written as a CheckpointError with what to do."""
+    try:
+        yield
+    except (OSError, SafetensorError, StorageError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and _TORCH_WRITER not in str(error):
+            raise
+        full = shutil.disk_usage(run).free < _FULL_BYTES
+        raise CheckpointError(
+            f"cannot continue {run}: {'the disk is full' if full else error}",
+            hint=("free some room; " if full else "")
+            + "nothing is lost: the same command continues from the last good checkpoint",
+        ) from error
 
 
 def is_good(checkpoint: Path) -> bool:
     """Whether the files of ``checkpoint`` are what its manifest says; why not is logged."""
-    problems = _problems(checkpoint)
+    problems = seal_problems(checkpoint)
     if problems:
         logger.warning("%s is not used: %s", checkpoint, problems[0])
     return not problems
@@ -47,7 +63,7 @@ def drop_old(folder: Path, keep: int) -> None:
     for checkpoint in _newest_first(folder):
         if complete >= keep:
             shutil.rmtree(checkpoint, ignore_errors=True)
-        complete += (checkpoint / MANIFEST).is_file()
+        complete += (checkpoint / SEAL_FILE).is_file()
 
 
 def step_of(checkpoint: Path) -> int:
@@ -58,16 +74,3 @@ def step_of(checkpoint: Path) -> int:
 def _newest_first(folder: Path) -> list[Path]:
     found = [path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
     return sorted(found, key=step_of, reverse=True)
-
-
-def _problems(checkpoint: Path) -> list[str]:
-    file = checkpoint / MANIFEST
-    if not file.is_file():
-        return ["it has no manifest, so it was not written to the end"]
-    try:
-        manifest = read_json(file)
-        if not isinstance(manifest, dict) or not manifest:
-            return ["its manifest is damaged"]
-        return manifest_problems(checkpoint, manifest)
-    except (StorageError, OSError) as error:  # another process of the run may be removing a damaged folder
-        return [str(error)]

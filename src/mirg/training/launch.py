@@ -15,14 +15,14 @@ import torch
 
 from mirg.checking.leakage import shared_images
 from mirg.console import logger
-from mirg.errors import CheckpointError, ConfigError, DataError
+from mirg.errors import ConfigError, DataError
 from mirg.frames import PixelLimits
 from mirg.models.device import fast_dtype
 from mirg.models.load import LoadedModel, load_model, model_facts, wrap
 from mirg.samples import DatasetFolder
 from mirg.storage import sole_writer
 from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback
-from mirg.training.checkpoints import drop_newer, last_good_checkpoint, step_of
+from mirg.training.checkpoints import drop_newer, last_good_checkpoint, step_of, writing_run
 from mirg.training.data import Prepared
 from mirg.training.recipe import PromptConfig, RunConfig
 from mirg.training.run import SKIPPED, RunFolder, is_main_process
@@ -79,6 +79,7 @@ def train_in(recipe: R, output: str | Path, train: Callable[[R, RunFolder], Outc
     refuse_leakage(recipe, output)
     run = RunFolder.open(output, recipe)
     if run.finished:
+        run.refuse_damaged_model()
         logger.info("%s is finished: %s", run.stage, run.model)
         return Outcome(run.model, int(model_facts(str(run.model)).get("steps", 0)))
     with sole_writer(run.path) if is_main_process() else nullcontext():
@@ -235,12 +236,8 @@ def run_trainer(
     trainer.guard = finite
     _quiet(trainer)
     try:
-        with stop:
+        with stop, writing_run(run.path):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot go on with {run.path}: {error}", hint="the same command goes on from the last good checkpoint"
-        ) from error
     finally:
         run.close()
     step = trainer.state.global_step

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -23,7 +24,18 @@ from pydantic import BaseModel
 
 from mirg.console import logger
 from mirg.errors import CheckpointError
-from mirg.storage import Journal, digest_folder, read_jsonl, write_atomic, write_json_atomic
+from mirg.storage import (
+    SEAL_FILE,
+    BadLine,
+    Journal,
+    is_unfinished_file,
+    read_jsonl,
+    seal_folder,
+    seal_problems,
+    write_atomic,
+    write_json_atomic,
+)
+from mirg.training.checkpoints import writing_run
 from mirg.training.recipe import dump_recipe
 
 _PACKAGES = ("mirg", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers", "numpy", "pillow")
@@ -53,7 +65,7 @@ class RunFolder:
             folder.path.mkdir(parents=True, exist_ok=True)
             if config.exists():
                 folder._refuse_other_recipe(resolved)
-            elif any(folder.path.iterdir()):
+            elif not all(map(is_unfinished_file, folder.path.iterdir())):
                 raise CheckpointError(
                     f"{folder.path} is not empty and is no run folder", hint="choose another output folder"
                 )
@@ -106,23 +118,43 @@ class RunFolder:
         """True once ``model/`` is complete: it appears whole or not at all."""
         return (self.model / "config.json").is_file() or (self.model / "adapter_config.json").is_file()
 
+    def refuse_damaged_model(self) -> None:
+        """CheckpointError if a file of the finished model is not what it was when it was written."""
+        problems = seal_problems(self.model) if (self.model / SEAL_FILE).is_file() else []
+        if problems:
+            raise CheckpointError(
+                f"the finished model {self.model} is damaged: {problems[0]}",
+                hint="remove that folder: the same command writes it again from the last checkpoint",
+            )
+
     def rewind(self, step: int) -> None:
         """Forget metrics and rollouts after ``step``: the steps from there on will be done again.
 
-        The clock of the metrics goes on from the last row that is kept.
+        The clock of the metrics continues from the last row that is kept. A file with damaged lines is kept beside the
+        new one, and the lines are named in a warning.
         """
         self.close()
         for name in (METRICS, ROLLOUTS, SKIPPED):
             path = self.path / name
             if path.is_file():
-                rows = [row for row in self.rows(name) if row.get("step", 0) <= step]
-                write_atomic(path, "".join(_line(row) for row in rows))
-        self._before = max((float(row.get("time") or 0.0) for row in self.rows()), default=0.0)
+                rows, damaged = read_rows(path)
+                if damaged:
+                    self._keep_damaged(path, damaged)
+                write_atomic(path, "".join(_line(row) for row in rows if row.get("step", 0) <= step))
+        times = (row.get("time") for row in self.rows())
+        self._before = max((float(time) for time in times if isinstance(time, int | float)), default=0.0)
+
+    def _keep_damaged(self, path: Path, damaged: list[int]) -> None:
+        names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
+        kept = next(name for name in names if not name.exists())
+        shutil.copyfile(path, kept)
+        words = "%s: damaged lines that are left out: %d, the first is line %d; the file with them is kept as %s"
+        logger.warning(words, path, len(damaged), damaged[0], kept.name)
 
     def rows(self, name: str = METRICS) -> list[dict[str, Any]]:
-        """The rows of one of the run's journals so far; a torn last line is left out."""
+        """The rows of one of the run's journals so far; damaged lines and a torn last line are left out."""
         path = self.path / name
-        return [row for _, row in read_jsonl(path) if isinstance(row, dict)] if path.is_file() else []
+        return read_rows(path)[0] if path.is_file() else []
 
     def reject(self, rejections: Sequence[BaseModel]) -> None:
         """Keep the list of samples that are not used, with the reason of each."""
@@ -149,11 +181,13 @@ class RunFolder:
         """Let ``save`` write the model into a work folder, add its manifest, then move it into place in one step."""
         work = self.path / "model.tmp"
         shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        save(work)
-        write_json_atomic(work / "mirg.json", {"stage": self.stage, "digest": digest_folder(work), **facts})
-        shutil.rmtree(self.model, ignore_errors=True)
-        work.replace(self.model)
+        with writing_run(self.path):
+            work.mkdir(parents=True)
+            save(work)
+            write_json_atomic(work / "mirg.json", {"stage": self.stage, **facts})
+            seal_folder(work)
+            shutil.rmtree(self.model, ignore_errors=True)
+            work.replace(self.model)
         return self.model
 
 
@@ -174,6 +208,18 @@ class Progress:
         left = (self.total - step) / rate
         said = " · ".join(f"{name} {value:.3g}" for name, value in values.items() if isinstance(value, int | float))
         logger.info("%s %d/%d · %s · %.2f s/step · ETA %s", self.stage, step, self.total, said, 1 / rate, clock(left))
+
+
+def read_rows(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
+    """The rows of a journal of a run and the numbers of damaged lines; a torn last line is neither."""
+    rows: list[dict[str, Any]] = []
+    damaged: list[int] = []
+    for number, value in read_jsonl(path):
+        if isinstance(value, dict) and isinstance(value.get("step", 0), int):
+            rows.append(value)
+        elif not (isinstance(value, BadLine) and value.torn):
+            damaged.append(number)
+    return rows, damaged
 
 
 def is_main_process() -> bool:

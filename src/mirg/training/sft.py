@@ -59,7 +59,8 @@ def _train(recipe: SftRecipe, run: RunFolder) -> Outcome:
         )
         trainer.data_collator = NamedBatches(trainer.data_collator)
         # The only count that TRL does not keep in a checkpoint.
-        trainer._total_train_tokens = next((int(row["num_tokens"]) for row in reversed(run.rows())), 0)
+        counts = (row["num_tokens"] for row in reversed(run.rows()) if isinstance(row.get("num_tokens"), int | float))
+        trainer._total_train_tokens = int(next(counts, 0))
         return trainer
 
     return run_trainer(recipe, run, loaded, prepared, steps, make)

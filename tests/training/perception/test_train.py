@@ -16,7 +16,7 @@ from fakes.training import assert_same_run, die_in, rows
 from mirg.models.device import fast_dtype
 from mirg.models.load import load_model, model_facts
 from mirg.scenes.objects import split_name
-from mirg.training.checkpoints import MANIFEST
+from mirg.storage import SEAL_FILE
 from mirg.training.perception import loop as loop_module
 from mirg.training.perception.eyes import new_eyes
 from mirg.training.perception.loop import Loop
@@ -144,8 +144,8 @@ def in_the_head(die: Callable[[], None]) -> None:
 
 def before_the_manifest(die: Callable[[], None]) -> None:
     """Die when all files of the second stage are written and nothing says so yet."""
-    seal = loop_module.seal
-    loop_module.seal = lambda folder: die() if folder.name == "checkpoint-8" else seal(folder)
+    seal = loop_module.seal_folder
+    loop_module.seal_folder = lambda folder: die() if folder.name == "checkpoint-8" else seal(folder)
 
 
 @pytest.mark.parametrize("death", [in_the_head, before_the_manifest])
@@ -168,7 +168,7 @@ def test_killed_inside_a_save(
         ("head.safetensors", "checkpoint-16 is not used: head.safetensors is damaged"),
         ("optimiser.safetensors", "checkpoint-16 is not used: optimiser.safetensors is damaged"),
         ("model.safetensors", "checkpoint-16 is not used: model.safetensors is damaged"),
-        (MANIFEST, "checkpoint-16 is not used"),
+        (SEAL_FILE, "checkpoint-16 is not used"),
     ],
 )
 def test_a_damaged_checkpoint_is_passed_over(

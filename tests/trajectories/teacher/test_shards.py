@@ -14,7 +14,7 @@ from fakes.faulty_api import FaultyApi
 from mirg.errors import ConfigError, StorageError, TeacherError
 from mirg.executors import executor
 from mirg.samples import DatasetFolder
-from mirg.trajectories.teacher.ledger import Ledger
+from mirg.trajectories.teacher.ledger import Answer, Ledger, Outcome, answered, decided, planned, started
 from mirg.trajectories.teacher.output import write_output
 from mirg.trajectories.teacher.recipe import Budget, TeacherRecipe
 from mirg.trajectories.teacher.run import Shard, ask_teacher
@@ -91,6 +91,33 @@ def test_what_is_no_ledger_is_not_merged(tmp_path: Path) -> None:
         merge(tmp_path / "into.db", [tmp_path / "x.db"])
     with pytest.raises(StorageError, match="no ledger"):
         merge(tmp_path / "into.db", [tmp_path / "gone.db"])
+
+
+@pytest.mark.parametrize("page", range(0, 40, 3))
+def test_a_damaged_ledger_is_said_by_whoever_opens_it(page: int, tmp_path: Path) -> None:
+    """A zeroed page or a cut: never sqlite's own exception, and nothing is merged or removed."""
+    path = tmp_path / "good.ledger.db"
+    ops = [planned("p", "d", "m", 900, 1.0, "{}"), started("r", "p", "0/1", 900, 1.0)]
+    for k in range(900):
+        said = ("answered", "x" * 99, "stop", None, 5, 5, 0.1, 1, 2.0)
+        ops.append(answered(Answer(f"h{k}", f"s{k}", "t", 0, "first", "m", "q", *said)))
+        ops.append(decided(Outcome("p", f"s{k}", "t", True, "", "", f"h{k}", 1, 2.0)))
+    with Ledger(path) as ledger:
+        ledger.write_now(*ops)
+    whole = path.read_bytes()
+    assert len(whole) > 40 * 4096
+    at = page * 4096
+    for data in (whole[:at] + bytes(4096) + whole[at + 4096 :], whole[: at + 100]):
+        path.write_bytes(data)
+        with pytest.raises(StorageError, match="good.ledger.db is no ledger, or is damaged|no ledger of this release"):
+            Ledger(path)
+        with pytest.raises(StorageError, match="good.ledger.db"):
+            merge(tmp_path / "into.ledger.db", [path], remove=True)
+        assert path.read_bytes() == data
+        try:
+            assert status_of(path).total == 900  # it does not read every page
+        except StorageError as error:
+            assert "good.ledger.db" in error.message
 
 
 def test_workers_share_a_budget_and_go_on_after_a_kill(cases: DatasetFolder, api: FaultyApi, tmp_path: Path) -> None:

@@ -162,6 +162,13 @@ PICTURES = (
         "Make the picture smaller, or save it again as an ordinary JPEG or PNG.",
     ),
     Reason(
+        ("image … is refused: …",),
+        "The metadata of the file (tags, comments, segments, chunks) or its coding would cost far more to read than "
+        "its pixels; the reason says which. Such files are made to stop a program: those of cameras and editors "
+        "stay far below the limits.",
+        "Save the picture again as PNG or JPEG, without its metadata.",
+    ),
+    Reason(
         ("image …: an image of … x … pixels is too long for …", "image …: an image of … x … pixels has no area"),
         "The image processor of the model refuses the picture: one side is more than 200 times the other, or has no "
         "pixels. This is found by commands that know the model family, not by an import.",

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from mirg.models.load import load_model
-from mirg.storage import read_json, write_json_atomic
-from mirg.training.checkpoints import seal
+from mirg.storage import read_json, seal_folder, write_json_atomic
 from mirg.training.perception.eyes import Eyes, config_of, eyes_of, save_eyes
 from mirg.training.perception.optimise import Curriculum, Optimiser, autocast
 from mirg.training.perception.stages import Stage
@@ -60,7 +59,7 @@ class Loop:
         save_file({k: v.contiguous() for k, v in self.optimiser.state().items()}, folder / OPTIMISER_FILE)
         curriculum = {"level": self.curriculum.level, "accuracy": self.curriculum.accuracy}
         write_json_atomic(folder / STATE_FILE, {"stage": self.stage.name, "done": self.done, **curriculum})
-        seal(folder)
+        seal_folder(folder)
 
     @classmethod
     def load(cls, folder: Path, stages: Sequence[Stage], recipe: PerceptionRecipe) -> Loop:

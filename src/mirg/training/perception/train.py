@@ -13,7 +13,7 @@ import torch
 
 from mirg.console import logger
 from mirg.storage import sole_writer
-from mirg.training.checkpoints import drop_newer, drop_old, last_good_checkpoint, step_of
+from mirg.training.checkpoints import drop_newer, drop_old, last_good_checkpoint, step_of, writing_run
 from mirg.training.perception.exercises import INSTRUCTIONS
 from mirg.training.perception.eyes import new_eyes, save_eyes
 from mirg.training.perception.loop import Loop
@@ -28,6 +28,7 @@ def train_perception(recipe: PerceptionRecipe, output: str | Path) -> Path:
     """Run all stages and return the model folder; a finished run returns at once."""
     run = RunFolder.open(output, recipe)
     if run.finished:
+        run.refuse_damaged_model()
         logger.info("perception is finished: %s", run.model)
         return run.model
     if recipe.threads:
@@ -63,7 +64,8 @@ def _run(loop: Loop, run: RunFolder, offset: int) -> None:
             run.log(offset + loop.done, values)
         progress.step(loop.done, {k.split("/")[-1]: v for k, v in values.items() if k != "grad_norm"})
         if loop.finished or loop.done % recipe.save_every == 0:
-            loop.save(run.checkpoints / f"checkpoint-{offset + loop.done}")
+            with writing_run(run.path):
+                loop.save(run.checkpoints / f"checkpoint-{offset + loop.done}")
             drop_old(run.checkpoints, _KEPT)
 
 

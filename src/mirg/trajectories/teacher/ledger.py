@@ -17,6 +17,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -347,7 +348,7 @@ def open_file(path: Path, *, create: bool = False, read_only: bool = False) -> s
         _prepare(connection, path, create=create, read_only=read_only)
     except sqlite3.Error as error:
         connection.close()
-        raise StorageError(f"{path} is no ledger, or is damaged: {error}", hint="name the file of a run") from error
+        raise _damaged(path, error) from error
     except StorageError:
         connection.close()
         raise
@@ -372,6 +373,17 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, create: bool, read_o
         connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
     elif version != VERSION:
         raise StorageError(f"{path} is no ledger of this release (version {version}, {VERSION} is read)")
+    # A byte that is no UTF-8 is no reason to lose a ledger: what a reply says is verified again.
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+    if not read_only and (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise _damaged(path, str(found).replace("\n", " "))
+
+
+def _damaged(path: Path, why: object) -> StorageError:
+    return StorageError(
+        f"{path} is no ledger, or is damaged: {why}",
+        hint="name the file of a run; of a damaged one, `sqlite3 FILE .recover` saves what can be read",
+    )
 
 
 def _apply(connection: sqlite3.Connection, ops: list[Op], path: Path) -> None:
@@ -431,5 +443,7 @@ def reading(path: str | Path) -> Iterator[sqlite3.Connection]:
     connection = open_file(Path(path), read_only=True)
     try:
         yield connection
+    except sqlite3.Error as error:
+        raise _damaged(Path(path), error) from error
     finally:
         connection.close()
