@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import resource
@@ -17,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakes.disk import Disk
 from mirg import storage
 from mirg.errors import StorageError
 from mirg.storage import (
@@ -88,22 +88,6 @@ def test_new_files_have_the_usual_mode(tmp_path: Path) -> None:
     (tmp_path / "usual").write_text("")
     write_atomic(tmp_path / "atomic", "")
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "usual").stat().st_mode
-
-
-@pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    """The disk fills while flushing, or while renaming: old content intact, nothing left behind, the reason said."""
-
-    def full(*_args: object, **_kwargs: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    path = write_atomic(tmp_path / "file.txt", "old")
-    monkeypatch.setattr(*((storage.os, "fsync") if call == "fsync" else (Path, "replace")), full)
-    with pytest.raises(StorageError, match="disk is full"):
-        write_atomic(path, "new")
-    monkeypatch.undo()
-    assert path.read_text() == "old"
-    assert leftovers(tmp_path) == []
 
 
 def test_a_real_size_limit_leaves_the_old_file(tmp_path: Path) -> None:
@@ -447,3 +431,100 @@ def test_journal_line_is_one_line(tmp_path: Path) -> None:
     assert data.count(b"\n") == 1
     assert values(tmp_path / "j.jsonl") == ["a\nb\u2028c\udc80"]
     assert json.loads(data.decode("utf-8", "surrogatepass")) == "a\nb\u2028c\udc80"
+
+
+# --- every call to the disk fails, or is the last one ----------------------------------------------------------------
+
+
+def _file(root: Path) -> None:
+    write_atomic(root / "out", "new")
+
+
+def _folder(root: Path) -> None:
+    with atomic_folder(root / "out", overwrite=True) as work:
+        (work / "a").write_text("new")
+        (work / "b").write_text("new")
+
+
+def _journal(root: Path) -> None:
+    with Journal(root / "out", sync=True) as journal:
+        journal.append("new")
+
+
+def _content(root: Path) -> object:
+    out = root / "out"
+    if out.is_dir():
+        return {path.name: path.read_text() for path in sorted(out.iterdir())}
+    return out.read_text() if out.exists() else None
+
+
+STATES = {
+    "nothing": lambda root: None,
+    "an old file": lambda root: (root / "out").write_text('"old"\n'),
+    "an empty folder": lambda root: (root / "out").mkdir(),
+    "an old folder": lambda root: ((root / "out").mkdir(), (root / "out" / "old").write_text("old")),
+}
+RUNS = [
+    (_file, "nothing"), (_file, "an old file"), (_journal, "nothing"), (_journal, "an old file"),
+    (_folder, "nothing"), (_folder, "an empty folder"), (_folder, "an old folder"),
+]  # fmt: skip
+_IDS = [f"{action.__name__.strip('_')} over {state}" for action, state in RUNS]
+
+
+def _run(root: Path, action, state: str, at: int | None = None, *, kill: bool = False):
+    """(calls, content before, content after, what was raised) of one run on a fresh folder."""
+    root.mkdir()
+    STATES[state](root)
+    before, raised, disk = _content(root), None, Disk(root, at, kill=kill)
+    child = os.fork() if kill else 0
+    if child:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+        return disk.calls, before, _content(root), raised
+    with disk.watched():
+        try:
+            action(root)
+        except StorageError as found:
+            raised = found
+    return disk.calls, before, _content(root), raised
+
+
+@pytest.mark.parametrize(("action", "state"), RUNS, ids=_IDS)
+def test_what_is_renamed_was_flushed_and_the_rename_is_flushed(tmp_path: Path, action, state: str) -> None:
+    calls, _, after, raised = _run(tmp_path / "room", action, state)
+    assert raised is None and after
+    if action is _journal:
+        assert ("fsync", "out") in calls
+        return
+    renamed = calls.index(next(call for call in calls if call[0] in ("replace", "rename") and call[2] == "out"))
+    assert ("fsync", ".") in calls[renamed:], "else a power cut takes the rename back"
+    if action is _file:
+        assert ("fsync", calls[renamed][1]) in calls[:renamed], "else a power cut leaves an empty file"
+    removed = [k for k, call in enumerate(calls) if call[0] in ("unlink", "rmdir") and ".old" in call[1]]
+    assert bool(removed) == (state in ("an old folder", "an empty folder"))
+    flushed = calls.index(("fsync", "."), renamed)
+    assert all(k > flushed for k in removed), "the old folder goes when the new one is safe"
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["fails", "ends the process"])
+@pytest.mark.parametrize(("action", "state"), RUNS, ids=_IDS)
+def test_whichever_call_fails_the_old_or_the_new_is_there(tmp_path: Path, action, state: str, kill: bool) -> None:
+    calls, before, complete, _ = _run(tmp_path / "whole", action, state)
+    assert len(calls) >= (1 if action is _journal else 4)
+    for at, call in enumerate(calls):
+        root = tmp_path / f"{at}"
+        _, _, after, raised = _run(root, action, state, at, kill=kill)
+        if not kill:
+            assert after in (before, complete) or (action is _journal and after == ""), f"{call} leaves half of it"
+            assert raised is not None or after == complete, f"{call} failed, nothing was written and nothing was said"
+            kept = call[0] in ("unlink", "rmdir") or (
+                call == ("fsync", ".") and after == complete
+            )  # the next one cleans
+            assert kept or leftovers(root) == [], f"{call} leaves files behind"
+        if action is _folder:
+            with contextlib.suppress(RuntimeError), atomic_folder(root / "out", overwrite=True):
+                assert (_content(root) or None) in (before or None, complete), f"{call}: found by the next writer"
+                raise RuntimeError
+        action(root)
+        again = _content(root)
+        assert again == complete or (action is _journal and str(again).endswith('"new"\n')), "and it can be done again"
+        assert action is not _folder or leftovers(root) == [], f"{call}: the next writer removes what was left"

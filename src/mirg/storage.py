@@ -142,10 +142,14 @@ class Journal:
             raise _refused("append to", self.path, error) from error
 
     def close(self) -> None:
-        """Flush to the disk and close; calling it again does nothing."""
+        """Flush to the disk and close; calling it again does nothing. StorageError if the system refuses."""
         if not self._stream.closed:
-            os.fsync(self._stream.fileno())
-            self._stream.close()
+            try:
+                os.fsync(self._stream.fileno())
+            except OSError as error:
+                raise _refused("append to", self.path, error) from error
+            finally:
+                self._stream.close()
 
     def __enter__(self) -> Journal:
         return self
@@ -272,7 +276,8 @@ def scratch_folder(path: str | Path) -> Iterator[Path]:
         made.rename(work)
         yield work
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        for folder in (work, made):
+            shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             os.close(lock)
 
@@ -351,7 +356,8 @@ def _sole_maker(path: Path) -> Iterator[None]:
         yield
     finally:
         if lock is not None:
-            file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
             os.close(lock)
 
 
@@ -362,14 +368,19 @@ def _swap_in(work: Path, path: Path, *, overwrite: bool) -> None:
     if overwrite and path.is_dir() and not path.is_symlink():
         lock = _lock(path)
         old = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".old", dir=path.parent))
-        path.replace(old)  # a rename onto an empty folder
+    set_aside = False
     try:
+        if old is not None:
+            path.replace(old)  # a rename onto an empty folder
+            set_aside = True
         if os.name == "nt":
             with contextlib.suppress(OSError):
                 path.rmdir()  # there, not even an empty folder gives way; one that is not empty stays
         work.rename(path)
     except OSError as error:
-        if old is not None:
+        if old is not None and not set_aside:
+            old.rmdir()
+        elif old is not None and not path.exists():
             old.replace(path)
         elif path.exists() or path.is_symlink():
             raise _kept_beside(work, path) from error
@@ -397,7 +408,7 @@ def _clear_leftovers(path: Path) -> None:
     The old folder comes back where there is no new one; so ``path`` is never lost, whenever the process was killed.
     """
     name = re.escape(path.name[:80])
-    kind = re.compile(rf"\.{name}\.[a-z0-9_]{{8}}\.(?:tmp|old)")
+    kind = re.compile(rf"\.{name}\.[a-z0-9_]{{8}}\.(?:tmp|old|new)")
     try:
         left = sorted(p for p in path.parent.iterdir() if kind.fullmatch(p.name) and p.is_dir() and not p.is_symlink())
     except OSError:
