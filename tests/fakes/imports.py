@@ -81,7 +81,7 @@ def _work(rows: Path, out: Path, moment: str, kind: str, how: Any, counted: Path
 def _install(counted: Path, moment: str) -> None:
     kind, _, number = moment.partition(" ")
     tick = _die_at(int(number or 0))
-    real_look, real_replace = look.image_header, Path.replace
+    real_look = look.image_header
 
     def counting(path: Path, **settings: Any) -> Any:
         with counted.open("a") as file:
@@ -90,14 +90,18 @@ def _install(counted: Path, moment: str) -> None:
             tick()
         return real_look(path, **settings)
 
-    def replacing(self: Path, target: Any) -> Path:
-        if kind == "rename":
-            tick()
-        moved = real_replace(self, target)
-        if kind == "renamed":
-            tick()
-        return moved
+    def ticking(real: Callable[[Path, Any], Path]) -> Callable[[Path, Any], Path]:
+        def move(self: Path, target: Any) -> Path:
+            counts = Path(target).suffix != ".tmp"  # the work folder gets its name before there is anything in it
+            if kind == "rename" and counts:
+                tick()
+            moved = real(self, target)
+            if kind == "renamed" and counts:
+                tick()
+            return moved
+
+        return move
 
     look.image_header = counting
     if kind.startswith("rename"):
-        Path.replace = replacing  # type: ignore[method-assign]
+        Path.replace, Path.rename = ticking(Path.replace), ticking(Path.rename)  # type: ignore[method-assign]
