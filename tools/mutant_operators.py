@@ -63,7 +63,7 @@ DEFAULTS = {"bool": "False", "int": "0", "float": "0.0", "str": '""', "list": "[
 
 @dataclass(frozen=True)
 class Mutant:
-    """One edit. ``start`` and ``end`` are byte offsets into the file, ``line`` is where it is.
+    """One edit. ``start`` and ``end`` are byte offsets into the file, ``line`` is the line of the edit.
 
     ``first`` and ``last`` are the lines of its statement, of which a trace may name any.
 
@@ -179,7 +179,7 @@ class Edit(NamedTuple):
 
 
 class _Visitor:
-    """Walks through a file and keeps the enclosing functions, so that every edit knows where it is."""
+    """Walks through a file and keeps the enclosing functions, so that every edit has its place."""
 
     def __init__(self, source: bytes, parameters: Parameters) -> None:
         self._source = source

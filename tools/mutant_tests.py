@@ -60,7 +60,7 @@ HEAVY = [
 ]
 UNMAPPED = ("house", "tools", "benchmarks")  # tests of texts, of this folder, and of measurements: none guards the core
 NEW_FILE = 0.5  # seconds, about what a further test file costs to import
-MEMORY = 24 * 1024**3  # bytes of address space of a test process
+MEMORY = 12 * 1024**3  # bytes of address space of a test process
 CONTEXT = "MUTANTS_CONTEXT"
 
 
@@ -117,7 +117,7 @@ class Slot:
 
     @contextlib.contextmanager
     def changed(self, path: Path, content: bytes) -> Iterator[None]:
-        """``path`` of the snapshot with another content. Compiled files are told apart by a second of their own."""
+        """``path`` of the snapshot with another content, and a time that keeps it apart from compiled files."""
         original, stat = path.read_bytes(), path.stat()
         path.write_bytes(content)
         self.moment += 1

@@ -190,7 +190,7 @@ class Plan:
         self._functions: dict[str, list[tuple[str, int, int]]] = {}
 
     def rounds(self, mutant: Mutant) -> tuple[list[list[str]], float, int]:
-        """Lists of tests to run one after the other, the seconds that they take, and how many did not fit."""
+        """Lists of tests to run in this order, the seconds that they take, and how many did not fit."""
         file = file_of(mutant.module)
         functions = self._bodies(file)
         name = mutant.function.split(".")[-1]
@@ -350,7 +350,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     parser.add_argument("--again", action="store_true", help="run survivors again")
     parser.add_argument("--map", nargs="*", metavar="TESTS", help="only trace changed test files, under these folders")
-    parser.add_argument("--keep-map", action="store_true", help="use the map as it is")
+    parser.add_argument("--keep-map", action="store_true", help="use the map unchanged")
     parser.add_argument("--report", action="store_true", help="show what is known and run nothing")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of tests for one mutant")

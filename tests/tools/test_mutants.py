@@ -1,4 +1,4 @@
-"""The mutation driver: its operators, its sample, and a run over a small repository of its own."""
+"""The mutation driver: its operators, its sample, and a run over a small repository."""
 
 from __future__ import annotations
 
