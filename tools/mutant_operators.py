@@ -427,10 +427,10 @@ class _Visitor:
         yield "loop", *self._span(node), "break"
 
     def visit_functiondef(self, node: ast.FunctionDef) -> Iterator[tuple[str, int, int, str]]:
-        """Defaults that the other operators do not reach: a text or a name becomes None, None stays."""
+        """Defaults that the other operators do not reach: a text or a name becomes None."""
         keywords = [value for value in node.args.kw_defaults if value is not None]
         for value in node.args.defaults + keywords:
-            if not isinstance(value, ast.Constant) or isinstance(value.value, str):
+            if not isinstance(value, ast.Constant) or (isinstance(value.value, str) and value.value):
                 yield "default", *self._span(value), "None"
 
     def _deleted(self, node: ast.stmt) -> Iterator[tuple[str, int, int, str]]:

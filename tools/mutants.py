@@ -22,6 +22,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 import subprocess
 import sys
 import tomllib
@@ -195,7 +196,9 @@ class Plan:
         functions = self._bodies(file)
         name = mutant.function.split(".")[-1]
         if mutant.imported:  # executed before any test: those that execute a function of the file, or name the thing
-            name = mutant.text.split(":")[0].split("=")[0].split(" ")[0].split("(")[0]
+            statement = (ROOT / file).read_text().splitlines()[mutant.first - 1]
+            name = re.sub(r"^\s*(async |def |class )*", "", statement)
+            name = re.split(r"\W", name, maxsplit=1)[0]
             ranges = [(first, last) for _, first, last in functions]
         else:
             ranges = [(mutant.first, mutant.last)]
@@ -230,14 +233,16 @@ def run_mutants(mutants: list[Mutant], plan: Plan, slots: list[Slot], results: R
         content = mutant.apply((ROOT / file).read_bytes())
 
         def done(answer: Any, seconds: float, timed_out: bool) -> None:
-            caught = answer is None or answer["by"] is not None
-            status = "timeout" if timed_out else "caught" if caught else "survived"
+            if answer is None and not timed_out:
+                print(f"{mutant.id}: the process ended without an answer; the log.txt of its slot says why", flush=True)
+                return
+            status = "timeout" if timed_out else "caught" if answer["by"] else "survived"
             row = {"status": status, "by": answer and answer["by"], "seconds": round(seconds, 2), "left_out": left_out}
             results.add(mutant, row | {"tests": sum(map(len, rounds)), "estimate": round(estimate, 1)})
             place = f"{file}:{mutant.line} {mutant.operator}: {mutant.change}"
             print(f"[{number}/{len(mutants)}] {mutant.id} {status} {seconds:.1f} s {place}", flush=True)
 
-        return Job(lambda slot: run_tests(slot, rounds), done, 60 + 4 * estimate, (Path(file), content))
+        return Job(lambda slot: run_tests(slot, rounds), done, 30 + 4 * estimate, (Path(file), content))
 
     run_jobs((job(number, mutant) for number, mutant in enumerate(mutants, 1)), slots)
     if verbose:
@@ -245,21 +250,26 @@ def run_mutants(mutants: list[Mutant], plan: Plan, slots: list[Slot], results: R
 
 
 def unreliable_tests(results: Results, ids: set[str], slots: list[Slot], known: dict[str, bool]) -> set[str]:
-    """Those of the tests which noticed a fault that fail without one too, when they run by themselves."""
-    by = {row["by"] for name, row in results.rows.items() if name in ids and row["by"] and "::" in row["by"]}
-    files: dict[str, list[str]] = defaultdict(list)
-    for test in sorted(by - known.keys()):
-        files[test.split("::")[0]].append(test)
+    """Those of the tests which noticed a fault that fail without one too, if they run by themselves."""
+    noticed = {results.rows[name]["by"] for name in ids if name in results.rows}
+    by = {test for test in noticed if test and test.startswith("tests/")}  # a test, or a file that cannot be imported
 
     def job(tests: list[str]) -> Job:
         def done(answer: Any, seconds: float, timed_out: bool) -> None:
-            bad = answer["by"] if answer else tests[0]
-            known.update({test: test != bad for test in tests})
+            failed = answer["by"] if answer else tests[0]
+            if failed is None:
+                known.update(dict.fromkeys(tests, True))
+            else:  # those after it have not run
+                known.update(dict.fromkeys([failed] if failed in tests else tests, False))
 
         return Job(lambda slot: run_tests(slot, [tests]), done, 600)
 
-    run_jobs((job(tests) for tests in files.values()), slots)
-    return {test for test in by if not known.get(test, True)}
+    while open_ones := sorted(by - known.keys()):
+        files: dict[str, list[str]] = defaultdict(list)
+        for test in open_ones:
+            files[test.split("::")[0]].append(test)
+        run_jobs((job(tests) for tests in files.values()), slots)
+    return {test for test in by if not known[test]}
 
 
 STATES = ("caught", "timeout", "survived", "equivalent")
@@ -314,7 +324,7 @@ def show(found: dict[str, Any]) -> None:
         few = f", {one['left_out']} more did not fit" if one["left_out"] else ""
         print(f"\n{one['id']} {one['file']}:{one['line']} in {one['function']} ({one['operator']})")
         print("\n".join(f"    {line}" for line in one["diff"] if not line.startswith("@@")))
-        print(f"    {one['tests']} tests passed{few}")
+        print(f"    {one['tests'] or 'no'} tests {'passed' if one['tests'] else 'execute it'}{few}")
         if one["reason"]:
             print(f"    accepted: {one['reason']}")
     print(f"\n{'module':36}{''.join(f'{state:>12}' for state in STATES)}{'percent':>10}")
@@ -436,7 +446,7 @@ def _run(
     while todo:
         run_mutants(todo, Plan(tests, arguments.budget, unreliable), slots, results, verbose=bool(arguments.only))
         unreliable |= unreliable_tests(results, {mutant.id for mutant in todo}, slots, known)
-        todo = [mutant for mutant in todo if results.rows[mutant.id]["by"] in unreliable]
+        todo = [mutant for mutant in todo if results.rows.get(mutant.id, {}).get("by") in unreliable]
         if todo:
             print(f"{len(todo)} were noticed only by tests that fail without a fault too: again without these tests")
 
