@@ -187,7 +187,11 @@ class Plan:
     def __init__(self, tests: TestMap, budget: float, unreliable: set[str]) -> None:
         self._map = tests
         self._budget = budget
-        self._seconds = {test: seconds for test, seconds in tests.seconds().items() if test not in unreliable}
+        self._seconds = {
+            test: seconds
+            for test, seconds in tests.seconds().items()
+            if test not in unreliable and test.split("::")[0] not in unreliable
+        }
         self._functions: dict[str, list[tuple[str, int, int]]] = {}
 
     def rounds(self, mutant: Mutant) -> tuple[list[list[str]], float, int]:

@@ -114,11 +114,15 @@ def within(x: int) -> bool:
 
 def unused(x: int) -> int:
     return -x
+
+
+def hardly_tested(x: int) -> int:
+    return len(x)
 """
 TESTS = """
 import os, subprocess, sys
 import pytest
-from mirg.geometry import larger, within
+from mirg.geometry import hardly_tested, larger, within
 
 @pytest.fixture(scope="module")
 def small():
@@ -133,6 +137,9 @@ def test_small(small):
 def test_limit_in_another_process():
     code = "from mirg.geometry import within; raise SystemExit(within(3))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+def test_that_passes_only_while_it_is_traced():
+    assert hardly_tested([]) == 0 and "COVERAGE_PROCESS_START" in os.environ
 
 def test_that_always_fails():
     assert larger(1, 2) == 3
@@ -155,7 +162,7 @@ else:
 
 
 def test_a_run_finds_what_no_test_notices(repository: Path, tmp_path: Path) -> None:
-    """Tests in this and another process, a shared fixture, a test that is broken, and an equivalent fault."""
+    """Tests in this and another process, a shared fixture, tests that are broken, and an equivalent fault."""
     (tmp_path / "src" / "mirg").mkdir(parents=True)
     (tmp_path / "src" / "mirg" / "__init__.py").touch()
     (tmp_path / "src" / "mirg" / "geometry.py").write_text(SOURCE)
@@ -190,6 +197,7 @@ def test_a_run_finds_what_no_test_notices(repository: Path, tmp_path: Path) -> N
     assert survivors == {
         ("unused", "arithmetic", ("-    return -x", "+    return (+x)")),
         ("unused", "return", ("-    return -x", "+    return 0")),
+        ("hardly_tested", "return", ("-    return len(x)", "+    return 0")),
     }
     assert found["all"]["equivalent"] == 1
     assert found["operators"]["constant"] == {
