@@ -24,6 +24,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -144,6 +145,7 @@ class Slot:
         tempfile.tempdir = None
         sys.path[:] = [source, *(entry for entry in sys.path if not entry.endswith(("/src", "/tools")))]
         sys.argv = ["pytest"]
+        sys.modules["__main__"] = ModuleType("__main__")  # processes started by "spawn" would run the driver's file
         importlib.invalidate_caches()
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
@@ -385,13 +387,17 @@ class TestMap:
         self._sources = folder / "sources"
         self.parts: dict[str, dict[str, Any]] = {}
 
-    def load(self, changed: bool = False) -> list[str]:
-        """Read the parts of today's test files; returns those without one. ``changed``: take outdated parts too."""
+    def load(self, changed: bool = False, failed: bool = True) -> list[str]:
+        """Read the parts of today's test files; returns those without one.
+
+        ``changed``: outdated parts are taken too. ``failed``: parts with failed tests are taken too.
+        """
         files = [path.relative_to(ROOT) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
         missing = []
         for name in [str(path) for path in files if path.parts[1] not in UNMAPPED]:
             part = json.loads(self._path(name).read_text()) if self._path(name).exists() else None
-            if part and (changed or part["test_file"] == _digest((ROOT / name).read_bytes())):
+            same = part and (changed or part["test_file"] == _digest((ROOT / name).read_bytes()))
+            if part and same and (failed or part["code"] in (0, 5)):
                 self.parts[name] = part
             else:
                 missing.append(name)

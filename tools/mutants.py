@@ -160,9 +160,12 @@ def entry(mutant: Mutant) -> str:
     return "\n".join(["[[equivalent]]", *lines, *number, 'reason = ""'])
 
 
-def update_map(tests: TestMap, slots: list[Slot], wanted: list[str]) -> None:
-    """Trace the test files that have changed; those that begin with one of ``wanted`` if there are any."""
-    stale = [name for name in tests.load() if not wanted or name.startswith(tuple(wanted))]
+def update_map(tests: TestMap, slots: list[Slot], wanted: list[str], failed: bool = True) -> None:
+    """Trace the test files that have changed; those that begin with one of ``wanted`` if there are any.
+
+    ``failed`` says that a part of the map with failed tests is good enough.
+    """
+    stale = [name for name in tests.load(failed=failed) if not wanted or name.startswith(tuple(wanted))]
 
     sources = [str(path.relative_to(ROOT)) for path in core_files()]
 
@@ -363,7 +366,9 @@ def main() -> None:
     parser.add_argument("--entry", help="print the entry of a mutant, by its id, for tools/mutants_equivalent.toml")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     parser.add_argument("--again", action="store_true", help="run survivors again")
-    parser.add_argument("--map", nargs="*", metavar="TESTS", help="only trace changed test files, under these folders")
+    parser.add_argument(
+        "--map", nargs="*", metavar="TESTS", help="only trace test files that changed or failed, under these folders"
+    )
     parser.add_argument("--keep-map", action="store_true", help="use the map unchanged")
     parser.add_argument("--report", action="store_true", help="show what is known and run nothing")
     parser.add_argument("--jobs", type=int, default=2)
@@ -380,7 +385,7 @@ def main() -> None:
 
     if arguments.map is not None:
         _start(slots)
-        update_map(tests, slots, arguments.map)
+        update_map(tests, slots, arguments.map, failed=False)
         print("tests that fail without a fault, which are not used:", *tests.broken() or ["none"], sep="\n  ")
         return
 
