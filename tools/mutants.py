@@ -42,6 +42,7 @@ CORE = [
 REASONS = ROOT / "tools" / "mutants_equivalent.toml"
 FIRST_ROUND = 20.0  # seconds of tests that are near the mutant, before all others
 DEFAULT_SAMPLE = 600
+LEAST_LIMIT = 90.0  # seconds for a mutant; the first of some tests trains a small model for all that follow
 FEWEST = 4  # mutants of a module in a sample
 TRACE_LIMIT = 1800.0  # seconds for one test file under coverage
 
@@ -249,7 +250,7 @@ def run_mutants(mutants: list[Mutant], plan: Plan, slots: list[Slot], results: R
             place = f"{file}:{mutant.line} {mutant.operator}: {mutant.change}"
             print(f"[{number}/{len(mutants)}] {mutant.id} {status} {seconds:.1f} s {place}", flush=True)
 
-        return Job(lambda slot: run_tests(slot, rounds), done, 30 + 4 * estimate, (Path(file), content))
+        return Job(lambda slot: run_tests(slot, rounds), done, LEAST_LIMIT + 4 * estimate, (Path(file), content))
 
     run_jobs((job(number, mutant) for number, mutant in enumerate(mutants, 1)), slots)
     if verbose:
