@@ -81,6 +81,8 @@ def test_each_operator_writes_what_it_is_meant_to(operators: ModuleType, text: s
         "logger.warning('%d', a + 1)",
         "x: Field = f(description='at most ' + a[0])",
         "import a\nfrom b import c",
+        "assert a is not None",
+        "x = zip(a(), b, strict=True)",
     ],
 )
 def test_what_only_people_and_type_checkers_read_stays(operators: ModuleType, text: str) -> None:
