@@ -28,7 +28,7 @@ import sys
 import tomllib
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mutant_operators import Mutant, mutants_of, parameters_of
 from mutant_tests import ROOT, Job, Slot, TestMap, near, preload, run_jobs, run_tests, trace, within
@@ -185,6 +185,15 @@ def update_map(tests: TestMap, slots: list[Slot], wanted: list[str], failed: boo
     run_jobs((job(number, name) for number, name in enumerate(stale, 1)), slots)
 
 
+class Choice(NamedTuple):
+    """The tests of a mutant: lists to run in this order, and the seconds that they take."""
+
+    rounds: list[list[str]]
+    seconds: float
+    left_out: int  # tests that did not fit into the budget
+    traced: bool  # whether a test is known to execute the statement
+
+
 class Plan:
     """Chooses the tests of a mutant."""
 
@@ -198,8 +207,8 @@ class Plan:
         }
         self._functions: dict[str, list[tuple[str, int, int]]] = {}
 
-    def rounds(self, mutant: Mutant) -> tuple[list[list[str]], float, int]:
-        """Lists of tests to run in this order, the seconds that they take, and how many did not fit."""
+    def choose(self, mutant: Mutant) -> Choice:
+        """The fastest tests that execute the statement, those near it first."""
         file = file_of(mutant.module)
         functions = self._bodies(file)
         name = mutant.function.split(".")[-1]
@@ -212,7 +221,8 @@ class Plan:
             ranges = [(mutant.first, mutant.last)]
         scope = next(((f, e) for _, f, e in reversed(functions) if f <= mutant.line <= e), (0, 0))
         found = set().union(*(self._map.executing(file, *lines, scope) for lines in ranges))
-        if mutant.imported:
+        traced = bool(found)
+        if mutant.imported or not traced:  # a process that was killed leaves no trace
             found |= set(near(file, [name], self._seconds))
         found &= self._seconds.keys()
         first, spent = within(near(file, [name], found), self._seconds, FIRST_ROUND) if found else ([], 0.0)
@@ -221,7 +231,7 @@ class Plan:
         if first and spent + more > self._budget:  # "at least one" does not hold for the second round
             second, more = [], 0.0
         rounds = [sorted(tests, key=lambda test: (self._seconds[test], test)) for tests in (first, second) if tests]
-        return rounds, spent + more, len(found) - len(first) - len(second)
+        return Choice(rounds, spent + more, len(found) - len(first) - len(second), traced)
 
     def _bodies(self, file: str) -> list[tuple[str, int, int]]:
         if file not in self._functions:
@@ -236,7 +246,7 @@ def run_mutants(mutants: list[Mutant], plan: Plan, slots: list[Slot], results: R
     """Run the tests of every mutant and keep what they say."""
 
     def job(number: int, mutant: Mutant) -> Job:
-        rounds, estimate, left_out = plan.rounds(mutant)
+        choice = plan.choose(mutant)
         file = file_of(mutant.module)
         content = mutant.apply((ROOT / file).read_bytes())
 
@@ -245,12 +255,18 @@ def run_mutants(mutants: list[Mutant], plan: Plan, slots: list[Slot], results: R
                 print(f"{mutant.id}: the process ended without an answer; the log.txt of its slot says why", flush=True)
                 return
             status = "timeout" if timed_out else "caught" if answer["by"] else "survived"
-            row = {"status": status, "by": answer and answer["by"], "seconds": round(seconds, 2), "left_out": left_out}
-            results.add(mutant, row | {"tests": sum(map(len, rounds)), "estimate": round(estimate, 1)})
+            row = {
+                "status": status,
+                "by": answer and answer["by"],
+                "seconds": round(seconds, 2),
+                "left_out": choice.left_out,
+            }
+            results.add(mutant, row | {"tests": sum(map(len, choice.rounds)), "traced": choice.traced})
             place = f"{file}:{mutant.line} {mutant.operator}: {mutant.change}"
             print(f"[{number}/{len(mutants)}] {mutant.id} {status} {seconds:.1f} s {place}", flush=True)
 
-        return Job(lambda slot: run_tests(slot, rounds), done, LEAST_LIMIT + 4 * estimate, (Path(file), content))
+        limit = LEAST_LIMIT + 4 * choice.seconds
+        return Job(lambda slot: run_tests(slot, choice.rounds), done, limit, (Path(file), content))
 
     run_jobs((job(number, mutant) for number, mutant in enumerate(mutants, 1)), slots)
     if verbose:
@@ -310,6 +326,7 @@ def summary(mutants: list[Mutant], results: Results, entries: dict[str, dict[str
                     "diff": diff(mutant),
                     "tests": row["tests"],
                     "left_out": row["left_out"],
+                    "traced": row["traced"],
                 }
                 | {"reason": entries.get(mutant.id, {}).get("reason")}
             )
@@ -332,7 +349,8 @@ def show(found: dict[str, Any]) -> None:
         few = f", {one['left_out']} more did not fit" if one["left_out"] else ""
         print(f"\n{one['id']} {one['file']}:{one['line']} in {one['function']} ({one['operator']})")
         print("\n".join(f"    {line}" for line in one["diff"] if not line.startswith("@@")))
-        print(f"    {one['tests'] or 'no'} tests {'passed' if one['tests'] else 'execute it'}{few}")
+        known = "" if one["traced"] else "; none is known to execute it"
+        print(f"    {one['tests']} tests passed{few}{known}")
         if one["reason"]:
             print(f"    accepted: {one['reason']}")
     print(f"\n{'module':36}{''.join(f'{state:>12}' for state in STATES)}{'percent':>10}")
