@@ -2,6 +2,7 @@
 # make test            the everyday tests        make check   lint, format, types, import rules
 # make bench           speed measurements        make docs    every link in the documentation resolves
 # make study           what each part of the method is worth, with intervals (hours)
+# make mutants         plants single faults in the core and counts those that the tests notice (hours)
 #
 # Everything is installed into .venv once; a second call is instant. On Linux without an NVIDIA GPU,
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu saves a few GB of CUDA libraries.
@@ -21,10 +22,10 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 KEY := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test test-slow check format bench study docs clean
+.PHONY: help install install-dev demo test test-slow check format bench study mutants docs clean
 
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 install: $(VENV)/.installed-$(KEY)
 install-dev: $(VENV)/.installed-dev-$(KEY)
@@ -74,6 +75,9 @@ bench: install-dev
 study: install
 	$(BIN)/mirg study --out $(STUDY) $(ARGS)
 	$(BIN)/python tools/keep_study.py $(STUDY)
+
+mutants: install-dev
+	$(BIN)/python tools/mutants.py $(ARGS)
 
 docs: install-dev
 	$(BIN)/python tools/check_links.py README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs src
