@@ -254,7 +254,7 @@ def run_mutants(mutants: list[Mutant], plan: Plan, slots: list[Slot], results: R
             if answer is None and not timed_out:
                 print(f"{mutant.id}: the process ended without an answer; the log.txt of its slot says why", flush=True)
                 return
-            status = "timeout" if timed_out else "caught" if answer["by"] else "survived"
+            status = "timeout" if timed_out or answer is None else "caught" if answer["by"] else "survived"
             row = {
                 "status": status,
                 "by": answer and answer["by"],
