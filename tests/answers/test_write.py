@@ -67,14 +67,15 @@ def test_a_vision_token_in_a_label_is_refused() -> None:
         write_answer([Target(image=1, box=(0, 0, 1, 1), label="<|image_pad|>")], SIZES, QWEN3_VL)
 
 
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("style", ["text", "json"])
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda f: f.name)
-def test_read_gives_back_what_was_written(family: Family, style) -> None:
-    """10,000 generated answers: images, boxes (on the grid), order and the explicit none all come back."""
+def test_read_gives_back_what_was_written(family: Family, style, count: int) -> None:
+    """Generated answers: images, boxes (on the grid), order and the explicit none all come back."""
     rng = random.Random(8)
     limits = PixelLimits(64 * 64, 512 * 512) if family.resize == "image" else None
     seen_none = seen_several = 0
-    for i in range(10_000):
+    for i in range(count):
         sample = random_sample(rng)
         used = limits if i % 2 else None
         sizes = sample.sizes
@@ -90,7 +91,7 @@ def test_read_gives_back_what_was_written(family: Family, style) -> None:
             assert to_frame(box.box, size, family, used) == to_frame(target.box, size, family, used)
         seen_none += found.none
         seen_several += len(found.boxes) > 1
-    assert seen_none > 500 and seen_several > 2000
+    assert seen_none > count / 20 and seen_several > count / 5
 
 
 def test_hostile_labels_come_back_as_one_answer() -> None:

@@ -65,6 +65,7 @@ def test_the_whole_pipeline(mirg: Run, tmp_path: Path) -> None:
         assert refused.exit_code == 2 and said in refused.stderr, refused.output
 
 
+@pytest.mark.slow
 def test_grpo_trains_on_what_the_sft_model_gets_right_sometimes(
     mirg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +83,7 @@ def test_grpo_trains_on_what_the_sft_model_gets_right_sometimes(
     assert len(refused) == 8 and all("its pass rate 0 is not above 0" in str(row) for row in refused)
 
 
+@pytest.mark.slow
 def test_the_whole_pipeline_on_photographs(mirg: Run, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     result = mirg("demo", "--out", out, "--photos", photos, *SMALL)

@@ -52,6 +52,7 @@ def test_it_is_one_short_file_without_trl(repository: Path) -> None:
     assert not re.search(r"^\s*(from|import) (trl|mirg\.training)", text, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_it_runs(example: Any, capsys: pytest.CaptureFixture[str]) -> None:
     example.main(steps=2, prompts=2, group=4, warm_up_steps=40)
     lines = capsys.readouterr().out.splitlines()

@@ -223,11 +223,12 @@ def test_both_annotation_levels_are_filled(task: str) -> None:
         assert frames == (list(range(1, len(frames) + 1)) if task == "object_tracking" else [None] * len(frames))
 
 
+@pytest.mark.parametrize("count", [400, pytest.param(3_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("task", sorted(set(TASKS) - {"region", "none"}))
-def test_target_position_is_uniform(task: str) -> None:
+def test_target_position_is_uniform(task: str, count: int) -> None:
     """Chi-square per number of images; the threshold allows one false alarm in a million per cell."""
     by_length: dict[int, Counter[int]] = {}
-    for sample in samples(task, 1500, MEDIUM, seed=4):
+    for sample in samples(task, count, MEDIUM, seed=4):
         tally = by_length.setdefault(len(sample.images), Counter())
         tally.update(sample.target_images)
     for length, tally in by_length.items():

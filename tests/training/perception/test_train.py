@@ -63,13 +63,21 @@ def test_all_stages_and_the_same_again(tmp_path: Path, whole: Path, recipe: Call
     assert_same_run(whole, tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_model(tmp_path: Path, recipe: Callable[..., PerceptionRecipe]) -> None:
     short = {name: 0 for name in PerceptionRecipe.model_fields if name.endswith("_steps")} | {"vision_steps": 1}
     models = [load_model(str(train_perception(recipe(seed=s, **short), tmp_path / str(s)))).model for s in (0, 1)]
     assert any(not torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
 
 
-@pytest.mark.parametrize(("every", "step"), [(250, 8), (3, 7), (1, 14)], ids=["between stages", "inside", "late"])
+@pytest.mark.parametrize(
+    ("every", "step"),
+    [
+        pytest.param(250, 8, id="between stages", marks=pytest.mark.slow),
+        pytest.param(3, 7, id="inside"),
+        pytest.param(1, 14, id="late", marks=pytest.mark.slow),
+    ],
+)
 def test_stopped_and_started_again(
     every: int,
     step: int,
@@ -148,7 +156,7 @@ def before_the_manifest(die: Callable[[], None]) -> None:
     loop_module.seal_folder = lambda folder: die() if folder.name == "checkpoint-8" else seal(folder)
 
 
-@pytest.mark.parametrize("death", [in_the_head, before_the_manifest])
+@pytest.mark.parametrize("death", [pytest.param(in_the_head, marks=pytest.mark.slow), before_the_manifest])
 def test_killed_inside_a_save(
     death: Callable[..., None],
     tmp_path: Path,
@@ -190,6 +198,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert_same_run(whole, tmp_path / "hurt")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(fast_dtype("cpu") != "bfloat16", reason="this CPU emulates bfloat16: a minute for this test")
 def test_bfloat16_products_learn_to_name(tmp_path: Path, recipe: Callable[..., PerceptionRecipe]) -> None:
     """One stage, long enough to see that its loss falls."""
