@@ -53,8 +53,8 @@ GENERATION = """
     family qwen2-vl load_engine.family | device cpu load_engine.device | dtype float16 load_engine.dtype
 """
 TRAINING = "output TMP/run train.output | overrides seed=9 train.recipe.seed=9"
-# Command; functions below ``mirg``, the last of which ends it; "parameter value where[=what is there]", and what the last
-# function was given begins with a point.
+# Command; functions below ``mirg``, the last of which ends it; "parameter value where[=what is there]", where a point
+# at the beginning stands for the last function.
 TABLE: list[tuple[str, str, str]] = [
     ("evaluate", "engines.load.load_engine evaluation.runner.evaluate", GENERATION + """
         model m load_engine.model | dataset DATA .dataset | out TMP/e .out
@@ -167,7 +167,8 @@ TABLE: list[tuple[str, str, str]] = [
         gain_right 0.3 .least.was_right | gain_wrong 0.4 .least.was_wrong
         copy - .plan.copy"""),
     ("trajectories status",
-        "trajectories.teacher.status.ledger_at trajectories.teacher.status.status_of cli.trajectories_teacher._write_page",
+        "trajectories.teacher.status.ledger_at trajectories.teacher.status.status_of "
+        "cli.trajectories_teacher._write_page",
         "ledger l ledger_at.path | page p .page | dataset d .dataset"),
     ("trajectories merge", "trajectories.teacher.status.ledger_at trajectories.teacher.shards.merge",
         "into i .into | sources s ledger_at.path"),
