@@ -112,6 +112,7 @@ GRPO: list[Row] = [
     *COMMON,
     ("prompts_per_step", 5, lambda made: made.trainer.args.generation_batch_size // 4),
     ("prompts_per_step", 5, lambda made: len(made.trainer.first_rows), 2),
+    ("seed", 7, lambda made: made.trainer._get_train_sampler()._seed),
     ("group_size", 4, args("num_generations")),
     ("micro_batch", 10, args("per_device_train_batch_size")),
     ("micro_batch", 10, args("gradient_accumulation_steps"), 2),
