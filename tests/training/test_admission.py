@@ -120,7 +120,7 @@ class OfTwoProcesses(SharedPrompts, Rewarding):
 
 
 def test_a_group_in_two_processes_is_weighed_by_all_its_completions() -> None:
-    trainer = OfTwoProcesses(AdmissionConfig(policy="resample", gate=0.6, gate_decay=0.5, difficulty_weight=True))
+    trainer = OfTwoProcesses(AdmissionConfig(policy="resample", gate=1.2, gate_decay=0.5, difficulty_weight=True))
     trainer._calculate_rewards([], [], [], [])
     total = 0.5 * REWARDS[:, 1] + REWARDS[:, 2]
     spreads = [float(total[4:8].std()), float(total[8:12].std())]
@@ -131,13 +131,13 @@ def test_a_group_in_two_processes_is_weighed_by_all_its_completions() -> None:
     mask = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]])
     batch = {GROUP: torch.tensor(trainer._groups), "completion_mask": mask, "advantages": torch.ones(6)}
     made = trainer._admit(batch | {"num_items_in_batch": torch.tensor(112)})
-    # The gate has come down to 0.6 * 0.5 ** 2: both groups pass, and the first is taken.
-    assert min(spreads) > 0.15 and spreads[0] < 0.6
-    assert made[GROUP].tolist() == [0, 0] and made["num_items_in_batch"] == 3 + 100
-    assert made["advantages"].tolist() == pytest.approx([math.e ** (1 - found[0])] * 2)
+    # The gate has come down to 1.2 * 0.5 ** 2: the second group passes.
+    assert spreads[0] < 0.3 < spreads[1]
+    assert made[GROUP].tolist() == [1] * 4 and made["num_items_in_batch"] == 9 + 100
+    assert made["advantages"].tolist() == pytest.approx([math.e ** (1 - found[1])] * 4)
     shown = {name: values[-1] for name, values in trainer._metrics["train"].items()}
-    assert (shown["admission/admitted"], shown["admission/candidates"], shown["admission/computed"]) == (2, 2, 1)
-    assert (shown["tokens/generated"], shown["tokens/trained"]) == (12 + 100, (5 + 3) * 3 + 100)
+    assert (shown["admission/admitted"], shown["admission/candidates"], shown["admission/computed"]) == (1, 2, 1)
+    assert (shown["tokens/generated"], shown["tokens/trained"]) == (12 + 100, (7 + 9) * 3 + 100)
 
 
 def test_a_reward_of_ones_own(tmp_path: Path, grpo_recipe: Make) -> None:
