@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -38,20 +40,30 @@ from mirg.arrange.criteria import Criteria
 from mirg.arrange.filter import write_filtered
 from mirg.arrange.tokens import sample_tokens, text_tokens
 from mirg.checking.counting import template_tokens
+from mirg.checking.leakage import _looks
 from mirg.checking.lengths import Lengths
+from mirg.checking.near import difference_hash
+from mirg.checking.run import CheckConfig, check_dataset
+from mirg.checking.sheet import _Headers, show
+from mirg.compose.bench import Pixels
 from mirg.engines.ask import ask
 from mirg.engines.base import Request
-from mirg.errors import DataError
+from mirg.errors import DataError, ImageError
 from mirg.evaluation.blind import write_helpful
 from mirg.evaluation.difficulty import write_difficulty
 from mirg.evaluation.measure import MeasurePlan
 from mirg.evaluation.records import load_records, make_record
 from mirg.evaluation.runner import Plan, evaluate
+from mirg.executors import Local
 from mirg.exports.build import make_plan
+from mirg.exports.files import ImageFiles
 from mirg.exports.render import rendered
 from mirg.frames import extent, from_frame, input_size, to_frame
+from mirg.images import ImageLimits
+from mirg.report.thumbs import Thumbs, _opened
 from mirg.rewards import RewardConfig, score
 from mirg.rewards.trl import reward_functions, total_reward
+from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Sample
 
 
 class Student(ScriptedEngine):
@@ -157,6 +169,57 @@ def test_an_export_that_leaves_resizing_to_the_processor(tmp_path: Path) -> None
     bounds = {"min_pixels": LIMITS.min_pixels, "max_pixels": LIMITS.max_pixels}
     row = rendered(SAMPLE, "abc", make_plan(write_uneven(tmp_path / "data"), tmp_path, FAMILY.name, **bounds), ())
     assert POINTED in row.prompt and (row.answer, row.completion) == (WRITTEN, COMPLETION)
+
+
+TIGHT = ImageLimits(max_pixels=60_000)  # the second image only
+
+
+def refused(work: Callable[[], object]) -> bool:
+    with pytest.raises(ImageError, match="60,000 pixels"):
+        work()
+    return True
+
+
+@pytest.mark.parametrize(
+    "is_refused",
+    [
+        lambda data, sample, out: refused(lambda: data.open_image(sample.images[0])),
+        lambda data, sample, out: list(data.read(lambda row: None, images="header")) == [],
+        lambda data, sample, out: refused(lambda: Carrier(data, DatasetWriter(out, name="x"), "all").carry(sample)),
+        lambda data, sample, out: check_dataset(data, CheckConfig(look="decode")).rejected == 1,
+        lambda data, sample, out: difference_hash(data.image_path(sample.images[0]), TIGHT).hash is None,
+        lambda data, sample, out: _looks(data, SimpleNamespace(uses=sample.images), Local()) == [],  # type: ignore[arg-type]
+        lambda data, sample, out: _Headers(data)(sample.images[0]) is None,
+        lambda data, sample, out: Thumbs(limits=TIGHT).make([data.image_path(sample.images[0])]) == {},
+        lambda data, sample, out: {Thumbs.fitting([], size, TIGHT).limits for size in (-1, 10**6)} == {TIGHT},
+        lambda data, sample, out: _opened(data.image_path(sample.images[0]), TIGHT) is None,
+        lambda data, sample, out: show(data, out) and out.read_text().count("data:image/webp") == 1,
+        lambda data, sample, out: refused(lambda: Pixels(data, unmeasured(sample), 64).size(0)),
+        lambda data, sample, out: refused(lambda: exporting(data, out).path(sample.images[0], "uneven")),
+    ],
+    ids=["open", "read", "copy", "check", "look", "looks", "headers", "thumb", "rung", "probe", "sheet", "new", "export"],
+)  # fmt: skip
+def test_limits_of_a_folder_reach_whoever_opens_its_images(
+    is_refused: Callable[[DatasetFolder, Sample, Path], bool], tmp_path: Path
+) -> None:
+    root = write_uneven(tmp_path / "data").root
+    (sample,) = list(DatasetFolder.open(root))
+    assert is_refused(DatasetFolder.open(root, limits=TIGHT), sample, tmp_path / "out")
+
+
+def unmeasured(sample: Sample) -> Any:
+    refs = [ref.model_copy(update={"width": 0, "height": 0}) for ref in sample.images]
+    return SimpleNamespace(images=[SimpleNamespace(ref=ref) for ref in refs])
+
+
+def exporting(data: DatasetFolder, out: Path) -> ImageFiles:
+    """An export that has to turn the first image upright, so that it opens it."""
+    (out / "images").mkdir(parents=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    first = sorted((data.root / "images").iterdir())[0]
+    Image.open(first).save(first, exif=exif)
+    return ImageFiles(data, out, out, copy=False, relative=False, upright=True)
 
 
 def pictures() -> list[Image.Image]:

@@ -135,6 +135,23 @@ def test_levels_of_items_with_several_targets(seed: int, make_one: Make) -> None
     assert levels == pytest.approx(expected)
 
 
+def test_an_answer_with_several_boxes_has_its_own_images(make_one: Make) -> None:
+    records = items(make_one, [[(1, A), (2, B)], *[[(2, A), (3, B)]] * 3])
+    assert level(records, "joint_accuracy") == (0.75, "the answer of sample 1")
+
+
+def test_a_given_box_finds_one_of_two_targets(make_one: Make) -> None:
+    """It earns half of the mean IoU, whichever target it finds, and no accuracy."""
+    rows = []
+    for k in range(24):
+        given: Box = (k / 30, k / 40, k / 30 + 0.04, k / 40 + 0.05)
+        other: Box = (k / 40 + 0.3, k / 30, k / 40 + 0.33, k / 30 + 0.04)
+        rows += worded(make_one, f"What is like {box_markup(1, given)} of Image-1?", [[(2, other), (3, given)]])
+    found = group_chance(rows)
+    assert found["mean_iou"] == (0.5, "box 1 of those the question gives")
+    assert found["acc_50"].value < 0.1 and found["joint_accuracy"].value < 0.1
+
+
 def test_the_number_of_images_is_seen(make_one: Make) -> None:
     two = worded(make_one, "Find the X.", [[(2, A)]] * 30, n_images=2)
     four = worded(make_one, "Find the X.", [[(3, B)]] * 30, n_images=4, task="more")

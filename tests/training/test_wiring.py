@@ -19,9 +19,14 @@ from transformers import Trainer
 
 from fakes.uneven import CITED, COMPLETION, LIMITS, POINTED, SAMPLE, write_uneven
 from fakes.vllm import Engine, install
-from mirg.errors import ConfigError, DataError
-from mirg.samples import DatasetWriter
+from mirg.engines.load import load_engine
+from mirg.errors import ConfigError, DataError, ImageError
+from mirg.frames import PixelLimits
+from mirg.images import ImageLimits
+from mirg.samples import DatasetFolder, DatasetWriter
+from mirg.training import memory
 from mirg.training.callbacks import RunCallback, StopCallback
+from mirg.training.data import _Opener
 from mirg.training.grpo import train_grpo
 from mirg.training.recipe import GrpoRecipe, SftRecipe
 from mirg.training.sft import train_sft
@@ -280,6 +285,36 @@ def test_a_key_arrives(name: str, row: Row, made: Callable[[str], Any]) -> None:
     key, value, found, *expected = row
     assert dict(leaves(TABLES[name][0]))[key] != value, "the default: the row would prove nothing"
     assert found(made(name)) == (expected[0] if expected else value)
+
+
+@pytest.mark.parametrize("name", ["sft", "grpo", "grpo, TRL's own"])
+def test_the_estimate_of_memory_is_for_the_rows_of_the_recipe(
+    name: str, data_of_wiring: Path, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(memory, "estimate_of", lambda *given: asked.append(given))
+    memory.estimate(recipe_of(name, data_of_wiring, folders["qwen2_5_vl"]))
+    ((_, loaded, lengths, _),) = asked
+    assert loaded.limits == LIMITS and lengths[0].images == (198, 44, 176)
+    assert loaded.family.name == ("qwen2-vl" if "own" in name else "qwen2.5-vl")
+    ids = [length.id for length in lengths]
+    assert ids == {"sft": ["uneven", *LEFT_OUT], "grpo": ["uneven", "uneven~1"]}.get(
+        name, ["uneven", *LEFT_OUT, "long"]
+    )
+
+
+def test_images_are_opened_within_the_limits_of_their_folder(data_of_wiring: Path) -> None:
+    folder = DatasetFolder.open(data_of_wiring, limits=ImageLimits(max_pixels=999))
+    with pytest.raises(ImageError, match="999 pixels"):
+        _Opener(folder)({"images": [[str(path) for path in (folder.root / "images").iterdir()]]})
+
+
+@pytest.mark.parametrize("limits", [None, LIMITS])
+def test_the_limits_of_an_engine_are_those_of_its_processor(
+    limits: PixelLimits | None, folders: dict[str, Path]
+) -> None:
+    engine = load_engine(str(folders["qwen2_5_vl"]), limits=limits)
+    assert engine.limits == (limits or PixelLimits(84 * 84, 84 * 84))
 
 
 @pytest.mark.parametrize("kind", [SftRecipe, GrpoRecipe])
