@@ -9,6 +9,7 @@ import pytest
 from mirg.answers.markup import box_markup
 from mirg.evaluation.agreement import agree
 from mirg.evaluation.chance import CHANCE_METRICS, chance, group_chance
+from mirg.evaluation.forms import LEAST
 from mirg.evaluation.records import Record
 from mirg.geometry import Box
 
@@ -133,6 +134,14 @@ def test_levels_of_items_with_several_targets(seed: int, make_one: Make) -> None
     expected["image_accuracy"] = max(by_chance, *(np.mean([a.images for a in row]) for row in found))
     levels = {metric: level.value for metric, level in group_chance(records).items()}
     assert levels == pytest.approx(expected)
+
+
+def test_an_item_has_the_level_of_its_finest_group(make_one: Make) -> None:
+    """Also where a coarser group, of which it is a member, has another."""
+    fine = worded(make_one, "Find the X.", [[(1, A)]] * LEAST, task="x")
+    rest = [worded(make_one, f"Number {k}?", [[(2, B)]], task="x")[0] for k in range(3)]
+    whole = LEAST + len(rest)
+    assert chance([*fine, *rest])["overall"]["joint_accuracy"] == (LEAST + 3 * LEAST / whole) / whole
 
 
 def test_an_answer_with_several_boxes_has_its_own_images(make_one: Make) -> None:
