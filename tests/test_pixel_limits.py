@@ -119,11 +119,12 @@ def test_what_is_read(value: Callable[[], float]) -> None:
 
 
 def test_evaluation(tmp_path: Path) -> None:
-    engine = Student()
+    engine = Student(alone=COMPLETION.removeprefix(CHAIN))  # without thinking, which costs the format
     evaluate(engine, write_uneven(tmp_path / "data"), tmp_path / "out", Plan(rewards=RewardConfig(format_weight=0)))
     (record,) = load_records(tmp_path / "out")
     assert POINTED in prompt_text(engine.shown[0].messages)
-    assert record.joint and (record.iou, record.object_reward) == (1.0, 1.0)
+    assert record.joint and (record.iou, record.object_reward, record.format) == (1.0, 1.0, 0.0)
+    assert record.total == 1.0, "the format has no weight"
 
 
 def test_measurements(tmp_path: Path) -> None:

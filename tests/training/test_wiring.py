@@ -287,6 +287,30 @@ def test_a_key_arrives(name: str, row: Row, made: Callable[[str], Any]) -> None:
     assert found(made(name)) == (expected[0] if expected else value)
 
 
+def test_what_every_run_has(made: Callable[[str], Any]) -> None:
+    for name in ("sft", "grpo"):
+        arguments = made(name).trainer.args
+        assert arguments.logging_nan_inf_filter is False, "a loss that is not finite is logged as it is"
+        assert (arguments.report_to, arguments.remove_unused_columns, arguments.disable_tqdm) == ([], False, True)
+    assert (made("sft").trainer.args.max_length, made("sft").trainer.args.completion_only_loss) == (None, True)
+
+
+def test_rollouts_are_written_every_so_many_steps_by_the_first_process(
+    made: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = made("grpo, TRL's own").trainer
+    record = SAMPLE.model_copy(update={"trajectory": None}).model_dump_json()
+    shown = [{"id": "uneven", "record": record, "prompt": []}] * 2
+    said = [[{"role": "assistant", "content": text}] for text in ("<answer>none</answer>", "hm")]
+    for step, main in ((9, True), (10, True), (10, False), (20, True)):
+        trainer.state.global_step = step
+        monkeypatch.setattr("accelerate.Accelerator.is_main_process", main)
+        trainer._calculate_rewards(shown, [[]] * 2, said, [[1], [2]])
+    lines = [json.loads(line) for line in trainer._rollouts.path.read_text().splitlines()]
+    assert [row["step"] for row in lines] == [11, 11, 21, 21]
+    assert [row["completion"] for row in lines] == ["<answer>none</answer>", "hm"] * 2
+
+
 @pytest.mark.parametrize("name", ["sft", "grpo", "grpo, TRL's own"])
 def test_the_estimate_of_memory_is_for_the_rows_of_the_recipe(
     name: str, data_of_wiring: Path, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
