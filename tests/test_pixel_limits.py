@@ -198,7 +198,7 @@ def refused(work: Callable[[], object]) -> bool:
         lambda data, sample, out: refused(lambda: Pixels(data, unmeasured(sample), 64).size(0)),
         lambda data, sample, out: refused(lambda: exporting(data, out).path(sample.images[0], "uneven")),
     ],
-    ids=["open", "read", "copy", "check", "look", "looks", "header", "thumb", "rung", "probe", "page", "new", "export"],
+    ids=["open", "read", "copy", "check", "look", "looks", "header", "thumb", "size", "probe", "page", "new", "export"],
 )  # fmt: skip
 def test_limits_of_a_folder_reach_whoever_opens_its_images(
     is_refused: Callable[[DatasetFolder, Sample, Path], bool], tmp_path: Path

@@ -54,7 +54,7 @@ GENERATION = """
 """
 TRAINING = "output TMP/run train.output | overrides seed=9 train.recipe.seed=9"
 # Command; functions below ``mirg``, the last of which ends it; "parameter value where[=what is there]", where a point
-# at the beginning stands for the last function.
+# at the beginning is the last function.
 TABLE: list[tuple[str, str, str]] = [
     ("evaluate", "engines.load.load_engine evaluation.runner.evaluate", GENERATION + """
         model m load_engine.model | dataset DATA .dataset | out TMP/e .out

@@ -109,7 +109,7 @@ def test_a_step_that_is_not_finite_updates_nothing(
 
 
 def test_a_checkpoint_without_some_of_the_weights_is_refused(tmp_path: Path, folders: dict[str, Path]) -> None:
-    """Loaded with ``strict=False``, the run would go on from random ones."""
+    """Loaded with ``strict=False``, the run would continue from random ones."""
     model: Any = load_model(str(folders["qwen3_vl"])).model
     model.save_pretrained(tmp_path)
     trainer: Any = CarefulTrainer()

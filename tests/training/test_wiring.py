@@ -197,7 +197,7 @@ COLOCATE: list[Row] = [
 TABLES: dict[str, tuple[type[BaseModel], list[Row]]] = {
     "sft": (SftRecipe, SFT),
     "grpo": (GrpoRecipe, GRPO),
-    "sft, alone": (SftRecipe, SFT_ALONE),
+    "sft, by epochs": (SftRecipe, SFT_ALONE),
     "grpo, TRL's own": (GrpoRecipe, OWN),
     "grpo, vLLM server": (GrpoRecipe, SERVER),
     "grpo, vLLM colocate": (GrpoRecipe, COLOCATE),
@@ -290,7 +290,7 @@ def test_a_key_arrives(name: str, row: Row, made: Callable[[str], Any]) -> None:
 def test_what_every_run_has(made: Callable[[str], Any]) -> None:
     for name in ("sft", "grpo"):
         arguments = made(name).trainer.args
-        assert arguments.logging_nan_inf_filter is False, "a loss that is not finite is logged as it is"
+        assert arguments.logging_nan_inf_filter is False, "a loss that is not finite is logged unchanged"
         assert (arguments.report_to, arguments.remove_unused_columns, arguments.disable_tqdm) == ([], False, True)
     assert (made("sft").trainer.args.max_length, made("sft").trainer.args.completion_only_loss) == (None, True)
 

@@ -351,15 +351,15 @@ def test_the_last_text_that_passes_and_the_first_that_does_not(
 
 # (why, thinking, question, image_level, leaks)
 GIVES_AWAY = [
-    ("a conclusion first, if images are asked for", "The answer is Image-2.", "Find it.", True, True),
+    ("a conclusion first, if statements about images are required", "The answer is Image-2.", "Find it.", True, True),
     ("... if they are not", "The answer is Image-2.", "Find it.", False, False),
     ("a leak in any case", "Image-1: no. According to the ground truth it is there.", "Find it.", False, True),
     ("an image that the question names", "The target is in Image-2.", "Find the ring in Image-2.", True, False),
     ("... or points into", "The target is in Image-2.", f"Find {AT_RING}.", True, False),
     ("the box pointed at", "Image-1: no. The given box of Image-2 is red.", f"Find {AT_RING}.", True, False),
     ("... at none", "Image-1: no. The given box of Image-2 is red.", "Find it in Image-2.", True, True),
-    ("the image of the answer, named alone", "My bet would be on Image-2.", "Find it.", True, True),
-    ("another image, named alone", "My bet would be on Image-1.", "Find it.", True, False),
+    ("only the image of the answer is named", "My bet would be on Image-2.", "Find it.", True, True),
+    ("only another image is named", "My bet would be on Image-1.", "Find it.", True, False),
 ]  # fmt: skip
 
 
