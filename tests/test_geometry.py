@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.geometry import area, as_boxes, box_problem, clip, iou, iou_matrix, match, match_ious
+from mirg.geometry import FEW_PAIRS, area, as_boxes, box_problem, clip, iou, iou_matrix, match, match_ious
 
 ANY = st.floats(allow_nan=True, allow_infinity=True, width=64)
 UNIT = st.floats(0, 1, width=32)
@@ -45,7 +45,33 @@ any_boxes = st.tuples(ANY, ANY, ANY, ANY)
     ],
 )
 def test_iou_table(a: tuple[float, ...], b: tuple[float, ...], expected: float, why: str) -> None:
-    assert iou(a, b) == pytest.approx(expected, abs=1e-12), why
+    for one, other in ((a, b), (b, a)):
+        assert iou(one, other) == pytest.approx(expected, abs=1e-12), why
+        many = iou_matrix([one] * (FEW_PAIRS + 1), [other])
+        assert many == pytest.approx(np.full((FEW_PAIRS + 1, 1), expected), abs=1e-12), "as arrays"
+
+
+@pytest.mark.parametrize(
+    ("box", "problem"),
+    [
+        ((0, 0, 100, 50), None),
+        ((60, 40, 100, 50), None),
+        ((0, 0, 50, 51), "outside"),
+        ((0, 0, 101, 50), "outside"),
+        ((0, -1, 5, 5), "outside"),
+        ((-1, 0, 5, 5), "outside"),
+        ((0, 9, 5, 5), "inverted"),
+        ((9, 0, 5, 5), "inverted"),
+        ((0, 5, 5, 5), "empty"),
+        ((5, 0, 5, 5), "empty"),
+    ],
+)
+def test_the_edges_of_an_image_that_is_not_square(box: tuple[float, ...], problem: str | None) -> None:
+    assert box_problem(box, width=100, height=50) == problem
+    turned = (box[1], box[0], box[3], box[2])
+    assert box_problem(turned, width=50, height=100) == problem
+    assert clip((-5, -5, 200, 200), width=100, height=50) == (0, 0, 100, 50)
+    assert clip((120, 70, 200, 200), width=100, height=50) == (100, 50, 100, 50)
 
 
 @given(proper_boxes(), proper_boxes())

@@ -210,7 +210,7 @@ def test_the_format_is_kept(text: str, thinking: str, why: str) -> None:
         ("Image-2: (100,200),(300,400)", "<think> is missing", 0, "the answer alone"),
         ('```json\n[{"image": 2, "bbox_2d": [100,200,300,400]}]\n```', "<think> is missing", 0, "the answer alone"),
         ("<think>t</think><answer>Image-2: (100,200),(300,400)", "</answer> is missing", 1, "cut off"),
-        (f"<think>t</think>{A}{A}", "<answer> occurs 2 times", 1, "two answers: the last is read"),
+        (f"<think>t</think><answer>none</answer>{A}", "<answer> occurs 2 times", 1, "two answers: the last is read"),
         (f"<think>t</think><think>t</think>{A}", "<think> occurs 2 times", 1, "two thinkings"),
         (f"hm <think>t</think>{A}", "text before <think>", 2, "prose before"),
         (f"<think>t</think> so {A}", "text between </think> and <answer>", 2, "prose between"),
@@ -224,6 +224,33 @@ def test_broken_formats_are_still_read(text: str, reason: str, pairs: int, why: 
     assert found.failure is None and boxes_of(text) == GOOD, why
 
 
+@pytest.mark.parametrize(
+    ("text", "thinking"),
+    [
+        (f"<think>t{A}", "t"),
+        ("<think> t ", "t"),
+        (f"t</think>{A}", "t"),
+        (f"<think>a</think>b</think>{A}", "a</think>b"),
+    ],
+)
+def test_what_the_thinking_is_where_its_tags_are_broken(text: str, thinking: str) -> None:
+    assert read(text, SIZES, QWEN3_VL).thinking == thinking
+
+
+@pytest.mark.parametrize(
+    ("answer", "images", "why"),
+    [
+        ("Image-1: ((0,0),(5,5)\nImage-2: (1,1),(6,6) 7", [1, 2], "an open bracket ends with its image"),
+        ("Image-1: (0,0),(5,5)) [1 1 6 6]", [1, 1], "a bracket too many closes nothing later"),
+        ("Image-1: (0 0 5 5) 7 Image-2: [1 1 6 6]", [1, 2], "a number outside brackets is no part of a box"),
+    ],
+)
+def test_brackets_that_do_not_agree_leave_the_next_box_alone(answer: str, images: list[int], why: str) -> None:
+    found = read(f"<answer>{answer}</answer>", SIZES, QWEN3_VL)
+    assert [(box.image, box.problem) for box in found.boxes] == [(image, None) for image in images], why
+    assert found.format_score == 0
+
+
 NOT_ONE = "no answer block, and the rest is not an answer: "
 
 
@@ -234,6 +261,7 @@ NOT_ONE = "no answer block, and the rest is not an answer: "
         ("<|im_end|>", f"{NOT_ONE}the answer is empty", "nothing but the end"),
         ("<think>Image-2: (100,200),(300,400)", "the thinking never ends", "cut off in the thinking"),
         ("<think>Image-2: (100,200),(300,400)</think>", f"{NOT_ONE}the answer is empty", "the thinking is not read"),
+        ("</think><think>Image-2: (100,200),(300,400)", "the thinking never ends", "opened again and cut off"),
         (f"<think>{A}</think>", f"{NOT_ONE}the answer is empty", "an answer block inside the thinking is not read"),
         (f"{A}<think>t</think>", f"{NOT_ONE}the answer is empty", "an answer before the thinking is not read"),
         (

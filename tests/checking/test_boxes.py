@@ -23,6 +23,8 @@ ROWS = [
     ((0.1, 0.1, 0.109, 0.5), (1000, 500), ["tiny_box", "long_box"], "0.9 % wide, 9 x 200 pixels"),
     ((0.1, 0.1, 0.11001, 0.2), (1000, 500), [], "just over 1 %, ten pixels"),
     ((0.1, 0.1, 0.12, 0.2), (100, 50), ["tiny_box"], "2 % of a small image are 2 pixels"),
+    ((0.1, 0.1, 0.2, 0.109), (500, 1000), ["tiny_box"], "0.9 % high, 50 x 9 pixels"),
+    ((0.1, 0.1, 0.2, 0.12), (50, 100), ["tiny_box"], "2 % of a small image are 2 pixels, in height"),
     ((0.1, 0.1, 0.12, 0.2), (0, 0), [], "of an image of unknown size only the fraction counts"),
     ((0.0, 0.0, 1.0, 1.0), (1000, 500), ["whole_image_box"], "says nothing about the place"),
     ((0.0, 0.0, 0.99, 0.99), (1000, 500), ["whole_image_box"], "98.01 % of the area"),

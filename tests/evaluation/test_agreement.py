@@ -30,6 +30,8 @@ BAD: Box = (0.3, 0.3, 0.1, 0.1)
         ([(2, A)], [(2, A), (3, B)], (0.5, 0.0, False, False), "a box too few"),
         ([(3, B), (2, A)], [(2, A), (3, B)], (1.0, 1.0, True, True), "order is nothing"),
         ([(3, A), (2, B)], [(2, A), (3, B)], (1.0, 1.0, True, False), "both images named, boxes exchanged"),
+        ([(2, A), (3, A3)], [(2, A), (3, B)], (0.5, 0.0, True, False), "the box of the second image is wrong"),
+        ([(2, B), (3, B)], [(2, A), (3, B)], (0.5, 0.0, True, False), "the box of the first image is wrong"),
         ([(2, A), (2, B)], [(2, A), (2, B)], (1.0, 1.0, True, True), "two in one image"),
         ([(2, A), (2, A)], [(2, A), (2, B)], (0.5, 0.0, True, False), "one box twice"),
         ([], [], (1.0, 1.0, True, True), "none, rightly"),

@@ -3,10 +3,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from mirg.answers.markup import box_markup
+from mirg.evaluation.agreement import agree
 from mirg.evaluation.chance import CHANCE_METRICS, chance, group_chance
+from mirg.evaluation.forms import LEAST
 from mirg.evaluation.records import Record
 from mirg.geometry import Box
 
@@ -107,6 +110,55 @@ def test_tasks_that_share_a_wording_share_a_level(make_one: Make) -> None:
         ("Which is odd? (3 images)", ["odd_one_out"], 40, 40),
     ]
     assert chance(none)["tasks"]["none"]["joint_accuracy"] == 1.0, "alone, its wording says it all"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_levels_of_items_with_several_targets(seed: int, make_one: Make) -> None:
+    """Against every constant answer, tried on every item: none, one box in each image, each item's own answer."""
+    rng = np.random.default_rng(seed)
+    drawn = np.hstack([rng.integers(0, 5, (6, 2)), rng.integers(2, 6, (6, 2))]) / 10
+    boxes: list[Box] = [(x, y, x + w, y + h) for x, y, w, h in drawn.tolist()]
+    truths = [
+        [(int(rng.integers(1, 4)), boxes[int(rng.integers(6))]) for _ in range(count)]
+        for count in rng.permutation([0, 1, 1, 1, 2, 2, 2, 3, 3])
+    ]
+    records = worded(make_one, "Find the X.", truths)
+    mean = tuple(np.mean([box for truth in truths for _, box in truth], axis=0))
+    answers = [[], *truths, *([(k, box)] for k in (1, 2, 3) for box in (*boxes, mean, (0.0, 0.0, 1.0, 1.0)))]
+    used = {box for truth in truths for _, box in truth} | {mean, (0.0, 0.0, 1.0, 1.0)}
+    found = [[agree(said, truth) for truth in truths] for said in answers if {box for _, box in said} <= used]
+    expected = {f"acc_{t}": max(np.mean([a.at(t / 100) for a in row]) for row in found) for t in (30, 50, 70)}
+    expected["mean_iou"] = max(np.mean([a.iou for a in row]) for row in found)
+    expected["joint_accuracy"] = max(np.mean([a.joint for a in row]) for row in found)
+    by_chance = sum(1 / 3 for truth in truths if len({image for image, _ in truth}) == 1) / len(truths)
+    expected["image_accuracy"] = max(by_chance, *(np.mean([a.images for a in row]) for row in found))
+    levels = {metric: level.value for metric, level in group_chance(records).items()}
+    assert levels == pytest.approx(expected)
+
+
+def test_an_item_has_the_level_of_its_finest_group(make_one: Make) -> None:
+    """Also where a coarser group, of which it is a member, has another."""
+    fine = worded(make_one, "Find the X.", [[(1, A)]] * LEAST, task="x")
+    rest = [worded(make_one, f"Number {k}?", [[(2, B)]], task="x")[0] for k in range(3)]
+    whole = LEAST + len(rest)
+    assert chance([*fine, *rest])["overall"]["joint_accuracy"] == (LEAST + 3 * LEAST / whole) / whole
+
+
+def test_an_answer_with_several_boxes_has_its_own_images(make_one: Make) -> None:
+    records = items(make_one, [[(1, A), (2, B)], *[[(2, A), (3, B)]] * 3])
+    assert level(records, "joint_accuracy") == (0.75, "the answer of sample 1")
+
+
+def test_a_given_box_finds_one_of_two_targets(make_one: Make) -> None:
+    """It earns half of the mean IoU, whichever target it finds, and no accuracy."""
+    rows = []
+    for k in range(24):
+        given: Box = (k / 30, k / 40, k / 30 + 0.04, k / 40 + 0.05)
+        other: Box = (k / 40 + 0.3, k / 30, k / 40 + 0.33, k / 30 + 0.04)
+        rows += worded(make_one, f"What is like {box_markup(1, given)} of Image-1?", [[(2, other), (3, given)]])
+    found = group_chance(rows)
+    assert found["mean_iou"] == (0.5, "box 1 of those the question gives")
+    assert found["acc_50"].value < 0.1 and found["joint_accuracy"].value < 0.1
 
 
 def test_the_number_of_images_is_seen(make_one: Make) -> None:

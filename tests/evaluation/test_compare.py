@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from fakes.engines import ScriptedEngine
 from mirg.engines.base import Generation
 from mirg.errors import EvaluationError
 from mirg.evaluation.compare import Evaluation, compare, difference, load_evaluation, load_evaluations, paired
-from mirg.evaluation.metrics import METRICS
+from mirg.evaluation.failures import failures, size_edges_of
+from mirg.evaluation.intervals import mean_interval, paired_difference
+from mirg.evaluation.metrics import METRICS, table
 from mirg.evaluation.records import Record
 from mirg.evaluation.runner import Plan, evaluate
 from mirg.samples import DatasetFolder
@@ -46,15 +50,63 @@ def test_only_common_samples_are_paired(make_one: Make) -> None:
     assert apart["n"] == 0 and apart["overall"] is None
 
 
-def test_the_same_id_must_be_the_same_sample(make_one: Make) -> None:
+@pytest.mark.parametrize("change", [{"targets": [(1, (0.0, 0.0, 0.5, 0.5))]}, {"images": "other"}, {"task": "other"}])
+def test_the_same_id_must_be_the_same_sample(change: dict[str, Any], make_one: Make) -> None:
     a = Evaluation("a", (make_one(RIGHT, name="s"),))
-    b = Evaluation("b", (make_one(RIGHT, name="s", targets=[(1, (0.0, 0.0, 0.5, 0.5))]),))
+    b = Evaluation("b", (make_one(RIGHT, name="s", **change),))
     with pytest.raises(EvaluationError, match="sample s"):
         difference(a, b)
     with pytest.raises(EvaluationError):
         paired(a.records, [make_one(RIGHT, name="t")])
     with pytest.raises(EvaluationError):
         compare([])
+
+
+def test_seed_resamples_and_image_sets_reach_every_number(make_one: Make) -> None:
+    def drawn(name: str, seed: int) -> Evaluation:
+        """40 items in 10 image sets, some of which ask for a small object."""
+        rng = np.random.default_rng(seed)
+        wide = rng.integers(200, 600, 40).tolist()
+        texts = [f"<think>hm</think><answer>Image-2: (100,200),({x},600)</answer>" for x in wide]
+        box = (0.1, 0.2, 0.5, 0.6), (0.1, 0.2, 0.2, 0.3)
+        rows = [
+            make_one(text, name=f"s{k}", images=f"i{k // 4}", task="xy"[k % 2], targets=[(2, box[k % 8 == 0])])
+            for k, text in enumerate(texts)
+        ]
+        return Evaluation(name, tuple(rows))
+
+    a, b = drawn("a", 1), drawn("b", 2)
+    draws = {"seed": 5, "resamples": 60}
+    found, usual = compare([a, b], **draws), compare([a, b])
+    (between,) = found["differences"]
+    sets = [record.image_set for record in a.records]
+    ious = [[record.iou for record in one.records] for one in (a, b)]
+    expected = paired_difference(*ious, sets, **draws)
+    cell = {name: getattr(expected, name) for name in ("mean", "low", "high", "p")}
+    assert expected.n_sets == 10 and between["overall"]["mean_iou"] == pytest.approx(cell)
+    assert between != usual["differences"][0] and between["tasks"] != usual["differences"][0]["tasks"]
+    edges = size_edges_of(a.records)
+    for one, shown, other in zip((a, b), found["systems"], usual["systems"], strict=True):
+        assert shown["failures"] == failures(one.records, size_edges=edges, **draws) != other["failures"]
+        whole = table(one.records, **draws)
+        assert {key: shown[key] for key in whole} == whole
+        interval = mean_interval([record.iou for record in one.records], sets, **draws)
+        cell = {name: getattr(interval, name) for name in ("mean", "low", "high")}
+        assert shown["overall"]["mean_iou"] == pytest.approx(cell)
+
+
+def test_failures_are_told_by_the_sizes_that_all_evaluations_share(make_one: Make) -> None:
+    def sized(name: str, sides: Sequence[float]) -> Evaluation:
+        boxes = [(0.1, 0.1, 0.1 + side, 0.1 + side) for side in sides]
+        return Evaluation(
+            name, tuple(make_one(RIGHT, name=f"{name}{k}", targets=[(2, b)]) for k, b in enumerate(boxes))
+        )
+
+    parts = sized("small", np.linspace(0.01, 0.1, 9).tolist()), sized("large", np.linspace(0.5, 0.8, 9).tolist())
+    edges = size_edges_of([record for part in parts for record in part.records])
+    for part, shown in zip(parts, compare(parts, resamples=50)["systems"], strict=True):
+        assert shown["failures"] == failures(part.records, size_edges=edges, resamples=50)
+        assert shown["failures"] != failures(part.records, resamples=50)
 
 
 def test_other_settings_are_noted(make_one: Make) -> None:

@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mirg.errors import EvaluationError
 from mirg.evaluation.intervals import Interval, mean_interval, mean_intervals, paired_difference, sign_flip_p
@@ -137,6 +138,29 @@ def test_the_interval_holds_0_wherever_the_test_does_not_reject() -> None:
     found = paired_difference([0.0] * 5, [1.0, 1.0, 1.0, 1.0, 1.0], list("abcde"))
     assert found.p == pytest.approx(2 / 32)  # five sets cannot say more
     assert found.low <= 0.0
+
+
+def test_with_few_sets_percentiles_are_taken_further_out() -> None:
+    """Against a bootstrap of this test: by the t quantile, times sqrt(n / (n - 1))."""
+    values = np.random.default_rng(3).normal(1.0, 0.5, size=12)
+    means = np.random.default_rng(4).choice(values, (100_000, 12)).mean(axis=1)
+    reach = stats.t.ppf(0.975, 11) * np.sqrt(12 / 11)
+    found = paired_difference(np.zeros(12), values, list(range(12)), resamples=100_000)
+    expected = np.quantile(means, stats.norm.cdf([-reach, reach]))
+    assert [found.low, found.high] == pytest.approx(expected, abs=0.04 * means.std())
+
+
+def test_the_seed_draws_interval_and_signs() -> None:
+    a, b = np.random.default_rng(0).random((2, 40))
+    one, two = (paired_difference(a, b, list(range(40)), seed=seed) for seed in (4, 5))
+    assert one == paired_difference(a, b, list(range(40)), seed=4)
+    assert one.p == sign_flip_p(b - a, seed=4) != two.p and one.high != two.high and one.low != two.low
+
+
+def test_the_observed_signs_count_as_one_draw() -> None:
+    """No p-value is 0, and rounding does not take the observed sum out of those that reach it."""
+    assert sign_flip_p(np.full(40, 1.0), flips=99) == 1 / 100
+    assert sign_flip_p(np.array([-0.3, 0.9, 0.3])) == 6 / 8, "-0.3 + 0.9 + 0.3 is 0.9 in three ways that round apart"
 
 
 def test_sign_flip_by_hand_and_by_draws() -> None:

@@ -83,3 +83,18 @@ def test_same_interval_again() -> None:
     assert interval(table, names) == interval(table, names)
     low, high = interval(np.full((2, 10), 0.25), [str(k) for k in range(10)])
     assert low == pytest.approx(0.25) and high == pytest.approx(0.25)
+
+
+def test_few_seeds_are_spread_further() -> None:
+    """One of three seeds is drawn three times in 1 of 27 draws: the ends are the outer seeds, times sqrt(3 / 2)."""
+    table = np.array([[-0.1], [0.0], [0.1]]).repeat(5, axis=1)
+    assert interval(table, list("abcde")) == pytest.approx((-0.1 * 1.5**0.5, 0.1 * 1.5**0.5))
+
+
+def test_another_seed_draws_others_and_image_sets_stay_together() -> None:
+    table = np.random.default_rng(0).normal(0.1, 0.5, (1, 50))
+    names = [str(k) for k in range(50)]
+    assert interval(table, names, seed=1) != interval(table, names, seed=2)
+    one_set = [[row.model_copy(update={"image_set": "one"}) for row in part] for part in (answers(), answers(0, 1, 2))]
+    row = contrast("sft", "dual", {"sft": {0: one_set[0]}, "dual": {0: one_set[1]}}, "joint_accuracy", "all", range(8))
+    assert row.low == row.high == row.delta == 3 / 8, "a single image set has no spread"

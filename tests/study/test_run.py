@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import subprocess
 import sys
 import time
+from collections import Counter, defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -81,6 +85,74 @@ def test_every_arm_is_a_recipe(tmp_path: Path) -> None:
     assert len(budget) == 1, "the arms of GRPO have the same compute"
     train_cell(shipped.model_copy(update={"dtype": "float32"}), ARMS["sft"], 4, tmp_path, trainer)
     assert (by_run["sft"].dtype, trainer.asked[-1].dtype) == ("auto", "float32")
+
+
+def generations(seen: dict[str, list[Any]]) -> list[Any]:
+    return [call["plan"].generation for name in ("evaluate", "write_difficulty") for call in seen[name]]
+
+
+# key, value, what the functions that do the work are given (the names of test_every_key_arrives)
+KEYS: list[tuple[str, Any, Any, Any]] = [
+    ("base", "m", lambda seen: (seen["load_engine"][0]["model"], seen["train"][0].model), ("m", "m")),
+    ("world", "w", lambda seen: seen["load_world"][0]["name"], "w"),
+    ("tasks", ("refer",), lambda seen: {call["tasks"] for call in seen["write_scenes"]}, {("refer",)}),
+    ("train_samples", 13, lambda seen: seen["write_scenes"][0]["n"], 13),
+    ("rl_samples", 14, lambda seen: seen["write_scenes"][2]["n"], 14),
+    ("rl_answers", 3, lambda seen: seen["write_difficulty"][0]["k"], 3),
+    ("per_cell", 2, lambda seen: seen["write_mini"][0]["per_cell"], 2),
+    ("data_seed", 5, lambda seen: [call["seed"] for call in seen["write_scenes"]], [5, 6, 5]),
+    ("seeds", (8,), lambda seen: {recipe.seed for recipe in seen["train"]}, {8}),
+    ("seeds", (8,), lambda seen: seen["write_difficulty"][0]["plan"].generation.seed, 8),
+    ("arms", ("dual", "sft_fresh"), lambda seen: [recipe.stage for recipe in seen["train"]], ["sft", "sft", "grpo"]),
+    ("sft", "sft.yaml", lambda seen: {recipe.log_every for recipe in seen["train"] if recipe.stage == "sft"}, {77}),
+    ("grpo", "grpo.yaml", lambda seen: {recipe.log_every for recipe in seen["train"] if recipe.stage == "grpo"}, {78}),
+    ("sft_steps", 21, lambda seen: seen["train"][0].steps, 21),
+    ("more_sft_steps", 22, lambda seen: seen["train"][1].steps, 22),
+    ("more_sft_steps", 22, lambda seen: seen["write_scenes"][1]["n"], 22 * 6),
+    ("rl_steps", 23, lambda seen: seen["train"][2].steps, 23),
+    ("rl_steps", 23, lambda seen: (seen["train"][2].pass_rate.above, seen["train"][2].pass_rate.below), (0, 1)),
+    ("dtype", "bfloat16", lambda seen: {recipe.dtype for recipe in seen["train"]}, {"bfloat16"}),
+    ("max_new_tokens", 33, lambda seen: {one.max_new_tokens for one in generations(seen)}, {33}),
+    ("batch_size", 34, lambda seen: {one.batch_size for one in generations(seen)}, {34}),
+]  # fmt: skip
+
+
+def test_every_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, list[Any]] = defaultdict(list)
+
+    def record(path: str, result: Any) -> None:
+        module, _, name = path.rpartition(".")
+        signature = inspect.signature(getattr(importlib.import_module(module), name))
+
+        def call(*args: Any, **keywords: Any) -> Any:
+            bound = signature.bind(*args, **keywords)
+            bound.apply_defaults()
+            seen[name].append(bound.arguments)
+            return result
+
+        monkeypatch.setattr(path, call)
+
+    report = SimpleNamespace(tokens=1, kept=Counter(), n_kept=1, refused=[])
+    summary = {"metrics": {"overall": {"joint_accuracy": {"mean": 0.0}}}}
+    record("mirg.training.recipe.load_world", "world")
+    record("mirg.scenes.generate.write_scenes", None)
+    record("mirg.scenes.mini.write_mini", None)
+    record("mirg.trajectories.build.build_dataset", report)
+    record("mirg.engines.load.load_engine", "engine")
+    record("mirg.evaluation.difficulty.write_difficulty", report)
+    record("mirg.evaluation.runner.evaluate", summary)
+    monkeypatch.setattr(DatasetFolder, "open", lambda path: path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sft.yaml").write_text("model: m\ndata: d\nlog_every: 77\nbatch_size: 3\naccumulation: 2\n")
+    (tmp_path / "grpo.yaml").write_text("model: m\ndata: d\nlog_every: 78\n")
+    given = StudyRecipe(**{key: value for key, value, *_ in KEYS})
+    (tmp_path / "data").mkdir()
+    run_study(given, tmp_path, lambda recipe, out: seen["train"].append(recipe) or out)  # type: ignore[func-returns-value]
+    for key, value, found, expected in KEYS:
+        assert StudyRecipe.model_fields[key].default != value, key
+        assert found(seen) == expected, key
+    assert {key for key, *_ in KEYS} == StudyRecipe.model_fields.keys()
+    assert seen["train"][2].data == str(tmp_path / "data" / "rated-sft-8")
 
 
 def test_data_of_the_arms(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +15,10 @@ import torch
 from fakes.training import make_trainer, rows
 from mirg.errors import ConfigError
 from mirg.models.load import load_model
+from mirg.models.prompts import Prompt
 from mirg.training.admission import AdmissionConfig, choose
 from mirg.training.data import grpo_rows
+from mirg.training.groups import GROUP, SharedPrompts
 from mirg.training.grpo import train_grpo
 
 Make = Callable[..., Any]
@@ -88,6 +93,51 @@ def test_groups_that_find_less_count_more(tmp_path: Path, grpo_recipe: Make) -> 
     plain = trainer._admit(dict(batch))["advantages"]
     assert plain.abs().max() > 0 and weights.max() > 1, "no signal: the comparison would prove nothing"
     torch.testing.assert_close(weighted, plain * weights)
+
+
+REWARDS = torch.arange(36, dtype=torch.float32).view(12, 3) ** 2 / 1000
+
+
+class Rewarding:
+    """The part of TRL's trainer that gives the rewards of all processes."""
+
+    def _calculate_rewards(self, *args: Any) -> torch.Tensor:
+        return REWARDS
+
+
+class OfTwoProcesses(SharedPrompts, Rewarding):
+    """The second of two processes: it holds the rows 6 to 11 of three groups of four, the first of them cut."""
+
+    def __init__(self, admission: AdmissionConfig) -> None:
+        self._sampling, self._rows, self._features, self._scored = object(), [], None, None  # type: ignore[assignment]
+        self._admission, self._groups = admission, [0, 0, 1, 1, 1, 1]
+        self._prompts = [Prompt([1] * 5), Prompt([1] * 7)]
+        self._metrics: Any = {"train": defaultdict(list)}
+        self.beta, self.num_generations, self.num_iterations, self._entropy_bonus_enabled = 0.0, 4, 3, False
+        self.reward_func_names, self.reward_weights = ["format", "image", "object"], torch.tensor([0.0, 0.5, 1.0])
+        self.state = SimpleNamespace(global_step=2)
+        self.accelerator = SimpleNamespace(process_index=1, gather=lambda own: torch.stack([own, torch.tensor(100)]))
+
+
+def test_a_group_in_two_processes_is_weighed_by_all_its_completions() -> None:
+    trainer = OfTwoProcesses(AdmissionConfig(policy="resample", gate=1.2, gate_decay=0.5, difficulty_weight=True))
+    trainer._calculate_rewards([], [], [], [])
+    total = 0.5 * REWARDS[:, 1] + REWARDS[:, 2]
+    spreads = [float(total[4:8].std()), float(total[8:12].std())]
+    assert trainer._spreads == pytest.approx([spreads[0]] * 2 + [spreads[1]] * 4)
+    found = REWARDS[4:8, 2].mean().item(), REWARDS[8:12, 2].mean().item()
+    assert trainer._found == pytest.approx([found[0]] * 2 + [found[1]] * 4)
+
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]])
+    batch = {GROUP: torch.tensor(trainer._groups), "completion_mask": mask, "advantages": torch.ones(6)}
+    made = trainer._admit(batch | {"num_items_in_batch": torch.tensor(112)})
+    # The gate has come down to 1.2 * 0.5 ** 2: the second group passes.
+    assert spreads[0] < 0.3 < spreads[1]
+    assert made[GROUP].tolist() == [1] * 4 and made["num_items_in_batch"] == 9 + 100
+    assert made["advantages"].tolist() == pytest.approx([math.e ** (1 - found[1])] * 4)
+    shown = {name: values[-1] for name, values in trainer._metrics["train"].items()}
+    assert (shown["admission/admitted"], shown["admission/candidates"], shown["admission/computed"]) == (1, 2, 1)
+    assert (shown["tokens/generated"], shown["tokens/trained"]) == (12 + 100, (7 + 9) * 3 + 100)
 
 
 def test_a_reward_of_ones_own(tmp_path: Path, grpo_recipe: Make) -> None:

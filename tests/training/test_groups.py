@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fakes.training import loss_and_gradients, make_trainer
 from mirg.models.packing import base_of
-from mirg.training.groups import GROUP, group_numbers, micro_batches, with_signal
+from mirg.training.groups import GROUP, group_numbers, micro_batches, take, with_signal
 
 Make = Callable[..., Any]
 
@@ -102,6 +102,9 @@ def test_completions_without_signal_are_not_computed(tmp_path: Path, grpo_recipe
     less = loss_and_gradients(trainer, batch)
     hook.remove()
     first = trainer._prompts[0]
+    entropy = trainer._metrics["train"]["entropy"]
+    loss_and_gradients(trainer, take(batch, [0, 1]))
+    assert entropy[-2] == pytest.approx(entropy[-1], abs=1e-6) and entropy[-1] > 0, "the mean of what is computed"
     assert tokens == [len(first.ids) - 1 + int(batch["completion_mask"][:2].sum())]
     trainer._entropy_bonus_enabled = True  # then every completion counts
     trainer.entropy_coef, trainer.use_adaptive_entropy = 0.0, False

@@ -10,15 +10,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from fakes.training import hurt
 from mirg.errors import CheckpointError
-from mirg.storage import SEAL_FILE, sole_writer
+from mirg.storage import SEAL_FILE, seal_folder, sole_writer
+from mirg.training.callbacks import RunCallback
+from mirg.training.checkpoints import drop_newer, drop_old, last_good_checkpoint
 from mirg.training.recipe import SftRecipe
-from mirg.training.run import METRICS, ROLLOUTS, SKIPPED, Progress, RunFolder, clock, environment
+from mirg.training.run import METRICS, ROLLOUTS, SKIPPED, Progress, RunFolder, clock, environment, is_main_process
 
 RECIPE = SftRecipe(model="m", data="d", steps=3)
 
@@ -52,6 +56,46 @@ def test_only_the_first_of_several_processes_writes(tmp_path: Path, monkeypatch:
     assert not (tmp_path / "run").exists()
     (tmp_path / "environment.json").write_text("{}")  # the first one is just making it
     RunFolder.open(tmp_path, RECIPE)
+
+
+@pytest.mark.parametrize(("rank", "local", "main"), [(None, None, True), ("0", "1", True), ("1", "0", False)])
+def test_the_first_process_is_that_of_all_machines(
+    rank: str | None, local: str | None, main: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("RANK", rank), ("LOCAL_RANK", local)):
+        monkeypatch.delenv(name, raising=False)
+        if value:
+            monkeypatch.setenv(name, value)
+    assert is_main_process() is main
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_only_the_first_process_logs_and_seals(first: bool, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, "sft")
+    saved = tmp_path / "checkpoints" / "checkpoint-4"
+    saved.mkdir(parents=True)
+    state: Any = SimpleNamespace(global_step=4, is_world_process_zero=first)
+    callback = RunCallback(run, 4)
+    callback.logged(state, {"loss": 1.0})
+    callback.on_save(SimpleNamespace(output_dir=str(saved.parent)), state, None)  # type: ignore[arg-type]
+    run.close()
+    assert [row["step"] for row in run.rows()] == [4] * first and (saved / SEAL_FILE).is_file() is first
+
+
+def test_checkpoints_are_in_the_order_of_their_steps(tmp_path: Path) -> None:
+    """By number, not by name."""
+    folders = [tmp_path / f"checkpoint-{step}" for step in (9, 10, 100)]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "weights").write_text("w")
+        seal_folder(folder)
+    (tmp_path / "checkpoint-11").mkdir()  # without a manifest: it does not count
+    assert last_good_checkpoint(tmp_path) == folders[2]
+    drop_old(tmp_path, 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-10", "checkpoint-11", "checkpoint-100"}
+    drop_newer(tmp_path, 10)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
+    assert last_good_checkpoint(tmp_path) == folders[1]
 
 
 def test_another_recipe_is_refused_by_the_keys_that_differ(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from mirg.engines.load import load_engine
 from mirg.errors import CheckpointError, StorageError
 from mirg.storage import sole_writer
 from mirg.training.data import sft_rows
-from mirg.training.recipe import PromptConfig
+from mirg.training.recipe import PromptConfig, dump_recipe
+from mirg.training.run import RunFolder
 from mirg.training.sft import train_sft
 
 
@@ -94,6 +96,39 @@ def test_a_run_is_trained_by_one_process(tmp_path: Path, sft_recipe: Callable[..
         with sole_writer(folder), pytest.raises(StorageError, match="another process"):
             train_sft(sft_recipe(steps=2, model=model), folder)  # said before a model is loaded
     assert train_sft(sft_recipe(steps=2), tmp_path / "run").step == 2
+
+
+def test_the_model_says_how_it_was_made(tmp_path: Path, sft_recipe: Callable[..., Any], data: Path) -> None:
+    recipe = sft_recipe(steps=1, seed=7, max_tokens=64)
+    shutil.copytree(data, tmp_path / "data")
+    lines = (data / "samples.jsonl").read_text().splitlines()
+    short = [json.dumps(json.loads(line) | {"question": "Where?"}) for line in lines[:3]]
+    long = [json.dumps(json.loads(line) | {"question": "Where? " * 200}) for line in lines[3:5]]
+    (tmp_path / "data" / "samples.jsonl").write_text("\n".join([*short, *long]) + "\n")
+    recipe = recipe.model_copy(update={"data": str(tmp_path / "data"), "max_tokens": 200})
+    run = RunFolder(tmp_path / "run", "sft")
+    run.path.mkdir()
+    (run.path / "config.yaml").write_text(dump_recipe(recipe))
+    (run.path / "skipped.jsonl").write_text('{"step": 0}\n')  # of an earlier start
+    train_sft(recipe, run.path)
+    facts = json.loads((run.model / "mirg.json").read_text())
+    assert facts.pop("digest")
+    assert facts == {
+        "stage": "sft", "seed": 7, "steps": 1, "family": "mirg-tiny", "instructions": "none", "start": recipe.model,
+        "samples": 3, "rejected_samples": 2, "skipped_steps": 1,
+    }  # fmt: skip
+
+
+def test_another_process_than_the_first_writes_no_file_of_the_run(
+    tmp_path: Path, sft_recipe: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes no lock either, and leaves the model to the first."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("accelerate.Accelerator.is_main_process", False)
+    with sole_writer(tmp_path / "run"):
+        outcome = train_sft(sft_recipe(steps=1), tmp_path / "run")
+    assert outcome.step == 1 and not (tmp_path / "run" / "model").exists()
+    assert not (tmp_path / "run" / "rejected.jsonl").exists()
 
 
 def test_accumulation_and_loader_workers_change_nothing(tmp_path: Path, sft_recipe: Callable[..., Any]) -> None:

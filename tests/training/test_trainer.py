@@ -14,7 +14,10 @@ from safetensors.torch import load_file
 
 from fakes.training import rows
 from mirg.errors import CheckpointError, DataError
+from mirg.models.load import load_model
+from mirg.training.callbacks import FiniteGuard
 from mirg.training.checkpoints import last_good_checkpoint
+from mirg.training.run import RunFolder
 from mirg.training.sft import train_sft
 from mirg.training.trainer import IDS, CarefulTrainer, NamedBatches, check_image_tokens
 
@@ -103,6 +106,36 @@ def test_a_step_that_is_not_finite_updates_nothing(
     assert [row["step"] for row in skipped] == [2, 3]
     assert all(len(row["ids"]) == 2 and row["reason"] == "gradient not finite" for row in skipped)
     assert [row.get("skipped_steps") for row in rows(tmp_path / "metrics.jsonl")] == [None, 1, 2, 2]
+
+
+def test_a_checkpoint_without_some_of_the_weights_is_refused(tmp_path: Path, folders: dict[str, Path]) -> None:
+    """Loaded with ``strict=False``, the run would continue from random ones."""
+    model: Any = load_model(str(folders["qwen3_vl"])).model
+    model.save_pretrained(tmp_path)
+    trainer: Any = CarefulTrainer()
+    trainer.model, trainer.is_deepspeed_enabled, trainer.is_fsdp_enabled = model, False, False
+    weight = next(model.parameters())
+    kept = weight.detach().clone()
+    torch.nn.init.zeros_(weight)
+    trainer._load_from_checkpoint(str(tmp_path))
+    assert torch.equal(weight, kept)
+    model.register_parameter("more", torch.nn.Parameter(torch.zeros(1)))
+    with pytest.raises(RuntimeError, match='Missing key.*"more"'):
+        trainer._load_from_checkpoint(str(tmp_path))
+
+
+def test_a_good_step_between_bad_ones_counts_anew(tmp_path: Path) -> None:
+    """And only the first of several processes writes the list of skipped steps."""
+    model = torch.nn.Linear(1, 1)
+    for rank in (0, 1):
+        guard = FiniteGuard(RunFolder(tmp_path, "sft"), skipped=1)
+        state: Any = SimpleNamespace(global_step=4, is_world_process_zero=rank == 0)
+        for value in (math.nan, math.nan, 1.0, math.nan, math.nan):
+            for weight in model.parameters():
+                weight.grad = torch.full_like(weight, value)
+            guard.on_pre_optimizer_step(None, state, None, model)  # type: ignore[arg-type]
+        assert guard.skipped == 1 + 4
+    assert [row["step"] for row in rows(tmp_path / "skipped.jsonl")] == [5] * 4
 
 
 def test_three_in_a_row_end_the_run_with_its_checkpoint_intact(

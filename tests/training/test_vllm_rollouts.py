@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ import torch
 from fakes.training import favour, loss_and_gradients, make_trainer, rows, weights
 from fakes.vllm import Engine, install
 from mirg.errors import EngineError
+from mirg.models.prompts import Prompt
+from mirg.models.sampling import Sampling
 from mirg.training import vllm_rollouts
 from mirg.training.grpo import train_grpo
 from mirg.training.recipe import RolloutConfig
@@ -168,6 +171,30 @@ def test_verdicts(off: float, raw: float, moved: float, message: str, why: str) 
     assert message in str(problem)
     lenient = verdict(off, raw, moved, RolloutConfig(check_order=False))
     assert (lenient is None) == (off <= 0.1), why
+
+
+def test_weights_are_sent_once_a_step() -> None:
+    sent: list[str] = []
+    engine = SimpleNamespace(reset_encoder_cache=lambda: sent.append("images"))
+    generation = SimpleNamespace(
+        mode="colocate", sync_weights=lambda: sent.append("weights"), llm=SimpleNamespace(llm_engine=engine)
+    )
+    trainer = SimpleNamespace(vllm_generation=generation, state=SimpleNamespace(global_step=0), _last_loaded_step=-1)
+    for step in (0, 0, 1, 1):
+        trainer.state.global_step = step
+        vllm_rollouts.sync(trainer)
+    assert sent == ["weights", "images"] * 2
+
+
+def test_a_prompt_with_another_token_is_another_prompt() -> None:
+    """Also where it is as long."""
+    generation = SimpleNamespace(mode="server", generate=lambda **_: ([[1, 9, 3]], [[4]], [[[0.0]]], None))
+    trainer = SimpleNamespace(
+        vllm_generation=generation, processing_class=SimpleNamespace(image_token_id=9), num_generations=1
+    )
+    rollouts = vllm_rollouts.VllmRollouts(RolloutConfig(), Sampling(1, [4]))
+    with pytest.raises(EngineError, match="another prompt for sample a"):
+        rollouts._draw(trainer, [{"id": "a", "images": []}], [Prompt([1, 2, 3])], [1])
 
 
 def test_images_are_moved_by_one_place() -> None:

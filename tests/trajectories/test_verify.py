@@ -108,6 +108,7 @@ GOOD = [
         ANSWER,
     ),
     ("a verdict per image", SAMPLE, f"Image-1: no. Image-2: yes. Image-3: no. In Image-2 it is at {AT_RING}.", ANSWER),
+    ("verdicts in capitals", SAMPLE, f"IMAGE-1: No. Image-2: YES. image-3: NO. In Image-2 it is at {AT_RING}.", ANSWER),
     (
         "another object says where it is",
         SAMPLE,
@@ -174,6 +175,7 @@ PLANTED = [
     ("an object of another image", f"{SEEN} The green star is at {AT_RING}.", ANSWER, "citations", "'green star'"),
     ("a verdict against the answer", f"Image-2: no. {TERSE}", ANSWER, "verdicts", "Image-2: no"),
     ("a verdict for another image", f"Image-3: yes. {TERSE}", ANSWER, "verdicts", "Image-3: yes"),
+    ("... in capitals", f"IMAGE-3: YES. {TERSE}", ANSWER, "verdicts", "Image-3: yes"),
     ("found in another image", TERSE.replace("ring Image-2", "ring Image-1"), ANSWER, "verdicts", "found: Image-1"),
     ("found in one too many", TERSE.replace("Image-2.", "Image-2, Image-3."), ANSWER, "verdicts", "found: Image-3"),
     ("found in none, answered", TERSE.replace("Image-2.", "in none of the images."), ANSWER, "verdicts", "none of"),
@@ -324,6 +326,58 @@ def test_thresholds_are_settings() -> None:
     off = (Target(image=2, box=(0.15, 0.2, 0.45, 0.5)),)  # IoU 0.71
     assert failed(chain(TERSE, off)) == {}
     assert "iou" in failed(chain(TERSE, off), config=VerifyConfig(min_iou=0.8))
+    near = f"{SEEN} It is at {box_markup(2, (0.15, 0.2, 0.45, 0.5))}."
+    assert failed(chain(near)) == {}
+    assert set(failed(chain(near), config=VerifyConfig(citation_iou=0.8))) == {"citations", "levels"}
+
+
+@pytest.mark.parametrize(
+    ("check", "keys", "most", "more"),
+    [
+        ("repetition", {"max_same_sentence": 2}, "It is red. " * 2, "It is red. it IS red. It is red."),
+        ("repetition", {"max_same_word": 3}, "a no no no b", "a no no no no b"),
+        ("repetition", {"phrase_words": 2, "max_same_phrase": 2}, "a b c a b d", "a b c a b d a b"),
+        ("length", {"min_words": 3}, "a b c", "a b"),
+        ("length", {"max_words": 3}, "a b c", "a b c d"),
+        ("length", {"max_chars": 7}, "a b c d", "a b c de"),
+    ],
+)
+def test_the_last_text_that_passes_and_the_first_that_does_not(
+    check: str, keys: dict[str, int], most: str, more: str
+) -> None:
+    assert check not in failed(chain(most), config=VerifyConfig(**keys))
+    assert check in failed(chain(more), config=VerifyConfig(**keys))
+
+
+# (why, thinking, question, image_level, leaks)
+GIVES_AWAY = [
+    ("a conclusion first, if statements about images are required", "The answer is Image-2.", "Find it.", True, True),
+    ("... if they are not", "The answer is Image-2.", "Find it.", False, False),
+    ("a leak in any case", "Image-1: no. According to the ground truth it is there.", "Find it.", False, True),
+    ("an image that the question names", "The target is in Image-2.", "Find the ring in Image-2.", True, False),
+    ("... or points into", "The target is in Image-2.", f"Find {AT_RING}.", True, False),
+    ("the box pointed at", "Image-1: no. The given box of Image-2 is red.", f"Find {AT_RING}.", True, False),
+    ("... at none", "Image-1: no. The given box of Image-2 is red.", "Find it in Image-2.", True, True),
+    ("only the image of the answer is named", "My bet would be on Image-2.", "Find it.", True, True),
+    ("only another image is named", "My bet would be on Image-1.", "Find it.", True, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("why", "text", "question", "image_level", "leaks"), GIVES_AWAY, ids=[r[0] for r in GIVES_AWAY]
+)
+def test_what_gives_away_the_truth(why: str, text: str, question: str, image_level: bool, leaks: bool) -> None:
+    sample = SAMPLE.model_copy(update={"question": question})
+    found = failed(chain(f"{text} {TERSE}"), sample, VerifyConfig(image_level=image_level))
+    assert ("no_leak" in found) is leaks, found
+
+
+def test_a_label_may_be_spoken_of() -> None:
+    thing = (Target(image=2, box=RING, label="hint"),)
+    text = f"Image-1: no. The hint points to Image-2. The hint is at {AT_RING}."
+    refs = (IMAGES[0], image("b", ("hint", RING)), IMAGES[2])
+    assert "no_leak" in failed(chain(text))
+    assert "no_leak" not in failed(chain(text, thing), SAMPLE.model_copy(update={"targets": thing, "images": refs}))
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

@@ -105,7 +105,7 @@ def group_chance(records: Sequence[Record]) -> dict[str, Level]:
         _raise_to(best, _box_levels(records, single))
         _raise_to(best, _given_box_levels(records))
     if several:
-        _raise_to(best, _several_levels(several, n))
+        _raise_to(best, _several_levels(several, single, n))
     return best
 
 
@@ -232,21 +232,24 @@ def _iou_sums(boxes: Boxes, truth: Boxes, owner: NDArray[np.int64], records: Seq
     return (best_BR / n_targets).sum(axis=1)
 
 
-def _several_levels(several: Sequence[Record], n: int) -> dict[str, Level]:
-    """Constant answers with several boxes: the true answer of each item, tried on all of them."""
+def _several_levels(several: Sequence[Record], single: Sequence[Record], n: int) -> dict[str, Level]:
+    """Constant answers with several boxes: the true answer of each item, tried on all of them.
+
+    On items with one target they earn mean IoU only: their best box / the number of their boxes.
+    """
     step = -(-len(several) * len(several) // _MOST_MATCHINGS)
     images = [[target.image for target in record.targets] for record in several]
     ends = np.cumsum([len(where) for where in images]).tolist()
     parts = [slice(end - len(where), end) for end, where in zip(ends, images, strict=True)]
-    truth = _stacked(several)
+    truth = _stacked([*several, *single])
     best: dict[str, Level] = {}
     for i in range(0, len(several), max(1, step)):
-        iou_PT = iou_of_answer(
-            [target.box for target in several[i].targets], truth
-        )  # once for all items: they are many
+        boxes = [target.box for target in several[i].targets]
+        iou_PT = iou_of_answer(boxes, truth)  # once for all items: they are many
+        on_single = float(iou_PT[:, ends[-1] :].max(axis=0).sum()) / len(boxes)
         found = [agree_by_iou(images[i], where, iou_PT[:, part]) for where, part in zip(images, parts, strict=True)]
         sums = {metric: sum(a.at(t) for a in found) for metric, t in _THRESHOLDS.items()}
         sums["joint_accuracy"] = sum(a.joint for a in found)
-        for metric, total in {**sums, "mean_iou": sum(a.iou for a in found)}.items():
+        for metric, total in {**sums, "mean_iou": sum(a.iou for a in found) + on_single}.items():
             _raise_to(best, {metric: Level(total / n, f"the answer of sample {several[i].id}")})
     return best

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,14 +19,16 @@ from mirg.models.load import load_model, model_facts
 from mirg.scenes.objects import split_name
 from mirg.storage import SEAL_FILE
 from mirg.training.perception import loop as loop_module
-from mirg.training.perception.eyes import new_eyes
+from mirg.training.perception.eyes import config_of, new_eyes
 from mirg.training.perception.loop import Loop
-from mirg.training.perception.stages import stages_of
+from mirg.training.perception.optimise import Curriculum, autocast
+from mirg.training.perception.stages import Stage, _sized, stages_of
 from mirg.training.perception.train import train_perception
 from mirg.training.recipe import PerceptionRecipe
 
 SIZES = {"width": 32, "layers": 2, "heads": 2, "kv_heads": 2, "mlp": 64, "vision_width": 32, "vision_layers": 2}
 SMALL = {"vision_heads": 2, "vision_mlp": 64}
+NAMES = {"vision": "vision", "point": "point", "lookup": "look-up", "locate": "locate"}
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,63 @@ def test_all_stages_and_the_same_again(tmp_path: Path, whole: Path, recipe: Call
     assert not (made / "head.safetensors").exists(), "what vision was read with is thrown away"
     train_perception(recipe(), tmp_path / "two")
     assert_same_run(whole, tmp_path / "two")
+
+
+def stages(recipe: PerceptionRecipe) -> dict[str, Stage]:
+    return {stage.name: stage for stage in stages_of(recipe)}
+
+
+def batch(name: str, recipe: PerceptionRecipe) -> Any:
+    return stages(recipe)[name].batch(np.random.default_rng(0), Curriculum(1, 0.5))
+
+
+def words(recipe: PerceptionRecipe) -> int:
+    return len(new_eyes(recipe).processor.tokenizer)
+
+
+# key, value, what is found, what is expected there (else the value)
+KEYS: list[tuple[Any, ...]] = [
+    *((f"{key}_steps", 7, lambda r, name=name: stages(r)[name].steps) for key, name in NAMES.items()),
+    ("vision_learning_rate", 0.5, lambda r: stages(r)["vision"].learning_rate),
+    ("learning_rate", 0.25, lambda r: {stages(r)[name].learning_rate for name in list(NAMES.values())[1:]}, {0.25}),
+    ("vision_batch", 5, lambda r: len(batch("vision", r))),
+    ("batch_size", 3, lambda r: [len(batch(name, r)) for name in ("locate", "point", "look-up")], [3, 6, 9]),
+    ("small_last", True, lambda r: stages(r)["vision"].levels, 4),
+    ("small_last", True, lambda r: _sized(r, 0, 4).object_side[0] > r.world.object_side[0]),
+    ("exercises", ("name", "which"), lambda r: stages(r)["locate"].batch.args[1]),  # type: ignore[attr-defined]
+    ("tiny", SIZES | SMALL | {"width": 64}, lambda r: new_eyes(r).model.config.text_config.hidden_size, 64),
+    ("world", WORLD.model_copy(update={"side": 64}), lambda r: config_of(r).image_side, 64),
+    ("seed", 5, lambda r: config_of(r).seed),
+    ("tasks", ("odd_one_out",), lambda r: words(r) < words(r.model_copy(update={"tasks": None})), True),
+    ("composed_names", True, lambda r: new_eyes(r).composed is not None),
+    *((key, None, None) for key in ("log_every", "save_every", "threads", "dtype")),  # see the test below
+]
+
+
+@pytest.mark.parametrize("row", KEYS, ids=[row[0] for row in KEYS])
+def test_a_key_arrives(row: tuple[Any, ...], recipe: Callable[..., PerceptionRecipe]) -> None:
+    key, value, found, *expected = row
+    if found is not None:
+        assert getattr(recipe(), key) != value, "the row would prove nothing"
+        assert found(recipe(**{key: value})) == (expected[0] if expected else value)
+
+
+def test_every_key_has_a_row() -> None:
+    assert PerceptionRecipe.model_fields.keys() - {row[0] for row in KEYS} == {"stage"}
+
+
+def test_keys_of_the_loop_arrive(
+    tmp_path: Path, recipe: Callable[..., PerceptionRecipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dtypes: list[str] = []
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(loop_module, "autocast", lambda dtype: dtypes.append(dtype) or autocast("float32"))
+    short = {"vision_steps": 4, "point_steps": 0, "lookup_steps": 0, "locate_steps": 0}
+    train_perception(recipe(**short, log_every=3, save_every=3, threads=2, dtype="bfloat16"), tmp_path)
+    assert [row["step"] for row in rows(tmp_path / "metrics.jsonl")] == [1, 4]
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"checkpoint-3", "checkpoint-4"}
+    assert dtypes == ["bfloat16"] * 4 and threads == [2]
 
 
 @pytest.mark.slow

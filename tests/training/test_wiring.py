@@ -1,0 +1,364 @@
+"""Every key of a recipe reaches what it is about: the configuration objects are built from changed values and read.
+
+Trainers are built by the real path of ``mirg sft`` and ``mirg grpo`` and stopped where training would begin. A key
+without a row fails; so does a row whose value is the default.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from pydantic import BaseModel
+from transformers import Trainer
+
+from fakes.uneven import CITED, COMPLETION, LIMITS, POINTED, SAMPLE, write_uneven
+from fakes.vllm import Engine, install
+from mirg.engines.load import load_engine
+from mirg.errors import ConfigError, DataError, ImageError
+from mirg.frames import PixelLimits
+from mirg.images import ImageLimits
+from mirg.samples import DatasetFolder, DatasetWriter
+from mirg.training import memory
+from mirg.training.callbacks import RunCallback, StopCallback
+from mirg.training.data import _Opener
+from mirg.training.grpo import train_grpo
+from mirg.training.recipe import GrpoRecipe, SftRecipe
+from mirg.training.sft import train_sft
+
+Found = Callable[[Any], object]
+Row = tuple[str, object, Found] | tuple[str, object, Found, object]  # key, value, what is found, else the value itself
+LEFT_OUT = {"never": (0.1, 0.3), "always": (0.9, 0.3), "alike": (0.5, 0.05), "spread": (0.5, 0.4)}
+LONG = 2000
+FORBIDDEN = ("image_pad", "vision_start", "im_start")
+
+
+def callback(kind: type) -> Found:
+    return lambda made: next(one for one in made.trainer.callback_handler.callbacks if type(one) is kind)
+
+
+def reasons(word: str) -> Found:
+    """The samples left out for a reason, in whatever order of their images."""
+    return lambda made: {row["id"].partition("~")[0] for row in made.rejected if word in row["reason"]}
+
+
+def prompt(made: Any) -> str:
+    parts = made.trainer.train_dataset[0]["prompt"][0]["content"]
+    return "".join(part["text"] or "" for part in parts)
+
+
+def earned(text: str, part: int) -> Found:
+    """What a completion earns for its format, image or object."""
+    record = SAMPLE.model_copy(update={"trajectory": None}).model_dump_json()
+    return lambda made: made.trainer.reward_funcs[part](completions=[text], record=[record])[0]
+
+
+def args(name: str) -> Found:
+    return lambda made: getattr(made.trainer.args, name)
+
+
+def lora(name: str) -> Found:
+    return lambda made: getattr(made.trainer.model.peft_config["default"], name)
+
+
+SHIFTED = COMPLETION.replace("308, 56, 616, 168", "308, 56, 560, 168")  # IoU 252 / 308
+ELSEWHERE = COMPLETION.replace('3, "bbox_2d": [308, 56, 616, 168]', '1, "bbox_2d": [252, 77, 504, 231]')
+
+COMMON: list[Row] = [
+    ("steps", 6, args("max_steps")),
+    ("steps", 6, lambda made: callback(RunCallback)(made).progress.total),
+    ("seed", 7, args("seed")),
+    ("seed", 7, args("data_seed")),
+    ("seed", 7, lambda made: made.seeds[0]),
+    ("prompt.instructions", "short", lambda made: "Answer as <think>" in prompt(made), True),
+    ("prompt.min_pixels", LIMITS.min_pixels, lambda made: POINTED in prompt(made), True),
+    ("prompt.max_pixels", LIMITS.max_pixels, lambda made: made.sides[2], (616, 224)),
+    ("prompt.min_pixels", LIMITS.min_pixels, lambda made: made.sides[1], (112, 308)),
+    ("lora.rank", 3, lora("r")),
+    ("lora.alpha", 12, lora("lora_alpha")),
+    ("lora.dropout", 0.125, lora("lora_dropout")),
+    ("lora.target", r".*\.q_proj", lora("target_modules")),
+    ("optim.learning_rate", 0.25, args("learning_rate")),
+    ("optim.schedule", "linear", args("lr_scheduler_type")),
+    ("optim.warmup_steps", 3, args("warmup_steps")),
+    ("optim.weight_decay", 0.03, args("weight_decay")),
+    ("optim.max_grad_norm", 0.7, args("max_grad_norm")),
+    ("optim.beta2", 0.8, args("adam_beta2")),
+    ("dtype", "bfloat16", args("bf16"), True),
+    ("gradient_checkpointing", True, args("gradient_checkpointing")),
+    ("freeze_vision", True, lora("exclude_modules"), r"(.*\.)?visual\..*"),
+    ("log_every", 3, args("logging_steps")),
+    ("save_every", 4, args("save_steps")),
+    ("keep_checkpoints", 5, lambda made: callback(RunCallback)(made).keep),
+    ("workers", 2, args("dataloader_num_workers")),
+    ("threads", 2, lambda made: made.threads),
+    ("held_out", "DATA", lambda made: None, None),  # with allow_leakage; see REFUSED
+    ("allow_leakage", True, lambda made: made.trainer is not None),
+    ("processes", 1, lambda made: made.trainer.accelerator.num_processes),
+]
+SFT: list[Row] = [
+    *COMMON,
+    ("batch_size", 3, args("per_device_train_batch_size")),
+    ("accumulation", 2, args("gradient_accumulation_steps")),
+    ("max_tokens", LONG, reasons(f"more than max_tokens = {LONG}"), {"long"}),
+    (
+        "prompt.max_pixels",
+        LIMITS.max_pixels,
+        lambda made: CITED in str(made.trainer.train_dataset[0]["completion"]),
+        True,
+    ),
+]
+GRPO: list[Row] = [
+    *COMMON,
+    ("prompts_per_step", 5, lambda made: made.trainer.args.generation_batch_size // 4),
+    ("prompts_per_step", 5, lambda made: len(made.trainer.first_rows), 2),
+    ("seed", 7, lambda made: made.trainer._get_train_sampler()._seed),
+    ("group_size", 4, args("num_generations")),
+    ("micro_batch", 10, args("per_device_train_batch_size")),
+    ("micro_batch", 10, args("gradient_accumulation_steps"), 2),
+    ("vision_cache", 7, lambda made: made.trainer._features.budget / 2**20),
+    ("image_orders", 2, lambda made: len(made.trainer.train_dataset)),
+    ("pass_rate.above", 0.1, reasons("pass rate 0.1 is not above 0.1"), {"never"}),
+    ("pass_rate.below", 0.9, reasons("pass rate 0.9 is not below 0.9"), {"always"}),
+    ("reward_std.above", 0.05, reasons("reward std 0.05 is not above 0.05"), {"alike"}),
+    ("reward_std.below", 0.4, reasons("reward std 0.4 is not below 0.4"), {"spread"}),
+    *(
+        (f"admission.{key}", value, lambda made, key=key: getattr(made.trainer._admission, key))
+        for key, value in {
+            "policy": "resample", "gate": 0.01, "gate_decay": 0.9, "pool": 3, "difficulty_weight": True
+        }.items()
+    ),
+    ("admission.pool", 3, lambda made: made.trainer._admission.candidates),
+    ("max_new_tokens", 24, args("max_completion_length")),
+    ("max_new_tokens", 24, lambda made: made.trainer._sampling.max_new_tokens),
+    ("temperature", 0.6, args("temperature")),
+    ("temperature", 0.6, lambda made: made.trainer._sampling.temperature),
+    ("temperature", 0.6, lambda made: set(made.trainer._sampling.forbidden) >= made.vision, True),
+    ("temperature", 0.6, lambda made: (made.trainer.top_p, made.trainer.top_k), (1.0, 0)),
+    ("temperature", 0.6, lambda made: made.trainer.model.get_base_model().score_temperature),
+    ("beta", 0.3, args("beta")),
+    ("beta", 0.3, lambda made: made.trainer.beta),
+    ("epsilon", 0.11, lambda made: made.trainer.epsilon_low),
+    ("epsilon_high", 0.37, lambda made: made.trainer.epsilon_high),
+    ("iterations", 2, args("num_iterations")),
+    ("iterations", 2, lambda made: callback(StopCallback)(made).every),
+    ("loss", "dr_grpo", lambda made: made.trainer.loss_type),
+    ("loss", "dr_grpo", args("importance_sampling_level"), "token"),
+    ("scale_rewards", "batch", lambda made: made.trainer.scale_rewards),
+    ("aggregation", "normalize_then_sum", args("multi_objective_aggregation")),
+    ("reward.format_weight", 0.2, lambda made: made.trainer.reward_weights.tolist()[0], pytest.approx(0.1)),
+    ("reward.image_weight", 0.3, lambda made: made.trainer.reward_weights.tolist()[1], pytest.approx(0.15)),
+    ("reward.object_weight", 1.5, lambda made: made.trainer.reward_weights.tolist()[2], pytest.approx(0.75)),
+    ("reward.arm", "additive", earned(ELSEWHERE, 2), 1.0),
+    ("reward.shaping", "at", earned(COMPLETION, 2), 1.0),
+    ("reward.threshold", 0.9, earned(SHIFTED, 2), 0.0),
+    ("reward.partial_format", True, earned(COMPLETION.partition("<answer>")[0], 0), 0.25),
+    ("reward.arm", "additive", lambda made: made.trainer._scorer.config.arm),
+    ("log_rollouts_every", 9, lambda made: made.trainer._every),
+]  # fmt: skip
+# What cannot be set together with the rows above.
+FAMILY: list[Row] = [
+    ("prompt.family", "qwen2-vl", lambda made: "<|box_start|>(250,250),(750,500)<|box_end|>" in prompt(made), True),
+    ("freeze_vision", True, lambda made: {p.requires_grad for p in made.trainer.model.model.visual.parameters()}, {0}),
+]
+SFT_ALONE: list[Row] = [*FAMILY, ("epochs", 2.5, args("max_steps"), 2)]  # of 6 samples, 8 a step
+OWN: list[Row] = [
+    *FAMILY,
+    ("packed", False, lambda made: made.trainer._sampling is None, True),
+    ("packed", False, lambda made: set(made.trainer.args.generation_kwargs["suppress_tokens"]) >= made.vision, True),
+    ("prompt.family", "qwen2-vl", earned("Image-3: (500,250),(1000,750)", 2), 1.0),
+    ("prompts_per_step", 2, lambda made: len(made.trainer.first_rows)),
+    ("epochs", 2.5, args("max_steps"), 8),  # of 6 prompts
+    ("loss", "luspo", args("importance_sampling_level"), "sequence"),
+]
+SERVER: list[Row] = [
+    ("rollouts.backend", "vllm", args("use_vllm"), True),
+    ("rollouts.backend", "vllm", lambda made: set(made.trainer._vllm._sampling.forbidden) >= made.vision, True),
+    ("rollouts.backend", "vllm", lambda made: set(args("generation_kwargs")(made)["logit_bias"]) > made.vision, True),
+    ("rollouts.server", "http://gpu7:9000", args("vllm_server_base_url")),
+    ("rollouts.group_port", 51217, args("vllm_group_port")),
+    ("rollouts.timeout", 5.0, args("vllm_server_timeout")),
+    ("rollouts.gpu_memory", 0.4, args("vllm_gpu_memory_utilization")),
+    ("rollouts.tensor_parallel", 2, args("vllm_tensor_parallel_size")),
+    ("rollouts.sleep", True, args("vllm_enable_sleep_mode")),
+    ("rollouts.max_model_length", 777, args("vllm_max_model_length")),
+    ("rollouts.tolerance", 0.2, lambda made: made.trainer._vllm._config.tolerance),
+    ("rollouts.check_order", False, lambda made: made.trainer._vllm._config.check_order),
+]  # fmt: skip
+COLOCATE: list[Row] = [
+    ("rollouts.backend", "vllm", args("use_vllm"), True),
+    ("rollouts.mode", "colocate", args("vllm_mode")),
+]
+TABLES: dict[str, tuple[type[BaseModel], list[Row]]] = {
+    "sft": (SftRecipe, SFT),
+    "grpo": (GrpoRecipe, GRPO),
+    "sft, by epochs": (SftRecipe, SFT_ALONE),
+    "grpo, TRL's own": (GrpoRecipe, OWN),
+    "grpo, vLLM server": (GrpoRecipe, SERVER),
+    "grpo, vLLM colocate": (GrpoRecipe, COLOCATE),
+}
+# Without them no run begins; every other test of this folder has them.
+NEEDED = {"model", "data", "stage"}
+
+
+def leaves(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """The dotted keys of a recipe with their defaults."""
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from leaves(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field.get_default(call_default_factory=True)
+
+
+def recipe_of(name: str, data: Path, model: Path) -> Any:
+    kind, table = TABLES[name]
+    raw: dict[str, Any] = {"model": str(model), "data": str(data), "prompt": {}}
+    for key, value, *_ in table:
+        *path, last = key.split(".")
+        part = raw
+        for step in path:
+            part = part.setdefault(step, {})
+        part[last] = [str(data)] if value == "DATA" else value
+    raw["prompt"] = {"min_pixels": LIMITS.min_pixels, "max_pixels": LIMITS.max_pixels} | raw["prompt"]
+    return kind.model_validate(raw)
+
+
+@pytest.fixture(scope="module")
+def data_of_wiring(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The uneven sample, four that measurements leave out, and one that is too long for SFT."""
+    base = write_uneven(tmp_path_factory.mktemp("wiring") / "one")
+    (sample,) = list(base)
+    whole = {name: {"pass_rate": rate, "reward_std": spread} for name, (rate, spread) in LEFT_OUT.items()}
+    with DatasetWriter(base.root.with_name("data"), name="wiring") as out:
+        refs = tuple(out.add_image(base.open_image(ref), str(k)) for k, ref in enumerate(sample.images))
+        kept = sample.model_copy(update={"images": refs, "meta": {"pass_rate": 0.5, "reward_std": 0.3}})
+        out.add(kept)
+        for name, meta in whole.items():
+            out.add(kept.model_copy(update={"id": name, "meta": meta}))
+        long = {"id": "long", "question": "where " * LONG, "meta": {"pass_rate": 0.5, "reward_std": 0.01}}
+        out.add(kept.model_copy(update=long))
+    return base.root.with_name("data")
+
+
+@pytest.fixture(scope="module")
+def made(data_of_wiring: Path, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """``made(name)``: what is there when the recipe with the values of a table would begin to train."""
+    kept: dict[str, Any] = {}
+
+    def build(name: str) -> Any:
+        if name in kept:
+            return kept[name]
+        found, out = SimpleNamespace(seeds=[]), tmp_path_factory.mktemp("run") / "out"
+        recipe = recipe_of(name, data_of_wiring, folders["qwen2_5_vl"])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Trainer, "train", lambda trainer, **_: setattr(found, "trainer", trainer))
+            patch.setattr("transformers.set_seed", found.seeds.append)
+            if "vLLM" in name:
+                install(patch, Engine(recipe.model), recipe.rollouts.mode)
+            (train_sft if name.startswith("sft") else train_grpo)(recipe, out)
+            found.threads = torch.get_num_threads()
+        processor: Any = found.trainer.processing_class
+        grids = processor.image_processor(images=found.trainer.train_dataset[0]["images"])["image_grid_thw"]
+        found.sides = [(14 * int(columns), 14 * int(rows)) for _, rows, columns in grids]
+        found.rejected = [json.loads(line) for line in (out / "rejected.jsonl").read_text().splitlines()]
+        found.vision = set(
+            processor.tokenizer.convert_tokens_to_ids(["<|image_pad|>", "<|vision_start|>", "<|im_start|>"])
+        )
+        kept[name] = found
+        return found
+
+    yield build
+    kept.clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [pytest.param(name, row, id=f"{name}-{row[0]}") for name, (_, table) in TABLES.items() for row in table],
+)
+def test_a_key_arrives(name: str, row: Row, made: Callable[[str], Any]) -> None:
+    key, value, found, *expected = row
+    assert dict(leaves(TABLES[name][0]))[key] != value, "the default: the row would prove nothing"
+    assert found(made(name)) == (expected[0] if expected else value)
+
+
+def test_what_every_run_has(made: Callable[[str], Any]) -> None:
+    for name in ("sft", "grpo"):
+        arguments = made(name).trainer.args
+        assert arguments.logging_nan_inf_filter is False, "a loss that is not finite is logged unchanged"
+        assert (arguments.report_to, arguments.remove_unused_columns, arguments.disable_tqdm) == ([], False, True)
+    assert (made("sft").trainer.args.max_length, made("sft").trainer.args.completion_only_loss) == (None, True)
+
+
+def test_rollouts_are_written_every_so_many_steps_by_the_first_process(
+    made: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = made("grpo, TRL's own").trainer
+    record = SAMPLE.model_copy(update={"trajectory": None}).model_dump_json()
+    shown = [{"id": "uneven", "record": record, "prompt": []}] * 2
+    said = [[{"role": "assistant", "content": text}] for text in ("<answer>none</answer>", "hm")]
+    for step, main in ((9, True), (10, True), (10, False), (20, True)):
+        trainer.state.global_step = step
+        monkeypatch.setattr("accelerate.Accelerator.is_main_process", main)
+        trainer._calculate_rewards(shown, [[]] * 2, said, [[1], [2]])
+    lines = [json.loads(line) for line in trainer._rollouts.path.read_text().splitlines()]
+    assert [row["step"] for row in lines] == [11, 11, 21, 21]
+    assert [row["completion"] for row in lines] == ["<answer>none</answer>", "hm"] * 2
+
+
+@pytest.mark.parametrize("name", ["sft", "grpo", "grpo, TRL's own"])
+def test_the_estimate_of_memory_is_for_the_rows_of_the_recipe(
+    name: str, data_of_wiring: Path, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(memory, "estimate_of", lambda *given: asked.append(given))
+    memory.estimate(recipe_of(name, data_of_wiring, folders["qwen2_5_vl"]))
+    ((_, loaded, lengths, _),) = asked
+    assert loaded.limits == LIMITS and lengths[0].images == (198, 44, 176)
+    assert loaded.family.name == ("qwen2-vl" if "own" in name else "qwen2.5-vl")
+    ids = [length.id for length in lengths]
+    assert ids == {"sft": ["uneven", *LEFT_OUT], "grpo": ["uneven", "uneven~1"]}.get(
+        name, ["uneven", *LEFT_OUT, "long"]
+    )
+
+
+def test_images_are_opened_within_the_limits_of_their_folder(data_of_wiring: Path) -> None:
+    folder = DatasetFolder.open(data_of_wiring, limits=ImageLimits(max_pixels=999))
+    with pytest.raises(ImageError, match="999 pixels"):
+        _Opener(folder)({"images": [[str(path) for path in (folder.root / "images").iterdir()]]})
+
+
+@pytest.mark.parametrize("limits", [None, LIMITS])
+def test_the_limits_of_an_engine_are_those_of_its_processor(
+    limits: PixelLimits | None, folders: dict[str, Path]
+) -> None:
+    engine = load_engine(str(folders["qwen2_5_vl"]), limits=limits)
+    assert engine.limits == (limits or PixelLimits(84 * 84, 84 * 84))
+
+
+@pytest.mark.parametrize("kind", [SftRecipe, GrpoRecipe])
+def test_every_key_has_a_row(kind: type[BaseModel]) -> None:
+    rows = {key for other, table in TABLES.values() for key, *_ in table if other is kind}
+    assert dict(leaves(kind)).keys() - rows - NEEDED == set()
+
+
+@pytest.mark.parametrize(
+    ("keys", "error", "words"),
+    [
+        ({"held_out": "DATA"}, DataError, "share 3 images"),
+        ({"processes": 2}, ConfigError, "asks for 2 processes"),
+    ],
+)
+def test_what_stops_a_run(
+    keys: dict[str, Any], error: type[Exception], words: str, data_of_wiring: Path, folders: Any, tmp_path: Path
+) -> None:
+    base = {"model": str(folders["qwen2_5_vl"]), "data": str(data_of_wiring)}
+    keys = {key: [str(data_of_wiring)] if value == "DATA" else value for key, value in keys.items()}
+    for kind, train in ((SftRecipe, train_sft), (GrpoRecipe, train_grpo)):
+        with pytest.raises(error, match=words):
+            train(kind.model_validate(base | keys), tmp_path / kind.__name__)  # type: ignore[operator]
