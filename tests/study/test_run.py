@@ -200,6 +200,7 @@ def test_goes_on_where_it_was(tmp_path: Path) -> None:
         assert family in html
 
 
+@pytest.mark.slow
 def test_what_another_machine_measured(tmp_path: Path) -> None:
     """Two halves of a study, put together from their outcomes, are the study."""
     here, there = tmp_path / "here", tmp_path / "there"
@@ -252,6 +253,7 @@ def test_outcomes_that_do_not_belong_here(change: dict[str, Any] | None, said: s
         load_cells([file], plan())
 
 
+@pytest.mark.slow
 def test_grpo_trains_on_what_its_start_gets_right_sometimes(tmp_path: Path) -> None:
     """Once for all arms of a seed, also after a stop; the base, which never is right, trains on everything."""
     first, again = Trainer(), Trainer()
