@@ -134,10 +134,7 @@ def test_box_problem_in_pixels() -> None:
 @given(st.tuples(*[st.floats(-5, 5)] * 4))
 def test_clip_stays_inside_and_keeps_what_is_inside(box: tuple[float, float, float, float]) -> None:
     clipped = clip(box)
-    assert all(0.0 <= v <= 1.0 for v in clipped)
-    assert clip(clipped) == clipped
-    if box_problem(box) is None and min(box) >= 0 and max(box) <= 1:
-        assert clipped == box
+    assert clipped == tuple(sorted((0.0, v, 1.0))[1] for v in box)
 
 
 ODD = st.sampled_from([0.0, 1.0, -1.0, math.nan, math.inf, 1e308, -1e308, 1e-320]) | st.floats(0, 1)
