@@ -111,6 +111,8 @@ def test_against_the_normal_interval_on_many_sets() -> None:
 def test_what_cannot_be_computed_is_said(values: list[float], sets: list[str]) -> None:
     with pytest.raises(EvaluationError):
         mean_interval(values, sets)
+    with pytest.raises(EvaluationError, match="the same items"):
+        paired_difference([1.0], [1.0, 0.0], ["a", "b"])
 
 
 def test_paired_difference_finds_what_unpaired_intervals_cannot() -> None:

@@ -60,7 +60,9 @@ def test_a_tag_adds_a_strip_above() -> None:
 def test_whatever_a_model_says_is_drawn_or_left_out(
     box: tuple[float, float, float, float], label: str, width: int, height: int
 ) -> None:
-    draw_boxes(Image.new("RGB", (width, height)), [DrawnBox(box, "predicted", label)], tag=label)
+    image = Image.new("RGB", (width, height))
+    drawn = draw_boxes(image, [DrawnBox(box, "predicted", label)], tag=label)
+    assert (drawn == draw_boxes(image, [], tag=label)) == (drawable(box) is None)
 
 
 def test_drawable_keeps_what_lies_inside() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from mirg.frames import MIRG_TINY, QWEN3_VL
 from mirg.geometry import iou
 from mirg.rewards import RewardConfig, score, score_reading
 from mirg.rewards.object import best_sum, dual_threshold, pair_iou
+from mirg.rewards.total import PARTS
 from mirg.samples.schema import ImageRef, Sample, Target
 
 WHOLE, LEFT, RIGHT, QUARTER = (0, 0, 1, 1), (0, 0, 0.5, 1), (0.5, 0, 1, 1), (0, 0, 0.5, 0.5)
@@ -136,10 +138,10 @@ def test_a_box_without_its_image_counts_only_where_images_are_not_looked_at() ->
     "wrong",
     [
         {"arm": "both"},
-        {"format_weight": -1},
-        {"image_weight": float("nan")},
+        *({f"{part}_weight": wrong} for part in PARTS for wrong in (-0.1, math.inf)),
         {"weight": 1},
         {"threshold": 0},
+        {"threshold": 1.01},
         {"shaping": "giou"},
         {"format_weight": 0, "image_weight": 0, "object_weight": 0},
         {"arm": "object_only", "format_weight": 0, "object_weight": 0},

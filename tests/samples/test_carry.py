@@ -54,3 +54,10 @@ def test_what_cannot_be_copied_is_named(source: DatasetFolder) -> None:
     (source.root.parent / "photos" / "a.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match="sample s: "):
         carried(source, "all")
+
+
+def test_a_root_that_the_source_does_not_declare_is_named(source: DatasetFolder) -> None:
+    lost = Sample(id="lost", task="t", question="?", images=(ImageRef(path="@lost/a.png"),))
+    words = "sample lost: image @lost/a.png names the root 'lost', declared: photos"
+    with DatasetWriter(source.root.parent / "out", name="out") as target, pytest.raises(ImageError, match=words):
+        Carrier(source, target).carry(lost)

@@ -160,7 +160,8 @@ def test_a_changed_byte_never_crashes(
     data[at % len(data)] = byte
     path = tmp_path_factory.mktemp("rows") / "rows"
     path.write_bytes(data)
-    drained(read_rows(path))
+    rows, error = drained(read_rows(path))
+    assert len(rows) >= len(ROWS) or error is not None, "a row that is lost is said"
     drained(read_members(path))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from fakes.speed import grows_at_most, takes_at_most
 from mirg.answers.markup import box_markup
@@ -318,6 +321,25 @@ def test_an_image_without_annotation_takes_any_citation() -> None:
         failed(chain(f"Image-1: no. Image-2: yes. A tree at {at} is no ring. The red ring is at {AT_RING}."), bare)
         == {}
     )
+
+
+def test_each_box_of_the_answer_must_be_cited() -> None:
+    both = (*ANSWER, Target(image=2, box=CROSS, label="blue cross"))
+    sample = SAMPLE.model_copy(update={"targets": both})
+    reasons = failed(chain(f"{SEEN} The red ring is at {AT_RING}.", both), sample)
+    assert reasons == {"levels": "a box of the answer in Image-2 is not cited in the thinking"}
+
+
+LOWEST = {"min_words": 0, "max_words": 1, "max_chars": 1, "max_same_sentence": 1, "max_same_word": 1,
+          "phrase_words": 2, "max_same_phrase": 1}  # fmt: skip
+
+
+def test_limits_of_the_settings() -> None:
+    VerifyConfig(min_iou=1, citation_iou=1, **LOWEST)
+    wrong = [*((name, least - 1) for name, least in LOWEST.items())]
+    for name, value in [*wrong, *product(("min_iou", "citation_iou"), (0, 1.01))]:
+        with pytest.raises(ValidationError, match=name):
+            VerifyConfig.model_validate({name: value})
 
 
 def test_thresholds_are_settings() -> None:
