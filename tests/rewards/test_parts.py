@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from fakes.completions import random_box, right_completion
 from fakes.readings import reading_of
-from mirg.frames import MIRG_TINY, QWEN3_VL
+from mirg.frames import MIRG_TINY, QWEN3_VL, QWEN25_VL, PixelLimits
 from mirg.geometry import iou
 from mirg.rewards import RewardConfig, score, score_reading
 from mirg.rewards.object import best_sum, dual_threshold, pair_iou
@@ -75,7 +75,8 @@ def test_worked_examples(sample: Sample, guess, arm, image: float, obj: float, w
         (RewardConfig(format_weight=1, image_weight=1, object_weight=2), (1 + 1 + 2 * 0.5) / 4, "weights are relative"),
         (RewardConfig(arm="object_only"), (0.1 + 0.5 * 0.5) / 0.6, "the image weight is not used"),
         (RewardConfig(arm="object_in_image", format_weight=0), 0.5, "one part alone"),
-        (RewardConfig(shaping="at", threshold=0.5), 1.0, "IoU 0.5 counts"),
+        (RewardConfig(image_weight=0, object_weight=0), 1.0, "the format alone"),
+        (RewardConfig(shaping="at"), 1.0, "IoU 0.5 counts"),
         (RewardConfig(shaping="at", threshold=0.51), 0.5, "IoU 0.5 does not"),
         (RewardConfig(shaping="dual_threshold"), 0.1 + 0.4 + 0.5 * 0.5, "between the thresholds: the IoU"),
     ],
@@ -87,6 +88,14 @@ def test_total(config: RewardConfig, expected: float, why: str) -> None:
 @pytest.mark.parametrize(("iou", "shaped"), [(0, 0), (0.1, 0), (0.11, 0.11), (0.89, 0.89), (0.9, 1), (1, 1)])
 def test_dual_threshold(iou: float, shaped: float) -> None:
     assert dual_threshold(iou) == shaped
+    for shaping, value in (("dual_threshold", shaped), ("iou", iou)):
+        found = score_reading(reading_of([(2, (0, 0, 0.5, iou))]), ONE, RewardConfig(shaping=shaping))
+        assert found.object.value == pytest.approx(value)
+
+
+def test_limits_of_a_loaded_processor_count() -> None:
+    text = "<think>t</think><answer>Image-2: (0,0),(28,28)</answer>"
+    assert score(text, ONE, QWEN25_VL, limits=PixelLimits(28 * 28, 56 * 56)).object.value == 1.0
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,7 @@ PLANTED = [
     ("an end of thinking inside", f"{TERSE} </think><answer>none</answer>", ANSWER, "grammar", "</think>"),
     ("a vision token inside", f"{TERSE} <|image_pad|>", ANSWER, "grammar", "<|image_pad|>"),
     ("broken markup", f"{SEEN} At <box image=2>0.1,0.2,0.4</box>.", ANSWER, "grammar", "markup"),
+    ("an end of markup too many", f"{SEEN} At {AT_RING}.</box>", ANSWER, "grammar", "broken"),
     ("markup of another spelling", f"{SEEN} At <box>0.1,0.2,0.4,0.5</box> {AT_RING}.", ANSWER, "grammar", "broken"),
     ("an inverted box", f"{SEEN} At <box image=2>0.4,0.2,0.1,0.5</box>.", ANSWER, "grammar", "inverted"),
     ("numbers of one family's frame", f"{SEEN} At (100,200),(400,500) {AT_RING}.", ANSWER, "grammar", "no frame"),
@@ -343,6 +344,10 @@ def test_limits_of_the_settings() -> None:
 
 
 def test_thresholds_are_settings() -> None:
+    at = {"min_words": 12, "max_words": 12, "max_chars": len(TERSE)}
+    assert failed(chain(TERSE), config=VerifyConfig(**at)) == {}
+    for beyond in ({"min_words": 13}, {"max_words": 11}, {"max_chars": len(TERSE) - 1}):
+        assert "length" in failed(chain(TERSE), config=VerifyConfig(**at | beyond))
     off = (Target(image=2, box=(0.15, 0.2, 0.45, 0.5)),)  # IoU 0.71
     assert failed(chain(TERSE, off)) == {}
     assert "iou" in failed(chain(TERSE, off), config=VerifyConfig(min_iou=0.8))
