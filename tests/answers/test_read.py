@@ -72,7 +72,7 @@ def test_several_boxes(answer: str, expected: list[int], why: str) -> None:
     assert all(b.problem is None for b in found.boxes) and found.format_score == 1.0
 
 
-@pytest.mark.parametrize("answer", ["none", " None.\n", '"none"', "[]", "```json\n[]\n```", "[ ]"])
+@pytest.mark.parametrize("answer", ["none", " None.\n", '"none"', "```\nnone\n```", "[]", "```json\n[]\n```", "[ ]"])
 def test_none(answer: str) -> None:
     found = read(f"<think>t</think><answer>{answer}</answer>", SIZES, QWEN3_VL)
     assert (found.none, found.failure, found.boxes, found.format_score) == (True, None, (), 1.0)
@@ -149,6 +149,7 @@ def test_with_a_single_image_its_name_may_be_missing(answer: str) -> None:
         ("Image-2: ((100,200),(300,400)", "a bracket that is not closed", "unbalanced"),
         ("Image-2: 7 (100,200),(300,400)", "the number 7 outside brackets", "a stray number"),
         ('Sure: [{"image": 2, "bbox_2d": [100,200,300,400]}]', "text before the JSON", "prose before"),
+        ('[[｛"image"：2，"bbox_2d"：[100,200,300,400]｝]]', "JSON that had to be repaired", "full-width signs"),
         ('[{"image": 2, "bbox_2d": [100,200,300,400]}] ok', "text after the JSON", "prose after"),
         ('[{"image": 2, "bbox_2d": [100,200,300,400]}, 5]', "a JSON value that is not an object", "a stray value"),
         ('[{"image": 2, "bbox_2d": [100,200,300,400]}, {}]', "a JSON object without a box", "an empty object"),
@@ -173,6 +174,7 @@ def test_noise_is_read_through_but_breaks_the_format(answer: str, reason: str, w
         ("null", "no box, and not exactly 'none': the text 'null'", "JSON's nothing"),
         ("{}", "a JSON object without a box", "an empty object"),
         ("[{}]", "a JSON object without a box", "an empty object"),
+        ("][", "no box, and not exactly 'none'", "not an empty list"),
         ('[{"image": 2, "bbox_2', "the JSON is cut off", "cut off before the first box"),
         ('[{"image": 2}]', "a JSON object without a box", "an image alone"),
         ("[" * 100_000, "no box, and not exactly 'none': a bracket that is not closed", "a loop"),
