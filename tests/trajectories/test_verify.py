@@ -196,7 +196,7 @@ PLANTED = [
     ("too short", "Image-2.", ANSWER, "length", "1 words"),
     ("too many words", TERSE + " well" * 900, ANSWER, "length", "words"),
     ("too many characters", TERSE + " " + "x" * 20_000, ANSWER, "length", "characters"),
-    ("one sentence again and again", TERSE + " It is a ring." * 3, ANSWER, "repetition", "one sentence occurs 3"),
+    ("a sentence again and again", TERSE + " A ring." * 2 + " A RING.", ANSWER, "repetition", "sentence occurs 3"),
     ("one word in a row", f"{SEEN} no no no no no no no no. At {AT_RING}.", ANSWER, "repetition", "in a row"),
     ("a loop", TERSE + " it is red and round and near the upper left edge," * 6, ANSWER, "repetition", "one phrase"),
     ("an end of thinking inside", f"{TERSE} </think><answer>none</answer>", ANSWER, "grammar", "</think>"),
