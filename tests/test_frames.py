@@ -52,6 +52,17 @@ def test_facts(name: str, frame: str, factor: int, style: str, why: str) -> None
     assert found.image_token in found.vision_tokens
 
 
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("qwen2-vl", 3_136, 12_845_056), ("qwen2.5-vl", 3_136, 12_845_056), ("qwen3-vl", 65_536, 16_777_216),
+        ("internvl", 200_704, 2_408_448), ("glm-v", 12_544, 9_633_792),
+    ],
+)  # fmt: skip
+def test_pixel_limits_are_those_of_the_published_processors(name: str, least: int, most: int) -> None:
+    assert family(name).limits == PixelLimits(least, most)
+
+
 def test_unknown_family_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"did you mean 'qwen2\.5-vl'"):
         family("Qwen2.5VL")

@@ -123,7 +123,7 @@ def match_ious(iou_PT: NDArray[np.float64]) -> list[tuple[int, int, float]]:
     return [(i, j, float(iou_PT[i, j])) for i, j in pairs if iou_PT[i, j] > 0.0]
 
 
-def clip(box: Sequence[float], *, width: float = 1.0, height: float = 1.0) -> Box:
-    """The part of ``box`` inside a ``width`` x ``height`` image; it may be empty (see :func:`box_problem`)."""
-    x1, y1, x2, y2 = (float(v) for v in box)
-    return (min(max(x1, 0.0), width), min(max(y1, 0.0), height), min(max(x2, 0.0), width), min(max(y2, 0.0), height))
+def clip(box: Sequence[float]) -> Box:
+    """The part of ``box``, in fractions, inside its image; it may be empty (see :func:`box_problem`)."""
+    x1, y1, x2, y2 = (min(max(float(v), 0.0), 1.0) for v in box)
+    return (x1, y1, x2, y2)

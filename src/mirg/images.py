@@ -254,8 +254,6 @@ def _read(path: Path, limits: ImageLimits, sample_id: str | None) -> bytes:
 
 def _check_size(size: Size, path: Path, limits: ImageLimits, sample_id: str | None) -> None:
     width, height = size
-    if width < 1 or height < 1:
-        raise _bad(path, sample_id, f"has no pixels ({width} x {height})")
     if width * height > limits.max_pixels or max(size) > limits.max_side:
         allowed = f"{limits.max_pixels:,} pixels and {limits.max_side:,} a side are allowed"
         raise _bad(path, sample_id, f"is too large: {width} x {height}; {allowed}", hint="make it smaller")

@@ -418,7 +418,7 @@ def _clear_leftovers(path: Path) -> None:
         if lock is None:
             continue
         try:
-            if folder.suffix == ".old" and not path.exists() and any(folder.iterdir()):
+            if folder.suffix == ".old" and not path.exists():
                 with contextlib.suppress(OSError):  # another process was faster
                     folder.rename(path)
             else:

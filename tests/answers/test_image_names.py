@@ -15,8 +15,9 @@ from mirg.answers.image_names import LAST, UNKNOWN, ascii_forms, names_in
     [
         ("请在Image-2中找到", [2], "a name may touch letters of a script without blanks"),
         ("my_image-2 and Imagery 2", [], "but not Latin letters"),
+        ("İ im Image-2", [2], "a letter whose lower case is two characters"),
         ("图2和图片3", [2, 3], "Chinese"),
-        ("第二张图，第2张图片，第十二张照片", [2, 2, 12], "Chinese ordinals"),
+        ("第二张图，第2张图片，第十二张照片，第二十一张图", [2, 2, 12, 21], "Chinese ordinals"),
         ("第二张桌子", [UNKNOWN], "the measure word of a table, too"),
         ("图片一共有三张，地图2", [], "altogether; a map"),
         ("画像2と2枚目の画像", [2, 2], "Japanese"),

@@ -45,6 +45,9 @@ def boxes_of(text: str, sizes=SIZES, family=QWEN3_VL):
         ('[{"image": "Image-2", "bbox": [[100, 200], [300, 400]]}]', "the image by name, corners"),
         ('[{"image_index": "2", "box": [[100, 200, 300, 400]]}]', "other keys"),
         ("```\nImage-2: (100,200),(300,400)\n```", "a fence around text"),
+        ("```text\nImage-2: (100,200),(300,400)\n```", "a fence that says so"),
+        ('```[{"image": 2, "bbox_2d": [100, 200, 300, 400]}]```', "a fence on one line"),
+        ("[" * 33 + '{"image": 2, "bbox_2d": [100, 200, 300, 400]}' + "]" * 33, "the deepest nesting"),
     ],
 )
 def test_one_box_in_many_spellings(answer: str, why: str) -> None:
@@ -69,7 +72,7 @@ def test_several_boxes(answer: str, expected: list[int], why: str) -> None:
     assert all(b.problem is None for b in found.boxes) and found.format_score == 1.0
 
 
-@pytest.mark.parametrize("answer", ["none", " None.\n", '"none"', "[]", "```json\n[]\n```", "[ ]"])
+@pytest.mark.parametrize("answer", ["none", " None.\n", '"none"', "```\nnone\n```", "[]", "```json\n[]\n```", "[ ]"])
 def test_none(answer: str) -> None:
     found = read(f"<think>t</think><answer>{answer}</answer>", SIZES, QWEN3_VL)
     assert (found.none, found.failure, found.boxes, found.format_score) == (True, None, (), 1.0)
@@ -92,11 +95,13 @@ def test_none(answer: str) -> None:
         ('[{"bbox_2d": [0, 0, 100, 500]}]', 0, "no image named", "three images, none named"),
         ('[{"image": 2.5, "bbox_2d": [0, 0, 100, 500]}]', 0, "no such image", "half an image"),
         ('[{"image": [2], "bbox_2d": [0, 0, 100, 500]}]', 0, "no such image", "not a number"),
+        ("Image-1: (0,0),(5,5) in Image-2", 0, "no image named", "two names that disagree, before and behind"),
         ("Image-2: (0,0,5)", 2, "3 numbers instead of 4", "a number is missing"),
         ("Image-2: (0,0)", 2, "2 numbers instead of 4", "half a box"),
         ("Image-2: (0,0,5,6,7)", 2, "5 numbers instead of 4", "one too many"),
         ('[{"image": 2, "bbox_2d": [0, 0, "5", 6]}]', 2, "3 numbers instead of 4", "a string is not a number"),
         ('[{"image": 2, "bbox_2d": []}]', 2, "0 numbers instead of 4", "no number"),
+        ('[{"image": 2, "bbox_2d": [[[0, 0, 5, 6], 7]]}]', 2, "5 numbers instead of 4", "one too many, nested"),
         ('[{"image": 2, "bbox_2d": [NaN, 0, 1, 2]}]', 2, "non-finite", "JSON's NaN"),
     ],
 )
@@ -113,6 +118,11 @@ def test_every_box_of_a_missing_image_has_its_problem() -> None:
     text = "<answer>Image-9: (1,2),(3,4), (5,6),(7,8)\nImage-0: (1,2),(3,4), (5,6),(7,8)</answer>"
     assert [problem for _, _, problem in boxes_of(text)] == ["no such image"] * 4
     assert [problem for _, _, problem in boxes_of("<answer>(1,2),(3,4)(5,6),(7,8)</answer>")] == ["no image named"] * 2
+
+
+def test_an_image_inside_an_object_of_another_is_neither() -> None:
+    ((image, _, problem),) = boxes_of('<answer>{"image": 2, "objects": [{"image": 3, "bbox": [1,2,3,4]}]}</answer>')
+    assert (image, problem) == (0, "no such image")
 
 
 def test_pixels_of_a_missing_image_have_no_place() -> None:
@@ -139,6 +149,7 @@ def test_with_a_single_image_its_name_may_be_missing(answer: str) -> None:
         ("Image-2: ((100,200),(300,400)", "a bracket that is not closed", "unbalanced"),
         ("Image-2: 7 (100,200),(300,400)", "the number 7 outside brackets", "a stray number"),
         ('Sure: [{"image": 2, "bbox_2d": [100,200,300,400]}]', "text before the JSON", "prose before"),
+        ('[[｛"image"：2，"bbox_2d"：[100,200,300,400]｝]]', "JSON that had to be repaired", "full-width signs"),
         ('[{"image": 2, "bbox_2d": [100,200,300,400]}] ok', "text after the JSON", "prose after"),
         ('[{"image": 2, "bbox_2d": [100,200,300,400]}, 5]', "a JSON value that is not an object", "a stray value"),
         ('[{"image": 2, "bbox_2d": [100,200,300,400]}, {}]', "a JSON object without a box", "an empty object"),
@@ -163,12 +174,14 @@ def test_noise_is_read_through_but_breaks_the_format(answer: str, reason: str, w
         ("null", "no box, and not exactly 'none': the text 'null'", "JSON's nothing"),
         ("{}", "a JSON object without a box", "an empty object"),
         ("[{}]", "a JSON object without a box", "an empty object"),
+        ("][", "no box, and not exactly 'none'", "not an empty list"),
         ('[{"image": 2, "bbox_2', "the JSON is cut off", "cut off before the first box"),
         ('[{"image": 2}]', "a JSON object without a box", "an image alone"),
         ("[" * 100_000, "no box, and not exactly 'none': a bracket that is not closed", "a loop"),
         ("so " * 10_000, f"more than {MOST_NOISE} characters that are no part of an answer", "a loop"),
         ("[" * 5000, "no box, and not exactly 'none': a bracket that is not closed", "deep nesting"),
         ('{"a":' * 1500, "the JSON does not parse", "deep nesting of objects"),
+        ("[" * 34 + '{"image": 2, "bbox_2d": [1, 2, 3, 4]}' + "]" * 34, "JSON that is nested too deeply", "34 lists"),
         ("<|image_pad|>" * 20, "no box, and not exactly 'none': the text '<'", "vision tokens"),
     ],
 )
@@ -313,7 +326,8 @@ def test_reading_is_total(text: str, family) -> None:
 
 @given(st.text(alphabet=st.characters(), max_size=200))
 def test_surrogates_and_other_planes(text: str) -> None:
-    read(text + "\ud800<answer>Image-1: (\udfff" + text, SIZES, MIRG_TINY)
+    found = read(text + "\ud800<answer>Image-1: (\udfff" + text, SIZES, MIRG_TINY)
+    assert found.format_score == 0.0 and found.format_reason
 
 
 UNITS = [

@@ -330,6 +330,15 @@ def test_meta_data(meta: dict, expected: Coverage) -> None:
     assert Coverage.of(sample) == expected
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [(None, None, None), (None, ["dog"], ["dog"]), (["cat"], ["dog"], ["cat", "dog"]), ([], None, [])],
+)
+def test_joined_coverage_has_the_categories_of_both(one, other, both) -> None:
+    first, second, expected = (Coverage(categories=None if v is None else frozenset(v)) for v in (one, other, both))
+    assert first.joined(second) == expected == second.joined(first)
+
+
 def emptied(numbers: range, meta: dict[str, Any]) -> Callable[[Doc], Doc]:
     """Rows of the given numbers lose their objects and get other meta data."""
 

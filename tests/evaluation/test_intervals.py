@@ -107,11 +107,15 @@ def test_against_the_normal_interval_on_many_sets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "sets"), [([], []), ([1.0], ["a", "b"]), ([float("nan")], ["a"])], ids=["none", "lengths", "not finite"]
+    ("values", "sets"),
+    [([], []), ([1.0], ["a", "b"]), ([1.0, float("nan")], ["a", "b"])],
+    ids=["none", "lengths", "not finite"],
 )
 def test_what_cannot_be_computed_is_said(values: list[float], sets: list[str]) -> None:
     with pytest.raises(EvaluationError):
         mean_interval(values, sets)
+    with pytest.raises(EvaluationError, match="the same items"):
+        paired_difference([1.0], [1.0, 0.0], ["a", "b"])
 
 
 def test_paired_difference_finds_what_unpaired_intervals_cannot() -> None:
@@ -138,6 +142,7 @@ def test_the_interval_holds_0_wherever_the_test_does_not_reject() -> None:
     found = paired_difference([0.0] * 5, [1.0, 1.0, 1.0, 1.0, 1.0], list("abcde"))
     assert found.p == pytest.approx(2 / 32)  # five sets cannot say more
     assert found.low <= 0.0
+    assert paired_difference([1.0] * 5, [0.0] * 5, list("abcde")).high >= 0.0
 
 
 def test_with_few_sets_percentiles_are_taken_further_out() -> None:

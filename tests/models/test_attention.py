@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -101,6 +102,7 @@ def test_the_vision_tower_sees_the_same(kind: str, grids: str) -> None:
 
 def test_a_model_without_a_vision_tower_is_left_alone() -> None:
     class Plain:
-        base_model = object()
+        base_model = SimpleNamespace()
 
     pack_vision_attention(Plain())  # type: ignore[arg-type]
+    assert vars(Plain.base_model) == {}

@@ -56,11 +56,13 @@ def test_a_tag_adds_a_strip_above() -> None:
 
 
 @settings(max_examples=40)
-@given(st.tuples(*[st.floats()] * 4), st.text(max_size=50), st.integers(1, 60), st.integers(1, 60))
+@given(st.tuples(*[st.floats() | st.floats(0, 1)] * 4), st.text(max_size=50), st.integers(1, 60), st.integers(1, 60))
 def test_whatever_a_model_says_is_drawn_or_left_out(
     box: tuple[float, float, float, float], label: str, width: int, height: int
 ) -> None:
-    draw_boxes(Image.new("RGB", (width, height)), [DrawnBox(box, "predicted", label)], tag=label)
+    image = Image.new("RGB", (width, height))
+    drawn = draw_boxes(image, [DrawnBox(box, "predicted", label)], tag=label)
+    assert (drawn == draw_boxes(image, [], tag=label)) == (drawable(box) is None)
 
 
 def test_drawable_keeps_what_lies_inside() -> None:

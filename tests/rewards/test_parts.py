@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from pydantic import ValidationError
 
 from fakes.completions import random_box, right_completion
 from fakes.readings import reading_of
-from mirg.frames import MIRG_TINY, QWEN3_VL
+from mirg.frames import MIRG_TINY, QWEN3_VL, QWEN25_VL, PixelLimits
 from mirg.geometry import iou
 from mirg.rewards import RewardConfig, score, score_reading
 from mirg.rewards.object import best_sum, dual_threshold, pair_iou
+from mirg.rewards.total import PARTS
 from mirg.samples.schema import ImageRef, Sample, Target
 
 WHOLE, LEFT, RIGHT, QUARTER = (0, 0, 1, 1), (0, 0, 0.5, 1), (0.5, 0, 1, 1), (0, 0, 0.5, 0.5)
@@ -73,7 +75,8 @@ def test_worked_examples(sample: Sample, guess, arm, image: float, obj: float, w
         (RewardConfig(format_weight=1, image_weight=1, object_weight=2), (1 + 1 + 2 * 0.5) / 4, "weights are relative"),
         (RewardConfig(arm="object_only"), (0.1 + 0.5 * 0.5) / 0.6, "the image weight is not used"),
         (RewardConfig(arm="object_in_image", format_weight=0), 0.5, "one part alone"),
-        (RewardConfig(shaping="at", threshold=0.5), 1.0, "IoU 0.5 counts"),
+        (RewardConfig(image_weight=0, object_weight=0), 1.0, "the format only"),
+        (RewardConfig(shaping="at"), 1.0, "IoU 0.5 counts"),
         (RewardConfig(shaping="at", threshold=0.51), 0.5, "IoU 0.5 does not"),
         (RewardConfig(shaping="dual_threshold"), 0.1 + 0.4 + 0.5 * 0.5, "between the thresholds: the IoU"),
     ],
@@ -85,6 +88,14 @@ def test_total(config: RewardConfig, expected: float, why: str) -> None:
 @pytest.mark.parametrize(("iou", "shaped"), [(0, 0), (0.1, 0), (0.11, 0.11), (0.89, 0.89), (0.9, 1), (1, 1)])
 def test_dual_threshold(iou: float, shaped: float) -> None:
     assert dual_threshold(iou) == shaped
+    for shaping, value in (("dual_threshold", shaped), ("iou", iou)):
+        found = score_reading(reading_of([(2, (0, 0, 0.5, iou))]), ONE, RewardConfig(shaping=shaping))
+        assert found.object.value == pytest.approx(value)
+
+
+def test_limits_of_a_loaded_processor_count() -> None:
+    text = "<think>t</think><answer>Image-2: (0,0),(28,28)</answer>"
+    assert score(text, ONE, QWEN25_VL, limits=PixelLimits(28 * 28, 56 * 56)).object.value == 1.0
 
 
 @pytest.mark.parametrize(
@@ -136,10 +147,10 @@ def test_a_box_without_its_image_counts_only_where_images_are_not_looked_at() ->
     "wrong",
     [
         {"arm": "both"},
-        {"format_weight": -1},
-        {"image_weight": float("nan")},
+        *({f"{part}_weight": wrong} for part in PARTS for wrong in (-0.1, math.inf)),
         {"weight": 1},
         {"threshold": 0},
+        {"threshold": 1.01},
         {"shaping": "giou"},
         {"format_weight": 0, "image_weight": 0, "object_weight": 0},
         {"arm": "object_only", "format_weight": 0, "object_weight": 0},

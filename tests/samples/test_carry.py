@@ -54,3 +54,23 @@ def test_what_cannot_be_copied_is_named(source: DatasetFolder) -> None:
     (source.root.parent / "photos" / "a.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match="sample s: "):
         carried(source, "all")
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["first", "copied already"])
+def test_a_copy_has_the_size_of_its_row(source: DatasetFolder, copied: bool) -> None:
+    (sample,) = source
+    wrong = sample.images[0].model_copy(update={"width": 9, "height": 9})
+    with DatasetWriter(source.root.parent / "out", name="out") as target:
+        carrier = Carrier(source, target, "own")
+        if copied:
+            carrier.carry(sample)
+        with pytest.raises(ImageError, match="sample s: image .*own.png is 5 x 6 pixels, the row says 9 x 9"):
+            carrier.carry(sample.model_copy(update={"images": (wrong,)}))
+    assert len(list(source.root.parent.glob("out/images/*"))) == copied, "a refused image is not copied"
+
+
+def test_a_root_that_the_source_does_not_declare_is_named(source: DatasetFolder) -> None:
+    lost = Sample(id="lost", task="t", question="?", images=(ImageRef(path="@lost/a.png"),))
+    words = "sample lost: image @lost/a.png names the root 'lost', declared: photos"
+    with DatasetWriter(source.root.parent / "out", name="out") as target, pytest.raises(ImageError, match=words):
+        Carrier(source, target).carry(lost)

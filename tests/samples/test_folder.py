@@ -13,8 +13,10 @@ from PIL import Image
 from mirg.checking.run import check_dataset
 from mirg.errors import DataError, ImageError
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, Rejection, Sample, Target, Trajectory, write_card
+from mirg.samples.card import readme_text
 from mirg.samples.folder import parse_row
 from mirg.samples.ids import TextSet
+from mirg.samples.roots import resolve_inside
 from mirg.storage import parse_line
 
 BOX = (0.1, 0.2, 0.3, 0.4)
@@ -72,7 +74,15 @@ def test_what_is_written_is_read(dataset: DatasetFolder) -> None:
     assert card.tasks == {"none": 1, "refer": 3}
     assert len(dataset) == len(list(dataset)) == 4
     assert dataset.verify() == []
-    assert "four" in (dataset.root / "README.md").read_text()
+    readme = (dataset.root / "README.md").read_text()
+    assert readme.startswith("# four\n\nd\n") and "4 samples, 3 images" in readme and "`test`, seed 7." in readme
+    assert "Made by" not in readme_text(card.model_copy(update={"created_by": ""}))
+    assert "Made by `test`.\n" in readme_text(card.model_copy(update={"seed": None}))
+    changes = {"license": "CC0", "roots": {"b": "../b", "a": "../a"}, "tasks": {"b": 3, "a": 1}}
+    full = readme_text(card.model_copy(update=changes))
+    assert "is a file below `../a`. `@b/` in a row is a file below `../b`. Licence: CC0.\n" in full
+    assert "| a | 1 |\n| b | 3 |\n" in full
+    assert "Made by `test`, seed 0." in readme_text(card.model_copy(update={"seed": 0}))
     assert dataset.open_image(samples[0].images[1]).getpixel((0, 0)) == (1, 0, 0)
 
 
@@ -339,6 +349,16 @@ def test_paths_stay_inside(dataset: DatasetFolder, path: str, why: str) -> None:
             call(ref)
     bad = with_rows(dataset, [make_sample("bad", [ref]).model_dump_json()])
     assert read_all(bad, images="header")[0] == [], why
+
+
+def test_a_link_that_leads_outside_is_named(dataset: DatasetFolder, photos: Path) -> None:
+    with pytest.raises(ImageError) as caught:
+        resolve_inside(photos, "link.png")
+    with pytest.raises(ImageError, match=r"image \.\./secret\.png lies outside"):
+        resolve_inside(photos, "../secret.png")
+    target = photos.parent / "secret.png"
+    assert caught.value.message == f"image link.png is a link to {target}, which lies outside {photos}"
+    assert f"--root ({photos.parent})" in (caught.value.hint or "")
 
 
 def test_a_circle_of_links_is_no_image(dataset: DatasetFolder) -> None:

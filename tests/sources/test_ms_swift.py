@@ -208,6 +208,8 @@ def test_labels() -> None:
         images=["a.png"], ref=['red "ring"'], bbox=[BOX],
     )  # fmt: skip
     assert [box.label for box in only("ms-swift", quoted).targets] == ['red "ring"']
+    written = row(("<image>Find.", '[{"bbox_2d": <bbox>, "label": "jug"}]'), images=["a.png"], bbox=[BOX])
+    assert [box.label for box in only("ms-swift", written).targets] == ["jug"]
     two = row(("<image>Find.", "<ref-object>: <bbox> <bbox>"), images=["a.png"], ref=["cup"], bbox=[BOX, OTHER])
     assert [box.label for box in only("ms-swift", two).targets] == ["cup", "cup"]
     cited = row(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from fakes.speed import grows_at_most, takes_at_most
 from mirg.answers.markup import box_markup
@@ -195,12 +198,13 @@ PLANTED = [
     ("too short", "Image-2.", ANSWER, "length", "1 words"),
     ("too many words", TERSE + " well" * 900, ANSWER, "length", "words"),
     ("too many characters", TERSE + " " + "x" * 20_000, ANSWER, "length", "characters"),
-    ("one sentence again and again", TERSE + " It is a ring." * 3, ANSWER, "repetition", "one sentence occurs 3"),
+    ("a sentence again and again", TERSE + " A ring." * 2 + " A RING.", ANSWER, "repetition", "sentence occurs 3"),
     ("one word in a row", f"{SEEN} no no no no no no no no. At {AT_RING}.", ANSWER, "repetition", "in a row"),
     ("a loop", TERSE + " it is red and round and near the upper left edge," * 6, ANSWER, "repetition", "one phrase"),
     ("an end of thinking inside", f"{TERSE} </think><answer>none</answer>", ANSWER, "grammar", "</think>"),
     ("a vision token inside", f"{TERSE} <|image_pad|>", ANSWER, "grammar", "<|image_pad|>"),
     ("broken markup", f"{SEEN} At <box image=2>0.1,0.2,0.4</box>.", ANSWER, "grammar", "markup"),
+    ("an end of markup too many", f"{SEEN} At {AT_RING}.</box>", ANSWER, "grammar", "broken"),
     ("markup of another spelling", f"{SEEN} At <box>0.1,0.2,0.4,0.5</box> {AT_RING}.", ANSWER, "grammar", "broken"),
     ("an inverted box", f"{SEEN} At <box image=2>0.4,0.2,0.1,0.5</box>.", ANSWER, "grammar", "inverted"),
     ("numbers of one family's frame", f"{SEEN} At (100,200),(400,500) {AT_RING}.", ANSWER, "grammar", "no frame"),
@@ -322,7 +326,30 @@ def test_an_image_without_annotation_takes_any_citation() -> None:
     )
 
 
+def test_each_box_of_the_answer_must_be_cited() -> None:
+    both = (*ANSWER, Target(image=2, box=CROSS, label="blue cross"))
+    sample = SAMPLE.model_copy(update={"targets": both})
+    reasons = failed(chain(f"{SEEN} The red ring is at {AT_RING}.", both), sample)
+    assert reasons == {"levels": "a box of the answer in Image-2 is not cited in the thinking"}
+
+
+LOWEST = {"min_words": 0, "max_words": 1, "max_chars": 1, "max_same_sentence": 1, "max_same_word": 1,
+          "phrase_words": 2, "max_same_phrase": 1}  # fmt: skip
+
+
+def test_limits_of_the_settings() -> None:
+    VerifyConfig(min_iou=1, citation_iou=1, **LOWEST)
+    wrong = [*((name, least - 1) for name, least in LOWEST.items())]
+    for name, value in [*wrong, *product(("min_iou", "citation_iou"), (0, 1.01))]:
+        with pytest.raises(ValidationError, match=name):
+            VerifyConfig.model_validate({name: value})
+
+
 def test_thresholds_are_settings() -> None:
+    at = {"min_words": 12, "max_words": 12, "max_chars": len(TERSE)}
+    assert failed(chain(TERSE), config=VerifyConfig(**at)) == {}
+    for beyond in ({"min_words": 13}, {"max_words": 11}, {"max_chars": len(TERSE) - 1}):
+        assert "length" in failed(chain(TERSE), config=VerifyConfig(**at | beyond))
     off = (Target(image=2, box=(0.15, 0.2, 0.45, 0.5)),)  # IoU 0.71
     assert failed(chain(TERSE, off)) == {}
     assert "iou" in failed(chain(TERSE, off), config=VerifyConfig(min_iou=0.8))

@@ -35,4 +35,4 @@ def _unfenced(body: str) -> str:
         return body
     first, _, rest = body[3:].partition("\n")
     inside = rest if first.strip().lower() in ("", "json", "text") else body[3:].removeprefix("json")
-    return inside.strip().removesuffix("```").strip()
+    return inside.removesuffix("```").strip()

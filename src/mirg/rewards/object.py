@@ -85,7 +85,7 @@ def _boxes(targets: Sequence[Target]) -> list[Box]:
     return [target.box for target in targets]
 
 
-def best_sum(predicted: Sequence[Box], true: Sequence[Box], shape: Shape = raw_iou) -> float:
+def best_sum(predicted: Sequence[Box], true: Sequence[Box], shape: Shape) -> float:
     """The largest sum of shaped IoUs of a one-to-one matching.
 
     Matched on the shaped values, so that the result does not depend on how ties of the raw IoU are broken.

@@ -36,8 +36,7 @@ class Carrier:
             return self._copied(ref, sample_id)
         name, _, inside = ("", "", ref.path) if own else ref.path[1:].partition("/")
         if name not in self._roots:
-            if not own and name not in self.source.roots.declared:
-                self.source.image_path(ref, sample_id)  # says which roots there are
+            self.source.image_path(ref, sample_id)  # says which roots there are, if this one is not declared
             folder = self.source.root if own else self.source.roots.declared[name]
             self._roots[name] = self.target.add_root(name or self.source.card.name, folder)
         return ref.model_copy(update={"path": rooted(self._roots[name], inside)})

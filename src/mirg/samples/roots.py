@@ -127,7 +127,7 @@ def resolve_inside(root: Path, path: str, owner: str = "") -> Path:
     if blobs and real.startswith(f"{blobs}{os.sep}"):
         return Path(real)
     asked = os.path.normpath(os.path.join(root, path))  # noqa: PTH118
-    if real != asked and asked.startswith(f"{root}{os.sep}"):
+    if asked.startswith(f"{root}{os.sep}"):
         raise ImageError(
             f"{owner}image {path} is a link to {real}, which lies outside {root}",
             hint=f"links are followed: give a folder that holds both as --root ({os.path.commonpath([real, asked])})",

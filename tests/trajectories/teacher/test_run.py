@@ -20,7 +20,7 @@ from mirg.errors import DataError, MirgError, StorageError, TeacherError
 from mirg.samples import DatasetFolder, Sample
 from mirg.trajectories.build import check_dataset
 from mirg.trajectories.teacher.client import Fault, Reply
-from mirg.trajectories.teacher.ledger import Ledger
+from mirg.trajectories.teacher.ledger import Ledger, reading
 from mirg.trajectories.teacher.output import write_output
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.run import Progress, ask_teacher
@@ -463,5 +463,7 @@ def test_status_while_nothing_runs(cases: DatasetFolder, tmp_path: Path) -> None
     assert (found.accepted, found.rejected, found.open) == (15, 15, 0) and found.reasons == {"final_image_set": 15}
     assert (found.requests, found.repairs, found.attempts) == (45, 15, 45)
     assert found.cost == pytest.approx(45 * (100 * 3 + 10 * 15) / 1e6)
+    with reading(tmp_path / "l.db") as connection, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute("DELETE FROM runs")
     with pytest.raises(MirgError, match="no ledger"):
         status_of(tmp_path / "gone.db")

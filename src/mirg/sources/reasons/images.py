@@ -148,7 +148,7 @@ PICTURES = (
     ),
     Reason(
         ("image … is not an image in a known format (…)…", "image … is damaged: …", "image … is empty",
-         "image … cannot be read: …", "image … is not a file", "image … has no pixels (… x …)"),
+         "image … cannot be read: …", "image … is not a file"),
         "The file is not a picture that can be decoded: it is of another format such as HEIC or AVIF, a web page under "
         "the name of an image, damaged, empty or not readable.",
         "Copy or download the file again, or convert it to JPEG or PNG.",
