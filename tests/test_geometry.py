@@ -70,8 +70,6 @@ def test_the_edges_of_an_image_that_is_not_square(box: tuple[float, ...], proble
     assert box_problem(box, width=100, height=50) == problem
     turned = (box[1], box[0], box[3], box[2])
     assert box_problem(turned, width=50, height=100) == problem
-    assert clip((-5, -5, 200, 200), width=100, height=50) == (0, 0, 100, 50)
-    assert clip((120, 70, 200, 200), width=100, height=50) == (100, 50, 100, 50)
 
 
 @given(proper_boxes(), proper_boxes())
