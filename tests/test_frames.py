@@ -64,6 +64,8 @@ def test_pixel_limits_are_those_of_the_published_processors(name: str, least: in
 
 
 def test_unknown_family_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"did you mean 'qwen3-vl'"):
+        family("QWEN3-V")
     with pytest.raises(ConfigError, match=r"did you mean 'qwen2\.5-vl'"):
         family("Qwen2.5VL")
 

@@ -20,6 +20,7 @@ from fakes.disk import Disk
 from mirg import storage
 from mirg.errors import StorageError
 from mirg.storage import (
+    SEAL_FILE,
     BadLine,
     Journal,
     append_line,
@@ -30,6 +31,7 @@ from mirg.storage import (
     manifest_problems,
     read_json,
     read_jsonl,
+    seal_problems,
     sole_writer,
     write_atomic,
     write_json_atomic,
@@ -259,6 +261,16 @@ def test_folder_digest_sees_names_and_contents(tmp_path: Path) -> None:
     assert digest({**base, "log": "x"}, ignore=frozenset({"log"})) == digest(base)
     with pytest.raises(StorageError, match="not a folder"):
         digest_folder(tmp_path / "none")
+    names = [f"{k * 7 % 24:02d}" for k in range(24)]
+    digest(dict.fromkeys(names, ""))
+    assert list(folder_manifest(max(tmp_path.iterdir(), key=lambda p: p.stat().st_mtime_ns))) == sorted(names)
+
+
+@pytest.mark.parametrize("manifest", ["[]", "{}", "[1]", "7", "{"])
+def test_a_seal_that_seals_nothing_is_damaged(tmp_path: Path, manifest: str) -> None:
+    (tmp_path / SEAL_FILE).write_text(manifest)
+    (problem,) = seal_problems(tmp_path)
+    assert SEAL_FILE in problem
 
 
 def test_manifest_finds_every_flipped_byte_and_every_cut(tmp_path: Path) -> None:
