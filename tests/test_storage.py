@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import resource
@@ -400,6 +401,23 @@ with atomic_folder({str(tmp_path / "out")!r}):
     with atomic_folder(tmp_path / "out"):
         pass
     assert leftovers(tmp_path) == []
+
+
+def test_a_leftover_that_is_held_does_not_keep_the_others(tmp_path: Path) -> None:
+    held, left = (tmp_path / f".out.{letter * 8}.tmp" for letter in "ab")
+    held.mkdir()
+    left.mkdir()
+    descriptor = os.open(held, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with atomic_folder(tmp_path / "out"):
+        assert held.is_dir() and not left.exists()
+    os.close(descriptor)
+
+
+def test_a_journal_makes_its_folders(tmp_path: Path) -> None:
+    for k in range(2):
+        append_line(tmp_path / "new" / "folder" / "j.jsonl", k)
+    assert values(tmp_path / "new" / "folder" / "j.jsonl") == [0, 1]
 
 
 def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
