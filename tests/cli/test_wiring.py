@@ -240,7 +240,7 @@ EVERY = list(every_command())
 
 
 def words(value: Any) -> str:
-    """A value as it is typed."""
+    """A value as a user types it."""
     if isinstance(value, DatasetFolder):
         return str(value.root)
     if isinstance(value, Enum):

@@ -63,7 +63,7 @@ def test_placeholders(text: str, before: int, expected: Shown, why: str) -> None
         ("Find the cup in Image-1 or in Image-2.", None, "one of them"),
         ("Find the cup in Image-1 and in Image-2.", None, "both"),
         ("Find the cup in Image-1, unless it is in Image-2.", None, "one of them, in another word"),
-        ("Find what disappeared from Image-1 in Image-2.", None, "the last one may be where it is missing"),
+        ("Find what disappeared from Image-1 in Image-2.", None, "it may be missing from the last one"),
         ("Find the object of Image-1 that is missing in Image-2.", None, "it is not there"),
         ("Find the cup that is in Image-1, and not in Image-2.", None, "what is looked for"),
         ("In Image-2, find the cup that is in Image-1.", None, "the relative clause says what is looked for"),

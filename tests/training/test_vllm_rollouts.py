@@ -187,7 +187,7 @@ def test_weights_are_sent_once_a_step() -> None:
 
 
 def test_a_prompt_with_another_token_is_another_prompt() -> None:
-    """Also where it is as long."""
+    """Also if both have the same length."""
     generation = SimpleNamespace(mode="server", generate=lambda **_: ([[1, 9, 3]], [[4]], [[[0.0]]], None))
     trainer = SimpleNamespace(
         vllm_generation=generation, processing_class=SimpleNamespace(image_token_id=9), num_generations=1

@@ -13,6 +13,7 @@ from mirg.answers.languages import LETTERS, OTHER_NOUNS
 from mirg.answers.places import UNCLEAR, Span, agree, images_of, key_before, unread_place
 from mirg.frames import swapped
 from mirg.sources.frames import FrameName
+from mirg.sources.naming import LONGEST_KEPT
 from mirg.sources.raw import Numbers, RawBox, Text
 from mirg.sources.rows import Refused
 from mirg.sources.texts import BOX, REFERRED, VALUE, image_names, numbers_of, plain, referred
@@ -106,7 +107,6 @@ _WITH_SIZES = re.compile(
 )
 # Places of PaliGemma and Florence, Kosmos-2, MiniGPT and Molmo, and numbers with their names.
 _OTHER_PLACE = re.compile(r"<loc_?\d|<patch_index_\d|\{<\d|<points?\b|\b[xy]_?(?:1|min)?\W{1,4}-?\d", re.IGNORECASE)
-_LONGEST_KEPT = 1000  # characters of an answer whose places are remembered
 _WRITE_NAMES = "write Image-N: in front of every box"
 # [[], [[1, 2, 3, 4]], []]: what may be one list for each image.
 _PER_IMAGE = re.compile(r"\[\s{0,8}\]|\[\s{0,8}\[\s{0,8}\[[^\[\],]{1,24},[^\[\],]{1,24},[^\[\],]{1,24},", re.ASCII)
@@ -213,7 +213,7 @@ class _Place(NamedTuple):
 
 
 def _places(answer: str, images: int, pattern: re.Pattern[str]) -> tuple[_Place, ...]:
-    kept = len(answer) <= _LONGEST_KEPT
+    kept = len(answer) <= LONGEST_KEPT
     return (_kept_places if kept else _read_places)(answer, images, pattern)
 
 

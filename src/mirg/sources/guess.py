@@ -202,7 +202,7 @@ def _around_rows(whole: dict[str, Any]) -> Format | None:
     if not keys:
         return None
     name = f"one object that holds rows under {keys[0][:40]!r}"
-    return Format(name, advice="write the rows into a file of their own, as a list or one in each line")
+    return Format(name, advice="write the rows into a separate file, as a list or one in each line")
 
 
 def _members(path: Path) -> Iterator[tuple[str, object]]:

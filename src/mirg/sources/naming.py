@@ -19,7 +19,7 @@ ZERO = "names image 0, which does not exist if images are counted from 1"
 FROM_ZERO_HINT = "--image-index-from 0 if the file counts its images from 0, --image-index-from 1 to refuse such rows"
 _ZERO = re.compile(r"(?<![0-9０-９])[0０]{1,20}(?![0-9０-９])")
 _CORNER = re.compile(r"\([0-9]{1,4},[0-9]{1,4}\)")
-_LONGEST_KEPT = 1000  # characters of a text that is remembered
+LONGEST_KEPT = 1000  # characters of a text of which the result is remembered
 _HINT = "name images as Image-1, Image-2 and so on"
 
 
@@ -75,7 +75,7 @@ def told(text: str, images: Images, field: str, *, strict: bool = True) -> str:
     """
     # Most texts stay what they are, and many differ only in the numbers of their boxes, which are no names of images.
     # Without a full stop there is no file name, so that the paths of the images do not matter.
-    if images.first != 0 and "." not in text and len(text) <= _LONGEST_KEPT:
+    if images.first != 0 and "." not in text and len(text) <= LONGEST_KEPT:
         count = len(images.paths)
         if _stays(_CORNER.sub("(0,0)", text), count, images.first, strict):
             return text

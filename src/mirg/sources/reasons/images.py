@@ -88,7 +88,7 @@ WHICH_IMAGE = (
     ),
     Reason(
         ("are not the images that the messages show, in their order",),
-        "The messages name their images, and the row has a list of images of its own that differs from them.",
+        "The messages name their images, and the row also has a list of images, which differs from them.",
         "Keep one of the two lists, or make them equal.",
     ),
     Reason(
