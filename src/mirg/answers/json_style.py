@@ -63,6 +63,8 @@ class Order(NamedTuple):
 def box_order(key: str) -> Order | None:
     """What ``key`` says about a box under it; None if it is no key of a box."""
     plain = folded(key)
+    if _FORM_KEYS.fullmatch(plain):  # "bbox_format": "xyxy"
+        return None
     if plain in YX_KEYS:
         return Order(True, yx=True)
     if plain in BOX_KEYS:

@@ -64,13 +64,15 @@ _NEGATION = re.compile(
     re.IGNORECASE,
 )
 _COMPARES = re.compile(
-    r"\b(?:like|as|than|compared\s(?:to|with)|similar\sto|resembles|matches|matching|wie|como|comme)\b(?:\s\w{1,12}){0,4}\W{0,3}$",
+    r"\b(?:like|as|than|compared\s(?:to|with)|similar\sto|(?:contrast|opposed)\sto|(?:differs?|different)\sfrom|"
+    r"resembles|matches|matching|wie|como|comme)\b(?:\s\w{1,12}){0,4}\W{0,3}$",
     re.IGNORECASE,
 )
 # Words of the two patterns above, in ASCII: a text without any of them neither denies nor compares.
 _DENYING_WORDS = """
     not no none never without except unlike neither nor instead rather absent missing cannot sin ni pas sans aucun
-    aucune nicht ohne non senza sem like as than compared similar resembles matches matching wie como comme
+    aucune nicht ohne non senza sem like as than compared similar contrast
+    opposed differ differs different resembles matches matching wie como comme
 """
 _DENYING = frozenset(_DENYING_WORDS.split())
 _WORDS = re.compile(r"\w+")

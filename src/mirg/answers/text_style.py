@@ -195,7 +195,11 @@ class _State:
         self._end_of_image(len(self.body))
         if not self.boxes:
             return RawAnswer((), f"no box, and not exactly 'none': {self.noise or 'nothing was named'}")
-        boxes = self._placed() if self.words else self.boxes
+        # A first box without a name in front of it: the names may stand behind their boxes.
+        behind = self.boxes[0].image is None and self.image is not None
+        boxes = self._placed() if self.words or behind else self.boxes
+        if behind and self.waiting and boxes[0].image is None:  # "(…) Image-2, (…) Image-3": which is whose?
+            boxes = [box._replace(image=None, name=None) for box in boxes]
         noise = self.noise or ("a label that never ends" if self.labelled else None)
         return RawAnswer(tuple(boxes), None, noise, "the answer is cut off" if self.cut else None)
 
