@@ -7,7 +7,14 @@ import pytest
 from scipy import stats
 
 from mirg.errors import EvaluationError
-from mirg.evaluation.intervals import Interval, mean_interval, mean_intervals, paired_difference, sign_flip_p
+from mirg.evaluation.intervals import (
+    Interval,
+    _bias,
+    mean_interval,
+    mean_intervals,
+    paired_difference,
+    sign_flip_p,
+)
 
 
 def simulate(rng: np.random.Generator, n_sets: int, mean: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -153,6 +160,28 @@ def test_with_few_sets_percentiles_are_taken_further_out() -> None:
     found = paired_difference(np.zeros(12), values, list(range(12)), resamples=100_000)
     expected = np.quantile(means, stats.norm.cdf([-reach, reach]))
     assert [found.low, found.high] == pytest.approx(expected, abs=0.04 * means.std())
+
+
+def test_skewed_values_move_the_interval() -> None:
+    """BCa against the uncorrected interval of the same draws; without skew the two agree."""
+    rare = [1.0] * 3 + [0.0] * 37
+    bca, plain = mean_interval(rare, list(range(40))), paired_difference([0.0] * 40, rare, list(range(40)))
+    assert bca.mean == plain.mean and bca.low > plain.low and bca.high > plain.high
+    scipys = stats.bootstrap((rare,), np.mean, n_resamples=2000, rng=0, method="BCa").confidence_interval
+    assert [bca.low, bca.high] == pytest.approx([scipys.low, scipys.high], abs=0.03)
+    half = [1.0, 0.0] * 20
+    bca, plain = mean_interval(half, list(range(40))), paired_difference([0.0] * 40, half, list(range(40)))
+    assert [bca.low, bca.high] == pytest.approx([plain.low, plain.high], abs=0.026)
+
+
+def test_draws_that_tie_with_the_mean_count_half() -> None:
+    draws = np.array([[0.25, 0.5, 0.5, 0.5, 0.75, 0.75, 0.75, 0.75, 0.75, 1.0]]).T
+    assert _bias(draws, np.array([0.5]))[0] == pytest.approx(stats.norm.ppf(0.25))
+
+
+def test_two_sets_have_an_interval() -> None:
+    found = mean_interval([0.25, 0.5], ["a", "b"])
+    assert 0.0 <= found.low < found.mean < found.high <= 1.0
 
 
 def test_the_seed_draws_interval_and_signs() -> None:

@@ -19,7 +19,7 @@ from fakes.readings import reading_of
 from mirg.frames import MIRG_TINY, QWEN3_VL, QWEN25_VL, PixelLimits
 from mirg.geometry import iou
 from mirg.rewards import RewardConfig, score, score_reading
-from mirg.rewards.object import best_sum, dual_threshold, pair_iou
+from mirg.rewards.object import best_sum, dual_threshold, object_part, pair_iou
 from mirg.rewards.total import PARTS
 from mirg.samples.schema import ImageRef, Sample, Target
 
@@ -38,6 +38,7 @@ def sample_of(*targets, n_images: int = 3) -> Sample:
 
 ONE = sample_of((2, LEFT))
 TWO = sample_of((1, LEFT), (2, LEFT))
+EIGHT = ", ".join(f"Image-{k}" for k in range(3, 11))
 
 
 @pytest.mark.parametrize(
@@ -124,10 +125,14 @@ def test_format(text: str, strict: float, partial: float, reason: str | None) ->
         ([(2, RIGHT)], None, "overlap (IoU) scores 0.00"),
         ([(2, LEFT), (2, RIGHT)], None, "2 boxes for 1 target, score 0.50"),
         ([(0, LEFT)], "named no image, true is Image-2", "no box in the right image"),
+        ([(k, LEFT) for k in range(3, 11)], f"named {EIGHT}, true is Image-2", "8 boxes for 1 target, score 0.00"),
+        ([(k, LEFT) for k in range(3, 12)], f"named {EIGHT}, …, true is Image-2", "9 boxes for 1 target, score 0.00"),
     ],
 )
 def test_reasons(guess, image_reason: str | None, object_reason: str) -> None:
-    found = score_reading(reading_of(guess), ONE, RewardConfig())
+    found = score_reading(reading_of(guess), ONE)
+    assert found == score_reading(reading_of(guess), ONE, RewardConfig())
+    assert found.object == object_part(reading_of(guess), ONE.targets)
     assert (found.image.reason, found.object.reason) == (image_reason, object_reason)
 
 
@@ -159,6 +164,11 @@ def test_a_box_without_its_image_counts_only_where_images_are_not_looked_at() ->
 def test_a_wrong_config_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         RewardConfig.model_validate(wrong)
+
+
+def test_a_config_stays_what_it_is() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        RewardConfig().arm = "dual"
 
 
 # --- the fast paths against slow references --------------------------------------------------------------------------

@@ -103,7 +103,7 @@ def test_equal_pixels_are_stored_once_and_names_never_clash(tmp_path: Path) -> N
         upper = writer.add_image(Image.new("RGB", (9, 9), "green"), "ETC-PASSWD")
     assert first == again
     paths = [first.path, second.path, upper.path]
-    assert len({p.lower() for p in paths}) == 3
+    assert paths == ["images/etc-passwd.png", "images/etc-passwd~1.png", "images/ETC-PASSWD~2.png"]
     stored = sorted((tmp_path / "d" / "images").iterdir())
     assert [f"images/{p.name}" for p in stored] == sorted(paths)
 
@@ -186,14 +186,21 @@ def test_bad_cards(dataset: DatasetFolder, text: str, reason: str) -> None:
 
 def test_rows_by_hand_get_a_card(tmp_path: Path) -> None:
     Image.new("RGB", (9, 8)).save(tmp_path / "a.png")
-    row = {"id": "1", "task": "t", "question": "q", "images": [{"path": "a.png", "width": 9, "height": 8}]}
-    (tmp_path / "samples.jsonl").write_text(json.dumps(row) + "\n{broken\n")
+    row = {"id": "1", "task": "u", "question": "q", "images": [{"path": "a.png", "width": 9, "height": 8}]}
+    rows = [json.dumps(row), "{broken", '{"id": "2"}', json.dumps(row | {"id": "3", "task": "t"})]
+    (tmp_path / "samples.jsonl").write_text("\n".join(rows) + "\n")
     with pytest.raises(DataError, match="write_card"):
         DatasetFolder.open(tmp_path)
     card = write_card(tmp_path, name="mine")
-    assert (card.n_samples, card.n_images, card.tasks) == (2, 1, {"t": 1})
+    assert (card.n_samples, card.n_images, list(card.tasks.items())) == (4, 1, [("t", 1), ("u", 1)])
     samples, rejected = read_all(DatasetFolder.open(tmp_path), images="decode")
-    assert ([s.id for s in samples], [r.row for r in rejected]) == (["1"], [2])
+    assert ([s.id for s in samples], [r.row for r in rejected]) == (["1", "3"], [2, 3])
+    with DatasetWriter(tmp_path / "again", name="again") as writer:
+        root = f"@{writer.add_root('here', tmp_path)}"
+        for sample in samples:
+            (ref,) = sample.images
+            writer.add(sample.model_copy(update={"images": (ref.model_copy(update={"path": f"{root}/{ref.path}"}),)}))
+    assert list(DatasetFolder.open(tmp_path / "again").card.tasks) == ["t", "u"]
     with pytest.raises(DataError, match="nowhere"):
         write_card(tmp_path / "nowhere", name="x")
 
@@ -208,6 +215,7 @@ BROKEN: list[tuple[str, str, str]] = [
     ("{}", "id", "nothing in it"),
     ('{"id": "x", "task": "t", "question": "q", "images": []}', "images", "no images"),
     ('{"id": 5, "task": "t", "question": "q", "images": []}', "id", "an id that is no text"),
+    ('{"id": "x", "task": "t", "images": [{"path": "a"}], "mine": 1}', "question", "the first of two problems"),
 ]
 
 
@@ -223,7 +231,8 @@ def test_every_broken_row_is_reported_and_the_rest_is_read(dataset: DatasetFolde
         assert (rejection.row, rejection.field) == (row, field), why
         assert rejection.reason and rejection.hint and rejection.file.endswith("samples.jsonl")
     assert rejected[-2].id == "x" and "outside" in rejected[-2].reason
-    assert "samples.jsonl:12 (sample x): targets.0.box: " in str(rejected[-2])
+    assert "samples.jsonl:13 (sample x): targets.0.box: " in str(rejected[-2])
+    assert rejected[-3].hint == "see docs/concepts/samples.md for the fields of a sample"
     with pytest.raises(DataError, match=r"samples\.jsonl:5: line: "):
         list(mixed.read())
 

@@ -58,7 +58,8 @@ def test_what_is_different_stays_different() -> None:
 
 
 def test_phrases_and_very_many_labels_are_not_compared() -> None:
-    assert not counted("the red car on the left", "The red car on the left").spellings()
+    assert counted("old red fire truck", "Old red fire truck").spellings()
+    assert not counted("an old red fire truck", "An old red fire truck").spellings()
     many = LabelCounts()
     for k in range(MOST + 2):
         many.add(f"label {k}", k)

@@ -207,7 +207,8 @@ NEEDED = {"model", "data", "stage"}
 
 
 def leaves(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """The dotted keys of a recipe with their defaults."""
+    """The dotted keys of a recipe with their defaults; every section of it refuses unknown keys and changes."""
+    assert (kind.model_config["extra"], kind.model_config["frozen"]) == ("forbid", True)
     for name, field in kind.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):

@@ -172,6 +172,7 @@ PLANTED = [
     ("... counted from 0", f"Image-0: no. {TERSE}", ANSWER, "images_exist", "Image-0"),
     ("... ranked by number", f"The 8th image is dark. {TERSE}", ANSWER, "images_exist", "Image-8"),
     ("... in a citation", f"{SEEN} At {box_markup(6, RING)}.", ANSWER, "images_exist", "Image-6"),
+    ("... in the answer", TERSE, (Target(image=9, box=RING),), "images_exist", "Image-9 does not exist"),
     ("a citation of nothing", f"{SEEN} It is at {AT_NOTHING}.", ANSWER, "citations", "agrees with nothing"),
     ("a shifted citation", f"{SEEN} It is at {AT_SHIFTED}.", ANSWER, "citations", "best IoU 0.33"),
     ("the box of another object", f"{SEEN} The red ring is at {AT_CROSS}.", ANSWER, "citations", "'red ring' is"),
@@ -200,6 +201,7 @@ PLANTED = [
     ("too many characters", TERSE + " " + "x" * 20_000, ANSWER, "length", "characters"),
     ("a sentence again and again", TERSE + " A ring." * 2 + " A RING.", ANSWER, "repetition", "sentence occurs 3"),
     ("one word in a row", f"{SEEN} no no no no no no no no. At {AT_RING}.", ANSWER, "repetition", "in a row"),
+    ("... in capitals or not", f"{SEEN} no No NO no No NO no No. At {AT_RING}.", ANSWER, "repetition", "in a row"),
     ("a loop", TERSE + " it is red and round and near the upper left edge," * 6, ANSWER, "repetition", "one phrase"),
     ("an end of thinking inside", f"{TERSE} </think><answer>none</answer>", ANSWER, "grammar", "</think>"),
     ("a vision token inside", f"{TERSE} <|image_pad|>", ANSWER, "grammar", "<|image_pad|>"),
@@ -339,6 +341,8 @@ LOWEST = {"min_words": 0, "max_words": 1, "max_chars": 1, "max_same_sentence": 1
 
 def test_limits_of_the_settings() -> None:
     VerifyConfig(min_iou=1, citation_iou=1, **LOWEST)
+    with pytest.raises(ValidationError, match="frozen"):
+        VerifyConfig().min_iou = 0.5
     wrong = [*((name, least - 1) for name, least in LOWEST.items())]
     for name, value in [*wrong, *product(("min_iou", "citation_iou"), (0, 1.01))]:
         with pytest.raises(ValidationError, match=name):

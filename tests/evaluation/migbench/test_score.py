@@ -83,7 +83,15 @@ def test_the_official_tables_over_random_responses(tmp_path: Path) -> None:
         x1, y1, x2, y2 = (round(1000 * (v + rng.choice((0.0, 0.02, 0.05, 0.1)) * rng.random())) for v in truth)
         texts[k] = f"{rng.choice(('', 'It is ', '<think>hm</think>'))}({x1},{y1}),({x2},{y2})"
     given = load_responses(write_responses(tmp_path / "r.jsonl", texts), len(rows))
-    found = summarise(annotations, given, score_all(annotations, given, protocols("official"), QWEN3))["official"]
+    scores = score_all(annotations, given, protocols("both"), QWEN3)
+    summary = summarise(annotations, given, scores)
+    found, given_rows, differences = summary["official"], summary["responses"], summary["differences"]
+    missing = [k for k in range(len(rows)) if k not in texts]
+    assert len(missing) > 50 and given_rows["missing_indices"] == missing[:50]
+    counts = [kind["count"] for kind in differences.values()]
+    assert counts == sorted(counts, reverse=True) and counts[0] > 50 and len(set(counts)) > 1
+    assert sum(counts) == sum((score.official >= 0.5) != (score.strict.iou >= 0.5) for score in scores)
+    assert all(kind["indices"] == sorted(kind["indices"])[:50] for kind in differences.values())
 
     ious: dict[str, list[float]] = {}
     for k, row in enumerate(rows):
