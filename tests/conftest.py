@@ -34,7 +34,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Every training run collects garbage twice; without freezing, each time goes through all of torch and all tests."""
+    """Training runs collect garbage, which would go through all of torch and all tests each time without freezing."""
     gc.disable()
     try:
         return (yield)
