@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from typer.testing import CliRunner
 
-from mirg.cli.main import app
+from fakes.commands import invoke
 from mirg.errors import AnswerError, ConfigError, DataError, ImageError
 from mirg.exports.build import make_plan
 from mirg.exports.files import is_turned
@@ -27,11 +27,7 @@ EXIF_ORIENTATION = 0x0112
 RENDERED = [name for name, form in FORMATS.items() if form.rendered]
 
 
-def run(*args: object) -> Any:
-    result = CliRunner().invoke(app, ["data", "export", *map(str, args)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+run = partial(invoke, "data", "export")
 
 
 def images_of(out: Path, to: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fakes.training import assert_same_run, die_in, hurt, rows, weights
+from fakes.training import assert_same_run, die_in, hurt, rows
 from mirg import storage
 from mirg.errors import CheckpointError
 from mirg.storage import SEAL_FILE, seal_folder
@@ -247,10 +247,8 @@ def test_the_command_killed_from_outside(stage: str, tmp_path: Path, recipe: Mak
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
-def test_the_same_seed_gives_the_same_run(tmp_path: Path, recipe: Make) -> None:
-    """Promise 3, and the control of this file's comparisons: another seed is another run."""
-    for name, seed in (("one", 0), ("two", 0), ("other", 1)):
-        train_sft(recipe("sft", steps=2, seed=seed), tmp_path / name)
-    assert_same_run(tmp_path / "one", tmp_path / "two")
-    assert rows(tmp_path / "one" / "metrics.jsonl")[0]["loss"] != rows(tmp_path / "other" / "metrics.jsonl")[0]["loss"]
-    assert weights(tmp_path / "one").keys() == weights(tmp_path / "other").keys()
+def test_another_seed_gives_another_run(tmp_path: Path, recipe: Make, whole: Make) -> None:
+    """Promise 3, and the control of this file's comparisons."""
+    train_sft(recipe("sft", steps=1, seed=1), tmp_path / "other")
+    one, other = (rows(run / "metrics.jsonl")[0]["loss"] for run in (whole(recipe("sft")), tmp_path / "other"))
+    assert one != other
