@@ -303,7 +303,7 @@ def test_placeholders_equal_images(question: str, label: str, n: int, name: str,
         assert (row.prompt + (row.completion or "")).count("<bbox>") == len(row.boxes)
 
 
-def test_rewards_of_the_how_to(exported, repository: Path, tmp_path: Path, load: Callable[[Path], Any]) -> None:
+def test_rewards_of_the_how_to(exported, repository: Path, tmp_path: Path, load_script: Callable[[Path], Any]) -> None:
     """The functions that docs/how-to/export.md gives, on the rows that they are for."""
     from pyarrow import parquet
 
@@ -312,7 +312,7 @@ def test_rewards_of_the_how_to(exported, repository: Path, tmp_path: Path, load:
     (code,) = [block for block in blocks if "compute_score" in block]
     file = tmp_path / "reward.py"
     file.write_text(code)
-    reward = load(file)
+    reward = load_script(file)
     verl, _ = exported("verl", name="verl", max_pixels=100_352)
     for row in parquet.read_table(verl / "train.parquet").to_pylist():
         text = f"<think>So.</think><answer>{row['extra_info']['answer']}</answer>"
@@ -323,18 +323,3 @@ def test_rewards_of_the_how_to(exported, repository: Path, tmp_path: Path, load:
     for row in parquet.read_table(easy / "train.parquet").to_pylist():
         text = f"<think>So.</think><answer>{row['solution']}</answer>"
         assert reward.easyr1_score({"response": text, "ground_truth": row["answer"]})["overall"] > 0.85
-
-
-@pytest.fixture
-def load() -> Callable[[Path], Any]:
-    """Imports a file by its path."""
-    import importlib.util
-
-    def module(file: Path) -> Any:
-        spec = importlib.util.spec_from_file_location(file.stem, file)
-        assert spec is not None and spec.loader is not None
-        made = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(made)
-        return made
-
-    return module
