@@ -249,33 +249,6 @@ def test_one_frame_is_accepted_silently(tmp_path: Path, frame: str) -> None:
         assert sample.targets[0].box == pytest.approx(tuple(v / s for v, s in zip(row["box"], side * 2, strict=True)))
 
 
-@pytest.mark.parametrize("few", [2, 20, 100])
-@pytest.mark.parametrize(
-    ("most", "other"),
-    [
-        (a, b)
-        for a in ("fraction", "relative_1000", "pixels")
-        for b in ("fraction", "relative_1000", "pixels")
-        if a != b
-    ],
-)
-def test_mixed_frames_are_told_apart_or_refused(tmp_path: Path, most: str, other: str, few: int) -> None:
-    """1, 10 and 50 % of 200 rows: either the import stops with a guess and the option, or the odd rows are refused."""
-    evidence = Evidence()
-    rows = shared({most: 200 - few, other: few}, seed=few)
-    kinds = [possible(row["box"], row["size"]) for row in rows]
-    for row, kind in zip(rows, kinds, strict=True):
-        evidence.add(kind, f"rows.json:{row['number']}", row["box"])
-    try:
-        found = evidence.settle("rows.json")
-        evidence.contradict(found, "rows.json", final=True)
-    except DataError as error:
-        assert "rows.json" in error.message and "--frame" in error.hint
-    else:
-        # 1 % may pass: then the frame is that of the many, and a box that cannot be in it is refused in its row.
-        assert found == most and few == 2
-
-
 @given(
     frame=st.sampled_from(["fraction", "relative_1000", "pixels"]),
     sizes=st.lists(st.tuples(st.integers(200, 4000), st.integers(200, 4000)), min_size=30, max_size=60),
