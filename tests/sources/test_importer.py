@@ -169,18 +169,6 @@ def test_the_revised_migbench_names_the_image_of_static_questions(tmp_path: Path
         assert sample.image_hidden == (sample.task == "group_grounding") and "either_image" not in sample.meta
 
 
-def test_real_migbench(tmp_path: Path) -> None:
-    file = Path(__file__).parents[3] / "shared" / "data" / "mig_bench" / "MIG_data.json"
-    if not file.is_file():
-        pytest.skip("MIG-Bench's annotations are not on this machine")
-    report = run_migbench(tmp_path, file)
-    assert (report.rows, report.samples, report.refused) == (4295, 4286, 9)
-    inverted = [row.row - 1 for row in report.first if "can never be met" in row.reason]
-    assert inverted == [7, 105, 126, 163, 512]
-    assert [row.row - 1 for row in report.first if "outside" in row.reason] == [34, 703]
-    assert [row.row - 1 for row in report.first if "same as item" in row.reason] == [2094, 2095]
-
-
 # --- paths and looks --------------------------------------------------------------------------------------------------
 
 
