@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from mirg.cli.main import app
+from fakes.commands import invoke
 from mirg.samples import DatasetFolder
 
-
-def run(*args: object) -> Any:
-    result = CliRunner().invoke(app, ["data", *map(str, args)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+run = partial(invoke, "data")
 
 
 @pytest.fixture

@@ -244,22 +244,12 @@ def test_nothing_to_split(dataset: Make, tmp_path: Path) -> None:
         write_split(dataset("d", []), tmp_path / "out", HALVES)
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("", "is no part"),
-        ("train", "is no part"),
-        ("train=0", "is no part"),
-        ("train=-1,val=2", "is no part"),
-        ("train=nan", "is no part"),
-        ("train=inf", "is no part"),
-        ("a=1,a=1", "is no part"),
-        ("../up=1", "is no part"),
-        ("=1", "is no part"),
-    ],
-)
-def test_bad_parts(text: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+NO_PARTS = ["", "train", "train=0", "train=-1,val=2", "train=nan", "train=inf", "a=1,a=1", "../up=1", "=1"]
+
+
+@pytest.mark.parametrize("text", NO_PARTS)
+def test_bad_parts(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no part"):
         parse_parts(text)
 
 

@@ -33,22 +33,8 @@ def test_photos_check_build_check(mirg, photos: Path, tmp_path: Path) -> None:
 
 def test_photos_options_and_json(mirg, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "q"
-    result = mirg(
-        "data",
-        "photos",
-        photos,
-        out,
-        "--n",
-        4,
-        "--side",
-        96,
-        "--square",
-        "--tasks",
-        "region",
-        "--split",
-        "test",
-        "--json",
-    )
+    options = ["--n", "4", "--side", "96", "--square", "--tasks", "region", "--split", "test", "--json"]
+    result = mirg("data", "photos", photos, out, *options)
     report = json.loads(result.stdout)
     assert report["samples"] == 4 and report["tasks"] == {"region": 4} and report["split"] == "test"
     assert report["photographs"]["files"] == 7 and report["rejected"] == 0
@@ -56,19 +42,8 @@ def test_photos_options_and_json(mirg, photos: Path, tmp_path: Path) -> None:
 
 
 def test_scenes(mirg, tmp_path: Path) -> None:
-    args = (
-        "data",
-        "scenes",
-        tmp_path / "s",
-        "--n",
-        6,
-        "--split",
-        "test",
-        "--difficulty",
-        "easy",
-        "--tasks",
-        "refer,none",
-    )
+    options = ["--n", "6", "--split", "test", "--difficulty", "easy", "--tasks", "refer,none"]
+    args = ("data", "scenes", tmp_path / "s", *options)
     result = mirg(*args)
     assert result.exit_code == 0 and "6 samples (none 3, refer 3)" in result.stdout
     assert mirg(*args).exit_code == 2, "an existing dataset is refused"

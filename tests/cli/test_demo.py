@@ -18,9 +18,9 @@ Run = Callable[..., Any]
 SMALL = [
     arg
     for key in (
-        "train_samples=24", "rl_samples=10", "rl_answers=0", "test_samples=12", "max_new_tokens=48",
+        "train_samples=12", "rl_samples=10", "rl_answers=0", "test_samples=6", "max_new_tokens=24",
         "sft.steps=3", "sft.batch_size=4",
-        "grpo.steps=2", "grpo.prompts_per_step=2", "grpo.group_size=4", "grpo.max_new_tokens=48",
+        "grpo.steps=2", "grpo.prompts_per_step=2", "grpo.group_size=4", "grpo.max_new_tokens=24",
     )
     for arg in ("-s", key)
 ]  # fmt: skip
@@ -58,7 +58,7 @@ def test_the_whole_pipeline(mirg: Run, tmp_path: Path) -> None:
     assert written == {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
     for changed, said in (
         (("-s", "seed=1"), "seed = 0, now it is 1"),
-        (("-s", "test_samples=13"), "test_samples = 12, now it is 13"),
+        (("-s", "test_samples=7"), "test_samples = 6, now it is 7"),
         (("--photos", tmp_path), "photos = None, now it is"),
     ):
         refused = mirg("demo", "--out", out, *SMALL, *changed)

@@ -17,8 +17,3 @@ def test_report_prints_the_path_of_the_page(tmp_path: Path) -> None:
     assert "Loss" in (tmp_path / "report.html").read_text(encoding="utf-8")
     other = tmp_path / "other.html"
     assert CliRunner().invoke(app, ["report", str(tmp_path), "--out", str(other)]).exit_code == 0 and other.is_file()
-
-
-def test_a_folder_that_is_no_run_is_an_error_with_a_hint(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["report", str(tmp_path)])
-    assert result.exit_code == 2 and "no metrics.jsonl" in result.stderr and "Traceback" not in result.stderr

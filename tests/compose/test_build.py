@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from fakes.annotated import rewritten, write_objects
-from mirg.cli.main import app
+from fakes.commands import invoke
 from mirg.compose.build import REPORT_FILE, compose
 from mirg.compose.recipe import ComposeRecipe
 from mirg.compose.worker import turns
@@ -213,10 +213,7 @@ def test_questions_are_checked_before_any_work(recipe: ComposeRecipe, tmp_path: 
         compose(changed(recipe, source=str(tmp_path / "nowhere"), languages={"fr": 1}), tmp_path / "out")
 
 
-def mirg(*args: object):
-    result = CliRunner().invoke(app, ["data", "compose", *map(str, args)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
+mirg = partial(invoke, "data", "compose")
 
 
 def test_the_command(source: DatasetFolder, tmp_path: Path) -> None:

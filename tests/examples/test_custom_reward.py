@@ -11,8 +11,8 @@ from mirg.scenes.generate import iter_samples
 
 
 @pytest.fixture(scope="module")
-def example(load_example: Callable[[str], ModuleType]) -> Any:
-    return load_example("custom_reward")
+def example(load_script: Callable[[str], ModuleType]) -> Any:
+    return load_script("examples/custom_reward.py")
 
 
 @pytest.mark.parametrize(

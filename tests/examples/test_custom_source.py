@@ -21,8 +21,8 @@ GOOD = {
 
 
 @pytest.fixture(scope="module")
-def example(load_example: Callable[[str], ModuleType]) -> Iterator[Any]:
-    yield load_example("custom_source")
+def example(load_script: Callable[[str], ModuleType]) -> Iterator[Any]:
+    yield load_script("examples/custom_source.py")
     del SOURCES["shelves"]
 
 

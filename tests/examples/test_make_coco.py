@@ -13,8 +13,8 @@ from mirg.sources.importer import import_dataset
 from mirg.sources.options import ImportOptions
 
 
-def test_make_coco(tmp_path: Path, load_example: Callable[[str], ModuleType]) -> None:
-    file = load_example("make_coco").make(tmp_path / "coco", 12)
+def test_make_coco(tmp_path: Path, load_script: Callable[[str], ModuleType]) -> None:
+    file = load_script("examples/make_coco.py").make(tmp_path / "coco", 12)
     report = import_dataset("coco", file, tmp_path / "data", ImportOptions(root=str(file.parent)))
     assert (report.rows, report.samples, report.refused) == (12, 12, 0)
     dataset = DatasetFolder.open(tmp_path / "data")
@@ -30,4 +30,4 @@ def test_make_coco(tmp_path: Path, load_example: Callable[[str], ModuleType]) ->
         inside.append(colour[covered].mean())
         outside.append(colour[~covered].mean())
     assert min(np.array(inside) - np.array(outside)) > 25
-    assert load_example("make_coco").make(tmp_path / "again", 12).read_bytes() == file.read_bytes()
+    assert load_script("examples/make_coco.py").make(tmp_path / "again", 12).read_bytes() == file.read_bytes()

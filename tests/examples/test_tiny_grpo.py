@@ -17,8 +17,8 @@ GROUP = 3
 
 
 @pytest.fixture(scope="module")
-def example(load_example: Callable[[str], ModuleType]) -> Any:
-    return load_example("tiny_grpo")
+def example(load_script: Callable[[str], ModuleType]) -> Any:
+    return load_script("examples/tiny_grpo.py")
 
 
 @pytest.fixture(scope="module")

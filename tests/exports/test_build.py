@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from typer.testing import CliRunner
 
-from mirg.cli.main import app
+from fakes.commands import invoke
 from mirg.errors import AnswerError, ConfigError, DataError, ImageError
 from mirg.exports.build import make_plan
 from mirg.exports.files import is_turned
@@ -27,11 +27,7 @@ EXIF_ORIENTATION = 0x0112
 RENDERED = [name for name, form in FORMATS.items() if form.rendered]
 
 
-def run(*args: object) -> Any:
-    result = CliRunner().invoke(app, ["data", "export", *map(str, args)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+run = partial(invoke, "data", "export")
 
 
 def images_of(out: Path, to: str) -> list[str]:
@@ -307,7 +303,7 @@ def test_placeholders_equal_images(question: str, label: str, n: int, name: str,
         assert (row.prompt + (row.completion or "")).count("<bbox>") == len(row.boxes)
 
 
-def test_rewards_of_the_how_to(exported, repository: Path, tmp_path: Path, load: Callable[[Path], Any]) -> None:
+def test_rewards_of_the_how_to(exported, repository: Path, tmp_path: Path, load_script: Callable[[Path], Any]) -> None:
     """The functions that docs/how-to/export.md gives, on the rows that they are for."""
     from pyarrow import parquet
 
@@ -316,7 +312,7 @@ def test_rewards_of_the_how_to(exported, repository: Path, tmp_path: Path, load:
     (code,) = [block for block in blocks if "compute_score" in block]
     file = tmp_path / "reward.py"
     file.write_text(code)
-    reward = load(file)
+    reward = load_script(file)
     verl, _ = exported("verl", name="verl", max_pixels=100_352)
     for row in parquet.read_table(verl / "train.parquet").to_pylist():
         text = f"<think>So.</think><answer>{row['extra_info']['answer']}</answer>"
@@ -327,18 +323,3 @@ def test_rewards_of_the_how_to(exported, repository: Path, tmp_path: Path, load:
     for row in parquet.read_table(easy / "train.parquet").to_pylist():
         text = f"<think>So.</think><answer>{row['solution']}</answer>"
         assert reward.easyr1_score({"response": text, "ground_truth": row["answer"]})["overall"] > 0.85
-
-
-@pytest.fixture
-def load() -> Callable[[Path], Any]:
-    """Imports a file by its path."""
-    import importlib.util
-
-    def module(file: Path) -> Any:
-        spec = importlib.util.spec_from_file_location(file.stem, file)
-        assert spec is not None and spec.loader is not None
-        made = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(made)
-        return made
-
-    return module

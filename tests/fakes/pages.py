@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import re
 from html.parser import HTMLParser
+
+_ELEMENTS = """
+    html head meta title link style body header h1 h2 h3 h4 p nav a div main section table thead tbody tr th td span b
+    small svg rect line path circle text ul li details summary dl dt dd i figure figcaption strong form fieldset legend
+    label input select option defs image use article pre footer script g caption code
+"""
+ELEMENTS = frozenset(_ELEMENTS.split())
+URL_ATTRIBUTES = frozenset({"href", "xlink:href", "src", "action", "formaction", "data", "srcset", "poster", "ping"})
+SAFE_URL = re.compile(r"#[\w-]+|data:,|data:image/webp;base64,[A-Za-z0-9+/=]+")
 
 
 class Page(HTMLParser):
@@ -37,6 +47,21 @@ class Page(HTMLParser):
 
     def values(self, name: str) -> list[str]:
         return [value for _, found, value in self.attributes if found == name]
+
+
+def assert_inert(html: str, scripts: list[str], style: str) -> Page:
+    """Nothing but ``scripts`` can run, ``style`` is the only one, and nothing is fetched from anywhere."""
+    page = Page(html)
+    assert page.raw == {"script": scripts, "style": [style]}
+    assert set(page.elements) <= ELEMENTS, set(page.elements) - ELEMENTS
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on"), f"handler {name} on {tag}"
+        assert name not in {"style", "srcdoc", "formaction", "background"}, name
+        if name in URL_ATTRIBUTES:
+            assert SAFE_URL.fullmatch(value), f"{tag} {name}={value[:80]!r}"
+        if name == "http-equiv":
+            assert value == "Content-Security-Policy"
+    return page
 
 
 def injections() -> list[str]:

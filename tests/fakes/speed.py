@@ -26,10 +26,10 @@ def slowness() -> float:
 
 
 def takes_at_most(limit: float, work: Callable[[], object]) -> bool:
-    """Whether ``work`` takes at most ``limit`` seconds on a processor of the usual speed; five tries."""
-    return any(seconds(work) <= limit * slowness() for _ in range(5))
+    """Whether ``work`` takes at most ``limit`` seconds on a processor of the usual speed; 25 tries."""
+    return any(seconds(work, runs=1) <= limit * slowness() for _ in range(25))
 
 
 def grows_at_most(factor: float, small: Callable[[], object], large: Callable[[], object], spare: float = 0.0) -> bool:
-    """Whether ``large`` takes at most ``factor`` times as long as ``small``, and ``spare`` seconds more; five tries."""
-    return any(seconds(large, runs=2) <= factor * seconds(small, runs=2) + spare for _ in range(5))
+    """Whether ``large`` takes at most ``factor`` times as long as ``small``, and ``spare`` seconds more; ten tries."""
+    return any(seconds(large, runs=1) <= factor * seconds(small, runs=2) + spare for _ in range(10))

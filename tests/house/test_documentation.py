@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,21 +89,15 @@ def test_no_path_of_a_machine(text_files: dict[str, str]) -> None:
     assert not found, "\n".join(found)
 
 
-def test_every_link_leads_somewhere(repository: Path) -> None:
-    spec = importlib.util.spec_from_file_location("check_links", repository / "tools" / "check_links.py")
-    assert spec is not None and spec.loader is not None
-    check_links = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(check_links)
+def test_every_link_leads_somewhere(repository: Path, load_script) -> None:
+    check_links = load_script("tools/check_links.py")
     pages = [p for p in repository.glob("*.md")] + [repository / name for name in ("docs", "src", "examples")]
     dead = list(check_links.problems([page for page in pages if page.exists()]))
     assert not dead, "\n".join(dead)
 
 
-def test_the_link_checker_sees_dead_links(repository: Path, tmp_path: Path, monkeypatch) -> None:
-    spec = importlib.util.spec_from_file_location("check_links", repository / "tools" / "check_links.py")
-    assert spec is not None and spec.loader is not None
-    check_links = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(check_links)
+def test_the_link_checker_sees_dead_links(load_script, tmp_path: Path, monkeypatch) -> None:
+    check_links = load_script("tools/check_links.py")
     monkeypatch.setattr(check_links, "ROOT", tmp_path.resolve())
     (tmp_path / "other.md").write_text("# Some `heading` here\n")
     page = tmp_path / "page.md"

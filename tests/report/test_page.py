@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,47 +11,27 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fakes.pages import Page, injections
+from fakes.pages import Page, assert_inert, injections
 from mirg.report import Examples, GalleryItem, Picture, ReportData, Stage, write_report
 from mirg.report.data import Chart, Series
 from mirg.report.page import TEMPLATES, render
 
 FullReport = Callable[[Callable[[str], str]], ReportData]
 
-_ELEMENTS = """
-    html head meta title link style body header h1 h2 h3 h4 p nav a div main section table thead tbody tr th td span b
-    small svg rect line path circle text ul li details summary dl dt dd i figure figcaption strong form fieldset legend
-    label input select option defs image use article pre footer script g caption
-"""
-ELEMENTS = frozenset(_ELEMENTS.split())
-URL_ATTRIBUTES = frozenset({"href", "xlink:href", "src", "action", "formaction", "data", "srcset", "poster", "ping"})
-SAFE_URL = re.compile(r"#[\w-]+|data:,|data:image/webp;base64,[A-Za-z0-9+/=]+")
-
-
-def assert_inert(html: str) -> Page:
-    page = Page(html)
-    assert page.raw["script"] == [(TEMPLATES / "report.js").read_text(encoding="utf-8")]
-    assert page.raw["style"] == [(TEMPLATES / "report.css").read_text(encoding="utf-8")]
-    assert set(page.elements) <= ELEMENTS
-    for tag, name, value in page.attributes:
-        assert not name.startswith("on"), f"handler {name} on {tag}"
-        assert name not in {"style", "srcdoc", "formaction", "background"}, name
-        if name in URL_ATTRIBUTES:
-            assert SAFE_URL.fullmatch(value), f"{tag} {name}={value[:80]!r}"
-        if name == "http-equiv":
-            assert value == "Content-Security-Policy"
-    return page
+STYLE = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+SCRIPTS = [(TEMPLATES / "report.js").read_text(encoding="utf-8")]
 
 
 def test_500_injections_in_every_text_field(full_report: FullReport) -> None:
     strings = injections()
     assert len(strings) == 500
-    for text in strings:
-        assert_inert(render(full_report(lambda _, text=text: text)))
+    for start in range(0, 500, 10):
+        text = " ".join(strings[start : start + 10])
+        assert_inert(render(full_report(lambda _, text=text: text)), SCRIPTS, STYLE)
 
 
 def test_injected_text_is_still_shown_as_text(full_report: FullReport) -> None:
-    page = assert_inert(render(full_report(lambda text: f"<b onclick=x>{text}</b>&amp;")))
+    page = assert_inert(render(full_report(lambda text: f"<b onclick=x>{text}</b>&amp;")), SCRIPTS, STYLE)
     assert "<b onclick=x>Demo</b>&amp;" in page.texts
     assert "<b onclick=x>Found: red ring Image-1.</b>&amp;" in page.texts
     for text in ("RL mends 1 of 8 items", "Image-2, IoU 0.90", "8 items", "truly there", "by place", "all items"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from contextlib import nullcontext
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -106,13 +108,13 @@ def test_one_frame_is_found(frame: FrameName, count: int) -> None:
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
-@pytest.mark.parametrize("others", [("fraction", "relative_1000"), ("pixels", "fraction"), ("relative_1000", "pixels")])
+@pytest.mark.parametrize("others", list(permutations(("fraction", "relative_1000", "pixels"), 2)))
 def test_mixed_frames_are_refused(share: float, others: tuple[FrameName, FrameName]) -> None:
     most, few = others
     made = evidence((most, round(1000 * (1 - share))), (few, round(1000 * share)))
-    with pytest.raises(DataError) as caught:
+    few_fit = others == ("pixels", "relative_1000") and share < 0.05  # most of their boxes lie in the images as pixels
+    with nullcontext() if few_fit else pytest.raises(DataError, match="rows.json"):
         made.contradict(most, "rows.json", final=True)
-    assert "rows.json" in str(caught.value)
     if share > 0.05:
         with pytest.raises(DataError, match="mixed frames"):
             made.settle("rows.json")

@@ -71,16 +71,6 @@ def test_a_file_cut_anywhere_leaves_the_old_output(
 
 # -- rows of any shape
 
-ANY: st.SearchStrategy[Any] = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=8)
-    | st.sampled_from(["<image>", "\ud800"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
-    max_leaves=8,
-)
 WRONG = (None, True, 5, -1, 1e400, float("nan"), "", "\ud800", "\0", [], [None], [5], [[]], {}, {"a": 1}, "x" * 70_000)
 BY_ROW = ("mgrounding", "univg", "sharegpt", "ms-swift")
 GOOD: dict[str, Any] = {
@@ -136,22 +126,6 @@ def test_a_wrong_value_in_any_place_of_a_row_is_no_crash(kind: str) -> None:
     for place in places(GOOD[kind]):
         for wrong in WRONG:
             finished(kind, put(GOOD[kind], place, wrong))
-
-
-@pytest.mark.parametrize("kind", BY_ROW)
-@given(value=ANY)
-@settings(max_examples=60)
-def test_a_row_of_anything_is_no_crash(kind: str, value: Any) -> None:
-    samples, _ = finished(kind, value)
-    assert samples == 0
-
-
-@pytest.mark.parametrize("kind", BY_ROW)
-@given(data=st.data())
-@settings(max_examples=60)
-def test_anything_in_any_place_is_no_crash(kind: str, data: st.DataObject) -> None:
-    place = data.draw(st.sampled_from(places(GOOD[kind])))
-    finished(kind, put(GOOD[kind], place, data.draw(ANY)))
 
 
 def test_every_row_is_used_or_refused_with_its_reason(tmp_path: Path) -> None:
@@ -273,33 +247,6 @@ def test_one_frame_is_accepted_silently(tmp_path: Path, frame: str) -> None:
     for row, sample in zip(rows, DatasetFolder.open(tmp_path / "out").read(), strict=True):
         side = {"fraction": (1, 1), "relative_1000": (1000, 1000), "pixels": row["size"]}[frame]
         assert sample.targets[0].box == pytest.approx(tuple(v / s for v, s in zip(row["box"], side * 2, strict=True)))
-
-
-@pytest.mark.parametrize("few", [2, 20, 100])
-@pytest.mark.parametrize(
-    ("most", "other"),
-    [
-        (a, b)
-        for a in ("fraction", "relative_1000", "pixels")
-        for b in ("fraction", "relative_1000", "pixels")
-        if a != b
-    ],
-)
-def test_mixed_frames_are_told_apart_or_refused(tmp_path: Path, most: str, other: str, few: int) -> None:
-    """1, 10 and 50 % of 200 rows: either the import stops with a guess and the option, or the odd rows are refused."""
-    evidence = Evidence()
-    rows = shared({most: 200 - few, other: few}, seed=few)
-    kinds = [possible(row["box"], row["size"]) for row in rows]
-    for row, kind in zip(rows, kinds, strict=True):
-        evidence.add(kind, f"rows.json:{row['number']}", row["box"])
-    try:
-        found = evidence.settle("rows.json")
-        evidence.contradict(found, "rows.json", final=True)
-    except DataError as error:
-        assert "rows.json" in error.message and "--frame" in error.hint
-    else:
-        # 1 % may pass: then the frame is that of the many, and a box that cannot be in it is refused in its row.
-        assert found == most and few == 2
 
 
 @given(
@@ -424,15 +371,6 @@ def test_killed_while_the_output_is_put_in_place(tmp_path: Path, moment: str) ->
     assert (out / "samples.jsonl").read_bytes() in (b"old", whole)
     assert run_import(case, out)["code"] == 0
     assert (out / "samples.jsonl").read_bytes() == whole and not hidden(tmp_path)
-
-
-def test_the_work_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
-    with atomic_folder(tmp_path / "out") as first:
-        (first / "kept").write_text("kept")
-        with pytest.raises(MirgError, match="another process is writing"), atomic_folder(tmp_path / "out"):
-            pytest.fail("must not be entered")
-        assert (first / "kept").exists()
-    assert (tmp_path / "out" / "kept").exists() and not hidden(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from mirg.cli.main import app
+from fakes.commands import invoke
 from mirg.errors import ConfigError
 from mirg.samples import DatasetFolder, Sample
 from mirg.sources.label_map import LabelMap, load_label_map
@@ -18,12 +18,7 @@ from mirg.sources.raw import RawBox, RawImage, RawObject, RawSample
 from mirg.sources.relabel import relabelled
 from mirg.sources.rows import Refused
 
-
-def run(*args: object) -> Any:
-    result = CliRunner().invoke(app, ["data", *map(str, args)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+run = partial(invoke, "data")
 
 
 # Names of categories by id, and per image the objects as (category id, box in pixels).

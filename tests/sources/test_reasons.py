@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -189,11 +188,8 @@ def test_report_counts_refusals_by_entry(tmp_path: Path) -> None:
     assert report.as_dict()["reasons"] == {"objects: object without area: …": 3}
 
 
-def test_the_page_is_written_from_the_table(repository: Path) -> None:
-    spec = importlib.util.spec_from_file_location("refused_page", repository / "tools" / "refused_page.py")
-    assert spec and spec.loader
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+def test_the_page_is_written_from_the_table(load_script) -> None:
+    tool = load_script("tools/refused_page.py")
     text = tool.PAGE.read_text(encoding="utf-8")
     assert text == tool.page(), "run python tools/refused_page.py"
     listed = [

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from fakes.engines import ScriptedEngine
 from fakes.study import write_run
 from mirg.errors import ConfigError, EvaluationError
 from mirg.evaluation.records import RECORDS_FILE, load_records
@@ -46,6 +47,13 @@ class Trainer:
     def __call__(self, recipe: Any, out: Path) -> Path:
         self.asked.append(recipe)
         return write_run(recipe, out)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model answers the same at once."""
+    engine = ScriptedEngine(lambda *_: "<answer>none</answer>")
+    monkeypatch.setattr("mirg.engines.load.load_engine", lambda _: engine)
 
 
 def test_arms_start_from_arms() -> None:
@@ -166,6 +174,7 @@ def test_data_of_the_arms(tmp_path: Path) -> None:
     assert len(fresh) == 16 and not {s.id for s in light} & {s.id for s in fresh}
 
 
+@pytest.mark.usefixtures("quick")
 def test_goes_on_where_it_was(tmp_path: Path) -> None:
     first, again = Trainer(), Trainer()
     with pytest.raises(EvaluationError):
@@ -321,6 +330,7 @@ def test_a_killed_study_leaves_nobody_training(tmp_path: Path) -> None:
     assert not worker.exists() or worker.read_text().split()[2] == "Z"
 
 
+@pytest.mark.usefixtures("quick")
 def test_answers_belong_to_their_items_whatever_the_order(tmp_path: Path) -> None:
     """An evaluation goes by tasks, the benchmark does not."""
     wanted = plan(arms=("sft",), seeds=(0,))

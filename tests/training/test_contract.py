@@ -91,22 +91,6 @@ def test_default_callbacks_come_before_ours() -> None:
     assert "default_callbacks + callbacks" in source or "default_callbacks if callbacks is None else" in source
 
 
-@pytest.mark.parametrize("name", ["logging_nan_inf_filter", "data_seed", "use_cpu", "max_steps"])
-def test_arguments_exist(name: str) -> None:
-    from transformers import TrainingArguments
-
-    assert name in inspect.signature(TrainingArguments).parameters
-
-
-@pytest.mark.parametrize(
-    "name", ["generation_kwargs", "multi_objective_aggregation", "importance_sampling_level", "epsilon_high", "top_k"]
-)
-def test_grpo_arguments_exist(name: str) -> None:
-    from trl.trainer.grpo_config import GRPOConfig
-
-    assert name in inspect.signature(GRPOConfig).parameters
-
-
 def test_the_versions_of_vllm_are_those_of_trl() -> None:
     from importlib.metadata import requires
 

@@ -75,7 +75,6 @@ def test_rollouts_hold_parts_and_reasons(run: Callable[[str], Path], data: Path)
 
 # Every setting that reaches another branch of TRL's trainer, each with what shows that it was taken.
 SETTINGS = {
-    "gated": ({"reward": {"arm": "gated"}}, "rewards/object/mean"),
     "object only": ({"reward": {"arm": "object_only"}}, "rewards/image/mean"),
     "normalised parts": ({"aggregation": "normalize_then_sum"}, "reward_std"),
     "reference": ({"beta": 0.1}, "kl"),

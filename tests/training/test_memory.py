@@ -60,6 +60,21 @@ def recipe_of(prompts: int, **keys: Any) -> GrpoRecipe:
     return GrpoRecipe.model_validate(small | keys)
 
 
+def check_update(found: Estimate, recipe: GrpoRecipe | SftRecipe, model: Any, forward: Any, inputs: Any) -> None:
+    """What the forward pass keeps and what the update allocates are what was estimated."""
+    moments = [parts for name, parts in found.moments.items() if name.startswith("update")]
+    parts = moments[0]
+    copies = 0 if recipe.gradient_checkpointing else parts.get("copies of weights", 0)
+    kept = kept_bytes(forward, [*model.parameters(), *model.buffers(), *inputs.values()])
+    assert parts["activations"] + copies == pytest.approx(kept, rel=CLOSE)
+
+    forward().backward()
+    model.zero_grad()
+    there = ("weights", "optimizer", "pixels")  # before the update begins
+    peak = max(sum(size for name, size in parts.items() if name not in there) for parts in moments)
+    assert peak == pytest.approx(peak_bytes(lambda: forward().backward()), rel=CLOSE)
+
+
 # (family, recipe keys, sizes of the model, side of the images, prompts, why this row)
 CASES: list[tuple[str, dict[str, Any], dict[str, int], int, int, str]] = [
     ("qwen3_vl", {}, {}, 224, 1, "a trunk under 256 tokens, explicit scores"),
@@ -98,17 +113,7 @@ def test_an_update(kind: str, keys: dict[str, Any], sizes: dict[str, int], side:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             return score_packed(model, packed)[0].sum()
 
-    moments = [parts for name, parts in found.moments.items() if name.startswith("update")]
-    parts = moments[0]
-    copies = 0 if recipe.gradient_checkpointing else parts.get("copies of weights", 0)
-    kept = kept_bytes(forward, [*model.parameters(), *model.buffers(), *packed.inputs.values()])
-    assert parts["activations"] + copies == pytest.approx(kept, rel=CLOSE)
-
-    forward().backward()
-    model.zero_grad()
-    there = ("weights", "optimizer", "pixels")  # before the update begins
-    peak = max(sum(size for name, size in parts.items() if name not in there) for parts in moments)
-    assert peak == pytest.approx(peak_bytes(lambda: forward().backward()), rel=CLOSE)
+    check_update(found, recipe, model, forward, packed.inputs)
 
 
 # (family, recipe keys, sizes of the model, implementation of attention, samples of the batch, why this row)
@@ -154,17 +159,7 @@ def test_a_batch_of_sft(
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             return model(**inputs, fused_lm_head=True).loss
 
-    moments = [parts for name, parts in found.moments.items() if name.startswith("update")]
-    parts = moments[0]
-    copies = 0 if recipe.gradient_checkpointing else parts.get("copies of weights", 0)
-    kept = kept_bytes(forward, [*model.parameters(), *model.buffers(), *inputs.values()])
-    assert parts["activations"] + copies == pytest.approx(kept, rel=CLOSE)
-
-    forward().backward()
-    model.zero_grad()
-    there = ("weights", "optimizer", "pixels")
-    peak = max(sum(size for name, size in parts.items() if name not in there) for parts in moments)
-    assert peak == pytest.approx(peak_bytes(lambda: forward().backward()), rel=CLOSE)
+    check_update(found, recipe, model, forward, inputs)
 
 
 def padded_batch(loaded: LoadedModel, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:

@@ -127,12 +127,6 @@ def test_bounds_between_which_nothing_lies_are_refused(settings: list[str]) -> N
         load_recipe(GrpoRecipe, "tiny/grpo", settings)
 
 
-def test_overrides_of_the_command_line_reach_it() -> None:
-    recipe = load_recipe(GrpoRecipe, "tiny/grpo", ["pass_rate.above=0", "pass_rate.below=1"])
-    assert recipe.pass_rate == SOMETIMES
-    assert load_recipe(GrpoRecipe, "tiny/grpo", ["reward_std.above=0.1"]).reward_std == RewardStdConfig(above=0.1)
-
-
 def test_a_prompt_that_fails_one_of_two_bounds_is_left_out(rated: Path, loaded: LoadedModel) -> None:
     prepared = grpo_rows(str(rated), loaded, NONE, measured=[SOMETIMES, RewardStdConfig(above=0.1)])
     assert len(prepared.rows) == 3, "3, 10 and 11"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fakes.training import assert_same_run, die_in, hurt, rows, weights
+from fakes.training import assert_same_run, die_in, hurt, rows
 from mirg import storage
 from mirg.errors import CheckpointError
 from mirg.storage import SEAL_FILE, seal_folder
@@ -75,6 +75,7 @@ def before_model(action: Callable[[], object]) -> None:
     RunFolder.save_model = acting  # type: ignore[method-assign]
 
 
+TWO_EPOCHS = {"prompts_per_step": 4, "group_size": 2}  # of GRPO on 12 samples, in five steps
 # (stage, model type, where it is killed, recipe keys, why this row)
 DEATHS: list[tuple[str, str, Callable[[Callable[[], None]], None], dict[str, Any], str]] = [
     ("sft", "qwen3_vl", lambda die: at_step(5, die), {"batch_size": 4}, "in the second epoch"),
@@ -93,7 +94,7 @@ DEATHS: list[tuple[str, str, Callable[[Callable[[], None]], None], dict[str, Any
         "adapters, in a save",
     ),
     ("sft", "qwen3_vl", lambda die: at_step(1, die), {}, "before the first checkpoint"),
-    ("grpo", "qwen3_vl", lambda die: at_step(5, die), {"prompts_per_step": 4, "group_size": 2}, "in the second epoch"),
+    ("grpo", "qwen3_vl", lambda die: at_step(5, die), TWO_EPOCHS, "in the second epoch"),
     ("grpo", "qwen2_5_vl", lambda die: before_manifest(4, die), {"micro_batch": 4}, "in a save, split batches"),
     ("grpo", "qwen3_vl", lambda die: at_step(3, die), {"iterations": 2, "beta": 0.1}, "second pass over completions"),
     ("grpo", "qwen3_vl", lambda die: at_step(3, die), {"freeze_vision": True}, "with features kept"),
@@ -132,7 +133,8 @@ def test_killed_and_started_again(
 def test_stopped_by_a_signal_and_started_again(
     stage: str, number: signal.Signals, tmp_path: Path, recipe: Make, whole: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed, settings = whole(recipe(stage)), recipe(stage, save_every=100)
+    keys = TWO_EPOCHS if stage == "grpo" else {}  # that run is also compared with the one that is killed
+    undisturbed, settings = whole(recipe(stage, **keys)), recipe(stage, **keys, save_every=100)
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "log", RunFolder.log)  # at_step replaces it
@@ -245,10 +247,8 @@ def test_the_command_killed_from_outside(stage: str, tmp_path: Path, recipe: Mak
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
-def test_the_same_seed_gives_the_same_run(tmp_path: Path, recipe: Make) -> None:
-    """Promise 3, and the control of this file's comparisons: another seed is another run."""
-    for name, seed in (("one", 0), ("two", 0), ("other", 1)):
-        train_sft(recipe("sft", steps=2, seed=seed), tmp_path / name)
-    assert_same_run(tmp_path / "one", tmp_path / "two")
-    assert rows(tmp_path / "one" / "metrics.jsonl")[0]["loss"] != rows(tmp_path / "other" / "metrics.jsonl")[0]["loss"]
-    assert weights(tmp_path / "one").keys() == weights(tmp_path / "other").keys()
+def test_another_seed_gives_another_run(tmp_path: Path, recipe: Make, whole: Make) -> None:
+    """Promise 3, and the control of this file's comparisons."""
+    train_sft(recipe("sft", steps=1, seed=1), tmp_path / "other")
+    one, other = (rows(run / "metrics.jsonl")[0]["loss"] for run in (whole(recipe("sft")), tmp_path / "other"))
+    assert one != other

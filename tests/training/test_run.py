@@ -45,11 +45,6 @@ def test_a_canary_of_the_environment_is_nowhere(tmp_path: Path, monkeypatch: pyt
     assert "canary-8c1f" not in json.dumps(environment())
 
 
-def test_the_same_recipe_opens_it_again(tmp_path: Path) -> None:
-    RunFolder.open(tmp_path / "run", RECIPE)
-    RunFolder.open(tmp_path / "run", RECIPE)
-
-
 def test_only_the_first_of_several_processes_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     RunFolder.open(tmp_path / "run", RECIPE)
@@ -140,15 +135,13 @@ RunFolder.open({str(tmp_path)!r}, SftRecipe.model_validate({RECIPE.model_dump(mo
         assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "environment.json"}
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "holiday.jpg").write_bytes(b"x")
-    with pytest.raises(CheckpointError, match="is not empty and is no run folder"):
-        RunFolder.open(tmp_path, RECIPE)
-
-
-def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("x")
-    with pytest.raises(CheckpointError, match="cannot write run folder"):
+@pytest.mark.parametrize(
+    ("file", "words"), [("run/holiday.jpg", "is not empty and is no run folder"), ("run", "cannot write run folder")]
+)
+def test_what_is_something_else_is_refused(file: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=words):
         RunFolder.open(tmp_path / "run", RECIPE)
 
 
