@@ -120,6 +120,14 @@ def test_a_planted_model_computes_what_it_did_before() -> None:
     )
 
 
+def test_the_attention_of_the_model_is_kept() -> None:
+    loaded = tiny_loaded("qwen3_vl")
+    text: Any = loaded.model.base_model.language_model.config
+    text._attn_implementation_internal = "sdpa"
+    plant(loaded.model)
+    assert text._attn_implementation == "mirg_trees_sdpa"
+
+
 def test_windows_of_attention_are_refused() -> None:
     loaded = tiny_loaded("qwen2_vl")
     text: Any = loaded.model.base_model.language_model.config

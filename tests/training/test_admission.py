@@ -139,6 +139,17 @@ def test_a_group_in_two_processes_is_weighed_by_all_its_completions() -> None:
     assert (shown["admission/admitted"], shown["admission/candidates"], shown["admission/computed"]) == (1, 2, 1)
     assert (shown["tokens/generated"], shown["tokens/trained"]) == (12 + 100, (7 + 9) * 3 + 100)
 
+    trainer = OfTwoProcesses(AdmissionConfig(policy="off"))
+    trainer.accelerator.process_index, trainer._groups = 0, [0, 0, 0, 0, 1, 1]
+    trainer._calculate_rewards([], [], [], [])
+    first = float(total[:4].std())
+    assert trainer._spreads == pytest.approx([first] * 4 + [spreads[0]] * 2)
+    advantages = torch.tensor([1.0, 0, 0, 0, 0, 0])
+    trainer._admit(batch | {GROUP: torch.tensor(trainer._groups), "advantages": advantages})
+    shown = {name: values[-1] for name, values in trainer._metrics["train"].items()}
+    assert shown["admission/computed"] == 1, "without admission all is computed"
+    assert shown["tokens/trained"] == (5 + 7 + 12) * 3 + 100
+
 
 def test_a_reward_of_ones_own(tmp_path: Path, grpo_recipe: Make) -> None:
     """Groups are shared whatever the rewards are; only the difficulty weight asks for the object's."""

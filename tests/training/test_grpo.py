@@ -279,11 +279,14 @@ def test_the_first_step_takes_the_longest(tokens: list[int], prompts: int, group
     assert order(1, first) == order(1, []) and order(0, first) == begin
 
 
-def test_the_run_begins_with_the_longest(tmp_path: Path, grpo_recipe: Make, data: Path, loaded: Any) -> None:
+def test_the_run_begins_with_the_longest(tmp_path: Path, grpo_recipe: Make, data: Path, loaded: Any, caplog) -> None:
     from mirg.training.data import grpo_rows, longest_rows
 
     recipe = grpo_recipe(steps=1, max_new_tokens=8)
     lengths = grpo_rows(str(data), loaded, recipe.prompt).lengths
-    train_grpo(recipe, tmp_path / "run")
+    with caplog.at_level("INFO", logger="mirg"):
+        train_grpo(recipe, tmp_path / "run")
+    most = max(lengths, key=lambda length: length.tokens)
+    assert f"the longest prompts come first: up to {most.tokens} tokens, sample {most.id}" in caplog.text
     seen = {row["id"] for row in rows(tmp_path / "run" / "rollouts.jsonl")}
     assert seen == {lengths[row].id for row in longest_rows(lengths, recipe.prompts_per_step)}

@@ -20,7 +20,7 @@ from fakes.training import hurt
 from mirg.errors import CheckpointError
 from mirg.storage import SEAL_FILE, seal_folder, sole_writer
 from mirg.training.callbacks import RunCallback
-from mirg.training.checkpoints import drop_newer, drop_old, last_good_checkpoint
+from mirg.training.checkpoints import drop_newer, drop_old, last_good_checkpoint, writing_run
 from mirg.training.recipe import SftRecipe
 from mirg.training.run import METRICS, ROLLOUTS, SKIPPED, Progress, RunFolder, clock, environment, is_main_process
 
@@ -99,6 +99,13 @@ def test_another_recipe_is_refused_by_the_keys_that_differ(tmp_path: Path) -> No
     with pytest.raises(CheckpointError, match=r"batch_size, seed differ \(batch_size: 8 there, 2 now\)"):
         RunFolder.open(tmp_path / "run", other)
     assert "seed: 0" in (tmp_path / "run" / "config.yaml").read_text(), "nothing was overwritten"
+
+
+def test_errors_that_are_not_of_writing_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="of the model"), writing_run(tmp_path):
+        raise RuntimeError("of the model")
+    with pytest.raises(CheckpointError, match="cannot continue"), writing_run(tmp_path):
+        raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos")
 
 
 @pytest.mark.parametrize(

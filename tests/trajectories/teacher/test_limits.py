@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from email.utils import formatdate
 
 import pytest
@@ -42,6 +43,17 @@ NOW = 1_700_000_000.0
 def test_retry_after(why: str, headers: dict[str, str], seconds: float | None) -> None:
     found = retry_after(headers, NOW)
     assert found == (None if seconds is None else pytest.approx(seconds, abs=1.0)), why
+
+
+def test_a_date_without_a_zone_is_in_gmt_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        date = formatdate(NOW + 5, usegmt=True).removesuffix(" GMT")
+        assert retry_after({"retry-after": date}, NOW) == pytest.approx(5.0, abs=1.0)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @given(st.text(max_size=40))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import sqlite3
@@ -14,7 +15,16 @@ from fakes.faulty_api import FaultyApi
 from mirg.errors import ConfigError, StorageError, TeacherError
 from mirg.executors import executor
 from mirg.samples import DatasetFolder
-from mirg.trajectories.teacher.ledger import Answer, Ledger, Outcome, answered, decided, planned, started
+from mirg.trajectories.teacher.ledger import (
+    Answer,
+    Ledger,
+    Outcome,
+    _resolve,
+    answered,
+    decided,
+    planned,
+    started,
+)
 from mirg.trajectories.teacher.output import write_output
 from mirg.trajectories.teacher.recipe import Budget, TeacherRecipe
 from mirg.trajectories.teacher.run import Shard, ask_teacher
@@ -91,6 +101,36 @@ def test_what_is_no_ledger_is_not_merged(tmp_path: Path) -> None:
         merge(tmp_path / "into.db", [tmp_path / "x.db"])
     with pytest.raises(StorageError, match="no ledger"):
         merge(tmp_path / "into.db", [tmp_path / "gone.db"])
+
+
+def test_a_ledger_and_its_base_are_one(tmp_path: Path) -> None:
+    """Attempts of both come in the order of their times; a byte that is no UTF-8 does not cost a reply."""
+    attempt = (
+        "INSERT INTO attempts (run, number, hash, started, reserved_tokens, reserved_cost) VALUES (?, ?, ?, ?, ?, 0)"
+    )
+    said = ("answered", "x\xff", "stop", None, 5, 5, 0.1, 1, 2.0)
+    for name, times in (("base", (30.0, 10.0, 50.0)), ("own", (40.0, 20.0))):
+        with Ledger(tmp_path / name) as ledger:
+            ledger.write_now(*((attempt, (name, k, "h", at, int(at))) for k, at in enumerate(times)))
+            ledger.write_now(answered(Answer(f"h-{name}", "s", "t", 0, "first", "m", "q", *said)))
+            ledger.write_now(("UPDATE requests SET text = CAST(? AS TEXT)", (b"caf\xe9",)))
+            assert ledger._write.execute("PRAGMA journal_mode").fetchone() == ("wal",), "read while it is written"
+    with Ledger(tmp_path / "own", base=tmp_path / "base") as ledger:
+        assert ledger.recent(15.0) == [(20.0, 20), (30.0, 30), (40.0, 40), (50.0, 50)]
+        assert ledger.attempts_of("h") == 5
+        assert [ledger.find(f"h-{name}").text for name in ("own", "base")] == ["caf\ufffd"] * 2  # type: ignore[union-attr]
+
+
+def test_a_waiter_that_has_gone_holds_up_no_other() -> None:
+    async def resolved(failure: StorageError | None) -> list[object]:
+        waiting = [asyncio.get_running_loop().create_future() for _ in range(3)]
+        waiting[0].cancel()
+        _resolve(waiting, failure)
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    broken = StorageError("full")
+    assert asyncio.run(resolved(None))[1:] == [None, None]
+    assert asyncio.run(resolved(broken))[1:] == [broken, broken]
 
 
 @pytest.mark.parametrize("page", range(0, 40, 3))
