@@ -205,6 +205,12 @@ BROKEN: list[tuple[str, str, str]] = [
     ("<html>", "line", "not JSON"),
     ("[" * 100_000, "line", "nested beyond reason"),
     ("null", "row", "not an object"),
+    ('{"id": "x", "task": "t", "question": "q", "images": [{"path": "\\ud800"}]}', "line", "half a pair in a path"),
+    (
+        '{"id": "x", "task": "t", "question": "q", "images": [{"path": "a"}], "meta": {"\\udc80": 1}}',
+        "line",
+        "in a key",
+    ),
     ("{}", "id", "nothing in it"),
     ('{"id": "x", "task": "t", "question": "q", "images": []}', "images", "no images"),
     ('{"id": 5, "task": "t", "question": "q", "images": []}', "id", "an id that is no text"),
@@ -223,7 +229,7 @@ def test_every_broken_row_is_reported_and_the_rest_is_read(dataset: DatasetFolde
         assert (rejection.row, rejection.field) == (row, field), why
         assert rejection.reason and rejection.hint and rejection.file.endswith("samples.jsonl")
     assert rejected[-2].id == "x" and "outside" in rejected[-2].reason
-    assert "samples.jsonl:12 (sample x): targets.0.box: " in str(rejected[-2])
+    assert "samples.jsonl:14 (sample x): targets.0.box: " in str(rejected[-2])
     with pytest.raises(DataError, match=r"samples\.jsonl:5: line: "):
         list(mixed.read())
 
