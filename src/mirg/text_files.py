@@ -65,10 +65,10 @@ def read_text(path: str | Path) -> str:
 
 
 def parse_yaml(text: bytes | str) -> object:
-    """The value of a YAML document that a person wrote; ValueError says why there is none.
+    """The value of a YAML document that a person wrote; ValueError says why it cannot be read.
 
     That is also so if a key is listed twice (YAML would keep the last one), if a document contains itself, or if its
-    aliases stand for more values than anybody writes.
+    aliases repeat more values than anybody writes.
     """
     if len(text) > _YAML_BYTES:
         raise ValueError(f"it has more than {_YAML_BYTES:,} bytes")
@@ -82,7 +82,7 @@ def parse_yaml(text: bytes | str) -> object:
 
 
 def _yaml_values(node: yaml.Node | None, known: dict[int, int]) -> int:
-    """How many values ``node`` stands for, aliases written out; ``known`` are those of other nodes, 0 inside of one."""
+    """How many values ``node`` has if aliases are written out; ``known`` are those of other nodes, 0 inside of one."""
     if not isinstance(node, yaml.CollectionNode):
         return 1
     if id(node) in known:
@@ -101,7 +101,7 @@ def _yaml_values(node: yaml.Node | None, known: dict[int, int]) -> int:
         inside = [one for pair in node.value for one in pair]
     count = 1 + sum(_yaml_values(one, known) for one in inside)
     if count > _YAML_VALUES:
-        raise ValueError(f"it stands for more than {_YAML_VALUES:,} values")
+        raise ValueError(f"it has more than {_YAML_VALUES:,} values if its aliases are written out")
     known[id(node)] = count
     return count
 

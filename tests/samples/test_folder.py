@@ -367,6 +367,12 @@ def test_a_link_that_leads_outside_is_named(dataset: DatasetFolder, photos: Path
     assert f"--root ({photos.parent})" in (caught.value.hint or "")
 
 
+def test_a_name_that_no_file_system_holds_is_one_rejected_row(dataset: DatasetFolder) -> None:
+    row = {"id": "x", "task": "t", "question": "q", "images": [{"path": "images/" + "x" * 5000}]}
+    samples, rejected = read_all(with_rows(dataset, [json.dumps(row), *rows_of(dataset)]), images="header")
+    assert len(samples) == 4 and "is not a usable path" in rejected[0].reason
+
+
 def test_a_circle_of_links_is_no_image(dataset: DatasetFolder) -> None:
     (dataset.root / "images" / "circle").symlink_to(dataset.root / "images" / "circle")
     ref = ImageRef(path="images/circle/x.png", width=9, height=9)

@@ -71,7 +71,7 @@ class _Server(uvicorn.Server):
 
 
 def protocol(seconds: float, most: int) -> type[H11Protocol]:
-    """HTTP by h11 in which no client can keep the others out; uvicorn waits for every client without end.
+    """HTTP by h11 in which no client can keep the others out; uvicorn waits for clients for ever.
 
     A connection is closed if the headers of a request have not arrived after ``seconds``, or if for ``seconds`` nobody
     reads what is sent. If there are ``most`` connections, a new one replaces the oldest that is only held open.

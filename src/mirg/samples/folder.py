@@ -252,8 +252,8 @@ def _has_half_pairs(value: object) -> bool:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return True
-    except RecursionError:
-        pass
+    except RecursionError:  # nested too deeply to say
+        return False
     return False
 
 
