@@ -93,11 +93,16 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, object | BadLine]]:
 
     Blank lines are skipped. Memory is one line. Raises StorageError where the file cannot be read.
     """
+    return ((number, parse_line(line)) for number, line in read_lines(path))
+
+
+def read_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of :func:`read_jsonl` before they are parsed, as UTF-8."""
     try:
         with open_utf8(path) as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
-                    yield number, parse_line(line)
+                    yield number, line
     except DAMAGE as error:
         raise StorageError(f"{path} is damaged: {error}", hint="copy or download it again") from error
     except OSError as error:

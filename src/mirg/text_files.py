@@ -1,7 +1,8 @@
 """Text files that other tools wrote, as UTF-8 bytes: byte order marks, UTF-16, UTF-32 and gzip are recognised.
 
 Which encoding a file is in follows from its first bytes (JSON begins with an ASCII character, so that it is recognised
-even without a mark), and gzip from its magic number; the name of the file says nothing.
+even without a mark), and gzip from its magic number; the name of the file says nothing. YAML is read by one function,
+which lets no document cost more than it looks like.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
+import yaml
+
 BOM = codecs.BOM_UTF8
 CHUNK_BYTES = 1 << 20
 # What a damaged file raises while it is read, next to OSError.
@@ -24,6 +27,10 @@ DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError)
 _MARKS = (BOM, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _FREE_BYTES = 256 << 20  # unpacked bytes from which the expansion of a gzip file counts
 _MOST_EXPANSION = 200  # unpacked bytes of one packed byte: annotation files reach 50
+
+
+_YAML_BYTES = 1 << 20  # the reader takes some seconds for as many
+_YAML_VALUES = 100_000
 
 
 class _Reads(Protocol):
@@ -55,6 +62,48 @@ def read_text(path: str | Path) -> str:
     """The whole text of a file, in any of the encodings above. Raises as :func:`open_utf8`."""
     with open_utf8(path) as stream:
         return stream.read().decode("utf-8")
+
+
+def parse_yaml(text: bytes | str) -> object:
+    """The value of a YAML document that a person wrote; ValueError says why it cannot be read.
+
+    That is also so if a key is listed twice (YAML would keep the last one), if a document contains itself, or if its
+    aliases repeat more values than anybody writes.
+    """
+    if len(text) > _YAML_BYTES:
+        raise ValueError(f"it has more than {_YAML_BYTES:,} bytes")
+    try:
+        _yaml_values(yaml.compose(text, Loader=yaml.SafeLoader), {})
+        return yaml.safe_load(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _yaml_values(node: yaml.Node | None, known: dict[int, int]) -> int:
+    """How many values ``node`` has if aliases are written out; ``known`` are those of other nodes, 0 inside of one."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) in known:
+        if not known[id(node)]:
+            raise ValueError("it contains itself")
+        return known[id(node)]
+    known[id(node)] = 0
+    inside = node.value
+    if isinstance(node, yaml.MappingNode):
+        keys: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in keys:
+                    raise ValueError(f"the key {key.value!r} is listed twice: YAML would keep the last one only")
+                keys.add(key.value)
+        inside = [one for pair in node.value for one in pair]
+    count = 1 + sum(_yaml_values(one, known) for one in inside)
+    if count > _YAML_VALUES:
+        raise ValueError(f"it has more than {_YAML_VALUES:,} values if its aliases are written out")
+    known[id(node)] = count
+    return count
 
 
 def _encoding(first: bytes) -> str:

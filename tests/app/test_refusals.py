@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gc
 import json
 import random
@@ -400,6 +401,39 @@ def test_what_is_no_http_or_never_ends(
     assert (int(received.split(b" ")[1]) if received else None) in status, received[:200]
     assert time.monotonic() - start < 10
     assert httpx.get(f"{address}/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET /hea", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", HEAD + b"Content-Length: 50\r\n\r\n{"],
+    ids=["nothing", "half a header", "a request, and then nothing", "half a body"],
+)
+def test_connections_that_are_only_held_open_do_not_keep_others_out(model: Model, sent: bytes) -> None:
+    limits = SMALL.model_copy(update={"connections": 8, "read_seconds": 60.0, "answer_seconds": 60.0})
+    with serving(model, limits=limits) as address, contextlib.ExitStack() as stack:
+        model.gate.clear()
+        with ThreadPoolExecutor(1) as pool:
+            before = model.begun
+            first = pool.submit(post, address, body())
+            wait_for(lambda: model.begun > before)
+            for _ in range(30):
+                made = socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=15)
+                stack.enter_context(made)
+                made.sendall(sent)
+            model.gate.set()
+            assert post(address, body()).status_code == 200
+            assert first.result().status_code == 200, "the connection of a request in work is never closed"
+
+
+def test_a_client_that_never_reads_is_let_go(model: Model) -> None:
+    ask = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with serving(model, limits=SMALL) as address:
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=15) as made:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            with pytest.raises(ConnectionError):
+                while True:
+                    made.sendall(ask * 1000)
+        assert httpx.get(f"{address}/health").status_code == 200
 
 
 def malformed(draw: random.Random) -> tuple[bytes, list[tuple[bytes, bytes]]]:

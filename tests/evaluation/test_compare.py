@@ -15,6 +15,7 @@ from mirg.evaluation.compare import Evaluation, compare, difference, load_evalua
 from mirg.evaluation.failures import failures, size_edges_of
 from mirg.evaluation.intervals import mean_interval, paired_difference
 from mirg.evaluation.metrics import METRICS, table
+from mirg.evaluation.page_tables import read_evaluation
 from mirg.evaluation.records import Record
 from mirg.evaluation.runner import Plan, evaluate
 from mirg.samples import DatasetFolder
@@ -126,6 +127,13 @@ def test_folders(dataset: DatasetFolder, tmp_path: Path) -> None:
     assert all(found["differences"][0]["overall"][name]["mean"] == 0.0 for name in METRICS)
     with pytest.raises(EvaluationError, match="twice"):
         load_evaluations([folders[0], folders[0]])
+    (folders[1] / "records.jsonl").write_text(
+        (folders[1] / "records.jsonl").read_text().replace("Image-1", "Image-2", 1)
+    )
+    with pytest.raises(EvaluationError, match="changed"):
+        load_evaluation(folders[1])
+    notes: list[str] = []
+    assert read_evaluation("two", folders[1], notes).records and "was changed" in notes[0]
     (folders[0] / "summary.json").unlink()
     with pytest.raises(EvaluationError, match="not finished"):
         load_evaluation(folders[0])

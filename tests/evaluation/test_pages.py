@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -231,6 +232,26 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         collect(tmp_path)
     with pytest.raises(DataError, match="not a folder"):
         collect(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("place", "content", "words"),
+    [
+        ("eval/sft/records.jsonl", "", "holds no whole row"),
+        ("eval/sft/records.jsonl", '{"id": "item', "holds no whole row"),
+        ("eval/sft/records.jsonl", '{"id": "item"}\n', "1 broken rows of"),
+        ("eval/sft/records.jsonl", "\0" * 4096 + "\n", "1 broken rows of"),
+        ("sft/metrics.jsonl", "", "holds no whole row"),
+        ("sft/metrics.jsonl", "\0\n", "1 broken lines in"),
+    ],
+)
+def test_an_empty_or_damaged_file_is_named(copy: Path, place: str, content: str, words: str) -> None:
+    file = copy / place
+    file.write_text(content)
+    assert any(words in note and str(file) in note for note in collect(copy).notes)
+    if file.name == "records.jsonl":
+        with pytest.raises(DataError, match=re.escape(str(file))):
+            collect(file.parent)
 
 
 def test_items_that_only_one_evaluation_has_make_no_difference(demo: Path) -> None:

@@ -90,6 +90,20 @@ def test_interrupted_in_the_engine(dataset: DatasetFolder, tmp_path: Path) -> No
     assert content(tmp_path / "cut") == content(tmp_path / "whole")
 
 
+def test_rows_that_changed_since_they_were_summarised_are_not_used_again(
+    dataset: DatasetFolder, tmp_path: Path
+) -> None:
+    """The changed row is JSON and has the right keys, so nothing else notices it."""
+    evaluate(ScriptedEngine(answer), dataset, tmp_path / "out", PLAN)
+    whole = content(tmp_path / "out")
+    file = tmp_path / "out" / "records.jsonl"
+    file.write_bytes(whole["records.jsonl"].replace(b"no idea", b"no idee", 1))
+    with pytest.raises(EvaluationError, match=r"records\.jsonl is not the file that summary\.json"):
+        evaluate(ScriptedEngine(answer), dataset, tmp_path / "out", PLAN)
+    evaluate(ScriptedEngine(answer), dataset, tmp_path / "out", replace(PLAN, overwrite=True))
+    assert content(tmp_path / "out") == whole
+
+
 CHILD = """
 import os, sys, time
 sys.path[:0] = [sys.argv[3]]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from fakes.tiny import MODEL_TYPES
 from fakes.training import hurt
@@ -58,6 +60,12 @@ def cut(folder: Path) -> None:
     weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
 
 
+def lose_a_weight(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights[next(name for name in weights if "layers.1.mlp" in name)]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
 def widen(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["text_config"]["hidden_size"] *= 2
@@ -70,6 +78,7 @@ def widen(folder: Path) -> None:
         (cut, "a download that broke off"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b""), "a full disk"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 500), "no safetensors at all"),
+        (lose_a_weight, "a conversion that left something out"),
         (widen, "weights of another shape than the configuration says"),
     ],
 )
@@ -80,6 +89,22 @@ def test_damaged_weights(damage: Callable[[Path], object], why: str, tmp_path: P
     with pytest.raises(EngineError, match=f"cannot load the weights of {folder}") as caught:
         load_model(str(folder))
     assert "fetch them again" in caught.value.hint
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_weight_that_is_not_finite(value: float, tmp_path: Path, folders: dict[str, Path]) -> None:
+    """Large finite ones, whose sum overflows, are no reason."""
+    folder = tmp_path / "model"
+    shutil.copytree(folders["qwen3_vl"], folder)
+    weights = load_file(folder / "model.safetensors")
+    place = next(name for name in weights if name.endswith("layers.1.mlp.down_proj.weight"))
+    weights[place][:] = 3e38
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    load_model(str(folder))
+    weights[place][-1, -1] = value
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(EngineError, match=f"the weights of {folder} are not finite .*{place.removeprefix('model.')}"):
+        load_model(str(folder))
 
 
 JSON_FILES = ("config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")

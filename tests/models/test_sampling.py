@@ -10,6 +10,7 @@ import torch
 from scipy.stats import chi2_contingency
 
 from fakes.trees import prompts, tiny_loaded
+from mirg.errors import EngineError
 from mirg.models.load import LoadedModel, forbidden_tokens
 from mirg.models.prompts import Prompt
 from mirg.models.sampling import Sampling, complete
@@ -92,3 +93,14 @@ def test_sampling_follows_the_seed() -> None:
         torch.manual_seed(seed)
         made.append(complete(loaded.model, prompts(loaded), (2, 2, 2, 2), Sampling(8, [5])))
     assert made[0] == made[1] != made[2]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_numbers_that_are_not_finite_are_no_completion(temperature: float) -> None:
+    """They are found while the model runs, too: weights may be finite and their products not."""
+    loaded = tiny_loaded("qwen3_vl")
+    model: Any = loaded.model
+    with torch.no_grad():
+        model.model.language_model.norm.weight.fill_(3e38)
+    with pytest.raises(EngineError, match="not finite"):
+        complete(model, prompts(loaded), (1, 1, 1, 1), Sampling(3, [], temperature=temperature))

@@ -212,6 +212,12 @@ BROKEN: list[tuple[str, str, str]] = [
     ("<html>", "line", "not JSON"),
     ("[" * 100_000, "line", "nested beyond reason"),
     ("null", "row", "not an object"),
+    ('{"id": "x", "task": "t", "question": "q", "images": [{"path": "\\ud800"}]}', "line", "half a pair in a path"),
+    (
+        '{"id": "x", "task": "t", "question": "q", "images": [{"path": "a"}], "meta": {"\\udc80": 1}}',
+        "line",
+        "in a key",
+    ),
     ("{}", "id", "nothing in it"),
     ('{"id": "x", "task": "t", "question": "q", "images": []}', "images", "no images"),
     ('{"id": 5, "task": "t", "question": "q", "images": []}', "id", "an id that is no text"),
@@ -231,8 +237,8 @@ def test_every_broken_row_is_reported_and_the_rest_is_read(dataset: DatasetFolde
         assert (rejection.row, rejection.field) == (row, field), why
         assert rejection.reason and rejection.hint and rejection.file.endswith("samples.jsonl")
     assert rejected[-2].id == "x" and "outside" in rejected[-2].reason
-    assert "samples.jsonl:13 (sample x): targets.0.box: " in str(rejected[-2])
-    assert rejected[-3].hint == "see docs/concepts/samples.md for the fields of a sample"
+    assert "samples.jsonl:15 (sample x): targets.0.box: " in str(rejected[-2])
+    assert [row.hint for row in rejected if row.field == "question"] == ["see docs/concepts/samples.md for the fields of a sample"]
     with pytest.raises(DataError, match=r"samples\.jsonl:5: line: "):
         list(mixed.read())
 
@@ -368,6 +374,12 @@ def test_a_link_that_leads_outside_is_named(dataset: DatasetFolder, photos: Path
     target = photos.parent / "secret.png"
     assert caught.value.message == f"image link.png is a link to {target}, which lies outside {photos}"
     assert f"--root ({photos.parent})" in (caught.value.hint or "")
+
+
+def test_a_name_that_no_file_system_holds_is_one_rejected_row(dataset: DatasetFolder) -> None:
+    row = {"id": "x", "task": "t", "question": "q", "images": [{"path": "images/" + "x" * 5000}]}
+    samples, rejected = read_all(with_rows(dataset, [json.dumps(row), *rows_of(dataset)]), images="header")
+    assert len(samples) == 4 and "is not a usable path" in rejected[0].reason
 
 
 def test_a_circle_of_links_is_no_image(dataset: DatasetFolder) -> None:

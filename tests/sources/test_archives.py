@@ -203,6 +203,35 @@ def test_bombs_in_tars_are_given_up_early(room: Path, name: str, pack: Callable[
         assert not (room / "out").exists() and not outside(room)
 
 
+@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress], ids=["tar", "tar.gz"])
+@pytest.mark.parametrize(
+    ("kind", "size", "reason"),
+    [
+        (tarfile.REGTYPE, 2**60, "damaged|bomb"),
+        (tarfile.DIRTYPE, 2**60, "damaged|bomb"),
+        (tarfile.REGTYPE, -512, "damaged|bomb"),
+        (tarfile.GNUTYPE_LONGNAME, 2**60, "a header has"),
+        (tarfile.XHDTYPE, 2**21, "a header has"),
+        (tarfile.XGLTYPE, 2**21, "a header has"),
+    ],
+)
+def test_sizes_that_no_archive_holds(
+    room: Path, kind: bytes, size: int, reason: str, pack: Callable[[bytes], bytes]
+) -> None:
+    """tarfile would go on reading after the end of the file for years, or take all of a name into memory."""
+    info = tarfile.TarInfo("large")
+    info.size = size
+    data = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    data[156:157] = kind
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    archive = room / "in" / "x.tar"
+    archive.write_bytes(pack(bytes(data) + bytes(2 * MB)))
+    with pytest.raises(DataError, match=reason):
+        unpack([archive], room / "out")
+    assert not (room / "out").exists()
+
+
 def test_a_bomb_among_good_members_of_a_zip(room: Path) -> None:
     noise = b"".join(struct.pack("<I", (k * 2654435761) % 2**32) for k in range(MB // 4)) * 3
     archive = zipped(room / "in" / "x.zip", [("noise", zlib.compress(noise)), ("bomb", bytes(8 * MB)), *GOOD.items()])

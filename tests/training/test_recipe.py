@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ def test_overrides(override: str, path: str, value: object) -> None:
         (SftRecipe, "steps=0", "steps", "0"),
         (SftRecipe, "seed=abc", "seed", "abc"),
         (SftRecipe, "optim.learning_rate=-1", "optim.learning_rate", "-1"),
+        (SftRecipe, "optim.learning_rate=.inf", "optim.learning_rate", "inf"),
+        (SftRecipe, f"steps={'9' * 5000}", "is no YAML value", ""),
         (SftRecipe, "steps", "is not key=value", "-s optim.learning_rate=1e-5"),
         (SftRecipe, "=3", "is not key=value", ""),
         (SftRecipe, "model.path=3", "model is a value, not a section", ""),
@@ -79,12 +82,40 @@ def test_a_file_and_its_overrides(tmp_path: Path) -> None:
     assert (recipe.optim.learning_rate, recipe.optim.warmup_steps) == (0.25, 7)
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "model: [\n", "just text\n", "\x00"])
-def test_a_file_that_is_no_recipe(text: str, tmp_path: Path) -> None:
+ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in pairwise("abcdefghij")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("- a\n- b\n", "no mapping"),
+        ("model: [\n", "expected the node content"),
+        ("just text\n", "no mapping"),
+        ("\x00", "special characters"),
+        ("steps: 3\nsteps: 4\n", "the key 'steps' is listed twice"),
+        ("optim: {beta2: 0.9, beta2: 0.8}\n", "the key 'beta2' is listed twice"),
+        (f"steps: {'9' * 5000}\n", "4300 digits"),
+        ("model: " + "[" * 5000, "nested too deeply"),
+        (ALIASES, "more than 100,000 values"),
+        (ALIASES.replace("[*", "{<<: [*").replace("]\n", "]}\n").replace("x]}", "x]"), "more than 100,000 values"),
+        ("&a {model: *a}\n", "contains itself"),
+        ("model: " + "x" * 2**21, "more than 1,048,576 bytes"),
+        ("model: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+    ],
+)
+def test_a_file_that_is_no_recipe(text: str, reason: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(text)
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=reason):
         load_recipe(SftRecipe, file, NEEDED)
+
+
+def test_aliases_may_share_what_people_write(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("optim: &o {beta2: 0.5}\nprompt: {}\nlora: {rank: 1}\nheld_out: [&d some, *d]\n")
+    assert load_recipe(SftRecipe, file, NEEDED).held_out == ("some", "some")
 
 
 def test_a_recipe_that_does_not_exist_names_the_nearest() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -41,7 +42,7 @@ def make_server(app: Any, limits: ServeLimits) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         host=HOST,
-        http=protocol(limits.read_seconds),
+        http=protocol(limits.read_seconds, limits.connections),
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -50,7 +51,7 @@ def make_server(app: Any, limits: ServeLimits) -> uvicorn.Server:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=limits.connections,
+        limit_concurrency=2 * limits.connections,  # for those that all have a request: protocol() sees to the others
         timeout_graceful_shutdown=_GOODBYE_SECONDS,
         h11_max_incomplete_event_size=_HEADER_BYTES,
     )
@@ -69,34 +70,53 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def protocol(seconds: float) -> type[H11Protocol]:
-    """HTTP by h11 that closes a connection whose headers have not arrived after ``seconds``; uvicorn waits for ever."""
+def protocol(seconds: float, most: int) -> type[H11Protocol]:
+    """HTTP by h11 in which no client can keep the others out; uvicorn waits for clients for ever.
+
+    A connection is closed if the headers of a request have not arrived after ``seconds``, or if for ``seconds`` nobody
+    reads what is sent. If there are ``most`` connections, a new one replaces the oldest that is only held open.
+    """
+    held: dict[Timed, None] = {}  # every connection, in the order of the last answer on it
 
     class Timed(H11Protocol):
         _late: asyncio.TimerHandle | None = None
+        _stuck: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            if len(self.connections) >= most:
+                _make_room(held)
+            held[self] = None
             self._watch()
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             self._watch()
 
+        def on_response_complete(self) -> None:
+            if self in held:
+                del held[self]
+                held[self] = None
+            super().on_response_complete()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._stuck = self.loop.call_later(seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            self._stuck = _cancelled(self._stuck)
+            super().resume_writing()
+
         def connection_lost(self, exc: Exception | None) -> None:
-            self._forget()
+            held.pop(self, None)
+            self._late, self._stuck = _cancelled(self._late), _cancelled(self._stuck)
             super().connection_lost(exc)
 
         def _watch(self) -> None:
             if self.conn.their_state is not h11.IDLE:
-                self._forget()
+                self._late = _cancelled(self._late)
             elif self._late is None:
                 self._late = self.loop.call_later(seconds, self._give_up)
-
-        def _forget(self) -> None:
-            if self._late is not None:
-                self._late.cancel()
-                self._late = None
 
         def _give_up(self) -> None:
             self._late = None
@@ -104,3 +124,23 @@ def protocol(seconds: float) -> type[H11Protocol]:
                 self.transport.close()
 
     return Timed
+
+
+def _make_room(held: dict[Any, None]) -> None:
+    """Close the oldest connection without a request, or else with half of one, or else whose answer nobody reads."""
+    tests: tuple[Callable[[Any], bool], ...] = (
+        lambda one: one.conn.their_state is h11.IDLE,
+        lambda one: one.conn.their_state is h11.SEND_BODY,
+        lambda one: one.flow.write_paused or one.transport.is_closing(),
+    )
+    for held_only in tests:
+        for one in held:
+            if held_only(one):
+                del held[one]
+                one.transport.abort()
+                return
+
+
+def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

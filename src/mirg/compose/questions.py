@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
-import yaml
-
 from mirg.compose.recipe import ComposeRecipe
 from mirg.errors import ConfigError
 from mirg.samples.coverage import label_key
+from mirg.text_files import parse_yaml
 
 SHIPPED = Path(__file__).parent / "questions"
 LEAST_SHIPPED = 8  # paraphrases of a kind in the files that ship
@@ -93,8 +92,8 @@ def read_wording(language: str, path: str | Path | None = None) -> Wording:
             hint=f"write your own file and name it: -s questions.{language}=FILE.yaml",
         )
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raw = parse_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the questions in {file}: {error}") from error
     return _wording(language, raw, file)
 

@@ -18,7 +18,7 @@ from mirg.evaluation.failures import failures, size_edges_of
 from mirg.evaluation.intervals import RESAMPLES, Difference, paired_difference
 from mirg.evaluation.metrics import METRICS, subsets, table, values
 from mirg.evaluation.records import Record, by_task, load_records
-from mirg.evaluation.store import SETTINGS_FILE, SUMMARY_FILE, read_rejected
+from mirg.evaluation.store import SETTINGS_FILE, SUMMARY_FILE, changed_rows, read_rejected
 from mirg.storage import read_json
 
 
@@ -33,7 +33,7 @@ class Evaluation:
 
 
 def load_evaluation(folder: str | Path, *, name: str | None = None) -> Evaluation:
-    """A finished evaluation folder; :class:`EvaluationError` where it is none or is not finished."""
+    """A finished evaluation folder; :class:`EvaluationError` if it is none, is not finished, or its rows changed."""
     root = Path(folder)
     if not (root / SETTINGS_FILE).is_file():
         raise EvaluationError(
@@ -45,6 +45,8 @@ def load_evaluation(folder: str | Path, *, name: str | None = None) -> Evaluatio
         )
     settings = read_json(root / SETTINGS_FILE)
     records = tuple(load_records(root))
+    if changed := changed_rows(root):
+        raise EvaluationError(changed, hint="run the evaluation again with --overwrite")
     known = settings if isinstance(settings, dict) else {}
     return Evaluation(name or root.name, records, known, rejected=len(read_rejected(root)))
 

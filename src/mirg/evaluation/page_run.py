@@ -10,6 +10,7 @@ from mirg.errors import MirgError
 from mirg.evaluation.store import SETTINGS_FILE
 from mirg.report.data import Fact, Section
 from mirg.storage import read_json
+from mirg.text_files import parse_yaml
 
 FILES = {
     "config.yaml": "configuration",
@@ -49,11 +50,9 @@ def _facts(path: Path) -> tuple[Fact, ...]:
 def _load(path: Path) -> object:
     if path.suffix == ".json":
         return read_json(path)
-    import yaml
-
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        return parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise MirgError(str(error)) from error
 
 

@@ -16,7 +16,7 @@ from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import Evaluation, difference
 from mirg.evaluation.metrics import LOWER_IS_BETTER, TITLES, table
 from mirg.evaluation.records import RECORDS_FILE, Record
-from mirg.evaluation.store import REJECTED_FILE, SUMMARY_FILE
+from mirg.evaluation.store import REJECTED_FILE, SUMMARY_FILE, changed_rows
 from mirg.report.data import Column, Interval, Outcomes, ResultTable, TableRow, TaskRow, TaskTable
 from mirg.storage import BadLine, read_json, read_jsonl
 
@@ -52,9 +52,7 @@ class Evaluated:
 
 def read_evaluation(name: str, folder: Path, notes: list[str]) -> Evaluated:
     """The evaluation in ``folder``; broken rows are left out and noted. The summary is used where it fits the rows."""
-    records, broken = _readable(folder / RECORDS_FILE, notes)
-    if broken:
-        notes.append(f"{name}: {broken} broken rows of {RECORDS_FILE} are not counted")
+    records, broken = _readable(name, folder, notes)
     summary = _summary(folder, notes)
     rejected = summary.get("rejected", 0)
     if rejected:
@@ -132,7 +130,8 @@ def _cells(block: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Interval]
     return {key: Interval(cell["mean"], cell["low"], cell["high"]) for key, cell in found}
 
 
-def _readable(path: Path, notes: list[str]) -> tuple[tuple[Record, ...], int]:
+def _readable(name: str, folder: Path, notes: list[str]) -> tuple[tuple[Record, ...], int]:
+    path = folder / RECORDS_FILE
     records: dict[str, Record] = {}
     broken = 0
     try:
@@ -146,6 +145,12 @@ def _readable(path: Path, notes: list[str]) -> tuple[tuple[Record, ...], int]:
                 broken += 1
                 continue
             records[record.id] = record
+        if broken:
+            notes.append(f"{name}: {broken} broken rows of {path} are not counted")
+        elif not records:
+            notes.append(f"{name}: {path} holds no whole row")
+        elif changed := changed_rows(folder):
+            notes.append(f"{name}: {changed}")
     except MirgError as error:
         notes.append(str(error))
     return tuple(records.values()), broken

@@ -52,7 +52,7 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
     evaluated = [evaluation for evaluation in evaluated if evaluation.records]
     if not training and not evaluated:
         raise DataError(
-            f"{run} holds no {METRICS_FILE} and no {RECORDS_FILE}",
+            "; ".join(notes) or f"{run} holds no {METRICS_FILE} and no {RECORDS_FILE}",
             hint="pass the folder of a demo run, a training run or an evaluation",
         )
     gallery = Gallery.find(run, evaluated, data, notes)
@@ -95,10 +95,12 @@ def _stages(name: str, folder: Path, notes: list[str]) -> tuple[Stage, ...]:
                 rows.append(value)
             elif not (isinstance(value, BadLine) and value.torn):  # a torn last line is a run that is still going
                 broken += 1
+        if broken:
+            notes.append(f"{name}: {broken} broken lines in {folder / METRICS_FILE} were skipped")
+        elif not rows:
+            notes.append(f"{name}: {folder / METRICS_FILE} holds no whole row")
     except MirgError as error:
         notes.append(str(error))
-    if broken:
-        notes.append(f"{name}: {broken} broken lines in {METRICS_FILE} were skipped")
     return stages_from_rows(name, rows)
 
 

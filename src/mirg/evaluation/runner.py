@@ -21,11 +21,11 @@ from mirg.evaluation.chance import chance
 from mirg.evaluation.failures import failures
 from mirg.evaluation.keys import ImageDigests, batch_seed, row_keys, run_settings, sample_key
 from mirg.evaluation.metrics import table
-from mirg.evaluation.records import Record, load_records, make_record
+from mirg.evaluation.records import RECORDS_FILE, Record, load_records, make_record
 from mirg.evaluation.store import SUMMARY_FILE, Store, claim, write_rejected
 from mirg.rewards import RewardConfig
 from mirg.samples import DatasetFolder, Rejection, Sample, refuse_for_family
-from mirg.storage import sole_writer, write_json_atomic
+from mirg.storage import digest_file, sole_writer, write_json_atomic
 
 Progress = Callable[[int, int, int], None]  # samples done, samples in all, of the done ones taken from the folder
 
@@ -75,6 +75,7 @@ def evaluate(
         rejected += _run(engine, dataset, plan, settings, samples, store, progress or (lambda done, total, kept: None))
         write_rejected(out, rejected)
         summary = summarise(load_records(out), settings, rejected, limit=plan.limit)
+        summary["records_digest"] = digest_file(out / RECORDS_FILE)
         write_json_atomic(out / SUMMARY_FILE, summary)
     return summary
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from mirg.errors import EvaluationError, StorageError
 from mirg.evaluation.keys import NAMES
 from mirg.evaluation.records import RECORDS_FILE
-from mirg.storage import Journal, read_json, read_jsonl, write_json_atomic, write_jsonl_atomic
+from mirg.storage import Journal, digest_file, read_json, read_jsonl, write_json_atomic, write_jsonl_atomic
 
 SETTINGS_FILE = "evaluation.json"
 REJECTED_FILE = "rejected.jsonl"
@@ -86,6 +86,9 @@ def claim(out: Path, settings: dict[str, Any], n_samples: int, *, overwrite: boo
         _remove(files)
     elif (out / SETTINGS_FILE).exists():
         _compare(out, read_json(out / SETTINGS_FILE), settings)
+        if changed := changed_rows(out):
+            hint = f"overwrite the evaluation, or remove {SUMMARY_FILE} to use the rows as they are"
+            raise EvaluationError(changed, hint=hint)
         kept = len(_stored_rows(out / RECORDS_FILE))
         if kept > n_samples:
             raise EvaluationError(
@@ -108,6 +111,17 @@ def write_rejected(out: Path, rejected: Sequence[dict[str, str]]) -> None:
 def read_rejected(out: Path) -> list[dict[str, str]]:
     """The rejected samples of an evaluation: id, task, reason."""
     return [value for _, value in read_jsonl(out / REJECTED_FILE) if isinstance(value, dict)]
+
+
+def changed_rows(folder: Path) -> str:
+    """A sentence if the rows are not those that the summary was made from; "" if they are, or no summary says so."""
+    summary: object = None
+    with suppress(StorageError):
+        summary = read_json(folder / SUMMARY_FILE)
+    digest = summary.get("records_digest") if isinstance(summary, dict) else None
+    if digest is None or digest == digest_file(folder / RECORDS_FILE):
+        return ""
+    return f"{folder / RECORDS_FILE} is not the file that {SUMMARY_FILE} was made from: it is damaged, or was changed"
 
 
 def _remove(files: Sequence[Path]) -> None:

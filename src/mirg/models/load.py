@@ -100,6 +100,7 @@ def load_model(
             f"cannot load the weights of {name}: {error}",
             hint="damaged files: copy or fetch them again; no room on the device: --dtype bfloat16, or a smaller model",
         ) from error
+    _refuse_not_finite(model, name)
     return wrap(model, processor, path=path, family_name=family_name, limits=limits)
 
 
@@ -141,13 +142,19 @@ def _weights(path: str, dtype: str, device: str) -> Any:
 
 
 def read_weights(path: str, dtype: str, device: str) -> Any:
-    """The model whose weights are stored at ``path`` or under that hub name; adapters are not looked for."""
+    """The model whose weights are stored at ``path`` or under that hub name; adapters are not looked for.
+
+    RuntimeError if weights are missing: transformers fills them with random numbers.
+    """
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     narrow = device == "cpu" and _is_narrow(AutoConfig.from_pretrained(path))
-    return AutoModelForImageTextToText.from_pretrained(
-        path, dtype=dtype, attn_implementation="eager" if narrow else None
+    model, found = AutoModelForImageTextToText.from_pretrained(
+        path, dtype=dtype, attn_implementation="eager" if narrow else None, output_loading_info=True
     )
+    if missing := sorted(found["missing_keys"]):
+        raise RuntimeError(f"{len(missing)} weights are missing: {missing[0]}")
+    return model
 
 
 def wrap(
@@ -231,6 +238,17 @@ def _refuse_damage(path: str) -> None:
             f"the model {path} is damaged: {problems[0]}",
             hint=f"copy it again; if its files were changed on purpose, remove {SEAL_FILE} from it",
         )
+
+
+def _refuse_not_finite(model: Any, name: str) -> None:
+    """EngineError if a weight is NaN or infinite: with it every answer is noise, and nothing else says so."""
+    for place, weight in model.named_parameters():
+        # A sum of finite numbers may overflow, so it is only the first look: it needs no memory.
+        if weight.is_floating_point() and not weight.detach().sum().isfinite() and not weight.isfinite().all():
+            raise EngineError(
+                f"the weights of {name} are not finite ({place})",
+                hint="they are damaged, or the training diverged: copy them again, or take an earlier checkpoint",
+            )
 
 
 def _broken_file(folder: Path) -> str:

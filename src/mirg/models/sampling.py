@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mirg.errors import EngineError
 from mirg.models.packing import pack, walk
 from mirg.models.prompts import Prompt
 from mirg.models.trees import Trees
@@ -34,7 +35,7 @@ class Sampling:
 def complete(model: Any, prompts: Sequence[Prompt], counts: Sequence[int], sampling: Sampling) -> list[list[list[int]]]:
     """``counts[n]`` completions of prompt n: token ids, with the stop that ended them, if one did.
 
-    Sampling draws from torch's own generator.
+    Sampling draws from torch's own generator. EngineError if the model computes numbers that are not finite.
     """
     packed = pack(model, prompts, [() for _ in prompts])
     trunks = packed.trees
@@ -80,10 +81,16 @@ def _grow(
 
 
 def _choose(logits: torch.Tensor, barred: torch.Tensor, temperature: float) -> torch.Tensor:
-    logits = logits.index_fill(-1, barred, -torch.inf)
-    if not temperature:
-        return logits.argmax(-1)
-    return torch.multinomial((logits / temperature).softmax(-1), 1)[:, 0]
+    """The next token of each row; ``logits`` are (rows, vocabulary). EngineError if they are not finite."""
+    scores = logits.index_fill(-1, barred, -torch.inf)
+    if temperature:
+        scores = (scores / temperature).softmax(-1)
+    if not scores.amax(-1).isfinite().all():  # the maximum of anything with NaN is NaN
+        raise EngineError(
+            "the model computes numbers that are not finite",
+            hint="float16 overflows in some models: take bfloat16 or float32; otherwise its training diverged",
+        )
+    return torch.multinomial(scores, 1)[:, 0] if temperature else scores.argmax(-1)
 
 
 class Growing:

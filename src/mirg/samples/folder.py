@@ -6,6 +6,7 @@ rows read = accepted + rejected; nothing is repaired and no sample stands in for
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from mirg.samples.ids import TextSet
 from mirg.samples.roots import Roots
 from mirg.samples.schema import SCHEMA_VERSION, ImageRef, Sample
 from mirg.samples.writer import DatasetWriter, write_card
-from mirg.storage import BadLine, digest_file, parse_line, read_json, read_jsonl
+from mirg.storage import BadLine, digest_file, parse_line, read_json, read_lines
 
 if TYPE_CHECKING:
     import datasets
@@ -95,7 +96,7 @@ class DatasetFolder:
             self._said = True
         seen = TextSet()
         verdicts: dict[str, Header | str] = {}
-        for row, value in read_jsonl(file):
+        for row, value in read_lines(file):
             outcome = parse_row(file, row, value, seen)
             if isinstance(outcome, Sample) and images != "none":
                 outcome = self.look_at(file, row, outcome, images, verdicts)
@@ -227,6 +228,9 @@ def parse_row(file: str | Path, row: int, value: object, seen: TextSet) -> Sampl
     if isinstance(value, BadLine):
         hint = "the file was cut off: copy or write it again" if value.torn else "every line is one JSON object"
         return Rejection(file=str(file), row=row, id=None, field="line", reason=value.reason, hint=hint)
+    if sample is None and _has_half_pairs(value):
+        reason = "a text holds half of a surrogate pair, which is no character"
+        return Rejection(file=str(file), row=row, id=None, field="line", reason=reason, hint="write the row as UTF-8")
     try:
         sample = sample or Sample.model_validate(value)
     except ValidationError as error:
@@ -240,6 +244,17 @@ def parse_row(file: str | Path, row: int, value: object, seen: TextSet) -> Sampl
             file=str(file), row=row, id=sample.id, field="id", reason="id was used by an earlier row", hint=hint
         )
     return sample
+
+
+def _has_half_pairs(value: object) -> bool:
+    """Whether a text in ``value`` holds half of a surrogate pair, which JSON can spell and no other file can hold."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except RecursionError:  # nested too deeply to say
+        return False
+    return False
 
 
 def _hint(error: ValidationError) -> str:

@@ -62,8 +62,11 @@ def find_inside(root: Path, path: str, owner: str = "") -> Path:
     not exist is returned as the path was given.
     """
     literal = resolve_inside(root, path, owner)
-    if literal.exists():
-        return literal
+    try:
+        if literal.exists():
+            return literal
+    except OSError as error:
+        raise ImageError(f"{owner}image {path[:200]!r} is not a usable path: {error.strerror}") from error
     spellings = [path] + [decoded for decoded in [unquote(path)] if _ENCODED.search(path) and decoded != path]
     for spelling in spellings:
         found = _as_on_disk(root, spelling, owner)

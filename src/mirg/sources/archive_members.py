@@ -22,6 +22,10 @@ from mirg.errors import DataError
 from mirg.sources.zip_tail import count_members, refuse_spanned
 
 _TAR_BLOCK = 512
+_TAR_HEADERS = {
+    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE
+}  # fmt: skip
+_TAR_HEADER_BYTES = 1 << 20  # of a long name, or of properties of a member; tarfile holds all of it in memory
 _DAMAGE = (
     EOFError, zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, UnicodeDecodeError,
     ValueError,
@@ -99,13 +103,17 @@ def open_archive(path: Path, most: int, ratio: float, free_bytes: int) -> Iterat
                     yield _Zip(opened)
                 return
             packer = _packer(head)
+            room = path.stat().st_size
+            too_large = BadArchive("it is damaged: a member is larger than the whole", _COPY_AGAIN)
             if packer is None:
                 _too_many(_count_blocks(raw, most), most)
                 stream: BinaryIO = raw
             else:
+                too_large = _bomb(room, ratio)
+                room = max(free_bytes, int(room * ratio))
                 stream = io.BufferedReader(_Gauge(packer(raw), raw, ratio, free_bytes), 1 << 16)  # type: ignore[arg-type]
             with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Info) as tar:
-                yield _Tar(tar, most)
+                yield _Tar(tar, most, room, too_large)
     except DataError as error:
         raise BadArchive(error.message.removeprefix(f"{path}: "), error.hint) from error
     except tarfile.ReadError as error:
@@ -129,6 +137,10 @@ def _packer(head: bytes) -> Any:
 def _too_many(count: int, most: int) -> None:
     if count > most:
         raise BadArchive(f"it has more than {most:,} members", "pack it as several archives")
+
+
+def _bomb(packed: int, ratio: float) -> BadArchive:
+    return BadArchive(f"{packed:,} bytes unpack to more than {ratio:g} times as many", "the archive is a bomb")
 
 
 class _Zip:
@@ -180,8 +192,9 @@ class _ZipStream:
 
 
 class _Tar:
-    def __init__(self, tar: tarfile.TarFile, most: int) -> None:
-        self._tar, self._most = tar, most
+    def __init__(self, tar: tarfile.TarFile, most: int, room: int, too_large: BadArchive) -> None:
+        """``room``: bytes of the largest member; ``too_large`` is raised for a larger one."""
+        self._tar, self._most, self._room, self._too_large = tar, most, room, too_large
 
     def members(self) -> Iterator[Member]:
         """As :class:`Archive`; the whole file is gone through."""
@@ -200,6 +213,8 @@ class _Tar:
         while (info := self._tar.next()) is not None:
             number += 1
             _too_many(number, self._most)
+            if not 0 <= info.size <= self._room:  # tarfile would go on reading after the end of the file
+                raise self._too_large
             kept: Any = self._tar
             kept.members = []  # tarfile keeps every header it has seen
             problem = ""
@@ -217,7 +232,10 @@ class _Info(tarfile.TarInfo):
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> tarfile.TarInfo:
         """As :meth:`tarfile.TarInfo.frombuf`; ReadError for all but a good header and the mark of the end."""
         try:
-            return super().frombuf(buf, encoding, errors)
+            info = super().frombuf(buf, encoding, errors)
+            if info.type in _TAR_HEADERS and info.size > _TAR_HEADER_BYTES:
+                raise tarfile.ReadError(f"a header has {info.size:,} bytes")
+            return info
         except tarfile.HeaderError as error:
             if len(buf) == _TAR_BLOCK and not any(buf):
                 raise
@@ -245,9 +263,7 @@ class _Gauge(io.RawIOBase):
         buffer[: len(data)] = data
         self._out += len(data)
         if self._out > self._free and self._out > self._raw.tell() * self._ratio:
-            raise BadArchive(
-                f"{self._raw.tell():,} bytes unpack to more than {self._ratio:g} times as many", "the archive is a bomb"
-            )
+            raise _bomb(self._raw.tell(), self._ratio)
         return len(data)
 
 

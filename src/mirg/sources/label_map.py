@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from mirg.errors import ConfigError, first_problem
 from mirg.samples.labels import spelling_key
+from mirg.text_files import parse_yaml
 
 _REMEMBERED = 10_000  # labels whose composed form is kept
 
@@ -102,30 +102,14 @@ class LabelMap(BaseModel):
 def load_label_map(path: str | Path) -> LabelMap:
     """The label map in a YAML file. ConfigError if it cannot be read, or has another content."""
     try:
-        text = Path(path).read_bytes()  # YAML itself tells UTF-8 from UTF-16, with and without a byte order mark
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raw = parse_yaml(Path(path).read_bytes())  # YAML itself tells UTF-8 from UTF-16, also by byte order marks
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read label map {path}: {error}") from error
     hint = "rename: {old: new}, merge: {new: [old, old]}, drop: [old]"
     if not isinstance(raw, dict):
         raise ConfigError(f"label map {path} is not a mapping of rename, merge and drop", hint=hint)
-    twice = _repeated_key(node)
-    if twice is not None:
-        raise ConfigError(
-            f"label map {path}: the key {twice!r} is listed twice", hint="YAML would keep the last one only"
-        )
     try:
         return LabelMap.model_validate(raw)
     except ValidationError as error:
         field, reason = first_problem(error)
         raise ConfigError(f"label map {path}: {field}: {reason}", hint=hint) from error
-
-
-def _repeated_key(node: yaml.Node | None) -> str | None:
-    """A key that stands twice in the map or in one of its sections."""
-    if not isinstance(node, yaml.MappingNode):
-        return None
-    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-    twice = next((key for k, key in enumerate(keys) if key in keys[:k]), None)
-    return twice or next((found for _, value in node.value if (found := _repeated_key(value))), None)

@@ -9,7 +9,8 @@ from typing import Any
 
 from mirg.errors import EvaluationError
 from mirg.evaluation.chance import chance
-from mirg.evaluation.records import Record, load_records
+from mirg.evaluation.compare import load_evaluation
+from mirg.evaluation.records import Record
 from mirg.samples import DatasetFolder
 from mirg.scenes.mini import FAMILIES, LEVELS, MINI_NAME
 from mirg.storage import read_json, read_jsonl
@@ -41,7 +42,7 @@ def outcomes(plan: StudyRecipe, out: Path) -> list[Cell]:
                 "tokens_trained": trained,
             }
             items = items or [sample.id for sample in DatasetFolder.open(out / "data" / "mini")]
-            found.append(Cell.model_validate(row | answers(load_records(summary.parent), items)))
+            found.append(Cell.model_validate(row | answers(load_evaluation(summary.parent).records, items)))
     return found
 
 

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from mirg.errors import ConfigError
 from mirg.rewards import RewardConfig
 from mirg.scenes.world import WorldConfig
+from mirg.text_files import parse_yaml
 from mirg.training.admission import AdmissionConfig
 from mirg.training.yaml_words import QUOTE, restore_words
 
@@ -54,7 +55,7 @@ class LoraConfig(Section):
 class OptimConfig(Section):
     """The optimiser's part: AdamW, a warm-up and a cosine, a constant or a linear schedule."""
 
-    learning_rate: float = Field(default=1e-5, gt=0)
+    learning_rate: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_steps: int = Field(default=10, ge=0)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -250,8 +251,8 @@ class PerceptionRecipe(Section):
     lookup_steps: int = Field(default=600, ge=0)
     locate_steps: int = Field(default=1200, ge=0)
     batch_size: int = Field(default=16, ge=1)
-    vision_learning_rate: float = Field(default=2e-3, gt=0)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    vision_learning_rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     log_every: int = Field(default=20, ge=1)
     save_every: int = Field(default=250, ge=1, description="Steps from one checkpoint to the next inside a stage.")
     tasks: tuple[str, ...] | None = Field(
@@ -326,8 +327,8 @@ def dump_recipe(recipe: BaseModel) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_bytes())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raw = parse_yaml(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read recipe {path}: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"recipe {path} is no mapping of keys to values")
@@ -362,9 +363,9 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         if not isinstance(raw, dict):
             raise ConfigError(f"override {override!r}: {part} is a value, not a section")
     try:
-        raw[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r} is no YAML value") from error
+        raw[last] = parse_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"override {override[:200]!r} is no YAML value") from error
     # YAML 1.1 reads 1e-4 as a string; a recipe means the number.
     if isinstance(raw[last], str):
         try:

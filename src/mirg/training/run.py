@@ -35,6 +35,7 @@ from mirg.storage import (
     write_atomic,
     write_json_atomic,
 )
+from mirg.text_files import parse_yaml
 from mirg.training.checkpoints import writing_run
 from mirg.training.recipe import dump_recipe
 
@@ -92,9 +93,9 @@ class RunFolder:
     def _old_recipe(self) -> dict[str, Any]:
         config = self.path / "config.yaml"
         try:
-            old = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+            old = parse_yaml(config.read_text(encoding="utf-8")) or {}
             problem = "" if isinstance(old, dict) else "it holds no mapping of keys to values"
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
+        except ValueError as error:
             old, problem = {}, str(error)
         if problem:
             raise CheckpointError(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fakes.clocks import FakeClock
 from mirg.errors import TeacherError
-from mirg.trajectories.teacher.limits import WINDOW, BudgetUsed, Cost, Purse, Rates, retry_after
+from mirg.trajectories.teacher.limits import WINDOW, BudgetUsed, Cost, Purse, Rates, SystemClock, retry_after
 from mirg.trajectories.teacher.recipe import Budget
 
 NOW = 1_700_000_000.0
@@ -30,6 +30,12 @@ NOW = 1_700_000_000.0
             5.0,
         ),
         ("a date that has passed", {"retry-after": formatdate(NOW - 90, usegmt=True)}, 0.0),
+        (
+            "a date of a server whose clock is another",
+            {"retry-after": formatdate(NOW + 7290, usegmt=True), "date": formatdate(NOW + 7200, usegmt=True)},
+            90.0,
+        ),
+        ("a date beside a broken one", {"retry-after": formatdate(NOW + 90, usegmt=True), "date": "soon"}, 90.0),
         ("milliseconds come first", {"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
         ("broken milliseconds", {"retry-after-ms": "soon", "retry-after": "9"}, 9.0),
         ("nothing", {}, None),
@@ -89,6 +95,18 @@ def test_no_window_holds_more_than_allowed(requests: int, tokens: int, needs: li
     most_requests, most_tokens = in_windows(earlier + sent)
     assert len(sent) == len(needs)
     assert most_requests <= requests and most_tokens <= max(tokens, sum(n for _, n in earlier))
+
+
+def test_a_clock_that_is_set_changes_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither while a run goes on, nor by attempts of an earlier one whose clock was ahead."""
+    clock = SystemClock()
+    before = clock.now()
+    for wrong in (0.0, 4e9):
+        monkeypatch.setattr("time.time", lambda wrong=wrong: wrong)
+        assert 0 <= clock.now() - before < 3600
+    fake = FakeClock()
+    asyncio.run(Rates(1, None, fake, [(fake.now() + 1e9, 1)]).take(1))
+    assert sum(fake.slept) == pytest.approx(WINDOW)
 
 
 def test_a_request_larger_than_a_minute_is_said_at_once() -> None:

@@ -159,3 +159,19 @@ def test_shards_share_what_there_is(count: int) -> None:
 def test_a_share_of_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="divided by 4"):
         recipe(budget={"requests": 3}).shared_out(4, 4)
+
+
+@pytest.mark.parametrize("value", ["sk-c4n4ry\nX: y", "sk-c4n4ry\u00e9", "sk-c4n4ry and more", "sk-c4n4ry\x7f"])
+def test_a_key_that_no_header_can_hold_is_not_repeated(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", value)
+    with pytest.raises(ConfigError, match="MY_KEY holds characters") as caught:
+        recipe(key_env="MY_KEY").key()
+    assert "c4n4ry" not in str(caught.value)
+
+
+def test_a_proxy_that_cannot_be_used_is_said_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "nonsense://u:c4n4ry@127.0.0.1:1")
+    monkeypatch.setenv("MY_KEY", "k")
+    with pytest.raises(ConfigError, match="proxy") as caught:
+        Endpoint(recipe(key_env="MY_KEY", url="http://example.invalid/v1"))
+    assert "c4n4ry" not in str(caught.value)

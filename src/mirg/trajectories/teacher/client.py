@@ -67,7 +67,10 @@ class Reply:
 
 
 class Endpoint:
-    """The teacher's address. ConfigError where the ``teacher`` extra is missing or the environment holds no key."""
+    """The teacher's address.
+
+    ConfigError if the ``teacher`` extra is missing, or the environment holds no key, or a proxy that cannot be used.
+    """
 
     def __init__(self, recipe: TeacherRecipe, clock: Clock | None = None) -> None:
         try:
@@ -81,7 +84,12 @@ class Endpoint:
         self._timeout = recipe.limits.timeout
         self._key = recipe.key()
         pools = min(-(-recipe.limits.concurrency // _POOL), _POOLS)
-        self._clients = [self._client(recipe) for _ in range(pools)]
+        try:
+            self._clients = [self._client(recipe) for _ in range(pools)]
+        except (ImportError, ValueError) as error:  # its address may hold a password, so it is not repeated
+            raise ConfigError(
+                "the proxy of the environment cannot be used", hint="see HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+            ) from error
         self._turn = itertools.cycle(self._clients)
 
     def _client(self, recipe: TeacherRecipe) -> Any:

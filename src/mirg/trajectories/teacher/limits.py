@@ -31,11 +31,17 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The clock of this machine. Attempts of an earlier run are told by it, so it is not the monotonic one."""
+    """The clock of this machine when the object was made, and monotonic from there: setting the clock changes nothing.
+
+    Attempts of an earlier run carry its time, so it begins in 1970.
+    """
+
+    def __init__(self) -> None:
+        self._begin = time.time() - time.monotonic()
 
     def now(self) -> float:
         """Seconds since 1970."""
-        return time.time()
+        return self._begin + time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """As asyncio sleeps."""
@@ -67,11 +73,12 @@ class Rates:
     def __init__(
         self, requests: int | None, tokens: int | None, clock: Clock, sent: Iterable[tuple[float, int]] = ()
     ) -> None:
-        """``sent``: (time, tokens) of attempts by an earlier run, oldest first."""
+        """``sent``: (time, tokens) of attempts by an earlier run, oldest first; one in the future counts as now."""
         self.requests = requests
         self.tokens = tokens
         self._clock = clock
-        self._sent = deque(sent)
+        now = clock.now()  # an earlier run may have had a clock that was ahead: nobody waits for hours because of it
+        self._sent = deque((min(at, now), tokens) for at, tokens in sent)
         self._sum = sum(tokens for _, tokens in self._sent)
         self._turn = asyncio.Lock()
 
@@ -148,7 +155,8 @@ class Purse:
 def retry_after(headers: dict[str, str], now: float) -> float | None:
     """Seconds that a server asks to wait, from ``Retry-After`` (seconds or an HTTP date) or ``Retry-After-Ms``.
 
-    ``headers`` have names in lower case; ``now`` is in seconds since 1970. None where nothing readable is said.
+    ``headers`` have names in lower case. A date is compared with the server's own clock if ``Date`` says it, else with
+    ``now``, in seconds since 1970. None where nothing readable is said.
     """
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         told = headers.get(name, "").strip()
@@ -159,14 +167,15 @@ def retry_after(headers: dict[str, str], now: float) -> float | None:
         if math.isfinite(seconds) and seconds >= 0:
             return seconds
         if name == "retry-after" and told:
-            return _until(told, now)
+            until, there = _seconds(told), _seconds(headers.get("date", ""))
+            return None if until is None else max(until - (now if there is None else there), 0.0)
     return None
 
 
-def _until(date: str, now: float) -> float | None:
+def _seconds(date: str) -> float | None:
+    """An HTTP date in seconds since 1970."""
     try:
         at = parsedate_to_datetime(date)
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)  # HTTP dates are in GMT, whatever they say
-        return max(at.timestamp() - now, 0.0)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()  # HTTP dates are in GMT, whatever they say
     except (ValueError, TypeError, OverflowError, IndexError):
         return None

@@ -139,7 +139,7 @@ class TeacherRecipe(_Section):
         return self
 
     def key(self) -> str | None:
-        """The key from the environment, None where none is wanted. ConfigError where the variable is not set."""
+        """The key from the environment, None where none is wanted. ConfigError if it is not set, or is no key."""
         if self.key_env is None:
             return None
         value = os.environ.get(self.key_env, "").strip()
@@ -147,6 +147,12 @@ class TeacherRecipe(_Section):
             raise ConfigError(
                 f"the environment variable {self.key_env} is not set, and {self.url} wants a key",
                 hint=f"export {self.key_env}=…, or key_env: null for a server without keys",
+            )
+        if not value.isascii() or not value.isprintable() or " " in value:
+            # The message of the client library would hold the key, spelled in another way.
+            raise ConfigError(
+                f"the environment variable {self.key_env} holds characters that no key has",
+                hint="one line of ASCII without spaces: was something copied with it?",
             )
         return value
 
