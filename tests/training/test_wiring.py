@@ -17,6 +17,7 @@ import torch
 from pydantic import BaseModel
 from transformers import Trainer
 
+from fakes.recipes import leaves, nested
 from fakes.uneven import CITED, COMPLETION, LIMITS, POINTED, SAMPLE, write_uneven
 from fakes.vllm import Engine, install
 from mirg.engines.load import load_engine
@@ -206,27 +207,11 @@ TABLES: dict[str, tuple[type[BaseModel], list[Row]]] = {
 NEEDED = {"model", "data", "stage"}
 
 
-def leaves(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """The dotted keys of a recipe with their defaults."""
-    for name, field in kind.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from leaves(inner, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", field.get_default(call_default_factory=True)
-
-
 def recipe_of(name: str, data: Path, model: Path) -> Any:
     kind, table = TABLES[name]
-    raw: dict[str, Any] = {"model": str(model), "data": str(data), "prompt": {}}
-    for key, value, *_ in table:
-        *path, last = key.split(".")
-        part = raw
-        for step in path:
-            part = part.setdefault(step, {})
-        part[last] = [str(data)] if value == "DATA" else value
-    raw["prompt"] = {"min_pixels": LIMITS.min_pixels, "max_pixels": LIMITS.max_pixels} | raw["prompt"]
-    return kind.model_validate(raw)
+    limits = {"prompt.min_pixels": LIMITS.min_pixels, "prompt.max_pixels": LIMITS.max_pixels}
+    values = {key: [str(data)] if value == "DATA" else value for key, value, *_ in table}
+    return kind.model_validate(nested({"model": str(model), "data": str(data)} | limits | values))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from fakes import teacher
 from fakes.clocks import FakeClock
 from fakes.faulty_api import FAULTS, FaultyApi
+from fakes.teacher import Scripted, reply
 from mirg.errors import DataError, MirgError, StorageError, TeacherError
 from mirg.samples import DatasetFolder, Sample
 from mirg.trajectories.build import check_dataset
@@ -46,31 +46,12 @@ def rows(path: Path, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-class Scripted:
-    """An endpoint without sockets. ``write`` makes a reply out of a body, or raises; ``delays`` spread the order."""
-
-    def __init__(self, write: Callable[[dict[str, Any]], Reply], delays: list[int] | None = None) -> None:
-        self.write = write
-        self.bodies: list[dict[str, Any]] = []
-        self._delays = delays or [0]
-
-    async def ask(self, body: dict[str, Any]) -> Reply:
-        self.bodies.append(body)
-        for _ in range(self._delays[len(self.bodies) % len(self._delays)]):
-            await asyncio.sleep(0)
-        return self.write(body)
-
-
 def said(body: dict[str, Any]) -> str:
     return json.dumps([m["content"] for m in body["messages"]])
 
 
 def case_of(body: dict[str, Any]) -> int:
     return int(said(body).partition("case-")[2].partition(".")[0].rstrip("?\\n ").split("?")[0])
-
-
-def reply(text: str, tokens: int = 100) -> Reply:
-    return Reply(text, "stop", None, tokens, 10)
 
 
 def by_case(src: DatasetFolder, recipe: TeacherRecipe, pick: Callable[[int, dict[str, Any]], bool]) -> Callable:
