@@ -322,8 +322,9 @@ def test_images_are_opened_within_the_limits_of_their_folder(data_of_wiring: Pat
 def test_the_limits_of_an_engine_are_those_of_its_processor(
     limits: PixelLimits | None, folders: dict[str, Path]
 ) -> None:
-    engine = load_engine(str(folders["qwen2_5_vl"]), limits=limits)
+    engine: Any = load_engine(str(folders["qwen2_5_vl"]), limits=limits, family="qwen2-vl", dtype="bfloat16")
     assert engine.limits == (limits or PixelLimits(84 * 84, 84 * 84))
+    assert (engine.family.name, engine.numerics) == ("qwen2-vl", "bfloat16 on cpu")
 
 
 @pytest.mark.parametrize("kind", [SftRecipe, GrpoRecipe])
