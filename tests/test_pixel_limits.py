@@ -128,9 +128,11 @@ def test_evaluation(tmp_path: Path) -> None:
 
 
 def test_measurements(tmp_path: Path) -> None:
-    data, engine = write_uneven(tmp_path / "data"), Student()
-    found = write_difficulty(engine, data, tmp_path / "rated", 1, MeasurePlan())
+    data, engine = write_uneven(tmp_path / "data"), Student(alone=COMPLETION.removeprefix(CHAIN))
+    plan = MeasurePlan(rewards=RewardConfig(format_weight=0))  # thinking that is missing then costs nothing
+    found = write_difficulty(engine, data, tmp_path / "rated", 1, plan)
     assert found.kept == {"always": 1} and POINTED in prompt_text(engine.shown[0].messages)
+    assert next(iter(DatasetFolder.open(tmp_path / "rated"))).meta["mean_reward"] == 1.0
     student = Student(alone="hm")
     assert write_helpful(student, data, tmp_path / "helpful").kept == {"wrong to right": 1}
     assert [request.prefix for request in student.shown] == ["", CHAIN]
