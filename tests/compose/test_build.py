@@ -299,7 +299,7 @@ def ids(case: Any) -> set[str]:
 
 
 def kin(draft: Draft) -> bool:
-    """Whether every distractor holds a label of the supercategory that is asked for."""
+    """Whether every distractor holds a label of the supercategory of the subject."""
     held = [{note.label for note in image.notes} for image in draft.images if image.role == "distractor"]
     return all(any(KINDS[label] == KINDS[draft.subject] for label in labels) for labels in held)
 

@@ -140,7 +140,7 @@ def looks(config: WorldConfig, task: str) -> set[bool]:
 
 
 def asked_alike(config: WorldConfig) -> bool:
-    """Whether every other object has the colour or the shape of the one that is asked for."""
+    """Whether every object has the colour or the shape of the subject."""
     words = [(str(draft.meta["subject"]), draft.pictures) for draft in drawn(config)]
     return all(
         set(subject.split()) & set(thing.name.split())

@@ -136,11 +136,11 @@ def test_another_question_is_another_request(change: dict[str, Any], tmp_path: P
     assert len(one) == len(other) == 2 and not one & other
 
 
-THOUGHT = "Image-1 shows one plain colour, and so does Image-2. So Image-3 is looked at. The ring is on the right."
+THOUGHT = "Image-1 shows one plain colour, and so does Image-2. So Image-3 is examined. The ring is on the right."
 FOUND = "Image-3 ring (520,250),(1000,750)."  # IoU 0.96 with the truth
 SAID = '[{"image": 3, "bbox_2d": [500, 250, 980, 750], "label": "ring"}]'  # also 0.96
 GOOD = f"<think>{THOUGHT} {FOUND}</think><answer>{SAID}</answer>"
-AGAIN = GOOD.replace("The ring", "So Image-3 is looked at. The ring")
+AGAIN = GOOD.replace("The ring", "So Image-3 is examined. The ring")
 ABRUPT = f"<think>The shape asked for is round. {FOUND} So the ring of Image-3 it is.</think><answer>{SAID}</answer>"
 DOWN = Fault("status", "down", status=503)
 
