@@ -90,6 +90,17 @@ def test_images_as_they_are_stay_where_they_are(composed, source: DatasetFolder)
     assert stored and max(max(ref.size) for ref in stored) <= 160 and all(ref.caption is None for ref in stored)
 
 
+def test_the_image_set_is_the_image_that_the_answer_lies_in(composed) -> None:
+    """Whatever other images are shown: one set for each photograph, by whose name edited images are stored too."""
+    _, _, samples = composed
+    sets: dict[str, set[object]] = {}
+    for sample in samples:
+        number = min((target.image for target in sample.targets), default=1)
+        name = Path(sample.images[number - 1].path).stem.partition("~")[0]
+        sets.setdefault(name, set()).add(sample.meta["image_set"])
+    assert {len(found) for found in sets.values()} == {1} and len(set.union(*sets.values())) == len(sets) > 20
+
+
 def test_copies_make_a_dataset_that_stands_alone(recipe: ComposeRecipe, tmp_path: Path) -> None:
     source = write_objects(tmp_path / "source", 30, side=96)
     small = changed(recipe, source=str(source.root), n=24)

@@ -282,6 +282,14 @@ def test_a_key_arrives(row: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest
     assert results[1] == wanted != results[0], results
 
 
+def test_an_estimate_that_was_too_small_is_raised_for_all_that_follow() -> None:
+    """An input of 150 tokens where 100 were set aside, then of 300 where 150 were; one that is smaller says nothing."""
+    found = asker(SimpleNamespace(recipe=recipe(sampling={"max_tokens": 10})))
+    for aside, said, calibration in ((100, 150, 1.5), (150, 300, 3.0), (300, 200, 3.0)):
+        found._cost(Reply("x", "stop", None, said, 1), Cost(1, aside + 10))
+        assert found._calibration == pytest.approx(calibration)
+
+
 def test_every_key_has_a_row() -> None:
     assert dict(leaves(TeacherRecipe)).keys() == {row[0] for row in KEYS}
 

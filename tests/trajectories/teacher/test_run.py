@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Callable
@@ -149,6 +150,25 @@ def test_stop_early_asks_no_more_than_it_needs(cases: DatasetFolder, tmp_path: P
     endpoint = Scripted(by_case(cases, recipe, lambda k, body: body["seed"] >= k % 3))
     assert run(cases, recipe, tmp_path / "l.db", endpoint=endpoint).accepted == 30
     assert len(endpoint.bodies) == sum(k % 3 + 1 for k in range(30))
+
+
+def test_as_many_requests_are_in_flight_as_may_be(cases: DatasetFolder, tmp_path: Path) -> None:
+    """No reply comes before five requests wait for one, and a sixth is not sent."""
+    recipe = teacher.recipe("http://x/v1", limits={"concurrency": 5})
+    right, waiting, full = by_case(cases, recipe, lambda k, body: True), [0], asyncio.Event()
+
+    class Gate(Scripted):
+        async def ask(self, body: dict[str, Any]) -> Reply:
+            waiting[0] += 1
+            assert waiting[0] <= 5
+            if waiting[0] == 5:
+                full.set()
+            async with asyncio.timeout(60):
+                await full.wait()
+            waiting[0] -= 1
+            return await super().ask(body)
+
+    assert run(cases, recipe, tmp_path / "l.db", endpoint=Gate(right)).accepted == 30
 
 
 def test_a_repair_names_what_failed(cases: DatasetFolder, tmp_path: Path) -> None:
