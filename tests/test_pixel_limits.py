@@ -143,6 +143,9 @@ def test_a_question_of_a_person() -> None:
     found = ask(engine, "abc", pictures(), SAMPLE.question)
     assert POINTED in prompt_text(engine.shown[0].messages)
     assert [(box.image, box.pixels) for box in found.found] == [(3, (500, 100, 1000, 300))]
+    low = WRITTEN.replace('3, "bbox_2d": [308, 56, 616, 168]', '2, "bbox_2d": [28, 231, 84, 308]')
+    found = ask(Student(alone=f"<answer>{low}</answer>"), "abc", pictures(), SAMPLE.question)
+    assert [(box.image, box.pixels) for box in found.found] == [(2, (12, 112, 38, 150))], "the end of a high image"
 
 
 def test_tokens_are_those_of_the_resized_images(tmp_path: Path) -> None:
