@@ -53,6 +53,9 @@ def test_a_whole_evaluation(dataset: DatasetFolder, tmp_path: Path) -> None:
     summary = evaluate(engine, dataset, tmp_path / "out", PLAN, lambda *now: seen.append(now))
     assert [len(batch) for batch in engine.asked] == [5, 5, 5, 5, 4]
     assert len(set(engine.seeds)) == 5, "each batch samples with a seed of its own"
+    other = ScriptedEngine(answer)
+    evaluate(other, dataset, tmp_path / "other", replace(PLAN, generation=Generation(batch_size=5, seed=7)))
+    assert not set(other.seeds) & set(engine.seeds), "and the seed of the plan gives other ones"
     assert seen[-1] == (24, 24, 0)
     records = load_records(tmp_path / "out")
     assert len(records) == summary["n"] == 24 and len({record.id for record in records}) == 24
