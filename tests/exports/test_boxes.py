@@ -311,10 +311,10 @@ def test_coco(exported, samples: dict[str, Sample]) -> None:
 
 def test_coco_says_which_objects_are_targets(exported, tmp_path: Path) -> None:
     """Of the second image, too; the others are objects."""
-    notes = [
-        {"label": label, "box": [0.25, 0.25, 0.75, y]} for label, y in (("ring", 0.5), ("ring", 0.75), ("cat", 0.5))
-    ]
-    source = write_rows(tmp_path / "notes", [row("a", [1, 2], refs=[{"objects": notes[:1]}, {"objects": notes}])])
+    named = (("ring", 0.5), ("ring", 0.75), ("cat", 0.5))
+    notes = [{"label": label, "box": [0.25, 0.25, 0.75, end]} for label, end in named]
+    one = {"id": "a", "images": [1, 2], "refs": [{"objects": notes[:1]}, {"objects": notes}]}
+    source = write_rows(tmp_path / "notes", [one])
     out, _ = exported("coco", source=source)
     found = json.loads((out / "annotations.json").read_text())["annotations"]
     assert [(one["image_id"], one["kind"]) for one in found] == [(1, "object"), (2, "target"), *[(2, "object")] * 2]
