@@ -76,6 +76,12 @@ def test_a_reply(api: FaultyApi) -> None:
     assert ask(api.url) == Reply("no idea", "stop", None, 700, 50)
 
 
+def test_a_reply_with_a_warning_is_a_reply() -> None:
+    choices = [{"message": {"content": "a"}, "finish_reason": "stop"}]
+    body = {"error": {"message": "slow today"}, "choices": choices}
+    assert read_body(json.dumps(body)) == Reply("a", "stop", None, None, None)
+
+
 @pytest.mark.parametrize(
     ("why", "choice", "reply"),
     [
