@@ -111,7 +111,7 @@ def test_places(tmp_path: Path, paths: tuple[str, str], together: bool, why: str
 
 def test_the_name_of_a_group_does_not_depend_on_the_order_of_its_samples() -> None:
     """The third sample joins the sets of the first two by their images."""
-    paths = {"x": ("1.png",), "y": ("2.png",), "z": ("2.png", "1.png"), "alone": ("3.png",)}
+    paths = {"x": ("1.png",), "y": ("2.png",), "z": ("2.png", "1.png"), "other": ("3.png",)}
     samples = [
         Sample(
             id=name,
@@ -126,8 +126,8 @@ def test_the_name_of_a_group_does_not_depend_on_the_order_of_its_samples() -> No
     for order in permutations(samples):
         groups = grouped(list(order))
         names.add(tuple(groups.name(order.index(one)) for one in samples))
-    ((x, y, z, alone),) = names
-    assert x == y == z != alone
+    ((x, y, z, other),) = names
+    assert x == y == z != other
 
 
 @pytest.fixture
