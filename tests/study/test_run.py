@@ -142,6 +142,13 @@ def test_every_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert seen["train"][2].data == str(tmp_path / "data" / "rated-sft-8")
 
 
+def test_a_cell_that_is_missing_needs_the_one_that_it_starts_from() -> None:
+    """Although that one was measured elsewhere: its model is not here."""
+    elsewhere = {("base", 0), ("sft", 0), ("dual", 0), ("sft", 1)}
+    found = missing_cells(plan(arms=("sft", "dual"), seeds=(0, 1)), elsewhere)
+    assert [(arm.name, seed) for arm, seed in found] == [("sft", 1), ("dual", 1)]
+
+
 def test_data_of_the_arms(tmp_path: Path) -> None:
     make_data(plan(), tmp_path)
     light, objects, rl, fresh = (
