@@ -128,9 +128,11 @@ def test_evaluation(tmp_path: Path) -> None:
 
 
 def test_measurements(tmp_path: Path) -> None:
-    data, engine = write_uneven(tmp_path / "data"), Student()
-    found = write_difficulty(engine, data, tmp_path / "rated", 1, MeasurePlan())
+    data, engine = write_uneven(tmp_path / "data"), Student(alone=COMPLETION.removeprefix(CHAIN))
+    plan = MeasurePlan(rewards=RewardConfig(format_weight=0))  # thinking that is missing then costs nothing
+    found = write_difficulty(engine, data, tmp_path / "rated", 1, plan)
     assert found.kept == {"always": 1} and POINTED in prompt_text(engine.shown[0].messages)
+    assert next(iter(DatasetFolder.open(tmp_path / "rated"))).meta["mean_reward"] == 1.0
     student = Student(alone="hm")
     assert write_helpful(student, data, tmp_path / "helpful").kept == {"wrong to right": 1}
     assert [request.prefix for request in student.shown] == ["", CHAIN]
@@ -141,6 +143,9 @@ def test_a_question_of_a_person() -> None:
     found = ask(engine, "abc", pictures(), SAMPLE.question)
     assert POINTED in prompt_text(engine.shown[0].messages)
     assert [(box.image, box.pixels) for box in found.found] == [(3, (500, 100, 1000, 300))]
+    low = WRITTEN.replace('3, "bbox_2d": [308, 56, 616, 168]', '2, "bbox_2d": [28, 231, 84, 308]')
+    found = ask(Student(alone=f"<answer>{low}</answer>"), "abc", pictures(), SAMPLE.question)
+    assert [(box.image, box.pixels) for box in found.found] == [(2, (12, 112, 38, 150))], "the end of a high image"
 
 
 def test_tokens_are_those_of_the_resized_images(tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ def test_an_answer_is_cut_at_its_length(client: openai.OpenAI, exercises: list[R
     for name in ("max_tokens", "max_completion_tokens"):
         said = ask(client, exercises[0], **{"max_tokens": openai.omit, name: 3})
         assert (said.choices[0].finish_reason, said.usage.completion_tokens) == ("length", 3)
+    both = ask(client, exercises[0], max_tokens=9, max_completion_tokens=3)
+    assert both.usage.completion_tokens == 3, "the newer name of the two counts"
 
 
 def test_a_stream_has_the_whole_answer(client: openai.OpenAI, exercises: list[Request]) -> None:

@@ -27,7 +27,9 @@ from fakes.engines import ScriptedEngine
 from fakes.hostile_images import exif_jpeg, gif_with, huge_header_png
 from fakes.serving import data_uri, serving
 from mirg.app.limits import ServeLimits
+from mirg.app.problems import Refused
 from mirg.app.server import create_app
+from mirg.app.worker import Job, Worker
 from mirg.engines.base import Completion, Generation, Request
 from mirg.errors import EngineError
 
@@ -290,6 +292,23 @@ def test_a_full_queue_says_when_to_come_again(model: Model) -> None:
             assert full.status_code == 429 and int(full.headers["retry-after"]) > 0
             assert full.json()["error"]["code"] == "server_busy"
             assert [found.result().status_code for found in kept] == [200] * 3
+
+
+def test_images_that_wait_have_a_limit_together() -> None:
+    """What is taken out of the queue makes room, with all that is answered together; other lengths wait."""
+
+    def job(width: int, height: int, new_tokens: int = 8) -> Job:
+        return Job(Request("x", [], [Image.new("RGB", (width, height))]), new_tokens, 0.0, 0)
+
+    limits = SMALL.model_copy(update={"queue": 8, "queue_pixels": 1000})
+    worker = Worker(ScriptedEngine(lambda request, settings: "yes"), limits)
+    first, longer, third = job(30, 20), job(5, 4, new_tokens=9), job(10, 20)
+    for one in (first, longer, third):
+        worker.submit(one)
+    with pytest.raises(Refused, match="3 requests are waiting"):
+        worker.submit(job(9, 21))
+    assert worker._take() == [first, third] and worker.waiting == 1
+    worker.submit(job(49, 20))
 
 
 def wait_for(happened: Callable[[], bool]) -> None:

@@ -33,6 +33,7 @@ def sample(**changes: Any) -> Sample:
     return Sample(**{**fields, "source": "mgrounding/gg", **changes})
 
 
+WIDE = Target(image=2, box=(0.0, 0.4, 0.8, 0.5), label="ring")
 THOUGHT = Trajectory(thinking="Here.", answer=(), writer="rules")
 
 
@@ -58,6 +59,9 @@ THOUGHT = Trajectory(thinking="Here.", answer=(), writer="rules")
         ({"min_size": 0.26}, {}, "target too small"),
         ({"max_size": 0.24}, {}, "target too large"),
         ({"min_size": 0.1}, {"targets": (target(0.2), target(0.01))}, "target too small"),
+        ({"max_size": 0.22}, {"targets": (target(0.2), target(0.25))}, "target too large"),
+        ({"max_size": 0.1}, {"targets": (WIDE,)}, None),
+        ({"min_size": 0.1}, {"targets": (WIDE,)}, "target too small"),
         ({"min_size": 0.5}, {"targets": ()}, None),
         ({"pass_rate": (0.1, 0.9)}, {"meta": {"pass_rate": 0.1}}, None),
         ({"pass_rate": (0.1, 0.9)}, {"meta": {"pass_rate": 1}}, "pass rate"),
@@ -168,6 +172,14 @@ def test_a_limit_takes_the_same_whatever_else_is_there(tmp_path_factory, seed: i
         chosen.append([s.id for s in DatasetFolder.open(path / f"out{n}")])
         assert report.n_kept == n and report.dropped["over the limit"] == 9 - n
     assert set(chosen[0]) < set(chosen[1]) and chosen[1] == sorted(chosen[1])
+
+
+def test_another_seed_chooses_others(source: DatasetFolder, tmp_path: Path) -> None:
+    chosen = set()
+    for seed in range(4):
+        write_filtered(source, tmp_path / str(seed), Criteria(), limit=3, seed=seed)
+        chosen.add(tuple(s.id for s in DatasetFolder.open(tmp_path / str(seed))))
+    assert len(chosen) > 1
 
 
 def test_a_look_writes_sizes_and_finds_what_is_missing(dataset: Make, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,27 @@ def test_places(tmp_path: Path, paths: tuple[str, str], together: bool, why: str
     for k, path in enumerate(paths):
         groups.add(Sample(id=str(k), task="t", question="?", images=(ImageRef(path=path),)))
     assert (groups.group(0) == groups.group(1)) is together, why
+
+
+def test_the_name_of_a_group_does_not_depend_on_the_order_of_its_samples() -> None:
+    """The third sample joins the sets of the first two by their images."""
+    paths = {"x": ("1.png",), "y": ("2.png",), "z": ("2.png", "1.png"), "other": ("3.png",)}
+    samples = [
+        Sample(
+            id=name,
+            task="t",
+            question="?",
+            images=tuple(ImageRef(path=path) for path in found),
+            meta={"image_set": name},
+        )
+        for name, found in paths.items()
+    ]
+    names = set()
+    for order in permutations(samples):
+        groups = grouped(list(order))
+        names.add(tuple(groups.name(order.index(one)) for one in samples))
+    ((x, y, z, other),) = names
+    assert x == y == z != other
 
 
 @pytest.fixture

@@ -50,6 +50,18 @@ def test_boxes_of_the_question_count_too() -> None:
     assert kinds(question="Find <box image=7>0.0,0.0,1.0,1.0</box>.") == [], "an error elsewhere, no crash here"
 
 
+def test_every_box_is_looked_at_in_its_own_image() -> None:
+    """The same fractions are 20 x 50 pixels of the first image and 2 x 5 of the second."""
+    box = (0.1, 0.1, 0.12, 0.2)
+    images = tuple(ImageRef(path=f"{side}.png", width=side, height=side // 2) for side in (1000, 100))
+    targets = tuple(Target(image=number, box=box) for number in (1, 2))
+    question = "Like <box image=2>0.0,0.0,0.5,0.5</box>?"
+    sample = Sample(id="s", task="t", images=images, question=question, targets=targets)
+    assert [(kind, field) for kind, field, _ in box_warnings(sample)] == [("tiny_box", "targets.1.box")]
+    found = [(kind, field) for kind, field, _ in box_warnings(sample, BoxLimits(max_area=0.2))]
+    assert found == [("tiny_box", "targets.1.box"), ("whole_image_box", "question")]
+
+
 def test_limits_are_options() -> None:
     box = (0.1, 0.1, 0.2, 0.5)
     assert kinds(box, min_side=0.2) == ["tiny_box"] and kinds(box, min_pixels=150) == ["tiny_box"]

@@ -51,6 +51,8 @@ def test_two_rows(first: Sample, second: Sample, kind: str | None, why: str) -> 
 def test_a_row_is_told_by_the_earliest_row_that_it_repeats_most_closely() -> None:
     found = twins(sample("ab"), sample("ba", target=2), sample("ba", target=2), sample("cd"), sample("ab"))
     assert found == [("reordered", 1, 2), ("duplicate", 2, 3), ("duplicate", 1, 5)]
+    found = twins(sample("ab"), sample("ba", target=2), sample("ab", target=2))
+    assert found == [("reordered", 1, 2), ("conflicting_targets", 1, 3)], "not by the row before it"
 
 
 def test_the_order_of_findings_is_that_of_the_rows() -> None:

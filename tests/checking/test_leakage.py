@@ -37,7 +37,10 @@ def test_names_do_not_matter_and_digests_are_computed_where_rows_have_none(tmp_p
     bench = edit_rows(bench, lambda rows: rows[0]["images"][2].update(path="images/other.png"))
     (found,) = shared_images(train, bench)
     assert found.benchmark == Use("b1", 3, "images/other.png")
-    assert shared_images(train, bench, look=False) == [], "without a look there is nothing to compare"
+    known = write_rows(tmp_path / "known", [row("k1", [1, 2])])
+    assert shared_images(known, bench) != []
+    for one in (train, known):
+        assert shared_images(one, bench, look=False) == [], "without a look there is nothing to compare"
     assert shared_images(train, write_rows(tmp_path / "c", [row("c1", [2])])) != [], "one side may have digests"
 
 
@@ -96,6 +99,8 @@ def test_changed_copies_look_alike_and_equal_files_are_not_said_twice(tmp_path: 
     assert shared_images(train, bench) == [], "no file is the same"
     same = Holdout(write_rows(tmp_path / "c", [row("c1", [2])]), uses=True)
     assert alike(train, looks(train), same, 4) == []
+    unknown = Holdout(bench, look=False, name="b", uses=True)
+    assert alike(train, looks(without_digests(train)), unknown, 4) == found, "no digest is not an equal one"
 
 
 def test_processes_find_the_same(tmp_path: Path) -> None:
@@ -131,7 +136,11 @@ def left_out(train: DatasetFolder, *benchmarks: DatasetFolder, near: int | None 
     key = parse_group_by(by) if by else None
     held = [Holdout(folder, name=folder.root.name, uses=near is not None, by=key) for folder in benchmarks]
     leakage = Leakage(train, held, near=near, by=key)
-    return {sample.id: found[2] for sample in train if (found := leakage.why(sample)) is not None}
+    found = {sample.id: why for sample in train if (why := leakage.why(sample)) is not None}
+    for _, field, reason in found.values():
+        number = reason.partition("Image-")[2].partition(" ")[0]
+        assert field == (f"images.{int(number) - 1}" if number else "group")
+    return {sample_id: reason for sample_id, (_, _, reason) in found.items()}
 
 
 def test_every_sample_that_uses_a_shared_image_is_left_out(tmp_path: Path) -> None:
@@ -171,3 +180,11 @@ def test_the_rest_of_a_group_is_left_out_with_it(tmp_path: Path) -> None:
     assert found["a2"] == "leakage: its group 'x' is that of sample a1, which shares an image with a benchmark"
     assert found["a3"] == "leakage: its group 'y' is that of sample b2 of b"
     assert Leakage(train, [], by=parse_group_by("meta.scene")).ungrouped == 1
+    assert Holdout(bench, by=parse_group_by("meta.scene")).ungrouped == 1 and Holdout(bench).ungrouped == 0
+
+
+def test_every_group_of_a_sample_is_left_out_with_it(tmp_path: Path) -> None:
+    """Its first image is in the benchmark, its second one is of a scene that another sample shows too."""
+    train = write_rows(tmp_path / "a", [row("a1", [11, 21]), row("a2", [31, 22]), row("a3", [41])])
+    bench = write_rows(tmp_path / "b", [row("b1", [11])])
+    assert left_out(train, bench, by="images/p([0-9])").keys() == {"a1", "a2"}

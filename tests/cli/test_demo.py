@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,9 @@ import pytest
 from PIL import Image
 
 from fakes.engines import ScriptedEngine
+from fakes.recipes import record
+from mirg.cli.demo import DemoRecipe
+from mirg.samples import DatasetFolder
 
 Run = Callable[..., Any]
 SMALL = [
@@ -91,6 +96,65 @@ def test_the_whole_pipeline_on_photographs(mirg: Run, photos: Path, tmp_path: Pa
     assert f"report: {out}/report.html" in result.stdout
     tasks = {json.loads(line)["task"] for line in (out / "data/test/samples.jsonl").read_text().splitlines()}
     assert tasks == {"photo_region", "photo_difference", "photo_refer"} or {"region", "difference"} <= tasks
+
+
+def generations(seen: dict[str, list[Any]]) -> list[Any]:
+    return [call["plan"].generation for name in ("evaluate", "write_difficulty") for call in seen[name]]
+
+
+# Key, value, what the functions that do the work are given, what is expected there.
+KEYS: list[tuple[str, Any, Any, Any]] = [
+    ("train_samples", 13, lambda seen: seen["write_scenes"][0]["n"], 13),
+    ("rl_samples", 14, lambda seen: seen["write_scenes"][1]["n"], 14),
+    ("test_samples", 15, lambda seen: seen["write_scenes"][2]["n"], 15),
+    ("rl_answers", 3, lambda seen: seen["write_difficulty"][0]["k"], 3),
+    ("rl_answers", 3, lambda seen: seen["train"][1]["recipe"].data.endswith("rated"), True),
+    ("rl_answers", 3, lambda seen: seen["train"][1]["recipe"].pass_rate.above, 0),
+    ("seed", 5, lambda seen: {call["seed"] for call in seen["write_scenes"]}, {5}),
+    ("seed", 5, lambda seen: generations(seen)[-1].seed, 5),
+    ("base", "b", lambda seen: seen["train"][0]["recipe"].model, "b"),
+    ("base", "b", lambda seen: [call["model"] for call in seen["load_engine"]],
+     ["demo/sft", "b", "demo/sft", "demo/grpo"]),
+    ("tasks", ["refer"], lambda seen: {call["tasks"] for call in seen["write_scenes"]}, {("refer",)}),
+    ("world", {"side": 64}, lambda seen: {call["config"].side for call in seen["write_scenes"]}, {64}),
+    ("sft", "sft.yaml", lambda seen: seen["train"][0]["recipe"].log_every, 77),
+    ("grpo", "grpo.yaml", lambda seen: seen["train"][1]["recipe"].log_every, 78),
+    ("max_new_tokens", 33, lambda seen: {one.max_new_tokens for one in generations(seen)}, {33}),
+    ("batch_size", 34, lambda seen: [one.batch_size for one in generations(seen)], [34] * 4),
+]  # fmt: skip
+
+
+def test_every_key_arrives(mirg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the recipe, of the command line for a stage, and, with photographs, of their settings."""
+    seen: dict[str, list[Any]] = defaultdict(list)
+    report = SimpleNamespace(n_kept=1, refused=[], rejected=[], kept=Counter())
+    record(monkeypatch, seen, "mirg.scenes.generate.write_scenes", None)
+    record(monkeypatch, seen, "mirg.compose.photos.build.write_photo_samples", report)
+    record(monkeypatch, seen, "mirg.trajectories.build.build_dataset", report)
+    record(monkeypatch, seen, "mirg.cli.train.train", None)
+    record(monkeypatch, seen, "mirg.engines.load.load_engine", "engine")
+    record(monkeypatch, seen, "mirg.evaluation.difficulty.write_difficulty", report)
+    record(monkeypatch, seen, "mirg.evaluation.runner.evaluate", {"n": 1})
+    monkeypatch.setattr("mirg.cli.demo._show", lambda *_: None)
+    monkeypatch.setattr(DatasetFolder, "open", lambda path: [path])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sft.yaml").write_text("model: m\ndata: d\nlog_every: 77\n")
+    (tmp_path / "grpo.yaml").write_text("model: m\ndata: d\nlog_every: 78\n")
+    (tmp_path / "demo.yaml").write_text(json.dumps({key: value for key, value, *_ in KEYS}))
+    asked = ("--recipe", "demo.yaml", "-s", "sft.seed=3", "-s", "grpo.seed=4")
+    done = mirg("demo", "--out", "demo", *asked)
+    assert done.exit_code == 0, done.output
+    for key, value, found, expected in KEYS:
+        assert DemoRecipe.model_fields[key].default != value, key
+        assert found(seen) == expected, key
+    assert {key for key, *_ in KEYS} == DemoRecipe.model_fields.keys()
+    assert [call["split"] for call in seen["write_scenes"]] == ["train", "rl", "test"]
+    assert [call["recipe"].seed for call in seen["train"]] == [3, 4]
+    done = mirg("demo", "--out", "other", "--photos", "photos", *asked)
+    assert done.exit_code == 0, done.output
+    configs = [call["config"] for call in seen["write_photo_samples"]]
+    assert [(c.n, c.seed, c.split) for c in configs] == [(13, 5, "train"), (14, 6, "train"), (15, 5, "test")]
+    assert {(c.side, c.square) for c in configs} == {(64, True)}
 
 
 @pytest.mark.parametrize(

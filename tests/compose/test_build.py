@@ -6,17 +6,25 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 
-from fakes.annotated import rewritten, write_objects
+from fakes.annotated import KINDS, rewritten, write_objects
 from fakes.commands import invoke
 from mirg.compose.build import REPORT_FILE, compose
+from mirg.compose.draft import Draft
+from mirg.compose.pool import Pool, cell_of
+from mirg.compose.questions import SHIPPED
+from mirg.compose.reading import read_pool
 from mirg.compose.recipe import ComposeRecipe
-from mirg.compose.worker import turns
+from mirg.compose.report import ComposeReport
+from mirg.compose.worker import Made, Workshop, turns
 from mirg.errors import ConfigError, DataError
 from mirg.executors import executor
+from mirg.geometry import Box
 from mirg.samples import DatasetFolder, DatasetWriter, Sample
 from mirg.storage import folder_manifest
 from mirg.trajectories.build import build_dataset
@@ -80,6 +88,17 @@ def test_images_as_they_are_stay_where_they_are(composed, source: DatasetFolder)
             assert ref.objects == known[ref.sha256].objects, "all that is annotated there, unchanged"
     stored = [ref for ref in refs if not ref.path.startswith("@")]
     assert stored and max(max(ref.size) for ref in stored) <= 160 and all(ref.caption is None for ref in stored)
+
+
+def test_the_image_set_is_the_image_that_the_answer_lies_in(composed) -> None:
+    """Whatever other images are shown: one set for each photograph, by whose name edited images are stored too."""
+    _, _, samples = composed
+    sets: dict[str, set[object]] = {}
+    for sample in samples:
+        number = min((target.image for target in sample.targets), default=1)
+        name = Path(sample.images[number - 1].path).stem.partition("~")[0]
+        sets.setdefault(name, set()).add(sample.meta["image_set"])
+    assert {len(found) for found in sets.values()} == {1} and len(set.union(*sets.values())) == len(sets) > 20
 
 
 def test_copies_make_a_dataset_that_stands_alone(recipe: ComposeRecipe, tmp_path: Path) -> None:
@@ -258,3 +277,122 @@ def test_a_source_without_object_notes(recipe: ComposeRecipe, tmp_path: Path, wr
     with pytest.raises(DataError, match="no image of .* has object notes") as caught:
         compose(changed(recipe, source=str(tmp_path / "plain")), tmp_path / "out")
     assert "mirg data photos" in caught.value.hint
+
+
+def drafts(task: str, look: Callable[[Draft], object]) -> Callable[[Any], list[object]]:
+    """What ``look`` finds in the drafts of a task."""
+
+    def found(case: Any) -> list[object]:
+        shop = Workshop(case.recipe, case.source, read_pool(case.source, case.recipe))
+        return [look(made.draft) for k in range(18) if (made := shop.make(task, k)).draft]
+
+    return found
+
+
+def one(look: Callable[[Made], object], task: str = "difference") -> Callable[[Any], object]:
+    return lambda case: look(Workshop(case.recipe, case.source, read_pool(case.source, case.recipe)).make(task, 1))
+
+
+def pool(case: Any) -> Pool:
+    return read_pool(case.source, case.recipe)
+
+
+def report(look: Callable[[ComposeReport], object]) -> Callable[[Any], object]:
+    return lambda case: look(compose(case.recipe, case.out, overwrite=True))
+
+
+def ids(case: Any) -> set[str]:
+    compose(case.recipe, case.out, overwrite=True)
+    return {sample.id.rsplit("-", 2)[0] for sample in DatasetFolder.open(case.out).read()}
+
+
+def kin(draft: Draft) -> bool:
+    """Whether every distractor holds a label of the supercategory of the subject."""
+    held = [{note.label for note in image.notes} for image in draft.images if image.role == "distractor"]
+    return all(any(KINDS[label] == KINDS[draft.subject] for label in labels) for labels in held)
+
+
+def sides(task: str) -> Callable[[Any], object]:
+    """The long edges of the images that are stored, close-ups left out."""
+    stored = drafts(task, lambda draft: [image.pixels for image in draft.images if image.role != "reference"])
+    return lambda case: {max(pixels.size) for images in stored(case) for pixels in images if pixels}  # type: ignore[attr-defined]
+
+
+def aimed(case: Any) -> int:
+    """How many of 18 answers lie in the cell whose turn it is."""
+    shop = Workshop(case.recipe, case.source, read_pool(case.source, case.recipe))
+    cells = [int(9 * turns(case.recipe.seed, "refer", k)[1]) for k in range(18)]
+    made = [shop.make("refer", k).draft for k in range(18)]
+    return sum(
+        draft is not None and cell_of(draft.targets[0].box) == cell for draft, cell in zip(made, cells, strict=True)
+    )
+
+
+def area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+# Key, value, what is found, what is expected there (else the value). ``OTHER`` is a dataset, ``FILE`` holds questions.
+KEYS: list[tuple[Any, ...]] = [
+    ("source", "OTHER", report(lambda made: made.n_images), 9),
+    ("n", 5, report(lambda made: (made.n_asked, made.n_samples)), (5, 5)),
+    ("seed", 3, ids, {"composed-all-3"}),
+    ("seed", 3, lambda case: drafts("group_grounding", lambda draft: draft.sources)(case)[:3] == case.plain, False),
+    ("split", "test", ids, {"composed-test-0"}),
+    ("split", "test", lambda case: len(pool(case)) + pool(case).n_other_split == 80 > 2 * len(pool(case)), True),
+    ("test_share", 0.9, lambda case: len(pool(case)) > 60, True),
+    ("group_by", "meta.scene", lambda case: len(pool(case).rejected), 1),
+    ("weights", {"refer": 1.0, "none": 3.0}, report(lambda made: dict(made.tasks)), {"refer": 1, "none": 3}),
+    ("images", (4, 4), lambda case: set(drafts("group_grounding", lambda draft: len(draft.images))(case)), {4}),
+    ("frames", (5, 5), lambda case: set(drafts("object_tracking", lambda draft: len(draft.images))(case)), {5}),
+    ("distractors", "same_category", lambda case: all(drafts("group_grounding", kin)(case)), True),
+    ("alterations", ("moved",), lambda case: set(drafts("difference", lambda draft: draft.meta["alteration"])(case)),
+     {"moved"}),
+    ("shuffle", False, lambda case: set(drafts("group_grounding", lambda draft: draft.targets[0].image)(case)), {1}),
+    ("balance", False, lambda case: aimed(case) > 9, False),
+    ("target_area", (0.05, 0.07), lambda case: {0.05 < area(box) < 0.07 for box in drafts("group_grounding",
+     lambda draft: draft.targets[0].box)(case)}, {True}),
+    ("target_area", (0.05, 0.07), lambda case: {0.05 < area(box) < 0.07 for box in drafts("object_tracking",
+     lambda draft: draft.targets[0].box)(case)}, {True}),
+    ("max_objects", 1, lambda case: {len(image.things) for image in pool(case).images}, {1}),
+    ("max_uses", 1, report(lambda made: max(made.uses.values()))),
+    ("side", 64, sides("difference"), {64}),
+    ("side", 64, sides("refer"), {64}),
+    ("languages", {"de": 1.0}, one(lambda made: made.language), "de"),
+    ("questions", {"en": "FILE"}, one(lambda made: made.question.startswith("My own: ")), True),
+    ("min_change", 0.9, one(lambda made: made.drops["the alteration can hardly be seen"] > 3), True),
+    ("tries", 2, one(lambda made: made.drops.total())),
+]  # fmt: skip
+# Without which a key has no effect.
+BESIDE: dict[str, dict[str, object]] = {"test_share": {"split": "test"}, "tries": {"min_change": 0.9}}
+
+
+@pytest.mark.parametrize("row", KEYS, ids=[row[0] for row in KEYS])
+def test_a_key_arrives(row: tuple[Any, ...], source: DatasetFolder, tmp_path: Path) -> None:
+    """With another value something else is composed than with the default."""
+    key, value, found, *expected = row
+    base = {"source": str(source.root), "n": 4, "weights": {"group_grounding": 1.0}, **BESIDE.get(key, {})}
+    if key == "max_uses":
+        base |= {"n": 30}
+    if key == "source":
+        value = str(write_objects(tmp_path / "other", 9, side=96).root)
+    if key == "questions":
+        english = yaml.safe_load((SHIPPED / "en.yaml").read_text())
+        own = {kind: [f"My own: {text}" for text in texts] for kind, texts in english["templates"].items()}
+        (tmp_path / "own.yaml").write_text(yaml.safe_dump({"templates": own}))
+        value = {"en": str(tmp_path / "own.yaml")}
+    if key == "group_by":
+        scene = {"meta": {"scene": "yard"}}
+        other = rewritten(write_objects(tmp_path / "other", 9, side=96), lambda r: r if r["id"] == "o1" else r | scene)
+        base, source = base | {"source": str(other.root)}, other
+    case = SimpleNamespace(source=source, out=tmp_path / "out", recipe=ComposeRecipe.model_validate(base))
+    case.plain = drafts("group_grounding", lambda draft: draft.sources)(case)[:3]
+    results = []
+    for more in ({}, {key: value}):
+        case.recipe = ComposeRecipe.model_validate(base | more)
+        results.append(found(case))
+    assert results[1] == (expected[0] if expected else value) != results[0]
+
+
+def test_every_key_has_a_row() -> None:
+    assert ComposeRecipe.model_fields.keys() == {row[0] for row in KEYS}

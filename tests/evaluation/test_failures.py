@@ -193,6 +193,8 @@ def test_sizes_are_about_equal_parts_and_ties_make_fewer() -> None:
     assert [len(group) for group in by_size(spread, size_edges_of(spread)).values()] == pytest.approx([10] * 4, abs=1)
     same = [record(f"s{k}", at(1), at(1), 2) for k in range(8)]
     assert len(size_edges_of(same)) == 1 and [len(g) for g in by_size(same, size_edges_of(same)).values()] == [8]
+    quarter = record("q", [(2, (0.5, 0.0, 1.0, 0.5))], [], 2)
+    assert list(by_size([quarter], (0.125, 0.25, 0.5))) == [(0.25, 0.5)], "an edge belongs to the bin above it"
     whole = record("w", [(1, (0.0, 0.0, 1.0, 1.0))], [], 2)
     assert list(by_size([whole], size_edges_of([whole]))) == [(0.0, 1.0)]
 

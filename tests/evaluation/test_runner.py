@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fakes.engines import ScriptedEngine
+from mirg.answers.prompts import Instructions, messages
 from mirg.engines.base import Engine, Generation, Request
 from mirg.errors import ConfigError, EvaluationError, StorageError
 from mirg.evaluation.records import load_records
@@ -53,6 +54,9 @@ def test_a_whole_evaluation(dataset: DatasetFolder, tmp_path: Path) -> None:
     summary = evaluate(engine, dataset, tmp_path / "out", PLAN, lambda *now: seen.append(now))
     assert [len(batch) for batch in engine.asked] == [5, 5, 5, 5, 4]
     assert len(set(engine.seeds)) == 5, "each batch samples with a seed of its own"
+    other = ScriptedEngine(answer)
+    evaluate(other, dataset, tmp_path / "other", replace(PLAN, generation=Generation(batch_size=5, seed=7)))
+    assert not set(other.seeds) & set(engine.seeds), "and the seed of the plan gives other ones"
     assert seen[-1] == (24, 24, 0)
     records = load_records(tmp_path / "out")
     assert len(records) == summary["n"] == 24 and len({record.id for record in records}) == 24
@@ -61,6 +65,22 @@ def test_a_whole_evaluation(dataset: DatasetFolder, tmp_path: Path) -> None:
     assert set(summary["metrics"]["tasks"]) == set(summary["chance"]["tasks"]) == set(dataset.card.tasks)
     assert summary["settings"]["fingerprint"] == "scripted-1" and summary["rejected"] == 0
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
+
+
+@pytest.mark.parametrize(
+    ("told", "own", "asked"), [(None, None, "full"), (None, "none", "none"), ("short", "none", "short")]
+)
+def test_instructions_are_those_of_the_plan_or_of_the_model(
+    told: Instructions | None, own: Instructions | None, asked: Instructions, dataset: DatasetFolder, tmp_path: Path
+) -> None:
+    seen: list[Request] = []
+    engine = ScriptedEngine(lambda request, settings: seen.append(request) or answer(request, settings))  # type: ignore[func-returns-value]
+    if own is not None:
+        engine.instructions = own  # type: ignore[attr-defined]
+    plan = replace(PLAN, limit=1, instructions=told)
+    evaluate(engine, dataset, tmp_path / "out", plan)
+    (sample,) = select(dataset.read(), plan)
+    assert seen[0].messages == messages(sample, engine.family, engine.limits, asked)
 
 
 def test_stopped_anywhere_and_resumed_is_byte_identical(dataset: DatasetFolder, tmp_path: Path) -> None:

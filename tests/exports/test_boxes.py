@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from fakes.datasets import write_rows
 from mirg.answers import read
 from mirg.frames import Family, PixelLimits, Size, family, input_size
 from mirg.rewards.total import RewardConfig, score
@@ -306,6 +307,17 @@ def test_coco(exported, samples: dict[str, Sample]) -> None:
             assert any(corner == pytest.approx(box, abs=1e-9) for corner in corners)
     assert len(found["annotations"]) == len(expected), "each box once"
     assert report.files == {"annotations.json": len(images)}
+
+
+def test_coco_says_which_objects_are_targets(exported, tmp_path: Path) -> None:
+    """Of the second image, too; the others are objects."""
+    named = (("ring", 0.5), ("ring", 0.75), ("cat", 0.5))
+    notes = [{"label": label, "box": [0.25, 0.25, 0.75, end]} for label, end in named]
+    one = {"id": "a", "images": [1, 2], "refs": [{"objects": notes[:1]}, {"objects": notes}]}
+    source = write_rows(tmp_path / "notes", [one])
+    out, _ = exported("coco", source=source)
+    found = json.loads((out / "annotations.json").read_text())["annotations"]
+    assert [(one["image_id"], one["kind"]) for one in found] == [(1, "object"), (2, "target"), *[(2, "object")] * 2]
 
 
 def test_parquet_holds_identical_samples(exported, dataset: DatasetFolder, samples: dict[str, Sample]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from fakes.faulty_api import Settings
 from mirg.answers import write_completion
 from mirg.frames import family
 from mirg.samples import DatasetFolder, DatasetWriter, ObjectNote, Sample, Target
+from mirg.trajectories.teacher.client import Reply
 from mirg.trajectories.teacher.images import as_sent
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.writer import build
@@ -63,3 +66,22 @@ def recipe(url: str, **more: Any) -> TeacherRecipe:
     """A recipe without a key whose pauses are short."""
     limits = {"concurrency": 8, "timeout": 5, **more.pop("limits", {})}
     return TeacherRecipe(**{"model": "teacher-1", "url": url, "key_env": None, "limits": limits, **more})
+
+
+class Scripted:
+    """An endpoint without sockets. ``write`` makes a reply out of a body, or raises; ``delays`` spread the order."""
+
+    def __init__(self, write: Callable[[dict[str, Any]], Reply], delays: list[int] | None = None) -> None:
+        self.write = write
+        self.bodies: list[dict[str, Any]] = []
+        self._delays = delays or [0]
+
+    async def ask(self, body: dict[str, Any]) -> Reply:
+        self.bodies.append(body)
+        for _ in range(self._delays[len(self.bodies) % len(self._delays)]):
+            await asyncio.sleep(0)
+        return self.write(body)
+
+
+def reply(text: str, tokens: int = 100) -> Reply:
+    return Reply(text, "stop", None, tokens, 10)

@@ -104,3 +104,4 @@ def test_last_value_is_the_end_of_the_smoothed_line() -> None:
     noisy = Series("r", tuple(range(64)), tuple(0.5 + (-1) ** i * 0.5 for i in range(64)))
     assert last_value(noisy) == pytest.approx(0.5, abs=0.15)
     assert last_value(Series("r", (), ())) is None
+    assert last_value(Series("r", (3, 1, 2), (0.9, 0.1, 0.2))) == 0.9, "of the last step, wherever it stands"

@@ -238,7 +238,9 @@ def test_every_broken_row_is_reported_and_the_rest_is_read(dataset: DatasetFolde
         assert rejection.reason and rejection.hint and rejection.file.endswith("samples.jsonl")
     assert rejected[-2].id == "x" and "outside" in rejected[-2].reason
     assert "samples.jsonl:15 (sample x): targets.0.box: " in str(rejected[-2])
-    assert [row.hint for row in rejected if row.field == "question"] == ["see docs/concepts/samples.md for the fields of a sample"]
+    assert [row.hint for row in rejected if row.field == "question"] == [
+        "see docs/concepts/samples.md for the fields of a sample"
+    ]
     with pytest.raises(DataError, match=r"samples\.jsonl:5: line: "):
         list(mixed.read())
 

@@ -145,3 +145,11 @@ def test_a_few_broken_boxes_are_no_mixture() -> None:
 
 def test_nothing_to_go_by() -> None:
     assert Evidence().settle("rows.json") == "fraction"
+
+
+def test_the_example_of_a_kind_is_the_first_box_of_all_parts() -> None:
+    parts, kind = [Evidence(), Evidence()], frozenset({"pixels"})
+    for part, row in zip(parts, ("row 1", "row 9"), strict=True):
+        part.add(kind, row, (10, 20, 300, 400))
+    parts[0].join(parts[1])
+    assert parts[0].examples[kind][0] == "row 1" and parts[0].counts[kind] == 2

@@ -125,6 +125,7 @@ EMPTY = "<annotation><filename>a.jpg</filename></annotation>"
         ({"a.xml": tool("u/c.jpg"), "b.xml": tool("v/c.jpg")}, ["c.jpg"], "fit c.jpg", "two folders"),
         ({"a.xml": tool("a.jpg", "10,8,50")}, ["a.jpg"], "corners that are not numbers", "a corner is missing"),
         ({"a.xml": tool("a.jpg", "50,8,10,80")}, ["a.jpg"], "without area", "inverted"),
+        ({"a.xml": tool("a.jpg", "10,80,50,8")}, ["a.jpg"], "without area", "inverted in height"),
         ({"a.xml": tool("a.jpg", "10,8,90,95")}, ["a.jpg"], "is outside", "beyond the edge"),
         ({"a.xml": tool("a.jpg", "0.1,0.2,0.5,0.6")}, ["a.jpg"], "can only be fractions (0-1)", "fractions"),
         ({"a.xml": tool("a.jpg", label="")}, ["a.jpg"], "object without a name", "no label"),

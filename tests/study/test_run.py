@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import json
 import subprocess
 import sys
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 
 from fakes.engines import ScriptedEngine
+from fakes.recipes import record
 from fakes.study import write_run
 from mirg.errors import ConfigError, EvaluationError
 from mirg.evaluation.records import RECORDS_FILE, load_records
@@ -128,27 +127,15 @@ KEYS: list[tuple[str, Any, Any, Any]] = [
 def test_every_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, list[Any]] = defaultdict(list)
 
-    def record(path: str, result: Any) -> None:
-        module, _, name = path.rpartition(".")
-        signature = inspect.signature(getattr(importlib.import_module(module), name))
-
-        def call(*args: Any, **keywords: Any) -> Any:
-            bound = signature.bind(*args, **keywords)
-            bound.apply_defaults()
-            seen[name].append(bound.arguments)
-            return result
-
-        monkeypatch.setattr(path, call)
-
     report = SimpleNamespace(tokens=1, kept=Counter(), n_kept=1, refused=[])
     summary = {"metrics": {"overall": {"joint_accuracy": {"mean": 0.0}}}}
-    record("mirg.training.recipe.load_world", "world")
-    record("mirg.scenes.generate.write_scenes", None)
-    record("mirg.scenes.mini.write_mini", None)
-    record("mirg.trajectories.build.build_dataset", report)
-    record("mirg.engines.load.load_engine", "engine")
-    record("mirg.evaluation.difficulty.write_difficulty", report)
-    record("mirg.evaluation.runner.evaluate", summary)
+    record(monkeypatch, seen, "mirg.training.recipe.load_world", "world")
+    record(monkeypatch, seen, "mirg.scenes.generate.write_scenes", None)
+    record(monkeypatch, seen, "mirg.scenes.mini.write_mini", None)
+    record(monkeypatch, seen, "mirg.trajectories.build.build_dataset", report)
+    record(monkeypatch, seen, "mirg.engines.load.load_engine", "engine")
+    record(monkeypatch, seen, "mirg.evaluation.difficulty.write_difficulty", report)
+    record(monkeypatch, seen, "mirg.evaluation.runner.evaluate", summary)
     monkeypatch.setattr(DatasetFolder, "open", lambda path: path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sft.yaml").write_text("model: m\ndata: d\nlog_every: 77\nbatch_size: 3\naccumulation: 2\n")
@@ -161,6 +148,13 @@ def test_every_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert found(seen) == expected, key
     assert {key for key, *_ in KEYS} == StudyRecipe.model_fields.keys()
     assert seen["train"][2].data == str(tmp_path / "data" / "rated-sft-8")
+
+
+def test_a_cell_that_is_missing_needs_the_one_that_it_starts_from() -> None:
+    """Although that one was measured elsewhere: its model is not here."""
+    elsewhere = {("base", 0), ("sft", 0), ("dual", 0), ("sft", 1)}
+    found = missing_cells(plan(arms=("sft", "dual"), seeds=(0, 1)), elsewhere)
+    assert [(arm.name, seed) for arm, seed in found] == [("sft", 1), ("dual", 1)]
 
 
 def test_data_of_the_arms(tmp_path: Path) -> None:

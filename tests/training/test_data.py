@@ -19,7 +19,7 @@ from mirg.frames import PixelLimits
 from mirg.models.load import LoadedModel, load_model
 from mirg.samples import DatasetWriter, Sample, Target
 from mirg.training import data as module
-from mirg.training.data import grpo_rows, image_tokens, sft_rows
+from mirg.training.data import Length, grpo_rows, image_tokens, longest_rows, sft_rows
 from mirg.training.recipe import PromptConfig
 from mirg.training.sft import train_sft
 
@@ -48,6 +48,12 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             target = Target(image=len(images), box=(0.1, 0.2, 0.7, 0.8), label="red ring")
             out.add(Sample(id=f"s{k}", task="refer", images=images, question="Where?", targets=(target,)))
     return folder
+
+
+def test_the_longest_rows_are_those_with_most_tokens_of_text_and_images_together() -> None:
+    lengths = [Length("a", 50, (1,)), Length("b", 10, (60, 40)), Length("c", 5, (105,)), Length("d", 9, (102,))]
+    assert longest_rows(lengths, 3) == [3, 1, 2]
+    assert longest_rows(lengths, 9) == [3, 1, 2, 0]
 
 
 def test_an_image_that_the_processor_refuses_is_left_out_by_name(model: LoadedModel, tmp_path: Path) -> None:

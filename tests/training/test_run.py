@@ -14,12 +14,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from pydantic import BaseModel
+from transformers import TrainerControl
 
 from fakes.training import hurt
 from mirg.errors import CheckpointError
 from mirg.storage import SEAL_FILE, seal_folder, sole_writer
-from mirg.training.callbacks import RunCallback
+from mirg.training.callbacks import RunCallback, StopCallback
 from mirg.training.checkpoints import drop_newer, drop_old, last_good_checkpoint, writing_run
 from mirg.training.recipe import SftRecipe
 from mirg.training.run import METRICS, ROLLOUTS, SKIPPED, Progress, RunFolder, clock, environment, is_main_process
@@ -75,6 +77,21 @@ def test_only_the_first_process_logs_and_seals(first: bool, tmp_path: Path) -> N
     callback.on_save(SimpleNamespace(output_dir=str(saved.parent)), state, None)  # type: ignore[arg-type]
     run.close()
     assert [row["step"] for row in run.rows()] == [4] * first and (saved / SEAL_FILE).is_file() is first
+
+
+@pytest.mark.parametrize(("step", "stops"), [(4, True), (5, False)])
+def test_the_signal_of_another_process_stops_this_one(step: int, stops: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a multiple of ``every`` steps, and with a checkpoint."""
+
+    def reduced(flag: torch.Tensor, operation: object) -> None:
+        among = {torch.distributed.ReduceOp.MAX: max, torch.distributed.ReduceOp.MIN: min}
+        flag.fill_(among[operation](int(flag), 1))  # type: ignore[index]
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", reduced)
+    control = TrainerControl()
+    arguments: Any = SimpleNamespace(world_size=2, device="cpu")
+    StopCallback(every=2).on_step_end(arguments, SimpleNamespace(global_step=step), control)  # type: ignore[arg-type]
+    assert control.should_training_stop is control.should_save is stops
 
 
 def test_checkpoints_are_in_the_order_of_their_steps(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import torch
 from pydantic import BaseModel
 from transformers import Trainer
 
+from fakes.recipes import leaves, nested
 from fakes.uneven import CITED, COMPLETION, LIMITS, POINTED, SAMPLE, write_uneven
 from fakes.vllm import Engine, install
 from mirg.engines.load import load_engine
@@ -206,28 +207,11 @@ TABLES: dict[str, tuple[type[BaseModel], list[Row]]] = {
 NEEDED = {"model", "data", "stage"}
 
 
-def leaves(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """The dotted keys of a recipe with their defaults; every section of it refuses unknown keys and changes."""
-    assert (kind.model_config["extra"], kind.model_config["frozen"]) == ("forbid", True)
-    for name, field in kind.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from leaves(inner, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", field.get_default(call_default_factory=True)
-
-
 def recipe_of(name: str, data: Path, model: Path) -> Any:
     kind, table = TABLES[name]
-    raw: dict[str, Any] = {"model": str(model), "data": str(data), "prompt": {}}
-    for key, value, *_ in table:
-        *path, last = key.split(".")
-        part = raw
-        for step in path:
-            part = part.setdefault(step, {})
-        part[last] = [str(data)] if value == "DATA" else value
-    raw["prompt"] = {"min_pixels": LIMITS.min_pixels, "max_pixels": LIMITS.max_pixels} | raw["prompt"]
-    return kind.model_validate(raw)
+    limits = {"prompt.min_pixels": LIMITS.min_pixels, "prompt.max_pixels": LIMITS.max_pixels}
+    values = {key: [str(data)] if value == "DATA" else value for key, value, *_ in table}
+    return kind.model_validate(nested({"model": str(model), "data": str(data)} | limits | values))
 
 
 @pytest.fixture(scope="module")
@@ -338,8 +322,9 @@ def test_images_are_opened_within_the_limits_of_their_folder(data_of_wiring: Pat
 def test_the_limits_of_an_engine_are_those_of_its_processor(
     limits: PixelLimits | None, folders: dict[str, Path]
 ) -> None:
-    engine = load_engine(str(folders["qwen2_5_vl"]), limits=limits)
+    engine: Any = load_engine(str(folders["qwen2_5_vl"]), limits=limits, family="qwen2-vl", dtype="bfloat16")
     assert engine.limits == (limits or PixelLimits(84 * 84, 84 * 84))
+    assert (engine.family.name, engine.numerics) == ("qwen2-vl", "bfloat16 on cpu")
 
 
 @pytest.mark.parametrize("kind", [SftRecipe, GrpoRecipe])

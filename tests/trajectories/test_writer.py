@@ -38,7 +38,17 @@ def where(number: int, label: str = RING, box: tuple[float, float, float, float]
     return f"Box: Image-{number} {label} {box_markup(number, box)}."
 
 
+LARGE = (0.0, 0.0, 0.5, 0.5)
 CASES: list[tuple[Sample, str]] = [
+    (  # the question names one of two images that hold it
+        sample("group_grounding", [image(CROSS), image(RING), image(RING)], [at(2), at(3)], "As in Image-2?"),
+        f"Target: red ring. Found: red ring Image-2, Image-3. {where(2)} {where(3)}",
+    ),
+    (  # the largest of each image
+        sample("reasoning", [image(RING), image(RING, (RING, LARGE))], [at(2, RING, LARGE)], compared=RING),
+        "Image-1: red ring 4 %. Image-2: red ring 25 %. Target: red ring. Found: red ring Image-2. "
+        + where(2, RING, LARGE),
+    ),
     (
         sample("group_grounding", [image(CROSS), image(RING), image(STAR)], [at(2)]),
         f"Target: red ring. Found: red ring Image-2. {where(2)}",

@@ -28,11 +28,10 @@ Level = Literal["never", "sometimes", "always"]
 
 
 class DifficultyRow(Row):
-    """k answers to a prompt: how many are ``right``, their total ``rewards``, tokens, and how many were ``cut`` off."""
+    """k answers to a prompt: how many are ``right``, and their total ``rewards``."""
 
     right: int = 0
     rewards: tuple[float, ...] = ()
-    cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,6 @@ class Difficulty:
                     right=sum(record.joint for record in records),
                     rewards=tuple(round(record.total, 6) for record in records),
                     tokens=sum(said.tokens for said in group),
-                    cut=sum(said.finish == "length" for said in group),
                 )
             )
         return rows

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +15,9 @@ from PIL import Image
 from fakes.photographs import folder_of_photographs
 from mirg.compose.photos.build import REJECTED_FILE, PhotoReport, write_photo_samples
 from mirg.compose.photos.config import PhotoConfig
+from mirg.compose.photos.difference import difference
+from mirg.compose.photos.places import draw_place, find_place
+from mirg.compose.photos.pool import Found, PhotoPool, find_photos
 from mirg.compose.pixels import as_pixels, remove
 from mirg.errors import DataError
 from mirg.evaluation.records import make_record
@@ -201,3 +207,90 @@ def test_removal_fills_from_the_border(place: tuple[int, int, int, int]) -> None
     outside = np.ones((48, 64), dtype=bool)
     outside[y : y + height, x : x + width] = False
     np.testing.assert_array_equal(filled[outside], spoilt[outside])
+
+
+def written(case: Any) -> list[Sample]:
+    write_photo_samples(case.photos, case.out, case.config, overwrite=True)
+    return list(DatasetFolder.open(case.out).read())
+
+
+def found_in(case: Any) -> Found:
+    return find_photos(case.photos, case.config)
+
+
+def names(case: Any) -> set[str]:
+    return {photo.name for photo in found_in(case).photos}
+
+
+def place(case: Any) -> object:
+    pool = PhotoPool(found_in(case).photos, case.config)
+    return find_place(case.rng, pool.thumb(0), pool.image(0).size, case.config)
+
+
+def sides(case: Any) -> list[float]:
+    """Widths and heights of drawn places, as shares of a photograph that is not square."""
+    drawn = [draw_place(case.rng, (2000, 1000), case.config) for _ in range(60)]
+    return [value for _, _, width, height in drawn for value in (width / 2000, height / 1000)]
+
+
+def refused(case: Any) -> str:
+    try:
+        return str(found_in(case).rejected)
+    except DataError as error:
+        return error.message
+
+
+class Counting(random.Random):
+    """Counts the numbers that are drawn."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.n = 0
+
+    def uniform(self, a: float, b: float) -> float:
+        self.n += 1
+        return super().uniform(a, b)
+
+
+# Key, value, what is found, what is expected there (else the value).
+SMALL = {"n": 6, "side": 96}
+KEYS: list[tuple[Any, ...]] = [
+    ("n", 4, lambda case: len(written(case))),
+    ("seed", 1, lambda case: {sample.id.split("-")[2] for sample in written(case)}, {"1"}),
+    ("seed", 1, lambda case: [t.box for s in written(case) for t in s.targets] == case.plain, False),
+    ("split", "test", lambda case: {sample.id.split("-")[1] for sample in written(case)}, {"test"}),
+    ("test_share", 0.0, lambda case: len(names(case)), 9),
+    ("tasks", ("refer",), lambda case: {sample.task for sample in written(case)}, {"refer"}),
+    ("side", 64, lambda case: max(max(ref.size) for sample in written(case) for ref in sample.images)),
+    ("square", True, lambda case: {ref.size for sample in written(case) for ref in sample.images}, {(96, 96)}),
+    ("max_images", 2, lambda case: max(len(sample.images) for sample in written(case))),
+    ("max_photos", 4, lambda case: found_in(case).n_unused, 5),
+    ("max_megapixels", 0.05, lambda case: "too large" in refused(case), True),
+    ("smallest", 0.4, lambda case: min(sides(case)) > 0.395, True),
+    ("largest", 0.25, lambda case: max(sides(case)) < 0.255, True),
+    ("min_contrast", 9.0, lambda case: place(case) is None, True),
+    ("min_edges", 9.0, lambda case: place(case) is None, True),
+    ("max_correlation", -1.0, lambda case: place(case) is None, True),
+    ("min_distance", 9.0, lambda case: place(case) is None, True),
+    ("min_change", 9.0, lambda case: difference(case.rng, PhotoPool(found_in(case).photos, case.config), case.config)
+     is None, True),
+    ("tries", 3, lambda case: (place(case), case.rng.n // 2), (None, 3)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", KEYS, ids=[row[0] for row in KEYS])
+def test_a_key_arrives(row: tuple[Any, ...], photos: Path, tmp_path: Path) -> None:
+    """With another value something else is made than with the default."""
+    key, value, found, *expected = row
+    beside = SMALL | ({"min_contrast": 9.0} if key == "tries" else {})
+    case = SimpleNamespace(photos=photos, out=tmp_path / "out", config=PhotoConfig.model_validate(SMALL))
+    case.plain = [target.box for sample in written(case) for target in sample.targets] if key == "seed" else []
+    results = []
+    for more in ({}, {key: value}):
+        case.rng, case.config = Counting(0), PhotoConfig.model_validate(beside | more)
+        results.append(found(case))
+    assert results[1] == (expected[0] if expected else value) != results[0]
+
+
+def test_every_key_has_a_row() -> None:
+    assert PhotoConfig.model_fields.keys() == {row[0] for row in KEYS}

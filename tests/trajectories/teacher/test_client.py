@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fakes import teacher
 from fakes.faulty_api import FaultyApi
 from mirg.trajectories.teacher.client import Endpoint, Fault, Reply, read_body
+from mirg.trajectories.teacher.recipe import TeacherRecipe
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "case-1"}]}
 
@@ -74,6 +75,22 @@ def test_a_pause_is_asked_for_in_seconds_or_by_date(api: FaultyApi) -> None:
 
 def test_a_reply(api: FaultyApi) -> None:
     assert ask(api.url) == Reply("no idea", "stop", None, 700, 50)
+
+
+@pytest.mark.parametrize(("url", "told"), [("https://api.openai.com/v1", "org-1"), ("http://127.0.0.1:9/v1", None)])
+def test_an_organization_of_openai_is_told_to_nobody_else(
+    url: str, told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("OPENAI_ORG_ID", "org-1"), ("OPENAI_PROJECT_ID", "org-1"), ("OPENAI_API_KEY", "k")):
+        monkeypatch.setenv(name, value)
+    client = Endpoint(TeacherRecipe(model="m", url=url))._clients[0]
+    assert (client.organization, client.project) == (told, told)
+
+
+def test_a_reply_with_a_warning_is_a_reply() -> None:
+    choices = [{"message": {"content": "a"}, "finish_reason": "stop"}]
+    body = {"error": {"message": "slow today"}, "choices": choices}
+    assert read_body(json.dumps(body)) == Reply("a", "stop", None, None, None)
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
+from fakes.clocks import FakeClock
+from fakes.recipes import leaves, nested
+from fakes.teacher import Scripted, reply
 from fakes.uneven import write_uneven
-from mirg.errors import ConfigError
+from mirg.errors import ConfigError, MirgError
 from mirg.trajectories.teacher.asking import Asker
-from mirg.trajectories.teacher.client import Endpoint
-from mirg.trajectories.teacher.images import sent_size
+from mirg.trajectories.teacher.client import Endpoint, Fault, Reply
+from mirg.trajectories.teacher.images import ImageDesk, sent_size
+from mirg.trajectories.teacher.ledger import Answer, Ledger
 from mirg.trajectories.teacher.limits import Cost
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import OVERHEAD, Digests
+from mirg.trajectories.teacher.run import ask_teacher
 from mirg.trajectories.teacher.work import Desk
 
 SECRET = "sk-c4n4ry-9f2e7b"
@@ -83,8 +92,6 @@ ASKING: dict[str, Any] = {
     },
     "images": {"detail": "low", "max_side": 100, "max_pixels": 5000, "pixels_per_token": 50},
     "price": {"input": 3, "output": 5},
-    "limits": {"concurrency": 5, "requests_per_minute": 6, "tokens_per_minute": 7000, "timeout": 8},
-    "budget": {"requests": 9, "tokens": 10, "money": 11},
 }  # fmt: skip
 
 
@@ -129,18 +136,162 @@ def test_another_question_is_another_request(change: dict[str, Any], tmp_path: P
     assert len(one) == len(other) == 2 and not one & other
 
 
-def test_how_fast_and_how_much_follows_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("openai")
-    monkeypatch.setenv("MY_KEY", SECRET)
-    given = recipe(**ASKING, url="http://127.0.0.1:9/v1", key_env="MY_KEY")
+THOUGHT = "Image-1 shows one plain colour, and so does Image-2. So Image-3 is examined. The ring is on the right."
+FOUND = "Image-3 ring (520,250),(1000,750)."  # IoU 0.96 with the truth
+SAID = '[{"image": 3, "bbox_2d": [500, 250, 980, 750], "label": "ring"}]'  # also 0.96
+GOOD = f"<think>{THOUGHT} {FOUND}</think><answer>{SAID}</answer>"
+AGAIN = GOOD.replace("The ring", "So Image-3 is examined. The ring")
+ABRUPT = f"<think>The shape asked for is round. {FOUND} So the ring of Image-3 it is.</think><answer>{SAID}</answer>"
+DOWN = Fault("status", "down", status=503)
+
+
+def asked(case: Any, *replies: Fault | str) -> Any:
+    """The bodies that a run sends, its pauses, and what came of it; the last of ``replies`` is given again."""
+    left, clock = list(replies), FakeClock()
+
+    def write(body: dict[str, Any]) -> Reply:
+        said = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(said, Fault):
+            raise said
+        return reply(said)
+
+    endpoint = Scripted(write)
+    with Ledger(case.path / "ledger.db") as ledger:
+        done = ask_teacher(case.data, case.recipe, ledger, endpoint=endpoint, clock=clock)
+    return SimpleNamespace(bodies=endpoint.bodies, slept=clock.slept, accepted=done.accepted)
+
+
+def body(name: str) -> Callable[[Any], object]:
+    return lambda case: asked(case, GOOD).bodies[0].get(name)
+
+
+def asker(case: Any) -> Asker:
     ledger: Any = SimpleNamespace(recent=lambda since: [], spent=Cost)
-    asker = Asker(given, ledger, None, None, SimpleNamespace(now=lambda: 0.0))  # type: ignore[arg-type]
-    assert (asker._rates.requests, asker._rates.tokens, asker._places._value) == (6, 7000, 5)
-    assert asker._purse.budget == given.budget
-    endpoint = Endpoint(given)
-    client = endpoint._clients[0]
-    assert (endpoint._timeout, client.timeout, client.api_key) == (8, 8, SECRET)
-    assert str(client.base_url) == "http://127.0.0.1:9/v1/" and client.max_retries == 0
+    return Asker(case.recipe, ledger, None, None, FakeClock())  # type: ignore[arg-type]
+
+
+def client(case: Any) -> Any:
+    pytest.importorskip("openai")
+    return Endpoint(case.recipe)._clients[0]
+
+
+def problems(text: str) -> Callable[[Any], object]:
+    """The checks that a reply does not pass."""
+    sent = Answer("h", "uneven", "refer", 0, "first", "m", "p", "answered", text, None, "stop", 1, 1, None, 1, 0.0)
+    return lambda case: {check for check, _ in Desk(case.recipe, Digests(case.data)).judge(sent, case.sample).problems}
+
+
+def refused(look: Callable[[Any], object], case: Any) -> str:
+    """The words with which ``look`` refuses."""
+    try:
+        look(case)
+    except MirgError as error:
+        return error.message
+    return ""
+
+
+def shown(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def uris(case: Any) -> list[str]:
+    return ImageDesk(case.data, case.recipe.images).uris(case.sample)
+
+
+def need(case: Any) -> Cost:
+    return Desk(case.recipe, Digests(case.data)).first(case.sample)[0].most()
+
+
+# Key, value, what is found, what is expected there (else the value). ``HERE`` is the folder of the test.
+KEYS: list[tuple[Any, ...]] = [
+    ("model", "other", body("model")),
+    ("url", "http://127.0.0.1:9/v1", lambda case: str(client(case).base_url), "http://127.0.0.1:9/v1/"),
+    ("key_env", "MY_KEY", lambda case: client(case).api_key, SECRET),
+    ("family", "qwen2.5-vl", lambda case: "(250,250),(750,500)" in json.dumps(body("messages")(case)), False),
+    ("family", "qwen2.5-vl", problems(GOOD), {"read"}),
+    ("language", "de", lambda case: "German" in json.dumps(body("messages")(case)), True),
+    ("templates", "HERE", lambda case: body("messages")(case)[0]["content"], "My own words."),
+    ("templates", "HERE", lambda case: asked(case, "no").bodies[-1]["messages"][-1]["content"], "My own repair."),
+    ("draws", 3, lambda case: len(asked(case, GOOD).bodies)),
+    ("stop_early", True, lambda case: len(asked(case, GOOD).bodies), 1),
+    ("repair", False, lambda case: len(asked(case, "no").bodies), 1),
+    ("extra", {"stop": ["x"]}, body("stop"), ["x"]),
+    *((f"sampling.{key}", value, body(key)) for key, value in
+      {"temperature": 0.3, "top_p": 0.8, "max_tokens": 99, "seed": 7}.items()),
+    ("sampling.max_tokens_key", "max_completion_tokens", body("max_completion_tokens"), 2048),
+    ("sampling.max_tokens", 99, lambda case: need(case).tokens < 4000, True),
+    ("limits.concurrency", 5, lambda case: asker(case)._places._value),
+    ("limits.requests_per_minute", 6, lambda case: asker(case)._rates.requests),
+    ("limits.tokens_per_minute", 7000, lambda case: asker(case)._rates.tokens),
+    ("limits.timeout", 8.0, lambda case: client(case).timeout),
+    ("limits.timeout", 8.0, lambda case: client(case) and Endpoint(case.recipe)._timeout),
+    ("limits.tries", 3, lambda case: len(asked(case, DOWN).bodies)),
+    ("limits.max_wait", 0.25, lambda case: max(asked(case, DOWN).slept)),
+    ("limits.max_wait", 0.25, lambda case: len(asked(case, Fault("status", "", status=429, after=1.0)).bodies), 1),
+    *((f"budget.{key}", value, lambda case, key=key: getattr(asker(case)._purse.budget, key)) for key, value in
+      {"requests": 9, "tokens": 10, "money": 11.0}.items()),
+    ("price.input", 3.0, lambda case: need(case).money, pytest.approx(3 * 3000 / 1e6, rel=0.5)),
+    ("price.output", 5.0, lambda case: need(case).money, pytest.approx(5 * 2048 / 1e6)),
+    ("images.max_side", 100, lambda case: [shown(uri).size for uri in uris(case)], [(100, 60), (33, 100), (100, 40)]),
+    ("images.max_pixels", 5000, lambda case: [shown(uri).size for uri in uris(case)], [(91, 54), (40, 122), (111, 44)]),
+    ("images.max_bytes", 1000, lambda case: "images.max_bytes is 1,000" in refused(uris, case), True),
+    ("images.max_total_bytes", 1000, lambda case: "images.max_total_bytes is 1,000" in refused(uris, case), True),
+    ("images.detail", "low", lambda case: json.dumps(body("messages")(case)).count('"detail": "low"'), 3),
+    ("images.pixels_per_token", 50, lambda case: need(case).tokens > 13_000, True),
+    ("verify.min_iou", 0.97, problems(GOOD), {"iou"}),
+    ("verify.citation_iou", 0.97, problems(GOOD), {"citations", "levels"}),
+    ("verify.min_words", 100, problems(GOOD), {"length"}),
+    ("verify.max_words", 9, problems(GOOD), {"length"}),
+    ("verify.max_chars", 60, problems(GOOD), {"length"}),
+    ("verify.max_same_sentence", 1, problems(AGAIN), {"repetition"}),
+    ("verify.max_same_word", 1, problems(GOOD.replace("plain", "plain plain")), {"repetition"}),
+    ("verify.phrase_words", 3, problems(AGAIN), {"repetition"}),
+    ("verify.max_same_phrase", 1, problems(AGAIN), {"repetition"}),
+    ("verify.image_level", False, problems(ABRUPT), set()),
+    ("verify.language", "de", problems(GOOD), {"language"}),
+]  # fmt: skip
+# Without which a key has no effect.
+BESIDE: dict[str, dict[str, object]] = {
+    "stop_early": {"draws": 2},
+    "budget.money": {"price.input": 1.0},
+    "verify.phrase_words": {"verify.max_same_phrase": 1},
+    "verify.max_same_phrase": {"verify.phrase_words": 3},
+}
+
+
+@pytest.mark.parametrize("row", KEYS, ids=[row[0] for row in KEYS])
+def test_a_key_arrives(row: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another value something else is done than with the default."""
+    key, value, found, *expected = row
+    monkeypatch.setenv("OPENAI_API_KEY", "theirs")
+    monkeypatch.setenv("MY_KEY", SECRET)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "system.j2").write_text("My own words.")
+    (tmp_path / "own" / "repair.j2").write_text("My own repair.")
+    data = write_uneven(tmp_path / "data")
+    results = []
+    for name, more in (("default", {}), ("changed", {key: str(tmp_path / "own") if value == "HERE" else value})):
+        (tmp_path / name).mkdir()
+        given = (
+            recipe(**nested({**BESIDE.get(key, {}), **more}))
+            if key != "model"
+            else TeacherRecipe(**{"model": "m", **more})
+        )
+        results.append(found(SimpleNamespace(recipe=given, data=data, sample=next(iter(data)), path=tmp_path / name)))
+    wanted = expected[0] if expected else value
+    assert results[1] == wanted != results[0], results
+
+
+def test_an_estimate_that_was_too_small_is_raised_for_all_that_follow() -> None:
+    """An input of 150 tokens where 100 were set aside, then of 300 where 150 were; one that is smaller says nothing."""
+    found = asker(SimpleNamespace(recipe=recipe(sampling={"max_tokens": 10})))
+    for aside, said, calibration in ((100, 150, 1.5), (150, 300, 3.0), (300, 200, 3.0)):
+        found._cost(Reply("x", "stop", None, said, 1), Cost(1, aside + 10))
+        assert found._calibration == pytest.approx(calibration)
+
+
+def test_every_key_has_a_row() -> None:
+    assert dict(leaves(TeacherRecipe)).keys() == {row[0] for row in KEYS}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])

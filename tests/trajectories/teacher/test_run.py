@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from fakes import teacher
 from fakes.clocks import FakeClock
 from fakes.faulty_api import FAULTS, FaultyApi
+from fakes.teacher import Scripted, reply
 from mirg.errors import DataError, MirgError, StorageError, TeacherError
 from mirg.samples import DatasetFolder, Sample
 from mirg.trajectories.build import check_dataset
@@ -46,31 +47,12 @@ def rows(path: Path, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-class Scripted:
-    """An endpoint without sockets. ``write`` makes a reply out of a body, or raises; ``delays`` spread the order."""
-
-    def __init__(self, write: Callable[[dict[str, Any]], Reply], delays: list[int] | None = None) -> None:
-        self.write = write
-        self.bodies: list[dict[str, Any]] = []
-        self._delays = delays or [0]
-
-    async def ask(self, body: dict[str, Any]) -> Reply:
-        self.bodies.append(body)
-        for _ in range(self._delays[len(self.bodies) % len(self._delays)]):
-            await asyncio.sleep(0)
-        return self.write(body)
-
-
 def said(body: dict[str, Any]) -> str:
     return json.dumps([m["content"] for m in body["messages"]])
 
 
 def case_of(body: dict[str, Any]) -> int:
     return int(said(body).partition("case-")[2].partition(".")[0].rstrip("?\\n ").split("?")[0])
-
-
-def reply(text: str, tokens: int = 100) -> Reply:
-    return Reply(text, "stop", None, tokens, 10)
 
 
 def by_case(src: DatasetFolder, recipe: TeacherRecipe, pick: Callable[[int, dict[str, Any]], bool]) -> Callable:
@@ -168,6 +150,25 @@ def test_stop_early_asks_no_more_than_it_needs(cases: DatasetFolder, tmp_path: P
     endpoint = Scripted(by_case(cases, recipe, lambda k, body: body["seed"] >= k % 3))
     assert run(cases, recipe, tmp_path / "l.db", endpoint=endpoint).accepted == 30
     assert len(endpoint.bodies) == sum(k % 3 + 1 for k in range(30))
+
+
+def test_as_many_requests_are_in_flight_as_may_be(cases: DatasetFolder, tmp_path: Path) -> None:
+    """No reply comes before five requests wait for one, and a sixth is not sent."""
+    recipe = teacher.recipe("http://x/v1", limits={"concurrency": 5})
+    right, waiting, full = by_case(cases, recipe, lambda k, body: True), [0], asyncio.Event()
+
+    class Gate(Scripted):
+        async def ask(self, body: dict[str, Any]) -> Reply:
+            waiting[0] += 1
+            assert waiting[0] <= 5
+            if waiting[0] == 5:
+                full.set()
+            async with asyncio.timeout(60):
+                await full.wait()
+            waiting[0] -= 1
+            return await super().ask(body)
+
+    assert run(cases, recipe, tmp_path / "l.db", endpoint=Gate(right)).accepted == 30
 
 
 def test_a_repair_names_what_failed(cases: DatasetFolder, tmp_path: Path) -> None:
