@@ -1,7 +1,7 @@
 # make demo            the whole pipeline on this machine; PHOTOS=folder runs it on your own photographs
 # make test            the everyday tests        make check   lint, format, types, import rules
 # make bench           the quick form of every benchmark (minutes)   make docs    every link in the documentation resolves
-# make study           what each part of the method is worth, with intervals (hours)
+# make study           what each part of the method contributes, with intervals (hours)
 # make mutants         plants single faults in the core and counts those that the tests notice (hours)
 #
 # Everything is installed into .venv once; a second call is instant. On Linux without an NVIDIA GPU,

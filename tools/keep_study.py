@@ -74,7 +74,7 @@ def table(found: dict[str, Any]) -> str:
         pairs[row["b"], row["a"]][row["metric"], row["subset"]] = f"**{words}**" if clear else words
     for (b, a), values in pairs.items():
         lines.append(f"| `{b}` − `{a}` | {' | '.join(values[key] for key in PAIRED)} |")
-    return "\n".join(lines) + "\n\nWith 95 % intervals over seeds and items; bold where they exclude 0.\n"
+    return "\n".join(lines) + "\n\nWith 95 % intervals over seeds and items; bold if they exclude 0.\n"
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:

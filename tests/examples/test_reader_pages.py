@@ -37,7 +37,7 @@ def run(*arguments: str) -> str:
 
 def test_own_annotations(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("shelf", "table"):
+    for name in ("counter", "table"):
         Image.radial_gradient("L").resize((640, 480)).save(f"{name}.jpg")
     (code,) = blocks(repository, HOW_TO, "python")
     exec(compile(code, HOW_TO, "exec"), {})  # the page is this repository's own
