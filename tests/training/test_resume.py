@@ -1,4 +1,4 @@
-"""Promises 1, 2 and 5: a run that was killed or stopped, started again, is the run that never was, to the bit."""
+"""Promises 1, 2 and 5: a run that is killed or stopped and started again equals an uninterrupted run, bit for bit."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def test_the_command_killed_from_outside(stage: str, tmp_path: Path, recipe: Mak
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path: Path, recipe: Make) -> None:
-    """Promise 3, and the control of this file's comparisons: another seed is another run."""
+    """Promise 3, and the control of this file's comparisons: another seed gives another run."""
     for name, seed in (("one", 0), ("two", 0), ("other", 1)):
         train_sft(recipe("sft", steps=2, seed=seed), tmp_path / name)
     assert_same_run(tmp_path / "one", tmp_path / "two")
