@@ -1,7 +1,7 @@
 # make demo            the whole pipeline on this machine; PHOTOS=folder runs it on your own photographs
 # make test            the everyday tests        make check   lint, format, types, import rules
-# make bench           speed measurements        make docs    every link in the documentation resolves
-# make study           what each part of the method is worth, with intervals (hours)
+# make bench           the quick form of every benchmark (minutes)   make docs    every link in the documentation resolves
+# make study           what each part of the method contributes, with intervals (hours)
 # make mutants         plants single faults in the core and counts those that the tests notice (hours)
 #
 # Everything is installed into .venv once; a second call is instant. On Linux without an NVIDIA GPU,
@@ -14,6 +14,8 @@ PHOTOS ?=
 OUT ?= runs/demo
 STUDY ?= runs/study
 ARGS ?=
+BENCHMARKS := packed_update.py grpo_step.py "sweep.py packed_update" vision_cache.py memory_estimate.py demo_rl.py \
+	data_scale.py teacher_throughput.py
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
@@ -69,8 +71,8 @@ format: install-dev
 	$(BIN)/ruff format .
 
 bench: install-dev
-	@for file in benchmarks/packed_update.py benchmarks/grpo_step.py; do \
-		echo "== $$file"; $(BIN)/python "$$file" || exit 1; \
+	@for script in $(BENCHMARKS); do \
+		echo "== $$script"; $(BIN)/python benchmarks/$$script --quick || exit 1; \
 	done
 
 study: install

@@ -210,7 +210,7 @@ def random_reward(completions: Sequence[Any], **_: Any) -> list[float | None]:
 
 
 def timed(work: Sequence[Callable[[], object]], repeat: int) -> list[list[float]]:
-    """Seconds of each piece of ``work``, in turn, ``repeat`` times after one warm-up."""
+    """Seconds of each piece of ``work``; the pieces alternate, ``repeat`` times after one warm-up."""
     seconds: list[list[float]] = [[] for _ in work]
     for turn in range(repeat + 1):
         for k, piece in enumerate(work):
@@ -233,7 +233,7 @@ def flops(work: Callable[[], object]) -> int:
     from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
 
     aten = torch.ops.aten
-    # The counter knows the fused attention of GPUs alone.
+    # The counter knows only the fused attention of GPUs.
     fused = {
         aten._scaled_dot_product_flash_attention_for_cpu: inspect.unwrap(sdpa_flop),
         aten._scaled_dot_product_flash_attention_for_cpu_backward: inspect.unwrap(sdpa_backward_flop),
@@ -261,19 +261,19 @@ def tokens(settings: Settings, length: int) -> dict[str, float]:
 
 
 def peak_of(side: str) -> float:
-    """Peak memory in MiB that the update of ``side`` adds, measured in a process of its own."""
+    """Peak memory in MiB that the update of ``side`` adds, measured in a separate process."""
     done = subprocess.run([sys.executable, *sys.argv, "--peak-of", side], capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
 
 def peak_while(work: Callable[[], object]) -> float:
-    """MiB by which the memory of this process peaks above where it was before ``work``."""
+    """MiB by which the peak memory of this process during ``work`` exceeds its memory before."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         work()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew (Linux)
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark (Linux)
     before = _status("VmRSS")
     work()
     return _status("VmHWM") - before
@@ -310,7 +310,7 @@ def summary(
 
 
 def command() -> str:
-    """What was called, but for where its result goes."""
+    """The command line without the option that says where the result is written."""
     script, *told = sys.argv
     if "--json" in told:
         at = told.index("--json")

@@ -2,7 +2,7 @@
 
 The rows are written on the spot (``data_rows.py``). Every step runs in a fresh process; its processor time and resident
 memory, with those of its workers, are the system's. The alternative is ``datasets.load_dataset("json")`` and a ``map``
-that makes the same lines out of every row. The last step alone looks at images: the headers of JPEG files.
+that makes the same lines out of every row. Only the last step reads images: the headers of JPEG files.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def run(folder: Path, start: Path, packed: bool, number: int, steps: int, prompt
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each side, in turn")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each side, alternating")
     parser.add_argument("--steps", type=int, default=2, help="measured steps of a run")
     parser.add_argument("--sft-steps", type=int, default=60)
     parser.add_argument("--prompts", type=int, default=16, help="prompts of a step")

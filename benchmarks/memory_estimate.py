@@ -83,7 +83,7 @@ def main() -> None:
     result |= {
         "ours": ours,
         "theirs": statistics.median(theirs),
-        "alternative": "measured in processes of their own",
+        "alternative": "measured in separate processes",
         "with_defaults_of_malloc": in_a_process_of_its_own({}),
     }
     show(result, told.json)

@@ -18,7 +18,7 @@ QUICK = [(4, 300)]
 
 
 def measure(script: str, group: int, prompt: int, more: list[str]) -> dict[str, Any]:
-    """The result of ``script`` in a process of its own, so that no case inherits the memory of another."""
+    """The result of ``script`` in a separate process, so that no case inherits the memory of another."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "result.json"
         case = ["--group", str(group), "--prompt", str(prompt), "--json", str(out), *more]

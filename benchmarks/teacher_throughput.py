@@ -1,6 +1,6 @@
-"""The teacher's pipeline against a server that takes a fixed time: requests in flight, and processor time per request.
+"""The teacher's pipeline against a server that takes a fixed time: concurrent requests, and processor time per request.
 
-The server runs in a process of its own. The alternative, in the same run, is the bare client library: the same bodies
+The server runs in a separate process. The alternative, in the same run, is the bare client library: the same bodies
 by as many coroutines, replies thrown away, nothing kept, limited or verified.
 """
 
@@ -69,7 +69,7 @@ def pipeline(src: DatasetFolder, recipe: TeacherRecipe, folder: Path) -> tuple[f
 
 
 def bare(src: DatasetFolder, recipe: TeacherRecipe) -> tuple[float, float]:
-    """The same of the client library alone; bodies are made before."""
+    """The same for only the client library; the bodies are made before."""
     desk, images = Desk(recipe, Digests(src)), ImageDesk(src, recipe.images)
     bodies = [desk.first(sample)[0].body(images.uris(sample)) for sample in src.read(images="header")]
 

@@ -1,4 +1,4 @@
-"""A reward of your own beside mirg's, in TRL's GRPOTrainer.
+"""A custom reward together with mirg's rewards, in TRL's GRPOTrainer.
 
     python examples/custom_reward.py                                   # a random tiny model: shows that it runs
     python examples/custom_reward.py --model runs/demo/sft --steps 50  # the model of `make demo` after SFT

@@ -1,9 +1,9 @@
-"""A reader for a format of your own: two functions, then `import_dataset` does the rest.
+"""A reader for another format: two functions; `import_dataset` does the rest.
 
     python examples/custom_source.py               # writes three rows of the format and reads them
     python examples/custom_source.py rows.jsonl data/shop --root photos
 
-The format here is JSON lines about photographs of shelves: which photographs, what was looked for, where it was found.
+The format here is JSON lines about photographs of shelves. A row names photographs, the wanted object and its places.
 
     {"key": "s1", "photos": ["a.jpg", "b.jpg"], "wanted": "blue mug",
      "found": [{"photo": "b.jpg", "xywh": [64, 96, 192, 192]}]}
@@ -72,7 +72,7 @@ def target(item: Any, photos: tuple[str, ...], field: str) -> RawBox:
     return RawBox(1 + photos.index(photo), (x, y, x + width, y + height))
 
 
-# The line that makes it a kind. Inside the package it stands in mirg/sources/kinds.py, for the command line.
+# This line registers the format. For the command line, it belongs into mirg/sources/kinds.py.
 SOURCES["shelves"] = Source("shelves", "photographs of shelves", read, convert, "pixels")
 
 

@@ -4,14 +4,14 @@
     python examples/tiny_grpo.py --model runs/demo/sft --steps 100  # the model of `make demo` after SFT
 
 `mirg grpo` does the same on TRL, with resuming, checkpoints, adapters and several GPUs; a test holds the losses equal.
-Where this file deviates from the papers, and from TRL:
+This file deviates from the papers and from TRL as follows:
 
 * GRPO (arXiv 2402.03300) averages the loss over completions. This is DAPO's loss (arXiv 2503.14476): the mean over all
   completion tokens of the batch, the ratio clipped to [0.8, 1.28], no KL term to a reference model.
 * DAPO samples again until every group holds better and worse answers; here a group of equals just gives no gradient.
 * MIRG-RL (arXiv 2509.21788) has one reward for the object and one for the image: `mirg.rewards` is our reading of it.
 * Nothing is shared between the G completions of a prompt: its images are encoded G times. TRL does that too.
-* A random model earns nothing, so it is first shown right answers (`warm_up`): SFT in ten lines.
+* A random model gets no reward, so it is first trained on right answers (`warm_up`): SFT in ten lines.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def token_log_probs(model: Any, batch: Batch) -> torch.Tensor:
     prompt, ids = dict(batch.prompt), batch.completion_ids
     prompt["input_ids"] = torch.cat([prompt["input_ids"], ids], dim=1)
     prompt["attention_mask"] = torch.cat([prompt["attention_mask"], batch.completion_mask], dim=1)
-    if "mm_token_type_ids" in prompt:  # 1 where a token stands for a piece of an image: rotary positions need it
+    if "mm_token_type_ids" in prompt:  # 1 for tokens of an image: rotary positions need it
         prompt["mm_token_type_ids"] = torch.cat([prompt["mm_token_type_ids"], torch.zeros_like(ids)], dim=1)
     # The logits of a position are about the NEXT token: the prompt's last one predicts the completion's first.
     logits = model(**prompt).logits[:, -ids.shape[1] - 1 : -1]

@@ -1,4 +1,4 @@
-"""Promise 14: a hostile image gives a typed error with the sample's id, or a right RGB image; quickly and small."""
+"""Promise 14: a hostile image gives a typed error with the sample's id or a correct RGB image, at bounded cost."""
 
 from __future__ import annotations
 

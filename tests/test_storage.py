@@ -275,7 +275,7 @@ def test_a_seal_that_seals_nothing_is_damaged(tmp_path: Path, manifest: str) -> 
 
 
 def test_manifest_finds_every_flipped_byte_and_every_cut(tmp_path: Path) -> None:
-    """Promise 5, on the storage side."""
+    """Promise 5, for the storage layer."""
     folder = tmp_path / "checkpoint"
     content = bytes(range(200))
     write_atomic(folder / "weights", content)

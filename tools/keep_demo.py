@@ -1,6 +1,6 @@
-"""Keep what a demo measured: ``python tools/keep_demo.py RUN`` writes docs/results/demo.json and the README's table.
+"""Keep what a demo measured: ``python tools/keep_demo.py RUN`` writes docs/results/demo.json and the page's table.
 
-The table stands between two marks in README.md, so that the numbers people read are the ones of the file.
+The table is between two marks in docs/results/README.md, so that the page shows the numbers of the file.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def main(run: Path) -> None:
         "differences": [{key: pair[key] for key in ("a", "b", "overall")} for pair in comparison["differences"]],
     }
     (ROOT / "docs" / "results" / "demo.json").write_text(json.dumps(result, indent=1) + "\n")
-    page = ROOT / "README.md"
+    page = ROOT / "docs" / "results" / "README.md"
     pattern = re.compile(re.escape(MARKS[0]) + ".*?" + re.escape(MARKS[1]), re.DOTALL)
     page.write_text(pattern.sub(lambda _: MARKS[0] + table(result) + MARKS[1], page.read_text()))
 
 
 def table(result: dict[str, Any]) -> str:
-    """The README's table and the paired differences below it."""
+    """The table of the systems and the paired differences below it."""
     names = [system["name"] for system in result["systems"]]
     lines = [f"| percent, 95 % interval | {' | '.join(names)} | chance |", "|---" * (len(names) + 2) + "|"]
     for key, title in ROWS.items():

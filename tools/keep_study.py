@@ -1,6 +1,6 @@
-"""Keep what a study found: ``python tools/keep_study.py RUN`` writes docs/results/study.json and the README's table.
+"""Keep what a study found: ``python tools/keep_study.py RUN`` writes docs/results/study.json and the page's table.
 
-The table stands between two marks in README.md, so that the numbers people read are the ones of the file.
+The table is between two marks in docs/results/README.md, so that the page shows the numbers of the file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(run: Path) -> None:
     commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     kept = {"command": command(found["plan"]), "commit": commit.stdout.strip(), **found}
     (ROOT / "docs" / "results" / "study.json").write_text(dumped(kept))
-    page = ROOT / "README.md"
+    page = ROOT / "docs" / "results" / "README.md"
     pattern = re.compile(re.escape(MARKS[0]) + ".*?" + re.escape(MARKS[1]), re.DOTALL)
     page.write_text(pattern.sub(lambda _: MARKS[0] + table(found) + MARKS[1], page.read_text()))
 
@@ -57,7 +57,7 @@ def dumped(found: dict[str, Any]) -> str:
 
 
 def table(found: dict[str, Any]) -> str:
-    """The README's table, and the differences that the method is judged by."""
+    """The table of the arms, and the differences by which the method is judged."""
     cells: dict[str, dict[tuple[str, str], list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in found["arms"]:
         cells[row["arm"]][row["metric"], row["subset"]].append(row["value"])
@@ -74,7 +74,7 @@ def table(found: dict[str, Any]) -> str:
         pairs[row["b"], row["a"]][row["metric"], row["subset"]] = f"**{words}**" if clear else words
     for (b, a), values in pairs.items():
         lines.append(f"| `{b}` − `{a}` | {' | '.join(values[key] for key in PAIRED)} |")
-    return "\n".join(lines) + "\n\nWith 95 % intervals over seeds and items; bold where they exclude 0.\n"
+    return "\n".join(lines) + "\n\nWith 95 % intervals over seeds and items; bold if they exclude 0.\n"
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _many_images(rng: random.Random) -> Sample:
 
 
 def test_placeholders_equal_images_for_10_000_samples() -> None:
-    """Promise 10, the prompt's half: one image part per image, in order, each under its own label."""
+    """Promise 10 for the prompt: one image part per image, in order, each after its label."""
     rng = random.Random(10)
     families = list(FAMILIES.values())
     for i in range(10_000):

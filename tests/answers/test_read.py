@@ -344,7 +344,7 @@ UNITS = [
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_worst_64_kb_take_20_ms(unit: str) -> None:
-    """Promise 7, on texts that loop: bare, inside an answer block, and behind a thinking block."""
+    """Promise 7, for texts that repeat themselves: bare, inside an answer block, and after a thinking block."""
     body = unit * (65_536 // len(unit))
     for text in (body, f"<answer>{body}</answer>", f"<think>{body}", f"<think>{body}</think><answer>{body}</answer>"):
         assert takes_at_most(0.020, lambda text=text: read(text, SIZES, QWEN25_VL))
@@ -353,8 +353,8 @@ def test_the_worst_64_kb_take_20_ms(unit: str) -> None:
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("form", ["{}", "<answer>{}</answer>", "<think>{}</think>" + A])
 def test_the_time_grows_with_the_text_not_with_its_square(unit: str, form: str) -> None:
-    """Promise 7. Eight times the text may take twenty times as long, for caches and collections of garbage; a square
-    takes 64.
+    """Promise 7. Eight times the text may take twenty times as long because of caches and garbage collection; quadratic
+    time would be 64 times as long.
     """
     small = 2 * 65_536 // 8 // len(unit)
     once, more = (form.replace("{}", unit * (n * small)) for n in (1, 8))

@@ -184,7 +184,7 @@ def test_a_conversation_of_several_turns(engine: TransformersEngine, client: ope
 
 
 def test_it_binds_this_machine_alone(address: str, client: openai.OpenAI) -> None:
-    """Promise 29."""
+    """Promise 29: the server listens on 127.0.0.1 only."""
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
     (model,) = client.models.list().data
     assert (model.id, model.owned_by) == ("mirg-tiny", "mirg")

@@ -1,4 +1,4 @@
-"""What is refused, with which status, and that the server goes on: promise 29."""
+"""Promise 29: the requests that are refused, the status of each, and that the server continues."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ LINES = st.sampled_from(["{}", "[]", "null", '{"id": 3}', "not json", '"\\ud800"
 @settings(max_examples=40)
 @given(st.lists(LINES, max_size=8))
 def test_rows_are_accepted_plus_rejected(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
-    """Promise 12, whatever stands in the file."""
+    """Promise 12, for any content of the file."""
     root = tmp_path_factory.mktemp("any")
     (root / "samples.jsonl").write_text("".join(line + "\n" for line in lines))
     (root / "card.json").write_text(json.dumps({"name": "any", "n_samples": len(lines), "n_images": 1, "digest": "0"}))

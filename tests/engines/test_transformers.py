@@ -50,7 +50,7 @@ def test_it_is_an_engine(kind: str, folders: dict[str, Path], data: Path) -> Non
     ("dtype", "numerics"), [(None, "float32 on cpu"), ("bfloat16", "bfloat16 on cpu"), ("float32", "float32 on cpu")]
 )
 def test_it_says_how_it_computes(dtype: str | None, numerics: str, folders: dict[str, Path]) -> None:
-    """Promise 18: an evaluation does not go on in another number type."""
+    """Promise 18: an evaluation is not continued with another dtype."""
     made = load_engine(str(folders["qwen3_vl"]), device="cpu", dtype=dtype)
     assert run_settings(made, SHORT, "full", RewardConfig())["numerics"] == numerics
 
@@ -121,7 +121,7 @@ def louder(loaded: Any, token: str) -> Any:
 def test_no_vision_token_is_ever_said(
     kind: str, temperature: float, folders: dict[str, Path], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise 10: not even by a model that wants nothing else."""
+    """Promise 10: not even if the model gives every other token a lower probability."""
     loaded = load_model(str(folders[kind]))
     sample, images = read_data(data)[0]
     ids: list[int] = []

@@ -1,4 +1,4 @@
-"""Every public name is documented and typed; every link leads somewhere; no path of anybody's machine is left."""
+"""Public names are documented and typed; links, and tests named by a page, exist; no path of a machine is left."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 # Typer prints these docstrings as help, pydantic and protocols call these names: they are public too.
@@ -114,3 +116,37 @@ def test_the_link_checker_sees_dead_links(load_script, tmp_path: Path, monkeypat
         "../outside.md: leaves the repository",
         "gone.md: no such file",
     ]
+
+
+PROMISE = re.compile(r"^### Promise (\d+): .+$", re.MULTILINE)
+MENTION = re.compile(r"\bpromises? (\d+(?:(?:, | and )\d+)*)", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module")
+def promises(repository: Path) -> dict[int, str]:
+    """The text of every section of docs/promises.md by its number."""
+    _, *parts = PROMISE.split((repository / "docs" / "promises.md").read_text(encoding="utf-8"))
+    return {int(number): text for number, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def test_every_promise_names_tests_that_exist(promises: dict[int, str], repository: Path) -> None:
+    assert list(promises) == list(range(1, 31))
+    for number, text in promises.items():
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+        assert named or "**Not tested**" in text, f"promise {number} names no test"
+        for file, name in named:
+            tree = ast.parse((repository / file).read_text(encoding="utf-8"))
+            assert name in {node.name for node in tree.body if isinstance(node, FunctionNode)}, f"{file}::{name}"
+
+
+def test_every_test_that_mentions_a_promise_is_listed_under_it(promises: dict[int, str], all_python) -> None:
+    mentions = {
+        (int(number), source.name)
+        for source in all_python
+        if source.name.startswith("tests/") and source.name != "tests/house/test_documentation.py"
+        for found in MENTION.findall(source.text)
+        for number in re.findall(r"\d+", found)
+    }
+    assert len(mentions) > 25
+    unlisted = [f"{name}: promise {number}" for number, name in sorted(mentions) if name not in promises[number]]
+    assert not unlisted, "\n".join(unlisted)

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -56,6 +57,29 @@ def test_make_knows_its_targets(repository: Path) -> None:
     text = (repository / "Makefile").read_text(encoding="utf-8")
     for target in ("demo", "test", "check", "bench", "docs", "install"):
         assert re.search(rf"^{target}:", text, re.MULTILINE), target
+
+
+def test_make_bench_runs_every_benchmark(repository: Path) -> None:
+    listed = re.search(r"^BENCHMARKS := ((?:.*\\\n)*.*)$", (repository / "Makefile").read_text(), re.MULTILINE)
+    assert listed is not None
+    scripts = [path for path in (repository / "benchmarks").glob("*.py") if '"--json"' in path.read_text()]
+    # case.py declares the options of the benchmarks that import it.
+    scripts += [path for path in (repository / "benchmarks").glob("*.py") if " parse," in path.read_text()]
+    names = {path.name for path in scripts} - {"case.py"}
+    assert len(names) >= 8 and names == set(re.findall(r"\w+\.py", listed[1]))
+
+
+def test_the_workflow_tests_the_claimed_versions(project: dict, repository: Path) -> None:
+    """Every version of Python among the classifiers is tested, and every target that the workflow makes exists."""
+    workflow = yaml.safe_load((repository / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    tested = workflow["jobs"]["test"]["strategy"]["matrix"]["python-version"]
+    classifiers = project["project"]["classifiers"]
+    assert tested == [name.rpartition(" ")[2] for name in classifiers if re.search(r":: 3\.\d+$", name)]
+    makefile = (repository / "Makefile").read_text(encoding="utf-8")
+    steps = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    made = [run.split()[-1] for run in steps if run.startswith("make ")]
+    assert {"check", "test"} == set(made)
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in made)
 
 
 def test_ci_calls_the_tests(repository: Path) -> None:

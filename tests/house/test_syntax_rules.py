@@ -1,4 +1,4 @@
-"""Promise 24 and the house rules, read from the syntax tree."""
+"""Promise 24 and the rules of the code, checked on the syntax tree."""
 
 from __future__ import annotations
 

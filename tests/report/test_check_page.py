@@ -1,4 +1,4 @@
-"""The page of the checks: everything shown, nothing run (promise 27), drawings in proportion."""
+"""The page of the checks: every finding is shown, no text is executed (promise 27), and drawings are in proportion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page: complete, self-contained, bounded, inert whatever text is in it (promise 27)."""
+"""The page: it is complete, self-contained and bounded, and executes no text (promise 27)."""
 
 from __future__ import annotations
 

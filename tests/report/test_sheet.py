@@ -1,4 +1,4 @@
-"""The contact sheet: complete, inert whatever text is in it, images once and within a budget (promise 27)."""
+"""The contact sheet: it is complete, executes no text (promise 27), and stores images once and within a budget."""
 
 from __future__ import annotations
 

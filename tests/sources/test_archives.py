@@ -1,4 +1,4 @@
-"""Promise 25: whatever an archive holds, nothing is written outside the folder; a bad member is told or left out."""
+"""Promise 25: no archive writes outside its folder; a bad member is reported or left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same dataset whoever works on the rows; memory that does not grow with them (promise 13 is a benchmark)."""
+"""Every executor gives the same dataset, and memory does not grow with the rows (a benchmark measures promise 13)."""
 
 from __future__ import annotations
 

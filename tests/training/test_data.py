@@ -70,7 +70,7 @@ def test_an_image_that_the_processor_refuses_is_left_out_by_name(model: LoadedMo
 
 
 def test_placeholders_images_and_features_agree(model: LoadedModel, mixed: Path) -> None:
-    """Promise 10, on what the processor really makes of a prompt."""
+    """Promise 10 for the real processor."""
     prepared = grpo_rows(str(mixed), model, FULL)
     assert len(prepared) == 30
     processor: Any = model.processor

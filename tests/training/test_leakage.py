@@ -1,4 +1,4 @@
-"""Promise 15: an image that training data and a held-out benchmark share stops a run before a model is loaded."""
+"""Promise 15: a run stops before a model is loaded if training data and a held-out benchmark share an image."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_the_large_recipes(name: str) -> None:
     assert recipe.optim.learning_rate == pytest.approx(full * (10 if lora else 1)), "adapters take ten times as much"
     if recipe.stage == "grpo":
         assert (recipe.group_size, recipe.reward.arm, recipe.beta) == (8, "dual", 0.0)
-        assert recipe.prompts_per_step == (16 if lora else 32), "of all GPUs together, as the quickstart's table says"
+        assert recipe.prompts_per_step == (16 if lora else 32), "of all GPUs together, as docs/how-to/train-7b.md says"
         assert recipe.model == f"runs/{Path(name).parent}/sft", "RL starts from SFT's run"
     else:
         assert recipe.batch_size * recipe.accumulation * recipe.processes == 64
@@ -106,7 +106,9 @@ def test_the_documentation_says_what_a_step_takes(name: str, repository: Path) -
         step = f"{recipe.prompts_per_step} prompts × {recipe.group_size} completions"
     else:
         step = f"{recipe.batch_size * recipe.accumulation * recipe.processes} samples"
-    (row,) = [line for line in (repository / "docs/quickstart.md").read_text().splitlines() if f"| `{name}` |" in line]
+    (row,) = [
+        line for line in (repository / "docs/how-to/train-7b.md").read_text().splitlines() if f"| `{name}` |" in line
+    ]
     assert row.endswith(f"| {step} |")
 
 

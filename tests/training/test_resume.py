@@ -1,4 +1,4 @@
-"""Promises 1, 2 and 5: a run that was killed or stopped, started again, is the run that never was, to the bit."""
+"""Promises 1, 2 and 5: a run that is killed or stopped and started again equals an uninterrupted run, bit for bit."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def test_a_new_folder_explains_itself(tmp_path: Path) -> None:
 
 
 def test_a_canary_of_the_environment_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Promise 28: variables may hold keys."""
+    """Promise 28: a key in an environment variable is not written into the run folder."""
     monkeypatch.setenv("SOME_API_KEY", "canary-8c1f")
     run = RunFolder.open(tmp_path / "run", RECIPE)
     run.log(1, {"loss": 1.0})

@@ -95,7 +95,7 @@ def poison(patch: pytest.MonkeyPatch, steps: set[int], value: float) -> None:
 def test_a_step_that_is_not_finite_updates_nothing(
     value: float, tmp_path: Path, sft_recipe: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise 22: skipped, counted, its samples named; the others train on."""
+    """Promise 22: the step is skipped and counted, its samples are named, and the other steps train."""
     poison(monkeypatch, {2, 3}, value)
     train_sft(sft_recipe(steps=4, save_every=1, keep_checkpoints=9, accumulation=2, batch_size=1), tmp_path)
     saved = [load_file(tmp_path / "checkpoints" / f"checkpoint-{k}" / "model.safetensors") for k in (1, 2, 3, 4)]

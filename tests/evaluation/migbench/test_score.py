@@ -73,7 +73,7 @@ def test_the_mean_is_the_unweighted_mean_of_tasks(tmp_path: Path) -> None:
 
 
 def test_the_official_tables_over_random_responses(tmp_path: Path) -> None:
-    """Promise 20: from the files to the headline as the description has it, computed a second time, item by item."""
+    """Promise 20: the summary of a file equals a second computation, item by item, after the published description."""
     rng = random.Random(64)
     rows = [dict(rng.choice(annotation_rows()), additional_info=str(k)) for k in range(3_000)]
     annotations = load_annotations(write_annotations(tmp_path / "a.json", rows))

@@ -112,7 +112,7 @@ def test_shipped_recipes(name: str) -> None:
 
 
 def test_texts_of_a_teacher_stay_texts(cases: DatasetFolder, api: FaultyApi, told: list[str], tmp_path: Path) -> None:
-    """Promise 27 for this page: what a teacher writes never becomes markup."""
+    """Promise 27 for this page: the text of a teacher never becomes markup."""
     api.settings.replies["0"] = '<think><script>alert(1)</script><img src=x onerror="a()"></think><answer>none</answer>'
     api.settings.repaired["0"] = "</pre><svg onload=a()>\x1b[31m\u202e javascript:a()"
     call(*told)

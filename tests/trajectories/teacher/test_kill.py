@@ -1,4 +1,4 @@
-"""Promise 16: killed again and again against a faulty endpoint: nothing lost, nothing twice, no limit exceeded."""
+"""Promise 16: repeated kills with a faulty endpoint lose nothing, duplicate nothing, and exceed no limit."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_a_second_run_asks_nothing(cases: DatasetFolder, api: FaultyApi, tmp_pat
 @settings(max_examples=8)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=7), st.integers(1, 9))
 def test_the_accepted_set_does_not_depend_on_the_order(delays: list[int], concurrency: int) -> None:
-    """Promise 17: three draws each, some right, completing in any order, with any concurrency."""
+    """Promise 17: three draws per sample, some of them right, complete in any order and with any concurrency."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as name:

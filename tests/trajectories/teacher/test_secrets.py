@@ -1,4 +1,4 @@
-"""Promise 28: a canary key is in the environment and nowhere else, whatever goes wrong."""
+"""Promise 28: a canary key in the environment is never written, whichever error occurs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quickstart's Python runs as printed, and its commands exist with the options that it uses."""
+"""The Python code of the pages for readers runs as printed, and their commands exist with the options that they use."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from typer.testing import CliRunner
 from mirg.cli.main import app
 from mirg.samples import DatasetFolder
 
-
-def blocks(repository: Path, language: str) -> list[str]:
-    text = (repository / "docs" / "quickstart.md").read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+HOW_TO = "how-to/your-own-data.md"
+PAGES = ["read-the-code.md", "measure.md", HOW_TO]
 
 
-def commands(repository: Path) -> list[list[str]]:
+def blocks(repository: Path, page: str, language: str) -> list[str]:
+    text = (repository / "docs" / page).read_text(encoding="utf-8")
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [block for name, block in fenced if name == language]
+
+
+def commands(repository: Path, page: str) -> list[list[str]]:
     """Every ``mirg …`` line of the page, as arguments."""
-    lines = "".join(blocks(repository, "")).replace("\\\n", " ").splitlines()
-    return [shlex.split(line)[1:] for line in lines if line.startswith("mirg ")]
+    lines = "".join(blocks(repository, page, "")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("mirg ")]
 
 
 def run(*arguments: str) -> str:
@@ -33,10 +37,10 @@ def run(*arguments: str) -> str:
 
 def test_own_annotations(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("shelf", "table"):
+    for name in ("counter", "table"):
         Image.radial_gradient("L").resize((640, 480)).save(f"{name}.jpg")
-    (code,) = blocks(repository, "python")
-    exec(compile(code, "quickstart.md", "exec"), {})  # the page is this repository's own
+    (code,) = blocks(repository, HOW_TO, "python")
+    exec(compile(code, HOW_TO, "exec"), {})  # the page is this repository's own
     (sample,) = DatasetFolder.open("data/mine")
     assert sample.target_images == {2} and sample.images[1].objects[0].label == "blue mug"
     run("data", "check", "data/mine")
@@ -45,9 +49,10 @@ def test_own_annotations(repository: Path, tmp_path: Path, monkeypatch: pytest.M
     assert reasoned.trajectory is not None
 
 
-def test_every_command_is_understood(repository: Path) -> None:
-    found = commands(repository)
-    assert len(found) >= 15
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_is_understood(page: str, repository: Path) -> None:
+    found = commands(repository, page)
+    assert len(found) >= 5
     for arguments in found:
         # The last word that is a command decides whose options they are.
         depth = 2 if arguments[0] in ("data", "trajectories", "score") else 1
@@ -56,9 +61,11 @@ def test_every_command_is_understood(repository: Path) -> None:
         assert options <= set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", known)), arguments
 
 
-@pytest.mark.parametrize("stage", ["perception", "sft", "grpo"])
-def test_the_overrides_of_the_recipes_are_keys(repository: Path, stage: str) -> None:
-    for arguments in commands(repository):
-        if arguments[0] == stage:
-            kept = [a for k, a in enumerate(arguments) if "--output" not in arguments[max(k - 1, 0) : k + 1]]
+@pytest.mark.parametrize("page", PAGES)
+def test_the_overrides_of_the_recipes_are_keys(page: str, repository: Path) -> None:
+    for arguments in commands(repository, page):
+        if arguments[0] in ("perception", "sft", "grpo"):
+            kept = [
+                a for k, a in enumerate(arguments) if not {"--output", "-o"} & set(arguments[max(k - 1, 0) : k + 1])
+            ]
             run(*kept, "--dry-run")
