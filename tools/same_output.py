@@ -78,9 +78,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         work = (arguments.work or Path(temporary)).resolve()
         tree = work / "base"
-        subprocess.run(
-            ["git", "-C", str(ROOT), "worktree", "add", "--force", "--detach", str(tree), arguments.base], check=True
-        )
+        git = ["git", "-C", str(ROOT), "worktree"]
+        subprocess.run([*git, "add", "--quiet", "--force", "--detach", str(tree), arguments.base], check=True)
         try:
             chosen = COMMANDS | ({"demo": DEMO} if arguments.demo else {})
             found = [*compare(chosen, tree, ROOT, work, arguments.only)]

@@ -130,7 +130,7 @@ FIELDS = ("failure", "noise", "unsafe", "tolerated", "doubtful")
          "2: 1,2,3,4; None: 5,6,7,8 in text", "noise: the text 'mug'"),
         ("(1,2),(3,4) and (5,6),(7,8) in the first and second image", "two boxes and two names",
          "None: 1,2,3,4; None: 5,6,7,8 in text", "noise: the text 'and'"),
-        ("Image-1 shows a dog. In Image-2 the mug is at (1,2),(3,4).", "the nearer name, in a sentence of its own",
+        ("Image-1 shows a dog. In Image-2 the mug is at (1,2),(3,4).", "two names in two sentences",
          "None: 1,2,3,4 in text", "noise: the text 'shows'"),
         ("Image-1 and Image-2 show the mug (1,2),(3,4)", "two names for one box",
          "None: 1,2,3,4 in text", "noise: the text 'and'"),

@@ -218,7 +218,7 @@ def test_bombs_in_tars_are_given_up_early(room: Path, name: str, pack: Callable[
 def test_sizes_that_no_archive_holds(
     room: Path, kind: bytes, size: int, reason: str, pack: Callable[[bytes], bytes]
 ) -> None:
-    """tarfile would go on reading after the end of the file for years, or take all of a name into memory."""
+    """tarfile would continue to read after the end of the file for years, or take all of a name into memory."""
     info = tarfile.TarInfo("large")
     info.size = size
     data = bytearray(info.tobuf(tarfile.GNU_FORMAT))

@@ -87,7 +87,7 @@ def claim(out: Path, settings: dict[str, Any], n_samples: int, *, overwrite: boo
     elif (out / SETTINGS_FILE).exists():
         _compare(out, read_json(out / SETTINGS_FILE), settings)
         if changed := changed_rows(out):
-            hint = f"overwrite the evaluation, or remove {SUMMARY_FILE} to use the rows as they are"
+            hint = f"overwrite the evaluation, or remove {SUMMARY_FILE} to use the changed rows"
             raise EvaluationError(changed, hint=hint)
         kept = len(_stored_rows(out / RECORDS_FILE))
         if kept > n_samples:

@@ -149,9 +149,10 @@ def read_weights(path: str, dtype: str, device: str) -> Any:
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     narrow = device == "cpu" and _is_narrow(AutoConfig.from_pretrained(path))
-    model, found = AutoModelForImageTextToText.from_pretrained(
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(
         path, dtype=dtype, attn_implementation="eager" if narrow else None, output_loading_info=True
     )
+    model, found = loaded
     if missing := sorted(found["missing_keys"]):
         raise RuntimeError(f"{len(missing)} weights are missing: {missing[0]}")
     return model

@@ -213,7 +213,7 @@ class _Tar:
         while (info := self._tar.next()) is not None:
             number += 1
             _too_many(number, self._most)
-            if not 0 <= info.size <= self._room:  # tarfile would go on reading after the end of the file
+            if not 0 <= info.size <= self._room:  # tarfile would continue to read after the end of the file
                 raise self._too_large
             kept: Any = self._tar
             kept.members = []  # tarfile keeps every header it has seen

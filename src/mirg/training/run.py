@@ -94,15 +94,15 @@ class RunFolder:
         config = self.path / "config.yaml"
         try:
             old = parse_yaml(config.read_text(encoding="utf-8")) or {}
-            problem = "" if isinstance(old, dict) else "it holds no mapping of keys to values"
         except ValueError as error:
-            old, problem = {}, str(error)
-        if problem:
-            raise CheckpointError(
-                f"cannot read {config}, which says what run this is: {problem}",
-                hint="put the recipe's --dry-run output there, or use another output folder",
-            )
-        return old
+            old = error
+        if isinstance(old, dict):
+            return old
+        problem = old if isinstance(old, ValueError) else "it holds no mapping of keys to values"
+        raise CheckpointError(
+            f"cannot read {config}, which says what run this is: {problem}",
+            hint="put the recipe's --dry-run output there, or use another output folder",
+        )
 
     @property
     def model(self) -> Path:

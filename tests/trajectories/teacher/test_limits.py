@@ -98,7 +98,7 @@ def test_no_window_holds_more_than_allowed(requests: int, tokens: int, needs: li
 
 
 def test_a_clock_that_is_set_changes_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither while a run goes on, nor by attempts of an earlier one whose clock was ahead."""
+    """Neither during a run, nor by attempts of an earlier one whose clock was ahead."""
     clock = SystemClock()
     before = clock.now()
     for wrong in (0.0, 4e9):

@@ -156,7 +156,7 @@ def retry_after(headers: dict[str, str], now: float) -> float | None:
     """Seconds that a server asks to wait, from ``Retry-After`` (seconds or an HTTP date) or ``Retry-After-Ms``.
 
     ``headers`` have names in lower case. A date is compared with the server's own clock if ``Date`` says it, else with
-    ``now``, in seconds since 1970. None where nothing readable is said.
+    ``now``, in seconds since 1970. None if there is nothing readable.
     """
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         told = headers.get(name, "").strip()

@@ -139,7 +139,7 @@ class TeacherRecipe(_Section):
         return self
 
     def key(self) -> str | None:
-        """The key from the environment, None where none is wanted. ConfigError if it is not set, or is no key."""
+        """The key from the environment, None if no key is wanted. ConfigError if it is not set or is not a key."""
         if self.key_env is None:
             return None
         value = os.environ.get(self.key_env, "").strip()
