@@ -121,6 +121,7 @@ def test_completion_is_offered_at_the_top_level(tmp_path: Path) -> None:
     shell = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]} | (
         {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
     )
+    shell["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"  # the shell that runs the tests may be another one
     mirg = [sys.executable, "-c", "import sys; sys.argv[0] = 'mirg'; from mirg.cli.main import app; app()"]
     done = subprocess.run([*mirg, "--install-completion", "bash"], env=shell, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -33,7 +33,7 @@ class Evaluation:
 
 
 def load_evaluation(folder: str | Path, *, name: str | None = None) -> Evaluation:
-    """A finished evaluation folder; :class:`EvaluationError` if it does not exist, is not finished, or its rows changed."""
+    """A finished evaluation; :class:`EvaluationError` if it does not exist, is not finished, or its rows changed."""
     root = Path(folder)
     if not (root / SETTINGS_FILE).is_file():
         raise EvaluationError(

@@ -229,8 +229,15 @@ def parse_row(file: str | Path, row: int, value: object, seen: TextSet) -> Sampl
         hint = "the file was cut off: copy or write it again" if value.torn else "every line is one JSON object"
         return Rejection(file=str(file), row=row, id=None, field="line", reason=value.reason, hint=hint)
     if sample is None and _has_half_pairs(value):
-        reason = "a text holds half of a surrogate pair, which is no character"
-        return Rejection(file=str(file), row=row, id=None, field="line", reason=reason, hint="write the row as UTF-8")
+        given = value.get("id") if isinstance(value, dict) else None
+        return Rejection(
+            file=str(file),
+            row=row,
+            id=given if isinstance(given, str) else None,
+            field="line",
+            reason="holds half of a surrogate pair",
+            hint="JSON spells it as \\ud800, and it is not a character: write the row as UTF-8",
+        )
     try:
         sample = sample or Sample.model_validate(value)
     except ValidationError as error:
