@@ -13,9 +13,9 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 import datasets
 
-from mirg.sources.finish import Job, finish
-from mirg.sources.options import ImportOptions
-from mirg.sources.raw import Row
+from mirg.data.importers.finish import Job, finish
+from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import Row
 
 
 def main() -> None:

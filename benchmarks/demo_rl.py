@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from case import command, show, versions
 
+from mirg.data.scenes.generate import write_scenes
 from mirg.samples import DatasetFolder
-from mirg.scenes.generate import write_scenes
 from mirg.training.quiet import quiet_libraries
 from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe, load_world
 from mirg.trajectories.build import build_dataset

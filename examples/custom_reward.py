@@ -22,15 +22,15 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from mirg.answers.read import read
+from mirg.data.scenes.corpus import corpus, names
+from mirg.data.scenes.generate import write_scenes
+from mirg.data.scenes.world import EASY
 from mirg.frames import family
 from mirg.models.load import LoadedModel, forbidden_tokens, load_model, wrap
 from mirg.models.tiny import TinyConfig, build_tiny
 from mirg.rewards import RewardConfig
 from mirg.rewards.trl import completion_text, reward_functions
 from mirg.samples import Sample
-from mirg.scenes.corpus import corpus, names
-from mirg.scenes.generate import write_scenes
-from mirg.scenes.world import EASY
 from mirg.training.data import grpo_rows
 from mirg.training.recipe import PromptConfig
 

@@ -22,12 +22,12 @@ from typing import Annotated, Any
 
 import typer
 
-from mirg.sources.importer import ImportReport, import_dataset
-from mirg.sources.kinds import SOURCES
-from mirg.sources.options import ImportOptions
-from mirg.sources.raw import Outcome, RawBox, RawImage, RawSample, Row, Source
-from mirg.sources.rows import Refused, box_of, mapping, paths_of, row_id, text_of
-from mirg.sources.stream import read_rows
+from mirg.data.importers.importer import ImportReport, import_dataset
+from mirg.data.importers.kinds import SOURCES
+from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawSample, Row, Source
+from mirg.data.importers.rows import Refused, box_of, mapping, paths_of, row_id, text_of
+from mirg.data.importers.stream import read_rows
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:

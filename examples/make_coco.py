@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from mirg.scenes.objects import split_name
-from mirg.scenes.render import render
-from mirg.scenes.world import WorldConfig, scene_for
+from mirg.data.scenes.objects import split_name
+from mirg.data.scenes.render import render
+from mirg.data.scenes.world import WorldConfig, scene_for
 
 SIZES = [(320, 240), (240, 320), (400, 300), (300, 300), (480, 320)]  # (width, height) in pixels
 WORLD = WorldConfig(shapes="all", objects=(2, 6), backgrounds=("patch",), textures=("plain", "striped", "dotted"))

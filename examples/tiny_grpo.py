@@ -26,14 +26,14 @@ from PIL import Image
 
 from mirg.answers.prompts import messages
 from mirg.answers.write import write_completion
+from mirg.data.scenes.corpus import corpus, names
+from mirg.data.scenes.generate import iter_samples
+from mirg.data.scenes.world import WorldConfig
 from mirg.models.load import LoadedModel, forbidden_tokens, load_model, wrap
 from mirg.models.tiny import TinyConfig, build_tiny
 from mirg.rewards import RewardConfig, Score, score
 from mirg.rewards.total import PARTS
 from mirg.samples import Sample
-from mirg.scenes.corpus import corpus, names
-from mirg.scenes.generate import iter_samples
-from mirg.scenes.world import WorldConfig
 from mirg.trajectories.writer import write_thinking
 
 Item = tuple[Sample, list[Image.Image]]  # a sample and its images, Image-1 first

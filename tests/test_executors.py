@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from fakes.work import as_it_is, end_at_seven, fail_at_seven, square
+from mirg.data.importers.raw import Row
 from mirg.errors import ConfigError, MirgError
 from mirg.executors import Executor, ExecutorName, chunks, executor
-from mirg.sources.raw import Row
 
 NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed: mirg[ray]")
 

@@ -33,19 +33,19 @@ from mirg.answers import messages, prompt_text, write_answer, write_completion
 from mirg.answers.markup import render
 from mirg.answers.prompts import question_text
 from mirg.answers.read import read
-from mirg.app.limits import ServeLimits
-from mirg.app.problems import Refused
-from mirg.app.server import Served
-from mirg.arrange.criteria import Criteria
-from mirg.arrange.filter import write_filtered
-from mirg.arrange.tokens import sample_tokens, text_tokens
-from mirg.checking.counting import template_tokens
-from mirg.checking.leakage import _looks
-from mirg.checking.lengths import Lengths
-from mirg.checking.near import difference_hash
-from mirg.checking.run import CheckConfig, check_dataset
-from mirg.checking.sheet import _Headers, show
-from mirg.compose.bench import Pixels
+from mirg.data.checks.counting import template_tokens
+from mirg.data.checks.leakage import _looks
+from mirg.data.checks.lengths import Lengths
+from mirg.data.checks.near import difference_hash
+from mirg.data.checks.run import CheckConfig, check_dataset
+from mirg.data.checks.sheet import _Headers, show
+from mirg.data.compose.bench import Pixels
+from mirg.data.criteria import Criteria
+from mirg.data.exporters.build import make_plan
+from mirg.data.exporters.files import ImageFiles
+from mirg.data.exporters.render import rendered
+from mirg.data.filter import write_filtered
+from mirg.data.tokens import sample_tokens, text_tokens
 from mirg.engines.ask import ask
 from mirg.engines.base import Request
 from mirg.errors import DataError, ImageError
@@ -55,15 +55,15 @@ from mirg.evaluation.measure import MeasurePlan
 from mirg.evaluation.records import load_records, make_record
 from mirg.evaluation.runner import Plan, evaluate
 from mirg.executors import Local
-from mirg.exports.build import make_plan
-from mirg.exports.files import ImageFiles
-from mirg.exports.render import rendered
 from mirg.frames import extent, from_frame, input_size, to_frame
 from mirg.images import ImageLimits
 from mirg.report.thumbs import Thumbs, _opened
 from mirg.rewards import RewardConfig, score
 from mirg.rewards.trl import reward_functions, total_reward
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Sample
+from mirg.serve.limits import ServeLimits
+from mirg.serve.problems import Refused
+from mirg.serve.server import Served
 
 
 class Student(ScriptedEngine):

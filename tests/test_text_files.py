@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import mirg.text_files as text_files
-from mirg.arrange.rows import Rows
-from mirg.checking.rows import chunks_of
+from mirg.data.checks.rows import chunks_of
+from mirg.data.importers.stream import read_members, read_rows
+from mirg.data.rows import Rows
 from mirg.errors import DataError, StorageError
 from mirg.samples import DatasetFolder, DatasetWriter, Sample
-from mirg.sources.stream import read_members, read_rows
 from mirg.storage import BadLine, read_json, read_jsonl
 from mirg.text_files import open_utf8
 

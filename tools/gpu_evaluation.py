@@ -12,12 +12,12 @@ from gpu_training import IMAGES, SIDE, SMALL_SIDE, now, random_weights
 from shapes import configuration, named_shape
 
 from mirg.answers.prompts import messages
+from mirg.data.scenes.generate import iter_samples
+from mirg.data.scenes.world import WorldConfig
 from mirg.engines.base import Generation, Request
 from mirg.engines.transformers import TransformersEngine
 from mirg.models.device import fast_dtype
 from mirg.models.load import forbidden_tokens, load_model
-from mirg.scenes.generate import iter_samples
-from mirg.scenes.world import WorldConfig
 
 ALONE = 8  # samples of the loop: all of them would take longer than a part may
 

@@ -22,12 +22,12 @@ from unittest import mock
 
 import torch
 
+from mirg.data.scenes.generate import write_scenes
+from mirg.data.scenes.world import WorldConfig
 from mirg.models import load
 from mirg.models.device import fast_dtype
 from mirg.rewards.trl import RewardFunctions, completion_text, reward_functions
 from mirg.samples import DatasetFolder
-from mirg.scenes.generate import write_scenes
-from mirg.scenes.world import WorldConfig
 from mirg.training import callbacks, groups, grpo, sft
 from mirg.training.data import Length, row_lengths
 from mirg.training.launch import with_limits

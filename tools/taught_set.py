@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from mirg.cli.demo import DemoRecipe
+from mirg.data.scenes.generate import write_scenes
 from mirg.evaluation.compare import compare, load_evaluations
 from mirg.samples import DatasetFolder, DatasetWriter
 from mirg.samples.carry import Carrier
-from mirg.scenes.generate import write_scenes
 from mirg.storage import write_json_atomic
 from mirg.training.recipe import load_recipe, load_world
 

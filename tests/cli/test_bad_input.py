@@ -13,7 +13,7 @@ import pytest
 
 from fakes.hostile_images import huge_header_png
 from fakes.photographs import folder_of_photographs
-from mirg.scenes.generate import write_scenes
+from mirg.data.scenes.generate import write_scenes
 
 N = 6
 

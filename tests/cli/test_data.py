@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fakes.photographs import folder_of_photographs
+from mirg.data.scenes.generate import write_scenes
 from mirg.samples import DatasetFolder
-from mirg.scenes.generate import write_scenes
 from mirg.training.recipe import PerceptionRecipe, load_recipe
 
 

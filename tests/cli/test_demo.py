@@ -128,8 +128,8 @@ def test_every_key_arrives(mirg: Run, tmp_path: Path, monkeypatch: pytest.Monkey
     """Of the recipe, of the command line for a stage, and, with photographs, of their settings."""
     seen: dict[str, list[Any]] = defaultdict(list)
     report = SimpleNamespace(n_kept=1, refused=[], rejected=[], kept=Counter())
-    record(monkeypatch, seen, "mirg.scenes.generate.write_scenes", None)
-    record(monkeypatch, seen, "mirg.compose.photos.build.write_photo_samples", report)
+    record(monkeypatch, seen, "mirg.data.scenes.generate.write_scenes", None)
+    record(monkeypatch, seen, "mirg.data.compose.photos.build.write_photo_samples", report)
     record(monkeypatch, seen, "mirg.trajectories.build.build_dataset", report)
     record(monkeypatch, seen, "mirg.cli.train.train", None)
     record(monkeypatch, seen, "mirg.engines.load.load_engine", "engine")

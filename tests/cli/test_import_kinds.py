@@ -12,10 +12,10 @@ import pytest
 from fakes.importing import pictures, write_rows
 from fakes.photographs import folder_of_photographs
 from mirg.cli.data.imports import PHOTOS
-from mirg.compose.photos.build import write_photo_samples
-from mirg.compose.photos.config import PhotoConfig
+from mirg.data.compose.photos.build import write_photo_samples
+from mirg.data.compose.photos.config import PhotoConfig
+from mirg.data.importers.kinds import SOURCES
 from mirg.samples import DatasetFolder
-from mirg.sources.kinds import SOURCES
 
 
 def test_columns_and_frame(mirg: Any, tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_photographs_are_handed_over(mirg: Any, tmp_path: Path, monkeypatch: pyt
         assert config == PhotoConfig()
         return write_photo_samples(folder, out, config.model_copy(update={"n": 4}), **more)
 
-    monkeypatch.setattr("mirg.compose.photos.build.write_photo_samples", few)
+    monkeypatch.setattr("mirg.data.compose.photos.build.write_photo_samples", few)
     folder = folder_of_photographs(tmp_path / "photos", 6)
     out = tmp_path / "out"
     result = json.loads(mirg("data", "import", PHOTOS, str(folder), str(out), "--json").stdout)

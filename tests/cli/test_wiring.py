@@ -64,7 +64,7 @@ TABLE: list[tuple[str, str, str]] = [
         images PICTURE .names | model m load_engine.model | question where? .question
         family qwen2-vl load_engine.family | device cpu load_engine.device | instructions short .instructions
         max_new_tokens 77 .settings.max_new_tokens"""),
-    ("serve", "app.run.listen engines.load.load_engine app.server.create_app app.run.make_server", """
+    ("serve", "serve.run.listen engines.load.load_engine serve.server.create_app serve.run.make_server", """
         model m load_engine.model | port 8123 listen.port | name n create_app.name
         max_new_tokens 77 create_app.limits.new_tokens | max_prompt_tokens 78 create_app.limits.prompt_tokens
         max_images 3 create_app.limits.images | max_megapixels 2 create_app.limits.image_pixels=2000000
@@ -87,11 +87,11 @@ TABLE: list[tuple[str, str, str]] = [
     ("sft", "cli.train.train", f"recipe TMP/sft.yaml .recipe.batch_size=3 | {TRAINING}"),
     ("grpo", "cli.train.train", f"recipe TMP/grpo.yaml .recipe.group_size=3 | {TRAINING}"),
     ("perception", "cli.train.train", f"recipe TMP/perception.yaml .recipe.vision_steps=3 | {TRAINING}"),
-    ("data unpack", "sources.archives.unpack", """
+    ("data unpack", "data.importers.archives.unpack", """
         archives a,b .archives | out o .out | keep_good - .keep_good
         strip_absolute - .strip_absolute | max_members 5 .limits.members
         max_gib 2 .limits.total_bytes=2147483648 | overwrite - .overwrite"""),
-    ("data import", "executors.executor sources.importer.import_dataset", """
+    ("data import", "executors.executor data.importers.importer.import_dataset", """
         kind sharegpt .kind | path TMP/rows .path | out o .out
         root TMP/r .options.root | strip /raw .options.strip
         frame resized_pixels .options.frame | family qwen2.5-vl .options.family
@@ -104,7 +104,7 @@ TABLE: list[tuple[str, str, str]] = [
         frames 4 .options.frames | image_index_from 0 .options.image_index_from
         limit 5 .limit | executor processes executor.name | workers 2 executor.workers
         workers 2 .executor=pool | overwrite - .overwrite"""),
-    ("data compose", "executors.executor compose.build.compose", """
+    ("data compose", "executors.executor data.compose.build.compose", """
         recipe TMP/compose.yaml .recipe.n=3 | out o .out | overrides seed=9 .recipe.seed=9
         copy - .copy | executor_name processes executor.name | workers 2 executor.workers
         workers 2 .executor=pool | overwrite - .overwrite"""),
@@ -112,19 +112,19 @@ TABLE: list[tuple[str, str, str]] = [
         GENERATION + """
         dataset DATA .dataset | out TMP/o .out | model m load_engine.model
         k 3 .k | copy - .plan.copy"""),
-    ("data scenes", "scenes.generate.write_scenes", """
+    ("data scenes", "data.scenes.generate.write_scenes", """
         out o .out | n 5 .n | split rl .split | seed 9 .seed
         difficulty hard .config.clutter=12 | tasks refer,region .tasks | overwrite - .overwrite"""),
-    ("data scenes", "scenes.generate.write_scenes", "out o .out | world TMP/world.yaml .config.side=123"),
-    ("data mini", "scenes.mini.write_mini", "out o .out | per_cell 5 .per_cell | overwrite - .overwrite"),
-    ("data photos", "compose.photos.build.write_photo_samples", """
+    ("data scenes", "data.scenes.generate.write_scenes", "out o .out | world TMP/world.yaml .config.side=123"),
+    ("data mini", "data.scenes.mini.write_mini", "out o .out | per_cell 5 .per_cell | overwrite - .overwrite"),
+    ("data photos", "data.compose.photos.build.write_photo_samples", """
         folder f .folder | out o .out | n 5 .config.n
         seed 9 .config.seed | split test .config.split
         test_share 0.5 .config.test_share | tasks refer,region .config.tasks
         side 99 .config.side | square - .config.square
         max_images 3 .config.max_images | max_photos 44 .config.max_photos
         max_megapixels 2 .config.max_megapixels | overwrite - .overwrite"""),
-    ("data check", "executors.executor checking.run.check_dataset", """
+    ("data check", "executors.executor data.checks.run.check_dataset", """
         dataset DATA .folder | against DATA .config.against | look hash .config.look
         family qwen2-vl,glm-v .config.families | max_pixels 99999 .config.max_pixels
         tokenizer t .config.tokenizer | max_tokens 77 .config.max_tokens
@@ -132,17 +132,17 @@ TABLE: list[tuple[str, str, str]] = [
         min_box_pixels 7 .config.boxes.min_pixels | max_area 0.5 .config.boxes.max_area
         max_ratio 8 .config.boxes.max_ratio | executor processes executor.name | workers 2 executor.workers
         workers 2 .executor=pool"""),
-    ("data show", "checking.sheet.show", """
+    ("data show", "data.checks.sheet.show", """
         dataset DATA .folder | out o .out | n 5 .n | task refer .task | seed 9 .seed
         megabytes 2 .budget=2000000"""),
-    ("data split", "arrange.split.write_split", """
+    ("data split", "data.split.write_split", """
         dataset DATA .source | out o .out | parts a=0.25,b=0.75 .shares
         seed 9 .seed | group_by meta.scene .by.text | ungrouped keep .keep_ungrouped=True
         copy - .copy | overwrite - .overwrite"""),
-    ("data mix", "arrange.mix.write_mix", """
+    ("data mix", "data.mix.write_mix", """
         parts DATA=2 .parts.data=DATA,2 | out o .out | n 5 .n | seed 9 .seed
         epoch 3 .epoch | copy - .copy | overwrite - .overwrite"""),
-    ("data filter", "executors.executor checking.leakage.Leakage arrange.filter.write_filtered", """
+    ("data filter", "executors.executor data.checks.leakage.Leakage data.filter.write_filtered", """
         dataset DATA .source | out o .out | task a,b .criteria.tasks
         not_task c,d .criteria.not_tasks | where_source e,f .criteria.sources
         min_images 2 .criteria.min_images | max_images 3 .criteria.max_images
@@ -156,7 +156,7 @@ TABLE: list[tuple[str, str, str]] = [
         workers 2 executor.name=processes | look header .look | limit 1 .limit
         seed 9 .seed | copy - .copy | overwrite - .overwrite
         near 3 .leakage.ungrouped=0"""),
-    ("data export", "exports.build.export_dataset", """
+    ("data export", "data.exporters.build.export_dataset", """
         dataset DATA .source | out o .plan.out | to trl .to
         family qwen2-vl .plan.family.name | max_pixels 9999 .plan.max_pixels
         min_pixels 3137 .plan.min_pixels | instructions short .plan.instructions
@@ -195,7 +195,7 @@ SEEN_AT_THE_END = {
     "sft dry_run": "tests/training/test_recipes.py",
     "grpo dry_run": "tests/training/test_recipes.py",
     "perception dry_run": "tests/training/test_recipes.py",
-    "data compose dry_run": "tests/compose/test_build.py",
+    "data compose dry_run": "tests/data/compose/test_build.py",
     "data check allow_leakage": "test_data_check.py",
     "data check strict": "test_data_check.py",
     "data check page": "test_data_check.py",

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
+from mirg.data.scenes.generate import iter_samples
+from mirg.data.scenes.tasks import TASKS
 from mirg.evaluation.forms import LEAST, given_boxes, groups, named_images, wording
 from mirg.evaluation.records import Record, load_records, question_form
 from mirg.samples import Sample
-from mirg.scenes.generate import iter_samples
-from mirg.scenes.tasks import TASKS
 
 MARKED = "Track the object at <box image=1>0.1,0.2,0.3,0.4</box> of Image-1. Find it in Image-12."
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mirg.scenes.generate import iter_samples
+from mirg.data.scenes.generate import iter_samples
 
 
 @pytest.fixture(scope="module")

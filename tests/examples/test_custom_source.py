@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 
 from fakes.importing import NO_FILES, refused, spoiled, survives
+from mirg.data.importers.kinds import SOURCES
 from mirg.samples import DatasetFolder
-from mirg.sources.kinds import SOURCES
 
 GOOD = {
     "key": "s1",

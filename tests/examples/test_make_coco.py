@@ -8,9 +8,9 @@ from types import ModuleType
 
 import numpy as np
 
+from mirg.data.importers.importer import import_dataset
+from mirg.data.importers.options import ImportOptions
 from mirg.samples import DatasetFolder
-from mirg.sources.importer import import_dataset
-from mirg.sources.options import ImportOptions
 
 
 def test_make_coco(tmp_path: Path, load_script: Callable[[str], ModuleType]) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 
 from fakes.photographs import photograph
+from mirg.data.scenes.objects import COLOURS
+from mirg.data.scenes.render import render
+from mirg.data.scenes.world import Background, WorldConfig, sample_scene
 from mirg.geometry import clip
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, ObjectNote, Sample, write_card
-from mirg.scenes.objects import COLOURS
-from mirg.scenes.render import render
-from mirg.scenes.world import Background, WorldConfig, sample_scene
 
 # A label says the shape and not the colour: a recoloured object keeps its label.
 SHAPES = ("ring", "star", "heart", "cross", "moon", "arrow", "diamond", "triangle", "hourglass", "arch")

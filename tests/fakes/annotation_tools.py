@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from mirg.data.importers.importer import ImportReport, import_dataset
+from mirg.data.importers.options import ImportOptions
 from mirg.errors import DataError
 from mirg.samples import DatasetFolder, Sample
-from mirg.sources.importer import ImportReport, import_dataset
-from mirg.sources.options import ImportOptions
 
 
 def write(folder: Path, files: dict[str, str | bytes]) -> Path:

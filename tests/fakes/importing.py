@@ -11,12 +11,12 @@ from typing import Any
 from hypothesis import strategies as st
 from PIL import Image
 
+from mirg.data.importers.finish import Job, finish
+from mirg.data.importers.importer import ImportReport, import_dataset
+from mirg.data.importers.kinds import SOURCES
+from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import Outcome, RawSample, Refusal, Row
 from mirg.samples import DatasetFolder, Rejection, Sample
-from mirg.sources.finish import Job, finish
-from mirg.sources.importer import ImportReport, import_dataset
-from mirg.sources.kinds import SOURCES
-from mirg.sources.options import ImportOptions
-from mirg.sources.raw import Outcome, RawSample, Refusal, Row
 from mirg.storage import BadLine
 from mirg.trajectories.verify import failures, verify
 from mirg.trajectories.writer import build

@@ -13,10 +13,10 @@ from typing import Any
 
 from PIL import Image
 
+from mirg.data.importers import look
+from mirg.data.importers.importer import import_dataset
+from mirg.data.importers.options import ImportOptions
 from mirg.errors import MirgError
-from mirg.sources import look
-from mirg.sources.importer import import_dataset
-from mirg.sources.options import ImportOptions
 
 
 def conversation(number: int, images: list[str], box: str = "(100,100),(500,600)", **fields: Any) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from fakes.wordings import HONEST
+from mirg.data.scenes.generate import generate, to_sample
+from mirg.data.scenes.tasks import TASKS
 from mirg.frames import QWEN3_VL, Family, to_frame
 from mirg.geometry import Box
 from mirg.samples.schema import ImageRef, ObjectNote, Sample
-from mirg.scenes.generate import generate, to_sample
-from mirg.scenes.tasks import TASKS
 
 FAMILY = QWEN3_VL
 SIDE = 96

@@ -77,7 +77,7 @@ def file_refusals() -> Iterator[Found]:
 
 
 def _sources() -> list[Path]:
-    return sorted(file for file in (SRC / "sources").glob("*.py") if file.stem not in _ARCHIVES)
+    return sorted(file for file in (SRC / "data" / "importers").glob("*.py") if file.stem not in _ARCHIVES)
 
 
 class _File:

@@ -12,10 +12,10 @@ from typing import Any
 
 from PIL import Image
 
-from mirg.app.limits import ServeLimits
-from mirg.app.run import listen, make_server
-from mirg.app.server import create_app
 from mirg.engines.base import Engine
+from mirg.serve.limits import ServeLimits
+from mirg.serve.run import listen, make_server
+from mirg.serve.server import create_app
 
 
 @contextlib.contextmanager

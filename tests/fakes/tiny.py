@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mirg.data.scenes.corpus import corpus
+from mirg.data.scenes.generate import iter_samples
+from mirg.data.scenes.objects import NAMES
+from mirg.data.scenes.world import WorldConfig
 from mirg.models.tiny import TinyConfig, build_tiny
 from mirg.samples import DatasetFolder, DatasetWriter, Sample, Trajectory
-from mirg.scenes.corpus import corpus
-from mirg.scenes.generate import iter_samples
-from mirg.scenes.objects import NAMES
-from mirg.scenes.world import WorldConfig
 
 MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl", "qwen2_vl")
 WORLD = WorldConfig(side=96, images=(2, 3), frames=(3, 3), objects=(1, 2), clutter=0)

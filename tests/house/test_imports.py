@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import pkgutil
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,18 @@ def test_import_budget(name: str) -> None:
         if seconds[-1] < BUDGET_SECONDS * slowness():
             return
     pytest.fail(f"import {name} takes {min(seconds):.2f} s, the budget is {BUDGET_SECONDS} s")
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Imports inside functions count too."""
+    root = Path(mirg.__file__).parent
+    files = {".".join(("mirg", *path.relative_to(root).with_suffix("").parts)): path for path in root.rglob("*.py")}
+    files = {name.removesuffix(".__init__"): path for name, path in files.items()}
+    imports: dict[str, set[str]] = {}
+    for name, path in files.items():
+        named = (node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.ImportFrom))
+        found = {f"{node.module}.{alias.name}" for node in named for alias in node.names}
+        modules = {target if target in files else target.rpartition(".")[0] for target in found}
+        imports[name] = (modules & files.keys()) - {name}
+    assert sum(map(len, imports.values())) > 1000
+    TopologicalSorter(imports).prepare()  # CycleError names the modules

@@ -10,7 +10,7 @@ import pytest
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "print", "breakpoint", "input", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "pdb"}
 FORBIDDEN_DOTTED = {"torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system", "os.popen"}
-# Only these rooms may import the heavy libraries, also inside functions (docs/design/0001-floors.md).
+# Only these rooms may import the heavy libraries, also inside functions (docs/design/0001-layout.md).
 HEAVY = {"torch", "transformers", "trl", "accelerate", "peft", "torchvision", "vllm"}
 HEAVY_ROOMS = ("src/mirg/models/", "src/mirg/training/", "src/mirg/engines/transformers", "src/mirg/engines/vllm")
 

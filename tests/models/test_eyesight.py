@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from mirg.data.scenes.render import render
+from mirg.data.scenes.world import Scene
 from mirg.engines.base import Generation, Request
 from mirg.engines.load import load_engine
 from mirg.frames import MIRG_TINY, from_frame
 from mirg.geometry import iou
-from mirg.scenes.render import render
-from mirg.scenes.world import Scene
 from mirg.training.perception.exercises import Exercise, locate
 from mirg.training.recipe import load_world
 

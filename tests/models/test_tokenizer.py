@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.tiny import WORLD
+from mirg.data.scenes.corpus import corpus
+from mirg.data.scenes.objects import NAMES
 from mirg.frames import FAMILIES
 from mirg.models.load import forbidden_tokens
 from mirg.models.tiny import GRID, MAX_IMAGES
 from mirg.models.tokenizer import SPECIAL_TOKENS, TURN_END, train_tokenizer
-from mirg.scenes.corpus import corpus
-from mirg.scenes.objects import NAMES
 
 TOKENIZER: Any = train_tokenizer(list(corpus(n=40, config=WORLD)), names=NAMES, coordinates=GRID, max_images=MAX_IMAGES)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mirg.checking.run import check_dataset
+from mirg.data.checks.run import check_dataset
 from mirg.errors import DataError, ImageError
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, Rejection, Sample, Target, Trajectory, write_card
 from mirg.samples.card import readme_text

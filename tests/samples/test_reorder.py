@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from mirg.answers.markup import cited
 from mirg.answers.write import write_completion
+from mirg.data.scenes.generate import iter_samples
 from mirg.frames import MIRG_TINY
 from mirg.rewards import score
 from mirg.samples.reorder import has_free_order, in_orders, reordered
 from mirg.samples.schema import ImageRef, Sample, Target
-from mirg.scenes.generate import iter_samples
 
 FREE = ["difference", "region", "multi_view", "reasoning", "multi_target", "none"]
 SAMPLES = [sample for sample, _ in iter_samples(FREE, 24, split="validation", seed=5)]

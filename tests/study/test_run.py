@@ -130,8 +130,8 @@ def test_every_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     report = SimpleNamespace(tokens=1, kept=Counter(), n_kept=1, refused=[])
     summary = {"metrics": {"overall": {"joint_accuracy": {"mean": 0.0}}}}
     record(monkeypatch, seen, "mirg.training.recipe.load_world", "world")
-    record(monkeypatch, seen, "mirg.scenes.generate.write_scenes", None)
-    record(monkeypatch, seen, "mirg.scenes.mini.write_mini", None)
+    record(monkeypatch, seen, "mirg.data.scenes.generate.write_scenes", None)
+    record(monkeypatch, seen, "mirg.data.scenes.mini.write_mini", None)
     record(monkeypatch, seen, "mirg.trajectories.build.build_dataset", report)
     record(monkeypatch, seen, "mirg.engines.load.load_engine", "engine")
     record(monkeypatch, seen, "mirg.evaluation.difficulty.write_difficulty", report)

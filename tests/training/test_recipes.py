@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from mirg.cli.demo import DemoRecipe
 from mirg.cli.main import app
-from mirg.compose.recipe import ComposeRecipe
+from mirg.data.compose.recipe import ComposeRecipe
 from mirg.errors import ConfigError
 from mirg.study.plan import StudyRecipe
 from mirg.training.recipe import (

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mirg.data.scenes.generate import write_scenes
+from mirg.data.scenes.world import EASY
 from mirg.errors import ConfigError, DataError
 from mirg.images import open_image
 from mirg.samples import DatasetFolder, DatasetWriter, ObjectNote, Sample, Target, Trajectory
 from mirg.samples import folder as folder_module
 from mirg.samples import writer as writer_module
-from mirg.scenes.generate import write_scenes
-from mirg.scenes.world import EASY
 from mirg.storage import read_jsonl
 from mirg.trajectories.build import REJECTED_FILE, attach, build_dataset, check_dataset
 from mirg.trajectories.checks import checks_of

@@ -7,11 +7,11 @@ import re
 import pytest
 
 from mirg.answers.markup import box_markup, cited
-from mirg.compose.tasks import TASKS as COMPOSED
+from mirg.data.compose.tasks import TASKS as COMPOSED
+from mirg.data.scenes.generate import generate, to_sample
+from mirg.data.scenes.tasks import TASKS
+from mirg.data.scenes.world import DIFFICULTIES
 from mirg.samples.schema import ImageRef, ObjectNote, Role, Sample, Target
-from mirg.scenes.generate import generate, to_sample
-from mirg.scenes.tasks import TASKS
-from mirg.scenes.world import DIFFICULTIES
 from mirg.trajectories.writer import IMAGE_LEVEL, build, write_thinking
 
 BOX = (0.1, 0.2, 0.3, 0.4)

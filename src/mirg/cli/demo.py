@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mirg.cli.evaluate import show_comparison
 from mirg.console import log_to_console, logger, say
+from mirg.data.scenes.world import WorldConfig
 from mirg.errors import ConfigError
 from mirg.frames import MIRG_TINY
-from mirg.scenes.world import WorldConfig
 from mirg.storage import read_json, write_json_atomic
 from mirg.training.recipe import RlAnswers
 
@@ -114,7 +114,7 @@ def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
         if (folder / "card.json").is_file():
             continue
         if photos is None:
-            from mirg.scenes.generate import write_scenes
+            from mirg.data.scenes.generate import write_scenes
 
             write_scenes(plain, count, split=split, seed=plan.seed, tasks=plan.tasks, config=world, overwrite=True)
         else:
@@ -126,8 +126,8 @@ def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
 
 
 def _photo_samples(photos: Path, out: Path, count: int, split: str, seed: int, side: int) -> None:
-    from mirg.compose.photos.build import write_photo_samples
-    from mirg.compose.photos.config import PhotoConfig
+    from mirg.data.compose.photos.build import write_photo_samples
+    from mirg.data.compose.photos.config import PhotoConfig
 
     # RL trains on other samples of the photographs that SFT trains on; the test photographs are in neither.
     part, number = ("test", seed) if split == "test" else ("train", seed + (split == "rl"))

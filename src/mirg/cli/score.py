@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from mirg.console import say, table, warn
-from mirg.evaluation.migbench.responses import load_responses
-from mirg.evaluation.migbench.score import PROTOCOLS, THRESHOLDS, protocols, score_all, summarise
+from mirg.data.importers.migbench_items import load_annotations
+from mirg.evaluation.benchmarks.migbench.responses import load_responses
+from mirg.evaluation.benchmarks.migbench.score import PROTOCOLS, THRESHOLDS, protocols, score_all, summarise
 from mirg.frames import family as family_by_name
-from mirg.sources.migbench_items import load_annotations
 from mirg.storage import write_json_atomic, write_jsonl_atomic
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Score responses to a published benchmark.")

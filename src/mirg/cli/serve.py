@@ -34,17 +34,17 @@ def serve(
     It answers to 127.0.0.1 alone and asks for no key. Interrupt it to stop.
     """
     try:
-        from mirg.app.run import HOST, listen, make_server
-        from mirg.app.server import create_app, served_name
+        from mirg.serve.run import HOST, listen, make_server
+        from mirg.serve.server import create_app, served_name
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("mirg"):
             raise
         raise ConfigError(
             f"'mirg serve' needs the package {error.name!r}, which is not installed", hint="pip install 'mirg[app]'"
         ) from error
-    from mirg.app.limits import ServeLimits
     from mirg.engines.load import load_engine
     from mirg.frames import PixelLimits
+    from mirg.serve.limits import ServeLimits
 
     pixels = round(max_megapixels * 1e6)
     limits = ServeLimits(

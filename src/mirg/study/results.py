@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mirg.data.scenes.mini import FAMILIES, LEVELS, MINI_NAME
 from mirg.errors import EvaluationError
 from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import load_evaluation
 from mirg.evaluation.records import Record
 from mirg.samples import DatasetFolder
-from mirg.scenes.mini import FAMILIES, LEVELS, MINI_NAME
 from mirg.storage import read_json, read_jsonl
 from mirg.study.contrasts import MEASURES, contrasts, subsets_of
 from mirg.study.outcomes import Cell, answers, blank_records, laid_over, settings_digest

@@ -230,9 +230,9 @@ def make_data(plan: StudyRecipe, out: Path, arms: Collection[Arm] | None = None)
     ``light`` and ``object_level`` are the same samples with two kinds of trajectories, ``fresh`` is as many samples as
     the longest SFT takes, so that none is seen twice, ``rl`` are others again, without trajectories.
     """
+    from mirg.data.scenes.generate import write_scenes
+    from mirg.data.scenes.mini import write_mini
     from mirg.samples import DatasetFolder
-    from mirg.scenes.generate import write_scenes
-    from mirg.scenes.mini import write_mini
     from mirg.training.recipe import SftRecipe, load_recipe, load_world
     from mirg.trajectories.build import build_dataset
     from mirg.trajectories.checks import VerifyConfig

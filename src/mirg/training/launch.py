@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from mirg.checking.leakage import shared_images
 from mirg.console import logger
+from mirg.data.checks.leakage import shared_images
 from mirg.errors import ConfigError, DataError
 from mirg.frames import PixelLimits
 from mirg.models.device import fast_dtype

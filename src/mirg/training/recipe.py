@@ -14,9 +14,9 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mirg.data.scenes.world import WorldConfig
 from mirg.errors import ConfigError
 from mirg.rewards import RewardConfig
-from mirg.scenes.world import WorldConfig
 from mirg.text_files import parse_yaml
 from mirg.training.admission import AdmissionConfig
 from mirg.training.yaml_words import QUOTE, restore_words

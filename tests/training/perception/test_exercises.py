@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mirg.data.scenes.objects import NAMES
+from mirg.data.scenes.world import Scene, WorldConfig
 from mirg.frames import FAMILIES, to_frame
-from mirg.scenes.objects import NAMES
-from mirg.scenes.world import Scene, WorldConfig
 from mirg.training.perception.exercises import LEVELS, POINT_LEVELS, Exercise, describe, locate, look_up, point
 from mirg.training.perception.optimise import Curriculum
 from mirg.training.perception.questions import EXERCISES, compare, describe_one, name_it, which_image

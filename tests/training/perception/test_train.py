@@ -14,9 +14,9 @@ import torch
 
 from fakes.tiny import WORLD
 from fakes.training import assert_same_run, die_in, rows
+from mirg.data.scenes.objects import split_name
 from mirg.models.device import fast_dtype
 from mirg.models.load import load_model, model_facts
-from mirg.scenes.objects import split_name
 from mirg.storage import SEAL_FILE
 from mirg.training.perception import loop as loop_module
 from mirg.training.perception.eyes import config_of, new_eyes

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from mirg.data.scenes.objects import NAMES
+from mirg.data.scenes.world import Scene, sample_scene
 from mirg.geometry import Box
-from mirg.scenes.objects import NAMES
-from mirg.scenes.world import Scene, sample_scene
 from mirg.training.perception.vision import VisionHead, cell_targets
 
 INDEX = {name: k for k, name in enumerate(NAMES)}

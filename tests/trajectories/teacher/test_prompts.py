@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirg.answers.prompts import messages, prompt_text
+from mirg.data.scenes.generate import iter_samples
+from mirg.data.scenes.tasks import TASKS
 from mirg.errors import AnswerError, ConfigError, DataError
 from mirg.frames import FAMILIES, QWEN3_VL, QWEN25_VL, family
 from mirg.samples import ImageRef, ObjectNote, Sample, Target
-from mirg.scenes.generate import iter_samples
-from mirg.scenes.tasks import TASKS
 from mirg.trajectories.teacher.prompts import (
     KINDS,
     LONGEST_REPLY_BACK,

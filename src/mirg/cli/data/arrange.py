@@ -15,8 +15,8 @@ from mirg.console import one_line, say, warn
 from mirg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mirg.arrange.criteria import Criteria
-    from mirg.checking.leakage import Leakage
+    from mirg.data.checks.leakage import Leakage
+    from mirg.data.criteria import Criteria
     from mirg.samples import DatasetFolder, Rejection
 
 
@@ -61,7 +61,7 @@ def split(
 
     Rows added later leave the others in their parts, unless they join groups by images that both use.
     """
-    from mirg.arrange.split import parse_parts, write_split
+    from mirg.data.split import parse_parts, write_split
     from mirg.samples import DatasetFolder
     from mirg.samples.grouping import parse_group_by
 
@@ -104,7 +104,7 @@ def mix(
     Every beginning of the mixture has the shares of the weights, and every row of a dataset comes once before any
     comes twice.
     """
-    from mirg.arrange.mix import write_mix
+    from mirg.data.mix import write_mix
 
     with progress(quiet=json) as tell:
         report = write_mix(
@@ -168,7 +168,7 @@ def filter(
     json: Json = False,
 ) -> None:
     """Keep the samples that meet every criterion; the others are counted by reason."""
-    from mirg.arrange.filter import write_filtered
+    from mirg.data.filter import write_filtered
     from mirg.samples import DatasetFolder
 
     criteria = _criteria(
@@ -227,7 +227,7 @@ def _leakage(
         for option in (name for name, set_ in given.items() if set_):
             raise ConfigError(f"{option} needs --without-leakage", hint="it says how benchmarks are compared")
         return None
-    from mirg.checking.leakage import Holdout, Leakage
+    from mirg.data.checks.leakage import Holdout, Leakage
     from mirg.executors import executor
     from mirg.samples import DatasetFolder
     from mirg.samples.grouping import parse_group_by
@@ -254,7 +254,7 @@ def _criteria(**values: Any) -> Criteria:
     """The criteria, or a ConfigError that names the option."""
     from pydantic import ValidationError
 
-    from mirg.arrange.criteria import Criteria
+    from mirg.data.criteria import Criteria
     from mirg.errors import first_problem
 
     try:

@@ -12,7 +12,7 @@ from mirg.cli.output import json_out, progress
 from mirg.console import one_line, say, table
 
 if TYPE_CHECKING:
-    from mirg.checking.run import CheckConfig, Report
+    from mirg.data.checks.run import CheckConfig, Report
 
 
 def check(
@@ -47,8 +47,8 @@ def check(
 
     With --against also exit 1 where an image is in the dataset and in the benchmark, by content or by look.
     """
-    from mirg.checking.boxes import BoxLimits
-    from mirg.checking.run import CheckConfig, check_dataset
+    from mirg.data.checks.boxes import BoxLimits
+    from mirg.data.checks.run import CheckConfig, check_dataset
     from mirg.executors import executor as open_executor
     from mirg.frames import family as family_named
     from mirg.samples import DatasetFolder
@@ -69,7 +69,7 @@ def check(
         report = check_dataset(folder, config, tell, executor=pool)
     failed = bool(report.rejected or (report.shared and not allow_leakage) or (strict and report.warnings.total))
     if page is not None:
-        from mirg.checking.page import write_check_page
+        from mirg.data.checks.page import write_check_page
 
         write_check_page(page, report, failed=failed)
     if json:

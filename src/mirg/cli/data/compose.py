@@ -12,7 +12,7 @@ from mirg.cli.output import json_out, progress
 from mirg.console import one_line, say
 
 if TYPE_CHECKING:
-    from mirg.compose.report import ComposeReport
+    from mirg.data.compose.report import ComposeReport
     from mirg.executors import ExecutorName
 
 _REASONS = 5  # listed on the screen; composed.json has all
@@ -35,8 +35,8 @@ def compose(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Make multi-image samples of thirteen tasks out of a dataset whose images have object notes."""
-    from mirg.compose.build import compose as build
-    from mirg.compose.recipe import ComposeRecipe
+    from mirg.data.compose.build import compose as build
+    from mirg.data.compose.recipe import ComposeRecipe
     from mirg.executors import executor
     from mirg.training.recipe import dump_recipe, load_recipe
 

@@ -13,7 +13,7 @@ from mirg.cli.output import json_out, progress
 from mirg.console import one_line, say, warn
 
 if TYPE_CHECKING:
-    from mirg.exports.build import ExportReport
+    from mirg.data.exporters.build import ExportReport
 
 
 class Look(StrEnum):
@@ -68,7 +68,7 @@ def export(
     Samples without a trajectory become prompts where the format has them. The settings printed at the end belong
     to the boxes: with other pixel limits they are wrong for families that count in pixels.
     """
-    from mirg.exports.build import export_dataset, make_plan
+    from mirg.data.exporters.build import export_dataset, make_plan
     from mirg.samples import DatasetFolder
 
     source = DatasetFolder.open(dataset)

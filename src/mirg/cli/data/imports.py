@@ -12,7 +12,7 @@ from mirg.cli.data.options import SHOWN, Look, Where, listed
 from mirg.cli.output import json_out, progress
 from mirg.console import one_line, say, warn
 
-PHOTOS = "photos"  # made by mirg.compose, which readers may not import
+PHOTOS = "photos"  # made by mirg.data.compose, which readers may not import
 
 
 class Frame(StrEnum):
@@ -95,11 +95,11 @@ def import_(
         given |= {"--columns": columns, "--limit": limit}
         _photos(path, out, [name for name, value in given.items() if value], overwrite=overwrite, json=json)
         return
+    from mirg.data.importers.importer import import_dataset, source_of
+    from mirg.data.importers.kept import parse_fields
+    from mirg.data.importers.label_map import load_label_map
+    from mirg.data.importers.options import ImportOptions
     from mirg.executors import executor as open_executor
-    from mirg.sources.importer import import_dataset, source_of
-    from mirg.sources.kept import parse_fields
-    from mirg.sources.label_map import load_label_map
-    from mirg.sources.options import ImportOptions
 
     source_of(kind)
     # A hub name is no path: what its rows refer to lies below the current folder unless --root says another.
@@ -155,7 +155,7 @@ def _rotated(found: dict[str, int]) -> str:
 
 def kinds() -> None:
     """List the formats that `mirg data import` reads."""
-    from mirg.sources.kinds import SOURCES
+    from mirg.data.importers.kinds import SOURCES
 
     for source in SOURCES.values():
         say(f"{source.kind:18} {source.about}")

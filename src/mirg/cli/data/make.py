@@ -13,8 +13,8 @@ from mirg.cli.output import json_out, progress
 from mirg.console import one_line, say
 
 if TYPE_CHECKING:
-    from mirg.compose.photos.config import PhotoConfig
-    from mirg.scenes.world import WorldConfig
+    from mirg.data.compose.photos.config import PhotoConfig
+    from mirg.data.scenes.world import WorldConfig
 
 
 class PhotoSplit(StrEnum):
@@ -32,7 +32,7 @@ def mini(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
 ) -> None:
     """Write mirg-mini, the benchmark of `mirg study`: 1,500 items of fifteen families at two levels."""
-    from mirg.scenes.mini import MINI_NAME, write_mini
+    from mirg.data.scenes.mini import MINI_NAME, write_mini
 
     say(f"{MINI_NAME}: {len(write_mini(out, per_cell, overwrite=overwrite))} items in {out}")
 
@@ -63,7 +63,7 @@ def photos(
 
     Files that cannot be read are rejected with their name and the reason, counted, and listed in OUT/rejected.jsonl.
     """
-    from mirg.compose.photos.build import write_photo_samples
+    from mirg.data.compose.photos.build import write_photo_samples
 
     config = _photo_config(
         n=n,
@@ -129,7 +129,7 @@ def scenes(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
 ) -> None:
     """Make samples of the procedural world."""
-    from mirg.scenes import generate
+    from mirg.data.scenes import generate
 
     dataset = generate.write_scenes(
         out,
@@ -146,8 +146,8 @@ def scenes(
 
 def _world_config(difficulty: str | None, world: str | None) -> WorldConfig:
     """The preset or the recipe's world; ConfigError where both are named."""
+    from mirg.data.scenes import generate
     from mirg.errors import ConfigError
-    from mirg.scenes import generate
 
     if world is None:
         return generate.difficulty(difficulty or "medium")
@@ -162,7 +162,7 @@ def _photo_config(**values: object) -> PhotoConfig:
     """The settings, or a ConfigError that names the option."""
     from pydantic import ValidationError
 
-    from mirg.compose.photos.config import PhotoConfig
+    from mirg.data.compose.photos.config import PhotoConfig
     from mirg.errors import ConfigError, first_problem
 
     try:

@@ -20,8 +20,8 @@ def show(
     megabytes: Annotated[float, typer.Option(min=0.1, help="Size of the page; what does not fit is left out.")] = 25.0,
 ) -> None:
     """Write a page with every sample: images, boxes, question, truth and reasoning. It opens without a network."""
-    from mirg.checking.sheet import ROTATED_NOTE
-    from mirg.checking.sheet import show as write_page
+    from mirg.data.checks.sheet import ROTATED_NOTE
+    from mirg.data.checks.sheet import show as write_page
     from mirg.samples import DatasetFolder
 
     folder = DatasetFolder.open(dataset)

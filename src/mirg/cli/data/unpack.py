@@ -27,7 +27,7 @@ def unpack(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Unpack archives into OUT; nothing is written outside of it. Exit 1 if members were left out."""
-    from mirg.sources.archives import ArchiveLimits, unpack
+    from mirg.data.importers.archives import ArchiveLimits, unpack
 
     limits = ArchiveLimits(members=max_members, total_bytes=int(max_gib * 2**30))
     with progress(quiet=json) as tell:

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import torch
 
+from mirg.data.scenes.corpus import corpus
 from mirg.models.load import wrap
 from mirg.models.tiny import GRID, MAX_IMAGES, TinyConfig, build_tiny
-from mirg.scenes.corpus import corpus
 from mirg.training.perception.batches import Vocabulary
 from mirg.training.perception.initial import (
     compose_names,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mirg.scenes.render import render
-from mirg.scenes.world import Scene
+from mirg.data.scenes.render import render
+from mirg.data.scenes.world import Scene
 from mirg.training.perception.batches import IGNORED, pixel_values, token_batch
 from mirg.training.perception.exercises import Exercise, Part
 from mirg.training.perception.eyes import Eyes

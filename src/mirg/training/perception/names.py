@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import torch
 
-from mirg.scenes.objects import split_name
+from mirg.data.scenes.objects import split_name
 
 
 class ComposedNames:

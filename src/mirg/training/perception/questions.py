@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from mirg.answers.markup import spell
+from mirg.data.scenes.objects import SceneObject
+from mirg.data.scenes.world import Scene, WorldConfig, distractors, scene_for
 from mirg.frames import Family, to_frame
-from mirg.scenes.objects import SceneObject
-from mirg.scenes.world import Scene, WorldConfig, distractors, scene_for
 from mirg.training.perception.exercises import (
     Exercise,
     describe,

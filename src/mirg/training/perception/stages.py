@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from mirg.data.scenes.world import Scene, WorldConfig, sample_scene, scene_for
 from mirg.frames import family
 from mirg.models.tiny import TINY_FAMILY
-from mirg.scenes.world import Scene, WorldConfig, sample_scene, scene_for
 from mirg.training.perception.exercises import LEVELS, LOOKUP_LEVELS, POINT_LEVELS, Exercise, look_up
 from mirg.training.perception.eyes import Eyes
 from mirg.training.perception.losses import Measured, answered, seen

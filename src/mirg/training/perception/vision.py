@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mirg.data.scenes.world import Scene
 from mirg.geometry import as_boxes
-from mirg.scenes.world import Scene
 
 # A cell belongs to an object from this share of the smaller of the two areas on.
 MIN_COVER = 0.2

@@ -1,1 +1,0 @@
-"""Datasets made of datasets: split without leaks, mixed by weight, filtered."""

@@ -1,0 +1,181 @@
+"""How long the samples are for each model family: prompt, images and, where there is a trajectory, the completion."""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mirg.answers.prompts import instruction_text, question_text
+from mirg.answers.write import write_completion
+from mirg.data.checks.counting import CountText, image_tokens, limits_for, template_tokens
+from mirg.frames import Family, Size
+from mirg.samples import Sample
+
+LONGEST = 5  # samples that are named
+_SIZES_KEPT = 100_000  # sizes of images whose tokens are remembered
+BINS = 20
+
+
+@dataclass(frozen=True)
+class LengthSummary:
+    """Tokens of the samples for one family. ``longest`` are (tokens, sample id), the longest first."""
+
+    family: str
+    max_pixels: int
+    text: str  # "estimated", or the name of the tokenizer's file
+    samples: int
+    unmeasured: int  # samples whose images have no known size
+    refused: int  # samples that this family's processor or writer refuses
+    p50: int
+    p95: int
+    most: int
+    image_share: float  # of all tokens, those of images
+    too_long: int
+    longest: tuple[tuple[int, str], ...]
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """The summary as JSON holds it."""
+        return {
+            "family": self.family,
+            "max_pixels": self.max_pixels,
+            "text": self.text,
+            "samples": self.samples,
+            "unmeasured": self.unmeasured,
+            "refused": self.refused,
+            "p50": self.p50,
+            "p95": self.p95,
+            "max": self.most,
+            "image_share": round(self.image_share, 4),
+            "too_long": self.too_long,
+            "longest": [{"tokens": tokens, "id": name} for tokens, name in self.longest],
+            "histogram": {"edges": list(self.edges), "counts": list(self.counts)},
+        }
+
+
+@dataclass
+class LengthCounts:
+    """What was counted so far. ``longest`` is a heap of (tokens, minus the number of the sample, its id)."""
+
+    unmeasured: int = 0
+    refused: int = 0
+    too_long: int = 0
+    visual: int = 0
+    tokens: array[int] = field(default_factory=lambda: array("I"))
+    longest: list[tuple[int, int, str]] = field(default_factory=list)
+
+
+class Lengths:
+    """Counts the tokens of samples for one family; 4 bytes a sample."""
+
+    def __init__(
+        self, family: Family, max_pixels: int | None, count: CountText, text: str, max_tokens: int | None = None
+    ) -> None:
+        """``count`` counts a text, ``text`` says how; samples of more than ``max_tokens`` are counted as too long."""
+        self.family = family
+        self.limits = limits_for(family, max_pixels)
+        self.max_tokens = max_tokens
+        self._count, self._text = count, text
+        self._so_far = LengthCounts()
+        self._by_size: dict[Size, int] = {}
+        self._told = f"\n{instruction_text(family)}"
+        self._frame: dict[int, int] = {}
+
+    def add(self, sample: Sample) -> int | None:
+        """The tokens of one sample, None where the sizes of its images are not known.
+
+        AnswerError or ImageError where the family can have no such prompt; it is counted as refused.
+        """
+        so_far = self._so_far
+        if not all(ref.measured for ref in sample.images):
+            so_far.unmeasured += 1
+            return None
+        so_far.refused += 1  # taken back where nothing raises
+        visual = sum(self._image(size) for size in sample.sizes)
+        text = self._count_text(sample)
+        so_far.refused -= 1
+        total = visual + text
+        so_far.visual += visual
+        so_far.tokens.append(total)
+        # Of equally long samples the earlier one is named.
+        _push(so_far.longest, (total, -len(so_far.tokens), sample.id))
+        if self.max_tokens is not None and total > self.max_tokens:
+            so_far.too_long += 1
+        return total
+
+    def take(self) -> LengthCounts:
+        """What was counted; counting starts again."""
+        taken, self._so_far = self._so_far, LengthCounts()
+        return taken
+
+    def join(self, later: LengthCounts) -> None:
+        """Add what was counted of samples that come after all of these."""
+        so_far = self._so_far
+        for tokens, place, name in later.longest:
+            _push(so_far.longest, (tokens, place - len(so_far.tokens), name))
+        so_far.tokens += later.tokens
+        so_far.unmeasured += later.unmeasured
+        so_far.refused += later.refused
+        so_far.too_long += later.too_long
+        so_far.visual += later.visual
+
+    def summary(self) -> LengthSummary:
+        """The distribution so far."""
+        so_far = self._so_far
+        tokens = np.asarray(so_far.tokens, dtype=np.int64)
+        some = tokens.size > 0
+        p50, p95 = (int(v) for v in np.percentile(tokens, (50, 95), method="lower")) if some else (0, 0)
+        counts, edges = np.histogram(tokens, bins=BINS) if some else (np.zeros(0, int), np.zeros(0))
+        return LengthSummary(
+            family=self.family.name,
+            max_pixels=self.limits.max_pixels,
+            text=self._text,
+            samples=int(tokens.size),
+            unmeasured=so_far.unmeasured,
+            refused=so_far.refused,
+            p50=p50,
+            p95=p95,
+            most=int(tokens.max()) if some else 0,
+            image_share=so_far.visual / int(tokens.sum()) if some else 0.0,
+            too_long=so_far.too_long,
+            longest=tuple((tokens, name) for tokens, _, name in sorted(so_far.longest, reverse=True)),
+            edges=tuple(float(edge) for edge in edges),
+            counts=tuple(int(count) for count in counts),
+        )
+
+    def _count_text(self, sample: Sample) -> int:
+        question = question_text(sample, self.family, self.limits)
+        n = len(sample.images)
+        if n not in self._frame:  # what every prompt with so many images has in common
+            labels = "".join(f"{'' if k == 1 else chr(10)}Image-{k}: " for k in range(1, n + 1))
+            self._frame[n] = self._count(labels) + self._count(self._told) + template_tokens(self.family, n)
+        total = self._frame[n] + self._count(f"\n{question}")
+        if sample.trajectory is not None:
+            total += self._count(
+                write_completion(
+                    sample.trajectory.thinking,
+                    sample.trajectory.answer,
+                    sample.sizes,
+                    self.family,
+                    limits=self.limits,
+                )
+            )
+        return total
+
+    def _image(self, size: Size) -> int:
+        if size not in self._by_size:
+            if len(self._by_size) >= _SIZES_KEPT:
+                self._by_size.clear()
+            self._by_size[size] = image_tokens(size, self.family, self.limits)
+        return self._by_size[size]
+
+
+def _push(heap: list[tuple[int, int, str]], entry: tuple[int, int, str]) -> None:
+    if len(heap) < LONGEST:
+        heapq.heappush(heap, entry)
+    elif entry > heap[0]:
+        heapq.heapreplace(heap, entry)

@@ -1,0 +1,138 @@
+"""Samples as the cards of a contact sheet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from mirg.answers.markup import cited, replaced
+from mirg.data.checks.choice import Choice, choose
+from mirg.data.checks.rotated import rotated
+from mirg.data.checks.rows import rows_at
+from mirg.errors import DataError, ImageError
+from mirg.images import Header, image_header
+from mirg.report.sheet import BUDGET, Sheet, SheetBox, SheetData, SheetImage, SheetSample, write_sheet
+from mirg.samples import DatasetFolder, ImageRef, Sample, Target
+
+ROTATED_NOTE = (
+    "samples have photographs that EXIF rotates, and nothing tells in which orientation their boxes were drawn: if "
+    "they are beside the objects, import the file again with --exif ignore."
+)
+
+
+def show(
+    folder: DatasetFolder,
+    out: Path,
+    *,
+    n: int = 1000,
+    task: str | None = None,
+    seed: int = 0,
+    budget: int = BUDGET,
+    tell: Callable[[int], None] | None = None,
+) -> tuple[Sheet, Choice]:
+    """Write the sheet of up to ``n`` samples to ``out``; DataError where no row is of ``task``."""
+    chosen = choose(folder, n, task=task, seed=seed, tell=tell)
+    if task is not None and not chosen.candidates:
+        known = ", ".join(list(chosen.tasks)[:30]) or "none"
+        raise DataError(f"{folder.root} has no sample of the task {task!r}", hint=f"its tasks: {known}")
+    samples = rows_at(folder, chosen.rows)
+    data = sheet_data(folder, [samples[row] for row in chosen.rows], chosen, task)
+    return write_sheet(out, data, budget=budget, limits=folder.limits), chosen
+
+
+def sheet_data(folder: DatasetFolder, samples: Sequence[Sample], chosen: Choice, task: str | None = None) -> SheetData:
+    """The page of ``samples`` in the order given."""
+    of = f"{chosen.candidates:,} samples" + (f" of the task {task}" if task is not None else "")
+    few = f"{len(samples):,} of {of}, the tasks in turn." if len(samples) < chosen.candidates else f"{of}."
+    notes = []
+    if chosen.rejected:
+        notes.append(f"{chosen.rejected:,} rows cannot be read; mirg data check lists them.")
+    turned = {sample.id: dict(rotated(sample, _Headers(folder))) for sample in samples}
+    if count := sum(map(bool, turned.values())):
+        notes.append(f"{count:,} {ROTATED_NOTE}")
+    cards = [sheet_sample(folder, sample, turned[sample.id]) for sample in samples]
+    return SheetData(folder.card.name, f"{folder.card.description} {few}".strip(), cards, notes)
+
+
+class _Headers:
+    """The headers of image files, each read once; None for one that cannot be read."""
+
+    def __init__(self, folder: DatasetFolder) -> None:
+        self._folder = folder
+        self._known: dict[str, Header | None] = {}
+
+    def __call__(self, ref: ImageRef) -> Header | None:
+        if ref.path not in self._known:
+            try:
+                self._known[ref.path] = image_header(self._folder.image_path(ref), limits=self._folder.limits)
+            except ImageError:
+                self._known[ref.path] = None
+        return self._known[ref.path]
+
+
+def sheet_sample(folder: DatasetFolder, sample: Sample, turned: Mapping[int, str] | None = None) -> SheetSample:
+    """One card. Boxes inside texts are said in words and drawn on the image.
+
+    ``turned`` says by the place of an image, from 0, what EXIF does to it.
+    """
+    trajectory = sample.trajectory
+    written = ""
+    if trajectory is not None:
+        checks = f"; checks passed: {', '.join(trajectory.checks)}" if trajectory.checks else "; not checked"
+        written = f"written by {trajectory.writer}{checks}"
+    tags = [sample.relation.replace("_", " ")] if sample.relation != "none" else []
+    tags += ["image hidden"] if sample.image_hidden else []
+    facts = [("source", sample.source), ("image set", sample.image_set)]
+    facts += [(f"meta.{name}", _value(value)) for name, value in sample.meta.items()]
+    if trajectory is not None:
+        facts += [(f"trajectory.meta.{name}", _value(value)) for name, value in trajectory.meta.items()]
+    return SheetSample(
+        id=sample.id,
+        task=sample.task,
+        question=_words(sample.question),
+        images=tuple(
+            _image(folder, sample, number, ref, "rotated by EXIF" if turned and number - 1 in turned else "")
+            for number, ref in enumerate(sample.images, 1)
+        ),
+        tags=tuple(tags),
+        hidden=sample.image_hidden,
+        targets=tuple(map(_line, sample.targets)) or ("none",),
+        chain=_words(trajectory.thinking) if trajectory else "",
+        answer=(tuple(map(_line, trajectory.answer)) or ("none",)) if trajectory else (),
+        written=written,
+        facts=tuple(facts),
+    )
+
+
+def _image(folder: DatasetFolder, sample: Sample, number: int, ref: ImageRef, more: str) -> SheetImage:
+    note = ref.role if ref.role != "candidate" else ""
+    if ref.frame is not None:
+        note = f"{note} {ref.frame}" if note == "frame" else f"{note} frame {ref.frame}".strip()
+    note = ", ".join(filter(None, (note, more)))
+    try:
+        path, problem = folder.image_path(ref), ""
+    except ImageError as error:
+        path, problem = None, error.message
+    targets = [SheetBox("true", t.box, t.label) for t in sample.targets if t.image == number]
+    asked = [box for image, box in cited(sample.question) if image == number]
+    given = [SheetBox("given", box, "given in the question") for box in asked]
+    drawn = {box.box for box in targets} | set(asked)
+    noted = [SheetBox("noted", note.box, note.label) for note in ref.objects if note.box not in drawn]
+    # Painted in this order; where there are too many boxes, the targets are the ones that stay.
+    boxes = (*noted[:40], *given[:8], *targets[:12])
+    return SheetImage(path, f"Image-{number}", note, ref.caption or "", boxes, problem)
+
+
+def _line(target: Target) -> str:
+    """One target as a line: image, box in fractions, label."""
+    box = ", ".join(f"{v:.3f}" for v in target.box)
+    return f"Image-{target.image} ({box}) {target.label}".strip()
+
+
+def _words(text: str) -> str:
+    return replaced(text, lambda image, box: f"[box in Image-{image}]")
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,154 @@
+"""From a folder of photographs to a dataset folder."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mirg.data.compose.photos.config import PhotoConfig
+from mirg.data.compose.photos.difference import difference
+from mirg.data.compose.photos.draft import LABEL, Draft
+from mirg.data.compose.photos.pool import Found, Photo, PhotoPool, find_photos
+from mirg.data.compose.photos.refer import refer
+from mirg.data.compose.photos.region import region
+from mirg.errors import DataError, ImageError
+from mirg.samples import DatasetWriter, Rejection, Sample
+from mirg.storage import write_jsonl_atomic
+
+Task = Callable[[random.Random, PhotoPool, PhotoConfig], Draft | None]
+TASKS: dict[str, Task] = {"region": region, "difference": difference, "refer": refer}
+
+REJECTED_FILE = "rejected.jsonl"
+_ATTEMPTS = 8  # photographs tried for one sample
+
+
+@dataclass(frozen=True)
+class PhotoReport:
+    """What became of the files and of the samples asked for: ``n_asked`` = the sum of ``tasks`` + ``n_not_made``."""
+
+    out: Path
+    found: Found
+    n_asked: int
+    tasks: dict[str, int]
+    n_not_made: int
+
+    @property
+    def n_samples(self) -> int:
+        """Samples written."""
+        return sum(self.tasks.values())
+
+    @property
+    def rejected(self) -> list[Rejection]:
+        """The files that could not be used, each with its reason; also in ``rejected.jsonl``."""
+        return self.found.rejected
+
+
+def write_photo_samples(
+    folder: str | Path,
+    out: str | Path,
+    config: PhotoConfig,
+    *,
+    overwrite: bool = False,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> PhotoReport:
+    """Make a dataset in ``out`` from the photographs below ``folder``.
+
+    The same pixels, seed and settings give the same files; every sample has its own random stream. Raises DataError
+    if no photograph can be read, none is in the split, no sample can be composed, or ``out`` cannot be written.
+    """
+    tell = on_progress or (lambda _stage, _done, _total: None)
+    if Path(out).resolve().is_relative_to(Path(folder).resolve()):
+        raise DataError(
+            f"{out} lies inside {folder}: the next run would take its images for photographs",
+            hint="write the dataset elsewhere",
+        )
+    with DatasetWriter(
+        out,
+        name=f"photos-{config.split}",
+        description=f"Multi-image samples composed from unlabelled photographs, {config.split} split.",
+        created_by="mirg data photos",
+        seed=config.seed,
+        license="that of the photographs",
+        overwrite=overwrite,
+    ) as writer:
+        found = find_photos(folder, config, lambda done, total: tell("reading", done, total))
+        pool = PhotoPool(found.photos, config)
+        tasks = usable_tasks(config, len(pool), found)
+        counts: Counter[str] = Counter()
+        for i in range(config.n):
+            draft = compose(i, tasks, pool, config)
+            if draft is not None:
+                _write(writer, f"photos-{config.split}-{config.seed}-{i:06d}", draft, pool.photos)
+                counts[draft.task] += 1
+            tell("composing", i + 1, config.n)
+        if not counts:
+            raise DataError(
+                f"none of {len(pool)} photographs has a place that can be told from the rest of it",
+                hint="add photographs with more detail",
+            )
+    write_jsonl_atomic(Path(out) / REJECTED_FILE, (row.model_dump(mode="json") for row in found.rejected))
+    return PhotoReport(Path(out), found, config.n, dict(sorted(counts.items())), config.n - counts.total())
+
+
+def usable_tasks(config: PhotoConfig, n_photos: int, found: Found) -> list[str]:
+    """The tasks that ``n_photos`` allow: refer needs two. DataError where nothing is left."""
+    if n_photos == 0:
+        raise DataError(
+            f"the {config.split} split has no photograph: only {found.n_readable} can be read",
+            hint="a photograph belongs to one split only; add photographs",
+        )
+    tasks = [task for task in config.tasks if task != "refer" or (n_photos > 1 and config.max_images > 2)]
+    if not tasks:
+        raise DataError(
+            f"task 'refer' needs two photographs in the {config.split} split, there are {n_photos}, and 3 images",
+            hint="add photographs, or ask for region and difference",
+        )
+    return tasks
+
+
+def compose(i: int, tasks: list[str], pool: PhotoPool, config: PhotoConfig) -> Draft | None:
+    """Sample number ``i``: tasks take turns, photographs are drawn until one serves, at most :data:`_ATTEMPTS`."""
+    task = tasks[i % len(tasks)]
+    for attempt in range(_ATTEMPTS):
+        rng = random.Random(f"photos:{config.seed}:{config.split}:{i}:{attempt}")
+        try:
+            draft = TASKS[task](rng, pool, config)
+        except ImageError:
+            continue  # readable a moment ago, gone or changed now: another photograph serves
+        if draft is not None:
+            return draft
+    return None
+
+
+def _write(writer: DatasetWriter, sample_id: str, draft: Draft, photos: list[Photo]) -> None:
+    """Store one sample; its image set is the photograph that the answer lies in.
+
+    So there are never more sets than photographs, whatever is cut out of them. The other candidates of a refer sample
+    do not join sets: drawn at random, they would soon join all into one, and an interval over one set says nothing.
+    """
+    sources = [photos[image.photo].digest[:16] for image in draft.images]
+    images = []
+    for image, source in zip(draft.images, sources, strict=True):
+        ref = writer.add_image(image.image, source)
+        images.append(ref.model_copy(update={"role": image.role, "objects": image.objects}))
+    writer.add(
+        Sample(
+            id=sample_id,
+            task=draft.task,
+            images=tuple(images),
+            question=draft.question,
+            targets=(draft.target,),
+            relation=draft.relation,
+            image_hidden=draft.image_hidden,
+            source="photos",
+            meta={
+                **draft.meta,
+                "subject": LABEL,
+                "photos": [*sources],
+                "image_set": sources[draft.target.image - 1],
+            },
+        )
+    )

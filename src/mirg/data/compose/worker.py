@@ -1,0 +1,122 @@
+"""Making one sample: a function of the job and of (task, number) alone, whoever computes it.
+
+The source is opened where the work is done and its pool is kept there, so that a process reads it once.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from mirg.data.compose.bench import Bench, Pixels
+from mirg.data.compose.draft import Draft, Drop
+from mirg.data.compose.pool import Pool
+from mirg.data.compose.questions import Wording, wordings
+from mirg.data.compose.reading import read_pool
+from mirg.data.compose.recipe import ComposeRecipe
+from mirg.data.compose.tasks import TASKS
+from mirg.errors import ImageError
+from mirg.samples import DatasetFolder
+
+# Steps of a sequence that fills the unit square evenly (Roberts 2018, the generalised golden ratio of dimension two).
+_TURN, _CELL_TURN = 0.7548776662466927, 0.5698402909980532
+_FREE_TRIES = 0.5  # the share of the tries after which the answer may lie in any cell
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all samples of a run share. ``digest`` is that of the source's rows: another source is another job."""
+
+    digest: str
+    recipe_json: str
+
+
+@dataclass
+class Made:
+    """What came of one number: a draft with its question and the sizes of its images, or None; why drafts were dropped.
+
+    ``unreadable`` says what is wrong with images that cannot be opened. ``n_like`` and ``n_unlike`` count the
+    distractors of the draft that are, and are not, as like as the recipe asks.
+    """
+
+    task: str
+    number: int
+    draft: Draft | None = None
+    question: str = ""
+    language: str = ""
+    sizes: tuple[tuple[int, int], ...] = ()
+    drops: Counter[str] = field(default_factory=Counter)
+    unreadable: list[str] = field(default_factory=list)
+    n_like: int = 0
+    n_unlike: int = 0
+
+
+class Workshop:
+    """The source, its pool, its pixels and the questions: what is loaded once in a process."""
+
+    def __init__(self, recipe: ComposeRecipe, source: DatasetFolder, pool: Pool) -> None:
+        self.recipe = recipe
+        self.source = source
+        self.pool = pool
+        self.pixels = Pixels(source, pool, recipe.side)
+        self.wordings: dict[str, Wording] = wordings(recipe)
+
+    def make(self, task: str, number: int) -> Made:
+        """Sample ``number`` of ``task``; every try has a random stream of its own."""
+        made = Made(task, number)
+        recipe = self.recipe
+        turn, cell_turn = turns(recipe.seed, task, number)
+        for attempt in range(recipe.tries):
+            rng = random.Random(f"compose:{recipe.seed}:{recipe.split}:{task}:{number}:{attempt}")
+            aimed = recipe.balance and attempt < _FREE_TRIES * recipe.tries
+            bench = Bench(rng, self.pool, self.pixels, recipe, turn, cell_turn if aimed else None)
+            try:
+                draft = TASKS[task](bench)
+                sizes = tuple(
+                    shown.pixels.size if shown.pixels is not None else self.pixels.size(shown.origin)
+                    for shown in draft.images
+                )
+            except Drop as drop:
+                made.drops[str(drop)] += 1
+                continue
+            except ImageError as error:
+                made.drops["an image cannot be opened"] += 1
+                made.unreadable.append(error.message)
+                continue
+            made.draft, made.sizes = draft, sizes
+            made.n_like, made.n_unlike = bench.n_like, bench.n_unlike
+            made.language = self._language(rng)
+            made.question = self.wordings[made.language].ask(rng, draft.kind, draft.slots)
+            return made
+        return made
+
+    def _language(self, rng: random.Random) -> str:
+        names = list(self.wordings)
+        return rng.choices(names, [self.recipe.languages[name] for name in names])[0]
+
+
+def turns(seed: int, task: str, number: int) -> tuple[float, float]:
+    """Two numbers in [0, 1) that run evenly, and independently, through the samples of a task."""
+    start = zlib.crc32(f"{seed}:{task}".encode()) / 2**32
+    return (start + number * _TURN) % 1.0, (start + number * _CELL_TURN) % 1.0
+
+
+def job_of(recipe: ComposeRecipe, source: DatasetFolder) -> Job:
+    """The job of a recipe over a source that was opened."""
+    return Job(source.card.digest, recipe.model_dump_json())
+
+
+def make_one(job: Job, item: tuple[str, int]) -> Made:
+    """One item of a job; for an executor."""
+    return workshop(job).make(*item)
+
+
+@lru_cache(maxsize=1)
+def workshop(job: Job) -> Workshop:
+    """The loaded source of a job; errors as of :func:`read_pool`."""
+    recipe = ComposeRecipe.model_validate_json(job.recipe_json)
+    source = DatasetFolder.open(recipe.source)
+    return Workshop(recipe, source, read_pool(source, recipe))

@@ -1,0 +1,100 @@
+"""What one export is to be, and what a format says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from mirg.answers import Instructions, Style
+from mirg.data.exporters.resize import Resize
+from mirg.frames import Family, PixelLimits, Size
+from mirg.samples import DatasetCard, Sample
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings of an export. ``min_pixels`` and ``max_pixels`` bound a resized image; None: as the trainer does.
+
+    ``out`` is the folder as it will be called; ``roots`` are the declared image folders of the source, absolute.
+    """
+
+    family: Family
+    out: Path
+    card: DatasetCard
+    roots: dict[str, str] = field(default_factory=dict)
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    instructions: Instructions = "full"
+    style: Style | None = None
+    objects: bool = False
+    resize: Resize = field(default_factory=Resize)
+
+    @property
+    def bounds(self) -> PixelLimits:
+        """Fewest and most pixels that the trainer is to be set to."""
+        return self.resize.limits(self.family, self.min_pixels, self.max_pixels)
+
+    @property
+    def limits(self) -> PixelLimits:
+        """Those of the model's processor."""
+        return self.resize.processor_limits(self.family, self.bounds)
+
+    def given(self, size: Size) -> Size:
+        """The size of the image that the trainer gives the processor, for an original of ``size``."""
+        return self.resize.given(size, self.family, self.bounds)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A sample as a trainer takes it; ``images`` are paths. Texts are empty in formats that show none.
+
+    ``prompt`` has ``<image>`` in the place of each picture, ``messages`` the parts of it (see ``mirg.answers``).
+    ``answer`` is the truth as the model should write it; ``completion``, thinking and answer, is None without a
+    trajectory. ``record`` is the sample's JSON for rewards, without trajectory; its sizes are those of the images that
+    the processor is given. ``boxes`` are those behind ``<bbox>`` in prompt and completion, as (image, fractions).
+    """
+
+    sample: Sample
+    images: tuple[str, ...]
+    prompt: str = ""
+    messages: list[dict[str, object]] = field(default_factory=list)
+    answer: str = ""
+    completion: str | None = None
+    record: str = ""
+    boxes: tuple[tuple[int, tuple[float, float, float, float]], ...] = ()
+    prompt_boxes: int = 0
+
+
+class RowWriter(Protocol):
+    """Takes rows one by one and leaves files in the folder that it was opened for."""
+
+    def add(self, row: Row) -> None:
+        """Write one row."""
+        ...
+
+    def finish(self) -> dict[str, int]:
+        """Complete the files; returns how many rows each holds, by name. A file without rows is not left."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is open, also after an error."""
+        ...
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format. ``reserved`` are texts with a meaning for its reader, which samples may not hold.
+
+    ``open`` makes a writer for a folder; ``settings`` gives the settings that its trainer needs, line by line.
+    """
+
+    name: str
+    open: Callable[[Path, Plan], RowWriter]
+    settings: Callable[[Plan], list[str]]
+    rendered: bool = True  # rows hold prompts and answers of a family
+    upright: bool = True  # its readers ignore the EXIF rotation
+    sft_only: bool = False  # rows without a completion have no place in it
+    resize: Resize = field(default_factory=Resize)
+    reserved: tuple[str, ...] = ("<image>", "<video>", "<audio>")

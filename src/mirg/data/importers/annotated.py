@@ -1,0 +1,153 @@
+"""Samples out of annotated single images, as annotation tools give them: objects with labels and boxes.
+
+One sample per image asks for all objects of one label; every object is kept as annotation for ``mirg data compose``. An
+object that cannot be used makes the image incomplete: its label is not asked for, and ``meta["incomplete"]`` says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from mirg.data.importers.coco_entries import CROWD_KEYS, IGNORE_KEYS, flag
+from mirg.data.importers.label_map import LabelMap
+from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import Numbers, Outcome, RawBox, RawImage, RawObject, RawSample, Refusal
+from mirg.samples.coverage import (
+    ANNOTATED,
+    CROWD,
+    IGNORE,
+    REFUSED_BOX,
+    REGION_NAMES,
+    coverage_meta,
+    label_key,
+    vocabulary_name,
+)
+
+EMPTY = (
+    "a photograph without boxes; the file lists images whether or not somebody annotated them; "
+    "if all were annotated for all labels, --negatives keep takes those without boxes as images that hold no object"
+)
+_EDGE = 1e-3  # of the image, by which a rounded box may leave it
+_HINT = "correct the object in the tool, and export again"
+
+
+class Unusable(NamedTuple):
+    """An object without a box that could be used: ``label`` is empty if it is not known."""
+
+    label: str
+    reason: str
+    hint: str = _HINT
+
+
+@dataclass(frozen=True, slots=True)
+class Annotated:
+    """What a tool says of one image: ``path`` below the root, (width, height) in pixels or zeros, its objects.
+
+    ``labels``: what the whole file, and so this image, was annotated for. ``annotated`` is true if the file says that
+    somebody annotated the image even if it has no objects. ``film`` and ``frame`` place a frame in its film; ``meta``
+    goes to the sample.
+    """
+
+    name: str
+    path: str
+    width: int = 0
+    height: int = 0
+    objects: Sequence[RawObject | Unusable] = ()
+    labels: Sequence[str] = ()
+    annotated: bool = False
+    film: str = ""
+    frame: int | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def inside(numbers: Numbers) -> Numbers:
+    """A box in fractions that leaves the image only by rounding, set onto its edge."""
+    x1, y1, x2, y2 = (0.0 if -_EDGE <= v < 0 else 1.0 if 1 < v <= 1 + _EDGE else v for v in numbers)
+    return (x1, y1, x2, y2)
+
+
+def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
+    """The sample of an image, and a refusal for each object that cannot be used; only refusals if nothing is left.
+
+    The label map is applied first. An image without objects that was annotated asks for a label, and has no targets.
+    """
+    if options.labels:
+        image = _mapped(image, options.labels)
+    bad = [thing for thing in image.objects if isinstance(thing, Unusable)]
+    # The same box twice is one object.
+    things = {(thing.label, thing.numbers): thing for thing in image.objects if isinstance(thing, RawObject)}
+    good = tuple(_marked(thing) for thing in things.values())
+    regions = {label_key(thing.label) for thing in good if _is_region(thing)}
+    refused: list[Outcome] = [Refusal("objects", thing.reason, thing.hint, image.name) for thing in bad]
+    if any(not thing.label for thing in bad) or not all(_writable(thing.label) for thing in good):
+        reason = "object of unknown label in the image: nothing can be asked for"
+        return [*refused, Refusal("objects", reason, _HINT, image.name)]
+    if regions & REGION_NAMES:
+        reason = "region that nobody annotated in the image: objects of every label may be missing there"
+        return [*refused, Refusal("objects", reason, "remove the region, or cut it out of the image", image.name)]
+    open_keys = {label_key(thing.label) for thing in bad} | regions
+    usable = sorted({thing.label for thing in good if label_key(thing.label) not in open_keys})
+    if not image.objects and (image.annotated or options.negatives == "keep"):
+        usable = sorted(set(image.labels))
+    if not usable and not refused:
+        found = image.objects or image.annotated
+        unknown = "no object, and the file names no label for which the image was annotated"
+        reason = unknown if found else "no object, and nothing says that it was annotated"
+        reason = "every object is a crowd or an ignored region: nothing can be asked for" if regions else reason
+        hint = EMPTY if not found else "" if regions else "import it in one file with images that have objects"
+        return [Refusal("objects", reason, hint, image.name)]
+    return [*refused, _sample(image, good, usable)] if usable else refused
+
+
+def _is_region(thing: RawObject) -> bool:
+    """Whether a note is about a region that is no single object (:mod:`mirg.samples.coverage`)."""
+    return bool(thing.attributes) and not {CROWD, IGNORE}.isdisjoint(thing.attributes)
+
+
+def _marked(thing: RawObject) -> RawObject:
+    """``thing``, marked as a region if its label says that nobody annotated there, or an attribute says so in words."""
+    attributes = thing.attributes or {}
+    told = {CROWD: 1} if any(flag(attributes.get(key)) for key in CROWD_KEYS) else {}
+    told |= {IGNORE: 1} if any(flag(attributes.get(key)) for key in IGNORE_KEYS) else {}
+    told |= {IGNORE: 1} if label_key(thing.label) in REGION_NAMES else {}
+    rest = {key: value for key, value in attributes.items() if key not in (*CROWD_KEYS, *IGNORE_KEYS)}
+    return thing._replace(attributes={**rest, **told}) if rest or told else thing._replace(attributes=None)
+
+
+def _mapped(image: Annotated, labels: LabelMap) -> Annotated:
+    """``image`` with the labels of the map. If all of its objects are dropped, somebody annotated it all the same."""
+    named = (
+        (thing, thing.label if label_key(thing.label) in REGION_NAMES else labels.of(thing.label))
+        for thing in image.objects
+    )
+    objects = tuple(thing._replace(label=label) for thing, label in named if label is not None)
+    known = {label for label in map(labels.of, image.labels) if label}
+    return replace(image, objects=objects, labels=sorted(known), annotated=image.annotated or bool(image.objects))
+
+
+def _writable(label: str) -> bool:
+    """Whether a label is a text that can be asked for: not blank, and no half of a surrogate pair."""
+    return bool(label.strip()) and not any("\ud800" <= letter <= "\udfff" for letter in label)
+
+
+def _sample(image: Annotated, things: tuple[RawObject, ...], labels: list[str]) -> RawSample:
+    asked = labels[int(hashlib.sha256(image.path.encode()).hexdigest(), 16) % len(labels)]
+    key = label_key(asked)
+    incomplete = [REFUSED_BOX] if any(isinstance(thing, Unusable) for thing in image.objects) else []
+    known = vocabulary_name(image.labels) if image.labels else ""
+    meta: dict[str, Any] = {"subject": asked, **image.meta, **coverage_meta(incomplete, None, known)}
+    if not image.objects:
+        meta[ANNOTATED] = True
+    if image.film:
+        meta["image_set"] = image.film
+    return RawSample(
+        id=image.name,
+        task="detection",
+        images=(RawImage(image.path, image.width, image.height, frame=image.frame, objects=things),),
+        question=(f"Point to every {asked}.",),
+        targets=tuple(RawBox(1, thing.numbers, asked) for thing in things if label_key(thing.label) == key),
+        meta=meta,
+    )

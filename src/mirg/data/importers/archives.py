@@ -1,0 +1,243 @@
+"""Unpacking archives that nobody vouches for: every member is looked at before a byte is written.
+
+Refused are names that leave the folder (``..``, absolute, drives), links, devices, names that differ in case alone, and
+archives that unpack to more than they could honestly hold. Headers are not trusted: what comes out is counted.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mirg.data.importers.archive_members import BadArchive, BadMember, Bytes, Member, open_archive
+from mirg.errors import DataError
+from mirg.samples import Rejection
+from mirg.samples.card import REJECTED_FILE
+from mirg.samples.roots import resolve_inside
+from mirg.storage import atomic_folder, write_jsonl_atomic
+
+_CHUNK = 1 << 20  # bytes unpacked at a time
+_NAME_BYTES = 255  # of one folder or file name: what file systems take
+_PATH_BYTES = 1024  # of a whole path: the least that systems allow
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+@dataclass(frozen=True)
+class ArchiveLimits:
+    """What one call may unpack: ``members`` of an archive, ``total_bytes`` of all, and how far they may expand.
+
+    ``ratio`` is unpacked over packed bytes, of a member and of a whole archive. It counts from ``free_bytes`` unpacked
+    bytes on: a short file of blanks is no bomb.
+    """
+
+    members: int = 1_000_000
+    total_bytes: int = 1 << 40
+    ratio: float = 100.0
+    free_bytes: int = 1 << 20
+
+
+@dataclass
+class UnpackReport:
+    """What was written: ``members`` = ``files`` + ``folders`` + refused ones."""
+
+    out: Path
+    members: int = 0
+    files: int = 0
+    folders: int = 0
+    bytes: int = 0
+    rejected: list[Rejection] = field(default_factory=list)
+
+
+def unpack(
+    archives: Sequence[str | Path],
+    out: str | Path,
+    *,
+    keep_good: bool = False,
+    strip_absolute: bool = False,
+    overwrite: bool = False,
+    limits: ArchiveLimits | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> UnpackReport:
+    """Unpack zip and tar archives (tar also with gzip, bzip2, xz) into the folder ``out``, which appears whole.
+
+    The first bad member ends it with a DataError that names archive, member and cure, and ``out`` is not touched. With
+    ``keep_good`` bad members are left out and listed in ``out/rejected.jsonl``; an archive that is damaged, is one part
+    of several, or breaks a limit as a whole is refused all the same. ``strip_absolute`` turns ``/data/a.jpg`` and
+    ``C:\\data\\a.jpg`` into ``data/a.jpg``. StorageError where ``out`` cannot be written or exists.
+    """
+    report = UnpackReport(Path(out))
+    limits = limits or ArchiveLimits()
+    with atomic_folder(out, overwrite=overwrite) as work:
+        names = _Names(strip_absolute)
+        for archive in archives:
+            _Unpacking(Path(archive), work.resolve(), names, limits, report, keep_good, on_progress).run()
+        if report.rejected:
+            write_jsonl_atomic(work / REJECTED_FILE, (row.model_dump() for row in report.rejected))
+    return report
+
+
+class _Names:
+    """The names written so far: one file system must hold them all, also one that ignores case."""
+
+    def __init__(self, strip_absolute: bool) -> None:
+        self.strip_absolute = strip_absolute
+        self._spelling: dict[str, str] = {REJECTED_FILE: REJECTED_FILE}
+        self._files: set[str] = {REJECTED_FILE}
+
+    def relative(self, member: Member) -> str:
+        """Where a member goes, relative to the folder; "" for the folder itself. BadMember where it goes nowhere."""
+        name = member.name.replace("\\", "/")
+        if _CONTROL.search(name):
+            raise BadMember("its name holds control characters")
+        drive = _DRIVE.match(name)
+        if name.startswith("/") or drive:
+            if not self.strip_absolute:
+                raise BadMember("its path is absolute", "--strip-absolute unpacks it as a relative one")
+            name = (name[2:] if drive else name).lstrip("/")
+        parts = [part for part in name.split("/") if part not in {"", "."}]
+        if ".." in parts:
+            raise BadMember("its path leads out of the folder (..)", "the archive is hostile or broken")
+        try:
+            lengths = [len(part.encode()) for part in parts]
+        except UnicodeEncodeError as error:
+            raise BadMember("its name is no UTF-8") from error
+        if max(lengths, default=0) > _NAME_BYTES or sum(lengths) + len(lengths) > _PATH_BYTES:
+            raise BadMember(f"its name is too long: {_NAME_BYTES} bytes a part and {_PATH_BYTES} in all are allowed")
+        if not parts and not member.folder:
+            raise BadMember("it has no name")
+        return "/".join(parts)
+
+    def claim(self, name: str, *, folder: bool) -> None:
+        """Take ``name`` and the folders on its way. BadMember where another member has taken one of them."""
+        parts = name.split("/")
+        prefixes = ["/".join(parts[:k]) for k in range(1, len(parts) + 1)] if name else []
+        folded = [unicodedata.normalize("NFC", prefix).casefold() for prefix in prefixes]
+        for prefix, key in zip(prefixes, folded, strict=True):
+            is_folder = folder or prefix != name
+            taken = self._spelling.get(key)
+            if taken is not None and (taken != prefix or not is_folder or key in self._files):
+                what = "is there twice" if taken == prefix else f"differs from {taken} in case alone"
+                if taken == prefix and is_folder == (key in self._files):
+                    what = "is a file and a folder"
+                raise BadMember(f"the name {prefix} {what}", "unpack it elsewhere by hand")
+        for prefix, key in zip(prefixes, folded, strict=True):
+            self._spelling.setdefault(key, prefix)
+        if not folder:
+            self._files.add(folded[-1])
+
+
+@dataclass
+class _Unpacking:
+    """One archive on its way into ``work``."""
+
+    archive: Path
+    work: Path
+    names: _Names
+    limits: ArchiveLimits
+    report: UnpackReport
+    keep_good: bool
+    on_progress: Callable[[int], None] | None
+    _unpacked: int = 0
+    _folders: dict[str, Path] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Plan, then write; a DataError names the archive."""
+        try:
+            self._run()
+        except BadArchive as error:
+            raise DataError(f"{self.archive}: {error.reason}", hint=error.hint) from error
+
+    def _run(self) -> None:
+        places: dict[int, str] = {}
+        limits = self.limits
+        with open_archive(self.archive, limits.members, limits.ratio, limits.free_bytes) as opened:
+            for member in opened.members():
+                self.report.members += 1
+                try:
+                    place = self._place(member)
+                except BadMember as bad:
+                    self._reject(member, bad)
+                else:
+                    if member.folder:
+                        self._folder(place)
+                        self.report.folders += 1
+                    else:
+                        places[member.number] = place
+        with open_archive(self.archive, limits.members, limits.ratio, limits.free_bytes) as opened:
+            for member, stream in opened.streams(places.keys()):
+                try:
+                    self._write(member, stream, places[member.number])
+                except BadMember as bad:
+                    self._reject(member, bad)
+
+    def _place(self, member: Member) -> str:
+        if member.problem:
+            raise BadMember(member.problem)
+        place = self.names.relative(member)
+        self.names.claim(place, folder=member.folder)
+        return place
+
+    def _write(self, member: Member, stream: Bytes, place: str) -> None:
+        """Copy what comes out of one member, counting it."""
+        target = self._folder(posixpath.dirname(place)) / posixpath.basename(place)
+        written = 0
+        # Exclusive, so that nothing there is ever followed or replaced.
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                while data := stream.read(_CHUNK):
+                    written += len(data)
+                    self._count(len(data), member, written)
+                    file.write(data)
+        except BadMember:
+            target.unlink()
+            raise
+        self.report.files += 1
+        self.report.bytes += written
+        if self.on_progress:
+            self.on_progress(self.report.files)
+
+    def _folder(self, name: str) -> Path:
+        """A folder below ``work``, made where it is missing."""
+        if name not in self._folders:
+            folder = resolve_inside(self.work, name) if name else self.work
+            folder.mkdir(parents=True, exist_ok=True)
+            self._folders[name] = folder
+        return self._folders[name]
+
+    def _count(self, more: int, member: Member, written: int) -> None:
+        limits = self.limits
+        self._unpacked += more
+        if self.report.bytes + written > limits.total_bytes:
+            raise BadArchive(f"it unpacks to more than {limits.total_bytes:,} bytes", "unpack its parts one by one")
+        packed = self.archive.stat().st_size
+        if self._unpacked > max(limits.free_bytes, packed * limits.ratio):
+            raise BadArchive(
+                f"{packed:,} bytes unpack to more than {limits.ratio:g} times as many", "the archive is a bomb"
+            )
+        if member.packed is not None and written > max(limits.free_bytes, member.packed * limits.ratio):
+            raise BadMember(
+                f"{member.packed:,} bytes unpack to more than {limits.ratio:g} times as many", "it is a bomb"
+            )
+
+    def _reject(self, member: Member, bad: BadMember) -> None:
+        if not self.keep_good:
+            hint = "; ".join(part for part in (bad.hint, "--keep-good leaves bad members out") if part)
+            raise BadArchive(f"member {member.number} ({member.name[:200]!r}): {bad.reason}", hint)
+        self.report.rejected.append(
+            Rejection(
+                file=self.archive.name, row=member.number, id=None, field=printable(member.name), reason=bad.reason,
+                hint=bad.hint,
+            )
+        )  # fmt: skip
+
+
+def printable(name: str) -> str:
+    """A member's name for a report: what UTF-8 cannot write is spelled out."""
+    return name[:200].encode("utf-8", "backslashreplace").decode()

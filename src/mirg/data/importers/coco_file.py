@@ -1,0 +1,287 @@
+"""What a COCO file says about each picture: entries and annotations put together, ids of any type compared.
+
+A picture that the file lists several times, perhaps under several ids or spellings of its path, is one picture with the
+annotations of all its entries. Entries that contradict each other are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mirg.data.importers.coco_entries import (
+    LOCAL_KEY,
+    LVIS_KEYS,
+    Annotation,
+    Category,
+    Key,
+    annotation_entry,
+    category_entry,
+    id_key,
+    image_entry,
+    list_in,
+    mapped,
+    not_listed,
+    texts_in,
+)
+from mirg.data.importers.corners import refuse_corners
+from mirg.data.importers.look import clean_path
+from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import Row
+from mirg.data.importers.rows import is_number, short
+from mirg.data.importers.stream import read_members
+from mirg.errors import DataError, ImageError
+from mirg.samples.coverage import label_key, vocabulary_name
+
+HINT = "see the COCO data format: images, annotations and categories"
+_MEMBERS = ("images", "annotations", "categories")
+_CORNERS = "write every box as [x, y, width, height]"
+# The values of bbox_mode (detectron2) and of bbox_format for [x, y, width, height].
+_MODES = {"", "none", "1", "3", "xywh", "xywh_abs", "xywh_rel", "coco"}
+_PANOPTIC = "import the file of instances (instances_*.json), or convert it with panopticapi (panoptic2detection)"
+
+
+@dataclass
+class Picture:
+    """All entries of the file about one picture; ``image`` is the first of them, with its path under ``path``."""
+
+    number: int
+    image: Any
+    ids: list[Key] = field(default_factory=list)
+    problem: tuple[str, str] | None = None
+    lists: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, key: Key, entry: dict[str, Any]) -> None:
+        """Take another entry; one of another size is a contradiction."""
+        if key not in self.ids:
+            self.ids.append(key)
+        self.lists.append(entry)
+        for side in ("width", "height"):
+            first, other = self.image.get(side) or 0, entry.get(side) or 0
+            if first and other and first != other:
+                self.problem = (side, f"differs between two entries of this picture: {short(first)}, {short(other)}")
+            self.image[side] = first or other
+
+
+class CocoFile:
+    """The members of one file, collected while they are streamed: boxes and names stay in memory."""
+
+    def __init__(self, path: Path, options: ImportOptions) -> None:
+        self.path, self.options = path, options
+        self.categories: dict[Key, Category] = {}
+        self._entries: list[tuple[int, Any]] = []
+        self._annotations: defaultdict[Key, list[Annotation]] = defaultdict(list)
+        self._strays: dict[str, tuple[Any, int]] = {}
+        self._counts: defaultdict[str, int] = defaultdict(int)
+        self._videos: dict[Key, dict[str, Any]] = {}
+        self._federated = False
+        self._areas = [0, 0]  # annotations whose area is that of their box, read as sizes and read as corners
+        self._local = False  # whether any object is known by the number of its track
+
+    def read(self) -> None:
+        """Read the file. DataError if it is not a COCO file."""
+        for member, value in read_members(self.path):
+            self._counts[member] += 0
+            if member in (*_MEMBERS, "videos"):
+                for entry in self._entries_of(member, value):
+                    self._counts[member] += 1
+                    self._take(member, entry)
+        missing = sorted(set(_MEMBERS) - set(self._counts))
+        if missing:
+            raise DataError(f"{self.path} has no {', '.join(missing)}: it is no COCO file", hint=HINT)
+
+    def _entries_of(self, member: str, value: Any) -> list[Any]:
+        """The entries in an element of a list, or in an object that holds the entries by id instead of a list."""
+        if value in (None, [], {}):
+            return []
+        plain = {"id", "image_id", "bbox", "segmentation", "category_id", "file_name", "name"}
+        if not isinstance(value, dict) or plain & set(value):
+            return [value]
+        if all(isinstance(entry, dict) for entry in value.values()):
+            return list(value.values())
+        if any(isinstance(entry, list) for entry in value.values()):
+            raise DataError(
+                f"{self.path}: {member} is an object of lists, a list of objects is expected",
+                hint="give every annotation its image_id, in one list",
+            )
+        return [value]
+
+    def _take(self, member: str, entry: Any) -> None:
+        if member == "images":
+            found = self._in_folder(image_entry(entry, self.options.meta.values()))
+            self._entries.append((self._counts[member], found))
+            self._federated |= isinstance(entry, dict) and any(isinstance(entry.get(k), list) for k in LVIS_KEYS)
+        elif member == "categories":
+            self._take_category(entry)
+        elif member == "videos":
+            self._take_video(entry)
+        elif not isinstance(entry, dict):
+            self._stray(entry)
+        elif "segments_info" in entry:
+            raise DataError(f"{self.path} is a panoptic file of COCO: its boxes are those of segments", hint=_PANOPTIC)
+        elif (owner := id_key(entry.get("image_id"))) is None:
+            self._stray(entry.get("image_id"))
+        else:
+            self._check(entry)
+            found = annotation_entry(owner, entry, self.options)
+            self._local |= found.instance is not None and found.instance[0] == LOCAL_KEY
+            self._annotations[owner].append(found)
+
+    def _check(self, entry: dict[str, Any]) -> None:
+        """DataError if an annotation is a prediction, or says that its box is not [x, y, width, height]."""
+        score = entry.get("score")
+        if is_number(score) and 0 < score < 1:
+            hint = "import the annotations; if these boxes are to be the truth, remove the scores"
+            raise DataError(f"{self.path}: an annotation has a score of {score:g}: these are predictions", hint=hint)
+        for key in ("bbox_mode", "bbox_format"):
+            if key in entry and str(entry[key]).rpartition(".")[2].lower() not in _MODES:
+                raise DataError(f"{self.path}: {key} is {short(entry[key])}, not [x, y, width, height]", hint=_CORNERS)
+        area, box = entry.get("area"), entry.get("bbox")
+        if is_number(area) and area > 0 and isinstance(box, list) and len(box) == 4 and all(map(is_number, box)):
+            x, y, right, lower = box
+            self._areas[0] += abs(right * lower - area) <= 0.001 * area
+            self._areas[1] += x < right and y < lower and abs((right - x) * (lower - y) - area) <= 0.001 * area
+
+    def _in_folder(self, entry: Any) -> Any:
+        """An image of a URL lies in the last folder of the URL (``train2017``), if there is such a file."""
+        folder = entry.pop("url_folder", "") if isinstance(entry, dict) else ""
+        if folder and (Path(self.options.root) / folder / entry["path"]).is_file():
+            entry["path"] = f"{folder}/{entry['path']}"
+        return entry
+
+    def _take_video(self, entry: Any) -> None:
+        """TAO says of each film for which categories its frames were annotated, as LVIS does of each image."""
+        key = id_key(entry.get("id")) if isinstance(entry, dict) else None
+        if key is not None and any(isinstance(entry.get(k), list) for k in LVIS_KEYS):
+            self._videos[key] = {k: entry[k] for k in LVIS_KEYS if isinstance(entry.get(k), list)}
+            self._federated = True
+
+    def _take_category(self, entry: Any) -> None:
+        key = id_key(entry.get("id")) if isinstance(entry, dict) else None
+        if not isinstance(entry, dict) or (key is None and "id" not in entry):
+            shown = json.dumps(entry, default=str)[:60]
+            raise DataError(f"{self.path}: a category has no id: {shown}", hint='write {"id": 1, "name": "dog"}')
+        if key is None:
+            return
+        new = mapped(category_entry(key, entry), self.options.labels)
+        old = self.categories.get(key, new)
+        if label_key(old.name) != label_key(new.name):
+            problem = f"is listed twice in categories: {short(key)} is {short(old.name)} and {short(new.name)}"
+            new = Category("", "", problem)
+        elif old.supercategory != new.supercategory and old.supercategory and new.supercategory:
+            new = new._replace(supercategory="")
+        self.categories[key] = new._replace(supercategory=new.supercategory or old.supercategory)
+
+    def _stray(self, image_id: Any, count: int = 1) -> None:
+        name = repr(image_id)
+        self._strays[name] = (image_id, self._strays.get(name, (image_id, 0))[1] + count)
+
+    def rows(self) -> Iterator[Row]:
+        """One row per picture, and one for the annotations of each image that is not listed."""
+        pictures = self._pictures()
+        owners = {key for picture in pictures for key in picture.ids}
+        for key in [key for key in self._annotations if key not in owners]:
+            self._stray(key, len(self._annotations.pop(key)))
+        strays = [(value, count, not_listed(value, "images", owners)) for value, count in self._strays.values()]
+        vocabulary = self._vocabulary()
+        if self._areas[1] > max(2, 10 * self._areas[0]):
+            reason = f"the area of {self._areas[1]} boxes is theirs as x1, y1, x2, y2, and not as [x, y, width, height]"
+            raise DataError(f"{self.path}: {reason}", hint=_CORNERS)
+        if self.options.frame in (None, "pixels"):
+            refuse_corners(str(self.path), self._boxes(pictures), "[x, y, width, height]")
+        scope = _digest(str(picture.image.get("path")) for picture in pictures if isinstance(picture.image, dict))
+        for picture in pictures:
+            value = self._value(picture, vocabulary, scope if self._local else "")
+            if strays and not value["objects"]:
+                value["stray"] = f"{sum(n for _, n, _ in strays)} annotations have an image_id that {strays[0][2]}"
+            yield Row(f"{self.path.name} images", picture.number, value)
+        for _, count, reason in strays:
+            yield Row(f"{self.path.name} annotations", count, {"unlisted": f"{reason}; {count} annotations have it"})
+
+    def _pictures(self) -> list[Picture]:
+        """The pictures in the order of their first entries."""
+        found: dict[Key, Picture] = {}
+        places: dict[Key, str] = {}
+        for number, entry in self._entries:
+            path = entry.get("path") if isinstance(entry, dict) else None
+            place = self._place(path) if isinstance(path, str) else ""
+            picture = found.setdefault(("path", place) if place else ("entry", number), Picture(number, entry))
+            if not isinstance(entry, dict):
+                continue
+            key = id_key(entry.get("id"))
+            picture.add(key, entry)
+            if key is None:
+                picture.problem = ("id", f"is missing, or is no id: {short(entry.get('id'))}")
+            elif place and places.setdefault(key, place) != place:
+                reason = f"is listed twice in images: {short(key)} is {short(places[key])} and {short(place)}"
+                picture.problem = found["path", places[key]].problem = ("id", reason)
+        return list(found.values())
+
+    def _boxes(self, pictures: list[Picture]) -> Iterator[tuple[list[float], float, float]]:
+        """Every box of a picture whose size the file gives, with that size."""
+        for picture in pictures:
+            sides = [picture.image.get(side) for side in ("width", "height")] if picture.lists else []
+            if sides and all(is_number(side) and side > 0 for side in sides):
+                for key in picture.ids:
+                    for box in (note.box for note in self._annotations.get(key, ())):
+                        if isinstance(box, list) and len(box) == 4 and all(map(is_number, box)):
+                            yield box, *sides
+
+    def _place(self, path: str) -> str:
+        """The path in the spelling that the search for the file uses, so that "./a.jpg" and "a.jpg" are one file."""
+        try:
+            return clean_path(path, self.options.root, self.options.strip)
+        except ImageError:
+            return path  # the search for the file refuses it
+
+    def _value(self, picture: Picture, vocabulary: str, scope: str) -> dict[str, Any]:
+        """What ``convert`` is given about one picture."""
+        notes = [note for key in picture.ids for note in self._annotations.get(key, ())]
+        named = [(note, self._category_of(note)) for note in notes]
+        objects = [(note, category) for note, category in named if note.ignored or not category.dropped]
+        negatives = absent = None
+        videos = {id_key(entry.get("video_id")) for entry in picture.lists} & set(self._videos)
+        said = [entry for entry in picture.lists if any(isinstance(entry.get(k), list) for k in LVIS_KEYS)]
+        said += [self._videos[key] for key in videos]
+        if said:
+            negatives, absent = (sorted(self._names(said, key)) for key in LVIS_KEYS[:2])
+        own = next(iter(texts_in([entry.get("vocabulary") for entry in picture.lists])), None)
+        video = picture.image.get("video_id") if isinstance(picture.image, dict) else None
+        return {
+            "image": picture.image, "problem": picture.problem, "objects": objects,
+            "negatives": negatives, "not_exhaustive": absent, "federated": self._federated and not own,
+            "vocabulary": own or vocabulary,
+            "incomplete": sorted({r for entry in picture.lists for r in texts_in(entry.get("incomplete"))}),
+            "absent": texts_in([entry.get("absent") for entry in picture.lists])[:1],
+            "names": [] if objects else self._all_names, "emptied": bool(named) and not objects,
+            "scope": f"{scope}-{id_key(video)}" if scope and id_key(video) is not None else scope,
+        }  # fmt: skip
+
+    def _category_of(self, note: Annotation) -> Category:
+        if note.unnamed:
+            return Category("")
+        found = self.categories.get(id_key(note.category))
+        return found or Category("", "", not_listed(note.category, "categories", self.categories))
+
+    def _names(self, entries: list[dict[str, Any]], key: str) -> set[str]:
+        ids = [value for entry in entries for value in list_in(entry.get(key))]
+        return {self.categories[k].name for k in map(id_key, ids) if k in self.categories and self.categories[k].name}
+
+    @cached_property
+    def _all_names(self) -> list[str]:
+        """What pictures of this file are annotated for, each name in one spelling."""
+        return sorted({label_key(c.name): c.name for c in self.categories.values() if c.name}.values())
+
+    def _vocabulary(self) -> str:
+        """A name that two files share if their images are annotated for the same categories."""
+        return vocabulary_name(self._all_names)
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(texts)).encode("utf-8", "surrogatepass")).hexdigest()[:12]

@@ -1,0 +1,325 @@
+"""From what a reader found to samples: paths inside the root, facts of the images, boxes in fractions.
+
+:func:`finish` works on one row alone, so that rows can be worked on anywhere; what needs all of them (ids, frames) is
+left to ``mirg.data.importers.importer``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from mirg.answers.markup import box_markup
+from mirg.answers.tags import TAGS
+from mirg.data.importers.evidence import Evidence
+from mirg.data.importers.frames import WORDS, FrameName, only_fractions, possible, to_fractions
+from mirg.data.importers.look import Facts, Looker, clean_path
+from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import Numbers, RawBox, RawImage, RawSample, Refusal, Row, Text
+from mirg.data.importers.relabel import Noted, checked
+from mirg.data.importers.resized import Resized
+from mirg.data.importers.rows import Refused
+from mirg.errors import DataError, ImageError, first_problem
+from mirg.frames import FAMILIES
+from mirg.geometry import Box, box_problem
+from mirg.images import ORIENTATION_WORDS, stored_size, upright_box
+from mirg.samples import ImageRef, ObjectNote, Sample, Target, Trajectory
+from mirg.samples.roots import rooted
+from mirg.samples.schema import EXIF_META
+from mirg.samples.writer import WrittenRow, written
+
+# Root of images that the source held as bytes: they are copied into the dataset before it is written.
+STORED = ":stored"
+_OUTSIDE = "correct the annotation; if all boxes are like this one, --frame says in which frame they are"
+_PICTURES = {"apply": "the upright picture", "ignore": "the stored picture, and sets them upright with it"}
+# What would not be read as text: markup of our own, the tokens of the model families; in the thinking also its tags.
+_RESERVED = ("<box image=", *sorted({token for family in FAMILIES.values() for token in family.vision_tokens}))
+
+
+class Job(NamedTuple):
+    """What all rows of one import share."""
+
+    kind: str
+    options: ImportOptions
+    frame: FrameName  # "auto": the boxes are looked at, and nothing is made of them
+    root_name: str
+    journal: str = ""
+    run: str = ""  # what is known of files holds for one run, they may change before the next
+    resized: Resized | None = None  # how images were resized, for boxes in pixels of the resized image
+    tried: tuple[Resized, ...] = ()  # resizings that boxes are tried on: all if "auto", else those that do not fit
+
+
+class Rotated(NamedTuple):
+    """A photograph that EXIF rotates: its path as a row has it, and the orientation, 2 to 8."""
+
+    path: str
+    orientation: int
+
+
+class _Seen(NamedTuple):
+    """An image of a row: its reference, and the frame of its boxes.
+
+    ``size`` is (width, height) in pixels of the picture in which the boxes were drawn, None if nobody knows. ``exif``
+    says which picture that is if EXIF rotates the file: the upright one (apply), the stored one (ignore), or unknown.
+    """
+
+    ref: ImageRef
+    size: tuple[int, int] | None
+    orientation: int = 1
+    exif: str = ""
+
+
+class Finished(NamedTuple):
+    """What became of one row."""
+
+    row: Row  # without its value
+    written: list[WrittenRow]
+    refused: list[Refusal]
+    evidence: Evidence
+    facts: list[tuple[str, Facts]]  # of images that nobody had looked at
+    noted: Noted
+    rotated: list[Rotated]  # images with boxes of which it is not known whether they were drawn before the rotation
+
+
+# Images of one row by what it says of them: its questions are about the same ones, and come by the dozen.
+Known = dict[tuple[object, ...], _Seen]
+
+
+class _Refused(Exception):
+    def __init__(self, field: str, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.refusal = (field, reason, hint)
+
+
+def finish(job: Job, row: Row) -> Finished:
+    """Convert one row. What is wrong with it, or with one of its questions, is a refusal and no exception."""
+    from mirg.data.importers.kinds import SOURCES
+
+    looker = _looker(job.options.root, job.options.look, job.journal, job.run)
+    found = Finished(row._replace(value=None), [], [], Evidence(), looker.fresh, Noted(), [])
+    known: Known = {}
+    for outcome in SOURCES[job.kind].convert(row.value, job.options):
+        if isinstance(outcome, Refusal):
+            found.refused.append(outcome)
+            continue
+        try:
+            raw = checked(outcome, row.value, job.options, found.noted, mapped=SOURCES[job.kind].maps_labels)
+            sample = _Finisher(job, looker, found, raw, known).sample()
+        except (_Refused, Refused) as refused:
+            found.refused.append(Refusal(*refused.refusal[:3], id=outcome.id))
+        else:
+            if sample is not None:
+                found.noted.add(raw)
+                found.written.append(written(sample))
+    if job.options.labels and job.frame != "auto":
+        found.noted.met = job.options.labels.take_met()
+    looker.fresh = []
+    if job.options.stored:
+        _looker(job.options.stored, job.options.look, "", job.run).fresh = []
+    return found
+
+
+@lru_cache(maxsize=4)
+def _looker(root: str, look: str, journal: str, run: str) -> Looker:
+    """One per process and run: an image that many rows use is looked at once."""
+    return Looker(root, look, journal)  # type: ignore[arg-type]
+
+
+class _Finisher:
+    """One sample on its way."""
+
+    def __init__(self, job: Job, looker: Looker, found: Finished, raw: RawSample, known: Known) -> None:
+        self.job, self.looker, self.found, self.raw, self.known = job, looker, found, raw, known
+        self.where = f"{found.row.file}:{found.row.number}"
+        self.seen: list[_Seen] = []
+        self.boxed: set[int] = set()  # numbers of the images with boxes
+
+    def sample(self) -> Sample | None:
+        """The sample; None where the frame is still open. _Refused where it cannot be one."""
+        raw = self.raw
+        images = [self._image(number, image) for number, image in enumerate(raw.images, 1)]
+        self._note_boxes()
+        if self.job.frame == "auto":
+            return None
+        exif, unknown = self._exif()
+        try:
+            sample = Sample(
+                id=raw.id,
+                task=raw.task,
+                images=tuple(self._with_objects(number, ref) for number, ref in enumerate(images, 1)),
+                question=self._text(raw.question, "question"),
+                targets=tuple(self._target(k, box) for k, box in enumerate(raw.targets)),
+                relation=raw.relation,
+                image_hidden=raw.image_hidden,
+                source=raw.source or self.job.kind,
+                trajectory=self._trajectory(),
+                meta=raw.meta | exif,
+            )
+        except ValidationError as error:
+            raise _Refused(*first_problem(error)) from error
+        self.found.rotated.extend(unknown)
+        return sample
+
+    def _image(self, number: int, image: RawImage) -> ImageRef:
+        key = (image.path, image.width, image.height, image.role, image.caption, image.frame)
+        if key not in self.known:
+            self.known[key] = self._looked_at(number, image)
+        self.seen.append(self.known[key])
+        return self.seen[-1].ref
+
+    def _looked_at(self, number: int, image: RawImage) -> _Seen:
+        options = self.job.options
+        looker, root_name, given = self.looker, self.job.root_name, image.path
+        if options.stored and given.startswith(f"{options.stored}/"):
+            looker, root_name, given = (
+                _looker(options.stored, options.look, "", self.job.run),
+                STORED,
+                given[len(options.stored) + 1 :],
+            )
+        try:
+            facts = looker.at(clean_path(given, options.root, options.strip if root_name != STORED else ""))
+        except ImageError as error:
+            raise _Refused(f"images.{number - 1}", error.message, error.hint) from error
+        told = (image.width, image.height) if image.width > 0 and image.height > 0 else None
+        size = facts.size or told
+        exif = self._rotation(number, facts, told)
+        ref = ImageRef(
+            path=rooted(root_name, facts.path),
+            width=size[0] if size else 0,
+            height=size[1] if size else 0,
+            sha256=facts.sha256,
+            role=image.role,
+            caption=image.caption,
+            frame=image.frame,
+        )
+        drawn = stored_size(size, facts.orientation) if size and exif == "ignore" else size
+        return _Seen(ref, drawn, facts.orientation, exif)
+
+    def _rotation(self, number: int, facts: Facts, told: tuple[int, int] | None) -> str:
+        """How the EXIF rotation is treated of an image (:attr:`_Seen.exif`). _Refused if the sizes contradict it."""
+        where, wanted = f"images.{number - 1}", self.job.options.exif
+        if facts.size is None:
+            return ""
+        stored = stored_size(facts.size, facts.orientation)
+        frame = stored if wanted == "ignore" else facts.size
+        words = ORIENTATION_WORDS.get(facts.orientation, "")
+        if told and told != frame:
+            is_, says = f"is {facts.size[0]} x {facts.size[1]} pixels", f"the row says {told[0]} x {told[1]}"
+            if not words:
+                hint = "the annotation was made for another version of the file"
+                raise _Refused(where, f"image {facts.path} {is_}, {says}", hint)
+            other = {stored: "ignore", facts.size: "apply"}.get(told)
+            reason = f"image {facts.path} is {words} by EXIF: upright it {is_}, {says}"
+            hint = f"--exif {other} takes the boxes as drawn in {_PICTURES[other]}" if other else "annotate it again"
+            raise _Refused(where, reason, hint)
+        if not words:
+            return ""
+        if wanted is None and told and stored != facts.size:
+            return "apply"  # only the upright picture has the size that the row says
+        return wanted or "unknown"
+
+    def _exif(self) -> tuple[dict[str, str], list[Rotated]]:
+        """What ``meta`` says of rotated photographs with boxes, and those of which nothing tells."""
+        if not any(seen.exif for seen in self.seen):
+            return {}, []
+        stored = self.job.options.stored
+        pairs = [
+            (image.path.removeprefix(f"{stored}/") if stored else image.path, self.seen[k - 1])
+            for k, image in enumerate(self.raw.images, 1)
+            if k in self.boxed
+        ]
+        unknown = [Rotated(path, seen.orientation) for path, seen in pairs if seen.exif == "unknown"]
+        told = sorted({seen.exif for _, seen in pairs if seen.exif})
+        return ({EXIF_META: told[0]} if told and not unknown else {}), unknown
+
+    def _note_boxes(self) -> None:
+        """Every box as evidence of the frame, but for those that say it themselves."""
+        raw = self.raw
+        written = [part for part in (*raw.question, *(raw.thinking or ())) if not isinstance(part, str)]
+        for box in (*raw.targets, *written):
+            self.boxed.add(box.image)
+            if box.frame is None and 1 <= box.image <= len(self.seen):
+                self._note(box.numbers, self.seen[box.image - 1].size)
+        for number, (image, seen) in enumerate(zip(raw.images, self.seen, strict=True), 1):
+            if image.objects:
+                self.boxed.add(number)
+            for thing in image.objects:
+                if thing.frame is None:
+                    self._note(thing.numbers, seen.size)
+
+    def _note(self, numbers: Numbers, size: tuple[int, int] | None) -> None:
+        job, evidence = self.job, self.found.evidence
+        if job.frame == "auto":
+            evidence.weigh(self.where, numbers, size, job.tried)
+            return
+        own = [(job.resized.key, job.resized.sides(size) if size else None)] if job.resized else []
+        kind = possible(numbers, size, own)
+        if (job.resized.key if job.resized else job.frame) not in kind and size:
+            kind |= possible(numbers, size, [(one.key, one.sides(size)) for one in job.tried])
+        evidence.add(kind, self.where, numbers)
+
+    def _box(self, numbers: Numbers, image: int, field: str, frame: FrameName | None = None) -> Box:
+        frame = frame or self.job.frame
+        if not 1 <= image <= len(self.seen):
+            raise _Refused(field, f"Image-{image} does not exist, the row has {len(self.seen)} images")
+        seen, resized = self.seen[image - 1], self.job.resized
+        try:
+            box = to_fractions(numbers, seen.size, frame, resized.sides(seen.size) if resized and seen.size else None)
+        except DataError as error:
+            raise _Refused(field, error.message, error.hint) from error
+        if seen.exif == "ignore":
+            box = upright_box(box, seen.orientation)
+        x1, y1, x2, y2 = box
+        if 0.0 <= x1 < x2 <= 1.0 and 0.0 <= y1 < y2 <= 1.0:
+            if frame != "fraction" and only_fractions(numbers):
+                given = ", ".join(f"{v:g}" for v in numbers)
+                reason = f"box ({given}) can only be fractions (0-1), and the boxes are read as {WORDS[frame]}"
+                raise _Refused(field, reason, "if all boxes are fractions, import with --frame fraction")
+            return box
+        problem = box_problem(box)
+        if problem:
+            given = ", ".join(f"{v:g}" for v in numbers)
+            hint = "correct the annotation" if problem != "outside" else _OUTSIDE
+            raise _Refused(field, f"box ({given}) in {WORDS[frame]} is {problem}", hint)
+        return box
+
+    def _target(self, k: int, box: RawBox) -> Target:
+        found = self._box(box.numbers, box.image, f"targets.{k}", box.frame)
+        return Target(image=box.image, box=found, label=box.label)
+
+    def _with_objects(self, number: int, ref: ImageRef) -> ImageRef:
+        things = self.raw.images[number - 1].objects
+        if not things:
+            return ref
+        notes = tuple(
+            ObjectNote(
+                label=thing.label,
+                box=self._box(thing.numbers, number, f"images.{number - 1}.objects.{k}", thing.frame),
+                attributes=thing.attributes or {},
+            )
+            for k, thing in enumerate(things)
+        )
+        return ref.model_copy(update={"objects": notes})
+
+    def _text(self, text: Text, field: str) -> str:
+        for part in text:
+            if isinstance(part, str) and "<" in part:
+                words = (*_RESERVED, *TAGS) if field == "thinking" else _RESERVED
+                reserved = next((word for word in words if word in part), None)
+                if reserved:
+                    raise _Refused(field, f"holds {reserved!r}, which would not be read as text", "remove it")
+        parts = [
+            box_markup(part.image, self._box(part.numbers, part.image, field, part.frame))
+            if isinstance(part, RawBox)
+            else part
+            for part in text
+        ]
+        return "".join(parts).strip()
+
+    def _trajectory(self) -> Trajectory | None:
+        if self.raw.trajectory or not self.raw.thinking:
+            return self.raw.trajectory
+        answer = tuple(self._target(k, box) for k, box in enumerate(self.raw.targets))
+        return Trajectory(thinking=self._text(self.raw.thinking, "thinking"), answer=answer, writer=self.job.kind)

@@ -1,0 +1,355 @@
+"""Datasets of Hugging Face ``datasets``: a folder written by ``save_to_disk``, parquet or JSON files, or a hub name.
+
+``options.columns`` says which column is which (``question=text,images=pictures``; ``objects.bbox`` is a key inside of a
+column, which may hold one object of lists or a list of objects). ``boxes`` are [x1, y1, x2, y2], ``boxes_xywh`` [x, y,
+width, height]; ``image_number`` counts the images of the boxes from 1, ``image_index`` from 0. Instead of boxes,
+``answer`` may hold a text that is read like that of a conversation, and instead of a question there may be
+``messages``, or ``prompt`` and ``completion``. ``record`` holds a whole sample, as ``mirg data export`` writes it.
+Images are paths, or pictures inside the dataset, which are copied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mirg.data.importers.answered import is_hidden, marked_up
+from mirg.data.importers.conversations import Conversation, Turn, conversation
+from mirg.data.importers.detection import (
+    BoxFormat,
+    FormatEvidence,
+    Numbering,
+    asks_for_all,
+    beside,
+    box_column,
+    class_names,
+    inside,
+    named,
+    telling,
+)
+from mirg.data.importers.naming import Images, told
+from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawSample, Row, Source
+from mirg.data.importers.recorded import is_record, recorded
+from mirg.data.importers.rows import Refused, box_of, each, mapping, name_or, paths_of, row_id, short, text_of, whole
+from mirg.data.importers.sharegpt import asked_and_answered
+from mirg.data.importers.texts import ANY_BOX, shown
+from mirg.errors import ConfigError, DataError, ImageError
+from mirg.images import header_of, image_size
+
+if TYPE_CHECKING:
+    import datasets
+
+COLUMNS = (
+    "id", "task", "question", "images", "boxes", "boxes_xywh", "image_number", "image_index", "labels", "iscrowd",
+    "answer", "messages", "prompt", "completion", "record",
+)  # fmt: skip
+_RECORDS = ("record", "reward_model.ground_truth", "answer")  # of mirg's exports for TRL, verl, EasyR1 and as Parquet
+_FORMATS: tuple[BoxFormat, BoxFormat] = ("boxes", "boxes_xywh")
+_PEEKED = 500  # examples whose boxes show whether they are corners or sizes
+_SUFFIXES = {
+    b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp", b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+}  # fmt: skip
+_HINT = "--columns says which column is which: question=text,images=pictures,boxes=objects.bbox"
+
+
+def read(path: Path, options: ImportOptions) -> Iterator[Row]:
+    """One row per example, with the columns that are used; pictures are written below ``options.stored``.
+
+    ConfigError without the package ``datasets``, or for a column that is not there; DataError where there is nothing.
+    """
+    table = _opened(path, options.split)
+    try:
+        examples = _plain(table)
+        known = next((options.columns[name] for name in _FORMATS if name in options.columns), None)
+        columns = _columns(telling(islice(examples, _PEEKED), known), options.columns, table.features)
+        columns = _with_format(columns, examples, path, options)
+        classes = class_names(table.features, columns.get("labels", ""))
+        kept = {field: field for field in options.meta.values()}
+        numbering = Numbering(str(path), columns)
+        for number, example in enumerate(examples, 1):
+            value = {name: inside(example, column) for name, column in (kept | columns).items()}
+            numbering.add(number, value)
+            value["images"] = _stored(value.get("images"), options.stored)
+            if classes:
+                value["labels"] = named(value["labels"], classes)
+            yield Row(path.name, number, value)
+        numbering.end()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{path} cannot be read: {error}", hint="the file may be cut off, or of another format"
+        ) from error
+
+
+def _opened(path: Path, split: str) -> datasets.Dataset | datasets.IterableDataset:
+    try:
+        import datasets
+    except ImportError as error:
+        raise ConfigError("this kind needs the package `datasets`", hint="pip install 'mirg[train]'") from error
+    try:
+        if path.is_file():
+            kind = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv"}.get(path.suffix.lower(), "json")
+            return datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True)
+        if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
+            found = datasets.load_from_disk(str(path))
+            if isinstance(found, datasets.DatasetDict):
+                if split not in found:
+                    raise DataError(
+                        f"{path} has no split {split!r}", hint=f"--split, one of: {', '.join(map(str, found))}"
+                    )
+                found = found[split]
+            return found
+        return datasets.load_dataset(path.as_posix(), split=split, streaming=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"{path} cannot be read as a dataset: {what}", hint="a folder, a file, or a hub name"
+        ) from error
+
+
+def _plain(table: datasets.Dataset | datasets.IterableDataset) -> Iterable[dict[str, Any]]:
+    """The examples, their pictures as the bytes they are."""
+    features = table.features
+    for name, feature in (features or {}).items():
+        bare = _undecoded(feature)
+        if bare is not feature:
+            table = table.cast_column(name, bare)
+    return table  # type: ignore[return-value]
+
+
+def _undecoded(feature: Any) -> Any:
+    import datasets
+
+    if isinstance(feature, datasets.Image):
+        return datasets.Image(decode=False)
+    inner = getattr(feature, "feature", None)
+    if isinstance(inner, datasets.Image):
+        return type(feature)(datasets.Image(decode=False))
+    return feature
+
+
+def _columns(example: Mapping[str, Any], said: Mapping[str, str], features: Any) -> dict[str, str]:
+    """Which column each part of a sample comes from: the one that is said, else the one with its name or a usual one.
+
+    Boxes whose format nothing says are at "boxes_unsaid". Class numbers without names are left out unless the user
+    says that they are the labels.
+    """
+    unknown = next((name for name in said if name not in COLUMNS), None)
+    if unknown:
+        raise ConfigError(f"--columns {unknown}=…: nothing is called so", hint=f"known: {', '.join(COLUMNS)}")
+    missing = next((column for column in said.values() if example and column.partition(".")[0] not in example), None)
+    if missing:
+        raise ConfigError(f"no column {missing!r}", hint=f"there are: {', '.join(example)}")
+    found = {name: name for name in COLUMNS if name in example} | dict(said)
+    if "images" not in found and "image" in example:
+        found["images"] = "image"
+    record = next((column for column in _RECORDS if is_record(inside(example, column))), None)
+    if record and not said.keys() - {"images"}:
+        return {"record": record, "images": found.get("images", "images")}
+    boxes = next((found[name] for name in _FORMATS if name in found), None)
+    if boxes is None and not found.keys() & {"answer", "messages", "prompt", "record"}:
+        boxes = box_column(example)
+        found |= {"boxes_unsaid": boxes} if boxes else {}
+    if boxes:
+        labels, crowds = beside(example, boxes, "labels"), beside(example, boxes, "iscrowd")
+        if labels and (class_names(features, labels) or not _numbered(inside(example, labels))):
+            found.setdefault("labels", labels)
+        if crowds:
+            found.setdefault("iscrowd", crowds)
+    return found
+
+
+def _numbered(value: Any) -> bool:
+    return any(map(_numbered, value)) if isinstance(value, list) else isinstance(value, int)
+
+
+def _with_format(
+    columns: dict[str, str], examples: Iterable[dict[str, Any]], path: Path, options: ImportOptions
+) -> dict[str, str]:
+    """The columns with boxes as "boxes" or "boxes_xywh". DataError if they are neither, or not what was said."""
+    name = next((name for name in (*_FORMATS, "boxes_unsaid") if name in columns), None)
+    if name is None:
+        return columns
+    column = columns[name]
+    evidence = FormatEvidence(options.frame)
+    for example in islice(examples, _PEEKED):
+        evidence.add(inside(example, column), _size(example, columns, options.root))
+    if name == "boxes_unsaid":
+        return {part: columns[part] for part in columns if part != name} | {evidence.settle(str(path), column): column}
+    evidence.contradict(_FORMATS[name != "boxes"], str(path), column)
+    return columns
+
+
+def _size(example: Mapping[str, Any], columns: Mapping[str, str], root: str) -> tuple[int, int] | None:
+    """(width, height) of the only image of an example in pixels; None if it is not known, or there are several."""
+    width, height = example.get("width"), example.get("height")
+    if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
+        return (width, height)
+    cell = inside(example, columns.get("images", ""))
+    if isinstance(cell, list):
+        cell = cell[0] if len(cell) == 1 else None
+    data = cell.get("bytes") if isinstance(cell, Mapping) else cell if isinstance(cell, bytes) else None
+    file = cell.get("path") if isinstance(cell, Mapping) else cell
+    try:
+        if data:
+            return header_of(data, "of an example").size
+        return image_size(Path(root) / file) if isinstance(file, str) and "\0" not in file else None
+    except ImageError:
+        return None  # the import refuses the row when it looks at the image
+
+
+def _stored(value: Any, folder: str) -> Any:
+    """Pictures of a cell as paths: bytes are written to ``folder``, each picture once."""
+    if isinstance(value, list):
+        return [_stored(item, folder) for item in value]
+    if isinstance(value, Mapping):
+        data = value.get("bytes")
+        return _stored(data, folder) if data else value.get("path", value.get("image"))
+    if isinstance(value, bytes):
+        suffix = next((end for start, end in _SUFFIXES.items() if value.startswith(start)), ".png")
+        file = Path(folder) / f"{hashlib.sha256(value).hexdigest()[:24]}{suffix}"
+        if not file.exists():
+            file.write_bytes(value)
+        return str(file)
+    if hasattr(value, "save"):  # a picture that was decoded all the same
+        buffer = io.BytesIO()
+        value.save(buffer, format="PNG")
+        return _stored(buffer.getvalue(), folder)
+    return value
+
+
+def convert(value: Any, options: ImportOptions) -> list[Outcome]:
+    """One sample per example: its boxes, none at all where the list is empty, or what its answer says."""
+    name = None
+    try:
+        row = mapping(value)
+        paths = paths_of(row.get("images"))
+        # The folder of stored pictures has another name in every run, and an id must not.
+        name = row_id(row | {"images": [path.removeprefix(f"{options.stored}/") for path in paths]}, "hf")
+        if row.get("record") is not None:
+            return [recorded(text_of(row["record"], "record"), paths)]
+        messages = _messages(row)
+        if messages is not None:
+            value = {"id": name, "task": row.get("task"), "images": list(paths), "messages": messages}
+            talk = conversation(value, "hf", placeholders_needed=False, first=options.image_index_from)
+            return each(talk.named(), partial(_answered, talk, options.image_index_from))
+        if "question" not in row and len(paths) == 1 and any(row.get(part) is not None for part in _FORMATS):
+            return [asks_for_all(name, paths[0], _targets(row, 1))]
+        first = options.image_index_from
+        asked = told(text_of(row.get("question"), "question"), Images(paths, first), "question", strict=False)
+        question = shown(asked)
+        if question.images not in (0, len(paths)):
+            raise Refused("question", f"{question.images} placeholders for {len(paths)} images")
+        if question.problem:
+            raise Refused("question", question.problem)
+        task = name_or(row.get("task"), "grounding")
+        if row.get("boxes") is None and row.get("boxes_xywh") is None:
+            if row.get("answer") is None:
+                raise Refused("boxes", "neither boxes nor an answer", _HINT)
+            answer = text_of(row.get("answer"), "answer")
+            return [asked_and_answered(name, task, paths, question.text, answer, first=first)]
+        targets = _targets(row, len(paths))
+        return [
+            RawSample(
+                id=name,
+                task=task,
+                images=tuple(RawImage(path) for path in paths),
+                question=marked_up(question.text, len(paths), "question", frame=None, pattern=ANY_BOX),
+                targets=targets,
+                image_hidden=is_hidden(question.text, len(paths), targets),
+            )
+        ]
+    except Refused as refused:
+        found = refused.refusal._replace(id=name)
+        return [found._replace(hint=_HINT) if found.reason == "is missing" and not found.hint else found]
+
+
+def _answered(talk: Conversation, first: int | None, name: str, turn: Turn) -> RawSample:
+    turn.check("messages")
+    task, paths = name_or(talk.row.get("task"), "grounding"), talk.images[: turn.images]
+    return asked_and_answered(name, task, paths, turn.question, turn.answer, first=first, system=talk.system)
+
+
+def _messages(row: Mapping[str, Any]) -> list[Any] | None:
+    """The messages of a row that is a conversation; None if its question is a separate column."""
+    if row.get("question") is not None:
+        return None
+    if row.get("messages") is not None:
+        return row["messages"]
+    parts = [("user", row.get("prompt")), ("assistant", row.get("completion"))]
+    if parts[0][1] is None:
+        return None
+    turns = [
+        turn
+        for role, part in parts
+        for turn in (part if isinstance(part, list) else [{"role": role, "content": part}] if part is not None else [])
+    ]
+    return turns
+
+
+def _targets(row: dict[str, Any], images: int) -> tuple[RawBox, ...]:
+    corners = row.get("boxes") is not None
+    field = "boxes" if corners else "boxes_xywh"
+    given = row[field]
+    if not isinstance(given, list):
+        raise Refused(field, "is no list of boxes", _HINT)
+    if given and not any(isinstance(box, list | tuple) for box in given):
+        given = [given]  # one flat box
+    numbers = _numbers(row, len(given), images)
+    labels = _each(row.get("labels"), "labels", len(given), "")
+    targets = []
+    crowds = _each(row.get("iscrowd"), "iscrowd", len(given), 0)
+    for k, box in enumerate(given):
+        x1, y1, x2, y2 = box_of(box, f"{field}.{k}")
+        if crowds[k]:
+            raise Refused(f"iscrowd.{k}", "marks a crowd, which is not one object", "leave crowds out of the boxes")
+        label = _label(labels[k], f"labels.{k}")
+        targets.append(RawBox(numbers[k], (x1, y1, x2, y2) if corners else (x1, y1, x1 + x2, y1 + y2), label))
+    return tuple(targets)
+
+
+def _label(value: Any, field: str) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise Refused(field, f"class {short(value)} has no name", "the column must hold names, or be a ClassLabel")
+    return "" if value is None else text_of(value, field)
+
+
+def _numbers(row: dict[str, Any], count: int, images: int) -> list[int]:
+    """The number of the image of every box, from 1."""
+    for name, first in (("image_number", 1), ("image_index", 0)):
+        if row.get(name) is not None:
+            found = [whole(v, name) - first + 1 for v in _each(row[name], name, count, None)]
+            wrong = next((number for number in found if not 1 <= number <= images), None)
+            if wrong is not None:
+                wrong += first - 1
+                raise Refused(name, f"image {wrong} does not exist, counted from {first}, there are {images} images")
+            return found
+    if images > 1 and count:
+        raise Refused("image_number", f"does not say which of the {images} images a box lies in", _HINT)
+    return [1] * count
+
+
+def _each(value: Any, field: str, count: int, default: Any) -> list[Any]:
+    """One value for every box: a list of as many, or one for all."""
+    if not isinstance(value, list):
+        return [default if value is None else value] * count
+    if len(value) != count:
+        raise Refused(field, f"{len(value)} of them for {count} boxes")
+    return value
+
+
+SOURCE = Source(
+    kind="hf",
+    about="a datasets folder, parquet or JSON files, or a hub name",
+    read=read,
+    convert=convert,
+    frame="auto",
+    stores=True,
+    names_images=True,
+)

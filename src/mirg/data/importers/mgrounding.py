@@ -1,0 +1,158 @@
+"""MGrounding-630k: conversations about several images with boxes in 0-1000, one sample per question.
+
+The file is a list of rows ``id``, ``images``, ``conversations``, ``type``. A question whose answer has no box (group
+grounding also asks for descriptions) is refused, as is one of which it is not told in which image its answer lies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mirg.answers import ordinals
+from mirg.data.importers.answered import asked_image, boxes_of, is_hidden, marked_up, named_in, placed
+from mirg.data.importers.conversations import Conversation, Turn, conversation
+from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawSample, Row, Source
+from mirg.data.importers.rows import Refused, each, name_or
+from mirg.data.importers.stream import read_rows
+from mirg.data.importers.texts import image_names, plain, referred
+from mirg.data.importers.tracking import Frames, anchored, frames_of
+from mirg.samples import Relation, Role
+
+TRACKING, REGION, DIFFERENCE = "object_tracking", "region", "difference"
+# Words of a row's type (gg_train), or of a folder of its images (Group_Grounding), and the task they mean.
+_TASKS = {
+    "ot": TRACKING, "tracking": TRACKING, "gg": "group_grounding", "group": "group_grounding",
+    "common": "common_object", "diff": DIFFERENCE, "difference": DIFFERENCE, "refer": "refer", "referring": "refer",
+    "region": REGION, "free": "free_form", "freeform": "free_form",
+}  # fmt: skip
+_RELATIONS: dict[str, Relation] = {
+    TRACKING: "same_object",
+    "common_object": "same_category",
+    DIFFERENCE: "changed_object",
+    "refer": "same_category",
+    REGION: "part_of",
+}
+_CROP = re.compile(rf"\b({ordinals.ANY}) region", re.IGNORECASE)
+_WORDS = re.compile(r"[a-z]+")
+
+
+def read(path: Path, options: ImportOptions) -> Iterator[Row]:
+    """The rows of the JSON list; DataError where it is cut off or none."""
+    for number, value in read_rows(path):
+        yield Row(path.name, number, value)
+
+
+def convert(value: Any, options: ImportOptions) -> list[Outcome]:
+    """One sample per question; its id is the row's and the number of the question, from 1."""
+    try:
+        talk = conversation(value, "mgrounding", first=options.image_index_from, name_answers=True)
+        task = task_of(talk)
+    except Refused as refused:
+        return [refused.refusal]
+    return each(talk.named(), partial(_sample, talk, task))
+
+
+def task_of(talk: Conversation) -> str:
+    """The task by the row's type, else by the folders of its first image, else the type itself."""
+    kind = name_or(talk.row.get("type"), "")
+    words = [kind, *PurePosixPath(talk.images[0]).parts[:-1]]
+    known = (_TASKS[word] for text in words for word in _WORDS.findall(text.lower()) if word in _TASKS)
+    return next(known, kind or "grounding")
+
+
+def _sample(talk: Conversation, task: str, name: str, turn: Turn) -> RawSample:
+    turn.check("conversations")
+    images, count = talk.images[: turn.images], turn.images
+    if not count:
+        raise Refused("images", "no image was shown before the question")
+    frames = frames_of(images) if task == TRACKING else None
+    question = anchored(turn.question, count, frames.anchor) if frames else turn.question
+    phrases = [phrase for _, phrase in (*referred(question), *referred(turn.answer)) if phrase]
+    named = {found.number for found in named_in(plain(question), count)}
+    targets = _targets(task, turn.answer, question, count, frames, phrases[0] if phrases else "")
+    kind = name_or(talk.row.get("type"), "")
+    meta: dict[str, Any] = {"type": kind} if kind else {}
+    if phrases:
+        meta["subject"] = phrases[0]
+    if task == DIFFERENCE and count == 2 and not named and not image_names(turn.answer, count):
+        meta["either_image"] = [1, 2]
+    return RawSample(
+        id=name,
+        task=task,
+        images=_images(task, images, question, named, targets, frames),
+        question=marked_up(question, count, "question", default=frames.anchor if frames else None),
+        targets=targets,
+        relation=_RELATIONS.get(task, "none"),
+        image_hidden=task not in (TRACKING, REGION) and is_hidden(plain(question), count, targets),
+        meta=meta,
+    )
+
+
+def _targets(
+    task: str, answer: str, question: str, count: int, frames: Frames | None, subject: str
+) -> tuple[RawBox, ...]:
+    found = boxes_of(answer, count)
+    unnamed = any(item.image is None for item in found)
+    asked = asked_image(plain(question), count) if unnamed else None
+    if frames:
+        _check_track(answer, count, frames, [item.image for item in found])
+        # The image that the question starts from is named last only where nothing else is.
+        asked = None if asked == frames.anchor else asked
+    if task == REGION:
+        if any(item.image not in (None, 1) for item in found):
+            raise Refused("answer", "names another image than the source, Image-1")
+        asked = 1
+    if task == DIFFERENCE and asked is None and count == 2:
+        asked = 2  # an edited pair: the same place in both
+    return placed(found, count, asked, subject)
+
+
+def _check_track(answer: str, count: int, frames: Frames, images: Sequence[int | None]) -> None:
+    """One box per frame, each frame named once."""
+    if frames.anchor != 1 and any(n.ordinal and n.number == 1 for n in image_names(answer, count)):
+        raise Refused("answer", f'"the first image" is image 1 of the list or the first frame, image {frames.anchor}')
+    if None in images and len(images) > 1:
+        raise Refused("answer", f"{len(images)} boxes without the names of their frames")
+    twice = {image for image in images if images.count(image) > 1}
+    if twice:
+        raise Refused("answer", f"more than one box for Image-{min(i for i in twice if i)}")
+
+
+def _images(
+    task: str,
+    paths: Sequence[str],
+    question: str,
+    named: set[int],
+    targets: Sequence[RawBox],
+    frames: Frames | None,
+) -> tuple[RawImage, ...]:
+    if frames:
+        return tuple(
+            RawImage(path, role="reference" if k == frames.anchor else "frame", frame=frames.numbers[k - 1])
+            for k, path in enumerate(paths, 1)
+        )
+    holding = {box.image for box in targets}
+    shown = named - holding or ({1} - holding if task == "refer" else set())
+    roles: list[Role] = ["reference" if k in shown else "candidate" for k in range(1, len(paths) + 1)]
+    if task == REGION:
+        roles = _region_roles(question, len(paths))
+    return tuple(RawImage(path, role=role) for path, role in zip(paths, roles, strict=True))
+
+
+def _region_roles(question: str, count: int) -> list[Role]:
+    """The source, then its parts; the N-th of them is image N + 1. Refused where the one asked for is not there."""
+    named = _CROP.search(question)
+    asked = 1 + ordinals.number(named[1]) if named else 2 if count == 2 else None
+    if asked is not None and not 2 <= asked <= count:
+        raise Refused("question", f"region {asked - 1} does not exist, there are {count - 1}")
+    return ["source", *("reference" if k == asked or asked is None else "distractor" for k in range(2, count + 1))]
+
+
+SOURCE = Source(
+    "mgrounding", "MGrounding-630k: conversations, boxes in 0-1000", read, convert, "relative_1000", names_images=True
+)

@@ -1,0 +1,122 @@
+"""Which file below ``--root`` an annotation means by the name that it gives: exactly one, or the reason why none.
+
+Annotation tools write the path of another machine, an upload name, or a name without a suffix. A file fits if its path
+and the given one end in the same way, down to the whole of one of them: ``/disk/train/a.jpg`` fits ``train/a.jpg``
+and ``a.jpg``, and never ``test/a.jpg``.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from mirg.data.importers.rows import Refused
+from mirg.errors import DataError
+from mirg.images import SUFFIXES
+
+_Parts = tuple[str, ...]
+
+
+class Pictures:
+    """The image files below ``root``, found by the names that annotations give; ``folder`` names a part of it.
+
+    DataError if the root is the whole file system, since it would have to be searched.
+    """
+
+    def __init__(self, root: str | Path, field: str = "images") -> None:
+        self.root, self.field = Path(root).resolve(), field
+        self._claims: dict[str, list[str]] = defaultdict(list)
+
+    def claim(self, names: Iterable[str]) -> None:
+        """Say beforehand which names an annotation file holds: a file that two of them fit belongs to neither."""
+        for name in names:
+            for path in self._fitting(name):
+                self._claims[path].append(name)
+
+    def fits(self, name: str) -> bool:
+        """Whether any image below the root can be meant by ``name``."""
+        return bool(self._fitting(name))
+
+    def holds(self, path: str) -> bool:
+        """Whether ``path``, with or without the suffix of the file, is that of an image below the root."""
+        return any(_parts(found)[:-1] == _parts(path)[:-1] for found in self._fitting(path))
+
+    def find(self, name: str) -> str:
+        """The path below the root that ``name`` means. Refused, with the reason, unless there is exactly one."""
+        found = self._fitting(name)
+        if not found:
+            where = "" if self._by_stem else f"; there are no image files below {self.root}"
+            hint = "--root is a folder that holds the images, at any depth"
+            raise Refused(self.field, f"image fits no file below the root: {_short(name)}{where}", hint)
+        if len(found) > 1:
+            names = ", ".join(found[:3])
+            hint = "give --root the folder that holds only these images, or rename files"
+            raise Refused(self.field, f"image fits more than one file: {_short(name)} fits {names}", hint)
+        others = [other for other in self._claims[found[0]] if other != name]
+        if len(self._claims[found[0]]) > 1 + len(others):
+            raise Refused(self.field, f"image is annotated more than once: {_short(name)}", "keep one of the entries")
+        if others:
+            reason = (
+                f"image is not the only one that fits a file: {_short(name)} and {_short(others[0])} fit {found[0]}"
+            )
+            raise Refused(self.field, reason, "keep the folders that the names tell, and set --root above them")
+        return found[0]
+
+    def all(self) -> list[str]:
+        """Every image file below the root, in the order of paths."""
+        return sorted(path for group in self._by_stem.values() for path in group)
+
+    def _fitting(self, name: str) -> list[str]:
+        """The paths that fit best: the whole path before a part of it, the same spelling before another case."""
+        wanted = _parts(name)
+        if not wanted:
+            return []
+        stem = PurePosixPath(wanted[-1])
+        named = stem.suffix.casefold() in SUFFIXES
+        key = stem.stem if named else wanted[-1]
+        group = self._by_stem.get(key.casefold(), [])
+        fitting = [path for path in group if _fits(_parts(path, suffix=named), wanted)]
+        exact = [path for path in fitting if "/".join(_parts(path, suffix=named)) == "/".join(wanted)]
+        if exact:
+            return exact
+        same_case = [path for path in fitting if _parts(path, suffix=named)[-1] == wanted[-1]]
+        return same_case or fitting
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        """Paths below the root by the folded name of the file without its suffix."""
+        if self.root == Path(self.root.anchor):
+            raise DataError(f"--root {self.root} is every file of this machine", hint="name the folder of the images")
+        found: dict[str, list[str]] = defaultdict(list)
+        for folder, below, files in os.walk(self.root):
+            below.sort()
+            place = os.path.relpath(folder, self.root)
+            for file in sorted(files):
+                stem, suffix = os.path.splitext(file)  # noqa: PTH122
+                if suffix.lower() in SUFFIXES and not file.startswith("."):
+                    path = file if place == "." else f"{place.replace(os.sep, '/')}/{file}"
+                    found[unicodedata.normalize("NFC", stem).casefold()].append(path)
+        return found
+
+
+def _parts(path: str, *, suffix: bool = True) -> _Parts:
+    """The folders and the name of a path, composed (NFC), without ``.``; the suffix of the file if ``suffix``."""
+    text = unicodedata.normalize("NFC", path).replace("\\", "/")
+    parts = tuple(part for part in text.split("/") if part not in ("", "."))
+    if suffix or not parts:
+        return parts
+    return (*parts[:-1], PurePosixPath(parts[-1]).stem)
+
+
+def _fits(file: _Parts, wanted: _Parts) -> bool:
+    """Whether one path is the end of the other."""
+    count = min(len(file), len(wanted))
+    return [part.casefold() for part in file[-count:]] == [part.casefold() for part in wanted[-count:]]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 80 else f"...{name[-77:]}"

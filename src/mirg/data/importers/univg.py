@@ -1,0 +1,145 @@
+"""UniVG-R1's training rows: ``images``, ``question``, ``answer``, with reasoning (stage 1) or without (stage 2).
+
+The answer is a text that ends in a box, or four numbers, both in 0-1000. Which image it lies in is told by the answer,
+the question, or a sentence of the reasoning that quotes the box; a row that tells it nowhere is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mirg.answers.blocks import split
+from mirg.data.importers.answered import Found, asked_image, boxes_of, marked_up, placed
+from mirg.data.importers.conversations import conversation
+from mirg.data.importers.naming import FROM_ZERO_HINT, ZERO, Images, counts_from_zero, told
+from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawSample, Row, Source, Text
+from mirg.data.importers.rows import Refused, box_of, mapping, name_or, paths_of, row_id, text_of
+from mirg.data.importers.stream import read_rows
+from mirg.data.importers.texts import ANY_BOX, PLACEHOLDER, image_names, numbers_of, plain, referred, shown
+
+_SINGLE = re.compile(r"train2014/COCO_train2014_|COCO_train2014_\d+\.jpg$")
+_SENTENCE = re.compile(r"[^.!?\n]+")
+# How UniVG-R1 asks for the format; mirg's prompts say it in their own words.
+_FORMAT = re.compile(
+    r"\s*First output the thinking process in <think> </think> tags and then output the bounding box in "
+    r"<answer> </answer> tags\.?"
+)
+
+
+def read(path: Path, options: ImportOptions) -> Iterator[Row]:
+    """The rows of the JSON list; DataError where it is cut off or none."""
+    for number, value in read_rows(path):
+        yield Row(path.name, number, value)
+
+
+def convert(value: Any, options: ImportOptions) -> list[Outcome]:
+    """One sample, or why there is none."""
+    try:
+        return _converted(value, options.image_index_from)
+    except Refused as refused:
+        name = value.get("id") if isinstance(value, dict) else None
+        return [refused.refusal._replace(id=name if isinstance(name, str) and name.isprintable() else None)]
+
+
+def _converted(value: Any, first: int | None) -> list[Outcome]:
+    row = mapping(value)
+    if "question" not in row and ("conversations" in row or "messages" in row):
+        talk = conversation(value, "univg", placeholders_needed=False, first=first, name_answers=True)
+        if len(talk.turns) != 1:
+            raise Refused("conversations", "is not one question and its answer")
+        talk.turns[0].check("conversations")
+        return _sample(row, talk.id, talk.images, talk.turns[0].question, talk.turns[0].answer)
+    images = paths_of(row.get("images", row.get("image")))
+    given = text_of(row.get("question", row.get("problem")), "question")
+    if given.count(PLACEHOLDER) not in (0, len(images)):
+        raise Refused("images", f"{given.count(PLACEHOLDER)} placeholders for {len(images)} images")
+    answer = row.get("answer", row.get("solution"))
+    if isinstance(answer, list):
+        answer = answer[0] if len(answer) == 1 else answer
+        x1, y1, x2, y2 = box_of(answer, "answer")
+        answer = RawBox(0, (x1, y1, x2, y2), frame="relative_1000")
+    else:
+        answer = text_of(answer, "answer")
+        if first is None and counts_from_zero(answer):
+            raise Refused("answer", ZERO, FROM_ZERO_HINT, "0")
+        answer = told(answer, Images(images, first), "answer", strict=False)
+    question = shown(told(given, Images(images, first), "question", strict=False))
+    if question.problem:
+        raise Refused("question", question.problem)
+    return _sample(row, row_id(row, "univg"), images, question.text, answer)
+
+
+def _sample(
+    row: dict[str, Any], name: str, images: tuple[str, ...], question: str, answer: str | RawBox
+) -> list[Outcome]:
+    question, count = _FORMAT.sub("", question), len(images)
+    thinking = ""
+    if isinstance(answer, RawBox):
+        found = [Found(answer, None)]
+    else:
+        thinking, final = _parted(answer)
+        found = boxes_of(final, count, pattern=ANY_BOX)
+    if len(found) != 1:
+        raise Refused("answer", "holds no box" if not found else f"holds {len(found)} boxes, one is expected")
+    asked = asked_image(plain(question), count)
+    hidden = asked is None and count > 1
+    subject = next((phrase for _, phrase in referred(question) if phrase), "")
+    concluded = _concluded(thinking, found[0].box, count) if hidden else None
+    targets = placed(found, count, asked or concluded, subject)
+    single = count == 1 and bool(_SINGLE.search(images[0]))
+    meta: dict[str, Any] = {"subject": subject} if subject else {}
+    return [
+        RawSample(
+            id=name,
+            task="single_image" if single else name_or(row.get("task", row.get("type")), "grounding"),
+            images=tuple(RawImage(path) for path in images),
+            question=marked_up(question, count, "question", pattern=ANY_BOX),
+            targets=targets,
+            image_hidden=hidden,
+            thinking=_thinking(thinking, count, targets[0]),
+            meta=meta,
+        )
+    ]
+
+
+def _parted(answer: str) -> tuple[str, str]:
+    """(reasoning, answer): by their tags, else the reasoning is what stands before the last box."""
+    blocks = split(answer)
+    if blocks.tagged or blocks.thinking:
+        if blocks.answer is None:
+            raise Refused("answer", "the thinking never ends")
+        return blocks.thinking, blocks.answer
+    boxes = list(ANY_BOX.finditer(answer))
+    if not boxes:
+        return "", answer
+    before, end = answer[: boxes[-1].start()], boxes[-1].start()
+    # "It's in the third image. (box)": the sentence that names the image belongs to the answer.
+    last = next((s for s in reversed(list(_SENTENCE.finditer(before))) if s.group().strip()), None)
+    if last is not None and image_names(last.group(), 1):
+        end = last.start()
+    return answer[:end].strip(), answer[end:]
+
+
+def _concluded(thinking: str, box: RawBox, count: int) -> int | None:
+    """The image that the reasoning puts the answer's box in: the only one named in a sentence that quotes the box."""
+    images = set()
+    for sentence in _SENTENCE.findall(thinking):
+        if any(numbers_of(match) == box.numbers for match in ANY_BOX.finditer(sentence)):
+            images |= {name.number for name in image_names(sentence, count)}
+    return images.pop() if len(images) == 1 else None
+
+
+def _thinking(thinking: str, count: int, target: RawBox) -> Text | None:
+    if not thinking.strip():
+        return None
+    parts = marked_up(thinking, count, "thinking", default=target.image, pattern=ANY_BOX)
+    return parts if any(isinstance(part, RawBox) or part.strip() for part in parts) else None
+
+
+SOURCE = Source(
+    "univg", "UniVG-R1's stage1_cotsft.json and stage2_rl.json", read, convert, "relative_1000", names_images=True
+)

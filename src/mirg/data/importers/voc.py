@@ -1,0 +1,225 @@
+"""Pascal VOC: one XML file per image, as the VOC devkit, LabelImg and most annotation tools write it.
+
+``path`` is a folder with XML files at any depth (a VOCdevkit, or files beside their images), one XML file, or a list of
+the devkit (``ImageSets/Main/train.txt``), of which only the listed images are read.
+
+What the corners mean is decided once for all files. The devkit counts pixels from 1, and the last pixel belongs to the
+box: it covers ``xmin - 1`` to ``xmax``. Tools that measure from the edge of the image write 0 for it, decimals, or
+``<database>Unknown</database>`` (LabelImg, CVAT): their box covers ``xmin`` to ``xmax``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree.ElementTree import Element
+
+from mirg.data.importers.annotated import Annotated, Unusable, outcomes
+from mirg.data.importers.lines import lines_of
+from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.pictures import Pictures
+from mirg.data.importers.raw import Numbers, Outcome, RawObject, Refusal, Row, Source
+from mirg.data.importers.rows import Refused
+from mirg.data.importers.xml_files import read_xml, text_in
+from mirg.errors import DataError
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_NUMBER = re.compile(r"[-+]?\d{1,7}(?:\.\d*)?(?:e[-+]?\d{1,2})?", re.IGNORECASE | re.ASCII)
+_FLAGS = ("difficult", "truncated", "occluded")
+# What tools that measure from the edge of the image put into source/database.
+_FROM_EDGE = {"unknown", "mydatabase", "roboflow.com", "roboflow.ai", "roboflow"}
+
+
+class _File(NamedTuple):
+    """One XML file: the name of its image and the corners of its objects are those of the file."""
+
+    path: Path
+    image: str
+    size: tuple[int, int]
+    database: str
+    objects: list[RawObject | Unusable]
+
+
+def read(path: Path, options: ImportOptions) -> Iterator[Row]:
+    """One row per XML file in the order of paths. DataError if no file can be read."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
+    files: list[_File] = []
+    broken: list[tuple[Path, Refusal]] = []
+    for file in _xml_files(path):
+        try:
+            files.append(_parsed(file))
+        except Refused as refused:
+            broken.append((file, refused.refusal._replace(id=f"voc-{file.stem}")))
+    if not files:
+        first = f"; first: {broken[0][0].name}: {broken[0][1].reason}" if broken else ""
+        raise DataError(f"{path} holds no Pascal VOC file{first}", hint="expected <annotation> with <object> in XML")
+    labels = sorted({thing.label for file in files for thing in file.objects if thing.label})
+    first = 0.0 if _from_edge(files) or options.frame not in (None, "pixels") else 1.0
+    pictures = Pictures(options.root, "filename")
+    pictures.claim(_image_name(file, pictures) for file in files)
+    for file in files:
+        yield Row(_shown(file.path, path), 1, _image(file, pictures, labels, first))
+    for file, refusal in broken:
+        yield Row(_shown(file, path), 1, refusal)
+
+
+def convert(value: Any, options: ImportOptions) -> list[Outcome]:
+    """The sample of one file; refusals for objects without a box."""
+    if isinstance(value, Refusal):
+        return [value]
+    if not isinstance(value, Annotated):
+        return [Refusal("row", "is not a Pascal VOC file")]
+    return outcomes(value, options)
+
+
+def _xml_files(path: Path) -> list[Path]:
+    if path.suffix.lower() == ".txt" and "ImageSets" in path.resolve().parts[:-1]:
+        return _listed(path.resolve())
+    if path.is_file():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.suffix.lower() == ".xml" and not file.name.startswith("."))
+
+
+def _listed(path: Path) -> list[Path]:
+    """The files of a list of the devkit. DataError if it is a list of one class, or names a file that is missing."""
+    try:
+        names = [line.split() for line in lines_of(path, path.name) if line.strip()]
+    except Refused as refused:
+        raise DataError(f"{path} {refused.refusal.reason}") from refused
+    if any(len(words) > 1 for words in names):
+        raise DataError(f"{path} says for each image whether it holds one class", hint="name train.txt or val.txt")
+    home = next(folder.parent for folder in path.parents if folder.name == "ImageSets")
+    files = [home / "Annotations" / f"{name}.xml" for (name,) in names]
+    missing = next((file for file in files if not file.is_file()), None)
+    if missing:
+        raise DataError(f"{path} names {missing.stem}, and {missing} does not exist")
+    return files
+
+
+def _parsed(file: Path) -> _File:
+    """The content of one file. Refused if it is not of Pascal VOC."""
+    root, *children = read_xml(file)
+    if root.tag != "annotation":
+        raise Refused("xml", f"is not Pascal VOC: its root is <{root.tag[:40]}>", "expected <annotation>")
+    root.extend(children)
+    size = root.find("size")
+    sides = [text_in(size, side) for side in ("width", "height")] if size is not None else ["0", "0"]
+    if not all(re.fullmatch(r"\d{1,6}", side, re.ASCII) for side in sides):
+        raise Refused("size", f"{sides[0][:20]!r} x {sides[1][:20]!r} is not a size in pixels", "correct <size>")
+    source = root.find("source")
+    database = text_in(source, "database") if source is not None else ""
+    kept = (element for element in root.findall("object") if text_in(element, "deleted") != "1")
+    objects = [_object(element) for element in kept]
+    return _File(file, text_in(root, "filename"), (int(sides[0]), int(sides[1])), database, objects)
+
+
+def _object(element: Element) -> RawObject | Unusable:
+    label, corners = text_in(element, "name"), element.find("bndbox")
+    if not label:
+        return Unusable("", "object without a name", "fill in <name>")
+    if corners is None:
+        found = ", ".join(sorted({child.tag for child in element} & {"polygon", "robndbox", "segm", "point"}))
+        return Unusable(label, f"object without a bndbox: {label!r}" + (f" has {found}" if found else ""))
+    words = [text_in(corners, corner) for corner in _CORNERS]
+    if not all(_NUMBER.fullmatch(word) for word in words):
+        return Unusable(label, f"object with corners that are not numbers: {label!r}, {', '.join(words)[:60]}")
+    x1, y1, x2, y2 = (float(word) for word in words)
+    if x2 < x1 or y2 < y1:
+        return Unusable(label, f"object without area: {label!r}, {', '.join(words)}")
+    attributes = _attributes(element)
+    turned = str(attributes.pop("rotation", "0"))
+    if not _NUMBER.fullmatch(turned) or float(turned) % 360:
+        return Unusable(label, f"object is rotated: {label!r}, {turned[:20]} degrees", "draw it upright")
+    return RawObject(label, (x1, y1, x2, y2), attributes)
+
+
+def _attributes(element: Element) -> dict[str, Any]:
+    """The flags that are set, the pose, and the attributes that CVAT adds; it keeps the rotation of a box there."""
+    found: dict[str, Any] = {}
+    for child in element.iterfind("attributes/attribute"):
+        text = text_in(child, "value")
+        found[text_in(child, "name") or "attribute"] = {"true": True, "false": False}.get(text.casefold(), text)
+    found |= {flag: True for flag in _FLAGS if text_in(element, flag).casefold() in ("1", "true")}
+    pose = text_in(element, "pose")
+    return found | ({"pose": pose} if pose and pose.casefold() != "unspecified" else {})
+
+
+def _from_edge(files: list[_File]) -> bool:
+    """Whether corners are measured from the edge of the image rather than counted in pixels from 1."""
+    corners = [v for file in files for thing in file.objects if isinstance(thing, RawObject) for v in thing.numbers]
+    named = {file.database.casefold() for file in files}
+    if any(value <= 0 for value in corners):
+        return True
+    if all("voc" in name for name in named):  # VOC2012 has a few decimals
+        return False
+    return named <= _FROM_EDGE or any(value != int(value) for value in corners)
+
+
+def _image_name(file: _File, pictures: Pictures) -> str:
+    """The name of the image of a file: the path where the layouts put it if it is there, else what <filename> says."""
+    name = file.image.replace("\\", "/") or file.path.stem
+    for folder in _near(file.path.resolve().parent):
+        if folder.is_relative_to(pictures.root):
+            place = (folder.relative_to(pictures.root) / name).as_posix()
+            if pictures.holds(place):
+                return place
+    return name
+
+
+def _near(folder: Path) -> Iterator[Path]:
+    """The folders of the layouts: that of the XML file, and the one of the images beside ``Annotations``."""
+    yield folder
+    parts = folder.parts
+    for k, part in enumerate(parts):
+        if part.casefold() in ("annotations", "labels", "xml", "xmls"):
+            for images in ("JPEGImages", "images", "Images", "imgs"):
+                yield Path(*parts[:k], images, *parts[k + 1 :])
+
+
+def _image(file: _File, pictures: Pictures, labels: list[str], first: float) -> Annotated | Refusal:
+    """What the file says of its image. A Refusal if its image is not known."""
+    name = f"voc-{file.path.stem}"
+    try:
+        path = pictures.find(_image_name(file, pictures))
+        _refuse_other_name(file, path, pictures)
+    except Refused as refused:
+        return refused.refusal._replace(id=name)
+    moved = [
+        thing._replace(numbers=_moved(thing.numbers, first)) if isinstance(thing, RawObject) else thing
+        for thing in file.objects
+    ]
+    objects = [_with_area(thing) for thing in moved]
+    return Annotated(name, path, *file.size, objects=objects, labels=labels, annotated=True)
+
+
+def _refuse_other_name(file: _File, path: str, pictures: Pictures) -> None:
+    """Refused if the XML file is called like another image: one of both was renamed, and nobody knows which."""
+    if Path(path).stem == file.path.stem or not file.image:
+        return
+    beside = (Path(path).parent / f"{file.path.stem}{Path(path).suffix}").as_posix()
+    if (pictures.root / beside).is_file():
+        names = f"filename says {file.image}, the XML is called like {Path(beside).name}, and both exist"
+        raise Refused("filename", f"image is not clear: {names}", "correct <filename>, or remove it")
+
+
+def _moved(numbers: Numbers, first: float) -> Numbers:
+    x1, y1, x2, y2 = numbers
+    return (x1 - first, y1 - first, x2, y2)
+
+
+def _with_area(thing: RawObject | Unusable) -> RawObject | Unusable:
+    if isinstance(thing, Unusable) or (thing.numbers[0] < thing.numbers[2] and thing.numbers[1] < thing.numbers[3]):
+        return thing
+    return Unusable(thing.label, f"object without area: {thing.label!r}")
+
+
+def _shown(file: Path, path: Path) -> str:
+    return file.relative_to(path).as_posix() if file.is_relative_to(path) and file != path else file.name
+
+
+SOURCE = Source(
+    "voc", "Pascal VOC: one XML file per image (VOC devkit, LabelImg, CVAT)", read, convert, "pixels", maps_labels=True
+)

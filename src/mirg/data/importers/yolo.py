@@ -1,0 +1,183 @@
+"""YOLO: a text file per image with lines ``class cx cy w h`` in fractions; names in ``data.yaml`` or ``classes.txt``.
+
+``path`` is the folder of the dataset or its ``data.yaml``. Label files lie beside their images, or in ``labels`` as the
+images lie in ``images``. An image without a label file was not annotated; one whose file is empty holds no object.
+
+A line ``class x1 y1 x2 y2 x3 y3 ...`` is a polygon: the box around it is taken, and noted. Four points may be a rotated
+box as well, whose box is not that of the object; they are polygons only if other lines of the dataset are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mirg.data.importers.annotated import Annotated, Unusable, inside, outcomes
+from mirg.data.importers.corners import refuse_corners
+from mirg.data.importers.lines import number_lines
+from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.pictures import Pictures
+from mirg.data.importers.raw import Outcome, RawObject, Refusal, Row, Source
+from mirg.data.importers.rows import Refused
+from mirg.data.importers.yolo_names import NO_LABELS, Names, names_of
+from mirg.errors import DataError
+
+_CONFIDENCE = "six columns: a confidence or a track follows the box, so that these are predictions"
+_ROTATED = "four points may be a polygon or a rotated box (OBB), whose box is not that of the object"
+
+
+def read(path: Path, options: ImportOptions) -> Iterator[Row]:
+    """One row per label file, and one per image without a label file. DataError without names or label files."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
+    names = names_of(path)
+    folder = path if path.is_dir() else path.parent
+    # The folder that data.yaml names counts if the own folder holds nothing: archives are unpacked anywhere.
+    files = next((found for place in (folder, names.home) if (found := _Labels(place, names)).paths), None)
+    if files is None:
+        hint = "expected labels/*.txt, or .txt files beside the images, in this folder or in the one that is its path"
+        raise DataError(f"{path} holds no label files", hint=hint)
+    if options.frame in (None, "fraction"):
+        refuse_corners(str(path), files.boxes(), "center and size", centered=True)
+    pictures = Pictures(options.root, "labels")
+    wanted = [files.image_of(file, pictures) for file in files.paths]
+    if files.folder != folder and not any(map(pictures.fits, wanted)):
+        reason = f"its dataset is {files.folder}, and no image of it is below --root {pictures.root}"
+        raise DataError(f"{path}: {reason}", hint=f"--root {files.folder}")
+    pictures.claim(wanted)
+    used: set[str] = set()
+    for file, name in zip(files.paths, wanted, strict=True):
+        shown = file.relative_to(files.folder).as_posix()
+        try:
+            found = pictures.find(name)
+            used.add(found)
+            split = names.split_of(pictures.root / found)
+            yield Row(shown, 1, _image(found, files.objects(file), names, split))
+        except Refused as refused:
+            yield Row(shown, 1, refused.refusal._replace(id=f"yolo-{file.stem}"))
+    for left in pictures.all():
+        if left not in used:
+            yield Row(left, 1, _image(left, [], names, names.split_of(pictures.root / left), annotated=False))
+
+
+def convert(value: Any, options: ImportOptions) -> list[Outcome]:
+    """The sample of one image; refusals for lines that are not boxes."""
+    if isinstance(value, Refusal):
+        return [value]
+    if not isinstance(value, Annotated):
+        return [Refusal("row", "is not a label file of YOLO")]
+    return outcomes(value, options)
+
+
+def _image(
+    path: str, objects: list[RawObject | Unusable], names: Names, split: str, *, annotated: bool = True
+) -> Annotated:
+    name = f"yolo-{PurePosixPath(path).with_suffix('').as_posix()}"
+    meta = {"split": split} if split else {}
+    return Annotated(name, path, objects=objects, labels=names.labels, annotated=annotated, meta=meta)
+
+
+class _Labels:
+    """The label files of a dataset."""
+
+    def __init__(self, folder: Path, names: Names) -> None:
+        self.folder, self.names = folder, names
+        found = sorted(file for file in folder.rglob("*.txt") if not file.name.startswith("."))
+        below = [file for file in found if "labels" in file.relative_to(folder).parts[:-1]]
+        # Without a folder for them, labels lie among lists of images and notes.
+        others = {"classes.txt"} if below else NO_LABELS | names.lists
+        self.paths = [file for file in below or found if file.name.casefold() not in others]
+
+    def image_of(self, file: Path, pictures: Pictures) -> str:
+        """The name of the image of a label file, without its suffix."""
+        parts = list(file.relative_to(self.folder).with_suffix("").parts)
+        at = [k for k, part in enumerate(parts[:-1]) if part == "labels"]
+        places = [[*parts[: at[-1]], "images", *parts[at[-1] + 1 :]]] if at else []
+        places.append(parts)
+        home = self.folder.resolve()
+        for place in places:
+            if home.is_relative_to(pictures.root):
+                name = (home.relative_to(pictures.root) / Path(*place)).as_posix()
+                if pictures.holds(name):
+                    return name
+        return "/".join(part for k, part in enumerate(parts) if k not in at)
+
+    def objects(self, file: Path) -> list[RawObject | Unusable]:
+        """The objects of a file. Refused if a line holds anything but numbers."""
+        return [self._object(k, row) for k, row in enumerate(number_lines(file, "labels"), 1)]
+
+    def _object(self, number: int, row: list[float]) -> RawObject | Unusable:
+        label, problem = self.names.of(row[0])
+        if problem:
+            return Unusable("", f"{problem} (line {number})", "correct the names, or the class of the line")
+        if len(row) == 5:
+            return _box(number, label, row[1:])
+        if len(row) == 6:
+            return Unusable(label, f"line of {_CONFIDENCE}", "import the labels, not the output of a model")
+        if self.names.keypoints:
+            return Unusable(label, "line with key points (pose), which are not read", "export boxes")
+        if len(row) < 7 or len(row) % 2 == 0:
+            return Unusable(label, f"line is neither a box nor a polygon: line {number} has {len(row)} columns")
+        return self._polygon(label, row[1:])
+
+    def _polygon(self, label: str, values: list[float]) -> RawObject | Unusable:
+        if self._may_be_poses:
+            return Unusable(label, "line may be a polygon, or a box with key points (pose)", "export boxes")
+        xs, ys = values[::2], values[1::2]
+        aligned = len(set(xs)) == len(set(ys)) == 2
+        if len(xs) == 4 and not aligned and not self._has_polygons:
+            return Unusable(label, f"line of {_ROTATED}", "export boxes, or polygons with their own points")
+        if min(xs) == max(xs) or min(ys) == max(ys):
+            return Unusable(label, "polygon without area")
+        return RawObject(label, inside((min(xs), min(ys), max(xs), max(ys))), {"shape": "polygon"})
+
+    def boxes(self) -> Iterator[tuple[list[float], float, float]]:
+        """The four numbers of every box, with the sides of its image in fractions."""
+        return ((row[1:], 1.0, 1.0) for row in self._rows() if len(row) == 5)
+
+    def _rows(self) -> Iterator[list[float]]:
+        for file in self.paths:
+            try:
+                yield from number_lines(file, "labels")
+            except Refused:
+                continue  # it is refused with its reason when its turn comes
+
+    @cached_property
+    def _has_polygons(self) -> bool:
+        """Whether any line of the dataset is a polygon of another number of points than four."""
+        return any(len(row) >= 7 and len(row) % 2 and len(row) != 9 for row in self._rows())
+
+    @cached_property
+    def _may_be_poses(self) -> bool:
+        """Whether all lines of the dataset may be a box with key points, each with or without its visibility."""
+        long = [row for row in self._rows() if len(row) >= 7]
+        alike = len({len(row) for row in long}) == 1
+        return alike and any(all(_is_pose(row, step) for row in long) for step in (2, 3))
+
+
+def _is_pose(row: list[float], step: int) -> bool:
+    """Whether the numbers after the first five are key points of ``step`` numbers, none of them outside of the box."""
+    (cx, cy, width, height), rest = row[1:5], row[5:]
+    if len(rest) % step or (step == 3 and not set(rest[2::3]) <= {0.0, 1.0, 2.0}):
+        return False
+    points = zip(rest[::step], rest[1::step], strict=True)
+    return all((x, y) == (0, 0) or (abs(x - cx) <= width / 2 and abs(y - cy) <= height / 2) for x, y in points)
+
+
+def _box(number: int, label: str, values: list[float]) -> RawObject | Unusable:
+    cx, cy, width, height = values
+    if width <= 0 or height <= 0:
+        return Unusable(label, f"box without area: line {number}, width {width:g}, height {height:g}")
+    return RawObject(label, inside((cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)))
+
+
+SOURCE = Source(
+    "yolo",
+    "YOLO: labels/*.txt and data.yaml (Ultralytics, Roboflow, CVAT)",
+    read,
+    convert,
+    "fraction",
+    maps_labels=True,
+)

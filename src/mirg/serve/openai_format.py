@@ -1,0 +1,329 @@
+"""OpenAI's chat format: a request's JSON becomes messages and images for an engine, completions become a response.
+
+What would change an answer and is not supported is refused by name rather than ignored; what changes nothing is let
+pass. Images come inside the request as ``data:`` URIs; addresses are never fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+
+from mirg.engines.base import Completion
+from mirg.errors import first_problem
+from mirg.serve.limits import ServeLimits
+from mirg.serve.problems import Refused
+
+# Parameters that are accepted only with these values, which are those of a request without them. Clients that were
+# written for vLLM, SGLang or llama.cpp send all of theirs with every request.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "top_p": (1,),
+    "top_k": (-1, 0),
+    "min_p": (0,),
+    "typical_p": (1,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "repetition_penalty": (1,),
+    "length_penalty": (1,),
+    "best_of": (1,),
+    "min_tokens": (0,),
+    "use_beam_search": (False,),
+    "ignore_eos": (False,),
+    "echo": (False,),
+    "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": (True,),
+    "include_stop_str_in_output": (False,),
+    "stop_token_ids": ([],),
+    "bad_words": ([],),
+    "chat_template_kwargs": ({},),
+    "mm_processor_kwargs": ({},),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "stop": ([], ""),
+    "response_format": ({"type": "text"},),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "modalities": (["text"],),
+}
+# Those that say nothing about the answer.
+_IGNORED = frozenset(
+    {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls"}
+)
+_DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
+_NO_BLANKS = str.maketrans("", "", " \t\r\n")
+_STRUCTURE = (b'"', b",", b"[", b"{")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nothing(cls, value: Any) -> Any:
+        """Clients send unset fields as null; messages of an earlier answer bring empty lists."""
+        return {k: v for k, v in value.items() if v is not None and v != []} if isinstance(value, dict) else value
+
+
+class _TextPart(_Strict):
+    type: Literal["text"]
+    text: str
+
+
+class _ImageUrl(_Strict):
+    url: str
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
+class _ImagePart(_Strict):
+    type: Literal["image_url"]
+    image_url: _ImageUrl
+
+
+_Part = Annotated[_TextPart | _ImagePart, Field(discriminator="type")]
+
+
+def _content_kind(content: Any) -> str:
+    return "text" if isinstance(content, str) else "parts"
+
+
+class _Message(_Strict):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[Annotated[str, Tag("text")] | Annotated[list[_Part], Tag("parts")], Discriminator(_content_kind)]
+    name: str = ""
+
+
+class _StreamOptions(_Strict):
+    include_usage: bool = False
+
+
+class _Body(_Strict):
+    model: str
+    messages: list[_Message] = Field(min_length=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    temperature: float = Field(default=1.0, ge=0, le=2, allow_inf_nan=False)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    n: int = Field(default=1, ge=1)
+    stream: bool = False
+    stream_options: _StreamOptions = _StreamOptions()
+    continue_final_message: bool = False
+    add_generation_prompt: bool | None = None
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A request that can be asked: ``messages`` for a chat template, and the bytes of the images in their order.
+
+    ``prefix`` is what the assistant's answer begins with (``continue_final_message``), ``texts`` all that was written.
+    """
+
+    model: str
+    messages: list[dict[str, Any]]
+    images: list[bytes]
+    texts: list[str]
+    prefix: str
+    new_tokens: int
+    temperature: float
+    seed: int | None
+    n: int
+    stream: bool
+    include_usage: bool
+
+
+def parse_chat(body: bytes, limits: ServeLimits, default_tokens: int) -> Chat:
+    """The request in ``body``. Raises :class:`Refused` with what is wrong and where; total on any bytes."""
+    asked = _validated(_loaded(body, limits))
+    if len(asked.messages) > limits.messages:
+        raise Refused(400, f"{len(asked.messages)} messages, {limits.messages} are allowed", param="messages")
+    if asked.n > limits.choices:
+        raise Refused(400, f"n is {asked.n}, {limits.choices} is allowed", param="n")
+    reader = _Reader(limits)
+    messages = [reader.message(number, message) for number, message in enumerate(asked.messages)]
+    prefix = _prefix(asked, messages)
+    return Chat(
+        model=asked.model,
+        messages=messages,
+        images=reader.images,
+        texts=reader.texts,
+        prefix=prefix,
+        new_tokens=_new_tokens(asked, limits, default_tokens),
+        temperature=asked.temperature,
+        seed=None if asked.seed is None else asked.seed % 2**31,
+        n=asked.n,
+        stream=asked.stream,
+        include_usage=asked.stream_options.include_usage,
+    )
+
+
+def _loaded(body: bytes, limits: ServeLimits) -> dict[str, Any]:
+    # Counted before parsing: a megabyte of brackets would become a hundred of Python objects.
+    if sum(body.count(mark) for mark in _STRUCTURE) > limits.values:
+        raise Refused(400, f"the body holds more than {limits.values:,} quotes, commas and brackets")
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        words = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
+        raise Refused(400, f"the body is not JSON: {words}", code="invalid_json") from error
+    if not isinstance(value, dict):
+        raise Refused(400, "the body is no JSON object", code="invalid_json")
+    return value
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _validated(value: dict[str, Any]) -> _Body:
+    known: dict[str, Any] = {}
+    for name, given in value.items():
+        if name in _IGNORED or given is None:
+            continue
+        if name not in _NEUTRAL:
+            known[name] = given
+        elif not any(_equal(given, neutral) for neutral in _NEUTRAL[name]):
+            raise Refused(400, f"{name} is not supported", param=name, code="unsupported_parameter")
+    try:
+        return _Body.model_validate(known)
+    except ValidationError as error:
+        where, reason = first_problem(error)
+        raise Refused(400, f"{where[:200]}: {reason[:300]}", param=where[:200]) from error
+
+
+def _equal(given: Any, neutral: Any) -> bool:
+    """Equality in which true is not 1, as in JSON; 1.0 is."""
+    return given == neutral and isinstance(given, bool) == isinstance(neutral, bool)
+
+
+class _Reader:
+    """Messages one after the other; counts texts and images."""
+
+    def __init__(self, limits: ServeLimits) -> None:
+        self.limits = limits
+        self.images: list[bytes] = []
+        self.texts: list[str] = []
+        self._characters = 0
+
+    def message(self, number: int, message: _Message) -> dict[str, Any]:
+        """The message as a chat template takes it."""
+        role = "system" if message.role == "developer" else message.role
+        where = f"messages.{number}"
+        if role == "system" and number:
+            raise Refused(400, "a system message is the first one", param=where)
+        content = message.content
+        if isinstance(content, str):
+            content = [_TextPart(type="text", text=content)]
+        return {"role": role, "content": [self._part(f"{where}.content.{k}", role, p) for k, p in enumerate(content)]}
+
+    def _part(self, where: str, role: str, part: _TextPart | _ImagePart) -> dict[str, Any]:
+        if isinstance(part, _TextPart):
+            self._text(where, part.text)
+            return {"type": "text", "text": part.text}
+        if role != "user":
+            raise Refused(400, f"an image in a message of the {role}", param=where)
+        self._image(f"{where}.image_url.url", part.image_url.url)
+        return {"type": "image", "text": None}
+
+    def _text(self, where: str, text: str) -> None:
+        self._characters += len(text)
+        if self._characters > self.limits.text:
+            raise Refused(400, f"more than {self.limits.text:,} characters of text", param=where)
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise Refused(400, "the text holds half of a surrogate pair", param=where) from error
+        self.texts.append(text)
+
+    def _image(self, where: str, url: str) -> None:
+        if len(self.images) >= self.limits.images:
+            raise Refused(400, f"more than {self.limits.images} images", param=where)
+        head = _DATA_URI.match(url)
+        if head is None:
+            raise Refused(
+                400, "an image must be a data: URI (data:image/png;base64,…); addresses are not fetched", param=where
+            )
+        try:
+            # MIME writes base64 in lines of 76 characters, and so do the tools of most systems.
+            data = url[head.end() :].translate(_NO_BLANKS).encode("ascii")
+            self.images.append(base64.b64decode(data, validate=True))
+        except (binascii.Error, UnicodeEncodeError) as error:
+            raise Refused(400, "the image is not base64", param=where) from error
+
+
+def _prefix(asked: _Body, messages: list[dict[str, Any]]) -> str:
+    """Takes the last message out of ``messages`` where the model is to go on with it."""
+    if asked.add_generation_prompt is not None and asked.add_generation_prompt == asked.continue_final_message:
+        raise Refused(400, "either a new message is begun or the last one is continued", param="add_generation_prompt")
+    if not asked.continue_final_message:
+        if not any(message["role"] == "user" for message in messages):
+            raise Refused(400, "there is no message of the user", param="messages")
+        return ""
+    if len(messages) < 2 or messages[-1]["role"] != "assistant":
+        raise Refused(400, "there is no last message of the assistant to continue", param="continue_final_message")
+    return "".join(part["text"] for part in messages.pop()["content"])
+
+
+def _new_tokens(asked: _Body, limits: ServeLimits, default: int) -> int:
+    wanted = asked.max_completion_tokens or asked.max_tokens or min(default, limits.new_tokens)
+    if wanted > limits.new_tokens:
+        name = "max_completion_tokens" if asked.max_completion_tokens else "max_tokens"
+        raise Refused(400, f"{name} is {wanted}, {limits.new_tokens} is allowed", param=name)
+    return wanted
+
+
+def completion_body(name: str, fingerprint: str, created: int, said: Sequence[Completion]) -> bytes:
+    """The response to a request that is not streamed; one choice per completion."""
+    choices = [
+        {
+            "index": number,
+            "message": {"role": "assistant", "content": one.text, "refusal": None},
+            "logprobs": None,
+            "finish_reason": one.finish,
+        }
+        for number, one in enumerate(said)
+    ]
+    head = _head("chat.completion", name, fingerprint, created)
+    return json.dumps(head | {"choices": choices, "usage": usage(said)}).encode("ascii")
+
+
+def stream_body(name: str, fingerprint: str, created: int, said: Sequence[Completion], *, with_usage: bool) -> bytes:
+    """The response to a streamed request: whole completions in one event, usage where asked for, then ``[DONE]``."""
+    head = _head("chat.completion.chunk", name, fingerprint, created)
+    choices = [
+        {
+            "index": number,
+            "delta": {"role": "assistant", "content": one.text},
+            "logprobs": None,
+            "finish_reason": one.finish,
+        }
+        for number, one in enumerate(said)
+    ]
+    events = [head | {"choices": choices} | ({"usage": None} if with_usage else {})]
+    events += [head | {"choices": [], "usage": usage(said)}] if with_usage else []
+    lines = [*(json.dumps(event) for event in events), "[DONE]"]
+    return "".join(f"data: {line}\n\n" for line in lines).encode("ascii")
+
+
+def usage(said: Sequence[Completion]) -> dict[str, int]:
+    """Tokens of the prompt, once however many completions it has, and of all completions."""
+    prompt, generated = said[0].prompt_tokens, sum(one.tokens for one in said)
+    return {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
+
+
+def _head(kind: str, name: str, fingerprint: str, created: int) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{secrets.token_hex(12)}",
+        "object": kind,
+        "created": created,
+        "model": name,
+        "system_fingerprint": fingerprint,
+    }

@@ -1,0 +1,154 @@
+"""The model's thread: one engine, a bounded queue, and waiting requests answered together where that changes nothing.
+
+Greedy completions do not depend on their company, so those of equal length limits share forward passes. Sampled
+ones are a function of seed and request, so each of them is computed alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from mirg.engines.base import Completion, Engine, Generation, Request, several
+from mirg.errors import MirgError
+from mirg.serve.limits import ServeLimits
+from mirg.serve.problems import Refused
+
+logger = logging.getLogger("mirg.serve")
+_RETRY_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request with its settings; ``answer`` gets ``n`` completions, or why there are none."""
+
+    request: Request
+    new_tokens: int
+    temperature: float
+    seed: int
+    n: int = 1
+    answer: Future[list[Completion]] = field(default_factory=Future)
+
+    @property
+    def pixels(self) -> int:
+        """Of all its images."""
+        return sum(image.width * image.height for image in self.request.images)
+
+    def goes_with(self, other: Job) -> bool:
+        """Whether both may be computed in one call without changing either."""
+        alike = (self.new_tokens, self.n) == (other.new_tokens, other.n)
+        return alike and self.temperature == other.temperature == 0
+
+
+class Worker:
+    """Answers jobs in a thread of its own, from :meth:`start` to :meth:`stop`."""
+
+    def __init__(self, engine: Engine, limits: ServeLimits) -> None:
+        self.engine = engine
+        self.limits = limits
+        self._jobs: deque[Job] = deque()
+        self._pixels = 0
+        self._change = threading.Condition()
+        self.closed = False
+        self._thread = threading.Thread(target=self._run, name="mirg-model", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Refuse what waits and what comes; what is being computed comes to its end."""
+        with self._change:
+            self.closed = True
+            waiting, self._jobs = list(self._jobs), deque()
+            self._change.notify_all()
+        for job in waiting:
+            _fail(job, going_down())
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """:meth:`close`, and wait up to ``seconds`` for what is being computed."""
+        self.close()
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for the model."""
+        return len(self._jobs)
+
+    def check_room(self) -> None:
+        """:class:`Refused` (429) where nothing more is taken; asked before anything is decoded."""
+        with self._change:
+            self._refuse_full(0)
+
+    def submit(self, job: Job) -> None:
+        """Put ``job`` at the end of the queue; :class:`Refused` (429) where it is full."""
+        with self._change:
+            self._refuse_full(job.pixels)
+            self._jobs.append(job)
+            self._pixels += job.pixels
+            self._change.notify_all()
+
+    def _refuse_full(self, pixels: int) -> None:
+        if self.closed:
+            raise going_down()
+        full = len(self._jobs) >= self.limits.queue
+        if full or (self._jobs and self._pixels + pixels > self.limits.queue_pixels):
+            raise Refused(429, f"{len(self._jobs)} requests are waiting", code="server_busy", retry=_RETRY_SECONDS)
+
+    def _run(self) -> None:
+        while (jobs := self._take()) is not None:
+            self._answer([job for job in jobs if job.answer.set_running_or_notify_cancel()])
+
+    def _take(self) -> list[Job] | None:
+        """The next job and those that go with it, in their order; None once the worker stops."""
+        with self._change:
+            while not self._jobs and not self.closed:
+                self._change.wait()
+            if self.closed:
+                return None
+            first = self._jobs.popleft()
+            chosen, rest = [first], deque[Job]()
+            for job in self._jobs:
+                fits = len(chosen) < self.limits.batch and first.goes_with(job)
+                (chosen if fits else rest).append(job)
+            self._jobs = rest
+            self._pixels -= sum(job.pixels for job in chosen)
+            return chosen
+
+    def _answer(self, jobs: Sequence[Job]) -> None:
+        """Compute ``jobs``; where one of several is refused, each alone, so that no other suffers from it."""
+        if not jobs:
+            return
+        first = jobs[0]
+        settings = Generation(first.new_tokens, first.temperature, first.seed, len(jobs))
+        try:
+            groups = several(self.engine, [job.request for job in jobs], settings, first.n)
+        except MirgError as error:
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._answer([job])
+            else:
+                _fail(first, Refused(400, f"the prompt cannot be asked: {error}"))
+        except Exception as error:  # out of memory, a fault in a kernel: the server lives on
+            logger.exception("the model failed")
+            words = f"the model failed ({type(error).__name__})"
+            for job in jobs:
+                _fail(job, Refused(500, words))
+        else:
+            for job, group in zip(jobs, groups, strict=True):
+                job.answer.set_result(group)
+
+
+def going_down() -> Refused:
+    """What every request is told that a closed worker does not answer."""
+    return Refused(503, "the server is going down", code="server_stopping")
+
+
+def _fail(job: Job, problem: Refused) -> None:
+    if job.answer.running() or job.answer.set_running_or_notify_cancel():
+        job.answer.set_exception(problem)

@@ -1,0 +1,296 @@
+"""Samples out of photographs: the truth is where it says, nothing is ambiguous, the same seed gives the same."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fakes.photographs import folder_of_photographs
+from mirg.data.compose.photos.build import REJECTED_FILE, PhotoReport, write_photo_samples
+from mirg.data.compose.photos.config import PhotoConfig
+from mirg.data.compose.photos.difference import difference
+from mirg.data.compose.photos.places import draw_place, find_place
+from mirg.data.compose.photos.pool import Found, PhotoPool, find_photos
+from mirg.data.compose.pixels import as_pixels, remove
+from mirg.errors import DataError
+from mirg.evaluation.records import make_record
+from mirg.frames import FAMILIES
+from mirg.geometry import iou
+from mirg.samples import DatasetFolder, Sample
+from mirg.trajectories.verify import failures, verify
+from mirg.trajectories.writer import build
+
+N = 45
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder_of_photographs(tmp_path_factory.mktemp("photos"), 9)
+
+
+@pytest.fixture(scope="module")
+def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[PhotoReport, DatasetFolder, list[Sample]]:
+    out = tmp_path_factory.mktemp("out") / "data"
+    report = write_photo_samples(photos, out, PhotoConfig(n=N, side=160))
+    dataset = DatasetFolder.open(out)
+    return report, dataset, list(dataset.read(images="decode"))
+
+
+def pixels_of(dataset: DatasetFolder, sample: Sample, number: int) -> np.ndarray:
+    return as_pixels(dataset.open_image(sample.images[number - 1]))
+
+
+def cut_out(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    height, width = image.shape[:2]
+    x1, y1, x2, y2 = (round(v * s) for v, s in zip(box, (width, height) * 2, strict=True))
+    return image[y1:y2, x1:x2]
+
+
+def test_every_sample_asked_for_is_made_and_counted(made) -> None:
+    report, dataset, samples = made
+    assert report.n_asked == N == report.n_samples + report.n_not_made
+    assert len(samples) == report.n_samples >= N - 2
+    assert dataset.card.tasks == report.tasks and set(report.tasks) == {"region", "difference", "refer"}
+    assert dataset.verify() == []
+    assert (dataset.root / REJECTED_FILE).read_text() == ""
+
+
+def test_region_crops_are_the_pixels_at_their_boxes(made) -> None:
+    _, dataset, samples = made
+    for sample in (s for s in samples if s.task == "region"):
+        (target,) = sample.targets
+        photo = pixels_of(dataset, sample, 1)
+        asked = [k for k, image in enumerate(sample.images, 1) if image.role == "reference"]
+        assert asked == [sample.meta["asked_image"]] and f"Image-{asked[0]}" in sample.question
+        np.testing.assert_array_equal(cut_out(photo, target.box), pixels_of(dataset, sample, asked[0]))
+        boxes = [note.box for note in sample.images[0].objects]
+        assert len(boxes) == len(sample.images) - 1 and target.box == boxes[asked[0] - 2]
+        assert all(iou(a, b) <= 0.1 for a in boxes for b in boxes if a is not b), "crops of distinct places"
+        assert not sample.image_hidden and target.image == 1
+
+
+def test_refer_points_into_the_photograph_that_the_crop_is_of(made) -> None:
+    _, dataset, samples = made
+    for sample in (s for s in samples if s.task == "refer"):
+        (target,) = sample.targets
+        crop = pixels_of(dataset, sample, 1)
+        np.testing.assert_array_equal(cut_out(pixels_of(dataset, sample, target.image), target.box), crop)
+        assert target.image > 1 and sample.image_hidden
+        assert len({image.path for image in sample.images}) == len(sample.images), "candidates are several photographs"
+        assert [bool(image.objects) for image in sample.images[1:]].count(True) == 1
+
+
+def test_difference_is_inside_the_box_and_nowhere_else(made) -> None:
+    _, dataset, samples = made
+    kinds = set()
+    for sample in (s for s in samples if s.task == "difference"):
+        (target,) = sample.targets
+        changed, original = pixels_of(dataset, sample, target.image), pixels_of(dataset, sample, 3 - target.image)
+        gap = np.abs(changed - original)
+        inside = np.zeros(gap.shape[:2], dtype=bool)
+        cut_out(inside, target.box)[:] = True
+        assert not gap[~inside].any()
+        assert np.sqrt((gap[inside] ** 2).mean()) >= 0.1 - 1e-9
+        assert sample.image_hidden
+        kinds.add(sample.meta["alteration"])
+    assert kinds == {"paste", "remove"}
+
+
+def test_the_answer_is_in_every_place_an_answer_can_be(made) -> None:
+    _, _, samples = made
+    for task, numbers in (("difference", {1, 2}), ("refer", {2, 3, 4}), ("region", {1})):
+        assert {t.image for s in samples if s.task == task for t in s.targets} == numbers
+
+
+def test_the_image_set_is_the_photograph_that_the_answer_lies_in(made) -> None:
+    """Crops of one photograph are other files; an interval that took them for independent would be too short."""
+    report, _, samples = made
+    tasks: dict[str, set[str]] = {}
+    for sample in samples:
+        (target,) = sample.targets
+        assert sample.image_set == sample.meta["photos"][target.image - 1]
+        tasks.setdefault(sample.image_set, set()).add(sample.task)
+    assert 1 < len(tasks) <= len(report.found.photos), "as many independent units as photographs, at most"
+    assert {"region", "difference", "refer"} in tasks.values(), "tasks about one photograph share its set"
+    records = [make_record(sample, "", family=FAMILIES["qwen3-vl"]) for sample in samples]
+    assert {record.image_set for record in records} == set(tasks)
+
+
+def test_rule_written_trajectories_pass_their_checks(made) -> None:
+    _, _, samples = made
+    for sample in samples:
+        assert failures(verify(sample, build(sample))) == []
+
+
+def test_the_same_seed_gives_the_same_files_and_another_seed_others(made, photos: Path, tmp_path: Path) -> None:
+    _, dataset, _ = made
+    for seed, same in ((0, True), (1, False)):
+        out = tmp_path / str(seed)
+        write_photo_samples(photos, out, PhotoConfig(n=N, side=160, seed=seed))
+        assert (DatasetFolder.open(out).card.digest == dataset.card.digest) == same
+
+
+def test_train_and_test_share_no_photograph(made, photos: Path, tmp_path: Path) -> None:
+    _, _, train = made
+    write_photo_samples(photos, tmp_path / "test", PhotoConfig(n=12, side=160, split="test"))
+    test = list(DatasetFolder.open(tmp_path / "test").read())
+    sources = [{digest for sample in part for digest in sample.meta["photos"]} for part in (train, test)]
+    assert sources[0] and sources[1] and not sources[0] & sources[1]
+    files = [{image.sha256 for sample in part for image in sample.images} for part in (train, test)]
+    assert not files[0] & files[1]
+
+
+def test_square_sets_hold_images_of_one_size(photos: Path, tmp_path: Path) -> None:
+    write_photo_samples(photos, tmp_path / "q", PhotoConfig(n=9, side=96, square=True))
+    assert {i.size for s in DatasetFolder.open(tmp_path / "q").read() for i in s.images} == {(96, 96)}
+
+
+def test_two_photographs_are_enough_and_refer_is_left_out(tmp_path: Path) -> None:
+    root = folder_of_photographs(tmp_path / "two", 2)
+    for split in ("train", "test"):
+        report = write_photo_samples(root, tmp_path / split, PhotoConfig(n=6, side=96, split=split))
+        assert set(report.tasks) == {"region", "difference"} and len(report.found.photos) == 1
+
+
+def flat(folder: Path) -> Path:
+    folder.mkdir()
+    for tone in (10, 200):
+        Image.new("RGB", (200, 150), (tone, tone, tone)).save(folder / f"{tone}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("why", "make", "config", "words"),
+    [
+        ("flat photographs", flat, PhotoConfig(n=3, tasks=("region",)), "can be told from the rest"),
+        ("one photograph", lambda p: folder_of_photographs(p, 1), PhotoConfig(n=3, tasks=("refer",)), "photograph"),
+    ],
+)
+def test_photographs_that_give_no_sample_are_an_error_and_leave_nothing(
+    tmp_path: Path, why: str, make, config: PhotoConfig, words: str
+) -> None:
+    root = make(tmp_path / "in")
+    with pytest.raises(DataError, match=words):
+        write_photo_samples(root, tmp_path / "out", config)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_out_inside_the_photographs_is_refused(photos: Path) -> None:
+    with pytest.raises(DataError, match="lies inside"):
+        write_photo_samples(photos, photos / "out", PhotoConfig(n=1))
+
+
+def test_rejected_files_are_kept_beside_the_samples(tmp_path: Path) -> None:
+    root = folder_of_photographs(tmp_path / "in", 3)
+    (root / "bad.jpg").write_bytes(b"no")
+    report = write_photo_samples(root, tmp_path / "out", PhotoConfig(n=3, side=96))
+    rows = [json.loads(line) for line in (tmp_path / "out" / REJECTED_FILE).read_text().splitlines()]
+    assert [row["file"] for row in rows] == ["bad.jpg"] and len(report.rejected) == 1
+
+
+@pytest.mark.parametrize("place", [(0, 0, 20, 20), (30, 10, 20, 15), (44, 28, 20, 20), (0, 0, 64, 20)])
+def test_removal_fills_from_the_border(place: tuple[int, int, int, int]) -> None:
+    ramp = np.tile(np.linspace(0, 255, 64)[None, :, None], (48, 1, 3)).round().astype(np.uint8)
+    spoilt = ramp.copy()
+    x, y, width, height = place
+    spoilt[y : y + height, x : x + width] = np.random.default_rng(0).integers(0, 256, (height, width, 3))
+    filled = np.asarray(remove(Image.fromarray(spoilt), place))
+    inside = filled[y : y + height, x : x + width].astype(int)
+    assert inside.std() <= ramp.std() + 1, "what was there is gone"
+    outside = np.ones((48, 64), dtype=bool)
+    outside[y : y + height, x : x + width] = False
+    np.testing.assert_array_equal(filled[outside], spoilt[outside])
+
+
+def written(case: Any) -> list[Sample]:
+    write_photo_samples(case.photos, case.out, case.config, overwrite=True)
+    return list(DatasetFolder.open(case.out).read())
+
+
+def found_in(case: Any) -> Found:
+    return find_photos(case.photos, case.config)
+
+
+def names(case: Any) -> set[str]:
+    return {photo.name for photo in found_in(case).photos}
+
+
+def place(case: Any) -> object:
+    pool = PhotoPool(found_in(case).photos, case.config)
+    return find_place(case.rng, pool.thumb(0), pool.image(0).size, case.config)
+
+
+def sides(case: Any) -> list[float]:
+    """Widths and heights of drawn places, as shares of a photograph that is not square."""
+    drawn = [draw_place(case.rng, (2000, 1000), case.config) for _ in range(60)]
+    return [value for _, _, width, height in drawn for value in (width / 2000, height / 1000)]
+
+
+def refused(case: Any) -> str:
+    try:
+        return str(found_in(case).rejected)
+    except DataError as error:
+        return error.message
+
+
+class Counting(random.Random):
+    """Counts the numbers that are drawn."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.n = 0
+
+    def uniform(self, a: float, b: float) -> float:
+        self.n += 1
+        return super().uniform(a, b)
+
+
+# Key, value, what is found, what is expected there (else the value).
+SMALL = {"n": 6, "side": 96}
+KEYS: list[tuple[Any, ...]] = [
+    ("n", 4, lambda case: len(written(case))),
+    ("seed", 1, lambda case: {sample.id.split("-")[2] for sample in written(case)}, {"1"}),
+    ("seed", 1, lambda case: [t.box for s in written(case) for t in s.targets] == case.plain, False),
+    ("split", "test", lambda case: {sample.id.split("-")[1] for sample in written(case)}, {"test"}),
+    ("test_share", 0.0, lambda case: len(names(case)), 9),
+    ("tasks", ("refer",), lambda case: {sample.task for sample in written(case)}, {"refer"}),
+    ("side", 64, lambda case: max(max(ref.size) for sample in written(case) for ref in sample.images)),
+    ("square", True, lambda case: {ref.size for sample in written(case) for ref in sample.images}, {(96, 96)}),
+    ("max_images", 2, lambda case: max(len(sample.images) for sample in written(case))),
+    ("max_photos", 4, lambda case: found_in(case).n_unused, 5),
+    ("max_megapixels", 0.05, lambda case: "too large" in refused(case), True),
+    ("smallest", 0.4, lambda case: min(sides(case)) > 0.395, True),
+    ("largest", 0.25, lambda case: max(sides(case)) < 0.255, True),
+    ("min_contrast", 9.0, lambda case: place(case) is None, True),
+    ("min_edges", 9.0, lambda case: place(case) is None, True),
+    ("max_correlation", -1.0, lambda case: place(case) is None, True),
+    ("min_distance", 9.0, lambda case: place(case) is None, True),
+    ("min_change", 9.0, lambda case: difference(case.rng, PhotoPool(found_in(case).photos, case.config), case.config)
+     is None, True),
+    ("tries", 3, lambda case: (place(case), case.rng.n // 2), (None, 3)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", KEYS, ids=[row[0] for row in KEYS])
+def test_a_key_arrives(row: tuple[Any, ...], photos: Path, tmp_path: Path) -> None:
+    """With another value something else is made than with the default."""
+    key, value, found, *expected = row
+    beside = SMALL | ({"min_contrast": 9.0} if key == "tries" else {})
+    case = SimpleNamespace(photos=photos, out=tmp_path / "out", config=PhotoConfig.model_validate(SMALL))
+    case.plain = [target.box for sample in written(case) for target in sample.targets] if key == "seed" else []
+    results = []
+    for more in ({}, {key: value}):
+        case.rng, case.config = Counting(0), PhotoConfig.model_validate(beside | more)
+        results.append(found(case))
+    assert results[1] == (expected[0] if expected else value) != results[0]
+
+
+def test_every_key_has_a_row() -> None:
+    assert PhotoConfig.model_fields.keys() == {row[0] for row in KEYS}
