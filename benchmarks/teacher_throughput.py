@@ -33,7 +33,7 @@ from mirg.trajectories.teacher.ledger import Ledger  # noqa: E402
 from mirg.trajectories.teacher.recipe import TeacherRecipe  # noqa: E402
 from mirg.trajectories.teacher.requests import Digests  # noqa: E402
 from mirg.trajectories.teacher.run import ask_teacher  # noqa: E402
-from mirg.trajectories.teacher.work import Desk  # noqa: E402
+from mirg.trajectories.teacher.work import RequestBuilder  # noqa: E402
 
 
 class Server:
@@ -70,7 +70,7 @@ def pipeline(src: DatasetFolder, recipe: TeacherRecipe, folder: Path) -> tuple[f
 
 def bare(src: DatasetFolder, recipe: TeacherRecipe) -> tuple[float, float]:
     """The same for only the client library; the bodies are made before."""
-    desk, images = Desk(recipe, Digests(src)), ImageDesk(src, recipe.images)
+    desk, images = RequestBuilder(recipe, Digests(src)), ImageDesk(src, recipe.images)
     bodies = [desk.first(sample)[0].body(images.uris(sample)) for sample in src.read(images="header")]
 
     async def all_of_them() -> tuple[float, float]:

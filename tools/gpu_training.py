@@ -34,7 +34,7 @@ from mirg.training.launch import with_limits
 from mirg.training.memory import estimate
 from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe
 from mirg.training.run import RunFolder
-from mirg.training.trainer import CarefulTrainer
+from mirg.training.trainer import ResumableTrainer
 from mirg.trajectories.build import build_dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
@@ -197,8 +197,8 @@ def measured_by(clock: Clock) -> Iterator[None]:
             (groups.SharedPrompts, "_prepare_inputs", "prepare"),
         ):
             stack.enter_context(mock.patch.object(cls, name, clock.timed(label, getattr(cls, name))))
-        step = clock.timed("update", clock.profiled(CarefulTrainer.training_step))
-        stack.enter_context(mock.patch.object(CarefulTrainer, "training_step", step))
+        step = clock.timed("update", clock.profiled(ResumableTrainer.training_step))
+        stack.enter_context(mock.patch.object(ResumableTrainer, "training_step", step))
         ended = clock.end_of_step(callbacks.RunCallback.on_step_end)
         stack.enter_context(mock.patch.object(callbacks.RunCallback, "on_step_end", ended))
         yield

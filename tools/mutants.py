@@ -36,7 +36,12 @@ from mutant_tests import ROOT, Job, Slot, TestMap, near, preload, run_jobs, run_
 CORE = [
     *("geometry.py", "frames.py", "images.py", "storage.py", "answers/*.py", "rewards/*.py", "samples/*.py"),
     *("models/packing.py", "models/sampling.py", "training/groups.py", "training/grpo.py", "training/admission.py"),
-    *("training/checkpoints.py", "evaluation/metrics.py", "evaluation/intervals.py", "evaluation/migbench/*.py"),
+    *(
+        "training/checkpoints.py",
+        "evaluation/metrics.py",
+        "evaluation/intervals.py",
+        "evaluation/benchmarks/migbench/*.py",
+    ),
     *("trajectories/checks.py", "trajectories/teacher/ledger.py", "trajectories/teacher/limits.py"),
 ]
 REASONS = ROOT / "tools" / "mutants_equivalent.toml"

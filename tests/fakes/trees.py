@@ -12,7 +12,7 @@ from PIL import Image
 from fakes.tiny import tiny_pair
 from mirg.frames import PixelLimits
 from mirg.models.load import LoadedModel, wrap
-from mirg.models.packing import plant
+from mirg.models.packing import enable_packed_forward
 from mirg.models.prompts import Prompt, encode
 
 SIZES = ((56, 56), (112, 56), (56, 140), (84, 84))
@@ -23,7 +23,7 @@ def tiny_loaded(kind: str, **changes: Any) -> LoadedModel:
     """A random model that keeps the sizes of its images, ready for packed rows."""
     model, processor = tiny_pair(kind, **changes)
     loaded = wrap(model, processor, path="", limits=PixelLimits(56 * 56, 160 * 160))
-    plant(loaded.model)
+    enable_packed_forward(loaded.model)
     return loaded
 
 

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from mirg.models.load import load_model
-from mirg.models.packing import plant
+from mirg.models.packing import enable_packed_forward
 from mirg.models.prompts import Prompt, collapsed
 from mirg.models.sampling import Sampling, complete
 from mirg.training import grpo
@@ -52,7 +52,7 @@ class Engine:
         self.model: Any = loaded.model
         self.processor: Any = loaded.processor
         self.stop = loaded.tokenizer.eos_token_id
-        plant(self.model)
+        enable_packed_forward(self.model)
         self.faults = set(faults)
         self.calls: list[str] = []
         self._asked: Counter[int] = Counter()

@@ -12,7 +12,7 @@ from torch.nn.attention.flex_attention import flex_attention
 from fakes.trees import completions, one_by_one, prompts, tiny_loaded
 from mirg.errors import EngineError
 from mirg.models import packing, trees
-from mirg.models.packing import pack, plant, score_packed, token_scores
+from mirg.models.packing import enable_packed_forward, pack, score_packed, token_scores
 from mirg.models.prompts import Prompt
 
 KINDS = ["qwen3_vl", "qwen2_5_vl", "qwen2_vl"]
@@ -124,7 +124,7 @@ def test_the_attention_of_the_model_is_kept() -> None:
     loaded = tiny_loaded("qwen3_vl")
     text: Any = loaded.model.base_model.language_model.config
     text._attn_implementation_internal = "sdpa"
-    plant(loaded.model)
+    enable_packed_forward(loaded.model)
     assert text._attn_implementation == "mirg_trees_sdpa"
 
 
@@ -134,7 +134,7 @@ def test_windows_of_attention_are_refused() -> None:
     text._attn_implementation_internal = "eager"
     text.layer_types = ["full_attention", "sliding_attention"]
     with pytest.raises(EngineError, match="sliding_attention"):
-        plant(loaded.model)
+        enable_packed_forward(loaded.model)
 
 
 def test_tokens_of_a_row_are_those_of_prompts_and_completions_once() -> None:

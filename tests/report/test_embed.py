@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageChops
 
 from mirg.report import Picture
-from mirg.report.embed import MAX_SIDE, Shelf, data_uri
+from mirg.report.embed import MAX_SIDE, ImageBudget, data_uri
 
 
 def decoded(uri: str) -> Image.Image:
@@ -27,9 +27,9 @@ def test_large_images_are_shrunk() -> None:
 
 
 def test_a_shelf_takes_all_pictures_of_a_card_or_none(pictures: tuple[Picture, ...]) -> None:
-    shelf = Shelf(budget=10)
+    shelf = ImageBudget(budget=10)
     assert not shelf.take(pictures) and shelf.images == [] and shelf.left == 10
-    roomy = Shelf(budget=100_000)
+    roomy = ImageBudget(budget=100_000)
     assert roomy.take(pictures) and len(roomy.images) == 2
     left = roomy.left
     assert roomy.take(pictures) and roomy.left == left, "the same images cost nothing again"
@@ -38,6 +38,6 @@ def test_a_shelf_takes_all_pictures_of_a_card_or_none(pictures: tuple[Picture, .
 def test_a_broken_image_is_a_reason_not_an_end(pictures: tuple[Picture, ...], tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"\x89PNG broken")
-    shelf = Shelf(100_000)
+    shelf = ImageBudget(100_000)
     assert shelf.take((pictures[0], Picture(bad, 96, 96)))
     assert shelf.get(bad) is None and "bad.png" in shelf.problems[bad]

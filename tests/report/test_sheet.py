@@ -18,7 +18,7 @@ from PIL import Image
 from fakes.pages import Page, assert_inert, injections
 from mirg.report.page import TEMPLATES, asset
 from mirg.report.sheet import STATIC, SheetBox, SheetData, SheetImage, SheetSample, data_block, render_sheet
-from mirg.report.thumbs import RUNGS, Thumbs
+from mirg.report.thumbs import THUMBNAIL_PRESETS, Thumbs
 
 Change = Callable[[str], str]
 BLOCK = re.compile(r'<script type="application/json" id="store">(.*?)</script>', re.DOTALL)
@@ -175,10 +175,13 @@ def test_the_page_keeps_to_its_budget_and_says_what_is_missing(tmp_path: Path) -
 
 def test_thumbnails_shrink_until_all_fit(tmp_path: Path) -> None:
     paths = noise(tmp_path, 3, side=460)
-    assert Thumbs.fitting(paths, 10**9).rung == RUNGS[0] and Thumbs.fitting(paths, 1).rung == RUNGS[-1]
-    sides = [Thumbs.fitting(paths, budget).rung.side for budget in (10**6, 150_000, 50_000)]
+    assert (
+        Thumbs.fitting(paths, 10**9).preset == THUMBNAIL_PRESETS[0]
+        and Thumbs.fitting(paths, 1).preset == THUMBNAIL_PRESETS[-1]
+    )
+    sides = [Thumbs.fitting(paths, budget).preset.side for budget in (10**6, 150_000, 50_000)]
     assert sides == sorted(sides, reverse=True) and len(set(sides)) > 1
-    assert Thumbs.fitting([], 0).rung == RUNGS[0]
+    assert Thumbs.fitting([], 0).preset == THUMBNAIL_PRESETS[0]
 
 
 def test_an_image_that_cannot_be_opened_costs_nothing(tmp_path: Path, images: list[Path]) -> None:

@@ -23,7 +23,7 @@ from mirg.models.load import forbidden_tokens, load_model
 from mirg.rewards import RewardConfig, score
 from mirg.training.grpo import EpochSampler, exchange, grpo_arguments, train_grpo, trainer_class, vision_cache
 from mirg.training.run import RunFolder
-from mirg.training.trainer import CarefulTrainer
+from mirg.training.trainer import ResumableTrainer
 
 Make = Callable[..., Any]
 
@@ -123,7 +123,7 @@ def test_a_finished_run_holds_no_memory(tmp_path: Path, grpo_recipe: Make) -> No
     gc.disable()
     try:
         train_grpo(grpo_recipe(freeze_vision=True, steps=1, max_new_tokens=8), tmp_path / "run")
-        held = [kind for kind in map(type, gc.get_objects()) if issubclass(kind, (FeatureCache, CarefulTrainer))]
+        held = [kind for kind in map(type, gc.get_objects()) if issubclass(kind, (FeatureCache, ResumableTrainer))]
     finally:
         gc.enable()
     assert held == []

@@ -17,7 +17,7 @@ from fakes.trees import noise
 from mirg.cli.main import app
 from mirg.frames import PixelLimits
 from mirg.models.load import LoadedModel, load_model, wrap
-from mirg.models.packing import pack, plant, score_packed
+from mirg.models.packing import enable_packed_forward, pack, score_packed
 from mirg.models.prompts import Prompt, encode
 from mirg.models.sampling import Sampling, complete
 from mirg.training.data import Length, grpo_rows, row_lengths, sft_rows
@@ -106,7 +106,7 @@ def test_an_update(kind: str, keys: dict[str, Any], sizes: dict[str, int], side:
     model.train()
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    plant(model)
+    enable_packed_forward(model)
     packed = pack(model, shown, [[[21] * recipe.max_new_tokens] * recipe.group_size] * prompts)
 
     def forward() -> torch.Tensor:
@@ -190,7 +190,7 @@ def padded_batch(loaded: LoadedModel, prompts: Sequence[Prompt]) -> dict[str, to
 def test_rollouts(kind: str, sizes: dict[str, int], keys: dict[str, Any], why: str) -> None:
     recipe = recipe_of(2, **keys)
     loaded, shown = prepared(kind, 224, 2, False, **sizes)
-    plant(loaded.model)
+    enable_packed_forward(loaded.model)
     parts = estimated(recipe, loaded, shown).moments["rollouts"]
     given = sum(prompt.pixels.nbytes for prompt in shown if prompt.pixels is not None)
     expected = parts["cache"] + parts["pixels"] + parts["temporary"] - given

@@ -25,7 +25,7 @@ from mirg.training.recipe import (
 )
 
 RATES = [0.0, 0.125, 0.5, 0.875, 1.0, None, True, "0.5", 0, 1, 0.25, 0.75]  # of the 12 samples, in their order
-SOMETIMES = PassRateConfig(above=0.0, below=1.0)
+PARTIALLY_SOLVED = PassRateConfig(above=0.0, below=1.0)
 NONE = PromptConfig(instructions="none")
 
 
@@ -45,7 +45,7 @@ def rated(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("wanted", "kept"),
     [
         (PassRateConfig(), list(range(12))),
-        (SOMETIMES, [1, 2, 3, 10, 11]),
+        (PARTIALLY_SOLVED, [1, 2, 3, 10, 11]),
         (PassRateConfig(above=0.0), [1, 2, 3, 4, 9, 10, 11]),
         (PassRateConfig(below=1.0), [0, 1, 2, 3, 8, 10, 11]),
         (PassRateConfig(above=0.25, below=0.875), [2, 11]),  # both bounds are exclusive
@@ -61,7 +61,7 @@ def test_what_is_left_out(rated: Path, loaded: LoadedModel, wanted: MeasuredConf
 
 
 def test_the_reason_says_the_rate(rated: Path, loaded: LoadedModel) -> None:
-    rejections = grpo_rows(str(rated), loaded, NONE, measured=[SOMETIMES]).rejections
+    rejections = grpo_rows(str(rated), loaded, NONE, measured=[PARTIALLY_SOLVED]).rejections
     assert rejections[0].reason == "its pass rate 0 is not above 0"
     assert rejections[1].reason == "its pass rate 1 is not below 1"
     assert rejections[2].reason == "the sample has no pass rate"
@@ -72,7 +72,7 @@ def test_only_what_was_not_measured_is_a_warning(
 ) -> None:
     """What the bounds leave out was asked for: it is counted."""
     with caplog.at_level("INFO", "mirg"):
-        grpo_rows(str(rated), loaded, NONE, measured=[SOMETIMES])
+        grpo_rows(str(rated), loaded, NONE, measured=[PARTIALLY_SOLVED])
     said = [(record.levelname, record.getMessage().partition(": ")[2]) for record in caplog.records]
     counted = ("INFO", "5 samples, 3 rejected, 4 left out by what was measured")
     assert said == [counted, *[("WARNING", "the sample has no pass rate")] * 3]
@@ -86,19 +86,19 @@ def test_bounds_that_leave_nothing_are_named(rated: Path, loaded: LoadedModel, t
         for sample in source:
             writer.add(carrier.carry(sample.model_copy(update={"meta": {**sample.meta, "pass_rate": 0}})))
     with pytest.raises(DataError, match="leaves out all 12 prompts, .* its pass rate 0 is not above 0") as caught:
-        grpo_rows(str(out), loaded, NONE, measured=[SOMETIMES])
+        grpo_rows(str(out), loaded, NONE, measured=[PARTIALLY_SOLVED])
     assert "pass_rate" in str(caught.value.hint)
 
 
 def test_unrated_samples_are_sent_to_the_command_that_rates_them(data: Path, loaded: LoadedModel) -> None:
     """`data check` finds nothing wrong with them."""
     with pytest.raises(DataError, match="no usable sample: the sample has no pass rate") as caught:
-        grpo_rows(str(data), loaded, NONE, measured=[SOMETIMES])
+        grpo_rows(str(data), loaded, NONE, measured=[PARTIALLY_SOLVED])
     assert "mirg data difficulty" in caught.value.hint and "check" not in caught.value.hint
 
 
 def test_every_order_of_a_sample_has_its_rate(rated: Path, loaded: LoadedModel) -> None:
-    one, two = (len(grpo_rows(str(rated), loaded, NONE, orders=n, measured=[SOMETIMES])) for n in (1, 2))
+    one, two = (len(grpo_rows(str(rated), loaded, NONE, orders=n, measured=[PARTIALLY_SOLVED])) for n in (1, 2))
     assert one == 5 < two
 
 
@@ -128,6 +128,6 @@ def test_bounds_between_which_nothing_lies_are_refused(settings: list[str]) -> N
 
 
 def test_a_prompt_that_fails_one_of_two_bounds_is_left_out(rated: Path, loaded: LoadedModel) -> None:
-    prepared = grpo_rows(str(rated), loaded, NONE, measured=[SOMETIMES, RewardStdConfig(above=0.1)])
+    prepared = grpo_rows(str(rated), loaded, NONE, measured=[PARTIALLY_SOLVED, RewardStdConfig(above=0.1)])
     assert len(prepared.rows) == 3, "3, 10 and 11"
     assert "its reward std 0.1 is not above 0.1" in [row.reason for row in prepared.rejections]

@@ -19,7 +19,7 @@ from mirg.training.callbacks import FiniteGuard
 from mirg.training.checkpoints import last_good_checkpoint
 from mirg.training.run import RunFolder
 from mirg.training.sft import train_sft
-from mirg.training.trainer import IDS, CarefulTrainer, NamedBatches, check_image_tokens
+from mirg.training.trainer import IDS, NamedBatches, ResumableTrainer, check_image_tokens
 
 IMAGE = 9
 PROCESSOR = SimpleNamespace(image_token_id=IMAGE, image_processor=SimpleNamespace(merge_size=2))
@@ -80,7 +80,7 @@ def test_batches_carry_their_ids() -> None:
 
 def poison(patch: pytest.MonkeyPatch, steps: set[int], value: float) -> None:
     """Make the gradient of the given steps (from 1) hold ``value``."""
-    step = CarefulTrainer.training_step
+    step = ResumableTrainer.training_step
 
     def poisoned(self: Any, model: Any, *rest: Any) -> torch.Tensor:
         loss = step(self, model, *rest)
@@ -88,7 +88,7 @@ def poison(patch: pytest.MonkeyPatch, steps: set[int], value: float) -> None:
             next(p for p in model.parameters() if p.grad is not None).grad.view(-1)[0] = value
         return loss
 
-    patch.setattr(CarefulTrainer, "training_step", poisoned)
+    patch.setattr(ResumableTrainer, "training_step", poisoned)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -112,7 +112,7 @@ def test_a_checkpoint_without_some_of_the_weights_is_refused(tmp_path: Path, fol
     """Loaded with ``strict=False``, the run would continue from random ones."""
     model: Any = load_model(str(folders["qwen3_vl"])).model
     model.save_pretrained(tmp_path)
-    trainer: Any = CarefulTrainer()
+    trainer: Any = ResumableTrainer()
     trainer.model, trainer.is_deepspeed_enabled, trainer.is_fsdp_enabled = model, False, False
     weight = next(model.parameters())
     kept = weight.detach().clone()

@@ -67,7 +67,7 @@ def demo(
 ) -> None:
     """Data, verified trajectories, SFT, image-aware GRPO, evaluation and a report."""
     from mirg.training.quiet import quiet_libraries
-    from mirg.training.recipe import SOMETIMES, load_recipe
+    from mirg.training.recipe import PARTIALLY_SOLVED, load_recipe
 
     log_to_console()
     quiet_libraries()
@@ -81,7 +81,7 @@ def demo(
     prompts, sometimes = out / "data/rl", ()
     if plan.rl_answers:
         with notes.clock("pass rates"):
-            prompts, sometimes = _rate(plan, out), SOMETIMES
+            prompts, sometimes = _rate(plan, out), PARTIALLY_SOLVED
     with notes.clock("grpo"):
         _train(plan, "grpo", out, [f"model={out / 'sft'}", f"data={prompts}", *sometimes, *stages["grpo"]])
     models = plan.models(out)

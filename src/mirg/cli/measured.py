@@ -19,7 +19,7 @@ Dataset = Annotated[Path, typer.Argument(help="A dataset folder.")]
 Out = Annotated[Path, typer.Argument(help="The dataset folder to write; the same command again goes on with it.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")]
-Told = Annotated[
+AnswerInstructions = Annotated[
     Literal["full", "short", "none"] | None,
     typer.Option("--instructions", help="How to answer, told in the prompt. Default: the model's."),
 ]

@@ -56,7 +56,7 @@ def build(
 
     source = DatasetFolder.open(dataset)
     if writer == "teacher":
-        told = trajectories_teacher.Told(
+        told = trajectories_teacher.TeacherOptions(
             recipe, overrides or [], ledger, shard, executor_name, workers, offline, dry_run, overwrite, json
         )
         report = trajectories_teacher.build_by_teacher(source, out, told)

@@ -20,7 +20,7 @@ def filter(
     seed: Annotated[int, typer.Option(help="Seed of sampling, where temperature is not 0.")] = 0,
     batch_size: shared.BatchSize = 16,
     max_new_tokens: shared.MaxNewTokens = 512,
-    instructions: shared.Told = None,
+    instructions: shared.AnswerInstructions = None,
     family: shared.Family = None,
     device: shared.Device = None,
     dtype: shared.Dtype = None,

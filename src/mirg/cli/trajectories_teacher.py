@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Told:
+class TeacherOptions:
     """The options of ``build`` that are about a teacher."""
 
     recipe: str | None
@@ -39,7 +39,7 @@ class Told:
     json: bool
 
 
-def build_by_teacher(source: DatasetFolder, out: Path, told: Told) -> Report | None:
+def build_by_teacher(source: DatasetFolder, out: Path, told: TeacherOptions) -> Report | None:
     """``build --writer teacher``; None where nothing was asked and nothing written (a dry run)."""
     from mirg.storage import refuse_existing
     from mirg.training.recipe import dump_recipe, load_recipe
@@ -72,7 +72,7 @@ def build_by_teacher(source: DatasetFolder, out: Path, told: Told) -> Report | N
         )  # fmt: skip
 
 
-def _ask(source: DatasetFolder, recipe: TeacherRecipe, path: Path, shard: Shard, told: Told) -> None:
+def _ask(source: DatasetFolder, recipe: TeacherRecipe, path: Path, shard: Shard, told: TeacherOptions) -> None:
     from mirg.trajectories.teacher.ledger import Ledger
     from mirg.trajectories.teacher.run import ask_teacher
 
@@ -91,7 +91,7 @@ def _ask(source: DatasetFolder, recipe: TeacherRecipe, path: Path, shard: Shard,
         warn(f"{found.missing} samples have no reply yet; the same command with --overwrite asks for them again")
 
 
-def _ask_in_workers(source: DatasetFolder, recipe: TeacherRecipe, path: Path, told: Told) -> None:
+def _ask_in_workers(source: DatasetFolder, recipe: TeacherRecipe, path: Path, told: TeacherOptions) -> None:
     import os
 
     from mirg.executors import executor

@@ -12,7 +12,7 @@ from typing import Any
 from mirg.data.checks.leakage import Leakage
 from mirg.data.criteria import Criteria, why_dropped
 from mirg.data.keys import keyed
-from mirg.data.output import add_carried, refuse_own_ground, rejected, write_rejections
+from mirg.data.output import add_carried, refuse_overwriting_inputs, rejected, write_rejections
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.frames import family
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection, Sample, refuse_for_family
@@ -72,7 +72,7 @@ def write_filtered(
     that many of those that pass, chosen by ``seed`` and id. Raises ConfigError, or DataError if nothing passes.
     """
     out = Path(out)
-    refuse_own_ground(out, [source], copy=copy)
+    refuse_overwriting_inputs(out, [source], copy=copy)
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit {limit}: at least one sample is kept")
     report = FilterReport()

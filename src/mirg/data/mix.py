@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mirg.data.mixture import Mixture, Weight
-from mirg.data.output import add_carried, refuse_own_ground, write_rejections
+from mirg.data.output import add_carried, refuse_overwriting_inputs, write_rejections
 from mirg.errors import ConfigError, DataError
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection
 
@@ -54,7 +54,7 @@ def write_mix(
     """
     out = Path(out)
     folders = [folder for folder, _ in parts.values()]
-    refuse_own_ground(out, folders, copy=copy)
+    refuse_overwriting_inputs(out, folders, copy=copy)
     if n is not None and n < 1:
         raise ConfigError(f"--n {n}: a mixture has at least one sample")
     report = MixReport()

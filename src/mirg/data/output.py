@@ -13,7 +13,7 @@ from mirg.storage import write_jsonl_atomic
 REJECTED_FILE = "rejected.jsonl"
 
 
-def refuse_own_ground(out: Path, sources: Iterable[DatasetFolder], *, copy: bool = False) -> None:
+def refuse_overwriting_inputs(out: Path, sources: Iterable[DatasetFolder], *, copy: bool = False) -> None:
     """ConfigError where writing ``out`` would remove a source, or images that the new rows refer to."""
     place = out.resolve()
     for source in sources:

@@ -16,7 +16,7 @@ from typing import Any
 
 from mirg.data.groups import Groups
 from mirg.data.keys import SPAN, keyed
-from mirg.data.output import add_carried, refuse_own_ground, rejected, write_rejections
+from mirg.data.output import add_carried, refuse_overwriting_inputs, rejected, write_rejections
 from mirg.errors import ConfigError, DataError
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection
 from mirg.samples.grouping import GroupBy, NoGroup
@@ -108,7 +108,7 @@ def write_split(
     is known of its images. Rejected rows are in ``OUT/rejected.jsonl``. ConfigError; DataError if no row can be used.
     """
     out = Path(out)
-    refuse_own_ground(out, [source], copy=copy)
+    refuse_overwriting_inputs(out, [source], copy=copy)
     report = SplitReport(dict(shares), group_by=by.text if by else "")
     groups = Groups(source, by)
     refused: set[int] = set()

@@ -10,7 +10,7 @@ from mirg.answers.tags import forbid_vision
 from mirg.engines.base import Completion, Generation, Request
 from mirg.errors import AnswerError, DataError, EngineError
 from mirg.models.load import LoadedModel, fingerprint, forbidden_tokens
-from mirg.models.packing import plant
+from mirg.models.packing import enable_packed_forward
 from mirg.models.prompts import Prompt, encode
 from mirg.models.sampling import Sampling, complete
 
@@ -23,7 +23,7 @@ class TransformersEngine:
 
     def __init__(self, loaded: LoadedModel) -> None:
         """``loaded`` is used as it is; its model should be in evaluation mode."""
-        plant(loaded.model)
+        enable_packed_forward(loaded.model)
         self.loaded = loaded
         self.name = loaded.path
         self.family: Family = loaded.family

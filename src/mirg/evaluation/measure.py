@@ -17,7 +17,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mirg.answers.prompts import Instructions, messages
-from mirg.data.output import refuse_own_ground
+from mirg.data.output import refuse_overwriting_inputs
 from mirg.engines.base import Engine, Generation, Request, instructions_of
 from mirg.errors import DataError, EvaluationError, ImageError, MirgError, first_problem
 from mirg.evaluation.keys import ImageDigests, batch_seed, row_keys, run_settings, sample_key
@@ -167,7 +167,7 @@ def write_measured(
 def refuse_output(out: str | Path, dataset: DatasetFolder, plan: MeasurePlan) -> None:
     """StorageError where ``out`` exists, ConfigError where writing it would remove what is read."""
     refuse_existing(Path(out), overwrite=plan.overwrite)
-    refuse_own_ground(Path(out), [dataset], copy=plan.copy)
+    refuse_overwriting_inputs(Path(out), [dataset], copy=plan.copy)
 
 
 def journal_of(out: Path) -> Path:

@@ -114,7 +114,7 @@ def base_of(model: Any) -> Any:
     return whole.model
 
 
-def plant(model: Any, temperature: float = 1.0) -> None:
+def enable_packed_forward(model: Any, temperature: float = 1.0) -> None:
     """Let ``model(..., trees=…, labels=…)`` score packed rows; without ``trees`` it computes what it did before.
 
     Logits are divided by ``temperature``. EngineError where a layer attends in a window, of which packed rows know
@@ -146,7 +146,7 @@ def _forward(self: Any, *args: Any, trees: Trees | None = None, **kwargs: Any) -
         return self.forward_without_trees(*args, **kwargs)
     labels = kwargs.pop("labels")
     given = {key: value for key, value in kwargs.items() if value is not None}  # PEFT passes on what it was not given
-    hidden = walk(self, trees, **given)[0, int(trees.trunk.sum()) :]
+    hidden = decoder_hidden_states(self, trees, **given)[0, int(trees.trunk.sum()) :]
     return token_scores(hidden, self.get_output_embeddings(), labels, self.score_temperature)
 
 
@@ -172,7 +172,7 @@ def _attention(before: str) -> Any:
     return attention
 
 
-def walk(model: Any, trees: Any, **inputs: Any) -> torch.Tensor:
+def decoder_hidden_states(model: Any, trees: Any, **inputs: Any) -> torch.Tensor:
     """The last hidden states (batch, tokens, width) of the decoder along ``trees``."""
     # A mask of four dimensions is taken as it is: none is built, and none is read.
     mask = torch.empty(1, 1, 1, 1, device=model.device)
@@ -182,7 +182,7 @@ def walk(model: Any, trees: Any, **inputs: Any) -> torch.Tensor:
 def score_packed(model: Any, packed: Packed) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability and entropy of every completion token, by completions in order: two tensors (tokens,).
 
-    ``model`` may be wrapped (DDP, DeepSpeed, PEFT) around one that :func:`plant` prepared.
+    ``model`` may be wrapped (DDP, DeepSpeed, PEFT) around one that :func:`enable_packed_forward` prepared.
     """
     return model(**packed.inputs, trees=packed.trees, labels=packed.labels)
 

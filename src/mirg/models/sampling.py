@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mirg.errors import EngineError
-from mirg.models.packing import pack, walk
+from mirg.models.packing import decoder_hidden_states, pack
 from mirg.models.prompts import Prompt
 from mirg.models.trees import Trees
 
@@ -40,7 +40,7 @@ def complete(model: Any, prompts: Sequence[Prompt], counts: Sequence[int], sampl
     packed = pack(model, prompts, [() for _ in prompts])
     trunks = packed.trees
     trunks.kept = {}
-    walk(model, trunks, **packed.inputs)
+    decoder_hidden_states(model, trunks, **packed.inputs)
     rows = Growing(trunks, max(counts))
     wanted = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
     out = _grow(model, rows, prompts, packed.tips, wanted.flatten().to(model.device), sampling)
@@ -66,7 +66,7 @@ def _grow(
     position = tips.repeat_interleave(size, 1)  # (3, rows)
     out: list[list[int]] = [[] for _ in number]
     for step in range(sampling.max_new_tokens):
-        hidden = walk(model, rows, input_ids=last[:, None], position_ids=(position + step)[..., None])
+        hidden = decoder_hidden_states(model, rows, input_ids=last[:, None], position_ids=(position + step)[..., None])
         last = _choose(head(hidden[:, -1]).float(), barred, sampling.temperature)
         for row, token, on in zip(number.tolist(), last.tolist(), growing.tolist(), strict=True):
             if on:

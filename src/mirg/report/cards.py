@@ -10,7 +10,7 @@ from typing import Literal
 from mirg.console import clean
 from mirg.report.data import OUTCOME_TITLES, GalleryItem, Mark, Picture
 from mirg.report.draw import Kind, drawable
-from mirg.report.embed import Embedded, Shelf
+from mirg.report.embed import Embedded, ImageBudget
 
 MAX_TEXT = 4000  # characters of one text
 MAX_MARKS = 60  # boxes drawn on one image
@@ -56,13 +56,13 @@ class Card:
     frames: tuple[Frame, ...]
 
 
-def build_cards(chosen: list[GalleryItem], shelf: Shelf) -> tuple[list[Card], int]:
+def build_cards(chosen: list[GalleryItem], shelf: ImageBudget) -> tuple[list[Card], int]:
     """Cards for the items whose images fit on the shelf, and how many did not."""
     cards = [build_card(item, shelf) for item in chosen if shelf.take(item.pictures)]
     return cards, len(chosen) - len(cards)
 
 
-def build_card(item: GalleryItem, shelf: Shelf) -> Card:
+def build_card(item: GalleryItem, shelf: ImageBudget) -> Card:
     """One card; the item's images must have been taken by ``shelf``."""
     # Painted in this order: the truth lies on top, so that a perfect prediction shows as a green line in a dashed one.
     layers: list[Layer] = [("given", item.given), ("predicted", item.predicted), ("true", item.true)]
@@ -77,7 +77,7 @@ def build_card(item: GalleryItem, shelf: Shelf) -> Card:
     )
 
 
-def build_frames(pictures: Sequence[Picture], layers: Sequence[Layer], shelf: Shelf) -> tuple[Frame, ...]:
+def build_frames(pictures: Sequence[Picture], layers: Sequence[Layer], shelf: ImageBudget) -> tuple[Frame, ...]:
     """The images of one sample with their boxes, the last layer on top; ``shelf`` must have taken the images."""
     return tuple(_frame(number, picture, layers, shelf) for number, picture in enumerate(pictures, start=1))
 
@@ -88,7 +88,7 @@ def cut(text: str, limit: int = MAX_TEXT) -> str:
     return text if len(text) <= limit else f"{text[:limit]} … ({len(text) - limit:,} more characters)"
 
 
-def _frame(number: int, picture: Picture, layers: Sequence[Layer], shelf: Shelf) -> Frame:
+def _frame(number: int, picture: Picture, layers: Sequence[Layer], shelf: ImageBudget) -> Frame:
     rects: list[Rect] = []
     for kind, marks in layers:
         mine = [mark for mark in marks if mark.image == number][:MAX_MARKS]

@@ -30,7 +30,7 @@ class Embedded:
     crisp: bool
 
 
-class Shelf:
+class ImageBudget:
     """The images of one page. ``take`` adds all pictures of a card or none of them."""
 
     def __init__(self, budget: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mirg.report.cards import Frame, Layer, RectKind, build_frames, cut
 from mirg.report.data import OUTCOME_TITLES, Example, GalleryItem
-from mirg.report.embed import Shelf
+from mirg.report.embed import ImageBudget
 
 MAX_TEXT = 700  # characters of one reasoning: an example is for reading at a glance
 
@@ -35,12 +35,12 @@ class Worked:
     answers: tuple[Answer, ...]
 
 
-def build_examples(examples: tuple[Example, ...], shelf: Shelf) -> list[Worked]:
+def build_examples(examples: tuple[Example, ...], shelf: ImageBudget) -> list[Worked]:
     """The examples whose images fit on the shelf."""
     return [_worked(example, shelf) for example in examples if shelf.take(example.answers[0].pictures)]
 
 
-def _worked(example: Example, shelf: Shelf) -> Worked:
+def _worked(example: Example, shelf: ImageBudget) -> Worked:
     kinds: tuple[RectKind, ...] = ("predicted",) if len(example.answers) == 1 else ("before", "after")
     first = example.answers[0]
     answered: list[Layer] = [(kind, item.predicted) for kind, item in zip(kinds, example.answers, strict=True)]

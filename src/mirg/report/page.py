@@ -18,7 +18,7 @@ from mirg.console import clean
 from mirg.report import bars, curves, shares
 from mirg.report.cards import Card, build_cards, cut
 from mirg.report.data import OUTCOME_TITLES, Chart, GalleryItem, GroupChart, Histogram, Interval, Outcomes, ReportData
-from mirg.report.embed import Shelf
+from mirg.report.embed import ImageBudget
 from mirg.report.examples import build_examples
 from mirg.report.gallery import PER_OUTCOME, select
 from mirg.report.matrix import grids
@@ -40,7 +40,7 @@ def write_report(out: Path, data: ReportData, *, per_outcome: int = PER_OUTCOME)
 
 def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: int = IMAGE_BUDGET) -> str:
     """The page as text. At most ``per_outcome`` answers per model and outcome, ``image_budget`` bytes of images."""
-    shelf = Shelf(image_budget)
+    shelf = ImageBudget(image_budget)
     examples = build_examples(data.examples.items if data.examples else (), shelf)
     cards, dropped = build_cards(select(data.gallery, per_outcome), shelf)
     cards = _in_given_order(cards, data.gallery)

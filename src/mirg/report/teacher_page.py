@@ -9,7 +9,7 @@ from pathlib import Path
 import mirg
 from mirg.report.cards import Frame, Layer, build_frames, cut
 from mirg.report.data import Mark, Picture
-from mirg.report.embed import Shelf
+from mirg.report.embed import ImageBudget
 from mirg.report.page import IMAGE_BUDGET, asset, content_security_policy, environment, markup
 from mirg.storage import write_atomic
 
@@ -64,7 +64,7 @@ class _Shown:
 def write_teacher_page(path: Path, data: TeacherPageData, *, image_budget: int = IMAGE_BUDGET) -> Path:
     """Write the page, one file without outside requests of at most ``image_budget`` bytes of images; its path."""
     style, script = asset("report.css"), asset("report.js")
-    shelf = Shelf(image_budget)
+    shelf = ImageBudget(image_budget)
     shown = [_shown(chain, shelf) for chain in data.chains if shelf.take(chain.pictures)]
     html = (
         environment()
@@ -85,7 +85,7 @@ def write_teacher_page(path: Path, data: TeacherPageData, *, image_budget: int =
     return write_atomic(path, html)
 
 
-def _shown(chain: Chain, shelf: Shelf) -> _Shown:
+def _shown(chain: Chain, shelf: ImageBudget) -> _Shown:
     layers: list[Layer] = [("given", chain.cited), ("predicted", chain.predicted), ("true", chain.true)]
     return _Shown(
         chain=chain,

@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-class Rung(NamedTuple):
+class ThumbnailPreset(NamedTuple):
     """One size of thumbnails: the longer side in pixels, and the quality of WebP."""
 
     side: int
@@ -24,9 +25,9 @@ class Rung(NamedTuple):
 
 
 # From large to small; the first one that lets all images fit is used for the whole page.
-RUNGS = (Rung(448, 78), Rung(336, 72), Rung(256, 66), Rung(192, 62), Rung(144, 56))
+THUMBNAIL_PRESETS = tuple(starmap(ThumbnailPreset, ((448, 78), (336, 72), (256, 66), (192, 62), (144, 56))))
 LOSSLESS_SIDE = 128  # pixels; up to here an image is kept exactly
-_PROBES = 24  # images that are encoded to see which rung fits
+_PROBES = 24  # images that are encoded to see which preset fits
 
 
 @dataclass(frozen=True)
@@ -43,21 +44,21 @@ class Thumb:
 class Thumbs:
     """The thumbnails of one page."""
 
-    def __init__(self, rung: Rung = RUNGS[0], limits: ImageLimits = DEFAULT_LIMITS) -> None:
-        self.rung, self.limits = rung, limits
+    def __init__(self, preset: ThumbnailPreset = THUMBNAIL_PRESETS[0], limits: ImageLimits = DEFAULT_LIMITS) -> None:
+        self.preset, self.limits = preset, limits
         self.problems: dict[Path, str] = {}
         self._by_path: dict[Path, Thumb] = {}
 
     @classmethod
     def fitting(cls, paths: Sequence[Path], budget: int, limits: ImageLimits = DEFAULT_LIMITS) -> Thumbs:
-        """Of the largest rung at which ``paths`` (all different) are likely to need no more than ``budget`` bytes."""
+        """Of the largest preset at which ``paths`` (all different) are likely to need no more than ``budget`` bytes."""
         step = max(1, len(paths) // _PROBES)
         images = [image for path in paths[::step] if (image := _opened(path, limits)) is not None]
-        for rung in RUNGS:
-            mean = sum(len(data_uri(image, rung)) for image in images) / max(len(images), 1)
+        for preset in THUMBNAIL_PRESETS:
+            mean = sum(len(data_uri(image, preset)) for image in images) / max(len(images), 1)
             if mean * len(paths) <= 0.95 * budget:
-                return cls(rung, limits)
-        return cls(RUNGS[-1], limits)
+                return cls(preset, limits)
+        return cls(THUMBNAIL_PRESETS[-1], limits)
 
     def get(self, path: Path) -> Thumb | None:
         """The thumbnail of ``path``, where it has been kept."""
@@ -76,7 +77,7 @@ class Thumbs:
                 continue
             key = f"im{len(self._by_path) + len(fresh)}"
             crisp = max(image.size) <= LOSSLESS_SIDE
-            fresh[path] = Thumb(key, data_uri(image, self.rung), image.width, image.height, crisp)
+            fresh[path] = Thumb(key, data_uri(image, self.preset), image.width, image.height, crisp)
         return fresh
 
     def keep(self, fresh: dict[Path, Thumb]) -> None:
@@ -84,8 +85,8 @@ class Thumbs:
         self._by_path.update(fresh)
 
 
-def data_uri(image: Image.Image, rung: Rung) -> str:
-    """The image as a WebP data URI: lossless where it is tiny, else shrunk to the rung and lossy."""
+def data_uri(image: Image.Image, preset: ThumbnailPreset) -> str:
+    """The image as a WebP data URI: lossless where it is tiny, else shrunk to the preset and lossy."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -93,8 +94,8 @@ def data_uri(image: Image.Image, rung: Rung) -> str:
         image.save(buffer, "WEBP", lossless=True, quality=60, method=3)
     else:
         small = image.copy()
-        small.thumbnail((rung.side, rung.side), Image.Resampling.LANCZOS)
-        small.save(buffer, "WEBP", quality=rung.quality, method=3)
+        small.thumbnail((preset.side, preset.side), Image.Resampling.LANCZOS)
+        small.save(buffer, "WEBP", quality=preset.quality, method=3)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

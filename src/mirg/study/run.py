@@ -152,14 +152,14 @@ def cell_name(arm: Arm, seed: int) -> str:
 
 def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) -> str:
     """The model of one arm and seed, trained where it is not there yet."""
-    from mirg.training.recipe import SOMETIMES, GrpoRecipe, SftRecipe, load_recipe
+    from mirg.training.recipe import PARTIALLY_SOLVED, GrpoRecipe, SftRecipe, load_recipe
 
     if not arm.stage:
         return plan.base
     data, told = arm.data, [] if plan.dtype is None else [f"dtype={plan.dtype}"]
     if arm.rated and plan.rl_answers:
         data = _rated(arm, seed)
-        told += SOMETIMES
+        told += PARTIALLY_SOLVED
     overrides = [
         f"model={_model(plan, arm, seed, out)}", f"data={out / 'data' / data}", f"seed={seed}",
         f"steps={getattr(plan, arm.steps)}", *told, *arm.overrides,

@@ -16,7 +16,7 @@ import torch
 
 from mirg.errors import ConfigError
 from mirg.models.features import FeatureCache, keep_features, share_tower
-from mirg.models.packing import pack, plant, score_packed
+from mirg.models.packing import enable_packed_forward, pack, score_packed
 from mirg.models.prompts import Prompt, encode
 from mirg.models.sampling import Sampling, complete
 from mirg.training.admission import AdmissionConfig, choose
@@ -63,7 +63,7 @@ class SharedPrompts:
         self._scored: list[bool] | None = None
         for model in (trainer.model, trainer.ref_model):
             if model is not None:
-                plant(model, temperature)
+                enable_packed_forward(model, temperature)
         self._features = FeatureCache(vision_cache) if vision_cache else None
         if self._features is not None:
             keep_features(trainer.model, self._features)

@@ -34,7 +34,7 @@ from mirg.training.launch import (
 )
 from mirg.training.recipe import GrpoRecipe
 from mirg.training.run import ROLLOUTS, RunFolder
-from mirg.training.trainer import CarefulTrainer
+from mirg.training.trainer import ResumableTrainer
 from mirg.training.vllm import generation_arguments, require_vllm
 from mirg.training.vllm_rollouts import VllmRollouts
 
@@ -173,7 +173,7 @@ def trainer_class() -> Any:
     """The trainer, defined on first use: importing TRL's takes seconds."""
     from trl.trainer.grpo_trainer import GRPOTrainer
 
-    class ImageAwareGRPOTrainer(CarefulTrainer, SharedPrompts, GRPOTrainer):
+    class ImageAwareGRPOTrainer(ResumableTrainer, SharedPrompts, GRPOTrainer):
         """TRL's GRPOTrainer that keeps its rollouts with reward parts and reasons, once it is told where."""
 
         _every = 0

@@ -38,7 +38,7 @@ class Outcome:
     step: int
 
 
-def settled(recipe: R) -> R:
+def resolve_dtype(recipe: R) -> R:
     """The recipe with its number type decided, as the run folder keeps it: ``auto`` means another on each machine.
 
     A run that goes on elsewhere in another type is thereby refused by the folder's own rule.
@@ -75,7 +75,7 @@ def train_in(recipe: R, output: str | Path, train: Callable[[R, RunFolder], Outc
     the recipe holds out, CheckpointError where another recipe's run lies there, StorageError where another process
     trains there.
     """
-    recipe = settled(recipe)
+    recipe = resolve_dtype(recipe)
     refuse_leakage(recipe, output)
     run = RunFolder.open(output, recipe)
     if run.finished:

@@ -30,7 +30,7 @@ from mirg.training.activations import (
     tower_layers,
 )
 from mirg.training.data import Length, longest_rows, row_lengths
-from mirg.training.launch import lora, settled, with_limits, world_size
+from mirg.training.launch import lora, resolve_dtype, with_limits, world_size
 from mirg.training.recipe import GrpoRecipe, RunConfig, SftRecipe
 
 AVERAGES = 2  # of AdamW, for every trained number
@@ -86,7 +86,7 @@ def estimate_of(
 
     The moments of GRPO that is not packed are without activations.
     """
-    recipe = settled(recipe)
+    recipe = resolve_dtype(recipe)
     decoder, tower = sizes(loaded.model)
     sft = isinstance(recipe, SftRecipe)
     mode = Mode(

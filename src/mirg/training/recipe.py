@@ -171,7 +171,7 @@ class RewardStdConfig(MeasuredConfig):
 
 
 # Overrides of a GRPO recipe that trains on what is right sometimes.
-SOMETIMES = ("pass_rate.above=0", "pass_rate.below=1")
+PARTIALLY_SOLVED = ("pass_rate.above=0", "pass_rate.below=1")
 
 
 def _several(answers: int) -> int:

@@ -19,7 +19,7 @@ from mirg.training.launch import (
 )
 from mirg.training.recipe import SftRecipe
 from mirg.training.run import RunFolder
-from mirg.training.trainer import CarefulTrainer, NamedBatches
+from mirg.training.trainer import NamedBatches, ResumableTrainer
 
 
 def train_sft(recipe: SftRecipe, output: str | Path) -> Outcome:
@@ -38,7 +38,7 @@ def _train(recipe: SftRecipe, run: RunFolder) -> Outcome:
         from trl.trainer.sft_config import SFTConfig
         from trl.trainer.sft_trainer import SFTTrainer
 
-        class Trainer(CarefulTrainer, SFTTrainer):
+        class Trainer(ResumableTrainer, SFTTrainer):
             """TRL's trainer with mirg's care."""
 
         arguments = SFTConfig(

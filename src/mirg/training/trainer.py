@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 IDS = "sample_ids"
 
 
-class CarefulTrainer:
+class ResumableTrainer:
     """Mixed into a TRL trainer, before it. Set ``guard`` before training."""
 
     guard: FiniteGuard

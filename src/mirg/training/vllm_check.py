@@ -23,7 +23,7 @@ import torch
 
 from mirg.console import logger
 from mirg.errors import EngineError
-from mirg.models.packing import pack, walk
+from mirg.models.packing import decoder_hidden_states, pack
 from mirg.models.prompts import Prompt, encode, placeholder_runs
 from mirg.models.sampling import Sampling
 from mirg.training.recipe import RolloutConfig
@@ -128,7 +128,7 @@ def own_logs(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities (tokens,) of completions as ``sampling`` draws, and raw: no temperature, nothing forbidden."""
     packed = pack(model, [prompt], [completions])
-    hidden = walk(model, packed.trees, **packed.inputs)[0, int(packed.trees.trunk.sum()) :]
+    hidden = decoder_hidden_states(model, packed.trees, **packed.inputs)[0, int(packed.trees.trunk.sum()) :]
     barred = torch.tensor(sorted(sampling.forbidden), dtype=torch.long, device=hidden.device)
     lengths = [len(ids) for ids in completions]
     drawn, raw = [], []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fakes.clocks import FakeClock
 from mirg.errors import TeacherError
-from mirg.trajectories.teacher.limits import WINDOW, BudgetUsed, Cost, Purse, Rates, SystemClock, retry_after
+from mirg.trajectories.teacher.limits import WINDOW, BudgetGuard, BudgetUsed, Cost, Rates, SystemClock, retry_after
 from mirg.trajectories.teacher.recipe import Budget
 
 NOW = 1_700_000_000.0
@@ -124,8 +124,8 @@ def test_a_budget_is_never_exceeded_and_used_as_far_as_it_goes(
     """Every request costs some share of what was set aside; who does not fit waits for change, or is refused."""
     refused, spent = list[int](), list[Cost]()
 
-    async def go() -> Purse:
-        purse = Purse(Budget(requests=requests, tokens=tokens), Cost())
+    async def go() -> BudgetGuard:
+        purse = BudgetGuard(Budget(requests=requests, tokens=tokens), Cost())
 
         async def one(most: int, share: float) -> None:
             need, actual = Cost(1, most), Cost(1, int(most * share))
@@ -151,7 +151,7 @@ def test_a_budget_is_never_exceeded_and_used_as_far_as_it_goes(
 
 
 def test_the_words_of_a_used_up_budget() -> None:
-    purse = Purse(Budget(requests=3), Cost(requests=3))
+    purse = BudgetGuard(Budget(requests=3), Cost(requests=3))
     with pytest.raises(BudgetUsed, match="3 of 3 requests are spent") as caught:
         asyncio.run(purse.reserve(Cost(1, 5)))
     assert "same command" in caught.value.hint

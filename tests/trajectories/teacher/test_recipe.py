@@ -27,7 +27,7 @@ from mirg.trajectories.teacher.limits import Cost
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import OVERHEAD, Digests
 from mirg.trajectories.teacher.run import ask_teacher
-from mirg.trajectories.teacher.work import Desk
+from mirg.trajectories.teacher.work import RequestBuilder
 
 SECRET = "sk-c4n4ry-9f2e7b"
 
@@ -98,7 +98,7 @@ ASKING: dict[str, Any] = {
 def test_what_is_asked_follows_the_recipe(tmp_path: Path) -> None:
     data, given = write_uneven(tmp_path / "data"), recipe(**ASKING)
     (sample,) = data
-    first, second = Desk(given, Digests(data)).first(sample)
+    first, second = RequestBuilder(given, Digests(data)).first(sample)
     # 500 x 300 has too many pixels at a side of 100, too; the second image is high, the third is wide.
     assert list(second.sample.sizes) == [sent_size(size, given.images) for size in sample.sizes]
     assert list(second.sample.sizes) == [(91, 54), (33, 100), (100, 40)]
@@ -130,7 +130,7 @@ def test_another_question_is_another_request(change: dict[str, Any], tmp_path: P
     data = write_uneven(tmp_path / "data")
     (sample,) = data
     one, other = (
-        {request.hash for request in Desk(TeacherRecipe(**given), Digests(data)).first(sample)}
+        {request.hash for request in RequestBuilder(TeacherRecipe(**given), Digests(data)).first(sample)}
         for given in ({"model": "m", **ASKING}, {"model": "m", **ASKING, **change})
     )
     assert len(one) == len(other) == 2 and not one & other
@@ -178,7 +178,9 @@ def client(case: Any) -> Any:
 def problems(text: str) -> Callable[[Any], object]:
     """The checks that a reply does not pass."""
     sent = Answer("h", "uneven", "refer", 0, "first", "m", "p", "answered", text, None, "stop", 1, 1, None, 1, 0.0)
-    return lambda case: {check for check, _ in Desk(case.recipe, Digests(case.data)).judge(sent, case.sample).problems}
+    return lambda case: {
+        check for check, _ in RequestBuilder(case.recipe, Digests(case.data)).judge(sent, case.sample).problems
+    }
 
 
 def refused(look: Callable[[Any], object], case: Any) -> str:
@@ -199,7 +201,7 @@ def uris(case: Any) -> list[str]:
 
 
 def need(case: Any) -> Cost:
-    return Desk(case.recipe, Digests(case.data)).first(case.sample)[0].most()
+    return RequestBuilder(case.recipe, Digests(case.data)).first(case.sample)[0].most()
 
 
 # Key, value, what is found, what is expected there (else the value). ``HERE`` is the folder of the test.
@@ -228,7 +230,7 @@ KEYS: list[tuple[Any, ...]] = [
     ("limits.tries", 3, lambda case: len(asked(case, DOWN).bodies)),
     ("limits.max_wait", 0.25, lambda case: max(asked(case, DOWN).slept)),
     ("limits.max_wait", 0.25, lambda case: len(asked(case, Fault("status", "", status=429, after=1.0)).bodies), 1),
-    *((f"budget.{key}", value, lambda case, key=key: getattr(asker(case)._purse.budget, key)) for key, value in
+    *((f"budget.{key}", value, lambda case, key=key: getattr(asker(case)._budget.budget, key)) for key, value in
       {"requests": 9, "tokens": 10, "money": 11.0}.items()),
     ("price.input", 3.0, lambda case: need(case).money, pytest.approx(3 * 3000 / 1e6, rel=0.5)),
     ("price.output", 5.0, lambda case: need(case).money, pytest.approx(5 * 2048 / 1e6)),

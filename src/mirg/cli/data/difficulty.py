@@ -19,7 +19,7 @@ def difficulty(
     seed: Annotated[int, typer.Option(help="The same seed and batch size give the same answers.")] = 0,
     batch_size: shared.BatchSize = 8,
     max_new_tokens: shared.MaxNewTokens = 512,
-    instructions: shared.Told = None,
+    instructions: shared.AnswerInstructions = None,
     family: shared.Family = None,
     device: shared.Device = None,
     dtype: shared.Dtype = None,

@@ -24,7 +24,7 @@ class Look(StrEnum):
     decode = "decode"
 
 
-class Told(StrEnum):
+class PromptInstructions(StrEnum):
     """How much the prompt says about the form of an answer."""
 
     full = "full"
@@ -52,7 +52,9 @@ def export(
     min_pixels: Annotated[
         int | None, typer.Option(help="Fewest pixels of a resized image; the trainer's own if not given.")
     ] = None,
-    instructions: Annotated[Told, typer.Option(help="What the prompt says about the form of an answer.")] = Told.full,
+    instructions: Annotated[
+        PromptInstructions, typer.Option(help="What the prompt says about the form of an answer.")
+    ] = PromptInstructions.full,
     style: Annotated[Spelling | None, typer.Option(help="How answers are spelled, if not as the family does.")] = None,
     objects: Annotated[
         bool, typer.Option("--objects", help="ms-swift: boxes in its objects field, <bbox> in texts.")

@@ -14,7 +14,7 @@ from mirg.models.tiny import GRID, MAX_IMAGES, TinyConfig, build_tiny
 from mirg.training.perception.batches import Vocabulary
 from mirg.training.perception.initial import (
     compose_names,
-    liken,
+    initialise_alike,
     look_at_neighbours,
     match_same_words,
     order_coordinates,
@@ -83,7 +83,7 @@ def new_eyes(recipe: PerceptionRecipe) -> Eyes:
     compose_names(embedding, {n: tokenizer.convert_tokens_to_ids(f" {n}") for n in names}, generator)
     for k in range(1, MAX_IMAGES + 1):
         first, second = (tokenizer.convert_tokens_to_ids(token) for token in (f"Image-{k}", f" Image-{k}"))
-        liken(embedding, first, second, generator)
+        initialise_alike(embedding, first, second, generator)
     order_coordinates(embedding, [tokenizer.convert_tokens_to_ids(str(c)) for c in GRID], generator)
     look_at_neighbours(model.model.visual, generator)
     match_same_words(model.model.language_model)

@@ -36,7 +36,7 @@ def compose_names(embedding: torch.Tensor, ids: dict[str, int], generator: torch
 
 
 @torch.no_grad()
-def liken(embedding: torch.Tensor, first: int, second: int, generator: torch.Generator) -> None:
+def initialise_alike(embedding: torch.Tensor, first: int, second: int, generator: torch.Generator) -> None:
     """Give two spellings of one word similar vectors."""
     width = embedding.shape[1]
     embedding[second] = (embedding[first] + 0.5 * torch.randn(width, generator=generator) * width**-0.5) / 1.12

@@ -16,7 +16,7 @@ from mirg.errors import MirgError, TeacherError
 from mirg.trajectories.teacher.client import Fault, Reply
 from mirg.trajectories.teacher.images import ImageDesk
 from mirg.trajectories.teacher.ledger import Answer, Ledger, Op, answered, begun, ended, reopened
-from mirg.trajectories.teacher.limits import WINDOW, Clock, Cost, Purse, Rates
+from mirg.trajectories.teacher.limits import WINDOW, BudgetGuard, Clock, Cost, Rates
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import Request
 
@@ -46,7 +46,7 @@ class Asker:
     ``run`` names this process in the ledger.
     """
 
-    def __init__(self, recipe: TeacherRecipe, ledger: Ledger, endpoint: Asks, desk: ImageDesk, clock: Clock) -> None:
+    def __init__(self, recipe: TeacherRecipe, ledger: Ledger, endpoint: Asks, builder: ImageDesk, clock: Clock) -> None:
         self.recipe = recipe
         self.ledger = ledger
         self.run = secrets.token_hex(8)
@@ -54,14 +54,14 @@ class Asker:
         self.given_up: dict[str, str] = {}  # request: its last fault
         self.in_flight = 0
         self._endpoint = endpoint
-        self._desk = desk
+        self._desk = builder
         self._clock = clock
         self._places = asyncio.Semaphore(recipe.limits.concurrency)
         self._encoding = asyncio.Semaphore(2)
         limits = recipe.limits
         sent = ledger.recent(clock.now() - WINDOW)
         self._rates = Rates(limits.requests_per_minute, limits.tokens_per_minute, clock, sent)
-        self._purse = Purse(recipe.budget, ledger.spent())
+        self._budget = BudgetGuard(recipe.budget, ledger.spent())
         self._numbers = itertools.count()
         self._asking: dict[str, asyncio.Future[Answer | None]] = {}
         self._calibration = 1.0
@@ -144,13 +144,13 @@ class Asker:
             need = request.most(self._calibration)
             self._go_on()
             await self._limited(self._rates.take(need.tokens))
-            await self._limited(self._purse.reserve(need))
+            await self._limited(self._budget.reserve(need))
             try:
                 self._go_on()
                 number = next(self._numbers)
                 await self._limited(self._begin(number, request, need))
             except BaseException:
-                await self._purse.settle(need, Cost())
+                await self._budget.settle(need, Cost())
                 raise
             self.in_flight += 1
             try:
@@ -171,7 +171,7 @@ class Asker:
         await self.ledger.write(begun(self.run, number, request.hash, self._clock.now(), need.tokens, need.money))
 
     async def _settled(self, number: int, need: Cost, cost: Cost | None, outcome: str, detail: str) -> Op:
-        await self._purse.settle(need, need if cost is None else cost)
+        await self._budget.settle(need, need if cost is None else cost)
         tokens, money = (None, None) if cost is None else (cost.tokens, cost.money)
         return ended(self.run, number, self._clock.now(), outcome, detail, tokens, money)
 

@@ -12,7 +12,7 @@ from mirg.trajectories.teacher.limits import Cost
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import Digests
 from mirg.trajectories.teacher.run import Shard, plan_of, rows_of
-from mirg.trajectories.teacher.work import Desk
+from mirg.trajectories.teacher.work import RequestBuilder
 
 LOOKED_AT = 200  # samples whose prompts are written out; the others count as their mean
 # A chain and its answer, where nothing is known yet; with replies in the ledger, their mean.
@@ -50,7 +50,7 @@ def estimate(
 ) -> Estimate:
     """What is left to do for ``src``. ConfigError where no sample can be asked about."""
     shard = shard or Shard()
-    desk = Desk(recipe, Digests(src))
+    builder = RequestBuilder(recipe, Digests(src))
     finished = ledger.decided_samples(plan_of(src, recipe)) if ledger else set[str]()
     total = max(shard.size(len(src)) - len(finished), 0)
     step = max(total // LOOKED_AT, 1)
@@ -59,7 +59,7 @@ def estimate(
         if place % step:
             continue
         try:
-            first = desk.first(sample)[0]
+            first = builder.first(sample)[0]
         except ConfigError:
             raise
         except MirgError as error:

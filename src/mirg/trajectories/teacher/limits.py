@@ -107,7 +107,7 @@ class Rates:
         return max(self._sent[0][0] + WINDOW - now, 0.001) if full and self._sent else 0.0
 
 
-class Purse:
+class BudgetGuard:
     """What is left of a budget. Nothing is sent before its largest cost is set aside, so no budget is exceeded."""
 
     def __init__(self, budget: Budget, spent: Cost) -> None:

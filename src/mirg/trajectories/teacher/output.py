@@ -17,7 +17,7 @@ from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import Digests
 from mirg.trajectories.teacher.run import Shard, plan_of, rows_of
 from mirg.trajectories.teacher.status import Status, status_of
-from mirg.trajectories.teacher.work import UNANSWERED, Desk
+from mirg.trajectories.teacher.work import UNANSWERED, RequestBuilder
 from mirg.trajectories.verify import CHECKS
 
 RUN_FILE, PAGE_FILE = "teacher.json", "teacher.html"
@@ -54,7 +54,7 @@ def _write(
     src: DatasetFolder, folder: Path, recipe: TeacherRecipe, ledger: Ledger, shard: Shard, plan: str, page: PageMaker,
     on_progress: Callable[[int], None] | None,
 ) -> Report:  # fmt: skip
-    report, card, desk = Report(), src.card, Desk(recipe, Digests(src))
+    report, card, builder = Report(), src.card, RequestBuilder(recipe, Digests(src))
 
     def broken(row: Rejection) -> None:
         report.refused.append(Refused(id=row.id, check="row", reason=str(row)))
@@ -69,7 +69,7 @@ def _write(
     ) as target:
         carrier = Carrier(src, target, "own")
         for _, sample in rows_of(src, shard, broken):
-            found = carried(carrier, _settled(sample, ledger.outcome(plan, sample.id), desk, ledger, page))
+            found = carried(carrier, _settled(sample, ledger.outcome(plan, sample.id), builder, ledger, page))
             if isinstance(found, Sample):
                 target.add(found)
                 report.n_kept += 1
@@ -87,16 +87,18 @@ def _write(
     return report
 
 
-def _settled(sample: Sample, outcome: Outcome | None, desk: Desk, ledger: Ledger, page: PageMaker) -> Sample | Refused:
+def _settled(
+    sample: Sample, outcome: Outcome | None, builder: RequestBuilder, ledger: Ledger, page: PageMaker
+) -> Sample | Refused:
     """The sample with its trajectory, or why it has none; ``page`` gets to see either."""
     if outcome is None:
         return Refused(id=sample.id, task=sample.task, check=UNANSWERED, reason="the teacher has not answered yet")
     answer = ledger.find(outcome.hash) if outcome.hash else None
     if answer is None:
         return Refused(id=sample.id, task=sample.task, check=outcome.failed_check, reason=outcome.reason)
-    judged = desk.judge(replace(answer, attempts=outcome.attempts), sample)
+    judged = builder.judge(replace(answer, attempts=outcome.attempts), sample)
     page.see(sample, outcome, judged)
-    trajectory = provenance(judged, desk.recipe)
+    trajectory = provenance(judged, builder.recipe)
     if trajectory is not None and judged.accepted:
         return sample.model_copy(update={"trajectory": trajectory})
     thinking = trajectory.thinking if trajectory else answer.text or ""

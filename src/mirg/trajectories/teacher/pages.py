@@ -19,7 +19,7 @@ from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import Digests
 from mirg.trajectories.teacher.run import Shard, rows_of
 from mirg.trajectories.teacher.status import Status
-from mirg.trajectories.teacher.work import UNASKABLE, Desk
+from mirg.trajectories.teacher.work import UNASKABLE, RequestBuilder
 from mirg.trajectories.verify import CHECKS
 
 PER_GROUP = 12  # chains of one check, and of those that were kept
@@ -83,7 +83,7 @@ class PageMaker:
 
 def write_page(src: DatasetFolder, recipe: TeacherRecipe, status: Status, path: str | Path) -> Path:
     """The page of a ledger at any moment, also while a run writes it: the samples that are finished by then."""
-    page, desk = PageMaker(src, recipe, status), Desk(recipe, Digests(src))
+    page, builder = PageMaker(src, recipe, status), RequestBuilder(recipe, Digests(src))
     with reading(status.ledger) as connection:
         for _, sample in rows_of(src, Shard()):
             row = connection.execute(
@@ -92,7 +92,7 @@ def write_page(src: DatasetFolder, recipe: TeacherRecipe, status: Status, path: 
             outcome = outcome_row(row) if row else None
             answer = Ledger.find_in(connection, outcome.hash) if outcome else None
             if outcome and answer:
-                page.see(sample, outcome, desk.judge(answer, sample))
+                page.see(sample, outcome, builder.judge(answer, sample))
     return page.write(Path(path))
 
 

@@ -24,7 +24,7 @@ from mirg.trajectories.teacher.ledger import Ledger, planned, started, stopped
 from mirg.trajectories.teacher.limits import Clock, SystemClock
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import Digests
-from mirg.trajectories.teacher.work import Desk, work_on
+from mirg.trajectories.teacher.work import RequestBuilder, work_on
 
 # What decides which replies are asked for and kept; budgets, rates and the address do not.
 _DECISIVE = {
@@ -158,7 +158,7 @@ class _Run:
         self._tell = on_progress or (lambda _: None)
         self._recipe = recipe
         self._plan = plan_of(src, recipe)
-        self._desk = Desk(recipe, Digests(src))
+        self._desk = RequestBuilder(recipe, Digests(src))
         self._room = asyncio.Semaphore(_AHEAD * recipe.limits.concurrency)
         self._broken: BaseException | None = None
 

@@ -25,7 +25,7 @@ UNASKABLE, UNANSWERED = "sample", "teacher"
 
 
 @dataclass(frozen=True)
-class Desk:
+class RequestBuilder:
     """What makes requests out of samples: the recipe, its family and templates, the digests of images."""
 
     recipe: TeacherRecipe
@@ -67,7 +67,7 @@ class Desk:
 
 
 async def work_on(
-    sample: Sample, desk: Desk, asker: Asker, plan: str, now: Callable[[], float]
+    sample: Sample, builder: RequestBuilder, asker: Asker, plan: str, now: Callable[[], float]
 ) -> tuple[Outcome, list[Op]] | None:
     """What becomes of ``sample``, and the ledger's lines about it; None where a reply is still missing.
 
@@ -75,16 +75,16 @@ async def work_on(
     ConfigError where no sample can be asked about.
     """
     try:
-        requests = desk.first(sample)
-        seen = await _draws(requests, sample, desk, asker)
+        requests = builder.first(sample)
+        seen = await _draws(requests, sample, builder, asker)
         if seen is None:
             return None
         failed = nearest(seen)
-        if desk.recipe.repair and best(seen) is None and failed is not None:
-            answer = await asker.answer(desk.repair(requests[failed.answer.draw], failed))
+        if builder.recipe.repair and best(seen) is None and failed is not None:
+            answer = await asker.answer(builder.repair(requests[failed.answer.draw], failed))
             if answer is None:
                 return None
-            seen = [*seen, desk.judge(answer, sample)]
+            seen = [*seen, builder.judge(answer, sample)]
     except ConfigError:
         raise
     except MirgError as error:
@@ -104,17 +104,17 @@ def outcome_of(seen: Sequence[Judged], plan: str, sample: Sample, at: float) -> 
     return Outcome(plan, sample.id, sample.task, False, check, reason, closest.answer.hash, attempts, at)
 
 
-async def _draws(requests: list[Request], sample: Sample, desk: Desk, asker: Asker) -> list[Judged] | None:
-    if not desk.recipe.stop_early:
+async def _draws(requests: list[Request], sample: Sample, builder: RequestBuilder, asker: Asker) -> list[Judged] | None:
+    if not builder.recipe.stop_early:
         answers = await asyncio.gather(*(asker.answer(request) for request in requests))
-        seen = [desk.judge(answer, sample) for answer in answers if answer is not None]
+        seen = [builder.judge(answer, sample) for answer in answers if answer is not None]
         return seen if len(seen) == len(requests) else None
     seen = []
     for request in requests:
         answer = await asker.answer(request)
         if answer is None:
             return None
-        seen.append(desk.judge(answer, sample))
+        seen.append(builder.judge(answer, sample))
         if seen[-1].accepted:
             break
     return seen
