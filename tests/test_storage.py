@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -558,3 +559,23 @@ def test_whichever_call_fails_the_old_or_the_new_is_there(tmp_path: Path, action
         again = _content(root)
         assert again == complete or (action is _journal and str(again).endswith('"new"\n')), "and it can be done again"
         assert action is not _folder or leftovers(root) == [], f"{call}: the next writer removes what was left"
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EROFS, "the disk is read-only"),
+        (errno.EACCES, "no permission"),
+        (errno.EDQUOT, "the quota is used up"),
+        (errno.EIO, ""),
+    ],
+)
+def test_what_is_wrong_with_a_disk_is_said(number: int, hint: str, tmp_path: Path, monkeypatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("mirg.storage.os.replace", refuse)
+    with pytest.raises(StorageError, match=os.strerror(number)) as caught:
+        write_atomic(tmp_path / "x", "y")
+    assert caught.value.hint == hint
