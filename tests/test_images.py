@@ -281,10 +281,10 @@ def test_memory_of_all_of_them(tmp_path: Path) -> None:
     for name, make, usual, unusual in hostile.GROWING:
         write(tmp_path, f"usual-{name}", make(usual))
         write(tmp_path, f"unusual-{name}", make(unusual))
-    write(tmp_path, "dear.png", hostile.flat_png(2_000, 2_000, colour_type=6))
+    write(tmp_path, "costly.png", hostile.flat_png(2_000, 2_000, colour_type=6))
     write(tmp_path, "deep.png", hostile.flat_png(2_000, 2_000, bits=16, colour_type=0))
     write(tmp_path, "deeper.png", hostile.flat_png(2_000, 2_000, bits=16, colour_type=2))
-    for name in ("dear.png", "deep.png", "deeper.png"):
+    for name in ("costly.png", "deep.png", "deeper.png"):
         assert best_seconds(tmp_path / name) <= SECONDS
     done = subprocess.run(
         [sys.executable, "-c", MEMORY_SCRIPT, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60

@@ -123,7 +123,7 @@ def test_unwritable_places(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         Journal(tmp_path / "file" / "below")
     with pytest.raises(StorageError):
-        write_atomic(tmp_path, "a folder stands there")
+        write_atomic(tmp_path, "a folder exists there")
     assert leftovers(tmp_path) == []
 
 
@@ -328,7 +328,7 @@ def test_existing_folder_is_refused_unless_told(tmp_path: Path) -> None:
         write_atomic(work / "new", "1")
     assert (tmp_path / "empty" / "new").exists()
     with pytest.raises(StorageError), atomic_folder(target / "new", overwrite=True):
-        pytest.fail("a file stands there")
+        pytest.fail("a file exists there")
     assert leftovers(tmp_path) == []
 
 
