@@ -118,6 +118,8 @@ def test_a_key_that_says_y_first() -> None:
     expected = ((2, (0.2, 0.1, 0.4, 0.3), None),)
     assert boxes_of('<answer>{"image": 2, "box_2d": [100, 200, 300, 400]}</answer>') == expected
     assert boxes_of('<answer>{"image": 2, "bbox_2d": [200, 100, 400, 300]}</answer>') == expected
+    twice = boxes_of('<answer>[{"image": 2, "box_2d": [100,200,300,400]}, {"image": 2, "box_2d": [0,0,50,9]}]</answer>')
+    assert twice == (*expected, (2, (0.0, 0.0, 0.009, 0.05), None))
     assert read("<answer> none\n</answer>", SIZES, QWEN3_VL).answer_text == "none"
 
 
