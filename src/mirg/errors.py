@@ -46,7 +46,7 @@ class AnswerError(MirgError):
     """An answer cannot be written (reading never raises: see ``mirg.answers.read``)."""
 
 
-class TeacherError(MirgError):
+class EndpointError(MirgError):
     """A remote teacher cannot be asked, refuses, or would cost more than was allowed."""
 
 

@@ -14,7 +14,7 @@ from mirg.answers import ordinals
 from mirg.answers.markup import cited, replaced
 from mirg.geometry import Box
 
-BOX_WORD = "\u25a1"  # stands for one box in the prose
+BOX_WORD = "\u25a1"  # marks one box in the prose
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\n+")
 
@@ -73,7 +73,7 @@ class Cited:
 
 @dataclass(frozen=True)
 class Sentence:
-    """``prose`` is the text with :data:`BOX_WORD` in the place of every box; ``raw`` still holds the markup."""
+    """``prose`` is the text with :data:`BOX_WORD` in the place of every box; ``raw`` contains the markup."""
 
     raw: str
 
@@ -90,7 +90,7 @@ class Sentence:
 
     @property
     def has_box(self) -> bool:
-        """Whether it is object-level: it says where something is."""
+        """Whether it is object-level, that is, contains a box."""
         return BOX_WORD in self.prose
 
     @property

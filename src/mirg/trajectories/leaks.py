@@ -1,6 +1,6 @@
 """Signs that a chain was written by someone who had been shown the truth.
 
-A teacher is given the annotation and told to reason as if it were not; a student trained on "according to the
+A teacher is given the annotation and asked to reason without it; a student trained on "according to the
 annotation …" learns to invent annotations. Patterns are matched on plain words (``mirg.trajectories.words``), in which
 the labels of the sample and the box of its question are taken out: those may be spoken of.
 """

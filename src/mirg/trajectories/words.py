@@ -13,7 +13,7 @@ from functools import lru_cache
 from mirg.samples.schema import Sample
 from mirg.trajectories.chain import mentions
 
-THING = "thing"  # what a label of the sample becomes: a "label" or a "key" may be an object that is looked for
+THING = "thing"  # replaces the labels of the sample, since a "label" or a "key" may be an object of a question
 
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 _MARKS = re.compile(r"[\W_]+")

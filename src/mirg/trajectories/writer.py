@@ -1,6 +1,6 @@
 """The rule-based writer: reasoning from a sample's annotation, images first, then objects, terse.
 
-The image-level part says what is looked for and which images hold it, in one form for every task: what one task teaches
+The image-level part names the subject and the images that show it, in one form for every task: what one task teaches
 serves the others. A line in ``IMAGE_LEVEL`` says more where images are compared or counted.
 The object-level part says where every target is. How the forms were chosen: docs/design/0008-study.md.
 """
@@ -24,9 +24,9 @@ def build(sample: Sample) -> Trajectory:
 
 
 def build_object_level(sample: Sample) -> Trajectory:
-    """The trajectory of ``sample`` without its image-level part: what is looked for, and where it is.
+    """The trajectory of ``sample`` without its image-level part: the subject and its place.
 
-    It shows what reasoning about images is worth (``mirg study``); for training, :func:`build` is the better one.
+    ``mirg study`` uses it to measure the effect of reasoning about images; for training, :func:`build` is better.
     """
     thinking = " ".join([*_target(sample), *_object_level(sample)])
     return Trajectory(thinking=thinking, answer=ordered(sample.targets), writer=OBJECT_WRITER)
@@ -44,7 +44,7 @@ def ordered(targets: Sequence[Target]) -> tuple[Target, ...]:
 
 
 def subject(sample: Sample) -> str:
-    """What is looked for: ``meta["subject"]``, else the label of the targets, else "object"."""
+    """The subject of the question: ``meta["subject"]``, else the label of the targets, else "object"."""
     named = sample.meta.get("subject")
     if isinstance(named, str) and named:
         return named
@@ -64,7 +64,7 @@ def _target(sample: Sample) -> list[str]:
 
 
 def _found(sample: Sample) -> list[str]:
-    """Which images hold what is looked for. Name and image stand side by side: that is the form of a look-up.
+    """Which images show the subject. Name and image are next to each other, which is the form of a look-up.
 
     An image that the question names is not found by looking, and others may hold the same: it is only said again.
     """
@@ -127,7 +127,7 @@ def _counting(sample: Sample) -> list[str]:
 def _reasoning(sample: Sample) -> list[str]:
     """What is compared: all objects, or how large one kind is. What references show has another name: it is not said.
 
-    A name that stands in the chain is copied, and one that is close to the target's does harm.
+    A name in the chain is copied, and one that is close to the target's does harm.
     """
     compared = sample.meta.get("compared")
     if isinstance(compared, str):

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.clocks import FakeClock
-from mirg.errors import TeacherError
-from mirg.trajectories.teacher.limits import WINDOW, BudgetGuard, BudgetUsed, Cost, Rates, SystemClock, retry_after
+from mirg.engines.limits import WINDOW, BudgetGuard, BudgetUsed, Cost, Rates, SystemClock, retry_after
+from mirg.errors import EndpointError
 from mirg.trajectories.teacher.recipe import Budget
 
 NOW = 1_700_000_000.0
@@ -110,7 +110,7 @@ def test_a_clock_that_is_set_changes_no_rate(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_request_larger_than_a_minute_is_said_at_once() -> None:
-    with pytest.raises(TeacherError, match="tokens_per_minute is 10"):
+    with pytest.raises(EndpointError, match="tokens_per_minute is 10"):
         asyncio.run(Rates(None, 10, FakeClock()).take(11))
 
 
