@@ -10,7 +10,7 @@ import torch
 
 from fakes.tiny import tiny_pair
 from mirg.models.packing import base_of
-from mirg.models.patches import patches_by_product
+from mirg.models.vision import patches_by_product
 
 
 @pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.tiny import tiny_pair
-from mirg.models.attention import PACKED_SDPA, pack_vision_attention, packed_sdpa
+from mirg.models.vision import PACKED_SDPA, pack_vision_attention, packed_sdpa
 
 Lengths = st.lists(st.integers(1, 40), min_size=1, max_size=6)
 
@@ -38,11 +38,11 @@ def test_segments_do_not_see_each_other(lengths: list[int], repeat: bool, seed: 
 
 def test_windows_of_four_lengths_take_four_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """An image of 7 x 5 windows of 4 x 4 cells, cut at two edges: 24 whole windows, 6 + 4 cut ones and a corner."""
-    from mirg.models import attention
+    from mirg.models import vision
 
     calls = []
-    attend = attention._attend
-    monkeypatch.setattr(attention, "_attend", lambda q, *others: calls.append(q.shape) or attend(q, *others))
+    attend = vision._attend
+    monkeypatch.setattr(vision, "_attend", lambda q, *others: calls.append(q.shape) or attend(q, *others))
     lengths = [16, 16, 16, 16, 16, 16, 12] * 4 + [8, 8, 8, 8, 8, 8, 6]
     q, k, v = (torch.randn(1, 2, sum(lengths), 8, requires_grad=True) for _ in range(3))
     out, _ = packed_sdpa(torch.nn.Identity(), q, k, v, None, cu_seq_lens_q=torch.tensor([0, *lengths]).cumsum(0))
