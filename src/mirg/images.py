@@ -1,6 +1,6 @@
 """Opening images that nobody vouches for.
 
-Whatever the file is, :func:`open_image` gives a plain RGB image with the EXIF rotation applied, or raises ImageError
+For every file, :func:`open_image` gives a plain RGB image with the EXIF rotation applied, or raises ImageError
 with the sample's id. Limits are checked on the header, before any pixel is decoded, so that a bomb costs nothing.
 """
 
@@ -141,7 +141,7 @@ def decode_image(
 
 
 def image_size(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample_id: str | None = None) -> Size:
-    """(width, height) after EXIF rotation, from the header alone: pixels are not decoded. ImageError as above."""
+    """(width, height) after EXIF rotation, from the header without decoding pixels. ImageError as above."""
     return image_header(path, limits=limits, sample_id=sample_id).size
 
 
@@ -327,7 +327,7 @@ def _stored(image: Image.Image) -> Size:
 
 
 def _grey_to_8_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bit; 32-bit integers and floats by their own range where they leave 0-255 (0-1)."""
+    """Scale 16-bit grey to 8 bit; 32-bit integers and floats by their range if they exceed 0-255 (0-1)."""
     import numpy as np
     from PIL import Image
 

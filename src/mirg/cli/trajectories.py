@@ -28,7 +28,7 @@ def build(
     dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
     out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],
     writer: Annotated[
-        str, typer.Option(help="Who writes: rules (from the annotation, no model), or teacher (a model, by --recipe).")
+        str, typer.Option(help="The writer: rules (from the annotation, no model), or teacher (a model, by --recipe).")
     ] = "rules",
     recipe: Annotated[
         str | None, typer.Option(help="teacher: a recipe file, or one that ships, such as teacher/openai.")
@@ -41,14 +41,14 @@ def build(
     executor_name: Annotated[
         str, typer.Option("--executor", help="teacher: local, or processes or ray with --workers.")
     ] = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help="teacher: processes that ask side by side.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="teacher: the number of processes.")] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="teacher: ask nothing, write what the ledger holds.")
+        bool, typer.Option("--offline", help="teacher: send no request, write from the ledger.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="teacher: print the recipe and what it would take, and stop.")
+        bool, typer.Option("--dry-run", help="teacher: print the recipe and the estimated cost, and stop.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Give every sample a trajectory and keep the verified ones; the others go to OUT/rejected.jsonl with a reason."""
@@ -81,7 +81,7 @@ def check(
     dataset: Annotated[Path, typer.Argument(help="A dataset folder with trajectories.")],
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Verify the stored trajectories again, from their text alone. Exit 1 if one fails."""
+    """Verify the stored trajectories again, from their text. Exit 1 if one fails."""
     from mirg.samples import DatasetFolder
     from mirg.trajectories.build import check_dataset
 

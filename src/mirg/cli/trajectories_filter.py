@@ -14,10 +14,10 @@ def filter(
     dataset: shared.Dataset,
     out: shared.Out,
     student: Annotated[str, typer.Option("--student", help="A run folder, a model folder, or a model name.")],
-    gain_right: Annotated[float, typer.Option(help="Points of IoU to gain where the answer was right.")] = 0.10,
-    gain_wrong: Annotated[float, typer.Option(help="Points of IoU to gain where it was wrong and stays so.")] = 0.20,
+    gain_right: Annotated[float, typer.Option(help="Required gain in points of IoU if the answer was right.")] = 0.10,
+    gain_wrong: Annotated[float, typer.Option(help="Required gain in points of IoU if it was and stays wrong.")] = 0.20,
     temperature: Annotated[float, typer.Option(help="0 is greedy decoding.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of sampling, where temperature is not 0.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of sampling, if temperature is not 0.")] = 0,
     batch_size: shared.BatchSize = 16,
     max_new_tokens: shared.MaxNewTokens = 512,
     instructions: shared.AnswerInstructions = None,
@@ -28,9 +28,9 @@ def filter(
     overwrite: shared.Overwrite = False,
     json: shared.Json = False,
 ) -> None:
-    """Keep a sample where its chain, put before the student's answer, turns wrong into right or raises the IoU.
+    """Keep a sample if its chain, put before the student's answer, turns wrong into right or raises the IoU.
 
-    The others go to OUT/rejected.jsonl with the reason. Stopped and started again, the command goes on where it was.
+    The others go to OUT/rejected.jsonl with the reason. The same command continues after an interruption.
     """
     from mirg.engines.base import Generation
     from mirg.evaluation.blind import gains, write_helpful
@@ -41,7 +41,7 @@ def filter(
     plan = MeasurePlan(
         Generation(max_new_tokens, temperature, seed, batch_size), instructions, copy=copy, overwrite=overwrite
     )
-    # What can be wrong without the model is told before the model is loaded.
+    # Report errors that do not need the model before it is loaded.
     source = DatasetFolder.open(dataset)
     refuse_output(out, source, plan)
 

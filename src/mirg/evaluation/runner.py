@@ -4,7 +4,7 @@
 the samples that could not be asked, ``summary.json`` is written at the end. Killed anywhere and started again, the
 folder ends byte-identical to that of an uninterrupted run: batches are cut from the whole selection, whole batches
 with the right keys are kept, the first other one and all after it are made (again). Keys come from the files' bytes:
-pixels are decoded only for what is asked, and for samples without a row, to say again why there is none.
+pixels are decoded only for samples that are asked, and for those without a row, to report the reason again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Plan:
 class _Batch:
     number: int
     samples: tuple[Sample, ...]
-    prompts: dict[str, list[dict[str, Any]] | MirgError]  # by sample id; why there is none
+    prompts: dict[str, list[dict[str, Any]] | MirgError]  # by sample id, or the error that prevents it
     keys: dict[str, str]
 
 
@@ -59,7 +59,7 @@ def evaluate(
     """Evaluate ``engine`` on ``dataset`` into the folder ``out`` and return the summary.
 
     Broken rows and images are counted rejections. Raises :class:`EvaluationError` where ``out`` holds another
-    evaluation or no sample can be asked, ``StorageError`` where it cannot be written, ``EngineError`` as the engine.
+    evaluation or no sample can be asked, ``StorageError`` if it cannot be written, ``EngineError`` from the engine.
     """
     out, plan = Path(out), plan or Plan()
     told = instructions_of(engine, plan.instructions)
@@ -175,7 +175,7 @@ def _fill(engine: Engine, dataset: DatasetFolder, plan: Plan, batch: _Batch, sto
 
 
 def _open(dataset: DatasetFolder, sample: Sample, batch: _Batch) -> Request | MirgError:
-    """The request about ``sample``, its images decoded, or why there is none."""
+    """The request about ``sample`` with decoded images, or the error that prevents it."""
     prompt = batch.prompts[sample.id]
     if isinstance(prompt, MirgError):
         return prompt

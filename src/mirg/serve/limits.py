@@ -1,4 +1,4 @@
-"""What the server takes on at most; everything beyond it is refused before it costs anything."""
+"""The limits of the server; requests beyond them are refused before they cost anything."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "functions": ([],),
     "modalities": (["text"],),
 }
-# Those that say nothing about the answer.
+# Those without an effect on the answer.
 _IGNORED = frozenset(
     {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls"}
 )
@@ -70,7 +70,7 @@ class _Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nothing(cls, value: Any) -> Any:
-        """Clients send unset fields as null; messages of an earlier answer bring empty lists."""
+        """Remove empty fields: clients send unset fields as null, and earlier answers have empty lists."""
         return {k: v for k, v in value.items() if v is not None and v != []} if isinstance(value, dict) else value
 
 
@@ -122,9 +122,9 @@ class _Body(_Strict):
 
 @dataclass(frozen=True)
 class Chat:
-    """A request that can be asked: ``messages`` for a chat template, and the bytes of the images in their order.
+    """A valid request: ``messages`` for a chat template, and the bytes of the images in their order.
 
-    ``prefix`` is what the assistant's answer begins with (``continue_final_message``), ``texts`` all that was written.
+    ``prefix`` is the beginning of the assistant's answer (``continue_final_message``), ``texts`` all texts.
     """
 
     model: str
@@ -141,7 +141,7 @@ class Chat:
 
 
 def parse_chat(body: bytes, limits: ServeLimits, default_tokens: int) -> Chat:
-    """The request in ``body``. Raises :class:`Refused` with what is wrong and where; total on any bytes."""
+    """The request in ``body``. For every invalid body, :class:`Refused` says what is wrong and where."""
     asked = _validated(_loaded(body, limits))
     if len(asked.messages) > limits.messages:
         raise Refused(400, f"{len(asked.messages)} messages, {limits.messages} are allowed", param="messages")
@@ -175,12 +175,12 @@ def _loaded(body: bytes, limits: ServeLimits) -> dict[str, Any]:
         words = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
         raise Refused(400, f"the body is not JSON: {words}", code="invalid_json") from error
     if not isinstance(value, dict):
-        raise Refused(400, "the body is no JSON object", code="invalid_json")
+        raise Refused(400, "the body is not a JSON object", code="invalid_json")
     return value
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _validated(value: dict[str, Any]) -> _Body:
@@ -205,7 +205,7 @@ def _equal(given: Any, neutral: Any) -> bool:
 
 
 class _Reader:
-    """Messages one after the other; counts texts and images."""
+    """Reads messages in their order and counts texts and images."""
 
     def __init__(self, limits: ServeLimits) -> None:
         self.limits = limits
@@ -214,7 +214,7 @@ class _Reader:
         self._characters = 0
 
     def message(self, number: int, message: _Message) -> dict[str, Any]:
-        """The message as a chat template takes it."""
+        """The message in the form of a chat template."""
         role = "system" if message.role == "developer" else message.role
         where = f"messages.{number}"
         if role == "system" and number:
@@ -260,7 +260,7 @@ class _Reader:
 
 
 def _prefix(asked: _Body, messages: list[dict[str, Any]]) -> str:
-    """Takes the last message out of ``messages`` where the model is to go on with it."""
+    """Remove and return the text of the last message if the model is to continue it."""
     if asked.add_generation_prompt is not None and asked.add_generation_prompt == asked.continue_final_message:
         raise Refused(400, "either a new message is begun or the last one is continued", param="add_generation_prompt")
     if not asked.continue_final_message:

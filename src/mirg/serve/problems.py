@@ -17,7 +17,7 @@ _KINDS = {
 
 
 class Refused(MirgError):
-    """``status`` is the HTTP status, ``param`` the part of the request that is wrong, ``code`` a word for programs."""
+    """``status`` is the HTTP status, ``param`` the wrong part of the request, ``code`` a key for programs."""
 
     def __init__(
         self, status: int, message: str, *, param: str | None = None, code: str | None = None, retry: int | None = None
@@ -37,7 +37,7 @@ class Refused(MirgError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """When to try again (seconds), and that a half-read request ends its connection."""
+        """The headers: when to try again (seconds), and that a half-read request ends its connection."""
         found = {"content-type": "application/json"}
         if self.retry is not None:
             found["retry-after"] = str(self.retry)

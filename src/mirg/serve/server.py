@@ -30,19 +30,19 @@ from mirg.serve.worker import Job, Worker, going_down
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-DEFAULT_TOKENS = 512  # of a completion, where the request does not say
+DEFAULT_TOKENS = 512  # of a completion, if the request gives no limit
 _DECODERS = 2  # requests whose images are decoded at a time
-_LOOK_SECONDS = 0.5  # between two looks at whether the client is still there
+_LOOK_SECONDS = 0.5  # between two checks whether the client is still connected
 
 
 def served_name(engine: Engine) -> str:
-    """What a model is called where nobody names it: the last part of its path, a run's where that says "model"."""
+    """The default name of a model: the last part of its path, or the name of the run folder if that is "model"."""
     path = Path(engine.name)
     return (path.parent.name if path.name == "model" else path.name) or engine.name
 
 
 def create_app(engine: Engine, *, name: str | None = None, limits: ServeLimits | None = None) -> FastAPI:
-    """The application that answers with ``engine``, behind its guards. The model's thread lives as long as it does."""
+    """The application that answers with ``engine``, with its checks. It starts and stops the thread of the model."""
     limits = limits or ServeLimits()
     served = Served(engine, name or served_name(engine), limits)
 
@@ -54,7 +54,7 @@ def create_app(engine: Engine, *, name: str | None = None, limits: ServeLimits |
         finally:
             await asyncio.to_thread(served.worker.stop)
 
-    # Without the pages of documentation: they load scripts from elsewhere.
+    # Without the pages of documentation, which load scripts from other servers.
     app = FastAPI(
         title="mirg", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=lifespan
     )
@@ -80,11 +80,11 @@ class Served:
         self._decoding = asyncio.Semaphore(_DECODERS)
 
     async def health(self) -> JSONResponse:
-        """Whether requests are taken, and how many wait."""
+        """Whether requests are accepted, and how many wait."""
         return JSONResponse({"status": "ok", "model": self.name, "waiting": self.worker.waiting})
 
     async def models(self) -> JSONResponse:
-        """The one model there is."""
+        """The list of models, which has one entry."""
         model = {"id": self.name, "object": "model", "created": self.created, "owned_by": "mirg"}
         return JSONResponse({"object": "list", "data": [model]})
 
@@ -106,7 +106,7 @@ class Served:
         )
 
     def _prepare(self, body: bytes) -> tuple[Chat, Job]:
-        """Everything that can be wrong with a request, in order of what it costs to find out."""
+        """Check a request, the cheapest checks first, and make the job."""
         chat = parse_chat(body, self.limits, DEFAULT_TOKENS)
         if chat.model != self.name:
             words = f"there is no model {chat.model[:200]!r}; this server has {self.name!r}"
@@ -145,7 +145,7 @@ class Served:
             raise Refused(400, words, param="messages", code="context_length_exceeded")
 
     async def _answer(self, request: Request, job: Job, end: float) -> list[Completion]:
-        """Wait for the completions, as long as the client does and the time lasts."""
+        """Wait for the completions until the client disconnects or the time is up."""
         waiting = asyncio.wrap_future(job.answer)
         try:
             while True:
@@ -158,7 +158,7 @@ class Served:
                 if await request.is_disconnected():
                     raise Refused(400, "the client has gone", code="client_gone")
         except asyncio.CancelledError:
-            if self.worker.closed:  # the server's patience with what is being computed is at its end
+            if self.worker.closed:  # the server is stopping and its time for pending jobs is up
                 raise going_down() from None
             raise
         finally:
