@@ -47,7 +47,7 @@ class AnswerError(MirgError):
 
 
 class EndpointError(MirgError):
-    """A remote teacher cannot be asked, refuses, or would cost more than was allowed."""
+    """A model endpoint cannot be reached, refuses a request, or would cost more than allowed."""
 
 
 class EngineError(MirgError):

@@ -188,7 +188,7 @@ def input_size(size: Size, family: Family, limits: PixelLimits | None = None) ->
 
 
 def _at_least(width: int, height: int, factor: int) -> Size:
-    """GLM first enlarges an image that is smaller than one patch."""
+    """The size for GLM, which first enlarges an image that is smaller than one patch."""
     if height >= factor and width >= factor:
         return (width, height)
     scale = max(factor / height, factor / width)
@@ -196,7 +196,7 @@ def _at_least(width: int, height: int, factor: int) -> Size:
 
 
 def _smart_resize(width: int, height: int, factor: int, frames: int, limits: PixelLimits) -> Size:
-    """Sides to multiples of ``factor``, area into ``limits``, aspect ratio kept as far as that allows."""
+    """Round the sides to multiples of ``factor`` with an area within ``limits``, close to the aspect ratio."""
     new_width, new_height = round(width / factor) * factor, round(height / factor) * factor
     if frames * new_width * new_height > limits.max_pixels:
         beta = math.sqrt((frames * height * width) / limits.max_pixels)

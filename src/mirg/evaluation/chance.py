@@ -64,7 +64,7 @@ def chance(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _truth_digest(records: Sequence[Record]) -> str:
-    """Of all that a level depends on, the order included: it decides between policies of equal worth."""
+    """A digest of the data of a level, in their order, which decides between policies of equal value."""
     state = hashlib.sha256()
     for r in records:
         truth = [(target.image, *target.box) for target in r.targets]
@@ -180,7 +180,7 @@ def _best_box(total_B: NDArray[np.float64], boxes: Boxes, n: int) -> Level:
 
 
 def _candidates(true: Sequence[Sequence[float]]) -> Boxes:
-    """The whole image, the mean true box, the medoid, and the true boxes (evenly thinned where too many)."""
+    """The whole image, the mean true box, the medoid, and the true boxes (evenly thinned if there are too many)."""
     boxes = np.unique(as_boxes(true), axis=0)
     thinned = boxes[:: -(-len(boxes) // _MOST_BOXES)]
     mean = as_boxes(true).mean(axis=0)

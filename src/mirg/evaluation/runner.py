@@ -157,7 +157,7 @@ def _batches(
 
 
 def _fill(engine: Engine, dataset: DatasetFolder, plan: Plan, batch: _Batch, store: Store) -> list[dict[str, str]]:
-    """Use the stored rows of one batch again, or make them; returns its samples that cannot be asked."""
+    """Use the stored rows of one batch, or compute them; returns the samples that cannot be asked."""
     stored = store.ahead(batch.keys.items())
     opened = {sample.id: _open(dataset, sample, batch) for sample in batch.samples if sample.id not in stored}
     refused = {sample_id: found for sample_id, found in opened.items() if isinstance(found, MirgError)}
@@ -187,7 +187,7 @@ def _open(dataset: DatasetFolder, sample: Sample, batch: _Batch) -> Request | Mi
 
 
 def _ask(engine: Engine, plan: Plan, batch: _Batch, requests: Sequence[Request]) -> list[Record]:
-    """Generate, read and score what can be asked of one batch."""
+    """Generate, read and score the answers of one batch."""
     if not requests:
         return []
     settings = replace(plan.generation, seed=batch_seed(plan.generation.seed, batch.number))
@@ -215,6 +215,6 @@ def _row_rejections(rejections: Sequence[Rejection]) -> list[dict[str, str]]:
 
 
 def _rejected(sample_id: str, task: str, reason: str) -> dict[str, str]:
-    """A row of ``rejected.jsonl``, also in the summary: lone surrogates, which no JSON file holds, become ``?``."""
+    """A row of ``rejected.jsonl``, also in the summary: lone surrogates, which JSON cannot contain, become ``?``."""
     row = {"id": sample_id, "task": task, "reason": reason}
     return {name: text.encode("utf-8", "replace").decode("utf-8") for name, text in row.items()}

@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from mirg.serve.limits import ServeLimits
-from mirg.serve.problems import Refused
+from mirg.serve.limits import Refused, ServeLimits
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

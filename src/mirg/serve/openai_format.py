@@ -19,8 +19,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from mirg.engines.base import Completion
 from mirg.errors import first_problem
-from mirg.serve.limits import ServeLimits
-from mirg.serve.problems import Refused
+from mirg.serve.limits import Refused, ServeLimits
 
 # Parameters that are accepted only with these values, which are those of a request without them. Clients that were
 # written for vLLM, SGLang or llama.cpp send all of theirs with every request.
@@ -296,7 +295,7 @@ def completion_body(name: str, fingerprint: str, created: int, said: Sequence[Co
 
 
 def stream_body(name: str, fingerprint: str, created: int, said: Sequence[Completion], *, with_usage: bool) -> bytes:
-    """The response to a streamed request: whole completions in one event, usage where asked for, then ``[DONE]``."""
+    """The response to a streamed request: whole completions in one event, usage if requested, then ``[DONE]``."""
     head = _head("chat.completion.chunk", name, fingerprint, created)
     choices = [
         {
@@ -314,7 +313,7 @@ def stream_body(name: str, fingerprint: str, created: int, said: Sequence[Comple
 
 
 def usage(said: Sequence[Completion]) -> dict[str, int]:
-    """Tokens of the prompt, once however many completions it has, and of all completions."""
+    """Token counts: the prompt once for all completions, and all completions."""
     prompt, generated = said[0].prompt_tokens, sum(one.tokens for one in said)
     return {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
 

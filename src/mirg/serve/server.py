@@ -22,9 +22,8 @@ from mirg.engines.base import Request as Prompt
 from mirg.errors import AnswerError, ImageError
 from mirg.images import decode_image
 from mirg.serve.guards import Guard
-from mirg.serve.limits import ServeLimits
+from mirg.serve.limits import Refused, ServeLimits
 from mirg.serve.openai_format import Chat, completion_body, parse_chat, stream_body
-from mirg.serve.problems import Refused
 from mirg.serve.worker import Job, Worker, going_down
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def create_app(engine: Engine, *, name: str | None = None, limits: ServeLimits |
 
 
 class Served:
-    """One model being served: its name, its limits, its thread."""
+    """A served model: its name, its limits, its thread."""
 
     def __init__(self, engine: Engine, name: str, limits: ServeLimits) -> None:
         self.engine = engine
@@ -178,7 +177,7 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    """Unknown paths and methods, in the same form as every other error."""
+    """Answer unknown paths and methods in the same form as every other error."""
     assert isinstance(error, HTTPException)
     words = {404: f"there is nothing at {request.url.path[:200]}", 405: f"{request.method[:20]} is not answered here"}
     refused = Refused(error.status_code, words.get(error.status_code, str(error.detail)[:200]))

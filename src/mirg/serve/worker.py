@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 
 from mirg.engines.base import Completion, Engine, Generation, Request, several
 from mirg.errors import MirgError
-from mirg.serve.limits import ServeLimits
-from mirg.serve.problems import Refused
+from mirg.serve.limits import Refused, ServeLimits
 
 logger = logging.getLogger("mirg.serve")
 _RETRY_SECONDS = 5
@@ -105,7 +104,7 @@ class Worker:
             self._answer([job for job in jobs if job.answer.set_running_or_notify_cancel()])
 
     def _take(self) -> list[Job] | None:
-        """The next job and those that go with it, in their order; None once the worker stops."""
+        """The next job and those that can be computed with it, in their order; None when the worker stops."""
         with self._change:
             while not self._jobs and not self.closed:
                 self._change.wait()

@@ -21,12 +21,22 @@ from mirg.errors import MirgError
 from mirg.frames import Family, Size, from_frame, to_frame
 from mirg.geometry import Box, iou_matrix, match
 from mirg.samples.schema import Sample, Target, Trajectory
-from mirg.trajectories.chain import BOX_WORD, Cited, Sentence, mentioned, mentions, prose_of, sentences
+from mirg.trajectories.chain import (
+    BOX_WORD,
+    Cited,
+    Sentence,
+    image_words,
+    mentioned,
+    mentions,
+    normal_words,
+    prose_of,
+    sentences,
+    things_of,
+)
 from mirg.trajectories.conclusions import conclusion_first, conclusions
 from mirg.trajectories.language import Language, language_problem
 from mirg.trajectories.leaks import leak
 from mirg.trajectories.sizes import sizes_in
-from mirg.trajectories.words import image_words, normal_words, things_of
 
 
 class VerifyConfig(BaseModel):

@@ -1,6 +1,6 @@
 """Where a chain concludes: for which image, and whether it does so before it has looked at any.
 
-Matched on :func:`~mirg.trajectories.words.image_words`. Gaps hold at most a few words of a short list, so the time is
+Matched on :func:`~mirg.trajectories.chain.image_words`. Gaps hold at most a few words of a short list, so the time is
 linear in the text.
 """
 
@@ -10,8 +10,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from mirg.trajectories.chain import Sentence, mentioned
-from mirg.trajectories.words import THING, image_words
+from mirg.trajectories.chain import THING, Sentence, image_words, mentioned
 
 _ANSWER = r"(?:answer|solution|conclusion|result|choice|winner|antwort|lösung|ergebnis)"
 _RIGHT = r"(?:correct|right|wanted|richtige) (?:image|picture|one|answer|place|choice|bild)"

@@ -79,14 +79,14 @@ def _places(sample: Sample) -> str:
 
 
 def _lists(sample: Sample) -> list[str]:
-    """The objects of every image, from left to right: an order that the image itself gives."""
+    """The objects of every image, from left to right."""
     return [f"Image-{number}: {_listed(image)}." for number, image in enumerate(sample.images, 1)]
 
 
 def _listed(image: ImageRef) -> str:
     notes = sorted(image.objects, key=lambda note: note.box)
     runs = [(label, len(list(run))) for label, run in groupby(note.label for note in notes)]
-    # A long row of one word would be refused as a repetition, and nobody reads it as a count.
+    # A long row of one word would be refused as a repetition, and does not show a number.
     return ", ".join(f"{label} ({n})" if n > LONGEST_RUN else ", ".join([label] * n) for label, n in runs) or "nothing"
 
 
@@ -95,7 +95,7 @@ def _search(sample: Sample) -> list[str]:
 
 
 def _difference(sample: Sample) -> list[str]:
-    """What all images show comes first: what they do not share is then seen, not read off two lists."""
+    """The reasoning for differences: the objects that all images show come first, then those of each image."""
     if not any(image.objects for image in sample.images):  # photographs: there is nothing to list
         return _search(sample)
     return [*_same(sample), *_search(sample)]
@@ -114,7 +114,7 @@ def _odd_one_out(sample: Sample) -> list[str]:
 
 
 def _counting(sample: Sample) -> list[str]:
-    """Of the objects called ``meta["counted"]``, or of all objects."""
+    """The number of objects called ``meta["counted"]``, or of all objects, in every image."""
     counted = sample.meta.get("counted")
     counts = [
         sum(_called(note, counted) if isinstance(counted, str) else 1 for note in image.objects)
@@ -151,7 +151,7 @@ def _called(note: ObjectNote, label: str) -> bool:
 
 
 def _same_instance(sample: Sample) -> list[str]:
-    """Which images show objects of this name comes first: the one that is meant is found among them."""
+    """The images that show objects of this name come first, since the target is in one of them."""
     name = subject(sample)
     alike = [
         f"Image-{number}"
@@ -162,7 +162,7 @@ def _same_instance(sample: Sample) -> list[str]:
 
 
 def _companion(sample: Sample) -> list[str]:
-    """Every image may hold the target: the one that is meant is found by what else it shows, ``meta["mark"]``."""
+    """Every image may show the target: the right one is known by another object that it shows, ``meta["mark"]``."""
     mark = sample.meta.get("mark")
     if not isinstance(mark, str):  # a task of a user's own by the same name
         return _search(sample)

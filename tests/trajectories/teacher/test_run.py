@@ -69,7 +69,7 @@ def by_case(src: DatasetFolder, recipe: TeacherRecipe, pick: Callable[[int, dict
 def test_from_faults_to_a_dataset(cases: DatasetFolder, api: FaultyApi, tmp_path: Path) -> None:
     """Over sockets with every kind of fault: the right samples are kept, each with its provenance, and pass again."""
     recipe = teacher.recipe(api.url, limits={"timeout": 0.5, "tries": 30, "max_wait": 0.1})
-    faults = tuple(fault for fault in FAULTS if fault != "429 date")  # a second each: tested in test_client
+    faults = tuple(fault for fault in FAULTS if fault != "429 date")  # a second each: tested in test_endpoint
     api.settings = teacher.settings(cases, recipe, share=0.4, faults=faults, seed=1)
     found = run(cases, recipe, tmp_path / "l.db")
     assert (found.accepted, found.rejected, found.missing) == (27, 3, 0)

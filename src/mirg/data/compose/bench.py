@@ -82,7 +82,6 @@ class Pixels:
         self.size = lru_cache(maxsize=65536)(self._size)
 
     def _full(self, index: int) -> Image.Image:
-        """The unchanged image of the source."""
         return self._source.open_image(self._pool.images[index].ref)
 
     def _photo(self, index: int) -> Image.Image:

@@ -182,7 +182,7 @@ def test_photographs_that_give_no_sample_are_an_error_and_leave_nothing(
 
 
 def test_out_inside_the_photographs_is_refused(photos: Path) -> None:
-    with pytest.raises(DataError, match="lies inside"):
+    with pytest.raises(DataError, match="is inside"):
         write_photo_samples(photos, photos / "out", PhotoConfig(n=1))
 
 
