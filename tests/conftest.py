@@ -129,7 +129,7 @@ def api() -> Iterator[FaultyApi]:
 
 @pytest.fixture(autouse=True)
 def _one_torch_thread() -> None:
-    """Torch ignores OMP_NUM_THREADS where it was imported by a plug-in first; it is never imported from here."""
+    """Torch ignores OMP_NUM_THREADS if a plug-in imported it first; it is never imported from here."""
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "set_num_threads"):
         torch.set_num_threads(1)

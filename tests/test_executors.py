@@ -1,4 +1,4 @@
-"""The order of results is that of the items, whoever works; items are taken as they are needed."""
+"""The order of results is that of the items, for every executor; items are taken when they are needed."""
 
 from __future__ import annotations
 

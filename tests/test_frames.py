@@ -194,7 +194,7 @@ def five_thousand_sizes() -> list[tuple[int, int]]:
 
 
 def _real(fam: Family, limits: PixelLimits):
-    """The processor's own arithmetic: (width, height) -> (width, height), ValueError where it refuses."""
+    """The processor's own arithmetic: (width, height) -> (width, height), ValueError if it refuses."""
     if fam.resize == "tiles":
         from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
@@ -275,7 +275,7 @@ def test_internvl_tiles_are_what_the_processor_cuts() -> None:
         width, height = input_size(size, INTERNVL)
         tiles = width * height // 448**2
         out = processor(images=[Image.new("RGB", size)], return_tensors="np")
-        assert len(out["pixel_values"]) == tiles + (tiles > 1), size  # a thumbnail follows where there are several
+        assert len(out["pixel_values"]) == tiles + (tiles > 1), size  # a thumbnail follows if there are several tiles
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (-1, 5)])

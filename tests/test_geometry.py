@@ -93,7 +93,7 @@ def test_iou_laws(a: tuple[float, ...], b: tuple[float, ...], scale: float, shif
 @pytest.mark.filterwarnings("error")
 @given(st.lists(any_boxes, max_size=4), st.lists(any_boxes, max_size=4))
 def test_total_over_all_floats(a: list[tuple[float, ...]], b: list[tuple[float, ...]]) -> None:
-    """Finite and in [0, 1] whatever the numbers; what is no box overlaps nothing."""
+    """Finite and in [0, 1] for any numbers; what is not a box overlaps nothing."""
     scores = iou_matrix(a, b)
     assert scores.shape == (len(a), len(b))
     assert np.isfinite(scores).all() and (scores >= 0).all() and (scores <= 1).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -122,7 +123,7 @@ def test_unwritable_places(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         Journal(tmp_path / "file" / "below")
     with pytest.raises(StorageError):
-        write_atomic(tmp_path, "a folder stands there")
+        write_atomic(tmp_path, "a folder exists there")
     assert leftovers(tmp_path) == []
 
 
@@ -327,7 +328,7 @@ def test_existing_folder_is_refused_unless_told(tmp_path: Path) -> None:
         write_atomic(work / "new", "1")
     assert (tmp_path / "empty" / "new").exists()
     with pytest.raises(StorageError), atomic_folder(target / "new", overwrite=True):
-        pytest.fail("a file stands there")
+        pytest.fail("a file exists there")
     assert leftovers(tmp_path) == []
 
 
@@ -558,3 +559,23 @@ def test_whichever_call_fails_the_old_or_the_new_is_there(tmp_path: Path, action
         again = _content(root)
         assert again == complete or (action is _journal and str(again).endswith('"new"\n')), "and it can be done again"
         assert action is not _folder or leftovers(root) == [], f"{call}: the next writer removes what was left"
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EROFS, "the disk is read-only"),
+        (errno.EACCES, "no permission"),
+        (errno.EDQUOT, "the quota is used up"),
+        (errno.EIO, ""),
+    ],
+)
+def test_what_is_wrong_with_a_disk_is_said(number: int, hint: str, tmp_path: Path, monkeypatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("mirg.storage.os.replace", refuse)
+    with pytest.raises(StorageError, match=os.strerror(number)) as caught:
+        write_atomic(tmp_path / "x", "y")
+    assert caught.value.hint == hint

@@ -2,7 +2,7 @@
 
     python tools/check_links.py README.md docs src
 
-Prints one line per dead link and exits with 1 where there is one. Nothing is fetched.
+Prints one line per dead link and exits with 1 if there is one. Nothing is fetched.
 """
 
 from __future__ import annotations

@@ -113,9 +113,7 @@ def open_image(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample
     return decode_image(_read(Path(path), limits, sample_id), path, limits=limits, sample_id=sample_id)
 
 
-def decode_image(
-    data: bytes, name: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample_id: str | None = None
-) -> Image.Image:
+def decode_image(data: bytes, name: str | Path, *, limits: ImageLimits, sample_id: str | None = None) -> Image.Image:
     """:func:`open_image` for the bytes of a file; ``name`` is its name in errors."""
     from PIL import Image
 

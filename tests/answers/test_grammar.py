@@ -45,12 +45,17 @@ FIELDS = ("failure", "noise", "unsafe", "tolerated", "doubtful")
          "2: 1,2,3,4", "noise tolerated: the key 'images'"),
         ('{"images": [{"image": 2, "bbox": [1,2,3,4]}, 5]}', "with a value between",
          "0: 1,2,3,4", "noise unsafe: the key 'images' names an image in an unknown way / tolerated: the key 'images'"),
+        ('{"images": [{"bbox": [1,2,3,4]}], "image": 2}', "a name behind a list of objects",
+          "2: 1,2,3,4", "noise tolerated: the key 'images'"),
+        ('{"image": " Image-2 ", "bbox": [1,2,3,4]}', "blanks around a usual value", "2: 1,2,3,4", ""),
+        ("[]", "an empty list", "", ""),
+        ("none", "the word", " in text", ""),
         ('{"image": "the second", "bbox": [1,2,3,4]}', "an ordinal as a value",
          "2: 1,2,3,4", "noise tolerated: the image 'the second' under 'image'"),
         ('{"image_index": "Image-2", "bbox": [1,2,3,4]}', "a usual key with a usual value", "2: 1,2,3,4", ""),
         ('{"img": 2, "bbox": [1,2,3,4]}', "an unusual key",
          "2: 1,2,3,4", "noise tolerated: the image '2.0' under 'img'"),
-        ('{"image": "b.png", "image_id": 2, "bbox": [1,2,3,4]}', "a file beside a number", "2: 1,2,3,4", ""),
+        ('{"image": "b.png", "image_id": 2, "bbox": [1,2,3,4]}', "a file beside a number", "2: 1,2,3,4 file b.png", ""),
         ('{"image": "b.png", "image_id": 2, "img": 3, "bbox": [1,2,3,4]}', "a file beside two numbers",
          "0: 1,2,3,4", "noise tolerated: the image '3.0' under 'img'"
           " / unsafe: a JSON object that names several images"),
@@ -105,6 +110,14 @@ FIELDS = ("failure", "noise", "unsafe", "tolerated", "doubtful")
          "2: 1,2,3,4; 3: 5", "noise: the JSON is cut off / unsafe: the answer is cut off"),
         ('{"image": 2, "bbox": [1,2,3,4]}}', "a brace too many",
          "2: 1,2,3,4", "noise: text after the JSON / around:  … }"),
+        ("mug (1,2),(3,4) in Image-1, pot (5,6),(7,8) in Image-2, cup (9,10),(11,12) in Image-3", "three names behind",
+          "1: 1,2,3,4; 2: 5,6,7,8; 3: 9,10,11,12 in text", "noise: the text 'mug'"),
+        ("It is in Image-2, NOT in Image-1: (1,2),(3,4)", "the nearer image is denied in capitals",
+          "2: 1,2,3,4 in text", "noise: the text 'It'"),
+        ("image: 2 and Image-3 {a mug (1,2),(3,4)}", "a key and a name outside of the braces",
+          "None: 1,2,3,4 in text", "noise: the text 'image'"),
+        ("{a mug (1,2),(3,4), image 2", "a name behind, and a brace that never closes",
+          "None: 1,2,3,4 in text", "noise: the text '{'"),
         ("（1，2），（3，4）", "full-width signs", "None: 1,2,3,4 in text", "noise tolerated: full-width characters"),
         ("（Image-2）：（1，2），（3，4）", "full-width signs around a name",
          "2: 1,2,3,4 in text", "noise: a bracket that is not closed / tolerated: full-width characters"),
@@ -157,7 +170,7 @@ FIELDS = ("failure", "noise", "unsafe", "tolerated", "doubtful")
         ("第二张图中的杯子(1,2),(3,4)，图3中的锅(5,6),(7,8)", "Chinese names",
          "2: 1,2,3,4; 3: 5,6,7,8 in text", "noise: the text '第二张图中的杯子' / tolerated: full-width characters"),
         ("the last image has it at (1,2),(3,4)", "the last", "-1: 1,2,3,4 in text", "noise: the text 'the'"),
-        ("b.png has it at (1,2),(3,4)", "a file", "0: 1,2,3,4 in text", "noise: the text 'b'"),
+        ("b.png has it at (1,2),(3,4)", "a file", "0: 1,2,3,4 file b.png in text", "noise: the text 'b'"),
         ("see the mug (1,2),(3,4)", "no name at all", "None: 1,2,3,4 in text", "noise: the text 'see'"),
         ("{mug: (1,2),(3,4)} in Image-3", "braces like those of JSON",
          "", "failure noise unsafe: the JSON does not parse at character 1"),
@@ -193,6 +206,7 @@ def spelled(answer: str) -> tuple[str, str]:
     found = parse(answer)
     boxes = "; ".join(
         f"{box.image}: {','.join(f'{v:g}' for v in box.numbers)}{' yx' * box.yx}{box.label and f' {box.label}'}"
+        f"{f' file {box.name.file}' if box.name and box.name.file else ''}"
         for box in found.boxes
     )
     said: dict[str, list[str]] = {}

@@ -16,6 +16,7 @@ from mirg.answers.image_names import LAST, UNKNOWN, Name, ascii_forms, names_in
         ("请在Image-2中找到", "a name may touch letters of a script without blanks", "Image-2=2"),
         ("my_image-2 and Imagery 2", "but not Latin letters", ""),
         ("İ im Image-2", "a letter whose lower case is two characters", "Image-2=2"),
+        ("图2图3", "names that touch", "图2=2 | 图3=3"),
         ("图2和图片3", "Chinese", "图2=2 | 图片3=3"),
         ("第二张图，第2张图片，第十二张照片，第二十一张图", "Chinese ordinals",
          "第二张图=2o | 第2张图片=2o | 第十二张照片=12o | 第二十一张图=21o"),

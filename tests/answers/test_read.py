@@ -114,6 +114,13 @@ def test_bad_boxes_are_kept_with_their_problem(answer: str, image: int, problem:
     assert found.format_score == (0.0 if "instead of" in problem or problem == "no image named" else 1.0)
 
 
+def test_a_key_that_says_y_first() -> None:
+    expected = ((2, (0.2, 0.1, 0.4, 0.3), None),)
+    assert boxes_of('<answer>{"image": 2, "box_2d": [100, 200, 300, 400]}</answer>') == expected
+    assert boxes_of('<answer>{"image": 2, "bbox_2d": [200, 100, 400, 300]}</answer>') == expected
+    assert read("<answer> none\n</answer>", SIZES, QWEN3_VL).answer_text == "none"
+
+
 def test_every_box_of_a_missing_image_has_its_problem() -> None:
     text = "<answer>Image-9: (1,2),(3,4), (5,6),(7,8)\nImage-0: (1,2),(3,4), (5,6),(7,8)</answer>"
     assert [problem for _, _, problem in boxes_of(text)] == ["no such image"] * 4

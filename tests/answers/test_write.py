@@ -14,6 +14,7 @@ from mirg.frames import FAMILIES, INTERNVL, MIRG_TINY, QWEN2_VL, QWEN3_VL, QWEN2
 from mirg.samples.schema import Target
 
 SIZES = [(100, 100), (1280, 720)]
+CUP = Target(image=1, box=(0.0, 0.0, 0.5, 1.0), label="杯子")
 ONE = Target(image=2, box=(0.1, 0.2, 0.3, 0.4), label="red ring")
 TWO = Target(image=1, box=(0.0, 0.0, 1.0, 1.0))
 
@@ -30,6 +31,7 @@ TWO = Target(image=1, box=(0.0, 0.0, 1.0, 1.0))
         (QWEN3_VL, None, [TWO], '[{"image": 1, "bbox_2d": [0, 0, 1000, 1000]}]'),
         (QWEN3_VL, None, [], "[]"),
         (QWEN3_VL, "text", [ONE], "Image-2: (100,200),(300,400)"),
+        (QWEN3_VL, None, [CUP], '[{"image": 1, "bbox_2d": [0, 0, 500, 1000], "label": "杯子"}]'),
         (QWEN25_VL, None, [ONE], '[{"image": 2, "bbox_2d": [129, 146, 386, 291], "label": "red ring"}]'),
     ],
 )

@@ -55,7 +55,7 @@ def write_objects(out: Path, count: int = 80, *, seed: int = 0, side: int = 160)
 
 
 def rewritten(dataset: DatasetFolder, change) -> DatasetFolder:
-    """The dataset with every row changed by ``change(row) -> row | None``; its card written anew."""
+    """The dataset with every row changed by ``change(row) -> row | None``; its card is written again."""
     file = dataset.root / "samples.jsonl"
     rows = [change(json.loads(line)) for line in file.read_text().splitlines()]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows if row is not None))

@@ -51,7 +51,7 @@ def right_completion(sample: Sample, family: Family, style=None) -> str:
     return write_completion("Target: red ring. Found: red ring Image-2.", sample.targets, sample.sizes, family, style)
 
 
-# What models really write, right and wrong, whatever they were asked for.
+# What models really write, right and wrong, for any prompt.
 WRITTEN = (
     "<think>Image-2 shows it.</think><answer>Image-2: (40,80),(400,520)</answer><|im_end|>",
     "<think>\nImage-1: no.\n</think>\n<answer>\nImage-2: (40,80),(400,520)\nImage-3: (0,0),(1000,1000)\n</answer>",

@@ -1,4 +1,4 @@
-"""Dataset folders for tests, told by a few words per row."""
+"""Dataset folders for tests, described by a few words per row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def row(name: str, images: Sequence[int], **fields: Any) -> dict[str, Any]:
 
 
 def write_rows(folder: Path, rows: Sequence[dict[str, Any]], name: str = "") -> DatasetFolder:
-    """A dataset of ``rows`` (see :func:`row`): a question of its own each, one target in the last image."""
+    """A dataset of ``rows`` (see :func:`row`): each has its own question and one target in the last image."""
     with DatasetWriter(folder, name=name or folder.name) as out:
         for fields in rows:
             refs = [out.add_image(picture(seed), f"p{seed}") for seed in fields["images"]]

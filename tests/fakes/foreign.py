@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Words(NamedTuple):
-    """How a chain begins, says what an image shows, and says where something is."""
+    """How a chain begins, says what an image shows, and gives the place of an object."""
 
     start: str
     shows: str

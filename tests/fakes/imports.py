@@ -1,4 +1,4 @@
-"""An import in a process of its own that counts the image files it looks at, and can be killed at a chosen moment."""
+"""An import in a separate process that counts the image files it looks at, and can be killed at a chosen moment."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write_case(folder: Path, rows: int = 12, images: int = 3) -> Path:
 def run_import(
     rows: Path, out: Path, moment: str = "", *, kind: str = "mgrounding", look: str = "hash"
 ) -> dict[str, Any]:
-    """Import in a process of its own: its exit code (-9: killed), its error, and the images it looked at.
+    """Import in a separate process: its exit code (-9: killed), its error, and the images it looked at.
 
     ``moment`` kills it: "look N" as it looks at the N-th image, "rename N" before its N-th rename, "renamed N" after.
     """

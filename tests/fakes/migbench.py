@@ -56,7 +56,7 @@ ROWS: list[Truth] = [
         (2,),
     ),
     (row("correspondence", 2, "Box in the first image; answer in the second image. ", [0.15, 0.1, 0.8, 1.02]), (2,)),
-    REGION,  # once more: duplicates are among the known defects
+    REGION,  # a second time: duplicates are among the known defects
 ]
 
 

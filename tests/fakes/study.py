@@ -10,7 +10,7 @@ from mirg.models.load import SHIPPED
 
 
 def write_run(recipe: Any, out: Path) -> Path:
-    """Two steps of metrics; the shipped model stands in for the trained one. What it starts from must be there."""
+    """Two steps of metrics; the shipped model replaces the trained one. What it starts from must be there."""
     if recipe.model != "mirg-tiny" and not Path(recipe.model).is_dir():
         raise FileNotFoundError(recipe.model)
     row = {"step": 2, "num_tokens": 100} if recipe.stage == "sft" else {"step": 2, "tokens/generated": 5.0}

@@ -39,7 +39,7 @@ def dataset(path: Path, n: int, size: tuple[int, int] = (64, 48)) -> DatasetFold
 
 
 def good(sample: Sample, recipe: TeacherRecipe) -> str:
-    """A reply that passes every check, in the frame of the images as they are sent."""
+    """A reply that passes every check, in the frame of the images that are sent."""
     chain = build(sample.model_copy(update={"task": "multi_target"}))
     thinking = f"Image-1 shows nothing of the kind. {chain.thinking}"
     shown = as_sent(sample, recipe.images)

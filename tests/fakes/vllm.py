@@ -40,10 +40,10 @@ FAULTS = (
 
 
 class Engine:
-    """A model of its own that completes token prompts about images. ``faults`` are what it gets wrong.
+    """A small model that completes token prompts about images. ``faults`` are what it gets wrong.
 
     What it draws follows from the prompt and how often that was asked: TRL's client asks from several threads, in any
-    order, and vLLM has a generator of its own.
+    order, and vLLM has its own random generator.
     """
 
     def __init__(self, model: str, faults: Sequence[str] = ()) -> None:
@@ -224,7 +224,7 @@ def expanded(ids: Sequence[int], token: int, cells: Sequence[int]) -> list[int]:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, engine: Engine, mode: str = "server") -> Engine:
-    """Let TRL find ``engine`` where it would find vLLM; weights go there without NCCL, which needs GPUs."""
+    """Let TRL find ``engine`` in the place of vLLM; weights go there without NCCL, which needs GPUs."""
     from trl.generation import vllm_client, vllm_generation
 
     class Client(vllm_client.VLLMClient):

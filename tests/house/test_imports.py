@@ -63,7 +63,7 @@ def packages() -> list[str]:
 
 
 def test_no_light_module_brings_torch_along() -> None:
-    """All of them in one interpreter; where one is to blame, each alone, to name it."""
+    """All of them in one interpreter; if that fails, each in its own interpreter, to name the module."""
     names = modules()
     assert len(names) > 8
     if probe(*names)["loaded"]:

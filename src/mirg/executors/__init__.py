@@ -19,7 +19,7 @@ ExecutorName = Literal["local", "processes", "ray"]
 
 @contextlib.contextmanager
 def executor(name: ExecutorName = "local", workers: int | None = None) -> Iterator[Executor]:
-    """The executor called ``name``, closed when the block is left. ConfigError where there is none of this name.
+    """The executor called ``name``, closed when the block is left. ConfigError if the name is unknown.
 
     ``workers`` is a number of processes, by default one per CPU core (of the cluster, where Ray runs on one); it
     changes nothing but the time.

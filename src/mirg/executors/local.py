@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _CHUNK = 256  # items of one task: a task costs about a millisecond to send and to answer
-_AHEAD = 4  # tasks per worker that are in flight or wait to be taken
+_AHEAD = 4  # submitted tasks per worker, running or waiting
 
 
 class Executor(Protocol):

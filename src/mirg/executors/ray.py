@@ -1,6 +1,6 @@
 """Work on many items as Ray Data stages: on the machines of a cluster, or on a Ray of this machine's own.
 
-Items go out in windows, one dataset each, so that the driver holds one window whatever the number of items. A row of
+Items go out in windows, one dataset each, so that the driver holds only one window in memory. A row of
 such a dataset is one part of the window, as an object: as columns, Arrow would give items of different keys one schema
 and fill the gaps, and what comes back would not be what went in.
 """
@@ -32,7 +32,7 @@ _LOGGERS = ("ray", "ray.data")
 
 @dataclass(frozen=True)
 class Part:
-    """Consecutive items, or their results; no type of Arrow's, which keeps it as it is."""
+    """Consecutive items, or their results; an object, which Arrow does not convert."""
 
     values: list[Any]
     failed: Exception | None = None  # raised by the item after ``values``
@@ -55,7 +55,7 @@ class Ray:
         parts = ({"part": Part(items)} for items in chunks(items, chunk))
         for window in chunks(parts, self._window):
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # how retries are told is to change after 2.63; pyproject says so too
+                warnings.simplefilter("ignore")  # the argument for retries will change after 2.63; see pyproject.toml
                 stage = ray.data.from_items(window, override_num_blocks=len(window)).map_batches(
                     mapped, batch_size=1, batch_format="numpy", fn_args=(function,), max_retries=_RETRIES
                 )
@@ -124,7 +124,7 @@ def _start(ray: Any, workers: int | None) -> None:
 
 
 def _ask(address: str) -> None:
-    """OSError where nothing listens at ``host:port``: Ray itself would go on trying for minutes."""
+    """OSError if no server listens at ``host:port``: Ray itself would retry for minutes."""
     place = re.fullmatch(r"(?:ray://)?([^:/\s]+):(\d{1,5})", address)
     if place:
         socket.create_connection((place[1], int(place[2])), timeout=_PATIENCE).close()
@@ -154,6 +154,6 @@ def _each(values: list[Any], function: Callable[[Any], Any]) -> Part:
     for value in values:
         try:
             done.append(function(value))
-        except Exception as error:  # whatever it is, it is the caller's, who gets it in its place
+        except Exception as error:  # raised again by the caller, at the place of the item
             return Part(done, error)
     return Part(done)

@@ -90,6 +90,8 @@ def test_the_official_tables_over_random_responses(tmp_path: Path) -> None:
     assert len(missing) > 50 and given_rows["missing_indices"] == missing[:50]
     counts = [kind["count"] for kind in differences.values()]
     assert counts == sorted(counts, reverse=True) and counts[0] > 50 and len(set(counts)) > 1
+    backwards = summarise(annotations, given, scores[::-1])["differences"]
+    assert [kind["count"] for kind in backwards.values()] == counts
     assert sum(counts) == sum((score.official >= 0.5) != (score.strict.iou >= 0.5) for score in scores)
     assert all(kind["indices"] == sorted(kind["indices"])[:50] for kind in differences.values())
 
