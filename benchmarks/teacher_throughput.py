@@ -26,9 +26,9 @@ sys.path.insert(0, str(TESTS))
 
 from fakes import teacher  # noqa: E402
 from fakes.faulty_api import Settings  # noqa: E402
+from mirg.engines.endpoint import Endpoint  # noqa: E402
 from mirg.samples import DatasetFolder  # noqa: E402
-from mirg.trajectories.teacher.client import Endpoint  # noqa: E402
-from mirg.trajectories.teacher.images import ImageDesk  # noqa: E402
+from mirg.trajectories.teacher.images import ImageCache  # noqa: E402
 from mirg.trajectories.teacher.ledger import Ledger  # noqa: E402
 from mirg.trajectories.teacher.recipe import TeacherRecipe  # noqa: E402
 from mirg.trajectories.teacher.requests import Digests  # noqa: E402
@@ -70,7 +70,7 @@ def pipeline(src: DatasetFolder, recipe: TeacherRecipe, folder: Path) -> tuple[f
 
 def bare(src: DatasetFolder, recipe: TeacherRecipe) -> tuple[float, float]:
     """The same for only the client library; the bodies are made before."""
-    desk, images = RequestBuilder(recipe, Digests(src)), ImageDesk(src, recipe.images)
+    desk, images = RequestBuilder(recipe, Digests(src)), ImageCache(src, recipe.images)
     bodies = [desk.first(sample)[0].body(images.uris(sample)) for sample in src.read(images="header")]
 
     async def all_of_them() -> tuple[float, float]:

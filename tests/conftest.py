@@ -6,13 +6,15 @@ import gc
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+
+from fakes.faulty_api import FaultyApi, serving
 
 # Before anything imports torch or a Hugging Face library. Two workers on two cores: one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -116,6 +118,13 @@ def data(shared: Shared) -> Path:
     from fakes.tiny import write_data
 
     return shared("data", lambda folder: write_data(folder, 12))
+
+
+@pytest.fixture
+def api() -> Iterator[FaultyApi]:
+    """A server that gives no useful answer until its settings are replaced."""
+    with serving(FaultyApi()) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -61,8 +61,7 @@ from mirg.report.thumbs import Thumbs, _opened
 from mirg.rewards import RewardConfig, score
 from mirg.rewards.trl import reward_functions, total_reward
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Sample
-from mirg.serve.limits import ServeLimits
-from mirg.serve.problems import Refused
+from mirg.serve.limits import Refused, ServeLimits
 from mirg.serve.server import Served
 
 

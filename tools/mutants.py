@@ -34,7 +34,8 @@ from mutant_operators import Mutant, mutants_of, parameters_of
 from mutant_tests import ROOT, Job, Slot, TestMap, near, preload, run_jobs, run_tests, trace, within
 
 CORE = [
-    *("geometry.py", "frames.py", "images.py", "storage.py", "answers/*.py", "rewards/*.py", "samples/*.py"),
+    *("geometry.py", "frames.py", "images.py", "storage.py", "locks.py"),
+    *("answers/*.py", "rewards/*.py", "samples/*.py"),
     *("models/packing.py", "models/sampling.py", "training/groups.py", "training/grpo.py", "training/admission.py"),
     *(
         "training/checkpoints.py",
@@ -42,7 +43,7 @@ CORE = [
         "evaluation/intervals.py",
         "evaluation/benchmarks/migbench/*.py",
     ),
-    *("trajectories/checks.py", "trajectories/teacher/ledger.py", "trajectories/teacher/limits.py"),
+    *("trajectories/checks.py", "trajectories/teacher/ledger.py", "engines/limits.py"),
 ]
 REASONS = ROOT / "tools" / "mutants_equivalent.toml"
 FIRST_ROUND = 20.0  # seconds of tests that are near the mutant, before all others

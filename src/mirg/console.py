@@ -75,7 +75,7 @@ def warn(text: str) -> None:
 
 
 def fail(error: MirgError) -> int:
-    """Write what went wrong and what to do about it to standard error; returns the exit code to end with."""
+    """Write an error and its hint to standard error; returns the exit code of the program."""
     _write(f"error: {clean(error.message)}\n", sys.stderr)
     if error.hint:
         _write(f"hint: {clean(error.hint)}\n", sys.stderr)
@@ -105,7 +105,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 
 class CleanFormatter(logging.Formatter):
-    """A log formatter whose finished line, traceback included, holds no control sequences."""
+    """A log formatter whose lines and tracebacks contain no control sequences."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The formatted record through :func:`clean`."""

@@ -46,8 +46,8 @@ class AnswerError(MirgError):
     """An answer cannot be written (reading never raises: see ``mirg.answers.read``)."""
 
 
-class TeacherError(MirgError):
-    """A remote teacher cannot be asked, refuses, or would cost more than was allowed."""
+class EndpointError(MirgError):
+    """A model endpoint cannot be reached, refuses a request, or would cost more than allowed."""
 
 
 class EngineError(MirgError):

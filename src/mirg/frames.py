@@ -145,7 +145,7 @@ FAMILIES: dict[str, Family] = {f.name: f for f in (QWEN2_VL, QWEN25_VL, QWEN3_VL
 
 
 def family(name: str) -> Family:
-    """The family called ``name``; :class:`ConfigError` with the nearest name where there is none."""
+    """The family called ``name``; :class:`ConfigError` with the nearest name if there is none."""
     if name in FAMILIES:
         return FAMILIES[name]
     near = difflib.get_close_matches(name.lower(), FAMILIES, n=1, cutoff=0.4)
@@ -154,7 +154,7 @@ def family(name: str) -> Family:
 
 
 def family_of_model_type(model_type: str) -> Family:
-    """The family of a transformers ``config.model_type`` (``qwen2_5_vl``); :class:`ConfigError` where there is none."""
+    """The family of a transformers ``config.model_type`` (``qwen2_5_vl``); :class:`ConfigError` if there is none."""
     for candidate in FAMILIES.values():
         if model_type in candidate.model_types:
             return candidate
@@ -188,7 +188,7 @@ def input_size(size: Size, family: Family, limits: PixelLimits | None = None) ->
 
 
 def _at_least(width: int, height: int, factor: int) -> Size:
-    """GLM first enlarges an image that is smaller than one patch."""
+    """The size for GLM, which first enlarges an image that is smaller than one patch."""
     if height >= factor and width >= factor:
         return (width, height)
     scale = max(factor / height, factor / width)
@@ -196,7 +196,7 @@ def _at_least(width: int, height: int, factor: int) -> Size:
 
 
 def _smart_resize(width: int, height: int, factor: int, frames: int, limits: PixelLimits) -> Size:
-    """Sides to multiples of ``factor``, area into ``limits``, aspect ratio kept as far as that allows."""
+    """Round the sides to multiples of ``factor`` with an area within ``limits``, close to the aspect ratio."""
     new_width, new_height = round(width / factor) * factor, round(height / factor) * factor
     if frames * new_width * new_height > limits.max_pixels:
         beta = math.sqrt((frames * height * width) / limits.max_pixels)
@@ -238,7 +238,7 @@ def to_frame(box: Box, size: Size, family: Family, limits: PixelLimits | None = 
     """A box in fractions of an image of ``size`` (pixels) as the integers that the family writes.
 
     Each coordinate goes to the nearest multiple of ``family.step`` (a half goes up) and into the frame, so it is at
-    most half a step off. Where both sides of a box would meet on one multiple, the box is widened by one step
+    most half a step off. If both sides of a box would meet on one multiple, the box is widened by one step
     there, on the side of its centre: ``x1 < x2`` is kept, and a coordinate is then at most one step off.
     Raises :class:`DataError` on NaN or infinity, :class:`ImageError` as :func:`input_size`.
     """

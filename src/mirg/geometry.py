@@ -18,12 +18,12 @@ Boxes = NDArray[np.float64]
 
 # Rounding a fraction to a coordinate grid and back may leave the image by one part in 10^9.
 EDGE_TOLERANCE = 1e-9
-# So many pairs of boxes are compared one by one: arrays have a price of their own.
+# Up to this many pairs of boxes are compared one by one, which is faster than arrays.
 FEW_PAIRS = 12
 
 
 def box_problem(box: Sequence[float], *, width: float = 1.0, height: float = 1.0) -> str | None:
-    """Say why ``box`` is not a box inside a ``width`` x ``height`` image, or None where it is one.
+    """Say why ``box`` is not a box inside a ``width`` x ``height`` image, or None if it is.
 
     >>> box_problem((0.5, 0.1, 0.2, 0.9))
     'inverted'

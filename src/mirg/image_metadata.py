@@ -49,24 +49,24 @@ _SLOW_PPM = frozenset({b"P1", b"P2", b"P3"})
 
 
 class _Unusual(Exception):
-    """A limit is exceeded; the message is what :func:`refusal` gives."""
+    """A limit is exceeded; the message is the result of :func:`refusal`."""
 
 
 class _Count:
-    """What has been counted in one file of ``size`` bytes."""
+    """Counts the pieces and bytes of metadata in one file of ``size`` bytes."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.pieces = self.junk = self.numbers = self.values = 0
 
     def piece(self, cost: int = 1) -> None:
-        """One more piece, or one that costs as much as several."""
+        """Count one piece, or one that costs as much as several."""
         self.pieces += cost
         if self.pieces > MAX_PIECES:
             raise _Unusual(f"its metadata has more than {MAX_PIECES:,} pieces")
 
     def skipped(self) -> None:
-        """One more byte that belongs to no piece."""
+        """Count one byte that belongs to no piece."""
         self.junk += 1
         if self.junk > MAX_JUNK:
             raise _Unusual(f"it has more than {MAX_JUNK:,} bytes between its parts")
@@ -112,7 +112,7 @@ def refusal(stream: BinaryIO, size: int) -> str:
 
 
 class _Window:
-    """Reads at any offset of a file; what is outside its ``size`` bytes is not there."""
+    """Reads at any offset of a file; reads beyond its ``size`` bytes return nothing."""
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self._stream, self.size = stream, size
@@ -183,7 +183,7 @@ def _png(stream: BinaryIO, count: _Count) -> None:
 
 
 def _profile(kind: bytes, rest: bytes) -> bytes:
-    """The EXIF data of a text chunk of a PNG, from what follows its key; b"" if it holds none."""
+    """The EXIF data of a text chunk of a PNG, from the bytes after its key; b"" if there is none."""
     if kind == b"iTXt":
         packed = rest[:1] == b"\1"
         rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]

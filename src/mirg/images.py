@@ -1,6 +1,6 @@
-"""Opening images that nobody vouches for.
+"""Opening images from untrusted sources.
 
-Whatever the file is, :func:`open_image` gives a plain RGB image with the EXIF rotation applied, or raises ImageError
+For every file, :func:`open_image` gives a plain RGB image with the EXIF rotation applied, or raises ImageError
 with the sample's id. Limits are checked on the header, before any pixel is decoded, so that a bomb costs nothing.
 """
 
@@ -114,7 +114,7 @@ def open_image(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample
 
 
 def decode_image(data: bytes, name: str | Path, *, limits: ImageLimits, sample_id: str | None = None) -> Image.Image:
-    """:func:`open_image` for the bytes of a file; ``name`` is what errors call it."""
+    """:func:`open_image` for the bytes of a file; ``name`` is its name in errors."""
     from PIL import Image
 
     path = Path(name)
@@ -139,7 +139,7 @@ def decode_image(data: bytes, name: str | Path, *, limits: ImageLimits, sample_i
 
 
 def image_size(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample_id: str | None = None) -> Size:
-    """(width, height) after EXIF rotation, from the header alone: pixels are not decoded. ImageError as above."""
+    """(width, height) after EXIF rotation, from the header without decoding pixels. ImageError as above."""
     return image_header(path, limits=limits, sample_id=sample_id).size
 
 
@@ -155,7 +155,7 @@ def image_header(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, samp
 
 
 def header_of(data: bytes, name: str | Path) -> Header:
-    """:func:`image_header` for the bytes of a file; ``name`` is what errors call it."""
+    """:func:`image_header` for the bytes of a file; ``name`` is its name in errors."""
     return _header(io.BytesIO(data), len(data), Path(name), DEFAULT_LIMITS, None)
 
 
@@ -181,7 +181,7 @@ def upright_box(box: Box, orientation: int) -> Box:
 
 
 def image_digest(path: str | Path) -> str:
-    """SHA-256 of the file's bytes, hexadecimal: what tells equal images apart from images of equal name."""
+    """SHA-256 of the file's bytes, hexadecimal: images with equal names may differ."""
     try:
         return digest_file(path)
     except StorageError as error:
@@ -278,7 +278,7 @@ def _header(stream: BinaryIO, size: int, path: Path, limits: ImageLimits, sample
 
 
 def _may_be_turned(stream: BinaryIO) -> bool:
-    """Whether a file has a place for a rotation; of a PNG the heads of its chunks say so."""
+    """Whether a file can contain a rotation; for a PNG this is known from the headers of its chunks."""
     stream.seek(0)
     if stream.read(8) != _PNG_SIGNATURE:
         return True
@@ -303,7 +303,10 @@ def _check_expansion(size: Size, n_bytes: int, path: Path, limits: ImageLimits, 
 
 
 def _check_scans(image: Image.Image, data: bytes, path: Path, limits: ImageLimits, sample_id: str | None) -> None:
-    """Every scan of a progressive JPEG goes over the whole picture; FFDA cannot occur inside coded data."""
+    """Refuse a progressive JPEG with many scans, each of which covers the whole picture.
+
+    The marker FFDA cannot occur inside coded data.
+    """
     scans = data.count(b"\xff\xda") if image.format in {"JPEG", "MPO"} else 0
     if scans > _USUAL_SCANS and scans * image.width * image.height > 8 * limits.free_pixels:
         raise _bad(path, sample_id, f"is a bomb: {scans} scans of {image.width} x {image.height} pixels")
@@ -319,13 +322,13 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _stored(image: Image.Image) -> Size:
-    """(width, height) of the pixels as the file holds them; of a TIFF, Pillow gives the upright size."""
+    """(width, height) of the stored pixels; for a TIFF, Pillow gives the upright size."""
     tags = getattr(image, "tag_v2", {})
     return (int(tags.get(_TIFF_WIDTH, image.width)), int(tags.get(_TIFF_HEIGHT, image.height)))
 
 
 def _grey_to_8_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bit; 32-bit integers and floats by their own range where they leave 0-255 (0-1)."""
+    """Scale 16-bit grey to 8 bit; 32-bit integers and floats by their range if they exceed 0-255 (0-1)."""
     import numpy as np
     from PIL import Image
 
@@ -345,7 +348,7 @@ def _grey_to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def _unread_kind(first: bytes) -> str:
-    """What a file that is no image in a known format seems to be, by its first bytes; "" if nobody knows."""
+    """The apparent type of a file that is not an image in a known format, by its first bytes; "" if unknown."""
     if first[4:8] == b"ftyp":
         return _BRANDS.get(first[8:12], "a film or a picture in a container (MP4, HEIF)")
     start = first.lstrip().lower()

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from mirg.errors import StorageError
+from mirg.locks import lock, lock_file, try_lock
 from mirg.text_files import BOM, DAMAGE, open_utf8, read_text
 
 CHUNK_BYTES = 1 << 20
@@ -33,7 +34,7 @@ _HASHERS = 4  # files hashed at a time: SHA-256 of a large model takes longer th
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line of a JSON-lines file that holds no JSON value; ``torn`` where it is an unfinished last line."""
+    """A line of a JSON-lines file without a JSON value; ``torn`` if it is an unfinished last line."""
 
     reason: str
     text: str
@@ -43,7 +44,7 @@ class BadLine:
 def write_atomic(path: str | Path, data: bytes | str) -> Path:
     """Write ``data`` (text as UTF-8) so that ``path`` holds either its old content or all of the new.
 
-    Folders on the way are made. Raises StorageError where the system refuses; the old content is then intact.
+    Parent folders are created. StorageError if the file cannot be written; the old content is then intact.
     """
     path = Path(path)
     payload = data.encode("utf-8") if isinstance(data, str) else data
@@ -77,7 +78,7 @@ def write_jsonl_atomic(path: str | Path, values: Iterable[object]) -> Path:
 
 
 def read_json(path: str | Path) -> object:
-    """The JSON value in ``path`` (:mod:`mirg.text_files`); StorageError where the file is missing or holds none."""
+    """The JSON value in ``path`` (:mod:`mirg.text_files`); StorageError if the file is missing or is not JSON."""
     try:
         return json.loads(read_text(path))
     except gzip.BadGzipFile as error:
@@ -89,9 +90,9 @@ def read_json(path: str | Path) -> object:
 
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[int, object | BadLine]]:
-    """Stream ``(line number from 1, value)`` of a JSON-lines file; a line that is no JSON comes as a BadLine.
+    """Stream ``(line number from 1, value)`` of a JSON-lines file; a line that is not JSON is given as a BadLine.
 
-    Blank lines are skipped. Memory is one line. Raises StorageError where the file cannot be read.
+    Blank lines are skipped. Memory use is one line. Raises StorageError if the file cannot be read.
     """
     return ((number, parse_line(line)) for number, line in read_lines(path))
 
@@ -132,7 +133,7 @@ class Journal:
             raise _refused("append to", self.path, error) from error
 
     def append(self, value: object) -> None:
-        """Add one line. StorageError where the system refuses; a part that was written is taken back."""
+        """Add one line. StorageError if it cannot be written; a part that was written is removed."""
         line = _json_line(value)
         start = self._stream.seek(0, os.SEEK_END)
         try:
@@ -169,7 +170,7 @@ def digest_bytes(data: bytes) -> str:
 
 
 def digest_file(path: str | Path) -> str:
-    """SHA-256 of a file's content, read in chunks of 1 MiB; StorageError where it cannot be read."""
+    """SHA-256 of a file's content, read in chunks of 1 MiB; StorageError if it cannot be read."""
     state = hashlib.sha256()
     try:
         with Path(path).open("rb") as stream:
@@ -192,7 +193,7 @@ def digest_folder(path: str | Path, *, ignore: frozenset[str] = frozenset()) -> 
 
 
 def folder_manifest(path: str | Path, *, ignore: frozenset[str] = frozenset()) -> dict[str, str]:
-    """``{relative name: SHA-256}`` of every file below ``path``, sorted by name; StorageError where it is no folder."""
+    """``{relative name: SHA-256}`` of every file below ``path``, sorted by name; StorageError if it is not a folder."""
     root = Path(path)
     if not root.is_dir():
         raise StorageError(f"{root} is not a folder")
@@ -202,7 +203,7 @@ def folder_manifest(path: str | Path, *, ignore: frozenset[str] = frozenset()) -
 
 
 def manifest_problems(path: str | Path, manifest: dict[str, str]) -> list[str]:
-    """What differs between a folder and its manifest: missing, changed; files beyond the manifest are no problem."""
+    """The missing and the changed files of a manifest; files that are not in it are ignored."""
     root = Path(path)
     there = {name: (root / name).is_file() for name in manifest}
     found = iter(_digests([root / name for name in manifest if there[name]]))
@@ -221,7 +222,7 @@ def _digests(files: Sequence[Path]) -> list[str]:
 
 
 def seal_folder(folder: Path, *, ignore: frozenset[str] = frozenset()) -> None:
-    """Write the manifest of what lies in ``folder`` into it: from now on it is complete, and damage is noticed.
+    """Write the manifest of the files of ``folder`` into it, which marks it as complete and makes damage detectable.
 
     ``ignore`` names files, relative to ``folder``, that may change.
     """
@@ -244,12 +245,12 @@ def seal_problems(folder: Path) -> list[str]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary sibling to fill; it becomes ``path`` when the block ends well and vanishes when it raises.
+    """Yield a temporary sibling to fill; it becomes ``path`` when the block succeeds and is removed when it raises.
 
-    StorageError if ``path`` exists and is not an empty folder, unless ``overwrite``, or if another process is making
+    StorageError if ``path`` exists and is not an empty folder, unless ``overwrite``, or if another process is writing
     ``path``. An old folder is only removed after the new one is complete. If something appears at ``path`` during the
-    block, it stays: the new folder gets a free name beside it, which the StorageError says. What killed processes left
-    beside ``path`` is put in order first.
+    block, it is kept: the new folder gets a free name beside it, which the StorageError names. Before, leftovers of
+    killed processes beside ``path`` are removed or restored.
     """
     path = Path(path)
     if path.is_symlink() and path.is_dir():
@@ -268,31 +269,30 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
 
 @contextlib.contextmanager
 def scratch_folder(path: str | Path) -> Iterator[Path]:
-    """A temporary sibling of ``path``, removed when the block ends; of a killed process, when ``path`` is next written.
+    """A temporary sibling of ``path``, removed at the end of the block, or after a kill when ``path`` is next written.
 
-    A lock on the folder itself, which the system lets go with its process, tells whether there is still an owner.
+    A lock on the folder, which the system releases with the process, shows whether it is still in use.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".new", dir=path.parent))
-    work = made.with_suffix(".tmp")  # only once it is locked: nobody finds it without its owner
-    lock = _lock(made)
+    work = made.with_suffix(".tmp")  # renamed after it is locked, so that no other process removes it
+    held = try_lock(made)
     try:
         made.rename(work)
         yield work
     finally:
         for folder in (work, made):
             shutil.rmtree(folder, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+        _release(held)
 
 
 @contextlib.contextmanager
 def sole_writer(folder: str | Path) -> Iterator[None]:
-    """Hold ``folder``, made if it does not exist, only for this block; StorageError where another process has it.
+    """Lock ``folder``, which is created if needed, for this block; StorageError if another process holds it.
 
-    The system lets go of it with the process, however that ends. If it has no locks, nobody is refused. Files that
-    killed processes left unfinished in it are removed.
+    The system releases the lock when the process ends. On a system without locks, no process is refused. Unfinished
+    files of killed processes in ``folder`` are removed.
     """
     folder = Path(folder)
     try:
@@ -300,30 +300,29 @@ def sole_writer(folder: str | Path) -> Iterator[None]:
     except OSError as error:
         raise _refused("write", folder, error) from error
     try:
-        lock = None if os.name == "nt" else _locked(folder)
+        held: int | None = lock(folder)
     except BlockingIOError:
         raise StorageError(
             f"another process is writing to {folder}", hint="wait for it, or choose another folder"
         ) from None
     except OSError:
-        lock = None
+        held = None
     try:
-        for path in folder.iterdir() if lock is not None else ():
+        for path in folder.iterdir() if held is not None else ():
             if is_unfinished_file(path):
                 path.unlink(missing_ok=True)
         yield
     finally:
-        if lock is not None:
-            os.close(lock)
+        _release(held)
 
 
 def is_unfinished_file(path: Path) -> bool:
-    """Whether ``path`` is what :func:`write_atomic` leaves behind when its process is killed."""
+    """Whether ``path`` is a temporary file of :func:`write_atomic` whose process was killed."""
     return re.fullmatch(r"\..+\.[a-z0-9_]{8}\.tmp", path.name) is not None and path.is_file()
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise StorageError where writing to ``path`` would touch something that is there."""
+    """StorageError if writing to ``path`` would change an existing file or folder."""
     if path.is_dir() and (overwrite or not any(path.iterdir())):
         return
     if path.exists() or path.is_symlink():
@@ -332,7 +331,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make renames inside ``path`` durable, where the system can (not on Windows)."""
+    """Make renames inside ``path`` durable; does nothing on Windows."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -344,34 +343,31 @@ def sync_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def _sole_maker(path: Path) -> Iterator[None]:
-    """Hold the name ``path`` for this block, so that of two processes that make it the second stops before it works."""
-    if os.name == "nt":
-        yield
-        return
+    """Hold the name ``path`` for this block, so that a second process that writes it stops before it does any work."""
     path.parent.mkdir(parents=True, exist_ok=True)
     short = path.name[:60]
     file = path.with_name(f".{short}{digest_bytes(os.fsencode(path.name))[:8] if short != path.name else ''}.lock")
     try:
-        lock: int | None = _locked_file(file)
+        held: int | None = lock_file(file)
     except BlockingIOError:
         raise StorageError(f"another process is writing {path}", hint="wait for it, or choose another path") from None
     except OSError:
-        lock = None  # a folder without locks, or one that cannot be written to: making the folder will say so
+        held = None  # a file system without locks, or a folder without permission, which creating the folder reports
     try:
         yield
     finally:
-        if lock is not None:
+        if held is not None:
             with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)
-            os.close(lock)
+        _release(held)
 
 
 def _swap_in(work: Path, path: Path, *, overwrite: bool) -> None:
-    """Rename ``work`` to ``path``. A rename gives way to an empty folder only, so nothing else is ever replaced."""
+    """Rename ``work`` to ``path``. A rename only replaces an empty folder, so nothing else is overwritten."""
     old: Path | None = None
-    lock: int | None = None
+    held: int | None = None
     if overwrite and path.is_dir() and not path.is_symlink():
-        lock = _lock(path)
+        held = try_lock(path)
         old = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".old", dir=path.parent))
     set_aside = False
     try:
@@ -380,7 +376,7 @@ def _swap_in(work: Path, path: Path, *, overwrite: bool) -> None:
             set_aside = True
         if os.name == "nt":
             with contextlib.suppress(OSError):
-                path.rmdir()  # there, not even an empty folder gives way; one that is not empty stays
+                path.rmdir()  # on Windows a rename does not replace an empty folder; rmdir removes only an empty one
         work.rename(path)
     except OSError as error:
         if old is not None and not set_aside:
@@ -391,15 +387,14 @@ def _swap_in(work: Path, path: Path, *, overwrite: bool) -> None:
             raise _kept_beside(work, path) from error
         raise
     finally:
-        if lock is not None:
-            os.close(lock)
+        _release(held)
     sync_folder(path.parent)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
 
 
 def _kept_beside(work: Path, path: Path) -> StorageError:
-    """Something appeared at ``path`` during the work: neither is lost."""
+    """Rename ``work`` to a free name beside ``path``, which appeared during the work, so that both are kept."""
     names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
     beside = next(name for name in names if not name.exists() and not name.is_symlink())
     work.rename(beside)
@@ -408,19 +403,19 @@ def _kept_beside(work: Path, path: Path) -> StorageError:
 
 
 def _clear_leftovers(path: Path) -> None:
-    """Remove temporary siblings of ``path`` whose process is gone; a killed one may have set the old folder aside.
+    """Remove temporary siblings of ``path`` whose process has ended.
 
-    The old folder comes back where there is no new one; so ``path`` is never lost, whenever the process was killed.
+    A killed process may have set the old folder aside. It is restored if there is no new one: ``path`` is never lost.
     """
     name = re.escape(path.name[:80])
     kind = re.compile(rf"\.{name}\.[a-z0-9_]{{8}}\.(?:tmp|old|new)")
     try:
         left = sorted(p for p in path.parent.iterdir() if kind.fullmatch(p.name) and p.is_dir() and not p.is_symlink())
     except OSError:
-        return  # no folder yet, or none that can be looked into: writing will say so
+        return  # there is no folder yet, or no permission, which writing reports
     for folder in left:
-        lock = _lock(folder)
-        if lock is None:
+        held = try_lock(folder)
+        if held is None:
             continue
         try:
             if folder.suffix == ".old" and not path.exists():
@@ -429,40 +424,12 @@ def _clear_leftovers(path: Path) -> None:
             else:
                 shutil.rmtree(folder, ignore_errors=True)
         finally:
-            os.close(lock)
+            os.close(held)
 
 
-def _lock(folder: Path) -> int | None:
-    """A descriptor that holds ``folder`` for this process; None where another holds it, or the system has no locks."""
-    if os.name == "nt":
-        return None
-    try:
-        return _locked(folder)
-    except OSError:
-        return None
-
-
-def _locked_file(file: Path) -> int:
-    """A descriptor that holds ``file``, made if it is not there; errors as of :func:`_locked`."""
-    while True:
-        descriptor = _locked(file, os.O_RDWR | os.O_CREAT)
-        with contextlib.suppress(FileNotFoundError):  # its last holder removed it between the two calls
-            if os.path.samestat(file.stat(), os.fstat(descriptor)):
-                return descriptor
-        os.close(descriptor)
-
-
-def _locked(path: Path, flags: int = os.O_RDONLY) -> int:
-    """A descriptor that holds ``path``; BlockingIOError where another does, OSError if there are no locks."""
-    import fcntl
-
-    descriptor = os.open(path, flags, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
+def _release(held: int | None) -> None:
+    if held is not None:
+        os.close(held)
 
 
 def _json_line(value: object) -> bytes:
@@ -471,9 +438,9 @@ def _json_line(value: object) -> bytes:
 
 
 def parse_line(line: bytes) -> object | BadLine:
-    """The JSON value of one line, its line end included; a BadLine if it holds none.
+    """The JSON value of one line with its line end; a BadLine if there is none.
 
-    A byte order mark in front is left out: it stands before every part of a file that was joined of several.
+    A byte order mark before it is ignored: files that were joined from several have one before every part.
     """
     try:
         return json.loads(line.removeprefix(BOM).decode("utf-8", "surrogatepass"))
@@ -509,7 +476,7 @@ def _cut_torn_tail(path: Path) -> None:
 
 
 def _default_mode() -> int:
-    """The mode an ordinary new file would get: mkstemp's 0600 would lock out other readers of a shared folder."""
+    """The mode of an ordinary new file: with mkstemp's 0600, other users of a shared folder could not read it."""
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask

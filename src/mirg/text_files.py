@@ -107,13 +107,13 @@ def _yaml_values(node: yaml.Node | None, known: dict[int, int]) -> int:
 
 
 def _encoding(first: bytes) -> str:
-    """The encoding of a file that begins with these four bytes; without a mark only where JSON follows."""
+    """The encoding of a file that begins with these four bytes; without a mark only if JSON follows."""
     json_follows = first.replace(b"\0", b"").lstrip()[:1] in (b"[", b"{") and first.count(b"\0") != 1  # one is damage
     return json.detect_encoding(first) if json_follows or first.startswith(_MARKS) else "utf-8"
 
 
 class _Guarded(io.RawIOBase):
-    """What comes out of a gzip file, counted."""
+    """The content of a gzip file, with a limit on its size."""
 
     def __init__(self, stream: gzip.GzipFile, packed: int) -> None:
         super().__init__()

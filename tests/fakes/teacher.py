@@ -11,9 +11,9 @@ from PIL import Image
 
 from fakes.faulty_api import Settings
 from mirg.answers import write_completion
+from mirg.engines.endpoint import Reply
 from mirg.frames import family
 from mirg.samples import DatasetFolder, DatasetWriter, ObjectNote, Sample, Target
-from mirg.trajectories.teacher.client import Reply
 from mirg.trajectories.teacher.images import as_sent
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.writer import build

@@ -40,7 +40,7 @@ def test_a_run_folder_stands_for_its_model(tmp_path: Path, folders: dict[str, Pa
     assert resolve_model("Qwen/Qwen3-VL-8B-Instruct") == "Qwen/Qwen3-VL-8B-Instruct"
 
 
-@pytest.mark.parametrize(("name", "message"), [("nothing", "does not exist"), (".", "holds no model")])
+@pytest.mark.parametrize(("name", "message"), [("nothing", "does not exist"), (".", "does not contain a model")])
 def test_what_cannot_be_a_model(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=message):
         resolve_model(str(tmp_path / name))
@@ -143,7 +143,11 @@ def test_no_byte_of_a_sealed_model_changes_unnoticed(damage: str, tmp_path: Path
         hurt(folder / name, damage)
         for model in (folder, adapter):
             lost = name == "config.json" and damage == "missing"
-            why = f"{folder}.*(holds no model|is not there)" if lost else f"the model {folder} is damaged: {name} is"
+            why = (
+                f"{folder}.*(does not contain a model|does not exist)"
+                if lost
+                else f"the model {folder} is damaged: {name} is"
+            )
             with pytest.raises(EngineError, match=why):
                 load_model(str(model))
         (folder / name).write_bytes(whole)
@@ -202,7 +206,7 @@ def test_a_base_that_is_gone_is_named(adapter: Path, tmp_path: Path) -> None:
     settings = json.loads((adapter / "adapter_config.json").read_text())
     gone = str(tmp_path / "gone")
     (adapter / "adapter_config.json").write_text(json.dumps(settings | {"base_model_name_or_path": gone}))
-    with pytest.raises(EngineError, match=f"the base model {gone} of .* is not there"):
+    with pytest.raises(EngineError, match=f"the base model {gone} of .* does not exist"):
         load_model(str(adapter))
 
 

@@ -13,8 +13,7 @@ from mirg.data.scenes.corpus import corpus
 from mirg.data.scenes.objects import NAMES
 from mirg.frames import FAMILIES
 from mirg.models.load import forbidden_tokens
-from mirg.models.tiny import GRID, MAX_IMAGES
-from mirg.models.tokenizer import SPECIAL_TOKENS, TURN_END, train_tokenizer
+from mirg.models.tiny import GRID, MAX_IMAGES, SPECIAL_TOKENS, TURN_END, train_tokenizer
 
 TOKENIZER: Any = train_tokenizer(list(corpus(n=40, config=WORLD)), names=NAMES, coordinates=GRID, max_images=MAX_IMAGES)
 

@@ -28,8 +28,7 @@ from fakes.hostile_images import exif_jpeg, gif_with, huge_header_png
 from fakes.serving import data_uri, serving
 from mirg.engines.base import Completion, Generation, Request
 from mirg.errors import EngineError
-from mirg.serve.limits import ServeLimits
-from mirg.serve.problems import Refused
+from mirg.serve.limits import Refused, ServeLimits
 from mirg.serve.server import create_app
 from mirg.serve.worker import Job, Worker
 
@@ -137,9 +136,9 @@ def test_a_plain_request_is_answered(address: str) -> None:
     [
         (b"", 400, "not JSON"),
         (b"\xff\xfe", 400, "not JSON"),
-        (b"[]", 400, "no JSON object"),
-        (b'{"model": NaN}', 400, "no JSON number"),
-        (b"[" * 1500 + b"]" * 1500, 400, "nested too deeply|no JSON object"),
+        (b"[]", 400, "not a JSON object"),
+        (b'{"model": NaN}', 400, "not a JSON number"),
+        (b"[" * 1500 + b"]" * 1500, 400, "nested too deeply|not a JSON object"),
         (b"[" * 90_000, 400, "more than 2,000 quotes"),
         (b'{"n": ' + b"9" * 5000 + b"}", 400, "not JSON"),
         (b"x" * 100_001, 413, "larger than 100,000 bytes"),
@@ -205,7 +204,7 @@ def test_a_plain_request_is_answered(address: str) -> None:
         (body(chat_template_kwargs={"enable_thinking": False}), 400, "chat_template_kwargs is not supported"),
         (body(continue_final_message=True), 400, "no last message of the assistant"),
         (body(add_generation_prompt=False), 400, "either a new message"),
-        (body(text("REFUSE")), 400, "the prompt cannot be asked: the processor refused it"),
+        (body(text("REFUSE")), 400, "the prompt cannot be used: the processor refused it"),
         (body(text("FAIL")), 500, "the model failed .RuntimeError.$"),
     ],
 )

@@ -265,7 +265,7 @@ def test_a_dry_run_stays_a_recipe(
 
 @pytest.mark.parametrize(
     ("missing", "words"),
-    [("model", "no hub name that is on this machine"), ("data", "is not a folder")],
+    [("model", "nor a hub name that is on this machine"), ("data", "is not a folder")],
 )
 def test_what_cannot_be_read_is_said_in_a_line(missing: str, words: str, folders: dict[str, Path], data: Path) -> None:
     keys = {"model": str(folders["qwen3_vl"]), "data": str(data)} | {missing: "nobody/nothing"}

@@ -7,11 +7,10 @@ import re
 import pytest
 
 from mirg.trajectories import leaks_de
-from mirg.trajectories.chain import sentences
+from mirg.trajectories.chain import image_words, normal_words, sentences
 from mirg.trajectories.conclusions import conclusion_first, conclusions
 from mirg.trajectories.leaks import leak
 from mirg.trajectories.leaks_en import HARMLESS, LEAKS, SUSPECTS
-from mirg.trajectories.words import image_words, normal_words
 
 GERMAN = [
     "Laut der Annotation ist es Bild 2.",

@@ -28,11 +28,11 @@ def evaluate(
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, comma-separated.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest completion in tokens.")] = 512,
     temperature: Annotated[float, typer.Option(help="0 is greedy decoding.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of sampling, where temperature is not 0.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of sampling, if temperature is not 0.")] = 0,
     instructions: Annotated[
-        str | None, typer.Option(help="How to answer, told in the prompt: full, short or none. Default: the model's.")
+        str | None, typer.Option(help="Instructions in the prompt: full, short or none. Default: the model's.")
     ] = None,
-    family: Annotated[str | None, typer.Option(help="Model family, where the model does not tell.")] = None,
+    family: Annotated[str | None, typer.Option(help="Model family, if the model does not name it.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 …")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another evaluation in --out.")] = False,
@@ -43,7 +43,7 @@ def evaluate(
     from mirg.evaluation.runner import evaluate as run
     from mirg.samples import DatasetFolder
 
-    # What can be wrong without the model is told before the model is loaded.
+    # Report errors that do not need the model before it is loaded.
     generation = Generation(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, batch_size=batch_size)
     wanted = tuple(part.strip() for part in tasks.split(",") if part.strip()) if tasks else ()
     if instructions not in (None, *_INSTRUCTIONS):
@@ -64,7 +64,7 @@ def evaluate(
     try:
         summary = run(engine, folder, out, plan, _progress())
     except KeyboardInterrupt:
-        warn(f"stopped; what is done is kept in {out}, the same command goes on from there")
+        warn(f"stopped; finished samples are kept in {out}, the same command continues")
         raise
     _show_summary(summary, out)
 
@@ -148,7 +148,7 @@ def _chance(levels: Mapping[str, Any], metric: str) -> str:
 
 
 def _progress() -> Any:
-    """A line on standard error now and then: done, kept from before, time left."""
+    """Print a line on standard error at intervals: done, kept from an earlier run, time left."""
     import sys
     import time
 

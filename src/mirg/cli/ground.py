@@ -47,7 +47,7 @@ def ground(
     from mirg.engines.base import Generation
 
     check_picture_path(out)
-    opened = open_images(images)  # before the model, which takes long to load
+    opened = open_images(images)  # before the model is loaded, which takes long
     engine = load_model(model, family=family, device=device)
     usable = shown(engine, [str(path) for path in images], opened, question)
     for reason in usable.left_out:

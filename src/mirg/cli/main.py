@@ -32,7 +32,7 @@ COMMANDS: dict[str, _Entry] = {
     "compare": _Entry("mirg.cli.evaluate", "compare", "Evaluations side by side, with paired differences."),
     "serve": _Entry("mirg.cli.serve", "serve", "Serve a model on this machine, as an OpenAI-compatible chat endpoint."),
     "score": _Entry("mirg.cli.score", "app", "Score responses to a published benchmark."),
-    "study": _Entry("mirg.cli.study", "study", "Train and compare the arms that show what each part is worth."),
+    "study": _Entry("mirg.cli.study", "study", "Train and compare arms that show the effect of each part."),
     "report": _Entry("mirg.cli.report", "report", "Write one HTML page about a run."),
     "ground": _Entry("mirg.cli.ground", "ground", "Ask a model about several images; get reasoning, image and box."),
 }
@@ -45,7 +45,7 @@ class LazyGroup(TyperGroup):
     """
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """The command named by ``args[0]``, imported now."""
+        """The command named by ``args[0]``, which is imported."""
         name, command, rest = super().resolve_command(ctx, args)
         if name in COMMANDS:
             command = load(name)
@@ -66,7 +66,7 @@ class LazyGroup(TyperGroup):
 
 
 def load(name: str) -> Any:
-    """Import the module of command ``name`` and return its command. ``ConfigError`` where an extra is missing."""
+    """Import the module of command ``name`` and return its command. ``ConfigError`` if an extra is missing."""
     entry = COMMANDS[name]
     try:
         found = getattr(importlib.import_module(entry.module), entry.attribute)

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 SHOWN = 20  # rejections listed without --json
 
 Dataset = Annotated[Path, typer.Argument(help="A dataset folder.")]
-Out = Annotated[Path, typer.Argument(help="The dataset folder to write; the same command again goes on with it.")]
+Out = Annotated[Path, typer.Argument(help="The dataset folder to write; the same command continues it.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")]
 AnswerInstructions = Annotated[
     Literal["full", "short", "none"] | None,
-    typer.Option("--instructions", help="How to answer, told in the prompt. Default: the model's."),
+    typer.Option("--instructions", help="Instructions in the prompt. Default: the model's."),
 ]
-Family = Annotated[str | None, typer.Option(help="Model family, where the model does not tell.")]
+Family = Annotated[str | None, typer.Option(help="Model family, if the model does not name it.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 …")]
-Copy = Annotated[bool, typer.Option("--copy", help="Copy the images; without it they are referred to where they are.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")]
+Copy = Annotated[bool, typer.Option("--copy", help="Copy the images instead of referring to their paths.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 

@@ -1,4 +1,4 @@
-"""How commands print: a counter on a terminal while they work, JSON where it was asked for."""
+"""Output of commands: a counter on a terminal while they work, and JSON."""
 
 from __future__ import annotations
 

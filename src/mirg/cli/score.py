@@ -1,4 +1,4 @@
-"""``mirg score``: responses to a published benchmark, scored from the annotation file alone."""
+"""``mirg score``: responses to a published benchmark, scored with its annotation file."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from mirg.errors import ConfigError
 def serve(
     model: Annotated[str, typer.Argument(help="A run folder, a model folder, or a model name.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1; 0 takes a free one.")] = 8000,
-    name: Annotated[str | None, typer.Option(help="What clients call the model; by default its folder's name.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model for clients. Default: its folder's.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest completion that may be asked for.")] = 2048,
     max_prompt_tokens: Annotated[int, typer.Option(min=1, help="Longest prompt, images included.")] = 32_768,
     max_images: Annotated[int, typer.Option(min=0, help="Images of one request.")] = 32,
@@ -25,13 +25,13 @@ def serve(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a request must be answered.")] = 300,
     batch_size: Annotated[int, typer.Option(min=1, help="Waiting requests per forward pass.")] = 8,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Pixels of an image as the model sees it.")] = None,
-    family: Annotated[str | None, typer.Option(help="Model family, where the model does not tell.")] = None,
+    family: Annotated[str | None, typer.Option(help="Model family, if the model does not name it.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 …")] = None,
 ) -> None:
     """Serve a model on this machine, as an OpenAI-compatible chat endpoint with images.
 
-    It answers to 127.0.0.1 alone and asks for no key. Interrupt it to stop.
+    It listens on 127.0.0.1 only and needs no key. Interrupt it to stop.
     """
     try:
         from mirg.serve.run import HOST, listen, make_server
@@ -60,7 +60,7 @@ def serve(
         batch=batch_size,
         answer_seconds=timeout,
     )
-    listening = listen(port)  # before the model, which takes long to load
+    listening = listen(port)  # before the model is loaded, which takes long
     shown = None if max_pixels is None else PixelLimits(min(max_pixels, 56 * 56), max_pixels)
     engine = load_engine(model, family=family, device=device, dtype=dtype, limits=shown)
     log_to_console()

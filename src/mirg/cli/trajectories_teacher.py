@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from mirg.executors import ExecutorName
     from mirg.samples import DatasetFolder
     from mirg.trajectories.build import Report
-    from mirg.trajectories.teacher.estimate import Estimate
     from mirg.trajectories.teacher.recipe import TeacherRecipe
     from mirg.trajectories.teacher.run import Progress, Shard
-    from mirg.trajectories.teacher.status import Status
+    from mirg.trajectories.teacher.status import Estimate, Status
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class TeacherOptions:
 
 
 def build_by_teacher(source: DatasetFolder, out: Path, told: TeacherOptions) -> Report | None:
-    """``build --writer teacher``; None where nothing was asked and nothing written (a dry run)."""
+    """``build --writer teacher``; None after a dry run."""
     from mirg.storage import refuse_existing
     from mirg.training.recipe import dump_recipe, load_recipe
     from mirg.trajectories.teacher.ledger import Ledger
@@ -59,12 +58,12 @@ def build_by_teacher(source: DatasetFolder, out: Path, told: TeacherOptions) -> 
             sys.stdout.write(dump_recipe(recipe) + "\n")
         _say_estimate(_estimate(source, recipe, path, shard), recipe, told.json)
         return None
-    refuse_existing(out, overwrite=told.overwrite)  # before anything is paid for
+    refuse_existing(out, overwrite=told.overwrite)  # before any cost arises
     if not told.offline:
-        recipe.key()  # says at once that it is missing
+        recipe.key()  # raises an error now if it is missing
         _ask(source, recipe, path, shard, told)
     elif not path.is_file():
-        raise ConfigError(f"there is no ledger {path}", hint="--ledger names it; --offline asks nothing")
+        raise ConfigError(f"there is no ledger {path}", hint="name it with --ledger; --offline sends no request")
     with Ledger(path) as ledger, progress(quiet=told.json) as tell:
         return write_output(
             source, out, recipe, ledger, shard=shard, overwrite=told.overwrite,
@@ -105,8 +104,8 @@ def _ask_in_workers(source: DatasetFolder, recipe: TeacherRecipe, path: Path, to
 
 
 def _estimate(source: DatasetFolder, recipe: TeacherRecipe, path: Path, shard: Shard) -> Estimate:
-    from mirg.trajectories.teacher.estimate import estimate
     from mirg.trajectories.teacher.ledger import Ledger
+    from mirg.trajectories.teacher.status import estimate
 
     if not path.is_file():
         return estimate(source, recipe, None, shard)
@@ -145,11 +144,9 @@ def _say_estimate(found: Estimate, recipe: TeacherRecipe, as_json: bool) -> None
 
 
 def status(
-    ledger: Annotated[Path, typer.Argument(help="A ledger file, or the dataset folder that it lies beside.")],
+    ledger: Annotated[Path, typer.Argument(help="A ledger file, or the dataset folder beside it.")],
     page: Annotated[Path | None, typer.Option(help="Also write a page with accepted and rejected chains.")] = None,
-    dataset: Annotated[
-        Path | None, typer.Option(help="page: the dataset that was asked about, where it was moved.")
-    ] = None,
+    dataset: Annotated[Path | None, typer.Option(help="page: the dataset of the run, if it was moved.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Show how far a teacher's run is, also while it runs: accepted, rejected by reason, pace, cost, time left."""
@@ -166,7 +163,7 @@ def status(
 
 
 def merge(
-    into: Annotated[Path, typer.Argument(help="The ledger to write; made where it is not there.")],
+    into: Annotated[Path, typer.Argument(help="The ledger to write; created if it does not exist.")],
     sources: Annotated[list[Path], typer.Argument(help="Ledgers of the shards.")],
     json: Annotated[bool, typer.Option("--json", help="Print the status of the merged ledger as JSON.")] = False,
 ) -> None:
@@ -187,7 +184,7 @@ def _write_page(found: Status, page: Path, dataset: Path | None) -> None:
 
     from mirg.samples import DatasetFolder
     from mirg.trajectories.teacher.ledger import reading
-    from mirg.trajectories.teacher.pages import write_page
+    from mirg.trajectories.teacher.output import write_page
     from mirg.trajectories.teacher.recipe import TeacherRecipe
 
     with reading(found.ledger) as connection:
@@ -195,12 +192,12 @@ def _write_page(found: Status, page: Path, dataset: Path | None) -> None:
     recipe = TeacherRecipe.model_validate(parser.loads(text))
     source = dataset or Path(found.dataset)
     if not source.is_dir():
-        raise MirgError(f"the dataset {source} is not there", hint="--dataset names it")
+        raise MirgError(f"the dataset {source} does not exist", hint="name it with --dataset")
     write_page(DatasetFolder.open(source), recipe, found, page)
 
 
 def _say_status(found: Status, page: Path | None) -> None:
-    from mirg.trajectories.teacher.pages import facts
+    from mirg.trajectories.teacher.output import facts
 
     table("", ["", ""], [[name, value] for name, value in facts(found).items()])
     say(f"accepted {found.accepted:,}, rejected {found.rejected:,}, open {found.open:,}")

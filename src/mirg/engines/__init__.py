@@ -1,1 +1,1 @@
-"""Who generates text: one interface (``base``), one file per engine, chosen in ``load``."""
+"""Text generation: one interface (``base``), one file per engine, chosen in ``load``; HTTP in ``endpoint``."""

@@ -1,6 +1,6 @@
-"""One question about images that belong to no dataset: a sample made on the spot, one prompt, one reading.
+"""One question about images outside any dataset: it is written as a sample, sent as one prompt, and its answer read.
 
-Used by ``mirg ground`` and by whatever else answers people directly.
+``mirg ground`` uses it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mirg.samples.schema import ImageRef, Sample
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Whatever may be the number of an image in a question, also in a question that only counts objects.
+# Everything that may be the number of an image in a question, even if the question only counts objects.
 _NUMBERED = re.compile(rf"\d|\b{ordinals.ANY_WORD}\b|<box|[一二三四五六七八九十]", re.IGNORECASE)
 NO_TRUTH_TASK = "question"
 
@@ -33,8 +33,8 @@ NO_TRUTH_TASK = "question"
 class FoundBox:
     """One box of the answer: ``image`` counts from 1, ``box`` is in fractions of that image.
 
-    ``pixels`` is (x1, y1, x2, y2) in whole pixels of the original, cut at its edges; None where nothing of the box
-    lies inside the image, or the image does not exist. ``problem`` says why a box is not a proper one.
+    ``pixels`` is (x1, y1, x2, y2) in whole pixels of the original, clipped to it; None if the box is outside the image
+    or the image does not exist. ``problem`` says what is wrong with a box.
     """
 
     image: int
@@ -45,7 +45,7 @@ class FoundBox:
 
 @dataclass(frozen=True)
 class Grounding:
-    """The answer to one question. ``found`` is empty where the answer is ``none`` or could not be read."""
+    """The answer to one question. ``found`` is empty if the answer is ``none`` or could not be read."""
 
     question: str
     names: tuple[str, ...]
@@ -56,7 +56,7 @@ class Grounding:
 
     @property
     def failure(self) -> str | None:
-        """Why there is no usable answer, or None where there is one: a box in an image, or an explicit "none"."""
+        """Why there is no usable answer, None if there is one: a box in an image, or an explicit "none"."""
         if self.reading.failure:
             return self.reading.failure
         if self.reading.none or any(box.pixels for box in self.found):
@@ -91,7 +91,7 @@ class Grounding:
         }
 
     def name_of(self, image: int) -> str | None:
-        """The path given for ``Image-{image}``, or None where there is no such image."""
+        """The path given for ``Image-{image}``, None if there is no such image."""
         return self.names[image - 1] if 1 <= image <= len(self.names) else None
 
 
@@ -103,7 +103,7 @@ def open_images(paths: Sequence[Path]) -> list[Image]:
 
 
 class Shown(NamedTuple):
-    """Images that a model can be asked about, with their names, and why each of the others is left out."""
+    """Images that a model accepts, with their names, and why each of the others was left out."""
 
     names: list[str]
     images: list[Image]
@@ -111,10 +111,10 @@ class Shown(NamedTuple):
 
 
 def shown(engine: Engine, names: Sequence[str], images: Sequence[Image], question: str) -> Shown:
-    """The images that the engine's processor takes.
+    """The images that the engine's processor accepts.
 
-    ImageError if it takes none of them, or if an image is left out before others and the question speaks of images by
-    number: those after it would have other numbers.
+    ImageError if it accepts none of them. Also if the question refers to images by number and an image before others is
+    left out, since their numbers would change.
     """
     found = Shown([], [], [])
     moved = False
@@ -128,7 +128,7 @@ def shown(engine: Engine, names: Sequence[str], images: Sequence[Image], questio
         found.names.append(name)
         found.images.append(image)
     if found.left_out and (not found.images or (moved and _NUMBERED.search(question))):
-        why = "the question speaks of images by number, and leaving it out would change the numbers of the others"
+        why = "the question refers to images by number, and leaving it out would change the numbers of the others"
         raise ImageError(found.left_out[0], hint=why if found.images else "no other image is left")
     return found
 
@@ -144,13 +144,13 @@ def ask(
 ) -> Grounding:
     """Ask ``engine`` the question about ``images``, which it knows as ``Image-1`` … in this order.
 
-    ``names`` are for people only. A place is pointed at in the question as ``<box image=1>0.1,0.2,0.3,0.4</box>``, in
-    fractions. ``instructions`` None takes what the engine's model was trained with, "full" where it does not say.
-    Raises :class:`mirg.errors.AnswerError` where the question cannot be written as a prompt.
+    ``names`` appear only in the output. The question can refer to a place by ``<box image=1>0.1,0.2,0.3,0.4</box>``, in
+    fractions. ``instructions`` None means those that the engine's model was trained with, "full" if that is not known.
+    Raises :class:`mirg.errors.AnswerError` if the question cannot be written as a prompt.
     """
     sample = _sample(names, images, question)
-    told = instructions_of(engine, instructions)
-    prompt = messages(sample, engine.family, engine.limits, told)
+    chosen = instructions_of(engine, instructions)
+    prompt = messages(sample, engine.family, engine.limits, chosen)
     completions = engine.generate([Request(sample.id, prompt, list(images))], settings or Generation())
     if len(completions) != 1:
         raise EngineError(f"engine {engine.name} gave {len(completions)} completions for one prompt")
@@ -175,6 +175,6 @@ def _pixels(box: Box, sizes: Sequence[tuple[int, int]], image: int) -> tuple[int
     if box_problem((x1, y1, x2, y2)):
         return None
     width, height = sizes[image - 1]
-    # Whole pixels that still enclose something: rounding must not turn a thin box into a line.
+    # At least one pixel wide and high: rounding must not turn a thin box into a line.
     left, top = min(round(x1 * width), width - 1), min(round(y1 * height), height - 1)
     return (left, top, max(round(x2 * width), left + 1), max(round(y2 * height), top + 1))

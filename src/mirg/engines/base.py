@@ -1,8 +1,8 @@
-"""The one interface between mirg and whatever generates text; importing it needs no torch.
+"""The interface between mirg and everything that generates text; importing it needs no torch.
 
-An engine takes requests (chat messages with image parts, and the images in that order) and gives back one completion
-per request, in order. The same requests with the same settings must give the same completions: evaluation resumes
-by that promise. What the vision tokens of a family are, and that they are never sampled, is the engine's business.
+An engine takes requests (chat messages with image parts, and the images in that order) and returns one completion per
+request, in order. The same requests with the same settings must give the same completions, which a resumed evaluation
+relies on. The engine is responsible for never sampling the vision tokens of a family.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Generation:
     batch_size: int = 16
 
     def __post_init__(self) -> None:
-        """Refuse settings that no engine could follow."""
+        """Refuse values outside the valid range."""
         if self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens is {self.max_new_tokens}", hint="it must be at least 1")
         if self.batch_size < 1:
@@ -45,7 +45,7 @@ class Generation:
 class Request:
     """One prompt: chat ``messages`` as ``mirg.answers.prompts.messages`` writes them, and its RGB images in order.
 
-    ``prefix`` is text with which the assistant's turn begins already; the model goes on after it.
+    ``prefix`` is the beginning of the assistant's turn, which the model continues.
     """
 
     sample_id: str
@@ -56,9 +56,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model wrote after the prompt and its prefix, without the end token; ``tokens`` counts generated tokens.
+    """The text after the prompt and its prefix, without the end token; ``tokens`` counts the generated tokens.
 
-    ``prompt_tokens`` counts those of the prompt, visual ones and prefix included; 0 where the engine does not say.
+    ``prompt_tokens`` counts those of the prompt with visual tokens and prefix, 0 if the engine does not report it.
     """
 
     text: str
@@ -67,22 +67,21 @@ class Completion:
     prompt_tokens: int = 0
 
 
-def instructions_of(engine: Engine, told: Instructions | None = None) -> Instructions:
-    """How much a prompt says about the form of an answer: as ``told``, else as the model was trained, else "full"."""
-    return told or getattr(engine, "instructions", None) or "full"
+def instructions_of(engine: Engine, chosen: Instructions | None = None) -> Instructions:
+    """How much a prompt says about the form of an answer: ``chosen``, else as in training, else "full"."""
+    return chosen or getattr(engine, "instructions", None) or "full"
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """A loaded model that can be asked.
+    """A loaded model.
 
     ``fingerprint`` changes whenever the weights, the tokenizer or the processor settings change: it is part of the
-    cache key of an evaluation. ``limits`` are the pixel limits its processor works with (None: the family's).
+    cache key of an evaluation. ``limits`` are the pixel limits of its processor (None: the family's).
 
-    An engine whose completions also depend on how it computes has one more text, ``numerics``, such as
-    ``"bfloat16 on cuda"``; it goes into that key, too. A remote engine that cannot tell leaves it out.
-
-    One that can complete a prompt several times at less cost is a :class:`Sampler`, too; see :func:`several`.
+    An engine whose completions also depend on how it computes has the attribute ``numerics``, such as
+    ``"bfloat16 on cuda"``, which is part of that key as well. A remote engine that does not know it has no such
+    attribute. An engine that can complete a prompt several times at less cost is also a :class:`Sampler`.
     """
 
     name: str
@@ -91,7 +90,7 @@ class Engine(Protocol):
     fingerprint: str
 
     def generate(self, requests: Sequence[Request], settings: Generation) -> list[Completion]:
-        """One completion per request, in order; raises :class:`mirg.errors.EngineError` where it cannot."""
+        """One completion per request, in order; raises :class:`mirg.errors.EngineError`."""
         ...
 
 
@@ -105,10 +104,10 @@ class Sampler(Protocol):
 
 
 def several(engine: Engine, requests: Sequence[Request], settings: Generation, n: int) -> list[list[Completion]]:
-    """``n`` completions of every request, in order, by whichever way ``engine`` has.
+    """``n`` completions of every request, in order.
 
-    The same requests, settings and ``n`` give the same completions. :class:`mirg.errors.EngineError` as the engine, and
-    where it gives another number of completions.
+    The same requests, settings and ``n`` give the same completions. Raises :class:`mirg.errors.EngineError`, also if
+    the engine returns another number of completions.
     """
     if n < 1:
         raise ConfigError(f"{n} completions per prompt", hint="at least 1")

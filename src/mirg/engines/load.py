@@ -1,4 +1,4 @@
-"""The door to every engine: a model's name in, an engine out."""
+"""Loading the engine of a model by its name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def load_engine(
     dtype: str | None = None,
     limits: PixelLimits | None = None,
 ) -> Engine:
-    """An engine for a model folder, a run folder or a hub name. EngineError where it cannot be loaded."""
+    """The engine for a model folder, a run folder or a hub name. EngineError if it cannot be loaded."""
     from mirg.engines.transformers import TransformersEngine
     from mirg.models.load import load_model
 

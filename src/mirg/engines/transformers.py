@@ -1,4 +1,4 @@
-"""Text generation with a model of transformers: batched, each prompt with its images encoded by itself."""
+"""Text generation with a model of transformers, in batches; each prompt is encoded separately with its images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TransformersEngine:
     """An :class:`mirg.engines.base.Engine` over a loaded model; completions come back in the order of the requests."""
 
     def __init__(self, loaded: LoadedModel) -> None:
-        """``loaded`` is used as it is; its model should be in evaluation mode."""
+        """``loaded`` is not copied; its model should be in evaluation mode."""
         enable_packed_forward(loaded.model)
         self.loaded = loaded
         self.name = loaded.path
@@ -79,7 +79,7 @@ class TransformersEngine:
             raise EngineError(str(error), hint="the processor refused it") from error
 
     def _prefix(self, request: Request) -> list[int]:
-        """The ids of the prefix, which is cut into tokens by itself: whatever follows it starts a token of its own."""
+        """The ids of the prefix, tokenized separately, so that the text after it begins with a new token."""
         if not request.prefix:
             return []
         forbid_vision(request.prefix, self.family, f"sample {request.sample_id}: the beginning of the answer")

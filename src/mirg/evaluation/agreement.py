@@ -20,7 +20,7 @@ JOINT_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Agreement:
-    """``iou``: matched over all boxes whatever image, / max(|P|, |T|); ``worst``: the least IoU of the pairs.
+    """``iou``: matched over all boxes of all images, / max(|P|, |T|); ``worst``: the least IoU of the pairs.
 
     ``worst`` is 0 unless |P| == |T| and every box has a partner; "none" answered rightly has 1 in both.
     ``images``: the set of images named is the set true. ``joint``: that, and every pair, matched inside its image,
@@ -51,7 +51,7 @@ def agree(predicted: Sequence[Placed], true: Sequence[Placed]) -> Agreement:
 
 
 def iou_of_answer(predicted: Sequence[Box], true: Sequence[Box] | Boxes) -> NDArray[np.float64]:
-    """IoU of every answered box with every true one, shape (P, T); 0 where the answered one is no proper box."""
+    """IoU of every answered box with every true one, shape (P, T); 0 if the answered box is invalid."""
     iou_PT = iou_matrix(predicted, true)
     iou_PT[[box_problem(box) is not None for box in predicted]] = 0.0
     return iou_PT

@@ -1,15 +1,15 @@
 """Chance levels: what a policy reaches that never looks at the images, computed from a benchmark's own truth.
 
-A blind policy sees the number of images and the question without what it asks for (:mod:`mirg.evaluation.forms`), not
-the name of the task: "Find the [...]." is asked where the answer is one box and where it is none. To questions that
-look alike it gives one constant answer. Candidates are every true answer, the whole image, the mean box, a box that the
+A blind policy sees the number of images and the question without its subject (:mod:`mirg.evaluation.forms`), not the
+name of the task: "Find the [...]." is asked for answers with one box and for answers without. To questions that look
+alike it gives one constant answer. Candidates are every true answer, the whole image, the mean box, a box that the
 question gives, and ``none``; for the image each number, the last one, one that the question names, and any with equal
-probability. The best is chosen with the truth at hand: the level is the highest that blindness can reach, and a model
-above it has looked.
+probability. The best one is chosen with the truth, so the level is the highest that a blind policy can reach, and a
+model above it has used the images.
 
 Every item has the level of its group of questions; the level of a task, of a subset or of everything is the mean over
-its items. Tasks that share a wording so share a level: "always none" is worth on the task ``none`` what it is worth
-wherever a question is worded like that.
+its items. So tasks that share a wording share a level: "always none" reaches on the task ``none`` what it reaches on
+every task with questions of that wording.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Level(NamedTuple):
 def chance(records: Sequence[Record]) -> dict[str, Any]:
     """Chance levels as plain data, shaped as :func:`mirg.evaluation.metrics.table`: overall, tasks, subsets.
 
-    ``groups`` says where they come from: questions, tasks, n, used_by (items whose finest group it is), the value of
+    ``groups`` has the data behind them: questions, tasks, n, used_by (items whose finest group it is), the value of
     every metric and ``policies``, what reaches it. A model's completions play no part, so several models on one dataset
     cost one computation: the last few are kept in memory.
     """
@@ -64,7 +64,7 @@ def chance(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _truth_digest(records: Sequence[Record]) -> str:
-    """Of all that a level depends on, the order included: it decides between policies of equal worth."""
+    """A digest of the data of a level, in their order, which decides between policies of equal value."""
     state = hashlib.sha256()
     for r in records:
         truth = [(target.image, *target.box) for target in r.targets]
@@ -180,7 +180,7 @@ def _best_box(total_B: NDArray[np.float64], boxes: Boxes, n: int) -> Level:
 
 
 def _candidates(true: Sequence[Sequence[float]]) -> Boxes:
-    """The whole image, the mean true box, the medoid, and the true boxes (evenly thinned where too many)."""
+    """The whole image, the mean true box, the medoid, and the true boxes (evenly thinned if there are too many)."""
     boxes = np.unique(as_boxes(true), axis=0)
     thinned = boxes[:: -(-len(boxes) // _MOST_BOXES)]
     mean = as_boxes(true).mean(axis=0)

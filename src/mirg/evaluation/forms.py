@@ -35,7 +35,7 @@ def named_images(record: Record) -> list[int]:
 
 
 def given_boxes(record: Record) -> list[Box]:
-    """The boxes that the question gives, in order; improper ones are left out."""
+    """The boxes that the question gives, in order; invalid ones are left out."""
     return [box for _, box in cited(record.form) if box_problem(box) is None]
 
 
@@ -65,7 +65,7 @@ def _keys(record: Record, joined: dict[str, str]) -> list[str]:
 
 
 def _joined_tasks(records: Sequence[Record]) -> dict[str, str]:
-    """For every task the name of the tasks that share wordings with it, directly or through others."""
+    """For every task the tasks that share wordings with it, directly or through others."""
     sharing: dict[str, set[str]] = {}
     for record in records:
         sharing.setdefault(wording(record.form) or f"task {record.task}", set()).add(record.task)

@@ -47,8 +47,8 @@ def mean_interval(
 ) -> Interval:
     """The mean of ``values`` (N,), each in [0, 1], with its 95 % interval; ``sets`` (N,) names each item's image set.
 
-    Where all values are 0 or all are 1 a bootstrap knows no spread: Wilson's interval over image sets is given instead.
-    Raises :class:`EvaluationError` where there are no values or the lengths differ.
+    If all values are 0 or all are 1, a bootstrap has no spread, and Wilson's interval over image sets is given instead.
+    Raises :class:`EvaluationError` if there are no values or the lengths differ.
     """
     return mean_intervals(np.asarray(values, dtype=np.float64)[:, None], sets, seed=seed, resamples=resamples)[0]
 
@@ -185,7 +185,7 @@ def _bias(draws_RM: Floats, mean_M: Floats) -> Floats:
 
 
 def _acceleration(sums_CM: Floats, counts_C: Floats) -> Floats:
-    """BCa's acceleration (M,): skewness of the leave-one-set-out means; 0 where they do not vary."""
+    """BCa's acceleration (M,): skewness of the leave-one-set-out means; 0 if they do not vary."""
     left_out_CM = (sums_CM.sum(axis=0) - sums_CM) / (counts_C.sum() - counts_C)[:, None]
     deviation = left_out_CM.mean(axis=0) - left_out_CM
     spread_M = (deviation**2).sum(axis=0) ** 1.5

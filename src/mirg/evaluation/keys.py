@@ -1,4 +1,4 @@
-"""What an evaluation depends on, as digests: a stored row is used again only where nothing of it has changed.
+"""What an evaluation depends on, as digests: a stored row is used again only if none of it has changed.
 
 The run key covers model fingerprint, numerics (number type and kind of device), family and pixel limits, generation
 settings (batch size included: the numerics of a batch depend on its shape), instructions, reward configuration and
@@ -60,7 +60,7 @@ class ImageDigests:
         self._known: dict[str, str] = {}
 
     def of(self, ref: ImageRef) -> str:
-        """SHA-256 of the image's file; ``unreadable`` where it cannot be read, which is a content of its own."""
+        """SHA-256 of the image's file; ``unreadable`` if it cannot be read."""
         if ref.path not in self._known:
             try:
                 self._known[ref.path] = image_digest(self._folder.image_path(ref))

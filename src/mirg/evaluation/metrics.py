@@ -44,7 +44,7 @@ def values(records: Sequence[Record]) -> Floats:
 
 
 def measure(records: Sequence[Record], *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Interval]:
-    """Every metric of ``records`` with its interval; EvaluationError where there are none."""
+    """Every metric of ``records`` with its interval; EvaluationError if there are no records."""
     found = mean_intervals(values(records), [r.image_set for r in records], seed=seed, resamples=resamples)
     return dict(zip(METRICS, found, strict=True))
 

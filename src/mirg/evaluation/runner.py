@@ -4,7 +4,7 @@
 the samples that could not be asked, ``summary.json`` is written at the end. Killed anywhere and started again, the
 folder ends byte-identical to that of an uninterrupted run: batches are cut from the whole selection, whole batches
 with the right keys are kept, the first other one and all after it are made (again). Keys come from the files' bytes:
-pixels are decoded only for what is asked, and for samples without a row, to say again why there is none.
+pixels are decoded only for samples that are asked, and for those without a row, to report the reason again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Plan:
 class _Batch:
     number: int
     samples: tuple[Sample, ...]
-    prompts: dict[str, list[dict[str, Any]] | MirgError]  # by sample id; why there is none
+    prompts: dict[str, list[dict[str, Any]] | MirgError]  # by sample id, or the error that prevents it
     keys: dict[str, str]
 
 
@@ -59,7 +59,7 @@ def evaluate(
     """Evaluate ``engine`` on ``dataset`` into the folder ``out`` and return the summary.
 
     Broken rows and images are counted rejections. Raises :class:`EvaluationError` where ``out`` holds another
-    evaluation or no sample can be asked, ``StorageError`` where it cannot be written, ``EngineError`` as the engine.
+    evaluation or no sample can be asked, ``StorageError`` if it cannot be written, ``EngineError`` from the engine.
     """
     out, plan = Path(out), plan or Plan()
     told = instructions_of(engine, plan.instructions)
@@ -157,7 +157,7 @@ def _batches(
 
 
 def _fill(engine: Engine, dataset: DatasetFolder, plan: Plan, batch: _Batch, store: Store) -> list[dict[str, str]]:
-    """Use the stored rows of one batch again, or make them; returns its samples that cannot be asked."""
+    """Use the stored rows of one batch, or compute them; returns the samples that cannot be asked."""
     stored = store.ahead(batch.keys.items())
     opened = {sample.id: _open(dataset, sample, batch) for sample in batch.samples if sample.id not in stored}
     refused = {sample_id: found for sample_id, found in opened.items() if isinstance(found, MirgError)}
@@ -175,7 +175,7 @@ def _fill(engine: Engine, dataset: DatasetFolder, plan: Plan, batch: _Batch, sto
 
 
 def _open(dataset: DatasetFolder, sample: Sample, batch: _Batch) -> Request | MirgError:
-    """The request about ``sample``, its images decoded, or why there is none."""
+    """The request about ``sample`` with decoded images, or the error that prevents it."""
     prompt = batch.prompts[sample.id]
     if isinstance(prompt, MirgError):
         return prompt
@@ -187,7 +187,7 @@ def _open(dataset: DatasetFolder, sample: Sample, batch: _Batch) -> Request | Mi
 
 
 def _ask(engine: Engine, plan: Plan, batch: _Batch, requests: Sequence[Request]) -> list[Record]:
-    """Generate, read and score what can be asked of one batch."""
+    """Generate, read and score the answers of one batch."""
     if not requests:
         return []
     settings = replace(plan.generation, seed=batch_seed(plan.generation.seed, batch.number))
@@ -215,6 +215,6 @@ def _row_rejections(rejections: Sequence[Rejection]) -> list[dict[str, str]]:
 
 
 def _rejected(sample_id: str, task: str, reason: str) -> dict[str, str]:
-    """A row of ``rejected.jsonl``, also in the summary: lone surrogates, which no JSON file holds, become ``?``."""
+    """A row of ``rejected.jsonl``, also in the summary: lone surrogates, which JSON cannot contain, become ``?``."""
     row = {"id": sample_id, "task": task, "reason": reason}
     return {name: text.encode("utf-8", "replace").decode("utf-8") for name, text in row.items()}

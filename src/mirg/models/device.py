@@ -1,4 +1,4 @@
-"""Where a model is loaded to and in which numbers: names are looked at before anything large is read."""
+"""Names of devices and dtypes, checked before anything large is read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def check_dtype(name: str) -> str:
-    """``name`` where it is one of :data:`DTYPES` ("auto": the checkpoint's own); EngineError where it is not."""
+    """``name`` if it is one of :data:`DTYPES` ("auto": the checkpoint's dtype), else EngineError."""
     if name not in DTYPES:
         raise EngineError(f"unknown dtype {name!r}", hint=f"known: {', '.join(DTYPES)}")
     return name
 
 
 def check_device(name: str) -> str:
-    """``name`` (``cpu``, ``cuda``, ``cuda:1`` …) where torch can use it on this machine; EngineError where not."""
+    """``name`` (``cpu``, ``cuda``, ``cuda:1`` …) if torch can use it on this machine, else EngineError."""
     import torch
 
     try:
@@ -28,10 +28,10 @@ def check_device(name: str) -> str:
 
 
 def fast_dtype(device: str | None = None) -> str:
-    """The number type in which ``device`` (None: the first GPU, or the CPU) multiplies matrices fastest.
+    """The dtype in which ``device`` (None: the first GPU, or the CPU) multiplies matrices fastest.
 
-    ``bfloat16`` where it has instructions for it, else ``float32``: a processor without them emulates it, up to 50
-    times slower (measured on AVX2).
+    ``bfloat16`` if the device supports it natively, else ``float32``: a processor without support emulates bfloat16 and
+    is up to 50 times slower (measured on AVX2).
     """
     import torch
 

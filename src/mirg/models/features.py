@@ -1,8 +1,7 @@
-"""Features of images, kept between the passes of a frozen vision tower.
+"""A cache of image features for a frozen vision tower.
 
-A tower that is not trained makes the same of an image in every rollout, update and reference pass of every step. Its
-features are computed once and kept in host memory, because that of a device is dear; docs/design/0007-packing.md tells
-what was decided.
+A frozen tower computes the same features of an image in every rollout, update and reference pass of every step. They
+are computed once and stored in host memory, since device memory is scarce. docs/design/0007-packing.md has the reasons.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Features = tuple[torch.Tensor, ...]
 
 
 class FeatureCache:
-    """Features by key, in ``budget`` bytes of host memory; what was not used for longest goes first."""
+    """Features by key in at most ``budget`` bytes of host memory; the least recently used are dropped first."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
@@ -36,7 +35,7 @@ class FeatureCache:
         return len(self._kept)
 
     def get(self, key: Hashable) -> Features | None:
-        """What was kept under ``key``, on the host."""
+        """The features stored under ``key``, on the host; None if there are none."""
         self._asked += 1
         if key not in self._kept:
             return None
@@ -45,7 +44,7 @@ class FeatureCache:
         return self._kept[key]
 
     def put(self, key: Hashable, features: Features) -> None:
-        """Keep a copy on the host; nothing is kept, and nothing is dropped, where it alone is over the budget."""
+        """Store a copy on the host. Features larger than the whole budget are not stored and displace nothing."""
         size = _size(features)
         if size > self.budget or key in self._kept:
             return
@@ -55,7 +54,7 @@ class FeatureCache:
             self.bytes -= _size(self._kept.popitem(last=False)[1])
 
     def take_share(self) -> float:
-        """The share of :meth:`get` that found something since this was last called; 0 where nothing was asked for."""
+        """The hit rate of :meth:`get` since the last call of this method; 0 without calls."""
         share = self._hits / max(self._asked, 1)
         self._asked = self._hits = 0
         return share
@@ -74,10 +73,10 @@ class VisionOutput(ModelOutput):
 
 
 def keep_features(model: Any, cache: FeatureCache) -> None:
-    """Let ``model`` look up in ``cache`` what its vision tower made of the images of a packed row.
+    """Let the vision tower of ``model`` take the features of a packed row's images from ``cache``.
 
-    A forward pass without ``feature_keys`` computes what it did before. ConfigError where the tower is trained: what
-    was kept would be wrong after one step.
+    A forward pass without ``feature_keys`` is unchanged. ConfigError if the tower is trained, because cached features
+    would be wrong after one step.
     """
     tower = base_of(model).visual
     if any(weight.requires_grad for weight in tower.parameters()):
@@ -89,10 +88,10 @@ def keep_features(model: Any, cache: FeatureCache) -> None:
 
 
 def share_tower(model: Any, reference: Any) -> bool:
-    """Give ``reference`` the vision tower of ``model`` where both have equal weights; whether they had.
+    """Let ``reference`` use the vision tower of ``model`` if the weights of both are equal; returns whether they are.
 
-    Then features of the one are those of the other to the bit, which equal weights alone do not promise: the two may
-    attend by different kernels.
+    With one tower the features of both models are equal to the bit. Two towers with equal weights may use different
+    attention kernels.
     """
     mine, its = base_of(model).visual, base_of(reference).visual
     own, other = mine.state_dict(), its.state_dict()
@@ -124,8 +123,8 @@ def _forward(
             continue
         kept = self.feature_cache.get((key, numbers))
         if kept is None:
-            # Alone: in a batch, the last bits of an image depend on its company, and a run that was killed and goes on
-            # with an empty cache would end with other weights than one that was not.
+            # One image at a time: in a batch, the last bits of its features depend on the other images, and a run that
+            # resumes with an empty cache would end with other weights than an uninterrupted one.
             with torch.no_grad():
                 kept = _features(self.forward_without_keys(part, grid[None], **kwargs))
             self.feature_cache.put((key, numbers), kept)
@@ -139,6 +138,6 @@ def _features(output: Any) -> Features:
 
 
 def _numbers(tower: Any) -> tuple[torch.dtype, torch.dtype | None]:
-    """The type of the tower's weights and that of autocast: rollouts and updates may compute in different ones."""
+    """The dtype of the tower's weights and that of autocast, which may differ between rollouts and updates."""
     device = tower.device.type
     return tower.dtype, torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None

@@ -11,19 +11,18 @@ from mirg.answers.prompts import Instructions
 from mirg.errors import EngineError, StorageError
 from mirg.frames import Family, PixelLimits, family, family_of_model_type
 from mirg.models.device import check_device, check_dtype
-from mirg.models.images import once_per_image
-from mirg.models.processors import load_processor
+from mirg.models.processors import load_processor, once_per_image
 from mirg.storage import SEAL_FILE, read_json, seal_problems
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
-# Above this many bytes a weight file is known by samples of it, so that asking for its digest takes no minute.
+# The digest of a larger weight file is computed from samples of its bytes, since hashing all of them takes minutes.
 _WHOLE_FILE = 256 * 2**20
 _SAMPLES, _SAMPLE_BYTES = 64, 2**16
 NARROW = 512  # hidden size
 SHIPPED = Path(__file__).parent / "mirg-tiny"
-FACTS_FILE = "mirg.json"  # what mirg's own training says about the model it made
+FACTS_FILE = "mirg.json"  # written by mirg's training: stage, family, instructions and seed of the model
 # What transformers raises for files of a model that are missing or damaged, or hold JSON of another kind.
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
@@ -46,9 +45,10 @@ class LoadedModel:
 
 
 def resolve_model(name: str) -> str:
-    """The folder or hub name that ``name`` stands for.
+    """The model folder or hub name that ``name`` refers to.
 
-    A run folder stands for the model it made, ``mirg-tiny`` for the one that ships with mirg, anything else for itself.
+    A run folder refers to its trained model, ``mirg-tiny`` to the model that ships with mirg, and any other name to
+    itself. EngineError if there is no such folder.
     """
     path = Path(name).expanduser()
     if name == SHIPPED.name and not path.is_dir():
@@ -58,7 +58,8 @@ def resolve_model(name: str) -> str:
             return str(folder)
     if path.is_dir():
         raise EngineError(
-            f"{name} holds no model", hint="a model folder has config.json, a finished run has model/config.json"
+            f"{name} does not contain a model",
+            hint="a model folder has config.json, a finished run has model/config.json",
         )
     if path.is_absolute() or name.startswith((".", "~")) or len(path.parts) > 2:
         raise EngineError(
@@ -76,7 +77,7 @@ def load_model(
     dtype: str | None = None,
     limits: PixelLimits | None = None,
 ) -> LoadedModel:
-    """Load model and processor; EngineError says what is missing, damaged, or not to be had on this machine.
+    """Load model and processor; EngineError if files are missing or damaged, or the device cannot be used.
 
     ``dtype`` None keeps float32 on a CPU and takes the checkpoint's own type on a GPU. ``limits`` overrides the
     processor's.
@@ -105,9 +106,9 @@ def load_model(
 
 
 def load_skeleton(name: str, *, family_name: str | None = None) -> LoadedModel:
-    """The model without its weights (on torch's meta device, of a LoRA folder its base) and its processor.
+    """The model without its weights (on torch's meta device; for a LoRA folder its base model) and its processor.
 
-    Nothing is fetched: EngineError where a hub name is not on this machine yet, or where a folder cannot be read.
+    Nothing is downloaded: EngineError if a hub name is not on this machine yet, or a folder cannot be read.
     """
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
@@ -123,7 +124,7 @@ def load_skeleton(name: str, *, family_name: str | None = None) -> LoadedModel:
         processor = load_processor(_processor_folder(path), config.model_type)
     except _UNREADABLE as error:
         raise EngineError(
-            f"{name} is no model folder that can be read, and no hub name that is on this machine",
+            f"{name} is neither a readable model folder nor a hub name that is on this machine",
             hint=f'hf download {name} --include "*.json" "*.txt" fetches all but the weights',
         ) from error
     return wrap(model, processor, path=path, family_name=family_name)
@@ -142,7 +143,7 @@ def _weights(path: str, dtype: str, device: str) -> Any:
 
 
 def read_weights(path: str, dtype: str, device: str) -> Any:
-    """The model whose weights are stored at ``path`` or under that hub name; adapters are not looked for.
+    """The model whose weights are stored at ``path`` or under that hub name; adapters are ignored.
 
     RuntimeError if weights are missing: transformers fills them with random numbers.
     """
@@ -167,7 +168,7 @@ def wrap(
     limits: PixelLimits | None = None,
 ) -> LoadedModel:
     """Join a model in memory with its family and limits; prompts of a decoder are padded on the left."""
-    from mirg.models.attention import pack_vision_attention
+    from mirg.models.vision import pack_vision_attention
 
     parts: Any = processor
     parts.image_processor = once_per_image(parts.image_processor)
@@ -185,14 +186,14 @@ def wrap(
 
 
 def model_facts(path: str) -> dict[str, Any]:
-    """What training wrote about the model it made (stage, family, instructions, seed); empty for any other model."""
+    """The facts that mirg's training stored (stage, family, instructions, seed); empty for any other model."""
     file = Path(path) / FACTS_FILE
     facts = read_json(file) if path and file.is_file() else {}
     return facts if isinstance(facts, dict) else {}
 
 
 def forbidden_tokens(tokenizer: Any, family: Family) -> list[int]:
-    """Ids that may never be sampled: every special token but the end of the turn and those around a box.
+    """Ids that must never be sampled: every special token except the end of the turn and those around a box.
 
     An image token in a completion makes the next forward pass fail on the number of image features, hours into a run.
     """
@@ -203,7 +204,7 @@ def forbidden_tokens(tokenizer: Any, family: Family) -> list[int]:
 
 
 def fingerprint(path: str) -> str:
-    """What identifies the weights and settings of a model folder; a hub name is identified by itself."""
+    """A digest of the weights and settings of a model folder; a hub name is returned unchanged."""
     folder = Path(path)
     if not folder.is_dir():
         return path
@@ -231,7 +232,7 @@ def _update(digest: Any, file: Path) -> None:
 
 
 def _refuse_damage(path: str) -> None:
-    """EngineError if a file of a model that mirg trained is not what it was when it was written."""
+    """EngineError if a file of a model that mirg trained has changed since it was written."""
     file = Path(path) / SEAL_FILE
     problems = seal_problems(Path(path)) if file.is_file() else []
     if problems:
@@ -242,9 +243,9 @@ def _refuse_damage(path: str) -> None:
 
 
 def _refuse_not_finite(model: Any, name: str) -> None:
-    """EngineError if a weight is NaN or infinite: with it every answer is noise, and nothing else says so."""
+    """EngineError if a weight is NaN or infinite, which would make every answer noise without any other error."""
     for place, weight in model.named_parameters():
-        # A sum of finite numbers may overflow, so it is only the first look: it needs no memory.
+        # The sum needs no memory, but a sum of finite numbers may overflow: it decides only if it is finite.
         if weight.is_floating_point() and not weight.detach().sum().isfinite() and not weight.isfinite().all():
             raise EngineError(
                 f"the weights of {name} are not finite ({place})",
@@ -253,13 +254,13 @@ def _refuse_not_finite(model: Any, name: str) -> None:
 
 
 def _broken_file(folder: Path) -> str:
-    """Which file of a model cannot be read, and why; "" if all of them can. What transformers says has no name."""
+    """Which file of a model cannot be read, and why; "" if all can. Errors of transformers do not name the file."""
     for file in sorted([*folder.glob("*.json"), *folder.glob("*.jinja")]):
         try:
             if file.suffix == ".jinja":
                 file.read_text(encoding="utf-8")
             elif not isinstance(read_json(file), dict):
-                return f"{file} holds no JSON object"
+                return f"{file} does not contain a JSON object"
         except StorageError as error:
             return error.message
         except (OSError, UnicodeDecodeError) as error:
@@ -268,12 +269,12 @@ def _broken_file(folder: Path) -> str:
 
 
 def _is_narrow(config: Any) -> bool:
-    """On a CPU the fused attention's backward pass takes most of a step of a narrow model with short sequences."""
+    """Whether a model is so narrow that on a CPU the fused attention's backward pass would take most of a step."""
     return getattr(config.get_text_config(), "hidden_size", NARROW + 1) <= NARROW
 
 
 def _adapter_base(path: str) -> str | None:
-    """The base model of a LoRA folder, or None where ``path`` is a whole model. EngineError where a base is gone."""
+    """The base model of a LoRA folder, None if ``path`` is a whole model. EngineError if the base does not exist."""
     file = Path(path) / "adapter_config.json"
     if not file.is_file():
         return None
@@ -282,12 +283,12 @@ def _adapter_base(path: str) -> str | None:
     try:
         return resolve_model(base)
     except EngineError as error:
-        hint = f"move it back, or write its new place into {file}"
-        raise EngineError(f"the base model {base} of {path} is not there", hint=hint) from error
+        hint = f"move it back, or write its new path into {file}"
+        raise EngineError(f"the base model {base} of {path} does not exist", hint=hint) from error
 
 
 def _processor_folder(path: str) -> str:
-    """Where the processor of ``path`` lies: a LoRA folder made elsewhere may not hold one, its base does."""
+    """The folder with the processor of ``path``: a LoRA folder made by other tools may lack one, its base has it."""
     base = _adapter_base(path)
     own = any((Path(path) / name).is_file() for name in ("processor_config.json", "preprocessor_config.json"))
     return path if base is None or own else _processor_folder(base)

@@ -7,8 +7,8 @@ many tokens as prompt and completions together, and nothing of a prompt is ever 
     unpacked   p1 p2 p3 a1 a2 a3        packed   p1 p2 | p3 a1 a2 | p3 b1
                p1 p2 p3 b1 b2           predicts         a1 a2 a3   b1 b2
 
-All trees of a batch lie in one row, trunks first, without padding: (1, tokens). A branch sees its trunk and itself,
-never its siblings; its rotary positions go on where its trunk's end. The idea of sharing the prompt is that of Prefix
+All trees of a batch are in one row, trunks first, without padding: (1, tokens). A branch sees its trunk and itself,
+never its siblings; its rotary positions continue those of its trunk. The idea of sharing the prompt is that of Prefix
 Grouper (arXiv 2506.05433); docs/design/0007-packing.md derives it.
 """
 
@@ -28,17 +28,17 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from mirg.errors import EngineError
-from mirg.models.patches import patches_by_product
 from mirg.models.prompts import Prompt
 from mirg.models.trees import Trees
+from mirg.models.vision import patches_by_product
 
 _PREFIX = "mirg_trees_"
-LOGITS = 2**27  # bytes of logits that exist at a time
+LOGITS = 2**27  # bytes of logits in memory at a time
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What the model's forward pass takes, and where each completion's predictions lie."""
+    """The inputs of the model's forward pass, and which of its outputs predict the completions."""
 
     inputs: dict[str, Any]
     trees: Trees
@@ -101,7 +101,7 @@ def rope_positions(model: Any, prompt: Prompt) -> torch.Tensor:
     """The rotary positions (3, tokens) of time, row and column, as the model itself counts them."""
     if prompt.grid is None:
         return torch.arange(len(prompt.ids), device=model.device).expand(3, -1)
-    # Counted on the host: a device would be waited for at every image.
+    # Computed on the host: on a device, every image would cost a synchronisation.
     ids = torch.tensor([list(prompt.ids)])
     kinds = (ids == model.config.image_token_id).int()
     positions = base_of(model).get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=prompt.grid)[0]
@@ -109,16 +109,16 @@ def rope_positions(model: Any, prompt: Prompt) -> torch.Tensor:
 
 
 def base_of(model: Any) -> Any:
-    """The part with vision tower and decoder, through PEFT's wrapping."""
+    """The module with vision tower and decoder, inside PEFT's wrapper if there is one."""
     whole = model.get_base_model() if hasattr(model, "get_base_model") else model
     return whole.model
 
 
 def enable_packed_forward(model: Any, temperature: float = 1.0) -> None:
-    """Let ``model(..., trees=…, labels=…)`` score packed rows; without ``trees`` it computes what it did before.
+    """Let ``model(..., trees=…, labels=…)`` score packed rows; without ``trees`` its forward pass is unchanged.
 
-    Logits are divided by ``temperature``. EngineError where a layer attends in a window, of which packed rows know
-    nothing.
+    Logits are divided by ``temperature``. EngineError if a layer uses windowed attention, which packed rows do not
+    support.
     """
     text = base_of(model).language_model.config
     before = text._attn_implementation or "eager"
@@ -137,7 +137,7 @@ def enable_packed_forward(model: Any, temperature: float = 1.0) -> None:
     whole = model.get_base_model() if hasattr(model, "get_base_model") else model
     whole.forward_without_trees = whole.forward
     whole.score_temperature = temperature
-    # A bound method goes with its model where that is copied; its name and arguments are what `generate` looks at.
+    # A bound method is copied with its model. `generate` inspects the name and the arguments of the method.
     whole.forward = MethodType(functools.wraps(type(whole).forward)(_forward), whole)
 
 
@@ -145,7 +145,7 @@ def _forward(self: Any, *args: Any, trees: Trees | None = None, **kwargs: Any) -
     if trees is None:
         return self.forward_without_trees(*args, **kwargs)
     labels = kwargs.pop("labels")
-    given = {key: value for key, value in kwargs.items() if value is not None}  # PEFT passes on what it was not given
+    given = {key: value for key, value in kwargs.items() if value is not None}  # PEFT passes arguments on that are None
     hidden = decoder_hidden_states(self, trees, **given)[0, int(trees.trunk.sum()) :]
     return token_scores(hidden, self.get_output_embeddings(), labels, self.score_temperature)
 
@@ -174,7 +174,7 @@ def _attention(before: str) -> Any:
 
 def decoder_hidden_states(model: Any, trees: Any, **inputs: Any) -> torch.Tensor:
     """The last hidden states (batch, tokens, width) of the decoder along ``trees``."""
-    # A mask of four dimensions is taken as it is: none is built, and none is read.
+    # transformers passes a mask of four dimensions on unchanged; the attention functions here do not read it.
     mask = torch.empty(1, 1, 1, 1, device=model.device)
     return base_of(model)(**inputs, attention_mask=mask, trees=trees, use_cache=False).last_hidden_state
 

@@ -1,29 +1,33 @@
-"""Loading a processor, with torchvision where it is installed and without it where it is not.
+"""Loading a processor, with torchvision if it is installed and without it otherwise.
 
-The Qwen-VL processors hold a video processor, and that one needs torchvision. Images alone do not: the same processor
-class without its video part does everything mirg asks for. The class keeps its public name, so a saved folder loads
-anywhere.
+The Qwen-VL processors contain a video processor, which needs torchvision. Images do not: the same processor class
+without its video part does everything that mirg needs. The class keeps its public name, so a saved folder loads
+everywhere.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mirg.errors import EngineError
 
 if TYPE_CHECKING:
-    from transformers import ProcessorMixin
+    from transformers import BatchFeature, ProcessorMixin
+
 
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 
 @cache
 def image_only(processor_class: type[ProcessorMixin]) -> type[ProcessorMixin]:
-    """``processor_class`` without its video processor; the name stays, since it is what a saved folder records."""
+    """``processor_class`` without its video processor. The class keeps its name, which saved folders record."""
 
     def __init__(self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
         processor_class.__init__(self, image_processor, tokenizer, None, chat_template=chat_template)
@@ -58,7 +62,7 @@ def processor_class_of(model_type: str) -> type[ProcessorMixin]:
 
 
 def has_torchvision() -> bool:
-    """True where a torchvision is installed that fits the torch in use."""
+    """Whether a torchvision is installed that fits the torch in use."""
     if importlib.util.find_spec("torchvision") is None:
         return False
     try:
@@ -87,7 +91,7 @@ def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
 
 
 def _check_template(processor: Any, folder: Path) -> None:
-    """EngineError if the chat template cannot be read, or is cut off so that it leaves out what a message says."""
+    """EngineError if the chat template cannot be read, or is truncated and omits the text of a message."""
     from jinja2 import TemplateError
 
     file = next((name for name in _TEMPLATES if (folder / name).is_file()), "tokenizer_config.json")
@@ -109,7 +113,7 @@ def _check_template(processor: Any, folder: Path) -> None:
 
 
 def _is_image_only_folder(folder: Path) -> bool:
-    """A folder that mirg saved without a video processor must be loaded without one, wherever it is loaded."""
+    """Whether mirg saved ``folder`` without a video processor: then it must be loaded without one on every machine."""
     config = folder / "processor_config.json"
     return (
         config.is_file()
@@ -125,3 +129,47 @@ def _template_file(folder: Path) -> str | None:
             text = path.read_text(encoding="utf-8")
             return json.loads(text)["chat_template"] if name.endswith(".json") else text
     return None
+
+
+_PATCHES, _GRID = "pixel_values", "image_grid_thw"
+
+
+def once_per_image(images: Any) -> Any:
+    """A copy of ``images``, a Qwen-VL image processor, that processes each distinct image object of a call once.
+
+    GRPO passes every prompt, and so every image object, G times in one call. The patches of repeated images are copied,
+    so the result is equal to the bit.
+    """
+    return _once(type(images)).from_dict(images.to_dict()) if not hasattr(type(images), "works_once") else images
+
+
+@cache
+def _once(base: type) -> type:
+    def preprocess(self: Any, images: Any, *args: Any, **kwargs: Any) -> BatchFeature:
+        flat = list(_leaves(images))
+        first = {id(image): image for image in flat}
+        if len(first) == len(flat):
+            return base.preprocess(self, images, *args, **kwargs)  # type: ignore[attr-defined]
+        made = base.preprocess(self, list(first.values()), *args, **kwargs)  # type: ignore[attr-defined]
+        place = {key: k for k, key in enumerate(first)}
+        return _repeat(made, [place[id(image)] for image in flat])
+
+    # A saved folder records the name of the class, so it is unchanged.
+    return type(base.__name__, (base,), {"__doc__": base.__doc__, "works_once": True, "preprocess": preprocess})
+
+
+def _leaves(images: Any) -> Iterator[Any]:
+    if not isinstance(images, list | tuple):
+        yield images
+        return
+    for image in images:
+        yield from _leaves(image)
+
+
+def _repeat(made: BatchFeature, order: list[int]) -> BatchFeature:
+    """The features of the images ``order`` from ``made``, which stores the patches of all images in one array."""
+    counts = np.asarray(made[_GRID]).prod(axis=1)
+    starts = np.cumsum(counts) - counts
+    rows = np.concatenate([np.arange(starts[k], starts[k] + counts[k]) for k in order])
+    made[_PATCHES], made[_GRID] = made[_PATCHES][rows], made[_GRID][order]
+    return made

@@ -1,4 +1,4 @@
-"""A prompt as the model takes it."""
+"""Prompts as token ids and image patches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids and, where the prompt shows images, their patches and grids."""
+    """Token ids and, if the prompt has images, their patches and grids."""
 
     ids: Sequence[int]
     pixels: torch.Tensor | None = None  # (patches, values), of all its images in order
@@ -25,7 +25,7 @@ class Prompt:
 
     @cached_property
     def image_keys(self) -> tuple[str, ...]:
-        """A digest of each image's patches and grid, in order: equal where the model sees the same."""
+        """A digest of each image's patches and grid, in order; equal digests mean equal model input."""
         if self.pixels is None or self.grid is None:
             return ()
         parts = zip(self.grid, self.pixels.split(self.grid.prod(1).tolist()), strict=True)
@@ -39,16 +39,16 @@ def _digest(grid: torch.Tensor, patches: torch.Tensor) -> str:
 
 
 def encode(processor: Any, messages: Sequence[dict[str, Any]], images: Sequence[Any], sample_id: str) -> Prompt:
-    """The prompt of chat ``messages`` about RGB ``images``, up to where the answer begins.
+    """The prompt of chat ``messages`` about RGB ``images``, up to the start of the answer.
 
-    DataError where placeholders and image features do not agree in number, which a model would notice only later.
+    DataError if the numbers of placeholders and image features differ, which a model would report only later.
     """
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     shown = text.count(processor.image_token)
     if shown != len(images):
         raise DataError(
             f"sample {sample_id}: {shown} image placeholders for {len(images)} images",
-            hint="the question holds an image token, or an image is missing",
+            hint="the question contains an image token, or an image is missing",
         )
     made = processor(text=[text], images=list(images) or None, return_tensors="pt")
     ids, grid = made["input_ids"][0].tolist(), made.get("image_grid_thw")

@@ -1,7 +1,7 @@
-"""Completions of many prompts at once: each prompt is encoded once, whatever the number of its completions.
+"""Completions of many prompts in one batch; each prompt is encoded once for all of its completions.
 
-The keys and values of a prompt are kept once for its group and read by all its completions; completions that have
-ended leave the batch. Greedy tokens equal those of ``generate``, samples have its distribution (tests hold both).
+The keys and values of a prompt are stored once and read by all completions of its group. Completions that have ended
+leave the batch. Greedy tokens equal those of ``generate``, and samples have its distribution (tests check both).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from mirg.models.packing import decoder_hidden_states, pack
 from mirg.models.prompts import Prompt
 from mirg.models.trees import Trees
 
-ROOM = 64  # tokens by which the branches' keys and values grow
-_SHRINK = 0.8  # rows are moved together once this share of them would hold those that still grow
+ROOM = 64  # tokens by which the buffers of the branches' keys and values grow
+_SHRINK = 0.8  # the batch is compacted once this share of its rows is enough for the unfinished ones
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to complete: ``temperature`` 0 is greedy; ``forbidden`` ids are never taken, ``stops`` end a completion."""
+    """Settings: ``temperature`` 0 is greedy, ``forbidden`` ids are never sampled, ``stops`` end a completion."""
 
     max_new_tokens: int
     stops: Collection[int]
@@ -33,9 +33,9 @@ class Sampling:
 
 @torch.no_grad()
 def complete(model: Any, prompts: Sequence[Prompt], counts: Sequence[int], sampling: Sampling) -> list[list[list[int]]]:
-    """``counts[n]`` completions of prompt n: token ids, with the stop that ended them, if one did.
+    """``counts[n]`` completions of prompt n: token ids, including the stop token if one ended the completion.
 
-    Sampling draws from torch's own generator. EngineError if the model computes numbers that are not finite.
+    Sampling draws from torch's global generator. EngineError if the model's logits are not finite.
     """
     packed = pack(model, prompts, [() for _ in prompts])
     trunks = packed.trees
@@ -55,7 +55,7 @@ def _grow(
     growing: torch.Tensor,
     sampling: Sampling,
 ) -> list[list[int]]:
-    """One completion for each row of the grid; those that are not ``growing`` stay empty."""
+    """One completion for each row of the grid; rows that are not ``growing`` stay empty."""
     groups, size = rows.grid
     device = model.device
     head = model.get_output_embeddings()
@@ -94,7 +94,7 @@ def _choose(logits: torch.Tensor, barred: torch.Tensor, temperature: float) -> t
 
 
 class Growing:
-    """Branches that grow by one token a step: a grid of groups and rows, where rows may have ended.
+    """Branches that grow by one token per step: a grid of groups and rows, some of which may have ended.
 
     Keys and values of the trunks are (N, heads, P, width), those of the branches (N * G, heads, room, width).
     """
@@ -104,7 +104,7 @@ class Growing:
             raise ValueError("the trunks were not kept")
         self.grid = (trunks.trunk.shape[0], group_size)
         self._before = torch.where(trunks.trunk, 0.0, -torch.inf)[:, None, None]  # (N, 1, 1, P)
-        self._trunks = trunks.kept  # its own from here on
+        self._trunks = trunks.kept
         self._length: dict[int, int] = {}
         self._branches: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -145,7 +145,7 @@ class Growing:
         return keys[:, :, : at + 1], values[:, :, : at + 1]
 
     def shrink(self, growing: torch.Tensor) -> torch.Tensor | None:
-        """The rows to keep, in their new order, where that is worth moving them; this object moves its own."""
+        """Compact the grid if enough rows have ended; returns the rows that remain, in their new order, else None."""
         n, g = self.grid
         alive = growing.view(n, g)
         groups, most = alive.any(1).nonzero()[:, 0], int(alive.sum(1).max())

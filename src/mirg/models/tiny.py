@@ -1,7 +1,9 @@
 """A tiny model of a real class, built offline: the code that loads a 7B model loads this one unchanged.
 
-The architecture, processor and chat template are those of transformers and TRL; only the sizes are small, and the
-tokenizer is trained on the spot. The weights are random: ``mirg.training.perception`` gives them eyesight.
+The architecture, processor and chat template are those of transformers and TRL; only the sizes are small. The tokenizer
+is trained when the model is built: byte-level BPE with the special tokens of the Qwen-VL families. What a tiny model
+has to look up or to copy is ONE token each: image labels (``Image-3``), object names (``red ring``) and the
+coordinates of the 0-1000 grid. The weights are random; ``mirg.training.perception`` trains them to see.
 """
 
 from __future__ import annotations
@@ -13,14 +15,75 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mirg.models.processors import image_only, processor_class_of
-from mirg.models.tokenizer import train_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
+
+END_OF_TEXT = "<|endoftext|>"
+TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
+# In the order of Qwen's tokenizers. Of these, only TURN_END may be sampled into a completion.
+SPECIAL_TOKENS = (
+    END_OF_TEXT,
+    TURN_START,
+    TURN_END,
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+GRAMMAR_TOKENS = ("<think>", "</think>", "<answer>", "</answer>")
+
+
+def train_tokenizer(
+    corpus: Iterable[str],
+    *,
+    names: Sequence[str],
+    coordinates: Sequence[int],
+    max_images: int = 8,
+    vocab_size: int = 640,
+) -> PreTrainedTokenizerFast:
+    """Train on ``corpus``; ``names`` (with a leading blank), ``coordinates`` and image labels become whole tokens."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(corpus, trainer)
+    core.add_tokens([AddedToken(token, normalized=False) for token in GRAMMAR_TOKENS])
+    labels = [f"Image-{n}" for n in range(1, max_images + 1)]
+    # single_word: "Image-1" must not match inside "Image-12", nor "40" inside "1040".
+    core.add_tokens([AddedToken(t, normalized=False, single_word=True) for t in (*labels, *map(str, coordinates))])
+    # With the blank before them, so that the model chooses a name with one token and not with two.
+    core.add_tokens([AddedToken(f" {word}", normalized=False) for word in (*labels, *names)])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        eos_token=TURN_END,
+        pad_token=END_OF_TEXT,
+        clean_up_tokenization_spaces=False,
+        extra_special_tokens=list(SPECIAL_TOKENS),
+    )
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
 TINY_FAMILY = "mirg-tiny"
-GRID = tuple(range(0, 1001, 40))  # the coordinates mirg-tiny can say, see mirg.frames
-MAX_IMAGES = 8  # labels with a token of their own; more images work, spelled in several tokens
+GRID = tuple(range(0, 1001, 40))  # the coordinates of mirg-tiny, see mirg.frames
+MAX_IMAGES = 8  # image labels that are one token; the labels of further images take several tokens
 CHAT_TEMPLATES = {"qwen3_vl": "qwen3_vl.jinja", "qwen2_5_vl": "qwen2_5_vl.jinja", "qwen2_vl": "qwen2_5_vl.jinja"}
 # Sides of a patch and of an image in pixels. A Qwen2-VL model keeps its family's factor of 28, whose boxes may be in
 # pixels.
@@ -174,7 +237,7 @@ def _vision_config(config: TinyConfig) -> dict[str, Any]:
 
 
 def _initialise(model: PreTrainedModel) -> None:
-    """The default deviation of 0.02 is made for widths in the thousands; a narrow model hardly learns from it."""
+    """Draw weights with deviation 1/sqrt(fan-in): the default of 0.02 is for widths in the thousands."""
     import torch
 
     for module in model.modules():

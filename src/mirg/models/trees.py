@@ -1,4 +1,4 @@
-"""Attention in a packed row: a trunk sees itself, a branch its trunk and itself, and little of it is padding."""
+"""Attention in a packed row: a trunk attends to itself, a branch to its trunk and itself, with little padding."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from transformers.integrations.flex_attention import compile_friendly_flex_atten
 
 FLEX = "cuda"  # devices whose memory must not grow with prompt times completions
 SHORT = 256  # tokens of a trunk up to which a CPU is faster without the fused attention
-LIKE = 0.75  # of a grid's longest branch: shorter ones have a grid of their own
+LIKE = 0.75  # of a grid's longest branch: shorter branches are put into another grid
 
 
 def padded(x: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """(heads, tokens, width) to (heads, *real.shape, width): the tokens in the order of the true places of ``real``."""
+    """(heads, tokens, width) to (heads, *real.shape, width): the tokens at the true places of ``real``, in order."""
     if real.all():
         return x.unflatten(1, real.shape)
     whole = x.new_zeros(x.shape[0], real.numel(), x.shape[2])
@@ -48,9 +48,9 @@ def _future(length: int, like: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Grids:
-    """Branches laid out in grids (N, g, C), one after the other.
+    """Branches arranged in a list of grids (N, g, C).
 
-    ``places`` (tokens,) says where in them each token is; None: every place holds one, in order.
+    ``places`` (tokens,) is the place of each token in the joined grids; None if every place has a token, in order.
     """
 
     shapes: list[tuple[int, int, int]]
@@ -58,11 +58,11 @@ class Grids:
 
     @property
     def size(self) -> int:
-        """Places of all grids together."""
+        """The number of places in all grids."""
         return sum(math.prod(shape) for shape in self.shapes)
 
     def spread(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """(heads, tokens, width) to (heads, N, g, C, width) of each grid, 0 where there is no token."""
+        """(heads, tokens, width) to (heads, N, g, C, width) for each grid, with 0 in places without a token."""
         if self.places is not None:
             x = x.new_zeros(x.shape[0], self.size, x.shape[2]).index_copy(1, self.places, x)
         parts = x.split([math.prod(shape) for shape in self.shapes], 1)
@@ -76,10 +76,10 @@ class Grids:
 
 
 def grids_of(branch: torch.Tensor) -> Grids:
-    """Grids of branches of like length, so that one long completion does not pad all others to its length.
+    """Grids of branches of similar length, so that one long completion does not pad all others to its length.
 
-    ``branch`` (N, G, C) is true at real tokens. Every group is sorted by length, longest first; where the longest of a
-    column falls below ``LIKE`` of the first's, the next grid begins. Empty branches are in none.
+    ``branch`` (N, G, C) is true at real tokens. Every group is sorted by length, longest first. A new grid begins when
+    the longest branch of a column is below ``LIKE`` of the grid's longest. Empty branches are in no grid.
     """
     groups, columns, wide = branch.shape
     if branch.all():
@@ -103,7 +103,7 @@ def grids_of(branch: torch.Tensor) -> Grids:
 
 @dataclass
 class Trees:
-    """Where the tokens of a packed row belong. ``trunk`` (N, P) and ``branch`` (N, G, C) are true at real tokens."""
+    """The layout of a packed row. ``trunk`` (N, P) and ``branch`` (N, G, C) are true at real tokens."""
 
     trunk: torch.Tensor
     branch: torch.Tensor
@@ -115,12 +115,12 @@ class Trees:
 
     @cached_property
     def grids(self) -> Grids:
-        """Where the branches are laid out."""
+        """The grids in which the branches are arranged."""
         return grids_of(self.branch)
 
     @cached_property
     def blocks(self) -> BlockMask:
-        """The whole mask of the row for FlexAttention, which leaves out what is masked in blocks."""
+        """The mask of the row for FlexAttention, which skips blocks that are masked completely."""
         groups, wide = self.branch.shape[:2]
         number = torch.arange(groups * wide, device=self.trunk.device)
         in_trunks, in_branches = self.trunk.sum(1), self.branch.sum(2).flatten()
@@ -156,7 +156,7 @@ class Trees:
         (q_t, q_b), (k_t, k_b), (v_t, v_b) = (x.split([split, x.shape[1] - split], 1) for x in (query, key, value))
         q_t, k_t, v_t = (padded(x, self.trunk) for x in (q_t, k_t, v_t))  # (H, N, P, d)
         if self.kept is not None:
-            # Copies: a view would hold on to the keys and values that are repeated for every head.
+            # Copies: a view would keep the keys and values in memory that are repeated for every head.
             own_key, own_value = (x[::repeat].transpose(0, 1) for x in (k_t, v_t))
             whole = torch.contiguous_format
             self.kept[layer] = own_key.clone(memory_format=whole), own_value.clone(memory_format=whole)

@@ -1,8 +1,8 @@
-"""What stands before the application: who may ask, how much may be sent, and how long that may take.
+"""Checks before the application: who may send requests, how large they may be, and how long they may take.
 
-A web page in a browser on this machine could send requests here, too. It cannot set the content type of JSON without
-asking first, which is never allowed, and its Origin header names it. If its name was bent to point here, the Host
-header names it.
+A web page in a browser on this machine could also send requests here. It cannot set the content type of JSON without a
+preflight request, which is refused, and its Origin header names it. If the name of its host was redirected to this
+machine, the Host header names it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from mirg.serve.limits import ServeLimits
-from mirg.serve.problems import Refused
+from mirg.serve.limits import Refused, ServeLimits
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -24,7 +23,7 @@ _BUSY_SECONDS = 2
 
 
 class Guard:
-    """ASGI: gives ``app`` whole request bodies within ``limits``, and answers everything else itself."""
+    """ASGI middleware: passes whole request bodies within ``limits`` to ``app`` and refuses all other requests."""
 
     def __init__(self, app: App, limits: ServeLimits) -> None:
         self.app = app
@@ -108,7 +107,7 @@ def _check_host(host: bytes) -> None:
 
 
 def _check_origin(origin: bytes | None) -> None:
-    """Browsers say which page a request comes from; other clients do not, and need not."""
+    """Refuse requests of other web pages. Browsers send the header, other clients need not."""
     if origin is not None and not _is_here(origin.removeprefix(b"http://").removeprefix(b"https://")):
         words = "this server answers to pages of 127.0.0.1 and localhost only"
         raise Refused(403, words, param="Origin", code="invalid_origin")
@@ -127,7 +126,7 @@ def _check_type(kind: bytes) -> None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that gives ``body`` first and then what comes after it."""
+    """A ``receive`` that returns ``body`` first and then the following events."""
     left = [body]
 
     async def again() -> MutableMapping[str, Any]:

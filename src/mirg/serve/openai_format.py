@@ -19,8 +19,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from mirg.engines.base import Completion
 from mirg.errors import first_problem
-from mirg.serve.limits import ServeLimits
-from mirg.serve.problems import Refused
+from mirg.serve.limits import Refused, ServeLimits
 
 # Parameters that are accepted only with these values, which are those of a request without them. Clients that were
 # written for vLLM, SGLang or llama.cpp send all of theirs with every request.
@@ -55,7 +54,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "functions": ([],),
     "modalities": (["text"],),
 }
-# Those that say nothing about the answer.
+# Those without an effect on the answer.
 _IGNORED = frozenset(
     {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls"}
 )
@@ -70,7 +69,7 @@ class _Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nothing(cls, value: Any) -> Any:
-        """Clients send unset fields as null; messages of an earlier answer bring empty lists."""
+        """Remove empty fields: clients send unset fields as null, and earlier answers have empty lists."""
         return {k: v for k, v in value.items() if v is not None and v != []} if isinstance(value, dict) else value
 
 
@@ -122,9 +121,9 @@ class _Body(_Strict):
 
 @dataclass(frozen=True)
 class Chat:
-    """A request that can be asked: ``messages`` for a chat template, and the bytes of the images in their order.
+    """A valid request: ``messages`` for a chat template, and the bytes of the images in their order.
 
-    ``prefix`` is what the assistant's answer begins with (``continue_final_message``), ``texts`` all that was written.
+    ``prefix`` is the beginning of the assistant's answer (``continue_final_message``), ``texts`` all texts.
     """
 
     model: str
@@ -141,7 +140,7 @@ class Chat:
 
 
 def parse_chat(body: bytes, limits: ServeLimits, default_tokens: int) -> Chat:
-    """The request in ``body``. Raises :class:`Refused` with what is wrong and where; total on any bytes."""
+    """The request in ``body``. For every invalid body, :class:`Refused` says what is wrong and where."""
     asked = _validated(_loaded(body, limits))
     if len(asked.messages) > limits.messages:
         raise Refused(400, f"{len(asked.messages)} messages, {limits.messages} are allowed", param="messages")
@@ -175,12 +174,12 @@ def _loaded(body: bytes, limits: ServeLimits) -> dict[str, Any]:
         words = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
         raise Refused(400, f"the body is not JSON: {words}", code="invalid_json") from error
     if not isinstance(value, dict):
-        raise Refused(400, "the body is no JSON object", code="invalid_json")
+        raise Refused(400, "the body is not a JSON object", code="invalid_json")
     return value
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _validated(value: dict[str, Any]) -> _Body:
@@ -205,7 +204,7 @@ def _equal(given: Any, neutral: Any) -> bool:
 
 
 class _Reader:
-    """Messages one after the other; counts texts and images."""
+    """Reads messages in their order and counts texts and images."""
 
     def __init__(self, limits: ServeLimits) -> None:
         self.limits = limits
@@ -214,7 +213,7 @@ class _Reader:
         self._characters = 0
 
     def message(self, number: int, message: _Message) -> dict[str, Any]:
-        """The message as a chat template takes it."""
+        """The message in the form of a chat template."""
         role = "system" if message.role == "developer" else message.role
         where = f"messages.{number}"
         if role == "system" and number:
@@ -260,7 +259,7 @@ class _Reader:
 
 
 def _prefix(asked: _Body, messages: list[dict[str, Any]]) -> str:
-    """Takes the last message out of ``messages`` where the model is to go on with it."""
+    """Remove and return the text of the last message if the model is to continue it."""
     if asked.add_generation_prompt is not None and asked.add_generation_prompt == asked.continue_final_message:
         raise Refused(400, "either a new message is begun or the last one is continued", param="add_generation_prompt")
     if not asked.continue_final_message:
@@ -296,7 +295,7 @@ def completion_body(name: str, fingerprint: str, created: int, said: Sequence[Co
 
 
 def stream_body(name: str, fingerprint: str, created: int, said: Sequence[Completion], *, with_usage: bool) -> bytes:
-    """The response to a streamed request: whole completions in one event, usage where asked for, then ``[DONE]``."""
+    """The response to a streamed request: whole completions in one event, usage if requested, then ``[DONE]``."""
     head = _head("chat.completion.chunk", name, fingerprint, created)
     choices = [
         {
@@ -314,7 +313,7 @@ def stream_body(name: str, fingerprint: str, created: int, said: Sequence[Comple
 
 
 def usage(said: Sequence[Completion]) -> dict[str, int]:
-    """Tokens of the prompt, once however many completions it has, and of all completions."""
+    """Token counts: the prompt once for all completions, and all completions."""
     prompt, generated = said[0].prompt_tokens, sum(one.tokens for one in said)
     return {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
 

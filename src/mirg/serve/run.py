@@ -1,4 +1,4 @@
-"""The application on a socket of this machine: 127.0.0.1 and no other address."""
+"""The application on a socket of 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GOODBYE_SECONDS = 5
 
 
 def listen(port: int) -> socket.socket:
-    """A listening socket on 127.0.0.1; port 0 takes a free one. :class:`ConfigError` where the port is taken."""
+    """A listening socket on 127.0.0.1; port 0 takes a free one. :class:`ConfigError` if the port is taken."""
     made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -37,7 +37,7 @@ def listen(port: int) -> socket.socket:
 def make_server(app: Any, limits: ServeLimits) -> uvicorn.Server:
     """A server for an app of :func:`~mirg.serve.server.create_app`.
 
-    ``server.run(sockets=[listen(port)])`` blocks until it is told to stop.
+    ``server.run(sockets=[listen(port)])`` blocks until a signal stops it.
     """
     config = uvicorn.Config(
         app,
@@ -51,7 +51,7 @@ def make_server(app: Any, limits: ServeLimits) -> uvicorn.Server:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=2 * limits.connections,  # for those that all have a request: protocol() sees to the others
+        limit_concurrency=2 * limits.connections,  # of connections with a request; protocol() handles those without
         timeout_graceful_shutdown=_GOODBYE_SECONDS,
         h11_max_incomplete_event_size=_HEADER_BYTES,
     )
@@ -59,7 +59,7 @@ def make_server(app: Any, limits: ServeLimits) -> uvicorn.Server:
 
 
 class _Server(uvicorn.Server):
-    """Told to stop, it refuses what waits for the model at once, and gives what is being computed some seconds."""
+    """On shutdown it refuses waiting requests at once and gives those that are being computed some seconds."""
 
     def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
         super().__init__(config)
@@ -71,10 +71,10 @@ class _Server(uvicorn.Server):
 
 
 def protocol(seconds: float, most: int) -> type[H11Protocol]:
-    """HTTP by h11 in which no client can keep the others out; uvicorn waits for clients for ever.
+    """HTTP by h11 in which no client can block the others; uvicorn itself waits for clients without a limit.
 
-    A connection is closed if the headers of a request have not arrived after ``seconds``, or if for ``seconds`` nobody
-    reads what is sent. If there are ``most`` connections, a new one replaces the oldest that is only held open.
+    A connection is closed if the headers of a request have not arrived after ``seconds``, or if the client reads
+    nothing for ``seconds``. With ``most`` connections, a new one replaces the oldest idle one.
     """
     held: dict[Timed, None] = {}  # every connection, in the order of the last answer on it
 
@@ -127,7 +127,7 @@ def protocol(seconds: float, most: int) -> type[H11Protocol]:
 
 
 def _make_room(held: dict[Any, None]) -> None:
-    """Close the oldest connection without a request, or else with half of one, or else whose answer nobody reads."""
+    """Close the oldest connection that is idle, else one with half a request, else one whose answer is not read."""
     tests: tuple[Callable[[Any], bool], ...] = (
         lambda one: one.conn.their_state is h11.IDLE,
         lambda one: one.conn.their_state is h11.SEND_BODY,

@@ -22,27 +22,26 @@ from mirg.engines.base import Request as Prompt
 from mirg.errors import AnswerError, ImageError
 from mirg.images import decode_image
 from mirg.serve.guards import Guard
-from mirg.serve.limits import ServeLimits
+from mirg.serve.limits import Refused, ServeLimits
 from mirg.serve.openai_format import Chat, completion_body, parse_chat, stream_body
-from mirg.serve.problems import Refused
 from mirg.serve.worker import Job, Worker, going_down
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-DEFAULT_TOKENS = 512  # of a completion, where the request does not say
+DEFAULT_TOKENS = 512  # of a completion, if the request gives no limit
 _DECODERS = 2  # requests whose images are decoded at a time
-_LOOK_SECONDS = 0.5  # between two looks at whether the client is still there
+_LOOK_SECONDS = 0.5  # between two checks whether the client is still connected
 
 
 def served_name(engine: Engine) -> str:
-    """What a model is called where nobody names it: the last part of its path, a run's where that says "model"."""
+    """The default name of a model: the last part of its path, or the name of the run folder if that is "model"."""
     path = Path(engine.name)
     return (path.parent.name if path.name == "model" else path.name) or engine.name
 
 
 def create_app(engine: Engine, *, name: str | None = None, limits: ServeLimits | None = None) -> FastAPI:
-    """The application that answers with ``engine``, behind its guards. The model's thread lives as long as it does."""
+    """The application that answers with ``engine``, with its checks. It starts and stops the thread of the model."""
     limits = limits or ServeLimits()
     served = Served(engine, name or served_name(engine), limits)
 
@@ -54,7 +53,7 @@ def create_app(engine: Engine, *, name: str | None = None, limits: ServeLimits |
         finally:
             await asyncio.to_thread(served.worker.stop)
 
-    # Without the pages of documentation: they load scripts from elsewhere.
+    # Without the pages of documentation, which load scripts from other servers.
     app = FastAPI(
         title="mirg", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=lifespan
     )
@@ -69,7 +68,7 @@ def create_app(engine: Engine, *, name: str | None = None, limits: ServeLimits |
 
 
 class Served:
-    """One model being served: its name, its limits, its thread."""
+    """A served model: its name, its limits, its thread."""
 
     def __init__(self, engine: Engine, name: str, limits: ServeLimits) -> None:
         self.engine = engine
@@ -80,11 +79,11 @@ class Served:
         self._decoding = asyncio.Semaphore(_DECODERS)
 
     async def health(self) -> JSONResponse:
-        """Whether requests are taken, and how many wait."""
+        """Whether requests are accepted, and how many wait."""
         return JSONResponse({"status": "ok", "model": self.name, "waiting": self.worker.waiting})
 
     async def models(self) -> JSONResponse:
-        """The one model there is."""
+        """The list of models, which has one entry."""
         model = {"id": self.name, "object": "model", "created": self.created, "owned_by": "mirg"}
         return JSONResponse({"object": "list", "data": [model]})
 
@@ -106,7 +105,7 @@ class Served:
         )
 
     def _prepare(self, body: bytes) -> tuple[Chat, Job]:
-        """Everything that can be wrong with a request, in order of what it costs to find out."""
+        """Check a request, the cheapest checks first, and make the job."""
         chat = parse_chat(body, self.limits, DEFAULT_TOKENS)
         if chat.model != self.name:
             words = f"there is no model {chat.model[:200]!r}; this server has {self.name!r}"
@@ -145,7 +144,7 @@ class Served:
             raise Refused(400, words, param="messages", code="context_length_exceeded")
 
     async def _answer(self, request: Request, job: Job, end: float) -> list[Completion]:
-        """Wait for the completions, as long as the client does and the time lasts."""
+        """Wait for the completions until the client disconnects or the time is up."""
         waiting = asyncio.wrap_future(job.answer)
         try:
             while True:
@@ -158,7 +157,7 @@ class Served:
                 if await request.is_disconnected():
                     raise Refused(400, "the client has gone", code="client_gone")
         except asyncio.CancelledError:
-            if self.worker.closed:  # the server's patience with what is being computed is at its end
+            if self.worker.closed:  # the server is stopping and its time for pending jobs is up
                 raise going_down() from None
             raise
         finally:
@@ -178,7 +177,7 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    """Unknown paths and methods, in the same form as every other error."""
+    """Answer unknown paths and methods in the same form as every other error."""
     assert isinstance(error, HTTPException)
     words = {404: f"there is nothing at {request.url.path[:200]}", 405: f"{request.method[:20]} is not answered here"}
     refused = Refused(error.status_code, words.get(error.status_code, str(error.detail)[:200]))

@@ -1,7 +1,7 @@
-"""The model's thread: one engine, a bounded queue, and waiting requests answered together where that changes nothing.
+"""The thread of the model: one engine, a bounded queue, and batches of waiting requests.
 
-Greedy completions do not depend on their company, so those of equal length limits share forward passes. Sampled
-ones are a function of seed and request, so each of them is computed alone.
+Greedy completions do not depend on the rest of their batch, so requests with equal length limits share forward passes.
+Sampled completions are a function of seed and request, so each request is computed separately.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 
 from mirg.engines.base import Completion, Engine, Generation, Request, several
 from mirg.errors import MirgError
-from mirg.serve.limits import ServeLimits
-from mirg.serve.problems import Refused
+from mirg.serve.limits import Refused, ServeLimits
 
 logger = logging.getLogger("mirg.serve")
 _RETRY_SECONDS = 5
@@ -24,7 +23,7 @@ _RETRY_SECONDS = 5
 
 @dataclass(frozen=True)
 class Job:
-    """One request with its settings; ``answer`` gets ``n`` completions, or why there are none."""
+    """One request with its settings; ``answer`` receives ``n`` completions or an error."""
 
     request: Request
     new_tokens: int
@@ -35,7 +34,7 @@ class Job:
 
     @property
     def pixels(self) -> int:
-        """Of all its images."""
+        """The number of pixels of all its images."""
         return sum(image.width * image.height for image in self.request.images)
 
     def goes_with(self, other: Job) -> bool:
@@ -45,7 +44,7 @@ class Job:
 
 
 class Worker:
-    """Answers jobs in a thread of its own, from :meth:`start` to :meth:`stop`."""
+    """Answers jobs in a separate thread, from :meth:`start` to :meth:`stop`."""
 
     def __init__(self, engine: Engine, limits: ServeLimits) -> None:
         self.engine = engine
@@ -57,11 +56,11 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="mirg-model", daemon=True)
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Refuse what waits and what comes; what is being computed comes to its end."""
+        """Refuse waiting and new jobs; jobs that are being computed are finished."""
         with self._change:
             self.closed = True
             waiting, self._jobs = list(self._jobs), deque()
@@ -70,23 +69,23 @@ class Worker:
             _fail(job, going_down())
 
     def stop(self, seconds: float = 5.0) -> None:
-        """:meth:`close`, and wait up to ``seconds`` for what is being computed."""
+        """:meth:`close`, and wait up to ``seconds`` for the jobs that are being computed."""
         self.close()
         if self._thread.is_alive():
             self._thread.join(seconds)
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for the model."""
+        """The number of requests that wait for the model."""
         return len(self._jobs)
 
     def check_room(self) -> None:
-        """:class:`Refused` (429) where nothing more is taken; asked before anything is decoded."""
+        """Raise :class:`Refused` (429) if the queue is full; called before anything is decoded."""
         with self._change:
             self._refuse_full(0)
 
     def submit(self, job: Job) -> None:
-        """Put ``job`` at the end of the queue; :class:`Refused` (429) where it is full."""
+        """Put ``job`` at the end of the queue; :class:`Refused` (429) if it is full."""
         with self._change:
             self._refuse_full(job.pixels)
             self._jobs.append(job)
@@ -105,7 +104,7 @@ class Worker:
             self._answer([job for job in jobs if job.answer.set_running_or_notify_cancel()])
 
     def _take(self) -> list[Job] | None:
-        """The next job and those that go with it, in their order; None once the worker stops."""
+        """The next job and those that can be computed with it, in their order; None when the worker stops."""
         with self._change:
             while not self._jobs and not self.closed:
                 self._change.wait()
@@ -121,7 +120,7 @@ class Worker:
             return chosen
 
     def _answer(self, jobs: Sequence[Job]) -> None:
-        """Compute ``jobs``; where one of several is refused, each alone, so that no other suffers from it."""
+        """Compute ``jobs``; if one of several is refused, compute each separately, so that the others are answered."""
         if not jobs:
             return
         first = jobs[0]
@@ -133,8 +132,8 @@ class Worker:
                 for job in jobs:
                     self._answer([job])
             else:
-                _fail(first, Refused(400, f"the prompt cannot be asked: {error}"))
-        except Exception as error:  # out of memory, a fault in a kernel: the server lives on
+                _fail(first, Refused(400, f"the prompt cannot be used: {error}"))
+        except Exception as error:  # for example out of memory: the server must continue
             logger.exception("the model failed")
             words = f"the model failed ({type(error).__name__})"
             for job in jobs:
@@ -145,7 +144,7 @@ class Worker:
 
 
 def going_down() -> Refused:
-    """What every request is told that a closed worker does not answer."""
+    """The error for every request that a closed worker does not answer."""
     return Refused(503, "the server is going down", code="server_stopping")
 
 

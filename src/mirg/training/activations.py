@@ -15,9 +15,9 @@ from typing import Any, Literal
 from transformers.activations import QuickGELUActivation
 
 from mirg.errors import EngineError
-from mirg.models.attention import SHORT as SHORT_IMAGE
 from mirg.models.trees import FLEX
 from mirg.models.trees import SHORT as SHORT_TRUNK
+from mirg.models.vision import SHORT as SHORT_IMAGE
 
 FLOAT = 4  # bytes
 

@@ -1,11 +1,15 @@
-"""A reasoning chain taken apart: sentences, the images they speak of, the boxes they cite.
+"""A reasoning chain taken apart: sentences, the images they name, the boxes they cite, and plain words for patterns.
 
 Every pattern here is linear in the text: gaps are bounded and no two repetitions can match the same characters.
+Plain words are in lower case with one space between them; ``Image-2``, "the second image" and "images 2 and 3" become
+``img2`` and so on, and look-alike characters are equal.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -13,8 +17,9 @@ from typing import NamedTuple
 from mirg.answers import ordinals
 from mirg.answers.markup import cited, replaced
 from mirg.geometry import Box
+from mirg.samples.schema import Sample
 
-BOX_WORD = "\u25a1"  # stands for one box in the prose
+BOX_WORD = "\u25a1"  # marks one box in the prose
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\n+")
 
@@ -73,7 +78,7 @@ class Cited:
 
 @dataclass(frozen=True)
 class Sentence:
-    """``prose`` is the text with :data:`BOX_WORD` in the place of every box; ``raw`` still holds the markup."""
+    """``prose`` is the text with :data:`BOX_WORD` in the place of every box; ``raw`` contains the markup."""
 
     raw: str
 
@@ -90,7 +95,7 @@ class Sentence:
 
     @property
     def has_box(self) -> bool:
-        """Whether it is object-level: it says where something is."""
+        """Whether it is object-level, that is, contains a box."""
         return BOX_WORD in self.prose
 
     @property
@@ -105,7 +110,7 @@ def sentences(thinking: str) -> list[Sentence]:
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
-    """(start, end) in ``text`` of what :func:`sentences` splits it into, empty ones included."""
+    """(start, end) in ``text`` of every sentence, empty ones included."""
     cuts = [match.span() for match in _SENTENCE_END.finditer(text)]
     return list(zip([0, *(end for _, end in cuts)], [*(start for start, _ in cuts), len(text)], strict=True))
 
@@ -150,3 +155,47 @@ def _number(word: str) -> int:
         return _NUMBER_WORDS[word]
     digits = _DIGITS.match(word)
     return int(digits.group()) if digits else 0
+
+
+THING = "thing"  # replaces the labels of the sample, since a "label" or a "key" may be an object of a question
+
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
+_MARKS = re.compile(r"[\W_]+")
+
+
+def normal_words(text: str) -> str:
+    """Lower-case words with one space between them; look-alike and invisible characters are folded first."""
+    folded = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
+    return _MARKS.sub(" ", folded).strip()
+
+
+@lru_cache(maxsize=512)  # several checks look at the same sentences
+def image_words(prose: str, things: re.Pattern[str] | None = None) -> str:
+    """:func:`normal_words` with every image named as ``imgN`` and what ``things`` matches as :data:`THING`.
+
+    >>> image_words("The second image, unlike Image-3: no!")
+    'the img2 unlike img3 no'
+    """
+    folded = unicodedata.normalize("NFKC", _INVISIBLE.sub("", prose))
+    pieces, done = [], 0
+    for start, end, number in mentions(folded):
+        if start >= done:  # mentions may share words
+            pieces += [folded[done:start], f" img{number} "]
+            done = end
+    words = _MARKS.sub(" ", "".join([*pieces, folded[done:]]).casefold()).strip()
+    return things.sub(THING, words) if things else words
+
+
+def things_of(sample: Sample) -> re.Pattern[str] | None:
+    """A pattern for the labels of a sample in :func:`image_words`, singular and plural; None without labels."""
+    labels = {note.label for image in sample.images for note in image.objects}
+    labels |= {target.label for target in sample.targets}
+    subject = sample.meta.get("subject")
+    if isinstance(subject, str):
+        labels.add(subject)
+    return _any_of(normal_words(label) for label in labels)
+
+
+def _any_of(phrases: Iterable[str]) -> re.Pattern[str] | None:
+    known = sorted({phrase for phrase in phrases if phrase}, key=lambda phrase: (-len(phrase), phrase))
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, known))})(?:s|es)?\b") if known else None

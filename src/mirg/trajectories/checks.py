@@ -1,6 +1,6 @@
 """The checks of a trajectory, one function each: a reason why it fails, or None (``docs/concepts/trajectories.md``).
 
-A check is a pure function of the sample, the stored trajectory and the settings: whoever repeats it gets the same.
+A check is a pure function of the sample, the stored trajectory and the settings, so its result is repeatable.
 """
 
 from __future__ import annotations
@@ -21,12 +21,22 @@ from mirg.errors import MirgError
 from mirg.frames import Family, Size, from_frame, to_frame
 from mirg.geometry import Box, iou_matrix, match
 from mirg.samples.schema import Sample, Target, Trajectory
-from mirg.trajectories.chain import BOX_WORD, Cited, Sentence, mentioned, mentions, prose_of, sentences
+from mirg.trajectories.chain import (
+    BOX_WORD,
+    Cited,
+    Sentence,
+    image_words,
+    mentioned,
+    mentions,
+    normal_words,
+    prose_of,
+    sentences,
+    things_of,
+)
 from mirg.trajectories.conclusions import conclusion_first, conclusions
 from mirg.trajectories.language import Language, language_problem
 from mirg.trajectories.leaks import leak
 from mirg.trajectories.sizes import sizes_in
-from mirg.trajectories.words import image_words, normal_words, things_of
 
 
 class VerifyConfig(BaseModel):
@@ -49,7 +59,7 @@ class VerifyConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Case:
-    """What a check looks at."""
+    """The input of a check."""
 
     sample: Sample
     trajectory: Trajectory
@@ -63,7 +73,7 @@ class Case:
 
     @cached_property
     def allowed_parts(self) -> list[Sentence]:
-        """The sentences of as much of the thinking as may be long: what is longer is refused by its length."""
+        """The sentences of the thinking up to ``max_chars``: a longer one is refused for its length anyway."""
         text = self.trajectory.thinking
         return self.parts if len(text) <= self.config.max_chars else sentences(text[: self.config.max_chars])
 
@@ -89,7 +99,7 @@ class Case:
 
     @property
     def n_images(self) -> int:
-        """Images of the sample."""
+        """The number of images of the sample."""
         return len(self.sample.images)
 
 
@@ -194,7 +204,7 @@ def no_leak(case: Case) -> str | None:
     """Nothing gives away that the writer was shown the truth."""
     pointed = bool(boxes_in(case.sample.question))
     found = leak(case.allowed_parts, case.things, case.named, pointed)
-    if found or not case.config.image_level:  # where nothing is asked of the images, nothing has to come before
+    if found or not case.config.image_level:  # without an image-level part, the conclusion may come first
         return found
     return conclusion_first(case.allowed_parts, case.things, case.named, case.sample.target_images)
 
@@ -264,7 +274,7 @@ CHECKS: dict[str, Callable[[Case], str | None]] = {
 
 
 def checks_of(config: VerifyConfig) -> dict[str, Callable[[Case], str | None]]:
-    """The checks that ``config`` asks for, by name: all, but for that of the language where none is asked for."""
+    """The checks of ``config`` by name: all, except that of the language if none is configured."""
     return {name: check for name, check in CHECKS.items() if name != "language" or config.language is not None}
 
 

@@ -1,6 +1,6 @@
 """Where a chain concludes: for which image, and whether it does so before it has looked at any.
 
-Matched on :func:`~mirg.trajectories.words.image_words`. Gaps hold at most a few words of a short list, so the time is
+Matched on :func:`~mirg.trajectories.chain.image_words`. Gaps hold at most a few words of a short list, so the time is
 linear in the text.
 """
 
@@ -10,8 +10,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from mirg.trajectories.chain import Sentence, mentioned
-from mirg.trajectories.words import THING, image_words
+from mirg.trajectories.chain import THING, Sentence, image_words, mentioned
 
 _ANSWER = r"(?:answer|solution|conclusion|result|choice|winner|antwort|lösung|ergebnis)"
 _RIGHT = r"(?:correct|right|wanted|richtige) (?:image|picture|one|answer|place|choice|bild)"
@@ -56,7 +55,7 @@ _OF_ANSWER = tuple(
         rf"\bmakes? {_THE}{_IMG} the (?:{_KEY}|one|target|match|only)\b",
     )
 )
-# Of what is looked for, which a question may place itself: the target is in Image-2, Image-2 is the match.
+# About the target, which a question may place itself: the target is in Image-2, Image-2 is the match.
 _OF_TARGET = tuple(
     re.compile(pattern)
     for pattern in (
@@ -137,8 +136,8 @@ def conclusion_first(
 ) -> str | None:
     """The first sentence that concludes before any statement about the images was made, or None.
 
-    ``things`` are the labels of the sample, ``named`` the images that its question names: to say where those are
-    concludes nothing. ``targets`` are the images that hold what is looked for: who begins with one of them
+    ``things`` are the labels of the sample, ``named`` the images that its question names: a statement about their place
+    is not a conclusion. ``targets`` are the images with a target: a chain that begins with one of them
     describes it.
     """
     for sentence in parts:

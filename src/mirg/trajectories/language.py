@@ -1,4 +1,4 @@
-"""Which language a chain is written in, by its most frequent words: enough to refuse one that was not asked for."""
+"""The language of a chain by its most frequent words, which is enough to refuse one in another language."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Signs that a chain was written by someone who had been shown the truth.
 
-A teacher is given the annotation and told to reason as if it were not; a student trained on "according to the
-annotation …" learns to invent annotations. Patterns are matched on plain words (``mirg.trajectories.words``), in which
+A teacher is given the annotation and asked to reason without it; a student trained on "according to the
+annotation …" learns to invent annotations. Patterns are matched on plain words (``mirg.trajectories.chain``), in which
 the labels of the sample and the box of its question are taken out: those may be spoken of.
 """
 
@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from mirg.trajectories.chain import Sentence
+from mirg.trajectories.chain import THING, Sentence, image_words
 from mirg.trajectories.leaks_de import GERMAN
 from mirg.trajectories.leaks_en import BOX, HARMLESS, LEAKS, SUSPECTS
-from mirg.trajectories.words import THING, image_words
 
 # A box that the question points at may be spoken of: "the given box of Image-1", "the object in the marked box".
 _POINTED_AT = re.compile(

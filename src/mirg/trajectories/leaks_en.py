@@ -1,6 +1,6 @@
 """English signs that a chain was written by someone who had been shown the truth: patterns on plain words.
 
-The words are those of ``mirg.trajectories.words``: lower case, an image as ``imgN`` (``qimg`` where the question names
+The words are those of ``mirg.trajectories.chain``: lower case, an image as ``imgN`` (``qimg`` where the question names
 it), a label as ``thing``. Gaps hold a bounded number of words, so the time is linear in the text.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from mirg.trajectories.words import THING
+from mirg.trajectories.chain import THING
 
 BOX = r"(?:bounding ?box(?:es)?|box(?:es)?|bbox(?:es)?|coordinates?|coords)"
 _TRUTH = rf"(?:answers?|solutions?|{BOX}|annotations?|labels?|captions?|roles?|object lists?|notes|responses?)"

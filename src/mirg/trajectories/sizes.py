@@ -1,4 +1,4 @@
-"""Sizes of a sample's images where only some of them may be known."""
+"""Sizes of a sample's images, of which some may be unknown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ UNIT: Size = (1, 1)
 
 
 def sizes_in(sample: Sample, family: Family) -> list[Size]:
-    """(width, height) in pixels of every image, Image-1 first; (1, 1) where it is unknown and of no use.
+    """(width, height) in pixels of every image, Image-1 first; (1, 1) if it is unknown and not needed.
 
     A family that counts in thousandths needs no size. DataError, naming the sample, where the family counts in pixels
     of the resized image and a size is unknown.

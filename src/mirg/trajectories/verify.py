@@ -1,4 +1,4 @@
-"""Whether a trajectory may be trained on: every check with its reason, repeatable from the stored text alone."""
+"""Whether a trajectory may be used for training: every check with its reason, repeatable from the stored text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_FAMILY = "qwen3-vl"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one check says; ``reason`` is None exactly where it is passed."""
+    """The result of one check; ``reason`` is None exactly if it is passed."""
 
     check: str
     ok: bool
@@ -33,7 +33,7 @@ def verify(
     family: Family | str = DEFAULT_FAMILY,
     config: VerifyConfig = DEFAULT,
 ) -> list[Verdict]:
-    """One verdict per check, in the order of :data:`CHECKS`; that of the language only where one is asked for.
+    """One verdict per check, in the order of :data:`CHECKS`; the language is checked only if one is configured.
 
     Never raises on any sample and trajectory; time is linear in the length of the thinking. ``family`` says in
     which frame the completion of the grammar check is written (ConfigError for an unknown name).

@@ -1,6 +1,6 @@
 """The rule-based writer: reasoning from a sample's annotation, images first, then objects, terse.
 
-The image-level part says what is looked for and which images hold it, in one form for every task: what one task teaches
+The image-level part names the subject and the images that show it, in one form for every task: what one task teaches
 serves the others. A line in ``IMAGE_LEVEL`` says more where images are compared or counted.
 The object-level part says where every target is. How the forms were chosen: docs/design/0008-study.md.
 """
@@ -24,9 +24,9 @@ def build(sample: Sample) -> Trajectory:
 
 
 def build_object_level(sample: Sample) -> Trajectory:
-    """The trajectory of ``sample`` without its image-level part: what is looked for, and where it is.
+    """The trajectory of ``sample`` without its image-level part: the subject and its place.
 
-    It shows what reasoning about images is worth (``mirg study``); for training, :func:`build` is the better one.
+    ``mirg study`` uses it to measure the effect of reasoning about images; for training, :func:`build` is better.
     """
     thinking = " ".join([*_target(sample), *_object_level(sample)])
     return Trajectory(thinking=thinking, answer=ordered(sample.targets), writer=OBJECT_WRITER)
@@ -44,7 +44,7 @@ def ordered(targets: Sequence[Target]) -> tuple[Target, ...]:
 
 
 def subject(sample: Sample) -> str:
-    """What is looked for: ``meta["subject"]``, else the label of the targets, else "object"."""
+    """The subject of the question: ``meta["subject"]``, else the label of the targets, else "object"."""
     named = sample.meta.get("subject")
     if isinstance(named, str) and named:
         return named
@@ -64,7 +64,7 @@ def _target(sample: Sample) -> list[str]:
 
 
 def _found(sample: Sample) -> list[str]:
-    """Which images hold what is looked for. Name and image stand side by side: that is the form of a look-up.
+    """Which images show the subject. Name and image are next to each other, which is the form of a look-up.
 
     An image that the question names is not found by looking, and others may hold the same: it is only said again.
     """
@@ -79,14 +79,14 @@ def _places(sample: Sample) -> str:
 
 
 def _lists(sample: Sample) -> list[str]:
-    """The objects of every image, from left to right: an order that the image itself gives."""
+    """The objects of every image, from left to right."""
     return [f"Image-{number}: {_listed(image)}." for number, image in enumerate(sample.images, 1)]
 
 
 def _listed(image: ImageRef) -> str:
     notes = sorted(image.objects, key=lambda note: note.box)
     runs = [(label, len(list(run))) for label, run in groupby(note.label for note in notes)]
-    # A long row of one word would be refused as a repetition, and nobody reads it as a count.
+    # A long row of one word would be refused as a repetition, and does not show a number.
     return ", ".join(f"{label} ({n})" if n > LONGEST_RUN else ", ".join([label] * n) for label, n in runs) or "nothing"
 
 
@@ -95,7 +95,7 @@ def _search(sample: Sample) -> list[str]:
 
 
 def _difference(sample: Sample) -> list[str]:
-    """What all images show comes first: what they do not share is then seen, not read off two lists."""
+    """The reasoning for differences: the objects that all images show come first, then those of each image."""
     if not any(image.objects for image in sample.images):  # photographs: there is nothing to list
         return _search(sample)
     return [*_same(sample), *_search(sample)]
@@ -114,7 +114,7 @@ def _odd_one_out(sample: Sample) -> list[str]:
 
 
 def _counting(sample: Sample) -> list[str]:
-    """Of the objects called ``meta["counted"]``, or of all objects."""
+    """The number of objects called ``meta["counted"]``, or of all objects, in every image."""
     counted = sample.meta.get("counted")
     counts = [
         sum(_called(note, counted) if isinstance(counted, str) else 1 for note in image.objects)
@@ -127,7 +127,7 @@ def _counting(sample: Sample) -> list[str]:
 def _reasoning(sample: Sample) -> list[str]:
     """What is compared: all objects, or how large one kind is. What references show has another name: it is not said.
 
-    A name that stands in the chain is copied, and one that is close to the target's does harm.
+    A name in the chain is copied, and one that is close to the target's does harm.
     """
     compared = sample.meta.get("compared")
     if isinstance(compared, str):
@@ -151,7 +151,7 @@ def _called(note: ObjectNote, label: str) -> bool:
 
 
 def _same_instance(sample: Sample) -> list[str]:
-    """Which images show objects of this name comes first: the one that is meant is found among them."""
+    """The images that show objects of this name come first, since the target is in one of them."""
     name = subject(sample)
     alike = [
         f"Image-{number}"
@@ -162,7 +162,7 @@ def _same_instance(sample: Sample) -> list[str]:
 
 
 def _companion(sample: Sample) -> list[str]:
-    """Every image may hold the target: the one that is meant is found by what else it shows, ``meta["mark"]``."""
+    """Every image may show the target: the right one is known by another object that it shows, ``meta["mark"]``."""
     mark = sample.meta.get("mark")
     if not isinstance(mark, str):  # a task of a user's own by the same name
         return _search(sample)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fakes.annotated import write_objects
-from mirg.data.compose.build import compose
+from mirg.data.compose.build import ComposeReport, compose
 from mirg.data.compose.recipe import ComposeRecipe
-from mirg.data.compose.report import ComposeReport
 from mirg.samples import DatasetFolder, Sample
 
 N = 180

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from fakes.photographs import photograph
-from mirg.data.compose.edits import cut, lit, pasted, place_of, recoloured
-from mirg.data.compose.matte import matte, soft_rim
+from mirg.data.compose.edits import cut, lit, matte, pasted, place_of, recoloured, soft_rim
 from mirg.data.compose.pixels import as_pixels, change, fraction_box
 from mirg.data.compose.views import View, around, wandered
 from mirg.geometry import box_problem, iou

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from fakes.photographs import photograph
-from mirg.data.compose.pixels import as_pixels
-from mirg.data.compose.texture import contrast, correlations, distances, edge_share, look_alike
+from mirg.data.compose.pixels import as_pixels, contrast, correlations, distances, edge_share, look_alike
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

@@ -17,7 +17,7 @@ from mirg.errors import ImageError
 from mirg.frames import family, from_frame, to_frame
 from mirg.samples import DatasetWriter, Sample, Target
 from mirg.samples.folder import DatasetFolder
-from mirg.trajectories.teacher.images import ImageDesk, as_sent, encode, sent_size
+from mirg.trajectories.teacher.images import ImageCache, as_sent, encode, sent_size
 from mirg.trajectories.teacher.prompts import first_prompt
 from mirg.trajectories.teacher.recipe import ImageSettings
 from mirg.trajectories.teacher.replies import read_reply
@@ -65,7 +65,7 @@ def test_metadata_stays_at_home_and_pictures_stand_upright(tmp_path: Path) -> No
         ref = writer.add_file(tmp_path / "photo.jpg", "photo")
         sample = Sample(id="s", task="t", images=(ref,), question="?")
         writer.add(sample)
-    sent = decoded(ImageDesk(DatasetFolder.open(tmp_path / "d"), ImageSettings()).uris(sample)[0])
+    sent = decoded(ImageCache(DatasetFolder.open(tmp_path / "d"), ImageSettings()).uris(sample)[0])
     assert sent.size == (40, 60) and not sent.getexif()
 
 
@@ -96,16 +96,16 @@ def test_the_total_of_a_request_is_limited(tmp_path: Path) -> None:
         sample = Sample(id="s", task="t", images=tuple(refs), question="?", targets=(Target(image=1, box=teacher.BOX),))
         writer.add(sample)
     src = DatasetFolder.open(tmp_path / "d")
-    assert len(ImageDesk(src, ImageSettings(max_total_bytes=80_000)).uris(sample)) == 3
+    assert len(ImageCache(src, ImageSettings(max_total_bytes=80_000)).uris(sample)) == 3
     with pytest.raises(ImageError, match="its 3 images take .*max_total_bytes is 40,000"):
-        ImageDesk(src, ImageSettings(max_total_bytes=40_000)).uris(sample)
+        ImageCache(src, ImageSettings(max_total_bytes=40_000)).uris(sample)
 
 
 def test_the_desk_forgets_the_oldest(tmp_path: Path) -> None:
     src = teacher.dataset(tmp_path / "d", 2)
     samples = list(src.read())
-    desk = ImageDesk(src, ImageSettings(), keep=1)
-    assert desk.uris(samples[0]) == ImageDesk(src, ImageSettings()).uris(samples[0])
+    desk = ImageCache(src, ImageSettings(), keep=1)
+    assert desk.uris(samples[0]) == ImageCache(src, ImageSettings()).uris(samples[0])
     assert desk.ready(samples[0]) is None, "only one image is kept"
-    roomy = ImageDesk(src, ImageSettings())
+    roomy = ImageCache(src, ImageSettings())
     assert roomy.ready(samples[0]) is None and roomy.uris(samples[0]) == roomy.ready(samples[0])

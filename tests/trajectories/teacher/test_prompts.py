@@ -17,13 +17,13 @@ from mirg.samples import ImageRef, ObjectNote, Sample, Target
 from mirg.trajectories.teacher.prompts import (
     KINDS,
     LONGEST_REPLY_BACK,
+    SHIPPED,
     Message,
     TeacherPrompt,
     first_prompt,
     kind_of,
     repair_prompt,
 )
-from mirg.trajectories.teacher.template_files import SHIPPED
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 RING, CROSS = (0.1, 0.2, 0.4, 0.5), (0.6, 0.6, 0.9, 0.9)
@@ -201,10 +201,10 @@ BROKEN = [
     ("a syntax error", "textual.j2", "{% if %}", "textual.j2, line 1"),
     ("an unknown name", "textual.j2", "{{ image_list }}", "image_list"),
     ("an image is left out", "textual.j2", "{{ images[0].here }}", "shows the images \\[1\\]"),
-    ("an image is shown twice", "system.j2", "{{ 1 / 0 }}", "system.j2 does not render"),
-    ("a door out of the sandbox", "system.j2", "{{ question.__class__.__mro__ }}", "system.j2 does not render"),
+    ("an image is shown twice", "system.j2", "{{ 1 / 0 }}", "system.j2 cannot be rendered"),
+    ("a door out of the sandbox", "system.j2", "{{ question.__class__.__mro__ }}", "system.j2 cannot be rendered"),
     ("an include that is not there", "textual.j2", "{% include 'mine.j2' %}", "mine.j2"),
-    ("an endless include", "textual.j2", "{% include 'textual.j2' %}", "does not render"),
+    ("an endless include", "textual.j2", "{% include 'textual.j2' %}", "cannot be rendered"),
 ]
 
 
@@ -218,11 +218,11 @@ def test_a_broken_template_says_what_is_wrong(why: str, name: str, text: str, wo
 def test_wrong_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown language 'fr'"):
         first_prompt(SAMPLE, QWEN3_VL, language="fr")
-    with pytest.raises(ConfigError, match="holds no template"):
+    with pytest.raises(ConfigError, match="contains no template"):
         first_prompt(SAMPLE, QWEN3_VL, tmp_path)
     with pytest.raises(ConfigError, match="not a folder"):
         first_prompt(SAMPLE, QWEN3_VL, tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="something to repair"):
+    with pytest.raises(ConfigError, match="needs a problem"):
         repair_prompt(first_prompt(SAMPLE, QWEN3_VL), "x", [])
 
 

@@ -18,12 +18,12 @@ from fakes.clocks import FakeClock
 from fakes.recipes import leaves, nested
 from fakes.teacher import Scripted, reply
 from fakes.uneven import write_uneven
+from mirg.engines.endpoint import Endpoint, Fault, Reply
+from mirg.engines.limits import Cost
 from mirg.errors import ConfigError, MirgError
 from mirg.trajectories.teacher.asking import Asker
-from mirg.trajectories.teacher.client import Endpoint, Fault, Reply
-from mirg.trajectories.teacher.images import ImageDesk, sent_size
+from mirg.trajectories.teacher.images import ImageCache, sent_size
 from mirg.trajectories.teacher.ledger import Answer, Ledger
-from mirg.trajectories.teacher.limits import Cost
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import OVERHEAD, Digests
 from mirg.trajectories.teacher.run import ask_teacher
@@ -55,8 +55,8 @@ def test_a_secret_is_refused_and_not_repeated(why: str, more: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("why", "more", "said"),
     [
-        ("no address", {"url": "localhost:8000"}, "no http"),
-        ("a port that is none", {"url": "http://host:99999999/v1"}, "no http"),
+        ("no address", {"url": "localhost:8000"}, "not an http"),
+        ("a port that is none", {"url": "http://host:99999999/v1"}, "not an http"),
         ("what has its own key", {"extra": {"temperature": 1}}, "extra.temperature"),
         ("money without a price", {"budget": {"money": 3}}, "price"),
         ("an unknown family", {"family": "qwen9"}, "qwen9"),
@@ -197,7 +197,7 @@ def shown(uri: str) -> Image.Image:
 
 
 def uris(case: Any) -> list[str]:
-    return ImageDesk(case.data, case.recipe.images).uris(case.sample)
+    return ImageCache(case.data, case.recipe.images).uris(case.sample)
 
 
 def need(case: Any) -> Cost:

@@ -17,10 +17,10 @@ from fakes import teacher
 from fakes.clocks import FakeClock
 from fakes.faulty_api import FAULTS, FaultyApi
 from fakes.teacher import Scripted, reply
-from mirg.errors import DataError, MirgError, StorageError, TeacherError
+from mirg.engines.endpoint import Fault, Reply
+from mirg.errors import DataError, EndpointError, MirgError, StorageError
 from mirg.samples import DatasetFolder, Sample
 from mirg.trajectories.build import check_dataset
-from mirg.trajectories.teacher.client import Fault, Reply
 from mirg.trajectories.teacher.ledger import Ledger, reading
 from mirg.trajectories.teacher.output import write_output
 from mirg.trajectories.teacher.recipe import TeacherRecipe
@@ -69,7 +69,7 @@ def by_case(src: DatasetFolder, recipe: TeacherRecipe, pick: Callable[[int, dict
 def test_from_faults_to_a_dataset(cases: DatasetFolder, api: FaultyApi, tmp_path: Path) -> None:
     """Over sockets with every kind of fault: the right samples are kept, each with its provenance, and pass again."""
     recipe = teacher.recipe(api.url, limits={"timeout": 0.5, "tries": 30, "max_wait": 0.1})
-    faults = tuple(fault for fault in FAULTS if fault != "429 date")  # a second each: tested in test_client
+    faults = tuple(fault for fault in FAULTS if fault != "429 date")  # a second each: tested in test_endpoint
     api.settings = teacher.settings(cases, recipe, share=0.4, faults=faults, seed=1)
     found = run(cases, recipe, tmp_path / "l.db")
     assert (found.accepted, found.rejected, found.missing) == (27, 3, 0)
@@ -230,7 +230,7 @@ def test_a_budget_ends_the_run_and_is_not_exceeded(
     recipe = teacher.recipe(api.url, budget=budget, price=price, sampling={"max_tokens": 2000})
     api.settings = teacher.settings(cases, recipe)
     for _ in range(2):  # also when it is started again
-        with pytest.raises(TeacherError, match=said_so):
+        with pytest.raises(EndpointError, match=said_so):
             run(cases, recipe, tmp_path / "l.db")
         assert api.counts.requests <= budget.get("requests", 10**9)
         assert api.counts.tokens <= budget.get("tokens", 10**9)
@@ -247,7 +247,7 @@ def test_a_budget_ends_the_run_and_is_not_exceeded(
         ("a wrong key", {"always": "401", "message": "bad key"}, "bad key", "key"),
         ("no such model", {"always": "404", "message": "no model"}, "no model", "/v1"),
         ("a web page", {"always": "HTML"}, "web page", "/v1"),
-        ("no vision", {"always": "400", "message": "images are not supported"}, "not supported", "see images"),
+        ("no vision", {"always": "400", "message": "images are not supported"}, "not supported", "accepts images"),
     ],
 )
 def test_an_endpoint_that_refuses_everything_ends_the_run_early(
@@ -256,7 +256,7 @@ def test_an_endpoint_that_refuses_everything_ends_the_run_early(
     recipe = teacher.recipe(api.url, limits={"tries": 2, "max_wait": 0.05})
     for name, value in settings.items():
         setattr(api.settings, name, value)
-    with pytest.raises(TeacherError, match=words) as caught:
+    with pytest.raises(EndpointError, match=words) as caught:
         run(cases, recipe, tmp_path / "l.db")
     # Early: not two tries for each of 27 samples and their repairs. How many are in flight when it ends depends on the
     # machine.
@@ -268,7 +268,7 @@ def test_an_endpoint_that_refuses_everything_ends_the_run_early(
 
 def test_nobody_there_is_said_soon(cases: DatasetFolder, tmp_path: Path) -> None:
     clock = FakeClock()
-    with pytest.raises(TeacherError, match="does not answer: no connection"):
+    with pytest.raises(EndpointError, match="does not answer: no connection"):
         run(cases, teacher.recipe("http://127.0.0.1:9/v1"), tmp_path / "l.db", clock=clock)
     assert len(rows(tmp_path / "l.db", "SELECT * FROM attempts")) < 60
 
@@ -367,7 +367,7 @@ def test_a_full_disk_stops_the_sending_and_keeps_what_is_in_flight(cases: Datase
     room = [10**9] * 12 + [10**6] * 1000
     endpoint = Scripted(by_case(cases, recipe, lambda k, body: True), [50])
     with Ledger(tmp_path / "l.db", free_bytes=lambda _: room.pop(0)) as ledger:
-        with pytest.raises(StorageError, match="MiB left; nothing more is asked") as caught:
+        with pytest.raises(StorageError, match="MiB left; no further request is sent") as caught:
             ask_teacher(cases, recipe, ledger, endpoint=endpoint)
         assert "nothing is lost" in caught.value.hint
     assert len(rows(tmp_path / "l.db", "SELECT * FROM requests")) == len(endpoint.bodies) == 12
@@ -450,7 +450,7 @@ def test_what_is_no_ledger_is_left_alone(tmp_path: Path, why: str, content: byte
     else:
         path.write_bytes(content)
     before = path.read_bytes()
-    with pytest.raises(StorageError, match="no ledger"):
+    with pytest.raises(StorageError, match="not a ledger"):
         Ledger(path)
     assert path.read_bytes()[:16] == before[:16] and len(path.read_bytes()) == len(before)
 

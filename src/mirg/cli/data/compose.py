@@ -12,7 +12,7 @@ from mirg.cli.output import json_out, progress
 from mirg.console import one_line, say
 
 if TYPE_CHECKING:
-    from mirg.data.compose.report import ComposeReport
+    from mirg.data.compose.build import ComposeReport
     from mirg.executors import ExecutorName
 
 _REASONS = 5  # listed on the screen; composed.json has all

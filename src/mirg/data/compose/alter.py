@@ -6,12 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mirg.data.compose.bench import Bench, notes_of
-from mirg.data.compose.draft import Drop
+from mirg.data.compose.bench import Bench, Drop, notes_of
 from mirg.data.compose.edits import cut, pasted, place_of, recoloured
-from mirg.data.compose.pixels import change, fraction_box, remove, share_inside
+from mirg.data.compose.pixels import Place, change, fraction_box, remove, share_inside
 from mirg.data.compose.pool import Thing
-from mirg.data.compose.texture import Place
 from mirg.data.compose.views import rounded
 from mirg.geometry import Box
 from mirg.samples import ObjectNote
@@ -30,7 +28,7 @@ _NEW_SIDES = (0.12, 0.4)  # of an added object's longer side, as a share of that
 
 @dataclass(frozen=True)
 class Version:
-    """One of the two: its pixels, its notes, and the box of the altered object, None where it is not there."""
+    """One of the two versions: its pixels, its notes, and the box of the altered object, None if it is absent."""
 
     pixels: Image.Image
     notes: tuple[ObjectNote, ...]
@@ -59,13 +57,13 @@ class Pair:
 
 
 def altered(bench: Bench) -> Pair:
-    """A pair of a kind that the recipe allows; Drop where the alteration would hardly be seen or hide other objects."""
+    """A pair of a kind that the recipe allows; Drop if the alteration would hardly be seen or hide other objects."""
     kind = bench.recipe.alterations[bench.rng.randrange(len(bench.recipe.alterations))]
     return ALTERATIONS[kind](bench)
 
 
 def removed(bench: Bench) -> Pair:
-    """The object is gone, its place filled from around it."""
+    """The object is removed, and its place is filled from the pixels around it."""
     index, thing = bench.subject()
     photo, place = _chosen(bench, index, thing)
     gone = remove(photo, place)
@@ -78,7 +76,7 @@ def removed(bench: Bench) -> Pair:
 
 
 def added(bench: Bench) -> Pair:
-    """An object of another photograph is pasted where nothing is annotated; its label is new to the photograph."""
+    """An object of another photograph is pasted where no object is annotated; its label is new to the photograph."""
     donor, thing = bench.subject()
     (index,) = bench.others(1, like=thing.key, avoid=[thing.key], used=[donor], noted=True)
     photo = bench.pixels.photo(index)
@@ -108,7 +106,7 @@ def recolour(bench: Bench) -> Pair:
 
 
 def moved(bench: Bench) -> Pair:
-    """The object lies elsewhere, its old place is filled."""
+    """The object is moved to another place, and its old place is filled."""
     index, thing = bench.subject()
     photo, old = _chosen(bench, index, thing)
     own = place_of(thing.box, photo.size)
@@ -133,7 +131,7 @@ ALTERATIONS: dict[str, Callable[[Bench], Pair]] = {
 
 
 def cut_out(bench: Bench, index: int, thing: Thing) -> Image.Image:
-    """The pixels of an object, RGBA; Drop where another object covers much of its box."""
+    """The pixels of an object, RGBA; Drop if another object covers much of its box."""
     if any(other is not thing and share_inside(thing.box, other.box) > 0.5 for other in bench.image(index).things):
         raise Drop("another object covers the one to cut out")
     photo = bench.pixels.full(index)
@@ -143,7 +141,7 @@ def cut_out(bench: Bench, index: int, thing: Thing) -> Image.Image:
 def free_place(
     bench: Bench, piece: tuple[int, int], size: tuple[int, int], taken: list[Box], *, same_size: bool = False
 ) -> Place:
-    """Where a piece (width, height) goes in an image of ``size``; Drop where it would hide the boxes ``taken``.
+    """A place for a piece (width, height) in an image of ``size``; Drop if it would hide the boxes ``taken``.
 
     Unless ``same_size``, it is scaled to a share of the image that objects often have. Its area is one that may be
     asked for.
@@ -158,7 +156,7 @@ def free_place(
         if width > size[0] or height > size[1] or not low <= width * height / (size[0] * size[1]) <= high:
             continue
         x, y = bench.point(size)
-        # A piece that its cell has no room for is put as near to it as the edge allows.
+        # A piece that is too large for its cell is put as near to the cell as the edge allows.
         left, top = (
             min(max(round(x - width / 2), 0), size[0] - width),
             min(max(round(y - height / 2), 0), size[1] - height),

@@ -1,28 +1,77 @@
-"""What a task works with: its own random stream, the pool, pixels, and the steps that tasks share."""
+"""What a task works with: its random stream, the pool, pixels, the draft that it returns, and shared steps."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from mirg.data.compose.draft import Drop, Shown
+from pydantic import JsonValue
+
 from mirg.data.compose.pixels import shrink
 from mirg.data.compose.pool import CELLS, Pool, PoolImage, Spot, Thing
 from mirg.data.compose.recipe import ComposeRecipe
+from mirg.geometry import Box
 from mirg.images import image_size
-from mirg.samples import DatasetFolder, ImageRef, ObjectNote, Role
+from mirg.samples import DatasetFolder, ImageRef, ObjectNote, Relation, Role, Target
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+class Drop(Exception):
+    """A draft cannot be made; the message is the reason under which it is counted."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image of a draft. ``pixels`` is None if the image of the pool is shown unchanged.
+
+    ``origin`` is the pool index of the image, ``also`` the one of what was pasted into it.
+    """
+
+    origin: int
+    role: Role
+    notes: tuple[ObjectNote, ...]
+    pixels: Image.Image | None = None
+    frame: int | None = None
+    also: int | None = None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The result of a task. ``kind`` and ``slots`` choose and fill the question (``questions.py``)."""
+
+    task: str
+    images: tuple[Shown, ...]
+    kind: str
+    subject: str
+    targets: tuple[Target, ...]
+    relation: Relation
+    image_hidden: bool
+    choices: int
+    slots: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> list[int]:
+        """The pool indices of all images that it contains, each once, in the order of the images."""
+        return list(dict.fromkeys(i for shown in self.images for i in (shown.origin, shown.also) if i is not None))
+
+
+def target(number: int, box: Box, label: str) -> Target:
+    """A target in ``Image-{number}``."""
+    return Target(image=number, box=box, label=label)
+
 
 _CACHE_BYTES = 128 * 2**20
 _DRAWS = 40  # images drawn for one place of a sample
 
 
 class Pixels:
-    """The pixels of a pool, kept for a while. ImageError, naming the image, where one cannot be opened."""
+    """A cache of the pixels of a pool. ImageError, naming the image, if one cannot be opened."""
 
     def __init__(self, source: DatasetFolder, pool: Pool, side: int) -> None:
         self._source = source
@@ -33,7 +82,6 @@ class Pixels:
         self.size = lru_cache(maxsize=65536)(self._size)
 
     def _full(self, index: int) -> Image.Image:
-        """The image as it is in the source."""
         return self._source.open_image(self._pool.images[index].ref)
 
     def _photo(self, index: int) -> Image.Image:
@@ -47,9 +95,9 @@ class Pixels:
 
 
 class Bench:
-    """One attempt at one sample. ``turn`` and ``cell_turn`` in [0, 1) run evenly through the samples of a task:
+    """One attempt at one sample. ``turn`` and ``cell_turn`` in [0, 1) are spread evenly over the samples of a task.
 
-    the first chooses the place of the answer among the images, the second its place inside the image.
+    The first chooses the place of the answer among the images, the second its place inside the image.
     """
 
     def __init__(
@@ -74,12 +122,12 @@ class Bench:
         return self.pool.images[index]
 
     def count(self, least: int = 2) -> int:
-        """How many images the sample has: of the recipe's range, raised to what the task needs."""
+        """The number of images of the sample: from the recipe's range, and at least ``least``."""
         low = max(self.recipe.images[0], least)
         return self.rng.randint(low, max(low, self.recipe.images[1]))
 
     def draw(self, options: Sequence[int]) -> int:
-        """One of ``options``; Drop where there is none."""
+        """One of ``options``; Drop if there is none."""
         if not options:
             raise Drop("no image of this kind in the pool")
         return options[self.rng.randrange(len(options))]
@@ -171,7 +219,7 @@ class Bench:
         return (column + self.rng.random()) / 3 * size[0], (row + self.rng.random()) / 3 * size[1]
 
     def original(self, index: int, role: Role = "candidate", *, frame: int | None = None) -> Shown:
-        """An image of the pool as it is, with all its notes."""
+        """An unchanged image of the pool, with all its notes."""
         return Shown(index, role, notes_of(self.image(index)), frame=frame)
 
     def arranged(self, holder: Shown, rest: Sequence[Shown]) -> tuple[tuple[Shown, ...], int]:
@@ -187,7 +235,7 @@ class Bench:
         return tuple(order), place + 1
 
     def mixed(self, images: Sequence[Shown]) -> tuple[Shown, ...]:
-        """The images in a drawn order, or as they are where the recipe says so."""
+        """The images in a random order, or in the given one if the recipe does not shuffle."""
         return tuple(self.rng.sample(list(images), len(images))) if self.recipe.shuffle else tuple(images)
 
 

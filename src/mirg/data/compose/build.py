@@ -1,33 +1,125 @@
-"""From a dataset with object notes to one of multi-image tasks (``docs/how-to/compose.md``)."""
+"""From a dataset with object notes to a dataset of multi-image tasks (``docs/how-to/compose.md``), with a report."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
-from mirg.data.compose.draft import Draft
-from mirg.data.compose.pool import Pool, coverage_of
+from mirg.data.compose.bench import Draft
+from mirg.data.compose.pool import CELLS, Pool, cell_of, coverage_of
 from mirg.data.compose.questions import wordings
 from mirg.data.compose.recipe import ComposeRecipe
-from mirg.data.compose.report import ComposeReport
 from mirg.data.compose.worker import Made, job_of, make_one, workshop
 from mirg.errors import DataError
 from mirg.executors import Executor, Local
-from mirg.samples import Carrier, DatasetFolder, DatasetWriter, ImageRef, Sample
+from mirg.samples import Carrier, DatasetFolder, DatasetWriter, ImageRef, Sample, Target
 from mirg.samples.schema import EXIF_META
 from mirg.storage import write_json_atomic
+
+
+@dataclass
+class ComposeReport:
+    """Counts of one run: ``n_asked`` is ``n_samples`` and ``n_short``; ``drops`` counts drafts, not samples.
+
+    ``unreadable`` has a line for each image that could not be opened. ``incomplete`` counts the images that are not
+    used if it matters that no object is missing, by reason; ``left_out`` says why a task was not tried.
+    """
+
+    n_asked: int
+    n_images: int
+    n_unnoted: int
+    n_crowded: int
+    n_other_split: int
+    n_rejected_rows: int
+    incomplete: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    tasks: Counter[str] = field(default_factory=Counter)
+    short: dict[str, int] = field(default_factory=dict)
+    drops: dict[str, Counter[str]] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
+    languages: Counter[str] = field(default_factory=Counter)
+    image_numbers: dict[str, Counter[int]] = field(default_factory=dict)
+    cells: list[int] = field(default_factory=lambda: [0] * CELLS)
+    uses: Counter[int] = field(default_factory=Counter)
+    n_like: int = 0
+    n_unlike: int = 0
+
+    @classmethod
+    def of_pool(cls, n_asked: int, pool: Pool) -> ComposeReport:
+        """An empty report about a pool."""
+        return cls(
+            n_asked, len(pool), pool.n_unnoted, pool.n_crowded, pool.n_other_split, len(pool.rejected), pool.incomplete
+        )
+
+    @property
+    def n_samples(self) -> int:
+        """Samples written."""
+        return self.tasks.total()
+
+    def drop(self, task: str, reasons: Counter[str]) -> None:
+        """Count drafts that were not produced."""
+        self.drops.setdefault(task, Counter()).update(reasons)
+
+    def add(self, task: str, language: str, targets: Iterable[Target], sources: Iterable[int]) -> None:
+        """Count one written sample; ``sources`` are the indices of its pool images."""
+        self.tasks[task] += 1
+        self.languages[language] += 1
+        self.uses.update(sources)
+        for target in targets:
+            self.image_numbers.setdefault(task, Counter())[target.image] += 1
+            self.cells[cell_of(target.box)] += 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON values; it depends on the samples only."""
+        numbers = sum(self.image_numbers.values(), Counter[int]())
+        return {
+            "asked": self.n_asked,
+            "samples": self.n_samples,
+            "tasks": dict(sorted(self.tasks.items())),
+            "short": dict(sorted(self.short.items())),
+            "left_out": self.left_out,
+            "languages": dict(sorted(self.languages.items())),
+            "pool": {
+                "images": self.n_images,
+                "without_objects": self.n_unnoted,
+                "too_many_objects": self.n_crowded,
+                "other_split": self.n_other_split,
+                "rejected_rows": self.n_rejected_rows,
+                "incomplete": self.incomplete,
+                "used": len(self.uses),
+                "most_uses": max(self.uses.values(), default=0),
+            },
+            "positions": {
+                "image": {str(number): numbers[number] for number in sorted(numbers)},
+                "image_by_task": {
+                    task: {str(number): counts[number] for number in sorted(counts)}
+                    for task, counts in sorted(self.image_numbers.items())
+                },
+                "cell": [self.cells[row : row + 3] for row in range(0, CELLS, 3)],
+            },
+            "unreadable": sorted(self.unreadable),
+            "distractors": {"as_asked": self.n_like, "others": self.n_unlike},
+            "dropped": {
+                task: dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+                for task, reasons in sorted(self.drops.items())
+                if reasons
+            },
+        }
+
 
 REPORT_FILE = "composed.json"
 USED_UP = "an image was used max_uses times already"
 
 _CHUNK = 8  # samples of one task for a process: they come back with their pixels
-_PROBE = 24  # numbers of a task in the first round, and failures in a row after which it is given up
-_HOPELESS = 4  # failures of a task that never succeeded: each stands for `tries` drafts
+_PROBE = 24  # samples of a task in the first round, and failures in a row after which it is given up
+_HOPELESS = 4  # failures after which a task without success is given up; each is of `tries` drafts
 _MOST_ROUNDS = 12
 _SHOWN = 3  # reasons that an error names
 
@@ -43,12 +135,12 @@ def compose(
 ) -> ComposeReport:
     """Write the samples of ``recipe`` to ``out``, and the report to its ``composed.json``.
 
-    Images that are shown as they are stay where they are unless ``copy``; edited ones are stored as PNG. The same
-    source and recipe give the same files, whatever ``executor`` is. Raises ConfigError for questions that cannot be
-    used, DataError where the source has no object notes or a task is impossible with its images (and says why).
+    Unchanged images are referenced in the source unless ``copy``; edited ones are stored as PNG. The same source and
+    recipe give the same files with every ``executor``. Raises ConfigError for questions that cannot be used, DataError
+    if the source has no object notes or a task is impossible with its images.
     """
     tell = on_progress or (lambda _stage, _done, _total: None)
-    wordings(recipe)  # before any work
+    wordings(recipe)  # raises errors before any work is done
     source = DatasetFolder.open(recipe.source)
     job = job_of(recipe, source)
     tell("reading", 0, len(source))
@@ -76,7 +168,7 @@ def compose(
                 sample = store.take(made, report)
                 if sample is not None:
                     writer.add(sample)
-                items.told(made.task, sample is not None)
+                items.record(made.task, sample is not None)
                 tell("composing", report.n_samples, recipe.n)
         if not report.n_samples:
             raise DataError(f"no sample can be composed from {source.root}", hint="see what the tasks need")
@@ -85,7 +177,7 @@ def compose(
 
 
 class _Items:
-    """Which numbers of which task are made: the quota, then in further rounds what is still short of it."""
+    """Chooses which samples of which task are made: the quota, then in further rounds those that are missing."""
 
     def __init__(self, recipe: ComposeRecipe, report: ComposeReport) -> None:
         self.quotas = recipe.quotas(report.left_out)
@@ -109,8 +201,8 @@ class _Items:
         short = {task: quota - self.report.tasks[task] for task, quota in self.quotas.items()}
         self.report.short.update({task: n for task, n in short.items() if n})
 
-    def told(self, task: str, success: bool) -> None:
-        """What became of one number."""
+    def record(self, task: str, success: bool) -> None:
+        """Record the result of one number."""
         self.failed[task] = 0 if success else self.failed[task] + 1
 
     def _round(self, counts: dict[str, int]) -> list[tuple[str, int]]:
@@ -123,7 +215,7 @@ class _Items:
 
 
 class _Store:
-    """Drafts to samples whose images lie where the new dataset finds them."""
+    """Turns drafts into samples of the new dataset and stores their images."""
 
     def __init__(
         self, recipe: ComposeRecipe, source: DatasetFolder, pool: Pool, writer: DatasetWriter, copy: bool
@@ -135,7 +227,7 @@ class _Store:
         self.carrier = Carrier(source, writer, "all" if copy else "none")
 
     def take(self, made: Made, report: ComposeReport) -> Sample | None:
-        """The sample of a draft, counted; None where there is none, or one of its images was used often enough."""
+        """The sample of a draft, counted; None without a draft, or if one of its images was used ``max_uses`` times."""
         report.drop(made.task, made.drops)
         report.unreadable.update(made.unreadable)
         draft = made.draft
@@ -200,9 +292,9 @@ class _Store:
         return stored.model_copy(update=notes)
 
     def _image_set(self, draft: Draft) -> str:
-        """A name of the image that the answer lies in: samples about it are not independent of each other.
+        """An id of the image that contains the answer, since samples about one image are not independent.
 
-        The other images do not join sets: drawn at random, they would soon join all into one.
+        The other images do not join sets: drawn at random, they would soon join all sets into one.
         """
         number = min((target.image for target in draft.targets), default=1)
         family = self.pool.images[draft.images[number - 1].origin].family
@@ -210,7 +302,7 @@ class _Store:
 
 
 def _left_out(recipe: ComposeRecipe, pool: Pool) -> dict[str, str]:
-    """Why tasks are not tried: few sources identify objects across images, and a recipe serves all of them."""
+    """Why tasks are not tried: few sources identify objects across images, and one recipe is used for all sources."""
     reason = "no object has the same instance_id in two images"
     return {task: reason for task in recipe.tasks if task == "same_instance" and not pool.instances}
 

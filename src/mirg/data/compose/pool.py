@@ -29,7 +29,7 @@ _Name = TypeVar("_Name", str, Identity)
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One annotated object; ``key`` is its label in lower case with single spaces, empty where it has none."""
+    """One annotated object; ``key`` is its label in lower case with single spaces, empty if it has no label."""
 
     note: ObjectNote
     key: str
@@ -37,7 +37,7 @@ class Thing:
 
     @property
     def label(self) -> str:
-        """The label as it is annotated."""
+        """The annotated label."""
         return self.note.label
 
     @property
@@ -175,7 +175,7 @@ class Pool:
         return self.area[0] <= thing.area <= self.area[1]
 
     def single(self, image: int, key: str) -> Thing | None:
-        """The only object of a label in an image, where it may be asked for by its label."""
+        """The only object of a label in an image, None if it cannot be asked for by its label."""
         numbers = self.images[image].by_label.get(key, ())
         if not key or len(numbers) != 1:
             return None
@@ -251,7 +251,7 @@ class Pool:
 
     @cached_property
     def counted(self) -> dict[str, dict[int, list[int]]]:
-        """Images by label and by how many of its objects they hold, where those can be counted and asked for."""
+        """Images by label and by their number of its objects, if those can be counted and asked for."""
         found: dict[str, dict[int, list[int]]] = {}
         for key, indices in self.holders.items():
             counts: dict[int, list[int]] = defaultdict(list)
@@ -285,7 +285,7 @@ class Pool:
 
     @cached_property
     def kin(self) -> dict[str, list[str]]:
-        """The other labels of a label's supercategory; where none is annotated, those that end in the same word."""
+        """The other labels of a label's supercategory; if none is annotated, those that end in the same word."""
         kinds: dict[str, str] = {}
         for image in self.images:
             for thing in image.things:

@@ -54,14 +54,14 @@ class Wording:
     names: Mapping[str, str]
 
     def ask(self, rng: random.Random, kind: str, slots: Mapping[str, str]) -> str:
-        """A question of ``kind``; labels are put into the language where it has a name for them."""
+        """A question of ``kind``; labels are translated if the language has a name for them."""
         options = self.templates[kind]
         filled = {key: self.name(value) if key in _NAMES else value for key, value in slots.items()}
         text = options[rng.randrange(len(options))]
         return (_with_articles(text, filled) if self.language == "en" else text).format(**filled)
 
     def name(self, label: str) -> str:
-        """What ``label`` is called."""
+        """The name of ``label`` in this language."""
         return self.names.get(label_key(label), label)
 
 
@@ -75,7 +75,7 @@ def _with_articles(text: str, filled: Mapping[str, str]) -> str:
 
 
 def wordings(recipe: ComposeRecipe) -> dict[str, Wording]:
-    """The languages that have a weight, in alphabetic order. ConfigError where a file is missing or wrong."""
+    """The languages that have a weight, in alphabetic order. ConfigError if a file is missing or wrong."""
     chosen = sorted(language for language, weight in recipe.languages.items() if weight > 0)
     return {language: read_wording(language, recipe.questions.get(language)) for language in chosen}
 
@@ -89,7 +89,7 @@ def read_wording(language: str, path: str | Path | None = None) -> Wording:
             raise ConfigError(f"no file {file} with the questions of {language!r}", hint="see questions in the recipe")
         raise ConfigError(
             f"no questions in {language!r} ship with mirg: {shipped} do",
-            hint=f"write your own file and name it: -s questions.{language}=FILE.yaml",
+            hint=f"write a file with questions and name it: -s questions.{language}=FILE.yaml",
         )
     try:
         raw = parse_yaml(file.read_text(encoding="utf-8"))

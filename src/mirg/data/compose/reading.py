@@ -1,4 +1,4 @@
-"""Reading the pool of a dataset: one image for all rows about it, with all notes, and who is in which split."""
+"""Reading the pool of a dataset: one image for all rows about it, with all notes, and the split of each image."""
 
 from __future__ import annotations
 

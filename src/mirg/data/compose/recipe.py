@@ -1,4 +1,4 @@
-"""What ``mirg data compose`` may be asked for: a closed recipe (``docs/how-to/compose.md``)."""
+"""The recipe of ``mirg data compose`` (``docs/how-to/compose.md``)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from mirg.errors import ConfigError
 from mirg.samples.grouping import GroupBy, parse_group_by
 
-# The order decides nothing: a sample is a function of its task's name and its own number.
+# The order has no effect: a sample is a function of the name of its task and its number.
 TaskName = Literal[
     "common_object",
     "group_grounding",
@@ -64,7 +64,7 @@ class ComposeRecipe(BaseModel):
         "together with the subject's elsewhere, or anything. Where too few do, others fill up and are counted.",
     )
     alterations: tuple[Alteration, ...] = Field(default=get_args(Alteration), min_length=1)
-    shuffle: bool = Field(default=True, description="Draw the order of the images where it means nothing.")
+    shuffle: bool = Field(default=True, description="Draw the order of the images if it has no meaning.")
     balance: bool = Field(default=True, description="Spread the answers over the nine cells of a 3 x 3 grid.")
     target_area: tuple[float, float] = Field(default=(0.01, 0.5), description="Least and greatest area of a target.")
     max_objects: int = Field(default=30, ge=1, description="Images with more objects are left out.")
@@ -74,7 +74,7 @@ class ComposeRecipe(BaseModel):
     )
     languages: dict[str, float] = Field(default_factory=lambda: {"en": 1.0}, description="Weight of each language.")
     questions: dict[str, str] = Field(
-        default_factory=dict, description="YAML file of your own questions, by language; shipped: en and de."
+        default_factory=dict, description="YAML file with other questions, by language; en and de ship with mirg."
     )
     min_change: float = Field(
         default=0.08, ge=0, le=1, description="Root-mean-square colour change that an altered place must show."

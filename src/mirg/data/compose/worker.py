@@ -1,6 +1,6 @@
-"""Making one sample: a function of the job and of (task, number) alone, whoever computes it.
+"""Making one sample, as a pure function of the job and of (task, number) that any process can compute.
 
-The source is opened where the work is done and its pool is kept there, so that a process reads it once.
+Each process opens the source and keeps its pool, so that it reads it once.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from mirg.data.compose.bench import Bench, Pixels
-from mirg.data.compose.draft import Draft, Drop
+from mirg.data.compose.bench import Bench, Draft, Drop, Pixels
 from mirg.data.compose.pool import Pool
 from mirg.data.compose.questions import Wording, wordings
 from mirg.data.compose.reading import read_pool
@@ -36,7 +35,7 @@ class Job:
 
 @dataclass
 class Made:
-    """What came of one number: a draft with its question and the sizes of its images, or None; why drafts were dropped.
+    """The result for one number: a draft with its question and image sizes, or None, and why drafts were dropped.
 
     ``unreadable`` says what is wrong with images that cannot be opened. ``n_like`` and ``n_unlike`` count the
     distractors of the draft that are, and are not, as like as the recipe asks.
@@ -65,7 +64,7 @@ class Workshop:
         self.wordings: dict[str, Wording] = wordings(recipe)
 
     def make(self, task: str, number: int) -> Made:
-        """Sample ``number`` of ``task``; every try has a random stream of its own."""
+        """Sample ``number`` of ``task``; every try has a separate random stream."""
         made = Made(task, number)
         recipe = self.recipe
         turn, cell_turn = turns(recipe.seed, task, number)

@@ -1,8 +1,8 @@
-"""Images as a teacher gets them: made smaller where the endpoint asks for it, upright, without metadata, as data URIs.
+"""Images for a teacher: within the limits of the recipe, upright, without metadata, as data URIs.
 
-The size that is sent follows from the size of the original alone. So the frame of the boxes in a prompt is known
-without opening a file, and a sample whose images have the sent sizes (:func:`as_sent`) reads and writes them rightly:
-boxes are fractions, which no scaling changes.
+The sent size depends only on the size of the original. So the frame of the boxes in a prompt is known without opening
+a file. A sample whose images have the sent sizes (:func:`as_sent`) gives the right numbers: boxes are fractions, which
+scaling does not change.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from mirg.trajectories.teacher.recipe import ImageSettings
 if TYPE_CHECKING:
     from PIL import Image
 
-LOSSLESS_PIXELS = 512 * 512  # up to here PNG: drawn scenes are small then, and lines stay sharp
-QUALITIES = (92, 85, 75, 65, 55, 45)  # of JPEG, from the best, until the bytes fit
+LOSSLESS_PIXELS = 512 * 512  # images up to this size are sent as PNG, which keeps the lines of drawn scenes sharp
+QUALITIES = (92, 85, 75, 65, 55, 45)  # of JPEG, tried in this order until the bytes fit
 CACHE_BYTES = 256 * 2**20
 
 
@@ -35,9 +35,9 @@ def sent_size(size: Size, settings: ImageSettings) -> Size:
 
 
 def as_sent(sample: Sample, settings: ImageSettings) -> Sample:
-    """The sample as the teacher sees it: its images have the sizes that are sent; boxes are fractions and stay.
+    """The sample with the image sizes that are sent; its boxes are fractions and do not change.
 
-    DataError where the row does not say how large an image is.
+    DataError if the row does not give the size of an image.
     """
     images = []
     for ref in sample.images:
@@ -47,12 +47,12 @@ def as_sent(sample: Sample, settings: ImageSettings) -> Sample:
 
 
 def image_tokens(sample: Sample, settings: ImageSettings) -> int:
-    """Estimated tokens of the images of a sample as it is sent; one token per ``pixels_per_token``, rounded up."""
+    """Estimated tokens of the images of a sample from :func:`as_sent`; one per ``pixels_per_token``, rounded up."""
     return sum(math.ceil(ref.width * ref.height / settings.pixels_per_token) + 4 for ref in sample.images)
 
 
-class ImageDesk:
-    """Encoded images of one dataset; the most recent ones are kept. Safe to use from several threads."""
+class ImageCache:
+    """A cache of the encoded images of one dataset; the most recent ones are kept. It is thread-safe."""
 
     def __init__(self, source: DatasetFolder, settings: ImageSettings, keep: int = CACHE_BYTES) -> None:
         """``keep``: bytes of encoded images that stay in memory."""
@@ -64,7 +64,7 @@ class ImageDesk:
         self._lock = threading.Lock()
 
     def ready(self, sample: Sample) -> list[str] | None:
-        """The images of a sample where all of them lie there already."""
+        """The images of a sample if all of them are in the cache, else None."""
         with self._lock:
             uris = [self._uris.get(ref.path, "") for ref in sample.images]
             if not all(uris):
@@ -76,7 +76,7 @@ class ImageDesk:
     def uris(self, sample: Sample) -> list[str]:
         """The images of a sample as data URIs, Image-1 first.
 
-        ImageError, naming the sample, where a file cannot be opened or does not fit into the allowed bytes.
+        ImageError, naming the sample, if a file cannot be opened or exceeds the allowed bytes.
         """
         return self._together([self._uri(ref, sample.id) for ref in sample.images], sample.id)
 
@@ -106,7 +106,7 @@ class ImageDesk:
 
 
 def encode(image: Image.Image, settings: ImageSettings, owner: str = "the image") -> str:
-    """An RGB image as a data URI of :func:`sent_size`. ImageError, opening with ``owner``, where no quality fits."""
+    """An RGB image as a data URI of :func:`sent_size`. ImageError, beginning with ``owner``, if no quality fits."""
     from PIL import Image as Pillow
 
     size = sent_size(image.size, settings)

@@ -1,15 +1,16 @@
 """The ledger of a teacher: every request, attempt, token and verdict, in one SQLite file that survives a kill.
 
-An attempt is written before it is sent, with what it may cost at most, and settled afterwards. One that was never
-settled (the process was killed, the connection broke) may have been billed, so it stays in the sums at its reservation.
-A request gets its row when its final reply is there, and whoever finds that row does not ask again. Writes of all
-coroutines go through one thread, many to a transaction, and are on the disk when their future is done.
+An attempt is written with its largest cost before it is sent, and settled afterwards. One that was never settled (the
+process was killed, the connection broke) may have been billed, so it counts at its reservation. A request gets its row
+with the final reply, and is not sent again after that. The writes of all coroutines go through one thread, many to a
+transaction, and are on the disk when their future is done.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import queue
 import shutil
@@ -21,14 +22,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mirg.engines.limits import Cost
 from mirg.errors import StorageError
-from mirg.trajectories.teacher.limits import Cost
+from mirg.locks import lock_file
 
 VERSION = 1
 SUFFIX = ".ledger.db"
-# With less room than this nothing more is asked: what is in flight must still find its place.
+# With less free space no further request is sent: pending replies must still fit on the disk.
 HEADROOM_BYTES = 64 * 2**20
-# A transaction that waits for the disk costs as much processor time as a request: what comes within this goes together.
+# A transaction that waits for the disk costs as much processor time as a request, so writes within this time share one.
 _GATHER_SECONDS = 0.015
 
 Op = tuple[str, tuple[Any, ...]]
@@ -66,7 +68,7 @@ CREATE TABLE outcomes (
 class Answer:
     """The final reply to one request. ``state``: "answered" with ``text``, or "failed" with ``problem``.
 
-    ``step`` is "first" or "repair"; tokens are None where the endpoint did not say.
+    ``step`` is "first" or "repair"; token counts are None if the endpoint did not report them.
     """
 
     hash: str
@@ -90,7 +92,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one sample. ``hash`` is the request whose reply was kept, or came closest ("" where none)."""
+    """The result for one sample. ``hash`` is the request whose reply was kept or is best, "" if there is none."""
 
     plan: str
     sample: str
@@ -108,9 +110,9 @@ OUTCOME_COLUMNS = ", ".join(field.name for field in fields(Outcome))
 
 
 class Ledger:
-    """One ledger file, held by one process at a time; ``base`` is a second one whose answers count as known.
+    """One ledger file, open in one process at a time; answers in the second ledger ``base`` count as known.
 
-    StorageError where the file is no ledger, is in use, or cannot be written. Use it as a context manager.
+    StorageError if the file is not a ledger, is in use, or cannot be written. Use it as a context manager.
     """
 
     def __init__(
@@ -141,7 +143,7 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Write what is waiting, close the file and let others have it; calling it again does nothing."""
+        """Finish all writes, close the file and release its lock; calling it again does nothing."""
         if self._thread is not None:
             self._hand_over()
             self._queue.put(None)
@@ -157,7 +159,7 @@ class Ledger:
     def write(self, *ops: Op) -> asyncio.Future[None]:
         """Queue one transaction's worth of statements; the future is done when they are on the disk.
 
-        StorageError in the future where they cannot be written. To be called inside a running event loop.
+        The future raises StorageError if they cannot be written. Call it inside a running event loop.
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
@@ -175,25 +177,25 @@ class Ledger:
             self._gathered = []
 
     def write_now(self, *ops: Op) -> None:
-        """The same outside an event loop."""
+        """Write without an event loop; StorageError if that fails."""
         _apply(self._write, list(ops), self.path)
 
     def check_room(self) -> None:
-        """StorageError where the disk is so full that answers in flight might not find room."""
+        """StorageError if the disk has too little space for the pending replies."""
         free = self._free_bytes(self.path.parent)
         if free < HEADROOM_BYTES:
             raise StorageError(
-                f"the disk of {self.path} has {free // 2**20} MiB left; nothing more is asked",
+                f"the disk of {self.path} has {free // 2**20} MiB left; no further request is sent",
                 hint=f"free {HEADROOM_BYTES // 2**20} MiB and run the same command again: nothing is lost",
             )
 
     def _work(self) -> None:
-        going_on = True
-        while going_on:
+        running = True
+        while running:
             batches = [self._queue.get()]
             while not self._queue.empty():
                 batches.append(self._queue.get())
-            going_on = None not in batches
+            running = None not in batches
             self._commit([waiting for batch in batches if batch is not None for waiting in batch])
 
     def _commit(self, batch: list[_Waiting]) -> None:
@@ -205,7 +207,7 @@ class Ledger:
         except StorageError as error:
             failure = error
         loop = batch[0][1].get_loop()
-        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no coroutine waits any more
             loop.call_soon_threadsafe(_resolve, [done for _, done in batch], failure)
 
     # Reading -----------------------------------------------------------------------------------------------------
@@ -217,12 +219,12 @@ class Ledger:
 
     @staticmethod
     def find_in(connection: sqlite3.Connection, digest: str) -> Answer | None:
-        """The same by a connection of the caller's."""
+        """The final reply to a request over a given connection, or None."""
         row = connection.execute(f"SELECT {ANSWER_COLUMNS} FROM requests WHERE hash = ?", (digest,)).fetchone()
         return None if row is None else Answer(*row)
 
     def attempts_of(self, digest: str) -> int:
-        """How often a request was sent, as far as is known."""
+        """How often a request was sent."""
         connections = [c for c in (self._read, self._base) if c is not None]
         return sum(
             c.execute("SELECT count(*) FROM attempts WHERE hash = ?", (digest,)).fetchone()[0] for c in connections
@@ -235,7 +237,7 @@ class Ledger:
         return {row[0] for c in connections for row in c.execute(query, (plan,))}
 
     def outcome(self, plan: str, sample: str) -> Outcome | None:
-        """What became of a sample under a plan, or None where it is not finished."""
+        """The outcome of a sample under a plan, None if it is not finished."""
         for connection in (self._read, self._base):
             if connection is not None:
                 row = connection.execute(
@@ -246,7 +248,7 @@ class Ledger:
         return None
 
     def spent(self) -> Cost:
-        """All attempts, at what they came to, or at their reservation where that is not known."""
+        """The cost of all attempts; an attempt of unknown cost counts at its reservation."""
         return spent(self._read)
 
     def recent(self, since: float) -> list[tuple[float, int]]:
@@ -256,7 +258,7 @@ class Ledger:
         return sorted(row for c in connections for row in c.execute(query, (since,)))
 
     def mean_output(self, model: str) -> float | None:
-        """Tokens of a reply of ``model`` on average, None where there is none."""
+        """The mean number of tokens of a reply of ``model``, None without replies."""
         query = "SELECT avg(output_tokens) FROM requests WHERE model = ? AND state = 'answered'"
         return self._read.execute(query, (model,)).fetchone()[0]
 
@@ -277,31 +279,31 @@ def outcome_row(row: tuple[Any, ...]) -> Outcome:
 
 
 def begun(run: str, number: int, digest: str, started: float, tokens: int, cost: float) -> Op:
-    """An attempt that is about to be sent; ``tokens`` and ``cost`` are what it may take at most."""
+    """An attempt that is about to be sent; ``tokens`` and ``cost`` are upper limits."""
     sql = "INSERT INTO attempts (run, number, hash, started, reserved_tokens, reserved_cost) VALUES (?, ?, ?, ?, ?, ?)"
     return sql, (run, number, digest, started, tokens, cost)
 
 
 def ended(run: str, number: int, at: float, outcome: str, detail: str, tokens: int | None, cost: float | None) -> Op:
-    """How an attempt ended; ``tokens`` and ``cost`` None where nobody knows what was billed."""
+    """The end of an attempt; ``tokens`` and ``cost`` are None if it is unknown what was billed."""
     sql = "UPDATE attempts SET ended = ?, outcome = ?, detail = ?, tokens = ?, cost = ? WHERE run = ? AND number = ?"
     return sql, (at, outcome, detail, tokens, cost, run, number)
 
 
 def answered(answer: Answer) -> Op:
-    """The final reply of a request. The first one stays."""
+    """The final reply of a request. An existing row is kept."""
     marks = ", ".join("?" for _ in fields(Answer))
     values = tuple(getattr(answer, field.name) for field in fields(Answer))
     return f"INSERT OR IGNORE INTO requests ({ANSWER_COLUMNS}) VALUES ({marks})", values
 
 
 def judged(digest: str, verdict: str) -> Op:
-    """Which checks a reply fails, as JSON. NULL: none, or it was not looked at yet."""
+    """Which checks a reply fails, as JSON. NULL: none, or it was not verified yet."""
     return "UPDATE requests SET verdict = ? WHERE hash = ?", (verdict, digest)
 
 
 def reopened(digest: str) -> tuple[Op, Op]:
-    """Forget a failed reply and what followed from it, so that it is asked for again; its attempts stay."""
+    """Delete a failed reply and its outcome, so that the request is sent again; its attempts stay."""
     return (
         ("DELETE FROM outcomes WHERE hash = ?", (digest,)),
         ("DELETE FROM requests WHERE hash = ? AND state = 'failed'", (digest,)),
@@ -309,22 +311,22 @@ def reopened(digest: str) -> tuple[Op, Op]:
 
 
 def planned(plan: str, dataset: str, model: str, total: int, at: float, recipe: str) -> Op:
-    """What is asked of whom: a dataset and the part of a recipe that decides what is kept."""
+    """A plan: a dataset and the part of a recipe that decides which replies are kept."""
     return "INSERT OR IGNORE INTO plans VALUES (?, ?, ?, ?, ?, ?)", (plan, dataset, model, total, at, recipe)
 
 
 def started(run: str, plan: str, shard: str, total: int, at: float) -> Op:
-    """A process begins, with ``total`` samples of its own."""
+    """The start of a process that works on ``total`` samples."""
     return "INSERT INTO runs (run, plan, shard, total, started) VALUES (?, ?, ?, ?, ?)", (run, plan, shard, total, at)
 
 
 def stopped(run: str, at: float) -> Op:
-    """It ends, in order."""
+    """The regular end of a process."""
     return "UPDATE runs SET ended = ? WHERE run = ?", (at, run)
 
 
 def decided(outcome: Outcome) -> Op:
-    """What became of a sample."""
+    """The outcome of a sample."""
     marks = ", ".join("?" for _ in fields(Outcome))
     values = tuple(getattr(outcome, field.name) for field in fields(Outcome))
     return f"INSERT OR REPLACE INTO outcomes ({OUTCOME_COLUMNS}) VALUES ({marks})", values
@@ -334,12 +336,12 @@ def decided(outcome: Outcome) -> Op:
 
 
 def open_file(path: Path, *, create: bool = False, read_only: bool = False) -> sqlite3.Connection:
-    """A connection to a ledger. StorageError where the file is none, or of another version."""
+    """A connection to a ledger. StorageError if the file is not a ledger, or one of another version."""
     try:
         if create:
             path.parent.mkdir(parents=True, exist_ok=True)
         elif not path.is_file():
-            raise StorageError(f"there is no ledger {path}", hint="a run with --writer teacher makes one")
+            raise StorageError(f"there is no ledger {path}", hint="a run with --writer teacher writes one")
         name = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc' if create else 'rw'}"
         connection = sqlite3.connect(name, uri=True, check_same_thread=False, isolation_level=None, timeout=30)
     except (OSError, sqlite3.Error) as error:
@@ -356,7 +358,7 @@ def open_file(path: Path, *, create: bool = False, read_only: bool = False) -> s
 
 
 def spent(connection: sqlite3.Connection) -> Cost:
-    """All attempts of a ledger, at what they came to, or at their reservation where that is not known."""
+    """The cost of all attempts of a ledger; an attempt of unknown cost counts at its reservation."""
     query = (
         "SELECT count(*), coalesce(sum(coalesce(tokens, reserved_tokens)), 0), "
         "coalesce(sum(coalesce(cost, reserved_cost)), 0.0) FROM attempts"
@@ -372,8 +374,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, create: bool, read_o
     if version == 0 and create and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
     elif version != VERSION:
-        raise StorageError(f"{path} is no ledger of this release (version {version}, {VERSION} is read)")
-    # A byte that is no UTF-8 is no reason to lose a ledger: what a reply says is verified again.
+        raise StorageError(f"{path} is not a ledger of this release (its version is {version}, {VERSION} is supported)")
+    # A byte that is not UTF-8 must not make a ledger unreadable: replies are verified again when they are read.
     connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     if not read_only and (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise _damaged(path, str(found).replace("\n", " "))
@@ -381,8 +383,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, create: bool, read_o
 
 def _damaged(path: Path, why: object) -> StorageError:
     return StorageError(
-        f"{path} is no ledger, or is damaged: {why}",
-        hint="name the file of a run; of a damaged one, `sqlite3 FILE .recover` saves what can be read",
+        f"{path} is not a ledger, or is damaged: {why}",
+        hint="give the ledger of a run; `sqlite3 FILE .recover` rescues the readable rows of a damaged one",
     )
 
 
@@ -417,29 +419,23 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _locked(path: Path) -> int | None:
-    """An open lock file, which the system unlocks when the process ends in whatever way; None on Windows."""
-    if os.name == "nt":
-        return None
-    import fcntl
-
+    """A descriptor that holds the lock file of a ledger; None on a system without locks."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}.lock: {error.strerror or error}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
+        return lock_file(Path(f"{path}.lock"))
+    except BlockingIOError as error:
         raise StorageError(
-            f"another run is writing the ledger {path}", hint="wait for it, or give this run a --ledger of its own"
+            f"another run is writing the ledger {path}", hint="wait for it, or give this run another --ledger"
         ) from error
-    return descriptor
+    except OSError as error:
+        if error.errno == errno.ENOLCK:
+            return None
+        raise StorageError(f"cannot write {path}.lock: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
 def reading(path: str | Path) -> Iterator[sqlite3.Connection]:
-    """A connection that only reads, also while a run writes. StorageError where the file is no ledger."""
+    """A read-only connection, also while a run writes. StorageError if the file is not a ledger."""
     connection = open_file(Path(path), read_only=True)
     try:
         yield connection

@@ -1,16 +1,18 @@
 """What a teacher is asked: the images, the question, both annotation levels as private notes, and how to write.
 
-One template for each kind of question. A folder of one's own may hold any of the files of ``templates/``; what it
-lacks is taken from there. The same sample, family and templates give the same text.
+There is one template for each kind of question. A user's folder may contain any of the files of ``templates/``; missing
+ones are taken from there. The same sample, family and templates give the same text. Templates are rendered in a
+sandbox, as plain text, and are read once per process.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mirg.answers import instruction_text, render, write_answer
 from mirg.console import clean, one_line
@@ -20,7 +22,123 @@ from mirg.samples.schema import ImageRef, Sample, Target
 from mirg.storage import digest_bytes
 from mirg.trajectories.language import NAMES as LANGUAGES
 from mirg.trajectories.sizes import sizes_in
-from mirg.trajectories.teacher.template_files import REPAIR, SYSTEM, TemplateSet, template_set
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+SHIPPED = Path(__file__).parent / "templates"
+BLIND = "blind"
+SYSTEM, REPAIR = "system.j2", "repair.j2"
+
+
+class TemplateSet:
+    """Templates by file name; make one with :func:`template_set`."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.sources = _read(SHIPPED) | (_read(folder) if folder else {})
+        self._environment = _environment(self.sources)
+        self._digests: dict[tuple[str, ...], str] = {}
+
+    def path(self, name: str) -> str:
+        """The file from which ``name`` is read, for messages."""
+        own = self.folder is not None and (self.folder / name).is_file()
+        return str(self.folder / name) if own and self.folder else name
+
+    def render(self, name: str, values: Mapping[str, Any]) -> str:
+        """The text of one template; ConfigError with file and line if it cannot be rendered."""
+        from jinja2 import TemplateError, TemplateSyntaxError
+
+        try:
+            return self._environment.get_template(name).render(values)
+        except TemplateSyntaxError as error:
+            where = f"{self.path(error.name or name)}, line {error.lineno}"
+            raise ConfigError(f"template {where}: {error.message}", hint="templates are written in jinja2") from error
+        except (
+            TemplateError,
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            LookupError,
+            AttributeError,
+            RecursionError,
+        ) as error:
+            raise ConfigError(
+                f"template {self.path(name)} cannot be rendered: {error}",
+                hint="docs/concepts/trajectories.md lists the names that a template may use",
+            ) from error
+
+    def digest(self, names: tuple[str, ...]) -> str:
+        """SHA-256 (hex) of the sources of ``names`` and of all templates that they include or extend."""
+        if names not in self._digests:
+            needed = sorted(self._with_parts(names))
+            text = "\x01".join(f"{name}\x02{self.sources[name]}" for name in needed)
+            self._digests[names] = digest_bytes(text.encode())
+        return self._digests[names]
+
+    def _with_parts(self, names: Iterable[str]) -> set[str]:
+        from jinja2.meta import find_referenced_templates
+
+        found: set[str] = set()
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name in found or name not in self.sources:
+                continue
+            found.add(name)
+            tree = self._environment.parse(self.sources[name])
+            waiting += [part for part in find_referenced_templates(tree) if part]
+        return found
+
+
+@lru_cache(maxsize=8)
+def template_set(folder: Path | None = None) -> TemplateSet:
+    """The templates of the package, replaced by those in ``folder``.
+
+    ``blind`` names a set that ships with the package: only the images and the question, for a teacher that was trained
+    on such prompts and needs no notes. ConfigError if ``folder`` is not a folder or has no template, or one cannot be
+    read.
+    """
+    if folder is None:
+        return TemplateSet(None)
+    if folder == Path(BLIND) and not folder.is_dir():
+        folder = SHIPPED / BLIND
+    _check(folder)
+    return TemplateSet(folder)
+
+
+def _check(folder: Path) -> None:
+    known = ", ".join(sorted(_read(SHIPPED)))
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder of templates", hint=f"it may contain any of {known}")
+    if not any(folder.glob("*.j2")):
+        raise ConfigError(f"{folder} contains no template", hint=f"it may contain any of {known}")
+
+
+def _read(folder: Path) -> dict[str, str]:
+    sources: dict[str, str] = {}
+    for path in sorted(folder.glob("*.j2")):
+        try:
+            sources[path.name] = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"template {path} cannot be read: {error}", hint="it must be UTF-8 text") from error
+    return sources
+
+
+def _environment(sources: Mapping[str, str]) -> Environment:
+    from jinja2 import DictLoader, StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    return ImmutableSandboxedEnvironment(
+        loader=DictLoader(dict(sources)),
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+    )
+
 
 KINDS = ("compare", "space", "time", "semantics", "textual")
 
@@ -41,20 +159,20 @@ _KIND_OF_RELATION: dict[str, str] = {
     "same_category": "compare",
     "same_object": "space",
 }
-# A teacher may be of any family: none of their tokens may reach it as text.
+# A teacher may be of any family, so the tokens of all families are refused in texts.
 _TOKENS = tuple(dict.fromkeys(token for family in FAMILIES.values() for token in family.vision_tokens))
 LONGEST_NOTE = 300  # characters of a label, a caption, an attribute
-LONGEST_REPLY_BACK = 8_000  # characters of a failed reply that are sent back
+LONGEST_REPLY_BACK = 8_000  # characters of a failed reply that are returned for a repair
 MOST_PROBLEMS = 10
 
-# Where an image stands in a rendered template; control characters, which no text of a sample keeps.
+# The place of an image in a rendered template; control characters, which are removed from the texts of a sample.
 _HERE = "\x00image {}\x00"
 _IS_HERE = re.compile("\x00image ([0-9]+)\x00")
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a message: ``text``, or the number (from 1) of the sample's image that stands here."""
+    """One part of a message: ``text``, or the number (from 1) of an image of the sample."""
 
     text: str | None = None
     image: int | None = None
@@ -69,13 +187,13 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The message as a person reads it, ``<image N>`` in the place of a picture."""
+        """The readable message, with ``<image N>`` in the place of an image."""
         return "".join(f"<image {part.image}>" if part.text is None else part.text for part in self.parts)
 
 
 @dataclass(frozen=True)
 class TeacherPrompt:
-    """What is sent. ``digest`` is the SHA-256 (hex) of the templates and the rendered text, not of the pixels."""
+    """A prompt. ``digest`` is the SHA-256 (hex) of the templates and the rendered text, not of the pixels."""
 
     messages: tuple[Message, ...]
     kind: str
@@ -83,10 +201,10 @@ class TeacherPrompt:
 
 
 def kind_of(sample: Sample) -> str:
-    """Which of :data:`KINDS` the question is of: ``meta["kind"]``, else by its task, its frames, its relation."""
-    told = sample.meta.get("kind")
-    if isinstance(told, str) and told in KINDS:
-        return told
+    """The kind (:data:`KINDS`) of the question: ``meta["kind"]``, else by its task, its frames, its relation."""
+    given = sample.meta.get("kind")
+    if isinstance(given, str) and given in KINDS:
+        return given
     if sample.task in _KIND_OF_TASK:
         return _KIND_OF_TASK[sample.task]
     if any(image.role == "frame" for image in sample.images):
@@ -97,9 +215,9 @@ def kind_of(sample: Sample) -> str:
 def first_prompt(sample: Sample, family: Family, templates: Path | None = None, language: str = "en") -> TeacherPrompt:
     """The request for a trajectory of ``sample``, its boxes as numbers of the frame of ``family``.
 
-    ``templates`` is a folder whose files replace those of the package. AnswerError where a text of the sample holds a
-    vision token or broken markup, DataError where the family needs the size of an image and it is unknown, ConfigError
-    for an unknown language or a template that does not render, or does not show every image once.
+    ``templates`` is a folder whose files replace those of the package. AnswerError if a text of the sample contains a
+    vision token or broken markup, DataError if the family needs the size of an image and it is unknown, ConfigError
+    for an unknown language or a template that cannot be rendered or does not show every image once.
     """
     if language not in LANGUAGES:
         raise ConfigError(f"unknown language {language!r} of the reasoning", hint=f"one of {', '.join(LANGUAGES)}")
@@ -116,23 +234,23 @@ def first_prompt(sample: Sample, family: Family, templates: Path | None = None, 
         )
     system = Message("system", _parts(chosen.render(SYSTEM, values)))
     asked = Message("user", user)
-    # A template of nothing is no message: chat templates would show an empty turn.
-    told = (system, asked) if system.parts else (asked,)
-    return _prompt(told, kind, chosen, (SYSTEM, f"{kind}.j2"))
+    # An empty template gives no message, since chat templates would show an empty turn.
+    messages = (system, asked) if system.parts else (asked,)
+    return _prompt(messages, kind, chosen, (SYSTEM, f"{kind}.j2"))
 
 
 def repair_prompt(
     prompt: TeacherPrompt, reply: str, problems: Sequence[str], templates: Path | None = None
 ) -> TeacherPrompt:
-    """``prompt`` continued: the reply that failed, and what failed; errors as :func:`first_prompt`.
+    """``prompt`` continued with the reply that failed and its problems; errors as :func:`first_prompt`.
 
-    A long reply is cut in its middle, vision tokens in it are taken out. ConfigError without a problem.
+    A long reply is cut in its middle, and vision tokens in it are removed. ConfigError without a problem.
     """
     if not problems:
-        raise ConfigError("a repair needs something to repair", hint="give the reasons of the checks that failed")
+        raise ConfigError("a repair needs a problem", hint="give the reasons of the checks that failed")
     chosen = template_set(templates)
-    told = [one_line(_without_tokens(problem), LONGEST_NOTE) for problem in problems[:MOST_PROBLEMS]]
-    text = chosen.render(REPAIR, {"problems": told, "kind": prompt.kind})
+    notes = [one_line(_without_tokens(problem), LONGEST_NOTE) for problem in problems[:MOST_PROBLEMS]]
+    text = chosen.render(REPAIR, {"problems": notes, "kind": prompt.kind})
     back = _cut(clean(_without_tokens(reply))).strip() or "(empty)"
     messages = (*prompt.messages, Message("assistant", (Part(text=back),)), Message("user", _parts(text)))
     return _prompt(messages, prompt.kind, chosen, (SYSTEM, f"{prompt.kind}.j2", REPAIR))
@@ -144,7 +262,7 @@ def _prompt(messages: tuple[Message, ...], kind: str, chosen: TemplateSet, names
 
 
 def _values(sample: Sample, family: Family, kind: str, language: str) -> dict[str, Any]:
-    """What a template may use (``docs/concepts/trajectories.md`` lists it)."""
+    """The variables of a template, which ``docs/concepts/trajectories.md`` lists."""
     sizes = sizes_in(sample, family)
     subject = sample.meta.get("subject")
     targets = sorted(sample.targets, key=lambda target: (target.image, target.box))
@@ -196,7 +314,7 @@ def _plain(target: Target, sample: Sample) -> Target:
 
 
 def _spelled(box: tuple[float, float, float, float], size: Size, family: Family) -> str:
-    """As the system message asks for: pairs, without the tokens of a family."""
+    """A box in the form that the system message asks for: pairs, without the tokens of a family."""
     x1, y1, x2, y2 = to_frame(box, size, family)
     return f"({x1},{y1}),({x2},{y2})"
 
@@ -236,7 +354,7 @@ def _cut(text: str) -> str:
 
 
 def _parts(text: str) -> tuple[Part, ...]:
-    """The parts of a rendered template: text, and images where they stand."""
+    """The parts of a rendered template: text and images in their order."""
     pieces = _IS_HERE.split(text.strip("\n"))
     parts = [Part(text=piece) if k % 2 == 0 else Part(image=int(piece)) for k, piece in enumerate(pieces)]
     return tuple(part for part in parts if part.text != "")

@@ -1,7 +1,8 @@
-"""Reading a teacher's reply: its answer, and its thinking with the boxes turned into markup in fractions.
+"""Reading a teacher's reply: its answer, and its thinking with the boxes converted to markup in fractions.
 
-Total, and linear in the length: patterns have bounded gaps, and the text and its boxes are bounded in number. Whatever
-is wrong is said in words that can be sent back to the teacher.
+Boxes in the thinking are found in every spelling that models use: pairs, lists, box tokens, JSON objects. Reading never
+raises and takes time linear in the length: patterns have bounded gaps, and the length of the text and the number of its
+boxes are limited. Every problem is described in words that can be sent back to the teacher.
 """
 
 from __future__ import annotations
@@ -9,24 +10,110 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from mirg.answers.grammar import parse
 from mirg.answers.markup import box_markup
 from mirg.answers.read import ReadBox, read
 from mirg.answers.tags import THINK_OPEN
 from mirg.errors import AnswerError, MirgError
-from mirg.frames import Family, PixelLimits, Size, from_frame
+from mirg.frames import Family, PixelLimits, Size, from_frame, swapped
 from mirg.geometry import Box, box_problem, match
 from mirg.samples.schema import Sample, Target, Trajectory
 from mirg.trajectories.chain import BOX_WORD, mentions, sentence_spans
 from mirg.trajectories.sizes import sizes_in
-from mirg.trajectories.teacher.spellings import SpelledBox, take_boxes
+
+
+@dataclass(frozen=True, slots=True)
+class SpelledBox:
+    """A box as written: its four numbers, and the image that its JSON object names (None elsewhere)."""
+
+    numbers: tuple[float, float, float, float]
+    image: int | None = None
+
+    def __str__(self) -> str:
+        x1, y1, x2, y2 = (f"{value:g}" for value in self.numbers)
+        return f"({x1},{y1}),({x2},{y2})"
+
+
+_N = r"([-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?)"
+_S = r"\s{0,2}"
+_COMMA = rf"{_S},{_S}"
+_AND = r"(?:[,;/\u2013\u2014-]|to|and|bis|und)?"
+# (1,2),(3,4) and [1,2,3,4] have the same beginning: with one pattern, an unfinished box is scanned once.
+_BRACKETS = (
+    rf"[(\[]{_S}{_N}{_COMMA}{_N}"
+    rf"(?:{_COMMA}{_N}{_COMMA}{_N}|{_S}[)\]]{_S}{_AND}{_S}[(\[]{_S}{_N}{_COMMA}{_N}){_S}[)\]]"
+)
+_BARE = rf"<box>{_S}{_N}[ ,]{{1,2}}{_N}[ ,]{{1,2}}{_N}[ ,]{{1,2}}{_N}{_S}</box>"
+_ANY = re.compile(rf"(?P<json>\{{[^{{}}]{{0,300}}\}})|{_BRACKETS}|{_BARE}")
+
+_LABEL = re.compile(r'"(?:label|name|object)"\s{0,3}:\s{0,3}"([^"\\<]{0,80})"')
+_WRAPPERS = (("<|box_start|>", "<|box_end|>"), ("<box>", "</box>"), ("[", "]"), ("(", ")"))
+_TOKENS = re.compile(r"<\|(?:object_ref_start|object_ref_end|box_start|box_end)\|>|</?ref>")
+_A_LIST_OF_IMAGES = re.compile(r"(?:images|pictures|photos|frames|bilder|bildern) ?$", re.IGNORECASE)
+
+
+def take_boxes(text: str, most: int = 1000) -> tuple[str, list[SpelledBox]]:
+    """``text`` with :data:`~mirg.trajectories.chain.BOX_WORD` in the place of its boxes, and the boxes in order.
+
+    A JSON object becomes words: its image, its label and the box. Tokens around boxes and phrases are removed.
+    Text after ``most`` boxes is unchanged. ``text`` must not contain the character that marks a box.
+
+    >>> take_boxes("Image-2 red ring (120,200),(320,480).")[0]
+    'Image-2 red ring □.'
+    """
+    pieces: list[str] = []
+    boxes: list[SpelledBox] = []
+    done = 0
+    for spelled in _ANY.finditer(text):
+        found, words = _from_json(spelled[0]) if spelled["json"] else _from_numbers(spelled, text)
+        if found is None:
+            continue
+        if len(boxes) == most:
+            break
+        before, end = _unwrapped(text, done, spelled.start(), spelled.end())
+        pieces += [before, words]
+        boxes.append(found)
+        done = end
+    return _TOKENS.sub("", "".join([*pieces, text[done:]])), boxes
+
+
+def _from_numbers(spelled: re.Match[str], text: str) -> tuple[SpelledBox | None, str]:
+    if _A_LIST_OF_IMAGES.search(text, max(0, spelled.start() - 10), spelled.start()):
+        return None, ""
+    x1, y1, x2, y2 = (float(value) for value in spelled.groups()[1:] if value is not None)
+    return SpelledBox((x1, y1, x2, y2)), BOX_WORD
+
+
+def _from_json(piece: str) -> tuple[SpelledBox | None, str]:
+    if "box" not in piece:
+        return None, ""
+    raw = parse(piece)
+    if len(raw.boxes) != 1 or len(raw.boxes[0].numbers) != 4:
+        return None, ""
+    box = raw.boxes[0]
+    image = box.image if box.image is None else max(box.image, 0)
+    x1, y1, x2, y2 = swapped(box.numbers) if box.yx else box.numbers
+    label = _LABEL.search(piece)
+    words = [f"Image-{image}" if image is not None else "", label[1] if label else "", BOX_WORD]
+    return SpelledBox((x1, y1, x2, y2), image), " ".join(word for word in words if word)
+
+
+def _unwrapped(text: str, done: int, start: int, end: int) -> tuple[str, int]:
+    """The text before a box, and where the text after it begins, without the tokens and brackets around the box."""
+    for opening, closing in _WRAPPERS * 2:
+        if text.endswith(opening, done, start) and text.startswith(closing, end):
+            start, end = start - len(opening), end + len(closing)
+    return text[done:start], end
+
 
 WRITER = "teacher/1"
 LONGEST_REPLY = 65_536  # characters
-LONGEST_THINKING = 12_000  # characters; as many as the checks let pass by default
-MOST_BOXES = 200  # cited in one thinking
-DECIMALS = 6  # of fractions: far below a step of any frame
-SAME = 0.5  # IoU from which a box of the answer takes the name of the annotated target
+LONGEST_THINKING = 12_000  # characters; the default limit of the checks
+MOST_BOXES = 200  # in the thinking of one reply
+DECIMALS = 6  # of fractions; their rounding is far below a step of any frame
+SAME = 0.5  # IoU from which a box of the answer gets the label of the annotated target
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 # "… at (1,2),(3,4) in Image-2": the image may follow its box directly.
@@ -34,7 +121,7 @@ _OF_IMAGE = re.compile(r" (?:in|of|on|inside|within|im|auf) (?:the |dem )?", re.
 
 
 def read_reply(text: str, sample: Sample, family: Family, limits: PixelLimits | None = None) -> Trajectory | str:
-    """The trajectory that a reply holds, or what is wrong with it in one sentence; never raises.
+    """The trajectory in a reply, or what is wrong with it in one sentence; never raises.
 
     The numbers of the reply are in the frame of ``family``, its image numbers count from 1. A box in the thinking
     belongs to the image named last before it in its sentence (or directly after it: "in Image-2"), else to the one
@@ -49,7 +136,7 @@ def read_reply(text: str, sample: Sample, family: Family, limits: PixelLimits | 
         if reading.tolerated:
             raise _wrong(f"the answer is not in its format: {reading.tolerated}")
         answer = _answer(reading.boxes, sample)
-        # What stands before the last <think> is the teacher's own reasoning, which it did not mean to hand in.
+        # The text before the last <think> is the teacher's internal reasoning, which is not part of its answer.
         thinking = with_markup(reading.thinking.rpartition(THINK_OPEN)[2].strip(), sizes, family, limits)
     except MirgError as error:
         return error.message
@@ -59,8 +146,8 @@ def read_reply(text: str, sample: Sample, family: Family, limits: PixelLimits | 
 def with_markup(thinking: str, sizes: Sequence[Size], family: Family, limits: PixelLimits | None = None) -> str:
     """``thinking`` with every box of the family's frame as markup in fractions (``mirg.answers.markup``).
 
-    ``sizes`` are (width, height) in pixels of the original images, Image-1 first. AnswerError where the thinking is
-    empty or too long, or a box belongs to no image of the sample or is not a box inside it.
+    ``sizes`` are (width, height) in pixels of the original images, Image-1 first. AnswerError if the thinking is empty
+    or too long, or a box belongs to no image of the sample or is not a valid box in it.
     """
     if not thinking:
         raise _wrong("there is no thinking: write the reasoning between <think> and </think>")
@@ -82,7 +169,7 @@ def with_markup(thinking: str, sizes: Sequence[Size], family: Family, limits: Pi
 
 
 def _refuse(text: str) -> None:
-    """AnswerError for a text that is no text, or too long to be a reply."""
+    """AnswerError for an empty text, one with broken characters, or one that is too long."""
     if not text.strip():
         raise _wrong("the reply is empty")
     if len(text) > LONGEST_REPLY:
@@ -115,7 +202,7 @@ def _answer(boxes: Sequence[ReadBox], sample: Sample) -> tuple[Target, ...]:
 
 
 def _owners(prose: str, boxes: Sequence[SpelledBox], alone: bool) -> list[int]:
-    """The image of every box of ``prose``, in order; AnswerError where none was named and there is not only one."""
+    """The image of every box of ``prose``, in order; AnswerError if it is not named and there are several images."""
     named = mentions(prose)
     starts = [mention.start for mention in named]
     spans = sentence_spans(prose)
@@ -162,4 +249,4 @@ def _rounded(box: Box) -> Box:
 
 
 def _wrong(what: str) -> AnswerError:
-    return AnswerError(what, hint="the teacher is told and may repair its reply once")
+    return AnswerError(what, hint="the teacher may repair its reply once")

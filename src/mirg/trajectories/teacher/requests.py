@@ -1,4 +1,4 @@
-"""One request: what identifies it, what it may take, and the body that is sent."""
+"""One request: its identity, its largest cost, and the body that is sent."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from mirg.engines.limits import Cost
 from mirg.images import image_digest
 from mirg.samples import DatasetFolder, Sample
 from mirg.storage import digest_bytes
 from mirg.trajectories.teacher.images import image_tokens
-from mirg.trajectories.teacher.limits import Cost
 from mirg.trajectories.teacher.prompts import Message, TeacherPrompt
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 
 # Bytes of text per token: about 4 in prose. Two is less than any tokenizer's average over prose, numbers and markup, so
-# that what is set aside is not less than what is billed.
+# that the reservation is not less than the bill.
 PROSE, WORST = 4, 2
 IMAGE_MARGIN = 1.3
 OVERHEAD = 32  # tokens of roles and separators
@@ -38,14 +38,14 @@ class Request:
     def hash(self) -> str:
         """What a reply depends on, as SHA-256: model, prompt, images and how they are sent, sampling, and the draw.
 
-        Neither the sample's id nor the address is part of it: the same question is the same wherever it stands.
+        Neither the sample's id nor the address is part of it, so the same question has the same hash in every dataset.
         """
         parts = [self.fixed, self.prompt.digest, self.images, self.sample.sizes, self.draw]
         return digest_bytes(json.dumps(parts).encode())
 
     @property
     def seed(self) -> int | None:
-        """The seed that is sent."""
+        """The seed that is sent, None if none is."""
         return None if self.recipe.sampling.seed is None else self.recipe.sampling.seed + self.draw
 
     def expected_input(self) -> int:
@@ -53,7 +53,7 @@ class Request:
         return self._text_bytes // PROSE + image_tokens(self.sample, self.recipe.images) + OVERHEAD
 
     def most(self, calibration: float = 1.0) -> Cost:
-        """What one attempt may take at most; ``calibration`` (1 or more) is how far endpoints went beyond it so far."""
+        """The largest cost of one attempt; ``calibration`` (1 or more) is how much inputs have exceeded it so far."""
         images = IMAGE_MARGIN * image_tokens(self.sample, self.recipe.images)
         inside = int(calibration * (self._text_bytes / WORST + images + OVERHEAD)) + 1
         out = self.recipe.sampling.max_tokens
@@ -88,14 +88,14 @@ def fixed_part(recipe: TeacherRecipe) -> str:
 
 
 class Digests:
-    """SHA-256 of the images of a dataset: as its rows say, else of the files, each read once."""
+    """SHA-256 of the images of a dataset: from its rows, else from the files, each of which is read once."""
 
     def __init__(self, source: DatasetFolder) -> None:
         self._source = source
         self._seen: dict[str, str] = {}
 
     def of(self, sample: Sample) -> tuple[str, ...]:
-        """Digests of the images, Image-1 first. ImageError where a file cannot be read."""
+        """Digests of the images, Image-1 first. ImageError if a file cannot be read."""
         for ref in sample.images:
             if ref.sha256 is None and ref.path not in self._seen:
                 self._seen[ref.path] = image_digest(self._source.image_path(ref, sample.id))

@@ -1,7 +1,7 @@
-"""A teacher's run over a dataset: bounded work in flight, an orderly end, and nothing asked twice when it goes on.
+"""A teacher's run over a dataset: a bounded number of pending requests, a regular end, and no request sent twice.
 
-Samples are streamed. What ends a run (a signal, a used-up budget, a refused key, a full disk) stops the sending;
-replies that are on their way are waited for and written down.
+Samples are streamed. If a run ends early (a signal, a used-up budget, a refused key, a full disk), no further request
+is sent, and pending replies are awaited and stored.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mirg.errors import ConfigError, MirgError, TeacherError
+from mirg.engines.endpoint import Endpoint
+from mirg.engines.limits import Clock, SystemClock
+from mirg.errors import ConfigError, EndpointError, MirgError
 from mirg.samples import DatasetFolder, Rejection, Sample
 from mirg.storage import digest_bytes
 from mirg.trajectories.teacher.asking import Asker, Asks, Stopped
-from mirg.trajectories.teacher.client import Endpoint
-from mirg.trajectories.teacher.images import ImageDesk
+from mirg.trajectories.teacher.images import ImageCache
 from mirg.trajectories.teacher.ledger import Ledger, planned, started, stopped
-from mirg.trajectories.teacher.limits import Clock, SystemClock
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import Digests
 from mirg.trajectories.teacher.work import RequestBuilder, work_on
 
-# What decides which replies are asked for and kept; budgets, rates and the address do not.
+# The keys on which the requests and the kept replies depend; budgets, rates and the address are not among them.
 _DECISIVE = {
     "model", "family", "language", "templates", "draws", "stop_early", "repair", "sampling", "extra", "images", "verify"
 }  # fmt: skip
-_AHEAD = 2  # samples at work for each request that may be in flight: some wait for their next try
+_AHEAD = 2  # samples in progress for each concurrent request, since some wait for their next try
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Shard:
 
 @dataclass
 class Progress:
-    """What a run has done so far, in samples. ``missing`` are those whose request was given up for now."""
+    """The progress of a run in samples. ``missing`` counts those with a request that was given up for now."""
 
     total: int
     accepted: int = 0
@@ -79,7 +79,7 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Samples that this run need not look at again."""
+        """The number of samples that this run has finished."""
         return self.accepted + self.rejected + self.missing + self.known
 
 
@@ -87,7 +87,7 @@ OnProgress = Callable[[Progress], None]
 
 
 def plan_of(src: DatasetFolder, recipe: TeacherRecipe) -> str:
-    """What is asked of whom about which rows, as 16 hexadecimal digits; the same for all shards of one job."""
+    """A digest of the dataset and of what is asked, 16 hexadecimal digits; the same for all shards of one job."""
     chosen = recipe.model_dump(mode="json", include=_DECISIVE)
     return digest_bytes(json.dumps([src.card.digest, chosen], sort_keys=True).encode())[:16]
 
@@ -95,7 +95,7 @@ def plan_of(src: DatasetFolder, recipe: TeacherRecipe) -> str:
 def rows_of(
     src: DatasetFolder, shard: Shard, on_reject: Callable[[Rejection], None] | None = None
 ) -> Iterator[tuple[int, Sample]]:
-    """(row from 0, sample) of a shard, image sizes filled in; broken rows go to ``on_reject``, else are passed by."""
+    """(row from 0, sample) of a shard, with image sizes; broken rows are given to ``on_reject`` and skipped."""
     tell = on_reject or (lambda _: None)
 
     def mine(rejection: Rejection) -> None:
@@ -117,10 +117,10 @@ def ask_teacher(
     clock: Clock | None = None,
     on_progress: OnProgress | None = None,
 ) -> Progress:
-    """Ask for everything that the ledger lacks. Budgets and rates of ``recipe`` are those of this process.
+    """Send every request that has no answer in the ledger. The budgets and rates of ``recipe`` are for this process.
 
-    Raises what ended the run early: TeacherError (the endpoint refuses or is silent, a budget is used up, a signal
-    came), ConfigError, StorageError. The ledger then holds all that was answered, and the same call goes on from there.
+    Raises the error that ended the run early: EndpointError (the endpoint refuses or does not answer, a budget is used
+    up, a signal arrived), ConfigError, StorageError. All answers are in the ledger, and the same call continues.
     """
     shard = shard or Shard()
     return asyncio.run(_ask_all(src, recipe, ledger, shard, endpoint, clock or SystemClock(), on_progress))
@@ -133,7 +133,7 @@ async def _ask_all(
     own = Endpoint(recipe, clock) if endpoint is None else None
     chosen: Asks = own or endpoint  # type: ignore[assignment]
     try:
-        asker = Asker(recipe, ledger, chosen, ImageDesk(src, recipe.images), clock)
+        asker = Asker(recipe, ledger, chosen, ImageCache(src, recipe.images), clock)
         run = _Run(src, recipe, ledger, shard, asker, clock, on_progress)
         await run.all()
         return run.progress
@@ -143,7 +143,7 @@ async def _ask_all(
 
 
 class _Run:
-    """One process's work: reads samples ahead of the requests, a bounded number at a time."""
+    """The work of one process, which reads a bounded number of samples ahead of the requests."""
 
     def __init__(
         self, src: DatasetFolder, recipe: TeacherRecipe, ledger: Ledger, shard: Shard, asker: Asker, clock: Clock,
@@ -158,12 +158,12 @@ class _Run:
         self._tell = on_progress or (lambda _: None)
         self._recipe = recipe
         self._plan = plan_of(src, recipe)
-        self._desk = RequestBuilder(recipe, Digests(src))
+        self._builder = RequestBuilder(recipe, Digests(src))
         self._room = asyncio.Semaphore(_AHEAD * recipe.limits.concurrency)
         self._broken: BaseException | None = None
 
     async def all(self) -> None:
-        """Every sample of the shard; raises what ended the run."""
+        """Finish every sample of the shard; raises the error that ended the run early."""
         now, asker = self._clock.now(), self._asker
         recipe = json.dumps(self._recipe.model_dump(mode="json"))
         await self._ledger.write(
@@ -196,7 +196,7 @@ class _Run:
 
     async def _one(self, sample: Sample) -> None:
         try:
-            found = await work_on(sample, self._desk, self._asker, self._plan, self._clock.now)
+            found = await work_on(sample, self._builder, self._asker, self._plan, self._clock.now)
             if found is None:
                 self.progress.missing += 1
             elif self._asker.failure is None:
@@ -209,28 +209,28 @@ class _Run:
             return
         except MirgError as error:
             self._asker.stop(error)
-        except Exception as error:  # a fault of ours: let what is in flight come home before it is raised
+        except Exception as error:  # a bug: await the pending replies before it is raised
             self._broken = self._broken or error
-            self._asker.stop(TeacherError(f"sample {sample.id}: {type(error).__name__}"))
+            self._asker.stop(EndpointError(f"sample {sample.id}: {type(error).__name__}"))
         finally:
             self._room.release()
 
 
 @contextlib.contextmanager
 def _signals(asker: Asker) -> Iterator[None]:
-    """The first interrupt stops the sending, a second one everything."""
+    """The first signal stops the sending of requests, a second one stops at once."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def stop(name: str) -> None:
         if asker.failure is not None and task is not None:
             task.cancel()
         asker.stop(
-            TeacherError(f"stopped by {name}", hint="the same command goes on; what was answered is not asked again")
+            EndpointError(f"stopped by {name}", hint="the same command continues; answered requests are not sent again")
         )
 
     held = []
     for sign in (signal.SIGINT, signal.SIGTERM):
-        # Not in a thread, and not on Windows: there the interpreter's own way remains.
+        # In a thread and on Windows this is not possible, and the default handlers remain.
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(sign, stop, sign.name)
             held.append(sign)
@@ -242,7 +242,7 @@ def _signals(asker: Asker) -> Iterator[None]:
 
 
 def default_ledger(out: str | Path) -> Path:
-    """Where the ledger of the dataset folder ``out`` lies: beside it."""
+    """The path of the ledger of the dataset folder ``out``, which is beside it."""
     from mirg.trajectories.teacher.ledger import SUFFIX
 
     path = Path(out)

@@ -1,6 +1,6 @@
-"""A run in several processes or machines: every shard has a ledger of its own, and ledgers are merged.
+"""A run in several processes or machines: every shard has a separate ledger, and ledgers are merged.
 
-Merging is a pure function of what the ledgers hold: neither their order nor a second merging changes anything.
+Merging is a pure function of the contents of the ledgers: it depends neither on their order nor on repetition.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mirg.errors import MirgError, StorageError, TeacherError
+from mirg.engines.limits import Cost
+from mirg.errors import EndpointError, MirgError, StorageError
 from mirg.executors import Executor
 from mirg.samples import DatasetFolder
 from mirg.trajectories.teacher.ledger import ANSWER_COLUMNS, Ledger, open_file
-from mirg.trajectories.teacher.limits import Cost
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.run import Shard, ask_teacher
 
-# Which of two replies to one request stays: an answer before a refusal, then the earlier one, then by its text.
+# Which of two replies to one request is kept: an answer before a refusal, then the earlier one, then by its text.
 _BETTER = """
 (excluded.state, excluded.finished, coalesce(excluded.text, ''))
   < (requests.state, requests.finished, coalesce(requests.text, ''))
@@ -28,7 +28,7 @@ _BETTER = """
 
 @dataclass(frozen=True)
 class Job:
-    """What one worker does; the folder of the dataset and of the ledger must be there for it under the same path."""
+    """The work of one worker, which must see the folders of the dataset and the ledger under the same path."""
 
     dataset: str
     recipe: TeacherRecipe
@@ -40,7 +40,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a job; ``problem`` says why it ended early, "" where it did not."""
+    """The result of a job; ``problem`` says why it ended early, "" if it did not."""
 
     ledger: str
     problem: str = ""
@@ -51,10 +51,10 @@ def ask_in_shards(
     src: DatasetFolder, recipe: TeacherRecipe, path: Path, executor: Executor, count: int,
     on_done: Callable[[int], None] | None = None,
 ) -> None:  # fmt: skip
-    """Ask in ``count`` workers, which share what is left of budgets and rates, and merge into the ledger ``path``.
+    """Ask in ``count`` workers, which share the remaining budgets and rates, and merge into the ledger ``path``.
 
-    Ledgers of workers that an earlier, killed run left behind are merged first. Raises TeacherError where a worker
-    ended early; what it was answered is merged nevertheless.
+    Ledgers that the workers of an earlier, killed run left behind are merged first. Raises EndpointError if a worker
+    ended early; its answers are merged nevertheless.
     """
     merge(path, _left_behind(path), remove=True)
     with Ledger(path) as ledger:
@@ -71,7 +71,7 @@ def ask_in_shards(
     merge(path, _left_behind(path), remove=True)
     if problems:
         first = problems[0]
-        raise TeacherError(f"{len(problems)} of {count} workers ended early: {first.problem}", hint=first.hint)
+        raise EndpointError(f"{len(problems)} of {count} workers ended early: {first.problem}", hint=first.hint)
 
 
 def ask_shard(job: Job) -> Done:
@@ -85,15 +85,15 @@ def ask_shard(job: Job) -> Done:
 
 
 def merge(into: str | Path, sources: Sequence[str | Path], *, remove: bool = False) -> int:
-    """Add what the ledgers ``sources`` hold to ``into``, which is made where it is not there; how many were added.
+    """Add the contents of the ledgers ``sources`` to ``into``, which is created if needed; returns how many were added.
 
-    Where two hold different replies to one request, one stays, and the outcomes that may have followed from the other
-    are forgotten: the next run finds them again, without asking. StorageError where a file is no ledger or is in use.
+    If two ledgers have different replies to one request, one reply is kept, and outcomes that may depend on the other
+    are deleted: the next run derives them again without a request. StorageError if a file is not a ledger or is in use.
     """
     paths = [Path(source) for source in sources if Path(source).resolve() != Path(into).resolve()]
     with Ledger(into):
         for path in paths:
-            with contextlib.closing(open_file(path)):  # says what is wrong with it, and rolls back what a kill left
+            with contextlib.closing(open_file(path)):  # reports damage, and rolls back an unfinished transaction
                 pass
             with contextlib.closing(open_file(Path(into))) as connection:
                 _add(connection, path)
@@ -135,7 +135,7 @@ def _left_behind(path: Path) -> list[Path]:
 
 
 def _left_of(recipe: TeacherRecipe, spent: Cost) -> TeacherRecipe:
-    """The recipe with what is left of its budget. TeacherError where nothing is."""
+    """The recipe with the remaining budget. EndpointError if none remains."""
     budget = recipe.budget
     left = {
         "requests": None if budget.requests is None else budget.requests - spent.requests,
@@ -144,5 +144,5 @@ def _left_of(recipe: TeacherRecipe, spent: Cost) -> TeacherRecipe:
     }
     for name, value in left.items():
         if value is not None and value <= 0:
-            raise TeacherError(f"the budget is used up: nothing is left of budget.{name}", hint="raise it")
+            raise EndpointError(f"the budget is used up: nothing is left of budget.{name}", hint="raise it")
     return recipe.model_copy(update={"budget": budget.model_copy(update=left)})

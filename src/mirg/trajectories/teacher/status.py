@@ -1,4 +1,4 @@
-"""Where a teacher's run stands, read from its ledger, also while it runs."""
+"""The estimate of a teacher's run before it starts, and its state, read from the ledger, also while it runs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,101 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mirg.errors import StorageError
-from mirg.trajectories.teacher.ledger import reading
+from mirg.engines.limits import Cost
+from mirg.errors import ConfigError, MirgError, StorageError
+from mirg.samples import DatasetFolder
+from mirg.trajectories.teacher.ledger import Ledger, reading
+from mirg.trajectories.teacher.recipe import TeacherRecipe
+from mirg.trajectories.teacher.requests import Digests
+from mirg.trajectories.teacher.run import Shard, plan_of, rows_of
+from mirg.trajectories.teacher.work import RequestBuilder
+
+LOOKED_AT = 200  # samples whose prompts are rendered; all others count as their mean
+# Of a chain and its answer, until the ledger has replies whose mean can be used.
+OUTPUT_TOKENS = 400
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """``least`` assumes one reply per draw and no repair, ``most`` a repair of every sample and replies of full length.
+
+    Tokens of ``least`` are expected values; repeated attempts after faults are in neither. ``minutes`` is the shortest
+    time that the rates allow, None without rates. ``spent`` is the cost of the attempts in the ledger.
+    """
+
+    samples: int
+    finished: int
+    requests_least: int
+    requests_most: int
+    input_tokens: int
+    output_tokens: int
+    tokens_most: int
+    money: float
+    money_most: float
+    minutes: float | None
+    spent: Cost
+    problems: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def estimate(
+    src: DatasetFolder, recipe: TeacherRecipe, ledger: Ledger | None = None, shard: Shard | None = None
+) -> Estimate:
+    """The remaining work for ``src``. ConfigError if no request can be made for any sample."""
+    shard = shard or Shard()
+    builder = RequestBuilder(recipe, Digests(src))
+    finished = ledger.decided_samples(plan_of(src, recipe)) if ledger else set[str]()
+    total = max(shard.size(len(src)) - len(finished), 0)
+    step = max(total // LOOKED_AT, 1)
+    inside, worst, looked, problems = 0, 0, 0, list[str]()
+    for place, (_, sample) in enumerate(s for s in rows_of(src, shard) if s[1].id not in finished):
+        if place % step:
+            continue
+        try:
+            first = builder.first(sample)[0]
+        except ConfigError:
+            raise
+        except MirgError as error:
+            problems.append(error.message)
+            continue
+        looked += 1
+        inside += first.expected_input()
+        worst += first.most().tokens
+    mean = inside / looked if looked else 0.0
+    out = _mean_output(ledger, recipe)
+    draws = 1 if recipe.stop_early else recipe.draws
+    least, most = total * draws, total * (recipe.draws + recipe.repair)
+    tokens_most = round(most * (worst / looked if looked else 0.0))
+    limits = recipe.limits
+    pace = [least / limits.requests_per_minute] if limits.requests_per_minute else []
+    pace += [least * (mean + out) / limits.tokens_per_minute] if limits.tokens_per_minute else []
+    full = recipe.sampling.max_tokens
+    return Estimate(
+        samples=total, finished=len(finished), requests_least=least, requests_most=most,
+        input_tokens=round(least * mean), output_tokens=round(least * out), tokens_most=tokens_most,
+        money=recipe.price.of(least * mean, least * out),
+        money_most=recipe.price.of(tokens_most - most * full if looked else 0, most * full),
+        minutes=max(pace, default=None), spent=ledger.spent() if ledger else Cost(), problems=tuple(problems[:5]),
+    )  # fmt: skip
+
+
+def _mean_output(ledger: Ledger | None, recipe: TeacherRecipe) -> float:
+    measured = ledger.mean_output(recipe.model) if ledger else None
+    return measured if measured is not None else float(min(OUTPUT_TOKENS, recipe.sampling.max_tokens))
+
 
 _RECENT = 300.0  # seconds over which throughput is measured
 
 
 @dataclass(frozen=True)
 class Status:
-    """One plan of a ledger. Counts of samples, but for ``requests`` (answered), ``attempts`` (sent) and tokens.
+    """The state of one plan. Counts are of samples, except ``requests`` (answered), ``attempts`` (sent) and tokens.
 
     ``attempts``, tokens and ``cost`` are of the whole ledger. ``unsettled`` attempts may have been billed and count at
-    their reservation. ``per_minute`` is samples finished a minute, ``eta_seconds`` None where nothing moves.
+    their reservation. ``per_minute`` is finished samples per minute, ``eta_seconds`` None without progress.
     """
 
     ledger: str
@@ -60,7 +143,7 @@ class Status:
 
 
 def ledger_at(path: str | Path) -> Path:
-    """The ledger file that ``path`` names: itself, or the one beside a dataset folder. StorageError where none is."""
+    """The ledger file at ``path``, or beside the dataset folder ``path``. StorageError if there is none."""
     from mirg.trajectories.teacher.run import default_ledger
 
     given = Path(path)
@@ -70,12 +153,12 @@ def ledger_at(path: str | Path) -> Path:
     if beside.is_file():
         return beside
     raise StorageError(
-        f"there is no ledger {given}, and none at {beside}", hint="a run with --writer teacher makes one"
+        f"there is no ledger {given}, and none at {beside}", hint="a run with --writer teacher writes one"
     )
 
 
 def status_of(path: str | Path, plan: str | None = None, now: float | None = None) -> Status:
-    """The status of ``plan``, by default the one that ran last. StorageError where the file is no ledger.
+    """The status of ``plan``, by default the one that ran last. StorageError if the file is not a ledger.
 
     ``now`` is in seconds since 1970.
     """
@@ -104,19 +187,19 @@ def status_of(path: str | Path, plan: str | None = None, now: float | None = Non
 def _last_plan(connection: sqlite3.Connection, path: Path) -> str:
     row = connection.execute("SELECT plan FROM runs ORDER BY started DESC, run LIMIT 1").fetchone()
     if row is None:
-        raise StorageError(f"the ledger {path} holds no run yet")
+        raise StorageError(f"the ledger {path} contains no run yet")
     return row[0]
 
 
 def _shards(connection: sqlite3.Connection, plan: str) -> dict[str, int]:
-    """Every shard that was worked on, with its number of samples; the whole where it was worked on as one."""
+    """The shards of a plan with their numbers of samples; only the whole job if it was run as one."""
     query = "SELECT shard, max(total) FROM runs WHERE plan = ? GROUP BY shard ORDER BY shard"
     shards = dict(connection.execute(query, (plan,)).fetchall())
     return {"1/1": shards["1/1"]} if "1/1" in shards else shards
 
 
 def _rate(connection: sqlite3.Connection, plan: str, now: float) -> float:
-    """Replies a second, over the last minutes before the latest one."""
+    """Finished samples per second over the minutes before the latest one."""
     query = "SELECT max(finished), min(finished), count(*) FROM outcomes WHERE plan = ? AND finished > ?"
     last = connection.execute("SELECT max(finished) FROM outcomes WHERE plan = ?", (plan,)).fetchone()[0]
     if last is None or now - last > _RECENT:

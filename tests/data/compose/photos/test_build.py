@@ -15,9 +15,8 @@ from PIL import Image
 from fakes.photographs import folder_of_photographs
 from mirg.data.compose.photos.build import REJECTED_FILE, PhotoReport, write_photo_samples
 from mirg.data.compose.photos.config import PhotoConfig
-from mirg.data.compose.photos.difference import difference
-from mirg.data.compose.photos.places import draw_place, find_place
 from mirg.data.compose.photos.pool import Found, PhotoPool, find_photos
+from mirg.data.compose.photos.tasks import difference, draw_place, find_place
 from mirg.data.compose.pixels import as_pixels, remove
 from mirg.errors import DataError
 from mirg.evaluation.records import make_record
@@ -183,7 +182,7 @@ def test_photographs_that_give_no_sample_are_an_error_and_leave_nothing(
 
 
 def test_out_inside_the_photographs_is_refused(photos: Path) -> None:
-    with pytest.raises(DataError, match="lies inside"):
+    with pytest.raises(DataError, match="is inside"):
         write_photo_samples(photos, photos / "out", PhotoConfig(n=1))
 
 

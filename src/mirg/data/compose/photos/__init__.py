@@ -1,1 +1,1 @@
-"""Multi-image tasks out of photographs that nobody annotated, one task per file (``docs/how-to/photos.md``)."""
+"""Multi-image tasks out of photographs without annotation (``docs/how-to/photos.md``)."""

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mirg.data.compose.photos.config import PhotoConfig
-from mirg.data.compose.photos.difference import difference
-from mirg.data.compose.photos.draft import LABEL, Draft
 from mirg.data.compose.photos.pool import Found, Photo, PhotoPool, find_photos
-from mirg.data.compose.photos.refer import refer
-from mirg.data.compose.photos.region import region
+from mirg.data.compose.photos.tasks import LABEL, Draft, difference, refer, region
 from mirg.errors import DataError, ImageError
 from mirg.samples import DatasetWriter, Rejection, Sample
 from mirg.storage import write_jsonl_atomic
@@ -27,7 +24,7 @@ _ATTEMPTS = 8  # photographs tried for one sample
 
 @dataclass(frozen=True)
 class PhotoReport:
-    """What became of the files and of the samples asked for: ``n_asked`` = the sum of ``tasks`` + ``n_not_made``."""
+    """Counts of the files and of the samples: ``n_asked`` = the sum of ``tasks`` + ``n_not_made``."""
 
     out: Path
     found: Found
@@ -62,7 +59,7 @@ def write_photo_samples(
     tell = on_progress or (lambda _stage, _done, _total: None)
     if Path(out).resolve().is_relative_to(Path(folder).resolve()):
         raise DataError(
-            f"{out} lies inside {folder}: the next run would take its images for photographs",
+            f"{out} is inside {folder}: the next run would read its images as photographs",
             hint="write the dataset elsewhere",
         )
     with DatasetWriter(
@@ -94,7 +91,7 @@ def write_photo_samples(
 
 
 def usable_tasks(config: PhotoConfig, n_photos: int, found: Found) -> list[str]:
-    """The tasks that ``n_photos`` allow: refer needs two. DataError where nothing is left."""
+    """The tasks that are possible with ``n_photos``: refer needs two. DataError if none is."""
     if n_photos == 0:
         raise DataError(
             f"the {config.split} split has no photograph: only {found.n_readable} can be read",
@@ -110,14 +107,14 @@ def usable_tasks(config: PhotoConfig, n_photos: int, found: Found) -> list[str]:
 
 
 def compose(i: int, tasks: list[str], pool: PhotoPool, config: PhotoConfig) -> Draft | None:
-    """Sample number ``i``: tasks take turns, photographs are drawn until one serves, at most :data:`_ATTEMPTS`."""
+    """Sample number ``i``: tasks take turns, and up to :data:`_ATTEMPTS` photographs are tried."""
     task = tasks[i % len(tasks)]
     for attempt in range(_ATTEMPTS):
         rng = random.Random(f"photos:{config.seed}:{config.split}:{i}:{attempt}")
         try:
             draft = TASKS[task](rng, pool, config)
         except ImageError:
-            continue  # readable a moment ago, gone or changed now: another photograph serves
+            continue  # it was readable before and has been removed or changed: try another photograph
         if draft is not None:
             return draft
     return None
@@ -126,8 +123,8 @@ def compose(i: int, tasks: list[str], pool: PhotoPool, config: PhotoConfig) -> D
 def _write(writer: DatasetWriter, sample_id: str, draft: Draft, photos: list[Photo]) -> None:
     """Store one sample; its image set is the photograph that the answer lies in.
 
-    So there are never more sets than photographs, whatever is cut out of them. The other candidates of a refer sample
-    do not join sets: drawn at random, they would soon join all into one, and an interval over one set says nothing.
+    So there are never more sets than photographs. The other candidates of a refer sample do not join sets: drawn at
+    random, they would soon join all sets into one, which has no interval.
     """
     sources = [photos[image.photo].digest[:16] for image in draft.images]
     images = []

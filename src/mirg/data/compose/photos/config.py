@@ -1,4 +1,4 @@
-"""What ``mirg data photos`` may be asked for."""
+"""The settings of ``mirg data photos``."""
 
 from __future__ import annotations
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirg.data.compose.photos.config import PhotoConfig
-from mirg.data.compose.pixels import as_pixels, shrink
-from mirg.data.compose.texture import Pixels
+from mirg.data.compose.pixels import Pixels, as_pixels, shrink
 from mirg.errors import DataError, ImageError
 from mirg.images import SUFFIXES, ImageLimits, open_image
 from mirg.samples import Rejection
@@ -75,7 +74,7 @@ def find_photos(
     """Decode every image below ``folder`` once, drop copies, and keep the photographs of ``config.split``.
 
     Hidden files are ignored and links to folders are not followed. A file that cannot be read is rejected with its
-    name and the reason, and the run goes on. DataError where the folder is none or nothing in it can be read.
+    name and the reason. DataError if ``folder`` is not a folder or no file in it can be read.
     """
     root = Path(folder)
     if not root.is_dir():

@@ -37,7 +37,7 @@ PATTERNS: tuple[re.Pattern[str], ...] = tuple(
 
 
 def extract_box(response: str) -> tuple[float, ...] | None:
-    """The box the protocol scores, four coordinates that should be fractions; None where no spelling occurs.
+    """The box the protocol scores, four coordinates that should be fractions; None if no spelling occurs.
 
     One match: coordinates >= 1 are divided by 1000, one by one. Several: coordinates > 1 are, and the first box counts.
 
@@ -69,6 +69,6 @@ def overlap(true: Sequence[float], predicted: Sequence[float]) -> float:
 
 
 def score_response(response: str, answer: Sequence[float]) -> float:
-    """IoU of ``response`` with the annotated ``answer`` (fractions); 0 where no box is found."""
+    """IoU of ``response`` with the annotated ``answer`` (fractions); 0 if no box is found."""
     box = extract_box(response)
     return 0.0 if box is None else overlap(answer, box)

@@ -1,7 +1,7 @@
 """The ``strict`` protocol of MIG-Bench: the same responses, scored for what they claim.
 
 * Only the answer is read (``mirg.answers.read``), never the thinking: what stands after the last ``</think>``, and
-  inside ``<answer>`` where there is one. Sentences around the boxes are allowed where other models write them, and the
+  inside ``<answer>`` if there is one. Sentences around the boxes are allowed if other models write them, and the
   image of a box is the one last named before it: ``Image-2``, ``image 2``, "the second image", "the 2th image".
 * A box counts only in the image that it names. Where an item has several images and no image is named, the
   response fails. Static accepts either image of its pair, not both.
@@ -61,7 +61,7 @@ def score_response(response: str, item: Item, family: Family) -> StrictScore:
 
 
 def read_answer(response: str, n_images: int, family: Family) -> Reading:
-    """``mirg.answers.read``, and a second look where that finds no boxes with images: sentences and ordinals allowed.
+    """``mirg.answers.read``; if that finds no boxes with images, a second reading allows sentences and ordinals.
 
     The second look reads the same part of the response, so the thinking stays unread. Image numbers are checked.
     """

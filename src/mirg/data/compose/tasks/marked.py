@@ -1,8 +1,4 @@
-"""object_tracking: an object is marked in Image-1; where is it in a later frame?
-
-Frames are those of the source, where images carry frame numbers (``ImageRef.frame``), or are made: an object of one
-photograph moves along a path over another one.
-"""
+"""Tasks about an object that is marked in Image-1: correspondence, same_instance, object_tracking."""
 
 from __future__ import annotations
 
@@ -10,25 +6,100 @@ import math
 
 from mirg.answers.markup import box_markup
 from mirg.data.compose.alter import MAX_HIDDEN, cut_out
-from mirg.data.compose.bench import Bench, notes_of
-from mirg.data.compose.draft import Draft, Drop, Shown, target
+from mirg.data.compose.bench import Bench, Draft, Drop, Shown, notes_of, target
 from mirg.data.compose.edits import pasted
-from mirg.data.compose.pixels import fraction_box, share_inside
-from mirg.data.compose.texture import Place
+from mirg.data.compose.pixels import Place, fraction_box, share_inside
+from mirg.data.compose.pool import CELLS, Identity, PoolImage, Spot
 from mirg.data.compose.views import rounded
 from mirg.geometry import Box
 from mirg.samples import ObjectNote
 
-REAL_SHARE = 0.5  # of the samples, where the source has frames
+
+def correspondence(bench: Bench) -> Draft:
+    """An object is marked in Image-1: which other image shows one of its category, and where? No third image does."""
+    count = bench.count(least=3)
+    index, thing = bench.subject(least=2)
+    spots = bench.pool.singles[thing.key]
+    first, number = spots[bench.rng.randrange(len(spots))]
+    if bench.image(first).family == bench.image(index).family:
+        raise Drop("both objects of this label are in one image, or images of one set")
+    start = bench.image(first).things[number]
+    others = bench.others(count - 2, like=thing.key, avoid=[thing.key], used=[index, first])
+    rest = [bench.original(other, "distractor") for other in others]
+    images, place = bench.arranged(bench.original(index), rest)
+    return Draft(
+        task="correspondence", images=(bench.original(first, "reference"), *images), kind="correspondence",
+        subject=thing.label, targets=(target(place + 1, thing.box, thing.label),), relation="corresponds_to",
+        image_hidden=True, choices=count - 1, slots={"box": box_markup(1, start.box)},
+        meta={"reference": start.label},
+    )  # fmt: skip
+
+
+def same_instance(bench: Bench) -> Draft:
+    """An object is marked in Image-1: which other image shows this very object, and where? No third image does.
+
+    Objects are the same one if their annotation gives them one ``instance_id``, as a person in the pictures of two
+    cameras. Other images may show other objects of the same label.
+    """
+    count = bench.count(least=3)
+    identity, (index, number) = _subject(bench)
+    thing = bench.image(index).things[number]
+    spots = [spot for spot in bench.pool.instances[identity] if spot[0] != index]
+    first, start = spots[bench.rng.randrange(len(spots))]
+    used = {first, index}
+    rest = [bench.original(_other(bench, identity, used), "distractor") for _ in range(count - 2)]
+    images, place = bench.arranged(bench.original(index), rest)
+    return Draft(
+        task="same_instance", images=(bench.original(first, "reference"), *images), kind="same_instance",
+        subject=thing.label, targets=(target(place + 1, thing.box, thing.label),), relation="same_object",
+        image_hidden=True, choices=count - 1,
+        slots={"box": box_markup(1, bench.image(first).things[start].box)}, meta={"instance": identity[1]},
+    )  # fmt: skip
+
+
+def _subject(bench: Bench) -> tuple[Identity, Spot]:
+    """An object and the image that is the answer; Drop if no object is identified in two images."""
+    pool = bench.pool
+    found = pool.instances if bench.cell_turn is None else pool.instance_cells[int(bench.cell_turn * CELLS)]
+    if not pool.instances:
+        raise Drop("no object has the same instance_id in two images")
+    if not found:
+        raise Drop("no such object in this part of an image")
+    identity = list(found)[bench.rng.randrange(len(found))]
+    return identity, found[identity][bench.rng.randrange(len(found[identity]))]
+
+
+def _other(bench: Bench, identity: Identity, used: set[int]) -> int:
+    """An image that does not show the object, preferably one with others of its label; it is added to ``used``.
+
+    Images of one family are used together: they may be cameras of one scene.
+    """
+    taken = {bench.image(index).key for index in used}
+
+    def allowed(image: PoolImage) -> bool:
+        return image.key not in taken and image.lacks_instance(identity)
+
+    index = bench.drawn([identity[2]], allowed, identity[2])
+    if index is None:
+        raise Drop("too few images that are known not to show this object")
+    used.add(index)
+    return index
+
+
+REAL_SHARE = 0.5  # of the samples, if the source has frames
 LEAST_STEP = 0.04  # of the longer side of the image, from a frame to the next
 _PATHS = 40
 _SIDES = (0.15, 0.35)  # of the moving object's longer side, as a share of that of the image
 
 
-def make(bench: Bench) -> Draft:
-    """Draw one sample of the task; the frame that is asked for is any but the first."""
+def object_tracking(bench: Bench) -> Draft:
+    """An object is marked in Image-1: where is it in a given later frame?
+
+    Frames are those of the source if its images have frame numbers (``ImageRef.frame``). Otherwise they are made: an
+    object of one photograph moves along a path over another one.
+    """
     real = bool(bench.pool.films) and bench.rng.random() < REAL_SHARE
-    frames, boxes, label = _real(bench) if real else _made(bench)
+    frames, boxes, label = _real_frames(bench) if real else _made_frames(bench)
     number = _asked(bench, len(frames))
     return Draft(
         task="object_tracking", images=frames, kind="object_tracking", subject=label,
@@ -46,8 +117,8 @@ def _length(bench: Bench, most: int) -> int:
     return bench.rng.randint(min(low, most), min(high, most))
 
 
-def _real(bench: Bench) -> tuple[tuple[Shown, ...], list[Box], str]:
-    """Frames of one film in the order of time, in each of which the label is alone."""
+def _real_frames(bench: Bench) -> tuple[tuple[Shown, ...], list[Box], str]:
+    """Frames of one film in the order of time, each with one object of the label."""
     film = bench.pool.films[bench.rng.randrange(len(bench.pool.films))]
     keys = sorted({key for index in film for key in bench.image(index).by_label if bench.pool.single(index, key)})
     if not keys:
@@ -64,7 +135,7 @@ def _real(bench: Bench) -> tuple[tuple[Shown, ...], list[Box], str]:
     return frames, [thing.box for thing in things], things[0].label
 
 
-def _made(bench: Bench) -> tuple[tuple[Shown, ...], list[Box], str]:
+def _made_frames(bench: Bench) -> tuple[tuple[Shown, ...], list[Box], str]:
     """An object of one photograph on a path over another, which has no object of its label."""
     donor, thing = bench.subject()
     (index,) = bench.others(1, like=thing.key, avoid=[thing.key], used=[donor], noted=True)
@@ -82,7 +153,7 @@ def _made(bench: Bench) -> tuple[tuple[Shown, ...], list[Box], str]:
 
 
 def _path(bench: Bench, piece: tuple[int, int], size: tuple[int, int], count: int) -> list[Place]:
-    """Places along a bent line, the object growing or shrinking a little; Drop where none fits into the image."""
+    """Places along a bent line, the object growing or shrinking a little; Drop if none fits into the image."""
     for _ in range(_PATHS):
         sizes, points = _line(bench, piece, size, count)
         asked = _asked(bench, count) - 1

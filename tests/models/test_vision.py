@@ -1,7 +1,8 @@
-"""Packed attention equals attention image by image."""
+"""Packed attention equals attention image by image, and the patch embedding as a product is the convolution."""
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.tiny import tiny_pair
-from mirg.models.attention import PACKED_SDPA, pack_vision_attention, packed_sdpa
+from mirg.models.packing import base_of
+from mirg.models.vision import PACKED_SDPA, pack_vision_attention, packed_sdpa, patches_by_product
 
 Lengths = st.lists(st.integers(1, 40), min_size=1, max_size=6)
 
@@ -38,11 +40,11 @@ def test_segments_do_not_see_each_other(lengths: list[int], repeat: bool, seed: 
 
 def test_windows_of_four_lengths_take_four_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """An image of 7 x 5 windows of 4 x 4 cells, cut at two edges: 24 whole windows, 6 + 4 cut ones and a corner."""
-    from mirg.models import attention
+    from mirg.models import vision
 
     calls = []
-    attend = attention._attend
-    monkeypatch.setattr(attention, "_attend", lambda q, *others: calls.append(q.shape) or attend(q, *others))
+    attend = vision._attend
+    monkeypatch.setattr(vision, "_attend", lambda q, *others: calls.append(q.shape) or attend(q, *others))
     lengths = [16, 16, 16, 16, 16, 16, 12] * 4 + [8, 8, 8, 8, 8, 8, 6]
     q, k, v = (torch.randn(1, 2, sum(lengths), 8, requires_grad=True) for _ in range(3))
     out, _ = packed_sdpa(torch.nn.Identity(), q, k, v, None, cu_seq_lens_q=torch.tensor([0, *lengths]).cumsum(0))
@@ -106,3 +108,34 @@ def test_a_model_without_a_vision_tower_is_left_alone() -> None:
 
     pack_vision_attention(Plain())  # type: ignore[arg-type]
     assert vars(Plain.base_model) == {}
+
+
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_products_are_the_convolution(kind: str) -> None:
+    """Results to 1e-5 and gradients to 1e-5 relative, with the same names of weights; a copy keeps its own."""
+    tower: Any = base_of(tiny_pair(kind)[0]).visual
+    product = copy.deepcopy(tower)
+    patches_by_product(product)
+    product = copy.deepcopy(product)
+    made = []
+    for embed in (tower.patch_embed, product.patch_embed):
+        values = embed.in_channels * embed.temporal_patch_size * embed.patch_size**2
+        patches = torch.randn(12, values, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        out = embed(patches)
+        out.square().sum().backward()
+        gradients = {name: weight.grad for name, weight in embed.named_parameters()}
+        made.append({"out": out.detach(), "patches": patches.grad, **gradients})
+    expected, ours = made
+    assert ours.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert (ours[name] - tensor).norm() <= 1e-5 * tensor.norm(), name
+
+
+def test_other_layers_are_left_alone() -> None:
+    tower: Any = torch.nn.Module()
+    patches_by_product(tower)
+    tower.patch_embed = torch.nn.Module()
+    tower.patch_embed.proj = torch.nn.Conv3d(3, 8, kernel_size=(2, 4, 4), stride=(2, 2, 2))
+    before = tower.patch_embed.proj(torch.ones(1, 3, 2, 8, 8))
+    patches_by_product(tower)
+    assert torch.equal(tower.patch_embed.proj(torch.ones(1, 3, 2, 8, 8)), before)

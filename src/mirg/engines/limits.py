@@ -1,4 +1,4 @@
-"""How fast and how dearly a teacher may be asked: sliding windows for rates, a purse for budgets, and Retry-After."""
+"""Limits for requests to an endpoint: rates in sliding windows, budgets that are never exceeded, and Retry-After."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
-from mirg.errors import TeacherError
-from mirg.trajectories.teacher.recipe import Budget
+from pydantic import BaseModel, ConfigDict, Field
+
+from mirg.errors import EndpointError
 
 WINDOW = 60.0  # seconds
 
 
 class Clock(Protocol):
-    """The time, in seconds since 1970, and waiting; tests bring their own."""
+    """The current time and waiting; tests replace it."""
 
     def now(self) -> float:
         """Seconds since 1970."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Come back later."""
+        """Wait for so many seconds."""
         ...
 
 
 class SystemClock:
-    """The clock of this machine when the object was made, and monotonic from there: setting the clock changes nothing.
+    """The time of this machine when the object was made, and monotonic from then on: setting the clock has no effect.
 
-    Attempts of an earlier run carry its time, so it begins in 1970.
+    It counts from 1970, because the ledger stores the times of an earlier run's attempts.
     """
 
     def __init__(self) -> None:
@@ -44,11 +45,47 @@ class SystemClock:
         return self._begin + time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """As asyncio sleeps."""
+        """Sleep in the event loop."""
         await asyncio.sleep(seconds)
 
 
-class BudgetUsed(TeacherError):
+class Section(BaseModel):
+    """Base of a part of a recipe: immutable, and a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(Section):
+    """Rates, concurrency and patience. Rates hold in every window of 60 seconds, also across a restart."""
+
+    concurrency: int = Field(default=16, ge=1, le=4096, description="Most concurrent requests.")
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    timeout: float = Field(default=180, gt=0, description="Seconds for one whole reply.")
+    tries: int = Field(default=8, ge=1, description="Attempts of one request in one run.")
+    max_wait: float = Field(default=120, gt=0, description="Longest pause between two attempts, seconds.")
+
+
+class Budget(Section):
+    """Hard limits over the life of a ledger; None means no limit. An attempt that may have been billed counts."""
+
+    requests: int | None = Field(default=None, ge=1, description="Attempts, also those that failed.")
+    tokens: int | None = Field(default=None, ge=1, description="Input and output.")
+    money: float | None = Field(default=None, gt=0, description="In the currency of the price.")
+
+
+class Price(Section):
+    """Cost of a million tokens."""
+
+    input: float = Field(default=0.0, ge=0)
+    output: float = Field(default=0.0, ge=0)
+
+    def of(self, input_tokens: float, output_tokens: float) -> float:
+        """Cost of so many tokens, in the currency of the prices."""
+        return (self.input * input_tokens + self.output * output_tokens) / 1e6
+
+
+class BudgetUsed(EndpointError):
     """The next request could cost more than is left."""
 
 
@@ -68,7 +105,7 @@ class Cost:
 
 
 class Rates:
-    """At most ``requests`` and ``tokens`` in every window of 60 seconds; who waits first goes first."""
+    """At most ``requests`` and ``tokens`` in every window of 60 seconds; requests are sent in the order they came."""
 
     def __init__(
         self, requests: int | None, tokens: int | None, clock: Clock, sent: Iterable[tuple[float, int]] = ()
@@ -77,19 +114,19 @@ class Rates:
         self.requests = requests
         self.tokens = tokens
         self._clock = clock
-        now = clock.now()  # an earlier run may have had a clock that was ahead: nobody waits for hours because of it
+        now = clock.now()  # the clock of an earlier run may have been ahead, which must not cause a wait of hours
         self._sent = deque((min(at, now), tokens) for at, tokens in sent)
         self._sum = sum(tokens for _, tokens in self._sent)
         self._turn = asyncio.Lock()
 
     async def take(self, tokens: int) -> None:
-        """Wait until a request of ``tokens`` may be sent. TeacherError where it is larger than a whole minute."""
+        """Wait until a request of ``tokens`` may be sent. EndpointError if it exceeds the limit of a whole minute."""
         if self.requests is None and self.tokens is None:
             return
         if self.tokens is not None and tokens > self.tokens:
-            raise TeacherError(
+            raise EndpointError(
                 f"one request may take {tokens:,} tokens, limits.tokens_per_minute is {self.tokens:,}",
-                hint="fewer sampling.max_tokens, smaller images.max_side, or a higher limit",
+                hint="lower sampling.max_tokens or images.max_side, or raise the limit",
             )
         async with self._turn:
             while (delay := self._delay(tokens)) > 0:
@@ -98,7 +135,7 @@ class Rates:
             self._sum += tokens
 
     def _delay(self, tokens: int) -> float:
-        """Seconds until the oldest attempt leaves the window, 0 where there is room."""
+        """Seconds until the oldest attempt leaves the window, 0 if there is room."""
         now = self._clock.now()
         while self._sent and self._sent[0][0] <= now - WINDOW:
             self._sum -= self._sent.popleft()[1]
@@ -108,7 +145,7 @@ class Rates:
 
 
 class BudgetGuard:
-    """What is left of a budget. Nothing is sent before its largest cost is set aside, so no budget is exceeded."""
+    """Keeps a budget: the largest cost of a request is reserved before it is sent, so no budget is exceeded."""
 
     def __init__(self, budget: Budget, spent: Cost) -> None:
         self.budget = budget
@@ -117,9 +154,9 @@ class BudgetGuard:
         self._changed = asyncio.Condition()
 
     async def reserve(self, need: Cost) -> None:
-        """Set ``need`` aside, waiting for requests in flight where their change could be enough.
+        """Reserve ``need``, waiting for pending requests if the unused part of their reservations could be enough.
 
-        BudgetUsed where it is not.
+        BudgetUsed if it could not.
         """
         async with self._changed:
             while self._lacking(self.spent + self.aside + need):
@@ -127,20 +164,20 @@ class BudgetGuard:
                 if short:
                     raise BudgetUsed(
                         f"the budget is used up: {short}",
-                        hint="raise it and run the same command again; what is answered is not asked again",
+                        hint="raise it and run the same command again; answered requests are not sent again",
                     )
                 await self._changed.wait()
             self.aside += need
 
     async def settle(self, reserved: Cost, actual: Cost) -> None:
-        """Replace what was set aside by what it came to."""
+        """Replace a reservation by the actual cost."""
         async with self._changed:
             self.aside -= reserved
             self.spent += actual
             self._changed.notify_all()
 
     def _lacking(self, total: Cost) -> str:
-        """Which limit ``total`` would break, in words; empty where none."""
+        """Which limit ``total`` would break, in words; empty if it breaks none."""
         budget, rest = self.budget, self.spent
         if budget.requests is not None and total.requests > budget.requests:
             return f"{rest.requests:,} of {budget.requests:,} requests are spent"
@@ -155,19 +192,19 @@ class BudgetGuard:
 def retry_after(headers: dict[str, str], now: float) -> float | None:
     """Seconds that a server asks to wait, from ``Retry-After`` (seconds or an HTTP date) or ``Retry-After-Ms``.
 
-    ``headers`` have names in lower case. A date is compared with the server's own clock if ``Date`` says it, else with
-    ``now``, in seconds since 1970. None if there is nothing readable.
+    ``headers`` have names in lower case. A date is compared with the clock of the server if ``Date`` gives it, else
+    with ``now``, in seconds since 1970. None if no value is readable.
     """
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        told = headers.get(name, "").strip()
+        value = headers.get(name, "").strip()
         try:
-            seconds = float(told) * unit
+            seconds = float(value) * unit
         except ValueError:
             seconds = math.nan
         if math.isfinite(seconds) and seconds >= 0:
             return seconds
-        if name == "retry-after" and told:
-            until, there = _seconds(told), _seconds(headers.get("date", ""))
+        if name == "retry-after" and value:
+            until, there = _seconds(value), _seconds(headers.get("date", ""))
             return None if until is None else max(until - (now if there is None else there), 0.0)
     return None
 
@@ -176,6 +213,6 @@ def _seconds(date: str) -> float | None:
     """An HTTP date in seconds since 1970."""
     try:
         at = parsedate_to_datetime(date)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()  # HTTP dates are in GMT, whatever they say
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()  # HTTP dates are in GMT by definition
     except (ValueError, TypeError, OverflowError, IndexError):
         return None

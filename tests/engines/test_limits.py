@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.clocks import FakeClock
-from mirg.errors import TeacherError
-from mirg.trajectories.teacher.limits import WINDOW, BudgetGuard, BudgetUsed, Cost, Rates, SystemClock, retry_after
+from mirg.engines.limits import WINDOW, BudgetGuard, BudgetUsed, Cost, Rates, SystemClock, retry_after
+from mirg.errors import EndpointError
 from mirg.trajectories.teacher.recipe import Budget
 
 NOW = 1_700_000_000.0
@@ -110,7 +110,7 @@ def test_a_clock_that_is_set_changes_no_rate(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_request_larger_than_a_minute_is_said_at_once() -> None:
-    with pytest.raises(TeacherError, match="tokens_per_minute is 10"):
+    with pytest.raises(EndpointError, match="tokens_per_minute is 10"):
         asyncio.run(Rates(None, 10, FakeClock()).take(11))
 
 
@@ -125,33 +125,33 @@ def test_a_budget_is_never_exceeded_and_used_as_far_as_it_goes(
     refused, spent = list[int](), list[Cost]()
 
     async def go() -> BudgetGuard:
-        purse = BudgetGuard(Budget(requests=requests, tokens=tokens), Cost())
+        guard = BudgetGuard(Budget(requests=requests, tokens=tokens), Cost())
 
         async def one(most: int, share: float) -> None:
             need, actual = Cost(1, most), Cost(1, int(most * share))
             try:
-                await purse.reserve(need)
+                await guard.reserve(need)
             except BudgetUsed:
                 refused.append(most)
                 return
-            held = purse.spent + purse.aside
+            held = guard.spent + guard.aside
             assert held.requests <= requests and held.tokens <= tokens
             await asyncio.sleep(0)
             spent.append(actual)
-            await purse.settle(need, actual)
+            await guard.settle(need, actual)
 
         await asyncio.gather(*(one(*entry) for entry in work))
-        return purse
+        return guard
 
-    purse = asyncio.run(go())
-    assert purse.aside == Cost() and purse.spent == sum(spent, Cost())
-    assert purse.spent.requests <= requests and purse.spent.tokens <= tokens
+    guard = asyncio.run(go())
+    assert guard.aside == Cost() and guard.spent == sum(spent, Cost())
+    assert guard.spent.requests <= requests and guard.spent.tokens <= tokens
     for most in refused:  # nobody was sent away who would fit now
-        assert purse.spent.requests == requests or purse.spent.tokens + most > tokens
+        assert guard.spent.requests == requests or guard.spent.tokens + most > tokens
 
 
 def test_the_words_of_a_used_up_budget() -> None:
-    purse = BudgetGuard(Budget(requests=3), Cost(requests=3))
+    guard = BudgetGuard(Budget(requests=3), Cost(requests=3))
     with pytest.raises(BudgetUsed, match="3 of 3 requests are spent") as caught:
-        asyncio.run(purse.reserve(Cost(1, 5)))
+        asyncio.run(guard.reserve(Cost(1, 5)))
     assert "same command" in caught.value.hint

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fakes import teacher
 from fakes.faulty_api import FaultyApi
-from mirg.trajectories.teacher.client import Endpoint, Fault, Reply, read_body
+from mirg.engines.endpoint import Endpoint, Fault, Reply, read_body
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "case-1"}]}

@@ -1,19 +1,21 @@
-"""Attention inside the vision tower over many images at once.
+"""Faster layers for Qwen-VL vision towers: attention over many images at once, and the patch embedding as a product.
 
 Without flash-attention, transformers calls attention once per segment and layer. A segment is an image, or a window of
 one: four images of 1,000 visual tokens have 256 windows in Qwen2.5-VL, so a tower of 28 windowed layers makes 7,000
 tiny calls. Segments of equal length need one call: they are folded into a batch. The windows of an image have at most
-four lengths. The result is equal to the loop (a test holds it).
+four lengths. The result is equal to the loop (a test checks it).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.weak import WeakIdKeyDictionary
 from transformers import AttentionInterface, PreTrainedModel
 
@@ -102,9 +104,25 @@ def _attend(
 
 
 def pack_vision_attention(model: PreTrainedModel) -> None:
-    """Let the vision tower attend to all images of a batch in one call; a no-op where it uses flash-attention."""
+    """Let the vision tower attend to all images of a batch in one call; does nothing if it uses flash-attention."""
     visual = getattr(model.base_model, "visual", None)
     if visual is None or "flash" in (visual.config._attn_implementation or ""):
         return
     AttentionInterface.register(PACKED_SDPA, packed_sdpa)
     visual.config._attn_implementation_internal = PACKED_SDPA
+
+
+def patches_by_product(tower: Any) -> None:
+    """Compute the patch embedding of ``tower`` as a matrix product. Weights and names stay, results differ by rounding.
+
+    Its convolution has kernels as large as their strides, so each patch is multiplied by one matrix. The kernels of
+    libraries for three-dimensional convolutions are several times slower at that. Other layers are left unchanged.
+    """
+    layer = getattr(getattr(tower, "patch_embed", None), "proj", None)
+    if isinstance(layer, torch.nn.Conv3d) and layer.kernel_size == layer.stride and layer.groups == 1:
+        layer.forward = MethodType(_multiply, layer)
+
+
+def _multiply(self: torch.nn.Conv3d, patches: torch.Tensor) -> torch.Tensor:
+    """(patches, channels, frames, rows, columns), each as large as the kernel, to (patches, width, 1, 1, 1)."""
+    return F.linear(patches.flatten(1), self.weight.flatten(1), self.bias)[..., None, None, None]

@@ -1,0 +1,370 @@
+"""One HTTP client for OpenAI-compatible endpoints: an address, its key, attempts, and when an attempt is repeated.
+
+The bodies of replies are read here rather than by the client library's models: an endpoint may send half a JSON value,
+a web page, an empty list of choices or an error with status 200, and each of these has its own consequence. The key is
+removed from every text that comes back before any other code sees it. Importing this module needs no torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import re
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
+
+from mirg.console import one_line
+from mirg.engines.limits import Clock, Limits, SystemClock, retry_after
+from mirg.errors import ConfigError
+
+# httpx examines every connection of a pool for every request, so many small pools cost less than a large one.
+_POOL, _POOLS = 8, 16
+_REASONING = ("reasoning_content", "reasoning")  # fields in which servers return the text that they parse as reasoning
+_BUSY = 429  # HTTP status
+_RETRIED = frozenset({408, 409, 425, _BUSY})
+_NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"})
+_FIRST_CONTACT = 3  # tries of a request before the endpoint has answered any: a wrong address must fail soon
+_FIRST_PAUSE = 0.5  # seconds, doubled with every attempt
+_ENV_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+
+T = TypeVar("T")
+Kind = Literal["status", "connection", "timeout", "body"]
+
+
+def _checked_name(name: str | None) -> str | None:
+    # pydantic does not catch a ConfigError. Its own error would print the value, which may be the key itself.
+    if name is not None and not _ENV_NAME.fullmatch(name):
+        raise ConfigError(
+            "recipe: key_env is not the name of an environment variable",
+            hint="it names the variable that holds the key, such as OPENAI_API_KEY; never write the key itself",
+        )
+    return name
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, _, secrets = parts.hostname, parts.port, parts.username or parts.password or parts.query
+    except ValueError:
+        host, secrets = None, ""
+    if secrets:
+        raise ConfigError("recipe: url contains a user, a password or a query", hint="name the key in key_env instead")
+    if not host or not url.startswith(("http://", "https://")):
+        raise ConfigError("recipe: url is not an http(s) address", hint="for example http://127.0.0.1:8000/v1")
+    return url.rstrip("/")
+
+
+EndpointUrl = Annotated[str, AfterValidator(_checked_url)]
+KeyVariable = Annotated[str | None, AfterValidator(_checked_name)]
+
+
+def key_from_environment(variable: str | None, url: str) -> str | None:
+    """The key in an environment variable, None if ``variable`` is. ConfigError if it is not set or cannot be a key."""
+    if variable is None:
+        return None
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        raise ConfigError(
+            f"the environment variable {variable} is not set, and {url} needs a key",
+            hint=f"export {variable}=…, or set key_env to null for a server without keys",
+        )
+    if not value.isascii() or not value.isprintable() or " " in value:
+        # The message of the client library would contain the key in another spelling.
+        raise ConfigError(
+            f"the environment variable {variable} holds characters that cannot be part of a key",
+            hint="a key is one line of ASCII without spaces; check whether other text was copied with it",
+        )
+    return value
+
+
+class Fault(Exception):
+    """An attempt without a usable reply. ``status`` is the HTTP status, 0 if the server sent none.
+
+    ``after`` is the pause in seconds that the server asks for; ``billed`` says whether the attempt may cost money.
+    """
+
+    def __init__(
+        self, kind: Kind, message: str, *, status: int = 0, after: float | None = None, billed: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.status = status
+        self.after = after
+        self.billed = billed
+
+    @property
+    def retried(self) -> bool:
+        """Whether the same request may succeed later: 408, 409, 425, 429, 5xx, and every fault without a status."""
+        return self.kind != "status" or self.status in _RETRIED or self.status >= 500
+
+    @property
+    def outcome(self) -> str:
+        """The fault as a short key, for the ledger."""
+        return f"http {self.status}" if self.kind == "status" else self.kind
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The text of a model, or the ``problem`` that prevented it.
+
+    Token counts are None if the endpoint did not report them.
+    """
+
+    text: str | None
+    finish: str | None
+    problem: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+
+
+class EndpointSettings(Protocol):
+    """The settings of :class:`Endpoint`; a recipe with these members can be passed directly."""
+
+    @property
+    def url(self) -> str:
+        """Base address, most often with ``/v1`` at its end."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """Concurrency and timeout are read here."""
+        ...
+
+    def key(self) -> str | None:
+        """The key, None if the server needs none."""
+        ...
+
+
+class Endpoint:
+    """A client for one address.
+
+    ConfigError if the ``teacher`` extra is not installed, the environment does not hold the key, or the proxy settings
+    of the environment cannot be used.
+    """
+
+    def __init__(self, settings: EndpointSettings, clock: Clock | None = None) -> None:
+        try:
+            import openai
+        except ImportError as error:
+            raise ConfigError(
+                "a model endpoint needs the package 'openai'", hint="pip install 'mirg[teacher]'"
+            ) from error
+        self._openai: Any = openai
+        self._clock = clock or SystemClock()
+        self._timeout = settings.limits.timeout
+        self._key = settings.key()
+        pools = min(-(-settings.limits.concurrency // _POOL), _POOLS)
+        try:
+            self._clients = [self._client(settings.url) for _ in range(pools)]
+        except (ImportError, ValueError) as error:  # its address may hold a password, so it is not repeated
+            raise ConfigError(
+                "the proxy of the environment cannot be used", hint="see HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+            ) from error
+        self._turn = itertools.cycle(self._clients)
+
+    def _client(self, url: str) -> Any:
+        more = {}
+        if url.startswith("http://"):
+            # Reading the system's certificates takes longer than a hundred requests, and http needs none.
+            more["http_client"] = self._openai.DefaultAsyncHttpxClient(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        client = self._openai.AsyncOpenAI(
+            base_url=url, api_key=self._key or "none", max_retries=0, timeout=self._timeout, **more
+        )
+        if not url.startswith("https://api.openai.com/"):
+            # The library reads them from the environment for OpenAI; another endpoint must not see them.
+            client.organization = client.project = None
+        return client
+
+    async def ask(self, body: dict[str, Any]) -> Reply:
+        """Send ``body`` once and read the reply. Raises Fault."""
+        client = next(self._turn)
+        try:
+            # The timeout of the library is the time between two bytes, which a slow stream of bytes never exceeds.
+            async with asyncio.timeout(self._timeout):
+                text = await client.post("/chat/completions", cast_to=str, body=body)
+        except (self._openai.OpenAIError, TimeoutError, ValueError) as error:
+            fault = self._fault(error)
+        else:
+            found = read_body(self.without_key(text))
+            if isinstance(found, Reply):
+                return found
+            fault = found
+        # Outside the except clause: a traceback would contain the original, in which a server may quote the key.
+        raise fault
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for client in self._clients:
+            await client.close()
+
+    def without_key(self, text: str) -> str:
+        """``text`` with the key removed."""
+        return text.replace(self._key, "[key]") if self._key else text
+
+    def __repr__(self) -> str:
+        return f"Endpoint({len(self._clients)} pools)"
+
+    def _fault(self, error: Any) -> Fault:
+        lib = self._openai
+        if isinstance(error, (TimeoutError, lib.APITimeoutError)):
+            sent = _cause(error) not in _NEVER_SENT
+            return Fault("timeout", f"no whole reply in {self._timeout:g} s", billed=sent)
+        if isinstance(error, lib.APIStatusError):
+            headers = {name.lower(): value for name, value in error.response.headers.items()}
+            return Fault(
+                "status", one_line(self.without_key(_message(error.body, error.status_code)), 300),
+                status=error.status_code, after=retry_after(headers, self._clock.now()),
+            )  # fmt: skip
+        if isinstance(error, lib.APIConnectionError):
+            why = self.without_key(str(error.__cause__ or error))
+            return Fault(
+                "connection", one_line(f"no connection: {why or _cause(error)}", 300),
+                billed=_cause(error) not in _NEVER_SENT,
+            )  # fmt: skip
+        return Fault("body", one_line(self.without_key(f"the reply cannot be read: {error}"), 300), billed=True)
+
+
+class Retries:
+    """Decides for all requests of one run when an attempt is repeated and how long to wait before it.
+
+    ``answers`` counts the replies so far, and the owner of the run increases it.
+    """
+
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        self.answers = 0
+        self._limits = limits
+        self._clock = clock
+
+    async def call(self, attempt: Callable[[], Awaitable[T]], digest: str) -> T:
+        """The result of ``attempt``, repeated after a :class:`Fault` that may pass; raises the last Fault.
+
+        ``digest`` (hexadecimal) of the request spreads the pauses of requests that failed at the same time.
+        """
+        from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+
+        used, answers = 0, self.answers
+
+        def enough(state: RetryCallState) -> bool:
+            nonlocal used, answers
+            fault = _fault_of(state)
+            # A server that is busy with other requests of this run is no reason to give this request up.
+            used += not (fault.status == _BUSY and self.answers > answers)
+            answers = self.answers
+            patient = self.answers or fault.kind != "connection"
+            tries = self._limits.tries if patient else min(_FIRST_CONTACT, self._limits.tries)
+            too_long = fault.after is not None and fault.after > self._limits.max_wait
+            return used >= tries or too_long
+
+        retrying = AsyncRetrying(
+            sleep=self._clock.sleep,
+            stop=enough,
+            wait=lambda state: self._pause(_fault_of(state), state.attempt_number, digest),
+            retry=retry_if_exception(lambda error: isinstance(error, Fault) and error.retried),
+            reraise=True,
+        )
+
+        async def once() -> T:  # tenacity awaits the result of coroutine functions only
+            return await attempt()
+
+        return await retrying(once)
+
+    def _pause(self, fault: Fault, attempt: int, digest: str) -> float:
+        """Seconds: what the server asks for, else twice as long every time, spread by ``digest``."""
+        spread = 0.5 + int(digest[:8], 16) / 2**32
+        pause = spread * _FIRST_PAUSE * 2 ** min(attempt - 1, 16)
+        return max(fault.after, 0.0) if fault.after is not None else min(pause, self._limits.max_wait)
+
+
+def _fault_of(state: Any) -> Fault:
+    """The fault of the attempt that tenacity reports."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    return error if isinstance(error, Fault) else Fault("body", "")
+
+
+def read_body(text: str) -> Reply | Fault:
+    """The reply in a body that came with status 200, or what is wrong with it."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        what = "is a web page" if text.lstrip()[:1] == "<" else "is not JSON"
+        return Fault("body", f"the reply {what}: {one_line(text, 80)!r}", billed=True)
+    if not isinstance(value, dict):
+        return Fault("body", "the reply is not a JSON object", billed=True)
+    if value.get("error") and not value.get("choices"):
+        return _error_in_body(value)
+    inside, out = _usage(value.get("usage"))
+    choices = value.get("choices")
+    if not isinstance(choices, list):
+        return Fault("body", "the reply contains no list of choices", billed=True)
+    choice = choices[0] if choices and isinstance(choices[0], dict) else None
+    if choice is None:
+        return Reply(None, None, "empty choices", inside, out)
+    message = choice.get("message")
+    message = message if isinstance(message, dict) else {}
+    finish = choice.get("finish_reason") if isinstance(choice.get("finish_reason"), str) else None
+    text = _text(message.get("content"))
+    refusal = message.get("refusal")
+    if isinstance(refusal, str) and refusal:
+        return Reply(None, finish, f"refused: {one_line(refusal, 200)}", inside, out)
+    if finish == "content_filter":
+        return Reply(None, finish, "stopped by the endpoint's content filter", inside, out)
+    if not text.strip():
+        why = "an empty reply" + (", cut off" if finish == "length" else "") + _reasoned(message)
+        return Reply(None, finish, why, inside, out)
+    # JSON can spell a lone surrogate, but neither a database nor a page can store it.
+    return Reply(text.encode("utf-8", "replace").decode("utf-8"), finish, None, inside, out)
+
+
+def _reasoned(message: dict[str, Any]) -> str:
+    """An addition to the problem of an empty reply if the server returned all text in the field for reasoning."""
+    name = next((name for name in _REASONING if _text(message.get(name)).strip()), "")
+    if not name:
+        return ""
+    length = len(_text(message.get(name)))
+    return f": all {length:,} characters are in {name}; start the server without its reasoning parser"
+
+
+def _error_in_body(value: dict[str, Any]) -> Fault:
+    """The fault in a body of status 200: some gateways send their errors so."""
+    error = value["error"]
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if isinstance(code, int) and 400 <= code < 600 else 502
+    return Fault("status", one_line(_message(value, status), 300), status=status)
+
+
+def _text(content: object) -> str:
+    """The text of a message: a string, or a list of parts."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
+
+
+def _usage(usage: object) -> tuple[int | None, int | None]:
+    def count(name: str) -> int | None:
+        value = usage.get(name) if isinstance(usage, dict) else None
+        return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40 else None
+
+    return count("prompt_tokens"), count("completion_tokens")
+
+
+def _message(body: object, status: int) -> str:
+    """The message of an error body."""
+    error = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(error, dict):
+        error = error.get("message") or error.get("detail") or json.dumps(error)
+    text = str(error or "").strip()
+    return f"HTTP {status}" + (f": {text[:2000]}" if text else "")
+
+
+def _cause(error: BaseException) -> str:
+    """The class name of the underlying error, whose module differs between versions of the library."""
+    return type(error.__cause__).__name__ if error.__cause__ is not None else ""
