@@ -12,11 +12,22 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from mirg.data.scenes.world import WorldConfig
 from mirg.errors import ConfigError
 from mirg.rewards import RewardConfig
+from mirg.rewards.trl import RewardFunction, plugin_reward
 from mirg.text_files import parse_yaml
 from mirg.training.admission import AdmissionConfig
 from mirg.training.yaml_words import QUOTE, restore_words
@@ -190,6 +201,34 @@ RlAnswers = Annotated[
 ]
 
 
+class RewardSection(RewardConfig):
+    """The rewards of a GRPO run: format, image, object, and a plug-in reward of the user's if ``function`` is set.
+
+    The plug-in counts ``function_weight`` beside the total of the other three, which is in [0, 1]. If all three have
+    weight 0, the plug-in is the only reward.
+    """
+
+    function: str | None = Field(default=None, description="A plug-in reward, FILE.py:NAME (docs/how-to/reward.md).")
+    function_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> RewardSection:
+        own = self.function_weight if self.function else 0.0
+        if sum(self.weights) + own <= 0:
+            raise ValueError(f"all weights of arm {self.arm!r} are 0: at least one part must count")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Run folders that were made before there were plug-ins hold the same recipe as those without one."""
+        values = serialise(self)
+        return values if self.function else {k: v for k, v in values.items() if not k.startswith("function")}
+
+    def plugins(self) -> list[tuple[RewardFunction, float]]:
+        """The plug-in reward with its weight, loaded. Raises as :func:`mirg.rewards.trl.plugin_reward` does."""
+        return [(plugin_reward(self.function), self.function_weight)] if self.function else []
+
+
 class GrpoRecipe(RunConfig):
     """Stage 2: image-aware GRPO (a thin subclass of TRL's GRPOTrainer)."""
 
@@ -222,7 +261,7 @@ class GrpoRecipe(RunConfig):
     loss: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"] = "dapo"
     scale_rewards: Literal["group", "batch", "none"] = "group"
     aggregation: Literal["sum_then_normalize", "normalize_then_sum"] = "sum_then_normalize"
-    reward: RewardConfig = RewardConfig()
+    reward: RewardSection = RewardSection()
     log_rollouts_every: int = Field(default=10, ge=1)
 
     @property
