@@ -11,7 +11,7 @@ from fakes.completions import mutants, random_sample, right_completion
 from mirg.errors import ConfigError, DataError
 from mirg.frames import FAMILIES, MIRG_TINY
 from mirg.rewards import Arm, RewardConfig, score
-from mirg.rewards.trl import completion_text, reward_functions, sample_of, total_reward
+from mirg.rewards.trl import completion_text, reward_functions, total_reward
 
 SAMPLE = random_sample(random.Random(2), MIRG_TINY, n_targets=2)
 RECORD = SAMPLE.model_dump_json()
@@ -45,7 +45,7 @@ def test_each_completion_is_scored_once() -> None:
     for function in made.functions:
         assert len(function(completions=[RIGHT, "x", RIGHT], record=[RECORD] * 3)) == 3
     assert made.scorer.scored == 2
-    assert made.scorer("x", sample_of(RECORD)).reasons["image"].startswith("no answer block")
+    assert made.scorer("x", RECORD).reasons["image"].startswith("no answer block")
     assert made.scorer.scored == 2
 
 

@@ -66,6 +66,11 @@ def lora(name: str) -> Found:
     return lambda made: getattr(made.trainer.model.peft_config["default"], name)
 
 
+def plugin(text: str, sample: Any) -> float:
+    """The reward of the recipe that names this file."""
+    return 0.5
+
+
 SHIFTED = COMPLETION.replace("308, 56, 616, 168", "308, 56, 560, 168")  # IoU 252 / 308
 ELSEWHERE = COMPLETION.replace('3, "bbox_2d": [308, 56, 616, 168]', '1, "bbox_2d": [252, 77, 504, 231]')
 
@@ -159,6 +164,11 @@ GRPO: list[Row] = [
     ("reward.threshold", 0.9, earned(SHIFTED, 2), 0.0),
     ("reward.partial_format", True, earned(COMPLETION.partition("<answer>")[0], 0), 0.25),
     ("reward.arm", "additive", lambda made: made.trainer.rollouts.rewards.scorer.config.arm),
+    (
+        "reward.function", f"{__file__}:plugin", lambda made: made.trainer.reward_func_names,
+        ["format", "image", "object", "plugin"],
+    ),
+    ("reward.function_weight", 0.25, lambda made: made.trainer.reward_weights.tolist()[3]),
     ("log_rollouts_every", 9, lambda made: made.trainer.rollouts.every),
 ]  # fmt: skip
 # What cannot be set together with the rows above.

@@ -46,9 +46,14 @@ class Scorer:
         self.scored = 0
         """How many times a completion was really scored; the other calls were answered from the cache."""
 
-    def __call__(self, completion: object, sample: Sample) -> Score:
-        """The score of one completion, which is a string or a list of messages."""
+    def __call__(self, completion: object, sample: Sample | str) -> Score:
+        """The score of one completion, a string or a list of messages, for a sample or the JSON of one.
+
+        DataError if the JSON is not that of a sample.
+        """
         text = completion_text(completion)
+        if isinstance(sample, str):
+            sample = sample_of(sample)
         key = text, id(sample)
         if key not in self._scores:
             self.scored += 1

@@ -208,7 +208,7 @@ class RewardSection(RewardConfig):
     weight 0, the plug-in is the only reward.
     """
 
-    function: str | None = Field(default=None, description="A plug-in reward, FILE.py:NAME (docs/how-to/reward.md).")
+    function: str | None = Field(default=None, description="A plug-in reward, FILE.py:NAME (docs/concepts/answers.md).")
     function_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
