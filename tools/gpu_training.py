@@ -23,6 +23,7 @@ from unittest import mock
 import torch
 from transformers import Trainer
 
+from mirg.config import load_recipe
 from mirg.data.scenes.generate import write_scenes
 from mirg.data.scenes.world import WorldConfig
 from mirg.models import load
@@ -33,7 +34,7 @@ from mirg.training import callbacks, grpo, sft
 from mirg.training.data import Length, row_lengths
 from mirg.training.launch import with_limits
 from mirg.training.memory import estimate
-from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe
+from mirg.training.recipe import GrpoRecipe, SftRecipe
 from mirg.training.run import RunFolder
 from mirg.trajectories.build import build_dataset
 

@@ -35,7 +35,7 @@ from mutant_tests import ROOT, Job, Slot, TestMap, near, preload, run_jobs, run_
 
 CORE = [
     *("geometry.py", "frames.py", "images.py", "storage.py", "answers/*.py", "rewards/*.py", "samples/*.py"),
-    *("models/packing.py", "models/sampling.py", "training/grpo.py", "training/arguments.py", "training/admission.py"),
+    *("models/packing.py", "models/sampling.py", "training/grpo.py", "training/arguments.py", "config.py"),
     *(
         "training/checkpoints.py",
         "evaluation/metrics.py",

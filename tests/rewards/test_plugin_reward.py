@@ -9,11 +9,12 @@ import pytest
 from pydantic import ValidationError
 
 from fakes.completions import random_sample, right_completion
+from mirg.config import dump_recipe
 from mirg.errors import ConfigError, PluginError
 from mirg.frames import MIRG_TINY
 from mirg.rewards import RewardConfig
 from mirg.rewards.trl import plugin_reward, reward_functions
-from mirg.training.recipe import GrpoRecipe, RewardSection, dump_recipe
+from mirg.training.recipe import GrpoRecipe, RewardSection
 
 SAMPLE = random_sample(random.Random(2), MIRG_TINY, n_targets=2)
 RIGHT = right_completion(SAMPLE, MIRG_TINY)

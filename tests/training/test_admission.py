@@ -18,9 +18,9 @@ from fakes.training import first_batch, make_trainer, rows
 from mirg.errors import ConfigError
 from mirg.models.load import load_model
 from mirg.models.prompts import Prompt
-from mirg.training.admission import AdmissionConfig, choose
 from mirg.training.data import grpo_rows
-from mirg.training.grpo import GroupBatch, PackedGRPOTrainer, train_grpo
+from mirg.training.grpo import GroupBatch, PackedGRPOTrainer, choose, train_grpo
+from mirg.training.recipe import AdmissionConfig
 
 Make = Callable[..., Any]
 

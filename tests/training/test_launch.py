@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 
 from fakes.training import rows, weights
+from mirg.config import dump_recipe
 from mirg.errors import CheckpointError, ConfigError, EngineError
 from mirg.frames import PixelLimits
 from mirg.models.load import LoadedModel, load_model
 from mirg.training import arguments, launch
-from mirg.training.recipe import GrpoRecipe, PromptConfig, dump_recipe
+from mirg.training.recipe import GrpoRecipe, PromptConfig
 from mirg.training.run import RunFolder
 
 Make = Callable[..., Any]

@@ -60,11 +60,10 @@ from mirg.models.packing import enable_packed_forward, pack, score_packed
 from mirg.models.prompts import Prompt, encode
 from mirg.models.sampling import Sampling, complete
 from mirg.rewards.trl import RewardFunctions, reward_functions
-from mirg.training.admission import AdmissionConfig, choose
 from mirg.training.arguments import grpo_arguments, lora, sampling, steps_by_epochs, vision_cache
 from mirg.training.data import EpochSampler, Prepared, grpo_rows, longest_rows
 from mirg.training.launch import Outcome, fit, in_run_folder, prepare_model, resume_point
-from mirg.training.recipe import GrpoRecipe
+from mirg.training.recipe import AdmissionConfig, GrpoRecipe
 from mirg.training.run import RolloutLog, RunFolder
 from mirg.training.trainer import ResumableTrainer
 from mirg.training.vllm import require_vllm
@@ -458,6 +457,13 @@ def micro_batches(groups: Sequence[int], lengths: Sequence[int], parts: int) -> 
         made[part] += rows
         tokens[part] += sum(lengths[k] for k in rows)
     return made
+
+
+def choose(spreads: Sequence[float], admitted: Sequence[bool], wanted: int) -> list[int]:
+    """``wanted`` group numbers in rising order: admitted ones as they come, then those that vary most."""
+    first = [k for k, good in enumerate(admitted) if good]
+    rest = sorted((k for k, good in enumerate(admitted) if not good), key=lambda k: -spreads[k])
+    return sorted((first + rest)[:wanted])
 
 
 def with_signal(advantages: torch.Tensor) -> list[bool]:

@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from mirg.config import dump_recipe
 from mirg.console import logger
 from mirg.errors import CheckpointError
 from mirg.rewards.total import PARTS
@@ -39,7 +40,6 @@ from mirg.storage import (
 )
 from mirg.text_files import parse_yaml
 from mirg.training.checkpoints import writing_run
-from mirg.training.recipe import dump_recipe
 
 _PACKAGES = ("mirg", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers", "numpy", "pillow")
 METRICS, ROLLOUTS, REJECTED, SKIPPED = "metrics.jsonl", "rollouts.jsonl", "rejected.jsonl", "skipped.jsonl"
