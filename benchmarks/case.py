@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,13 +156,12 @@ def trainers(settings: Settings) -> tuple[Any, Any, LoadedModel, list[dict[str, 
 def our_trainer(settings: Settings, loaded: LoadedModel, rows: list[dict[str, Any]], vision_cache: int = 0) -> Any:
     """Ours, with a copy of the weights; features of a frozen vision tower are kept in ``vision_cache`` bytes."""
     from mirg.models.sampling import Sampling
-    from mirg.training.grpo import trainer_class
+    from mirg.training.grpo import PackedGRPOTrainer
 
-    ours = make_trainer(trainer_class(), settings, loaded, rows)
     # No completion ends before its last token, so that both sides do the same work.
     sampling = Sampling(settings.completion, [], barred(loaded))
-    ours.share_prompts(sampling, temperature=1.0, vision_cache=vision_cache)
-    return ours
+    cls = partial(PackedGRPOTrainer, sampling=sampling, vision_cache=vision_cache)
+    return make_trainer(cls, settings, loaded, rows)
 
 
 def make_trainer(cls: Any, settings: Settings, loaded: LoadedModel, rows: list[dict[str, Any]]) -> Any:
@@ -201,7 +201,7 @@ def step(trainer: Any, rows: list[dict[str, Any]]) -> None:
     trainer.model.zero_grad()
     trainer._step, trainer._buffered_inputs = 0, None
     batch = trainer._prepare_inputs(copy.copy(rows))
-    trainer._compute_loss(trainer.model, batch).backward()
+    trainer.compute_loss(trainer.model, batch).backward()
 
 
 def random_reward(completions: Sequence[Any], **_: Any) -> list[float | None]:

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from case import command, show, versions
 
+from mirg.config import load_recipe
 from mirg.data.scenes.generate import write_scenes
+from mirg.data.scenes.world import load_world
 from mirg.samples import DatasetFolder
 from mirg.training.quiet import quiet_libraries
-from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe, load_world
+from mirg.training.recipe import GrpoRecipe, SftRecipe
 from mirg.trajectories.build import build_dataset
 
 SKIPPED = 1  # steps of a run that are no measure: everything happens for the first time

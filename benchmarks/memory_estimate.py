@@ -50,7 +50,7 @@ def measured(settings: Settings) -> float:
     def step() -> None:
         ours._step, ours._buffered_inputs = 0, None
         batch = ours._prepare_inputs(copy.copy(repeated))
-        ours._compute_loss(ours.model, batch).backward()
+        ours.compute_loss(ours.model, batch).backward()
         optimizer.step()
         optimizer.zero_grad()
 

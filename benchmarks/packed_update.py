@@ -29,10 +29,10 @@ from torch.nn.attention.flex_attention import create_mask
 
 from mirg.models.load import LoadedModel
 from mirg.models.packing import pack
-from mirg.training.groups import GROUP
+from mirg.training.grpo import GroupBatch
 
 
-def batches(ours: Any, prompts: list[Any], settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+def batches(ours: Any, prompts: list[Any], settings: Settings) -> tuple[GroupBatch, dict[str, Any]]:
     """The same completions and advantages as both trainers take them."""
     device = ours.accelerator.device
     draw = random.Random(settings.seed)
@@ -40,28 +40,28 @@ def batches(ours: Any, prompts: list[Any], settings: Settings) -> tuple[dict[str
     ids = torch.tensor([list(prompt.ids) for prompt in rows], device=device)
     said = torch.tensor([[draw.randrange(20, 200) for _ in range(settings.completion)] for _ in rows], device=device)
     ones = torch.ones_like(ids)
-    packed = {
+    columns = {
         "prompt_ids": ids,
         "prompt_mask": ones,
         "completion_ids": said,
         "completion_mask": torch.ones_like(said),
         "advantages": torch.tensor([draw.uniform(-1, 1) for _ in rows], device=device),
         "num_items_in_batch": torch.tensor(said.numel(), device=device),
-        GROUP: torch.arange(len(prompts), device=device).repeat_interleave(settings.group),
     }
     kinds = (ids == ours.processing_class.image_token_id).int()
-    plain = {key: value for key, value in packed.items() if key != GROUP} | {
+    plain = columns | {
         "pixel_values": torch.cat([prompt.pixels for prompt in rows]).to(device),
         "image_grid_thw": torch.cat([prompt.grid for prompt in rows]).to(device),
         "num_images": [IMAGES] * len(rows),
         "mm_token_type_ids": torch.cat([kinds, torch.zeros_like(said, dtype=torch.int)], 1),
     }
-    return packed, plain
+    groups = [number for number in range(len(prompts)) for _ in range(settings.group)]
+    return GroupBatch([{}] * len(rows), groups, prompts, columns), plain
 
 
-def update(trainer: Any, batch: dict[str, Any]) -> None:
+def update(trainer: Any, batch: Any) -> None:
     trainer.model.zero_grad()
-    trainer._compute_loss(trainer.model, batch).backward()
+    trainer.compute_loss(trainer.model, batch).backward()
 
 
 def gradients(trainer: Any) -> dict[str, torch.Tensor]:
@@ -143,7 +143,6 @@ def main() -> None:
     peak = {side: peak_of(side) for side in ("ours", "theirs")} if wanted and not cuda else {}
     ours, theirs, loaded, rows = trainers(settings)
     prompts = make_prompts(loaded, rows)
-    ours._prompts = prompts
     packed, plain = batches(ours, prompts, settings)
     work = {"ours": lambda: update(ours, packed), "theirs": lambda: update(theirs, plain)}
     if told.peak_of:

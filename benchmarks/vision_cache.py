@@ -21,7 +21,7 @@ def main() -> None:
     # The turn that is not measured fills the cache, as a first epoch does.
     kept, computed = timed([lambda: step(keeping, repeated), lambda: step(computing, repeated)], settings.repeat)
     work = {"ours": flops(lambda: step(keeping, repeated)), "theirs": flops(lambda: step(computing, repeated))}
-    length = len(keeping._prompts[0].ids)
+    length = len(keeping.batch.prompts[0].ids)
     result = summary(
         "step, seconds, computed / kept", kept, computed, settings,
         alternative="mirg's own step without the cache",
@@ -30,7 +30,7 @@ def main() -> None:
         prompt_tokens=length,
         tokens={"generated": settings.prompts * settings.group * settings.completion},
         flops=work | {"saved": work["theirs"] - work["ours"]},
-        cache_mib=keeping._features.bytes / 2**20,
+        cache_mib=keeping.features.bytes / 2**20,
     )  # fmt: skip
     show(result, told.json)
 

@@ -1,20 +1,21 @@
-"""A custom reward together with mirg's rewards, in TRL's GRPOTrainer.
+"""A custom reward together with mirg's rewards, in ``mirg grpo`` and in TRL's GRPOTrainer.
 
-    python examples/custom_reward.py                                   # a random tiny model: shows that it runs
-    python examples/custom_reward.py --model runs/demo/sft --steps 50  # the model of `make demo` after SFT
+    mirg grpo tiny/grpo -o runs/grpo -s model=runs/demo/sft -s data=runs/demo/data/rl \\
+        -s reward.function=examples/custom_reward.py:looks_at_every_image -s reward.function_weight=0.1
+    python examples/custom_reward.py                                   # TRL, a random tiny model: shows that it runs
+    python examples/custom_reward.py --model runs/demo/sft --steps 50  # TRL, the model of `make demo` after SFT
 
-A reward is a function of the completions and of the dataset's columns, one number for each completion. The column
-`record` holds the sample as JSON, so a reward may look at everything that is known about it. Keep rewards in [0, 1],
-let bad text earn 0 instead of an exception, and ask what is cheapest to earn: a policy will find it.
+A reward is a function of the text of a completion and of the sample, so it may look at everything that is known about
+the sample. Keep rewards in [0, 1], give 0 to bad text instead of raising an exception, and ask which text earns most
+with least effort: a policy will find it.
 """
 
 from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from transformers import PrinterCallback
@@ -29,7 +30,7 @@ from mirg.frames import family
 from mirg.models.load import LoadedModel, forbidden_tokens, load_model, wrap
 from mirg.models.tiny import TinyConfig, build_tiny
 from mirg.rewards import RewardConfig
-from mirg.rewards.trl import completion_text, reward_functions
+from mirg.rewards.trl import plugin_reward, reward_functions
 from mirg.samples import Sample
 from mirg.training.data import grpo_rows
 from mirg.training.recipe import PromptConfig
@@ -37,13 +38,8 @@ from mirg.training.recipe import PromptConfig
 WEIGHT = 0.1  # beside format, image and object, which sum to 1
 
 
-def looks_at_every_image(completions: Sequence[object], record: Sequence[str], **_: Any) -> list[float]:
+def looks_at_every_image(text: str, sample: Sample) -> float:
     """The share of the sample's images that the reasoning mentions: do not stop at the first likely one."""
-    samples = [Sample.model_validate_json(row) for row in record]
-    return [_mentioned(completion_text(c), sample) for c, sample in zip(completions, samples, strict=True)]
-
-
-def _mentioned(text: str, sample: Sample) -> float:
     # The reader never raises; without a think block the thinking is "". The family matters to the boxes only.
     thinking = read(text, sample.sizes, family("qwen3-vl")).thinking
     wanted = {f"Image-{number}" for number in range(1, len(sample.images) + 1)}
@@ -65,8 +61,8 @@ def main(
 ) -> None:
     """Train with format, image, object and one more reward, and print the mean of each."""
     loaded = load_model(model, dtype="float32") if model else tiny_model()
-    rewards = reward_functions(RewardConfig(arm="dual"), loaded.family, loaded.limits)
-    functions: list[Any] = [*rewards.functions, looks_at_every_image]
+    own = plugin_reward(f"{__file__}:looks_at_every_image")
+    rewards = reward_functions(RewardConfig(arm="dual"), loaded.family, loaded.limits, [(own, WEIGHT)])
     with tempfile.TemporaryDirectory() as folder:
         data = write_scenes(Path(folder) / "data", 4 * prompts, split="rl", config=EASY)
         rows = grpo_rows(str(data.root), loaded, PromptConfig(instructions=loaded.instructions)).rows
@@ -79,7 +75,7 @@ def main(
             top_p=1.0,
             top_k=0,
             generation_kwargs={"suppress_tokens": forbidden_tokens(loaded.tokenizer, loaded.family)},
-            reward_weights=[*rewards.weights, WEIGHT],
+            reward_weights=rewards.weights,
             loss_type="dapo",
             epsilon_high=0.28,
             beta=0.0,
@@ -93,7 +89,7 @@ def main(
         )
         trainer = GRPOTrainer(
             model=loaded.model,
-            reward_funcs=functions,
+            reward_funcs=list(rewards.functions),
             args=arguments,
             train_dataset=rows,
             processing_class=loaded.processor,

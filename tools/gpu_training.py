@@ -21,20 +21,21 @@ from typing import Any
 from unittest import mock
 
 import torch
+from transformers import Trainer
 
+from mirg.config import load_recipe
 from mirg.data.scenes.generate import write_scenes
 from mirg.data.scenes.world import WorldConfig
 from mirg.models import load
 from mirg.models.device import fast_dtype
 from mirg.rewards.trl import RewardFunctions, completion_text, reward_functions
 from mirg.samples import DatasetFolder
-from mirg.training import callbacks, groups, grpo, sft
+from mirg.training import callbacks, grpo, sft
 from mirg.training.data import Length, row_lengths
 from mirg.training.launch import with_limits
 from mirg.training.memory import estimate
-from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe
+from mirg.training.recipe import GrpoRecipe, SftRecipe
 from mirg.training.run import RunFolder
-from mirg.training.trainer import ResumableTrainer
 from mirg.trajectories.build import build_dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
@@ -193,12 +194,12 @@ def measured_by(clock: Clock) -> Iterator[None]:
     """Let ``clock`` see the parts of every training step."""
     with ExitStack() as stack:
         for cls, name, label in (
-            (groups.SharedPrompts, "_generate_single_turn", "rollout"),
-            (groups.SharedPrompts, "_prepare_inputs", "prepare"),
+            (grpo.PackedGRPOTrainer, "_sample", "rollout"),
+            (grpo.PackedGRPOTrainer, "_prepare_inputs", "prepare"),
         ):
             stack.enter_context(mock.patch.object(cls, name, clock.timed(label, getattr(cls, name))))
-        step = clock.timed("update", clock.profiled(ResumableTrainer.training_step))
-        stack.enter_context(mock.patch.object(ResumableTrainer, "training_step", step))
+        step = clock.timed("update", clock.profiled(Trainer.training_step))
+        stack.enter_context(mock.patch.object(Trainer, "training_step", step))
         ended = clock.end_of_step(callbacks.RunCallback.on_step_end)
         stack.enter_context(mock.patch.object(callbacks.RunCallback, "on_step_end", ended))
         yield

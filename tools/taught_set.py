@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from mirg.cli.demo import DemoRecipe
+from mirg.config import load_recipe
 from mirg.data.scenes.generate import write_scenes
+from mirg.data.scenes.world import load_world
 from mirg.evaluation.compare import compare, load_evaluations
 from mirg.samples import DatasetFolder, DatasetWriter
 from mirg.samples.carry import Carrier
 from mirg.storage import write_json_atomic
-from mirg.training.recipe import load_recipe, load_world
 
 ROOT = Path(__file__).resolve().parent.parent
 TEACHER_SET, ASKED, TEST = 2000, 1200, 1000

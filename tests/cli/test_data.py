@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from fakes.photographs import folder_of_photographs
+from mirg.config import load_recipe
 from mirg.data.scenes.generate import write_scenes
 from mirg.samples import DatasetFolder
-from mirg.training.recipe import PerceptionRecipe, load_recipe
+from mirg.training.recipe import PerceptionRecipe
 
 
 @pytest.fixture(scope="module")

@@ -163,10 +163,10 @@ def make_trainer(loaded: LoadedModel, batch: Any, folder: Path) -> Any:
     import datasets
     from trl.trainer.grpo_config import GRPOConfig
 
-    from mirg.training.grpo import trainer_class
+    from mirg.training.grpo import PlainGRPOTrainer
 
     rows = datasets.Dataset.from_list([{"prompt": [{"role": "user", "content": "Find it."}]}] * 4)
-    trainer = trainer_class()(
+    trainer: Any = PlainGRPOTrainer(
         model=loaded.model,
         args=GRPOConfig(
             output_dir=str(folder),

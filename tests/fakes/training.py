@@ -61,32 +61,29 @@ def answer(engine: Engine, sample: Sample, images: list[Any], **settings: Any) -
 def make_trainer(recipe: GrpoRecipe, folder: Path) -> Any:
     """The trainer of ``mirg grpo`` at its first step."""
     from mirg.rewards.trl import reward_functions
+    from mirg.training import grpo
     from mirg.training.data import grpo_rows
-    from mirg.training.grpo import grpo_arguments, share_prompts, trainer_class
-    from mirg.training.launch import lora, prepare_model
+    from mirg.training.launch import prepare_model
 
     loaded = prepare_model(recipe)
-    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits)
-    run = RunFolder(folder, "grpo")
-    trainer: Any = trainer_class()(
-        model=loaded.model,
-        args=grpo_arguments(recipe, run, loaded, 1, rewards.weights),
-        reward_funcs=rewards.functions,
-        train_dataset=grpo_rows(recipe.data, loaded, recipe.prompt).rows,
-        processing_class=loaded.processor,
-        peft_config=lora(recipe),
-    )
-    trainer.record_rollouts(run, rewards.scorer, recipe)
-    share_prompts(trainer, recipe, loaded)
+    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, recipe.reward.plugins())
+    prepared = grpo_rows(recipe.data, loaded, recipe.prompt)
+    trainer: Any = grpo.make_trainer(recipe, RunFolder(folder, "grpo"), loaded, prepared, rewards, 1)
+    trainer.first_rows = ()  # in TRL's own order
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()
     return trainer
 
 
-def loss_and_gradients(trainer: Any, batch: dict[str, Any]) -> tuple[float, dict[str, Any]]:
-    """The loss of a batch, and the gradient of every weight that has one."""
+def first_batch(trainer: Any) -> Any:
+    """The completions of the first step, scored but not yet admitted (a GroupBatch)."""
+    return trainer.roll_out(next(iter(trainer.get_train_dataloader())))
+
+
+def loss_and_gradients(trainer: Any, batch: Any) -> tuple[float, dict[str, Any]]:
+    """The loss of a batch as its trainer takes it, and the gradient of every weight that has one."""
     trainer.model.zero_grad()
-    loss = trainer._compute_loss(trainer.model, batch)
+    loss = trainer.compute_loss(trainer.model, batch)
     loss.backward()
     return loss.item(), {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
 

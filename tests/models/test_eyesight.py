@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from mirg.data.scenes.render import render
-from mirg.data.scenes.world import Scene
+from mirg.data.scenes.world import Scene, load_world
 from mirg.engines.base import Generation, Request
 from mirg.engines.load import load_engine
 from mirg.frames import MIRG_TINY, from_frame
 from mirg.geometry import iou
 from mirg.training.perception.exercises import Exercise, locate
-from mirg.training.recipe import load_world
 
 ITEMS = 50
 NUMBERS = re.compile(r"Box: Image-(\d+) ([a-z ]+) \D*(\d+),(\d+)\D+(\d+),(\d+)")

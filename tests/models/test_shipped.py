@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mirg.config import load_recipe
 from mirg.models.load import SHIPPED, load_model, resolve_model
 from mirg.storage import SEAL_FILE, seal_problems
 from mirg.training.perception.eyes import new_eyes
 from mirg.training.perception.loop import Loop
 from mirg.training.perception.stages import stages_of
-from mirg.training.recipe import PerceptionRecipe, load_recipe
+from mirg.training.recipe import PerceptionRecipe
 
 LARGEST = 15 * 10**6
 

@@ -71,7 +71,7 @@ def test_conversational_completions_score_the_same() -> None:
 
 def test_a_missing_or_broken_record_is_an_error() -> None:
     function = reward_functions(RewardConfig(), FAMILIES["qwen3-vl"]).functions[0]
-    with pytest.raises(ConfigError, match="no column 'record'"):
+    with pytest.raises(ConfigError, match="neither a column 'sample' nor a column 'record'"):
         function(completions=["a"], question=["b"])
     with pytest.raises(DataError, match="not a sample"):
         function(completions=["a"], record=["{}"])

@@ -14,13 +14,12 @@ from PIL import Image
 
 from fakes.serving import as_openai, data_uri, serving
 from mirg.data.scenes.render import render
-from mirg.data.scenes.world import Scene
+from mirg.data.scenes.world import Scene, load_world
 from mirg.engines.base import Completion, Generation, Request
 from mirg.engines.transformers import TransformersEngine
 from mirg.frames import MIRG_TINY
 from mirg.models.load import load_model
 from mirg.training.perception.exercises import locate
-from mirg.training.recipe import load_world
 
 LONGEST = 24
 

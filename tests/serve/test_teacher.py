@@ -15,12 +15,13 @@ import pytest
 from fakes.serving import as_openai
 from mirg.answers.prompts import messages
 from mirg.answers.read import read
+from mirg.config import load_recipe
 from mirg.data.scenes.generate import write_scenes
 from mirg.engines.base import Generation, Request
 from mirg.engines.load import load_engine
 from mirg.rewards import score
 from mirg.samples import DatasetFolder
-from mirg.training.recipe import SftRecipe, load_recipe
+from mirg.training.recipe import SftRecipe
 from mirg.training.sft import train_sft
 from mirg.trajectories.build import build_dataset
 
@@ -31,7 +32,7 @@ ITEMS = 30
 
 def test_a_taught_model_is_a_teacher(tmp_path: Path) -> None:
     from mirg.cli.demo import DemoRecipe
-    from mirg.training.recipe import load_world
+    from mirg.data.scenes.world import load_world
 
     plan = load_recipe(DemoRecipe, "tiny/demo")
     world = load_world(plan.world) if isinstance(plan.world, str) else plan.world

@@ -16,6 +16,7 @@ import pytest
 from fakes.engines import ScriptedEngine
 from fakes.recipes import record
 from fakes.study import write_run
+from mirg.config import load_recipe
 from mirg.errors import ConfigError, EvaluationError
 from mirg.evaluation.records import RECORDS_FILE, load_records
 from mirg.samples import DatasetFolder
@@ -25,7 +26,6 @@ from mirg.study.page import page
 from mirg.study.plan import ARMS, StudyRecipe
 from mirg.study.results import outcomes, results, tokens
 from mirg.study.run import PLAN_FILE, cell_name, cells, make_data, missing_cells, rating_tokens, run_study
-from mirg.training.recipe import load_recipe
 
 SMALL = {
     "train_samples": 12, "rl_samples": 12, "per_cell": 1, "more_sft_steps": 1, "max_new_tokens": 16, "batch_size": 24,
@@ -129,7 +129,7 @@ def test_every_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     report = SimpleNamespace(tokens=1, kept=Counter(), n_kept=1, refused=[])
     summary = {"metrics": {"overall": {"joint_accuracy": {"mean": 0.0}}}}
-    record(monkeypatch, seen, "mirg.training.recipe.load_world", "world")
+    record(monkeypatch, seen, "mirg.data.scenes.world.load_world", "world")
     record(monkeypatch, seen, "mirg.data.scenes.generate.write_scenes", None)
     record(monkeypatch, seen, "mirg.data.scenes.mini.write_mini", None)
     record(monkeypatch, seen, "mirg.trajectories.build.build_dataset", report)

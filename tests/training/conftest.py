@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from mirg.config import dump_recipe
 from mirg.models.load import LoadedModel, load_model
 from mirg.training.quiet import quiet_libraries
-from mirg.training.recipe import GrpoRecipe, SftRecipe, dump_recipe
+from mirg.training.recipe import GrpoRecipe, SftRecipe
 
 Recipe = Callable[..., Any]
 SKILL = {"qwen2_5_vl": 80}  # steps until the form is learnt, 40 for the others; JSON takes longer

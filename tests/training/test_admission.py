@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from trl.trainer.grpo_trainer import GRPOTrainer
 
-from fakes.training import make_trainer, rows
+from fakes.training import first_batch, make_trainer, rows
 from mirg.errors import ConfigError
 from mirg.models.load import load_model
 from mirg.models.prompts import Prompt
-from mirg.training.admission import AdmissionConfig, choose
 from mirg.training.data import grpo_rows
-from mirg.training.groups import GROUP, SharedPrompts
-from mirg.training.grpo import train_grpo
+from mirg.training.grpo import GroupBatch, PackedGRPOTrainer, choose, train_grpo
+from mirg.training.recipe import AdmissionConfig
 
 Make = Callable[..., Any]
 
@@ -86,11 +87,11 @@ def test_difficulty_weight() -> None:
 def test_groups_that_find_less_count_more(tmp_path: Path, grpo_recipe: Make) -> None:
     """Advantages are those of TRL times the weight of the group."""
     trainer = make_trainer(grpo_recipe(admission={"difficulty_weight": True}), tmp_path)
-    batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
-    weighted = trainer._admit(dict(batch))["advantages"]
-    weights = torch.tensor([trainer._admission.weight(found) for found in trainer._found])
-    trainer._admission = AdmissionConfig()
-    plain = trainer._admit(dict(batch))["advantages"]
+    batch = first_batch(trainer)
+    weighted = trainer._admit(replace(batch, columns=dict(batch.columns))).columns["advantages"]
+    weights = torch.tensor([trainer.admission.weight(found) for found in batch.found])
+    trainer.admission = AdmissionConfig()
+    plain = trainer._admit(replace(batch, columns=dict(batch.columns))).columns["advantages"]
     assert plain.abs().max() > 0 and weights.max() > 1, "no signal: the comparison would prove nothing"
     torch.testing.assert_close(weighted, plain * weights)
 
@@ -98,20 +99,12 @@ def test_groups_that_find_less_count_more(tmp_path: Path, grpo_recipe: Make) -> 
 REWARDS = torch.arange(36, dtype=torch.float32).view(12, 3) ** 2 / 1000
 
 
-class Rewarding:
-    """The part of TRL's trainer that gives the rewards of all processes."""
-
-    def _calculate_rewards(self, *args: Any) -> torch.Tensor:
-        return REWARDS
-
-
-class OfTwoProcesses(SharedPrompts, Rewarding):
+class OfTwoProcesses(PackedGRPOTrainer):
     """The second of two processes: it holds the rows 6 to 11 of three groups of four, the first of them cut."""
 
-    def __init__(self, admission: AdmissionConfig) -> None:
-        self._sampling, self._rows, self._features, self._scored = object(), [], None, None  # type: ignore[assignment]
-        self._admission, self._groups = admission, [0, 0, 1, 1, 1, 1]
-        self._prompts = [Prompt([1] * 5), Prompt([1] * 7)]
+    def __init__(self, admission: AdmissionConfig, groups: Sequence[int] = (0, 0, 1, 1, 1, 1)) -> None:
+        self.admission, self.features, self.rollouts = admission, None, None
+        self.batch = GroupBatch([{}] * 6, list(groups), [Prompt([1] * 5), Prompt([1] * 7)])
         self._metrics: Any = {"train": defaultdict(list)}
         self.beta, self.num_generations, self.num_iterations, self._entropy_bonus_enabled = 0.0, 4, 3, False
         self.reward_func_names, self.reward_weights = ["format", "image", "object"], torch.tensor([0.0, 0.5, 1.0])
@@ -119,33 +112,36 @@ class OfTwoProcesses(SharedPrompts, Rewarding):
         self.accelerator = SimpleNamespace(process_index=1, gather=lambda own: torch.stack([own, torch.tensor(100)]))
 
 
-def test_a_group_in_two_processes_is_weighed_by_all_its_completions() -> None:
+def test_a_group_in_two_processes_is_weighed_by_all_its_completions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GRPOTrainer, "_calculate_rewards", lambda *_: REWARDS)  # of all processes
     trainer = OfTwoProcesses(AdmissionConfig(policy="resample", gate=1.2, gate_decay=0.5, difficulty_weight=True))
     trainer._calculate_rewards([], [], [], [])
     total = 0.5 * REWARDS[:, 1] + REWARDS[:, 2]
     spreads = [float(total[4:8].std()), float(total[8:12].std())]
-    assert trainer._spreads == pytest.approx([spreads[0]] * 2 + [spreads[1]] * 4)
+    assert trainer.batch.spreads == pytest.approx([spreads[0]] * 2 + [spreads[1]] * 4)
     found = REWARDS[4:8, 2].mean().item(), REWARDS[8:12, 2].mean().item()
-    assert trainer._found == pytest.approx([found[0]] * 2 + [found[1]] * 4)
+    assert trainer.batch.found == pytest.approx([found[0]] * 2 + [found[1]] * 4)
 
     mask = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]])
-    batch = {GROUP: torch.tensor(trainer._groups), "completion_mask": mask, "advantages": torch.ones(6)}
-    made = trainer._admit(batch | {"num_items_in_batch": torch.tensor(112)})
+    columns = {"completion_mask": mask, "advantages": torch.ones(6)}
+    trainer.batch.columns = columns | {"num_items_in_batch": torch.tensor(112)}
+    made = trainer._admit(trainer.batch)
     # The gate has come down to 1.2 * 0.5 ** 2: the second group passes.
     assert spreads[0] < 0.3 < spreads[1]
-    assert made[GROUP].tolist() == [1] * 4 and made["num_items_in_batch"] == 9 + 100
-    assert made["advantages"].tolist() == pytest.approx([math.e ** (1 - found[1])] * 4)
+    assert made.groups == [1] * 4 and made.columns["num_items_in_batch"] == 9 + 100
+    assert made.columns["advantages"].tolist() == pytest.approx([math.e ** (1 - found[1])] * 4)
     shown = {name: values[-1] for name, values in trainer._metrics["train"].items()}
     assert (shown["admission/admitted"], shown["admission/candidates"], shown["admission/computed"]) == (1, 2, 1)
     assert (shown["tokens/generated"], shown["tokens/trained"]) == (12 + 100, (7 + 9) * 3 + 100)
 
-    trainer = OfTwoProcesses(AdmissionConfig(policy="off"))
-    trainer.accelerator.process_index, trainer._groups = 0, [0, 0, 0, 0, 1, 1]
+    trainer = OfTwoProcesses(AdmissionConfig(policy="off"), [0, 0, 0, 0, 1, 1])
+    trainer.accelerator.process_index = 0
     trainer._calculate_rewards([], [], [], [])
     first = float(total[:4].std())
-    assert trainer._spreads == pytest.approx([first] * 4 + [spreads[0]] * 2)
+    assert trainer.batch.spreads == pytest.approx([first] * 4 + [spreads[0]] * 2)
     advantages = torch.tensor([1.0, 0, 0, 0, 0, 0])
-    trainer._admit(batch | {GROUP: torch.tensor(trainer._groups), "advantages": advantages})
+    trainer.batch.columns = columns | {"advantages": advantages}
+    trainer._admit(trainer.batch)
     shown = {name: values[-1] for name, values in trainer._metrics["train"].items()}
     assert shown["admission/computed"] == 1, "without admission all is computed"
     assert shown["tokens/trained"] == (5 + 7 + 12) * 3 + 100
@@ -161,9 +157,18 @@ def test_a_reward_of_ones_own(tmp_path: Path, grpo_recipe: Make) -> None:
     trainer.reward_funcs, trainer.reward_processing_classes = [length], [None]
     trainer.reward_func_names, trainer.reward_weights = ["length"], torch.ones(1)
     batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
-    assert batch["advantages"].abs().max() > 0
+    assert batch.columns["advantages"].abs().max() > 0
+    trainer.args.reward_weights = None
     with pytest.raises(ConfigError, match="difficulty_weight needs the reward 'object'"):
-        trainer.share_prompts(trainer._sampling, temperature=1.0, admission=AdmissionConfig(difficulty_weight=True))
+        PackedGRPOTrainer(
+            sampling=trainer.sampling,
+            admission=AdmissionConfig(difficulty_weight=True),
+            model=trainer.model,
+            args=trainer.args,
+            reward_funcs=[length],
+            train_dataset=trainer.train_dataset,
+            processing_class=trainer.processing_class,
+        )
 
 
 def test_difficulty_weight_needs_groups(tmp_path: Path, grpo_recipe: Make) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from mirg.training.grpo import trainer_class
+from fakes.training import rows
+from mirg.training import grpo
+from mirg.training.grpo import PackedGRPOTrainer, PlainGRPOTrainer, train_grpo
 from mirg.training.trainer import ResumableTrainer
 
 # (class, method, its parameters, why mirg depends on it)
@@ -17,15 +23,51 @@ SIGNATURES = [
         "GRPOTrainer",
         "_calculate_rewards",
         ["self", "inputs", "prompts", "completions", "completion_ids_list"],
-        "rollouts",
+        "override: spreads of rewards, rollouts",
+    ),
+    ("GRPOTrainer", "_prepare_inputs", ["self", "generation_batch"], "override: the step"),
+    ("Trainer", "_prepare_inputs", ["self", "inputs"], "override: sample ids and the check of a batch in SFT"),
+    ("GRPOTrainer", "get_train_dataloader", ["self"], "override: the order of prompts"),
+    (
+        "Trainer",
+        "_get_dataloader",
+        ["self", "dataset", "description", "batch_size", "sampler_fn", "is_training", "dataloader_key"],
+        "the order of prompts",
+    ),
+    (
+        "RepeatSampler",
+        "__init__",
+        ["self", "data_source", "mini_repeat_count", "batch_size", "repeat_count", "shuffle", "seed"],
+        "the order of prompts",
     ),
     (
         "GRPOTrainer",
-        "_generate_single_turn",
-        ["self", "prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"],
-        "rollouts of shared prompts, by ourselves or by vLLM",
+        "_get_per_token_logps_and_entropies",
+        [
+            *("self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy"),
+            *("compute_aux_loss", "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask"),
+            *("spatial_shapes", "num_tiles", "image_sizes", "token_type_ids", "mm_token_type_ids"),
+            "image_position_ids",
+        ],
+        "override: packed rows",
     ),
-    ("GRPOTrainer", "_get_train_sampler", ["self", "dataset"], "the order of prompts"),
+    (
+        "GRPOTrainer",
+        "compute_loss",
+        ["self", "model", "inputs", "return_outputs", "num_items_in_batch"],
+        "override: which rows are scored",
+    ),
+    ("GRPOTrainer", "_generate", ["self", "prompts"], "it calls rollout_func"),
+    (
+        "Trainer",
+        "_run_epoch",
+        [
+            *("self", "model", "epoch", "train_dataloader", "steps_in_epoch", "num_update_steps_per_epoch", "trial"),
+            *("ignore_keys_for_eval", "start_time", "resume_from_checkpoint", "epochs_trained"),
+            "steps_trained_in_current_epoch",
+        ],
+        "override: no step after the last one",
+    ),
     (
         "VLLMGeneration",
         "generate",
@@ -34,14 +76,9 @@ SIGNATURES = [
     ),
     ("VLLMGeneration", "sync_weights", ["self"], "vLLM has the weights of the step"),
     ("VLLMClient", "image_features", ["self", "images", "max_concurrent_requests"], "how a server cuts images"),
-    ("GRPOTrainer", "_generate_and_score_completions", ["self", "inputs"], "tests of what is sampled"),
+    ("GRPOTrainer", "_generate_and_score_completions", ["self", "inputs"], "sampling, scoring and advantages"),
     ("GRPOTrainer", "_compute_loss", ["self", "model", "inputs"], "agreement of examples/tiny_grpo.py"),
-    ("GRPOTrainer", "compute_loss", ["self", "model", "inputs", "return_outputs", "num_items_in_batch"], "batch check"),
-    ("SFTTrainer", "compute_loss", ["self", "model", "inputs", "return_outputs", "num_items_in_batch"], "batch check"),
-    ("GRPOTrainer", "training_step", ["self", "model", "inputs", "num_items_in_batch"], "sample ids"),
-    ("SFTTrainer", "training_step", ["self", "args", "kwargs"], "sample ids, passed by position"),
-    ("Trainer", "training_step", ["self", "model", "inputs", "num_items_in_batch"], "sample ids"),
-    ("Trainer", "_load_from_checkpoint", ["self", "resume_from_checkpoint", "model"], "exact resuming"),
+    ("Trainer", "_load_from_checkpoint", ["self", "resume_from_checkpoint", "model"], "override: exact resuming"),
 ]
 
 
@@ -51,8 +88,10 @@ def classes() -> dict[str, Any]:
     from trl.generation.vllm_generation import VLLMGeneration
     from trl.trainer.grpo_trainer import GRPOTrainer
     from trl.trainer.sft_trainer import SFTTrainer
+    from trl.trainer.utils import RepeatSampler
 
-    return {owner.__name__: owner for owner in (Trainer, GRPOTrainer, SFTTrainer, VLLMClient, VLLMGeneration)}
+    owners = (Trainer, GRPOTrainer, SFTTrainer, VLLMClient, VLLMGeneration, RepeatSampler)
+    return {owner.__name__: owner for owner in owners}
 
 
 @pytest.mark.parametrize(("owner", "name", "parameters"), [row[:3] for row in SIGNATURES])
@@ -60,13 +99,52 @@ def test_signatures(owner: str, name: str, parameters: list[str]) -> None:
     assert list(inspect.signature(getattr(classes()[owner], name)).parameters) == parameters
 
 
-def test_each_override_overrides_something() -> None:
-    own = [name for name, value in vars(ResumableTrainer).items() if inspect.isfunction(value)]
-    assert own
-    for name in own:
-        assert all(hasattr(classes()[owner], name) for owner in ("SFTTrainer", "GRPOTrainer")), name
-    for name in ("_calculate_rewards", "_get_train_sampler"):
-        assert name in vars(trainer_class()) and hasattr(classes()["GRPOTrainer"], name)
+def overrides() -> dict[str, list[type]]:
+    """Methods of TRL and transformers that the trainer of packed GRPO overrides, and the classes that do so."""
+    found: dict[str, list[type]] = {}
+    for cls in (ResumableTrainer, PlainGRPOTrainer, PackedGRPOTrainer):
+        for name, value in vars(cls).items():
+            if inspect.isfunction(value) and name != "__init__" and hasattr(classes()["GRPOTrainer"], name):
+                found.setdefault(name, []).append(cls)
+    return found
+
+
+def test_every_override_is_in_the_table_and_its_signature_is_held() -> None:
+    """Two of them are of transformers, five of TRL."""
+    table = (grpo.__doc__ or "").partition("=====")[2].rpartition("=====")[0].replace("\n", "")
+    listed = re.findall(r"``(?:GRPO)?Trainer\.(\w+?)(?:``| )", table)
+    listed = [name if hasattr(classes()["GRPOTrainer"], name) else f"{name}_entropies" for name in listed]
+    assert sorted(listed) == sorted(overrides()) and len(listed) <= 7
+    of_trl = [name for name in listed if name in vars(classes()["GRPOTrainer"])]
+    assert len(of_trl) <= 6
+    assert set(listed) <= {name for _, name, *_ in SIGNATURES}
+
+
+def test_trl_calls_every_override(tmp_path: Path, grpo_recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a run of two steps, and one that is resumed after its last step. So does it call ``rollout_func``."""
+    calls: list[str] = []
+
+    def counted(cls: type, name: str) -> None:
+        original = getattr(cls, name)
+
+        @functools.wraps(original)
+        def call(*args: Any, **keywords: Any) -> Any:
+            # Called by TRL or transformers, not by a method of ours.
+            calls.append(f"{name} from {inspect.stack()[1].frame.f_globals['__name__'].partition('.')[0]}")
+            return original(*args, **keywords)
+
+        monkeypatch.setattr(cls, name, call)
+
+    for name in [*overrides(), "_sample"]:
+        counted(PackedGRPOTrainer, name)
+    recipe = grpo_recipe(max_new_tokens=8, steps=2, beta=0.1)
+    train_grpo(recipe, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "model")
+    assert train_grpo(recipe, tmp_path / "run").step == 2
+    assert len(rows(tmp_path / "run" / "metrics.jsonl")) == 2
+    expected = {name: ("trl", "transformers") for name in [*overrides(), "_sample"]}
+    for name, callers in expected.items():
+        assert any(f"{name} from {caller}" in calls for caller in callers), f"{name} is not called any more: {calls}"
 
 
 def test_what_the_sampler_is_made_of() -> None:
@@ -102,12 +180,11 @@ def test_the_versions_of_vllm_are_those_of_trl() -> None:
     assert [need.specifier for need in theirs] == [Requirement(SUPPORTED).specifier]
 
 
-def test_where_weights_are_known_to_be_new() -> None:
-    """``mirg.training.vllm_rollouts.sync`` does what this does, and forgets the images."""
-    source = inspect.getsource(classes()["GRPOTrainer"]._generate_single_turn)
-    assert "self.state.global_step != self._last_loaded_step" in source
-    assert "self.vllm_generation.sync_weights()" in source
-    # Where this appears, mirg need not do it.
+def test_weights_are_sent_before_a_rollout() -> None:
+    """TRL sends them before it calls ``rollout_func``; :func:`mirg.training.vllm.forget_images` relies on it."""
+    source = inspect.getsource(classes()["GRPOTrainer"]._generate)
+    assert 0 < source.index("self.vllm_generation.sync_weights()") < source.index("self.rollout_func(prompts, self)")
+    # If this appears, mirg need not do it.
     assert "reset_encoder_cache" not in inspect.getsource(classes()["VLLMGeneration"])
 
 

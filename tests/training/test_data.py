@@ -17,7 +17,7 @@ from fakes.training import rows
 from mirg.errors import DataError
 from mirg.frames import PixelLimits
 from mirg.models.load import LoadedModel, load_model
-from mirg.samples import DatasetWriter, Sample, Target
+from mirg.samples import DatasetFolder, DatasetWriter, Sample, Target
 from mirg.training import data as module
 from mirg.training.data import Length, grpo_rows, image_tokens, longest_rows, sft_rows
 from mirg.training.recipe import PromptConfig
@@ -130,12 +130,14 @@ def test_a_rejection_names_the_line_of_the_file(loaded: LoadedModel, data: Path,
 def test_sft_needs_trajectories_and_grpo_does_not(loaded: LoadedModel, mixed: Path) -> None:
     with pytest.raises(DataError, match="the sample has no trajectory"):
         sft_rows(str(mixed), loaded, NONE, 4096)
-    record = grpo_rows(str(mixed), loaded, NONE).rows[0]["record"]
-    assert Sample.model_validate_json(record).trajectory is None
+    sample = grpo_rows(str(mixed), loaded, NONE).rows[0]["sample"]
+    assert isinstance(sample, Sample) and sample.trajectory is None
 
 
-def test_grpo_records_do_not_tell_the_trajectory(loaded: LoadedModel, data: Path) -> None:
-    assert '"thinking"' not in grpo_rows(str(data), loaded, NONE).rows[0]["record"]
+def test_the_samples_of_grpo_are_objects_without_trajectory_and_shared(loaded: LoadedModel, data: Path) -> None:
+    first, second = grpo_rows(str(data), loaded, NONE).rows[[0, 0]]["sample"]
+    assert first is second and first.trajectory is None
+    assert next(iter(DatasetFolder.open(data))).model_copy(update={"trajectory": None}) == first
 
 
 def test_images_are_opened_when_taken_and_shared(loaded: LoadedModel, data: Path) -> None:

@@ -11,23 +11,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes.training import loss_and_gradients, make_trainer
+from fakes.training import first_batch, loss_and_gradients, make_trainer
 from mirg.models.packing import base_of
-from mirg.training.groups import GROUP, group_numbers, micro_batches, take, with_signal
+from mirg.training.grpo import GroupBatch, PlainGRPOTrainer, group_numbers, micro_batches, with_signal
 
 Make = Callable[..., Any]
 
 
-def as_trl(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
+def as_trl(trainer: Any, batch: GroupBatch) -> dict[str, Any]:
     """The batch as TRL prepares it: with the images of its prompt beside every completion."""
-    shown = [trainer._prompts[n] for n in batch[GROUP].tolist()]
-    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    shown, columns = [batch.prompts[n] for n in batch.groups], batch.columns
+    ids = torch.cat([columns["prompt_ids"], columns["completion_ids"]], 1)
     kinds = (ids == trainer.processing_class.image_token_id).int()
-    return {key: value for key, value in batch.items() if key != GROUP} | {
+    return columns | {
         "pixel_values": torch.cat([prompt.pixels for prompt in shown]),
         "image_grid_thw": torch.cat([prompt.grid for prompt in shown]),
         "num_images": [len(prompt.grid) for prompt in shown],
-        "mm_token_type_ids": kinds * torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1).int(),
+        "mm_token_type_ids": kinds * torch.cat([columns["prompt_mask"], columns["completion_mask"]], 1).int(),
     }
 
 
@@ -48,12 +48,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def test_the_packed_update_is_trls(kind: str, name: str, tmp_path: Path, grpo_recipe: Make) -> None:
     """Loss to 1e-5 and gradients to 1e-5 relative, in float32, over the trainer's own rollouts."""
     trainer = make_trainer(grpo_recipe(kind, **SETTINGS[name]), tmp_path)
-    batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
-    assert batch["advantages"].abs().max() > 0, "no signal: the comparison would prove nothing"
+    batch = first_batch(trainer)
+    assert batch.columns["advantages"].abs().max() > 0, "no signal: the comparison would prove nothing"
     loss, ours = loss_and_gradients(trainer, batch)
     entropy = trainer._metrics["train"]["entropy"][-1]
     theirs_batch = as_trl(trainer, batch)
-    trainer._sampling = None
+    trainer.__class__ = PlainGRPOTrainer
     expected, theirs = loss_and_gradients(trainer, theirs_batch)
     assert loss == pytest.approx(expected, abs=1e-5)
     for key, grad in theirs.items():
@@ -71,14 +71,14 @@ def test_kept_features_change_no_step(kind: str, keys: dict[str, Any], tmp_path:
     """Rollouts, reference pass and update: log-probabilities to 1e-6, loss and gradients to 1e-5 relative."""
 
     def step(trainer: Any) -> tuple[dict[str, Any], float, dict[str, torch.Tensor]]:
-        batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
-        return batch, *loss_and_gradients(trainer, batch)
+        batch = first_batch(trainer)
+        return batch.columns, *loss_and_gradients(trainer, batch)
 
     common = {"freeze_vision": True, **keys}
     plain, expected, theirs = step(make_trainer(grpo_recipe(kind, vision_cache=0, **common), tmp_path / "plain"))
     keeping = make_trainer(grpo_recipe(kind, **common), tmp_path / "keeping")
     kept, loss, ours = step(keeping)
-    assert keeping._features.take_share() > 0, "nothing was kept: the comparison would prove nothing"
+    assert keeping.features.take_share() > 0, "nothing was kept: the comparison would prove nothing"
     if keeping.ref_model is not None:
         assert base_of(keeping.ref_model).visual is base_of(keeping.model).visual
     assert plain["advantages"].abs().max() > 0
@@ -93,19 +93,19 @@ def test_kept_features_change_no_step(kind: str, keys: dict[str, Any], tmp_path:
 
 def test_completions_without_signal_are_not_computed(tmp_path: Path, grpo_recipe: Make) -> None:
     trainer = make_trainer(grpo_recipe(), tmp_path)
-    batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
-    batch["advantages"] = torch.tensor([1.0, -1.0, 0, 0, 0, 0, 0, 0])
+    batch = first_batch(trainer)
+    batch.columns["advantages"] = torch.tensor([1.0, -1.0, 0, 0, 0, 0, 0, 0])
     tokens: list[int] = []
     hook = trainer.model.base_model.language_model.register_forward_pre_hook(
         lambda _module, _args, kwargs: tokens.append(kwargs["inputs_embeds"].shape[1]), with_kwargs=True
     )
     less = loss_and_gradients(trainer, batch)
     hook.remove()
-    first = trainer._prompts[0]
+    first = batch.prompts[0]
     entropy = trainer._metrics["train"]["entropy"]
-    loss_and_gradients(trainer, take(batch, [0, 1]))
+    loss_and_gradients(trainer, batch.take([0, 1]))
     assert entropy[-2] == pytest.approx(entropy[-1], abs=1e-6) and entropy[-1] > 0, "the mean of what is computed"
-    assert tokens == [len(first.ids) - 1 + int(batch["completion_mask"][:2].sum())]
+    assert tokens == [len(first.ids) - 1 + int(batch.columns["completion_mask"][:2].sum())]
     trainer._entropy_bonus_enabled = True  # then every completion counts
     trainer.entropy_coef, trainer.use_adaptive_entropy = 0.0, False
     more = loss_and_gradients(trainer, batch)
@@ -116,8 +116,8 @@ def test_completions_without_signal_are_not_computed(tmp_path: Path, grpo_recipe
 
 def test_a_batch_without_any_signal_moves_nothing(tmp_path: Path, grpo_recipe: Make) -> None:
     trainer = make_trainer(grpo_recipe(), tmp_path)
-    batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
-    batch["advantages"] = torch.zeros(8)
+    batch = first_batch(trainer)
+    batch.columns["advantages"] = torch.zeros(8)
     loss, grads = loss_and_gradients(trainer, batch)
     assert loss == 0
     assert grads and not any(grad.any() for grad in grads.values())
@@ -129,29 +129,26 @@ def test_micro_batches_hold_whole_groups(tmp_path: Path, grpo_recipe: Make) -> N
     dealt = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
     parts = trainer._buffered_inputs
     assert dealt is parts[0]
-    assert [sorted(set(part[GROUP].tolist())) for part in parts] in ([[0], [1]], [[1], [0]])
+    assert [sorted(set(part.groups)) for part in parts] in ([[0], [1]], [[1], [0]])
     trainer.current_gradient_accumulation_steps = 2
     losses, sums = [], {}
     for part in parts:
         loss, grads = loss_and_gradients(trainer, part)
         losses.append(loss)
         sums = {key: sums.get(key, 0) + grad for key, grad in grads.items()}
-    whole = {
-        key: torch.cat([_wide(part[key], parts, key) for part in parts])
-        if isinstance(parts[0][key], torch.Tensor) and parts[0][key].dim()
-        else parts[0][key]
-        for key in parts[0]
+    columns = {
+        key: torch.cat([part.columns[key] for part in parts])
+        if isinstance(value, torch.Tensor) and value.dim()
+        else value
+        for key, value in parts[0].columns.items()
     }
+    groups = [number for part in parts for number in part.groups]
+    whole = GroupBatch([row for part in parts for row in part.rows], groups, parts[0].prompts, columns)
     trainer.current_gradient_accumulation_steps = trainer.args.steps_per_generation
     loss, grads = loss_and_gradients(trainer, whole)
     assert sum(losses) == pytest.approx(loss, abs=1e-6)
     for key, grad in grads.items():
         assert (sums[key] - grad).norm() <= 1e-5 * grad.norm() + 1e-7, key
-
-
-def _wide(part: torch.Tensor, parts: list[Any], key: str) -> torch.Tensor:
-    wide = max(other[key].shape[-1] for other in parts)
-    return torch.nn.functional.pad(part, (0, wide - part.shape[-1])) if part.dim() > 1 else part
 
 
 def test_rewards_see_the_images(tmp_path: Path, grpo_recipe: Make) -> None:
@@ -163,7 +160,7 @@ def test_rewards_see_the_images(tmp_path: Path, grpo_recipe: Make) -> None:
         return [0.0] * len(completions)
 
     trainer.reward_funcs[0] = looking
-    trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    first_batch(trainer)
     assert len(seen) == 8 and set(seen) <= {2, 3}
 
 

@@ -21,7 +21,9 @@ from mirg.frames import family
 from mirg.models.features import FeatureCache
 from mirg.models.load import forbidden_tokens, load_model
 from mirg.rewards import RewardConfig, score
-from mirg.training.grpo import EpochSampler, exchange, grpo_arguments, train_grpo, trainer_class, vision_cache
+from mirg.training.arguments import grpo_arguments, vision_cache
+from mirg.training.data import EpochSampler, exchange
+from mirg.training.grpo import PlainGRPOTrainer, train_grpo
 from mirg.training.run import RunFolder
 from mirg.training.trainer import ResumableTrainer
 
@@ -177,14 +179,13 @@ def test_no_vision_token_is_sampled_in_a_rollout(
     favourite = loaded.tokenizer.convert_tokens_to_ids(token)
     model = copy.deepcopy(loaded.model)
     favour(model, favourite)
-    trainer = trainer_class()(
+    trainer: Any = PlainGRPOTrainer(
         model=model,
         args=grpo_arguments(recipe, RunFolder(tmp_path, "grpo"), loaded, 1, rewards.weights),
         reward_funcs=rewards.functions,
         train_dataset=grpo_rows(str(data), loaded, recipe.prompt).rows,
         processing_class=loaded.processor,
     )
-    trainer.record_rollouts(RunFolder(tmp_path, "grpo"), rewards.scorer, recipe)
     batch = next(iter(trainer.get_train_dataloader()))
     made = trainer._generate_and_score_completions(batch)
     banned = set(forbidden_tokens(loaded.tokenizer, loaded.family))

@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 
 from fakes.training import rows, weights
+from mirg.config import dump_recipe
 from mirg.errors import CheckpointError, ConfigError, EngineError
 from mirg.frames import PixelLimits
 from mirg.models.load import LoadedModel, load_model
-from mirg.training import launch
-from mirg.training.recipe import GrpoRecipe, PromptConfig, dump_recipe
+from mirg.training import arguments, launch
+from mirg.training.recipe import GrpoRecipe, PromptConfig
 from mirg.training.run import RunFolder
 
 Make = Callable[..., Any]
@@ -113,7 +114,7 @@ def test_auto_is_decided_by_the_hardware(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: hardware)
-    assert launch.settled(sft_recipe(dtype=asked)).dtype == chosen
+    assert launch.resolve_dtype(sft_recipe(dtype=asked)).dtype == chosen
 
 
 def test_a_run_keeps_the_type_that_was_decided(
@@ -195,11 +196,11 @@ def test_a_model_that_is_not_there(sft_recipe: Make, tmp_path: Path) -> None:
 
 def test_arguments_follow_the_recipe(sft_recipe: Make, tmp_path: Path) -> None:
     recipe = sft_recipe(seed=7, log_every=3, optim={"schedule": "constant", "learning_rate": 0.5, "beta2": 0.9})
-    arguments = launch.common_arguments(recipe, RunFolder(tmp_path, "sft"), 11)
-    assert (arguments["max_steps"], arguments["seed"], arguments["data_seed"]) == (11, 7, 7)
-    assert arguments["lr_scheduler_type"] == "constant_with_warmup"
-    assert (arguments["learning_rate"], arguments["adam_beta2"], arguments["logging_steps"]) == (0.5, 0.9, 3)
-    assert "save_total_limit" not in arguments, "the Trainer would drop a checkpoint before the next has its manifest"
+    made = arguments.common_arguments(recipe, RunFolder(tmp_path, "sft"), 11)
+    assert (made["max_steps"], made["seed"], made["data_seed"]) == (11, 7, 7)
+    assert made["lr_scheduler_type"] == "constant_with_warmup"
+    assert (made["learning_rate"], made["adam_beta2"], made["logging_steps"]) == (0.5, 0.9, 3)
+    assert "save_total_limit" not in made, "the Trainer would drop a checkpoint before the next has its manifest"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_arguments_follow_the_recipe(sft_recipe: Make, tmp_path: Path) -> None:
     ],
 )
 def test_steps_by_epochs(epochs: float, samples: int, per_step: int, passes: int, steps: int, why: str) -> None:
-    assert launch.steps_by_epochs(epochs, samples, per_step, passes) == steps
+    assert arguments.steps_by_epochs(epochs, samples, per_step, passes) == steps
 
 
 def test_the_processes_and_the_passes_count(sft_recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +229,7 @@ def test_the_processes_and_the_passes_count(sft_recipe: Make, tmp_path: Path, mo
     asked: list[int] = []
     for module in (sft, grpo):
         monkeypatch.setattr(module, "world_size", lambda: 2)
-        monkeypatch.setattr(module, "run_trainer", lambda *parts, **_: asked.append(parts[4]))
+        monkeypatch.setattr(module, "fit", lambda *parts, **_: asked.append(parts[6]))
     sft.train_sft(one, tmp_path / "sft")
     grpo.train_grpo(two, tmp_path / "grpo")
     assert asked == [3, 18]
@@ -240,15 +241,15 @@ def test_adapters_leave_a_frozen_vision_tower_alone(sft_recipe: Make) -> None:
     trained = {}
     for frozen in (True, False):
         recipe = sft_recipe(freeze_vision=frozen, lora={"rank": 4})
-        model: Any = get_peft_model(launch.prepare_model(recipe).model, launch.lora(recipe))
+        model: Any = get_peft_model(launch.prepare_model(recipe).model, arguments.lora(recipe))
         trained[frozen] = {name for name, p in model.named_parameters() if p.requires_grad}
     seeing = {name for name in trained[False] if ".visual." in name}
     assert seeing and trained[True] == trained[False] - seeing != set()
 
 
 def test_adapters_are_asked_for_by_rank(sft_recipe: Make) -> None:
-    assert launch.lora(sft_recipe()) is None
-    settings = launch.lora(sft_recipe(lora={"rank": 4, "alpha": 8}))
+    assert arguments.lora(sft_recipe()) is None
+    settings = arguments.lora(sft_recipe(lora={"rank": 4, "alpha": 8}))
     assert (settings.r, settings.lora_alpha, settings.target_modules) == (4, 8, "all-linear")
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mirg.config import load_recipe
 from mirg.errors import CheckpointError, DataError, MirgError
 from mirg.samples import DatasetWriter, Sample, Target
 from mirg.training.grpo import train_grpo
 from mirg.training.launch import refuse_leakage
-from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe
+from mirg.training.recipe import GrpoRecipe, SftRecipe
 from mirg.training.sft import train_sft
 
 NO_MODEL = "no-such-folder/model"

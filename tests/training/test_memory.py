@@ -15,6 +15,7 @@ from fakes.memory import kept_bytes, peak_bytes
 from fakes.tiny import tiny_pair
 from fakes.trees import noise
 from mirg.cli.main import app
+from mirg.config import dump_recipe, load_recipe
 from mirg.frames import PixelLimits
 from mirg.models.load import LoadedModel, load_model, wrap
 from mirg.models.packing import enable_packed_forward, pack, score_packed
@@ -23,7 +24,7 @@ from mirg.models.sampling import Sampling, complete
 from mirg.training.data import Length, grpo_rows, row_lengths, sft_rows
 from mirg.training.launch import prepare_model
 from mirg.training.memory import Estimate, estimate, estimate_of
-from mirg.training.recipe import GrpoRecipe, SftRecipe, dump_recipe, load_recipe
+from mirg.training.recipe import GrpoRecipe, SftRecipe
 
 Make = Callable[..., Any]
 CLOSE = 0.1

@@ -10,19 +10,13 @@ from typing import Any
 import pytest
 
 from fakes.training import rows
+from mirg.config import load_recipe
 from mirg.errors import ConfigError, DataError
 from mirg.models.load import LoadedModel
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter
 from mirg.training.data import grpo_rows, row_lengths
 from mirg.training.grpo import train_grpo
-from mirg.training.recipe import (
-    GrpoRecipe,
-    MeasuredConfig,
-    PassRateConfig,
-    PromptConfig,
-    RewardStdConfig,
-    load_recipe,
-)
+from mirg.training.recipe import GrpoRecipe, MeasuredConfig, PassRateConfig, PromptConfig, RewardStdConfig
 
 RATES = [0.0, 0.125, 0.5, 0.875, 1.0, None, True, "0.5", 0, 1, 0.25, 0.75]  # of the 12 samples, in their order
 PARTIALLY_SOLVED = PassRateConfig(above=0.0, below=1.0)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from mirg.config import find_recipe, load_recipe
 from mirg.errors import ConfigError
-from mirg.training.recipe import GrpoRecipe, PerceptionRecipe, SftRecipe, find_recipe, load_recipe
+from mirg.training.recipe import GrpoRecipe, PerceptionRecipe, SftRecipe
 
 NEEDED = ["model=m", "data=d"]
 

@@ -13,18 +13,12 @@ from typer.testing import CliRunner
 
 from mirg.cli.demo import DemoRecipe
 from mirg.cli.main import app
+from mirg.config import RECIPES, dump_recipe, load_recipe
 from mirg.data.compose.recipe import ComposeRecipe
+from mirg.data.scenes.world import WorldRecipe
 from mirg.errors import ConfigError
 from mirg.study.plan import StudyRecipe
-from mirg.training.recipe import (
-    RECIPES,
-    GrpoRecipe,
-    PerceptionRecipe,
-    SftRecipe,
-    WorldRecipe,
-    dump_recipe,
-    load_recipe,
-)
+from mirg.training.recipe import GrpoRecipe, PerceptionRecipe, SftRecipe
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 
 KINDS: dict[str, type[BaseModel]] = {

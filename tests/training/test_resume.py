@@ -15,11 +15,11 @@ import pytest
 
 from fakes.training import assert_same_run, die_in, hurt, rows
 from mirg import storage
+from mirg.config import dump_recipe
 from mirg.errors import CheckpointError
 from mirg.storage import SEAL_FILE, seal_folder
 from mirg.training import checkpoints, launch
 from mirg.training.grpo import train_grpo
-from mirg.training.recipe import dump_recipe
 from mirg.training.run import RunFolder
 from mirg.training.sft import train_sft
 

@@ -39,7 +39,7 @@ def test_runs_end_in_the_same_weights(
         return said.pop(0), None
 
     recipe = grpo_recipe(kind, steps=steps, save_every=steps, **keys)
-    monkeypatch.setattr("mirg.training.groups.complete", recorded)
+    monkeypatch.setattr("mirg.training.grpo.complete", recorded)
     train_grpo(recipe, tmp_path / "packed")
     assert len(said) == steps // recipe.iterations
     monkeypatch.setattr("trl.trainer.grpo_trainer.GRPOTrainer._generate_single_turn", replayed)

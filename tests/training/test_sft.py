@@ -13,11 +13,12 @@ import torch
 
 from fakes.tiny import read_data
 from fakes.training import answer, assert_same_run, rows
+from mirg.config import dump_recipe
 from mirg.engines.load import load_engine
 from mirg.errors import CheckpointError, StorageError
 from mirg.storage import seal_problems, sole_writer
 from mirg.training.data import sft_rows
-from mirg.training.recipe import PromptConfig, dump_recipe
+from mirg.training.recipe import PromptConfig
 from mirg.training.run import RunFolder
 from mirg.training.sft import train_sft
 

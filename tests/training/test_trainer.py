@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import Trainer
 
 from fakes.training import rows
 from mirg.errors import CheckpointError, DataError
@@ -80,7 +81,7 @@ def test_batches_carry_their_ids() -> None:
 
 def poison(patch: pytest.MonkeyPatch, steps: set[int], value: float) -> None:
     """Make the gradient of the given steps (from 1) hold ``value``."""
-    step = ResumableTrainer.training_step
+    step = Trainer.training_step
 
     def poisoned(self: Any, model: Any, *rest: Any) -> torch.Tensor:
         loss = step(self, model, *rest)
@@ -88,7 +89,7 @@ def poison(patch: pytest.MonkeyPatch, steps: set[int], value: float) -> None:
             next(p for p in model.parameters() if p.grad is not None).grad.view(-1)[0] = value
         return loss
 
-    patch.setattr(ResumableTrainer, "training_step", poisoned)
+    patch.setattr(Trainer, "training_step", poisoned)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import torch
 
+from mirg.config import load_recipe
 from mirg.errors import ConfigError
 from mirg.training import vllm
-from mirg.training.recipe import GrpoRecipe, RolloutConfig, load_recipe
+from mirg.training.recipe import GrpoRecipe, RolloutConfig
 from mirg.training.vllm import generation_arguments, reach_server, require_vllm, serve_command
 
 GOOD = {"vllm_config": {"weight_transfer_config": {}, "model_config": {"logprobs_mode": "processed_logprobs"}}}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from fakes.training import favour, loss_and_gradients, make_trainer, rows, weights
+from fakes.training import favour, first_batch, loss_and_gradients, make_trainer, rows, weights
 from fakes.vllm import Engine, install
 from mirg.errors import EngineError
 from mirg.models.prompts import Prompt
@@ -25,10 +25,6 @@ from mirg.training.vllm_check import moved_images, own_logs, verdict
 Make = Callable[..., Any]
 MODES = ("server", "colocate")
 SLOW = pytest.mark.slow
-
-
-def first_batch(trainer: Any) -> dict[str, Any]:
-    return trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
 
 
 @pytest.fixture
@@ -59,16 +55,17 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, grpo_recipe: Make) ->
 def test_what_vllm_draws_is_scored_alike(kind: str, mode: str, start: Make) -> None:
     """Its log-probabilities, from a plain forward pass, are those of the packed update to 1e-5."""
     engine, trainer = start(mode, kind=kind)
-    batch = first_batch(trainer)
+    made = first_batch(trainer)
+    batch = made.columns
     assert engine.calls[:3] == ["weights", "/reset_prefix_cache", "/reset_encoder_cache"]
     assert engine.calls.count("weights") == 1
     mask = batch["completion_mask"].bool()
     said = set(batch["completion_ids"][mask].tolist())
-    assert said and not said & set(trainer._sampling.forbidden)
+    assert said and not said & set(trainer.sampling.forbidden)
     # TRL's correction compares with the model as it is, which may also say what rollouts may not.
     assert (batch["old_per_token_logps"] <= batch["sampling_per_token_logps"] + 1e-5)[mask].all()
-    prompt, ids = trainer._prompts[0], batch["completion_ids"][0][mask[0]].tolist()
-    own, _ = own_logs(trainer.model, prompt, [ids], trainer._sampling)
+    prompt, ids = made.prompts[0], batch["completion_ids"][0][mask[0]].tolist()
+    own, _ = own_logs(trainer.model, prompt, [ids], trainer.sampling)
     assert torch.allclose(own, batch["sampling_per_token_logps"][0][mask[0]], atol=1e-5)
 
 
@@ -123,7 +120,7 @@ def test_no_forbidden_token_is_drawn_or_accepted(mode: str, start: Make) -> None
             with pytest.raises(EngineError, match=f"vLLM drew token {token}, which is forbidden"):
                 first_batch(trainer)
         else:
-            assert not (first_batch(trainer)["completion_ids"] == token).any()
+            assert not (first_batch(trainer).columns["completion_ids"] == token).any()
 
 
 @pytest.mark.parametrize(
@@ -173,17 +170,16 @@ def test_verdicts(off: float, raw: float, moved: float, message: str, why: str) 
     assert (lenient is None) == (off <= 0.1), why
 
 
-def test_weights_are_sent_once_a_step() -> None:
-    sent: list[str] = []
-    engine = SimpleNamespace(reset_encoder_cache=lambda: sent.append("images"))
-    generation = SimpleNamespace(
-        mode="colocate", sync_weights=lambda: sent.append("weights"), llm=SimpleNamespace(llm_engine=engine)
-    )
-    trainer = SimpleNamespace(vllm_generation=generation, state=SimpleNamespace(global_step=0), _last_loaded_step=-1)
-    for step in (0, 0, 1, 1):
+@pytest.mark.parametrize("mode", MODES)
+def test_images_are_forgotten_once_a_step(mode: str, start: Make) -> None:
+    """After the weights of the step have been sent, and only then."""
+    engine, trainer = start(mode)
+    batches = iter(trainer.get_train_dataloader())
+    for step in (0, 0, 1):
         trainer.state.global_step = step
-        vllm_rollouts.sync(trainer)
-    assert sent == ["weights", "images"] * 2
+        trainer.roll_out(next(batches))
+    relevant = [call for call in engine.calls if call in ("weights", "/reset_encoder_cache")]
+    assert relevant == ["weights", "/reset_encoder_cache"] * 2
 
 
 def test_a_prompt_with_another_token_is_another_prompt() -> None:
@@ -221,14 +217,15 @@ def test_the_update_is_that_of_our_own_rollouts(name: str, mode: str, start: Mak
     """For the same completions: loss and gradients but for the weights of TRL's correction, which are near 1."""
     _, trainer = start(mode, **SETTINGS[name])
     batch = first_batch(trainer)
-    batch["advantages"] = torch.tensor([1.0, -0.5, 0.0, 2.0])
-    ratios = batch["importance_sampling_ratio"]
+    batch.columns["advantages"] = torch.tensor([1.0, -0.5, 0.0, 2.0])
+    ratios = batch.columns["importance_sampling_ratio"]
     assert ratios.min() > 0.5 and ratios.max() <= 1 + 1e-4, "suppressed tokens make completions likelier when drawn"
-    batch["importance_sampling_ratio"] = torch.ones_like(ratios)
+    batch.columns["importance_sampling_ratio"] = torch.ones_like(ratios)
     loss, grads = loss_and_gradients(trainer, batch)
     trainer.use_vllm = False
-    kept = batch.keys() - {"importance_sampling_ratio", "old_per_token_logps", "sampling_per_token_logps"}
-    expected, ours = loss_and_gradients(trainer, {key: batch[key] for key in kept})
+    kept = batch.columns.keys() - {"importance_sampling_ratio", "old_per_token_logps", "sampling_per_token_logps"}
+    batch.columns = {key: batch.columns[key] for key in kept}
+    expected, ours = loss_and_gradients(trainer, batch)
     assert loss == pytest.approx(expected, abs=1e-5)
     assert grads.keys() == ours.keys() and any(grad.any() for grad in ours.values())
     for key, grad in ours.items():

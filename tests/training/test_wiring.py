@@ -28,7 +28,7 @@ from mirg.samples import DatasetFolder, DatasetWriter
 from mirg.training import memory
 from mirg.training.callbacks import RunCallback, StopCallback
 from mirg.training.data import _Opener
-from mirg.training.grpo import train_grpo
+from mirg.training.grpo import PlainGRPOTrainer, train_grpo
 from mirg.training.recipe import GrpoRecipe, SftRecipe
 from mirg.training.sft import train_sft
 
@@ -55,8 +55,7 @@ def prompt(made: Any) -> str:
 
 def earned(text: str, part: int) -> Found:
     """What a completion earns for its format, image or object."""
-    record = SAMPLE.model_copy(update={"trajectory": None}).model_dump_json()
-    return lambda made: made.trainer.reward_funcs[part](completions=[text], record=[record])[0]
+    return lambda made: made.trainer.reward_funcs[part](completions=[text], sample=[SAMPLE])[0]
 
 
 def args(name: str) -> Found:
@@ -65,6 +64,11 @@ def args(name: str) -> Found:
 
 def lora(name: str) -> Found:
     return lambda made: getattr(made.trainer.model.peft_config["default"], name)
+
+
+def plugin(text: str, sample: Any) -> float:
+    """The reward of the recipe that names this file."""
+    return 0.5
 
 
 SHIFTED = COMPLETION.replace("308, 56, 616, 168", "308, 56, 560, 168")  # IoU 252 / 308
@@ -118,28 +122,28 @@ GRPO: list[Row] = [
     *COMMON,
     ("prompts_per_step", 5, lambda made: made.trainer.args.generation_batch_size // 4),
     ("prompts_per_step", 5, lambda made: len(made.trainer.first_rows), 2),
-    ("seed", 7, lambda made: made.trainer._get_train_sampler()._seed),
+    ("seed", 7, lambda made: made.trainer.prompt_order(made.trainer.train_dataset)._seed),
     ("group_size", 4, args("num_generations")),
     ("micro_batch", 10, args("per_device_train_batch_size")),
     ("micro_batch", 10, args("gradient_accumulation_steps"), 2),
-    ("vision_cache", 7, lambda made: made.trainer._features.budget / 2**20),
+    ("vision_cache", 7, lambda made: made.trainer.features.budget / 2**20),
     ("image_orders", 2, lambda made: len(made.trainer.train_dataset)),
     ("pass_rate.above", 0.1, reasons("pass rate 0.1 is not above 0.1"), {"never"}),
     ("pass_rate.below", 0.9, reasons("pass rate 0.9 is not below 0.9"), {"always"}),
     ("reward_std.above", 0.05, reasons("reward std 0.05 is not above 0.05"), {"alike"}),
     ("reward_std.below", 0.4, reasons("reward std 0.4 is not below 0.4"), {"spread"}),
     *(
-        (f"admission.{key}", value, lambda made, key=key: getattr(made.trainer._admission, key))
+        (f"admission.{key}", value, lambda made, key=key: getattr(made.trainer.admission, key))
         for key, value in {
             "policy": "resample", "gate": 0.01, "gate_decay": 0.9, "pool": 3, "difficulty_weight": True
         }.items()
     ),
-    ("admission.pool", 3, lambda made: made.trainer._admission.candidates),
+    ("admission.pool", 3, lambda made: made.trainer.candidates),
     ("max_new_tokens", 24, args("max_completion_length")),
-    ("max_new_tokens", 24, lambda made: made.trainer._sampling.max_new_tokens),
+    ("max_new_tokens", 24, lambda made: made.trainer.sampling.max_new_tokens),
     ("temperature", 0.6, args("temperature")),
-    ("temperature", 0.6, lambda made: made.trainer._sampling.temperature),
-    ("temperature", 0.6, lambda made: set(made.trainer._sampling.forbidden) >= made.vision, True),
+    ("temperature", 0.6, lambda made: made.trainer.sampling.temperature),
+    ("temperature", 0.6, lambda made: set(made.trainer.sampling.forbidden) >= made.vision, True),
     ("temperature", 0.6, lambda made: (made.trainer.top_p, made.trainer.top_k), (1.0, 0)),
     ("temperature", 0.6, lambda made: made.trainer.model.get_base_model().score_temperature),
     ("beta", 0.3, args("beta")),
@@ -159,8 +163,13 @@ GRPO: list[Row] = [
     ("reward.shaping", "at", earned(COMPLETION, 2), 1.0),
     ("reward.threshold", 0.9, earned(SHIFTED, 2), 0.0),
     ("reward.partial_format", True, earned(COMPLETION.partition("<answer>")[0], 0), 0.25),
-    ("reward.arm", "additive", lambda made: made.trainer._scorer.config.arm),
-    ("log_rollouts_every", 9, lambda made: made.trainer._every),
+    ("reward.arm", "additive", lambda made: made.trainer.rollouts.rewards.scorer.config.arm),
+    (
+        "reward.function", f"{__file__}:plugin", lambda made: made.trainer.reward_func_names,
+        ["format", "image", "object", "plugin"],
+    ),
+    ("reward.function_weight", 0.25, lambda made: made.trainer.reward_weights.tolist()[3]),
+    ("log_rollouts_every", 9, lambda made: made.trainer.rollouts.every),
 ]  # fmt: skip
 # What cannot be set together with the rows above.
 FAMILY: list[Row] = [
@@ -170,7 +179,7 @@ FAMILY: list[Row] = [
 SFT_ALONE: list[Row] = [*FAMILY, ("epochs", 2.5, args("max_steps"), 2)]  # of 6 samples, 8 a step
 OWN: list[Row] = [
     *FAMILY,
-    ("packed", False, lambda made: made.trainer._sampling is None, True),
+    ("packed", False, lambda made: type(made.trainer) is PlainGRPOTrainer, True),
     ("packed", False, lambda made: set(made.trainer.args.generation_kwargs["suppress_tokens"]) >= made.vision, True),
     ("prompt.family", "qwen2-vl", earned("Image-3: (500,250),(1000,750)", 2), 1.0),
     ("prompts_per_step", 2, lambda made: len(made.trainer.first_rows)),
@@ -179,7 +188,7 @@ OWN: list[Row] = [
 ]
 SERVER: list[Row] = [
     ("rollouts.backend", "vllm", args("use_vllm"), True),
-    ("rollouts.backend", "vllm", lambda made: set(made.trainer._vllm._sampling.forbidden) >= made.vision, True),
+    ("rollouts.backend", "vllm", lambda made: set(made.trainer.vllm._sampling.forbidden) >= made.vision, True),
     ("rollouts.backend", "vllm", lambda made: set(args("generation_kwargs")(made)["logit_bias"]) > made.vision, True),
     ("rollouts.server", "http://gpu7:9000", args("vllm_server_base_url")),
     ("rollouts.group_port", 51217, args("vllm_group_port")),
@@ -188,8 +197,8 @@ SERVER: list[Row] = [
     ("rollouts.tensor_parallel", 2, args("vllm_tensor_parallel_size")),
     ("rollouts.sleep", True, args("vllm_enable_sleep_mode")),
     ("rollouts.max_model_length", 777, args("vllm_max_model_length")),
-    ("rollouts.tolerance", 0.2, lambda made: made.trainer._vllm._config.tolerance),
-    ("rollouts.check_order", False, lambda made: made.trainer._vllm._config.check_order),
+    ("rollouts.tolerance", 0.2, lambda made: made.trainer.vllm._config.tolerance),
+    ("rollouts.check_order", False, lambda made: made.trainer.vllm._config.check_order),
 ]  # fmt: skip
 COLOCATE: list[Row] = [
     ("rollouts.backend", "vllm", args("use_vllm"), True),
@@ -284,14 +293,13 @@ def test_rollouts_are_written_every_so_many_steps_by_the_first_process(
     made: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = made("grpo, TRL's own").trainer
-    record = SAMPLE.model_copy(update={"trajectory": None}).model_dump_json()
-    shown = [{"id": "uneven", "record": record, "prompt": []}] * 2
+    shown = [{"id": "uneven", "sample": SAMPLE, "prompt": []}] * 2
     said = [[{"role": "assistant", "content": text}] for text in ("<answer>none</answer>", "hm")]
     for step, main in ((9, True), (10, True), (10, False), (20, True)):
         trainer.state.global_step = step
         monkeypatch.setattr("accelerate.Accelerator.is_main_process", main)
         trainer._calculate_rewards(shown, [[]] * 2, said, [[1], [2]])
-    lines = [json.loads(line) for line in trainer._rollouts.path.read_text().splitlines()]
+    lines = [json.loads(line) for line in trainer.rollouts.journal.path.read_text().splitlines()]
     assert [row["step"] for row in lines] == [11, 11, 21, 21]
     assert [row["completion"] for row in lines] == ["<answer>none</answer>", "hm"] * 2
 

@@ -66,8 +66,9 @@ def demo(
     ] = None,
 ) -> None:
     """Data, verified trajectories, SFT, image-aware GRPO, evaluation and a report."""
+    from mirg.config import load_recipe
     from mirg.training.quiet import quiet_libraries
-    from mirg.training.recipe import PARTIALLY_SOLVED, load_recipe
+    from mirg.training.recipe import PARTIALLY_SOLVED
 
     log_to_console()
     quiet_libraries()
@@ -102,8 +103,8 @@ def _split(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
+    from mirg.data.scenes.world import load_world
     from mirg.samples import DatasetFolder
-    from mirg.training.recipe import load_world
     from mirg.trajectories.build import build_dataset
 
     world = load_world(plan.world) if isinstance(plan.world, str) else plan.world
@@ -139,7 +140,8 @@ def _photo_samples(photos: Path, out: Path, count: int, split: str, seed: int, s
 
 def _train(plan: DemoRecipe, stage: str, out: Path, overrides: list[str]) -> None:
     from mirg.cli.train import train
-    from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe
+    from mirg.config import load_recipe
+    from mirg.training.recipe import GrpoRecipe, SftRecipe
 
     kinds: dict[str, Any] = {"sft": SftRecipe, "grpo": GrpoRecipe}
     train(load_recipe(kinds[stage], getattr(plan, stage), overrides), out / stage)

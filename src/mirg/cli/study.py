@@ -30,13 +30,13 @@ def study(
 ) -> None:
     """Base, SFT, continued SFT and every arm of GRPO on one benchmark, with paired differences over seeds and items."""
     from mirg.cli.train import train
+    from mirg.config import load_recipe
     from mirg.study.outcomes import OUTCOMES_FILE, load_cells
     from mirg.study.page import page
     from mirg.study.plan import StudyRecipe
     from mirg.study.results import outcomes, results
     from mirg.study.run import make_data, run_study
     from mirg.training.quiet import quiet_libraries
-    from mirg.training.recipe import load_recipe
 
     log_to_console()
     quiet_libraries()

@@ -51,7 +51,7 @@ def grpo(
 
 
 def _run(kind: Any, name: str, output: Path | None, overrides: list[str] | None, dry_run: bool) -> None:
-    from mirg.training.recipe import dump_recipe, load_recipe
+    from mirg.config import dump_recipe, load_recipe
 
     recipe = load_recipe(kind, name, overrides or ())
     if dry_run:

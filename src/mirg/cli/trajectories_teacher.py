@@ -40,8 +40,8 @@ class TeacherOptions:
 
 def build_by_teacher(source: DatasetFolder, out: Path, told: TeacherOptions) -> Report | None:
     """``build --writer teacher``; None after a dry run."""
+    from mirg.config import dump_recipe, load_recipe
     from mirg.storage import refuse_existing
-    from mirg.training.recipe import dump_recipe, load_recipe
     from mirg.trajectories.teacher.ledger import Ledger
     from mirg.trajectories.teacher.output import write_output
     from mirg.trajectories.teacher.recipe import TeacherRecipe

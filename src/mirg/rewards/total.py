@@ -68,7 +68,7 @@ class RewardConfig(BaseModel):
     @property
     def shares(self) -> tuple[float, float, float]:
         """:attr:`weights` divided by their sum: the total is the sum of share times part."""
-        total = sum(self.weights)
+        total = sum(self.weights) or 1.0
         a, b, c = self.weights
         return (a / total, b / total, c / total)
 

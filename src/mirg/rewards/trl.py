@@ -1,46 +1,66 @@
 """Rewards as TRL's GRPOTrainer takes them: one function per part, so that each is logged, and their weights.
 
-The dataset needs a column ``record`` with the sample's JSON (``Sample.model_dump_json()``). A completion is scored
-once, whichever of the functions asks first.
+The dataset needs a column ``sample`` with :class:`mirg.samples.Sample` objects, or a column ``record`` with their JSON
+(``Sample.model_dump_json()``), since an Arrow table cannot hold objects. A completion is scored once, whichever of the
+functions is called first.
+
+A plug-in reward is a function ``score(text, sample)`` in a file of the user's. It is called with the text of one
+completion and the sample of its prompt, and returns a finite number, which should be in [0, 1].
 """
 
 from __future__ import annotations
 
+import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from mirg.errors import ConfigError, DataError
+from mirg.errors import ConfigError, DataError, PluginError
 from mirg.frames import Family, PixelLimits
+from mirg.plugins import load_plugin, plugin_errors
 from mirg.rewards.total import PARTS, RewardConfig, Score, score
 from mirg.samples.schema import Sample
 
 RewardFunction = Callable[..., list[float]]
+PluginReward = Callable[[str, Sample], float]
 
 _CACHED_SCORES = 8192  # a few steps' completions
 _CACHED_SAMPLES = 1024
+_WHAT = "reward function"
 
 
 class Scorer:
-    """Scores (completion, sample's JSON) pairs, each once; shared by the reward functions and whoever logs rollouts."""
+    """Scores pairs of completion and sample, each pair once.
+
+    The reward functions and the log of rollouts share one scorer.
+    """
 
     def __init__(self, config: RewardConfig, family: Family, limits: PixelLimits | None = None) -> None:
         self.config = config
-        self._sample = lru_cache(_CACHED_SAMPLES)(_sample)
-        self._score = lru_cache(_CACHED_SCORES)(
-            lambda text, record: score(text, self._sample(record), family, config, limits)
-        )
-
-    def __call__(self, completion: object, record: str) -> Score:
-        """The score of one completion, a string or a list of messages. Raises :class:`DataError` on a bad record."""
-        return self._score(completion_text(completion), record)
-
-    @property
-    def scored(self) -> int:
+        self._family, self._limits = family, limits
+        # An entry keeps its sample, so that the sample's identity is not given to another object.
+        self._scores: OrderedDict[tuple[str, int], tuple[Sample, Score]] = OrderedDict()
+        self.scored = 0
         """How many times a completion was really scored; the other calls were answered from the cache."""
-        return self._score.cache_info().misses
+
+    def __call__(self, completion: object, sample: Sample | str) -> Score:
+        """The score of one completion, a string or a list of messages, for a sample or the JSON of one.
+
+        DataError if the JSON is not that of a sample.
+        """
+        text = completion_text(completion)
+        if isinstance(sample, str):
+            sample = sample_of(sample)
+        key = text, id(sample)
+        if key not in self._scores:
+            self.scored += 1
+            self._scores[key] = sample, score(text, sample, self._family, self.config, self._limits)
+            if len(self._scores) > _CACHED_SCORES:
+                self._scores.popitem(last=False)
+        return self._scores[key][1]
 
 
 class RewardFunctions(NamedTuple):
@@ -54,14 +74,21 @@ class RewardFunctions(NamedTuple):
     scorer: Scorer
 
 
-def reward_functions(config: RewardConfig, family: Family, limits: PixelLimits | None = None) -> RewardFunctions:
+def reward_functions(
+    config: RewardConfig,
+    family: Family,
+    limits: PixelLimits | None = None,
+    plugins: Sequence[tuple[RewardFunction, float]] = (),
+) -> RewardFunctions:
     """Functions named "format", "image" and "object" that return the raw parts, with the weights of ``config``.
 
-    In an arm without an image term, "image" has weight 0 and is only logged.
+    In an arm without an image term, "image" has weight 0 and is only logged. ``plugins`` are further functions, for
+    example from :func:`plugin_reward`, with the weight of each beside the total of the three parts, which is in [0, 1].
     """
     scorer = Scorer(config, family, limits)
     functions = [_named(name, _part_getter(name), scorer) for name in PARTS]
-    return RewardFunctions(functions, list(config.shares), scorer)
+    further, weights = [function for function, _ in plugins], [weight for _, weight in plugins]
+    return RewardFunctions([*functions, *further], [*config.shares, *weights], scorer)
 
 
 def total_reward(config: RewardConfig, family: Family, limits: PixelLimits | None = None) -> RewardFunction:
@@ -69,18 +96,67 @@ def total_reward(config: RewardConfig, family: Family, limits: PixelLimits | Non
     return _named("total", lambda found: found.total, Scorer(config, family, limits))
 
 
+def plugin_reward(name: str) -> RewardFunction:
+    """The plug-in reward ``FILE.py:NAME`` as a function that TRL takes; its name in the metrics is NAME.
+
+    Raises:
+        ConfigError: The plug-in does not exist, cannot be called, or has the name of one of mirg's rewards.
+        PluginError: The file raises an exception while it is loaded. When the reward is called, also if the plug-in
+            raises an exception or returns something else than a finite number.
+    """
+    function = load_plugin(name, what=_WHAT)
+    if not callable(function):
+        raise ConfigError(f"the {_WHAT} {name} is not a function but {type(function).__name__}")
+    label = name.rpartition(":")[2]
+    if label in PARTS:
+        raise ConfigError(
+            f"the {_WHAT} {name} has the name of one of mirg's rewards", hint="give the function another name"
+        )
+
+    def one(completion: object, sample: Sample) -> float:
+        with plugin_errors(name, what=_WHAT):
+            value = function(completion_text(completion), sample)
+        return _number(value, name, sample)
+
+    return _adapted(one, label, f"The value of the plug-in {name} for each completion.")
+
+
+def _number(value: object, name: str, sample: Sample) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, str) or not math.isfinite(number):
+        raise PluginError(
+            f"the {_WHAT} {name} returned {value!r:.100} for sample {sample.id}",
+            hint="it must return a finite number for every completion, for example 0.0 if the text cannot be read",
+        )
+    return number
+
+
 def _part_getter(name: str) -> Callable[[Score], float]:
     return lambda found: getattr(found, name).value
 
 
 def _named(name: str, value: Callable[[Score], float], scorer: Scorer) -> RewardFunction:
-    def reward(completions: Sequence[object], record: Sequence[str] | None = None, **_: Any) -> list[float]:
-        if record is None:
-            raise ConfigError("the dataset has no column 'record'", hint="it must hold each sample's JSON")
-        return [value(scorer(completion, row)) for completion, row in zip(completions, record, strict=True)]
+    what = f"The {name} reward of each completion, in [0, 1]."
+    return _adapted(lambda completion, sample: value(scorer(completion, sample)), name, what)
+
+
+def _adapted(one: Callable[[object, Sample], float], name: str, what: str) -> RewardFunction:
+    """A reward with TRL's signature out of a function of one completion and its sample."""
+
+    def reward(
+        completions: Sequence[object],
+        sample: Sequence[Sample] | None = None,
+        record: Sequence[str] | None = None,
+        **_: Any,
+    ) -> list[float]:
+        samples = _samples(sample, record)
+        return [one(completion, of) for completion, of in zip(completions, samples, strict=True)]
 
     reward.__name__ = reward.__qualname__ = name
-    reward.__doc__ = f"The {name} reward of each completion, in [0, 1]."
+    reward.__doc__ = what
     return reward
 
 
@@ -95,7 +171,20 @@ def completion_text(completion: object) -> str:
     return ""
 
 
-def _sample(record: str) -> Sample:
+def _samples(sample: Sequence[Sample] | None, record: Sequence[str] | None) -> Sequence[Sample]:
+    if sample is not None:
+        return sample
+    if record is None:
+        raise ConfigError(
+            "the dataset has neither a column 'sample' nor a column 'record'",
+            hint="'sample' holds Sample objects, 'record' the JSON of each sample",
+        )
+    return [sample_of(row) for row in record]
+
+
+@lru_cache(_CACHED_SAMPLES)
+def sample_of(record: str) -> Sample:
+    """The sample whose JSON is ``record``; equal texts give one object. DataError if it is not a sample."""
     try:
         return Sample.model_validate_json(record)
     except ValidationError as error:

@@ -12,14 +12,16 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mirg.config import load_recipe
 from mirg.data.scenes.mini import MINI_NAME
+from mirg.data.scenes.world import load_world
 from mirg.errors import EvaluationError, first_problem
 from mirg.evaluation.records import Record, make_record
 from mirg.frames import MIRG_TINY
 from mirg.samples import DatasetFolder
 from mirg.storage import BadLine, digest_bytes, read_jsonl
 from mirg.study.plan import StudyRecipe
-from mirg.training.recipe import GrpoRecipe, SftRecipe, load_recipe, load_world
+from mirg.training.recipe import GrpoRecipe, SftRecipe
 from mirg.trajectories.writer import OBJECT_WRITER, WRITER
 
 OUTCOMES_FILE = "outcomes.jsonl"

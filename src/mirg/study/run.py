@@ -152,7 +152,8 @@ def cell_name(arm: Arm, seed: int) -> str:
 
 def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) -> str:
     """The model of one arm and seed, trained where it is not there yet."""
-    from mirg.training.recipe import PARTIALLY_SOLVED, GrpoRecipe, SftRecipe, load_recipe
+    from mirg.config import load_recipe
+    from mirg.training.recipe import PARTIALLY_SOLVED, GrpoRecipe, SftRecipe
 
     if not arm.stage:
         return plan.base
@@ -230,10 +231,12 @@ def make_data(plan: StudyRecipe, out: Path, arms: Collection[Arm] | None = None)
     ``light`` and ``object_level`` are the same samples with two kinds of trajectories, ``fresh`` is as many samples as
     the longest SFT takes, so that none is seen twice, ``rl`` are others again, without trajectories.
     """
+    from mirg.config import load_recipe
     from mirg.data.scenes.generate import write_scenes
     from mirg.data.scenes.mini import write_mini
+    from mirg.data.scenes.world import load_world
     from mirg.samples import DatasetFolder
-    from mirg.training.recipe import SftRecipe, load_recipe, load_world
+    from mirg.training.recipe import SftRecipe
     from mirg.trajectories.build import build_dataset
     from mirg.trajectories.checks import VerifyConfig
 

@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from mirg.answers.prompts import messages
 from mirg.answers.write import write_completion
 from mirg.console import logger
 from mirg.errors import DataError, MirgError
 from mirg.frames import input_size
 from mirg.models.load import LoadedModel
+from mirg.rewards.trl import sample_of
 from mirg.samples import DatasetFolder, Sample, refuse_for_family
 from mirg.samples.folder import ImageCheck, Rejection
 from mirg.samples.reorder import in_orders
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     import datasets
     from PIL import Image
 
+_EPOCH_STRIDE = 1_000_003  # keeps (seed, epoch) pairs of neighbouring seeds apart
 # Decoded images that are kept, so that the G copies of a prompt decode its images once.
 _KEPT_PIXELS = 64 * 2**20
 MAX_TOKENS = 2**17  # of a prompt
@@ -74,6 +78,35 @@ def longest_rows(lengths: Sequence[Length], count: int) -> list[int]:
     return heapq.nsmallest(count, range(len(lengths)), key=lambda row: (-lengths[row].tokens, row))
 
 
+class EpochSampler(torch.utils.data.Sampler[int]):
+    """TRL's RepeatSampler, seeded again in every epoch: its generator would continue from wherever a restart left it.
+
+    The first epoch begins with the rows ``first``, which change places with those that it would begin with.
+    """
+
+    def __init__(self, sampler: Any, seed: int, epoch: Callable[[], int], first: Sequence[int] = ()) -> None:
+        self._sampler, self._seed, self._epoch, self._first = sampler, seed, epoch, first
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[int]:
+        epoch = self._epoch()
+        self._sampler.generator.manual_seed(self._seed + _EPOCH_STRIDE * epoch)
+        order: list[int] = list(self._sampler)
+        swap: dict[int, int] = {} if epoch else exchange(order, self._first)
+        return iter([swap.get(row, row) for row in order])
+
+
+def exchange(order: Sequence[int], first: Sequence[int]) -> dict[int, int]:
+    """Which rows of ``order`` change places with which, so that it begins with those of ``first``."""
+    begin = list(dict.fromkeys(order))[: len(first)]
+    leave = [row for row in begin if row not in first]
+    enter = [row for row in first if row not in begin]
+    pairs = list(zip(leave, enter, strict=False))
+    return dict(pairs) | {b: a for a, b in pairs}
+
+
 Columns = dict[str, Callable[[Sample], Any]]
 
 
@@ -91,7 +124,7 @@ def grpo_rows(
     orders: int = 1,
     measured: Sequence[MeasuredConfig] = (),
 ) -> Prepared:
-    """Rows with ``prompt``, ``images`` and ``record`` (the sample's JSON, which the rewards read).
+    """Rows with ``prompt``, ``images`` and ``sample``, the :class:`mirg.samples.Sample` that the rewards read.
 
     Each sample gives a row for each of up to ``orders`` orders of its images; those that ``measured`` leaves out are
     rejections that say so.
@@ -230,7 +263,10 @@ def image_tokens(size: tuple[int, int], loaded: LoadedModel) -> int:
 
 
 class _Opener:
-    """Turns paths into RGB images when a row is taken; equal paths share one image."""
+    """Turns paths into RGB images and ``record`` into ``sample`` when a row is taken.
+
+    Equal paths share one image, and equal records one sample: an Arrow table holds neither images nor samples.
+    """
 
     def __init__(self, folder: DatasetFolder) -> None:
         self._limits = folder.limits
@@ -239,7 +275,10 @@ class _Opener:
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         paths: Sequence[Sequence[str]] = batch["images"]
-        return batch | {"images": [[self._open(path) for path in row] for row in paths]}
+        opened = batch | {"images": [[self._open(path) for path in row] for row in paths]}
+        if "record" in opened:
+            opened["sample"] = [sample_of(record) for record in opened.pop("record")]
+        return opened
 
     def _open(self, path: str) -> Image.Image:
         from mirg.images import open_image

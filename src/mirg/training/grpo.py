@@ -1,249 +1,473 @@
-"""Stage 2, image-aware GRPO: a thin subclass of TRL's GRPOTrainer with the dual reward.
+"""Stage 2, image-aware GRPO: from a recipe to the loss of a step.
 
-Where this deviates from TRL's defaults: clip-higher (DAPO), sampling with temperature alone, every vision token
-suppressed in rollouts, one encoding of a prompt and its images for its whole group (mirg.training.groups), rewards
-split into format, image and object with a reason for every loss.
+``mirg grpo`` calls :func:`train_grpo`, which builds a trainer and starts TRL's training loop. In each pass the loop
+calls :meth:`PackedGRPOTrainer._prepare_inputs`, and from there on a step can be read from top to bottom in this file:
+
+    sample         ``_sample``               G completions for each prompt, which is encoded once for its whole group
+    score          ``_calculate_rewards``    format, image, object, and the plug-in reward if there is one
+    advantage      TRL, between the two calls above and the next
+    admission      ``_admit``                which groups the update learns from
+    micro-batches  ``GroupBatch.deal``       whole groups, with about equally many tokens
+    loss           ``compute_loss``          TRL's loss over log-probabilities from packed rows (mirg.models.packing)
+
+Everything that a step knows about its completions is in one :class:`GroupBatch`.
+
+The methods of TRL and transformers that mirg overrides, with the classes here and in ``trainer.py``:
+
+========================================  =============================================  ==============================
+method                                    why it is overridden                           what breaks if TRL changes it
+========================================  =============================================  ==============================
+``GRPOTrainer._prepare_inputs``           the step: prompts are encoded once per group,  each completion is computed
+                                          groups are admitted and stay whole             with its own prompt; slow
+``GRPOTrainer._calculate_rewards``        the spread of a group's rewards, and           no admission, no
+                                          ``rollouts.jsonl``                             ``rollouts.jsonl``
+``GRPOTrainer.compute_loss``              says which rows are scored, and leaves out     log-probabilities of other
+                                          those without advantage                        rows than those of the batch
+``GRPOTrainer._get_per_token_logps_and    log-probabilities from packed rows             the update has no images
+_entropies``
+``GRPOTrainer.get_train_dataloader``      the order of prompts is a function of seed     a resumed run takes other
+                                          and epoch; more prompts than are trained on    prompts
+``Trainer._load_from_checkpoint``         a checkpoint is loaded completely or not       a resumed run starts from the
+                                          at all                                         initial weights
+``Trainer._run_epoch``                    no step is taken after the last one            a run that was killed at its
+                                                                                         end takes one step too many
+========================================  =============================================  ==============================
+
+TRL also calls ``rollout_func`` (here ``_sample``) instead of its own sampling. ``tests/training/test_contract.py``
+holds the signature of each row, and a run in it fails if TRL no longer calls the method.
+
+Where this deviates from TRL's defaults: clip-higher (DAPO), sampling with the temperature only, every vision token
+suppressed in rollouts, rewards split into format, image and object with a reason for each that is not full.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import torch
+from trl.models.utils import unwrap_model_for_generation
+from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.utils import RepeatSampler
 
 from mirg.console import logger
 from mirg.errors import ConfigError
-from mirg.models.load import LoadedModel, forbidden_tokens
-from mirg.models.sampling import Sampling
-from mirg.rewards.total import PARTS
-from mirg.rewards.trl import Scorer, completion_text, reward_functions
-from mirg.storage import Journal
-from mirg.training.data import grpo_rows, longest_rows
-from mirg.training.groups import SharedPrompts
-from mirg.training.launch import (
-    Outcome,
-    common_arguments,
-    lora,
-    prepare_model,
-    run_trainer,
-    steps_by_epochs,
-    train_in,
-    world_size,
-)
-from mirg.training.recipe import GrpoRecipe
-from mirg.training.run import ROLLOUTS, RunFolder
+from mirg.models.features import FeatureCache, keep_features, share_tower
+from mirg.models.load import LoadedModel
+from mirg.models.packing import enable_packed_forward, pack, score_packed
+from mirg.models.prompts import Prompt, encode
+from mirg.models.sampling import Sampling, complete
+from mirg.rewards.trl import RewardFunctions, reward_functions
+from mirg.training.arguments import grpo_arguments, lora, sampling, steps_by_epochs, vision_cache
+from mirg.training.data import EpochSampler, Prepared, grpo_rows, longest_rows
+from mirg.training.launch import Outcome, fit, in_run_folder, prepare_model, resume_point
+from mirg.training.recipe import AdmissionConfig, GrpoRecipe
+from mirg.training.run import RolloutLog, RunFolder
 from mirg.training.trainer import ResumableTrainer
-from mirg.training.vllm import generation_arguments, require_vllm
+from mirg.training.vllm import require_vllm
 from mirg.training.vllm_rollouts import VllmRollouts
 
-_VISION_CACHE = 4096  # MiB: the images of a step of the 7B recipes fit several times
-_EPOCH_STRIDE = 1_000_003  # keeps (seed, epoch) pairs of neighbouring seeds apart
+PART = "object"  # the reward whose mean says how difficult a group is
 
 
-def train_grpo(recipe: GrpoRecipe, output: str | Path) -> Outcome:
-    """Run or resume GRPO in the folder ``output``; a finished run returns at once."""
-    return train_in(recipe, output, _train)
-
-
-def _train(recipe: GrpoRecipe, run: RunFolder) -> Outcome:
-    vision_cache(recipe)  # what is wrong with it is said before a model is loaded
+@in_run_folder
+def train_grpo(recipe: GrpoRecipe, run: RunFolder) -> Outcome:
+    """Run or resume GRPO in a run folder; a finished run returns at once. See :func:`in_run_folder`."""
+    vision_cache(recipe)  # what is wrong with it, or with a plug-in, is said before a model is loaded
+    plugins = recipe.reward.plugins()
     loaded = prepare_model(recipe)
     if recipe.rollouts.backend == "vllm":
         require_vllm(recipe.rollouts, loaded)
+    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, plugins)
     prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders, measured=recipe.measured)
     rolled_out = recipe.prompts_per_step * recipe.admission.candidates
     steps = recipe.steps or steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
     logger.info(
         "GRPO: %d prompts, %d steps of %d x %d", len(prepared), steps, recipe.prompts_per_step, recipe.group_size
     )
-    # Where memory runs out, it does so in the first minute.
-    first = longest_rows(prepared.lengths, rolled_out)
+    checkpoint = resume_point(run, prepared)
+    trainer = make_trainer(recipe, run, loaded, prepared, rewards, steps)
+    return fit(trainer, recipe, run, loaded, prepared, checkpoint, steps, every=recipe.iterations)
+
+
+def make_trainer(
+    recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, prepared: Prepared, rewards: RewardFunctions, steps: int
+) -> PlainGRPOTrainer:
+    """The trainer of a recipe: packed groups, or TRL's own step with ``packed: false``. ConfigError if refused."""
+    # If memory runs out, it does so in the first minute.
+    first = longest_rows(prepared.lengths, recipe.prompts_per_step * recipe.admission.candidates)
     longest = prepared.lengths[first[0]]
     logger.info("the longest prompts come first: up to %d tokens, sample %s", longest.tokens, longest.id)
-
-    def make(callbacks: list[Any]) -> Any:
-        rewards = reward_functions(recipe.reward, loaded.family, loaded.limits)
-        trainer = trainer_class()(
-            model=loaded.model,
-            args=grpo_arguments(recipe, run, loaded, steps, rewards.weights),
-            reward_funcs=rewards.functions,
-            train_dataset=prepared.rows,
-            processing_class=loaded.processor,
-            peft_config=lora(recipe),
-            callbacks=callbacks,
-        )
-        trainer.record_rollouts(run, rewards.scorer, recipe)
-        trainer.first_rows = first
-        if trainer.ref_model is not None:
-            # TRL loads the reference by the model's name: after a LoRA run, the base without its adapters.
-            trainer.ref_model.load_state_dict(loaded.model.state_dict())
-        if recipe.packed:
-            share_prompts(trainer, recipe, loaded)
-        return trainer
-
-    return run_trainer(recipe, run, loaded, prepared, steps, make, every=recipe.iterations)
-
-
-def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, steps: int, weights: list[float]) -> Any:
-    """TRL's GRPOConfig. ConfigError where numbers that must divide each other do not."""
-    from trl.trainer.grpo_config import GRPOConfig
-
-    every_process = recipe.prompts_per_step * recipe.group_size
-    completions, rest = divmod(every_process, world_size())
-    micro = recipe.micro_batch or completions
-    if rest or not completions or completions % micro:
-        raise ConfigError(
-            f"micro_batch = {micro} in {world_size()} processes does not divide {every_process} completions per step",
-            hint=f"prompts_per_step x group_size = {recipe.prompts_per_step} x {recipe.group_size}",
-        )
-    if recipe.admission.policy == "resample" and not recipe.packed:
-        raise ConfigError("admission.policy = resample needs packed groups", hint="set packed: true")
-    if recipe.admission.difficulty_weight and not recipe.packed:
-        raise ConfigError("admission.difficulty_weight needs packed groups", hint="set packed: true")
-    if recipe.save_every % recipe.iterations:
-        raise ConfigError(
-            f"save_every = {recipe.save_every} is no multiple of iterations = {recipe.iterations}",
-            hint="a checkpoint between two passes over the same completions could not be resumed exactly",
-        )
-    return GRPOConfig(
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=completions // micro,
-        num_generations=recipe.group_size,
-        num_iterations=recipe.iterations,
-        max_completion_length=recipe.max_new_tokens,
-        temperature=recipe.temperature,
-        # Any other filter than the temperature makes the sampled distribution another than the trained one (TRL issue
-        # 6789).
-        top_p=1.0,
-        top_k=0,
-        beta=recipe.beta,
-        epsilon=recipe.epsilon,
-        epsilon_high=recipe.epsilon_high,
-        loss_type=recipe.loss,
-        importance_sampling_level="sequence" if recipe.loss == "luspo" else "token",
-        scale_rewards=recipe.scale_rewards,
-        multi_objective_aggregation=recipe.aggregation,
-        reward_weights=weights,
-        **generation_arguments(recipe, forbidden_tokens(loaded.tokenizer, loaded.family)),
-        **common_arguments(recipe, run, steps),
-    )
-
-
-def share_prompts(trainer: Any, recipe: GrpoRecipe, loaded: LoadedModel) -> None:
-    """Let ``trainer`` encode each prompt once for its group, as ``recipe`` has it."""
+    common: dict[str, Any] = {
+        "first_rows": first,
+        "rollouts": RolloutLog(run, rewards, recipe.log_rollouts_every),
+        "model": loaded.model,
+        "args": grpo_arguments(recipe, run, loaded, steps, rewards.weights),
+        "reward_funcs": rewards.functions,
+        "train_dataset": prepared.rows,
+        "processing_class": loaded.processor,
+        "peft_config": lora(recipe),
+    }
+    if not recipe.packed:
+        return PlainGRPOTrainer(**common)
     drawn = sampling(recipe, loaded)
-    # Where weights are sharded, a tower call gathers them from all processes, and these miss different images.
-    sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
-    trainer.share_prompts(
-        drawn,
-        temperature=recipe.temperature,
+    return PackedGRPOTrainer(
+        sampling=drawn,
         admission=recipe.admission,
         vllm=VllmRollouts(recipe.rollouts, drawn) if recipe.rollouts.backend == "vllm" else None,
-        vision_cache=0 if sharded else vision_cache(recipe),
+        vision_cache=vision_cache(recipe),
+        **common,
     )
 
 
-def vision_cache(recipe: GrpoRecipe) -> int:
-    """Bytes for features of a frozen vision tower. ConfigError where they are asked for and could not be used."""
-    if recipe.vision_cache is None:
-        return _VISION_CACHE * 2**20 if recipe.freeze_vision and recipe.packed else 0
-    if recipe.vision_cache and not recipe.freeze_vision:
-        raise ConfigError(
-            f"vision_cache = {recipe.vision_cache} keeps features of a vision tower that is trained",
-            hint="set freeze_vision: true, or vision_cache: 0",
-        )
-    if recipe.vision_cache and not recipe.packed:
-        raise ConfigError("vision_cache needs packed groups", hint="set packed: true, or vision_cache: 0")
-    return recipe.vision_cache * 2**20
+@dataclass
+class GroupBatch:
+    """Completions of some prompts on their way through a step, in this process.
 
-
-def sampling(recipe: GrpoRecipe, loaded: LoadedModel) -> Sampling:
-    """How rollouts are drawn: with temperature alone, and never a vision token."""
-    return Sampling(
-        recipe.max_new_tokens,
-        stops=[loaded.tokenizer.eos_token_id],
-        forbidden=forbidden_tokens(loaded.tokenizer, loaded.family),
-        temperature=recipe.temperature,
-    )
-
-
-def trainer_class() -> Any:
-    """The trainer, defined on first use: importing TRL's takes seconds."""
-    from trl.trainer.grpo_trainer import GRPOTrainer
-
-    class ImageAwareGRPOTrainer(ResumableTrainer, SharedPrompts, GRPOTrainer):
-        """TRL's GRPOTrainer that keeps its rollouts with reward parts and reasons, once it is told where."""
-
-        _every = 0
-        first_rows: Sequence[int] = ()
-
-        def record_rollouts(self, run: RunFolder, scorer: Scorer, recipe: GrpoRecipe) -> None:
-            """Write every ``log_rollouts_every``-th step's completions to the run's ``rollouts.jsonl``."""
-            self._rollouts = Journal(run.path / ROLLOUTS)
-            self._scorer = scorer
-            self._every = recipe.log_rollouts_every
-
-        def _get_train_sampler(self, dataset: Any = None) -> Any:
-            """TRL's order of prompts, in each epoch a function of seed and epoch alone, so that it can be resumed."""
-            sampler = super()._get_train_sampler(dataset)
-            return EpochSampler(sampler, self.args.seed, lambda: int(self.state.epoch or 0), self.first_rows)
-
-        def _calculate_rewards(
-            self,
-            inputs: list[dict[str, Any]],
-            prompts: list[Any],
-            completions: list[Any],
-            completion_ids_list: list[Any],
-        ) -> torch.Tensor:
-            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-            kept = self._every and self.state.global_step % self._every == 0
-            if kept and self.accelerator.is_main_process:
-                for row, completion in zip(inputs, completions, strict=True):
-                    self._rollouts.append(rollout(self.state.global_step + 1, row, completion, self._scorer))
-            return rewards
-
-    return ImageAwareGRPOTrainer
-
-
-class EpochSampler(torch.utils.data.Sampler[int]):
-    """TRL's RepeatSampler, seeded anew in every epoch: its generator would go on from wherever a restart left it.
-
-    The first epoch begins with the rows ``first``, which change places with those that it would begin with.
+    There are N rows, one per completion; rows of one prompt are neighbours and form a group. ``prompts`` stays complete
+    when rows are taken, so that the numbers in ``groups`` keep their meaning.
     """
 
-    def __init__(self, sampler: Any, seed: int, epoch: Callable[[], int], first: Sequence[int] = ()) -> None:
-        self._sampler, self._seed, self._epoch, self._first = sampler, seed, epoch, first
+    rows: list[dict[str, Any]]  # (N,) rows of the dataset, with images and sample
+    groups: list[int]  # (N,) the number of each row's prompt in ``prompts``
+    prompts: list[Prompt]  # (P,) each encoded once
+    columns: dict[str, Any] = field(default_factory=dict)  # TRL's tensors (N, ...), and numbers of the whole batch
+    spreads: list[float] = field(default_factory=list)  # (N,) standard deviation of the rewards of the row's group
+    found: list[float] = field(default_factory=list)  # (N,) mean object reward of the row's group
+    scored: list[bool] | None = None  # (N,) which rows the loss is computed for; None: all
 
-    def __len__(self) -> int:
-        return len(self._sampler)
+    @classmethod
+    def of(cls, rows: list[dict[str, Any]], processor: Any) -> GroupBatch:
+        """The batch of dataset rows before anything is sampled; neighbours of one id are a group."""
+        groups = group_numbers([row["id"] for row in rows])
+        first = [rows[groups.index(number)] for number in range(groups[-1] + 1)]
+        return cls(rows, groups, [encode(processor, row["prompt"], row["images"], row["id"]) for row in first])
 
-    def __iter__(self) -> Iterator[int]:
-        epoch = self._epoch()
-        self._sampler.generator.manual_seed(self._seed + _EPOCH_STRIDE * epoch)
-        order: list[int] = list(self._sampler)
-        swap: dict[int, int] = {} if epoch else exchange(order, self._first)
-        return iter([swap.get(row, row) for row in order])
+    @property
+    def counts(self) -> list[int]:
+        """(P,) completions of each prompt in this batch."""
+        return [self.groups.count(number) for number in range(len(self.prompts))]
+
+    @property
+    def shown(self) -> list[dict[str, Any]]:
+        """(P,) the row of each prompt."""
+        return [self.rows[self.groups.index(number)] for number in range(len(self.prompts))]
+
+    def take(self, rows: Sequence[int]) -> GroupBatch:
+        """The given rows of everything that has rows; numbers of the whole batch stay."""
+        total = len(self.groups)
+        columns = {
+            key: value[list(rows)] if isinstance(value, torch.Tensor) and value.dim() and len(value) == total else value
+            for key, value in self.columns.items()
+        }
+        per_row = {name: [getattr(self, name)[k] for k in rows] for name in ("rows", "groups")}
+        return replace(self, columns=columns, spreads=[], found=[], **per_row)
+
+    def deal(self, parts: int) -> list[GroupBatch]:
+        """``parts`` micro-batches with equally many rows."""
+        lengths = self.columns["completion_mask"].sum(1).tolist()
+        return [self.take(rows) for rows in micro_batches(self.groups, lengths, parts)]
 
 
-def exchange(order: Sequence[int], first: Sequence[int]) -> dict[int, int]:
-    """Which rows of ``order`` change places with which, so that it begins with those of ``first``."""
-    begin = list(dict.fromkeys(order))[: len(first)]
-    leave = [row for row in begin if row not in first]
-    enter = [row for row in first if row not in begin]
-    pairs = list(zip(leave, enter, strict=False))
-    return dict(pairs) | {b: a for a, b in pairs}
+class PlainGRPOTrainer(ResumableTrainer, GRPOTrainer):
+    """TRL's own step (``packed: false``), with mirg's order of prompts and its record of rollouts.
+
+    Args:
+        first_rows: Rows of the dataset that the first epoch begins with.
+        rollouts: Where completions are recorded; None: nowhere.
+        **arguments: Those of TRL's GRPOTrainer, by name.
+    """
+
+    candidates = 1  # prompts rolled out for each that is trained on
+
+    def __init__(self, *, first_rows: Sequence[int] = (), rollouts: RolloutLog | None = None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.first_rows, self.rollouts = first_rows, rollouts
+        if self.ref_model is not None:
+            # TRL loads the reference by the model's name: after a LoRA run, the base without its adapters.
+            self.ref_model.load_state_dict(arguments["model"].state_dict())
+
+    def get_train_dataloader(self) -> Any:
+        """TRL's loader, with ``candidates`` times as many prompts, in an order that a resumed run repeats."""
+        return self._get_dataloader(
+            dataset=self.train_dataset,
+            description="Training",
+            batch_size=self._train_batch_size * self.args.steps_per_generation * self.candidates,
+            sampler_fn=self.prompt_order,
+            is_training=True,
+        )
+
+    def prompt_order(self, dataset: Any) -> EpochSampler:
+        """The rows of ``dataset`` in TRL's order, each epoch's a function of the seed and the epoch."""
+        every_process = RepeatSampler(
+            data_source=dataset,
+            mini_repeat_count=self.num_generations,
+            batch_size=self.args.generation_batch_size // self.num_generations * self.candidates,
+            repeat_count=self.num_iterations * self.args.steps_per_generation,
+            shuffle=self.shuffle_dataset,
+            seed=self.args.seed,
+        )
+        return EpochSampler(every_process, self.args.seed, lambda: int(self.state.epoch or 0), self.first_rows)
+
+    def _calculate_rewards(
+        self,
+        inputs: list[dict[str, Any]],
+        prompts: list[Any],
+        completions: list[Any],
+        completion_ids_list: list[Any],
+    ) -> torch.Tensor:
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        due = self.rollouts is not None and self.rollouts.due(self.state.global_step)
+        if due and self.accelerator.is_main_process:
+            begin = self.accelerator.process_index * len(inputs)
+            own = rewards[begin : begin + len(inputs)].tolist()
+            self.rollouts.write(self.state.global_step, inputs, completions, own)
+        return rewards
 
 
-def rollout(step: int, row: dict[str, Any], completion: Any, scorer: Scorer) -> dict[str, Any]:
-    """One line of ``rollouts.jsonl``: what was said, what it earned, and why not more."""
-    score = scorer(completion, row["record"])
-    return {
-        "step": step,
-        "id": row["id"],
-        "completion": completion_text(completion),
-        "total": score.total,
-        **dict(zip(PARTS, score.values, strict=True)),
-        "reasons": score.reasons,
-    }
+class PackedGRPOTrainer(PlainGRPOTrainer):
+    """GRPO over packed groups: a prompt and its images are encoded once for all completions of its group.
+
+    The loss, its gradients and the logged metrics are those of TRL's own step.
+
+    Args:
+        sampling: How rollouts are sampled.
+        admission: Which groups the update learns from.
+        vllm: Samples the rollouts; None: the trained model does.
+        vision_cache: Bytes in which features of a frozen vision tower are kept.
+        **arguments: Those of :class:`PlainGRPOTrainer`.
+    """
+
+    def __init__(
+        self,
+        *,
+        sampling: Sampling,
+        admission: AdmissionConfig | None = None,
+        vllm: VllmRollouts | None = None,
+        vision_cache: int = 0,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(**arguments)
+        self.sampling, self.vllm, self.admission = sampling, vllm, admission or AdmissionConfig()
+        self.candidates = self.admission.candidates
+        if self.admission.difficulty_weight and PART not in self.reward_func_names:
+            raise ConfigError(
+                f"admission.difficulty_weight needs the reward {PART!r}",
+                hint=f"there are {', '.join(self.reward_func_names)}",
+            )
+        self.rollout_func = self._sample
+        self.batch = GroupBatch([], [], [])  # the batch that TRL samples, scores or computes the loss of
+        for model in (self.model, self.ref_model):
+            if model is not None:
+                enable_packed_forward(model, self.temperature)
+        # If weights are sharded, a tower call gathers them from all processes, and these miss different images.
+        sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
+        self.features = FeatureCache(vision_cache) if vision_cache and not sharded else None
+        if self.features is not None:
+            keep_features(self.model, self.features)
+            if self.ref_model is not None:
+                share_tower(self.model, self.ref_model)
+
+    # The step, in the order in which it runs.
+
+    def _prepare_inputs(self, generation_batch: list[dict[str, Any]]) -> GroupBatch:
+        """The micro-batch of this pass; every ``steps_per_generation`` x ``num_iterations`` passes, new completions."""
+        self.note([row["id"] for row in generation_batch])
+        if not self.model.training:
+            return self.roll_out(generation_batch)
+        parts = self.args.steps_per_generation
+        if self._step % (parts * self.num_iterations) == 0 or self._buffered_inputs is None:
+            batch = self.roll_out(generation_batch)
+            batch = self._admit(batch)
+            self._buffered_inputs = batch.deal(parts)
+        return self._buffered_inputs[self._step % parts]
+
+    def roll_out(self, rows: list[dict[str, Any]]) -> GroupBatch:
+        """Completions of the dataset rows with their rewards and advantages: TRL calls the next two methods."""
+        self.batch = batch = GroupBatch.of(rows, self.processing_class)
+        # Without its images, TRL neither processes nor copies them for every completion.
+        bare = [{key: value for key, value in row.items() if key != "images"} for row in rows]
+        batch.columns = self._generate_and_score_completions(bare)
+        return batch
+
+    def _sample(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
+        """The completions of ``self.batch``, as TRL's ``rollout_func`` returns them."""
+        batch, logs = self.batch, None
+        if self.vllm is not None:
+            completions, logs = self.vllm.complete(self, batch.shown, batch.prompts, batch.counts)
+        else:
+            with unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ) as model:
+                groups = complete(model, batch.prompts, batch.counts, self.sampling)
+            completions = [ids for group in groups for ids in group]
+        return {
+            "prompt_ids": [list(batch.prompts[number].ids) for number in batch.groups],
+            "completion_ids": completions,
+            "logprobs": logs,
+            # A further column for the rewards, which may look at the images that TRL was not given.
+            "images": [row["images"] for row in batch.rows],
+        }
+
+    def _calculate_rewards(self, *arguments: Any) -> torch.Tensor:
+        """Rewards (rows of all processes, functions), and what they say about each group."""
+        rewards = super()._calculate_rewards(*arguments)
+        size, batch = self.num_generations, self.batch
+        begin = self.accelerator.process_index * len(batch.groups)
+        own = slice(begin, begin + len(batch.groups))
+        total = (rewards * self.reward_weights.to(rewards.device)).nansum(1)
+        # A group may be in several processes; its spread is that of all its completions.
+        batch.spreads = total.view(-1, size).std(1).repeat_interleave(size)[own].tolist()
+        if self.admission.difficulty_weight:
+            found = rewards[:, self.reward_func_names.index(PART)].view(-1, size).mean(1)
+            batch.found = found.repeat_interleave(size)[own].tolist()
+        return rewards
+
+    def _admit(self, batch: GroupBatch) -> GroupBatch:
+        """The batch of the groups that are trained on; a group that is not admitted loses its advantage."""
+        config, columns = self.admission, batch.columns
+        spreads = [batch.spreads[batch.groups.index(number)] for number in range(len(batch.prompts))]
+        admitted = config.admitted(spreads, self.state.global_step)
+        chosen = choose(spreads, admitted, len(spreads) // config.candidates)
+        advantages = columns["advantages"]
+        if config.policy != "off":
+            barred = torch.tensor([not admitted[number] for number in batch.groups], device=advantages.device)
+            advantages = advantages.masked_fill(barred, 0.0)
+        if config.difficulty_weight:
+            weights = [config.weight(found) for found in batch.found]
+            advantages = advantages * torch.tensor(weights, device=advantages.device)
+        columns["advantages"] = advantages
+        generated = columns["completion_mask"].sum()
+        if len(chosen) < len(spreads):
+            batch = batch.take([k for k, number in enumerate(batch.groups) if number in chosen])
+            tokens = batch.columns["completion_mask"].sum()
+            batch.columns["num_items_in_batch"] = self.accelerator.gather(tokens).sum()
+        self._log_admission(batch, len(spreads), sum(admitted), generated)
+        return batch
+
+    def compute_loss(
+        self, model: Any, inputs: GroupBatch, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """TRL's loss of a micro-batch; rows without advantage are not computed if nothing else needs them."""
+        self.batch = inputs
+        inputs.scored = self._with_signal(inputs)
+        return super().compute_loss(model, inputs.columns, return_outputs, num_items_in_batch)
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Log-probabilities and entropies (N, longest completion) of the rows of ``self.batch``."""
+        ids, mask = input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:].bool()
+        if self.batch.scored is not None:
+            scored = mask & torch.tensor(self.batch.scored, device=mask.device)[:, None]
+        else:
+            scored = mask
+        size = batch_size or len(ids)
+        parts = [
+            self._score(model, self.batch.groups[k : k + size], ids[k : k + size], scored[k : k + size])
+            for k in range(0, len(ids), size)
+        ]
+        logs, entropies = (torch.cat(part) for part in zip(*parts, strict=True))
+        return logs, entropies, None
+
+    def _score(
+        self, model: Any, groups: Sequence[int], ids: torch.Tensor, scored: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities and entropies (rows, longest) of tokens; zero and the mean if they are not scored."""
+        chosen = scored.any(1)
+        numbers = [number for number, on in zip(groups, chosen.tolist(), strict=True) if on]
+        completions = [row[real].tolist() for row, real in zip(ids[chosen], scored[chosen], strict=True)]
+        shared = [list(pairs) for _, pairs in groupby(zip(numbers, completions, strict=True), key=lambda pair: pair[0])]
+        packed = pack(
+            self.accelerator.unwrap_model(model),
+            [self.batch.prompts[pairs[0][0]] for pairs in shared],
+            [[ids for _, ids in pairs] for pairs in shared],
+        )
+        with self.accelerator.autocast():
+            logs, entropies = score_packed(model, packed)
+        whole = torch.zeros(scored.shape, dtype=logs.dtype, device=scored.device)
+        # TRL averages entropies over all tokens; those that are left out must not lower the mean.
+        mean = torch.full_like(whole, entropies.mean().item())
+        return whole.masked_scatter(scored, logs), mean.masked_scatter(scored, entropies)
+
+    # What the step leaves out, and what it says in the metrics.
+
+    def _with_signal(self, batch: GroupBatch) -> list[bool] | None:
+        """Rows whose completions the update computes; None for all, if something besides advantages gives gradients."""
+        if self.admission.policy == "off" or self.beta or self._entropy_bonus_enabled:
+            return None
+        return with_signal(batch.columns["advantages"])
+
+    def _log_admission(self, batch: GroupBatch, candidates: int, admitted: int, generated: torch.Tensor) -> None:
+        computed = self._with_signal(batch) or [True] * len(batch.groups)
+        lengths = batch.columns["completion_mask"].sum(1)
+        share = (lengths * torch.tensor(computed, device=lengths.device)).sum().item() / lengths.sum().clamp(
+            min=1
+        ).item()
+        # Each prompt once, and the completions that are computed, in one pass over the batch.
+        kept = [(n, length) for n, length, on in zip(batch.groups, lengths.tolist(), computed, strict=True) if on]
+        prompts = sum(len(batch.prompts[number].ids) for number in {number for number, _ in kept})
+        trained = torch.tensor(prompts + sum(length for _, length in kept), device=generated.device)
+        noted: dict[str, float] = {
+            "admission/candidates": candidates,
+            "admission/admitted": admitted,
+            "admission/computed": share,
+        }
+        for name, value in {"generated": generated, "trained": trained * self.num_iterations}.items():
+            noted[f"tokens/{name}"] = self.accelerator.gather(value).sum()
+        if self.features is not None:
+            noted["vision/cache_hits"] = self.features.take_share()
+        for name, number in noted.items():
+            self._metrics["train"][name].append(float(number))
+
+
+# Rows of a batch.
+
+
+def group_numbers(ids: Sequence[str]) -> list[int]:
+    """0, 0, 0, 1, 1, 1 …: neighbours of one id are a group."""
+    return [n for n, (_, rows) in enumerate(groupby(ids)) for _ in rows]
+
+
+def micro_batches(groups: Sequence[int], lengths: Sequence[int], parts: int) -> list[list[int]]:
+    """Row numbers of ``parts`` equal batches: groups stay whole if they fit, and the longest are spread.
+
+    Rows come in the order of their groups, so a group that has to be cut is cut between neighbours.
+    """
+    size = len(groups) // parts
+    together = [list(rows) for _, rows in groupby(range(len(groups)), key=lambda k: groups[k])]
+    if any(size % len(rows) for rows in together):
+        return [list(range(k * size, (k + 1) * size)) for k in range(parts)]
+    made: list[list[int]] = [[] for _ in range(parts)]
+    tokens = [0] * parts
+    for rows in sorted(together, key=lambda rows: -sum(lengths[k] for k in rows)):
+        free = [k for k in range(parts) if len(made[k]) + len(rows) <= size]
+        part = min(free, key=lambda k: tokens[k])
+        made[part] += rows
+        tokens[part] += sum(lengths[k] for k in rows)
+    return made
+
+
+def choose(spreads: Sequence[float], admitted: Sequence[bool], wanted: int) -> list[int]:
+    """``wanted`` group numbers in rising order: admitted ones as they come, then those that vary most."""
+    first = [k for k, good in enumerate(admitted) if good]
+    rest = sorted((k for k, good in enumerate(admitted) if not good), key=lambda k: -spreads[k])
+    return sorted((first + rest)[:wanted])
+
+
+def with_signal(advantages: torch.Tensor) -> list[bool]:
+    """Which rows move the policy; the first one stays if none does, so that there is a gradient to take."""
+    rows = (advantages != 0).flatten(1).any(1) if advantages.dim() > 1 else advantages != 0
+    signal = rows.tolist()
+    return signal if any(signal) else [True, *signal[1:]]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import gc
-import math
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -21,6 +21,7 @@ from mirg.models.device import fast_dtype
 from mirg.models.load import LoadedModel, load_model, model_facts, wrap
 from mirg.samples import DatasetFolder
 from mirg.storage import sole_writer
+from mirg.training.arguments import world_size
 from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback
 from mirg.training.checkpoints import drop_newer, last_good_checkpoint, step_of, writing_run
 from mirg.training.data import Prepared
@@ -68,26 +69,34 @@ def refuse_leakage(recipe: RunConfig, output: str | Path) -> None:
         logger.warning("%s", words)
 
 
-def train_in(recipe: R, output: str | Path, train: Callable[[R, RunFolder], Outcome]) -> Outcome:
-    """Run or resume ``train`` in the folder ``output``; a run that is finished returns at once.
+def in_run_folder(train: Callable[[R, RunFolder], Outcome]) -> Callable[[R, str | Path], Outcome]:
+    """``train(recipe, run)`` as a function of a recipe and an output folder, which is created or resumed.
 
-    What is wrong with the folder is said before a model is loaded: DataError where the training data hold images that
-    the recipe holds out, CheckpointError where another recipe's run lies there, StorageError where another process
-    trains there.
+    A finished run returns at once. What is wrong with the folder is said before a model is loaded.
+
+    Raises:
+        DataError: The training data hold images that the recipe holds out.
+        CheckpointError: The folder holds a run of another recipe, or its finished model is damaged.
+        StorageError: Another process trains in the folder.
     """
-    recipe = resolve_dtype(recipe)
-    refuse_leakage(recipe, output)
-    run = RunFolder.open(output, recipe)
-    if run.finished:
-        run.refuse_damaged_model()
-        logger.info("%s is finished: %s", run.stage, run.model)
-        return Outcome(run.model, int(model_facts(str(run.model)).get("steps", 0)))
-    with sole_writer(run.path) if is_main_process() else nullcontext():
-        outcome = train(recipe, run)
-    # A trainer and its callbacks know each other. Until they are collected they hold the model, the optimiser's state
-    # and the kept features: gigabytes, which the next stage in this process needs.
-    gc.collect()
-    return outcome
+
+    @functools.wraps(train)
+    def run_in(recipe: R, output: str | Path) -> Outcome:
+        recipe = resolve_dtype(recipe)
+        refuse_leakage(recipe, output)
+        run = RunFolder.open(output, recipe)
+        if run.finished:
+            run.refuse_damaged_model()
+            logger.info("%s is finished: %s", run.stage, run.model)
+            return Outcome(run.model, int(model_facts(str(run.model)).get("steps", 0)))
+        with sole_writer(run.path) if is_main_process() else nullcontext():
+            outcome = train(recipe, run)
+        # A trainer and its callbacks know each other. Until they are collected they hold the model, the optimiser's
+        # state and the kept features: gigabytes, which the next stage in this process needs.
+        gc.collect()
+        return outcome
+
+    return run_in
 
 
 def check_processes(recipe: RunConfig) -> None:
@@ -99,19 +108,6 @@ def check_processes(recipe: RunConfig) -> None:
             hint=f"start it with `torchrun --standalone --nproc_per_node {recipe.processes} -m mirg.cli.main …`"
             " (accelerate launch --cpu starts one process)",
         )
-
-
-def world_size() -> int:
-    """Processes of this run, as the launcher says."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def steps_by_epochs(epochs: float, samples: int, per_step: int, passes: int = 1) -> int:
-    """Optimiser steps in which ``samples`` are taken ``epochs`` times, ``per_step`` of them in all processes together.
-
-    What a step takes is trained on ``passes`` times, a step each.
-    """
-    return math.ceil(epochs * samples / per_step) * passes
 
 
 def device_of(local_rank: str | None, gpus: int) -> str | None:
@@ -162,65 +158,10 @@ def pixel_limits(prompt: PromptConfig, own: PixelLimits) -> PixelLimits:
     return limits
 
 
-def common_arguments(recipe: RunConfig, run: RunFolder, steps: int) -> dict[str, Any]:
-    """The part of TrainingArguments that both stages share."""
-    cpu = not torch.cuda.is_available()
-    optim = recipe.optim
-    return {
-        "output_dir": str(run.checkpoints),
-        "max_steps": steps,
-        "seed": recipe.seed,
-        "data_seed": recipe.seed,
-        "learning_rate": optim.learning_rate,
-        "lr_scheduler_type": optim.schedule if optim.schedule != "constant" else "constant_with_warmup",
-        "warmup_steps": optim.warmup_steps,
-        "weight_decay": optim.weight_decay,
-        "max_grad_norm": optim.max_grad_norm,
-        "adam_beta2": optim.beta2,
-        "bf16": recipe.dtype == "bfloat16",
-        "gradient_checkpointing": recipe.gradient_checkpointing,
-        "logging_steps": recipe.log_every,
-        "save_steps": recipe.save_every,
-        # A loss that is not finite is logged as such, not as an average of its neighbours.
-        "logging_nan_inf_filter": False,
-        "dataloader_num_workers": recipe.workers,
-        "remove_unused_columns": False,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "use_cpu": cpu,
-    }
+def resume_point(run: RunFolder, prepared: Prepared) -> Path | None:
+    """The last good checkpoint of the run, or None; what was logged or saved after it is removed.
 
-
-def lora(recipe: RunConfig) -> Any:
-    """A PEFT configuration, or None to train all weights."""
-    if not recipe.lora.rank:
-        return None
-    from peft import LoraConfig
-
-    chosen = recipe.lora
-    return LoraConfig(
-        r=chosen.rank,
-        lora_alpha=chosen.alpha,
-        lora_dropout=chosen.dropout,
-        target_modules=chosen.target,
-        # Adapters of a frozen vision tower would change what it sees as much as its weights.
-        exclude_modules=r"(.*\.)?visual\..*" if recipe.freeze_vision else None,
-        task_type="CAUSAL_LM",
-    )
-
-
-def run_trainer(
-    recipe: RunConfig,
-    run: RunFolder,
-    loaded: LoadedModel,
-    prepared: Prepared,
-    steps: int,
-    make: Callable[[list[Any]], Any],
-    every: int = 1,
-) -> Outcome:
-    """Train from the last good checkpoint on, and save the model at the end; ``make`` builds the trainer.
-
-    It is stopped by a signal only after a multiple of ``every`` steps.
+    The list of samples that are not used is written.
     """
     checkpoint = last_good_checkpoint(run.checkpoints)
     start = step_of(checkpoint) if checkpoint else 0
@@ -230,8 +171,27 @@ def run_trainer(
         drop_newer(run.checkpoints, start)
         run.rewind(start)
         run.reject(prepared.rejections)
+    return checkpoint
+
+
+def fit(
+    trainer: Any,
+    recipe: RunConfig,
+    run: RunFolder,
+    loaded: LoadedModel,
+    prepared: Prepared,
+    checkpoint: Path | None,
+    steps: int,
+    every: int = 1,
+) -> Outcome:
+    """Train from ``checkpoint`` (see :func:`resume_point`) to step ``steps``, and save the model at the end.
+
+    A signal stops the run only after a multiple of ``every`` steps.
+    """
     finite, stop = FiniteGuard(run, len(run.rows(SKIPPED))), StopCallback(every)
-    trainer = make([finite, stop, RunCallback(run, steps, start, recipe.keep_checkpoints)])
+    start = step_of(checkpoint) if checkpoint else 0
+    for callback in (finite, stop, RunCallback(run, steps, start, recipe.keep_checkpoints)):
+        trainer.add_callback(callback)
     _check_world(trainer)
     trainer.guard = finite
     _quiet(trainer)

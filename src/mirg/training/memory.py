@@ -29,8 +29,9 @@ from mirg.training.activations import (
     sizes,
     tower_layers,
 )
+from mirg.training.arguments import lora, world_size
 from mirg.training.data import Length, longest_rows, row_lengths
-from mirg.training.launch import lora, resolve_dtype, with_limits, world_size
+from mirg.training.launch import resolve_dtype, with_limits
 from mirg.training.recipe import GrpoRecipe, RunConfig, SftRecipe
 
 AVERAGES = 2  # of AdamW, for every trained number

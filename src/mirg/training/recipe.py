@@ -1,33 +1,29 @@
-"""Recipes: closed, typed, printable configuration of a training run.
-
-A recipe is a YAML file; ``-s key=value`` overrides a dotted key. An unknown key is refused with the nearest name that
-exists.
-"""
+"""The recipes of the training stages: every key with its type, its default and what it means."""
 
 from __future__ import annotations
 
-import difflib
+import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from mirg.config import Section, first_error, refuse_unknown
 from mirg.data.scenes.world import WorldConfig
 from mirg.errors import ConfigError
 from mirg.rewards import RewardConfig
-from mirg.text_files import parse_yaml
-from mirg.training.admission import AdmissionConfig
-from mirg.training.yaml_words import QUOTE, restore_words
+from mirg.rewards.trl import RewardFunction, plugin_reward
 
+Policy = Literal["off", "skip", "resample"]
 Dtype = Literal["auto", "float32", "bfloat16"]
-
-
-class Section(BaseModel):
-    """Base of every part of a recipe: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PromptConfig(Section):
@@ -190,6 +186,67 @@ RlAnswers = Annotated[
 ]
 
 
+class AdmissionConfig(Section):
+    """``off`` computes every completion, ``skip`` leaves out what has no signal, ``resample`` puts others in its place.
+
+    A group is admitted where the standard deviation of its rewards is above ``gate`` times ``gate_decay`` to the power
+    of the step. With ``resample``, ``pool`` times as many prompts are rolled out as are trained on; where fewer than
+    needed are admitted, the step is filled up with the rest, those that vary most first. ``difficulty_weight``
+    multiplies a group's advantages by e^(1 - its mean object reward), which is its mean IoU where that is the reward.
+    """
+
+    policy: Policy = "skip"
+    gate: float = Field(default=0.0, ge=0)
+    gate_decay: float = Field(default=1.0, gt=0, le=1)
+    pool: int = Field(default=2, ge=2, description="Candidates per prompt that is trained on (resample).")
+    difficulty_weight: bool = Field(default=False, description="Let a group count more, the less it finds.")
+
+    @property
+    def candidates(self) -> int:
+        """Prompts rolled out for each that is trained on."""
+        return self.pool if self.policy == "resample" else 1
+
+    def gate_at(self, step: int) -> float:
+        """The least spread, exclusive, that a group of step ``step`` (from 0) needs."""
+        return self.gate * self.gate_decay**step
+
+    def weight(self, object_reward: float) -> float:
+        """What a group's advantages are multiplied by, 1 to e; ``object_reward`` is the mean of its completions."""
+        return math.exp(1.0 - object_reward) if self.difficulty_weight else 1.0
+
+    def admitted(self, spreads: Sequence[float], step: int) -> list[bool]:
+        """Which groups are, by the standard deviations of their rewards."""
+        return [spread > self.gate_at(step) for spread in spreads]
+
+
+class RewardSection(RewardConfig):
+    """The rewards of a GRPO run: format, image, object, and a plug-in reward of the user's if ``function`` is set.
+
+    The plug-in counts ``function_weight`` beside the total of the other three, which is in [0, 1]. If all three have
+    weight 0, the plug-in is the only reward.
+    """
+
+    function: str | None = Field(default=None, description="A plug-in reward, FILE.py:NAME (docs/concepts/answers.md).")
+    function_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> RewardSection:
+        own = self.function_weight if self.function else 0.0
+        if sum(self.weights) + own <= 0:
+            raise ValueError(f"all weights of arm {self.arm!r} are 0: at least one part must count")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Run folders that were made before there were plug-ins hold the same recipe as those without one."""
+        values = serialise(self)
+        return values if self.function else {k: v for k, v in values.items() if not k.startswith("function")}
+
+    def plugins(self) -> list[tuple[RewardFunction, float]]:
+        """The plug-in reward with its weight, loaded. Raises as :func:`mirg.rewards.trl.plugin_reward` does."""
+        return [(plugin_reward(self.function), self.function_weight)] if self.function else []
+
+
 class GrpoRecipe(RunConfig):
     """Stage 2: image-aware GRPO (a thin subclass of TRL's GRPOTrainer)."""
 
@@ -222,7 +279,7 @@ class GrpoRecipe(RunConfig):
     loss: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"] = "dapo"
     scale_rewards: Literal["group", "batch", "none"] = "group"
     aggregation: Literal["sum_then_normalize", "normalize_then_sum"] = "sum_then_normalize"
-    reward: RewardConfig = RewardConfig()
+    reward: RewardSection = RewardSection()
     log_rollouts_every: int = Field(default=10, ge=1)
 
     @property
@@ -274,113 +331,10 @@ class PerceptionRecipe(Section):
         """ConfigError where no model has such sizes, before a run folder is made; the values stay as they were said."""
         from mirg.models.tiny import TinyConfig
 
-        _refuse_unknown(TinyConfig, tiny, "tiny.")
+        refuse_unknown(TinyConfig, tiny, "tiny.")
         try:
             TinyConfig.model_validate(tiny)
         except ValidationError as error:
-            where, message, given = _first_error(error)
+            where, message, given = first_error(error)
             raise ConfigError(f"recipe: tiny.{where}: {message}", hint=f"got {given!r}") from error
         return tiny
-
-
-class WorldRecipe(Section):
-    """The part of a recipe that data is made by; a recipe may be no more than that."""
-
-    world: WorldConfig
-
-
-R = TypeVar("R", bound=BaseModel)
-RECIPES = Path(__file__).parents[1] / "recipes"
-
-
-def load_recipe(kind: type[R], name: str | Path | None, overrides: Sequence[str] = ()) -> R:
-    """Read a recipe file (or one that ships with mirg, by name such as ``tiny/sft``), apply ``key=value`` overrides."""
-    raw = _read(find_recipe(name)) if name is not None else {}
-    for override in overrides:
-        _apply(raw, override)
-    return _checked(kind, raw, name)
-
-
-def load_world(name: str | Path) -> WorldConfig:
-    """The ``world`` block of a recipe, whatever else is in it. ConfigError where it has none."""
-    world = _read(find_recipe(name)).get("world")
-    if not isinstance(world, dict):
-        raise ConfigError(f"recipe {name} has no world block", hint="tiny/perception has one")
-    return _checked(WorldRecipe, {"world": world}, name).world
-
-
-def find_recipe(name: str | Path) -> Path:
-    """The path of a recipe file, or of a shipped one by its name without ``.yaml``."""
-    for candidate in (Path(name), RECIPES / f"{name}.yaml"):
-        if candidate.is_file():
-            return candidate
-    shipped = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.yaml"))
-    near = difflib.get_close_matches(str(name), shipped, n=1, cutoff=0.3)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(f"no recipe {str(name)!r}", hint=f"{hint}give a YAML file, or one of: {', '.join(shipped)}")
-
-
-def dump_recipe(recipe: BaseModel) -> str:
-    """The resolved recipe as YAML: what ``--dry-run`` prints and a run folder keeps."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        raw = parse_yaml(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read recipe {path}: {error}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"recipe {path} is no mapping of keys to values")
-    return raw
-
-
-def _checked(kind: type[R], raw: dict[str, Any], name: str | Path | None) -> R:
-    _refuse_unknown(kind, raw, "")
-    try:
-        return kind.model_validate(restore_words(kind, raw))
-    except ValidationError as error:
-        where, message, given = _first_error(error)
-        whole = isinstance(given, dict)  # a check of several keys names them in its message
-        hint = "" if whole else f"got {given!r}" + (f"; {QUOTE}" if isinstance(given, bool) else "")
-        place = f"{where}: " if where else ""
-        raise ConfigError(f"recipe {name or '(overrides)'}: {place}{message}", hint=hint) from error
-
-
-def _first_error(error: ValidationError) -> tuple[str, str, Any]:
-    """The dotted key, what is wrong with it, and its value."""
-    first = error.errors()[0]
-    return ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, "), first.get("input")
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise ConfigError(f"override {override!r} is not key=value", hint="for example -s optim.learning_rate=1e-5")
-    *path, last = key.split(".")
-    for part in path:
-        raw = raw.setdefault(part, {})
-        if not isinstance(raw, dict):
-            raise ConfigError(f"override {override!r}: {part} is a value, not a section")
-    try:
-        raw[last] = parse_yaml(text)
-    except ValueError as error:
-        raise ConfigError(f"override {override[:200]!r} is no YAML value") from error
-    # YAML 1.1 reads 1e-4 as a string; a recipe means the number.
-    if isinstance(raw[last], str):
-        try:
-            raw[last] = float(raw[last])
-        except ValueError:
-            return
-
-
-def _refuse_unknown(kind: type[BaseModel], raw: dict[str, Any], prefix: str) -> None:
-    for key, value in raw.items():
-        if key not in kind.model_fields:
-            near = difflib.get_close_matches(str(key), kind.model_fields, n=1, cutoff=0.5)
-            known = ", ".join(kind.model_fields)
-            hint = f"did you mean {prefix}{near[0]}?" if near else f"known keys: {known}"
-            raise ConfigError(f"unknown recipe key {prefix}{key}", hint=hint)
-        annotation = kind.model_fields[key].annotation
-        if isinstance(value, dict) and isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            _refuse_unknown(annotation, value, f"{prefix}{key}.")

@@ -22,8 +22,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from mirg.config import dump_recipe
 from mirg.console import logger
 from mirg.errors import CheckpointError
+from mirg.rewards.total import PARTS
+from mirg.rewards.trl import RewardFunctions, completion_text
 from mirg.storage import (
     SEAL_FILE,
     BadLine,
@@ -37,7 +40,6 @@ from mirg.storage import (
 )
 from mirg.text_files import parse_yaml
 from mirg.training.checkpoints import writing_run
-from mirg.training.recipe import dump_recipe
 
 _PACKAGES = ("mirg", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers", "numpy", "pillow")
 METRICS, ROLLOUTS, REJECTED, SKIPPED = "metrics.jsonl", "rollouts.jsonl", "rejected.jsonl", "skipped.jsonl"
@@ -190,6 +192,38 @@ class RunFolder:
             shutil.rmtree(self.model, ignore_errors=True)
             work.replace(self.model)
         return self.model
+
+
+class RolloutLog:
+    """Writes completions with their rewards and reasons to ``rollouts.jsonl``, in every ``every``-th step."""
+
+    def __init__(self, run: RunFolder, rewards: RewardFunctions, every: int) -> None:
+        self.journal, self.rewards, self.every = Journal(run.path / ROLLOUTS), rewards, every
+
+    def due(self, step: int) -> bool:
+        """Whether the completions after ``step`` updates are recorded."""
+        return step % self.every == 0
+
+    def write(
+        self, step: int, rows: Sequence[dict[str, Any]], completions: Sequence[Any], values: Sequence[Sequence[float]]
+    ) -> None:
+        """Add a line for each completion; ``values`` (completions, functions) are what those returned."""
+        for row, completion, own in zip(rows, completions, values, strict=True):
+            self.journal.append(self._line(step + 1, row, completion, own))
+
+    def _line(self, step: int, row: dict[str, Any], completion: Any, values: Sequence[float]) -> dict[str, Any]:
+        score = self.rewards.scorer(completion, row["sample"])
+        further = range(len(PARTS), len(values))
+        names = [function.__name__ for function in self.rewards.functions]
+        return {
+            "step": step,
+            "id": row["id"],
+            "completion": completion_text(completion),
+            "total": score.total + sum(self.rewards.weights[k] * values[k] for k in further),
+            **dict(zip(PARTS, score.values, strict=True)),
+            **{names[k]: values[k] for k in further},
+            "reasons": score.reasons,
+        }
 
 
 class Progress:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mirg.errors import DataError
-from mirg.training.groups import GROUP
 
 if TYPE_CHECKING:
     from mirg.training.callbacks import FiniteGuard
@@ -18,9 +17,9 @@ IDS = "sample_ids"
 
 
 class ResumableTrainer:
-    """Mixed into a TRL trainer, before it. Set ``guard`` before training."""
+    """Mixed into a TRL trainer, before it. Set ``guard`` before training; None reports no skipped step."""
 
-    guard: FiniteGuard
+    guard: FiniteGuard | None = None
     _checked = False
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -49,21 +48,22 @@ class ResumableTrainer:
             return
         super()._run_epoch(*args, **keywords)  # type: ignore[misc]
 
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-        """One batch; its sample ids are noted first, for the report of a step that has to be skipped."""
-        ids = [row["id"] for row in inputs] if isinstance(inputs, list) else inputs.pop(IDS, ())
-        self.guard.saw(ids)
-        return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
+    def _prepare_inputs(self, inputs: Any) -> Any:
+        """The batch that the loss is computed of; its sample ids are noted.
 
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """The loss; in the first batch of a run, image tokens must be where the model looks for them."""
-        # Where groups share their prompts, each was checked when it was encoded.
-        if not self._checked and GROUP not in inputs:
-            check_image_tokens(inputs, self.processing_class)  # type: ignore[attr-defined]
+        DataError if the image tokens of the first batch of a run are not where the model looks for them.
+        """
+        self.note([row["id"] for row in inputs] if isinstance(inputs, list) else inputs.pop(IDS, ()))
+        batch = super()._prepare_inputs(inputs)  # type: ignore[misc]
+        if not self._checked:
+            check_image_tokens(batch, self.processing_class)  # type: ignore[attr-defined]
             self._checked = True
-        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[misc]
+        return batch
+
+    def note(self, ids: Sequence[str]) -> None:
+        """Let the guard know the samples of the step, for the report of a step that has to be skipped."""
+        if self.guard is not None:
+            self.guard.saw(ids)
 
 
 class NamedBatches:

@@ -24,6 +24,7 @@ class VllmRollouts:
     def __init__(self, config: RolloutConfig, sampling: Sampling) -> None:
         self._config, self._sampling = config, sampling
         self._checked = False
+        self._fresh_at = -1  # the step whose weights made what vLLM keeps of images
 
     def complete(
         self, trainer: Any, rows: Sequence[dict[str, Any]], prompts: Sequence[Prompt], counts: Sequence[int]
@@ -32,7 +33,9 @@ class VllmRollouts:
 
         ``prompts`` are the rows as they are encoded. EngineError where vLLM fails, or sees what the update does not.
         """
-        sync(trainer)
+        if trainer.state.global_step != self._fresh_at:
+            forget_images(trainer)
+            self._fresh_at = trainer.state.global_step
         if not self._checked:
             check(trainer, rows, self._draw, self._sampling, self._config)
             self._checked = True
@@ -73,13 +76,12 @@ class VllmRollouts:
         return drawn
 
 
-def sync(trainer: Any) -> None:
-    """Give vLLM the weights of this step, once."""
-    generation, step = trainer.vllm_generation, trainer.state.global_step
-    if step == trainer._last_loaded_step:
-        return
-    generation.sync_weights()
-    # TRL resets what vLLM keeps of prompts, not what it keeps of images.
+def forget_images(trainer: Any) -> None:
+    """Let vLLM drop the image features that it computed with older weights: TRL only resets what it keeps of prompts.
+
+    TRL has sent the weights of this step already.
+    """
+    generation = trainer.vllm_generation
     if generation.mode == "colocate":
         generation.llm.llm_engine.reset_encoder_cache()
     elif trainer.accelerator.is_main_process:
@@ -87,7 +89,6 @@ def sync(trainer: Any) -> None:
         status = generation.vllm_client.session.post(url).status_code
         if status != 200:
             raise EngineError(f"vLLM keeps image embeddings of older weights: {url} gives status {status}")
-    trainer._last_loaded_step = step
 
 
 def _other_prompt(sample_id: str, used: Sequence[int], ours: Sequence[int], token: int) -> EngineError:

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from mirg.config import load_recipe
 from mirg.data.compose.recipe import TASK_NAMES, ComposeRecipe
 from mirg.data.compose.tasks import TASKS
 from mirg.errors import ConfigError
-from mirg.training.recipe import load_recipe
 
 
 def test_every_task_has_a_builder() -> None:

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from fakes import teacher
 from fakes.faulty_api import FaultyApi
 from mirg.cli.main import app
+from mirg.config import dump_recipe, load_recipe
 from mirg.samples import DatasetFolder
-from mirg.training.recipe import dump_recipe, load_recipe
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 
 

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from fakes import teacher
 from fakes.faulty_api import FaultyApi
 from mirg.cli.main import app
+from mirg.config import dump_recipe
 from mirg.samples import DatasetFolder
-from mirg.training.recipe import dump_recipe
 
 CANARY = "sk-c4n4ry-5c1b77e0aa91"
 

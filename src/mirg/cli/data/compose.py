@@ -35,10 +35,10 @@ def compose(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Make multi-image samples of thirteen tasks out of a dataset whose images have object notes."""
+    from mirg.config import dump_recipe, load_recipe
     from mirg.data.compose.build import compose as build
     from mirg.data.compose.recipe import ComposeRecipe
     from mirg.executors import executor
-    from mirg.training.recipe import dump_recipe, load_recipe
 
     plan = load_recipe(ComposeRecipe, recipe, overrides or ())
     if dry_run:

@@ -153,7 +153,7 @@ def _world_config(difficulty: str | None, world: str | None) -> WorldConfig:
         return generate.difficulty(difficulty or "medium")
     if difficulty is not None:
         raise ConfigError("--difficulty and --world both say what the scenes are like", hint="give one of them")
-    from mirg.training.recipe import load_world
+    from mirg.data.scenes.world import load_world
 
     return load_world(world)
 

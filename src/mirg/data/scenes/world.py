@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mirg.config import Section, checked, read_recipe
 from mirg.data.scenes.objects import (
     ALL_SHAPES,
     NAMES,
@@ -393,3 +395,17 @@ def distractors(
             chosen.append(name)
             taken.add(name)
     return chosen
+
+
+class WorldRecipe(Section):
+    """The part of a recipe that scenes are made by; the recipe may have further parts."""
+
+    world: WorldConfig
+
+
+def load_world(name: str | Path) -> WorldConfig:
+    """The ``world`` block of a recipe, whatever else is in it. ConfigError if it has none."""
+    world = read_recipe(name).get("world")
+    if not isinstance(world, dict):
+        raise ConfigError(f"recipe {name} has no world block", hint="tiny/perception has one")
+    return checked(WorldRecipe, {"world": world}, name).world

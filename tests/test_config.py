@@ -8,9 +8,9 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
+from mirg.config import dump_recipe, load_recipe, restore_words
 from mirg.errors import ConfigError
-from mirg.training.recipe import GrpoRecipe, SftRecipe, dump_recipe, load_recipe
-from mirg.training.yaml_words import restore_words
+from mirg.training.recipe import GrpoRecipe, SftRecipe
 
 NEEDED = "stage: grpo\nmodel: m\ndata: d\n"
 
