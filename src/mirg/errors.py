@@ -58,6 +58,10 @@ class CheckpointError(MirgError):
     """A checkpoint or a run folder is missing, damaged, or belongs to another run."""
 
 
+class PluginError(MirgError):
+    """A plug-in, which is code of the user's, raised an exception. The message contains the plug-in's own traceback."""
+
+
 class EvaluationError(MirgError):
     """A score cannot be computed."""
 
