@@ -12,7 +12,7 @@ from mirg.answers.tags import ANSWER_CLOSE, ANSWER_OPEN, END_TOKENS, TAGS, THINK
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """``tagged`` is True where the answer stood between answer tags; ``answer`` is None where there is none."""
+    """``tagged`` is True if the answer was between answer tags; ``answer`` is None if the text holds no answer."""
 
     thinking: str
     answer: str | None
@@ -22,7 +22,7 @@ class Blocks:
 
 
 def split(text: str) -> Blocks:
-    """Find thinking and answer in a completion; whatever stands before the last ``</think>`` is never the answer."""
+    """Find thinking and answer in a completion; text before the last ``</think>`` is never the answer."""
     end = _end(text)
     thinking_end = text.rfind(THINK_CLOSE, 0, end)
     after = thinking_end + len(THINK_CLOSE) if thinking_end >= 0 else 0

@@ -119,8 +119,8 @@ NAMES = [
     ("a/\x1b[31m.txt", "control characters", "a name that would colour a terminal"),
     ("x" * 300, "too long", "a file name that no system takes"),
     ("/".join(["long-folder"] * 100) + "/x", "too long", "a path that not every system takes"),
-    ("A/one.jpg", "in case alone", "a folder that differs in case"),
-    ("a/ONE.jpg", "in case alone", "a file that differs in case"),
+    ("A/one.jpg", "only in case", "a folder that differs in case"),
+    ("a/ONE.jpg", "only in case", "a file that differs in case"),
     ("a/one.jpg", "there twice", "a name used twice"),
     ("a/one.jpg/x.jpg", "is a file and a folder", "a file as a folder"),
     ("a/b", "is a file and a folder", "a folder as a file"),
@@ -421,7 +421,7 @@ def test_what_is_no_archive(room: Path) -> None:
 def test_several_archives_share_one_folder(room: Path) -> None:
     first = zipped(room / "in" / "1.zip", [("a/x", b"1")])
     second = tarred(room / "in" / "2.tar", [("a/y", b"2"), ("A/x", b"3")])
-    with pytest.raises(DataError, match=r"2\.tar: member 2.*in case alone"):
+    with pytest.raises(DataError, match=r"2\.tar: member 2.*only in case"):
         unpack([first, second], room / "out")
     report = unpack([first, second], room / "out", keep_good=True)
     assert set(files(room / "out")) == {"a/x", "a/y", "rejected.jsonl"} and report.members == 3

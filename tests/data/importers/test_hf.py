@@ -14,8 +14,7 @@ from PIL import Image
 
 from fakes.importing import NO_FILES, imported, only, pictures, refused, spoiled, survives, write_rows
 from mirg.data.importers import hf
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import RawBox
+from mirg.data.importers.raw import ImportOptions, RawBox
 from mirg.errors import ConfigError, DataError
 
 AB = ["a.png", "b.png"]

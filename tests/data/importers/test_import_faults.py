@@ -21,8 +21,7 @@ from mirg.data.importers.finish import Job, finish
 from mirg.data.importers.frames import possible
 from mirg.data.importers.importer import ImportReport, import_dataset
 from mirg.data.importers.kinds import SOURCES
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Row
+from mirg.data.importers.raw import ImportOptions, Row
 from mirg.errors import DataError, MirgError
 from mirg.samples import DatasetFolder
 from mirg.storage import atomic_folder
@@ -277,7 +276,7 @@ import json, resource, signal, sys
 from pathlib import Path
 from mirg.errors import MirgError
 from mirg.data.importers.importer import import_dataset
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 rows, out, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

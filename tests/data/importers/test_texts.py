@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirg.data.importers import answered, naming
+from mirg.data.importers import answered, texts
 from mirg.data.importers.answered import asked_image, boxes_of, marked_up
 from mirg.data.importers.raw import RawBox
 from mirg.data.importers.rows import Refused
@@ -141,10 +141,10 @@ def _outcome(work: Callable[[], object]) -> object:
 @given(_PIECES, st.sampled_from((None, 0, 1)), st.integers(1, 3))
 def test_what_is_remembered_of_a_text_is_what_is_read_in_it(text: str, first: int | None, count: int) -> None:
     """Texts that differ only in the numbers of their boxes share what is remembered, the numbers excepted."""
-    images = naming.Images(tuple(f"{number}.png" for number in range(count)), first)
+    images = texts.Images(tuple(f"{number}.png" for number in range(count)), first)
     for strict in (True, False):
-        expected = _outcome(lambda strict=strict: naming._told(text, images, "answer", strict=strict))
-        assert _outcome(lambda strict=strict: naming.told(text, images, "answer", strict=strict)) == expected
+        expected = _outcome(lambda strict=strict: texts._told(text, images, "answer", strict=strict))
+        assert _outcome(lambda strict=strict: texts.told(text, images, "answer", strict=strict)) == expected
     for pattern in (BOX, ANY_BOX):
         once = _outcome(lambda pattern=pattern: boxes_of(text, count, pattern=pattern))
         places = _outcome(lambda pattern=pattern: answered._read_places(text, count, pattern))

@@ -6,15 +6,24 @@ object that cannot be used makes the image incomplete: its label is not asked fo
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from mirg.data.importers.coco_entries import CROWD_KEYS, IGNORE_KEYS, flag
+from mirg.data.importers.coco_file import CROWD_KEYS, IGNORE_KEYS, flag
 from mirg.data.importers.label_map import LabelMap
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Numbers, Outcome, RawBox, RawImage, RawObject, RawSample, Refusal
+from mirg.data.importers.raw import (
+    ImportOptions,
+    Numbers,
+    Outcome,
+    RawBox,
+    RawImage,
+    RawObject,
+    RawSample,
+    Refusal,
+    asks_for_every,
+)
+from mirg.data.importers.rows import chosen
 from mirg.samples.coverage import (
     ANNOTATED,
     CROWD,
@@ -67,6 +76,15 @@ def inside(numbers: Numbers) -> Numbers:
     """A box in fractions that leaves the image only by rounding, set onto its edge."""
     x1, y1, x2, y2 = (0.0 if -_EDGE <= v < 0 else 1.0 if 1 < v <= 1 + _EDGE else v for v in numbers)
     return (x1, y1, x2, y2)
+
+
+def convert(value: Any, options: ImportOptions) -> list[Outcome]:
+    """The outcomes of one image of an annotation tool; ``value`` is :class:`Annotated` or the refusal."""
+    if isinstance(value, Refusal):
+        return [value]
+    if not isinstance(value, Annotated):
+        return [Refusal("row", "is not an annotated image")]
+    return outcomes(value, options)
 
 
 def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
@@ -134,20 +152,15 @@ def _writable(label: str) -> bool:
 
 
 def _sample(image: Annotated, things: tuple[RawObject, ...], labels: list[str]) -> RawSample:
-    asked = labels[int(hashlib.sha256(image.path.encode()).hexdigest(), 16) % len(labels)]
+    asked = chosen(labels, image.path)
     key = label_key(asked)
     incomplete = [REFUSED_BOX] if any(isinstance(thing, Unusable) for thing in image.objects) else []
     known = vocabulary_name(image.labels) if image.labels else ""
-    meta: dict[str, Any] = {"subject": asked, **image.meta, **coverage_meta(incomplete, None, known)}
+    meta: dict[str, Any] = {**image.meta, **coverage_meta(incomplete, None, known)}
     if not image.objects:
         meta[ANNOTATED] = True
     if image.film:
         meta["image_set"] = image.film
-    return RawSample(
-        id=image.name,
-        task="detection",
-        images=(RawImage(image.path, image.width, image.height, frame=image.frame, objects=things),),
-        question=(f"Point to every {asked}.",),
-        targets=tuple(RawBox(1, thing.numbers, asked) for thing in things if label_key(thing.label) == key),
-        meta=meta,
-    )
+    shown = RawImage(image.path, image.width, image.height, frame=image.frame, objects=things)
+    targets = (RawBox(1, thing.numbers, asked) for thing in things if label_key(thing.label) == key)
+    return asks_for_every(image.name, shown, asked, targets, meta)

@@ -6,17 +6,25 @@ LVIS. The category of a question is always one that is annotated completely in t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mirg.data.importers.annotated import EMPTY
-from mirg.data.importers.coco_entries import LOCAL_KEY, Annotation, Category, id_key, texts_in
-from mirg.data.importers.coco_file import HINT, CocoFile
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawObject, RawSample, Refusal, Row, Source
-from mirg.data.importers.rows import Refused, is_number, short, text_of, whole
+from mirg.data.importers.coco_file import HINT, LOCAL_KEY, Annotation, Category, CocoFile, id_key, texts_in
+from mirg.data.importers.raw import (
+    ImportOptions,
+    Outcome,
+    RawBox,
+    RawImage,
+    RawObject,
+    Refusal,
+    Row,
+    Source,
+    asks_for_every,
+)
+from mirg.data.importers.rows import Refused, chosen, is_number, short, text_of, whole
 from mirg.samples.coverage import (
     ANNOTATED,
     CROWD,
@@ -69,19 +77,13 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     asked = notes.asked(picture.path) if value["objects"] else notes.absent(picture.path, options)
     if asked is None:
         return [*refusals, Refusal("objects", *notes.why_nothing(), name)]
-    meta = {"subject": asked, **coverage_meta(notes.incomplete, notes.categories, value["vocabulary"])}
+    meta = coverage_meta(notes.incomplete, notes.categories, value["vocabulary"])
     if not value["objects"]:
         meta[ANNOTATED] = True
     if texts_in([image.get("image_set")]):
         meta["image_set"] = image["image_set"]
-    sample = RawSample(
-        id=name,
-        task="detection",
-        images=(RawImage(picture.path, picture.width, picture.height, objects=tuple(notes.objects)),),
-        question=(f"Point to every {asked}.",),
-        targets=tuple(RawBox(1, box, asked) for box in notes.boxes(asked)),
-        meta=meta,
-    )
+    shown = replace(picture, objects=tuple(notes.objects))
+    sample = asks_for_every(name, shown, asked, (RawBox(1, box, asked) for box in notes.boxes(asked)), meta)
     return [*refusals, sample]
 
 
@@ -177,7 +179,7 @@ class _Notes:
             return marked[0]
         if REFUSED_BOX in self.value["incomplete"]:  # whoever wrote the file knew which category the box was of
             return None
-        return sorted(labels)[int(hashlib.sha256(path.encode()).hexdigest(), 16) % len(labels)]
+        return chosen(sorted(labels), path)
 
     def absent(self, path: str, options: ImportOptions) -> str | None:
         """The label to ask for in a picture without objects, if it is known that the picture was annotated for it.
@@ -193,7 +195,7 @@ class _Notes:
             return self.value["absent"][0]
         if not said or not names:
             return None
-        return names[int(hashlib.sha256(path.encode()).hexdigest(), 16) % len(names)]
+        return chosen(names, path)
 
     def boxes(self, label: str) -> list[tuple[float, float, float, float]]:
         """The boxes of all objects of a label, in whatever case it is written."""

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from mirg.data.importers.annotated import Annotated, Unusable, outcomes
-from mirg.data.importers.film_frames import frame_files
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.annotated import Annotated, Unusable, convert
+from mirg.data.importers.files import read_xml, text_in
+from mirg.data.importers.films import frame_files
 from mirg.data.importers.pictures import Pictures
-from mirg.data.importers.raw import Outcome, RawObject, Refusal, Row, Source
+from mirg.data.importers.raw import ImportOptions, RawObject, Refusal, Row, Source
 from mirg.data.importers.rows import Refused
-from mirg.data.importers.xml_files import read_xml, text_in
 from mirg.errors import DataError
 from mirg.samples.coverage import INSTANCE, SCOPE
 from mirg.storage import digest_file
@@ -48,15 +47,6 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
         yield from _images(path, images, _declared(meta), options)
     if tracks:
         yield from Film(path, tracks, meta, options).rows()
-
-
-def convert(value: Any, options: ImportOptions) -> list[Outcome]:
-    """The sample of one image or frame; refusals for shapes that are not boxes."""
-    if isinstance(value, Refusal):
-        return [value]
-    if not isinstance(value, Annotated):
-        return [Refusal("row", "is not an image of CVAT")]
-    return outcomes(value, options)
 
 
 def shape(element: Element, label: str) -> RawObject | Unusable:

@@ -7,14 +7,13 @@ width, height]; nothing in a table says which, so it is said by the user or foll
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mirg.data.importers.frames import FrameName
-from mirg.data.importers.raw import RawBox, RawImage, RawObject, RawSample
-from mirg.data.importers.rows import Refused, is_number
+from mirg.data.importers.raw import RawBox, RawImage, RawObject, RawSample, asks_for_every
+from mirg.data.importers.rows import Refused, chosen, is_number
 from mirg.errors import DataError
 from mirg.frames import RELATIVE_MAX
 
@@ -148,15 +147,9 @@ def asks_for_all(name: str, path: str, boxes: Sequence[RawBox]) -> RawSample:
         raise Refused("boxes", "are empty, and there is no question", "it is a photograph without boxes")
     if not labels[0]:
         raise Refused("labels", "are missing, and there is no question", "--columns question=… or labels=… says where")
-    asked = labels[int(hashlib.sha256(name.encode()).hexdigest(), 16) % len(labels)]
-    return RawSample(
-        id=name,
-        task="detection",
-        images=(RawImage(path, objects=tuple(RawObject(box.label, box.numbers) for box in boxes)),),
-        question=(f"Point to every {asked}.",),
-        targets=tuple(box for box in boxes if box.label == asked),
-        meta={"subject": asked},
-    )
+    asked = chosen(labels, name)
+    image = RawImage(path, objects=tuple(RawObject(box.label, box.numbers) for box in boxes))
+    return asks_for_every(name, image, asked, (box for box in boxes if box.label == asked))
 
 
 @dataclass

@@ -11,10 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mirg.data.importers.files import read_xml
 from mirg.data.importers.label_studio import looks_like_task
 from mirg.data.importers.rows import Refused
 from mirg.data.importers.stream import read_members, read_rows
-from mirg.data.importers.xml_files import read_xml
 from mirg.errors import DataError, MirgError
 from mirg.images import SUFFIXES
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirg.data.importers.answered import is_hidden, marked_up
-from mirg.data.importers.conversations import Conversation, Turn, conversation
+from mirg.data.importers.conversations import conversation, is_record, recorded
 from mirg.data.importers.detection import (
     BoxFormat,
     FormatEvidence,
@@ -32,13 +32,10 @@ from mirg.data.importers.detection import (
     named,
     telling,
 )
-from mirg.data.importers.naming import Images, told
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawSample, Row, Source
-from mirg.data.importers.recorded import is_record, recorded
+from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Row, Source
 from mirg.data.importers.rows import Refused, box_of, each, mapping, name_or, paths_of, row_id, short, text_of, whole
-from mirg.data.importers.sharegpt import asked_and_answered
-from mirg.data.importers.texts import ANY_BOX, shown
+from mirg.data.importers.sharegpt import asked_and_answered, turn_sample
+from mirg.data.importers.texts import ANY_BOX, Images, shown, told
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.images import header_of, image_size
 
@@ -62,7 +59,7 @@ _HINT = "--columns says which column is which: question=text,images=pictures,box
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     """One row per example, with the columns that are used; pictures are written below ``options.stored``.
 
-    ConfigError without the package ``datasets``, or for a column that is not there; DataError where there is nothing.
+    ConfigError without the package ``datasets``, or for a column that does not exist; DataError if there is no data.
     """
     table = _opened(path, options.split)
     try:
@@ -225,7 +222,7 @@ def _stored(value: Any, folder: str) -> Any:
 
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
-    """One sample per example: its boxes, none at all where the list is empty, or what its answer says."""
+    """One sample per example: its boxes (an empty list means that there is no object), or those of its answer."""
     name = None
     try:
         row = mapping(value)
@@ -238,7 +235,7 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         if messages is not None:
             value = {"id": name, "task": row.get("task"), "images": list(paths), "messages": messages}
             talk = conversation(value, "hf", placeholders_needed=False, first=options.image_index_from)
-            return each(talk.named(), partial(_answered, talk, options.image_index_from))
+            return each(talk.named(), partial(turn_sample, talk, options.image_index_from))
         if "question" not in row and len(paths) == 1 and any(row.get(part) is not None for part in _FORMATS):
             return [asks_for_all(name, paths[0], _targets(row, 1))]
         first = options.image_index_from
@@ -268,12 +265,6 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     except Refused as refused:
         found = refused.refusal._replace(id=name)
         return [found._replace(hint=_HINT) if found.reason == "is missing" and not found.hint else found]
-
-
-def _answered(talk: Conversation, first: int | None, name: str, turn: Turn) -> RawSample:
-    turn.check("messages")
-    task, paths = name_or(talk.row.get("task"), "grounding"), talk.images[: turn.images]
-    return asked_and_answered(name, task, paths, turn.question, turn.answer, first=first, system=talk.system)
 
 
 def _messages(row: Mapping[str, Any]) -> list[Any] | None:

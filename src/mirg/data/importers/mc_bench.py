@@ -2,7 +2,7 @@
 
 ``path`` is ``mc-bench_v0.2_val.json``: ``descriptions`` (id, images_id, text, positive_sample, text_style), ``images``
 (id, text_id, inter_img_id, file_name, height, width) and ``annotations`` (image_id, text_id, category_id, bbox as
-[x, y, width, height] in pixels). An image stands in the list once for each text about it. A category is a group of
+[x, y, width, height] in pixels). The list holds an image once for each text about it. A category is a group of
 instances that belong together, "group 1" to "group 7", and no name.
 """
 
@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawSample, Row, Source
+from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Row, Source
 from mirg.data.importers.rows import Refused, box_of, mapping, short, text_of, whole
 from mirg.data.importers.stream import read_members
 from mirg.errors import DataError
@@ -25,7 +24,7 @@ _RELATIONS: dict[str, Relation] = {"comparison": "same_category"}
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """One row per text with its images and annotations. DataError where the file is none of MC-Bench's."""
+    """One row per text with its images and annotations. DataError if the file is not of MC-Bench."""
     seen: set[str] = set()
     found: dict[str, list[Any]] = {name: [] for name in _MEMBERS}
     for key, value in read_members(path):
@@ -57,7 +56,7 @@ def _key(value: Any) -> str:
 
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
-    """One sample per text; a text without instances is one, too: its answer is that neither image holds any."""
+    """One sample per text; a text without instances is also a sample, whose answer is that neither image holds any."""
     name = None
     try:
         row = mapping(value)
@@ -95,7 +94,7 @@ def _sample(name: str, text: dict[str, Any], pair: Any, things: Any) -> RawSampl
         raise Refused("text", "is empty")
     style = text.get("text_style")
     style = style.lower() if isinstance(style, str) and style.isascii() and style.isprintable() else ""
-    # Which instances belong together matters only where there is more than one group.
+    # Which instances belong together matters only if there is more than one group.
     grouped = {"groups": groups} if len({_key(group) for group in groups}) > 1 and all(map(_is_id, groups)) else {}
     return RawSample(
         id=name,

@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
-from mirg.data.importers.annotated import Annotated, Unusable, outcomes
-from mirg.data.importers.lines import lines_of
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.annotated import Annotated, Unusable, convert
+from mirg.data.importers.files import lines_of, read_xml, text_in
 from mirg.data.importers.pictures import Pictures
-from mirg.data.importers.raw import Numbers, Outcome, RawObject, Refusal, Row, Source
+from mirg.data.importers.raw import ImportOptions, Numbers, RawObject, Refusal, Row, Source
 from mirg.data.importers.rows import Refused
-from mirg.data.importers.xml_files import read_xml, text_in
 from mirg.errors import DataError
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -64,15 +62,6 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
         yield Row(_shown(file.path, path), 1, _image(file, pictures, labels, first))
     for file, refusal in broken:
         yield Row(_shown(file, path), 1, refusal)
-
-
-def convert(value: Any, options: ImportOptions) -> list[Outcome]:
-    """The sample of one file; refusals for objects without a box."""
-    if isinstance(value, Refusal):
-        return [value]
-    if not isinstance(value, Annotated):
-        return [Refusal("row", "is not a Pascal VOC file")]
-    return outcomes(value, options)
 
 
 def _xml_files(path: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fakes.migbench import ROWS, annotation_rows, revised_rows, write_annotations
-from mirg.data.importers.migbench_items import PAPER_NAMES, load_annotations, target_images
+from mirg.data.importers.migbench import PAPER_NAMES, load_annotations, target_images
 from mirg.errors import DataError, StorageError
 
 
