@@ -11,8 +11,7 @@ import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from mirg.answers.image_keys import folded, image_in_key, is_image_key, name_of_value
-from mirg.answers.image_names import UNKNOWN, Name, names_in
+from mirg.answers.image_names import UNKNOWN, Name, folded, image_in_key, is_image_key, name_of_value, names_in
 from mirg.answers.raw import MOST_BOXES, TOO_MANY, RawAnswer, RawBox, image_of
 from mirg.answers.repair import repaired
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from mirg.answers.blocks import forbid_vision
 from mirg.answers.markup import Style, render
-from mirg.answers.tags import forbid_vision
 from mirg.errors import AnswerError
 from mirg.frames import RELATIVE_MAX, Family, PixelLimits
 from mirg.samples.schema import Sample

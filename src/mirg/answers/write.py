@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from mirg.answers.blocks import ANSWER_CLOSE, ANSWER_OPEN, TAGS, THINK_CLOSE, THINK_OPEN, forbid, forbid_vision
 from mirg.answers.markup import Style, render, spell
-from mirg.answers.tags import ANSWER_CLOSE, ANSWER_OPEN, TAGS, THINK_CLOSE, THINK_OPEN, forbid, forbid_vision
 from mirg.errors import AnswerError
 from mirg.frames import Family, Numbers, PixelLimits, Size, swapped, to_frame
 from mirg.samples.schema import Target

@@ -401,7 +401,7 @@ def test_a_damaged_member_of_a_zip(room: Path) -> None:
 def test_parts_are_told_how_to_be_joined(room: Path, names: list[str], given: str, hint: str, missing: bool) -> None:
     for name in names:
         (room / "in" / name).write_bytes(b"part")
-    if missing:  # the last part alone, which says that it is the third
+    if missing:  # only the last part, which says that it is the third
         (room / "in" / given).write_bytes(b"PK\x05\x06" + struct.pack("<HHHHIIH", 2, 0, 1, 1, 50, 0, 0))
     with pytest.raises(DataError) as caught:
         unpack([room / "in" / given], room / "out")

@@ -47,7 +47,7 @@ HANDED_ON = {
     ("data/importers/rows.py", "reason"),
     ("data/importers/rows.py", "value.reason"),
     ("data/importers/univg.py", "question.problem"),
-    ("data/importers/video_tracks.py", "value.problem"),
+    ("data/importers/video_tracks.py", "error.message"),
 }
 # The same, with other words around them.
 WRAPPED = {f"image {ANY} {ANY}", f"image {ANY}: {ANY}", f"sample {ANY}: {ANY}", f"{ANY} (line {ANY})"}

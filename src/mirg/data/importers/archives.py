@@ -134,8 +134,6 @@ class _Names:
 
 @dataclass
 class _Unpacking:
-    """One archive on its way into ``work``."""
-
     archive: Path
     work: Path
     names: _Names
@@ -147,7 +145,6 @@ class _Unpacking:
     _folders: dict[str, Path] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Plan, then write; a DataError names the archive."""
         try:
             self._run()
         except BadArchive as error:
@@ -184,7 +181,6 @@ class _Unpacking:
         return place
 
     def _write(self, member: Member, stream: Bytes, place: str) -> None:
-        """Copy what comes out of one member, counting it."""
         target = self._folder(posixpath.dirname(place)) / posixpath.basename(place)
         written = 0
         # Exclusive, so that nothing there is ever followed or replaced.

@@ -198,7 +198,6 @@ class _Notes:
         return chosen(names, path)
 
     def boxes(self, label: str) -> list[tuple[float, float, float, float]]:
-        """The boxes of all objects of a label, in whatever case it is written."""
         return [thing.numbers for thing in self.objects if label_key(thing.label) == label_key(label)]
 
     def why_nothing(self) -> tuple[str, str]:

@@ -396,7 +396,6 @@ class CocoFile:
         return list(found.values())
 
     def _boxes(self, pictures: list[Picture]) -> Iterator[tuple[list[float], float, float]]:
-        """Every box of a picture whose size the file gives, with that size."""
         for picture in pictures:
             sides = [picture.image.get(side) for side in ("width", "height")] if picture.lists else []
             if sides and all(is_number(side) and side > 0 for side in sides):
@@ -413,7 +412,6 @@ class CocoFile:
             return path  # the search for the file refuses it
 
     def _value(self, picture: Picture, vocabulary: str, scope: str) -> dict[str, Any]:
-        """What ``convert`` is given about one picture."""
         notes = [note for key in picture.ids for note in self._annotations.get(key, ())]
         named = [(note, self._category_of(note)) for note in notes]
         objects = [(note, category) for note, category in named if note.ignored or not category.dropped]
@@ -451,7 +449,6 @@ class CocoFile:
         return sorted({label_key(c.name): c.name for c in self.categories.values() if c.name}.values())
 
     def _vocabulary(self) -> str:
-        """A name that two files share if their images are annotated for the same categories."""
         return vocabulary_name(self._all_names)
 
 

@@ -87,7 +87,6 @@ def _image(ref: ImageRef, path: str) -> RawImage:
 
 
 def _text(text: str, field: str) -> Text:
-    """``text`` with its markup as boxes."""
     boxes: list[RawBox] = []
 
     def taken_out(image: int, box: Box) -> str:

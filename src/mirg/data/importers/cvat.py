@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree.ElementTree import Element
 
 from mirg.data.importers.annotated import Annotated, Unusable, convert
@@ -28,6 +28,7 @@ _NUMBER = re.compile(r"-?\d{1,7}(?:\.\d*)?(?:e[-+]?\d{1,2})?", re.IGNORECASE | r
 _BOX = {"box": ("xtl", "ytl", "xbr", "ybr"), "mask": ("left", "top", "width", "height")}
 _SHAPES = {*_BOX, "polygon", "polyline", "points", "ellipse", "cuboid", "skeleton"}
 _HINT = "export the images with the annotations, so that frame 12 is frame_000012"
+_Default = TypeVar("_Default", int, None)
 Seen = dict[int, list[RawObject | Unusable]]  # objects by frame number
 
 
@@ -213,20 +214,20 @@ def _add_open_end(track: Element, frames: range, seen: Seen) -> None:
 
 
 def _frame(element: Element) -> int | None:
-    text = element.get("frame", "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+    return _digits(element.get("frame", ""), None)
 
 
 def _whole(parent: Element | None, name: str, default: int) -> int:
-    text = "" if parent is None else text_in(parent, name)
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else default
+    return _digits("" if parent is None else text_in(parent, name), default)
 
 
 def _step(task: Element | None) -> int:
-    """Every how many frames one was annotated."""
-    told = "" if task is None else text_in(task, "frame_filter")
-    words = told.partition("step=")[2].strip()
-    return max(1, int(words)) if words.isascii() and words.isdecimal() and len(words) < 6 else 1
+    said = "" if task is None else text_in(task, "frame_filter")
+    return max(1, _digits(said.partition("step=")[2].strip(), 1))
+
+
+def _digits(text: str, default: _Default) -> int | _Default:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else default
 
 
 SOURCE = Source("cvat", "CVAT XML 1.1: images and video tracks", read, convert, "pixels", maps_labels=True)

@@ -205,7 +205,6 @@ class Evidence:
         return max(found, key=lambda one: self._gain("pixels", one), default=None)
 
     def _open(self, source: str, total: int, good: Sequence[FrameName], other: Resized | None) -> DataError:
-        """The refusal of boxes that may be in several frames, or in none."""
         names = [WORDS[name] for name in good] + ([f"{WORDS['resized_pixels']} ({other.family})"] if other else [])
         if not names:
             hint = "take the file apart: one import has one frame, which --frame sets"

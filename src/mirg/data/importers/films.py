@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mirg.data.importers.files import lines_of, number_lines
-from mirg.data.importers.raw import Numbers
+from mirg.data.importers.raw import Numbers, Refusal
 from mirg.data.importers.rows import Refused, name_or
 from mirg.images import SUFFIXES
 
@@ -35,8 +35,6 @@ _DIGITS = re.compile(r"(\d+)", re.ASCII)
 _HINT = "name the frames so that they differ in one number only: 000001.jpg, 000002.jpg"
 
 
-# (field, reason, hint)
-Problem = tuple[str, str, str]
 Track = list[tuple[int, Numbers]]  # (position among the frames, from 0; x, y, width, height in pixels)
 
 
@@ -55,7 +53,7 @@ class Sequence:
     tracks: dict[str, Track] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     unnamed: dict[str, str] = field(default_factory=dict)
-    problem: Problem | None = None
+    problem: Refusal | None = None
 
 
 def find_frames(sequence: Sequence, *folders: Path) -> None:
@@ -189,7 +187,6 @@ def _leave_out(sequence: Sequence, annotated: set[int]) -> None:
 
 
 def _layout(rows: list[list[float]], labels: Path) -> _Layout:
-    """What the columns of a file mean. Refused if that is not clear."""
     counts = {len(row) for row in rows}
     if len(counts) > 1:
         first = next(k for k, row in enumerate(rows, 1) if len(row) != len(rows[0]))
@@ -276,7 +273,6 @@ def _line(number: int, row: list[float], layout: _Layout, position: dict[int, in
 
 
 def _class(number: int, row: list[float], layout: _Layout) -> str:
-    """The name of a line's class, empty if it has none."""
     if layout.classes is None or row[7] == -1:
         return ""
     kind = int(row[7])
@@ -288,7 +284,6 @@ def _class(number: int, row: list[float], layout: _Layout) -> str:
 
 
 def _name(sequence: Sequence, key: str, labels: set[str], layout: _Layout) -> None:
-    """The name of an object, if its lines agree on one."""
     named = sorted(labels - {""})
     if len(labels) == 1 and named:
         sequence.labels[key] = named[0]

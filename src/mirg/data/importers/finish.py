@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from mirg.answers.blocks import TAGS
 from mirg.answers.markup import box_markup
-from mirg.answers.tags import TAGS
 from mirg.data.importers.evidence import Evidence
 from mirg.data.importers.frames import WORDS, FrameName, only_fractions, possible, to_fractions
 from mirg.data.importers.look import Facts, Looker, clean_path
@@ -123,8 +123,6 @@ def _looker(root: str, look: str, journal: str, run: str) -> Looker:
 
 
 class _Finisher:
-    """Makes one sample of one :class:`RawSample`."""
-
     def __init__(self, job: Job, looker: Looker, found: Finished, raw: RawSample, known: Known) -> None:
         self.job, self.looker, self.found, self.raw, self.known = job, looker, found, raw, known
         self.where = f"{found.row.file}:{found.row.number}"

@@ -41,7 +41,6 @@ _Test = Callable[[dict[str, Any]], bool]
 
 
 def _keys(*keys: str) -> _Test:
-    """Whether a JSON object has all of these keys."""
     return lambda value: all(key in value for key in keys)
 
 
@@ -51,7 +50,6 @@ def _holds(key: str, text: str) -> _Test:
 
 
 def _any_has(*keys: str) -> _Test:
-    """Whether any of the values is an object that has all of these keys."""
     return lambda value: any(isinstance(one, dict) and all(key in one for key in keys) for one in value.values())
 
 
@@ -165,7 +163,6 @@ def _file(path: Path) -> Format | None:
 
 
 def _holds_boxes(path: Path) -> bool:
-    """Whether any of the first lines holds four numbers or more."""
     with path.open(encoding="utf-8", errors="replace") as stream:
         lines = [line.replace(",", " ").split() for line in islice(stream, 10)]
     return any(sum(word.replace(".", "", 1).lstrip("-").isdecimal() for word in line) >= 4 for line in lines)

@@ -312,7 +312,6 @@ def _label(value: Any, field: str) -> str:
 
 
 def _numbers(row: dict[str, Any], count: int, images: int) -> list[int]:
-    """The number of the image of every box, from 1."""
     for name, first in (("image_number", 1), ("image_index", 0)):
         if row.get(name) is not None:
             found = [whole(v, name) - first + 1 for v in _each(row[name], name, count, None)]

@@ -243,8 +243,6 @@ def _note(found: Finished, looked: Journal) -> None:
 
 
 class _Work:
-    """Writes rows into the folder."""
-
     def __init__(self, writer: DatasetWriter, job: Job, report: ImportReport, copy: bool, listed: int) -> None:
         self.writer, self.job, self.report, self.copy, self.listed = writer, job, report, copy, listed
         self.evidence = Evidence()
@@ -254,7 +252,6 @@ class _Work:
     def run(
         self, workers: Executor, rows: Iterator[Row], looked: Journal, on_progress: Callable[[int], None] | None
     ) -> None:
-        """Finish and write all rows."""
         for found in workers.map(partial(finish, self.job), rows):
             self._take(found)
             _note(found, looked)
@@ -264,7 +261,6 @@ class _Work:
                     on_progress(self.report.rows)
 
     def contradict(self, source: str, *, final: bool) -> None:
-        """DataError if too many boxes are not in the frame of the import."""
         job = self.job
         self.evidence.contradict(job.frame, source, final=final, resized=job.tried, said=job.resized)
 

@@ -63,7 +63,6 @@ class Regions:
         return Unusable(labels[0], f"result is not a box of an image: {kind}, {labels[0]!r}", "export rectangles")
 
     def _is_shape(self, result: dict[str, Any], value: dict[str, Any]) -> bool:
-        """Whether labels or choices hold the only box of their region."""
         region = result.get("id")
         return "x" in value and not (isinstance(region, str) and region in self._shapes)
 

@@ -141,8 +141,6 @@ class _Filled(NamedTuple):
 
 
 class _Said(NamedTuple):
-    """A turn with its slots filled."""
-
     turn: Turn
     question: _Filled
     answer: _Filled

@@ -115,7 +115,6 @@ def _parts(path: str, *, suffix: bool = True) -> _Parts:
 
 
 def _fits(file: _Parts, wanted: _Parts) -> bool:
-    """Whether one path is the end of the other."""
     count = min(len(file), len(wanted))
     return [part.casefold() for part in file[-count:]] == [part.casefold() for part in wanted[-count:]]
 
@@ -163,7 +162,6 @@ def _key(path: PurePosixPath) -> str:
 
 
 def _common(file: PurePosixPath, wanted: PurePosixPath) -> list[str]:
-    """The parts at the end that both paths have, the last one first."""
     pairs = zip(reversed(file.parts), reversed(wanted.parts), strict=False)
     same: list[str] = []
     for one, other in pairs:

@@ -138,7 +138,6 @@ def with_note(path: Path, options: ImportOptions) -> ImportOptions:
 
 
 def _agreed(note: ExportNote) -> dict[str, str | int]:
-    """The options that a note settles."""
     frame = family(note.family).box_frame
     if frame != "resized_pixels":
         return {"frame": frame}

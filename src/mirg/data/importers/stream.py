@@ -134,7 +134,6 @@ class _Text:
                 raise text.broken(str(error)) from error
 
     def peek(self) -> str:
-        """The next character that is no blank, "" at the end."""
         while True:
             self._at = _BLANK.match(self._window, self._at).end()  # type: ignore[union-attr]
             if self._at < len(self._window):
@@ -143,14 +142,12 @@ class _Text:
                 return ""
 
     def take(self, wanted: str) -> None:
-        """Step over ``wanted``, one character."""
         found = self.peek()
         if found != wanted:
             raise self.broken(f"expected {wanted!r}, found {found!r}" if found else _CUT)
         self._at += 1
 
     def value(self) -> object:
-        """The JSON value that comes next."""
         self.peek()
         while True:
             try:
@@ -185,12 +182,10 @@ class _Text:
                 raise self.broken(f"a comma stands before the {close!r} at the end", "remove the comma")
 
     def expect_end(self) -> None:
-        """Nothing but blanks may follow."""
         if found := self.peek():
             raise self.broken(f"{found!r} follows the end of the list")
 
     def broken(self, reason: str, hint: str = "") -> DataError:
-        """What is wrong with the row after the last good one."""
         hint = hint or "the file is damaged or was cut off: copy or download it again"
         return DataError(f"{self.path}: row {self._rows + 1}: {reason}", hint=hint)
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mirg.data.importers.files import number_lines
-from mirg.data.importers.films import Problem, Sequence, find_frames, flags_of, read_mot, settings_of
+from mirg.data.importers.films import Sequence, find_frames, flags_of, read_mot, settings_of
 from mirg.data.importers.raw import ImportOptions, Numbers, Outcome, RawBox, RawImage, RawSample, Refusal, Row, Source
 from mirg.data.importers.rows import Refused, name_or, short
 from mirg.errors import DataError, ImageError
@@ -64,11 +64,11 @@ def _checked(sequence: Sequence, place: Path, options: ImportOptions, *, got: bo
             sequence.size = image_size(sequence.frames[0])
         _refuse_other_boxes(sequence)
     except Refused as refused:
-        sequence.problem = (refused.refusal.field, refused.refusal.reason, refused.refusal.hint)
+        sequence.problem = refused.refusal
     except (OSError, configparser.Error) as error:
-        sequence.problem = (sequence.file, f"cannot be read: {error}", "")
+        sequence.problem = Refusal(sequence.file, f"cannot be read: {error}")
     except ImageError as error:
-        sequence.problem = ("frames", error.message, error.hint)
+        sequence.problem = Refusal("frames", error.message, error.hint)
     return sequence
 
 
@@ -131,7 +131,7 @@ class Film(NamedTuple):
     label: str = ""
     unnamed: str = ""
     track: tuple[tuple[int, Numbers], ...] = ()
-    problem: Problem | None = None
+    problem: Refusal | None = None
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
@@ -165,7 +165,7 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         return [Refusal("row", f"{short(value)} is not an object of a sequence")]
     name = f"{value.sequence}-{value.key}" if value.key else value.sequence
     if value.problem:
-        return [Refusal(*value.problem, id=name)]
+        return [value.problem._replace(id=name)]
     if options.labels:
         label = options.labels.of(value.label)
         if label is None:

@@ -89,7 +89,6 @@ def _listed(path: Path) -> list[Path]:
 
 
 def _parsed(file: Path) -> _File:
-    """The content of one file. Refused if it is not of Pascal VOC."""
     root, *children = read_xml(file)
     if root.tag != "annotation":
         raise Refused("xml", f"is not Pascal VOC: its root is <{root.tag[:40]}>", "expected <annotation>")
@@ -169,7 +168,6 @@ def _near(folder: Path) -> Iterator[Path]:
 
 
 def _image(file: _File, pictures: Pictures, labels: list[str], first: float) -> Annotated | Refusal:
-    """What the file says of its image. A Refusal if its image is not known."""
     name = f"voc-{file.path.stem}"
     try:
         path = pictures.find(_image_name(file, pictures))

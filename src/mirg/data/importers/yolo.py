@@ -191,8 +191,6 @@ def _image(
 
 
 class _Labels:
-    """The label files of a dataset."""
-
     def __init__(self, folder: Path, names: Names) -> None:
         self.folder, self.names = folder, names
         found = sorted(file for file in folder.rglob("*.txt") if not file.name.startswith("."))
@@ -216,7 +214,6 @@ class _Labels:
         return "/".join(part for k, part in enumerate(parts) if k not in at)
 
     def objects(self, file: Path) -> list[RawObject | Unusable]:
-        """The objects of a file. Refused if a line holds anything but numbers."""
         return [self._object(k, row) for k, row in enumerate(number_lines(file, "labels"), 1)]
 
     def _object(self, number: int, row: list[float]) -> RawObject | Unusable:
