@@ -16,7 +16,7 @@ from mirg.answers.json_style import parse_json
 from mirg.answers.places import UNCLEAR, Span, images_of
 from mirg.answers.raw import MOST_BOXES, TOO_MANY, RawAnswer, RawBox, image_of
 
-# Characters and pieces that are no part of an answer; more of them come from a loop. Boxes are not counted.
+# Characters and pieces that are not part of an answer; more of them come from a loop. Boxes are not counted.
 MOST_NOISE = 4_096
 
 _SHORT = r"[-+]?[0-9]{1,12}(?:\.[0-9]{1,18})?"
@@ -105,7 +105,7 @@ class _State:
         self.waiting = False  # an image was named and no box has followed yet
         self.depth = 0
         self.noise: str | None = None
-        self.loose = 0  # characters that are no part of an answer, brackets that are no box
+        self.loose = 0  # characters that are not part of an answer, brackets that are not a box
         self.words = False
         self.cut = False
         self.labelled = False

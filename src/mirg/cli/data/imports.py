@@ -105,7 +105,7 @@ def import_(
     from mirg.executors import executor as open_executor
 
     source_of(kind)
-    # A hub name is no path: what its rows refer to lies below the current folder unless --root says another.
+    # A hub name is not a path: what its rows refer to lies below the current folder unless --root says another.
     folder = root or (path if path.is_dir() else path.parent if path.exists() else Path())
     options = ImportOptions(
         root=str(folder), strip=strip, frame=frame.value if frame else None, family=family, look=look.value,

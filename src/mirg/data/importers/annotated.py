@@ -121,7 +121,7 @@ def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
 
 
 def _is_region(thing: RawObject) -> bool:
-    """Whether a note is about a region that is no single object (:mod:`mirg.samples.coverage`)."""
+    """Whether a note is about a region that is not a single object (:mod:`mirg.samples.coverage`)."""
     return bool(thing.attributes) and not {CROWD, IGNORE}.isdisjoint(thing.attributes)
 
 
@@ -136,7 +136,7 @@ def _marked(thing: RawObject) -> RawObject:
 
 
 def _mapped(image: Annotated, labels: LabelMap) -> Annotated:
-    """``image`` with the labels of the map. If all of its objects are dropped, somebody annotated it all the same."""
+    """``image`` with the labels of the map. If all of its objects are dropped, somebody annotated it nevertheless."""
     named = (
         (thing, thing.label if label_key(thing.label) in REGION_NAMES else labels.of(thing.label))
         for thing in image.objects

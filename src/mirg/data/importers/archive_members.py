@@ -260,7 +260,7 @@ class _Zip:
         kind = stat.S_IFMT(info.external_attr >> 16)
         problem = ""
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-            problem = "it is a link" if kind == stat.S_IFLNK else "it is no file (a device, pipe or socket)"
+            problem = "it is a link" if kind == stat.S_IFLNK else "it is not a file (a device, pipe or socket)"
         elif info.flag_bits & 0x1:
             problem = "it is encrypted"
         return Member(number, info.orig_filename, info.is_dir() or kind == stat.S_IFDIR, info.compress_size, problem)
@@ -314,7 +314,7 @@ class _Tar:
             if info.issym() or info.islnk():
                 problem = "it is a link"
             elif not (info.isreg() or info.isdir()):
-                problem = "it is no file (a device, pipe or socket)"
+                problem = "it is not a file (a device, pipe or socket)"
             yield Member(number, info.name, info.isdir(), None, problem), info
 
 

@@ -95,11 +95,11 @@ def _picture(image: dict[str, Any], problem: tuple[str, str] | None) -> RawImage
     if path is None:
         raise Refused("file_name", "is missing", "every image needs a file_name, or a coco_url as in LVIS")
     if not isinstance(path, str) or not path.strip() or "\0" in path:
-        raise Refused("file_name", f"is no path: {short(path)}", HINT)
+        raise Refused("file_name", f"is not a path: {short(path)}", HINT)
     text_of(path, "file_name")
     sides = [image.get(side) or 0 for side in ("width", "height")]
     if not all(is_number(side) and side >= 0 and side == int(side) for side in sides):
-        raise Refused("width", f"{short(sides[0])} x {short(sides[1])} is no size in pixels", HINT)
+        raise Refused("width", f"{short(sides[0])} x {short(sides[1])} is not a size in pixels", HINT)
     width, height = (whole(side, "width") for side in sides)
     return RawImage(path, width, height)
 

@@ -266,7 +266,7 @@ class CocoFile:
                     self._take(member, entry)
         missing = sorted(set(_MEMBERS) - set(self._counts))
         if missing:
-            raise DataError(f"{self.path} has no {', '.join(missing)}: it is no COCO file", hint=HINT)
+            raise DataError(f"{self.path} has no {', '.join(missing)}: it is not a COCO file", hint=HINT)
 
     def _entries_of(self, member: str, value: Any) -> list[Any]:
         """The entries in an element of a list, or in an object that holds the entries by id instead of a list."""
@@ -389,7 +389,7 @@ class CocoFile:
             key = id_key(entry.get("id"))
             picture.add(key, entry)
             if key is None:
-                picture.problem = ("id", f"is missing, or is no id: {short(entry.get('id'))}")
+                picture.problem = ("id", f"is missing, or is not an id: {short(entry.get('id'))}")
             elif place and places.setdefault(key, place) != place:
                 reason = f"is listed twice in images: {short(key)} is {short(places[key])} and {short(place)}"
                 picture.problem = found["path", places[key]].problem = ("id", reason)

@@ -209,7 +209,7 @@ def _messages(row: dict[str, Any], columns: Mapping[str, str]) -> tuple[list[tup
     if messages is None and not columns.get("messages"):
         messages = _in_columns(row)
     if not isinstance(messages, list) or not messages:
-        raise Refused(field, "is missing" if messages is None else "is no list of messages")
+        raise Refused(field, "is missing" if messages is None else "is not a list of messages")
     said: list[tuple[bool, str]] = []
     system: list[str] = []
     for k, message in enumerate(messages):
@@ -239,7 +239,7 @@ def _in_columns(row: dict[str, Any]) -> list[dict[str, Any]] | None:
     question = "\n".join([row[asks], text_of(more, "input")]) if more else row[asks]
     history = row.get("history") or []
     if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
-        raise Refused("history", "is no list of a question and an answer each")
+        raise Refused("history", "is not a list of pairs of a question and an answer")
     said = [*history, [question, row.get(answers)]]
     messages = [
         {"role": role, "content": t} for pair in said for role, t in zip(("user", "assistant"), pair, strict=True)

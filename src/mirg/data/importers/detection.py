@@ -113,7 +113,7 @@ def _flat(value: Any) -> list[Any]:
 
 
 def class_names(features: Any, column: str) -> Sequence[str] | None:
-    """The names of a ClassLabel at ``objects.category`` of the table's features; None if it is no ClassLabel."""
+    """The names of a ClassLabel at ``objects.category`` of the table's features; None if it is not a ClassLabel."""
     for part in column.split("."):
         features = _bare(features)
         features = features.get(part) if isinstance(features, Mapping) else None
@@ -130,7 +130,7 @@ def _bare(feature: Any) -> Any:
 
 
 def named(value: Any, names: Sequence[str]) -> Any:
-    """``value``, a class number or a list of them, as names; a number that is no class stays what it is."""
+    """``value``, a class number or a list of them, as names; a number that is not a class is unchanged."""
     if isinstance(value, list):
         return [named(item, names) for item in value]
     whole = isinstance(value, int) and not isinstance(value, bool)

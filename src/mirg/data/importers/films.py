@@ -125,12 +125,12 @@ def settings_of(file: Path, section: str) -> dict[str, str]:
 _FIELD = "gt/gt.txt"
 _LINE = "frame,id,x,y,w,h,conf,class,visibility"
 _VISDRONE = "convert VisDrone to COCO, with track_id and ignored regions: kind coco"
-_VISIBLE = 0.1  # share of an object that must be visible: MOT annotates what is hidden, too
+_VISIBLE = 0.1  # share of an object that must be visible: MOT also annotates what is hidden
 _MOT_CLASSES = {
     1: "pedestrian", 2: "person on a vehicle", 3: "car", 4: "bicycle", 5: "motorbike", 6: "vehicle", 7: "person",
     8: "distractor", 9: "occluder", 10: "occluder on the ground", 11: "occluder full", 12: "reflection", 13: "crowd",
 }  # fmt: skip
-# They are no objects to point at. CVAT writes MOT's own names into labels.txt if a task has them.
+# They are not objects to point at. CVAT writes MOT's own names into labels.txt if a task has them.
 _NO_OBJECTS = {_MOT_CLASSES[k] for k in range(8, 14)} | {"occluder on ground", "occluder on grnd", "ignore", "ignored"}
 
 

@@ -61,7 +61,7 @@ class Rotated(NamedTuple):
 class _Seen(NamedTuple):
     """An image of a row: its reference, and the frame of its boxes.
 
-    ``size`` is (width, height) in pixels of the picture in which the boxes were drawn, None if nobody knows. ``exif``
+    ``size`` is (width, height) in pixels of the picture in which the boxes were drawn, None if unknown. ``exif``
     says which picture that is if EXIF rotates the file: the upright one (apply), the stored one (ignore), or unknown.
     """
 

@@ -59,7 +59,7 @@ def possible(
 
 
 def only_fractions(numbers: Sequence[float]) -> bool:
-    """Whether finite numbers of a box are all at most 1, and have decimals: they are no pixels, and not 0-1000."""
+    """Whether finite numbers of a box are all at most 1, and have decimals: they are not pixels, and not 0-1000."""
     return max(numbers) <= 1.0 and any(value != int(value) for value in numbers)
 
 

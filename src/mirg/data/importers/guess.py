@@ -1,6 +1,6 @@
 """What a file or folder looks like, for the message of an import that was given another kind.
 
-Formats that have no importer are recognised, too: the message says which format to choose in the tool that wrote them
+Formats without an importer are recognised as well: the message says which format to choose in the tool that wrote them
 (``docs/how-to/annotation-tools.md``).
 """
 

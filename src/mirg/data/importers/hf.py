@@ -214,7 +214,7 @@ def _stored(value: Any, folder: str) -> Any:
         if not file.exists():
             file.write_bytes(value)
         return str(file)
-    if hasattr(value, "save"):  # a picture that was decoded all the same
+    if hasattr(value, "save"):  # a picture that was decoded nevertheless
         buffer = io.BytesIO()
         value.save(buffer, format="PNG")
         return _stored(buffer.getvalue(), folder)
@@ -289,7 +289,7 @@ def _targets(row: dict[str, Any], images: int) -> tuple[RawBox, ...]:
     field = "boxes" if corners else "boxes_xywh"
     given = row[field]
     if not isinstance(given, list):
-        raise Refused(field, "is no list of boxes", _HINT)
+        raise Refused(field, "is not a list of boxes", _HINT)
     if given and not any(isinstance(box, list | tuple) for box in given):
         given = [given]  # one flat box
     numbers = _numbers(row, len(given), images)

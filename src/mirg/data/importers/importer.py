@@ -139,7 +139,9 @@ def import_dataset(
             options = options.model_copy(update={"image_index_from": first})
         report.image_index_from = options.image_index_from
         root_name = writer.add_root(Path(options.root).name or "images", options.root)
-        job = Job(kind, options, "auto", root_name, run=uuid4().hex, plugin=plugin)
+        job = Job(
+            kind, options, "auto", root_name, run=uuid4().hex, plugin=str(Path(plugin).absolute()) if plugin else ""
+        )
         if options.look != "none":
             job = job._replace(journal=str(journal.resolve()))
         stack.callback(_drop_empty, journal)

@@ -66,7 +66,7 @@ def source_of(kind: str) -> Source:
 
 @cache
 def _plugin(name: str) -> Source:
-    """The importer of a plug-in. Errors that are no refusals of mirg are raised with the plug-in's own traceback."""
+    """The importer of a plug-in. Errors that are not refusals of mirg are raised with the plug-in's own traceback."""
     source = load_plugin(name, what="importer")
     if not isinstance(source, Source):
         hint = "assign mirg.data.importers.raw.Source(kind, about, read, convert, frame) to the name"

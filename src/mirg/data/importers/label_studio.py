@@ -21,7 +21,7 @@ from mirg.data.importers.stream import read_rows
 from mirg.errors import DataError
 from mirg.images import SUFFIXES
 
-# Results that are no objects of the image: relations between them, and answers about the whole image or a region.
+# Results that are not objects of the image: relations between them, and answers about the whole image or a region.
 _NO_OBJECTS = {"relation", "textarea", "number", "rating", "datetime", "taxonomy", "pairwise", "ranker"}
 _NAMING = ("labels", "choices")  # they name a region, or say something of the whole image
 

@@ -34,7 +34,7 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     missing = set(_MEMBERS) - seen
     if missing:
         raise DataError(
-            f"{path} has no {', '.join(sorted(missing))}: it is no annotation file of MC-Bench",
+            f"{path} has no {', '.join(sorted(missing))}: it is not an annotation file of MC-Bench",
             hint="give mc-bench_v0.2_val.json; MC-Bench_coco_format.json is for its scorer",
         )
     images = {_key(image.get("id")): image for image in found["images"] if isinstance(image, dict)}
@@ -83,7 +83,7 @@ def _sample(name: str, text: dict[str, Any], pair: Any, things: Any) -> RawSampl
             raise Refused(f"{where}.image_id", f"{short(thing.get('image_id'))} is not an image of the pair")
         x, y, width, height = box_of(thing.get("bbox"), f"{where}.bbox")
         if width <= 0 or height <= 0:
-            raise Refused(f"{where}.bbox", f"{width:g} x {height:g} pixels are no area")
+            raise Refused(f"{where}.bbox", f"{width:g} x {height:g} pixels have no area")
         boxes.append(RawBox(1 + ids.index(_key(thing.get("image_id"))), (x, y, x + width, y + height)))
         groups.append(thing.get("category_id"))
     positive = text.get("positive_sample")
@@ -111,10 +111,10 @@ def _sample(name: str, text: dict[str, Any], pair: Any, things: Any) -> RawSampl
 def _image(image: dict[str, Any]) -> RawImage:
     width, height = (whole(image.get(side), f"images.{side}") for side in ("width", "height"))
     if width < 1 or height < 1:
-        raise Refused("images.width", f"{width} x {height} is no size in pixels")
+        raise Refused("images.width", f"{width} x {height} is not a size in pixels")
     path = text_of(image.get("file_name"), "images.file_name")
     if not path or "\0" in path:
-        raise Refused("images.file_name", f"{short(path)} is no path")
+        raise Refused("images.file_name", f"{short(path)} is not a path")
     return RawImage(path, width, height)
 
 

@@ -68,7 +68,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Defect:
-    """Something wrong with the published annotation of item ``index``; the item is scored all the same."""
+    """Something wrong with the published annotation of item ``index``; the item is scored nevertheless."""
 
     index: int
     kind: str
@@ -170,7 +170,7 @@ def _box(answer: object) -> Box | None:
     if not isinstance(answer, list) or len(answer) != 4:
         return None
     if not all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e9 for v in answer):
-        return None  # the comparison is false for NaN, too
+        return None  # the comparison is also false for NaN
     x1, y1, x2, y2 = (float(v) for v in answer)
     return (x1, y1, x2, y2)
 

@@ -31,7 +31,7 @@ def parse_fields(text: str) -> dict[str, str]:
         name, equals, field = (piece.strip() for piece in part.partition("="))
         field = field if equals else name
         if not name or not field or name in found:
-            raise ConfigError(f"--meta {text}: {part!r} is no field", hint="FIELD or KEY=FIELD, with commas")
+            raise ConfigError(f"--meta {text}: {part!r} is not a field", hint="FIELD or KEY=FIELD, with commas")
         if name in _RESERVED:
             raise ConfigError(f"--meta {text}: meta.{name} has a meaning already", hint=f"rename it: my_{name}={field}")
         found[name] = field

@@ -64,7 +64,7 @@ def paths_of(value: Any, field: str = "images") -> tuple[str, ...]:
             item = item.get("path", item.get("image"))
         path = text_of(item, where)
         if not path.strip() or "\0" in path:
-            raise Refused(where, f"{path!r} is no path")
+            raise Refused(where, f"{path!r} is not a path")
         found.append(path)
     if not found:
         raise Refused(field, "the row has no images")

@@ -22,7 +22,7 @@ from mirg.storage import BadLine, parse_line
 from mirg.text_files import DAMAGE, open_utf8
 
 _CHUNK = 1 << 20  # bytes read at a time
-_MAX_ROW = 256 << 20  # characters of one value: beyond it the file is no list of rows
+_MAX_ROW = 256 << 20  # characters of one value: beyond it the file is not a list of rows
 _BLANK = re.compile(r"[ \t\r\n]*")
 _CUT = "the file is cut off"
 _LITERAL = re.compile(r"[-+.\w]{0,9}")  # what may be there of true or -Infinity, or follow in a number: e-7

@@ -208,7 +208,7 @@ def told(text: str, images: Images, field: str, *, strict: bool = True) -> str:
 
     ``strict`` False leaves what is not understood unchanged, if the row has one image.
     """
-    # Most texts stay what they are, and many differ only in the numbers of their boxes, which are no names of images.
+    # Most texts are not changed, and many differ only in the numbers of their boxes, which are not names of images.
     # Without a full stop there is no file name, so that the paths of the images do not matter.
     if images.first != 0 and "." not in text and len(text) <= LONGEST_KEPT:
         count = len(images.paths)

@@ -41,7 +41,7 @@ _ABSENCE = {
 
 
 def sequences(root: Path, options: ImportOptions) -> Iterator[Sequence]:
-    """Every sequence at or below ``root``, in the order of their names; the files of one that is broken say so."""
+    """Every sequence at or below ``root``, in the order of their names; a broken one has the reason in ``problem``."""
     for folder, below, files in os.walk(root):
         below.sort()
         place = Path(folder)

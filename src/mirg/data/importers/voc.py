@@ -183,7 +183,7 @@ def _image(file: _File, pictures: Pictures, labels: list[str], first: float) -> 
 
 
 def _refuse_other_name(file: _File, path: str, pictures: Pictures) -> None:
-    """Refused if the XML file is called like another image: one of both was renamed, and nobody knows which."""
+    """Refused if the XML file is called like another image: one of the two was renamed, and it is not known which."""
     if Path(path).stem == file.path.stem or not file.image:
         return
     beside = (Path(path).parent / f"{file.path.stem}{Path(path).suffix}").as_posix()

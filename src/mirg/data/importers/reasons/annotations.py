@@ -63,7 +63,7 @@ COCO = (
         "Correct the file.",
     ),
     Reason(
-        ("is missing, or is no id: …", "is missing: an annotation needs a box, or polygons", "is not an object: …"),
+        ("is missing, or is not an id: …", "is missing: an annotation needs a box, or polygons", "is not an object: …"),
         "The entry lacks a part without which it cannot be used: an id, a box, or its keys.",
         "Add it. An id is a text or a whole number, a box is [x, y, width, height].",
     ),
@@ -90,12 +90,12 @@ TOOLS = (
     Reason(
         ("result is not a box of an image: …, …", "shape is not a box: … is drawn as …",
          "object without a bndbox: …", "line with key points (pose), which are not read"),
-        "Points, lines, ellipses, brushes and key points are no boxes.",
+        "Points, lines, ellipses, brushes and key points are not boxes.",
         "Draw boxes or, for Label Studio, CVAT and YOLO, polygons.",
     ),
     Reason(
         ("line of six columns: a confidence or a track follows the box, so that these are predictions",),
-        "Label files of YOLO have a sixth column if a model wrote them, and what a model says is no truth.",
+        "Label files of YOLO have a sixth column if a model wrote them, and the output of a model is not ground truth.",
         "Import the labels that people made.",
     ),
     Reason(
@@ -116,7 +116,7 @@ TOOLS = (
         "Export again from CVAT, which writes every frame of a track.",
     ),
     Reason(
-        ("… x … is no size in pixels", "… x … is not a size in pixels"),
+        ("… x … is not a size in pixels",),
         "Width and height of the image are not two whole numbers.",
         "Correct the size, or leave it out if the format allows that.",
     ),
@@ -180,8 +180,8 @@ TRACKS = (
     Reason(
         ("line …: column 7 is …, not 0 or 1: these are predictions of a tracker",),
         "Trackers write their results in the columns of MOT, with a confidence or -1 in place of the flag that says "
-        "whether a line counts. Predictions are no ground truth.",
-        "Import the annotation. If these boxes are to be the truth all the same, write 1 into column 7.",
+        "whether a line counts. Predictions are not ground truth.",
+        "Import the annotation. If these boxes are the truth even so, write 1 into column 7.",
     ),
     Reason(
         ("holds no visible object", "the object is not seen in two frames of one sample",
@@ -195,7 +195,7 @@ TRACKS = (
 FILES = (
     Reason(
         ("… is a panoptic file of COCO: its boxes are those of segments",),
-        "Segments of a panoptic file cover every pixel, also those of sky and grass, and are no list of objects.",
+        "Segments of a panoptic file cover every pixel, also those of sky and grass, and are not a list of objects.",
         "Import the file of instances.",
     ),
     Reason(
@@ -232,12 +232,12 @@ FILES = (
         ("… is empty", "… is damaged: …", "cannot read …: …", "… cannot be read: …", "… cannot be read as a dataset: …",
          "… is neither a JSON list of rows nor JSON lines: …", "… is not a JSON object", "…: row …: …",
          "…: row …: a line of more than … bytes", "… does not exist", "… is not a folder", "… has no split …"),
-        "The file or folder is not there, was cut off, or is no file of rows.",
+        "The file or folder is not there, was cut off, or is not a file of rows.",
         "Check the path, copy the file again, and use --split for the splits of a dataset.",
     ),
     Reason(
-        ("… has no …: it is no COCO file", "…: … is an object of lists, a list of objects is expected",
-         "… has no …: it is no annotation file of MC-Bench", "…: expected a JSON list of items", "…: item …: …",
+        ("… has no …: it is not a COCO file", "…: … is an object of lists, a list of objects is expected",
+         "… has no …: it is not an annotation file of MC-Bench", "…: expected a JSON list of items", "…: item …: …",
          "… is not an export of Label Studio", "… is not CVAT XML", "… holds no Pascal VOC file…",
          "… holds no label files", "… holds no sequence"),
         "The file is not of the format that was named.",
@@ -245,8 +245,8 @@ FILES = (
     ),
     Reason(
         ("…: an annotation has a score of …: these are predictions",),
-        "A score between 0 and 1 is written by a model. Its boxes are no ground truth.",
-        "Import the annotations. If these boxes are to be the truth all the same, remove the scores.",
+        "A score between 0 and 1 is written by a model. Its boxes are not ground truth.",
+        "Import the annotations. If these boxes are the truth even so, remove the scores.",
     ),
     Reason(
         ("…: … is …, not [x, y, width, height]",

@@ -39,8 +39,8 @@ ANSWERS = (
     ),
     Reason(
         ("an answer without a question", "a question without an answer", "is not one question and its answer",
-         "the role … neither asks nor answers", "is no list of messages",
-         "is no list of a question and an answer each"),
+         "the role … neither asks nor answers", "is not a list of messages",
+         "is not a list of pairs of a question and an answer"),
         "A conversation is a list of messages in which questions and answers alternate.",
         "Correct the messages. --columns user=NAME,assistant=NAME says which roles ask and answer.",
     ),
@@ -124,7 +124,7 @@ BOXES = (
         "Correct the annotation. If many boxes lie outside, --frame says in which frame the boxes of the file are.",
     ),
     Reason(
-        ("… is not a box of four numbers", "is not [x, y, width, height]: …", "is no list of boxes",
+        ("… is not a box of four numbers", "is not [x, y, width, height]: …", "is not a list of boxes",
          "object without a box in numbers: …", "object with corners that are not numbers: …, …",
          "object without points in numbers: …"),
         "The value is not four finite numbers, or not the points of a polygon.",
@@ -132,7 +132,7 @@ BOXES = (
     ),
     Reason(
         ("has no area: …", "object without area: …", "polygon without area",
-         "box without area: line …, width …, height …", "… x … pixels are no area"),
+         "box without area: line …, width …, height …", "… x … pixels have no area"),
         "A box of which a side is 0 or negative marks no object.",
         "Draw the object again, or delete it.",
     ),
@@ -145,7 +145,7 @@ BOXES = (
     Reason(
         ("object is rotated: …, … degrees", "image was rotated in Label Studio",
          "line of four points may be a polygon or a rotated box (OBB), whose box is not that of the object"),
-        "A rotated box is no upright box, and the upright box around it is larger than the object.",
+        "A rotated box is not upright, and the upright box around it is larger than the object.",
         "Draw the box upright, or export polygons. In Label Studio set the rotation of the image to 0.",
     ),
     Reason(
@@ -344,7 +344,7 @@ PICTURES = (
         "Download the images, and write the paths of the files.",
     ),
     Reason(
-        ("image … is not a usable path: …", "… is no path", "is no path: …"),
+        ("image … is not a usable path: …", "… is not a path", "is not a path: …"),
         "The value is empty, no text, or contains characters that no path can have.",
         "Write the path of the image as a text.",
     ),
