@@ -150,9 +150,9 @@ def test_bad_names(room: Path, make: Make, name: str, reason: str, why: str) -> 
     [
         (tarfile.SYMTYPE, "a link"),
         (tarfile.LNKTYPE, "a link"),
-        (tarfile.FIFOTYPE, "no file"),
-        (tarfile.CHRTYPE, "no file"),
-        (tarfile.BLKTYPE, "no file"),
+        (tarfile.FIFOTYPE, "not a file"),
+        (tarfile.CHRTYPE, "not a file"),
+        (tarfile.BLKTYPE, "not a file"),
     ],
 )
 def test_links_and_devices_in_a_tar(room: Path, kind: bytes, reason: str) -> None:
@@ -172,7 +172,7 @@ def test_links_and_devices_in_a_zip(room: Path, mode: int) -> None:
     with zipfile.ZipFile(archive, "w") as opened:
         opened.writestr(*special("link", mode))
         opened.writestr("good.txt", b"good")
-    with pytest.raises(DataError, match="it is a link" if mode == stat.S_IFLNK else "no file"):
+    with pytest.raises(DataError, match="it is a link" if mode == stat.S_IFLNK else "not a file"):
         unpack([archive], room / "out")
     report = unpack([archive], room / "out", keep_good=True)
     assert set(files(room / "out")) == {"good.txt", "rejected.jsonl"} and len(report.rejected) == 1

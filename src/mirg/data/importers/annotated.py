@@ -23,7 +23,7 @@ from mirg.data.importers.raw import (
     Refusal,
     asks_for_every,
 )
-from mirg.data.importers.rows import chosen
+from mirg.data.importers.rows import chosen, is_writable
 from mirg.samples.coverage import (
     ANNOTATED,
     CROWD,
@@ -100,7 +100,8 @@ def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
     good = tuple(_marked(thing) for thing in things.values())
     regions = {label_key(thing.label) for thing in good if _is_region(thing)}
     refused: list[Outcome] = [Refusal("objects", thing.reason, thing.hint, image.name) for thing in bad]
-    if any(not thing.label for thing in bad) or not all(_writable(thing.label) for thing in good):
+    known = all(thing.label.strip() and is_writable(thing.label) for thing in good)
+    if not known or any(not thing.label for thing in bad):
         reason = "object of unknown label in the image: nothing can be asked for"
         return [*refused, Refusal("objects", reason, _HINT, image.name)]
     if regions & REGION_NAMES:
@@ -144,11 +145,6 @@ def _mapped(image: Annotated, labels: LabelMap) -> Annotated:
     objects = tuple(thing._replace(label=label) for thing, label in named if label is not None)
     known = {label for label in map(labels.of, image.labels) if label}
     return replace(image, objects=objects, labels=sorted(known), annotated=image.annotated or bool(image.objects))
-
-
-def _writable(label: str) -> bool:
-    """Whether a label is a text that can be asked for: not blank, and no half of a surrogate pair."""
-    return bool(label.strip()) and not any("\ud800" <= letter <= "\udfff" for letter in label)
 
 
 def _sample(image: Annotated, things: tuple[RawObject, ...], labels: list[str]) -> RawSample:

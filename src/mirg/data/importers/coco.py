@@ -24,7 +24,7 @@ from mirg.data.importers.raw import (
     Source,
     asks_for_every,
 )
-from mirg.data.importers.rows import Refused, chosen, is_number, short, text_of, whole
+from mirg.data.importers.rows import Refused, chosen, is_box, is_number, short, text_of, whole
 from mirg.samples.coverage import (
     ANNOTATED,
     CROWD,
@@ -235,7 +235,7 @@ def _joined(first: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, An
 def _box_problem(box: Any) -> tuple[str, str] | None:
     if box is None or box == []:
         return "bbox", "is missing: an annotation needs a box, or polygons"
-    if not isinstance(box, list) or len(box) != 4 or not all(is_number(v) for v in box):
+    if not is_box(box):
         shown = f"[{', '.join(map(short, box[:6]))}]" if isinstance(box, list) else short(box)
         return "bbox", f"is not [x, y, width, height]: {shown[:60]}"
     return None if box[2] > 0 and box[3] > 0 else ("bbox", f"has no area: [{', '.join(f'{v:g}' for v in box)}]")

@@ -19,7 +19,7 @@ from mirg.data.importers.files import refuse_corners
 from mirg.data.importers.label_map import LabelMap
 from mirg.data.importers.look import clean_path
 from mirg.data.importers.raw import ImportOptions, Row
-from mirg.data.importers.rows import is_number, short
+from mirg.data.importers.rows import is_box, is_number, is_writable, short
 from mirg.data.importers.stream import read_members
 from mirg.errors import DataError, ImageError
 from mirg.samples.coverage import REGION_NAMES, label_key, vocabulary_name
@@ -79,7 +79,7 @@ def id_key(value: Any) -> Key:
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < 2**53 else None
     if isinstance(value, str):
-        return value if value and _writable(value) else None
+        return value if value and is_writable(value) else None
     return value
 
 
@@ -134,9 +134,9 @@ def category_entry(key: Key, entry: dict[str, Any]) -> Category:
     if isinstance(name, int) and not isinstance(name, bool):
         name = str(name)
     text = " ".join(name.split()) if isinstance(name, str) else ""
-    if text.casefold() in _NAMELESS or not _writable(text):
+    if text.casefold() in _NAMELESS or not is_writable(text):
         return Category("", "", f"has no name in categories: {short(key)} is named {short(name)}")
-    above = above.strip() if isinstance(above, str) and _writable(above) else ""
+    above = above.strip() if isinstance(above, str) and is_writable(above) else ""
     return Category(text, "" if above.casefold() in _NAMELESS else above)
 
 
@@ -193,17 +193,13 @@ def _bounds(segmentation: Any) -> list[float] | None:
 def _is_plain(value: Any) -> bool:
     """Whether an attribute can be kept: a short text, a whole or finite number, true or false."""
     if isinstance(value, str):
-        return len(value) < 200 and _writable(value)
+        return len(value) < 200 and is_writable(value)
     return isinstance(value, bool) or is_number(value)
-
-
-def _writable(text: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def texts_in(value: Any) -> list[str]:
     """The texts of a list; nothing if ``value`` is anything else."""
-    return [item for item in list_in(value) if isinstance(item, str) and _writable(item)]
+    return [item for item in list_in(value) if isinstance(item, str) and is_writable(item)]
 
 
 def list_in(value: Any) -> list[Any]:
@@ -315,7 +311,7 @@ class CocoFile:
             if key in entry and str(entry[key]).rpartition(".")[2].lower() not in _MODES:
                 raise DataError(f"{self.path}: {key} is {short(entry[key])}, not [x, y, width, height]", hint=_CORNERS)
         area, box = entry.get("area"), entry.get("bbox")
-        if is_number(area) and area > 0 and isinstance(box, list) and len(box) == 4 and all(map(is_number, box)):
+        if is_number(area) and area > 0 and is_box(box):
             x, y, right, lower = box
             self._areas[0] += abs(right * lower - area) <= 0.001 * area
             self._areas[1] += x < right and y < lower and abs((right - x) * (lower - y) - area) <= 0.001 * area
@@ -401,7 +397,7 @@ class CocoFile:
             if sides and all(is_number(side) and side > 0 for side in sides):
                 for key in picture.ids:
                     for box in (note.box for note in self._annotations.get(key, ())):
-                        if isinstance(box, list) and len(box) == 4 and all(map(is_number, box)):
+                        if is_box(box):
                             yield box, *sides
 
     def _place(self, path: str) -> str:

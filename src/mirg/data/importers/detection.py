@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from mirg.data.importers.frames import FrameName
 from mirg.data.importers.raw import RawBox, RawImage, RawObject, RawSample, asks_for_every
-from mirg.data.importers.rows import Refused, chosen, is_number
+from mirg.data.importers.rows import Refused, chosen, is_box
 from mirg.errors import DataError
 from mirg.frames import RELATIVE_MAX
 
@@ -166,7 +166,7 @@ class FormatEvidence:
         if isinstance(boxes, list) and boxes and not any(isinstance(box, list | tuple) for box in boxes):
             boxes = [boxes]
         for box in boxes if isinstance(boxes, list) else ():
-            if isinstance(box, list | tuple) and len(box) == 4 and all(is_number(v) for v in box):
+            if is_box(box):
                 a, b, c, d = box
                 right, lower = self._edges(max(box), size)
                 self.total += 1

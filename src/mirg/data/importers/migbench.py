@@ -17,6 +17,7 @@ from typing import Any
 
 from mirg.answers import ordinals
 from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Refusal, Row, Source
+from mirg.data.importers.rows import is_box
 from mirg.data.importers.texts import with_boxes
 from mirg.errors import DataError
 from mirg.geometry import Box
@@ -167,10 +168,8 @@ def _item(path: str | Path, index: int, row: object, revised: bool) -> Item:
 
 
 def _box(answer: object) -> Box | None:
-    if not isinstance(answer, list) or len(answer) != 4:
+    if not is_box(answer):
         return None
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e9 for v in answer):
-        return None  # the comparison is also false for NaN
     x1, y1, x2, y2 = (float(v) for v in answer)
     return (x1, y1, x2, y2)
 

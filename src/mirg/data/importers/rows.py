@@ -46,12 +46,20 @@ def text_of(value: Any, field: str) -> str:
     """``value`` as a text that can be written as UTF-8. Refused otherwise."""
     if not isinstance(value, str):
         raise Refused(field, "is missing" if value is None else f"{short(value)} is not a text")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise Refused(field, "holds half of a surrogate pair", "the file was written wrongly") from error
+    if not is_writable(value):
+        raise Refused(field, "holds half of a surrogate pair", "the file was written wrongly")
     return value
+
+
+def is_writable(text: str) -> bool:
+    """Whether ``text`` can be written as UTF-8: it holds no half of a surrogate pair."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def paths_of(value: Any, field: str = "images") -> tuple[str, ...]:
@@ -73,10 +81,15 @@ def paths_of(value: Any, field: str = "images") -> tuple[str, ...]:
 
 def box_of(value: Any, field: str) -> Numbers:
     """Four numbers. Refused otherwise, also for NaN and infinity."""
-    if not isinstance(value, list | tuple) or len(value) != 4 or not all(is_number(v) for v in value):
+    if not is_box(value):
         raise Refused(field, f"{short(value)} is not a box of four numbers", "boxes are [x1, y1, x2, y2]")
     x1, y1, x2, y2 = (float(v) for v in value)
     return (x1, y1, x2, y2)
+
+
+def is_box(value: Any) -> TypeGuard[Sequence[float]]:
+    """Whether ``value`` is a list of four numbers that may be coordinates."""
+    return isinstance(value, list | tuple) and len(value) == 4 and all(map(is_number, value))
 
 
 def is_number(value: Any) -> TypeGuard[float]:
