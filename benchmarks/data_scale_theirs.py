@@ -14,8 +14,7 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 import datasets
 
 from mirg.data.importers.finish import Job, finish
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Row
+from mirg.data.importers.raw import ImportOptions, Row
 
 
 def main() -> None:

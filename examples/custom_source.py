@@ -1,39 +1,32 @@
-"""A reader for another format: two functions; `import_dataset` does the rest.
+"""An importer for another format: two functions and one line. `mirg data import` does the rest.
 
-    python examples/custom_source.py               # writes three rows of the format and reads them
-    python examples/custom_source.py rows.jsonl data/shop --root photos
+    mirg data import examples/custom_source.py:SHELVES rows.jsonl data/shop --root photos
+    python examples/custom_source.py               # writes three rows of the format and imports them
 
 The format here is JSON lines about photographs of shelves. A row names photographs, the wanted object and its places.
 
     {"key": "s1", "photos": ["a.jpg", "b.jpg"], "wanted": "blue mug",
      "found": [{"photo": "b.jpg", "xywh": [64, 96, 192, 192]}]}
 
-`read` streams the rows; `convert` is a pure function of one row and never raises: what cannot be used is a Refusal,
-with the field and the reason. Boxes stay the numbers of the file (here: pixels).
+`json_rows` streams the rows of JSON lines or of a JSON list; for another kind of file, write a generator of `Row`.
+`convert` is a pure function of one row and never raises: what cannot be used is a Refusal, with the field and the
+reason. Boxes stay the numbers of the file (here: pixels). If the code raises another exception, the import ends with
+its traceback.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from mirg.data.importers.importer import ImportReport, import_dataset
-from mirg.data.importers.kinds import SOURCES
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawSample, Row, Source
+from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Source
 from mirg.data.importers.rows import Refused, box_of, mapping, paths_of, row_id, text_of
-from mirg.data.importers.stream import read_rows
-
-
-def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """One row per line; lines that are no JSON come as such, and `mapping` refuses them."""
-    for number, value in read_rows(path):
-        yield Row(path.name, number, value)
+from mirg.data.importers.stream import json_rows
 
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
@@ -50,9 +43,9 @@ def sample(row: dict[str, Any]) -> RawSample:
     wanted = text_of(row.get("wanted"), "wanted")
     found = row.get("found")
     if not isinstance(found, list):
-        raise Refused("found", "is no list", "an empty list says that it is in none of the photographs")
+        raise Refused("found", "is not a list", "an empty list says that it is in none of the photographs")
     return RawSample(
-        id=row_id(row, "shelf", "key"),
+        id=row_id(row, "shelves", "key"),
         task="group_grounding",  # the rule writer explains this task; any other name will do, too
         images=tuple(RawImage(photo) for photo in photos),
         question=(f"Find the {wanted}.",),
@@ -67,13 +60,13 @@ def target(item: Any, photos: tuple[str, ...], field: str) -> RawBox:
     item = mapping(item, field)
     photo = text_of(item.get("photo"), f"{field}.photo")
     if photo not in photos:
-        raise Refused(f"{field}.photo", f"{photo} is none of the row's photos")
+        raise Refused(f"{field}.photo", f"{photo} is not one of the row's photos")
     x, y, width, height = box_of(item.get("xywh"), f"{field}.xywh")
     return RawBox(1 + photos.index(photo), (x, y, x + width, y + height))
 
 
-# This line registers the format. For the command line, it belongs into mirg/sources/kinds.py.
-SOURCES["shelves"] = Source("shelves", "photographs of shelves", read, convert, "pixels")
+# The command line names this line as FILE.py:SHELVES. "shelves" is the name of the format in the dataset.
+SHELVES = Source("shelves", "photographs of shelves", json_rows, convert, "pixels")
 
 
 def example_rows(folder: Path) -> Path:
@@ -95,7 +88,7 @@ def example_rows(folder: Path) -> Path:
 
 def run(path: Path, out: Path, root: Path) -> ImportReport:
     """Import the rows of ``path``, their photographs below ``root``, and say what became of them."""
-    report = import_dataset("shelves", path, out, ImportOptions(root=str(root)), overwrite=True)
+    report = import_dataset(f"{__file__}:SHELVES", path, out, ImportOptions(root=str(root)), overwrite=True)
     for rejection in report.first:
         typer.echo(str(rejection))
     typer.echo(f"{report.rows} rows: {report.rows_used} used, {report.rows_refused} refused; {report.samples} samples")
@@ -103,7 +96,7 @@ def run(path: Path, out: Path, root: Path) -> ImportReport:
 
 
 def main(
-    path: Annotated[Path | None, typer.Argument(help="JSON lines of the format; an example where left out.")] = None,
+    path: Annotated[Path | None, typer.Argument(help="JSON lines of the format; by default an example.")] = None,
     out: Annotated[Path, typer.Argument(help="The dataset folder to write.")] = Path("data/shelves"),
     root: Annotated[Path, typer.Option(help="Folder of the photographs.")] = Path(),
 ) -> None:

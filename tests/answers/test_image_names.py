@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.answers.image_keys import is_image_key, name_of_value
-from mirg.answers.image_names import LAST, UNKNOWN, Name, ascii_forms, names_in
+from mirg.answers.image_names import LAST, UNKNOWN, Name, ascii_forms, is_image_key, name_of_value, names_in
 
 
 @pytest.mark.parametrize(

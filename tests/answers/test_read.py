@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fakes.speed import grows_at_most, takes_at_most
 from mirg.answers import read
-from mirg.answers.text_style import MOST_NOISE
+from mirg.answers.grammar import MOST_NOISE
 from mirg.frames import FAMILIES, MIRG_TINY, QWEN3_VL, QWEN25_VL
 
 SIZES = [(1280, 720), (640, 480), (100, 100)]
@@ -175,7 +175,7 @@ def test_noise_is_read_through_but_breaks_the_format(answer: str, reason: str, w
     [
         ("", "the answer is empty", "nothing"),
         ("```json\n```", "the answer is empty", "an empty fence"),
-        ("Image-2", "no box, and not exactly 'none': Image-2 is named without a box", "an image alone"),
+        ("Image-2", "no box, and not exactly 'none': Image-2 is named without a box", "only an image"),
         ("Image-2: none", "no box, and not exactly 'none': the text 'none'", "an image without the object"),
         ("none of them", "no box, and not exactly 'none': the text 'none'", "prose"),
         ("The second image.", "no box, and not exactly 'none': the text 'The'", "prose"),
@@ -185,7 +185,7 @@ def test_noise_is_read_through_but_breaks_the_format(answer: str, reason: str, w
         ("[{}]", "a JSON object without a box", "an empty object"),
         ("][", "no box, and not exactly 'none'", "not an empty list"),
         ('[{"image": 2, "bbox_2', "the JSON is cut off", "cut off before the first box"),
-        ('[{"image": 2}]', "a JSON object without a box", "an image alone"),
+        ('[{"image": 2}]', "a JSON object without a box", "only an image"),
         ("[" * 100_000, "no box, and not exactly 'none': a bracket that is not closed", "a loop"),
         ("so " * 10_000, f"more than {MOST_NOISE} characters that are no part of an answer", "a loop"),
         ("[" * 5000, "no box, and not exactly 'none': a bracket that is not closed", "deep nesting"),
@@ -229,8 +229,8 @@ def test_the_format_is_kept(text: str, thinking: str, why: str) -> None:
         (f"t</think>{A}", "<think> is missing", 1, "the prompt may have opened it"),
         (f"<think>t{A}", "</think> is missing", 1, "never closed"),
         ("<think>t</think>Image-2: (100,200),(300,400)", "<answer> is missing", 1, "no answer tags"),
-        ("Image-2: (100,200),(300,400)", "<think> is missing", 0, "the answer alone"),
-        ('```json\n[{"image": 2, "bbox_2d": [100,200,300,400]}]\n```', "<think> is missing", 0, "the answer alone"),
+        ("Image-2: (100,200),(300,400)", "<think> is missing", 0, "only the answer"),
+        ('```json\n[{"image": 2, "bbox_2d": [100,200,300,400]}]\n```', "<think> is missing", 0, "only the answer"),
         ("<think>t</think><answer>Image-2: (100,200),(300,400)", "</answer> is missing", 1, "cut off"),
         (f"<think>t</think><answer>none</answer>{A}", "<answer> occurs 2 times", 1, "two answers: the last is read"),
         (f"<think>t</think><think>t</think>{A}", "<think> occurs 2 times", 1, "two thinkings"),

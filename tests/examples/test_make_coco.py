@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 
 from mirg.data.importers.importer import import_dataset
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 from mirg.samples import DatasetFolder
 
 

@@ -13,9 +13,8 @@ from PIL import Image
 
 from mirg.data.importers.finish import Job, finish
 from mirg.data.importers.importer import ImportReport, import_dataset
-from mirg.data.importers.kinds import SOURCES
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Outcome, RawSample, Refusal, Row
+from mirg.data.importers.kinds import source_of
+from mirg.data.importers.raw import ImportOptions, Outcome, RawSample, Refusal, Row
 from mirg.samples import DatasetFolder, Rejection, Sample
 from mirg.storage import BadLine
 from mirg.trajectories.verify import failures, verify
@@ -59,14 +58,14 @@ def imported(
 
 def only(kind: str, value: object, options: ImportOptions = NO_FILES) -> RawSample:
     """The one sample of a row."""
-    (outcome,) = SOURCES[kind].convert(value, options)
+    (outcome,) = source_of(kind).convert(value, options)
     assert isinstance(outcome, RawSample), outcome
     return outcome
 
 
 def refused(kind: str, value: object, options: ImportOptions = NO_FILES) -> Refusal:
     """The one refusal of a row."""
-    (outcome,) = SOURCES[kind].convert(value, options)
+    (outcome,) = source_of(kind).convert(value, options)
     assert isinstance(outcome, Refusal), outcome
     return outcome
 
@@ -114,7 +113,7 @@ def _places(value: object) -> Any:
 
 def survives(kind: str, value: object, options: ImportOptions = NO_FILES) -> list[Outcome]:
     """Convert and finish a row of any kind: nothing is raised, refusals say why and can be written down."""
-    outcomes = SOURCES[kind].convert(value, options)
+    outcomes = source_of(kind).convert(value, options)
     for outcome in outcomes:
         assert isinstance(outcome, RawSample | Refusal)
     done = finish(Job(kind, options, "relative_1000", "images"), Row("rows.json", 1, value))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mirg.data.importers import look
 from mirg.data.importers.importer import import_dataset
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 from mirg.errors import MirgError
 
 

@@ -15,7 +15,6 @@ SRC = Path(__file__).resolve().parents[2] / "src" / "mirg"
 # Which argument is the reason of a row, and the words that are put around it.
 _ROW: dict[str, tuple[int | str, str]] = {
     "Refused": (1, "{}"),
-    "_Refused": (1, "{}"),
     "Refusal": (1, "{}"),
     "Unusable": (1, "{}"),
     "Category": (2, "{}"),
@@ -27,7 +26,7 @@ _ROW: dict[str, tuple[int | str, str]] = {
 }
 _FILE: dict[str, tuple[int | str, str]] = {"DataError": (0, "{}")}
 # A separate command unpacks archives, and it has no rows.
-_ARCHIVES = {"archives", "archive_members", "zip_tail"}
+_ARCHIVES = {"archives", "archive_members"}
 # Other files that refuse rows: what they call for it.
 _OTHER: dict[str, dict[str, tuple[int | str, str]]] = {
     "images.py": _ROW,
@@ -44,9 +43,9 @@ _RETURNED: dict[tuple[str, str], tuple[int, str]] = {
     ("card", "size_words"): (0, f"image {ANY} {{}}"),
     ("coco", "_box_problem"): (1, "{}"),
     ("coco", "why_nothing"): (0, "{}"),
-    ("coco_entries", "not_listed"): (0, "{}"),
+    ("coco_file", "not_listed"): (0, "{}"),
     ("images", "_decoder_words"): (0, f"image {ANY} {{}}"),
-    ("yolo_names", "of"): (1, f"{{}} (line {ANY})"),
+    ("yolo", "of"): (1, f"{{}} (line {ANY})"),
 }
 _NO_TEXT = {"", ANY, f"{ANY} {ANY}", f"{ANY}: {ANY}", f"{ANY}: {ANY}: {ANY}"}
 

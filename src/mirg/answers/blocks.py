@@ -1,18 +1,43 @@
-"""The two blocks of a completion: where the thinking and the answer are, and whether the format is kept.
+"""The two blocks of a completion and their tags: where thinking and answer are, and whether the format is kept.
 
-Only ``str.find``, ``count`` and ``endswith``: a single pass each, so the time is linear in the length.
+Finding the blocks needs only ``str.find``, ``count`` and ``endswith``, a single pass each, so that the time is linear
+in the length.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mirg.answers.tags import ANSWER_CLOSE, ANSWER_OPEN, END_TOKENS, TAGS, THINK_CLOSE, THINK_OPEN
+from mirg.errors import AnswerError
+from mirg.frames import Family
+
+THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
+TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
+
+# What a decoder may leave at the end of a completion; it says nothing about the format.
+END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|user|>", "<|observation|>", "</s>", "<eos>")
+
+
+def forbid(text: str, tokens: tuple[str, ...], where: str) -> None:
+    """Raise :class:`AnswerError` if ``text`` holds one of ``tokens``; ``where`` says whose text it is.
+
+    A vision token inside a text would become one placeholder more than there are images; a tag inside the
+    thinking would end it early.
+    """
+    for token in tokens:
+        if token in text:
+            raise AnswerError(f"{where} holds {token!r}", hint="remove it: it would be read as a token, not as text")
+
+
+def forbid_vision(text: str, family: Family, where: str) -> None:
+    """Raise :class:`AnswerError` if ``text`` holds a token that the family reserves for images and turns."""
+    forbid(text, family.vision_tokens, where)
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """``tagged`` is True where the answer stood between answer tags; ``answer`` is None where there is none."""
+    """``tagged`` is True if the answer was between answer tags; ``answer`` is None if the text holds no answer."""
 
     thinking: str
     answer: str | None
@@ -22,7 +47,7 @@ class Blocks:
 
 
 def split(text: str) -> Blocks:
-    """Find thinking and answer in a completion; whatever stands before the last ``</think>`` is never the answer."""
+    """Find thinking and answer in a completion; text before the last ``</think>`` is never the answer."""
     end = _end(text)
     thinking_end = text.rfind(THINK_CLOSE, 0, end)
     after = thinking_end + len(THINK_CLOSE) if thinking_end >= 0 else 0

@@ -11,8 +11,7 @@ import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from mirg.answers.image_keys import folded, image_in_key, is_image_key, name_of_value
-from mirg.answers.image_names import UNKNOWN, Name, names_in
+from mirg.answers.image_names import UNKNOWN, Name, folded, image_in_key, is_image_key, name_of_value, names_in
 from mirg.answers.raw import MOST_BOXES, TOO_MANY, RawAnswer, RawBox, image_of
 from mirg.answers.repair import repaired
 
@@ -61,7 +60,7 @@ class Order(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def box_order(key: str) -> Order | None:
-    """What ``key`` says about a box under it; None if it is no key of a box."""
+    """What ``key`` says about a box under it; None if it is not a key of a box."""
     plain = folded(key)
     if _FORM_KEYS.fullmatch(plain):  # "bbox_format": "xyxy"
         return None
@@ -189,7 +188,7 @@ class _Reader:
         self.numbered: dict[float, tuple[int | None, Name | None]] = {}  # names that are numbers
 
     def note(self, what: str, *, unsafe: bool = False) -> None:
-        """Something that is no part of an answer; ``unsafe``: nor can it be left out of a truth."""
+        """Something that is not part of an answer; ``unsafe``: nor can it be left out of a truth."""
         self.noise = self.noise or what
         if unsafe:
             self.unsafe = self.unsafe or what
@@ -263,7 +262,7 @@ class _Reader:
             self.note(what, unsafe=_says_a_place(row))
 
     def _inner(self, key: str, value: Any, name: Name | None, depth: int) -> bool:
-        """Whether objects or boxes were found under a key that is no key of a box."""
+        """Whether objects or boxes were found under a key that is not a key of a box."""
         order = box_order(key)
         if order is not None and not _holds_objects(value, order):
             return False
@@ -368,7 +367,7 @@ def _plainly(value: Any) -> bool:
 
 
 def _may_name(key: str, value: Any) -> bool:
-    """Whether a part of an object that is no key of an image may name one: {"view": 2}, {"label": "mug in image 2"}."""
+    """Whether a part of an object that is no image key may name an image: {"view": 2}, {"label": "mug in image 2"}."""
     return folded(key) in _DOUBTFUL or (isinstance(value, str) and bool(names_in(value)))
 
 
@@ -392,7 +391,7 @@ def _points(value: list[Any]) -> bool:
 
 
 def _says_a_place(row: dict[str, Any]) -> bool:
-    """Whether an object without a readable box seems to hold one all the same."""
+    """Whether an object without a readable box seems to hold one nevertheless."""
     places = (row[key] for key in row if box_order(key) is not None)
     lists = any(isinstance(value, list) and value for value in row.values())
     return lists or any(value not in (None, "none", "None") for value in places)

@@ -21,7 +21,7 @@ CJK_NOUNS = (
     *("图片", "图像", "圖片", "圖像", "照片", "相片", "画像", "写真", "画面", "图", "圖"),
     *("이미지", "사진", "그림"),
 )
-# A longer word that ends in 图 and is no picture of the row: map, view, intention, attempt, plan, chart.
+# A longer word that ends in 图 and is not a picture of the row: map, view, intention, attempt, plan, chart.
 NOT_AN_IMAGE = "地视視意试試企蓝藍构構草绘繪制製"
 
 # Stems of words for an image in languages of which the names are not read: Swedish, Danish, Finnish, Polish, Czech,

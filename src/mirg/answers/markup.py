@@ -89,7 +89,7 @@ def spell(numbers: Numbers, family: Family, style: Style | None = None) -> str:
 
 
 def _scan(text: str) -> Iterator[tuple[int, int, tuple[int, Box] | None]]:
-    """(start, end, content) of every piece of markup, left to right; content None where it is malformed."""
+    """(start, end, content) of every piece of markup, left to right; content None if it is malformed."""
     start = text.find(_OPEN)
     while start >= 0:
         inside = start + len(_OPEN)

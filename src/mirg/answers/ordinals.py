@@ -15,7 +15,7 @@ _DIGITS = re.compile(r"\d{1,9}")
 
 
 def number(ordinal: str) -> int:
-    """The number that an ordinal matched by :data:`ANY` stands for.
+    """The number that an ordinal matched by :data:`ANY` means.
 
     >>> number("Third"), number("3rd")
     (3, 3)

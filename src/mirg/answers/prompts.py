@@ -1,14 +1,14 @@
 """Prompts: labelled images, the question in the family's frame, and how to answer.
 
-The images are named ``Image-1 …`` in the prompt, so that the number in the answer has something to refer to.
+The images are named ``Image-1 …`` in the prompt, so that a number in the answer refers to one of them.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
+from mirg.answers.blocks import forbid_vision
 from mirg.answers.markup import Style, render
-from mirg.answers.tags import forbid_vision
 from mirg.errors import AnswerError
 from mirg.frames import RELATIVE_MAX, Family, PixelLimits
 from mirg.samples.schema import Sample
@@ -33,7 +33,7 @@ _SHORT = "Answer as <think>reasoning</think><answer>{form}</answer>; if no image
 def question_text(sample: Sample, family: Family, limits: PixelLimits | None = None, style: Style | None = None) -> str:
     """The question with its boxes as numbers of the family's frame.
 
-    Raises :class:`AnswerError`, with the sample's id, where the question holds a vision token or broken markup.
+    Raises :class:`AnswerError`, with the sample's id, if the question holds a vision token or broken markup.
     """
     forbid_vision(sample.question, family, f"the question of sample {sample.id!r}")
     try:
@@ -43,7 +43,7 @@ def question_text(sample: Sample, family: Family, limits: PixelLimits | None = N
 
 
 def instruction_text(family: Family, instructions: Instructions = "full", style: Style | None = None) -> str:
-    """How to answer, in words: the exact format and the family's frame (full), the format alone (short), or nothing."""
+    """How to answer, in words: the exact format and the family's frame (full), only the format (short), or nothing."""
     if instructions == "none":
         return ""
     json_style = (style or family.style) == "json"
@@ -90,8 +90,8 @@ def messages(
         parts.append({"type": "text", "text": f"{'' if number == 1 else chr(10)}Image-{number}: "})
         parts.append({"type": "image", "text": None})
     question = question_text(sample, family, limits, style)
-    told = instruction_text(family, instructions, style)
-    parts.append({"type": "text", "text": f"\n{question}\n{told}" if told else f"\n{question}"})
+    how = instruction_text(family, instructions, style)
+    parts.append({"type": "text", "text": f"\n{question}\n{how}" if how else f"\n{question}"})
     return [{"role": "user", "content": parts}]
 
 

@@ -25,10 +25,10 @@ NO_IMAGE_NAMED = "no image named"
 
 
 class ReadBox(NamedTuple):
-    """One box of an answer: ``image`` as written (0 where none was named), ``box`` in fractions of that image.
+    """One box of an answer: ``image`` as written (0 if the box names no image), ``box`` in fractions of that image.
 
     ``problem`` is None, or why the box cannot count: "inverted", "empty", "outside", "non-finite", "no such image",
-    "no image named", "3 numbers instead of 4". The box is (0, 0, 0, 0) where it has no finite place; always finite.
+    "no image named", "3 numbers instead of 4". The box is (0, 0, 0, 0) if its place is not finite.
     """
 
     image: int
@@ -41,7 +41,7 @@ _READ_BOX = ReadBox._make
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a completion says. ``failure`` is None exactly where an answer was read: boxes, or ``none``.
+    """What a completion says. ``failure`` is None exactly if an answer was read: boxes, or ``none``.
 
     ``format_score`` is 1 (one think block, one answer block that parses, nothing else) or 0 with ``format_reason``;
     ``paired_tags`` counts the well-paired blocks (0 to 2), for a format reward with partial credit. ``tolerated`` names
@@ -63,7 +63,7 @@ def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits |
     """The answer of a completion about images of ``sizes`` (width, height in pixels of the originals, Image-1 first).
 
     Only the answer block is read, never the thinking. Without answer tags, the text after the thinking is read
-    where it is an answer and nothing else. With a single image, a missing ``Image-1:`` is supplied.
+    if it is an answer and nothing else. With a single image, a missing ``Image-1:`` is supplied.
     """
     blocks = split(text)
     if blocks.answer is None:

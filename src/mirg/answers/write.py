@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from mirg.answers.blocks import ANSWER_CLOSE, ANSWER_OPEN, TAGS, THINK_CLOSE, THINK_OPEN, forbid, forbid_vision
 from mirg.answers.markup import Style, render, spell
-from mirg.answers.tags import ANSWER_CLOSE, ANSWER_OPEN, TAGS, THINK_CLOSE, THINK_OPEN, forbid, forbid_vision
 from mirg.errors import AnswerError
 from mirg.frames import Family, Numbers, PixelLimits, Size, swapped, to_frame
 from mirg.samples.schema import Target
@@ -25,7 +25,7 @@ def write_answer(
 
     ``sizes`` are (width, height) in pixels of the original images, Image-1 first. Text: ``Image-2: (40,80),(400,520)``,
     no target: ``none``. JSON: ``[{"image": 2, "bbox_2d": [40, 80, 400, 520], "label": "red ring"}]``, no target:
-    ``[]``. Raises :class:`AnswerError` where a target names an image that is not there.
+    ``[]``. Raises :class:`AnswerError` if a target names an image that is not there.
     """
     numbers = [_numbers(target, sizes, family, limits) for target in targets]
     if (style or family.style) == "json":
@@ -68,7 +68,7 @@ def write_completion(
 ) -> str:
     """``<think>…</think><answer>…</answer>``: what the model is trained to write. Markup in ``thinking`` is rendered.
 
-    Raises :class:`AnswerError` where the thinking holds one of the four tags, a vision token, or broken markup.
+    Raises :class:`AnswerError` if the thinking holds one of the four tags, a vision token, or broken markup.
     """
     forbid(thinking, TAGS, "the thinking")
     forbid_vision(thinking, family, "the thinking")

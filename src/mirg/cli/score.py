@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mirg.console import say, table, warn
-from mirg.data.importers.migbench_items import load_annotations
+from mirg.data.importers.migbench import load_annotations
 from mirg.evaluation.benchmarks.migbench.responses import load_responses
 from mirg.evaluation.benchmarks.migbench.score import PROTOCOLS, THRESHOLDS, protocols, score_all, summarise
 from mirg.frames import family as family_by_name

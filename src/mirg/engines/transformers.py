@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mirg.answers.tags import forbid_vision
+from mirg.answers.blocks import forbid_vision
 from mirg.engines.base import Completion, Generation, Request
 from mirg.errors import AnswerError, DataError, EngineError
 from mirg.models.load import LoadedModel, fingerprint, forbidden_tokens

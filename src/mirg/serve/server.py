@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from mirg.answers.tags import forbid_vision
+from mirg.answers.blocks import forbid_vision
 from mirg.data.tokens import image_tokens, text_tokens
 from mirg.engines.base import Completion, Engine
 from mirg.engines.base import Request as Prompt

@@ -26,7 +26,7 @@ from mirg.data.criteria import Criteria
 from mirg.data.exporters.build import export_dataset, make_plan
 from mirg.data.filter import write_filtered
 from mirg.data.importers.importer import import_dataset
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 from mirg.data.mix import write_mix
 from mirg.data.split import write_split
 from mirg.samples import DatasetFolder, ImageRef, ObjectNote, Sample

@@ -15,7 +15,7 @@ from mirg.data.compose.pool import Pool, PoolImage, Thing
 from mirg.data.compose.reading import read_pool
 from mirg.data.compose.recipe import ComposeRecipe
 from mirg.data.importers.importer import import_dataset
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 from mirg.data.mix import write_mix
 from mirg.errors import DataError
 from mirg.samples import DatasetFolder, ImageRef, ObjectNote

@@ -18,7 +18,7 @@ from mirg.data.exporters.build import export_dataset, make_plan
 from mirg.data.exporters.note import note_beside
 from mirg.data.exporters.plan import Plan
 from mirg.data.importers.importer import import_dataset
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 from mirg.errors import ConfigError
 from mirg.frames import FAMILIES, RELATIVE_MAX, input_size
 from mirg.geometry import Box

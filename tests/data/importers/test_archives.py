@@ -119,8 +119,8 @@ NAMES = [
     ("a/\x1b[31m.txt", "control characters", "a name that would colour a terminal"),
     ("x" * 300, "too long", "a file name that no system takes"),
     ("/".join(["long-folder"] * 100) + "/x", "too long", "a path that not every system takes"),
-    ("A/one.jpg", "in case alone", "a folder that differs in case"),
-    ("a/ONE.jpg", "in case alone", "a file that differs in case"),
+    ("A/one.jpg", "only in case", "a folder that differs in case"),
+    ("a/ONE.jpg", "only in case", "a file that differs in case"),
     ("a/one.jpg", "there twice", "a name used twice"),
     ("a/one.jpg/x.jpg", "is a file and a folder", "a file as a folder"),
     ("a/b", "is a file and a folder", "a folder as a file"),
@@ -150,9 +150,9 @@ def test_bad_names(room: Path, make: Make, name: str, reason: str, why: str) -> 
     [
         (tarfile.SYMTYPE, "a link"),
         (tarfile.LNKTYPE, "a link"),
-        (tarfile.FIFOTYPE, "no file"),
-        (tarfile.CHRTYPE, "no file"),
-        (tarfile.BLKTYPE, "no file"),
+        (tarfile.FIFOTYPE, "not a file"),
+        (tarfile.CHRTYPE, "not a file"),
+        (tarfile.BLKTYPE, "not a file"),
     ],
 )
 def test_links_and_devices_in_a_tar(room: Path, kind: bytes, reason: str) -> None:
@@ -172,7 +172,7 @@ def test_links_and_devices_in_a_zip(room: Path, mode: int) -> None:
     with zipfile.ZipFile(archive, "w") as opened:
         opened.writestr(*special("link", mode))
         opened.writestr("good.txt", b"good")
-    with pytest.raises(DataError, match="it is a link" if mode == stat.S_IFLNK else "no file"):
+    with pytest.raises(DataError, match="it is a link" if mode == stat.S_IFLNK else "not a file"):
         unpack([archive], room / "out")
     report = unpack([archive], room / "out", keep_good=True)
     assert set(files(room / "out")) == {"good.txt", "rejected.jsonl"} and len(report.rejected) == 1
@@ -401,7 +401,7 @@ def test_a_damaged_member_of_a_zip(room: Path) -> None:
 def test_parts_are_told_how_to_be_joined(room: Path, names: list[str], given: str, hint: str, missing: bool) -> None:
     for name in names:
         (room / "in" / name).write_bytes(b"part")
-    if missing:  # the last part alone, which says that it is the third
+    if missing:  # only the last part, which says that it is the third
         (room / "in" / given).write_bytes(b"PK\x05\x06" + struct.pack("<HHHHIIH", 2, 0, 1, 1, 50, 0, 0))
     with pytest.raises(DataError) as caught:
         unpack([room / "in" / given], room / "out")
@@ -421,7 +421,7 @@ def test_what_is_no_archive(room: Path) -> None:
 def test_several_archives_share_one_folder(room: Path) -> None:
     first = zipped(room / "in" / "1.zip", [("a/x", b"1")])
     second = tarred(room / "in" / "2.tar", [("a/y", b"2"), ("A/x", b"3")])
-    with pytest.raises(DataError, match=r"2\.tar: member 2.*in case alone"):
+    with pytest.raises(DataError, match=r"2\.tar: member 2.*only in case"):
         unpack([first, second], room / "out")
     report = unpack([first, second], room / "out", keep_good=True)
     assert set(files(room / "out")) == {"a/x", "a/y", "rejected.jsonl"} and report.members == 3

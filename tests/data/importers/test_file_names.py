@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from mirg.data.importers.importer import ImportReport, import_dataset
-from mirg.data.importers.misplaced import advice
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.pictures import advice
+from mirg.data.importers.raw import ImportOptions
 from mirg.errors import DataError, ImageError
 from mirg.samples import DatasetFolder
 from mirg.samples.roots import Roots, find_inside

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.data.importers.film_frames import flags_of, frame_files, frame_numbers
-from mirg.data.importers.lines import number_lines
+from mirg.data.importers.files import number_lines
+from mirg.data.importers.films import flags_of, frame_files, frame_numbers
 from mirg.data.importers.rows import Refused
 
 

@@ -13,7 +13,7 @@ from fakes.importing import pictures
 from mirg.data.importers.guess import LISTED, looks_like
 from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.kinds import SOURCES
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 from mirg.errors import ConfigError, MirgError
 
 BOX = {"x": 1, "y": 2, "width": 3, "height": 4}

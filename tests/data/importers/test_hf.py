@@ -14,8 +14,7 @@ from PIL import Image
 
 from fakes.importing import NO_FILES, imported, only, pictures, refused, spoiled, survives, write_rows
 from mirg.data.importers import hf
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import RawBox
+from mirg.data.importers.raw import ImportOptions, RawBox
 from mirg.errors import ConfigError, DataError
 
 AB = ["a.png", "b.png"]
@@ -57,7 +56,7 @@ def test_rows(value: dict[str, Any], expected: list[RawBox], why: str) -> None:
     [
         ({**ROW, "question": None}, "question", "missing", "nothing is asked"),
         ({**ROW, "boxes": None}, "boxes", "neither boxes nor an answer", "no truth"),
-        ({**ROW, "boxes": "x"}, "boxes", "no list", "no boxes"),
+        ({**ROW, "boxes": "x"}, "boxes", "not a list", "no boxes"),
         ({**ROW, "boxes": [[1, 2, 3]], "image_index": 0, "labels": None}, "boxes.0", "four numbers", "too short"),
         ({**ROW, "image_index": [0, 2]}, "image_index", "image 2 does not exist, counted from 0", "no third image"),
         ({**ROW, "image_index": [0]}, "image_index", "1 of them for 2 boxes", "one too few"),

@@ -21,8 +21,7 @@ from mirg.data.importers.finish import Job, finish
 from mirg.data.importers.frames import possible
 from mirg.data.importers.importer import ImportReport, import_dataset
 from mirg.data.importers.kinds import SOURCES
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Row
+from mirg.data.importers.raw import ImportOptions, Row
 from mirg.errors import DataError, MirgError
 from mirg.samples import DatasetFolder
 from mirg.storage import atomic_folder
@@ -277,7 +276,7 @@ import json, resource, signal, sys
 from pathlib import Path
 from mirg.errors import MirgError
 from mirg.data.importers.importer import import_dataset
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 rows, out, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -310,7 +309,7 @@ def small_disk(tmp_path: Path) -> Any:
     mount = shutil.which("mount")
     command = [mount or "mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
     if mount is None or os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a small disk can be mounted by root alone")
+        pytest.skip("a small disk can be mounted only by root")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
@@ -347,7 +346,7 @@ def test_killed_while_looking(tmp_path: Path, moment: str, old: bool) -> None:
     assert hidden(tmp_path), "a killed process leaves its work"
     again = run_import(case, out)
     assert again["code"] == 0, again["error"]
-    # Images of the row that was being worked on are looked at again, no others.
+    # Only images of the row that was being converted are opened again.
     twice = set(killed["looks"]) & set(again["looks"])
     assert len(twice) <= 3 and len({name.partition("-")[0] for name in twice}) <= 1
     assert len(set(killed["looks"]) | set(again["looks"])) == 36
@@ -397,7 +396,7 @@ def test_a_changed_image_is_looked_at_again_by_the_next_import(tmp_path: Path) -
 
 
 def test_rows_looked_at_to_find_the_frame_are_in_the_journal(tmp_path: Path) -> None:
-    """The frame is told by the first rows; a file cut off behind them leaves what was found out about their images."""
+    """The first rows decide the frame; a file cut off behind them keeps the facts of their images."""
     rows = as_sharegpt(shared({"pixels": 30}, seed=3), tmp_path)
     path = tmp_path / "rows.json"
     path.write_text(json.dumps(rows)[:-40])

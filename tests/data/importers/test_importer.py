@@ -13,7 +13,7 @@ from fakes.migbench import ROWS, revised_rows, write_annotations
 from mirg.data.importers import importer
 from mirg.data.importers.importer import ImportReport, import_dataset
 from mirg.data.importers.look import Looker, clean_path
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 from mirg.errors import ConfigError, DataError
 from mirg.samples import DatasetFolder
 

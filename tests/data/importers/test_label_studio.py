@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from fakes.annotation_tools import refusal, run
 from fakes.importing import imported, pictures, spoiled
 from mirg.data.importers import label_studio
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import RawSample, Refusal
+from mirg.data.importers.raw import ImportOptions, RawSample, Refusal
 from mirg.errors import DataError
 
 SIZE = (100, 80)

@@ -83,8 +83,8 @@ ROW = {
         ({"text": {"id": "x"}}, "id", "whole number", "no id"),
         ({"images": [image(2, "a.png", 1), None]}, "images_id", "not two of the listed", "an image is missing"),
         ({"images": [image(2, "a.png", 1)] * 3}, "images_id", "not two", "three images"),
-        ({"images": [image(2, "", 1), image(3, "b.png", 1)]}, "images.file_name", "no path", "no file"),
-        ({"images": [image(2, "a.png", 1) | {"width": 0}, image(3, "b.png", 1)]}, "images.width", "no size", "0 wide"),
+        ({"images": [image(2, "", 1), image(3, "b.png", 1)]}, "images.file_name", "not a path", "no file"),
+        ({"images": [image(2, "a.png", 1) | {"width": 0}, image(3, "b.png", 1)]}, "images.width", "a size", "0 wide"),
         (
             {"annotations": [thing(0, 9, 1, [1, 2, 3, 4])]},
             "annotations.0.image_id",

@@ -74,7 +74,7 @@ def targets(sample: RawSample) -> list[tuple[int, tuple[int, ...]]]:
         (REFER, "refer", [(2, A)], False, "rc", "found in image 2, image 1 is the reference"),
         (COMMON, "common_object", [(2, A)], False, "ccc", '"2th" as the field writes it'),
         (STATIC, "difference", [(2, A)], True, "cc", "an edited pair: either image is right, the second is taken"),
-        (FREE, "free_form", [(3, A)], False, "rcc", "several images named: the one where something is to be found"),
+        (FREE, "free_form", [(3, A)], False, "rcc", "several images named: the one to search in"),
         (SINGLE, "refcoco", [(1, A)], False, "c", "a single image needs no name"),
     ],
 )
@@ -127,7 +127,7 @@ SAID = f"Image-1: {box(*A)}"
         ([], "row", "list is not an object", "another kind of row"),
         ({**GROUP, "images": ABC[:2]}, "images", "3 placeholders for 2 images", "fewer images than placeholders"),
         ({**GROUP, "images": []}, "images", "no images", "none at all"),
-        ({**GROUP, "images": ["a.png", 3, "c.png"]}, "images.1", "not a text", "a path that is none"),
+        ({**GROUP, "images": ["a.png", 3, "c.png"]}, "images.1", "not a text", "a value that is not a path"),
         ({**GROUP, "conversations": None}, "conversations", "missing", "nothing was said"),
         (
             {**SINGLE, "conversations": [{"from": "tool", "value": "x"}]},
@@ -136,7 +136,7 @@ SAID = f"Image-1: {box(*A)}"
             "a role of another kind of conversation",
         ),
         (row("gg", ABC, ("What is it?", "A cat.")), "answer", "holds no box", "a description"),
-        (row("gg", ABC, ("Find it.", box(*A))), "answer", "which of the 3 images", "the image is told nowhere"),
+        (row("gg", ABC, ("Find it.", box(*A))), "answer", "which of the 3 images", "nothing names the image"),
         (row("gg", ABC, ("Find it.", f"It's in the ninth image. {box(*A)}")), "answer", "does not exist", "no image 9"),
         (row("gg", ABC, ("Find it in the 7th image.", box(*A))), "question", "does not exist", "asks for no image"),
         (
@@ -212,7 +212,7 @@ def test_no_row_stops_an_import(value: object) -> None:
 
 
 def test_import(tmp_path: Path) -> None:
-    """The file as it is published: a list, paths below ./MGrounding-630k/."""
+    """The published file: a list, paths below ./MGrounding-630k/."""
     rows = []
     for k, value in enumerate([*GOOD, row("gg_reg", ABC, ("What is it?", "A cat."))]):
         rows.append(value | {"id": f"row{k}", "images": [f"./MGrounding-630k/X/{path}" for path in value["images"]]})

@@ -8,8 +8,7 @@ import pytest
 
 from fakes.importing import imported, pictures
 from mirg.data.importers import video_tracks
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Outcome, RawSample, Refusal
+from mirg.data.importers.raw import ImportOptions, Outcome, RawSample, Refusal
 
 STEPS = range(1, 5)
 

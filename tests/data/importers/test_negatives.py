@@ -11,7 +11,7 @@ import pytest
 from fakes.importing import pictures
 from mirg.data.importers.importer import ImportReport, import_dataset
 from mirg.data.importers.label_map import LabelMap
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 from mirg.errors import DataError
 from mirg.samples import DatasetFolder, Sample
 from mirg.trajectories.build import build_dataset

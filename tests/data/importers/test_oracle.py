@@ -13,7 +13,7 @@ from PIL import Image
 
 from fakes.spelled_rows import FRAMES, PICTURES, Maker, Row, Truth
 from mirg.data.importers.importer import import_dataset
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 from mirg.data.importers.reasons import reason_of
 from mirg.samples import DatasetFolder, Sample
 

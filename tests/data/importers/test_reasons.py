@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from fakes.refusing import ANY, Found, file_refusals, row_refusals
 from fakes.speed import takes_at_most
 from mirg.data.importers.importer import import_dataset
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 from mirg.data.importers.reasons import FILE_GROUPS, ROW_GROUPS, Reason, is_case, kind_of, reason_of
 from mirg.errors import first_problem
 from mirg.samples import Sample
@@ -47,7 +47,7 @@ HANDED_ON = {
     ("data/importers/rows.py", "reason"),
     ("data/importers/rows.py", "value.reason"),
     ("data/importers/univg.py", "question.problem"),
-    ("data/importers/video_tracks.py", "value.problem"),
+    ("data/importers/video_tracks.py", "error.message"),
 }
 # The same, with other words around them.
 WRAPPED = {f"image {ANY} {ANY}", f"image {ANY}: {ANY}", f"sample {ANY}: {ANY}", f"{ANY} (line {ANY})"}
@@ -97,7 +97,7 @@ def test_every_refusal_of_a_row_has_an_entry_and_every_entry_a_refusal() -> None
 def test_every_refusal_of_a_file_has_an_entry_and_every_entry_a_refusal() -> None:
     found = texts(file_refusals())
     assert len(found) > 40
-    assert not without_entry(found, FILE_GROUPS), "add them to src/mirg/data/importers/reasons/files.py"
+    assert not without_entry(found, FILE_GROUPS), "add them to src/mirg/data/importers/reasons/annotations.py"
     assert not without_text(found, FILE_GROUPS), "nothing says this any more"
 
 

@@ -14,7 +14,7 @@ from fakes.importing import imported, pictures, write_rows
 from mirg.cli.main import app
 from mirg.data.importers.evidence import Evidence
 from mirg.data.importers.importer import import_dataset
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 from mirg.data.importers.resized import Resized, considered
 from mirg.errors import ConfigError, DataError
 from mirg.frames import PixelLimits, family, input_size, to_frame

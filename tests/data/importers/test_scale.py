@@ -18,7 +18,7 @@ from fakes.imports import write_case
 from mirg.data.compose.build import compose
 from mirg.data.compose.recipe import ComposeRecipe
 from mirg.data.importers.importer import ImportReport, import_dataset
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 from mirg.executors import ExecutorName, executor
 from mirg.samples.ids import TextSet
 from mirg.storage import folder_manifest
@@ -122,7 +122,7 @@ import pathlib, re, sys
 sys.path.insert(0, sys.argv[1])
 from data_rows import write_rows
 from mirg.data.importers.importer import import_dataset
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 folder = pathlib.Path(sys.argv[2])
 def peak():
     return int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirg.data.importers import answered, naming
+from mirg.data.importers import answered, texts
 from mirg.data.importers.answered import asked_image, boxes_of, marked_up
 from mirg.data.importers.raw import RawBox
 from mirg.data.importers.rows import Refused
@@ -65,8 +65,8 @@ def test_placeholders(text: str, before: int, expected: Shown, why: str) -> None
         ("Find the cup in Image-1, unless it is in Image-2.", None, "one of them, in another word"),
         ("Find what disappeared from Image-1 in Image-2.", None, "it may be missing from the last one"),
         ("Find the object of Image-1 that is missing in Image-2.", None, "it is not there"),
-        ("Find the cup that is in Image-1, and not in Image-2.", None, "what is looked for"),
-        ("In Image-2, find the cup that is in Image-1.", None, "the relative clause says what is looked for"),
+        ("Find the cup that is in Image-1, and not in Image-2.", None, "which object is meant"),
+        ("In Image-2, find the cup that is in Image-1.", None, "the relative clause says which object is meant"),
         ("Find the cup in Image-2, not in Image-1.", 2, "the other one is excluded"),
         ("Ignore Image-1. Find the cup in Image-2.", 2, "in another sentence"),
         ("Locate the cup in Image-1 that is missing in Image-2.", 1, "the relative clause is about the other one"),
@@ -141,10 +141,10 @@ def _outcome(work: Callable[[], object]) -> object:
 @given(_PIECES, st.sampled_from((None, 0, 1)), st.integers(1, 3))
 def test_what_is_remembered_of_a_text_is_what_is_read_in_it(text: str, first: int | None, count: int) -> None:
     """Texts that differ only in the numbers of their boxes share what is remembered, the numbers excepted."""
-    images = naming.Images(tuple(f"{number}.png" for number in range(count)), first)
+    images = texts.Images(tuple(f"{number}.png" for number in range(count)), first)
     for strict in (True, False):
-        expected = _outcome(lambda strict=strict: naming._told(text, images, "answer", strict=strict))
-        assert _outcome(lambda strict=strict: naming.told(text, images, "answer", strict=strict)) == expected
+        expected = _outcome(lambda strict=strict: texts._told(text, images, "answer", strict=strict))
+        assert _outcome(lambda strict=strict: texts.told(text, images, "answer", strict=strict)) == expected
     for pattern in (BOX, ANY_BOX):
         once = _outcome(lambda pattern=pattern: boxes_of(text, count, pattern=pattern))
         places = _outcome(lambda pattern=pattern: answered._read_places(text, count, pattern))

@@ -10,8 +10,7 @@ from hypothesis import given
 
 from fakes.importing import NO_FILES, imported, pictures, refused, spoiled, survives
 from mirg.data.importers import video_tracks
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import RawSample, Refusal
+from mirg.data.importers.raw import ImportOptions, RawSample, Refusal
 from mirg.errors import DataError
 
 

@@ -41,7 +41,9 @@ class Exif(StrEnum):
 
 
 def import_(
-    kind: Annotated[str, typer.Argument(help="The format; `mirg data kinds` lists them.")],
+    kind: Annotated[
+        str, typer.Argument(help="The format: see `mirg data kinds`; or FILE.py:NAME, an importer of yours.")
+    ],
     path: Annotated[Path, typer.Argument(help="The annotation file, or the folder of the format.")],
     out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],
     root: Annotated[
@@ -83,26 +85,27 @@ def import_(
     image_index_from: Annotated[
         int | None, typer.Option(min=0, max=1, help="Number of the first image in texts; found out unless given.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Read the first rows alone.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read only the first rows.")] = None,
     executor: Annotated[Where, typer.Option(help="Where rows are worked on; the result is the same.")] = Where.local,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one per core unless given.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Read annotated images of any known format. Refused rows are counted and listed in OUT/rejected.jsonl."""
+    """Read annotated images of any known format, or with your own importer. OUT/rejected.jsonl lists refused rows."""
     if kind == PHOTOS:
         given = {"--root": root, "--frame": frame, "--family": family, "--exif": exif, "--labels": labels}
         given |= {"--columns": columns, "--limit": limit}
         _photos(path, out, [name for name, value in given.items() if value], overwrite=overwrite, json=json)
         return
-    from mirg.data.importers.importer import import_dataset, source_of
-    from mirg.data.importers.kept import parse_fields
+    from mirg.data.importers.importer import import_dataset
+    from mirg.data.importers.kinds import source_of
     from mirg.data.importers.label_map import load_label_map
-    from mirg.data.importers.options import ImportOptions
+    from mirg.data.importers.raw import ImportOptions
+    from mirg.data.importers.relabel import parse_fields
     from mirg.executors import executor as open_executor
 
     source_of(kind)
-    # A hub name is no path: what its rows refer to lies below the current folder unless --root says another.
+    # A hub name is not a path: what its rows refer to lies below the current folder unless --root says another.
     folder = root or (path if path.is_dir() else path.parent if path.exists() else Path())
     options = ImportOptions(
         root=str(folder), strip=strip, frame=frame.value if frame else None, family=family, look=look.value,

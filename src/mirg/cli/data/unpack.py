@@ -1,4 +1,4 @@
-"""``mirg data unpack``: archives of datasets, unpacked without trust."""
+"""``mirg data unpack``: archives of datasets are unpacked after every member has been checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def unpack(
     ] = False,
     max_members: Annotated[int, typer.Option(min=1, help="Most members of one archive.")] = 1_000_000,
     max_gib: Annotated[float, typer.Option(min=0.001, help="Most GiB that may come out in all.")] = 1024.0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Unpack archives into OUT; nothing is written outside of it. Exit 1 if members were left out."""

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from mirg.answers.blocks import TAGS
 from mirg.answers.markup import markup_problem
 from mirg.answers.prompts import messages
-from mirg.answers.tags import TAGS
 from mirg.errors import ImageError, MirgError
 from mirg.frames import Family
 from mirg.samples import Sample

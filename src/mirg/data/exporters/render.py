@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from mirg.answers import messages, prompt_text, replaced, write_answer, write_completion
-from mirg.answers.tags import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+from mirg.answers.blocks import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
 from mirg.data.exporters.plan import Plan, Row
 from mirg.errors import AnswerError
 from mirg.geometry import Box

@@ -6,15 +6,24 @@ object that cannot be used makes the image incomplete: its label is not asked fo
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from mirg.data.importers.coco_entries import CROWD_KEYS, IGNORE_KEYS, flag
+from mirg.data.importers.coco_file import CROWD_KEYS, IGNORE_KEYS, flag
 from mirg.data.importers.label_map import LabelMap
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Numbers, Outcome, RawBox, RawImage, RawObject, RawSample, Refusal
+from mirg.data.importers.raw import (
+    ImportOptions,
+    Numbers,
+    Outcome,
+    RawBox,
+    RawImage,
+    RawObject,
+    RawSample,
+    Refusal,
+    asks_for_every,
+)
+from mirg.data.importers.rows import chosen, is_writable
 from mirg.samples.coverage import (
     ANNOTATED,
     CROWD,
@@ -69,6 +78,15 @@ def inside(numbers: Numbers) -> Numbers:
     return (x1, y1, x2, y2)
 
 
+def convert(value: Any, options: ImportOptions) -> list[Outcome]:
+    """The outcomes of one image of an annotation tool; ``value`` is :class:`Annotated` or the refusal."""
+    if isinstance(value, Refusal):
+        return [value]
+    if not isinstance(value, Annotated):
+        return [Refusal("row", "is not an annotated image")]
+    return outcomes(value, options)
+
+
 def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
     """The sample of an image, and a refusal for each object that cannot be used; only refusals if nothing is left.
 
@@ -82,7 +100,8 @@ def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
     good = tuple(_marked(thing) for thing in things.values())
     regions = {label_key(thing.label) for thing in good if _is_region(thing)}
     refused: list[Outcome] = [Refusal("objects", thing.reason, thing.hint, image.name) for thing in bad]
-    if any(not thing.label for thing in bad) or not all(_writable(thing.label) for thing in good):
+    known = all(thing.label.strip() and is_writable(thing.label) for thing in good)
+    if not known or any(not thing.label for thing in bad):
         reason = "object of unknown label in the image: nothing can be asked for"
         return [*refused, Refusal("objects", reason, _HINT, image.name)]
     if regions & REGION_NAMES:
@@ -103,7 +122,7 @@ def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
 
 
 def _is_region(thing: RawObject) -> bool:
-    """Whether a note is about a region that is no single object (:mod:`mirg.samples.coverage`)."""
+    """Whether a note is about a region that is not a single object (:mod:`mirg.samples.coverage`)."""
     return bool(thing.attributes) and not {CROWD, IGNORE}.isdisjoint(thing.attributes)
 
 
@@ -118,7 +137,7 @@ def _marked(thing: RawObject) -> RawObject:
 
 
 def _mapped(image: Annotated, labels: LabelMap) -> Annotated:
-    """``image`` with the labels of the map. If all of its objects are dropped, somebody annotated it all the same."""
+    """``image`` with the labels of the map. If all of its objects are dropped, somebody annotated it nevertheless."""
     named = (
         (thing, thing.label if label_key(thing.label) in REGION_NAMES else labels.of(thing.label))
         for thing in image.objects
@@ -128,26 +147,16 @@ def _mapped(image: Annotated, labels: LabelMap) -> Annotated:
     return replace(image, objects=objects, labels=sorted(known), annotated=image.annotated or bool(image.objects))
 
 
-def _writable(label: str) -> bool:
-    """Whether a label is a text that can be asked for: not blank, and no half of a surrogate pair."""
-    return bool(label.strip()) and not any("\ud800" <= letter <= "\udfff" for letter in label)
-
-
 def _sample(image: Annotated, things: tuple[RawObject, ...], labels: list[str]) -> RawSample:
-    asked = labels[int(hashlib.sha256(image.path.encode()).hexdigest(), 16) % len(labels)]
+    asked = chosen(labels, image.path)
     key = label_key(asked)
     incomplete = [REFUSED_BOX] if any(isinstance(thing, Unusable) for thing in image.objects) else []
     known = vocabulary_name(image.labels) if image.labels else ""
-    meta: dict[str, Any] = {"subject": asked, **image.meta, **coverage_meta(incomplete, None, known)}
+    meta: dict[str, Any] = {**image.meta, **coverage_meta(incomplete, None, known)}
     if not image.objects:
         meta[ANNOTATED] = True
     if image.film:
         meta["image_set"] = image.film
-    return RawSample(
-        id=image.name,
-        task="detection",
-        images=(RawImage(image.path, image.width, image.height, frame=image.frame, objects=things),),
-        question=(f"Point to every {asked}.",),
-        targets=tuple(RawBox(1, thing.numbers, asked) for thing in things if label_key(thing.label) == key),
-        meta=meta,
-    )
+    shown = RawImage(image.path, image.width, image.height, frame=image.frame, objects=things)
+    targets = (RawBox(1, thing.numbers, asked) for thing in things if label_key(thing.label) == key)
+    return asks_for_every(image.name, shown, asked, targets, meta)

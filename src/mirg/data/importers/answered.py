@@ -12,10 +12,9 @@ from mirg.answers.json_style import box_order
 from mirg.answers.languages import LETTERS, OTHER_NOUNS
 from mirg.answers.places import UNCLEAR, Span, agree, images_of, key_before, unread_place
 from mirg.data.importers.frames import FrameName
-from mirg.data.importers.naming import LONGEST_KEPT
 from mirg.data.importers.raw import Numbers, RawBox, Text
 from mirg.data.importers.rows import Refused
-from mirg.data.importers.texts import BOX, REFERRED, VALUE, image_names, numbers_of, plain, referred
+from mirg.data.importers.texts import BOX, LONGEST_KEPT, REFERRED, VALUE, image_names, numbers_of, plain, referred
 from mirg.frames import swapped
 
 _ABSENT = re.compile(r"\b(?:not|no|none|absent|out of)\b|没有|不", re.IGNORECASE)
@@ -163,7 +162,7 @@ def in_order(numbers: Numbers, key: str | None, stated: str) -> Numbers:
 
 
 class Found(NamedTuple):
-    """A box of an answer; ``image`` as the answer names it, None where it does not."""
+    """A box of an answer; ``image`` as the answer names it, None if it names no image."""
 
     box: RawBox  # its image is 0
     image: int | None
@@ -285,9 +284,9 @@ def _check_names(answer: str, names: Sequence[Name], kept: set[int], images: int
 
 
 def placed(found: list[Found], images: int, asked: int | None, label: str = "") -> tuple[RawBox, ...]:
-    """The boxes in their images: the named one, else ``asked``, that of the question, else the only one there is.
+    """The boxes in their images: the named one, else that of the question (``asked``), else the only image.
 
-    Refused where there is no box, or it is not told which image a box lies in.
+    Refused if there is no box, or if nothing says which image a box lies in.
     """
     if not found:
         raise Refused("answer", "holds no box", "only questions that ask for boxes can be used")
@@ -316,11 +315,11 @@ def named_in(question: str, images: int) -> tuple[Name, ...]:
 
 @lru_cache(maxsize=64)  # questions of one row are often the same
 def asked_image(question: str, images: int) -> int | None:
-    """The image that a plain question asks about; None where it names none, or several alike.
+    """The image that a plain question asks about; None if it names no image, or several in the same way.
 
-    Where it names several, it is the one that something is to be found in: "where is the dog of Image-1 in Image-2".
-    A question in a language of which the names of images are not read names none for sure. Refused if it names one
-    that is not there.
+    If it names several, it is the image in which something is to be found: "where is the dog of Image-1 in Image-2".
+    The result is None for a question in a language whose names of images are not read. Refused if it names an image
+    that does not exist.
     """
     names = named_in(question, images)
     if names and images > 1 and in_another_language(question):
@@ -429,7 +428,7 @@ def marked_up(
 ) -> Text:
     """``text`` with its boxes, each in the image named with it, else in ``default`` or the only one.
 
-    Refused where a box has no image: its number would mean nothing to a reader.
+    Refused if a box has no image, because its numbers would have no meaning.
     """
     clean = plain(text)
     fallback = default or (1 if images == 1 else None)

@@ -1,6 +1,6 @@
 """What is inside an archive, zip or tar, in one shape: members, and their bytes as streams.
 
-Which of them are wanted, and where they go, is the business of ``mirg.data.importers.archives``.
+``mirg.data.importers.archives`` decides which members are unpacked, and into which files.
 """
 
 from __future__ import annotations
@@ -10,7 +10,12 @@ import contextlib
 import gzip
 import io
 import lzma
+import mmap
+import os
+import re
+import shlex
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -18,8 +23,104 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-from mirg.data.importers.zip_tail import count_members, refuse_spanned
 from mirg.errors import DataError
+
+_END = b"PK\x05\x06"
+_END_64 = b"PK\x06\x06"
+_LOCATOR_64 = b"PK\x06\x07"
+_ENTRY = b"PK\x01\x02"
+_ENTRY_BYTES = 46
+_TAIL = 65535 + 22  # the longest comment and the record before it
+_SPLIT = re.compile(r"(?P<whole>.*\.(?:zip|tar|tgz|gz|bz2|xz))\.(?P<number>\d{2,4})", re.IGNORECASE)
+
+
+def count_members(raw: BinaryIO, most: int) -> int:
+    """Entries of the table of a zip, counted one by one, at most ``most`` + 1; the file is left at its beginning.
+
+    A stated number above ``most`` is believed, because refusing such a file loses nothing.
+    """
+    end = _end(raw)
+    count = 0
+    if end is not None:
+        stated, length, start = end
+        count = stated if stated > most else _count_table(raw, start, length, most)
+    raw.seek(0)
+    return count
+
+
+def refuse_spanned(path: Path, raw: BinaryIO) -> None:
+    """DataError, with the command that joins the parts, if ``path`` is one part of several."""
+    split = _SPLIT.fullmatch(path.name)
+    if split:
+        whole, first = shlex.quote(split["whole"]), "1".zfill(len(split["number"]))
+        raise DataError(
+            f"{path}: it is one part of a file that was cut into {split['whole']}.{first}, …",
+            hint=f"join the parts in their folder: cat {whole}.* > {whole}",
+        )
+    spanned = any(p.name.lower() == f"{path.stem.lower()}.z01" for p in path.parent.iterdir())
+    number = re.fullmatch(r"\.z(\d\d+)", path.suffix, re.IGNORECASE)
+    is_zip = path.suffix.lower() == ".zip"
+    disks = _disks(raw) if is_zip else 0
+    if not number and not (is_zip and (spanned or disks)):
+        return
+    last = path.with_suffix(".zip").name
+    joined = shlex.quote(f"{path.stem}-joined.zip")
+    missing = [name for k in range(1, disks + 1) if not path.with_suffix(name := f".z{k:02d}").exists()]
+    lost = f"; missing: {', '.join(f'{path.stem}{name}' for name in missing)}" if missing else ""
+    raise DataError(
+        f"{path}: it is one part of a zip that spans several files ({path.stem}.z01, …, {last}){lost}",
+        hint=f"join the parts in their folder: zip -s 0 {shlex.quote(last)} --out {joined}",
+    )
+
+
+def _disks(raw: BinaryIO) -> int:
+    """Number of the part that a zip's last record says it is in, 0 if there is only one."""
+    tail, at = _tail(raw)
+    raw.seek(0)
+    number = struct.unpack_from("<H", tail, at + 4)[0] if at >= 0 else 0
+    return 0 if number == 0xFFFF else number
+
+
+def _tail(raw: BinaryIO) -> tuple[bytes, int]:
+    """The last bytes of the file, and where in them the last record begins (-1: it is missing)."""
+    length = raw.seek(0, os.SEEK_END)
+    raw.seek(max(0, length - _TAIL))
+    tail = raw.read(_TAIL)
+    at = tail.rfind(_END)
+    return tail, at if at >= 0 and at + 22 <= len(tail) else -1
+
+
+def _end(raw: BinaryIO) -> tuple[int, int, int] | None:
+    """(members, bytes of the table, its first byte) as the last record states them; None if it is missing."""
+    tail, at = _tail(raw)
+    if at < 0:
+        return None
+    place = raw.seek(0, os.SEEK_END) - len(tail) + at
+    stated, length = struct.unpack_from("<HI", tail, at + 10)
+    raw.seek(max(0, place - 20))
+    locator = raw.read(20)
+    if len(locator) == 20 and locator.startswith(_LOCATOR_64):
+        # Written right before the locator unless the record was extended; files with a prefix shift its offset.
+        raw.seek(place - 20 - 56)
+        record = raw.read(56)
+        if record.startswith(_END_64):
+            stated, length = struct.unpack_from("<QQ", record, 32)
+            place -= 20 + 56
+    return stated, length, place - length
+
+
+def _count_table(raw: BinaryIO, start: int, length: int, most: int) -> int:
+    if start < 0:
+        return 0  # zipfile says what is wrong
+    count = 0
+    lengths = struct.Struct("<HHH").unpack_from
+    with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        end = min(start + length, len(data))
+        while count <= most and start + _ENTRY_BYTES <= end and data[start : start + 4] == _ENTRY:
+            start += _ENTRY_BYTES + sum(lengths(data, start + 28))
+            count += 1
+    return count
+
 
 _TAR_BLOCK = 512
 _TAR_HEADERS = {
@@ -33,24 +134,22 @@ _DAMAGE = (
 _COPY_AGAIN = "copy or download it again"
 
 
-class BadArchive(Exception):
+class _Bad(Exception):
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.hint = reason, hint
+
+
+class BadArchive(_Bad):
     """The archive as a whole is not unpacked."""
 
-    def __init__(self, reason: str, hint: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.hint = reason, hint
 
-
-class BadMember(Exception):
+class BadMember(_Bad):
     """One member is not unpacked."""
-
-    def __init__(self, reason: str, hint: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.hint = reason, hint
 
 
 class Member(NamedTuple):
-    """One entry: ``number`` counts from 1, ``packed`` bytes where its format tells, ``problem`` for what is no file."""
+    """One entry: ``number`` counts from 1, ``packed`` bytes if its format says so, ``problem`` if it is not a file."""
 
     number: int
     name: str
@@ -71,22 +170,22 @@ class Archive(Protocol):
     """An open archive; each method may be used once, and not both."""
 
     def members(self) -> Iterator[Member]:
-        """All members, in their order. BadArchive where there are too many."""
+        """All members, in their order. BadArchive if there are too many."""
         ...
 
     def streams(self, wanted: Collection[int]) -> Iterator[tuple[Member, Bytes]]:
-        """The members of these numbers, each to be read before the next one is asked for.
+        """The members of these numbers; each is read before the iterator continues.
 
-        A stream raises BadMember where its bytes are damaged but those of others may be good.
+        A stream raises BadMember if its bytes are damaged, but those of others may be intact.
         """
         ...
 
 
 @contextlib.contextmanager
 def open_archive(path: Path, most: int, ratio: float, free_bytes: int) -> Iterator[Archive]:
-    """The archive at ``path``, of at most ``most`` members. BadArchive where it is damaged, spanned, or none.
+    """The archive at ``path``, of at most ``most`` members. BadArchive if it is damaged, spanned, or not an archive.
 
-    A compressed tar is given up as soon as it has expanded more than ``ratio`` times, beyond ``free_bytes``.
+    Reading of a compressed tar stops as soon as it has expanded more than ``ratio`` times, beyond ``free_bytes``.
     """
     try:
         raw = path.open("rb")
@@ -148,12 +247,10 @@ class _Zip:
         self._opened = opened
 
     def members(self) -> Iterator[Member]:
-        """As :class:`Archive`; the table at the end of the file lists them."""
         for number, info in enumerate(self._opened.infolist(), 1):
             yield self._member(number, info)
 
     def streams(self, wanted: Collection[int]) -> Iterator[tuple[Member, Bytes]]:
-        """As :class:`Archive`."""
         for number, info in enumerate(self._opened.infolist(), 1):
             if number in wanted:
                 with contextlib.closing(_ZipStream(self._opened, info)) as stream:
@@ -163,21 +260,20 @@ class _Zip:
         kind = stat.S_IFMT(info.external_attr >> 16)
         problem = ""
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-            problem = "it is a link" if kind == stat.S_IFLNK else "it is no file (a device, pipe or socket)"
+            problem = "it is a link" if kind == stat.S_IFLNK else "it is not a file (a device, pipe or socket)"
         elif info.flag_bits & 0x1:
             problem = "it is encrypted"
         return Member(number, info.orig_filename, info.is_dir() or kind == stat.S_IFDIR, info.compress_size, problem)
 
 
 class _ZipStream:
-    """The bytes of one member; what is wrong with them concerns it alone."""
+    """The bytes of one member; damage concerns only this member."""
 
     def __init__(self, opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
         self._opened, self._info = opened, info
         self._stream: Any = None
 
     def read(self, size: int, /) -> bytes:
-        """Unpacked bytes. BadMember where they are damaged."""
         try:
             if self._stream is None:
                 self._stream = self._opened.open(self._info)
@@ -186,7 +282,6 @@ class _ZipStream:
             raise BadMember(f"it is damaged: {error}", _COPY_AGAIN) from error
 
     def close(self) -> None:
-        """Close the member, not the archive."""
         if self._stream is not None:
             self._stream.close()
 
@@ -197,11 +292,9 @@ class _Tar:
         self._tar, self._most, self._room, self._too_large = tar, most, room, too_large
 
     def members(self) -> Iterator[Member]:
-        """As :class:`Archive`; the whole file is gone through."""
         return (member for member, _ in self._infos())
 
     def streams(self, wanted: Collection[int]) -> Iterator[tuple[Member, Bytes]]:
-        """As :class:`Archive`."""
         for member, info in self._infos():
             if member.number in wanted:
                 stream = self._tar.extractfile(info)
@@ -221,12 +314,12 @@ class _Tar:
             if info.issym() or info.islnk():
                 problem = "it is a link"
             elif not (info.isreg() or info.isdir()):
-                problem = "it is no file (a device, pipe or socket)"
+                problem = "it is not a file (a device, pipe or socket)"
             yield Member(number, info.name, info.isdir(), None, problem), info
 
 
 class _Info(tarfile.TarInfo):
-    """A header of which nothing is forgiven: tarfile takes a broken one in the middle for the end of the archive."""
+    """A header that is checked strictly: tarfile takes a broken one in the middle for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> tarfile.TarInfo:
@@ -251,7 +344,6 @@ class _Gauge(io.RawIOBase):
         self._out = 0
 
     def readable(self) -> bool:
-        """True."""
         return True
 
     def readinto(self, buffer: Any) -> int:

@@ -1,7 +1,7 @@
-"""Unpacking archives that nobody vouches for: every member is looked at before a byte is written.
+"""Unpacking of archives from unknown sources: every member is checked before a byte is written.
 
-Refused are names that leave the folder (``..``, absolute, drives), links, devices, names that differ in case alone, and
-archives that unpack to more than they could honestly hold. Headers are not trusted: what comes out is counted.
+Refused are names that leave the folder (``..``, absolute, drives), links, devices, names that differ only in case, and
+archives that expand more than real data does. Headers are not trusted: the bytes that are unpacked are counted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ArchiveLimits:
     """What one call may unpack: ``members`` of an archive, ``total_bytes`` of all, and how far they may expand.
 
     ``ratio`` is unpacked over packed bytes, of a member and of a whole archive. It counts from ``free_bytes`` unpacked
-    bytes on: a short file of blanks is no bomb.
+    bytes on, because a short file of blanks is not a bomb.
     """
 
     members: int = 1_000_000
@@ -66,10 +66,10 @@ def unpack(
 ) -> UnpackReport:
     """Unpack zip and tar archives (tar also with gzip, bzip2, xz) into the folder ``out``, which appears whole.
 
-    The first bad member ends it with a DataError that names archive, member and cure, and ``out`` is not touched. With
-    ``keep_good`` bad members are left out and listed in ``out/rejected.jsonl``; an archive that is damaged, is one part
-    of several, or breaks a limit as a whole is refused all the same. ``strip_absolute`` turns ``/data/a.jpg`` and
-    ``C:\\data\\a.jpg`` into ``data/a.jpg``. StorageError where ``out`` cannot be written or exists.
+    The first bad member ends it with a DataError that names archive, member and remedy, and ``out`` is not touched.
+    With ``keep_good`` bad members are left out and listed in ``out/rejected.jsonl``; an archive that is damaged, is one
+    part of several, or breaks a limit as a whole is refused even then. ``strip_absolute`` turns ``/data/a.jpg`` and
+    ``C:\\data\\a.jpg`` into ``data/a.jpg``. StorageError if ``out`` exists or cannot be written.
     """
     report = UnpackReport(Path(out))
     limits = limits or ArchiveLimits()
@@ -91,7 +91,7 @@ class _Names:
         self._files: set[str] = {REJECTED_FILE}
 
     def relative(self, member: Member) -> str:
-        """Where a member goes, relative to the folder; "" for the folder itself. BadMember where it goes nowhere."""
+        """Where a member goes, relative to the folder; "" for the folder itself. BadMember if it has no such place."""
         name = member.name.replace("\\", "/")
         if _CONTROL.search(name):
             raise BadMember("its name holds control characters")
@@ -114,7 +114,7 @@ class _Names:
         return "/".join(parts)
 
     def claim(self, name: str, *, folder: bool) -> None:
-        """Take ``name`` and the folders on its way. BadMember where another member has taken one of them."""
+        """Take ``name`` and the folders on its way. BadMember if another member has taken one of them."""
         parts = name.split("/")
         prefixes = ["/".join(parts[:k]) for k in range(1, len(parts) + 1)] if name else []
         folded = [unicodedata.normalize("NFC", prefix).casefold() for prefix in prefixes]
@@ -122,10 +122,10 @@ class _Names:
             is_folder = folder or prefix != name
             taken = self._spelling.get(key)
             if taken is not None and (taken != prefix or not is_folder or key in self._files):
-                what = "is there twice" if taken == prefix else f"differs from {taken} in case alone"
+                what = "is there twice" if taken == prefix else f"differs from {taken} only in case"
                 if taken == prefix and is_folder == (key in self._files):
                     what = "is a file and a folder"
-                raise BadMember(f"the name {prefix} {what}", "unpack it elsewhere by hand")
+                raise BadMember(f"the name {prefix} {what}", "unpack it into another folder")
         for prefix, key in zip(prefixes, folded, strict=True):
             self._spelling.setdefault(key, prefix)
         if not folder:
@@ -134,8 +134,6 @@ class _Names:
 
 @dataclass
 class _Unpacking:
-    """One archive on its way into ``work``."""
-
     archive: Path
     work: Path
     names: _Names
@@ -147,7 +145,6 @@ class _Unpacking:
     _folders: dict[str, Path] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Plan, then write; a DataError names the archive."""
         try:
             self._run()
         except BadArchive as error:
@@ -184,7 +181,6 @@ class _Unpacking:
         return place
 
     def _write(self, member: Member, stream: Bytes, place: str) -> None:
-        """Copy what comes out of one member, counting it."""
         target = self._folder(posixpath.dirname(place)) / posixpath.basename(place)
         written = 0
         # Exclusive, so that nothing there is ever followed or replaced.
@@ -204,7 +200,7 @@ class _Unpacking:
             self.on_progress(self.report.files)
 
     def _folder(self, name: str) -> Path:
-        """A folder below ``work``, made where it is missing."""
+        """A folder below ``work``, created if it is missing."""
         if name not in self._folders:
             folder = resolve_inside(self.work, name) if name else self.work
             folder.mkdir(parents=True, exist_ok=True)

@@ -6,17 +6,25 @@ LVIS. The category of a question is always one that is annotated completely in t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mirg.data.importers.annotated import EMPTY
-from mirg.data.importers.coco_entries import LOCAL_KEY, Annotation, Category, id_key, texts_in
-from mirg.data.importers.coco_file import HINT, CocoFile
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawObject, RawSample, Refusal, Row, Source
-from mirg.data.importers.rows import Refused, is_number, short, text_of, whole
+from mirg.data.importers.coco_file import HINT, LOCAL_KEY, Annotation, Category, CocoFile, id_key, texts_in
+from mirg.data.importers.raw import (
+    ImportOptions,
+    Outcome,
+    RawBox,
+    RawImage,
+    RawObject,
+    Refusal,
+    Row,
+    Source,
+    asks_for_every,
+)
+from mirg.data.importers.rows import Refused, chosen, is_box, is_number, short, text_of, whole
 from mirg.samples.coverage import (
     ANNOTATED,
     CROWD,
@@ -69,19 +77,13 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     asked = notes.asked(picture.path) if value["objects"] else notes.absent(picture.path, options)
     if asked is None:
         return [*refusals, Refusal("objects", *notes.why_nothing(), name)]
-    meta = {"subject": asked, **coverage_meta(notes.incomplete, notes.categories, value["vocabulary"])}
+    meta = coverage_meta(notes.incomplete, notes.categories, value["vocabulary"])
     if not value["objects"]:
         meta[ANNOTATED] = True
     if texts_in([image.get("image_set")]):
         meta["image_set"] = image["image_set"]
-    sample = RawSample(
-        id=name,
-        task="detection",
-        images=(RawImage(picture.path, picture.width, picture.height, objects=tuple(notes.objects)),),
-        question=(f"Point to every {asked}.",),
-        targets=tuple(RawBox(1, box, asked) for box in notes.boxes(asked)),
-        meta=meta,
-    )
+    shown = replace(picture, objects=tuple(notes.objects))
+    sample = asks_for_every(name, shown, asked, (RawBox(1, box, asked) for box in notes.boxes(asked)), meta)
     return [*refusals, sample]
 
 
@@ -93,11 +95,11 @@ def _picture(image: dict[str, Any], problem: tuple[str, str] | None) -> RawImage
     if path is None:
         raise Refused("file_name", "is missing", "every image needs a file_name, or a coco_url as in LVIS")
     if not isinstance(path, str) or not path.strip() or "\0" in path:
-        raise Refused("file_name", f"is no path: {short(path)}", HINT)
+        raise Refused("file_name", f"is not a path: {short(path)}", HINT)
     text_of(path, "file_name")
     sides = [image.get(side) or 0 for side in ("width", "height")]
     if not all(is_number(side) and side >= 0 and side == int(side) for side in sides):
-        raise Refused("width", f"{short(sides[0])} x {short(sides[1])} is no size in pixels", HINT)
+        raise Refused("width", f"{short(sides[0])} x {short(sides[1])} is not a size in pixels", HINT)
     width, height = (whole(side, "width") for side in sides)
     return RawImage(path, width, height)
 
@@ -177,7 +179,7 @@ class _Notes:
             return marked[0]
         if REFUSED_BOX in self.value["incomplete"]:  # whoever wrote the file knew which category the box was of
             return None
-        return sorted(labels)[int(hashlib.sha256(path.encode()).hexdigest(), 16) % len(labels)]
+        return chosen(sorted(labels), path)
 
     def absent(self, path: str, options: ImportOptions) -> str | None:
         """The label to ask for in a picture without objects, if it is known that the picture was annotated for it.
@@ -193,10 +195,9 @@ class _Notes:
             return self.value["absent"][0]
         if not said or not names:
             return None
-        return names[int(hashlib.sha256(path.encode()).hexdigest(), 16) % len(names)]
+        return chosen(names, path)
 
     def boxes(self, label: str) -> list[tuple[float, float, float, float]]:
-        """The boxes of all objects of a label, in whatever case it is written."""
         return [thing.numbers for thing in self.objects if label_key(thing.label) == label_key(label)]
 
     def why_nothing(self) -> tuple[str, str]:
@@ -234,7 +235,7 @@ def _joined(first: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, An
 def _box_problem(box: Any) -> tuple[str, str] | None:
     if box is None or box == []:
         return "bbox", "is missing: an annotation needs a box, or polygons"
-    if not isinstance(box, list) or len(box) != 4 or not all(is_number(v) for v in box):
+    if not is_box(box):
         shown = f"[{', '.join(map(short, box[:6]))}]" if isinstance(box, list) else short(box)
         return "bbox", f"is not [x, y, width, height]: {shown[:60]}"
     return None if box[2] > 0 and box[3] > 0 else ("bbox", f"has no area: [{', '.join(f'{v:g}' for v in box)}]")

@@ -1,15 +1,106 @@
-"""Rows that are conversations about images: questions, their answers, and which images had been shown by then."""
+"""Rows that are conversations about images, and rows that hold a whole sample of mirg as JSON.
+
+A conversation becomes questions with their answers and the images that had been shown by then.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple, get_args
 
-from mirg.data.importers.instructions import without_instructions
-from mirg.data.importers.naming import FROM_ZERO_HINT, ZERO, Images, counts_from_zero, told
-from mirg.data.importers.raw import Refusal
-from mirg.data.importers.rows import Refused, mapping, paths_of, row_id, short, text_of
-from mirg.data.importers.texts import PLACEHOLDER, shown
+from pydantic import ValidationError
+
+from mirg.answers import Instructions, Style, instruction_text
+from mirg.answers.markup import markup_problem, replaced
+from mirg.data.importers.raw import RawBox, RawImage, RawObject, RawSample, Refusal, Text
+from mirg.data.importers.rows import Refused, mapping, name_or, paths_of, row_id, short, text_of
+from mirg.data.importers.texts import FROM_ZERO_HINT, PLACEHOLDER, ZERO, Images, counts_from_zero, shown, told
+from mirg.errors import first_problem
+from mirg.frames import FAMILIES
+from mirg.geometry import Box
+from mirg.samples import ImageRef, Sample
+
+
+def without_instructions(question: str) -> str:
+    """``question`` without instructions of mirg at its end, for whatever family and style they were written."""
+    known = _known()
+    if not question.endswith(known):
+        return question
+    found = next(text for text in known if question.endswith(text))
+    return question.removesuffix(found).rstrip()
+
+
+@lru_cache(maxsize=1)
+def _known() -> tuple[str, ...]:
+    """All instructions, the longest first: one may be the end of another one."""
+    styles: tuple[Style, ...] = get_args(Style)
+    kinds: tuple[Instructions, ...] = get_args(Instructions)
+    texts = {
+        instruction_text(family, kind, style) for family in FAMILIES.values() for kind in kinds for style in styles
+    }
+    return tuple(sorted((f"\n{text}" for text in texts if text), key=len, reverse=True))
+
+
+_MARK = "\0"  # in the place of a box while a text is taken apart
+
+
+def is_record(value: Any) -> bool:
+    """Whether ``value`` is a text that begins like the JSON of a sample."""
+    return isinstance(value, str) and value.startswith('{"id":') and '"images":' in value
+
+
+def recorded(record: str, paths: tuple[str, ...], field: str = "record") -> RawSample:
+    """The sample that ``record`` holds, about the images ``paths``; its boxes are fractions.
+
+    The sizes of the record are those of the images that a trainer gives the processor, so they are not used. Refused if
+    the record is not a sample, or is about another number of images.
+    """
+    try:
+        sample = Sample.model_validate_json(record)
+    except ValidationError as error:
+        where, reason = first_problem(error)
+        raise Refused(field, f"is not a sample of mirg: {where}: {reason}") from error
+    if len(sample.images) != len(paths):
+        raise Refused(field, f"is about {len(sample.images)} images, the row has {len(paths)}")
+    told = sample.trajectory
+    problem = markup_problem(told.thinking, len(paths)) if told else None
+    if problem:
+        raise Refused(field, f"its reasoning cannot be used: {problem}")
+    return RawSample(
+        id=sample.id,
+        task=sample.task,
+        images=tuple(_image(ref, path) for ref, path in zip(sample.images, paths, strict=True)),
+        question=_text(sample.question, field),
+        targets=tuple(RawBox(t.image, t.box, t.label, "fraction") for t in sample.targets),
+        relation=sample.relation,
+        image_hidden=sample.image_hidden,
+        trajectory=told,
+        source=sample.source,
+        meta=sample.meta,
+    )
+
+
+def _image(ref: ImageRef, path: str) -> RawImage:
+    objects = tuple(RawObject(note.label, note.box, note.attributes, "fraction") for note in ref.objects)
+    return RawImage(path, role=ref.role, caption=ref.caption, frame=ref.frame, objects=objects)
+
+
+def _text(text: str, field: str) -> Text:
+    boxes: list[RawBox] = []
+
+    def taken_out(image: int, box: Box) -> str:
+        boxes.append(RawBox(image, box, frame="fraction"))
+        return _MARK
+
+    first, *rest = replaced(text, taken_out).split(_MARK)
+    if len(rest) != len(boxes):
+        raise Refused(field, "its question holds a null character")
+    parts: list[str | RawBox] = [first]
+    for box, words in zip(boxes, rest, strict=True):
+        parts += [box, words]
+    return tuple(parts)
+
 
 ASKING = frozenset({"human", "user"})
 ANSWERING = frozenset({"gpt", "assistant", "model"})
@@ -44,6 +135,11 @@ class Conversation(NamedTuple):
     columns: Mapping[str, str] = {}
     system: str = ""  # what the system messages say
 
+    @property
+    def task(self) -> str:
+        """The name of the task that the row gives, or "grounding"."""
+        return name_or(self.row.get(self.columns.get("task", "task")), "grounding")
+
     def named(self) -> list[tuple[str, Turn]]:
         """(id, turn) of every question."""
         return [(f"{self.id}-{turn.number}", turn) for turn in self.turns]
@@ -62,8 +158,8 @@ def conversation(
 
     Without either, the question and the answer may be columns of the row.
 
-    ``columns`` tells other names: of the columns ``messages``, ``images``, ``id``, of the keys ``role`` and
-    ``content``, and of the roles ``user`` and ``assistant``. Refused where the row is no conversation, or the number of
+    ``columns`` gives other names: of the columns ``messages``, ``images``, ``id``, of the keys ``role`` and
+    ``content``, and of the roles ``user`` and ``assistant``. Refused if the row is not a conversation, or the number of
     placeholders is not that of images (none at all is allowed unless ``placeholders_needed``: images then come first).
     ``first`` is the number of the first image in the texts, None if that is not settled: the row is then refused if it
     names image 0. Questions, with ``name_answers`` also answers, come with the names of images as they count from 1.
@@ -113,7 +209,7 @@ def _messages(row: dict[str, Any], columns: Mapping[str, str]) -> tuple[list[tup
     if messages is None and not columns.get("messages"):
         messages = _in_columns(row)
     if not isinstance(messages, list) or not messages:
-        raise Refused(field, "is missing" if messages is None else "is no list of messages")
+        raise Refused(field, "is missing" if messages is None else "is not a list of messages")
     said: list[tuple[bool, str]] = []
     system: list[str] = []
     for k, message in enumerate(messages):
@@ -143,7 +239,7 @@ def _in_columns(row: dict[str, Any]) -> list[dict[str, Any]] | None:
     question = "\n".join([row[asks], text_of(more, "input")]) if more else row[asks]
     history = row.get("history") or []
     if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
-        raise Refused("history", "is no list of a question and an answer each")
+        raise Refused("history", "is not a list of pairs of a question and an answer")
     said = [*history, [question, row.get(answers)]]
     messages = [
         {"role": role, "content": t} for pair in said for role, t in zip(("user", "assistant"), pair, strict=True)

@@ -11,16 +11,15 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree.ElementTree import Element
 
-from mirg.data.importers.annotated import Annotated, Unusable, outcomes
-from mirg.data.importers.film_frames import frame_files
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.annotated import Annotated, Unusable, convert
+from mirg.data.importers.files import read_xml, text_in
+from mirg.data.importers.films import frame_files
 from mirg.data.importers.pictures import Pictures
-from mirg.data.importers.raw import Outcome, RawObject, Refusal, Row, Source
+from mirg.data.importers.raw import ImportOptions, RawObject, Refusal, Row, Source
 from mirg.data.importers.rows import Refused
-from mirg.data.importers.xml_files import read_xml, text_in
 from mirg.errors import DataError
 from mirg.samples.coverage import INSTANCE, SCOPE
 from mirg.storage import digest_file
@@ -29,6 +28,7 @@ _NUMBER = re.compile(r"-?\d{1,7}(?:\.\d*)?(?:e[-+]?\d{1,2})?", re.IGNORECASE | r
 _BOX = {"box": ("xtl", "ytl", "xbr", "ybr"), "mask": ("left", "top", "width", "height")}
 _SHAPES = {*_BOX, "polygon", "polyline", "points", "ellipse", "cuboid", "skeleton"}
 _HINT = "export the images with the annotations, so that frame 12 is frame_000012"
+_Default = TypeVar("_Default", int, None)
 Seen = dict[int, list[RawObject | Unusable]]  # objects by frame number
 
 
@@ -48,15 +48,6 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
         yield from _images(path, images, _declared(meta), options)
     if tracks:
         yield from Film(path, tracks, meta, options).rows()
-
-
-def convert(value: Any, options: ImportOptions) -> list[Outcome]:
-    """The sample of one image or frame; refusals for shapes that are not boxes."""
-    if isinstance(value, Refusal):
-        return [value]
-    if not isinstance(value, Annotated):
-        return [Refusal("row", "is not an image of CVAT")]
-    return outcomes(value, options)
 
 
 def shape(element: Element, label: str) -> RawObject | Unusable:
@@ -223,20 +214,20 @@ def _add_open_end(track: Element, frames: range, seen: Seen) -> None:
 
 
 def _frame(element: Element) -> int | None:
-    text = element.get("frame", "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+    return _digits(element.get("frame", ""), None)
 
 
 def _whole(parent: Element | None, name: str, default: int) -> int:
-    text = "" if parent is None else text_in(parent, name)
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else default
+    return _digits("" if parent is None else text_in(parent, name), default)
 
 
 def _step(task: Element | None) -> int:
-    """Every how many frames one was annotated."""
-    told = "" if task is None else text_in(task, "frame_filter")
-    words = told.partition("step=")[2].strip()
-    return max(1, int(words)) if words.isascii() and words.isdecimal() and len(words) < 6 else 1
+    said = "" if task is None else text_in(task, "frame_filter")
+    return max(1, _digits(said.partition("step=")[2].strip(), 1))
+
+
+def _digits(text: str, default: _Default) -> int | _Default:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else default
 
 
 SOURCE = Source("cvat", "CVAT XML 1.1: images and video tracks", read, convert, "pixels", maps_labels=True)

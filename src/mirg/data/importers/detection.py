@@ -7,14 +7,13 @@ width, height]; nothing in a table says which, so it is said by the user or foll
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mirg.data.importers.frames import FrameName
-from mirg.data.importers.raw import RawBox, RawImage, RawObject, RawSample
-from mirg.data.importers.rows import Refused, is_number
+from mirg.data.importers.raw import RawBox, RawImage, RawObject, RawSample, asks_for_every
+from mirg.data.importers.rows import Refused, chosen, is_box
 from mirg.errors import DataError
 from mirg.frames import RELATIVE_MAX
 
@@ -114,7 +113,7 @@ def _flat(value: Any) -> list[Any]:
 
 
 def class_names(features: Any, column: str) -> Sequence[str] | None:
-    """The names of a ClassLabel at ``objects.category`` of the table's features; None if it is no ClassLabel."""
+    """The names of a ClassLabel at ``objects.category`` of the table's features; None if it is not a ClassLabel."""
     for part in column.split("."):
         features = _bare(features)
         features = features.get(part) if isinstance(features, Mapping) else None
@@ -131,7 +130,7 @@ def _bare(feature: Any) -> Any:
 
 
 def named(value: Any, names: Sequence[str]) -> Any:
-    """``value``, a class number or a list of them, as names; a number that is no class stays what it is."""
+    """``value``, a class number or a list of them, as names; a number that is not a class is unchanged."""
     if isinstance(value, list):
         return [named(item, names) for item in value]
     whole = isinstance(value, int) and not isinstance(value, bool)
@@ -148,15 +147,9 @@ def asks_for_all(name: str, path: str, boxes: Sequence[RawBox]) -> RawSample:
         raise Refused("boxes", "are empty, and there is no question", "it is a photograph without boxes")
     if not labels[0]:
         raise Refused("labels", "are missing, and there is no question", "--columns question=… or labels=… says where")
-    asked = labels[int(hashlib.sha256(name.encode()).hexdigest(), 16) % len(labels)]
-    return RawSample(
-        id=name,
-        task="detection",
-        images=(RawImage(path, objects=tuple(RawObject(box.label, box.numbers) for box in boxes)),),
-        question=(f"Point to every {asked}.",),
-        targets=tuple(box for box in boxes if box.label == asked),
-        meta={"subject": asked},
-    )
+    asked = chosen(labels, name)
+    image = RawImage(path, objects=tuple(RawObject(box.label, box.numbers) for box in boxes))
+    return asks_for_every(name, image, asked, (box for box in boxes if box.label == asked))
 
 
 @dataclass
@@ -173,7 +166,7 @@ class FormatEvidence:
         if isinstance(boxes, list) and boxes and not any(isinstance(box, list | tuple) for box in boxes):
             boxes = [boxes]
         for box in boxes if isinstance(boxes, list) else ():
-            if isinstance(box, list | tuple) and len(box) == 4 and all(is_number(v) for v in box):
+            if is_box(box):
                 a, b, c, d = box
                 right, lower = self._edges(max(box), size)
                 self.total += 1

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 _MIXED = 0.01  # share of boxes of another frame from which a source counts as mixed; fewer are rejected row by row
 _ENOUGH = 200  # boxes after which a wrong frame is refused, rather than at the end of the file
 _TIGHTER = 0.44  # mean gain per box from which a smaller frame is the better explanation: sides under 80 %
-_AGAINST = 0.001  # share of boxes from which a smaller frame is no explanation: a box outside of it speaks against it
+_AGAINST = 0.001  # share of boxes from which a smaller frame does not explain the boxes
 _SURE = 9.2  # gain of all boxes together from which the better of two frames is taken: odds of 10,000
-_SURE_OF_ENLARGED = 3 * _SURE  # images are seldom enlarged: a few boxes in small images are no sign of it
+_SURE_OF_ENLARGED = 3 * _SURE  # images are seldom enlarged: a few boxes in small images are not a sign of it
 _FEW = 24  # boxes up to which a smaller frame that holds all of them leaves the frame open
 _LIKELY = 2.0  # gain of all boxes together from which the better of two frames is the best guess
 _SAME = 0.05  # gains below this do not count: the two frames hardly differ for that image
@@ -85,7 +85,7 @@ class Evidence:
 
         ``resized`` are the resizings that were tried; ``said`` is the one that the user named, the only one that may
         be the result. ``sizes``: the boxes are [x, y, width, height] in the source, which only annotation tools write:
-        they are pixels of the original if they fit it, and are no fractions.
+        they are pixels of the original if they fit it, and are not fractions.
         """
         total = sum(n for kind, n in self.counts.items() if kind)
         if not total:
@@ -111,7 +111,7 @@ class Evidence:
             raise DataError(
                 f"{source}: its {total:,} boxes fill images resized to at most {best.max_pixels:,} pixels, and only a "
                 f"part of images resized by the default limits of {default.family}",
-                hint=f"--max-pixels {best.max_pixels} is the best guess; the default limit has to be said, too",
+                hint=f"--max-pixels {best.max_pixels} is the best guess; the default limit has to be given as well",
             )
 
     def contradict(
@@ -177,7 +177,7 @@ class Evidence:
     def _smaller(self, total: int, resized: Sequence[Resized], good: Sequence[str]) -> Resized | None:
         """A resizing to fewer pixels that holds every box as well; None if a box speaks against each.
 
-        A few boxes in images of which most are hardly resized are no proof of the frame that is larger.
+        A few boxes in images of which most are hardly resized are not a proof of the frame that is larger.
         """
         if "fraction" in good or not good or total > _FEW:
             return None
@@ -205,7 +205,6 @@ class Evidence:
         return max(found, key=lambda one: self._gain("pixels", one), default=None)
 
     def _open(self, source: str, total: int, good: Sequence[FrameName], other: Resized | None) -> DataError:
-        """The refusal of boxes that may be in several frames, or in none."""
         names = [WORDS[name] for name in good] + ([f"{WORDS['resized_pixels']} ({other.family})"] if other else [])
         if not names:
             hint = "take the file apart: one import has one frame, which --frame sets"

@@ -1,7 +1,7 @@
 """From what a reader found to samples: paths inside the root, facts of the images, boxes in fractions.
 
-:func:`finish` works on one row alone, so that rows can be worked on anywhere; what needs all of them (ids, frames) is
-left to ``mirg.data.importers.importer``.
+:func:`finish` converts one row, so that rows can be converted in any process. What needs all rows (ids, frames) is done
+by ``mirg.data.importers.importer``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from mirg.answers.blocks import TAGS
 from mirg.answers.markup import box_markup
-from mirg.answers.tags import TAGS
 from mirg.data.importers.evidence import Evidence
 from mirg.data.importers.frames import WORDS, FrameName, only_fractions, possible, to_fractions
 from mirg.data.importers.look import Facts, Looker, clean_path
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Numbers, RawBox, RawImage, RawSample, Refusal, Row, Text
+from mirg.data.importers.raw import ImportOptions, Numbers, RawBox, RawImage, RawSample, Refusal, Row, Text
 from mirg.data.importers.relabel import Noted, checked
 from mirg.data.importers.resized import Resized
 from mirg.data.importers.rows import Refused
@@ -34,7 +33,7 @@ from mirg.samples.writer import WrittenRow, written
 STORED = ":stored"
 _OUTSIDE = "correct the annotation; if all boxes are like this one, --frame says in which frame they are"
 _PICTURES = {"apply": "the upright picture", "ignore": "the stored picture, and sets them upright with it"}
-# What would not be read as text: markup of our own, the tokens of the model families; in the thinking also its tags.
+# Parts that would not be read as text: the markup of mirg, tokens of model families; in the thinking also its tags.
 _RESERVED = ("<box image=", *sorted({token for family in FAMILIES.values() for token in family.vision_tokens}))
 
 
@@ -43,11 +42,12 @@ class Job(NamedTuple):
 
     kind: str
     options: ImportOptions
-    frame: FrameName  # "auto": the boxes are looked at, and nothing is made of them
+    frame: FrameName  # "auto": the frame is still open, and boxes are only evidence of it
     root_name: str
     journal: str = ""
     run: str = ""  # what is known of files holds for one run, they may change before the next
     resized: Resized | None = None  # how images were resized, for boxes in pixels of the resized image
+    plugin: str = ""  # FILE.py:NAME of the importer, if it is a plug-in: every process loads it itself
     tried: tuple[Resized, ...] = ()  # resizings that boxes are tried on: all if "auto", else those that do not fit
 
 
@@ -61,7 +61,7 @@ class Rotated(NamedTuple):
 class _Seen(NamedTuple):
     """An image of a row: its reference, and the frame of its boxes.
 
-    ``size`` is (width, height) in pixels of the picture in which the boxes were drawn, None if nobody knows. ``exif``
+    ``size`` is (width, height) in pixels of the picture in which the boxes were drawn, None if unknown. ``exif``
     says which picture that is if EXIF rotates the file: the upright one (apply), the stored one (ignore), or unknown.
     """
 
@@ -87,27 +87,22 @@ class Finished(NamedTuple):
 Known = dict[tuple[object, ...], _Seen]
 
 
-class _Refused(Exception):
-    def __init__(self, field: str, reason: str, hint: str = "") -> None:
-        super().__init__(reason)
-        self.refusal = (field, reason, hint)
-
-
 def finish(job: Job, row: Row) -> Finished:
     """Convert one row. What is wrong with it, or with one of its questions, is a refusal and no exception."""
-    from mirg.data.importers.kinds import SOURCES
+    from mirg.data.importers.kinds import source_of
 
     looker = _looker(job.options.root, job.options.look, job.journal, job.run)
+    source = source_of(job.plugin or job.kind)
     found = Finished(row._replace(value=None), [], [], Evidence(), looker.fresh, Noted(), [])
     known: Known = {}
-    for outcome in SOURCES[job.kind].convert(row.value, job.options):
+    for outcome in source.convert(row.value, job.options):
         if isinstance(outcome, Refusal):
             found.refused.append(outcome)
             continue
         try:
-            raw = checked(outcome, row.value, job.options, found.noted, mapped=SOURCES[job.kind].maps_labels)
+            raw = checked(outcome, row.value, job.options, found.noted, mapped=source.maps_labels)
             sample = _Finisher(job, looker, found, raw, known).sample()
-        except (_Refused, Refused) as refused:
+        except Refused as refused:
             found.refused.append(Refusal(*refused.refusal[:3], id=outcome.id))
         else:
             if sample is not None:
@@ -123,13 +118,11 @@ def finish(job: Job, row: Row) -> Finished:
 
 @lru_cache(maxsize=4)
 def _looker(root: str, look: str, journal: str, run: str) -> Looker:
-    """One per process and run: an image that many rows use is looked at once."""
+    """One per process and run: an image that many rows use is opened once."""
     return Looker(root, look, journal)  # type: ignore[arg-type]
 
 
 class _Finisher:
-    """One sample on its way."""
-
     def __init__(self, job: Job, looker: Looker, found: Finished, raw: RawSample, known: Known) -> None:
         self.job, self.looker, self.found, self.raw, self.known = job, looker, found, raw, known
         self.where = f"{found.row.file}:{found.row.number}"
@@ -137,7 +130,7 @@ class _Finisher:
         self.boxed: set[int] = set()  # numbers of the images with boxes
 
     def sample(self) -> Sample | None:
-        """The sample; None where the frame is still open. _Refused where it cannot be one."""
+        """The sample; None if the frame is still open. Refused if the row is not a valid sample."""
         raw = self.raw
         images = [self._image(number, image) for number, image in enumerate(raw.images, 1)]
         self._note_boxes()
@@ -158,7 +151,7 @@ class _Finisher:
                 meta=raw.meta | exif,
             )
         except ValidationError as error:
-            raise _Refused(*first_problem(error)) from error
+            raise Refused(*first_problem(error)) from error
         self.found.rotated.extend(unknown)
         return sample
 
@@ -181,7 +174,7 @@ class _Finisher:
         try:
             facts = looker.at(clean_path(given, options.root, options.strip if root_name != STORED else ""))
         except ImageError as error:
-            raise _Refused(f"images.{number - 1}", error.message, error.hint) from error
+            raise Refused(f"images.{number - 1}", error.message, error.hint) from error
         told = (image.width, image.height) if image.width > 0 and image.height > 0 else None
         size = facts.size or told
         exif = self._rotation(number, facts, told)
@@ -198,7 +191,7 @@ class _Finisher:
         return _Seen(ref, drawn, facts.orientation, exif)
 
     def _rotation(self, number: int, facts: Facts, told: tuple[int, int] | None) -> str:
-        """How the EXIF rotation is treated of an image (:attr:`_Seen.exif`). _Refused if the sizes contradict it."""
+        """How the EXIF rotation is treated of an image (:attr:`_Seen.exif`). Refused if the sizes contradict it."""
         where, wanted = f"images.{number - 1}", self.job.options.exif
         if facts.size is None:
             return ""
@@ -209,11 +202,11 @@ class _Finisher:
             is_, says = f"is {facts.size[0]} x {facts.size[1]} pixels", f"the row says {told[0]} x {told[1]}"
             if not words:
                 hint = "the annotation was made for another version of the file"
-                raise _Refused(where, f"image {facts.path} {is_}, {says}", hint)
+                raise Refused(where, f"image {facts.path} {is_}, {says}", hint)
             other = {stored: "ignore", facts.size: "apply"}.get(told)
             reason = f"image {facts.path} is {words} by EXIF: upright it {is_}, {says}"
             hint = f"--exif {other} takes the boxes as drawn in {_PICTURES[other]}" if other else "annotate it again"
-            raise _Refused(where, reason, hint)
+            raise Refused(where, reason, hint)
         if not words:
             return ""
         if wanted is None and told and stored != facts.size:
@@ -221,7 +214,7 @@ class _Finisher:
         return wanted or "unknown"
 
     def _exif(self) -> tuple[dict[str, str], list[Rotated]]:
-        """What ``meta`` says of rotated photographs with boxes, and those of which nothing tells."""
+        """What ``meta`` says about rotated photographs with boxes, and those whose boxes have no known orientation."""
         if not any(seen.exif for seen in self.seen):
             return {}, []
         stored = self.job.options.stored
@@ -263,12 +256,12 @@ class _Finisher:
     def _box(self, numbers: Numbers, image: int, field: str, frame: FrameName | None = None) -> Box:
         frame = frame or self.job.frame
         if not 1 <= image <= len(self.seen):
-            raise _Refused(field, f"Image-{image} does not exist, the row has {len(self.seen)} images")
+            raise Refused(field, f"Image-{image} does not exist, the row has {len(self.seen)} images")
         seen, resized = self.seen[image - 1], self.job.resized
         try:
             box = to_fractions(numbers, seen.size, frame, resized.sides(seen.size) if resized and seen.size else None)
         except DataError as error:
-            raise _Refused(field, error.message, error.hint) from error
+            raise Refused(field, error.message, error.hint) from error
         if seen.exif == "ignore":
             box = upright_box(box, seen.orientation)
         x1, y1, x2, y2 = box
@@ -276,13 +269,13 @@ class _Finisher:
             if frame != "fraction" and only_fractions(numbers):
                 given = ", ".join(f"{v:g}" for v in numbers)
                 reason = f"box ({given}) can only be fractions (0-1), and the boxes are read as {WORDS[frame]}"
-                raise _Refused(field, reason, "if all boxes are fractions, import with --frame fraction")
+                raise Refused(field, reason, "if all boxes are fractions, import with --frame fraction")
             return box
         problem = box_problem(box)
         if problem:
             given = ", ".join(f"{v:g}" for v in numbers)
             hint = "correct the annotation" if problem != "outside" else _OUTSIDE
-            raise _Refused(field, f"box ({given}) in {WORDS[frame]} is {problem}", hint)
+            raise Refused(field, f"box ({given}) in {WORDS[frame]} is {problem}", hint)
         return box
 
     def _target(self, k: int, box: RawBox) -> Target:
@@ -309,7 +302,7 @@ class _Finisher:
                 words = (*_RESERVED, *TAGS) if field == "thinking" else _RESERVED
                 reserved = next((word for word in words if word in part), None)
                 if reserved:
-                    raise _Refused(field, f"holds {reserved!r}, which would not be read as text", "remove it")
+                    raise Refused(field, f"holds {reserved!r}, which would not be read as text", "remove it")
         parts = [
             box_markup(part.image, self._box(part.numbers, part.image, field, part.frame))
             if isinstance(part, RawBox)

@@ -1,7 +1,7 @@
 """The coordinate frames of boxes in files: which of them a box may be in, and the conversion to fractions.
 
-A box taken for another frame is the field's most common silent mistake (docs/concepts/coordinates.md). One box rarely
-shows its frame; ``mirg.data.importers.evidence`` looks at all of them.
+A box read in the wrong frame is the most common silent mistake of the field (docs/concepts/coordinates.md). One box
+rarely shows its frame; ``mirg.data.importers.evidence`` looks at all boxes of a file.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def possible(
 
 
 def only_fractions(numbers: Sequence[float]) -> bool:
-    """Whether finite numbers of a box are all at most 1, and have decimals: they are no pixels, and not 0-1000."""
+    """Whether finite numbers of a box are all at most 1, and have decimals: they are not pixels, and not 0-1000."""
     return max(numbers) <= 1.0 and any(value != int(value) for value in numbers)
 
 

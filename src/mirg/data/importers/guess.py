@@ -1,6 +1,6 @@
 """What a file or folder looks like, for the message of an import that was given another kind.
 
-Formats that have no importer are recognised, too: the message says which format to choose in the tool that wrote them
+Formats without an importer are recognised as well: the message says which format to choose in the tool that wrote them
 (``docs/how-to/annotation-tools.md``).
 """
 
@@ -11,10 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mirg.data.importers.files import read_xml
 from mirg.data.importers.label_studio import looks_like_task
 from mirg.data.importers.rows import Refused
 from mirg.data.importers.stream import read_members, read_rows
-from mirg.data.importers.xml_files import read_xml
 from mirg.errors import DataError, MirgError
 from mirg.images import SUFFIXES
 
@@ -41,7 +41,6 @@ _Test = Callable[[dict[str, Any]], bool]
 
 
 def _keys(*keys: str) -> _Test:
-    """Whether a JSON object has all of these keys."""
     return lambda value: all(key in value for key in keys)
 
 
@@ -51,7 +50,6 @@ def _holds(key: str, text: str) -> _Test:
 
 
 def _any_has(*keys: str) -> _Test:
-    """Whether any of the values is an object that has all of these keys."""
     return lambda value: any(isinstance(one, dict) and all(key in one for key in keys) for one in value.values())
 
 
@@ -165,7 +163,6 @@ def _file(path: Path) -> Format | None:
 
 
 def _holds_boxes(path: Path) -> bool:
-    """Whether any of the first lines holds four numbers or more."""
     with path.open(encoding="utf-8", errors="replace") as stream:
         lines = [line.replace(",", " ").split() for line in islice(stream, 10)]
     return any(sum(word.replace(".", "", 1).lstrip("-").isdecimal() for word in line) >= 4 for line in lines)

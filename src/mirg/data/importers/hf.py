@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirg.data.importers.answered import is_hidden, marked_up
-from mirg.data.importers.conversations import Conversation, Turn, conversation
+from mirg.data.importers.conversations import conversation, is_record, recorded
 from mirg.data.importers.detection import (
     BoxFormat,
     FormatEvidence,
@@ -32,13 +32,10 @@ from mirg.data.importers.detection import (
     named,
     telling,
 )
-from mirg.data.importers.naming import Images, told
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawSample, Row, Source
-from mirg.data.importers.recorded import is_record, recorded
+from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Row, Source
 from mirg.data.importers.rows import Refused, box_of, each, mapping, name_or, paths_of, row_id, short, text_of, whole
-from mirg.data.importers.sharegpt import asked_and_answered
-from mirg.data.importers.texts import ANY_BOX, shown
+from mirg.data.importers.sharegpt import asked_and_answered, turn_sample
+from mirg.data.importers.texts import ANY_BOX, Images, shown, told
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.images import header_of, image_size
 
@@ -62,7 +59,7 @@ _HINT = "--columns says which column is which: question=text,images=pictures,box
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     """One row per example, with the columns that are used; pictures are written below ``options.stored``.
 
-    ConfigError without the package ``datasets``, or for a column that is not there; DataError where there is nothing.
+    ConfigError without the package ``datasets``, or for a column that does not exist; DataError if there is no data.
     """
     table = _opened(path, options.split)
     try:
@@ -217,7 +214,7 @@ def _stored(value: Any, folder: str) -> Any:
         if not file.exists():
             file.write_bytes(value)
         return str(file)
-    if hasattr(value, "save"):  # a picture that was decoded all the same
+    if hasattr(value, "save"):  # a picture that was decoded nevertheless
         buffer = io.BytesIO()
         value.save(buffer, format="PNG")
         return _stored(buffer.getvalue(), folder)
@@ -225,7 +222,7 @@ def _stored(value: Any, folder: str) -> Any:
 
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
-    """One sample per example: its boxes, none at all where the list is empty, or what its answer says."""
+    """One sample per example: its boxes (an empty list means that there is no object), or those of its answer."""
     name = None
     try:
         row = mapping(value)
@@ -238,7 +235,7 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         if messages is not None:
             value = {"id": name, "task": row.get("task"), "images": list(paths), "messages": messages}
             talk = conversation(value, "hf", placeholders_needed=False, first=options.image_index_from)
-            return each(talk.named(), partial(_answered, talk, options.image_index_from))
+            return each(talk.named(), partial(turn_sample, talk, options.image_index_from))
         if "question" not in row and len(paths) == 1 and any(row.get(part) is not None for part in _FORMATS):
             return [asks_for_all(name, paths[0], _targets(row, 1))]
         first = options.image_index_from
@@ -270,12 +267,6 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         return [found._replace(hint=_HINT) if found.reason == "is missing" and not found.hint else found]
 
 
-def _answered(talk: Conversation, first: int | None, name: str, turn: Turn) -> RawSample:
-    turn.check("messages")
-    task, paths = name_or(talk.row.get("task"), "grounding"), talk.images[: turn.images]
-    return asked_and_answered(name, task, paths, turn.question, turn.answer, first=first, system=talk.system)
-
-
 def _messages(row: Mapping[str, Any]) -> list[Any] | None:
     """The messages of a row that is a conversation; None if its question is a separate column."""
     if row.get("question") is not None:
@@ -298,7 +289,7 @@ def _targets(row: dict[str, Any], images: int) -> tuple[RawBox, ...]:
     field = "boxes" if corners else "boxes_xywh"
     given = row[field]
     if not isinstance(given, list):
-        raise Refused(field, "is no list of boxes", _HINT)
+        raise Refused(field, "is not a list of boxes", _HINT)
     if given and not any(isinstance(box, list | tuple) for box in given):
         given = [given]  # one flat box
     numbers = _numbers(row, len(given), images)
@@ -321,7 +312,6 @@ def _label(value: Any, field: str) -> str:
 
 
 def _numbers(row: dict[str, Any], count: int, images: int) -> list[int]:
-    """The number of the image of every box, from 1."""
     for name, first in (("image_number", 1), ("image_index", 0)):
         if row.get(name) is not None:
             found = [whole(v, name) - first + 1 for v in _each(row[name], name, count, None)]

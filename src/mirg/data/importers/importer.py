@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -18,22 +17,22 @@ from mirg.data.importers.evidence import Evidence
 from mirg.data.importers.finish import STORED, Finished, Job, finish
 from mirg.data.importers.frames import WORDS, FrameName
 from mirg.data.importers.guess import LISTED, explained
-from mirg.data.importers.kinds import SOURCES
+from mirg.data.importers.kinds import source_of
 from mirg.data.importers.look import fact_row
-from mirg.data.importers.misplaced import advice, missing_path
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Refusal, Row, Source
+from mirg.data.importers.pictures import advice, missing_path
+from mirg.data.importers.raw import ImportOptions, Refusal, Row, Source
 from mirg.data.importers.reasons import kind_of
 from mirg.data.importers.relabel import LabelReport
 from mirg.data.importers.resized import considered, said, with_note
 from mirg.errors import ConfigError, DataError, ImageError, StorageError
 from mirg.executors import Executor, Local
+from mirg.plugins import is_plugin
 from mirg.samples import DatasetWriter, ImageRef, Rejection, Sample
 from mirg.samples.roots import MARK
 from mirg.samples.writer import WrittenRow, written
 from mirg.storage import Journal, scratch_folder
 
-_PEEKED = 2000  # rows whose boxes tell the frame where nothing else does
+_PEEKED = 2000  # rows whose boxes decide the frame if nothing else does
 _STORED = f"{MARK}{STORED}/"
 _REFUSE_EVERY = 1000  # rows between two looks at the evidence
 
@@ -99,12 +98,16 @@ def import_dataset(
 ) -> ImportReport:
     """Read ``path``, a file or folder of format ``kind``, into the dataset folder ``out``.
 
+    ``kind`` is one of ``mirg data kinds``, or ``FILE.py:NAME`` for an importer of the user's; samples are then named
+    after :attr:`Source.kind`.
+
     Images are referred to below ``options.root``, or copied. The first ``limit`` rows are read, None: all. Refused
     rows go to ``out/rejected.jsonl``, the first ``listed`` also into the report. The result does not depend on the
-    executor. DataError where the file is damaged, its boxes are in another frame than said or in several, or no row
-    can be used: ``out`` is then what it was before, and what was found out about images is not looked for again.
+    executor. DataError if the file is damaged, its boxes are in another frame than said or in several, or no row
+    can be used: ``out`` is then unchanged, and the next import does not open the same images again.
     """
-    source = source_of(kind)
+    source, plugin = source_of(kind), kind if is_plugin(kind) else ""
+    kind = source.kind
     options = options.model_copy(update={"root": str(Path(options.root).resolve())})
     if not Path(options.root).is_dir():
         raise DataError(f"{options.root} is not a folder", hint="--root is the folder that image paths are relative to")
@@ -121,7 +124,7 @@ def import_dataset(
                 out,
                 name=out.name,
                 description=f"Imported from {path.name} ({kind}).",
-                created_by=f"mirg data import {kind}",
+                created_by=f"mirg data import {plugin or kind}",
                 license="that of the source",
                 overwrite=overwrite,
             )
@@ -136,7 +139,9 @@ def import_dataset(
             options = options.model_copy(update={"image_index_from": first})
         report.image_index_from = options.image_index_from
         root_name = writer.add_root(Path(options.root).name or "images", options.root)
-        job = Job(kind, options, "auto", root_name, run=uuid4().hex)
+        job = Job(
+            kind, options, "auto", root_name, run=uuid4().hex, plugin=str(Path(plugin).absolute()) if plugin else ""
+        )
         if options.look != "none":
             job = job._replace(journal=str(journal.resolve()))
         stack.callback(_drop_empty, journal)
@@ -173,14 +178,6 @@ def _image_advice(report: ImportReport, options: ImportOptions) -> str:
     if missing:
         return advice(Path(options.root), missing[0])
     return next((row.hint for row in report.first if row.field.startswith("images.")), "")
-
-
-def source_of(kind: str) -> Source:
-    """The reader called ``kind``; ConfigError where there is none."""
-    if kind not in SOURCES:
-        near = "".join(f"did you mean {name}? " for name in get_close_matches(kind.casefold(), SOURCES, 1))
-        raise ConfigError(f"no reader {kind!r}", hint=f"{near}known: {', '.join(SOURCES)}")
-    return SOURCES[kind]
 
 
 def _settled(source: Source, job: Job, rows: Iterator[Row], path: Path, looked: Journal) -> tuple[Job, Iterator[Row]]:
@@ -248,8 +245,6 @@ def _note(found: Finished, looked: Journal) -> None:
 
 
 class _Work:
-    """Rows on their way into the folder."""
-
     def __init__(self, writer: DatasetWriter, job: Job, report: ImportReport, copy: bool, listed: int) -> None:
         self.writer, self.job, self.report, self.copy, self.listed = writer, job, report, copy, listed
         self.evidence = Evidence()
@@ -259,7 +254,6 @@ class _Work:
     def run(
         self, workers: Executor, rows: Iterator[Row], looked: Journal, on_progress: Callable[[int], None] | None
     ) -> None:
-        """Finish and write all rows."""
         for found in workers.map(partial(finish, self.job), rows):
             self._take(found)
             _note(found, looked)
@@ -269,7 +263,6 @@ class _Work:
                     on_progress(self.report.rows)
 
     def contradict(self, source: str, *, final: bool) -> None:
-        """DataError if too many boxes are not in the frame of the import."""
         job = self.job
         self.evidence.contradict(job.frame, source, final=final, resized=job.tried, said=job.resized)
 
@@ -342,5 +335,5 @@ class _Work:
 
 
 def _kind(reason: str) -> str:
-    """A reason without what belongs to one row alone, for counting."""
+    """A reason without the parts that differ from row to row, for counting."""
     return kind_of(reason) or re.sub(r"-?\d+(?:[.,]\d+)*", "#", re.sub(r"(?<=image )\S+", "…", reason))[:100]

@@ -1,6 +1,13 @@
-"""The formats that can be imported; a new one is one file plus one line here."""
+"""The formats that can be imported; a new one is one file plus one line here, or a plug-in in a file of the user's."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 from mirg.data.importers import (
     coco,
@@ -17,7 +24,9 @@ from mirg.data.importers import (
     voc,
     yolo,
 )
-from mirg.data.importers.raw import Source
+from mirg.data.importers.raw import ImportOptions, Outcome, Row, Source
+from mirg.errors import ConfigError, MirgError
+from mirg.plugins import is_plugin, load_plugin, plugin_errors
 
 SOURCES: dict[str, Source] = {
     source.kind: source
@@ -38,3 +47,43 @@ SOURCES: dict[str, Source] = {
         migbench.REVISED,
     )
 }
+
+
+def source_of(kind: str) -> Source:
+    """The importer called ``kind``, or the one that a plug-in ``FILE.py:NAME`` defines.
+
+    Raises:
+        ConfigError: There is no such importer, or the plug-in is not a :class:`Source`.
+        PluginError: The file of the plug-in raises an exception while it is loaded.
+    """
+    if is_plugin(kind):
+        return _plugin(kind)
+    if kind not in SOURCES:
+        near = "".join(f"did you mean {name}? " for name in get_close_matches(kind.casefold(), SOURCES, 1))
+        raise ConfigError(f"no reader {kind!r}", hint=f"{near}known: {', '.join(SOURCES)}, or FILE.py:NAME")
+    return SOURCES[kind]
+
+
+@cache
+def _plugin(name: str) -> Source:
+    """The importer of a plug-in. Errors that are not refusals of mirg are raised with the plug-in's own traceback."""
+    source = load_plugin(name, what="importer")
+    if not isinstance(source, Source):
+        hint = "assign mirg.data.importers.raw.Source(kind, about, read, convert, frame) to the name"
+        raise ConfigError(f"{name} is not an importer, but {type(source).__name__}", hint=hint)
+
+    def read(path: Path, options: ImportOptions) -> Iterator[Row]:
+        refused: MirgError | None = None
+        with plugin_errors(name, what="importer"):
+            try:
+                yield from source.read(path, options)
+            except MirgError as error:
+                refused = error
+        if refused is not None:
+            raise refused
+
+    def convert(value: Any, options: ImportOptions) -> list[Outcome]:
+        with plugin_errors(name, what="importer"):
+            return source.convert(value, options)
+
+    return replace(source, read=read, convert=convert)

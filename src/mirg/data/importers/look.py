@@ -1,4 +1,4 @@
-"""Looking at image files: each once, and not again after an import was stopped.
+"""Facts of image files: each file is opened once, and not again if a stopped import is started again.
 
 What was found goes to a journal beside the output; a restarted import reads it and looks only at files that it has not
 seen, or that have changed since.
@@ -12,17 +12,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from mirg.data.importers.options import Look
+from mirg.data.importers.raw import Look
 from mirg.errors import ImageError
 from mirg.images import image_digest, image_header, open_image
 from mirg.samples.roots import find_inside, resolve_inside
 from mirg.storage import read_jsonl
 
-Stamp = tuple[int, int]  # bytes and time of change: what tells whether a file is the one that was looked at
+Stamp = tuple[int, int]  # bytes and time of change: a file with the same stamp is not opened again
 
 
 class Facts(NamedTuple):
-    """What is known of one file: (width, height) in pixels after EXIF rotation, 0 if nobody looked; its SHA-256.
+    """What is known of one file: (width, height) in pixels after EXIF rotation, 0 if it was not opened; its SHA-256.
 
     ``orientation`` is that of EXIF, 1 for a picture that is stored upright. ``path`` is relative to the root, as the
     file system spells it.
@@ -37,12 +37,12 @@ class Facts(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """(width, height), None where nobody looked."""
+        """(width, height), None if the file was not opened."""
         return (self.width, self.height) if self.width else None
 
 
 class Looker:
-    """Looks at the files below ``root``; ``fresh`` collects what was found since it was last emptied."""
+    """Opens the files below ``root``; ``fresh`` collects what was found since it was last emptied."""
 
     def __init__(self, root: str, look: Look, journal: str = "") -> None:
         self.root = Path(root).resolve()
@@ -52,7 +52,7 @@ class Looker:
         self._checked: set[str] = set()
 
     def at(self, path: str) -> Facts:
-        """Facts of the file ``path`` (relative to the root, clean). ImageError where it cannot be used."""
+        """Facts of the file ``path`` (relative to the root, clean). ImageError if it cannot be used."""
         if self.look == "none":
             return Facts(path)
         found = self._facts.get(path)
@@ -101,7 +101,7 @@ class Looker:
 
 
 def read_facts(journal: str | Path) -> Iterable[tuple[str, Facts]]:
-    """What earlier runs wrote with :func:`fact_row`; nothing where there is no journal, broken lines left out."""
+    """What earlier runs wrote with :func:`fact_row`; nothing if there is no journal, broken lines left out."""
     if not Path(journal).is_file():
         return
     for _, value in read_jsonl(journal):
@@ -122,8 +122,8 @@ def fact_row(path: str, facts: Facts) -> list[object]:
 def clean_path(path: str, root: str, strip: str = "") -> str:
     """A row's path relative to ``root``, without ``.`` and ``..``; ``strip`` is left out at its beginning.
 
-    ImageError for a URL, and for a path that leads out of the root: of files nothing is asked
-    here, links are followed when one is opened.
+    ImageError for a URL, and for a path that leads out of the root. The file need not exist; links are followed when
+    it is opened.
     """
     if "://" in path[:16] or path.startswith("data:"):
         raise ImageError(f"image {path[:80]} is a URL", hint="download it first; rows name files")

@@ -2,7 +2,7 @@
 
 ``path`` is ``mc-bench_v0.2_val.json``: ``descriptions`` (id, images_id, text, positive_sample, text_style), ``images``
 (id, text_id, inter_img_id, file_name, height, width) and ``annotations`` (image_id, text_id, category_id, bbox as
-[x, y, width, height] in pixels). An image stands in the list once for each text about it. A category is a group of
+[x, y, width, height] in pixels). The list holds an image once for each text about it. A category is a group of
 instances that belong together, "group 1" to "group 7", and no name.
 """
 
@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawSample, Row, Source
+from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Row, Source
 from mirg.data.importers.rows import Refused, box_of, mapping, short, text_of, whole
 from mirg.data.importers.stream import read_members
 from mirg.errors import DataError
@@ -25,7 +24,7 @@ _RELATIONS: dict[str, Relation] = {"comparison": "same_category"}
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """One row per text with its images and annotations. DataError where the file is none of MC-Bench's."""
+    """One row per text with its images and annotations. DataError if the file is not of MC-Bench."""
     seen: set[str] = set()
     found: dict[str, list[Any]] = {name: [] for name in _MEMBERS}
     for key, value in read_members(path):
@@ -35,7 +34,7 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     missing = set(_MEMBERS) - seen
     if missing:
         raise DataError(
-            f"{path} has no {', '.join(sorted(missing))}: it is no annotation file of MC-Bench",
+            f"{path} has no {', '.join(sorted(missing))}: it is not an annotation file of MC-Bench",
             hint="give mc-bench_v0.2_val.json; MC-Bench_coco_format.json is for its scorer",
         )
     images = {_key(image.get("id")): image for image in found["images"] if isinstance(image, dict)}
@@ -57,7 +56,7 @@ def _key(value: Any) -> str:
 
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
-    """One sample per text; a text without instances is one, too: its answer is that neither image holds any."""
+    """One sample per text; a text without instances is also a sample, whose answer is that neither image holds any."""
     name = None
     try:
         row = mapping(value)
@@ -84,7 +83,7 @@ def _sample(name: str, text: dict[str, Any], pair: Any, things: Any) -> RawSampl
             raise Refused(f"{where}.image_id", f"{short(thing.get('image_id'))} is not an image of the pair")
         x, y, width, height = box_of(thing.get("bbox"), f"{where}.bbox")
         if width <= 0 or height <= 0:
-            raise Refused(f"{where}.bbox", f"{width:g} x {height:g} pixels are no area")
+            raise Refused(f"{where}.bbox", f"{width:g} x {height:g} pixels have no area")
         boxes.append(RawBox(1 + ids.index(_key(thing.get("image_id"))), (x, y, x + width, y + height)))
         groups.append(thing.get("category_id"))
     positive = text.get("positive_sample")
@@ -95,7 +94,7 @@ def _sample(name: str, text: dict[str, Any], pair: Any, things: Any) -> RawSampl
         raise Refused("text", "is empty")
     style = text.get("text_style")
     style = style.lower() if isinstance(style, str) and style.isascii() and style.isprintable() else ""
-    # Which instances belong together matters only where there is more than one group.
+    # Which instances belong together matters only if there is more than one group.
     grouped = {"groups": groups} if len({_key(group) for group in groups}) > 1 and all(map(_is_id, groups)) else {}
     return RawSample(
         id=name,
@@ -112,10 +111,10 @@ def _sample(name: str, text: dict[str, Any], pair: Any, things: Any) -> RawSampl
 def _image(image: dict[str, Any]) -> RawImage:
     width, height = (whole(image.get(side), f"images.{side}") for side in ("width", "height"))
     if width < 1 or height < 1:
-        raise Refused("images.width", f"{width} x {height} is no size in pixels")
+        raise Refused("images.width", f"{width} x {height} is not a size in pixels")
     path = text_of(image.get("file_name"), "images.file_name")
     if not path or "\0" in path:
-        raise Refused("images.file_name", f"{short(path)} is no path")
+        raise Refused("images.file_name", f"{short(path)} is not a path")
     return RawImage(path, width, height)
 
 

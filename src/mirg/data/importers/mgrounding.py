@@ -1,27 +1,86 @@
 """MGrounding-630k: conversations about several images with boxes in 0-1000, one sample per question.
 
 The file is a list of rows ``id``, ``images``, ``conversations``, ``type``. A question whose answer has no box (group
-grounding also asks for descriptions) is refused, as is one of which it is not told in which image its answer lies.
+grounding also asks for descriptions) is refused, and so is a question that leaves open in which image its answer lies.
+
+The shuffled variant of a tracking question calls the temporally first frame "the first image" regardless of its place
+in the list; elsewhere the file that the question starts from ends in ``_ref``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
 from mirg.answers import ordinals
 from mirg.data.importers.answered import asked_image, boxes_of, is_hidden, marked_up, named_in, placed
 from mirg.data.importers.conversations import Conversation, Turn, conversation
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawSample, Row, Source
+from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Source
 from mirg.data.importers.rows import Refused, each, name_or
-from mirg.data.importers.stream import read_rows
-from mirg.data.importers.texts import image_names, plain, referred
-from mirg.data.importers.tracking import Frames, anchored, frames_of
+from mirg.data.importers.stream import json_rows
+from mirg.data.importers.texts import Name, image_names, plain, referred
 from mirg.samples import Relation, Role
+
+_LAST_NUMBER = re.compile(r"(\d{1,12})\D*$", re.ASCII)
+_MARK = "_ref"
+_HINT = "the anchor's file ends in _ref, or all files of one folder end in their frame number"
+
+
+class Frames(NamedTuple):
+    """``anchor``: the number (from 1) of the image that the question starts from; ``numbers``: of the film's frames."""
+
+    anchor: int
+    numbers: tuple[int | None, ...]
+
+
+def frames_of(paths: Sequence[str]) -> Frames:
+    """Find the anchor among the images of a tracking row. Refused if the names of the files do not show it."""
+    return _frames(tuple(paths))
+
+
+@lru_cache(maxsize=8)  # the questions of one row are about the same files
+def _frames(paths: tuple[str, ...]) -> Frames:
+    files = [PurePosixPath(path.replace("\\", "/")) for path in paths]
+    marked = [k for k, file in enumerate(files, 1) if file.stem.lower().endswith(_MARK)]
+    numbers = tuple(_number(file.stem) for file in files)
+    if len(marked) == 1:
+        return Frames(marked[0], numbers)
+    if marked:
+        raise Refused("images", f"images {', '.join(map(str, marked))} all end in {_MARK}", _HINT)
+    known = [number for number in numbers if number is not None]
+    if len(known) < len(files) or len({file.parent for file in files}) > 1:
+        raise Refused("images", "the names of the files do not show which frame is the first", _HINT)
+    if known.count(min(known)) > 1:
+        raise Refused("images", f"frame {min(known)} occurs twice: which one is the first?", _HINT)
+    return Frames(1 + known.index(min(known)), numbers)
+
+
+def anchored(question: str, images: int, anchor: int) -> str:
+    """``question``, in which "the first image" means the anchor, with its number in the list.
+
+    Refused if it calls two images the first one, because only one of them can be the anchor.
+    """
+    if anchor == 1:
+        return question
+    first = [name for name in image_names(question, images) if name.ordinal and name.number == 1]
+    if len(first) > 1:
+        raise Refused("question", f"names the first image {len(first)} times; the first frame is image {anchor}")
+    return _replaced(question, first[0], anchor) if first else question
+
+
+def _replaced(question: str, name: Name, anchor: int) -> str:
+    article = re.search(r"\bthe\s+$", question[: name.start], re.IGNORECASE)
+    start = article.start() if article else name.start
+    return f"{question[:start]}Image-{anchor}{question[name.end :]}"
+
+
+def _number(stem: str) -> int | None:
+    found = _LAST_NUMBER.search(stem[: -len(_MARK)] if stem.lower().endswith(_MARK) else stem)
+    return int(found[1]) if found else None
+
 
 TRACKING, REGION, DIFFERENCE = "object_tracking", "region", "difference"
 # Words of a row's type (gg_train), or of a folder of its images (Group_Grounding), and the task they mean.
@@ -39,12 +98,6 @@ _RELATIONS: dict[str, Relation] = {
 }
 _CROP = re.compile(rf"\b({ordinals.ANY}) region", re.IGNORECASE)
 _WORDS = re.compile(r"[a-z]+")
-
-
-def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """The rows of the JSON list; DataError where it is cut off or none."""
-    for number, value in read_rows(path):
-        yield Row(path.name, number, value)
 
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
@@ -101,7 +154,7 @@ def _targets(
     asked = asked_image(plain(question), count) if unnamed else None
     if frames:
         _check_track(answer, count, frames, [item.image for item in found])
-        # The image that the question starts from is named last only where nothing else is.
+        # The image that the question starts from is not the answer, even if it is the last name.
         asked = None if asked == frames.anchor else asked
     if task == REGION:
         if any(item.image not in (None, 1) for item in found):
@@ -145,7 +198,7 @@ def _images(
 
 
 def _region_roles(question: str, count: int) -> list[Role]:
-    """The source, then its parts; the N-th of them is image N + 1. Refused where the one asked for is not there."""
+    """The source, then its parts; the N-th of them is image N + 1. Refused if the region does not exist."""
     named = _CROP.search(question)
     asked = 1 + ordinals.number(named[1]) if named else 2 if count == 2 else None
     if asked is not None and not 2 <= asked <= count:
@@ -154,5 +207,10 @@ def _region_roles(question: str, count: int) -> list[Role]:
 
 
 SOURCE = Source(
-    "mgrounding", "MGrounding-630k: conversations, boxes in 0-1000", read, convert, "relative_1000", names_images=True
+    "mgrounding",
+    "MGrounding-630k: conversations, boxes in 0-1000",
+    json_rows,
+    convert,
+    "relative_1000",
+    names_images=True,
 )

@@ -1,20 +1,199 @@
-"""MIG-Bench as samples, its original and its revised version: two formats, each of which refuses the other's file.
+"""MIG-Bench, in its original and its revised version: two formats, each of which refuses the other's file.
 
-The target image is derived from task and text (``mirg.data.importers.migbench_items``). The numbers of the two versions
-are never in one table.
+The file names one box per item and never the image it lies in. :func:`target_images` derives that image from the task
+and the text, image numbers counting from 1. Defects of the published file are reported and nothing is dropped, because
+a response belongs to an item by its position in the file. The numbers of the two versions are never in one table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mirg.data.importers.migbench_items import Defect, Item, load_annotations
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawSample, Refusal, Row, Source
+from mirg.answers import ordinals
+from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Refusal, Row, Source
+from mirg.data.importers.rows import is_box
 from mirg.data.importers.texts import with_boxes
+from mirg.errors import DataError
+from mirg.geometry import Box
 from mirg.samples import Relation, Role
+from mirg.storage import read_json
+
+# The ten tasks in the order of the published tables, with the papers' names.
+PAPER_NAMES: dict[str, str] = {
+    "diff": "Static",
+    "view_diff": "Robust",
+    "common_object": "Common",
+    "object_tracking": "OT",
+    "multi_view": "MV",
+    "region": "Region",
+    "refer_grounding": "Refer",
+    "group_grounding": "GG",
+    "reasoning": "Reason",
+    "correspondence": "Co-Re",
+}
+_SECOND_IMAGE = ("view_diff", "refer_grounding", "reasoning", "correspondence")
+_NUMBERED = ("common_object", "object_tracking", "multi_view")
+_IMAGE = re.compile(rf"\b(?:({ordinals.ANY}) image|image[- ]?([0-9]{{1,9}}))\b", re.IGNORECASE)
+_REGION = re.compile(rf"\b({ordinals.ANY}) region\b", re.IGNORECASE)
+_REVISED_SCALE = 1000.0  # answers of the revised version are thousandths of the image
+
+
+@dataclass(frozen=True)
+class Item:
+    """One annotated item. ``answer`` is in fractions in both versions (it may be defective).
+
+    ``targets`` holds the numbers (from 1) of the images in which the answer may be given: usually one; two if the
+    question names no image and either one of the pair is right (Static of the original version); none if the text does
+    not tell. ``image_hidden`` is true if the question does not say which image holds the answer.
+    """
+
+    index: int
+    task: str
+    images: tuple[str, ...]
+    question: str
+    answer: Box
+    additional_info: str
+    targets: tuple[int, ...]
+
+    @property
+    def image_hidden(self) -> bool:
+        """Whether the model must find the image: Group Grounding, and a Static pair whose question names no image."""
+        return len(self.targets) > 1 or self.task == "group_grounding"
+
+
+@dataclass(frozen=True)
+class Defect:
+    """Something wrong with the published annotation of item ``index``; the item is scored nevertheless."""
+
+    index: int
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """All items in file order (``items[i].index == i``) and the defects found."""
+
+    items: tuple[Item, ...]
+    defects: tuple[Defect, ...]
+
+
+def load_annotations(path: str | Path, *, revised: bool = False) -> Annotations:
+    """Read and check an annotation file. The file has fractions as answers, in the revised version integers 0-1000.
+
+    Raises ``StorageError`` if it cannot be read or is not JSON, :class:`DataError` with the row if it does not have
+    the schema of MIG-Bench, or is of the other version.
+    """
+    rows = read_json(path)
+    if not isinstance(rows, list) or not rows:
+        raise DataError(f"{path}: expected a JSON list of items", hint="give MIG-Bench's MIG_data.json")
+    _refuse_other_version(path, rows, revised)
+    items = tuple(_item(path, index, row, revised) for index, row in enumerate(rows))
+    return Annotations(items=items, defects=tuple(find_defects(items)))
+
+
+def target_images(task: str, n_images: int, question: str, additional_info: str) -> tuple[int, ...]:
+    """The numbers of the images in which the answer may lie; empty if the text does not say, or contradicts the task.
+
+    >>> target_images("object_tracking", 6, "... please locate it in the 4th image. ", "")
+    (4,)
+    >>> target_images("diff", 2, "Give the coordinates of their difference in the 1th image.", "")
+    (1,)
+    """
+    said = images_said(question)
+    if task == "diff":  # an edited pair of the same layout: without a name the box is right in either image
+        found = tuple(dict.fromkeys(said)) or (1, 2)
+        found = found if len(found) == 1 or not said else ()
+    elif task == "region":  # the source image; "the Nth region picture" is image N + 1
+        asked = [ordinals.number(match.group(1)) + 1 for match in _REGION.finditer(question)]
+        found = (1,) if all(2 <= image <= n_images for image in asked) else ()
+    elif task in _SECOND_IMAGE:
+        found = (2,) if said[-1:] in ([], [2]) else ()
+    elif task in _NUMBERED:
+        found = tuple(said[-1:])
+    else:  # group_grounding: the question hides the image
+        found = tuple(dict.fromkeys(images_said(additional_info)))
+        found = found if len(found) == 1 else ()
+    return found if all(1 <= image <= n_images for image in found) else ()
+
+
+def images_said(text: str) -> list[int]:
+    """The numbers of the images that ``text`` names, in order: "the 2th image", "the second image", "Image-2"."""
+    return [int(found[2]) if found[2] else ordinals.number(found[1]) for found in _IMAGE.finditer(text)]
+
+
+def find_defects(items: tuple[Item, ...]) -> list[Defect]:
+    """Inverted boxes, coordinates outside 0-1, items without a target image, duplicates; in file order."""
+    defects: list[Defect] = []
+    seen: dict[str, int] = {}
+    for item in items:
+        x1, y1, x2, y2 = item.answer
+        if x1 >= x2 or y1 >= y2:
+            defects.append(Defect(item.index, "inverted_box", f"answer {list(item.answer)} can never be met"))
+        if min(item.answer) < 0.0 or max(item.answer) > 1.0:
+            defects.append(Defect(item.index, "outside_image", f"{list(item.answer)} is partly outside the image"))
+        if not item.targets:
+            defects.append(Defect(item.index, "no_target_image", "the text does not say which image holds the answer"))
+        key = json.dumps([item.task, item.images, item.question, item.answer])
+        if key in seen:
+            defects.append(Defect(item.index, "duplicate", f"same as item {seen[key]}"))
+        seen.setdefault(key, item.index)
+    return defects
+
+
+def _item(path: str | Path, index: int, row: object, revised: bool) -> Item:
+    if not isinstance(row, Mapping):
+        raise _bad_row(path, index, "not an object")
+    task, question, images, answer = (row.get(key) for key in ("task", "question", "images", "answer"))
+    info = row.get("additional_info", "")
+    if task not in PAPER_NAMES:
+        raise _bad_row(path, index, f"task is {task!r}, known: {', '.join(PAPER_NAMES)}")
+    if not isinstance(question, str) or not isinstance(info, str):
+        raise _bad_row(path, index, "question and additional_info must be texts")
+    if not isinstance(images, list) or not images or not all(isinstance(image, str) for image in images):
+        raise _bad_row(path, index, "images must be a list of paths")
+    box = _box(answer)
+    if box is None:
+        raise _bad_row(path, index, "answer must be four finite numbers [x1, y1, x2, y2]")
+    if revised:
+        x1, y1, x2, y2 = (v / _REVISED_SCALE for v in box)
+        box = (x1, y1, x2, y2)
+    return Item(index, task, tuple(images), question, box, info, target_images(task, len(images), question, info))
+
+
+def _box(answer: object) -> Box | None:
+    if not is_box(answer):
+        return None
+    x1, y1, x2, y2 = (float(v) for v in answer)
+    return (x1, y1, x2, y2)
+
+
+def _refuse_other_version(path: str | Path, rows: list[object], revised: bool) -> None:
+    """The revised version (0-1000 answers, other labels) has other published numbers; never mix the two."""
+    boxes = [_box(row.get("answer")) for row in rows if isinstance(row, Mapping)]
+    large = sum(1 for box in boxes if box is not None and math.fsum(box) > 8.0)
+    if not revised and large > len(rows) // 2:
+        raise DataError(
+            f"{path}: most answers are not fractions; this looks like the REVISED MIG-Bench (0-1000 answers)",
+            hint="give the original file (MIG_data.json): numbers of the two versions cannot be compared; the revised "
+            "one is imported with `mirg data import migbench-revised`, and `mirg evaluate` runs a model on that",
+        )
+    if revised and large <= len(rows) // 2:
+        raise DataError(
+            f"{path}: most answers are fractions; this looks like the ORIGINAL MIG-Bench",
+            hint="import it as migbench: numbers of the two versions cannot be compared",
+        )
+
+
+def _bad_row(path: str | Path, index: int, problem: str) -> DataError:
+    return DataError(f"{path}: item {index}: {problem}", hint="the file does not have MIG-Bench's schema")
+
 
 _RELATIONS: dict[str, Relation] = {
     "diff": "changed_object",

@@ -6,7 +6,8 @@
 
 ms-swift uses ``image_id`` only to find the image whose size normalises a "real" box. Otherwise the texts say which
 image a box lies in: the placeholders are filled with numbers in place of the boxes, and the texts are read like
-those of any conversation. So are rows without ``objects``, and rows for GRPO, whose answer is the column ``solution``.
+those of any conversation. Rows without ``objects`` are read in the same way, and so are rows for GRPO, whose answer is
+the column ``solution``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from mirg.answers.blocks import split
@@ -24,15 +24,104 @@ from mirg.answers.image_names import names_in
 from mirg.answers.json_style import box_order
 from mirg.answers.places import key_before
 from mirg.data.importers.answered import asked_image, is_hidden, stated_order
-from mirg.data.importers.conversations import Conversation, Turn, conversation
-from mirg.data.importers.ms_swift_objects import BOX, HINT, REF, Objects, nothing_in, objects_of
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawSample, Row, Source, Text
-from mirg.data.importers.recorded import is_record, recorded
-from mirg.data.importers.rows import Refused, each, name_or
-from mirg.data.importers.sharegpt import asked_and_answered
-from mirg.data.importers.stream import read_rows
+from mirg.data.importers.conversations import Conversation, Turn, conversation, is_record, recorded
+from mirg.data.importers.frames import FrameName
+from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Source, Text
+from mirg.data.importers.rows import Refused, box_of, each, mapping, short, text_of, whole
+from mirg.data.importers.sharegpt import asked_and_answered, turn_sample
+from mirg.data.importers.stream import json_rows
 from mirg.data.importers.texts import ANY_BOX, image_names, plain, with_boxes
+
+REF, BOX = "<ref-object>", "<bbox>"
+HINT = "see the custom dataset format of ms-swift"
+MOST_BOXES = 99_000  # of one row
+_FRAMES: dict[str, FrameName] = {"real": "pixels", "norm1": "fraction", "norm1000": "relative_1000"}
+
+
+class Objects(NamedTuple):
+    """What fills the placeholders of the messages, in order."""
+
+    refs: list[str]
+    boxes: list[RawBox]  # their image is 0 unless image_id says it
+    placed: bool  # image_id says it
+    sizes: list[tuple[int, int]]  # (width, height) in pixels of every image, 0 if the row does not say
+
+
+def objects_of(talk: Conversation, images: int) -> Objects:
+    """The objects of a row with so many images; empty if it has neither the field nor placeholders for it.
+
+    Refused if a part is damaged, or a box in pixels may lie in several images.
+    """
+    value = talk.row.get("objects")
+    if nothing_in(value):
+        if any(BOX in text or REF in text for turn in talk.turns for text in (turn.question, turn.answer)):
+            raise Refused("objects", "is missing, and the messages hold placeholders for its boxes", HINT)
+        return Objects([], [], False, [(0, 0)] * images)
+    if isinstance(value, str | list):
+        hint = 'write it as an object: {"ref": ["dog"], "bbox": [[x1, y1, x2, y2]]}'
+        raise Refused("objects", "is a list or a text, as in ms-swift 2", hint)
+    value = mapping(value, "objects")
+    kind = value.get("bbox_type") or "real"
+    if not isinstance(kind, str) or kind not in _FRAMES:
+        raise Refused("objects.bbox_type", f"is not one of {', '.join(_FRAMES)}: {short(kind)}", HINT)
+    refs = [text_of(ref, f"objects.ref.{k}") for k, ref in enumerate(_list(value, "ref"))]
+    given = _list(value, "bbox")
+    if len(given) > MOST_BOXES:
+        raise Refused("objects.bbox", f"{len(given)} boxes in one row; at most {MOST_BOXES} can be read")
+    numbers = _numbers(value, len(given), images) if kind == "real" else [0] * len(given)
+    boxes = [
+        RawBox(number, box_of(box, f"objects.bbox.{k}"), frame=_FRAMES[kind])
+        for k, (box, number) in enumerate(zip(given, numbers, strict=True))
+    ]
+    return Objects(refs, boxes, bool(numbers) and all(numbers), _sizes(value, images))
+
+
+def nothing_in(value: Any) -> bool:
+    """Whether the field ``objects`` is missing or holds neither names nor boxes: boxes may then be in the texts."""
+    return value is None or (isinstance(value, dict) and not value.get("ref") and not value.get("bbox"))
+
+
+def _numbers(value: dict[str, Any], boxes: int, images: int) -> list[int]:
+    """The image of every box in pixels, from 1; 0 if there is no image_id, which only a single image allows."""
+    ids = _list(value, "image_id")
+    if not ids:
+        if images > 1 and boxes:
+            raise Refused(
+                "objects.image_id",
+                f"is missing: it says in which of {images} images a box of bbox_type real lies",
+                HINT,
+            )
+        return [0] * boxes
+    if len(ids) != boxes:
+        raise Refused("objects.image_id", f"{len(ids)} images for {boxes} boxes", HINT)
+    numbers = [1 + whole(index, f"objects.image_id.{k}") for k, index in enumerate(ids)]
+    for k, number in enumerate(numbers):
+        if not 1 <= number <= images:
+            raise Refused(
+                f"objects.image_id.{k}", f"image {number - 1} does not exist, counted from 0, there are {images} images"
+            )
+    return numbers
+
+
+def _sizes(value: dict[str, Any], images: int) -> list[tuple[int, int]]:
+    widths, heights = _list(value, "width"), _list(value, "height")
+    if not len(widths) == len(heights) or len(widths) not in (0, images):
+        raise Refused("objects.width", f"{len(widths)} widths, {len(heights)} heights, {images} images", HINT)
+    sizes = [
+        (whole(width, "objects.width"), whole(height, "objects.height"))
+        for width, height in zip(widths, heights, strict=True)
+    ]
+    return sizes or [(0, 0)] * images
+
+
+def _list(value: dict[str, Any], name: str) -> list[Any]:
+    found = value.get(name)
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        raise Refused(f"objects.{name}", f"{short(found)} is not a list", HINT)
+    return found
+
 
 _SLOT = re.compile(r'<ref-object>|"<bbox>"|<bbox>')
 _FROM_ONE = "image_id counts from 0, names in texts from 1"
@@ -44,12 +133,6 @@ _Reader = Callable[..., RawSample]  # asked_and_answered of one row, but for the
 _NAMING_KEY = re.compile(r"[\"'](?:image|img|picture|photo)\w*[\"']\s*:", re.IGNORECASE)
 
 
-def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """The rows of JSON lines or of a JSON list; DataError if it is neither."""
-    for number, value in read_rows(path):
-        yield Row(path.name, number, value)
-
-
 class _Filled(NamedTuple):
     """A text whose slots are filled; ``refs`` are the names in it with the positions behind them."""
 
@@ -58,8 +141,6 @@ class _Filled(NamedTuple):
 
 
 class _Said(NamedTuple):
-    """A turn with its slots filled."""
-
     turn: Turn
     question: _Filled
     answer: _Filled
@@ -140,7 +221,7 @@ def _sample(talk: Conversation, objects: Objects, first: int | None, name: str, 
         raise Refused("images", "no image was shown before the question")
     paths = talk.images[: turn.images]
     if nothing_in(talk.row.get("objects")):
-        return asked_and_answered(name, _task(talk), paths, turn.question, turn.answer, first=first, system=talk.system)
+        return turn_sample(talk, first, name, turn)
     read_texts = partial(asked_and_answered, name, "", paths, first=first)
     raw = (_by_image_id if objects.placed else _by_texts)(objects, said, paths, read_texts)
     _check_all_read(said.answer.text, raw)
@@ -149,17 +230,13 @@ def _sample(talk: Conversation, objects: Objects, first: int | None, name: str, 
     return replace(
         raw,
         id=name,
-        task=_task(talk),
+        task=talk.task,
         images=tuple(RawImage(path, *size) for path, size in zip(paths, objects.sizes[: turn.images], strict=True)),
         question=_with_real_boxes(raw.question, objects),
         targets=tuple(_real_box(box, objects, labels) for box in raw.targets),
         thinking=_with_real_boxes(raw.thinking, objects) if raw.thinking else None,
         meta={"subject": refs[0]} if refs else raw.meta,
     )
-
-
-def _task(talk: Conversation) -> str:
-    return name_or(talk.row.get(talk.columns.get("task", "task")), "grounding")
 
 
 def _by_texts(objects: Objects, said: _Said, paths: tuple[str, ...], read_texts: _Reader) -> RawSample:
@@ -285,7 +362,7 @@ def _labels(answer: _Filled, asked: list[str]) -> dict[int, str]:
 SOURCE = Source(
     kind="ms-swift",
     about="ms-swift's messages, with objects (ref, bbox, bbox_type) or boxes in texts",
-    read=read,
+    read=json_rows,
     convert=convert,
     frame="auto",
     names_images=True,

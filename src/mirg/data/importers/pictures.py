@@ -1,4 +1,4 @@
-"""Which file below ``--root`` an annotation means by the name that it gives: exactly one, or the reason why none.
+"""Which file below ``--root`` an annotation means by the name that it gives, and what to do if images are not found.
 
 Annotation tools write the path of another machine, an upload name, or a name without a suffix. A file fits if its path
 and the given one end in the same way, down to the whole of one of them: ``/disk/train/a.jpg`` fits ``train/a.jpg``
@@ -8,10 +8,12 @@ and ``a.jpg``, and never ``test/a.jpg``.
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from mirg.data.importers.rows import Refused
@@ -113,10 +115,68 @@ def _parts(path: str, *, suffix: bool = True) -> _Parts:
 
 
 def _fits(file: _Parts, wanted: _Parts) -> bool:
-    """Whether one path is the end of the other."""
     count = min(len(file), len(wanted))
     return [part.casefold() for part in file[-count:]] == [part.casefold() for part in wanted[-count:]]
 
 
 def _short(name: str) -> str:
     return name if len(name) <= 80 else f"...{name[-77:]}"
+
+
+_MOST_FILES = 200_000  # that are looked through
+_REASON = re.compile(r"image (.+) (?:does not exist|lies outside .+)", re.DOTALL)
+
+
+def missing_path(reason: str) -> str | None:
+    """The path of the image that a refusal did not find, or None if it says something else."""
+    found = _REASON.fullmatch(reason)
+    return found[1] if found else None
+
+
+def advice(root: Path, path: str) -> str:
+    """The options with which the image ``path`` of a row would be found, or what else is there.
+
+    The search for files of the same name covers ``root`` first, then its parent.
+    """
+    wanted = PurePosixPath(path.replace("\\", "/"))
+    looked = f"{root / str(wanted).lstrip('/')} does not exist"
+    for place in (root, root.parent):
+        if place == Path(place.anchor):
+            continue
+        files = [file for file in islice(_files(place), _MOST_FILES) if _key(file) == _key(wanted)]
+        if files:
+            if wanted in files:  # an absolute path, which needs no --strip
+                return f"{wanted} is not below {root}: try --root {place}"
+            return f"{looked}; {_options(root, wanted, max(files, key=lambda file: len(_common(file, wanted))))}"
+    return f"{looked}, and no file {wanted.name} is below {root} or next to it: --root is the folder of the images"
+
+
+def _files(place: Path) -> Iterator[PurePosixPath]:
+    for folder, inside, names in os.walk(place):
+        inside.sort()
+        yield from (PurePosixPath(Path(folder, name).as_posix()) for name in sorted(names))
+
+
+def _key(path: PurePosixPath) -> str:
+    return unicodedata.normalize("NFC", path.name).casefold()
+
+
+def _common(file: PurePosixPath, wanted: PurePosixPath) -> list[str]:
+    pairs = zip(reversed(file.parts), reversed(wanted.parts), strict=False)
+    same: list[str] = []
+    for one, other in pairs:
+        if one != other or one == "/":
+            break
+        same.append(one)
+    return same
+
+
+def _options(root: Path, wanted: PurePosixPath, file: PurePosixPath) -> str:
+    same = _common(file, wanted)
+    if not same:
+        return f"{file} differs from it in upper and lower case, or in the spelling of its letters"
+    folder = PurePosixPath(*file.parts[: -len(same)])
+    prefix = str(PurePosixPath(*wanted.parts[: -len(same)])) if len(same) < len(wanted.parts) else ""
+    options = [f"--root {folder}"] if str(folder) != root.as_posix() else []
+    options += [f"--strip {prefix.rstrip('/')}/"] if prefix not in {"", "."} else []
+    return f"there is {file}: try {' '.join(options)}" if options else f"there is {file}"

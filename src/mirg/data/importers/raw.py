@@ -1,19 +1,70 @@
-"""What a reader makes of a row, before anything is known about its image files.
+"""What a reader gets and gives: the settings of an import, and what it makes of a row before any image file is opened.
 
-Boxes are still numbers in the frame of the source, paths still those of the row. ``mirg.data.importers.finish`` turns a
-:class:`RawSample` into a sample.
+Boxes are still numbers in the frame of the source, and paths are those of the row. ``mirg.data.importers.finish`` turns
+a :class:`RawSample` into a sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from mirg.data.importers.frames import FrameName
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.label_map import LabelMap
 from mirg.samples import Relation, Role, Trajectory
+
+# How much of the image files is read: nothing; size; size and digest; every pixel and digest.
+Look = Literal["none", "header", "hash", "decode"]
+
+Negatives = Literal["auto", "keep", "drop"]
+Exif = Literal["apply", "ignore"]
+
+
+class ImportOptions(BaseModel):
+    """Settings of one import; each reader uses what concerns it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    root: str = Field(description="Folder that the rows' image paths are relative to.")
+    strip: str = Field(default="", description="Beginning of the rows' paths to leave out: /data/raw/")
+    frame: FrameName | None = Field(default=None, description="Frame of the boxes; None: that of the format.")
+    family: str | None = Field(default=None, description="Model family whose resized pixels the boxes are in.")
+    min_pixels: int | None = Field(default=None, ge=1, description="Fewest pixels of a resized image; None: default.")
+    max_pixels: int | None = Field(default=None, ge=1, description="Most pixels of a resized image; None: default.")
+    trainer: str = Field(default="", description="Trainer whose loader resized the images before the processor.")
+    look: Look = "hash"
+    exif: Exif | None = Field(
+        default=None,
+        description="Boxes of photographs that EXIF rotates: apply, they are in the upright picture; ignore, in the "
+        "stored pixels. None: as apply, with a warning, unless the sizes of the row tell.",
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="Which column is which, for hf, sharegpt and ms-swift: question=text"
+    )
+    split: str = Field(default="train", description="Split of a datasets folder or hub dataset.")
+    stride: int = Field(default=10, ge=1, description="Every how many frames of a video one is taken.")
+    frames: int = Field(default=6, ge=2, le=64, description="Frames of one sample of a video.")
+    labels: LabelMap | None = Field(default=None, description="Labels to rename, merge and drop.")
+    meta: dict[str, str] = Field(
+        default_factory=dict, description="Fields of the rows to keep, by their key in meta: image_set=film"
+    )
+    negatives: Negatives = Field(
+        default="auto",
+        description="Images without objects as samples without targets: if the file says that they were annotated "
+        "(auto), every one that it lists (keep), or none (drop).",
+    )
+    image_index_from: Literal[0, 1] | None = Field(
+        default=None, description="Number of the first image in texts; None: found out over all rows."
+    )
+    seed: int = 0
+    stored: str = Field(
+        default="", description="Folder for images that a source holds as bytes; set by the import, which copies them."
+    )
+
 
 Numbers = tuple[float, float, float, float]
 
@@ -36,13 +87,16 @@ class RawObject(NamedTuple):
     frame: FrameName | None = None  # None: the frame of the source
 
 
+# The question that importers of annotations write about a label.
+EVERY = "Point to every {}."
+
 # A text with boxes in it: they become markup in fractions.
 Text = tuple[str | RawBox, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RawImage:
-    """One image of a row; ``path`` as the row has it, sizes where the source tells them."""
+    """One image of a row; ``path`` as the row has it, sizes if the source gives them."""
 
     path: str
     width: int = 0
@@ -103,8 +157,8 @@ Outcome = RawSample | Refusal
 class Source:
     """A format: how its rows are read, and what becomes of one.
 
-    ``read`` streams rows and raises DataError for a file that is none of this kind. ``convert`` is pure and gets the
-    row's value alone, so that rows can be converted anywhere. ``frame``: the frame of its boxes, "auto" where the
+    ``read`` streams rows and raises DataError for a file of another format. ``convert`` is pure and gets only the
+    row's value, so that rows can be converted in any process. ``frame``: the frame of its boxes, "auto" if the
     format leaves it open. ``stores``: it may hold images as bytes, which ``read`` writes below ``options.stored``.
     ``maps_labels``: ``read`` and ``convert`` apply ``options.labels`` themselves, since they make questions of labels.
     ``names_images``: its texts name images by numbers, so that the importer finds out what they count from.
@@ -118,3 +172,11 @@ class Source:
     stores: bool = False
     maps_labels: bool = False
     names_images: bool = False
+
+
+def asks_for_every(
+    name: str, image: RawImage, label: str, targets: Iterable[RawBox], meta: dict[str, Any] | None = None
+) -> RawSample:
+    """The sample that asks for all objects of ``label`` in an annotated image; ``targets`` are their boxes."""
+    question = (EVERY.format(label),)
+    return RawSample(name, "detection", (image,), question, tuple(targets), meta={"subject": label} | (meta or {}))

@@ -1,23 +1,68 @@
-"""A label map applied to what a reader found, and what follows when two labels become one."""
+"""What the options change in the samples of a reader: fields kept in ``Sample.meta``, the label map, negatives."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from mirg.data.importers.kept import with_fields
 from mirg.data.importers.label_map import LabelMap
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Numbers, RawBox, RawObject, RawSample
-from mirg.data.importers.rows import Refused
+from mirg.data.importers.raw import EVERY, ImportOptions, Numbers, RawBox, RawObject, RawSample
+from mirg.data.importers.rows import Refused, chosen, is_number, short, text_of
+from mirg.errors import ConfigError
 from mirg.geometry import iou_matrix
 from mirg.samples.labels import LabelCounts
 
-_EVERY = "Point to every {}."  # the question that importers of annotation write
+IMAGE_SET = "image_set"
+# Keys of ``meta`` that importers write and other stages read.
+_RESERVED = {"subject", "annotated", "incomplete", "categories", "vocabulary", "index", "either_image", "exif"}
+
+
+def parse_fields(text: str) -> dict[str, str]:
+    """``scene,image_set=film`` as key of ``meta`` -> field of the row. ConfigError for a key that has a meaning.
+
+    >>> parse_fields("scene, image_set=film")
+    {'scene': 'scene', 'image_set': 'film'}
+    """
+    found: dict[str, str] = {}
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        name, equals, field = (piece.strip() for piece in part.partition("="))
+        field = field if equals else name
+        if not name or not field or name in found:
+            raise ConfigError(f"--meta {text}: {part!r} is not a field", hint="FIELD or KEY=FIELD, with commas")
+        if name in _RESERVED:
+            raise ConfigError(f"--meta {text}: meta.{name} has a meaning already", hint=f"rename it: my_{name}={field}")
+        found[name] = field
+    return found
+
+
+def with_fields(raw: RawSample, value: Any, wanted: Mapping[str, str], met: set[str]) -> RawSample:
+    """``raw`` with the fields of its row, or of the row's image entry; ``met`` gets the fields that are there.
+
+    Refused if a field holds no text, number or truth value, or if the importer wrote another value under its key.
+    """
+    row = value if isinstance(value, Mapping) else {}
+    entry = row.get("image")
+    entry = entry if isinstance(entry, Mapping) else {}
+    meta = dict(raw.meta)
+    for name, column in wanted.items():
+        found = row.get(column, entry.get(column))
+        if found is None:
+            continue
+        if not (isinstance(found, str | bool) or is_number(found)):
+            raise Refused(column, f"holds no text or number: {short(found)}", "--meta keeps plain values")
+        met.add(column)
+        found = text_of(found, column) if isinstance(found, str) else found
+        if name != IMAGE_SET and meta.get(name, found) != found:
+            raise Refused(
+                column, f"would replace meta.{name}: {short(meta[name])}", f"rename it: --meta my_{name}={column}"
+            )
+        meta[name] = str(found) if name == IMAGE_SET else found
+    return replace(raw, meta=meta)
+
+
 TWICE = 0.9  # IoU from which two boxes of one label are probably one object that was annotated under two labels
 
 
@@ -107,7 +152,7 @@ def relabelled(raw: RawSample, labels: LabelMap) -> RawSample:
     before they write questions, and set :attr:`mirg.data.importers.raw.Source.maps_labels`.
     """
     images = tuple(replace(image, objects=kept_objects(image.objects, labels)) for image in raw.images)
-    if len(images) == 1 and raw.question == (_EVERY.format(raw.meta.get("subject")),):
+    if len(images) == 1 and raw.question == (EVERY.format(raw.meta.get("subject")),):
         return _asked_again(replace(raw, images=images), labels)
     targets: list[RawBox] = []
     for k, box in enumerate(raw.targets):
@@ -127,11 +172,11 @@ def _asked_again(raw: RawSample, labels: LabelMap) -> RawSample:
     if not names:
         raise Refused("objects", "every object is dropped by the label map")
     if asked not in names:
-        asked = names[int(hashlib.sha256(raw.id.encode()).hexdigest(), 16) % len(names)]
+        asked = chosen(names, raw.id)
     frame = raw.targets[0].frame if raw.targets else None
     return replace(
         raw,
-        question=(_EVERY.format(asked),),
+        question=(EVERY.format(asked),),
         targets=tuple(RawBox(1, thing.numbers, asked, frame) for thing in things if thing.label == asked),
         meta=raw.meta | {"subject": asked},
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from mirg.data.exporters.formats import FORMATS, format_of
 from mirg.data.exporters.note import README_FILE, ExportNote, note_beside
 from mirg.data.exporters.resize import Resize
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
 from mirg.errors import ConfigError, ImageError
 from mirg.frames import FAMILIES, Family, PixelLimits, Size, family, input_size
 
@@ -138,7 +138,6 @@ def with_note(path: Path, options: ImportOptions) -> ImportOptions:
 
 
 def _agreed(note: ExportNote) -> dict[str, str | int]:
-    """The options that a note settles."""
     frame = family(note.family).box_frame
     if frame != "resized_pixels":
         return {"frame": frame}

@@ -1,10 +1,10 @@
-"""What every reader asks of a row: texts, paths and boxes of any JSON value, or a refusal that names the field."""
+"""Fields of rows: texts, paths and boxes out of any JSON value, or a refusal that names the field."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeGuard, TypeVar
 
 from mirg.data.importers.raw import Numbers, Outcome, Refusal
@@ -15,7 +15,7 @@ _LARGEST = 1e9  # of a coordinate
 
 
 class Refused(Exception):
-    """Raised where a row, or one question of it, cannot be used; readers turn it into its :class:`Refusal`."""
+    """Raised if a row, or one question of it, cannot be used; readers turn it into its :class:`Refusal`."""
 
     def __init__(self, field: str, reason: str, hint: str = "", counts: Literal["", "0", "1"] = "") -> None:
         super().__init__(reason)
@@ -34,7 +34,7 @@ def each(parts: Iterable[tuple[str, _Part]], make: Callable[[str, _Part], Outcom
 
 
 def mapping(value: Any, what: str = "row") -> dict[str, Any]:
-    """``value`` as a JSON object. Refused where it is none, or a line that is no JSON."""
+    """``value`` as a JSON object. Refused if it is something else, or a line that is not JSON."""
     if isinstance(value, BadLine):
         raise Refused("line", value.reason, "every line is one JSON object")
     if not isinstance(value, dict):
@@ -46,16 +46,24 @@ def text_of(value: Any, field: str) -> str:
     """``value`` as a text that can be written as UTF-8. Refused otherwise."""
     if not isinstance(value, str):
         raise Refused(field, "is missing" if value is None else f"{short(value)} is not a text")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise Refused(field, "holds half of a surrogate pair", "the file was written wrongly") from error
+    if not is_writable(value):
+        raise Refused(field, "holds half of a surrogate pair", "the file was written wrongly")
     return value
 
 
+def is_writable(text: str) -> bool:
+    """Whether ``text`` can be written as UTF-8: it holds no half of a surrogate pair."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def paths_of(value: Any, field: str = "images") -> tuple[str, ...]:
-    """Image paths: a list of them, or one; objects with a ``path`` count too. Refused where one is none."""
+    """Image paths: a list of them, or one; objects with a ``path`` count too. Refused if a value is not a path."""
     values = value if isinstance(value, list) else [value]
     found = []
     for k, item in enumerate(values):
@@ -64,7 +72,7 @@ def paths_of(value: Any, field: str = "images") -> tuple[str, ...]:
             item = item.get("path", item.get("image"))
         path = text_of(item, where)
         if not path.strip() or "\0" in path:
-            raise Refused(where, f"{path!r} is no path")
+            raise Refused(where, f"{path!r} is not a path")
         found.append(path)
     if not found:
         raise Refused(field, "the row has no images")
@@ -73,10 +81,15 @@ def paths_of(value: Any, field: str = "images") -> tuple[str, ...]:
 
 def box_of(value: Any, field: str) -> Numbers:
     """Four numbers. Refused otherwise, also for NaN and infinity."""
-    if not isinstance(value, list | tuple) or len(value) != 4 or not all(is_number(v) for v in value):
+    if not is_box(value):
         raise Refused(field, f"{short(value)} is not a box of four numbers", "boxes are [x1, y1, x2, y2]")
     x1, y1, x2, y2 = (float(v) for v in value)
     return (x1, y1, x2, y2)
+
+
+def is_box(value: Any) -> TypeGuard[Sequence[float]]:
+    """Whether ``value`` is a list of four numbers that may be coordinates."""
+    return isinstance(value, list | tuple) and len(value) == 4 and all(map(is_number, value))
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -92,12 +105,12 @@ def whole(value: Any, field: str) -> int:
 
 
 def name_or(value: Any, default: str) -> str:
-    """``value`` where it may be a task's name or a label: a short printable text; else ``default``."""
+    """``value`` if it is a short printable text, as the name of a task or a label is; else ``default``."""
     return value if isinstance(value, str) and value.isprintable() and 0 < len(value) < 80 else default
 
 
 def row_id(row: dict[str, Any], kind: str, key: str = "id") -> str:
-    """The row's own id, else one made of what it says: the same row has the same id wherever it stands."""
+    """The row's own id, else a digest of its content, so that equal rows have equal ids in any file."""
     given = row.get(key)
     if isinstance(given, int) and not isinstance(given, bool) and abs(given) < 10**18:
         return str(given)
@@ -105,6 +118,11 @@ def row_id(row: dict[str, Any], kind: str, key: str = "id") -> str:
         return text_of(given, key)
     told = json.dumps(row, sort_keys=True, default=str)  # ASCII: any text can be hashed
     return f"{kind}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+
+
+def chosen(names: Sequence[str], key: str) -> str:
+    """One of ``names``, decided by ``key``: every import of the same source makes the same choice."""
+    return names[int(hashlib.sha256(key.encode()).hexdigest(), 16) % len(names)]
 
 
 def short(value: Any) -> str:

@@ -6,9 +6,7 @@ style), else by the boxes inside its sentences; the frame of the boxes is found 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from mirg.answers.blocks import split
@@ -26,21 +24,13 @@ from mirg.data.importers.answered import (
     stated_order,
 )
 from mirg.data.importers.conversations import Conversation, Turn, conversation
-from mirg.data.importers.naming import Images, told
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawSample, Row, Source, Text
+from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Source, Text
 from mirg.data.importers.rows import Refused, box_of, each, name_or
-from mirg.data.importers.stream import read_rows
-from mirg.data.importers.texts import ANY_BOX, plain, referred
+from mirg.data.importers.stream import json_rows
+from mirg.data.importers.texts import ANY_BOX, Images, plain, referred, told
 from mirg.frames import swapped
 
 _COMPLETE = "an answer is used if all of it is understood"
-
-
-def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """The rows of a JSON list or of JSON lines; DataError where it is neither."""
-    for number, value in read_rows(path):
-        yield Row(path.name, number, value)
 
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
@@ -49,14 +39,14 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         talk = conversation(value, "sharegpt", options.columns, first=options.image_index_from)
     except Refused as refused:
         return [refused.refusal]
-    return each(talk.named(), partial(_sample, talk, options.image_index_from))
+    return each(talk.named(), partial(turn_sample, talk, options.image_index_from))
 
 
-def _sample(talk: Conversation, first: int | None, name: str, turn: Turn) -> RawSample:
+def turn_sample(talk: Conversation, first: int | None, name: str, turn: Turn) -> RawSample:
+    """The sample of one question of a conversation; ``first`` is what its answer counts images from."""
     turn.check("messages")
-    task = name_or(talk.row.get(talk.columns.get("task", "task")), "grounding")
     paths = talk.images[: turn.images]
-    return asked_and_answered(name, task, paths, turn.question, turn.answer, first=first, system=talk.system)
+    return asked_and_answered(name, talk.task, paths, turn.question, turn.answer, first=first, system=talk.system)
 
 
 def asked_and_answered(
@@ -157,5 +147,5 @@ def _thinking(thinking: str, images: Images, stated: str) -> Text | None:
 
 
 SOURCE = Source(
-    "sharegpt", "LLaMA-Factory's messages or conversations with images", read, convert, "auto", names_images=True
+    "sharegpt", "LLaMA-Factory's messages or conversations with images", json_rows, convert, "auto", names_images=True
 )

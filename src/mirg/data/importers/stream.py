@@ -1,4 +1,4 @@
-"""Rows of large JSON files, one at a time: memory is one row, whatever the size of the file.
+"""Rows of large JSON files, one at a time: the memory is that of one row, for files of any size.
 
 A list of rows (``[{…}, {…}]``), JSON lines, or the lists inside one object (COCO), each also gzipped, with a byte order
 mark, or in UTF-16 (:mod:`mirg.text_files`). Python's own scanner reads the values; a row must fit into memory, the file
@@ -16,12 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from mirg.data.importers.raw import ImportOptions, Row
 from mirg.errors import DataError
 from mirg.storage import BadLine, parse_line
 from mirg.text_files import DAMAGE, open_utf8
 
 _CHUNK = 1 << 20  # bytes read at a time
-_MAX_ROW = 256 << 20  # characters of one value: beyond it the file is no list of rows
+_MAX_ROW = 256 << 20  # characters of one value: beyond it the file is not a list of rows
 _BLANK = re.compile(r"[ \t\r\n]*")
 _CUT = "the file is cut off"
 _LITERAL = re.compile(r"[-+.\w]{0,9}")  # what may be there of true or -Infinity, or follow in a number: e-7
@@ -31,8 +32,8 @@ _SCAN = json.JSONDecoder().raw_decode
 def read_rows(path: str | Path) -> Iterator[tuple[int, object]]:
     """Stream ``(row number from 1, value)`` of a JSON list or a JSON-lines file.
 
-    DataError, naming the row, where a list is cut off or no JSON: the rows before it have been given by then. A line
-    of JSON lines that is none comes as a BadLine, since the next one can be read again.
+    DataError, with the number of the row, if a list is cut off or not JSON; the rows before it have been yielded by
+    then. A broken line of JSON lines is yielded as a BadLine, because the next line can be read again.
     """
     with _Text.open(path) as text:
         first = text.peek()
@@ -46,11 +47,17 @@ def read_rows(path: str | Path) -> Iterator[tuple[int, object]]:
     yield from _lines(path)
 
 
+def json_rows(path: Path, options: ImportOptions) -> Iterator[Row]:
+    """The rows of a JSON list or of JSON lines, for formats with independent rows. DataError if it is neither."""
+    for number, value in read_rows(path):
+        yield Row(path.name, number, value)
+
+
 def read_members(path: str | Path) -> Iterator[tuple[str, object]]:
     """Stream one JSON object as ``(key, element)`` for every element of its lists, and ``(key, value)`` for the rest.
 
-    An empty list comes as itself. For COCO-like files, whose rows stand in lists of one object. DataError where the
-    file is cut off or no JSON.
+    An empty list comes as itself. For COCO-like files, whose rows are in lists of one object. DataError if the
+    file is cut off or not JSON.
     """
     with _Text.open(path) as text:
         if text.peek() != "{":
@@ -74,7 +81,7 @@ def read_members(path: str | Path) -> Iterator[tuple[str, object]]:
 
 
 def _lines(path: str | Path) -> Iterator[tuple[int, object | BadLine]]:
-    """Rows of JSON lines; DataError where not even the first line is one: then it is another kind of file."""
+    """Rows of JSON lines. DataError if the first line is not JSON: the file is then of another format."""
     with _bytes(path) as stream:
         for number, line in enumerate(iter(partial(stream.readline, _MAX_ROW), b""), 1):
             if not line.strip():
@@ -127,7 +134,6 @@ class _Text:
                 raise text.broken(str(error)) from error
 
     def peek(self) -> str:
-        """The next character that is no blank, "" at the end."""
         while True:
             self._at = _BLANK.match(self._window, self._at).end()  # type: ignore[union-attr]
             if self._at < len(self._window):
@@ -136,14 +142,12 @@ class _Text:
                 return ""
 
     def take(self, wanted: str) -> None:
-        """Step over ``wanted``, one character."""
         found = self.peek()
         if found != wanted:
             raise self.broken(f"expected {wanted!r}, found {found!r}" if found else _CUT)
         self._at += 1
 
     def value(self) -> object:
-        """The JSON value that comes next."""
         self.peek()
         while True:
             try:
@@ -152,7 +156,7 @@ class _Text:
                 if self._more():
                     continue
                 raise self.broken(self._words(error)) from error
-            # A number may go on beyond the window ("1" of 1.5e-7, "1." too, of which "1" is read); whatever else is
+            # A number may continue beyond the window ("1" of 1.5e-7, "1." too, of which "1" is read); whatever else is
             # complete ends with its own mark.
             if isinstance(value, int | float) and _LITERAL.fullmatch(self._window, end):
                 if self._more():
@@ -178,12 +182,10 @@ class _Text:
                 raise self.broken(f"a comma stands before the {close!r} at the end", "remove the comma")
 
     def expect_end(self) -> None:
-        """Nothing but blanks may follow."""
         if found := self.peek():
             raise self.broken(f"{found!r} follows the end of the list")
 
     def broken(self, reason: str, hint: str = "") -> DataError:
-        """What is wrong with the row after the last good one."""
         hint = hint or "the file is damaged or was cut off: copy or download it again"
         return DataError(f"{self.path}: row {self._rows + 1}: {reason}", hint=hint)
 
@@ -192,7 +194,7 @@ class _Text:
         if not left:
             return _CUT
         reason = getattr(error, "msg", str(error))
-        # Where the scanner came to the end of everything there is, something is missing rather than wrong.
+        # If the scanner reached the end of the text, something is missing rather than wrong.
         at = getattr(error, "pos", 0)
         if _LITERAL.fullmatch(self._window, at) or at >= len(self._window) - 1 or "Unterminated" in reason:
             return f"the file is cut off inside a row ({left:,} characters of it are there)"
@@ -216,7 +218,7 @@ class _Text:
         return True
 
     def _read(self, wanted: int) -> bytes:
-        """Up to ``wanted`` bytes, fewer only at the end or where the file is damaged."""
+        """Up to ``wanted`` bytes, fewer only at the end or if the file is damaged."""
         parts: list[bytes] = []
         while wanted > 0 and self._failure is None:
             try:

@@ -1,25 +1,34 @@
 """UniVG-R1's training rows: ``images``, ``question``, ``answer``, with reasoning (stage 1) or without (stage 2).
 
-The answer is a text that ends in a box, or four numbers, both in 0-1000. Which image it lies in is told by the answer,
-the question, or a sentence of the reasoning that quotes the box; a row that tells it nowhere is refused.
+The answer is a text that ends in a box, or four numbers, both in 0-1000. The answer, the question, or a sentence of the
+reasoning that quotes the box says which image the box lies in; otherwise the row is refused.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from mirg.answers.blocks import split
 from mirg.data.importers.answered import Found, asked_image, boxes_of, marked_up, placed
 from mirg.data.importers.conversations import conversation
-from mirg.data.importers.naming import FROM_ZERO_HINT, ZERO, Images, counts_from_zero, told
-from mirg.data.importers.options import ImportOptions
-from mirg.data.importers.raw import Outcome, RawBox, RawImage, RawSample, Row, Source, Text
+from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Source, Text
 from mirg.data.importers.rows import Refused, box_of, mapping, name_or, paths_of, row_id, text_of
-from mirg.data.importers.stream import read_rows
-from mirg.data.importers.texts import ANY_BOX, PLACEHOLDER, image_names, numbers_of, plain, referred, shown
+from mirg.data.importers.stream import json_rows
+from mirg.data.importers.texts import (
+    ANY_BOX,
+    FROM_ZERO_HINT,
+    PLACEHOLDER,
+    ZERO,
+    Images,
+    counts_from_zero,
+    image_names,
+    numbers_of,
+    plain,
+    referred,
+    shown,
+    told,
+)
 
 _SINGLE = re.compile(r"train2014/COCO_train2014_|COCO_train2014_\d+\.jpg$")
 _SENTENCE = re.compile(r"[^.!?\n]+")
@@ -30,14 +39,8 @@ _FORMAT = re.compile(
 )
 
 
-def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """The rows of the JSON list; DataError where it is cut off or none."""
-    for number, value in read_rows(path):
-        yield Row(path.name, number, value)
-
-
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
-    """One sample, or why there is none."""
+    """One sample, or the refusal of the row."""
     try:
         return _converted(value, options.image_index_from)
     except Refused as refused:
@@ -141,5 +144,5 @@ def _thinking(thinking: str, count: int, target: RawBox) -> Text | None:
 
 
 SOURCE = Source(
-    "univg", "UniVG-R1's stage1_cotsft.json and stage2_rl.json", read, convert, "relative_1000", names_images=True
+    "univg", "UniVG-R1's stage1_cotsft.json and stage2_rl.json", json_rows, convert, "relative_1000", names_images=True
 )

@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
-from mirg.data.importers.annotated import Annotated, Unusable, outcomes
-from mirg.data.importers.lines import lines_of
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.annotated import Annotated, Unusable, convert
+from mirg.data.importers.files import lines_of, read_xml, text_in
 from mirg.data.importers.pictures import Pictures
-from mirg.data.importers.raw import Numbers, Outcome, RawObject, Refusal, Row, Source
+from mirg.data.importers.raw import ImportOptions, Numbers, RawObject, Refusal, Row, Source
 from mirg.data.importers.rows import Refused
-from mirg.data.importers.xml_files import read_xml, text_in
 from mirg.errors import DataError
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -66,15 +64,6 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
         yield Row(_shown(file, path), 1, refusal)
 
 
-def convert(value: Any, options: ImportOptions) -> list[Outcome]:
-    """The sample of one file; refusals for objects without a box."""
-    if isinstance(value, Refusal):
-        return [value]
-    if not isinstance(value, Annotated):
-        return [Refusal("row", "is not a Pascal VOC file")]
-    return outcomes(value, options)
-
-
 def _xml_files(path: Path) -> list[Path]:
     if path.suffix.lower() == ".txt" and "ImageSets" in path.resolve().parts[:-1]:
         return _listed(path.resolve())
@@ -100,7 +89,6 @@ def _listed(path: Path) -> list[Path]:
 
 
 def _parsed(file: Path) -> _File:
-    """The content of one file. Refused if it is not of Pascal VOC."""
     root, *children = read_xml(file)
     if root.tag != "annotation":
         raise Refused("xml", f"is not Pascal VOC: its root is <{root.tag[:40]}>", "expected <annotation>")
@@ -180,7 +168,6 @@ def _near(folder: Path) -> Iterator[Path]:
 
 
 def _image(file: _File, pictures: Pictures, labels: list[str], first: float) -> Annotated | Refusal:
-    """What the file says of its image. A Refusal if its image is not known."""
     name = f"voc-{file.path.stem}"
     try:
         path = pictures.find(_image_name(file, pictures))
@@ -196,7 +183,7 @@ def _image(file: _File, pictures: Pictures, labels: list[str], first: float) -> 
 
 
 def _refuse_other_name(file: _File, path: str, pictures: Pictures) -> None:
-    """Refused if the XML file is called like another image: one of both was renamed, and nobody knows which."""
+    """Refused if the XML file is called like another image: one of the two was renamed, and it is not known which."""
     if Path(path).stem == file.path.stem or not file.image:
         return
     beside = (Path(path).parent / f"{file.path.stem}{Path(path).suffix}").as_posix()

@@ -12,10 +12,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mirg.answers.blocks import THINK_OPEN
 from mirg.answers.grammar import parse
 from mirg.answers.markup import box_markup
 from mirg.answers.read import ReadBox, read
-from mirg.answers.tags import THINK_OPEN
 from mirg.errors import AnswerError, MirgError
 from mirg.frames import Family, PixelLimits, Size, from_frame, swapped
 from mirg.geometry import Box, box_problem, match

@@ -8,7 +8,7 @@ import pytest
 
 from fakes.migbench import ROWS, annotation_rows, write_annotations, write_responses
 from fakes.official import oracle_box, oracle_iou, random_response
-from mirg.data.importers.migbench_items import load_annotations
+from mirg.data.importers.migbench import load_annotations
 from mirg.errors import ConfigError
 from mirg.evaluation.benchmarks.migbench.responses import load_responses
 from mirg.evaluation.benchmarks.migbench.score import protocols, score_all, summarise

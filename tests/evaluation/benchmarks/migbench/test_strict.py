@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mirg.data.importers.migbench_items import Item
+from mirg.data.importers.migbench import Item
 from mirg.errors import ConfigError
 from mirg.evaluation.benchmarks.migbench.strict import StrictScore, check_family, score_response
 from mirg.frames import FAMILIES

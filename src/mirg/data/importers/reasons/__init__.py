@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from mirg.data.importers.reasons.annotations import ABSENCE, COCO, TOOLS, TRACKS
-from mirg.data.importers.reasons.boxes import BOXES, LABELS
+from mirg.data.importers.reasons.annotations import ABSENCE, COCO, FILES, TOOLS, TRACKS
 from mirg.data.importers.reasons.entry import VARIES, Reason
-from mirg.data.importers.reasons.files import FILES
-from mirg.data.importers.reasons.images import PICTURES, WHICH_IMAGE
-from mirg.data.importers.reasons.rows import ANSWERS, ROWS
+from mirg.data.importers.reasons.rows import ANSWERS, BOXES, LABELS, PICTURES, ROWS, WHICH_IMAGE
 
 __all__ = ["FILE_GROUPS", "ROW_GROUPS", "VARIES", "Reason", "is_case", "kind_of", "reason_of"]
 

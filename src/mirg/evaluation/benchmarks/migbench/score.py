@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from mirg.data.importers.migbench_items import PAPER_NAMES, Annotations, Item
+from mirg.data.importers.migbench import PAPER_NAMES, Annotations, Item
 from mirg.errors import ConfigError
 from mirg.evaluation.benchmarks.migbench import official, strict
 from mirg.evaluation.benchmarks.migbench.responses import KINDS, Responses

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from mirg.answers import ordinals
 from mirg.answers.read import ReadBox, Reading, read
-from mirg.data.importers.migbench_items import Item
+from mirg.data.importers.migbench import Item
 from mirg.errors import ConfigError
 from mirg.frames import Family, Size
 from mirg.geometry import iou

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fakes.migbench import ROWS, annotation_rows, revised_rows, write_annotations
-from mirg.data.importers.migbench_items import PAPER_NAMES, load_annotations, target_images
+from mirg.data.importers.migbench import PAPER_NAMES, load_annotations, target_images
 from mirg.errors import DataError, StorageError
 
 
@@ -27,7 +27,7 @@ def test_the_target_image_is_derived(row: dict[str, object], images: tuple[int, 
     [
         ("object_tracking", 6, "please locate it in the 7th image.", "", "there is no seventh image"),
         ("common_object", 3, "Locate this object.", "", "no image is said"),
-        ("group_grounding", 3, "a cup in the second image", "(1,2),(3,4)", "the truth of GG is additional_info alone"),
+        ("group_grounding", 3, "a cup in the second image", "(1,2),(3,4)", "GG has its truth in additional_info"),
         ("group_grounding", 3, "a cup", "It is in the fourth image.", "there is no fourth image"),
         ("reasoning", 1, "in the second image", "", "there is one image"),
         ("reasoning", 2, "Use Image-2. Find it in the first image.", "", "the task's answer lies in the second image"),

@@ -10,8 +10,8 @@ import pytest
 
 from fakes.importing import pictures
 from mirg.data.importers.importer import ImportReport, import_dataset
-from mirg.data.importers.kept import parse_fields
-from mirg.data.importers.options import ImportOptions
+from mirg.data.importers.raw import ImportOptions
+from mirg.data.importers.relabel import parse_fields
 from mirg.errors import ConfigError
 from mirg.samples import DatasetFolder, Sample
 from mirg.samples.grouping import parse_group_by
