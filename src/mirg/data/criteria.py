@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mirg.data.tokens import sample_tokens
+from mirg.data.checks.lengths import SampleCounter
 from mirg.errors import MirgError
 from mirg.frames import PixelLimits, family
 from mirg.samples import Sample
@@ -124,11 +125,16 @@ def _by_measured(sample: Sample, criteria: Criteria) -> str | None:
     return None
 
 
+@lru_cache(maxsize=8)
+def _counter(name: str, limits: PixelLimits | None) -> SampleCounter:
+    return SampleCounter(family(name), limits)
+
+
 def _by_tokens(sample: Sample, criteria: Criteria) -> str | None:
     if criteria.max_tokens is None or criteria.family is None:
         return None
     try:
-        tokens = sample_tokens(sample, family(criteria.family), criteria.limits)
+        tokens = _counter(criteria.family, criteria.limits)(sample).total
     except MirgError:
         return "tokens cannot be counted" if all(ref.measured for ref in sample.images) else "image size not known"
     return "too many tokens" if tokens > criteria.max_tokens else None

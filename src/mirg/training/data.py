@@ -10,16 +10,15 @@ from __future__ import annotations
 import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mirg.answers.prompts import messages
 from mirg.answers.write import write_completion
 from mirg.console import logger
 from mirg.errors import DataError, MirgError
-from mirg.frames import input_size
 from mirg.models.load import LoadedModel
-from mirg.samples import DatasetFolder, Sample, refuse_for_family
+from mirg.samples import DatasetFolder, Sample, refuse_for_family, tokens
 from mirg.samples.folder import ImageCheck, Rejection
 from mirg.samples.reorder import in_orders
 from mirg.training.recipe import GrpoRecipe, MeasuredConfig, PromptConfig, SftRecipe
@@ -220,13 +219,15 @@ def length_of(sample: Sample, row: dict[str, Any], loaded: LoadedModel) -> Lengt
 
 
 def image_tokens(size: tuple[int, int], loaded: LoadedModel) -> int:
-    """Visual tokens of an image of ``size`` (width, height): the cells of its resized input."""
+    """Visual tokens of an image of ``size`` (width, height in pixels), in patches of the model's own processor.
+
+    The patches of a tiny model are set by its recipe and need not be those of its family.
+    """
     processor: Any = loaded.processor
-    images = processor.image_processor
-    if hasattr(images, "get_number_of_image_patches"):
-        return images.get_number_of_image_patches(size[1], size[0], {}) // images.merge_size**2
-    width, height = input_size(size, loaded.family, loaded.limits)
-    return (width // loaded.family.factor) * (height // loaded.family.factor)
+    images, family = processor.image_processor, loaded.family
+    if hasattr(images, "merge_size"):
+        family = replace(family, factor=images.patch_size * images.merge_size)
+    return tokens.image_tokens(size, family, loaded.limits)
 
 
 class _Opener:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from mirg.data.checks.boxes import DEFAULT_BOXES, BoxLimits, box_warnings
-from mirg.data.checks.counting import estimated, tokenizer
 from mirg.data.checks.duplicates import Duplicates
 from mirg.data.checks.findings import LISTED, Finding, Log, warning
 from mirg.data.checks.histograms import Histograms
@@ -30,6 +29,7 @@ from mirg.samples import DatasetCard, DatasetFolder, Rejection, Sample, refused_
 from mirg.samples.folder import ImageCheck, parse_row
 from mirg.samples.ids import TextSet
 from mirg.samples.labels import LabelCounts
+from mirg.samples.tokens import text_tokens, tokenizer
 
 Look = Literal["none", "header", "hash", "decode"]
 
@@ -122,7 +122,7 @@ def _checker(job: Job) -> ChunkChecker:
 
 def lengths_of(config: CheckConfig) -> list[Lengths]:
     """A counter for each family. ConfigError where lengths cannot be counted as told."""
-    count, how = estimated, "estimated"
+    count, how = text_tokens, "estimated"
     if config.tokenizer is not None:
         count, how = tokenizer(config.tokenizer), f"counted by {config.tokenizer.name}"
     return [Lengths(family, config.max_pixels, count, how, config.max_tokens) for family in config.families]
