@@ -39,11 +39,10 @@ from mirg.data.checks.near import difference_hash
 from mirg.data.checks.run import CheckConfig, check_dataset
 from mirg.data.checks.sheet import _Headers, show
 from mirg.data.compose.bench import Pixels
-from mirg.data.criteria import Criteria
 from mirg.data.exporters.build import make_plan
 from mirg.data.exporters.files import ImageFiles
 from mirg.data.exporters.render import rendered
-from mirg.data.filter import write_filtered
+from mirg.data.filter import Criteria, write_filtered
 from mirg.engines.ask import ask
 from mirg.engines.base import Request
 from mirg.errors import DataError, ImageError

@@ -13,8 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from mirg.data.checks.lengths import SampleCounter
-from mirg.data.criteria import Criteria, why_dropped
-from mirg.data.filter import write_filtered
+from mirg.data.filter import Criteria, why_dropped, write_filtered
 from mirg.errors import ConfigError, DataError
 from mirg.frames import FAMILIES, family
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, Sample, Target, Trajectory

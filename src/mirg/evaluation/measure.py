@@ -17,7 +17,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mirg.answers.prompts import Instructions, messages
-from mirg.data.output import refuse_overwriting_inputs
+from mirg.data.derive import refuse_overwriting_inputs
 from mirg.engines.base import Engine, Generation, Request, instructions_of
 from mirg.errors import DataError, EvaluationError, ImageError, MirgError, first_problem
 from mirg.evaluation.keys import ImageDigests, batch_seed, row_keys, run_settings, sample_key

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ValidationError
 
 from mirg.console import logger
-from mirg.errors import DataError, ImageError, StorageError, first_problem
+from mirg.errors import DataError, ImageError, MirgError, StorageError, first_problem
 from mirg.images import DEFAULT_LIMITS, Header, ImageLimits, image_digest, image_header, open_image
-from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, SAMPLES_FILE, DatasetCard, Rejection, size_words
+from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, SAMPLES_FILE, DatasetCard, size_words
 from mirg.samples.ids import TextSet
+from mirg.samples.rejected import Rejection
 from mirg.samples.roots import Roots
 from mirg.samples.schema import SCHEMA_VERSION, ImageRef, Sample
 from mirg.samples.writer import DatasetWriter, write_card
@@ -107,6 +108,13 @@ class DatasetFolder:
                 raise DataError(str(outcome))
             else:
                 on_reject(outcome)
+
+    def rejection(self, row: int, sample: Sample, field: str, reason: str | MirgError, hint: str = "") -> Rejection:
+        """The record of a row (line of the file, from 1) that could be read and is not used; an error has its hint."""
+        if isinstance(reason, MirgError):
+            reason, hint = reason.message, reason.hint
+        file = str(self.root / SAMPLES_FILE)
+        return Rejection(file=file, row=row, id=sample.id, field=field, reason=reason, hint=hint)
 
     def image_path(self, ref: ImageRef, sample_id: str | None = None) -> Path:
         """The file of ``ref``; ImageError where it leaves its root (links are followed first) or is a URL."""

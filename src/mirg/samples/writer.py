@@ -19,14 +19,13 @@ from mirg.samples.card import (
     CARD_FILE,
     IMAGES_FOLDER,
     README_FILE,
-    REJECTED_FILE,
     SAMPLES_FILE,
     DatasetCard,
-    Rejection,
     readme_text,
     size_words,
 )
 from mirg.samples.ids import TextSet
+from mirg.samples.rejected import REJECTED_FILE, Rejection, rejection_line
 from mirg.samples.roots import CLOSEST, MARK, WHOLE_DISK, spelled
 from mirg.samples.schema import ImageRef, Sample
 from mirg.storage import (
@@ -182,7 +181,7 @@ class DatasetWriter:
             self._images = row.images
         if not self._ids.add(row.id):
             raise DataError(f"sample {row.id} was written already", hint="ids are unique in a dataset")
-        self._write_line(self._rows, row.line)
+        self._write_line(self._rows, row.line + b"\n")
         self._tasks[row.task] += 1
 
     def _know(self, row: WrittenRow) -> None:
@@ -193,16 +192,20 @@ class DatasetWriter:
                 raise DataError(f"sample {row.id}: image {path} is not in this dataset", hint="use add_image first")
 
     def reject(self, rejection: Rejection) -> None:
-        """Append one line to ``rejected.jsonl``, which is there as soon as anything is refused."""
+        """Append one line to ``rejected.jsonl``, which exists as soon as anything is rejected."""
+        self._write_line(self.open_rejected(), rejection_line(rejection))
+
+    def open_rejected(self) -> BinaryIO:
+        """``rejected.jsonl``, which a dataset then has even if nothing is rejected."""
         if self._work is None:
             raise DataError("a DatasetWriter is used inside its `with` block only")
         if self._rejected is None:
             self._rejected = self._stack.enter_context((self._work / REJECTED_FILE).open("wb"))
-        self._write_line(self._rejected, rejection.model_dump_json().encode())
+        return self._rejected
 
     def _write_line(self, stream: BinaryIO, line: bytes) -> None:
         try:
-            stream.write(line + b"\n")
+            stream.write(line)
         except OSError as error:
             raise _as_data_error(error, self.path) from error
 

@@ -16,7 +16,7 @@ from mirg.errors import ConfigError
 
 if TYPE_CHECKING:
     from mirg.data.checks.leakage import Leakage
-    from mirg.data.criteria import Criteria
+    from mirg.data.filter import Criteria
     from mirg.samples import DatasetFolder, Rejection
 
 
@@ -80,8 +80,8 @@ def split(
         return
     _say_rejections(report.rejections)
     for name, share in report.shares.items():
-        count = report.samples[name]
-        reached = f"{100 * count / max(1, report.n_samples):.1f} % ({100 * share:.1f} % asked)"
+        count = report.kept[name]
+        reached = f"{100 * count / max(1, report.n_kept):.1f} % ({100 * share:.1f} % asked)"
         say(f"{out / name}: {count} samples in {report.groups[name]} groups, {reached}")
     if report.ungrouped:
         warn(f"{report.ungrouped} samples have no {group_by}: they are grouped by what is known of their images")
@@ -122,9 +122,9 @@ def mix(
         return
     _say_rejections(report.rejections)
     for name, rows in report.sizes.items():
-        say(f"{name}: {report.drawn[name]} samples of {rows} rows")
+        say(f"{name}: {report.kept[name]} samples of {rows} rows")
     again = f", {report.n_again} of them rows that came before" if report.n_again else ""
-    say(f"{report.n_samples} samples{again}: {out}")
+    say(f"{report.n_kept} samples{again}: {out}")
 
 
 def filter(
@@ -215,7 +215,7 @@ def filter(
     for reason, count in report.dropped.most_common():
         say(f"dropped {count}: {reason}")
     kept = ", ".join(f"{name} {count}" for name, count in sorted(report.tasks.items()))
-    say(f"{report.n_rows} rows: {report.n_kept} kept ({kept}), {len(report.rejections)} rejected: {out}")
+    say(f"{report.n_rows} rows: {report.n_kept} kept ({kept}), {report.n_rejected} rejected: {out}")
 
 
 def _leakage(
@@ -254,7 +254,7 @@ def _criteria(**values: Any) -> Criteria:
     """The criteria, or a ConfigError that names the option."""
     from pydantic import ValidationError
 
-    from mirg.data.criteria import Criteria
+    from mirg.data.filter import Criteria
     from mirg.errors import first_problem
 
     try:

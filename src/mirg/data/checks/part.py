@@ -20,8 +20,8 @@ from mirg.data.checks.leakage import Digests, Use, uses
 from mirg.data.checks.lengths import LengthCounts, Lengths
 from mirg.data.checks.near import MOST_BITS
 from mirg.data.checks.rotated import rotated
-from mirg.data.checks.rows import Chunk
 from mirg.data.checks.texts import Problem, forbidden_tokens, prompt_problem, text_problem
+from mirg.data.rows import Chunk
 from mirg.errors import ConfigError, MirgError
 from mirg.frames import FAMILIES, QWEN3_VL, Family
 from mirg.images import Header, ImageLimits

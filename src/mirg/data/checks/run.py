@@ -16,7 +16,7 @@ from mirg.data.checks.labels import spelling_warnings
 from mirg.data.checks.leakage import Holdout, Images, SharedImage, Watch, alike
 from mirg.data.checks.lengths import LengthSummary
 from mirg.data.checks.part import CheckConfig, ChunkChecker, Job, Look, Part, check_chunk, lengths_of, rejection_kind
-from mirg.data.checks.rows import Chunk, chunks_of, rows_at
+from mirg.data.rows import Chunk, chunks_of, rows_at
 from mirg.executors import Executor, Local
 from mirg.samples import DatasetFolder, Rejection, Sample
 from mirg.samples.card import CARD_FILE, SAMPLES_FILE

@@ -9,7 +9,7 @@ from pathlib import Path
 from mirg.answers.markup import cited, replaced
 from mirg.data.checks.choice import Choice, choose
 from mirg.data.checks.rotated import rotated
-from mirg.data.checks.rows import rows_at
+from mirg.data.rows import rows_at
 from mirg.errors import DataError, ImageError
 from mirg.images import Header, image_header
 from mirg.report.sheet import BUDGET, Sheet, SheetBox, SheetData, SheetImage, SheetSample, write_sheet

@@ -15,13 +15,12 @@ from mirg.data.compose.photos.pool import Found, Photo, PhotoPool, find_photos
 from mirg.data.compose.photos.refer import refer
 from mirg.data.compose.photos.region import region
 from mirg.errors import DataError, ImageError
-from mirg.samples import DatasetWriter, Rejection, Sample
+from mirg.samples import REJECTED_FILE, DatasetWriter, Rejection, Sample
 from mirg.storage import write_jsonl_atomic
 
 Task = Callable[[random.Random, PhotoPool, PhotoConfig], Draft | None]
 TASKS: dict[str, Task] = {"region": region, "difference": difference, "refer": refer}
 
-REJECTED_FILE = "rejected.jsonl"
 _ATTEMPTS = 8  # photographs tried for one sample
 
 
