@@ -33,9 +33,8 @@ from mirg.answers import messages, prompt_text, write_answer, write_completion
 from mirg.answers.markup import render
 from mirg.answers.prompts import question_text
 from mirg.answers.read import read
-from mirg.data.checks.leakage import _looks
+from mirg.data.checks.leakage import _looks, difference_hash
 from mirg.data.checks.lengths import Lengths, SampleCounter
-from mirg.data.checks.near import difference_hash
 from mirg.data.checks.run import CheckConfig, check_dataset
 from mirg.data.checks.sheet import _Headers, show
 from mirg.data.compose.bench import Pixels

@@ -55,6 +55,13 @@ def test_every_scene_gets_a_verified_trajectory(scenes: DatasetFolder, tmp_path:
     assert (tmp_path / "out" / REJECTED_FILE).read_text() == ""
 
 
+def test_a_source_is_not_replaced_by_its_trajectories(scenes: DatasetFolder) -> None:
+    before = (scenes.root / "samples.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match="which is read from"):
+        build_dataset(scenes, scenes.root, overwrite=True)
+    assert (scenes.root / "samples.jsonl").read_bytes() == before
+
+
 def moody(sample: Sample) -> Trajectory:
     """A writer that leaks, points at the wrong place, or gives up, by the sample's number."""
     number, good = int(sample.id.rsplit("-", 1)[1]), build(sample)

@@ -173,7 +173,8 @@ def _rows(
             try:
                 yield _row(folder, sample, loaded, prompt, max_tokens, columns)
             except MirgError as error:
-                rejections.append(_rejection(folder, number, sample, error))
+                where = SELECTION if isinstance(error, LeftOut) else "sample"
+                rejections.append(folder.rejection(number, sample, where, error))
 
 
 def _row(
@@ -255,17 +256,6 @@ class _Opener:
             _, old = self._kept.popitem(last=False)
             self._pixels -= old.width * old.height
         return image
-
-
-def _rejection(folder: DatasetFolder, row: int, sample: Sample, error: MirgError) -> Rejection:
-    return Rejection(
-        file=str(folder.root / "samples.jsonl"),
-        row=row,
-        id=sample.id,
-        field=SELECTION if isinstance(error, LeftOut) else "sample",
-        reason=error.message,
-        hint=error.hint,
-    )
 
 
 def _report(folder: DatasetFolder, kept: int, rejections: Sequence[Rejection]) -> None:

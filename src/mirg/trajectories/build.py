@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mirg.data.derive import Derived, Outcome, sift, writer_like
+from mirg.data.derive import Derived, Outcome, refuse_overwriting_inputs, sift, writer_like
 from mirg.errors import ConfigError, DataError, MirgError
 from mirg.samples import DatasetFolder, Rejection, Sample, Tally, Trajectory
 from mirg.samples.card import SAMPLES_FILE
@@ -104,9 +104,10 @@ def build_dataset(
     """Write the samples of ``src`` that get a verified trajectory to ``out``, the others to its ``rejected.jsonl``.
 
     Only verified trajectories are kept; one that a sample already had is replaced. Raises ConfigError for an unknown
-    writer, DataError if nothing is kept or ``out`` cannot be written.
+    writer or an ``out`` that holds what is read, DataError if nothing is kept or ``out`` cannot be written.
     """
     write, name = _writer(writer)
+    refuse_overwriting_inputs(Path(out), [src])
     report = Report()
     words = f"Trajectories: {name}."
 

@@ -9,23 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mirg.cli.data.options import SHOWN, listed
+from mirg.cli.data.options import ImageLook, listed, say_listed
 from mirg.cli.output import Tell, json_out, progress
-from mirg.console import one_line, say, warn
+from mirg.console import say, warn
 from mirg.errors import ConfigError
 
 if TYPE_CHECKING:
     from mirg.data.checks.leakage import Leakage
     from mirg.data.filter import Criteria
-    from mirg.samples import DatasetFolder, Rejection
-
-
-class Look(StrEnum):
-    """How far image files are looked at."""
-
-    none = "none"
-    header = "header"
-    decode = "decode"
+    from mirg.samples import DatasetFolder
 
 
 class Ungrouped(StrEnum):
@@ -78,7 +70,7 @@ def split(
     if json:
         json_out({"out": str(out), "seed": seed} | report.as_dict())
         return
-    _say_rejections(report.rejections)
+    say_listed(report.rejections)
     for name, share in report.shares.items():
         count = report.kept[name]
         reached = f"{100 * count / max(1, report.n_kept):.1f} % ({100 * share:.1f} % asked)"
@@ -120,7 +112,7 @@ def mix(
     if json:
         json_out({"out": str(out), "seed": seed, "epoch": epoch} | report.as_dict())
         return
-    _say_rejections(report.rejections)
+    say_listed(report.rejections)
     for name, rows in report.sizes.items():
         say(f"{name}: {report.kept[name]} samples of {rows} rows")
     again = f", {report.n_again} of them rows that came before" if report.n_again else ""
@@ -160,7 +152,7 @@ def filter(
     workers: Annotated[
         int | None, typer.Option(min=1, help="For --without-leakage: processes that look at images; one if not given.")
     ] = None,
-    look: Annotated[Look, typer.Option(help="Look at images; header and decode fill in sizes.")] = Look.none,
+    look: Annotated[ImageLook, typer.Option(help="Look at images; header and decode fill in sizes.")] = ImageLook.none,
     limit: Annotated[int | None, typer.Option(help="Keep this many of those that pass, chosen by --seed.")] = None,
     seed: Annotated[int, typer.Option(help="Chooses the samples of --limit.")] = 0,
     copy: Copy = False,
@@ -207,11 +199,8 @@ def filter(
     if json:
         json_out({"out": str(out)} | report.as_dict())
         return
-    _say_rejections(report.rejections)
-    for leak in report.leaks[:SHOWN]:
-        say(f"left out {one_line(str(leak), limit=400)}")
-    if len(report.leaks) > SHOWN:
-        say(f"… and {len(report.leaks) - SHOWN} more in rejected.jsonl")
+    say_listed(report.rejections)
+    say_listed(report.leaks, "left out")
     for reason, count in report.dropped.most_common():
         say(f"dropped {count}: {reason}")
     kept = ", ".join(f"{name} {count}" for name, count in sorted(report.tasks.items()))
@@ -282,10 +271,3 @@ def _weighted(parts: Sequence[str]) -> dict[str, tuple[DatasetFolder, str]]:
             name = f"{plain}-{k}"
         found[name] = (folder, weight if equals else "1")
     return found
-
-
-def _say_rejections(rejections: Sequence[Rejection]) -> None:
-    for rejection in rejections[:SHOWN]:
-        say(f"rejected {one_line(str(rejection), limit=400)}")
-    if len(rejections) > SHOWN:
-        say(f"… and {len(rejections) - SHOWN} more in rejected.jsonl")

@@ -47,7 +47,7 @@ def check(
 
     With --against also exit 1 where an image is in the dataset and in the benchmark, by content or by look.
     """
-    from mirg.data.checks.boxes import BoxLimits
+    from mirg.data.checks.problems import BoxLimits
     from mirg.data.checks.run import CheckConfig, check_dataset
     from mirg.executors import executor as open_executor
     from mirg.frames import family as family_named

@@ -11,16 +11,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from mirg.data.checks.boxes import DEFAULT_BOXES, BoxLimits, box_warnings
 from mirg.data.checks.duplicates import Duplicates
 from mirg.data.checks.findings import LISTED, Finding, Log, warning
 from mirg.data.checks.histograms import Histograms
-from mirg.data.checks.labels import count_labels
-from mirg.data.checks.leakage import Digests, Use, uses
+from mirg.data.checks.leakage import MOST_BITS, Digests, Use, uses
 from mirg.data.checks.lengths import LengthCounts, Lengths
-from mirg.data.checks.near import MOST_BITS
-from mirg.data.checks.rotated import rotated
-from mirg.data.checks.texts import Problem, forbidden_tokens, prompt_problem, text_problem
+from mirg.data.checks.problems import (
+    DEFAULT_BOXES,
+    BoxLimits,
+    Problem,
+    box_warnings,
+    count_labels,
+    forbidden_tokens,
+    prompt_problem,
+    rotated,
+    text_problem,
+)
 from mirg.data.rows import Chunk
 from mirg.errors import ConfigError, MirgError
 from mirg.frames import FAMILIES, QWEN3_VL, Family

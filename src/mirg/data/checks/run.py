@@ -12,10 +12,10 @@ from uuid import uuid4
 from mirg.data.checks.duplicates import Copied, Duplicates, Twin, text_key
 from mirg.data.checks.findings import Finding, Log, warning
 from mirg.data.checks.histograms import Histograms
-from mirg.data.checks.labels import spelling_warnings
 from mirg.data.checks.leakage import Holdout, Images, SharedImage, Watch, alike
 from mirg.data.checks.lengths import LengthSummary
 from mirg.data.checks.part import CheckConfig, ChunkChecker, Job, Look, Part, check_chunk, lengths_of, rejection_kind
+from mirg.data.checks.problems import spelling_warnings
 from mirg.data.rows import Chunk, chunks_of, rows_at
 from mirg.executors import Executor, Local
 from mirg.samples import DatasetFolder, Rejection, Sample

@@ -16,6 +16,7 @@ from mirg.data.compose.questions import wordings
 from mirg.data.compose.recipe import ComposeRecipe
 from mirg.data.compose.report import ComposeReport
 from mirg.data.compose.worker import Made, job_of, make_one, workshop
+from mirg.data.derive import refuse_overwriting_inputs
 from mirg.errors import DataError
 from mirg.executors import Executor, Local
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter, ImageRef, Sample
@@ -45,11 +46,13 @@ def compose(
 
     Images that are shown as they are stay where they are unless ``copy``; edited ones are stored as PNG. The same
     source and recipe give the same files, whatever ``executor`` is. Raises ConfigError for questions that cannot be
-    used, DataError where the source has no object notes or a task is impossible with its images (and says why).
+    used and for an ``out`` that holds what is read, DataError if the source has no object notes or a task is impossible
+    with its images (and says why).
     """
     tell = on_progress or (lambda _stage, _done, _total: None)
     wordings(recipe)  # before any work
     source = DatasetFolder.open(recipe.source)
+    refuse_overwriting_inputs(Path(out), [source], copy=copy)
     job = job_of(recipe, source)
     tell("reading", 0, len(source))
     pool = workshop(job).pool

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mirg.data.exporters.files import JsonLines, Tables
 from mirg.data.exporters.plan import Format, Plan, Row
 from mirg.data.exporters.resize import Resize, qwen_vl_utils
-from mirg.data.exporters.tables import JsonLines, Tables
 
 SFT_FILE, GRPO_FILE = "sft.jsonl", "grpo.jsonl"
 

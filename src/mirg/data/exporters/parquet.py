@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mirg.data.exporters.files import Parquet, Tables, arrow
 from mirg.data.exporters.plan import Format, Plan, Row
-from mirg.data.exporters.tables import Parquet, Tables, arrow
 from mirg.errors import DataError
 from mirg.samples import DatasetCard, Sample
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mirg.data.exporters.files import Parquet, Tables, arrow
 from mirg.data.exporters.plan import Format, Plan, Row
-from mirg.data.exporters.tables import Parquet, Tables, arrow
 
 if TYPE_CHECKING:
     import datasets

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from mirg.data.derive import Derived, writer_like
+from mirg.data.derive import Derived, refuse_overwriting_inputs, writer_like
 from mirg.samples import REJECTED_FILE, DatasetFolder, Sample
 from mirg.storage import atomic_folder, write_json_atomic
 from mirg.trajectories.build import Refused, Report, located, nothing_kept
@@ -38,6 +38,7 @@ def write_output(
     Every chain is read and verified again from its stored text. Beside the rows lie ``teacher.json`` (recipe, counts,
     what was spent) and ``teacher.html``. DataError where nothing is kept or ``out`` cannot be written.
     """
+    refuse_overwriting_inputs(Path(out), [src])
     shard = shard or Shard()
     plan = plan_of(src, recipe)
     status = replace(status_of(ledger.path, plan), ledger=ledger.path.name)
