@@ -43,7 +43,7 @@ def sift(
 
     The other rows are counted in ``tally``, broken ones too, and what is recorded about them goes to ``on_reject``.
     Samples that are yielded are not counted: whoever writes them does that, since the writing may fail. ``images`` says
-    how far image files are looked at, and ``on_progress`` receives the number of every row that could be read, after
+    how image files are inspected, and ``on_progress`` receives the number of every row that could be read, after
     it was judged.
     """
 

@@ -77,7 +77,7 @@ class Criteria(BaseModel):
         return PixelLimits(self.min_pixels or own.min_pixels, self.max_pixels or own.max_pixels)
 
     def words(self) -> str:
-        """The criteria that are set, as they are spelled here: for the card of what passed."""
+        """The criteria that are set with their values, for the card of the new dataset."""
         told = self.model_dump(exclude_defaults=True)
         return ", ".join(f"{name} {_spelled(value)}" for name, value in told.items()) or "everything"
 
@@ -87,7 +87,7 @@ def _spelled(value: Any) -> str:
 
 
 def why_dropped(sample: Sample, criteria: Criteria) -> str | None:
-    """The first criterion that ``sample`` fails, in a few words that many samples share; None where it passes."""
+    """The first criterion that ``sample`` fails, in a few words that many samples share; None if it passes."""
     return (
         _by_kind(sample, criteria)
         or _by_images_and_sizes(sample, criteria)
@@ -189,7 +189,7 @@ def write_filtered(
 ) -> FilterReport:
     """Write the samples of ``source`` that pass to ``out``, in their order.
 
-    ``look`` says how far image files are looked at; from "header" on, sizes that rows do not have are filled in and
+    ``look`` says how image files are inspected; from "header" on, sizes that rows do not have are filled in and
     written. Samples that ``leakage`` finds in a benchmark are left out and listed in ``OUT/rejected.jsonl``. ``limit``
     keeps that many of the samples that pass, chosen by ``seed`` and id. Raises ConfigError if ``limit`` is below 1 or
     ``out`` holds what is read, DataError if nothing passes.

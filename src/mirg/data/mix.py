@@ -40,8 +40,8 @@ class Order:
     """``order[position]`` is the :class:`Draw` at a position from 0; there is no last one.
 
     Among the first n positions a dataset of share p comes n * p times, give or take less than one. Its rows come in a
-    shuffled order, each once before any comes twice, shuffled anew every time around and in every epoch.
-    ``sizes`` are the numbers of rows. ConfigError where weights and sizes make no mixture.
+    shuffled order, each once before any comes twice, in a new order every time around and in every epoch.
+    ``sizes`` are the numbers of rows. ConfigError if weights and sizes make no mixture.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Order:
         self._shuffle = lru_cache(4 * len(sizes))(self._shuffled)
 
     def __getitem__(self, position: int) -> Draw:
-        """What comes at ``position``; IndexError where it is negative."""
+        """What comes at ``position``; IndexError if it is negative."""
         if position < 0:
             raise IndexError(f"position {position}: they count from 0")
         number, place = divmod(position, self.period)
@@ -87,7 +87,7 @@ class Order:
 
 
 class Mixed(NamedTuple):
-    """A sample of a mixture, the number of the dataset (from 0) that its images belong to, and where it stands there.
+    """A sample of a mixture, the number of the dataset (from 0) that its images belong to, and its line there.
 
     ``line`` counts the lines of samples.jsonl from 1; the row came ``again`` times before in this epoch.
     """
@@ -130,7 +130,7 @@ class Mixture:
         return self.order.sizes
 
     def __getitem__(self, position: int) -> Mixed:
-        """The sample at ``position``, with an id of its own; IndexError where it is negative."""
+        """The sample at ``position``, with a unique id; IndexError if it is negative."""
         draw = self.order[position]
         sample = self._rows[draw.dataset][draw.row]
         name = sample.id
@@ -143,7 +143,7 @@ class Mixture:
         return Mixed(draw.dataset, sample, self._rows[draw.dataset].lines[draw.row], draw.again)
 
     def tail(self, position: int = 0) -> Iterator[Mixed]:
-        """Samples from ``position`` on, without end: what a run resumed there goes on with."""
+        """Samples from ``position`` on, an unlimited stream: a run that is resumed there continues with them."""
         while True:
             yield self[position]
             position += 1
@@ -195,8 +195,9 @@ def write_mix(
 ) -> MixReport:
     """Write the first ``n`` samples of the mixture (by default as many as there are rows) to ``out``, in its order.
 
-    Images are referred to where they are, or copied. A position whose image cannot be copied is rejected and left
-    out; the others stay where they are in the order. Raises ConfigError, or DataError where nothing is written.
+    The new rows refer to the original images, or with ``copy`` the images are copied. A position whose image cannot be
+    copied is rejected and left out; the others keep their positions. Raises ConfigError for weights, sizes or an
+    ``out`` that are not possible, DataError if nothing is written.
     """
     out = Path(out)
     folders = [folder for folder, _ in parts.values()]

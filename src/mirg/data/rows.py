@@ -1,4 +1,4 @@
-"""The rows of a dataset folder as they are in the file: in chunks, by their line numbers, or by random access."""
+"""The rows of a dataset folder in the order of the file: in chunks, by their line numbers, or by random access."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Chunk(NamedTuple):
 
 
 def chunks_of(folder: DatasetFolder) -> Iterator[Chunk]:
-    """All lines of samples.jsonl, blank ones too. StorageError where the file cannot be read."""
+    """All lines of samples.jsonl, blank ones too. StorageError if the file cannot be read."""
     file = folder.root / SAMPLES_FILE
     first, lines, size = 1, [], 0
     try:
@@ -52,7 +52,7 @@ def chunks_of(folder: DatasetFolder) -> Iterator[Chunk]:
 def rows_at(folder: DatasetFolder, numbers: Iterable[int]) -> dict[int, Sample]:
     """The samples on the lines ``numbers`` (from 1) of samples.jsonl; lines that hold none are left out.
 
-    StorageError where the file cannot be read. Memory is that of the samples asked for.
+    StorageError if the file cannot be read. Memory is that of the samples asked for.
     """
     wanted = set(numbers)
     last = max(wanted, default=0)
@@ -82,7 +82,7 @@ class Rows:
 
     Memory is 24 bytes per row, and a read is one seek.
     ``lines`` holds the line of the file, from 1, of each, and ``keys`` :func:`keyed` of its id. The file must not
-    change while it is in use. DataError where it does, or for a broken row without ``on_reject``.
+    change while it is in use. DataError if it does, or for a broken row without ``on_reject``.
     """
 
     def __init__(self, folder: DatasetFolder, on_reject: OnReject | None = None) -> None:

@@ -4,7 +4,7 @@ A block says which dataset comes at which of its places, so that every beginning
 The k-th draw of a dataset with share p has the window of places from floor((k - 1) / p) to ceil(k / p), the second one
 exclusive, counted from 0. In every schedule that keeps the windows, the draws among the first n places differ from
 n * p by less than one; there always is one (Baruah et al., "Proportionate progress", Algorithmica 1996), and taking
-the draw whose window closes first finds it, whatever is done about ties (Jackson's rule for unit jobs).
+the draw whose window closes first finds it, however ties are broken (Jackson's rule for unit jobs).
 
 :class:`Permutation` is a Feistel network over pairs of digits, with cycle walking if a pair lies beyond the size: Black
 and Rogaway, "Ciphers with arbitrary finite domains" (CT-RSA 2002). It shuffles; it keeps no secrets.
@@ -26,7 +26,7 @@ MAX_BLOCK = 1_000_000  # places; a block of that many is arranged in seconds
 def whole_weights(weights: Sequence[int | float | str | Fraction]) -> list[int]:
     """The smallest whole numbers in the proportions of ``weights``; "0.7" and 0.7 are seven tenths.
 
-    ConfigError where one is not a positive number, or a block of them all would be too long.
+    ConfigError if one is not a positive number, or a block of them all would be too long.
 
     >>> whole_weights(["0.5", 1, "1/4"])
     [2, 4, 1]

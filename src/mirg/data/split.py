@@ -122,7 +122,7 @@ class Groups:
 class SplitReport(Tally[Rejection]):
     """The :class:`Tally` of a split, which counts samples by part in ``kept``; ``groups`` counts the groups of a part.
 
-    ``shares`` are those that were asked for. ``ungrouped`` counts the samples without a group that were kept with what
+    ``shares`` are the requested ones. ``ungrouped`` counts the samples without a group that were kept with what
     they share images with; ``warnings`` are sentences about shares that cannot be met.
     """
 

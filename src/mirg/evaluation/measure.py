@@ -1,4 +1,4 @@
-"""A dataset measured with a model, sample by sample, and written anew with what was found.
+"""A dataset measured with a model, sample by sample, and written again with what was found.
 
 While it works, ``OUT.journal/`` holds what is measured and one row for each sample asked; the dataset at ``OUT``
 appears at the end, whole, and the journal goes. Killed anywhere and started again, whole batches of rows are used
@@ -142,8 +142,8 @@ def write_measured(
 ) -> MeasureReport:
     """Measure every sample of ``dataset`` and write those that are kept to ``out``, in their order.
 
-    Raises StorageError where ``out`` exists, :class:`EvaluationError` where a journal of other settings lies beside it
-    (unless ``plan.overwrite``), DataError where nothing is kept, EngineError as the engine.
+    Raises StorageError if ``out`` exists, :class:`EvaluationError` if a journal of other settings lies beside it
+    (unless ``plan.overwrite``), DataError if nothing is kept, EngineError as the engine.
     """
     out = Path(out)
     refuse_output(out, dataset, plan)
@@ -156,7 +156,7 @@ def write_measured(
 
 
 def refuse_output(out: str | Path, dataset: DatasetFolder, plan: MeasurePlan) -> None:
-    """StorageError where ``out`` exists, ConfigError where writing it would remove what is read."""
+    """StorageError if ``out`` exists, ConfigError if writing it would remove what is read."""
     refuse_existing(Path(out), overwrite=plan.overwrite)
     derive.refuse_overwriting_inputs(Path(out), [dataset], copy=plan.copy)
 

@@ -1,4 +1,4 @@
-"""What stands beside the rows of a dataset folder: its card and the names of its files."""
+"""The card of a dataset folder and the names of its files."""
 
 from __future__ import annotations
 

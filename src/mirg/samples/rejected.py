@@ -77,7 +77,7 @@ class Tally(Generic[R]):
             self._list(rejection)
 
     def reject(self, rejection: Rejection, sample: Sample | None = None) -> Rejection:
-        """Count and list a row that cannot be used; returns the rejection as it is listed.
+        """Count and list a row that cannot be used; returns the listed rejection.
 
         ``sample`` is given if the row could be read: a report may record more about it.
         """

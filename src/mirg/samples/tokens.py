@@ -76,6 +76,6 @@ def tokenizer(path: Path) -> CountText:
         raise ConfigError(f"no tokenizer {path}", hint="name the tokenizer.json of a model folder")
     try:
         loaded = Tokenizer.from_file(str(path))
-    except Exception as error:  # the package raises plain Exception for whatever is wrong with the file
+    except Exception as error:  # the package raises plain Exception for any problem with the file
         raise ConfigError(f"{path} is no tokenizer.json: {error}") from error
     return lambda text: len(loaded.encode(text, add_special_tokens=False).ids)

@@ -109,7 +109,7 @@ class DatasetWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
-            with self._stack:  # puts the folder in place, or removes it where this block raises
+            with self._stack:  # puts the folder in place, or removes it if this block raises
                 if error is not None:
                     raise error
                 self._finish()
@@ -138,7 +138,7 @@ class DatasetWriter:
     ) -> ImageRef:
         """Store a copy of an image file byte for byte.
 
-        ImageError, naming ``sample_id``, where it does not decode or is not of ``size`` (width, height; None: of any).
+        ImageError, naming ``sample_id``, if it does not decode or is not of ``size`` (width, height; None: of any).
         """
         path = Path(path)
         found = open_image(path, limits=limits, sample_id=sample_id).size
@@ -150,7 +150,7 @@ class DatasetWriter:
     def add_root(self, name: str, folder: str | Path) -> str:
         """Declare a folder whose images rows refer to; returns its name, which is another where ``name`` is taken.
 
-        DataError where it is no folder. A file below it is written ``rooted(name, path)`` in a row.
+        DataError if it is not a folder. A file below it is written ``rooted(name, path)`` in a row.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -257,7 +257,7 @@ class DatasetWriter:
 def write_card(path: str | Path, *, name: str, description: str = "", license: str = "") -> DatasetCard:
     """Write ``card.json`` and ``README.md`` beside rows that were written by hand or changed; returns the card.
 
-    All lines count, also broken ones: reading reports those. DataError where samples.jsonl is missing.
+    All lines count, also broken ones: reading reports those. DataError if samples.jsonl is missing.
     """
     root = Path(path)
     rows, tasks, images = 0, Counter[str](), set[str]()

@@ -131,7 +131,7 @@ def check_dataset(
     config: VerifyConfig = DEFAULT,
     on_progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Verify the stored trajectories of ``src`` again, from their text alone. Broken rows count as rejected."""
+    """Verify the stored trajectories of ``src`` again, only from their text. Broken rows count as rejected."""
     report = Report()
 
     def judge(row: int, sample: Sample) -> Outcome:

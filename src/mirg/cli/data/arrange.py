@@ -1,4 +1,4 @@
-"""``mirg data split``, ``mix`` and ``filter``: datasets made of datasets."""
+"""``mirg data split``, ``mix`` and ``filter``: commands that write a dataset from other datasets."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ class Ungrouped(StrEnum):
 
 Dataset = Annotated[Path, typer.Argument(help="A dataset folder.")]
 Out = Annotated[Path, typer.Argument(help="The dataset folder to write.")]
-Copy = Annotated[bool, typer.Option("--copy", help="Copy the images; without it they are referred to where they are.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")]
+Copy = Annotated[
+    bool, typer.Option("--copy", help="Copy the images; without it the new rows refer to the original files.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -84,14 +86,16 @@ def split(
 def mix(
     parts: Annotated[list[str], typer.Argument(metavar="DATASET=WEIGHT…", help="Dataset folders with weights.")],
     out: Out,
-    n: Annotated[int | None, typer.Option("--n", help="Samples to write; as many as all rows where not given.")] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", help="Samples to write; by default as many as the datasets have rows.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same order.")] = 0,
     epoch: Annotated[int, typer.Option(min=0, help="Another epoch, another order.")] = 0,
     copy: Copy = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Mix datasets by weight, in an order that depends on seed, epoch and position alone.
+    """Mix datasets by weight, in an order that depends only on seed, epoch and position.
 
     Every beginning of the mixture has the shares of the weights, and every row of a dataset comes once before any
     comes twice.
@@ -124,7 +128,7 @@ def filter(
     out: Out,
     task: Annotated[str, typer.Option(help="Tasks to keep, with commas.")] = "",
     not_task: Annotated[str, typer.Option(help="Tasks to drop, with commas.")] = "",
-    where_source: Annotated[str, typer.Option(help="Sources to keep, with commas; * stands for anything.")] = "",
+    where_source: Annotated[str, typer.Option(help="Sources to keep, with commas; * matches anything.")] = "",
     min_images: Annotated[int, typer.Option(help="Fewest images of a sample.")] = 1,
     max_images: Annotated[int | None, typer.Option(help="Most images of a sample.")] = None,
     min_size: Annotated[float, typer.Option(help="Least area of every target, as a share of its image.")] = 0.0,
@@ -139,7 +143,7 @@ def filter(
     has_trajectory: Annotated[bool, typer.Option("--has-trajectory", help="Only samples with a trajectory.")] = False,
     pass_rate: Annotated[str | None, typer.Option(help='LOW,HIGH: bounds of meta["pass_rate"], inclusive.')] = None,
     reward_std: Annotated[str | None, typer.Option(help='LOW,HIGH: bounds of meta["reward_std"], inclusive.')] = None,
-    keep_unrated: Annotated[bool, typer.Option("--keep-unrated", help="Keep rows where these are missing.")] = False,
+    keep_unrated: Annotated[bool, typer.Option("--keep-unrated", help="Keep rows that lack them.")] = False,
     without_leakage: Annotated[
         list[Path] | None, typer.Option(help="Drop what shares an image with this benchmark; may be repeated.")
     ] = None,

@@ -53,8 +53,8 @@ def export(
     ] = False,
     relative: Annotated[bool, typer.Option("--relative", help="Image paths relative to OUT; else absolute.")] = False,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the images to OUT/images.")] = False,
-    look: Annotated[ImageLook, typer.Option(help="How far image files are looked at.")] = ImageLook.header,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+    look: Annotated[ImageLook, typer.Option(help="How image files are inspected.")] = ImageLook.header,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write a dataset in the format of another trainer or tool, with boxes in the frame that its model will see.

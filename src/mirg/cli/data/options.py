@@ -12,7 +12,7 @@ SHOWN = 20  # rejections listed without --json
 
 
 class ImageLook(StrEnum):
-    """How far image files are looked at if their digests do not matter."""
+    """How image files are inspected by commands that do not compare digests."""
 
     none = "none"
     header = "header"
@@ -20,7 +20,7 @@ class ImageLook(StrEnum):
 
 
 class Look(StrEnum):
-    """How far image files are looked at; each level includes the ones before it."""
+    """How image files are inspected; each level includes the ones before it."""
 
     none = "none"
     header = "header"

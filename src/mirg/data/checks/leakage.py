@@ -35,14 +35,14 @@ _CHUNK = 1 << 21  # pairs that are compared at once
 
 
 class Look(NamedTuple):
-    """The hash and the grey thumbnail (``SIDE`` x ``SIDE`` bytes) of an image; no hash where it is flat or broken."""
+    """The hash and the grey thumbnail (``SIDE`` x ``SIDE`` bytes) of an image; no hash if it is flat or broken."""
 
     hash: int | None
     thumbnail: bytes = b""
 
 
 def difference_hash(path: str | Path, limits: ImageLimits) -> Look:
-    """dHash of an image file; no hash where it is flat or cannot be opened (reading the rows reports that)."""
+    """dHash of an image file; there is no hash if it is flat or cannot be opened (reading the rows reports that)."""
     from PIL import Image
 
     try:
@@ -69,7 +69,7 @@ def near_pairs(a: Hashes, b: Hashes, most: int) -> list[tuple[int, int, int]]:
     """All (place in ``a``, place in ``b``, distance) of hashes that differ in at most ``most`` of 64 bits, sorted.
 
     Cut into ``most`` + 1 bands, two such hashes agree in one band at least, so only pairs that share a band are
-    compared. ValueError where ``most`` is beyond :data:`MOST_BITS`.
+    compared. ValueError if ``most`` is beyond :data:`MOST_BITS`.
     """
     if not 0 <= most <= MOST_BITS:
         raise ValueError(f"distances of 0 to {MOST_BITS} bits can be searched, not {most}")

@@ -1,4 +1,4 @@
-"""How long the samples are for each model family: prompt, images and, where there is a trajectory, the completion."""
+"""How long the samples are for each model family: prompt, images and, if there is one, the completion."""
 
 from __future__ import annotations
 
@@ -161,13 +161,13 @@ class Lengths:
     def add(self, sample: Sample) -> int | None:
         """The tokens of one sample, None where the sizes of its images are not known.
 
-        AnswerError or ImageError where the family can have no such prompt; it is counted as refused.
+        AnswerError or ImageError if the family can have no such prompt; it is counted as refused.
         """
         so_far = self._so_far
         if not all(ref.measured for ref in sample.images):
             so_far.unmeasured += 1
             return None
-        so_far.refused += 1  # taken back where nothing raises
+        so_far.refused += 1  # taken back if nothing raises
         found = self._count(sample)
         so_far.refused -= 1
         total = found.total

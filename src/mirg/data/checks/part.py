@@ -39,7 +39,7 @@ from mirg.samples.tokens import text_tokens, tokenizer
 
 Look = Literal["none", "header", "hash", "decode"]
 
-# How far the image files are looked at while rows are read; hash and decode also compare the SHA-256 of the row.
+# How image files are inspected while rows are read; hash and decode also compare the SHA-256 of the row.
 _READ: dict[Look, ImageCheck] = {"none": "none", "header": "header", "hash": "header", "decode": "decode"}
 
 
@@ -97,7 +97,7 @@ class Part:
     """What was found in one chunk.
 
     ``ids`` are those that later rows may not have, ``unused_ids`` those of rows refused for their images. ``images``
-    are the first use of every file with its digest, where there are benchmarks.
+    are the first use of every file with its digest, if there are benchmarks.
     """
 
     rejections: Log[Rejection]
@@ -114,7 +114,7 @@ class Part:
 
 
 def check_chunk(job: Job, chunk: Chunk) -> Part:
-    """What is found in ``chunk``, without the rows before it. An image is looked at once by each process."""
+    """What is found in ``chunk``, without the rows before it. Each process inspects an image once."""
     checker = _checker(job)
     part = checker.check(chunk, TextSet())
     part.facts = checker.facts(part.facts)
@@ -127,7 +127,7 @@ def _checker(job: Job) -> ChunkChecker:
 
 
 def lengths_of(config: CheckConfig) -> list[Lengths]:
-    """A counter for each family. ConfigError where lengths cannot be counted as told."""
+    """A counter for each family. ConfigError if lengths cannot be counted as told."""
     count, how = text_tokens, "estimated"
     if config.tokenizer is not None:
         count, how = tokenizer(config.tokenizer), f"counted by {config.tokenizer.name}"
@@ -140,7 +140,7 @@ def rejection_kind(rejection: Rejection) -> str:
 
 
 class ChunkChecker:
-    """Checks chunks one after the other and remembers the image files."""
+    """Checks chunks in sequence and remembers the image files."""
 
     def __init__(self, job: Job) -> None:
         self.file, self.config = job.file, job.config

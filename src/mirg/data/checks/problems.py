@@ -115,9 +115,9 @@ def _label_problem(sample: Sample, tokens: re.Pattern[str]) -> Problem | None:
 
 @dataclass(frozen=True)
 class BoxLimits:
-    """From where on a box is worth a look.
+    """The limits beyond which a box is reported.
 
-    ``min_side`` is a fraction of the image's side, ``min_pixels`` a side in pixels of the original image (where its
+    ``min_side`` is a fraction of the image's side, ``min_pixels`` a side in pixels of the original image (if its
     size is known), ``max_area`` a fraction of the image's area, ``max_ratio`` the longer side over the shorter one.
     """
 
@@ -131,7 +131,7 @@ DEFAULT_BOXES = BoxLimits()
 
 
 def box_warnings(sample: Sample, limits: BoxLimits = DEFAULT_BOXES) -> Iterator[tuple[str, str, str]]:
-    """(kind, field, reason) for every target, and every box that the question gives, that is worth a look."""
+    """(kind, field, reason) for every target, and every box that the question gives, beyond ``limits``."""
     seen: set[tuple[int, Box]] = set()
     for number, target in enumerate(sample.targets):
         field = f"targets.{number}.box"

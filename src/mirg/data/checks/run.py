@@ -87,8 +87,8 @@ def check_dataset(
     """Read and check all rows of ``folder``; ``tell(stage, done, total)`` hears how far it is.
 
     The report is the same whichever ``executor`` works on the rows. Memory: about 400 bytes a row and 20 an image; in
-    each process some chunks of rows, and one entry for each distinct image where files are looked at. ConfigError for
-    settings that cannot be, DataError for a benchmark that is none.
+    each process some chunks of rows, and one entry for each distinct image if files are inspected. Raises ConfigError
+    for settings that are not possible, DataError for a benchmark that is not a dataset.
     """
     told = tell or (lambda stage, done, total: None)
     return _Check(folder, config or CheckConfig(), told, executor or Local()).run()
@@ -181,7 +181,7 @@ class _Check:
         self.report.warnings.add(kind, warning(kind, row, sample_id, where, reason))
 
     def _across(self) -> None:
-        """What repeats: counted from the arrays, then named by reading the rows that are listed once more."""
+        """What repeats: counted from the arrays, then named by reading the listed rows a second time."""
         for kind, row, reason in spelling_warnings(self.labels):
             self._warn(kind, row, None, "label", reason)
         self.tell("looking for copies", 0, 1)

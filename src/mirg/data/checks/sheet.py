@@ -24,7 +24,7 @@ class Choice:
 
     rows: tuple[int, ...]
     tasks: dict[str, int]  # accepted rows by task, also those of other tasks than the one asked for
-    candidates: int  # accepted rows of the task asked for; all accepted rows where none was
+    candidates: int  # accepted rows of the task asked for; all accepted rows if no task was asked for
     rejected: int
 
 
@@ -36,7 +36,7 @@ def choose(
     seed: int = 0,
     tell: Callable[[int], None] | None = None,
 ) -> Choice:
-    """Up to ``n`` rows, the tasks in turn; within a task a digest of ``seed`` and the sample's id decides.
+    """Up to ``n`` rows, alternating between the tasks; within a task a digest of ``seed`` and the sample's id decides.
 
     One pass over the rows; memory is at most ``n`` numbers for each task. ``tell`` hears the number of rows read.
     """
@@ -88,7 +88,7 @@ def show(
     budget: int = BUDGET,
     tell: Callable[[int], None] | None = None,
 ) -> tuple[Sheet, Choice]:
-    """Write the sheet of up to ``n`` samples to ``out``; DataError where no row is of ``task``."""
+    """Write the sheet of up to ``n`` samples to ``out``; DataError if no row is of ``task``."""
     chosen = choose(folder, n, task=task, seed=seed, tell=tell)
     if task is not None and not chosen.candidates:
         known = ", ".join(list(chosen.tasks)[:30]) or "none"
@@ -176,7 +176,7 @@ def _image(folder: DatasetFolder, sample: Sample, number: int, ref: ImageRef, mo
     given = [SheetBox("given", box, "given in the question") for box in asked]
     drawn = {box.box for box in targets} | set(asked)
     noted = [SheetBox("noted", note.box, note.label) for note in ref.objects if note.box not in drawn]
-    # Painted in this order; where there are too many boxes, the targets are the ones that stay.
+    # Painted in this order: if there are too many boxes, the targets are kept.
     boxes = (*noted[:40], *given[:8], *targets[:12])
     return SheetImage(path, f"Image-{number}", note, ref.caption or "", boxes, problem)
 

@@ -42,7 +42,7 @@ class ImageFiles:
         self._stems: Counter[str] = Counter()
 
     def path(self, ref: ImageRef, sample_id: str) -> str:
-        """How rows write the file of ``ref``; ImageError, naming the sample, where it cannot be used."""
+        """How rows write the file of ``ref``; ImageError, naming the sample, if it cannot be used."""
         if ref.path not in self._known:
             self._known[ref.path] = self._placed(self.source.image_path(ref, sample_id), sample_id)
         return self._known[ref.path]
@@ -76,7 +76,7 @@ class ImageFiles:
 
 
 def is_turned(file: Path, sample_id: str, limits: ImageLimits = DEFAULT_LIMITS) -> bool:
-    """Whether an image file is stored turned or mirrored, by its EXIF data; ImageError where it cannot be read."""
+    """Whether an image file is stored turned or mirrored, by its EXIF data; ImageError if it cannot be read."""
     if file.suffix.lower() in _PLAIN:
         return False
     return image_header(file, limits=limits, sample_id=sample_id).orientation != 1
@@ -103,7 +103,7 @@ class Table(Protocol):
         ...
 
     def close(self) -> None:
-        """Complete the file, or remove it where it has no rows. Calling it again does nothing."""
+        """Complete the file, or remove it if it has no rows. Calling it again does nothing."""
         ...
 
 
@@ -150,7 +150,7 @@ class JsonLines:
 
 
 class Parquet:
-    """Row groups of a thousand rows. ConfigError where pyarrow is not installed."""
+    """Row groups of a thousand rows. ConfigError if pyarrow is not installed."""
 
     def __init__(self, path: Path, schema: pyarrow.Schema) -> None:
         from pyarrow import parquet
@@ -202,7 +202,7 @@ class Tables:
 
 
 def arrow() -> Any:
-    """The module pyarrow; ConfigError where it is not installed."""
+    """The module pyarrow; ConfigError if it is not installed."""
     try:
         import pyarrow
     except ModuleNotFoundError as error:

@@ -25,7 +25,7 @@ class SwiftWriter(Tables):
         super().__init__(self._sft, self._grpo)
 
     def add(self, row: Row) -> None:
-        """Write the prompt, and the answer where there is a trajectory."""
+        """Write the prompt, and the answer if there is a trajectory."""
         user = {"role": "user", "content": row.prompt}
         if row.completion is not None:
             answer = {"role": "assistant", "content": row.completion}
