@@ -33,19 +33,15 @@ from mirg.answers import messages, prompt_text, write_answer, write_completion
 from mirg.answers.markup import render
 from mirg.answers.prompts import question_text
 from mirg.answers.read import read
-from mirg.data.checks.counting import template_tokens
-from mirg.data.checks.leakage import _looks
-from mirg.data.checks.lengths import Lengths
-from mirg.data.checks.near import difference_hash
+from mirg.data.checks.leakage import _looks, difference_hash
+from mirg.data.checks.lengths import Lengths, SampleCounter
 from mirg.data.checks.run import CheckConfig, check_dataset
 from mirg.data.checks.sheet import _Headers, show
 from mirg.data.compose.bench import Pixels
-from mirg.data.criteria import Criteria
 from mirg.data.exporters.build import make_plan
 from mirg.data.exporters.files import ImageFiles
 from mirg.data.exporters.render import rendered
-from mirg.data.filter import write_filtered
-from mirg.data.tokens import sample_tokens, text_tokens
+from mirg.data.filter import Criteria, write_filtered
 from mirg.engines.ask import ask
 from mirg.engines.base import Request
 from mirg.errors import DataError, ImageError
@@ -61,6 +57,7 @@ from mirg.report.thumbs import Thumbs, _opened
 from mirg.rewards import RewardConfig, score
 from mirg.rewards.trl import reward_functions, total_reward
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Sample
+from mirg.samples.tokens import template_tokens
 from mirg.serve.limits import Refused, ServeLimits
 from mirg.serve.server import Served
 
@@ -150,9 +147,8 @@ def test_a_question_of_a_person() -> None:
 def test_tokens_are_those_of_the_resized_images(tmp_path: Path) -> None:
     """In a filter, in the check of lengths, and in a server that refuses prompts by their length."""
     data, least, most = write_uneven(tmp_path / "data"), LIMITS.min_pixels, LIMITS.max_pixels
-    tokens = sample_tokens(SAMPLE, FAMILY, LIMITS)
-    texts = prompt_text(messages(SAMPLE, FAMILY, LIMITS), "") + COMPLETION
-    assert tokens == TOKENS + 2 * len(SIZES) + text_tokens(texts) + 30, "two marks an image, and a chat template"
+    tokens = SampleCounter(FAMILY, LIMITS)(SAMPLE).total
+    assert SampleCounter(FAMILY, LIMITS)(SAMPLE).images == TOKENS
     bounds = Criteria(max_tokens=tokens, family=FAMILY.name, min_pixels=least, max_pixels=most)
     assert write_filtered(data, tmp_path / "all", bounds).n_kept == 1
     with pytest.raises(DataError):

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 import mirg.text_files as text_files
-from mirg.data.checks.rows import chunks_of
 from mirg.data.importers.stream import read_members, read_rows
-from mirg.data.rows import Rows
+from mirg.data.rows import Rows, chunks_of
 from mirg.errors import DataError, StorageError
 from mirg.samples import DatasetFolder, DatasetWriter, Sample
 from mirg.storage import BadLine, read_json, read_jsonl

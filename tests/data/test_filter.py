@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from mirg.data.criteria import Criteria, why_dropped
-from mirg.data.filter import write_filtered
-from mirg.data.tokens import image_tokens, sample_tokens, text_tokens
+from mirg.data.checks.lengths import SampleCounter
+from mirg.data.filter import Criteria, why_dropped, write_filtered
 from mirg.errors import ConfigError, DataError
-from mirg.frames import FAMILIES, PixelLimits, family
+from mirg.frames import FAMILIES, family
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, Sample, Target, Trajectory
+from mirg.samples.tokens import image_tokens
 
 Make = Callable[..., DatasetFolder]
 
@@ -108,38 +108,13 @@ def test_an_unknown_family_names_the_nearest() -> None:
         Criteria(max_tokens=10, family="qwen2.5")
 
 
-@pytest.mark.parametrize(
-    ("name", "size", "tokens"),
-    [
-        ("qwen2.5-vl", (280, 560), 10 * 20),
-        ("qwen2-vl", (10, 10), 4),  # enlarged to 56 x 56
-        ("qwen3-vl", (320, 640), 10 * 20),
-        ("internvl", (448, 448), 256),  # one tile has no thumbnail
-        ("internvl", (896, 448), 3 * 256),
-        ("glm-v", (280, 560), 10 * 20),
-    ],
-)
-def test_image_tokens(name: str, size: tuple[int, int], tokens: int) -> None:
-    assert image_tokens(size, family(name)) == tokens
-
-
-def test_limits_bound_the_tokens() -> None:
-    assert image_tokens((4000, 3000), family("qwen2.5-vl"), PixelLimits(3136, 784 * 100)) <= 100
-
-
 @pytest.mark.parametrize("name", FAMILIES)
 def test_tokens_grow_with_all_that_is_shown(name: str) -> None:
-    one = sample_tokens(sample(), family(name))
-    assert sample_tokens(sample(n=3), family(name)) > one + 0.4 * image_tokens((280, 280), family(name))
-    assert sample_tokens(sample(question="Where is it? " * 40), family(name)) > one + 120
-    assert sample_tokens(sample(trajectory=THOUGHT), family(name)) > one
-
-
-@given(text=st.text(max_size=300))
-def test_text_tokens_are_bounded(text: str) -> None:
-    """Never more than the characters, never none where something is written."""
-    assert bool(text.split()) <= text_tokens(text) <= len(text)
-    assert text_tokens(text + " 1234") == text_tokens(text) + 4  # a digit is a token
+    count = SampleCounter(family(name))
+    one = count(sample()).total
+    assert count(sample(n=3)).total > one + 0.4 * image_tokens((280, 280), family(name))
+    assert count(sample(question="Where is it? " * 40)).total > one + 120
+    assert count(sample(trajectory=THOUGHT)).total > one
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mirg.data.mix import write_mix
-from mirg.data.mixture import Mixture
+from mirg.data.mix import Mixture, write_mix
 from mirg.errors import ConfigError, DataError
 from mirg.samples import DatasetFolder, write_card
 
@@ -34,9 +33,9 @@ def test_what_is_written_is_what_a_loop_reads(parts, tmp_path: Path) -> None:
         expected = [mixed.sample.id for mixed in islice(mixture.tail(), 20)]
         assert [mixed.sample.id for mixed in islice(mixture.tail(13), 7)] == expected[13:]
     assert ids(tmp_path / "out") == expected
-    assert report.drawn == {"first": 13, "second": 7} or report.drawn == {"first": 14, "second": 6}
-    assert report.n_samples == 20 and report.n_again == 20 - 5 - 3
-    assert report.as_dict()["datasets"]["second"] == {"rows": 3, "samples": report.drawn["second"]}
+    assert report.kept == {"first": 13, "second": 7} or report.kept == {"first": 14, "second": 6}
+    assert report.n_kept == 20 and report.n_again == 20 - 5 - 3
+    assert report.as_dict()["datasets"]["second"] == {"rows": 3, "samples": report.kept["second"]}
 
 
 def test_a_longer_mixture_begins_like_a_shorter_one(parts, tmp_path: Path) -> None:
@@ -46,7 +45,7 @@ def test_a_longer_mixture_begins_like_a_shorter_one(parts, tmp_path: Path) -> No
 
 
 def test_by_default_as_many_samples_as_rows(parts, tmp_path: Path) -> None:
-    assert write_mix(parts, tmp_path / "out").n_samples == 8
+    assert write_mix(parts, tmp_path / "out").n_kept == 8
 
 
 def test_ids_are_told_apart(parts, tmp_path: Path) -> None:
@@ -85,7 +84,7 @@ def test_broken_rows_are_counted_and_never_drawn(dataset: Make, tmp_path: Path) 
     write_card(folder.root, name="d")
     report = write_mix({"d": (DatasetFolder.open(folder.root), 1)}, tmp_path / "out", 6)
     assert [rejection.row for rejection in report.rejections] == [2]
-    assert report.n_samples == 6 and (tmp_path / "out" / "rejected.jsonl").is_file()
+    assert report.n_kept == 6 and (tmp_path / "out" / "rejected.jsonl").is_file()
     assert set(ids(tmp_path / "out")) == {"s0", "s1", "s2", "s0~1", "s1~1", "s2~1"}
 
 
@@ -94,7 +93,7 @@ def test_an_image_that_is_gone_is_a_rejection_with_its_line(dataset: Make, tmp_p
     (folder.root / "images" / "p1.png").unlink()
     report = write_mix({"d": (folder, 1)}, tmp_path / "out", 3, copy=True)
     assert [(r.id, r.row, r.field) for r in report.rejections] == [("s1", 2, "images")]
-    assert report.n_samples == 2 and sorted(ids(tmp_path / "out")) == ["s0", "s2"]
+    assert report.n_kept == 2 and sorted(ids(tmp_path / "out")) == ["s0", "s2"]
 
 
 def test_nothing_to_write_is_an_error(dataset: Make, tmp_path: Path) -> None:

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirg.data.keys import keyed
-from mirg.data.order import Draw, Order
-from mirg.data.permute import Permutation
-from mirg.data.schedule import block, whole_weights
+from mirg.data.mix import Draw, Order
+from mirg.data.schedule import Permutation, block, whole_weights
 from mirg.errors import ConfigError
 
 weights = st.lists(st.integers(1, 12), min_size=1, max_size=5)
@@ -71,7 +70,7 @@ def test_seed_and_epoch_make_other_orders() -> None:
 
 def test_the_order_is_the_same_in_every_process() -> None:
     """A snapshot, and another hash seed."""
-    code = "from mirg.data.order import Order\no = Order(['0.5', 0.25], [5, 4], seed=3)\n"
+    code = "from mirg.data.mix import Order\no = Order(['0.5', 0.25], [5, 4], seed=3)\n"
     code += "import sys; sys.stdout.write(str([tuple(o[k]) for k in range(9)]))"
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "77"}

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirg.data.groups import Groups
-from mirg.data.split import parse_parts, part_of, write_split
+from mirg.data.split import Groups, parse_parts, part_of, write_split
 from mirg.errors import ConfigError, DataError
 from mirg.samples import DatasetCard, DatasetFolder, ImageRef, Sample, write_card
 from mirg.samples.grouping import parse_group_by
@@ -147,13 +146,13 @@ def parts_of(out: Path) -> dict[str, str]:
 def test_parts_share_no_image(source: DatasetFolder, tmp_path: Path, copy: bool) -> None:
     report = write_split(source, tmp_path / "out", {"train": 0.7, "val": 0.3}, seed=1, copy=copy)
     where = parts_of(tmp_path / "out")
-    assert len(where) == report.n_samples == 80 and set(where.values()) == {"train", "val"}
+    assert len(where) == report.n_kept == 80 and set(where.values()) == {"train", "val"}
     images: dict[str, str] = {}
     for s in source:
         for key in (*(ref.sha256 or "" for ref in s.images), s.image_set):
             assert images.setdefault(key, where[s.id]) == where[s.id]
     assert report.groups.total() == 40 and report.largest_group == 2 and not report.warnings
-    assert 0.5 < report.samples["train"] / 80 < 0.9
+    assert 0.5 < report.kept["train"] / 80 < 0.9
 
 
 def test_seeds_differ_and_repeat(source: DatasetFolder, tmp_path: Path) -> None:
@@ -174,7 +173,7 @@ def test_cards_say_what_made_them(source: DatasetFolder, tmp_path: Path) -> None
 def test_a_group_that_is_too_large_is_said(dataset: Make, tmp_path: Path) -> None:
     folder = dataset("d", [{"images": (0, k)} for k in range(1, 9)])
     report = write_split(folder, tmp_path / "out", {"train": 0.8, "test": 0.2})
-    assert report.largest_group == 8 and sorted(report.samples.values()) in ([8], [0, 8])
+    assert report.largest_group == 8 and sorted(report.kept.values()) in ([8], [0, 8])
     assert any("8 of 8 samples are connected" in w and "'test' (0.2)" in w for w in report.warnings)
     assert any("is empty" in w for w in report.warnings)
     assert report.as_dict()["parts"]["train"]["asked"] == 0.8
@@ -185,7 +184,7 @@ def test_broken_rows_are_counted(source: DatasetFolder, tmp_path: Path) -> None:
         stream.write('{"id": "bad"}\n')
     write_card(source.root, name="source")
     report = write_split(DatasetFolder.open(source.root), tmp_path / "out", HALVES)
-    assert report.n_samples == 80 and [r.row for r in report.rejections] == [81]
+    assert report.n_kept == 80 and [r.row for r in report.rejections] == [81]
     assert (tmp_path / "out" / "rejected.jsonl").is_file()
 
 
@@ -233,11 +232,11 @@ def test_more_cameras_do_not_move_a_scene(dataset: Make, tmp_path: Path) -> None
 def test_a_sample_without_a_group_is_refused_or_kept(dataset: Make, tmp_path: Path) -> None:
     source, by = scenes(dataset, unnamed=3), parse_group_by("meta.scene")
     report = write_split(source, tmp_path / "out", HALVES, by=by)
-    assert report.n_samples == 48 and [row.id for row in report.rejections] == ["u0", "u1", "u2"]
+    assert report.n_kept == 48 and [row.id for row in report.rejections] == ["u0", "u1", "u2"]
     assert report.rejections[0].reason == "no group: meta.scene is missing" and report.rejections[0].row == 49
     assert not {"u0", "u1", "u2"} & set(parts_of(tmp_path / "out"))
     kept = write_split(source, tmp_path / "kept", HALVES, by=by, keep_ungrouped=True)
-    assert kept.n_samples == 51 and kept.ungrouped == 3 and not kept.rejections
+    assert kept.n_kept == 51 and kept.ungrouped == 3 and not kept.rejections
     with pytest.raises(DataError, match="no group: meta.other is missing") as caught:
         write_split(source, tmp_path / "none", HALVES, by=parse_group_by("meta.other"))
     assert "--group-by" in caught.value.hint and not (tmp_path / "none").exists()

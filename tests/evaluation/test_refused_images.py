@@ -10,8 +10,7 @@ from PIL import Image
 
 from fakes.engines import ScriptedEngine
 from mirg.data.checks.run import CheckConfig, check_dataset
-from mirg.data.criteria import Criteria
-from mirg.data.filter import write_filtered
+from mirg.data.filter import Criteria, write_filtered
 from mirg.engines.ask import shown
 from mirg.engines.base import Generation
 from mirg.errors import ImageError

@@ -127,7 +127,7 @@ KEYS: list[tuple[str, Any, Any, Any]] = [
 def test_every_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, list[Any]] = defaultdict(list)
 
-    report = SimpleNamespace(tokens=1, kept=Counter(), n_kept=1, refused=[])
+    report = SimpleNamespace(tokens=1, kept=Counter(), n_kept=1, n_rejected=0)
     summary = {"metrics": {"overall": {"joint_accuracy": {"mean": 0.0}}}}
     record(monkeypatch, seen, "mirg.data.scenes.world.load_world", "world")
     record(monkeypatch, seen, "mirg.data.scenes.generate.write_scenes", None)

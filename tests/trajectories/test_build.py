@@ -16,11 +16,11 @@ from mirg.data.scenes.generate import write_scenes
 from mirg.data.scenes.world import EASY
 from mirg.errors import ConfigError, DataError
 from mirg.images import open_image
-from mirg.samples import DatasetFolder, DatasetWriter, ObjectNote, Sample, Target, Trajectory
+from mirg.samples import REJECTED_FILE, DatasetFolder, DatasetWriter, ObjectNote, Sample, Target, Trajectory
 from mirg.samples import folder as folder_module
 from mirg.samples import writer as writer_module
 from mirg.storage import read_jsonl
-from mirg.trajectories.build import REJECTED_FILE, attach, build_dataset, check_dataset
+from mirg.trajectories.build import attach, build_dataset, check_dataset
 from mirg.trajectories.checks import checks_of
 from mirg.trajectories.verify import DEFAULT
 from mirg.trajectories.writer import build
@@ -39,7 +39,7 @@ def rows_of(path: Path) -> dict[str, dict]:
 
 def test_every_scene_gets_a_verified_trajectory(scenes: DatasetFolder, tmp_path: Path) -> None:
     report = build_dataset(scenes, tmp_path / "out")
-    assert (report.n_rows, report.n_kept, report.refused) == (N, N, [])
+    assert (report.n_rows, report.n_kept, report.rejections) == (N, N, [])
     out = DatasetFolder.open(tmp_path / "out")
     before, after = {s.id: s for s in scenes.read()}, {s.id: s for s in out.read(images="decode")}
     assert list(before) == list(after)
@@ -55,6 +55,13 @@ def test_every_scene_gets_a_verified_trajectory(scenes: DatasetFolder, tmp_path:
     assert (tmp_path / "out" / REJECTED_FILE).read_text() == ""
 
 
+def test_a_source_is_not_replaced_by_its_trajectories(scenes: DatasetFolder) -> None:
+    before = (scenes.root / "samples.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match="which is read from"):
+        build_dataset(scenes, scenes.root, overwrite=True)
+    assert (scenes.root / "samples.jsonl").read_bytes() == before
+
+
 def moody(sample: Sample) -> Trajectory:
     """A writer that leaks, points at the wrong place, or gives up, by the sample's number."""
     number, good = int(sample.id.rsplit("-", 1)[1]), build(sample)
@@ -67,10 +74,10 @@ def moody(sample: Sample) -> Trajectory:
 
 def test_refused_samples_are_counted_and_kept_with_their_reason(scenes: DatasetFolder, tmp_path: Path) -> None:
     report = build_dataset(scenes, tmp_path / "out", writer=moody)
-    assert report.n_rows == N == report.n_kept + len(report.refused)
+    assert report.n_rows == N == report.n_kept + len(report.rejections)
     assert set(report.reasons) == {"no_leak", "writer"}
     rows = [json.loads(line) for line in (tmp_path / "out" / REJECTED_FILE).read_text().splitlines()]
-    assert len(rows) == len(report.refused) == report.as_dict()["rejected"]
+    assert len(rows) == len(report.rejections) == report.as_dict()["rejected"]
     assert all(row["id"] and row["task"] and row["check"] and row["reason"] for row in rows)
     leaked = next(row for row in rows if row["check"] == "no_leak")
     assert "annotation" in leaked["reason"] and leaked["thinking"].startswith("By the annotation.")
@@ -93,7 +100,7 @@ def test_stored_trajectories_pass_again_from_their_text_alone(scenes: DatasetFol
     build_dataset(scenes, tmp_path / "out", writer=moody)
     out = DatasetFolder.open(tmp_path / "out")
     report = check_dataset(out)
-    assert report.n_kept == report.n_rows == out.card.n_samples and not report.refused
+    assert report.n_kept == report.n_rows == out.card.n_samples and not report.rejections
     assert check_dataset(scenes).n_without == N, "samples without a trajectory are not failures"
 
 
@@ -115,7 +122,7 @@ def test_a_changed_trajectory_is_found(
     edited["trajectory"] |= change(edited["trajectory"])
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     report = check_dataset(DatasetFolder.open(tmp_path / "out"))
-    assert [(row.id, row.check) for row in report.refused] == [(edited["id"], check)]
+    assert [(row.id, row.check) for row in report.rejections] == [(edited["id"], check)]
     assert report.n_kept == N - 1
 
 
@@ -132,7 +139,7 @@ def test_broken_rows_and_images_are_refused_and_the_rest_is_built(tmp_path: Path
     report = build_dataset(DatasetFolder.open(tmp_path / "in"), tmp_path / "out")
     assert (report.n_rows, report.n_kept) == (4, 2)
     assert report.reasons == {"image": 1, "row": 1}
-    assert "sample s1" in next(row.reason for row in report.refused if row.check == "image")
+    assert "sample s1" in next(row.reason for row in report.rejections if row.check == "image")
     assert sorted(rows_of(tmp_path / "out")) == ["s0", "s2"]
 
 
@@ -159,7 +166,7 @@ def test_a_row_that_tells_another_size_is_refused(tmp_path: Path, wrong_first: b
             told = ref.model_copy(update={"height": 31}) if name == "wrong" else ref
             writer.add(Sample(id=name, task="multi_target", images=(told, told), question="?", targets=(target,)))
     report = build_dataset(DatasetFolder.open(tmp_path / "in"), tmp_path / "out")
-    (refused,) = report.refused
+    (refused,) = report.rejections
     assert (refused.id, refused.check) == ("wrong", "image")
     assert "sample wrong: image" in refused.reason and "40 x 30 pixels, the row says 40 x 31" in refused.reason
     assert list(rows_of(tmp_path / "out")) == ["right"]

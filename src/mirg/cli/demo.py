@@ -122,7 +122,7 @@ def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
             _photo_samples(photos, plain, count, split, plan.seed, world.side)
         if split == "train":
             report = build_dataset(DatasetFolder.open(plain), folder, overwrite=True, family=MIRG_TINY.name)
-            logger.info("trajectories: %d verified, %d rejected", report.n_kept, len(report.refused))
+            logger.info("trajectories: %d verified, %d rejected", report.n_kept, report.n_rejected)
         logger.info("%s: %d samples", folder, len(DatasetFolder.open(folder)))
 
 

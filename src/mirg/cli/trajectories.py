@@ -134,17 +134,17 @@ def check(
     with progress(quiet=json) as tell:
         report = check_dataset(source, on_progress=lambda done: tell("checking", done, len(source)))
     _print(report, json, f"trajectories pass, {report.n_without} samples have none")
-    raise typer.Exit(1 if report.refused else 0)
+    raise typer.Exit(1 if report.n_rejected else 0)
 
 
 def _print(report: Report, as_json: bool, words: str) -> None:
     if as_json:
         json_out(report.as_dict())
         return
-    for row in report.refused[:SHOWN]:
+    for row in report.rejections[:SHOWN]:
         say(one_line(str(row), limit=400))
-    if len(report.refused) > SHOWN:
-        say(f"… and {len(report.refused) - SHOWN} more")
+    if report.n_rejected > SHOWN:
+        say(f"… and {report.n_rejected - SHOWN} more")
     reasons = ", ".join(f"{check} {count}" for check, count in report.reasons.items())
     say(f"{report.n_rows} rows: {report.n_kept} {words}")
-    say(f"{len(report.refused)} rejected" + (f" ({reasons})" if reasons else ""))
+    say(f"{report.n_rejected} rejected" + (f" ({reasons})" if reasons else ""))

@@ -1,4 +1,4 @@
-"""The blind pass over trajectories: a chain is kept where it helps the student that is to learn from it.
+"""The blind pass over trajectories: a chain is kept if it helps the student that is to learn from it.
 
 The student answers twice, greedily: on its own, and with its turn begun as ``<think>chain</think>``, so that it only
 writes the answer. A chain stays where a wrong answer becomes right, or where the IoU goes up by at least 0.10 (it was
@@ -52,7 +52,7 @@ class Gains(BaseModel):
 
 
 def gains(was_right: float, was_wrong: float) -> Gains:
-    """The thresholds; :class:`ConfigError` where one is no gain."""
+    """The thresholds; :class:`ConfigError` if one is no gain."""
     try:
         return Gains(was_right=was_right, was_wrong=was_wrong)
     except ValidationError as error:
@@ -102,7 +102,7 @@ class Blind:
         return f"Chains that help {Path(engine.name).name}."
 
     def measure(self, engine: Engine, asked: Sequence[Asked], generation: Generation) -> list[BlindRow]:
-        """A row for each sample; a problem where it has no trajectory, or one that cannot be written."""
+        """A row for each sample; a problem if it has no trajectory, or one that cannot be written."""
         rows: dict[str, BlindRow] = {}
         chained: list[tuple[Asked, Request]] = []
         for one in asked:
@@ -137,7 +137,7 @@ class Blind:
 def written_chain(sample: Sample, engine: Engine) -> str:
     """``<think>chain</think>`` as the student would write it, boxes in its own frame.
 
-    Raises :class:`AnswerError` where there is no trajectory, or where its text cannot be written.
+    Raises :class:`AnswerError` if there is no trajectory, or if its text cannot be written.
     """
     if sample.trajectory is None:
         raise AnswerError("the sample has no trajectory", hint="run `mirg trajectories build` first")

@@ -1,8 +1,8 @@
 """How hard a prompt is for a model: the share of its sampled answers that are right.
 
-RL learns from prompts that the policy solves sometimes (0 < pass rate < 1; arXiv 2507.00748): where all answers of a
-group earn the same there is no advantage. An answer is right where it names the right images and every box, matched
-inside its image, has IoU >= 0.5 (``joint`` of an evaluation). A reward with degrees also teaches where no answer is
+RL learns from prompts that the policy solves sometimes (0 < pass rate < 1; arXiv 2507.00748): if all answers of a
+group earn the same there is no advantage. An answer is right if it names the right images and every box, matched
+inside its image, has IoU >= 0.5 (``joint`` of an evaluation). A reward with degrees also teaches if no answer is
 right, as long as one is less wrong than another: the spread of the rewards tells.
 """
 
@@ -99,8 +99,8 @@ def write_difficulty(
 ) -> MeasureReport:
     """Write ``dataset`` to ``out`` with the pass rate of ``k`` answers to each prompt.
 
-    The default plan samples at temperature 1. Raises ConfigError where several answers are asked for at temperature 0,
-    where they would all be the same; other errors as :func:`mirg.evaluation.measure.write_measured`.
+    The default plan samples at temperature 1. Raises ConfigError if several answers are requested at temperature 0,
+    since they would all be the same; other errors as :func:`mirg.evaluation.measure.write_measured`.
     """
     plan = plan or MeasurePlan(Generation(temperature=1.0))
     check_k(k, plan.generation)
@@ -108,7 +108,7 @@ def write_difficulty(
 
 
 def check_k(k: int, generation: Generation) -> None:
-    """:class:`ConfigError` where ``k`` answers give no rate, or would all be the same."""
+    """:class:`ConfigError` if ``k`` answers give no rate, or would all be the same."""
     if k < 1:
         raise ConfigError(f"k is {k}", hint="at least 1 answer per prompt")
     if k > 1 and generation.temperature == 0:

@@ -1,4 +1,4 @@
-"""A dataset measured with a model, sample by sample, and written anew with what was found.
+"""A dataset measured with a model, sample by sample, and written again with what was found.
 
 While it works, ``OUT.journal/`` holds what is measured and one row for each sample asked; the dataset at ``OUT``
 appears at the end, whole, and the journal goes. Killed anywhere and started again, whole batches of rows are used
@@ -8,7 +8,6 @@ again and the result is the same to the byte. Memory is one batch and the keys o
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,16 +16,15 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mirg.answers.prompts import Instructions, messages
-from mirg.data.output import refuse_overwriting_inputs
+from mirg.data import derive
 from mirg.engines.base import Engine, Generation, Request, instructions_of
-from mirg.errors import DataError, EvaluationError, ImageError, MirgError, first_problem
+from mirg.errors import DataError, EvaluationError, MirgError, first_problem
 from mirg.evaluation.keys import ImageDigests, batch_seed, row_keys, run_settings, sample_key
 from mirg.evaluation.records import RECORDS_FILE
 from mirg.evaluation.store import Store, claim
 from mirg.executors import chunks
 from mirg.rewards import RewardConfig
-from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection, Sample, refuse_for_family
-from mirg.samples.card import SAMPLES_FILE
+from mirg.samples import DatasetFolder, Rejection, Sample, Tally, refuse_for_family
 from mirg.storage import BadLine, read_jsonl, refuse_existing
 
 KEPT_REJECTIONS = 100  # held for the report; all of them are in rejected.jsonl
@@ -107,37 +105,30 @@ class MeasurePlan:
 
 
 @dataclass
-class MeasureReport:
-    """Rows read = all ``kept`` + all ``dropped`` + ``n_rejected``; ``resumed`` counts rows of a run before.
+class MeasureReport(Tally[Rejection]):
+    """The :class:`Tally` of a measurement, which counts kept samples by what was found about them.
 
-    ``tokens``: generated for all of them, also in runs before.
+    ``resumed`` counts the rows that an earlier run measured; ``tokens`` were generated for all rows, also in earlier
+    runs.
     """
 
-    kept: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-    tasks: Counter[str] = field(default_factory=Counter)
-    n_rejected: int = 0
-    rejections: list[Rejection] = field(default_factory=list)
+    most: int | None = KEPT_REJECTIONS
     resumed: int = 0
     tokens: int = 0
 
-    @property
-    def n_rows(self) -> int:
-        """Rows read."""
-        return self.kept.total() + self.dropped.total() + self.n_rejected
-
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
+        rejected = self.rejected_dict()
         return {
             "rows": self.n_rows,
-            "kept": self.kept.total(),
+            "kept": self.n_kept,
             "reasons_kept": dict(self.kept.most_common()),
             "dropped": dict(self.dropped.most_common()),
-            "rejected": self.n_rejected,
+            "rejected": rejected["rejected"],
             "tasks": dict(sorted(self.tasks.items())),
             "resumed": self.resumed,
             "tokens": self.tokens,
-            "rejections": [row.model_dump() for row in self.rejections],
+            "rejections": rejected["rejections"],
         }
 
 
@@ -151,8 +142,8 @@ def write_measured(
 ) -> MeasureReport:
     """Measure every sample of ``dataset`` and write those that are kept to ``out``, in their order.
 
-    Raises StorageError where ``out`` exists, :class:`EvaluationError` where a journal of other settings lies beside it
-    (unless ``plan.overwrite``), DataError where nothing is kept, EngineError as the engine.
+    Raises StorageError if ``out`` exists, :class:`EvaluationError` if a journal of other settings lies beside it
+    (unless ``plan.overwrite``), DataError if nothing is kept, EngineError as the engine.
     """
     out = Path(out)
     refuse_output(out, dataset, plan)
@@ -165,9 +156,9 @@ def write_measured(
 
 
 def refuse_output(out: str | Path, dataset: DatasetFolder, plan: MeasurePlan) -> None:
-    """StorageError where ``out`` exists, ConfigError where writing it would remove what is read."""
+    """StorageError if ``out`` exists, ConfigError if writing it would remove what is read."""
     refuse_existing(Path(out), overwrite=plan.overwrite)
-    refuse_overwriting_inputs(Path(out), [dataset], copy=plan.copy)
+    derive.refuse_overwriting_inputs(Path(out), [dataset], copy=plan.copy)
 
 
 def journal_of(out: Path) -> Path:
@@ -265,60 +256,26 @@ def _write(
     rows: Iterator[R],
     report: MeasureReport,
 ) -> None:
-    card = dataset.card
-    writer = DatasetWriter(
-        out,
-        name=card.name,
-        description=f"{card.description} {what.words(engine)}".strip(),
-        created_by=what.command,
-        seed=plan.generation.seed,
-        license=card.license,
-        overwrite=plan.overwrite,
-    )
-    with writer:
-        carrier = Carrier(dataset, writer, "all" if plan.copy else "none")
+    def judge(number: int, sample: Sample) -> derive.Outcome:
+        row = next(rows, None)
+        if row is None or row.id != sample.id:
+            raise DataError(f"{dataset.root} changed while it was measured", hint="start again")
+        report.tokens += row.tokens
+        if row.problem:
+            return derive.Outcome(None, "", dataset.rejection(number, sample, "sample", row.problem))
+        found = what.outcome(sample, row)
+        if found.sample is not None:
+            return derive.Outcome(found.sample, found.word)
+        return derive.Outcome(None, found.word, dataset.rejection(number, sample, "trajectory", found.detail))
 
-        def reject(rejection: Rejection) -> None:
-            report.n_rejected += 1
-            _note(writer, report, rejection)
-
-        for number, sample in dataset.numbered(reject, images="header"):
-            row = next(rows, None)
-            if row is None or row.id != sample.id:
-                raise DataError(f"{dataset.root} changed while it was measured", hint="start again")
-            report.tokens += row.tokens
-            if row.problem:
-                reject(_rejection(dataset, number, sample, "sample", row.problem))
-                continue
-            outcome = what.outcome(sample, row)
-            if outcome.sample is None:
-                report.dropped[outcome.word] += 1
-                _note(writer, report, _rejection(dataset, number, sample, "trajectory", outcome.detail))
-                continue
-            try:
-                writer.add(carrier.carry(outcome.sample))
-            except ImageError as error:
-                reject(_rejection(dataset, number, sample, "images", error.message, error.hint))
-                continue
-            report.kept[outcome.word] += 1
-            report.tasks[sample.task] += 1
+    seed, words = plan.generation.seed, what.words(engine)
+    with derive.writer_like(dataset.card, out, what.command, words, seed=seed, overwrite=plan.overwrite) as writer:
+        derive.Derived(writer, report, "all" if plan.copy else "none").write(dataset, judge, images="header")
         if not report.kept:
             raise DataError(_nothing(dataset, report), hint="what was measured is kept beside the output")
 
 
-def _note(writer: DatasetWriter, report: MeasureReport, rejection: Rejection) -> None:
-    writer.reject(rejection)
-    if len(report.rejections) < KEPT_REJECTIONS:
-        report.rejections.append(rejection)
-
-
-def _rejection(dataset: DatasetFolder, row: int, sample: Sample, where: str, reason: str, hint: str = "") -> Rejection:
-    return Rejection(
-        file=str(dataset.root / SAMPLES_FILE), row=row, id=sample.id, field=where, reason=reason, hint=hint
-    )
-
-
 def _nothing(dataset: DatasetFolder, report: MeasureReport) -> str:
     counts = ", ".join(f"{word} {count}" for word, count in report.dropped.most_common())
-    first = f"; first: {report.rejections[0]}" if report.rejections else ""
-    return f"no sample of {dataset.root} is kept, {report.n_rows} rows read ({counts or 'none could be asked'}{first})"
+    counts = counts or "none could be asked"
+    return f"no sample of {dataset.root} is kept, {report.n_rows} rows read ({counts}{report.first()})"

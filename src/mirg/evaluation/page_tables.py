@@ -16,8 +16,9 @@ from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import Evaluation, difference
 from mirg.evaluation.metrics import LOWER_IS_BETTER, TITLES, table
 from mirg.evaluation.records import RECORDS_FILE, Record
-from mirg.evaluation.store import REJECTED_FILE, SUMMARY_FILE, changed_rows
+from mirg.evaluation.store import SUMMARY_FILE, changed_rows
 from mirg.report.data import Column, Interval, Outcomes, ResultTable, TableRow, TaskRow, TaskTable
+from mirg.samples import REJECTED_FILE
 from mirg.storage import BadLine, read_json, read_jsonl
 
 SHOWN = ("joint_accuracy", "image_accuracy", "acc_30", "acc_50", "acc_70", "mean_iou", "parse_failures")

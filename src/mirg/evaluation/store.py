@@ -14,10 +14,10 @@ from pydantic import BaseModel
 from mirg.errors import EvaluationError, StorageError
 from mirg.evaluation.keys import NAMES
 from mirg.evaluation.records import RECORDS_FILE
+from mirg.samples import REJECTED_FILE
 from mirg.storage import Journal, digest_file, read_json, read_jsonl, write_json_atomic, write_jsonl_atomic
 
 SETTINGS_FILE = "evaluation.json"
-REJECTED_FILE = "rejected.jsonl"
 SUMMARY_FILE = "summary.json"
 
 RowKey = tuple[object, object]  # sample id, cache key

@@ -1,4 +1,4 @@
-"""What stands beside the rows of a dataset folder: its card, the names of its files, and the report of a bad row."""
+"""The card of a dataset folder and the names of its files."""
 
 from __future__ import annotations
 
@@ -10,25 +10,6 @@ SAMPLES_FILE = "samples.jsonl"
 IMAGES_FOLDER = "images"
 CARD_FILE = "card.json"
 README_FILE = "README.md"
-REJECTED_FILE = "rejected.jsonl"
-
-
-class Rejection(BaseModel):
-    """One row that is not used, and why. ``row`` counts the lines of ``file`` from 1."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    file: str
-    row: int
-    id: str | None
-    field: str
-    reason: str
-    hint: str = ""
-
-    def __str__(self) -> str:
-        owner = f" (sample {self.id})" if self.id else ""
-        hint = f" ({self.hint})" if self.hint else ""
-        return f"{self.file}:{self.row}{owner}: {self.field}: {self.reason}{hint}"
 
 
 class DatasetCard(BaseModel):

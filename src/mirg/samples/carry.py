@@ -1,4 +1,4 @@
-"""Bringing samples of one dataset into another: their images are referred to where they are, or copied."""
+"""Bringing samples of one dataset into another: their images are referred to, or copied."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mirg.samples.roots import MARK, rooted
 from mirg.samples.schema import ImageRef, Sample
 from mirg.samples.writer import DatasetWriter
 
-# Which images are copied: those of the dataset's own folder, all, or none; the others stay where they are.
+# Which images are copied: those of the dataset's own folder, all, or none; the new rows refer to the others.
 Copy = Literal["own", "all", "none"]
 
 
@@ -27,7 +27,7 @@ class Carrier:
         self._roots: dict[str, str] = {}
 
     def carry(self, sample: Sample) -> Sample:
-        """The sample with references that hold in the new folder. ImageError, naming it, where a copy is impossible."""
+        """The sample with references that hold in the new folder. ImageError, naming it, if a copy is impossible."""
         return sample.model_copy(update={"images": tuple(self._carried(ref, sample.id) for ref in sample.images)})
 
     def _carried(self, ref: ImageRef, sample_id: str) -> ImageRef:

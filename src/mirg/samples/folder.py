@@ -1,7 +1,7 @@
 """Reading a dataset folder: ``samples.jsonl``, ``images/``, ``card.json``, ``README.md``.
 
 Rows are streamed. A row that cannot be used becomes a :class:`Rejection` with file, row, id, field, reason and hint, so
-rows read = accepted + rejected; nothing is repaired and no sample stands in for another.
+rows read = accepted + rejected; nothing is repaired and no sample replaces another.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ValidationError
 
 from mirg.console import logger
-from mirg.errors import DataError, ImageError, StorageError, first_problem
+from mirg.errors import DataError, ImageError, MirgError, StorageError, first_problem
 from mirg.images import DEFAULT_LIMITS, Header, ImageLimits, image_digest, image_header, open_image
-from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, SAMPLES_FILE, DatasetCard, Rejection, size_words
+from mirg.samples.card import CARD_FILE, IMAGES_FOLDER, SAMPLES_FILE, DatasetCard, size_words
 from mirg.samples.ids import TextSet
+from mirg.samples.rejected import Rejection
 from mirg.samples.roots import Roots
 from mirg.samples.schema import SCHEMA_VERSION, ImageRef, Sample
 from mirg.samples.writer import DatasetWriter, write_card
@@ -46,7 +47,7 @@ class DatasetFolder:
 
     @classmethod
     def open(cls, path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS) -> DatasetFolder:
-        """The dataset in ``path``; DataError where it is none, or of a schema version that this release cannot read."""
+        """The dataset in ``path``; DataError if there is none, or if this release cannot read its version."""
         root = Path(path)
         if not root.is_dir():
             raise DataError(f"{root} is not a folder", hint="a dataset is a folder with samples.jsonl and card.json")
@@ -79,9 +80,9 @@ class DatasetFolder:
     def read(self, on_reject: OnReject | None = None, *, images: ImageCheck = "none") -> Iterator[Sample]:
         """Stream the samples; broken rows go to ``on_reject``, without one the first raises DataError.
 
-        ``images`` says how far the image files are looked at: not at all, their header (present, inside their root,
-        of the size that the row says; where it says none, the size is filled in), or every pixel. An image is looked
-        at once, however many rows use it.
+        ``images`` says how image files are inspected: not at all, their header (present, inside their root,
+        of the size that the row says; if it says none, the size is filled in), or every pixel. An image is
+        inspected once, however many rows use it.
         """
         for _, sample in self.numbered(on_reject, images=images):
             yield sample
@@ -89,7 +90,7 @@ class DatasetFolder:
     def numbered(
         self, on_reject: OnReject | None = None, *, images: ImageCheck = "none"
     ) -> Iterator[tuple[int, Sample]]:
-        """:meth:`read` with the line of the file, from 1, that each sample stands on: for whoever rejects more rows."""
+        """:meth:`read` with the line of the file, from 1, of each sample, for callers that reject more rows."""
         file = self.root / SAMPLES_FILE
         if self.changed and not self._said:
             logger.warning("%s", self.change_words)
@@ -108,12 +109,19 @@ class DatasetFolder:
             else:
                 on_reject(outcome)
 
+    def rejection(self, row: int, sample: Sample, field: str, reason: str | MirgError, hint: str = "") -> Rejection:
+        """The record of a row (line of the file, from 1) that could be read and is not used; an error has its hint."""
+        if isinstance(reason, MirgError):
+            reason, hint = reason.message, reason.hint
+        file = str(self.root / SAMPLES_FILE)
+        return Rejection(file=file, row=row, id=sample.id, field=field, reason=reason, hint=hint)
+
     def image_path(self, ref: ImageRef, sample_id: str | None = None) -> Path:
-        """The file of ``ref``; ImageError where it leaves its root (links are followed first) or is a URL."""
+        """The file of ``ref``; ImageError if it leaves its root (links are followed first) or is a URL."""
         return self.roots.resolve(ref.path, sample_id)
 
     def open_image(self, ref: ImageRef, sample_id: str | None = None) -> Image.Image:
-        """The pixels of ``ref`` as upright RGB; ImageError naming ``sample_id`` where that is impossible."""
+        """The pixels of ``ref`` as upright RGB; ImageError naming ``sample_id`` if that is impossible."""
         image = open_image(self.image_path(ref, sample_id), limits=self.limits, sample_id=sample_id)
         if ref.measured and image.size != ref.size:
             owner = f"sample {sample_id}: " if sample_id else ""

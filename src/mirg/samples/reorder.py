@@ -1,4 +1,4 @@
-"""The same sample with its images in another order, question and truth numbered anew.
+"""The same sample with its images in another order, question and truth renumbered.
 
 Asked in several orders, a model cannot get by with the position of an image (PeRL, arXiv 2506.14907).
 """
@@ -29,7 +29,7 @@ def has_free_order(sample: Sample) -> bool:
 def reordered(sample: Sample, order: Sequence[int]) -> Sample:
     """``sample`` with image ``order[0]`` (from 1) first, and so on; its trajectory, which may go by order, is dropped.
 
-    ValueError where ``order`` is no permutation of 1 … N.
+    ValueError if ``order`` is no permutation of 1 … N.
     """
     if sorted(order) != list(range(1, len(sample.images) + 1)):
         raise ValueError(f"{list(order)} is no order of {len(sample.images)} images")
@@ -50,9 +50,9 @@ def reordered(sample: Sample, order: Sequence[int]) -> Sample:
 
 
 def in_orders(sample: Sample, count: int) -> list[Sample]:
-    """``sample`` and up to ``count`` - 1 other orders of it, all different, each with an id of its own.
+    """``sample`` and up to ``count`` - 1 other orders of it, all different, each with its own id.
 
-    Which ones is a function of the sample's id alone. A sample whose order means something stays alone.
+    Which ones depends only on the sample's id. A sample whose order means something has no other orders.
     """
     if count < 2 or not has_free_order(sample):
         return [sample]

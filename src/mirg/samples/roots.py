@@ -25,7 +25,7 @@ _ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 class Roots:
     """The folders that images of one dataset may lie in; ``declared`` is absolute, or relative to ``dataset``.
 
-    DataError where a declared folder is the whole file system.
+    DataError if a declared folder is the whole file system.
     """
 
     def __init__(self, dataset: Path, declared: Mapping[str, str]) -> None:
@@ -38,7 +38,7 @@ class Roots:
                 )
 
     def resolve(self, path: str, sample_id: str | None = None) -> Path:
-        """The file of a row's ``path``; ImageError, naming ``sample_id``, where it is a URL or leaves its root."""
+        """The file of a row's ``path``; ImageError, naming ``sample_id``, if it is a URL or leaves its root."""
         owner = f"sample {sample_id}: " if sample_id else ""
         if "://" in path:
             raise ImageError(f"{owner}image {path} is a URL", hint="download it first; rows name files")
@@ -115,7 +115,7 @@ def _composed(folder: str, changed: int) -> dict[str, list[str]]:
 
 
 def resolve_inside(root: Path, path: str, owner: str = "") -> Path:
-    """``path`` below the resolved folder ``root``, links followed; ImageError where it leads elsewhere.
+    """``path`` below the resolved folder ``root``, links followed; ImageError if it leads elsewhere.
 
     ``owner`` opens the message (``"sample 7: "``).
     """
@@ -157,7 +157,7 @@ def rooted(name: str, path: str) -> str:
 
 
 def spelled(folder: Path, dataset: Path) -> str:
-    """How the card of ``dataset`` writes a root: relative where both lie close together, so that they can be moved."""
+    """How the card of ``dataset`` writes a root: relative if both lie close together, so that they can be moved."""
     folder, dataset = folder.resolve(), dataset.resolve()
     near = folder.is_relative_to(dataset.parent)
     return Path(os.path.relpath(folder, dataset)).as_posix() if near else str(folder)

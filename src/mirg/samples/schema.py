@@ -84,7 +84,7 @@ class ImageRef(_Model):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels of the original image. DataError where the row does not say."""
+        """(width, height) in pixels of the original image. DataError if the row does not say."""
         if not self.measured:
             raise DataError(
                 f"the size of image {self.path} is not known: it was imported without a look at the files",

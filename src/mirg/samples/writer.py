@@ -19,14 +19,13 @@ from mirg.samples.card import (
     CARD_FILE,
     IMAGES_FOLDER,
     README_FILE,
-    REJECTED_FILE,
     SAMPLES_FILE,
     DatasetCard,
-    Rejection,
     readme_text,
     size_words,
 )
 from mirg.samples.ids import TextSet
+from mirg.samples.rejected import REJECTED_FILE, Rejection, rejection_line
 from mirg.samples.roots import CLOSEST, MARK, WHOLE_DISK, spelled
 from mirg.samples.schema import ImageRef, Sample
 from mirg.storage import (
@@ -110,7 +109,7 @@ class DatasetWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
-            with self._stack:  # puts the folder in place, or removes it where this block raises
+            with self._stack:  # puts the folder in place, or removes it if this block raises
                 if error is not None:
                     raise error
                 self._finish()
@@ -139,7 +138,7 @@ class DatasetWriter:
     ) -> ImageRef:
         """Store a copy of an image file byte for byte.
 
-        ImageError, naming ``sample_id``, where it does not decode or is not of ``size`` (width, height; None: of any).
+        ImageError, naming ``sample_id``, if it does not decode or is not of ``size`` (width, height; None: of any).
         """
         path = Path(path)
         found = open_image(path, limits=limits, sample_id=sample_id).size
@@ -151,7 +150,7 @@ class DatasetWriter:
     def add_root(self, name: str, folder: str | Path) -> str:
         """Declare a folder whose images rows refer to; returns its name, which is another where ``name`` is taken.
 
-        DataError where it is no folder. A file below it is written ``rooted(name, path)`` in a row.
+        DataError if it is not a folder. A file below it is written ``rooted(name, path)`` in a row.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -182,7 +181,7 @@ class DatasetWriter:
             self._images = row.images
         if not self._ids.add(row.id):
             raise DataError(f"sample {row.id} was written already", hint="ids are unique in a dataset")
-        self._write_line(self._rows, row.line)
+        self._write_line(self._rows, row.line + b"\n")
         self._tasks[row.task] += 1
 
     def _know(self, row: WrittenRow) -> None:
@@ -193,16 +192,20 @@ class DatasetWriter:
                 raise DataError(f"sample {row.id}: image {path} is not in this dataset", hint="use add_image first")
 
     def reject(self, rejection: Rejection) -> None:
-        """Append one line to ``rejected.jsonl``, which is there as soon as anything is refused."""
+        """Append one line to ``rejected.jsonl``, which exists as soon as anything is rejected."""
+        self._write_line(self.open_rejected(), rejection_line(rejection))
+
+    def open_rejected(self) -> BinaryIO:
+        """``rejected.jsonl``, which a dataset then has even if nothing is rejected."""
         if self._work is None:
             raise DataError("a DatasetWriter is used inside its `with` block only")
         if self._rejected is None:
             self._rejected = self._stack.enter_context((self._work / REJECTED_FILE).open("wb"))
-        self._write_line(self._rejected, rejection.model_dump_json().encode())
+        return self._rejected
 
     def _write_line(self, stream: BinaryIO, line: bytes) -> None:
         try:
-            stream.write(line + b"\n")
+            stream.write(line)
         except OSError as error:
             raise _as_data_error(error, self.path) from error
 
@@ -254,7 +257,7 @@ class DatasetWriter:
 def write_card(path: str | Path, *, name: str, description: str = "", license: str = "") -> DatasetCard:
     """Write ``card.json`` and ``README.md`` beside rows that were written by hand or changed; returns the card.
 
-    All lines count, also broken ones: reading reports those. DataError where samples.jsonl is missing.
+    All lines count, also broken ones: reading reports those. DataError if samples.jsonl is missing.
     """
     root = Path(path)
     rows, tasks, images = 0, Counter[str](), set[str]()

@@ -16,11 +16,11 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from mirg.answers.blocks import forbid_vision
-from mirg.data.tokens import image_tokens, text_tokens
 from mirg.engines.base import Completion, Engine
 from mirg.engines.base import Request as Prompt
 from mirg.errors import AnswerError, ImageError
 from mirg.images import decode_image
+from mirg.samples.tokens import image_tokens, text_tokens
 from mirg.serve.guards import Guard
 from mirg.serve.limits import Refused, ServeLimits
 from mirg.serve.openai_format import Chat, completion_body, parse_chat, stream_body

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,10 +19,9 @@ from mirg.answers.prompts import messages
 from mirg.answers.write import write_completion
 from mirg.console import logger
 from mirg.errors import DataError, MirgError
-from mirg.frames import input_size
 from mirg.models.load import LoadedModel
 from mirg.rewards.trl import sample_of
-from mirg.samples import DatasetFolder, Sample, refuse_for_family
+from mirg.samples import DatasetFolder, Sample, refuse_for_family, tokens
 from mirg.samples.folder import ImageCheck, Rejection
 from mirg.samples.reorder import in_orders
 from mirg.training.recipe import GrpoRecipe, MeasuredConfig, PromptConfig, SftRecipe
@@ -207,7 +206,8 @@ def _rows(
             try:
                 yield _row(folder, sample, loaded, prompt, max_tokens, columns)
             except MirgError as error:
-                rejections.append(_rejection(folder, number, sample, error))
+                where = SELECTION if isinstance(error, LeftOut) else "sample"
+                rejections.append(folder.rejection(number, sample, where, error))
 
 
 def _row(
@@ -253,13 +253,15 @@ def length_of(sample: Sample, row: dict[str, Any], loaded: LoadedModel) -> Lengt
 
 
 def image_tokens(size: tuple[int, int], loaded: LoadedModel) -> int:
-    """Visual tokens of an image of ``size`` (width, height): the cells of its resized input."""
+    """Visual tokens of an image of ``size`` (width, height in pixels), in patches of the model's own processor.
+
+    The patches of a tiny model are set by its recipe and need not be those of its family.
+    """
     processor: Any = loaded.processor
-    images = processor.image_processor
-    if hasattr(images, "get_number_of_image_patches"):
-        return images.get_number_of_image_patches(size[1], size[0], {}) // images.merge_size**2
-    width, height = input_size(size, loaded.family, loaded.limits)
-    return (width // loaded.family.factor) * (height // loaded.family.factor)
+    images, family = processor.image_processor, loaded.family
+    if hasattr(images, "merge_size"):
+        family = replace(family, factor=images.patch_size * images.merge_size)
+    return tokens.image_tokens(size, family, loaded.limits)
 
 
 class _Opener:
@@ -293,17 +295,6 @@ class _Opener:
             _, old = self._kept.popitem(last=False)
             self._pixels -= old.width * old.height
         return image
-
-
-def _rejection(folder: DatasetFolder, row: int, sample: Sample, error: MirgError) -> Rejection:
-    return Rejection(
-        file=str(folder.root / "samples.jsonl"),
-        row=row,
-        id=sample.id,
-        field=SELECTION if isinstance(error, LeftOut) else "sample",
-        reason=error.message,
-        hint=error.hint,
-    )
 
 
 def _report(folder: DatasetFolder, kept: int, rejections: Sequence[Rejection]) -> None:

@@ -7,33 +7,34 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
-from mirg.errors import ConfigError, DataError, ImageError, MirgError
-from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Sample, Trajectory
-from mirg.storage import write_jsonl_atomic
+from mirg.data.derive import Derived, Outcome, refuse_overwriting_inputs, sift, writer_like
+from mirg.errors import ConfigError, DataError, MirgError
+from mirg.samples import DatasetFolder, Rejection, Sample, Tally, Trajectory
+from mirg.samples.card import SAMPLES_FILE
 from mirg.trajectories.verify import DEFAULT, DEFAULT_FAMILY, VerifyConfig, failures, verify
 from mirg.trajectories.writer import build as build_by_rules
 from mirg.trajectories.writer import build_object_level
 
-REJECTED_FILE = "rejected.jsonl"
+WITHOUT = "no trajectory"
 Writer = Callable[[Sample], Trajectory]
 WRITERS: dict[str, Writer] = {"rules": build_by_rules, "object-level": build_object_level}
 
 
-class Refused(BaseModel):
-    """A sample without a trajectory that may be kept. ``check`` is a check's name, or "row", "writer", "image"."""
+class Refused(Rejection):
+    """A sample without a trajectory that may be kept. ``check`` is a check's name, or "row", "writer", "image".
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    ``thinking`` is the text that failed. A sample that is judged outside of a dataset has no ``file`` and row 0.
+    """
 
-    id: str | None
+    file: str = ""
+    row: int = 0
+    field: str = "trajectory"
     task: str = ""
     check: str
-    reason: str
     thinking: str = ""
 
     def __str__(self) -> str:
@@ -41,37 +42,37 @@ class Refused(BaseModel):
 
 
 @dataclass
-class Report:
-    """Counts: ``n_rows`` = ``n_kept`` + ``n_without`` + the number of ``refused``.
-
-    ``n_without`` counts samples that were never given a trajectory (only where a dataset is checked).
-    """
-
-    n_kept: int = 0
-    n_without: int = 0
-    tasks: Counter[str] = field(default_factory=Counter)
-    refused: list[Refused] = field(default_factory=list)
+class Report(Tally[Refused]):
+    """The :class:`Tally` of trajectories that were written or checked."""
 
     @property
-    def n_rows(self) -> int:
-        """Rows read."""
-        return self.n_kept + self.n_without + len(self.refused)
+    def n_without(self) -> int:
+        """Samples that never had a trajectory; they are dropped if a dataset is checked."""
+        return self.dropped[WITHOUT]
 
     @property
     def reasons(self) -> dict[str, int]:
         """How many samples each check refused, most frequent first."""
-        return dict(Counter(row.check for row in self.refused).most_common())
+        return dict(Counter(row.check for row in self.rejections).most_common())
+
+    def reject(self, rejection: Rejection, sample: Sample | None = None) -> Rejection:
+        """Count and list a refused sample; a broken row or image is listed as the check "row" or "image"."""
+        if isinstance(rejection, Refused):
+            return super().reject(rejection)
+        told = rejection.model_dump() | {"task": sample.task if sample else "", "check": "image" if sample else "row"}
+        return super().reject(Refused(**told | {"reason": rejection.reason if sample else str(rejection)}))
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
+        rejected = self.rejected_dict()
         return {
             "rows": self.n_rows,
             "kept": self.n_kept,
             "without": self.n_without,
-            "rejected": len(self.refused),
+            "rejected": rejected["rejected"],
             "reasons": self.reasons,
             "tasks": dict(sorted(self.tasks.items())),
-            "rejections": [row.model_dump() for row in self.refused],
+            "rejections": rejected["rejections"],
         }
 
 
@@ -103,40 +104,23 @@ def build_dataset(
     """Write the samples of ``src`` that get a verified trajectory to ``out``, the others to its ``rejected.jsonl``.
 
     Only verified trajectories are kept; one that a sample already had is replaced. Raises ConfigError for an unknown
-    writer, DataError where nothing is kept or ``out`` cannot be written.
+    writer or an ``out`` that holds what is read, DataError if nothing is kept or ``out`` cannot be written.
     """
     write, name = _writer(writer)
+    refuse_overwriting_inputs(Path(out), [src])
     report = Report()
-    card = src.card
-    with DatasetWriter(
-        out,
-        name=card.name,
-        description=f"{card.description} Trajectories: {name}.".strip(),
-        created_by="mirg trajectories build",
-        seed=card.seed,
-        license=card.license,
-        overwrite=overwrite,
-    ) as target:
-        carrier = Carrier(src, target, "own")
+    words = f"Trajectories: {name}."
+
+    def judge(row: int, sample: Sample) -> Outcome:
+        return _outcome(src, row, attach(sample, write, family=family, config=config))
+
+    with writer_like(src.card, out, "mirg trajectories build", words, overwrite=overwrite) as target:
         # Images that lie elsewhere are not copied, so nothing else would look at them.
-        look = "header" if card.roots else "none"
-        for sample in src.read(lambda row: report.refused.append(_bad_row(row.id, str(row))), images=look):
-            outcome = carried(carrier, attach(sample, write, family=family, config=config))
-            if isinstance(outcome, Sample):
-                target.add(outcome)
-                report.n_kept += 1
-                report.tasks[outcome.task] += 1
-            else:
-                report.refused.append(outcome)
-            if on_progress:
-                on_progress(report.n_rows)
+        look = "header" if src.card.roots else "none"
+        target.open_rejected()
+        Derived(target, report, "own").write(src, judge, images=look, on_progress=on_progress)
         if not report.n_kept:
-            first = f"; first: {report.refused[0]}" if report.refused else ""
-            raise DataError(
-                f"no sample of {src.root} got a verified trajectory, {report.n_rows} rows read{first}",
-                hint="mirg data check says what is wrong with the rows",
-            )
-    write_jsonl_atomic(Path(out) / REJECTED_FILE, (row.model_dump(mode="json") for row in report.refused))
+            raise nothing_kept(src, report, "mirg data check says what is wrong with the rows")
     return report
 
 
@@ -147,29 +131,32 @@ def check_dataset(
     config: VerifyConfig = DEFAULT,
     on_progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Verify the stored trajectories of ``src`` again, from their text alone. Broken rows count as refused."""
+    """Verify the stored trajectories of ``src`` again, only from their text. Broken rows count as rejected."""
     report = Report()
-    for sample in src.read(lambda row: report.refused.append(_bad_row(row.id, str(row)))):
+
+    def judge(row: int, sample: Sample) -> Outcome:
         if sample.trajectory is None:
-            report.n_without += 1
-        elif problem := _stored_problem(sample, sample.trajectory, family, config):
-            report.refused.append(problem)
-        else:
-            report.n_kept += 1
-            report.tasks[sample.task] += 1
-        if on_progress:
-            on_progress(report.n_rows)
+            return Outcome(None, WITHOUT)
+        return _outcome(src, row, _stored_problem(sample, sample.trajectory, family, config) or sample)
+
+    for _, sample, _ in sift(src, judge, report, on_progress=on_progress):
+        report.keep(sample)
     return report
 
 
-def carried(carrier: Carrier, sample: Sample | Refused) -> Sample | Refused:
-    """The sample with references into the new folder; refused where an image cannot be opened."""
-    if isinstance(sample, Refused):
-        return sample
-    try:
-        return carrier.carry(sample)
-    except ImageError as error:
-        return Refused(id=sample.id, task=sample.task, check="image", reason=error.message)
+def _outcome(src: DatasetFolder, row: int, found: Sample | Refused) -> Outcome:
+    return Outcome(found) if isinstance(found, Sample) else Outcome(None, "", located(src, row, found))
+
+
+def located(src: DatasetFolder, row: int, refused: Refused) -> Refused:
+    """``refused`` with the file of ``src`` and the line of its sample, from 1."""
+    return refused.model_copy(update={"file": str(src.root / SAMPLES_FILE), "row": row})
+
+
+def nothing_kept(src: DatasetFolder, report: Report, hint: str) -> DataError:
+    """The error of a dataset in which no sample got a verified trajectory."""
+    words = f"no sample of {src.root} got a verified trajectory, {report.n_rows} rows read{report.first()}"
+    return DataError(words, hint=hint)
 
 
 def _stored_problem(sample: Sample, stored: Trajectory, family: str, config: VerifyConfig) -> Refused | None:
@@ -192,7 +179,3 @@ def _writer(writer: str | Writer) -> tuple[Writer, str]:
 
 def _refused(sample: Sample, trajectory: Trajectory, check: str, reason: str | None) -> Refused:
     return Refused(id=sample.id, task=sample.task, check=check, reason=reason or "", thinking=trajectory.thinking)
-
-
-def _bad_row(row_id: str | None, reason: str) -> Refused:
-    return Refused(id=row_id, check="row", reason=reason)

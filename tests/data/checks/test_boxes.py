@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.data.checks.boxes import BoxLimits, box_warnings
+from mirg.data.checks.problems import BoxLimits, box_warnings
 from mirg.geometry import Box
 from mirg.samples import ImageRef, Sample, Target
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fakes.datasets import edit_rows, row, write_rows
-from mirg.data.checks.choice import choose
-from mirg.data.checks.rows import rows_at
+from mirg.data.checks.sheet import choose
+from mirg.data.rows import rows_at
 from mirg.samples import DatasetFolder
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from fakes.datasets import picture
-from mirg.data.checks.near import MOST_BITS, Look, difference_hash, distances, look_alike, near_pairs
+from mirg.data.checks.leakage import MOST_BITS, Look, difference_hash, distances, look_alike, near_pairs
 from mirg.images import DEFAULT_LIMITS
 
 WORDS = st.lists(st.integers(0, 2**64 - 1), max_size=12)
@@ -40,7 +40,7 @@ def test_near_pairs_are_those_of_trying_all(a: list[int], flips: list[tuple[int,
 
 def test_pairs_in_one_band_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skewed hashes give millions of candidates; memory stays that of one part."""
-    monkeypatch.setattr("mirg.data.checks.near._CHUNK", 7)
+    monkeypatch.setattr("mirg.data.checks.leakage._CHUNK", 7)
     same = array([5] * 20)
     assert near_pairs(same, array([5, 4, 2**63]), 1) == [(i, j, j) for i in range(20) for j in (0, 1)]
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 import mirg as package
 from fakes.datasets import BOX, edit_rows, picture, row, write_rows
-from mirg.data.checks import rows as rows_module
+from mirg.data import rows as rows_module
 from mirg.data.checks.findings import Log
 from mirg.data.checks.histograms import Histograms
 from mirg.data.checks.part import CheckConfig, Look
-from mirg.data.checks.rows import chunks_of
 from mirg.data.checks.run import check_dataset
+from mirg.data.rows import chunks_of
 from mirg.errors import ConfigError, StorageError
 from mirg.executors import Executor, ExecutorName, executor
 from mirg.frames import QWEN3_VL, QWEN25_VL

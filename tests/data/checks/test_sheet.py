@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 from fakes.datasets import BOX, edit_rows, row, write_rows
-from mirg.data.checks.choice import choose
-from mirg.data.checks.sheet import sheet_data, sheet_sample, show
+from mirg.data.checks.sheet import choose, sheet_data, sheet_sample, show
 from mirg.samples import DatasetFolder
 
 OTHER = (0.1, 0.1, 0.2, 0.2)

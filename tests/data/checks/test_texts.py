@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from mirg.answers.prompts import messages
 from mirg.answers.write import write_completion
-from mirg.data.checks import texts as module
-from mirg.data.checks.texts import forbidden_tokens, placeholders, prompt_problem, text_problem
+from mirg.data.checks import problems as module
+from mirg.data.checks.problems import forbidden_tokens, placeholders, prompt_problem, text_problem
 from mirg.frames import FAMILIES, QWEN3_VL, QWEN25_VL
 from mirg.samples import ImageRef, Sample, Target, Trajectory
 

@@ -244,6 +244,8 @@ def test_the_command(source: DatasetFolder, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "40 samples (common_object" in done.stdout and "rows from the top" in done.stdout
     assert mirg(*args).exit_code == 2, "an existing dataset is refused"
+    over = mirg("compose/objects", source.root, "-s", f"source={source.root}", "--overwrite")
+    assert over.exit_code == 2 and "which is read from" in over.output and (source.root / "samples.jsonl").is_file()
     again = mirg(*args, "--overwrite", "--json", "--copy", "--executor", "local")
     report = json.loads(again.stdout)
     assert report["samples"] == 40 and report["positions"]["cell"] and report["pool"]["images"] == len(source)

@@ -22,9 +22,8 @@ from mirg.data.compose.build import ComposeReport, compose
 from mirg.data.compose.pool import PoolImage, Thing
 from mirg.data.compose.reading import read_pool
 from mirg.data.compose.recipe import TASK_NAMES, ComposeRecipe
-from mirg.data.criteria import Criteria
 from mirg.data.exporters.build import export_dataset, make_plan
-from mirg.data.filter import write_filtered
+from mirg.data.filter import Criteria, write_filtered
 from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
 from mirg.data.mix import write_mix

@@ -216,7 +216,7 @@ def test_boxes_are_pixels_of_what_the_model_sees(exported, samples: dict[str, Sa
             assert told.targets == sample.targets and told.trajectory is None
             assert [input_size(size, chosen) for size in told.sizes] == inputs, "so rewards need no limits"
     expected = {s.id for s in samples.values() if everything or s.trajectory}
-    assert seen == expected and report.n_samples == len(samples) and not report.rejections
+    assert seen == expected and report.n_kept == len(samples) and not report.rejections
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fakes.commands import invoke
-from mirg.data.exporters.build import make_plan
+from mirg.data.exporters.build import FORMATS, format_of, make_plan
 from mirg.data.exporters.files import is_turned
-from mirg.data.exporters.formats import FORMATS, format_of
 from mirg.data.exporters.render import rendered
 from mirg.errors import AnswerError, ConfigError, DataError, ImageError
 from mirg.frames import FAMILIES
@@ -186,7 +185,7 @@ def test_texts_that_a_format_cannot_take(exported, tmp_path: Path, to: str, chan
     out, report = exported(to, source=one_sample(tmp_path / "d", **changes))
     (rejection,) = report.rejections
     assert (rejection.id, rejection.row) == ("bad", 2) and said in rejection.reason
-    assert report.n_samples == 1 and max(report.files.values()) == 1
+    assert report.n_kept == 1 and max(report.files.values()) == 1
     (line,) = (out / "rejected.jsonl").read_text().splitlines()
     assert json.loads(line)["id"] == "bad"
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.data.exporters.build import make_plan
-from mirg.data.exporters.formats import FORMATS
+from mirg.data.exporters.build import FORMATS, make_plan
 from mirg.data.exporters.plan import Plan
 from mirg.data.exporters.resize import llamafactory, qwen_vl_utils, shrunk
 from mirg.errors import ConfigError, ImageError

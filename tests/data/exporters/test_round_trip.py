@@ -15,8 +15,7 @@ from PIL import Image
 
 from mirg.answers import box_markup, cited, replaced
 from mirg.data.exporters.build import export_dataset, make_plan
-from mirg.data.exporters.note import note_beside
-from mirg.data.exporters.plan import Plan
+from mirg.data.exporters.plan import Plan, note_beside
 from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
 from mirg.errors import ConfigError
@@ -130,7 +129,7 @@ def there_and_back(
     options = ImportOptions(root=str(images), look="header")
     found = import_dataset(route.kind, plan.out / route.file, place / "back", options)
     assert found.refused == 0, found.first
-    from mirg.data.exporters.formats import FORMATS
+    from mirg.data.exporters.build import FORMATS
 
     seen = Plan(**{**plan.__dict__, "resize": FORMATS[route.to].resize})
     return seen, list(DatasetFolder.open(place / "back"))

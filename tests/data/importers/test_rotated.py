@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from mirg.data.checks.rotated import rotated
+from mirg.data.checks.problems import rotated
 from mirg.data.checks.run import CheckConfig, check_dataset
 from mirg.data.checks.sheet import ROTATED_NOTE, show
 from mirg.data.compose.reading import read_pool

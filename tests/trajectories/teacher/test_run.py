@@ -79,8 +79,8 @@ def test_from_faults_to_a_dataset(cases: DatasetFolder, api: FaultyApi, tmp_path
     with Ledger(tmp_path / "l.db") as ledger:
         report = write_output(cases, tmp_path / "out", recipe, ledger)
         assert ledger.spent().requests == api.counts.requests
-    assert report.n_kept == 27 and {row.id for row in report.refused} == HOPELESS
-    assert {row.check for row in report.refused} == {"final_image_set"}
+    assert report.n_kept == 27 and {row.id for row in report.rejections} == HOPELESS
+    assert {row.check for row in report.rejections} == {"final_image_set"}
     out = DatasetFolder.open(tmp_path / "out")
     kept = list(out.read(images="decode"))
     assert [s.id for s in kept] == [s.id for s in cases.read() if s.id not in HOPELESS], "in the order of the rows"
@@ -357,7 +357,7 @@ def test_a_longer_pause_than_allowed_gives_the_request_up_for_now(cases: Dataset
     assert (first.accepted, first.missing) == (29, 1)
     with Ledger(tmp_path / "l.db") as ledger:
         report = write_output(cases, tmp_path / "out", recipe, ledger)
-    assert [(row.id, row.check) for row in report.refused] == [("sample-00002", "teacher")]
+    assert [(row.id, row.check) for row in report.rejections] == [("sample-00002", "teacher")]
     busy.clear()
     assert run(cases, recipe, tmp_path / "l.db", endpoint=Scripted(write)).accepted == 1
 
@@ -406,7 +406,7 @@ def test_bad_samples_are_refused_with_a_reason(tmp_path: Path) -> None:
     with Ledger(tmp_path / "l.db") as ledger:
         report = write_output(src, tmp_path / "out", recipe, ledger)
     assert report.n_rows == 6 and report.reasons == {"row": 2, "sample": 1}
-    assert all(row.reason for row in report.refused)
+    assert all(row.reason for row in report.rejections)
 
 
 def test_nothing_verified_is_an_error_and_leaves_nothing(cases: DatasetFolder, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``mirg data split``, ``mix`` and ``filter``: datasets made of datasets."""
+"""``mirg data split``, ``mix`` and ``filter``: commands that write a dataset from other datasets."""
 
 from __future__ import annotations
 
@@ -9,23 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mirg.cli.data.options import SHOWN, listed
+from mirg.cli.data.options import ImageLook, listed, say_listed
 from mirg.cli.output import Tell, json_out, progress
-from mirg.console import one_line, say, warn
+from mirg.console import say, warn
 from mirg.errors import ConfigError
 
 if TYPE_CHECKING:
     from mirg.data.checks.leakage import Leakage
-    from mirg.data.criteria import Criteria
-    from mirg.samples import DatasetFolder, Rejection
-
-
-class Look(StrEnum):
-    """How far image files are looked at."""
-
-    none = "none"
-    header = "header"
-    decode = "decode"
+    from mirg.data.filter import Criteria
+    from mirg.samples import DatasetFolder
 
 
 class Ungrouped(StrEnum):
@@ -37,8 +29,10 @@ class Ungrouped(StrEnum):
 
 Dataset = Annotated[Path, typer.Argument(help="A dataset folder.")]
 Out = Annotated[Path, typer.Argument(help="The dataset folder to write.")]
-Copy = Annotated[bool, typer.Option("--copy", help="Copy the images; without it they are referred to where they are.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")]
+Copy = Annotated[
+    bool, typer.Option("--copy", help="Copy the images; without it the new rows refer to the original files.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -78,10 +72,10 @@ def split(
     if json:
         json_out({"out": str(out), "seed": seed} | report.as_dict())
         return
-    _say_rejections(report.rejections)
+    say_listed(report.rejections)
     for name, share in report.shares.items():
-        count = report.samples[name]
-        reached = f"{100 * count / max(1, report.n_samples):.1f} % ({100 * share:.1f} % asked)"
+        count = report.kept[name]
+        reached = f"{100 * count / max(1, report.n_kept):.1f} % ({100 * share:.1f} % asked)"
         say(f"{out / name}: {count} samples in {report.groups[name]} groups, {reached}")
     if report.ungrouped:
         warn(f"{report.ungrouped} samples have no {group_by}: they are grouped by what is known of their images")
@@ -92,14 +86,16 @@ def split(
 def mix(
     parts: Annotated[list[str], typer.Argument(metavar="DATASET=WEIGHT…", help="Dataset folders with weights.")],
     out: Out,
-    n: Annotated[int | None, typer.Option("--n", help="Samples to write; as many as all rows where not given.")] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", help="Samples to write; by default as many as the datasets have rows.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same order.")] = 0,
     epoch: Annotated[int, typer.Option(min=0, help="Another epoch, another order.")] = 0,
     copy: Copy = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Mix datasets by weight, in an order that depends on seed, epoch and position alone.
+    """Mix datasets by weight, in an order that depends only on seed, epoch and position.
 
     Every beginning of the mixture has the shares of the weights, and every row of a dataset comes once before any
     comes twice.
@@ -120,11 +116,11 @@ def mix(
     if json:
         json_out({"out": str(out), "seed": seed, "epoch": epoch} | report.as_dict())
         return
-    _say_rejections(report.rejections)
+    say_listed(report.rejections)
     for name, rows in report.sizes.items():
-        say(f"{name}: {report.drawn[name]} samples of {rows} rows")
+        say(f"{name}: {report.kept[name]} samples of {rows} rows")
     again = f", {report.n_again} of them rows that came before" if report.n_again else ""
-    say(f"{report.n_samples} samples{again}: {out}")
+    say(f"{report.n_kept} samples{again}: {out}")
 
 
 def filter(
@@ -132,7 +128,7 @@ def filter(
     out: Out,
     task: Annotated[str, typer.Option(help="Tasks to keep, with commas.")] = "",
     not_task: Annotated[str, typer.Option(help="Tasks to drop, with commas.")] = "",
-    where_source: Annotated[str, typer.Option(help="Sources to keep, with commas; * stands for anything.")] = "",
+    where_source: Annotated[str, typer.Option(help="Sources to keep, with commas; * matches anything.")] = "",
     min_images: Annotated[int, typer.Option(help="Fewest images of a sample.")] = 1,
     max_images: Annotated[int | None, typer.Option(help="Most images of a sample.")] = None,
     min_size: Annotated[float, typer.Option(help="Least area of every target, as a share of its image.")] = 0.0,
@@ -147,7 +143,7 @@ def filter(
     has_trajectory: Annotated[bool, typer.Option("--has-trajectory", help="Only samples with a trajectory.")] = False,
     pass_rate: Annotated[str | None, typer.Option(help='LOW,HIGH: bounds of meta["pass_rate"], inclusive.')] = None,
     reward_std: Annotated[str | None, typer.Option(help='LOW,HIGH: bounds of meta["reward_std"], inclusive.')] = None,
-    keep_unrated: Annotated[bool, typer.Option("--keep-unrated", help="Keep rows where these are missing.")] = False,
+    keep_unrated: Annotated[bool, typer.Option("--keep-unrated", help="Keep rows that lack them.")] = False,
     without_leakage: Annotated[
         list[Path] | None, typer.Option(help="Drop what shares an image with this benchmark; may be repeated.")
     ] = None,
@@ -160,7 +156,7 @@ def filter(
     workers: Annotated[
         int | None, typer.Option(min=1, help="For --without-leakage: processes that look at images; one if not given.")
     ] = None,
-    look: Annotated[Look, typer.Option(help="Look at images; header and decode fill in sizes.")] = Look.none,
+    look: Annotated[ImageLook, typer.Option(help="Look at images; header and decode fill in sizes.")] = ImageLook.none,
     limit: Annotated[int | None, typer.Option(help="Keep this many of those that pass, chosen by --seed.")] = None,
     seed: Annotated[int, typer.Option(help="Chooses the samples of --limit.")] = 0,
     copy: Copy = False,
@@ -207,15 +203,12 @@ def filter(
     if json:
         json_out({"out": str(out)} | report.as_dict())
         return
-    _say_rejections(report.rejections)
-    for leak in report.leaks[:SHOWN]:
-        say(f"left out {one_line(str(leak), limit=400)}")
-    if len(report.leaks) > SHOWN:
-        say(f"… and {len(report.leaks) - SHOWN} more in rejected.jsonl")
+    say_listed(report.rejections)
+    say_listed(report.leaks, "left out")
     for reason, count in report.dropped.most_common():
         say(f"dropped {count}: {reason}")
     kept = ", ".join(f"{name} {count}" for name, count in sorted(report.tasks.items()))
-    say(f"{report.n_rows} rows: {report.n_kept} kept ({kept}), {len(report.rejections)} rejected: {out}")
+    say(f"{report.n_rows} rows: {report.n_kept} kept ({kept}), {report.n_rejected} rejected: {out}")
 
 
 def _leakage(
@@ -254,7 +247,7 @@ def _criteria(**values: Any) -> Criteria:
     """The criteria, or a ConfigError that names the option."""
     from pydantic import ValidationError
 
-    from mirg.data.criteria import Criteria
+    from mirg.data.filter import Criteria
     from mirg.errors import first_problem
 
     try:
@@ -282,10 +275,3 @@ def _weighted(parts: Sequence[str]) -> dict[str, tuple[DatasetFolder, str]]:
             name = f"{plain}-{k}"
         found[name] = (folder, weight if equals else "1")
     return found
-
-
-def _say_rejections(rejections: Sequence[Rejection]) -> None:
-    for rejection in rejections[:SHOWN]:
-        say(f"rejected {one_line(str(rejection), limit=400)}")
-    if len(rejections) > SHOWN:
-        say(f"… and {len(rejections) - SHOWN} more in rejected.jsonl")

@@ -37,7 +37,7 @@ def check(
     min_box_pixels: Annotated[float, typer.Option(help="Warn of boxes of a smaller side, in pixels.")] = 4.0,
     max_area: Annotated[float, typer.Option(help="Warn of boxes over more of the image, as a fraction.")] = 0.98,
     max_ratio: Annotated[float, typer.Option(help="Warn of boxes that are this many times as long as wide.")] = 20.0,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 also where there is a warning.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 also if there is a warning.")] = False,
     page: Annotated[Path | None, typer.Option(help="Write the result as an HTML page.")] = None,
     executor: Annotated[Where, typer.Option(help="Where rows are worked on; the result is the same.")] = Where.local,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one per core unless given.")] = None,
@@ -47,7 +47,7 @@ def check(
 
     With --against also exit 1 where an image is in the dataset and in the benchmark, by content or by look.
     """
-    from mirg.data.checks.boxes import BoxLimits
+    from mirg.data.checks.problems import BoxLimits
     from mirg.data.checks.run import CheckConfig, check_dataset
     from mirg.executors import executor as open_executor
     from mirg.frames import family as family_named

@@ -8,20 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mirg.cli.data.options import SHOWN
+from mirg.cli.data.options import ImageLook, say_listed
 from mirg.cli.output import json_out, progress
-from mirg.console import one_line, say, warn
+from mirg.console import say, warn
 
 if TYPE_CHECKING:
     from mirg.data.exporters.build import ExportReport
-
-
-class Look(StrEnum):
-    """How far image files are looked at."""
-
-    none = "none"
-    header = "header"
-    decode = "decode"
 
 
 class PromptInstructions(StrEnum):
@@ -61,8 +53,8 @@ def export(
     ] = False,
     relative: Annotated[bool, typer.Option("--relative", help="Image paths relative to OUT; else absolute.")] = False,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the images to OUT/images.")] = False,
-    look: Annotated[Look, typer.Option(help="How far image files are looked at.")] = Look.header,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+    look: Annotated[ImageLook, typer.Option(help="How image files are inspected.")] = ImageLook.header,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write a dataset in the format of another trainer or tool, with boxes in the frame that its model will see.
@@ -102,13 +94,10 @@ def export(
 
 
 def _say(report: ExportReport, out: Path) -> None:
-    for rejection in report.rejections[:SHOWN]:
-        say(f"rejected {one_line(str(rejection), limit=400)}")
-    if len(report.rejections) > SHOWN:
-        say(f"… and {len(report.rejections) - SHOWN} more in {out / 'rejected.jsonl'}")
+    say_listed(report.rejections, file=out / "rejected.jsonl")
     for name, rows in report.files.items():
         say(f"{out / name}: {rows} rows")
-    say(f"{report.n_samples} samples, {len(report.rejections)} rejected, {report.n_without} without a trajectory")
+    say(f"{report.n_kept} samples, {report.n_rejected} rejected, {report.n_without} without a trajectory")
     used = ", ".join(f"{count} {how}" for how, count in report.images.items() if count)
     say(f"images: {used}")
     if report.images.get("turned"):

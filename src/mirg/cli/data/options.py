@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
+
+from mirg.console import one_line, say
 
 SHOWN = 20  # rejections listed without --json
 
 
+class ImageLook(StrEnum):
+    """How image files are inspected by commands that do not compare digests."""
+
+    none = "none"
+    header = "header"
+    decode = "decode"
+
+
 class Look(StrEnum):
-    """How far image files are looked at; each level includes the ones before it."""
+    """How image files are inspected; each level includes the ones before it."""
 
     none = "none"
     header = "header"
@@ -22,6 +34,14 @@ class Where(StrEnum):
     local = "local"
     processes = "processes"
     ray = "ray"
+
+
+def say_listed(rows: Sequence[object], word: str = "rejected", file: str | Path = "rejected.jsonl") -> None:
+    """Print the first of ``rows``, such as rejections, and how many more are in ``file``."""
+    for row in rows[:SHOWN]:
+        say(f"{word} {one_line(str(row), limit=400)}")
+    if len(rows) > SHOWN:
+        say(f"… and {len(rows) - SHOWN} more in {file}")
 
 
 def listed(text: str) -> list[str]:

@@ -49,7 +49,7 @@ class Duplicates:
         self._content, self._paths, self._image_rows = array("q"), array("q"), array("I")
 
     def add(self, row: int, sample: Sample, digests: list[str | None]) -> None:
-        """Note one row; ``digests`` are the SHA-256 of its images where they are known."""
+        """Note one row; ``digests`` are the SHA-256 of its images, None if not known."""
         keys = tuple([digest or ref.path for digest, ref in zip(digests, sample.images, strict=True)])
         ordered = tuple(sorted(keys))
         images = _together(keys)

@@ -69,7 +69,7 @@ class Log(Generic[T]):
         self.kept: list[T] = []
 
     def add(self, kind: str, entry: T) -> None:
-        """Count ``entry``, and keep it where there is room."""
+        """Count ``entry``, and keep it if there is room."""
         self.counts[kind] += 1
         if self.counts[kind] <= self.most:
             self.kept.append(entry)

@@ -1,4 +1,4 @@
-"""What a dataset is made of: where its targets lie and how large they are, by task and for all of it."""
+"""Counts of a dataset: the places and sizes of its targets, by task and for all tasks."""
 
 from __future__ import annotations
 

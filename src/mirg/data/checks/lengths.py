@@ -1,22 +1,98 @@
-"""How long the samples are for each model family: prompt, images and, where there is a trajectory, the completion."""
+"""How long the samples are for each model family: prompt, images and, if there is one, the completion."""
 
 from __future__ import annotations
 
 import heapq
 from array import array
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from mirg.answers.prompts import instruction_text, question_text
 from mirg.answers.write import write_completion
-from mirg.data.checks.counting import CountText, image_tokens, limits_for, template_tokens
-from mirg.frames import Family, Size
+from mirg.errors import ConfigError
+from mirg.frames import FAMILIES, MIRG_TINY, Family, PixelLimits, Size
 from mirg.samples import Sample
+from mirg.samples.tokens import CountText, image_tokens, template_tokens, text_tokens
 
 LONGEST = 5  # samples that are named
 _SIZES_KEPT = 100_000  # sizes of images whose tokens are remembered
 BINS = 20
+
+
+class SampleTokens(NamedTuple):
+    """Tokens of one sample: those of its images, and those of all its texts with the chat template."""
+
+    images: int
+    text: int
+
+    @property
+    def total(self) -> int:
+        """All tokens of the sample."""
+        return self.images + self.text
+
+
+class SampleCounter:
+    """Counts the tokens of samples for one family: prompt, images and, if there is a trajectory, the completion.
+
+    ``count`` counts the tokens of a text. The tokens of a size, and of the words that every prompt with the same number
+    of images has in common, are counted once.
+    """
+
+    def __init__(self, family: Family, limits: PixelLimits | None = None, count: CountText = text_tokens) -> None:
+        self.family = family
+        self.limits = limits or family.limits
+        self._count = count
+        self._by_size: dict[Size, int] = {}
+        self._common: dict[int, int] = {}
+
+    def __call__(self, sample: Sample) -> SampleTokens:
+        """The tokens of ``sample``.
+
+        Raises DataError if the size of an image is not known, AnswerError or ImageError if the family can have no such
+        prompt or completion.
+        """
+        sizes = sample.sizes
+        visual = sum(map(self._image, sizes))
+        text = self._in_common(len(sizes)) + self._count(f"\n{question_text(sample, self.family, self.limits)}")
+        told = sample.trajectory
+        if told is not None:
+            text += self._count(write_completion(told.thinking, told.answer, sizes, self.family, limits=self.limits))
+        return SampleTokens(visual, text)
+
+    def _in_common(self, n: int) -> int:
+        """Tokens of the labels of ``n`` images, of the instructions and of the chat template."""
+        if n not in self._common:
+            labels = "".join(f"{'' if k == 1 else chr(10)}Image-{k}: " for k in range(1, n + 1))
+            told = f"\n{instruction_text(self.family)}"
+            self._common[n] = self._count(labels) + self._count(told) + template_tokens(self.family, n)
+        return self._common[n]
+
+    def _image(self, size: Size) -> int:
+        if size not in self._by_size:
+            if len(self._by_size) >= _SIZES_KEPT:
+                self._by_size.clear()
+            self._by_size[size] = image_tokens(size, self.family, self.limits)
+        return self._by_size[size]
+
+
+def limits_for(family: Family, max_pixels: int | None) -> PixelLimits:
+    """The family's limits with another upper limit.
+
+    Raises ConfigError if that is below the lower limit, and for the tiny model, whose patches are set by its recipe.
+    """
+    if family.name == MIRG_TINY.name:
+        known = ", ".join(name for name in FAMILIES if name != MIRG_TINY.name)
+        raise ConfigError(f"tokens of {family.name} are not counted: its recipe sets them", hint=f"known: {known}")
+    if max_pixels is None:
+        return family.limits
+    if max_pixels < family.limits.min_pixels:
+        raise ConfigError(
+            f"--max-pixels {max_pixels} is less than {family.name} makes of any image",
+            hint=f"its images have at least {family.limits.min_pixels} pixels",
+        )
+    return PixelLimits(family.limits.min_pixels, max_pixels)
 
 
 @dataclass(frozen=True)
@@ -79,27 +155,23 @@ class Lengths:
         self.family = family
         self.limits = limits_for(family, max_pixels)
         self.max_tokens = max_tokens
-        self._count, self._text = count, text
+        self._count, self._text = SampleCounter(family, self.limits, count), text
         self._so_far = LengthCounts()
-        self._by_size: dict[Size, int] = {}
-        self._told = f"\n{instruction_text(family)}"
-        self._frame: dict[int, int] = {}
 
     def add(self, sample: Sample) -> int | None:
         """The tokens of one sample, None where the sizes of its images are not known.
 
-        AnswerError or ImageError where the family can have no such prompt; it is counted as refused.
+        AnswerError or ImageError if the family can have no such prompt; it is counted as refused.
         """
         so_far = self._so_far
         if not all(ref.measured for ref in sample.images):
             so_far.unmeasured += 1
             return None
-        so_far.refused += 1  # taken back where nothing raises
-        visual = sum(self._image(size) for size in sample.sizes)
-        text = self._count_text(sample)
+        so_far.refused += 1  # taken back if nothing raises
+        found = self._count(sample)
         so_far.refused -= 1
-        total = visual + text
-        so_far.visual += visual
+        total = found.total
+        so_far.visual += found.images
         so_far.tokens.append(total)
         # Of equally long samples the earlier one is named.
         _push(so_far.longest, (total, -len(so_far.tokens), sample.id))
@@ -146,32 +218,6 @@ class Lengths:
             edges=tuple(float(edge) for edge in edges),
             counts=tuple(int(count) for count in counts),
         )
-
-    def _count_text(self, sample: Sample) -> int:
-        question = question_text(sample, self.family, self.limits)
-        n = len(sample.images)
-        if n not in self._frame:  # what every prompt with so many images has in common
-            labels = "".join(f"{'' if k == 1 else chr(10)}Image-{k}: " for k in range(1, n + 1))
-            self._frame[n] = self._count(labels) + self._count(self._told) + template_tokens(self.family, n)
-        total = self._frame[n] + self._count(f"\n{question}")
-        if sample.trajectory is not None:
-            total += self._count(
-                write_completion(
-                    sample.trajectory.thinking,
-                    sample.trajectory.answer,
-                    sample.sizes,
-                    self.family,
-                    limits=self.limits,
-                )
-            )
-        return total
-
-    def _image(self, size: Size) -> int:
-        if size not in self._by_size:
-            if len(self._by_size) >= _SIZES_KEPT:
-                self._by_size.clear()
-            self._by_size[size] = image_tokens(size, self.family, self.limits)
-        return self._by_size[size]
 
 
 def _push(heap: list[tuple[int, int, str]], entry: tuple[int, int, str]) -> None:

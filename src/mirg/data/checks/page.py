@@ -14,7 +14,7 @@ from mirg.report.data import Fact
 from mirg.samples import Rejection
 
 LINES = 300  # findings of each list on the page
-TASKS = 60  # tasks with charts of their own
+TASKS = 60  # tasks that have separate charts
 
 
 def write_check_page(path: Path, report: Report, *, failed: bool) -> Path:

@@ -11,18 +11,23 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from mirg.data.checks.boxes import DEFAULT_BOXES, BoxLimits, box_warnings
-from mirg.data.checks.counting import estimated, tokenizer
 from mirg.data.checks.duplicates import Duplicates
 from mirg.data.checks.findings import LISTED, Finding, Log, warning
 from mirg.data.checks.histograms import Histograms
-from mirg.data.checks.labels import count_labels
-from mirg.data.checks.leakage import Digests, Use, uses
+from mirg.data.checks.leakage import MOST_BITS, Digests, Use, uses
 from mirg.data.checks.lengths import LengthCounts, Lengths
-from mirg.data.checks.near import MOST_BITS
-from mirg.data.checks.rotated import rotated
-from mirg.data.checks.rows import Chunk
-from mirg.data.checks.texts import Problem, forbidden_tokens, prompt_problem, text_problem
+from mirg.data.checks.problems import (
+    DEFAULT_BOXES,
+    BoxLimits,
+    Problem,
+    box_warnings,
+    count_labels,
+    forbidden_tokens,
+    prompt_problem,
+    rotated,
+    text_problem,
+)
+from mirg.data.rows import Chunk
 from mirg.errors import ConfigError, MirgError
 from mirg.frames import FAMILIES, QWEN3_VL, Family
 from mirg.images import Header, ImageLimits
@@ -30,10 +35,11 @@ from mirg.samples import DatasetCard, DatasetFolder, Rejection, Sample, refused_
 from mirg.samples.folder import ImageCheck, parse_row
 from mirg.samples.ids import TextSet
 from mirg.samples.labels import LabelCounts
+from mirg.samples.tokens import text_tokens, tokenizer
 
 Look = Literal["none", "header", "hash", "decode"]
 
-# How far the image files are looked at while rows are read; hash and decode also compare the SHA-256 of the row.
+# How image files are inspected while rows are read; hash and decode also compare the SHA-256 of the row.
 _READ: dict[Look, ImageCheck] = {"none": "none", "header": "header", "hash": "header", "decode": "decode"}
 
 
@@ -91,7 +97,7 @@ class Part:
     """What was found in one chunk.
 
     ``ids`` are those that later rows may not have, ``unused_ids`` those of rows refused for their images. ``images``
-    are the first use of every file with its digest, where there are benchmarks.
+    are the first use of every file with its digest, if there are benchmarks.
     """
 
     rejections: Log[Rejection]
@@ -108,7 +114,7 @@ class Part:
 
 
 def check_chunk(job: Job, chunk: Chunk) -> Part:
-    """What is found in ``chunk``, without the rows before it. An image is looked at once by each process."""
+    """What is found in ``chunk``, without the rows before it. Each process inspects an image once."""
     checker = _checker(job)
     part = checker.check(chunk, TextSet())
     part.facts = checker.facts(part.facts)
@@ -121,8 +127,8 @@ def _checker(job: Job) -> ChunkChecker:
 
 
 def lengths_of(config: CheckConfig) -> list[Lengths]:
-    """A counter for each family. ConfigError where lengths cannot be counted as told."""
-    count, how = estimated, "estimated"
+    """A counter for each family. ConfigError if lengths cannot be counted as told."""
+    count, how = text_tokens, "estimated"
     if config.tokenizer is not None:
         count, how = tokenizer(config.tokenizer), f"counted by {config.tokenizer.name}"
     return [Lengths(family, config.max_pixels, count, how, config.max_tokens) for family in config.families]
@@ -134,7 +140,7 @@ def rejection_kind(rejection: Rejection) -> str:
 
 
 class ChunkChecker:
-    """Checks chunks one after the other and remembers the image files."""
+    """Checks chunks in sequence and remembers the image files."""
 
     def __init__(self, job: Job) -> None:
         self.file, self.config = job.file, job.config

@@ -12,11 +12,11 @@ from uuid import uuid4
 from mirg.data.checks.duplicates import Copied, Duplicates, Twin, text_key
 from mirg.data.checks.findings import Finding, Log, warning
 from mirg.data.checks.histograms import Histograms
-from mirg.data.checks.labels import spelling_warnings
 from mirg.data.checks.leakage import Holdout, Images, SharedImage, Watch, alike
 from mirg.data.checks.lengths import LengthSummary
 from mirg.data.checks.part import CheckConfig, ChunkChecker, Job, Look, Part, check_chunk, lengths_of, rejection_kind
-from mirg.data.checks.rows import Chunk, chunks_of, rows_at
+from mirg.data.checks.problems import spelling_warnings
+from mirg.data.rows import Chunk, chunks_of, rows_at
 from mirg.executors import Executor, Local
 from mirg.samples import DatasetFolder, Rejection, Sample
 from mirg.samples.card import CARD_FILE, SAMPLES_FILE
@@ -87,8 +87,8 @@ def check_dataset(
     """Read and check all rows of ``folder``; ``tell(stage, done, total)`` hears how far it is.
 
     The report is the same whichever ``executor`` works on the rows. Memory: about 400 bytes a row and 20 an image; in
-    each process some chunks of rows, and one entry for each distinct image where files are looked at. ConfigError for
-    settings that cannot be, DataError for a benchmark that is none.
+    each process some chunks of rows, and one entry for each distinct image if files are inspected. Raises ConfigError
+    for settings that are not possible, DataError for a benchmark that is not a dataset.
     """
     told = tell or (lambda stage, done, total: None)
     return _Check(folder, config or CheckConfig(), told, executor or Local()).run()
@@ -181,7 +181,7 @@ class _Check:
         self.report.warnings.add(kind, warning(kind, row, sample_id, where, reason))
 
     def _across(self) -> None:
-        """What repeats: counted from the arrays, then named by reading the rows that are listed once more."""
+        """What repeats: counted from the arrays, then named by reading the listed rows a second time."""
         for kind, row, reason in spelling_warnings(self.labels):
             self._warn(kind, row, None, "label", reason)
         self.tell("looking for copies", 0, 1)

@@ -1,19 +1,76 @@
-"""Samples as the cards of a contact sheet."""
+"""Samples as the cards of a contact sheet: as many of each task as there is room for, the same ones every time."""
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mirg.answers.markup import cited, replaced
-from mirg.data.checks.choice import Choice, choose
-from mirg.data.checks.rotated import rotated
-from mirg.data.checks.rows import rows_at
+from mirg.data.checks.problems import rotated
+from mirg.data.rows import rows_at
 from mirg.errors import DataError, ImageError
 from mirg.images import Header, image_header
 from mirg.report.sheet import BUDGET, Sheet, SheetBox, SheetData, SheetImage, SheetSample, write_sheet
-from mirg.samples import DatasetFolder, ImageRef, Sample, Target
+from mirg.samples import DatasetFolder, ImageRef, Rejection, Sample, Target
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Row numbers (from 1) in the order in which they are shown, and what they were chosen from."""
+
+    rows: tuple[int, ...]
+    tasks: dict[str, int]  # accepted rows by task, also those of other tasks than the one asked for
+    candidates: int  # accepted rows of the task asked for; all accepted rows if no task was asked for
+    rejected: int
+
+
+def choose(
+    folder: DatasetFolder,
+    n: int,
+    *,
+    task: str | None = None,
+    seed: int = 0,
+    tell: Callable[[int], None] | None = None,
+) -> Choice:
+    """Up to ``n`` rows, alternating between the tasks; within a task a digest of ``seed`` and the sample's id decides.
+
+    One pass over the rows; memory is at most ``n`` numbers for each task. ``tell`` hears the number of rows read.
+    """
+    heaps: dict[str, list[tuple[int, int]]] = {}
+    tasks: dict[str, int] = {}
+    rejected: list[int] = []
+
+    def reject(rejection: Rejection) -> None:
+        rejected.append(rejection.row)
+
+    for row, sample in folder.numbered(reject):
+        if tell is not None:
+            tell(row)
+        tasks[sample.task] = tasks.get(sample.task, 0) + 1
+        if task is not None and sample.task != task:
+            continue
+        heap = heaps.setdefault(sample.task, [])
+        entry = (-_rank(seed, sample.id), -row)  # the largest rank of those kept lies at the top
+        if len(heap) < n:
+            heapq.heappush(heap, entry)
+        elif entry > heap[0]:
+            heapq.heapreplace(heap, entry)
+    ranked = [
+        (place, name, -row) for name, heap in heaps.items() for place, (_, row) in enumerate(sorted(heap, reverse=True))
+    ]
+    rows = tuple(row for _, _, row in sorted(ranked)[:n])
+    candidates = tasks.get(task, 0) if task is not None else sum(tasks.values())
+    return Choice(rows, dict(sorted(tasks.items())), candidates, len(rejected))
+
+
+def _rank(seed: int, sample_id: str) -> int:
+    data = f"{seed}\n{sample_id}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest())
+
 
 ROTATED_NOTE = (
     "samples have photographs that EXIF rotates, and nothing tells in which orientation their boxes were drawn: if "
@@ -31,7 +88,7 @@ def show(
     budget: int = BUDGET,
     tell: Callable[[int], None] | None = None,
 ) -> tuple[Sheet, Choice]:
-    """Write the sheet of up to ``n`` samples to ``out``; DataError where no row is of ``task``."""
+    """Write the sheet of up to ``n`` samples to ``out``; DataError if no row is of ``task``."""
     chosen = choose(folder, n, task=task, seed=seed, tell=tell)
     if task is not None and not chosen.candidates:
         known = ", ".join(list(chosen.tasks)[:30]) or "none"
@@ -119,7 +176,7 @@ def _image(folder: DatasetFolder, sample: Sample, number: int, ref: ImageRef, mo
     given = [SheetBox("given", box, "given in the question") for box in asked]
     drawn = {box.box for box in targets} | set(asked)
     noted = [SheetBox("noted", note.box, note.label) for note in ref.objects if note.box not in drawn]
-    # Painted in this order; where there are too many boxes, the targets are the ones that stay.
+    # Painted in this order: if there are too many boxes, the targets are kept.
     boxes = (*noted[:40], *given[:8], *targets[:12])
     return SheetImage(path, f"Image-{number}", note, ref.caption or "", boxes, problem)
 

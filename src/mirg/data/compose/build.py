@@ -17,6 +17,7 @@ from mirg.data.compose.pool import CELLS, Pool, cell_of, coverage_of
 from mirg.data.compose.questions import wordings
 from mirg.data.compose.recipe import ComposeRecipe
 from mirg.data.compose.worker import Made, job_of, make_one, workshop
+from mirg.data.derive import refuse_overwriting_inputs
 from mirg.errors import DataError
 from mirg.executors import Executor, Local
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter, ImageRef, Sample, Target
@@ -136,12 +137,13 @@ def compose(
     """Write the samples of ``recipe`` to ``out``, and the report to its ``composed.json``.
 
     Unchanged images are referenced in the source unless ``copy``; edited ones are stored as PNG. The same source and
-    recipe give the same files with every ``executor``. Raises ConfigError for questions that cannot be used, DataError
-    if the source has no object notes or a task is impossible with its images.
+    recipe give the same files with every ``executor``. Raises ConfigError for questions that cannot be used and for an
+    ``out`` that holds what is read, DataError if it has no object notes or a task is impossible with it.
     """
     tell = on_progress or (lambda _stage, _done, _total: None)
     wordings(recipe)  # raises errors before any work is done
     source = DatasetFolder.open(recipe.source)
+    refuse_overwriting_inputs(Path(out), [source], copy=copy)
     job = job_of(recipe, source)
     tell("reading", 0, len(source))
     pool = workshop(job).pool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Callable
@@ -10,51 +11,57 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mirg.data.derive import Outcome, refuse_overwriting_inputs, sift
+from mirg.data.exporters.coco import COCO
+from mirg.data.exporters.easyr1 import EASYR1
 from mirg.data.exporters.files import ImageFiles
-from mirg.data.exporters.formats import format_of
-from mirg.data.exporters.note import README_FILE, front_matter
-from mirg.data.exporters.plan import Format, Plan, Row
+from mirg.data.exporters.llamafactory import LLAMAFACTORY
+from mirg.data.exporters.ms_swift import MS_SWIFT
+from mirg.data.exporters.parquet import PARQUET
+from mirg.data.exporters.plan import README_FILE, Format, Plan, Row, front_matter
 from mirg.data.exporters.render import rendered
+from mirg.data.exporters.trl import TRL
+from mirg.data.exporters.verl import VERL
 from mirg.errors import ConfigError, DataError, MirgError
 from mirg.frames import family
-from mirg.samples import DatasetFolder, Rejection, Sample
-from mirg.samples.card import SAMPLES_FILE
+from mirg.samples import DatasetFolder, Rejection, Sample, Tally, write_rejections
 from mirg.samples.folder import ImageCheck
-from mirg.storage import atomic_folder, write_atomic, write_jsonl_atomic
+from mirg.storage import atomic_folder, write_atomic
 
-REJECTED_FILE = "rejected.jsonl"
+WITHOUT = "without a trajectory"
 DEFAULT_FAMILY = "qwen2.5-vl"
 
 
 @dataclass
-class ExportReport:
-    """What was written: rows of each file, and what happened to the samples.
+class ExportReport(Tally[Rejection]):
+    """The :class:`Tally` of an export: what was written for the trainer ``to``, and the settings that it needs.
 
-    Rows read = ``n_samples`` + the number of ``rejections``. ``n_without`` of the samples have no trajectory.
+    ``files`` are the rows of each file; ``images`` counts image files by what was done with them.
     """
 
-    to: str
-    family: str | None
-    n_samples: int = 0
-    n_without: int = 0
+    to: str = ""
+    family: str | None = None
     files: dict[str, int] = field(default_factory=dict)
     images: dict[str, int] = field(default_factory=dict)
     settings: list[str] = field(default_factory=list)
-    rejections: list[Rejection] = field(default_factory=list)
+
+    @property
+    def n_without(self) -> int:
+        """Samples that have no trajectory."""
+        return self.kept[WITHOUT]
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
         return {
             "to": self.to,
             "family": self.family,
-            "rows": self.n_samples + len(self.rejections),
-            "samples": self.n_samples,
+            "rows": self.n_rows,
+            "samples": self.n_kept,
             "without_trajectory": self.n_without,
             "files": self.files,
             "images": self.images,
             "settings": self.settings,
-            "rejected": len(self.rejections),
-            "rejections": [row.model_dump() for row in self.rejections],
+            **self.rejected_dict(),
         }
 
 
@@ -73,34 +80,33 @@ def export_dataset(
 
     Images are referred to by absolute paths, or by ones ``relative`` to the folder, or copied. ``look`` says how far
     they are looked at. A sample that the format cannot take is a rejection, listed in ``rejected.jsonl``. Raises
-    ConfigError, or DataError where nothing can be written.
+    ConfigError for a format that is not known or settings that it does not have, DataError if nothing can be written.
     """
     form = format_of(to)
     if plan.objects and to != "ms-swift":
         raise ConfigError(f"--objects means nothing to {to}", hint="it belongs to ms-swift")
     plan = replace(plan, resize=form.resize, roots={k: str(v) for k, v in source.roots.declared.items()})
-    _refuse_own_ground(source, plan.out, copy=copy)
+    refuse_overwriting_inputs(plan.out, [source], copy=copy)
     report = ExportReport(to=to, family=plan.family.name if form.rendered else None)
     with atomic_folder(plan.out, overwrite=overwrite) as work:
         files = ImageFiles(source, work, plan.out, copy=copy, relative=relative, upright=form.upright)
         with closing(form.open(work, plan)) as writer:
-            for row, sample in source.numbered(report.rejections.append, images=look):
+
+            def judge(row: int, sample: Sample) -> Outcome:
                 try:
                     writer.add(_row(sample, files, plan, form))
                 except MirgError as error:
-                    report.rejections.append(_rejected(source, row, sample, error))
-                else:
-                    report.n_samples += 1
-                    report.n_without += sample.trajectory is None
-                if on_progress:
-                    on_progress(row)
+                    return Outcome(None, "", source.rejection(row, sample, "sample", error))
+                return Outcome(sample, WITHOUT if sample.trajectory is None else "with a trajectory")
+
+            for _, sample, word in sift(source, judge, report, images=look, on_progress=on_progress):
+                report.keep(sample, word)
             report.files = writer.finish()
         report.settings = _settings(form, plan, report.files)
-        if not any(report.files.values()) or not report.n_samples:
+        if not any(report.files.values()) or not report.n_kept:
             raise _nothing(source, report, form)
         report.images = {"referred": files.n_referred, "copied": files.n_copied, "turned": files.n_turned}
-        if report.rejections:
-            write_jsonl_atomic(work / REJECTED_FILE, (row.model_dump(mode="json") for row in report.rejections))
+        write_rejections(work, report.rejections)
         write_atomic(work / README_FILE, readme_text(report, plan))
     return report
 
@@ -124,7 +130,7 @@ def readme_text(report: ExportReport, plan: Plan) -> str:
     said = front_matter(report.to, plan, list(report.files)) if report.family and not plan.objects else ""
     return f"""{said}# {plan.card.name}, for {report.to}
 
-{report.n_samples} samples of the dataset `{plan.card.name}`, written by `mirg data export --to {report.to}`.{frame}
+{report.n_kept} samples of the dataset `{plan.card.name}`, written by `mirg data export --to {report.to}`.{frame}
 
 {files}
 
@@ -153,32 +159,24 @@ def _row(sample: Sample, files: ImageFiles, plan: Plan, form: Format) -> Row:
     return Row(sample=sample, images=images)
 
 
-def _refuse_own_ground(source: DatasetFolder, out: Path, *, copy: bool) -> None:
-    """ConfigError where writing ``out`` would remove the source, or images that the rows refer to."""
-    place = out.resolve()
-    for folder in (source.root.resolve(), *([] if copy else source.roots.declared.values())):
-        if folder.is_relative_to(place):
-            raise ConfigError(f"{out} holds {folder}, which is read from", hint="write to another folder")
-
-
-def _rejected(source: DatasetFolder, row: int, sample: Sample, error: MirgError) -> Rejection:
-    return Rejection(
-        file=str(source.root / SAMPLES_FILE),
-        row=row,
-        id=sample.id,
-        field="sample",
-        reason=error.message,
-        hint=error.hint,
-    )
-
-
 def _nothing(source: DatasetFolder, report: ExportReport, form: Format) -> DataError:
-    if form.sft_only and report.n_samples:
+    if form.sft_only and report.n_kept:
         return DataError(
-            f"none of {report.n_samples} samples of {source.root} has a trajectory, and {form.name} takes answers only",
+            f"none of {report.n_kept} samples of {source.root} has a trajectory, and {form.name} takes answers only",
             hint="`mirg trajectories build` writes them",
         )
-    first = f"; first: {report.rejections[0]}" if report.rejections else ""
     return DataError(
-        f"no sample of {source.root} can be exported{first}", hint="`mirg data check` lists every rejection"
+        f"no sample of {source.root} can be exported{report.first()}", hint="`mirg data check` lists every rejection"
     )
+
+
+FORMATS: dict[str, Format] = {f.name: f for f in (LLAMAFACTORY, MS_SWIFT, TRL, VERL, EASYR1, COCO, PARQUET)}
+
+
+def format_of(name: str) -> Format:
+    """The format called ``name``; ConfigError with the nearest name where there is none."""
+    if name in FORMATS:
+        return FORMATS[name]
+    near = difflib.get_close_matches(name.lower(), FORMATS, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ConfigError(f"no format {name!r}", hint=f"{hint}known: {', '.join(FORMATS)}")

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mirg.data.exporters.files import json_bytes
 from mirg.data.exporters.plan import Format, Plan, Row
-from mirg.data.exporters.tables import json_bytes
 from mirg.geometry import Box
 from mirg.samples import ImageRef, ObjectNote, Sample
 from mirg.samples.coverage import CATEGORIES, CROWD, IGNORE, ONLY_TARGETS, Coverage, label_key

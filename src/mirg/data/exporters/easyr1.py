@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mirg.data.exporters.files import Parquet, Tables, arrow
 from mirg.data.exporters.plan import Format, Plan, Row
 from mirg.data.exporters.resize import Resize, shrunk
-from mirg.data.exporters.tables import Parquet, Tables, arrow
 from mirg.frames import PixelLimits
 
 DATA_FILE = "train.parquet"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mirg.data.exporters.files import JsonList, Tables
 from mirg.data.exporters.plan import Format, Plan, Row
 from mirg.data.exporters.resize import Resize, llamafactory
-from mirg.data.exporters.tables import JsonList, Tables
 from mirg.frames import PixelLimits
 from mirg.storage import write_json_atomic
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mirg.data.exporters.files import JsonLines, Tables
 from mirg.data.exporters.plan import Format, Plan, Row
 from mirg.data.exporters.resize import Resize, qwen_vl_utils
-from mirg.data.exporters.tables import JsonLines, Tables
 
 SFT_FILE, GRPO_FILE = "sft.jsonl", "grpo.jsonl"
 
@@ -25,7 +25,7 @@ class SwiftWriter(Tables):
         super().__init__(self._sft, self._grpo)
 
     def add(self, row: Row) -> None:
-        """Write the prompt, and the answer where there is a trajectory."""
+        """Write the prompt, and the answer if there is a trajectory."""
         user = {"role": "user", "content": row.prompt}
         if row.completion is not None:
             answer = {"role": "assistant", "content": row.completion}

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mirg.data.exporters.files import Parquet, Tables, arrow
 from mirg.data.exporters.plan import Format, Plan, Row
-from mirg.data.exporters.tables import Parquet, Tables, arrow
 from mirg.errors import DataError
 from mirg.samples import DatasetCard, Sample
 
@@ -68,7 +68,7 @@ def _schema(pa: Any) -> Any:
 
 
 def read_samples(path: str | Path) -> Iterator[Sample]:
-    """The samples of a file that this format wrote, streamed; DataError where it is another."""
+    """The samples of a file that this format wrote, streamed; DataError if another program wrote it."""
     arrow()
     from pyarrow import parquet
 
@@ -80,7 +80,7 @@ def read_samples(path: str | Path) -> Iterator[Sample]:
 
 
 def read_card(path: str | Path) -> DatasetCard:
-    """The card of the dataset that a file was made of; its image folders are absolute. DataError where it has none."""
+    """The card of the exported dataset; its image folders are absolute. DataError if it has none."""
     arrow()
     from pyarrow import parquet
 

@@ -19,8 +19,8 @@ BBOX = "<bbox>"
 def rendered(sample: Sample, images: Sequence[str], plan: Plan, reserved: Sequence[str]) -> Row:
     """The row of ``sample`` with its texts.
 
-    Raises AnswerError where a text cannot be written or holds one of ``reserved``, DataError where the size of an
-    image is not known, ImageError where the trainer would refuse it.
+    Raises AnswerError if a text cannot be written or holds one of ``reserved``, DataError if the size of an
+    image is not known, ImageError if the trainer would refuse it.
     """
     _refuse_reserved(sample, reserved)
     seen = as_given(sample, plan)

@@ -2,8 +2,8 @@
 
 A family that counts in pixels of the resized image means the image that its processor made, out of what it was given.
 Trainers that shrink images first change that size without touching the boxes of the answers: 1280 x 720 pixels under
-0.4 megapixels become 840 x 448 in the processor alone, and 840 x 476 after such a first step. So each export computes
-its boxes for the images of its trainer.
+0.4 megapixels become 840 x 448 if only the processor resizes, and 840 x 476 after such a first step. So each export
+computes its boxes for the images of its trainer.
 """
 
 from __future__ import annotations

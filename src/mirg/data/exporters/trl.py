@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mirg.data.exporters.files import Parquet, Tables, arrow
 from mirg.data.exporters.plan import Format, Plan, Row
-from mirg.data.exporters.tables import Parquet, Tables, arrow
 
 if TYPE_CHECKING:
     import datasets
@@ -33,7 +33,7 @@ class TrlWriter(Tables):
         super().__init__(self._sft, self._grpo)
 
     def add(self, row: Row) -> None:
-        """Write the prompt, and the answer where there is a trajectory."""
+        """Write the prompt, and the answer if there is a trajectory."""
         images = [{"bytes": None, "path": path} for path in row.images]
         common = {"id": row.sample.id, "prompt": row.messages, "images": images}
         if row.completion is not None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mirg.data.exporters.files import Parquet, Tables, arrow
 from mirg.data.exporters.plan import Format, Plan, Row
 from mirg.data.exporters.resize import Resize, qwen_vl_utils
-from mirg.data.exporters.tables import Parquet, Tables, arrow
 
 DATA_FILE = "train.parquet"
 

@@ -16,8 +16,7 @@ from pathlib import Path
 
 from mirg.data.importers.archive_members import BadArchive, BadMember, Bytes, Member, open_archive
 from mirg.errors import DataError
-from mirg.samples import Rejection
-from mirg.samples.card import REJECTED_FILE
+from mirg.samples import REJECTED_FILE, Rejection
 from mirg.samples.roots import resolve_inside
 from mirg.storage import atomic_folder, write_jsonl_atomic
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from mirg.data.exporters.formats import FORMATS, format_of
-from mirg.data.exporters.note import README_FILE, ExportNote, note_beside
+from mirg.data.exporters.build import FORMATS, format_of
+from mirg.data.exporters.plan import README_FILE, ExportNote, note_beside
 from mirg.data.exporters.resize import Resize
 from mirg.data.importers.raw import ImportOptions
 from mirg.errors import ConfigError, ImageError

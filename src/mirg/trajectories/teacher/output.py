@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from mirg.answers.markup import cited, replaced
-from mirg.errors import DataError
+from mirg.data.derive import Derived, refuse_overwriting_inputs, writer_like
 from mirg.geometry import Box, box_problem
 from mirg.report.data import Mark, Picture
 from mirg.report.teacher_page import Chain, TeacherPageData, write_teacher_page
-from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Rejection, Sample, Target
-from mirg.storage import atomic_folder, write_json_atomic, write_jsonl_atomic
-from mirg.trajectories.build import REJECTED_FILE, Refused, Report, carried
+from mirg.samples import REJECTED_FILE, DatasetFolder, Sample, Target
+from mirg.storage import atomic_folder, write_json_atomic
+from mirg.trajectories.build import Refused, Report, located, nothing_kept
 from mirg.trajectories.teacher.ledger import Ledger, Outcome, outcome_row, reading
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import Digests
@@ -184,13 +184,13 @@ def write_output(
     Every chain is read and verified again from its stored text. The folder also gets ``teacher.json`` (recipe, counts,
     cost) and ``teacher.html``. DataError if no chain is kept or ``out`` cannot be written.
     """
+    refuse_overwriting_inputs(Path(out), [src])
     shard = shard or Shard()
     plan = plan_of(src, recipe)
     status = replace(status_of(ledger.path, plan), ledger=ledger.path.name)
     with atomic_folder(out, overwrite=overwrite) as folder:
         page = PageMaker(src, recipe, status)
         report = _write_rows(src, folder, recipe, ledger, shard, plan, page, on_progress)
-        write_jsonl_atomic(folder / REJECTED_FILE, (row.model_dump(mode="json") for row in report.refused))
         write_json_atomic(folder / RUN_FILE, _about(recipe, report, status))
         page.write(folder / PAGE_FILE)
     return report
@@ -200,35 +200,22 @@ def _write_rows(
     src: DatasetFolder, folder: Path, recipe: TeacherRecipe, ledger: Ledger, shard: Shard, plan: str, page: PageMaker,
     on_progress: Callable[[int], None] | None,
 ) -> Report:  # fmt: skip
-    report, card, builder = Report(), src.card, RequestBuilder(recipe, Digests(src))
-
-    def broken(row: Rejection) -> None:
-        report.refused.append(Refused(id=row.id, check="row", reason=str(row)))
-
-    with DatasetWriter(
-        folder,
-        name=card.name,
-        description=_description(src, recipe),
-        created_by="mirg trajectories build --writer teacher",
-        seed=recipe.sampling.seed,
-        license=card.license,
-    ) as target:
-        carrier = Carrier(src, target, "own")
-        for _, sample in rows_of(src, shard, broken):
-            found = carried(carrier, _settled(sample, ledger.outcome(plan, sample.id), builder, ledger, page))
+    report, builder = Report(), RequestBuilder(recipe, Digests(src))
+    command = "mirg trajectories build --writer teacher"
+    with writer_like(src.card, folder, command, _words(recipe), seed=recipe.sampling.seed) as target:
+        target.open_rejected()
+        derived = Derived(target, report, "own")
+        for row, sample in rows_of(src, shard, lambda broken: target.reject(report.reject(broken))):
+            found = _settled(sample, ledger.outcome(plan, sample.id), builder, ledger, page)
             if isinstance(found, Sample):
-                target.add(found)
-                report.n_kept += 1
-                report.tasks[found.task] += 1
+                derived.keep(src, row + 1, found)
             else:
-                report.refused.append(found)
+                target.reject(report.reject(located(src, row + 1, found)))
             if on_progress:
                 on_progress(report.n_rows)
         if not report.n_kept:
-            first = f"; first: {report.refused[0]}" if report.refused else ""
-            raise DataError(
-                f"no sample of {src.root} got a verified trajectory, {report.n_rows} rows read{first}",
-                hint=f"mirg trajectories status {ledger.path} --page page.html shows the replies",
+            raise nothing_kept(
+                src, report, f"mirg trajectories status {ledger.path} --page page.html shows the replies"
             )
     return report
 
@@ -252,14 +239,14 @@ def _settled(
     return Refused(id=sample.id, task=sample.task, check=check, reason=reason, thinking=thinking)
 
 
-def _description(src: DatasetFolder, recipe: TeacherRecipe) -> str:
+def _words(recipe: TeacherRecipe) -> str:
     draws = "one reply" if recipe.draws == 1 else f"the best of up to {recipe.draws} replies"
     repair = ", with one repair where none passed" if recipe.repair else ""
     return (
-        f"{src.card.description} Reasoning by `{recipe.model}`: {draws} per sample{repair}, "
+        f"Reasoning by `{recipe.model}`: {draws} per sample{repair}, "
         "kept where all checks pass. "
         f"`{RUN_FILE}` holds the recipe and what was spent, `{REJECTED_FILE}` the rest with reasons."
-    ).strip()
+    )
 
 
 def _about(recipe: TeacherRecipe, report: Report, status: Status) -> dict[str, object]:

@@ -12,13 +12,12 @@ from mirg.data.compose.photos.config import PhotoConfig
 from mirg.data.compose.photos.pool import Found, Photo, PhotoPool, find_photos
 from mirg.data.compose.photos.tasks import LABEL, Draft, difference, refer, region
 from mirg.errors import DataError, ImageError
-from mirg.samples import DatasetWriter, Rejection, Sample
+from mirg.samples import REJECTED_FILE, DatasetWriter, Rejection, Sample
 from mirg.storage import write_jsonl_atomic
 
 Task = Callable[[random.Random, PhotoPool, PhotoConfig], Draft | None]
 TASKS: dict[str, Task] = {"region": region, "difference": difference, "refer": refer}
 
-REJECTED_FILE = "rejected.jsonl"
 _ATTEMPTS = 8  # photographs tried for one sample
 
 

@@ -1,0 +1,81 @@
+"""How many tokens a sample costs a model family: exact for its images, a tokenizer or an estimate for its texts.
+
+No model is loaded. The check of a dataset, the filter by length, the server's limits and the lengths of training rows
+all count with these functions, so a sample that one of them accepts is not refused by another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from mirg.errors import ConfigError
+from mirg.frames import Family, PixelLimits, Size, input_size
+
+CountText = Callable[[str], int]
+
+# A token of the vocabularies of Qwen, InternVL and GLM is, roughly: one digit, a word of up to nine Latin letters, two
+# characters of another script, up to two signs, or a run of line breaks.
+_PIECES = re.compile(r"\d|[A-Za-z]{1,9}|[^\W\d_A-Za-z]{1,2}|(?:[^\w\s]|_){1,2}|\n+")
+
+# What a chat template adds: (tokens of a prompt, tokens around each image). They are counted in the published templates
+# for one user message and the opening of the answer; Qwen2-VL and Qwen2.5-VL put a system message in front.
+_TEMPLATES: dict[str, tuple[int, int]] = {
+    "qwen2-vl": (19, 2),
+    "qwen2.5-vl": (19, 2),
+    "mimo-vl": (19, 2),
+    "qwen3-vl": (8, 2),
+    "internvl": (8, 3),
+    "glm-v": (6, 2),
+}
+_OTHER_TEMPLATE = (19, 2)
+_TILE_TOKENS = 256  # of an InternVL tile of 448 pixels: 32 x 32 patches, and four patches are one token
+
+
+def image_tokens(size: Size, family: Family, limits: PixelLimits | None = None) -> int:
+    """Visual tokens of an image of ``size`` (width, height in pixels).
+
+    One token covers ``family.factor`` x ``family.factor`` pixels of the resized image. InternVL turns each tile into
+    256 tokens and adds a small copy of the whole image if there are several tiles. ``limits`` are the fewest and most
+    pixels of the resized image, by default those of the family. Raises ImageError if the family's processor refuses
+    the image.
+    """
+    width, height = input_size(size, family, limits)
+    cells = (width // family.factor) * (height // family.factor)
+    if family.resize == "tiles":
+        return (cells + (cells > 1)) * _TILE_TOKENS
+    return cells
+
+
+def text_tokens(text: str) -> int:
+    """Tokens of a text, estimated without a tokenizer; docs/how-to/check-and-show.md says how accurate this is.
+
+    >>> text_tokens("Find the red ring (10,250).")
+    12
+    """
+    return len(_PIECES.findall(text))
+
+
+def template_tokens(family: Family, n_images: int) -> int:
+    """What the chat template adds to the text of a prompt with ``n_images`` images."""
+    prompt, image = _TEMPLATES.get(family.name, _OTHER_TEMPLATE)
+    return prompt + image * n_images
+
+
+def tokenizer(path: Path) -> CountText:
+    """A function that counts the tokens of a text with a ``tokenizer.json``.
+
+    Raises ConfigError if the file cannot be loaded, or if the package tokenizers is not installed.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise ConfigError("--tokenizer needs the tokenizers package", hint="pip install tokenizers") from error
+    if not path.is_file():
+        raise ConfigError(f"no tokenizer {path}", hint="name the tokenizer.json of a model folder")
+    try:
+        loaded = Tokenizer.from_file(str(path))
+    except Exception as error:  # the package raises plain Exception for any problem with the file
+        raise ConfigError(f"{path} is no tokenizer.json: {error}") from error
+    return lambda text: len(loaded.encode(text, add_special_tokens=False).ids)
