@@ -39,7 +39,6 @@ RESULTS: dict[str, Any] = {  # what the functions give back that are not the las
 FILES = {
     "sft.yaml": "model: m\ndata: d\nbatch_size: 3\n",
     "grpo.yaml": "model: m\ndata: d\ngroup_size: 3\n",
-    "perception.yaml": "vision_steps: 3\n",
     "demo.yaml": "test_samples: 3\n",
     "study.yaml": "rl_steps: 3\n",
     "compose.yaml": "source: s\nn: 3\n",
@@ -86,7 +85,6 @@ TABLE: list[tuple[str, str, str]] = [
         overrides seed=9 .plan.seed=9"""),
     ("sft", "cli.train.train", f"recipe TMP/sft.yaml .recipe.batch_size=3 | {TRAINING}"),
     ("grpo", "cli.train.train", f"recipe TMP/grpo.yaml .recipe.group_size=3 | {TRAINING}"),
-    ("perception", "cli.train.train", f"recipe TMP/perception.yaml .recipe.vision_steps=3 | {TRAINING}"),
     ("data unpack", "data.importers.archives.unpack", """
         archives a,b .archives | out o .out | keep_good - .keep_good
         strip_absolute - .strip_absolute | max_members 5 .limits.members
@@ -194,7 +192,6 @@ SEEN_AT_THE_END = {
     "score migbench summary": "test_score.py",
     "sft dry_run": "tests/training/test_recipes.py",
     "grpo dry_run": "tests/training/test_recipes.py",
-    "perception dry_run": "tests/training/test_recipes.py",
     "data compose dry_run": "tests/data/compose/test_build.py",
     "data check allow_leakage": "test_data_check.py",
     "data check strict": "test_data_check.py",

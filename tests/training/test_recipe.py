@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from mirg.errors import ConfigError
-from mirg.training.recipe import GrpoRecipe, PerceptionRecipe, SftRecipe, find_recipe, load_recipe
+from mirg.training.recipe import GrpoRecipe, SftRecipe, WorldRecipe, find_recipe, load_recipe
 
 NEEDED = ["model=m", "data=d"]
 
@@ -58,11 +58,11 @@ def test_overrides(override: str, path: str, value: object) -> None:
         (SftRecipe, "model.path=3", "model is a value, not a section", ""),
         (SftRecipe, "seed=[", "is no YAML value", ""),
         (SftRecipe, "stage=grpo", "stage", "grpo"),
-        (PerceptionRecipe, "world.sid=96", "unknown recipe key world.sid", "did you mean world.side?"),
+        (WorldRecipe, "world.sid=96", "unknown recipe key world.sid", "did you mean world.side?"),
     ],
 )
 def test_refusals(kind: type[BaseModel], override: str, message: str, hint: str) -> None:
-    needed = [] if kind is PerceptionRecipe else NEEDED
+    needed = [] if kind is WorldRecipe else NEEDED
     with pytest.raises(ConfigError) as caught:
         load_recipe(kind, None, [*needed, override])
     assert message in caught.value.message

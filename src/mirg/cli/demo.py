@@ -40,7 +40,7 @@ class DemoRecipe(BaseModel):
     base: str = Field(default=MIRG_TINY.name, description="The model that SFT starts from.")
     tasks: tuple[str, ...] | None = Field(default=None, description="Tasks of the samples; None: all.")
     world: str | WorldConfig = Field(
-        default="tiny/perception", description="A world, or the recipe or YAML file whose world the scenes are of."
+        default="tiny/world", description="A world, or the recipe or YAML file whose world the scenes are of."
     )
     sft: str = "tiny/sft"
     grpo: str = "tiny/grpo"

@@ -1,7 +1,7 @@
 """A tiny model of a real class, built offline: the code that loads a 7B model loads this one unchanged.
 
 The architecture, processor and chat template are those of transformers and TRL; only the sizes are small, and the
-tokenizer is trained on the spot. The weights are random: ``mirg.training.perception`` gives them eyesight.
+tokenizer is trained on the spot. The weights are random; ``research/perception`` in the repository trains them.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mirg.data.scenes.world import WorldConfig
 from mirg.errors import ConfigError
@@ -231,58 +231,6 @@ class GrpoRecipe(RunConfig):
         return self.pass_rate, self.reward_std
 
 
-ExerciseKind = Literal["point", "locate", "describe", "describe_one", "name", "which", "compare"]
-
-
-class PerceptionRecipe(Section):
-    """Eyesight for a tiny model: see ``docs/design/0004-perception.md``."""
-
-    stage: Literal["perception"] = "perception"
-    tiny: dict[str, Any] = Field(
-        default_factory=dict, description="Sizes of the model, see mirg.models.tiny.TinyConfig."
-    )
-    world: WorldConfig = WorldConfig()
-    seed: int = 0
-    threads: int | None = None
-    dtype: Dtype = "auto"
-    vision_steps: int = Field(default=1000, ge=1)
-    vision_batch: int = Field(default=32, ge=1)
-    point_steps: int = Field(default=400, ge=0)
-    lookup_steps: int = Field(default=600, ge=0)
-    locate_steps: int = Field(default=1200, ge=0)
-    batch_size: int = Field(default=16, ge=1)
-    vision_learning_rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
-    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
-    log_every: int = Field(default=20, ge=1)
-    save_every: int = Field(default=250, ge=1, description="Steps from one checkpoint to the next inside a stage.")
-    tasks: tuple[str, ...] | None = Field(
-        default=None, description="Tasks whose questions and reasoning the tokenizer has words for; None: all."
-    )
-    exercises: tuple[ExerciseKind, ...] = Field(
-        default=("locate", "describe", "locate"), min_length=1, description="What the locate stage asks, in turn."
-    )
-    small_last: bool = Field(
-        default=False, description="Start with large objects and come to the world's smallest with the last level."
-    )
-    composed_names: bool = Field(
-        default=False, description="Keep a name's vector the sum of colour and shape, so that unseen pairs have one."
-    )
-
-    @field_validator("tiny")
-    @classmethod
-    def _known_sizes(cls, tiny: dict[str, Any]) -> dict[str, Any]:
-        """ConfigError where no model has such sizes, before a run folder is made; the values stay as they were said."""
-        from mirg.models.tiny import TinyConfig
-
-        _refuse_unknown(TinyConfig, tiny, "tiny.")
-        try:
-            TinyConfig.model_validate(tiny)
-        except ValidationError as error:
-            where, message, given = _first_error(error)
-            raise ConfigError(f"recipe: tiny.{where}: {message}", hint=f"got {given!r}") from error
-        return tiny
-
-
 class WorldRecipe(Section):
     """The part of a recipe that data is made by; a recipe may be no more than that."""
 
@@ -305,7 +253,7 @@ def load_world(name: str | Path) -> WorldConfig:
     """The ``world`` block of a recipe, whatever else is in it. ConfigError where it has none."""
     world = _read(find_recipe(name)).get("world")
     if not isinstance(world, dict):
-        raise ConfigError(f"recipe {name} has no world block", hint="tiny/perception has one")
+        raise ConfigError(f"recipe {name} has no world block", hint="tiny/world has one")
     return _checked(WorldRecipe, {"world": world}, name).world
 
 
@@ -336,18 +284,18 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _checked(kind: type[R], raw: dict[str, Any], name: str | Path | None) -> R:
-    _refuse_unknown(kind, raw, "")
+    refuse_unknown(kind, raw, "")
     try:
         return kind.model_validate(restore_words(kind, raw))
     except ValidationError as error:
-        where, message, given = _first_error(error)
+        where, message, given = first_error(error)
         whole = isinstance(given, dict)  # a check of several keys names them in its message
         hint = "" if whole else f"got {given!r}" + (f"; {QUOTE}" if isinstance(given, bool) else "")
         place = f"{where}: " if where else ""
         raise ConfigError(f"recipe {name or '(overrides)'}: {place}{message}", hint=hint) from error
 
 
-def _first_error(error: ValidationError) -> tuple[str, str, Any]:
+def first_error(error: ValidationError) -> tuple[str, str, Any]:
     """The dotted key, what is wrong with it, and its value."""
     first = error.errors()[0]
     return ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, "), first.get("input")
@@ -374,7 +322,8 @@ def _apply(raw: dict[str, Any], override: str) -> None:
             return
 
 
-def _refuse_unknown(kind: type[BaseModel], raw: dict[str, Any], prefix: str) -> None:
+def refuse_unknown(kind: type[BaseModel], raw: dict[str, Any], prefix: str) -> None:
+    """Raise ConfigError if a key of ``raw`` is not a field of ``kind``; ``prefix`` is the dotted key of ``raw``."""
     for key, value in raw.items():
         if key not in kind.model_fields:
             near = difflib.get_close_matches(str(key), kind.model_fields, n=1, cutoff=0.5)
@@ -383,4 +332,4 @@ def _refuse_unknown(kind: type[BaseModel], raw: dict[str, Any], prefix: str) -> 
             raise ConfigError(f"unknown recipe key {prefix}{key}", hint=hint)
         annotation = kind.model_fields[key].annotation
         if isinstance(value, dict) and isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            _refuse_unknown(annotation, value, f"{prefix}{key}.")
+            refuse_unknown(annotation, value, f"{prefix}{key}.")

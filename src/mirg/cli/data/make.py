@@ -123,7 +123,7 @@ def scenes(
     ] = None,
     world: Annotated[
         str | None,
-        typer.Option(help="The world of a recipe, by name or YAML file: tiny/perception is the one of the demo."),
+        typer.Option(help="The world of a recipe, by name or YAML file: tiny/world is the one of the demo."),
     ] = None,
     tasks: Annotated[str, typer.Option(help="Tasks with commas; all where it is not given.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,

@@ -16,12 +16,12 @@ import torch
 from mirg.data.scenes.world import Scene, WorldConfig, sample_scene, scene_for
 from mirg.frames import family
 from mirg.models.tiny import TINY_FAMILY
-from mirg.training.perception.exercises import LEVELS, LOOKUP_LEVELS, POINT_LEVELS, Exercise, look_up
-from mirg.training.perception.eyes import Eyes
-from mirg.training.perception.losses import Measured, answered, seen
-from mirg.training.perception.optimise import Curriculum
-from mirg.training.perception.questions import EXERCISES
-from mirg.training.recipe import ExerciseKind, PerceptionRecipe
+from research.perception.exercises import LEVELS, LOOKUP_LEVELS, POINT_LEVELS, Exercise, look_up
+from research.perception.eyes import Eyes
+from research.perception.losses import Measured, answered, seen
+from research.perception.optimise import Curriculum
+from research.perception.questions import EXERCISES
+from research.perception.recipe import ExerciseKind, PerceptionRecipe
 
 # Vision curriculum: most objects in an image, their sides, textured or not. The last level is the recipe's world.
 _EASY_VISION = ((1, (0.45, 0.7)), (2, (0.35, 0.6)))

@@ -11,17 +11,17 @@ import torch
 from mirg.data.scenes.corpus import corpus
 from mirg.models.load import wrap
 from mirg.models.tiny import GRID, MAX_IMAGES, TinyConfig, build_tiny
-from mirg.training.perception.batches import Vocabulary
-from mirg.training.perception.initial import (
+from research.perception.batches import Vocabulary
+from research.perception.initial import (
     compose_names,
     initialise_alike,
     look_at_neighbours,
     match_same_words,
     order_coordinates,
 )
-from mirg.training.perception.names import ComposedNames
-from mirg.training.perception.vision import VisionHead
-from mirg.training.recipe import PerceptionRecipe
+from research.perception.names import ComposedNames
+from research.perception.recipe import PerceptionRecipe
+from research.perception.vision import VisionHead
 
 # The words of the exercises that no question of the corpus has.
 _WORDS = (
@@ -69,7 +69,7 @@ def config_of(recipe: PerceptionRecipe) -> TinyConfig:
 
 
 def new_eyes(recipe: PerceptionRecipe) -> Eyes:
-    """A model without eyesight; :mod:`mirg.training.perception.initial` says how embeddings and vision tower start."""
+    """A model without eyesight; :mod:`research.perception.initial` says how embeddings and vision tower start."""
     config = config_of(recipe)
     names = recipe.world.vocabulary
     drafts = corpus(seed=recipe.seed, n=400, config=recipe.world, tasks=recipe.tasks)

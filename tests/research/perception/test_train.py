@@ -18,13 +18,13 @@ from mirg.data.scenes.objects import split_name
 from mirg.models.device import fast_dtype
 from mirg.models.load import load_model, model_facts
 from mirg.storage import SEAL_FILE
-from mirg.training.perception import loop as loop_module
-from mirg.training.perception.eyes import config_of, new_eyes
-from mirg.training.perception.loop import Loop
-from mirg.training.perception.optimise import Curriculum, autocast
-from mirg.training.perception.stages import Stage, _sized, stages_of
-from mirg.training.perception.train import train_perception
-from mirg.training.recipe import PerceptionRecipe
+from research.perception import loop as loop_module
+from research.perception.eyes import config_of, new_eyes
+from research.perception.loop import Loop
+from research.perception.optimise import Curriculum, autocast
+from research.perception.recipe import PerceptionRecipe
+from research.perception.stages import Stage, _sized, stages_of
+from research.perception.train import train_perception
 
 SIZES = {"width": 32, "layers": 2, "heads": 2, "kv_heads": 2, "mlp": 64, "vision_width": 32, "vision_layers": 2}
 SMALL = {"vision_heads": 2, "vision_mlp": 64}

@@ -10,10 +10,11 @@ import yaml
 
 from mirg.models.load import SHIPPED, load_model, resolve_model
 from mirg.storage import SEAL_FILE, seal_problems
-from mirg.training.perception.eyes import new_eyes
-from mirg.training.perception.loop import Loop
-from mirg.training.perception.stages import stages_of
-from mirg.training.recipe import PerceptionRecipe, load_recipe
+from mirg.training.recipe import load_recipe, load_world
+from research.perception.eyes import new_eyes
+from research.perception.loop import Loop
+from research.perception.recipe import RECIPE, PerceptionRecipe
+from research.perception.stages import stages_of
 
 LARGEST = 15 * 10**6
 
@@ -27,7 +28,8 @@ def test_the_files_are_those_that_were_made() -> None:
 
 def test_the_recipe_is_the_one_that_ships() -> None:
     kept = PerceptionRecipe.model_validate(yaml.safe_load((SHIPPED / "recipe.yaml").read_text()))
-    assert kept == load_recipe(PerceptionRecipe, "tiny/perception")
+    assert kept == load_recipe(PerceptionRecipe, RECIPE)
+    assert kept.world == load_world("tiny/world"), "the scenes of the demo are of the world that the model has seen"
     steps = [json.loads(line)["step"] for line in (SHIPPED / "log.jsonl").read_text().splitlines()]
     last = kept.vision_steps + kept.point_steps + kept.lookup_steps + kept.locate_steps
     assert steps == sorted(steps) and last - steps[-1] < kept.log_every
@@ -50,7 +52,7 @@ def test_its_first_steps_are_made_again(logged_rows: int) -> None:
 
     Another processor or another number of threads adds up in another order: there, bfloat16 leaves a percent.
     """
-    recipe = load_recipe(PerceptionRecipe, "tiny/perception")
+    recipe = load_recipe(PerceptionRecipe, RECIPE)
     logged = [json.loads(line) for line in (SHIPPED / "log.jsonl").read_text().splitlines()[:logged_rows]]
     loop = Loop(stages_of(recipe)[0], new_eyes(recipe), recipe)
     made = {}

@@ -12,10 +12,10 @@ import pytest
 from mirg.data.scenes.objects import NAMES
 from mirg.data.scenes.world import Scene, WorldConfig
 from mirg.frames import FAMILIES, to_frame
-from mirg.training.perception.exercises import LEVELS, POINT_LEVELS, Exercise, describe, locate, look_up, point
-from mirg.training.perception.optimise import Curriculum
-from mirg.training.perception.questions import EXERCISES, compare, describe_one, name_it, which_image
-from mirg.training.recipe import ExerciseKind
+from research.perception.exercises import LEVELS, POINT_LEVELS, Exercise, describe, locate, look_up, point
+from research.perception.optimise import Curriculum
+from research.perception.questions import EXERCISES, compare, describe_one, name_it, which_image
+from research.perception.recipe import ExerciseKind
 
 FAMILY = FAMILIES["mirg-tiny"]
 WORLD = WorldConfig(side=96)

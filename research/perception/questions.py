@@ -10,7 +10,7 @@ from mirg.answers.markup import spell
 from mirg.data.scenes.objects import SceneObject
 from mirg.data.scenes.world import Scene, WorldConfig, distractors, scene_for
 from mirg.frames import Family, to_frame
-from mirg.training.perception.exercises import (
+from research.perception.exercises import (
     Exercise,
     describe,
     is_in,
@@ -20,7 +20,7 @@ from mirg.training.perception.exercises import (
     shown,
     shows,
 )
-from mirg.training.recipe import ExerciseKind
+from research.perception.recipe import ExerciseKind
 
 Make = Callable[[np.random.Generator, int, WorldConfig, Family], Exercise]
 

@@ -9,7 +9,7 @@ import torch
 from mirg.data.scenes.objects import NAMES
 from mirg.data.scenes.world import Scene, sample_scene
 from mirg.geometry import Box
-from mirg.training.perception.vision import VisionHead, cell_targets
+from research.perception.vision import VisionHead, cell_targets
 
 INDEX = {name: k for k, name in enumerate(NAMES)}
 

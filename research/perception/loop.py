@@ -11,10 +11,10 @@ import numpy as np
 
 from mirg.models.load import load_model
 from mirg.storage import read_json, seal_folder, write_json_atomic
-from mirg.training.perception.eyes import Eyes, config_of, eyes_of, save_eyes
-from mirg.training.perception.optimise import Curriculum, Optimiser, autocast
-from mirg.training.perception.stages import Stage
-from mirg.training.recipe import PerceptionRecipe
+from research.perception.eyes import Eyes, config_of, eyes_of, save_eyes
+from research.perception.optimise import Curriculum, Optimiser, autocast
+from research.perception.recipe import PerceptionRecipe
+from research.perception.stages import Stage
 
 HEAD_FILE, OPTIMISER_FILE, STATE_FILE = "head.safetensors", "optimiser.safetensors", "state.json"
 

@@ -11,10 +11,10 @@ import torch
 
 from mirg.data.scenes.render import render
 from mirg.data.scenes.world import Scene
-from mirg.training.perception.batches import IGNORED, pixel_values, token_batch
-from mirg.training.perception.exercises import Exercise, Part
-from mirg.training.perception.eyes import Eyes
-from mirg.training.perception.vision import cell_targets
+from research.perception.batches import IGNORED, pixel_values, token_batch
+from research.perception.exercises import Exercise, Part
+from research.perception.eyes import Eyes
+from research.perception.vision import cell_targets
 
 Measured = tuple[torch.Tensor, dict[str, float]]  # a loss, and what to log
 

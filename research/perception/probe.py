@@ -1,6 +1,7 @@
-"""How well a tiny model sees: ``python tools/probe_eyesight.py [MODEL] [N]`` asks it to locate N names at every level.
+"""Measure how well a tiny model sees: ``python -m research.perception.probe [MODEL] [N]``.
 
-Names that its training showed, and pairs of colour and shape that it held out, on fresh scenes of the recipe's world.
+The model is asked to locate N names at every level on new scenes of the recipe's world: names that its training showed,
+and pairs of colour and shape that were held out.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from mirg.engines.base import Generation, Request
 from mirg.engines.load import load_engine
 from mirg.frames import MIRG_TINY, from_frame
 from mirg.geometry import iou
-from mirg.training.perception.exercises import LEVELS, Exercise, locate
 from mirg.training.recipe import load_world
+from research.perception.exercises import LEVELS, Exercise, locate
 
 BOX = re.compile(r"Box: Image-(\d+) ([a-z ]+) \D*(\d+),(\d+)\D+(\d+),(\d+)")
 SEED = 4242
@@ -27,7 +28,7 @@ SEED = 4242
 def main(model: str = "mirg-tiny", n: int = 200) -> None:
     """Print the shares of names whose image is right, and whose box there overlaps the true one by half."""
     engine = load_engine(model)
-    world = load_world("tiny/perception")
+    world = load_world("tiny/world")
     print("| images x objects | names | image right | IoU >= 0.5 in it |\n|---|---|---|---|")
     for level, (images, objects) in enumerate(LEVELS):
         for pairs in ("seen", "held_out"):

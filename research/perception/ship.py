@@ -1,4 +1,4 @@
-"""Make the model that ships with mirg out of a finished perception run: ``python tools/ship_tiny.py RUN``.
+"""Make the model that ships with mirg out of a finished perception run: ``python -m research.perception.ship RUN``.
 
 Weights in bfloat16, and beside them what made them: recipe, log, environment, digests, and the model card.
 """

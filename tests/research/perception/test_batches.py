@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from mirg.training.perception.batches import IGNORED, Vocabulary, pixel_values, token_batch
+from research.perception.batches import IGNORED, Vocabulary, pixel_values, token_batch
 
 
 @settings(max_examples=20)
