@@ -90,10 +90,3 @@ def test_check_as_json(mirg, tmp_path: Path) -> None:
     result = mirg("data", "check", tmp_path / "s", "--json")
     report = json.loads(result.stdout)
     assert (report["rows"], report["accepted"], report["rejected"], report["rejections"]) == (3, 3, 0, [])
-
-
-def test_mini(mirg, tmp_path: Path) -> None:
-    made = mirg("data", "mini", tmp_path / "mini", "--per-cell", 1)
-    assert made.exit_code == 0 and "30 items" in made.output
-    assert mirg("data", "check", tmp_path / "mini").exit_code == 0
-    assert mirg("data", "mini", tmp_path / "mini", "--per-cell", 51).exit_code == 2

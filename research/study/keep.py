@@ -1,6 +1,6 @@
-"""Keep what a study found: ``python tools/keep_study.py RUN`` writes docs/results/study.json and the page's table.
+"""Publish the results of a study: ``python -m research.study.keep RUN``.
 
-The table is between two marks in docs/results/README.md, so that the page shows the numbers of the file.
+It writes docs/results/study.json, and its table between two marks in docs/results/README.md.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MARKS = ("<!-- study -->\n", "<!-- end of study -->")
 COLUMNS = {
     ("joint_accuracy", "all"): "joint Acc@0.5",
@@ -41,9 +41,9 @@ def main(run: Path) -> None:
 
 
 def command(plan: dict[str, Any]) -> str:
-    """What makes such a study again, whole or in part."""
+    """The command that runs such a study, or the same part of it."""
     part = [f"{key}=[{','.join(map(str, plan[key]))}]" for key in ("seeds", "arms") if plan.get(key)]
-    return "mirg study --out RUN " + " ".join(f"-s '{override}'" for override in part)
+    return "python -m research.study --out RUN " + " ".join(f"-s '{override}'" for override in part)
 
 
 def dumped(found: dict[str, Any]) -> str:
