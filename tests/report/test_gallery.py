@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from mirg.report import GalleryItem
-from mirg.report.gallery import select
+from mirg.report.cards import select
 
 
 def test_bounded_per_model_and_outcome(make_item: Callable[..., GalleryItem]) -> None:

@@ -15,8 +15,8 @@ from mirg.evaluation.failures import NO_SUCH_IMAGE, named_image, true_box_ious
 from mirg.evaluation.page_gallery import Gallery
 from mirg.evaluation.page_tables import Evaluated
 from mirg.evaluation.records import Outcome, Record
+from mirg.report.cards import shuffle_key
 from mirg.report.data import OUTCOME_TITLES, Example, Examples
-from mirg.report.gallery import shuffle_key
 
 SHOWN = 3
 # The more one can learn from a wrong answer at a glance, the earlier.

@@ -9,7 +9,7 @@ from mirg.evaluation.agreement import JOINT_THRESHOLD
 from mirg.evaluation.failures import NONE, UNREADABLE, failures, size_edges_of
 from mirg.evaluation.metrics import TITLES
 from mirg.evaluation.page_tables import Evaluated
-from mirg.report.curves import short
+from mirg.report.charts import short
 from mirg.report.data import Failures, Group, GroupChart, Histogram, Interval, Matrix
 
 GROUPS = {

@@ -11,8 +11,8 @@ from mirg.answers.markup import cited, replaced
 from mirg.errors import ImageError, MirgError
 from mirg.evaluation.page_tables import Evaluated
 from mirg.evaluation.records import Record
+from mirg.report.cards import select
 from mirg.report.data import GalleryItem, Mark, PartLine, Picture
-from mirg.report.gallery import select
 from mirg.samples import DatasetFolder, ImageRef, Sample
 from mirg.samples.card import CARD_FILE
 
@@ -46,7 +46,7 @@ class Gallery:
         return cls(evaluated, dataset, samples)
 
     def items(self) -> tuple[GalleryItem, ...]:
-        """The answers that a page shows (:func:`mirg.report.gallery.select`), model by model."""
+        """The answers that a page shows (:func:`mirg.report.cards.select`), model by model."""
         answers = [_Answer(e.name, record) for e in self.evaluated for record in e.records]
         chosen = {(answer.model, answer.sample_id) for answer in select(answers)}
         return tuple(self.item(a.model, a.record) for a in answers if (a.model, a.sample_id) in chosen)

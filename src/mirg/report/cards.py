@@ -1,16 +1,21 @@
-"""From gallery items to what the template prints: numbers formatted, boxes in pixels, long texts cut."""
+"""Which answers a page shows, and the cards and worked examples that the templates print.
+
+Numbers are formatted, boxes are in pixels of the original image, and long texts are cut.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from mirg.console import clean
-from mirg.report.data import OUTCOME_TITLES, GalleryItem, Mark, Picture
+from mirg.report.data import OUTCOME_TITLES, Example, GalleryItem, Mark, Picture
 from mirg.report.draw import Kind, drawable
-from mirg.report.embed import Embedded, ImageBudget
+from mirg.report.images import Embedded, ImageBudget
 
 MAX_TEXT = 4000  # characters of one text
 MAX_MARKS = 60  # boxes drawn on one image
@@ -117,3 +122,117 @@ def _rect(kind: RectKind, mark: Mark, picture: Picture) -> Rect | None:
 def _without_folder(problem: str, path: Path) -> str:
     """A page may be passed on: it names the file, not the folders of the machine it was made on."""
     return problem.replace(str(path), path.name)
+
+
+MAX_EXAMPLE_TEXT = 700  # characters of one reasoning: an example is for reading at a glance
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One model's answer; ``kind`` is the style of its boxes."""
+
+    item: GalleryItem
+    kind: RectKind
+    outcome_title: str
+    verdict: str
+    thinking: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Worked:
+    """One example, ready to print."""
+
+    title: str
+    question: str
+    task: str
+    sample_id: str
+    frames: tuple[Frame, ...]
+    answers: tuple[Answer, ...]
+
+
+def build_examples(examples: tuple[Example, ...], shelf: ImageBudget) -> list[Worked]:
+    """The examples whose images fit on the shelf."""
+    return [_worked(example, shelf) for example in examples if shelf.take(example.answers[0].pictures)]
+
+
+def _worked(example: Example, shelf: ImageBudget) -> Worked:
+    kinds: tuple[RectKind, ...] = ("predicted",) if len(example.answers) == 1 else ("before", "after")
+    first = example.answers[0]
+    answered: list[Layer] = [(kind, item.predicted) for kind, item in zip(kinds, example.answers, strict=True)]
+    layers: list[Layer] = [("given", first.given), *answered, ("true", first.true)]
+    return Worked(
+        title=cut(example.title, 200),
+        question=cut(first.question),
+        task=first.task,
+        sample_id=first.sample_id,
+        frames=build_frames(first.pictures, layers, shelf),
+        answers=tuple(
+            Answer(
+                item=item,
+                kind=kind,
+                outcome_title=OUTCOME_TITLES[item.outcome],
+                verdict=cut(verdict, 300),
+                thinking=cut(item.thinking, MAX_EXAMPLE_TEXT),
+                answer=cut(item.answer, MAX_EXAMPLE_TEXT),
+            )
+            for item, kind, verdict in zip(example.answers, kinds, example.verdicts, strict=True)
+        ),
+    )
+
+
+PER_OUTCOME = 24
+
+
+class Answered(Protocol):
+    """What the choice looks at: a gallery item has it, and so has whatever stands for one before it is made."""
+
+    @property
+    def sample_id(self) -> str:
+        """Whose answer it is."""
+        ...
+
+    @property
+    def task(self) -> str:
+        """The sample's task."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """Who answered."""
+        ...
+
+    @property
+    def outcome(self) -> str:
+        """How it ended."""
+        ...
+
+
+A = TypeVar("A", bound=Answered)
+
+
+def select(items: Iterable[A], per_outcome: int = PER_OUTCOME) -> list[A]:
+    """At most ``per_outcome`` items of every (model, outcome), the tasks in turn.
+
+    The choice depends on sample ids only, so the same samples come up for every model where the outcomes allow it,
+    and rebuilding a page gives the same page. The result is in round-robin order over (model, outcome), so that any
+    beginning of it is balanced.
+    """
+    groups: dict[tuple[str, str], list[A]] = defaultdict(list)
+    for item in items:
+        groups[item.model, item.outcome].append(item)
+    spread = [_tasks_in_turn(group)[:per_outcome] for group in groups.values()]
+    return [group[place] for place in range(per_outcome) for group in spread if place < len(group)]
+
+
+def _tasks_in_turn(items: list[A]) -> list[A]:
+    by_task: dict[str, list[A]] = defaultdict(list)
+    for item in sorted(items, key=lambda item: shuffle_key(item.sample_id)):
+        by_task[item.task].append(item)
+    ranked = [(place, task, item) for task, group in by_task.items() for place, item in enumerate(group)]
+    return [item for _, _, item in sorted(ranked, key=lambda row: row[:2])]
+
+
+def shuffle_key(sample_id: str) -> str:
+    """A key to sort samples by: their order has nothing to do with their names, and is the same every time."""
+    return hashlib.sha256(sample_id.encode("utf-8", "replace")).hexdigest()

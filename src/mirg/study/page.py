@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mirg.report.data import Chart, Interval, Series
-from mirg.report.study_page import ArmRow, Claim, StudyData, write_study
+from mirg.report.pages import ArmRow, Claim, StudyData, write_study
 from mirg.storage import read_jsonl
 from mirg.study.contrasts import ABLATIONS, CLAIMS
 from mirg.study.plan import ARMS

@@ -11,7 +11,7 @@ from pathlib import Path
 from mirg.answers.markup import cited, replaced
 from mirg.geometry import Box, box_problem
 from mirg.report.data import Mark, Picture
-from mirg.report.teacher_page import Chain, TeacherPageData, write_teacher_page
+from mirg.report.pages import Chain, TeacherPageData, write_teacher_page
 from mirg.samples import DatasetFolder, Sample, Target
 from mirg.trajectories.teacher.judging import NO_REPLY, UNREAD, Judged
 from mirg.trajectories.teacher.ledger import Ledger, Outcome, outcome_row, reading

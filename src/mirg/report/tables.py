@@ -1,11 +1,12 @@
-"""Small drawings inside tables, as SVG text: an interval on a 0–100 scale, a difference around zero, outcome shares."""
+"""What tables of the pages contain: numbers with intervals, small bars as SVG text, and confusion matrices."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 
-from mirg.report.data import OUTCOME_TITLES, OUTCOMES, Interval, Outcomes
+from mirg.report.data import OUTCOME_TITLES, OUTCOMES, Interval, Matrix, Outcomes
 
 WIDTH, HEIGHT = 120, 12
 
@@ -100,3 +101,75 @@ def _line(kind: str, x: float) -> str:
 def _svg(label: str, body: str, kind: str = "") -> str:
     classes = f"bar {kind}".strip()
     return f'<svg class="{classes}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">{body}</svg>'
+
+
+SHADES = 10  # classes h1 … h10 of the style sheet
+
+
+@dataclass(frozen=True)
+class Cell:
+    """``count`` items and their share of the row; ``shade`` 0 … 10; ``same`` where answer and truth are one class."""
+
+    count: int
+    share: float
+    shade: int
+    same: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One true class with its ``n`` items."""
+
+    name: str
+    n: int
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The matrix of one model, as the page shows it."""
+
+    model: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def grids(matrices: tuple[Matrix, ...]) -> list[Grid]:
+    """The matrices with the same columns everywhere: those that are used in any of them, or are a true class of one."""
+    used = {
+        name
+        for matrix in matrices
+        for row, counts in zip(matrix.rows, matrix.counts, strict=True)
+        for name, count in zip(matrix.columns, counts, strict=True)
+        if count or (name == row and any(counts))
+    }
+    return [_matrix_grid(matrix, used) for matrix in matrices]
+
+
+def _matrix_grid(matrix: Matrix, used: set[str]) -> Grid:
+    shown = [(place, name) for place, name in enumerate(matrix.columns) if name in used]
+    rows = []
+    for name, counts in zip(matrix.rows, matrix.counts, strict=True):
+        n = sum(counts)
+        if n:
+            rows.append(Row(name, n, tuple(_cell(counts[place], n, name == column) for place, column in shown)))
+    return Grid(matrix.model, tuple(name for _, name in shown), tuple(rows))
+
+
+def _cell(count: int, n: int, same: bool) -> Cell:
+    share = count / n
+    return Cell(count, share, max(1, round(share * SHADES)) if count else 0, same)
+
+
+def shade_grid(matrix: Matrix) -> Grid:
+    """Counts of a table as shares of the whole table; the darkest cell is the fullest one."""
+    total = sum(map(sum, matrix.counts))
+    top = max((count for row in matrix.counts for count in row), default=0)
+    rows = []
+    for name, counts in zip(matrix.rows, matrix.counts, strict=True):
+        cells = tuple(
+            Cell(count, count / total if total else 0.0, max(1, round(10 * count / top)) if count else 0, same=False)
+            for count in counts
+        )
+        rows.append(Row(name, sum(counts), cells))
+    return Grid(matrix.model, matrix.columns, tuple(rows))
