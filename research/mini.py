@@ -4,8 +4,8 @@
 
 It has fifteen families with fifty items each at two levels, 1,500 items, and is a pure function of its version and
 seed. Ten families correspond to the ten tasks of MIG-Bench (arXiv 2501.05767). In three more every image shows the
-object, and another object in the same image tells which one is meant. The last two have several targets or no target.
-In most families the question does not name the image of the answer.
+object, and another object in the same image identifies the one that is meant. The last two have several targets or no
+target. In most families the question does not name the image of the answer.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ FAMILIES: dict[str, str] = {
     "group_grounding": "Group Grounding",
     "reasoning": "Reasoning",
     "correspondence": "Co-Reference",
-    "companion": "the image told by another object",
-    "companion_pair": "the image told by two objects",
-    "companion_twice": "the image told by a number",
+    "companion": "the image identified by another object",
+    "companion_pair": "the image identified by two objects",
+    "companion_twice": "the image identified by a number",
     "multi_target": "several targets",
     "none": "no target",
 }

@@ -19,7 +19,7 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The token ids that batches are made of."""
+    """The token ids that batches contain."""
 
     pad: int
     image: int

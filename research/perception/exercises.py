@@ -51,7 +51,7 @@ class Exercise:
 def look_up(rng: np.random.Generator, level: int, world: WorldConfig) -> Exercise:
     """Text only: which labelled entry holds a name. The form is that of :func:`locate`, with words for images.
 
-    The labels are drawn from all that there are and stand in any order: a label that first appears at a later level
+    The labels are drawn from all labels, in any order: a label that first appears at a later level
     would have been pushed down by every answer until then.
     """
     lists = name_lists(rng, *LEVELS[level], _with_similar(world, _SIMILAR_WORDS))
@@ -65,8 +65,8 @@ def look_up(rng: np.random.Generator, level: int, world: WorldConfig) -> Exercis
 def point(rng: np.random.Generator, level: int, world: WorldConfig, family: Family) -> Exercise:
     """Where everything is in one of up to three images. Trains reading a box off visual tokens, wherever they stand.
 
-    With a single image, which always stands at the same place of the prompt, the box is read off the position of the
-    visual tokens instead of their content, and that is worth nothing in the next prompt.
+    With a single image, which is always at the same place of the prompt, the model would read the box off the
+    position of the visual tokens instead of their content, which does not help in another prompt.
     """
     lists = name_lists(rng, int(rng.integers(1, 4)), level + 1, world)
     scenes = [scene_for(rng, world, names) for names in lists]
@@ -77,7 +77,7 @@ def point(rng: np.random.Generator, level: int, world: WorldConfig, family: Fami
 
 
 def locate(rng: np.random.Generator, level: int, world: WorldConfig, family: Family) -> Exercise:
-    """Which image holds a name, and where in it; names that are in none are asked for too."""
+    """Which image holds a name, and where in it; some names are in no image."""
     lists, scenes = sample_scenes(rng, level, world)
     queries = _queries(rng, lists, world)
     said, about = [], []

@@ -74,7 +74,7 @@ def match_same_words(language_model: Any) -> None:
 def look_at_neighbours(visual: Any, generator: torch.Generator) -> None:
     """Let each head of the vision tower first attend to one neighbouring patch, as a convolution would.
 
-    Rotary positions make the product of a constant query and a constant key a function of the offset alone:
+    Rotary positions make the product of a constant query and a constant key a function of only the offset:
     ``sum_i a_i^2 cos(theta_i (p_query - p_key) + phi_i)``, which peaks at the offset that the phase ``phi`` chooses. So
     the biases of query and key are enough. The deepstack features start at zero: they join when they help.
     """

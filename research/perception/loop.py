@@ -1,4 +1,4 @@
-"""One stage on its way: a step at a time, and everything to go on from after any of them."""
+"""The training loop of one stage, one step at a time, and the checkpoint from which any step can continue."""
 
 from __future__ import annotations
 

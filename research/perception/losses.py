@@ -23,13 +23,13 @@ USER = "<|im_start|>user\n"
 
 
 def seen(eyes: Eyes, scenes: Sequence[Scene]) -> Measured:
-    """Loss of the visual tokens of ``scenes``, each shown alone."""
+    """Loss of the visual tokens of ``scenes``, each in a separate sequence."""
     pixels, grid = _pixels(eyes, scenes)
     return _read_tokens(eyes, eyes.model.model.visual(pixels, grid_thw=grid, return_dict=True).pooler_output, scenes)
 
 
 def answered(eyes: Eyes, batch: Sequence[Exercise], *, train_vision: bool) -> Measured:
-    """Loss of the completions (and of the visual tokens), and how many image labels were told rightly."""
+    """Loss of the completions (and of the visual tokens), and the share of image labels that are right."""
     tokenizer = eyes.processor.tokenizer
     texts = [f"{USER}{_text(eyes, e.parts)}<|im_end|>\n<|im_start|>assistant\n" for e in batch]
     prompts = tokenizer(texts)["input_ids"]
@@ -94,7 +94,7 @@ def _read_tokens(eyes: Eyes, tokens: torch.Tensor, scenes: Sequence[Scene]) -> M
 
 @torch.no_grad()
 def _accuracy(eyes: Eyes, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    """Shares told rightly: of all tokens, of image labels (0 where there is none), and of coordinates nearly so."""
+    """Shares of right tokens, of right image labels (0 without labels), and of nearly right coordinates."""
     right = logits.argmax(-1) == labels
     measured = {"token_accuracy": right.float().mean().item()}
     places = torch.isin(labels, eyes.head.coordinate_ids)

@@ -57,7 +57,7 @@ class Optimiser:
         }
 
     def restore(self, state: dict[str, torch.Tensor], done: int) -> None:
-        """Go on from :meth:`state` after ``done`` steps."""
+        """Continue from :meth:`state` after ``done`` steps."""
         kept: list[dict[int, dict[str, torch.Tensor]]] = [{} for _ in self._optimisers]
         for key, tensor in state.items():
             number, index, name = key.split(".", 2)

@@ -28,7 +28,7 @@ _SIMILAR_CHANGE = 0.7
 
 
 def name_it(rng: np.random.Generator, level: int, world: WorldConfig, family: Family) -> Exercise:
-    """What stands at a box of one image."""
+    """Which object is at a box of one image?"""
     _, scenes = sample_scenes(rng, level, world)
     number, thing = _subject(rng, scenes, world)
     box = spell(to_frame(thing.box, (1, 1), family), family, "text")

@@ -16,7 +16,7 @@ ExerciseKind = Literal["point", "locate", "describe", "describe_one", "name", "w
 
 
 class PerceptionRecipe(Section):
-    """Eyesight for a tiny model: see ``docs/design/0004-perception.md``."""
+    """How a tiny model is trained to see, see ``docs/design/0004-perception.md``."""
 
     stage: Literal["perception"] = "perception"
     tiny: dict[str, Any] = Field(
@@ -40,10 +40,12 @@ class PerceptionRecipe(Section):
         default=None, description="Tasks whose questions and reasoning the tokenizer has words for; None: all."
     )
     exercises: tuple[ExerciseKind, ...] = Field(
-        default=("locate", "describe", "locate"), min_length=1, description="What the locate stage asks, in turn."
+        default=("locate", "describe", "locate"),
+        min_length=1,
+        description="Exercises of the locate stage, in this order.",
     )
     small_last: bool = Field(
-        default=False, description="Start with large objects and come to the world's smallest with the last level."
+        default=False, description="Start with large objects and end with the smallest of the world at the last level."
     )
     composed_names: bool = Field(
         default=False, description="Keep a name's vector the sum of colour and shape, so that unseen pairs have one."
@@ -52,7 +54,7 @@ class PerceptionRecipe(Section):
     @field_validator("tiny")
     @classmethod
     def _known_sizes(cls, tiny: dict[str, Any]) -> dict[str, Any]:
-        """ConfigError where no model has such sizes, before a run folder is made; the values stay as they were said."""
+        """Raise ConfigError for sizes that no model has, before a run folder is made. The values are not changed."""
         from mirg.models.tiny import TinyConfig
 
         refuse_unknown(TinyConfig, tiny, "tiny.")

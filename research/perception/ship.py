@@ -21,7 +21,7 @@ FROM_RUN = {"config.yaml": "recipe.yaml", "metrics.jsonl": "log.jsonl"}
 
 
 def main(run: Path) -> None:
-    """Write ``mirg/models/mirg-tiny`` anew; its model card, which people write, stays."""
+    """Write ``mirg/models/mirg-tiny`` again. Its model card, which is written by hand, is kept."""
     card = (SHIPPED / CARD).read_text() if (SHIPPED / CARD).is_file() else ""
     shutil.rmtree(SHIPPED, ignore_errors=True)
     shutil.copytree(run / "model", SHIPPED, ignore=shutil.ignore_patterns(WEIGHTS))

@@ -1,7 +1,7 @@
 """Perception from recipe to model folder: the loop over the stages.
 
 Every batch is a pure function of (seed, stage, step, curriculum level), so the same recipe gives the same model. A run
-that was stopped goes on from its last good checkpoint, inside a stage or between two, and ends with the same weights.
+that was stopped continues from its last good checkpoint, inside a stage or between two, and gives the same weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Dense supervision of the visual tokens: each becomes the word of the object it covers and knows where that lies."""
+"""Dense supervision: each visual token is trained to be the word of the object that it covers, with its box."""
 
 from __future__ import annotations
 

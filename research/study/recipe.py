@@ -12,7 +12,7 @@ RECIPE = Path(__file__).with_name("study.yaml")
 
 
 class MiniStudyRecipe(StudyRecipe):
-    """A study on scenes: what its datasets are made of. Their paths are set by :func:`research.study.data.located`."""
+    """A study on scenes: sizes and world of its datasets. :func:`research.study.data.located` sets their paths."""
 
     world: str = Field(
         default="research/study/world.yaml", description="Recipe whose world the training scenes are of."

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mirg.evaluation.page_examples import mended, verdict, worked_examples
-from mirg.evaluation.page_gallery import Gallery
+from mirg.evaluation.page_answers import Gallery, mended, verdict, worked_examples
 from mirg.evaluation.page_tables import Evaluated
 from mirg.evaluation.records import Record
 from mirg.report.data import Examples

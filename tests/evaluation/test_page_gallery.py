@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from mirg.evaluation.page_gallery import Gallery, answer_part
+from mirg.evaluation.page_answers import Gallery, answer_part
 from mirg.evaluation.page_tables import Evaluated
 from mirg.evaluation.records import Record
 from mirg.report.cards import PER_OUTCOME, select

@@ -38,7 +38,7 @@ class Rect:
 
 @dataclass(frozen=True)
 class Frame:
-    """One image of a card: ``image`` is None where it could not be opened (then ``problem`` says why)."""
+    """One image of a card: ``image`` is None if it could not be opened, and ``problem`` is the reason."""
 
     tag: str
     caption: str
@@ -61,14 +61,14 @@ class Card:
     frames: tuple[Frame, ...]
 
 
-def build_cards(chosen: list[GalleryItem], shelf: ImageBudget) -> tuple[list[Card], int]:
-    """Cards for the items whose images fit on the shelf, and how many did not."""
-    cards = [build_card(item, shelf) for item in chosen if shelf.take(item.pictures)]
+def build_cards(chosen: list[GalleryItem], budget: ImageBudget) -> tuple[list[Card], int]:
+    """Cards for the items whose images fit into the budget, and the number of items that did not fit."""
+    cards = [build_card(item, budget) for item in chosen if budget.take(item.pictures)]
     return cards, len(chosen) - len(cards)
 
 
-def build_card(item: GalleryItem, shelf: ImageBudget) -> Card:
-    """One card; the item's images must have been taken by ``shelf``."""
+def build_card(item: GalleryItem, budget: ImageBudget) -> Card:
+    """One card. The images of the item must be in ``budget``."""
     # Painted in this order: the truth lies on top, so that a perfect prediction shows as a green line in a dashed one.
     layers: list[Layer] = [("given", item.given), ("predicted", item.predicted), ("true", item.true)]
     return Card(
@@ -78,13 +78,13 @@ def build_card(item: GalleryItem, shelf: ImageBudget) -> Card:
         thinking=cut(item.thinking),
         answer=cut(item.answer),
         failure=cut(item.failure or ""),
-        frames=build_frames(item.pictures, layers, shelf),
+        frames=build_frames(item.pictures, layers, budget),
     )
 
 
-def build_frames(pictures: Sequence[Picture], layers: Sequence[Layer], shelf: ImageBudget) -> tuple[Frame, ...]:
-    """The images of one sample with their boxes, the last layer on top; ``shelf`` must have taken the images."""
-    return tuple(_frame(number, picture, layers, shelf) for number, picture in enumerate(pictures, start=1))
+def build_frames(pictures: Sequence[Picture], layers: Sequence[Layer], budget: ImageBudget) -> tuple[Frame, ...]:
+    """The images of one sample with their boxes, the last layer on top. The images must be in ``budget``."""
+    return tuple(_frame(number, picture, layers, budget) for number, picture in enumerate(pictures, start=1))
 
 
 def cut(text: str, limit: int = MAX_TEXT) -> str:
@@ -93,17 +93,17 @@ def cut(text: str, limit: int = MAX_TEXT) -> str:
     return text if len(text) <= limit else f"{text[:limit]} … ({len(text) - limit:,} more characters)"
 
 
-def _frame(number: int, picture: Picture, layers: Sequence[Layer], shelf: ImageBudget) -> Frame:
+def _frame(number: int, picture: Picture, layers: Sequence[Layer], budget: ImageBudget) -> Frame:
     rects: list[Rect] = []
     for kind, marks in layers:
         mine = [mark for mark in marks if mark.image == number][:MAX_MARKS]
         rects.extend(rect for rect in (_rect(kind, mark, picture) for mark in mine) if rect)
     said = ", ".join(f"{r.kind} box at {r.x:.0f},{r.y:.0f} to {r.x + r.width:.0f},{r.y + r.height:.0f}" for r in rects)
-    problem = shelf.problems.get(picture.path, "")
+    problem = budget.problems.get(picture.path, "")
     return Frame(
         tag=f"Image-{number}",
         caption=picture.caption,
-        image=shelf.get(picture.path),
+        image=budget.get(picture.path),
         problem=_without_folder(problem, picture.path),
         rects=tuple(rects),
         said=said or "no box",
@@ -151,12 +151,12 @@ class Worked:
     answers: tuple[Answer, ...]
 
 
-def build_examples(examples: tuple[Example, ...], shelf: ImageBudget) -> list[Worked]:
-    """The examples whose images fit on the shelf."""
-    return [_worked(example, shelf) for example in examples if shelf.take(example.answers[0].pictures)]
+def build_examples(examples: tuple[Example, ...], budget: ImageBudget) -> list[Worked]:
+    """The examples whose images fit into the budget."""
+    return [_worked(example, budget) for example in examples if budget.take(example.answers[0].pictures)]
 
 
-def _worked(example: Example, shelf: ImageBudget) -> Worked:
+def _worked(example: Example, budget: ImageBudget) -> Worked:
     kinds: tuple[RectKind, ...] = ("predicted",) if len(example.answers) == 1 else ("before", "after")
     first = example.answers[0]
     answered: list[Layer] = [(kind, item.predicted) for kind, item in zip(kinds, example.answers, strict=True)]
@@ -166,7 +166,7 @@ def _worked(example: Example, shelf: ImageBudget) -> Worked:
         question=cut(first.question),
         task=first.task,
         sample_id=first.sample_id,
-        frames=build_frames(first.pictures, layers, shelf),
+        frames=build_frames(first.pictures, layers, budget),
         answers=tuple(
             Answer(
                 item=item,
@@ -185,26 +185,26 @@ PER_OUTCOME = 24
 
 
 class Answered(Protocol):
-    """What the choice looks at: a gallery item has it, and so has whatever stands for one before it is made."""
+    """An answer as :func:`select` reads it: a gallery item, or what a gallery item is made from later."""
 
     @property
     def sample_id(self) -> str:
-        """Whose answer it is."""
+        """The id of the sample."""
         ...
 
     @property
     def task(self) -> str:
-        """The sample's task."""
+        """The task of the sample."""
         ...
 
     @property
     def model(self) -> str:
-        """Who answered."""
+        """The name of the model."""
         ...
 
     @property
     def outcome(self) -> str:
-        """How it ended."""
+        """The outcome of the answer."""
         ...
 
 
@@ -212,7 +212,7 @@ A = TypeVar("A", bound=Answered)
 
 
 def select(items: Iterable[A], per_outcome: int = PER_OUTCOME) -> list[A]:
-    """At most ``per_outcome`` items of every (model, outcome), the tasks in turn.
+    """At most ``per_outcome`` items of every (model, outcome), spread over the tasks.
 
     The choice depends on sample ids only, so the same samples come up for every model where the outcomes allow it,
     and rebuilding a page gives the same page. The result is in round-robin order over (model, outcome), so that any

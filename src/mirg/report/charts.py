@@ -18,15 +18,15 @@ from mirg.report.tables import points, signed, signed_points
 WIDTH, HEIGHT = 360, 212
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 26
 MAX_POINTS = 400
-SMOOTH_FROM = 12  # points; a shorter series is shown as it is
+SMOOTH_FROM = 12  # points; a shorter series is not smoothed
 N_STYLES = 5
 
 
 def smooth(values: Sequence[float], span: int) -> list[float]:
     """Centred moving average over at most ``span`` values; same length.
 
-    At both ends the window loses its outer half, so the last value stands for the last half window and not for
-    one noisy point.
+    At both ends the window loses its outer half, so the last value is the mean of half a window and not one noisy
+    point.
 
     >>> smooth([0.0, 1.0, 0.0, 1.0, 0.0], 3)
     [0.5, 0.3333333333333333, 0.6666666666666666, 0.3333333333333333, 0.5]
@@ -79,7 +79,7 @@ def short(value: float) -> str:
 
 
 def render_chart(chart: Chart) -> str:
-    """The chart as one ``<svg>`` element with every text escaped; an empty string where there is nothing to draw."""
+    """The chart as one ``<svg>`` element with every text escaped; an empty string if there is nothing to draw."""
     series = [line for line in (_usable(s) for s in chart.series) if line.steps]
     if not series:
         return ""
@@ -168,7 +168,7 @@ _INSIDE = WIDTH - LEFT - RIGHT
 def render_histogram(histogram: Histogram, top: float) -> str:
     """Shares of the counts as bars, those from ``mark`` on stronger; the axis ends at the share ``top`` or above it.
 
-    An empty string where nothing was counted.
+    An empty string if nothing was counted.
     """
     total = sum(histogram.counts)
     if not total:
@@ -202,7 +202,7 @@ def render_histogram(histogram: Histogram, top: float) -> str:
 def render_groups(chart: GroupChart) -> str:
     """Estimates as dots with their intervals as whiskers, the models beside each other within a group.
 
-    A group's reference is a line across it. An empty string where there is nothing to draw.
+    A group's reference is a line across it. An empty string if there is nothing to draw.
     """
     estimates = [value for series in chart.series.values() for value in series if value is not None]
     if not estimates:
@@ -277,7 +277,7 @@ COUNTS_LABEL = 40  # pixels that a name under the axis may take
 
 
 def render_counts(title: str, bars: Sequence[tuple[str, int]]) -> str:
-    """One bar for each (name, count); names that would not fit are left out evenly. Empty where nothing was counted."""
+    """One bar for each (name, count); names that would not fit are left out evenly. Empty if nothing was counted."""
     top = max((count for _, count in bars), default=0)
     if top <= 0:
         return ""
@@ -313,7 +313,7 @@ FOREST_NAMES, FOREST_NUMBERS = 330, 150  # pixels left and right of the drawing
 
 
 def forest(rows: Sequence[tuple[str, Interval]]) -> str:
-    """One line per difference, by name; "" where there is none. The axis is in points of 100."""
+    """One line for each difference, as an SVG with an axis in points of 100; "" without differences."""
     if not rows:
         return ""
     ends = [v for _, value in rows for v in (value.mean, value.low, value.high) if v is not None]

@@ -59,17 +59,17 @@ class ImageBudget:
 
     @property
     def images(self) -> list[Embedded]:
-        """What has been taken, in order."""
+        """The embedded images, in the order in which they were added."""
         return list(self._by_path.values())
 
     def get(self, path: Path) -> Embedded | None:
-        """The embedded image of ``path``, or None where it could not be opened."""
+        """The embedded image of ``path``, or None if it could not be opened."""
         return self._by_path.get(path)
 
     def take(self, pictures: tuple[Picture, ...]) -> bool:
-        """Embed what is not there yet; False, and nothing is added, where it would exceed the budget.
+        """Embed the pictures that are not embedded yet. False, and none is added, if they exceed the budget.
 
-        An image that cannot be opened costs nothing: its reason is kept in ``problems``.
+        An image that cannot be opened needs no bytes; ``problems`` has the reason.
         """
         fresh: dict[Path, Embedded] = {}
         for picture in pictures:
@@ -102,7 +102,7 @@ class Thumbs:
 
     @classmethod
     def fitting(cls, paths: Sequence[Path], budget: int, limits: ImageLimits = DEFAULT_LIMITS) -> Thumbs:
-        """Of the largest preset at which ``paths`` (all different) are likely to need no more than ``budget`` bytes."""
+        """Thumbnails of the largest preset with which the different ``paths`` should fit into ``budget`` bytes."""
         step = max(1, len(paths) // _PROBES)
         images = [image for path in paths[::step] if (image := _opened(path, limits)) is not None]
         for preset in THUMBNAIL_PRESETS:
@@ -112,11 +112,11 @@ class Thumbs:
         return cls(THUMBNAIL_PRESETS[-1], limits)
 
     def get(self, path: Path) -> Embedded | None:
-        """The thumbnail of ``path``, where it has been kept."""
+        """The thumbnail of ``path``, or None if it has not been kept."""
         return self._by_path.get(path)
 
     def make(self, paths: Iterable[Path]) -> dict[Path, Embedded]:
-        """Thumbnails of those of ``paths`` that are not kept yet; what cannot be opened goes to ``problems``."""
+        """Thumbnails of the ``paths`` that are not kept yet. Files that cannot be opened go to ``problems``."""
         fresh: dict[Path, Embedded] = {}
         for path in paths:
             if path in self._by_path or path in fresh or path in self.problems:
@@ -134,7 +134,7 @@ class Thumbs:
         return fresh
 
     def keep(self, fresh: dict[Path, Embedded]) -> None:
-        """Put what :meth:`make` gave onto the page."""
+        """Add thumbnails that :meth:`make` returned to the page."""
         self._by_path.update(fresh)
 
 
@@ -142,7 +142,7 @@ def _opened(path: Path, limits: ImageLimits) -> Image.Image | None:
     try:
         return open_image(path, limits=limits)
     except ImageError:
-        return None  # said where the card is built
+        return None  # the card states the reason
 
 
 def data_uri(image: Image.Image, preset: ThumbnailPreset = THUMBNAIL_PRESETS[0], lossless: int = LOSSLESS_SIDE) -> str:

@@ -1,7 +1,7 @@
 """One self-contained HTML file out of :class:`ReportData`: no outside request, everything escaped, a strict CSP.
 
 Model output and file names are untrusted. jinja2 escapes every value; the only raw parts are our own style sheet,
-script and drawings (whose texts are escaped where they are made). The content security policy allows data-URI images
+script and drawings (whose texts are escaped when they are made). The content security policy allows data-URI images
 and exactly the one style sheet and the one script by their hashes, so that even a mistake here would run nothing.
 """
 
@@ -29,7 +29,7 @@ IMAGE_BUDGET = 5_500_000  # bytes of embedded images; with texts a page stays un
 
 
 def write_report(out: Path, data: ReportData, *, per_outcome: int = PER_OUTCOME) -> Path:
-    """Write the page to ``out`` (``report.html`` inside it where it is a folder); atomic. Returns the file's path."""
+    """Write the page to ``out``, or to ``report.html`` in the folder ``out``, atomically, and return its path."""
     path = out / "report.html" if out.is_dir() else out
     write_atomic(path, render(data, per_outcome=per_outcome))
     return path
@@ -37,9 +37,9 @@ def write_report(out: Path, data: ReportData, *, per_outcome: int = PER_OUTCOME)
 
 def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: int = IMAGE_BUDGET) -> str:
     """The page as text. At most ``per_outcome`` answers per model and outcome, ``image_budget`` bytes of images."""
-    shelf = ImageBudget(image_budget)
-    examples = build_examples(data.examples.items if data.examples else (), shelf)
-    cards, dropped = build_cards(select(data.gallery, per_outcome), shelf)
+    budget = ImageBudget(image_budget)
+    examples = build_examples(data.examples.items if data.examples else (), budget)
+    cards, dropped = build_cards(select(data.gallery, per_outcome), budget)
     cards = _in_given_order(cards, data.gallery)
     differences = data.table.differences if data.table else ()
     return render_page(
@@ -51,7 +51,7 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
         matrices=tables.grids(data.failures.matrices) if data.failures else [],
         histogram_top=_highest_share(data.failures.histograms) if data.failures else 1.0,
         cards=cards,
-        images=shelf.images,
+        images=budget.images,
         gallery_note=_gallery_note(len(cards), max(data.n_answers, len(data.gallery)), per_outcome, dropped),
         models=[model for model in _unique(i.model for i in data.gallery) if model in {c.item.model for c in cards}],
         tasks=sorted(_unique(card.item.task for card in cards)),
@@ -133,7 +133,7 @@ def _highest_share(histograms: tuple[Histogram, ...]) -> float:
 
 
 def markup(text: str) -> Any:
-    """Text of our own that a template takes as it is."""
+    """Trusted text, which a template does not escape."""
     from markupsafe import Markup
 
     return Markup(text)
@@ -158,7 +158,7 @@ def _in_given_order(cards: list[Card], items: tuple[GalleryItem, ...]) -> list[C
 
 
 def _gallery_note(shown: int, total: int, per_outcome: int, dropped: int) -> str:
-    note = f"{shown:,} of {total:,} answers: up to {per_outcome} for each model and outcome, the tasks in turn."
+    note = f"{shown:,} of {total:,} answers: up to {per_outcome} for each model and outcome, spread over the tasks."
     return f"{note} {dropped:,} more were left out to keep this file small." if dropped else note
 
 

@@ -72,7 +72,7 @@ class LengthView:
 
 @dataclass(frozen=True)
 class ShapeView:
-    """What the samples of one task, or all of them, are made of. ``cells`` are 3 x 3 counts of targets."""
+    """The images and targets of the samples of one task, or of all. ``cells`` are 3 x 3 counts of targets."""
 
     name: str
     samples: int
@@ -127,7 +127,7 @@ def _matrix(shape: ShapeView) -> Matrix:
 
 @dataclass(frozen=True)
 class Chain:
-    """One chain. ``check`` is "" where it was kept, else the first check that it failed; ``problems`` are all reasons.
+    """One chain. ``check`` is "" if it was kept, else the first check that it failed; ``problems`` are all reasons.
 
     ``cited`` are the boxes of the thinking, ``predicted`` those of the answer; fractions, as everywhere.
     """
@@ -174,14 +174,14 @@ class _Shown:
 
 def write_teacher_page(path: Path, data: TeacherPageData, *, image_budget: int = IMAGE_BUDGET) -> Path:
     """Write the page, one file without outside requests of at most ``image_budget`` bytes of images; its path."""
-    shelf = ImageBudget(image_budget)
-    shown = [_shown(chain, shelf) for chain in data.chains if shelf.take(chain.pictures)]
+    budget = ImageBudget(image_budget)
+    shown = [_shown(chain, budget) for chain in data.chains if budget.take(chain.pictures)]
     html = render_page(
         "teacher.html.j2",
         script=asset("report.js"),
         data=data,
         cards=shown,
-        images=shelf.images,
+        images=budget.images,
         tasks_shown=sorted({card.chain.task for card in shown}),
         checks_shown=[check for check in data.checks if any(card.chain.check == check for card in shown)],
         any_kept=any(not card.chain.check for card in shown),
@@ -189,14 +189,14 @@ def write_teacher_page(path: Path, data: TeacherPageData, *, image_budget: int =
     return write_atomic(path, html)
 
 
-def _shown(chain: Chain, shelf: ImageBudget) -> _Shown:
+def _shown(chain: Chain, budget: ImageBudget) -> _Shown:
     layers: list[Layer] = [("given", chain.cited), ("predicted", chain.predicted), ("true", chain.true)]
     return _Shown(
         chain=chain,
         question=cut(chain.question),
         thinking=cut(chain.thinking),
         answer=cut(chain.answer),
-        frames=build_frames(chain.pictures, layers, shelf),
+        frames=build_frames(chain.pictures, layers, budget),
     )
 
 

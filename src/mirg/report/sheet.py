@@ -2,7 +2,7 @@
 
 One file that opens offline. Thumbnails and texts lie in one block of JSON; a card is built when it comes near the
 window, so that thousands of images stay usable. Texts are untrusted: they become text nodes, never markup, and the
-JSON cannot end its own element. Without the script the first cards are there all the same.
+JSON cannot end its own element. The first cards are also shown without the script.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SheetBox:
 
 @dataclass(frozen=True)
 class SheetImage:
-    """One image: ``path`` None where it may not be opened, and ``problem`` says why."""
+    """One image: ``path`` is None if it may not be opened, and ``problem`` is the reason."""
 
     path: Path | None
     tag: str

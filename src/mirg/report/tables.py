@@ -60,7 +60,7 @@ OUTCOMES_BY_WORTH = tuple(sorted(OUTCOMES, key=list(OUTCOME_TITLES).index))
 
 
 def points(value: Interval) -> str:
-    """``75.3 [72.1, 78.2]``: points of 100, the interval only where there is one."""
+    """``75.3 [72.1, 78.2]``: points of 100, with the interval if there is one."""
     if value.low is None or value.high is None:
         return f"{value.mean * 100:.1f}"
     return f"{value.mean * 100:.1f} [{value.low * 100:.1f}, {value.high * 100:.1f}]"

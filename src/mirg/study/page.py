@@ -22,7 +22,7 @@ COLUMNS = {
     "joint_iou:all": "joint IoU",
 }
 CURVES = {
-    "reward": "reward of its own arm",
+    "reward": "reward (each arm has another)",
     "rewards/image/mean": "image reward",
     "rewards/object/mean": "object reward",
     "frac_reward_zero_std": "groups without signal",
@@ -39,7 +39,7 @@ def page(results: Mapping[str, Any], out: Path) -> Path:
     return write_study(
         out / "report.html",
         StudyData(
-            title="What each part of the method is worth",
+            title="What each part of the method contributes",
             subtitle=f"{len(arms)} arms from {plan['model']}, {seeds} {'seed' if seeds == 1 else 'seeds'}, "
             f"{benchmark['items']} items of {benchmark['name']}; "
             f"{100 * benchmark['image_hidden']:.0f} % of the questions do not name the image.",
@@ -77,7 +77,7 @@ def _forests(contrasts: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[str
     shown = {
         "Joint Acc@0.5, all items": ("joint_accuracy", "all"),
         "Image accuracy, items whose question hides the image": ("image_accuracy", "image_hidden"),
-        "Mean IoU, all items, whatever image is named": ("mean_iou", "all"),
+        "Mean IoU, all items, in any image": ("mean_iou", "all"),
         "Joint IoU, all items: 0 in a wrong image": ("joint_iou", "all"),
     }
     found: dict[str, list[tuple[str, Interval]]] = {}

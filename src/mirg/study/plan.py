@@ -124,7 +124,7 @@ class StudyRecipe(BaseModel):
 class Arm:
     """One way of training.
 
-    ``start`` is the arm whose model of the same seed this one continues from, "" if there is none. ``stage`` is "" for
+    ``start`` is the arm whose model of the same seed this one continues from; the base has "". ``stage`` is "" for
     a model that is not trained. ``overrides`` are keys of the recipe of the stage; ``rate`` is the learning rate as a
     multiple of the recipe's.
     """

@@ -239,9 +239,9 @@ def place(
 ) -> list[Box]:
     """Boxes (fractions on the pixel grid) for ``shapes``, pairwise IoU at most ``max_overlap``.
 
-    ``anchor`` (k, box) has object k stand at ``box``, as its shape fills it (:func:`_standing_at`); where that leaves
-    the others no room it stands anywhere. An object that finds no room shrinks towards ``min_side``; a scene that
-    finds no room is placed anew. ConfigError where that does not help.
+    ``anchor`` (k, box) places object k at ``box`` as its shape fills it (:func:`_standing_at`), or anywhere if this
+    leaves no room for the others. An object without room shrinks towards ``min_side``, and a scene without room is
+    placed again. ConfigError if there is still no room.
     """
     for attempt in range(200):
         boxes: dict[int, Box] = {}

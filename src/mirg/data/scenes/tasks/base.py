@@ -91,8 +91,8 @@ def holder_pictures(
     scenes: dict[int, Scene] = {}
     first = next((k for k, names in enumerate(lists) if subject in names), 0) if asked is None else asked
     box: Box | None = None
-    # The image that decides the place is made first. Without same_place, the order of the images keeps the scenes of
-    # each seed as they are.
+    # The image that decides the place is made first. Without same_place, the images are made in their
+    # order, because another order would change the scenes of every seed.
     for k in sorted(range(len(lists)), key=lambda k: k != first) if config.same_place else range(len(lists)):
         names, anchor = list(lists[k]), None
         at, holds = _most_alike(names, subject), subject in names
@@ -132,7 +132,7 @@ def _most_alike(names: Names, subject: str) -> int:
 def look_alike(
     rng: np.random.Generator, config: WorldConfig, subject: str, box: Box | None, avoid: Collection[str] = ()
 ) -> str | None:
-    """A name with the colour or the shape of ``subject`` whose shape fills ``box`` if given; None if there is none."""
+    """A name with the colour or the shape of ``subject`` whose shape fills ``box`` if given, or None."""
     alike = [name for name in similar_names(subject, config.names) if name not in avoid]
     fitting = [name for name in alike if box is None or fills(split_name(name)[1], box)]
     return pick(rng, fitting) if fitting else None

@@ -147,7 +147,7 @@ def companion_pair(rng: np.random.Generator, config: WorldConfig) -> Draft:
     subject = any_name(rng, config)
     pair = distractors(rng, config, 2, subject)
     holder = int(rng.integers(count))
-    # In turn, so that either of the two is in more than one image.
+    # The two alternate, so that each of them is in more than one image if there are enough images.
     turns = iter([pair[k % 2] for k in rng.permutation(count - 1)])
     marks: list[Names] = [pair if k == holder else [next(turns)] for k in range(count)]
     pictures = beside_pictures(rng, config, subject, marks, asked=holder)

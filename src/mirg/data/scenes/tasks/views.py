@@ -120,7 +120,7 @@ MARGINS = ((0.05, 0.3), (0.02, 0.05))
 def region(rng: np.random.Generator, config: WorldConfig) -> Draft:
     """Image-1 shows several objects, and the other images are crops of it. Where in Image-1 is the object of one crop?
 
-    The crop that is asked for has the role ``reference``, the others ``distractor``.
+    The crop of the question has the role ``reference``, the others ``distractor``.
     """
     source, views = _source_and_crops(rng, config)
     order = rng.permutation(len(views))[: draw(rng, config.images, least=2) - 1].tolist()
@@ -135,7 +135,7 @@ def region(rng: np.random.Generator, config: WorldConfig) -> Draft:
 
 
 def _source_and_crops(rng: np.random.Generator, config: WorldConfig) -> tuple[Scene, list[Scene]]:
-    """A scene of two or more different objects, and a crop of each object that can be shown alone."""
+    """A scene of two or more different objects, and a crop of each object of which a crop without others exists."""
     config = at_least(config, 2)
     while True:
         source = scene_for(rng, config, fill(rng, config, any_name(rng, config), 1))
