@@ -29,7 +29,6 @@ COMMANDS: dict[str, str] = {
     "scenes": "data scenes scenes --n 60",
     "scenes-hard": "data scenes hard --n 40 --difficulty hard --seed 3",
     "scenes-taught": "data scenes taught --n 30 --world tiny/world --split rl --seed 1",
-    "mini": "data mini mini",
     "import-coco": "data import coco pictures/instances.json coco --copy",
     "import-photos": "data import photos pictures/images photographs",
     "photos": "data photos pictures/images photos --n 30",

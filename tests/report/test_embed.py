@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageChops
 
-from mirg.report import Picture
+from mirg.report.data import Picture
 from mirg.report.images import MAX_SIDE, ImageBudget, data_uri
 
 

@@ -225,12 +225,12 @@ def _of_two(before: str, after: str, pairs: Sequence[tuple[Record, Record]], gal
     right = sum(1 for a, b in pairs if a.joint and b.joint)
     chosen = found[:SHOWN]
     note = (
-        f"Of {len(pairs):,} items {after} mends {len(found):,} that {before} gets wrong and breaks {broken:,} that it "
-        f"gets right; {right:,} are right both times, {len(pairs) - len(found) - broken - right:,} wrong both times."
+        f"Of {len(pairs):,} items {after} corrects {len(found):,} that {before} gets wrong and breaks {broken:,} that "
+        f"it gets right; {right:,} are right both times, {len(pairs) - len(found) - broken - right:,} wrong both times."
     )
     if chosen:
         note += (
-            f" {_these(len(chosen))} because {after} mends {before}'s answer: they show what changes, not how often."
+            f" {_these(len(chosen))} because {after} corrects {before}'s answer: they show what changes, not how often."
         )
     examples = (
         Example(
