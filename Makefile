@@ -76,15 +76,15 @@ bench: install-dev
 	done
 
 study: install
-	$(BIN)/mirg study --out $(STUDY) $(ARGS)
-	$(BIN)/python tools/keep_study.py $(STUDY)
+	$(BIN)/python -m research.study --out $(STUDY) $(ARGS)
+	$(BIN)/python -m research.study.keep $(STUDY)
 
 mutants: install-dev
 	$(BIN)/python tools/mutants.py $(ARGS)
 
 docs: install-dev
-	$(BIN)/python tools/check_links.py README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs src
+	$(BIN)/python tools/check_links.py README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs src research
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src research tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -25,7 +25,7 @@ SKIPPED = 1  # steps of a run that are no measure: everything happens for the fi
 
 def policy(folder: Path, steps: int, samples: int) -> Path:
     """A short SFT of the demo's, after which most answers end as they do in its RL stage; ``rl`` holds RL's scenes."""
-    world = load_world("tiny/perception")
+    world = load_world("tiny/world")
     for name, count in (("plain", 16 * steps), ("rl", samples)):
         write_scenes(folder / name, count, split="train", seed=len(name), config=world)
     build_dataset(DatasetFolder.open(folder / "plain"), folder / "train", family="mirg-tiny")

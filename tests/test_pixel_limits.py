@@ -53,7 +53,7 @@ from mirg.evaluation.runner import Plan, evaluate
 from mirg.executors import Local
 from mirg.frames import extent, from_frame, input_size, to_frame
 from mirg.images import ImageLimits
-from mirg.report.thumbs import Thumbs, _opened
+from mirg.report.images import Thumbs, _opened
 from mirg.rewards import RewardConfig, score
 from mirg.rewards.trl import reward_functions, total_reward
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Sample

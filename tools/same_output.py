@@ -28,8 +28,7 @@ MODULE = [sys.executable, "-c", "from mirg.cli.main import app; app()"]
 COMMANDS: dict[str, str] = {
     "scenes": "data scenes scenes --n 60",
     "scenes-hard": "data scenes hard --n 40 --difficulty hard --seed 3",
-    "scenes-taught": "data scenes taught --n 30 --world tiny/perception --split rl --seed 1",
-    "mini": "data mini mini",
+    "scenes-taught": "data scenes taught --n 30 --world tiny/world --split rl --seed 1",
     "import-coco": "data import coco pictures/instances.json coco --copy",
     "import-photos": "data import photos pictures/images photographs",
     "photos": "data photos pictures/images photos --n 30",

@@ -183,25 +183,6 @@ def test_a_model_that_cannot_be_loaded_here(
 
 
 @pytest.mark.parametrize(
-    ("override", "words", "hint"),
-    [
-        ("tiny.widht=64", "unknown recipe key tiny.widht", "did you mean tiny.width?"),
-        ("tiny.width=8", "tiny.width: Input should be greater than or equal to 16", "got 8"),
-        ("tiny.layers=many", "tiny.layers: Input should be a valid integer", "got 'many'"),
-        ("tiny=64", "tiny: Input should be a valid dictionary", "got 64"),
-        ("world.sid=64", "unknown recipe key world.sid", "did you mean world.side?"),
-    ],
-)
-def test_a_wrong_recipe_is_told_before_a_run_folder_is_made(
-    mirg, tmp_path: Path, override: str, words: str, hint: str
-) -> None:
-    result = mirg("perception", "tiny/perception", "--output", tmp_path / "run", "-s", override)
-    assert result.exit_code == 2
-    assert words in result.stderr and hint in result.stderr.partition("hint: ")[2]
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
     "command", [["data", "scenes"], ["data", "photos", "{photos}"], ["trajectories", "build", "{data}"]]
 )
 @pytest.mark.parametrize("kind", ["below a file", "no permission"])

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from fakes.photographs import folder_of_photographs
-from mirg.config import load_recipe
 from mirg.data.scenes.generate import write_scenes
+from mirg.data.scenes.world import load_world
 from mirg.samples import DatasetFolder
-from mirg.training.recipe import PerceptionRecipe
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +52,9 @@ def test_scenes(mirg, tmp_path: Path) -> None:
 
 def test_scenes_of_the_world_of_a_recipe(mirg, tmp_path: Path) -> None:
     """What ``mirg demo`` trains on can be made by hand."""
-    by_hand = mirg("data", "scenes", tmp_path / "s", "--n", 20, "--world", "tiny/perception")
+    by_hand = mirg("data", "scenes", tmp_path / "s", "--n", 20, "--world", "tiny/world")
     assert by_hand.exit_code == 0, by_hand.output
-    world = load_recipe(PerceptionRecipe, "tiny/perception").world
+    world = load_world("tiny/world")
     demo = write_scenes(tmp_path / "demo", 20, split="train", config=world)
     assert DatasetFolder.open(tmp_path / "s").card.digest == demo.card.digest
     mine = tmp_path / "mine.yaml"
@@ -67,11 +66,11 @@ def test_scenes_of_the_world_of_a_recipe(mirg, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "said", "why"),
     [
-        (("--world", "tiny/perseption"), "did you mean 'tiny/perception'?", "no such recipe"),
+        (("--world", "tiny/wrld"), "did you mean 'tiny/world'?", "no such recipe"),
         (("--world", "tiny/sft"), "tiny/sft has no world block", "a recipe without a world"),
         (("--world", "bad.yaml"), "unknown recipe key world.sid", "a key that does not exist"),
         (("--world", "worse.yaml"), "world.side", "a value that cannot be"),
-        (("--world", "tiny/perception", "--difficulty", "medium"), "give one of them", "two worlds"),
+        (("--world", "tiny/world", "--difficulty", "medium"), "give one of them", "two worlds"),
         (("--difficulty", "harder"), "one of easy, medium, hard", "no such preset"),
     ],
 )
@@ -91,10 +90,3 @@ def test_check_as_json(mirg, tmp_path: Path) -> None:
     result = mirg("data", "check", tmp_path / "s", "--json")
     report = json.loads(result.stdout)
     assert (report["rows"], report["accepted"], report["rejected"], report["rejections"]) == (3, 3, 0, [])
-
-
-def test_mini(mirg, tmp_path: Path) -> None:
-    made = mirg("data", "mini", tmp_path / "mini", "--per-cell", 1)
-    assert made.exit_code == 0 and "30 items" in made.output
-    assert mirg("data", "check", tmp_path / "mini").exit_code == 0
-    assert mirg("data", "mini", tmp_path / "mini", "--per-cell", 51).exit_code == 2

@@ -39,9 +39,8 @@ RESULTS: dict[str, Any] = {  # what the functions give back that are not the las
 FILES = {
     "sft.yaml": "model: m\ndata: d\nbatch_size: 3\n",
     "grpo.yaml": "model: m\ndata: d\ngroup_size: 3\n",
-    "perception.yaml": "vision_steps: 3\n",
     "demo.yaml": "test_samples: 3\n",
-    "study.yaml": "rl_steps: 3\n",
+    "study.yaml": "rl_steps: 3\nmodel: m\ntrain: d\ntest: d\n",
     "compose.yaml": "source: s\nn: 3\n",
     "world.yaml": "world: {side: 123}\n",
     "labels.yaml": "rename: {cat: dog}\n",
@@ -77,16 +76,15 @@ TABLE: list[tuple[str, str, str]] = [
         protocol strict .chosen | family internvl .family.name"""),
     ("report", "evaluation.pages.report_from_run", """
         run r .run | out o .out | data d .data"""),
-    ("study", "study.outcomes.load_cells study.run.run_study", """
-        out TMP/s .out | recipe TMP/study.yaml .plan.rl_steps=3 | overrides seeds=[4] .plan.seeds=4
+    ("study", "study.results.load_cells study.run.run_study", """
+        out TMP/s .out | recipe TMP/study.yaml .plan.rl_steps=3 | model m .plan.model | train d .plan.train
+        rl r .plan.rl | test t .plan.test | overrides seeds=[4] .plan.seeds=4
         elsewhere o load_cells.files | jobs 3 .jobs"""),
-    ("study", "study.run.make_data", "show - .arms= | out TMP/s .out"),
     ("demo", "cli.demo._make_data", """
         out TMP/d .out | photos TMP/p .photos | recipe TMP/demo.yaml .plan.test_samples=3
         overrides seed=9 .plan.seed=9"""),
     ("sft", "cli.train.train", f"recipe TMP/sft.yaml .recipe.batch_size=3 | {TRAINING}"),
     ("grpo", "cli.train.train", f"recipe TMP/grpo.yaml .recipe.group_size=3 | {TRAINING}"),
-    ("perception", "cli.train.train", f"recipe TMP/perception.yaml .recipe.vision_steps=3 | {TRAINING}"),
     ("data unpack", "data.importers.archives.unpack", """
         archives a,b .archives | out o .out | keep_good - .keep_good
         strip_absolute - .strip_absolute | max_members 5 .limits.members
@@ -116,7 +114,6 @@ TABLE: list[tuple[str, str, str]] = [
         out o .out | n 5 .n | split rl .split | seed 9 .seed
         difficulty hard .config.clutter=12 | tasks refer,region .tasks | overwrite - .overwrite"""),
     ("data scenes", "data.scenes.generate.write_scenes", "out o .out | world TMP/world.yaml .config.side=123"),
-    ("data mini", "data.scenes.mini.write_mini", "out o .out | per_cell 5 .per_cell | overwrite - .overwrite"),
     ("data photos", "data.compose.photos.build.write_photo_samples", """
         folder f .folder | out o .out | n 5 .config.n
         seed 9 .config.seed | split test .config.split
@@ -193,8 +190,8 @@ SEEN_AT_THE_END = {
     "score migbench out": "test_score.py",
     "score migbench summary": "test_score.py",
     "sft dry_run": "tests/training/test_recipes.py",
+    "study show": "tests/research/study/test_study.py",
     "grpo dry_run": "tests/training/test_recipes.py",
-    "perception dry_run": "tests/training/test_recipes.py",
     "data compose dry_run": "tests/data/compose/test_build.py",
     "data check allow_leakage": "test_data_check.py",
     "data check strict": "test_data_check.py",

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mirg.evaluation.page_examples import mended, verdict, worked_examples
-from mirg.evaluation.page_gallery import Gallery
+from mirg.evaluation.page_answers import Gallery, mended, verdict, worked_examples
 from mirg.evaluation.page_tables import Evaluated
 from mirg.evaluation.records import Record
 from mirg.report.data import Examples
@@ -95,9 +94,9 @@ def test_mended_and_broken_are_counted_on_the_same_comparison(make_one: Make) ->
     found = examples_of(evaluated("base", [make_one(BAD, name="s0")]), sft, rl)
     assert found is not None
     assert found.note.startswith(
-        "Of 12 items RL mends 5 that SFT gets wrong and breaks 2 that it gets right; 4 are right"
+        "Of 12 items RL corrects 5 that SFT gets wrong and breaks 2 that it gets right; 4 are right"
     )
-    assert "1 wrong both times" in found.note and "because RL mends SFT's answer" in found.note
+    assert "1 wrong both times" in found.note and "because RL corrects SFT's answer" in found.note
     assert len(found.items) == 3
     for example in found.items:
         before_item, after_item = example.answers
@@ -110,7 +109,7 @@ def test_mended_and_broken_are_counted_on_the_same_comparison(make_one: Make) ->
 def test_where_nothing_is_mended_the_counts_stay(make_one: Make) -> None:
     found = examples_of(evaluated("a", [make_one(RIGHT)]), evaluated("b", [make_one(IMAGE)]))
     assert found is not None and found.items == ()
-    assert "b mends 0" in found.note and "breaks 1" in found.note and "chosen" not in found.note
+    assert "b corrects 0" in found.note and "breaks 1" in found.note and "chosen" not in found.note
 
 
 def test_one_model_shows_one_answer_of_each_outcome(make_one: Make) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mirg.evaluation.page_failures import failure_section
-from mirg.evaluation.page_tables import Evaluated
+from mirg.evaluation.page_tables import Evaluated, failure_section
 from mirg.evaluation.records import Record
 from mirg.report.data import Failures
 

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from mirg.evaluation.page_gallery import Gallery, answer_part
+from mirg.evaluation.page_answers import Gallery, answer_part
 from mirg.evaluation.page_tables import Evaluated
 from mirg.evaluation.records import Record
+from mirg.report.cards import PER_OUTCOME, select
 from mirg.report.data import GalleryItem, ReportData
-from mirg.report.gallery import PER_OUTCOME, select
 from mirg.report.page import render
 
 RIGHT = "<think>hm</think><answer>Image-2: (100,200),(500,600)</answer>"

@@ -117,7 +117,7 @@ def test_the_page_opens_with_what_rl_mends_and_ends_with_where_it_fails(demo: Pa
     """RL is right on items 0 to 19, SFT on 0 to 11: 8 are mended, none is broken."""
     data = collect(demo)
     assert data.examples is not None and data.failures is not None
-    assert data.examples.note.startswith("Of 24 items RL mends 8 that SFT gets wrong and breaks 0")
+    assert data.examples.note.startswith("Of 24 items RL corrects 8 that SFT gets wrong and breaks 0")
     assert len(data.examples.items) == 3
     for example in data.examples.items:
         assert 12 <= int(example.answers[0].sample_id.removeprefix("item-")) < 20

@@ -13,7 +13,7 @@ from mirg.engines.base import Generation, Request
 from mirg.engines.load import load_engine
 from mirg.frames import MIRG_TINY, from_frame
 from mirg.geometry import iou
-from mirg.training.perception.exercises import Exercise, locate
+from research.perception.exercises import Exercise, locate
 
 ITEMS = 50
 NUMBERS = re.compile(r"Box: Image-(\d+) ([a-z ]+) \D*(\d+),(\d+)\D+(\d+),(\d+)")
@@ -21,7 +21,7 @@ NUMBERS = re.compile(r"Box: Image-(\d+) ([a-z ]+) \D*(\d+),(\d+)\D+(\d+),(\d+)")
 
 def easy_items() -> list[Exercise]:
     """Two images with a large object each; a name is asked for."""
-    world = load_world("tiny/perception").model_copy(update={"object_side": (0.35, 0.55), "clutter": 0})
+    world = load_world("tiny/world").model_copy(update={"object_side": (0.35, 0.55), "clutter": 0})
     rng = np.random.default_rng(11)
     found: list[Exercise] = []
     while len(found) < ITEMS:
@@ -34,7 +34,7 @@ def easy_items() -> list[Exercise]:
 def test_simple_scenes_are_answered() -> None:
     items = easy_items()
     engine = load_engine("mirg-tiny")
-    side = load_world("tiny/perception").side
+    side = load_world("tiny/world").side
     requests = []
     for number, item in enumerate(items):
         content: list[dict[str, Any]] = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mirg.report import (
+from mirg.report.data import (
     Chart,
     Column,
     Example,

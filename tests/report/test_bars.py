@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.report.bars import (
+from mirg.report.data import Interval, Outcomes
+from mirg.report.tables import (
     WIDTH,
     difference_bar,
     difference_reach,
@@ -18,7 +19,6 @@ from mirg.report.bars import (
     signed,
     signed_points,
 )
-from mirg.report.data import Interval, Outcomes
 
 
 def band(svg: str) -> tuple[float, float]:

@@ -10,10 +10,11 @@ from xml.etree import ElementTree
 import pytest
 
 from fakes.pages import assert_inert, injections
-from mirg.report.check_page import CheckData, LengthView, Line, Listing, ShapeView, SharedLine, render_check
-from mirg.report.counts import render_counts, shade_grid
+from mirg.report.charts import render_counts
 from mirg.report.data import Fact, Matrix
 from mirg.report.page import asset
+from mirg.report.pages import CheckData, LengthView, Line, Listing, ShapeView, SharedLine, render_check
+from mirg.report.tables import shade_grid
 
 
 def full(t: Callable[[str], str] = str) -> CheckData:

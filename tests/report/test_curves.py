@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, last_value, render_chart, short, smooth, thin, ticks
+from mirg.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, last_value, render_chart, short, smooth, thin, ticks
 from mirg.report.data import Chart, Series
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image, ImageChops
 
-from mirg.report import Picture
-from mirg.report.embed import MAX_SIDE, ImageBudget, data_uri
+from mirg.report.data import Picture
+from mirg.report.images import MAX_SIDE, ImageBudget, data_uri
 
 
 def decoded(uri: str) -> Image.Image:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from mirg.report import GalleryItem
-from mirg.report.gallery import select
+from mirg.report.cards import select
+from mirg.report.data import GalleryItem
 
 
 def test_bounded_per_model_and_outcome(make_item: Callable[..., GalleryItem]) -> None:

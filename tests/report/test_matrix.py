@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mirg.report import Matrix
-from mirg.report.matrix import SHADES, grids
+from mirg.report.data import Matrix
+from mirg.report.tables import SHADES, grids
 
 CLASSES = ("1", "2", "none")
 COLUMNS = (*CLASSES, "several", "unreadable")

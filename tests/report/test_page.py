@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 from fakes.pages import Page, assert_inert, injections
-from mirg.report import Examples, GalleryItem, Picture, ReportData, Stage, write_report
-from mirg.report.data import Chart, Series
-from mirg.report.page import TEMPLATES, render
+from mirg.report.data import Chart, Examples, GalleryItem, Picture, ReportData, Series, Stage
+from mirg.report.page import TEMPLATES, render, write_report
 
 FullReport = Callable[[Callable[[str], str]], ReportData]
 

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mirg.report import Group, GroupChart, Histogram, Interval
-from mirg.report.curves import HEIGHT, LEFT, RIGHT, TOP, WIDTH
-from mirg.report.shares import BOTTOM, render_groups, render_histogram
+from mirg.report.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, render_groups, render_histogram
+from mirg.report.charts import SHARES_BOTTOM as BOTTOM
+from mirg.report.data import Group, GroupChart, Histogram, Interval
 
 ROOM = HEIGHT - TOP - BOTTOM
 

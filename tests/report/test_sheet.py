@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from fakes.pages import Page, assert_inert, injections
+from mirg.report.images import THUMBNAIL_PRESETS, Thumbs
 from mirg.report.page import TEMPLATES, asset
 from mirg.report.sheet import STATIC, SheetBox, SheetData, SheetImage, SheetSample, data_block, render_sheet
-from mirg.report.thumbs import THUMBNAIL_PRESETS, Thumbs
 
 Change = Callable[[str], str]
 BLOCK = re.compile(r'<script type="application/json" id="store">(.*?)</script>', re.DOTALL)

@@ -19,7 +19,7 @@ from mirg.engines.base import Completion, Generation, Request
 from mirg.engines.transformers import TransformersEngine
 from mirg.frames import MIRG_TINY
 from mirg.models.load import load_model
-from mirg.training.perception.exercises import locate
+from research.perception.exercises import locate
 
 LONGEST = 24
 
@@ -44,7 +44,7 @@ def client(address: str) -> openai.OpenAI:
 @pytest.fixture(scope="module")
 def exercises() -> list[Request]:
     """Two images with a large object each; a name is asked for. As many tokens of text as the model was trained on."""
-    world = load_world("tiny/perception").model_copy(update={"object_side": (0.35, 0.55), "clutter": 0})
+    world = load_world("tiny/world").model_copy(update={"object_side": (0.35, 0.55), "clutter": 0})
     rng = np.random.default_rng(11)
     found: list[Request] = []
     while len(found) < 4:

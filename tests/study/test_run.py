@@ -1,12 +1,14 @@
-"""A study goes on where it was, and its page says what was found."""
+"""A study continues where it stopped, and its page states what was found."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,25 +18,59 @@ import pytest
 from fakes.engines import ScriptedEngine
 from fakes.recipes import record
 from fakes.study import write_run
-from mirg.config import load_recipe
+from mirg.data.scenes.generate import write_scenes
 from mirg.errors import ConfigError, EvaluationError
 from mirg.evaluation.records import RECORDS_FILE, load_records
 from mirg.samples import DatasetFolder
 from mirg.storage import write_jsonl_atomic
-from mirg.study.outcomes import OUTCOMES_FILE, laid_over, load_cells, settings_digest
 from mirg.study.page import page
 from mirg.study.plan import ARMS, StudyRecipe
-from mirg.study.results import outcomes, results, tokens
-from mirg.study.run import PLAN_FILE, cell_name, cells, make_data, missing_cells, rating_tokens, run_study
+from mirg.study.results import OUTCOMES_FILE, Cell, laid_over, load_cells, outcomes, results, settings_digest, tokens
+from mirg.study.run import PLAN_FILE, _claim, cell_name, cells, missing_cells, rating_tokens, run_study, train_cell
+from mirg.trajectories.build import build_dataset
+from mirg.trajectories.checks import VerifyConfig
 
 SMALL = {
-    "train_samples": 12, "rl_samples": 12, "per_cell": 1, "more_sft_steps": 1, "max_new_tokens": 16, "batch_size": 24,
+    "model": "mirg-tiny",
+    "seeds": (0, 1),
+    "more_sft_steps": 1,
+    "max_new_tokens": 16,
+    "batch_size": 24,
     "rl_answers": 0,
-}  # fmt: skip
+}
+PLACES = {"train": "light", "object_level": "objects", "fresh": "fresh", "rl": "rl", "test": "test"}
+Plan = Callable[..., StudyRecipe]
 
 
 def plan(**keys: Any) -> StudyRecipe:
-    return StudyRecipe(**{"tasks": ("refer", "difference"), "seeds": (0, 1), **SMALL, **keys})
+    """A small study; its datasets do not exist."""
+    return StudyRecipe(**{**SMALL, **PLACES, **keys})
+
+
+def write_datasets(root: Path) -> None:
+    """The datasets of a small study: two tasks, and no sample in two of them but ``light`` and ``objects``."""
+    tasks = ("refer", "difference")
+    for name, split, seed in (("annotated", "train", 0), ("more", "train", 1), ("rl", "rl", 0), ("test", "test", 0)):
+        write_scenes(root / name, 12, split=split, seed=seed, tasks=tasks)
+    for name, source, writer in (("light", "annotated", "rules"), ("fresh", "more", "rules")):
+        build_dataset(DatasetFolder.open(root / source), root / name, writer=writer, family="mirg-tiny")
+    build_dataset(
+        DatasetFolder.open(root / "annotated"), root / "objects", writer="object-level", family="mirg-tiny",
+        config=VerifyConfig(image_level=False),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("datasets")
+    write_datasets(root)
+    return root
+
+
+@pytest.fixture
+def small(datasets: Path) -> Plan:
+    """A small study of datasets that exist."""
+    return lambda **keys: plan(**{role: str(datasets / place) for role, place in PLACES.items()} | keys)
 
 
 class Trainer:
@@ -60,6 +96,12 @@ def test_arms_start_from_arms() -> None:
     assert all(not arm.start or order.index(arm.start) < order.index(arm.name) for arm in ARMS.values())
     assert [arm.name for arm in plan(arms=("dual",)).chosen] == ["base", "sft", "dual"]
     assert [arm.name for arm in plan().chosen] == order
+    assert [arm.name for arm in plan(rl=None, fresh=None).chosen] == [
+        "base",
+        "sft",
+        "sft_continued",
+        "sft_object_level",
+    ]
     assert [cell_name(*cell) for cell in cells(plan(arms=("sft",)))] == ["base", "sft-0", "sft-1"]
 
 
@@ -69,6 +111,7 @@ def test_arms_start_from_arms() -> None:
         ({"arms": ("best",)}, "no arm best"),
         ({"seeds": (1, 1)}, "named twice"),
         ({"rl_answers": 1}, "never right only sometimes"),
+        ({"arms": ("dual",), "rl": None}, "the arm dual needs a dataset: give the key rl"),
     ],
 )
 def test_what_no_study_can_be(keys: dict[str, Any], said: str) -> None:
@@ -78,20 +121,23 @@ def test_what_no_study_can_be(keys: dict[str, Any], said: str) -> None:
 
 def test_every_arm_is_a_recipe(tmp_path: Path) -> None:
     trainer = Trainer()
-    shipped = load_recipe(StudyRecipe, "study/study")
-    from mirg.study.run import train_cell
-
-    for arm in shipped.chosen:
-        train_cell(shipped, arm, 3, tmp_path, trainer)
-    by_run = {arm.name: recipe for arm, recipe in zip(shipped.chosen[1:], trainer.asked, strict=True)}
+    wanted = plan(rl_answers=2)
+    for arm in wanted.chosen:
+        train_cell(wanted, arm, 3, tmp_path, trainer)
+    by_run = {arm.name: recipe for arm, recipe in zip(wanted.chosen[1:], trainer.asked, strict=True)}
     assert {recipe.seed for recipe in trainer.asked} == {3}
     assert by_run["object_only"].reward.arm == "object_only" and by_run["dual_difficulty"].admission.difficulty_weight
     assert by_run["dual"].model == str(tmp_path / "runs" / "sft-3") and by_run["dual_without_sft"].model == "mirg-tiny"
+    assert by_run["dual"].data == str(tmp_path / "data" / "rated-sft-3") and by_run["dual_without_sft"].data == "rl"
+    assert by_run["sft"].optim.learning_rate == 2 * by_run["sft_continued"].optim.learning_rate
+    assert {name: by_run[name].data for name in ("sft", "sft_continued", "sft_fresh", "sft_object_level")} == {
+        "sft": "light", "sft_continued": "light", "sft_fresh": "fresh", "sft_object_level": "objects",
+    }  # fmt: skip
     rl = {name: recipe for name, recipe in by_run.items() if recipe.stage == "grpo"}
     budget = {(r.steps, r.prompts_per_step, r.group_size, r.max_new_tokens) for r in rl.values()}
     assert len(budget) == 1, "the arms of GRPO have the same compute"
-    train_cell(shipped.model_copy(update={"dtype": "float32"}), ARMS["sft"], 4, tmp_path, trainer)
-    assert (by_run["sft"].dtype, trainer.asked[-1].dtype) == ("auto", "float32")
+    train_cell(plan(dtype="float32"), ARMS["sft"], 4, tmp_path, trainer)
+    assert (by_run["sft"].dtype, trainer.asked[-1].dtype) == ("bfloat16", "float32")
 
 
 def generations(seen: dict[str, list[Any]]) -> list[Any]:
@@ -100,28 +146,28 @@ def generations(seen: dict[str, list[Any]]) -> list[Any]:
 
 # key, value, what the functions that do the work are given (the names of test_every_key_arrives)
 KEYS: list[tuple[str, Any, Any, Any]] = [
-    ("base", "m", lambda seen: (seen["load_engine"][0]["model"], seen["train"][0].model), ("m", "m")),
-    ("world", "w", lambda seen: seen["load_world"][0]["name"], "w"),
-    ("tasks", ("refer",), lambda seen: {call["tasks"] for call in seen["write_scenes"]}, {("refer",)}),
-    ("train_samples", 13, lambda seen: seen["write_scenes"][0]["n"], 13),
-    ("rl_samples", 14, lambda seen: seen["write_scenes"][2]["n"], 14),
+    ("model", "m", lambda seen: (seen["load_engine"][0]["model"], seen["train"][0].model), ("m", "m")),
+    ("train", "a", lambda seen: seen["train"][0].data, "a"),
+    ("fresh", "b", lambda seen: seen["train"][1].data, "b"),
+    ("object_level", "c", lambda seen: seen["train"][2].data, "c"),
+    ("rl", "r", lambda seen: seen["write_difficulty"][0]["dataset"], "r"),
+    ("test", "t", lambda seen: {call["dataset"] for call in seen["evaluate"]}, {"t"}),
     ("rl_answers", 3, lambda seen: seen["write_difficulty"][0]["k"], 3),
-    ("per_cell", 2, lambda seen: seen["write_mini"][0]["per_cell"], 2),
-    ("data_seed", 5, lambda seen: [call["seed"] for call in seen["write_scenes"]], [5, 6, 5]),
     ("seeds", (8,), lambda seen: {recipe.seed for recipe in seen["train"]}, {8}),
     ("seeds", (8,), lambda seen: seen["write_difficulty"][0]["plan"].generation.seed, 8),
-    ("arms", ("dual", "sft_fresh"), lambda seen: [recipe.stage for recipe in seen["train"]], ["sft", "sft", "grpo"]),
+    ("arms", ("dual", "sft_fresh", "sft_object_level"),
+        lambda seen: [recipe.stage for recipe in seen["train"]], ["sft", "sft", "sft", "grpo"]),
     ("sft", "sft.yaml", lambda seen: {recipe.log_every for recipe in seen["train"] if recipe.stage == "sft"}, {77}),
     ("grpo", "grpo.yaml", lambda seen: {recipe.log_every for recipe in seen["train"] if recipe.stage == "grpo"}, {78}),
     ("sft_steps", 21, lambda seen: seen["train"][0].steps, 21),
     ("more_sft_steps", 22, lambda seen: seen["train"][1].steps, 22),
-    ("more_sft_steps", 22, lambda seen: seen["write_scenes"][1]["n"], 22 * 6),
-    ("rl_steps", 23, lambda seen: seen["train"][2].steps, 23),
-    ("rl_steps", 23, lambda seen: (seen["train"][2].pass_rate.above, seen["train"][2].pass_rate.below), (0, 1)),
+    ("rl_steps", 23, lambda seen: seen["train"][3].steps, 23),
+    ("rl_steps", 23, lambda seen: (seen["train"][3].pass_rate.above, seen["train"][3].pass_rate.below), (0, 1)),
     ("dtype", "bfloat16", lambda seen: {recipe.dtype for recipe in seen["train"]}, {"bfloat16"}),
     ("max_new_tokens", 33, lambda seen: {one.max_new_tokens for one in generations(seen)}, {33}),
     ("batch_size", 34, lambda seen: {one.batch_size for one in generations(seen)}, {34}),
 ]  # fmt: skip
+ON_THE_PAGE = {"families", "expect"}  # test_page
 
 
 def test_every_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,25 +175,21 @@ def test_every_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     report = SimpleNamespace(tokens=1, kept=Counter(), n_kept=1, n_rejected=0)
     summary = {"metrics": {"overall": {"joint_accuracy": {"mean": 0.0}}}}
-    record(monkeypatch, seen, "mirg.data.scenes.world.load_world", "world")
-    record(monkeypatch, seen, "mirg.data.scenes.generate.write_scenes", None)
-    record(monkeypatch, seen, "mirg.data.scenes.mini.write_mini", None)
-    record(monkeypatch, seen, "mirg.trajectories.build.build_dataset", report)
     record(monkeypatch, seen, "mirg.engines.load.load_engine", "engine")
     record(monkeypatch, seen, "mirg.evaluation.difficulty.write_difficulty", report)
     record(monkeypatch, seen, "mirg.evaluation.runner.evaluate", summary)
     monkeypatch.setattr(DatasetFolder, "open", lambda path: path)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "sft.yaml").write_text("model: m\ndata: d\nlog_every: 77\nbatch_size: 3\naccumulation: 2\n")
-    (tmp_path / "grpo.yaml").write_text("model: m\ndata: d\nlog_every: 78\n")
+    (tmp_path / "sft.yaml").write_text("log_every: 77\nbatch_size: 3\naccumulation: 2\n")
+    (tmp_path / "grpo.yaml").write_text("log_every: 78\n")
     given = StudyRecipe(**{key: value for key, value, *_ in KEYS})
     (tmp_path / "data").mkdir()
     run_study(given, tmp_path, lambda recipe, out: seen["train"].append(recipe) or out)  # type: ignore[func-returns-value]
     for key, value, found, expected in KEYS:
         assert StudyRecipe.model_fields[key].default != value, key
         assert found(seen) == expected, key
-    assert {key for key, *_ in KEYS} == StudyRecipe.model_fields.keys()
-    assert seen["train"][2].data == str(tmp_path / "data" / "rated-sft-8")
+    assert {key for key, *_ in KEYS} | ON_THE_PAGE == StudyRecipe.model_fields.keys()
+    assert seen["train"][3].data == str(tmp_path / "data" / "rated-sft-8")
 
 
 def test_a_cell_that_is_missing_needs_the_one_that_it_starts_from() -> None:
@@ -157,29 +199,17 @@ def test_a_cell_that_is_missing_needs_the_one_that_it_starts_from() -> None:
     assert [(arm.name, seed) for arm, seed in found] == [("sft", 1), ("dual", 1)]
 
 
-def test_data_of_the_arms(tmp_path: Path) -> None:
-    make_data(plan(), tmp_path)
-    light, objects, rl, fresh = (
-        list(DatasetFolder.open(tmp_path / "data" / name)) for name in ("light", "object_level", "rl", "fresh")
-    )
-    assert [s.id for s in light] == [s.id for s in objects] and not {s.id for s in light} & {s.id for s in rl}
-    assert all(s.trajectory and "Found" in s.trajectory.thinking for s in light)
-    assert all(s.trajectory and "Found" not in s.trajectory.thinking for s in objects)
-    assert len(fresh) == 16 and not {s.id for s in light} & {s.id for s in fresh}
-
-
 @pytest.mark.usefixtures("quick")
-def test_goes_on_where_it_was(tmp_path: Path) -> None:
-    first, again = Trainer(), Trainer()
-    with pytest.raises(EvaluationError):
-        make_data(plan(arms=("sft",)), tmp_path)
+def test_goes_on_where_it_was(tmp_path: Path, small: Plan) -> None:
+    plan, first, again = small, Trainer(), Trainer()
+    with pytest.raises(EvaluationError, match="no finished evaluation"):
         results(plan(arms=("sft",)), tmp_path, outcomes(plan(arms=("sft",)), tmp_path))
     run_study(plan(arms=("sft",), seeds=(0,)), tmp_path, first)
     run_study(plan(arms=("sft", "dual")), tmp_path, again)
     assert [(r.stage, r.seed) for r in first.asked] == [("sft", 0)]
     assert [(r.stage, r.seed) for r in again.asked] == [("grpo", 0), ("sft", 1), ("grpo", 1)]
-    with pytest.raises(ConfigError, match="train_samples = 12, now it is 13"):
-        run_study(plan(train_samples=13), tmp_path, again)
+    with pytest.raises(ConfigError, match="sft_steps = 300, now it is 13"):
+        run_study(plan(sft_steps=13), tmp_path, again)
     file = tmp_path / PLAN_FILE
     older = json.loads(file.read_text())
     del older["dtype"]
@@ -197,15 +227,34 @@ def test_goes_on_where_it_was(tmp_path: Path) -> None:
     assert all(row["delta"] == 0.0 for row in found["contrasts"]), "one model stood in for all"
     assert {row["arm"] for row in found["arms"]} == {"base", "sft", "dual"}
     assert json.loads(json.dumps(found)) == found
+    del older["model"]
+    file.write_text(json.dumps(older | {"base": "mirg-tiny"}))
+    with pytest.raises(ConfigError, match="a version of mirg before"):
+        run_study(plan(), tmp_path, again)
+
+
+@pytest.mark.usefixtures("quick")
+def test_page(tmp_path: Path, small: Plan) -> None:
+    expect = (
+        {"a": "base", "b": "sft", "least": 0.2, "text": "SFT is better"},
+        {"a": "sft", "b": "dual", "metric": "image_accuracy", "least": 0.1, "text": "RL is better"},
+    )
+    wanted = small(arms=("sft",), families={"refer": "Referring", "absent": "no such task"}, expect=expect)
+    run_study(wanted, tmp_path, Trainer())
+    found = results(wanted, tmp_path, outcomes(wanted, tmp_path))
+    assert found["benchmark"]["families"] == {"refer": "Referring", "difference": ""}
+    assert found["datasets"]["train"] == len(DatasetFolder.open(wanted.train))
     html = page(found, tmp_path).read_text()
     assert "not shown" in html and "not measured" in html and "http" not in html.replace("http-equiv", "")
-    for family in found["benchmark"]["families"]:
-        assert family in html
+    assert "Referring" in html and "SFT is better" in html and "no such task" not in html
+    plain = wanted.model_copy(update={"expect": ()})
+    assert "claims" not in page(results(plain, tmp_path, outcomes(plain, tmp_path)), tmp_path).read_text()
 
 
 @pytest.mark.slow
-def test_what_another_machine_measured(tmp_path: Path) -> None:
+def test_what_another_machine_measured(tmp_path: Path, small: Plan) -> None:
     """Two halves of a study, put together from their outcomes, are the study."""
+    plan = small
     here, there = tmp_path / "here", tmp_path / "there"
     half, whole = plan(arms=("sft",)), plan(arms=("sft", "dual"), seeds=(0,))
     run_study(half, there, Trainer())
@@ -225,7 +274,6 @@ def test_what_another_machine_measured(tmp_path: Path) -> None:
         ("sft", "dual", 1),
     }
 
-    make_data(half, tmp_path / "nowhere", ())
     alone = results(half, tmp_path / "nowhere", known)
     assert alone["contrasts"] == results(half, there, outcomes(half, there))["contrasts"]
 
@@ -257,10 +305,11 @@ def test_outcomes_that_do_not_belong_here(change: dict[str, Any] | None, said: s
 
 
 @pytest.mark.slow
-def test_grpo_trains_on_what_its_start_gets_right_sometimes(tmp_path: Path) -> None:
-    """Once for all arms of a seed, also after a stop; the base, which never is right, trains on everything."""
+def test_grpo_trains_on_what_its_start_gets_right_sometimes(tmp_path: Path, small: Plan) -> None:
+    """Once for all arms of a seed, also after a stop; the base, which is never right, trains on everything."""
+    plan = small
     first, again = Trainer(), Trainer()
-    wanted = plan(arms=("dual", "dual_without_sft"), seeds=(0,), rl_answers=2, rl_samples=6)
+    wanted = plan(arms=("dual", "dual_without_sft"), seeds=(0,), rl_answers=2)
     run_study(wanted, tmp_path, first)
     by_stage = {recipe.model: recipe for recipe in first.asked if recipe.stage == "grpo"}
     rated, whole = by_stage[str(tmp_path / "runs" / "sft-0")], by_stage["mirg-tiny"]
@@ -269,28 +318,50 @@ def test_grpo_trains_on_what_its_start_gets_right_sometimes(tmp_path: Path) -> N
     assert all(sample.meta["pass_rate"] in (0, 0.5, 1) for sample in DatasetFolder.open(Path(rated.data)))
 
     asked = rating_tokens(ARMS["dual"], 0, tmp_path)
-    assert 6 * 2 <= asked <= 6 * 2 * 16 and rating_tokens(ARMS["dual_without_sft"], 0, tmp_path) == 0
+    assert 12 * 2 <= asked <= 12 * 2 * 16 and rating_tokens(ARMS["dual_without_sft"], 0, tmp_path) == 0
     assert tokens("dual", 0, tmp_path)[0] == asked + 10, "those of the rating count"
     made = (tmp_path / "data" / "rated-sft-0" / "samples.jsonl").stat().st_mtime_ns
-    run_study(plan(arms=("gated", "dual_without_sft"), seeds=(0,), rl_answers=2, rl_samples=6), tmp_path, again)
+    run_study(plan(arms=("gated", "dual_without_sft"), seeds=(0,), rl_answers=2), tmp_path, again)
     assert [recipe.reward.arm for recipe in again.asked] == ["gated"]
     assert (tmp_path / "data" / "rated-sft-0" / "samples.jsonl").stat().st_mtime_ns == made
 
 
-def test_another_world_is_another_study(tmp_path: Path) -> None:
-    world = tmp_path / "world.yaml"
-    digests = set()
-    for share in (0.2, 0.9):
-        world.write_text(f"world: {{same_place: {share}}}\n")
-        digests.add(settings_digest(plan(world=str(world))))
-    assert len(digests) == 2 and settings_digest(plan(seeds=(3,))) == settings_digest(plan())
-    assert settings_digest(plan(dtype="float32")) == settings_digest(plan()), "a machine may compute in another type"
+def test_what_two_parts_of_a_study_share(tmp_path: Path) -> None:
+    """Everything but seeds, arms, number type, and where the datasets are."""
+    first = settings_digest(plan())
+    for same in ({"seeds": (3,)}, {"dtype": "float32"}, {"train": "elsewhere"}, {"families": {"refer": "Referring"}}):
+        assert settings_digest(plan(**same)) == first, same
+    mine = tmp_path / "sft.yaml"
+    mine.write_text("batch_size: 3\n")
+    others = [plan(rl_steps=7), plan(model="m"), plan(sft=str(mine))]
+    assert len({first, *map(settings_digest, others)}) == 4
+
+
+def test_other_datasets_are_another_study(tmp_path: Path, small: Plan, datasets: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(datasets / "light", moved)
+    study = tmp_path / "study"
+    _claim(small(), study)
+    _claim(small(train=str(moved)), study)
+    with pytest.raises(ConfigError, match="another dataset as train than"):
+        _claim(small(train=str(datasets / "fresh")), study)
+    row = Cell(
+        arm="base", seed=0, benchmark=DatasetFolder.open(small().test).card.name, settings=settings_digest(small()),
+        datasets=small().digests, numerics="",
+        tokens_generated=0, tokens_trained=0, image="1", joint="1", iou=(1,),
+    )  # fmt: skip
+    file = tmp_path / OUTCOMES_FILE
+    write_jsonl_atomic(file, [row.model_dump()])
+    assert load_cells([file], small(train=str(moved))) == [row]
+    assert load_cells([file], small(train="not on this machine")) == [row]
+    with pytest.raises(EvaluationError, match="base, seed 0, was made with another dataset: test"):
+        load_cells([file], small(test=str(datasets / "rl")))
 
 
 @pytest.mark.slow
-def test_side_by_side_is_one_after_another(tmp_path: Path) -> None:
-    """Two processes give the same outcomes, and no arm begins before the one that it starts from is there."""
-    wanted = plan(arms=("sft", "object_only", "dual"), seeds=(0,), rl_answers=2)
+def test_side_by_side_is_one_after_another(tmp_path: Path, small: Plan) -> None:
+    """Two processes give the same outcomes, and no arm begins before the arm that it starts from has ended."""
+    wanted = small(arms=("sft", "object_only", "dual"), seeds=(0,), rl_answers=2)
     run_study(wanted, tmp_path / "one", write_run)
     run_study(wanted, tmp_path / "two", write_run, jobs=2)
     assert outcomes(wanted, tmp_path / "two") == outcomes(wanted, tmp_path / "one")
@@ -325,9 +396,9 @@ def test_a_killed_study_leaves_nobody_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_answers_belong_to_their_items_whatever_the_order(tmp_path: Path) -> None:
-    """An evaluation goes by tasks, the benchmark does not."""
-    wanted = plan(arms=("sft",), seeds=(0,))
+def test_answers_belong_to_their_items_whatever_the_order(tmp_path: Path, small: Plan) -> None:
+    """An evaluation is ordered by tasks, the test set is not."""
+    wanted = small(arms=("sft",), seeds=(0,))
     run_study(wanted, tmp_path, Trainer())
     folder = tmp_path / "eval" / "sft-0"
     records = [r.model_copy(update={"joint": r.task == "refer"}) for r in load_records(folder)]

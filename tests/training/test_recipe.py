@@ -10,8 +10,9 @@ import pytest
 from pydantic import BaseModel
 
 from mirg.config import find_recipe, load_recipe
+from mirg.data.scenes.world import WorldRecipe
 from mirg.errors import ConfigError
-from mirg.training.recipe import GrpoRecipe, PerceptionRecipe, SftRecipe
+from mirg.training.recipe import GrpoRecipe, SftRecipe
 
 NEEDED = ["model=m", "data=d"]
 
@@ -59,11 +60,11 @@ def test_overrides(override: str, path: str, value: object) -> None:
         (SftRecipe, "model.path=3", "model is a value, not a section", ""),
         (SftRecipe, "seed=[", "is no YAML value", ""),
         (SftRecipe, "stage=grpo", "stage", "grpo"),
-        (PerceptionRecipe, "world.sid=96", "unknown recipe key world.sid", "did you mean world.side?"),
+        (WorldRecipe, "world.sid=96", "unknown recipe key world.sid", "did you mean world.side?"),
     ],
 )
 def test_refusals(kind: type[BaseModel], override: str, message: str, hint: str) -> None:
-    needed = [] if kind is PerceptionRecipe else NEEDED
+    needed = [] if kind is WorldRecipe else NEEDED
     with pytest.raises(ConfigError) as caught:
         load_recipe(kind, None, [*needed, override])
     assert message in caught.value.message

@@ -18,11 +18,10 @@ from mirg.data.compose.recipe import ComposeRecipe
 from mirg.data.scenes.world import WorldRecipe
 from mirg.errors import ConfigError
 from mirg.study.plan import StudyRecipe
-from mirg.training.recipe import GrpoRecipe, PerceptionRecipe, SftRecipe
+from mirg.training.recipe import GrpoRecipe, SftRecipe
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 
 KINDS: dict[str, type[BaseModel]] = {
-    "perception": PerceptionRecipe,
     "sft": SftRecipe,
     "grpo": GrpoRecipe,
     # These are no stages: the first two name a recipe for each, those below are for teachers,
@@ -49,7 +48,7 @@ def load(name: str) -> Any:
 
 def test_what_ships() -> None:
     expected = {f"{size}/{stage}" for size in ("tiny", "mirg-rl-7b", "mirg-rl-7b-lora") for stage in ("sft", "grpo")}
-    assert expected | {"tiny/perception", "tiny/demo", "study/study"} <= set(NAMES)
+    assert expected | {"tiny/world", "tiny/demo", "study/study"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,8 +1,8 @@
 """``mirg demo``: the whole of MIRG-RL on this machine, from data to a report.
 
 Data → verified trajectories → SFT → pass rates → image-aware GRPO → evaluation → report, from the tiny model that ships
-with mirg or from any other. Every step is kept in the output folder and is skipped when it is there already, so a demo
-that was stopped goes on where it was. A folder made with other settings is refused, never shown as the result of these.
+with mirg or from any other. The output folder keeps every finished step, so a demo that was stopped continues there.
+A folder that was made with other settings is refused.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DemoRecipe(BaseModel):
     base: str = Field(default=MIRG_TINY.name, description="The model that SFT starts from.")
     tasks: tuple[str, ...] | None = Field(default=None, description="Tasks of the samples; None: all.")
     world: str | WorldConfig = Field(
-        default="tiny/perception", description="A world, or the recipe or YAML file whose world the scenes are of."
+        default="tiny/world", description="A world, or the recipe or YAML file whose world the scenes are of."
     )
     sft: str = "tiny/sft"
     grpo: str = "tiny/grpo"
@@ -53,9 +53,9 @@ class DemoRecipe(BaseModel):
 
 
 def demo(
-    out: Annotated[
-        Path, typer.Option(help="Folder of the demo; the same command again goes on where it stopped.")
-    ] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(help="Folder of the demo; the same command continues a stopped demo.")] = Path(
+        "runs/demo"
+    ),
     photos: Annotated[
         Path | None, typer.Option(help="A folder of photographs to train and test on, instead of scenes.")
     ] = None,

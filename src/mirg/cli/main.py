@@ -25,7 +25,6 @@ COMMANDS: dict[str, _Entry] = {
     "demo": _Entry("mirg.cli.demo", "demo", "Data, SFT, image-aware GRPO, evaluation and a report, in one command."),
     "data": _Entry("mirg.cli.data", "app", "Make, import, check, show, arrange and export datasets."),
     "trajectories": _Entry("mirg.cli.trajectories", "app", "Write and verify reasoning trajectories."),
-    "perception": _Entry("mirg.cli.train", "perception", "Give the tiny model its eyesight."),
     "sft": _Entry("mirg.cli.train", "sft", "Supervised fine-tuning on trajectories."),
     "grpo": _Entry("mirg.cli.train", "grpo", "Image-aware GRPO with the dual reward."),
     "evaluate": _Entry("mirg.cli.evaluate", "evaluate", "Run a model on a dataset and score it."),

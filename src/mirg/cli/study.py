@@ -1,52 +1,82 @@
-"""``mirg study``: train and evaluate every arm, and write what the differences between them are."""
+"""``mirg study``: train and evaluate arms on any model and datasets, and report the differences between them."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mirg.console import log_to_console, say
 from mirg.storage import write_json_atomic, write_jsonl_atomic
 
+if TYPE_CHECKING:
+    from mirg.study.plan import Arm, StudyRecipe
+
+OutOption = Annotated[Path, typer.Option(help="Folder of the study; the same command continues a stopped study.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", "-s", help="Override a key: -s seeds=[0] -s arms=[sft,dual]")
+]
+OutcomesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--outcomes", help="outcomes.jsonl of another machine; what it measured is not trained again."),
+]
+JobsOption = Annotated[int, typer.Option(min=1, help="Arms to train at a time, each in a separate process.")]
+ShowOption = Annotated[bool, typer.Option("--show", help="Train nothing; write results and page of the finished arms.")]
+
 
 def study(
-    out: Annotated[
-        Path, typer.Option(help="Folder of the study; the same command again goes on where it stopped.")
-    ] = Path("runs/study"),
-    recipe: Annotated[str, typer.Option(help="Sizes, seeds, arms and stage recipes.")] = "study/study",
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", "-s", help="Override a key: -s seeds=[0] -s arms=[sft,dual]")
-    ] = None,
-    elsewhere: Annotated[
-        list[Path] | None,
-        typer.Option("--outcomes", help="outcomes.jsonl of another machine: what it measured is not trained again."),
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Arms to train at a time, each in a process of its own.")] = 1,
-    show: Annotated[
-        bool, typer.Option("--show", help="Train nothing: write results and page of what is there.")
-    ] = False,
+    out: OutOption = Path("runs/study"),
+    model: Annotated[str | None, typer.Option(help="Model that every arm starts from.")] = None,
+    train: Annotated[Path | None, typer.Option(help="Dataset with trajectories, for SFT.")] = None,
+    rl: Annotated[Path | None, typer.Option(help="Dataset for GRPO; it needs no trajectories.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Dataset that every arm is evaluated on.")] = None,
+    recipe: Annotated[str, typer.Option(help="Model, datasets, seeds, arms and stage recipes.")] = "study/study",
+    overrides: SetOption = None,
+    elsewhere: OutcomesOption = None,
+    jobs: JobsOption = 1,
+    show: ShowOption = False,
 ) -> None:
-    """Base, SFT, continued SFT and every arm of GRPO on one benchmark, with paired differences over seeds and items."""
-    from mirg.cli.train import train
+    """Compare base, SFT, continued SFT and GRPO on your data, with paired differences over seeds and items."""
     from mirg.config import load_recipe
-    from mirg.study.outcomes import OUTCOMES_FILE, load_cells
-    from mirg.study.page import page
     from mirg.study.plan import StudyRecipe
-    from mirg.study.results import outcomes, results
-    from mirg.study.run import make_data, run_study
+
+    given = {"model": model, "train": train, "rl": rl, "test": test}
+    options = [f"{key}={json.dumps(str(value))}" for key, value in given.items() if value is not None]
+    run(load_recipe(StudyRecipe, recipe, [*options, *(overrides or ())]), out, elsewhere or (), jobs, show=show)
+
+
+def run(
+    plan: StudyRecipe,
+    out: Path,
+    elsewhere: Sequence[Path] = (),
+    jobs: int = 1,
+    *,
+    show: bool = False,
+    prepare: Callable[[Collection[Arm]], None] = lambda arms: None,
+) -> None:
+    """Run the study ``plan`` in ``out``, print the main differences, and write outcomes, results and page.
+
+    ``elsewhere`` are files of outcomes from other machines. ``prepare`` is called with the arms that will be trained
+    before the training datasets are opened, and with no arms before the test dataset is opened. See :func:`study` for
+    ``jobs`` and ``show``.
+    """
+    from mirg.cli.train import train
+    from mirg.study.page import page
+    from mirg.study.results import OUTCOMES_FILE, load_cells, outcomes, results
+    from mirg.study.run import missing_cells, run_study
     from mirg.training.quiet import quiet_libraries
 
     log_to_console()
     quiet_libraries()
-    plan = load_recipe(StudyRecipe, recipe, overrides or ())
-    known = {(cell.arm, cell.seed): cell for cell in load_cells(elsewhere or (), plan)}
-    if show:
-        make_data(plan, out, ())  # the benchmark at least: other machines' outcomes are about its items
-    else:
+    prepare(())
+    known = {(cell.arm, cell.seed): cell for cell in load_cells(elsewhere, plan)}
+    if not show:
+        prepare([arm for arm, _ in missing_cells(plan, known)])
         run_study(plan, out, train, known, jobs)
-    # What was measured here stands for itself; the file may grow by every machine that takes part.
+    # A cell that was measured in this folder replaces one of another machine.
     known |= {(cell.arm, cell.seed): cell for cell in outcomes(plan, out)}
     write_jsonl_atomic(out / OUTCOMES_FILE, [cell.model_dump() for cell in known.values()])
     found = results(plan, out, list(known.values()))

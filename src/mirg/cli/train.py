@@ -1,4 +1,4 @@
-"""``mirg perception``, ``mirg sft`` and ``mirg grpo``: one stage of training from a recipe."""
+"""``mirg sft`` and ``mirg grpo``: one stage of training from a recipe."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from mirg.console import clean, log_to_console, say
 from mirg.errors import ConfigError, MirgError
 
 RecipeArgument = Annotated[str, typer.Argument(help="A YAML file, or a shipped recipe by name, e.g. tiny/sft.")]
-OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Run folder; the same command again resumes it.")
-]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Run folder; the same command resumes it.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="Override a key of the recipe: -s optim.learning_rate=1e-5")
 ]
@@ -21,15 +19,6 @@ DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print the resolved recipe and the memory it needs, and stop.")
 ]
 INTERRUPTED = 130
-
-
-def perception(
-    recipe: RecipeArgument, output: OutputOption = None, overrides: SetOption = None, dry_run: DryRunOption = False
-) -> None:
-    """Build a tiny model and give it eyesight and in-context look-up."""
-    from mirg.training.recipe import PerceptionRecipe
-
-    _run(PerceptionRecipe, recipe, output, overrides, dry_run)
 
 
 def sft(
@@ -56,18 +45,26 @@ def _run(kind: Any, name: str, output: Path | None, overrides: list[str] | None,
     recipe = load_recipe(kind, name, overrides or ())
     if dry_run:
         typer.echo(dump_recipe(recipe), nl=False)
-        # Comments: what is printed stays a recipe.
-        for line in _memory(recipe) if recipe.stage != "perception" else ():
+        # Printed as comments, so that the output can be used as a recipe.
+        for line in _memory(recipe):
             say("# " + " ".join(clean(line).splitlines()))
         return
+    say(f"model: {train(recipe, output_of(output))}")
+
+
+def output_of(output: Path | None) -> Path:
+    """The run folder of a training command, whose log goes to the console. ConfigError if the option is missing."""
     if output is None:
         raise ConfigError("no output folder", hint="give --output RUN; RUN holds metrics, checkpoints and the model")
     log_to_console()
-    say(f"model: {train(recipe, output)}")
+    return output
 
 
 def _memory(recipe: Any) -> list[str]:
-    """What the recipe needs, or the reason why that is not known: no error, its model may still have to be trained."""
+    """Lines that state the memory that the recipe needs, or why it cannot be estimated.
+
+    A failed estimate is not an error, because the model that the recipe names may not have been trained yet.
+    """
     try:
         from mirg.training.memory import describe, estimate
         from mirg.training.quiet import quiet_libraries
@@ -79,20 +76,16 @@ def _memory(recipe: Any) -> list[str]:
 
 
 def train(recipe: Any, output: Path) -> Path:
-    """Run one stage and return its model folder; leaves with exit code 130 where it was stopped by a signal."""
+    """Run one stage and return its model folder. Exits with code 130 if a signal stopped the run."""
     from mirg.training.quiet import quiet_libraries
 
     quiet_libraries()
-    if recipe.stage == "perception":
-        from mirg.training.perception.train import train_perception
-
-        return train_perception(recipe, output)
     if recipe.stage == "sft":
         from mirg.training.sft import train_sft as run
     else:
         from mirg.training.grpo import train_grpo as run
     outcome = run(recipe, output)
     if outcome.model is None:
-        say(f"stopped after step {outcome.step}; a checkpoint is in {output}, the same command goes on from there")
+        say(f"stopped after step {outcome.step}; a checkpoint is in {output}; the same command continues from it")
         raise typer.Exit(INTERRUPTED)
     return outcome.model

@@ -79,7 +79,7 @@ def compare(evaluations: Sequence[Evaluation], *, seed: int = 0, resamples: int 
 
 
 def difference(a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """Paired differences ``b - a`` of every metric on the common samples; ``overall`` is None where there are none."""
+    """Paired differences ``b - a`` of every metric on the common samples. Without any, ``overall`` is None."""
     first, second = common(a, b)
     result: dict[str, Any] = {
         "a": a.name,

@@ -1,6 +1,6 @@
 """Where a model goes wrong, as plain numbers: images confused, boxes off, and what kinds of items it gets right.
 
-Which image a model chooses is counted on items whose question hides the image (on all, where none does) and whose
+Which image a model chooses is counted on items whose question hides the image (on all items, if none does) and whose
 targets lie in one image or in none. What each number means: ``docs/concepts/metrics.md``.
 """
 
@@ -108,7 +108,7 @@ def iou_histogram(records: Sequence[Record], *, seed: int = 0, resamples: int = 
     """How well the boxes lie where the images are right: :func:`true_box_ious` of all such items, in bins of 0.1.
 
     ``counts[k]`` boxes have ``edges[k]`` <= IoU < ``edges[k + 1]`` (1 is in the last bin); ``at_50`` is the share at
-    0.5 or more, None where there is no box.
+    0.5 or more, None if there is no box.
     """
     pairs = [(iou, record.image_set) for record in records if record.image_correct for iou in true_box_ious(record)]
     ious = np.array([iou for iou, _ in pairs])
@@ -122,7 +122,7 @@ def iou_histogram(records: Sequence[Record], *, seed: int = 0, resamples: int = 
 
 
 def true_box_ious(record: Record) -> list[float]:
-    """For every true box the IoU of the answered box that is matched to it inside its image; 0 where there is none."""
+    """For every true box the IoU of the answered box that is matched to it in the same image; 0 without such a box."""
     found = [0.0] * len(record.targets)
     iou_PT = iou_of_answer([box.box for box in record.predicted], [target.box for target in record.targets])
     for image in set(record.target_images):
@@ -167,7 +167,7 @@ def size_edges_of(records: Sequence[Record]) -> tuple[float, ...]:
 
 
 def true_image(record: Record) -> str:
-    """The image that holds all targets; ``none`` where there is no target, ``several`` where several images do."""
+    """The image that holds all targets; ``none`` without targets, ``several`` if the targets are in several images."""
     return _name(record.target_images)
 
 

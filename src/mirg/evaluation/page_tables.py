@@ -1,4 +1,4 @@
-"""Evaluation folders as the tables of a report: models side by side, chance, paired differences, tasks, outcomes."""
+"""The numbers on a page: tables of models, paired differences, tasks and outcomes, and the charts of failures."""
 
 from __future__ import annotations
 
@@ -12,12 +12,28 @@ from typing import Any
 from pydantic import ValidationError
 
 from mirg.errors import EvaluationError, MirgError
+from mirg.evaluation.agreement import JOINT_THRESHOLD
 from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import Evaluation, difference
+from mirg.evaluation.failures import NONE, UNREADABLE, failures, size_edges_of
 from mirg.evaluation.metrics import LOWER_IS_BETTER, TITLES, table
 from mirg.evaluation.records import RECORDS_FILE, Record
 from mirg.evaluation.store import SUMMARY_FILE, changed_rows
-from mirg.report.data import Column, Interval, Outcomes, ResultTable, TableRow, TaskRow, TaskTable
+from mirg.report.charts import short
+from mirg.report.data import (
+    Column,
+    Failures,
+    Group,
+    GroupChart,
+    Histogram,
+    Interval,
+    Matrix,
+    Outcomes,
+    ResultTable,
+    TableRow,
+    TaskRow,
+    TaskTable,
+)
 from mirg.samples import REJECTED_FILE
 from mirg.storage import BadLine, read_json, read_jsonl
 
@@ -27,15 +43,15 @@ SUBSET_TITLES = {"image_hidden": "all, image hidden", "image_given": "all, image
 HELP = {
     "joint_accuracy": "Share of items with the right images named and every box matched at IoU 0.5 in its own image.",
     "image_accuracy": "Share of items where the set of images named is the true set.",
-    "acc_30": "Share of items with every box matched at IoU 0.3, whatever image it names (the published meaning).",
-    "acc_50": "Share of items with every box matched at IoU 0.5, whatever image it names (the published meaning).",
-    "acc_70": "Share of items with every box matched at IoU 0.7, whatever image it names (the published meaning).",
-    "mean_iou": "Mean over items of the matched IoU over the larger number of boxes, whatever image they name.",
+    "acc_30": "Share of items with every box matched at IoU 0.3 in any image (the published meaning).",
+    "acc_50": "Share of items with every box matched at IoU 0.5 in any image (the published meaning).",
+    "acc_70": "Share of items with every box matched at IoU 0.7 in any image (the published meaning).",
+    "mean_iou": "Mean over items of the matched IoU over the larger number of boxes, in any image.",
     "parse_failures": "Share of completions in which no answer could be read.",
 }
 TABLE_NOTE = (
-    "Intervals resample image sets. Chance is the best constant answer to questions that are worded alike, found with "
-    "the truth at hand: what a policy reaches that never looks at the images."
+    "Intervals resample image sets. Chance is the best constant answer to questions that are worded alike, chosen with "
+    "the truth known: the score of a policy that does not look at the images."
 )
 
 
@@ -52,7 +68,7 @@ class Evaluated:
 
 
 def read_evaluation(name: str, folder: Path, notes: list[str]) -> Evaluated:
-    """The evaluation in ``folder``; broken rows are left out and noted. The summary is used where it fits the rows."""
+    """The evaluation in ``folder``. Broken rows are left out and noted; the summary is used if it fits the rows."""
     records, broken = _readable(name, folder, notes)
     summary = _summary(folder, notes)
     rejected = summary.get("rejected", 0)
@@ -89,7 +105,7 @@ def task_tables(evaluated: Sequence[Evaluated]) -> tuple[TaskTable, ...]:
 
 
 def outcome_counts(evaluation: Evaluated) -> Outcomes:
-    """How many items ended how."""
+    """The number of items with each outcome."""
     return Outcomes(evaluation.name, Counter(record.outcome for record in evaluation.records))
 
 
@@ -167,3 +183,119 @@ def _summary(folder: Path, notes: list[str]) -> dict[str, Any]:
         notes.append(str(error))
         return {}
     return value if isinstance(value, dict) else {}
+
+
+GROUPS = {
+    "by_n_images": ("number of images", "All items."),
+    "by_position": ("place of the true image", "Questions that do not say the image; targets in one image or none."),
+    "by_size": ("size of the object", "Items with one target: the part of its image that the true box covers."),
+}
+ITEMS = {
+    "image_hidden": "items whose question does not say which image holds the answer",
+    "all": "items (no question hides the image)",
+}
+Block = Mapping[str, Any]
+
+
+def failure_section(evaluated: Sequence[Evaluated]) -> Failures | None:
+    """Where the models fail, compared on the same groups of items. None if nothing was evaluated."""
+    if not evaluated:
+        return None
+    samples = {record.id: record for e in evaluated for record in e.records}
+    edges = size_edges_of(list(samples.values()))
+    found = {e.name: failures(e.records, size_edges=edges) for e in evaluated}
+    choices = {name: block["image_choice"] for name, block in found.items()}
+    return Failures(
+        matrices=tuple(_matrix(name, choice) for name, choice in choices.items() if choice["n"]),
+        matrix_note=_matrix_note(list(choices.values())),
+        histograms=tuple(_histogram(name, block["iou"]) for name, block in found.items()),
+        histogram_note="IoU of every true box with the answered one, where the images are right; 0: it has none.",
+        charts=_charts(found),
+    )
+
+
+def _matrix(name: str, choice: Block) -> Matrix:
+    counts = tuple(tuple(row) for row in choice["counts"])
+    return Matrix(name, tuple(map(_place, choice["true"])), tuple(map(_place, choice["named"])), counts)
+
+
+def _matrix_note(choices: Sequence[Block]) -> str:
+    largest = max(choices, key=lambda choice: choice["n"])
+    note = f"{largest['n']:,} {ITEMS[largest['items']]}, with targets in one image or none."
+    left_out = largest["left_out"]
+    return f"{note} {left_out:,} with targets in several images are not counted." if left_out else note
+
+
+def _histogram(name: str, iou: Block) -> Histogram:
+    return Histogram(name, tuple(iou["edges"]), tuple(iou["counts"]), JOINT_THRESHOLD, _interval(iou["at_50"]))
+
+
+def _charts(found: Mapping[str, Block]) -> tuple[GroupChart, ...]:
+    """Three kinds of groups: joint accuracy for each, then the metric that the group has most influence on."""
+    charts = (
+        _chart(found, "by_n_images", "joint_accuracy"),
+        _chart(found, "by_position", "joint_accuracy"),
+        _chart(found, "by_size", "joint_accuracy"),
+        _chart(found, "by_n_images", "image_accuracy"),
+        _named(found),
+        _chart(found, "by_size", "mean_iou"),
+    )
+    return tuple(chart for chart in charts if chart.groups)
+
+
+def _chart(found: Mapping[str, Block], key: str, metric: str) -> GroupChart:
+    kind, help = GROUPS[key]
+    return _grouped(found, key, metric, f"{TITLES[metric]} by {kind}", help, high=1.0)
+
+
+def _named(found: Mapping[str, Block]) -> GroupChart:
+    help = "The same items. A model that prefers a place names it more often than it is true."
+    return _grouped(found, "named", "named", "how often each image is named", help, reference="truly there")
+
+
+def _grouped(
+    found: Mapping[str, Block],
+    key: str,
+    cell: str,
+    title: str,
+    help: str,
+    *,
+    reference: str = "",
+    high: float | None = None,
+) -> GroupChart:
+    """The ``cell`` of the rows ``key`` of every model as one chart. A model without a group has no estimate there."""
+    rows = {model: {_name(row): row for row in block[key]} for model, block in found.items()}
+    groups: dict[str, Group] = {}
+    for row in sorted((row for by_name in rows.values() for row in by_name.values()), key=_order):
+        known = groups.get(_name(row))
+        groups[_name(row)] = Group(_name(row), max(row["n"], known.n if known else 0), row.get("true"))
+    series = {
+        model: tuple(_interval(by_name[label][cell]) if label in by_name else None for label in groups)
+        for model, by_name in rows.items()
+    }
+    return GroupChart(title, tuple(groups.values()), series, help, reference, high)
+
+
+def _order(row: Block) -> float:
+    """Ascending by area or number; ``none`` last."""
+    if "area_from" in row:
+        return row["area_from"]
+    return float("inf") if row["name"] == NONE else float(_place(row["name"]))
+
+
+def _name(row: Block) -> str:
+    if "area_from" not in row:
+        return _place(row["name"])
+    low, high = row["area_from"], row["area_to"]
+    if low == 0.0:
+        return "all" if high == 1.0 else f"< {short(100 * high)} %"
+    return f"≥ {short(100 * low)} %" if high == 1.0 else f"{short(100 * low)}–{short(100 * high)} %"
+
+
+def _place(name: str) -> str:
+    """``2`` for ``Image-2``. A long name gets a soft hyphen, because axes and columns have little room."""
+    return "unread\N{SOFT HYPHEN}able" if name == UNREADABLE else name.removeprefix("Image-")
+
+
+def _interval(cell: Mapping[str, float] | None) -> Interval | None:
+    return None if cell is None else Interval(cell["mean"], cell["low"], cell["high"])

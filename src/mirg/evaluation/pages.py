@@ -1,26 +1,32 @@
 """The report page of a run folder: a demo run, one training run, or one evaluation.
 
-A demo run holds ``data/test``, the training runs ``perception/``, ``sft/``, ``grpo/``, and evaluations
-in ``eval/base``, ``eval/sft``, ``eval/rl``. Whatever is missing is left out of the page; what is broken is said at
-its head.
+A demo run contains ``data/test``, the training runs ``sft/`` and ``grpo/``, and evaluations in ``eval/base``,
+``eval/sft`` and ``eval/rl``. Missing parts are left out of the page; broken files are listed at its head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from mirg.errors import DataError, MirgError
-from mirg.evaluation.page_examples import worked_examples
-from mirg.evaluation.page_failures import failure_section
-from mirg.evaluation.page_gallery import Gallery
-from mirg.evaluation.page_run import folder_sections
-from mirg.evaluation.page_tables import Evaluated, outcome_counts, read_evaluation, result_table, task_tables
+from mirg.evaluation.page_answers import Gallery, worked_examples
+from mirg.evaluation.page_tables import (
+    Evaluated,
+    failure_section,
+    outcome_counts,
+    read_evaluation,
+    result_table,
+    task_tables,
+)
 from mirg.evaluation.records import RECORDS_FILE
-from mirg.report.data import ReportData, Section, Stage
+from mirg.evaluation.store import SETTINGS_FILE
+from mirg.report.data import Fact, ReportData, Section, Stage
 from mirg.report.page import write_report
 from mirg.report.stages import stages_from_rows
-from mirg.storage import BadLine, read_jsonl
+from mirg.storage import BadLine, read_json, read_jsonl
+from mirg.text_files import parse_yaml
 
 METRICS_FILE = "metrics.jsonl"
 TRAINING_ORDER = ("perception", "sft", "grpo", "rl")
@@ -31,8 +37,8 @@ TITLES = {"perception": "Perception", "sft": "SFT", "grpo": "GRPO", "rl": "RL", 
 def report_from_run(run: str | Path, *, out: str | Path | None = None, data: str | Path | None = None) -> Path:
     """Write the page about ``run`` (to ``run/report.html`` unless ``out`` says where) and return its path.
 
-    ``data`` is the dataset folder that was evaluated; left out, it is looked for around the run. Raises
-    :class:`DataError` where the folder holds neither metrics nor records.
+    ``data`` is the dataset folder that was evaluated; if it is None, the folders around the run are searched. Raises
+    :class:`DataError` if the folder contains neither metrics nor records.
     """
     run = Path(run)
     report = collect(run, data=None if data is None else Path(data))
@@ -93,7 +99,8 @@ def _stages(name: str, folder: Path, notes: list[str]) -> tuple[Stage, ...]:
         for _, value in read_jsonl(folder / METRICS_FILE):
             if isinstance(value, dict):
                 rows.append(value)
-            elif not (isinstance(value, BadLine) and value.torn):  # a torn last line is a run that is still going
+            # The last line of an unfinished run may be torn.
+            elif not (isinstance(value, BadLine) and value.torn):
                 broken += 1
         if broken:
             notes.append(f"{name}: {broken} broken lines in {folder / METRICS_FILE} were skipped")
@@ -122,3 +129,62 @@ def _subtitle(training: Mapping[str, Path], evaluated: list[Evaluated]) -> str:
         tasks = len({record.task for record in records})
         parts.append(f"evaluated: {', '.join(e.name for e in evaluated)} on {len(records)} items of {tasks} tasks")
     return "; ".join(parts)
+
+
+FILES = {
+    "config.yaml": "configuration",
+    "environment.json": "versions and machine",
+    "demo.json": "stages and times",
+    SETTINGS_FILE: "settings",
+}
+MAX_FACTS = 250
+MAX_VALUE = 500  # characters
+# Run folders are written without secrets. This is a second check, because pages are passed on to other people.
+_SECRET = re.compile(r"(?:api_?key|secret|passw|credential|token$|access_?key)", re.IGNORECASE)
+
+
+def folder_sections(name: str, folder: Path) -> list[Section]:
+    """One section for each known file of a run folder. If a file cannot be read, its section says so."""
+    sections = []
+    for file, title in FILES.items():
+        if (folder / file).is_file():
+            sections.append(Section(f"{name}: {title}", _facts(folder / file)))
+    return sections
+
+
+def _facts(path: Path) -> tuple[Fact, ...]:
+    try:
+        value = _load(path)
+    except MirgError as error:
+        return (Fact(path.name, f"cannot be read: {error.message}"),)
+    facts = []
+    for name, text in _flat(value, ""):
+        if len(facts) == MAX_FACTS:
+            facts.append(Fact("…", f"more than {MAX_FACTS} values; see {path.name}"))
+            break
+        facts.append(Fact(name, "(not shown)" if _SECRET.search(name) and text not in ("", "null") else text))
+    return tuple(facts)
+
+
+def _load(path: Path) -> object:
+    if path.suffix == ".json":
+        return read_json(path)
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MirgError(str(error)) from error
+
+
+def _flat(value: object, name: str) -> Iterator[tuple[str, str]]:
+    """Leaves of nested mappings as ``a.b.c`` and text; short lists stay on one line."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+        return
+    if value is None or isinstance(value, bool):
+        text = {None: "null", True: "true", False: "false"}[value]
+    elif isinstance(value, list | tuple):
+        text = ", ".join(str(item) for item in value)
+    else:
+        text = str(value)
+    yield name or "value", text if len(text) <= MAX_VALUE else text[:MAX_VALUE] + " …"

@@ -122,9 +122,9 @@ def make_record(
 
 
 def question_form(sample: Sample) -> str:
-    """The question with what it asks for masked: the sample's subject, or else what stands in double quotes.
+    """The question with the object masked: the sample's subject, or else the text in double quotes.
 
-    So is ``meta["mark"]``, by which a question tells its image.
+    ``meta["mark"]``, the object by which a question identifies its image, is masked too.
 
     >>> question_form(sample)  # its question: "Find the red ring.", its meta: {"subject": "red ring"}
     'Find the [...].'
@@ -139,7 +139,7 @@ def question_form(sample: Sample) -> str:
 def load_records(path: str | Path) -> list[Record]:
     """The rows of an evaluation folder, or of a records file.
 
-    Raises :class:`EvaluationError` with the row where one is broken, ``StorageError`` where the file cannot be read.
+    Raises :class:`EvaluationError` with the row if one is broken, ``StorageError`` if the file cannot be read.
     """
     file = Path(path)
     file = file / RECORDS_FILE if file.is_dir() else file

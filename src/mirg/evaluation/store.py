@@ -43,7 +43,7 @@ class Store:
         self._open = True  # False once rows were cut or added: nothing after them can be used
 
     def ahead(self, rows: Iterable[RowKey]) -> set[object]:
-        """The ids of those of ``rows`` that come next: up to the first stored row that is none of them."""
+        """The ids of the ``rows`` that are stored next, up to the first stored row that is not among them."""
         left = list(rows)  # no set: a damaged file may hold an id that is no text
         found: set[object] = set()
         for row in self._rows[self.used :] if self._open else ():

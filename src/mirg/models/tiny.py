@@ -3,7 +3,7 @@
 The architecture, processor and chat template are those of transformers and TRL; only the sizes are small. The tokenizer
 is trained when the model is built: byte-level BPE with the special tokens of the Qwen-VL families. What a tiny model
 has to look up or to copy is ONE token each: image labels (``Image-3``), object names (``red ring``) and the
-coordinates of the 0-1000 grid. The weights are random; ``mirg.training.perception`` trains them to see.
+coordinates of the 0-1000 grid. The weights are random; ``research/perception`` trains them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a report page shows, as plain data. Every text in here is untrusted; the page escapes it.
+"""The contents of a report page as plain data. All texts are untrusted; the page escapes them.
 
 Shares, accuracies, IoUs and rewards are fractions in [0, 1]; differences lie in [-1, 1]; the page prints points of 100.
 Boxes are fractions of the original image, ``image`` counts from 1 as in ``Image-1``.
@@ -42,7 +42,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95 % interval; ``low`` and ``high`` are None where none was computed."""
+    """An estimate with its 95 % interval; ``low`` and ``high`` are None if no interval was computed."""
 
     mean: float
     low: float | None = None
@@ -50,7 +50,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """True where the interval lies on one side of 0."""
+        """True if the interval lies on one side of 0."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
@@ -167,7 +167,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class PartLine:
-    """One reward part, and why it is not 1 (None where it is)."""
+    """One part of the reward, and the reason why it is not 1 (None if it is 1)."""
 
     name: str
     value: float
@@ -197,7 +197,7 @@ class GalleryItem:
 
 @dataclass(frozen=True)
 class Example:
-    """One sample and what one model, or two models one after the other, answered to it.
+    """One sample, and the answers of one model or of two models to it.
 
     ``answers`` are about the same sample; ``verdicts`` says of each answer in one line what is right or wrong with it.
     """
@@ -238,7 +238,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Group:
-    """A kind of items: how many there are, and a value (a share) to compare the models with, where there is one."""
+    """A kind of items: how many there are, and a share to compare the models with, or None."""
 
     name: str
     n: int
@@ -270,7 +270,7 @@ class Failures:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything on one page; whatever is empty is left out of it.
+    """Everything on one page. Empty parts are left out.
 
     ``n_answers`` counts the answers that ``gallery`` was chosen from; 0: it holds all of them.
     """

@@ -1,6 +1,6 @@
 """Boxes drawn on images: true ones green and solid, predicted ones orange and dashed, given ones blue and dotted.
 
-The three differ in line style as well as in colour, and every line has a dark casing, so they can be told apart by
+The three differ in line style as well as in colour, and every line has a dark casing, so they can be distinguished by
 every eye and on every background. Boxes are fractions of the image they belong to.
 """
 
@@ -36,7 +36,7 @@ class DrawnBox(NamedTuple):
 
 
 def drawable(box: Sequence[float]) -> Box | None:
-    """The part of ``box`` inside the image, or None where nothing of it can be drawn."""
+    """The part of ``box`` inside the image, or None if nothing of it can be drawn."""
     if box_problem(box) in {"non-finite", "inverted", "empty"}:
         return None
     inside = clip(box)
@@ -145,7 +145,7 @@ def _along(start: Point, end: Point, share: float) -> Point:
 def _draw_label(
     pen: ImageDraw.ImageDraw, item: DrawnBox, place: tuple[float, float, float], size: tuple[int, int]
 ) -> None:
-    """Above the box where there is room, else below it, else inside; never off the image."""
+    """Above the box if there is room, else below it, else inside; never off the image."""
     from mirg.console import one_line
 
     font = _font(13)

@@ -2,7 +2,7 @@
 
 One file that opens offline. Thumbnails and texts lie in one block of JSON; a card is built when it comes near the
 window, so that thousands of images stay usable. Texts are untrusted: they become text nodes, never markup, and the
-JSON cannot end its own element. Without the script the first cards are there all the same.
+JSON cannot end its own element. The first cards are also shown without the script.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import mirg
 from mirg.geometry import Box
 from mirg.images import DEFAULT_LIMITS, ImageLimits
 from mirg.report.cards import cut
 from mirg.report.draw import drawable
-from mirg.report.page import asset, content_security_policy, environment, markup
-from mirg.report.thumbs import Thumb, Thumbs
+from mirg.report.images import Embedded, Thumbs
+from mirg.report.page import asset, markup, render_page
 from mirg.storage import write_atomic
 
 BUDGET = 25_000_000  # bytes of a whole page, about
@@ -41,7 +40,7 @@ class SheetBox:
 
 @dataclass(frozen=True)
 class SheetImage:
-    """One image: ``path`` None where it may not be opened, and ``problem`` says why."""
+    """One image: ``path`` is None if it may not be opened, and ``problem`` is the reason."""
 
     path: Path | None
     tag: str
@@ -102,25 +101,19 @@ def render_sheet(data: SheetData, *, budget: int = BUDGET, limits: ImageLimits =
     apart = {image["k"] for card in first for image in card["images"] if image["k"]}
     pictures = {thumb.key: thumb for thumb in thumbs}
     store = {"cards": cards, "uris": {key: thumb.uri for key, thumb in pictures.items() if key not in apart}}
-    style, script = asset("report.css") + asset("sheet.css"), asset("sheet.js")
     notes = [*data.notes, *([f"{left_out:,} samples were left out to keep this file small."] if left_out else [])]
-    html = (
-        environment()
-        .get_template("sheet.html.j2")
-        .render(
-            data=data,
-            notes=notes,
-            version=mirg.__version__,
-            csp=content_security_policy(style, script),
-            style=markup(style),
-            script=markup(script),
-            store=markup(data_block(store)),
-            first=first,
-            pictures=[thumb for key, thumb in pictures.items() if key in apart],
-            shown=len(cards),
-            tasks=sorted({card["task"] for card in cards}),
-            both_hidden=len({card["hidden"] for card in cards}) == 2,
-        )
+    html = render_page(
+        "sheet.html.j2",
+        style=asset("report.css") + asset("sheet.css"),
+        script=asset("sheet.js"),
+        data=data,
+        notes=notes,
+        store=markup(data_block(store)),
+        first=first,
+        pictures=[thumb for key, thumb in pictures.items() if key in apart],
+        shown=len(cards),
+        tasks=sorted({card["task"] for card in cards}),
+        both_hidden=len({card["hidden"] for card in cards}) == 2,
     )
     return Sheet(html, len(cards), left_out, tuple(data.notes))
 
@@ -133,11 +126,11 @@ def data_block(value: object) -> str:
 
 def _cards(
     samples: Sequence[SheetSample], budget: int, limits: ImageLimits
-) -> tuple[list[Thumb], list[dict[str, Any]], int]:
+) -> tuple[list[Embedded], list[dict[str, Any]], int]:
     """(thumbnails, cards, number of samples that did not fit)."""
     paths = list(dict.fromkeys(image.path for sample in samples for image in sample.images if image.path))
     thumbs = Thumbs.fitting(paths, int(budget * IMAGE_SHARE), limits)
-    kept: list[Thumb] = []
+    kept: list[Embedded] = []
     cards: list[dict[str, Any]] = []
     left = budget
     for sample in samples:
@@ -156,7 +149,7 @@ def _paths(sample: SheetSample) -> list[Path]:
     return [image.path for image in sample.images if image.path]
 
 
-def _card(sample: SheetSample, found: dict[Path, Thumb | None], problems: dict[Path, str]) -> dict[str, Any]:
+def _card(sample: SheetSample, found: dict[Path, Embedded | None], problems: dict[Path, str]) -> dict[str, Any]:
     """The sample as the page holds it: cleaned, cut, boxes in pixels of the original."""
     return {
         "id": cut(sample.id, 300),
@@ -173,7 +166,7 @@ def _card(sample: SheetSample, found: dict[Path, Thumb | None], problems: dict[P
     }
 
 
-def _image(image: SheetImage, found: dict[Path, Thumb | None], problems: dict[Path, str]) -> dict[str, Any]:
+def _image(image: SheetImage, found: dict[Path, Embedded | None], problems: dict[Path, str]) -> dict[str, Any]:
     thumb = found.get(image.path) if image.path else None
     problem = image.problem or (problems.get(image.path, "") if image.path else "")
     if image.path is not None:
@@ -194,7 +187,7 @@ def _image(image: SheetImage, found: dict[Path, Thumb | None], problems: dict[Pa
     }
 
 
-def _rect(box: SheetBox, thumb: Thumb) -> list[Any] | None:
+def _rect(box: SheetBox, thumb: Embedded) -> list[Any] | None:
     inside = drawable(box.box)
     if inside is None:
         return None

@@ -27,7 +27,7 @@ class _Group:
     title: str
     pattern: re.Pattern[str]
     help: str = ""
-    unit_axis: bool = False  # values are shares: the axis runs from 0 to 1 where they are
+    unit_axis: bool = False  # the axis runs from 0 to 1 if all values are between them
 
 
 _GROUPS = (
@@ -113,7 +113,7 @@ def _group_of(key: str) -> tuple[_Group | None, str]:
 
 def _chart(group: _Group, series: list[Series]) -> Chart:
     unit = group.unit_axis and all(0.0 <= v <= 1.0 for s in series for v in s.values)
-    # The same order, and so the same colour and dash, in every report, whatever the order in the file.
+    # The same order, and so the same colour and dash, in every report; it does not depend on the file.
     ordered = tuple(sorted(series, key=lambda s: _ORDER.index(s.name) if s.name in _ORDER else len(_ORDER)))
     return Chart(group.title, ordered, 0.0 if unit else None, 1.0 if unit else None, group.help)
 

@@ -1,10 +1,4 @@
-"""Paired differences between arms, over seeds and items at once.
-
-Every seed of an arm answers the same items, so the differences form a table of seeds by items. Its mean varies with
-both: another seed gives another model, another item another question. The interval is that of the pigeonhole bootstrap
-(Owen 2007), which draws seeds and image sets independently and is conservative. As few seeds spread too little when
-they are drawn, their effects are first widened by sqrt(S / (S - 1)).
-"""
+"""Paired differences between arms, over seeds and items at once."""
 
 from __future__ import annotations
 
@@ -21,10 +15,10 @@ from mirg.evaluation.records import Record
 
 MEASURES: dict[str, Callable[[Record], float]] = {
     **{name: METRICS[name] for name in ("joint_accuracy", "image_accuracy", "mean_iou")},
-    # Mean IoU is that of the boxes whatever image is named, which is all that a reward of boxes alone asks for.
+    # mean_iou ignores which image an answer names, as the object reward does; joint_iou does not.
     "joint_iou": lambda record: record.iou if record.image_correct else 0.0,
 }
-# From the first to the second: what is asked of the method, then what explains it.
+# (a, b): from the first arm to the second. The claims are what the method promises, the ablations explain it.
 CLAIMS: tuple[tuple[str, str], ...] = (
     ("base", "sft"),
     ("sft", "dual"),
@@ -47,7 +41,7 @@ ByArm = Mapping[str, Mapping[int, Sequence[Record]]]  # arm, seed, records in on
 
 @dataclass(frozen=True)
 class Contrast:
-    """``b`` minus ``a`` in ``metric`` on a subset of the items; fractions, with the 95 % interval."""
+    """The difference ``b`` minus ``a`` in ``metric`` on a subset of the items: a fraction with its 95 % interval."""
 
     a: str
     b: str
@@ -66,7 +60,10 @@ class Contrast:
 
 
 def contrasts(found: ByArm, levels: Mapping[str, str]) -> list[Contrast]:
-    """Every claim and ablation whose arms are there, per metric and subset; ``levels`` is each item's difficulty."""
+    """The claims and ablations whose two arms were measured, for each metric and subset.
+
+    ``levels`` is the difficulty of each item by its id, "" or missing if it has none.
+    """
     return [
         contrast(a, b, found, metric, subset, keep)
         for a, b in (*CLAIMS, *ABLATIONS)
@@ -77,7 +74,7 @@ def contrasts(found: ByArm, levels: Mapping[str, str]) -> list[Contrast]:
 
 
 def subsets_of(records: Sequence[Record], levels: Mapping[str, str]) -> dict[str, list[int]]:
-    """Positions of the items of each subset: all, by whether the question hides the image, by level, by family."""
+    """Positions of the items of each subset: all, by whether the question hides the image, by level, by task."""
     found: dict[str, list[int]] = {}
     for place, record in enumerate(records):
         shown = "image_hidden" if record.image_hidden else "image_given"
@@ -91,7 +88,8 @@ def subsets_of(records: Sequence[Record], levels: Mapping[str, str]) -> dict[str
 def contrast(a: str, b: str, found: ByArm, metric: str, subset: str, keep: Sequence[int]) -> Contrast:
     """The difference of two arms on the items at positions ``keep``, over the seeds that both have.
 
-    An arm with a single seed that was not trained (the base) stands against every seed of the other.
+    The base is not trained and has one seed; it is compared with every seed of the other arm. EvaluationError if the
+    arms share no seed or answered different items.
     """
     ours, theirs = found[b], found[a]
     fixed = next(iter(theirs.values())) if a == "base" else None
@@ -114,7 +112,13 @@ def contrast(a: str, b: str, found: ByArm, metric: str, subset: str, keep: Seque
 def interval(
     differences_SN: Floats, sets: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """The 95 % interval of the mean of a table of seeds by items (S, N); ``sets`` (N,) are the items' image sets."""
+    """The 95 % interval of the mean of paired differences of shape (seeds, items); ``sets`` are the items' image sets.
+
+    Every seed of an arm answers the same items, so the mean varies with both: another seed gives another model, another
+    item another question. The interval is that of the pigeonhole bootstrap (Owen 2007), which draws seeds and image
+    sets independently and is conservative. A few seeds spread too little when they are drawn from themselves, so their
+    effects are first widened by sqrt(S / (S - 1)).
+    """
     n_seeds = len(differences_SN)
     means_S = differences_SN.mean(axis=1)
     if n_seeds > 1:
@@ -132,6 +136,6 @@ def interval(
 
 
 def _weights(rng: np.random.Generator, resamples: int, n: int) -> Floats:
-    """How often each of ``n`` is drawn in ``n`` draws with replacement, shape (resamples, n)."""
+    """How often each of ``n`` is drawn in ``n`` draws with replacement; shape (resamples, n)."""
     drawn_RN = rng.integers(0, n, (resamples, n)) + n * np.arange(resamples)[:, None]
     return np.bincount(drawn_RN.ravel(), minlength=resamples * n).reshape(resamples, n).astype(float)

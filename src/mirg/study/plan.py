@@ -1,84 +1,153 @@
-"""What a study trains and on what: its recipe, and its arms, each one thing away from another."""
+"""The recipe of a study, and its arms, each of which differs from another one in one setting."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mirg.errors import ConfigError
-from mirg.frames import MIRG_TINY
-from mirg.training.recipe import Dtype, RlAnswers
+from mirg.config import load_recipe
+from mirg.samples import DatasetFolder
+from mirg.samples.card import CARD_FILE
+from mirg.training.recipe import Dtype, GrpoRecipe, RlAnswers, SftRecipe
 
-Data = Literal["light", "object_level", "fresh", "rl"]
+Role = Literal["train", "object_level", "fresh", "rl"]  # a dataset that arms are trained on: a key of the recipe
 Steps = Literal["sft_steps", "more_sft_steps", "rl_steps"]
+PATHS = frozenset({"train", "object_level", "fresh", "rl", "test"})
 
 
-class StudyRecipe(BaseModel):
-    """Sizes of a study, and the recipes of its two stages."""
+class Expectation(BaseModel):
+    """A difference that the study is expected to show: ``b`` exceeds ``a`` by ``least`` or more, a fraction."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base: str = Field(default=MIRG_TINY.name, description="The model that every arm starts from.")
-    world: str = Field(default="study/world", description="Recipe whose world the training scenes are of.")
-    tasks: tuple[str, ...] | None = Field(default=None, description="Tasks of the training samples; None: all.")
-    train_samples: int = Field(default=1000, ge=1, description="Samples with trajectories.")
-    rl_samples: int = Field(default=8000, ge=1, description="Annotated samples without trajectories, for GRPO.")
-    rl_answers: RlAnswers = 4
-    per_cell: int = Field(default=50, ge=1, description="Items of mirg-mini per family and level; 50 is the benchmark.")
-    data_seed: int = Field(default=0, ge=0)
+    a: str
+    b: str
+    metric: str = "joint_accuracy"
+    subset: str = "all"
+    least: float
+    text: str = Field(description="What the page says about it.")
+
+
+class StudyRecipe(BaseModel):
+    """Which model, datasets and arms a study compares, and how long each arm is trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(description="Model that every arm starts from.")
+    train: str = Field(description="Dataset with trajectories, for SFT.")
+    test: str = Field(description="Dataset that every arm is evaluated on.")
+    rl: str | None = Field(
+        default=None, description="Dataset for GRPO; it needs no trajectories. None: no arm is trained with GRPO."
+    )
+    fresh: str | None = Field(
+        default=None, description="Other samples with trajectories, for the arm sft_fresh. None: no such arm."
+    )
+    object_level: str | None = Field(
+        default=None,
+        description="The training samples with trajectories without image-level reasoning, for the arm "
+        "sft_object_level. None: no such arm.",
+    )
+    rl_answers: RlAnswers = Field(
+        default=4,
+        description="Answers to each RL sample from the model that an arm of GRPO starts from. The arm is trained on "
+        "the samples of which some answers are right. 0: on all samples.",
+    )
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1, description="Seeds that each arm is trained with.")
     arms: tuple[str, ...] | None = Field(
-        default=None, description="Arms to train, and what they start from; None: all."
+        default=None,
+        description="Arms to train; the arms that they start from are added. None: every arm whose datasets are given.",
     )
-    sft: str = "study/sft"
-    grpo: str = "study/grpo"
-    sft_steps: int = Field(default=300, ge=1)
+    sft: str = Field(default="mirg-rl-7b-lora/sft", description="Recipe of SFT.")
+    grpo: str = Field(default="mirg-rl-7b-lora/grpo", description="Recipe of GRPO.")
+    sft_steps: int = Field(default=300, ge=1, description="Steps of SFT; the steps of the stage recipes are not used.")
     more_sft_steps: int = Field(default=2150, ge=1, description="Steps of the arms that continue SFT.")
-    rl_steps: int = Field(default=800, ge=1)
-    dtype: Dtype | None = Field(default=None, description="Of both stages' products; None: as their recipes say.")
-    max_new_tokens: int = Field(default=160, ge=16)
-    batch_size: int = Field(default=100, ge=1)
+    rl_steps: int = Field(default=800, ge=1, description="Steps of GRPO.")
+    dtype: Dtype | None = Field(default=None, description="Compute dtype of both stages. None: that of their recipes.")
+    max_new_tokens: int = Field(default=512, ge=16, description="Longest answer in evaluations and ratings.")
+    batch_size: int = Field(default=16, ge=1, description="Requests per forward pass in evaluations and ratings.")
+    families: dict[str, str] = Field(
+        default_factory=dict, description="Titles of tasks of the test set; the page lists them in this order."
+    )
+    expect: tuple[Expectation, ...] = Field(default=(), description="Differences that the page gives a verdict on.")
 
     @model_validator(mode="after")
-    def _known_arms(self) -> StudyRecipe:
+    def _arms_can_be_trained(self) -> StudyRecipe:
         unknown = sorted(set(self.arms or ()) - set(ARMS))
         if unknown:
             raise ValueError(f"no arm {', '.join(unknown)}; there are {', '.join(ARMS)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed is named twice")
+        for arm in self.chosen:
+            if arm.stage and not self.dataset(arm.data):
+                raise ValueError(f"the arm {arm.name} needs a dataset: give the key {arm.data}")
         return self
 
     @property
     def chosen(self) -> list[Arm]:
-        """The arms that were asked for and those that they start from, in the order of :data:`ARMS`."""
-        wanted = set(self.arms or ARMS)
+        """The arms that are trained and those that they start from, in the order of :data:`ARMS`."""
+        wanted = set(self.arms or [arm.name for arm in ARMS.values() if not arm.stage or self.dataset(arm.data)])
         for name in reversed(ARMS):
             if name in wanted and ARMS[name].start:
                 wanted.add(ARMS[name].start)
         return [arm for name, arm in ARMS.items() if name in wanted]
 
+    def dataset(self, role: Role) -> str | None:
+        """The path of the dataset for ``role``, or None if the recipe has none."""
+        return getattr(self, role)
+
+    @property
+    def present(self) -> dict[str, DatasetFolder]:
+        """The datasets of the study that are on this machine, by their keys in the recipe."""
+        paths = {role: getattr(self, role) for role in sorted(PATHS)}
+        return {
+            role: DatasetFolder.open(path)
+            for role, path in paths.items()
+            if path and (Path(path) / CARD_FILE).is_file()
+        }
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of each dataset in :attr:`present`."""
+        return {role: folder.card.digest for role, folder in self.present.items()}
+
+    def stage_recipe(self, stage: str, overrides: tuple[str, ...] = ()) -> SftRecipe | GrpoRecipe:
+        """The recipe of ``stage`` ("sft" or "grpo") with ``overrides``, later ones last."""
+        given = (f"model={self.model}", f"data={self.train}", *overrides)
+        if stage == "sft":
+            return load_recipe(SftRecipe, self.sft, given)
+        return load_recipe(GrpoRecipe, self.grpo, given)
+
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of training. ``start`` is the arm whose model (of the same seed) it goes on from, "" for none.
+    """One way of training.
 
-    ``overrides`` are keys of the stage's recipe.
+    ``start`` is the arm whose model of the same seed this one continues from; the base has "". ``stage`` is "" for
+    a model that is not trained. ``overrides`` are keys of the recipe of the stage; ``rate`` is the learning rate as a
+    multiple of the recipe's.
     """
 
     name: str
     title: str
     start: str = "base"
     stage: Literal["", "sft", "grpo"] = ""
-    data: Data = "light"
+    data: Role = "train"
     steps: Steps = "sft_steps"
     overrides: tuple[str, ...] = ()
+    rate: float = 1.0
 
     @property
     def rated(self) -> bool:
-        """Whether it may train on what the model that it starts from gets right sometimes: the base never does."""
+        """Whether the arm can train on the samples that its start sometimes solves; an untrained base solves none."""
         return self.stage == "grpo" and bool(ARMS[self.start].stage)
+
+    @property
+    def path(self) -> list[Arm]:
+        """The arms from the base to this one, in the order of training."""
+        return [*ARMS[self.start].path, self] if self.start else [self]
 
 
 def _rl(name: str, title: str, *overrides: str, start: str = "sft") -> Arm:
@@ -90,15 +159,9 @@ ARMS: dict[str, Arm] = {
     for arm in (
         Arm("base", "base", start=""),
         Arm("sft", "SFT on the lightweight set", stage="sft"),
-        # Half the rate at which SFT began: a second warm-up to the whole of it undoes what was learnt.
-        Arm(
-            "sft_continued", "SFT continued on the same set", "sft", "sft", "light", "more_sft_steps",
-            ("optim.learning_rate=5.0e-4",),
-        ),
-        Arm(
-            "sft_fresh", "SFT continued on fresh trajectories", "sft", "sft", "fresh", "more_sft_steps",
-            ("optim.learning_rate=5.0e-4",),
-        ),
+        # Half the learning rate: a second warm-up to the full rate undoes what was learnt.
+        Arm("sft_continued", "SFT continued on the same set", "sft", "sft", "train", "more_sft_steps", rate=0.5),
+        Arm("sft_fresh", "SFT continued on fresh trajectories", "sft", "sft", "fresh", "more_sft_steps", rate=0.5),
         Arm("sft_object_level", "SFT without image-level reasoning", stage="sft", data="object_level"),
         _rl("object_only", "GRPO, object reward only", "reward.arm=object_only"),
         _rl("gated", "GRPO, gated reward", "reward.arm=gated"),
@@ -108,12 +171,4 @@ ARMS: dict[str, Arm] = {
         _rl("dual_orders", "dual, image orders permuted", "image_orders=4"),
         _rl("dual_without_sft", "dual, without SFT", start="base"),
     )
-}  # fmt: skip
-
-
-def batch_size_of(recipe: object) -> int:
-    """Samples of one SFT step; ConfigError where the recipe is none of SFT."""
-    size, times = getattr(recipe, "batch_size", None), getattr(recipe, "accumulation", None)
-    if size is None or times is None:
-        raise ConfigError("the study's sft recipe is no SFT recipe")
-    return size * times
+}

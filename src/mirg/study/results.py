@@ -1,30 +1,151 @@
-"""What a study found, as plain data: ``study.json``. It holds whatever is evaluated so far."""
+"""What a study found: the outcome of every arm, seed and item, paired differences between arms, and ``study.json``.
+
+``outcomes.jsonl`` has a :class:`Cell` for each arm and seed. All differences can be computed from it, and machines can
+share a study: an arm in the file of another machine need not be trained again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mirg.data.scenes.mini import FAMILIES, LEVELS, MINI_NAME
-from mirg.errors import EvaluationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mirg.errors import EvaluationError, first_problem
 from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import load_evaluation
-from mirg.evaluation.records import Record
+from mirg.evaluation.records import Record, make_record
+from mirg.frames import MIRG_TINY
 from mirg.samples import DatasetFolder
-from mirg.storage import read_json, read_jsonl
+from mirg.storage import BadLine, digest_bytes, read_json, read_jsonl
 from mirg.study.contrasts import MEASURES, contrasts, subsets_of
-from mirg.study.outcomes import Cell, answers, blank_records, laid_over, settings_digest
-from mirg.study.plan import ARMS, StudyRecipe
+from mirg.study.plan import ARMS, PATHS, Arm, StudyRecipe
 from mirg.study.run import cell_name, cells, rating_tokens
 from mirg.training.run import METRICS as METRICS_FILE
 from mirg.training.run import environment
 
+OUTCOMES_FILE = "outcomes.jsonl"
+DEFAULTS = 1  # raise it when a default of a stage's recipe gets another value
+IOU_STEPS = 10_000  # an IoU is kept with four decimals
+
+
+class Cell(BaseModel):
+    """What one arm and seed answered to every item of the test set, small enough to publish.
+
+    ``image`` and ``joint`` have the character 1 for each item that is right, else 0; ``iou`` is in 1/10,000. Items are
+    in the order of the test set. ``settings`` is the digest of the steps and stage recipes (:func:`settings_digest`),
+    ``datasets`` has those of the test set and of the training sets by their keys in the recipe, and ``numerics`` is the
+    number type and device of the evaluation.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    arm: str
+    seed: int
+    benchmark: str
+    settings: str
+    datasets: dict[str, str] = {}
+    numerics: str
+    tokens_generated: int
+    tokens_trained: int
+    image: str
+    joint: str
+    iou: tuple[int, ...]
+
+
+def settings_digest(plan: StudyRecipe) -> str:
+    """The digest of everything but the datasets that two parts of one study must share.
+
+    Seeds, arms, compute dtype and what the page says may differ. Values that are defaults are left out, so that a new
+    key of the recipes does not separate two parts; :data:`DEFAULTS` covers the values of the defaults.
+    """
+    free = {"seeds", "arms", "dtype", "sft", "grpo", "families", "expect", *PATHS}
+    parts: list[object] = [DEFAULTS, plan.model_dump(mode="json", exclude=free)]
+    apart = {"dtype", "threads", "model", "data"}
+    stages = ("sft", "grpo") if plan.rl else ("sft",)
+    parts += [
+        plan.stage_recipe(stage).model_dump(mode="json", exclude=apart, exclude_defaults=True) for stage in stages
+    ]
+    return digest_bytes(json.dumps(parts, sort_keys=True).encode())[:16]
+
+
+def load_cells(files: Iterable[Path], plan: StudyRecipe) -> list[Cell]:
+    """The cells of several files of outcomes.
+
+    EvaluationError if a row is broken or was made with other settings or other datasets. A training set that is not on
+    this machine cannot be compared.
+    """
+    wanted, here = settings_digest(plan), plan.present
+    present = {role: folder.card.digest for role, folder in here.items()}
+    cells: list[Cell] = []
+    for file in files:
+        for number, row in read_jsonl(file):
+            if isinstance(row, BadLine):
+                raise EvaluationError(f"{file}, line {number}: {row.reason}")
+            try:
+                cell = Cell.model_validate(row)
+            except ValidationError as error:
+                field, reason = first_problem(error)
+                raise EvaluationError(f"{file}, line {number}: {field}: {reason}") from error
+            place = f"{file}, line {number}: {cell.arm}, seed {cell.seed}"
+            if cell.settings != wanted:
+                raise EvaluationError(
+                    f"{place}, was made with other settings",
+                    hint="the sizes and the stage recipes of both studies must be the same",
+                )
+            other = [role for role, digest in cell.datasets.items() if present.get(role, digest) != digest]
+            if "test" in here and cell.benchmark != here["test"].card.name:
+                other.append("test")
+            if other:
+                raise EvaluationError(
+                    f"{place}, was made with another dataset: {', '.join(other)}",
+                    hint="both studies must use the same datasets",
+                )
+            cells.append(cell)
+    return cells
+
+
+def answers(records: Sequence[Record], items: Sequence[str]) -> dict[str, object]:
+    """The fields of a :class:`Cell` that an evaluation decides, in the order of ``items``, the ids of the test set.
+
+    The records may have another order. EvaluationError if they are about other items.
+    """
+    by_id = {record.id: record for record in records}
+    if len(records) != len(items) or set(by_id) != set(items):
+        raise EvaluationError(f"an evaluation of {len(records)} items is not about the {len(items)} of this study")
+    ordered = [by_id[item] for item in items]
+    return {
+        "image": "".join(str(int(record.image_correct)) for record in ordered),
+        "joint": "".join(str(int(record.joint)) for record in ordered),
+        "iou": tuple(round(record.iou * IOU_STEPS) for record in ordered),
+    }
+
+
+def blank_records(benchmark: DatasetFolder) -> list[Record]:
+    """A record of an empty answer to every item of the test set, whose metrics a cell replaces."""
+    # An empty answer has no boxes, so the family that would convert them makes no difference.
+    return [make_record(sample, "", family=MIRG_TINY) for sample in benchmark]
+
+
+def laid_over(cell: Cell, blank: Sequence[Record]) -> list[Record]:
+    """The records of ``cell`` with the fields that the metrics read. EvaluationError if it is about other items."""
+    if not len(cell.image) == len(cell.joint) == len(cell.iou) == len(blank):
+        raise EvaluationError(
+            f"the outcomes of {cell.arm}, seed {cell.seed}, are not about the {len(blank)} items of this study"
+        )
+    return [
+        record.model_copy(update={"image_correct": image == "1", "joint": joint == "1", "iou": iou / IOU_STEPS})
+        for record, image, joint, iou in zip(blank, cell.image, cell.joint, cell.iou, strict=True)
+    ]
+
 
 def outcomes(plan: StudyRecipe, out: Path) -> list[Cell]:
-    """What was measured in ``out`` so far, arm by arm. Tokens are those of the whole way from the base."""
-    settings = settings_digest(plan)
+    """The cells that have been evaluated in ``out``, arm by arm. Tokens are counted from the base to the arm."""
+    settings, digests = settings_digest(plan), plan.digests
+    test = DatasetFolder.open(plan.test)
     items: list[str] = []
     found = []
     for arm, seed in cells(plan):
@@ -35,26 +156,27 @@ def outcomes(plan: StudyRecipe, out: Path) -> list[Cell]:
             row = {
                 "arm": arm.name,
                 "seed": seed,
-                "benchmark": MINI_NAME,
+                "benchmark": test.card.name,
                 "settings": settings,
+                "datasets": {role: digests[role] for role in ("test", *_roles(arm)) if role in digests},
                 "numerics": str(written["settings"].get("numerics", "")),
                 "tokens_generated": generated,
                 "tokens_trained": trained,
             }
-            items = items or [sample.id for sample in DatasetFolder.open(out / "data" / "mini")]
+            items = items or [sample.id for sample in test]
             found.append(Cell.model_validate(row | answers(load_evaluation(summary.parent).records, items)))
     return found
 
 
 def results(plan: StudyRecipe, out: Path, measured: Sequence[Cell]) -> dict[str, Any]:
-    """Arms, contrasts and chance levels of what was ``measured``, on the benchmark in ``out``.
+    """Arms, contrasts and chance levels of the cells that were ``measured``, as plain data.
 
-    ``arms``: one row per arm, seed, metric and subset. ``contrasts``: see :mod:`mirg.study.contrasts`. EvaluationError
-    where nothing is measured yet.
+    ``arms`` has one row for each arm, seed, metric and subset; ``contrasts`` are those of :func:`contrasts`.
+    EvaluationError if nothing has been measured yet.
     """
     if not measured:
         raise EvaluationError(f"{out} holds no finished evaluation", hint="mirg study runs them")
-    benchmark = DatasetFolder.open(out / "data" / "mini")
+    benchmark = DatasetFolder.open(plan.test)
     levels = {sample.id: str(sample.meta.get("level", "")) for sample in benchmark}
     records = blank_records(benchmark)
     found: dict[str, dict[int, list[Record]]] = {}
@@ -65,14 +187,15 @@ def results(plan: StudyRecipe, out: Path, measured: Sequence[Cell]) -> dict[str,
     levels_by_chance = chance(records)
     return {
         "benchmark": {
-            "name": MINI_NAME,
+            "name": benchmark.card.name,
             "items": len(records),
-            "families": dict(FAMILIES),
-            "levels": list(LEVELS),
+            "families": {task: plan.families.get(task, "") for task in _tasks(plan, records)},
+            "levels": [level for level in dict.fromkeys(levels.values()) if level],
             "image_hidden": len(subsets.get("image_hidden", ())) / len(records),
             "chance": {key: levels_by_chance[key] for key in ("overall", "tasks")},
         },
         "plan": plan.model_dump(mode="json"),
+        "datasets": {role: len(folder) for role, folder in plan.present.items()},
         **{key: environment()[key] for key in ("versions", "python", "cpus")},
         "arms": [
             row
@@ -82,6 +205,17 @@ def results(plan: StudyRecipe, out: Path, measured: Sequence[Cell]) -> dict[str,
         ],
         "contrasts": [asdict(row) for row in contrasts(found, levels)],
     }
+
+
+def _roles(arm: Arm) -> list[str]:
+    """The datasets that ``arm`` and the arms before it were trained on."""
+    return [step.data for step in arm.path if step.stage]
+
+
+def _tasks(plan: StudyRecipe, records: Sequence[Record]) -> list[str]:
+    """The tasks of the test set: those that the recipe has a title for first, in its order."""
+    tasks = {record.task for record in records}
+    return [*(task for task in plan.families if task in tasks), *sorted(tasks - plan.families.keys())]
 
 
 def _arm(cell: Cell, records: Sequence[Record], subsets: dict[str, list[int]]) -> Iterator[dict[str, Any]]:
@@ -102,11 +236,10 @@ def _arm(cell: Cell, records: Sequence[Record], subsets: dict[str, list[int]]) -
 def tokens(name: str, seed: int, out: Path) -> tuple[int, int]:
     """Tokens generated in rollouts and tokens trained on, from the base to the end of the arm.
 
-    Trained on in GRPO are those of the packed sequences: a prompt counts once for its group.
+    The tokens trained on in GRPO are those of the packed sequences: a prompt counts once for its group.
     """
     generated = trained = 0
-    arm = ARMS[name]
-    while arm.stage:
+    for arm in ARMS[name].path[1:]:
         rows = [
             row for _, row in read_jsonl(out / "runs" / cell_name(arm, seed) / METRICS_FILE) if isinstance(row, dict)
         ]
@@ -115,12 +248,11 @@ def tokens(name: str, seed: int, out: Path) -> tuple[int, int]:
         else:
             generated += _sum(rows, "tokens/generated") + rating_tokens(arm, seed, out)
             trained += _sum(rows, "tokens/trained")
-        arm = ARMS[arm.start]
     return generated, trained
 
 
 def _sum(rows: Sequence[dict[str, Any]], key: str) -> int:
-    """The total of a count whose rows are means over the steps since the row before."""
+    """The total of a metric whose rows are means over the steps since the previous row."""
     total, before = 0.0, 0
     for row in rows:
         if isinstance(row.get(key), int | float):

@@ -1,7 +1,7 @@
-"""Running a study: data, then seed by seed and arm by arm a training run and its evaluation.
+"""Running a study: a training run and its evaluation for each seed and arm.
 
-Everything is kept in the output folder and not done again: ``data/``, ``runs/ARM-SEED``, ``eval/ARM-SEED``. A study
-that was stopped goes on where it was; more seeds or arms are added to what is there.
+The output folder keeps everything that is done: ``runs/ARM-SEED``, ``eval/ARM-SEED`` and the pass rates in
+``data/rated-ARM-SEED``. A stopped study continues from there, and seeds or arms can be added later.
 """
 
 from __future__ import annotations
@@ -16,30 +16,32 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import mirg
 from mirg.console import log_to_console, logger
 from mirg.errors import ConfigError
-from mirg.frames import MIRG_TINY
+from mirg.samples import DatasetFolder
 from mirg.storage import read_json, write_json_atomic
-from mirg.study.plan import ARMS, Arm, StudyRecipe, batch_size_of
+from mirg.study.plan import ARMS, PATHS, Arm, StudyRecipe
 
-PLAN_FILE = "plan.json"
-# A study may grow by these; everything else must stay what it was.
-_MAY_CHANGE = frozenset({"seeds", "arms"})
+PLAN_FILE, DIGESTS = "plan.json", "datasets"
+# Seeds and arms may be added to a study, and its datasets may be moved. All other keys must stay the same.
+_MAY_CHANGE = PATHS | {"seeds", "arms", "families", "expect"}
 Train = Callable[[Any, Path], Path]
 
 
 def run_study(
     plan: StudyRecipe, out: Path, train: Train, elsewhere: Collection[tuple[str, int]] = (), jobs: int = 1
 ) -> None:
-    """Make, train and evaluate whatever of ``plan`` is missing in ``out``. ConfigError where it holds another study.
+    """Train and evaluate every cell of ``plan`` that is missing in ``out``.
 
-    ``train`` runs one stage and returns its model folder. Of the (arm, seed) that were measured ``elsewhere``, only
-    those are trained that a missing one starts from. ``jobs`` cells are worked on at a time, each in a process of its
-    own with its share of the CPU's threads.
+    ``train`` runs one stage and returns its model folder. An (arm, seed) that was measured ``elsewhere`` is trained
+    only if a missing one starts from its model. ``jobs`` cells are trained at a time, each in a separate process with
+    its share of the CPU's threads. ConfigError if ``out`` holds another study, DataError if a dataset cannot be opened.
     """
-    _claim(plan, out)
     wanted = missing_cells(plan, elsewhere)
-    make_data(plan, out, [arm for arm, _ in wanted])
+    for path in dict.fromkeys([plan.test, *(plan.dataset(arm.data) for arm, _ in wanted if arm.stage)]):
+        DatasetFolder.open(str(path))
+    _claim(plan, out)
     todo = _todo(plan, out, train, wanted)
     if jobs > 1:
         _side_by_side(todo, jobs)
@@ -50,14 +52,14 @@ def run_study(
 
 @dataclass(frozen=True)
 class _Job:
-    """A piece of work, and the name of the one that has to be done before."""
+    """A piece of work, and the name of the job that must be done before it."""
 
     work: Callable[[], None]
     after: str = ""
 
 
 def _todo(plan: StudyRecipe, out: Path, train: Train, wanted: Collection[tuple[Arm, int]]) -> dict[str, _Job]:
-    """Whatever is not done yet, each after what it needs."""
+    """The jobs that are not done yet, by name."""
     todo: dict[str, _Job] = {}
     for arm, seed in wanted:
         if is_measured(out, arm, seed):
@@ -84,7 +86,7 @@ def is_measured(out: Path, arm: Arm, seed: int) -> bool:
 
 
 def _side_by_side(todo: dict[str, _Job], jobs: int) -> None:
-    """Do ``todo``, each as soon as what it needs is there."""
+    """Run the jobs in ``jobs`` processes, each job as soon as the one before it is done."""
     threads = max((os.cpu_count() or 1) // jobs, 1)
     # Spawned: torch's threads, and a GPU, do not survive a fork.
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _begin_job, (threads,))
@@ -92,7 +94,7 @@ def _side_by_side(todo: dict[str, _Job], jobs: int) -> None:
     try:
         while waiting or running:
             for name, job in list(waiting.items()):
-                # Never more than there are processes: what becomes ready while they work may come before the rest.
+                # At most one job per process is submitted, so that a job that becomes ready later can come first.
                 if len(running) < jobs and job.after not in {*waiting, *running.values()}:
                     running[pool.submit(job.work)] = name
                     del waiting[name]
@@ -100,17 +102,17 @@ def _side_by_side(todo: dict[str, _Job], jobs: int) -> None:
                 del running[done]
                 done.result()
     finally:
-        # What is being worked on comes to its end, or to a checkpoint where it was interrupted too.
+        # Running jobs finish, or stop at a checkpoint if they were interrupted as well.
         pool.shutdown(cancel_futures=True)
 
 
 def _start_of(arm: Arm, seed: int) -> str:
-    """The cell whose model an arm goes on from; "" where that is not trained here."""
+    """The cell whose model an arm continues from, or "" if it starts from the untrained base."""
     return cell_name(ARMS[arm.start], seed) if arm.start and ARMS[arm.start].stage else ""
 
 
 def _begin_job(threads: int) -> None:
-    """What a process does first: torch, which reads the number of threads where it is loaded, comes later."""
+    """Prepare a process. It has not loaded torch yet, which reads the number of threads when it is loaded."""
     from mirg.training.quiet import quiet_libraries
 
     os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -120,7 +122,7 @@ def _begin_job(threads: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """A study that was killed leaves nobody training; what is written is written whole, and the next one goes on."""
+    """Exit when the parent process ends, so that a killed study leaves no process behind. Files are whole anyway."""
     parent = parent_process()
     if parent is not None:
         parent.join()
@@ -128,7 +130,7 @@ def _end_with_parent() -> None:
 
 
 def cells(plan: StudyRecipe) -> Iterator[tuple[Arm, int]]:
-    """Every arm of every seed, in the order of training: a stopped study has whole seeds. The base has one."""
+    """Every (arm, seed) in the order of training, seed by seed. The base is not trained and has one seed."""
     for number, seed in enumerate(plan.seeds):
         for arm in plan.chosen:
             if arm.stage or number == 0:
@@ -136,7 +138,7 @@ def cells(plan: StudyRecipe) -> Iterator[tuple[Arm, int]]:
 
 
 def missing_cells(plan: StudyRecipe, elsewhere: Collection[tuple[str, int]]) -> list[tuple[Arm, int]]:
-    """The cells that were not measured ``elsewhere``, and those whose models they start from."""
+    """The cells that were not measured ``elsewhere``, and the cells whose models they start from."""
     known = {cell_name(ARMS[name], seed) for name, seed in elsewhere}
     needed: set[str] = set()
     for arm, seed in cells(plan):
@@ -151,44 +153,39 @@ def cell_name(arm: Arm, seed: int) -> str:
 
 
 def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) -> str:
-    """The model of one arm and seed, trained where it is not there yet."""
-    from mirg.config import load_recipe
-    from mirg.training.recipe import PARTIALLY_SOLVED, GrpoRecipe, SftRecipe
+    """The model of one arm and seed, which is trained if it has not been trained yet."""
+    from mirg.training.recipe import PARTIALLY_SOLVED
 
     if not arm.stage:
-        return plan.base
-    data, told = arm.data, [] if plan.dtype is None else [f"dtype={plan.dtype}"]
+        return plan.model
+    data, more = str(plan.dataset(arm.data)), [] if plan.dtype is None else [f"dtype={plan.dtype}"]
     if arm.rated and plan.rl_answers:
-        data = _rated(arm, seed)
-        told += PARTIALLY_SOLVED
-    overrides = [
-        f"model={_model(plan, arm, seed, out)}", f"data={out / 'data' / data}", f"seed={seed}",
-        f"steps={getattr(plan, arm.steps)}", *told, *arm.overrides,
-    ]  # fmt: skip
-    recipe = (
-        load_recipe(SftRecipe, plan.sft, overrides)
-        if arm.stage == "sft"
-        else load_recipe(GrpoRecipe, plan.grpo, overrides)
-    )
-    return str(train(recipe, out / "runs" / cell_name(arm, seed)))
+        data = str(out / "data" / _rated(arm, seed))
+        more += PARTIALLY_SOLVED
+    if arm.rate != 1.0:
+        more.append(f"optim.learning_rate={arm.rate * plan.stage_recipe(arm.stage).optim.learning_rate}")
+    overrides = (
+        f"model={_model(plan, arm, seed, out)}", f"data={data}", f"seed={seed}",
+        f"steps={getattr(plan, arm.steps)}", *more, *arm.overrides,
+    )  # fmt: skip
+    return str(train(plan.stage_recipe(arm.stage, overrides), out / "runs" / cell_name(arm, seed)))
 
 
 def rate(plan: StudyRecipe, arm: Arm, seed: int, out: Path) -> None:
-    """How often the model that ``arm`` starts from is right about each RL sample: ``data/rated-START-SEED``.
+    """Measure how often the model that ``arm`` starts from is right about each RL sample: ``data/rated-START-SEED``.
 
-    Beside it ``.json`` says how many tokens that took, and that it is complete.
+    The file ``data/rated-START-SEED.json`` is written when the rating is complete and has its number of tokens.
     """
     from mirg.engines.base import Generation
     from mirg.engines.load import load_engine
     from mirg.evaluation.difficulty import write_difficulty
     from mirg.evaluation.measure import MeasurePlan
-    from mirg.samples import DatasetFolder
 
     name = _rated(arm, seed)
     logger.info("— pass rates of %s", _start_of(arm, seed))
     generation = Generation(plan.max_new_tokens, temperature=1.0, seed=seed, batch_size=plan.batch_size)
     report = write_difficulty(
-        load_engine(_model(plan, arm, seed, out)), DatasetFolder.open(out / "data" / "rl"), out / "data" / name,
+        load_engine(_model(plan, arm, seed, out)), DatasetFolder.open(str(plan.rl)), out / "data" / name,
         plan.rl_answers, MeasurePlan(generation, overwrite=True),
     )  # fmt: skip
     write_json_atomic(out / "data" / f"{name}.json", {"tokens_generated": report.tokens, **report.kept})
@@ -196,7 +193,7 @@ def rate(plan: StudyRecipe, arm: Arm, seed: int, out: Path) -> None:
 
 
 def rating_tokens(arm: Arm, seed: int, out: Path) -> int:
-    """Tokens that :func:`rate` generated for an arm; 0 where it trains on every sample."""
+    """Tokens that :func:`rate` generated for an arm, 0 if the arm trains on every sample."""
     file = out / "data" / f"{_rated(arm, seed)}.json"
     held: Any = read_json(file) if arm.rated and file.is_file() else {}
     return int(held.get("tokens_generated", 0))
@@ -209,82 +206,50 @@ def _rated(arm: Arm, seed: int) -> str:
 def _model(plan: StudyRecipe, arm: Arm, seed: int, out: Path) -> str:
     """The model that an arm starts from."""
     start = _start_of(arm, seed)
-    return str(out / "runs" / start) if start else plan.base
+    return str(out / "runs" / start) if start else plan.model
 
 
 def evaluate_cell(plan: StudyRecipe, model: str, out: Path, name: str) -> None:
-    """Ask the model every item of the benchmark."""
+    """Evaluate a model on the test set."""
     from mirg.engines.base import Generation
     from mirg.engines.load import load_engine
     from mirg.evaluation.runner import Plan, evaluate
-    from mirg.samples import DatasetFolder
 
     generation = Generation(max_new_tokens=plan.max_new_tokens, batch_size=plan.batch_size)
-    test = DatasetFolder.open(out / "data" / "mini")
-    summary = evaluate(load_engine(model), test, out / "eval" / name, Plan(generation=generation))
+    summary = evaluate(
+        load_engine(model), DatasetFolder.open(plan.test), out / "eval" / name, Plan(generation=generation)
+    )
     logger.info("%s: joint Acc@0.5 %.3f", name, summary["metrics"]["overall"]["joint_accuracy"]["mean"])
 
 
-def make_data(plan: StudyRecipe, out: Path, arms: Collection[Arm] | None = None) -> None:
-    """The benchmark, and the training sets that ``arms`` need, None: those of the plan.
-
-    ``light`` and ``object_level`` are the same samples with two kinds of trajectories, ``fresh`` is as many samples as
-    the longest SFT takes, so that none is seen twice, ``rl`` are others again, without trajectories.
-    """
-    from mirg.config import load_recipe
-    from mirg.data.scenes.generate import write_scenes
-    from mirg.data.scenes.mini import write_mini
-    from mirg.data.scenes.world import load_world
-    from mirg.samples import DatasetFolder
-    from mirg.training.recipe import SftRecipe
-    from mirg.trajectories.build import build_dataset
-    from mirg.trajectories.checks import VerifyConfig
-
-    data = out / "data"
-    world = load_world(plan.world)
-
-    def missing(name: str) -> bool:
-        return not (data / name / "card.json").is_file()
-
-    def scenes(name: str, count: int, split: str, seed: int) -> Path:
-        if missing(name):
-            write_scenes(data / name, count, split=split, seed=seed, tasks=plan.tasks, config=world, overwrite=True)
-        return data / name
-
-    def trajectories(name: str, source: Path, writer: str = "rules", *, image_level: bool = True) -> None:
-        if missing(name):
-            report = build_dataset(
-                DatasetFolder.open(source), data / name, writer=writer, overwrite=True, family=MIRG_TINY.name,
-                config=VerifyConfig(image_level=image_level),
-            )  # fmt: skip
-            logger.info("%s: %d trajectories verified, %d rejected", name, report.n_kept, report.n_rejected)
-
-    if missing("mini"):
-        write_mini(data / "mini", plan.per_cell, overwrite=True)
-    needed = {arm.data for arm in (plan.chosen if arms is None else arms) if arm.stage}
-    if needed & {"light", "object_level"}:
-        annotated = scenes("annotated", plan.train_samples, "train", plan.data_seed)
-        if "light" in needed:
-            trajectories("light", annotated)
-        if "object_level" in needed:
-            trajectories("object_level", annotated, "object-level", image_level=False)
-    if "fresh" in needed:
-        count = plan.more_sft_steps * batch_size_of(load_recipe(SftRecipe, plan.sft))
-        trajectories("fresh", scenes("more", count, "train", plan.data_seed + 1))
-    if "rl" in needed:
-        scenes("rl", plan.rl_samples, "rl", plan.data_seed)
-
-
 def _claim(plan: StudyRecipe, out: Path) -> None:
+    """Write the plan into ``out``. ConfigError if ``out`` holds a study with another plan or other datasets."""
     wanted = plan.model_dump(mode="json")
     file = out / PLAN_FILE
-    old = read_json(file) if file.is_file() else wanted
-    # A key that is newer than the folder had its default there.
-    held = StudyRecipe().model_dump(mode="json") | (old if isinstance(old, dict) else {})
+    old: Any = read_json(file) if file.is_file() else wanted
+    if not isinstance(old, dict) or "model" not in old:
+        raise ConfigError(
+            f"{out} holds a study of a version of mirg before {mirg.__version__}", hint="choose another --out"
+        )
+    # A key that is newer than the folder had its default value when the folder was made.
+    defaults = {
+        key: field.get_default(call_default_factory=True)
+        for key, field in type(plan).model_fields.items()
+        if not field.is_required()
+    }
+    held = plan.model_copy(update=defaults).model_dump(mode="json") | old
     changed = [key for key in wanted if key not in _MAY_CHANGE and held[key] != wanted[key]]
     if changed:
         key = changed[0]
         raise ConfigError(
-            f"{out} holds a study with {key} = {held.get(key)}, now it is {wanted[key]}", hint="choose another --out"
+            f"{out} holds a study with {key} = {held[key]}, now it is {wanted[key]}", hint="choose another --out"
         )
-    write_json_atomic(file, wanted)
+    known: dict[str, str] = old.get(DIGESTS, {})
+    digests = plan.digests
+    for role, digest in digests.items():
+        if known.get(role, digest) != digest:
+            raise ConfigError(
+                f"{out} holds a study with another dataset as {role} than {getattr(plan, role)}",
+                hint="choose another --out",
+            )
+    write_json_atomic(file, wanted | {DIGESTS: known | digests})

@@ -12,7 +12,7 @@ app.command()(unpack.unpack)
 app.command("import")(imports.import_)
 app.command()(compose.compose)
 app.command()(difficulty.difficulty)
-for command in (imports.kinds, make.scenes, make.mini, make.photos, check.check, show.show):
+for command in (imports.kinds, make.scenes, make.photos, check.check, show.show):
     app.command()(command)
 for command in (arrange.split, arrange.mix, arrange.filter, export.export):
     app.command()(command)

@@ -1,4 +1,4 @@
-"""``mirg data scenes``, ``mini`` and ``photos``: datasets of the project's own making."""
+"""``mirg data scenes`` and ``mirg data photos``: datasets of procedural scenes and of photographs without labels."""
 
 from __future__ import annotations
 
@@ -22,19 +22,6 @@ class PhotoSplit(StrEnum):
 
     train = "train"
     test = "test"
-
-
-def mini(
-    out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],
-    per_cell: Annotated[
-        int, typer.Option(min=1, max=50, help="Items of each family and level; 50 is the benchmark.")
-    ] = 50,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
-) -> None:
-    """Write mirg-mini, the benchmark of `mirg study`: 1,500 items of fifteen families at two levels."""
-    from mirg.data.scenes.mini import MINI_NAME, write_mini
-
-    say(f"{MINI_NAME}: {len(write_mini(out, per_cell, overwrite=overwrite))} items in {out}")
 
 
 def photos(
@@ -123,7 +110,7 @@ def scenes(
     ] = None,
     world: Annotated[
         str | None,
-        typer.Option(help="The world of a recipe, by name or YAML file: tiny/perception is the one of the demo."),
+        typer.Option(help="The world of a recipe, by name or YAML file: tiny/world is the one of the demo."),
     ] = None,
     tasks: Annotated[str, typer.Option(help="Tasks with commas; all where it is not given.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,

@@ -9,8 +9,8 @@ from mirg.data.checks.histograms import Shape
 from mirg.data.checks.leakage import SharedImage
 from mirg.data.checks.lengths import LengthSummary
 from mirg.data.checks.run import Report
-from mirg.report.check_page import CheckData, LengthView, Line, Listing, ShapeView, SharedLine, write_check
 from mirg.report.data import Fact
+from mirg.report.pages import CheckData, LengthView, Line, Listing, ShapeView, SharedLine, write_check
 from mirg.samples import Rejection
 
 LINES = 300  # findings of each list on the page

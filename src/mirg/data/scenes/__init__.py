@@ -1,3 +1,3 @@
-"""The procedural world: exact boxes, both annotation levels, no end of samples (``docs/concepts/scenes.md``)."""
+"""The procedural world: an unlimited number of scenes with exact boxes (``docs/concepts/scenes.md``)."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What lies under the objects: muted backgrounds, and strokes and specks to look past."""
+"""The backgrounds under the objects, and the strokes and specks on them that are not objects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def draw_background(spec: Background, view: Box, size: tuple[int, int]) -> Image
     elif spec.kind == "patch":
         image = draw_patch(spec, view, size)
     else:
-        # A handful of coarse cells stretched to the image: independent of the output size, and cheap.
+        # A few coarse cells are stretched to the image, so the background does not depend on the output size.
         cells = Image.fromarray(_cells(spec, rng))
         smooth = Image.Resampling.NEAREST if spec.kind == "checks" else Image.Resampling.BILINEAR
         area = (view[0] * cells.width, view[1] * cells.height, view[2] * cells.width, view[3] * cells.height)
@@ -52,7 +52,7 @@ def _cells(spec: Background, rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_clutter(image: Image.Image, spec: Background, view: Box, rng: np.random.Generator) -> None:
-    """Thin grey strokes and specks: things to look past, drawn under every object."""
+    """Draw thin grey strokes and specks, which distract from the objects and lie under them."""
     from PIL import Image, ImageDraw
 
     width, height = image.width * 2, image.height * 2

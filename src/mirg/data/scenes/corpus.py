@@ -1,4 +1,4 @@
-"""Every word of the procedural world: what the tokenizer of the tiny model is made from."""
+"""Texts with every word of the procedural world, from which the tokenizer of the tiny model is trained."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def corpus(
     config: WorldConfig = MEDIUM,
     tasks: Sequence[str] | None = None,
 ) -> Iterator[str]:
-    """The questions and the thinkings of ``n`` samples (nothing is rendered); texts hold box markup."""
+    """The questions and the reasoning of ``n`` samples as texts with box markup. No image is rendered."""
     for key, draft in generate(tasks, n, split=split, seed=seed, config=config):
         refs = [ImageRef(path=f"{k}.png", width=config.side, height=config.side) for k in range(len(draft.pictures))]
         sample = to_sample(key, draft, refs)
@@ -27,5 +27,5 @@ def corpus(
 
 
 def names(config: WorldConfig = MEDIUM) -> list[str]:
-    """Every object name, ``"red circle"`` … ``"pink moon"``: complete, whatever a corpus happened to draw."""
+    """Every object name, ``"red circle"`` … ``"pink moon"``, also those that a corpus does not contain."""
     return list(config.vocabulary)

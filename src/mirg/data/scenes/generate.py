@@ -1,4 +1,4 @@
-"""Samples of the procedural world: on disk as a dataset folder, or in memory, fresh without end.
+"""Samples of the procedural world: a dataset folder on disk, or an unlimited number of new samples in memory.
 
 A sample is a pure function of (world version, split, task, seed, index) and the configuration: order, number of
 workers and the choice of other tasks change nothing, and two splits never share a random stream.
@@ -60,7 +60,7 @@ class Key:
 def keys(
     tasks: Sequence[str] | None = None, n: int | None = None, *, split: Split | str, seed: int = 0, start: int = 0
 ) -> Iterator[Key]:
-    """The keys of samples ``start`` … ``start + n - 1`` (without end where ``n`` is None), tasks in turn.
+    """The keys of samples ``start`` … ``start + n - 1`` (unlimited if ``n`` is None), one of each task after another.
 
     ``tasks`` None means all. ConfigError for an unknown task or split, or a negative number.
     """

@@ -1,7 +1,7 @@
-"""What the procedural world is made of: shapes, colours, textures, and the objects that combine them.
+"""The shapes, colours and textures of the procedural world, and the objects that combine them.
 
-A name is ``"<colour> <shape>"`` ("red ring"): questions and answers know nothing else about an object. The texture is
-a nuisance: it changes the pixels and never the name.
+A name is ``"<colour> <shape>"`` ("red ring"), the only thing that questions and answers say about an object. The
+texture changes the pixels but not the name.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ COLOURS: dict[str, RGB] = {
 
 TEXTURES: tuple[str, ...] = ("plain", "striped", "dotted")
 
-# Degrees: small enough that a tilted square is never taken for a diamond.
+# In degrees, and so small that a tilted square is not mistaken for a diamond.
 TILTS: tuple[int, ...] = (-10, 0, 10)
 
 NAMES: tuple[str, ...] = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 ALL_NAMES: tuple[str, ...] = tuple(f"{colour} {shape}" for colour in COLOURS for shape in ALL_SHAPES)
 
 # Shape number k is held out in colour number 3 k (mod 8): every shape is seen in 7 of 8 colours, every colour in all
-# but two shapes. Part of what a model has learnt from: the pairs of a shape that exists never change.
+# but two shapes. Models were trained with these pairs, so those of an existing shape must never change.
 HELD_OUT: frozenset[str] = frozenset(
     f"{list(COLOURS)[3 * k % len(COLOURS)]} {shape}" for k, shape in enumerate(ALL_SHAPES)
 )
@@ -84,7 +84,7 @@ class SceneObject:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """``"red ring"`` as ``("red", "ring")``; DataError where the world has no such object."""
+    """``"red ring"`` as ``("red", "ring")``; DataError if the world has no such object."""
     colour, _, shape = name.partition(" ")
     if colour not in COLOURS or shape not in ALL_SHAPES:
         raise DataError(f"{name!r} is no object of the procedural world", hint="a colour and a shape, e.g. 'red ring'")

@@ -42,7 +42,7 @@ def pixel_box(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def object_mask(thing: SceneObject, size: tuple[int, int]) -> Image.Image:
-    """The object's coverage alone on an image of ``size``: mode L, 255 where it is fully drawn."""
+    """The coverage of one object on an image of ``size`` pixels: mode L, 255 for a pixel that it covers fully."""
     from PIL import Image
 
     left, top, right, bottom = pixel_box(thing.box, size)

@@ -241,9 +241,9 @@ def place(
 ) -> list[Box]:
     """Boxes (fractions on the pixel grid) for ``shapes``, pairwise IoU at most ``max_overlap``.
 
-    ``anchor`` (k, box) has object k stand at ``box``, as its shape fills it (:func:`_standing_at`); where that leaves
-    the others no room it stands anywhere. An object that finds no room shrinks towards ``min_side``; a scene that
-    finds no room is placed anew. ConfigError where that does not help.
+    ``anchor`` (k, box) places object k at ``box`` as its shape fills it (:func:`_standing_at`), or anywhere if this
+    leaves no room for the others. An object without room shrinks towards ``min_side``, and a scene without room is
+    placed again. ConfigError if there is still no room.
     """
     for attempt in range(200):
         boxes: dict[int, Box] = {}
@@ -407,5 +407,5 @@ def load_world(name: str | Path) -> WorldConfig:
     """The ``world`` block of a recipe, whatever else is in it. ConfigError if it has none."""
     world = read_recipe(name).get("world")
     if not isinstance(world, dict):
-        raise ConfigError(f"recipe {name} has no world block", hint="tiny/perception has one")
+        raise ConfigError(f"recipe {name} has no world block", hint="tiny/world has one")
     return checked(WorldRecipe, {"world": world}, name).world

@@ -13,7 +13,7 @@ from mirg.answers.markup import cited, replaced
 from mirg.data.derive import Derived, refuse_overwriting_inputs, writer_like
 from mirg.geometry import Box, box_problem
 from mirg.report.data import Mark, Picture
-from mirg.report.teacher_page import Chain, TeacherPageData, write_teacher_page
+from mirg.report.pages import Chain, TeacherPageData, write_teacher_page
 from mirg.samples import REJECTED_FILE, DatasetFolder, Sample, Target
 from mirg.storage import atomic_folder, write_json_atomic
 from mirg.trajectories.build import Refused, Report, located, nothing_kept

@@ -1,4 +1,4 @@
-"""What every task is made of: a draft (scenes, question, truth) and the steps that tasks share."""
+"""The draft of a sample (scenes, question, targets) and the steps that the tasks share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mirg.data.scenes.world import Scene, WorldConfig, distractors, fills, scene
 from mirg.geometry import Box
 from mirg.samples.schema import Relation, Role, Target
 
-# What one image is to show, before anything has a place.
+# The names of the objects of one image, before they have places.
 Names = list[str]
 
 
@@ -46,7 +46,7 @@ Make = Callable[[np.random.Generator, WorldConfig], Draft]
 
 
 def draw(rng: np.random.Generator, span: tuple[int, int], least: int = 1) -> int:
-    """An integer of the inclusive range ``span``, raised to ``least`` where the range starts lower."""
+    """An integer from the inclusive range ``span``, whose lower end is raised to ``least`` if it is smaller."""
     low = max(span[0], least)
     return int(rng.integers(low, max(span[1], low) + 1))
 
@@ -62,7 +62,7 @@ def any_name(rng: np.random.Generator, config: WorldConfig) -> str:
 
 
 def choose(rng: np.random.Generator, count: int, size: int) -> list[int]:
-    """``size`` different numbers out of 0 … ``count`` - 1, in rising order, every subset alike."""
+    """``size`` different numbers from 0 … ``count`` - 1 in rising order; every subset has the same probability."""
     return sorted(rng.choice(count, size, replace=False).tolist())
 
 
@@ -81,16 +81,18 @@ def holder_pictures(
     avoid: Collection[str] = (),
     asked: int | None = None,
 ) -> list[Picture]:
-    """One picture per list of names; those that hold the subject are candidates, the others distractors.
+    """One picture for each list of names. Pictures with the subject are candidates, the others are distractors.
 
-    In a share ``config.same_place`` of the others a look-alike, none of ``avoid``, stands where the subject does in the
-    first of its images. Where no image holds the subject they stand at one place too, or it would be told by that.
-    Of several holders only number ``asked`` may be meant: then its place counts, and the others show the subject there.
+    A share ``config.same_place`` of the distractors has a look-alike, a name that is not in ``avoid``, at the box that
+    the subject has in its first image. If no image has the subject, the look-alikes share a box as well, so that their
+    places do not reveal it. If several images have the subject and only number ``asked`` is meant, the box is that of
+    image ``asked``, and the others show the subject there.
     """
     scenes: dict[int, Scene] = {}
     first = next((k for k, names in enumerate(lists) if subject in names), 0) if asked is None else asked
     box: Box | None = None
-    # The place has to be known first; without one the order is that of the images, which no seed's scene may lose.
+    # The image that decides the place is made first. Without same_place, the images are made in their
+    # order, because another order would change the scenes of every seed.
     for k in sorted(range(len(lists)), key=lambda k: k != first) if config.same_place else range(len(lists)):
         names, anchor = list(lists[k]), None
         at, holds = _most_alike(names, subject), subject in names
@@ -108,9 +110,9 @@ def holder_pictures(
 def beside_pictures(
     rng: np.random.Generator, config: WorldConfig, subject: str, marks: Sequence[Names], asked: int
 ) -> list[Picture]:
-    """One picture per list of ``marks``: each shows the subject, those names, and none of the other pictures' marks.
+    """One picture for each list of ``marks``: it shows the subject and those names, and no mark of another picture.
 
-    Only number ``asked`` may be meant; ``config`` has to allow for one object more than the longest list.
+    Only number ``asked`` is meant. ``config`` must allow one object more than the longest list.
     """
     known = sorted({name for names in marks for name in names})
     lists = [fill(rng, config, subject, 1, avoid=known) for _ in marks]
@@ -122,7 +124,7 @@ def beside_pictures(
 
 
 def _most_alike(names: Names, subject: str) -> int:
-    """The number of the name that shares most words with ``subject``: itself, its colour or shape, or anything."""
+    """The index of the name that has most words in common with ``subject``."""
     words = set(subject.split())
     return max(range(len(names)), key=lambda k: len(words & set(names[k].split())))
 
@@ -130,7 +132,7 @@ def _most_alike(names: Names, subject: str) -> int:
 def look_alike(
     rng: np.random.Generator, config: WorldConfig, subject: str, box: Box | None, avoid: Collection[str] = ()
 ) -> str | None:
-    """A name with the colour or the shape of ``subject`` that fills ``box`` if given; None where there is none."""
+    """A name with the colour or the shape of ``subject`` whose shape fills ``box`` if given, or None."""
     alike = [name for name in similar_names(subject, config.names) if name not in avoid]
     fitting = [name for name in alike if box is None or fills(split_name(name)[1], box)]
     return pick(rng, fitting) if fitting else None
@@ -151,16 +153,16 @@ def targets_named(
 
 
 def showing(scene: Scene, indices: Collection[int]) -> Scene:
-    """``scene`` with the objects ``indices`` alone, in its own drawing order."""
+    """``scene`` with only the objects ``indices``, in the same drawing order."""
     return replace(scene, objects=tuple(thing for k, thing in enumerate(scene.objects) if k in indices))
 
 
 def without(scene: Scene, index: int) -> Scene:
-    """``scene`` with object ``index`` taken away."""
+    """``scene`` without object ``index``."""
     return showing(scene, [k for k in range(len(scene.objects)) if k != index])
 
 
 def at_least(config: WorldConfig, objects: int) -> WorldConfig:
-    """``config`` with no fewer than ``objects`` objects in an image."""
+    """``config`` with at least ``objects`` objects in an image."""
     low, high = config.objects
     return config.model_copy(update={"objects": (max(low, objects), max(high, objects))})

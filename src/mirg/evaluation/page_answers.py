@@ -1,0 +1,286 @@
+"""The answers on a page: the gallery of evaluated samples, and the worked examples at the head of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from mirg.answers.blocks import split
+from mirg.answers.markup import cited, replaced
+from mirg.errors import EvaluationError, ImageError, MirgError
+from mirg.evaluation.compare import Evaluation, common
+from mirg.evaluation.failures import NO_SUCH_IMAGE, named_image, true_box_ious
+from mirg.evaluation.page_tables import Evaluated
+from mirg.evaluation.records import Outcome, Record
+from mirg.report.cards import select, shuffle_key
+from mirg.report.data import OUTCOME_TITLES, Example, Examples, GalleryItem, Mark, PartLine, Picture
+from mirg.samples import DatasetFolder, ImageRef, Sample
+from mirg.samples.card import CARD_FILE
+
+_LEVELS = 3  # folders above a run that are searched for its dataset: data/ is three above runs/eval/rl
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The records to show, and the dataset with their images, or None if it was not found."""
+
+    evaluated: Sequence[Evaluated]
+    dataset: DatasetFolder | None
+    samples: Mapping[str, Sample]
+
+    @classmethod
+    def find(cls, run: Path, evaluated: Sequence[Evaluated], data: Path | None, notes: list[str]) -> Gallery:
+        """Find the dataset of the records: ``data`` if given, else one with the same digest in or around ``run``."""
+        if not evaluated:
+            return cls(evaluated, None, {})
+        wanted = {record.id for e in evaluated for record in e.records}
+        digest = next((d for d in (e.settings.get("dataset_digest") for e in evaluated) if d), None)
+        dataset = DatasetFolder.open(data) if data is not None else _search(run, digest)
+        if dataset is None:
+            notes.append("The dataset that was evaluated was not found, so the gallery has no images (pass --data).")
+            return cls(evaluated, None, {})
+        if digest and dataset.card.digest != digest:
+            notes.append(f"The dataset {dataset.card.name} is not the one that was evaluated (digest differs).")
+        samples = {sample.id: sample for sample in dataset.read(lambda rejection: None) if sample.id in wanted}
+        if len(samples) < len(wanted):
+            notes.append(f"{len(wanted) - len(samples)} of {len(wanted)} evaluated samples are not in the dataset.")
+        return cls(evaluated, dataset, samples)
+
+    def items(self) -> tuple[GalleryItem, ...]:
+        """The answers that a page shows (:func:`mirg.report.cards.select`), model by model."""
+        answers = [_Answer(e.name, record) for e in self.evaluated for record in e.records]
+        chosen = {(answer.model, answer.sample_id) for answer in select(answers)}
+        return tuple(self.item(a.model, a.record) for a in answers if (a.model, a.sample_id) in chosen)
+
+    @property
+    def n_answers(self) -> int:
+        """The number of all answers, including those that are not shown."""
+        return sum(len(e.records) for e in self.evaluated)
+
+    def item(self, model: str, record: Record) -> GalleryItem:
+        """The record of one model as a gallery item; without its sample it has no question and no images."""
+        sample = self.samples.get(record.id)
+        return GalleryItem(
+            sample_id=record.id,
+            task=record.task,
+            model=model,
+            outcome=record.outcome,
+            question=readable(sample.question) if sample else "",
+            pictures=tuple(self._picture(ref) for ref in sample.images) if sample else (),
+            true=tuple(Mark(target.image, target.box, target.label) for target in record.targets),
+            predicted=tuple(Mark(box.image, box.box, box.problem or "") for box in record.predicted),
+            given=tuple(Mark(image, box) for image, box in cited(sample.question)) if sample else (),
+            thinking=record.thinking,
+            answer=answer_part(record),
+            failure=record.failure,
+            parts=_parts(record),
+            iou=record.iou,
+            tokens=record.completion_tokens,
+        )
+
+    def _picture(self, ref: ImageRef) -> Picture:
+        caption = f"{ref.role} {ref.frame}" if ref.role == "frame" and ref.frame is not None else ref.role
+        try:
+            path = self.dataset.image_path(ref) if self.dataset else Path(ref.path)
+        except ImageError:
+            path = Path("outside the dataset folder")  # does not exist, so the page reports that it cannot be opened
+        return Picture(path, ref.width, ref.height, "" if caption == "candidate" else caption)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A record as :func:`mirg.report.cards.select` reads it; only the chosen records become gallery items."""
+
+    model: str
+    record: Record
+
+    @property
+    def sample_id(self) -> str:
+        return self.record.id
+
+    @property
+    def task(self) -> str:
+        return self.record.task
+
+    @property
+    def outcome(self) -> str:
+        return self.record.outcome
+
+
+def readable(question: str) -> str:
+    """A question whose box markup is replaced by words; the page draws the boxes.
+
+    >>> readable("Find <box image=2>0.1,0.2,0.3,0.4</box> elsewhere.")
+    'Find [the box in Image-2] elsewhere.'
+    """
+    return replaced(question, lambda image, box: f"[the box in Image-{image}]")
+
+
+def answer_part(record: Record) -> str:
+    """The text in the answer tags, or the whole completion if it could not be read or has no tags."""
+    blocks = split(record.completion)
+    if record.failure or not blocks.tagged or blocks.answer is None:
+        return record.completion
+    return blocks.answer.strip()
+
+
+def _parts(record: Record) -> tuple[PartLine, ...]:
+    values = {
+        "format": record.format,
+        "image": record.image_reward,
+        "object": record.object_reward,
+        "total": record.total,
+    }
+    return tuple(PartLine(name, value, record.reasons.get(name)) for name, value in values.items())
+
+
+def _search(run: Path, digest: str | None) -> DatasetFolder | None:
+    """The first dataset in ``run`` or in the folders above it whose digest is ``digest``, None if there is none.
+
+    If no digest is known, the first dataset inside ``run``.
+    """
+    for place in (run, *run.resolve().parents[:_LEVELS]):
+        for folder in _datasets(place):
+            try:
+                dataset = DatasetFolder.open(folder)
+            except MirgError:
+                continue
+            if dataset.card.digest == digest or (digest is None and place == run):
+                return dataset
+    return None
+
+
+def _datasets(place: Path) -> list[Path]:
+    """Folders in ``place`` and in its folder ``data`` that look like datasets, the usual names first."""
+    usual = [place / name for name in ("data/test", "data", "test", "data/eval")]
+    found = {card.parent for pattern in ("*", "data/*") for card in place.glob(f"{pattern}/{CARD_FILE}")}
+    return [*usual, *sorted(found.difference(usual))]
+
+
+SHOWN = 3
+# Wrong answers from which a reader learns most come first.
+_WRONG: tuple[Outcome, ...] = ("wrong_image", "wrong_box", "unreadable")
+
+
+def worked_examples(evaluated: Sequence[Evaluated], gallery: Gallery) -> Examples | None:
+    """Examples from the last two evaluations, or from the only one. None if the two have no item in common.
+
+    Two models: samples that the last one answers right and the one before it wrong. They are chosen because they show
+    this, so a note counts how often it happens and how often the reverse happens. One model: an answer of each outcome.
+    """
+    if not evaluated:
+        return None
+    if len(evaluated) == 1:
+        return _of_one(evaluated[0], gallery)
+    before, after = evaluated[-2:]
+    try:
+        pairs = list(
+            zip(*common(Evaluation(before.name, before.records), Evaluation(after.name, after.records)), strict=True)
+        )
+    except EvaluationError:  # the samples differ; a note of the page says so
+        return None
+    return _of_two(before.name, after.name, pairs, gallery) if pairs else None
+
+
+def mended(pairs: Iterable[tuple[Record, Record]]) -> list[tuple[Record, Record]]:
+    """The (before, after) pairs that are wrong before and right after, the best examples first.
+
+    The tasks take turns. Within a task, a wrong image comes before a wrong box, and that before an unreadable answer.
+    Then come questions that hide the image, samples with one target, and answers that name existing images; then
+    samples with about three images; then an order by a hash of the id.
+    """
+    found = sorted((pair for pair in pairs if not pair[0].joint and pair[1].joint), key=_worth)
+    turns: dict[str, int] = {}
+    ranked = []
+    for pair in found:
+        turns[pair[0].task] = turns.get(pair[0].task, -1) + 1
+        ranked.append((turns[pair[0].task], _worth(pair), pair))
+    return [pair for _, _, pair in sorted(ranked, key=lambda row: row[:2])]
+
+
+def verdict(record: Record) -> str:
+    """What is right or wrong with an answer, in addition to the title of its outcome.
+
+    >>> verdict(record)  # it names Image-3, the target is in Image-2
+    'Image-3 instead of Image-2'
+    """
+    true = _images(record.target_images, record)
+    if record.failure is not None:
+        return record.failure
+    if record.outcome == "wrong_image":
+        return f"{_images((box.image for box in record.predicted), record)} instead of {true}"
+    if not record.targets:
+        return true
+    if len(record.predicted) != len(record.targets):
+        n = len(record.predicted)
+        return f"{true}, {n} box{'es' if n != 1 else ''} instead of {len(record.targets)}"
+    return f"{true}, {'mean ' if len(record.targets) > 1 else ''}IoU {_iou(record):.2f}"
+
+
+def _of_two(before: str, after: str, pairs: Sequence[tuple[Record, Record]], gallery: Gallery) -> Examples:
+    found = mended(pairs)
+    broken = sum(1 for a, b in pairs if a.joint and not b.joint)
+    right = sum(1 for a, b in pairs if a.joint and b.joint)
+    chosen = found[:SHOWN]
+    note = (
+        f"Of {len(pairs):,} items {after} corrects {len(found):,} that {before} gets wrong and breaks {broken:,} that "
+        f"it gets right; {right:,} are right both times, {len(pairs) - len(found) - broken - right:,} wrong both times."
+    )
+    if chosen:
+        note += (
+            f" {_these(len(chosen))} because {after} corrects {before}'s answer: they show what changes, not how often."
+        )
+    examples = (
+        Example(
+            f"{OUTCOME_TITLES[a.outcome]} → {OUTCOME_TITLES[b.outcome]}{_gain(a, b)}",
+            (gallery.item(before, a), gallery.item(after, b)),
+            (verdict(a), verdict(b)),
+        )
+        for a, b in chosen
+    )
+    return Examples(note, tuple(examples))
+
+
+def _of_one(evaluation: Evaluated, gallery: Gallery) -> Examples:
+    by_worth = sorted(evaluation.records, key=lambda record: _worth((record, record)))
+    chosen = [record for outcome in ("right", *_WRONG) for record in islice(_with(by_worth, outcome), 1)][:SHOWN]
+    note = f"{_these(len(chosen))}, one of each outcome: they show what can happen, not how often."
+    examples = (Example(OUTCOME_TITLES[r.outcome], (gallery.item(evaluation.name, r),), (verdict(r),)) for r in chosen)
+    return Examples(note, tuple(examples))
+
+
+def _with(records: Iterable[Record], outcome: str) -> Iterable[Record]:
+    return (record for record in records if record.outcome == outcome)
+
+
+def _these(n: int) -> str:
+    return "This one is chosen" if n == 1 else f"These {n} are chosen"
+
+
+def _worth(pair: tuple[Record, Record]) -> tuple[int, int, int, str]:
+    """A sort key: the smaller, the better the example."""
+    before = pair[0]
+    kind = _WRONG.index(before.outcome) if before.outcome in _WRONG else len(_WRONG)
+    unclear = (before.image_hidden, len(before.targets) == 1, named_image(before) != NO_SUCH_IMAGE).count(False)
+    return kind, unclear, abs(before.n_images - 3), shuffle_key(before.id)
+
+
+def _gain(before: Record, after: Record) -> str:
+    return f"; IoU {_iou(before):.2f} → {_iou(after):.2f}" if before.targets and before.failure is None else ""
+
+
+def _iou(record: Record) -> float:
+    """The mean IoU over the true boxes, each with the answered box in its image."""
+    ious = true_box_ious(record)
+    return sum(ious) / len(ious)
+
+
+def _images(images: Iterable[int], record: Record) -> str:
+    """The images in words; a number that the sample does not have is marked."""
+    named = [
+        f"Image-{image}{'' if image <= record.n_images else ' (there is none)'}" if image else "no image"
+        for image in sorted(set(images))
+    ]
+    return ", ".join(named) or "none"

@@ -1,0 +1,108 @@
+"""The study on mirg-mini: its recipe is read, its datasets are made when an arm needs them, and it runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from fakes.engines import ScriptedEngine
+from fakes.recipes import record
+from fakes.study import write_run
+from mirg.config import load_recipe
+from mirg.samples import DatasetFolder
+from mirg.study.plan import ARMS, StudyRecipe
+from mirg.study.results import load_cells
+from research.mini import FAMILIES
+from research.study.__main__ import study
+from research.study.data import located, make_data
+from research.study.recipe import RECIPE, MiniStudyRecipe
+
+SMALL = ("train_samples=12", "rl_samples=12", "per_cell=1", "more_sft_steps=1", "tasks=[refer, difference]")
+
+
+@pytest.fixture
+def plan(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> MiniStudyRecipe:
+    monkeypatch.chdir(repository)
+    return located(load_recipe(MiniStudyRecipe, RECIPE, SMALL), tmp_path)
+
+
+def test_the_recipe(plan: MiniStudyRecipe) -> None:
+    assert plan.chosen == list(ARMS.values()) and plan.families == FAMILIES
+    sft, grpo = plan.stage_recipe("sft"), plan.stage_recipe("grpo")
+    assert (sft.stage, grpo.stage, sft.optim.learning_rate) == ("sft", "grpo", 1e-3)
+    assert [(row.a, row.b) for row in plan.expect] == [
+        ("base", "sft"), ("sft", "dual"), ("sft_continued", "dual"), ("object_only", "dual"),
+        ("sft_object_level", "sft"),
+    ]  # fmt: skip
+
+
+def test_data_of_the_arms(plan: MiniStudyRecipe, tmp_path: Path) -> None:
+    make_data(plan, tmp_path, ())
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["mini"]
+    make_data(plan, tmp_path, plan.chosen)
+    light, objects, rl, fresh = (
+        list(DatasetFolder.open(str(plan.dataset(role)))) for role in ("train", "object_level", "rl", "fresh")
+    )
+    assert [s.id for s in light] == [s.id for s in objects] and not {s.id for s in light} & {s.id for s in rl}
+    assert all(s.trajectory and "Found" in s.trajectory.thinking for s in light)
+    assert all(s.trajectory and "Found" not in s.trajectory.thinking for s in objects)
+    assert len(fresh) == 16 and not {s.id for s in light} & {s.id for s in fresh}
+    assert len(DatasetFolder.open(plan.test)) == 2 * len(FAMILIES)
+
+
+# key, value, what the functions that write datasets are given
+KEYS: list[tuple[str, Any, Any, Any]] = [
+    ("world", "w", lambda seen: seen["load_world"][0]["name"], "w"),
+    ("tasks", ("refer",), lambda seen: {call["tasks"] for call in seen["write_scenes"]}, {("refer",)}),
+    ("train_samples", 13, lambda seen: seen["write_scenes"][0]["n"], 13),
+    ("rl_samples", 14, lambda seen: seen["write_scenes"][2]["n"], 14),
+    ("per_cell", 2, lambda seen: seen["write_mini"][0]["per_cell"], 2),
+    ("data_seed", 5, lambda seen: [call["seed"] for call in seen["write_scenes"]], [5, 6, 5]),
+]
+
+
+def test_every_key_arrives(plan: MiniStudyRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, list[Any]] = defaultdict(list)
+    record(monkeypatch, seen, "research.study.data.load_world", "world")
+    record(monkeypatch, seen, "research.study.data.write_scenes", None)
+    record(monkeypatch, seen, "research.study.data.write_mini", None)
+    record(monkeypatch, seen, "research.study.data.build_dataset", SimpleNamespace(n_kept=1, refused=[]))
+    monkeypatch.setattr(DatasetFolder, "open", lambda path: path)
+    given = plan.model_copy(update={key: value for key, value, *_ in KEYS} | {"more_sft_steps": 22})
+    make_data(given, tmp_path / "new", given.chosen)
+    for key, _, found, expected in KEYS:
+        assert found(seen) == expected, key
+    assert {key for key, *_ in KEYS} == MiniStudyRecipe.model_fields.keys() - StudyRecipe.model_fields.keys()
+    assert seen["write_scenes"][1]["n"] == 22 * 16, "sft_fresh sees no sample twice"
+
+
+def test_the_published_outcomes_belong_to_the_recipe(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+    whole = load_recipe(MiniStudyRecipe, RECIPE)
+    cells = load_cells([repository / "docs/results/study-outcomes.jsonl"], whole)
+    assert {cell.arm for cell in cells} == ARMS.keys() and {cell.seed for cell in cells} == set(whole.seeds)
+
+
+def test_the_command(plan: MiniStudyRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ScriptedEngine(lambda *_: "<answer>none</answer>")
+    monkeypatch.setattr("mirg.engines.load.load_engine", lambda _: engine)
+    monkeypatch.setattr("mirg.cli.train.train", write_run)
+    app = typer.Typer()
+    app.command()(study)
+    out = tmp_path / "study"
+    words = [word for pair in (*SMALL, "arms=[sft]", "seeds=[0]", "batch_size=24") for word in ("-s", pair)]
+    done = CliRunner().invoke(app, ["--out", str(out), *words])
+    assert done.exit_code == 0 and "sft - base: joint" in done.output, done.output
+    assert {path.name for path in (out / "data").iterdir()} == {"mini", "annotated", "light"}
+    shown = CliRunner().invoke(
+        app, ["--out", str(tmp_path / "other"), "--show", "--outcomes", str(out / "outcomes.jsonl"), *words]
+    )
+    assert shown.exit_code == 0 and not (tmp_path / "other" / "runs").exists()
+    refused = CliRunner().invoke(app, ["--out", str(out), "-s", "arms=[best]"])
+    assert refused.exit_code == 2 and "no arm best" in refused.stderr
