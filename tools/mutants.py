@@ -37,7 +37,7 @@ CORE = [
     *("geometry.py", "frames.py", "images.py", "storage.py", "answers/*.py", "rewards/*.py", "samples/*.py"),
     *("models/packing.py", "models/sampling.py", "training/grpo.py", "training/arguments.py", "config.py"),
     *(
-        "training/checkpoints.py",
+        "training/run.py",
         "evaluation/metrics.py",
         "evaluation/intervals.py",
         "evaluation/benchmarks/migbench/*.py",

@@ -13,13 +13,12 @@ import torch
 
 from mirg.console import logger
 from mirg.storage import sole_writer
-from mirg.training.checkpoints import drop_newer, drop_old, last_good_checkpoint, step_of, writing_run
 from mirg.training.perception.exercises import INSTRUCTIONS
 from mirg.training.perception.eyes import new_eyes, save_eyes
 from mirg.training.perception.loop import Loop
 from mirg.training.perception.stages import Stage, stages_of
 from mirg.training.recipe import PerceptionRecipe
-from mirg.training.run import Progress, RunFolder
+from mirg.training.run import Progress, RunFolder, drop_newer, drop_old, last_good_checkpoint, step_of, writing_run
 
 _KEPT = 2  # checkpoints: the one before the last serves where the last is damaged
 
