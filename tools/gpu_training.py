@@ -30,7 +30,7 @@ from mirg.models import load
 from mirg.models.device import fast_dtype
 from mirg.rewards.trl import RewardFunctions, completion_text, reward_functions
 from mirg.samples import DatasetFolder
-from mirg.training import callbacks, grpo, sft
+from mirg.training import grpo, sft, trainer
 from mirg.training.data import Length, row_lengths
 from mirg.training.launch import with_limits
 from mirg.training.memory import estimate
@@ -200,8 +200,8 @@ def measured_by(clock: Clock) -> Iterator[None]:
             stack.enter_context(mock.patch.object(cls, name, clock.timed(label, getattr(cls, name))))
         step = clock.timed("update", clock.profiled(Trainer.training_step))
         stack.enter_context(mock.patch.object(Trainer, "training_step", step))
-        ended = clock.end_of_step(callbacks.RunCallback.on_step_end)
-        stack.enter_context(mock.patch.object(callbacks.RunCallback, "on_step_end", ended))
+        ended = clock.end_of_step(trainer.RunCallback.on_step_end)
+        stack.enter_context(mock.patch.object(trainer.RunCallback, "on_step_end", ended))
         yield
 
 

@@ -38,7 +38,7 @@ CORE = [
     *("answers/*.py", "rewards/*.py", "samples/*.py"),
     *("models/packing.py", "models/sampling.py", "training/grpo.py", "training/arguments.py"),
     *(
-        "training/checkpoints.py",
+        "training/run.py",
         "evaluation/metrics.py",
         "evaluation/intervals.py",
         "evaluation/benchmarks/migbench/*.py",

@@ -13,8 +13,7 @@ import torch
 
 from mirg.console import logger
 from mirg.storage import sole_writer
-from mirg.training.checkpoints import drop_newer, drop_old, last_good_checkpoint, step_of, writing_run
-from mirg.training.run import Progress, RunFolder
+from mirg.training.run import Progress, RunFolder, drop_newer, drop_old, last_good_checkpoint, step_of, writing_run
 from research.perception.exercises import INSTRUCTIONS
 from research.perception.eyes import new_eyes, save_eyes
 from research.perception.loop import Loop

@@ -257,7 +257,7 @@ def test_adapters_are_asked_for_by_rank(sft_recipe: Make) -> None:
 NOTING = """
 import os
 from mirg.cli.main import app
-from mirg.training.callbacks import FiniteGuard
+from mirg.training.trainer import FiniteGuard
 
 saw = FiniteGuard.saw
 

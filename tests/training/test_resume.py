@@ -18,9 +18,9 @@ from mirg import storage
 from mirg.config import dump_recipe
 from mirg.errors import CheckpointError
 from mirg.storage import SEAL_FILE, seal_folder
-from mirg.training import checkpoints, launch
+from mirg.training import launch
 from mirg.training.grpo import train_grpo
-from mirg.training.run import RunFolder
+from mirg.training.run import RunFolder, last_good_checkpoint
 from mirg.training.sft import train_sft
 
 Make = Callable[..., Any]
@@ -170,9 +170,9 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(
         for file in ("model.safetensors", "optimizer.pt", "trainer_state.json"):
             (folder / file).write_bytes(os.urandom(2000))
         seal_folder(folder)
-    assert checkpoints.last_good_checkpoint(kept) == kept / "checkpoint-4"
+    assert last_good_checkpoint(kept) == kept / "checkpoint-4"
     hurt(kept / "checkpoint-4" / name, damage)
-    assert checkpoints.last_good_checkpoint(kept) == kept / "checkpoint-2"
+    assert last_good_checkpoint(kept) == kept / "checkpoint-2"
     assert "checkpoint-4 is not used: " in caplog.text
     if damage == "missing" and name != SEAL_FILE:
         assert f"{name} is missing" in caplog.text
@@ -198,7 +198,7 @@ def test_old_checkpoints_go_only_after_a_new_one_is_complete(tmp_path: Path, rec
         lambda: train_sft(recipe("sft", save_every=1, keep_checkpoints=1), tmp_path / "killed"),
         lambda die: before_manifest(3, die),
     )
-    assert checkpoints.last_good_checkpoint(tmp_path / "killed" / "checkpoints").name == "checkpoint-2"  # type: ignore[union-attr]
+    assert last_good_checkpoint(tmp_path / "killed" / "checkpoints").name == "checkpoint-2"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("share", [0.5, 1.5], ids=["weights", "optimizer"])

@@ -21,10 +21,22 @@ from transformers import TrainerControl
 from fakes.training import hurt
 from mirg.errors import CheckpointError
 from mirg.storage import SEAL_FILE, seal_folder, sole_writer
-from mirg.training.callbacks import RunCallback, StopCallback
-from mirg.training.checkpoints import drop_newer, drop_old, last_good_checkpoint, writing_run
 from mirg.training.recipe import SftRecipe
-from mirg.training.run import METRICS, ROLLOUTS, SKIPPED, Progress, RunFolder, clock, environment, is_main_process
+from mirg.training.run import (
+    METRICS,
+    ROLLOUTS,
+    SKIPPED,
+    Progress,
+    RunFolder,
+    clock,
+    drop_newer,
+    drop_old,
+    environment,
+    is_main_process,
+    last_good_checkpoint,
+    writing_run,
+)
+from mirg.training.trainer import RunCallback, StopCallback
 
 RECIPE = SftRecipe(model="m", data="d", steps=3)
 

@@ -16,11 +16,9 @@ from transformers import Trainer
 from fakes.training import rows
 from mirg.errors import CheckpointError, DataError
 from mirg.models.load import load_model
-from mirg.training.callbacks import FiniteGuard
-from mirg.training.checkpoints import last_good_checkpoint
-from mirg.training.run import RunFolder
+from mirg.training.run import RunFolder, last_good_checkpoint
 from mirg.training.sft import train_sft
-from mirg.training.trainer import IDS, NamedBatches, ResumableTrainer, check_image_tokens
+from mirg.training.trainer import IDS, FiniteGuard, NamedBatches, ResumableTrainer, check_image_tokens
 
 IMAGE = 9
 PROCESSOR = SimpleNamespace(image_token_id=IMAGE, image_processor=SimpleNamespace(merge_size=2))

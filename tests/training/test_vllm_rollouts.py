@@ -17,10 +17,10 @@ from fakes.vllm import Engine, install
 from mirg.errors import EngineError
 from mirg.models.prompts import Prompt
 from mirg.models.sampling import Sampling
-from mirg.training import vllm_rollouts
+from mirg.training import vllm
 from mirg.training.grpo import train_grpo
 from mirg.training.recipe import RolloutConfig
-from mirg.training.vllm_check import moved_images, own_logs, verdict
+from mirg.training.vllm import moved_images, own_logs, verdict
 
 Make = Callable[..., Any]
 MODES = ("server", "colocate")
@@ -144,7 +144,7 @@ def test_expanded_placeholders_would_put_all_images_in_the_first_place(
     start: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TRL issue 6294, as TRL's own trainer has it in colocate mode: 9 cells become 3 * 9 and the 6 that are left."""
-    monkeypatch.setattr(vllm_rollouts, "collapsed", lambda ids, token: list(ids))
+    monkeypatch.setattr(vllm, "collapsed", lambda ids, token: list(ids))
     _, trainer = start("colocate")
     with pytest.raises(EngineError, match=r"another prompt .* images of \[33, 9, 9\].* trainer has .* \[9, 9"):
         first_batch(trainer)
@@ -188,7 +188,7 @@ def test_a_prompt_with_another_token_is_another_prompt() -> None:
     trainer = SimpleNamespace(
         vllm_generation=generation, processing_class=SimpleNamespace(image_token_id=9), num_generations=1
     )
-    rollouts = vllm_rollouts.VllmRollouts(RolloutConfig(), Sampling(1, [4]))
+    rollouts = vllm.VllmRollouts(RolloutConfig(), Sampling(1, [4]))
     with pytest.raises(EngineError, match="another prompt for sample a"):
         rollouts._draw(trainer, [{"id": "a", "images": []}], [Prompt([1, 2, 3])], [1])
 

@@ -26,11 +26,11 @@ from mirg.frames import PixelLimits
 from mirg.images import ImageLimits
 from mirg.samples import DatasetFolder, DatasetWriter
 from mirg.training import memory
-from mirg.training.callbacks import RunCallback, StopCallback
 from mirg.training.data import _Opener
 from mirg.training.grpo import PlainGRPOTrainer, train_grpo
 from mirg.training.recipe import GrpoRecipe, SftRecipe
 from mirg.training.sft import train_sft
+from mirg.training.trainer import RunCallback, StopCallback
 
 Found = Callable[[Any], object]
 Row = tuple[str, object, Found] | tuple[str, object, Found, object]  # key, value, what is found, else the value itself

@@ -66,8 +66,7 @@ from mirg.training.launch import Outcome, fit, in_run_folder, prepare_model, res
 from mirg.training.recipe import AdmissionConfig, GrpoRecipe
 from mirg.training.run import RolloutLog, RunFolder
 from mirg.training.trainer import ResumableTrainer
-from mirg.training.vllm import require_vllm
-from mirg.training.vllm_rollouts import VllmRollouts
+from mirg.training.vllm import VllmRollouts, require_vllm
 
 PART = "object"  # the reward whose mean says how difficult a group is
 

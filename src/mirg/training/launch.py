@@ -22,11 +22,18 @@ from mirg.models.load import LoadedModel, load_model, model_facts, wrap
 from mirg.samples import DatasetFolder
 from mirg.storage import sole_writer
 from mirg.training.arguments import world_size
-from mirg.training.callbacks import FiniteGuard, RunCallback, StopCallback
-from mirg.training.checkpoints import drop_newer, last_good_checkpoint, step_of, writing_run
 from mirg.training.data import Prepared
 from mirg.training.recipe import PromptConfig, RunConfig
-from mirg.training.run import SKIPPED, RunFolder, is_main_process
+from mirg.training.run import (
+    SKIPPED,
+    RunFolder,
+    drop_newer,
+    is_main_process,
+    last_good_checkpoint,
+    step_of,
+    writing_run,
+)
+from mirg.training.trainer import FiniteGuard, RunCallback, StopCallback
 
 R = TypeVar("R", bound=RunConfig)
 

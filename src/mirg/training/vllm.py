@@ -1,10 +1,31 @@
-"""What rollouts by vLLM need before the trainer is made: TRL's arguments, an installation, a server that answers."""
+"""Rollouts by vLLM: the settings and the server before a run, the groups of every step, and a check before the first.
+
+**Groups** (:class:`VllmRollouts`) go through TRL's VLLMGeneration. This deviates from TRL in four ways: prompts are
+collapsed to one placeholder per image if vLLM itself expands them, which it would do a second time otherwise, with all
+images in the place of the first (colocate mode, TRL issue 6294); the image features that vLLM keeps are dropped with
+the weights that made them (TRL issue 7198); every prompt that vLLM says it used is compared with the trainer's; and
+before the first rollout vLLM is checked.
+
+**The check** (:func:`check`): vLLM sees what the update sees, every image in its place, with the same weights. It
+completes a few prompts as in any rollout, with their images in order and with the same images moved by one place, and
+the model that is trained scores the same tokens. Two distances decide, both in nats and means over tokens:
+
+    off    |vLLM's log-probability - the model's|, for the prompt that both were given
+    moved  |the model's for the images in the other order - the model's|
+
+If vLLM sees what it was given, only rounding separates it from the model, some hundredths in bfloat16 (8 bits, logits
+of some tens). If vLLM does not know which image is which, both orders are one prompt to it: it is as far from the model
+in the one as in the other, and by the triangle inequality the two distances add up to at least ``moved``. Then ``off``,
+their mean, is expected to be at least half of ``moved``, whatever share of the completions is mere form; less than a
+quarter of it is accepted. Therefore a token or two, which are form in a trained model, are not enough to ask for.
+"""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from time import monotonic, sleep
 from typing import Any
@@ -15,8 +36,11 @@ from urllib.request import urlopen
 import torch
 
 from mirg.console import logger
-from mirg.errors import ConfigError
+from mirg.errors import ConfigError, EngineError
 from mirg.models.load import LoadedModel
+from mirg.models.packing import decoder_hidden_states, pack
+from mirg.models.prompts import Prompt, collapsed, encode, placeholder_runs
+from mirg.models.sampling import Sampling
 from mirg.training.recipe import GrpoRecipe, RolloutConfig
 from mirg.training.run import is_main_process
 
@@ -24,6 +48,9 @@ SUPPORTED = "vllm>=0.22.0,<=0.31.0"  # by TRL
 # vLLM knows no suppress_tokens; its logit_bias ends at -100, which leaves exp(-100) of a token's probability.
 _NEVER = -100.0
 _RETRY_SECONDS = 2.0
+PROBES = 4  # prompts that every process checks
+TWICE = "placeholders that were expanded twice (TRL issue 6294)"
+_CLEAR = 4  # how many times ``off`` the images' order must make, to be seen
 
 
 def generation_arguments(recipe: GrpoRecipe, forbidden: Sequence[int]) -> dict[str, Any]:
@@ -128,3 +155,226 @@ def _get(url: str) -> tuple[bytes, str]:
         return b"", f"{url} gives status {error.code}"
     except (URLError, OSError) as error:
         return b"", str(getattr(error, "reason", error))
+
+
+# The groups of a step.
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Completions of one prompt, and each token's log-probability when it was drawn (None where vLLM has none)."""
+
+    completions: list[list[int]]
+    logs: list[list[float | None]]
+
+
+Draw = Callable[[Any, Sequence[dict[str, Any]], Sequence[Prompt], Sequence[int]], list[Drawn]]
+
+
+class VllmRollouts:
+    """Completes the groups of a trainer whose ``use_vllm`` is on. Every call is made by all processes together."""
+
+    def __init__(self, config: RolloutConfig, sampling: Sampling) -> None:
+        self._config, self._sampling = config, sampling
+        self._checked = False
+        self._fresh_at = -1  # the step whose weights made what vLLM keeps of images
+
+    def complete(
+        self, trainer: Any, rows: Sequence[dict[str, Any]], prompts: Sequence[Prompt], counts: Sequence[int]
+    ) -> tuple[list[list[int]], list[list[float | None]]]:
+        """Token ids and their log-probabilities: ``counts[n]`` completions of the n-th of ``rows``, in order.
+
+        ``prompts`` are the rows as they are encoded. EngineError where vLLM fails, or sees what the update does not.
+        """
+        if trainer.state.global_step != self._fresh_at:
+            forget_images(trainer)
+            self._fresh_at = trainer.state.global_step
+        if not self._checked:
+            check(trainer, rows, self._draw, self._sampling, self._config)
+            self._checked = True
+        drawn = self._draw(trainer, rows, prompts, counts)
+        return [ids for group in drawn for ids in group.completions], [logs for group in drawn for logs in group.logs]
+
+    def _draw(
+        self, trainer: Any, rows: Sequence[dict[str, Any]], prompts: Sequence[Prompt], counts: Sequence[int]
+    ) -> list[Drawn]:
+        generation, token = trainer.vllm_generation, trainer.processing_class.image_token_id
+        given = [list(p.ids) if generation.mode == "server" else collapsed(p.ids, token) for p in prompts]
+        numbers = [n for n, count in enumerate(counts) for _ in range(count)]
+        try:
+            used, completions, logs, _ = generation.generate(
+                prompts=[given[n] for n in numbers],
+                images=[list(rows[n]["images"]) or None for n in numbers],
+                num_generations=trainer.num_generations,
+            )
+        except Exception as error:  # what TRL's client raises is no narrower
+            raise EngineError(
+                f"vLLM did not complete {len(numbers)} rollouts: {error}",
+                hint="see the server's log; the same command goes on from the last checkpoint",
+            ) from error
+        if logs is None:
+            raise EngineError("vLLM gave no log-probabilities", hint="another version of vLLM or TRL?")
+        for n, ids, said in zip(numbers, used, completions, strict=True):
+            if list(ids) != list(prompts[n].ids):
+                raise _other_prompt(rows[n]["id"], ids, prompts[n].ids, token)
+            if barred := set(said) & set(self._sampling.forbidden):
+                raise EngineError(
+                    f"vLLM drew token {min(barred)}, which is forbidden: it does not follow logit_bias",
+                    hint="an image token in a completion breaks the update; another version of vLLM?",
+                )
+        drawn = [Drawn([], []) for _ in prompts]
+        for n, said, scores in zip(numbers, completions, logs, strict=True):
+            drawn[n].completions.append(list(said))
+            drawn[n].logs.append([score[0] for score in scores])
+        return drawn
+
+
+def forget_images(trainer: Any) -> None:
+    """Let vLLM drop the image features that it computed with older weights: TRL only resets what it keeps of prompts.
+
+    TRL has sent the weights of this step already.
+    """
+    generation = trainer.vllm_generation
+    if generation.mode == "colocate":
+        generation.llm.llm_engine.reset_encoder_cache()
+    elif trainer.accelerator.is_main_process:
+        url = f"{generation.vllm_client.base_url}/reset_encoder_cache"
+        status = generation.vllm_client.session.post(url).status_code
+        if status != 200:
+            raise EngineError(f"vLLM keeps image embeddings of older weights: {url} gives status {status}")
+
+
+def _other_prompt(sample_id: str, used: Sequence[int], ours: Sequence[int], token: int) -> EngineError:
+    return EngineError(
+        f"vLLM used another prompt for sample {sample_id}: {len(used)} tokens, images of"
+        f" {placeholder_runs(used, token)}, where the trainer has {len(ours)} and {placeholder_runs(ours, token)}",
+        hint=f"other pixel limits, or {TWICE}: use rollouts.mode: server",
+    )
+
+
+# The check before the first rollout.
+
+
+def check(trainer: Any, rows: Sequence[dict[str, Any]], draw: Draw, sampling: Sampling, config: RolloutConfig) -> None:
+    """EngineError where vLLM's images, weights or temperature are not those of the update.
+
+    ``rows`` are training samples with images; ``draw(trainer, rows, prompts, counts)`` asks vLLM.
+    """
+    # Those with most images; every process takes equally many, so that all make the same calls.
+    order = sorted(rows, key=lambda row: -len(row["images"]))
+    pairs = [row for k in range(PROBES) for row in (order[k % len(rows)], moved_images(order[k % len(rows)]))]
+    prompts = [encode(trainer.processing_class, row["prompt"], row["images"], row["id"]) for row in pairs]
+    _same_cells(trainer, pairs, prompts)
+    drawn = draw(trainer, pairs, prompts, [trainer.num_generations] * len(pairs))
+    sums = trainer.accelerator.gather(distances(trainer, prompts, drawn, sampling)[None]).sum(0)
+    tokens, off, raw, moved = [sums[0].item(), *(sums[1:] / sums[0]).tolist()]
+    problem = verdict(off, raw, moved, config)
+    if problem:
+        raise problem
+    logger.info(
+        "vLLM agrees with the model: %.2g nats a token off, over %d tokens; images in another order make %.2g",
+        *(off, tokens, moved),
+    )
+
+
+def moved_images(row: dict[str, Any]) -> dict[str, Any]:
+    """The same question with every image one place further on, and the last one first."""
+    images = list(row["images"])
+    return row | {"images": images[-1:] + images[:-1]}
+
+
+def _same_cells(trainer: Any, rows: Sequence[dict[str, Any]], prompts: Sequence[Prompt]) -> None:
+    """EngineError where a server cuts an image into another number of cells than the trainer does.
+
+    TRL sends a server the trainer's own placeholders, so that nothing else would tell.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    problem = [""]
+    if trainer.vllm_generation.mode == "server" and trainer.accelerator.is_main_process:
+        made = trainer.vllm_generation.vllm_client.image_features([list(row["images"]) for row in rows])
+        for row, prompt, features in zip(rows, prompts, made, strict=True):
+            ours = placeholder_runs(prompt.ids, trainer.processing_class.image_token_id)
+            theirs = [place["length"] for place in features["mm_placeholders"]["image"]] if features else []
+            if ours != theirs:
+                problem = [f"images of sample {row['id']} are {theirs} tokens to vLLM and {ours} to the trainer"]
+    broadcast_object_list(problem, from_process=0)
+    if problem[0]:
+        raise EngineError(problem[0], hint="serve the model with the run's pixel limits (docs/how-to/vllm.md)")
+
+
+def distances(trainer: Any, prompts: Sequence[Prompt], drawn: Sequence[Drawn], sampling: Sampling) -> torch.Tensor:
+    """Sums over tokens (4,): their number, ``off``, ``off`` had vLLM left the temperature out, and ``moved``.
+
+    ``prompts`` come in pairs, each other's images moved.
+    """
+    from trl.models.utils import unwrap_model_for_generation
+
+    total = torch.zeros(4, dtype=torch.float64, device=trainer.accelerator.device)
+    with (
+        torch.no_grad(),
+        trainer.accelerator.autocast(),
+        unwrap_model_for_generation(
+            trainer.model_wrapped,
+            trainer.accelerator,
+            gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,
+            gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
+        ) as model,
+    ):
+        training = model.training
+        model.eval()
+        for k, group in enumerate(drawn):
+            given = [float("nan") if log is None else log for row in group.logs for log in row]
+            logs = torch.tensor(given, device=model.device)
+            own, raw = own_logs(model, prompts[k], group.completions, sampling)
+            other, _ = own_logs(model, prompts[k ^ 1], group.completions, sampling)
+            parts = torch.stack([torch.ones_like(own), logs - own, logs - raw, other - own]).abs()
+            total += parts[:, ~logs.isnan()].double().sum(1)
+        model.train(training)
+    return total
+
+
+def own_logs(
+    model: Any, prompt: Prompt, completions: Sequence[Sequence[int]], sampling: Sampling
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities (tokens,) of completions as ``sampling`` draws, and raw: no temperature, nothing forbidden."""
+    packed = pack(model, [prompt], [completions])
+    hidden = decoder_hidden_states(model, packed.trees, **packed.inputs)[0, int(packed.trees.trunk.sum()) :]
+    barred = torch.tensor(sorted(sampling.forbidden), dtype=torch.long, device=hidden.device)
+    lengths = [len(ids) for ids in completions]
+    drawn, raw = [], []
+    for part, wanted in zip(hidden.split(lengths), packed.labels.split(lengths), strict=True):
+        logits = model.get_output_embeddings()(part).float()
+        raw.append(logits.log_softmax(-1).gather(-1, wanted[:, None])[:, 0])
+        logits = logits.index_fill(-1, barred, -torch.inf) / sampling.temperature
+        drawn.append(logits.log_softmax(-1).gather(-1, wanted[:, None])[:, 0])
+    return torch.cat(drawn), torch.cat(raw)
+
+
+def verdict(off: float, raw: float, moved: float, config: RolloutConfig) -> EngineError | None:
+    """What the mean distances in nats a token say about vLLM; None where it may be believed."""
+    far = f"vLLM's log-probabilities are {off:.3g} nats a token off the model's, {config.tolerance:g} are allowed"
+    if not off <= config.tolerance:  # not a number is far too
+        if raw <= config.tolerance:
+            return EngineError(
+                f"{far}; without temperature they are {raw:.3g} off",
+                hint="start the server with --logprobs-mode processed_logprobs",
+            )
+        return EngineError(
+            far,
+            hint="other weights, another temperature, other images or another order of them: is it this run's server?"
+            f" In colocate mode also {TWICE}: use rollouts.mode: server",
+        )
+    if _CLEAR * off <= moved or not config.check_order:
+        return None
+    if moved >= config.tolerance:
+        return EngineError(
+            f"vLLM mixes up which image is which: it is {off:.3g} nats a token off the model, where images in another"
+            f" order make {moved:.3g}",
+            hint="use rollouts.mode: server (TRL issue 6294)",
+        )
+    return EngineError(
+        f"whether vLLM sees every image in its place cannot be told: another order makes {moved:.3g} nats a token, and"
+        f" vLLM is {off:.3g} off anyway",
+        hint="a model that looks at its images tells them apart; rollouts.check_order: false goes on without proof",
+    )
