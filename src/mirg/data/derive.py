@@ -80,7 +80,8 @@ class Derived:
     def __init__(
         self, writer: DatasetWriter, tally: Tally[Any], copy: Copy = "none", on_reject: OnReject | None = None
     ) -> None:
-        self.writer, self.tally, self.copy = writer, tally, copy
+        self.writer, self.tally = writer, tally
+        self.copy: Copy = copy
         self._on_reject = on_reject or writer.reject
         self._carriers: dict[int, Carrier] = {}
 

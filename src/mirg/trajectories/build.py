@@ -60,7 +60,7 @@ class Report(Tally[Refused]):
         if isinstance(rejection, Refused):
             return super().reject(rejection)
         told = rejection.model_dump() | {"task": sample.task if sample else "", "check": "image" if sample else "row"}
-        return super().reject(Refused(**told | {"reason": rejection.reason if sample else str(rejection)}))
+        return super().reject(Refused.model_validate(told | {"reason": rejection.reason if sample else str(rejection)}))
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
