@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from transformers import PrinterCallback
@@ -87,9 +87,10 @@ def main(
             bf16=False,
             dataloader_pin_memory=False,
         )
+        functions: list[Any] = list(rewards.functions)
         trainer = GRPOTrainer(
             model=loaded.model,
-            reward_funcs=list(rewards.functions),
+            reward_funcs=functions,
             args=arguments,
             train_dataset=rows,
             processing_class=loaded.processor,

@@ -48,7 +48,7 @@ def make_data(plan: MiniStudyRecipe, out: Path, arms: Collection[Arm]) -> None:
                 DatasetFolder.open(source), data / name, writer=writer, overwrite=True, family=MIRG_TINY.name,
                 config=VerifyConfig(image_level=image_level),
             )  # fmt: skip
-            logger.info("%s: %d trajectories verified, %d rejected", name, report.n_kept, len(report.refused))
+            logger.info("%s: %d trajectories verified, %d rejected", name, report.n_kept, report.n_rejected)
 
     if missing("mini"):
         write_mini(data / "mini", plan.per_cell, overwrite=True)

@@ -127,7 +127,7 @@ KEYS: list[tuple[str, Any, Any, Any]] = [
 def test_every_key_arrives(mirg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the recipe, of the command line for a stage, and, with photographs, of their settings."""
     seen: dict[str, list[Any]] = defaultdict(list)
-    report = SimpleNamespace(n_kept=1, refused=[], rejected=[], kept=Counter())
+    report = SimpleNamespace(n_kept=1, n_rejected=0, rejected=[], kept=Counter())
     record(monkeypatch, seen, "mirg.data.scenes.generate.write_scenes", None)
     record(monkeypatch, seen, "mirg.data.compose.photos.build.write_photo_samples", report)
     record(monkeypatch, seen, "mirg.trajectories.build.build_dataset", report)

@@ -277,7 +277,7 @@ class _Opener:
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         paths: Sequence[Sequence[str]] = batch["images"]
-        opened = batch | {"images": [[self._open(path) for path in row] for row in paths]}
+        opened: dict[str, list[Any]] = batch | {"images": [[self._open(path) for path in row] for row in paths]}
         if "record" in opened:
             opened["sample"] = [sample_of(record) for record in opened.pop("record")]
         return opened

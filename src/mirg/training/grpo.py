@@ -180,6 +180,13 @@ class PlainGRPOTrainer(ResumableTrainer, GRPOTrainer):
     """
 
     candidates = 1  # prompts rolled out for each that is trained on
+    # TRL declares these as optional, or with the types of its base class.
+    args: Any
+    model: Any
+    ref_model: Any
+    train_dataset: Any
+    num_generations: Any
+    shuffle_dataset: Any
 
     def __init__(self, *, first_rows: Sequence[int] = (), rollouts: RolloutLog | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -218,8 +225,9 @@ class PlainGRPOTrainer(ResumableTrainer, GRPOTrainer):
         completion_ids_list: list[Any],
     ) -> torch.Tensor:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        due = self.rollouts is not None and self.rollouts.due(self.state.global_step)
-        if due and self.accelerator.is_main_process:
+        if self.rollouts is None or not self.accelerator.is_main_process:
+            return rewards
+        if self.rollouts.due(self.state.global_step):
             begin = self.accelerator.process_index * len(inputs)
             own = rewards[begin : begin + len(inputs)].tolist()
             self.rollouts.write(self.state.global_step, inputs, completions, own)
@@ -271,7 +279,7 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
 
     # The step, in the order in which it runs.
 
-    def _prepare_inputs(self, generation_batch: list[dict[str, Any]]) -> GroupBatch:
+    def _prepare_inputs(self, generation_batch: list[dict[str, Any]]) -> GroupBatch:  # type: ignore[override]
         """The micro-batch of this pass; every ``steps_per_generation`` x ``num_iterations`` passes, new completions."""
         self.note([row["id"] for row in generation_batch])
         if not self.model.training:
@@ -313,7 +321,7 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
             "images": [row["images"] for row in batch.rows],
         }
 
-    def _calculate_rewards(self, *arguments: Any) -> torch.Tensor:
+    def _calculate_rewards(self, *arguments: Any) -> torch.Tensor:  # type: ignore[override]
         """Rewards (rows of all processes, functions), and what they say about each group."""
         rewards = super()._calculate_rewards(*arguments)
         size, batch = self.num_generations, self.batch
@@ -344,8 +352,8 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
         generated = columns["completion_mask"].sum()
         if len(chosen) < len(spreads):
             batch = batch.take([k for k, number in enumerate(batch.groups) if number in chosen])
-            tokens = batch.columns["completion_mask"].sum()
-            batch.columns["num_items_in_batch"] = self.accelerator.gather(tokens).sum()
+            tokens: Any = self.accelerator.gather(batch.columns["completion_mask"].sum())
+            batch.columns["num_items_in_batch"] = tokens.sum()
         self._log_admission(batch, len(spreads), sum(admitted), generated)
         return batch
 
@@ -424,7 +432,8 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
             "admission/computed": share,
         }
         for name, value in {"generated": generated, "trained": trained * self.num_iterations}.items():
-            noted[f"tokens/{name}"] = self.accelerator.gather(value).sum()
+            of_all: Any = self.accelerator.gather(value)
+            noted[f"tokens/{name}"] = of_all.sum()
         if self.features is not None:
             noted["vision/cache_hits"] = self.features.take_share()
         for name, number in noted.items():

@@ -72,7 +72,7 @@ def test_every_key_arrives(plan: MiniStudyRecipe, tmp_path: Path, monkeypatch: p
     record(monkeypatch, seen, "research.study.data.load_world", "world")
     record(monkeypatch, seen, "research.study.data.write_scenes", None)
     record(monkeypatch, seen, "research.study.data.write_mini", None)
-    record(monkeypatch, seen, "research.study.data.build_dataset", SimpleNamespace(n_kept=1, refused=[]))
+    record(monkeypatch, seen, "research.study.data.build_dataset", SimpleNamespace(n_kept=1, n_rejected=0))
     monkeypatch.setattr(DatasetFolder, "open", lambda path: path)
     given = plan.model_copy(update={key: value for key, value, *_ in KEYS} | {"more_sft_steps": 22})
     make_data(given, tmp_path / "new", given.chosen)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Container, Hashable, Iterable, Iterator
+from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -391,14 +391,14 @@ class CocoFile:
                 picture.problem = found["path", places[key]].problem = ("id", reason)
         return list(found.values())
 
-    def _boxes(self, pictures: list[Picture]) -> Iterator[tuple[list[float], float, float]]:
+    def _boxes(self, pictures: list[Picture]) -> Iterator[tuple[Sequence[float], float, float]]:
         for picture in pictures:
             sides = [picture.image.get(side) for side in ("width", "height")] if picture.lists else []
             if sides and all(is_number(side) and side > 0 for side in sides):
                 for key in picture.ids:
                     for box in (note.box for note in self._annotations.get(key, ())):
                         if is_box(box):
-                            yield box, *sides
+                            yield (box, sides[0], sides[1])
 
     def _place(self, path: str) -> str:
         """The path in the spelling that the search for the file uses, so that "./a.jpg" and "a.jpg" are one file."""
