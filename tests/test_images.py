@@ -149,6 +149,12 @@ def test_the_size_of_a_png_costs_no_pixel(tmp_path: Path) -> None:
         open_image(path)
 
 
+def test_a_flat_picture_is_measured_by_its_area(tmp_path: Path) -> None:
+    """2.4 million pixels are few, although the longer side squared would be 36 million."""
+    write(tmp_path, "wide.png", hostile.flat_png(6_000, 400))
+    assert image_size(tmp_path / "wide.png") == open_image(tmp_path / "wide.png").size == (6_000, 400)
+
+
 # The last one is a header of TIFF whose directory is cut off.
 @pytest.mark.parametrize("value", [0, 9, 65_535, b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12"])
 def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path: Path, value: int | bytes) -> None:

@@ -48,6 +48,8 @@ FIELDS = ("failure", "noise", "unsafe", "tolerated", "doubtful")
         ('{"images": [{"bbox": [1,2,3,4]}], "image": 2}', "a name behind a list of objects",
           "2: 1,2,3,4", "noise tolerated: the key 'images'"),
         ('{"image": " Image-2 ", "bbox": [1,2,3,4]}', "blanks around a usual value", "2: 1,2,3,4", ""),
+        ('{"image": 2, "bbox": [1,2,3,4], "points": [{"x": 1, "y": 2}]}', "points say more of it", "2: 1,2,3,4",
+          "noise tolerated: the key 'points'"),
         ("[]", "an empty list", "", ""),
         ("none", "the word", " in text", ""),
         ('{"image": "the second", "bbox": [1,2,3,4]}', "an ordinal as a value",

@@ -120,6 +120,7 @@ def test_a_key_that_says_y_first() -> None:
     assert boxes_of('<answer>{"image": 2, "bbox_2d": [200, 100, 400, 300]}</answer>') == expected
     twice = boxes_of('<answer>[{"image": 2, "box_2d": [100,200,300,400]}, {"image": 2, "box_2d": [0,0,50,9]}]</answer>')
     assert twice == (*expected, (2, (0.0, 0.0, 0.009, 0.05), None))
+    assert read("<answer> hm\n</answer>", SIZES, QWEN3_VL).answer_text == "hm"
     assert read("<answer> none\n</answer>", SIZES, QWEN3_VL).answer_text == "none"
 
 

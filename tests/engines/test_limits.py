@@ -97,6 +97,13 @@ def test_no_window_holds_more_than_allowed(requests: int, tokens: int, needs: li
     assert most_requests <= requests and most_tokens <= max(tokens, sum(n for _, n in earlier))
 
 
+def test_a_request_waits_until_the_oldest_leaves_the_window() -> None:
+    clock = FakeClock()
+    rates = Rates(2, None, clock, [(clock.now() - 40, 1), (clock.now() - 10, 1)])
+    asyncio.run(rates.take(1))
+    assert clock.slept == [pytest.approx(WINDOW - 40)]
+
+
 def test_a_clock_that_is_set_changes_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither during a run, nor by attempts of an earlier one whose clock was ahead."""
     clock = SystemClock()

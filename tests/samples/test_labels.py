@@ -62,6 +62,7 @@ def test_phrases_and_very_many_labels_are_not_compared() -> None:
     assert not counted("an old red fire truck", "An old red fire truck").spellings()
     many = LabelCounts()
     for k in range(MOST + 2):
+        assert many.too_many == (k > MOST)
         many.add(f"label {k}", k)
     many.add("LABEL 1", 1)
     assert many.too_many and not many.uses and not many.spellings()

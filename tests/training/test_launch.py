@@ -151,7 +151,7 @@ def test_pixel_limits(prompt: dict[str, int], limits: PixelLimits | None, why: s
     if limits is not None:
         assert launch.pixel_limits(PromptConfig(**prompt), OWN) == limits, why
         return
-    with pytest.raises(ConfigError, match="are none"):
+    with pytest.raises(ConfigError, match="is larger than"):
         launch.pixel_limits(PromptConfig(**prompt), OWN)
 
 

@@ -188,7 +188,7 @@ class _Run(Generic[R]):
             return claim(journal, self.settings, self.dataset.card.n_samples, overwrite=False)
         except EvaluationError as error:
             if not self.plan.overwrite:
-                raise EvaluationError(error.message, hint=f"remove {journal} to measure anew") from error
+                raise EvaluationError(error.message, hint=f"remove {journal} to measure again") from error
             return claim(journal, self.settings, self.dataset.card.n_samples, overwrite=True)
 
     def fill(self, tell: Progress) -> int:

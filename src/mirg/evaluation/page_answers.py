@@ -137,7 +137,7 @@ def _parts(record: Record) -> tuple[PartLine, ...]:
 
 
 def _search(run: Path, digest: str | None) -> DatasetFolder | None:
-    """The first dataset in ``run`` or in the folders above it whose digest is ``digest``, None if there is none.
+    """The first dataset in ``run`` or in the folders above it whose digest is ``digest``, or None.
 
     If no digest is known, the first dataset inside ``run``.
     """

@@ -19,12 +19,12 @@ Shape = Callable[[float], float]
 # Below the first an overlap is chance, above the second it is within the annotators' own spread (MG-Thinker).
 DUAL_LOW, DUAL_HIGH = 0.1, 0.9
 
-# A sum of IoUs this close to the count is the best there is; fractions leave it by rounding alone.
+# A sum of IoUs this close to the count is the best there is; fractions differ from it by rounding only.
 _ROUNDING = 1e-9
 
 
 def raw_iou(iou: float) -> float:
-    """IoU as it is."""
+    """The IoU, unchanged."""
     return iou
 
 
@@ -46,7 +46,7 @@ def object_part(
     """Sum of shaped IoUs of matched pairs / max(|P|, |T|), in [0, 1].
 
     ``inside_images``: pairs are matched inside each image, so a box in the wrong image earns nothing; otherwise over
-    all boxes whatever image they name (UniVG-R1, VLM-R1). Bad boxes match nothing and still count in |P|. No target:
+    all boxes in any image (UniVG-R1, VLM-R1). Bad boxes match nothing and still count in |P|. No target:
     ``none`` earns 1, any box 0.
     """
     if reading.failure is not None:
@@ -77,7 +77,7 @@ def _by_image(boxes: Sequence[ReadBox], targets: Sequence[Target]) -> Iterable[t
 
 
 def _usable(boxes: Sequence[ReadBox]) -> list[Box]:
-    """Boxes that are proper whatever image they name: an image that does not exist does not spoil them here."""
+    """Proper boxes in any image, also in one that does not exist."""
     return [b.box for b in boxes if b.problem is None or box_problem(b.box) is None]
 
 

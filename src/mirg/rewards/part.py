@@ -1,4 +1,4 @@
-"""One part of a reward: a number and, where it is not the best, the reason."""
+"""One part of a reward: a number and, if it is not the best, the reason."""
 
 from __future__ import annotations
 

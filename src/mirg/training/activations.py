@@ -32,13 +32,13 @@ class Decoder:
     keys: int  # width of all key heads together
     heads: int
     mlp: int
-    normed: bool  # queries and keys have norms of their own (Qwen3-VL)
+    normed: bool  # queries and keys are normalised (Qwen3-VL)
     vocabulary: int
 
 
 @dataclass(frozen=True)
 class Tower:
-    """Sizes of the vision tower; ``window`` is the number of patches of an attention window, 0 where there is none."""
+    """Sizes of the vision tower; ``window`` is the number of patches of an attention window, 0 without windows."""
 
     layers: int
     width: int
@@ -133,7 +133,7 @@ class Layer:
 def sizes(model: Any) -> tuple[Decoder, Tower]:
     """Read off the layers of a Qwen-VL model, which may be on the meta device and must not be wrapped by PEFT.
 
-    EngineError where it is built of other layers.
+    EngineError if it has other layers.
     """
     try:
         return _decoder(model), _tower(model.model.visual)

@@ -134,7 +134,7 @@ def grpo_rows(
 def row_lengths(recipe: SftRecipe | GrpoRecipe, loaded: LoadedModel) -> list[Length]:
     """The lengths of all rows by what the dataset says about its images, none of which is opened.
 
-    The weights of ``loaded`` are not used. DataError where there is no usable row.
+    The weights of ``loaded`` are not used. DataError if no row can be used.
     """
     folder = DatasetFolder.open(recipe.data)
     rejections: list[Rejection] = []

@@ -33,10 +33,10 @@ _entropies``
                                                                                          end takes one step too many
 ========================================  =============================================  ==============================
 
-TRL also calls ``rollout_func`` (here ``_sample``) instead of its own sampling. ``tests/training/test_contract.py``
+TRL also calls ``rollout_func`` (here ``_sample``) instead of TRL's sampling. ``tests/training/test_contract.py``
 holds the signature of each row, and a run in it fails if TRL no longer calls the method.
 
-Where this deviates from TRL's defaults: clip-higher (DAPO), sampling with the temperature only, every vision token
+Differences from TRL's defaults: clip-higher (DAPO), sampling with the temperature only, every vision token
 suppressed in rollouts, rewards split into format, image and object with a reason for each that is not full.
 """
 

@@ -40,7 +40,7 @@ R = TypeVar("R", bound=RunConfig)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the model folder, or None where it was stopped on the way and can be resumed."""
+    """How a run ended: the model folder, or None if it was stopped and can be resumed."""
 
     model: Path | None
     step: int
@@ -49,7 +49,7 @@ class Outcome:
 def resolve_dtype(recipe: R) -> R:
     """The recipe with its number type decided, as the run folder keeps it: ``auto`` means another on each machine.
 
-    A run that goes on elsewhere in another type is thereby refused by the folder's own rule.
+    A run that is continued elsewhere with another dtype is thereby refused by the rule of its folder.
     """
     return recipe.model_copy(update={"dtype": fast_dtype()}) if recipe.dtype == "auto" else recipe
 
@@ -118,7 +118,7 @@ def check_processes(recipe: RunConfig) -> None:
 
 
 def device_of(local_rank: str | None, gpus: int) -> str | None:
-    """The device that the process ``local_rank`` of a launcher trains on; None where there is no choice to make.
+    """The device that the process ``local_rank`` of a launcher trains on; None if there is only one.
 
     Without one all processes would put their model on the first GPU. More processes than visible GPUs share them in
     turn, as accelerate has it: a launcher may show each process a single one.
@@ -154,11 +154,11 @@ def with_limits(loaded: LoadedModel, prompt: PromptConfig) -> LoadedModel:
 
 
 def pixel_limits(prompt: PromptConfig, own: PixelLimits) -> PixelLimits:
-    """The recipe's limits, in pixels, and the processor's ``own`` where it has none; ConfigError where they cross."""
+    """The recipe's limits in pixels, or the processor's ``own``; ConfigError if the minimum is larger."""
     limits = PixelLimits(prompt.min_pixels or own.min_pixels, prompt.max_pixels or own.max_pixels)
     if limits.min_pixels > limits.max_pixels:
         raise ConfigError(
-            f"images of at least {limits.min_pixels} and at most {limits.max_pixels} pixels are none",
+            f"min_pixels ({limits.min_pixels}) is larger than max_pixels ({limits.max_pixels})",
             hint=f"the processor's own limits are {own.min_pixels} and {own.max_pixels};"
             " set prompt.min_pixels and prompt.max_pixels",
         )
@@ -231,7 +231,7 @@ def fit(
 
 
 def _check_world(trainer: Any) -> None:
-    """ConfigError where the processes could not do together what was asked for.
+    """ConfigError if the processes cannot run the recipe together.
 
     Without a device for each, a launcher's processes may turn out to be runs that know nothing of each other.
     """
@@ -243,7 +243,7 @@ def _check_world(trainer: Any) -> None:
     zero = _zero(trainer)
     if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
         raise ConfigError(
-            "ZeRO-3 is told not to put the weights together, so no model could be saved at the end",
+            "ZeRO-3 is configured not to gather the weights, so no model could be saved at the end",
             hint="accelerate launch --zero3_save_16bit_model true, or stage3_gather_16bit_weights_on_model_save: true",
         )
 

@@ -75,7 +75,7 @@ class Estimate:
 
 
 def estimate(recipe: SftRecipe | GrpoRecipe) -> Estimate:
-    """The estimate of a recipe on this machine; MirgError where its model or its data cannot be read."""
+    """The estimate of a recipe on this machine; MirgError if its model or its data cannot be read."""
     loaded = with_limits(load_skeleton(recipe.model, family_name=recipe.prompt.family), recipe.prompt)
     return estimate_of(recipe, loaded, row_lengths(recipe, loaded), "cuda" if torch.cuda.is_available() else "cpu")
 

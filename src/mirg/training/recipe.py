@@ -50,7 +50,7 @@ class OptimConfig(Section):
 
 
 class RunConfig(Section):
-    """What every stage needs: where it starts, what it reads, how long it runs, what it keeps."""
+    """What every stage needs: model, data, number of steps, and checkpoints."""
 
     model: str = Field(description="Model folder, run folder or hub name.")
     data: str = Field(description="Dataset folder.")
@@ -65,10 +65,10 @@ class RunConfig(Section):
     lora: LoraConfig = LoraConfig()
     optim: OptimConfig = OptimConfig()
     dtype: Dtype = Field(
-        default="float32", description="Of products; auto: bfloat16 where the device multiplies it in hardware."
+        default="float32", description="Compute dtype. auto: bfloat16 if the device supports it natively, else float32."
     )
     gradient_checkpointing: bool = False
-    freeze_vision: bool = Field(default=False, description="Leave the vision tower as it is.")
+    freeze_vision: bool = Field(default=False, description="Do not train the vision tower.")
     log_every: int = Field(default=1, ge=1)
     save_every: int = Field(default=100, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
@@ -89,9 +89,9 @@ class SftRecipe(RunConfig):
 
 
 class RolloutConfig(Section):
-    """Who completes prompts in GRPO: the trained model itself, or vLLM with its weights (docs/how-to/vllm.md).
+    """How GRPO samples completions: with the trained model, or with vLLM and its weights (docs/how-to/vllm.md).
 
-    ``mode`` server: a server of its own on other GPUs, at ``server``. colocate: inside every training process, in a
+    ``mode`` server: a separate server on other GPUs, at ``server``. colocate: inside every training process, in a
     share of its GPU. vLLM is checked before the first step: its log-probabilities may be ``tolerance`` nats a token
     off on average, and it must be seen to tell its images apart unless ``check_order`` is false.
     """
@@ -126,7 +126,7 @@ class MeasuredConfig(Section):
         return self
 
     def measured(self, meta: Mapping[str, object]) -> float | None:
-        """The number in a sample's ``meta``, None where there is none."""
+        """The number in a sample's ``meta``, or None."""
         value = meta.get(self.key)
         return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
@@ -151,7 +151,7 @@ class PassRateConfig(MeasuredConfig):
 
 
 class RewardStdConfig(MeasuredConfig):
-    """``above`` a little more than 0 leaves out where all answers earn nearly the same, right or wrong."""
+    """``above`` slightly more than 0 leaves out samples whose answers all have nearly the same reward."""
 
     key = "reward_std"
 
@@ -182,7 +182,7 @@ class AdmissionConfig(Section):
     A group is admitted where the standard deviation of its rewards is above ``gate`` times ``gate_decay`` to the power
     of the step. With ``resample``, ``pool`` times as many prompts are rolled out as are trained on; where fewer than
     needed are admitted, the step is filled up with the rest, those that vary most first. ``difficulty_weight``
-    multiplies a group's advantages by e^(1 - its mean object reward), which is its mean IoU where that is the reward.
+    multiplies a group's advantages by e^(1 - its mean object reward), which is its mean IoU if that is the reward.
     """
 
     policy: Policy = "skip"
@@ -250,11 +250,11 @@ class GrpoRecipe(RunConfig):
     vision_cache: int | None = Field(
         default=None,
         ge=0,
-        description="MiB of host memory of a process for what a frozen vision tower made of images, 0: none; "
+        description="MiB of host memory per process for the features of a frozen vision tower, 0: off; "
         "None: 4096 where groups are packed and freeze_vision is set.",
     )
     image_orders: int = Field(
-        default=1, ge=1, description="Ask each sample in up to this many orders of its images; 1: as it is."
+        default=1, ge=1, description="Ask each sample in up to this many orders of its images; 1: only in its own."
     )
     pass_rate: PassRateConfig = PassRateConfig()
     reward_std: RewardStdConfig = RewardStdConfig()

@@ -60,11 +60,11 @@ class RunFolder:
         self.stage = stage
         self._metrics: Journal | None = None
         self._started = time.monotonic()
-        self._before = 0.0  # seconds that earlier starts took, up to the row this one goes on from
+        self._before = 0.0  # seconds that earlier starts took, up to the row from which this one continues
 
     @classmethod
     def open(cls, path: str | Path, recipe: BaseModel) -> RunFolder:
-        """Create the folder, or take it up again where it holds the same recipe. CheckpointError where it does not."""
+        """Create the folder, or continue it if it holds the same recipe; CheckpointError if it holds another."""
         folder = cls(Path(path), getattr(recipe, "stage", "run"))
         if not is_main_process():
             return folder
@@ -119,7 +119,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Where checkpoints lie while the run goes on."""
+        """The folder of checkpoints during the run."""
         return self.path / "checkpoints"
 
     @property
@@ -233,7 +233,7 @@ class RolloutLog:
 
 
 class Progress:
-    """A line every few seconds: step, rate, time left, and whatever the stage finds worth saying."""
+    """A line every few seconds: step, rate, time left, and the values that the stage adds."""
 
     def __init__(self, stage: str, total: int, start: int = 0) -> None:
         self.stage, self.total, self.start = stage, total, start

@@ -47,7 +47,7 @@ class ResumableTrainer:
         """Load the weights of a checkpoint by name and completely, or not at all.
 
         The Trainer's own way reads a full-weight Qwen2.5-VL checkpoint, which is saved in an older key layout, with
-        ``strict=False`` and goes on from the INITIAL weights with a warning (transformers issue 43701).
+        ``strict=False`` and continues from the INITIAL weights with a warning (transformers issue 43701).
         """
         trainer: Any = self
         target = model if model is not None else trainer.model
@@ -208,7 +208,7 @@ class StopCallback(TrainerCallback):
             control.should_training_stop = True
 
     def _any_stopped(self, args: TrainingArguments) -> bool:
-        """One process's signal stops all at the same step: the others would wait for it without end."""
+        """One process's signal stops all at the same step: otherwise the others would wait for it forever."""
         if args.world_size == 1:
             return self.stopped
         flag = torch.tensor(int(self.stopped), device=args.device)
@@ -235,7 +235,7 @@ class FiniteGuard(_LogCallback):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
     ) -> None:
-        """Drop the gradients of a bad step, so that the optimiser leaves every weight as it is."""
+        """Drop the gradients of a bad step, so that the optimiser changes no weight."""
         ids = list(self._ids)
         self._ids.clear()
         norms = [p.grad.detach().float().norm() for p in model.parameters() if p.grad is not None]

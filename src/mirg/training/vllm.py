@@ -54,7 +54,7 @@ _CLEAR = 4  # how many times ``off`` the images' order must make, to be seen
 
 
 def generation_arguments(recipe: GrpoRecipe, forbidden: Sequence[int]) -> dict[str, Any]:
-    """The part of TRL's GRPOConfig that says who completes, ``forbidden`` ids never taken. ConfigError if unpacked."""
+    """The part of TRL's GRPOConfig that says how completions are sampled, without ``forbidden`` ids."""
     config = recipe.rollouts
     if config.backend == "transformers":
         return {"generation_kwargs": {"suppress_tokens": list(forbidden)}}
@@ -111,7 +111,7 @@ def serve_command(config: RolloutConfig, loaded: LoadedModel) -> str:
 
 
 def reach_server(config: RolloutConfig, command: str) -> None:
-    """Wait for the server, for ``config.timeout`` seconds. ConfigError where none answers, or one started otherwise.
+    """Wait for the server, for ``config.timeout`` seconds. ConfigError if no server answers, or its settings differ.
 
     ``command`` is what would start it.
     """
@@ -122,7 +122,7 @@ def reach_server(config: RolloutConfig, command: str) -> None:
     if problem:
         raise ConfigError(
             f"no vLLM server answers at {config.server} within {config.timeout:g} s: {problem}",
-            hint=f"start it on GPUs of its own with: {command}",
+            hint=f"start it on separate GPUs with: {command}",
         )
     body, problem = _get(f"{config.server}/server_info?config_format=json")
     if not problem:
@@ -130,12 +130,12 @@ def reach_server(config: RolloutConfig, command: str) -> None:
     if problem:
         raise ConfigError(
             f"the vLLM server at {config.server} cannot be trained with: {problem}",
-            hint=f"start it on GPUs of its own with: {command}",
+            hint=f"start it on separate GPUs with: {command}",
         )
 
 
 def _settings_problem(body: bytes) -> str:
-    """What is wrong with a server's own account of its settings; empty where nothing is."""
+    """What is wrong with a server's own account of its settings; empty if nothing is wrong."""
     try:
         settings = json.loads(body)["vllm_config"]
         if settings["weight_transfer_config"] is None:
@@ -184,7 +184,7 @@ class VllmRollouts:
     ) -> tuple[list[list[int]], list[list[float | None]]]:
         """Token ids and their log-probabilities: ``counts[n]`` completions of the n-th of ``rows``, in order.
 
-        ``prompts`` are the rows as they are encoded. EngineError where vLLM fails, or sees what the update does not.
+        ``prompts`` are the encoded rows. EngineError if vLLM fails, or if its prompts differ from those of the update.
         """
         if trainer.state.global_step != self._fresh_at:
             forget_images(trainer)
@@ -210,7 +210,7 @@ class VllmRollouts:
         except Exception as error:  # what TRL's client raises is no narrower
             raise EngineError(
                 f"vLLM did not complete {len(numbers)} rollouts: {error}",
-                hint="see the server's log; the same command goes on from the last checkpoint",
+                hint="see the server's log; the same command continues from the last checkpoint",
             ) from error
         if logs is None:
             raise EngineError("vLLM gave no log-probabilities", hint="another version of vLLM or TRL?")
@@ -352,7 +352,7 @@ def own_logs(
 
 
 def verdict(off: float, raw: float, moved: float, config: RolloutConfig) -> EngineError | None:
-    """What the mean distances in nats a token say about vLLM; None where it may be believed."""
+    """What the mean distances in nats a token say about vLLM; None if it can be trusted."""
     far = f"vLLM's log-probabilities are {off:.3g} nats a token off the model's, {config.tolerance:g} are allowed"
     if not off <= config.tolerance:  # not a number is far too
         if raw <= config.tolerance:
@@ -374,7 +374,7 @@ def verdict(off: float, raw: float, moved: float, config: RolloutConfig) -> Engi
             hint="use rollouts.mode: server (TRL issue 6294)",
         )
     return EngineError(
-        f"whether vLLM sees every image in its place cannot be told: another order makes {moved:.3g} nats a token, and"
+        f"whether vLLM sees every image in its place is unknown: another order makes {moved:.3g} nats a token, and"
         f" vLLM is {off:.3g} off anyway",
-        hint="a model that looks at its images tells them apart; rollouts.check_order: false goes on without proof",
+        hint="a model that looks at its images tells them apart; rollouts.check_order: false continues without proof",
     )

@@ -25,13 +25,11 @@ def compose(
         list[str] | None,
         typer.Option("--set", "-s", help="Override a key: -s source=data/coco -s n=500 -s weights.none=0"),
     ] = None,
-    copy: Annotated[
-        bool, typer.Option("--copy", help="Copy the images that are shown as they are, instead of referring to them.")
-    ] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy unchanged images instead of referring to them.")] = False,
     executor_name: Annotated[str, typer.Option("--executor", help="local, processes or ray.")] = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one per core where it is not given.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one per core by default.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Make multi-image samples of thirteen tasks out of a dataset whose images have object notes."""

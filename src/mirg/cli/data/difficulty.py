@@ -31,7 +31,7 @@ def difficulty(
 
     RL learns from what is solved sometimes: train on it with -s pass_rate.above=0 -s pass_rate.below=1. Or where some
     answers earn more than others, right or wrong (meta.reward_std): -s reward_std.above=0.1. Stopped and started again,
-    the command goes on where it was.
+    the command continues.
     """
     from mirg.engines.base import Generation
     from mirg.evaluation.difficulty import check_k, write_difficulty
@@ -40,7 +40,7 @@ def difficulty(
 
     generation = Generation(max_new_tokens, temperature, seed, batch_size)
     plan = MeasurePlan(generation, instructions, copy=copy, overwrite=overwrite)
-    # What can be wrong without the model is told before the model is loaded.
+    # Errors that do not depend on the model are reported before it is loaded.
     check_k(k, generation)
     source = DatasetFolder.open(dataset)
     refuse_output(out, source, plan)

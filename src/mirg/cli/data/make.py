@@ -43,7 +43,7 @@ def photos(
     max_images: Annotated[int, typer.Option(help="Most images of a sample.")] = 4,
     max_photos: Annotated[int, typer.Option(help="Most photographs to use.")] = 2000,
     max_megapixels: Annotated[float, typer.Option(help="Larger photographs are rejected.")] = 32.0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Make region, difference and refer samples from photographs without labels.
@@ -105,15 +105,13 @@ def scenes(
         str, typer.Option(help="train, test, rl, perception or validation; splits share no sample.")
     ] = "train",
     seed: Annotated[int, typer.Option(help="The same seed gives the same dataset.")] = 0,
-    difficulty: Annotated[
-        str | None, typer.Option(help="easy, medium or hard; medium where nothing else is said.")
-    ] = None,
+    difficulty: Annotated[str | None, typer.Option(help="easy, medium or hard; medium by default.")] = None,
     world: Annotated[
         str | None,
         typer.Option(help="The world of a recipe, by name or YAML file: tiny/world is the one of the demo."),
     ] = None,
-    tasks: Annotated[str, typer.Option(help="Tasks with commas; all where it is not given.")] = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+    tasks: Annotated[str, typer.Option(help="Tasks, separated by commas; all by default.")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
 ) -> None:
     """Make samples of the procedural world."""
     from mirg.data.scenes import generate
@@ -132,7 +130,7 @@ def scenes(
 
 
 def _world_config(difficulty: str | None, world: str | None) -> WorldConfig:
-    """The preset or the recipe's world; ConfigError where both are named."""
+    """The preset or the recipe's world; ConfigError if both are named."""
     from mirg.data.scenes import generate
     from mirg.errors import ConfigError
 

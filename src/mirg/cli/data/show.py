@@ -13,8 +13,8 @@ from mirg.console import say
 
 def show(
     dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
-    out: Annotated[Path | None, typer.Option(help="The page to write; DATASET/sheet.html where not given.")] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="Most samples to show, the tasks in turn.")] = 1000,
+    out: Annotated[Path | None, typer.Option(help="The page to write; DATASET/sheet.html by default.")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Most samples to show, alternating between tasks.")] = 1000,
     task: Annotated[str | None, typer.Option(help="Only samples of this task.")] = None,
     seed: Annotated[int, typer.Option(help="Another number shows other samples.")] = 0,
     megabytes: Annotated[float, typer.Option(min=0.1, help="Size of the page; what does not fit is left out.")] = 25.0,
