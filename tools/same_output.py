@@ -25,6 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MODULE = [sys.executable, "-c", "from mirg.cli.main import app; app()"]
 # Name, and the arguments; a later command reads what an earlier one wrote. Paths are relative to the work folder.
+TAUGHT = "taught-again"  # the dataset with trajectories
+BELOW = "--root . --family qwen3-vl"
 COMMANDS: dict[str, str] = {
     "scenes": "data scenes scenes --n 60",
     "scenes-hard": "data scenes hard --n 40 --difficulty hard --seed 3",
@@ -35,22 +37,21 @@ COMMANDS: dict[str, str] = {
     "compose": "data compose compose/objects composed -s source=coco",
     "check": "data check scenes --json --family qwen2.5-vl",
     "check-composed": "data check composed --json",
-    "show": "data show scenes shown",
+    "show": "data show scenes --out shown.html",
     "split": "data split scenes split --seed 2",
     "mix": "data mix scenes=2 hard=1 mixed --seed 1",
     "filter": "data filter hard filtered --min-size 0.01 --limit 20",
     "trajectories": "trajectories build scenes taught-again",
     "trajectories-check": "trajectories check taught-again --json",
     **{
-        f"export-{to}-{family}": f"data export scenes export-{to}-{family} --to {to} --family {family}"
+        f"export-{to}-{family}": f"data export {TAUGHT} export-{to}-{family} --to {to} --family {family}"
         for to in ("llamafactory", "ms-swift", "trl", "verl", "easyr1", "parquet")
         for family in ("qwen2.5-vl", "qwen3-vl")
     },
     "export-coco": "data export coco export-coco --to coco",
-    "import-sharegpt": "data import sharegpt export-llamafactory-qwen3-vl/train.json again-sharegpt --family qwen3-vl",
-    "import-ms-swift": "data import ms-swift export-ms-swift-qwen3-vl/train.jsonl again-swift --family qwen3-vl",
-    "import-trl": "data import hf export-trl-qwen2.5-vl again-trl --family qwen2.5-vl",
-    "export-json": "data export scenes json --to llamafactory --family qwen2.5-vl --style json --max-pixels 50176",
+    "import-sharegpt": f"data import sharegpt export-llamafactory-qwen3-vl/sft.json again-sharegpt {BELOW}",
+    "import-ms-swift": f"data import ms-swift export-ms-swift-qwen3-vl/sft.jsonl again-swift {BELOW}",
+    "export-json": "data export taught-again json --to llamafactory --family qwen2.5-vl --style json --max-pixels 50176",
     "evaluate": "evaluate mirg-tiny scenes --out evaluation --limit 8 --max-new-tokens 64",
     "report": "report evaluation",
     "kinds": "data kinds",
