@@ -197,7 +197,7 @@ def study_seed(job: Job) -> None:
     toy = ("train_samples=24", "rl_samples=8", "per_cell=1", "sft_steps=2", "rl_answers=0", "batch_size=8")
     settings = ["seeds=[0]", "arms=[sft]", "dtype=float32", *(toy if job.rehearse else ())]
     out = job.folder / "study"
-    command = [sys.executable, "-m", "mirg.cli.main", "study", "--out", str(out)]
+    command = [sys.executable, "-m", "research.study", "--out", str(out)]
     subprocess.run([*command, *(part for text in settings for part in ("-s", text))], check=True)
     found = json.loads((out / "study.json").read_text())
     job.report.add(overrides=settings, arms=found["arms"])
