@@ -51,7 +51,7 @@ COMMANDS: dict[str, str] = {
     "export-coco": "data export coco export-coco --to coco",
     "import-sharegpt": f"data import sharegpt export-llamafactory-qwen3-vl/sft.json again-sharegpt {BELOW}",
     "import-ms-swift": f"data import ms-swift export-ms-swift-qwen3-vl/sft.jsonl again-swift {BELOW}",
-    "export-json": "data export taught-again json --to llamafactory --family qwen2.5-vl --style json --max-pixels 50176",
+    "export-json": f"data export {TAUGHT} json --to llamafactory --family qwen2.5-vl --style json",
     "evaluate": "evaluate mirg-tiny scenes --out evaluation --limit 8 --max-new-tokens 64",
     "report": "report evaluation",
     "kinds": "data kinds",
