@@ -28,7 +28,6 @@ from mirg.storage import (
     append_line,
     atomic_folder,
     digest_file,
-    digest_folder,
     folder_manifest,
     manifest_problems,
     read_json,
@@ -248,13 +247,13 @@ def test_digest_of_known_content(tmp_path: Path) -> None:
         digest_file(tmp_path / "missing")
 
 
-def test_folder_digest_sees_names_and_contents(tmp_path: Path) -> None:
-    def digest(files: dict[str, str], **options: frozenset[str]) -> str:
+def test_a_manifest_sees_names_and_contents(tmp_path: Path) -> None:
+    def digest(files: dict[str, str], **options: frozenset[str]) -> tuple[tuple[str, str], ...]:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
         for name, text in files.items():
             write_atomic(folder / name, text)
-        return digest_folder(folder, **options)
+        return tuple(folder_manifest(folder, **options).items())
 
     base = {"a": "1", "sub/b": "2"}
     assert digest(base) == digest(dict(reversed(base.items())))
@@ -262,7 +261,7 @@ def test_folder_digest_sees_names_and_contents(tmp_path: Path) -> None:
     assert len({digest(files) for files in [base, *others]}) == 1 + len(others)
     assert digest({**base, "log": "x"}, ignore=frozenset({"log"})) == digest(base)
     with pytest.raises(StorageError, match="not a folder"):
-        digest_folder(tmp_path / "none")
+        folder_manifest(tmp_path / "none")
     names = [f"{k * 7 % 24:02d}" for k in range(24)]
     digest(dict.fromkeys(names, ""))
     assert list(folder_manifest(max(tmp_path.iterdir(), key=lambda p: p.stat().st_mtime_ns))) == sorted(names)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mirg.errors import ConfigError
+from mirg.errors import ConfigError, did_you_mean
 from mirg.text_files import parse_yaml
 
 R = TypeVar("R", bound=BaseModel)
@@ -49,9 +49,8 @@ def find_recipe(name: str | Path) -> Path:
         if candidate.is_file():
             return candidate
     shipped = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.yaml"))
-    near = difflib.get_close_matches(str(name), shipped, n=1, cutoff=0.3)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(f"no recipe {str(name)!r}", hint=f"{hint}give a YAML file, or one of: {', '.join(shipped)}")
+    near = did_you_mean(str(name), shipped, cutoff=0.3)
+    raise ConfigError(f"no recipe {str(name)!r}", hint=f"{near}give a YAML file, or one of: {', '.join(shipped)}")
 
 
 def dump_recipe(recipe: BaseModel) -> str:

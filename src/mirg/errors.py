@@ -6,6 +6,8 @@ and exits with ``exit_code``; a library user catches :class:`MirgError` or the c
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -75,3 +77,12 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
     field = ".".join(str(part) for part in first["loc"]) or "row"
     more = error.error_count() - 1
     return field, first["msg"].removeprefix("Value error, ") + (f" (and {more} more)" if more else "")
+
+
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float) -> str:
+    """The beginning of a hint, "did you mean 'sft'? ", if one of ``known`` resembles ``name``; else "".
+
+    ``cutoff`` is the least similarity, from 0 to 1 (see :func:`difflib.get_close_matches`).
+    """
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"did you mean {found[0]!r}? " if found else ""

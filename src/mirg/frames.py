@@ -7,14 +7,13 @@ its pixel limits, so both live here, as data; wherever a loaded processor has ot
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, TypeVar
 
-from mirg.errors import ConfigError, DataError, ImageError
+from mirg.errors import ConfigError, DataError, ImageError, did_you_mean
 from mirg.geometry import Box
 
 Size = tuple[int, int]  # (width, height) in pixels
@@ -145,12 +144,13 @@ FAMILIES: dict[str, Family] = {f.name: f for f in (QWEN2_VL, QWEN25_VL, QWEN3_VL
 
 
 def family(name: str) -> Family:
-    """The family called ``name``; :class:`ConfigError` with the nearest name if there is none."""
+    """The family called ``name``; :class:`ConfigError` with the nearest name if it is unknown."""
     if name in FAMILIES:
         return FAMILIES[name]
-    near = difflib.get_close_matches(name.lower(), FAMILIES, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(f"unknown model family {name!r}", hint=f"{hint}known: {', '.join(FAMILIES)}")
+    raise ConfigError(
+        f"unknown model family {name!r}",
+        hint=f"{did_you_mean(name.lower(), FAMILIES, cutoff=0.4)}known: {', '.join(FAMILIES)}",
+    )
 
 
 def family_of_model_type(model_type: str) -> Family:

@@ -181,17 +181,6 @@ def digest_file(path: str | Path) -> str:
     return state.hexdigest()
 
 
-def digest_folder(path: str | Path, *, ignore: frozenset[str] = frozenset()) -> str:
-    """SHA-256 over the relative names and contents of all files below ``path``, in sorted order.
-
-    ``ignore`` names files, relative to ``path`` with forward slashes, that do not count.
-    """
-    state = hashlib.sha256()
-    for name, digest in folder_manifest(path, ignore=ignore).items():
-        state.update(f"{name}\0{digest}\n".encode("utf-8", "surrogateescape"))
-    return state.hexdigest()
-
-
 def folder_manifest(path: str | Path, *, ignore: frozenset[str] = frozenset()) -> dict[str, str]:
     """``{relative name: SHA-256}`` of every file below ``path``, sorted by name; StorageError if it is not a folder."""
     root = Path(path)

@@ -25,7 +25,6 @@ from mirg.rewards.total import PARTS, RewardConfig, Score, score
 from mirg.samples.schema import Sample
 
 RewardFunction = Callable[..., list[float]]
-PluginReward = Callable[[str, Sample], float]
 
 _CACHED_SCORES = 8192  # a few steps' completions
 _CACHED_SAMPLES = 1024

@@ -24,7 +24,7 @@ class Choice:
 
     rows: tuple[int, ...]
     tasks: dict[str, int]  # accepted rows by task, also those of other tasks than the one asked for
-    candidates: int  # accepted rows of the task asked for; all accepted rows if no task was asked for
+    candidates: int  # accepted rows of the chosen task; all accepted rows if no task was chosen
     rejected: int
 
 

@@ -76,7 +76,7 @@ def removed(bench: Bench) -> Pair:
 
 
 def added(bench: Bench) -> Pair:
-    """An object of another photograph is pasted where no object is annotated; its label is new to the photograph."""
+    """Paste an object of another photograph into free space; its label is new to the photograph."""
     donor, thing = bench.subject()
     (index,) = bench.others(1, like=thing.key, avoid=[thing.key], used=[donor], noted=True)
     photo = bench.pixels.photo(index)

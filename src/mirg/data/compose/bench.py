@@ -127,7 +127,7 @@ class Bench:
         return self.rng.randint(low, max(low, self.recipe.images[1]))
 
     def draw(self, options: Sequence[int]) -> int:
-        """One of ``options``; Drop if there is none."""
+        """One of ``options``; Drop if they are empty."""
         if not options:
             raise Drop("no image of this kind in the pool")
         return options[self.rng.randrange(len(options))]

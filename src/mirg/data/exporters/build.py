@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from mirg.data.exporters.plan import README_FILE, Format, Plan, Row, front_matte
 from mirg.data.exporters.render import rendered
 from mirg.data.exporters.trl import TRL
 from mirg.data.exporters.verl import VERL
-from mirg.errors import ConfigError, DataError, MirgError
+from mirg.errors import ConfigError, DataError, MirgError, did_you_mean
 from mirg.frames import family
 from mirg.samples import DatasetFolder, Rejection, Sample, Tally, write_rejections
 from mirg.samples.folder import ImageCheck
@@ -174,9 +173,9 @@ FORMATS: dict[str, Format] = {f.name: f for f in (LLAMAFACTORY, MS_SWIFT, TRL, V
 
 
 def format_of(name: str) -> Format:
-    """The format called ``name``; ConfigError with the nearest name where there is none."""
+    """The format called ``name``; ConfigError with the nearest name if it is unknown."""
     if name in FORMATS:
         return FORMATS[name]
-    near = difflib.get_close_matches(name.lower(), FORMATS, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(f"no format {name!r}", hint=f"{hint}known: {', '.join(FORMATS)}")
+    raise ConfigError(
+        f"no format {name!r}", hint=f"{did_you_mean(name.lower(), FORMATS, cutoff=0.4)}known: {', '.join(FORMATS)}"
+    )

@@ -143,7 +143,7 @@ class Refusal(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One unit of a source: ``value`` is what :attr:`Source.convert` gets; ``file`` and ``number`` say where it was."""
+    """One unit of a source: ``value`` is what :attr:`Source.convert` gets; ``file`` and ``number`` are its place."""
 
     file: str
     number: int

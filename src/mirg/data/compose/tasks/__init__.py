@@ -1,4 +1,4 @@
-"""The tasks that are made of annotated images; a new one is one function plus one line here."""
+"""The tasks that are built from annotated images; a new one is one function plus one line here."""
 
 from __future__ import annotations
 
