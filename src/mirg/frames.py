@@ -162,6 +162,17 @@ def family_of_model_type(model_type: str) -> Family:
     raise ConfigError(f"no model family for model_type {model_type!r}", hint=f"name the family; known types: {known}")
 
 
+def limits_of(family: Family, min_pixels: int | None, max_pixels: int | None) -> PixelLimits:
+    """The family's limits with another minimum or maximum. ConfigError if the minimum is larger than the maximum."""
+    limits = PixelLimits(min_pixels or family.limits.min_pixels, max_pixels or family.limits.max_pixels)
+    if limits.min_pixels > limits.max_pixels:
+        raise ConfigError(
+            f"min_pixels ({limits.min_pixels}) is larger than max_pixels ({limits.max_pixels})",
+            hint=f"the limits of {family.name} are {family.limits.min_pixels} and {family.limits.max_pixels}",
+        )
+    return limits
+
+
 def input_size(size: Size, family: Family, limits: PixelLimits | None = None) -> Size:
     """(width, height) to which the family's image processor resizes an image of ``size``.
 

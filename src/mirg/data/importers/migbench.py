@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mirg.answers import ordinals
 from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Refusal, Row, Source
@@ -78,24 +78,28 @@ class Defect:
 
 @dataclass(frozen=True)
 class Annotations:
-    """All items in file order (``items[i].index == i``) and the defects found."""
+    """All items in file order (``items[i].index == i``), the defects found, and the version."""
 
     items: tuple[Item, ...]
     defects: tuple[Defect, ...]
+    revised: bool = False
 
 
-def load_annotations(path: str | Path, *, revised: bool = False) -> Annotations:
+def load_annotations(path: str | Path, *, revised: bool | None = False) -> Annotations:
     """Read and check an annotation file. The file has fractions as answers, in the revised version integers 0-1000.
 
-    Raises ``StorageError`` if it cannot be read or is not JSON, :class:`DataError` with the row if it does not have
-    the schema of MIG-Bench, or is of the other version.
+    With ``revised=None`` the answers tell the version. Raises ``StorageError`` if the file cannot be read or is not
+    JSON, :class:`DataError` with the row if it does not have the schema of MIG-Bench, or is of the other version.
     """
     rows = read_json(path)
     if not isinstance(rows, list) or not rows:
         raise DataError(f"{path}: expected a JSON list of items", hint="give MIG-Bench's MIG_data.json")
-    _refuse_other_version(path, rows, revised)
+    large = _in_thousandths(rows)
+    revised = large if revised is None else revised
+    if large != revised:
+        _refuse_other_version(path, revised)
     items = tuple(_item(path, index, row, revised) for index, row in enumerate(rows))
-    return Annotations(items=items, defects=tuple(find_defects(items)))
+    return Annotations(items, tuple(find_defects(items)), revised)
 
 
 def target_images(task: str, n_images: int, question: str, additional_info: str) -> tuple[int, ...]:
@@ -174,21 +178,24 @@ def _box(answer: object) -> Box | None:
     return (x1, y1, x2, y2)
 
 
-def _refuse_other_version(path: str | Path, rows: list[object], revised: bool) -> None:
-    """The revised version (0-1000 answers, other labels) has other published numbers; never mix the two."""
+def _in_thousandths(rows: list[object]) -> bool:
+    """Whether most answers are larger than fractions can be, as those of the revised version are."""
     boxes = [_box(row.get("answer")) for row in rows if isinstance(row, Mapping)]
-    large = sum(1 for box in boxes if box is not None and math.fsum(box) > 8.0)
-    if not revised and large > len(rows) // 2:
-        raise DataError(
-            f"{path}: most answers are not fractions; this looks like the REVISED MIG-Bench (0-1000 answers)",
-            hint="give the original file (MIG_data.json): numbers of the two versions cannot be compared; the revised "
-            "one is imported with `mirg data import migbench-revised`, and `mirg evaluate` runs a model on that",
-        )
-    if revised and large <= len(rows) // 2:
+    return sum(1 for box in boxes if box is not None and math.fsum(box) > 8.0) > len(rows) // 2
+
+
+def _refuse_other_version(path: str | Path, revised: bool) -> NoReturn:
+    """The revised version (0-1000 answers, other labels) has other published numbers; never mix the two."""
+    if revised:
         raise DataError(
             f"{path}: most answers are fractions; this looks like the ORIGINAL MIG-Bench",
-            hint="import it as migbench: numbers of the two versions cannot be compared",
+            hint="the format migbench and --version original are for it: numbers of the two versions do not compare",
         )
+    raise DataError(
+        f"{path}: most answers are not fractions; this looks like the REVISED MIG-Bench (0-1000 answers)",
+        hint="give the original file (MIG_data.json), or use the format migbench-revised and --version revised: "
+        "numbers of the two versions do not compare",
+    )
 
 
 def _bad_row(path: str | Path, index: int, problem: str) -> DataError:

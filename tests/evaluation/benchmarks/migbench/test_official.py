@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 import struct
+from pathlib import Path
 
 import pytest
 
-from fakes.official import oracle_box, oracle_iou, random_response
+from fakes.official import oracle_box, oracle_iou, oracle_revised_box, random_response
 from fakes.speed import takes_at_most
+from mirg.data.importers.migbench import load_annotations
 from mirg.evaluation.benchmarks.migbench.official import extract_box, overlap, score_response
 
 TRUTH = (0.1, 0.2, 0.5, 0.6)
@@ -33,6 +36,11 @@ def test_bit_for_bit_like_the_oracle_on_20_000_fuzzed_responses() -> None:
         assert _bits(value) == _bits(0.0 if expected is None else oracle_iou(truth, expected)), response
         read += box is not None
         overlapping += value > 0
+        revised = oracle_revised_box(response)
+        thousandths = tuple(round(1000 * v) for v in truth)
+        expected_iou = 0.0 if revised is None else oracle_iou(thousandths, revised)
+        assert extract_box(response, "revised") == revised, response
+        assert _bits(score_response(response, truth, "revised")) == _bits(expected_iou), response
     assert read > 8_000 and overlapping > 1_000  # the fuzz reaches what it is meant to reach
 
 
@@ -70,6 +78,46 @@ def test_bit_for_bit_like_the_oracle_on_20_000_fuzzed_responses() -> None:
 def test_which_box_is_read(response: str, box: tuple[float, ...] | None, why: str) -> None:
     assert extract_box(response) == box, why
     assert oracle_box(response) == box, "the oracle reads the description likewise"
+
+
+@pytest.mark.parametrize(
+    ("response", "box", "why"),
+    [
+        ("(0,1),(1,1000)", (0, 1, 1, 1000), "thousandths, also 1"),
+        ("(1,2),(3,4) (5,6),(7,8)", (1, 2, 3, 4), "the first of two"),
+        ("[1, 2, 3, 4] and [5, 6, 7, 8], [9, 9, 9, 9]", (1, 2, 3, 4), "the first of three"),
+        ("[0.1, 0.2, 0.3, 0.4]", None, "decimals are no box"),
+        ("[0.1, 0.2, 0.3, 0.4] [1, 2, 3, 4]", None, "and they come before integers in brackets"),
+        ("nothing", None, "no box"),
+    ],
+)
+def test_which_box_is_read_of_the_revised_version(response: str, box: tuple[int, ...] | None, why: str) -> None:
+    assert extract_box(response, "revised") == box, why
+    assert oracle_revised_box(response) == box, "the oracle reads the description likewise"
+
+
+def test_the_stretch_of_one_published_row() -> None:
+    """y1 x 1.05 and y2 x 1.10; in thousandths rounded down and at most 999. Without it nothing is changed."""
+    for version, response, truth in (
+        ("original", "(100,200),(500,600)", (0.1, 0.2 * 1.05, 0.5, 0.6 * 1.10)),
+        ("revised", "(100,203),(500,605)", (0.1, 0.213, 0.5, 0.665)),  # 213.15, 665.5
+        ("revised", "(100,990),(500,999)", (0.1, 0.9, 0.5, 0.999)),  # an empty box
+    ):
+        stretched = score_response(response, truth, version, stretch=True)  # type: ignore[arg-type]
+        assert stretched == pytest.approx(0.0 if "990" in response else 1.0), version
+        assert score_response(response, truth, version) < 0.95  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("model", ["univg-r1", "qwen2_vl"])
+def test_the_iou_that_a_public_rerun_recorded(repository: Path, model: str) -> None:
+    folder = repository.parent / "shared" / "data" / "mig_bench_revised"
+    if not folder.is_dir():
+        pytest.skip("the stored responses are not beside the repository (they are not part of it)")
+    items = load_annotations(folder / "revised_MIG_bench.json", revised=True).items
+    rows = [json.loads(line) for line in (folder / f"responses_{model}.jsonl").read_text().splitlines()]
+    assert len(rows) == len(items) == 4276
+    for row in rows:
+        assert score_response(row["response"], items[row["index"]].answer, "revised") == row["recorded_iou"], row
 
 
 @pytest.mark.parametrize(

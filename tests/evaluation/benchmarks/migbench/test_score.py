@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from pathlib import Path
 
 import pytest
 
-from fakes.migbench import ROWS, annotation_rows, write_annotations, write_responses
+from fakes.migbench import ROWS, annotation_rows, revised_rows, write_annotations, write_responses
 from fakes.official import oracle_box, oracle_iou, random_response
 from mirg.data.importers.migbench import load_annotations
-from mirg.errors import ConfigError
+from mirg.errors import ConfigError, DataError, EvaluationError
+from mirg.evaluation.benchmarks.migbench.published import PUBLISHED
 from mirg.evaluation.benchmarks.migbench.responses import load_responses
-from mirg.evaluation.benchmarks.migbench.score import protocols, score_all, summarise
+from mirg.evaluation.benchmarks.migbench.score import compare_scores, protocols, score_all, summarise
 from mirg.frames import FAMILIES
 
 QWEN3 = FAMILIES["qwen3-vl"]
@@ -66,8 +68,9 @@ def test_the_mean_is_the_unweighted_mean_of_tasks(tmp_path: Path) -> None:
         tmp_path, write_responses(tmp_path / "r.jsonl", dict.fromkeys(range(len(ROWS)), WHOLE)), "official"
     )
     tasks = summary["official"]["tasks"]
-    assert list(summary["official"]["mean"]) == ["acc@0.3", "acc@0.5", "acc@0.7", "mean_iou"]
-    for column, value in summary["official"]["mean"].items():
+    assert list(summary["official"]["mean"]) == ["acc@0.3", "acc@0.5", "acc@0.7", "mean_iou", "intervals"]
+    for column in ("acc@0.3", "acc@0.5", "acc@0.7", "mean_iou"):
+        value = summary["official"]["mean"][column]
         assert value == pytest.approx(sum(task[column] for task in tasks.values()) / 10)
     assert "strict" not in summary and "differences" not in summary
 
@@ -143,6 +146,84 @@ def test_rows_that_cannot_be_used_are_counted_by_kind(tmp_path: Path) -> None:
     assert given["rows"] == len(lines) == given["used"] + sum(given["problems"].values())
     assert rows[0]["strict"]["iou"] == pytest.approx(1.0), "the first of two responses counts"
     assert all(problem["detail"] for problem in given["problem_rows"])
+
+
+def test_the_interval_of_the_mean_of_tasks(tmp_path: Path) -> None:
+    """Two tasks of 40 and 10 image sets, each with its own share: the variance of the mean is that of two means."""
+    rows = [dict(ROWS[1][0], images=[f"a{k}", f"b{k}"]) for k in range(40)]
+    rows += [dict(ROWS[9][0], images=[f"c{k}", f"d{k}"]) for k in range(10)]
+    annotations = load_annotations(write_annotations(tmp_path / "a.json", rows))
+    right = [k % 2 == 0 if k < 40 else k % 5 == 0 for k in range(50)]  # 20 of 40 and 2 of 10
+    boxes = ["({},{}),({},{})".format(*(round(1000 * v) for v in row["answer"])) for row in rows]
+    texts = {k: boxes[k] if right[k] else "(0,0),(1,1)" for k in range(50)}
+    given = load_responses(write_responses(tmp_path / "r.jsonl", texts), 50)
+    scores = score_all(annotations, given, ("official",), QWEN3)
+    mean = summarise(annotations, given, scores)["official"]["mean"]
+    assert mean["acc@0.5"] == pytest.approx((50 + 20) / 2)
+    spread = 100 * math.sqrt((0.5 * 0.5 / 40 + 0.2 * 0.8 / 10) / 4)
+    low, high = mean["intervals"]["acc@0.5"]
+    assert high - low == pytest.approx(2 * 1.96 * spread, rel=0.1)
+
+    better = {k: boxes[k] if right[k] or k in (1, 3, 41) else texts[k] for k in range(50)}  # 2 of 40 and 1 of 10 more
+    others = score_all(
+        annotations, load_responses(write_responses(tmp_path / "b.jsonl", better), 50), ("official",), QWEN3
+    )
+    found = compare_scores(scores, others)["official"]
+    assert found["mean"]["mean"] == pytest.approx((5 + 10) / 2) and found["mean"]["low"] <= 0.0 < found["mean"]["high"]
+    assert {task: cell["mean"] for task, cell in found["tasks"].items()} == pytest.approx(
+        {"view_diff": 5.0, "reasoning": 10.0}
+    )
+    assert compare_scores(others, scores)["official"]["mean"]["mean"] == pytest.approx(-7.5)
+    with pytest.raises(EvaluationError, match="not about the same items"):
+        compare_scores(scores, others[::-1])
+
+
+def test_the_revised_version_has_its_own_protocol_and_published_rows(tmp_path: Path) -> None:
+    rows = [row for row, _ in revised_rows()]
+    annotations = load_annotations(write_annotations(tmp_path / "a.json", rows), revised=None)
+    assert annotations.revised
+    texts = {k: "[{}, {}, {}, {}]".format(*row["answer"]) for k, row in enumerate(rows)}
+    texts[0] = "[{}, {}, {}, {}]".format(*(v / 1000 for v in rows[0]["answer"]))  # decimals are no box there
+    given = load_responses(write_responses(tmp_path / "r.jsonl", texts), len(rows), revised=True)
+    scores = score_all(annotations, given, protocols("all"), QWEN3)
+    summary = summarise(annotations, given, scores)
+    assert summary["benchmark"] == "MIG-Bench (revised)"
+    assert [score.official for score in scores[:3]] == [0.0, 1.0, 1.0]
+    assert {row["model"] for row in summary["published"]} >= {"UniVG-R1 (7B)"} and summary["official"]["mean"][
+        "acc@0.5"
+    ]
+    assert summary["strict"]["mean"]["acc@0.5"] == 0.0, "no image is named"
+    hidden = summary["strict-box"]["tasks"]["group_grounding"]
+    assert (hidden["acc@0.5"], hidden["image_accuracy"]) == (0.0, 0.0)
+    assert summary["strict-box"]["tasks"]["refer_grounding"]["acc@0.5"] == 100.0
+    assert set(scores[1].row()) == {"index", "task", *protocols("all")}
+
+
+def test_every_published_row_has_the_mean_of_its_tasks() -> None:
+    for rows in PUBLISHED.values():
+        for row in rows:
+            assert not row.tasks or (len(row.tasks) == 10 and sum(row.tasks) / 10 == pytest.approx(row.mean, abs=0.03))
+
+
+def test_records_of_an_evaluation_are_responses(tmp_path: Path) -> None:
+    rows = [
+        {"id": "migbench-0001", "completion": "one", "task": "diff"},
+        {"id": "migbench-0000", "completion": "zero"},
+        {"id": "migbench-revised-0002", "completion": "of the other version"},
+        {"id": "sample-3", "completion": "of another dataset"},
+    ]
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = load_responses(tmp_path, 4)
+    assert given.texts == {1: "one", 0: "zero"}
+    assert [(problem.row, problem.kind) for problem in given.problems] == [(3, "bad_index"), (4, "bad_index")]
+    assert load_responses(tmp_path / "records.jsonl", 4, revised=True).texts == {2: "of the other version"}
+    with pytest.raises(DataError, match=r"none of 1 rows.*no item of the original"):
+        load_responses(write_lines(tmp_path / "other.jsonl", rows[3:]), 4)
+
+
+def write_lines(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
 def test_unknown_protocol() -> None:

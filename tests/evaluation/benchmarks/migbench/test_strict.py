@@ -7,7 +7,7 @@ import pytest
 from mirg.data.importers.migbench import Item
 from mirg.errors import ConfigError
 from mirg.evaluation.benchmarks.migbench.strict import StrictScore, check_family, score_response
-from mirg.frames import FAMILIES
+from mirg.frames import FAMILIES, PixelLimits
 
 QWEN3 = FAMILIES["qwen3-vl"]
 
@@ -135,6 +135,42 @@ def test_total_on_fuzz() -> None:
         assert 0.0 <= scored.iou <= 1.0
         assert scored.failure is None or scored.failure
         assert not (scored.failure and scored.iou)
+
+
+@pytest.mark.parametrize(
+    ("response", "expected", "why"),
+    [
+        ("(100,200),(500,600)", RIGHT, "the question names the image"),
+        ("[[100,200,500,600]]", RIGHT, "in another spelling"),
+        ("<think>Image-1</think><answer>(100,200),(500,600)</answer>", RIGHT, "the thinking is not read"),
+        ("Image-2: (100,200),(500,600)", RIGHT, "naming it does no harm"),
+        ("Image-1: (100,200),(500,600)", StrictScore(0.0, False, None), "another image stays wrong"),
+        ("(500,600),(100,200)", StrictScore(0.0, True, "inverted box"), "a bad box stays bad"),
+        ("(100,200),(500,600) (0,0),(9,9)", StrictScore(0.5, True, None), "two boxes are matched one to one"),
+        (
+            "(100,200),(500,600) Image-2: (100,200),(500,600)",
+            StrictScore(0.0, False, "no image named"),
+            "one box names the image and the other does not",
+        ),
+    ],
+)
+def test_strict_box_needs_no_name_that_the_question_gives(response: str, expected: StrictScore, why: str) -> None:
+    named = Item(0, "common_object", tuple("abc"), "in the 2th image", (0.1, 0.2, 0.5, 0.6), "", (2,))
+    assert score_response(response, named, QWEN3, must_name=False) == expected, why
+    unnamed = score_response("(100,200),(500,600)", item(), QWEN3, must_name=False)
+    assert unnamed == StrictScore(0.0, False, "no image named"), "the question hides the image"
+
+
+@pytest.mark.parametrize("must_name", [True, False])
+def test_boxes_in_pixels_of_the_resized_image(must_name: bool) -> None:
+    """Qwen2.5-VL counts in pixels of the resized image, here half as wide and half as high."""
+    sizes, limits = [(560, 840), (1120, 560), (56, 56)], PixelLimits(56 * 56, 560 * 280)
+    named = Item(0, "common_object", tuple("abc"), "in the 2th image", (0.1, 0.2, 0.5, 0.6), "", (2,))
+    text = "(56,56),(280,168)" if not must_name else "Image-2: (56,56),(280,168)"
+    scored = score_response(text, named, FAMILIES["qwen2.5-vl"], sizes, limits, must_name=must_name)
+    assert scored == StrictScore(pytest.approx(1.0), True, None)  # type: ignore[arg-type]
+    other = score_response(text, named, FAMILIES["qwen2.5-vl"], sizes, must_name=must_name)
+    assert other.iou < 0.5, "with the family's own limits the image is not resized"
 
 
 def test_families_in_pixels_are_refused() -> None:
