@@ -12,8 +12,9 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from mirg.config import Section
 from mirg.errors import EndpointError
 
 WINDOW = 60.0  # seconds
@@ -47,12 +48,6 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Sleep in the event loop."""
         await asyncio.sleep(seconds)
-
-
-class Section(BaseModel):
-    """Base of a part of a recipe: immutable, and a key that it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Limits(Section):

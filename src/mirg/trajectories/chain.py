@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -32,18 +31,7 @@ _NUMBER_WORDS = {
     for number, word in enumerate(words.split(), 1)
 }
 _GERMAN_ORDINALS = [
-    "erst",
-    "zweit",
-    "dritt",
-    "viert",
-    "fünft",
-    "sechst",
-    "siebt",
-    "acht",
-    "neunt",
-    "zehnt",
-    "elft",
-    "zwölft",
+    *("erst", "zweit", "dritt", "viert", "fünft", "sechst", "siebt", "acht", "neunt", "zehnt", "elft", "zwölft")
 ]
 _GERMAN_IMAGE = r"(?:bild|foto|aufnahme)"
 _IMAGE = rf"(?:image|img|picture|photograph|photo|{_GERMAN_IMAGE})"
@@ -131,7 +119,10 @@ class Mention(NamedTuple):
 @lru_cache(maxsize=512)  # several checks look at the same sentences
 def mentions(prose: str) -> tuple[Mention, ...]:
     """Every image that ``prose`` names by its number or rank, in the order of the text."""
-    found = [Mention(*match.span(), _number(match[1])) for match in _NUMBERED.finditer(prose)]
+    found = []
+    for match in _NUMBERED.finditer(prose):
+        word = match[1].lower()
+        found.append(Mention(*match.span(), _NUMBER_WORDS[word] if word in _NUMBER_WORDS else int(word)))
     found += [Mention(*match.span(), ordinals.number(match[1])) for match in _RANKED.finditer(prose)]
     for match in _GERMAN_RANKED.finditer(prose):
         found.append(Mention(*match.span(), 1 + _GERMAN_ORDINALS.index(match[1].lower())))
@@ -147,14 +138,6 @@ def mentioned(prose: str) -> list[int]:
     [2, 3, 4, 6]
     """
     return [mention.number for mention in mentions(prose)]
-
-
-def _number(word: str) -> int:
-    word = word.lower()
-    if word in _NUMBER_WORDS:
-        return _NUMBER_WORDS[word]
-    digits = _DIGITS.match(word)
-    return int(digits.group()) if digits else 0
 
 
 THING = "thing"  # replaces the labels of the sample, since a "label" or a "key" may be an object of a question
@@ -188,14 +171,9 @@ def image_words(prose: str, things: re.Pattern[str] | None = None) -> str:
 
 def things_of(sample: Sample) -> re.Pattern[str] | None:
     """A pattern for the labels of a sample in :func:`image_words`, singular and plural; None without labels."""
-    labels = {note.label for image in sample.images for note in image.objects}
-    labels |= {target.label for target in sample.targets}
-    subject = sample.meta.get("subject")
+    notes = [*(note for image in sample.images for note in image.objects), *sample.targets]
+    labels, subject = {note.label for note in notes}, sample.meta.get("subject")
     if isinstance(subject, str):
         labels.add(subject)
-    return _any_of(normal_words(label) for label in labels)
-
-
-def _any_of(phrases: Iterable[str]) -> re.Pattern[str] | None:
-    known = sorted({phrase for phrase in phrases if phrase}, key=lambda phrase: (-len(phrase), phrase))
+    known = sorted({normal_words(label) for label in labels} - {""}, key=lambda phrase: (-len(phrase), phrase))
     return re.compile(rf"\b(?:{'|'.join(map(re.escape, known))})(?:s|es)?\b") if known else None

@@ -16,14 +16,14 @@ from mirg.report.data import Mark, Picture
 from mirg.report.pages import Chain, TeacherPageData, write_teacher_page
 from mirg.samples import REJECTED_FILE, DatasetFolder, Sample, Target
 from mirg.storage import atomic_folder, write_json_atomic
-from mirg.trajectories.build import Refused, Report, located, nothing_kept
+from mirg.trajectories.build import Refused, Report
+from mirg.trajectories.checks import CHECKS
 from mirg.trajectories.teacher.ledger import Ledger, Outcome, outcome_row, reading
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import Digests
 from mirg.trajectories.teacher.run import Shard, plan_of, rows_of
 from mirg.trajectories.teacher.status import Status, status_of
 from mirg.trajectories.teacher.work import NO_REPLY, UNANSWERED, UNASKABLE, UNREAD, Judged, RequestBuilder, provenance
-from mirg.trajectories.verify import CHECKS
 
 PER_GROUP = 12  # chains of one check, and of those that were kept
 _OURS = {
@@ -209,14 +209,12 @@ def _write_rows(
             found = _settled(sample, ledger.outcome(plan, sample.id), builder, ledger, page)
             if isinstance(found, Sample):
                 derived.keep(src, row + 1, found)
-            else:
-                target.reject(report.reject(located(src, row + 1, found)))
+            elif refused := found.outcome(src, row + 1).rejection:
+                target.reject(report.reject(refused))
             if on_progress:
                 on_progress(report.n_rows)
         if not report.n_kept:
-            raise nothing_kept(
-                src, report, f"mirg trajectories status {ledger.path} --page page.html shows the replies"
-            )
+            raise report.nothing_kept(src, f"mirg trajectories status {ledger.path} --page page.html shows the replies")
     return report
 
 

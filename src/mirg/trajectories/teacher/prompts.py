@@ -18,10 +18,10 @@ from mirg.answers import instruction_text, render, write_answer
 from mirg.console import clean, one_line
 from mirg.errors import AnswerError, ConfigError
 from mirg.frames import FAMILIES, Family, Size, to_frame
+from mirg.samples.fits import sizes_in
 from mirg.samples.schema import ImageRef, Sample, Target
 from mirg.storage import digest_bytes
 from mirg.trajectories.language import NAMES as LANGUAGES
-from mirg.trajectories.sizes import sizes_in
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -7,11 +7,12 @@ from typing import Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from mirg.config import Section
 from mirg.engines.endpoint import EndpointUrl, KeyVariable, key_from_environment
-from mirg.engines.limits import Budget, Limits, Price, Section
+from mirg.engines.limits import Budget, Limits, Price
 from mirg.errors import ConfigError
 from mirg.frames import family
-from mirg.trajectories.verify import DEFAULT_FAMILY, VerifyConfig
+from mirg.trajectories.checks import DEFAULT_FAMILY, VerifyConfig
 
 _SECRET = re.compile(r"api_?key|secret|password|authorization|bearer|credential|access_?token|^key$", re.IGNORECASE)
 # Fields that the run sets itself: a second value in ``extra`` would change requests without a trace in the ledger.

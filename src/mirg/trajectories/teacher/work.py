@@ -16,6 +16,7 @@ from mirg.errors import ConfigError, MirgError
 from mirg.frames import Family, family
 from mirg.geometry import match
 from mirg.samples.schema import Sample, Trajectory
+from mirg.trajectories.checks import VerifyConfig, failures, verify
 from mirg.trajectories.teacher.asking import Asker
 from mirg.trajectories.teacher.images import as_sent
 from mirg.trajectories.teacher.ledger import Answer, Op, Outcome, decided, judged
@@ -23,9 +24,8 @@ from mirg.trajectories.teacher.prompts import TeacherPrompt, first_prompt, repai
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.replies import read_reply
 from mirg.trajectories.teacher.requests import Digests, Request, fixed_part
-from mirg.trajectories.verify import VerifyConfig, failures, verify
 
-# Checks of replies, in addition to those of mirg.trajectories.verify.
+# Checks of replies, in addition to those of mirg.trajectories.checks.
 NO_REPLY, UNREAD = "reply", "read"
 
 
@@ -55,9 +55,9 @@ def judge(answer: Answer, sample: Sample, shown: Sample, family: Family, config:
     if isinstance(trajectory, str):
         cut = "the reply was cut off at sampling.max_tokens: " if answer.finish == "length" else ""
         return Judged(answer, None, ((UNREAD, f"{cut}{trajectory}"),))
-    verdicts = verify(sample, trajectory, family=family, config=config)
-    problems = tuple((verdict.check, verdict.reason or "") for verdict in failures(verdicts))
-    passed = tuple(verdict.check for verdict in verdicts if verdict.ok)
+    results = verify(sample, trajectory, family=family, config=config)
+    problems = tuple(failures(results).items())
+    passed = tuple(name for name, reason in results.items() if reason is None)
     return Judged(answer, trajectory.model_copy(update={"checks": passed}), problems, mean_iou(trajectory, sample))
 
 
