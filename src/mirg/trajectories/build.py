@@ -45,9 +45,9 @@ class Refused(Rejection):
         """The refusal of ``sample`` by ``check``."""
         return cls(id=sample.id, task=sample.task, check=check, reason=reason, thinking=thinking)
 
-    def outcome(self, src: DatasetFolder, row: int) -> Outcome:
-        """The rejection of row ``row`` (from 1) of ``src``, with its file."""
-        return Outcome(None, "", self.model_copy(update={"file": str(src.root / SAMPLES_FILE), "row": row}))
+    def at(self, src: DatasetFolder, row: int) -> Refused:
+        """The refusal with the file of ``src`` and the line of its sample, from 1."""
+        return self.model_copy(update={"file": str(src.root / SAMPLES_FILE), "row": row})
 
 
 @dataclass
@@ -121,7 +121,7 @@ def build_dataset(
 
     def judge(row: int, sample: Sample) -> Outcome:
         found = attach(sample, write, family=family, config=config)
-        return Outcome(found) if isinstance(found, Sample) else found.outcome(src, row)
+        return Outcome(found) if isinstance(found, Sample) else Outcome(None, "", found.at(src, row))
 
     with writer_like(src.card, out, "mirg trajectories build", f"Trajectories: {name}.", overwrite=overwrite) as target:
         # Images that lie elsewhere are not copied, so nothing else would look at them.
@@ -152,7 +152,7 @@ def check_dataset(
         if missing and isinstance(found, Sample):
             reason = "passes, but was not recorded as passed when it was written"
             found = Refused.of(sample, missing[0], reason, stored.thinking)
-        return Outcome(found) if isinstance(found, Sample) else found.outcome(src, row)
+        return Outcome(found) if isinstance(found, Sample) else Outcome(None, "", found.at(src, row))
 
     for _, sample, _ in sift(src, judge, report, on_progress=on_progress):
         report.keep(sample)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LOSSLESS_PIXELS = 512 * 512  # images up to this size are sent as PNG, which keeps the lines of drawn scenes sharp
 QUALITIES = (92, 85, 75, 65, 55, 45)  # of JPEG, tried in this order until the bytes fit
 CACHE_BYTES = 256 * 2**20
+SMALLER = "a smaller images.max_side sends smaller images"
 
 
 def sent_size(size: Size, settings: ImageSettings) -> Size:
@@ -56,9 +57,7 @@ class ImageCache:
 
     def __init__(self, source: DatasetFolder, settings: ImageSettings, keep: int = CACHE_BYTES) -> None:
         """``keep``: bytes of encoded images that stay in memory."""
-        self.source = source
-        self.settings = settings
-        self._keep = keep
+        self._source, self._settings, self._keep = source, settings, keep
         self._held = 0
         self._uris: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()
@@ -66,11 +65,11 @@ class ImageCache:
     def ready(self, sample: Sample) -> list[str] | None:
         """The images of a sample if all of them are in the cache, else None."""
         with self._lock:
-            uris = [self._uris.get(ref.path, "") for ref in sample.images]
-            if not all(uris):
+            if not all(ref.path in self._uris for ref in sample.images):
                 return None
             for ref in sample.images:
                 self._uris.move_to_end(ref.path)
+            uris = [self._uris[ref.path] for ref in sample.images]
         return self._together(uris, sample.id)
 
     def uris(self, sample: Sample) -> list[str]:
@@ -85,7 +84,7 @@ class ImageCache:
             found = self._uris.get(ref.path)
         if found is not None:
             return found
-        uri = encode(self.source.open_image(ref, sample_id), self.settings, f"sample {sample_id}: image {ref.path}")
+        uri = encode(self._source.open_image(ref, sample_id), self._settings, f"sample {sample_id}: image {ref.path}")
         with self._lock:
             if ref.path not in self._uris:
                 self._uris[ref.path] = uri
@@ -95,12 +94,12 @@ class ImageCache:
         return uri
 
     def _together(self, uris: list[str], sample_id: str) -> list[str]:
-        total = sum(map(len, uris))
-        if total > self.settings.max_total_bytes * 4 / 3 + 64 * len(uris):
+        total, most = sum(map(len, uris)), self._settings.max_total_bytes
+        if total > most * 4 / 3 + 64 * len(uris):
             raise ImageError(
                 f"sample {sample_id}: its {len(uris)} images take {total * 3 // 4:,} bytes together, "
-                f"images.max_total_bytes is {self.settings.max_total_bytes:,}",
-                hint="a smaller images.max_side sends smaller images",
+                f"images.max_total_bytes is {most:,}",
+                hint=SMALLER,
             )
         return uris
 
@@ -109,30 +108,19 @@ def encode(image: Image.Image, settings: ImageSettings, owner: str = "the image"
     """An RGB image as a data URI of :func:`sent_size`. ImageError, beginning with ``owner``, if no quality fits."""
     from PIL import Image as Pillow
 
-    size = sent_size(image.size, settings)
+    width, height = size = sent_size(image.size, settings)
     if size != image.size:
         image = image.resize(size, Pillow.Resampling.LANCZOS)
-    if size[0] * size[1] <= LOSSLESS_PIXELS:
-        data = _saved(image, "PNG", compress_level=6)
-        if len(data) <= settings.max_bytes:
-            return _uri(data, "png")
+    tries = [("png", {"compress_level": 6})] if width * height <= LOSSLESS_PIXELS else []
+    tries += [("jpeg", {"quality": quality}) for quality in QUALITIES]
     data = b""
-    for quality in QUALITIES:
-        data = _saved(image, "JPEG", quality=quality)
+    for kind, saving in tries:
+        buffer = io.BytesIO()
+        image.save(buffer, format=kind.upper(), **saving)
+        data = buffer.getvalue()
         if len(data) <= settings.max_bytes:
-            return _uri(data, "jpeg")
+            return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
     raise ImageError(
-        f"{owner} takes {len(data):,} bytes at {size[0]} x {size[1]} pixels, "
-        f"images.max_bytes is {settings.max_bytes:,}",
-        hint="a smaller images.max_side sends smaller images",
+        f"{owner} takes {len(data):,} bytes at {width} x {height} pixels, images.max_bytes is {settings.max_bytes:,}",
+        hint=SMALLER,
     )
-
-
-def _saved(image: Image.Image, kind: str, **settings: int) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format=kind, **settings)
-    return buffer.getvalue()
-
-
-def _uri(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

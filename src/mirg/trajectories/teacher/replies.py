@@ -10,22 +10,21 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mirg.answers.blocks import THINK_OPEN
 from mirg.answers.grammar import parse
 from mirg.answers.markup import box_markup
 from mirg.answers.read import ReadBox, read
 from mirg.errors import AnswerError, MirgError
-from mirg.frames import Family, PixelLimits, Size, from_frame, swapped
+from mirg.frames import Family, Size, from_frame, swapped
 from mirg.geometry import Box, box_problem, match
 from mirg.samples.fits import sizes_in
 from mirg.samples.schema import Sample, Target, Trajectory
 from mirg.trajectories.chain import BOX_WORD, mentions, sentence_spans
 
 
-@dataclass(frozen=True, slots=True)
-class SpelledBox:
+class SpelledBox(NamedTuple):
     """A box as written: its four numbers, and the image that its JSON object names (None elsewhere)."""
 
     numbers: tuple[float, float, float, float]
@@ -120,7 +119,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _OF_IMAGE = re.compile(r" (?:in|of|on|inside|within|im|auf) (?:the |dem )?", re.IGNORECASE)
 
 
-def read_reply(text: str, sample: Sample, family: Family, limits: PixelLimits | None = None) -> Trajectory | str:
+def read_reply(text: str, sample: Sample, family: Family) -> Trajectory | str:
     """The trajectory in a reply, or what is wrong with it in one sentence; never raises.
 
     The numbers of the reply are in the frame of ``family``, its image numbers count from 1. A box in the thinking
@@ -130,25 +129,21 @@ def read_reply(text: str, sample: Sample, family: Family, limits: PixelLimits | 
     try:
         _refuse(text)
         sizes = sizes_in(sample, family)
-        reading = read(text, sizes, family, limits)
+        reading = read(text, sizes, family)
         if reading.failure:
             raise _wrong(f"the answer cannot be read: {reading.failure}")
         if reading.tolerated:
             raise _wrong(f"the answer is not in its format: {reading.tolerated}")
         answer = _answer(reading.boxes, sample)
         # The text before the last <think> is the teacher's internal reasoning, which is not part of its answer.
-        thinking = with_markup(reading.thinking.rpartition(THINK_OPEN)[2].strip(), sizes, family, limits)
+        thinking = _with_markup(reading.thinking.rpartition(THINK_OPEN)[2].strip(), sizes, family)
     except MirgError as error:
         return error.message
     return Trajectory(thinking=thinking, answer=answer, writer=WRITER)
 
 
-def with_markup(thinking: str, sizes: Sequence[Size], family: Family, limits: PixelLimits | None = None) -> str:
-    """``thinking`` with every box of the family's frame as markup in fractions (``mirg.answers.markup``).
-
-    ``sizes`` are (width, height) in pixels of the original images, Image-1 first. AnswerError if the thinking is empty
-    or too long, or a box belongs to no image of the sample or is not a valid box in it.
-    """
+def _with_markup(thinking: str, sizes: Sequence[Size], family: Family) -> str:
+    """``thinking`` with every box of the family's frame as markup in fractions (``mirg.answers.markup``)."""
     if not thinking:
         raise _wrong("there is no thinking: write the reasoning between <think> and </think>")
     if len(thinking) > LONGEST_THINKING:
@@ -160,12 +155,17 @@ def with_markup(thinking: str, sizes: Sequence[Size], family: Family, limits: Pi
         raise _wrong(f"the thinking cites more than {MOST_BOXES} boxes")
     if not boxes:
         return prose.strip()
+    first, *pieces = prose.split(BOX_WORD)
+    written = [first]
     owners = _owners(prose, boxes, alone=len(sizes) == 1)
-    written = [
-        box_markup(image, _placed(box, image, sizes, family, limits)) for box, image in zip(boxes, owners, strict=True)
-    ]
-    pieces = prose.split(BOX_WORD)
-    return "".join(piece + markup for piece, markup in zip(pieces, [*written, ""], strict=True)).strip()
+    for box, image, words in zip(boxes, owners, pieces, strict=True):
+        if not 1 <= image <= len(sizes):
+            raise _wrong(f"the box {box} is in Image-{image}, which does not exist: there are {len(sizes)} images")
+        placed = _rounded(from_frame(box.numbers, sizes[image - 1], family))
+        if problem := box_problem(placed):
+            raise _wrong(f"the box {box} in Image-{image} is {problem}")
+        written += [box_markup(image, placed), words]
+    return "".join(written).strip()
 
 
 def _refuse(text: str) -> None:
@@ -215,32 +215,24 @@ def _owners(prose: str, boxes: Sequence[SpelledBox], alone: bool) -> list[int]:
         k = bisect_right(begins, at) - 1
         before = bisect_left(starts, at)
         joint = _OF_IMAGE.match(prose, at + 1)
-        if box.image is not None:
-            image = box.image
-        elif joint and before < len(named) and starts[before] == joint.end():
-            image = named[before].number
-        elif before and starts[before - 1] >= begins[k]:
-            image = named[before - 1].number
-        elif k in given:
-            image = given[k]
-        else:  # what the sentence before ended with
-            last = bisect_left(starts, spans[k - 1][1]) if k else 0
-            image = named[last - 1].number if last and starts[last - 1] >= begins[k - 1] else given.get(k - 1)
-        if image is None and not alone:
-            raise _wrong(f"the box {box} belongs to no image: name it before the box, as in Image-2 {box}")
-        given[k] = 1 if image is None else image
-        owners.append(1 if image is None else image)
+        image = box.image
+        if image is None:
+            if joint and before < len(named) and starts[before] == joint.end():
+                image = named[before].number
+            elif before and starts[before - 1] >= begins[k]:
+                image = named[before - 1].number
+            elif k in given:
+                image = given[k]
+            elif k:  # what the sentence before ended with
+                last = bisect_left(starts, spans[k - 1][1])
+                image = named[last - 1].number if last and starts[last - 1] >= begins[k - 1] else given.get(k - 1)
+        if image is None:
+            if not alone:
+                raise _wrong(f"the box {box} belongs to no image: name it before the box, as in Image-2 {box}")
+            image = 1
+        given[k] = image
+        owners.append(image)
     return owners
-
-
-def _placed(box: SpelledBox, image: int, sizes: Sequence[Size], family: Family, limits: PixelLimits | None) -> Box:
-    if not 1 <= image <= len(sizes):
-        raise _wrong(f"the box {box} is in Image-{image}, which does not exist: there are {len(sizes)} images")
-    placed = _rounded(from_frame(box.numbers, sizes[image - 1], family, limits))
-    problem = box_problem(placed)
-    if problem:
-        raise _wrong(f"the box {box} in Image-{image} is {problem}")
-    return placed
 
 
 def _rounded(box: Box) -> Box:

@@ -43,11 +43,6 @@ class Request:
         parts = [self.fixed, self.prompt.digest, self.images, self.sample.sizes, self.draw]
         return digest_bytes(json.dumps(parts).encode())
 
-    @property
-    def seed(self) -> int | None:
-        """The seed that is sent, None if none is."""
-        return None if self.recipe.sampling.seed is None else self.recipe.sampling.seed + self.draw
-
     def expected_input(self) -> int:
         """Tokens of the input, estimated: a quarter of the bytes of the text, and the images."""
         return self._text_bytes // PROSE + image_tokens(self.sample, self.recipe.images) + OVERHEAD
@@ -69,15 +64,14 @@ class Request:
             "top_p": sampling.top_p,
             sampling.max_tokens_key: sampling.max_tokens,
         }
-        if self.seed is not None:
-            body["seed"] = self.seed
+        if sampling.seed is not None:
+            body["seed"] = sampling.seed + self.draw
         return body | self.recipe.extra
 
     @cached_property
     def _text_bytes(self) -> int:
-        return sum(
-            len(part.text.encode("utf-8", "replace")) for m in self.prompt.messages for part in m.parts if part.text
-        )
+        texts = (part for message in self.prompt.messages for part in message.parts if isinstance(part, str))
+        return sum(len(text.encode("utf-8", "replace")) for text in texts)
 
 
 def fixed_part(recipe: TeacherRecipe) -> str:
@@ -103,13 +97,13 @@ class Digests:
 
 
 def _message(message: Message, uris: list[str], detail: str | None) -> dict[str, Any]:
-    if all(part.image is None for part in message.parts):  # not every server takes a list for a system message
-        return {"role": message.role, "content": "".join(part.text or "" for part in message.parts)}
+    if all(isinstance(part, str) for part in message.parts):  # not every server takes a list for a system message
+        return {"role": message.role, "content": message.text}
     content: list[dict[str, Any]] = []
     for part in message.parts:
-        if part.image is None:
-            content.append({"type": "text", "text": part.text or ""})
+        if isinstance(part, str):
+            content.append({"type": "text", "text": part})
         else:
-            url = {"url": uris[part.image - 1]} | ({"detail": detail} if detail else {})
+            url = {"url": uris[part - 1]} | ({"detail": detail} if detail else {})
             content.append({"type": "image_url", "image_url": url})
     return {"role": message.role, "content": content}
