@@ -74,7 +74,8 @@ def bare(src: DatasetFolder, recipe: TeacherRecipe) -> tuple[float, float]:
     bodies = [desk.first(sample)[0].body(images.uris(sample)) for sample in src.read(images="header")]
 
     async def all_of_them() -> tuple[float, float]:
-        endpoint, places = Endpoint(recipe), asyncio.Semaphore(recipe.limits.concurrency)
+        places = asyncio.Semaphore(recipe.limits.concurrency)
+        endpoint = Endpoint(recipe.url, recipe.key(), recipe.limits)
 
         async def one(body: dict[str, Any]) -> None:
             async with places:

@@ -123,7 +123,7 @@ def ask_teacher(
     time: Clock = clock or SystemClock()
 
     async def work() -> Progress:
-        chosen = endpoint or Endpoint(recipe, time)
+        chosen = endpoint or Endpoint(recipe.url, recipe.key(), recipe.limits, time)
         try:
             asker = Asker(recipe, ledger, chosen, ImageCache(src, recipe.images), time)
             run = _Run(src, recipe, ledger, shard, asker, time, on_progress)
