@@ -7,8 +7,7 @@ import re
 import pytest
 
 from mirg.trajectories.chain import image_words, normal_words, sentences
-from mirg.trajectories.conclusions import conclusion_first, conclusions
-from mirg.trajectories.leaks import HARMLESS, LEAKS, SUSPECTS, leak
+from mirg.trajectories.phrases import HARMLESS, LEAKS, SUSPECTS, conclusion_first, conclusions, leak
 
 GERMAN = [
     "Laut der Annotation ist es Bild 2.",

@@ -35,9 +35,8 @@ from mirg.trajectories.chain import (
     sentences,
     things_of,
 )
-from mirg.trajectories.conclusions import conclusion_first, conclusions
 from mirg.trajectories.language import Language, language_problem
-from mirg.trajectories.leaks import leak
+from mirg.trajectories.phrases import conclusion_first, conclusions, leak
 
 
 class VerifyConfig(Section):

@@ -15,10 +15,9 @@ from typing import Protocol
 from mirg.engines.endpoint import Fault, Reply, Retries
 from mirg.engines.limits import WINDOW, BudgetGuard, Clock, Cost, Rates
 from mirg.errors import EndpointError, MirgError
-from mirg.trajectories.teacher.images import ImageCache
 from mirg.trajectories.teacher.ledger import Answer, Ledger, Op, answered, begun, ended, reopened
 from mirg.trajectories.teacher.recipe import TeacherRecipe
-from mirg.trajectories.teacher.requests import Request
+from mirg.trajectories.teacher.requests import ImageCache, Request
 
 _SILENT = 3  # requests given up in a row, after which the endpoint counts as unreachable
 _REFUSING = 8  # requests refused in a row, after which the cause is not the sample
