@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator
 
 from mirg.console import one_line
-from mirg.engines.limits import Clock, Limits, SystemClock, retry_after
+from mirg.engines.limits import Clock, Limits, retry_after
 from mirg.errors import ConfigError
 
 # httpx examines every connection of a pool for every request, so many small pools cost less than a large one.
@@ -140,7 +140,7 @@ class Endpoint:
                 "a model endpoint needs the package 'openai'", hint="pip install 'mirg[teacher]'"
             ) from error
         self._openai: Any = openai
-        self._clock = clock or SystemClock()
+        self._clock = clock or Clock()
         self._timeout = limits.timeout
         self._key = key
         pools = min(-(-limits.concurrency // _POOL), _POOLS)

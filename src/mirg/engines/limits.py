@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Protocol
 
 from pydantic import Field
 
@@ -20,22 +19,10 @@ from mirg.errors import EndpointError
 WINDOW = 60.0  # seconds
 
 
-class Clock(Protocol):
-    """The current time and waiting; tests replace it."""
-
-    def now(self) -> float:
-        """Seconds since 1970."""
-        ...
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait for so many seconds."""
-        ...
-
-
-class SystemClock:
+class Clock:
     """The time of this machine when the object was made, and monotonic from then on: setting the clock has no effect.
 
-    It counts from 1970, because the ledger stores the times of an earlier run's attempts.
+    It counts from 1970, because the ledger stores the times of an earlier run's attempts. Tests replace it.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from mirg.answers import ordinals
@@ -55,8 +55,7 @@ _COLLECTIVE = re.compile(
 _DIGITS = re.compile(r"\d{1,9}")
 
 
-@dataclass(frozen=True)
-class Cited:
+class Cited(NamedTuple):
     """One box of the chain, and the words before it in its sentence (since the box before)."""
 
     image: int
@@ -66,35 +65,29 @@ class Cited:
 
 @dataclass(frozen=True)
 class Sentence:
-    """``prose`` is the text with :data:`BOX_WORD` in the place of every box; ``raw`` contains the markup."""
+    """A sentence: ``raw`` contains the markup of boxes, ``prose`` has :data:`BOX_WORD` in the place of every box.
+
+    ``boxes`` are the well-formed boxes in order. A sentence with a box is object-level (``has_box``). One that says
+    something about images, and nothing about a place inside one, is image-level.
+    """
 
     raw: str
-
-    @cached_property
-    def prose(self) -> str:
-        """The sentence without numbers of boxes."""
-        return prose_of(self.raw)
-
-    @cached_property
-    def boxes(self) -> list[Cited]:
-        """Well-formed boxes in order."""
-        pieces = self.prose.split(BOX_WORD)
-        return [Cited(image, box, words) for (image, box), words in zip(cited(self.raw), pieces, strict=False)]
-
-    @property
-    def has_box(self) -> bool:
-        """Whether it is object-level, that is, contains a box."""
-        return BOX_WORD in self.prose
-
-    @property
-    def is_image_level(self) -> bool:
-        """Whether it says something about images and nothing about a place inside one."""
-        return not self.has_box and (bool(mentioned(self.prose)) or bool(_COLLECTIVE.search(self.prose)))
+    prose: str
+    boxes: list[Cited]
+    has_box: bool
+    is_image_level: bool
 
 
 def sentences(thinking: str) -> list[Sentence]:
     """The sentences of a chain, in order, without empty ones."""
-    return [Sentence(part.strip()) for part in _SENTENCE_END.split(thinking) if part.strip()]
+    found = []
+    for raw in filter(None, map(str.strip, _SENTENCE_END.split(thinking))):
+        prose = prose_of(raw)
+        pieces, has_box = prose.split(BOX_WORD), BOX_WORD in prose
+        boxes = [Cited(image, box, words) for (image, box), words in zip(cited(raw), pieces, strict=False)]
+        about_images = not has_box and bool(mentioned(prose) or _COLLECTIVE.search(prose))
+        found.append(Sentence(raw, prose, boxes, has_box, about_images))
+    return found
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:

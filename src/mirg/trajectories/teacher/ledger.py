@@ -121,13 +121,12 @@ class Ledger:
     ) -> None:
         self.path = Path(path)
         self._free_bytes = free_bytes
-        self._lock = _locked(self.path)
-        try:
-            self._write = open_file(self.path, create=True)
-            self._reads = [open_file(Path(p)) for p in (path, base) if p is not None and Path(p).exists()]
-        except BaseException:
-            self._unlock()
-            raise
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(_locked(self.path))
+            files = [self.path, *([Path(base)] if base is not None and Path(base).exists() else [])]
+            self._write = opened.enter_context(contextlib.closing(open_file(self.path, create=True)))
+            self._reads = [opened.enter_context(contextlib.closing(open_file(file))) for file in files]
+            self._opened = opened.pop_all()
         self._thread = ThreadPoolExecutor(1, "ledger")
         self._gathered: list[tuple[tuple[Op, ...], asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
@@ -145,9 +144,7 @@ class Ledger:
         if left:  # the event loop ended before their turn came
             with contextlib.suppress(StorageError):
                 self.write_now(*(op for ops, _ in left for op in ops))
-        for connection in (*self._reads, self._write):
-            connection.close()
-        self._unlock()
+        self._opened.close()
 
     def write(self, *ops: Op) -> asyncio.Future[None]:
         """Queue statements that belong together; the future is done when they are on the disk.
@@ -235,11 +232,6 @@ class Ledger:
     def _rows(self, query: str, value: object) -> list[Any]:
         """The rows of this ledger and of its base."""
         return [row for connection in self._reads for row in connection.execute(query, (value,))]
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
 
 
 def find_answer(connection: sqlite3.Connection, digest: str) -> Answer | None:
@@ -386,19 +378,25 @@ def _resolve(waiting: list[asyncio.Future[None]], failure: StorageError | None) 
             done.set_exception(failure)
 
 
-def _locked(path: Path) -> int | None:
-    """A descriptor that holds the lock file of a ledger; None on a system without locks."""
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock file of a ledger, if the system has locks."""
+    held = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return lock_file(Path(f"{path}.lock"))
+        held = lock_file(Path(f"{path}.lock"))
     except BlockingIOError as error:
         raise StorageError(
             f"another run is writing the ledger {path}", hint="wait for it, or give this run another --ledger"
         ) from error
     except OSError as error:
-        if error.errno == errno.ENOLCK:
-            return None
-        raise StorageError(f"cannot write {path}.lock: {error.strerror or error}") from error
+        if error.errno != errno.ENOLCK:
+            raise StorageError(f"cannot write {path}.lock: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 @contextlib.contextmanager

@@ -53,11 +53,11 @@ _TOKENS = re.compile(r"<\|(?:object_ref_start|object_ref_end|box_start|box_end)\
 _A_LIST_OF_IMAGES = re.compile(r"(?:images|pictures|photos|frames|bilder|bildern) ?$", re.IGNORECASE)
 
 
-def take_boxes(text: str, most: int = 1000) -> tuple[str, list[SpelledBox]]:
+def take_boxes(text: str) -> tuple[str, list[SpelledBox]]:
     """``text`` with :data:`~mirg.trajectories.chain.BOX_WORD` in the place of its boxes, and the boxes in order.
 
-    A JSON object becomes words: its image, its label and the box. Tokens around boxes and phrases are removed.
-    Text after ``most`` boxes is unchanged. ``text`` must not contain the character that marks a box.
+    A JSON object becomes words: its image, its label and the box. Tokens and brackets around boxes and phrases are
+    removed. ``text`` must not contain the character that marks a box. AnswerError if there are too many boxes.
 
     >>> take_boxes("Image-2 red ring (120,200),(320,480).")[0]
     'Image-2 red ring □.'
@@ -66,30 +66,30 @@ def take_boxes(text: str, most: int = 1000) -> tuple[str, list[SpelledBox]]:
     boxes: list[SpelledBox] = []
     done = 0
     for spelled in _ANY.finditer(text):
-        found, words = _from_json(spelled[0]) if spelled["json"] else _from_numbers(spelled, text)
+        start, end = spelled.span()
+        if spelled["json"]:
+            found, words = _from_json(spelled[0])
+        elif _A_LIST_OF_IMAGES.search(text, max(0, start - 10), start):
+            continue
+        else:
+            x1, y1, x2, y2 = (float(value) for value in spelled.groups()[1:] if value is not None)
+            found, words = SpelledBox((x1, y1, x2, y2)), BOX_WORD
         if found is None:
             continue
-        if len(boxes) == most:
-            break
-        before, end = _unwrapped(text, done, spelled.start(), spelled.end())
-        pieces += [before, words]
+        if len(boxes) == MOST_BOXES:
+            raise _wrong(f"the thinking cites more than {MOST_BOXES} boxes")
+        for opening, closing in _WRAPPERS * 2:
+            if text.endswith(opening, done, start) and text.startswith(closing, end):
+                start, end = start - len(opening), end + len(closing)
+        pieces += [text[done:start], words]
         boxes.append(found)
         done = end
     return _TOKENS.sub("", "".join([*pieces, text[done:]])), boxes
 
 
-def _from_numbers(spelled: re.Match[str], text: str) -> tuple[SpelledBox | None, str]:
-    if _A_LIST_OF_IMAGES.search(text, max(0, spelled.start() - 10), spelled.start()):
-        return None, ""
-    x1, y1, x2, y2 = (float(value) for value in spelled.groups()[1:] if value is not None)
-    return SpelledBox((x1, y1, x2, y2)), BOX_WORD
-
-
 def _from_json(piece: str) -> tuple[SpelledBox | None, str]:
-    if "box" not in piece:
-        return None, ""
-    raw = parse(piece)
-    if len(raw.boxes) != 1 or len(raw.boxes[0].numbers) != 4:
+    raw = parse(piece) if "box" in piece else None
+    if raw is None or len(raw.boxes) != 1 or len(raw.boxes[0].numbers) != 4:
         return None, ""
     box = raw.boxes[0]
     image = box.image if box.image is None else max(box.image, 0)
@@ -97,14 +97,6 @@ def _from_json(piece: str) -> tuple[SpelledBox | None, str]:
     label = _LABEL.search(piece)
     words = [f"Image-{image}" if image is not None else "", label[1] if label else "", BOX_WORD]
     return SpelledBox((x1, y1, x2, y2), image), " ".join(word for word in words if word)
-
-
-def _unwrapped(text: str, done: int, start: int, end: int) -> tuple[str, int]:
-    """The text before a box, and where the text after it begins, without the tokens and brackets around the box."""
-    for opening, closing in _WRAPPERS * 2:
-        if text.endswith(opening, done, start) and text.startswith(closing, end):
-            start, end = start - len(opening), end + len(closing)
-    return text[done:start], end
 
 
 WRITER = "teacher/1"
@@ -150,11 +142,7 @@ def _with_markup(thinking: str, sizes: Sequence[Size], family: Family) -> str:
         raise _wrong(f"the thinking has {len(thinking)} characters, at most {LONGEST_THINKING} are read")
     if BOX_WORD in thinking:
         raise _wrong(f"the thinking holds the character {BOX_WORD}, which stands for a box")
-    prose, boxes = take_boxes(thinking, MOST_BOXES + 1)
-    if len(boxes) > MOST_BOXES:
-        raise _wrong(f"the thinking cites more than {MOST_BOXES} boxes")
-    if not boxes:
-        return prose.strip()
+    prose, boxes = take_boxes(thinking)
     first, *pieces = prose.split(BOX_WORD)
     written = [first]
     owners = _owners(prose, boxes, alone=len(sizes) == 1)

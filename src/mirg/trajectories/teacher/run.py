@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mirg.engines.endpoint import Endpoint
-from mirg.engines.limits import Clock, SystemClock
+from mirg.engines.limits import Clock
 from mirg.errors import ConfigError, EndpointError, MirgError
 from mirg.samples import DatasetFolder, Rejection, Sample
 from mirg.storage import digest_bytes
@@ -119,15 +119,13 @@ def ask_teacher(
     Raises the error that ended the run early: EndpointError (the endpoint refuses or does not answer, a budget is used
     up, a signal arrived), ConfigError, StorageError. All answers are in the ledger, and the same call continues.
     """
-    time: Clock = clock or SystemClock()
+    time = clock or Clock()
 
     async def work() -> Progress:
         chosen = endpoint or Endpoint(recipe.url, recipe.key(), recipe.limits, time)
         try:
             asker = Asker(recipe, ledger, chosen, ImageCache(src, recipe.images), time)
-            run = _Run(src, recipe, ledger, shard, asker, time, on_progress)
-            await run.all()
-            return run.progress
+            return await _ask_all(src, asker, shard, time, on_progress)
         finally:
             if isinstance(chosen, Endpoint):
                 await chosen.close()
@@ -135,72 +133,61 @@ def ask_teacher(
     return asyncio.run(work())
 
 
-class _Run:
-    """The work of one process, which reads a bounded number of samples ahead of the requests."""
+async def _ask_all(
+    src: DatasetFolder, asker: Asker, shard: Shard, clock: Clock, tell: Callable[[Progress], None]
+) -> Progress:
+    """Finish every sample of the shard, reading a bounded number of samples ahead of the requests."""
+    recipe, ledger = asker.recipe, asker.ledger
+    progress, plan = Progress(total=shard.size(len(src))), plan_of(src, recipe)
+    builder, room = RequestBuilder(recipe, Digests(src)), asyncio.Semaphore(_AHEAD * recipe.limits.concurrency)
+    broken: list[Exception] = []
 
-    def __init__(
-        self, src: DatasetFolder, recipe: TeacherRecipe, ledger: Ledger, shard: Shard, asker: Asker, clock: Clock,
-        on_progress: Callable[[Progress], None],
-    ) -> None:  # fmt: skip
-        self.progress = Progress(total=shard.size(len(src)))
-        self._src, self._recipe, self._ledger, self._shard = src, recipe, ledger, shard
-        self._asker, self._clock, self._tell = asker, clock, on_progress
-        self._plan = plan_of(src, recipe)
-        self._builder = RequestBuilder(recipe, Digests(src))
-        self._room = asyncio.Semaphore(_AHEAD * recipe.limits.concurrency)
-        self._broken: BaseException | None = None
-
-    async def all(self) -> None:
-        """Finish every sample of the shard; raises the error that ended the run early."""
-        now, asker = self._clock.now(), self._asker
-        recipe = json.dumps(self._recipe.model_dump(mode="json"))
-        await self._ledger.write(
-            planned(self._plan, str(self._src.root.resolve()), self._recipe.model, len(self._src), now, recipe),
-            started(asker.run, self._plan, str(self._shard), self.progress.total, now),
-        )
-        with _signals(asker):
-            await self._through()
-        await asker.finish()
-        await self._ledger.write(stopped(asker.run, self._clock.now()))
-        failure = self._broken or asker.failure
-        if failure is not None:
-            raise failure
-
-    async def _through(self) -> None:
-        known = self._ledger.decided_samples(self._plan)
-        tasks: set[asyncio.Task[None]] = set()
-        for _, sample in rows_of(self._src, self._shard):
-            if self._asker.failure is not None:
-                break
-            if sample.id in known:
-                self.progress.known += 1
-                continue
-            await self._room.acquire()
-            task = asyncio.create_task(self._one(sample))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        await asyncio.gather(*tasks)
-
-    async def _one(self, sample: Sample) -> None:
+    async def one(sample: Sample) -> None:
         try:
-            found = await work_on(sample, self._builder, self._asker, self._plan, self._clock.now)
+            found = await work_on(sample, builder, asker, plan, clock.now)
             if found is None:
-                self.progress.missing += 1
-            elif self._asker.failure is None:
+                progress.missing += 1
+            elif asker.failure is None:
                 outcome, ops = found
-                self._ledger.write(*ops).add_done_callback(self._asker.noticed)
-                self.progress.accepted += outcome.accepted
-                self.progress.rejected += not outcome.accepted
-            self._tell(self.progress)
+                ledger.write(*ops).add_done_callback(asker.noticed)
+                progress.accepted += outcome.accepted
+                progress.rejected += not outcome.accepted
+            tell(progress)
         except Stopped:
             return
         except MirgError as error:
-            self._asker.stop(error)
+            asker.stop(error)
         except Exception as error:  # a bug: await the pending replies before it is raised
-            self._broken = self._broken or error
-            self._asker.stop(EndpointError(f"sample {sample.id}: {type(error).__name__}"))
+            broken.append(error)
+            asker.stop(EndpointError(f"sample {sample.id}: {type(error).__name__}"))
         finally:
-            self._room.release()
+            room.release()
+
+    now, settings = clock.now(), json.dumps(recipe.model_dump(mode="json"))
+    await ledger.write(
+        planned(plan, str(src.root.resolve()), recipe.model, len(src), now, settings),
+        started(asker.run, plan, str(shard), progress.total, now),
+    )
+    with _signals(asker):
+        known = ledger.decided_samples(plan)
+        tasks: set[asyncio.Task[None]] = set()
+        for _, sample in rows_of(src, shard):
+            if asker.failure is not None:
+                break
+            if sample.id in known:
+                progress.known += 1
+                continue
+            await room.acquire()
+            task = asyncio.create_task(one(sample))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.gather(*tasks)
+    await asker.finish()
+    await ledger.write(stopped(asker.run, clock.now()))
+    for failure in (*broken, asker.failure):
+        if failure is not None:
+            raise failure
+    return progress
 
 
 @contextlib.contextmanager
