@@ -164,12 +164,12 @@ TABLE: list[tuple[str, str, str]] = [
         gain_right 0.3 .least.was_right | gain_wrong 0.4 .least.was_wrong
         copy - .plan.copy"""),
     ("trajectories status",
-        "trajectories.teacher.status.ledger_at trajectories.teacher.status.status_of "
-        "cli.trajectories_teacher._write_page",
+        "trajectories.teacher.ledger.ledger_at trajectories.teacher.status.status_of "
+        "cli.trajectories._write_page",
         "ledger l ledger_at.path | page p .page | dataset d .dataset"),
-    ("trajectories merge", "trajectories.teacher.status.ledger_at trajectories.teacher.shards.merge",
+    ("trajectories merge", "trajectories.teacher.ledger.ledger_at trajectories.teacher.shards.merge",
         "into i .into | sources s ledger_at.path"),
-    ("trajectories build", "cli.trajectories_teacher.build_by_teacher", """
+    ("trajectories build", "cli.trajectories._build_by_teacher", """
         dataset DATA .source | out o .out | writer teacher .told.json=False
         recipe r .told.recipe | overrides a=1 .told.overrides
         ledger l .told.ledger | shard 1/2 .told.shard

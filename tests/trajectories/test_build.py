@@ -21,8 +21,7 @@ from mirg.samples import folder as folder_module
 from mirg.samples import writer as writer_module
 from mirg.storage import read_jsonl
 from mirg.trajectories.build import attach, build_dataset, check_dataset
-from mirg.trajectories.checks import checks_of
-from mirg.trajectories.verify import DEFAULT
+from mirg.trajectories.checks import DEFAULT, checks_of
 from mirg.trajectories.writer import build
 
 N = 45

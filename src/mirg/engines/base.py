@@ -33,10 +33,9 @@ class Generation:
 
     def __post_init__(self) -> None:
         """Refuse values outside the valid range."""
-        if self.max_new_tokens < 1:
-            raise ConfigError(f"max_new_tokens is {self.max_new_tokens}", hint="it must be at least 1")
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size is {self.batch_size}", hint="it must be at least 1")
+        for name in ("max_new_tokens", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}", hint="it must be at least 1")
         if not 0.0 <= self.temperature < float("inf"):
             raise ConfigError(f"temperature is {self.temperature}", hint="it must be 0 (greedy) or more")
 

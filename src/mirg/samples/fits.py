@@ -1,9 +1,9 @@
-"""Whether a model family's image processor takes the images of a sample."""
+"""Whether a model family takes the images of a sample, and the sizes that its frame needs."""
 
 from __future__ import annotations
 
-from mirg.errors import ImageError
-from mirg.frames import Family, PixelLimits, input_size
+from mirg.errors import DataError, ImageError
+from mirg.frames import Family, PixelLimits, Size, input_size
 from mirg.samples.schema import Sample
 
 
@@ -27,3 +27,18 @@ def refuse_for_family(sample: Sample, family: Family, limits: PixelLimits | None
     found = refused_image(sample, family, limits)
     if found is not None:
         raise ImageError(f"sample {sample.id}: {found[1].message}", hint=found[1].hint)
+
+
+def sizes_in(sample: Sample, family: Family) -> list[Size]:
+    """(width, height) in pixels of every image, Image-1 first; (1, 1) if it is unknown and not needed.
+
+    A family that counts in thousandths needs no size. DataError, naming the sample, if the family counts in pixels of
+    the resized image and a size is unknown.
+    """
+    for number, image in enumerate(sample.images, 1):
+        if not image.measured and family.box_frame != "relative_1000":
+            raise DataError(
+                f"sample {sample.id}: the size of Image-{number} is not known, and {family.name} counts in its pixels",
+                hint="mirg data filter DATASET OUT --look header writes the sizes",
+            )
+    return [image.size if image.measured else (1, 1) for image in sample.images]

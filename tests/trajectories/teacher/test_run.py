@@ -21,12 +21,12 @@ from mirg.engines.endpoint import Fault, Reply
 from mirg.errors import DataError, EndpointError, MirgError, StorageError
 from mirg.samples import DatasetFolder, Sample
 from mirg.trajectories.build import check_dataset
+from mirg.trajectories.checks import verify
 from mirg.trajectories.teacher.ledger import Ledger, reading
 from mirg.trajectories.teacher.output import write_output
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.run import Progress, ask_teacher
 from mirg.trajectories.teacher.status import status_of
-from mirg.trajectories.verify import verify
 
 HOPELESS = {f"sample-{k:05d}" for k in (3, 13, 23)}  # wrong also after the repair
 
@@ -87,9 +87,7 @@ def test_from_faults_to_a_dataset(cases: DatasetFolder, api: FaultyApi, tmp_path
     for sample in kept:
         chain = sample.trajectory
         assert (
-            chain is not None
-            and chain.writer == "teacher:teacher-1"
-            and chain.checks == tuple(v.check for v in verify(sample, chain))
+            chain is not None and chain.writer == "teacher:teacher-1" and chain.checks == tuple(verify(sample, chain))
         )
         assert chain.meta["teacher"] == "teacher-1" and len(str(chain.meta["prompt"])) == 64
         assert int(str(chain.meta["attempts"])) >= 1
