@@ -115,7 +115,8 @@ class Fault(Exception):
 class Reply:
     """The text of a model, or the ``problem`` that prevented it.
 
-    Token counts are None if the endpoint did not report them.
+    Token counts are None if the endpoint did not report them. ``reasoning`` is what the server put into a field of its
+    own instead of the text.
     """
 
     text: str | None
@@ -123,6 +124,7 @@ class Reply:
     problem: str | None
     input_tokens: int | None
     output_tokens: int | None
+    reasoning: str = ""
 
 
 class Endpoint:
@@ -269,24 +271,28 @@ def read_body(text: str) -> Reply | Fault:
     message = message if isinstance(message, dict) else {}
     finish = choice.get("finish_reason") if isinstance(choice.get("finish_reason"), str) else None
     text, refusal = _text(message.get("content")), message.get("refusal")
+    name, reasoning = _reasoned(message)
     problem = None
     if isinstance(refusal, str) and refusal:
         problem = f"refused: {one_line(refusal, 200)}"
     elif finish == "content_filter":
         problem = "stopped by the endpoint's content filter"
     elif not text.strip():
-        problem = "an empty reply" + (", cut off" if finish == "length" else "") + _reasoned(message)
+        problem = "an empty reply" + (", cut off" if finish == "length" else "")
+        if name:
+            problem += (
+                f": all {len(reasoning):,} characters are in {name}; start the server without its reasoning parser"
+            )
     # JSON can spell a lone surrogate, but neither a database nor a page can store it.
     written = text.encode("utf-8", "replace").decode("utf-8") if problem is None else None
-    return Reply(written, finish, problem, *counts)
+    return Reply(written, finish, problem, *counts, reasoning=reasoning)
 
 
-def _reasoned(message: dict[str, Any]) -> str:
-    """An addition to the problem of an empty reply if the server returned all text in the field for reasoning."""
-    for name in _REASONING:
-        if (text := _text(message.get(name))).strip():
-            return f": all {len(text):,} characters are in {name}; start the server without its reasoning parser"
-    return ""
+def _reasoned(message: dict[str, Any]) -> tuple[str, str]:
+    """(field, text) of the reasoning that the server returned beside the text, ("", "") if there is none."""
+    texts = ((name, _text(message.get(name))) for name in _REASONING)
+    name, text = next(((name, text) for name, text in texts if text.strip()), ("", ""))
+    return name, text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _text(content: object) -> str:
