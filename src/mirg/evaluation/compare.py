@@ -18,8 +18,9 @@ from mirg.evaluation.failures import failures, size_edges_of
 from mirg.evaluation.intervals import paired_difference
 from mirg.evaluation.metrics import METRICS, subsets, table, values
 from mirg.evaluation.records import Record, by_task, load_records
-from mirg.evaluation.store import SETTINGS_FILE, SUMMARY_FILE, changed_rows, read_rejected
-from mirg.storage import read_json
+from mirg.evaluation.store import SETTINGS_FILE, SUMMARY_FILE, changed_rows
+from mirg.samples import REJECTED_FILE
+from mirg.storage import read_json, read_jsonl
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def load_evaluation(folder: str | Path, *, name: str | None = None) -> Evaluatio
     if changed := changed_rows(root):
         raise EvaluationError(changed, hint="run the evaluation again with --overwrite")
     known = settings if isinstance(settings, dict) else {}
-    return Evaluation(name or root.name, records, known, rejected=len(read_rejected(root)))
+    rejected = sum(isinstance(row, dict) for _, row in read_jsonl(root / REJECTED_FILE))
+    return Evaluation(name or root.name, records, known, rejected)
 
 
 def load_evaluations(folders: Sequence[str | Path]) -> list[Evaluation]:

@@ -29,9 +29,9 @@ def failures(records: Sequence[Record], *, size_edges: Sequence[float] | None = 
 
     ``image_choice``: :func:`image_choice`; ``named``: :func:`named_and_true`; ``iou``: :func:`iou_histogram`;
     ``by_n_images``, ``by_position`` (of the true image, on the items of ``image_choice``) and ``by_size`` (of the box,
-    items with one target): one block of metrics per group, as :func:`mirg.evaluation.metrics.measure` gives it, with its
-    ``name`` or the areas ``area_from`` <= a < ``area_to``. ``size_edges`` are the areas
-    between the sizes, where several models must share them; by default those of ``records`` (:func:`size_edges_of`).
+    items with one target): one block of :func:`mirg.evaluation.metrics.measure` per group, with its ``name`` or the
+    areas ``area_from`` <= a < ``area_to``. ``size_edges`` are the areas between the sizes, where several models must
+    share them; by default those of ``records`` (:func:`size_edges_of`).
     """
     edges = size_edges_of(records) if size_edges is None else tuple(size_edges)
     sizes = by_size(records, edges).items()
