@@ -6,7 +6,7 @@ image set) cancels out. The same sample must have the same truth in both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -25,12 +25,18 @@ from mirg.storage import read_json, read_jsonl
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The records of one model on one dataset; ``rejected`` samples could not be asked and are in no metric."""
+    """The records of one model on one dataset; ``rejected`` samples could not be asked and are in no metric.
+
+    ``metrics`` and ``chance`` are those of the summary, if they have been read.
+    """
 
     name: str
     records: tuple[Record, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     rejected: int = 0
+    folder: Path = Path()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    chance: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_evaluation(folder: str | Path, *, name: str | None = None) -> Evaluation:

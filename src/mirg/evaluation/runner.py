@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,7 @@ def select(samples: Iterator[Sample] | Sequence[Sample], plan: Plan) -> list[Sam
     if plan.limit is not None and plan.limit < 1:
         raise ConfigError(f"limit is {plan.limit}", hint="it must be at least 1")
     chosen = [groups[task] for task in sorted(groups) if not plan.tasks or task in plan.tasks]
-    turns = max((len(group) for group in chosen), default=0)
-    order = [group[turn] for turn in range(turns) for group in chosen if turn < len(group)]
-    return order if plan.limit is None else order[: plan.limit]
+    return [sample for turn in zip_longest(*chosen) for sample in turn if sample is not None][: plan.limit]
 
 
 def summarise(

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from mirg.geometry import Box
 
 Outcome = Literal["right", "wrong_image", "wrong_box", "unreadable"]
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 OUTCOME_TITLES: dict[Outcome, str] = {
     "right": "right",
     "wrong_box": "right image, wrong box",
@@ -23,21 +22,15 @@ OUTCOME_TITLES: dict[Outcome, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Fact:
-    """One line about the run: a setting, a version, a time."""
-
-    name: str
-    value: str
+Fact = tuple[str, str]  # the name and the value of a setting, a version, a time
 
 
 @dataclass(frozen=True)
 class Section:
-    """A titled list of facts, folded away unless ``open``."""
+    """A titled list of facts, folded away."""
 
     title: str
     facts: tuple[Fact, ...]
-    open: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,21 +49,21 @@ class Interval:
 
 @dataclass(frozen=True)
 class Column:
-    """One measure of a table. ``help`` is its definition in one sentence; ``better`` says which way is good."""
+    """One measure of a table. ``help`` is its definition in one sentence."""
 
     key: str
     title: str
     help: str = ""
-    better: Literal["higher", "lower"] = "higher"
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """One model, or one paired difference, over ``n`` items: column key to estimate."""
+    """A model, a paired difference or a task, over ``n`` items: an estimate for each column, and the chance level."""
 
     name: str
     n: int
     cells: Mapping[str, Interval]
+    chance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,35 +78,12 @@ class ResultTable:
 
 
 @dataclass(frozen=True)
-class TaskRow:
-    """One task: the chance level, and each model's estimate by model name."""
-
-    task: str
-    n: int
-    chance: float | None
-    cells: Mapping[str, Interval]
-
-
-@dataclass(frozen=True)
 class TaskTable:
-    """One measure per task; ``models`` orders the columns."""
+    """One measure per task, a row for each task with a cell for each of the ``models``."""
 
     column: Column
     models: tuple[str, ...]
-    rows: tuple[TaskRow, ...]
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """How many items of one model ended in each outcome."""
-
-    model: str
-    counts: Mapping[Outcome, int]
-
-    @property
-    def total(self) -> int:
-        """Items of this model."""
-        return sum(self.counts.values())
+    rows: tuple[TableRow, ...]
 
 
 @dataclass(frozen=True)
@@ -272,7 +242,8 @@ class Failures:
 class ReportData:
     """Everything on one page. Empty parts are left out.
 
-    ``n_answers`` counts the answers that ``gallery`` was chosen from; 0: it holds all of them.
+    ``outcomes`` counts the items of each model by outcome. ``n_answers`` counts the answers that ``gallery`` was chosen
+    from; 0: it holds all of them.
     """
 
     title: str
@@ -281,7 +252,7 @@ class ReportData:
     sections: tuple[Section, ...] = ()
     table: ResultTable | None = None
     task_tables: tuple[TaskTable, ...] = ()
-    outcomes: tuple[Outcomes, ...] = ()
+    outcomes: Mapping[str, Mapping[Outcome, int]] = field(default_factory=dict)
     failures: Failures | None = None
     stages: tuple[Stage, ...] = ()
     gallery: tuple[GalleryItem, ...] = ()
