@@ -9,8 +9,7 @@ import typer
 
 from mirg.console import say, table, warn
 from mirg.data.importers.migbench import load_annotations
-from mirg.evaluation.benchmarks.migbench.responses import load_responses
-from mirg.evaluation.benchmarks.migbench.score import PROTOCOLS, THRESHOLDS, protocols, score_all, summarise
+from mirg.evaluation.migbench.score import COLUMNS, PROTOCOLS, load_responses, protocols, score_all, summarise
 from mirg.frames import family as family_by_name
 from mirg.storage import write_json_atomic, write_jsonl_atomic
 
@@ -47,18 +46,14 @@ def migbench(
 
 def _show(result: dict[str, Any]) -> None:
     used = [protocol for protocol in PROTOCOLS if protocol in result]
-    columns = ["task", "items", *(f"{p} {m}" for p in used for m in (*(f"@{t}" for t in THRESHOLDS), "IoU"))]
-    keys = [*(f"acc@{t}" for t in THRESHOLDS), "mean_iou"]
+    titles = {column: column.removeprefix("acc").replace("mean_iou", "IoU") for column in COLUMNS}
+    columns = ["task", "items", *(f"{p} {title}" for p in used for title in titles.values())]
     rows = []
     for task, first in result[used[0]]["tasks"].items():
-        cells = [f"{result[p]['tasks'][task][key]:.2f}" for p in used for key in keys]
+        cells = [f"{result[p]['tasks'][task][key]:.2f}" for p in used for key in COLUMNS]
         rows.append([first["name"], str(first["items"]), *cells])
-    rows.append(["mean of tasks", str(result["items"]), *(f"{result[p]['mean'][k]:.2f}" for p in used for k in keys)])
-    table(f"{result['benchmark']}, percent", columns, rows)
-    _show_oddities(result)
-
-
-def _show_oddities(result: dict[str, Any]) -> None:
+    means = [f"{result[p]['mean'][key]:.2f}" for p in used for key in COLUMNS]
+    table(f"{result['benchmark']}, percent", columns, [*rows, ["mean of tasks", str(result["items"]), *means]])
     given = result["responses"]
     problems = {kind: count for kind, count in given["problems"].items() if count}
     say(f"{given['used']} of {result['items']} items have a response ({given['rows']} rows read).")

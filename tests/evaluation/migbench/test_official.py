@@ -9,7 +9,7 @@ import pytest
 
 from fakes.official import oracle_box, oracle_iou, random_response
 from fakes.speed import takes_at_most
-from mirg.evaluation.benchmarks.migbench.official import extract_box, overlap, score_response
+from mirg.evaluation.migbench.official import extract_box, overlap, score_response
 
 TRUTH = (0.1, 0.2, 0.5, 0.6)
 

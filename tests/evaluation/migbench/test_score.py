@@ -10,8 +10,7 @@ from fakes.migbench import ROWS, annotation_rows, write_annotations, write_respo
 from fakes.official import oracle_box, oracle_iou, random_response
 from mirg.data.importers.migbench import load_annotations
 from mirg.errors import ConfigError
-from mirg.evaluation.benchmarks.migbench.responses import load_responses
-from mirg.evaluation.benchmarks.migbench.score import protocols, score_all, summarise
+from mirg.evaluation.migbench.score import load_responses, protocols, score_all, summarise
 from mirg.frames import FAMILIES
 
 QWEN3 = FAMILIES["qwen3-vl"]
