@@ -6,8 +6,8 @@ Each is one file without outside requests. All texts are untrusted and are escap
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from mirg.report.cards import build_frames
 from mirg.report.charts import render_counts
@@ -21,8 +21,7 @@ Bars = Sequence[tuple[str, int]]
 _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "middle", "right")
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One finding: its row in samples.jsonl, the sample, the field, what is wrong, and what to do."""
 
     row: int
@@ -33,17 +32,15 @@ class Line:
     kind: str = ""
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """``total`` findings, of which ``lines`` are shown; ``by`` counts them by kind."""
 
     total: int = 0
-    by: Mapping[str, int] = field(default_factory=dict)
+    by: Mapping[str, int] = {}
     lines: Sequence[Line] = ()
 
 
-@dataclass(frozen=True)
-class SharedLine:
+class SharedLine(NamedTuple):
     """An image of the dataset and the image of a benchmark that it equals or looks like."""
 
     sample_id: str
@@ -56,8 +53,7 @@ class SharedLine:
     how: str
 
 
-@dataclass(frozen=True)
-class LengthView:
+class LengthView(NamedTuple):
     """Tokens of the samples for one family; ``bars`` are (tokens, samples)."""
 
     family: str
@@ -71,8 +67,7 @@ class LengthView:
     bars: Bars
 
 
-@dataclass(frozen=True)
-class ShapeView:
+class ShapeView(NamedTuple):
     """The images and targets of the samples of one task, or of all. ``cells`` are 3 x 3 counts of targets."""
 
     name: str
@@ -85,8 +80,7 @@ class ShapeView:
     cells: Sequence[Sequence[int]]
 
 
-@dataclass(frozen=True)
-class CheckData:
+class CheckData(NamedTuple):
     """Everything on the page."""
 
     title: str
@@ -120,8 +114,7 @@ def render_check(data: CheckData) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Chain:
+class Chain(NamedTuple):
     """One chain. ``check`` is "" if it was kept, else the first check that it failed; ``problems`` are all reasons.
 
     ``cited`` are the boxes of the thinking, ``predicted`` those of the answer; fractions, as everywhere.
@@ -141,8 +134,7 @@ class Chain:
     facts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class TeacherPageData:
+class TeacherPageData(NamedTuple):
     """Everything on the page. ``checks`` counts the refused samples by check, ``tasks`` is (kept, refused) by task."""
 
     title: str

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from mirg.geometry import Box
 from mirg.images import DEFAULT_LIMITS, ImageLimits
@@ -29,8 +28,7 @@ MAX_BOXES = 60  # drawn on one image
 BoxKind = Literal["true", "given", "noted"]
 
 
-@dataclass(frozen=True)
-class SheetBox:
+class SheetBox(NamedTuple):
     """A box in fractions of its image: a target (true), one that the question gives, or another annotated object."""
 
     kind: BoxKind
@@ -38,8 +36,7 @@ class SheetBox:
     label: str = ""
 
 
-@dataclass(frozen=True)
-class SheetImage:
+class SheetImage(NamedTuple):
     """One image: ``path`` is None if it may not be opened, and ``problem`` is the reason."""
 
     path: Path | None
@@ -50,8 +47,7 @@ class SheetImage:
     problem: str = ""
 
 
-@dataclass(frozen=True)
-class SheetSample:
+class SheetSample(NamedTuple):
     """One card, all of it text. ``chain`` is the reasoning; ``facts`` are (name, value)."""
 
     id: str
@@ -67,18 +63,16 @@ class SheetSample:
     facts: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class SheetData:
+class SheetData(NamedTuple):
     """The page: ``samples`` in the order in which they are shown; ``notes`` are said at its head."""
 
     title: str
     subtitle: str
     samples: Sequence[SheetSample]
-    notes: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class Sheet:
+class Sheet(NamedTuple):
     """What was made: the page, how many cards it has, how many did not fit, and what is said at its head."""
 
     html: str
