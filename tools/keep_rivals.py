@@ -22,9 +22,9 @@ import numpy as np
 
 from mirg import __version__
 from mirg.data.importers.migbench import PAPER_NAMES, Annotations, Item, load_annotations
-from mirg.evaluation.benchmarks.migbench import official
-from mirg.evaluation.benchmarks.migbench.responses import Responses, load_responses
-from mirg.evaluation.benchmarks.migbench.score import PROTOCOLS, Score, compare_scores, score_all, summarise
+from mirg.evaluation.migbench import official
+from mirg.evaluation.migbench.responses import Responses, load_responses
+from mirg.evaluation.migbench.score import PROTOCOLS, Score, compare_scores, score_all, summarise
 from mirg.frames import family
 from mirg.storage import read_jsonl, write_json_atomic
 

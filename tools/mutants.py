@@ -41,7 +41,7 @@ CORE = [
         "training/run.py",
         "evaluation/metrics.py",
         "evaluation/intervals.py",
-        "evaluation/benchmarks/migbench/*.py",
+        "evaluation/migbench/*.py",
     ),
     *("trajectories/checks.py", "trajectories/teacher/ledger.py", "engines/limits.py"),
 ]

@@ -9,8 +9,7 @@ import pytest
 from fakes.speed import takes_at_most
 from mirg.answers.markup import box_markup
 from mirg.evaluation.agreement import agree
-from mirg.evaluation.chance import CHANCE_METRICS, chance, group_chance
-from mirg.evaluation.forms import LEAST
+from mirg.evaluation.chance import CHANCE_METRICS, LEAST, chance, group_chance
 from mirg.evaluation.records import Record
 from mirg.geometry import Box
 

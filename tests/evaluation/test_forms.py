@@ -6,7 +6,7 @@ import pytest
 
 from mirg.data.scenes.generate import iter_samples
 from mirg.data.scenes.tasks import TASKS
-from mirg.evaluation.forms import LEAST, given_boxes, groups, named_images, wording
+from mirg.evaluation.chance import LEAST, given_boxes, groups, named_images, wording
 from mirg.evaluation.records import Record, load_records, question_form
 from mirg.samples import Sample
 

@@ -212,7 +212,7 @@ def test_the_reader_version_is_part_of_the_key(
     dataset: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluate(ScriptedEngine(answer), dataset, tmp_path / "out", PLAN)
-    monkeypatch.setattr("mirg.evaluation.keys.READER_VERSION", "mirg.read/next")
+    monkeypatch.setattr("mirg.evaluation.batches.READER_VERSION", "mirg.read/next")
     with pytest.raises(EvaluationError, match="reader"):
         evaluate(ScriptedEngine(answer), dataset, tmp_path / "out", PLAN)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,7 +80,7 @@ def test_examples_come_first_each_box_in_the_style_of_its_model(full_report: Ful
 
 
 def test_examples_need_no_gallery(full_report: FullReport) -> None:
-    data = replace(full_report(str), gallery=())
+    data = full_report(str)._replace(gallery=())
     page = Page(render(data))
     stored = {v for tag, n, v in page.attributes if tag == "image" and n == "id"}
     used = {v.removeprefix("#") for tag, n, v in page.attributes if tag == "use" and n == "href"}

@@ -9,14 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from mirg.cli.measured import AnswerInstructions, Device, Dtype, Family
 from mirg.console import say, table, warn
-from mirg.errors import ConfigError
 from mirg.evaluation.metrics import LOWER_IS_BETTER, TITLES
 from mirg.storage import write_json_atomic
 
 _TASK_METRIC = "joint_accuracy"
 _LISTED = 5  # rejections that are printed
-_INSTRUCTIONS = ("full", "short", "none")
 
 
 def evaluate(
@@ -29,12 +28,10 @@ def evaluate(
     max_new_tokens: Annotated[int, typer.Option(help="Longest completion in tokens.")] = 512,
     temperature: Annotated[float, typer.Option(help="0 is greedy decoding.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of sampling, if temperature is not 0.")] = 0,
-    instructions: Annotated[
-        str | None, typer.Option(help="Instructions in the prompt: full, short or none. Default: the model's.")
-    ] = None,
-    family: Annotated[str | None, typer.Option(help="Model family, if the model does not name it.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 …")] = None,
+    instructions: AnswerInstructions = None,
+    family: Family = None,
+    device: Device = None,
+    dtype: Dtype = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another evaluation in --out.")] = False,
 ) -> None:
     """Run a model on a dataset and score it; records.jsonl and summary.json go to --out."""
@@ -44,15 +41,11 @@ def evaluate(
     from mirg.samples import DatasetFolder
 
     # Report errors that do not need the model before it is loaded.
-    generation = Generation(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, batch_size=batch_size)
-    wanted = tuple(part.strip() for part in tasks.split(",") if part.strip()) if tasks else ()
-    if instructions not in (None, *_INSTRUCTIONS):
-        raise ConfigError(f"unknown instructions {instructions!r}", hint=f"known: {', '.join(_INSTRUCTIONS)}")
     plan = Plan(
-        generation=generation,
-        instructions=instructions,  # type: ignore[arg-type]
+        Generation(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, batch_size=batch_size),
+        instructions=instructions,
         limit=limit,
-        tasks=wanted,
+        tasks=tuple(part.strip() for part in (tasks or "").split(",") if part.strip()),
         overwrite=overwrite,
     )
     folder = DatasetFolder.open(dataset)
@@ -90,13 +83,12 @@ def compare(
 def show_comparison(result: Mapping[str, Any]) -> None:
     """Print what :func:`mirg.evaluation.compare.compare` gives: three tables, in percent."""
     systems, chance = result["systems"], result["chance"]
-    names = [system["name"] for system in systems]
     rows = [
         [title, *(_cell(system["overall"][metric]) for system in systems), _chance(chance["overall"], metric)]
         for metric, title in TITLES.items()
     ]
     rows.append(["samples", *(str(system["n"]) for system in systems), ""])
-    table("All samples: percent, 95 % interval", ["metric", *names, "chance"], rows)
+    table("All samples: percent, 95 % interval", ["metric", *(s["name"] for s in systems), "chance"], rows)
     _show_parts(result, "tasks", "task")
     _show_parts(result, "subsets", "subset")
     if result["differences"]:
@@ -153,17 +145,16 @@ def _progress() -> Any:
     import time
 
     start = time.monotonic()
-    last = [0.0]
+    last = start - 5.0
 
     def show(done: int, total: int, kept: int) -> None:
+        nonlocal last
         now = time.monotonic()
-        if now - last[0] < 5.0 and done < total:
-            return
-        last[0] = now
-        fresh = done - kept
-        left = (now - start) / fresh * (total - done) if fresh > 0 else 0.0
-        kept_text = f", {kept} kept from before" if kept else ""
-        say(f"evaluated {done}/{total}{kept_text}, about {left:.0f} s left", file=sys.stderr)
+        if now - last >= 5.0 or done == total:
+            last = now
+            left = (now - start) / (done - kept) * (total - done) if done > kept else 0.0
+            kept_text = f", {kept} kept from before" if kept else ""
+            say(f"evaluated {done}/{total}{kept_text}, about {left:.0f} s left", file=sys.stderr)
 
     return show
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mirg.cli.measured import AnswerInstructions, Device, Family
 from mirg.cli.output import json_out
 from mirg.console import clean, one_line, say, warn
 from mirg.errors import ConfigError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mirg.engines.base import Engine
 
 UNREADABLE_EXIT = 1
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # as Pillow names them
 
 
 def ground(
@@ -27,17 +29,10 @@ def ground(
     question: Annotated[str, typer.Option("-q", "--question", help="What to look for.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Draw the boxes and write the picture here (PNG).")] = None,
-    family: Annotated[
-        str | None, typer.Option("--family", help="Model family; found from the model if left out.")
-    ] = None,
+    family: Family = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest completion.")] = 512,
-    instructions: Annotated[
-        Literal["full", "short", "none"] | None,
-        typer.Option(
-            "--instructions", help="How much the prompt says about the form of an answer; default: the model's."
-        ),
-    ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, …; chosen if left out.")] = None,
+    instructions: AnswerInstructions = None,
+    device: Device = None,
 ) -> None:
     """Ask a model about several images; get reasoning, image and box.
 
@@ -92,19 +87,14 @@ def as_text(grounding: Grounding) -> list[str]:
     elif grounding.reading.none:
         lines += ["Answer", "  in none of the images"]
     else:
-        lines += ["Answer", *_box_lines(grounding)]
+        lines.append("Answer")
+        for found in grounding.found:
+            name = one_line(grounding.name_of(found.image) or "no such image")
+            place = "no place" if found.pixels is None else "({}, {}) to ({}, {}) px".format(*found.pixels)
+            problem = f"  [{found.problem}]" if found.problem else ""
+            lines.append(f"  Image-{found.image}  {name}  {place}{problem}")
     if grounding.completion.finish == "length":
         lines += ["", f"The completion was cut at {grounding.completion.tokens} tokens (see --max-new-tokens)."]
-    return lines
-
-
-def _box_lines(grounding: Grounding) -> list[str]:
-    lines = []
-    for found in grounding.found:
-        name = one_line(grounding.name_of(found.image) or "no such image")
-        place = "no place" if found.pixels is None else "({}, {}) to ({}, {}) px".format(*found.pixels)
-        problem = f"  [{found.problem}]" if found.problem else ""
-        lines.append(f"  Image-{found.image}  {name}  {place}{problem}")
     return lines
 
 
@@ -116,7 +106,7 @@ def check_picture_path(out: Path | None) -> None:
     """Refuse a picture name that Pillow cannot write, before anything expensive is done."""
     if out is None:
         return
-    if out.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp"}:
+    if out.suffix.lower() not in PICTURES:
         raise ConfigError(f"--out {out}: unknown kind of picture", hint="end the name in .png, .jpg or .webp")
     if not out.parent.is_dir():
         raise ConfigError(f"--out {out}: the folder {out.parent} does not exist", hint="make the folder first")
@@ -134,6 +124,5 @@ def save_picture(grounding: Grounding, images: Sequence[Image], out: Path) -> No
     predicted = [Mark(found.image, found.box) for found in grounding.found]
     given = [Mark(image, box) for image, box in cited(grounding.question)]
     buffer = io.BytesIO()
-    kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(out.suffix.lower(), "PNG")
-    draw_sample(images, predicted=predicted, given=given).save(buffer, kind)
+    draw_sample(images, predicted=predicted, given=given).save(buffer, PICTURES[out.suffix.lower()])
     write_atomic(out, buffer.getvalue())

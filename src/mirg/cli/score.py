@@ -10,9 +10,9 @@ import typer
 
 from mirg.console import say, table, warn
 from mirg.data.importers.migbench import PAPER_NAMES, load_annotations
-from mirg.evaluation.benchmarks.migbench.images import image_sizes
-from mirg.evaluation.benchmarks.migbench.responses import load_responses
-from mirg.evaluation.benchmarks.migbench.score import (
+from mirg.evaluation.migbench.images import image_sizes
+from mirg.evaluation.migbench.responses import load_responses
+from mirg.evaluation.migbench.score import (
     COLUMNS,
     PROTOCOLS,
     Frame,

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from mirg.evaluation.intervals import RESAMPLES, Floats, Interval, mean_intervals
+from mirg.evaluation.intervals import Floats, mean_intervals
 from mirg.evaluation.records import Outcome, Record, by_task
 
 METRICS: dict[str, Callable[[Record], float]] = {
@@ -43,10 +43,14 @@ def values(records: Sequence[Record]) -> Floats:
     return np.array(rows, dtype=np.float64).reshape(-1, len(METRICS))
 
 
-def measure(records: Sequence[Record], *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Interval]:
-    """Every metric of ``records`` with its interval; EvaluationError if there are no records."""
-    found = mean_intervals(values(records), [r.image_set for r in records], seed=seed, resamples=resamples)
-    return dict(zip(METRICS, found, strict=True))
+def measure(records: Sequence[Record]) -> dict[str, Any]:
+    """Every metric of ``records`` with its interval: ``{"n", "n_sets", metric: {"mean", "low", "high"}}``.
+
+    EvaluationError if there are no records.
+    """
+    found = mean_intervals(values(records), [record.image_set for record in records])
+    cells = {metric: interval.cell() for metric, interval in zip(METRICS, found, strict=True)}
+    return {"n": found[0].n, "n_sets": found[0].n_sets, **cells}
 
 
 def subsets(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -56,23 +60,12 @@ def subsets(records: Sequence[Record]) -> dict[str, list[Record]]:
     return {name: rows for name, rows in (("image_hidden", hidden), ("image_given", said)) if rows}
 
 
-def table(records: Sequence[Record], *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
+def table(records: Sequence[Record]) -> dict[str, Any]:
     """Metrics as plain data: ``overall``, ``tasks``, ``subsets`` and the count of each outcome."""
-
-    def block(rows: Sequence[Record]) -> dict[str, Any]:
-        return plain(measure(rows, seed=seed, resamples=resamples))
-
     outcomes = Counter(record.outcome for record in records)
     return {
-        "overall": block(records),
-        "tasks": {task: block(rows) for task, rows in by_task(records).items()},
-        "subsets": {name: block(rows) for name, rows in subsets(records).items()},
-        "outcomes": {outcome: outcomes.get(outcome, 0) for outcome in get_args(Outcome)},
+        "overall": measure(records),
+        "tasks": {task: measure(rows) for task, rows in by_task(records).items()},
+        "subsets": {name: measure(rows) for name, rows in subsets(records).items()},
+        "outcomes": {outcome: outcomes[outcome] for outcome in get_args(Outcome)},
     }
-
-
-def plain(measured: dict[str, Interval]) -> dict[str, Any]:
-    """Intervals as JSON-ready data: ``{"n", "n_sets", metric: {"mean", "low", "high"}}``."""
-    first = next(iter(measured.values()))
-    cells = {name: {"mean": i.mean, "low": i.low, "high": i.high} for name, i in measured.items()}
-    return {"n": first.n, "n_sets": first.n_sets, **cells}

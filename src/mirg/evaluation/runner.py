@@ -10,22 +10,23 @@ pixels are decoded only for samples that are asked, and for those without a row,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from mirg.answers.prompts import Instructions, messages
-from mirg.engines.base import Engine, Generation, Request, instructions_of
-from mirg.errors import AnswerError, ConfigError, EngineError, EvaluationError, ImageError, MirgError
+from mirg.answers.prompts import Instructions
+from mirg.engines.base import Engine, Generation, Request
+from mirg.errors import ConfigError, EvaluationError, MirgError
+from mirg.evaluation.batches import Batch, batches, complete, run_settings
 from mirg.evaluation.chance import chance
 from mirg.evaluation.failures import failures
-from mirg.evaluation.keys import ImageDigests, batch_seed, row_keys, run_settings, sample_key
 from mirg.evaluation.metrics import table
 from mirg.evaluation.records import RECORDS_FILE, Record, load_records, make_record
-from mirg.evaluation.store import SUMMARY_FILE, Store, claim, write_rejected
+from mirg.evaluation.store import SUMMARY_FILE, Store, claim
 from mirg.rewards import RewardConfig
-from mirg.samples import DatasetFolder, Rejection, Sample, refuse_for_family
-from mirg.storage import digest_file, sole_writer, write_json_atomic
+from mirg.samples import REJECTED_FILE, DatasetFolder, Rejection, Sample
+from mirg.storage import digest_file, sole_writer, write_json_atomic, write_jsonl_atomic
 
 Progress = Callable[[int, int, int], None]  # samples done, samples in all, of the done ones taken from the folder
 
@@ -45,14 +46,6 @@ class Plan:
     overwrite: bool = False
 
 
-@dataclass(frozen=True)
-class _Batch:
-    number: int
-    samples: tuple[Sample, ...]
-    prompts: dict[str, list[dict[str, Any]] | MirgError]  # by sample id, or the error that prevents it
-    keys: dict[str, str]
-
-
 def evaluate(
     engine: Engine, dataset: DatasetFolder, out: str | Path, plan: Plan | None = None, progress: Progress | None = None
 ) -> dict[str, Any]:
@@ -62,18 +55,23 @@ def evaluate(
     evaluation or no sample can be asked, ``StorageError`` if it cannot be written, ``EngineError`` from the engine.
     """
     out, plan = Path(out), plan or Plan()
-    told = instructions_of(engine, plan.instructions)
     bad_rows: list[Rejection] = []
     samples = select(dataset.read(bad_rows.append), plan)
     if not samples:
         raise EvaluationError(f"{dataset.root}: no sample to evaluate", hint=f"{len(bad_rows)} rows are broken")
-    settings = run_settings(engine, plan.generation, told, plan.rewards)
-    settings |= {"dataset": dataset.card.name, "dataset_digest": dataset.card.digest, "tasks": sorted(plan.tasks)}
+    settings = run_settings(engine, dataset, plan.generation, plan.instructions, plan.rewards)
+    settings |= {"tasks": sorted(plan.tasks)}
     with sole_writer(out):
         store = claim(out, settings, len(samples), overwrite=plan.overwrite)
-        rejected = _row_rejections(bad_rows)
-        rejected += _run(engine, dataset, plan, settings, samples, store, progress or (lambda done, total, kept: None))
-        write_rejected(out, rejected)
+        rejected = [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in bad_rows]
+        done = 0
+        for batch in batches(engine, dataset, samples, plan.generation, settings):
+            rejected += _fill(engine, plan, batch, store)
+            done += len(batch.samples)
+            if progress:
+                progress(done, len(samples), store.used)
+        store.cut()
+        write_jsonl_atomic(out / REJECTED_FILE, rejected)
         summary = summarise(load_records(out), settings, rejected, limit=plan.limit)
         summary["records_digest"] = digest_file(out / RECORDS_FILE)
         write_json_atomic(out / SUMMARY_FILE, summary)
@@ -91,9 +89,7 @@ def select(samples: Iterator[Sample] | Sequence[Sample], plan: Plan) -> list[Sam
     if plan.limit is not None and plan.limit < 1:
         raise ConfigError(f"limit is {plan.limit}", hint="it must be at least 1")
     chosen = [groups[task] for task in sorted(groups) if not plan.tasks or task in plan.tasks]
-    turns = max((len(group) for group in chosen), default=0)
-    order = [group[turn] for turn in range(turns) for group in chosen if turn < len(group)]
-    return order if plan.limit is None else order[: plan.limit]
+    return [sample for turn in zip_longest(*chosen) for sample in turn if sample is not None][: plan.limit]
 
 
 def summarise(
@@ -116,102 +112,35 @@ def summarise(
     }
 
 
-def _run(
-    engine: Engine,
-    dataset: DatasetFolder,
-    plan: Plan,
-    settings: dict[str, Any],
-    samples: Sequence[Sample],
-    store: Store,
-    progress: Progress,
-) -> list[dict[str, str]]:
-    """Fill the store batch by batch; returns the samples that could not be asked."""
-    rejected: list[dict[str, str]] = []
-    done = 0
-    for batch in _batches(engine, dataset, plan, settings, samples):
-        rejected += _fill(engine, dataset, plan, batch, store)
-        done += len(batch.samples)
-        progress(done, len(samples), store.used)
-    store.cut()
-    return rejected
-
-
-def _batches(
-    engine: Engine, dataset: DatasetFolder, plan: Plan, settings: dict[str, Any], samples: Sequence[Sample]
-) -> Iterator[_Batch]:
-    size = plan.generation.batch_size
-    images = ImageDigests(dataset)
-    for number, start in enumerate(range(0, len(samples), size)):
-        members = tuple(samples[start : start + size])
-        prompts: dict[str, list[dict[str, Any]] | MirgError] = {}
-        keys: list[str] = []
-        for sample in members:
-            try:
-                refuse_for_family(sample, engine.family, engine.limits)
-                prompt = messages(sample, engine.family, engine.limits, instructions_of(engine, plan.instructions))
-                prompts[sample.id] = prompt
-            except (AnswerError, ImageError) as error:
-                prompt, prompts[sample.id] = None, error
-            keys.append(sample_key(sample, prompt, images))
-        yield _Batch(number, members, prompts, row_keys(settings, list(prompts), keys))
-
-
-def _fill(engine: Engine, dataset: DatasetFolder, plan: Plan, batch: _Batch, store: Store) -> list[dict[str, str]]:
+def _fill(engine: Engine, plan: Plan, batch: Batch, store: Store) -> list[dict[str, str]]:
     """Use the stored rows of one batch, or compute them; returns the samples that cannot be asked."""
     stored = store.ahead(batch.keys.items())
-    opened = {sample.id: _open(dataset, sample, batch) for sample in batch.samples if sample.id not in stored}
-    refused = {sample_id: found for sample_id, found in opened.items() if isinstance(found, MirgError)}
+    opened = {sample.id: batch.open(sample) for sample in batch.samples if sample.id not in stored}
+    refused = {sample_id for sample_id, found in opened.items() if isinstance(found, MirgError)}
     if not store.reuse([row for row in batch.keys.items() if row[0] not in refused]):
-        for sample in batch.samples:
-            if sample.id in stored:
-                opened[sample.id] = _open(dataset, sample, batch)
-        requests = [opened[sample.id] for sample in batch.samples]
-        store.append(_ask(engine, plan, batch, [request for request in requests if isinstance(request, Request)]))
+        opened |= {sample.id: batch.open(sample) for sample in batch.samples if sample.id in stored}
+        pairs = [(s, request) for s in batch.samples if isinstance(request := opened[s.id], Request)]
+        completions = complete(engine, [request for _, request in pairs], batch.generation) if pairs else ()
+        store.append(
+            [
+                make_record(
+                    sample,
+                    completion.text,
+                    family=engine.family,
+                    limits=engine.limits,
+                    rewards=plan.rewards,
+                    tokens=completion.tokens,
+                    finish=completion.finish,
+                    key=batch.keys[sample.id],
+                )
+                for (sample, _), completion in zip(pairs, completions, strict=True)
+            ]
+        )
     return [
         _rejected(sample.id, sample.task, str(found))
         for sample in batch.samples
         if isinstance(found := opened.get(sample.id), MirgError)
     ]
-
-
-def _open(dataset: DatasetFolder, sample: Sample, batch: _Batch) -> Request | MirgError:
-    """The request about ``sample`` with decoded images, or the error that prevents it."""
-    prompt = batch.prompts[sample.id]
-    if isinstance(prompt, MirgError):
-        return prompt
-    try:
-        images = [dataset.open_image(ref, sample.id) for ref in sample.images]
-    except ImageError as error:
-        return error
-    return Request(sample_id=sample.id, messages=prompt, images=images)
-
-
-def _ask(engine: Engine, plan: Plan, batch: _Batch, requests: Sequence[Request]) -> list[Record]:
-    """Generate, read and score the answers of one batch."""
-    if not requests:
-        return []
-    settings = replace(plan.generation, seed=batch_seed(plan.generation.seed, batch.number))
-    completions = engine.generate(requests, settings)
-    if len(completions) != len(requests):
-        raise EngineError(f"{engine.name} gave {len(completions)} completions for {len(requests)} requests")
-    samples = {sample.id: sample for sample in batch.samples}
-    return [
-        make_record(
-            samples[request.sample_id],
-            completion.text,
-            family=engine.family,
-            limits=engine.limits,
-            rewards=plan.rewards,
-            tokens=completion.tokens,
-            finish=completion.finish,
-            key=batch.keys[request.sample_id],
-        )
-        for request, completion in zip(requests, completions, strict=True)
-    ]
-
-
-def _row_rejections(rejections: Sequence[Rejection]) -> list[dict[str, str]]:
-    return [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in rejections]
 
 
 def _rejected(sample_id: str, task: str, reason: str) -> dict[str, str]:

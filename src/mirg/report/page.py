@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import mirg
 from mirg.console import clean
 from mirg.report import charts, tables
-from mirg.report.cards import PER_OUTCOME, Card, build_cards, build_examples, cut, select
-from mirg.report.data import OUTCOME_TITLES, Chart, GalleryItem, GroupChart, Histogram, Interval, Outcomes, ReportData
+from mirg.report.cards import PER_OUTCOME, build_cards, build_examples, cut, select
+from mirg.report.data import OUTCOME_TITLES, Histogram, Interval, ReportData
 from mirg.report.images import ImageBudget
 from mirg.storage import write_atomic
 
@@ -39,8 +40,13 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
     """The page as text. At most ``per_outcome`` answers per model and outcome, ``image_budget`` bytes of images."""
     budget = ImageBudget(image_budget)
     examples = build_examples(data.examples.items if data.examples else (), budget)
-    cards, dropped = build_cards(select(data.gallery, per_outcome), budget)
-    cards = _in_given_order(cards, data.gallery)
+    chosen = select(data.gallery, per_outcome)
+    cards = build_cards(chosen, budget)
+    # The answers of all models to one sample stand together, in the order in which the items came.
+    position = {id(item): place for place, item in enumerate(data.gallery)}
+    first = {item.sample_id: position[id(item)] for item in reversed(data.gallery)}
+    cards.sort(key=lambda card: (first[card.item.sample_id], position[id(card.item)]))
+    shown = {card.item.model for card in cards}
     differences = data.table.differences if data.table else ()
     return render_page(
         "report.html.j2",
@@ -52,12 +58,12 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
         histogram_top=_highest_share(data.failures.histograms) if data.failures else 1.0,
         cards=cards,
         images=budget.images,
-        gallery_note=_gallery_note(len(cards), max(data.n_answers, len(data.gallery)), per_outcome, dropped),
-        models=[model for model in _unique(i.model for i in data.gallery) if model in {c.item.model for c in cards}],
-        tasks=sorted(_unique(card.item.task for card in cards)),
+        gallery_note=_gallery_note(data, per_outcome, len(cards), len(chosen)),
+        models=[model for model in dict.fromkeys(item.model for item in data.gallery) if model in shown],
+        tasks=sorted({card.item.task for card in cards}),
         outcomes_shown={card.item.outcome for card in cards},
         any_given=any(card.item.given for card in cards),
-        examples_given=any(worked.answers[0].item.given for worked in examples),
+        examples_given=any(worked.example.answers[0].given for worked in examples),
         reaches=[tables.difference_reach(list(row.cells.values())) for row in differences],
         sample_bar=markup(tables.interval_bar(Interval(0.55, 0.35, 0.75))),
     )
@@ -66,25 +72,12 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
 def render_page(template: str, *, style: str = "", script: str = "", **values: Any) -> str:
     """A page as text: ``template`` with ``values``, one style sheet (``report.css`` by default) and one script."""
     style = style or asset("report.css")
-    return (
-        environment()
-        .get_template(template)
-        .render(
-            version=mirg.__version__,
-            csp=content_security_policy(style, script),
-            style=markup(style),
-            script=markup(script),
-            **values,
-        )
-    )
-
-
-def content_security_policy(style: str, script: str) -> str:
-    """Nothing but data-URI images, this style sheet and this script."""
-    return (
+    csp = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
+    values |= {"version": mirg.__version__, "csp": csp, "style": markup(style), "script": markup(script)}
+    return environment().get_template(template).render(values)
 
 
 @lru_cache(maxsize=1)
@@ -94,37 +87,18 @@ def environment() -> Environment:
 
     made = Environment(loader=FileSystemLoader(TEMPLATES, encoding="utf-8"), autoescape=True, undefined=StrictUndefined)
     made.filters |= {"clean": clean, "cut": cut}
-    helpers: dict[str, Any] = {
-        "interval_bar": lambda value, chance=None: markup(tables.interval_bar(value, chance)),
-        "difference_bar": lambda value, reach: markup(tables.difference_bar(value, reach)),
-        "outcome_bar": _outcome_bar,
-        "render_chart": _render_chart,
-        "render_groups": _render_groups,
-        "render_histogram": _render_histogram,
+    drawings: list[Callable[..., str]] = [
+        *(tables.interval_bar, tables.difference_bar, tables.outcome_bar),
+        *(charts.render_chart, charts.render_groups, charts.render_histogram),
+    ]
+    made.globals |= {draw.__name__: lambda *given, draw=draw: markup(draw(*given)) for draw in drawings}
+    made.globals |= {
         "last_value": charts.last_value,
         "short": charts.short,
         "signed": tables.signed,
         "outcome_titles": OUTCOME_TITLES,
-        "outcome_order": tables.OUTCOMES_BY_WORTH,
     }
-    made.globals |= helpers
     return made
-
-
-def _outcome_bar(outcomes: Outcomes) -> Any:
-    return markup(tables.outcome_bar(outcomes))
-
-
-def _render_chart(chart: Chart) -> Any:
-    return markup(charts.render_chart(chart))
-
-
-def _render_groups(chart: GroupChart) -> Any:
-    return markup(charts.render_groups(chart))
-
-
-def _render_histogram(histogram: Histogram, top: float) -> Any:
-    return markup(charts.render_histogram(histogram, top))
 
 
 def _highest_share(histograms: tuple[Histogram, ...]) -> float:
@@ -148,19 +122,7 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
-def _in_given_order(cards: list[Card], items: tuple[GalleryItem, ...]) -> list[Card]:
-    """The answers of all models to one sample stand together, in the order in which the items came."""
-    position = {id(item): place for place, item in enumerate(items)}
-    first: dict[str, int] = {}
-    for place, item in enumerate(items):
-        first.setdefault(item.sample_id, place)
-    return sorted(cards, key=lambda card: (first[card.item.sample_id], position[id(card.item)]))
-
-
-def _gallery_note(shown: int, total: int, per_outcome: int, dropped: int) -> str:
+def _gallery_note(data: ReportData, per_outcome: int, shown: int, chosen: int) -> str:
+    total = max(data.n_answers, len(data.gallery))
     note = f"{shown:,} of {total:,} answers: up to {per_outcome} for each model and outcome, spread over the tasks."
-    return f"{note} {dropped:,} more were left out to keep this file small." if dropped else note
-
-
-def _unique(values: Any) -> list[str]:
-    return list(dict.fromkeys(values))
+    return f"{note} {chosen - shown:,} more were left out to keep this file small." if chosen > shown else note

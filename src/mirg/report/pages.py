@@ -1,4 +1,4 @@
-"""The pages of ``mirg data check``, of a teacher's run and of a study: what they show, as plain data, and writing them.
+"""The pages of ``mirg data check`` and of a teacher's run: what they show, as plain data, and writing them.
 
 Each is one file without outside requests. All texts are untrusted and are escaped (see :mod:`mirg.report.page`).
 """
@@ -6,22 +6,22 @@ Each is one file without outside requests. All texts are untrusted and are escap
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from mirg.report.cards import Frame, Layer, build_frames, cut
-from mirg.report.charts import forest, render_counts
-from mirg.report.data import Chart, Fact, Interval, Mark, Matrix, Picture
+from mirg.report.cards import build_frames
+from mirg.report.charts import render_counts
+from mirg.report.data import Fact, Mark, Matrix, Picture
 from mirg.report.images import ImageBudget
 from mirg.report.page import IMAGE_BUDGET, asset, markup, render_page
 from mirg.report.tables import shade_grid
 from mirg.storage import write_atomic
 
 Bars = Sequence[tuple[str, int]]
+_ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "middle", "right")
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One finding: its row in samples.jsonl, the sample, the field, what is wrong, and what to do."""
 
     row: int
@@ -32,17 +32,15 @@ class Line:
     kind: str = ""
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """``total`` findings, of which ``lines`` are shown; ``by`` counts them by kind."""
 
     total: int = 0
-    by: Mapping[str, int] = field(default_factory=dict)
+    by: Mapping[str, int] = {}
     lines: Sequence[Line] = ()
 
 
-@dataclass(frozen=True)
-class SharedLine:
+class SharedLine(NamedTuple):
     """An image of the dataset and the image of a benchmark that it equals or looks like."""
 
     sample_id: str
@@ -55,8 +53,7 @@ class SharedLine:
     how: str
 
 
-@dataclass(frozen=True)
-class LengthView:
+class LengthView(NamedTuple):
     """Tokens of the samples for one family; ``bars`` are (tokens, samples)."""
 
     family: str
@@ -70,8 +67,7 @@ class LengthView:
     bars: Bars
 
 
-@dataclass(frozen=True)
-class ShapeView:
+class ShapeView(NamedTuple):
     """The images and targets of the samples of one task, or of all. ``cells`` are 3 x 3 counts of targets."""
 
     name: str
@@ -84,8 +80,7 @@ class ShapeView:
     cells: Sequence[Sequence[int]]
 
 
-@dataclass(frozen=True)
-class CheckData:
+class CheckData(NamedTuple):
     """Everything on the page."""
 
     title: str
@@ -115,18 +110,11 @@ def render_check(data: CheckData) -> str:
         style=asset("report.css") + asset("check.css"),
         data=data,
         bars=lambda title, values: markup(render_counts(title, values)),
-        cells=lambda shape: shade_grid(_matrix(shape)),
+        cells=lambda shape: shade_grid(Matrix(shape.name, _ROWS, _COLUMNS, tuple(map(tuple, shape.cells)))),
     )
 
 
-def _matrix(shape: ShapeView) -> Matrix:
-    return Matrix(
-        shape.name, ("top", "middle", "bottom"), ("left", "middle", "right"), tuple(tuple(row) for row in shape.cells)
-    )
-
-
-@dataclass(frozen=True)
-class Chain:
+class Chain(NamedTuple):
     """One chain. ``check`` is "" if it was kept, else the first check that it failed; ``problems`` are all reasons.
 
     ``cited`` are the boxes of the thinking, ``predicted`` those of the answer; fractions, as everywhere.
@@ -146,8 +134,7 @@ class Chain:
     facts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class TeacherPageData:
+class TeacherPageData(NamedTuple):
     """Everything on the page. ``checks`` counts the refused samples by check, ``tasks`` is (kept, refused) by task."""
 
     title: str
@@ -163,94 +150,23 @@ class TeacherPageData:
     recipe: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class _Shown:
-    chain: Chain
-    question: str
-    thinking: str
-    answer: str
-    frames: tuple[Frame, ...]
-
-
 def write_teacher_page(path: Path, data: TeacherPageData, *, image_budget: int = IMAGE_BUDGET) -> Path:
     """Write the page, one file without outside requests of at most ``image_budget`` bytes of images; its path."""
     budget = ImageBudget(image_budget)
-    shown = [_shown(chain, budget) for chain in data.chains if budget.take(chain.pictures)]
+    shown = [
+        (chain, build_frames(chain.pictures, chain.true, chain.cited, [("predicted", chain.predicted)], budget))
+        for chain in data.chains
+        if budget.take(chain.pictures)
+    ]
+    chains = [chain for chain, _ in shown]
     html = render_page(
         "teacher.html.j2",
         script=asset("report.js"),
         data=data,
         cards=shown,
         images=budget.images,
-        tasks_shown=sorted({card.chain.task for card in shown}),
-        checks_shown=[check for check in data.checks if any(card.chain.check == check for card in shown)],
-        any_kept=any(not card.chain.check for card in shown),
-    )
-    return write_atomic(path, html)
-
-
-def _shown(chain: Chain, budget: ImageBudget) -> _Shown:
-    layers: list[Layer] = [("given", chain.cited), ("predicted", chain.predicted), ("true", chain.true)]
-    return _Shown(
-        chain=chain,
-        question=cut(chain.question),
-        thinking=cut(chain.thinking),
-        answer=cut(chain.answer),
-        frames=build_frames(chain.pictures, layers, budget),
-    )
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What the method promises in one comparison, and what was measured."""
-
-    text: str
-    least: float
-    found: Interval | None
-
-    @property
-    def verdict(self) -> str:
-        """In one word: "holds" where the mean is large enough and the interval excludes 0, else what is missing."""
-        if self.found is None:
-            return "not measured"
-        if self.found.mean >= self.least and (self.found.low or 0.0) > 0.0:
-            return "holds"
-        return "smaller" if (self.found.low or 0.0) > 0.0 else "not shown"
-
-
-@dataclass(frozen=True)
-class ArmRow:
-    """One arm: mean over its seeds of each metric by subset, the seeds' own values, and its tokens per seed."""
-
-    name: str
-    title: str
-    seeds: int
-    cells: Mapping[str, tuple[float, float, float]]  # column: mean, least, largest over seeds
-    generated: float
-    trained: float
-
-
-@dataclass(frozen=True)
-class StudyData:
-    """Everything on the page; fractions of 1. ``columns`` and ``families`` name the cells of the arms."""
-
-    title: str
-    subtitle: str
-    claims: Sequence[Claim]
-    forests: Mapping[str, Sequence[tuple[str, Interval]]]
-    columns: Mapping[str, str]
-    families: Mapping[str, str]
-    arms: Sequence[ArmRow]
-    chance: Mapping[str, float]
-    charts: Sequence[Chart]
-    facts: Mapping[str, str]
-
-
-def write_study(path: Path, data: StudyData) -> Path:
-    """Write the page, one file without outside requests, and return its path."""
-    html = render_page(
-        "study.html.j2",
-        data=data,
-        forests={title: markup(forest(rows)) for title, rows in data.forests.items()},
+        tasks_shown=sorted({chain.task for chain in chains}),
+        checks_shown=[check for check in data.checks if any(chain.check == check for chain in chains)],
+        any_kept=any(not chain.check for chain in chains),
     )
     return write_atomic(path, html)

@@ -14,6 +14,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -85,14 +86,14 @@ def reward_functions(
     example from :func:`plugin_reward`, with the weight of each beside the total of the three parts, which is in [0, 1].
     """
     scorer = Scorer(config, family, limits)
-    functions = [_named(name, _part_getter(name), scorer) for name in PARTS]
+    functions = [_named(name, f"{name}.value", scorer) for name in PARTS]
     further, weights = [function for function, _ in plugins], [weight for _, weight in plugins]
     return RewardFunctions([*functions, *further], [*config.shares, *weights], scorer)
 
 
 def total_reward(config: RewardConfig, family: Family, limits: PixelLimits | None = None) -> RewardFunction:
     """One function named "total" that returns the weighted total, for trainers that take a single reward."""
-    return _named("total", lambda found: found.total, Scorer(config, family, limits))
+    return _named("total", "total", Scorer(config, family, limits))
 
 
 def plugin_reward(name: str) -> RewardFunction:
@@ -133,11 +134,8 @@ def _number(value: object, name: str, sample: Sample) -> float:
     return number
 
 
-def _part_getter(name: str) -> Callable[[Score], float]:
-    return lambda found: getattr(found, name).value
-
-
-def _named(name: str, value: Callable[[Score], float], scorer: Scorer) -> RewardFunction:
+def _named(name: str, field: str, scorer: Scorer) -> RewardFunction:
+    value = attrgetter(field)
     what = f"The {name} reward of each completion, in [0, 1]."
     return _adapted(lambda completion, sample: value(scorer(completion, sample)), name, what)
 
@@ -151,7 +149,12 @@ def _adapted(one: Callable[[object, Sample], float], name: str, what: str) -> Re
         record: Sequence[str] | None = None,
         **_: Any,
     ) -> list[float]:
-        samples = _samples(sample, record)
+        if sample is None and record is None:
+            raise ConfigError(
+                "the dataset has neither a column 'sample' nor a column 'record'",
+                hint="'sample' holds Sample objects, 'record' the JSON of each sample",
+            )
+        samples = sample if sample is not None else [sample_of(row) for row in record or ()]
         return [one(completion, of) for completion, of in zip(completions, samples, strict=True)]
 
     reward.__name__ = reward.__qualname__ = name
@@ -168,17 +171,6 @@ def completion_text(completion: object) -> str:
     if isinstance(completion, list | tuple):
         return "".join(completion_text(item) for item in completion)
     return ""
-
-
-def _samples(sample: Sequence[Sample] | None, record: Sequence[str] | None) -> Sequence[Sample]:
-    if sample is not None:
-        return sample
-    if record is None:
-        raise ConfigError(
-            "the dataset has neither a column 'sample' nor a column 'record'",
-            hint="'sample' holds Sample objects, 'record' the JSON of each sample",
-        )
-    return [sample_of(row) for row in record]
 
 
 @lru_cache(_CACHED_SAMPLES)

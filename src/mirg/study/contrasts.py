@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from mirg.errors import EvaluationError
-from mirg.evaluation.intervals import LEVEL, RESAMPLES, Floats
+from mirg.evaluation.intervals import LEVEL, RESAMPLES, Floats, draw_counts, sums_by_set
 from mirg.evaluation.metrics import METRICS
 from mirg.evaluation.records import Record
 
@@ -39,8 +39,7 @@ ABLATIONS: tuple[tuple[str, str], ...] = (
 ByArm = Mapping[str, Mapping[int, Sequence[Record]]]  # arm, seed, records in one order
 
 
-@dataclass(frozen=True)
-class Contrast:
+class Contrast(NamedTuple):
     """The difference ``b`` minus ``a`` in ``metric`` on a subset of the items: a fraction with its 95 % interval."""
 
     a: str
@@ -52,11 +51,6 @@ class Contrast:
     high: float
     n_items: int
     seeds: int
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
 
 
 def contrasts(found: ByArm, levels: Mapping[str, str]) -> list[Contrast]:
@@ -124,18 +118,9 @@ def interval(
     if n_seeds > 1:
         widened = math.sqrt(n_seeds / (n_seeds - 1)) - 1.0
         differences_SN = differences_SN + widened * (means_S - means_S.mean())[:, None]
-    order: dict[str, int] = {}
-    index_N = np.array([order.setdefault(name, len(order)) for name in sets])
-    sums_SC = np.stack([np.bincount(index_N, weights=row, minlength=len(order)) for row in differences_SN])
-    counts_C = np.bincount(index_N, minlength=len(order)).astype(float)
+    sums_CS, counts_C = sums_by_set(differences_SN.T, sets)
     rng = np.random.default_rng(seed)
-    weights_RC, weights_RS = _weights(rng, resamples, len(order)), _weights(rng, resamples, n_seeds)
-    draws = ((weights_RS @ sums_SC) * weights_RC).sum(axis=1) / (n_seeds * (weights_RC @ counts_C))
+    weights_RC, weights_RS = draw_counts(rng, resamples, len(counts_C)), draw_counts(rng, resamples, n_seeds)
+    draws = ((weights_RS @ sums_CS.T.copy()) * weights_RC).sum(axis=1) / (n_seeds * (weights_RC @ counts_C))
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
-
-
-def _weights(rng: np.random.Generator, resamples: int, n: int) -> Floats:
-    """How often each of ``n`` is drawn in ``n`` draws with replacement; shape (resamples, n)."""
-    drawn_RN = rng.integers(0, n, (resamples, n)) + n * np.arange(resamples)[:, None]
-    return np.bincount(drawn_RN.ravel(), minlength=resamples * n).reshape(resamples, n).astype(float)

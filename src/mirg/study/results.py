@@ -7,22 +7,21 @@ share a study: an arm in the file of another machine need not be trained again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from mirg.errors import EvaluationError, first_problem
+from mirg.errors import EvaluationError
 from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import load_evaluation
-from mirg.evaluation.records import Record, make_record
+from mirg.evaluation.records import Record, make_record, read_rows
 from mirg.frames import MIRG_TINY
 from mirg.samples import DatasetFolder
 from mirg.storage import BadLine, digest_bytes, read_json, read_jsonl
 from mirg.study.contrasts import MEASURES, contrasts, subsets_of
-from mirg.study.plan import ARMS, PATHS, Arm, StudyRecipe
+from mirg.study.plan import ARMS, PATHS, StudyRecipe
 from mirg.study.run import cell_name, cells, rating_tokens
 from mirg.training.run import METRICS as METRICS_FILE
 from mirg.training.run import environment
@@ -78,18 +77,12 @@ def load_cells(files: Iterable[Path], plan: StudyRecipe) -> list[Cell]:
     EvaluationError if a row is broken or was made with other settings or other datasets. A training set that is not on
     this machine cannot be compared.
     """
-    wanted, here = settings_digest(plan), plan.present
-    present = {role: folder.card.digest for role, folder in here.items()}
+    wanted, here, present = settings_digest(plan), plan.present, plan.digests
     cells: list[Cell] = []
     for file in files:
-        for number, row in read_jsonl(file):
-            if isinstance(row, BadLine):
-                raise EvaluationError(f"{file}, line {number}: {row.reason}")
-            try:
-                cell = Cell.model_validate(row)
-            except ValidationError as error:
-                field, reason = first_problem(error)
-                raise EvaluationError(f"{file}, line {number}: {field}: {reason}") from error
+        for number, cell in read_rows(file, Cell):
+            if isinstance(cell, BadLine):
+                raise EvaluationError(f"{file}, line {number}: {cell.reason}")
             place = f"{file}, line {number}: {cell.arm}, seed {cell.seed}"
             if cell.settings != wanted:
                 raise EvaluationError(
@@ -124,12 +117,6 @@ def answers(records: Sequence[Record], items: Sequence[str]) -> dict[str, object
     }
 
 
-def blank_records(benchmark: DatasetFolder) -> list[Record]:
-    """A record of an empty answer to every item of the test set, whose metrics a cell replaces."""
-    # An empty answer has no boxes, so the family that would convert them makes no difference.
-    return [make_record(sample, "", family=MIRG_TINY) for sample in benchmark]
-
-
 def laid_over(cell: Cell, blank: Sequence[Record]) -> list[Record]:
     """The records of ``cell`` with the fields that the metrics read. EvaluationError if it is about other items."""
     if not len(cell.image) == len(cell.joint) == len(cell.iou) == len(blank):
@@ -153,12 +140,13 @@ def outcomes(plan: StudyRecipe, out: Path) -> list[Cell]:
         if summary.is_file():
             written: Any = read_json(summary)
             generated, trained = tokens(arm.name, seed, out)
+            trained_on = [step.data for step in arm.path if step.stage]
             row = {
                 "arm": arm.name,
                 "seed": seed,
                 "benchmark": test.card.name,
                 "settings": settings,
-                "datasets": {role: digests[role] for role in ("test", *_roles(arm)) if role in digests},
+                "datasets": {role: digests[role] for role in ("test", *trained_on) if role in digests},
                 "numerics": str(written["settings"].get("numerics", "")),
                 "tokens_generated": generated,
                 "tokens_trained": trained,
@@ -178,7 +166,12 @@ def results(plan: StudyRecipe, out: Path, measured: Sequence[Cell]) -> dict[str,
         raise EvaluationError(f"{out} holds no finished evaluation", hint="mirg study runs them")
     benchmark = DatasetFolder.open(plan.test)
     levels = {sample.id: str(sample.meta.get("level", "")) for sample in benchmark}
-    records = blank_records(benchmark)
+    # Records of empty answers, whose metrics a cell replaces. An empty answer has no boxes, so that the family which
+    # would convert them makes no difference.
+    records = [make_record(sample, "", family=MIRG_TINY) for sample in benchmark]
+    tasks = {record.task for record in records}
+    # Those that the recipe has a title for come first, in its order.
+    ordered = [*(task for task in plan.families if task in tasks), *sorted(tasks - plan.families.keys())]
     found: dict[str, dict[int, list[Record]]] = {}
     for cell in sorted(measured, key=lambda cell: (list(ARMS).index(cell.arm), cell.seed)):
         found.setdefault(cell.arm, {})[cell.seed] = laid_over(cell, records)
@@ -189,7 +182,7 @@ def results(plan: StudyRecipe, out: Path, measured: Sequence[Cell]) -> dict[str,
         "benchmark": {
             "name": benchmark.card.name,
             "items": len(records),
-            "families": {task: plan.families.get(task, "") for task in _tasks(plan, records)},
+            "families": {task: plan.families.get(task, "") for task in ordered},
             "levels": [level for level in dict.fromkeys(levels.values()) if level],
             "image_hidden": len(subsets.get("image_hidden", ())) / len(records),
             "chance": {key: levels_by_chance[key] for key in ("overall", "tasks")},
@@ -198,39 +191,23 @@ def results(plan: StudyRecipe, out: Path, measured: Sequence[Cell]) -> dict[str,
         "datasets": {role: len(folder) for role, folder in plan.present.items()},
         **{key: environment()[key] for key in ("versions", "python", "cpus")},
         "arms": [
-            row
-            for name, by_seed in found.items()
-            for seed, answered in by_seed.items()
-            for row in _arm(by_cell[name, seed], answered, subsets)
-        ],
-        "contrasts": [asdict(row) for row in contrasts(found, levels)],
-    }
-
-
-def _roles(arm: Arm) -> list[str]:
-    """The datasets that ``arm`` and the arms before it were trained on."""
-    return [step.data for step in arm.path if step.stage]
-
-
-def _tasks(plan: StudyRecipe, records: Sequence[Record]) -> list[str]:
-    """The tasks of the test set: those that the recipe has a title for first, in its order."""
-    tasks = {record.task for record in records}
-    return [*(task for task in plan.families if task in tasks), *sorted(tasks - plan.families.keys())]
-
-
-def _arm(cell: Cell, records: Sequence[Record], subsets: dict[str, list[int]]) -> Iterator[dict[str, Any]]:
-    for subset, places in subsets.items():
-        for metric, value in MEASURES.items():
-            yield {
-                "arm": cell.arm,
-                "seed": cell.seed,
+            {
+                "arm": name,
+                "seed": seed,
                 "metric": metric,
                 "subset": subset,
-                "value": sum(float(value(records[k])) for k in places) / len(places),
+                "value": sum(float(value(answered[k])) for k in places) / len(places),
                 "n_items": len(places),
-                "tokens_generated": cell.tokens_generated,
-                "tokens_trained": cell.tokens_trained,
+                "tokens_generated": by_cell[name, seed].tokens_generated,
+                "tokens_trained": by_cell[name, seed].tokens_trained,
             }
+            for name, by_seed in found.items()
+            for seed, answered in by_seed.items()
+            for subset, places in subsets.items()
+            for metric, value in MEASURES.items()
+        ],
+        "contrasts": [row._asdict() for row in contrasts(found, levels)],
+    }
 
 
 def tokens(name: str, seed: int, out: Path) -> tuple[int, int]:

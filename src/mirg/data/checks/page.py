@@ -63,7 +63,7 @@ def _facts(report: Report) -> list[Fact]:
         "decode": "every image was decoded, and its file compared with its sha256",
     }
     tasks = ", ".join(f"{task} {count:,}" for task, count in report.histograms.counts.items())
-    return [Fact("images", looked[report.look]), Fact("tasks", tasks or "none")]
+    return [("images", looked[report.look]), ("tasks", tasks or "none")]
 
 
 def _against(report: Report) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mirg.evaluation.benchmarks.migbench.official import Version
+from mirg.evaluation.migbench.official import Version
 
 
 class Published(NamedTuple):

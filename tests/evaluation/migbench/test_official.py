@@ -12,7 +12,7 @@ import pytest
 from fakes.official import oracle_box, oracle_iou, oracle_revised_box, random_response
 from fakes.speed import takes_at_most
 from mirg.data.importers.migbench import load_annotations
-from mirg.evaluation.benchmarks.migbench.official import extract_box, overlap, score_response
+from mirg.evaluation.migbench.official import extract_box, overlap, score_response
 
 TRUTH = (0.1, 0.2, 0.5, 0.6)
 

@@ -1,4 +1,4 @@
-"""Object-level reward: do the boxes lie where the targets are?
+"""The parts of a reward: does the completion keep the format, name the right images, and put boxes on the targets?
 
 Predicted and true boxes are matched one to one so that the sum of shaped IoUs is largest; the sum is divided by the
 larger of the two counts, so a missing box and a superfluous one cost the same, and an extra wrong box never helps.
@@ -8,40 +8,62 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from mirg.answers.read import ReadBox, Reading
 from mirg.geometry import Box, box_problem, iou_matrix
-from mirg.rewards.part import BEST, Part
 from mirg.samples.schema import Target
 
 Shape = Callable[[float], float]
 
+PER_PAIR = 0.25  # partial credit for each of the two blocks whose tags are well paired
 # Below the first an overlap is chance, above the second it is within the annotators' own spread (MG-Thinker).
 DUAL_LOW, DUAL_HIGH = 0.1, 0.9
-
 # A sum of IoUs this close to the count is the best there is; fractions differ from it by rounding only.
 _ROUNDING = 1e-9
 
 
-def raw_iou(iou: float) -> float:
-    """The IoU, unchanged."""
-    return iou
+@dataclass(frozen=True, slots=True)
+class Part:
+    """``value`` is finite and in [0, 1]; ``reason`` is a non-empty text exactly where ``value`` < 1."""
+
+    value: float
+    reason: str | None = None
 
 
-def dual_threshold(iou: float) -> float:
-    """1 from IoU 0.9, 0 up to IoU 0.1, the IoU between."""
-    if iou >= DUAL_HIGH:
-        return 1.0
-    return 0.0 if iou <= DUAL_LOW else iou
+BEST = Part(1.0)
 
 
-def at(threshold: float) -> Shape:
-    """1 from IoU ``threshold``, else 0."""
-    return lambda iou: 1.0 if iou >= threshold else 0.0
+def format_part(reading: Reading, *, partial: bool = False) -> Part:
+    """1 where the format is kept, else 0; with ``partial``, 0.25 for each well-paired block (so 0.5 at most)."""
+    if reading.format_score >= 1.0:
+        return BEST
+    value = PER_PAIR * reading.paired_tags if partial else 0.0
+    return Part(value, reading.format_reason or "the format is not kept")
+
+
+def image_part(reading: Reading, true_images: frozenset[int]) -> Part:
+    """Jaccard index of the set of images named and the set of images true (method: image reward).
+
+    One image against one image is right (1) or wrong (0); ``none`` against no target is 1. A box names its image even
+    where the box itself is bad; an unreadable answer names none and earns 0.
+    """
+    if reading.failure is not None:
+        return Part(0.0, reading.failure)
+    named = named_images(reading)
+    if named == true_images:
+        return BEST
+    both, either = len(named & true_images), len(named | true_images)
+    return Part(both / either, f"named {_names(named)}, true is {_names(true_images)}")
+
+
+def named_images(reading: Reading) -> frozenset[int]:
+    """The set of image numbers that an answer names; a box that names none counts as image 0."""
+    return frozenset(box.image for box in reading.boxes)
 
 
 def object_part(
-    reading: Reading, targets: Sequence[Target], *, inside_images: bool = True, shape: Shape = raw_iou
+    reading: Reading, targets: Sequence[Target], *, inside_images: bool = True, shape: Shape = float
 ) -> Part:
     """Sum of shaped IoUs of matched pairs / max(|P|, |T|), in [0, 1].
 
@@ -49,40 +71,31 @@ def object_part(
     all boxes in any image (UniVG-R1, VLM-R1). Bad boxes match nothing and still count in |P|. No target:
     ``none`` earns 1, any box 0.
     """
+    boxes = reading.boxes
     if reading.failure is not None:
         return Part(0.0, reading.failure)
-    if not reading.boxes or not targets:
-        return _with_none(reading, targets)
-    groups = _by_image(reading.boxes, targets) if inside_images else [(_usable(reading.boxes), _boxes(targets))]
+    if not boxes or not targets:
+        if boxes:
+            return Part(0.0, "a box, where the answer is none")
+        return Part(0.0, f"answered none for {_count(len(targets), 'target')}") if targets else BEST
+    if inside_images:
+        usable = [(b.image, b.box) for b in boxes if b.problem is None]
+        groups = [
+            ([box for of, box in usable if of == image], [t.box for t in targets if t.image == image])
+            for image in {target.image for target in targets}
+        ]
+    else:  # proper boxes in any image, also in one that does not exist
+        groups = [([b.box for b in boxes if b.problem is None or box_problem(b.box) is None], [t.box for t in targets])]
     total = math.fsum(best_sum(predicted, true, shape) for predicted, true in groups)
-    count = max(len(reading.boxes), len(targets))
-    value = min(total / count, 1.0)
-    return BEST if value >= 1.0 - _ROUNDING else Part(value, _reason(reading.boxes, targets, value, inside_images))
+    value = min(total / max(len(boxes), len(targets)), 1.0)
+    return BEST if value >= 1.0 - _ROUNDING else Part(value, _reason(boxes, targets, value, inside_images))
 
 
-def _with_none(reading: Reading, targets: Sequence[Target]) -> Part:
-    if not reading.boxes and not targets:
-        return BEST
-    if targets:
-        return Part(0.0, f"answered none for {_count(len(targets), 'target')}")
-    return Part(0.0, "a box, where the answer is none")
-
-
-def _by_image(boxes: Sequence[ReadBox], targets: Sequence[Target]) -> Iterable[tuple[list[Box], list[Box]]]:
-    for image in {target.image for target in targets}:
-        yield (
-            [b.box for b in boxes if b.image == image and b.problem is None],
-            [t.box for t in targets if t.image == image],
-        )
-
-
-def _usable(boxes: Sequence[ReadBox]) -> list[Box]:
-    """Proper boxes in any image, also in one that does not exist."""
-    return [b.box for b in boxes if b.problem is None or box_problem(b.box) is None]
-
-
-def _boxes(targets: Sequence[Target]) -> list[Box]:
-    return [target.box for target in targets]
+def dual_threshold(iou: float) -> float:
+    """1 from IoU 0.9, 0 up to IoU 0.1, the IoU between."""
+    if iou >= DUAL_HIGH:
+        return 1.0
+    return 0.0 if iou <= DUAL_LOW else iou
 
 
 def best_sum(predicted: Sequence[Box], true: Sequence[Box], shape: Shape) -> float:
@@ -126,3 +139,9 @@ def _reason(boxes: Sequence[ReadBox], targets: Sequence[Target], value: float, i
 def _count(n: int, what: str) -> str:
     plural = {"box": "boxes"}.get(what, f"{what}s")
     return f"{n} {what if n == 1 else plural}"
+
+
+def _names(images: Iterable[int]) -> str:
+    ordered = sorted(images)
+    shown = ", ".join(f"Image-{n}" if n else "no image" for n in ordered[:8])
+    return f"{shown}, …" if len(ordered) > 8 else shown or "none"

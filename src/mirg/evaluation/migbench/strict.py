@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mirg.answers import ordinals
-from mirg.answers.read import ReadBox, Reading, read
+from mirg.answers.read import Reading, read
 from mirg.data.importers.migbench import Item
 from mirg.errors import ConfigError
 from mirg.frames import Family, PixelLimits, Size
@@ -77,7 +77,9 @@ def score_response(
     named = {box.image for box in reading.boxes}
     image_ok = len(named) == 1 and named <= set(item.targets)
     failure = _failure(reading, item)
-    overlap = 0.0 if failure else max(_matched(reading.boxes, image, item) for image in item.targets)
+    # One-to-one against the single true box, were it in any one of the images that the annotation accepts.
+    usable = [] if failure else [box.box for box in reading.boxes if box.image in item.targets]
+    overlap = max((iou(box, item.answer) for box in usable), default=0.0) / max(len(reading.boxes), 1)
     return StrictScore(iou=overlap, image_ok=image_ok, failure=failure)
 
 
@@ -90,13 +92,9 @@ def read_answer(response: str, sizes: Sequence[Size], family: Family, limits: Pi
     unnamed = any(box.image == 0 for box in reading.boxes)
     if not reading.answer_text or (reading.failure is None and not unnamed):
         return reading
-    spelled = _ORDINAL.sub(_spell, reading.answer_text)
+    spelled = _ORDINAL.sub(lambda match: f"Image-{ordinals.number(match.group(1))}", reading.answer_text)
     again = read(f"<answer>{spelled}</answer>", sizes, family, limits)
     return reading if again.failure is not None else replace(again, thinking=reading.thinking)
-
-
-def _spell(match: re.Match[str]) -> str:
-    return f"Image-{ordinals.number(match.group(1))}"
 
 
 def _failure(reading: Reading, item: Item) -> str | None:
@@ -108,8 +106,3 @@ def _failure(reading: Reading, item: Item) -> str | None:
         return "the answer is none"
     problem = next((box.problem for box in reading.boxes if box.problem), None)
     return None if problem is None else _BOX_PROBLEMS.get(problem, problem)
-
-
-def _matched(boxes: tuple[ReadBox, ...], image: int, item: Item) -> float:
-    """One-to-one IoU against the single true box, were it in ``image``: in [0, 1]."""
-    return max((iou(box.box, item.answer) for box in boxes if box.image == image), default=0.0) / len(boxes)

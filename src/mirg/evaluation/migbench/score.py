@@ -16,12 +16,12 @@ import numpy as np
 
 from mirg.data.importers.migbench import PAPER_NAMES, Annotations, Item
 from mirg.errors import ConfigError, EvaluationError
-from mirg.evaluation.benchmarks.migbench import official, strict
-from mirg.evaluation.benchmarks.migbench.official import Version
-from mirg.evaluation.benchmarks.migbench.published import PUBLISHED
-from mirg.evaluation.benchmarks.migbench.responses import KINDS, Responses
-from mirg.evaluation.benchmarks.migbench.strict import StrictScore
 from mirg.evaluation.intervals import RESAMPLES, Floats, mean_intervals, paired_difference
+from mirg.evaluation.migbench import official, strict
+from mirg.evaluation.migbench.official import Version
+from mirg.evaluation.migbench.published import PUBLISHED
+from mirg.evaluation.migbench.responses import KINDS, Responses
+from mirg.evaluation.migbench.strict import StrictScore
 from mirg.frames import Family, PixelLimits, Size, from_frame
 
 Protocol = Literal["official", "strict", "strict-box"]
@@ -45,7 +45,7 @@ class Frame:
     """How the boxes of the responses are read, and how the official protocol treats them.
 
     ``sizes`` are (width, height) in pixels of the images of each item, by index; families of the 0-1000 frame need
-    none. ``stretch`` is Migician's (:func:`mirg.evaluation.benchmarks.migbench.official.stretched`).
+    none. ``stretch`` is Migician's (:func:`mirg.evaluation.migbench.official.stretched`).
     """
 
     family: Family

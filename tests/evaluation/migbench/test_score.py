@@ -11,9 +11,9 @@ from fakes.migbench import ROWS, annotation_rows, revised_rows, write_annotation
 from fakes.official import oracle_box, oracle_iou, random_response
 from mirg.data.importers.migbench import load_annotations
 from mirg.errors import ConfigError, DataError, EvaluationError
-from mirg.evaluation.benchmarks.migbench.published import PUBLISHED
-from mirg.evaluation.benchmarks.migbench.responses import load_responses
-from mirg.evaluation.benchmarks.migbench.score import compare_scores, protocols, score_all, summarise
+from mirg.evaluation.migbench.published import PUBLISHED
+from mirg.evaluation.migbench.responses import load_responses
+from mirg.evaluation.migbench.score import compare_scores, protocols, score_all, summarise
 from mirg.frames import FAMILIES
 
 QWEN3 = FAMILIES["qwen3-vl"]
