@@ -9,7 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from mirg.cli.measured import AnswerInstructions, Device, Dtype, Family
+from mirg.cli.measured import (
+    AnswerInstructions,
+    Concurrency,
+    Device,
+    Dtype,
+    Endpoint,
+    Family,
+    KeyEnv,
+    MaxPixels,
+    remote_of,
+)
 from mirg.console import say, table, warn
 from mirg.evaluation.metrics import LOWER_IS_BETTER, TITLES
 from mirg.storage import write_json_atomic
@@ -32,6 +42,10 @@ def evaluate(
     family: Family = None,
     device: Device = None,
     dtype: Dtype = None,
+    endpoint: Endpoint = None,
+    key_env: KeyEnv = None,
+    concurrency: Concurrency = 16,
+    max_pixels: MaxPixels = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another evaluation in --out.")] = False,
 ) -> None:
     """Run a model on a dataset and score it; records.jsonl and summary.json go to --out."""
@@ -53,7 +67,8 @@ def evaluate(
 
     from mirg.engines.load import load_engine
 
-    engine = load_engine(model, family=family, device=device, dtype=dtype)
+    remote = remote_of(endpoint, key_env, concurrency, max_pixels)
+    engine = load_engine(model, family=family, device=device, dtype=dtype, remote=remote)
     try:
         summary = run(engine, folder, out, plan, _progress())
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mirg.cli.measured import AnswerInstructions, Device, Family
+from mirg.cli.measured import AnswerInstructions, Concurrency, Device, Endpoint, Family, KeyEnv, MaxPixels, remote_of
 from mirg.cli.output import json_out
 from mirg.console import clean, one_line, say, warn
 from mirg.errors import ConfigError
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from mirg.engines.ask import Grounding
-    from mirg.engines.base import Engine
 
 UNREADABLE_EXIT = 1
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # as Pillow names them
@@ -33,6 +32,10 @@ def ground(
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest completion.")] = 512,
     instructions: AnswerInstructions = None,
     device: Device = None,
+    endpoint: Endpoint = None,
+    key_env: KeyEnv = None,
+    concurrency: Concurrency = 16,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Ask a model about several images; get reasoning, image and box.
 
@@ -40,10 +43,12 @@ def ground(
     """
     from mirg.engines.ask import ask, open_images, shown
     from mirg.engines.base import Generation
+    from mirg.engines.load import load_engine
 
     check_picture_path(out)
     opened = open_images(images)  # before the model is loaded, which takes long
-    engine = load_model(model, family=family, device=device)
+    remote = remote_of(endpoint, key_env, concurrency, max_pixels)
+    engine = load_engine(model, family=family, device=device, remote=remote)
     usable = shown(engine, [str(path) for path in images], opened, question)
     for reason in usable.left_out:
         warn(f"left out: {reason}")
@@ -67,13 +72,6 @@ def ground(
         if as_json:
             warn(f"the answer cannot be used: {grounding.failure}")
         raise typer.Exit(UNREADABLE_EXIT)
-
-
-def load_model(model: str, *, family: str | None, device: str | None) -> Engine:
-    """The engine for a run folder (its ``model/``), a model folder or a name."""
-    from mirg.engines.load import load_engine
-
-    return load_engine(model, family=family, device=device)
 
 
 def as_text(grounding: Grounding) -> list[str]:

@@ -9,6 +9,7 @@ import typer
 
 from mirg.cli.output import json_out
 from mirg.console import one_line, say
+from mirg.engines.load import Remote
 
 if TYPE_CHECKING:
     from mirg.evaluation.measure import MeasureReport
@@ -26,9 +27,23 @@ AnswerInstructions = Annotated[
 Family = Annotated[str | None, typer.Option(help="Model family, if the model does not name it.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 …")]
+Endpoint = Annotated[
+    str | None,
+    typer.Option(help="Ask the model at this OpenAI-compatible address (http://HOST/v1); MODEL is its name there."),
+]
+KeyEnv = Annotated[str | None, typer.Option(help="Environment variable with the key of the endpoint.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Requests to the endpoint at once.")]
+MaxPixels = Annotated[
+    int | None, typer.Option(help="Most pixels of an image that is sent to the endpoint. Default: the family's.")
+]
 Copy = Annotated[bool, typer.Option("--copy", help="Copy the images instead of referring to their paths.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def remote_of(endpoint: str | None, key_env: str | None, concurrency: int, max_pixels: int | None) -> Remote | None:
+    """The endpoint that the options name, None if they name none."""
+    return None if endpoint is None else Remote(endpoint, key_env, concurrency, max_pixels)
 
 
 def print_report(report: MeasureReport, out: Path, *, as_json: bool, kept: str = "kept: {word} {count}") -> None:

@@ -7,8 +7,10 @@ relies on. The engine is responsible for never sampling the vision tokens of a f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from mirg.errors import ConfigError, EngineError
@@ -99,6 +101,19 @@ class Sampler(Protocol):
 
     def sample(self, requests: Sequence[Request], settings: Generation, n: int) -> list[list[Completion]]:
         """``n`` completions per request, in order; errors as :meth:`Engine.generate`."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """An engine whose completions do not depend on which requests are asked together, and arrive one by one."""
+
+    def stream(self, requests: Iterable[Request], settings: Generation) -> Iterator[Completion | EngineError]:
+        """Completions in order, or the error of a request that is refused; requests are taken as they are needed."""
+        ...
+
+    def remembering(self, file: Path) -> AbstractContextManager[None]:
+        """Keep every completion in ``file`` as it arrives, and use those that it holds."""
         ...
 
 

@@ -48,20 +48,23 @@ def _checked_name(name: str | None) -> str | None:
     return name
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """``url`` without a slash at its end. ConfigError if it is no http(s) address, or contains secrets."""
     try:
         parts = urlsplit(url)
         host, _, secrets = parts.hostname, parts.port, parts.username or parts.password or parts.query
     except ValueError:
         host, secrets = None, ""
     if secrets:
-        raise ConfigError("recipe: url contains a user, a password or a query", hint="name the key in key_env instead")
+        hint = "name the key in key_env instead"
+        raise ConfigError("the url of the endpoint contains a user, a password or a query", hint=hint)
     if not host or not url.startswith(("http://", "https://")):
-        raise ConfigError("recipe: url is not an http(s) address", hint="for example http://127.0.0.1:8000/v1")
+        hint = "for example http://127.0.0.1:8000/v1"
+        raise ConfigError("the url of the endpoint is not an http(s) address", hint=hint)
     return url.rstrip("/")
 
 
-EndpointUrl = Annotated[str, AfterValidator(_checked_url)]
+EndpointUrl = Annotated[str, AfterValidator(checked_url)]
 KeyVariable = Annotated[str | None, AfterValidator(_checked_name)]
 
 

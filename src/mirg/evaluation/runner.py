@@ -9,21 +9,22 @@ pixels are decoded only for samples that are asked, and for those without a row,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from mirg.answers.prompts import Instructions
-from mirg.engines.base import Engine, Generation, Request
-from mirg.errors import ConfigError, EvaluationError, MirgError
+from mirg.engines.base import Completion, Engine, Generation, Request, Streaming
+from mirg.errors import ConfigError, EngineError, EvaluationError, MirgError
 from mirg.evaluation.batches import Batch, batches, complete, run_settings
 from mirg.evaluation.chance import chance
 from mirg.evaluation.failures import failures
 from mirg.evaluation.metrics import table
 from mirg.evaluation.records import RECORDS_FILE, Record, load_records, make_record
-from mirg.evaluation.store import SUMMARY_FILE, Store, claim
+from mirg.evaluation.store import REPLIES_FILE, SUMMARY_FILE, Store, claim
 from mirg.rewards import RewardConfig
 from mirg.samples import REJECTED_FILE, DatasetFolder, Rejection, Sample
 from mirg.storage import digest_file, sole_writer, write_json_atomic, write_jsonl_atomic
@@ -59,15 +60,19 @@ def evaluate(
     samples = select(dataset.read(bad_rows.append), plan)
     if not samples:
         raise EvaluationError(f"{dataset.root}: no sample to evaluate", hint=f"{len(bad_rows)} rows are broken")
+    if isinstance(engine, Streaming):
+        plan = replace(plan, generation=replace(plan.generation, batch_size=1))
     settings = run_settings(engine, dataset, plan.generation, plan.instructions, plan.rewards)
     settings |= {"tasks": sorted(plan.tasks)}
     with sole_writer(out):
         store = claim(out, settings, len(samples), overwrite=plan.overwrite)
         rejected = [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in bad_rows]
         done = 0
-        for batch in batches(engine, dataset, samples, plan.generation, settings):
-            rejected += _fill(engine, plan, batch, store)
-            done += len(batch.samples)
+        parts = batches(engine, dataset, samples, plan.generation, settings)
+        fill = _stream if isinstance(engine, Streaming) else _fill
+        for count, refused in fill(engine, plan, parts, store):
+            rejected += refused
+            done += count
             if progress:
                 progress(done, len(samples), store.used)
         store.cut()
@@ -75,6 +80,7 @@ def evaluate(
         summary = summarise(load_records(out), settings, rejected, limit=plan.limit)
         summary["records_digest"] = digest_file(out / RECORDS_FILE)
         write_json_atomic(out / SUMMARY_FILE, summary)
+        (out / REPLIES_FILE).unlink(missing_ok=True)
     return summary
 
 
@@ -112,35 +118,91 @@ def summarise(
     }
 
 
-def _fill(engine: Engine, plan: Plan, batch: Batch, store: Store) -> list[dict[str, str]]:
-    """Use the stored rows of one batch, or compute them; returns the samples that cannot be asked."""
-    stored = store.ahead(batch.keys.items())
-    opened = {sample.id: batch.open(sample) for sample in batch.samples if sample.id not in stored}
-    refused = {sample_id for sample_id, found in opened.items() if isinstance(found, MirgError)}
-    if not store.reuse([row for row in batch.keys.items() if row[0] not in refused]):
-        opened |= {sample.id: batch.open(sample) for sample in batch.samples if sample.id in stored}
-        pairs = [(s, request) for s in batch.samples if isinstance(request := opened[s.id], Request)]
-        completions = complete(engine, [request for _, request in pairs], batch.generation) if pairs else ()
-        store.append(
+_Filled = Iterator[tuple[int, list[dict[str, str]]]]  # samples that are done, and the rejections among them
+
+
+def _fill(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) -> _Filled:
+    """Use the stored rows of each batch, or compute them."""
+    for batch in parts:
+        stored = store.ahead(batch.keys.items())
+        opened = {sample.id: batch.open(sample) for sample in batch.samples if sample.id not in stored}
+        refused = {sample_id for sample_id, found in opened.items() if isinstance(found, MirgError)}
+        if not store.reuse([row for row in batch.keys.items() if row[0] not in refused]):
+            opened |= {sample.id: batch.open(sample) for sample in batch.samples if sample.id in stored}
+            pairs = [(s, request) for s in batch.samples if isinstance(request := opened[s.id], Request)]
+            completions = complete(engine, [request for _, request in pairs], batch.generation) if pairs else ()
+            store.append(
+                [
+                    _record(engine, plan, sample, completion, batch)
+                    for (sample, _), completion in zip(pairs, completions, strict=True)
+                ]
+            )
+        yield (
+            len(batch.samples),
             [
-                make_record(
-                    sample,
-                    completion.text,
-                    family=engine.family,
-                    limits=engine.limits,
-                    rewards=plan.rewards,
-                    tokens=completion.tokens,
-                    finish=completion.finish,
-                    key=batch.keys[sample.id],
-                )
-                for (sample, _), completion in zip(pairs, completions, strict=True)
-            ]
+                _rejected(sample.id, sample.task, str(found))
+                for sample in batch.samples
+                if isinstance(found := opened.get(sample.id), MirgError)
+            ],
         )
-    return [
-        _rejected(sample.id, sample.task, str(found))
-        for sample in batch.samples
-        if isinstance(found := opened.get(sample.id), MirgError)
-    ]
+
+
+def _stream(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) -> _Filled:
+    """Use the stored rows up to the first that is missing, and ask for the others, many at once.
+
+    ``parts`` are batches of one sample. What arrived is kept in a file of the folder, so that a killed run asks for
+    nothing twice.
+    """
+    assert isinstance(engine, Streaming)
+    done: deque[tuple[Batch, MirgError | None]] = deque()  # asked for, or refused here, in order
+    kept = 0
+
+    def requests() -> Iterator[Request]:
+        nonlocal kept
+        reusable = True
+        for batch in parts:
+            if reusable and store.reuse(list(batch.keys.items())):
+                kept += 1
+                continue
+            found = batch.open(batch.samples[0])
+            reusable = reusable and isinstance(found, MirgError)
+            done.append((batch, found if isinstance(found, MirgError) else None))
+            if isinstance(found, Request):
+                yield found
+
+    def refused() -> list[dict[str, str]]:
+        rows = []
+        while done and done[0][1] is not None:
+            batch, error = done.popleft()
+            rows.append(_rejected(batch.samples[0].id, batch.samples[0].task, str(error)))
+        return rows
+
+    with engine.remembering(store.folder / REPLIES_FILE):
+        for completion in engine.stream(requests(), plan.generation):
+            rows = refused()
+            batch, _ = done.popleft()
+            sample = batch.samples[0]
+            if isinstance(completion, EngineError):
+                rows.append(_rejected(sample.id, sample.task, str(completion)))
+            else:
+                store.append([_record(engine, plan, sample, completion, batch)])
+            yield len(rows) + isinstance(completion, Completion) + kept, rows
+            kept = 0
+        rows = refused()
+        yield len(rows) + kept, rows
+
+
+def _record(engine: Engine, plan: Plan, sample: Sample, completion: Completion, batch: Batch) -> Record:
+    return make_record(
+        sample,
+        completion.text,
+        family=engine.family,
+        limits=engine.limits,
+        rewards=plan.rewards,
+        tokens=completion.tokens,
+        finish=completion.finish,
+        key=batch.keys[sample.id],
+    )
 
 
 def _rejected(sample_id: str, task: str, reason: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from mirg.storage import Journal, digest_file, read_json, write_json_atomic
 
 SETTINGS_FILE = "evaluation.json"
 SUMMARY_FILE = "summary.json"
+REPLIES_FILE = "replies.jsonl"  # of an endpoint, until all of them are in the records
 
 RowKey = tuple[object, object]  # sample id, cache key
 
@@ -76,7 +77,7 @@ def claim(out: Path, settings: dict[str, Any], n_samples: int, *, overwrite: boo
     """Make ``out`` the folder of this evaluation, or say in an :class:`EvaluationError` why it is not."""
     files = [out / name for name in (RECORDS_FILE, REJECTED_FILE, SUMMARY_FILE)]
     if overwrite:
-        _remove(files)
+        _remove([*files, out / REPLIES_FILE])
     elif (out / SETTINGS_FILE).exists():
         old = read_json(out / SETTINGS_FILE)
         known = old if isinstance(old, dict) else {}

@@ -23,6 +23,10 @@ def difficulty(
     family: shared.Family = None,
     device: shared.Device = None,
     dtype: shared.Dtype = None,
+    endpoint: shared.Endpoint = None,
+    key_env: shared.KeyEnv = None,
+    concurrency: shared.Concurrency = 16,
+    max_pixels: shared.MaxPixels = None,
     copy: shared.Copy = False,
     overwrite: shared.Overwrite = False,
     json: shared.Json = False,
@@ -47,7 +51,8 @@ def difficulty(
 
     from mirg.engines.load import load_engine
 
-    engine = load_engine(model, family=family, device=device, dtype=dtype)
+    remote = shared.remote_of(endpoint, key_env, concurrency, max_pixels)
+    engine = load_engine(model, family=family, device=device, dtype=dtype, remote=remote)
     with progress(quiet=json) as tell:
         report = write_difficulty(
             engine, source, out, k, plan, lambda done, total: tell(f"{k} answers each", done, total)
