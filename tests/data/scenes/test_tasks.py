@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from mirg.data.scenes.drafts import choose, draw
 from mirg.data.scenes.generate import generate, to_sample
 from mirg.data.scenes.objects import ALL_SHAPES, NAMES, split_name
 from mirg.data.scenes.tasks import TASKS
-from mirg.data.scenes.tasks.base import choose, draw
 from mirg.data.scenes.world import DIFFICULTIES, EASY, HARD, MEDIUM, WorldConfig, place, scene_for
 from mirg.geometry import Box, box_problem, iou
 from mirg.samples.schema import ImageRef, Sample
@@ -329,7 +329,7 @@ def test_where_the_image_is_the_question_every_image_shows_something_in_the_targ
     ],
 )
 def test_an_object_takes_a_place_that_it_fills_and_is_never_distorted(shape: str, box: Box, fits: bool) -> None:
-    (found,) = place(np.random.default_rng(0), [shape], 0.2, 0.5, 0.05, anchor=(0, box))
+    (found,) = place(np.random.default_rng(0), MEDIUM, [shape], anchor=(0, box))
     assert (found == box) == fits and iou(found, box) > 0.5
     width, height = found[2] - found[0], found[3] - found[1]
     assert width / height == pytest.approx(ALL_SHAPES[shape], rel=0.17)

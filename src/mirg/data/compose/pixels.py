@@ -132,6 +132,12 @@ def share_inside(box: Box, window: Box) -> float:
     return max(wide, 0.0) * max(high, 0.0) / ((box[2] - box[0]) * (box[3] - box[1]))
 
 
+def within(box: Box, window: Box) -> Box:
+    """``box`` in fractions of ``window``; both are given in one frame. Its edges may lie outside of 0 to 1."""
+    left, top, wide, high = window[0], window[1], window[2] - window[0], window[3] - window[1]
+    return ((box[0] - left) / wide, (box[1] - top) / high, (box[2] - left) / wide, (box[3] - top) / high)
+
+
 def corners(place: Place) -> tuple[int, int, int, int]:
     """(x1, y1, x2, y2) of a place, pixels."""
     x, y, width, height = place

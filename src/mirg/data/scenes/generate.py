@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from mirg.data.scenes.drafts import Draft
 from mirg.data.scenes.render import render
-from mirg.data.scenes.tasks import TASKS, Draft, Picture
+from mirg.data.scenes.tasks import TASKS
 from mirg.data.scenes.world import DIFFICULTIES, MEDIUM, WORLD_VERSION, WorldConfig
 from mirg.errors import ConfigError
 from mirg.geometry import clip
@@ -64,7 +65,14 @@ def keys(
 
     ``tasks`` None means all. ConfigError for an unknown task or split, or a negative number.
     """
-    chosen = _checked(tasks, split, n, seed, start)
+    chosen = list(TASKS) if tasks is None else list(tasks)
+    for name, known, word in ((split, SPLITS, "split"), *((task, TASKS, "task") for task in chosen)):
+        if name not in known:
+            raise ConfigError(f"unknown {word} {name!r}", hint=f"one of {', '.join(known)}")
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ConfigError("name at least one task, and none twice", hint=f"any of {', '.join(TASKS)}")
+    if min(n or 0, seed, start) < 0:
+        raise ConfigError("n, seed and start are 0 or more", hint=f"given n={n}, seed={seed}, start={start}")
     positions = count(start) if n is None else range(start, start + n)
     return (Key(split, chosen[k % len(chosen)], seed, k // len(chosen)) for k in positions)
 
@@ -145,10 +153,19 @@ def render_draft(draft: Draft, config: WorldConfig = MEDIUM) -> list[Image.Image
 
 def to_sample(key: Key, draft: Draft, refs: Sequence[ImageRef]) -> Sample:
     """The draft as a sample whose images are ``refs``, with both annotation levels."""
+    images = []
+    for ref, picture in zip(refs, draft.pictures, strict=True):
+        notes = tuple(
+            ObjectNote(label=thing.name, box=clip(thing.box), attributes={"texture": thing.texture})
+            for thing in picture.scene.objects
+        )
+        caption = ", ".join(picture.scene.names)
+        added = {"role": picture.role, "caption": caption, "frame": picture.frame, "objects": notes}
+        images.append(ref.model_copy(update=added))
     return Sample(
         id=key.sample_id,
         task=key.task,
-        images=tuple(_annotated(ref, picture) for ref, picture in zip(refs, draft.pictures, strict=True)),
+        images=tuple(images),
         question=draft.question,
         targets=draft.targets,
         relation=draft.relation,
@@ -163,27 +180,3 @@ def difficulty(name: str) -> WorldConfig:
     if name not in DIFFICULTIES:
         raise ConfigError(f"unknown difficulty {name!r}", hint=f"one of {', '.join(DIFFICULTIES)}")
     return DIFFICULTIES[name]
-
-
-def _annotated(ref: ImageRef, picture: Picture) -> ImageRef:
-    notes = tuple(
-        ObjectNote(label=thing.name, box=clip(thing.box), attributes={"texture": thing.texture})
-        for thing in picture.scene.objects
-    )
-    return ref.model_copy(
-        update={"role": picture.role, "caption": picture.caption, "frame": picture.frame, "objects": notes}
-    )
-
-
-def _checked(tasks: Sequence[str] | None, split: str, n: int | None, seed: int, start: int) -> list[str]:
-    if split not in SPLITS:
-        raise ConfigError(f"unknown split {split!r}", hint=f"one of {', '.join(SPLITS)}")
-    chosen = list(TASKS) if tasks is None else list(tasks)
-    for task in chosen:
-        if task not in TASKS:
-            raise ConfigError(f"unknown task {task!r}", hint=f"any of {', '.join(TASKS)}")
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise ConfigError("name at least one task, and none twice", hint=f"any of {', '.join(TASKS)}")
-    if min(n or 0, seed, start) < 0:
-        raise ConfigError("n, seed and start are 0 or more", hint=f"given n={n}, seed={seed}, start={start}")
-    return chosen
