@@ -25,7 +25,7 @@ from mirg.errors import ConfigError, DataError, MirgError, did_you_mean
 from mirg.frames import family
 from mirg.samples import DatasetFolder, Rejection, Sample, Tally, write_rejections
 from mirg.samples.folder import ImageCheck
-from mirg.storage import atomic_folder, write_atomic
+from mirg.storage import atomic_folder, write_atomic, write_json_atomic
 
 WITHOUT = "without a trajectory"
 DEFAULT_FAMILY = "qwen2.5-vl"
@@ -105,6 +105,8 @@ def export_dataset(
         if not any(report.files.values()) or not report.n_kept:
             raise _nothing(source, report, form)
         report.images = {"referred": files.n_referred, "copied": files.n_copied, "turned": files.n_turned}
+        for name, value in form.beside.items():
+            write_json_atomic(work / name, value)
         write_rejections(work, report.rejections)
         write_atomic(work / README_FILE, readme_text(report, plan))
     return report

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mirg.data.exporters.files import json_bytes
+from mirg.data.exporters.files import JsonTable, json_bytes
 from mirg.data.exporters.plan import Format, Plan, Row
 from mirg.geometry import Box
 from mirg.samples import ImageRef, ObjectNote, Sample
@@ -36,7 +36,7 @@ class CocoWriter:
         self._images: dict[str, _Image] = {}
         self._categories = _Categories()
         self._boxes: set[tuple[int, str, Box]] = set()
-        self._box_part = _Part(folder / ".boxes")
+        self._box_part = JsonTable(folder / ".boxes", (b"\n", b",\n", b""))
 
     def add(self, row: Row) -> None:
         """Write what is new: images, and boxes that no earlier sample has."""
@@ -64,15 +64,16 @@ class CocoWriter:
                 lines = b",".join(b"\n" + json_bytes(row) for row in rows)
                 whole.write(f',\n"{name}": ['.encode() + lines + b"]")
             whole.write(b',\n"annotations": [')
-            with self._box_part.path.open("rb") as stream:
-                shutil.copyfileobj(stream, whole)
+            if self._box_part.n:
+                with self._box_part.path.open("rb") as stream:
+                    shutil.copyfileobj(stream, whole)
+                self._box_part.path.unlink()
             whole.write(b"]}\n")
-        self._box_part.path.unlink()
         return {DATA_FILE: len(images)}
 
     def close(self) -> None:
         """Close the part."""
-        self._box_part.stream.close()
+        self._box_part.close()
 
     def _image(self, path: str, ref: ImageRef) -> _Image:
         if path not in self._images:
@@ -185,19 +186,6 @@ class _Image:
             found["neg_category_ids"] = [categories.number(self.names.get(k, k)) for k in sorted(known - self.held)]
             found["not_exhaustive_category_ids"] = [categories.number(k) for k in sorted(self.held - known)]
         return found
-
-
-class _Part:
-    """The elements of a JSON list, with commas between them."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.stream = path.open("wb")
-        self._first = True
-
-    def add(self, value: dict[str, Any]) -> None:
-        self.stream.write((b"\n" if self._first else b",\n") + json_bytes(value))
-        self._first = False
 
 
 def _settings(plan: Plan) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -97,6 +97,7 @@ class Format:
     settings: Callable[[Plan], list[str]]
     rendered: bool = True  # rows hold prompts and answers of a family
     upright: bool = True  # its readers ignore the EXIF rotation
+    beside: Mapping[str, object] = field(default_factory=dict)  # JSON files of a fixed content
     sft_only: bool = False  # rows without a completion have no place in it
     resize: Resize = field(default_factory=Resize)
     reserved: tuple[str, ...] = ("<image>", "<video>", "<audio>")
