@@ -149,7 +149,7 @@ def test_splits_share_no_image(recipe: ComposeRecipe, source: DatasetFolder, tmp
             for sample in DatasetFolder.open(tmp_path / split).read()
             for ref in sample.images
         }
-        assert names <= set(origin) and report.n_images + report.n_other_split == len(source)
+        assert names <= set(origin) and len(report.pool) + report.pool.n_other_split == len(source)
         seen.append(names)
     assert seen[0] and seen[1] and not seen[0] & seen[1]
 
@@ -335,7 +335,7 @@ def area(box: Box) -> float:
 
 # Key, value, what is found, what is expected there (else the value). ``OTHER`` is a dataset, ``FILE`` holds questions.
 KEYS: list[tuple[Any, ...]] = [
-    ("source", "OTHER", report(lambda made: made.n_images), 9),
+    ("source", "OTHER", report(lambda made: len(made.pool)), 9),
     ("n", 5, report(lambda made: (made.n_asked, made.n_samples)), (5, 5)),
     ("seed", 3, ids, {"composed-all-3"}),
     ("seed", 3, lambda case: drafts("group_grounding", lambda draft: draft.sources)(case)[:3] == case.plain, False),

@@ -114,7 +114,7 @@ def test_boxes_follow_the_pixels_into_a_view(seed: int, near: bool) -> None:
     image = Image.new("RGB", size, (0, 0, 60))
     image.paste((255, 255, 0), (place[0], place[1], place[0] + place[2], place[1] + place[3]))
     box = fraction_box(place, size)
-    view = (around(rng, box, size) if near else wandered(rng, 0.2)).snapped(size)
+    view = (around(rng, box) if near else wandered(rng, 0.2)).snapped(size)
     if view.visible(box) < 0.5:
         return
     pixels = np.asarray(view.render(image)).astype(int)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mirg.geometry import Box
+from mirg.geometry import Box, clip
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.float64]
 Place = tuple[int, int, int, int]
 
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 def contrast(piece: Pixels) -> float:
     """Standard deviation of the brightness, 0 (one tone) to 0.5 (half black, half white)."""
-    return float((piece @ _LUMA).std())
+    return float((piece @ LUMA).std())
 
 
 def edge_share(piece: Pixels, *, step: float = 0.04) -> float:
     """Share of pixels whose brightness differs from the next one, right or below, by more than ``step``."""
-    grey = piece @ _LUMA
+    grey = piece @ LUMA
     if min(grey.shape) < 2:
         return 0.0
     right = np.abs(np.diff(grey, axis=1))[:-1]
@@ -43,7 +43,7 @@ def correlations(pixels: Pixels, piece: Pixels) -> Pixels:
 
     Zero-mean over the brightness of each window (as OpenCV's TM_CCOEFF_NORMED). A window of one tone scores 0.
     """
-    grey, small = pixels @ _LUMA, piece @ _LUMA
+    grey, small = pixels @ LUMA, piece @ LUMA
     small = small - small.mean()
     count = small.size
     total, squares = _window_sums(grey, small.shape), _window_sums(grey * grey, small.shape)
@@ -115,8 +115,15 @@ def shrink(image: Image.Image, side: int) -> Image.Image:
 
 
 def as_pixels(image: Image.Image) -> Pixels:
-    """RGB as float64 in [0, 1], shape (H, W, 3)."""
+    """RGB as float64 in [0, 1], shape (H, W, 3); grey as shape (H, W)."""
     return np.asarray(image, dtype=np.float64) / 255.0
+
+
+def as_image(pixels: Pixels) -> Image.Image:
+    """The picture of :func:`as_pixels`."""
+    from PIL import Image
+
+    return Image.fromarray(np.round(255 * pixels).clip(0, 255).astype(np.uint8))
 
 
 def fraction_box(place: Place, size: tuple[int, int]) -> Box:
@@ -138,6 +145,12 @@ def within(box: Box, window: Box) -> Box:
     return ((box[0] - left) / wide, (box[1] - top) / high, (box[2] - left) / wide, (box[3] - top) / high)
 
 
+def widened(box: Box, margin: float) -> Box:
+    """``box`` (fractions) with ``margin`` of its sides more on each side, cut at the edge of the image."""
+    wide, high = margin * (box[2] - box[0]), margin * (box[3] - box[1])
+    return clip((box[0] - wide, box[1] - high, box[2] + wide, box[3] + high))
+
+
 def corners(place: Place) -> tuple[int, int, int, int]:
     """(x1, y1, x2, y2) of a place, pixels."""
     x, y, width, height = place
@@ -150,9 +163,7 @@ def remove(photo: Image.Image, place: Place) -> Image.Image:
     Every pixel becomes the mean of the four border pixels in its row and column, weighted by nearness (a transfinite
     fill). A place at the edge of the photograph uses the borders that exist.
     """
-    from PIL import Image
-
-    pixels = as_pixels(photo).copy()
+    pixels = as_pixels(photo)
     x, y, width, height = place
     right, below = x + width, y + height
     across, down = np.arange(width)[None, :, None], np.arange(height)[:, None, None]
@@ -167,7 +178,7 @@ def remove(photo: Image.Image, place: Place) -> Image.Image:
         borders.append((pixels[below, x:right][None, :, :], height - down))
     total = sum(colours / distance for colours, distance in borders)
     pixels[y:below, x:right] = total / sum(1.0 / distance for _, distance in borders)
-    return Image.fromarray(np.round(pixels * 255).astype(np.uint8))
+    return as_image(pixels)
 
 
 def change(before: Image.Image, after: Image.Image, place: Place) -> float:

@@ -76,6 +76,11 @@ class PoolImage:
     film: str = ""
     exif: str = ""
 
+    @property
+    def notes(self) -> tuple[ObjectNote, ...]:
+        """The notes of all objects."""
+        return tuple(thing.note for thing in self.things)
+
     @cached_property
     def reasons(self) -> frozenset[str]:
         """Why objects of any label may be missing from the notes; empty if they are complete."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mirg.data.compose.edits import lit, place_of
-from mirg.data.compose.pixels import corners, share_inside
+from mirg.data.compose.pixels import corners, fraction_box, share_inside, widened, within
 from mirg.geometry import Box, clip
 from mirg.samples import ObjectNote
 
@@ -38,9 +38,7 @@ class View:
 
     def snapped(self, size: tuple[int, int]) -> View:
         """The same view with its window on whole pixels of an image of ``size``: boxes in it are then exact."""
-        x, y, width, height = place_of(self.window, size)
-        window = (x / size[0], y / size[1], (x + width) / size[0], (y + height) / size[1])
-        return View(window, self.scale, self.gain, self.gamma)
+        return replace(self, window=fraction_box(place_of(self.window, size), size))
 
     def visible(self, box: Box) -> float:
         """The share of ``box`` that lies in the window."""
@@ -53,9 +51,7 @@ class View:
 
     def box(self, box: Box) -> Box:
         """``box`` in fractions of the view, cut at its edge."""
-        x1, y1, x2, y2 = self.window
-        wide, high = x2 - x1, y2 - y1
-        return rounded(clip(((box[0] - x1) / wide, (box[1] - y1) / high, (box[2] - x1) / wide, (box[3] - y1) / high)))
+        return rounded(clip(within(box, self.window)))
 
     def notes(self, notes: Iterable[ObjectNote]) -> tuple[ObjectNote, ...]:
         """The notes of the objects that the view shows, in it."""
@@ -69,12 +65,9 @@ def rounded(box: Box) -> Box:
     return (x1, y1, x2, y2)
 
 
-def around(rng: random.Random, box: Box, size: tuple[int, int], margin: tuple[float, float] = (0.05, 0.3)) -> View:
-    """A close-up of ``box``, with some room around it; ``size`` is that of the photograph, in pixels."""
-    room = rng.uniform(*margin)
-    x, y, width, height = place_of(box, size, room)
-    window = (x / size[0], y / size[1], (x + width) / size[0], (y + height) / size[1])
-    return View(window, 1.0, *_light(rng))
+def around(rng: random.Random, box: Box) -> View:
+    """A close-up of ``box``, with some room around it."""
+    return View(widened(box, rng.uniform(0.05, 0.3)), 1.0, *_light(rng))
 
 
 def wandered(rng: random.Random, trim: float) -> View:

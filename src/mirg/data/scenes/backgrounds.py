@@ -171,8 +171,7 @@ def _photograph(rng: np.random.Generator, folder: str) -> Image.Image:
 @cache
 def _pool(folder: str) -> PhotoPool:
     """The photographs of ``folder`` that `mirg data photos` would train on: those of its test split stay unseen."""
-    from mirg.data.compose.photos.config import PhotoConfig
-    from mirg.data.compose.photos.pool import PhotoPool, find_photos
+    from mirg.data.compose.photos.pool import PhotoConfig, PhotoPool, find_photos
 
     config = PhotoConfig(side=_PHOTO_SIDE)
     return PhotoPool(find_photos(folder, config).photos, config)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from mirg.config import Section, checked, read_recipe
 from mirg.data.compose.pixels import share_inside, within
@@ -80,10 +80,8 @@ class Scene:
         return tuple(thing.name for thing in self.objects)
 
 
-class WorldConfig(BaseModel):
+class WorldConfig(Section):
     """How hard the world is. Ranges are inclusive; lengths of objects are fractions of the image side."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     side: int = Field(default=96, ge=32, le=4096, description="Width and height of every image, in pixels.")
     images: tuple[int, int] = Field(default=(2, 6), description="Images in one sample.")

@@ -14,8 +14,7 @@ from PIL import Image
 
 from fakes.photographs import folder_of_photographs
 from mirg.data.compose.photos.build import REJECTED_FILE, PhotoReport, write_photo_samples
-from mirg.data.compose.photos.config import PhotoConfig
-from mirg.data.compose.photos.pool import Found, PhotoPool, find_photos
+from mirg.data.compose.photos.pool import Found, PhotoConfig, PhotoPool, find_photos
 from mirg.data.compose.photos.tasks import difference, draw_place, find_place
 from mirg.data.compose.pixels import as_pixels, remove
 from mirg.errors import DataError

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mirg.data.compose.photos.config import PhotoConfig
-from mirg.data.compose.photos.pool import Found, Photo, PhotoPool, find_photos
+from mirg.data.compose.photos.pool import Found, PhotoConfig, PhotoPool, find_photos
 from mirg.data.compose.photos.tasks import LABEL, Draft, difference, refer, region
 from mirg.errors import DataError, ImageError
 from mirg.samples import REJECTED_FILE, DatasetWriter, Rejection, Sample
@@ -77,7 +76,7 @@ def write_photo_samples(
         for i in range(config.n):
             draft = compose(i, tasks, pool, config)
             if draft is not None:
-                _write(writer, f"photos-{config.split}-{config.seed}-{i:06d}", draft, pool.photos)
+                _write(writer, f"photos-{config.split}-{config.seed}-{i:06d}", draft, pool)
                 counts[draft.task] += 1
             tell("composing", i + 1, config.n)
         if not counts:
@@ -119,17 +118,17 @@ def compose(i: int, tasks: list[str], pool: PhotoPool, config: PhotoConfig) -> D
     return None
 
 
-def _write(writer: DatasetWriter, sample_id: str, draft: Draft, photos: list[Photo]) -> None:
+def _write(writer: DatasetWriter, sample_id: str, draft: Draft, pool: PhotoPool) -> None:
     """Store one sample; its image set is the photograph that the answer lies in.
 
     So there are never more sets than photographs. The other candidates of a refer sample do not join sets: drawn at
     random, they would soon join all sets into one, which has no interval.
     """
-    sources = [photos[image.photo].digest[:16] for image in draft.images]
+    sources = [pool.photos[shown.origin].digest[:16] for shown in draft.images]
     images = []
-    for image, source in zip(draft.images, sources, strict=True):
-        ref = writer.add_image(image.image, source)
-        images.append(ref.model_copy(update={"role": image.role, "objects": image.objects}))
+    for shown, source in zip(draft.images, sources, strict=True):
+        ref = writer.add_image(shown.pixels or pool.image(shown.origin), source)
+        images.append(ref.model_copy(update={"role": shown.role, "objects": shown.notes}))
     writer.add(
         Sample(
             id=sample_id,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from mirg.data.compose.photos.config import PhotoConfig
-from mirg.data.compose.photos.pool import PhotoPool
+from mirg.data.compose.bench import Shown
+from mirg.data.compose.photos.pool import PhotoConfig, PhotoPool
 from mirg.data.compose.pixels import (
     Pixels,
     Place,
@@ -33,27 +33,17 @@ LABEL = "patch"  # of the targets, since the photographs have no annotation
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
-@dataclass(frozen=True)
-class DraftImage:
-    """One image with its annotation; ``photo`` is the pool index of the photograph it comes from."""
-
-    image: Image.Image
-    photo: int
-    role: Role
-    boxes: tuple[Box, ...] = ()  # of patches, fractions
-
-    @property
-    def objects(self) -> tuple[ObjectNote, ...]:
-        """The patches as object-level annotation."""
-        return tuple(ObjectNote(label=LABEL, box=box) for box in self.boxes)
+def _shown(image: Image.Image, photo: int, role: Role, boxes: Sequence[Box] = ()) -> Shown:
+    """An image with its patches as object-level annotation; ``photo`` is the pool index of its photograph."""
+    return Shown(photo, role, tuple(ObjectNote(label=LABEL, box=box) for box in boxes), image)
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What a task returns; ``target`` points at one patch of ``images``."""
+    """What a task returns; ``target`` points at one patch of ``images``. All images have pixels."""
 
     task: str
-    images: tuple[DraftImage, ...]
+    images: tuple[Shown, ...]
     question: str
     target: Target
     relation: Relation
@@ -146,13 +136,13 @@ def region(rng: random.Random, pool: PhotoPool, config: PhotoConfig) -> Draft | 
     asked = rng.randrange(len(places))
     boxes = tuple(fraction_box(place, photo.size) for place in places)
     crops = tuple(
-        DraftImage(cut(photo, place, config), index, "reference" if k == asked else "distractor", (WHOLE,))
+        _shown(cut(photo, place, config), index, "reference" if k == asked else "distractor", (WHOLE,))
         for k, place in enumerate(places)
     )
     number = asked + 2
     return Draft(
         task="region",
-        images=(DraftImage(photo, index, "source", boxes), *crops),
+        images=(_shown(photo, index, "source", boxes), *crops),
         question=f"Image-{number} is a part of Image-1. Where in Image-1 is it?",
         target=Target(image=1, box=boxes[asked], label=LABEL),
         relation="part_of",
@@ -203,8 +193,8 @@ def _paste(rng: random.Random, pool: PhotoPool, index: int, place: Place, config
 def _draft(rng: random.Random, index: int, photo: Image.Image, altered: Image.Image, place: Place, kind: str) -> Draft:
     box = fraction_box(place, photo.size)
     number = rng.randint(1, 2)
-    original = DraftImage(photo, index, "candidate")
-    changed = DraftImage(altered, index, "candidate", (box,))
+    original = _shown(photo, index, "candidate")
+    changed = _shown(altered, index, "candidate", (box,))
     return Draft(
         task="difference",
         images=(changed, original) if number == 1 else (original, changed),
@@ -234,11 +224,11 @@ def refer(rng: random.Random, pool: PhotoPool, config: PhotoConfig) -> Draft | N
         return None
     box = fraction_box(place, photo.size)
     images = tuple(
-        DraftImage(pool.image(other), other, "candidate", (box,) if other == index else ()) for other in candidates
+        _shown(pool.image(other), other, "candidate", (box,) if other == index else ()) for other in candidates
     )
     return Draft(
         task="refer",
-        images=(DraftImage(cut(photo, place, config), index, "reference", (WHOLE,)), *images),
+        images=(_shown(cut(photo, place, config), index, "reference", (WHOLE,)), *images),
         question="Image-1 is a part of one of the other images. Which image is it, and where is the part?",
         target=Target(image=chosen + 2, box=box, label=LABEL),
         relation="part_of",
