@@ -16,9 +16,8 @@ from fakes.annotated import KINDS, rewritten, write_objects
 from fakes.commands import invoke
 from mirg.data.compose.bench import Draft
 from mirg.data.compose.build import REPORT_FILE, ComposeReport, compose
-from mirg.data.compose.pool import Pool, cell_of
+from mirg.data.compose.pool import Pool, cell_of, read_pool
 from mirg.data.compose.questions import SHIPPED
-from mirg.data.compose.reading import read_pool
 from mirg.data.compose.recipe import ComposeRecipe
 from mirg.data.compose.worker import Made, Workshop, turns
 from mirg.errors import ConfigError, DataError

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from fakes.photographs import photograph
-from mirg.data.compose.edits import cut, lit, matte, pasted, place_of, recoloured, soft_rim
+from mirg.data.compose.edits import View, around, cut, lit, matte, pasted, place_of, recoloured, soft_rim, wandered
 from mirg.data.compose.pixels import as_pixels, change, fraction_box
-from mirg.data.compose.views import View, around, wandered
 from mirg.geometry import box_problem, iou
 from mirg.samples import ObjectNote
 

@@ -19,8 +19,7 @@ from typer.testing import CliRunner
 from fakes.annotated import SHAPES, rewritten, write_objects
 from mirg.cli.main import app
 from mirg.data.compose.build import ComposeReport, compose
-from mirg.data.compose.pool import PoolImage, Thing
-from mirg.data.compose.reading import read_pool
+from mirg.data.compose.pool import PoolImage, Thing, read_pool
 from mirg.data.compose.recipe import TASK_NAMES, ComposeRecipe
 from mirg.data.exporters.build import export_dataset, make_plan
 from mirg.data.filter import Criteria, write_filtered

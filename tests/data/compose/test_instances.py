@@ -11,8 +11,7 @@ import pytest
 from fakes.importing import pictures
 from mirg.answers.markup import cited
 from mirg.data.compose.build import compose
-from mirg.data.compose.pool import Pool, PoolImage, Thing
-from mirg.data.compose.reading import read_pool
+from mirg.data.compose.pool import Pool, PoolImage, Thing, read_pool
 from mirg.data.compose.recipe import ComposeRecipe
 from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions

@@ -11,8 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from mirg.data.scenes.corpus import corpus, names
-from mirg.data.scenes.generate import SPLITS, Key, difficulty, generate, iter_samples, keys, make_draft, write_scenes
+from mirg.data.scenes.generate import (
+    SPLITS,
+    Key,
+    corpus,
+    difficulty,
+    generate,
+    iter_samples,
+    keys,
+    make_draft,
+    names,
+    write_scenes,
+)
 from mirg.data.scenes.objects import NAMES
 from mirg.data.scenes.tasks import TASKS
 from mirg.data.scenes.world import DIFFICULTIES, EASY, HARD

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mirg.data.scenes.drafts import Draft
-from mirg.data.scenes.generate import generate, render_draft
+from mirg.data.scenes.generate import generate, iter_samples
 from mirg.data.scenes.objects import HELD_OUT, NAMES, SHAPES, SceneObject, split_name
 from mirg.data.scenes.world import (
     DIFFICULTIES,
@@ -166,7 +166,7 @@ def share_held_out(config: WorldConfig) -> float:
 
 # Key, value, what is found, what is expected there (else the value).
 KEYS: list[tuple[Any, ...]] = [
-    ("side", 64, lambda c: {render_draft(draft, c)[-1].size for draft in drawn(c)[:2]}, {(64, 64)}),
+    ("side", 64, lambda c: {ims[-1].size for _, ims in iter_samples(n=2, split="train", config=c)}, {(64, 64)}),
     ("side", 64, lambda c: {round(64 * edge, 3) % 1 for thing in things(c) for edge in thing.box}, {0.0}),
     ("images", (3, 3), lambda c: {len(draft.pictures) for draft in drawn(c)}, {3}),
     ("frames", (5, 5), lambda c: {len(draft.pictures) for draft in drawn(c, "object_tracking")}, {5}),

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mirg.data.compose.bench import Bench, Draft, Drop, Shown
-from mirg.data.compose.edits import cut, pasted, place_of, recoloured
+from mirg.data.compose.edits import View, cut, pasted, place_of, recoloured, rounded, wandered
 from mirg.data.compose.pixels import Place, change, fraction_box, remove, share_inside
 from mirg.data.compose.pool import Thing
-from mirg.data.compose.views import View, rounded, wandered
 from mirg.geometry import Box
 from mirg.samples import ObjectNote
 

@@ -1,19 +1,35 @@
-"""Altering photographs: cutting out, pasting, changing a colour or the light. All functions are pure.
+"""Altering photographs: cutting out, pasting, changing a colour or the light; and other views of a photograph.
 
 Annotation has boxes and no outlines, so the pixels of an object are estimated: its box is filled in from its border,
 and what differs from that filling counts as the object. If almost nothing differs, or the filling explains nothing, the
-whole box is taken, with a soft rim.
+whole box is taken, with a soft rim. All functions are pure.
 """
 
 from __future__ import annotations
 
 import colorsys
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mirg.data.compose.pixels import LUMA, Pixels, Place, as_image, as_pixels, corners, remove, widened
-from mirg.geometry import Box
+from mirg.data.compose.pixels import (
+    LUMA,
+    Pixels,
+    Place,
+    as_image,
+    as_pixels,
+    corners,
+    fraction_box,
+    remove,
+    share_inside,
+    widened,
+    within,
+)
+from mirg.geometry import Box, clip
+from mirg.samples import ObjectNote
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -132,3 +148,68 @@ def lit(image: Image.Image, gain: float, gamma: float) -> Image.Image:
     """``image`` under other light: every value ``v`` in [0, 1] becomes ``gain * v ** gamma``, at most 1."""
     table = [round(255 * min(gain * (value / 255) ** gamma, 1.0)) for value in range(256)]
     return image.point(table * 3)
+
+
+MIN_VISIBLE = 0.4  # share of an object that a view must show for the object to be noted in it
+DIGITS = 6  # of stored fractions
+
+
+@dataclass(frozen=True)
+class View:
+    """A photograph seen again: ``window`` in its fractions, ``scale`` of its pixels, and light as in :func:`lit`."""
+
+    window: Box
+    scale: float = 1.0
+    gain: float = 1.0
+    gamma: float = 1.0
+
+    def render(self, image: Image.Image) -> Image.Image:
+        """The pixels of the view."""
+        from PIL import Image
+
+        cut = image.crop(corners(place_of(self.window, image.size)))
+        size = (max(1, round(cut.width * self.scale)), max(1, round(cut.height * self.scale)))
+        return lit(cut.resize(size, Image.Resampling.LANCZOS) if size != cut.size else cut, self.gain, self.gamma)
+
+    def snapped(self, size: tuple[int, int]) -> View:
+        """The same view with its window on whole pixels of an image of ``size``: boxes in it are then exact."""
+        return replace(self, window=fraction_box(place_of(self.window, size), size))
+
+    def visible(self, box: Box) -> float:
+        """The share of ``box`` that lies in the window."""
+        return share_inside(box, self.window)
+
+    def covered(self, box: Box) -> float:
+        """The share of the window that ``box`` takes."""
+        x1, y1, x2, y2 = self.window
+        return self.visible(box) * (box[2] - box[0]) * (box[3] - box[1]) / ((x2 - x1) * (y2 - y1))
+
+    def box(self, box: Box) -> Box:
+        """``box`` in fractions of the view, cut at its edge."""
+        return rounded(clip(within(box, self.window)))
+
+    def notes(self, notes: Iterable[ObjectNote]) -> tuple[ObjectNote, ...]:
+        """The notes of the objects that the view shows, in it."""
+        seen = (note for note in notes if self.visible(note.box) >= MIN_VISIBLE)
+        return tuple(note.model_copy(update={"box": self.box(note.box)}) for note in seen)
+
+
+def rounded(box: Box) -> Box:
+    """``box`` with six decimals: a hundredth of a pixel of the largest image, and short to store."""
+    x1, y1, x2, y2 = (round(value, DIGITS) for value in box)
+    return (x1, y1, x2, y2)
+
+
+def around(rng: random.Random, box: Box) -> View:
+    """A close-up of ``box``, with some room around it."""
+    return View(widened(box, rng.uniform(0.05, 0.3)), 1.0, *_light(rng))
+
+
+def wandered(rng: random.Random, trim: float) -> View:
+    """A view that leaves up to ``trim`` of the photograph out on each side, smaller, and under another light."""
+    left, top, right, bottom = (rng.uniform(0.0, trim) for _ in range(4))
+    return View((left, top, 1.0 - right, 1.0 - bottom), rng.uniform(0.7, 0.95), *_light(rng))
+
+
+def _light(rng: random.Random) -> tuple[float, float]:
+    return rng.uniform(0.85, 1.15), rng.uniform(0.8, 1.25)

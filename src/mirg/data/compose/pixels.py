@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.float64]
 Place = tuple[int, int, int, int]
 
+_MAX_OVERLAP = 0.3
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
@@ -28,14 +29,14 @@ def contrast(piece: Pixels) -> float:
     return float((piece @ LUMA).std())
 
 
-def edge_share(piece: Pixels, *, step: float = 0.04) -> float:
-    """Share of pixels whose brightness differs from the next one, right or below, by more than ``step``."""
+def edge_share(piece: Pixels) -> float:
+    """Share of pixels whose brightness differs from the next one, right or below, by more than 0.04."""
     grey = piece @ LUMA
     if min(grey.shape) < 2:
         return 0.0
     right = np.abs(np.diff(grey, axis=1))[:-1]
     below = np.abs(np.diff(grey, axis=0))[:, :-1]
-    return float((np.maximum(right, below) > step).mean())
+    return float((np.maximum(right, below) > 0.04).mean())
 
 
 def correlations(pixels: Pixels, piece: Pixels) -> Pixels:
@@ -62,29 +63,24 @@ def distances(pixels: Pixels, piece: Pixels) -> Pixels:
     return np.sqrt(np.clip(mean_square, 0.0, None))
 
 
-def look_alike(pixels: Pixels, piece: Pixels, own: Place | None, *, max_overlap: float = 0.3) -> tuple[float, float]:
+def look_alike(pixels: Pixels, piece: Pixels, own: Place | None) -> tuple[float, float]:
     """(highest correlation, lowest colour distance) of ``piece`` to the windows away from its own place.
 
-    Windows that share at least ``max_overlap`` (IoU) with ``own`` do not count; ``own=None`` counts all, for another
-    photograph. (-1, inf) without a window to compare with, or if the piece is larger than ``pixels``.
+    Windows that share at least 0.3 (IoU) with ``own`` do not count; ``own=None`` counts all, for another photograph.
+    (-1, inf) without a window to compare with, or if the piece is larger than ``pixels``.
     """
     height, width = piece.shape[:2]
     if height > pixels.shape[0] or width > pixels.shape[1]:
         return (-1.0, float("inf"))
     away = np.ones((pixels.shape[0] - height + 1, pixels.shape[1] - width + 1), dtype=bool)
     if own is not None:
-        away = _overlaps(away.shape, own) < max_overlap
+        # IoU of the own place with the equally large window at every (row, column).
+        rows, columns = np.ogrid[: away.shape[0], : away.shape[1]]
+        inter = np.clip(width - np.abs(columns - own[0]), 0, None) * np.clip(height - np.abs(rows - own[1]), 0, None)
+        away = inter / (2.0 * width * height - inter) < _MAX_OVERLAP
     if not away.any():
         return (-1.0, float("inf"))
     return (float(correlations(pixels, piece)[away].max()), float(distances(pixels, piece)[away].min()))
-
-
-def _overlaps(shape: tuple[int, int], own: Place) -> Pixels:
-    """IoU of ``own`` with the equally large window at every (row, column)."""
-    x, y, width, height = own
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
-    inter = np.clip(width - np.abs(columns - x), 0, None) * np.clip(height - np.abs(rows - y), 0, None)
-    return inter / (2.0 * width * height - inter)
 
 
 def _window_sums(plane: Pixels, shape: tuple[int, ...]) -> Pixels:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from mirg.answers.markup import box_markup
 from mirg.data.compose.alter import difference, view_difference
 from mirg.data.compose.bench import Bench, Draft, Drop, Shown
+from mirg.data.compose.edits import MIN_VISIBLE, View, around, wandered
 from mirg.data.compose.pixels import shrink
 from mirg.data.compose.pool import Thing
 from mirg.data.compose.tracking import object_tracking
-from mirg.data.compose.views import MIN_VISIBLE, View, around, wandered
 from mirg.geometry import iou
 from mirg.samples import Role, Target
 
@@ -349,18 +349,8 @@ def same_instance(bench: Bench) -> Draft:
     )  # fmt: skip
 
 
-TASKS: dict[str, Callable[[Bench], Draft]] = {
-    "common_object": common_object,
-    "group_grounding": group_grounding,
-    "refer": refer,
-    "region": region,
-    "difference": difference,
-    "view_difference": view_difference,
-    "object_tracking": object_tracking,
-    "correspondence": correspondence,
-    "same_instance": same_instance,
-    "multi_target": multi_target,
-    "none": none,
-    "counting": counting,
-    "reasoning": reasoning,
-}
+_BUILDERS: tuple[Callable[[Bench], Draft], ...] = (
+    common_object, group_grounding, refer, region, difference, view_difference, object_tracking, correspondence,
+    same_instance, multi_target, none, counting, reasoning,
+)  # fmt: skip
+TASKS = {build.__name__: build for build in _BUILDERS}

@@ -7,9 +7,8 @@ import math
 from mirg.answers.markup import box_markup
 from mirg.data.compose.alter import MAX_HIDDEN, cut_out
 from mirg.data.compose.bench import Bench, Draft, Drop, Shown
-from mirg.data.compose.edits import pasted
+from mirg.data.compose.edits import pasted, rounded
 from mirg.data.compose.pixels import Place, fraction_box, share_inside
-from mirg.data.compose.views import rounded
 from mirg.geometry import Box
 from mirg.samples import ObjectNote, Target
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from mirg.data.compose.bench import Bench, Draft, Drop, Pixels
-from mirg.data.compose.pool import CELLS, Pool
+from mirg.data.compose.pool import CELLS, Pool, read_pool
 from mirg.data.compose.questions import wordings
-from mirg.data.compose.reading import read_pool
 from mirg.data.compose.recipe import ComposeRecipe
 from mirg.data.compose.tasks import TASKS
 from mirg.errors import ImageError

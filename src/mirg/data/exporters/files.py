@@ -8,6 +8,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -25,28 +26,25 @@ _MARKS = {".json": (b"[\n", b",\n", b"\n]\n"), ".jsonl": (b"", b"\n", b"\n")}
 _PLAIN = frozenset({".bmp", ".gif", ".ppm"})  # these formats carry no rotation
 
 
+@dataclass
 class ImageFiles:
-    """Paths of images for the rows of an export, each file looked at once.
+    """Paths of images for the rows of an export, each file looked at once; ``counts`` says what was done with them.
 
     Boxes are fractions of the upright image. Where ``upright``, a file that is stored turned is therefore written
     again, upright, into the export: most readers of these formats do not turn it. ``work`` is the folder being
     written, ``out`` what it will be called.
     """
 
-    def __init__(
-        self, source: DatasetFolder, work: Path, out: Path, *, copy: bool, relative: bool, upright: bool
-    ) -> None:
-        self.source = source
-        self.n_referred = 0
-        self.n_copied = 0
-        self.n_turned = 0
-        self._work = work
-        self._out = out.absolute()
-        self._copy = copy
-        self._relative = relative
-        self._upright = upright
-        self._known: dict[str, str] = {}
-        self._stems: Counter[str] = Counter()
+    source: DatasetFolder
+    work: Path
+    out: Path
+    _: KW_ONLY
+    copy: bool
+    relative: bool
+    upright: bool
+    counts: dict[str, int] = field(default_factory=lambda: {"referred": 0, "copied": 0, "turned": 0})
+    _known: dict[str, str] = field(default_factory=dict)
+    _stems: Counter[str] = field(default_factory=Counter)
 
     def path(self, ref: ImageRef, sample_id: str) -> str:
         """How rows write the file of ``ref``; ImageError, naming the sample, if it cannot be used."""
@@ -55,29 +53,24 @@ class ImageFiles:
         return self._known[ref.path]
 
     def _placed(self, file: Path, sample_id: str) -> str:
-        if self._upright and is_turned(file, sample_id, self.source.limits):
+        if self.upright and is_turned(file, sample_id, self.source.limits):
             name = self._free_name(file.stem, ".png")
-            open_image(file, limits=self.source.limits, sample_id=sample_id).save(self._work / name)
-            self.n_turned += 1
-        elif self._copy:
+            open_image(file, limits=self.source.limits, sample_id=sample_id).save(self.work / name)
+            done, file = "turned", self.out.absolute() / name
+        elif self.copy:
             name = self._free_name(file.stem, file.suffix.lower())
             try:
-                shutil.copyfile(file, self._work / name)
+                shutil.copyfile(file, self.work / name)
             except OSError as error:
                 raise ImageError(f"sample {sample_id}: image {file} cannot be copied: {error.strerror}") from error
-            self.n_copied += 1
+            done, file = "copied", self.out.absolute() / name
         else:
-            self.n_referred += 1
-            return self._spelled(file)
-        return self._spelled(self._out / name)
-
-    def _spelled(self, file: Path) -> str:
-        if not self._relative:
-            return str(file)
-        return Path(os.path.relpath(file.resolve(), self._out.resolve())).as_posix()
+            done = "referred"
+        self.counts[done] += 1
+        return Path(os.path.relpath(file.resolve(), self.out.resolve())).as_posix() if self.relative else str(file)
 
     def _free_name(self, stem: str, suffix: str) -> str:
-        (self._work / FOLDER).mkdir(exist_ok=True)
+        (self.work / FOLDER).mkdir(exist_ok=True)
         clean = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:80] or "image"
         count = self._stems[clean.lower()]
         self._stems[clean.lower()] += 1

@@ -7,11 +7,11 @@ workers and the choice of other tasks change nothing, and two splits never share
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from mirg.samples.folder import DatasetFolder, DatasetWriter
-
-Split = Literal["train", "test", "rl", "perception", "validation"]
 
 # Part of every seed: a number is never used again for another split.
 SPLITS: dict[str, int] = {"train": 0, "test": 1, "rl": 2, "perception": 3, "validation": 4}
@@ -59,7 +57,7 @@ class Key:
 
 
 def keys(
-    tasks: Sequence[str] | None = None, n: int | None = None, *, split: Split | str, seed: int = 0, start: int = 0
+    tasks: Sequence[str] | None = None, n: int | None = None, *, split: str, seed: int = 0, start: int = 0
 ) -> Iterator[Key]:
     """The keys of samples ``start`` … ``start + n - 1`` (unlimited if ``n`` is None), one of each task after another.
 
@@ -86,7 +84,7 @@ def generate(
     tasks: Sequence[str] | None = None,
     n: int | None = None,
     *,
-    split: Split | str,
+    split: str,
     seed: int = 0,
     config: WorldConfig = MEDIUM,
     start: int = 0,
@@ -99,26 +97,32 @@ def iter_samples(
     tasks: Sequence[str] | None = None,
     n: int | None = None,
     *,
-    split: Split | str,
+    split: str,
     seed: int = 0,
     config: WorldConfig = MEDIUM,
     start: int = 0,
 ) -> Iterator[tuple[Sample, list[Image.Image]]]:
     """Samples with their images, nothing touches the disk. Paths of images are unique names without files."""
-    for key, draft in generate(tasks, n, split=split, seed=seed, config=config, start=start):
-        images = render_draft(draft, config)
-        refs = [
-            ImageRef(path=f"images/{key.sample_id}-{k}.png", width=image.width, height=image.height)
-            for k, image in enumerate(images, 1)
-        ]
-        yield to_sample(key, draft, refs), images
+
+    def named(image: Image.Image, name: str) -> ImageRef:
+        return ImageRef(path=f"images/{name}.png", width=image.width, height=image.height)
+
+    return (_rendered(key, config, named) for key in keys(tasks, n, split=split, seed=seed, start=start))
+
+
+def _rendered(
+    key: Key, config: WorldConfig, store: Callable[[Image.Image, str], ImageRef]
+) -> tuple[Sample, list[Image.Image]]:
+    draft = make_draft(key, config)
+    images = [render(picture.scene, (config.side, config.side)) for picture in draft.pictures]
+    return to_sample(key, draft, [store(image, f"{key.sample_id}-{k}") for k, image in enumerate(images, 1)]), images
 
 
 def write_scenes(
     out: str | Path,
     n: int,
     *,
-    split: Split | str,
+    split: str,
     seed: int = 0,
     tasks: Sequence[str] | None = None,
     config: WorldConfig = MEDIUM,
@@ -140,15 +144,7 @@ def write_scenes(
 
 def add_scene(writer: DatasetWriter, key: Key, config: WorldConfig = MEDIUM) -> Sample:
     """One sample whose images ``writer`` has taken; to be given to it as well."""
-    draft = make_draft(key, config)
-    images = render_draft(draft, config)
-    refs = [writer.add_image(image, f"{key.sample_id}-{k}") for k, image in enumerate(images, 1)]
-    return to_sample(key, draft, refs)
-
-
-def render_draft(draft: Draft, config: WorldConfig = MEDIUM) -> list[Image.Image]:
-    """The images of a draft, RGB, ``config.side`` pixels square."""
-    return [render(picture.scene, (config.side, config.side)) for picture in draft.pictures]
+    return _rendered(key, config, writer.add_image)[0]
 
 
 def to_sample(key: Key, draft: Draft, refs: Sequence[ImageRef]) -> Sample:
@@ -173,6 +169,29 @@ def to_sample(key: Key, draft: Draft, refs: Sequence[ImageRef]) -> Sample:
         source=f"scenes/{WORLD_VERSION}",
         meta=dict(draft.meta),
     )
+
+
+def corpus(
+    seed: int = 0,
+    n: int = 1000,
+    *,
+    split: str = "train",
+    config: WorldConfig = MEDIUM,
+    tasks: Sequence[str] | None = None,
+) -> Iterator[str]:
+    """The questions and the reasoning of ``n`` samples as texts with box markup, for a tokenizer. Nothing is drawn."""
+    from mirg.trajectories.writer import write_thinking
+
+    for key, draft in generate(tasks, n, split=split, seed=seed, config=config):
+        refs = [ImageRef(path=f"{k}.png", width=config.side, height=config.side) for k in range(len(draft.pictures))]
+        sample = to_sample(key, draft, refs)
+        yield sample.question
+        yield write_thinking(sample)
+
+
+def names(config: WorldConfig = MEDIUM) -> list[str]:
+    """Every object name, ``"red circle"`` … ``"pink moon"``, also those that a corpus does not contain."""
+    return list(config.vocabulary)
 
 
 def difficulty(name: str) -> WorldConfig:

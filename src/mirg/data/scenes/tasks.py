@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 import numpy as np
 
@@ -444,8 +445,9 @@ def region(rng: np.random.Generator, config: WorldConfig) -> Draft:
     views: list[Scene] = []
     while not views:  # until one object of the scene can be cropped without others
         source = scene_for(rng, at_least(config, 2), fill(rng, at_least(config, 2), pick(rng, config.subjects), 1))
-        crops = (_crop(rng, source, index) for index in range(len(source.objects)))
-        views = [crop for crop in crops if crop is not None]
+        for index in range(len(source.objects)):
+            crops = (zoom(source, index, rng.uniform(*margin)) for margin in MARGINS)
+            views += islice(filter(None, crops), 1)
     order = rng.permutation(len(views))[: draw(rng, config.images, least=2) - 1].tolist()
     asked = int(rng.integers(len(order)))
     shown = [Picture(views[k], "reference" if n == asked else "distractor") for n, k in enumerate(order)]
@@ -454,27 +456,10 @@ def region(rng: np.random.Generator, config: WorldConfig) -> Draft:
     return _draft(rng, "region", pictures, subject, "part_of", 1, [1], hidden=False, k=asked + 2)
 
 
-def _crop(rng: np.random.Generator, source: Scene, index: int) -> Scene | None:
-    crops = (zoom(source, index, rng.uniform(*margin)) for margin in MARGINS)
-    return next((crop for crop in crops if crop is not None), None)
-
-
-TASKS: dict[str, Make] = {
-    "common_object": common_object,
-    "difference": difference,
-    "group_grounding": group_grounding,
-    "refer": refer,
-    "region": region,
-    "object_tracking": object_tracking,
-    "odd_one_out": odd_one_out,
-    "counting": counting,
-    "multi_target": multi_target,
-    "none": none,
-    "view_difference": view_difference,
-    "multi_view": multi_view,
-    "reasoning": reasoning,
-    "correspondence": correspondence,
-    "companion": companion,
-    "companion_pair": companion_pair,
-    "companion_twice": partial(companion, questions="companion_twice", here=2, elsewhere=1),
+_MAKERS = (
+    common_object, difference, group_grounding, refer, region, object_tracking, odd_one_out, counting, multi_target,
+    none, view_difference, multi_view, reasoning, correspondence, companion, companion_pair,
+)  # fmt: skip
+TASKS: dict[str, Make] = {make.__name__: make for make in _MAKERS} | {
+    "companion_twice": partial(companion, questions="companion_twice", here=2, elsewhere=1)
 }

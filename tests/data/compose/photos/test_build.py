@@ -222,7 +222,7 @@ def names(case: Any) -> set[str]:
 
 def place(case: Any) -> object:
     pool = PhotoPool(found_in(case).photos, case.config)
-    return find_place(case.rng, pool.thumb(0), pool.image(0).size, case.config)
+    return find_place(case.rng, pool, 0)
 
 
 def sides(case: Any) -> list[float]:
@@ -270,8 +270,8 @@ KEYS: list[tuple[Any, ...]] = [
     ("min_edges", 9.0, lambda case: place(case) is None, True),
     ("max_correlation", -1.0, lambda case: place(case) is None, True),
     ("min_distance", 9.0, lambda case: place(case) is None, True),
-    ("min_change", 9.0, lambda case: difference(case.rng, PhotoPool(found_in(case).photos, case.config), case.config)
-     is None, True),
+    ("min_change", 9.0, lambda case: difference(case.rng, PhotoPool(found_in(case).photos, case.config)) is None,
+     True),
     ("tries", 3, lambda case: (place(case), case.rng.n // 2), (None, 3)),
 ]  # fmt: skip
 

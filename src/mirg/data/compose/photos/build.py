@@ -8,14 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mirg.data.compose.bench import Draft
 from mirg.data.compose.photos.pool import Found, PhotoConfig, PhotoPool, find_photos
-from mirg.data.compose.photos.tasks import LABEL, Draft, difference, refer, region
+from mirg.data.compose.photos.tasks import LABEL, QUESTIONS, TASKS
 from mirg.errors import DataError, ImageError
 from mirg.samples import REJECTED_FILE, DatasetWriter, Rejection, Sample
 from mirg.storage import write_jsonl_atomic
-
-Task = Callable[[random.Random, PhotoPool, PhotoConfig], Draft | None]
-TASKS: dict[str, Task] = {"region": region, "difference": difference, "refer": refer}
 
 _ATTEMPTS = 8  # photographs tried for one sample
 
@@ -74,10 +72,10 @@ def write_photo_samples(
         tasks = usable_tasks(config, len(pool), found)
         counts: Counter[str] = Counter()
         for i in range(config.n):
-            draft = compose(i, tasks, pool, config)
+            draft = compose(i, tasks, pool)
             if draft is not None:
                 _write(writer, f"photos-{config.split}-{config.seed}-{i:06d}", draft, pool)
-                counts[draft.task] += 1
+                counts[draft.kind] += 1
             tell("composing", i + 1, config.n)
         if not counts:
             raise DataError(
@@ -104,13 +102,13 @@ def usable_tasks(config: PhotoConfig, n_photos: int, found: Found) -> list[str]:
     return tasks
 
 
-def compose(i: int, tasks: list[str], pool: PhotoPool, config: PhotoConfig) -> Draft | None:
+def compose(i: int, tasks: list[str], pool: PhotoPool) -> Draft | None:
     """Sample number ``i``: tasks take turns, and up to :data:`_ATTEMPTS` photographs are tried."""
     task = tasks[i % len(tasks)]
     for attempt in range(_ATTEMPTS):
-        rng = random.Random(f"photos:{config.seed}:{config.split}:{i}:{attempt}")
+        rng = random.Random(f"photos:{pool.config.seed}:{pool.config.split}:{i}:{attempt}")
         try:
-            draft = TASKS[task](rng, pool, config)
+            draft = TASKS[task](rng, pool)
         except ImageError:
             continue  # it was readable before and has been removed or changed: try another photograph
         if draft is not None:
@@ -129,21 +127,18 @@ def _write(writer: DatasetWriter, sample_id: str, draft: Draft, pool: PhotoPool)
     for shown, source in zip(draft.images, sources, strict=True):
         ref = writer.add_image(shown.pixels or pool.image(shown.origin), source)
         images.append(ref.model_copy(update={"role": shown.role, "objects": shown.notes}))
+    meta = {**draft.meta, "choices": draft.choices, "subject": LABEL, "photos": [*sources]}
+    (target,) = draft.targets
     writer.add(
         Sample(
             id=sample_id,
-            task=draft.task,
+            task=draft.kind,
             images=tuple(images),
-            question=draft.question,
-            targets=(draft.target,),
+            question=QUESTIONS[draft.kind].format(**draft.slots),
+            targets=draft.targets,
             relation=draft.relation,
             image_hidden=draft.image_hidden,
             source="photos",
-            meta={
-                **draft.meta,
-                "subject": LABEL,
-                "photos": [*sources],
-                "image_set": sources[draft.target.image - 1],
-            },
+            meta=meta | {"image_set": sources[target.image - 1]},
         )
     )
