@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
@@ -15,7 +15,7 @@ from mirg.data.compose.pool import Pool, PoolImage, Thing
 from mirg.data.compose.recipe import ComposeRecipe
 from mirg.geometry import Box
 from mirg.images import image_size
-from mirg.samples import DatasetFolder, ImageRef, ObjectNote, Relation, Role, Target
+from mirg.samples import DatasetFolder, ImageRef, ObjectNote, Relation, Role, Sample, Target
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,6 +39,10 @@ class Shown:
     frame: int | None = None
     also: int | None = None
 
+    def noted(self, ref: ImageRef) -> ImageRef:
+        """The reference of the stored image with its role, notes and frame number."""
+        return ref.model_copy(update={"role": self.role, "objects": self.notes, "frame": self.frame})
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -52,6 +56,11 @@ class Draft:
     image_hidden: bool
     slots: Mapping[str, str] = field(default_factory=dict)
     meta: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    def sample(self, images: Sequence[ImageRef], **more: Any) -> Sample:
+        """The sample that shows ``images``; ``more`` are its fields that are not part of the draft."""
+        targets = {"targets": self.targets, "relation": self.relation, "image_hidden": self.image_hidden}
+        return Sample(images=tuple(images), **targets, **more)
 
     @property
     def sources(self) -> list[int]:

@@ -238,26 +238,18 @@ class _Run:
         family = pool.images[draft.images[number - 1].origin].family
         # How the boxes of each image that EXIF rotates were read; edited images are stored upright.
         exif = ["" if shown.pixels is not None else pool.images[shown.origin].exif for shown in draft.images]
-        return Sample(
-            id=sample_id,
-            task=made.task,
-            images=self._images(made, draft, sample_id),
-            question=made.question,
-            targets=draft.targets,
-            relation=draft.relation,
-            image_hidden=draft.image_hidden,
-            source=self.source.card.name,
-            meta={
-                "subject": draft.subject,
-                "choices": draft.choices,
-                "image_set": hashlib.sha256(family.encode()).hexdigest()[:16],
-                "question": draft.kind,
-                "language": made.language,
-                **coverage_of([pool.images[index] for index in draft.sources]),
-                **({EXIF_META: [*exif]} if any(exif) else {}),
-                **draft.meta,
-            },
-        )
+        meta = {
+            "subject": draft.subject,
+            "choices": draft.choices,
+            "image_set": hashlib.sha256(family.encode()).hexdigest()[:16],
+            "question": draft.kind,
+            "language": made.language,
+            **coverage_of([pool.images[index] for index in draft.sources]),
+            **({EXIF_META: exif} if any(exif) else {}),
+            **draft.meta,
+        }
+        images, source = self._images(made, draft, sample_id), self.source.card.name
+        return draft.sample(images, id=sample_id, task=made.task, question=made.question, source=source, meta=meta)
 
     def _images(self, made: Made, draft: Draft, sample_id: str) -> tuple[ImageRef, ...]:
         """The references of the images: into the source, or of the stored ones."""
@@ -266,8 +258,7 @@ class _Run:
             ref = self.report.pool.images[shown.origin].ref
             if shown.pixels is not None:
                 ref = self.writer.add_image(shown.pixels, Path(ref.path).stem)
-            update = {"role": shown.role, "objects": shown.notes, "frame": shown.frame}
-            refs.append(ref.model_copy(update={**update, "width": width, "height": height}))
+            refs.append(shown.noted(ref).model_copy(update={"width": width, "height": height}))
         # Only the images of the source are carried; those that were edited are stored already.
         return tuple(
             self.carrier.carry_image(ref, sample_id) if shown.pixels is None else ref

@@ -1,4 +1,4 @@
-"""The task object_tracking: frames of a film, or frames that are made of two photographs."""
+"""The task object_tracking: frames of a film, or frames in which an object of one photograph moves over another."""
 
 from __future__ import annotations
 

@@ -44,15 +44,17 @@ class Made:
     n_unlike: int = 0
 
 
+@dataclass
 class Workshop:
     """The source, its pool, its pixels and the questions: what is loaded once in a process."""
 
-    def __init__(self, recipe: ComposeRecipe, source: DatasetFolder, pool: Pool) -> None:
-        self.recipe = recipe
-        self.source = source
-        self.pool = pool
-        self.pixels = Pixels(source, pool, recipe.side)
-        self.wordings = wordings(recipe)
+    recipe: ComposeRecipe
+    source: DatasetFolder
+    pool: Pool
+
+    def __post_init__(self) -> None:
+        self.pixels = Pixels(self.source, self.pool, self.recipe.side)
+        self.wordings = wordings(self.recipe)
 
     def make(self, task: str, number: int) -> Made:
         """Sample ``number`` of ``task``; every try has a separate random stream."""

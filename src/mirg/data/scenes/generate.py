@@ -51,10 +51,6 @@ class Key:
         # A checksum of the name, not its place in TASKS: a new task must not change the old ones.
         return (WORLD_VERSION, SPLITS[self.split], zlib.crc32(self.task.encode()), self.seed, self.index)
 
-    def rng(self) -> np.random.Generator:
-        """A new generator at the start of the sample's stream."""
-        return np.random.default_rng(np.random.SeedSequence(self.entropy()))
-
 
 def keys(
     tasks: Sequence[str] | None = None, n: int | None = None, *, split: str, seed: int = 0, start: int = 0
@@ -77,7 +73,7 @@ def keys(
 
 def make_draft(key: Key, config: WorldConfig = MEDIUM) -> Draft:
     """The scenes, question and truth of one sample."""
-    return TASKS[key.task](key.rng(), config)
+    return TASKS[key.task](np.random.default_rng(np.random.SeedSequence(key.entropy())), config)
 
 
 def generate(

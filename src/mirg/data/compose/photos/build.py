@@ -12,7 +12,7 @@ from mirg.data.compose.bench import Draft
 from mirg.data.compose.photos.pool import Found, PhotoConfig, PhotoPool, find_photos
 from mirg.data.compose.photos.tasks import LABEL, QUESTIONS, TASKS
 from mirg.errors import DataError, ImageError
-from mirg.samples import REJECTED_FILE, DatasetWriter, Rejection, Sample
+from mirg.samples import REJECTED_FILE, DatasetWriter, Rejection
 from mirg.storage import write_jsonl_atomic
 
 _ATTEMPTS = 8  # photographs tried for one sample
@@ -123,22 +123,12 @@ def _write(writer: DatasetWriter, sample_id: str, draft: Draft, pool: PhotoPool)
     random, they would soon join all sets into one, which has no interval.
     """
     sources = [pool.photos[shown.origin].digest[:16] for shown in draft.images]
-    images = []
-    for shown, source in zip(draft.images, sources, strict=True):
-        ref = writer.add_image(shown.pixels or pool.image(shown.origin), source)
-        images.append(ref.model_copy(update={"role": shown.role, "objects": shown.notes}))
-    meta = {**draft.meta, "choices": draft.choices, "subject": LABEL, "photos": [*sources]}
+    images = [
+        shown.noted(writer.add_image(shown.pixels or pool.image(shown.origin), source))
+        for shown, source in zip(draft.images, sources, strict=True)
+    ]
+    question = QUESTIONS[draft.kind].format(**draft.slots)
     (target,) = draft.targets
-    writer.add(
-        Sample(
-            id=sample_id,
-            task=draft.kind,
-            images=tuple(images),
-            question=QUESTIONS[draft.kind].format(**draft.slots),
-            targets=draft.targets,
-            relation=draft.relation,
-            image_hidden=draft.image_hidden,
-            source="photos",
-            meta=meta | {"image_set": sources[target.image - 1]},
-        )
-    )
+    meta = {**draft.meta, "choices": draft.choices, "subject": LABEL, "photos": sources}
+    meta |= {"image_set": sources[target.image - 1]}
+    writer.add(draft.sample(images, id=sample_id, task=draft.kind, question=question, source="photos", meta=meta))
