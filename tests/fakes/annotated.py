@@ -21,14 +21,15 @@ KINDS = {shape: "round" if shape in ("ring", "heart", "moon", "arch") else "poin
 
 
 def scene_with(rng: np.random.Generator, names: list[str], side: int) -> tuple[Image.Image, tuple[ObjectNote, ...]]:
-    """An image of ``names`` and its notes."""
+    """An image of ``names``, ``side`` pixels wide and three quarters as high, and its notes."""
     flat = Background("plain", ((1, 2, 3), (1, 2, 3)), 0)
     world = WorldConfig(object_side=(0.16, 0.3), max_overlap=0.0, textures=("plain",), side=side)
     scene = scene_for(rng, world, names, background=flat)
-    drawn = np.asarray(render(scene, (side, side)))
+    size = (side, side * 3 // 4)
+    drawn = np.asarray(render(scene, size))
     # What is drawn over the flat colour lies over the picture instead.
     mask = (drawn != np.array(flat.colours[0])).any(axis=2)
-    under = np.asarray(photograph(int(rng.integers(2**31)), (side, side))) // 2 + 96
+    under = np.asarray(photograph(int(rng.integers(2**31)), size)) // 2 + 96
     # Objects of one name look the same, so that a name can be the id of one object that several images show.
     notes = tuple(
         ObjectNote(label=o.shape, box=clip(o.box), attributes={"supercategory": KINDS[o.shape], "instance_id": o.name})

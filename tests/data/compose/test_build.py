@@ -62,6 +62,7 @@ def test_answers_are_spread_over_images_and_cells(composed) -> None:
     for task, first in (("group_grounding", 1), ("refer", 2), ("correspondence", 2)):
         numbers = {sample.targets[0].image for sample in samples if sample.task == task}
         assert numbers >= {first, first + 1, first + 2}
+        assert any(s.targets[0].image == len(s.images) for s in samples if s.task == task), "also in the last image"
     counts = report.image_numbers["common_object"]
     assert max(counts.values()) <= 2.5 * min(counts[1], counts[2])
 
@@ -348,11 +349,12 @@ KEYS: list[tuple[Any, ...]] = [
     ("distractors", "same_category", lambda case: all(drafts("group_grounding", kin)(case)), True),
     ("alterations", ("moved",), lambda case: set(drafts("difference", lambda draft: draft.meta["alteration"])(case)),
      {"moved"}),
+    ("alterations", ("added",), lambda case: set(drafts("difference", lambda draft: len(draft.sources))(case)), {2}),
     ("shuffle", False, lambda case: set(drafts("group_grounding", lambda draft: draft.targets[0].image)(case)), {1}),
     ("balance", False, lambda case: aimed(case) > 9, False),
     ("target_area", (0.05, 0.07), lambda case: {0.05 < area(box) < 0.07 for box in drafts("group_grounding",
      lambda draft: draft.targets[0].box)(case)}, {True}),
-    ("target_area", (0.05, 0.07), lambda case: {0.05 < area(box) < 0.07 for box in drafts("object_tracking",
+    ("target_area", (0.05, 0.07), lambda case: {0.0499 < area(box) < 0.0701 for box in drafts("object_tracking",
      lambda draft: draft.targets[0].box)(case)}, {True}),
     ("max_objects", 1, lambda case: {len(image.things) for image in pool(case).images}, {1}),
     ("max_uses", 1, report(lambda made: max(made.uses.values()))),

@@ -135,4 +135,4 @@ def test_a_view_notes_what_it_shows() -> None:
     seen = view.notes(notes)
     assert [note.label for note in seen] == ["in", "half"]
     assert seen[0].box == pytest.approx((0.2, 0.2, 0.4, 0.4)) and seen[1].box == pytest.approx((0.0, 0.2, 0.2, 0.4))
-    assert view.covered((0.0, 0.0, 1.0, 1.0)) == pytest.approx(1.0)
+    assert View((0.5, 0.0, 0.75, 0.8)).covered((0.6, 0.0, 0.7, 0.4)) == pytest.approx(0.2)

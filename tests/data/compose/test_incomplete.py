@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from fakes.annotated import SHAPES, rewritten, write_objects
@@ -27,7 +28,7 @@ from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
 from mirg.data.mix import write_mix
 from mirg.data.split import write_split
-from mirg.samples import DatasetFolder, ImageRef, ObjectNote, Sample
+from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, ObjectNote, Sample
 from mirg.samples.coverage import Coverage
 
 Doc = dict[str, Any]
@@ -238,6 +239,17 @@ def test_federated_annotation(whole: DatasetFolder, truth: Truth, annotations: s
         if sample.task == "none":
             assert all(sample.meta["subject"] in listed[str(image.sha256)] for image in sample.images)
         assert isinstance(sample.meta["categories"], list), "what holds for all images of the sample is carried on"
+
+
+def test_what_two_rows_say_about_one_image_adds_up(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "d", name="d") as writer:
+        ref = writer.add_image(Image.new("RGB", (50, 40)), "x")
+        ref = ref.model_copy(update={"objects": (ObjectNote(label="cup", box=(0.1, 0.1, 0.5, 0.5)),)})
+        for key, said in (("categories", ["dog"]), ("vocabulary", "v")):
+            meta = {"annotated": True, key: said}
+            writer.add(Sample(id=key, task="t", question="?", images=(ref,), meta=meta))
+    (image,) = read_pool(DatasetFolder.open(tmp_path / "d"), ComposeRecipe(source="x")).images
+    assert image.known == {"dog", "cup"}
 
 
 def of_labels(text: str, labels: tuple[str, ...]) -> Doc:

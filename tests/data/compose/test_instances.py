@@ -72,6 +72,8 @@ def test_objects_that_two_images_show(why: str, first: list, second: list, found
     pool = Pool([image("a", *first), image("b", *second)], (0.01, 0.5))
     assert (ANNA in pool.instances) is found and bool(pool.instances) is found
     if found:
+        other = image("c", person("anna", label="car"))
+        assert not Pool([*pool.images, other], (0.01, 0.5)).instances, "an id of two labels"
         assert pool.instances[ANNA] == [(0, 0), (1, 0)]
         cells = [cell for cell in pool.instance_cells if cell]
         assert sorted(spot for cell in cells for spot in cell[ANNA]) == [(0, 0), (1, 0)]

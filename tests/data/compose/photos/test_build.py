@@ -145,11 +145,6 @@ def test_train_and_test_share_no_photograph(made, photos: Path, tmp_path: Path) 
     assert not files[0] & files[1]
 
 
-def test_square_sets_hold_images_of_one_size(photos: Path, tmp_path: Path) -> None:
-    write_photo_samples(photos, tmp_path / "q", PhotoConfig(n=9, side=96, square=True))
-    assert {i.size for s in DatasetFolder.open(tmp_path / "q").read() for i in s.images} == {(96, 96)}
-
-
 def test_two_photographs_are_enough_and_refer_is_left_out(tmp_path: Path) -> None:
     root = folder_of_photographs(tmp_path / "two", 2)
     for split in ("train", "test"):
@@ -178,6 +173,25 @@ def test_photographs_that_give_no_sample_are_an_error_and_leave_nothing(
     with pytest.raises(DataError, match=words):
         write_photo_samples(root, tmp_path / "out", config)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_place_that_another_photograph_shows_too_is_not_unique(tmp_path: Path) -> None:
+    root = folder_of_photographs(tmp_path, 1)
+    with Image.open(next(root.rglob("*.png"))) as image:
+        image.putpixel((0, 0), (1, 2, 3))
+        image.save(root / "nearly the same.png")
+    config = PhotoConfig(test_share=0, side=160)
+    pool = PhotoPool(find_photos(root, config).photos, config)
+    assert find_place(random.Random(0), pool, 0) and not find_place(random.Random(0), pool, 0, others=[1])
+
+
+def test_a_piece_of_the_same_photograph_is_of_another_place(tmp_path: Path, monkeypatch) -> None:
+    config, taken = PhotoConfig(test_share=0, side=160), []
+    pool = PhotoPool(find_photos(folder_of_photographs(tmp_path, 1), config).photos, config)
+    monkeypatch.setattr("mirg.data.compose.photos.tasks.find_place", lambda *_, **more: taken.extend(more.values()))
+    for seed in range(9):
+        difference(random.Random(seed), pool)
+    assert any(taken), "the place that is pasted over"
 
 
 def test_out_inside_the_photographs_is_refused(photos: Path) -> None:
