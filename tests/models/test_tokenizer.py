@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.tiny import WORLD
-from mirg.data.scenes.corpus import corpus
+from mirg.data.scenes.generate import corpus
 from mirg.data.scenes.objects import NAMES
 from mirg.frames import FAMILIES
 from mirg.models.load import forbidden_tokens

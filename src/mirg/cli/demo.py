@@ -128,7 +128,7 @@ def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
 
 def _photo_samples(photos: Path, out: Path, count: int, split: str, seed: int, side: int) -> None:
     from mirg.data.compose.photos.build import write_photo_samples
-    from mirg.data.compose.photos.config import PhotoConfig
+    from mirg.data.compose.photos.pool import PhotoConfig
 
     # RL trains on other samples of the photographs that SFT trains on; the test photographs are in neither.
     part, number = ("test", seed) if split == "test" else ("train", seed + (split == "rl"))

@@ -28,9 +28,10 @@ class Carrier:
 
     def carry(self, sample: Sample) -> Sample:
         """The sample with references that hold in the new folder. ImageError, naming it, if a copy is impossible."""
-        return sample.model_copy(update={"images": tuple(self._carried(ref, sample.id) for ref in sample.images)})
+        return sample.model_copy(update={"images": tuple(self.carry_image(ref, sample.id) for ref in sample.images)})
 
-    def _carried(self, ref: ImageRef, sample_id: str) -> ImageRef:
+    def carry_image(self, ref: ImageRef, sample_id: str) -> ImageRef:
+        """The same for one image of the sample ``sample_id``."""
         own = not ref.path.startswith(MARK)
         if self.copy == "all" or (own and self.copy == "own"):
             return self._copied(ref, sample_id)

@@ -52,7 +52,7 @@ def compose(
 
 def _say(report: ComposeReport, out: Path) -> None:
     made = ", ".join(f"{task} {count}" for task, count in sorted(report.tasks.items()))
-    say(f"{report.n_samples} samples ({made}) from {len(report.uses)} of {report.n_images} images: {out}")
+    say(f"{report.n_samples} samples ({made}) from {len(report.uses)} of {len(report.pool)} images: {out}")
     found = report.as_dict()
     images = ", ".join(f"Image-{number} {count}" for number, count in found["positions"]["image"].items())
     rows = " / ".join(" ".join(str(count) for count in row) for row in found["positions"]["cell"])
@@ -64,20 +64,20 @@ def _say(report: ComposeReport, out: Path) -> None:
         say(f"  {task}: {count} samples fewer than asked for")
     for task, reason in report.left_out.items():
         say(f"  {task}: left out, {reason}")
-    if report.incomplete:
+    if report.pool.incomplete:
         say(f"  {_incomplete(report)}")
     if report.unreadable:
         say(f"  {len(report.unreadable)} images cannot be opened, for example: {one_line(min(report.unreadable), 200)}")
-    if report.n_rejected_rows:
-        say(f"  {report.n_rejected_rows} broken rows of the source (mirg data check lists them)")
+    if report.pool.rejected:
+        say(f"  {len(report.pool.rejected)} broken rows of the source (mirg data check lists them)")
 
 
 def _incomplete(report: ComposeReport) -> str:
     """How many images were removed from every choice in which a missing annotation would make the answer wrong."""
-    reasons = {**report.incomplete}
+    reasons = {**report.pool.incomplete}
     reasons.pop("images")
     partly = reasons.pop("some_categories", 0)
-    text = f"{report.incomplete['images']} of {report.n_images} images are not completely annotated"
+    text = f"{report.pool.incomplete['images']} of {len(report.pool)} images are not completely annotated"
     if reasons:
         listed = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in sorted(reasons.items()))
         text += f"; never used where absence or number matters: {listed}"

@@ -13,7 +13,7 @@ from mirg.cli.output import json_out, progress
 from mirg.console import one_line, say
 
 if TYPE_CHECKING:
-    from mirg.data.compose.photos.config import PhotoConfig
+    from mirg.data.compose.photos.pool import PhotoConfig
     from mirg.data.scenes.world import WorldConfig
 
 
@@ -51,6 +51,7 @@ def photos(
     Files that cannot be read are rejected with their name and the reason, counted, and listed in OUT/rejected.jsonl.
     """
     from mirg.data.compose.photos.build import write_photo_samples
+    from mirg.data.compose.photos.pool import other_words
 
     config = _photo_config(
         n=n,
@@ -71,7 +72,7 @@ def photos(
         rows = [rejection.model_dump() for rejection in report.rejected]
         counts = {
             "files": found.n_files,
-            "other_files": found.n_other,
+            "other_files": found.other.total(),
             "other_kinds": dict(found.other.most_common()),
             "unused": found.n_unused,
             "copies": found.n_copies,
@@ -86,8 +87,8 @@ def photos(
         f"{found.n_files} image files: {found.n_readable} photographs, {found.n_copies} copies, "
         f"{len(report.rejected)} rejected" + (f", {found.n_unused} not used" if found.n_unused else "")
     )
-    if found.n_other:
-        say(f"{found.n_other:,} other files are not read: {one_line(found.other_words(), limit=200)}")
+    if found.other.total():
+        say(f"{found.other.total():,} other files are not read: {one_line(other_words(found.other), limit=200)}")
     for rejection in report.rejected[:SHOWN]:
         say(f"  rejected {rejection.file}: {one_line(rejection.reason)}")
     if len(report.rejected) > SHOWN:
@@ -147,7 +148,7 @@ def _photo_config(**values: object) -> PhotoConfig:
     """The settings, or a ConfigError that names the option."""
     from pydantic import ValidationError
 
-    from mirg.data.compose.photos.config import PhotoConfig
+    from mirg.data.compose.photos.pool import PhotoConfig
     from mirg.errors import ConfigError, first_problem
 
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mirg.data.scenes.objects import similar_names, split_name
-from mirg.data.scenes.world import Scene, WorldConfig, distractors, fills, scene_for
+from mirg.data.scenes.world import Scene, WorldConfig, distractors, fills, pick, scene_for
 from mirg.geometry import Box
 from mirg.samples.schema import Relation, Role, Target
 
@@ -23,11 +23,6 @@ class Picture:
     scene: Scene
     role: Role = "candidate"
     frame: int | None = None
-
-    @property
-    def caption(self) -> str:
-        """The objects by name, in annotation order."""
-        return ", ".join(self.scene.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +44,6 @@ def draw(rng: np.random.Generator, span: tuple[int, int], least: int = 1) -> int
     """An integer from the inclusive range ``span``, whose lower end is raised to ``least`` if it is smaller."""
     low = max(span[0], least)
     return int(rng.integers(low, max(span[1], low) + 1))
-
-
-def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
-    """One of ``options``, uniformly."""
-    return options[int(rng.integers(len(options)))]
-
-
-def any_name(rng: np.random.Generator, config: WorldConfig) -> str:
-    """A name to ask for, uniformly."""
-    return pick(rng, config.subjects)
 
 
 def choose(rng: np.random.Generator, count: int, size: int) -> list[int]:
@@ -95,7 +80,8 @@ def holder_pictures(
     # order, because another order would change the scenes of every seed.
     for k in sorted(range(len(lists)), key=lambda k: k != first) if config.same_place else range(len(lists)):
         names, anchor = list(lists[k]), None
-        at, holds = _most_alike(names, subject), subject in names
+        words, holds = set(subject.split()), subject in names
+        at = max(range(len(names)), key=lambda k: len(words & set(names[k].split())))  # the name most like the subject
         movable = not holds or (asked is not None and k != asked)
         if config.same_place and movable and rng.random() < config.same_place:
             if not holds:
@@ -105,28 +91,6 @@ def holder_pictures(
         scenes[k] = scene_for(rng, config, names, anchor=anchor)
         box = box or scenes[k].objects[at].box
     return [Picture(scenes[k], "candidate" if subject in names else "distractor") for k, names in enumerate(lists)]
-
-
-def beside_pictures(
-    rng: np.random.Generator, config: WorldConfig, subject: str, marks: Sequence[Names], asked: int
-) -> list[Picture]:
-    """One picture for each list of ``marks``: it shows the subject and those names, and no mark of another picture.
-
-    Only number ``asked`` is meant. ``config`` must allow one object more than the longest list.
-    """
-    known = sorted({name for names in marks for name in names})
-    lists = [fill(rng, config, subject, 1, avoid=known) for _ in marks]
-    for names, shown in zip(lists, marks, strict=True):
-        others = [k for k, name in enumerate(names) if name != subject]
-        for k, name in zip(others, shown, strict=False):
-            names[k] = name
-    return holder_pictures(rng, config, lists, subject, asked=asked)
-
-
-def _most_alike(names: Names, subject: str) -> int:
-    """The index of the name that has most words in common with ``subject``."""
-    words = set(subject.split())
-    return max(range(len(names)), key=lambda k: len(words & set(names[k].split())))
 
 
 def look_alike(
@@ -139,7 +103,7 @@ def look_alike(
 
 
 def targets_named(
-    pictures: Sequence[Picture], subject: str, numbers: Sequence[int] | None = None
+    pictures: Sequence[Picture], subject: str, numbers: Collection[int] | None = None
 ) -> tuple[Target, ...]:
     """Every object called ``subject`` in the images ``numbers`` (from 1; None: all), sorted by image, then x1."""
     found = [
@@ -155,11 +119,6 @@ def targets_named(
 def showing(scene: Scene, indices: Collection[int]) -> Scene:
     """``scene`` with only the objects ``indices``, in the same drawing order."""
     return replace(scene, objects=tuple(thing for k, thing in enumerate(scene.objects) if k in indices))
-
-
-def without(scene: Scene, index: int) -> Scene:
-    """``scene`` without object ``index``."""
-    return showing(scene, [k for k in range(len(scene.objects)) if k != index])
 
 
 def at_least(config: WorldConfig, objects: int) -> WorldConfig:

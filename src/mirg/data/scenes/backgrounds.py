@@ -1,6 +1,7 @@
-"""Backgrounds that look like pieces of photographs: made ones, or the user's own.
+"""The backgrounds under the objects, and the strokes and specks on them that are not objects.
 
-Both are muted (half the saturation, no mid-grey), so that the colour of an object stays the one that its name says.
+Backgrounds of kind ``patch`` look like pieces of photographs, made ones or the user's own. They are muted (half the
+saturation, no mid-grey), so that the colour of an object stays the one that its name says.
 """
 
 from __future__ import annotations
@@ -39,25 +40,75 @@ _STILL = 0.32  # of the contrast of a patch that is kept: objects stand out
 _SATURATION = 0.5
 
 
-def draw_patch(spec: Background, view: Box, size: tuple[int, int]) -> Image.Image:
-    """The part ``view`` (fractions) of the patch: a pure function of ``spec`` and of the photographs that it names.
+def draw_background(spec: Background, view: Box, size: tuple[int, int]) -> Image.Image:
+    """The part ``view`` (fractions) of the background, without objects."""
+    from PIL import Image
 
-    DataError where the folder holds no readable photograph.
+    rng = np.random.default_rng(spec.seed)
+    if spec.kind == "plain":
+        image = Image.new("RGB", size, spec.colours[0])
+    else:
+        # A few coarse cells are stretched to the image, so the background does not depend on the output size.
+        cells = _patch(spec) if spec.kind == "patch" else Image.fromarray(_cells(spec, rng))
+        smooth = {"checks": Image.Resampling.NEAREST, "patch": Image.Resampling.BICUBIC}
+        area = (view[0] * cells.width, view[1] * cells.height, view[2] * cells.width, view[3] * cells.height)
+        image = cells.resize(size, smooth.get(spec.kind, Image.Resampling.BILINEAR), box=area)
+    if spec.clutter:
+        _draw_clutter(image, spec, view, rng)
+    return image
+
+
+def _cells(spec: Background, rng: np.random.Generator) -> np.ndarray:
+    """Coarse background colours, uint8 of shape (rows, columns, 3)."""
+    first, second = (np.asarray(colour, dtype=np.int16) for colour in spec.colours)
+    if spec.kind == "gradient":
+        corners = rng.permutation(np.array([0.0, 0.5, 0.5, 1.0])).reshape(2, 2, 1)
+        return (first + (second - first) * corners).astype(np.uint8)
+    if spec.kind == "checks":
+        count = int(rng.integers(3, 8))
+        odd = np.indices((count, count)).sum(axis=0)[..., None] % 2
+        return np.where(odd, second, first).astype(np.uint8)
+    shift = rng.integers(-22, 23, (28, 28, 1), dtype=np.int16)
+    return np.clip(first + shift, 0, 255).astype(np.uint8)
+
+
+def _draw_clutter(image: Image.Image, spec: Background, view: Box, rng: np.random.Generator) -> None:
+    """Draw thin grey strokes and specks, which distract from the objects and lie under them."""
+    from PIL import Image, ImageDraw
+
+    width, height = image.width * 2, image.height * 2
+    zoom = 1.0 / (view[2] - view[0])
+    mask = Image.new("L", (width, height))
+    draw = ImageDraw.Draw(mask)
+    places = rng.random((spec.clutter, 5)).tolist()
+    grey = int(rng.choice([70, 200]))
+    unit = max(width / 192 * zoom, 1.0)
+    for k, (x, y, dx, dy, shade) in enumerate(places):
+        left = (x - view[0]) / (view[2] - view[0]) * width
+        top = (y - view[1]) / (view[3] - view[1]) * height
+        fill = 110 + int(120 * shade)
+        if k % 2:
+            reach = 0.35 * zoom
+            end = (left + (dx - 0.5) * 2 * reach * width, top + (dy - 0.5) * 2 * reach * height)
+            draw.line((left, top, *end), fill=fill, width=round(2 * unit))
+        else:
+            draw.ellipse((left, top, left + (2 + 4 * dx) * unit, top + (2 + 4 * dy) * unit), fill=fill)
+    image.paste((grey, grey, grey), (0, 0), mask.reduce(2))
+
+
+def _patch(spec: Background) -> Image.Image:
+    """A pure function of ``spec`` and of the photographs that it names: less colour and contrast around its tone.
+
+    DataError if the folder contains no readable photograph.
     """
     from PIL import Image
 
     rng = np.random.default_rng(spec.seed)
-    image = _photograph(rng, spec.photos) if spec.photos else Image.fromarray(_made(rng))
-    muted = Image.fromarray(_mute(np.asarray(image, dtype=np.float64), np.asarray(spec.colours[0])))
-    area = (view[0] * muted.width, view[1] * muted.height, view[2] * muted.width, view[3] * muted.height)
-    return muted.resize(size, Image.Resampling.BICUBIC, box=area)
-
-
-def _mute(pixels: Plane, tone: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3) with less colour and contrast around the brightness of ``tone``."""
+    pixels = np.asarray(_photograph(rng, spec.photos) if spec.photos else _made(rng), dtype=np.float64)
     grey = pixels.mean(axis=2, keepdims=True)
     shade = (grey - grey.mean()) * min(1.0, _STILL * 128 / max(float(grey.std()), 1.0) / 1.6)
-    return np.clip(tone.mean() + shade + _SATURATION * (pixels - grey), 0, 255).astype(np.uint8)
+    muted = np.mean(spec.colours[0]) + shade + _SATURATION * (pixels - grey)
+    return Image.fromarray(np.clip(muted, 0, 255).astype(np.uint8))
 
 
 def _made(rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -67,7 +118,12 @@ def _made(rng: np.random.Generator) -> NDArray[np.uint8]:
     if rng.random() < 0.5:
         return first.astype(np.uint8)
     second = _place(rng, places[int(rng.integers(len(places)))])
-    return np.where(_side_of_an_edge(rng)[..., None], first, second).astype(np.uint8)
+    # The edge is a slightly uneven straight line through the middle part.
+    angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.25, 0.25)
+    y, x = np.mgrid[0:_CELLS, 0:_CELLS] / _CELLS - 0.5
+    uneven = 0.08 * (_octaves(rng, (6,), (1.0,)) - 0.5)
+    above = x * np.cos(angle) + y * np.sin(angle) + uneven > offset
+    return np.where(above[..., None], first, second).astype(np.uint8)
 
 
 def _place(rng: np.random.Generator, kind: str) -> Plane:
@@ -103,14 +159,6 @@ def _octaves(rng: np.random.Generator, cells: tuple[int, ...], weights: tuple[fl
     return (total - total.min()) / (total.max() - total.min())
 
 
-def _side_of_an_edge(rng: np.random.Generator) -> NDArray[np.bool_]:
-    """True on one side of a slightly uneven straight line through the middle part, shape (cells, cells)."""
-    angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.25, 0.25)
-    y, x = np.mgrid[0:_CELLS, 0:_CELLS] / _CELLS - 0.5
-    uneven = 0.08 * (_octaves(rng, (6,), (1.0,)) - 0.5)
-    return x * np.cos(angle) + y * np.sin(angle) + uneven > offset
-
-
 def _photograph(rng: np.random.Generator, folder: str) -> Image.Image:
     """A square piece of one of the folder's photographs."""
     pool = _pool(folder)
@@ -123,8 +171,7 @@ def _photograph(rng: np.random.Generator, folder: str) -> Image.Image:
 @cache
 def _pool(folder: str) -> PhotoPool:
     """The photographs of ``folder`` that `mirg data photos` would train on: those of its test split stay unseen."""
-    from mirg.data.compose.photos.config import PhotoConfig
-    from mirg.data.compose.photos.pool import PhotoPool, find_photos
+    from mirg.data.compose.photos.pool import PhotoConfig, PhotoPool, find_photos
 
     config = PhotoConfig(side=_PHOTO_SIDE)
     return PhotoPool(find_photos(folder, config).photos, config)
