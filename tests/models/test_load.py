@@ -248,7 +248,7 @@ def test_a_processor_loads_without_torchvision(folders: dict[str, Path], monkeyp
     processor = processors.load_processor(str(folders["qwen2_5_vl"]), "qwen2_5_vl")
     assert processor.chat_template and processor.image_token == "<|image_pad|>"  # type: ignore[attr-defined]
     with pytest.raises(EngineError, match="install torchvision"):
-        processors.processor_class_of("glm4v")
+        processors.image_only("glm4v")
 
 
 def test_a_torchvision_that_does_not_fit_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,12 +18,12 @@ from fakes.training import answer, favour, rows, weights
 from mirg.engines.load import load_engine
 from mirg.errors import ConfigError
 from mirg.frames import family
-from mirg.models.features import FeatureCache
 from mirg.models.load import forbidden_tokens, load_model
+from mirg.models.vision import FeatureCache
 from mirg.rewards import RewardConfig, score
-from mirg.training.arguments import grpo_arguments, vision_cache
 from mirg.training.data import EpochSampler, exchange
 from mirg.training.grpo import PlainGRPOTrainer, train_grpo
+from mirg.training.launch import grpo_arguments, vision_cache
 from mirg.training.run import RunFolder
 from mirg.training.trainer import ResumableTrainer
 

@@ -212,7 +212,7 @@ def test_weights_are_those_that_are_trained(folders: dict[str, Path], data: Path
         if recipe.lora.rank:
             from peft import get_peft_model
 
-            from mirg.training.arguments import lora
+            from mirg.training.launch import lora
 
             model = get_peft_model(model, lora(recipe))
         held = sum(p.numel() * p.element_size() for p in model.parameters())

@@ -9,9 +9,18 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from mirg.console import logger
 from mirg.models.load import LoadedModel
-from mirg.training.arguments import common_arguments, lora, steps_by_epochs, world_size
 from mirg.training.data import Prepared, sft_rows
-from mirg.training.launch import Outcome, fit, in_run_folder, prepare_model, resume_point
+from mirg.training.launch import (
+    Outcome,
+    common_arguments,
+    fit,
+    in_run_folder,
+    lora,
+    prepare_model,
+    resume_point,
+    steps_by_epochs,
+    world_size,
+)
 from mirg.training.recipe import SftRecipe
 from mirg.training.run import RunFolder
 from mirg.training.trainer import NamedBatches, ResumableTrainer
