@@ -20,7 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from mirg.errors import ConfigError, MirgError
 
@@ -36,31 +36,24 @@ _PATIENCE = 10.0  # seconds for a cluster to answer
 _RETRIES = 3  # of a part whose worker was killed: Ray's own choice is to try for ever
 
 
-class Executor(Protocol):
-    """Maps a function over items, lazily; results come in the order of the items."""
+class Executor:
+    """Maps a function over items, lazily; this one in the calling process."""
 
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item], *, chunk: int = _CHUNK
     ) -> Iterator[Result]:
-        """``function`` of every item, ``chunk`` items per task.
+        """``function`` of every item, ``chunk`` items per task, in the order of the items.
 
         At most a bounded number of items is taken before its results are.
         """
-        ...
-
-
-class Local:
-    """This process, one item after the other."""
-
-    def map(
-        self, function: Callable[[Item], Result], items: Iterable[Item], *, chunk: int = _CHUNK
-    ) -> Iterator[Result]:
-        """``function`` of every item; ``chunk`` has no effect here."""
         return map(function, items)
 
 
+Local = Executor
+
+
 @dataclass(frozen=True)
-class Processes:
+class Processes(Executor):
     """Processes of this machine, started afresh: nothing of the caller's threads or GPU is inherited."""
 
     pool: ProcessPoolExecutor
@@ -86,7 +79,7 @@ class Processes:
 
 
 @dataclass(frozen=True)
-class Ray:
+class Ray(Executor):
     """Ray Data stages: the machines of a cluster, or a Ray of this machine's own.
 
     Items go out in windows, one dataset each, so that the driver holds only one window in memory. A row of such a

@@ -205,7 +205,7 @@ def test_rollouts(kind: str, sizes: dict[str, int], keys: dict[str, Any], why: s
 
 def test_weights_are_those_that_are_trained(folders: dict[str, Path], data: Path) -> None:
     """Counted without weights, against the model that a run loads."""
-    for keys in ({}, FROZEN, LORA, LORA | FROZEN, LORA | BF16):
+    for keys in ({}, FROZEN, LORA, LORA | FROZEN, LORA | BF16, {"beta": 0.1}, LORA | {"beta": 0.1}):
         recipe = recipe_of(1, **keys, model=str(folders["qwen2_5_vl"]), data=str(data))
         found = estimate(recipe)
         model: Any = prepare_model(recipe).model
@@ -217,7 +217,9 @@ def test_weights_are_those_that_are_trained(folders: dict[str, Path], data: Path
             model = get_peft_model(model, lora(recipe))
         held = sum(p.numel() * p.element_size() for p in model.parameters())
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        assert found.moments["optimizer"] == {"weights": held, "optimizer": 8 * trained, "gradients": 4 * trained}, keys
+        expected = {"weights": held, "optimizer": 8 * trained, "gradients": 4 * trained}
+        expected |= {"reference": held} if recipe.beta and not recipe.lora.rank else {}
+        assert found.moments["optimizer"] == expected, keys
 
 
 def test_lengths_without_images_are_those_of_the_run(folders: dict[str, Path], data: Path, sft_recipe: Make) -> None:

@@ -27,6 +27,9 @@ SPECIAL_TOKENS = (
     *("<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>"),
     "<|video_pad|>",
 )
+TINY_FAMILY = "mirg-tiny"
+GRID = tuple(range(0, 1001, 40))  # the coordinates of mirg-tiny, see mirg.frames
+MAX_IMAGES = 8  # image labels that are one token; the labels of further images take several tokens
 GRAMMAR_TOKENS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
@@ -35,7 +38,7 @@ def train_tokenizer(
     *,
     names: Sequence[str],
     coordinates: Sequence[int],
-    max_images: int = 8,
+    max_images: int = MAX_IMAGES,
     vocab_size: int = 640,
 ) -> PreTrainedTokenizerFast:
     """Train on ``corpus``; ``names`` (with a leading blank), ``coordinates`` and image labels become whole tokens."""
@@ -69,9 +72,6 @@ def train_tokenizer(
     return tokenizer
 
 
-TINY_FAMILY = "mirg-tiny"
-GRID = tuple(range(0, 1001, 40))  # the coordinates of mirg-tiny, see mirg.frames
-MAX_IMAGES = 8  # image labels that are one token; the labels of further images take several tokens
 CHAT_TEMPLATES = {"qwen3_vl": "qwen3_vl.jinja", "qwen2_5_vl": "qwen2_5_vl.jinja", "qwen2_vl": "qwen2_5_vl.jinja"}
 # Sides of a patch and of an image in pixels. A Qwen2-VL model keeps its family's factor of 28, whose boxes may be in
 # pixels.
@@ -117,7 +117,7 @@ def build_tiny(
     config: TinyConfig, *, corpus: Iterable[str], names: Sequence[str], coordinates: Sequence[int] = GRID
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """A random model and its processor, both ready for ``save_pretrained``. Deterministic in ``config.seed``."""
-    tokenizer = train_tokenizer(corpus, names=names, coordinates=coordinates, max_images=MAX_IMAGES)
+    tokenizer = train_tokenizer(corpus, names=names, coordinates=coordinates)
     return build_model(config, tokenizer), build_processor(config, tokenizer)
 
 
@@ -145,21 +145,17 @@ def build_model(config: TinyConfig, tokenizer: PreTrainedTokenizerFast) -> PreTr
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
+    id_of: Any = tokenizer.convert_tokens_to_ids
     arguments: dict[str, Any] = {
         "text_config": _text_config(config, tokenizer),
         "vision_config": _vision_config(config),
         "tie_word_embeddings": True,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
-        **{
-            f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
-            for name, token in {
-                "image": "image_pad",
-                "video": "video_pad",
-                "vision_start": "vision_start",
-                "vision_end": "vision_end",
-            }.items()
-        },
+        "image_token_id": id_of("<|image_pad|>"),
+        "video_token_id": id_of("<|video_pad|>"),
+        "vision_start_token_id": id_of("<|vision_start|>"),
+        "vision_end_token_id": id_of("<|vision_end|>"),
     }
     model_config = AutoConfig.for_model(config.model_type, **arguments)
     model_config.mirg_family = config.family
@@ -218,14 +214,11 @@ def _vision_config(config: TinyConfig) -> dict[str, Any]:
 
 def _initialise(model: PreTrainedModel) -> None:
     """Draw weights with deviation 1/sqrt(fan-in): the default of 0.02 is for widths in the thousands."""
-    import torch
+    from torch import nn
 
     for module in model.modules():
-        if isinstance(module, torch.nn.Linear | torch.nn.Conv3d):
-            fan_in = module.weight[0].numel()
-            torch.nn.init.normal_(module.weight, std=fan_in**-0.5)
-            if module.bias is not None:
-                torch.nn.init.zeros_(module.bias)
-        elif isinstance(module, torch.nn.Embedding):
-            torch.nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
+        if isinstance(module, nn.Linear | nn.Conv3d | nn.Embedding):
+            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+        if isinstance(module, nn.Linear | nn.Conv3d) and module.bias is not None:
+            nn.init.zeros_(module.bias)
     model.tie_weights()

@@ -40,63 +40,51 @@ suppressed in rollouts, rewards split into format, image and object with a reaso
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
 import torch
-from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from mirg.console import logger
 from mirg.errors import ConfigError
-from mirg.models.load import LoadedModel
+from mirg.models.load import LoadedModel, forbidden_tokens
 from mirg.models.packing import enable_packed_forward, pack, score_packed
 from mirg.models.prompts import Prompt, encode
 from mirg.models.sampling import Sampling, complete
 from mirg.models.vision import FeatureCache, keep_features, share_tower
 from mirg.rewards.trl import RewardFunctions, reward_functions
+from mirg.training import launch
 from mirg.training.data import EpochSampler, Prepared, grpo_rows, longest_rows
-from mirg.training.launch import (
-    Outcome,
-    fit,
-    grpo_arguments,
-    in_run_folder,
-    lora,
-    prepare_model,
-    resume_point,
-    sampling,
-    steps_by_epochs,
-    vision_cache,
-)
 from mirg.training.recipe import AdmissionConfig, GrpoRecipe
 from mirg.training.run import RolloutLog, RunFolder
 from mirg.training.trainer import ResumableTrainer
-from mirg.training.vllm import VllmRollouts, require_vllm
+from mirg.training.vllm import VllmRollouts, generating_model, require_vllm
 
 PART = "object"  # the reward whose mean says how difficult a group is
 
 
-@in_run_folder
-def train_grpo(recipe: GrpoRecipe, run: RunFolder) -> Outcome:
-    """Run or resume GRPO in a run folder; a finished run returns at once. See :func:`in_run_folder`."""
-    vision_cache(recipe)  # what is wrong with it, or with a plug-in, is said before a model is loaded
+@launch.in_run_folder
+def train_grpo(recipe: GrpoRecipe, run: RunFolder) -> launch.Outcome:
+    """Run or resume GRPO in a run folder; a finished run returns at once. See ``launch.in_run_folder``."""
+    launch.vision_cache(recipe)  # what is wrong with it, or with a plug-in, is said before a model is loaded
     plugins = recipe.reward.plugins()
-    loaded = prepare_model(recipe)
+    loaded = launch.prepare_model(recipe)
     if recipe.rollouts.backend == "vllm":
         require_vllm(recipe.rollouts, loaded)
     rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, plugins)
     prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders, measured=recipe.measured)
     rolled_out = recipe.prompts_per_step * recipe.admission.candidates
-    steps = recipe.steps or steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
+    steps = recipe.steps or launch.steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
     logger.info(
         "GRPO: %d prompts, %d steps of %d x %d", len(prepared), steps, recipe.prompts_per_step, recipe.group_size
     )
-    checkpoint = resume_point(run, prepared)
-    trainer = make_trainer(recipe, run, loaded, prepared, rewards, steps)
-    return fit(trainer, recipe, run, loaded, prepared, checkpoint, steps, every=recipe.iterations)
+    make = functools.partial(make_trainer, recipe, run, loaded, prepared, rewards, steps)
+    return launch.fit(make, recipe, run, loaded, prepared, steps, every=recipe.iterations)
 
 
 def make_trainer(
@@ -111,20 +99,25 @@ def make_trainer(
         "first_rows": first,
         "rollouts": RolloutLog(run, rewards, recipe.log_rollouts_every),
         "model": loaded.model,
-        "args": grpo_arguments(recipe, run, loaded, steps, rewards.weights),
+        "args": launch.grpo_arguments(recipe, run, loaded, steps, rewards.weights),
         "reward_funcs": rewards.functions,
         "train_dataset": prepared.rows,
         "processing_class": loaded.processor,
-        "peft_config": lora(recipe),
+        "peft_config": launch.lora(recipe),
     }
     if not recipe.packed:
         return PlainGRPOTrainer(**common)
-    drawn = sampling(recipe, loaded)
+    drawn = Sampling(
+        recipe.max_new_tokens,
+        stops=[loaded.tokenizer.eos_token_id],
+        forbidden=forbidden_tokens(loaded.tokenizer, loaded.family),
+        temperature=recipe.temperature,
+    )
     return PackedGRPOTrainer(
         sampling=drawn,
         admission=recipe.admission,
         vllm=VllmRollouts(recipe.rollouts, drawn) if recipe.rollouts.backend == "vllm" else None,
-        vision_cache=vision_cache(recipe),
+        vision_cache=launch.vision_cache(recipe),
         **common,
     )
 
@@ -310,12 +303,7 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
         if self.vllm is not None:
             completions, logs = self.vllm.complete(self, batch.of_prompts(batch.rows), batch.prompts, batch.counts)
         else:
-            with unwrap_model_for_generation(
-                self.model_wrapped,
-                self.accelerator,
-                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
-            ) as model:
+            with generating_model(self) as model:
                 groups = complete(model, batch.prompts, batch.counts, self.sampling)
             completions = [ids for group in groups for ids in group]
         return {

@@ -22,7 +22,6 @@ from mirg.data.checks.leakage import shared_images
 from mirg.errors import ConfigError, DataError
 from mirg.frames import PixelLimits
 from mirg.models.load import LoadedModel, fast_dtype, forbidden_tokens, load_model, model_facts, wrap
-from mirg.models.sampling import Sampling
 from mirg.samples import DatasetFolder
 from mirg.storage import sole_writer
 from mirg.training.data import Prepared
@@ -273,24 +272,25 @@ def vision_cache(recipe: GrpoRecipe) -> int:
     return recipe.vision_cache * 2**20
 
 
-def sampling(recipe: GrpoRecipe, loaded: LoadedModel) -> Sampling:
-    """How rollouts are sampled: with the temperature only, and never a vision token."""
-    return Sampling(
-        recipe.max_new_tokens,
-        stops=[loaded.tokenizer.eos_token_id],
-        forbidden=forbidden_tokens(loaded.tokenizer, loaded.family),
-        temperature=recipe.temperature,
-    )
-
-
 # Resuming, and the end of a run.
 
 
-def resume_point(run: RunFolder, prepared: Prepared) -> Path | None:
-    """The last good checkpoint of the run, or None; what was logged or saved after it is removed.
+def fit(
+    make_trainer: Callable[[], Any],
+    recipe: RunConfig,
+    run: RunFolder,
+    loaded: LoadedModel,
+    prepared: Prepared,
+    steps: int,
+    every: int = 1,
+) -> Outcome:
+    """Train from the last good checkpoint of the run, if there is one, to step ``steps``, and save the model.
 
-    The list of samples that are not used is written.
+    What was logged or saved after the checkpoint is removed before the trainer is made, and the list of samples that
+    are not used is written. A signal stops the run only after a multiple of ``every`` steps.
     """
+    from transformers import PrinterCallback, ProgressCallback
+
     checkpoint = last_good_checkpoint(run.checkpoints)
     start = step_of(checkpoint) if checkpoint else 0
     if checkpoint:
@@ -299,27 +299,8 @@ def resume_point(run: RunFolder, prepared: Prepared) -> Path | None:
         drop_newer(run.checkpoints, start)
         run.rewind(start)
         run.reject(prepared.rejections)
-    return checkpoint
-
-
-def fit(
-    trainer: Any,
-    recipe: RunConfig,
-    run: RunFolder,
-    loaded: LoadedModel,
-    prepared: Prepared,
-    checkpoint: Path | None,
-    steps: int,
-    every: int = 1,
-) -> Outcome:
-    """Train from ``checkpoint`` (see :func:`resume_point`) to step ``steps``, and save the model at the end.
-
-    A signal stops the run only after a multiple of ``every`` steps.
-    """
-    from transformers import PrinterCallback, ProgressCallback
-
+    trainer = make_trainer()
     finite, stop = FiniteGuard(run, len(run.rows(SKIPPED))), StopCallback(every)
-    start = step_of(checkpoint) if checkpoint else 0
     for callback in (finite, stop, RunCallback(run, steps, start, recipe.keep_checkpoints)):
         trainer.add_callback(callback)
     for kind in (PrinterCallback, ProgressCallback):

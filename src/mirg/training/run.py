@@ -57,8 +57,9 @@ class RunFolder:
     """One training run on disk. Open it with :meth:`open`; it holds the metrics file until :meth:`close`."""
 
     def __init__(self, path: Path, stage: str) -> None:
-        self.path = path
-        self.stage = stage
+        self.path, self.stage = path, stage
+        self.model = path / "model"  # the finished model
+        self.checkpoints = path / "checkpoints"  # only during the run
         self._metrics: Journal | None = None
         self._started = time.monotonic()
         self._before = 0.0  # seconds that earlier starts took, up to the row from which this one continues
@@ -108,16 +109,6 @@ class RunFolder:
                 f" ({key}: {old.get(key)!r} there, {new.get(key)!r} now)",
                 hint="use another output folder, or the same recipe to resume",
             )
-
-    @property
-    def model(self) -> Path:
-        """Where the finished model lies."""
-        return self.path / "model"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of checkpoints during the run."""
-        return self.path / "checkpoints"
 
     @property
     def finished(self) -> bool:
