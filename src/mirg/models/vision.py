@@ -142,7 +142,7 @@ class FeatureCache:
         return len(self._kept)
 
     def get(self, key: Hashable) -> Features | None:
-        """The features stored under ``key``, on the host; None if there are none."""
+        """The features stored under ``key``, on the host; None if nothing is stored."""
         self._asked += 1
         if key not in self._kept:
             return None

@@ -131,8 +131,8 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
     set_seed(recipe.seed)
     # Adapters stay float32, so only their frozen base may be held in half precision.
     dtype = recipe.dtype if recipe.lora.rank else "float32"
-    # Processes of a launcher get a device each, or all would put their model on the first GPU. More processes than
-    # visible GPUs share them in turn, as accelerate has it: a launcher may show each process a single one.
+    # Each process of a launcher gets its own device, or all would put their model on the first GPU. If there are more
+    # processes than visible GPUs, they share them as accelerate does: a launcher may show each process a single one.
     rank, gpus = os.environ.get("LOCAL_RANK"), torch.cuda.device_count()
     device = None if rank is None or gpus == 0 else f"cuda:{int(rank) % gpus}"
     loaded = load_model(recipe.model, family_name=recipe.prompt.family, device=device, dtype=dtype)

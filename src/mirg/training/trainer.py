@@ -191,12 +191,14 @@ class StopCallback(TrainerCallback):
         """Save and stop at a step's end."""
         if state.global_step % self.every:
             return
+        stopped = self.stopped
         if args.world_size > 1:
             # One process's signal stops all at the same step: otherwise the others would wait for it forever.
-            flag = torch.tensor(int(self.stopped), device=args.device)
+            flag = torch.tensor(int(stopped), device=args.device)
             torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-            self.stopped = bool(flag)
-        if self.stopped:
+            stopped = bool(flag)
+        if stopped:
+            self.stopped = True
             control.should_save = control.should_training_stop = True
 
 
