@@ -308,7 +308,7 @@ def fit(
     _check_world(trainer)
     trainer.guard = finite
     try:
-        with stop, writing_run(run.path):
+        with stop.handling_signals(), writing_run(run.path):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         run.close()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -160,26 +160,23 @@ class RunCallback(TrainerCallback):
 class StopCallback(TrainerCallback):
     """Ctrl-C or SIGTERM: finish the step, save a checkpoint, stop. A second signal ends the process at once.
 
-    A context manager: it handles the signals inside the block. It stops only after a multiple of ``every`` steps,
-    where a checkpoint is exact.
+    It stops only after a multiple of ``every`` steps, where a checkpoint is exact.
     """
 
     def __init__(self, every: int = 1) -> None:
         self.every = every
         self.stopped = False
-        self._old: dict[int, Any] = {}
 
-    def __enter__(self) -> StopCallback:
-        # Only the main thread may.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old[number] = signal.signal(number, self._stop)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-        self._old.clear()
+    @contextmanager
+    def handling_signals(self) -> Iterator[None]:
+        """Inside the block, the signals are handled here; only the main thread may do so."""
+        numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        before = [(number, signal.signal(number, self._stop)) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
 
     def _stop(self, number: int, frame: Any) -> None:
         if self.stopped:
