@@ -224,8 +224,8 @@ def test_weights_are_those_that_are_trained(folders: dict[str, Path], data: Path
 
 def test_lengths_without_images_are_those_of_the_run(folders: dict[str, Path], data: Path, sft_recipe: Make) -> None:
     loaded = load_model(str(folders["qwen3_vl"]))
-    recipe = recipe_of(1, model=str(folders["qwen3_vl"]), data=str(data))
-    assert row_lengths(recipe, loaded) == grpo_rows(str(data), loaded, recipe.prompt).lengths
+    recipe = recipe_of(1, model=str(folders["qwen3_vl"]), data=str(data), image_orders=2)
+    assert row_lengths(recipe, loaded) == grpo_rows(str(data), loaded, recipe.prompt, orders=2).lengths
     sft = sft_recipe()
     assert row_lengths(sft, loaded) == sft_rows(str(data), loaded, sft.prompt, sft.max_tokens).lengths
 
