@@ -136,6 +136,8 @@ def test_settings(name: str, tmp_path: Path, grpo_recipe: Make) -> None:
     keys, shown = SETTINGS[name]
     assert train_grpo(grpo_recipe(**keys), tmp_path / "run").step == 2
     assert all(row[shown] is not None for row in rows(tmp_path / "run" / "metrics.jsonl"))
+    drawn = {row["step"] for row in rows(tmp_path / "run" / "rollouts.jsonl")}
+    assert len(drawn) == 2 // keys.get("iterations", 1), "completions are drawn once for all of their passes"
 
 
 def test_the_arm_decides_the_weights(grpo_recipe: Make) -> None:
