@@ -169,7 +169,7 @@ def make_trainer(cls: Any, settings: Settings, loaded: LoadedModel, rows: list[d
     import datasets
     from trl.trainer.grpo_config import GRPOConfig
 
-    from mirg.training.quiet import quiet_libraries
+    from mirg.training import quiet_libraries
 
     quiet_libraries()
     args = GRPOConfig(

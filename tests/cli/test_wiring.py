@@ -63,7 +63,7 @@ TABLE: list[tuple[str, str, str]] = [
         images PICTURE .names | model m load_engine.model | question where? .question
         family qwen2-vl load_engine.family | device cpu load_engine.device | instructions short .instructions
         max_new_tokens 77 .settings.max_new_tokens"""),
-    ("serve", "serve.run.listen engines.load.load_engine serve.server.create_app serve.run.make_server", """
+    ("serve", "serve.server.listen engines.load.load_engine serve.server.create_app serve.server.make_server", """
         model m load_engine.model | port 8123 listen.port | name n create_app.name
         max_new_tokens 77 create_app.limits.new_tokens | max_prompt_tokens 78 create_app.limits.prompt_tokens
         max_images 3 create_app.limits.images | max_megapixels 2 create_app.limits.image_pixels=2000000

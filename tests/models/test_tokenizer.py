@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,6 +75,10 @@ def test_what_may_never_be_said(family: str) -> None:
     assert set(facts.vision_tokens) <= banned
     around = {token for token in (facts.box_open, facts.box_close) if token}
     assert banned == set(SPECIAL_TOKENS) - {TURN_END} - around
+    plain = SimpleNamespace(added_tokens_decoder={}, convert_tokens_to_ids=TOKENIZER.convert_tokens_to_ids)
+    plain.eos_token_id = TOKENIZER.eos_token_id
+    banned = set(TOKENIZER.convert_ids_to_tokens(forbidden_tokens(plain, facts)))
+    assert banned == set(facts.vision_tokens), "also if the tokenizer does not call them special"
 
 
 def test_training_is_deterministic() -> None:

@@ -67,7 +67,7 @@ def demo(
 ) -> None:
     """Data, verified trajectories, SFT, image-aware GRPO, evaluation and a report."""
     from mirg.config import load_recipe
-    from mirg.training.quiet import quiet_libraries
+    from mirg.training import quiet_libraries
     from mirg.training.recipe import PARTIALLY_SOLVED
 
     log_to_console()

@@ -116,7 +116,7 @@ def _start_of(arm: Arm, seed: int) -> str:
 
 def _begin_job(threads: int) -> None:
     """Prepare a process. It has not loaded torch yet, which reads the number of threads when it is loaded."""
-    from mirg.training.quiet import quiet_libraries
+    from mirg.training import quiet_libraries
 
     os.environ["OMP_NUM_THREADS"] = str(threads)
     log_to_console()
