@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Write and verify reasoning trajectories.")
 
 Checks = Annotated[
-    list[str] | None, typer.Option("--check", help="Also apply a check of your own: FILE.py:NAME. May be repeated.")
+    list[str] | None, typer.Option("--check", help="Also apply your own check, FILE.py:NAME. May be repeated.")
 ]
 
 

@@ -54,7 +54,7 @@ class VerifyConfig(Section):
     max_same_phrase: int = Field(default=3, ge=1)
     image_level: bool = Field(default=True, description="ask for statements about the images before those about boxes")
     language: Language | None = Field(default=None, description="of the thinking: en or de; None: not looked at")
-    checks: tuple[str, ...] = Field(default=(), description="checks of your own, FILE.py:NAME, besides those of mirg")
+    checks: tuple[str, ...] = Field(default=(), description="your own checks, FILE.py:NAME, besides those of mirg")
 
 
 DEFAULT = VerifyConfig()
