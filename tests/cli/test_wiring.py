@@ -175,11 +175,11 @@ TABLE: list[tuple[str, str, str]] = [
         ledger l .told.ledger | shard 1/2 .told.shard
         executor_name processes .told.executor | workers 2 .told.workers
         offline - .told.offline | dry_run - .told.dry_run
-        overwrite - .told.overwrite"""),
+        checks my.py:f .told.checks | overwrite - .told.overwrite"""),
     ("trajectories build", "trajectories.build.build_dataset", """
         dataset DATA .src | out o .out | writer object-level .writer
-        overwrite - .overwrite"""),
-    ("trajectories check", "trajectories.build.check_dataset", "dataset DATA .src"),
+        checks my.py:f .config.checks | overwrite - .overwrite"""),
+    ("trajectories check", "trajectories.build.check_dataset", "dataset DATA .src | checks my.py:f .config.checks"),
 ]  # fmt: skip
 # What only changes what is printed, written at the end or given as exit code, and the file of its tests.
 SEEN_AT_THE_END = {

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Write and verify reasoning trajectories.")
 
+Checks = Annotated[
+    list[str] | None, typer.Option("--check", help="Also apply your own check, FILE.py:NAME. May be repeated.")
+]
+
 
 @app.command("filter")
 def filter_chains(
@@ -122,6 +126,7 @@ class TeacherOptions:
     workers: int | None
     offline: bool
     dry_run: bool
+    checks: list[str]
     overwrite: bool
     json: bool
 
@@ -151,6 +156,7 @@ def build(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="teacher: print the recipe and the estimated cost, and stop.")
     ] = False,
+    checks: Checks = None,
     overwrite: shared.Overwrite = False,
     json: shared.Json = False,
 ) -> None:
@@ -160,13 +166,24 @@ def build(
     source = DatasetFolder.open(dataset)
     if writer == "teacher":
         told = TeacherOptions(
-            recipe, overrides or [], ledger, shard, executor_name, workers, offline, dry_run, overwrite, json
+            recipe,
+            overrides or [],
+            ledger,
+            shard,
+            executor_name,
+            workers,
+            offline,
+            dry_run,
+            checks or [],
+            overwrite,
+            json,
         )
         report = _build_by_teacher(source, out, told)
         if report is None:
             return
     else:
         from mirg.trajectories.build import build_dataset
+        from mirg.trajectories.checks import VerifyConfig
 
         with progress(quiet=json) as tell:
             report = build_dataset(
@@ -174,6 +191,7 @@ def build(
                 out,
                 writer=writer,
                 overwrite=overwrite,
+                config=VerifyConfig(checks=tuple(checks or ())),
                 on_progress=lambda done: tell("trajectories", done, len(source)),
             )
     _print(report, json, f"verified trajectories: {out}")
@@ -182,15 +200,18 @@ def build(
 @app.command()
 def check(
     dataset: Annotated[Path, typer.Argument(help="A dataset folder with trajectories.")],
+    checks: Checks = None,
     json: shared.Json = False,
 ) -> None:
     """Verify the stored trajectories again, from their text. Exit 1 if one fails."""
     from mirg.samples import DatasetFolder
     from mirg.trajectories.build import check_dataset
+    from mirg.trajectories.checks import VerifyConfig
 
     source = DatasetFolder.open(dataset)
+    config = VerifyConfig(checks=tuple(checks or ()))
     with progress(quiet=json) as tell:
-        report = check_dataset(source, on_progress=lambda done: tell("checking", done, len(source)))
+        report = check_dataset(source, config=config, on_progress=lambda done: tell("checking", done, len(source)))
     _print(report, json, f"trajectories pass, {report.n_without} samples have none")
     raise typer.Exit(1 if report.n_rejected else 0)
 
@@ -212,6 +233,7 @@ def _build_by_teacher(source: DatasetFolder, out: Path, told: TeacherOptions) ->
     """``build --writer teacher``; None after a dry run."""
     from mirg.config import dump_recipe, load_recipe
     from mirg.storage import refuse_existing
+    from mirg.trajectories.checks import checks_of
     from mirg.trajectories.teacher.ledger import Ledger, default_ledger
     from mirg.trajectories.teacher.output import write_output
     from mirg.trajectories.teacher.recipe import TeacherRecipe
@@ -220,6 +242,9 @@ def _build_by_teacher(source: DatasetFolder, out: Path, told: TeacherOptions) ->
     if told.recipe is None and not told.overrides:
         raise ConfigError("--writer teacher needs a --recipe", hint="teacher/openai and teacher/local ship with mirg")
     recipe = load_recipe(TeacherRecipe, told.recipe, told.overrides)
+    verify = recipe.verify.model_copy(update={"checks": (*recipe.verify.checks, *told.checks)})
+    checks_of(verify)  # a plug-in that cannot be loaded is reported before any cost arises
+    recipe = recipe.model_copy(update={"verify": verify})
     shard = Shard.parse(told.shard) if told.shard else Shard()
     recipe = recipe.shared_out(shard.index, shard.count)
     path = told.ledger or default_ledger(out)
@@ -304,10 +329,16 @@ def _write_page(found: Status, page: Path, dataset: Path | None) -> None:
 
     with reading(found.ledger) as connection:
         text = connection.execute("SELECT recipe FROM plans WHERE plan = ?", (found.plan,)).fetchone()[0]
+    recipe = TeacherRecipe.model_validate_json(text)
+    if recipe.verify.checks:  # code is loaded only if the user names it, not because a ledger does
+        warn(
+            f"the page is written without {', '.join(recipe.verify.checks)}; the page of the dataset folder applies it"
+        )
+        recipe = recipe.model_copy(update={"verify": recipe.verify.model_copy(update={"checks": ()})})
     source = dataset or Path(found.dataset)
     if not source.is_dir():
         raise MirgError(f"the dataset {source} does not exist", hint="name it with --dataset")
-    write_page(DatasetFolder.open(source), TeacherRecipe.model_validate_json(text), found, page)
+    write_page(DatasetFolder.open(source), recipe, found, page)
 
 
 def _say_status(found: Status, page: Path | None) -> None:

@@ -15,7 +15,7 @@ from mirg.data.derive import Derived, Outcome, refuse_overwriting_inputs, sift, 
 from mirg.errors import ConfigError, DataError, MirgError
 from mirg.samples import DatasetFolder, Rejection, Sample, Tally, Trajectory
 from mirg.samples.card import SAMPLES_FILE
-from mirg.trajectories.checks import DEFAULT, DEFAULT_FAMILY, VerifyConfig, checks_of, failures, verify
+from mirg.trajectories.checks import CHECKS, DEFAULT, DEFAULT_FAMILY, VerifyConfig, checks_of, failures, verify
 from mirg.trajectories.writer import build as build_by_rules
 from mirg.trajectories.writer import build_object_level
 
@@ -117,6 +117,7 @@ def build_dataset(
     write = WRITERS[writer] if isinstance(writer, str) else writer
     name = writer if isinstance(writer, str) else getattr(writer, "__name__", "custom")
     refuse_overwriting_inputs(Path(out), [src])
+    checks_of(config)  # a plug-in that cannot be loaded is reported before anything is written
     report = Report()
 
     def judge(row: int, sample: Sample) -> Outcome:
@@ -140,7 +141,11 @@ def check_dataset(
     config: VerifyConfig = DEFAULT,
     on_progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Verify the stored trajectories of ``src`` again, only from their text. Broken rows count as rejected."""
+    """Verify the stored trajectories of ``src`` again, only from their text. Broken rows count as rejected.
+
+    A plug-in of ``config`` need not have been among the checks when the trajectories were written.
+    """
+    checks_of(config)
     report = Report()
 
     def judge(row: int, sample: Sample) -> Outcome:
@@ -148,7 +153,7 @@ def check_dataset(
         if stored is None:
             return Outcome(None, WITHOUT)
         found = attach(sample, lambda _: stored, family=family, config=config)
-        missing = sorted({*checks_of(config)} - {*stored.checks})
+        missing = sorted(checks_of(config).keys() & CHECKS.keys() - {*stored.checks})
         if missing and isinstance(found, Sample):
             reason = "passes, but was not recorded as passed when it was written"
             found = Refused.of(sample, missing[0], reason, stored.thinking)

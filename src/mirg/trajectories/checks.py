@@ -18,10 +18,11 @@ from mirg.answers.markup import markup_problem
 from mirg.answers.read import read
 from mirg.answers.write import write_completion
 from mirg.config import Section
-from mirg.errors import MirgError
+from mirg.errors import ConfigError, MirgError, PluginError
 from mirg.frames import Family, from_frame, to_frame
 from mirg.frames import family as family_named
 from mirg.geometry import Box, iou_matrix, match
+from mirg.plugins import load_plugin, plugin_errors
 from mirg.samples.fits import sizes_in
 from mirg.samples.schema import Sample, Target, Trajectory
 from mirg.trajectories.chain import (
@@ -53,6 +54,7 @@ class VerifyConfig(Section):
     max_same_phrase: int = Field(default=3, ge=1)
     image_level: bool = Field(default=True, description="ask for statements about the images before those about boxes")
     language: Language | None = Field(default=None, description="of the thinking: en or de; None: not looked at")
+    checks: tuple[str, ...] = Field(default=(), description="your own checks, FILE.py:NAME, besides those of mirg")
 
 
 DEFAULT = VerifyConfig()
@@ -257,8 +259,37 @@ CHECKS: dict[str, Check] = {
 
 
 def checks_of(config: VerifyConfig) -> dict[str, Check]:
-    """The checks of ``config`` by name: all, except that of the language if none is configured."""
-    return {name: check for name, check in CHECKS.items() if name != "language" or config.language is not None}
+    """The checks of ``config`` by name: all, except that of the language if none is configured, and its plug-ins.
+
+    Raises ConfigError if a plug-in does not exist or its name is taken, PluginError if its file cannot be loaded.
+    """
+    chosen = {name: check for name, check in CHECKS.items() if name != "language" or config.language is not None}
+    for plugin in config.checks:
+        function, label = load_plugin(plugin, what=_PLUGIN), plugin.rpartition(":")[2]
+        if not callable(function):
+            raise ConfigError(f"the {_PLUGIN} {plugin} is not a function but {type(function).__name__}")
+        if label in chosen or label in CHECKS:
+            raise ConfigError(f"there are two trajectory checks {label!r}", hint="give the function another name")
+        chosen[label] = _plugin_check(plugin, function)
+    return chosen
+
+
+_PLUGIN = "trajectory check"
+
+
+def _plugin_check(plugin: str, function: Callable[[Sample, Trajectory], object]) -> Check:
+    def check(case: Case) -> str | None:
+        with plugin_errors(plugin, what=_PLUGIN):
+            reason = function(case.sample, case.trajectory)
+        if reason is None or (isinstance(reason, str) and reason):
+            return reason
+        raise PluginError(
+            f"sample {case.sample.id}: the {_PLUGIN} {plugin} returned {reason!r}",
+            hint="return a text that says why the trajectory fails, or None if it passes",
+        )
+
+    check.__doc__ = function.__doc__
+    return check
 
 
 def verify(
@@ -270,8 +301,9 @@ def verify(
 ) -> dict[str, str | None]:
     """The result of each check by its name: why the trajectory fails it, or None. The order is that of :data:`CHECKS`.
 
-    Never raises on any sample and trajectory; time is linear in the length of the thinking. ``family`` says in
-    which frame the completion of the grammar check is written (ConfigError for an unknown name).
+    Never raises on any sample and trajectory, except for errors of plug-ins (see :func:`checks_of`); time is linear in
+    the length of the thinking. ``family`` says in which frame the completion of the grammar check is written
+    (ConfigError for an unknown name).
     """
     case = Case(sample, trajectory, family_named(family) if isinstance(family, str) else family, config)
     return {name: check(case) for name, check in checks_of(config).items()}

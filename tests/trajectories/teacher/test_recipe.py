@@ -254,6 +254,7 @@ KEYS: list[tuple[Any, ...]] = [
     ("verify.max_same_phrase", 1, problems(AGAIN), {"repetition"}),
     ("verify.image_level", False, problems(ABRUPT), set()),
     ("verify.language", "de", problems(GOOD), {"language"}),
+    ("verify.checks", "PLUGIN", problems(GOOD), {"never"}),
 ]  # fmt: skip
 # Without which a key has no effect.
 BESIDE: dict[str, dict[str, object]] = {
@@ -273,9 +274,11 @@ def test_a_key_arrives(row: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "system.j2").write_text("My own words.")
     (tmp_path / "own" / "repair.j2").write_text("My own repair.")
+    (tmp_path / "own" / "own.py").write_text("def never(sample, trajectory):\n    return 'no'\n")
+    value = {"HERE": str(tmp_path / "own"), "PLUGIN": (f"{tmp_path}/own/own.py:never",)}.get(str(value), value)
     data = write_uneven(tmp_path / "data")
     results = []
-    for name, more in (("default", {}), ("changed", {key: str(tmp_path / "own") if value == "HERE" else value})):
+    for name, more in (("default", {}), ("changed", {key: value})):
         (tmp_path / name).mkdir()
         given = (
             recipe(**nested({**BESIDE.get(key, {}), **more}))

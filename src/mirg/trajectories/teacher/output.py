@@ -17,7 +17,7 @@ from mirg.report.pages import Chain, TeacherPageData, write_teacher_page
 from mirg.samples import REJECTED_FILE, DatasetFolder, Sample, Target
 from mirg.storage import atomic_folder, write_json_atomic
 from mirg.trajectories.build import Refused, Report
-from mirg.trajectories.checks import CHECKS
+from mirg.trajectories.checks import CHECKS, Check, checks_of
 from mirg.trajectories.teacher.ledger import Ledger, Outcome, find_answer, find_outcome, reading
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import Digests
@@ -72,7 +72,7 @@ class PageMaker:
                 refused=refused.total(),
                 open=status.open,
                 checks=dict(refused.most_common()),
-                meanings=_OURS | {name: (check.__doc__ or "").strip() for name, check in CHECKS.items()},
+                meanings=_OURS | {name: (check.__doc__ or "").strip() for name, check in _checks(self._recipe).items()},
                 tasks={task: (counts[0], counts[1]) for task, counts in sorted(self._tasks.items())},
                 chains=[_chain(self._src, *entry[2:]) for entry in turns],
                 facts=facts(status),
@@ -194,7 +194,12 @@ def write_output(
                 hint = f"mirg trajectories status {ledger.path} --page page.html shows the replies"
                 raise report.nothing_kept(src, hint)
         counts = {name: value for name, value in report.as_dict().items() if name != "rejections"}
-        about = {"recipe": recipe.model_dump(mode="json"), "checks": list(CHECKS), **counts, "ledger": asdict(status)}
+        about = {
+            "recipe": recipe.model_dump(mode="json"),
+            "checks": list(_checks(recipe)),
+            **counts,
+            "ledger": asdict(status),
+        }
         write_json_atomic(folder / RUN_FILE, about)
         page.write(folder / PAGE_FILE)
     return report
@@ -215,6 +220,10 @@ def _settled(
     if trajectory is not None and judged.accepted:
         return sample.model_copy(update={"trajectory": trajectory})
     return Refused.of(sample, *judged.problems[0], trajectory.thinking if trajectory else answer.text or "")
+
+
+def _checks(recipe: TeacherRecipe) -> dict[str, Check]:
+    return {**CHECKS, **checks_of(recipe.verify)}
 
 
 def _words(recipe: TeacherRecipe) -> str:

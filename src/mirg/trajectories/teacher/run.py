@@ -18,7 +18,7 @@ from mirg.engines.endpoint import Endpoint
 from mirg.engines.limits import Clock
 from mirg.errors import ConfigError, EndpointError, MirgError
 from mirg.samples import DatasetFolder, Rejection, Sample
-from mirg.storage import digest_bytes
+from mirg.storage import digest_bytes, digest_file
 from mirg.trajectories.teacher.asking import Asker, Asks, Stopped
 from mirg.trajectories.teacher.ledger import Ledger, planned, started, stopped
 from mirg.trajectories.teacher.recipe import TeacherRecipe
@@ -85,8 +85,14 @@ class Progress:
 
 
 def plan_of(src: DatasetFolder, recipe: TeacherRecipe) -> str:
-    """A digest of the dataset and of what is asked, 16 hexadecimal digits; the same for all shards of one job."""
+    """A digest of the dataset and of what is asked, 16 hexadecimal digits; the same for all shards of one job.
+
+    A check of the user's is part of it by its name and the contents of its file.
+    """
     chosen = recipe.model_dump(mode="json", include=_DECISIVE)
+    plugins = [name.rpartition(":") for name in chosen["verify"].pop("checks")]
+    if plugins:
+        chosen["verify"]["checks"] = [[name, digest_file(file)] for file, _, name in plugins]
     return digest_bytes(json.dumps([src.card.digest, chosen], sort_keys=True).encode())[:16]
 
 

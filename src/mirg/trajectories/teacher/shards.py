@@ -48,6 +48,9 @@ def ask_in_shards(
     merge(path, _left_behind(path), remove=True)
     with Ledger(path) as ledger:
         left = _left_of(recipe, ledger.spent())
+    # A worker may have another working directory.
+    checks = tuple(str(Path(name).absolute()) for name in recipe.verify.checks)
+    left = left.model_copy(update={"verify": recipe.verify.model_copy(update={"checks": checks})})
     jobs = [
         Job(str(src.root.resolve()), left.shared_out(k, count), f"{path}.{k}-of-{count}", str(path), Shard(k, count))
         for k in range(1, count + 1)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mirg.errors import ConfigError, MirgError
+from mirg.errors import ConfigError, MirgError, PluginError
 from mirg.frames import family
 from mirg.geometry import match
 from mirg.samples.schema import Sample, Trajectory
@@ -137,7 +137,7 @@ async def work_on(
     """The outcome of ``sample`` and its lines for the ledger; None if a reply is still missing.
 
     It is a pure function of the replies and does not depend on their order. Raises Stopped if the run ends, and
-    ConfigError if no request can be made for any sample.
+    ConfigError if no request can be made for any sample, PluginError if a check of the user's raises an exception.
     """
     seen: list[Judged] = []
     try:
@@ -157,7 +157,7 @@ async def work_on(
             if answer is None:
                 return None
             seen.append(builder.judge(answer, sample))
-    except ConfigError:
+    except (ConfigError, PluginError):
         raise
     except MirgError as error:
         seen = []
