@@ -126,6 +126,24 @@ def task_tables(evaluated: Sequence[Evaluation]) -> tuple[TaskTable, ...]:
     return tuple(tables)
 
 
+def plugin_tables(evaluated: Sequence[Evaluation]) -> tuple[TaskTable, ...]:
+    """One table for each plug-in metric: all items and the tasks down, models across."""
+    blocks = {e.name: e.metrics.get("plugins", {}) for e in evaluated}
+    given = [block for block in blocks.values() if block]
+    labels = dict.fromkeys(key for block in given for key in block["overall"] if key not in ("n", "n_sets"))
+    tasks = dict.fromkeys(task for block in given for task in block["tasks"])
+    tables = []
+    for label in labels:
+        rows = []
+        for task in (None, *tasks):
+            parts = {n: b["overall"] if task is None else b["tasks"].get(task, {}) for n, b in blocks.items() if b}
+            cells = {name: _interval(part[label]) for name, part in parts.items() if label in part}
+            n = max((part["n"] for part in parts.values() if part), default=0)
+            rows.append(TableRow("all" if task is None else task, n, cells))
+        tables.append(TaskTable(Column(label, label), tuple(e.name for e in evaluated), tuple(rows)))
+    return tuple(tables)
+
+
 def column(key: str) -> Column:
     """The column of one metric of ``evaluation.metrics``."""
     return Column(key, TITLES[key], HELP.get(key, ""))

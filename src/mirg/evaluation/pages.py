@@ -15,7 +15,7 @@ from pathlib import Path
 from mirg.errors import DataError, MirgError
 from mirg.evaluation.compare import Evaluation
 from mirg.evaluation.page_answers import Gallery, worked_examples
-from mirg.evaluation.page_tables import failure_section, read_evaluation, result_table, task_tables
+from mirg.evaluation.page_tables import failure_section, plugin_tables, read_evaluation, result_table, task_tables
 from mirg.evaluation.records import RECORDS_FILE
 from mirg.evaluation.store import SETTINGS_FILE
 from mirg.report.data import ReportData, Section, Stage
@@ -62,6 +62,7 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
         sections=_sections(run, training, evaluated),
         table=result_table(evaluated, notes) if evaluated else None,
         task_tables=task_tables(evaluated),
+        plugin_tables=plugin_tables(evaluated),
         outcomes={e.name: Counter(record.outcome for record in e.records) for e in evaluated},
         failures=failure_section(evaluated),
         stages=tuple(stage for name, folder in training.items() for stage in _stages(name, folder, notes)),

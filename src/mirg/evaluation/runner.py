@@ -21,9 +21,9 @@ from mirg.errors import ConfigError, EvaluationError, MirgError
 from mirg.evaluation.batches import Batch, batches, complete, run_settings
 from mirg.evaluation.chance import chance
 from mirg.evaluation.failures import failures
-from mirg.evaluation.metrics import table
+from mirg.evaluation.metrics import PluginMetrics, plugin_metrics, plugin_table, table
 from mirg.evaluation.records import RECORDS_FILE, Record, load_records, make_record
-from mirg.evaluation.store import SUMMARY_FILE, Store, claim
+from mirg.evaluation.store import SUMMARY_FILE, VALUES_FILE, Store, claim
 from mirg.rewards import RewardConfig
 from mirg.samples import REJECTED_FILE, DatasetFolder, Rejection, Sample
 from mirg.storage import digest_file, sole_writer, write_json_atomic, write_jsonl_atomic
@@ -35,7 +35,8 @@ Progress = Callable[[int, int, int], None]  # samples done, samples in all, of t
 class Plan:
     """What to evaluate and how. ``limit`` and ``tasks`` select samples; tasks take turns, so a limit meets them all.
 
-    ``instructions`` None takes those that the model was trained with.
+    ``instructions`` None takes those that the model was trained with. ``metrics`` are plug-ins, ``FILE.py:NAME``
+    (:func:`mirg.evaluation.metrics.plugin_metrics`).
     """
 
     generation: Generation = field(default_factory=Generation)
@@ -43,6 +44,7 @@ class Plan:
     rewards: RewardConfig = field(default_factory=RewardConfig)
     limit: int | None = None
     tasks: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
     overwrite: bool = False
 
 
@@ -60,19 +62,28 @@ def evaluate(
     if not samples:
         raise EvaluationError(f"{dataset.root}: no sample to evaluate", hint=f"{len(bad_rows)} rows are broken")
     settings = run_settings(engine, dataset, plan.generation, plan.instructions, plan.rewards)
-    settings |= {"tasks": sorted(plan.tasks)}
+    settings |= {"tasks": sorted(plan.tasks)} | ({"metrics": list(plan.metrics)} if plan.metrics else {})
+    metrics, numbers = plugin_metrics(plan.metrics), {}
+    by_id = {sample.id: sample for sample in samples}
     with sole_writer(out):
         store = claim(out, settings, len(samples), overwrite=plan.overwrite)
         rejected = [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in bad_rows]
         done = 0
         for batch in batches(engine, dataset, samples, plan.generation, settings):
-            rejected += _fill(engine, plan, batch, store)
+            made, refused = _fill(engine, plan, batch, store)
+            numbers |= _numbers(made, by_id, metrics)  # at once, so that an error in a plug-in is seen early
+            rejected += refused
             done += len(batch.samples)
             if progress:
                 progress(done, len(samples), store.used)
         store.cut()
         write_jsonl_atomic(out / REJECTED_FILE, rejected)
-        summary = summarise(load_records(out), settings, rejected, limit=plan.limit)
+        records = load_records(out)
+        summary = summarise(records, settings, rejected, limit=plan.limit)
+        if metrics:
+            numbers |= _numbers([record for record in records if record.id not in numbers], by_id, metrics)
+            write_jsonl_atomic(out / VALUES_FILE, ({"id": record.id, **numbers[record.id]} for record in records))
+            summary["metrics"]["plugins"] = plugin_table(records, numbers)
         summary["records_digest"] = digest_file(out / RECORDS_FILE)
         write_json_atomic(out / SUMMARY_FILE, summary)
     return summary
@@ -112,8 +123,19 @@ def summarise(
     }
 
 
-def _fill(engine: Engine, plan: Plan, batch: Batch, store: Store) -> list[dict[str, str]]:
-    """Use the stored rows of one batch, or compute them; returns the samples that cannot be asked."""
+def _numbers(
+    records: Sequence[Record], samples: dict[str, Sample], metrics: PluginMetrics
+) -> dict[str, dict[str, float]]:
+    """The values of the plug-in metrics by sample id."""
+    return {
+        record.id: {label: metric(record, samples[record.id]) for label, metric in metrics.items()}
+        for record in records
+    }
+
+
+def _fill(engine: Engine, plan: Plan, batch: Batch, store: Store) -> tuple[list[Record], list[dict[str, str]]]:
+    """Use the stored rows of one batch, or make them; returns those made, and the samples that cannot be asked."""
+    made: list[Record] = []
     stored = store.ahead(batch.keys.items())
     opened = {sample.id: batch.open(sample) for sample in batch.samples if sample.id not in stored}
     refused = {sample_id for sample_id, found in opened.items() if isinstance(found, MirgError)}
@@ -121,22 +143,21 @@ def _fill(engine: Engine, plan: Plan, batch: Batch, store: Store) -> list[dict[s
         opened |= {sample.id: batch.open(sample) for sample in batch.samples if sample.id in stored}
         pairs = [(s, request) for s in batch.samples if isinstance(request := opened[s.id], Request)]
         completions = complete(engine, [request for _, request in pairs], batch.generation) if pairs else ()
-        store.append(
-            [
-                make_record(
-                    sample,
-                    completion.text,
-                    family=engine.family,
-                    limits=engine.limits,
-                    rewards=plan.rewards,
-                    tokens=completion.tokens,
-                    finish=completion.finish,
-                    key=batch.keys[sample.id],
-                )
-                for (sample, _), completion in zip(pairs, completions, strict=True)
-            ]
-        )
-    return [
+        made = [
+            make_record(
+                sample,
+                completion.text,
+                family=engine.family,
+                limits=engine.limits,
+                rewards=plan.rewards,
+                tokens=completion.tokens,
+                finish=completion.finish,
+                key=batch.keys[sample.id],
+            )
+            for (sample, _), completion in zip(pairs, completions, strict=True)
+        ]
+        store.append(made)
+    return made, [
         _rejected(sample.id, sample.task, str(found))
         for sample in batch.samples
         if isinstance(found := opened.get(sample.id), MirgError)
