@@ -10,7 +10,6 @@ import pytest
 
 from mirg.evaluation import agreement
 from mirg.evaluation import chance as chance_module
-from mirg.evaluation.agreement import agree
 from mirg.evaluation.chance import chance, group_chance
 from mirg.evaluation.records import Record
 from mirg.geometry import Box
@@ -57,21 +56,6 @@ def test_items_with_several_targets_are_affordable(make_one: Make, calls: list[s
     most = chance_module._MOST_MATCHINGS
     assert calls.count("iou_matrix") <= most / len(records) < 50, "one per answer tried, not one per pair"
     assert most / 2 < calls.count("match_ious") < 2 * most, "one per pair, and one per image where the images agree"
-
-
-def test_the_levels_are_those_of_trying_pair_by_pair(make_one: Make, calls: list[str]) -> None:
-    records = several(make_one, 60) + several(make_one, 5, seed=8) * 3
-    answers = [[(target.image, target.box) for target in record.targets] for record in records]
-    by_pair = [[agree(answer, truth) for truth in answers] for answer in answers]
-    found = group_chance(records)
-    for metric, share in (
-        ("acc_30", lambda a: a.at(0.3)),
-        ("acc_50", lambda a: a.at(0.5)),
-        ("joint_accuracy", lambda a: a.joint),
-    ):
-        expected = max(sum(map(share, row)) for row in by_pair) / len(records)
-        assert found[metric].value == pytest.approx(expected) and found[metric].value >= 3 / len(records), metric
-    assert found["mean_iou"].value >= max(sum(a.iou for a in row) for row in by_pair) / len(records) - 1e-12
 
 
 def test_the_levels_of_a_dataset_are_computed_once(make_one: Make, calls: list[str]) -> None:

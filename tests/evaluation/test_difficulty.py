@@ -18,7 +18,7 @@ from fakes.engines import ScriptedEngine
 from fakes.measured import RIGHT, contents, dice, refused, write_reasoned
 from mirg.engines.base import Generation
 from mirg.errors import ConfigError, DataError, EvaluationError, StorageError
-from mirg.evaluation.difficulty import level, write_difficulty
+from mirg.evaluation.difficulty import write_difficulty
 from mirg.evaluation.measure import MeasurePlan, journal_of
 from mirg.samples import DatasetFolder
 
@@ -54,13 +54,6 @@ def test_the_rate_is_the_share_of_right_answers(source: DatasetFolder, tmp_path:
     assert seen == [(6, 20), (12, 20), (18, 20), (20, 20)]
     assert "Pass rates of scripted over 4 answers." in made.card.description
     assert not journal_of(tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("right", "k", "word"), [(0, 1, "never"), (1, 1, "always"), (0, 8, "never"), (7, 8, "sometimes")]
-)
-def test_levels(right: int, k: int, word: str) -> None:
-    assert level(right, k) == word
 
 
 def test_each_batch_has_a_seed_of_its_own(source: DatasetFolder, tmp_path: Path) -> None:

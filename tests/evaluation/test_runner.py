@@ -14,7 +14,7 @@ import pytest
 
 from fakes.engines import ScriptedEngine
 from mirg.answers.prompts import Instructions, messages
-from mirg.engines.base import Engine, Generation, Request
+from mirg.engines.base import Generation, Request
 from mirg.errors import ConfigError, EvaluationError, StorageError
 from mirg.evaluation.records import load_records
 from mirg.evaluation.runner import Plan, evaluate, select
@@ -42,10 +42,6 @@ def answer(request: Request, settings: Generation) -> str:
 
 def content(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in FILES}
-
-
-def test_the_fake_is_an_engine() -> None:
-    assert isinstance(ScriptedEngine(answer), Engine)
 
 
 def test_a_whole_evaluation(dataset: DatasetFolder, tmp_path: Path) -> None:

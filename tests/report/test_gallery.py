@@ -9,17 +9,6 @@ from mirg.report.cards import select
 from mirg.report.data import GalleryItem
 
 
-def test_bounded_per_model_and_outcome(make_item: Callable[..., GalleryItem]) -> None:
-    items = [
-        make_item(sample_id=f"s{i}", model=m, outcome=o)
-        for i in range(50)
-        for m in ("base", "RL")
-        for o in ("right", "wrong_box")
-    ]
-    counts = Counter((item.model, item.outcome) for item in select(items, per_outcome=7))
-    assert set(counts.values()) == {7} and len(counts) == 4
-
-
 def test_every_task_has_its_turn(make_item: Callable[..., GalleryItem]) -> None:
     items = [make_item(sample_id=f"s{i}", task="rare" if i < 2 else "common") for i in range(100)]
     assert Counter(item.task for item in select(items, per_outcome=6)) == {"rare": 2, "common": 4}

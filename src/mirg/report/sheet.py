@@ -17,7 +17,7 @@ from mirg.images import DEFAULT_LIMITS, ImageLimits
 from mirg.report.cards import cut
 from mirg.report.draw import drawable
 from mirg.report.images import Embedded, Thumbs
-from mirg.report.page import asset, markup, render_page
+from mirg.report.pages import asset, markup, render_page
 from mirg.storage import write_atomic
 
 BUDGET = 25_000_000  # bytes of a whole page, about
