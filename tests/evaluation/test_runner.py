@@ -96,16 +96,6 @@ def test_stopped_anywhere_and_resumed_is_byte_identical(dataset: DatasetFolder, 
         assert len(engine.asked) == 5 - n // 5 - (n == 24), "whole batches are not asked again"
 
 
-def test_interrupted_in_the_engine(dataset: DatasetFolder, tmp_path: Path) -> None:
-    evaluate(ScriptedEngine(answer), dataset, tmp_path / "whole", PLAN)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(ScriptedEngine(answer, die_after=2), dataset, tmp_path / "cut", PLAN)
-    assert len(load_records(tmp_path / "cut")) == 10
-    assert not (tmp_path / "cut" / "summary.json").exists(), "a summary is there only where the evaluation is complete"
-    evaluate(ScriptedEngine(answer), dataset, tmp_path / "cut", PLAN)
-    assert content(tmp_path / "cut") == content(tmp_path / "whole")
-
-
 def test_rows_that_changed_since_they_were_summarised_are_not_used_again(
     dataset: DatasetFolder, tmp_path: Path
 ) -> None:

@@ -198,7 +198,13 @@ def _given_box_levels(records: Sequence[Record]) -> dict[str, Level]:
     for k in range(min(max(map(len, given)), _MOST_NAMED)):
         policy = f"box {k + 1} of those the question gives"
         answered = [boxes[k] if len(boxes) > k else None for boxes in given]
-        ious_N = np.array([_overlap(box, record) for box, record in zip(answered, records, strict=True)])
+        # Mean IoU's share of a record: the IoU of its best target / the number of its targets.
+        ious_N = np.array(
+            [
+                max(iou(box, t.box) for t in record.targets) / len(record.targets) if box and record.targets else 0.0
+                for box, record in zip(answered, records, strict=True)
+            ]
+        )
         one_N = np.array([len(record.targets) == 1 for record in records])
         right_N = np.array([r.targets[0].image if len(r.targets) == 1 else -1 for r in records])
         shares = {metric: (one_N & (ious_N >= threshold)).mean() for metric, threshold in _THRESHOLDS.items()}
@@ -207,13 +213,6 @@ def _given_box_levels(records: Sequence[Record]) -> dict[str, Level]:
             joint = float(((images_N == right_N) & (ious_N >= JOINT_THRESHOLD)).mean())
             _raise_to(found, {"joint_accuracy": Level(joint, f"{policy} in {choice}")})
     return found
-
-
-def _overlap(box: Box | None, record: Record) -> float:
-    """Mean IoU's share of one answered box: its best target / the number of targets."""
-    if box is None or not record.targets:
-        return 0.0
-    return max(iou(box, target.box) for target in record.targets) / len(record.targets)
 
 
 def _stacked(records: Sequence[Record]) -> Boxes:

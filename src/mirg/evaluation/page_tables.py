@@ -187,30 +187,25 @@ def failure_section(evaluated: Sequence[Evaluation]) -> Failures | None:
         return None
     edges = size_edges_of(union_of(evaluated))
     found = {e.name: failures(e.records, size_edges=edges) for e in evaluated}
-    choices = {name: block["image_choice"] for name, block in found.items()}
+    matrices, histograms = [], []
+    for name, block in found.items():
+        choice, iou = block["image_choice"], block["iou"]
+        if choice["n"]:
+            rows, columns = (tuple(map(_place, choice[key])) for key in ("true", "named"))
+            matrices.append(Matrix(name, rows, columns, tuple(map(tuple, choice["counts"]))))
+        at_50 = iou["at_50"] and _interval(iou["at_50"])
+        histograms.append(Histogram(name, tuple(iou["edges"]), tuple(iou["counts"]), JOINT_THRESHOLD, at_50))
+    largest = max((block["image_choice"] for block in found.values()), key=lambda choice: choice["n"])
+    note = f"{largest['n']:,} {ITEMS[largest['items']]}, with targets in one image or none."
+    if largest["left_out"]:
+        note += f" {largest['left_out']:,} with targets in several images are not counted."
     return Failures(
-        matrices=tuple(_matrix(name, choice) for name, choice in choices.items() if choice["n"]),
-        matrix_note=_matrix_note(max(choices.values(), key=lambda choice: choice["n"])),
-        histograms=tuple(_histogram(name, block["iou"]) for name, block in found.items()),
+        matrices=tuple(matrices),
+        matrix_note=note,
+        histograms=tuple(histograms),
         histogram_note="IoU of every true box with the answered one, where the images are right; 0: it has none.",
         charts=tuple(chart for key, cell in CHARTS if (chart := _chart(found, key, cell)).groups),
     )
-
-
-def _matrix(name: str, choice: Block) -> Matrix:
-    counts = tuple(tuple(row) for row in choice["counts"])
-    return Matrix(name, tuple(map(_place, choice["true"])), tuple(map(_place, choice["named"])), counts)
-
-
-def _matrix_note(largest: Block) -> str:
-    note = f"{largest['n']:,} {ITEMS[largest['items']]}, with targets in one image or none."
-    left_out = largest["left_out"]
-    return f"{note} {left_out:,} with targets in several images are not counted." if left_out else note
-
-
-def _histogram(name: str, iou: Block) -> Histogram:
-    at_50 = iou["at_50"] and _interval(iou["at_50"])
-    return Histogram(name, tuple(iou["edges"]), tuple(iou["counts"]), JOINT_THRESHOLD, at_50)
 
 
 def _chart(found: Mapping[str, Block], key: str, cell: str) -> GroupChart:

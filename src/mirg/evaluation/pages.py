@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from mirg.errors import DataError, MirgError
@@ -55,9 +55,14 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
             hint="pass the folder of a demo run, a training run or an evaluation",
         )
     gallery = Gallery.find(run, evaluated, data, notes)
+    subtitle = [f"trained: {', '.join(training)}"] if training else []
+    if evaluated:
+        records = max((e.records for e in evaluated), key=len)
+        tasks = len({record.task for record in records})
+        subtitle.append(f"evaluated: {', '.join(e.name for e in evaluated)} on {len(records)} items of {tasks} tasks")
     return ReportData(
         title=f"Report: {run.resolve().name}",
-        subtitle=_subtitle(training, evaluated),
+        subtitle="; ".join(subtitle),
         examples=worked_examples(evaluated, gallery),
         sections=_sections(run, training, evaluated),
         table=result_table(evaluated, notes) if evaluated else None,
@@ -117,15 +122,6 @@ def _sections(run: Path, training: Mapping[str, Path], evaluated: Iterable[Evalu
         for file, title in FILES.items()
         if (folder / file).is_file()
     )
-
-
-def _subtitle(training: Mapping[str, Path], evaluated: Sequence[Evaluation]) -> str:
-    parts = [f"trained: {', '.join(training)}"] if training else []
-    if evaluated:
-        records = max((e.records for e in evaluated), key=len)
-        tasks = len({record.task for record in records})
-        parts.append(f"evaluated: {', '.join(e.name for e in evaluated)} on {len(records)} items of {tasks} tasks")
-    return "; ".join(parts)
 
 
 FILES = {

@@ -18,7 +18,7 @@ import mirg
 from mirg.console import clean
 from mirg.report import charts, tables
 from mirg.report.cards import PER_OUTCOME, build_cards, build_examples, build_frames, cut, select
-from mirg.report.data import OUTCOME_TITLES, Fact, Histogram, Interval, Mark, Matrix, Picture, ReportData
+from mirg.report.data import OUTCOME_TITLES, Fact, Interval, Mark, Matrix, Picture, ReportData
 from mirg.report.images import ImageBudget
 from mirg.storage import write_atomic
 
@@ -47,6 +47,13 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
     first = {item.sample_id: position[id(item)] for item in reversed(data.gallery)}
     cards.sort(key=lambda card: (first[card.item.sample_id], position[id(card.item)]))
     shown = {card.item.model for card in cards}
+    total = max(data.n_answers, len(data.gallery))
+    note = (
+        f"{len(cards):,} of {total:,} answers: up to {per_outcome} for each model and outcome, spread over the tasks."
+    )
+    if len(chosen) > len(cards):
+        note += f" {len(chosen) - len(cards):,} more were left out to keep this file small."
+    histograms = data.failures.histograms if data.failures else ()
     differences = data.table.differences if data.table else ()
     return render_page(
         "report.html.j2",
@@ -55,10 +62,11 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
         notes=data.notes,
         examples=examples,
         matrices=tables.grids(data.failures.matrices) if data.failures else [],
-        histogram_top=_highest_share(data.failures.histograms) if data.failures else 1.0,
+        # One axis for all histograms, so that their bars can be compared.
+        histogram_top=max((max(h.counts) / sum(h.counts) for h in histograms if sum(h.counts)), default=1.0),
         cards=cards,
         images=budget.images,
-        gallery_note=_gallery_note(data, per_outcome, len(cards), len(chosen)),
+        gallery_note=note,
         models=[model for model in dict.fromkeys(item.model for item in data.gallery) if model in shown],
         tasks=sorted({card.item.task for card in cards}),
         outcomes_shown={card.item.outcome for card in cards},
@@ -101,11 +109,6 @@ def environment() -> Environment:
     return made
 
 
-def _highest_share(histograms: tuple[Histogram, ...]) -> float:
-    """One axis for all histograms, so that their bars can be compared."""
-    return max((max(h.counts) / sum(h.counts) for h in histograms if sum(h.counts)), default=1.0)
-
-
 def markup(text: str) -> Any:
     """Trusted text, which a template does not escape."""
     from markupsafe import Markup
@@ -120,12 +123,6 @@ def asset(name: str) -> str:
 
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
-
-
-def _gallery_note(data: ReportData, per_outcome: int, shown: int, chosen: int) -> str:
-    total = max(data.n_answers, len(data.gallery))
-    note = f"{shown:,} of {total:,} answers: up to {per_outcome} for each model and outcome, spread over the tasks."
-    return f"{note} {chosen - shown:,} more were left out to keep this file small." if chosen > shown else note
 
 
 Bars = Sequence[tuple[str, int]]
