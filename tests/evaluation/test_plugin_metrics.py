@@ -100,8 +100,9 @@ def test_an_error_inside_shows_its_line_and_keeps_what_was_generated(
     ("names", "message"),
     [
         (("NUMBER",), "is not a function but int"),
-        (("joint_accuracy",), "two metrics are called 'joint_accuracy'"),
-        (("wide", "wide"), "two metrics are called 'wide'"),
+        (("joint_accuracy",), "'joint_accuracy' cannot be the name .* in use"),
+        (("id",), "'id' cannot be the name"),
+        (("wide", "wide"), "'wide' cannot be the name"),
         (("widd",), "does not define 'widd'"),
     ],
 )

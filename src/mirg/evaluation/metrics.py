@@ -78,14 +78,17 @@ def table(records: Sequence[Record]) -> dict[str, Any]:
 def plugin_metrics(names: Sequence[str]) -> PluginMetrics:
     """The plug-in metrics ``FILE.py:NAME``, each a function ``metric(record, sample)`` that returns a finite number.
 
-    ConfigError if two have the same NAME, or it is that of one of mirg's metrics; other errors as
+    ConfigError if two have the same NAME, or mirg uses it itself; other errors as
     :func:`mirg.plugins.number_plugin`.
     """
     found: PluginMetrics = {}
     for name in names:
         label = name.rpartition(":")[2]
-        if label in METRICS or label in found:
-            raise ConfigError(f"two metrics are called {label!r}", hint="give the function of the plug-in another name")
+        if label in (*METRICS, *found, "id", "n", "n_sets"):
+            raise ConfigError(
+                f"{label!r} cannot be the name of the metric {name}: it is in use",
+                hint="give the function of the plug-in another name",
+            )
         number = number_plugin(name, what="metric")
         found[label] = lambda record, sample, number=number: number(sample.id, record, sample)
     return found

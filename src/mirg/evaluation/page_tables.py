@@ -134,13 +134,10 @@ def plugin_tables(evaluated: Sequence[Evaluation]) -> tuple[TaskTable, ...]:
     tasks = dict.fromkeys(task for block in given for task in block["tasks"])
     tables = []
     for label in labels:
-        rows = []
-        for task in (None, *tasks):
-            parts = {n: b["overall"] if task is None else b["tasks"].get(task, {}) for n, b in blocks.items() if b}
-            cells = {name: _interval(part[label]) for name, part in parts.items() if label in part}
-            n = max((part["n"] for part in parts.values() if part), default=0)
-            rows.append(TableRow("all" if task is None else task, n, cells))
-        tables.append(TaskTable(Column(label, label), tuple(e.name for e in evaluated), tuple(rows)))
+        parts = [("all", {name: block.get("overall", {}) for name, block in blocks.items()})]
+        parts += [(task, {n: block.get("tasks", {}).get(task, {}) for n, block in blocks.items()}) for task in tasks]
+        rows = tuple(row for name, part in parts if (row := _row(name, part, label)))
+        tables.append(TaskTable(Column(label, label), tuple(blocks), rows))
     return tuple(tables)
 
 
@@ -166,11 +163,15 @@ def _difference(before: Evaluation, after: Evaluation, notes: list[str]) -> Tabl
 
 def _task_row(evaluated: Sequence[Evaluation], kind: str, name: str, key: str) -> TableRow | None:
     blocks = {e.name: e.metrics.get(kind, {}).get(name, {}) for e in evaluated}
-    cells = {model: cell for model, block in blocks.items() for cell in _cells(block, (key,)).values()}
     levels = (e.chance.get(kind, {}).get(name, {}).get(key) for e in evaluated)
     level = next((value for value in levels if value is not None), None)
+    return _row(SUBSET_TITLES.get(name, name), blocks, key, level)
+
+
+def _row(name: str, blocks: Mapping[str, Block], key: str, chance: float | None = None) -> TableRow | None:
+    cells = {model: _interval(block[key]) for model, block in blocks.items() if key in block}
     n = max((block["n"] for block in blocks.values() if "n" in block), default=0)
-    return TableRow(SUBSET_TITLES.get(name, name), n, cells, level) if cells else None
+    return TableRow(name, n, cells, chance) if cells else None
 
 
 def _cells(block: Block, keys: Sequence[str]) -> dict[str, Interval]:
