@@ -57,7 +57,8 @@ def test_evaluate_and_compare(mirg: Mirg, data: Path, engine: ScriptedEngine, tm
     assert json.loads((tmp_path / "e12" / "summary.json").read_text())["n"] == 12
     shown = mirg("compare", tmp_path / "e2", tmp_path / "e12")
     assert shown.exit_code == 0 and "e12 - e2" in shown.output and "chance" in shown.output
-    assert "+83.3" in shown.output and "by task" in shown.output
+    assert "+83.3" in shown.output and "by task" in shown.output and "worse" not in shown.output
+    assert mirg("compare", tmp_path / "e12", tmp_path / "e2").output.count("worse") == 5
     found = json.loads(mirg("compare", tmp_path / "e2", tmp_path / "e12", "--json").stdout)
     assert found["differences"][0]["overall"]["joint_accuracy"]["mean"] == pytest.approx(10 / 12)
     out = tmp_path / "table.json"

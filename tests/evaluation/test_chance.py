@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes.speed import takes_at_most
 from mirg.answers.markup import box_markup
 from mirg.data.scenes.generate import iter_samples
 from mirg.data.scenes.tasks import TASKS
@@ -219,15 +218,6 @@ def test_rare_wordings_join_their_tasks(make_one: Make) -> None:
     none += worded(make_one, "Find every X.", [[]] * 3, task="none")
     (group,) = chance(here + several + none)["groups"]
     assert group["questions"] == "task group_grounding, multi_target, none" and group["n"] == group["used_by"] == 18
-
-
-def test_large_benchmarks_are_affordable(make_one: Make) -> None:
-    rng = random.Random(6)
-    records = [
-        make_one("", name=str(k), targets=[(1 + k % 3, (0.1, 0.1, 0.2 + rng.random() * 0.7, 0.2 + rng.random() * 0.7))])
-        for k in range(1500)
-    ]
-    assert takes_at_most(5.0, lambda: group_chance(records))
 
 
 MARKED = "Track the object at <box image=1>0.1,0.2,0.3,0.4</box> of Image-1. Find it in Image-12."

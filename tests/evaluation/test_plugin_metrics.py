@@ -1,4 +1,4 @@
-"""A metric of the user's: what it is given, where its mean is shown, and that resuming an evaluation agrees with it."""
+"""A metric of the user's: what it is given, its mean in the summary and on the page, and resuming an evaluation."""
 
 from __future__ import annotations
 

@@ -210,13 +210,14 @@ def test_a_moved_model_is_the_same_model(dataset: DatasetFolder, tmp_path: Path)
     assert not engine.asked
 
 
-def test_a_changed_image_is_asked_again(dataset: DatasetFolder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_changed_image_is_asked_again(place: int, dataset: DatasetFolder, tmp_path: Path) -> None:
     from PIL import Image
 
     evaluate(ScriptedEngine(answer), dataset, tmp_path / "out", PLAN)
     sample = select(dataset.read(), PLAN)[12]
-    path = dataset.image_path(sample.images[0])
-    Image.new("RGB", sample.images[0].size, (1, 2, 3)).save(path)
+    ref = sample.images[place]
+    Image.new("RGB", ref.size, (1, 2, 3)).save(dataset.image_path(ref))
     engine = ScriptedEngine(answer)
     evaluate(engine, dataset, tmp_path / "out", PLAN)
     assert [len(batch) for batch in engine.asked] == [5, 5, 4], "its batch and those after it"

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PIL import Image, ImageChops
 
-from mirg.report.cards import select
-from mirg.report.data import GalleryItem, Picture
+from mirg.report.cards import build_frames, select
+from mirg.report.data import GalleryItem, Mark, Picture
 from mirg.report.images import MAX_SIDE, ImageBudget, data_uri
 
 
@@ -54,9 +55,18 @@ def test_a_shelf_takes_all_pictures_of_a_card_or_none(pictures: tuple[Picture, .
     shelf = ImageBudget(budget=10)
     assert not shelf.take(pictures) and shelf.images == [] and shelf.left == 10
     roomy = ImageBudget(budget=100_000)
-    assert roomy.take(pictures) and len(roomy.images) == 2
-    left = roomy.left
-    assert roomy.take(pictures) and roomy.left == left, "the same images cost nothing again"
+    wide = tuple(picture._replace(width=200, height=100) for picture in pictures)
+    for _ in range(2):  # the same images cost nothing again
+        assert roomy.take(wide) and [image[2:4] for image in roomy.images] == [(200, 100)] * 2
+        assert roomy.left == 100_000 - sum(len(image.uri) for image in roomy.images)
+
+
+def test_boxes_are_in_pixels_with_the_truth_on_top(pictures: tuple[Picture, ...]) -> None:
+    marks = [Mark(2, (0.1, 0.2, 0.5, 0.8)), Mark(2, (0.0, 0.0, 1.0, 1.0)), Mark(1, (0.5, 0.5, 1.0, 1.0))]
+    wide = tuple(picture._replace(width=200, height=100) for picture in pictures)
+    _, frame = build_frames(wide, (marks[0],), (marks[2],), [("before", (marks[1],))], ImageBudget(0))
+    assert [rect.kind for rect in frame.rects] == ["before", "true"]
+    assert frame.rects[1][2:] == pytest.approx((20, 20, 80, 60)), "left, top, width, height"
 
 
 def test_a_broken_image_is_a_reason_not_an_end(pictures: tuple[Picture, ...], tmp_path: Path) -> None:

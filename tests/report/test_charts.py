@@ -46,6 +46,9 @@ def paths(svg: str, kind: str) -> list[str]:
 def test_a_straight_line_goes_from_corner_to_corner() -> None:
     (d,) = paths(render_chart(Chart("t", (Series("s", (0, 10), (0.0, 1.0)),), 0.0, 1.0)), "line")
     assert numbers(d) == [(LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, 12.0)]
+    lines = (Series("s", (10, 20), (0.0, 1.0)), Series("u", (0, 30), (0.0, 1.0)))
+    short_line, long_line = (numbers(d) for d in paths(render_chart(Chart("t", lines, 0.0, 1.0)), "line"))
+    assert [x for x, _ in long_line] == [LEFT, WIDTH - RIGHT] and LEFT < short_line[0][0] < short_line[1][0] < 300
 
 
 @given(st.lists(st.tuples(FLOATS, FLOATS), max_size=30), st.one_of(st.none(), st.just(0.0)))

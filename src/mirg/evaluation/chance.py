@@ -1,7 +1,7 @@
 """Chance levels: what a policy reaches that never looks at the images, computed from a benchmark's own truth.
 
 A blind policy sees the number of images and the *form* of the question, which is the question without its subject
-(``Find the [...].``), not the name of the task: the same form is asked for answers with one box and for answers
+(``Find the [...].``), not the name of the task: the same form occurs for answers with one box and for answers
 without. Two questions of one wording (the form without its numbers) and with as many images look alike to it, and it
 gives them one constant answer. Candidates are every true answer, the whole image, the mean box, a box that the
 question gives, and ``none``; for the image each number, the last one, one that the question names, and any with equal
