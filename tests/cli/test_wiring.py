@@ -44,6 +44,7 @@ FILES = {
     "compose.yaml": "source: s\nn: 3\n",
     "world.yaml": "world: {side: 123}\n",
     "labels.yaml": "rename: {cat: dog}\n",
+    "metric.py": "def size(record, sample):\n    return 1.0\n",
 }
 GENERATION = """
     batch_size 3 .plan.generation.batch_size | max_new_tokens 77 .plan.generation.max_new_tokens
@@ -57,7 +58,7 @@ TRAINING = "output TMP/run train.output | overrides seed=9 train.recipe.seed=9"
 TABLE: list[tuple[str, str, str]] = [
     ("evaluate", "engines.load.load_engine evaluation.runner.evaluate", GENERATION + """
         model m load_engine.model | dataset DATA .dataset | out TMP/e .out
-        limit 1 .plan.limit | tasks refer .plan.tasks"""),
+        limit 1 .plan.limit | tasks refer .plan.tasks | metrics TMP/metric.py:size .plan.metrics"""),
     ("compare", "evaluation.compare.load_evaluations", "folders a,b .folders"),
     ("ground", "engines.load.load_engine engines.ask.ask", """
         images PICTURE .names | model m load_engine.model | question where? .question

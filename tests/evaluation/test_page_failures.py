@@ -66,7 +66,3 @@ def test_matrices_and_histograms_are_of_each_model(section: Failures) -> None:
     assert sum(part.counts) < 40 and section.matrix_note.startswith("40 items")
     for true, row in zip(section.matrices[1].rows, section.matrices[1].counts, strict=True):
         assert sum(row) == row[section.matrices[1].columns.index(true)], "all on the diagonal"
-
-
-def test_nothing_evaluated_has_no_section() -> None:
-    assert failure_section([]) is None

@@ -13,7 +13,7 @@ from mirg.evaluation.page_answers import Gallery, answer_part
 from mirg.evaluation.records import Record
 from mirg.report.cards import PER_OUTCOME, select
 from mirg.report.data import GalleryItem, ReportData
-from mirg.report.page import render
+from mirg.report.pages import render
 
 RIGHT = "<think>hm</think><answer>Image-2: (100,200),(500,600)</answer>"
 WRONG = "<think>hm</think><answer>Image-1: (100,200),(500,600)</answer>"

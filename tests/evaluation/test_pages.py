@@ -160,10 +160,6 @@ def test_the_page_is_written_and_whole(demo: Path, tmp_path: Path) -> None:
     assert str(demo) not in html
 
 
-def test_it_is_written_into_the_run_by_default(copy: Path) -> None:
-    assert report_from_run(copy) == copy / "report.html"
-
-
 def remove(*names: str) -> Callable[[Path], object]:
     return lambda run: [shutil.rmtree(run / name) for name in names]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mirg.errors import EvaluationError, StorageError
-from mirg.evaluation.metrics import METRICS, measure, table, values
+from mirg.evaluation.metrics import METRICS, measure, table
 from mirg.evaluation.records import Record, load_records
 from mirg.storage import Journal
 
@@ -101,9 +101,3 @@ def test_the_table_of_metrics(make_one: Make) -> None:
 def test_items_about_the_same_images_are_one_set(make_one: Make) -> None:
     records = [make_one(RIGHT, name=f"r{k}", images="same") for k in range(6)] + [make_one("hm", name="other")]
     assert measure(records)["n_sets"] == 2
-
-
-def test_no_records_is_an_error() -> None:
-    assert values([]).shape == (0, len(METRICS))
-    with pytest.raises(EvaluationError):
-        measure([])

@@ -11,8 +11,7 @@ import pytest
 from fakes.pages import assert_inert, injections
 from mirg.report.charts import render_counts
 from mirg.report.data import Matrix
-from mirg.report.page import asset
-from mirg.report.pages import CheckData, LengthView, Line, Listing, ShapeView, SharedLine, render_check
+from mirg.report.pages import CheckData, LengthView, Line, Listing, ShapeView, SharedLine, asset, render_check
 from mirg.report.tables import shade_grid
 
 

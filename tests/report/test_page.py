@@ -12,7 +12,7 @@ from PIL import Image
 
 from fakes.pages import Page, assert_inert, injections
 from mirg.report.data import Chart, Examples, GalleryItem, Picture, ReportData, Series, Stage
-from mirg.report.page import TEMPLATES, render, write_report
+from mirg.report.pages import TEMPLATES, render, write_report
 
 FullReport = Callable[[Callable[[str], str]], ReportData]
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from fakes.pages import Page, assert_inert, injections
 from mirg.report.images import THUMBNAIL_PRESETS, Thumbs
-from mirg.report.page import TEMPLATES, asset
+from mirg.report.pages import TEMPLATES, asset
 from mirg.report.sheet import STATIC, SheetBox, SheetData, SheetImage, SheetSample, data_block, render_sheet
 
 Change = Callable[[str], str]

@@ -46,10 +46,17 @@ def evaluate(
     key_env: KeyEnv = None,
     concurrency: Concurrency = 16,
     max_pixels: MaxPixels = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric", help="Your own metric FILE.py:NAME, a function of record and sample; may be repeated."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another evaluation in --out.")] = False,
 ) -> None:
     """Run a model on a dataset and score it; records.jsonl and summary.json go to --out."""
     from mirg.engines.base import Generation
+    from mirg.evaluation.metrics import plugin_metrics
     from mirg.evaluation.runner import Plan, select
     from mirg.evaluation.runner import evaluate as run
     from mirg.samples import DatasetFolder
@@ -60,8 +67,10 @@ def evaluate(
         instructions=instructions,
         limit=limit,
         tasks=tuple(part.strip() for part in (tasks or "").split(",") if part.strip()),
+        metrics=tuple(metrics or ()),
         overwrite=overwrite,
     )
+    plugin_metrics(plan.metrics)
     folder = DatasetFolder.open(dataset)
     select(folder.read(lambda rejection: None), plan)
 
@@ -143,6 +152,11 @@ def _cell(cell: Mapping[str, float]) -> str:
     return f"{100 * cell['mean']:.1f} [{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]"
 
 
+def _number(cell: Mapping[str, float | None]) -> str:
+    ends = "" if cell["low"] is None else f" [{cell['low']:.4g}, {cell['high']:.4g}]"
+    return f"{cell['mean']:.4g}{ends}"
+
+
 def _signed(cell: Mapping[str, float], metric: str) -> str:
     clear = cell["low"] > 0 or cell["high"] < 0
     worse = clear and (cell["mean"] < 0) != (metric in LOWER_IS_BETTER)
@@ -178,6 +192,10 @@ def _show_summary(summary: Mapping[str, Any], out: Path) -> None:
     overall, chance = summary["metrics"]["overall"], summary["chance"]["overall"]
     rows = [[title, _cell(overall[metric]), _chance(chance, metric)] for metric, title in TITLES.items()]
     table(f"{summary['n']} samples: percent, 95 % interval", ["metric", "value", "chance"], rows)
+    if plugins := summary["metrics"].get("plugins"):
+        found = {label: cell for label, cell in plugins["overall"].items() if label not in ("n", "n_sets")}
+        rows = [[label, _number(cell)] for label, cell in found.items()]
+        table("Metrics of plug-ins: mean, 95 % interval", ["metric", "value"], rows)
     if summary["rejected"]:
         for row in summary["rejections"][:_LISTED]:
             warn(f"{row['id'] or '(row)'} could not be asked: {row['reason']}")

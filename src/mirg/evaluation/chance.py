@@ -1,7 +1,7 @@
 """Chance levels: what a policy reaches that never looks at the images, computed from a benchmark's own truth.
 
 A blind policy sees the number of images and the *form* of the question, which is the question without its subject
-(``Find the [...].``), not the name of the task: the same form is asked for answers with one box and for answers
+(``Find the [...].``), not the name of the task: the same form occurs for answers with one box and for answers
 without. Two questions of one wording (the form without its numbers) and with as many images look alike to it, and it
 gives them one constant answer. Candidates are every true answer, the whole image, the mean box, a box that the
 question gives, and ``none``; for the image each number, the last one, one that the question names, and any with equal
@@ -198,7 +198,13 @@ def _given_box_levels(records: Sequence[Record]) -> dict[str, Level]:
     for k in range(min(max(map(len, given)), _MOST_NAMED)):
         policy = f"box {k + 1} of those the question gives"
         answered = [boxes[k] if len(boxes) > k else None for boxes in given]
-        ious_N = np.array([_overlap(box, record) for box, record in zip(answered, records, strict=True)])
+        # Mean IoU's share of a record: the IoU of its best target / the number of its targets.
+        ious_N = np.array(
+            [
+                max(iou(box, t.box) for t in record.targets) / len(record.targets) if box and record.targets else 0.0
+                for box, record in zip(answered, records, strict=True)
+            ]
+        )
         one_N = np.array([len(record.targets) == 1 for record in records])
         right_N = np.array([r.targets[0].image if len(r.targets) == 1 else -1 for r in records])
         shares = {metric: (one_N & (ious_N >= threshold)).mean() for metric, threshold in _THRESHOLDS.items()}
@@ -207,13 +213,6 @@ def _given_box_levels(records: Sequence[Record]) -> dict[str, Level]:
             joint = float(((images_N == right_N) & (ious_N >= JOINT_THRESHOLD)).mean())
             _raise_to(found, {"joint_accuracy": Level(joint, f"{policy} in {choice}")})
     return found
-
-
-def _overlap(box: Box | None, record: Record) -> float:
-    """Mean IoU's share of one answered box: its best target / the number of targets."""
-    if box is None or not record.targets:
-        return 0.0
-    return max(iou(box, target.box) for target in record.targets) / len(record.targets)
 
 
 def _stacked(records: Sequence[Record]) -> Boxes:

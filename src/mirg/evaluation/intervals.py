@@ -59,16 +59,22 @@ def mean_interval(
 
 
 def mean_intervals(
-    values_NM: Floats, sets: Sequence[Hashable], *, seed: int = 0, resamples: int = RESAMPLES
+    values_NM: Floats, sets: Sequence[Hashable], *, seed: int = 0, resamples: int = RESAMPLES, shares: bool = True
 ) -> list[Interval]:
-    """:func:`mean_interval` of each of M metrics on the same N items, drawn once for all of them; values (N, M)."""
+    """:func:`mean_interval` of each of M metrics on the same N items, drawn once for all of them; values (N, M).
+
+    If they are not ``shares``, values may be any finite numbers, and an interval is not limited to [0, 1]. Equal
+    values, and those of a single image set, then give an interval without width.
+    """
     sums_CM, counts_C = sums_by_set(values_NM, sets)
     n, n_sets = len(values_NM), len(counts_C)
     means_M = values_NM.mean(axis=0)
     lows, highs = _ends(sums_CM, counts_C, seed=seed, resamples=resamples, corrected=True)
     found = []
     for m, mean in enumerate(means_M):
-        if mean in (0.0, 1.0) or n_sets == 1:
+        if not shares:
+            low, high = float(lows[m]), float(highs[m])
+        elif mean in (0.0, 1.0) or n_sets == 1:
             low, high = _wilson(float(mean), n_sets)
         else:
             low, high = float(np.clip(lows[m], 0.0, 1.0)), float(np.clip(highs[m], 0.0, 1.0))

@@ -126,6 +126,21 @@ def task_tables(evaluated: Sequence[Evaluation]) -> tuple[TaskTable, ...]:
     return tuple(tables)
 
 
+def plugin_tables(evaluated: Sequence[Evaluation]) -> tuple[TaskTable, ...]:
+    """One table for each plug-in metric: all items and the tasks down, models across."""
+    blocks = {e.name: e.metrics.get("plugins", {}) for e in evaluated}
+    given = [block for block in blocks.values() if block]
+    labels = dict.fromkeys(key for block in given for key in block["overall"] if key not in ("n", "n_sets"))
+    tasks = dict.fromkeys(task for block in given for task in block["tasks"])
+    tables = []
+    for label in labels:
+        parts = [("all", {name: block.get("overall", {}) for name, block in blocks.items()})]
+        parts += [(task, {n: block.get("tasks", {}).get(task, {}) for n, block in blocks.items()}) for task in tasks]
+        rows = tuple(row for name, part in parts if (row := _row(name, part, label)))
+        tables.append(TaskTable(Column(label, label), tuple(blocks), rows))
+    return tuple(tables)
+
+
 def column(key: str) -> Column:
     """The column of one metric of ``evaluation.metrics``."""
     return Column(key, TITLES[key], HELP.get(key, ""))
@@ -148,11 +163,15 @@ def _difference(before: Evaluation, after: Evaluation, notes: list[str]) -> Tabl
 
 def _task_row(evaluated: Sequence[Evaluation], kind: str, name: str, key: str) -> TableRow | None:
     blocks = {e.name: e.metrics.get(kind, {}).get(name, {}) for e in evaluated}
-    cells = {model: cell for model, block in blocks.items() for cell in _cells(block, (key,)).values()}
     levels = (e.chance.get(kind, {}).get(name, {}).get(key) for e in evaluated)
     level = next((value for value in levels if value is not None), None)
+    return _row(SUBSET_TITLES.get(name, name), blocks, key, level)
+
+
+def _row(name: str, blocks: Mapping[str, Block], key: str, chance: float | None = None) -> TableRow | None:
+    cells = {model: _interval(block[key]) for model, block in blocks.items() if key in block}
     n = max((block["n"] for block in blocks.values() if "n" in block), default=0)
-    return TableRow(SUBSET_TITLES.get(name, name), n, cells, level) if cells else None
+    return TableRow(name, n, cells, chance) if cells else None
 
 
 def _cells(block: Block, keys: Sequence[str]) -> dict[str, Interval]:
@@ -169,30 +188,25 @@ def failure_section(evaluated: Sequence[Evaluation]) -> Failures | None:
         return None
     edges = size_edges_of(union_of(evaluated))
     found = {e.name: failures(e.records, size_edges=edges) for e in evaluated}
-    choices = {name: block["image_choice"] for name, block in found.items()}
+    matrices, histograms = [], []
+    for name, block in found.items():
+        choice, iou = block["image_choice"], block["iou"]
+        if choice["n"]:
+            rows, columns = (tuple(map(_place, choice[key])) for key in ("true", "named"))
+            matrices.append(Matrix(name, rows, columns, tuple(map(tuple, choice["counts"]))))
+        at_50 = iou["at_50"] and _interval(iou["at_50"])
+        histograms.append(Histogram(name, tuple(iou["edges"]), tuple(iou["counts"]), JOINT_THRESHOLD, at_50))
+    largest = max((block["image_choice"] for block in found.values()), key=lambda choice: choice["n"])
+    note = f"{largest['n']:,} {ITEMS[largest['items']]}, with targets in one image or none."
+    if largest["left_out"]:
+        note += f" {largest['left_out']:,} with targets in several images are not counted."
     return Failures(
-        matrices=tuple(_matrix(name, choice) for name, choice in choices.items() if choice["n"]),
-        matrix_note=_matrix_note(max(choices.values(), key=lambda choice: choice["n"])),
-        histograms=tuple(_histogram(name, block["iou"]) for name, block in found.items()),
+        matrices=tuple(matrices),
+        matrix_note=note,
+        histograms=tuple(histograms),
         histogram_note="IoU of every true box with the answered one, where the images are right; 0: it has none.",
         charts=tuple(chart for key, cell in CHARTS if (chart := _chart(found, key, cell)).groups),
     )
-
-
-def _matrix(name: str, choice: Block) -> Matrix:
-    counts = tuple(tuple(row) for row in choice["counts"])
-    return Matrix(name, tuple(map(_place, choice["true"])), tuple(map(_place, choice["named"])), counts)
-
-
-def _matrix_note(largest: Block) -> str:
-    note = f"{largest['n']:,} {ITEMS[largest['items']]}, with targets in one image or none."
-    left_out = largest["left_out"]
-    return f"{note} {left_out:,} with targets in several images are not counted." if left_out else note
-
-
-def _histogram(name: str, iou: Block) -> Histogram:
-    at_50 = iou["at_50"] and _interval(iou["at_50"])
-    return Histogram(name, tuple(iou["edges"]), tuple(iou["counts"]), JOINT_THRESHOLD, at_50)
 
 
 def _chart(found: Mapping[str, Block], key: str, cell: str) -> GroupChart:

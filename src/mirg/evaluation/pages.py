@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from mirg.errors import DataError, MirgError
 from mirg.evaluation.compare import Evaluation
 from mirg.evaluation.page_answers import Gallery, worked_examples
-from mirg.evaluation.page_tables import failure_section, read_evaluation, result_table, task_tables
+from mirg.evaluation.page_tables import failure_section, plugin_tables, read_evaluation, result_table, task_tables
 from mirg.evaluation.records import RECORDS_FILE
 from mirg.evaluation.store import SETTINGS_FILE
 from mirg.report.data import ReportData, Section, Stage
-from mirg.report.page import write_report
+from mirg.report.pages import write_report
 from mirg.report.stages import stages_from_rows
 from mirg.storage import BadLine, read_json, read_jsonl
 from mirg.text_files import parse_yaml
@@ -55,13 +55,19 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
             hint="pass the folder of a demo run, a training run or an evaluation",
         )
     gallery = Gallery.find(run, evaluated, data, notes)
+    subtitle = [f"trained: {', '.join(training)}"] if training else []
+    if evaluated:
+        records = max((e.records for e in evaluated), key=len)
+        tasks = len({record.task for record in records})
+        subtitle.append(f"evaluated: {', '.join(e.name for e in evaluated)} on {len(records)} items of {tasks} tasks")
     return ReportData(
         title=f"Report: {run.resolve().name}",
-        subtitle=_subtitle(training, evaluated),
+        subtitle="; ".join(subtitle),
         examples=worked_examples(evaluated, gallery),
         sections=_sections(run, training, evaluated),
         table=result_table(evaluated, notes) if evaluated else None,
         task_tables=task_tables(evaluated),
+        plugin_tables=plugin_tables(evaluated),
         outcomes={e.name: Counter(record.outcome for record in e.records) for e in evaluated},
         failures=failure_section(evaluated),
         stages=tuple(stage for name, folder in training.items() for stage in _stages(name, folder, notes)),
@@ -116,15 +122,6 @@ def _sections(run: Path, training: Mapping[str, Path], evaluated: Iterable[Evalu
         for file, title in FILES.items()
         if (folder / file).is_file()
     )
-
-
-def _subtitle(training: Mapping[str, Path], evaluated: Sequence[Evaluation]) -> str:
-    parts = [f"trained: {', '.join(training)}"] if training else []
-    if evaluated:
-        records = max((e.records for e in evaluated), key=len)
-        tasks = len({record.task for record in records})
-        parts.append(f"evaluated: {', '.join(e.name for e in evaluated)} on {len(records)} items of {tasks} tasks")
-    return "; ".join(parts)
 
 
 FILES = {

@@ -22,9 +22,9 @@ from mirg.errors import ConfigError, EngineError, EvaluationError, MirgError
 from mirg.evaluation.batches import Batch, batches, complete, run_settings
 from mirg.evaluation.chance import chance
 from mirg.evaluation.failures import failures
-from mirg.evaluation.metrics import table
+from mirg.evaluation.metrics import PluginMetrics, plugin_metrics, plugin_table, table
 from mirg.evaluation.records import RECORDS_FILE, Record, load_records, make_record
-from mirg.evaluation.store import REPLIES_FILE, SUMMARY_FILE, Store, claim
+from mirg.evaluation.store import REPLIES_FILE, SUMMARY_FILE, VALUES_FILE, Store, claim
 from mirg.rewards import RewardConfig
 from mirg.samples import REJECTED_FILE, DatasetFolder, Rejection, Sample
 from mirg.storage import digest_file, sole_writer, write_json_atomic, write_jsonl_atomic
@@ -36,7 +36,8 @@ Progress = Callable[[int, int, int], None]  # samples done, samples in all, of t
 class Plan:
     """What to evaluate and how. ``limit`` and ``tasks`` select samples; tasks take turns, so a limit meets them all.
 
-    ``instructions`` None takes those that the model was trained with.
+    ``instructions`` None takes those that the model was trained with. ``metrics`` are plug-ins, ``FILE.py:NAME``
+    (:func:`mirg.evaluation.metrics.plugin_metrics`).
     """
 
     generation: Generation = field(default_factory=Generation)
@@ -44,6 +45,7 @@ class Plan:
     rewards: RewardConfig = field(default_factory=RewardConfig)
     limit: int | None = None
     tasks: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
     overwrite: bool = False
 
 
@@ -63,21 +65,29 @@ def evaluate(
     if isinstance(engine, Streaming):
         plan = replace(plan, generation=replace(plan.generation, batch_size=1))
     settings = run_settings(engine, dataset, plan.generation, plan.instructions, plan.rewards)
-    settings |= {"tasks": sorted(plan.tasks)}
+    settings |= {"tasks": sorted(plan.tasks)} | ({"metrics": list(plan.metrics)} if plan.metrics else {})
+    metrics, numbers = plugin_metrics(plan.metrics), {}
+    by_id = {sample.id: sample for sample in samples}
     with sole_writer(out):
         store = claim(out, settings, len(samples), overwrite=plan.overwrite)
         rejected = [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in bad_rows]
         done = 0
         parts = batches(engine, dataset, samples, plan.generation, settings)
         fill = _stream if isinstance(engine, Streaming) else _fill
-        for count, refused in fill(engine, plan, parts, store):
+        for count, made, refused in fill(engine, plan, parts, store):
+            numbers |= _numbers(made, by_id, metrics)  # at once, so that an error in a plug-in is seen early
             rejected += refused
             done += count
             if progress:
                 progress(done, len(samples), store.used)
         store.cut()
         write_jsonl_atomic(out / REJECTED_FILE, rejected)
-        summary = summarise(load_records(out), settings, rejected, limit=plan.limit)
+        records = load_records(out)
+        summary = summarise(records, settings, rejected, limit=plan.limit)
+        if metrics:
+            numbers |= _numbers([record for record in records if record.id not in numbers], by_id, metrics)
+            write_jsonl_atomic(out / VALUES_FILE, ({"id": record.id, **numbers[record.id]} for record in records))
+            summary["metrics"]["plugins"] = plugin_table(records, numbers)
         summary["records_digest"] = digest_file(out / RECORDS_FILE)
         write_json_atomic(out / SUMMARY_FILE, summary)
         (out / REPLIES_FILE).unlink(missing_ok=True)
@@ -118,12 +128,23 @@ def summarise(
     }
 
 
-_Filled = Iterator[tuple[int, list[dict[str, str]]]]  # samples that are done, and the rejections among them
+def _numbers(
+    records: Sequence[Record], samples: dict[str, Sample], metrics: PluginMetrics
+) -> dict[str, dict[str, float]]:
+    """The values of the plug-in metrics by sample id."""
+    return {
+        record.id: {label: metric(record, samples[record.id]) for label, metric in metrics.items()}
+        for record in records
+    }
+
+
+_Filled = Iterator[tuple[int, list[Record], list[dict[str, str]]]]  # samples that are done, new records, rejections
 
 
 def _fill(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) -> _Filled:
     """Use the stored rows of each batch, or compute them."""
     for batch in parts:
+        made: list[Record] = []
         stored = store.ahead(batch.keys.items())
         opened = {sample.id: batch.open(sample) for sample in batch.samples if sample.id not in stored}
         refused = {sample_id for sample_id, found in opened.items() if isinstance(found, MirgError)}
@@ -131,14 +152,14 @@ def _fill(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) -> _
             opened |= {sample.id: batch.open(sample) for sample in batch.samples if sample.id in stored}
             pairs = [(s, request) for s in batch.samples if isinstance(request := opened[s.id], Request)]
             completions = complete(engine, [request for _, request in pairs], batch.generation) if pairs else ()
-            store.append(
-                [
-                    _record(engine, plan, sample, completion, batch)
-                    for (sample, _), completion in zip(pairs, completions, strict=True)
-                ]
-            )
+            made = [
+                _record(engine, plan, sample, completion, batch)
+                for (sample, _), completion in zip(pairs, completions, strict=True)
+            ]
+            store.append(made)
         yield (
             len(batch.samples),
+            made,
             [
                 _rejected(sample.id, sample.task, str(found))
                 for sample in batch.samples
@@ -179,17 +200,18 @@ def _stream(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) ->
 
     with engine.remembering(store.folder / REPLIES_FILE):
         for completion in engine.stream(requests(), plan.generation):
-            rows = refused()
+            rows, made = refused(), []
             batch, _ = done.popleft()
             sample = batch.samples[0]
             if isinstance(completion, EngineError):
                 rows.append(_rejected(sample.id, sample.task, str(completion)))
             else:
-                store.append([_record(engine, plan, sample, completion, batch)])
-            yield len(rows) + isinstance(completion, Completion) + kept, rows
+                made = [_record(engine, plan, sample, completion, batch)]
+                store.append(made)
+            yield len(rows) + len(made) + kept, made, rows
             kept = 0
         rows = refused()
-        yield len(rows) + kept, rows
+        yield len(rows) + kept, [], rows
 
 
 def _record(engine: Engine, plan: Plan, sample: Sample, completion: Completion, batch: Batch) -> Record:

@@ -19,6 +19,8 @@ from mirg.storage import Journal, digest_file, read_json, write_json_atomic
 SETTINGS_FILE = "evaluation.json"
 SUMMARY_FILE = "summary.json"
 REPLIES_FILE = "replies.jsonl"  # of an endpoint, until all of them are in the records
+VALUES_FILE = "metric_values.jsonl"  # of plug-in metrics, by sample
+OPTIONAL = ("metrics",)  # settings that are written only if they are given
 
 RowKey = tuple[object, object]  # sample id, cache key
 
@@ -75,14 +77,14 @@ class Store:
 
 def claim(out: Path, settings: dict[str, Any], n_samples: int, *, overwrite: bool) -> Store:
     """Make ``out`` the folder of this evaluation, or say in an :class:`EvaluationError` why it is not."""
-    files = [out / name for name in (RECORDS_FILE, REJECTED_FILE, SUMMARY_FILE)]
+    files = [out / name for name in (RECORDS_FILE, REJECTED_FILE, SUMMARY_FILE, VALUES_FILE)]
     if overwrite:
         _remove([*files, out / REPLIES_FILE])
     elif (out / SETTINGS_FILE).exists():
         old = read_json(out / SETTINGS_FILE)
         known = old if isinstance(old, dict) else {}
         new = json.loads(json.dumps({name: value for name, value in settings.items() if name not in NAMES}))
-        if others := [name for name in new if known.get(name) != new[name]]:
+        if others := [name for name in dict.fromkeys((*new, *OPTIONAL)) if known.get(name) != new.get(name)]:
             raise EvaluationError(
                 f"{out} holds another evaluation: {', '.join(others)} differ",
                 hint="choose another folder, or overwrite this one",

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from mirg.console import clean
+from mirg.geometry import Box
 from mirg.report.data import Example, GalleryItem, Mark, Picture
 from mirg.report.draw import Kind, drawable
 from mirg.report.images import Embedded, ImageBudget
@@ -99,7 +100,11 @@ def build_frames(
         rects: list[Rect] = []
         for kind, marks in layers:
             mine = [mark for mark in marks if mark.image == number][:MAX_MARKS]
-            rects += [rect for mark in mine if (rect := _rect(kind, mark, picture))]
+            rects += [
+                Rect(kind, cut(mark.label, 80), *place)
+                for mark in mine
+                if (place := in_pixels(mark.box, picture.width, picture.height))
+            ]
         said = (f"{r.kind} box at {r.x:.0f},{r.y:.0f} to {r.x + r.width:.0f},{r.y + r.height:.0f}" for r in rects)
         # A page may be passed on: it names the file, not the folders of the machine it was made on.
         problem = budget.problems.get(picture.path, "").replace(str(picture.path), picture.path.name)
@@ -122,13 +127,13 @@ def cut(text: str, limit: int = MAX_TEXT) -> str:
     return text if len(text) <= limit else f"{text[:limit]} … ({len(text) - limit:,} more characters)"
 
 
-def _rect(kind: RectKind, mark: Mark, picture: Picture) -> Rect | None:
-    box = drawable(mark.box)
-    if box is None:
+def in_pixels(box: Box, width: int, height: int) -> tuple[float, float, float, float] | None:
+    """Left, top, width and height of a box on an image of this size, or None if nothing of it can be drawn."""
+    inside = drawable(box)
+    if inside is None:
         return None
-    x1, y1, x2, y2 = box
-    width, height = picture.width, picture.height
-    return Rect(kind, cut(mark.label, 80), x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height)
+    x1, y1, x2, y2 = inside
+    return (x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height)
 
 
 def select(

@@ -220,8 +220,8 @@ class Failures(NamedTuple):
 class ReportData(NamedTuple):
     """Everything on one page. Empty parts are left out.
 
-    ``outcomes`` counts the items of each model by outcome. ``n_answers`` counts the answers that ``gallery`` was chosen
-    from; 0: it holds all of them.
+    ``outcomes`` counts the items of each model by outcome; cells of ``plugin_tables`` have any unit. ``n_answers``
+    counts the answers that ``gallery`` was chosen from; 0: it holds all of them.
     """
 
     title: str
@@ -230,6 +230,7 @@ class ReportData(NamedTuple):
     sections: tuple[Section, ...] = ()
     table: ResultTable | None = None
     task_tables: tuple[TaskTable, ...] = ()
+    plugin_tables: tuple[TaskTable, ...] = ()
     outcomes: Mapping[str, Mapping[Outcome, int]] = {}
     failures: Failures | None = None
     stages: tuple[Stage, ...] = ()

@@ -1,21 +1,129 @@
-"""The pages of ``mirg data check`` and of a teacher's run: what they show, as plain data, and writing them.
+"""The pages of runs, of ``mirg data check`` and of a teacher, each one HTML file: no outside request, a strict CSP.
 
-Each is one file without outside requests. All texts are untrusted and are escaped (see :mod:`mirg.report.page`).
+Model output and file names are untrusted. jinja2 escapes every value; the only raw parts are our own style sheet,
+script and drawings (whose texts are escaped when they are made). The content security policy allows data-URI images
+and exactly the one style sheet and the one script by their hashes, so that even a mistake here would run nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mirg.report.cards import build_frames
-from mirg.report.charts import render_counts
-from mirg.report.data import Fact, Mark, Matrix, Picture
+import mirg
+from mirg.console import clean
+from mirg.report import charts, tables
+from mirg.report.cards import PER_OUTCOME, build_cards, build_examples, build_frames, cut, select
+from mirg.report.data import OUTCOME_TITLES, Fact, Interval, Mark, Matrix, Picture, ReportData
 from mirg.report.images import ImageBudget
-from mirg.report.page import IMAGE_BUDGET, asset, markup, render_page
-from mirg.report.tables import shade_grid
 from mirg.storage import write_atomic
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+IMAGE_BUDGET = 5_500_000  # bytes of embedded images; with texts a page stays under 8 MB
+
+
+def write_report(out: Path, data: ReportData, *, per_outcome: int = PER_OUTCOME) -> Path:
+    """Write the page to ``out``, or to ``report.html`` in the folder ``out``, atomically, and return its path."""
+    path = out / "report.html" if out.is_dir() else out
+    write_atomic(path, render(data, per_outcome=per_outcome))
+    return path
+
+
+def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: int = IMAGE_BUDGET) -> str:
+    """The page as text. At most ``per_outcome`` answers per model and outcome, ``image_budget`` bytes of images."""
+    budget = ImageBudget(image_budget)
+    examples = build_examples(data.examples.items if data.examples else (), budget)
+    chosen = select(data.gallery, per_outcome)
+    cards = build_cards(chosen, budget)
+    # The answers of all models to one sample stand together, in the order in which the items came.
+    position = {id(item): place for place, item in enumerate(data.gallery)}
+    first = {item.sample_id: position[id(item)] for item in reversed(data.gallery)}
+    cards.sort(key=lambda card: (first[card.item.sample_id], position[id(card.item)]))
+    shown = {card.item.model for card in cards}
+    total = max(data.n_answers, len(data.gallery))
+    note = (
+        f"{len(cards):,} of {total:,} answers: up to {per_outcome} for each model and outcome, spread over the tasks."
+    )
+    if len(chosen) > len(cards):
+        note += f" {len(chosen) - len(cards):,} more were left out to keep this file small."
+    histograms = data.failures.histograms if data.failures else ()
+    differences = data.table.differences if data.table else ()
+    return render_page(
+        "report.html.j2",
+        script=asset("report.js"),
+        data=data,
+        notes=data.notes,
+        examples=examples,
+        matrices=tables.grids(data.failures.matrices) if data.failures else [],
+        # One axis for all histograms, so that their bars can be compared.
+        histogram_top=max((max(h.counts) / sum(h.counts) for h in histograms if sum(h.counts)), default=1.0),
+        cards=cards,
+        images=budget.images,
+        gallery_note=note,
+        models=[model for model in dict.fromkeys(item.model for item in data.gallery) if model in shown],
+        tasks=sorted({card.item.task for card in cards}),
+        outcomes_shown={card.item.outcome for card in cards},
+        any_given=any(card.item.given for card in cards),
+        examples_given=any(worked.example.answers[0].given for worked in examples),
+        reaches=[tables.difference_reach(list(row.cells.values())) for row in differences],
+        sample_bar=markup(tables.interval_bar(Interval(0.55, 0.35, 0.75))),
+    )
+
+
+def render_page(template: str, *, style: str = "", script: str = "", **values: Any) -> str:
+    """A page as text: ``template`` with ``values``, one style sheet (``report.css`` by default) and one script."""
+    style = style or asset("report.css")
+    csp = (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    values |= {"version": mirg.__version__, "csp": csp, "style": markup(style), "script": markup(script)}
+    return environment().get_template(template).render(values)
+
+
+@lru_cache(maxsize=1)
+def environment() -> Environment:
+    """jinja2 with everything escaped, and the drawings that templates may ask for."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(loader=FileSystemLoader(TEMPLATES, encoding="utf-8"), autoescape=True, undefined=StrictUndefined)
+    made.filters |= {"clean": clean, "cut": cut}
+    drawings: list[Callable[..., str]] = [
+        *(tables.interval_bar, tables.difference_bar, tables.outcome_bar),
+        *(charts.render_chart, charts.render_groups, charts.render_histogram),
+    ]
+    made.globals |= {draw.__name__: lambda *given, draw=draw: markup(draw(*given)) for draw in drawings}
+    made.globals |= {
+        "last_value": charts.last_value,
+        "short": charts.short,
+        "signed": tables.signed,
+        "outcome_titles": OUTCOME_TITLES,
+    }
+    return made
+
+
+def markup(text: str) -> Any:
+    """Trusted text, which a template does not escape."""
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def asset(name: str) -> str:
+    """A style sheet or script of the pages."""
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
 
 Bars = Sequence[tuple[str, int]]
 _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "middle", "right")
@@ -109,8 +217,8 @@ def render_check(data: CheckData) -> str:
         "check.html.j2",
         style=asset("report.css") + asset("check.css"),
         data=data,
-        bars=lambda title, values: markup(render_counts(title, values)),
-        cells=lambda shape: shade_grid(Matrix(shape.name, _ROWS, _COLUMNS, tuple(map(tuple, shape.cells)))),
+        bars=lambda title, values: markup(charts.render_counts(title, values)),
+        cells=lambda shape: tables.shade_grid(Matrix(shape.name, _ROWS, _COLUMNS, tuple(map(tuple, shape.cells)))),
     )
 
 

@@ -14,10 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 from mirg.geometry import Box
 from mirg.images import DEFAULT_LIMITS, ImageLimits
-from mirg.report.cards import cut
-from mirg.report.draw import drawable
+from mirg.report.cards import cut, in_pixels
 from mirg.report.images import Embedded, Thumbs
-from mirg.report.page import asset, markup, render_page
+from mirg.report.pages import asset, markup, render_page
 from mirg.storage import write_atomic
 
 BUDGET = 25_000_000  # bytes of a whole page, about
@@ -161,7 +160,11 @@ def _image(image: SheetImage, fresh: dict[Path, Embedded], thumbs: Thumbs) -> di
         thumb = fresh.get(image.path) or thumbs.get(image.path)
         problem = problem or thumbs.problems.get(image.path, "")
         problem = problem.replace(str(image.path), image.path.name)  # a page may be passed on: no folders in it
-    rects = [rect for box in image.boxes[:MAX_BOXES] if thumb and (rect := _rect(box, thumb))]
+    rects = [
+        [box.kind, cut(box.label, 80), *(round(value, 2) for value in place)]
+        for box in image.boxes[:MAX_BOXES]
+        if thumb and (place := in_pixels(box.box, thumb.width, thumb.height))
+    ]
     said = ", ".join(f"{kind} {label}".strip() for kind, label, *_ in rects if kind == "true")
     return {
         "k": thumb.key if thumb else "",
@@ -175,12 +178,3 @@ def _image(image: SheetImage, fresh: dict[Path, Embedded], thumbs: Thumbs) -> di
         "rects": rects,
         "said": f"{image.tag}: {said or 'no target'}",
     }
-
-
-def _rect(box: SheetBox, thumb: Embedded) -> list[Any] | None:
-    inside = drawable(box.box)
-    if inside is None:
-        return None
-    x1, y1, x2, y2 = inside
-    place = (x1 * thumb.width, y1 * thumb.height, (x2 - x1) * thumb.width, (y2 - y1) * thumb.height)
-    return [box.kind, cut(box.label, 80), *(round(v, 2) for v in place)]

@@ -10,7 +10,6 @@ completion and the sample of its prompt, and returns a finite number, which shou
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -19,9 +18,9 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from mirg.errors import ConfigError, DataError, PluginError
+from mirg.errors import ConfigError, DataError
 from mirg.frames import Family, PixelLimits
-from mirg.plugins import load_plugin, plugin_errors
+from mirg.plugins import number_plugin
 from mirg.rewards.total import PARTS, RewardConfig, Score, score
 from mirg.samples.schema import Sample
 
@@ -99,14 +98,9 @@ def total_reward(config: RewardConfig, family: Family, limits: PixelLimits | Non
 def plugin_reward(name: str) -> RewardFunction:
     """The plug-in reward ``FILE.py:NAME`` as a function that TRL takes; its name in the metrics is NAME.
 
-    Raises:
-        ConfigError: The plug-in does not exist, cannot be called, or has the name of one of mirg's rewards.
-        PluginError: The file raises an exception while it is loaded. When the reward is called, also if the plug-in
-            raises an exception or returns something else than a finite number.
+    ConfigError if NAME is one of mirg's rewards; other errors as :func:`mirg.plugins.number_plugin`.
     """
-    function = load_plugin(name, what=_WHAT)
-    if not callable(function):
-        raise ConfigError(f"the {_WHAT} {name} is not a function but {type(function).__name__}")
+    function = number_plugin(name, what=_WHAT)
     label = name.rpartition(":")[2]
     if label in PARTS:
         raise ConfigError(
@@ -114,24 +108,9 @@ def plugin_reward(name: str) -> RewardFunction:
         )
 
     def one(completion: object, sample: Sample) -> float:
-        with plugin_errors(name, what=_WHAT):
-            value = function(completion_text(completion), sample)
-        return _number(value, name, sample)
+        return function(sample.id, completion_text(completion), sample)
 
     return _adapted(one, label, f"The value of the plug-in {name} for each completion.")
-
-
-def _number(value: object, name: str, sample: Sample) -> float:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, str) or not math.isfinite(number):
-        raise PluginError(
-            f"the {_WHAT} {name} returned {value!r:.100} for sample {sample.id}",
-            hint="it must return a finite number for every completion, for example 0.0 if the text cannot be read",
-        )
-    return number
 
 
 def _named(name: str, field: str, scorer: Scorer) -> RewardFunction:

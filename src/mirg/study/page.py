@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from mirg.report.charts import forest
 from mirg.report.data import Chart, Interval, Series
-from mirg.report.page import markup, render_page
+from mirg.report.pages import markup, render_page
 from mirg.storage import read_jsonl, write_atomic
-from mirg.study.contrasts import ABLATIONS, CLAIMS
 from mirg.study.plan import ARMS
+from mirg.study.results import ABLATIONS, CLAIMS
 from mirg.training.run import METRICS as METRICS_FILE
 
 COLUMNS = {

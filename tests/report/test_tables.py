@@ -1,4 +1,4 @@
-"""Small drawings in tables: in scale, well-formed, with the numbers as text."""
+"""What tables contain: small drawings in scale with the numbers as text, and confusion matrices."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.report.data import Interval
+from mirg.report.data import Interval, Matrix
 from mirg.report.tables import (
+    SHADES,
     WIDTH,
     difference_bar,
     difference_reach,
+    grids,
     interval_bar,
     outcome_bar,
     points,
@@ -68,3 +70,32 @@ def test_outcome_shares_fill_the_bar() -> None:
     assert [r.attrib["class"] for r in rects] == ["o-right", "o-wrong_image"]
     assert float(rects[1].attrib["x"]) == 450 and float(rects[0].attrib["width"]) == 449
     assert not list(ET.fromstring(outcome_bar({})).iter("rect"))
+
+
+CLASSES = ("1", "2", "none")
+COLUMNS = (*CLASSES, "several", "unreadable")
+
+
+def test_shares_are_of_the_row() -> None:
+    (grid,) = grids((Matrix("m", CLASSES, COLUMNS, ((3, 1, 0, 0, 0), (0, 5, 0, 0, 0), (0, 0, 0, 0, 0))),))
+    assert grid.columns == ("1", "2") and [row.name for row in grid.rows] == ["1", "2"], "what nobody uses is left out"
+    assert [cell.share for cell in grid.rows[0].cells] == [0.75, 0.25] and grid.rows[0].n == 4
+    assert [[cell.same for cell in row.cells] for row in grid.rows] == [[True, False], [False, True]]
+    assert grid.rows[1].cells[1].shade == SHADES and grid.rows[1].cells[0].shade == 0
+
+
+def test_models_share_their_columns() -> None:
+    a = Matrix("a", CLASSES, COLUMNS, ((2, 0, 0, 0, 0), (0, 0, 0, 0, 1), (0, 0, 0, 0, 0)))
+    b = Matrix("b", CLASSES, COLUMNS, ((0, 0, 0, 1, 0), (0, 0, 0, 0, 0), (0, 0, 0, 0, 0)))
+    assert [grid.columns for grid in grids((a, b))] == [("1", "2", "several", "unreadable")] * 2
+
+
+def test_a_true_class_never_answered_keeps_its_column() -> None:
+    (grid,) = grids((Matrix("m", CLASSES, COLUMNS, ((0, 4, 0, 0, 0), (0, 4, 0, 0, 0), (0, 0, 0, 0, 0))),))
+    assert grid.columns == ("1", "2") and grid.rows[0].cells[0].count == 0 and grid.rows[0].cells[0].same
+
+
+@pytest.mark.parametrize(("count", "shade"), [(0, 0), (1, 1), (500, 5), (1000, 10)])
+def test_what_is_there_is_never_drawn_as_nothing(count: int, shade: int) -> None:
+    (grid,) = grids((Matrix("m", ("1",), ("1", "2"), ((count, 1000 - count),)),))
+    assert grid.rows[0].cells[0].shade == shade

@@ -5,13 +5,32 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, last_value, render_chart, short, smooth, thin, ticks
-from mirg.report.data import Chart, Series
+from mirg.report.charts import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    SHARES_BOTTOM,
+    TOP,
+    WIDTH,
+    last_value,
+    render_chart,
+    render_groups,
+    render_histogram,
+    short,
+    smooth,
+    thin,
+    ticks,
+)
+from mirg.report.data import Chart, Group, GroupChart, Histogram, Interval, Series
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 
@@ -27,6 +46,9 @@ def paths(svg: str, kind: str) -> list[str]:
 def test_a_straight_line_goes_from_corner_to_corner() -> None:
     (d,) = paths(render_chart(Chart("t", (Series("s", (0, 10), (0.0, 1.0)),), 0.0, 1.0)), "line")
     assert numbers(d) == [(LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, 12.0)]
+    lines = (Series("s", (10, 20), (0.0, 1.0)), Series("u", (0, 30), (0.0, 1.0)))
+    short_line, long_line = (numbers(d) for d in paths(render_chart(Chart("t", lines, 0.0, 1.0)), "line"))
+    assert [x for x, _ in long_line] == [LEFT, WIDTH - RIGHT] and LEFT < short_line[0][0] < short_line[1][0] < 300
 
 
 @given(st.lists(st.tuples(FLOATS, FLOATS), max_size=30), st.one_of(st.none(), st.just(0.0)))
@@ -105,3 +127,66 @@ def test_last_value_is_the_end_of_the_smoothed_line() -> None:
     assert last_value(noisy) == pytest.approx(0.5, abs=0.15)
     assert last_value(Series("r", (), ())) is None
     assert last_value(Series("r", (3, 1, 2), (0.9, 0.1, 0.2))) == 0.9, "of the last step, wherever it stands"
+
+
+ROOM = HEIGHT - TOP - SHARES_BOTTOM
+
+
+def elements(svg: str, tag: str, kind: str) -> list[dict[str, Any]]:
+    return [e.attrib for e in ElementTree.fromstring(svg).iter(tag) if kind in e.attrib.get("class", "").split()]
+
+
+def test_bars_are_as_high_as_their_share_and_strong_from_the_mark() -> None:
+    svg = render_histogram(Histogram("m", (0.0, 0.25, 0.5, 0.75, 1.0), (5, 0, 10, 5), 0.5), top=1.0)
+    bars = elements(svg, "rect", "bin")
+    assert [float(bar["height"]) / ROOM for bar in bars] == pytest.approx([0.25, 0.0, 0.5, 0.25], abs=0.01)
+    assert ["good" in bar["class"] for bar in bars] == [False, False, True, True]
+    (mark,) = elements(svg, "line", "mark")
+    assert float(mark["x1"]) == pytest.approx((LEFT + WIDTH - RIGHT) / 2, abs=0.1)
+    assert all(float(a["x"]) + float(a["width"]) < float(b["x"]) for a, b in pairwise(bars))
+
+
+def test_nothing_counted_draws_nothing() -> None:
+    assert render_histogram(Histogram("m", (0.0, 1.0), (0,), 0.5), top=1.0) == ""
+    assert render_groups(GroupChart("t", (Group("1", 0),), {"m": (None,)})) == ""
+
+
+def test_dots_and_whiskers_lie_at_their_values() -> None:
+    chart = GroupChart(
+        "t",
+        (Group("1", 4, 0.25), Group("2", 4)),
+        {"a": (Interval(0.5, 0.25, 0.75), None), "b": (None, Interval(1.0))},
+        high=1.0,
+    )
+    svg = render_groups(chart)
+    first, second = (e.attrib for e in ElementTree.fromstring(svg).iter("circle"))
+    assert float(first["cy"]) == pytest.approx(TOP + ROOM / 2, abs=0.1) and float(second["cy"]) == pytest.approx(TOP)
+    assert float(first["cx"]) < LEFT + (WIDTH - LEFT - RIGHT) / 2 < float(second["cx"])
+    (whisker,) = elements(svg, "line", "whisker")
+    assert [float(whisker["y1"]), float(whisker["y2"])] == pytest.approx(
+        [TOP + 0.75 * ROOM, TOP + 0.25 * ROOM], abs=0.1
+    )
+    (reference,) = elements(svg, "line", "reference")
+    assert float(reference["y1"]) == pytest.approx(TOP + 0.75 * ROOM, abs=0.1)
+    assert (first["class"], second["class"]) == ("s0", "s1")
+
+
+def test_models_of_a_group_stand_beside_each_other_inside_it() -> None:
+    names = [f"m{k}" for k in range(7)]
+    chart = GroupChart("t", (Group("1", 4), Group("2", 4)), {name: (Interval(0.5), Interval(0.5)) for name in names})
+    xs = [float(e.attrib["cx"]) for e in ElementTree.fromstring(render_groups(chart)).iter("circle")]
+    assert len(set(xs)) == 14 and max(xs[::2]) < min(xs[1::2])
+
+
+@pytest.mark.parametrize("n", [1, 5, 12, 40])
+def test_names_under_the_axis_never_run_into_each_other(n: int) -> None:
+    groups = tuple(Group(str(k), 10) for k in range(n))
+    svg = render_groups(GroupChart("t", groups, {"m": tuple(Interval(0.5) for _ in groups)}))
+    xs = [float(e["x"]) for e in elements(svg, "text", "name")]
+    assert xs and all(b - a >= 45 for a, b in pairwise(xs))
+
+
+def test_names_are_escaped() -> None:
+    chart = GroupChart("<t>", (Group("<q>", 1),), {"<m>": (Interval(0.5),)})
+    assert not re.search(r"<[tqm]>", render_groups(chart))
+    assert "<m>" not in render_histogram(Histogram("<m>", (0.0, 1.0), (1,), 0.5), top=1.0)
