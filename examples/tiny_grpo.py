@@ -24,8 +24,7 @@ import torch
 import typer
 from PIL import Image
 
-from mirg.answers.prompts import messages
-from mirg.answers.write import write_completion
+from mirg.answers.prompts import messages, write_completion
 from mirg.data.scenes.corpus import corpus, names
 from mirg.data.scenes.generate import iter_samples
 from mirg.data.scenes.world import WorldConfig

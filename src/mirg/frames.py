@@ -18,7 +18,7 @@ from mirg.geometry import Box
 
 Size = tuple[int, int]  # (width, height) in pixels
 Numbers = tuple[int, int, int, int]
-_Number = TypeVar("_Number", int, float)
+_Number = TypeVar("_Number")
 
 RELATIVE_MAX = 1000  # the right and lower edge of the 0-1000 frame; some documents say 999, the models write 1000
 MAX_ASPECT_RATIO = 200  # the Qwen and GLM processors refuse longer images

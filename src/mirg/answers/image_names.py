@@ -106,23 +106,10 @@ _TOUCHING = rf"""
 """
 
 
-class _Patterns(NamedTuple):
-    anchor: re.Pattern[str]
-    noun: re.Pattern[str]
-    after_noun: re.Pattern[str]
-    touching: re.Pattern[str]
-
-
 @cache
-def _patterns() -> _Patterns:
-    """The long patterns, compiled when the first text is read: importing this module must not take the time."""
-    spaced = re.VERBOSE | re.IGNORECASE
-    return _Patterns(
-        re.compile(_ANCHOR),
-        re.compile(_NOUN, re.IGNORECASE),
-        re.compile(_AFTER_NOUN, spaced),
-        re.compile(_TOUCHING, spaced),
-    )
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """A long pattern, compiled when the first text is read: importing this module must not take the time."""
+    return re.compile(pattern, re.VERBOSE if pattern is _ANCHOR else re.VERBOSE | re.IGNORECASE)
 
 
 _DIGIT_ORDINAL = re.compile(
@@ -146,29 +133,23 @@ _ENGLISH = frozenset(("image", "picture", "photo", "frame", "img"))
 _MEASURES = frozenset("张張只隻個个條条位名人头頭匹辆輛台件枚本册幅副种種개명마")
 
 
-def names_in(text: str) -> list[Name]:
-    """Every name of an image in ``text``, in order. Never raises; the time is linear in the length."""
-    return list(_names(text))
-
-
 @lru_cache(maxsize=256)  # the same question is read in several ways
-def _names(text: str) -> tuple[Name, ...]:
+def names_in(text: str) -> tuple[Name, ...]:
+    """Every name of an image in ``text``, in order. Never raises; the time is linear in the length."""
     plain = ascii_forms(text)
     low = plain.lower()
     if len(low) != len(plain):  # a letter whose lower case is two characters would move the places
         low = "".join(c.lower() if len(c.lower()) == 1 else c for c in plain)
     found: list[Name] = list(_files(plain)) if "." in plain else []
     taken = [(name.start, name.end) for name in found]
-    patterns = _patterns()
     end = 0
-    for anchor in patterns.anchor.finditer(low):
+    for anchor in _compiled(_ANCHOR).finditer(low):
         start = anchor.start()
-        if start < end or (taken and any(s <= start < e for s, e in taken)):
-            continue
-        for name in _read(plain, low, start, patterns):
-            found.append(name)
-            end = max(end, name.end)
-    return tuple(sorted(found)) if taken else tuple(found)
+        if start >= end and not any(s <= start < e for s, e in taken):
+            names = _read(plain, low, start)
+            found += names
+            end = max(end, *(name.end for name in names)) if names else end
+    return tuple(sorted(found))
 
 
 def _files(text: str) -> list[Name]:
@@ -182,24 +163,23 @@ def _files(text: str) -> list[Name]:
     return found
 
 
-def _read(text: str, low: str, start: int, patterns: _Patterns) -> list[Name]:
+def _read(text: str, low: str, start: int) -> list[Name]:
     """The names that begin at an anchor, or end in it ("the second image")."""
-    if text[start] >= "\u3040":
-        match = patterns.touching.match(text, start)
-        if match is None:
-            return []
-        if match.lastgroup == "keyed":
-            return [_keyed(match, text, start)]
-        return _TOUCHING_READERS[match.lastgroup or ""](match, text)
-    if start and text[start - 1] != " " and _IS_WORD.match(text, start - 1):
+    touching = text[start] >= "\u3040"
+    if not touching and start and text[start - 1] != " " and _IS_WORD.match(text, start - 1):
         return []
-    noun = patterns.noun.match(text, start)
-    match = patterns.after_noun.match(text, noun.end()) if noun else None
-    if noun is None or match is None:
+    noun = None if touching else _compiled(_NOUN).match(text, start)
+    match = (
+        _compiled(_TOUCHING).match(text, start) if touching else noun and _compiled(_AFTER_NOUN).match(text, noun.end())
+    )
+    if not match:
         return []
-    kind = match.lastgroup
+    kind = match.lastgroup or ""
     if kind == "keyed":
-        return [_keyed(match, text, start)]
+        start -= bool(start) and text[start - 1] in "\"'"
+        return [Name(start, match.end(), capped(match["value"]), False, match.span("value"), keyed=True)]
+    if noun is None:
+        return _TOUCHING_READERS[kind](match, text)
     if kind == "many":
         spans = [(*d.span(), d[0]) for d in _DIGITS.finditer(text, start, match.end())]
         return [Name(s, e, capped(digits), False, (s, e)) for s, e, digits in spans]
@@ -207,11 +187,6 @@ def _read(text: str, low: str, start: int, patterns: _Patterns) -> list[Name]:
         known = noun[0][0].isupper() and noun[0].lower() in _ENGLISH
         return [Name(start, match.end(), UNKNOWN)] if known else []
     return _counted(match, text, low, noun) if kind == "counted" else _bare(match, low, noun)
-
-
-def _keyed(match: re.Match[str], text: str, start: int) -> Name:
-    start -= bool(start) and text[start - 1] in "\"'"
-    return Name(start, match.end(), capped(match["value"]), False, match.span("value"), keyed=True)
 
 
 def _counted(match: re.Match[str], text: str, low: str, named: re.Match[str]) -> list[Name]:
@@ -326,17 +301,14 @@ def _after(match: re.Match[str], text: str) -> list[Name]:
     return [Name(start, end, numeral(written), False, match.span("numeral"))]
 
 
-def _last(match: re.Match[str], text: str) -> list[Name]:
-    return [Name(match.start(), match.end(), LAST, True)]
-
-
-def _first(match: re.Match[str], text: str) -> list[Name]:
-    return [Name(match.start(), match.end(), 1, True)]
-
-
 _TOUCHING_READERS: dict[str, Callable[[re.Match[str], str], list[Name]]] = {
-    "after": _after, "cjk": _chinese, "japanese": _japanese, "korean": _korean, "cjklast": _last, "cjkfirst": _first,
-}  # fmt: skip
+    "after": _after,
+    "cjk": _chinese,
+    "japanese": _japanese,
+    "korean": _korean,
+    "cjklast": lambda match, text: [Name(*match.span(), LAST, True)],
+    "cjkfirst": lambda match, text: [Name(*match.span(), 1, True)],
+}
 
 
 def capped(digits: str) -> int:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mirg.answers.blocks import ANSWER_OPEN
-from mirg.answers.write import write_completion
+from mirg.answers.prompts import write_completion
 from mirg.engines.base import Completion, Engine, Generation, Request
 from mirg.errors import AnswerError, ConfigError, EngineError, MirgError, first_problem
 from mirg.evaluation.measure import Asked, MeasurePlan, MeasureReport, Outcome, Progress, Row, write_measured

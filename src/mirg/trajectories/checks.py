@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mirg.answers.markup import cited as boxes_in
 from mirg.answers.markup import markup_problem
+from mirg.answers.prompts import write_completion
 from mirg.answers.read import Reading, read
-from mirg.answers.write import write_completion
 from mirg.errors import MirgError
 from mirg.frames import Family, Size, from_frame, to_frame
 from mirg.geometry import Box, iou_matrix, match
