@@ -12,10 +12,11 @@ import contextlib
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, ClassVar, cast
 
 import yaml
 
@@ -30,6 +31,20 @@ _MOST_EXPANSION = 200  # unpacked bytes of one packed byte: annotation files rea
 
 _YAML_BYTES = 1 << 20  # the reader takes some seconds for as many
 _YAML_VALUES = 100_000
+
+
+class _YamlLoader(yaml.SafeLoader):
+    """The safe loader, with the Booleans of YAML 1.2: off, on, no and yes are words."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 @contextlib.contextmanager
@@ -67,8 +82,8 @@ def parse_yaml(text: bytes | str) -> object:
     if len(text) > _YAML_BYTES:
         raise ValueError(f"it has more than {_YAML_BYTES:,} bytes")
     try:
-        _yaml_values(yaml.compose(text, Loader=yaml.SafeLoader), {})
-        return yaml.safe_load(text)
+        _yaml_values(yaml.compose(text, Loader=_YamlLoader), {})
+        return yaml.load(text, Loader=_YamlLoader)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except yaml.YAMLError as error:

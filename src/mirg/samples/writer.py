@@ -102,12 +102,13 @@ class DatasetWriter:
 
     def __enter__(self) -> DatasetWriter:
         try:
-            self._work = self._stack.enter_context(atomic_folder(self.path, overwrite=self.overwrite))
-            (self._work / IMAGES_FOLDER).mkdir()
-            self._rows = self._stack.enter_context((self._work / SAMPLES_FILE).open("wb"))
-        except (OSError, StorageError) as error:
-            self._stack.close()
-            raise _as_data_error(error, self.path) from error
+            with contextlib.ExitStack() as stack:
+                self._work = stack.enter_context(atomic_folder(self.path, overwrite=self.overwrite))
+                (self._work / IMAGES_FOLDER).mkdir()
+                self._rows = stack.enter_context((self._work / SAMPLES_FILE).open("wb"))
+                self._stack = stack.pop_all()
+        except StorageError as error:
+            raise DataError(error.message, hint=error.hint) from error
         return self
 
     @property
@@ -122,10 +123,10 @@ class DatasetWriter:
                 if error is not None:
                     raise error
                 self._finish()
-        except (OSError, StorageError) as problem:
+        except StorageError as problem:  # a full disk, too
             if problem is error:
                 raise
-            raise _as_data_error(problem, self.path) from problem
+            raise DataError(problem.message, hint=problem.hint) from problem
         finally:
             self._rows = self._rejected = self._work = None
 
@@ -193,24 +194,18 @@ class DatasetWriter:
         self._images = row.images
         if not self._ids.add(row.id):
             raise DataError(f"sample {row.id} was written already", hint="ids are unique in a dataset")
-        self._write_line(self._rows, row.line + b"\n")
+        self._rows.write(row.line + b"\n")
         self._tasks[row.task] += 1
 
     def reject(self, rejection: Rejection) -> None:
         """Append one line to ``rejected.jsonl``, which exists as soon as anything is rejected."""
-        self._write_line(self.open_rejected(), rejection_line(rejection))
+        self.open_rejected().write(rejection_line(rejection))
 
     def open_rejected(self) -> BinaryIO:
         """``rejected.jsonl``, which a dataset then has even if nothing is rejected."""
         if self._rejected is None:
             self._rejected = self._stack.enter_context((self._folder / REJECTED_FILE).open("wb"))
         return self._rejected
-
-    def _write_line(self, stream: BinaryIO, line: bytes) -> None:
-        try:
-            stream.write(line)
-        except OSError as error:
-            raise _as_data_error(error, self.path) from error
 
     def _store(self, data: bytes, stem: str, suffix: str, size: tuple[int, int]) -> ImageRef:
         digest = digest_bytes(data)
@@ -220,10 +215,7 @@ class DatasetWriter:
         count = self._stems[clean.lower()]  # names differ in more than case
         self._stems[clean.lower()] += 1
         name = f"{IMAGES_FOLDER}/{clean}{f'~{count}' if count else ''}{suffix}"
-        try:
-            (self._folder / name).write_bytes(data)
-        except OSError as error:
-            raise _as_data_error(error, self.path) from error
+        (self._folder / name).write_bytes(data)
         self._names.add(name)
         return self._by_digest.setdefault(digest, ImageRef(path=name, width=size[0], height=size[1], sha256=digest))
 
@@ -252,7 +244,7 @@ def write_card(path: str | Path, *, name: str, description: str = "", license: s
         about = {"name": name, "description": description, "license": license}
         return _write_card(root, rows, len(images), tasks, about)
     except StorageError as error:
-        raise _as_data_error(error, root) from error
+        raise DataError(error.message, hint=error.hint) from error
 
 
 def _write_card(root: Path, n_samples: int, n_images: int, tasks: Counter[str], about: dict[str, Any]) -> DatasetCard:
@@ -262,12 +254,6 @@ def _write_card(root: Path, n_samples: int, n_images: int, tasks: Counter[str], 
     write_json_atomic(root / CARD_FILE, card.model_dump(mode="json"))
     write_atomic(root / README_FILE, readme_text(card))
     return card
-
-
-def _as_data_error(error: OSError | StorageError, path: Path) -> DataError:
-    if isinstance(error, StorageError):
-        return DataError(error.message, hint=error.hint)
-    return DataError(f"cannot write {path}: {error.strerror or error}")
 
 
 class Carrier:
