@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from mirg.errors import StorageError
-from mirg.locks import lock, lock_file, try_lock
+from mirg.locks import lock, lock_file
 from mirg.text_files import BOM, DAMAGE, open_utf8, read_text
 
 CHUNK_BYTES = 1 << 20
@@ -243,14 +243,13 @@ def scratch_folder(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".new", dir=path.parent))
     work = made.with_suffix(".tmp")  # renamed after it is locked, so that no other process removes it
-    held = try_lock(made)
-    try:
-        made.rename(work)
-        yield work
-    finally:
-        for folder in (work, made):
-            shutil.rmtree(folder, ignore_errors=True)
-        _release(held)
+    with _locked(made):
+        try:
+            made.rename(work)
+            yield work
+        finally:
+            for folder in (work, made):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -263,14 +262,11 @@ def sole_writer(folder: str | Path) -> Iterator[None]:
     folder = Path(folder)
     with _refusals("write", folder):
         folder.mkdir(parents=True, exist_ok=True)
-    held = _try_lock(lock, folder, f"writing to {folder}", "folder")
-    try:
-        for path in folder.iterdir() if held is not None else ():
+    with _locked(folder, doing=f"writing to {folder}") as held:
+        for path in folder.iterdir() if held else ():
             if is_unfinished_file(path):
                 path.unlink(missing_ok=True)
         yield
-    finally:
-        _release(held)
 
 
 def is_unfinished_file(path: Path) -> bool:
@@ -304,43 +300,37 @@ def _sole_maker(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     short = path.name[:60]
     file = path.with_name(f".{short}{digest_bytes(os.fsencode(path.name))[:8] if short != path.name else ''}.lock")
-    # None: a file system without locks, or a folder without permission, which creating the folder reports.
-    held = _try_lock(lock_file, file, f"writing {path}", "path")
-    try:
-        yield
-    finally:
-        if held is not None:
-            with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)
-        _release(held)
+    with _locked(file, lock_file, doing=f"writing {path}") as held:
+        try:
+            yield
+        finally:
+            if held:
+                with contextlib.suppress(OSError):
+                    file.unlink(missing_ok=True)
 
 
 def _swap_in(work: Path, path: Path, *, overwrite: bool) -> None:
     """Rename ``work`` to ``path``. A rename only replaces an empty folder, so nothing else is overwritten."""
     old: Path | None = None
-    held: int | None = None
-    if overwrite and path.is_dir() and not path.is_symlink():
-        held = try_lock(path)
-        old = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".old", dir=path.parent))
     set_aside = False
-    try:
-        if old is not None:
-            path.replace(old)  # a rename onto an empty folder
-            set_aside = True
-        if os.name == "nt":
-            with contextlib.suppress(OSError):
-                path.rmdir()  # on Windows a rename does not replace an empty folder; rmdir removes only an empty one
-        work.rename(path)
-    except OSError as error:
-        if old is not None and not set_aside:
-            old.rmdir()
-        elif old is not None and not path.exists():
-            old.replace(path)
-        elif path.exists() or path.is_symlink():
-            raise _kept_beside(work, path) from error
-        raise
-    finally:
-        _release(held)
+    with _locked(path):
+        try:
+            if overwrite and path.is_dir() and not path.is_symlink():
+                old = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".old", dir=path.parent))
+                path.replace(old)  # a rename onto an empty folder
+                set_aside = True
+            if os.name == "nt":
+                with contextlib.suppress(OSError):
+                    path.rmdir()  # on Windows a rename does not replace an empty folder; rmdir removes only those
+            work.rename(path)
+        except OSError as error:
+            if old is not None and not set_aside:
+                old.rmdir()
+            elif old is not None and not path.exists():
+                old.replace(path)
+            elif path.exists() or path.is_symlink():
+                raise _kept_beside(work, path) from error
+            raise
     _sync_folder(path.parent)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
@@ -367,33 +357,33 @@ def _clear_leftovers(path: Path) -> None:
     except OSError:
         return  # there is no folder yet, or no permission, which writing reports
     for folder in left:
-        held = try_lock(folder)
-        if held is None:
-            continue
-        try:
-            if folder.suffix == ".old" and not path.exists():
+        with _locked(folder) as held:
+            if held and folder.suffix == ".old" and not path.exists():
                 with contextlib.suppress(OSError):  # another process was faster
                     folder.rename(path)
-            else:
+            elif held:
                 shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(held)
 
 
-def _try_lock(take: Callable[[Path], int], path: Path, doing: str, what: str) -> int | None:
-    """A lock on ``path``, or None if there are no locks; StorageError if another process holds it."""
+@contextlib.contextmanager
+def _locked(path: Path, take: Callable[[Path], int] = lock, *, doing: str = "") -> Iterator[bool]:
+    """Lock ``path`` for this block if possible; whether it is locked.
+
+    It is not on a file system without locks, or without permission, which writing reports. If another process holds it,
+    and ``doing`` says what that process does, StorageError.
+    """
+    held: int | None = None
     try:
-        return take(path)
-    except BlockingIOError:
-        hint = f"wait for it, or choose another {what}"
-        raise StorageError(f"another process is {doing}", hint=hint) from None
-    except OSError:
-        return None
-
-
-def _release(held: int | None) -> None:
-    if held is not None:
-        os.close(held)
+        held = take(path)
+    except OSError as error:
+        if doing and isinstance(error, BlockingIOError):
+            hint = "wait for it, or choose another path"
+            raise StorageError(f"another process is {doing}", hint=hint) from None
+    try:
+        yield held is not None
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 def _json_line(value: object) -> bytes:

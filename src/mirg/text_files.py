@@ -82,8 +82,10 @@ def parse_yaml(text: bytes | str) -> object:
     if len(text) > _YAML_BYTES:
         raise ValueError(f"it has more than {_YAML_BYTES:,} bytes")
     try:
-        _yaml_values(yaml.compose(text, Loader=_YamlLoader), {})
-        return yaml.load(text, Loader=_YamlLoader)
+        loader = _YamlLoader(text)
+        node = loader.get_single_node()
+        _yaml_values(node, {})
+        return None if node is None else loader.construct_document(node)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except yaml.YAMLError as error:

@@ -216,14 +216,12 @@ def _bare(match: re.Match[str], low: str, named: re.Match[str]) -> list[Name]:
     if word not in ORDINALS and word not in LAST_WORDS and word.isascii() and word.isalpha():
         return []  # nearly always: "the image", "all images"
     plural = match["plural"] or named[0].lower() in PLURALS
+    joint, joint_at = _word_before(low, at)
     if word in LAST_WORDS or word.startswith("последн"):
-        counted = _word_before(low, at)[0] in ("to", "but") or ordinal(_word_before(low, at)[0]) > 0
+        counted = joint in ("to", "but") or ordinal(joint) > 0
         return [] if plural else [Name(at, end, UNKNOWN if counted else LAST, True)]
     number = ordinal(word, named[0].lower())
-    if not number:
-        return []
-    joint, joint_at = _word_before(low, at)
-    if joint in _DETERMINERS or joint == "last":
+    if not number or joint in _DETERMINERS or joint == "last":
         return []
     found = [Name(at, end, UNKNOWN if _FROM_AN_END.match(low, end) else number, True)]
     while len(found) < 64:
@@ -236,17 +234,11 @@ def _bare(match: re.Match[str], low: str, named: re.Match[str]) -> list[Name]:
             break
         found.insert(0, Name(at, at + len(word.rstrip(",")), number, True))
         joint, joint_at = _word_before(low, at)
-    if len(found) == 1 and plural:
-        return []
-    return found
+    return [] if len(found) == 1 and plural else found
 
 
 def _word_before(low: str, start: int) -> tuple[str, int]:
     """(the word that ends before ``start``, its start); blanks between are passed over."""
-    if start > 1 and low[start - 1] == " ":  # nearly always: one blank, and letters before it
-        begin = low.rfind(" ", max(0, start - 26), start - 1) + 1
-        if begin and low[begin : start - 1].isalnum():
-            return low[begin : start - 1], begin
     piece = low[max(0, start - 26) : start]
     words = piece.replace("(", " ").replace("[", " ").replace('"', " ").replace("'", " ").split()
     if not words or not piece[-1].isspace() or piece[-3:].isspace():
@@ -263,9 +255,11 @@ def _chinese(match: re.Match[str], text: str) -> list[Name]:
         return [Name(start, end, numeral(match["th"]), True)]
     if match["measure"] not in tuple("张張幅枚帧幀"):
         return []
-    following = text[end : end + 1]
-    clear = not following or following in _TOUCHES or not _IS_CJK.match(following)
-    return [Name(start, end, numeral(match["th"]) if clear else UNKNOWN, True)]
+    return [Name(start, end, UNKNOWN if _continues(text[end : end + 1]) else numeral(match["th"]), True)]
+
+
+def _continues(following: str) -> bool:
+    return bool(following) and following not in _TOUCHES and bool(_IS_CJK.match(following))
 
 
 def _japanese(match: re.Match[str], text: str) -> list[Name]:
@@ -295,8 +289,7 @@ def _after(match: re.Match[str], text: str) -> list[Name]:
     digits = written.isascii() and written.isdigit()
     if match["cjktail"] or (written.isascii() and not digits) or (following and following in _MEASURES):
         return [Name(start, end, UNKNOWN)]
-    # 图片一共 is "the pictures altogether"
-    if not digits and following and following not in _TOUCHES and _IS_CJK.match(following):
+    if not digits and _continues(following):  # 图片一共 is "the pictures altogether"
         return []
     return [Name(start, end, numeral(written), False, match.span("numeral"))]
 
