@@ -273,21 +273,18 @@ class Carrier:
     def _carried(self, ref: ImageRef, sample_id: str) -> ImageRef:
         own = not ref.path.startswith(MARK)
         if self.copy == "all" or (own and self.copy == "own"):
-            return self._copied(ref, sample_id)
-        name, _, inside = ("", "", ref.path) if own else ref.path[1:].partition("/")
+            if ref.path not in self._done:
+                size, file = ref.size if ref.measured else None, self.source.image_path(ref, sample_id)
+                self._done[ref.path] = self.target.add_file(
+                    file, Path(ref.path).stem, size=size, sample_id=sample_id, limits=self.source.limits
+                )
+            stored = self._done[ref.path]
+            if ref.measured and stored.size != ref.size:  # another row has the right size
+                raise ImageError(f"sample {sample_id}: image {ref.path} {size_words(stored.size, ref.size)}")
+            return ref.model_copy(update=stored.model_dump(include={"path", "sha256", "width", "height"}))
+        name, _, inside = ("", "", ref.path) if own else ref.path.removeprefix(MARK).partition("/")
         if name not in self._roots:
             self.source.image_path(ref, sample_id)  # says which roots there are, if this one is not declared
             folder = self.source.root if own else self.source.roots.declared[name]
             self._roots[name] = self.target.add_root(name or self.source.card.name, folder)
         return ref.model_copy(update={"path": rooted(self._roots[name], inside)})
-
-    def _copied(self, ref: ImageRef, sample_id: str) -> ImageRef:
-        if ref.path not in self._done:
-            self._done[ref.path] = self.target.add_file(
-                self.source.image_path(ref, sample_id), Path(ref.path).stem, size=ref.size if ref.measured else None,
-                sample_id=sample_id, limits=self.source.limits,
-            )  # fmt: skip
-        stored = self._done[ref.path]
-        if ref.measured and stored.size != ref.size:  # another row told its size rightly
-            raise ImageError(f"sample {sample_id}: image {ref.path} {size_words(stored.size, ref.size)}")
-        return ref.model_copy(update=stored.model_dump(include={"path", "sha256", "width", "height"}))
