@@ -59,6 +59,14 @@ class Family:
     brackets: Literal["pairs", "nested"] = "pairs"  # text style: (x1,y1),(x2,y2) or [[x1,y1,x2,y2]]
     axes: Literal["xy", "yx"] = "xy"  # "yx": boxes are written [y1, x1, y2, x2], in JSON under the key box_2d
 
+    def __post_init__(self) -> None:
+        """Refuse a step that does not divide the frame."""
+        if self.step != 1 and (self.box_frame != "relative_1000" or RELATIVE_MAX % self.step):
+            raise ConfigError(
+                f"family {self.name}: coordinate step {self.step} does not fit its frame",
+                hint=f"a step other than 1 needs the 0-{RELATIVE_MAX} frame and must divide {RELATIVE_MAX}",
+            )
+
 
 QWEN2_VL = Family(
     name="qwen2-vl",
