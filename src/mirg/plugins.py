@@ -78,9 +78,12 @@ def plugin_errors(name: str, *, what: str = "plug-in") -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         file = Path(name.rpartition(":")[0])
-        kind = type(error).__name__
+        at: TracebackType | None = error.__traceback__
+        while at is not None and Path(at.tb_frame.f_code.co_filename).resolve() != file.resolve():
+            at = at.tb_next
+        own = "".join(traceback.format_exception(type(error), error, at)).rstrip()
         raise PluginError(
-            f"the {what} {name} raised {kind}:\n{_own_traceback(error, file)}",
+            f"the {what} {name} raised {type(error).__name__}:\n{own}",
             hint=f"the error is in {file} or in the way it is called, not in mirg's own code",
         ) from error
 
@@ -137,11 +140,3 @@ def _module(file: Path, what: str, name: str) -> ModuleType:
         del sys.modules[key]
         raise
     return module
-
-
-def _own_traceback(error: BaseException, file: Path) -> str:
-    path = file.resolve()
-    at: TracebackType | None = error.__traceback__
-    while at is not None and Path(at.tb_frame.f_code.co_filename).resolve() != path:
-        at = at.tb_next
-    return "".join(traceback.format_exception(type(error), error, at)).rstrip()

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mirg.answers.blocks import ANSWER_OPEN
-from mirg.answers.write import write_completion
+from mirg.answers.prompts import write_completion
 from mirg.engines.base import Engine, Generation, Request
 from mirg.errors import AnswerError, ConfigError, MirgError, first_problem
 from mirg.evaluation.batches import complete

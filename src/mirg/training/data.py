@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mirg.answers.prompts import messages
-from mirg.answers.write import write_completion
+from mirg.answers.prompts import messages, write_completion
 from mirg.console import logger
 from mirg.errors import DataError, MirgError
 from mirg.models.load import LoadedModel

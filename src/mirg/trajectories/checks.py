@@ -15,16 +15,16 @@ from pydantic import Field
 
 from mirg.answers.markup import cited as boxes_in
 from mirg.answers.markup import markup_problem
+from mirg.answers.prompts import write_completion
 from mirg.answers.read import read
-from mirg.answers.write import write_completion
 from mirg.config import Section
 from mirg.errors import ConfigError, MirgError, PluginError
 from mirg.frames import Family, from_frame, to_frame
 from mirg.frames import family as family_named
 from mirg.geometry import Box, iou_matrix, match
 from mirg.plugins import load_plugin, plugin_errors
-from mirg.samples.fits import sizes_in
 from mirg.samples.schema import Sample, Target, Trajectory
+from mirg.samples.tokens import sizes_in
 from mirg.trajectories.chain import (
     BOX_WORD,
     Cited,

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 import mirg
-from mirg.answers.prompts import messages, prompt_text
-from mirg.answers.write import write_completion
+from mirg.answers.prompts import messages, prompt_text, write_completion
 from mirg.data.checks.lengths import Lengths, limits_for
 from mirg.errors import ConfigError, ImageError
 from mirg.frames import FAMILIES, MIRG_TINY, QWEN3_VL, PixelLimits

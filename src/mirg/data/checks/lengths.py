@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mirg.answers.prompts import instruction_text, question_text
-from mirg.answers.write import write_completion
+from mirg.answers.prompts import instruction_text, question_text, write_completion
 from mirg.errors import ConfigError
 from mirg.frames import FAMILIES, MIRG_TINY, Family, PixelLimits, Size
 from mirg.samples import Sample

@@ -181,7 +181,7 @@ class ChunkChecker:
             return
         sample = outcome
         if self.config.look != "none":
-            outcome = self.folder.look_at(self.file, row, sample, _READ[self.config.look], self.verdicts)
+            outcome = self.folder.look_at(row, sample, _READ[self.config.look], self.verdicts)
             known = self.verdicts
             part.facts.verdicts.update({ref.path: known[ref.path] for ref in sample.images if ref.path in known})
         if isinstance(outcome, Rejection):

@@ -22,7 +22,7 @@ _REMEMBERED = 10_000  # labels whose composed form is kept
 def _label(value: Any) -> str:
     """The form in which labels are compared: composed umlauts, single blanks."""
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a text: put no, yes, on, off and numbers into quotes")
+        raise ValueError(f"{value!r} is not a text: put true, false and numbers into quotes")
     text = " ".join(unicodedata.normalize("NFC", value).split())
     if not text:
         raise ValueError("a label is empty")

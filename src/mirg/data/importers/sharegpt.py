@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from mirg.answers.blocks import split
-from mirg.answers.grammar import RawAnswer, parse
+from mirg.answers.blocks import RawAnswer, split
+from mirg.answers.grammar import parse
 from mirg.answers.image_names import ascii_forms
 from mirg.answers.places import unread_place
 from mirg.data.importers.answered import (

@@ -26,7 +26,7 @@ from mirg.samples.schema import ImageRef, ObjectNote, Sample
 if TYPE_CHECKING:
     from PIL import Image
 
-    from mirg.samples.folder import DatasetFolder, DatasetWriter
+    from mirg.samples import DatasetFolder, DatasetWriter
 
 # Part of every seed: a number is never used again for another split.
 SPLITS: dict[str, int] = {"train": 0, "test": 1, "rl": 2, "perception": 3, "validation": 4}
@@ -125,7 +125,7 @@ def write_scenes(
     overwrite: bool = False,
 ) -> DatasetFolder:
     """Write ``n`` samples as a dataset folder and open it. Errors as :func:`keys`, and those of the writer."""
-    from mirg.samples.folder import DatasetFolder, DatasetWriter
+    from mirg.samples import DatasetFolder, DatasetWriter
 
     chosen = list(keys(tasks, n, split=split, seed=seed))
     about = f"Procedural scenes, split {split}, world version {WORLD_VERSION}. Settings: {config.model_dump_json()}"

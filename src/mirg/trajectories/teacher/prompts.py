@@ -19,8 +19,8 @@ from mirg.console import clean, one_line
 from mirg.errors import AnswerError, ConfigError
 from mirg.frames import FAMILIES, Family, Size, to_frame
 from mirg.geometry import Box
-from mirg.samples.fits import sizes_in
 from mirg.samples.schema import Sample
+from mirg.samples.tokens import sizes_in
 from mirg.storage import digest_bytes
 from mirg.trajectories.language import NAMES as LANGUAGES
 from mirg.trajectories.writer import ordered

@@ -19,8 +19,8 @@ from mirg.answers.read import ReadBox, read
 from mirg.errors import AnswerError, MirgError
 from mirg.frames import Family, Size, from_frame, swapped
 from mirg.geometry import Box, box_problem, match
-from mirg.samples.fits import sizes_in
 from mirg.samples.schema import Sample, Target, Trajectory
+from mirg.samples.tokens import sizes_in
 from mirg.trajectories.chain import BOX_WORD, mentions, sentence_spans
 
 
