@@ -62,7 +62,7 @@ def test_groups_are_the_connected_components(drawn) -> None:
         slow.append((seen, members))
     found: dict[int, set[int]] = {}
     for number in range(len(samples)):
-        found.setdefault(groups.group(number), set()).add(number)
+        found.setdefault(groups.labels[number], set()).add(number)
     assert sorted(map(sorted, found.values())) == sorted(sorted(members) for _, members in slow)
 
 
@@ -77,9 +77,9 @@ def test_rows_added_elsewhere_move_nothing(drawn, more, seed: int) -> None:
     ]
     alone, together = grouped(samples), grouped([*added, *samples])
     for number in range(len(samples)):
-        name = together.name(len(added) + number)
-        assert name == alone.name(number)
-        assert part_of(name, HALVES, seed) == part_of(alone.name(number), HALVES, seed)
+        name = together.names[len(added) + number]
+        assert name == alone.names[number]
+        assert part_of(name, HALVES, seed) == part_of(alone.names[number], HALVES, seed)
 
 
 def test_a_digest_and_a_place_are_one_image() -> None:
@@ -88,7 +88,7 @@ def test_a_digest_and_a_place_are_one_image() -> None:
         update={"images": (ImageRef(path="images/copy.png", sha256=f"{5:064d}"),)}
     )
     groups = grouped([sample("a", [(5, True)]), sample("b", [(5, False)]), third])
-    assert groups.group(0) == groups.group(1) == groups.group(2)
+    assert groups.labels[0] == groups.labels[1] == groups.labels[2]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_places(tmp_path: Path, paths: tuple[str, str], together: bool, why: str
     groups = Groups(DatasetFolder(tmp_path / "d", card))
     for k, path in enumerate(paths):
         groups.add(Sample(id=str(k), task="t", question="?", images=(ImageRef(path=path),)))
-    assert (groups.group(0) == groups.group(1)) is together, why
+    assert (groups.labels[0] == groups.labels[1]) is together, why
 
 
 def test_the_name_of_a_group_does_not_depend_on_the_order_of_its_samples() -> None:
@@ -124,7 +124,7 @@ def test_the_name_of_a_group_does_not_depend_on_the_order_of_its_samples() -> No
     names = set()
     for order in permutations(samples):
         groups = grouped(list(order))
-        names.add(tuple(groups.name(order.index(one)) for one in samples))
+        names.add(tuple(groups.names[order.index(one)] for one in samples))
     ((x, y, z, other),) = names
     assert x == y == z != other
 
@@ -249,7 +249,7 @@ def test_a_sample_that_is_kept_without_a_group_joins_those_of_its_other_images(t
     for number, paths in enumerate(rows):
         images = tuple(ImageRef(path=path) for path in paths)
         groups.add(Sample(id=str(number), task="t", question="?", images=images), ungrouped=True)
-    assert groups.group(0) == groups.group(1) != groups.group(2)
+    assert groups.labels[0] == groups.labels[1] != groups.labels[2]
 
 
 def test_an_image_joins_two_scenes(dataset: Make, tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def _leakage(
     for path in paths:
         tell(f"reading {path.name}", 0, 1)
         folder = DatasetFolder.open(path)
-        benchmarks.append(Holdout(folder, name=folder.card.name, uses=near >= 0, by=by))
+        benchmarks.append(Holdout(folder, name=folder.card.name, by=by))
     tell("comparing images", 0, 1)
     with executor("processes" if workers else "local", workers) as run:
         leakage = Leakage(source, benchmarks, near=near if near >= 0 else None, by=by, run=run)
