@@ -131,9 +131,9 @@ def test_an_option_of_leakage_needs_a_benchmark(source: Path, tmp_path: Path, op
     [
         (("--max-tokens", 5), "max_tokens needs a family"),
         (("--max-tokens", 5, "--family", "qwen2.5"), "unknown model family"),
-        (("--min-size", 2), "--min-size: "),
-        (("--pass-rate", "0.5"), "--pass-rate: "),
-        (("--pass-rate", "a,b"), "--pass-rate: "),
+        (("--min-size", 2), "--min-size 2.0: "),
+        (("--pass-rate", "0.5"), "--pass-rate 0.5: "),
+        (("--pass-rate", "a,b"), "--pass-rate a,b: "),
         (("--min-images", 3, "--max-images", 2), "images: the least"),
         (("--task", "other"), "no sample of"),
     ],
