@@ -101,12 +101,14 @@ def _split(overrides: list[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"": [], "sft": [], "grpo": []}
     for override in overrides:
         stage, dot, rest = override.partition(".")
-        own = not dot or stage not in found
+        own = not dot or stage not in ("sft", "grpo")
         found["" if own else stage].append(override if own else rest)
     return found
 
 
 def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
+    from mirg.data.compose.photos.build import write_photo_samples
+    from mirg.data.compose.photos.config import PhotoConfig
     from mirg.data.scenes.generate import write_scenes
     from mirg.trajectories.build import build_dataset
 
@@ -120,23 +122,15 @@ def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
         if photos is None:
             write_scenes(plain, count, split=split, seed=plan.seed, tasks=plan.tasks, config=world, overwrite=True)
         else:
-            _photo_samples(photos, plain, count, split, plan.seed, world.side)
+            # RL trains on other samples of the photographs that SFT trains on; the test photographs are in neither.
+            part, number = ("test", plan.seed) if split == "test" else ("train", plan.seed + (split == "rl"))
+            config = PhotoConfig(n=count, seed=number, split=part, side=world.side, square=True)
+            for rejection in write_photo_samples(photos, plain, config, overwrite=True).rejected:
+                logger.warning("photograph not used: %s: %s", rejection.file, rejection.reason)
         if split == "train":
             report = build_dataset(DatasetFolder.open(plain), folder, overwrite=True, family=MIRG_TINY.name)
             logger.info("trajectories: %d verified, %d rejected", report.n_kept, report.n_rejected)
         logger.info("%s: %d samples", folder, len(DatasetFolder.open(folder)))
-
-
-def _photo_samples(photos: Path, out: Path, count: int, split: str, seed: int, side: int) -> None:
-    from mirg.data.compose.photos.build import write_photo_samples
-    from mirg.data.compose.photos.config import PhotoConfig
-
-    # RL trains on other samples of the photographs that SFT trains on; the test photographs are in neither.
-    part, number = ("test", seed) if split == "test" else ("train", seed + (split == "rl"))
-    config = PhotoConfig(n=count, seed=number, split=part, side=side, square=True)
-    report = write_photo_samples(photos, out, config, overwrite=True)
-    for rejection in report.rejected:
-        logger.warning("photograph not used: %s: %s", rejection.file, rejection.reason)
 
 
 def _train(plan: DemoRecipe, stage: str, out: Path, overrides: list[str]) -> None:

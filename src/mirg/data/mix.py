@@ -281,11 +281,9 @@ def write_mix(
         derived = Derived(writer, report, "all" if copy else "none")
         for position in range(total):
             dataset, sample, line, again = mixture[position]
-            name = sample.id
-            k = 1
-            while writer.has(name):  # a dataset may have an id that looks like one of ours
-                name, k = f"{sample.id}~{k}", k + 1
-            sample = sample.model_copy(update={"id": name})
+            if writer.has(sample.id):  # a dataset may have an id that looks like one of ours
+                free = next(name for k in count(1) if not writer.has(name := f"{sample.id}~{k}"))
+                sample = sample.model_copy(update={"id": free})
             report.n_again += derived.keep(mixture.folders[dataset], line, sample, mixture.names[dataset]) and again > 0
             if on_progress:
                 on_progress(position + 1, total)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 import mirg as package
 from fakes.datasets import BOX, edit_rows, picture, row, write_rows
@@ -18,7 +19,7 @@ from mirg.data.checks.histograms import Histograms
 from mirg.data.checks.problems import Log
 from mirg.data.checks.run import CheckConfig, Look, check_dataset
 from mirg.data.rows import chunks_of
-from mirg.errors import ConfigError, StorageError
+from mirg.errors import StorageError
 from mirg.executors import Executor, ExecutorName, executor
 from mirg.frames import QWEN3_VL, QWEN25_VL
 from mirg.samples import DatasetFolder, ImageRef, Sample
@@ -222,5 +223,5 @@ def test_a_file_that_goes_away(everything: DatasetFolder) -> None:
 
 
 def test_a_level_that_there_is_not() -> None:
-    with pytest.raises(ConfigError, match="no look 'pixels'"):
+    with pytest.raises(ValidationError, match="look"):
         CheckConfig(look="pixels")  # type: ignore[arg-type]

@@ -13,10 +13,11 @@ from mirg.cli import output as shared
 from mirg.cli.output import counted, json_out, listed, progress, say_listed, settings
 from mirg.console import say, warn
 from mirg.errors import ConfigError
+from mirg.samples import DatasetFolder
+from mirg.samples.grouping import parse_group_by
 
 if TYPE_CHECKING:
     from mirg.data.checks.leakage import Leakage
-    from mirg.samples import DatasetFolder
 
 MORE = "in rejected.jsonl"
 
@@ -42,8 +43,6 @@ def split(
     Rows added later leave the others in their parts, unless they join groups by images that both use.
     """
     from mirg.data.split import parse_parts, write_split
-    from mirg.samples import DatasetFolder
-    from mirg.samples.grouping import parse_group_by
 
     shares = parse_parts(parts)
     by = parse_group_by(group_by) if group_by else None
@@ -86,18 +85,14 @@ def mix(
     comes twice.
     """
     from mirg.data.mix import write_mix
-    from mirg.samples import DatasetFolder
 
     weighted: dict[str, tuple[DatasetFolder, str]] = {}  # by the name of the folder
     for part in parts:
         path, equals, weight = part.rpartition("=")
         folder = DatasetFolder.open(path if equals else part)
-        name = plain = folder.root.resolve().name
-        k = 1
-        while name in weighted:
-            k += 1
-            name = f"{plain}-{k}"
-        weighted[name] = (folder, weight if equals else "1")
+        plain = folder.root.resolve().name
+        names = (plain, *(f"{plain}-{k}" for k in range(2, len(parts) + 1)))
+        weighted[next(name for name in names if name not in weighted)] = (folder, weight if equals else "1")
     with progress(quiet=json) as tell:
         told = partial(tell, "writing")
         report = write_mix(weighted, out, n, seed=seed, epoch=epoch, copy=copy, overwrite=overwrite, on_progress=told)
@@ -151,7 +146,6 @@ def filter(
     """Keep the samples that meet every criterion; the others are counted by reason."""
     options = locals() | {"tasks": listed(task), "not_tasks": listed(not_task), "sources": listed(where_source)}
     from mirg.data.filter import Criteria, write_filtered
-    from mirg.samples import DatasetFolder
 
     for name in ("pass_rate", "reward_std"):
         options[name] = None if options[name] is None else listed(options[name])
@@ -184,8 +178,6 @@ def _leakage(
         return None
     from mirg.data.checks.leakage import Holdout, Leakage
     from mirg.executors import executor
-    from mirg.samples import DatasetFolder
-    from mirg.samples.grouping import parse_group_by
 
     by = parse_group_by(group_by) if group_by else None
     benchmarks = []
@@ -231,7 +223,6 @@ def difficulty(
     from mirg.engines.base import Generation
     from mirg.evaluation.difficulty import check_k, write_difficulty
     from mirg.evaluation.measure import MeasurePlan, refuse_output
-    from mirg.samples import DatasetFolder
 
     generation = Generation(max_new_tokens, temperature, seed, batch_size)
     plan = MeasurePlan(generation, instructions, copy=copy, overwrite=overwrite)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Exit, Option
 
 from mirg.cli import output as shared
-from mirg.cli.output import counted, json_out, listed, progress, say_listed
+from mirg.cli.output import counted, json_out, listed, progress, say_listed, settings
 from mirg.console import one_line, say, table
 from mirg.errors import ConfigError
+from mirg.samples import DatasetFolder
 
 if TYPE_CHECKING:
     from mirg.data.checks.run import Report
@@ -49,22 +50,15 @@ def check(
 
     With --against also exit 1 where an image is in the dataset and in the benchmark, by content or by look.
     """
+    options = locals()
     from mirg.data.checks.problems import BoxLimits
     from mirg.data.checks.run import CheckConfig, check_dataset
     from mirg.executors import executor as open_executor
     from mirg.frames import family as family_named
-    from mirg.samples import DatasetFolder
 
-    config = CheckConfig(
-        look=look,
-        families=tuple(family_named(name) for name in dict.fromkeys(listed(family))),
-        max_pixels=max_pixels,
-        max_tokens=max_tokens,
-        tokenizer=tokenizer,
-        boxes=BoxLimits(min_side, min_box_pixels, max_area, max_ratio),
-        against=tuple(against or ()),
-        near=near if near >= 0 else None,
-    )
+    options |= {"families": [family_named(name) for name in dict.fromkeys(listed(family))]}
+    options |= {"boxes": BoxLimits(min_side, min_box_pixels, max_area, max_ratio)}
+    config = settings(CheckConfig, options | {"against": against or (), "near": near if near >= 0 else None})
     for option, value in {"max-pixels": max_pixels, "tokenizer": tokenizer, "max-tokens": max_tokens}.items():
         if value is not None and not config.families:
             raise ConfigError(f"--{option} needs a model family", hint="for example --family qwen2.5-vl")
@@ -121,7 +115,6 @@ def show(
     """Write a page with every sample: images, boxes, question, truth and reasoning. It opens without a network."""
     from mirg.data.checks.sheet import ROTATED_NOTE
     from mirg.data.checks.sheet import show as write_page
-    from mirg.samples import DatasetFolder
 
     folder, path, budget = DatasetFolder.open(dataset), out or dataset / "sheet.html", int(megabytes * 1e6)
     with progress() as tell:

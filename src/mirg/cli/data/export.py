@@ -10,6 +10,7 @@ from typer import Argument, Option
 from mirg.cli import output as shared
 from mirg.cli.output import counted, json_out, progress, say_listed
 from mirg.console import say, warn
+from mirg.samples import DatasetFolder
 
 
 def export(
@@ -44,7 +45,6 @@ def export(
     to the boxes: with other pixel limits they are wrong for families that count in pixels.
     """
     from mirg.data.exporters.build import export_dataset, make_plan
-    from mirg.samples import DatasetFolder
 
     source = DatasetFolder.open(dataset)
     limits = {"min_pixels": min_pixels, "max_pixels": max_pixels}

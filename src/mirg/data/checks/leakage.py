@@ -200,7 +200,7 @@ class Holdout:
         self.by_digest: dict[str, Use] = {}
         self.by_group: dict[str, str] = {}
         self.images: Images = {}
-        digests = Digests(folder, look=look)
+        self.digests = Digests(folder, look=look)
         rejected: list[object] = []
         self.ungrouped = 0
         for sample in folder.read(rejected.append):
@@ -208,7 +208,7 @@ class Holdout:
             self.ungrouped += by is not None and not keys
             for key in keys:
                 self.by_group.setdefault(key, sample.id)
-            for use, digest in digests.uses(sample):
+            for use, digest in self.digests.uses(sample):
                 self.images.setdefault(use.path, (use, digest))
                 if digest is not None:
                     self.by_digest.setdefault(digest, use)
@@ -261,25 +261,17 @@ class Leakage:
         by: GroupBy | None = None,
         run: Executor | None = None,
     ) -> None:
-        """Read ``folder``: once with ``near``, once with ``by``. Images are opened only with ``near``."""
-        self._benchmarks, self._by = benchmarks, by
-        self._digests = Digests(folder)
+        """Read ``folder``: once, with ``by`` twice. Images are opened only with ``near``."""
+        own = Holdout(folder, by=by)
+        self._benchmarks, self._by, self._digests, self.ungrouped = benchmarks, by, own.digests, own.ungrouped
         self._alike: dict[str, SharedImage] = {}
         self._groups: dict[str, str] = {}
-        self.ungrouped = 0
-        if near is not None:
-            images: Images = {}
-            for sample in folder.read(lambda rejection: None):
-                for use, digest in self._digests.uses(sample):
-                    images.setdefault(use.path, (use, digest))
-            for benchmark in benchmarks:
-                for shared in alike(folder, images, benchmark, near, run):
-                    self._alike.setdefault(shared.train.path, shared)
+        for benchmark in benchmarks if near is not None else ():
+            for shared in alike(folder, own.images, benchmark, near or 0, run):
+                self._alike.setdefault(shared.train.path, shared)
         for sample in folder.read(lambda rejection: None) if by else ():
-            keys = by.known(sample)
-            self.ungrouped += not keys
             if self.shared(sample):
-                self._groups |= {key: sample.id for key in keys if key not in self._groups}
+                self._groups |= {key: sample.id for key in by.known(sample) if key not in self._groups}
 
     def shared(self, sample: Sample) -> SharedImage | None:
         """The first image of ``sample`` that a benchmark holds too."""

@@ -10,45 +10,25 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 from uuid import uuid4
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from mirg.data.checks import problems
 from mirg.data.checks.duplicates import Copied, Duplicates, Twin, text_key
 from mirg.data.checks.histograms import Histograms
-from mirg.data.checks.leakage import (
-    MOST_BITS,
-    Digests,
-    Holdout,
-    Images,
-    Shared,
-    SharedImage,
-    Use,
-    alike,
-    note_shared,
-)
+from mirg.data.checks.leakage import MOST_BITS, Digests, Holdout, Images, Shared, SharedImage, Use, alike, note_shared
 from mirg.data.checks.lengths import LengthCounts, Lengths, LengthSummary
-from mirg.data.checks.problems import (
-    DEFAULT_BOXES,
-    LISTED,
-    BoxLimits,
-    Finding,
-    Log,
-    box_warnings,
-    count_labels,
-    forbidden_tokens,
-    prompt_problem,
-    rotated,
-    spelling_warnings,
-    text_problem,
-)
+from mirg.data.checks.problems import DEFAULT_BOXES, LISTED, BoxLimits, Finding, Log
 from mirg.data.rows import Chunk, chunks_of, rows_at
-from mirg.errors import ConfigError, MirgError
+from mirg.errors import MirgError
 from mirg.executors import Executor, Local
 from mirg.frames import FAMILIES, QWEN3_VL, Family
-from mirg.images import Header, ImageLimits
-from mirg.samples import DatasetCard, DatasetFolder, Rejection, Sample, refused_image
+from mirg.images import Header
+from mirg.samples import DatasetFolder, Rejection, Sample, refused_image
 from mirg.samples.card import CARD_FILE, SAMPLES_FILE
 from mirg.samples.folder import ImageCheck, parse_row
 from mirg.samples.ids import TextSet
@@ -62,12 +42,10 @@ Look = Literal["none", "header", "hash", "decode"]
 _READ: dict[Look, ImageCheck] = {"none": "none", "header": "header", "hash": "header", "decode": "decode"}
 
 
-@dataclass(frozen=True)
-class CheckConfig:
-    """What is checked. ``near`` is the most bits in which hashes of images that look alike differ, None: no look.
+class CheckConfig(BaseModel):
+    """What is checked. ``near`` is the most bits in which hashes of images that look alike differ, None: no look."""
 
-    ConfigError for a level that does not exist and for a distance that cannot be searched.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     look: Look = "decode"
     families: tuple[Family, ...] = ()
@@ -76,16 +54,8 @@ class CheckConfig:
     tokenizer: Path | None = None
     boxes: BoxLimits = DEFAULT_BOXES
     against: tuple[Path, ...] = ()
-    near: int | None = 4
+    near: int | None = Field(default=4, ge=0, le=MOST_BITS)
     listed: int = LISTED
-
-    def __post_init__(self) -> None:
-        if self.look not in get_args(Look):
-            raise ConfigError(f"no look {self.look!r}", hint=f"known: {', '.join(get_args(Look))}")
-        if self.near is not None and not 0 <= self.near <= MOST_BITS:
-            raise ConfigError(
-                f"--near {self.near} is not 0 to {MOST_BITS}", hint="4 finds resized and recompressed copies"
-            )
 
     @property
     def hashed(self) -> bool:
@@ -196,17 +166,6 @@ class Part(Found):
     facts: Facts = field(default_factory=lambda: Facts({}, {}))
 
 
-class Job(NamedTuple):
-    """What a process has to know. ``file`` is the name of samples.jsonl in rejections, ``run`` differs every time."""
-
-    root: str
-    file: str
-    card: str  # as JSON: a job is a key of the workers' cache
-    limits: ImageLimits
-    config: CheckConfig
-    run: str
-
-
 def check_dataset(
     folder: DatasetFolder,
     config: CheckConfig | None = None,
@@ -244,7 +203,7 @@ def check_dataset(
         for (path, digest), use in part.images.items() if report.compared_by_look else ():
             images.setdefault(path, (use, digest))
         tell("checking", report.rows, len(folder))
-    for kind, row, reason in spelling_warnings(labels):
+    for kind, row, reason in problems.spelling_warnings(labels):
         report.warn(kind, row, None, "label", reason)
     tell("looking for copies", 0, 1)
     _warn_of_copies(report, folder, duplicates, config.listed)
@@ -289,9 +248,8 @@ def _path(sample: Sample, key: int) -> str:
 
 def _parts(folder: DatasetFolder, config: CheckConfig, executor: Executor) -> Iterator[Part]:
     """What was found in each chunk, in their order, the ids of all rows before it considered."""
-    root, file = str(folder.root.resolve()), str(folder.root / SAMPLES_FILE)
-    job = Job(root, file, folder.card.model_dump_json(), folder.limits, config, uuid4().hex)
-    here, seen, waiting = ChunkChecker(job), TextSet(), deque[Chunk]()
+    placed, file = DatasetFolder(folder.root.resolve(), folder.card, folder.limits), str(folder.root / SAMPLES_FILE)
+    here, seen, waiting = ChunkChecker(placed, file, config), TextSet(), deque[Chunk]()
     if isinstance(executor, Local):
         yield from (here.check(chunk, seen) for chunk in chunks_of(folder))
         return
@@ -301,7 +259,7 @@ def _parts(folder: DatasetFolder, config: CheckConfig, executor: Executor) -> It
             waiting.append(chunk)
             yield chunk
 
-    for part in executor.map(partial(check_chunk, job), sent(), chunk=1):
+    for part in executor.map(partial(check_chunk, uuid4().hex, placed, file, config), sent(), chunk=1):
         chunk = waiting.popleft()
         if any(name in seen for name in part.ids):
             here.facts = part.facts
@@ -312,27 +270,26 @@ def _parts(folder: DatasetFolder, config: CheckConfig, executor: Executor) -> It
             yield part
 
 
-def check_chunk(job: Job, chunk: Chunk) -> Part:
-    """What is found in ``chunk``, without the rows before it. Each process inspects an image once."""
-    checker = _checker(job)
-    part = checker.check(chunk, TextSet())
-    digests = checker.facts.digests
+_checkers: dict[str, ChunkChecker] = {}  # of this process: the one of the present run
+
+
+def check_chunk(run: str, folder: DatasetFolder, file: str, config: CheckConfig, chunk: Chunk) -> Part:
+    """What is found in ``chunk``, without the rows before it. In a ``run`` each process inspects an image once."""
+    if run not in _checkers:
+        _checkers.clear()
+        _checkers[run] = ChunkChecker(folder, file, config)
+    part = _checkers[run].check(chunk, TextSet())
+    digests = _checkers[run].facts.digests
     part.facts = Facts(part.facts.verdicts, {path: digests[path] for path in part.facts.verdicts if path in digests})
     return part
 
 
-@lru_cache(maxsize=1)
-def _checker(job: Job) -> ChunkChecker:
-    return ChunkChecker(job)
-
-
 class ChunkChecker:
-    """Checks chunks in sequence and remembers the image files."""
+    """Checks chunks in sequence and remembers the image files. ``file`` is the name of samples.jsonl in rejections."""
 
-    def __init__(self, job: Job) -> None:
-        self.file, self.config = job.file, job.config
-        self.folder = DatasetFolder(Path(job.root), DatasetCard.model_validate_json(job.card), job.limits)
-        self.tokens = forbidden_tokens(self.config.families or FAMILIES.values())
+    def __init__(self, folder: DatasetFolder, file: str, config: CheckConfig) -> None:
+        self.folder, self.file, self.config = folder, file, config
+        self.tokens = problems.forbidden_tokens(self.config.families or FAMILIES.values())
         self.lengths = self.config.lengths()
         self.facts = Facts({}, {})
 
@@ -363,7 +320,8 @@ class ChunkChecker:
             sample = outcome
         seen.add(sample.id)
         part.ids[sample.id] = True
-        problem = text_problem(sample, self.tokens) or prompt_problem(sample, self.config.families or (QWEN3_VL,))
+        families = self.config.families or (QWEN3_VL,)
+        problem = problems.text_problem(sample, self.tokens) or problems.prompt_problem(sample, families)
         if problem is not None:
             return Rejection(file=self.file, row=row, id=sample.id, **problem._asdict())
         for number, ref in enumerate(sample.images if self.config.hashed else ()):
@@ -378,11 +336,11 @@ class ChunkChecker:
     def _accept(self, part: Part, row: int, sample: Sample, digests: Digests) -> None:
         part.accepted += 1
         part.histograms.add(sample)
-        count_labels(part.labels, row, sample)
-        for kind, where, reason in box_warnings(sample, self.config.boxes):
+        problems.count_labels(part.labels, row, sample)
+        for kind, where, reason in problems.box_warnings(sample, self.config.boxes):
             part.warn(kind, row, sample.id, where, reason)
         verdicts = self.facts.verdicts
-        for number, reason in rotated(sample, lambda ref: verdicts.get(ref.path)) if verdicts else ():
+        for number, reason in problems.rotated(sample, lambda ref: verdicts.get(ref.path)) if verdicts else ():
             part.warn("rotated_by_exif", row, sample.id, f"images.{number}", reason)
         uses = list(digests.uses(sample))
         part.duplicates.add(row, sample, [digest for _, digest in uses])
