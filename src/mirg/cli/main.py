@@ -46,16 +46,13 @@ class LazyGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; expected errors leave with message, hint and exit code."""
-        if os.environ.get("MIRG_DEBUG"):
-            return super().invoke(ctx)
         try:
             return super().invoke(ctx)
-        except MirgError as error:
-            raise typer.Exit(fail(error)) from error
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # typer leaves quietly when the reader of a pipe has gone
+        except (MirgError, OSError) as error:
+            # When the reader of a pipe has gone, typer leaves quietly.
+            if os.environ.get("MIRG_DEBUG") or getattr(error, "errno", None) == errno.EPIPE:
                 raise
-            raise typer.Exit(fail(_from_os_error(error))) from error
+            raise typer.Exit(fail(error if isinstance(error, MirgError) else _from_os_error(error))) from error
 
 
 def load(name: str) -> Any:

@@ -147,7 +147,9 @@ class Order:
         self.weights, self.sizes, self.seed, self.epoch = whole_weights(weights), list(sizes), seed, epoch
         self.period = sum(self.weights)
         self._block = lru_cache(min(max(2, _KEPT_PLACES // self.period), 4096))(self._arranged)
-        self._shuffle = lru_cache(4 * len(sizes))(self._shuffled)
+        self._shuffle = lru_cache(4 * len(sizes))(
+            lambda dataset, again: Permutation(self.sizes[dataset], keyed(seed, epoch, "rows", dataset, again))
+        )
 
     def __getitem__(self, position: int) -> Draw:
         """What comes at ``position``; IndexError if it is negative."""
@@ -163,9 +165,6 @@ class Order:
         ranks = [count() for _ in self.weights]
         datasets = block(self.weights, keyed(self.seed, self.epoch, "block", number))
         return [(dataset, next(ranks[dataset])) for dataset in datasets]
-
-    def _shuffled(self, dataset: int, again: int) -> Permutation:
-        return Permutation(self.sizes[dataset], keyed(self.seed, self.epoch, "rows", dataset, again))
 
 
 class Mixed(NamedTuple):

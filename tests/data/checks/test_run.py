@@ -129,9 +129,9 @@ def test_lists_are_bounded_and_counts_are_not(tmp_path: Path) -> None:
 def test_lengths_of_several_families_with_a_limit(dataset: DatasetFolder) -> None:
     config = CheckConfig(families=(QWEN25_VL, QWEN3_VL), max_tokens=210, look="none")
     report = check_dataset(dataset, config)
-    assert [summary.family for summary in report.lengths] == ["qwen2.5-vl", "qwen3-vl"]
-    assert [summary.samples for summary in report.lengths] == [6, 6]
-    too_long = sum(summary.too_long for summary in report.lengths)
+    assert [summary["family"] for summary in report.lengths] == ["qwen2.5-vl", "qwen3-vl"]
+    assert [summary["samples"] for summary in report.lengths] == [6, 6]
+    too_long = sum(summary["too_long"] for summary in report.lengths)
     assert too_long == report.warnings.counts["too_long"] > 0
 
 

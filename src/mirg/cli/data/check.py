@@ -87,11 +87,11 @@ def _print(report: Report) -> None:
     if report.lengths:
         rows = []
         for found in report.lengths:
-            longest = found.longest[0][1] if found.longest else "–"
-            missing, share = found.unmeasured + found.refused, f"{found.image_share * 100:.0f} %"
-            rows.append((found.family, found.p50, found.p95, found.most, share, missing, one_line(longest, 60)))
+            longest = one_line(found["longest"][0]["id"], 60) if found["longest"] else "–"
+            missing, share = found["unmeasured"] + found["refused"], f"{found['image_share'] * 100:.0f} %"
+            rows.append((*(found[name] for name in ("family", "p50", "p95", "max")), share, missing, longest))
         columns = ("family", "p50", "p95", "max", "images", "not counted", "longest")
-        table(f"Tokens per sample, text {report.lengths[0].text}", columns, rows)
+        table(f"Tokens per sample, text {report.lengths[0]['text']}", columns, rows)
     if report.warnings.total:
         say(f"{report.warnings.total} warnings: {counted(dict(report.warnings.counts.most_common()))}")
     if report.against:

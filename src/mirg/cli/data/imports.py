@@ -79,6 +79,7 @@ def import_(
     from mirg.data.importers.raw import ImportOptions
     from mirg.data.importers.relabel import parse_fields
     from mirg.executors import executor as open_executor
+    from mirg.images import ORIENTATION_WORDS
 
     source_of(kind)
     # A hub name is not a path: what its rows refer to lies below the current folder unless --root says another.
@@ -99,7 +100,13 @@ def import_(
     say_listed(report.first, more=f"in {out / 'rejected.jsonl'}", total=report.refused)
     say_listed(report.warnings, more="(--json lists all)", to=warn)
     if report.rotated:
-        say(f"warning: {_rotated(report.rotated)}")
+        first, orientation = next(iter(report.rotated.items()))
+        say(
+            f"warning: {len(report.rotated):,} photographs are rotated by EXIF (first: {one_line(first, 100)}, "
+            f"{ORIENTATION_WORDS[orientation]}), and nothing tells in which orientation their boxes were drawn. They "
+            "were read as of the upright picture; --exif ignore reads them as of the stored pixels, --exif apply "
+            "confirms"
+        )
     made = counted(dict(sorted(report.tasks.items())), "{} {:,}")
     boxes = "each row says its frame" if report.frame == "auto" else report.frame
     say(f"{report.rows:,} rows: {report.rows_used:,} used, {report.rows_refused:,} refused; boxes: {boxes}")
@@ -110,17 +117,6 @@ def import_(
         say(f"{report.negatives:,} of them are annotated images without objects; their answer: none")
     if report.renamed:
         say(f"{report.renamed:,} samples got another id: theirs was used by an earlier row")
-
-
-def _rotated(found: dict[str, int]) -> str:
-    from mirg.images import ORIENTATION_WORDS
-
-    first = next(iter(found))
-    return (
-        f"{len(found):,} photographs are rotated by EXIF (first: {one_line(first, 100)}, "
-        f"{ORIENTATION_WORDS[found[first]]}), and nothing tells in which orientation their boxes were drawn. They were "
-        "read as of the upright picture; --exif ignore reads them as of the stored pixels, --exif apply confirms"
-    )
 
 
 def kinds() -> None:

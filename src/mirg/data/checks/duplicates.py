@@ -19,25 +19,22 @@ from mirg.samples import Sample
 from mirg.samples.reorder import renumbered
 
 
-class Twin(NamedTuple):
-    """Row ``row`` repeats row ``first``: as ``kind`` says, all of it, in another order, or with other targets."""
+class Repeat(NamedTuple):
+    """Row ``row`` repeats row ``first``, or a file that it names holds what a file of row ``first`` holds.
+
+    ``kind`` is "duplicate" (the same in everything), "reordered", "conflicting_targets" or "copied_file". The paths are
+    keys of the names of the two files (see :func:`text_key`).
+    """
 
     kind: str
     first: int
     row: int
-
-
-class Copied(NamedTuple):
-    """A file, as row ``row`` names it, holds what a file of row ``first`` of another name holds; keys of both."""
-
-    first: int
-    first_path: int
-    row: int
-    path: int
+    first_path: int = 0
+    path: int = 0
 
 
 class Duplicates:
-    """Takes the rows one by one; :meth:`twins` and :meth:`copies` say what was met twice."""
+    """Takes the rows one by one; :meth:`repeats` says what was met twice."""
 
     def __init__(self) -> None:
         rows, images = {"exact": "q", "loose": "q", "order": "q", "row": "I"}, {"content": "q", "path": "q", "at": "I"}
@@ -66,8 +63,11 @@ class Duplicates:
         for name, column in later._columns.items():
             self._columns[name] += column
 
-    def twins(self) -> Iterator[Twin]:
-        """Every row that repeats an earlier one, in the order of the rows of each group."""
+    def repeats(self) -> Iterator[Repeat]:
+        """Every row that repeats an earlier one, then every file that holds what another one holds.
+
+        Rows come in their order in each group. A file comes once for each name after the first.
+        """
         exact, order, rows = (self._columns[name] for name in ("exact", "order", "row"))
         for group in _groups(np.asarray(self._columns["loose"])):
             firsts: dict[int, int] = {}
@@ -75,13 +75,10 @@ class Duplicates:
             for place in group:
                 same = firsts.setdefault(exact[place], place)
                 if same != place:
-                    yield Twin("duplicate", rows[same], rows[place])
+                    yield Repeat("duplicate", rows[same], rows[place])
                 elif place != first:
                     kind = "conflicting_targets" if order[place] == order[first] else "reordered"
-                    yield Twin(kind, rows[first], rows[place])
-
-    def copies(self) -> Iterator[Copied]:
-        """Every file that holds what another one holds, once for each name after the first."""
+                    yield Repeat(kind, rows[first], rows[place])
         paths, rows = self._columns["path"], self._columns["at"]
         for group in _groups(np.asarray(self._columns["content"])):
             first = group[0]
@@ -89,7 +86,7 @@ class Duplicates:
             for place in group[1:]:
                 if paths[place] not in seen:
                     seen.add(paths[place])
-                    yield Copied(rows[first], paths[first], rows[place], paths[place])
+                    yield Repeat("copied_file", rows[first], rows[place], paths[first], paths[place])
 
 
 def text_key(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,15 +22,10 @@ BINS = 20
 
 
 class SampleTokens(NamedTuple):
-    """Tokens of one sample: those of its images, and those of all its texts with the chat template."""
+    """Tokens of one sample: those of its images, and all, with those of its texts and of the chat template."""
 
     images: int
-    text: int
-
-    @property
-    def total(self) -> int:
-        """All tokens of the sample."""
-        return self.images + self.text
+    total: int
 
 
 class SampleCounter:
@@ -59,7 +54,7 @@ class SampleCounter:
         told = sample.trajectory
         if told is not None:
             text += self._count(write_completion(told.thinking, told.answer, sizes, self.family, limits=self.limits))
-        return SampleTokens(visual, text)
+        return SampleTokens(visual, visual + text)
 
     def _in_common(self, n: int) -> int:
         """Tokens of the labels of ``n`` images, of the instructions and of the chat template."""
@@ -86,34 +81,6 @@ def limits_for(family: Family, max_pixels: int | None) -> PixelLimits:
             hint=f"its images have at least {family.limits.min_pixels} pixels",
         )
     return PixelLimits(family.limits.min_pixels, max_pixels)
-
-
-@dataclass(frozen=True)
-class LengthSummary:
-    """Tokens of the samples for one family. ``longest`` are (tokens, sample id), the longest first."""
-
-    family: str
-    max_pixels: int
-    text: str  # "estimated", or the name of the tokenizer's file
-    samples: int
-    unmeasured: int  # samples whose images have no known size
-    refused: int  # samples that this family's processor or writer refuses
-    p50: int
-    p95: int
-    most: int
-    image_share: float  # of all tokens, those of images
-    too_long: int
-    longest: tuple[tuple[int, str], ...]
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-
-    def as_dict(self) -> dict[str, object]:
-        """The summary as JSON values."""
-        plain = {"max" if name == "most" else name: value for name, value in vars(self).items()}
-        edges, counts = list(plain.pop("edges")), list(plain.pop("counts"))
-        longest = [{"tokens": tokens, "id": name} for tokens, name in self.longest]
-        histogram = {"edges": edges, "counts": counts}
-        return plain | {"image_share": round(self.image_share, 4), "longest": longest, "histogram": histogram}
 
 
 @dataclass
@@ -181,26 +148,29 @@ class Lengths:
         so_far.too_long += later.too_long
         so_far.visual += later.visual
 
-    def summary(self) -> LengthSummary:
-        """The distribution so far."""
+    def summary(self) -> dict[str, Any]:
+        """The distribution so far as JSON values.
+
+        ``text`` says how texts were counted, ``image_share`` is that of image tokens among all. ``unmeasured`` are the
+        samples whose images have no known size, ``refused`` those that this family's processor or writer refuses.
+        """
         so_far = self._so_far
         tokens = np.asarray(so_far.tokens, dtype=np.int64)
         some = tokens.size > 0
         p50, p95 = np.percentile(tokens, (50, 95), method="lower").tolist() if some else (0, 0)
         counts, edges = np.histogram(tokens, bins=BINS) if some else (np.zeros(0, int), np.zeros(0))
-        return LengthSummary(
-            family=self.family.name,
-            max_pixels=self.limits.max_pixels,
-            text=self.text,
-            samples=int(tokens.size),
-            unmeasured=so_far.unmeasured,
-            refused=so_far.refused,
-            p50=p50,
-            p95=p95,
-            most=int(tokens.max(initial=0)),
-            image_share=so_far.visual / max(1, int(tokens.sum())),
-            too_long=so_far.too_long,
-            longest=tuple((tokens, name) for tokens, _, name in so_far.longest),
-            edges=tuple(edges.tolist()),
-            counts=tuple(counts.tolist()),
-        )
+        return {
+            "family": self.family.name,
+            "max_pixels": self.limits.max_pixels,
+            "text": self.text,
+            "samples": int(tokens.size),
+            "unmeasured": so_far.unmeasured,
+            "refused": so_far.refused,
+            "p50": p50,
+            "p95": p95,
+            "max": int(tokens.max(initial=0)),
+            "image_share": round(so_far.visual / max(1, int(tokens.sum())), 4),
+            "too_long": so_far.too_long,
+            "longest": [{"tokens": tokens, "id": name} for tokens, _, name in so_far.longest],
+            "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+        }

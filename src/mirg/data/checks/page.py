@@ -55,21 +55,18 @@ def write_check_page(path: Path, report: Report, *, failed: bool) -> Path:
         shared_total=len(report.shared),
         length_note=(
             "Prompt, images and, where there is a trajectory, the completion. "
-            f"Text is {report.lengths[0].text}, image tokens follow the arithmetic of each processor."
+            f"Text is {report.lengths[0]['text']}, image tokens follow the arithmetic of each processor."
         )
         if report.lengths
         else "",
         lengths=[
             LengthView(
-                family=found.family,
-                p50=found.p50,
-                p95=found.p95,
-                most=found.most,
-                images=found.image_share,
-                too_long=found.too_long,
-                left_out=found.unmeasured + found.refused,
-                longest=found.longest,
-                bars=[(f"{edge:,.0f}", count) for edge, count in zip(found.edges, found.counts, strict=False)],
+                **{name: found[name] for name in ("family", "p50", "p95", "too_long")},
+                most=found["max"],
+                images=found["image_share"],
+                left_out=found["unmeasured"] + found["refused"],
+                longest=[(one["tokens"], one["id"]) for one in found["longest"]],
+                bars=[(f"{edge:,.0f}", count) for edge, count in zip(*found["histogram"].values(), strict=False)],
             )
             for found in report.lengths
         ],

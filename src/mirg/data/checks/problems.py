@@ -22,7 +22,6 @@ from mirg.frames import Family
 from mirg.geometry import Box
 from mirg.images import ORIENTATION_WORDS, Header
 from mirg.samples import ImageRef, Sample
-from mirg.samples.labels import LabelCounts
 from mirg.samples.schema import EXIF_META
 
 _NAMED = re.compile(r"Image-(\d{1,9})")
@@ -251,15 +250,3 @@ def rotated(sample: Sample, header: Callable[[ImageRef], object]) -> Iterator[tu
         found = None if settled else header(ref)
         if isinstance(found, Header) and found.orientation != 1 and (ref.objects or place + 1 in with_boxes):
             yield place, f"image {ref.path} is {ORIENTATION_WORDS[found.orientation]} by EXIF"
-
-
-def count_labels(counts: LabelCounts, row: int, sample: Sample) -> None:
-    """Count the labels of the object notes of ``sample``, or of its targets if it has no notes."""
-    for label in [note.label for ref in sample.images for note in ref.objects] or [t.label for t in sample.targets]:
-        counts.add(label, row)
-
-
-def spelling_warnings(counts: LabelCounts) -> Iterator[tuple[str, int, str]]:
-    """(kind, row of the first use of the rarest label, reason) for every group of labels that seem to be one."""
-    for found in counts.spellings():
-        yield "label_spelling", found.uses[-1].row, str(found)

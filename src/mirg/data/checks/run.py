@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from mirg.data.checks import problems
-from mirg.data.checks.duplicates import Copied, Duplicates, Twin, text_key
+from mirg.data.checks.duplicates import Duplicates, Repeat, text_key
 from mirg.data.checks.histograms import Histograms
 from mirg.data.checks.leakage import MOST_BITS, Digests, Holdout, Images, Shared, SharedImage, Use, alike, note_shared
-from mirg.data.checks.lengths import LengthCounts, Lengths, LengthSummary
+from mirg.data.checks.lengths import LengthCounts, Lengths
 from mirg.data.checks.problems import DEFAULT_BOXES, LISTED, BoxLimits, Finding, Log
 from mirg.data.rows import Chunk, chunks_of, rows_at
 from mirg.errors import MirgError
@@ -102,7 +102,7 @@ class Report(Found):
 
     dataset: str = ""
     look: Look = "decode"
-    lengths: list[LengthSummary] = field(default_factory=list)
+    lengths: list[dict[str, Any]] = field(default_factory=list)
     against: list[str] = field(default_factory=list)
     against_rejected: int = 0  # rows of the benchmarks that cannot be read, so were not compared
     shared: list[SharedImage] = field(default_factory=list)
@@ -132,7 +132,7 @@ class Report(Found):
             "warned": self.warnings.total,
             "warned_by": dict(sorted(self.warnings.counts.items())),
             "warnings": [finding.as_dict() for finding in self.warnings.kept],
-            "lengths": [summary.as_dict() for summary in self.lengths],
+            "lengths": self.lengths,
             "against": self.against,
             "against_rejected": self.against_rejected,
             "compared_by_look": self.compared_by_look,
@@ -203,8 +203,8 @@ def check_dataset(
         for (path, digest), use in part.images.items() if report.compared_by_look else ():
             images.setdefault(path, (use, digest))
         tell("checking", report.rows, len(folder))
-    for kind, row, reason in problems.spelling_warnings(labels):
-        report.warn(kind, row, None, "label", reason)
+    for spellings in labels.spellings():  # at the first use of the rarest one
+        report.warn("label_spelling", spellings.uses[-1].row, None, "label", str(spellings))
     tell("looking for copies", 0, 1)
     _warn_of_copies(report, folder, duplicates, config.listed)
     report.lengths = [counter.summary() for counter in lengths]
@@ -219,26 +219,26 @@ def check_dataset(
 
 def _warn_of_copies(report: Report, folder: DatasetFolder, duplicates: Duplicates, most: int) -> None:
     """Warn of what repeats: counted from the arrays, then named by reading the listed rows a second time."""
-    twins: Log[Twin] = Log(most)
-    for twin in duplicates.twins():
-        twins.add(twin.kind, twin)
-    copies: Log[Copied] = Log(most)
-    for copied in duplicates.copies():
-        copies.add("copied_file", copied)
-    samples = rows_at(folder, {row for pair in (*twins.kept, *copies.kept) for row in (pair.first, pair.row)})
+    repeats: Log[Repeat] = Log(most)
+    for found in duplicates.repeats():
+        repeats.add(found.kind, found)
+    samples = rows_at(folder, {row for found in repeats.kept for row in (found.first, found.row)})
     words = {
         "duplicate": "has the question, images and targets of",
         "reordered": "asks the same about the same images, in another order, as",
         "conflicting_targets": "asks the same about the same images, with other targets, as",
     }
-    for twin in sorted(twins.kept, key=lambda twin: twin.row):
-        reason = f"{words[twin.kind]} row {twin.first} (sample {samples[twin.first].id})"
-        report.warn(twin.kind, twin.row, samples[twin.row].id, "row", reason)
-    for copied in copies.kept:
-        first, other = samples[copied.first], samples[copied.row]
-        same = f"{_path(other, copied.path)} holds what {_path(first, copied.first_path)} (sample {first.id}) holds"
-        report.warn("copied_file", copied.row, other.id, "images", same)
-    for kind, number in (twins.counts + copies.counts).items():
+    rows, files = ([one for one in repeats.kept if (one.kind in words) is wanted] for wanted in (True, False))
+    for found in (*sorted(rows, key=lambda one: one.row), *files):
+        kind, first, other = found.kind, samples[found.first], samples[found.row]
+        if kind in words:
+            report.warn(kind, found.row, other.id, "row", f"{words[kind]} row {found.first} (sample {first.id})")
+        else:
+            copied, original = _path(other, found.path), _path(first, found.first_path)
+            report.warn(
+                kind, found.row, other.id, "images", f"{copied} holds what {original} (sample {first.id}) holds"
+            )
+    for kind, number in repeats.counts.items():
         report.warnings.counts[kind] += number - min(number, most)
 
 
@@ -336,7 +336,9 @@ class ChunkChecker:
     def _accept(self, part: Part, row: int, sample: Sample, digests: Digests) -> None:
         part.accepted += 1
         part.histograms.add(sample)
-        problems.count_labels(part.labels, row, sample)
+        notes = [note.label for ref in sample.images for note in ref.objects]
+        for label in notes or [target.label for target in sample.targets]:
+            part.labels.add(label, row)
         for kind, where, reason in problems.box_warnings(sample, self.config.boxes):
             part.warn(kind, row, sample.id, where, reason)
         verdicts = self.facts.verdicts
