@@ -87,7 +87,8 @@ def block(whole: Sequence[int], key: int) -> list[int]:
 
 
 class Permutation:
-    """The permutation of 0 … ``size`` - 1 that belongs to ``key``; ``permutation[place]`` is the number at a place.
+    """The permutation of 0 … ``size`` - 1 that belongs to ``key``; ``permutation[place]`` is the number at a place,
+    IndexError outside of 0 … ``size`` - 1.
 
     It is computed place by place, in constant time and memory, with a Feistel network over pairs of digits, which is
     repeated while a pair lies beyond the size: Black and Rogaway, "Ciphers with arbitrary finite domains" (CT-RSA
@@ -101,7 +102,6 @@ class Permutation:
         self._keys = [keyed(key, turn) for turn in range(_ROUNDS)]
 
     def __getitem__(self, place: int) -> int:
-        """The number at ``place``; IndexError outside of 0 … size - 1."""
         if not 0 <= place < self.size:
             raise IndexError(f"place {place} of a permutation of {self.size}")
         found = place
@@ -131,7 +131,7 @@ class Draw(NamedTuple):
 
 
 class Order:
-    """``order[position]`` is the :class:`Draw` at a position from 0; there is no last one.
+    """``order[position]`` is the :class:`Draw` at a position from 0 (IndexError below); there is no last one.
 
     Among the first n positions a dataset of share p comes n * p times, give or take less than one. Its rows come in a
     shuffled order, each once before any comes twice, in a new order every time around and in every epoch.
@@ -152,7 +152,6 @@ class Order:
         )
 
     def __getitem__(self, position: int) -> Draw:
-        """What comes at ``position``; IndexError if it is negative."""
         if position < 0:
             raise IndexError(f"position {position}: they count from 0")
         number, place = divmod(position, self.period)
@@ -180,7 +179,7 @@ class Mixed(NamedTuple):
 
 
 class Mixture(ExitStack):
-    """``mixture[position]`` is the sample at a position from 0; see :class:`Order`.
+    """``mixture[position]`` is the sample at a position from 0, with a unique id; see :class:`Order`.
 
     ``parts`` gives each dataset a name, which is put before ids that an earlier dataset has too, and a weight. A row
     that comes again in the same epoch has the id ``ID~k``. Broken rows go to ``on_reject``; without one they raise
@@ -211,7 +210,6 @@ class Mixture(ExitStack):
             seen.update(rows.keys)
 
     def __getitem__(self, position: int) -> Mixed:
-        """The sample at ``position``, with a unique id; IndexError if it is negative."""
         dataset, row, again = self.order[position]
         sample = self._rows[dataset][row]
         name = f"{self.names[dataset]}:" if keyed(sample.id) in self._clashes[dataset] else ""

@@ -99,7 +99,6 @@ class Rows(contextlib.ExitStack):
         return len(self._starts)
 
     def __getitem__(self, k: int) -> Sample:
-        """The sample; IndexError beyond the last."""
         self._stream.seek(self._starts[k])
         try:
             return Sample.model_validate_json(self._stream.readline().removeprefix(BOM))

@@ -9,6 +9,7 @@ each pixel is brighter than its right neighbour. Resizing, recompression and sma
 from __future__ import annotations
 
 import contextlib
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -201,9 +202,9 @@ class Holdout:
         self.by_group: dict[str, str] = {}
         self.images: Images = {}
         self.digests = Digests(folder, look=look)
-        rejected: list[object] = []
+        rejected = array("Q")
         self.ungrouped = 0
-        for sample in folder.read(rejected.append):
+        for sample in folder.read(lambda rejection: rejected.append(rejection.row)):
             keys = by.known(sample) if by else ()
             self.ungrouped += by is not None and not keys
             for key in keys:

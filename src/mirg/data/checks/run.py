@@ -78,6 +78,8 @@ class Found:
     rejections: Log[Rejection] = field(default_factory=Log)
     warnings: Log[Finding] = field(default_factory=Log)
     histograms: Histograms = field(default_factory=Histograms)
+    duplicates: Duplicates = field(default_factory=Duplicates)
+    labels: LabelCounts = field(default_factory=LabelCounts)
 
     def warn(self, kind: str, row: int, sample_id: str | None, where: str, reason: str) -> None:
         """Note a warning of one of the kinds in ``HINTS``."""
@@ -89,6 +91,8 @@ class Found:
         self.rejections.join(later.rejections, _kind)
         self.warnings.join(later.warnings, lambda finding: finding.kind)
         self.histograms.join(later.histograms)
+        self.duplicates.join(later.duplicates)
+        self.labels.join(later.labels)
 
 
 def _kind(rejection: Rejection) -> str:
@@ -159,10 +163,8 @@ class Part(Found):
 
     histograms: Histograms = field(default_factory=lambda: Histograms(None))
     ids: dict[str, bool] = field(default_factory=dict)
-    duplicates: Duplicates = field(default_factory=Duplicates)
-    images: dict[tuple[str, str | None], Use] = field(default_factory=dict)
+    images: dict[tuple[str, str | None], tuple[Use, str | None]] = field(default_factory=dict)
     lengths: list[LengthCounts] = field(default_factory=list)
-    labels: LabelCounts = field(default_factory=LabelCounts)
     facts: Facts = field(default_factory=lambda: Facts({}, {}))
 
 
@@ -183,7 +185,7 @@ def check_dataset(
     tell = tell or (lambda stage, done, total: None)
     report = Report(0, Log(config.listed), Log(config.listed), dataset=str(folder.root), look=config.look)
     report.compared_by_look = config.near is not None and config.look == "decode" and bool(config.against)
-    lengths, duplicates, labels = config.lengths(), Duplicates(), LabelCounts()
+    lengths = config.lengths()
     benchmarks: list[Holdout] = []
     for path in config.against:
         tell(f"reading {path.name}", 0, 1)
@@ -195,18 +197,16 @@ def check_dataset(
     images: Images = {}
     for part in _parts(folder, config, executor):
         report.join(part)
-        duplicates.join(part.duplicates)
-        labels.join(part.labels)
         for counter, counts in zip(lengths, part.lengths, strict=True):
             counter.join(counts)
-        note_shared(shared, ((use, digest) for (_, digest), use in part.images.items()), benchmarks)
-        for (path, digest), use in part.images.items() if report.compared_by_look else ():
-            images.setdefault(path, (use, digest))
+        note_shared(shared, part.images.values(), benchmarks)
+        for use, digest in part.images.values() if report.compared_by_look else ():
+            images.setdefault(use.path, (use, digest))
         tell("checking", report.rows, len(folder))
-    for spellings in labels.spellings():  # at the first use of the rarest one
+    for spellings in report.labels.spellings():  # at the first use of the rarest one
         report.warn("label_spelling", spellings.uses[-1].row, None, "label", str(spellings))
     tell("looking for copies", 0, 1)
-    _warn_of_copies(report, folder, duplicates, config.listed)
+    _warn_of_copies(report, folder, config.listed)
     report.lengths = [counter.summary() for counter in lengths]
     report.shared = list(shared.values())
     report.against = [benchmark.name for benchmark in benchmarks]
@@ -217,10 +217,10 @@ def check_dataset(
     return report
 
 
-def _warn_of_copies(report: Report, folder: DatasetFolder, duplicates: Duplicates, most: int) -> None:
+def _warn_of_copies(report: Report, folder: DatasetFolder, most: int) -> None:
     """Warn of what repeats: counted from the arrays, then named by reading the listed rows a second time."""
     repeats: Log[Repeat] = Log(most)
-    for found in duplicates.repeats():
+    for found in report.duplicates.repeats():
         repeats.add(found.kind, found)
     samples = rows_at(folder, {row for found in repeats.kept for row in (found.first, found.row)})
     words = {
@@ -347,7 +347,7 @@ class ChunkChecker:
         uses = list(digests.uses(sample))
         part.duplicates.add(row, sample, [digest for _, digest in uses])
         for use, digest in uses if self.config.against else ():
-            part.images.setdefault((use.path, digest), use)
+            part.images.setdefault((use.path, digest), (use, digest))
         if not self.lengths:
             _warn_of_refused(part, row, sample, QWEN3_VL)
         for lengths in self.lengths:

@@ -6,8 +6,10 @@ import contextlib
 import hashlib
 import heapq
 import json
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mirg.answers.markup import cited, replaced
@@ -16,7 +18,7 @@ from mirg.data.rows import rows_at
 from mirg.errors import DataError, ImageError
 from mirg.images import Header, image_header
 from mirg.report.sheet import BUDGET, Sheet, SheetBox, SheetData, SheetImage, SheetSample, write_sheet
-from mirg.samples import DatasetFolder, ImageRef, Rejection, Sample, Target
+from mirg.samples import DatasetFolder, ImageRef, Sample, Target
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ def choose(
     One pass over the rows, of which two numbers each are kept. ``tell`` hears the number of rows read.
     """
     ranks: dict[str, list[tuple[int, int]]] = {}
-    rejected: list[Rejection] = []
-    for row, sample in folder.numbered(rejected.append):
+    rejected = array("Q")
+    for row, sample in folder.numbered(lambda rejection: rejected.append(rejection.row)):
         if tell is not None:
             tell(row)
         data = f"{seed}\n{sample.id}".encode("utf-8", "surrogatepass")
@@ -91,16 +93,13 @@ def sheet_data(folder: DatasetFolder, samples: Sequence[Sample], chosen: Choice,
     notes = []
     if chosen.rejected:
         notes.append(f"{chosen.rejected:,} rows cannot be read; mirg data check lists them.")
-    headers: dict[str, Header | None] = {}
 
-    def header(ref: ImageRef) -> Header | None:
-        if ref.path not in headers:
-            headers[ref.path] = None
-            with contextlib.suppress(ImageError):  # the card says why
-                headers[ref.path] = image_header(folder.image_path(ref), limits=folder.limits)
-        return headers[ref.path]
+    @cache
+    def header(path: str) -> Header | None:
+        with contextlib.suppress(ImageError):  # the card says why
+            return image_header(folder.image_path(ImageRef(path=path)), limits=folder.limits)
 
-    turned = {sample.id: dict(rotated(sample, header)) for sample in samples}
+    turned = {sample.id: dict(rotated(sample, lambda ref: header(ref.path))) for sample in samples}
     if count := sum(map(bool, turned.values())):
         notes.append(f"{count:,} {ROTATED_NOTE}")
     cards = [sheet_sample(folder, sample, turned[sample.id]) for sample in samples]
