@@ -7,18 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from fakes.datasets import edit_rows, picture, row, write_rows
-from mirg.data.checks.leakage import (
-    Digests,
-    Holdout,
-    Images,
-    Leakage,
-    Shared,
-    SharedImage,
-    Use,
-    alike,
-    note_shared,
-    shared_images,
-)
+from mirg.data.checks.leakage import Digests, Holdout, Leakage, SharedImage, Use, alike, note_shared, shared_images
 from mirg.executors import executor
 from mirg.images import image_digest
 from mirg.samples import DatasetFolder
@@ -78,7 +67,7 @@ def test_several_benchmarks_are_told_apart(tmp_path: Path) -> None:
     train = write_rows(tmp_path / "a", [row("a1", [1, 2])])
     names = ("x", "y")
     benchmarks = [Holdout(write_rows(tmp_path / name, [row(name, [1])]), name=name) for name in names]
-    shared: Shared = {}
+    shared: dict = {}
     for sample in train:
         note_shared(shared, Digests(train).uses(sample), benchmarks)
     assert [found.dataset for found in shared.values()] == ["x", "y"]
@@ -86,7 +75,7 @@ def test_several_benchmarks_are_told_apart(tmp_path: Path) -> None:
     assert first.endswith("of sample x of x") and "Image-1 (images/p1.png) is" in first
 
 
-def looks(folder: DatasetFolder) -> Images:
+def looks(folder: DatasetFolder) -> dict:
     uses = [use for sample in folder for use in Digests(folder, look=False).uses(sample)]
     return {use.path: (use, digest) for use, digest in uses}
 

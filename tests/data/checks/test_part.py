@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 import mirg as package
 from fakes.datasets import BOX, edit_rows, picture, row, write_rows
@@ -220,8 +219,3 @@ def test_a_file_that_goes_away(everything: DatasetFolder) -> None:
     (everything.root / "samples.jsonl").unlink()
     with pytest.raises(StorageError, match="cannot read"):
         check_dataset(everything, CheckConfig())
-
-
-def test_a_level_that_there_is_not() -> None:
-    with pytest.raises(ValidationError, match="look"):
-        CheckConfig(look="pixels")  # type: ignore[arg-type]

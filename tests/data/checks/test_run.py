@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from fakes.datasets import BOX, edit_rows, picture, row, write_rows
 from mirg.data.checks.run import CheckConfig, Look, check_dataset
@@ -161,12 +160,6 @@ def test_rejected_rows_leak_nothing(dataset: DatasetFolder, tmp_path: Path) -> N
     bench = write_rows(tmp_path / "bench", [row("b", [0])])
     spoilt = edit_rows(dataset, lambda rows: rows[0].update(question="<image>"))
     assert check_dataset(spoilt, CheckConfig(against=(bench.root,))).shared == []
-
-
-@pytest.mark.parametrize("near", [-1, 9])
-def test_distances_that_cannot_be_searched(near: int) -> None:
-    with pytest.raises(ValidationError, match="near"):
-        CheckConfig(near=near)
 
 
 def line(name: str, question: str, image: int, side: int) -> str:
