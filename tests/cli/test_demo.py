@@ -57,10 +57,12 @@ def test_the_whole_pipeline(mirg: Run, tmp_path: Path) -> None:
         assert settings["instructions"] == "none", "asked as the model was trained"
     notes = json.loads((out / "demo.json").read_text())
     assert list(notes["seconds"]) == ["data", "sft", "grpo", "evaluate base", "evaluate sft", "evaluate rl"]
+    spent = notes["seconds"]
     written = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
     again = mirg("demo", "--out", out, *SMALL)
     assert again.exit_code == 0 and again.stdout == first.stdout
     assert written == {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
+    assert all(now >= spent[step] for step, now in json.loads((out / "demo.json").read_text())["seconds"].items())
     for changed, said in (
         (("-s", "seed=1"), "seed = 0, now it is 1"),
         (("-s", "test_samples=7"), "test_samples = 6, now it is 7"),

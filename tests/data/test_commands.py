@@ -82,12 +82,14 @@ def test_split_refuses_what_has_no_group(cameras: Path, tmp_path: Path) -> None:
 
 
 def test_mix(source: Path, tmp_path: Path) -> None:
-    said = run("mix", f"{source}=2", source, tmp_path / "out", "--n", 30)
+    odd = source.rename(source.with_name("a=b"))
+    said = run("mix", f"{odd}=2", f"{odd}=1", tmp_path / "out", "--n", 30)
     assert said.exit_code == 0
-    assert said.stdout.startswith("source: 20 samples of 20 rows\nsource-2: 10 samples of 20 rows\n30 samples: ")
+    assert said.stdout.startswith("a=b: 20 samples of 20 rows\na=b-2: 10 samples of 20 rows\n30 samples: ")
+    assert run("check", tmp_path / "out").exit_code == 0
+    source = odd.rename(source)
     report = json.loads(run("mix", source, tmp_path / "again", "--n", 25, "--epoch", 1, "--json").stdout)
     assert (report["samples"], report["repeated"], report["epoch"]) == (25, 5, 1)
-    assert run("check", tmp_path / "out").exit_code == 0
 
 
 def test_filter(source: Path, tmp_path: Path) -> None:
@@ -118,6 +120,12 @@ def test_filter_leaves_out_what_a_benchmark_holds(
         assert clean.exit_code == 0 and "0 images shared" in clean.stdout
     dirty = run("check", source, "--against", one, "--near", -1)
     assert dirty.exit_code == 1 and "--without-leakage" in dirty.stdout
+
+
+def test_samples_without_a_group_are_counted_for_each_dataset(source: Path, dataset: Callable, tmp_path: Path) -> None:
+    one = dataset("one", [{"images": (300,)}, {"images": (301,), "meta": {"scene": "x"}}]).root
+    said = run("filter", source, tmp_path / "out", "--without-leakage", one, "--group-by", "meta.scene")
+    assert f"20 samples of {source} have no meta.scene" in said.stderr and f"1 samples of {one} have" in said.stderr
 
 
 @pytest.mark.parametrize("option", [("--near", 2), ("--group-by", "meta.scene"), ("--workers", 2)])

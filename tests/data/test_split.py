@@ -252,6 +252,27 @@ def test_a_sample_that_is_kept_without_a_group_joins_those_of_its_other_images(t
     assert groups.labels[0] == groups.labels[1] != groups.labels[2]
 
 
+def names_of(by: str, *rows: tuple[str, ...]) -> list[int]:
+    """The names of the groups of samples, each a scene ("" for none) and the paths of its images."""
+    groups = Groups(nowhere(), parse_group_by(by))
+    for number, (scene, *paths) in enumerate(rows):
+        meta = {"image_set": f"set {number}"} | ({"scene": scene} if scene else {})
+        images = tuple(ImageRef(path=path) for path in paths)
+        groups.add(Sample(id=str(number), task="t", question="?", images=images, meta=meta), ungrouped=True)
+    return groups.names
+
+
+def test_samples_without_a_group_do_not_rename_the_scene_that_they_join() -> None:
+    scene, stray = ("a", "1.png"), ("", "1.png")
+    assert set(names_of("meta.scene", scene, *[stray] * 9)) == set(names_of("meta.scene", scene))
+
+
+@pytest.mark.parametrize(("one", "two"), [("a", "b"), ("b", "a")])
+def test_joined_scenes_keep_their_name_whatever_else_is_of_one_of_them(one: str, two: str) -> None:
+    few = [("", f"scenes/{one}/1.png", f"scenes/{two}/1.png"), ("", f"scenes/{one}/2.png")]
+    assert names_of("scenes/*/", *few)[0] == names_of("scenes/*/", *few, ("", f"scenes/{two}/3.png"))[0]
+
+
 def test_an_image_joins_two_scenes(dataset: Make, tmp_path: Path) -> None:
     """Sample m shows an image of each scene: the two cannot be divided any more."""
     rows = [{"images": (k,), "meta": {"scene": str(k % 2)}} for k in range(6)]

@@ -71,6 +71,11 @@ def test_a_file_that_was_replaced_by_one_of_the_same_size(dataset: DatasetFolder
         assert all("is not the file that the row describes" in r.reason for r in report.rejections.kept)
 
 
+def test_upper_and_lower_case_are_one_digest(dataset: DatasetFolder) -> None:
+    edit_rows(dataset, lambda rows: [image.update(sha256=image["sha256"].upper()) for image in rows[1]["images"]])
+    assert check_dataset(DatasetFolder.open(dataset.root)).rejected == 0
+
+
 def test_warnings_are_counted_and_name_their_row(tmp_path: Path) -> None:
     folder = write_rows(
         tmp_path / "d",
@@ -144,11 +149,12 @@ def test_an_image_that_a_family_refuses_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_against_benchmarks(dataset: DatasetFolder, tmp_path: Path) -> None:
-    bench = write_rows(tmp_path / "bench", [row("b", [50, 4])], name="the bench")
+    bench = write_rows(tmp_path / "bench", [row("b", [50, 4]), row("c", [1])], name="the bench")
+    edit_rows(bench, lambda rows: rows[1].pop("question"))
     report = check_dataset(dataset, CheckConfig(against=(bench.root,), look="none"))
     (shared,) = report.shared
     assert (shared.train.sample_id, shared.benchmark.sample_id, shared.dataset) == ("s3", "b", "the bench")
-    assert report.against == ["the bench"] and not report.compared_by_look
+    assert report.against_rejected == 1 and report.against == ["the bench"] and not report.compared_by_look
     assert check_dataset(dataset, CheckConfig(against=(bench.root,))).compared_by_look
     assert not check_dataset(dataset, CheckConfig(against=(bench.root,), near=None)).compared_by_look
     with pytest.raises(DataError):

@@ -87,9 +87,8 @@ def import_(
     pairs = [part.partition("=") for part in listed(columns)]
     if not all(name and equals and column for name, equals, column in pairs):
         raise ConfigError(f"--columns {columns}: expected field=column, with commas")
-    read = {"columns": {name: column for name, _, column in pairs}, "meta": parse_fields(meta)}
-    read["labels"] = load_label_map(labels) if labels else None
-    options = settings(ImportOptions, given | {"root": str(folder)} | read)
+    given |= {"root": str(folder), "columns": {name: column for name, _, column in pairs}, "meta": parse_fields(meta)}
+    options = settings(ImportOptions, given | {"labels": load_label_map(labels) if labels else None})
     with progress(quiet=json) as tell, open_executor(executor, workers) as pool:
         report = import_dataset(
             kind, path, out, options, copy=copy, overwrite=overwrite, limit=limit, executor=pool, listed=shared.SHOWN,

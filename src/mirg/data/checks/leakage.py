@@ -220,8 +220,8 @@ Shared = dict[tuple[str, int], SharedImage]
 def note_shared(shared: Shared, images: Iterable[tuple[Use, str | None]], benchmarks: Sequence[Holdout]) -> None:
     """Add what of ``images`` is in ``benchmarks``, by digest: each content once for each benchmark."""
     for use, digest in images:
-        for place, benchmark in enumerate(benchmarks if digest else ()):
-            if digest in benchmark.by_digest:
+        for place, benchmark in enumerate(benchmarks):
+            if digest is not None and digest in benchmark.by_digest:
                 found = SharedImage(use, benchmark.by_digest[digest], digest, dataset=benchmark.name)
                 shared.setdefault((digest, place), found)
 
@@ -268,15 +268,16 @@ class Leakage:
         for benchmark in benchmarks if near is not None else ():
             for shared in alike(folder, own.images, benchmark, near or 0, run):
                 self._alike.setdefault(shared.train.path, shared)
-        for sample in folder.read(lambda rejection: None) if by else ():
-            if self.shared(sample):
-                self._groups |= {key: sample.id for key in by.known(sample) if key not in self._groups}
+        if by is not None:
+            for sample in folder.read(lambda rejection: None):
+                for key in by.known(sample) if self.shared(sample) else ():
+                    self._groups.setdefault(key, sample.id)
 
     def shared(self, sample: Sample) -> SharedImage | None:
         """The first image of ``sample`` that a benchmark holds too."""
         for own, digest in self._digests.uses(sample):
-            for benchmark in self._benchmarks if digest else ():
-                if digest in benchmark.by_digest:
+            for benchmark in self._benchmarks:
+                if digest is not None and digest in benchmark.by_digest:
                     return SharedImage(own, benchmark.by_digest[digest], digest, dataset=benchmark.name)
             if own.path in self._alike:
                 return self._alike[own.path]._replace(train=own)
