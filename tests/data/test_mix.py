@@ -38,12 +38,6 @@ def test_what_is_written_is_what_a_loop_reads(parts, tmp_path: Path) -> None:
     assert report.as_dict()["datasets"]["second"] == {"rows": 3, "samples": report.kept["second"]}
 
 
-def test_a_longer_mixture_begins_like_a_shorter_one(parts, tmp_path: Path) -> None:
-    write_mix(parts, tmp_path / "short", 6)
-    write_mix(parts, tmp_path / "long", 17)
-    assert ids(tmp_path / "long")[:6] == ids(tmp_path / "short")
-
-
 def test_by_default_as_many_samples_as_rows(parts, tmp_path: Path) -> None:
     assert write_mix(parts, tmp_path / "out").n_kept == 8
 

@@ -122,13 +122,9 @@ def test_an_image_that_leaves_its_folder_is_not_opened(tmp_path: Path) -> None:
 
 def test_json_holds_the_whole_pair() -> None:
     shared = SharedImage(Use("a", 1, "p"), Use("b", 2, "q"), None, 3, "bench")
-    assert shared.as_dict() == {
-        "train": {"sample_id": "a", "image": 1, "path": "p"},
-        "benchmark": {"sample_id": "b", "image": 2, "path": "q"},
-        "sha256": None,
-        "bits": 3,
-        "dataset": "bench",
-    }
+    train, benchmark = {"sample_id": "a", "image": 1, "path": "p"}, {"sample_id": "b", "image": 2, "path": "q"}
+    pair = {"train": train, "benchmark": benchmark, "sha256": None, "bits": 3, "dataset": "bench"}
+    assert shared.as_dict() == pair
 
 
 def left_out(train: DatasetFolder, *benchmarks: DatasetFolder, near: int | None = None, by: str = "") -> dict[str, str]:

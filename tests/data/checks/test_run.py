@@ -101,6 +101,17 @@ def test_warnings_are_counted_and_name_their_row(tmp_path: Path) -> None:
     assert report.accepted == 5, "a warning rejects nothing"
 
 
+def test_two_spellings_of_a_label_are_a_warning(tmp_path: Path) -> None:
+    """Labels of notes, and of the targets of a sample without notes."""
+    notes = [[{"objects": [{"label": label, "box": BOX}]}] for label in ("dog", "dog", "Dog")]
+    rows = [row(f"r{k}", [k], refs=refs, targets=[]) for k, refs in enumerate(notes, 1)]
+    rows.append(row("r4", [4], targets=[{"image": 1, "box": BOX, "label": "DOG_"}]))
+    report = check_dataset(write_rows(tmp_path / "d", rows), CheckConfig(look="none"))
+    (found,) = [finding for finding in report.warnings.kept if finding.kind == "label_spelling"]
+    assert found.reason == "labels 'dog' (2), 'DOG_' (1), 'Dog' (1) seem to be one label"
+    assert found.row == 3 and "--labels" in found.hint and report.accepted == 4
+
+
 def test_the_same_file_under_two_names(dataset: DatasetFolder) -> None:
     copy = dataset.root / "images" / "copy.png"
     copy.write_bytes((dataset.root / "images" / "p2.png").read_bytes())
