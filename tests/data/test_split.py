@@ -276,9 +276,9 @@ def test_joined_scenes_keep_their_name_whatever_else_is_of_one_of_them(one: str,
 def test_an_image_joins_two_scenes(dataset: Make, tmp_path: Path) -> None:
     """Sample m shows an image of each scene: the two cannot be divided any more."""
     rows = [{"images": (k,), "meta": {"scene": str(k % 2)}} for k in range(6)]
-    rows.append({"id": "m", "images": (0, 1), "meta": {"scene": "0"}})
+    rows += [{"id": "m", "images": (0, 1), "meta": {"scene": "0"}}, {"images": (50,), "meta": {"scene": "2"}}]
     report = write_split(dataset("d", rows), tmp_path / "out", HALVES, by=parse_group_by("meta.scene"))
-    assert report.groups.total() == 1 and report.largest_group == 7
+    assert report.groups.total() == 2 and report.largest_group == 7
 
 
 def test_nothing_to_split(dataset: Make, tmp_path: Path) -> None:
