@@ -105,7 +105,7 @@ TABLE: list[tuple[str, str, str]] = [
         workers 2 .executor=pool | overwrite - .overwrite"""),
     ("data compose", "executors.executor data.compose.build.compose", """
         recipe TMP/compose.yaml .recipe.n=3 | out o .out | overrides seed=9 .recipe.seed=9
-        copy - .copy | executor_name processes executor.name | workers 2 executor.workers
+        copy - .copy | executor processes executor.name | workers 2 executor.workers
         workers 2 .executor=pool | overwrite - .overwrite"""),
     ("data difficulty", "engines.load.load_engine evaluation.difficulty.write_difficulty",
         GENERATION + """

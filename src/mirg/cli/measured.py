@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mirg.cli.output import json_out
-from mirg.console import one_line, say
+from mirg.cli.output import json_out, say_listed
+from mirg.console import say
 from mirg.engines.load import Remote
 
 if TYPE_CHECKING:
     from mirg.evaluation.measure import MeasureReport
-
-SHOWN = 20  # rejections listed without --json
 
 Dataset = Annotated[Path, typer.Argument(help="A dataset folder.")]
 Out = Annotated[Path, typer.Argument(help="The dataset folder to write; the same command continues it.")]
@@ -54,11 +52,8 @@ def print_report(report: MeasureReport, out: Path, *, as_json: bool, kept: str =
     if as_json:
         json_out({"out": str(out)} | report.as_dict())
         return
-    for rejection in report.rejections[:SHOWN]:
-        say(one_line(str(rejection), limit=400))
-    hidden = sum(report.dropped.values()) + report.n_rejected - min(len(report.rejections), SHOWN)
-    if hidden:
-        say(f"… and {hidden} more (rejected.jsonl lists all)")
+    unused = report.dropped.total() + report.n_rejected
+    say_listed(report.rejections, more="(rejected.jsonl lists all)", total=unused)
     again = f", {report.resumed} of them measured before" if report.resumed else ""
     say(f"{report.n_rows} rows{again}: {report.kept.total()} written to {out}")
     for words, counts in ((kept, report.kept), ("left out: {word} {count}", report.dropped)):

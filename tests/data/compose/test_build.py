@@ -257,7 +257,7 @@ def test_the_command(source: DatasetFolder, tmp_path: Path) -> None:
         ("no recipe", ("nowhere", "out"), "no recipe 'nowhere'"),
         ("an unknown key", ("compose/objects", "out", "-s", "sied=1"), "did you mean side"),
         ("no dataset", ("compose/objects", "out", "-s", "source=nowhere"), "nowhere is not a folder"),
-        ("an unknown executor", ("compose/objects", "out", "--executor", "threads"), "no executor 'threads'"),
+        ("an unknown executor", ("compose/objects", "out", "--executor", "threads"), "Invalid value for '--executor'"),
     ],
 )
 def test_the_command_says_what_is_wrong(

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.speed import grows_at_most
-from mirg.cli.data.unpack import unpack as command
+from mirg.cli.data.imports import unpack as command
 from mirg.data.importers.archives import ArchiveLimits, unpack
 from mirg.errors import DataError, StorageError
 
