@@ -97,7 +97,7 @@ def test_lines(tmp_path: Path, line: str, box: list[float], why: str) -> None:
         ("0 .3 .5 nan .2", "non-finite", "no number"),
         ("0 .3 .5 .8 .2", "in fractions (0-1) is outside", "beyond the edge"),
         ("0 30 50 40 20", "boxes are not fractions", "pixels"),
-        ("0 .1 .2 .1 .3 .1 .4", "polygon without area", "a line"),
+        ("0 .1 .2 .1 .3 .1 .4", "object without area: 'dog'", "a line"),
         ("0 .6 .6 .9 .9", "4 of 4 boxes leave the image as center and size", "corners"),
         ("0 .5 .5 .2 .2 .45 .45 .55 .55 .5 .6", "a polygon, or a box with key points", "a pose without kpt_shape"),
         ("0 .5 .5 .2 .2 .45 .45 1 .55 .55 1", "a polygon, or a box with key points", "a pose, both points visible"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +25,8 @@ def number_lines(file: Path, field: str) -> list[list[float]]:
 
     Refused with the line if anything else is in it, or if the file cannot be read.
     """
-    return [_numbers(line, f"line {k}", field) for k, line in _filled(lines_of(file, field))]
+    filled = ((k, line) for k, line in enumerate(lines_of(file, field), 1) if line.strip())
+    return [_numbers(_LAST_COMMA.sub("", line, count=1).strip(), f"line {k}", field) for k, line in filled]
 
 
 def lines_of(file: Path, field: str) -> list[str]:
@@ -33,10 +35,6 @@ def lines_of(file: Path, field: str) -> list[str]:
         return read_text(file).splitlines()
     except (OSError, *DAMAGE) as error:
         raise Refused(field, f"cannot be read: {error}") from error
-
-
-def _filled(lines: list[str]) -> list[tuple[int, str]]:
-    return [(k, _LAST_COMMA.sub("", line, count=1).strip()) for k, line in enumerate(lines, 1) if line.strip()]
 
 
 def _numbers(line: str, where: str, field: str) -> list[float]:
@@ -48,6 +46,15 @@ def _numbers(line: str, where: str, field: str) -> list[float]:
     if any(abs(value) >= _LARGEST for value in values if not math.isnan(value)):
         raise Refused(field, f"{where} holds a number beyond {_LARGEST:.0e}", "")
     return values
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[None]:
+    """What is refused about the whole file ``path`` is a DataError, since no row of it can be read."""
+    try:
+        yield
+    except Refused as refused:
+        raise DataError(f"{path} {refused.refusal.reason}", hint=refused.refusal.hint) from refused
 
 
 _CHUNK = 1 << 20  # bytes read at a time
@@ -69,9 +76,16 @@ def read_xml(path: Path) -> Iterator[Element]:
         raise Refused("xml", f"cannot be read: {error.strerror or error}") from error
 
 
-def text_in(element: Element, name: str) -> str:
+def text_in(element: Element | None, name: str) -> str:
     """The text of the first child called ``name``, without blanks around it; empty if there is no such child."""
-    return (element.findtext(name) or "").strip()
+    return "" if element is None else (element.findtext(name) or "").strip()
+
+
+def size_of(width: str, height: str, *, field: str, hint: str = "") -> tuple[int, int]:
+    """(width, height) in pixels out of their texts in an XML file. Refused if these are not whole numbers."""
+    if not all(re.fullmatch(r"\d{1,6}", side, re.ASCII) for side in (width, height)):
+        raise Refused(field, f"{width[:20]!r} x {height[:20]!r} is not a size in pixels", hint)
+    return int(width), int(height)
 
 
 class _Reader:
