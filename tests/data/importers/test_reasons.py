@@ -40,7 +40,6 @@ HANDED_ON = {
     ("data/importers/hf.py", "question.problem"),
     ("data/importers/importer.py", "error.message"),
     ("data/importers/importer.py", "reason"),
-    ("data/importers/importer.py", "refusal.reason"),
     ("data/importers/look.py", "error.message.replace(f'{self.root}{os.sep}', '')"),
     ("data/importers/look.py", "found.message"),
     ("data/importers/migbench.py", "defect.detail"),

@@ -13,12 +13,13 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path, PurePosixPath
 
 from mirg.data.importers.rows import Refused
 from mirg.errors import DataError
 from mirg.images import SUFFIXES
+from mirg.samples import Rejection
 
 _Parts = tuple[str, ...]
 
@@ -127,18 +128,17 @@ _MOST_FILES = 200_000  # that are looked through
 _REASON = re.compile(r"image (.+) (?:does not exist|lies outside .+)", re.DOTALL)
 
 
-def missing_path(reason: str) -> str | None:
-    """The path of the image that a refusal did not find, or None if it says something else."""
-    found = _REASON.fullmatch(reason)
-    return found[1] if found else None
+def advice(root: Path, refused: Iterable[Rejection]) -> str:
+    """What to do if no row can be used because its images are missing, or are not what the row says; else empty.
 
-
-def advice(root: Path, path: str) -> str:
-    """The options with which the image ``path`` of a row would be found, or what else is there.
-
-    The search for files of the same name covers ``root`` first, then its parent.
+    If an image was not found, these are the options with which it would be found, or what else is there. The search for
+    files of the same name covers ``root`` first, then its parent.
     """
-    wanted = PurePosixPath(path.replace("\\", "/"))
+    rows = list(refused)
+    missing = next((found[1] for row in rows if (found := _REASON.fullmatch(row.reason))), "")
+    if not missing:
+        return next((row.hint for row in rows if row.field.startswith("images.")), "")
+    wanted = PurePosixPath(missing.replace("\\", "/"))
     looked = f"{root / str(wanted).lstrip('/')} does not exist"
     for place in (root, root.parent):
         if place == Path(place.anchor):
@@ -162,13 +162,9 @@ def _key(path: PurePosixPath) -> str:
 
 
 def _common(file: PurePosixPath, wanted: PurePosixPath) -> list[str]:
+    """The parts in which the ends of two paths are equal, the last one first."""
     pairs = zip(reversed(file.parts), reversed(wanted.parts), strict=False)
-    same: list[str] = []
-    for one, other in pairs:
-        if one != other or one == "/":
-            break
-        same.append(one)
-    return same
+    return [one for one, _ in takewhile(lambda pair: pair[0] == pair[1] != "/", pairs)]
 
 
 def _options(root: Path, wanted: PurePosixPath, file: PurePosixPath) -> str:
