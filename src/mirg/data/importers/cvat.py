@@ -15,10 +15,10 @@ from xml.etree.ElementTree import Element
 
 from mirg.data.importers.annotated import Annotated, Unusable, around, boxed, convert, corners_in, is_decimal, turned
 from mirg.data.importers.files import read_xml, size_of, text_in, whole_file
-from mirg.data.importers.films import frame_files
 from mirg.data.importers.pictures import Pictures
 from mirg.data.importers.raw import ImportOptions, RawObject, Refusal, Row, Source
 from mirg.data.importers.rows import Refused
+from mirg.data.importers.video_tracks import frame_files
 from mirg.errors import DataError
 from mirg.samples.coverage import INSTANCE, SCOPE
 from mirg.storage import digest_file
