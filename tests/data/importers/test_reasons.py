@@ -27,7 +27,6 @@ HANDED_ON = {
     ("samples/folder.py", "reason"),  # of the schema
     ("samples/folder.py", "value.reason"),
     ("data/importers/annotated.py", "thing.reason"),
-    ("data/importers/coco.py", "notes.why_nothing()"),
     ("data/importers/coco.py", "problem"),
     ("data/importers/coco.py", "problem[1]"),
     ("data/importers/coco.py", "value['unlisted']"),
