@@ -68,10 +68,8 @@ def read_xml(path: Path) -> Iterator[Element]:
     try:
         with path.open("rb") as stream:
             while data := stream.read(_CHUNK):
-                reader.feed(data, final=False)
-                yield from reader.taken()
-            reader.feed(b"", final=True)
-            yield from reader.taken()
+                yield from reader.feed(data)
+            yield from reader.feed(b"", final=True)
     except OSError as error:
         raise Refused("xml", f"cannot be read: {error.strerror or error}") from error
 
@@ -91,7 +89,7 @@ def size_of(width: str, height: str, *, field: str, hint: str = "") -> tuple[int
 class _Reader:
     def __init__(self) -> None:
         self._parser = expat.ParserCreate()
-        self._parser.StartDoctypeDeclHandler = _refuse_doctype
+        self._parser.StartDoctypeDeclHandler = self._doctype
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._text
@@ -99,7 +97,8 @@ class _Reader:
         self._depth = self._bytes = 0
         self._done: list[Element] = []
 
-    def feed(self, data: bytes, *, final: bool) -> None:
+    def feed(self, data: bytes, *, final: bool = False) -> list[Element]:
+        """The elements that end in ``data``."""
         self._bytes += len(data)
         if self._bytes > _LARGEST_ELEMENT:
             raise Refused("xml", f"holds an element of more than {_LARGEST_ELEMENT:,} bytes")
@@ -108,11 +107,12 @@ class _Reader:
         except (expat.ExpatError, LookupError, ValueError) as error:
             reason = f"is not XML, or was cut off: {error}"
             raise Refused("xml", reason, "the file is damaged: copy or export it again") from error
-
-    def taken(self) -> list[Element]:
         found, self._done = self._done, []
         self._bytes = 0 if found else self._bytes
         return found
+
+    def _doctype(self, *_: object) -> None:
+        raise Refused("xml", "has a document type (DOCTYPE), which is not read", "remove the line: no tool needs it")
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         self._depth += 1
@@ -134,10 +134,6 @@ class _Reader:
     def _text(self, text: str) -> None:
         if self._depth > 1:
             self._builder.data(text)
-
-
-def _refuse_doctype(*_: object) -> None:
-    raise Refused("xml", "has a document type (DOCTYPE), which is not read", "remove the line: no tool needs it")
 
 
 _Case = tuple[Sequence[float], float, float]  # four numbers, and the width and height of the image in the same unit

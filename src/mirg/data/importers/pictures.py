@@ -63,10 +63,9 @@ class Pictures:
         if len(self._claims[found[0]]) > 1 + len(others):
             raise Refused(self.field, f"image is annotated more than once: {_short(name)}", "keep one of the entries")
         if others:
-            reason = (
-                f"image is not the only one that fits a file: {_short(name)} and {_short(others[0])} fit {found[0]}"
-            )
-            raise Refused(self.field, reason, "keep the folders that the names tell, and set --root above them")
+            both = f"{_short(name)} and {_short(others[0])} fit {found[0]}"
+            hint = "keep the folders that the names tell, and set --root above them"
+            raise Refused(self.field, f"image is not the only one that fits a file: {both}", hint)
         return found[0]
 
     def all(self) -> list[str]:
@@ -82,12 +81,15 @@ class Pictures:
         named = stem.suffix.casefold() in SUFFIXES
         key = stem.stem if named else wanted[-1]
         group = self._by_stem.get(key.casefold(), [])
-        fitting = [path for path in group if _fits(_parts(path, suffix=named), wanted)]
-        exact = [path for path in fitting if "/".join(_parts(path, suffix=named)) == "/".join(wanted)]
-        if exact:
-            return exact
-        same_case = [path for path in fitting if _parts(path, suffix=named)[-1] == wanted[-1]]
-        return same_case or fitting
+        fitting: list[tuple[str, _Parts]] = []
+        for path in group:
+            parts = _parts(path, suffix=named)
+            count = min(len(parts), len(wanted))
+            if list(map(str.casefold, parts[-count:])) == list(map(str.casefold, wanted[-count:])):
+                fitting.append((path, parts))
+        exact = [path for path, parts in fitting if parts == wanted]
+        same_case = [path for path, parts in fitting if parts[-1] == wanted[-1]]
+        return exact or same_case or [path for path, _ in fitting]
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
@@ -115,11 +117,6 @@ def _parts(path: str, *, suffix: bool = True) -> _Parts:
     return (*parts[:-1], PurePosixPath(parts[-1]).stem)
 
 
-def _fits(file: _Parts, wanted: _Parts) -> bool:
-    count = min(len(file), len(wanted))
-    return [part.casefold() for part in file[-count:]] == [part.casefold() for part in wanted[-count:]]
-
-
 def _short(name: str) -> str:
     return name if len(name) <= 80 else f"...{name[-77:]}"
 
@@ -143,7 +140,9 @@ def advice(root: Path, refused: Iterable[Rejection]) -> str:
     for place in (root, root.parent):
         if place == Path(place.anchor):
             continue
-        files = [file for file in islice(_files(place), _MOST_FILES) if _key(file) == _key(wanted)]
+        key = unicodedata.normalize("NFC", wanted.name).casefold()
+        below = islice(_files(place), _MOST_FILES)
+        files = [file for file in below if unicodedata.normalize("NFC", file.name).casefold() == key]
         if files:
             if wanted in files:  # an absolute path, which needs no --strip
                 return f"{wanted} is not below {root}: try --root {place}"
@@ -155,10 +154,6 @@ def _files(place: Path) -> Iterator[PurePosixPath]:
     for folder, inside, names in os.walk(place):
         inside.sort()
         yield from (PurePosixPath(Path(folder, name).as_posix()) for name in sorted(names))
-
-
-def _key(path: PurePosixPath) -> str:
-    return unicodedata.normalize("NFC", path.name).casefold()
 
 
 def _common(file: PurePosixPath, wanted: PurePosixPath) -> list[str]:

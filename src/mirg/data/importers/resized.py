@@ -11,11 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from mirg.data.exporters.build import FORMATS, format_of
-from mirg.data.exporters.plan import README_FILE, ExportNote, note_beside
+from mirg.data.exporters.plan import README_FILE, note_beside
 from mirg.data.exporters.resize import Resize
 from mirg.data.importers.raw import ImportOptions
 from mirg.errors import ConfigError, ImageError
-from mirg.frames import FAMILIES, Family, PixelLimits, Size, family, input_size
+from mirg.frames import FAMILIES, PixelLimits, Size, family, input_size
 
 # Most, and fewest, pixels of an image as documentation and recipes set them: numbers of visual tokens of 28 x 28
 # pixels, and squares of round sides. The default limits of the families are tried too.
@@ -37,10 +37,7 @@ class Resized:
 
     def sides(self, size: Size) -> Size | None:
         """(width, height) of the resized image in pixels; None for an image that is refused."""
-        try:
-            return _sides(self, size)
-        except ImageError:
-            return None
+        return _sides(self, size)
 
     @property
     def key(self) -> str:
@@ -58,11 +55,14 @@ class Resized:
 
 
 @lru_cache(maxsize=65536)
-def _sides(resized: Resized, size: Size) -> Size:
+def _sides(resized: Resized, size: Size) -> Size | None:
     chosen = family(resized.family)
     resize = FORMATS[resized.trainer].resize if resized.trainer else Resize()
     bounds = resize.limits(chosen, resized.min_pixels, resized.max_pixels)
-    return input_size(resize.given(size, chosen, bounds), chosen, resize.processor_limits(chosen, bounds))
+    try:
+        return input_size(resize.given(size, chosen, bounds), chosen, resize.processor_limits(chosen, bounds))
+    except ImageError:
+        return None
 
 
 def said(options: ImportOptions) -> Resized | None:
@@ -75,28 +75,27 @@ def said(options: ImportOptions) -> Resized | None:
         raise ConfigError(f"--min-pixels {least} is larger than --max-pixels {most}")
     if options.trainer:
         format_of(options.trainer)
-    frame = options.frame
     if not options.family:
-        if frame == "resized_pixels":
+        if options.frame == "resized_pixels":
             raise ConfigError("--frame resized_pixels needs --family", hint="every family resizes images differently")
         return None
-    if family(options.family).box_frame != "resized_pixels":
-        if frame == "resized_pixels":
-            raise ConfigError(
-                f"{options.family} does not write pixels of the resized image",
-                hint="its boxes are --frame relative_1000",
-            )
-        return None
-    return Resized(options.family, least, most, options.trainer)
+    if family(options.family).box_frame == "resized_pixels":
+        return Resized(options.family, least, most, options.trainer)
+    if options.frame == "resized_pixels":
+        reason = f"{options.family} does not write pixels of the resized image"
+        raise ConfigError(reason, hint="its boxes are --frame relative_1000")
+    return None
 
 
 def considered(options: ImportOptions) -> tuple[Resized, ...]:
     """The resizings that the boxes of a file are tried on; without a family, those of all that count in such pixels."""
-    if options.family:
-        one = said(options)
-        names = [one.family] if one else []
-    else:
-        names = [name for name, chosen in FAMILIES.items() if _first_of_its_kind(chosen)]
+    # One family of those that resize images alike stands for all of them.
+    alike: dict[tuple[object, ...], str] = {}
+    for name, chosen in FAMILIES.items():
+        if chosen.box_frame == "resized_pixels":
+            alike.setdefault((chosen.resize, chosen.factor, chosen.limits), name)
+    one = said(options)
+    names = ([one.family] if one else []) if options.family else list(alike.values())
     least, most = options.min_pixels, options.max_pixels
     limits = [(least, limit) for limit in ((None, *_OFTEN) if most is None else (most,))]
     if least is None and most is None:
@@ -109,22 +108,16 @@ def considered(options: ImportOptions) -> tuple[Resized, ...]:
     )
 
 
-def _first_of_its_kind(chosen: Family) -> bool:
-    """Whether the family counts in resized pixels, and no family before it resizes images as it does."""
-    like = [f for f in FAMILIES.values() if _resizing(f) == _resizing(chosen)]
-    return chosen.box_frame == "resized_pixels" and like[0] is chosen
-
-
-def _resizing(chosen: Family) -> tuple[object, ...]:
-    return (chosen.box_frame, chosen.resize, chosen.factor, chosen.limits)
-
-
 def with_note(path: Path, options: ImportOptions) -> ImportOptions:
     """The options, completed by what an export of mirg says about its file. ConfigError if they contradict it."""
     note = note_beside(path)
     if note is None:
         return options
-    agreed = _agreed(note)
+    frame = family(note.family).box_frame
+    agreed: dict[str, str | int] = {"frame": frame}
+    if frame == "resized_pixels":
+        agreed |= {"family": note.family, "min_pixels": note.min_pixels, "max_pixels": note.max_pixels}
+        agreed |= {"trainer": note.to} if format_of(note.to).resize.first else {}
     for name in ("frame", "family", "trainer"):
         given = getattr(options, name)
         if given and given not in (agreed.get(name, given), "auto"):
@@ -135,15 +128,6 @@ def with_note(path: Path, options: ImportOptions) -> ImportOptions:
         if resize.limits(family(note.family), least, most) != PixelLimits(note.min_pixels, note.max_pixels):
             raise _contradiction(path, f"--min-pixels {least} --max-pixels {most}", agreed)
     return options.model_copy(update=agreed)
-
-
-def _agreed(note: ExportNote) -> dict[str, str | int]:
-    frame = family(note.family).box_frame
-    if frame != "resized_pixels":
-        return {"frame": frame}
-    trainer = {"trainer": note.to} if format_of(note.to).resize.first else {}
-    limits = {"min_pixels": note.min_pixels, "max_pixels": note.max_pixels}
-    return {"frame": frame, "family": note.family, **limits, **trainer}
 
 
 def _contradiction(path: Path, given: str, agreed: dict[str, str | int]) -> ConfigError:
