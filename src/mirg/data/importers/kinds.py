@@ -73,14 +73,13 @@ def _plugin(name: str) -> Source:
         raise ConfigError(f"{name} is not an importer, but {type(source).__name__}", hint=hint)
 
     def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-        refused: MirgError | None = None
-        with plugin_errors(name, what="importer"):
-            try:
-                yield from source.read(path, options)
-            except MirgError as error:
-                refused = error
-        if refused is not None:
-            raise refused
+        try:
+            yield from source.read(path, options)
+        except MirgError:
+            raise
+        except (Exception, SystemExit):
+            with plugin_errors(name, what="importer"):
+                raise
 
     def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         with plugin_errors(name, what="importer"):

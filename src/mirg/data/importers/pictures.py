@@ -44,9 +44,14 @@ class Pictures:
         """Whether any image below the root can be meant by ``name``."""
         return bool(self._fitting(name))
 
-    def holds(self, path: str) -> bool:
-        """Whether ``path``, with or without the suffix of the file, is that of an image below the root."""
-        return any(_parts(found)[:-1] == _parts(path)[:-1] for found in self._fitting(path))
+    def placed(self, paths: Iterable[Path]) -> str | None:
+        """The first of ``paths``, with or without the suffix of the file, that is an image below the root."""
+        for path in paths:
+            if path.is_relative_to(self.root):
+                name = path.relative_to(self.root).as_posix()
+                if any(_parts(found)[:-1] == _parts(name)[:-1] for found in self._fitting(name)):
+                    return name
+        return None
 
     def find(self, name: str) -> str:
         """The path below the root that ``name`` means. Refused, with the reason, unless there is exactly one."""

@@ -11,6 +11,7 @@ box: it covers ``xmin - 1`` to ``xmax``. Tools that measure from the edge of the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
@@ -56,10 +57,10 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     first = 0.0 if _from_edge(files) or options.frame not in (None, "pixels") else 1.0
     pictures = Pictures(options.root, "filename")
     pictures.claim(_image_name(file, pictures) for file in files)
-    for file in files:
-        yield Row(_shown(file.path, path), 1, _image(file, pictures, labels, first))
-    for file, refusal in broken:
-        yield Row(_shown(file, path), 1, refusal)
+    images = ((file.path, _image(file, pictures, labels, first)) for file in files)
+    for file, value in chain(images, broken):
+        below = file.is_relative_to(path) and file != path
+        yield Row(file.relative_to(path).as_posix() if below else file.name, 1, value)
 
 
 def _xml_files(path: Path) -> list[Path]:
@@ -109,6 +110,8 @@ def _object(element: Element) -> RawObject | Unusable:
     if isinstance(numbers, Unusable):
         return numbers
     x1, y1, x2, y2 = numbers
+    if x2 < x1 or y2 < y1:
+        return Unusable(label, f"object without area: {label!r}")
     attributes = _attributes(element)
     return turned(label, str(attributes.pop("rotation", "0"))) or RawObject(label, (x1, y1, x2, y2), attributes)
 
@@ -138,22 +141,13 @@ def _from_edge(files: list[_File]) -> bool:
 def _image_name(file: _File, pictures: Pictures) -> str:
     """The name of the image of a file: the path where the layouts put it if it is there, else what <filename> says."""
     name = file.image.replace("\\", "/") or file.path.stem
-    for folder in _near(file.path.resolve().parent):
-        if folder.is_relative_to(pictures.root):
-            place = (folder.relative_to(pictures.root) / name).as_posix()
-            if pictures.holds(place):
-                return place
-    return name
-
-
-def _near(folder: Path) -> Iterator[Path]:
-    """The folders of the layouts: that of the XML file, and the one of the images beside ``Annotations``."""
-    yield folder
-    parts = folder.parts
-    for k, part in enumerate(parts):
+    folder = file.path.resolve().parent
+    folders = [folder]
+    for k, part in enumerate(folder.parts):
         if part.casefold() in ("annotations", "labels", "xml", "xmls"):
-            for images in ("JPEGImages", "images", "Images", "imgs"):
-                yield Path(*parts[:k], images, *parts[k + 1 :])
+            names = ("JPEGImages", "images", "Images", "imgs")
+            folders += [Path(*folder.parts[:k], images, *folder.parts[k + 1 :]) for images in names]
+    return pictures.placed(place / name for place in folders) or name
 
 
 def _image(file: _File, pictures: Pictures, labels: list[str], first: float) -> Annotated | Refusal:
@@ -181,10 +175,6 @@ def _refuse_other_name(file: _File, path: str, pictures: Pictures) -> None:
     if (pictures.root / beside).is_file():
         names = f"filename says {file.image}, the XML is called like {Path(beside).name}, and both exist"
         raise Refused("filename", f"image is not clear: {names}", "correct <filename>, or remove it")
-
-
-def _shown(file: Path, path: Path) -> str:
-    return file.relative_to(path).as_posix() if file.is_relative_to(path) and file != path else file.name
 
 
 SOURCE = Source(

@@ -186,12 +186,8 @@ class _Labels:
         places = [[*parts[: at[-1]], "images", *parts[at[-1] + 1 :]]] if at else []
         places.append(parts)
         home = self.folder.resolve()
-        for place in places:
-            if home.is_relative_to(pictures.root):
-                name = (home.relative_to(pictures.root) / Path(*place)).as_posix()
-                if pictures.holds(name):
-                    return name
-        return "/".join(part for k, part in enumerate(parts) if k not in at)
+        placed = pictures.placed(home.joinpath(*place) for place in places)
+        return placed or "/".join(part for k, part in enumerate(parts) if k not in at)
 
     def objects(self, file: Path) -> list[RawObject | Unusable]:
         return [self._object(k, row) for k, row in enumerate(number_lines(file, "labels"), 1)]
