@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from mirg.data.importers.evidence import Evidence
 from mirg.data.importers.finish import STORED, Finished, Job, finish
-from mirg.data.importers.frames import WORDS, FrameName
+from mirg.data.importers.frames import WORDS, FrameName, considered, said, with_note
 from mirg.data.importers.guess import LISTED, explained
 from mirg.data.importers.kinds import source_of
 from mirg.data.importers.look import note_facts
@@ -23,7 +23,6 @@ from mirg.data.importers.pictures import advice
 from mirg.data.importers.raw import ImportOptions, Refusal, Row, Source
 from mirg.data.importers.reasons import kind_of
 from mirg.data.importers.relabel import LabelReport
-from mirg.data.importers.resized import considered, said, with_note
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.executors import Executor, Local
 from mirg.plugins import is_plugin

@@ -13,9 +13,11 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mirg.data.importers.frames import FrameName
 from mirg.data.importers.label_map import LabelMap
 from mirg.samples import Relation, Role, Trajectory
+
+# fraction: 0-1; relative_1000: 0-1000 per axis; pixels: of the original; resized_pixels: of what a model family sees.
+FrameName = Literal["auto", "fraction", "relative_1000", "pixels", "resized_pixels"]
 
 # How much of the image files is read: nothing; size; size and digest; every pixel and digest.
 Look = Literal["none", "header", "hash", "decode"]
