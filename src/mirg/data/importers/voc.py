@@ -106,12 +106,13 @@ def _object(element: Element) -> RawObject | Unusable:
     if corners is None:
         found = ", ".join(sorted({child.tag for child in element} & {"polygon", "robndbox", "segm", "point"}))
         return Unusable(label, f"object without a bndbox: {label!r}" + (f" has {found}" if found else ""))
-    numbers = corners_in(label, [text_in(corners, corner) for corner in _CORNERS])
+    words = [text_in(corners, corner) for corner in _CORNERS]
+    numbers = corners_in(label, words)
     if isinstance(numbers, Unusable):
         return numbers
     x1, y1, x2, y2 = numbers
     if x2 < x1 or y2 < y1:
-        return Unusable(label, f"object without area: {label!r}")
+        return Unusable(label, f"object without area: {label!r}, {', '.join(words)}")
     attributes = _attributes(element)
     return turned(label, str(attributes.pop("rotation", "0"))) or RawObject(label, (x1, y1, x2, y2), attributes)
 
