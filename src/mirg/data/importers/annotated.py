@@ -142,9 +142,8 @@ def convert(value: Annotated | Refusal, options: ImportOptions) -> list[Outcome]
     if refused:
         return refused
     if regions:
-        return [
-            Refusal("objects", "every object is a crowd or an ignored region: nothing can be asked for", "", image.name)
-        ]
+        reason = "every object is a crowd or an ignored region: nothing can be asked for"
+        return [Refusal("objects", reason, "", image.name)]
     if image.objects or image.annotated:
         reason = "no object, and the file names no label for which the image was annotated"
         return [Refusal("objects", reason, "import it in one file with images that have objects", image.name)]
@@ -163,11 +162,11 @@ def _marked(thing: RawObject) -> RawObject:
 
 def _mapped(image: Annotated, labels: LabelMap) -> Annotated:
     """``image`` with the labels of the map. If all of its objects are dropped, somebody annotated it nevertheless."""
-    named = (
-        (thing, thing.label if label_key(thing.label) in REGION_NAMES else labels.of(thing.label))
-        for thing in image.objects
-    )
-    objects = tuple(thing._replace(label=label) for thing, label in named if label is not None)
+    objects: list[RawObject | Unusable] = []
+    for thing in image.objects:
+        label = thing.label if label_key(thing.label) in REGION_NAMES else labels.of(thing.label)
+        if label is not None:
+            objects.append(thing._replace(label=label))
     known = {label for label in map(labels.of, image.labels) if label}
     return replace(image, objects=objects, labels=sorted(known), annotated=image.annotated or bool(image.objects))
 

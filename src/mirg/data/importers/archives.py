@@ -136,7 +136,10 @@ class _Unpacking:
                 for member, _ in members:
                     self.report.members += 1
                     try:
-                        place = self._place(member)
+                        if member.problem:
+                            raise BadMember(member.problem)
+                        place = self.names.relative(member)
+                        self.names.claim(place, folder=member.folder)
                     except BadMember as bad:
                         self._reject(member, bad)
                         continue
@@ -154,13 +157,6 @@ class _Unpacking:
                             self._reject(member, bad)
         except BadArchive as error:
             raise DataError(f"{self.archive}: {error.reason}", hint=error.hint) from error
-
-    def _place(self, member: Member) -> str:
-        if member.problem:
-            raise BadMember(member.problem)
-        place = self.names.relative(member)
-        self.names.claim(place, folder=member.folder)
-        return place
 
     def _write(self, member: Member, pieces: Iterator[bytes], place: str) -> None:
         target = self._folder(posixpath.dirname(place)) / posixpath.basename(place)

@@ -113,9 +113,8 @@ def flag(value: Any) -> bool:
 def category_entry(key: Key, entry: dict[str, Any], labels: LabelMap | None) -> Category:
     """A category with the name that the label map gives it; one without a name has a problem. "None" is no name."""
     name, above = entry.get("name"), entry.get("supercategory")
-    if isinstance(name, int) and not isinstance(name, bool):
-        name = str(name)
-    text = " ".join(name.split()) if isinstance(name, str) else ""
+    named = isinstance(name, str | int) and not isinstance(name, bool)
+    text = " ".join(str(name).split()) if named else ""
     if text.casefold() in _NAMELESS or not is_writable(text):
         return Category("", "", f"has no name in categories: {short(key)} is named {short(name)}")
     if labels and label_key(text) not in REGION_NAMES:
@@ -127,15 +126,7 @@ def category_entry(key: Key, entry: dict[str, Any], labels: LabelMap | None) -> 
 def annotation_entry(owner: Key, entry: dict[str, Any], options: ImportOptions) -> Annotation:
     """An annotation of the image with id ``owner``. A box that is missing is taken from the polygons."""
     given = entry.get("attributes")
-    # Kept are short texts, whole or finite numbers, true and false.
-    attributes = {
-        key: value
-        for key, value in (given.items() if isinstance(given, dict) else ())
-        if all(
-            (len(v) < 200 and is_writable(v)) if isinstance(v, str) else isinstance(v, bool) or is_number(v)
-            for v in (key, value)
-        )
-    }
+    attributes = {k: v for k, v in given.items() if _is_plain(k) and _is_plain(v)} if isinstance(given, dict) else {}
     box = entry.get("bbox")
     if box in (None, []) and options.frame in (None, "pixels"):
         box = _bounds(entry.get("segmentation"))
@@ -172,6 +163,12 @@ def _bounds(segmentation: Any) -> list[float] | None:
         return None
     x, y = [v for p in polygons for v in p[::2]], [v for p in polygons for v in p[1::2]]
     return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether an attribute can be kept: a short text, a whole or finite number, true or false."""
+    short_text = isinstance(value, str) and len(value) < 200 and is_writable(value)
+    return short_text or isinstance(value, bool) or is_number(value)
 
 
 def texts_in(value: Any) -> list[str]:
@@ -255,10 +252,8 @@ class CocoFile:
         if all(isinstance(entry, dict) for entry in value.values()):
             return list(value.values())
         if any(isinstance(entry, list) for entry in value.values()):
-            raise DataError(
-                f"{self.path}: {member} is an object of lists, a list of objects is expected",
-                hint="give every annotation its image_id, in one list",
-            )
+            reason = f"{self.path}: {member} is an object of lists, a list of objects is expected"
+            raise DataError(reason, hint="give every annotation its image_id, in one list")
         return [value]
 
     def _take(self, member: str, entry: Any) -> None:

@@ -185,10 +185,8 @@ class FormatEvidence:
         if len(fits) == 1 and self.total:
             return fits[0]
         may = "may be [x1, y1, x2, y2] or [x, y, width, height]" if fits else "are in neither of the known formats"
-        raise DataError(
-            f"{source}: the {self.total:,} boxes of the column {column} {may}",
-            hint=f"--columns boxes={column} says the first, --columns boxes_xywh={column} the second",
-        )
+        hint = f"--columns boxes={column} says the first, --columns boxes_xywh={column} the second"
+        raise DataError(f"{source}: the {self.total:,} boxes of the column {column} {may}", hint=hint)
 
     def contradict(self, said: BoxFormat, source: str, column: str) -> None:
         """DataError if the boxes are not in the format that was said, but all in the other one."""

@@ -91,15 +91,11 @@ def to_fractions(numbers: Sequence[float], size: Size | None, frame: FrameName, 
             raise DataError("boxes in pixels need the size of the image", hint="import with --look header")
         width, height = float(sides[0]), float(sides[1])
     x1, y1, x2, y2 = numbers
-    edge = 0.0 if frame == "fraction" else _EDGE
-    return _clipped((x1 / width, y1 / height, x2 / width, y2 / height), (edge / width, edge / height))
-
-
-def _clipped(box: Box, edge: tuple[float, float]) -> Box:
-    """Coordinates that leave 0-1 by no more than ``edge`` (of width, of height) set onto the edge."""
-    if min(box) >= 0.0 and max(box) <= 1.0:
+    box = (x1 / width, y1 / height, x2 / width, y2 / height)
+    if frame == "fraction" or (min(box) >= 0.0 and max(box) <= 1.0):
         return box
-    return (_snap(box[0], edge[0]), _snap(box[1], edge[1]), _snap(box[2], edge[0]), _snap(box[3], edge[1]))
+    right, lower = _EDGE / width, _EDGE / height
+    return (_snap(box[0], right), _snap(box[1], lower), _snap(box[2], right), _snap(box[3], lower))
 
 
 def _snap(value: float, edge: float) -> float:

@@ -153,7 +153,13 @@ def import_dataset(
             job, rows = _settled(source, job, rows, path, looked)
             report.frame = job.frame
             work = _Work(writer, job, report, copy, listed)
-            work.run(workers, rows, looked, on_progress)
+            for found in workers.map(partial(finish, job), rows):
+                work.take(found)
+                note_facts(looked, found.facts)
+                if report.rows % _REFUSE_EVERY == 0:
+                    work.contradict(found.row.file, final=False)
+                    if on_progress:
+                        on_progress(report.rows)
             if not (work.evidence.counts or options.frame or source.frame != "auto"):
                 report.frame = "auto"  # every box said its own
         report.warnings += work.labels.warnings(options)
@@ -174,10 +180,8 @@ def _settled(source: Source, job: Job, rows: Iterator[Row], path: Path, looked: 
     frame = options.frame or source.frame
     limited = options.min_pixels or options.max_pixels
     if limited and frame not in ("auto", "resized_pixels"):
-        raise ConfigError(
-            f"--min-pixels and --max-pixels mean nothing for boxes in {WORDS[frame]}",
-            hint="they belong to --frame resized_pixels",
-        )
+        reason = f"--min-pixels and --max-pixels mean nothing for boxes in {WORDS[frame]}"
+        raise ConfigError(reason, hint="they belong to --frame resized_pixels")
     unsure = frame == "resized_pixels" and not limited
     if frame == "auto" or unsure:
         peeked = list(islice(rows, _PEEKED))
@@ -202,18 +206,15 @@ def _counted_from(source: Source, options: ImportOptions, rows: Iterator[Row]) -
     images are counted from 1.
     """
 
-    def naming(what: str, settings: ImportOptions) -> list[Row]:
-        return [
-            row
-            for row in peeked
-            if any(isinstance(o, Refusal) and o.counts == what for o in source.convert(row.value, settings))
-        ]
+    def names(row: Row, what: str, settings: ImportOptions) -> bool:
+        return any(isinstance(out, Refusal) and out.counts == what for out in source.convert(row.value, settings))
 
     peeked = list(islice(rows, _PEEKED))
-    zeros = naming("0", options)
+    zeros = [row for row in peeked if names(row, "0", options)]
     if not zeros:
         return None, chain(peeked, rows)
-    ones = naming("1", options.model_copy(update={"image_index_from": 0}))
+    from_zero = options.model_copy(update={"image_index_from": 0})
+    ones = [row for row in peeked if names(row, "1", from_zero)]
     if len(ones) > len(zeros):
         raise DataError(
             f"{zeros[0].file}: {len(zeros):,} rows name image 0 (row {zeros[0].number}), and {len(ones):,} name an "
@@ -230,22 +231,11 @@ class _Work:
         self.labels = LabelReport()
         self._copied: dict[str, ImageRef] = {}
 
-    def run(
-        self, workers: Executor, rows: Iterator[Row], looked: Journal, on_progress: Callable[[int], None] | None
-    ) -> None:
-        for found in workers.map(partial(finish, self.job), rows):
-            self._take(found)
-            note_facts(looked, found.facts)
-            if self.report.rows % _REFUSE_EVERY == 0:
-                self.contradict(found.row.file, final=False)
-                if on_progress:
-                    on_progress(self.report.rows)
-
     def contradict(self, source: str, *, final: bool) -> None:
         job = self.job
         self.evidence.contradict(job.frame, source, final=final, resized=job.tried, said=job.resized)
 
-    def _take(self, found: Finished) -> None:
+    def take(self, found: Finished) -> None:
         report = self.report
         report.rows += 1
         self.evidence.join(found.evidence)
@@ -255,10 +245,8 @@ class _Work:
         kept = sum(self._write(found.row, row) for row in found.written)
         for refusal in found.refused:
             if refusal.counts == "0" and self.job.options.image_index_from is None:
-                raise DataError(
-                    f"{found.row.file}: row {found.row.number} {refusal.reason}, as in the rows before it",
-                    hint=refusal.hint,
-                )
+                where = f"{found.row.file}: row {found.row.number}"
+                raise DataError(f"{where} {refusal.reason}, as in the rows before it", hint=refusal.hint)
             self._refuse(found.row, refusal)
         report.rows_used += bool(kept)
         if not kept and not found.refused and not found.written:

@@ -103,9 +103,8 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     labels: set[str] = set()
     for number, value in read_rows(path):
         if number == 1 and not looks_like_task(value):
-            raise DataError(
-                f"{path} is not an export of Label Studio", hint="expected a list of tasks: JSON or JSON-MIN"
-            )
+            hint = "expected a list of tasks: JSON or JSON-MIN"
+            raise DataError(f"{path} is not an export of Label Studio", hint=hint)
         try:
             results, image = _task(value)
             names.append(_name(image, pictures))

@@ -131,10 +131,8 @@ def clean_path(path: str, root: str, strip: str = "") -> str:
         text = text.removeprefix(f"{root.rstrip('/')}/")
     clean = posixpath.normpath(text)
     if clean.startswith(("/", "../")) or clean in {"..", "."} or "\0" in clean:
-        raise ImageError(
-            f"image {path} lies outside {root}",
-            hint="--root is the folder that paths are relative to; --strip TEXT leaves out their beginning",
-        )
+        hint = "--root is the folder that paths are relative to; --strip TEXT leaves out their beginning"
+        raise ImageError(f"image {path} lies outside {root}", hint=hint)
     return clean
 
 

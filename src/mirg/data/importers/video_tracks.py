@@ -88,10 +88,8 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
             for number, value in enumerate(_films(place, name, options, got=got), 1):
                 yield Row(file, number, value)
     if not found:
-        hint = (
-            "expected groundtruth.txt beside the frames or above img (GOT-10k, LaSOT), or gt/gt.txt beside img1 (MOT)"
-        )
-        raise DataError(f"{path} holds no sequence", hint=hint)
+        hint = "groundtruth.txt beside the frames or above img (GOT-10k, LaSOT), or gt/gt.txt beside img1 (MOT)"
+        raise DataError(f"{path} holds no sequence", hint=f"expected {hint}")
 
 
 def _films(place: Path, name: str, options: ImportOptions, *, got: bool) -> list[Film] | list[Refusal]:
@@ -231,8 +229,6 @@ def _settings(file: Path, section: str) -> dict[str, str]:
 
 
 _FIELD = "gt/gt.txt"
-_LINE = "frame,id,x,y,w,h,conf,class,visibility"
-_VISDRONE = "convert VisDrone to COCO, with track_id and ignored regions: kind coco"
 _VISIBLE = 0.1  # share of an object that must be visible: MOT also annotates what is hidden
 _MOT_CLASSES = {
     1: "pedestrian", 2: "person on a vehicle", 3: "car", 4: "bicycle", 5: "motorbike", 6: "vehicle", 7: "person",
@@ -272,8 +268,7 @@ def _mot(place: Path, name: str) -> list[Film]:
             frame, key, x, y, width, height = row[:6]
             track = tracks[str(int(key))]
             if position[int(frame)] in track:
-                reason = f"line {number}: object {int(key)} has a second box in frame {int(frame)}"
-                raise Refused(_FIELD, reason)
+                raise Refused(_FIELD, f"line {number}: object {int(key)} has a second box in frame {int(frame)}")
             track[position[int(frame)]] = (x - layout.first, y - layout.first, width, height)
             labels[str(int(key))].add(label)
     if not tracks:
@@ -298,7 +293,8 @@ def _layout(rows: list[list[float]], labels: Path) -> _Layout:
         raise Refused(_FIELD, f"line {first} has {len(rows[first - 1])} columns, line 1 has {len(rows[0])}")
     count = counts.pop() if counts else 9
     if count not in (6, 7, 9, 10):
-        raise Refused(_FIELD, f"line 1 is not {_LINE}", f"{count} columns are of no known layout")
+        reason = "line 1 is not frame,id,x,y,w,h,conf,class,visibility"
+        raise Refused(_FIELD, reason, f"{count} columns are of no known layout")
     if any(math.isnan(value) for row in rows for value in row):
         raise Refused(_FIELD, "holds NaN", "leave out the lines of frames in which an object is not seen")
     for number, row in enumerate(rows, 1):
@@ -324,13 +320,11 @@ def _layout(rows: list[list[float]], labels: Path) -> _Layout:
 def _world(more: list[list[float]]) -> _Layout:
     """Ten columns without labels.txt are MOT15, unless all of them could be class and visible share as well."""
     if all(x in _MOT_CLASSES and 0 <= y <= 1 for x, y, _ in more):
-        raise Refused(
-            _FIELD,
-            "columns 8 to 10 may be world coordinates (MOT15) or class and visibility (MOT16)",
-            "MOT16 has 9 columns; gt/labels.txt names the classes of a file of 10",
-        )
+        reason = "columns 8 to 10 may be world coordinates (MOT15) or class and visibility (MOT16)"
+        raise Refused(_FIELD, reason, "MOT16 has 9 columns; gt/labels.txt names the classes of a file of 10")
     if all(x in range(12) and y in (0, 1) and z in (0, 1, 2) for x, y, z in more):
-        raise Refused(_FIELD, "columns 8 to 10 may be category, truncation and occlusion (VisDrone)", _VISDRONE)
+        reason = "columns 8 to 10 may be category, truncation and occlusion (VisDrone)"
+        raise Refused(_FIELD, reason, "convert VisDrone to COCO, with track_id and ignored regions: kind coco")
     return _Layout(None, 1.0, "gt.txt has world coordinates (MOT15) and no class")
 
 

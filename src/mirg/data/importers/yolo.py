@@ -107,18 +107,16 @@ def _from_yaml(file: Path) -> Names | None:
     home = home if home.is_dir() else file.parent.resolve()
     places = {split: value[key] for key, split in _SPLITS.items() if isinstance(value.get(key), str)}
     lists = frozenset(Path(place).name.casefold() for place in places.values() if place.casefold().endswith(".txt"))
-    splits = {split: found for split, place in places.items() if (found := _split(home, place)) is not None}
+    splits: dict[str, Path] = {}
+    for split, place in places.items():
+        # Roboflow writes ../train/images for train/images.
+        found = next((d for d in (home / place, home / place.removeprefix("../")) if d.is_dir()), None)
+        splits |= {split: found.resolve()} if found else {}
     if home == file.parent.resolve() and splits and not any(place.is_relative_to(home) for place in splits.values()):
         # The file lies apart from its dataset, and has no path: the folder of images and labels is above all splits.
         shared = Path(os.path.commonpath(splits.values()))
         home = next((place.parent for place in (shared, *shared.parents) if place.name == "images"), shared)
     return Names(file.name, by_number, home, "kpt_shape" in value, splits, lists)
-
-
-def _split(home: Path, place: str) -> Path | None:
-    """The folder of a split. Roboflow writes ``../train/images`` for ``train/images``."""
-    options = (home / place, home / place.removeprefix("../"))
-    return next((option.resolve() for option in options if option.is_dir()), None)
 
 
 def _from_lines(file: Path) -> Names:
