@@ -167,7 +167,7 @@ def said(options: ImportOptions) -> Resized | None:
 
 def considered(options: ImportOptions) -> tuple[Resized, ...]:
     """The resizings that the boxes of a file are tried on; without a family, those of all that count in such pixels."""
-    # One family of those that resize images alike stands for all of them.
+    # Of families that resize images alike, the first one is tried.
     alike: dict[tuple[object, ...], str] = {}
     for name, chosen in FAMILIES.items():
         if chosen.box_frame == "resized_pixels":
