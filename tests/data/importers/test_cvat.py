@@ -65,6 +65,7 @@ def test_images(tmp_path: Path) -> None:
         (images('<skeleton label="dog"><points label="1"/></skeleton>'), ["a.jpg"], "drawn as skeleton", "a skeleton"),
         (images('<polygon label="dog" points="1,2;3,x;5,6"/>'), ["a.jpg"], "without points in numbers", "a letter"),
         (images('<box label="dog" xtl="9" ytl="8" xbr="5" ybr="80"/>'), ["a.jpg"], "without area", "inverted"),
+        (images('<box label="dog" xtl="5" ytl="80" xbr="9" ybr="8"/>'), ["a.jpg"], "without area", "upside down"),
         (
             images('<box label="dog" xtl="9" ytl="8" xbr="nan" ybr="80"/>'),
             ["a.jpg"],

@@ -117,6 +117,7 @@ def test_a_box_beyond_the_edge_by_rounding(tmp_path: Path) -> None:
         ([task(box(rectanglelabels=["dog", "cat"]))], ["a.jpg"], "2 labels: rectanglelabels, dog, cat", "two labels"),
         ([task(box(rectanglelabels=[]))], ["a.jpg"], "result with 0 labels", "no label"),
         ([task(box(width=0))], ["a.jpg"], "without area", "no width"),
+        ([task(box(height=0))], ["a.jpg"], "without area", "no height"),
         ([task(box(x=80))], ["a.jpg"], "is outside", "beyond the edge"),
         ([task(box(x="10"))], ["a.jpg"], "without a box in numbers", "a text"),
         ([task({**box(), "type": "brushlabels", "value": {"brushlabels": ["dog"], "rle": [1]}})], ["a.jpg"],

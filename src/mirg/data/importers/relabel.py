@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -69,7 +70,7 @@ TWICE = 0.9  # IoU from which two boxes of one label are probably one object tha
 class Noted:
     """What one row says of labels."""
 
-    labels: dict[str, int] = field(default_factory=dict)  # how often each is used
+    labels: Counter[str] = field(default_factory=Counter)  # how often each is used
     met: frozenset[str] = frozenset()  # old labels of the map that it has
     overlapping: int = 0  # pairs of boxes of one label that are probably one object
     negatives: int = 0  # samples without targets of images that were annotated
@@ -78,9 +79,7 @@ class Noted:
     def add(self, raw: RawSample) -> None:
         """Count the labels of the objects of ``raw``, or of its targets if it has no objects."""
         things = [thing.label for image in raw.images for thing in image.objects] or [box.label for box in raw.targets]
-        for label in things:
-            if label:
-                self.labels[label] = self.labels.get(label, 0) + 1
+        self.labels.update(filter(None, things))
         self.negatives += is_negative(raw)
 
 
