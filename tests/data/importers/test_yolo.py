@@ -157,6 +157,13 @@ def test_refused(tmp_path: Path, files: dict[str, str], reason: str, why: str) -
     assert reason in refusal("yolo", write(root, dict(files)), root), why
 
 
+def test_an_image_in_the_folders_of_two_splits_is_of_none(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "data", ["images/a.jpg"], SIZE)
+    files = {"data.yaml": f"{NAMES}train: images\nval: images\n", "labels/a.txt": BOX}
+    (sample,) = run("yolo", write(root, files), root)[1].values()
+    assert "split" not in sample.meta
+
+
 def test_words_that_yaml_takes_for_something_else(tmp_path: Path) -> None:
     root = pictures(tmp_path / "data", ["images/a.jpg"], SIZE)
     names = ["no", "yes", "off", "1", "null_", "2020-01-01"]

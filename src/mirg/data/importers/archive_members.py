@@ -36,7 +36,7 @@ _TAR_HEADERS = {
 _TAR_HEADER_BYTES = 1 << 20  # of a long name, or of properties of a member; tarfile holds all of it in memory
 _DAMAGE = (
     EOFError, zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, UnicodeDecodeError,
-    ValueError,
+    ValueError, NotImplementedError,
 )  # fmt: skip
 _COPY_AGAIN = "copy or download it again"
 _NO_FILE = "it is not a file (a device, pipe or socket)"
@@ -166,7 +166,7 @@ def _zip_bytes(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes
     try:
         with opened.open(info) as stream:
             yield from iter(partial(stream.read, _CHUNK), b"")
-    except (*_DAMAGE, NotImplementedError, RuntimeError, OSError) as error:
+    except (*_DAMAGE, RuntimeError, OSError) as error:
         raise BadMember(f"it is damaged: {error}", _COPY_AGAIN) from error
 
 

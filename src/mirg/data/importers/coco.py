@@ -164,7 +164,7 @@ class _Notes:
         else:
             self._seen[place] = len(self.objects)
             self.objects.append(thing)
-        if note.target and not note.crowd and not region:
+        if note.target:
             self._targets.add(thing.label)
 
     def _categories(self) -> list[str] | None:

@@ -322,9 +322,7 @@ class CocoFile:
         if label_key(old.name) != label_key(new.name):
             problem = f"is listed twice in categories: {short(key)} is {short(old.name)} and {short(new.name)}"
             new = Category("", "", problem)
-        elif old.supercategory != new.supercategory and old.supercategory and new.supercategory:
-            new = new._replace(supercategory="")
-        self.categories[key] = new._replace(supercategory=new.supercategory or old.supercategory)
+        self.categories[key] = new._replace(supercategory=old.supercategory or new.supercategory)
 
     def _stray(self, image_id: Any, count: int = 1) -> None:
         name = repr(image_id)
