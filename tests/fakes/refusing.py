@@ -42,7 +42,6 @@ _OTHER: dict[str, dict[str, tuple[int | str, str]]] = {
 _RETURNED: dict[tuple[str, str], tuple[int, str]] = {
     ("card", "size_words"): (0, f"image {ANY} {{}}"),
     ("coco", "_box_problem"): (1, "{}"),
-    ("coco", "why_nothing"): (0, "{}"),
     ("coco_file", "not_listed"): (0, "{}"),
     ("images", "_decoder_words"): (0, f"image {ANY} {{}}"),
     ("yolo", "of"): (1, f"{{}} (line {ANY})"),

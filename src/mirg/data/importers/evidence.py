@@ -20,7 +20,7 @@ from mirg.frames import RELATIVE_MAX
 from mirg.images import Size
 
 if TYPE_CHECKING:
-    from mirg.data.importers.resized import Resized
+    from mirg.data.importers.frames import Resized
 
 _MIXED = 0.01  # share of boxes of another frame from which a source counts as mixed; fewer are rejected row by row
 _ENOUGH = 200  # boxes after which a wrong frame is refused, rather than at the end of the file

@@ -14,11 +14,10 @@ from pydantic import ValidationError
 from mirg.answers.blocks import TAGS
 from mirg.answers.markup import box_markup
 from mirg.data.importers.evidence import Evidence
-from mirg.data.importers.frames import WORDS, FrameName, only_fractions, possible, to_fractions
+from mirg.data.importers.frames import WORDS, FrameName, Resized, only_fractions, possible, to_fractions
 from mirg.data.importers.look import Facts, Looker, clean_path
 from mirg.data.importers.raw import ImportOptions, Numbers, RawBox, RawImage, RawSample, Refusal, Row, Text
 from mirg.data.importers.relabel import Noted, checked
-from mirg.data.importers.resized import Resized
 from mirg.data.importers.rows import Refused
 from mirg.errors import DataError, ImageError, first_problem
 from mirg.frames import FAMILIES
