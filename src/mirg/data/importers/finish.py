@@ -6,6 +6,7 @@ by ``mirg.data.importers.importer``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -83,10 +84,6 @@ class Finished(NamedTuple):
     rotated: list[Rotated]  # images with boxes of which it is not known whether they were drawn before the rotation
 
 
-# Images of one row by what it says of them: its questions are about the same ones, and come by the dozen.
-Known = dict[tuple[object, ...], _Seen]
-
-
 def finish(job: Job, row: Row) -> Finished:
     """Convert one row. What is wrong with it, or with one of its questions, is a refusal and no exception."""
     from mirg.data.importers.kinds import source_of
@@ -94,7 +91,7 @@ def finish(job: Job, row: Row) -> Finished:
     looker = _looker(job.options.root, job.options.look, job.journal, job.run)
     source = source_of(job.plugin or job.kind)
     found = Finished(row._replace(value=None), [], [], Evidence(), looker.fresh, Noted(), [])
-    known: Known = {}
+    known: dict[RawImage, _Seen] = {}  # the questions of one row are about the same images, and come by the dozen
     for outcome in source.convert(row.value, job.options):
         if isinstance(outcome, Refusal):
             found.refused.append(outcome)
@@ -122,17 +119,27 @@ def _looker(root: str, look: str, journal: str, run: str) -> Looker:
     return Looker(root, look, journal)  # type: ignore[arg-type]
 
 
+def _given(numbers: Numbers) -> str:
+    return ", ".join(f"{v:g}" for v in numbers)
+
+
 class _Finisher:
-    def __init__(self, job: Job, looker: Looker, found: Finished, raw: RawSample, known: Known) -> None:
+    """Makes the sample of ``raw``; ``known`` are images of the same row that were looked at already."""
+
+    def __init__(self, job: Job, looker: Looker, found: Finished, raw: RawSample, known: dict[RawImage, _Seen]) -> None:
         self.job, self.looker, self.found, self.raw, self.known = job, looker, found, raw, known
         self.where = f"{found.row.file}:{found.row.number}"
-        self.seen: list[_Seen] = []
+        self.seen: list[_Seen] = []  # the images of the sample
         self.boxed: set[int] = set()  # numbers of the images with boxes
 
     def sample(self) -> Sample | None:
         """The sample; None if the frame is still open. Refused if the row is not a valid sample."""
         raw = self.raw
-        images = [self._image(number, image) for number, image in enumerate(raw.images, 1)]
+        for k, image in enumerate(raw.images):
+            bare = replace(image, objects=()) if image.objects else image
+            if bare not in self.known:
+                self.known[bare] = self._looked_at(f"images.{k}", image)
+            self.seen.append(self.known[bare])
         self._note_boxes()
         if self.job.frame == "auto":
             return None
@@ -141,7 +148,7 @@ class _Finisher:
             sample = Sample(
                 id=raw.id,
                 task=raw.task,
-                images=tuple(self._with_objects(number, ref) for number, ref in enumerate(images, 1)),
+                images=tuple(self._with_objects(k, image) for k, image in enumerate(raw.images)),
                 question=self._text(raw.question, "question"),
                 targets=tuple(self._target(k, box) for k, box in enumerate(raw.targets)),
                 relation=raw.relation,
@@ -155,33 +162,24 @@ class _Finisher:
         self.found.rotated.extend(unknown)
         return sample
 
-    def _image(self, number: int, image: RawImage) -> ImageRef:
-        key = (image.path, image.width, image.height, image.role, image.caption, image.frame)
-        if key not in self.known:
-            self.known[key] = self._looked_at(number, image)
-        self.seen.append(self.known[key])
-        return self.seen[-1].ref
-
-    def _looked_at(self, number: int, image: RawImage) -> _Seen:
+    def _looked_at(self, where: str, image: RawImage) -> _Seen:
         options = self.job.options
-        looker, root_name, given = self.looker, self.job.root_name, image.path
-        if options.stored and given.startswith(f"{options.stored}/"):
-            looker, root_name, given = (
-                _looker(options.stored, options.look, "", self.job.run),
-                STORED,
-                given[len(options.stored) + 1 :],
-            )
+        looker, root, path, strip = self.looker, self.job.root_name, image.path, options.strip
+        if options.stored and path.startswith(f"{options.stored}/"):
+            looker, root, strip = _looker(options.stored, options.look, "", self.job.run), STORED, ""
+            path = path.removeprefix(f"{options.stored}/")
         try:
-            facts = looker.at(clean_path(given, options.root, options.strip if root_name != STORED else ""))
+            facts = looker.at(clean_path(path, options.root, strip))
         except ImageError as error:
-            raise Refused(f"images.{number - 1}", error.message, error.hint) from error
+            raise Refused(where, error.message, error.hint) from error
         told = (image.width, image.height) if image.width > 0 and image.height > 0 else None
         size = facts.size or told
-        exif = self._rotation(number, facts, told)
+        exif = self._rotation(where, facts, told)
+        width, height = size or (0, 0)
         ref = ImageRef(
-            path=rooted(root_name, facts.path),
-            width=size[0] if size else 0,
-            height=size[1] if size else 0,
+            path=rooted(root, facts.path),
+            width=width,
+            height=height,
             sha256=facts.sha256,
             role=image.role,
             caption=image.caption,
@@ -190,9 +188,9 @@ class _Finisher:
         drawn = stored_size(size, facts.orientation) if size and exif == "ignore" else size
         return _Seen(ref, drawn, facts.orientation, exif)
 
-    def _rotation(self, number: int, facts: Facts, told: tuple[int, int] | None) -> str:
+    def _rotation(self, where: str, facts: Facts, told: tuple[int, int] | None) -> str:
         """How the EXIF rotation is treated of an image (:attr:`_Seen.exif`). Refused if the sizes contradict it."""
-        where, wanted = f"images.{number - 1}", self.job.options.exif
+        wanted = self.job.options.exif
         if facts.size is None:
             return ""
         stored = stored_size(facts.size, facts.orientation)
@@ -215,32 +213,25 @@ class _Finisher:
 
     def _exif(self) -> tuple[dict[str, str], list[Rotated]]:
         """What ``meta`` says about rotated photographs with boxes, and those whose boxes have no known orientation."""
-        if not any(seen.exif for seen in self.seen):
-            return {}, []
-        stored = self.job.options.stored
-        pairs = [
-            (image.path.removeprefix(f"{stored}/") if stored else image.path, self.seen[k - 1])
-            for k, image in enumerate(self.raw.images, 1)
-            if k in self.boxed
+        pairs = zip(self.raw.images, self.seen, strict=True)
+        boxed = [(image, seen) for k, (image, seen) in enumerate(pairs, 1) if seen.exif and k in self.boxed]
+        prefix = f"{self.job.options.stored}/" if self.job.options.stored else ""
+        unknown = [
+            Rotated(i.path.removeprefix(prefix), seen.orientation) for i, seen in boxed if seen.exif == "unknown"
         ]
-        unknown = [Rotated(path, seen.orientation) for path, seen in pairs if seen.exif == "unknown"]
-        told = sorted({seen.exif for _, seen in pairs if seen.exif})
+        told = sorted({seen.exif for _, seen in boxed})
         return ({EXIF_META: told[0]} if told and not unknown else {}), unknown
 
     def _note_boxes(self) -> None:
         """Every box as evidence of the frame, but for those that say it themselves."""
         raw = self.raw
         written = [part for part in (*raw.question, *(raw.thinking or ())) if not isinstance(part, str)]
-        for box in (*raw.targets, *written):
-            self.boxed.add(box.image)
-            if box.frame is None and 1 <= box.image <= len(self.seen):
-                self._note(box.numbers, self.seen[box.image - 1].size)
-        for number, (image, seen) in enumerate(zip(raw.images, self.seen, strict=True), 1):
-            if image.objects:
-                self.boxed.add(number)
-            for thing in image.objects:
-                if thing.frame is None:
-                    self._note(thing.numbers, seen.size)
+        boxes = [(box.image, box) for box in (*raw.targets, *written)]
+        boxes += [(number, thing) for number, image in enumerate(raw.images, 1) for thing in image.objects]
+        for number, box in boxes:
+            self.boxed.add(number)
+            if box.frame is None and 1 <= number <= len(self.seen):
+                self._note(box.numbers, self.seen[number - 1].size)
 
     def _note(self, numbers: Numbers, size: tuple[int, int] | None) -> None:
         job, evidence = self.job, self.found.evidence
@@ -264,51 +255,43 @@ class _Finisher:
             raise Refused(field, error.message, error.hint) from error
         if seen.exif == "ignore":
             box = upright_box(box, seen.orientation)
-        x1, y1, x2, y2 = box
-        if 0.0 <= x1 < x2 <= 1.0 and 0.0 <= y1 < y2 <= 1.0:
-            if frame != "fraction" and only_fractions(numbers):
-                given = ", ".join(f"{v:g}" for v in numbers)
-                reason = f"box ({given}) can only be fractions (0-1), and the boxes are read as {WORDS[frame]}"
-                raise Refused(field, reason, "if all boxes are fractions, import with --frame fraction")
-            return box
-        problem = box_problem(box)
-        if problem:
-            given = ", ".join(f"{v:g}" for v in numbers)
+        if problem := box_problem(box):
             hint = "correct the annotation" if problem != "outside" else _OUTSIDE
-            raise Refused(field, f"box ({given}) in {WORDS[frame]} is {problem}", hint)
+            raise Refused(field, f"box ({_given(numbers)}) in {WORDS[frame]} is {problem}", hint)
+        if frame != "fraction" and only_fractions(numbers):
+            reason = f"box ({_given(numbers)}) can only be fractions (0-1), and the boxes are read as {WORDS[frame]}"
+            raise Refused(field, reason, "if all boxes are fractions, import with --frame fraction")
         return box
 
     def _target(self, k: int, box: RawBox) -> Target:
         found = self._box(box.numbers, box.image, f"targets.{k}", box.frame)
         return Target(image=box.image, box=found, label=box.label)
 
-    def _with_objects(self, number: int, ref: ImageRef) -> ImageRef:
-        things = self.raw.images[number - 1].objects
-        if not things:
+    def _with_objects(self, k: int, image: RawImage) -> ImageRef:
+        ref = self.seen[k].ref
+        if not image.objects:
             return ref
+        boxes = [
+            self._box(thing.numbers, k + 1, f"images.{k}.objects.{n}", thing.frame)
+            for n, thing in enumerate(image.objects)
+        ]
         notes = tuple(
-            ObjectNote(
-                label=thing.label,
-                box=self._box(thing.numbers, number, f"images.{number - 1}.objects.{k}", thing.frame),
-                attributes=thing.attributes or {},
-            )
-            for k, thing in enumerate(things)
+            ObjectNote(label=thing.label, box=box, attributes=thing.attributes or {})
+            for thing, box in zip(image.objects, boxes, strict=True)
         )
         return ref.model_copy(update={"objects": notes})
 
     def _text(self, text: Text, field: str) -> str:
+        words = (*_RESERVED, *TAGS) if field == "thinking" else _RESERVED
+        parts = []
         for part in text:
-            if isinstance(part, str) and "<" in part:
-                words = (*_RESERVED, *TAGS) if field == "thinking" else _RESERVED
-                reserved = next((word for word in words if word in part), None)
-                if reserved:
-                    raise Refused(field, f"holds {reserved!r}, which would not be read as text", "remove it")
-        parts = [
-            box_markup(part.image, self._box(part.numbers, part.image, field, part.frame))
-            if isinstance(part, RawBox)
-            else part
-            for part in text
-        ]
+            if isinstance(part, RawBox):
+                parts.append(box_markup(part.image, self._box(part.numbers, part.image, field, part.frame)))
+                continue
+            reserved = next((word for word in words if word in part), None) if "<" in part else None
+            if reserved:
+                raise Refused(field, f"holds {reserved!r}, which would not be read as text", "remove it")
+            parts.append(part)
         return "".join(parts).strip()
 
     def _trajectory(self) -> Trajectory | None:
