@@ -28,8 +28,8 @@ _FLAT = rf"\[\s{{0,8}}{_PAIR}{_COMMA}{_PAIR}\s{{0,8}}\]"
 _CORNERS = rf"\[\s{{0,3}}\[{_PAIR}\]{_COMMA}\[{_PAIR}\]\s{{0,3}}\]"
 _ROUND = rf"\(\s{{0,3}}{_PAIR}{_COMMA}{_PAIR}\s{{0,3}}\)"
 _BARE = rf"<box>\s{{0,3}}{NUMBER}(?:[ ,]{{1,3}}{NUMBER}){{3}}\s{{0,3}}</box>"
-# The Qwen2-VL spelling, and the same without its tokens.
-PAIRS = re.compile(rf"{_OPEN}?{_PAIRS}{_CLOSE}", re.ASCII)
+# The Qwen2-VL spelling, and the same without its tokens. All begin with "<" or "(", for which a search looks first.
+PAIRS = re.compile(rf"(?:<\|box_start\|>\(|<box>\(|<\|det\|>\(|\(){_PAIRS[2:]}{_CLOSE}", re.ASCII)
 # That, and [x1, y1, x2, y2] as the JSON families and InternVL write it.
 ANY_BOX = re.compile(f"{_BARE}|{_OPEN}?(?:{_PAIRS}|{_CORNERS}|{_ROUND}|\\[{_FLAT}\\]|{_FLAT}){_CLOSE}", re.ASCII)
 # Anything that begins like a place and was not read as a box.

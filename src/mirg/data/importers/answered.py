@@ -181,21 +181,20 @@ def boxes_of(
     text = ascii_forms(answer)
     try:
         # Most answers of a file differ only in the numbers of their boxes, on which the images do not depend.
-        numbers = _numbers(pattern.sub(lambda match: VALUE.sub("0", match[0]), text), images, pattern)
+        places = _places(pattern.sub(lambda match: VALUE.sub("0", match[0]), text), images, pattern)
     except Refused:
-        numbers = _numbers.__wrapped__(text, images, pattern)  # so that the reason quotes what is there
+        places = _places.__wrapped__(text, images, pattern)  # so that the reason quotes what is there
     labels = referred(answer)
     found = []
-    for match, number in zip(pattern.finditer(text), numbers, strict=True):
-        label = next((phrase for end, phrase in reversed(labels) if end <= match.start()), "")
-        box = _in_order(numbers_of(match), key_before(text, match.start()), stated)
-        found.append(RawBox(number, box, label, frame))
+    for match, (number, key) in zip(pattern.finditer(text), places, strict=True):
+        label = next((phrase for end, phrase in reversed(labels) if end <= match.start()), "") if labels else ""
+        found.append(RawBox(number, _in_order(numbers_of(match), key, stated), label, frame))
     return found
 
 
 @lru_cache(maxsize=1024)
-def _numbers(text: str, images: int, pattern: re.Pattern[str]) -> tuple[int, ...]:
-    """The image of every box of an answer, 0 if it is not named. Refused as :func:`boxes_of` says."""
+def _places(text: str, images: int, pattern: re.Pattern[str]) -> tuple[tuple[int, str | None], ...]:
+    """The image of every box of an answer, 0 if it is not named, and its key. Refused as :func:`boxes_of` says."""
     names = image_names(text, images)
     spans = [match.span() for match in pattern.finditer(text)]
     unread = unread_place(text, spans)
@@ -214,7 +213,8 @@ def _numbers(text: str, images: int, pattern: re.Pattern[str]) -> tuple[int, ...
         end = names[k + 1].start if k + 1 < len(names) else len(text)
         if text.startswith(":", name.end) and name not in placed_by and not _ABSENT.search(text, name.end, end):
             raise Refused("answer", f"Image-{name.number} is named without a box")
-    return tuple(name.number if name else 0 for name in placed_by)
+    keys = (key_before(text, start) for start, _ in spans)
+    return tuple((name.number if name else 0, key) for name, key in zip(placed_by, keys, strict=True))
 
 
 def image_around(before: str, after: str, images: int) -> int:
@@ -357,7 +357,9 @@ def marked_up(
     """
     forms = ascii_forms(plain(text))
     spans = [match.span() for match in pattern.finditer(forms)]
-    names = iter(images_of(forms, spans, image_names(forms, images)) if spans else ())
+    if not spans:
+        return (plain(text),)
+    names = iter(images_of(forms, spans, image_names(forms, images)))
 
     def box(match: re.Match[str]) -> RawBox:
         name = next(names)

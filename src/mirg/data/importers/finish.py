@@ -6,7 +6,6 @@ by ``mirg.data.importers.importer``.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -72,6 +71,9 @@ class _Seen(NamedTuple):
     exif: str = ""
 
 
+_Known = dict[tuple[object, ...], _Seen]  # by what a row says of an image
+
+
 class Finished(NamedTuple):
     """What became of one row."""
 
@@ -91,7 +93,7 @@ def finish(job: Job, row: Row) -> Finished:
     looker = _looker(job.options.root, job.options.look, job.journal, job.run)
     source = source_of(job.plugin or job.kind)
     found = Finished(row._replace(value=None), [], [], Evidence(), looker.fresh, Noted(), [])
-    known: dict[RawImage, _Seen] = {}  # the questions of one row are about the same images, and come by the dozen
+    known: _Known = {}  # the questions of one row are about the same images, and come by the dozen
     for outcome in source.convert(row.value, job.options):
         if isinstance(outcome, Refusal):
             found.refused.append(outcome)
@@ -126,7 +128,7 @@ def _given(numbers: Numbers) -> str:
 class _Finisher:
     """Makes the sample of ``raw``; ``known`` are images of the same row that were looked at already."""
 
-    def __init__(self, job: Job, looker: Looker, found: Finished, raw: RawSample, known: dict[RawImage, _Seen]) -> None:
+    def __init__(self, job: Job, looker: Looker, found: Finished, raw: RawSample, known: _Known) -> None:
         self.job, self.looker, self.found, self.raw, self.known = job, looker, found, raw, known
         self.where = f"{found.row.file}:{found.row.number}"
         self.seen: list[_Seen] = []  # the images of the sample
@@ -136,10 +138,10 @@ class _Finisher:
         """The sample; None if the frame is still open. Refused if the row is not a valid sample."""
         raw = self.raw
         for k, image in enumerate(raw.images):
-            bare = replace(image, objects=()) if image.objects else image
-            if bare not in self.known:
-                self.known[bare] = self._looked_at(f"images.{k}", image)
-            self.seen.append(self.known[bare])
+            key = (image.path, image.width, image.height, image.role, image.caption, image.frame)
+            if key not in self.known:
+                self.known[key] = self._looked_at(f"images.{k}", image)
+            self.seen.append(self.known[key])
         self._note_boxes()
         if self.job.frame == "auto":
             return None
