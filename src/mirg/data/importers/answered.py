@@ -10,16 +10,7 @@ from typing import Literal
 from mirg.answers.image_names import Name, ascii_forms
 from mirg.answers.json_style import box_order
 from mirg.answers.languages import LETTERS, OTHER_NOUNS
-from mirg.answers.places import (
-    NEGATION,
-    SENTENCE_END,
-    UNCLEAR,
-    Span,
-    agree,
-    images_of,
-    key_before,
-    unread_place,
-)
+from mirg.answers.places import NEGATION, SENTENCE_END, UNCLEAR, Span, agree, images_of, key_before, unread_place
 from mirg.data.importers.frames import FrameName
 from mirg.data.importers.raw import Numbers, RawBox, Text
 from mirg.data.importers.rows import Refused
@@ -203,10 +194,9 @@ def _places(text: str, images: int, pattern: re.Pattern[str]) -> tuple[tuple[int
     if unread is not None:
         raise Refused("answer", f"holds a box that was not understood: {unread!r}", "boxes are [x1, y1, x2, y2]")
     placed_by = _placed(text, spans, names, images)
-    if None in placed_by and _PER_IMAGE.search(text) and images > 1:
+    words = REFERRED.sub(" ", pattern.sub(" ", text))
+    if None in placed_by and images > 1 and (_MAY_NAME.search(words) or _PER_IMAGE.search(text)):
         raise Refused("answer", "may name an image in a way that is not understood", _WRITE_NAMES)
-    if None in placed_by:
-        _refuse_doubt(REFERRED.sub(" ", pattern.sub(" ", text)), images)
     for k, name in enumerate(names):
         if not 1 <= name.number <= images:
             raise Refused("answer", f"Image-{name.number} does not exist, there are {images} images")
@@ -222,15 +212,9 @@ def image_around(before: str, after: str, images: int) -> int:
     text = ascii_forms(f"{before} [] {after}")
     start = len(before) + 1
     (name,) = _placed(text, [(start, start + 2)], image_names(text, images), images)
-    if name is None:
-        _refuse_doubt(text, images)
-    return name.number if name else 0
-
-
-def _refuse_doubt(text: str, images: int) -> None:
-    """Refuse the words around boxes without names, if they may name one of several images."""
-    if images > 1 and _MAY_NAME.search(text):
+    if name is None and images > 1 and _MAY_NAME.search(text):
         raise Refused("answer", "may name an image in a way that is not understood", _WRITE_NAMES)
+    return name.number if name else 0
 
 
 def _placed(text: str, spans: list[Span], names: Sequence[Name], images: int) -> list[Name | None]:

@@ -21,29 +21,8 @@ from mirg.answers.image_names import ascii_forms
 from mirg.answers.markup import cited, markup_problem, replaced
 from mirg.answers.places import unread_place
 from mirg.data.importers.answered import asked_image, boxes_of, image_around, is_hidden, marked_up, placed, stated_order
-from mirg.data.importers.raw import (
-    ImportOptions,
-    Outcome,
-    RawBox,
-    RawImage,
-    RawObject,
-    RawSample,
-    Refusal,
-    Source,
-    Text,
-)
-from mirg.data.importers.rows import (
-    Refused,
-    box_of,
-    each,
-    mapping,
-    name_or,
-    paths_of,
-    refusing,
-    row_id,
-    short,
-    text_of,
-)
+from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawObject, RawSample, Refusal, Source
+from mirg.data.importers.rows import Refused, box_of, each, mapping, name_or, paths_of, refusing, row_id, short, text_of
 from mirg.data.importers.stream import json_rows
 from mirg.data.importers.texts import (
     ANY_BOX,
@@ -267,23 +246,17 @@ def _turns(name: str, said: list[tuple[bool, str]], seen: int, images: Images, n
             refusal = Refusal("", "a question without an answer")
         elif not asked:
             refusal = Refusal("", "an answer without a question")
-        question = _without_instructions("\n".join(asked).strip())
+        question = "\n".join(asked).strip()
+        if question.endswith(_instructions()):
+            question = question.removesuffix(next(filter(question.endswith, _instructions()))).rstrip()
         turns.append(Turn(f"{name}-{len(turns) + 1}", question, text, seen, refusal))
         asked, refusal = [], None
     return tuple(turns)
 
 
-def _without_instructions(question: str) -> str:
-    """``question`` without instructions of mirg at its end, for whatever family and style they were written."""
-    known = _instructions()
-    if not question.endswith(known):
-        return question
-    return question.removesuffix(next(text for text in known if question.endswith(text))).rstrip()
-
-
 @lru_cache(maxsize=1)
 def _instructions() -> tuple[str, ...]:
-    """All instructions, the longest first: one may be the end of another one."""
+    """What mirg writes at the end of a question, the longest first: one may be the end of another one."""
     styles: tuple[Style, ...] = get_args(Style)
     kinds: tuple[Instructions, ...] = get_args(Instructions)
     texts = {
@@ -336,23 +309,22 @@ def asked_and_answered(
     stated = stated_order(f"{system}\n{question}\n{blocks.answer}")
     asked = asked_image(plain(question), count)
     subject = next((phrase for _, phrase in referred(question) if phrase), "")
+    marked = partial(marked_up, images=count, frame=None, pattern=ANY_BOX, stated=stated)
     found = _found(blocks.answer, images, stated)
     # None is an explicit "none": the question has an answer, and it is that no image holds it.
     targets = () if found is None else placed(found, count, asked, subject)
     if first == 0 and asked and targets and all(box.image == asked - 1 for box in targets):
-        raise Refused(
-            "question",
-            f"names image {asked - 1} and the answer image {asked - 2}: one of them may count from 1",
-            "count images alike in questions and answers",
-        )
+        reason = f"names image {asked - 1} and the answer image {asked - 2}: one of them may count from 1"
+        raise Refused("question", reason, "count images alike in questions and answers")
+    thinking = told(blocks.thinking, images, "thinking", strict=False)
     return RawSample(
         id=name,
         task=task,
         images=tuple(RawImage(path) for path in paths),
-        question=marked_up(question, count, "question", frame=None, pattern=ANY_BOX, stated=stated),
+        question=marked(question, field="question"),
         targets=targets,
         image_hidden=is_hidden(plain(question), count, targets),
-        thinking=_thinking(blocks.thinking, images, stated),
+        thinking=marked(thinking, field="thinking") if thinking.strip() else None,
         meta={"subject": subject} if subject else {},
     )
 
@@ -385,9 +357,8 @@ def _of_json(raw: RawAnswer, images: Images, stated: str) -> list[RawBox] | None
         raise Refused("answer", "holds a box outside of its JSON", _COMPLETE)
     count = len(images.paths)
     if raw.doubtful and count > 1 and any(box.name is None for box in raw.boxes):
-        raise Refused(
-            "answer", f"may name an image in a way that is not understood: the key {raw.doubtful[:40]!r}", _COMPLETE
-        )
+        reason = f"may name an image in a way that is not understood: the key {raw.doubtful[:40]!r}"
+        raise Refused("answer", reason, _COMPLETE)
     found = []
     for k, box in enumerate(raw.boxes):
         if (box.yx and stated == "xy") or (stated == "yx" and not box.yx):
@@ -401,13 +372,5 @@ def _of_json(raw: RawAnswer, images: Images, stated: str) -> list[RawBox] | None
     return [box._replace(image=around) for box in found]
 
 
-def _thinking(thinking: str, images: Images, stated: str) -> Text | None:
-    if not thinking.strip():
-        return None
-    text = told(thinking, images, "thinking", strict=False)
-    return marked_up(text, len(images.paths), "thinking", frame=None, pattern=ANY_BOX, stated=stated)
-
-
-SOURCE = Source(
-    "sharegpt", "LLaMA-Factory's messages or conversations with images", json_rows, convert, "auto", names_images=True
-)
+_ABOUT = "LLaMA-Factory's messages or conversations with images"
+SOURCE = Source("sharegpt", _ABOUT, json_rows, convert, "auto", names_images=True)

@@ -16,7 +16,7 @@ from mirg.answers.markup import box_markup
 from mirg.data.importers.evidence import Evidence
 from mirg.data.importers.frames import WORDS, FrameName, only_fractions, possible, to_fractions
 from mirg.data.importers.look import Facts, Looker, clean_path
-from mirg.data.importers.raw import ImportOptions, Numbers, RawBox, RawImage, RawSample, Refusal, Row, Text
+from mirg.data.importers.raw import ImportOptions, RawBox, RawImage, RawObject, RawSample, Refusal, Row, Text
 from mirg.data.importers.relabel import Noted, checked
 from mirg.data.importers.resized import Resized
 from mirg.data.importers.rows import Refused
@@ -121,16 +121,11 @@ def _looker(root: str, look: str, journal: str, run: str) -> Looker:
     return Looker(root, look, journal)  # type: ignore[arg-type]
 
 
-def _given(numbers: Numbers) -> str:
-    return ", ".join(f"{v:g}" for v in numbers)
-
-
 class _Finisher:
     """Makes the sample of ``raw``; ``known`` are images of the same row that were looked at already."""
 
     def __init__(self, job: Job, looker: Looker, found: Finished, raw: RawSample, known: _Known) -> None:
         self.job, self.looker, self.found, self.raw, self.known = job, looker, found, raw, known
-        self.where = f"{found.row.file}:{found.row.number}"
         self.seen: list[_Seen] = []  # the images of the sample
         self.boxed: set[int] = set()  # numbers of the images with boxes
 
@@ -146,17 +141,25 @@ class _Finisher:
         if self.job.frame == "auto":
             return None
         exif, unknown = self._exif()
+        trajectory = raw.trajectory
         try:
+            targets = tuple(
+                Target(image=box.image, box=self._box(box, box.image, f"targets.{k}"), label=box.label)
+                for k, box in enumerate(raw.targets)
+            )
+            if raw.thinking and not trajectory:
+                thinking = self._text(raw.thinking, "thinking")
+                trajectory = Trajectory(thinking=thinking, answer=targets, writer=self.job.kind)
             sample = Sample(
                 id=raw.id,
                 task=raw.task,
                 images=tuple(self._with_objects(k, image) for k, image in enumerate(raw.images)),
                 question=self._text(raw.question, "question"),
-                targets=tuple(self._target(k, box) for k, box in enumerate(raw.targets)),
+                targets=targets,
                 relation=raw.relation,
                 image_hidden=raw.image_hidden,
                 source=raw.source or self.job.kind,
-                trajectory=self._trajectory(),
+                trajectory=trajectory,
                 meta=raw.meta | exif,
             )
         except ValidationError as error:
@@ -226,28 +229,28 @@ class _Finisher:
 
     def _note_boxes(self) -> None:
         """Every box as evidence of the frame, but for those that say it themselves."""
-        raw = self.raw
+        job, raw, evidence = self.job, self.raw, self.found.evidence
+        where = f"{self.found.row.file}:{self.found.row.number}"
         written = [part for part in (*raw.question, *(raw.thinking or ())) if not isinstance(part, str)]
-        boxes = [(box.image, box) for box in (*raw.targets, *written)]
+        boxes: list[tuple[int, RawBox | RawObject]] = [(box.image, box) for box in (*raw.targets, *written)]
         boxes += [(number, thing) for number, image in enumerate(raw.images, 1) for thing in image.objects]
         for number, box in boxes:
             self.boxed.add(number)
-            if box.frame is None and 1 <= number <= len(self.seen):
-                self._note(box.numbers, self.seen[number - 1].size)
+            if box.frame is not None or not 1 <= number <= len(self.seen):
+                continue
+            numbers, size = box.numbers, self.seen[number - 1].size
+            if job.frame == "auto":
+                evidence.weigh(where, numbers, size, job.tried)
+                continue
+            own = [(job.resized.key, job.resized.sides(size) if size else None)] if job.resized else []
+            kind = possible(numbers, size, own)
+            if (job.resized.key if job.resized else job.frame) not in kind and size:
+                kind |= possible(numbers, size, [(one.key, one.sides(size)) for one in job.tried])
+            evidence.add(kind, where, numbers)
 
-    def _note(self, numbers: Numbers, size: tuple[int, int] | None) -> None:
-        job, evidence = self.job, self.found.evidence
-        if job.frame == "auto":
-            evidence.weigh(self.where, numbers, size, job.tried)
-            return
-        own = [(job.resized.key, job.resized.sides(size) if size else None)] if job.resized else []
-        kind = possible(numbers, size, own)
-        if (job.resized.key if job.resized else job.frame) not in kind and size:
-            kind |= possible(numbers, size, [(one.key, one.sides(size)) for one in job.tried])
-        evidence.add(kind, self.where, numbers)
-
-    def _box(self, numbers: Numbers, image: int, field: str, frame: FrameName | None = None) -> Box:
-        frame = frame or self.job.frame
+    def _box(self, raw: RawBox | RawObject, image: int, field: str) -> Box:
+        """``raw`` of Image-``image`` in fractions of the upright picture. Refused if it is no box of the image."""
+        numbers, frame = raw.numbers, raw.frame or self.job.frame
         if not 1 <= image <= len(self.seen):
             raise Refused(field, f"Image-{image} does not exist, the row has {len(self.seen)} images")
         seen, resized = self.seen[image - 1], self.job.resized
@@ -257,47 +260,37 @@ class _Finisher:
             raise Refused(field, error.message, error.hint) from error
         if seen.exif == "ignore":
             box = upright_box(box, seen.orientation)
-        if problem := box_problem(box):
-            hint = "correct the annotation" if problem != "outside" else _OUTSIDE
-            raise Refused(field, f"box ({_given(numbers)}) in {WORDS[frame]} is {problem}", hint)
-        if frame != "fraction" and only_fractions(numbers):
-            reason = f"box ({_given(numbers)}) can only be fractions (0-1), and the boxes are read as {WORDS[frame]}"
+        problem = box_problem(box)
+        if problem or (frame != "fraction" and only_fractions(numbers)):
+            given = ", ".join(f"{v:g}" for v in numbers)
+            if problem:
+                hint = "correct the annotation" if problem != "outside" else _OUTSIDE
+                raise Refused(field, f"box ({given}) in {WORDS[frame]} is {problem}", hint)
+            reason = f"box ({given}) can only be fractions (0-1), and the boxes are read as {WORDS[frame]}"
             raise Refused(field, reason, "if all boxes are fractions, import with --frame fraction")
         return box
 
-    def _target(self, k: int, box: RawBox) -> Target:
-        found = self._box(box.numbers, box.image, f"targets.{k}", box.frame)
-        return Target(image=box.image, box=found, label=box.label)
-
     def _with_objects(self, k: int, image: RawImage) -> ImageRef:
-        ref = self.seen[k].ref
-        if not image.objects:
-            return ref
-        boxes = [
-            self._box(thing.numbers, k + 1, f"images.{k}.objects.{n}", thing.frame)
-            for n, thing in enumerate(image.objects)
-        ]
         notes = tuple(
-            ObjectNote(label=thing.label, box=box, attributes=thing.attributes or {})
-            for thing, box in zip(image.objects, boxes, strict=True)
+            ObjectNote(
+                label=thing.label,
+                box=self._box(thing, k + 1, f"images.{k}.objects.{n}"),
+                attributes=thing.attributes or {},
+            )
+            for n, thing in enumerate(image.objects)
         )
-        return ref.model_copy(update={"objects": notes})
+        ref = self.seen[k].ref
+        return ref.model_copy(update={"objects": notes}) if notes else ref
 
     def _text(self, text: Text, field: str) -> str:
         words = (*_RESERVED, *TAGS) if field == "thinking" else _RESERVED
         parts = []
         for part in text:
             if isinstance(part, RawBox):
-                parts.append(box_markup(part.image, self._box(part.numbers, part.image, field, part.frame)))
+                parts.append(box_markup(part.image, self._box(part, part.image, field)))
                 continue
             reserved = next((word for word in words if word in part), None) if "<" in part else None
             if reserved:
                 raise Refused(field, f"holds {reserved!r}, which would not be read as text", "remove it")
             parts.append(part)
         return "".join(parts).strip()
-
-    def _trajectory(self) -> Trajectory | None:
-        if self.raw.trajectory or not self.raw.thinking:
-            return self.raw.trajectory
-        answer = tuple(self._target(k, box) for k, box in enumerate(self.raw.targets))
-        return Trajectory(thinking=self._text(self.raw.thinking, "thinking"), answer=answer, writer=self.job.kind)

@@ -293,18 +293,17 @@ def _targets(row: dict[str, Any], images: int) -> tuple[RawBox, ...]:
 def _numbers(row: dict[str, Any], count: int, images: int) -> list[int]:
     for name, first in (("image_number", 1), ("image_index", 0)):
         if row.get(name) is not None:
-            found = [whole(v, name) - first + 1 for v in _each(row[name], name, count, None)]
-            wrong = next((number for number in found if not 1 <= number <= images), None)
+            found = [whole(v, name) for v in _each(row[name], name, count)]
+            wrong = next((number for number in found if not first <= number < first + images), None)
             if wrong is not None:
-                wrong += first - 1
                 raise Refused(name, f"image {wrong} does not exist, counted from {first}, there are {images} images")
-            return found
+            return [number - first + 1 for number in found]
     if images > 1 and count:
         raise Refused("image_number", f"does not say which of the {images} images a box lies in", _HINT)
     return [1] * count
 
 
-def _each(value: Any, field: str, count: int, default: Any) -> list[Any]:
+def _each(value: Any, field: str, count: int, default: Any = None) -> list[Any]:
     """One value for every box: a list of as many, or one for all."""
     if not isinstance(value, list):
         return [default if value is None else value] * count
@@ -313,12 +312,5 @@ def _each(value: Any, field: str, count: int, default: Any) -> list[Any]:
     return value
 
 
-SOURCE = Source(
-    kind="hf",
-    about="a datasets folder, parquet or JSON files, or a hub name",
-    read=read,
-    convert=convert,
-    frame="auto",
-    stores=True,
-    names_images=True,
-)
+_ABOUT = "a datasets folder, parquet or JSON files, or a hub name"
+SOURCE = Source("hf", _ABOUT, read, convert, "auto", stores=True, names_images=True)

@@ -10,7 +10,6 @@ in the list; elsewhere the file that the question starts from ends in ``_ref``.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -140,7 +139,13 @@ def _targets(
     images = [box.image for box in found]
     asked = asked_image(plain(question), count) if 0 in images else None
     if frames:
-        _check_track(answer, count, frames, images)
+        if frames.anchor != 1 and any(n.ordinal and n.number == 1 for n in image_names(answer, count)):
+            reason = f'"the first image" is image 1 of the list or the first frame, image {frames.anchor}'
+            raise Refused("answer", reason)
+        if 0 in images and len(images) > 1:
+            raise Refused("answer", f"{len(images)} boxes without the names of their frames")
+        if twice := [image for image in images if images.count(image) > 1]:
+            raise Refused("answer", f"more than one box for Image-{min(twice)}")
         # The image that the question starts from is not the answer, even if it is the last name.
         asked = None if asked == frames.anchor else asked
     if task == REGION:
@@ -152,17 +157,6 @@ def _targets(
     return placed(found, count, asked, subject)
 
 
-def _check_track(answer: str, count: int, frames: Frames, images: Sequence[int]) -> None:
-    """One box per frame, each frame named once."""
-    if frames.anchor != 1 and any(n.ordinal and n.number == 1 for n in image_names(answer, count)):
-        raise Refused("answer", f'"the first image" is image 1 of the list or the first frame, image {frames.anchor}')
-    if 0 in images and len(images) > 1:
-        raise Refused("answer", f"{len(images)} boxes without the names of their frames")
-    twice = [image for image in images if images.count(image) > 1]
-    if twice:
-        raise Refused("answer", f"more than one box for Image-{min(twice)}")
-
-
 def _region_roles(question: str, count: int) -> list[Role]:
     """The source, then its parts; the N-th of them is image N + 1. Refused if the region does not exist."""
     named = _CROP.search(question)
@@ -172,11 +166,5 @@ def _region_roles(question: str, count: int) -> list[Role]:
     return ["source", *("reference" if k == asked or asked is None else "distractor" for k in range(2, count + 1))]
 
 
-SOURCE = Source(
-    "mgrounding",
-    "MGrounding-630k: conversations, boxes in 0-1000",
-    json_rows,
-    convert,
-    "relative_1000",
-    names_images=True,
-)
+_ABOUT = "MGrounding-630k: conversations, boxes in 0-1000"
+SOURCE = Source("mgrounding", _ABOUT, json_rows, convert, "relative_1000", names_images=True)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from mirg.answers import ordinals
 from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Refusal, Row, Source
 from mirg.data.importers.rows import is_box
-from mirg.data.importers.texts import numbers_of, with_boxes
+from mirg.data.importers.texts import image_names, numbers_of, with_boxes
 from mirg.errors import DataError
 from mirg.geometry import Box
 from mirg.samples import Relation, Role
@@ -47,7 +47,6 @@ _TASKS: dict[str, _Task] = {
     "correspondence": _Task("Co-Re", "corresponds_to", ("reference", "candidate"), "second"),
 }
 PAPER_NAMES = {task: known.name for task, known in _TASKS.items()}
-_IMAGE = re.compile(rf"\b(?:({ordinals.ANY}) image|image[- ]?([0-9]{{1,9}}))\b", re.IGNORECASE)
 _REGION = re.compile(rf"\b({ordinals.ANY}) region\b", re.IGNORECASE)
 _REVISED_SCALE = 1000.0  # answers of the revised version are thousandths of the image
 
@@ -114,7 +113,7 @@ def target_images(task: str, n_images: int, question: str, additional_info: str)
     >>> target_images("diff", 2, "Give the coordinates of their difference in the 1th image.", "")
     (1,)
     """
-    said = images_said(question)
+    said, told = ([name.number for name in image_names(text, n_images)] for text in (question, additional_info))
     if task == "diff":  # an edited pair of the same layout: without a name the box is right in either image
         found = tuple(dict.fromkeys(said)) or (1, 2)
         found = found if len(found) == 1 or not said else ()
@@ -126,14 +125,9 @@ def target_images(task: str, n_images: int, question: str, additional_info: str)
     elif _TASKS[task].answer_in == "named":
         found = tuple(said[-1:])
     else:  # group_grounding: the question hides the image
-        found = tuple(dict.fromkeys(images_said(additional_info)))
+        found = tuple(dict.fromkeys(told))
         found = found if len(found) == 1 else ()
     return found if all(1 <= image <= n_images for image in found) else ()
-
-
-def images_said(text: str) -> list[int]:
-    """The numbers of the images that ``text`` names, in order: "the 2th image", "the second image", "Image-2"."""
-    return [int(found[2]) if found[2] else ordinals.number(found[1]) for found in _IMAGE.finditer(text)]
 
 
 def find_defects(items: tuple[Item, ...]) -> list[Defect]:

@@ -251,21 +251,15 @@ def _by_image_id(
             said = f"image {placed[named.numbers] - 1} (from 0), but the text says Image-{named.image}"
             raise Refused("objects.image_id", f"contradicts the answer: {said}", _FROM_ONE)
     if not names_in(blocks.answer):
-        _check_question(plain(question), count, {box.image for box in (*targets, *_boxes_in(asked))})
+        # "Where in Image-1?" for boxes in other images; an image with a box of the question is a reference.
+        words, known = plain(question), {box.image for box in (*targets, *_boxes_in(asked))}
+        where = asked_image(words, count)
+        names = [name for name in image_names(words, count) if name.number == where]
+        if where not in known and any(_PLACE.search(words, 0, name.start) for name in names):
+            raise Refused("objects.image_id", f"contradicts the question, which asks about Image-{where}", _FROM_ONE)
     hidden = is_hidden(plain(question), count, targets)
     cited = thinking if blocks.thinking.strip() else None
     return RawSample("", "", (), asked, tuple(targets), image_hidden=hidden, thinking=cited)
-
-
-def _check_question(question: str, count: int, known: set[int]) -> None:
-    """Refuse a question that asks in one image ("Where in Image-1?") for boxes that ``image_id`` puts into others.
-
-    ``known`` are the images of the boxes; one with a box of the question is a reference.
-    """
-    asked = asked_image(question, count)
-    names = [name for name in image_names(question, count) if name.number == asked]
-    if asked not in known and any(_PLACE.search(question, 0, name.start) for name in names):
-        raise Refused("objects.image_id", f"contradicts the question, which asks about Image-{asked}", _FROM_ONE)
 
 
 def _boxes_in(text: Text) -> list[RawBox]:
@@ -305,11 +299,5 @@ def _labels(answer: _Filled) -> dict[int, str]:
     return labels
 
 
-SOURCE = Source(
-    kind="ms-swift",
-    about="ms-swift's messages, with objects (ref, bbox, bbox_type) or boxes in texts",
-    read=json_rows,
-    convert=convert,
-    frame="auto",
-    names_images=True,
-)
+_ABOUT = "ms-swift's messages, with objects (ref, bbox, bbox_type) or boxes in texts"
+SOURCE = Source("ms-swift", _ABOUT, json_rows, convert, "auto", names_images=True)

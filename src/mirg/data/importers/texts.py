@@ -17,7 +17,7 @@ from mirg.answers.places import ANY_BOX, NUMBER, PAIRS, beside
 from mirg.data.importers.raw import Numbers, RawBox, Text
 from mirg.data.importers.rows import Refused
 
-__all__ = ["ANY_BOX", "BOX", "PLACEHOLDER", "Name", "image_names", "plain", "referred", "shown", "with_boxes"]
+__all__ = ["ANY_BOX"]
 
 PLACEHOLDER = "<image>"
 BOX = PAIRS
@@ -157,16 +157,12 @@ class Images(NamedTuple):
         return number
 
     def _of_file(self, name: Name, field: str) -> int:
-        wanted = _file_name(name.file)
-        found = [k for k, path in enumerate(self.paths, 1) if _file_name(path) == wanted]
+        wanted, *names = (PurePosixPath(path.replace("\\", "/")).name for path in (name.file, *self.paths))
+        found = [k for k, known in enumerate(names, 1) if known == wanted]
         if len(found) != 1:
             why = "is not an image of the row" if not found else "is the name of several images of the row"
             raise Refused(field, f"names a file that {why}: {name.file[-40:]!r}", _HINT)
         return found[0]
-
-
-def _file_name(path: str) -> str:
-    return PurePosixPath(path.replace("\\", "/")).name
 
 
 def told(text: str, images: Images, field: str, *, strict: bool = True) -> str:

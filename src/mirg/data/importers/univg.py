@@ -83,8 +83,14 @@ def _sample(row: dict[str, Any], name: str, images: tuple[str, ...], question: s
     asked = asked_image(plain(question), count)
     hidden = asked is None and count > 1
     subject = next((phrase for _, phrase in referred(question) if phrase), "")
-    concluded = _concluded(thinking, found[0], count) if hidden else None
-    targets = placed(found, count, asked or concluded, subject)
+    # Else the image that the reasoning puts the box in: the only one named in the sentences that quote the box.
+    quoting = [
+        sentence
+        for sentence in _SENTENCE.findall(thinking)
+        if any(numbers_of(match) == found[0].numbers for match in ANY_BOX.finditer(sentence))
+    ]
+    named = {name.number for sentence in quoting for name in image_names(sentence, count)} if hidden else set()
+    targets = placed(found, count, asked or (named.pop() if len(named) == 1 else None), subject)
     single = count == 1 and bool(_SINGLE.search(images[0]))
     parts = marked_up(thinking, count, "thinking", default=targets[0].image, pattern=ANY_BOX)
     return RawSample(
@@ -115,15 +121,6 @@ def _parted(answer: str) -> tuple[str, str]:
     if last is not None and image_names(last.group(), 1):
         end = last.start()
     return answer[:end].strip(), answer[end:]
-
-
-def _concluded(thinking: str, box: RawBox, count: int) -> int | None:
-    """The image that the reasoning puts the answer's box in: the only one named in a sentence that quotes the box."""
-    images = set()
-    for sentence in _SENTENCE.findall(thinking):
-        if any(numbers_of(match) == box.numbers for match in ANY_BOX.finditer(sentence)):
-            images |= {name.number for name in image_names(sentence, count)}
-    return images.pop() if len(images) == 1 else None
 
 
 SOURCE = Source(
