@@ -122,7 +122,7 @@ def _looker(root: str, look: str, journal: str, run: str) -> Looker:
 
 
 class _Finisher:
-    """Makes the sample of ``raw``; ``known`` are images of the same row that were looked at already."""
+    """Makes the sample of ``raw``; ``known`` holds the images that earlier questions of the row are about."""
 
     def __init__(self, job: Job, looker: Looker, found: Finished, raw: RawSample, known: _Known) -> None:
         self.job, self.looker, self.found, self.raw, self.known = job, looker, found, raw, known

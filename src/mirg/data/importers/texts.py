@@ -170,7 +170,7 @@ def told(text: str, images: Images, field: str, *, strict: bool = True) -> str:
 
     ``strict`` False leaves what is not understood unchanged, if the row has one image.
     """
-    # Most texts stay as they are, and many differ only in the numbers of their boxes, which are not names of images.
+    # Most texts stay unchanged, and many differ only in the numbers of their boxes, which are not names of images.
     # Without a full stop there is no file name, so that the paths of the images do not matter.
     same = images.first != 0 and "." not in text
     if same and _stays(_CORNER.sub("(0,0)", text), images._replace(paths=("",) * len(images.paths)), strict):
