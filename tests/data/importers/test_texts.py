@@ -43,6 +43,7 @@ def test_names(text: str, numbers: list[int], why: str) -> None:
         ("<image>Is <image> like it?", 0, Shown("Is Image-2 like it?", 2), "inside a sentence: its name"),
         ("<image>", 0, Shown("", 1), "nothing else"),
         ("Find it.", 0, Shown("Find it.", 0), "none"),
+        ("Compare <image> with it.", 2, Shown("Compare Image-3 with it.", 1), "inside, in a later message"),
         ("Image-2: <image>", 0, Shown("", 1, "image 1 is introduced as 'Image-2:'"), "another number"),
     ],
 )
@@ -98,6 +99,7 @@ def test_the_image_asked_about(question: str, image: int | None, why: str) -> No
         ("the object in the first image ((1,2),(3,4)), locate it in the second image", [1], "the name before it"),
         ("find (1,2),(3,4) in the second image as in Image-1", [2], "the name directly behind it"),
         ("In Image-2: (1,2),(3,4) and (5,6),(7,8). In Image-1: (1,2),(3,4)", [2, 2, 1], "until another is named"),
+        ("Image-1: (1,2),(3,4), (5,6),(7,8) in the second image", [1, 2], "the first box has a name in front of it"),
     ],
 )
 def test_boxes_of_a_text(text: str, images: list[int], why: str) -> None:

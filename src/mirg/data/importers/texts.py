@@ -95,8 +95,7 @@ def _labelled(text: str) -> list[tuple[int, int, Name | None]]:
     for place in re.finditer(PLACEHOLDER, text):
         begin, end = place.span()
         name = next((name for name in reversed(names) if name.end <= begin), None)
-        after = found[-1][1] if found else 0
-        if name and (name.start < after or not _LABEL_END.fullmatch(ascii_forms(text[name.end : begin]))):
+        if name and not _LABEL_END.fullmatch(ascii_forms(text[name.end : begin])):
             name = None
         if name and not name.ordinal:
             begin = name.start - (name.start > 0 and text[name.start - 1] in "<[(" and text[name.end] in ">])")
@@ -153,7 +152,7 @@ class Images(NamedTuple):
             reason = f"Image-{number} does not exist, there are {count} images"
             if shifted:
                 reason = f"image {name.number} does not exist, counted from 0, there are {count} images"
-            raise Refused(field, reason, counts="1" if shifted and number > count else "")
+            raise Refused(field, reason, counts="1" if shifted else "")
         return number
 
     def _of_file(self, name: Name, field: str) -> int:
@@ -172,8 +171,8 @@ def told(text: str, images: Images, field: str, *, strict: bool = True) -> str:
     """
     # Most texts stay unchanged, and many differ only in the numbers of their boxes, which are not names of images.
     # Without a full stop there is no file name, so that the paths of the images do not matter.
-    same = images.first != 0 and "." not in text
-    if same and _stays(_CORNER.sub("(0,0)", text), images._replace(paths=("",) * len(images.paths)), strict):
+    nameless = images._replace(paths=("",) * len(images.paths))
+    if "." not in text and _stays(_CORNER.sub("(0,0)", text), nameless, strict):
         return text
     return _told(text, images, field, strict)
 
