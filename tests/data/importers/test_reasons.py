@@ -32,7 +32,7 @@ HANDED_ON = {
     ("data/importers/coco.py", "value['unlisted']"),
     ("data/importers/coco_file.py", "not_listed(note.category, 'categories', self.categories)"),
     ("data/importers/conversations.py", "found.problem"),
-    ("data/importers/conversations.py", "self.refusal.reason"),
+    ("data/importers/conversations.py", "reason"),
     ("data/importers/finish.py", "error.message"),
     ("data/importers/finish.py", "first_problem(error)"),
     ("data/importers/finish.py", "refused.refusal[:3]"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from mirg.data.importers import (
     coco,
+    conversations,
     cvat,
     hf,
     label_studio,
@@ -17,7 +18,6 @@ from mirg.data.importers import (
     mgrounding,
     migbench,
     ms_swift,
-    sharegpt,
     univg,
     video_tracks,
     voc,
@@ -32,7 +32,7 @@ SOURCES: dict[str, Source] = {
     for source in (
         mgrounding.SOURCE,
         univg.SOURCE,
-        sharegpt.SOURCE,
+        conversations.SOURCE,
         ms_swift.SOURCE,
         hf.SOURCE,
         coco.SOURCE,
