@@ -15,7 +15,7 @@ OUT ?= runs/demo
 STUDY ?= runs/study
 ARGS ?=
 BENCHMARKS := packed_update.py grpo_step.py "sweep.py packed_update" vision_cache.py memory_estimate.py demo_rl.py \
-	data_scale.py teacher_throughput.py
+	data_scale.py teacher_throughput.py eval_throughput.py
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt

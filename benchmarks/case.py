@@ -25,7 +25,7 @@ import torch
 from shapes import SHAPES, build, named_shape, needed_flops
 
 import mirg
-from mirg.data.scenes.corpus import corpus, names
+from mirg.data.scenes.generate import corpus, names
 from mirg.models.load import LoadedModel, wrap
 from mirg.models.prompts import Prompt, encode
 from mirg.models.tiny import TinyConfig, build_tiny
@@ -169,7 +169,7 @@ def make_trainer(cls: Any, settings: Settings, loaded: LoadedModel, rows: list[d
     import datasets
     from trl.trainer.grpo_config import GRPOConfig
 
-    from mirg.training.quiet import quiet_libraries
+    from mirg.training import quiet_libraries
 
     quiet_libraries()
     args = GRPOConfig(

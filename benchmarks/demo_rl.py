@@ -16,7 +16,7 @@ from mirg.config import load_recipe
 from mirg.data.scenes.generate import write_scenes
 from mirg.data.scenes.world import load_world
 from mirg.samples import DatasetFolder
-from mirg.training.quiet import quiet_libraries
+from mirg.training import quiet_libraries
 from mirg.training.recipe import GrpoRecipe, SftRecipe
 from mirg.trajectories.build import build_dataset
 

@@ -61,7 +61,7 @@ def batches(ours: Any, prompts: list[Any], settings: Settings) -> tuple[GroupBat
 
 def update(trainer: Any, batch: Any) -> None:
     trainer.model.zero_grad()
-    trainer.compute_loss(trainer.model, batch).backward()
+    trainer.compute_loss(trainer.model, batch if isinstance(batch, dict) else trainer.begin_pass(batch)).backward()
 
 
 def gradients(trainer: Any) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mirg.data.scenes.corpus import corpus, names
+from mirg.data.scenes.generate import corpus, names
 from mirg.models.tiny import TinyConfig, build_processor, train_tokenizer
 
 HEAD = 128  # width of an attention head

@@ -28,10 +28,9 @@ from fakes import teacher  # noqa: E402
 from fakes.faulty_api import Settings  # noqa: E402
 from mirg.engines.endpoint import Endpoint  # noqa: E402
 from mirg.samples import DatasetFolder  # noqa: E402
-from mirg.trajectories.teacher.images import ImageCache  # noqa: E402
 from mirg.trajectories.teacher.ledger import Ledger  # noqa: E402
 from mirg.trajectories.teacher.recipe import TeacherRecipe  # noqa: E402
-from mirg.trajectories.teacher.requests import Digests  # noqa: E402
+from mirg.trajectories.teacher.requests import Digests, ImageCache  # noqa: E402
 from mirg.trajectories.teacher.run import ask_teacher  # noqa: E402
 from mirg.trajectories.teacher.work import RequestBuilder  # noqa: E402
 
@@ -74,7 +73,8 @@ def bare(src: DatasetFolder, recipe: TeacherRecipe) -> tuple[float, float]:
     bodies = [desk.first(sample)[0].body(images.uris(sample)) for sample in src.read(images="header")]
 
     async def all_of_them() -> tuple[float, float]:
-        endpoint, places = Endpoint(recipe), asyncio.Semaphore(recipe.limits.concurrency)
+        places = asyncio.Semaphore(recipe.limits.concurrency)
+        endpoint = Endpoint(recipe.url, recipe.key(), recipe.limits)
 
         async def one(body: dict[str, Any]) -> None:
             async with places:

@@ -23,8 +23,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from mirg.answers.read import read
-from mirg.data.scenes.corpus import corpus, names
-from mirg.data.scenes.generate import write_scenes
+from mirg.data.scenes.generate import corpus, names, write_scenes
 from mirg.data.scenes.world import EASY
 from mirg.frames import family
 from mirg.models.load import LoadedModel, forbidden_tokens, load_model, wrap

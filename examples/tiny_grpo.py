@@ -24,10 +24,8 @@ import torch
 import typer
 from PIL import Image
 
-from mirg.answers.prompts import messages
-from mirg.answers.write import write_completion
-from mirg.data.scenes.corpus import corpus, names
-from mirg.data.scenes.generate import iter_samples
+from mirg.answers.prompts import messages, write_completion
+from mirg.data.scenes.generate import corpus, iter_samples, names
 from mirg.data.scenes.world import WorldConfig
 from mirg.models.load import LoadedModel, forbidden_tokens, load_model, wrap
 from mirg.models.tiny import TinyConfig, build_tiny

@@ -1,14 +1,13 @@
-"""off, on, no and yes are Booleans in YAML 1.1: a recipe that expects the word gets it, or says to quote it."""
+"""off, on, no and yes are words in a recipe, and Booleans only for a key that takes one."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
-from mirg.config import dump_recipe, load_recipe, restore_words
+from mirg.config import dump_recipe, load_recipe
 from mirg.errors import ConfigError
 from mirg.training.recipe import GrpoRecipe, SftRecipe
 
@@ -19,7 +18,7 @@ NEEDED = "stage: grpo\nmodel: m\ndata: d\n"
     ("text", "path", "value", "why"),
     [
         ("admission:\n  policy: off\n", "admission.policy", "off", "the word of the documentation"),
-        ("admission: {policy: no}\n", "admission.policy", "off", "only one word is read so"),
+        ("held_out: [no]\n", "held_out", ("no",), "a list of texts"),
         ("admission: {policy: 'off'}\n", "admission.policy", "off", "quoted"),
         ("packed: off\n", "packed", False, "a Boolean is meant"),
         ("gradient_checkpointing: yes\n", "gradient_checkpointing", True, "a Boolean is meant"),
@@ -39,40 +38,24 @@ def test_words_of_a_file(tmp_path: Path, text: str, path: str, value: object, wh
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("override", "message", "hint"),
     [
-        ("admission.policy=on", "admission.policy is the Boolean True, one of off, skip, resample is expected"),
-        ("optim.schedule=no", "optim.schedule is the Boolean False"),
-        ("model=off", "model is the Boolean False, a text is expected"),
-        ("prompt.family=no", "prompt.family is the Boolean False"),
-        ("loss=yes", "loss is the Boolean True"),
-        ("held_out=[no]", "held_out.0"),
+        ("admission.policy=on", "admission.policy: Input should be 'off', 'skip' or 'resample'", "got 'on'"),
+        ("optim.schedule=true", "optim.schedule: Input should be", "got True"),
+        ("model=true", "model: Input should be a valid string", "got True"),
+        ("packed=maybe", "packed: Input should be a valid boolean", "got 'maybe'"),
+        ("steps=yes", "steps: Input should be a valid integer", "got 'yes'"),
+        ("steps=true", "steps is the Boolean True", "write the number"),
+        ("lora.dropout=false", "lora.dropout is the Boolean False", "write the number"),
+        ("vision_cache=true", "vision_cache is the Boolean True", "write the number"),
     ],
 )
-def test_what_cannot_be_told_says_to_quote_it(override: str, message: str) -> None:
+def test_another_value_is_refused(override: str, message: str, hint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_recipe(GrpoRecipe, None, ["model=m", "data=d", override])
-    assert message in caught.value.message and "in quotes" in caught.value.hint
-
-
-@pytest.mark.parametrize("override", ["steps=yes", "lora.dropout=off", "vision_cache=no"])
-def test_a_boolean_is_no_number(override: str) -> None:
-    with pytest.raises(ConfigError, match="is the Boolean") as caught:
-        load_recipe(GrpoRecipe, None, ["model=m", "data=d", override])
-    assert "write the number" in caught.value.hint
+    assert message in caught.value.message and hint in caught.value.hint
 
 
 def test_overrides_of_both_stages() -> None:
     assert load_recipe(GrpoRecipe, None, ["model=m", "data=d", "admission.policy=off"]).admission.policy == "off"
-    assert load_recipe(SftRecipe, None, ["model='no'", "data='on'"]).model == "no"
-
-
-class Ambiguous(BaseModel):
-    mode: Literal["off", "no", "auto"] = "auto"
-    either: Literal["on"] | bool = False
-
-
-def test_two_words_that_are_read_alike_are_not_guessed() -> None:
-    with pytest.raises(ConfigError, match="one of off, no, auto"):
-        restore_words(Ambiguous, {"mode": False})
-    assert restore_words(Ambiguous, {"either": True}) == {"either": True}
+    assert load_recipe(SftRecipe, None, ["model=no", "data='on'"]).model == "no"

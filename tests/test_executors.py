@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace as Fake
+from typing import Any
 
 import pytest
 
@@ -71,6 +73,46 @@ def test_a_missing_ray_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="needs the package 'ray'") as caught, executor("ray"):
         pass
     assert "mirg[ray]" in caught.value.hint
+
+
+def rows_of(window: list[Any], function: Any, arguments: Any) -> Iterator[Any]:
+    """What Ray's ``map_batches`` does with a window of rows, in this process."""
+    return ({"part": function({"part": [row["part"]]}, *arguments)["part"][0]} for row in window)
+
+
+@pytest.mark.parametrize("path", [None, "elsewhere"])
+def test_ray_starts_and_ends_with_the_block(path: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its processes find the modules of this one, rows keep their order, and afterwards everything is as before."""
+    log: list[Any] = []
+    context = Fake(enable_progress_bars=True, execution_options=Fake(preserve_order=False))
+    data = Fake(
+        DataContext=Fake(get_current=lambda: context),
+        from_items=lambda window, **_: Fake(
+            map_batches=lambda function, fn_args, **_: Fake(iter_rows=lambda: rows_of(window, function, fn_args))
+        ),
+    )
+    ray = Fake(
+        data=data,
+        is_initialized=lambda: False,
+        init=lambda **told: log.append((told["num_cpus"], {*os.environ["PYTHONPATH"].split(os.pathsep)})),
+        shutdown=lambda: log.append("ended"),
+    )
+    for name, module in {"ray": ray, "ray.data": data, "ray.exceptions": Fake(RayError=OSError)}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    for name in ("RAY_ADDRESS", "PYTHONPATH"):
+        monkeypatch.delenv(name, raising=False)
+    if path:
+        monkeypatch.setenv("PYTHONPATH", path)
+    with executor("ray", workers=2) as workers:
+        assert log == [(2, {*filter(None, sys.path)})]
+        assert context.execution_options.preserve_order and not context.enable_progress_bars
+        assert [n for n, _ in workers.map(square, range(1000), chunk=3)] == [n * n for n in range(1000)]
+        results = workers.map(fail_at_seven, range(100), chunk=5)
+        assert [next(results) for _ in range(7)] == list(range(7))
+        with pytest.raises(ValueError, match="seven"):
+            next(results)
+    assert os.environ.get("PYTHONPATH") == path and log[1:] == ["ended"]
+    assert context.enable_progress_bars and not context.execution_options.preserve_order
 
 
 @pytest.fixture(scope="module")

@@ -33,10 +33,10 @@ from mirg.answers import messages, prompt_text, write_answer, write_completion
 from mirg.answers.markup import render
 from mirg.answers.prompts import question_text
 from mirg.answers.read import read
-from mirg.data.checks.leakage import _looks, difference_hash
+from mirg.data.checks.leakage import Holdout, alike, difference_hash
 from mirg.data.checks.lengths import Lengths, SampleCounter
 from mirg.data.checks.run import CheckConfig, check_dataset
-from mirg.data.checks.sheet import _Headers, show
+from mirg.data.checks.sheet import show
 from mirg.data.compose.bench import Pixels
 from mirg.data.exporters.build import make_plan
 from mirg.data.exporters.files import ImageFiles
@@ -50,7 +50,6 @@ from mirg.evaluation.difficulty import write_difficulty
 from mirg.evaluation.measure import MeasurePlan
 from mirg.evaluation.records import load_records, make_record
 from mirg.evaluation.runner import Plan, evaluate
-from mirg.executors import Local
 from mirg.frames import extent, from_frame, input_size, to_frame
 from mirg.images import ImageLimits
 from mirg.report.images import Thumbs, _opened
@@ -188,9 +187,9 @@ def refused(work: Callable[[], object]) -> bool:
         lambda data, sample, out: list(data.read(lambda row: None, images="header")) == [],
         lambda data, sample, out: refused(lambda: Carrier(data, DatasetWriter(out, name="x"), "all").carry(sample)),
         lambda data, sample, out: check_dataset(data, CheckConfig(look="decode")).rejected == 1,
-        lambda data, sample, out: difference_hash(data.image_path(sample.images[0]), TIGHT).hash is None,
-        lambda data, sample, out: _looks(data, SimpleNamespace(uses=sample.images), Local()) == [],  # type: ignore[arg-type]
-        lambda data, sample, out: _Headers(data)(sample.images[0]) is None,
+        lambda data, sample, out: difference_hash(turned(data).image_path(sample.images[2]), TIGHT).hash is None,
+        lambda data, sample, out: alike(turned(data), unknown(data), Holdout(data), 8) == [],
+        lambda data, sample, out: show(turned(data), out)[0].notes == (),
         lambda data, sample, out: Thumbs(limits=TIGHT).make([data.image_path(sample.images[0])]) == {},
         lambda data, sample, out: {Thumbs.fitting([], size, TIGHT).limits for size in (-1, 10**6)} == {TIGHT},
         lambda data, sample, out: _opened(data.image_path(sample.images[0]), TIGHT) is None,
@@ -211,6 +210,18 @@ def test_limits_of_a_folder_reach_whoever_opens_its_images(
 def unmeasured(sample: Sample) -> Any:
     refs = [ref.model_copy(update={"width": 0, "height": 0}) for ref in sample.images]
     return SimpleNamespace(images=[SimpleNamespace(ref=ref) for ref in refs])
+
+
+def turned(data: DatasetFolder) -> DatasetFolder:
+    """Its third image is not plain, and EXIF rotates it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.linear_gradient("L").resize((1000, 400)).save(sorted((data.root / "images").iterdir())[2], exif=exif)
+    return data
+
+
+def unknown(data: DatasetFolder) -> dict:
+    return {path: (use, None) for path, (use, _) in Holdout(data).images.items()}
 
 
 def exporting(data: DatasetFolder, out: Path) -> ImageFiles:

@@ -105,7 +105,7 @@ def test_a_dataset_that_was_saved_again_by_an_editor(tmp_path: Path, encode: Cal
     file.write_bytes(encode(plain.replace("\n", "\r\n")))
     folder = DatasetFolder.open(tmp_path / "ds")
     assert [sample.id for sample in folder] == ["é0", "é1", "é2"]
-    assert sum(len(chunk.lines) for chunk in chunks_of(folder)) == 3
+    assert sum(len(chunk) for chunk in chunks_of(folder)) == 3
     with Rows(folder) as rows:
         assert [rows[k].id for k in (2, 0, 1)] == ["é2", "é0", "é1"], "in any order"
 

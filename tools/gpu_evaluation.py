@@ -16,8 +16,7 @@ from mirg.data.scenes.generate import iter_samples
 from mirg.data.scenes.world import WorldConfig
 from mirg.engines.base import Generation, Request
 from mirg.engines.transformers import TransformersEngine
-from mirg.models.device import fast_dtype
-from mirg.models.load import forbidden_tokens, load_model
+from mirg.models.load import fast_dtype, forbidden_tokens, load_model
 
 ALONE = 8  # samples of the loop: all of them would take longer than a part may
 

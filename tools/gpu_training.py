@@ -27,7 +27,7 @@ from mirg.config import load_recipe
 from mirg.data.scenes.generate import write_scenes
 from mirg.data.scenes.world import WorldConfig
 from mirg.models import load
-from mirg.models.device import fast_dtype
+from mirg.models.load import fast_dtype
 from mirg.rewards.trl import RewardFunctions, completion_text, reward_functions
 from mirg.samples import DatasetFolder
 from mirg.training import grpo, sft, trainer

@@ -54,7 +54,7 @@ HEAVY = [
         "rich.table",
         "typer.testing",
     ),
-    *("hypothesis", "_hypothesis_pytestplugin", "fastapi.testclient", "uvicorn", "openai", "httpx", "tenacity"),
+    *("hypothesis", "_hypothesis_pytestplugin", "fastapi.testclient", "uvicorn", "openai", "httpx"),
     *("torch", "transformers", "tokenizers", "safetensors.torch", "accelerate", "peft", "datasets"),
     *("transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "transformers.models.qwen3_vl.modeling_qwen3_vl"),
     *("trl.trainer.sft_trainer", "trl.trainer.grpo_trainer"),

@@ -36,12 +36,12 @@ from mutant_tests import ROOT, Job, Slot, TestMap, near, preload, run_jobs, run_
 CORE = [
     *("geometry.py", "frames.py", "images.py", "storage.py", "locks.py", "config.py"),
     *("answers/*.py", "rewards/*.py", "samples/*.py"),
-    *("models/packing.py", "models/sampling.py", "training/grpo.py", "training/arguments.py"),
+    *("models/packing.py", "models/sampling.py", "training/grpo.py", "training/launch.py"),
     *(
         "training/run.py",
         "evaluation/metrics.py",
         "evaluation/intervals.py",
-        "evaluation/benchmarks/migbench/*.py",
+        "evaluation/migbench/*.py",
     ),
     *("trajectories/checks.py", "trajectories/teacher/ledger.py", "engines/limits.py"),
 ]

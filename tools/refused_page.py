@@ -10,14 +10,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mirg.data.importers.reasons import FILE_GROUPS, ROW_GROUPS, Reason
+from mirg.data.importers.reasons import Reason, reasons
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "how-to" / "refused.md"
 HEAD = """\
 # What is refused, and why
 
-<!-- Written by tools/refused_page.py from src/mirg/data/importers/reasons: change the table there. -->
+<!-- Written by tools/refused_page.py from src/mirg/data/importers/reasons.yaml: change the table there. -->
 
 A row is accepted only if its images and boxes follow from what it says. If a row names an image or uses a frame that
 was not understood, it is refused: a sample that silently points to the wrong image or the wrong box would do more harm
@@ -45,16 +45,16 @@ The following reasons stop an import before a dataset is written, because they c
 
 def page() -> str:
     """The text of the page."""
-    rows = "".join(section(title, reasons) for title, reasons in ROW_GROUPS.items())
-    files = "".join(section(title, reasons, FILES) for title, reasons in FILE_GROUPS.items())
+    rows = "".join(section(title, group) for title, group in reasons("rows").items())
+    files = "".join(section(title, group, FILES) for title, group in reasons("files").items())
     return HEAD + rows + files
 
 
-def section(title: str, reasons: tuple[Reason, ...], about: str = "") -> str:
+def section(title: str, group: list[Reason], about: str = "") -> str:
     """One group as a table."""
     head = f"\n## {title}\n{about}\n| the report says | why it is refused | what to do |\n|---|---|---|\n"
     return head + "".join(
-        f"| {_says(reason)} | {_cell(reason.meaning)} | {_cell(reason.remedy)} |\n" for reason in reasons
+        f"| {_says(reason)} | {_cell(reason.meaning)} | {_cell(reason.remedy)} |\n" for reason in group
     )
 
 

@@ -24,8 +24,7 @@ from mirg.config import load_recipe
 from mirg.data.scenes.generate import write_scenes
 from mirg.data.scenes.world import load_world
 from mirg.evaluation.compare import compare, load_evaluations
-from mirg.samples import DatasetFolder, DatasetWriter
-from mirg.samples.carry import Carrier
+from mirg.samples import Carrier, DatasetFolder, DatasetWriter
 from mirg.storage import write_json_atomic
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,7 +16,7 @@ from mirg.cli.train import DryRunOption, OutputOption, SetOption, output_of
 from mirg.config import dump_recipe, load_recipe
 from mirg.console import fail, say
 from mirg.errors import MirgError
-from mirg.training.quiet import quiet_libraries
+from mirg.training import quiet_libraries
 from research.perception.recipe import RECIPE, PerceptionRecipe
 from research.perception.train import train_perception
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 
-from mirg.data.scenes.corpus import corpus
+from mirg.data.scenes.generate import corpus
 from mirg.models.load import wrap
 from mirg.models.tiny import GRID, MAX_IMAGES, TinyConfig, build_tiny
 from research.perception.batches import Vocabulary

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from mirg.models.device import fast_dtype
+from mirg.models.load import fast_dtype
 
 _SMOOTHING = 0.95
 _WARMUP = 30  # steps

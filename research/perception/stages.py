@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mirg.data.scenes.world import Scene, WorldConfig, sample_scene, scene_for
+from mirg.data.scenes.world import Scene, WorldConfig, scene_for
 from mirg.frames import family
 from mirg.models.tiny import TINY_FAMILY
 from research.perception.exercises import LEVELS, LOOKUP_LEVELS, POINT_LEVELS, Exercise, look_up
@@ -25,6 +25,7 @@ from research.perception.recipe import ExerciseKind, PerceptionRecipe
 
 # Vision curriculum: most objects in an image, their sides, textured or not. The last level is the recipe's world.
 _EASY_VISION = ((1, (0.45, 0.7)), (2, (0.35, 0.6)))
+_PLAIN = WorldConfig(textures=("plain",), clutter=0)
 # The least side of the first level where small objects come last.
 _LARGE = 0.35
 
@@ -122,11 +123,10 @@ def _all_of(eyes: Eyes) -> list[torch.nn.Module]:
 def _vision_scene(rng: np.random.Generator, recipe: PerceptionRecipe, level: int) -> Scene:
     world = recipe.world
     if level < len(_EASY_VISION):
-        most, (low, high) = _EASY_VISION[level]
+        most, sides = _EASY_VISION[level]
         count = int(rng.integers(1, most + 1))
-        return sample_scene(
-            rng, None, count, min_side=low, max_side=high, textures=("plain",), side=world.side, pool=world.names
-        )
+        as_in = {"side": world.side, "shapes": world.shapes, "pairs": world.pairs, "object_side": sides}
+        return scene_for(rng, _PLAIN.model_copy(update=as_in), None, count)
     count = int(rng.integers(world.objects[0], world.objects[1] + 1))
     return scene_for(rng, _sized(recipe, level - len(_EASY_VISION) + 1, 3), None, count)
 

@@ -1,17 +1,15 @@
 """Recipes: closed, typed, printable configuration of a command, used by every stage.
 
 A recipe is a YAML file; ``-s key=value`` overrides a dotted key. An unknown key is refused with the nearest name that
-exists. YAML 1.1 reads the words off, on, no and yes as Booleans; if a key takes one of these words, the word is
-restored.
+exists.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,12 +19,6 @@ from mirg.text_files import parse_yaml
 
 R = TypeVar("R", bound=BaseModel)
 RECIPES = Path(__file__).parent / "recipes"
-QUOTE = "YAML reads off, on, no and yes as Booleans: write the word in quotes"
-_WORDS: dict[bool, frozenset[str]] = {
-    False: frozenset({"off", "no", "false", "n"}),
-    True: frozenset({"on", "yes", "true", "y"}),
-}
-_OTHER = "write the number, or null"
 
 
 class Section(BaseModel):
@@ -74,13 +66,25 @@ def checked(kind: type[R], raw: dict[str, Any], name: str | Path | None) -> R:
     """``raw`` as a configuration of ``kind``. ConfigError names the key that is wrong and the recipe ``name``."""
     refuse_unknown(kind, raw, "")
     try:
-        return kind.model_validate(restore_words(kind, raw))
+        recipe = kind.model_validate(raw)
     except ValidationError as error:
         where, message, given = first_error(error)
-        whole = isinstance(given, dict)  # a check of several keys names them in its message
-        hint = "" if whole else f"got {given!r}" + (f"; {QUOTE}" if isinstance(given, bool) else "")
+        # A check of several keys names them in its message.
+        hint = "" if isinstance(given, dict) else f"got {given!r}"
         place = f"{where}: " if where else ""
         raise ConfigError(f"recipe {name or '(overrides)'}: {place}{message}", hint=hint) from error
+    _refuse_booleans(recipe, raw, "")
+    return recipe
+
+
+def _refuse_booleans(recipe: BaseModel, raw: dict[str, Any], prefix: str) -> None:
+    """ConfigError if a number of ``recipe`` was written as true or false, which pydantic reads as 1 and 0."""
+    for key, value in raw.items():
+        read = getattr(recipe, key)
+        if isinstance(value, bool) and isinstance(read, int | float) and not isinstance(read, bool):
+            raise ConfigError(f"recipe: {prefix}{key} is the Boolean {value}", hint="write the number, or null")
+        if isinstance(value, dict) and isinstance(read, BaseModel):
+            _refuse_booleans(read, value, f"{prefix}{key}.")
 
 
 def first_error(error: ValidationError) -> tuple[str, str, Any]:
@@ -121,57 +125,3 @@ def refuse_unknown(kind: type[BaseModel], raw: dict[str, Any], prefix: str) -> N
         annotation = kind.model_fields[key].annotation
         if isinstance(value, dict) and isinstance(annotation, type) and issubclass(annotation, BaseModel):
             refuse_unknown(annotation, value, f"{prefix}{key}.")
-
-
-def restore_words(kind: type[BaseModel], raw: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``raw`` with a Boolean replaced by the word of ``kind`` that it must have been.
-
-    A field that takes one of several words gets the only one among them that YAML reads so. ConfigError, which says to
-    quote it, if no word or several fit, and for a number: True is not 1.
-
-    >>> class Recipe(BaseModel):
-    ...     policy: Literal["off", "skip"] = "skip"
-    >>> restore_words(Recipe, {"policy": False})
-    {'policy': 'off'}
-    """
-    found = dict(raw)
-    for key, value in raw.items():
-        field = kind.model_fields.get(key)
-        if field is None:
-            continue
-        options = list(_options(field.annotation))
-        if isinstance(value, bool):
-            found[key] = _word(f"{prefix}{key}", value, options)
-        elif isinstance(value, dict):
-            inner = [one for one in options if isinstance(one, type) and issubclass(one, BaseModel)]
-            found[key] = restore_words(inner[0], value, f"{prefix}{key}.") if inner else value
-    return found
-
-
-def _word(key: str, value: bool, options: list[Any]) -> Any:
-    if any(option in (bool, Any, object) or isinstance(option, bool) for option in options):
-        return value
-    fitting = [option for option in options if isinstance(option, str) and option.lower() in _WORDS[value]]
-    if len(fitting) == 1:
-        return fitting[0]
-    words = [option for option in options if isinstance(option, str)]
-    if not words and str not in options:
-        raise ConfigError(
-            f"recipe: {key} is the Boolean {value}, which YAML reads for off, on, no and yes", hint=_OTHER
-        )
-    wanted = f"one of {', '.join(words)}" if words else "a text"
-    raise ConfigError(f"recipe: {key} is the Boolean {value}, {wanted} is expected", hint=QUOTE)
-
-
-def _options(annotation: Any) -> Iterator[Any]:
-    """The types and literal values that a field takes."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        yield from _options(get_args(annotation)[0])
-    elif origin in (Union, UnionType):
-        for part in get_args(annotation):
-            yield from _options(part)
-    elif origin is Literal:
-        yield from get_args(annotation)
-    else:
-        yield annotation

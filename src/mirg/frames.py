@@ -18,7 +18,7 @@ from mirg.geometry import Box
 
 Size = tuple[int, int]  # (width, height) in pixels
 Numbers = tuple[int, int, int, int]
-_Number = TypeVar("_Number", int, float)
+_Number = TypeVar("_Number")
 
 RELATIVE_MAX = 1000  # the right and lower edge of the 0-1000 frame; some documents say 999, the models write 1000
 MAX_ASPECT_RATIO = 200  # the Qwen and GLM processors refuse longer images
@@ -68,16 +68,6 @@ class Family:
             )
 
 
-_QWEN_VISION = (
-    *("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
-    "<|im_start|>",
-)
-_INTERN_VISION = ("<img>", "</img>", "<IMG_CONTEXT>", "<video>", "<|im_start|>")
-_GLM_VISION = (
-    *("<|begin_of_image|>", "<|end_of_image|>", "<|image|>", "<|begin_of_video|>", "<|end_of_video|>", "<|video|>"),
-    *("<|system|>", "<|user|>", "<|assistant|>"),
-)
-
 QWEN2_VL = Family(
     name="qwen2-vl",
     model_types=("qwen2_vl",),
@@ -86,29 +76,29 @@ QWEN2_VL = Family(
     limits=PixelLimits(56 * 56, 28 * 28 * 16384),
     factor=28,
     image_token="<|image_pad|>",
-    vision_tokens=_QWEN_VISION,
+    vision_tokens=(
+        *("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
+        "<|im_start|>",
+    ),
     box_open="<|box_start|>",
     box_close="<|box_end|>",
 )
-QWEN25_VL = Family(
+QWEN25_VL = replace(
+    QWEN2_VL,
     name="qwen2.5-vl",
     model_types=("qwen2_5_vl",),
     box_frame="resized_pixels",
     style="json",
-    limits=PixelLimits(56 * 56, 28 * 28 * 16384),
-    factor=28,
-    image_token="<|image_pad|>",
-    vision_tokens=_QWEN_VISION,
+    box_open="",
+    box_close="",
 )
-QWEN3_VL = Family(
+QWEN3_VL = replace(
+    QWEN25_VL,
     name="qwen3-vl",
     model_types=("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"),
     box_frame="relative_1000",
-    style="json",
     limits=PixelLimits(256 * 256, 4096 * 4096),
     factor=32,
-    image_token="<|image_pad|>",
-    vision_tokens=_QWEN_VISION,
 )
 INTERNVL = Family(
     name="internvl",
@@ -119,7 +109,7 @@ INTERNVL = Family(
     factor=448,
     resize="tiles",
     image_token="<IMG_CONTEXT>",
-    vision_tokens=_INTERN_VISION,
+    vision_tokens=("<img>", "</img>", "<IMG_CONTEXT>", "<video>", "<|im_start|>"),
     box_open="<box>",
     box_close="</box>",
     brackets="nested",
@@ -133,7 +123,10 @@ GLM_V = Family(
     factor=28,
     resize="frames",
     image_token="<|image|>",
-    vision_tokens=_GLM_VISION,
+    vision_tokens=(
+        *("<|begin_of_image|>", "<|end_of_image|>", "<|image|>", "<|begin_of_video|>", "<|end_of_video|>", "<|video|>"),
+        *("<|system|>", "<|user|>", "<|assistant|>"),
+    ),
 )
 # MiMo-VL checkpoints call themselves "qwen2_5_vl" and are built like it; only a name can tell them apart.
 MIMO_VL = replace(QWEN25_VL, name="mimo-vl", model_types=("mimo_vl",))
@@ -162,6 +155,17 @@ def family_of_model_type(model_type: str) -> Family:
     raise ConfigError(f"no model family for model_type {model_type!r}", hint=f"name the family; known types: {known}")
 
 
+def limits_of(family: Family, min_pixels: int | None, max_pixels: int | None) -> PixelLimits:
+    """The family's limits with another minimum or maximum. ConfigError if the minimum is larger than the maximum."""
+    limits = PixelLimits(min_pixels or family.limits.min_pixels, max_pixels or family.limits.max_pixels)
+    if limits.min_pixels > limits.max_pixels:
+        raise ConfigError(
+            f"min_pixels ({limits.min_pixels}) is larger than max_pixels ({limits.max_pixels})",
+            hint=f"the limits of {family.name} are {family.limits.min_pixels} and {family.limits.max_pixels}",
+        )
+    return limits
+
+
 def input_size(size: Size, family: Family, limits: PixelLimits | None = None) -> Size:
     """(width, height) to which the family's image processor resizes an image of ``size``.
 
@@ -175,28 +179,16 @@ def input_size(size: Size, family: Family, limits: PixelLimits | None = None) ->
     if family.resize == "tiles":
         columns, rows = _tiling(width, height, family.factor, limits)
         return (columns * family.factor, rows * family.factor)
-    frames = 1
-    if family.resize == "frames":
-        frames = 2
-        width, height = _at_least(width, height, family.factor)
+    factor, frames = family.factor, 2 if family.resize == "frames" else 1
+    if frames == 2 and min(width, height) < factor:  # GLM first enlarges an image that is smaller than one patch
+        scale = max(factor / height, factor / width)
+        width, height = int(width * scale), int(height * scale)
     if max(width, height) / min(width, height) > MAX_ASPECT_RATIO:
         raise ImageError(
             f"an image of {size[0]} x {size[1]} pixels is too long for {family.name}",
             hint=f"its processor refuses sides that differ more than {MAX_ASPECT_RATIO} times; crop or pad the image",
         )
-    return _smart_resize(width, height, family.factor, frames, limits)
-
-
-def _at_least(width: int, height: int, factor: int) -> Size:
-    """The size for GLM, which first enlarges an image that is smaller than one patch."""
-    if height >= factor and width >= factor:
-        return (width, height)
-    scale = max(factor / height, factor / width)
-    return (int(width * scale), int(height * scale))
-
-
-def _smart_resize(width: int, height: int, factor: int, frames: int, limits: PixelLimits) -> Size:
-    """Round the sides to multiples of ``factor`` with an area within ``limits``, close to the aspect ratio."""
+    # The sides are rounded to multiples of the factor with an area within the limits, close to the aspect ratio.
     new_width, new_height = round(width / factor) * factor, round(height / factor) * factor
     if frames * new_width * new_height > limits.max_pixels:
         beta = math.sqrt((frames * height * width) / limits.max_pixels)

@@ -103,9 +103,6 @@ def match(
 
     Returns ``(predicted index, true index, IoU)`` for every pair that overlaps, in the order of ``predicted``.
     """
-    if len(predicted) == 1 == len(true):
-        value = iou(predicted[0], true[0])
-        return [(0, 0, value)] if value > 0.0 else []
     return match_ious(iou_matrix(predicted, true))
 
 

@@ -101,28 +101,14 @@ def refusal(stream: BinaryIO, size: int) -> str:
         elif first.startswith(b"RIFF") and first[8:12] == b"WEBP":
             _webp(stream, count)
         elif first.startswith(_TIFF_STARTS):
-            _tiff(_Window(stream, size), count)
-        elif first.startswith(b"BM"):
-            _bmp(first, count)
+            _tiff(stream, size, count)
+        elif first.startswith(b"BM") and first[30:31] in {b"\1", b"\2"}:
+            _slow("a BMP with run-length coding", count)
         elif first.startswith(b"P"):
             _ppm(stream, count)
     except _Unusual as found:
         return str(found)
     return ""
-
-
-class _Window:
-    """Reads at any offset of a file; reads beyond its ``size`` bytes return nothing."""
-
-    def __init__(self, stream: BinaryIO, size: int) -> None:
-        self._stream, self.size = stream, size
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes from ``offset`` on."""
-        if offset >= self.size:
-            return b""
-        self._stream.seek(offset)
-        return self._stream.read(min(length, self.size - offset))
 
 
 def _jpeg(stream: BinaryIO, count: _Count) -> None:
@@ -154,7 +140,7 @@ def _jpeg(stream: BinaryIO, count: _Count) -> None:
         elif marker == 0xED:
             count.piece(data.count(b"8BIM"))
     _exif(b"".join(exif), count)
-    _tiff(_Window(io.BytesIO(pictures), len(pictures)), count)
+    _tiff(io.BytesIO(pictures), len(pictures), count)
 
 
 def _png(stream: BinaryIO, count: _Count) -> None:
@@ -167,11 +153,8 @@ def _png(stream: BinaryIO, count: _Count) -> None:
             return  # only the first picture of an animation is read
         seen.add(kind)
         start = stream.tell()
-        if kind in _PNG_PIXELS:
-            small += 1
-            count.piece(small > 0)
-        else:
-            count.piece()
+        small += kind in _PNG_PIXELS
+        count.piece(kind not in _PNG_PIXELS or small > 0)
         if kind == b"eXIf":
             _exif(stream.read(length), count)
         elif kind in {b"tEXt", b"zTXt", b"iTXt"}:
@@ -230,12 +213,17 @@ def _webp(stream: BinaryIO, count: _Count) -> None:
 def _exif(data: bytes, count: _Count) -> None:
     while data.startswith(b"Exif\0\0"):
         data = data[6:]
-    _tiff(_Window(io.BytesIO(data), len(data)), count)
+    _tiff(io.BytesIO(data), len(data), count)
 
 
-def _tiff(data: _Window, count: _Count) -> None:
+def _tiff(stream: BinaryIO, size: int, count: _Count) -> None:
     """The first directory of a TIFF or an EXIF block and those that it points to for EXIF, GPS and interoperability."""
-    head = data.read(0, 16)
+
+    def read(offset: int, length: int) -> bytes:
+        stream.seek(min(offset, size))
+        return stream.read(length)
+
+    head = read(0, 16)
     if not head.startswith(_TIFF_STARTS) or len(head) < 8:
         return
     order, big = ("<" if head.startswith(b"II") else ">"), head[2] == 43
@@ -248,11 +236,11 @@ def _tiff(data: _Window, count: _Count) -> None:
         if start in known:
             continue
         known.add(start)
-        prefix = data.read(start, 8 if big else 2)
+        prefix = read(start, 8 if big else 2)
         if len(prefix) < (8 if big else 2):
             continue
         tags = struct.unpack(order + ("Q" if big else "H"), prefix)[0]
-        rows = data.read(start + len(prefix), min(tags, MAX_PIECES + 1) * entry.size)
+        rows = read(start + len(prefix), min(tags, MAX_PIECES + 1) * entry.size)
         for at in range(0, len(rows) - entry.size + 1, entry.size):
             tag, kind, number, value = entry.unpack_from(rows, at)
             count.piece()
@@ -261,17 +249,12 @@ def _tiff(data: _Window, count: _Count) -> None:
                 continue
             if number * unit > inline:
                 offset = struct.unpack(word, value)[0]
-                if offset + number * unit > data.size:
+                if offset + number * unit > size:
                     break  # Pillow reads no further
-                value = data.read(offset, unit)
+                value = read(offset, unit)
             count.value(kind, number, number * unit)
             if tag in _SUB_DIRECTORIES and number:
                 pending.append(int.from_bytes(value[:unit], "little" if order == "<" else "big"))
-
-
-def _bmp(first: bytes, count: _Count) -> None:
-    if first[30:31] in {b"\1", b"\2"}:
-        _slow("a BMP with run-length coding", count)
 
 
 def _ppm(stream: BinaryIO, count: _Count) -> None:

@@ -6,11 +6,13 @@ with the sample's id. Limits are checked on the header, before any pixel is deco
 
 from __future__ import annotations
 
+import contextlib
 import io
 import stat
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -110,31 +112,27 @@ def open_image(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample
 
     Raises ImageError, naming the file and ``sample_id``, for anything missing, damaged, too large or not an image.
     """
-    return decode_image(_read(Path(path), limits, sample_id), path, limits=limits, sample_id=sample_id)
+    with _named(path, sample_id):
+        _check_file(Path(path), limits)
+        with Path(path).open("rb") as stream:
+            data = stream.read(limits.max_bytes + 1)
+    return decode_image(data, path, limits=limits, sample_id=sample_id)
 
 
 def decode_image(data: bytes, name: str | Path, *, limits: ImageLimits, sample_id: str | None = None) -> Image.Image:
     """:func:`open_image` for the bytes of a file; ``name`` is its name in errors."""
     from PIL import Image
 
-    path = Path(name)
-    if not data:
-        raise _bad(path, sample_id, "is empty")
-    if len(data) > limits.max_bytes:
-        raise _bad(path, sample_id, f"has {len(data):,} bytes, {limits.max_bytes:,} are allowed")
-    _check_metadata(io.BytesIO(data), len(data), path, sample_id)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # DecompressionBombWarning and odd metadata: our own limits decide
-        try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(image.size, path, limits, sample_id)
-                _check_expansion(image.size, len(data), path, limits, sample_id)
-                _check_scans(image, data, path, limits, sample_id)
-                image.load()
-                plain = to_rgb(image)
-                turn = _TURNS.get(_orientation(image))
-        except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
-            raise _bad(path, sample_id, _decoder_words(error, data[:64])) from error
+    with _named(name, sample_id):
+        _check_bytes(len(data), limits)
+        with _opened(io.BytesIO(data), len(data), limits) as image:
+            # The marker FFDA of a scan cannot occur inside coded data.
+            scans = data.count(b"\xff\xda") if image.format in {"JPEG", "MPO"} else 0
+            if scans > _USUAL_SCANS and scans * image.width * image.height > 8 * limits.free_pixels:
+                raise ImageError(f"is a bomb: {scans} scans of {image.width} x {image.height} pixels")
+            image.load()
+            plain = to_rgb(image)
+            turn = _TURNS.get(_orientation(image))
     return plain if turn is None else plain.transpose(Image.Transpose(turn))
 
 
@@ -145,18 +143,16 @@ def image_size(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample
 
 def image_header(path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS, sample_id: str | None = None) -> Header:
     """Upright size and EXIF orientation, only from the header: pixels are not decoded. ImageError as above."""
-    path = Path(path)
-    size = _check_file(path, limits, sample_id)
-    try:
-        with path.open("rb") as stream:
-            return _header(stream, size, path, limits, sample_id)
-    except OSError as error:
-        raise _bad(path, sample_id, f"cannot be read: {error.strerror or error}") from error
+    with _named(path, sample_id):
+        size = _check_file(Path(path), limits)
+        with Path(path).open("rb") as stream:
+            return _header(stream, size, limits)
 
 
 def header_of(data: bytes, name: str | Path) -> Header:
     """:func:`image_header` for the bytes of a file; ``name`` is its name in errors."""
-    return _header(io.BytesIO(data), len(data), Path(name), DEFAULT_LIMITS, None)
+    with _named(name, None):
+        return _header(io.BytesIO(data), len(data), DEFAULT_LIMITS)
 
 
 def stored_size(size: Size, orientation: int) -> Size:
@@ -209,77 +205,84 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 # Pillow's decoders raise all of these on damaged input (SyntaxError is what its PNG reader uses).
 _DECODER_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    TypeError,
-    IndexError,
-    KeyError,
-    AttributeError,
-    EOFError,
-    OverflowError,
-    ZeroDivisionError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
+    *(OSError, ValueError, SyntaxError, TypeError, LookupError, AttributeError, EOFError),
+    *(ArithmeticError, MemoryError, RuntimeError, struct.error, zlib.error),
 )
 
 
-def _check_file(path: Path, limits: ImageLimits, sample_id: str | None) -> int:
+@contextlib.contextmanager
+def _named(path: str | Path, sample_id: str | None) -> Iterator[None]:
+    """Let the ImageError of a check below name the sample and the file; an OSError becomes an ImageError."""
+    owner = f"sample {sample_id}: " if sample_id else ""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"{owner}image {path} {error.message}", hint=error.hint) from error.__cause__
+    except OSError as error:
+        raise ImageError(f"{owner}image {path} cannot be read: {error.strerror or error}") from error
+
+
+def _check_file(path: Path, limits: ImageLimits) -> int:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
         missing = isinstance(error, FileNotFoundError)
-        raise _bad(path, sample_id, "does not exist" if missing else f"cannot be read: {error}") from error
+        raise ImageError("does not exist" if missing else f"cannot be read: {error}") from error
     if not stat.S_ISREG(status.st_mode):
-        raise _bad(path, sample_id, "is not a file")
-    if status.st_size == 0:
-        raise _bad(path, sample_id, "is empty")
-    if status.st_size > limits.max_bytes:
-        raise _bad(path, sample_id, f"has {status.st_size:,} bytes, {limits.max_bytes:,} are allowed")
-    return status.st_size
+        raise ImageError("is not a file")
+    return _check_bytes(status.st_size, limits)
 
 
-def _read(path: Path, limits: ImageLimits, sample_id: str | None) -> bytes:
-    _check_file(path, limits, sample_id)
-    try:
-        with path.open("rb") as stream:
-            return stream.read(limits.max_bytes + 1)
-    except OSError as error:
-        raise _bad(path, sample_id, f"cannot be read: {error.strerror or error}") from error
+def _check_bytes(size: int, limits: ImageLimits) -> int:
+    if size == 0:
+        raise ImageError("is empty")
+    if size > limits.max_bytes:
+        raise ImageError(f"has {size:,} bytes, {limits.max_bytes:,} are allowed")
+    return size
 
 
-def _check_size(size: Size, path: Path, limits: ImageLimits, sample_id: str | None) -> None:
-    width, height = size
-    if width * height > limits.max_pixels or max(size) > limits.max_side:
-        allowed = f"{limits.max_pixels:,} pixels and {limits.max_side:,} a side are allowed"
-        raise _bad(path, sample_id, f"is too large: {width} x {height}; {allowed}", hint="make it smaller")
+@contextlib.contextmanager
+def _opened(stream: BinaryIO, size: int, limits: ImageLimits) -> Iterator[Image.Image]:
+    """The image of a file of ``size`` bytes, if its metadata and its header keep the limits. No pixel is decoded.
 
-
-def _header(stream: BinaryIO, size: int, path: Path, limits: ImageLimits, sample_id: str | None) -> Header:
+    What Pillow raises, also in the block, becomes an ImageError.
+    """
     from PIL import Image
 
-    _check_metadata(stream, size, path, sample_id)
+    if why := refusal(stream, size):  # the decoder would take far longer for them than for the pixels
+        raise ImageError(f"is refused: {why}", hint="save it again as PNG or JPEG, without its metadata")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # DecompressionBombWarning and odd metadata: our own limits decide
         try:
-            # Pillow decodes every pixel of a PNG to find out that nothing turns it.
-            turned = _may_be_turned(stream)
             stream.seek(0)
             with Image.open(stream, formats=FORMATS) as image:
-                _check_size(image.size, path, limits, sample_id)
-                _check_expansion(image.size, size, path, limits, sample_id)
-                found = Header(*_stored(image), _orientation(image) if turned else 1)
+                width, height = image.size
+                pixels = width * height
+                if pixels > limits.max_pixels or max(image.size) > limits.max_side:
+                    allowed = f"{limits.max_pixels:,} pixels and {limits.max_side:,} a side are allowed"
+                    raise ImageError(f"is too large: {width} x {height}; {allowed}", hint="make it smaller")
+                if pixels > limits.free_pixels and pixels > size * limits.max_expansion:
+                    raise ImageError(f"is a bomb: {width} x {height} pixels out of {size:,} bytes")
+                yield image
         except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
             stream.seek(0)
-            raise _bad(path, sample_id, _decoder_words(error, stream.read(64))) from error
-    return found._replace(width=found.height, height=found.width) if found.orientation in _SWAPS_SIDES else found
+            raise ImageError(_decoder_words(error, stream.read(64))) from error
+
+
+def _header(stream: BinaryIO, size: int, limits: ImageLimits) -> Header:
+    turned = _may_be_turned(stream)
+    with _opened(stream, size, limits) as image:
+        # For a TIFF, Pillow gives the upright size.
+        tags = getattr(image, "tag_v2", {})
+        width, height = int(tags.get(_TIFF_WIDTH, image.width)), int(tags.get(_TIFF_HEIGHT, image.height))
+        orientation = _orientation(image) if turned else 1
+    return Header(*stored_size((width, height), orientation), orientation)
 
 
 def _may_be_turned(stream: BinaryIO) -> bool:
-    """Whether a file can contain a rotation; for a PNG this is known from the headers of its chunks."""
-    stream.seek(0)
+    """Whether a file can contain a rotation. For a PNG, this is known from the headers of its chunks: Pillow would
+    decode every pixel to find out.
+    """
     if stream.read(8) != _PNG_SIGNATURE:
         return True
     while len(head := stream.read(8)) == 8:
@@ -289,29 +292,6 @@ def _may_be_turned(stream: BinaryIO) -> bool:
     return False
 
 
-def _check_metadata(stream: BinaryIO, size: int, path: Path, sample_id: str | None) -> None:
-    """Refuse files whose metadata or coding costs the decoder far more than their pixels."""
-    if why := refusal(stream, size):
-        raise _bad(path, sample_id, f"is refused: {why}", hint="save it again as PNG or JPEG, without its metadata")
-
-
-def _check_expansion(size: Size, n_bytes: int, path: Path, limits: ImageLimits, sample_id: str | None) -> None:
-    """Refuse huge flat pictures: files that are cheap to send and expensive to decode."""
-    pixels = size[0] * size[1]
-    if pixels > limits.free_pixels and pixels > n_bytes * limits.max_expansion:
-        raise _bad(path, sample_id, f"is a bomb: {size[0]} x {size[1]} pixels out of {n_bytes:,} bytes")
-
-
-def _check_scans(image: Image.Image, data: bytes, path: Path, limits: ImageLimits, sample_id: str | None) -> None:
-    """Refuse a progressive JPEG with many scans, each of which covers the whole picture.
-
-    The marker FFDA cannot occur inside coded data.
-    """
-    scans = data.count(b"\xff\xda") if image.format in {"JPEG", "MPO"} else 0
-    if scans > _USUAL_SCANS and scans * image.width * image.height > 8 * limits.free_pixels:
-        raise _bad(path, sample_id, f"is a bomb: {scans} scans of {image.width} x {image.height} pixels")
-
-
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 if it is missing or the metadata are broken (the pixels may still be fine)."""
     try:
@@ -319,12 +299,6 @@ def _orientation(image: Image.Image) -> int:
     except _DECODER_ERRORS:
         return 1
     return found if found in _TURNS else 1
-
-
-def _stored(image: Image.Image) -> Size:
-    """(width, height) of the stored pixels; for a TIFF, Pillow gives the upright size."""
-    tags = getattr(image, "tag_v2", {})
-    return (int(tags.get(_TIFF_WIDTH, image.width)), int(tags.get(_TIFF_HEIGHT, image.height)))
 
 
 def _grey_to_8_bit(image: Image.Image) -> Image.Image:
@@ -347,27 +321,19 @@ def _grey_to_8_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8), mode="L")
 
 
-def _unread_kind(first: bytes) -> str:
-    """The apparent type of a file that is not an image in a known format, by its first bytes; "" if unknown."""
-    if first[4:8] == b"ftyp":
-        return _BRANDS.get(first[8:12], "a film or a picture in a container (MP4, HEIF)")
-    start = first.lstrip().lower()
-    return next((words for mark, words in _STARTS.items() if start.startswith(mark)), "")
-
-
 def _decoder_words(error: BaseException, first: bytes) -> str:
+    """What is wrong with a file that begins with ``first``."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        kind = _unread_kind(first)
+        start = first.lstrip().lower()
+        if first[4:8] == b"ftyp":
+            kind = _BRANDS.get(first[8:12], "a film or a picture in a container (MP4, HEIF)")
+        else:
+            kind = next((words for mark, words in _STARTS.items() if start.startswith(mark)), "")
         return f"is not an image in a known format ({', '.join(FORMATS)})" + (f": it is {kind}" if kind else "")
     if isinstance(error, Image.DecompressionBombError):
         return "is too large"
     if isinstance(error, MemoryError):
         return "does not fit into memory"
     return f"is damaged: {error or type(error).__name__}"
-
-
-def _bad(path: Path, sample_id: str | None, what: str, *, hint: str = "") -> ImageError:
-    owner = f"sample {sample_id}: " if sample_id else ""
-    return ImageError(f"{owner}image {path} {what}", hint=hint)

@@ -31,14 +31,6 @@ def lock(path: Path, flags: int = os.O_RDONLY) -> int:
     return descriptor
 
 
-def try_lock(path: Path) -> int | None:
-    """As :func:`lock`, but None instead of an error."""
-    try:
-        return lock(path)
-    except OSError:
-        return None
-
-
 def lock_file(path: Path) -> int:
     """A descriptor that holds the lock file ``path``, created if it does not exist; errors as of :func:`lock`."""
     while True:

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -77,11 +78,46 @@ def plugin_errors(name: str, *, what: str = "plug-in") -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         file = Path(name.rpartition(":")[0])
-        kind = type(error).__name__
+        at: TracebackType | None = error.__traceback__
+        while at is not None and Path(at.tb_frame.f_code.co_filename).resolve() != file.resolve():
+            at = at.tb_next
+        own = "".join(traceback.format_exception(type(error), error, at)).rstrip()
         raise PluginError(
-            f"the {what} {name} raised {kind}:\n{_own_traceback(error, file)}",
+            f"the {what} {name} raised {type(error).__name__}:\n{own}",
             hint=f"the error is in {file} or in the way it is called, not in mirg's own code",
         ) from error
+
+
+def number_plugin(name: str, *, what: str) -> Callable[..., float]:
+    """The function ``FILE.py:NAME`` that returns a finite number, checked at every call.
+
+    The function that is returned takes the id of a sample, for messages, and then the arguments of the plug-in.
+    ``what`` names the plug-in's purpose, as in :func:`load_plugin`.
+
+    Raises:
+        ConfigError: The plug-in does not exist or cannot be called.
+        PluginError: The file raises an exception while it is loaded. When the function is called, also if the plug-in
+            raises an exception or returns something else than a finite number.
+    """
+    function = load_plugin(name, what=what)
+    if not callable(function):
+        raise ConfigError(f"the {what} {name} is not a function but {type(function).__name__}")
+
+    def call(sample_id: str, *arguments: object) -> float:
+        with plugin_errors(name, what=what):
+            value = function(*arguments)
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if isinstance(value, str) or not math.isfinite(number):
+            raise PluginError(
+                f"the {what} {name} returned {value!r:.100} for sample {sample_id}",
+                hint="it must return a finite number for every completion, for example 0.0 if the text cannot be read",
+            )
+        return number
+
+    return call
 
 
 def _module(file: Path, what: str, name: str) -> ModuleType:
@@ -104,11 +140,3 @@ def _module(file: Path, what: str, name: str) -> ModuleType:
         del sys.modules[key]
         raise
     return module
-
-
-def _own_traceback(error: BaseException, file: Path) -> str:
-    path = file.resolve()
-    at: TracebackType | None = error.__traceback__
-    while at is not None and Path(at.tb_frame.f_code.co_filename).resolve() != path:
-        at = at.tb_next
-    return "".join(traceback.format_exception(type(error), error, at)).rstrip()

@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from mirg.errors import StorageError
-from mirg.locks import lock, lock_file, try_lock
+from mirg.locks import lock, lock_file
 from mirg.text_files import BOM, DAMAGE, open_utf8, read_text
 
 CHUNK_BYTES = 1 << 20
@@ -47,23 +47,20 @@ def write_atomic(path: str | Path, data: bytes | str) -> Path:
     Parent folders are created. StorageError if the file cannot be written; the old content is then intact.
     """
     path = Path(path)
-    payload = data.encode("utf-8") if isinstance(data, str) else data
-    temporary: Path | None = None
-    try:
+    with _refusals("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(payload)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(_default_mode())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise _refused("write", path, error) from error
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data.encode("utf-8") if isinstance(data, str) else data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(name).chmod(_default_mode())
+            Path(name).replace(path)
+            _sync_folder(path.parent)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
     return path
 
 
@@ -80,13 +77,11 @@ def write_jsonl_atomic(path: str | Path, values: Iterable[object]) -> Path:
 def read_json(path: str | Path) -> object:
     """The JSON value in ``path`` (:mod:`mirg.text_files`); StorageError if the file is missing or is not JSON."""
     try:
-        return json.loads(read_text(path))
-    except gzip.BadGzipFile as error:
-        raise StorageError(f"{path} is damaged: {error}") from error
-    except OSError as error:
-        raise _refused("read", Path(path), error) from error
+        with _refusals("read", path):
+            return json.loads(read_text(path))
     except (*DAMAGE, ValueError, RecursionError) as error:
-        raise StorageError(f"{path} is not JSON: {error}") from error
+        problem = "damaged" if isinstance(error, gzip.BadGzipFile) else "not JSON"
+        raise StorageError(f"{path} is {problem}: {error}") from error
 
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[int, object | BadLine]]:
@@ -100,14 +95,12 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, object | BadLine]]:
 def read_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
     """The lines of :func:`read_jsonl` before they are parsed, as UTF-8."""
     try:
-        with open_utf8(path) as stream:
+        with _refusals("read", path), open_utf8(path) as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
                     yield number, line
     except DAMAGE as error:
         raise StorageError(f"{path} is damaged: {error}", hint="copy or download it again") from error
-    except OSError as error:
-        raise _refused("read", Path(path), error) from error
 
 
 def append_line(path: str | Path, value: object) -> None:
@@ -125,37 +118,32 @@ class Journal:
     def __init__(self, path: str | Path, *, sync: bool = False) -> None:
         self.path = Path(path)
         self.sync = sync
-        try:
+        with _refusals("append to", self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _cut_torn_tail(self.path)
             self._stream: BinaryIO = self.path.open("ab", buffering=0)
-        except OSError as error:
-            raise _refused("append to", self.path, error) from error
 
     def append(self, value: object) -> None:
         """Add one line. StorageError if it cannot be written; a part that was written is removed."""
         line = _json_line(value)
         start = self._stream.seek(0, os.SEEK_END)
-        try:
-            written = 0
-            while written < len(line):
-                written += self._stream.write(line[written:]) or 0
-            if self.sync:
-                os.fsync(self._stream.fileno())
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                self._stream.truncate(start)
-            raise _refused("append to", self.path, error) from error
+        with _refusals("append to", self.path):
+            try:
+                written = 0
+                while written < len(line):
+                    written += self._stream.write(line[written:]) or 0
+                if self.sync:
+                    os.fsync(self._stream.fileno())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._stream.truncate(start)
+                raise
 
     def close(self) -> None:
         """Flush to the disk and close; calling it again does nothing. StorageError if the system refuses."""
         if not self._stream.closed:
-            try:
+            with _refusals("append to", self.path), self._stream:
                 os.fsync(self._stream.fileno())
-            except OSError as error:
-                raise _refused("append to", self.path, error) from error
-            finally:
-                self._stream.close()
 
     def __enter__(self) -> Journal:
         return self
@@ -170,15 +158,9 @@ def digest_bytes(data: bytes) -> str:
 
 
 def digest_file(path: str | Path) -> str:
-    """SHA-256 of a file's content, read in chunks of 1 MiB; StorageError if it cannot be read."""
-    state = hashlib.sha256()
-    try:
-        with Path(path).open("rb") as stream:
-            while chunk := stream.read(CHUNK_BYTES):
-                state.update(chunk)
-    except OSError as error:
-        raise _refused("read", Path(path), error) from error
-    return state.hexdigest()
+    """SHA-256 of a file's content, which is read in chunks; StorageError if it cannot be read."""
+    with _refusals("read", path), Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def folder_manifest(path: str | Path, *, ignore: frozenset[str] = frozenset()) -> dict[str, str]:
@@ -186,23 +168,21 @@ def folder_manifest(path: str | Path, *, ignore: frozenset[str] = frozenset()) -
     root = Path(path)
     if not root.is_dir():
         raise StorageError(f"{root} is not a folder")
-    names = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
-    names = [name for name in names if name not in ignore]
+    found = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
+    names = sorted(found - ignore)
     return dict(zip(names, _digests([root / name for name in names]), strict=True))
 
 
 def manifest_problems(path: str | Path, manifest: dict[str, str]) -> list[str]:
     """The missing and the changed files of a manifest; files that are not in it are ignored."""
     root = Path(path)
-    there = {name: (root / name).is_file() for name in manifest}
-    found = iter(_digests([root / name for name in manifest if there[name]]))
-    problems = []
-    for name, digest in manifest.items():
-        if not there[name]:
-            problems.append(f"{name} is missing")
-        elif next(found) != digest:
-            problems.append(f"{name} is damaged")
-    return problems
+    there = [name for name in manifest if (root / name).is_file()]
+    found = dict(zip(there, _digests([root / name for name in there]), strict=True))
+    return [
+        f"{name} is {'damaged' if name in found else 'missing'}"
+        for name, digest in manifest.items()
+        if found.get(name) != digest
+    ]
 
 
 def _digests(files: Sequence[Path]) -> list[str]:
@@ -244,16 +224,13 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
     path = Path(path)
     if path.is_symlink() and path.is_dir():
         path = path.resolve()  # the linked folder is filled; the link stays
-    try:
-        with _sole_maker(path):
-            _clear_leftovers(path)
-            refuse_existing(path, overwrite=overwrite)
-            with scratch_folder(path) as work:
-                yield work
-                work.chmod(_default_mode() | 0o111)
-                _swap_in(work, path, overwrite=overwrite)
-    except OSError as error:
-        raise _refused("write", path, error) from error
+    with _refusals("write", path), _sole_maker(path):
+        _clear_leftovers(path)
+        refuse_existing(path, overwrite=overwrite)
+        with scratch_folder(path) as work:
+            yield work
+            work.chmod(_default_mode() | 0o111)
+            _swap_in(work, path, overwrite=overwrite)
 
 
 @contextlib.contextmanager
@@ -266,14 +243,13 @@ def scratch_folder(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".new", dir=path.parent))
     work = made.with_suffix(".tmp")  # renamed after it is locked, so that no other process removes it
-    held = try_lock(made)
-    try:
-        made.rename(work)
-        yield work
-    finally:
-        for folder in (work, made):
-            shutil.rmtree(folder, ignore_errors=True)
-        _release(held)
+    with _locked(made):
+        try:
+            made.rename(work)
+            yield work
+        finally:
+            for folder in (work, made):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -284,25 +260,13 @@ def sole_writer(folder: str | Path) -> Iterator[None]:
     files of killed processes in ``folder`` are removed.
     """
     folder = Path(folder)
-    try:
+    with _refusals("write", folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _refused("write", folder, error) from error
-    try:
-        held: int | None = lock(folder)
-    except BlockingIOError:
-        raise StorageError(
-            f"another process is writing to {folder}", hint="wait for it, or choose another folder"
-        ) from None
-    except OSError:
-        held = None
-    try:
-        for path in folder.iterdir() if held is not None else ():
+    with _locked(folder, doing=f"writing to {folder}") as held:
+        for path in folder.iterdir() if held else ():
             if is_unfinished_file(path):
                 path.unlink(missing_ok=True)
         yield
-    finally:
-        _release(held)
 
 
 def is_unfinished_file(path: Path) -> bool:
@@ -319,7 +283,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
         raise StorageError(f"{path} exists already", hint=hint)
 
 
-def sync_folder(path: Path) -> None:
+def _sync_folder(path: Path) -> None:
     """Make renames inside ``path`` durable; does nothing on Windows."""
     if os.name == "nt":
         return
@@ -336,48 +300,38 @@ def _sole_maker(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     short = path.name[:60]
     file = path.with_name(f".{short}{digest_bytes(os.fsencode(path.name))[:8] if short != path.name else ''}.lock")
-    try:
-        held: int | None = lock_file(file)
-    except BlockingIOError:
-        raise StorageError(f"another process is writing {path}", hint="wait for it, or choose another path") from None
-    except OSError:
-        held = None  # a file system without locks, or a folder without permission, which creating the folder reports
-    try:
-        yield
-    finally:
-        if held is not None:
-            with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)
-        _release(held)
+    with _locked(file, lock_file, doing=f"writing {path}") as held:
+        try:
+            yield
+        finally:
+            if held:
+                with contextlib.suppress(OSError):
+                    file.unlink(missing_ok=True)
 
 
 def _swap_in(work: Path, path: Path, *, overwrite: bool) -> None:
     """Rename ``work`` to ``path``. A rename only replaces an empty folder, so nothing else is overwritten."""
     old: Path | None = None
-    held: int | None = None
-    if overwrite and path.is_dir() and not path.is_symlink():
-        held = try_lock(path)
-        old = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".old", dir=path.parent))
     set_aside = False
-    try:
-        if old is not None:
-            path.replace(old)  # a rename onto an empty folder
-            set_aside = True
-        if os.name == "nt":
-            with contextlib.suppress(OSError):
-                path.rmdir()  # on Windows a rename does not replace an empty folder; rmdir removes only an empty one
-        work.rename(path)
-    except OSError as error:
-        if old is not None and not set_aside:
-            old.rmdir()
-        elif old is not None and not path.exists():
-            old.replace(path)
-        elif path.exists() or path.is_symlink():
-            raise _kept_beside(work, path) from error
-        raise
-    finally:
-        _release(held)
-    sync_folder(path.parent)
+    with _locked(path):
+        try:
+            if overwrite and path.is_dir() and not path.is_symlink():
+                old = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".old", dir=path.parent))
+                path.replace(old)  # a rename onto an empty folder
+                set_aside = True
+            if os.name == "nt":
+                with contextlib.suppress(OSError):
+                    path.rmdir()  # on Windows a rename does not replace an empty folder; rmdir removes only those
+            work.rename(path)
+        except OSError as error:
+            if old is not None and not set_aside:
+                old.rmdir()
+            elif old is not None and not path.exists():
+                old.replace(path)
+            elif path.exists() or path.is_symlink():
+                raise _kept_beside(work, path) from error
+            raise
+    _sync_folder(path.parent)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -403,22 +357,33 @@ def _clear_leftovers(path: Path) -> None:
     except OSError:
         return  # there is no folder yet, or no permission, which writing reports
     for folder in left:
-        held = try_lock(folder)
-        if held is None:
-            continue
-        try:
-            if folder.suffix == ".old" and not path.exists():
+        with _locked(folder) as held:
+            if held and folder.suffix == ".old" and not path.exists():
                 with contextlib.suppress(OSError):  # another process was faster
                     folder.rename(path)
-            else:
+            elif held:
                 shutil.rmtree(folder, ignore_errors=True)
-        finally:
+
+
+@contextlib.contextmanager
+def _locked(path: Path, take: Callable[[Path], int] = lock, *, doing: str = "") -> Iterator[bool]:
+    """Lock ``path`` for this block if possible; whether it is locked.
+
+    It is not on a file system without locks, or without permission, which writing reports. If another process holds it,
+    and ``doing`` says what that process does, StorageError.
+    """
+    held: int | None = None
+    try:
+        held = take(path)
+    except OSError as error:
+        if doing and isinstance(error, BlockingIOError):
+            hint = "wait for it, or choose another path"
+            raise StorageError(f"another process is {doing}", hint=hint) from None
+    try:
+        yield held is not None
+    finally:
+        if held is not None:
             os.close(held)
-
-
-def _release(held: int | None) -> None:
-    if held is not None:
-        os.close(held)
 
 
 def _json_line(value: object) -> bytes:
@@ -445,23 +410,18 @@ def _cut_torn_tail(path: Path) -> None:
     if not path.exists() or path.stat().st_size == 0:
         return
     with path.open("r+b") as stream:
-        end = stream.seek(0, os.SEEK_END)
+        end = start = stream.seek(0, os.SEEK_END)
         tail = b""
-        start = end
         while start > 0 and b"\n" not in tail:
             step = min(CHUNK_BYTES, start)
-            start -= step
-            stream.seek(start)
+            start = stream.seek(start - step)
             tail = stream.read(step) + tail
-        keep = start + tail.rfind(b"\n") + 1
         last = tail[tail.rfind(b"\n") + 1 :]
-        if not last:
-            return
-        if last.strip() and not isinstance(parse_line(last), BadLine):
+        if last and not isinstance(parse_line(last), BadLine):
             stream.seek(end)
             stream.write(b"\n")
         else:
-            stream.truncate(keep)
+            stream.truncate(end - len(last))
 
 
 def _default_mode() -> int:
@@ -471,7 +431,14 @@ def _default_mode() -> int:
     return 0o666 & ~mask
 
 
-def _refused(action: str, path: Path, error: OSError) -> StorageError:
-    hints = {28: "the disk is full", 30: "the disk is read-only", 13: "no permission", 122: "the quota is used up"}
-    hint = hints.get(error.errno or 0, "")
-    return StorageError(f"cannot {action} {path}: {error.strerror or error}", hint=hint)
+@contextlib.contextmanager
+def _refusals(action: str, path: str | Path) -> Iterator[None]:
+    """Turn an OSError of the block into a StorageError, except for that of a damaged gzip file which is read."""
+    try:
+        yield
+    except OSError as error:
+        if action == "read" and isinstance(error, gzip.BadGzipFile):
+            raise
+        hints = {28: "the disk is full", 30: "the disk is read-only", 13: "no permission", 122: "the quota is used up"}
+        hint = hints.get(error.errno or 0, "")
+        raise StorageError(f"cannot {action} {path}: {error.strerror or error}", hint=hint) from error

@@ -12,10 +12,11 @@ import contextlib
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, ClassVar, cast
 
 import yaml
 
@@ -28,13 +29,22 @@ _MARKS = (BOM, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, co
 _FREE_BYTES = 256 << 20  # unpacked bytes from which the expansion of a gzip file counts
 _MOST_EXPANSION = 200  # unpacked bytes of one packed byte: annotation files reach 50
 
-
 _YAML_BYTES = 1 << 20  # the reader takes some seconds for as many
 _YAML_VALUES = 100_000
 
 
-class _Reads(Protocol):
-    def read(self, size: int = -1, /) -> bytes: ...
+class _YamlLoader(yaml.SafeLoader):
+    """The safe loader, with the Booleans of YAML 1.2: off, on, no and yes are words."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 @contextlib.contextmanager
@@ -48,13 +58,12 @@ def open_utf8(path: str | Path) -> Iterator[BinaryIO]:
         raw = stack.enter_context(Path(path).open("rb"))
         stream: BinaryIO = raw
         if raw.peek(2)[:2] == b"\x1f\x8b":
-            packed = Path(path).stat().st_size
-            stream = stack.enter_context(io.BufferedReader(_Guarded(gzip.GzipFile(fileobj=raw), packed)))
+            stream = stack.enter_context(io.BufferedReader(_Chunks(_unpacked(raw, Path(path).stat().st_size))))
         encoding = _encoding(cast("io.BufferedReader", stream).peek(4)[:4])
         if encoding == "utf-8-sig":
             stream.read(len(BOM))
         elif encoding != "utf-8":
-            stream = stack.enter_context(io.BufferedReader(_Recoded(stream, encoding)))
+            stream = stack.enter_context(io.BufferedReader(_Chunks(_recoded(stream, encoding))))
         yield stream
 
 
@@ -73,8 +82,10 @@ def parse_yaml(text: bytes | str) -> object:
     if len(text) > _YAML_BYTES:
         raise ValueError(f"it has more than {_YAML_BYTES:,} bytes")
     try:
-        _yaml_values(yaml.compose(text, Loader=yaml.SafeLoader), {})
-        return yaml.safe_load(text)
+        loader = _YamlLoader(text)
+        node = loader.get_single_node()
+        _yaml_values(node, {})
+        return None if node is None else loader.construct_document(node)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except yaml.YAMLError as error:
@@ -112,42 +123,37 @@ def _encoding(first: bytes) -> str:
     return json.detect_encoding(first) if json_follows or first.startswith(_MARKS) else "utf-8"
 
 
-class _Guarded(io.RawIOBase):
-    """The content of a gzip file, with a limit on its size."""
-
-    def __init__(self, stream: gzip.GzipFile, packed: int) -> None:
-        super().__init__()
-        self._stream, self._most, self._read = stream, max(_FREE_BYTES, packed * _MOST_EXPANSION), 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        data = self._stream.read1(len(buffer))
-        buffer[: len(data)] = data
-        self._read += len(data)
-        if self._read > self._most:
-            raise gzip.BadGzipFile(f"it unpacks to more than {self._most:,} bytes, {_MOST_EXPANSION} times its size")
-        return len(data)
+def _unpacked(raw: BinaryIO, packed: int) -> Iterator[bytes]:
+    """The content of a gzip file of ``packed`` bytes, with a limit on its size."""
+    most = max(_FREE_BYTES, packed * _MOST_EXPANSION)
+    stream, done = gzip.GzipFile(fileobj=raw), 0
+    while data := stream.read1(CHUNK_BYTES):
+        done += len(data)
+        if done > most:
+            raise gzip.BadGzipFile(f"it unpacks to more than {most:,} bytes, {_MOST_EXPANSION} times its size")
+        yield data
 
 
-class _Recoded(io.RawIOBase):
+def _recoded(stream: BinaryIO, encoding: str) -> Iterator[bytes]:
     """Text of another encoding as UTF-8 bytes."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    while data := stream.read(CHUNK_BYTES):
+        yield decoder.decode(data).encode("utf-8")
+    yield decoder.decode(b"", final=True).encode("utf-8")
 
-    def __init__(self, stream: _Reads, encoding: str) -> None:
+
+class _Chunks(io.RawIOBase):
+    """A stream of the bytes that an iterator gives piece by piece."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
         super().__init__()
-        self._stream, self._left = stream, b""
-        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._chunks, self._left = chunks, b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        data = b"."
-        while not self._left and data:
-            data = self._stream.read(CHUNK_BYTES)
-            text = self._decoder.decode(data, final=not data)
-            self._left = text.encode("utf-8")
+        self._left = self._left or next(filter(None, self._chunks), b"")
         taken, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
         buffer[: len(taken)] = taken
         return len(taken)

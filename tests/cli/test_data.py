@@ -83,10 +83,3 @@ def test_a_world_that_cannot_be(
     result = mirg("data", "scenes", "out", "--n", 2, *args)
     assert result.exit_code == 2 and said in result.stderr, why
     assert not Path("out").exists()
-
-
-def test_check_as_json(mirg, tmp_path: Path) -> None:
-    mirg("data", "scenes", tmp_path / "s", "--n", 3)
-    result = mirg("data", "check", tmp_path / "s", "--json")
-    report = json.loads(result.stdout)
-    assert (report["rows"], report["accepted"], report["rejected"], report["rejections"]) == (3, 3, 0, [])

@@ -43,7 +43,3 @@ def test_rows_that_cannot_be_read_are_said(mirg, dataset: DatasetFolder) -> None
     result = mirg("data", "show", dataset.root)
     assert "5 of 5 samples; 1 rows cannot be read" in result.stdout
     assert "1 rows cannot be read" in (dataset.root / "sheet.html").read_text(encoding="utf-8")
-
-
-def test_no_dataset(mirg, tmp_path: Path) -> None:
-    assert mirg("data", "show", tmp_path).exit_code == 2

@@ -57,10 +57,12 @@ def test_the_whole_pipeline(mirg: Run, tmp_path: Path) -> None:
         assert settings["instructions"] == "none", "asked as the model was trained"
     notes = json.loads((out / "demo.json").read_text())
     assert list(notes["seconds"]) == ["data", "sft", "grpo", "evaluate base", "evaluate sft", "evaluate rl"]
+    spent = notes["seconds"]
     written = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
     again = mirg("demo", "--out", out, *SMALL)
     assert again.exit_code == 0 and again.stdout == first.stdout
     assert written == {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
+    assert all(now >= spent[step] for step, now in json.loads((out / "demo.json").read_text())["seconds"].items())
     for changed, said in (
         (("-s", "seed=1"), "seed = 0, now it is 1"),
         (("-s", "test_samples=7"), "test_samples = 6, now it is 7"),
@@ -135,7 +137,10 @@ def test_every_key_arrives(mirg: Run, tmp_path: Path, monkeypatch: pytest.Monkey
     record(monkeypatch, seen, "mirg.engines.load.load_engine", "engine")
     record(monkeypatch, seen, "mirg.evaluation.difficulty.write_difficulty", report)
     record(monkeypatch, seen, "mirg.evaluation.runner.evaluate", {"n": 1})
-    monkeypatch.setattr("mirg.cli.demo._show", lambda *_: None)
+    monkeypatch.setattr("mirg.evaluation.compare.load_evaluations", lambda folders: [])
+    monkeypatch.setattr("mirg.evaluation.compare.compare", lambda evaluations: {})
+    monkeypatch.setattr("mirg.evaluation.pages.report_from_run", lambda run: None)
+    monkeypatch.setattr("mirg.cli.demo.show_comparison", lambda result: None)
     monkeypatch.setattr(DatasetFolder, "open", lambda path: [path])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sft.yaml").write_text("model: m\ndata: d\nlog_every: 77\n")

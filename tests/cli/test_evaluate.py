@@ -48,14 +48,17 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
 
 
 def test_evaluate_and_compare(mirg: Mirg, data: Path, engine: ScriptedEngine, tmp_path: Path) -> None:
-    for right in (2, 12):
-        result = mirg("evaluate", f"good-{right}", data, "--out", tmp_path / f"e{right}", "--batch-size", 5)
+    (tmp_path / "mine.py").write_text("def size(record, sample):\n    return 7.5\n")
+    for right, metric in ((2, ()), (12, ("--metric", f"{tmp_path / 'mine.py'}:size"))):
+        result = mirg("evaluate", f"good-{right}", data, "--out", tmp_path / f"e{right}", "--batch-size", 5, *metric)
         assert result.exit_code == 0, result.output
         assert "joint Acc@0.5" in result.output and "12/12" in result.stderr
+        assert ("7.5 [7.5, 7.5]" in result.output) == bool(metric)
     assert json.loads((tmp_path / "e12" / "summary.json").read_text())["n"] == 12
     shown = mirg("compare", tmp_path / "e2", tmp_path / "e12")
     assert shown.exit_code == 0 and "e12 - e2" in shown.output and "chance" in shown.output
-    assert "+83.3" in shown.output and "by task" in shown.output
+    assert "+83.3" in shown.output and "by task" in shown.output and "worse" not in shown.output
+    assert mirg("compare", tmp_path / "e12", tmp_path / "e2").output.count("worse") == 5
     found = json.loads(mirg("compare", tmp_path / "e2", tmp_path / "e12", "--json").stdout)
     assert found["differences"][0]["overall"]["joint_accuracy"]["mean"] == pytest.approx(10 / 12)
     out = tmp_path / "table.json"

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from fakes.engines import ScriptedEngine
 from mirg.cli import ground as ground_module
 from mirg.cli.main import app
+from mirg.engines import load as load_module
 from mirg.engines.ask import ask
 from mirg.engines.base import Completion, Generation, Request
 from mirg.errors import ConfigError, EngineError
@@ -41,7 +42,7 @@ class Run:
             self.loaded.append({"model": model, **options})
             return ScriptedEngine(script)
 
-        self._monkeypatch.setattr(ground_module, "load_model", load)
+        self._monkeypatch.setattr(load_module, "load_engine", load)
         self._monkeypatch.chdir(self.folder)
         return CliRunner().invoke(app, ["ground", "--model", "runs/rl", *arguments])
 
@@ -72,7 +73,7 @@ def test_the_model_sees_labelled_images_in_order_and_the_question(run: Run) -> N
     texts = [part["text"] for part in request.messages[0]["content"]]
     assert texts[0] == "Image-1: " and texts[2] == "\nImage-2: " and "Where is the red ring?" in texts[-1]
     assert run.settings[0].max_new_tokens == 64 and run.settings[0].temperature == 0
-    assert run.loaded == [{"model": "runs/rl", "family": "qwen3-vl", "device": None}]
+    assert run.loaded == [{"model": "runs/rl", "family": "qwen3-vl", "device": None, "remote": None}]
 
 
 def test_json_is_one_document(run: Run) -> None:

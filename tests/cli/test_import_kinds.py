@@ -13,7 +13,7 @@ from fakes.importing import pictures, write_rows
 from fakes.photographs import folder_of_photographs
 from mirg.cli.data.imports import PHOTOS
 from mirg.data.compose.photos.build import write_photo_samples
-from mirg.data.compose.photos.config import PhotoConfig
+from mirg.data.compose.photos.pool import PhotoConfig
 from mirg.data.importers.kinds import SOURCES
 from mirg.samples import DatasetFolder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import mirg as package
 from fakes.speed import slowness
 from mirg.cli import main
 from mirg.cli.main import COMMANDS
+from mirg.cli.output import progress
 from mirg.errors import ConfigError, DataError, MirgError
 
 
@@ -49,6 +51,16 @@ def test_every_listed_command_loads_and_has_help(mirg, name: str) -> None:
 def test_a_mistyped_command_gets_the_nearest_name(mirg) -> None:
     result = mirg("trajectory")
     assert result.exit_code == 2 and "trajectories" in result.stderr
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_the_counter_is_for_people_at_a_terminal(monkeypatch: pytest.MonkeyPatch, quiet: bool) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress(quiet=quiet) as tell:
+        tell("rows", 3, 3)
+    assert ("rows 3/3" in terminal.getvalue()) is not quiet
 
 
 def test_no_command_shows_the_help(mirg) -> None:

@@ -113,7 +113,7 @@ def test_serve(mirg: Mirg, engine_of: Any, monkeypatch: pytest.MonkeyPatch) -> N
             for made in sockets:
                 made.close()
 
-    monkeypatch.setattr("mirg.serve.run.make_server", Server)
+    monkeypatch.setattr("mirg.serve.server.make_server", Server)
     options = ("--port", 0, "--max-images", 4, "--max-megapixels", 2, "--timeout", 9, "--max-pixels", 100_000)
     result = mirg("serve", "runs/sft", *options)
     assert result.exit_code == 0, result.output
@@ -124,7 +124,7 @@ def test_serve(mirg: Mirg, engine_of: Any, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_port_in_use_is_told_before_the_model_is_loaded(mirg: Mirg, engine_of: Any) -> None:
-    from mirg.serve.run import listen
+    from mirg.serve.server import listen
 
     loaded = engine_of(ScriptedEngine(lambda request, settings: ""))
     with listen(0) as taken:
@@ -133,7 +133,7 @@ def test_a_port_in_use_is_told_before_the_model_is_loaded(mirg: Mirg, engine_of:
 
 
 def test_a_missing_extra_is_named(mirg: Mirg, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "mirg.serve.run", raising=False)
+    monkeypatch.delitem(sys.modules, "mirg.serve.server", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     result = mirg("serve", "m")
     assert result.exit_code == 2 and "needs the package 'uvicorn'" in result.stderr

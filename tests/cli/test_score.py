@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from fakes.migbench import ROWS, write_annotations, write_responses
+from fakes.migbench import ROWS, revised_rows, write_annotations, write_responses
 
 Mirg = Callable[..., Any]
 WHOLE = "(0,0),(999,999)"
@@ -49,6 +50,43 @@ def test_what_is_missing_or_broken_is_said(mirg: Mirg, files: tuple[Path, Path],
     assert result.exit_code == 0
     assert f"{len(ROWS) - 1} items have no response" in result.stderr
     assert "1 broken" in result.stderr and "row 2" in result.stderr
+
+
+def test_versions_differences_and_published_rows(mirg: Mirg, tmp_path: Path) -> None:
+    rows = [row for row, _ in revised_rows()]
+    annotations = write_annotations(tmp_path / "a.json", rows)
+    right = {k: "({},{}),({},{})".format(*row["answer"]) for k, row in enumerate(rows)}
+    good, poor = write_responses(tmp_path / "g.jsonl", right), write_responses(tmp_path / "p.jsonl", {0: right[0]})
+    summary = tmp_path / "s.json"
+    result = mirg("score", "migbench", annotations, good, "--against", poor, "--protocol", "all", "--summary", summary)
+    assert result.exit_code == 0, result.output
+    assert "MIG-Bench (revised), strict-box" in result.output and "UniVG-R1" in result.output
+    assert "InternVL2" not in result.output, "rows of the original version are in no table of the revised one"
+    found = json.loads(summary.read_text())
+    (against,) = found["against"]
+    own = found["official"]["mean"]["acc@0.5"]
+    assert against["responses"] == str(poor) and 0 < against["official"]["mean"]["mean"] < own
+    other = mirg("score", "migbench", annotations, good, "--version", "original")
+    assert other.exit_code == 2 and "REVISED" in other.stderr
+
+
+def test_pixels_of_resized_images_need_the_images(mirg: Mirg, tmp_path: Path) -> None:
+    """Qwen2.5-VL's numbers are pixels of the resized image, here half as wide and half as high."""
+    row = dict(ROWS[1][0], answer=[0.1, 0.2, 0.5, 0.6])
+    annotations = write_annotations(tmp_path / "a.json", [row])
+    text = '[{"image": 2, "bbox_2d": [56, 56, 280, 168]}]'
+    responses = write_responses(tmp_path / "r.jsonl", {0: text})
+    arguments = ["score", "migbench", annotations, responses, "--family", "qwen2.5-vl", "--max-pixels", 560 * 280]
+    absent = mirg(*arguments, "--root", tmp_path)
+    assert absent.exit_code == 2 and "2 of 2 images" in absent.stderr
+    for name, size in zip(row["images"], [(400, 300), (1120, 560)], strict=True):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size).save(tmp_path / name)
+    for root in (tmp_path, tmp_path / "MIG-Bench"):
+        out = tmp_path / f"{root.name}.jsonl"
+        assert mirg(*arguments, "--root", root, "--out", out).exit_code == 0
+        scored = json.loads(out.read_text())
+        assert (scored["official"]["iou"], scored["strict"]["iou"]) == (pytest.approx(1.0), pytest.approx(1.0))
 
 
 @pytest.mark.parametrize(

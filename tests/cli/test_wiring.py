@@ -44,6 +44,7 @@ FILES = {
     "compose.yaml": "source: s\nn: 3\n",
     "world.yaml": "world: {side: 123}\n",
     "labels.yaml": "rename: {cat: dog}\n",
+    "metric.py": "def size(record, sample):\n    return 1.0\n",
 }
 GENERATION = """
     batch_size 3 .plan.generation.batch_size | max_new_tokens 77 .plan.generation.max_new_tokens
@@ -57,13 +58,13 @@ TRAINING = "output TMP/run train.output | overrides seed=9 train.recipe.seed=9"
 TABLE: list[tuple[str, str, str]] = [
     ("evaluate", "engines.load.load_engine evaluation.runner.evaluate", GENERATION + """
         model m load_engine.model | dataset DATA .dataset | out TMP/e .out
-        limit 1 .plan.limit | tasks refer .plan.tasks"""),
+        limit 1 .plan.limit | tasks refer .plan.tasks | metrics TMP/metric.py:size .plan.metrics"""),
     ("compare", "evaluation.compare.load_evaluations", "folders a,b .folders"),
     ("ground", "engines.load.load_engine engines.ask.ask", """
         images PICTURE .names | model m load_engine.model | question where? .question
         family qwen2-vl load_engine.family | device cpu load_engine.device | instructions short .instructions
         max_new_tokens 77 .settings.max_new_tokens"""),
-    ("serve", "serve.run.listen engines.load.load_engine serve.server.create_app serve.run.make_server", """
+    ("serve", "serve.server.listen engines.load.load_engine serve.server.create_app serve.server.make_server", """
         model m load_engine.model | port 8123 listen.port | name n create_app.name
         max_new_tokens 77 create_app.limits.new_tokens | max_prompt_tokens 78 create_app.limits.prompt_tokens
         max_images 3 create_app.limits.images | max_megapixels 2 create_app.limits.image_pixels=2000000
@@ -104,7 +105,7 @@ TABLE: list[tuple[str, str, str]] = [
         workers 2 .executor=pool | overwrite - .overwrite"""),
     ("data compose", "executors.executor data.compose.build.compose", """
         recipe TMP/compose.yaml .recipe.n=3 | out o .out | overrides seed=9 .recipe.seed=9
-        copy - .copy | executor_name processes executor.name | workers 2 executor.workers
+        copy - .copy | executor processes executor.name | workers 2 executor.workers
         workers 2 .executor=pool | overwrite - .overwrite"""),
     ("data difficulty", "engines.load.load_engine evaluation.difficulty.write_difficulty",
         GENERATION + """
@@ -164,22 +165,22 @@ TABLE: list[tuple[str, str, str]] = [
         gain_right 0.3 .least.was_right | gain_wrong 0.4 .least.was_wrong
         copy - .plan.copy"""),
     ("trajectories status",
-        "trajectories.teacher.status.ledger_at trajectories.teacher.status.status_of "
-        "cli.trajectories_teacher._write_page",
+        "trajectories.teacher.ledger.ledger_at trajectories.teacher.status.status_of "
+        "cli.trajectories._write_page",
         "ledger l ledger_at.path | page p .page | dataset d .dataset"),
-    ("trajectories merge", "trajectories.teacher.status.ledger_at trajectories.teacher.shards.merge",
+    ("trajectories merge", "trajectories.teacher.ledger.ledger_at trajectories.teacher.shards.merge",
         "into i .into | sources s ledger_at.path"),
-    ("trajectories build", "cli.trajectories_teacher.build_by_teacher", """
+    ("trajectories build", "cli.trajectories._build_by_teacher", """
         dataset DATA .source | out o .out | writer teacher .told.json=False
         recipe r .told.recipe | overrides a=1 .told.overrides
         ledger l .told.ledger | shard 1/2 .told.shard
         executor_name processes .told.executor | workers 2 .told.workers
         offline - .told.offline | dry_run - .told.dry_run
-        overwrite - .told.overwrite"""),
+        checks my.py:f .told.checks | overwrite - .told.overwrite"""),
     ("trajectories build", "trajectories.build.build_dataset", """
         dataset DATA .src | out o .out | writer object-level .writer
-        overwrite - .overwrite"""),
-    ("trajectories check", "trajectories.build.check_dataset", "dataset DATA .src"),
+        checks my.py:f .config.checks | overwrite - .overwrite"""),
+    ("trajectories check", "trajectories.build.check_dataset", "dataset DATA .src | checks my.py:f .config.checks"),
 ]  # fmt: skip
 # What only changes what is printed, written at the end or given as exit code, and the file of its tests.
 SEEN_AT_THE_END = {

@@ -82,12 +82,14 @@ def test_split_refuses_what_has_no_group(cameras: Path, tmp_path: Path) -> None:
 
 
 def test_mix(source: Path, tmp_path: Path) -> None:
-    said = run("mix", f"{source}=2", source, tmp_path / "out", "--n", 30)
+    odd = source.rename(source.with_name("a=b"))
+    said = run("mix", f"{odd}=2", f"{odd}=1", tmp_path / "out", "--n", 30)
     assert said.exit_code == 0
-    assert said.stdout.startswith("source: 20 samples of 20 rows\nsource-2: 10 samples of 20 rows\n30 samples: ")
+    assert said.stdout.startswith("a=b: 20 samples of 20 rows\na=b-2: 10 samples of 20 rows\n30 samples: ")
+    assert run("check", tmp_path / "out").exit_code == 0
+    source = odd.rename(source)
     report = json.loads(run("mix", source, tmp_path / "again", "--n", 25, "--epoch", 1, "--json").stdout)
     assert (report["samples"], report["repeated"], report["epoch"]) == (25, 5, 1)
-    assert run("check", tmp_path / "out").exit_code == 0
 
 
 def test_filter(source: Path, tmp_path: Path) -> None:
@@ -120,6 +122,12 @@ def test_filter_leaves_out_what_a_benchmark_holds(
     assert dirty.exit_code == 1 and "--without-leakage" in dirty.stdout
 
 
+def test_samples_without_a_group_are_counted_for_each_dataset(source: Path, dataset: Callable, tmp_path: Path) -> None:
+    one = dataset("one", [{"images": (300,)}, {"images": (301,), "meta": {"scene": "x"}}]).root
+    said = run("filter", source, tmp_path / "out", "--without-leakage", one, "--group-by", "meta.scene")
+    assert f"20 samples of {source} have no meta.scene" in said.stderr and f"1 samples of {one} have" in said.stderr
+
+
 @pytest.mark.parametrize("option", [("--near", 2), ("--group-by", "meta.scene"), ("--workers", 2)])
 def test_an_option_of_leakage_needs_a_benchmark(source: Path, tmp_path: Path, option: tuple) -> None:
     said = run("filter", source, tmp_path / "out", *option)
@@ -131,9 +139,9 @@ def test_an_option_of_leakage_needs_a_benchmark(source: Path, tmp_path: Path, op
     [
         (("--max-tokens", 5), "max_tokens needs a family"),
         (("--max-tokens", 5, "--family", "qwen2.5"), "unknown model family"),
-        (("--min-size", 2), "--min-size: "),
-        (("--pass-rate", "0.5"), "--pass-rate: "),
-        (("--pass-rate", "a,b"), "--pass-rate: "),
+        (("--min-size", 2), "--min-size 2.0: "),
+        (("--pass-rate", "0.5"), "--pass-rate 0.5: "),
+        (("--pass-rate", "a,b"), "--pass-rate a,b: "),
         (("--min-images", 3, "--max-images", 2), "images: the least"),
         (("--task", "other"), "no sample of"),
     ],

@@ -21,7 +21,9 @@ Make = Callable[..., DatasetFolder]
 @pytest.fixture
 def source(dataset: Make) -> DatasetFolder:
     """Six samples and, as the seventh row, a line that is cut off."""
-    made = dataset("source", [{"images": (k,), "task": "refer" if k % 2 else "region"} for k in range(6)])
+    made = dataset(
+        "source", [{"images": (k,), "task": "refer" if k % 2 else "region"} for k in range(6)], license="MIT"
+    )
     with (made.root / "samples.jsonl").open("a") as stream:
         stream.write('{"id": "s6", "ta')
     return DatasetFolder.open(made.root)
@@ -77,7 +79,7 @@ def test_the_card_of_a_derived_dataset(source: DatasetFolder, tmp_path: Path) ->
     with writer_like(source.card, tmp_path / "out", "test", "Some of it.", name="other", seed=0) as writer:
         Derived(writer, Tally[Rejection]()).write(source, lambda row, sample: Outcome(sample))
     card = DatasetFolder.open(tmp_path / "out").card
-    assert (card.name, card.created_by, card.seed, card.license) == ("other", "test", 0, source.card.license)
+    assert (card.name, card.created_by, card.seed, card.license) == ("other", "test", 0, "MIT")
     assert card.description == f"{source.card.description} Some of it.".strip()
 
 

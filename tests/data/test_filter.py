@@ -128,6 +128,7 @@ def test_what_passes_is_written_in_order(source: DatasetFolder, tmp_path: Path) 
     made = DatasetFolder.open(tmp_path / "out")
     assert [s.id for s in made.read(images="decode")] == ["s3", "s4", "s5", "s6", "s7"]
     assert (report.n_kept, dict(report.dropped), report.n_rows) == (5, {"task": 3}, 8)
+    assert made.card.seed is None, "nothing was chosen"
     assert made.card.created_by == "mirg data filter" and "tasks refer" in made.card.description
 
 
@@ -145,6 +146,7 @@ def test_a_limit_takes_the_same_whatever_else_is_there(tmp_path_factory, seed: i
     for n in (limit, limit + 1):
         report = write_filtered(folder, path / f"out{n}", Criteria(), limit=n, seed=seed)
         chosen.append([s.id for s in DatasetFolder.open(path / f"out{n}")])
+        assert DatasetFolder.open(path / f"out{n}").card.seed == seed
         assert report.n_kept == n and report.dropped["over the limit"] == 9 - n
     assert set(chosen[0]) < set(chosen[1]) and chosen[1] == sorted(chosen[1])
 

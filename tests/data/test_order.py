@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.data.keys import keyed
-from mirg.data.mix import Draw, Order
-from mirg.data.schedule import Permutation, block, whole_weights
+from mirg.data.mix import Draw, Order, Permutation, block, whole_weights
+from mirg.data.rows import keyed
 from mirg.errors import ConfigError
 
 weights = st.lists(st.integers(1, 12), min_size=1, max_size=5)

@@ -62,7 +62,7 @@ def test_groups_are_the_connected_components(drawn) -> None:
         slow.append((seen, members))
     found: dict[int, set[int]] = {}
     for number in range(len(samples)):
-        found.setdefault(groups.group(number), set()).add(number)
+        found.setdefault(groups.labels[number], set()).add(number)
     assert sorted(map(sorted, found.values())) == sorted(sorted(members) for _, members in slow)
 
 
@@ -77,9 +77,9 @@ def test_rows_added_elsewhere_move_nothing(drawn, more, seed: int) -> None:
     ]
     alone, together = grouped(samples), grouped([*added, *samples])
     for number in range(len(samples)):
-        name = together.name(len(added) + number)
-        assert name == alone.name(number)
-        assert part_of(name, HALVES, seed) == part_of(alone.name(number), HALVES, seed)
+        name = together.names[len(added) + number]
+        assert name == alone.names[number]
+        assert part_of(name, HALVES, seed) == part_of(alone.names[number], HALVES, seed)
 
 
 def test_a_digest_and_a_place_are_one_image() -> None:
@@ -88,7 +88,7 @@ def test_a_digest_and_a_place_are_one_image() -> None:
         update={"images": (ImageRef(path="images/copy.png", sha256=f"{5:064d}"),)}
     )
     groups = grouped([sample("a", [(5, True)]), sample("b", [(5, False)]), third])
-    assert groups.group(0) == groups.group(1) == groups.group(2)
+    assert groups.labels[0] == groups.labels[1] == groups.labels[2]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_places(tmp_path: Path, paths: tuple[str, str], together: bool, why: str
     groups = Groups(DatasetFolder(tmp_path / "d", card))
     for k, path in enumerate(paths):
         groups.add(Sample(id=str(k), task="t", question="?", images=(ImageRef(path=path),)))
-    assert (groups.group(0) == groups.group(1)) is together, why
+    assert (groups.labels[0] == groups.labels[1]) is together, why
 
 
 def test_the_name_of_a_group_does_not_depend_on_the_order_of_its_samples() -> None:
@@ -124,7 +124,7 @@ def test_the_name_of_a_group_does_not_depend_on_the_order_of_its_samples() -> No
     names = set()
     for order in permutations(samples):
         groups = grouped(list(order))
-        names.add(tuple(groups.name(order.index(one)) for one in samples))
+        names.add(tuple(groups.names[order.index(one)] for one in samples))
     ((x, y, z, other),) = names
     assert x == y == z != other
 
@@ -249,15 +249,36 @@ def test_a_sample_that_is_kept_without_a_group_joins_those_of_its_other_images(t
     for number, paths in enumerate(rows):
         images = tuple(ImageRef(path=path) for path in paths)
         groups.add(Sample(id=str(number), task="t", question="?", images=images), ungrouped=True)
-    assert groups.group(0) == groups.group(1) != groups.group(2)
+    assert groups.labels[0] == groups.labels[1] != groups.labels[2]
+
+
+def names_of(by: str, *rows: tuple[str, ...]) -> list[int]:
+    """The names of the groups of samples, each a scene ("" for none) and the paths of its images."""
+    groups = Groups(nowhere(), parse_group_by(by))
+    for number, (scene, *paths) in enumerate(rows):
+        meta = {"image_set": f"set {number}"} | ({"scene": scene} if scene else {})
+        images = tuple(ImageRef(path=path) for path in paths)
+        groups.add(Sample(id=str(number), task="t", question="?", images=images, meta=meta), ungrouped=True)
+    return groups.names
+
+
+def test_samples_without_a_group_do_not_rename_the_scene_that_they_join() -> None:
+    scene, stray = ("a", "1.png"), ("", "1.png")
+    assert set(names_of("meta.scene", scene, *[stray] * 9)) == set(names_of("meta.scene", scene))
+
+
+@pytest.mark.parametrize(("one", "two"), [("a", "b"), ("b", "a")])
+def test_joined_scenes_keep_their_name_whatever_else_is_of_one_of_them(one: str, two: str) -> None:
+    few = [("", f"scenes/{one}/1.png", f"scenes/{two}/1.png"), ("", f"scenes/{one}/2.png")]
+    assert names_of("scenes/*/", *few)[0] == names_of("scenes/*/", *few, ("", f"scenes/{two}/3.png"))[0]
 
 
 def test_an_image_joins_two_scenes(dataset: Make, tmp_path: Path) -> None:
     """Sample m shows an image of each scene: the two cannot be divided any more."""
     rows = [{"images": (k,), "meta": {"scene": str(k % 2)}} for k in range(6)]
-    rows.append({"id": "m", "images": (0, 1), "meta": {"scene": "0"}})
+    rows += [{"id": "m", "images": (0, 1), "meta": {"scene": "0"}}, {"images": (50,), "meta": {"scene": "2"}}]
     report = write_split(dataset("d", rows), tmp_path / "out", HALVES, by=parse_group_by("meta.scene"))
-    assert report.groups.total() == 1 and report.largest_group == 7
+    assert report.groups.total() == 2 and report.largest_group == 7
 
 
 def test_nothing_to_split(dataset: Make, tmp_path: Path) -> None:

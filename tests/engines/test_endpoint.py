@@ -10,17 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import teacher
 from fakes.faulty_api import FaultyApi
 from mirg.engines.endpoint import Endpoint, Fault, Reply, read_body
-from mirg.trajectories.teacher.recipe import TeacherRecipe
+from mirg.engines.limits import Limits
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "case-1"}]}
 
 
 def ask(url: str, **limits: Any) -> Reply:
     async def go() -> Reply:
-        endpoint = Endpoint(teacher.recipe(url, limits=limits))
+        endpoint = Endpoint(url, None, Limits(**limits))
         try:
             return await endpoint.ask(dict(BODY))
         finally:
@@ -81,9 +80,9 @@ def test_a_reply(api: FaultyApi) -> None:
 def test_an_organization_of_openai_is_told_to_nobody_else(
     url: str, told: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("OPENAI_ORG_ID", "org-1"), ("OPENAI_PROJECT_ID", "org-1"), ("OPENAI_API_KEY", "k")):
+    for name, value in (("OPENAI_ORG_ID", "org-1"), ("OPENAI_PROJECT_ID", "org-1")):
         monkeypatch.setenv(name, value)
-    client = Endpoint(TeacherRecipe(model="m", url=url))._clients[0]
+    client = Endpoint(url, "k", Limits())._clients[0]
     assert (client.organization, client.project) == (told, told)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.clocks import FakeClock
-from mirg.engines.limits import WINDOW, BudgetGuard, BudgetUsed, Cost, Rates, SystemClock, retry_after
+from mirg.engines.limits import WINDOW, BudgetGuard, BudgetUsed, Clock, Cost, Rates, retry_after
 from mirg.errors import EndpointError
 from mirg.trajectories.teacher.recipe import Budget
 
@@ -106,7 +106,7 @@ def test_a_request_waits_until_the_oldest_leaves_the_window() -> None:
 
 def test_a_clock_that_is_set_changes_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither during a run, nor by attempts of an earlier one whose clock was ahead."""
-    clock = SystemClock()
+    clock = Clock()
     before = clock.now()
     for wrong in (0.0, 4e9):
         monkeypatch.setattr("time.time", lambda wrong=wrong: wrong)

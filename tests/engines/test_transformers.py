@@ -17,10 +17,11 @@ from mirg.engines.base import Completion, Engine, Generation, Request
 from mirg.engines.load import load_engine
 from mirg.engines.transformers import TransformersEngine
 from mirg.errors import EngineError
-from mirg.evaluation.keys import run_settings
+from mirg.evaluation.batches import run_settings
 from mirg.models.load import load_model
 from mirg.models.sampling import complete
 from mirg.rewards import RewardConfig
+from mirg.samples import DatasetFolder
 
 SHORT = Generation(max_new_tokens=6, batch_size=4)
 
@@ -49,10 +50,10 @@ def test_it_is_an_engine(kind: str, folders: dict[str, Path], data: Path) -> Non
 @pytest.mark.parametrize(
     ("dtype", "numerics"), [(None, "float32 on cpu"), ("bfloat16", "bfloat16 on cpu"), ("float32", "float32 on cpu")]
 )
-def test_it_says_how_it_computes(dtype: str | None, numerics: str, folders: dict[str, Path]) -> None:
+def test_it_says_how_it_computes(dtype: str | None, numerics: str, folders: dict[str, Path], data: Path) -> None:
     """Promise 18: an evaluation is not continued with another dtype."""
     made = load_engine(str(folders["qwen3_vl"]), device="cpu", dtype=dtype)
-    assert run_settings(made, SHORT, "full", RewardConfig())["numerics"] == numerics
+    assert run_settings(made, DatasetFolder.open(data), SHORT, "full", RewardConfig())["numerics"] == numerics
 
 
 def test_answers_come_in_the_order_of_the_questions(engine: Engine, requests: list[Request]) -> None:

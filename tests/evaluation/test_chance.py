@@ -1,18 +1,33 @@
+"""Chance levels: what they are, which questions look alike, and what they cost in computations rather than seconds."""
+
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
-from fakes.speed import takes_at_most
 from mirg.answers.markup import box_markup
+from mirg.data.scenes.generate import iter_samples
+from mirg.data.scenes.tasks import TASKS
+from mirg.evaluation import agreement
+from mirg.evaluation import chance as chance_module
 from mirg.evaluation.agreement import agree
-from mirg.evaluation.chance import CHANCE_METRICS, chance, group_chance
-from mirg.evaluation.forms import LEAST
-from mirg.evaluation.records import Record
+from mirg.evaluation.chance import (
+    CHANCE_METRICS,
+    LEAST,
+    chance,
+    given_boxes,
+    group_chance,
+    groups,
+    named_images,
+    wording,
+)
+from mirg.evaluation.records import Record, load_records, question_form
 from mirg.geometry import Box
+from mirg.samples import Sample
 
 Make = Callable[..., Record]
 A: Box = (0.0, 0.0, 0.4, 0.4)
@@ -76,12 +91,6 @@ def test_several_targets(make_one: Make) -> None:
     assert level(records, "joint_accuracy") == (pytest.approx(2 / 3), "the answer of sample 0")
     assert level(records, "image_accuracy") == (pytest.approx(2 / 3), "always Image-1 and Image-3")
     assert level(records, "acc_50")[0] == pytest.approx(2 / 3)
-
-
-def test_nothing_about_the_completions_matters(make_one: Make) -> None:
-    truth = [[(1, A)], [(2, B)], [(3, LARGE)]]
-    said = [make_one("<answer>Image-1: (0,0),(9,9)</answer>", name=str(k), targets=t) for k, t in enumerate(truth)]
-    assert chance(said) == chance(items(make_one, truth))
 
 
 def worded(make_one: Make, question: str, truth: list[list[tuple[int, Box]]], **more: object) -> list[Record]:
@@ -211,32 +220,140 @@ def test_rare_wordings_join_their_tasks(make_one: Make) -> None:
     assert group["questions"] == "task group_grounding, multi_target, none" and group["n"] == group["used_by"] == 18
 
 
-def test_no_blind_policy_beats_the_level(make_one: Make) -> None:
-    """Random constant answers never get above the level by more than a box between the true ones could."""
-    rng = random.Random(5)
-
-    def box() -> Box:
-        x, y, w, h = rng.random() * 0.6, rng.random() * 0.6, 0.1 + rng.random() * 0.3, 0.1 + rng.random() * 0.3
-        return (x, y, x + w, y + h)
-
-    truth = [(rng.randint(1, 3), box()) for _ in range(60)]
-    records = items(make_one, [[t] for t in truth])
-    levels = group_chance(records)
-    from mirg.geometry import iou
-
-    for _ in range(300):
-        image, guess = rng.randint(1, 3), box()
-        joint = sum(t == image and iou(guess, b) >= 0.5 for t, b in truth) / 60
-        mean = sum(iou(guess, b) for _, b in truth) / 60
-        assert joint <= levels["joint_accuracy"].value + 2 / 60
-        assert mean <= levels["mean_iou"].value + 0.02
-    assert levels["acc_30"].value >= levels["acc_50"].value >= levels["joint_accuracy"].value
+MARKED = "Track the object at <box image=1>0.1,0.2,0.3,0.4</box> of Image-1. Find it in Image-12."
 
 
-def test_large_benchmarks_are_affordable(make_one: Make) -> None:
-    rng = random.Random(6)
+@pytest.mark.parametrize(
+    ("question", "subject", "form", "why"),
+    [
+        ("Find the red ring.", "red ring", "Find the [...].", "the subject is what has to be found"),
+        ("red ring or red ring?", "red ring", "[...] or [...]?", "everywhere"),
+        ("Find the object of Image-1.", "red ring", "Find the object of Image-1.", "the question does not say it"),
+        ('Find "the man on the left".', None, "Find [...].", "without a subject: what is quoted"),
+        (
+            "Find “the man”, and his dog's ball.",
+            None,
+            "Find [...], and his dog's ball.",
+            "an apostrophe quotes nothing",
+        ),
+        (MARKED, None, MARKED, "numbers stay: a policy may repeat them"),
+        ("Find the dog.", "", "Find the dog.", "an empty subject masks nothing"),
+    ],
+)
+def test_the_form_of_a_question(
+    make_sample: Callable[..., Sample], question: str, subject: str | None, form: str, why: str
+) -> None:
+    assert question_form(make_sample(question=question, subject=subject)) == form, why
+
+
+def test_wordings_are_without_numbers(make_one: Make) -> None:
+    assert wording(MARKED) == "Track the object at [box] of Image-N. Find it in Image-N."
+    record = make_one("", question=MARKED)
+    assert named_images(record) == [1, 12]
+    assert given_boxes(record) == [(0.1, 0.2, 0.3, 0.4)]
+    bad = make_one("", question="<box image=1>0.5,0.2,0.3,0.4</box> and <box image=1>1,2</box>")
+    assert given_boxes(bad) == [] and "0.5" not in wording(bad.form)
+
+
+def test_no_wording_of_the_scenes_tells_its_objects() -> None:
+    samples = [sample for sample, _ in iter_samples(n=200, split="validation")]
+    wordings = {wording(question_form(sample)) for sample in samples}
+    assert len(wordings) <= 2 * (len(TASKS) - 1), "two wordings of each task; none borrows its own"
+    named = {str(sample.meta[key]) for sample in samples for key in ("subject", "mark") if key in sample.meta}
+    assert not any(name in text for name in named for text in wordings)
+
+
+def test_every_record_is_in_one_group(make_one: Make) -> None:
     records = [
-        make_one("", name=str(k), targets=[(1 + k % 3, (0.1, 0.1, 0.2 + rng.random() * 0.7, 0.2 + rng.random() * 0.7))])
-        for k in range(1500)
+        make_one("", name=f"{n}-{k}", question="Find it.", n_images=n)
+        for n, size in ((3, LEAST), (4, 3))
+        for k in range(size)
     ]
-    assert takes_at_most(5.0, lambda: group_chance(records))
+    found = groups(records)
+    assert [(name, len(members), len(users)) for (name, members), users in found] == [
+        ("Find it.", LEAST + 3, 3),
+        ("Find it. (3 images)", LEAST, LEAST),
+    ]
+
+
+def test_rows_without_a_form_are_read(make_one: Make, tmp_path) -> None:
+    row = make_one("").model_dump_json(exclude={"form"})
+    (tmp_path / "records.jsonl").write_text(row + "\n")
+    assert load_records(tmp_path)[0].form == ""
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the costly steps, one entry per call: IoUs computed, matchings solved."""
+    found: list[str] = []
+
+    def counted(name: str) -> None:
+        real = getattr(agreement, name)
+
+        def step(*arguments: Any) -> Any:
+            found.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(agreement, name, step)
+
+    counted("iou_matrix")
+    counted("match_ious")
+    monkeypatch.setattr(chance_module, "_kept", {})
+    return found
+
+
+def several(make_one: Make, n: int, seed: int = 7) -> list[Record]:
+    """``n`` items with two to four targets in three images."""
+    rng = random.Random(seed)
+
+    def target() -> tuple[int, Box]:
+        x, y = rng.random() * 0.5, rng.random() * 0.5
+        return (rng.randint(1, 3), (x, y, x + 0.1 + rng.random() * 0.4, y + 0.1 + rng.random() * 0.4))
+
+    return [make_one("", name=str(k), targets=[target() for _ in range(rng.randint(2, 4))]) for k in range(n)]
+
+
+def test_items_with_several_targets_are_affordable(make_one: Make, calls: list[str]) -> None:
+    """Every answer is held against all items at once, and of many items only some give an answer to try."""
+    records = several(make_one, 900)
+    calls.clear()  # the records were scored, too
+    group_chance(records)
+    most = chance_module._MOST_MATCHINGS
+    assert calls.count("iou_matrix") <= most / len(records) < 50, "one per answer tried, not one per pair"
+    assert most / 2 < calls.count("match_ious") < 2 * most, "one per pair, and one per image where the images agree"
+
+
+def test_the_levels_of_a_dataset_are_computed_once(make_one: Make, calls: list[str]) -> None:
+    """For every model that answered it: completions play no part."""
+    records = several(make_one, 40)
+    first = chance(records)
+    said = [record.model_copy(update={"completion": "no idea", "iou": 0.1, "joint": False}) for record in records]
+    calls.clear()
+    assert chance(said) == first and not calls
+    first["overall"].clear()
+    assert chance(records)["overall"], "nobody changes what is kept"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"form": "another question"},
+        {"task": "another"},
+        {"n_images": 9},
+        {"image_hidden": False},
+        {"targets": []},
+        {"id": "another"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_another_truth_is_another_dataset(make_one: Make, calls: list[str], change: dict[str, Any]) -> None:
+    records = several(make_one, 12)
+    chance(records)
+    chance([records[0].model_copy(update=change), *records[1:]])
+    assert len(chance_module._kept) == 2
+
+
+def test_only_a_few_datasets_are_kept(make_one: Make, calls: list[str]) -> None:
+    for seed in range(7):
+        chance(several(make_one, 3, seed))
+    assert len(chance_module._kept) == chance_module._MOST_KEPT

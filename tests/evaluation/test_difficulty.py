@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +14,7 @@ from fakes.engines import ScriptedEngine
 from fakes.measured import RIGHT, contents, dice, refused, write_reasoned
 from mirg.engines.base import Generation
 from mirg.errors import ConfigError, DataError, EvaluationError, StorageError
-from mirg.evaluation.difficulty import level, write_difficulty
+from mirg.evaluation.difficulty import write_difficulty
 from mirg.evaluation.measure import MeasurePlan, journal_of
 from mirg.samples import DatasetFolder
 
@@ -56,13 +52,6 @@ def test_the_rate_is_the_share_of_right_answers(source: DatasetFolder, tmp_path:
     assert not journal_of(tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("right", "k", "word"), [(0, 1, "never"), (1, 1, "always"), (0, 8, "never"), (7, 8, "sometimes")]
-)
-def test_levels(right: int, k: int, word: str) -> None:
-    assert level(right, k) == word
-
-
 def test_each_batch_has_a_seed_of_its_own(source: DatasetFolder, tmp_path: Path) -> None:
     engine, other = dice(lucky), dice(lucky)
     write_difficulty(engine, source, tmp_path / "a", K, PLAN)
@@ -88,41 +77,6 @@ def test_stopped_anywhere_and_started_again_is_byte_identical(source: DatasetFol
         report = write_difficulty(engine, source, out, K, PLAN)
         assert contents(out) == expected, f"after {n} rows and {torn} bytes"
         assert len(engine.asked) == 4 - n // 6 and report.resumed == 6 * (n // 6), "whole batches are not asked again"
-
-
-CHILD = """
-import sys, time
-sys.path[:0] = [sys.argv[3]]
-from pathlib import Path
-from fakes.measured import dice
-from mirg.engines.base import Generation
-from mirg.evaluation.difficulty import write_difficulty
-from mirg.evaluation.measure import MeasurePlan
-from mirg.samples import DatasetFolder
-def slow(sample_id, j):
-    time.sleep(0.002)
-    return j < int(sample_id[1:]) % 5
-plan = MeasurePlan(Generation(batch_size=2, temperature=1.0))
-write_difficulty(dice(slow), DatasetFolder.open(sys.argv[1]), Path(sys.argv[2]), 4, plan)
-"""
-
-
-def test_killed_by_the_system(source: DatasetFolder, tmp_path: Path, repository: Path) -> None:
-    def start(out: Path, hash_seed: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", CHILD, str(source.root), str(out), str(repository / "tests")]
-        environment = {**os.environ, "PYTHONPATH": str(repository / "src"), "PYTHONHASHSEED": str(hash_seed)}
-        return subprocess.Popen(command, env=environment)
-
-    assert start(tmp_path / "whole" / "out", 1).wait() == 0
-    out = tmp_path / "cut" / "out"
-    child = start(out, 2)
-    file = journal_of(out) / "records.jsonl"
-    while child.poll() is None and not (file.exists() and file.read_bytes().count(b"\n") >= 7):
-        pass
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL and not out.exists()
-    assert start(out, 3).wait() == 0
-    assert contents(out) == contents(tmp_path / "whole" / "out")
 
 
 @pytest.mark.parametrize(

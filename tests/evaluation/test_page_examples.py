@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pytest
 
+from mirg.evaluation.compare import Evaluation
 from mirg.evaluation.page_answers import Gallery, mended, verdict, worked_examples
-from mirg.evaluation.page_tables import Evaluated
 from mirg.evaluation.records import Record
 from mirg.report.data import Examples
 
@@ -22,11 +21,11 @@ NONE = "<think>hm</think><answer>none</answer>"
 BAD = "no idea"
 
 
-def evaluated(name: str, records: Sequence[Record]) -> Evaluated:
-    return Evaluated(name, Path(name), tuple(records), {}, {}, {})
+def evaluated(name: str, records: Sequence[Record]) -> Evaluation:
+    return Evaluation(name, tuple(records))
 
 
-def examples_of(*evaluations: Evaluated) -> Examples | None:
+def examples_of(*evaluations: Evaluation) -> Examples | None:
     return worked_examples(evaluations, Gallery(evaluations, None, {}))
 
 

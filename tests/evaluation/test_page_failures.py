@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from mirg.evaluation.page_tables import Evaluated, failure_section
+from mirg.evaluation.compare import Evaluation
+from mirg.evaluation.page_tables import failure_section
 from mirg.evaluation.records import Record
 from mirg.report.data import Failures
 
@@ -31,7 +31,7 @@ def section(make_one: Make) -> Failures:
 
     whole = tuple(one(k, True) for k in range(40))
     part = tuple(one(k, k % 2 == 0) for k in range(40) if 2 + k % 3 != 2)
-    evaluations = [Evaluated(name, Path(name), rows, {}, {}, {}) for name, rows in (("part", part), ("whole", whole))]
+    evaluations = [Evaluation(name, rows) for name, rows in (("part", part), ("whole", whole))]
     found = failure_section(evaluations)
     assert found is not None
     return found
@@ -66,7 +66,3 @@ def test_matrices_and_histograms_are_of_each_model(section: Failures) -> None:
     assert sum(part.counts) < 40 and section.matrix_note.startswith("40 items")
     for true, row in zip(section.matrices[1].rows, section.matrices[1].counts, strict=True):
         assert sum(row) == row[section.matrices[1].columns.index(true)], "all on the diagonal"
-
-
-def test_nothing_evaluated_has_no_section() -> None:
-    assert failure_section([]) is None

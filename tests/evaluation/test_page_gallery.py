@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from mirg.evaluation.compare import Evaluation
 from mirg.evaluation.page_answers import Gallery, answer_part
-from mirg.evaluation.page_tables import Evaluated
 from mirg.evaluation.records import Record
 from mirg.report.cards import PER_OUTCOME, select
 from mirg.report.data import GalleryItem, ReportData
-from mirg.report.page import render
+from mirg.report.pages import render
 
 RIGHT = "<think>hm</think><answer>Image-2: (100,200),(500,600)</answer>"
 WRONG = "<think>hm</think><answer>Image-1: (100,200),(500,600)</answer>"
@@ -35,12 +34,12 @@ class Counting(Gallery):
 def gallery(make_one: Callable[..., Record]) -> Counting:
     """Two models, two outcomes, two tasks, one of them rare."""
 
-    def evaluated(name: str, right: int) -> Evaluated:
+    def evaluated(name: str, right: int) -> Evaluation:
         records = tuple(
             make_one(RIGHT if k < right else WRONG, name=f"s{k:03d}", task="rare" if k % 50 == 0 else "common")
             for k in range(N)
         )
-        return Evaluated(name, Path(name), records, {}, {}, {})
+        return Evaluation(name, records)
 
     Counting.made.clear()
     return Counting((evaluated("base", 100), evaluated("RL", 300)), None, {})

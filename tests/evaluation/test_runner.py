@@ -14,7 +14,7 @@ import pytest
 
 from fakes.engines import ScriptedEngine
 from mirg.answers.prompts import Instructions, messages
-from mirg.engines.base import Engine, Generation, Request
+from mirg.engines.base import Generation, Request
 from mirg.errors import ConfigError, EvaluationError, StorageError
 from mirg.evaluation.records import load_records
 from mirg.evaluation.runner import Plan, evaluate, select
@@ -42,10 +42,6 @@ def answer(request: Request, settings: Generation) -> str:
 
 def content(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in FILES}
-
-
-def test_the_fake_is_an_engine() -> None:
-    assert isinstance(ScriptedEngine(answer), Engine)
 
 
 def test_a_whole_evaluation(dataset: DatasetFolder, tmp_path: Path) -> None:
@@ -98,16 +94,6 @@ def test_stopped_anywhere_and_resumed_is_byte_identical(dataset: DatasetFolder, 
         evaluate(engine, dataset, folder, PLAN)
         assert content(folder) == expected, f"after {n} rows and {len(torn)} bytes"
         assert len(engine.asked) == 5 - n // 5 - (n == 24), "whole batches are not asked again"
-
-
-def test_interrupted_in_the_engine(dataset: DatasetFolder, tmp_path: Path) -> None:
-    evaluate(ScriptedEngine(answer), dataset, tmp_path / "whole", PLAN)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(ScriptedEngine(answer, die_after=2), dataset, tmp_path / "cut", PLAN)
-    assert len(load_records(tmp_path / "cut")) == 10
-    assert not (tmp_path / "cut" / "summary.json").exists(), "a summary is there only where the evaluation is complete"
-    evaluate(ScriptedEngine(answer), dataset, tmp_path / "cut", PLAN)
-    assert content(tmp_path / "cut") == content(tmp_path / "whole")
 
 
 def test_rows_that_changed_since_they_were_summarised_are_not_used_again(
@@ -212,7 +198,7 @@ def test_the_reader_version_is_part_of_the_key(
     dataset: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluate(ScriptedEngine(answer), dataset, tmp_path / "out", PLAN)
-    monkeypatch.setattr("mirg.evaluation.keys.READER_VERSION", "mirg.read/next")
+    monkeypatch.setattr("mirg.evaluation.batches.READER_VERSION", "mirg.read/next")
     with pytest.raises(EvaluationError, match="reader"):
         evaluate(ScriptedEngine(answer), dataset, tmp_path / "out", PLAN)
 
@@ -224,13 +210,14 @@ def test_a_moved_model_is_the_same_model(dataset: DatasetFolder, tmp_path: Path)
     assert not engine.asked
 
 
-def test_a_changed_image_is_asked_again(dataset: DatasetFolder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_changed_image_is_asked_again(place: int, dataset: DatasetFolder, tmp_path: Path) -> None:
     from PIL import Image
 
     evaluate(ScriptedEngine(answer), dataset, tmp_path / "out", PLAN)
     sample = select(dataset.read(), PLAN)[12]
-    path = dataset.image_path(sample.images[0])
-    Image.new("RGB", sample.images[0].size, (1, 2, 3)).save(path)
+    ref = sample.images[place]
+    Image.new("RGB", ref.size, (1, 2, 3)).save(dataset.image_path(ref))
     engine = ScriptedEngine(answer)
     evaluate(engine, dataset, tmp_path / "out", PLAN)
     assert [len(batch) for batch in engine.asked] == [5, 5, 4], "its batch and those after it"

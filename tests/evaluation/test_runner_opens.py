@@ -11,7 +11,7 @@ from PIL import Image
 
 from fakes.engines import ScriptedEngine
 from mirg.engines.base import Generation
-from mirg.evaluation import keys
+from mirg.evaluation import batches
 from mirg.evaluation.runner import Plan, evaluate, select
 from mirg.evaluation.store import RECORDS_FILE, SETTINGS_FILE
 from mirg.images import image_digest
@@ -59,7 +59,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         seen[path.name] += 1
         return image_digest(path)
 
-    monkeypatch.setattr(keys, "image_digest", counted)
+    monkeypatch.setattr(batches, "image_digest", counted)
     return seen
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from fakes.photographs import photograph
 from mirg.data.scenes.objects import COLOURS
 from mirg.data.scenes.render import render
-from mirg.data.scenes.world import Background, WorldConfig, sample_scene
+from mirg.data.scenes.world import Background, WorldConfig, scene_for
 from mirg.geometry import clip
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, ObjectNote, Sample, write_card
 
@@ -21,15 +21,15 @@ KINDS = {shape: "round" if shape in ("ring", "heart", "moon", "arch") else "poin
 
 
 def scene_with(rng: np.random.Generator, names: list[str], side: int) -> tuple[Image.Image, tuple[ObjectNote, ...]]:
-    """An image of ``names`` and its notes."""
+    """An image of ``names``, ``side`` pixels wide and three quarters as high, and its notes."""
     flat = Background("plain", ((1, 2, 3), (1, 2, 3)), 0)
-    scene = sample_scene(
-        rng, names, min_side=0.16, max_side=0.3, max_overlap=0.0, textures=("plain",), background=flat, side=side
-    )
-    drawn = np.asarray(render(scene, (side, side)))
+    world = WorldConfig(object_side=(0.16, 0.3), max_overlap=0.0, textures=("plain",), side=side)
+    scene = scene_for(rng, world, names, background=flat)
+    size = (side, side * 3 // 4)
+    drawn = np.asarray(render(scene, size))
     # What is drawn over the flat colour lies over the picture instead.
     mask = (drawn != np.array(flat.colours[0])).any(axis=2)
-    under = np.asarray(photograph(int(rng.integers(2**31)), (side, side))) // 2 + 96
+    under = np.asarray(photograph(int(rng.integers(2**31)), size)) // 2 + 96
     # Objects of one name look the same, so that a name can be the id of one object that several images show.
     notes = tuple(
         ObjectNote(label=o.shape, box=clip(o.box), attributes={"supercategory": KINDS[o.shape], "instance_id": o.name})
@@ -65,13 +65,11 @@ def rewritten(dataset: DatasetFolder, change) -> DatasetFolder:
 
 def write_film(out: Path, frames: int = 8, *, films: int = 3, side: int = 96) -> DatasetFolder:
     """Films as single images with frame numbers and a shared image set; two objects move in each."""
-    config = WorldConfig(side=side)
+    config = WorldConfig(object_side=(0.2, 0.3), clutter=0, side=side)
     with DatasetWriter(out, name="films") as writer:
         for film in range(films):
             rng = np.random.default_rng(film)
-            scene = sample_scene(
-                rng, [f"red {SHAPES[film]}", f"blue {SHAPES[film + 5]}"], min_side=0.2, max_side=0.3, side=config.side
-            )
+            scene = scene_for(rng, config, [f"red {SHAPES[film]}", f"blue {SHAPES[film + 5]}"])
             for frame in range(1, frames + 1):
                 moved = [
                     ObjectNote(label=o.shape, box=clip(tuple(v + 0.005 * frame for v in o.box))) for o in scene.objects

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from mirg.engines.limits import Clock
 
-class FakeClock:
+
+class FakeClock(Clock):
     """``slept`` lists every pause; time passes at once."""
 
     def __init__(self, start: float = 1_000_000.0) -> None:

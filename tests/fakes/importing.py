@@ -17,7 +17,7 @@ from mirg.data.importers.kinds import source_of
 from mirg.data.importers.raw import ImportOptions, Outcome, RawSample, Refusal, Row
 from mirg.samples import DatasetFolder, Rejection, Sample
 from mirg.storage import BadLine
-from mirg.trajectories.verify import failures, verify
+from mirg.trajectories.checks import failures, verify
 from mirg.trajectories.writer import build
 
 NO_FILES = ImportOptions(root="/nowhere", look="none")

@@ -13,7 +13,7 @@ from PIL import Image
 from fakes.engines import ScriptedEngine
 from mirg.engines.base import Completion, Generation, Request
 from mirg.samples import DatasetFolder, DatasetWriter, Sample, Target, Trajectory
-from mirg.trajectories.verify import CHECKS
+from mirg.trajectories.checks import CHECKS
 
 BOX = (0.1, 0.1, 0.5, 0.5)
 RIGHT = "<think>hm</think><answer>Image-1: (100,100),(500,500)</answer>"

@@ -85,7 +85,22 @@ SPELLINGS = (
 
 
 def oracle_box(text: str) -> tuple[float, ...] | None:
-    """The box that the protocol scores, or None."""
+    """The box that the protocol of the original version scores, or None."""
+    found = _spelled(text)
+    alone = len(found) == 1
+    return tuple(v / 1000 if (v >= 1 if alone else v > 1) else v for v in map(float, found[0])) if found else None
+
+
+def oracle_revised_box(text: str) -> tuple[int, ...] | None:
+    """The box that the protocol of the revised version scores, in thousandths, or None."""
+    found = _spelled(text)
+    kept = found[:-1] if len(found) > 1 else found
+    whole = kept and all(digits.isdecimal() for digits in kept[0])
+    return tuple(int(digits) for digits in kept[0]) if whole else None
+
+
+def _spelled(text: str) -> list[list[str]]:
+    """The numbers of every box in the first spelling that occurs."""
     for spelling in SPELLINGS:
         found, at = [], 0
         while at < len(text):
@@ -97,12 +112,11 @@ def oracle_box(text: str) -> tuple[float, ...] | None:
             if scan.failed:
                 at += 1
             else:
-                found.append([float(number) for number in scan.numbers])
+                found.append(scan.numbers)
                 at = scan.at
         if found:
-            alone = len(found) == 1
-            return tuple(v / 1000 if (v >= 1 if alone else v > 1) else v for v in found[0])
-    return None
+            return found
+    return []
 
 
 def oracle_iou(true: tuple[float, ...], box: tuple[float, ...]) -> float:

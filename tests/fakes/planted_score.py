@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from fakes.planted import FAMILY
 from fakes.planted_defects import MEANT, Planted
+from mirg.trajectories.checks import VerifyConfig, failures, verify
 from mirg.trajectories.teacher.replies import read_reply
-from mirg.trajectories.verify import VerifyConfig, failures, verify
 
 HELD_OUT = "held_out"
 
@@ -64,8 +64,8 @@ def found_by(planted: Planted) -> dict[str, str]:
     if isinstance(read, str):
         return {"reply": read}
     config = VerifyConfig.model_validate({"language": planted.language})
-    verdicts = verify(planted.sample, read, family=FAMILY, config=config)
-    return {verdict.check: verdict.reason or "" for verdict in failures(verdicts)}
+    results = verify(planted.sample, read, family=FAMILY, config=config)
+    return failures(results)
 
 
 def score(rows: Iterable[Planted]) -> Score:

@@ -33,7 +33,7 @@ _OTHER: dict[str, dict[str, tuple[int | str, str]]] = {
     "frames.py": {"ImageError": (0, f"image {ANY}: {{}}")},
     "storage.py": {"BadLine": ("reason", "{}")},
     "samples/card.py": {},
-    "samples/fits.py": _ROW,
+    "samples/tokens.py": _ROW,
     "samples/folder.py": _ROW,
     "samples/roots.py": _ROW,
     "samples/schema.py": {"ValueError": (0, "{}")},
@@ -42,7 +42,6 @@ _OTHER: dict[str, dict[str, tuple[int | str, str]]] = {
 _RETURNED: dict[tuple[str, str], tuple[int, str]] = {
     ("card", "size_words"): (0, f"image {ANY} {{}}"),
     ("coco", "_box_problem"): (1, "{}"),
-    ("coco", "why_nothing"): (0, "{}"),
     ("coco_file", "not_listed"): (0, "{}"),
     ("images", "_decoder_words"): (0, f"image {ANY} {{}}"),
     ("yolo", "of"): (1, f"{{}} (line {ANY})"),

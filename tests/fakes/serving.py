@@ -14,8 +14,7 @@ from PIL import Image
 
 from mirg.engines.base import Engine
 from mirg.serve.limits import ServeLimits
-from mirg.serve.run import listen, make_server
-from mirg.serve.server import create_app
+from mirg.serve.server import create_app, listen, make_server
 
 
 @contextlib.contextmanager

@@ -14,8 +14,8 @@ from mirg.answers import write_completion
 from mirg.engines.endpoint import Reply
 from mirg.frames import family
 from mirg.samples import DatasetFolder, DatasetWriter, ObjectNote, Sample, Target
-from mirg.trajectories.teacher.images import as_sent
 from mirg.trajectories.teacher.recipe import TeacherRecipe
+from mirg.trajectories.teacher.requests import as_sent
 from mirg.trajectories.writer import build
 
 BOX = (0.2, 0.25, 0.6, 0.75)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mirg.data.scenes.corpus import corpus
-from mirg.data.scenes.generate import iter_samples
+from mirg.data.scenes.generate import corpus, iter_samples
 from mirg.data.scenes.objects import NAMES
 from mirg.data.scenes.world import WorldConfig
 from mirg.models.tiny import TinyConfig, build_tiny

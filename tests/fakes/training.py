@@ -83,7 +83,7 @@ def first_batch(trainer: Any) -> Any:
 def loss_and_gradients(trainer: Any, batch: Any) -> tuple[float, dict[str, Any]]:
     """The loss of a batch as its trainer takes it, and the gradient of every weight that has one."""
     trainer.model.zero_grad()
-    loss = trainer.compute_loss(trainer.model, batch)
+    loss = trainer.compute_loss(trainer.model, batch if isinstance(batch, dict) else trainer.begin_pass(batch))
     loss.backward()
     return loss.item(), {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
 

@@ -1,8 +1,8 @@
 """Sentences for planted chains: how a teacher gives away that it was shown the truth, and how it concludes too early.
 
-The patterns of ``mirg.trajectories.leaks`` were written in rounds: each group was measured once as it was written, and
-then learnt from; every second one of :data:`UNSEEN_LEAKS` and the like was held out. Slots: ``{image}`` an image that
-holds a target, ``{label}`` what is looked for.
+The patterns of ``mirg.trajectories.phrases`` were written in rounds: each group was measured once as it was written,
+and then learnt from; every second one of :data:`UNSEEN_LEAKS` and the like was held out. Slots: ``{image}`` an image
+that holds a target, ``{label}`` what is looked for.
 """
 
 from __future__ import annotations

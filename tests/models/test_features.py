@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from fakes.trees import completions, prompts, tiny_loaded
 from mirg.errors import ConfigError
-from mirg.models.features import FeatureCache, keep_features, share_tower
 from mirg.models.packing import base_of, pack, score_packed
 from mirg.models.prompts import Prompt
 from mirg.models.sampling import Sampling, complete
+from mirg.models.vision import FeatureCache, keep_features, share_tower
 
 KINDS = ["qwen3_vl", "qwen2_5_vl", "qwen2_vl"]
 ROOM = 2**24  # bytes, far more than a test needs

@@ -8,6 +8,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -210,15 +211,21 @@ def test_a_base_that_is_gone_is_named(adapter: Path, tmp_path: Path) -> None:
         load_model(str(adapter))
 
 
-def test_the_fingerprint_knows_every_weight(tmp_path: Path, folders: dict[str, Path], adapter: Path) -> None:
+@pytest.mark.parametrize("largest", [2**30, 1000], ids=["read completely", "read in samples to its end"])
+def test_the_fingerprint_knows_the_weights(
+    largest: int, tmp_path: Path, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mirg.models.load._WHOLE_FILE", largest)
+    monkeypatch.setattr("mirg.models.load._SAMPLE_BYTES", 16)
     copy = tmp_path / "copy"
     shutil.copytree(folders["qwen3_vl"], copy)
-    assert fingerprint(str(copy)) == fingerprint(str(folders["qwen3_vl"]))
-    weights = copy / "model.safetensors"
+    found = {fingerprint(str(copy)), fingerprint(str(folders["qwen3_vl"]))}
+    weights = (copy / "model.safetensors").rename(copy / "model2.safetensors")
+    found.add(fingerprint(str(copy)))
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    assert fingerprint(str(copy)) != fingerprint(str(folders["qwen3_vl"]))
+    assert len(found) == 2 and fingerprint(str(copy)) not in found, "equal folders, another name, another weight"
     assert fingerprint("Qwen/Qwen3-VL-8B-Instruct") == "Qwen/Qwen3-VL-8B-Instruct"
 
 
@@ -243,12 +250,27 @@ def test_the_saved_processor_has_its_public_name(kind: str, folders: dict[str, P
         assert "video_processor" not in saved
 
 
-def test_a_processor_loads_without_torchvision(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processors, "has_torchvision", lambda: False)
-    processor = processors.load_processor(str(folders["qwen2_5_vl"]), "qwen2_5_vl")
-    assert processor.chat_template and processor.image_token == "<|image_pad|>"  # type: ignore[attr-defined]
+@pytest.mark.parametrize(
+    ("torchvision", "video_file", "whole"),
+    [(False, False, False), (False, True, False), (True, False, False), (True, True, True)],
+)
+def test_a_video_processor_is_loaded_if_there_is_one_and_torchvision(
+    torchvision: bool, video_file: bool, whole: bool, folders: dict[str, Path], tmp_path: Path, monkeypatch: Any
+) -> None:
+    """A folder that mirg saved without a video processor is loaded without one on every machine."""
+    from transformers import AutoProcessor
+
+    folder = shutil.copytree(folders["qwen2_5_vl"], tmp_path / "model")
+    if video_file:
+        (folder / "video_preprocessor_config.json").write_text("{}")
+    monkeypatch.setattr(processors, "has_torchvision", lambda: torchvision)
+    monkeypatch.setattr(processors, "_check_template", lambda *_: None)
+    monkeypatch.setattr(AutoProcessor, "from_pretrained", lambda *_: None)
+    made: Any = processors.load_processor(str(folder), "qwen2_5_vl")
+    assert (made is None) is whole
+    assert whole or (made.chat_template and made.image_token == "<|image_pad|>")
     with pytest.raises(EngineError, match="install torchvision"):
-        processors.processor_class_of("glm4v")
+        processors.image_only("glm4v")
 
 
 def test_a_torchvision_that_does_not_fit_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.tiny import WORLD
-from mirg.data.scenes.corpus import corpus
+from mirg.data.scenes.generate import corpus
 from mirg.data.scenes.objects import NAMES
 from mirg.frames import FAMILIES
 from mirg.models.load import forbidden_tokens
@@ -74,6 +75,10 @@ def test_what_may_never_be_said(family: str) -> None:
     assert set(facts.vision_tokens) <= banned
     around = {token for token in (facts.box_open, facts.box_close) if token}
     assert banned == set(SPECIAL_TOKENS) - {TURN_END} - around
+    plain = SimpleNamespace(added_tokens_decoder={}, convert_tokens_to_ids=TOKENIZER.convert_tokens_to_ids)
+    plain.eos_token_id = TOKENIZER.eos_token_id
+    banned = set(TOKENIZER.convert_ids_to_tokens(forbidden_tokens(plain, facts)))
+    assert banned == set(facts.vision_tokens), "also if the tokenizer does not call them special"
 
 
 def test_training_is_deterministic() -> None:

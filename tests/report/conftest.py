@@ -13,7 +13,6 @@ from mirg.report.data import (
     Column,
     Example,
     Examples,
-    Fact,
     Failures,
     GalleryItem,
     Group,
@@ -22,7 +21,6 @@ from mirg.report.data import (
     Interval,
     Mark,
     Matrix,
-    Outcomes,
     PartLine,
     Picture,
     ReportData,
@@ -31,7 +29,6 @@ from mirg.report.data import (
     Series,
     Stage,
     TableRow,
-    TaskRow,
     TaskTable,
 )
 
@@ -125,7 +122,7 @@ def full_report(pictures: tuple[Picture, ...]) -> Callable[[Callable[[str], str]
             subtitle=t("tiny"),
             examples=Examples(t("RL mends 1 of 8 items"), (example, Example(t("right"), (after,), (t("Image-2"),)))),
             failures=failures,
-            sections=(Section(t("Configuration"), (Fact(t("seed"), t("0")),), open=True),),
+            sections=(Section(t("Configuration"), ((t("seed"), t("0")),)),),
             table=ResultTable(
                 (column,),
                 (TableRow(t("base"), 8, {"joint": interval}), TableRow(t("SFT"), 8, {})),
@@ -133,9 +130,9 @@ def full_report(pictures: tuple[Picture, ...]) -> Callable[[Callable[[str], str]
                 (TableRow(t("SFT − base"), 8, {"joint": Interval(0.1, -0.1, 0.3)}),),
                 t("8 items"),
             ),
-            task_tables=(TaskTable(column, (t("base"),), (TaskRow(t("refer"), 8, 0.1, {t("base"): interval}),)),),
-            outcomes=(Outcomes(t("base"), {"right": 1, "wrong_box": 2}),),
-            stages=(Stage(t("GRPO"), (chart,), (chart,), (Fact(t("steps"), t("19")),)),),
+            task_tables=(TaskTable(column, (t("base"),), (TableRow(t("refer"), 8, {t("base"): interval}, 0.1),)),),
+            outcomes={t("base"): {"right": 1, "wrong_box": 2}},
+            stages=(Stage(t("GRPO"), (chart,), (chart,), ((t("steps"), t("19")),)),),
             gallery=(item("right", None), item("unreadable", "no answer block")),
             notes=(t("two samples had no image"),),
         )

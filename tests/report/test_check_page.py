@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -11,9 +10,8 @@ import pytest
 
 from fakes.pages import assert_inert, injections
 from mirg.report.charts import render_counts
-from mirg.report.data import Fact, Matrix
-from mirg.report.page import asset
-from mirg.report.pages import CheckData, LengthView, Line, Listing, ShapeView, SharedLine, render_check
+from mirg.report.data import Matrix
+from mirg.report.pages import CheckData, LengthView, Line, Listing, ShapeView, SharedLine, asset, render_check
 from mirg.report.tables import shade_grid
 
 
@@ -27,7 +25,7 @@ def full(t: Callable[[str], str] = str) -> CheckData:
         subtitle=t("4 rows"),
         failed=True,
         verdict=t("1 rows cannot be used."),
-        facts=(Fact(t("images"), t("every image was decoded")),),
+        facts=((t("images"), t("every image was decoded")),),
         rejections=Listing(7, {t("question"): 7}, (line,)),
         warnings=Listing(1, {t("tiny box"): 1}, (line,)),
         against=t("Compared with bench."),
@@ -59,7 +57,7 @@ def test_500_injections_in_every_text_field() -> None:
             "lengths": [view for data in single for view in data.lengths],
             "shapes": [shape for data in single for shape in data.shapes[:1]],
         }
-        assert_inert(render_check(replace(whole, **lists)), [], STYLE)
+        assert_inert(render_check(whole._replace(**lists)), [], STYLE)
 
 
 def test_everything_is_shown() -> None:

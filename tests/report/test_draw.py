@@ -82,6 +82,12 @@ def test_sample_strip_puts_each_box_on_its_image() -> None:
     assert all(x > middle for x, _ in coloured(strip, "predicted"))
 
 
+def test_images_of_a_strip_lie_beside_each_other() -> None:
+    strip = side_by_side([Image.new("RGB", size, GREY) for size in ((10, 10), (30, 20), (10, 5))])
+    assert strip.size == (10 + 30 + 10 + 4 * 12, 20 + 2 * 12) and strip.getpixel((76, 12)) == GREY
+    assert strip.getpixel((75, 12)) == strip.getpixel((76, 17)) == (255, 255, 255)
+
+
 def test_a_strip_needs_an_image() -> None:
     with pytest.raises(ValueError, match="at least one"):
         side_by_side([])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from PIL import Image
 
 from fakes.pages import Page, assert_inert, injections
 from mirg.report.data import Chart, Examples, GalleryItem, Picture, ReportData, Series, Stage
-from mirg.report.page import TEMPLATES, render, write_report
+from mirg.report.pages import TEMPLATES, render, write_report
 
 FullReport = Callable[[Callable[[str], str]], ReportData]
 
@@ -81,7 +80,7 @@ def test_examples_come_first_each_box_in_the_style_of_its_model(full_report: Ful
 
 
 def test_examples_need_no_gallery(full_report: FullReport) -> None:
-    data = replace(full_report(str), gallery=())
+    data = full_report(str)._replace(gallery=())
     page = Page(render(data))
     stored = {v for tag, n, v in page.attributes if tag == "image" and n == "id"}
     used = {v.removeprefix("#") for tag, n, v in page.attributes if tag == "use" and n == "href"}

@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from PIL import Image
 
 from fakes.pages import Page, assert_inert, injections
 from mirg.report.images import THUMBNAIL_PRESETS, Thumbs
-from mirg.report.page import TEMPLATES, asset
+from mirg.report.pages import TEMPLATES, asset
 from mirg.report.sheet import STATIC, SheetBox, SheetData, SheetImage, SheetSample, data_block, render_sheet
 
 Change = Callable[[str], str]
@@ -50,7 +49,7 @@ def data(images: list[Path], t: Change = str, n: int = 1) -> SheetData:
         hidden=True, targets=(t("Image-1 (0.25) red ring"),), chain=t("Found: Image-1."), answer=(t("Image-1 (…)"),),
         written=t("written by rules; checks passed: grammar"), facts=((t("source"), t("scenes")),),
     )  # fmt: skip
-    others = [replace(sample, id=f"{t('s')}{k}", hidden=False) for k in range(1, n)]
+    others = [sample._replace(id=f"{t('s')}{k}", hidden=False) for k in range(1, n)]
     return SheetData(t("Scenes"), t("12 samples."), [sample, *others], (t("2 rows cannot be read"),))
 
 
@@ -130,8 +129,8 @@ def test_every_image_is_stored_once_and_every_use_finds_it(images: list[Path], t
     late = tmp_path / "late.png"
     Image.new("RGB", (16, 12), (1, 2, 3)).save(late)
     samples = list(data(images, n=STATIC + 1).samples)
-    samples.append(replace(samples[0], id="late", images=(SheetImage(late, "Image-1"), samples[0].images[0])))
-    html = render_sheet(replace(data(images), samples=samples)).html
+    samples.append(samples[0]._replace(id="late", images=(SheetImage(late, "Image-1"), samples[0].images[0])))
+    html = render_sheet(data(images)._replace(samples=samples)).html
     page, store = Page(html), store_of(html)
     placed = {v for tag, n, v in page.attributes if tag == "image" and n == "id"}
     used = {image["k"] for card in store["cards"] for image in card["images"] if image["k"]}
@@ -144,7 +143,7 @@ def test_boxes_are_in_pixels_of_the_original_and_never_leave_it(images: list[Pat
         SheetBox("true", box)
         for box in [(0.25, 0.5, 0.5, 1.0), (-1.0, -1.0, 2.0, 2.0), (0.5, 0.5, 0.4, 0.6), (float("nan"), 0, 1, 1)]
     )
-    one = replace(data(images).samples[0], images=(SheetImage(images[0], "Image-1", boxes=boxes),))
+    one = data(images).samples[0]._replace(images=(SheetImage(images[0], "Image-1", boxes=boxes),))
     html = render_sheet(SheetData("t", "", [one])).html
     (image,) = store_of(html)["cards"][0]["images"]
     assert (image["w"], image["h"]) == (16, 12)

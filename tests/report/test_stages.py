@@ -36,7 +36,7 @@ def test_grpo_rows_group_into_the_charts_of_the_method() -> None:
         "Groups without signal": ["frac reward zero std"],
     }
     assert {chart.title for chart in stage.more} == {"reward_std", "rewards/object/std", "grad_norm", "learning_rate"}
-    assert [(f.name, f.value) for f in stage.facts] == [("steps", "2"), ("time", "1 min 05 s")]
+    assert [*stage.facts] == [("steps", "2"), ("time", "1 min 05 s")]
 
 
 def test_plain_reward_names_are_known_too() -> None:

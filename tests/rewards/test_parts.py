@@ -19,7 +19,7 @@ from fakes.readings import reading_of
 from mirg.frames import MIRG_TINY, QWEN3_VL, QWEN25_VL, PixelLimits
 from mirg.geometry import iou
 from mirg.rewards import RewardConfig, score, score_reading
-from mirg.rewards.object import best_sum, dual_threshold, object_part, pair_iou
+from mirg.rewards.parts import best_sum, dual_threshold, object_part, pair_iou
 from mirg.rewards.total import PARTS
 from mirg.samples.schema import ImageRef, Sample, Target
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirg.answers.markup import cited
-from mirg.answers.write import write_completion
+from mirg.answers.prompts import write_completion
 from mirg.data.scenes.generate import iter_samples
 from mirg.frames import MIRG_TINY
 from mirg.rewards import score

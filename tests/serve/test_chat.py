@@ -107,10 +107,13 @@ def test_requests_at_the_same_time_get_their_own_answers(
 def test_sampled_answers_follow_the_seed(
     engine: TransformersEngine, client: openai.OpenAI, exercises: list[Request]
 ) -> None:
-    hot = {"temperature": 1.0, "n": 4, "seed": 5}
-    said = [[c.message.content for c in ask(client, exercises[0], **hot).choices] for _ in range(2)]
-    settings = Generation(LONGEST, 1.0, 5, 1)
-    assert said[0] == said[1] == [one.text for one in engine.sample([exercises[0]], settings, 4)[0]]
+    for seed in (0, 5):
+        said = [ask(client, exercises[0], temperature=1.0, n=4, seed=seed) for _ in range(2)]
+        drawn = engine.sample([exercises[0]], Generation(LONGEST, 1.0, seed, 1), 4)[0]
+        for one in said:
+            assert [choice.message.content for choice in one.choices] == [completion.text for completion in drawn]
+            counted = (one.usage.prompt_tokens, one.usage.completion_tokens)
+            assert counted == (drawn[0].prompt_tokens, sum(completion.tokens for completion in drawn))
     # Eight, of some length: two short ones of a model that is sure are the same now and then.
     hotter = {"temperature": 2.0, "max_tokens": 32}
     unseeded = {ask(client, exercises[0], **hotter).choices[0].message.content for _ in range(8)}

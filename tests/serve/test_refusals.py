@@ -354,7 +354,7 @@ def test_a_server_that_stops_tells_everybody(
     opens: float, computed: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What waits is refused at once, what is being computed has some seconds, and no traceback is left behind."""
-    monkeypatch.setattr("mirg.serve.run._GOODBYE_SECONDS", 1)
+    monkeypatch.setattr("mirg.serve.server._GOODBYE_SECONDS", 1)
     model = Model()
     with ThreadPoolExecutor(2) as clients:
         with serving(model, limits=SMALL.model_copy(update={"answer_seconds": 30.0})) as address:

@@ -7,7 +7,7 @@ import pytest
 
 from mirg.errors import EvaluationError
 from mirg.evaluation.records import Record
-from mirg.study.contrasts import contrast, contrasts, interval, subsets_of
+from mirg.study.results import contrast, contrasts, interval, subsets_of
 
 
 def record(name: str, joint: bool, hidden: bool = True, task: str = "refer") -> Record:

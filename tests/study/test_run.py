@@ -21,12 +21,23 @@ from fakes.study import write_run
 from mirg.data.scenes.generate import write_scenes
 from mirg.errors import ConfigError, EvaluationError
 from mirg.evaluation.records import RECORDS_FILE, load_records
+from mirg.report.data import Interval
 from mirg.samples import DatasetFolder
 from mirg.storage import write_jsonl_atomic
-from mirg.study.page import page
+from mirg.study.page import Claim, page
 from mirg.study.plan import ARMS, StudyRecipe
 from mirg.study.results import OUTCOMES_FILE, Cell, laid_over, load_cells, outcomes, results, settings_digest, tokens
-from mirg.study.run import PLAN_FILE, _claim, cell_name, cells, missing_cells, rating_tokens, run_study, train_cell
+from mirg.study.run import (
+    PLAN_FILE,
+    _claim,
+    _todo,
+    cell_name,
+    cells,
+    missing_cells,
+    rating_tokens,
+    run_study,
+    train_cell,
+)  # fmt: skip
 from mirg.trajectories.build import build_dataset
 from mirg.trajectories.checks import VerifyConfig
 
@@ -197,6 +208,9 @@ def test_a_cell_that_is_missing_needs_the_one_that_it_starts_from() -> None:
     elsewhere = {("base", 0), ("sft", 0), ("dual", 0), ("sft", 1)}
     found = missing_cells(plan(arms=("sft", "dual"), seeds=(0, 1)), elsewhere)
     assert [(arm.name, seed) for arm, seed in found] == [("sft", 1), ("dual", 1)]
+    jobs = _todo(plan(rl_answers=2), Path("nowhere"), Trainer(), found)
+    order = {"sft-1": "", "rated-sft-1": "sft-1", "dual-1": "rated-sft-1"}
+    assert {name: job.after for name, job in jobs.items()} == order, "what must be done before each"
 
 
 @pytest.mark.usefixtures("quick")
@@ -246,6 +260,8 @@ def test_page(tmp_path: Path, small: Plan) -> None:
     assert found["datasets"]["train"] == len(DatasetFolder.open(wanted.train))
     html = page(found, tmp_path).read_text()
     assert "not shown" in html and "not measured" in html and "http" not in html.replace("http-equiv", "")
+    verdicts = [Claim("", 0.2, Interval(mean, low, 0.6)).verdict for mean, low in ((0.2, 0.1), (0.19, 0.1), (0.3, 0.0))]
+    assert verdicts == ["holds", "smaller", "not shown"]
     assert "Referring" in html and "SFT is better" in html and "no such task" not in html
     plain = wanted.model_copy(update={"expect": ()})
     assert "claims" not in page(results(plain, tmp_path, outcomes(plain, tmp_path)), tmp_path).read_text()

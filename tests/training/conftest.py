@@ -11,7 +11,7 @@ import pytest
 
 from mirg.config import dump_recipe
 from mirg.models.load import LoadedModel, load_model
-from mirg.training.quiet import quiet_libraries
+from mirg.training import quiet_libraries
 from mirg.training.recipe import GrpoRecipe, SftRecipe
 
 Recipe = Callable[..., Any]

@@ -156,8 +156,8 @@ def test_a_reward_of_ones_own(tmp_path: Path, grpo_recipe: Make) -> None:
 
     trainer.reward_funcs, trainer.reward_processing_classes = [length], [None]
     trainer.reward_func_names, trainer.reward_weights = ["length"], torch.ones(1)
-    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
-    assert batch.columns["advantages"].abs().max() > 0
+    columns = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    assert columns["advantages"].abs().max() > 0
     trainer.args.reward_weights = None
     with pytest.raises(ConfigError, match="difficulty_weight needs the reward 'object'"):
         PackedGRPOTrainer(

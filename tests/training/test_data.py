@@ -99,6 +99,7 @@ def test_the_length_of_an_sft_row_is_the_real_one(loaded: LoadedModel, data: Pat
 
 def test_a_sample_that_is_too_long_is_refused_with_its_length(loaded: LoadedModel, data: Path) -> None:
     whole = sft_rows(str(data), loaded, NONE, 4096)
+    assert len(sft_rows(str(data), loaded, NONE, whole.longest)) == len(whole), "the limit itself is allowed"
     some = sft_rows(str(data), loaded, NONE, whole.longest - 1)
     assert 0 < len(some) < len(whole) == len(some) + len(some.rejections)
     assert f"more than max_tokens = {whole.longest - 1}" in some.rejections[0].reason

@@ -128,7 +128,7 @@ def test_micro_batches_hold_whole_groups(tmp_path: Path, grpo_recipe: Make) -> N
     trainer = make_trainer(grpo_recipe(micro_batch=4), tmp_path)
     dealt = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
     parts = trainer._buffered_inputs
-    assert dealt is parts[0]
+    assert dealt is parts[0].columns and trainer.batch is parts[0]
     assert [sorted(set(part.groups)) for part in parts] in ([[0], [1]], [[1], [0]])
     trainer.current_gradient_accumulation_steps = 2
     losses, sums = [], {}

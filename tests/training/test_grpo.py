@@ -18,12 +18,12 @@ from fakes.training import answer, favour, rows, weights
 from mirg.engines.load import load_engine
 from mirg.errors import ConfigError
 from mirg.frames import family
-from mirg.models.features import FeatureCache
 from mirg.models.load import forbidden_tokens, load_model
+from mirg.models.vision import FeatureCache
 from mirg.rewards import RewardConfig, score
-from mirg.training.arguments import grpo_arguments, vision_cache
 from mirg.training.data import EpochSampler, exchange
 from mirg.training.grpo import PlainGRPOTrainer, train_grpo
+from mirg.training.launch import grpo_arguments, vision_cache
 from mirg.training.run import RunFolder
 from mirg.training.trainer import ResumableTrainer
 
@@ -136,6 +136,8 @@ def test_settings(name: str, tmp_path: Path, grpo_recipe: Make) -> None:
     keys, shown = SETTINGS[name]
     assert train_grpo(grpo_recipe(**keys), tmp_path / "run").step == 2
     assert all(row[shown] is not None for row in rows(tmp_path / "run" / "metrics.jsonl"))
+    drawn = {row["step"] for row in rows(tmp_path / "run" / "rollouts.jsonl")}
+    assert len(drawn) == 2 // keys.get("iterations", 1), "completions are drawn once for all of their passes"
 
 
 def test_the_arm_decides_the_weights(grpo_recipe: Make) -> None:

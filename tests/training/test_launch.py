@@ -20,7 +20,7 @@ from mirg.config import dump_recipe
 from mirg.errors import CheckpointError, ConfigError, EngineError
 from mirg.frames import PixelLimits
 from mirg.models.load import LoadedModel, load_model
-from mirg.training import arguments, launch
+from mirg.training import launch
 from mirg.training.recipe import GrpoRecipe, PromptConfig
 from mirg.training.run import RunFolder
 
@@ -40,10 +40,10 @@ def test_the_number_of_processes(
         monkeypatch.setenv("WORLD_SIZE", world)
     recipe = sft_recipe(processes=asked)
     if fine:
-        launch.check_processes(recipe)
+        launch.prepare_model(recipe)
         return
     with pytest.raises(ConfigError, match=f"asks for {asked} processes, this run has {world or 1}") as caught:
-        launch.check_processes(recipe)
+        launch.prepare_model(recipe)
     assert f"torchrun --standalone --nproc_per_node {asked} " in caught.value.hint
 
 
@@ -59,23 +59,22 @@ def test_the_number_of_processes(
         ("5", 4, "cuda:1", "in turn, as accelerate"),
     ],
 )
-def test_the_device_of_a_process(local_rank: str | None, gpus: int, device: str | None, why: str) -> None:
-    assert launch.device_of(local_rank, gpus) == device, why
-
-
-def test_the_device_reaches_the_model(sft_recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_of_a_process(
+    local_rank: str | None, gpus: int, device: str | None, why: str, sft_recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the model would be put is enough to see; there may be no such GPU here."""
-    asked: list[str | None] = []
 
-    def load(*args: object, device: str | None = None, **options: object) -> LoadedModel:
-        asked.append(device)
-        return load_model(*args, device="cpu", **options)  # type: ignore[arg-type]
+    def load(*_: object, device: str | None = None, **__: object) -> LoadedModel:
+        raise EngineError(str(device))
 
     monkeypatch.setattr(launch, "load_model", load)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    launch.prepare_model(sft_recipe())
-    assert asked == ["cuda:1"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if local_rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
+    with pytest.raises(EngineError) as caught:
+        launch.prepare_model(sft_recipe())
+    assert caught.value.message == str(device), why
 
 
 def test_processes_that_know_nothing_of_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,12 +146,16 @@ OWN = PixelLimits(100, 1000)
         ({"min_pixels": 40, "max_pixels": 20}, None, "crossed"),
     ],
 )
-def test_pixel_limits(prompt: dict[str, int], limits: PixelLimits | None, why: str) -> None:
+def test_pixel_limits(
+    prompt: dict[str, int], limits: PixelLimits | None, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "wrap", lambda *_, limits, **__: limits)
+    loaded: Any = SimpleNamespace(model=None, processor=None, path="", limits=OWN)
     if limits is not None:
-        assert launch.pixel_limits(PromptConfig(**prompt), OWN) == limits, why
+        assert launch.with_limits(loaded, PromptConfig(**prompt)) == limits, why
         return
     with pytest.raises(ConfigError, match="is larger than"):
-        launch.pixel_limits(PromptConfig(**prompt), OWN)
+        launch.with_limits(loaded, PromptConfig(**prompt))
 
 
 @pytest.mark.parametrize("rank", [0, 4], ids=["whole model", "adapters"])
@@ -196,7 +199,7 @@ def test_a_model_that_is_not_there(sft_recipe: Make, tmp_path: Path) -> None:
 
 def test_arguments_follow_the_recipe(sft_recipe: Make, tmp_path: Path) -> None:
     recipe = sft_recipe(seed=7, log_every=3, optim={"schedule": "constant", "learning_rate": 0.5, "beta2": 0.9})
-    made = arguments.common_arguments(recipe, RunFolder(tmp_path, "sft"), 11)
+    made = launch.common_arguments(recipe, RunFolder(tmp_path, "sft"), 11)
     assert (made["max_steps"], made["seed"], made["data_seed"]) == (11, 7, 7)
     assert made["lr_scheduler_type"] == "constant_with_warmup"
     assert (made["learning_rate"], made["adam_beta2"], made["logging_steps"]) == (0.5, 0.9, 3)
@@ -217,7 +220,7 @@ def test_arguments_follow_the_recipe(sft_recipe: Make, tmp_path: Path) -> None:
     ],
 )
 def test_steps_by_epochs(epochs: float, samples: int, per_step: int, passes: int, steps: int, why: str) -> None:
-    assert arguments.steps_by_epochs(epochs, samples, per_step, passes) == steps
+    assert launch.steps_by_epochs(epochs, samples, per_step, passes) == steps
 
 
 def test_the_processes_and_the_passes_count(sft_recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,10 +230,8 @@ def test_the_processes_and_the_passes_count(sft_recipe: Make, tmp_path: Path, mo
     one = sft_recipe(steps=None, batch_size=2)
     two = GrpoRecipe(model=one.model, data=one.data, prompts_per_step=2, group_size=4, iterations=3)
     asked: list[int] = []
-    monkeypatch.setattr(sft, "world_size", lambda: 2)
-    for module in (sft, grpo):
-        monkeypatch.setattr(module, "make_trainer", lambda *_: None)
-        monkeypatch.setattr(module, "fit", lambda *parts, **_: asked.append(parts[6]))
+    monkeypatch.setattr(launch, "world_size", lambda: 2)
+    monkeypatch.setattr(launch, "fit", lambda *parts, **_: asked.append(parts[5]))
     sft.train_sft(one, tmp_path / "sft")
     grpo.train_grpo(two, tmp_path / "grpo")
     assert asked == [3, 18]
@@ -242,15 +243,15 @@ def test_adapters_leave_a_frozen_vision_tower_alone(sft_recipe: Make) -> None:
     trained = {}
     for frozen in (True, False):
         recipe = sft_recipe(freeze_vision=frozen, lora={"rank": 4})
-        model: Any = get_peft_model(launch.prepare_model(recipe).model, arguments.lora(recipe))
+        model: Any = get_peft_model(launch.prepare_model(recipe).model, launch.lora(recipe))
         trained[frozen] = {name for name, p in model.named_parameters() if p.requires_grad}
     seeing = {name for name in trained[False] if ".visual." in name}
     assert seeing and trained[True] == trained[False] - seeing != set()
 
 
 def test_adapters_are_asked_for_by_rank(sft_recipe: Make) -> None:
-    assert arguments.lora(sft_recipe()) is None
-    settings = arguments.lora(sft_recipe(lora={"rank": 4, "alpha": 8}))
+    assert launch.lora(sft_recipe()) is None
+    settings = launch.lora(sft_recipe(lora={"rank": 4, "alpha": 8}))
     assert (settings.r, settings.lora_alpha, settings.target_modules) == (4, 8, "all-linear")
 
 

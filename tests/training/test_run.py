@@ -85,7 +85,7 @@ def test_only_the_first_process_logs_and_seals(first: bool, tmp_path: Path) -> N
     saved.mkdir(parents=True)
     state: Any = SimpleNamespace(global_step=4, is_world_process_zero=first)
     callback = RunCallback(run, 4)
-    callback.logged(state, {"loss": 1.0})
+    callback.on_log(None, state, None, {"loss": 1.0})
     callback.on_save(SimpleNamespace(output_dir=str(saved.parent)), state, None)  # type: ignore[arg-type]
     run.close()
     assert [row["step"] for row in run.rows()] == [4] * first and (saved / SEAL_FILE).is_file() is first

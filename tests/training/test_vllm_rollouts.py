@@ -150,6 +150,18 @@ def test_expanded_placeholders_would_put_all_images_in_the_first_place(
         first_batch(trainer)
 
 
+def test_each_prompt_is_compared_with_its_own_images_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of a pair has the images of the first in another order, and the first those of the second."""
+    model = SimpleNamespace(training=False, eval=lambda: None, train=lambda on: None, device="cpu")
+    trainer = SimpleNamespace(accelerator=SimpleNamespace(device="cpu", autocast=nullcontext))
+    monkeypatch.setattr(vllm, "generating_model", lambda _: nullcontext(model))
+    monkeypatch.setattr(vllm, "own_logs", lambda _, prompt, *__: (torch.tensor([float(*prompt.ids)]), torch.zeros(1)))
+    prompts = [Prompt([-n]) for n in (1, 2, 4, 8)]
+    drawn = [vllm.Drawn([[0]], [[float(*prompt.ids)]]) for prompt in prompts]
+    found = vllm.distances(trainer, prompts, drawn, Sampling(1, [4]))
+    assert found.tolist() == [4, 0, 1 + 2 + 4 + 8, 2 * (2 - 1) + 2 * (8 - 4)]
+
+
 @pytest.mark.parametrize(
     ("off", "raw", "moved", "message", "why"),
     [

@@ -11,18 +11,19 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from mirg.cli.main import app
 from mirg.data.scenes.generate import write_scenes
 from mirg.data.scenes.world import EASY
-from mirg.errors import ConfigError, DataError
+from mirg.errors import ConfigError, DataError, PluginError
 from mirg.images import open_image
 from mirg.samples import REJECTED_FILE, DatasetFolder, DatasetWriter, ObjectNote, Sample, Target, Trajectory
 from mirg.samples import folder as folder_module
 from mirg.samples import writer as writer_module
 from mirg.storage import read_jsonl
 from mirg.trajectories.build import attach, build_dataset, check_dataset
-from mirg.trajectories.checks import checks_of
-from mirg.trajectories.verify import DEFAULT
+from mirg.trajectories.checks import DEFAULT, VerifyConfig, checks_of, verify
 from mirg.trajectories.writer import build
 
 N = 45
@@ -185,6 +186,65 @@ def test_nothing_verified_is_an_error_and_leaves_nothing(scenes: DatasetFolder, 
 def test_an_unknown_writer_is_refused(scenes: DatasetFolder, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown writer 'oracle'"):
         build_dataset(scenes, tmp_path / "out", writer="oracle")
+
+
+OWN = """
+def even(sample, trajectory):
+    return f"{sample.id} is even" if sample.id[-1] in "02468" and trajectory.thinking else None
+def odd(sample, trajectory):
+    return None if even(sample, trajectory) else "it is odd"
+def broken(sample, trajectory):
+    return trajectory.nothing
+def empty(sample, trajectory):
+    return ""
+iou = even
+number = 3
+"""
+
+
+def test_a_check_of_the_users(scenes: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses with its reason, is recorded, and need not have been recorded when a dataset is checked."""
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(OWN)
+
+    def call(*arguments: str) -> Any:
+        return CliRunner().invoke(app, ["trajectories", *arguments, "--json"])
+
+    built = json.loads(call("build", str(scenes.root), "out", "--check", "own.py:even").stdout)
+    evens = [sample.id for sample in scenes if sample.id[-1] in "02468"]
+    assert built["reasons"] == {"even": len(evens)} and 0 < len(evens) < N
+    assert [(row["id"], row["reason"]) for row in built["rejections"]] == [(one, f"{one} is even") for one in evens]
+    assert all(row["trajectory"]["checks"][-1] == "even" for row in rows_of(tmp_path / "out").values())
+    build_dataset(scenes, "plain")
+    checked = call("check", "plain", "--check", "own.py:even", "--check", f"{tmp_path}/own.py:odd")
+    assert checked.exit_code == 1
+    assert json.loads(checked.stdout)["reasons"] == {"even": len(evens), "odd": N - len(evens)}
+    assert call("check", "out", "--check", "own.py:even").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("broken", PluginError, r"raised AttributeError:\n(.|\n)*own.py\", line \d+, in broken(.|\n)*'nothing'"),
+        ("empty", PluginError, "sample .*: the trajectory check own.py:empty returned ''"),
+        ("iou", ConfigError, "there are two trajectory checks 'iou'"),
+        ("number", ConfigError, "is not a function but int"),
+        ("gone", ConfigError, "does not define 'gone'"),
+    ],
+)
+def test_a_check_of_the_users_that_cannot_be_used(
+    scenes: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: type, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(OWN)
+    for use in (lambda config: build_dataset(scenes, "out", config=config), lambda config: verified(scenes, config)):
+        with pytest.raises(error, match=message):
+            use(VerifyConfig(checks=(f"own.py:{name}",)))
+    assert not Path("out").exists()
+
+
+def verified(src: DatasetFolder, config: VerifyConfig) -> object:
+    return verify((sample := next(iter(src))), build(sample), config=config)
 
 
 def test_attach_is_a_pure_function(scenes: DatasetFolder) -> None:

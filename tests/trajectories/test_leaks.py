@@ -6,11 +6,8 @@ import re
 
 import pytest
 
-from mirg.trajectories import leaks_de
 from mirg.trajectories.chain import image_words, normal_words, sentences
-from mirg.trajectories.conclusions import conclusion_first, conclusions
-from mirg.trajectories.leaks import leak
-from mirg.trajectories.leaks_en import HARMLESS, LEAKS, SUSPECTS
+from mirg.trajectories.phrases import HARMLESS, LEAKS, SUSPECTS, conclusion_first, conclusions, leak
 
 GERMAN = [
     "Laut der Annotation ist es Bild 2.",
@@ -119,6 +116,6 @@ CROSSES = re.compile(r"\\[sSWD]|\[\^|\n|(?<!\\)[.$]")
 def test_no_pattern_reaches_over_a_line_break() -> None:
     """Sentences are searched together, one a line: a pattern that crossed lines would join two harmless ones."""
     assert all(CROSSES.search(told) for told in (r"a\sb", r"a.b", r"a[^b]", r"a$"))
-    for _, pattern in (*LEAKS, *leaks_de.GERMAN, *SUSPECTS, ("harmless", HARMLESS)):
+    for _, pattern in (*LEAKS, *SUSPECTS, ("harmless", HARMLESS)):
         assert not CROSSES.search(pattern.pattern), pattern.pattern
         assert not pattern.flags & (re.DOTALL | re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The two blocks of a completion and their tags: where thinking and answer are, and whether the format is kept.
+"""The two blocks of a completion and their tags, and what an answer block contains before its images are known.
 
 Finding the blocks needs only ``str.find``, ``count`` and ``endswith``, a single pass each, so that the time is linear
 in the length.
@@ -7,7 +7,9 @@ in the length.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from mirg.answers.image_names import UNKNOWN, Name
 from mirg.errors import AnswerError
 from mirg.frames import Family
 
@@ -17,6 +19,9 @@ TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 
 # What a decoder may leave at the end of a completion; it says nothing about the format.
 END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|user|>", "<|observation|>", "</s>", "<eos>")
+
+MOST_BOXES = 4_096  # of an answer; more of them come from a loop, and the bound also bounds the time
+TOO_MANY = f"more than {MOST_BOXES} boxes"
 
 
 def forbid(text: str, tokens: tuple[str, ...], where: str) -> None:
@@ -99,3 +104,46 @@ def _structure(text: str, end: int) -> tuple[int, str | None]:
         if start < stop and not text[start:stop].isspace():
             return pairs, f"text {name}"
     return pairs, None
+
+
+class RawBox(NamedTuple):
+    """A box as written: as many ``numbers`` as were there, and the ``image`` it names.
+
+    ``image`` is the number as written, None if none was named, 0 if the name was not understood, and
+    :data:`~mirg.answers.image_names.LAST` for the last one; ``name`` has the details. ``yx``: the key of the box says
+    that its order is [y1, x1, y2, x2].
+    """
+
+    image: int | None
+    numbers: tuple[float, ...]
+    yx: bool = False
+    name: Name | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """``failure`` is None if an answer was read; no boxes then means an explicit "none".
+
+    ``noise`` names the first thing in the block that is not part of an answer, or None. ``unsafe`` says why the answer
+    cannot serve as a truth: something in it was seen and not understood, or is missing. ``tolerated`` is the first
+    thing that has one meaning and is not what any family writes: repaired JSON, an unusual key, full-width characters.
+    ``json``: it was read as JSON; ``around`` is then the text before and after it, and ``doubtful`` a key that may or
+    may not number an image.
+    """
+
+    boxes: tuple[RawBox, ...]
+    failure: str | None = None
+    noise: str | None = None
+    unsafe: str | None = None
+    tolerated: str | None = None
+    json: bool = False
+    around: tuple[str, str] = ("", "")
+    doubtful: str | None = None
+
+
+def image_of(name: Name | None) -> int | None:
+    """The number for :attr:`RawBox.image`."""
+    if name is None:
+        return None
+    return 0 if name.number == UNKNOWN else name.number

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from mirg.answers.image_names import Name, ascii_forms, capped, names_in
+from mirg.answers.blocks import MOST_BOXES, TOO_MANY, RawAnswer, RawBox, image_of
+from mirg.answers.image_names import ascii_forms, capped, names_in
 from mirg.answers.json_style import parse_json
 from mirg.answers.places import UNCLEAR, Span, images_of
-from mirg.answers.raw import MOST_BOXES, TOO_MANY, RawAnswer, RawBox, image_of
 
 # Characters and pieces that are not part of an answer; more of them come from a loop. Boxes are not counted.
 MOST_NOISE = 4_096
@@ -49,56 +49,48 @@ _WIDE = "full-width characters"
 _LONGEST_NUMBER = 400  # characters; a longer one is infinity
 
 
-def parse_text(body: str) -> RawAnswer:
-    """Read an answer in text style; total, linear in the length."""
+def parse(body: str) -> RawAnswer:
+    """Read the content of an answer block; total, linear in the length."""
+    body = body.strip()
+    if body.startswith("```"):  # a Markdown code fence
+        first, _, rest = body[3:].partition("\n")
+        inside = rest if first.strip().lower() in ("", "json", "text") else body[3:].removeprefix("json")
+        body = inside.removesuffix("```").strip()
+    if not body:
+        return RawAnswer((), "the answer is empty")
+    if body.strip(" .\"'").lower() == "none":
+        return RawAnswer(())
+    if body[0] == "[" and not body.strip("[] \t\r\n") and body.count("[") == body.count("]") == 1:
+        return RawAnswer((), json=True)
+    found = parse_json(body) if "{" in body or "｛" in body else None
+    return found or _parse_text(body)
+
+
+def _parse_text(body: str) -> RawAnswer:
     plain = ascii_forms(body)
-    state = _State(plain)
-    add, place = state.boxes.append, state.places.append
-    known: dict[tuple[int | None, str], RawBox] = {}  # a text that loops repeats its boxes
+    text = _Text(plain)
     for match in _TOKEN.finditer(plain):
-        if len(state.boxes) > MOST_BOXES:
+        if len(text.boxes) > MOST_BOXES:
             return RawAnswer((), TOO_MANY)
         kind = match.lastgroup or "word"
-        if kind == "box" and not state.numbers and not state.labelled:
-            box = known.get((state.image, match[0]))
-            if box is not None and not state.depth and not state.waiting:
-                add(box)
-                place(match)
-                state.image = box.image
-                continue
-            box = box or _box(match, state.image)
-            if box is not None:
-                known[state.image, match[0]] = box
-                state.whole(box, match)
-                continue
-        state.take(kind, match[0], match.start())
-        if state.loose > MOST_NOISE:
+        if kind != "box" or text.numbers or text.labelled or not text.take_box(match):
+            text.take(kind, match[0], match.start())
+        if text.loose > MOST_NOISE:
             return RawAnswer((), f"more than {MOST_NOISE} characters that are no part of an answer")
-    found = state.finish()
-    if plain != body and ("ref" not in body or _without_labels(plain) != _without_labels(body)):
+    found = text.finish()
+    if plain != body and _LABEL.sub("", plain) != _LABEL.sub("", body):
         return replace(found, noise=found.noise or _WIDE, tolerated=_WIDE)
     return found
 
 
-def _box(match: re.Match[str], image: int | None) -> RawBox | None:
-    """The box of a token, in its own image or else in ``image``; None if its brackets do not agree."""
-    name, _, opening, x1, y1, middle, x2, y2, closing = match.groups()[1:10]
-    if _CLOSING[opening] != closing or (opening != "(" and middle != ","):
-        return None
-    return RawBox(capped(name) if name else image, (float(x1), float(y1), float(x2), float(y2)))
-
-
-def _without_labels(text: str) -> str:
-    return _LABEL.sub("", text)
-
-
-class _State:
+class _Text:
     """Brackets are counted, numbers gathered: two are half a box, four are a box, anything else is a broken one."""
 
     def __init__(self, body: str) -> None:
         self.body = body
         self.boxes: list[RawBox] = []
         self.places: list[re.Match[str] | Span] = []  # of the boxes
+        self.known: dict[str, tuple[str, tuple[float, ...]]] = {}  # a text that loops repeats its boxes
         self.numbers: list[float] = []
         self.begin = 0  # of the first of them
         self.image: int | None = None
@@ -110,141 +102,105 @@ class _State:
         self.cut = False
         self.labelled = False
 
-    def whole(self, box: RawBox, match: re.Match[str]) -> None:
-        """A box that is one token, maybe with the name in front of it."""
-        if (self.waiting or self.depth) and match[2]:
-            self._end_of_image(match.start())
-        self.image = box.image
-        self.boxes.append(box)
+    def take_box(self, match: re.Match[str]) -> bool:
+        """Take a box that is one token, maybe with the name in front of it; False if its brackets do not agree."""
+        found = self.known.get(match[0])
+        if found is None:
+            name, _, opening, x1, y1, middle, x2, y2, closing = match.groups()[1:10]
+            if _CLOSING[opening] != closing or (opening != "(" and middle != ","):
+                return False
+            found = self.known[match[0]] = name, (float(x1), float(y1), float(x2), float(y2))
+        name, numbers = found
+        if name:
+            if self.waiting or self.depth:
+                self._end_image(match.start())
+            self.image = capped(name)
+        self.boxes.append(RawBox(self.image, numbers))
         self.places.append(match)
         self.waiting = False
+        return True
 
     def take(self, kind: str, token: str, start: int) -> None:
-        """The next token."""
+        """Take the next token; a box is one here if it is behind a number or its brackets do not agree."""
         if self.labelled:
             self.labelled = kind != "unlabel"
-            self.loose += kind != "unlabel"
+            self.loose += self.labelled
         elif kind == "box":
-            self._parts(token, start)
+            for match in _PART.finditer(token):
+                self.take(match.lastgroup or "word", match[0], start + match.start())
         elif kind == "image":
-            self._name(token, start)
+            self._end_image(start)
+            self.image = capped(token.lower().removeprefix("image").lstrip("-_ #"))
+            self.loose += 4 * self.waiting
+            self.waiting = True
         elif kind != "skip":
             self.loose += 1
-            self._part(kind, token, start)
+            self._take_part(kind, token, start)
 
-    def _part(self, kind: str, token: str, start: int) -> None:
-        if kind == "number" or kind == "infinite":
-            self._number(token, start)
+    def _take_part(self, kind: str, token: str, start: int) -> None:
+        if kind in ("number", "infinite") and self.depth:
+            self.begin = self.begin if self.numbers else start
+            self.numbers.append(float(token) if len(token) < _LONGEST_NUMBER else float("inf"))
         elif kind == "open":
             self.depth += max(token.count("(") + token.count("["), 1)
         elif kind == "close":
-            self._close(max(token.count(")") + token.count("]"), 1), start + len(token))
+            self.depth -= max(token.count(")") + token.count("]"), 1)
+            if self.depth < 0:
+                self.depth = 0
+                self._note("a bracket too many")
+            if len(self.numbers) not in (0, 2):
+                self._end_box(start + len(token))
         elif kind == "label":
             self.labelled = True
         else:
-            self.words = True
+            number = kind in ("number", "infinite")
+            self.words = self.words or not number
             self.loose += len(token)
-            self.noise = self.noise or f"the text {token[:20]!r}"
+            self._note(f"the number {token[:20]} outside brackets" if number else f"the text {token[:20]!r}")
 
-    def _parts(self, token: str, start: int) -> None:
-        """A box with brackets that do not agree, or behind a number: its pieces are counted like any others."""
-        for match in _PART.finditer(token):
-            self.take(match.lastgroup or "word", match[0], start + match.start())
+    def _note(self, what: str) -> None:
+        self.noise = self.noise or what
 
-    def _number(self, token: str, start: int) -> None:
-        if self.depth > 0:
-            self.begin = start if not self.numbers else self.begin
-            self.numbers.append(float(token) if len(token) < _LONGEST_NUMBER else float("inf"))
-        else:
-            self.noise = self.noise or f"the number {token[:20]} outside brackets"
-            self.loose += len(token)
-
-    def _close(self, count: int, end: int) -> None:
-        self.depth -= count
-        if self.depth < 0:
-            self.depth = 0
-            self.noise = self.noise or "a bracket too many"
-        if len(self.numbers) not in (0, 2):
-            self._box(end)
-
-    def _box(self, end: int) -> None:
+    def _end_box(self, end: int) -> None:
         if len(self.numbers) != 4:
-            self.noise = self.noise or f"a box of {len(self.numbers)} numbers"
+            self._note(f"a box of {len(self.numbers)} numbers")
         self.boxes.append(RawBox(self.image, tuple(self.numbers)))
         self.places.append((self.begin, end))
         self.numbers = []
         self.waiting = False
 
-    def _name(self, token: str, start: int) -> None:
-        self._end_of_image(start)
-        self.image = capped(token.lower().removeprefix("image").lstrip("-_ #"))
-        self.loose += 4 * self.waiting
-        self.waiting = True
-
-    def _end_of_image(self, end: int) -> None:
+    def _end_image(self, end: int) -> None:
         if self.numbers:
             if self.depth:
                 self.numbers.pop()  # the last number may itself be cut
-                self.noise = self.noise or "a box that is cut off"
+                self._note("a box that is cut off")
                 self.cut = True
-            self._box(end)
+            self._end_box(end)
         if self.waiting:
-            self.noise = self.noise or f"Image-{self.image} is named without a box"
+            self._note(f"Image-{self.image} is named without a box")
         if self.depth:
             self.depth = 0
-            self.noise = self.noise or "a bracket that is not closed"
+            self._note("a bracket that is not closed")
 
     def finish(self) -> RawAnswer:
         """What was read."""
-        self._end_of_image(len(self.body))
+        self._end_image(len(self.body))
         if not self.boxes:
             return RawAnswer((), f"no box, and not exactly 'none': {self.noise or 'nothing was named'}")
         # A first box without a name in front of it: the names may stand behind their boxes.
         behind = self.boxes[0].image is None and self.image is not None
-        boxes = self._placed() if self.words or behind else self.boxes
+        boxes = self._in_named_images() if self.words or behind else self.boxes
         if behind and self.waiting and boxes[0].image is None:  # "(…) Image-2, (…) Image-3": which is whose?
             boxes = [box._replace(image=None, name=None) for box in boxes]
         noise = self.noise or ("a label that never ends" if self.labelled else None)
         return RawAnswer(tuple(boxes), None, noise, "the answer is cut off" if self.cut else None)
 
-    def _placed(self) -> list[RawBox]:
+    def _in_named_images(self) -> list[RawBox]:
         """Between words, an image may be named in any way: "(…) in the second image", "图2"."""
         labels = [match.span() for match in _LABEL.finditer(self.body)]
         names = [name for name in names_in(self.body) if not any(s <= name.start < e for s, e in labels)]
-        found: list[RawBox] = []
         spans = [place if isinstance(place, tuple) else place.span(3) for place in self.places]
-        for box, name in zip(self.boxes, images_of(self.body, spans, names), strict=True):
-            found.append(box._replace(image=_read_as(name), name=name))
-        return found
-
-
-def _read_as(name: Name | None) -> int | None:
-    return None if name is None or name is UNCLEAR else image_of(name)
-
-
-__all__ = ["RawAnswer", "RawBox", "parse"]
-
-
-def parse(body: str) -> RawAnswer:
-    """Read the content of an answer block; total, linear in the length."""
-    body = _unfenced(body.strip())
-    if not body:
-        return RawAnswer((), "the answer is empty")
-    if body.strip(" .\"'").lower() == "none":
-        return RawAnswer(())
-    if body[0] == "[" and not body.strip("[] \t\r\n") and body.count("[") == body.count("]") == 1:
-        return RawAnswer((), json=True)
-    if "{" in body or "｛" in body:
-        found = parse_json(body)
-        if found is not None:
-            return found
-    return parse_text(body)
-
-
-def _unfenced(body: str) -> str:
-    """``body`` without a Markdown code fence around it."""
-    if not body.startswith("```"):
-        return body
-    first, _, rest = body[3:].partition("\n")
-    inside = rest if first.strip().lower() in ("", "json", "text") else body[3:].removeprefix("json")
-    return inside.removesuffix("```").strip()
+        return [
+            box._replace(image=None if name is UNCLEAR else image_of(name), name=name)
+            for box, name in zip(self.boxes, images_of(self.body, spans, names), strict=True)
+        ]

@@ -106,23 +106,10 @@ _TOUCHING = rf"""
 """
 
 
-class _Patterns(NamedTuple):
-    anchor: re.Pattern[str]
-    noun: re.Pattern[str]
-    after_noun: re.Pattern[str]
-    touching: re.Pattern[str]
-
-
 @cache
-def _patterns() -> _Patterns:
-    """The long patterns, compiled when the first text is read: importing this module must not take the time."""
-    spaced = re.VERBOSE | re.IGNORECASE
-    return _Patterns(
-        re.compile(_ANCHOR),
-        re.compile(_NOUN, re.IGNORECASE),
-        re.compile(_AFTER_NOUN, spaced),
-        re.compile(_TOUCHING, spaced),
-    )
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """A long pattern, compiled when the first text is read: importing this module must not take the time."""
+    return re.compile(pattern, re.VERBOSE if pattern is _ANCHOR else re.VERBOSE | re.IGNORECASE)
 
 
 _DIGIT_ORDINAL = re.compile(
@@ -146,29 +133,23 @@ _ENGLISH = frozenset(("image", "picture", "photo", "frame", "img"))
 _MEASURES = frozenset("张張只隻個个條条位名人头頭匹辆輛台件枚本册幅副种種개명마")
 
 
-def names_in(text: str) -> list[Name]:
-    """Every name of an image in ``text``, in order. Never raises; the time is linear in the length."""
-    return list(_names(text))
-
-
 @lru_cache(maxsize=256)  # the same question is read in several ways
-def _names(text: str) -> tuple[Name, ...]:
+def names_in(text: str) -> tuple[Name, ...]:
+    """Every name of an image in ``text``, in order. Never raises; the time is linear in the length."""
     plain = ascii_forms(text)
     low = plain.lower()
     if len(low) != len(plain):  # a letter whose lower case is two characters would move the places
         low = "".join(c.lower() if len(c.lower()) == 1 else c for c in plain)
     found: list[Name] = list(_files(plain)) if "." in plain else []
     taken = [(name.start, name.end) for name in found]
-    patterns = _patterns()
     end = 0
-    for anchor in patterns.anchor.finditer(low):
+    for anchor in _compiled(_ANCHOR).finditer(low):
         start = anchor.start()
-        if start < end or (taken and any(s <= start < e for s, e in taken)):
-            continue
-        for name in _read(plain, low, start, patterns):
-            found.append(name)
-            end = max(end, name.end)
-    return tuple(sorted(found)) if taken else tuple(found)
+        if start >= end and not any(s <= start < e for s, e in taken):
+            names = _read(plain, low, start)
+            found += names
+            end = max(end, *(name.end for name in names)) if names else end
+    return tuple(sorted(found))
 
 
 def _files(text: str) -> list[Name]:
@@ -182,24 +163,23 @@ def _files(text: str) -> list[Name]:
     return found
 
 
-def _read(text: str, low: str, start: int, patterns: _Patterns) -> list[Name]:
+def _read(text: str, low: str, start: int) -> list[Name]:
     """The names that begin at an anchor, or end in it ("the second image")."""
-    if text[start] >= "\u3040":
-        match = patterns.touching.match(text, start)
-        if match is None:
-            return []
-        if match.lastgroup == "keyed":
-            return [_keyed(match, text, start)]
-        return _TOUCHING_READERS[match.lastgroup or ""](match, text)
-    if start and text[start - 1] != " " and _IS_WORD.match(text, start - 1):
+    touching = text[start] >= "\u3040"
+    if not touching and start and text[start - 1] != " " and _IS_WORD.match(text, start - 1):
         return []
-    noun = patterns.noun.match(text, start)
-    match = patterns.after_noun.match(text, noun.end()) if noun else None
-    if noun is None or match is None:
+    noun = None if touching else _compiled(_NOUN).match(text, start)
+    match = (
+        _compiled(_TOUCHING).match(text, start) if touching else noun and _compiled(_AFTER_NOUN).match(text, noun.end())
+    )
+    if not match:
         return []
-    kind = match.lastgroup
+    kind = match.lastgroup or ""
     if kind == "keyed":
-        return [_keyed(match, text, start)]
+        start -= bool(start) and text[start - 1] in "\"'"
+        return [Name(start, match.end(), capped(match["value"]), False, match.span("value"), keyed=True)]
+    if noun is None:
+        return _TOUCHING_READERS[kind](match, text)
     if kind == "many":
         spans = [(*d.span(), d[0]) for d in _DIGITS.finditer(text, start, match.end())]
         return [Name(s, e, capped(digits), False, (s, e)) for s, e, digits in spans]
@@ -207,11 +187,6 @@ def _read(text: str, low: str, start: int, patterns: _Patterns) -> list[Name]:
         known = noun[0][0].isupper() and noun[0].lower() in _ENGLISH
         return [Name(start, match.end(), UNKNOWN)] if known else []
     return _counted(match, text, low, noun) if kind == "counted" else _bare(match, low, noun)
-
-
-def _keyed(match: re.Match[str], text: str, start: int) -> Name:
-    start -= bool(start) and text[start - 1] in "\"'"
-    return Name(start, match.end(), capped(match["value"]), False, match.span("value"), keyed=True)
 
 
 def _counted(match: re.Match[str], text: str, low: str, named: re.Match[str]) -> list[Name]:
@@ -241,14 +216,12 @@ def _bare(match: re.Match[str], low: str, named: re.Match[str]) -> list[Name]:
     if word not in ORDINALS and word not in LAST_WORDS and word.isascii() and word.isalpha():
         return []  # nearly always: "the image", "all images"
     plural = match["plural"] or named[0].lower() in PLURALS
+    joint, joint_at = _word_before(low, at)
     if word in LAST_WORDS or word.startswith("последн"):
-        counted = _word_before(low, at)[0] in ("to", "but") or ordinal(_word_before(low, at)[0]) > 0
+        counted = joint in ("to", "but") or ordinal(joint) > 0
         return [] if plural else [Name(at, end, UNKNOWN if counted else LAST, True)]
     number = ordinal(word, named[0].lower())
-    if not number:
-        return []
-    joint, joint_at = _word_before(low, at)
-    if joint in _DETERMINERS or joint == "last":
+    if not number or joint in _DETERMINERS or joint == "last":
         return []
     found = [Name(at, end, UNKNOWN if _FROM_AN_END.match(low, end) else number, True)]
     while len(found) < 64:
@@ -261,17 +234,11 @@ def _bare(match: re.Match[str], low: str, named: re.Match[str]) -> list[Name]:
             break
         found.insert(0, Name(at, at + len(word.rstrip(",")), number, True))
         joint, joint_at = _word_before(low, at)
-    if len(found) == 1 and plural:
-        return []
-    return found
+    return [] if len(found) == 1 and plural else found
 
 
 def _word_before(low: str, start: int) -> tuple[str, int]:
     """(the word that ends before ``start``, its start); blanks between are passed over."""
-    if start > 1 and low[start - 1] == " ":  # nearly always: one blank, and letters before it
-        begin = low.rfind(" ", max(0, start - 26), start - 1) + 1
-        if begin and low[begin : start - 1].isalnum():
-            return low[begin : start - 1], begin
     piece = low[max(0, start - 26) : start]
     words = piece.replace("(", " ").replace("[", " ").replace('"', " ").replace("'", " ").split()
     if not words or not piece[-1].isspace() or piece[-3:].isspace():
@@ -288,9 +255,11 @@ def _chinese(match: re.Match[str], text: str) -> list[Name]:
         return [Name(start, end, numeral(match["th"]), True)]
     if match["measure"] not in tuple("张張幅枚帧幀"):
         return []
-    following = text[end : end + 1]
-    clear = not following or following in _TOUCHES or not _IS_CJK.match(following)
-    return [Name(start, end, numeral(match["th"]) if clear else UNKNOWN, True)]
+    return [Name(start, end, UNKNOWN if _continues(text[end : end + 1]) else numeral(match["th"]), True)]
+
+
+def _continues(following: str) -> bool:
+    return bool(following) and following not in _TOUCHES and bool(_IS_CJK.match(following))
 
 
 def _japanese(match: re.Match[str], text: str) -> list[Name]:
@@ -320,23 +289,19 @@ def _after(match: re.Match[str], text: str) -> list[Name]:
     digits = written.isascii() and written.isdigit()
     if match["cjktail"] or (written.isascii() and not digits) or (following and following in _MEASURES):
         return [Name(start, end, UNKNOWN)]
-    # 图片一共 is "the pictures altogether"
-    if not digits and following and following not in _TOUCHES and _IS_CJK.match(following):
+    if not digits and _continues(following):  # 图片一共 is "the pictures altogether"
         return []
     return [Name(start, end, numeral(written), False, match.span("numeral"))]
 
 
-def _last(match: re.Match[str], text: str) -> list[Name]:
-    return [Name(match.start(), match.end(), LAST, True)]
-
-
-def _first(match: re.Match[str], text: str) -> list[Name]:
-    return [Name(match.start(), match.end(), 1, True)]
-
-
 _TOUCHING_READERS: dict[str, Callable[[re.Match[str], str], list[Name]]] = {
-    "after": _after, "cjk": _chinese, "japanese": _japanese, "korean": _korean, "cjklast": _last, "cjkfirst": _first,
-}  # fmt: skip
+    "after": _after,
+    "cjk": _chinese,
+    "japanese": _japanese,
+    "korean": _korean,
+    "cjklast": lambda match, text: [Name(*match.span(), LAST, True)],
+    "cjkfirst": lambda match, text: [Name(*match.span(), 1, True)],
+}
 
 
 def capped(digits: str) -> int:

@@ -6,21 +6,24 @@ make the answer unsafe as a truth, and the reader of model output counts no such
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from mirg.answers.blocks import MOST_BOXES, TOO_MANY, RawAnswer, RawBox, image_of
 from mirg.answers.image_names import UNKNOWN, Name, folded, image_in_key, is_image_key, name_of_value, names_in
-from mirg.answers.raw import MOST_BOXES, TOO_MANY, RawAnswer, RawBox, image_of
 from mirg.answers.repair import repaired
+from mirg.frames import swapped
 
-_DEEPEST = 32
-MENDED = "JSON that had to be repaired"
+_DEEPEST = 33
+_MENDED, _CUT = "JSON that had to be repaired", "the JSON is cut off"
 MOST_LOOSE = 512  # objects without a box, and different keys; more of them come from a loop
 _TOO_LOOSE = f"more than {MOST_LOOSE} parts of the JSON that hold no box"
 _TWICE = "\0twice"  # marks an object that has a key twice; no key of a text can be equal to it
 _NOT_UNDERSTOOD = Name(0, 0, UNKNOWN)
+_FOUR_NUMBERS = [float] * 4
 
 # Keys of [x1, y1, x2, y2], folded. "boxes" and "bboxes" hold several.
 _BOX_KEYS = """
@@ -47,6 +50,8 @@ _LABELS = ("label", "name", "object", "category", "class", "labelname", "objectn
 _NUMBER_LIST = re.compile(
     r"\s*[\[(]?\s*" + r"[\s,]+".join([r"(-?\d{1,9}(?:\.\d{1,18})?)"] * 4) + r"\s*[\])]?\s*", re.ASCII
 )
+_PLAIN_NAME = re.compile(r"(?:image[-_ #]{0,2})?[0-9]+", re.IGNORECASE | re.ASCII)
+_FENCE = re.compile(r"```[a-z]{0,8}")
 _GAP = re.compile(r"[\s,;]*")
 _JSON_START = re.compile(r"[\[{](?=\s{0,40}(?:[\[{\]}\"'“‘(-]|[0-9]|[A-Za-z_]\w{0,30}[\"']?\s{0,8}[:：]))")
 
@@ -71,107 +76,65 @@ def box_order(key: str) -> Order | None:
     return Order(False) if _BOX_LIKE.fullmatch(plain) or _OTHER_SHAPES.fullmatch(plain) else None
 
 
-def parse_json(body: str) -> RawAnswer | None:
-    """The answer in JSON style; None if there is no JSON in ``body``."""
-    found = _values(body)
-    if found is None:
-        return None
-    values, around, noise, unsafe = found
-    if not values:
-        return RawAnswer((), noise, noise, unsafe, json=True)
-    reader = _Reader()
-    reader.noise, reader.unsafe = noise, unsafe
-    reader.tolerated = noise if noise == MENDED else None
-    for value in values:
-        if type(value) is dict and reader.usual(value):
-            continue
-        reader.take(value, None, 0, top=True)
-        if reader.loose > MOST_LOOSE:
-            return RawAnswer((), _TOO_LOOSE, json=True)
-        if len(reader.boxes) > MOST_BOXES:
-            return RawAnswer((), TOO_MANY, json=True)
-    if not reader.boxes and (values != [[]] or noise):
-        why = reader.noise or "no box in the JSON"
-        return RawAnswer((), why, why, reader.unsafe, json=True, around=around)
-    return RawAnswer(
-        tuple(reader.boxes), None, reader.noise, reader.unsafe, reader.tolerated, True, around, reader.doubtful
-    )
-
-
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
-    if len(made) < len(pairs):
-        made[_TWICE] = True
-    return made
+    return made if len(made) == len(pairs) else {**made, _TWICE: True}
 
 
 # An int of 5,000 digits is an error, a float of them is infinity.
 _DECODER = json.JSONDecoder(parse_int=float, object_pairs_hook=_object)
 
 
-_RAW_BOX = RawBox._make
-_SCAN: Any = _DECODER.scan_once  # type: ignore[attr-defined]  # without the checks of raw_decode, which take as long as the value itself
-
-
-def _values(body: str) -> tuple[list[Any], tuple[str, str], str | None, str | None] | None:
-    """(values, text around them, noise, why it is unsafe); None if there is no JSON value in ``body``."""
+def parse_json(body: str) -> RawAnswer | None:
+    """The answer in JSON style; None if there is no JSON in ``body``."""
     first = _JSON_START.search(body)
     if first is None:
         return None
     start = first.start()
-    before = _plain(body[:start])
-    values: list[Any] = []
-    limit = 2 * MOST_LOOSE
+    before = _FENCE.sub("", body[:start]).strip()
     noise, unsafe = ("text before the JSON" if before else None), None
+    reader, all_values = _Reader(), list[Any]()
     while start < len(body):
-        try:
-            value, start = _SCAN(body, start)
-            values.append(value)
-            if len(values) > limit:
-                if "[" not in body[:start]:
-                    return [], (before, ""), _TOO_LOOSE, None
-                if limit > MOST_BOXES:
-                    break
-                limit = MOST_BOXES + MOST_LOOSE
-            if body.startswith((",{", ",["), start):
-                start += 1
-                continue
-        except (ValueError, RecursionError, StopIteration) as error:
-            mended = _mended(body, start)
-            if mended is None:
-                if values and not _JSON_START.match(body, start):
-                    break
-                at = error.value if isinstance(error, StopIteration) else getattr(error, "pos", None)
-                where = f" at character {at}" if at is not None else ""
-                problem = f"the JSON does not parse{where}"
-                return values, (before, ""), noise or problem if values else problem, problem
-            more, start, cut = mended
-            values += more
-            noise = noise or ("the JSON is cut off" if cut else MENDED)
-            unsafe = unsafe or ("the answer is cut off" if cut else None)
+        values, end, problem = _values_at(body, start)
+        if not all_values and not values:
+            return RawAnswer((), problem, problem, problem, json=True)
+        if not values and not _JSON_START.match(body, start):
             break
-        gap = _GAP.match(body, start)
-        start = gap.end() if gap else start
-    after = _plain(body[start:])
+        noise = noise or problem
+        unsafe = {None: None, _MENDED: None, _CUT: "the answer is cut off"}.get(problem, problem)
+        all_values += values
+        for value in values:
+            reader.take(value, None, 0)
+        if reader.loose > MOST_LOOSE:
+            return RawAnswer((), _TOO_LOOSE, json=True)
+        if len(reader.boxes) > MOST_BOXES:
+            return RawAnswer((), TOO_MANY, json=True)
+        gap = _GAP.match(body, end) if problem is None else None
+        start = gap.end() if gap else end
+        if problem is not None:
+            break
+    after = _FENCE.sub("", body[start:]).strip()
     noise = noise or ("text after the JSON" if after else None)
-    return values, (before, after), noise, unsafe
+    tolerated = _MENDED if noise == _MENDED else reader.tolerated
+    if not reader.boxes and (all_values != [[]] or noise):
+        why = noise or reader.noise or "no box in the JSON"
+        return RawAnswer((), why, why, unsafe or reader.unsafe, json=True, around=(before, after))
+    noise, unsafe = noise or reader.noise, unsafe or reader.unsafe
+    return RawAnswer(tuple(reader.boxes), None, noise, unsafe, tolerated, True, (before, after), reader.doubtful)
 
 
-def _mended(body: str, start: int) -> tuple[list[Any], int, bool] | None:
-    if not _JSON_START.match(body, start):
-        return None
-    found = repaired(body, start)
-    if found is None:
-        return None
+def _values_at(body: str, start: int) -> tuple[list[Any], int, str | None]:
+    """The value at ``start``, where it ends, and what is wrong with it. No value: the rest of ``body`` is not read."""
     try:
-        return _DECODER.decode(found.text), found.end, found.cut
-    except (ValueError, RecursionError):
-        return None
-
-
-def _plain(text: str) -> str:
-    """Text around JSON without the fence."""
-    return re.sub(r"```[a-z]{0,8}", "", text).strip()
+        value, end = _DECODER.raw_decode(body, start)
+        return [value], end, None
+    except (ValueError, RecursionError) as error:
+        found = repaired(body, start) if _JSON_START.match(body, start) else None
+        if found is not None:
+            with contextlib.suppress(ValueError, RecursionError):
+                return _DECODER.decode(found.text), found.end, _CUT if found.cut else _MENDED
+        where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+        return [], len(body), f"the JSON does not parse{where}"
 
 
 class _Reader:
@@ -185,99 +148,84 @@ class _Reader:
         self.doubtful: str | None = None
         self.loose = 0  # objects and values without a box
         self.keys: set[str] = set()
-        self.numbered: dict[float, tuple[int | None, Name | None]] = {}  # names that are numbers
 
-    def note(self, what: str, *, unsafe: bool = False) -> None:
-        """Something that is not part of an answer; ``unsafe``: nor can it be left out of a truth."""
+    def note(self, what: str, *, unsafe: bool = False, tolerated: bool = False) -> None:
+        """Something that is not part of an answer. ``unsafe``: nor can it be left out of a truth. ``tolerated``: it has
+        one meaning and is not what any family writes.
+        """
         self.noise = self.noise or what
-        if unsafe:
-            self.unsafe = self.unsafe or what
+        self.unsafe = self.unsafe or (what if unsafe else None)
+        self.tolerated = self.tolerated or (what if tolerated else None)
 
-    def tolerate(self, what: str) -> None:
-        """Something with one meaning that is not what any family writes."""
-        self.note(what)
-        self.tolerated = self.tolerated or what
-
-    def take(self, value: Any, name: Name | None, depth: int, *, top: bool = False) -> None:
+    def take(self, value: Any, name: Name | None, depth: int) -> None:
         """The boxes of a value; ``name`` is the image that the object around it names."""
         if self.loose > MOST_LOOSE or len(self.boxes) > MOST_BOXES:
             return
         if depth > _DEEPEST:
             self.note("JSON that is nested too deeply", unsafe=True)
         elif isinstance(value, dict):
-            if name is not None or not self.usual(value):
-                self._row(value, name, depth)
-        elif isinstance(value, list) and (top or depth) and all(isinstance(item, dict | list) for item in value):
+            if name is not None or not self._take_usual(value):
+                self._take_object(value, name, depth)
+        elif isinstance(value, list) and name is not None and _is_flat(value):
+            self._add(value, name)
+        elif isinstance(value, list) and (_holds_objects(value) or all(isinstance(item, list) for item in value)):
             self.loose += not value
-            for item in value:
-                if name is not None or not isinstance(item, dict) or not self.usual(item):
-                    self.take(item, name, depth + 1)
-        elif isinstance(value, list) and depth and name is not None and _flat_box(value):
-            self._add(value, name, yx=False, label="")
-        elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
             for item in value:
                 self.take(item, name, depth + 1)
         else:
             self.loose += 1
             self.note("a JSON value that is not an object", unsafe=True)
 
-    def usual(self, row: dict[str, Any]) -> bool:
+    def _take_usual(self, row: dict[str, Any]) -> bool:
         """Take the object that the writer of this package writes, without a look at every spelling."""
-        if len(row) != 2 + ("label" in row):
+        value, image, label = row.get("bbox_2d") or row.get("bbox"), row.get("image"), row.get("label", "")
+        if type(value) is not list or type(image) is not float or type(label) is not str:
             return False
-        get = row.get
-        value, image, label = get("bbox_2d") or get("bbox"), get("image"), get("label", "")
-        if type(value) is not list or type(image) is not float or type(label) is not str or not _four(value):
+        if len(row) != 2 + ("label" in row) or list(map(type, value)) != _FOUR_NUMBERS:
             return False
-        named = self.numbered.get(image)
-        if named is None:
-            name = name_of_value(image)
-            named = self.numbered[image] = image_of(name), name
-        self.boxes.append(_RAW_BOX((named[0], tuple(value), False, named[1], label)))
+        name = name_of_value(image)
+        self.boxes.append(RawBox(image_of(name), tuple(value), False, name, label))
         return True
 
-    def _row(self, row: dict[str, Any], outer: Name | None, depth: int) -> None:
+    def _take_object(self, row: dict[str, Any], outer: Name | None, depth: int) -> None:
         self.keys.update(row)
         if len(self.keys) > MOST_LOOSE:
             self.loose += len(row)
             return
-        if any(image_in_key(key) != key for key in row):
-            plain = {image_in_key(key): value for key, value in row.items()}
-            row = plain if len(plain) == len(row) else {**plain, _TWICE: True}
+        plain = {image_in_key(key): value for key, value in row.items()}
+        row = plain if len(plain) == len(row) else {**plain, _TWICE: True}
         if _TWICE in row:
             self.note("a JSON object that has a key twice", unsafe=True)
         name = _NOT_UNDERSTOOD if _TWICE in row else self._name(row, outer)
-        label = next((str(row[key]) for key in row if folded(key) in _LABELS and isinstance(row[key], str)), "")
         held = self._held(row)
         count = len(self.boxes)
         if held is not None:
-            self._add(held[0], name, yx=held[1], label=label)
-        inner = False
-        for key, value in row.items():
-            inner = self._inner(key, value, name, depth) or inner
-        if held is None and not inner and len(self.boxes) == count:
+            label = next((row[key] for key in row if folded(key) in _LABELS and isinstance(row[key], str)), "")
+            self._add(held[0], name, label, yx=held[1])
+        inner = [self._take_inner(key, value, name, depth) for key, value in row.items()]
+        if held is None and not any(inner) and len(self.boxes) == count:
             self.loose += 1
             numbers = all(key.isdecimal() for key in row) and bool(row)
             what = "numbers as keys, of images or of objects" if numbers else "a JSON object without a box"
-            self.note(what, unsafe=_says_a_place(row))
+            places = (row[key] for key in row if box_order(key) is not None)
+            lists = any(isinstance(value, list) and value for value in row.values())
+            self.note(what, unsafe=lists or any(value not in (None, "none", "None") for value in places))
 
-    def _inner(self, key: str, value: Any, name: Name | None, depth: int) -> bool:
+    def _take_inner(self, key: str, value: Any, name: Name | None, depth: int) -> bool:
         """Whether objects or boxes were found under a key that is not a key of a box."""
         order = box_order(key)
-        if order is not None and not _holds_objects(value, order):
+        if order is not None and not _holds_more(value, order):
             return False
         if is_image_key(key) and isinstance(value, str | float | bool | None):
             return False
         keyed = name_of_value(key) if names_in(key) else None
         if keyed is not None and isinstance(value, list | dict | str | None):
-            self.tolerate(f"the key {key[:20]!r}")
-            if isinstance(value, list) and _flat_box(value):
-                self._add(value, keyed, yx=False, label="")
-            elif isinstance(value, list | dict) and value:
+            self.note(f"the key {key[:20]!r}", tolerated=True)
+            if isinstance(value, list | dict) and value:
                 self.take(value, keyed, depth + 1)
             return True
-        if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict) for v in value)):
-            self.tolerate(f"the key {key[:20]!r}")
+        if isinstance(value, dict) or _holds_objects(value):
+            self.note(f"the key {key[:20]!r}", tolerated=True)
             self.take(value, name, depth + 1)
             return True
         return False
@@ -292,23 +240,24 @@ class _Reader:
                 self.note(f"the key {key[:20]!r} names an image in an unknown way", unsafe=True)
                 names.append(_NOT_UNDERSTOOD)
             elif known and not isinstance(value, dict) and (found := name_of_value(value)) is not None:
-                if folded(key) not in _PLAIN_IMAGE or not (_plainly(value) or found.number == UNKNOWN):
-                    self.tolerate(f"the image {str(value)[:20]!r} under {key[:20]!r}")
+                # As it always could be named: by a number, or as Image-2.
+                plain = isinstance(value, float) or (isinstance(value, str) and _PLAIN_NAME.fullmatch(value.strip()))
+                if folded(key) not in _PLAIN_IMAGE or not (plain or found.number == UNKNOWN):
+                    self.note(f"the image {str(value)[:20]!r} under {key[:20]!r}", tolerated=True)
                 names.append(found)
+        if outer is None and not names:  # {"view": 2}, {"label": "mug in image 2"}
+            may_name = (k for k, v in row.items() if folded(k) in _DOUBTFUL or (isinstance(v, str) and names_in(v)))
+            self.doubtful = self.doubtful or next(may_name, None)
         if not names:
-            doubtful = next((key for key, value in row.items() if _may_name(key, value)), None)
-            self.doubtful = self.doubtful or (doubtful if outer is None else None)
             return outer
         if outer is not None:
             names.append(outer)
-        return names[0] if len({_same(name) for name in names}) == 1 else self._disagree(names)
-
-    def _disagree(self, names: list[Name]) -> Name:
-        """Several names: a file name beside a number is left to whoever knows the files."""
-        files = [name for name in names if name.file]
-        others = [name for name in names if not name.file]
-        if len({name.file for name in files}) == 1 and len({_same(name) for name in others}) == 1:
-            return others[0]._replace(file=files[0].file)
+        # A file name beside a number is left to whoever knows the files.
+        files, others = ({_same(name): name for name in names if bool(name.file) is file} for file in (True, False))
+        if len(files) + len(others) == 1:
+            return names[0]
+        if len(files) == len(others) == 1:
+            return next(iter(others.values()))._replace(file=next(iter(files.values())).file)
         self.note("a JSON object that names several images", unsafe=True)
         return _NOT_UNDERSTOOD
 
@@ -316,122 +265,91 @@ class _Reader:
         """(the value that holds the box, whether its order is y first) of an object."""
         found: list[tuple[str, Any, bool]] = []
         for key, value in row.items():
-            order = box_order(key)
-            plain = folded(key)
-            if order is None or not isinstance(value, list | dict | str):
-                if order is None and _other_form(plain, value):
-                    self.note(f"the form {str(value)[:20]!r} of a box", unsafe=True)
-                continue
-            if _holds_objects(value, order) and not (isinstance(value, list) and _points(value)):
+            order, plain = box_order(key), folded(key)
+            if order is None:
+                form = isinstance(value, str) and plain != "type" and _FORM_KEYS.fullmatch(plain)
+                if form and not _XYXY.search(value):  # "bbox_format": "xywh"
+                    self.note(f"the form {value[:20]!r} of a box", unsafe=True)
+            elif not isinstance(value, list | dict | str) or (_holds_more(value, order) and not _points(value)):
                 continue  # "boxes": [{...}, {...}]
-            if order.known:
+            elif order.known:
                 found.append((plain, value, order.yx))
             elif not _OTHER_SHAPES.fullmatch(plain):
                 self.note(f"the key {key[:20]!r} holds a box in an unknown form", unsafe=True)
-        folded_keys = {folded(key): value for key, value in row.items()}
-        for corners in _CORNERS:
-            if all(isinstance(folded_keys.get(corner), float) for corner in corners):
-                found.append(("corners", [folded_keys[corner] for corner in corners], False))
+        if corners := _corners(row):
+            found.append(("corners", corners, False))
         if not found:
             return None
-        if found[0][0] not in _PLAIN:
-            self.tolerate(f"the key {found[0][0][:20]!r}")
-        first = _in_order(found[0][1], found[0][2])
-        if any(_in_order(value, yx) != first for _, value, yx in found[1:]):
+        key, value, yx = found[0]
+        if key not in _PLAIN:
+            self.note(f"the key {key[:20]!r}", tolerated=True)
+        if any(_in_order(*other[1:]) != _in_order(value, yx) for other in found):
             self.note("a JSON object with two boxes that differ", unsafe=True)
             return [], False
-        return found[0][1], found[0][2]
+        return value, yx
 
-    def _add(self, value: Any, name: Name | None, *, yx: bool, label: str) -> None:
+    def _add(self, value: Any, name: Name | None, label: str = "", *, yx: bool = False) -> None:
         """The box or boxes under a key."""
+        problem = ""
         if isinstance(value, dict):
-            folded_keys = {folded(key): item for key, item in value.items()}
-            corners = next((c for c in _CORNERS if all(isinstance(folded_keys.get(k), float) for k in c)), None)
-            self.tolerate("a box that is an object")
-            self.unsafe = self.unsafe if corners else self.unsafe or "a box that is an object without its corners"
-            value, yx = ([folded_keys[k] for k in corners], False) if corners else ([], False)
+            self.note("a box that is an object", tolerated=True)
+            value, yx, problem = _corners(value), False, "a box that is an object without its corners"
         elif isinstance(value, str):
+            self.note("a box that is a text", tolerated=True)
             numbers = _NUMBER_LIST.fullmatch(value)
-            self.tolerate("a box that is a text")
-            self.unsafe = self.unsafe if numbers else self.unsafe or "a box that is a text without four numbers"
             value = [float(v) for v in numbers.groups()] if numbers else []
-        for numbers in _boxes_in(value):
-            if len(numbers) != 4:
-                self.note(f"a box of {len(numbers)} numbers", unsafe=True)
-            self.boxes.append(RawBox(image_of(name), numbers, yx, name, label))
-
-
-def _plainly(value: Any) -> bool:
-    """Whether an image is named as it always could be: by a number, or as Image-2."""
-    return isinstance(value, float) or (isinstance(value, str) and bool(_PLAIN_NAME.fullmatch(value.strip())))
-
-
-def _may_name(key: str, value: Any) -> bool:
-    """Whether a part of an object that is no image key may name an image: {"view": 2}, {"label": "mug in image 2"}."""
-    return folded(key) in _DOUBTFUL or (isinstance(value, str) and bool(names_in(value)))
-
-
-_PLAIN_NAME = re.compile(r"(?:image[-_ #]{0,2})?[0-9]+", re.IGNORECASE | re.ASCII)
+            problem = "a box that is a text without four numbers"
+        for box in _boxes_in(value):
+            if len(box) != 4:
+                self.note(problem or f"a box of {len(box)} numbers", unsafe=True)
+            self.boxes.append(RawBox(image_of(name), box, yx, name, label))
 
 
 def _same(name: Name) -> tuple[object, ...]:
     return (name.number, name.ordinal, name.file)
 
 
-def _holds_objects(value: Any, order: Order) -> bool:
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(v, dict) for v in value)
+
+
+def _holds_more(value: Any, order: Order) -> bool:
     """Whether a value under a key of boxes holds objects with boxes, or boxes by image: {"image_1": [...]}."""
     if isinstance(value, dict):
-        by_image = bool(value) and all(names_in(key) and name_of_value(key) is not None for key in value)
-        return by_image and order == Order(True)
+        return order == Order(True) and bool(value) and all(map(names_in, value))
     return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
 
 
-def _points(value: list[Any]) -> bool:
-    return all(isinstance(v, dict) and {folded(k) for k in v} <= {"x", "y", "z"} for v in value)
+def _points(value: Any) -> bool:
+    return isinstance(value, list) and all({folded(k) for k in v} <= {"x", "y", "z"} for v in value)
 
 
-def _says_a_place(row: dict[str, Any]) -> bool:
-    """Whether an object without a readable box seems to hold one nevertheless."""
-    places = (row[key] for key in row if box_order(key) is not None)
-    lists = any(isinstance(value, list) and value for value in row.values())
-    return lists or any(value not in (None, "none", "None") for value in places)
+def _corners(row: dict[str, Any]) -> list[float]:
+    """The corners that an object has under a key each, or []."""
+    plain = {folded(key): value for key, value in row.items()}
+    corners = ([plain.get(key) for key in keys] for keys in _CORNERS)
+    return next(([v for v in four if isinstance(v, float)] for four in corners if _is_flat(four)), [])
 
 
-def _other_form(key: str, value: Any) -> bool:
-    """Whether a key such as ``bbox_format`` says that the box is not [x1, y1, x2, y2]."""
-    said = isinstance(value, str) and key != "type" and _FORM_KEYS.fullmatch(key)
-    return bool(said) and not _XYXY.search(value)
-
-
-def _four(value: list[Any]) -> bool:
-    if len(value) != 4:
-        return False
-    a, b, c, d = value
-    return type(a) is type(b) is type(c) is type(d) is float
-
-
-def _flat_box(value: list[Any]) -> bool:
+def _is_flat(value: list[Any]) -> bool:
     return bool(value) and all(isinstance(v, float) for v in value)
 
 
 def _in_order(value: Any, yx: bool) -> Any:
-    if yx and isinstance(value, list) and len(value) == 4 and _flat_box(value):
-        return [value[1], value[0], value[3], value[2]]
+    if yx and isinstance(value, list) and len(value) == 4 and _is_flat(value):
+        return list(swapped(value))
     return (value, yx) if yx else value
 
 
-def _boxes_in(value: Any) -> list[tuple[float, ...]]:
+def _boxes_in(value: list[Any]) -> list[tuple[float, ...]]:
     """[1, 2, 3, 4] is a box, and so is [[1, 2], [3, 4]]; [[1, 2, 3, 4], [5, 6, 7, 8]] are two."""
-    if not isinstance(value, list):
-        return [()]
     if len(value) == 1 and isinstance(value[0], list) and any(isinstance(v, list) for v in value[0]):
         value = value[0]
-    if value and all(isinstance(v, list) and len(v) == 4 for v in value):
+    pairs = len(value) > 1 and all(isinstance(v, list) and any(isinstance(w, list) for w in v) for v in value)
+    if pairs or (value and all(isinstance(v, list) and len(v) == 4 for v in value)):
         return [_numbers(v) for v in value]
-    if len(value) > 1 and all(isinstance(v, list) and any(isinstance(w, list) for w in v) for v in value):
-        return [_numbers([w for item in v for w in (item if isinstance(item, list) else [item])]) for v in value]
-    return [_numbers([w for item in value for w in (item if isinstance(item, list) else [item])])]
+    return [_numbers(value)]
 
 
 def _numbers(values: list[Any]) -> tuple[float, ...]:
-    return tuple(v for v in values if isinstance(v, float))
+    return tuple(w for v in values for w in (v if isinstance(v, list) else [v]) if isinstance(w, float))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from mirg.errors import AnswerError
-from mirg.frames import Family, Numbers, PixelLimits, Size, swapped, to_frame
+from mirg.frames import Family, PixelLimits, Size, swapped, to_frame
 from mirg.geometry import Box, box_problem
 
 Style = Literal["text", "json"]
@@ -36,18 +36,16 @@ def cited(text: str) -> list[tuple[int, Box]]:
 def markup_problem(text: str, n_images: int) -> str | None:
     """Say what is wrong with the first bad piece of markup of a text about ``n_images`` images, or None."""
     for start, _, found in _scan(text):
-        problem = "not <box image=N>x1,y1,x2,y2</box>" if found is None else _problem(found, n_images)
-        if problem:
-            return f"markup at character {start}: {problem}"
+        if found is None:
+            problem = "not <box image=N>x1,y1,x2,y2</box>"
+        elif not 1 <= found[0] <= n_images:
+            problem = f"Image-{found[0]} does not exist, there are {n_images} images"
+        elif wrong := box_problem(found[1]):
+            problem = f"the box is {wrong}"
+        else:
+            continue
+        return f"markup at character {start}: {problem}"
     return None
-
-
-def _problem(found: tuple[int, Box], n_images: int) -> str | None:
-    image, box = found
-    if not 1 <= image <= n_images:
-        return f"Image-{image} does not exist, there are {n_images} images"
-    problem = box_problem(box)
-    return f"the box is {problem}" if problem else None
 
 
 def render(
@@ -79,7 +77,7 @@ def replaced(text: str, words: Callable[[int, Box], str]) -> str:
     return "".join([*pieces, text[done:]])
 
 
-def spell(numbers: Numbers, family: Family, style: Style | None = None) -> str:
+def spell(numbers: Sequence[object], family: Family, style: Style | None = None) -> str:
     """Four numbers of a family's frame as the family writes them in running text, in its order of the axes."""
     x1, y1, x2, y2 = swapped(numbers) if family.axes == "yx" else numbers
     if (style or family.style) == "json":

@@ -1,17 +1,20 @@
-"""Prompts: labelled images, the question in the family's frame, and how to answer.
+"""Prompts, and the answers that a model is trained to write to them.
 
-The images are named ``Image-1 …`` in the prompt, so that a number in the answer refers to one of them.
+The images are named ``Image-1 …`` in the prompt, so that a number in the answer refers to one of them. An answer has
+one spelling per family and style, which :func:`mirg.answers.read.read` gives back.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from mirg.answers.blocks import forbid_vision
-from mirg.answers.markup import Style, render
+from mirg.answers.blocks import ANSWER_CLOSE, ANSWER_OPEN, TAGS, THINK_CLOSE, THINK_OPEN, forbid, forbid_vision
+from mirg.answers.markup import Style, render, spell
 from mirg.errors import AnswerError
-from mirg.frames import RELATIVE_MAX, Family, PixelLimits
-from mirg.samples.schema import Sample
+from mirg.frames import RELATIVE_MAX, Family, PixelLimits, Size, swapped, to_frame
+from mirg.samples.schema import Sample, Target
 
 Instructions = Literal["full", "short", "none"]
 
@@ -19,13 +22,14 @@ _FULL = """\
 First reason about the images: which of them hold what is asked for. Then reason about where it is in them.
 Write the reasoning between <think> and </think>, then only the answer between <answer> and </answer>.
 """
-_FULL_TEXT = """\
-The answer has one line for each object found: {line}
-N is the number of the image. {frame}
+_CORNERS = "x1,y1 is the upper left corner of the box and x2,y2 the lower right one"
+_FULL_TEXT = f"""\
+The answer has one line for each object found: {{line}}
+N is the number of the image. {_CORNERS}, {{scale}}
 If no image holds it, the answer is: none"""
-_FULL_JSON = """\
-The answer is a JSON list with one object for each object found: [{item}]
-N is the number of the image. {frame}
+_FULL_JSON = f"""\
+The answer is a JSON list with one object for each object found: [{{item}}]
+N is the number of the image. {_CORNERS}, {{scale}}
 If no image holds it, the answer is: []"""
 _SHORT = "Answer as <think>reasoning</think><answer>{form}</answer>; if no image holds it, the answer is {none}."
 
@@ -47,29 +51,18 @@ def instruction_text(family: Family, instructions: Instructions = "full", style:
     if instructions == "none":
         return ""
     json_style = (style or family.style) == "json"
-    line = f"Image-N: {_text_example(family)}"
+    line = f"Image-N: {spell(('x1', 'y1', 'x2', 'y2'), family, 'text')}"
     held = '"box_2d": [y1, x1, y2, x2]' if family.axes == "yx" else '"bbox_2d": [x1, y1, x2, y2]'
     item = f'{{"image": N, {held}, "label": "name"}}'
     if instructions == "short":
         form, none = (f"[{item}]", "[]") if json_style else (line, "none")
         return _SHORT.format(form=form, none=none)
-    template = _FULL_JSON if json_style else _FULL_TEXT
-    return _FULL + template.format(line=line, item=item, frame=_frame_sentence(family))
-
-
-def _text_example(family: Family) -> str:
-    body = "(x1,y1),(x2,y2)" if family.brackets == "pairs" else "[[x1,y1,x2,y2]]"
-    if family.axes == "yx":
-        body = "(y1,x1),(y2,x2)" if family.brackets == "pairs" else "[[y1,x1,y2,x2]]"
-    return f"{family.box_open}{body}{family.box_close}"
-
-
-def _frame_sentence(family: Family) -> str:
-    corners = "x1,y1 is the upper left corner of the box and x2,y2 the lower right one"
     if family.box_frame == "resized_pixels":
-        return f"{corners}, in pixels of that image."
-    kind = "integers" if family.step == 1 else f"multiples of {family.step}"
-    return f"{corners}, as {kind} from 0 to {RELATIVE_MAX} across the width and height of that image."
+        scale = "in pixels of that image."
+    else:
+        kind = "integers" if family.step == 1 else f"multiples of {family.step}"
+        scale = f"as {kind} from 0 to {RELATIVE_MAX} across the width and height of that image."
+    return _FULL + (_FULL_JSON if json_style else _FULL_TEXT).format(line=line, item=item, scale=scale)
 
 
 def messages(
@@ -98,3 +91,54 @@ def messages(
 def prompt_text(prompt: list[dict[str, Any]], image: str = "<image>") -> str:
     """The text of :func:`messages` as a person reads it, with ``image`` in the place of every picture."""
     return "".join(image if p["type"] == "image" else p["text"] for m in prompt for p in m["content"])
+
+
+def write_answer(
+    targets: Sequence[Target],
+    sizes: Sequence[Size],
+    family: Family,
+    style: Style | None = None,
+    limits: PixelLimits | None = None,
+) -> str:
+    """The content of the answer block: one target per line (text) or per object (JSON), in the order given.
+
+    ``sizes`` are (width, height) in pixels of the original images, Image-1 first. Text: ``Image-2: (40,80),(400,520)``,
+    no target: ``none``. JSON: ``[{"image": 2, "bbox_2d": [40, 80, 400, 520], "label": "red ring"}]``, no target:
+    ``[]``. Raises :class:`AnswerError` if a target names an image that is not there.
+    """
+    json_style = (style or family.style) == "json"
+    lines: list[str] = []
+    rows: list[dict[str, object]] = []
+    for target in targets:
+        if target.image > len(sizes):
+            raise AnswerError(
+                f"a target is in Image-{target.image}, but there are {len(sizes)} images",
+                hint="image numbers count from 1 in the order of the images",
+            )
+        numbers = to_frame(target.box, sizes[target.image - 1], family, limits)
+        lines.append(f"Image-{target.image}: {spell(numbers, family, 'text')}")
+        if json_style:
+            forbid_vision(target.label, family, "a label")
+        held = {"box_2d": list(swapped(numbers))} if family.axes == "yx" else {"bbox_2d": list(numbers)}
+        rows.append({"image": target.image, **held, **({"label": target.label} if target.label else {})})
+    # A label may hold "</answer>"; escaped, it cannot end the block.
+    return json.dumps(rows, ensure_ascii=False).replace("<", "\\u003c") if json_style else "\n".join(lines) or "none"
+
+
+def write_completion(
+    thinking: str,
+    targets: Sequence[Target],
+    sizes: Sequence[Size],
+    family: Family,
+    style: Style | None = None,
+    limits: PixelLimits | None = None,
+) -> str:
+    """``<think>…</think><answer>…</answer>``: what the model is trained to write. Markup in ``thinking`` is rendered.
+
+    Raises :class:`AnswerError` if the thinking holds one of the four tags, a vision token, or broken markup.
+    """
+    forbid(thinking, TAGS, "the thinking")
+    forbid_vision(thinking, family, "the thinking")
+    chain = render(thinking, sizes, family, limits, style)
+    answer = write_answer(targets, sizes, family, style, limits)
+    return f"{THINK_OPEN}{chain}{THINK_CLOSE}{ANSWER_OPEN}{answer}{ANSWER_CLOSE}"

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mirg.answers.blocks import Blocks, split
-from mirg.answers.grammar import RawBox, parse
+from mirg.answers.blocks import Blocks, RawBox, split
+from mirg.answers.grammar import parse
 from mirg.answers.image_names import LAST
 from mirg.errors import MirgError
 from mirg.frames import Family, PixelLimits, Size, extent, swapped
@@ -34,9 +34,6 @@ class ReadBox(NamedTuple):
     image: int
     box: Box
     problem: str | None = None
-
-
-_READ_BOX = ReadBox._make
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +70,18 @@ def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits |
         return _failed(blocks, f"no answer block, and the rest is not an answer: {raw.failure or raw.noise}")
     if raw.failure:
         return _failed(blocks, raw.failure)
-    boxes = _Places(sizes, family, limits).place_all(raw.boxes)
-    unnamed = any(box.problem == NO_IMAGE_NAMED for box in boxes)
+    images: dict[int | None, _Image] = {}
+    placed: list[ReadBox] = []
+    for box in raw.boxes:
+        image = images.get(box.image)
+        if image is None:
+            image = images[box.image] = _image(box.image, sizes, family, limits)
+        placed.append(_place(box, image, family))
+    unnamed = any(box.problem == NO_IMAGE_NAMED for box in placed)
     reason = blocks.problem or raw.noise or ("a box without its image" if unnamed else None)
     return Reading(
-        boxes=boxes,
-        none=not boxes,
+        boxes=tuple(placed),
+        none=not placed,
         failure=None,
         thinking=blocks.thinking,
         answer_text=blocks.answer.strip(),
@@ -91,8 +94,7 @@ def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits |
 
 def _failed(blocks: Blocks, why: str) -> Reading:
     reason = blocks.problem or f"the answer does not parse: {why}"
-    answer = (blocks.answer or "").strip()
-    return Reading((), False, why, blocks.thinking, answer, 0.0, reason, blocks.pairs)
+    return Reading((), False, why, blocks.thinking, (blocks.answer or "").strip(), 0.0, reason, blocks.pairs)
 
 
 class _Image(NamedTuple):
@@ -103,60 +105,28 @@ class _Image(NamedTuple):
     problem: str | None
 
 
-class _Places:
-    """The images of one reading: boxes as written become boxes in fractions, with the first problem found."""
+def _image(written: int | None, sizes: Sequence[Size], family: Family, limits: PixelLimits | None) -> _Image:
+    """What is known of an image. If the sample has no image of this number, the frame is one pixel."""
+    number = 1 if written is None and len(sizes) == 1 else written or 0
+    number = len(sizes) if number == LAST else number
+    known = 1 <= number <= len(sizes)
+    missing = None if known else NO_IMAGE_NAMED if written is None else "no such image"
+    if not known and family.box_frame == "resized_pixels":  # of an image that is not there
+        return _Image(number, None, missing)
+    try:
+        return _Image(number, extent(sizes[number - 1] if known else (1, 1), family, limits), missing)
+    except MirgError as error:
+        return _Image(number, None, f"no frame: {error.message}")
 
-    def __init__(self, sizes: Sequence[Size], family: Family, limits: PixelLimits | None) -> None:
-        self.sizes, self.family, self.limits = sizes, family, limits
-        self.y_first = family.axes == "yx"
-        self.images: dict[int | None, _Image] = {}  # by the number as written
 
-    def place_all(self, boxes: Sequence[RawBox]) -> tuple[ReadBox, ...]:
-        """All boxes in their images. Proper boxes are handled in the loop: a text that loops holds thousands."""
-        made: list[ReadBox] = []
-        for raw in boxes:
-            written, numbers, yx, _, _ = raw
-            image = self.images.get(written)
-            if image is not None and len(numbers) == 4 and not yx and not self.y_first:
-                if image.extent is None:
-                    made.append(_READ_BOX((image.number, NO_BOX, image.problem)))
-                    continue
-                x1, y1, x2, y2 = numbers
-                width, height = image.extent
-                if 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height:
-                    box = (x1 / width, y1 / height, x2 / width, y2 / height)
-                    made.append(_READ_BOX((image.number, box, image.problem)))
-                    continue
-            made.append(self.place(raw))
-        return tuple(made)
-
-    def place(self, raw: RawBox) -> ReadBox:
-        """The box in its image."""
-        image = self.images.get(raw.image) or self._image(raw.image)
-        if len(raw.numbers) != 4:
-            return ReadBox(image.number, NO_BOX, f"{len(raw.numbers)} numbers instead of 4")
-        if image.extent is None:
-            return ReadBox(image.number, NO_BOX, image.problem)
-        width, height = image.extent
-        x1, y1, x2, y2 = swapped(raw.numbers) if raw.yx or self.y_first else raw.numbers
-        box = (x1 / width, y1 / height, x2 / width, y2 / height)
-        problem = box_problem(box)
-        if problem is None and image.problem is None:
-            return ReadBox(image.number, box)
-        return ReadBox(image.number, NO_BOX if problem == "non-finite" else box, image.problem or problem)
-
-    def _image(self, written: int | None) -> _Image:
-        """What is known of an image. If the sample has no image of this number, the frame is one pixel."""
-        number = 1 if written is None and len(self.sizes) == 1 else written or 0
-        number = len(self.sizes) if number == LAST else number
-        known = 1 <= number <= len(self.sizes)
-        missing = None if known else NO_IMAGE_NAMED if written is None else "no such image"
-        found = _Image(number, None, missing)
-        if known or self.family.box_frame == "relative_1000":  # else they are pixels of an image that is not there
-            try:
-                size = extent(self.sizes[number - 1] if known else (1, 1), self.family, self.limits)
-                found = _Image(number, size, missing)
-            except MirgError as error:
-                found = _Image(number, None, f"no frame: {error.message}")
-        self.images[written] = found
-        return found
+def _place(raw: RawBox, image: _Image, family: Family) -> ReadBox:
+    """A box as written becomes a box in fractions of its image, with the first problem found."""
+    if len(raw.numbers) != 4:
+        return ReadBox(image.number, NO_BOX, f"{len(raw.numbers)} numbers instead of 4")
+    if image.extent is None:
+        return ReadBox(image.number, NO_BOX, image.problem)
+    width, height = image.extent
+    x1, y1, x2, y2 = swapped(raw.numbers) if raw.yx or family.axes == "yx" else raw.numbers
+    box = (x1 / width, y1 / height, x2 / width, y2 / height)
+    problem = box_problem(box)
+    return ReadBox(image.number, NO_BOX if problem == "non-finite" else box, image.problem or problem)

@@ -51,95 +51,53 @@ class Repaired(NamedTuple):
 def repaired(source: str, start: int) -> Repaired | None:
     """The values that begin at ``source[start]``, one after another.
 
-    None if they are too long to be repaired, or their brackets do not match.
+    None if they are too long to be repaired, their brackets do not match, or not even a part of one is complete.
     """
-    mender = _Mender(source, start)
+    out, stack = ["["], list[str]()
+    complete, closing = 0, ""  # pieces of the last complete part, and the brackets that close it
+    done = end = start  # of the pieces that were taken, of the values that are complete
+    comma = False  # a comma that is written if something follows it
     for count, match in enumerate(_PIECE.finditer(source, start)):
-        if count > MOST_PIECES:
-            return None
-        try:
-            if not mender.take(match.lastgroup or "", match):
-                break
-        except ValueError:
-            return None
-    return mender.finish()
-
-
-class _Mender:
-    """Pieces of JSON on their way; ``safe`` is the last complete part, and the brackets that close it."""
-
-    def __init__(self, source: str, start: int) -> None:
-        self.source, self.start = source, start
-        self.out = ["["]
-        self.stack: list[str] = []
-        self.safe: tuple[int, str] | None = None
-        self.done = self.end = start  # of the pieces that were taken, of the values that are complete
-        self.comma = False  # a comma that is written if something follows it
-
-    def take(self, kind: str, match: re.Match[str]) -> bool:
-        """One piece and the text before it; False if no value continues there, ValueError if brackets do not match."""
-        between, piece = self.source[self.done : match.start()], match[0]
-        outside = not self.stack and self.end > self.start
+        kind, piece, between = match.lastgroup or "", match[0], source[done : match.start()]
+        outside = not stack and end > start
         if kind == "unended" or (outside and (kind not in ("open", "comma") or between.strip())):
-            return False
-        if (self.comma and (kind not in ("close", "comment") or between.strip())) or (outside and kind == "open"):
-            self.out.append(",")
-            self.comma = False
-        self.out.append(ascii_forms(between))
-        self.done = match.end()
+            break
+        if (comma and (kind not in ("close", "comment") or between.strip())) or (outside and kind == "open"):
+            out.append(",")
+            comma = False
+        out.append(ascii_forms(between))
+        done = match.end()
         if kind == "open":
-            self._open(_OPEN[piece])
+            stack.append(_OPEN[piece])
+            out.append(stack[-1])
         elif kind == "close":
-            self._close(_CLOSE[piece])
+            if not stack or stack.pop() != _CLOSE[piece]:
+                return None
+            out.append(_CLOSES[_CLOSE[piece]])
+            comma = False
+            end = end if stack else done
         elif kind == "comma":
-            self._part()
-            self.comma = bool(self.stack)
+            comma = bool(stack)
         else:
-            self.out.append(_written(kind, piece, self.source, self.done))
-            if kind == "list":
-                self._part()
-        return True
-
-    def _open(self, bracket: str) -> None:
-        self.stack.append(bracket)
-        self.out.append(bracket)
-        if len(self.stack) > DEEPEST:
-            raise ValueError("brackets are nested too deeply")
-
-    def _close(self, bracket: str) -> None:
-        if not self.stack or self.stack.pop() != bracket:
-            raise ValueError("brackets do not match")
-        self.out.append(_CLOSES[bracket])
-        self.comma = False
-        self.end = self.end if self.stack else self.done
-        self._part()
-
-    def _part(self) -> None:
-        self.safe = len(self.out), "".join(_CLOSES[bracket] for bracket in reversed(self.stack))
-
-    def finish(self) -> Repaired | None:
-        """The values; None if not even a part of one is complete."""
-        if self.safe is None:
+            out.append(_written(kind, piece, bool(_KEY_FOLLOWS.match(source, done))))
+        if count > MOST_PIECES or len(stack) > DEEPEST:
             return None
-        cut = bool(self.stack)
-        text = "".join(self.out[: self.safe[0]])
-        return Repaired(f"{text}{self.safe[1]}]", len(self.source) if cut else self.end, cut)
+        if kind in ("close", "comma", "list"):
+            complete, closing = len(out), "".join(_CLOSES[bracket] for bracket in reversed(stack))
+    if not complete:
+        return None
+    return Repaired(f"{''.join(out[:complete])}{closing}]", len(source) if stack else end, bool(stack))
 
 
-def _written(kind: str, piece: str, source: str, end: int) -> str:
-    if kind in ("list", "double"):
-        return piece
-    if kind == "single":
-        return _quoted(piece[1:-1].replace("\\'", "'"))
+def _written(kind: str, piece: str, is_key: bool) -> str:
+    """A piece between brackets and commas as JSON."""
+    if kind == "single":  # its escapes stay
+        inner = piece[1:-1].replace("\\'", "'")
+        return '"' + re.sub(r'(\\.)|"', lambda found: found[1] or '\\"', inner, flags=re.DOTALL) + '"'
     if kind == "curly":
         return json.dumps(piece[1:-1])
     if kind == "comment":
         return ""
-    if piece in _LITERALS:
-        return _LITERALS[piece]
-    return f'"{piece}"' if _KEY_FOLLOWS.match(source, end) else piece
-
-
-def _quoted(inner: str) -> str:
-    """The inside of a string in single quotes, in double quotes; its escapes stay."""
-    return '"' + re.sub(r'(\\.)|"', lambda found: found[1] or '\\"', inner, flags=re.DOTALL) + '"'
+    if kind == "word":
+        return _LITERALS.get(piece) or (f'"{piece}"' if is_key else piece)
+    return piece

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,12 +18,15 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field
 
 from mirg.cli.evaluate import show_comparison
+from mirg.config import load_recipe
 from mirg.console import log_to_console, logger, say
-from mirg.data.scenes.world import WorldConfig
+from mirg.data.scenes.world import WorldConfig, load_world
+from mirg.engines.base import Generation
 from mirg.errors import ConfigError
 from mirg.frames import MIRG_TINY
+from mirg.samples import DatasetFolder
 from mirg.storage import read_json, write_json_atomic
-from mirg.training.recipe import RlAnswers
+from mirg.training.recipe import PARTIALLY_SOLVED, GrpoRecipe, RlAnswers, SftRecipe
 
 PLAN, CLOCK = "plan", "seconds"  # keys of demo.json
 
@@ -47,10 +51,6 @@ class DemoRecipe(BaseModel):
     max_new_tokens: int = Field(default=160, ge=16)
     batch_size: int = Field(default=100, ge=1)
 
-    def models(self, out: Path) -> dict[str, str]:
-        """What is evaluated: name in the table, and model."""
-        return {"base": self.base, "sft": str(out / "sft"), "rl": str(out / "grpo")}
-
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the demo; the same command continues a stopped demo.")] = Path(
@@ -66,45 +66,50 @@ def demo(
     ] = None,
 ) -> None:
     """Data, verified trajectories, SFT, image-aware GRPO, evaluation and a report."""
-    from mirg.config import load_recipe
-    from mirg.training.quiet import quiet_libraries
-    from mirg.training.recipe import PARTIALLY_SOLVED
+    from mirg.evaluation.compare import compare, load_evaluations
+    from mirg.evaluation.pages import report_from_run
+    from mirg.training import quiet_libraries
 
     log_to_console()
     quiet_libraries()
-    own, stages = _split(overrides or [])
-    plan = load_recipe(DemoRecipe, recipe, own)
-    notes = _Notes.open(out / "demo.json", plan, photos)
-    with notes.clock("data"):
+    given = _split(overrides or [])
+    plan = load_recipe(DemoRecipe, recipe, given[""])
+    clock = partial(_clock, out / "demo.json")
+    _note_settings(out / "demo.json", plan, photos)
+    with clock("data"):
         _make_data(plan, out, photos)
-    with notes.clock("sft"):
-        _train(plan, "sft", out, [f"model={plan.base}", f"data={out / 'data/train'}", *stages["sft"]])
+    with clock("sft"):
+        _train(plan, "sft", out, [f"model={plan.base}", f"data={out / 'data/train'}", *given["sft"]])
     prompts, sometimes = out / "data/rl", ()
     if plan.rl_answers:
-        with notes.clock("pass rates"):
+        with clock("pass rates"):
             prompts, sometimes = _rate(plan, out), PARTIALLY_SOLVED
-    with notes.clock("grpo"):
-        _train(plan, "grpo", out, [f"model={out / 'sft'}", f"data={prompts}", *sometimes, *stages["grpo"]])
-    models = plan.models(out)
+    with clock("grpo"):
+        _train(plan, "grpo", out, [f"model={out / 'sft'}", f"data={prompts}", *sometimes, *given["grpo"]])
+    models = {"base": plan.base, "sft": str(out / "sft"), "rl": str(out / "grpo")}
     for name, model in models.items():
-        with notes.clock(f"evaluate {name}"):
+        with clock(f"evaluate {name}"):
             _evaluate(plan, model, out / "data/test", out / "eval" / name)
-    _show(out, list(models))
+    result = compare(load_evaluations([out / "eval" / name for name in models]))
+    write_json_atomic(out / "comparison.json", result)
+    show_comparison(result)
+    say(f"report: {report_from_run(out)}")
 
 
-def _split(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Overrides of the demo itself, and those of each stage (``sft.steps=50``)."""
-    stages: dict[str, list[str]] = {"sft": [], "grpo": []}
-    own = []
+def _split(overrides: list[str]) -> dict[str, list[str]]:
+    """Overrides of the demo itself (under ""), and those of each stage (``sft.steps=50``)."""
+    found: dict[str, list[str]] = {"": [], "sft": [], "grpo": []}
     for override in overrides:
         stage, dot, rest = override.partition(".")
-        (stages[stage] if dot and stage in stages else own).append(rest if dot and stage in stages else override)
-    return own, stages
+        own = not dot or stage not in ("sft", "grpo")
+        found["" if own else stage].append(override if own else rest)
+    return found
 
 
 def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
-    from mirg.data.scenes.world import load_world
-    from mirg.samples import DatasetFolder
+    from mirg.data.compose.photos.build import write_photo_samples
+    from mirg.data.compose.photos.pool import PhotoConfig
+    from mirg.data.scenes.generate import write_scenes
     from mirg.trajectories.build import build_dataset
 
     world = load_world(plan.world) if isinstance(plan.world, str) else plan.world
@@ -115,33 +120,21 @@ def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
         if (folder / "card.json").is_file():
             continue
         if photos is None:
-            from mirg.data.scenes.generate import write_scenes
-
             write_scenes(plain, count, split=split, seed=plan.seed, tasks=plan.tasks, config=world, overwrite=True)
         else:
-            _photo_samples(photos, plain, count, split, plan.seed, world.side)
+            # RL trains on other samples of the photographs that SFT trains on; the test photographs are in neither.
+            part, number = ("test", plan.seed) if split == "test" else ("train", plan.seed + (split == "rl"))
+            config = PhotoConfig(n=count, seed=number, split=part, side=world.side, square=True)
+            for rejection in write_photo_samples(photos, plain, config, overwrite=True).rejected:
+                logger.warning("photograph not used: %s: %s", rejection.file, rejection.reason)
         if split == "train":
             report = build_dataset(DatasetFolder.open(plain), folder, overwrite=True, family=MIRG_TINY.name)
             logger.info("trajectories: %d verified, %d rejected", report.n_kept, report.n_rejected)
         logger.info("%s: %d samples", folder, len(DatasetFolder.open(folder)))
 
 
-def _photo_samples(photos: Path, out: Path, count: int, split: str, seed: int, side: int) -> None:
-    from mirg.data.compose.photos.build import write_photo_samples
-    from mirg.data.compose.photos.config import PhotoConfig
-
-    # RL trains on other samples of the photographs that SFT trains on; the test photographs are in neither.
-    part, number = ("test", seed) if split == "test" else ("train", seed + (split == "rl"))
-    config = PhotoConfig(n=count, seed=number, split=part, side=side, square=True)
-    report = write_photo_samples(photos, out, config, overwrite=True)
-    for rejection in report.rejected:
-        logger.warning("photograph not used: %s: %s", rejection.file, rejection.reason)
-
-
 def _train(plan: DemoRecipe, stage: str, out: Path, overrides: list[str]) -> None:
     from mirg.cli.train import train
-    from mirg.config import load_recipe
-    from mirg.training.recipe import GrpoRecipe, SftRecipe
 
     kinds: dict[str, Any] = {"sft": SftRecipe, "grpo": GrpoRecipe}
     train(load_recipe(kinds[stage], getattr(plan, stage), overrides), out / stage)
@@ -149,14 +142,12 @@ def _train(plan: DemoRecipe, stage: str, out: Path, overrides: list[str]) -> Non
 
 def _rate(plan: DemoRecipe, out: Path) -> Path:
     """The RL samples with the share of the SFT model's answers that are right: GRPO learns from neither 0 nor 1."""
-    from mirg.engines.base import Generation
     from mirg.engines.load import load_engine
     from mirg.evaluation.difficulty import write_difficulty
     from mirg.evaluation.measure import MeasurePlan
-    from mirg.samples import DatasetFolder
 
     rated = out / "data/rated"
-    # At 1, whatever GRPO's temperature: a wider net, where samples are few.
+    # At temperature 1, whatever GRPO's is: a wider net, where samples are few.
     if not (rated / "card.json").is_file():
         generation = Generation(plan.max_new_tokens, temperature=1.0, seed=plan.seed, batch_size=plan.batch_size)
         engine, asked = load_engine(str(out / "sft")), DatasetFolder.open(out / "data/rl")
@@ -166,10 +157,8 @@ def _rate(plan: DemoRecipe, out: Path) -> Path:
 
 
 def _evaluate(plan: DemoRecipe, model: str, data: Path, out: Path) -> None:
-    from mirg.engines.base import Generation
     from mirg.engines.load import load_engine
     from mirg.evaluation.runner import Plan, evaluate
-    from mirg.samples import DatasetFolder
 
     if (out / "summary.json").is_file():
         return
@@ -178,54 +167,36 @@ def _evaluate(plan: DemoRecipe, model: str, data: Path, out: Path) -> None:
     logger.info("%s: %d samples", out, summary["n"])
 
 
-def _show(out: Path, names: list[str]) -> None:
-    from mirg.evaluation.compare import compare, load_evaluations
-    from mirg.evaluation.pages import report_from_run
+def _note_settings(path: Path, plan: DemoRecipe, photos: Path | None) -> None:
+    """Begin ``demo.json``, which holds the settings of the folder and how long each step took.
 
-    result = compare(load_evaluations([out / "eval" / name for name in names]))
-    write_json_atomic(out / "comparison.json", result)
-    show_comparison(result)
-    say(f"report: {report_from_run(out)}")
-
-
-class _Notes:
-    """``demo.json``: the settings that the folder was made with, and how long each step took.
-
-    A step that is repeated because it was stopped adds up.
+    ConfigError if it is there and holds other settings.
     """
+    wanted = plan.model_dump(mode="json") | {"photos": str(photos.resolve()) if photos else None}
+    if not path.is_file():
+        write_json_atomic(path, {PLAN: wanted, CLOCK: {}})
+        return
+    written = read_json(path)
+    kept = written.get(PLAN) if isinstance(written, dict) else None
+    if not isinstance(kept, dict):
+        raise ConfigError(f"{path} does not say how it was made", hint="choose another --out")
+    for key, value in wanted.items():
+        if kept.get(key) != value:
+            raise ConfigError(
+                f"{path.parent} holds a demo with {key} = {kept.get(key)}, now it is {value}",
+                hint="choose another --out, or remove the folder",
+            )
 
-    def __init__(self, path: Path, plan: dict[str, Any], seconds: dict[str, float]) -> None:
-        self.path = path
-        self._plan, self._seconds = plan, seconds
 
-    @classmethod
-    def open(cls, path: Path, plan: DemoRecipe, photos: Path | None) -> _Notes:
-        """ConfigError where the folder holds a demo with other settings."""
-        wanted = plan.model_dump(mode="json") | {"photos": str(photos.resolve()) if photos else None}
-        written = read_json(path) if path.is_file() else {}
-        old: dict[str, Any] = written if isinstance(written, dict) else {}
-        kept = old.get(PLAN)
-        if path.is_file() and not isinstance(kept, dict):
-            raise ConfigError(f"{path} does not say how it was made", hint="choose another --out")
-        for key, value in wanted.items():
-            if kept and kept.get(key) != value:
-                raise ConfigError(
-                    f"{path.parent} holds a demo with {key} = {kept.get(key)}, now it is {value}",
-                    hint="choose another --out, or remove the folder",
-                )
-        return cls(path, wanted, dict(old.get(CLOCK, {})))
-
-    @contextmanager
-    def clock(self, step: str) -> Iterator[None]:
-        """Time one step; its seconds are written when it ends, however it ends."""
-        logger.info("— %s", step)
-        began = time.monotonic()
-        self._write()
-        try:
-            yield
-        finally:
-            self._seconds[step] = round(self._seconds.get(step, 0.0) + time.monotonic() - began, 1)
-            self._write()
-
-    def _write(self) -> None:
-        write_json_atomic(self.path, {PLAN: self._plan, CLOCK: self._seconds})
+@contextmanager
+def _clock(path: Path, step: str) -> Iterator[None]:
+    """Time one step; its seconds are written when it ends, however it ends. Those of a repeated step add up."""
+    logger.info("— %s", step)
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        notes: dict[str, Any] = read_json(path)  # type: ignore[assignment]
+        seconds = notes.setdefault(CLOCK, {})
+        seconds[step] = round(seconds.get(step, 0.0) + time.monotonic() - began, 1)
+        write_json_atomic(path, notes)

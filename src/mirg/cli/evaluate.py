@@ -9,14 +9,23 @@ from typing import Annotated, Any
 
 import typer
 
+from mirg.cli.measured import (
+    AnswerInstructions,
+    Concurrency,
+    Device,
+    Dtype,
+    Endpoint,
+    Family,
+    KeyEnv,
+    MaxPixels,
+    remote_of,
+)
 from mirg.console import say, table, warn
-from mirg.errors import ConfigError
 from mirg.evaluation.metrics import LOWER_IS_BETTER, TITLES
 from mirg.storage import write_json_atomic
 
 _TASK_METRIC = "joint_accuracy"
 _LISTED = 5  # rejections that are printed
-_INSTRUCTIONS = ("full", "short", "none")
 
 
 def evaluate(
@@ -29,38 +38,46 @@ def evaluate(
     max_new_tokens: Annotated[int, typer.Option(help="Longest completion in tokens.")] = 512,
     temperature: Annotated[float, typer.Option(help="0 is greedy decoding.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of sampling, if temperature is not 0.")] = 0,
-    instructions: Annotated[
-        str | None, typer.Option(help="Instructions in the prompt: full, short or none. Default: the model's.")
+    instructions: AnswerInstructions = None,
+    family: Family = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    endpoint: Endpoint = None,
+    key_env: KeyEnv = None,
+    concurrency: Concurrency = 16,
+    max_pixels: MaxPixels = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric", help="Your own metric FILE.py:NAME, a function of record and sample; may be repeated."
+        ),
     ] = None,
-    family: Annotated[str | None, typer.Option(help="Model family, if the model does not name it.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 …")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another evaluation in --out.")] = False,
 ) -> None:
     """Run a model on a dataset and score it; records.jsonl and summary.json go to --out."""
     from mirg.engines.base import Generation
+    from mirg.evaluation.metrics import plugin_metrics
     from mirg.evaluation.runner import Plan, select
     from mirg.evaluation.runner import evaluate as run
     from mirg.samples import DatasetFolder
 
     # Report errors that do not need the model before it is loaded.
-    generation = Generation(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, batch_size=batch_size)
-    wanted = tuple(part.strip() for part in tasks.split(",") if part.strip()) if tasks else ()
-    if instructions not in (None, *_INSTRUCTIONS):
-        raise ConfigError(f"unknown instructions {instructions!r}", hint=f"known: {', '.join(_INSTRUCTIONS)}")
     plan = Plan(
-        generation=generation,
-        instructions=instructions,  # type: ignore[arg-type]
+        Generation(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, batch_size=batch_size),
+        instructions=instructions,
         limit=limit,
-        tasks=wanted,
+        tasks=tuple(part.strip() for part in (tasks or "").split(",") if part.strip()),
+        metrics=tuple(metrics or ()),
         overwrite=overwrite,
     )
+    plugin_metrics(plan.metrics)
     folder = DatasetFolder.open(dataset)
     select(folder.read(lambda rejection: None), plan)
 
     from mirg.engines.load import load_engine
 
-    engine = load_engine(model, family=family, device=device, dtype=dtype)
+    remote = remote_of(endpoint, key_env, concurrency, max_pixels)
+    engine = load_engine(model, family=family, device=device, dtype=dtype, remote=remote)
     try:
         summary = run(engine, folder, out, plan, _progress())
     except KeyboardInterrupt:
@@ -90,13 +107,12 @@ def compare(
 def show_comparison(result: Mapping[str, Any]) -> None:
     """Print what :func:`mirg.evaluation.compare.compare` gives: three tables, in percent."""
     systems, chance = result["systems"], result["chance"]
-    names = [system["name"] for system in systems]
     rows = [
         [title, *(_cell(system["overall"][metric]) for system in systems), _chance(chance["overall"], metric)]
         for metric, title in TITLES.items()
     ]
     rows.append(["samples", *(str(system["n"]) for system in systems), ""])
-    table("All samples: percent, 95 % interval", ["metric", *names, "chance"], rows)
+    table("All samples: percent, 95 % interval", ["metric", *(s["name"] for s in systems), "chance"], rows)
     _show_parts(result, "tasks", "task")
     _show_parts(result, "subsets", "subset")
     if result["differences"]:
@@ -136,6 +152,11 @@ def _cell(cell: Mapping[str, float]) -> str:
     return f"{100 * cell['mean']:.1f} [{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]"
 
 
+def _number(cell: Mapping[str, float | None]) -> str:
+    ends = "" if cell["low"] is None else f" [{cell['low']:.4g}, {cell['high']:.4g}]"
+    return f"{cell['mean']:.4g}{ends}"
+
+
 def _signed(cell: Mapping[str, float], metric: str) -> str:
     clear = cell["low"] > 0 or cell["high"] < 0
     worse = clear and (cell["mean"] < 0) != (metric in LOWER_IS_BETTER)
@@ -153,17 +174,16 @@ def _progress() -> Any:
     import time
 
     start = time.monotonic()
-    last = [0.0]
+    last = start - 5.0
 
     def show(done: int, total: int, kept: int) -> None:
+        nonlocal last
         now = time.monotonic()
-        if now - last[0] < 5.0 and done < total:
-            return
-        last[0] = now
-        fresh = done - kept
-        left = (now - start) / fresh * (total - done) if fresh > 0 else 0.0
-        kept_text = f", {kept} kept from before" if kept else ""
-        say(f"evaluated {done}/{total}{kept_text}, about {left:.0f} s left", file=sys.stderr)
+        if now - last >= 5.0 or done == total:
+            last = now
+            left = (now - start) / (done - kept) * (total - done) if done > kept else 0.0
+            kept_text = f", {kept} kept from before" if kept else ""
+            say(f"evaluated {done}/{total}{kept_text}, about {left:.0f} s left", file=sys.stderr)
 
     return show
 
@@ -172,6 +192,10 @@ def _show_summary(summary: Mapping[str, Any], out: Path) -> None:
     overall, chance = summary["metrics"]["overall"], summary["chance"]["overall"]
     rows = [[title, _cell(overall[metric]), _chance(chance, metric)] for metric, title in TITLES.items()]
     table(f"{summary['n']} samples: percent, 95 % interval", ["metric", "value", "chance"], rows)
+    if plugins := summary["metrics"].get("plugins"):
+        found = {label: cell for label, cell in plugins["overall"].items() if label not in ("n", "n_sets")}
+        rows = [[label, _number(cell)] for label, cell in found.items()]
+        table("Metrics of plug-ins: mean, 95 % interval", ["metric", "value"], rows)
     if summary["rejected"]:
         for row in summary["rejections"][:_LISTED]:
             warn(f"{row['id'] or '(row)'} could not be asked: {row['reason']}")

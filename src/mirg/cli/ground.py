@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mirg.cli.measured import AnswerInstructions, Concurrency, Device, Endpoint, Family, KeyEnv, MaxPixels, remote_of
 from mirg.cli.output import json_out
 from mirg.console import clean, one_line, say, warn
 from mirg.errors import ConfigError
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from mirg.engines.ask import Grounding
-    from mirg.engines.base import Engine
 
 UNREADABLE_EXIT = 1
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # as Pillow names them
 
 
 def ground(
@@ -27,17 +28,14 @@ def ground(
     question: Annotated[str, typer.Option("-q", "--question", help="What to look for.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Draw the boxes and write the picture here (PNG).")] = None,
-    family: Annotated[
-        str | None, typer.Option("--family", help="Model family; found from the model if left out.")
-    ] = None,
+    family: Family = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest completion.")] = 512,
-    instructions: Annotated[
-        Literal["full", "short", "none"] | None,
-        typer.Option(
-            "--instructions", help="How much the prompt says about the form of an answer; default: the model's."
-        ),
-    ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, …; chosen if left out.")] = None,
+    instructions: AnswerInstructions = None,
+    device: Device = None,
+    endpoint: Endpoint = None,
+    key_env: KeyEnv = None,
+    concurrency: Concurrency = 16,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Ask a model about several images; get reasoning, image and box.
 
@@ -45,10 +43,12 @@ def ground(
     """
     from mirg.engines.ask import ask, open_images, shown
     from mirg.engines.base import Generation
+    from mirg.engines.load import load_engine
 
     check_picture_path(out)
     opened = open_images(images)  # before the model is loaded, which takes long
-    engine = load_model(model, family=family, device=device)
+    remote = remote_of(endpoint, key_env, concurrency, max_pixels)
+    engine = load_engine(model, family=family, device=device, remote=remote)
     usable = shown(engine, [str(path) for path in images], opened, question)
     for reason in usable.left_out:
         warn(f"left out: {reason}")
@@ -74,13 +74,6 @@ def ground(
         raise typer.Exit(UNREADABLE_EXIT)
 
 
-def load_model(model: str, *, family: str | None, device: str | None) -> Engine:
-    """The engine for a run folder (its ``model/``), a model folder or a name."""
-    from mirg.engines.load import load_engine
-
-    return load_engine(model, family=family, device=device)
-
-
 def as_text(grounding: Grounding) -> list[str]:
     """The lines that ``mirg ground`` prints for people."""
     lines = []
@@ -92,19 +85,14 @@ def as_text(grounding: Grounding) -> list[str]:
     elif grounding.reading.none:
         lines += ["Answer", "  in none of the images"]
     else:
-        lines += ["Answer", *_box_lines(grounding)]
+        lines.append("Answer")
+        for found in grounding.found:
+            name = one_line(grounding.name_of(found.image) or "no such image")
+            place = "no place" if found.pixels is None else "({}, {}) to ({}, {}) px".format(*found.pixels)
+            problem = f"  [{found.problem}]" if found.problem else ""
+            lines.append(f"  Image-{found.image}  {name}  {place}{problem}")
     if grounding.completion.finish == "length":
         lines += ["", f"The completion was cut at {grounding.completion.tokens} tokens (see --max-new-tokens)."]
-    return lines
-
-
-def _box_lines(grounding: Grounding) -> list[str]:
-    lines = []
-    for found in grounding.found:
-        name = one_line(grounding.name_of(found.image) or "no such image")
-        place = "no place" if found.pixels is None else "({}, {}) to ({}, {}) px".format(*found.pixels)
-        problem = f"  [{found.problem}]" if found.problem else ""
-        lines.append(f"  Image-{found.image}  {name}  {place}{problem}")
     return lines
 
 
@@ -116,7 +104,7 @@ def check_picture_path(out: Path | None) -> None:
     """Refuse a picture name that Pillow cannot write, before anything expensive is done."""
     if out is None:
         return
-    if out.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp"}:
+    if out.suffix.lower() not in PICTURES:
         raise ConfigError(f"--out {out}: unknown kind of picture", hint="end the name in .png, .jpg or .webp")
     if not out.parent.is_dir():
         raise ConfigError(f"--out {out}: the folder {out.parent} does not exist", hint="make the folder first")
@@ -134,6 +122,5 @@ def save_picture(grounding: Grounding, images: Sequence[Image], out: Path) -> No
     predicted = [Mark(found.image, found.box) for found in grounding.found]
     given = [Mark(image, box) for image, box in cited(grounding.question)]
     buffer = io.BytesIO()
-    kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(out.suffix.lower(), "PNG")
-    draw_sample(images, predicted=predicted, given=given).save(buffer, kind)
+    draw_sample(images, predicted=predicted, given=given).save(buffer, PICTURES[out.suffix.lower()])
     write_atomic(out, buffer.getvalue())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -14,26 +14,20 @@ import mirg
 from mirg.console import fail, say
 from mirg.errors import ConfigError, MirgError
 
-
-class _Entry(NamedTuple):
-    module: str
-    attribute: str  # a typer app, or a function that becomes one command
-    help: str
-
-
-COMMANDS: dict[str, _Entry] = {
-    "demo": _Entry("mirg.cli.demo", "demo", "Data, SFT, image-aware GRPO, evaluation and a report, in one command."),
-    "data": _Entry("mirg.cli.data", "app", "Make, import, check, show, arrange and export datasets."),
-    "trajectories": _Entry("mirg.cli.trajectories", "app", "Write and verify reasoning trajectories."),
-    "sft": _Entry("mirg.cli.train", "sft", "Supervised fine-tuning on trajectories."),
-    "grpo": _Entry("mirg.cli.train", "grpo", "Image-aware GRPO with the dual reward."),
-    "evaluate": _Entry("mirg.cli.evaluate", "evaluate", "Run a model on a dataset and score it."),
-    "compare": _Entry("mirg.cli.evaluate", "compare", "Evaluations side by side, with paired differences."),
-    "serve": _Entry("mirg.cli.serve", "serve", "Serve a model on this machine, as an OpenAI-compatible chat endpoint."),
-    "score": _Entry("mirg.cli.score", "app", "Score responses to a published benchmark."),
-    "study": _Entry("mirg.cli.study", "study", "Train and compare arms that show the effect of each part."),
-    "report": _Entry("mirg.cli.report", "report", "Write one HTML page about a run."),
-    "ground": _Entry("mirg.cli.ground", "ground", "Ask a model about several images; get reasoning, image and box."),
+# Module, its attribute (a typer app, or a function that becomes one command), and a line of help.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "demo": ("mirg.cli.demo", "demo", "Data, SFT, image-aware GRPO, evaluation and a report, in one command."),
+    "data": ("mirg.cli.data", "app", "Make, import, check, show, arrange and export datasets."),
+    "trajectories": ("mirg.cli.trajectories", "app", "Write and verify reasoning trajectories."),
+    "sft": ("mirg.cli.train", "sft", "Supervised fine-tuning on trajectories."),
+    "grpo": ("mirg.cli.train", "grpo", "Image-aware GRPO with the dual reward."),
+    "evaluate": ("mirg.cli.evaluate", "evaluate", "Run a model on a dataset and score it."),
+    "compare": ("mirg.cli.evaluate", "compare", "Evaluations side by side, with paired differences."),
+    "serve": ("mirg.cli.serve", "serve", "Serve a model on this machine, as an OpenAI-compatible chat endpoint."),
+    "score": ("mirg.cli.score", "app", "Score responses to a published benchmark."),
+    "study": ("mirg.cli.study", "study", "Train and compare arms that show the effect of each part."),
+    "report": ("mirg.cli.report", "report", "Write one HTML page about a run."),
+    "ground": ("mirg.cli.ground", "ground", "Ask a model about several images; get reasoning, image and box."),
 }
 
 
@@ -52,23 +46,20 @@ class LazyGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; expected errors leave with message, hint and exit code."""
-        if os.environ.get("MIRG_DEBUG"):
-            return super().invoke(ctx)
         try:
             return super().invoke(ctx)
-        except MirgError as error:
-            raise typer.Exit(fail(error)) from error
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # typer leaves quietly when the reader of a pipe has gone
+        except (MirgError, OSError) as error:
+            # When the reader of a pipe has gone, typer leaves quietly.
+            if os.environ.get("MIRG_DEBUG") or getattr(error, "errno", None) == errno.EPIPE:
                 raise
-            raise typer.Exit(fail(_from_os_error(error))) from error
+            raise typer.Exit(fail(error if isinstance(error, MirgError) else _from_os_error(error))) from error
 
 
 def load(name: str) -> Any:
     """Import the module of command ``name`` and return its command. ``ConfigError`` if an extra is missing."""
-    entry = COMMANDS[name]
+    module, attribute, about = COMMANDS[name]
     try:
-        found = getattr(importlib.import_module(entry.module), entry.attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing == "mirg":
@@ -79,7 +70,7 @@ def load(name: str) -> Any:
         ) from error
     if not isinstance(found, typer.Typer):
         function, found = found, typer.Typer(add_completion=False)
-        found.command(name, help=None if function.__doc__ else entry.help)(function)
+        found.command(name, help=None if function.__doc__ else about)(function)
     command = typer.main.get_command(found)
     command.name = name
     return command
@@ -87,7 +78,6 @@ def load(name: str) -> Any:
 
 def _from_os_error(error: OSError) -> MirgError:
     """An operating-system error in words: what failed, on which path, and the usual cure."""
-    where = f": {error.filename}" if error.filename else ""
     hints = {
         errno.EACCES: "choose a folder you may write to, or change its permissions",
         errno.EROFS: "choose a folder on a writable disk",
@@ -96,6 +86,7 @@ def _from_os_error(error: OSError) -> MirgError:
         errno.ENOSPC: "free some disk space; nothing complete was lost",
         errno.EMFILE: "raise the limit of open files (ulimit -n)",
     }
+    where = f": {error.filename}" if error.filename else ""
     return MirgError(f"{error.strerror or type(error).__name__}{where}", hint=hints.get(error.errno or 0, ""))
 
 
@@ -128,8 +119,8 @@ def _placeholder() -> None:
     """Listed by ``--help``; :class:`LazyGroup` puts the real command in its place before it is parsed."""
 
 
-for _name, _entry in COMMANDS.items():
-    app.command(_name, help=_entry.help)(_placeholder)
+for _name, (_, _, _about) in COMMANDS.items():
+    app.command(_name, help=_about)(_placeholder)
 
 
 if __name__ == "__main__":

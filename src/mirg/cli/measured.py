@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mirg.cli.output import json_out
-from mirg.console import one_line, say
+from mirg.cli.output import json_out, say_listed
+from mirg.console import say
+from mirg.engines.load import Remote
 
 if TYPE_CHECKING:
     from mirg.evaluation.measure import MeasureReport
-
-SHOWN = 20  # rejections listed without --json
 
 Dataset = Annotated[Path, typer.Argument(help="A dataset folder.")]
 Out = Annotated[Path, typer.Argument(help="The dataset folder to write; the same command continues it.")]
@@ -26,9 +25,23 @@ AnswerInstructions = Annotated[
 Family = Annotated[str | None, typer.Option(help="Model family, if the model does not name it.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 …")]
+Endpoint = Annotated[
+    str | None,
+    typer.Option(help="Ask the model at this OpenAI-compatible address (http://HOST/v1); MODEL is its name there."),
+]
+KeyEnv = Annotated[str | None, typer.Option(help="Environment variable with the key of the endpoint.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Requests to the endpoint at once.")]
+MaxPixels = Annotated[
+    int | None, typer.Option(help="Most pixels of an image that is sent to the endpoint. Default: the family's.")
+]
 Copy = Annotated[bool, typer.Option("--copy", help="Copy the images instead of referring to their paths.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def remote_of(endpoint: str | None, key_env: str | None, concurrency: int, max_pixels: int | None) -> Remote | None:
+    """The endpoint that the options name, None if they name none."""
+    return None if endpoint is None else Remote(endpoint, key_env, concurrency, max_pixels)
 
 
 def print_report(report: MeasureReport, out: Path, *, as_json: bool, kept: str = "kept: {word} {count}") -> None:
@@ -39,11 +52,8 @@ def print_report(report: MeasureReport, out: Path, *, as_json: bool, kept: str =
     if as_json:
         json_out({"out": str(out)} | report.as_dict())
         return
-    for rejection in report.rejections[:SHOWN]:
-        say(one_line(str(rejection), limit=400))
-    hidden = sum(report.dropped.values()) + report.n_rejected - min(len(report.rejections), SHOWN)
-    if hidden:
-        say(f"… and {hidden} more (rejected.jsonl lists all)")
+    unused = report.dropped.total() + report.n_rejected
+    say_listed(report.rejections, more="(rejected.jsonl lists all)", total=unused)
     again = f", {report.resumed} of them measured before" if report.resumed else ""
     say(f"{report.n_rows} rows{again}: {report.kept.total()} written to {out}")
     for words, counts in ((kept, report.kept), ("left out: {word} {count}", report.dropped)):

@@ -34,8 +34,8 @@ def serve(
     It listens on 127.0.0.1 only and needs no key. Interrupt it to stop.
     """
     try:
-        from mirg.serve.run import HOST, listen, make_server
-        from mirg.serve.server import create_app, served_name
+        from mirg.serve.limits import ServeLimits
+        from mirg.serve.server import HOST, create_app, listen, make_server, served_name
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("mirg"):
             raise
@@ -44,7 +44,6 @@ def serve(
         ) from error
     from mirg.engines.load import load_engine
     from mirg.frames import PixelLimits
-    from mirg.serve.limits import ServeLimits
 
     pixels = round(max_megapixels * 1e6)
     limits = ServeLimits(

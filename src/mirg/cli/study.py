@@ -67,7 +67,7 @@ def run(
     from mirg.study.page import page
     from mirg.study.results import OUTCOMES_FILE, load_cells, outcomes, results
     from mirg.study.run import missing_cells, run_study
-    from mirg.training.quiet import quiet_libraries
+    from mirg.training import quiet_libraries
 
     log_to_console()
     quiet_libraries()

@@ -66,8 +66,8 @@ def _memory(recipe: Any) -> list[str]:
     A failed estimate is not an error, because the model that the recipe names may not have been trained yet.
     """
     try:
+        from mirg.training import quiet_libraries
         from mirg.training.memory import describe, estimate
-        from mirg.training.quiet import quiet_libraries
 
         quiet_libraries()
         return describe(estimate(recipe))
@@ -77,7 +77,7 @@ def _memory(recipe: Any) -> list[str]:
 
 def train(recipe: Any, output: Path) -> Path:
     """Run one stage and return its model folder. Exits with code 130 if a signal stopped the run."""
-    from mirg.training.quiet import quiet_libraries
+    from mirg.training import quiet_libraries
 
     quiet_libraries()
     if recipe.stage == "sft":

@@ -1,23 +1,34 @@
-"""``mirg trajectories``: write reasoning for a dataset, keep what is verified, verify it again."""
+"""``mirg trajectories``: write reasoning for a dataset by rules or by a teacher, and verify it, now and later."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from mirg.cli import measured as shared
-from mirg.cli import trajectories_teacher
 from mirg.cli.output import json_out, progress
-from mirg.console import one_line, say
+from mirg.console import one_line, say, table, warn
+from mirg.errors import ConfigError, MirgError
 
 if TYPE_CHECKING:
+    from mirg.executors import ExecutorName
+    from mirg.samples import DatasetFolder
     from mirg.trajectories.build import Report
+    from mirg.trajectories.teacher.recipe import TeacherRecipe
+    from mirg.trajectories.teacher.run import Shard
+    from mirg.trajectories.teacher.status import Status
 
 app = typer.Typer(no_args_is_help=True, help="Write and verify reasoning trajectories.")
 
-SHOWN = 20  # rejections listed without --json
+Checks = Annotated[
+    list[str] | None, typer.Option("--check", help="Also apply your own check, FILE.py:NAME. May be repeated.")
+]
 
 
 @app.command("filter")
@@ -64,13 +75,65 @@ def filter_chains(
     shared.print_report(report, out, as_json=json)
 
 
-app.command("status")(trajectories_teacher.status)
-app.command("merge")(trajectories_teacher.merge)
+@app.command()
+def status(
+    ledger: Annotated[Path, typer.Argument(help="A ledger file, or the dataset folder beside it.")],
+    page: Annotated[Path | None, typer.Option(help="Also write a page with accepted and rejected chains.")] = None,
+    dataset: Annotated[Path | None, typer.Option(help="page: the dataset of the run, if it was moved.")] = None,
+    json: shared.Json = False,
+) -> None:
+    """Show how far a teacher's run is, also while it runs: accepted, rejected by reason, pace, cost, time left."""
+    from mirg.trajectories.teacher.ledger import ledger_at
+    from mirg.trajectories.teacher.status import status_of
+
+    found = status_of(ledger_at(ledger))
+    if page is not None:
+        _write_page(found, page, dataset)
+    if json:
+        json_out(asdict(found))
+    else:
+        _say_status(found, page)
+
+
+@app.command()
+def merge(
+    into: Annotated[Path, typer.Argument(help="The ledger to write; created if it does not exist.")],
+    sources: Annotated[list[Path], typer.Argument(help="Ledgers of the shards.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the status of the merged ledger as JSON.")] = False,
+) -> None:
+    """Merge ledgers of several machines; `build` with --ledger INTO --offline then writes the whole dataset."""
+    from mirg.trajectories.teacher.ledger import ledger_at
+    from mirg.trajectories.teacher.shards import merge as merge_ledgers
+    from mirg.trajectories.teacher.status import status_of
+
+    count = merge_ledgers(into, [ledger_at(source) for source in sources])
+    if json:
+        json_out(asdict(status_of(into)))
+    else:
+        say(f"{count} ledgers merged into {into}")
+        _say_status(status_of(into), None)
+
+
+@dataclass(frozen=True)
+class TeacherOptions:
+    """The options of ``build`` that are about a teacher."""
+
+    recipe: str | None
+    overrides: list[str]
+    ledger: Path | None
+    shard: str | None
+    executor: str
+    workers: int | None
+    offline: bool
+    dry_run: bool
+    checks: list[str]
+    overwrite: bool
+    json: bool
 
 
 @app.command()
 def build(
-    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    dataset: shared.Dataset,
     out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],
     writer: Annotated[
         str, typer.Option(help="The writer: rules (from the annotation, no model), or teacher (a model, by --recipe).")
@@ -93,22 +156,34 @@ def build(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="teacher: print the recipe and the estimated cost, and stop.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    checks: Checks = None,
+    overwrite: shared.Overwrite = False,
+    json: shared.Json = False,
 ) -> None:
     """Give every sample a trajectory and keep the verified ones; the others go to OUT/rejected.jsonl with a reason."""
     from mirg.samples import DatasetFolder
 
     source = DatasetFolder.open(dataset)
     if writer == "teacher":
-        told = trajectories_teacher.TeacherOptions(
-            recipe, overrides or [], ledger, shard, executor_name, workers, offline, dry_run, overwrite, json
+        told = TeacherOptions(
+            recipe,
+            overrides or [],
+            ledger,
+            shard,
+            executor_name,
+            workers,
+            offline,
+            dry_run,
+            checks or [],
+            overwrite,
+            json,
         )
-        report = trajectories_teacher.build_by_teacher(source, out, told)
+        report = _build_by_teacher(source, out, told)
         if report is None:
             return
     else:
         from mirg.trajectories.build import build_dataset
+        from mirg.trajectories.checks import VerifyConfig
 
         with progress(quiet=json) as tell:
             report = build_dataset(
@@ -116,6 +191,7 @@ def build(
                 out,
                 writer=writer,
                 overwrite=overwrite,
+                config=VerifyConfig(checks=tuple(checks or ())),
                 on_progress=lambda done: tell("trajectories", done, len(source)),
             )
     _print(report, json, f"verified trajectories: {out}")
@@ -124,15 +200,18 @@ def build(
 @app.command()
 def check(
     dataset: Annotated[Path, typer.Argument(help="A dataset folder with trajectories.")],
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    checks: Checks = None,
+    json: shared.Json = False,
 ) -> None:
     """Verify the stored trajectories again, from their text. Exit 1 if one fails."""
     from mirg.samples import DatasetFolder
     from mirg.trajectories.build import check_dataset
+    from mirg.trajectories.checks import VerifyConfig
 
     source = DatasetFolder.open(dataset)
+    config = VerifyConfig(checks=tuple(checks or ()))
     with progress(quiet=json) as tell:
-        report = check_dataset(source, on_progress=lambda done: tell("checking", done, len(source)))
+        report = check_dataset(source, config=config, on_progress=lambda done: tell("checking", done, len(source)))
     _print(report, json, f"trajectories pass, {report.n_without} samples have none")
     raise typer.Exit(1 if report.n_rejected else 0)
 
@@ -141,10 +220,136 @@ def _print(report: Report, as_json: bool, words: str) -> None:
     if as_json:
         json_out(report.as_dict())
         return
-    for row in report.rejections[:SHOWN]:
+    for row in report.rejections[: shared.SHOWN]:
         say(one_line(str(row), limit=400))
-    if report.n_rejected > SHOWN:
-        say(f"… and {report.n_rejected - SHOWN} more")
+    if report.n_rejected > shared.SHOWN:
+        say(f"… and {report.n_rejected - shared.SHOWN} more")
     reasons = ", ".join(f"{check} {count}" for check, count in report.reasons.items())
     say(f"{report.n_rows} rows: {report.n_kept} {words}")
     say(f"{report.n_rejected} rejected" + (f" ({reasons})" if reasons else ""))
+
+
+def _build_by_teacher(source: DatasetFolder, out: Path, told: TeacherOptions) -> Report | None:
+    """``build --writer teacher``; None after a dry run."""
+    from mirg.config import dump_recipe, load_recipe
+    from mirg.storage import refuse_existing
+    from mirg.trajectories.checks import checks_of
+    from mirg.trajectories.teacher.ledger import Ledger, default_ledger
+    from mirg.trajectories.teacher.output import write_output
+    from mirg.trajectories.teacher.recipe import TeacherRecipe
+    from mirg.trajectories.teacher.run import Shard
+
+    if told.recipe is None and not told.overrides:
+        raise ConfigError("--writer teacher needs a --recipe", hint="teacher/openai and teacher/local ship with mirg")
+    recipe = load_recipe(TeacherRecipe, told.recipe, told.overrides)
+    verify = recipe.verify.model_copy(update={"checks": (*recipe.verify.checks, *told.checks)})
+    checks_of(verify)  # a plug-in that cannot be loaded is reported before any cost arises
+    recipe = recipe.model_copy(update={"verify": verify})
+    shard = Shard.parse(told.shard) if told.shard else Shard()
+    recipe = recipe.shared_out(shard.index, shard.count)
+    path = told.ledger or default_ledger(out)
+    if told.dry_run:
+        if not told.json:
+            sys.stdout.write(dump_recipe(recipe) + "\n")
+        _say_estimate(source, recipe, path, shard, told.json)
+        return None
+    refuse_existing(out, overwrite=told.overwrite)  # before any cost arises
+    if not told.offline:
+        recipe.key()  # raises an error now if it is missing
+        _ask(source, recipe, path, shard, told)
+    elif not path.is_file():
+        raise ConfigError(f"there is no ledger {path}", hint="name it with --ledger; --offline sends no request")
+    with Ledger(path) as ledger, progress(quiet=told.json) as tell:
+        return write_output(
+            source, out, recipe, ledger, shard=shard, overwrite=told.overwrite,
+            on_progress=lambda done: tell("writing", done, shard.size(len(source))),
+        )  # fmt: skip
+
+
+def _ask(source: DatasetFolder, recipe: TeacherRecipe, path: Path, shard: Shard, told: TeacherOptions) -> None:
+    from mirg.executors import executor
+    from mirg.trajectories.teacher.ledger import Ledger
+    from mirg.trajectories.teacher.run import ask_teacher
+    from mirg.trajectories.teacher.shards import ask_in_shards
+
+    if not told.json:
+        _say_estimate(source, recipe, path, shard, as_json=False)
+    if told.executor == "local":
+        with Ledger(path) as ledger, progress(quiet=told.json) as tell:
+            found = ask_teacher(
+                source, recipe, ledger, shard=shard, on_progress=lambda now: tell("teacher", now.done, now.total)
+            )
+        if found.missing and not told.json:
+            warn(f"{found.missing} samples have no reply yet; the same command with --overwrite asks for them again")
+        return
+    if told.shard:
+        raise ConfigError("--shard and --executor divide the same work", hint="give one of them")
+    count = told.workers or os.cpu_count() or 1
+    with executor(cast("ExecutorName", told.executor), count) as chosen, progress(quiet=told.json) as tell:
+        ask_in_shards(source, recipe, path, chosen, count, lambda done: tell("workers done", done, count))
+
+
+def _say_estimate(source: DatasetFolder, recipe: TeacherRecipe, path: Path, shard: Shard, as_json: bool) -> None:
+    from mirg.trajectories.teacher.ledger import Ledger
+    from mirg.trajectories.teacher.status import estimate
+
+    with Ledger(path) if path.is_file() else contextlib.nullcontext() as ledger:
+        found = estimate(source, recipe, ledger, shard)
+    if as_json:
+        json_out({"estimate": asdict(found), "recipe": recipe.model_dump(mode="json")})
+        return
+    done = f", {found.finished:,} finished" if found.finished else ""
+    say(f"{found.samples:,} samples to ask about{done}: {found.requests_least:,} to {found.requests_most:,} requests")
+    say(
+        f"about {found.input_tokens:,} tokens in and {found.output_tokens:,} out; at most {found.tokens_most:,} tokens "
+        "(with every repair, replies of full length and room for error), repeated attempts not counted"
+    )
+    if recipe.price.input or recipe.price.output:
+        say(f"about {found.money:.2f} in money, at most {found.money_most:.2f}")
+    if found.minutes is not None:
+        say(f"at least {found.minutes:.0f} minutes by the rates of the recipe")
+    needs = {
+        "requests": found.spent.requests + found.requests_least,
+        "tokens": found.spent.tokens + found.input_tokens + found.output_tokens,
+        "money": found.spent.money + found.money,
+    }
+    limits = recipe.budget.model_dump(exclude_none=True)
+    short = [f"{name} {limit:,} of about {needs[name]:,.2f}" for name, limit in limits.items() if needs[name] > limit]
+    if short:
+        warn(f"the budget will not be enough: {'; '.join(short)}")
+    for problem in found.problems:
+        warn(problem)
+
+
+def _write_page(found: Status, page: Path, dataset: Path | None) -> None:
+    from mirg.samples import DatasetFolder
+    from mirg.trajectories.teacher.ledger import reading
+    from mirg.trajectories.teacher.output import write_page
+    from mirg.trajectories.teacher.recipe import TeacherRecipe
+
+    with reading(found.ledger) as connection:
+        text = connection.execute("SELECT recipe FROM plans WHERE plan = ?", (found.plan,)).fetchone()[0]
+    recipe = TeacherRecipe.model_validate_json(text)
+    if recipe.verify.checks:  # code is loaded only if the user names it, not because a ledger does
+        warn(
+            f"the page is written without {', '.join(recipe.verify.checks)}; the page of the dataset folder applies it"
+        )
+        recipe = recipe.model_copy(update={"verify": recipe.verify.model_copy(update={"checks": ()})})
+    source = dataset or Path(found.dataset)
+    if not source.is_dir():
+        raise MirgError(f"the dataset {source} does not exist", hint="name it with --dataset")
+    write_page(DatasetFolder.open(source), recipe, found, page)
+
+
+def _say_status(found: Status, page: Path | None) -> None:
+    from mirg.trajectories.teacher.output import facts
+
+    table("", ["", ""], [[name, value] for name, value in facts(found).items()])
+    say(f"accepted {found.accepted:,}, rejected {found.rejected:,}, open {found.open:,}")
+    if found.reasons:
+        table("rejected by", ["check", "samples"], [[check, f"{count:,}"] for check, count in found.reasons.items()])
+    if found.per_minute:
+        left = "" if found.eta_seconds is None else f", about {found.eta_seconds / 60:.0f} minutes left"
+        say(f"{found.per_minute:.0f} samples a minute{left}")
+    if page is not None:
+        say(f"page: {page}")

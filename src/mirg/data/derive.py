@@ -80,9 +80,8 @@ class Derived:
     def __init__(
         self, writer: DatasetWriter, tally: Tally[Any], copy: Copy = "none", on_reject: OnReject | None = None
     ) -> None:
-        self.writer, self.tally = writer, tally
+        self.writer, self.tally, self.on_reject = writer, tally, on_reject or writer.reject
         self.copy: Copy = copy
-        self._on_reject = on_reject or writer.reject
         self._carriers: dict[int, Carrier] = {}
 
     def write(
@@ -94,19 +93,8 @@ class Derived:
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
         """Write the samples of ``source`` that ``judge`` keeps; the arguments are those of :func:`sift`."""
-        for row, sample, word in self.sift(source, judge, images=images, on_progress=on_progress):
-            self.keep(source, row, sample, word)
-
-    def sift(
-        self,
-        source: DatasetFolder,
-        judge: Judge,
-        *,
-        images: ImageCheck = "none",
-        on_progress: Callable[[int], None] | None = None,
-    ) -> Iterator[tuple[int, Sample, str]]:
-        """:func:`sift` with the counts and the rejections of this dataset, for samples that are written later."""
-        return sift(source, judge, self.tally, self._on_reject, images=images, on_progress=on_progress)
+        for found in sift(source, judge, self.tally, self.on_reject, images=images, on_progress=on_progress):
+            self.keep(source, *found)
 
     def keep(self, source: DatasetFolder, row: int, sample: Sample, word: str = "kept") -> bool:
         """Write a sample of row ``row`` of ``source``; False if its images cannot be brought along: it is rejected."""
@@ -115,7 +103,7 @@ class Derived:
         try:
             carried = self._carriers[id(source)].carry(sample)
         except ImageError as error:
-            self._on_reject(self.tally.reject(source.rejection(row, sample, "images", error), sample))
+            self.on_reject(self.tally.reject(source.rejection(row, sample, "images", error), sample))
             return False
         self.writer.add(carried)
         self.tally.keep(carried, word)
@@ -149,9 +137,7 @@ def writer_like(
 
 def refuse_overwriting_inputs(out: Path, sources: Iterable[DatasetFolder], *, copy: bool = False) -> None:
     """Raise ConfigError if writing ``out`` would remove a source, or images that the new rows refer to."""
-    place = out.resolve()
     for source in sources:
-        needed = [source.root.resolve(), *([] if copy else source.roots.declared.values())]
-        for folder in needed:
-            if folder.is_relative_to(place):
+        for folder in (source.root.resolve(), *([] if copy else source.roots.declared.values())):
+            if folder.is_relative_to(out.resolve()):
                 raise ConfigError(f"{out} holds {folder}, which is read from", hint="write to another folder")

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mirg.data.checks.leakage import Leakage
 from mirg.data.checks.lengths import SampleCounter
-from mirg.data.derive import Derived, Outcome, refuse_overwriting_inputs, writer_like
-from mirg.data.keys import keyed
+from mirg.data.derive import Derived, Judge, Outcome, refuse_overwriting_inputs, sift, writer_like
+from mirg.data.rows import keyed
 from mirg.errors import ConfigError, DataError, ImageError, MirgError
 from mirg.frames import PixelLimits, family
-from mirg.samples import DatasetFolder, DatasetWriter, Rejection, Sample, Tally, refuse_for_family
+from mirg.samples import DatasetFolder, Rejection, Sample, Tally, refuse_for_family
 from mirg.samples.folder import ImageCheck
 
 OVER_LIMIT = "over the limit"
@@ -53,13 +53,10 @@ class Criteria(BaseModel):
 
     @model_validator(mode="after")
     def _bounds(self) -> Criteria:
-        pairs = {
-            "images": (self.min_images, self.max_images or self.min_images),
-            "size": (self.min_size, self.max_size),
-            "pass_rate": self.pass_rate or (0, 0),
-            "reward_std": self.reward_std or (0, 0),
-        }
-        for name, (low, high) in pairs.items():
+        images = (self.min_images, self.max_images or self.min_images)
+        pairs = {"images": images, "size": (self.min_size, self.max_size)}
+        for name, bounds in (pairs | {"pass_rate": self.pass_rate, "reward_std": self.reward_std}).items():
+            low, high = bounds or (0, 0)
             if low > high:
                 raise ValueError(f"{name}: the least ({low}) is more than the most ({high})")
         if self.max_tokens and not self.family:
@@ -70,84 +67,58 @@ class Criteria(BaseModel):
 
     @property
     def limits(self) -> PixelLimits | None:
-        """Pixels of a resized image; None for those of the family."""
-        if self.family is None or (self.min_pixels is None and self.max_pixels is None):
+        """Pixels of an image that ``family`` has resized; None without a family."""
+        if self.family is None:
             return None
         own = family(self.family).limits
         return PixelLimits(self.min_pixels or own.min_pixels, self.max_pixels or own.max_pixels)
 
     def words(self) -> str:
         """The criteria that are set with their values, for the card of the new dataset."""
-        told = self.model_dump(exclude_defaults=True)
-        return ", ".join(f"{name} {_spelled(value)}" for name, value in told.items()) or "everything"
-
-
-def _spelled(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+        told = self.model_dump(mode="json", exclude_defaults=True)
+        spelled = (f"{key} {' '.join(map(str, v)) if isinstance(v, list) else v}" for key, v in told.items())
+        return ", ".join(spelled) or "everything"
 
 
 def why_dropped(sample: Sample, criteria: Criteria) -> str | None:
     """The first criterion that ``sample`` fails, in a few words that many samples share; None if it passes."""
-    return (
-        _by_kind(sample, criteria)
-        or _by_images_and_sizes(sample, criteria)
-        or _by_measured(sample, criteria)
-        or _by_tokens(sample, criteria)
-    )
+    return next(_failures(sample, criteria), None)
 
 
-def _by_kind(sample: Sample, criteria: Criteria) -> str | None:
-    if (criteria.tasks and sample.task not in criteria.tasks) or sample.task in criteria.not_tasks:
-        return "task"
-    if criteria.sources and not any(fnmatchcase(sample.source, pattern) for pattern in criteria.sources):
-        return "source"
-    if criteria.hidden_only and not sample.image_hidden:
-        return "image not hidden"
-    if criteria.has_trajectory and sample.trajectory is None:
-        return "no trajectory"
-    return None
-
-
-def _by_images_and_sizes(sample: Sample, criteria: Criteria) -> str | None:
+def _failures(sample: Sample, criteria: Criteria) -> Iterator[str]:
     count = len(sample.images)
-    if count < criteria.min_images:
-        return "too few images"
-    if criteria.max_images is not None and count > criteria.max_images:
-        return "too many images"
     areas = [(t.box[2] - t.box[0]) * (t.box[3] - t.box[1]) for t in sample.targets]
-    if any(area < criteria.min_size for area in areas):
-        return "target too small"
-    if any(area > criteria.max_size for area in areas):
-        return "target too large"
-    return None
-
-
-def _by_measured(sample: Sample, criteria: Criteria) -> str | None:
-    for key, bounds in (("pass_rate", criteria.pass_rate), ("reward_std", criteria.reward_std)):
+    failed = {
+        "task": (criteria.tasks and sample.task not in criteria.tasks) or sample.task in criteria.not_tasks,
+        "source": criteria.sources and not any(fnmatchcase(sample.source, pattern) for pattern in criteria.sources),
+        "image not hidden": criteria.hidden_only and not sample.image_hidden,
+        "no trajectory": criteria.has_trajectory and sample.trajectory is None,
+        "too few images": count < criteria.min_images,
+        "too many images": criteria.max_images is not None and count > criteria.max_images,
+        "target too small": min(areas, default=1.0) < criteria.min_size,
+        "target too large": max(areas, default=0.0) > criteria.max_size,
+    }
+    yield from (reason for reason, found in failed.items() if found)
+    for name, bounds in (("pass rate", criteria.pass_rate), ("reward std", criteria.reward_std)):
+        value = sample.meta.get(name.replace(" ", "_"))
         if bounds is None:
             continue
-        name, value, (low, high) = key.replace("_", " "), sample.meta.get(key), bounds
         if isinstance(value, bool) or not isinstance(value, int | float):
             if not criteria.keep_unrated:
-                return f"no {name}"
-        elif not low <= value <= high:
-            return name
-    return None
+                yield f"no {name}"
+        elif not bounds[0] <= value <= bounds[1]:
+            yield name
+    if criteria.max_tokens is not None and criteria.family is not None:
+        try:
+            if _counter(criteria.family, criteria.limits)(sample).total > criteria.max_tokens:
+                yield "too many tokens"
+        except MirgError:
+            yield "tokens cannot be counted" if all(ref.measured for ref in sample.images) else "image size not known"
 
 
 @lru_cache(maxsize=8)
 def _counter(name: str, limits: PixelLimits | None) -> SampleCounter:
     return SampleCounter(family(name), limits)
-
-
-def _by_tokens(sample: Sample, criteria: Criteria) -> str | None:
-    if criteria.max_tokens is None or criteria.family is None:
-        return None
-    try:
-        tokens = _counter(criteria.family, criteria.limits)(sample).total
-    except MirgError:
-        return "tokens cannot be counted" if all(ref.measured for ref in sample.images) else "image size not known"
-    return "too many tokens" if tokens > criteria.max_tokens else None
 
 
 @dataclass
@@ -199,42 +170,43 @@ def write_filtered(
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit {limit}: at least one sample is kept")
     report = FilterReport()
-    with _writer(source, out, criteria, limit, seed, overwrite) as writer:
+    limited = f", {limit} of them by seed {seed}" if limit else ""
+    words = f"Filtered: {criteria.words()}{limited}."
+    chosen_by = seed if limit else None
+    with writer_like(source.card, out, "mirg data filter", words, seed=chosen_by, overwrite=overwrite) as writer:
         derived = Derived(writer, report, "all" if copy else "none")
-        judge = _Judge(source, criteria, leakage)
-        found = derived.sift(source, judge, images=look, on_progress=on_progress)
+        judge = _judge(source, criteria, leakage)
+        found = sift(source, judge, report, derived.on_reject, images=look, on_progress=on_progress)
         passing = ((row, sample) for row, sample, _ in found)
         for row, sample in passing if limit is None else _chosen(passing, limit, seed, report):
             derived.keep(source, row, sample)
         if not report.n_kept:
-            raise DataError(_nothing(source, report), hint="loosen a criterion")
+            reasons = [f"{reason} {count}" for reason, count in report.dropped.most_common()]
+            reasons += [f"{report.n_rejected} rejected, first: {report.rejections[0]}"] if report.rejections else []
+            why = f"{report.n_rows} rows read ({'; '.join(reasons) or 'it is empty'})"
+            raise DataError(f"no sample of {source.root} passes, {why}", hint="loosen a criterion")
     return report
 
 
-@dataclass(frozen=True)
-class _Judge:
+def _judge(source: DatasetFolder, criteria: Criteria, leakage: Leakage | None) -> Judge:
     """Rejects what the family of the criteria refuses, and drops what fails a criterion or is in a benchmark."""
 
-    source: DatasetFolder
-    criteria: Criteria
-    leakage: Leakage | None
-
-    def __call__(self, row: int, sample: Sample) -> Outcome:
-        criteria = self.criteria
+    def judge(row: int, sample: Sample) -> Outcome:
         try:
             if criteria.family is not None:
                 refuse_for_family(sample, family(criteria.family), criteria.limits)
         except ImageError as error:
-            return Outcome(None, "", self.source.rejection(row, sample, "images", error))
-        reason = why_dropped(sample, criteria)
-        if reason:
+            return Outcome(None, "", source.rejection(row, sample, "images", error))
+        if reason := why_dropped(sample, criteria):
             return Outcome(None, reason)
-        leak = self.leakage.why(sample) if self.leakage else None
+        leak = leakage.why(sample) if leakage else None
         if leak is None:
             return Outcome(sample)
         benchmark, where, words = leak
         reason = f"leakage: shared with {benchmark}" if benchmark else "leakage: same group as a shared image"
-        return Outcome(None, reason, self.source.rejection(row, sample, where, words))
+        return Outcome(None, reason, source.rejection(row, sample, where, words))
+
+    return judge
 
 
 def _chosen(
@@ -251,18 +223,3 @@ def _chosen(
             report.drop(OVER_LIMIT)
     for _, row, text in sorted(kept, key=lambda entry: -entry[1]):
         yield -row, Sample.model_validate_json(text)
-
-
-def _writer(
-    source: DatasetFolder, out: Path, criteria: Criteria, limit: int | None, seed: int, overwrite: bool
-) -> DatasetWriter:
-    words = criteria.words() + (f", {limit} of them by seed {seed}" if limit else "")
-    return writer_like(
-        source.card, out, "mirg data filter", f"Filtered: {words}.", seed=seed if limit else None, overwrite=overwrite
-    )
-
-
-def _nothing(source: DatasetFolder, report: FilterReport) -> str:
-    reasons = [f"{reason} {count}" for reason, count in report.dropped.most_common()]
-    reasons += [f"{report.n_rejected} rejected, first: {report.rejections[0]}"] if report.rejections else []
-    return f"no sample of {source.root} passes, {report.n_rows} rows read ({'; '.join(reasons) or 'it is empty'})"

@@ -10,15 +10,18 @@ from __future__ import annotations
 import posixpath
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from mirg.data.derive import Derived, Judge, Outcome, refuse_overwriting_inputs, sift, writer_like
-from mirg.data.keys import SPAN, keyed
+import numpy as np
+
+from mirg.data.derive import Derived, Outcome, refuse_overwriting_inputs, sift, writer_like
+from mirg.data.rows import SPAN, keyed
 from mirg.errors import ConfigError, DataError
 from mirg.samples import DatasetFolder, Rejection, Sample, Tally, write_rejections
 from mirg.samples.grouping import GroupBy, NoGroup
@@ -29,93 +32,68 @@ _NO_GROUP = "--ungrouped keep groups it by what is known; it may then share a sc
 
 
 class Groups:
-    """The connected components of samples over images, image sets and the groups of ``by``; union-find over numbers.
+    """The connected components of samples over images, image sets and the groups of ``by``.
 
     Samples are added in the order of the file and known by their number from 0. An image is known by the digest of its
-    file, and by its place, so that a row without digest is joined to one with it. Memory is some hundred bytes per
-    image.
+    file, and by its place, so that a row without digest is joined to one with it. ``labels`` and ``names`` are read
+    after the last sample was added. Memory is some dozen bytes per image of a sample.
     """
 
     def __init__(self, folder: DatasetFolder, by: GroupBy | None = None) -> None:
         self._folder, self._by = folder, by
-        self._nodes: dict[int, int] = {}  # key of an image or a set -> node
-        self._above = array("Q")
-        self._samples = array("Q")  # a node of each sample
-        self._names = array("Q")  # of each node: the least name of its group
+        self._samples, self._keys = array("Q"), array("Q")  # pairs of a sample and the key of what it is about
+        self._names = array("Q")
 
     def add(self, sample: Sample, *, ungrouped: bool = False) -> None:
-        """Join the groups of everything that ``sample`` is about.
+        """Note everything that ``sample`` is about.
 
         NoGroup, before anything is changed, if ``by`` cannot tell its group; ``ungrouped`` takes the groups of those
         images whose group can be found.
         """
-        groups: list[str] = []
-        if self._by:
-            groups = self._by.known(sample) if ungrouped else self._by.keys(sample)
-        name = keyed("set", sample.image_set)
-        root = self._root(self._node(name))
-        if not groups:
-            self._call(root, name if self._by is None else SPAN // 2 + name // 2)
-        for group in groups:
-            root = self._join(root, self._root(self._node(keyed("group", group))))
-            self._call(root, keyed("group", group) // 2)  # below every name of an image set
-        for key in self._image_keys(sample):
-            root = self._join(root, self._root(self._node(key)))
-        self._samples.append(root)
+        groups = () if self._by is None else self._by.known(sample) if ungrouped else self._by.keys(sample)
+        named, own = [keyed("group", group) for group in groups], keyed("set", sample.image_set)
+        # A group that the user names goes before the image sets of its samples.
+        self._names.append(min(named) // 2 if named else own if self._by is None else SPAN // 2 + own // 2)
+        keys = {own, *named, *(keyed("path", self._place(ref.path)) for ref in sample.images)}
+        keys |= {keyed("sha256", ref.sha256) for ref in sample.images if ref.sha256}
+        self._keys.extend(keys)
+        self._samples.extend([len(self._names) - 1] * len(keys))
 
     def __len__(self) -> int:
         """Samples added."""
-        return len(self._samples)
+        return len(self._names)
 
-    def group(self, number: int) -> int:
-        """A number that all samples of one group share."""
-        return self._root(self._samples[number])
+    @cached_property
+    def labels(self) -> list[int]:
+        """For each sample, a number that all samples of its group share."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
 
-    def name(self, number: int) -> int:
-        """What the group of a sample is known by, from 0 to 2^64 - 1.
+        _, nodes = np.unique(np.asarray(self._keys), return_inverse=True)
+        pairs = np.asarray(self._samples, dtype=np.int64), nodes + len(self)
+        size = len(self) + len(nodes)
+        edges = coo_array((np.ones(len(nodes), dtype=np.int8), pairs), shape=(size, size))
+        return connected_components(edges, directed=False)[1][: len(self)].tolist()
+
+    @cached_property
+    def names(self) -> list[int]:
+        """For each sample, what its group is known by, from 0 to 2^64 - 1.
 
         The number depends only on the keys of ``by`` in the group, or on its image sets without such a key: more images
         of one scene do not move the scene.
         """
-        return self._names[self.group(number)]
-
-    def _call(self, root: int, name: int) -> None:
-        self._names[root] = min(self._names[root], name)
-
-    def _image_keys(self, sample: Sample) -> Iterator[int]:
-        for ref in sample.images:
-            if ref.sha256:
-                yield keyed("sha256", ref.sha256)
-            yield keyed("path", self._place(ref.path))
+        least: dict[int, int] = {}
+        for label, name in zip(self.labels, self._names, strict=True):
+            least[label] = min(name, least.get(label, name))
+        return [least[label] for label in self.labels]
 
     def _place(self, path: str) -> str:
         """Where an image lies, spelled in one way; links are not followed, which would cost a look at every file."""
-        if not path.startswith(MARK):
-            return posixpath.normpath(posixpath.join(str(self._folder.roots.own), path))
-        name, _, inside = path[1:].partition("/")
-        folder = self._folder.roots.declared.get(name)
-        return posixpath.normpath(posixpath.join(str(folder), inside)) if folder else path
-
-    def _node(self, key: int) -> int:
-        node = self._nodes.setdefault(key, len(self._above))
-        if node == len(self._above):
-            self._above.append(node)
-            self._names.append(SPAN - 1)
-        return node
-
-    def _root(self, node: int) -> int:
-        above = self._above
-        while above[node] != node:
-            above[node] = above[above[node]]
-            node = above[node]
-        return node
-
-    def _join(self, a: int, b: int) -> int:
-        """The root of both; the older node stays, and trees stay shallow by halving the paths."""
-        low, high = (a, b) if a < b else (b, a)
-        self._above[high] = low
-        self._names[low] = min(self._names[low], self._names[high])
-        return low
+        folder: Path | None = self._folder.roots.own
+        if path.startswith(MARK):
+            name, _, path = path[1:].partition("/")
+            folder = self._folder.roots.declared.get(name, Path(f"{MARK}{name}"))
+        return posixpath.normpath(posixpath.join(str(folder), path))
 
 
 @dataclass
@@ -135,15 +113,10 @@ class SplitReport(Tally[Rejection]):
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
-        parts = {
-            name: {
-                "asked": share,
-                "share": self.kept[name] / max(1, self.n_kept),
-                "samples": self.kept[name],
-                "groups": self.groups[name],
-            }
-            for name, share in self.shares.items()
-        }
+        parts = {}
+        for name, share in self.shares.items():
+            reached = {"asked": share, "share": self.kept[name] / max(1, self.n_kept)}
+            parts[name] = reached | {"samples": self.kept[name], "groups": self.groups[name]}
         return {
             "samples": self.n_kept,
             "parts": parts,
@@ -198,26 +171,9 @@ def write_split(
     """
     out = Path(out)
     refuse_overwriting_inputs(out, [source], copy=copy)
+    tell = on_progress or (lambda stage, done, total: None)
     report = SplitReport(shares=dict(shares), group_by=by.text if by else "")
     groups = Groups(source, by)
-    judge, tell = _grouping(source, groups, keep_ungrouped, report), _told(on_progress, "grouping", len(source))
-    grouped = array("Q", (row for row, _, _ in sift(source, judge, report, on_progress=tell)))
-    if not grouped:
-        hint = "`mirg data check` lists every rejection"
-        if any(row.field == "group" for row in report.rejections):
-            hint = "check the option --group-by"
-        raise DataError(f"{source.root} has no usable sample{report.first()}", hint=hint)
-    parts = _assigned(groups, shares, seed)
-    with atomic_folder(out, overwrite=overwrite) as work:
-        placed = zip(grouped, parts, strict=True)
-        _write_parts(source, work, placed, report, seed, copy, _told(on_progress, "writing", len(source)))
-        write_rejections(work, report.rejections)
-    _judge(report, groups, parts)
-    return report
-
-
-def _grouping(source: DatasetFolder, groups: Groups, keep_ungrouped: bool, report: SplitReport) -> Judge:
-    """A judge that adds every sample to ``groups`` and rejects those without a group, unless they are to be kept."""
 
     def judge(row: int, sample: Sample) -> Outcome:
         try:
@@ -229,7 +185,29 @@ def _grouping(source: DatasetFolder, groups: Groups, keep_ungrouped: bool, repor
             report.ungrouped += 1
         return Outcome(sample)
 
-    return judge
+    heard = sift(source, judge, report, on_progress=lambda row: tell("grouping", row, len(source)))
+    rows = array("Q", (row for row, _, _ in heard))
+    if not rows:
+        hint = "`mirg data check` lists every rejection"
+        if any(row.field == "group" for row in report.rejections):
+            hint = "check the option --group-by"
+        raise DataError(f"{source.root} has no usable sample{report.first()}", hint=hint)
+    part = {name: part_of(name, shares, seed) for name in set(groups.names)}
+    placed = {row: part[name] for row, name in zip(rows, groups.names, strict=True)}
+    with atomic_folder(out, overwrite=overwrite) as work, ExitStack() as stack:
+        parts = {}
+        for name, share in shares.items():
+            words = f"The part {name!r} of a split, {share:.4g} of the samples asked for."
+            made = (source.card, work / name, f"mirg data split {source.card.name}", words)
+            writer = stack.enter_context(writer_like(*made, name=f"{source.card.name}-{name}", seed=seed))
+            parts[name] = Derived(writer, report, "all" if copy else "none", lambda _: None)
+        for row, sample in source.numbered(lambda _: None):
+            if row in placed:
+                parts[placed[row]].keep(source, row, sample, placed[row])
+            tell("writing", row, len(source))
+        write_rejections(work, report.rejections)
+    _count_groups(report, groups, list(placed.values()))
+    return report
 
 
 def part_of(name: int, shares: Mapping[str, float], seed: int) -> str:
@@ -241,50 +219,10 @@ def part_of(name: int, shares: Mapping[str, float], seed: int) -> str:
     return next(reversed(list(shares)))  # the sum of the shares was rounded down
 
 
-def _assigned(groups: Groups, shares: Mapping[str, float], seed: int) -> list[str]:
-    """The part of every sample, by its number."""
-    known: dict[int, str] = {}
-    parts = []
-    for number in range(len(groups)):
-        group = groups.group(number)
-        if group not in known:
-            known[group] = part_of(groups.name(number), shares, seed)
-        parts.append(known[group])
-    return parts
-
-
-def _write_parts(
-    source: DatasetFolder,
-    work: Path,
-    placed: Iterator[tuple[int, str]],
-    report: SplitReport,
-    seed: int,
-    copy: bool,
-    on_progress: Callable[[int], None],
-) -> None:
-    """Write the rows that are ``placed``, as (row, part) in the order of the file; the others were counted before."""
-    card = source.card
-    with ExitStack() as stack:
-        parts = {}
-        for name, share in report.shares.items():
-            words = f"The part {name!r} of a split, {share:.4g} of the samples asked for."
-            command = f"mirg data split {card.name}"
-            writer = writer_like(card, work / name, command, words, name=f"{card.name}-{name}", seed=seed)
-            parts[name] = Derived(stack.enter_context(writer), report, "all" if copy else "none", lambda _: None)
-        place, part = next(placed)
-        for row, sample in source.numbered(lambda _: None):
-            if row == place:
-                parts[part].keep(source, row, sample, part)
-                place, part = next(placed, (0, ""))
-            on_progress(row)
-
-
-def _judge(report: SplitReport, groups: Groups, parts: list[str]) -> None:
+def _count_groups(report: SplitReport, groups: Groups, parts: list[str]) -> None:
     """Count the groups, and say where shares cannot be what they should."""
-    sizes = Counter(groups.group(number) for number in range(len(groups)))
-    where = {groups.group(number): part for number, part in enumerate(parts)}
-    report.groups.update(where.values())
-    report.largest_group = max(sizes.values())
+    report.groups.update(dict(zip(groups.labels, parts, strict=True)).values())
+    report.largest_group = max(Counter(groups.labels).values())
     for name, share in report.shares.items():
         if report.largest_group > share * len(groups):
             report.warnings.append(
@@ -292,8 +230,5 @@ def _judge(report: SplitReport, groups: Groups, parts: list[str]) -> None:
                 f"more than the share of {name!r} ({share:.4g})"
             )
         if not report.kept[name]:
-            report.warnings.append(f"the part {name!r} is empty: {len(sizes)} groups of samples, none fell to it")
-
-
-def _told(on_progress: Callable[[str, int, int], None] | None, stage: str, total: int) -> Callable[[int], None]:
-    return lambda done: on_progress(stage, done, total) if on_progress else None
+            found = report.groups.total()
+            report.warnings.append(f"the part {name!r} is empty: {found} groups of samples, none fell to it")

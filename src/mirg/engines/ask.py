@@ -69,8 +69,8 @@ class Grounding:
         return {
             "question": self.question,
             "images": [
-                {"image": number, "path": name, "width": size[0], "height": size[1]}
-                for number, (name, size) in enumerate(images, start=1)
+                {"image": number, "path": name, "width": width, "height": height}
+                for number, (name, (width, height)) in enumerate(images, start=1)
             ],
             "thinking": self.reading.thinking,
             "none": self.reading.none and self.reading.failure is None,
@@ -148,24 +148,19 @@ def ask(
     fractions. ``instructions`` None means those that the engine's model was trained with, "full" if that is not known.
     Raises :class:`mirg.errors.AnswerError` if the question cannot be written as a prompt.
     """
-    sample = _sample(names, images, question)
-    chosen = instructions_of(engine, instructions)
-    prompt = messages(sample, engine.family, engine.limits, chosen)
+    if not question.strip():
+        raise ConfigError("the question is empty", hint="say what to look for, for example: the red bicycle")
+    refs = [ImageRef(path=name, width=i.width, height=i.height) for name, i in zip(names, images, strict=True)]
+    sample = Sample(
+        id="question", task=NO_TRUTH_TASK, images=tuple(refs), question=question, image_hidden=True, source="user"
+    )
+    prompt = messages(sample, engine.family, engine.limits, instructions_of(engine, instructions))
     completions = engine.generate([Request(sample.id, prompt, list(images))], settings or Generation())
     if len(completions) != 1:
         raise EngineError(f"engine {engine.name} gave {len(completions)} completions for one prompt")
     reading = read(completions[0].text, sample.sizes, engine.family, engine.limits)
     found = tuple(FoundBox(b.image, b.box, _pixels(b.box, sample.sizes, b.image), b.problem) for b in reading.boxes)
     return Grounding(question, tuple(names), tuple(sample.sizes), completions[0], reading, found)
-
-
-def _sample(names: Sequence[str], images: Sequence[Image], question: str) -> Sample:
-    if not question.strip():
-        raise ConfigError("the question is empty", hint="say what to look for, for example: the red bicycle")
-    refs = tuple(
-        ImageRef(path=name, width=image.width, height=image.height) for name, image in zip(names, images, strict=True)
-    )
-    return Sample(id="question", task=NO_TRUTH_TASK, images=refs, question=question, image_hidden=True, source="user")
 
 
 def _pixels(box: Box, sizes: Sequence[tuple[int, int]], image: int) -> tuple[int, int, int, int] | None:

@@ -7,8 +7,10 @@ relies on. The engine is responsible for never sampling the vision tokens of a f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from mirg.errors import ConfigError, EngineError
@@ -33,10 +35,9 @@ class Generation:
 
     def __post_init__(self) -> None:
         """Refuse values outside the valid range."""
-        if self.max_new_tokens < 1:
-            raise ConfigError(f"max_new_tokens is {self.max_new_tokens}", hint="it must be at least 1")
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size is {self.batch_size}", hint="it must be at least 1")
+        for name in ("max_new_tokens", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}", hint="it must be at least 1")
         if not 0.0 <= self.temperature < float("inf"):
             raise ConfigError(f"temperature is {self.temperature}", hint="it must be 0 (greedy) or more")
 
@@ -100,6 +101,19 @@ class Sampler(Protocol):
 
     def sample(self, requests: Sequence[Request], settings: Generation, n: int) -> list[list[Completion]]:
         """``n`` completions per request, in order; errors as :meth:`Engine.generate`."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """An engine whose completions do not depend on which requests are asked together, and arrive one by one."""
+
+    def stream(self, requests: Iterable[Request], settings: Generation) -> Iterator[Completion | EngineError]:
+        """Completions in order, or the error of a request that is refused; requests are taken as they are needed."""
+        ...
+
+    def remembering(self, file: Path) -> AbstractContextManager[None]:
+        """Keep every completion in ``file`` as it arrives, and use those that it holds."""
         ...
 
 

@@ -15,13 +15,13 @@ import re
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
 from mirg.console import one_line
-from mirg.engines.limits import Clock, Limits, SystemClock, retry_after
+from mirg.engines.limits import Clock, Limits, retry_after
 from mirg.errors import ConfigError
 
 # httpx examines every connection of a pool for every request, so many small pools cost less than a large one.
@@ -48,20 +48,23 @@ def _checked_name(name: str | None) -> str | None:
     return name
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """``url`` without a slash at its end. ConfigError if it is no http(s) address, or contains secrets."""
     try:
         parts = urlsplit(url)
         host, _, secrets = parts.hostname, parts.port, parts.username or parts.password or parts.query
     except ValueError:
         host, secrets = None, ""
     if secrets:
-        raise ConfigError("recipe: url contains a user, a password or a query", hint="name the key in key_env instead")
+        hint = "name the key in key_env instead"
+        raise ConfigError("the url of the endpoint contains a user, a password or a query", hint=hint)
     if not host or not url.startswith(("http://", "https://")):
-        raise ConfigError("recipe: url is not an http(s) address", hint="for example http://127.0.0.1:8000/v1")
+        hint = "for example http://127.0.0.1:8000/v1"
+        raise ConfigError("the url of the endpoint is not an http(s) address", hint=hint)
     return url.rstrip("/")
 
 
-EndpointUrl = Annotated[str, AfterValidator(_checked_url)]
+EndpointUrl = Annotated[str, AfterValidator(checked_url)]
 KeyVariable = Annotated[str | None, AfterValidator(_checked_name)]
 
 
@@ -115,7 +118,8 @@ class Fault(Exception):
 class Reply:
     """The text of a model, or the ``problem`` that prevented it.
 
-    Token counts are None if the endpoint did not report them.
+    Token counts are None if the endpoint did not report them. ``reasoning`` is what the server put into a field of its
+    own instead of the text.
     """
 
     text: str | None
@@ -123,34 +127,17 @@ class Reply:
     problem: str | None
     input_tokens: int | None
     output_tokens: int | None
-
-
-class EndpointSettings(Protocol):
-    """The settings of :class:`Endpoint`; a recipe with these members can be passed directly."""
-
-    @property
-    def url(self) -> str:
-        """Base address, most often with ``/v1`` at its end."""
-        ...
-
-    @property
-    def limits(self) -> Limits:
-        """Concurrency and timeout are read here."""
-        ...
-
-    def key(self) -> str | None:
-        """The key, None if the server needs none."""
-        ...
+    reasoning: str = ""
 
 
 class Endpoint:
     """A client for one address.
 
-    ConfigError if the ``teacher`` extra is not installed, the environment does not hold the key, or the proxy settings
-    of the environment cannot be used.
+    ConfigError if the ``teacher`` extra is not installed or the proxy settings of the environment cannot be used.
     """
 
-    def __init__(self, settings: EndpointSettings, clock: Clock | None = None) -> None:
+    def __init__(self, url: str, key: str | None, limits: Limits, clock: Clock | None = None) -> None:
+        """``url`` is the base address, most often with ``/v1`` at its end; ``key`` is None if the server needs none."""
         try:
             import openai
         except ImportError as error:
@@ -158,12 +145,12 @@ class Endpoint:
                 "a model endpoint needs the package 'openai'", hint="pip install 'mirg[teacher]'"
             ) from error
         self._openai: Any = openai
-        self._clock = clock or SystemClock()
-        self._timeout = settings.limits.timeout
-        self._key = settings.key()
-        pools = min(-(-settings.limits.concurrency // _POOL), _POOLS)
+        self._clock = clock or Clock()
+        self._timeout = limits.timeout
+        self._key = key
+        pools = min(-(-limits.concurrency // _POOL), _POOLS)
         try:
-            self._clients = [self._client(settings.url) for _ in range(pools)]
+            self._clients = [self._client(url) for _ in range(pools)]
         except (ImportError, ValueError) as error:  # its address may hold a password, so it is not repeated
             raise ConfigError(
                 "the proxy of the environment cannot be used", hint="see HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
@@ -213,22 +200,18 @@ class Endpoint:
         return f"Endpoint({len(self._clients)} pools)"
 
     def _fault(self, error: Any) -> Fault:
-        lib = self._openai
+        lib, cause = self._openai, error.__cause__
+        # The class name of the cause, since its module differs between versions of the library.
+        why = type(cause).__name__ if cause is not None else ""
         if isinstance(error, (TimeoutError, lib.APITimeoutError)):
-            sent = _cause(error) not in _NEVER_SENT
-            return Fault("timeout", f"no whole reply in {self._timeout:g} s", billed=sent)
+            return Fault("timeout", f"no whole reply in {self._timeout:g} s", billed=why not in _NEVER_SENT)
         if isinstance(error, lib.APIStatusError):
             headers = {name.lower(): value for name, value in error.response.headers.items()}
-            return Fault(
-                "status", one_line(self.without_key(_message(error.body, error.status_code)), 300),
-                status=error.status_code, after=retry_after(headers, self._clock.now()),
-            )  # fmt: skip
+            message, status = self.without_key(_message(error.body, error.status_code)), error.status_code
+            return Fault("status", one_line(message, 300), status=status, after=retry_after(headers, self._clock.now()))
         if isinstance(error, lib.APIConnectionError):
-            why = self.without_key(str(error.__cause__ or error))
-            return Fault(
-                "connection", one_line(f"no connection: {why or _cause(error)}", 300),
-                billed=_cause(error) not in _NEVER_SENT,
-            )  # fmt: skip
+            message = f"no connection: {self.without_key(str(cause or error)) or why}"
+            return Fault("connection", one_line(message, 300), billed=why not in _NEVER_SENT)
         return Fault("body", one_line(self.without_key(f"the reply cannot be read: {error}"), 300), billed=True)
 
 
@@ -248,45 +231,23 @@ class Retries:
 
         ``digest`` (hexadecimal) of the request spreads the pauses of requests that failed at the same time.
         """
-        from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
-
-        used, answers = 0, self.answers
-
-        def enough(state: RetryCallState) -> bool:
-            nonlocal used, answers
-            fault = _fault_of(state)
+        limits, used, answers = self._limits, 0, self.answers
+        pause = (0.5 + int(digest[:8], 16) / 2**32) * _FIRST_PAUSE
+        while True:
+            try:
+                return await attempt()
+            except Fault as error:
+                fault = error
             # A server that is busy with other requests of this run is no reason to give this request up.
             used += not (fault.status == _BUSY and self.answers > answers)
             answers = self.answers
             patient = self.answers or fault.kind != "connection"
-            tries = self._limits.tries if patient else min(_FIRST_CONTACT, self._limits.tries)
-            too_long = fault.after is not None and fault.after > self._limits.max_wait
-            return used >= tries or too_long
-
-        retrying = AsyncRetrying(
-            sleep=self._clock.sleep,
-            stop=enough,
-            wait=lambda state: self._pause(_fault_of(state), state.attempt_number, digest),
-            retry=retry_if_exception(lambda error: isinstance(error, Fault) and error.retried),
-            reraise=True,
-        )
-
-        async def once() -> T:  # tenacity awaits the result of coroutine functions only
-            return await attempt()
-
-        return await retrying(once)
-
-    def _pause(self, fault: Fault, attempt: int, digest: str) -> float:
-        """Seconds: what the server asks for, else twice as long every time, spread by ``digest``."""
-        spread = 0.5 + int(digest[:8], 16) / 2**32
-        pause = spread * _FIRST_PAUSE * 2 ** min(attempt - 1, 16)
-        return max(fault.after, 0.0) if fault.after is not None else min(pause, self._limits.max_wait)
-
-
-def _fault_of(state: Any) -> Fault:
-    """The fault of the attempt that tenacity reports."""
-    error = state.outcome.exception() if state.outcome is not None else None
-    return error if isinstance(error, Fault) else Fault("body", "")
+            tries = limits.tries if patient else min(_FIRST_CONTACT, limits.tries)
+            too_long = fault.after is not None and fault.after > limits.max_wait
+            if not fault.retried or used >= tries or too_long:
+                raise fault
+            await self._clock.sleep(min(pause, limits.max_wait) if fault.after is None else max(fault.after, 0.0))
+            pause = min(2 * pause, limits.max_wait)
 
 
 def read_body(text: str) -> Reply | Fault:
@@ -298,46 +259,43 @@ def read_body(text: str) -> Reply | Fault:
         return Fault("body", f"the reply {what}: {one_line(text, 80)!r}", billed=True)
     if not isinstance(value, dict):
         return Fault("body", "the reply is not a JSON object", billed=True)
-    if value.get("error") and not value.get("choices"):
-        return _error_in_body(value)
-    inside, out = _usage(value.get("usage"))
-    choices = value.get("choices")
+    error, choices = value.get("error"), value.get("choices")
+    if error and not choices:  # some gateways send their errors with status 200
+        code = error.get("code") if isinstance(error, dict) else None
+        status = code if isinstance(code, int) and 400 <= code < 600 else 502
+        return Fault("status", one_line(_message(value, status), 300), status=status)
     if not isinstance(choices, list):
         return Fault("body", "the reply contains no list of choices", billed=True)
-    choice = choices[0] if choices and isinstance(choices[0], dict) else None
-    if choice is None:
-        return Reply(None, None, "empty choices", inside, out)
+    counts = (_count(value.get("usage"), "prompt_tokens"), _count(value.get("usage"), "completion_tokens"))
+    choice = choices[0] if choices else None
+    if not isinstance(choice, dict):
+        return Reply(None, None, "empty choices", *counts)
     message = choice.get("message")
     message = message if isinstance(message, dict) else {}
     finish = choice.get("finish_reason") if isinstance(choice.get("finish_reason"), str) else None
-    text = _text(message.get("content"))
-    refusal = message.get("refusal")
+    text, refusal = _text(message.get("content")), message.get("refusal")
+    name, reasoning = _reasoned(message)
+    problem = None
     if isinstance(refusal, str) and refusal:
-        return Reply(None, finish, f"refused: {one_line(refusal, 200)}", inside, out)
-    if finish == "content_filter":
-        return Reply(None, finish, "stopped by the endpoint's content filter", inside, out)
-    if not text.strip():
-        why = "an empty reply" + (", cut off" if finish == "length" else "") + _reasoned(message)
-        return Reply(None, finish, why, inside, out)
+        problem = f"refused: {one_line(refusal, 200)}"
+    elif finish == "content_filter":
+        problem = "stopped by the endpoint's content filter"
+    elif not text.strip():
+        problem = "an empty reply" + (", cut off" if finish == "length" else "")
+        if name:
+            problem += (
+                f": all {len(reasoning):,} characters are in {name}; start the server without its reasoning parser"
+            )
     # JSON can spell a lone surrogate, but neither a database nor a page can store it.
-    return Reply(text.encode("utf-8", "replace").decode("utf-8"), finish, None, inside, out)
+    written = text.encode("utf-8", "replace").decode("utf-8") if problem is None else None
+    return Reply(written, finish, problem, *counts, reasoning=reasoning)
 
 
-def _reasoned(message: dict[str, Any]) -> str:
-    """An addition to the problem of an empty reply if the server returned all text in the field for reasoning."""
-    name = next((name for name in _REASONING if _text(message.get(name)).strip()), "")
-    if not name:
-        return ""
-    length = len(_text(message.get(name)))
-    return f": all {length:,} characters are in {name}; start the server without its reasoning parser"
-
-
-def _error_in_body(value: dict[str, Any]) -> Fault:
-    """The fault in a body of status 200: some gateways send their errors so."""
-    error = value["error"]
-    code = error.get("code") if isinstance(error, dict) else None
-    status = code if isinstance(code, int) and 400 <= code < 600 else 502
-    return Fault("status", one_line(_message(value, status), 300), status=status)
+def _reasoned(message: dict[str, Any]) -> tuple[str, str]:
+    """(field, text) of the reasoning that the server returned beside the text, ("", "") if there is none."""
+    texts = ((name, _text(message.get(name))) for name in _REASONING)
+    name, text = next(((name, text) for name, text in texts if text.strip()), ("", ""))
+    return name, text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _text(content: object) -> str:
@@ -348,12 +306,9 @@ def _text(content: object) -> str:
     return "".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
 
 
-def _usage(usage: object) -> tuple[int | None, int | None]:
-    def count(name: str) -> int | None:
-        value = usage.get(name) if isinstance(usage, dict) else None
-        return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40 else None
-
-    return count("prompt_tokens"), count("completion_tokens")
+def _count(usage: object, name: str) -> int | None:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40 else None
 
 
 def _message(body: object, status: int) -> str:
@@ -363,8 +318,3 @@ def _message(body: object, status: int) -> str:
         error = error.get("message") or error.get("detail") or json.dumps(error)
     text = str(error or "").strip()
     return f"HTTP {status}" + (f": {text[:2000]}" if text else "")
-
-
-def _cause(error: BaseException) -> str:
-    """The class name of the underlying error, whose module differs between versions of the library."""
-    return type(error.__cause__).__name__ if error.__cause__ is not None else ""

@@ -10,31 +10,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from mirg.config import Section
 from mirg.errors import EndpointError
 
 WINDOW = 60.0  # seconds
 
 
-class Clock(Protocol):
-    """The current time and waiting; tests replace it."""
-
-    def now(self) -> float:
-        """Seconds since 1970."""
-        ...
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait for so many seconds."""
-        ...
-
-
-class SystemClock:
+class Clock:
     """The time of this machine when the object was made, and monotonic from then on: setting the clock has no effect.
 
-    It counts from 1970, because the ledger stores the times of an earlier run's attempts.
+    It counts from 1970, because the ledger stores the times of an earlier run's attempts. Tests replace it.
     """
 
     def __init__(self) -> None:
@@ -47,12 +35,6 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Sleep in the event loop."""
         await asyncio.sleep(seconds)
-
-
-class Section(BaseModel):
-    """Base of a part of a recipe: immutable, and a key that it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Limits(Section):

@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from mirg.engines.base import Engine
-from mirg.frames import PixelLimits
+from mirg.errors import ConfigError
+from mirg.frames import PixelLimits, limits_of
+from mirg.frames import family as family_by_name
+
+
+@dataclass(frozen=True)
+class Remote:
+    """The OpenAI-compatible endpoint that serves a model: its address, most often with ``/v1`` at the end.
+
+    ``key_env`` names the environment variable that holds the key; None for a server without keys. Images with more than
+    ``max_pixels`` pixels are resized before they are sent; None for the limit of the family's processor.
+    """
+
+    url: str
+    key_env: str | None = None
+    concurrency: int = 16
+    max_pixels: int | None = None
 
 
 def load_engine(
@@ -13,9 +31,32 @@ def load_engine(
     device: str | None = None,
     dtype: str | None = None,
     limits: PixelLimits | None = None,
+    remote: Remote | None = None,
 ) -> Engine:
-    """The engine for a model folder, a run folder or a hub name. EngineError if it cannot be loaded."""
+    """The engine for a model folder, a run folder or a hub name, or for the name that an endpoint has for its model.
+
+    Raises:
+        EngineError: The model cannot be loaded.
+        ConfigError: The endpoint has no usable address or key, or no family is given for it.
+    """
+    if remote is not None:
+        return _remote_engine(model, remote, family)
     from mirg.engines.transformers import TransformersEngine
     from mirg.models.load import load_model
 
     return TransformersEngine(load_model(model, family_name=family, device=device, dtype=dtype, limits=limits))
+
+
+def _remote_engine(model: str, remote: Remote, family: str | None) -> Engine:
+    from mirg.engines.endpoint import checked_url, key_from_environment
+    from mirg.engines.limits import Limits
+    from mirg.engines.remote import EndpointEngine
+
+    if family is None:
+        hint = "an endpoint does not tell it: for example --family qwen3-vl"
+        raise ConfigError("the family of the model behind the endpoint is needed", hint=hint)
+    known = family_by_name(family)
+    limits = None if remote.max_pixels is None else limits_of(known, None, remote.max_pixels)
+    key = key_from_environment(remote.key_env, remote.url)
+    url = checked_url(remote.url)
+    return EndpointEngine(url, model, known, key=key, limits=limits, requests=Limits(concurrency=remote.concurrency))

@@ -45,14 +45,14 @@ class TransformersEngine:
         import torch
 
         # Neighbours of like length waste little padding; the original order is restored at the end.
-        order = sorted(range(len(requests)), key=lambda k: _size(requests[k]))
+        sizes = [(len(one.images), len(str(one.messages)) + len(one.prefix)) for one in requests]
+        order = sorted(range(len(requests)), key=sizes.__getitem__)
         done: dict[int, list[Completion]] = {}
         with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(settings.seed)
             for start in range(0, len(order), settings.batch_size):
                 chunk = order[start : start + settings.batch_size]
-                for k, group in zip(chunk, self._batch([requests[k] for k in chunk], settings, n), strict=True):
-                    done[k] = group
+                done |= zip(chunk, self._batch([requests[k] for k in chunk], settings, n), strict=True)
         return [done[k] for k in range(len(requests))]
 
     def _batch(self, requests: Sequence[Request], settings: Generation, n: int) -> list[list[Completion]]:
@@ -63,27 +63,21 @@ class TransformersEngine:
             forbidden=self._forbidden,
             temperature=settings.temperature,
         )
-        said = complete(self.loaded.model, prompts, [n] * len(prompts), sampling)
-        return [
-            [self._completion(ids, len(prompt.ids)) for ids in group]
-            for prompt, group in zip(prompts, said, strict=True)
-        ]
+        groups = zip(prompts, complete(self.loaded.model, prompts, [n] * len(prompts), sampling), strict=True)
+        return [[self._completion(ids, len(prompt.ids)) for ids in said] for prompt, said in groups]
 
     def _prompt(self, request: Request) -> Prompt:
+        prefix: list[int] = []
         try:
             prompt = encode(self.loaded.processor, request.messages, request.images, request.sample_id)
-            return replace(prompt, ids=[*prompt.ids, *self._prefix(request)])
+            if request.prefix:  # tokenized separately, so that the text after it begins with a new token
+                forbid_vision(request.prefix, self.family, f"sample {request.sample_id}: the beginning of the answer")
+                prefix = self.loaded.tokenizer(request.prefix, add_special_tokens=False)["input_ids"]
+            return replace(prompt, ids=[*prompt.ids, *prefix])
         except (AnswerError, DataError) as error:
             raise EngineError(error.message, hint=error.hint) from error
         except (ValueError, IndexError) as error:
             raise EngineError(str(error), hint="the processor refused it") from error
-
-    def _prefix(self, request: Request) -> list[int]:
-        """The ids of the prefix, tokenized separately, so that the text after it begins with a new token."""
-        if not request.prefix:
-            return []
-        forbid_vision(request.prefix, self.family, f"sample {request.sample_id}: the beginning of the answer")
-        return self.loaded.tokenizer(request.prefix, add_special_tokens=False)["input_ids"]
 
     def _completion(self, ids: list[int], prompt_tokens: int) -> Completion:
         tokenizer = self.loaded.tokenizer
@@ -91,7 +85,3 @@ class TransformersEngine:
         kept = ids[:-1] if ended else ids
         text = tokenizer.decode(kept, skip_special_tokens=True)
         return Completion(text, len(kept), "stop" if ended else "length", prompt_tokens)
-
-
-def _size(request: Request) -> tuple[int, int]:
-    return (len(request.images), len(str(request.messages)) + len(request.prefix))

@@ -9,17 +9,27 @@ percentages are taken here as points of IoU, since a share of an IoU of 0 means 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mirg.answers.blocks import ANSWER_OPEN
-from mirg.answers.write import write_completion
-from mirg.engines.base import Completion, Engine, Generation, Request
-from mirg.errors import AnswerError, ConfigError, EngineError, MirgError, first_problem
-from mirg.evaluation.measure import Asked, MeasurePlan, MeasureReport, Outcome, Progress, Row, write_measured
+from mirg.answers.prompts import write_completion
+from mirg.engines.base import Engine, Generation, Request
+from mirg.errors import AnswerError, ConfigError, MirgError, first_problem
+from mirg.evaluation.batches import complete
+from mirg.evaluation.measure import (
+    Asked,
+    Measurement,
+    MeasurePlan,
+    MeasureReport,
+    Outcome,
+    Progress,
+    Row,
+    write_measured,
+)
 from mirg.evaluation.records import make_record
 from mirg.samples import DatasetFolder, Sample
 
@@ -84,56 +94,6 @@ def judge(alone: Answered, with_chain: Answered, least: Gains | None = None) -> 
     return Verdict(False, "right without it" if alone.right else "wrong with it")
 
 
-@dataclass(frozen=True)
-class Blind:
-    """The measurement. The thresholds are part of no key: others need no new answers."""
-
-    least: Gains
-    command: str = "mirg trajectories filter"
-    row: type[BlindRow] = BlindRow
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What a row depends on beside model, generation and sample."""
-        return {}
-
-    def words(self, engine: Engine) -> str:
-        """One sentence for the card."""
-        return f"Chains that help {Path(engine.name).name}."
-
-    def measure(self, engine: Engine, asked: Sequence[Asked], generation: Generation) -> list[BlindRow]:
-        """A row for each sample; a problem if it has no trajectory, or one that cannot be written."""
-        rows: dict[str, BlindRow] = {}
-        chained: list[tuple[Asked, Request]] = []
-        for one in asked:
-            try:
-                prefix = written_chain(one.sample, engine)
-                told = Request(one.request.sample_id, one.request.messages, one.request.images, prefix)
-                chained.append((one, told))
-            except MirgError as error:
-                rows[one.sample.id] = BlindRow(id=one.sample.id, problem=str(error))
-        alone = _ask(engine, [one.request for one, _ in chained], generation)
-        after = _ask(engine, [told for _, told in chained], generation)
-        for (one, told), before, said in zip(chained, alone, after, strict=True):
-            rows[one.sample.id] = BlindRow(
-                id=one.sample.id,
-                alone=_answered(engine, one.sample, before.text),
-                with_chain=_answered(engine, one.sample, told.prefix + said.text),
-                tokens=before.tokens + said.tokens,
-            )
-        return [rows[one.sample.id] for one in asked]
-
-    def outcome(self, sample: Sample, row: BlindRow) -> Outcome:
-        """The sample with both answers in ``trajectory.meta["student"]``, or why its chain is left out."""
-        verdict = judge(row.alone, row.with_chain, self.least)
-        numbers = f"IoU {row.alone.iou:.2f} alone, {row.with_chain.iou:.2f} with the chain"
-        if not verdict.helps or sample.trajectory is None:
-            return Outcome(None, verdict.word, f"{verdict.word}: {numbers}")
-        told = {"alone": row.alone.model_dump(), "with_chain": row.with_chain.model_dump()}
-        kept = sample.trajectory.model_copy(update={"meta": {**sample.trajectory.meta, "student": told}})
-        return Outcome(sample.model_copy(update={"trajectory": kept}), verdict.word)
-
-
 def written_chain(sample: Sample, engine: Engine) -> str:
     """``<think>chain</think>`` as the student would write it, boxes in its own frame.
 
@@ -155,18 +115,42 @@ def write_helpful(
 ) -> MeasureReport:
     """Write the samples of ``dataset`` whose chain helps ``student`` to ``out``; the others go to ``rejected.jsonl``.
 
-    The default plan is greedy decoding. Errors as :func:`mirg.evaluation.measure.write_measured`.
+    Both answers are in ``trajectory.meta["student"]``. The default plan is greedy decoding. The thresholds are part of
+    no key: others need no new answers. Errors as :func:`mirg.evaluation.measure.write_measured`.
     """
-    return write_measured(student, dataset, out, Blind(least or Gains()), plan or MeasurePlan(), on_progress)
 
+    def answered(sample: Sample, text: str) -> Answered:
+        record = make_record(sample, text, family=student.family, limits=student.limits)
+        return Answered(right=record.joint, iou=round(record.object_reward, 6))
 
-def _ask(engine: Engine, requests: Sequence[Request], generation: Generation) -> list[Completion]:
-    said = engine.generate(requests, generation)
-    if len(said) != len(requests):
-        raise EngineError(f"{engine.name} gave {len(said)} completions for {len(requests)} requests")
-    return list(said)
+    def measure(asked: Sequence[Asked], generation: Generation) -> list[BlindRow]:
+        rows: dict[str, BlindRow] = {}
+        chained: list[tuple[Sample, Request, Request]] = []
+        for sample, request in asked:
+            try:
+                chained.append((sample, request, replace(request, prefix=written_chain(sample, student))))
+            except MirgError as error:
+                rows[sample.id] = BlindRow(id=sample.id, problem=str(error))
+        alone = complete(student, [request for _, request, _ in chained], generation)
+        after = complete(student, [told for _, _, told in chained], generation)
+        for (sample, _, told), before, said in zip(chained, alone, after, strict=True):
+            rows[sample.id] = BlindRow(
+                id=sample.id,
+                alone=answered(sample, before.text),
+                with_chain=answered(sample, told.prefix + said.text),
+                tokens=before.tokens + said.tokens,
+            )
+        return [rows[sample.id] for sample, _ in asked]
 
+    def outcome(sample: Sample, row: BlindRow) -> Outcome:
+        helps, word = judge(row.alone, row.with_chain, least)
+        numbers = f"IoU {row.alone.iou:.2f} alone, {row.with_chain.iou:.2f} with the chain"
+        if not helps or sample.trajectory is None:
+            return Outcome(None, word, f"{word}: {numbers}")
+        told = {"alone": row.alone.model_dump(), "with_chain": row.with_chain.model_dump()}
+        kept = sample.trajectory.model_copy(update={"meta": {**sample.trajectory.meta, "student": told}})
+        return Outcome(sample.model_copy(update={"trajectory": kept}), word)
 
-def _answered(engine: Engine, sample: Sample, text: str) -> Answered:
-    record = make_record(sample, text, family=engine.family, limits=engine.limits)
-    return Answered(right=record.joint, iou=round(record.object_reward, 6))
+    words = f"Chains that help {Path(student.name).name}."
+    what = Measurement("mirg trajectories filter", words, BlindRow, measure, outcome)
+    return write_measured(student, dataset, out, what, plan or MeasurePlan(), on_progress)

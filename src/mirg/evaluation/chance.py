@@ -1,8 +1,9 @@
 """Chance levels: what a policy reaches that never looks at the images, computed from a benchmark's own truth.
 
-A blind policy sees the number of images and the question without its subject (:mod:`mirg.evaluation.forms`), not the
-name of the task: "Find the [...]." is asked for answers with one box and for answers without. To questions that look
-alike it gives one constant answer. Candidates are every true answer, the whole image, the mean box, a box that the
+A blind policy sees the number of images and the *form* of the question, which is the question without its subject
+(``Find the [...].``), not the name of the task: the same form occurs for answers with one box and for answers
+without. Two questions of one wording (the form without its numbers) and with as many images look alike to it, and it
+gives them one constant answer. Candidates are every true answer, the whole image, the mean box, a box that the
 question gives, and ``none``; for the image each number, the last one, one that the question names, and any with equal
 probability. The best one is chosen with the truth, so the level is the highest that a blind policy can reach, and a
 model above it has used the images.
@@ -15,6 +16,7 @@ every task with questions of that wording.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
@@ -23,13 +25,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mirg.answers.markup import cited, replaced
 from mirg.evaluation.agreement import JOINT_THRESHOLD, agree_by_iou, iou_of_answer
-from mirg.evaluation.forms import given_boxes, groups, named_images
 from mirg.evaluation.metrics import subsets
 from mirg.evaluation.records import Record, by_task
-from mirg.geometry import Box, Boxes, as_boxes, iou, iou_matrix
+from mirg.geometry import Box, Boxes, as_boxes, box_problem, iou, iou_matrix
 
 CHANCE_METRICS = ("image_accuracy", "acc_30", "acc_50", "acc_70", "mean_iou", "joint_accuracy")
+LEAST = 30  # items; the best of many answers on fewer says more about luck than about the benchmark
 _THRESHOLDS = {"acc_30": 0.3, "acc_50": 0.5, "acc_70": 0.7}
 _MOST_BOXES = 5000  # candidate boxes; of more, evenly spaced ones are tried
 _MOST_MATCHINGS = 40_000  # answers with several boxes times items with several targets
@@ -37,7 +40,10 @@ _MOST_NAMED = 4  # images or boxes of a question that are tried
 _CHUNK = 256
 _MOST_KEPT = 4  # datasets
 
+_IMAGE = re.compile(r"Image-\d{1,9}")
+
 Levels = dict[str, float]
+Group = tuple[str, list[Record]]  # what its items have in common, in words; the items
 _kept: dict[str, dict[str, Any]] = {}  # by the digest of the truth
 
 
@@ -55,21 +61,16 @@ def chance(records: Sequence[Record]) -> dict[str, Any]:
     every metric and ``policies``, what reaches it. A model's completions play no part, so several models on one dataset
     cost one computation: the last few are kept in memory.
     """
-    key = _truth_digest(records)
+    state = hashlib.sha256()  # of the data of a level, in their order, which decides between policies of equal value
+    for r in records:
+        truth = [(target.image, *target.box) for target in r.targets]
+        state.update(repr((r.id, r.task, r.n_images, r.target_images, r.image_hidden, r.form, truth)).encode())
+    key = state.hexdigest()
     if key not in _kept:
         while len(_kept) >= _MOST_KEPT:
             del _kept[next(iter(_kept))]
         _kept[key] = _computed(records)
     return deepcopy(_kept[key])
-
-
-def _truth_digest(records: Sequence[Record]) -> str:
-    """A digest of the data of a level, in their order, which decides between policies of equal value."""
-    state = hashlib.sha256()
-    for r in records:
-        truth = [(target.image, *target.box) for target in r.targets]
-        state.update(repr((r.id, r.task, r.n_images, r.target_images, r.image_hidden, r.form, truth)).encode())
-    return state.hexdigest()
 
 
 def _computed(records: Sequence[Record]) -> dict[str, Any]:
@@ -122,16 +123,13 @@ def _image_level(records: Sequence[Record]) -> Level:
     right_N = np.array([record.target_images[0] if len(record.target_images) == 1 else -1 for record in records])
     choices = {name: (images_N == right_N).mean() for name, images_N in _image_choices(records).items()}
     uniform = sum(1 / record.n_images for record in records if len(record.target_images) == 1)
+    names = " and ".join(f"Image-{image}" for image in always) or "none"
     options = [
-        Level(count / n, f"always {_names(always)}"),
+        Level(count / n, f"always {names}"),
         *(Level(float(share), f"always {name}") for name, share in choices.items()),
         Level(uniform / n, "any image, each as likely"),
     ]
     return max(options, key=lambda level: level.value)
-
-
-def _names(images: Sequence[int]) -> str:
-    return " and ".join(f"Image-{image}" for image in images) or "none"
 
 
 def _image_choices(records: Sequence[Record]) -> dict[str, NDArray[np.int64]]:
@@ -150,15 +148,19 @@ def _image_choices(records: Sequence[Record]) -> dict[str, NDArray[np.int64]]:
 def _box_levels(records: Sequence[Record], single: Sequence[Record]) -> dict[str, Level]:
     """One constant box, for the metrics that ignore the image, and with one choice of image for the joint one."""
     n = len(records)
-    boxes = _candidates([target.box for record in records for target in record.targets])
+    all_truth, truth = _stacked(records), _stacked(single)
+    n_targets_R = np.array([len(record.targets) for record in records if record.targets])
+    starts_R = np.cumsum(n_targets_R) - n_targets_R
+    boxes = _candidates(all_truth)
     counts = {metric: np.zeros(len(boxes)) for metric in (*_THRESHOLDS, "mean_iou")}
     right_N = np.array([record.targets[0].image for record in single], dtype=np.int64)
     choices = {name: images_N == right_N for name, images_N in _image_choices(single).items()}
     joint = {choice: np.zeros(len(boxes)) for choice in choices}
-    truth, mean_truth, owner = _stacked(single), _stacked(records), _owners(records)
     for start in range(0, len(boxes), _CHUNK):
         part = slice(start, start + _CHUNK)
-        counts["mean_iou"][part] = _iou_sums(boxes[part], mean_truth, owner, records)
+        # Mean IoU's share of a record: the IoU of its best target / the number of its targets.
+        best_BR = np.maximum.reduceat(iou_matrix(boxes[part], all_truth), starts_R, axis=1)
+        counts["mean_iou"][part] = (best_BR / n_targets_R).sum(axis=1)
         if not single:
             continue
         iou_BN = iou_matrix(boxes[part], truth)
@@ -179,11 +181,11 @@ def _best_box(total_B: NDArray[np.float64], boxes: Boxes, n: int) -> Level:
     return Level(float(total_B[best]) / n, f"the box ({box})")
 
 
-def _candidates(true: Sequence[Sequence[float]]) -> Boxes:
+def _candidates(true: Boxes) -> Boxes:
     """The whole image, the mean true box, the medoid, and the true boxes (evenly thinned if there are too many)."""
-    boxes = np.unique(as_boxes(true), axis=0)
+    boxes = np.unique(true, axis=0)
     thinned = boxes[:: -(-len(boxes) // _MOST_BOXES)]
-    mean = as_boxes(true).mean(axis=0)
+    mean = true.mean(axis=0)
     medoid = boxes[np.argmin(np.abs(boxes - mean).sum(axis=1))]
     return np.concatenate([[[0.0, 0.0, 1.0, 1.0]], [mean], [medoid], thinned])
 
@@ -196,7 +198,13 @@ def _given_box_levels(records: Sequence[Record]) -> dict[str, Level]:
     for k in range(min(max(map(len, given)), _MOST_NAMED)):
         policy = f"box {k + 1} of those the question gives"
         answered = [boxes[k] if len(boxes) > k else None for boxes in given]
-        ious_N = np.array([_overlap(box, record) for box, record in zip(answered, records, strict=True)])
+        # Mean IoU's share of a record: the IoU of its best target / the number of its targets.
+        ious_N = np.array(
+            [
+                max(iou(box, t.box) for t in record.targets) / len(record.targets) if box and record.targets else 0.0
+                for box, record in zip(answered, records, strict=True)
+            ]
+        )
         one_N = np.array([len(record.targets) == 1 for record in records])
         right_N = np.array([r.targets[0].image if len(r.targets) == 1 else -1 for r in records])
         shares = {metric: (one_N & (ious_N >= threshold)).mean() for metric, threshold in _THRESHOLDS.items()}
@@ -207,29 +215,8 @@ def _given_box_levels(records: Sequence[Record]) -> dict[str, Level]:
     return found
 
 
-def _overlap(box: Box | None, record: Record) -> float:
-    """Mean IoU's share of one answered box: its best target / the number of targets."""
-    if box is None or not record.targets:
-        return 0.0
-    return max(iou(box, target.box) for target in record.targets) / len(record.targets)
-
-
 def _stacked(records: Sequence[Record]) -> Boxes:
     return as_boxes([target.box for record in records for target in record.targets])
-
-
-def _owners(records: Sequence[Record]) -> NDArray[np.int64]:
-    """For every stacked target the position of its record."""
-    return np.array([i for i, record in enumerate(records) for _ in record.targets], dtype=np.int64)
-
-
-def _iou_sums(boxes: Boxes, truth: Boxes, owner: NDArray[np.int64], records: Sequence[Record]) -> NDArray[np.float64]:
-    """Sum over the records of the IoU of one constant box: its best target / the number of targets, shape (B,)."""
-    iou_BT = iou_matrix(boxes, truth)
-    starts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
-    best_BR = np.maximum.reduceat(iou_BT, starts, axis=1)
-    n_targets = np.array([len(record.targets) for record in records if record.targets])
-    return (best_BR / n_targets).sum(axis=1)
 
 
 def _several_levels(several: Sequence[Record], single: Sequence[Record], n: int) -> dict[str, Level]:
@@ -253,3 +240,59 @@ def _several_levels(several: Sequence[Record], single: Sequence[Record], n: int)
         for metric, total in {**sums, "mean_iou": sum(a.iou for a in found) + on_single}.items():
             _raise_to(best, {metric: Level(total / n, f"the answer of sample {several[i].id}")})
     return best
+
+
+def wording(form: str) -> str:
+    """The form without the numbers of images and boxes.
+
+    >>> wording("Where is the object at <box image=1>0.1,0.2,0.3,0.4</box> of Image-1 in Image-3?")
+    'Where is the object at [box] of Image-N in Image-N?'
+    """
+    return _IMAGE.sub("Image-N", replaced(form, lambda image, box: "[box]"))
+
+
+def named_images(record: Record) -> list[int]:
+    """The images that the question names outside its boxes, in order."""
+    return [int(text[len("Image-") :]) for text in _IMAGE.findall(replaced(record.form, lambda image, box: ""))]
+
+
+def given_boxes(record: Record) -> list[Box]:
+    """The boxes that the question gives, in order; invalid ones are left out."""
+    return [box for _, box in cited(record.form) if box_problem(box) is None]
+
+
+def groups(records: Sequence[Record]) -> list[tuple[Group, list[Record]]]:
+    """For every group in use: the group, and the records that it is the finest large one of; each record is in one.
+
+    From fine to coarse: same wording and number of images; same wording; tasks joined by shared wordings. All but the
+    last need :data:`LEAST` items. Questions that are all different thus leave every task by itself.
+    """
+    joined = _joined_tasks(records)
+    members: dict[str, list[Record]] = {}
+    keys = {record.id: _keys(record, joined) for record in records}
+    for record in records:
+        for key in keys[record.id]:
+            members.setdefault(key, []).append(record)
+    users: dict[str, list[Record]] = {}
+    for record in records:
+        *fine, last = keys[record.id]
+        users.setdefault(next((key for key in fine if len(members[key]) >= LEAST), last), []).append(record)
+    return [((key, members[key]), users[key]) for key in sorted(users)]
+
+
+def _keys(record: Record, joined: dict[str, str]) -> list[str]:
+    text = wording(record.form)
+    fine = [f"{text} ({record.n_images} images)", text] if text else []
+    return [*fine, joined[record.task]]
+
+
+def _joined_tasks(records: Sequence[Record]) -> dict[str, str]:
+    """For every task the tasks that share wordings with it, directly or through others."""
+    sharing: dict[str, set[str]] = {}
+    for record in records:
+        sharing.setdefault(wording(record.form) or f"task {record.task}", set()).add(record.task)
+    parts: list[set[str]] = []
+    for tasks in sharing.values():
+        touched = [part for part in parts if part & tasks]
+        parts = [part for part in parts if not part & tasks] + [tasks.union(*touched)]
+    return {task: f"task {', '.join(sorted(part))}" for part in parts for task in part}

@@ -6,7 +6,7 @@ image set) cancels out. The same sample must have the same truth in both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -15,21 +15,28 @@ from typing import Any
 from mirg.errors import EvaluationError
 from mirg.evaluation.chance import chance
 from mirg.evaluation.failures import failures, size_edges_of
-from mirg.evaluation.intervals import RESAMPLES, Difference, paired_difference
+from mirg.evaluation.intervals import paired_difference
 from mirg.evaluation.metrics import METRICS, subsets, table, values
 from mirg.evaluation.records import Record, by_task, load_records
-from mirg.evaluation.store import SETTINGS_FILE, SUMMARY_FILE, changed_rows, read_rejected
-from mirg.storage import read_json
+from mirg.evaluation.store import SETTINGS_FILE, SUMMARY_FILE, changed_rows
+from mirg.samples import REJECTED_FILE
+from mirg.storage import read_json, read_jsonl
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The records of one model on one dataset; ``rejected`` samples could not be asked and are in no metric."""
+    """The records of one model on one dataset; ``rejected`` samples could not be asked and are in no metric.
+
+    ``metrics`` and ``chance`` are those of the summary, if they have been read.
+    """
 
     name: str
     records: tuple[Record, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     rejected: int = 0
+    folder: Path = Path()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    chance: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_evaluation(folder: str | Path, *, name: str | None = None) -> Evaluation:
@@ -48,7 +55,8 @@ def load_evaluation(folder: str | Path, *, name: str | None = None) -> Evaluatio
     if changed := changed_rows(root):
         raise EvaluationError(changed, hint="run the evaluation again with --overwrite")
     known = settings if isinstance(settings, dict) else {}
-    return Evaluation(name or root.name, records, known, rejected=len(read_rejected(root)))
+    rejected = sum(isinstance(row, dict) for _, row in read_jsonl(root / REJECTED_FILE))
+    return Evaluation(name or root.name, records, known, rejected)
 
 
 def load_evaluations(folders: Sequence[str | Path]) -> list[Evaluation]:
@@ -59,7 +67,7 @@ def load_evaluations(folders: Sequence[str | Path]) -> list[Evaluation]:
     return [load_evaluation(path, name=name) for path, name in zip(paths, _short_names(paths), strict=True)]
 
 
-def compare(evaluations: Sequence[Evaluation], *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
+def compare(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     """Everything about one or several evaluations as JSON-ready data.
 
     ``systems``: name, model, n, rejected, the tables of :func:`mirg.evaluation.metrics.table`, and ``failures`` by
@@ -69,54 +77,47 @@ def compare(evaluations: Sequence[Evaluation], *, seed: int = 0, resamples: int 
     """
     if not evaluations:
         raise EvaluationError("nothing to compare", hint="give at least one evaluation")
-    union = _union(evaluations)
+    union = union_of(evaluations)
+    edges = size_edges_of(union)
+    systems = [
+        {
+            "name": evaluation.name,
+            "model": evaluation.settings.get("model", ""),
+            "n": len(evaluation.records),
+            "rejected": evaluation.rejected,
+            **table(evaluation.records),
+            "failures": failures(evaluation.records, size_edges=edges),
+        }
+        for evaluation in evaluations
+    ]
     return {
-        "systems": [_system(evaluation, size_edges_of(union), seed, resamples) for evaluation in evaluations],
+        "systems": systems,
         "chance": chance(union),
-        "differences": [difference(a, b, seed=seed, resamples=resamples) for a, b in combinations(evaluations, 2)],
+        "differences": [difference(a, b) for a, b in combinations(evaluations, 2)],
         "notes": _notes(evaluations),
     }
 
 
-def difference(a: Evaluation, b: Evaluation, *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
+def difference(a: Evaluation, b: Evaluation) -> dict[str, Any]:
     """Paired differences ``b - a`` of every metric on the common samples. Without any, ``overall`` is None."""
     first, second = common(a, b)
-    result: dict[str, Any] = {
+    partner = {record.id: record for record in second}
+
+    def block(rows: Sequence[Record]) -> dict[str, Any]:
+        sets = [record.image_set for record in rows]
+        before, after = values(rows), values([partner[record.id] for record in rows])
+        cells = {metric: paired_difference(before[:, m], after[:, m], sets).cell() for m, metric in enumerate(METRICS)}
+        return {"n": len(rows), **cells}
+
+    return {
         "a": a.name,
         "b": b.name,
         "n": len(first),
         "only_a": len(a.records) - len(first),
         "only_b": len(b.records) - len(second),
-        "overall": None,
-        "tasks": {},
-        "subsets": {},
-    }
-    if not first:
-        return result
-    partner = {record.id: record for record in second}
-
-    def block(rows: Sequence[Record]) -> dict[str, Any]:
-        found = paired(rows, [partner[record.id] for record in rows], seed=seed, resamples=resamples)
-        cells = {name: {"mean": d.mean, "low": d.low, "high": d.high, "p": d.p} for name, d in found.items()}
-        return {"n": len(rows), **cells}
-
-    result["overall"] = block(first)
-    result["tasks"] = {task: block(rows) for task, rows in by_task(first).items()}
-    result["subsets"] = {name: block(rows) for name, rows in subsets(first).items()}
-    return result
-
-
-def paired(
-    a: Sequence[Record], b: Sequence[Record], *, seed: int = 0, resamples: int = RESAMPLES
-) -> dict[str, Difference]:
-    """Paired differences ``b - a`` of every metric; the two lists hold the same samples in the same order."""
-    if [record.id for record in a] != [record.id for record in b]:
-        raise EvaluationError("a paired difference needs the same samples in the same order")
-    sets = [record.image_set for record in a]
-    va, vb = values(a), values(b)
-    return {
-        name: paired_difference(va[:, m], vb[:, m], sets, seed=seed, resamples=resamples)
-        for m, name in enumerate(METRICS)
+        "overall": block(first) if first else None,
+        "tasks": {task: block(rows) for task, rows in by_task(first).items()},
+        "subsets": {name: block(rows) for name, rows in subsets(first).items()},
     }
 
 
@@ -137,23 +138,13 @@ def common(a: Evaluation, b: Evaluation) -> tuple[list[Record], list[Record]]:
     return first, second
 
 
-def _union(evaluations: Sequence[Evaluation]) -> list[Record]:
+def union_of(evaluations: Sequence[Evaluation]) -> list[Record]:
+    """One record of every sample that any of the evaluations holds."""
     found: dict[str, Record] = {}
     for evaluation in evaluations:
         for record in evaluation.records:
             found.setdefault(record.id, record)
     return list(found.values())
-
-
-def _system(evaluation: Evaluation, size_edges: Sequence[float], seed: int, resamples: int) -> dict[str, Any]:
-    return {
-        "name": evaluation.name,
-        "model": evaluation.settings.get("model", ""),
-        "n": len(evaluation.records),
-        "rejected": evaluation.rejected,
-        **table(evaluation.records, seed=seed, resamples=resamples),
-        "failures": failures(evaluation.records, size_edges=size_edges, seed=seed, resamples=resamples),
-    }
 
 
 def _notes(evaluations: Sequence[Evaluation]) -> list[str]:

@@ -11,15 +11,22 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from mirg.engines.base import Engine, Generation, several
+from mirg.engines.base import Completion, Engine, Generation, several
 from mirg.errors import ConfigError
-from mirg.evaluation.measure import Asked, MeasurePlan, MeasureReport, Outcome, Progress, Row, write_measured
+from mirg.evaluation.measure import (
+    Asked,
+    Measurement,
+    MeasurePlan,
+    MeasureReport,
+    Outcome,
+    Progress,
+    Row,
+    write_measured,
+)
 from mirg.evaluation.records import make_record
-from mirg.rewards import RewardConfig
 from mirg.samples import DatasetFolder, Sample
 
 PASS_RATE, MEAN_REWARD, REWARD_STD = "pass_rate", "mean_reward", "reward_std"  # keys of Sample.meta
@@ -32,56 +39,6 @@ class DifficultyRow(Row):
 
     right: int = 0
     rewards: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class Difficulty:
-    """The measurement: ``k`` answers to each prompt, each rewarded as ``rewards`` says."""
-
-    k: int = 8
-    rewards: RewardConfig = field(default_factory=RewardConfig)
-    command: str = "mirg data difficulty"
-    row: type[DifficultyRow] = DifficultyRow
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What a row depends on beside model, generation and sample."""
-        return {"k": self.k}
-
-    def words(self, engine: Engine) -> str:
-        """One sentence for the card."""
-        return f"Pass rates of {Path(engine.name).name} over {self.k} answers."
-
-    def measure(self, engine: Engine, asked: Sequence[Asked], generation: Generation) -> list[DifficultyRow]:
-        """A row for each prompt."""
-        groups = several(engine, [one.request for one in asked], generation, self.k)
-        rows = []
-        for one, group in zip(asked, groups, strict=True):
-            records = [
-                make_record(one.sample, said.text, family=engine.family, limits=engine.limits, rewards=self.rewards)
-                for said in group
-            ]
-            rows.append(
-                DifficultyRow(
-                    id=one.sample.id,
-                    right=sum(record.joint for record in records),
-                    rewards=tuple(round(record.total, 6) for record in records),
-                    tokens=sum(said.tokens for said in group),
-                )
-            )
-        return rows
-
-    def outcome(self, sample: Sample, row: DifficultyRow) -> Outcome:
-        """Every sample is kept, with its pass rate, mean reward (both 0 to 1) and their spread in ``meta``.
-
-        The spread is the sample standard deviation of the total rewards, that of TRL's advantages; 0 for one answer.
-        """
-        found = {
-            PASS_RATE: row.right / self.k,
-            MEAN_REWARD: round(math.fsum(row.rewards) / self.k, 6),
-            REWARD_STD: round(statistics.stdev(row.rewards), 6) if self.k > 1 else 0.0,
-        }
-        return Outcome(sample.model_copy(update={"meta": {**sample.meta, **found}}), level(row.right, self.k))
 
 
 def level(right: int, k: int) -> Level:
@@ -97,14 +54,43 @@ def write_difficulty(
     plan: MeasurePlan | None = None,
     on_progress: Progress | None = None,
 ) -> MeasureReport:
-    """Write ``dataset`` to ``out`` with the pass rate of ``k`` answers to each prompt.
+    """Write ``dataset`` to ``out`` with the pass rate of ``k`` answers to each prompt, their mean reward and spread.
 
-    The default plan samples at temperature 1. Raises ConfigError if several answers are requested at temperature 0,
-    since they would all be the same; other errors as :func:`mirg.evaluation.measure.write_measured`.
+    All are in ``meta``, from 0 to 1. The spread is the sample standard deviation of the total rewards, that of TRL's
+    advantages; 0 for one answer. The default plan samples at temperature 1. Raises ConfigError if several answers are
+    requested at temperature 0, since they would all be the same; other errors as
+    :func:`mirg.evaluation.measure.write_measured`.
     """
     plan = plan or MeasurePlan(Generation(temperature=1.0))
     check_k(k, plan.generation)
-    return write_measured(engine, dataset, out, Difficulty(k, plan.rewards), plan, on_progress)
+
+    def row_of(sample: Sample, group: Sequence[Completion]) -> DifficultyRow:
+        records = [
+            make_record(sample, said.text, family=engine.family, limits=engine.limits, rewards=plan.rewards)
+            for said in group
+        ]
+        return DifficultyRow(
+            id=sample.id,
+            right=sum(record.joint for record in records),
+            rewards=tuple(round(record.total, 6) for record in records),
+            tokens=sum(said.tokens for said in group),
+        )
+
+    def measure(asked: Sequence[Asked], generation: Generation) -> list[DifficultyRow]:
+        groups = several(engine, [one.request for one in asked], generation, k)
+        return [row_of(one.sample, group) for one, group in zip(asked, groups, strict=True)]
+
+    def outcome(sample: Sample, row: DifficultyRow) -> Outcome:
+        found = {
+            PASS_RATE: row.right / k,
+            MEAN_REWARD: round(math.fsum(row.rewards) / k, 6),
+            REWARD_STD: round(statistics.stdev(row.rewards), 6) if k > 1 else 0.0,
+        }
+        return Outcome(sample.model_copy(update={"meta": {**sample.meta, **found}}), level(row.right, k))
+
+    words = f"Pass rates of {Path(engine.name).name} over {k} answers."
+    what = Measurement("mirg data difficulty", words, DifficultyRow, measure, outcome, {"k": k})
+    return write_measured(engine, dataset, out, what, plan, on_progress)
 
 
 def check_k(k: int, generation: Generation) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from mirg.evaluation.agreement import JOINT_THRESHOLD, iou_of_answer
-from mirg.evaluation.intervals import RESAMPLES, Floats, mean_interval, paired_difference
-from mirg.evaluation.metrics import measure, plain, subsets
+from mirg.evaluation.intervals import Floats, mean_interval, paired_difference
+from mirg.evaluation.metrics import measure, subsets
 from mirg.evaluation.records import Record
 from mirg.geometry import area, as_boxes, match_ious
 
@@ -24,35 +24,24 @@ IOU_EDGES = tuple(k / 10 for k in range(11))
 SIZE_BINS = 4
 
 
-def failures(
-    records: Sequence[Record],
-    *,
-    size_edges: Sequence[float] | None = None,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> dict[str, Any]:
+def failures(records: Sequence[Record], *, size_edges: Sequence[float] | None = None) -> dict[str, Any]:
     """Everything below as JSON-ready data; shares and areas are fractions, intervals are resampled by image set.
 
     ``image_choice``: :func:`image_choice`; ``named``: :func:`named_and_true`; ``iou``: :func:`iou_histogram`;
     ``by_n_images``, ``by_position`` (of the true image, on the items of ``image_choice``) and ``by_size`` (of the box,
-    items with one target): one block of metrics per group, as :func:`mirg.evaluation.metrics.plain` gives it, with its
-    ``name`` or the areas ``area_from`` <= a < ``area_to``. ``size_edges`` are the areas between the sizes, where
-    several models must share them; left out, those of ``records`` (:func:`size_edges_of`).
+    items with one target): one block of :func:`mirg.evaluation.metrics.measure` per group, with its ``name`` or the
+    areas ``area_from`` <= a < ``area_to``. ``size_edges`` are the areas between the sizes, where several models must
+    share them; by default those of ``records`` (:func:`size_edges_of`).
     """
     edges = size_edges_of(records) if size_edges is None else tuple(size_edges)
-
-    def block(rows: Sequence[Record]) -> dict[str, Any]:
-        return plain(measure(rows, seed=seed, resamples=resamples))
-
+    sizes = by_size(records, edges).items()
     return {
         "image_choice": image_choice(records),
-        "named": named_and_true(records, seed=seed, resamples=resamples),
-        "iou": iou_histogram(records, seed=seed, resamples=resamples),
-        "by_n_images": [{"name": str(n), **block(rows)} for n, rows in by_n_images(records).items()],
-        "by_position": [{"name": name, **block(rows)} for name, rows in by_position(records).items()],
-        "by_size": [
-            {"area_from": low, "area_to": high, **block(rows)} for (low, high), rows in by_size(records, edges).items()
-        ],
+        "named": named_and_true(records),
+        "iou": iou_histogram(records),
+        "by_n_images": [{"name": str(n), **measure(rows)} for n, rows in by_n_images(records).items()],
+        "by_position": [{"name": name, **measure(rows)} for name, rows in by_position(records).items()],
+        "by_size": [{"area_from": low, "area_to": high, **measure(rows)} for (low, high), rows in sizes],
     }
 
 
@@ -66,7 +55,8 @@ def image_choice(records: Sequence[Record]) -> dict[str, Any]:
     kind, items = _choice_items(records)
     counted = [record for record in items if len(record.target_images) <= 1]
     images = _images(counted)
-    rows, columns = [*images, NONE], [*images, NONE, SEVERAL, NO_SUCH_IMAGE, UNREADABLE]
+    rows = [*images, NONE]
+    columns = [*rows, SEVERAL, NO_SUCH_IMAGE, UNREADABLE]
     pairs = Counter((true_image(record), named_image(record)) for record in counted)
     return {
         "items": kind,
@@ -78,7 +68,7 @@ def image_choice(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def named_and_true(records: Sequence[Record], *, seed: int = 0, resamples: int = RESAMPLES) -> list[dict[str, Any]]:
+def named_and_true(records: Sequence[Record]) -> list[dict[str, Any]]:
     """For each image number, and ``none``: the share of items that name it, that truly have it, and the difference.
 
     ``named`` is an interval, ``true`` a share, ``difference`` (named minus true) an interval with its p-value. A model
@@ -90,21 +80,13 @@ def named_and_true(records: Sequence[Record], *, seed: int = 0, resamples: int =
     for name in [*_images(counted), NONE] if counted else []:
         named_N = np.array([named_image(record) == name for record in counted], dtype=np.float64)
         true_N = np.array([true_image(record) == name for record in counted], dtype=np.float64)
-        share = mean_interval(named_N, sets, seed=seed, resamples=resamples)
-        bias = paired_difference(true_N, named_N, sets, seed=seed, resamples=resamples)
-        found.append(
-            {
-                "name": name,
-                "n": len(counted),
-                "true": float(true_N.mean()),
-                "named": {"mean": share.mean, "low": share.low, "high": share.high},
-                "difference": {"mean": bias.mean, "low": bias.low, "high": bias.high, "p": bias.p},
-            }
-        )
+        share, bias = mean_interval(named_N, sets).cell(), paired_difference(true_N, named_N, sets).cell()
+        true = float(true_N.mean())
+        found.append({"name": name, "n": len(counted), "true": true, "named": share, "difference": bias})
     return found
 
 
-def iou_histogram(records: Sequence[Record], *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
+def iou_histogram(records: Sequence[Record]) -> dict[str, Any]:
     """How well the boxes lie where the images are right: :func:`true_box_ious` of all such items, in bins of 0.1.
 
     ``counts[k]`` boxes have ``edges[k]`` <= IoU < ``edges[k + 1]`` (1 is in the last bin); ``at_50`` is the share at
@@ -113,11 +95,7 @@ def iou_histogram(records: Sequence[Record], *, seed: int = 0, resamples: int = 
     pairs = [(iou, record.image_set) for record in records if record.image_correct for iou in true_box_ious(record)]
     ious = np.array([iou for iou, _ in pairs])
     counts, _ = np.histogram(ious, bins=np.array(IOU_EDGES))
-    at_50 = None
-    if pairs:
-        at_least = (ious >= JOINT_THRESHOLD).astype(np.float64)
-        share = mean_interval(at_least, [key for _, key in pairs], seed=seed, resamples=resamples)
-        at_50 = {"mean": share.mean, "low": share.low, "high": share.high}
+    at_50 = mean_interval(ious >= JOINT_THRESHOLD, [key for _, key in pairs]).cell() if pairs else None
     return {"n": len(pairs), "edges": list(IOU_EDGES), "counts": counts.tolist(), "at_50": at_50}
 
 

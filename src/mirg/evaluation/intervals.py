@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,10 @@ class Interval:
     n: int
     n_sets: int
 
+    def cell(self) -> dict[str, Any]:
+        """``mean``, ``low`` and ``high``, and ``p`` of a difference, as JSON-ready data."""
+        return {name: value for name, value in asdict(self).items() if name not in ("n", "n_sets")}
+
 
 @dataclass(frozen=True)
 class Difference(Interval):
@@ -54,16 +59,22 @@ def mean_interval(
 
 
 def mean_intervals(
-    values_NM: Floats, sets: Sequence[Hashable], *, seed: int = 0, resamples: int = RESAMPLES
+    values_NM: Floats, sets: Sequence[Hashable], *, seed: int = 0, resamples: int = RESAMPLES, shares: bool = True
 ) -> list[Interval]:
-    """:func:`mean_interval` of each of M metrics on the same N items, drawn once for all of them; values (N, M)."""
-    sums_CM, counts_C = _by_set(values_NM, sets)
+    """:func:`mean_interval` of each of M metrics on the same N items, drawn once for all of them; values (N, M).
+
+    If they are not ``shares``, values may be any finite numbers, and an interval is not limited to [0, 1]. Equal
+    values, and those of a single image set, then give an interval without width.
+    """
+    sums_CM, counts_C = sums_by_set(values_NM, sets)
     n, n_sets = len(values_NM), len(counts_C)
     means_M = values_NM.mean(axis=0)
     lows, highs = _ends(sums_CM, counts_C, seed=seed, resamples=resamples, corrected=True)
     found = []
     for m, mean in enumerate(means_M):
-        if mean in (0.0, 1.0) or n_sets == 1:
+        if not shares:
+            low, high = float(lows[m]), float(highs[m])
+        elif mean in (0.0, 1.0) or n_sets == 1:
             low, high = _wilson(float(mean), n_sets)
         else:
             low, high = float(np.clip(lows[m], 0.0, 1.0)), float(np.clip(highs[m], 0.0, 1.0))
@@ -89,7 +100,7 @@ def paired_difference(
     if a_N.shape != b_N.shape:
         raise EvaluationError(f"a paired difference needs the same items on both sides: {a_N.shape} and {b_N.shape}")
     difference_N1 = (b_N - a_N)[:, None]
-    sums_C1, counts_C = _by_set(difference_N1, sets)
+    sums_C1, counts_C = sums_by_set(difference_N1, sets)
     mean = float(difference_N1.mean())
     p = sign_flip_p(sums_C1[:, 0], seed=seed)
     if not sums_C1.any():  # the two agree, set by set: nothing varies
@@ -126,7 +137,7 @@ def sign_flip_p(sums_C: Floats, *, seed: int = 0, flips: int = 4000) -> float:
     return (reached + 1) / (flips + 1)
 
 
-def _by_set(values_NM: Floats, sets: Sequence[Hashable]) -> tuple[Floats, Floats]:
+def sums_by_set(values_NM: Floats, sets: Sequence[Hashable]) -> tuple[Floats, Floats]:
     """Sums (C, M) and item counts (C,) of the C image sets, in order of first appearance."""
     if len(values_NM) == 0:
         raise EvaluationError("no values: an interval needs at least one item")
@@ -143,16 +154,19 @@ def _by_set(values_NM: Floats, sets: Sequence[Hashable]) -> tuple[Floats, Floats
 
 def _replicates(sums_CM: Floats, counts_C: Floats, *, seed: int, resamples: int) -> Floats:
     """Means of ``resamples`` bootstrap draws of C sets with replacement, shape (resamples, M)."""
-    n_sets = len(counts_C)
     rng = np.random.default_rng(seed)
     parts = []
-    step = max(1, _CHUNK // n_sets)
+    step = max(1, _CHUNK // len(counts_C))
     for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        drawn = rng.integers(0, n_sets, size=(rows, n_sets)) + n_sets * np.arange(rows)[:, None]
-        weights_RC = np.bincount(drawn.ravel(), minlength=rows * n_sets).reshape(rows, n_sets).astype(np.float64)
+        weights_RC = draw_counts(rng, min(step, resamples - start), len(counts_C))
         parts.append((weights_RC @ sums_CM) / (weights_RC @ counts_C)[:, None])
     return np.concatenate(parts)
+
+
+def draw_counts(rng: np.random.Generator, resamples: int, n: int) -> Floats:
+    """How often each of ``n`` is drawn in ``n`` draws with replacement, shape (resamples, n)."""
+    drawn_RN = rng.integers(0, n, (resamples, n)) + n * np.arange(resamples)[:, None]
+    return np.bincount(drawn_RN.ravel(), minlength=resamples * n).reshape(resamples, n).astype(np.float64)
 
 
 def _ends(sums_CM: Floats, counts_C: Floats, *, seed: int, resamples: int, corrected: bool) -> tuple[Floats, Floats]:

@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from mirg.answers.prompts import Instructions, messages
+from mirg.answers.prompts import Instructions
 from mirg.data import derive
-from mirg.engines.base import Engine, Generation, Request, instructions_of
-from mirg.errors import DataError, EvaluationError, MirgError, first_problem
-from mirg.evaluation.keys import ImageDigests, batch_seed, row_keys, run_settings, sample_key
-from mirg.evaluation.records import RECORDS_FILE
-from mirg.evaluation.store import Store, claim
-from mirg.executors import chunks
+from mirg.engines.base import Engine, Generation, Request
+from mirg.errors import DataError, EvaluationError, MirgError
+from mirg.evaluation.batches import batches, run_settings
+from mirg.evaluation.records import RECORDS_FILE, read_rows
+from mirg.evaluation.store import claim
 from mirg.rewards import RewardConfig
-from mirg.samples import DatasetFolder, Rejection, Sample, Tally, refuse_for_family
-from mirg.storage import BadLine, read_jsonl, refuse_existing
+from mirg.samples import DatasetFolder, Rejection, Sample, Tally
+from mirg.storage import BadLine, refuse_existing
 
 KEPT_REJECTIONS = 100  # held for the report; all of them are in rejected.jsonl
 
@@ -46,8 +45,7 @@ class Row(BaseModel):
 R = TypeVar("R", bound=Row)
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """A sample and the request that asks it."""
 
     sample: Sample
@@ -62,35 +60,22 @@ class Outcome(NamedTuple):
     detail: str = ""
 
 
-class Measurement(Protocol[R]):
-    """What is measured."""
+@dataclass(frozen=True)
+class Measurement(Generic[R]):
+    """What is measured.
 
-    @property
-    def command(self) -> str:
-        """Goes into the card of the new dataset."""
-        ...
+    ``command`` and ``words``, one sentence, go into the card of the new dataset. ``row`` is the class of the rows.
+    ``measure`` gives a row for each of the samples asked, in order, with a problem if it cannot be asked. ``outcome``
+    says what becomes of a sample that could be asked. ``settings`` is whatever a row depends on beside model,
+    generation and sample, as plain data.
+    """
 
-    @property
-    def row(self) -> type[R]:
-        """The class of its rows."""
-        ...
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Whatever a row depends on beside model, generation and sample, as plain data."""
-        ...
-
-    def words(self, engine: Engine) -> str:
-        """One sentence for the card."""
-        ...
-
-    def measure(self, engine: Engine, asked: Sequence[Asked], generation: Generation) -> list[R]:
-        """A row for each of ``asked``, in order. What cannot be asked gets a row with a problem."""
-        ...
-
-    def outcome(self, sample: Sample, row: R) -> Outcome:
-        """What becomes of a sample that could be asked."""
-        ...
+    command: str
+    words: str
+    row: type[R]
+    measure: Callable[[Sequence[Asked], Generation], list[R]]
+    outcome: Callable[[Sample, R], Outcome]
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,9 +133,9 @@ def write_measured(
     out = Path(out)
     refuse_output(out, dataset, plan)
     journal = journal_of(out)
-    report = MeasureReport()
-    report.resumed = _Run(engine, dataset, what, plan, journal).fill(on_progress or (lambda done, total: None))
-    _write(dataset, out, what, plan, engine, _rows(journal, what.row), report)
+    resumed = _fill(engine, dataset, what, plan, journal, on_progress or (lambda done, total: None))
+    report = MeasureReport(resumed=resumed)
+    _write(dataset, out, what, plan, journal, report)
     shutil.rmtree(journal, ignore_errors=True)
     return report
 
@@ -166,96 +151,57 @@ def journal_of(out: Path) -> Path:
     return out.with_name(f"{out.name}.journal")
 
 
-class _Run(Generic[R]):
-    """The journal of one measurement, filled batch by batch."""
+def _fill(
+    engine: Engine, dataset: DatasetFolder, what: Measurement[R], plan: MeasurePlan, journal: Path, tell: Progress
+) -> int:
+    """Make the rows that are missing in the journal; returns how many were there.
 
-    def __init__(
-        self, engine: Engine, dataset: DatasetFolder, what: Measurement[R], plan: MeasurePlan, journal: Path
-    ) -> None:
-        self.engine, self.dataset, self.what, self.plan = engine, dataset, what, plan
-        self.told: Instructions = instructions_of(engine, plan.instructions)
-        self.settings = run_settings(engine, plan.generation, self.told, plan.rewards) | {
-            "measurement": what.command,
-            **what.settings,
-            "dataset": dataset.card.name,
-            "dataset_digest": dataset.card.digest,
-        }
-        self.store = self._claimed(journal)
-
-    def _claimed(self, journal: Path) -> Store:
-        """Rows of the same settings are used again, also where the output is to be overwritten."""
-        try:
-            return claim(journal, self.settings, self.dataset.card.n_samples, overwrite=False)
-        except EvaluationError as error:
-            if not self.plan.overwrite:
-                raise EvaluationError(error.message, hint=f"remove {journal} to measure again") from error
-            return claim(journal, self.settings, self.dataset.card.n_samples, overwrite=True)
-
-    def fill(self, tell: Progress) -> int:
-        """Make the rows that are missing; returns how many were there."""
-        images = ImageDigests(self.dataset)
-        done, total = 0, len(self.dataset)
-        samples = self.dataset.read(lambda rejection: None, images="header")
-        for number, batch in enumerate(chunks(samples, self.plan.generation.batch_size)):
-            prompts = [self._prompt(sample) for sample in batch]
-            digests = [
-                sample_key(sample, prompt if isinstance(prompt, list) else str(prompt), images)
-                for sample, prompt in zip(batch, prompts, strict=True)
-            ]
-            keys = row_keys(self.settings, [sample.id for sample in batch], digests)
-            if not self.store.reuse(list(keys.items())):
-                rows = self._ask(batch, prompts, batch_seed(self.plan.generation.seed, number))
-                self.store.append([row.model_copy(update={"key": keys[row.id]}) for row in rows])
-            done += len(batch)
-            tell(done, total)
-        self.store.cut()
-        return self.store.used
-
-    def _ask(self, batch: Sequence[Sample], prompts: Sequence[list[dict[str, Any]] | MirgError], seed: int) -> list[R]:
-        rows: dict[str, R] = {}
-        asked: list[Asked] = []
-        for sample, prompt in zip(batch, prompts, strict=True):
-            try:
-                if isinstance(prompt, MirgError):
-                    raise prompt
-                images = [self.dataset.open_image(ref, sample.id) for ref in sample.images]
-                asked.append(Asked(sample, Request(sample.id, prompt, images)))
-            except MirgError as error:
-                rows[sample.id] = self.what.row(id=sample.id, problem=str(error))
-        if asked:
-            found = self.what.measure(self.engine, asked, replace(self.plan.generation, seed=seed))
-            rows |= {row.id: row for row in found}
-        return [rows[sample.id] for sample in batch]
-
-    def _prompt(self, sample: Sample) -> list[dict[str, Any]] | MirgError:
-        try:
-            refuse_for_family(sample, self.engine.family, self.engine.limits)
-            return messages(sample, self.engine.family, self.engine.limits, self.told)
-        except MirgError as error:
-            return error
+    Rows of the same settings are used again, also where the output is to be overwritten.
+    """
+    settings = run_settings(engine, dataset, plan.generation, plan.instructions, plan.rewards)
+    settings |= {"measurement": what.command, **what.settings}
+    try:
+        store = claim(journal, settings, dataset.card.n_samples, overwrite=False)
+    except EvaluationError as error:
+        if not plan.overwrite:
+            raise EvaluationError(error.message, hint=f"remove {journal} to measure again") from error
+        store = claim(journal, settings, dataset.card.n_samples, overwrite=True)
+    done, total = 0, len(dataset)
+    samples = dataset.read(lambda rejection: None, images="header")
+    for batch in batches(engine, dataset, samples, plan.generation, settings):
+        if not store.reuse(list(batch.keys.items())):
+            rows: dict[str, R] = {}
+            asked: list[Asked] = []
+            for sample in batch.samples:
+                request = batch.open(sample)
+                if isinstance(request, MirgError):
+                    rows[sample.id] = what.row(id=sample.id, problem=str(request))
+                else:
+                    asked.append(Asked(sample, request))
+            if asked:
+                rows |= {row.id: row for row in what.measure(asked, batch.generation)}
+            ordered = (rows[sample.id] for sample in batch.samples)
+            store.append([row.model_copy(update={"key": batch.keys[row.id]}) for row in ordered])
+        done += len(batch.samples)
+        tell(done, total)
+    store.cut()
+    return store.used
 
 
 def _rows(journal: Path, kind: type[R]) -> Iterator[R]:
-    file = journal / RECORDS_FILE
-    for number, value in read_jsonl(file):
-        if isinstance(value, BadLine):
-            raise EvaluationError(f"{file}:{number}: {value.reason}", hint="start again: it resumes there")
-        try:
-            yield kind.model_validate(value)
-        except ValidationError as error:
-            where, reason = first_problem(error)
-            raise EvaluationError(f"{file}:{number}: {where}: {reason}", hint=f"remove {journal}") from error
+    for number, row in read_rows(journal / RECORDS_FILE, kind):
+        if isinstance(row, BadLine):
+            raise EvaluationError(
+                f"{journal / RECORDS_FILE}:{number}: {row.reason}", hint=f"remove {journal} to measure again"
+            )
+        yield row
 
 
 def _write(
-    dataset: DatasetFolder,
-    out: Path,
-    what: Measurement[R],
-    plan: MeasurePlan,
-    engine: Engine,
-    rows: Iterator[R],
-    report: MeasureReport,
+    dataset: DatasetFolder, out: Path, what: Measurement[R], plan: MeasurePlan, journal: Path, report: MeasureReport
 ) -> None:
+    rows = _rows(journal, what.row)
+
     def judge(number: int, sample: Sample) -> derive.Outcome:
         row = next(rows, None)
         if row is None or row.id != sample.id:
@@ -268,14 +214,13 @@ def _write(
             return derive.Outcome(found.sample, found.word)
         return derive.Outcome(None, found.word, dataset.rejection(number, sample, "trajectory", found.detail))
 
-    seed, words = plan.generation.seed, what.words(engine)
-    with derive.writer_like(dataset.card, out, what.command, words, seed=seed, overwrite=plan.overwrite) as writer:
+    seed = plan.generation.seed
+    with derive.writer_like(dataset.card, out, what.command, what.words, seed=seed, overwrite=plan.overwrite) as writer:
         derive.Derived(writer, report, "all" if plan.copy else "none").write(dataset, judge, images="header")
         if not report.kept:
-            raise DataError(_nothing(dataset, report), hint="what was measured is kept beside the output")
-
-
-def _nothing(dataset: DatasetFolder, report: MeasureReport) -> str:
-    counts = ", ".join(f"{word} {count}" for word, count in report.dropped.most_common())
-    counts = counts or "none could be asked"
-    return f"no sample of {dataset.root} is kept, {report.n_rows} rows read ({counts}{report.first()})"
+            counts = ", ".join(f"{word} {count}" for word, count in report.dropped.most_common())
+            found = f"({counts or 'none could be asked'}{report.first()})"
+            raise DataError(
+                f"no sample of {dataset.root} is kept, {report.n_rows} rows read {found}",
+                hint="what was measured is kept beside the output",
+            )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from mirg.answers.blocks import split
@@ -12,7 +11,6 @@ from mirg.answers.markup import cited, replaced
 from mirg.errors import EvaluationError, ImageError, MirgError
 from mirg.evaluation.compare import Evaluation, common
 from mirg.evaluation.failures import NO_SUCH_IMAGE, named_image, true_box_ious
-from mirg.evaluation.page_tables import Evaluated
 from mirg.evaluation.records import Outcome, Record
 from mirg.report.cards import select, shuffle_key
 from mirg.report.data import OUTCOME_TITLES, Example, Examples, GalleryItem, Mark, PartLine, Picture
@@ -26,17 +24,17 @@ _LEVELS = 3  # folders above a run that are searched for its dataset: data/ is t
 class Gallery:
     """The records to show, and the dataset with their images, or None if it was not found."""
 
-    evaluated: Sequence[Evaluated]
+    evaluated: Sequence[Evaluation]
     dataset: DatasetFolder | None
     samples: Mapping[str, Sample]
 
     @classmethod
-    def find(cls, run: Path, evaluated: Sequence[Evaluated], data: Path | None, notes: list[str]) -> Gallery:
+    def find(cls, run: Path, evaluated: Sequence[Evaluation], data: Path | None, notes: list[str]) -> Gallery:
         """Find the dataset of the records: ``data`` if given, else one with the same digest in or around ``run``."""
         if not evaluated:
             return cls(evaluated, None, {})
         wanted = {record.id for e in evaluated for record in e.records}
-        digest = next((d for d in (e.settings.get("dataset_digest") for e in evaluated) if d), None)
+        digest = next((digest for e in evaluated if (digest := e.settings.get("dataset_digest"))), None)
         dataset = DatasetFolder.open(data) if data is not None else _search(run, digest)
         if dataset is None:
             notes.append("The dataset that was evaluated was not found, so the gallery has no images (pass --data).")
@@ -50,9 +48,10 @@ class Gallery:
 
     def items(self) -> tuple[GalleryItem, ...]:
         """The answers that a page shows (:func:`mirg.report.cards.select`), model by model."""
-        answers = [_Answer(e.name, record) for e in self.evaluated for record in e.records]
-        chosen = {(answer.model, answer.sample_id) for answer in select(answers)}
-        return tuple(self.item(a.model, a.record) for a in answers if (a.model, a.sample_id) in chosen)
+        answers = [(e.name, record) for e in self.evaluated for record in e.records]
+        shown = select(answers, key=lambda a: (a[0], a[1].outcome, a[1].task, a[1].id))
+        chosen = {(model, record.id) for model, record in shown}
+        return tuple(self.item(model, record) for model, record in answers if (model, record.id) in chosen)
 
     @property
     def n_answers(self) -> int:
@@ -62,6 +61,8 @@ class Gallery:
     def item(self, model: str, record: Record) -> GalleryItem:
         """The record of one model as a gallery item; without its sample it has no question and no images."""
         sample = self.samples.get(record.id)
+        parts = {"format": record.format, "image": record.image_reward, "object": record.object_reward}
+        parts["total"] = record.total
         return GalleryItem(
             sample_id=record.id,
             task=record.task,
@@ -75,7 +76,7 @@ class Gallery:
             thinking=record.thinking,
             answer=answer_part(record),
             failure=record.failure,
-            parts=_parts(record),
+            parts=tuple(PartLine(name, value, record.reasons.get(name)) for name, value in parts.items()),
             iou=record.iou,
             tokens=record.completion_tokens,
         )
@@ -87,26 +88,6 @@ class Gallery:
         except ImageError:
             path = Path("outside the dataset folder")  # does not exist, so the page reports that it cannot be opened
         return Picture(path, ref.width, ref.height, "" if caption == "candidate" else caption)
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """A record as :func:`mirg.report.cards.select` reads it; only the chosen records become gallery items."""
-
-    model: str
-    record: Record
-
-    @property
-    def sample_id(self) -> str:
-        return self.record.id
-
-    @property
-    def task(self) -> str:
-        return self.record.task
-
-    @property
-    def outcome(self) -> str:
-        return self.record.outcome
 
 
 def readable(question: str) -> str:
@@ -126,23 +107,15 @@ def answer_part(record: Record) -> str:
     return blocks.answer.strip()
 
 
-def _parts(record: Record) -> tuple[PartLine, ...]:
-    values = {
-        "format": record.format,
-        "image": record.image_reward,
-        "object": record.object_reward,
-        "total": record.total,
-    }
-    return tuple(PartLine(name, value, record.reasons.get(name)) for name, value in values.items())
-
-
 def _search(run: Path, digest: str | None) -> DatasetFolder | None:
     """The first dataset in ``run`` or in the folders above it whose digest is ``digest``, or None.
 
     If no digest is known, the first dataset inside ``run``.
     """
     for place in (run, *run.resolve().parents[:_LEVELS]):
-        for folder in _datasets(place):
+        usual = [place / name for name in ("data/test", "data", "test", "data/eval")]
+        others = {card.parent for pattern in ("*", "data/*") for card in place.glob(f"{pattern}/{CARD_FILE}")}
+        for folder in (*usual, *sorted(others.difference(usual))):
             try:
                 dataset = DatasetFolder.open(folder)
             except MirgError:
@@ -152,19 +125,12 @@ def _search(run: Path, digest: str | None) -> DatasetFolder | None:
     return None
 
 
-def _datasets(place: Path) -> list[Path]:
-    """Folders in ``place`` and in its folder ``data`` that look like datasets, the usual names first."""
-    usual = [place / name for name in ("data/test", "data", "test", "data/eval")]
-    found = {card.parent for pattern in ("*", "data/*") for card in place.glob(f"{pattern}/{CARD_FILE}")}
-    return [*usual, *sorted(found.difference(usual))]
-
-
 SHOWN = 3
 # Wrong answers from which a reader learns most come first.
 _WRONG: tuple[Outcome, ...] = ("wrong_image", "wrong_box", "unreadable")
 
 
-def worked_examples(evaluated: Sequence[Evaluated], gallery: Gallery) -> Examples | None:
+def worked_examples(evaluated: Sequence[Evaluation], gallery: Gallery) -> Examples | None:
     """Examples from the last two evaluations, or from the only one. None if the two have no item in common.
 
     Two models: samples that the last one answers right and the one before it wrong. They are chosen because they show
@@ -174,14 +140,11 @@ def worked_examples(evaluated: Sequence[Evaluated], gallery: Gallery) -> Example
         return None
     if len(evaluated) == 1:
         return _of_one(evaluated[0], gallery)
-    before, after = evaluated[-2:]
     try:
-        pairs = list(
-            zip(*common(Evaluation(before.name, before.records), Evaluation(after.name, after.records)), strict=True)
-        )
+        pairs = list(zip(*common(*evaluated[-2:]), strict=True))
     except EvaluationError:  # the samples differ; a note of the page says so
         return None
-    return _of_two(before.name, after.name, pairs, gallery) if pairs else None
+    return _of_two(evaluated[-2].name, evaluated[-1].name, pairs, gallery) if pairs else None
 
 
 def mended(pairs: Iterable[tuple[Record, Record]]) -> list[tuple[Record, Record]]:
@@ -221,8 +184,8 @@ def verdict(record: Record) -> str:
 
 def _of_two(before: str, after: str, pairs: Sequence[tuple[Record, Record]], gallery: Gallery) -> Examples:
     found = mended(pairs)
-    broken = sum(1 for a, b in pairs if a.joint and not b.joint)
-    right = sum(1 for a, b in pairs if a.joint and b.joint)
+    broken = sum(a.joint and not b.joint for a, b in pairs)
+    right = sum(a.joint and b.joint for a, b in pairs)
     chosen = found[:SHOWN]
     note = (
         f"Of {len(pairs):,} items {after} corrects {len(found):,} that {before} gets wrong and breaks {broken:,} that "
@@ -232,27 +195,21 @@ def _of_two(before: str, after: str, pairs: Sequence[tuple[Record, Record]], gal
         note += (
             f" {_these(len(chosen))} because {after} corrects {before}'s answer: they show what changes, not how often."
         )
-    examples = (
-        Example(
-            f"{OUTCOME_TITLES[a.outcome]} → {OUTCOME_TITLES[b.outcome]}{_gain(a, b)}",
-            (gallery.item(before, a), gallery.item(after, b)),
-            (verdict(a), verdict(b)),
-        )
-        for a, b in chosen
-    )
+    examples = []
+    for a, b in chosen:
+        gain = f"; IoU {_iou(a):.2f} → {_iou(b):.2f}" if a.targets and a.failure is None else ""
+        title = f"{OUTCOME_TITLES[a.outcome]} → {OUTCOME_TITLES[b.outcome]}{gain}"
+        examples.append(Example(title, (gallery.item(before, a), gallery.item(after, b)), (verdict(a), verdict(b))))
     return Examples(note, tuple(examples))
 
 
-def _of_one(evaluation: Evaluated, gallery: Gallery) -> Examples:
-    by_worth = sorted(evaluation.records, key=lambda record: _worth((record, record)))
-    chosen = [record for outcome in ("right", *_WRONG) for record in islice(_with(by_worth, outcome), 1)][:SHOWN]
+def _of_one(evaluation: Evaluation, gallery: Gallery) -> Examples:
+    by_worth = sorted(evaluation.records, key=lambda record: _worth((record, record)), reverse=True)
+    best = {record.outcome: record for record in by_worth}
+    chosen = [best[outcome] for outcome in ("right", *_WRONG) if outcome in best][:SHOWN]
     note = f"{_these(len(chosen))}, one of each outcome: they show what can happen, not how often."
     examples = (Example(OUTCOME_TITLES[r.outcome], (gallery.item(evaluation.name, r),), (verdict(r),)) for r in chosen)
     return Examples(note, tuple(examples))
-
-
-def _with(records: Iterable[Record], outcome: str) -> Iterable[Record]:
-    return (record for record in records if record.outcome == outcome)
 
 
 def _these(n: int) -> str:
@@ -265,10 +222,6 @@ def _worth(pair: tuple[Record, Record]) -> tuple[int, int, int, str]:
     kind = _WRONG.index(before.outcome) if before.outcome in _WRONG else len(_WRONG)
     unclear = (before.image_hidden, len(before.targets) == 1, named_image(before) != NO_SUCH_IMAGE).count(False)
     return kind, unclear, abs(before.n_images - 3), shuffle_key(before.id)
-
-
-def _gain(before: Record, after: Record) -> str:
-    return f"; IoU {_iou(before):.2f} → {_iou(after):.2f}" if before.targets and before.failure is None else ""
 
 
 def _iou(record: Record) -> float:

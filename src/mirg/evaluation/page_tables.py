@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from mirg.errors import EvaluationError, MirgError
 from mirg.evaluation.agreement import JOINT_THRESHOLD
 from mirg.evaluation.chance import chance
-from mirg.evaluation.compare import Evaluation, difference
+from mirg.evaluation.compare import Evaluation, difference, union_of
 from mirg.evaluation.failures import NONE, UNREADABLE, failures, size_edges_of
-from mirg.evaluation.metrics import LOWER_IS_BETTER, TITLES, table
-from mirg.evaluation.records import RECORDS_FILE, Record
+from mirg.evaluation.metrics import TITLES, table
+from mirg.evaluation.records import RECORDS_FILE, Record, read_rows
 from mirg.evaluation.store import SUMMARY_FILE, changed_rows
 from mirg.report.charts import short
 from mirg.report.data import (
@@ -28,14 +24,12 @@ from mirg.report.data import (
     Histogram,
     Interval,
     Matrix,
-    Outcomes,
     ResultTable,
     TableRow,
-    TaskRow,
     TaskTable,
 )
 from mirg.samples import REJECTED_FILE
-from mirg.storage import BadLine, read_json, read_jsonl
+from mirg.storage import BadLine, read_json
 
 SHOWN = ("joint_accuracy", "image_accuracy", "acc_30", "acc_50", "acc_70", "mean_iou", "parse_failures")
 PER_TASK = ("joint_accuracy", "image_accuracy", "acc_50", "mean_iou")
@@ -55,33 +49,62 @@ TABLE_NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """One evaluation folder: its readable records, and metrics and chance levels as plain data."""
+GROUPS = {
+    "by_n_images": ("number of images", "All items."),
+    "by_position": ("place of the true image", "Questions that do not say the image; targets in one image or none."),
+    "by_size": ("size of the object", "Items with one target: the part of its image that the true box covers."),
+}
+# For each kind of groups joint accuracy, then the metric that the group has most influence on.
+CHARTS = (
+    ("by_n_images", "joint_accuracy"),
+    ("by_position", "joint_accuracy"),
+    ("by_size", "joint_accuracy"),
+    ("by_n_images", "image_accuracy"),
+    ("named", "named"),
+    ("by_size", "mean_iou"),
+)
+ITEMS = {
+    "image_hidden": "items whose question does not say which image holds the answer",
+    "all": "items (no question hides the image)",
+}
+Block = Mapping[str, Any]
 
-    name: str
-    folder: Path
-    records: tuple[Record, ...]
-    metrics: Mapping[str, Any]
-    chance: Mapping[str, Any]
-    settings: Mapping[str, Any]
 
-
-def read_evaluation(name: str, folder: Path, notes: list[str]) -> Evaluated:
+def read_evaluation(name: str, folder: Path, notes: list[str]) -> Evaluation:
     """The evaluation in ``folder``. Broken rows are left out and noted; the summary is used if it fits the rows."""
-    records, broken = _readable(name, folder, notes)
-    summary = _summary(folder, notes)
+    path = folder / RECORDS_FILE
+    records: dict[str, Record] = {}
+    summary: Any = {}
+    broken = 0
+    try:
+        for _, row in read_rows(path, Record):
+            if isinstance(row, BadLine):
+                broken += not row.torn  # a torn last line is an evaluation that was stopped there
+            else:
+                records[row.id] = row
+        if broken:
+            notes.append(f"{name}: {broken} broken rows of {path} are not counted")
+        elif not records:
+            notes.append(f"{name}: {path} holds no whole row")
+        elif changed := changed_rows(folder):
+            notes.append(f"{name}: {changed}")
+        if (folder / SUMMARY_FILE).is_file():
+            summary = read_json(folder / SUMMARY_FILE)
+    except MirgError as error:
+        notes.append(str(error))
+    rows = tuple(records.values())
+    summary = summary if isinstance(summary, dict) else {}
     rejected = summary.get("rejected", 0)
     if rejected:
         notes.append(f"{name}: {rejected} samples could not be asked and are not counted (see {REJECTED_FILE})")
     settings = summary.get("settings", {})
-    if records and (summary.get("n") != len(records) or broken or not {"metrics", "chance"} <= set(summary)):
-        summary = {"metrics": table(records), "chance": chance(records)}
-        notes.append(f"{name}: computed from {len(records)} rows; the evaluation has not ended, or its summary is old")
-    return Evaluated(name, folder, records, summary.get("metrics", {}), summary.get("chance", {}), settings)
+    if rows and (summary.get("n") != len(rows) or broken or not {"metrics", "chance"} <= set(summary)):
+        summary = {"metrics": table(rows), "chance": chance(rows)}
+        notes.append(f"{name}: computed from {len(rows)} rows; the evaluation has not ended, or its summary is old")
+    return Evaluation(name, rows, settings, rejected, folder, summary.get("metrics", {}), summary.get("chance", {}))
 
 
-def result_table(evaluated: Sequence[Evaluated], notes: list[str]) -> ResultTable:
+def result_table(evaluated: Sequence[Evaluation], notes: list[str]) -> ResultTable:
     """Models side by side, and each compared with the one before it on the items that both have."""
     columns = tuple(column(key) for key in SHOWN)
     rows = tuple(TableRow(e.name, len(e.records), _cells(e.metrics.get("overall", {}), SHOWN)) for e in evaluated)
@@ -90,34 +113,43 @@ def result_table(evaluated: Sequence[Evaluated], notes: list[str]) -> ResultTabl
     return ResultTable(columns, rows, {k: levels[k] for k in SHOWN if k in levels}, differences, TABLE_NOTE)
 
 
-def task_tables(evaluated: Sequence[Evaluated]) -> tuple[TaskTable, ...]:
+def task_tables(evaluated: Sequence[Evaluation]) -> tuple[TaskTable, ...]:
     """One table for each of the main metrics: tasks down, models across, the two subsets last."""
-    models = tuple(e.name for e in evaluated)
+    kinds = ("tasks", "subsets")
+    names = dict.fromkeys((kind, name) for kind in kinds for e in evaluated for name in e.metrics.get(kind, {}))
     tables = []
     for key in PER_TASK:
-        rows = [row for row in (_task_row(evaluated, "tasks", task, key) for task in _names(evaluated, "tasks")) if row]
-        if rows:
-            rows += [
-                row for row in (_task_row(evaluated, "subsets", s, key) for s in _names(evaluated, "subsets")) if row
-            ]
-            tables.append(TaskTable(column(key), models, tuple(rows)))
+        found = [(kind, _task_row(evaluated, kind, name, key)) for kind, name in names]
+        if any(row for kind, row in found if kind == "tasks"):
+            rows = tuple(row for _, row in found if row)
+            tables.append(TaskTable(column(key), tuple(e.name for e in evaluated), rows))
     return tuple(tables)
 
 
-def outcome_counts(evaluation: Evaluated) -> Outcomes:
-    """The number of items with each outcome."""
-    return Outcomes(evaluation.name, Counter(record.outcome for record in evaluation.records))
+def plugin_tables(evaluated: Sequence[Evaluation]) -> tuple[TaskTable, ...]:
+    """One table for each plug-in metric: all items and the tasks down, models across."""
+    blocks = {e.name: e.metrics.get("plugins", {}) for e in evaluated}
+    given = [block for block in blocks.values() if block]
+    labels = dict.fromkeys(key for block in given for key in block["overall"] if key not in ("n", "n_sets"))
+    tasks = dict.fromkeys(task for block in given for task in block["tasks"])
+    tables = []
+    for label in labels:
+        parts = [("all", {name: block.get("overall", {}) for name, block in blocks.items()})]
+        parts += [(task, {n: block.get("tasks", {}).get(task, {}) for n, block in blocks.items()}) for task in tasks]
+        rows = tuple(row for name, part in parts if (row := _row(name, part, label)))
+        tables.append(TaskTable(Column(label, label), tuple(blocks), rows))
+    return tuple(tables)
 
 
 def column(key: str) -> Column:
     """The column of one metric of ``evaluation.metrics``."""
-    return Column(key, TITLES[key], HELP.get(key, ""), "lower" if key in LOWER_IS_BETTER else "higher")
+    return Column(key, TITLES[key], HELP.get(key, ""))
 
 
-def _difference(before: Evaluated, after: Evaluated, notes: list[str]) -> TableRow | None:
+def _difference(before: Evaluation, after: Evaluation, notes: list[str]) -> TableRow | None:
     name = f"{after.name} − {before.name}"
     try:
-        found = difference(Evaluation(before.name, before.records), Evaluation(after.name, after.records))
+        found = difference(before, after)
     except EvaluationError as error:
         notes.append(f"{name}: {error.message}, so no paired difference")
         return None
@@ -129,140 +161,55 @@ def _difference(before: Evaluated, after: Evaluated, notes: list[str]) -> TableR
     return TableRow(name, found["n"], _cells(found["overall"], SHOWN))
 
 
-def _names(evaluated: Sequence[Evaluated], kind: str) -> list[str]:
-    return list(dict.fromkeys(name for e in evaluated for name in e.metrics.get(kind, {})))
-
-
-def _task_row(evaluated: Sequence[Evaluated], kind: str, name: str, key: str) -> TaskRow | None:
+def _task_row(evaluated: Sequence[Evaluation], kind: str, name: str, key: str) -> TableRow | None:
     blocks = {e.name: e.metrics.get(kind, {}).get(name, {}) for e in evaluated}
-    cells = {model: cell for model, block in blocks.items() for cell in _cells(block, (key,)).values()}
     levels = (e.chance.get(kind, {}).get(name, {}).get(key) for e in evaluated)
     level = next((value for value in levels if value is not None), None)
-    counts = [block["n"] for block in blocks.values() if "n" in block]
-    return TaskRow(SUBSET_TITLES.get(name, name), max(counts, default=0), level, cells) if cells else None
+    return _row(SUBSET_TITLES.get(name, name), blocks, key, level)
 
 
-def _cells(block: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Interval]:
-    found = ((key, block[key]) for key in keys if key in block)
-    return {key: Interval(cell["mean"], cell["low"], cell["high"]) for key, cell in found}
+def _row(name: str, blocks: Mapping[str, Block], key: str, chance: float | None = None) -> TableRow | None:
+    cells = {model: _interval(block[key]) for model, block in blocks.items() if key in block}
+    n = max((block["n"] for block in blocks.values() if "n" in block), default=0)
+    return TableRow(name, n, cells, chance) if cells else None
 
 
-def _readable(name: str, folder: Path, notes: list[str]) -> tuple[tuple[Record, ...], int]:
-    path = folder / RECORDS_FILE
-    records: dict[str, Record] = {}
-    broken = 0
-    try:
-        for _, value in read_jsonl(path):
-            if isinstance(value, BadLine):
-                broken += not value.torn  # a torn last line is an evaluation that was stopped there
-                continue
-            try:
-                record = Record.model_validate(value)
-            except ValidationError:
-                broken += 1
-                continue
-            records[record.id] = record
-        if broken:
-            notes.append(f"{name}: {broken} broken rows of {path} are not counted")
-        elif not records:
-            notes.append(f"{name}: {path} holds no whole row")
-        elif changed := changed_rows(folder):
-            notes.append(f"{name}: {changed}")
-    except MirgError as error:
-        notes.append(str(error))
-    return tuple(records.values()), broken
+def _cells(block: Block, keys: Sequence[str]) -> dict[str, Interval]:
+    return {key: _interval(block[key]) for key in keys if key in block}
 
 
-def _summary(folder: Path, notes: list[str]) -> dict[str, Any]:
-    path = folder / SUMMARY_FILE
-    if not path.is_file():
-        return {}
-    try:
-        value = read_json(path)
-    except MirgError as error:
-        notes.append(str(error))
-        return {}
-    return value if isinstance(value, dict) else {}
+def _interval(cell: Mapping[str, float]) -> Interval:
+    return Interval(cell["mean"], cell["low"], cell["high"])
 
 
-GROUPS = {
-    "by_n_images": ("number of images", "All items."),
-    "by_position": ("place of the true image", "Questions that do not say the image; targets in one image or none."),
-    "by_size": ("size of the object", "Items with one target: the part of its image that the true box covers."),
-}
-ITEMS = {
-    "image_hidden": "items whose question does not say which image holds the answer",
-    "all": "items (no question hides the image)",
-}
-Block = Mapping[str, Any]
-
-
-def failure_section(evaluated: Sequence[Evaluated]) -> Failures | None:
+def failure_section(evaluated: Sequence[Evaluation]) -> Failures | None:
     """Where the models fail, compared on the same groups of items. None if nothing was evaluated."""
     if not evaluated:
         return None
-    samples = {record.id: record for e in evaluated for record in e.records}
-    edges = size_edges_of(list(samples.values()))
+    edges = size_edges_of(union_of(evaluated))
     found = {e.name: failures(e.records, size_edges=edges) for e in evaluated}
-    choices = {name: block["image_choice"] for name, block in found.items()}
-    return Failures(
-        matrices=tuple(_matrix(name, choice) for name, choice in choices.items() if choice["n"]),
-        matrix_note=_matrix_note(list(choices.values())),
-        histograms=tuple(_histogram(name, block["iou"]) for name, block in found.items()),
-        histogram_note="IoU of every true box with the answered one, where the images are right; 0: it has none.",
-        charts=_charts(found),
-    )
-
-
-def _matrix(name: str, choice: Block) -> Matrix:
-    counts = tuple(tuple(row) for row in choice["counts"])
-    return Matrix(name, tuple(map(_place, choice["true"])), tuple(map(_place, choice["named"])), counts)
-
-
-def _matrix_note(choices: Sequence[Block]) -> str:
-    largest = max(choices, key=lambda choice: choice["n"])
+    matrices, histograms = [], []
+    for name, block in found.items():
+        choice, iou = block["image_choice"], block["iou"]
+        if choice["n"]:
+            rows, columns = (tuple(map(_place, choice[key])) for key in ("true", "named"))
+            matrices.append(Matrix(name, rows, columns, tuple(map(tuple, choice["counts"]))))
+        at_50 = iou["at_50"] and _interval(iou["at_50"])
+        histograms.append(Histogram(name, tuple(iou["edges"]), tuple(iou["counts"]), JOINT_THRESHOLD, at_50))
+    largest = max((block["image_choice"] for block in found.values()), key=lambda choice: choice["n"])
     note = f"{largest['n']:,} {ITEMS[largest['items']]}, with targets in one image or none."
-    left_out = largest["left_out"]
-    return f"{note} {left_out:,} with targets in several images are not counted." if left_out else note
-
-
-def _histogram(name: str, iou: Block) -> Histogram:
-    return Histogram(name, tuple(iou["edges"]), tuple(iou["counts"]), JOINT_THRESHOLD, _interval(iou["at_50"]))
-
-
-def _charts(found: Mapping[str, Block]) -> tuple[GroupChart, ...]:
-    """Three kinds of groups: joint accuracy for each, then the metric that the group has most influence on."""
-    charts = (
-        _chart(found, "by_n_images", "joint_accuracy"),
-        _chart(found, "by_position", "joint_accuracy"),
-        _chart(found, "by_size", "joint_accuracy"),
-        _chart(found, "by_n_images", "image_accuracy"),
-        _named(found),
-        _chart(found, "by_size", "mean_iou"),
+    if largest["left_out"]:
+        note += f" {largest['left_out']:,} with targets in several images are not counted."
+    return Failures(
+        matrices=tuple(matrices),
+        matrix_note=note,
+        histograms=tuple(histograms),
+        histogram_note="IoU of every true box with the answered one, where the images are right; 0: it has none.",
+        charts=tuple(chart for key, cell in CHARTS if (chart := _chart(found, key, cell)).groups),
     )
-    return tuple(chart for chart in charts if chart.groups)
 
 
-def _chart(found: Mapping[str, Block], key: str, metric: str) -> GroupChart:
-    kind, help = GROUPS[key]
-    return _grouped(found, key, metric, f"{TITLES[metric]} by {kind}", help, high=1.0)
-
-
-def _named(found: Mapping[str, Block]) -> GroupChart:
-    help = "The same items. A model that prefers a place names it more often than it is true."
-    return _grouped(found, "named", "named", "how often each image is named", help, reference="truly there")
-
-
-def _grouped(
-    found: Mapping[str, Block],
-    key: str,
-    cell: str,
-    title: str,
-    help: str,
-    *,
-    reference: str = "",
-    high: float | None = None,
-) -> GroupChart:
+def _chart(found: Mapping[str, Block], key: str, cell: str) -> GroupChart:
     """The ``cell`` of the rows ``key`` of every model as one chart. A model without a group has no estimate there."""
     rows = {model: {_name(row): row for row in block[key]} for model, block in found.items()}
     groups: dict[str, Group] = {}
@@ -273,7 +220,11 @@ def _grouped(
         model: tuple(_interval(by_name[label][cell]) if label in by_name else None for label in groups)
         for model, by_name in rows.items()
     }
-    return GroupChart(title, tuple(groups.values()), series, help, reference, high)
+    if key == "named":
+        help = "The same items. A model that prefers a place names it more often than it is true."
+        return GroupChart("how often each image is named", tuple(groups.values()), series, help, "truly there")
+    kind, help = GROUPS[key]
+    return GroupChart(f"{TITLES[cell]} by {kind}", tuple(groups.values()), series, help, high=1.0)
 
 
 def _order(row: Block) -> float:
@@ -295,7 +246,3 @@ def _name(row: Block) -> str:
 def _place(name: str) -> str:
     """``2`` for ``Image-2``. A long name gets a soft hyphen, because axes and columns have little room."""
     return "unread\N{SOFT HYPHEN}able" if name == UNREADABLE else name.removeprefix("Image-")
-
-
-def _interval(cell: Mapping[str, float] | None) -> Interval | None:
-    return None if cell is None else Interval(cell["mean"], cell["low"], cell["high"])

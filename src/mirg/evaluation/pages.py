@@ -6,24 +6,20 @@ A demo run contains ``data/test``, the training runs ``sft/`` and ``grpo/``, and
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from mirg.errors import DataError, MirgError
+from mirg.evaluation.compare import Evaluation
 from mirg.evaluation.page_answers import Gallery, worked_examples
-from mirg.evaluation.page_tables import (
-    Evaluated,
-    failure_section,
-    outcome_counts,
-    read_evaluation,
-    result_table,
-    task_tables,
-)
+from mirg.evaluation.page_tables import failure_section, plugin_tables, read_evaluation, result_table, task_tables
 from mirg.evaluation.records import RECORDS_FILE
 from mirg.evaluation.store import SETTINGS_FILE
-from mirg.report.data import Fact, ReportData, Section, Stage
-from mirg.report.page import write_report
+from mirg.report.data import ReportData, Section, Stage
+from mirg.report.pages import write_report
 from mirg.report.stages import stages_from_rows
 from mirg.storage import BadLine, read_json, read_jsonl
 from mirg.text_files import parse_yaml
@@ -51,25 +47,28 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
         raise DataError(f"{run} is not a folder", hint="pass the folder of a demo run, a training run or an evaluation")
     notes: list[str] = []
     training = _folders(run, ("", "*"), METRICS_FILE, TRAINING_ORDER)
-    evaluated = [
-        read_evaluation(name, folder, notes)
-        for name, folder in _folders(run, ("", "*", "eval/*"), RECORDS_FILE, EVALUATION_ORDER).items()
-    ]
-    evaluated = [evaluation for evaluation in evaluated if evaluation.records]
+    folders = _folders(run, ("", "*", "eval/*"), RECORDS_FILE, EVALUATION_ORDER)
+    evaluated = [found for name, folder in folders.items() if (found := read_evaluation(name, folder, notes)).records]
     if not training and not evaluated:
         raise DataError(
             "; ".join(notes) or f"{run} holds no {METRICS_FILE} and no {RECORDS_FILE}",
             hint="pass the folder of a demo run, a training run or an evaluation",
         )
     gallery = Gallery.find(run, evaluated, data, notes)
+    subtitle = [f"trained: {', '.join(training)}"] if training else []
+    if evaluated:
+        records = max((e.records for e in evaluated), key=len)
+        tasks = len({record.task for record in records})
+        subtitle.append(f"evaluated: {', '.join(e.name for e in evaluated)} on {len(records)} items of {tasks} tasks")
     return ReportData(
         title=f"Report: {run.resolve().name}",
-        subtitle=_subtitle(training, evaluated),
+        subtitle="; ".join(subtitle),
         examples=worked_examples(evaluated, gallery),
         sections=_sections(run, training, evaluated),
         table=result_table(evaluated, notes) if evaluated else None,
         task_tables=task_tables(evaluated),
-        outcomes=tuple(outcome_counts(evaluation) for evaluation in evaluated),
+        plugin_tables=plugin_tables(evaluated),
+        outcomes={e.name: Counter(record.outcome for record in e.records) for e in evaluated},
         failures=failure_section(evaluated),
         stages=tuple(stage for name, folder in training.items() for stage in _stages(name, folder, notes)),
         gallery=gallery.items(),
@@ -111,24 +110,18 @@ def _stages(name: str, folder: Path, notes: list[str]) -> tuple[Stage, ...]:
     return stages_from_rows(name, rows)
 
 
-def _sections(run: Path, training: Mapping[str, Path], evaluated: Iterable[Evaluated]) -> tuple[Section, ...]:
+def _sections(run: Path, training: Mapping[str, Path], evaluated: Iterable[Evaluation]) -> tuple[Section, ...]:
+    """One section for each known file of the folders. If a file cannot be read, its section says so."""
     folders = {"the whole run": run, **training, **{f"evaluation of {e.name}": e.folder for e in evaluated}}
-    seen: set[Path] = set()
-    sections: list[Section] = []
+    names: dict[Path, str] = {}
     for name, folder in folders.items():
-        if folder not in seen:
-            sections += folder_sections(name, folder)
-            seen.add(folder)
-    return tuple(sections)
-
-
-def _subtitle(training: Mapping[str, Path], evaluated: list[Evaluated]) -> str:
-    parts = [f"trained: {', '.join(training)}"] if training else []
-    if evaluated:
-        records = max((e.records for e in evaluated), key=len)
-        tasks = len({record.task for record in records})
-        parts.append(f"evaluated: {', '.join(e.name for e in evaluated)} on {len(records)} items of {tasks} tasks")
-    return "; ".join(parts)
+        names.setdefault(folder, name)
+    return tuple(
+        Section(f"{name}: {title}", _facts(folder / file))
+        for folder, name in names.items()
+        for file, title in FILES.items()
+        if (folder / file).is_file()
+    )
 
 
 FILES = {
@@ -143,36 +136,18 @@ MAX_VALUE = 500  # characters
 _SECRET = re.compile(r"(?:api_?key|secret|passw|credential|token$|access_?key)", re.IGNORECASE)
 
 
-def folder_sections(name: str, folder: Path) -> list[Section]:
-    """One section for each known file of a run folder. If a file cannot be read, its section says so."""
-    sections = []
-    for file, title in FILES.items():
-        if (folder / file).is_file():
-            sections.append(Section(f"{name}: {title}", _facts(folder / file)))
-    return sections
-
-
-def _facts(path: Path) -> tuple[Fact, ...]:
+def _facts(path: Path) -> tuple[tuple[str, str], ...]:
     try:
-        value = _load(path)
-    except MirgError as error:
-        return (Fact(path.name, f"cannot be read: {error.message}"),)
+        value = read_json(path) if path.suffix == ".json" else parse_yaml(path.read_text(encoding="utf-8"))
+    except (MirgError, OSError, ValueError) as error:
+        return ((path.name, f"cannot be read: {error.message if isinstance(error, MirgError) else error}"),)
     facts = []
     for name, text in _flat(value, ""):
         if len(facts) == MAX_FACTS:
-            facts.append(Fact("…", f"more than {MAX_FACTS} values; see {path.name}"))
+            facts.append(("…", f"more than {MAX_FACTS} values; see {path.name}"))
             break
-        facts.append(Fact(name, "(not shown)" if _SECRET.search(name) and text not in ("", "null") else text))
+        facts.append((name, "(not shown)" if _SECRET.search(name) and text not in ("", "null") else text))
     return tuple(facts)
-
-
-def _load(path: Path) -> object:
-    if path.suffix == ".json":
-        return read_json(path)
-    try:
-        return parse_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MirgError(str(error)) from error
 
 
 def _flat(value: object, name: str) -> Iterator[tuple[str, str]]:
@@ -181,10 +156,8 @@ def _flat(value: object, name: str) -> Iterator[tuple[str, str]]:
         for key, inner in value.items():
             yield from _flat(inner, f"{name}.{key}" if name else str(key))
         return
-    if value is None or isinstance(value, bool):
-        text = {None: "null", True: "true", False: "false"}[value]
-    elif isinstance(value, list | tuple):
-        text = ", ".join(str(item) for item in value)
+    if isinstance(value, list | tuple):
+        text = ", ".join(map(str, value))
     else:
-        text = str(value)
+        text = json.dumps(value) if value is None or isinstance(value, bool) else str(value)
     yield name or "value", text if len(text) <= MAX_VALUE else text[:MAX_VALUE] + " …"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mirg.answers.read import Reading
 from mirg.errors import EvaluationError, first_problem
-from mirg.evaluation.agreement import NOTHING, Agreement, agree
+from mirg.evaluation.agreement import NOTHING, agree
 from mirg.frames import Family, PixelLimits
 from mirg.geometry import Box
 from mirg.rewards import RewardConfig, score
@@ -22,6 +21,7 @@ RECORDS_FILE = "records.jsonl"
 MASK = "[...]"
 _QUOTED = re.compile(r'"[^"\n]*"|“[^”\n]*”')
 
+M = TypeVar("M", bound=BaseModel)
 Outcome = Literal["right", "wrong_image", "wrong_box", "unreadable"]
 
 
@@ -39,8 +39,8 @@ class Record(BaseModel):
     """One row. Boxes are fractions of the original images; rewards and IoUs lie in [0, 1].
 
     ``correct_30/50/70`` ignore the image (the published meaning), ``joint`` does not; ``key`` says under which model,
-    prompt, images, settings and reader the row was made (:mod:`mirg.evaluation.keys`). ``form`` is the question without
-    what it asks for (:func:`question_form`); rows of releases that did not write it have "".
+    prompt, images, settings and reader the row was made (:mod:`mirg.evaluation.batches`). ``form`` is the question
+    without what it asks for (:func:`question_form`); rows of releases that did not write it have "".
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -89,7 +89,11 @@ def make_record(
     completion = completion.encode("utf-8", "replace").decode("utf-8")
     scored = score(completion, sample, family, rewards or RewardConfig(), limits)
     reading = scored.reading
-    agreement = _agreement(reading, sample)
+    agreement = NOTHING
+    outcome: Outcome = "unreadable"
+    if reading.failure is None:
+        agreement = agree([(b.image, b.box) for b in reading.boxes], [(t.image, t.box) for t in sample.targets])
+        outcome = "right" if agreement.joint else "wrong_box" if agreement.images else "wrong_image"
     return Record(
         id=sample.id,
         task=sample.task,
@@ -115,7 +119,7 @@ def make_record(
         correct_50=agreement.at(0.5),
         correct_70=agreement.at(0.7),
         joint=agreement.joint,
-        outcome=_outcome(reading, agreement),
+        outcome=outcome,
         key=key,
         form=question_form(sample),
     )
@@ -143,38 +147,33 @@ def load_records(path: str | Path) -> list[Record]:
     """
     file = Path(path)
     file = file / RECORDS_FILE if file.is_dir() else file
-    records: list[Record] = []
-    seen: set[str] = set()
-    for row, value in read_jsonl(file):
-        if isinstance(value, BadLine):
-            raise EvaluationError(f"{file}:{row}: {value.reason}", hint="run the evaluation again: it resumes there")
-        try:
-            record = Record.model_validate(value)
-        except ValidationError as error:
-            field, reason = first_problem(error)
-            raise EvaluationError(f"{file}:{row}: {field}: {reason}", hint="not a row of this release") from error
-        if record.id in seen:
+    records: dict[str, Record] = {}
+    for row, record in read_rows(file, Record):
+        if isinstance(record, BadLine):
+            hint = "remove this row and those after it, and run the evaluation again: it resumes there"
+            raise EvaluationError(f"{file}:{row}: {record.reason}", hint=hint)
+        if record.id in records:
             raise EvaluationError(f"{file}:{row}: sample {record.id} has two rows", hint="each id counts once")
-        seen.add(record.id)
-        records.append(record)
-    return records
+        records[record.id] = record
+    return list(records.values())
+
+
+def read_rows(file: Path, kind: type[M]) -> Iterator[tuple[int, M | BadLine]]:
+    """The number of each line of a JSON-lines file, from 1, with its row, or with the reason why it is not a ``kind``.
+
+    Raises ``StorageError`` if the file cannot be read.
+    """
+    for number, value in read_jsonl(file):
+        if isinstance(value, BadLine):
+            yield number, value
+            continue
+        try:
+            yield number, kind.model_validate(value)
+        except ValidationError as error:
+            yield number, BadLine(": ".join(first_problem(error)), "")
 
 
 def by_task(records: Sequence[Record]) -> dict[str, list[Record]]:
     """The records of each task, tasks in alphabetical order."""
     tasks = sorted({record.task for record in records})
     return {task: [record for record in records if record.task == task] for task in tasks}
-
-
-def _agreement(reading: Reading, sample: Sample) -> Agreement:
-    if reading.failure is not None:
-        return NOTHING
-    return agree([(b.image, b.box) for b in reading.boxes], [(t.image, t.box) for t in sample.targets])
-
-
-def _outcome(reading: Reading, agreement: Agreement) -> Outcome:
-    if reading.failure is not None:
-        return "unreadable"
-    if agreement.joint:
-        return "right"
-    return "wrong_box" if agreement.images else "wrong_image"

@@ -9,23 +9,25 @@ pixels are decoded only for samples that are asked, and for those without a row,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from mirg.answers.prompts import Instructions, messages
-from mirg.engines.base import Engine, Generation, Request, instructions_of
-from mirg.errors import AnswerError, ConfigError, EngineError, EvaluationError, ImageError, MirgError
+from mirg.answers.prompts import Instructions
+from mirg.engines.base import Completion, Engine, Generation, Request, Streaming
+from mirg.errors import ConfigError, EngineError, EvaluationError, MirgError
+from mirg.evaluation.batches import Batch, batches, complete, run_settings
 from mirg.evaluation.chance import chance
 from mirg.evaluation.failures import failures
-from mirg.evaluation.keys import ImageDigests, batch_seed, row_keys, run_settings, sample_key
-from mirg.evaluation.metrics import table
+from mirg.evaluation.metrics import PluginMetrics, plugin_metrics, plugin_table, table
 from mirg.evaluation.records import RECORDS_FILE, Record, load_records, make_record
-from mirg.evaluation.store import SUMMARY_FILE, Store, claim, write_rejected
+from mirg.evaluation.store import REPLIES_FILE, SUMMARY_FILE, VALUES_FILE, Store, claim
 from mirg.rewards import RewardConfig
-from mirg.samples import DatasetFolder, Rejection, Sample, refuse_for_family
-from mirg.storage import digest_file, sole_writer, write_json_atomic
+from mirg.samples import REJECTED_FILE, DatasetFolder, Rejection, Sample
+from mirg.storage import digest_file, sole_writer, write_json_atomic, write_jsonl_atomic
 
 Progress = Callable[[int, int, int], None]  # samples done, samples in all, of the done ones taken from the folder
 
@@ -34,7 +36,8 @@ Progress = Callable[[int, int, int], None]  # samples done, samples in all, of t
 class Plan:
     """What to evaluate and how. ``limit`` and ``tasks`` select samples; tasks take turns, so a limit meets them all.
 
-    ``instructions`` None takes those that the model was trained with.
+    ``instructions`` None takes those that the model was trained with. ``metrics`` are plug-ins, ``FILE.py:NAME``
+    (:func:`mirg.evaluation.metrics.plugin_metrics`).
     """
 
     generation: Generation = field(default_factory=Generation)
@@ -42,15 +45,8 @@ class Plan:
     rewards: RewardConfig = field(default_factory=RewardConfig)
     limit: int | None = None
     tasks: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
     overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class _Batch:
-    number: int
-    samples: tuple[Sample, ...]
-    prompts: dict[str, list[dict[str, Any]] | MirgError]  # by sample id, or the error that prevents it
-    keys: dict[str, str]
 
 
 def evaluate(
@@ -62,21 +58,39 @@ def evaluate(
     evaluation or no sample can be asked, ``StorageError`` if it cannot be written, ``EngineError`` from the engine.
     """
     out, plan = Path(out), plan or Plan()
-    told = instructions_of(engine, plan.instructions)
     bad_rows: list[Rejection] = []
     samples = select(dataset.read(bad_rows.append), plan)
     if not samples:
         raise EvaluationError(f"{dataset.root}: no sample to evaluate", hint=f"{len(bad_rows)} rows are broken")
-    settings = run_settings(engine, plan.generation, told, plan.rewards)
-    settings |= {"dataset": dataset.card.name, "dataset_digest": dataset.card.digest, "tasks": sorted(plan.tasks)}
+    if isinstance(engine, Streaming):
+        plan = replace(plan, generation=replace(plan.generation, batch_size=1))
+    settings = run_settings(engine, dataset, plan.generation, plan.instructions, plan.rewards)
+    settings |= {"tasks": sorted(plan.tasks)} | ({"metrics": list(plan.metrics)} if plan.metrics else {})
+    metrics, numbers = plugin_metrics(plan.metrics), {}
+    by_id = {sample.id: sample for sample in samples}
     with sole_writer(out):
         store = claim(out, settings, len(samples), overwrite=plan.overwrite)
-        rejected = _row_rejections(bad_rows)
-        rejected += _run(engine, dataset, plan, settings, samples, store, progress or (lambda done, total, kept: None))
-        write_rejected(out, rejected)
-        summary = summarise(load_records(out), settings, rejected, limit=plan.limit)
+        rejected = [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in bad_rows]
+        done = 0
+        parts = batches(engine, dataset, samples, plan.generation, settings)
+        fill = _stream if isinstance(engine, Streaming) else _fill
+        for count, made, refused in fill(engine, plan, parts, store):
+            numbers |= _numbers(made, by_id, metrics)  # at once, so that an error in a plug-in is seen early
+            rejected += refused
+            done += count
+            if progress:
+                progress(done, len(samples), store.used)
+        store.cut()
+        write_jsonl_atomic(out / REJECTED_FILE, rejected)
+        records = load_records(out)
+        summary = summarise(records, settings, rejected, limit=plan.limit)
+        if metrics:
+            numbers |= _numbers([record for record in records if record.id not in numbers], by_id, metrics)
+            write_jsonl_atomic(out / VALUES_FILE, ({"id": record.id, **numbers[record.id]} for record in records))
+            summary["metrics"]["plugins"] = plugin_table(records, numbers)
         summary["records_digest"] = digest_file(out / RECORDS_FILE)
         write_json_atomic(out / SUMMARY_FILE, summary)
+        (out / REPLIES_FILE).unlink(missing_ok=True)
     return summary
 
 
@@ -91,9 +105,7 @@ def select(samples: Iterator[Sample] | Sequence[Sample], plan: Plan) -> list[Sam
     if plan.limit is not None and plan.limit < 1:
         raise ConfigError(f"limit is {plan.limit}", hint="it must be at least 1")
     chosen = [groups[task] for task in sorted(groups) if not plan.tasks or task in plan.tasks]
-    turns = max((len(group) for group in chosen), default=0)
-    order = [group[turn] for turn in range(turns) for group in chosen if turn < len(group)]
-    return order if plan.limit is None else order[: plan.limit]
+    return [sample for turn in zip_longest(*chosen) for sample in turn if sample is not None][: plan.limit]
 
 
 def summarise(
@@ -116,102 +128,103 @@ def summarise(
     }
 
 
-def _run(
-    engine: Engine,
-    dataset: DatasetFolder,
-    plan: Plan,
-    settings: dict[str, Any],
-    samples: Sequence[Sample],
-    store: Store,
-    progress: Progress,
-) -> list[dict[str, str]]:
-    """Fill the store batch by batch; returns the samples that could not be asked."""
-    rejected: list[dict[str, str]] = []
-    done = 0
-    for batch in _batches(engine, dataset, plan, settings, samples):
-        rejected += _fill(engine, dataset, plan, batch, store)
-        done += len(batch.samples)
-        progress(done, len(samples), store.used)
-    store.cut()
-    return rejected
+def _numbers(
+    records: Sequence[Record], samples: dict[str, Sample], metrics: PluginMetrics
+) -> dict[str, dict[str, float]]:
+    """The values of the plug-in metrics by sample id."""
+    return {
+        record.id: {label: metric(record, samples[record.id]) for label, metric in metrics.items()}
+        for record in records
+    }
 
 
-def _batches(
-    engine: Engine, dataset: DatasetFolder, plan: Plan, settings: dict[str, Any], samples: Sequence[Sample]
-) -> Iterator[_Batch]:
-    size = plan.generation.batch_size
-    images = ImageDigests(dataset)
-    for number, start in enumerate(range(0, len(samples), size)):
-        members = tuple(samples[start : start + size])
-        prompts: dict[str, list[dict[str, Any]] | MirgError] = {}
-        keys: list[str] = []
-        for sample in members:
-            try:
-                refuse_for_family(sample, engine.family, engine.limits)
-                prompt = messages(sample, engine.family, engine.limits, instructions_of(engine, plan.instructions))
-                prompts[sample.id] = prompt
-            except (AnswerError, ImageError) as error:
-                prompt, prompts[sample.id] = None, error
-            keys.append(sample_key(sample, prompt, images))
-        yield _Batch(number, members, prompts, row_keys(settings, list(prompts), keys))
+_Filled = Iterator[tuple[int, list[Record], list[dict[str, str]]]]  # samples that are done, new records, rejections
 
 
-def _fill(engine: Engine, dataset: DatasetFolder, plan: Plan, batch: _Batch, store: Store) -> list[dict[str, str]]:
-    """Use the stored rows of one batch, or compute them; returns the samples that cannot be asked."""
-    stored = store.ahead(batch.keys.items())
-    opened = {sample.id: _open(dataset, sample, batch) for sample in batch.samples if sample.id not in stored}
-    refused = {sample_id: found for sample_id, found in opened.items() if isinstance(found, MirgError)}
-    if not store.reuse([row for row in batch.keys.items() if row[0] not in refused]):
-        for sample in batch.samples:
-            if sample.id in stored:
-                opened[sample.id] = _open(dataset, sample, batch)
-        requests = [opened[sample.id] for sample in batch.samples]
-        store.append(_ask(engine, plan, batch, [request for request in requests if isinstance(request, Request)]))
-    return [
-        _rejected(sample.id, sample.task, str(found))
-        for sample in batch.samples
-        if isinstance(found := opened.get(sample.id), MirgError)
-    ]
-
-
-def _open(dataset: DatasetFolder, sample: Sample, batch: _Batch) -> Request | MirgError:
-    """The request about ``sample`` with decoded images, or the error that prevents it."""
-    prompt = batch.prompts[sample.id]
-    if isinstance(prompt, MirgError):
-        return prompt
-    try:
-        images = [dataset.open_image(ref, sample.id) for ref in sample.images]
-    except ImageError as error:
-        return error
-    return Request(sample_id=sample.id, messages=prompt, images=images)
-
-
-def _ask(engine: Engine, plan: Plan, batch: _Batch, requests: Sequence[Request]) -> list[Record]:
-    """Generate, read and score the answers of one batch."""
-    if not requests:
-        return []
-    settings = replace(plan.generation, seed=batch_seed(plan.generation.seed, batch.number))
-    completions = engine.generate(requests, settings)
-    if len(completions) != len(requests):
-        raise EngineError(f"{engine.name} gave {len(completions)} completions for {len(requests)} requests")
-    samples = {sample.id: sample for sample in batch.samples}
-    return [
-        make_record(
-            samples[request.sample_id],
-            completion.text,
-            family=engine.family,
-            limits=engine.limits,
-            rewards=plan.rewards,
-            tokens=completion.tokens,
-            finish=completion.finish,
-            key=batch.keys[request.sample_id],
+def _fill(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) -> _Filled:
+    """Use the stored rows of each batch, or compute them."""
+    for batch in parts:
+        made: list[Record] = []
+        stored = store.ahead(batch.keys.items())
+        opened = {sample.id: batch.open(sample) for sample in batch.samples if sample.id not in stored}
+        refused = {sample_id for sample_id, found in opened.items() if isinstance(found, MirgError)}
+        if not store.reuse([row for row in batch.keys.items() if row[0] not in refused]):
+            opened |= {sample.id: batch.open(sample) for sample in batch.samples if sample.id in stored}
+            pairs = [(s, request) for s in batch.samples if isinstance(request := opened[s.id], Request)]
+            completions = complete(engine, [request for _, request in pairs], batch.generation) if pairs else ()
+            made = [
+                _record(engine, plan, sample, completion, batch)
+                for (sample, _), completion in zip(pairs, completions, strict=True)
+            ]
+            store.append(made)
+        yield (
+            len(batch.samples),
+            made,
+            [
+                _rejected(sample.id, sample.task, str(found))
+                for sample in batch.samples
+                if isinstance(found := opened.get(sample.id), MirgError)
+            ],
         )
-        for request, completion in zip(requests, completions, strict=True)
-    ]
 
 
-def _row_rejections(rejections: Sequence[Rejection]) -> list[dict[str, str]]:
-    return [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in rejections]
+def _stream(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) -> _Filled:
+    """Use the stored rows up to the first that is missing, and ask for the others, many at once.
+
+    ``parts`` are batches of one sample. What arrived is kept in a file of the folder, so that a killed run asks for
+    nothing twice.
+    """
+    assert isinstance(engine, Streaming)
+    done: deque[tuple[Batch, MirgError | None]] = deque()  # asked for, or refused here, in order
+    kept = 0
+
+    def requests() -> Iterator[Request]:
+        nonlocal kept
+        reusable = True
+        for batch in parts:
+            if reusable and store.reuse(list(batch.keys.items())):
+                kept += 1
+                continue
+            found = batch.open(batch.samples[0])
+            reusable = reusable and isinstance(found, MirgError)
+            done.append((batch, found if isinstance(found, MirgError) else None))
+            if isinstance(found, Request):
+                yield found
+
+    def refused() -> list[dict[str, str]]:
+        rows = []
+        while done and done[0][1] is not None:
+            batch, error = done.popleft()
+            rows.append(_rejected(batch.samples[0].id, batch.samples[0].task, str(error)))
+        return rows
+
+    with engine.remembering(store.folder / REPLIES_FILE):
+        for completion in engine.stream(requests(), plan.generation):
+            rows, made = refused(), []
+            batch, _ = done.popleft()
+            sample = batch.samples[0]
+            if isinstance(completion, EngineError):
+                rows.append(_rejected(sample.id, sample.task, str(completion)))
+            else:
+                made = [_record(engine, plan, sample, completion, batch)]
+                store.append(made)
+            yield len(rows) + len(made) + kept, made, rows
+            kept = 0
+        rows = refused()
+        yield len(rows) + kept, [], rows
+
+
+def _record(engine: Engine, plan: Plan, sample: Sample, completion: Completion, batch: Batch) -> Record:
+    return make_record(
+        sample,
+        completion.text,
+        family=engine.family,
+        limits=engine.limits,
+        rewards=plan.rewards,
+        tokens=completion.tokens,
+        finish=completion.finish,
+        key=batch.keys[sample.id],
+    )
 
 
 def _rejected(sample_id: str, task: str, reason: str) -> dict[str, str]:

@@ -5,28 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from mirg.errors import EvaluationError, StorageError
-from mirg.evaluation.keys import NAMES
+from mirg.evaluation.batches import NAMES
 from mirg.evaluation.records import RECORDS_FILE
 from mirg.samples import REJECTED_FILE
-from mirg.storage import Journal, digest_file, read_json, read_jsonl, write_json_atomic, write_jsonl_atomic
+from mirg.storage import Journal, digest_file, read_json, write_json_atomic
 
 SETTINGS_FILE = "evaluation.json"
 SUMMARY_FILE = "summary.json"
+REPLIES_FILE = "replies.jsonl"  # of an endpoint, until all of them are in the records
+VALUES_FILE = "metric_values.jsonl"  # of plug-in metrics, by sample
+OPTIONAL = ("metrics",)  # settings that are written only if they are given
 
 RowKey = tuple[object, object]  # sample id, cache key
-
-
-@dataclass(frozen=True)
-class _Row:
-    key: RowKey
-    end: int  # byte offset after the row
 
 
 class Store:
@@ -46,16 +42,16 @@ class Store:
         """The ids of the ``rows`` that are stored next, up to the first stored row that is not among them."""
         left = list(rows)  # no set: a damaged file may hold an id that is no text
         found: set[object] = set()
-        for row in self._rows[self.used :] if self._open else ():
-            if row.key not in left:
+        for key, _ in self._rows[self.used :] if self._open else ():
+            if key not in left:
                 break
-            left.remove(row.key)
-            found.add(row.key[0])
+            left.remove(key)
+            found.add(key[0])
         return found
 
     def reuse(self, wanted: Sequence[RowKey]) -> bool:
         """True where the next rows are exactly ``wanted``; they then stay."""
-        found = [row.key for row in self._rows[self.used : self.used + len(wanted)]]
+        found = [key for key, _ in self._rows[self.used : self.used + len(wanted)]]
         if self._open and found == list(wanted):
             self.used += len(wanted)
             return True
@@ -73,7 +69,7 @@ class Store:
         if self._open and self.file.exists():
             try:
                 with self.file.open("r+b") as stream:
-                    stream.truncate(self._rows[self.used - 1].end if self.used else 0)
+                    stream.truncate(self._rows[self.used - 1][1] if self.used else 0)
             except OSError as error:
                 raise StorageError(f"cannot write {self.file}: {error.strerror or error}") from error
         self._open = False
@@ -81,11 +77,18 @@ class Store:
 
 def claim(out: Path, settings: dict[str, Any], n_samples: int, *, overwrite: bool) -> Store:
     """Make ``out`` the folder of this evaluation, or say in an :class:`EvaluationError` why it is not."""
-    files = [out / name for name in (RECORDS_FILE, REJECTED_FILE, SUMMARY_FILE)]
+    files = [out / name for name in (RECORDS_FILE, REJECTED_FILE, SUMMARY_FILE, VALUES_FILE)]
     if overwrite:
-        _remove(files)
+        _remove([*files, out / REPLIES_FILE])
     elif (out / SETTINGS_FILE).exists():
-        _compare(out, read_json(out / SETTINGS_FILE), settings)
+        old = read_json(out / SETTINGS_FILE)
+        known = old if isinstance(old, dict) else {}
+        new = json.loads(json.dumps({name: value for name, value in settings.items() if name not in NAMES}))
+        if others := [name for name in dict.fromkeys((*new, *OPTIONAL)) if known.get(name) != new.get(name)]:
+            raise EvaluationError(
+                f"{out} holds another evaluation: {', '.join(others)} differ",
+                hint="choose another folder, or overwrite this one",
+            )
         if changed := changed_rows(out):
             hint = f"overwrite the evaluation, or remove {SUMMARY_FILE} to use the changed rows"
             raise EvaluationError(changed, hint=hint)
@@ -101,16 +104,6 @@ def claim(out: Path, settings: dict[str, Any], n_samples: int, *, overwrite: boo
     _remove([out / SUMMARY_FILE])  # it is there exactly where the evaluation is complete
     Journal(out / RECORDS_FILE).close()  # an evaluation without a single row has an empty file
     return Store(out)
-
-
-def write_rejected(out: Path, rejected: Sequence[dict[str, str]]) -> None:
-    """Write all rejected samples, atomically."""
-    write_jsonl_atomic(out / REJECTED_FILE, rejected)
-
-
-def read_rejected(out: Path) -> list[dict[str, str]]:
-    """The rejected samples of an evaluation: id, task, reason."""
-    return [value for _, value in read_jsonl(out / REJECTED_FILE) if isinstance(value, dict)]
 
 
 def changed_rows(folder: Path) -> str:
@@ -132,19 +125,9 @@ def _remove(files: Sequence[Path]) -> None:
             raise StorageError(f"cannot remove {file}: {error.strerror or error}") from error
 
 
-def _compare(out: Path, old: object, new: dict[str, Any]) -> None:
-    known = old if isinstance(old, dict) else {}
-    changed = [name for name in new if name not in NAMES and known.get(name) != json.loads(json.dumps(new[name]))]
-    if changed:
-        raise EvaluationError(
-            f"{out} holds another evaluation: {', '.join(changed)} differ",
-            hint="choose another folder, or overwrite this one",
-        )
-
-
-def _stored_rows(file: Path) -> list[_Row]:
-    """The rows of a records file up to the first that is torn or broken."""
-    rows: list[_Row] = []
+def _stored_rows(file: Path) -> list[tuple[RowKey, int]]:
+    """The rows of a records file up to the first that is torn or broken: their keys, and the byte after each."""
+    rows: list[tuple[RowKey, int]] = []
     end = 0
     try:
         with file.open("rb") as stream:
@@ -155,7 +138,7 @@ def _stored_rows(file: Path) -> list[_Row]:
                     value = json.loads(line)
                 if not line.endswith(b"\n") or not isinstance(value, dict):
                     break
-                rows.append(_Row((value.get("id"), value.get("key")), end))
+                rows.append(((value.get("id"), value.get("key")), end))
     except FileNotFoundError:
         return rows
     except OSError as error:

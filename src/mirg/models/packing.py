@@ -30,7 +30,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from mirg.errors import EngineError
 from mirg.models.prompts import Prompt
 from mirg.models.trees import Trees
-from mirg.models.vision import patches_by_product
+from mirg.models.vision import base_of, patches_by_product
 
 _PREFIX = "mirg_trees_"
 LOGITS = 2**27  # bytes of logits in memory at a time
@@ -49,11 +49,8 @@ class Packed:
 def pack(model: Any, prompts: Sequence[Prompt], groups: Sequence[Sequence[Sequence[int]]]) -> Packed:
     """One row out of ``prompts`` and, for each, the token ids of its completions (none of them empty)."""
     device = model.device
-    tips, trunks = [], []
-    for prompt in prompts:
-        positions = rope_positions(model, prompt)
-        trunks.append(positions[:, :-1])
-        tips.append(positions[:, -1:])
+    positions = [rope_positions(model, prompt) for prompt in prompts]
+    tips, trunks = [p[:, -1:] for p in positions], [p[:, :-1] for p in positions]
     branches = [(n, list(ids)) for n, group in enumerate(groups) for ids in group]
     lengths = [len(ids) for _, ids in branches]
     tokens = [
@@ -61,28 +58,18 @@ def pack(model: Any, prompts: Sequence[Prompt], groups: Sequence[Sequence[Sequen
         *(t for n, c in branches for t in (prompts[n].ids[-1], *c[:-1])),
     ]
     offsets = [tips[n] + torch.arange(length, device=device) for (n, _), length in zip(branches, lengths, strict=True)]
-    inputs = {
+    inputs: dict[str, Any] = {
         "input_ids": torch.tensor([tokens], device=device),
         "position_ids": torch.cat([*trunks, *offsets], 1)[:, None],
-        **_vision(model, prompts),
     }
+    if pixels := [prompt.pixels for prompt in prompts if prompt.pixels is not None]:
+        inputs["pixel_values"] = torch.cat(pixels).to(device)
+        inputs["image_grid_thw"] = torch.cat([prompt.grid for prompt in prompts if prompt.grid is not None]).to(device)
+        if hasattr(base_of(model).visual, "feature_cache"):  # mirg.models.vision
+            inputs["feature_keys"] = tuple(key for prompt in prompts for key in prompt.image_keys)
     trees = Trees(_lengths([t.shape[1] for t in trunks], device), _grid(groups, device))
     labels = torch.tensor([t for _, ids in branches for t in ids], device=device)
     return Packed(inputs, trees, labels, torch.cat(tips, 1))
-
-
-def _vision(model: Any, prompts: Sequence[Prompt]) -> dict[str, Any]:
-    pixels = [prompt.pixels for prompt in prompts if prompt.pixels is not None]
-    grids = [prompt.grid for prompt in prompts if prompt.grid is not None]
-    if not pixels:
-        return {}
-    shown: dict[str, Any] = {
-        "pixel_values": torch.cat(pixels).to(model.device),
-        "image_grid_thw": torch.cat(grids).to(model.device),
-    }
-    if hasattr(base_of(model).visual, "feature_cache"):  # mirg.models.features
-        shown["feature_keys"] = tuple(key for prompt in prompts for key in prompt.image_keys)
-    return shown
 
 
 def _lengths(lengths: Sequence[int], device: Any) -> torch.Tensor:
@@ -106,12 +93,6 @@ def rope_positions(model: Any, prompt: Prompt) -> torch.Tensor:
     kinds = (ids == model.config.image_token_id).int()
     positions = base_of(model).get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=prompt.grid)[0]
     return positions[:, 0].to(model.device)
-
-
-def base_of(model: Any) -> Any:
-    """The module with vision tower and decoder, inside PEFT's wrapper if there is one."""
-    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return whole.model
 
 
 def enable_packed_forward(model: Any, temperature: float = 1.0) -> None:

@@ -26,30 +26,11 @@ _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 
 @cache
-def image_only(processor_class: type[ProcessorMixin]) -> type[ProcessorMixin]:
-    """``processor_class`` without its video processor. The class keeps its name, which saved folders record."""
+def image_only(model_type: str) -> type[ProcessorMixin]:
+    """The processor class of a Qwen-VL ``model_type`` without its video processor; EngineError for other types.
 
-    def __init__(self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
-        processor_class.__init__(self, image_processor, tokenizer, None, chat_template=chat_template)
-
-    def check_argument_for_proper_class(self: Any, argument_name: str, argument: Any) -> Any:
-        if argument_name == "video_processor":
-            return None
-        return processor_class.check_argument_for_proper_class(self, argument_name, argument)
-
-    return type(
-        processor_class.__name__,
-        (processor_class,),
-        {
-            "__init__": __init__,
-            "__doc__": processor_class.__doc__,
-            "check_argument_for_proper_class": check_argument_for_proper_class,
-        },
-    )
-
-
-def processor_class_of(model_type: str) -> type[ProcessorMixin]:
-    """The processor class of a Qwen-VL ``model_type``."""
+    The class keeps its name, which saved folders record.
+    """
     from transformers import Qwen2_5_VLProcessor, Qwen2VLProcessor, Qwen3VLProcessor
 
     classes = {"qwen2_vl": Qwen2VLProcessor, "qwen2_5_vl": Qwen2_5_VLProcessor, "qwen3_vl": Qwen3VLProcessor}
@@ -58,7 +39,18 @@ def processor_class_of(model_type: str) -> type[ProcessorMixin]:
             f"model type {model_type!r} has no image-only processor here",
             hint="install torchvision for your torch build, or use one of " + ", ".join(classes),
         )
-    return classes[model_type]
+    base: Any = classes[model_type]
+
+    def __init__(self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+        base.__init__(self, image_processor, tokenizer, None, chat_template=chat_template)
+
+    def check_argument_for_proper_class(self: Any, argument_name: str, argument: Any) -> Any:
+        if argument_name == "video_processor":
+            return None
+        return base.check_argument_for_proper_class(self, argument_name, argument)
+
+    methods = {"__init__": __init__, "check_argument_for_proper_class": check_argument_for_proper_class}
+    return type(base.__name__, (base,), {"__doc__": base.__doc__, **methods})
 
 
 def has_torchvision() -> bool:
@@ -73,20 +65,34 @@ def has_torchvision() -> bool:
 
 
 def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
-    """The processor of a model folder or hub name; image-only if torchvision is missing. EngineError if its chat
-    template cannot be used, OSError or ValueError if its files cannot be read."""
+    """The processor of a model folder or hub name; image-only if torchvision is missing.
+
+    EngineError if its chat template cannot be used, OSError or ValueError if its files cannot be read.
+    """
     from transformers import AutoProcessor, AutoTokenizer
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    if has_torchvision() and not _is_image_only_folder(Path(name_or_path)):
+    folder = Path(name_or_path)
+    config = folder / "processor_config.json"
+    # If mirg saved the folder without a video processor, it must be loaded without one on every machine.
+    saved_image_only = (
+        config.is_file()
+        and "video_processor" not in json.loads(config.read_text())
+        and not (folder / "video_preprocessor_config.json").is_file()
+    )
+    if has_torchvision() and not saved_image_only:
         processor = AutoProcessor.from_pretrained(name_or_path)
     else:
-        processor_class = processor_class_of(model_type)
+        processor_class: Any = image_only(model_type)
         tokenizer = AutoTokenizer.from_pretrained(name_or_path)
         images = Qwen2VLImageProcessorPil.from_pretrained(name_or_path)
-        template = tokenizer.chat_template or _template_file(Path(name_or_path))
-        processor = image_only(processor_class)(image_processor=images, tokenizer=tokenizer, chat_template=template)
-    _check_template(processor, Path(name_or_path))
+        template = tokenizer.chat_template
+        file = next((folder / name for name in _TEMPLATES if (folder / name).is_file()), None)
+        if not template and file is not None:
+            template = file.read_text(encoding="utf-8")
+            template = json.loads(template)["chat_template"] if file.suffix == ".json" else template
+        processor = processor_class(image_processor=images, tokenizer=tokenizer, chat_template=template)
+    _check_template(processor, folder)
     return processor
 
 
@@ -112,28 +118,6 @@ def _check_template(processor: Any, folder: Path) -> None:
         )
 
 
-def _is_image_only_folder(folder: Path) -> bool:
-    """Whether mirg saved ``folder`` without a video processor: then it must be loaded without one on every machine."""
-    config = folder / "processor_config.json"
-    return (
-        config.is_file()
-        and "video_processor" not in json.loads(config.read_text())
-        and not (folder / "video_preprocessor_config.json").is_file()
-    )
-
-
-def _template_file(folder: Path) -> str | None:
-    for name in _TEMPLATES:
-        path = folder / name
-        if path.is_file():
-            text = path.read_text(encoding="utf-8")
-            return json.loads(text)["chat_template"] if name.endswith(".json") else text
-    return None
-
-
-_PATCHES, _GRID = "pixel_values", "image_grid_thw"
-
-
 def once_per_image(images: Any) -> Any:
     """A copy of ``images``, a Qwen-VL image processor, that processes each distinct image object of a call once.
 
@@ -144,15 +128,20 @@ def once_per_image(images: Any) -> Any:
 
 
 @cache
-def _once(base: type) -> type:
+def _once(base: Any) -> Any:
     def preprocess(self: Any, images: Any, *args: Any, **kwargs: Any) -> BatchFeature:
         flat = list(_leaves(images))
-        first = {id(image): image for image in flat}
-        if len(first) == len(flat):
-            return base.preprocess(self, images, *args, **kwargs)  # type: ignore[attr-defined]
-        made = base.preprocess(self, list(first.values()), *args, **kwargs)  # type: ignore[attr-defined]
-        place = {key: k for k, key in enumerate(first)}
-        return _repeat(made, [place[id(image)] for image in flat])
+        place = {key: k for k, key in enumerate(dict.fromkeys(map(id, flat)))}
+        if len(place) == len(flat):
+            return base.preprocess(self, images, *args, **kwargs)
+        made = base.preprocess(self, list({id(image): image for image in flat}.values()), *args, **kwargs)
+        order = [place[id(image)] for image in flat]
+        # The patches of all images are in one array.
+        counts = np.asarray(made["image_grid_thw"]).prod(axis=1)
+        starts = np.cumsum(counts) - counts
+        rows = np.concatenate([np.arange(starts[k], starts[k] + counts[k]) for k in order])
+        made["pixel_values"], made["image_grid_thw"] = made["pixel_values"][rows], made["image_grid_thw"][order]
+        return made
 
     # A saved folder records the name of the class, so it is unchanged.
     return type(base.__name__, (base,), {"__doc__": base.__doc__, "works_once": True, "preprocess": preprocess})
@@ -164,12 +153,3 @@ def _leaves(images: Any) -> Iterator[Any]:
         return
     for image in images:
         yield from _leaves(image)
-
-
-def _repeat(made: BatchFeature, order: list[int]) -> BatchFeature:
-    """The features of the images ``order`` from ``made``, which stores the patches of all images in one array."""
-    counts = np.asarray(made[_GRID]).prod(axis=1)
-    starts = np.cumsum(counts) - counts
-    rows = np.concatenate([np.arange(starts[k], starts[k] + counts[k]) for k in order])
-    made[_PATCHES], made[_GRID] = made[_PATCHES][rows], made[_GRID][order]
-    return made

@@ -14,31 +14,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mirg.models.processors import image_only, processor_class_of
+from mirg.models.processors import image_only
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
 
-END_OF_TEXT = "<|endoftext|>"
-TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
+END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 # In the order of Qwen's tokenizers. Of these, only TURN_END may be sampled into a completion.
 SPECIAL_TOKENS = (
-    END_OF_TEXT,
-    TURN_START,
-    TURN_END,
-    "<|object_ref_start|>",
-    "<|object_ref_end|>",
-    "<|box_start|>",
-    "<|box_end|>",
-    "<|quad_start|>",
-    "<|quad_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|vision_pad|>",
-    "<|image_pad|>",
+    *(END_OF_TEXT, TURN_START, TURN_END, "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>"),
+    *("<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>"),
     "<|video_pad|>",
 )
+TINY_FAMILY = "mirg-tiny"
+GRID = tuple(range(0, 1001, 40))  # the coordinates of mirg-tiny, see mirg.frames
+MAX_IMAGES = 8  # image labels that are one token; the labels of further images take several tokens
 GRAMMAR_TOKENS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
@@ -47,7 +38,7 @@ def train_tokenizer(
     *,
     names: Sequence[str],
     coordinates: Sequence[int],
-    max_images: int = 8,
+    max_images: int = MAX_IMAGES,
     vocab_size: int = 640,
 ) -> PreTrainedTokenizerFast:
     """Train on ``corpus``; ``names`` (with a leading blank), ``coordinates`` and image labels become whole tokens."""
@@ -81,9 +72,6 @@ def train_tokenizer(
     return tokenizer
 
 
-TINY_FAMILY = "mirg-tiny"
-GRID = tuple(range(0, 1001, 40))  # the coordinates of mirg-tiny, see mirg.frames
-MAX_IMAGES = 8  # image labels that are one token; the labels of further images take several tokens
 CHAT_TEMPLATES = {"qwen3_vl": "qwen3_vl.jinja", "qwen2_5_vl": "qwen2_5_vl.jinja", "qwen2_vl": "qwen2_5_vl.jinja"}
 # Sides of a patch and of an image in pixels. A Qwen2-VL model keeps its family's factor of 28, whose boxes may be in
 # pixels.
@@ -129,7 +117,7 @@ def build_tiny(
     config: TinyConfig, *, corpus: Iterable[str], names: Sequence[str], coordinates: Sequence[int] = GRID
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """A random model and its processor, both ready for ``save_pretrained``. Deterministic in ``config.seed``."""
-    tokenizer = train_tokenizer(corpus, names=names, coordinates=coordinates, max_images=MAX_IMAGES)
+    tokenizer = train_tokenizer(corpus, names=names, coordinates=coordinates)
     return build_model(config, tokenizer), build_processor(config, tokenizer)
 
 
@@ -147,9 +135,9 @@ def build_processor(config: TinyConfig, tokenizer: PreTrainedTokenizerFast) -> P
         image_std=[0.5, 0.5, 0.5],
     )
     template = (resources.files("trl") / "chat_templates" / CHAT_TEMPLATES[config.model_type]).read_text()
-    cls = image_only(processor_class_of(config.model_type))
+    processor_class: Any = image_only(config.model_type)
     tokenizer.chat_template = template
-    return cls(image_processor=images, tokenizer=tokenizer, chat_template=template)
+    return processor_class(image_processor=images, tokenizer=tokenizer, chat_template=template)
 
 
 def build_model(config: TinyConfig, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
@@ -157,14 +145,17 @@ def build_model(config: TinyConfig, tokenizer: PreTrainedTokenizerFast) -> PreTr
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    special = {name: tokenizer.convert_tokens_to_ids(token) for name, token in _TOKEN_FIELDS.items()}
+    id_of: Any = tokenizer.convert_tokens_to_ids
     arguments: dict[str, Any] = {
         "text_config": _text_config(config, tokenizer),
         "vision_config": _vision_config(config),
         "tie_word_embeddings": True,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
-        **special,
+        "image_token_id": id_of("<|image_pad|>"),
+        "video_token_id": id_of("<|video_pad|>"),
+        "vision_start_token_id": id_of("<|vision_start|>"),
+        "vision_end_token_id": id_of("<|vision_end|>"),
     }
     model_config = AutoConfig.for_model(config.model_type, **arguments)
     model_config.mirg_family = config.family
@@ -175,14 +166,6 @@ def build_model(config: TinyConfig, tokenizer: PreTrainedTokenizerFast) -> PreTr
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model
-
-
-_TOKEN_FIELDS = {
-    "image_token_id": "<|image_pad|>",
-    "video_token_id": "<|video_pad|>",
-    "vision_start_token_id": "<|vision_start|>",
-    "vision_end_token_id": "<|vision_end|>",
-}
 
 
 def _text_config(config: TinyConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
@@ -216,36 +199,26 @@ def _vision_config(config: TinyConfig) -> dict[str, Any]:
         "spatial_merge_size": 2,
         "temporal_patch_size": 2,
     }
-    if config.model_type == "qwen3_vl":
-        side = max(config.image_side // config.patch, 4)
-        return common | {
-            "hidden_size": config.vision_width,
-            "intermediate_size": config.vision_mlp,
-            "out_hidden_size": config.width,
-            "num_position_embeddings": side**2,
-            "deepstack_visual_indexes": [config.vision_layers // 2],
-        }
+    if config.model_type == "qwen2_vl":
+        return common | {"embed_dim": config.vision_width, "hidden_size": config.width, "mlp_ratio": 2}
+    common |= {
+        "hidden_size": config.vision_width,
+        "intermediate_size": config.vision_mlp,
+        "out_hidden_size": config.width,
+    }
     if config.model_type == "qwen2_5_vl":
-        return common | {
-            "hidden_size": config.vision_width,
-            "intermediate_size": config.vision_mlp,
-            "out_hidden_size": config.width,
-            "window_size": config.patch * 8,
-            "fullatt_block_indexes": [config.vision_layers - 1],
-        }
-    return common | {"embed_dim": config.vision_width, "hidden_size": config.width, "mlp_ratio": 2}
+        return common | {"window_size": config.patch * 8, "fullatt_block_indexes": [config.vision_layers - 1]}
+    side = max(config.image_side // config.patch, 4)
+    return common | {"num_position_embeddings": side**2, "deepstack_visual_indexes": [config.vision_layers // 2]}
 
 
 def _initialise(model: PreTrainedModel) -> None:
     """Draw weights with deviation 1/sqrt(fan-in): the default of 0.02 is for widths in the thousands."""
-    import torch
+    from torch import nn
 
     for module in model.modules():
-        if isinstance(module, torch.nn.Linear | torch.nn.Conv3d):
-            fan_in = module.weight[0].numel()
-            torch.nn.init.normal_(module.weight, std=fan_in**-0.5)
-            if module.bias is not None:
-                torch.nn.init.zeros_(module.bias)
-        elif isinstance(module, torch.nn.Embedding):
-            torch.nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
+        if isinstance(module, nn.Linear | nn.Conv3d | nn.Embedding):
+            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+        if isinstance(module, nn.Linear | nn.Conv3d) and module.bias is not None:
+            nn.init.zeros_(module.bias)
     model.tie_weights()

@@ -1,31 +1,30 @@
-"""Which answers a page shows, and the cards and worked examples that the templates print.
-
-Numbers are formatted, boxes are in pixels of the original image, and long texts are cut.
-"""
+"""Which answers a page shows, and their images with boxes in pixels, as the templates print them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
+from operator import attrgetter
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from mirg.console import clean
-from mirg.report.data import OUTCOME_TITLES, Example, GalleryItem, Mark, Picture
+from mirg.geometry import Box
+from mirg.report.data import Example, GalleryItem, Mark, Picture
 from mirg.report.draw import Kind, drawable
 from mirg.report.images import Embedded, ImageBudget
 
 MAX_TEXT = 4000  # characters of one text
 MAX_MARKS = 60  # boxes drawn on one image
+PER_OUTCOME = 24
 
 RectKind = Kind | Literal["before", "after"]  # the last two: what two models answered to the same sample
 Layer = tuple[RectKind, tuple[Mark, ...]]
+A = TypeVar("A")
 
 
-@dataclass(frozen=True)
-class Rect:
+class Rect(NamedTuple):
     """A box in pixels of the original image."""
 
     kind: RectKind
@@ -36,8 +35,7 @@ class Rect:
     height: float
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """One image of a card: ``image`` is None if it could not be opened, and ``problem`` is the reason."""
 
     tag: str
@@ -48,43 +46,79 @@ class Frame:
     said: str  # for readers that do not see the drawing
 
 
-@dataclass(frozen=True)
-class Card:
-    """One gallery item, ready to print."""
+class Card(NamedTuple):
+    """One gallery item and its images."""
 
     item: GalleryItem
-    outcome_title: str
-    question: str
-    thinking: str
-    answer: str
-    failure: str
     frames: tuple[Frame, ...]
 
 
-def build_cards(chosen: list[GalleryItem], budget: ImageBudget) -> tuple[list[Card], int]:
-    """Cards for the items whose images fit into the budget, and the number of items that did not fit."""
-    cards = [build_card(item, budget) for item in chosen if budget.take(item.pictures)]
-    return cards, len(chosen) - len(cards)
+class Worked(NamedTuple):
+    """One example and its images; ``kinds`` are the styles of the boxes of its answers."""
+
+    example: Example
+    frames: tuple[Frame, ...]
+    kinds: tuple[RectKind, ...]
 
 
-def build_card(item: GalleryItem, budget: ImageBudget) -> Card:
-    """One card. The images of the item must be in ``budget``."""
-    # Painted in this order: the truth lies on top, so that a perfect prediction shows as a green line in a dashed one.
-    layers: list[Layer] = [("given", item.given), ("predicted", item.predicted), ("true", item.true)]
-    return Card(
-        item=item,
-        outcome_title=OUTCOME_TITLES[item.outcome],
-        question=cut(item.question),
-        thinking=cut(item.thinking),
-        answer=cut(item.answer),
-        failure=cut(item.failure or ""),
-        frames=build_frames(item.pictures, layers, budget),
-    )
+def build_cards(chosen: Sequence[GalleryItem], budget: ImageBudget) -> list[Card]:
+    """Cards for the items whose images fit into the budget."""
+    return [
+        Card(item, build_frames(item.pictures, item.true, item.given, [("predicted", item.predicted)], budget))
+        for item in chosen
+        if budget.take(item.pictures)
+    ]
 
 
-def build_frames(pictures: Sequence[Picture], layers: Sequence[Layer], budget: ImageBudget) -> tuple[Frame, ...]:
-    """The images of one sample with their boxes, the last layer on top. The images must be in ``budget``."""
-    return tuple(_frame(number, picture, layers, budget) for number, picture in enumerate(pictures, start=1))
+def build_examples(examples: Sequence[Example], budget: ImageBudget) -> list[Worked]:
+    """The examples whose images fit into the budget."""
+    found = []
+    for example in examples:
+        first = example.answers[0]
+        if budget.take(first.pictures):
+            kinds: tuple[RectKind, ...] = ("predicted",) if len(example.answers) == 1 else ("before", "after")
+            answered = [(kind, item.predicted) for kind, item in zip(kinds, example.answers, strict=True)]
+            frames = build_frames(first.pictures, first.true, first.given, answered, budget)
+            found.append(Worked(example, frames, kinds))
+    return found
+
+
+def build_frames(
+    pictures: Sequence[Picture],
+    true: tuple[Mark, ...],
+    given: tuple[Mark, ...],
+    answered: Sequence[Layer],
+    budget: ImageBudget,
+) -> tuple[Frame, ...]:
+    """The images of one sample, which must be in ``budget``, with their boxes.
+
+    The truth lies on top, so that a perfect prediction shows as a green line in a dashed one.
+    """
+    layers: list[Layer] = [("given", given), *answered, ("true", true)]
+    frames = []
+    for number, picture in enumerate(pictures, start=1):
+        rects: list[Rect] = []
+        for kind, marks in layers:
+            mine = [mark for mark in marks if mark.image == number][:MAX_MARKS]
+            rects += [
+                Rect(kind, cut(mark.label, 80), *place)
+                for mark in mine
+                if (place := in_pixels(mark.box, picture.width, picture.height))
+            ]
+        said = (f"{r.kind} box at {r.x:.0f},{r.y:.0f} to {r.x + r.width:.0f},{r.y + r.height:.0f}" for r in rects)
+        # A page may be passed on: it names the file, not the folders of the machine it was made on.
+        problem = budget.problems.get(picture.path, "").replace(str(picture.path), picture.path.name)
+        frames.append(
+            Frame(
+                tag=f"Image-{number}",
+                caption=picture.caption,
+                image=budget.get(picture.path),
+                problem=problem,
+                rects=tuple(rects),
+                said=", ".join(said) or "no box",
+            )
+        )
+    return tuple(frames)
 
 
 def cut(text: str, limit: int = MAX_TEXT) -> str:
@@ -93,144 +127,39 @@ def cut(text: str, limit: int = MAX_TEXT) -> str:
     return text if len(text) <= limit else f"{text[:limit]} … ({len(text) - limit:,} more characters)"
 
 
-def _frame(number: int, picture: Picture, layers: Sequence[Layer], budget: ImageBudget) -> Frame:
-    rects: list[Rect] = []
-    for kind, marks in layers:
-        mine = [mark for mark in marks if mark.image == number][:MAX_MARKS]
-        rects.extend(rect for rect in (_rect(kind, mark, picture) for mark in mine) if rect)
-    said = ", ".join(f"{r.kind} box at {r.x:.0f},{r.y:.0f} to {r.x + r.width:.0f},{r.y + r.height:.0f}" for r in rects)
-    problem = budget.problems.get(picture.path, "")
-    return Frame(
-        tag=f"Image-{number}",
-        caption=picture.caption,
-        image=budget.get(picture.path),
-        problem=_without_folder(problem, picture.path),
-        rects=tuple(rects),
-        said=said or "no box",
-    )
-
-
-def _rect(kind: RectKind, mark: Mark, picture: Picture) -> Rect | None:
-    box = drawable(mark.box)
-    if box is None:
+def in_pixels(box: Box, width: int, height: int) -> tuple[float, float, float, float] | None:
+    """Left, top, width and height of a box on an image of this size, or None if nothing of it can be drawn."""
+    inside = drawable(box)
+    if inside is None:
         return None
-    x1, y1, x2, y2 = box
-    width, height = picture.width, picture.height
-    return Rect(kind, cut(mark.label, 80), x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height)
+    x1, y1, x2, y2 = inside
+    return (x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height)
 
 
-def _without_folder(problem: str, path: Path) -> str:
-    """A page may be passed on: it names the file, not the folders of the machine it was made on."""
-    return problem.replace(str(path), path.name)
-
-
-MAX_EXAMPLE_TEXT = 700  # characters of one reasoning: an example is for reading at a glance
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One model's answer; ``kind`` is the style of its boxes."""
-
-    item: GalleryItem
-    kind: RectKind
-    outcome_title: str
-    verdict: str
-    thinking: str
-    answer: str
-
-
-@dataclass(frozen=True)
-class Worked:
-    """One example, ready to print."""
-
-    title: str
-    question: str
-    task: str
-    sample_id: str
-    frames: tuple[Frame, ...]
-    answers: tuple[Answer, ...]
-
-
-def build_examples(examples: tuple[Example, ...], budget: ImageBudget) -> list[Worked]:
-    """The examples whose images fit into the budget."""
-    return [_worked(example, budget) for example in examples if budget.take(example.answers[0].pictures)]
-
-
-def _worked(example: Example, budget: ImageBudget) -> Worked:
-    kinds: tuple[RectKind, ...] = ("predicted",) if len(example.answers) == 1 else ("before", "after")
-    first = example.answers[0]
-    answered: list[Layer] = [(kind, item.predicted) for kind, item in zip(kinds, example.answers, strict=True)]
-    layers: list[Layer] = [("given", first.given), *answered, ("true", first.true)]
-    return Worked(
-        title=cut(example.title, 200),
-        question=cut(first.question),
-        task=first.task,
-        sample_id=first.sample_id,
-        frames=build_frames(first.pictures, layers, budget),
-        answers=tuple(
-            Answer(
-                item=item,
-                kind=kind,
-                outcome_title=OUTCOME_TITLES[item.outcome],
-                verdict=cut(verdict, 300),
-                thinking=cut(item.thinking, MAX_EXAMPLE_TEXT),
-                answer=cut(item.answer, MAX_EXAMPLE_TEXT),
-            )
-            for item, kind, verdict in zip(example.answers, kinds, example.verdicts, strict=True)
-        ),
-    )
-
-
-PER_OUTCOME = 24
-
-
-class Answered(Protocol):
-    """An answer as :func:`select` reads it: a gallery item, or what a gallery item is made from later."""
-
-    @property
-    def sample_id(self) -> str:
-        """The id of the sample."""
-        ...
-
-    @property
-    def task(self) -> str:
-        """The task of the sample."""
-        ...
-
-    @property
-    def model(self) -> str:
-        """The name of the model."""
-        ...
-
-    @property
-    def outcome(self) -> str:
-        """The outcome of the answer."""
-        ...
-
-
-A = TypeVar("A", bound=Answered)
-
-
-def select(items: Iterable[A], per_outcome: int = PER_OUTCOME) -> list[A]:
+def select(
+    items: Iterable[A],
+    per_outcome: int = PER_OUTCOME,
+    key: Callable[[A], tuple[str, str, str, str]] = attrgetter("model", "outcome", "task", "sample_id"),
+) -> list[A]:
     """At most ``per_outcome`` items of every (model, outcome), spread over the tasks.
 
-    The choice depends on sample ids only, so the same samples come up for every model where the outcomes allow it,
-    and rebuilding a page gives the same page. The result is in round-robin order over (model, outcome), so that any
-    beginning of it is balanced.
+    ``key`` gives model, outcome, task and sample id of an item. The choice depends on sample ids only, so the same
+    samples come up for every model where the outcomes allow it, and rebuilding a page gives the same page. The result
+    is in round-robin order over (model, outcome), so that any beginning of it is balanced.
     """
-    groups: dict[tuple[str, str], list[A]] = defaultdict(list)
+    groups: dict[tuple[str, str], dict[str, list[A]]] = defaultdict(lambda: defaultdict(list))
     for item in items:
-        groups[item.model, item.outcome].append(item)
-    spread = [_tasks_in_turn(group)[:per_outcome] for group in groups.values()]
-    return [group[place] for place in range(per_outcome) for group in spread if place < len(group)]
+        model, outcome, task, _ = key(item)
+        groups[model, outcome][task].append(item)
+    spread = []
+    for tasks in groups.values():
+        shuffled = [sorted(group, key=lambda item: shuffle_key(key(item)[3])) for _, group in sorted(tasks.items())]
+        spread.append(_in_turn(shuffled)[:per_outcome])
+    return _in_turn(spread)
 
 
-def _tasks_in_turn(items: list[A]) -> list[A]:
-    by_task: dict[str, list[A]] = defaultdict(list)
-    for item in sorted(items, key=lambda item: shuffle_key(item.sample_id)):
-        by_task[item.task].append(item)
-    ranked = [(place, task, item) for task, group in by_task.items() for place, item in enumerate(group)]
-    return [item for _, _, item in sorted(ranked, key=lambda row: row[:2])]
+def _in_turn(groups: Iterable[Sequence[Any]]) -> list[Any]:
+    return [item for turn in zip_longest(*groups) for item in turn if item is not None]
 
 
 def shuffle_key(sample_id: str) -> str:

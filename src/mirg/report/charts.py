@@ -12,14 +12,17 @@ from html import escape
 from itertools import pairwise
 
 from mirg.console import one_line
-from mirg.report.data import Chart, Group, GroupChart, Histogram, Interval, Series
+from mirg.report.data import Chart, GroupChart, Histogram, Interval, Series
 from mirg.report.tables import points, signed, signed_points
 
 WIDTH, HEIGHT = 360, 212
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 26
+SHARES_BOTTOM = 38  # two lines below the axis: names, and numbers of items
+SHARES_LABEL, COUNTS_LABEL = 46, 40  # pixels that a name under the axis may take
 MAX_POINTS = 400
 SMOOTH_FROM = 12  # points; a shorter series is not smoothed
 N_STYLES = 5
+_INSIDE = WIDTH - LEFT - RIGHT
 
 
 def smooth(values: Sequence[float], span: int) -> list[float]:
@@ -80,23 +83,45 @@ def short(value: float) -> str:
 
 def render_chart(chart: Chart) -> str:
     """The chart as one ``<svg>`` element with every text escaped; an empty string if there is nothing to draw."""
-    series = [line for line in (_usable(s) for s in chart.series) if line.steps]
+    series = [line for line in map(_usable, chart.series) if line.steps]
     if not series:
         return ""
-    plot = _Plot(series, chart.low, chart.high)
-    lines = "".join(plot.line(s, i % N_STYLES) for i, s in enumerate(series))
-    label = escape(one_line(f"{chart.title}: " + "; ".join(_summary(s) for s in series), 400))
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{plot.axes()}{lines}</svg>'
-    )
+    thinned = [thin(s.steps, s.values) for s in series]
+    values = [value for _, line in thinned for value in line]
+    axis = ticks(min(values) if chart.low is None else chart.low, max(values) if chart.high is None else chart.high)
+    first, last = min(s.steps[0] for s in series), max(s.steps[-1] for s in series)
+    if 0 < first <= 0.05 * last:
+        first = 0.0  # a run that logs every 10 steps still begins at 0
+    if first == last:
+        first, last = first - 1, last + 1
+
+    def x(step: float) -> float:
+        return LEFT + (step - first) / (last - first) * _INSIDE
+
+    def path(steps: Sequence[float], values: Sequence[float]) -> str:
+        return "M" + "L".join(f"{x(s):.1f} {_y(v, axis):.1f}" for s, v in zip(steps, values, strict=True))
+
+    parts = [_grid(axis)]
+    for value in ticks(first, last):
+        if first <= value <= last:
+            at = min(x(value), WIDTH - RIGHT - 4)
+            parts.append(f'<text class="tick mid" x="{at:.1f}" y="{HEIGHT - 8}">{short(value)}</text>')
+    for number, (steps, line) in enumerate(thinned):
+        style, smoothed = number % N_STYLES, _smoothed(line)
+        if len(steps) == 1:
+            parts.append(f'<circle class="dot s{style}" cx="{x(steps[0]):.1f}" cy="{_y(line[0], axis):.1f}" r="3"/>')
+            continue
+        if smoothed != line:
+            parts.append(f'<path class="raw s{style}" d="{path(steps, line)}"/>')
+        parts.append(f'<path class="line s{style}" d="{path(steps, smoothed)}"/>')
+    said = (f"{s.name} from {short(s.values[0])} to {short(s.values[-1])}" for s in series)
+    return _svg(f"{chart.title}: " + "; ".join(said), parts)
 
 
 def last_value(series: Series) -> float | None:
     """The end of the smoothed line: what the legend says the run arrived at."""
     line = _usable(series)
-    if not line.values:
-        return None
-    return _smoothed(thin(line.steps, line.values)[1])[-1]
+    return _smoothed(thin(line.steps, line.values)[1])[-1] if line.values else None
 
 
 def _usable(series: Series) -> Series:
@@ -110,61 +135,6 @@ def _smoothed(values: Sequence[float]) -> list[float]:
     return smooth(values, 2 * (len(values) // 16) + 1) if len(values) >= SMOOTH_FROM else list(values)
 
 
-def _summary(series: Series) -> str:
-    return f"{series.name} from {short(series.values[0])} to {short(series.values[-1])}"
-
-
-class _Plot:
-    """The mapping from data to the drawing area, fixed by all series together."""
-
-    def __init__(self, series: Sequence[Series], low: float | None, high: float | None) -> None:
-        values = [v for s in series for v in thin(s.steps, s.values)[1]]
-        steps = [v for s in series for v in s.steps]
-        self.y_ticks = ticks(min(values) if low is None else low, max(values) if high is None else high)
-        self.y0, self.y1 = self.y_ticks[0], self.y_ticks[-1]
-        self.x0, self.x1 = min(steps), max(steps)
-        if 0 < self.x0 <= 0.05 * self.x1:
-            self.x0 = 0.0  # a run that logs every 10 steps still begins at 0
-        if self.x0 == self.x1:
-            self.x0, self.x1 = self.x0 - 1, self.x1 + 1
-
-    def x(self, step: float) -> float:
-        return LEFT + (step - self.x0) / (self.x1 - self.x0) * (WIDTH - LEFT - RIGHT)
-
-    def y(self, value: float) -> float:
-        share = min(max((value - self.y0) / (self.y1 - self.y0), 0.0), 1.0)
-        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
-
-    def axes(self) -> str:
-        parts = []
-        for value in self.y_ticks:
-            y = self.y(value)
-            parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            parts.append(f'<text class="tick end" x="{LEFT - 7}" y="{y + 3.5:.1f}">{short(value)}</text>')
-        for value in ticks(self.x0, self.x1):
-            if self.x0 <= value <= self.x1:
-                x = min(self.x(value), WIDTH - RIGHT - 4)
-                parts.append(f'<text class="tick mid" x="{x:.1f}" y="{HEIGHT - 8}">{short(value)}</text>')
-        return "".join(parts)
-
-    def line(self, series: Series, style: int) -> str:
-        steps, values = thin(series.steps, series.values)
-        smoothed = _smoothed(values)
-        if len(steps) == 1:
-            return f'<circle class="dot s{style}" cx="{self.x(steps[0]):.1f}" cy="{self.y(values[0]):.1f}" r="3"/>'
-        raw = f'<path class="raw s{style}" d="{self._path(steps, values)}"/>' if smoothed != values else ""
-        return f'{raw}<path class="line s{style}" d="{self._path(steps, smoothed)}"/>'
-
-    def _path(self, steps: Sequence[float], values: Sequence[float]) -> str:
-        points = (f"{self.x(s):.1f} {self.y(v):.1f}" for s, v in zip(steps, values, strict=True))
-        return "M" + "L".join(points)
-
-
-SHARES_BOTTOM = 38  # two lines below the axis: names, and numbers of items
-SHARES_LABEL = 46  # pixels that a name under the axis may take
-_INSIDE = WIDTH - LEFT - RIGHT
-
-
 def render_histogram(histogram: Histogram, top: float) -> str:
     """Shares of the counts as bars, those from ``mark`` on stronger; the axis ends at the share ``top`` or above it.
 
@@ -173,36 +143,34 @@ def render_histogram(histogram: Histogram, top: float) -> str:
     total = sum(histogram.counts)
     if not total:
         return ""
-    axis = ticks(0.0, top)
+    axis, floor = ticks(0.0, top), HEIGHT - SHARES_BOTTOM
     first, last = histogram.edges[0], histogram.edges[-1]
 
     def x(edge: float) -> float:
         return LEFT + (edge - first) / (last - first) * _INSIDE
 
-    bars = []
+    parts = [_grid(axis, SHARES_BOTTOM, 100)]
     for (low, high), count in zip(pairwise(histogram.edges), histogram.counts, strict=True):
         kind = "bin good" if low >= histogram.mark else "bin"
-        y = _share_y(count / total, axis[-1])
+        y = _y(count / total, axis, SHARES_BOTTOM)
         title = f"{short(low)} – {short(high)}: {count} of {total}"
-        bars.append(
+        parts.append(
             f'<rect class="{kind}" x="{x(low) + 1:.1f}" y="{y:.1f}" width="{x(high) - x(low) - 2:.1f}" '
-            f'height="{HEIGHT - SHARES_BOTTOM - y:.1f}"><title>{title}</title></rect>'
+            f'height="{floor - y:.1f}"><title>{title}</title></rect>'
         )
-    marks = [
-        f'<text class="tick mid" x="{x(edge):.1f}" y="{HEIGHT - SHARES_BOTTOM + 15}">{short(edge)}</text>'
-        for edge in histogram.edges[:: max(1, len(histogram.edges) // 5)]
-    ]
     at = f"{x(histogram.mark):.1f}"
-    line = f'<line class="mark" x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - SHARES_BOTTOM}"/>'
+    parts.append(f'<line class="mark" x1="{at}" x2="{at}" y1="{TOP}" y2="{floor}"/>')
+    for edge in histogram.edges[:: max(1, len(histogram.edges) // 5)]:
+        parts.append(f'<text class="tick mid" x="{x(edge):.1f}" y="{floor + 15}">{short(edge)}</text>')
     counts = ", ".join(map(str, histogram.counts))
-    label = f"{histogram.model}: {total} values, {counts} from {short(first)} to {short(last)}"
-    return _share_svg(label, _grid(axis) + "".join(bars) + line + "".join(marks))
+    return _svg(f"{histogram.model}: {total} values, {counts} from {short(first)} to {short(last)}", parts)
 
 
 def render_groups(chart: GroupChart) -> str:
     """Estimates as dots with their intervals as whiskers, the models beside each other within a group.
 
-    A group's reference is a line across it. An empty string if there is nothing to draw.
+    A group's reference is a line across it. Of many groups only every second, third … is named under the axis. An
+    empty string if there is nothing to draw.
     """
     estimates = [value for series in chart.series.values() for value in series if value is not None]
     if not estimates:
@@ -211,69 +179,38 @@ def render_groups(chart: GroupChart) -> str:
     reach = max([value.mean if value.high is None else value.high for value in estimates] + references)
     axis = ticks(0.0, chart.high or reach or 1.0)
     room = _INSIDE / len(chart.groups)
-    parts = [_grid(axis), _names(chart.groups, room)]
+    parts = [_grid(axis, SHARES_BOTTOM, 100)]
+    for place, group in list(enumerate(chart.groups))[:: math.ceil(SHARES_LABEL / room)]:
+        x, y = LEFT + (place + 0.5) * room, HEIGHT - SHARES_BOTTOM
+        name = escape(one_line(group.name, 12))
+        parts.append(f'<text class="tick mid name" x="{x:.1f}" y="{y + 15}">{name}</text>')
+        parts.append(f'<text class="tick mid" x="{x:.1f}" y="{y + 29}">n {group.n}</text>')
     for place, group in enumerate(chart.groups):
         if group.reference is not None:
-            left, y = LEFT + (place + 0.1) * room, _share_y(group.reference, axis[-1])
-            parts.append(
-                f'<line class="reference" x1="{left:.1f}" x2="{left + 0.8 * room:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            )
+            left, y = LEFT + (place + 0.1) * room, _y(group.reference, axis, SHARES_BOTTOM)
+            ends = f'x1="{left:.1f}" x2="{left + 0.8 * room:.1f}"'
+            parts.append(f'<line class="reference" {ends} y1="{y:.1f}" y2="{y:.1f}"/>')
     for number, (model, series) in enumerate(chart.series.items()):
         offset = (number + 1) / (len(chart.series) + 1)
         for place, (group, value) in enumerate(zip(chart.groups, series, strict=True)):
             if value is not None:
                 x = LEFT + (place + 0.1 + 0.8 * offset) * room
                 title = f"{model}, {group.name}: {points(value)}, {group.n} items"
-                parts.append(_estimate(x, value, axis[-1], number % N_STYLES, title))
+                parts.append(_estimate(x, value, axis, number % N_STYLES, title))
     said = "; ".join(
         f"{model}: {', '.join('–' if value is None else points(value) for value in series)}"
         for model, series in chart.series.items()
     )
-    names = ", ".join(group.name for group in chart.groups)
-    return _share_svg(f"{chart.title} ({names}): {said}", "".join(parts))
+    return _svg(f"{chart.title} ({', '.join(group.name for group in chart.groups)}): {said}", parts)
 
 
-def _estimate(x: float, value: Interval, top: float, style: int, title: str) -> str:
+def _estimate(x: float, value: Interval, axis: Sequence[float], style: int, title: str) -> str:
     whisker = ""
     if value.low is not None and value.high is not None:
-        low, high = _share_y(value.low, top), _share_y(value.high, top)
+        low, high = (_y(end, axis, SHARES_BOTTOM) for end in (value.low, value.high))
         whisker = f'<line class="whisker s{style}" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'
-    dot = f'<circle class="s{style}" cx="{x:.1f}" cy="{_share_y(value.mean, top):.1f}" r="3.6"/>'
+    dot = f'<circle class="s{style}" cx="{x:.1f}" cy="{_y(value.mean, axis, SHARES_BOTTOM):.1f}" r="3.6"/>'
     return f"<g>{whisker}{dot}<title>{escape(one_line(title))}</title></g>"
-
-
-def _names(groups: tuple[Group, ...], room: float) -> str:
-    """Names and numbers of items under the axis; of many groups only every second, third … is named."""
-    step = math.ceil(SHARES_LABEL / room)
-    parts = []
-    for place, group in list(enumerate(groups))[::step]:
-        x = LEFT + (place + 0.5) * room
-        name = escape(one_line(group.name, 12))
-        parts.append(f'<text class="tick mid name" x="{x:.1f}" y="{HEIGHT - SHARES_BOTTOM + 15}">{name}</text>')
-        parts.append(f'<text class="tick mid" x="{x:.1f}" y="{HEIGHT - SHARES_BOTTOM + 29}">n {group.n}</text>')
-    return "".join(parts)
-
-
-def _grid(axis: list[float]) -> str:
-    """Lines across, labelled in points of 100."""
-    parts = []
-    for value in axis:
-        y = _share_y(value, axis[-1])
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick end" x="{LEFT - 7}" y="{y + 3.5:.1f}">{short(value * 100)}</text>')
-    return "".join(parts)
-
-
-def _share_y(share: float, top: float) -> float:
-    return HEIGHT - SHARES_BOTTOM - min(max(share / top, 0.0), 1.0) * (HEIGHT - TOP - SHARES_BOTTOM)
-
-
-def _share_svg(label: str, body: str) -> str:
-    said = escape(one_line(label, 400))
-    return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}">{body}</svg>'
-
-
-COUNTS_LABEL = 40  # pixels that a name under the axis may take
 
 
 def render_counts(title: str, bars: Sequence[tuple[str, int]]) -> str:
@@ -285,13 +222,9 @@ def render_counts(title: str, bars: Sequence[tuple[str, int]]) -> str:
     room = _INSIDE / len(bars)
     gap = min(2.0, room * 0.2)
     step = math.ceil(COUNTS_LABEL / room)
-    parts = []
-    for value in axis:
-        y = _count_y(value, axis[-1])
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick end" x="{LEFT - 7}" y="{y + 3.5:.1f}">{short(value)}</text>')
+    parts = [_grid(axis)]
     for place, (name, count) in enumerate(bars):
-        x, y = LEFT + place * room, _count_y(count, axis[-1])
+        x, y = LEFT + place * room, _y(count, axis)
         said = escape(one_line(f"{name}: {count:,}"))
         parts.append(
             f'<rect class="bin good" x="{x + gap / 2:.1f}" y="{y:.1f}" width="{max(room - gap, 0.5):.1f}" '
@@ -300,12 +233,28 @@ def render_counts(title: str, bars: Sequence[tuple[str, int]]) -> str:
         if place % step == 0:
             label = escape(one_line(name, 8))
             parts.append(f'<text class="tick mid" x="{x + room / 2:.1f}" y="{HEIGHT - BOTTOM + 16}">{label}</text>')
-    said = escape(one_line(f"{title}: " + ", ".join(f"{name} {count}" for name, count in bars), 400))
+    return _svg(f"{title}: " + ", ".join(f"{name} {count}" for name, count in bars), parts)
+
+
+def _y(value: float, axis: Sequence[float], bottom: int = BOTTOM) -> float:
+    """The height of ``value``; ``axis`` are its marks, and ``bottom`` the pixels below it."""
+    share = min(max((value - axis[0]) / (axis[-1] - axis[0]), 0.0), 1.0)
+    return HEIGHT - bottom - share * (HEIGHT - TOP - bottom)
+
+
+def _grid(axis: Sequence[float], bottom: int = BOTTOM, unit: int = 1) -> str:
+    """Lines across, labelled with the values in 1 / ``unit``."""
+    parts = []
+    for value in axis:
+        y = _y(value, axis, bottom)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick end" x="{LEFT - 7}" y="{y + 3.5:.1f}">{short(value * unit)}</text>')
+    return "".join(parts)
+
+
+def _svg(label: str, parts: Sequence[str]) -> str:
+    said = escape(one_line(label, 400))
     return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}">{"".join(parts)}</svg>'
-
-
-def _count_y(count: float, top: float) -> float:
-    return HEIGHT - BOTTOM - min(max(count / top, 0.0), 1.0) * (HEIGHT - TOP - BOTTOM)
 
 
 FOREST_WIDTH, FOREST_ROW, FOREST_TOP, FOREST_BOTTOM = 760, 30, 8, 30

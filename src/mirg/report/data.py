@@ -7,14 +7,12 @@ Boxes are fractions of the original image, ``image`` counts from 1 as in ``Image
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple
 
 from mirg.geometry import Box
 
 Outcome = Literal["right", "wrong_image", "wrong_box", "unreadable"]
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 OUTCOME_TITLES: dict[Outcome, str] = {
     "right": "right",
     "wrong_box": "right image, wrong box",
@@ -23,25 +21,17 @@ OUTCOME_TITLES: dict[Outcome, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Fact:
-    """One line about the run: a setting, a version, a time."""
-
-    name: str
-    value: str
+Fact = tuple[str, str]  # the name and the value of a setting, a version, a time
 
 
-@dataclass(frozen=True)
-class Section:
-    """A titled list of facts, folded away unless ``open``."""
+class Section(NamedTuple):
+    """A titled list of facts, folded away."""
 
     title: str
     facts: tuple[Fact, ...]
-    open: bool = False
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """An estimate with its 95 % interval; ``low`` and ``high`` are None if no interval was computed."""
 
     mean: float
@@ -54,70 +44,42 @@ class Interval:
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-@dataclass(frozen=True)
-class Column:
-    """One measure of a table. ``help`` is its definition in one sentence; ``better`` says which way is good."""
+class Column(NamedTuple):
+    """One measure of a table. ``help`` is its definition in one sentence."""
 
     key: str
     title: str
     help: str = ""
-    better: Literal["higher", "lower"] = "higher"
 
 
-@dataclass(frozen=True)
-class TableRow:
-    """One model, or one paired difference, over ``n`` items: column key to estimate."""
+class TableRow(NamedTuple):
+    """A model, a paired difference or a task, over ``n`` items: an estimate for each column, and the chance level."""
 
     name: str
     n: int
     cells: Mapping[str, Interval]
+    chance: float | None = None
 
 
-@dataclass(frozen=True)
-class ResultTable:
+class ResultTable(NamedTuple):
     """Models side by side, what chance reaches, and the paired differences."""
 
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
-    chance: Mapping[str, float] = field(default_factory=dict)
+    chance: Mapping[str, float] = {}
     differences: tuple[TableRow, ...] = ()
     note: str = ""
 
 
-@dataclass(frozen=True)
-class TaskRow:
-    """One task: the chance level, and each model's estimate by model name."""
-
-    task: str
-    n: int
-    chance: float | None
-    cells: Mapping[str, Interval]
-
-
-@dataclass(frozen=True)
-class TaskTable:
-    """One measure per task; ``models`` orders the columns."""
+class TaskTable(NamedTuple):
+    """One measure per task, a row for each task with a cell for each of the ``models``."""
 
     column: Column
     models: tuple[str, ...]
-    rows: tuple[TaskRow, ...]
+    rows: tuple[TableRow, ...]
 
 
-@dataclass(frozen=True)
-class Outcomes:
-    """How many items of one model ended in each outcome."""
-
-    model: str
-    counts: Mapping[Outcome, int]
-
-    @property
-    def total(self) -> int:
-        """Items of this model."""
-        return sum(self.counts.values())
-
-
-@dataclass(frozen=True)
-class Series:
+class Series(NamedTuple):
     """One line of a chart; ``steps`` and ``values`` have the same length, gaps and non-finite values are left out."""
 
     name: str
@@ -125,8 +87,7 @@ class Series:
     values: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Chart:
+class Chart(NamedTuple):
     """A line chart over training steps. ``low`` and ``high`` pin the axis, e.g. to [0, 1] for rewards."""
 
     title: str
@@ -136,8 +97,7 @@ class Chart:
     help: str = ""
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """The curves of one training stage; ``more`` is folded away."""
 
     name: str
@@ -146,8 +106,7 @@ class Stage:
     facts: tuple[Fact, ...] = ()
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """A box on one image of a sample."""
 
     image: int
@@ -155,8 +114,7 @@ class Mark:
     label: str = ""
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """One image of a sample; ``width`` and ``height`` are pixels of the original."""
 
     path: Path
@@ -165,8 +123,7 @@ class Picture:
     caption: str = ""
 
 
-@dataclass(frozen=True)
-class PartLine:
+class PartLine(NamedTuple):
     """One part of the reward, and the reason why it is not 1 (None if it is 1)."""
 
     name: str
@@ -174,8 +131,7 @@ class PartLine:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class GalleryItem:
+class GalleryItem(NamedTuple):
     """What one model answered to one sample, beside the truth."""
 
     sample_id: str
@@ -195,8 +151,7 @@ class GalleryItem:
     tokens: int | None = None
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """One sample, and the answers of one model or of two models to it.
 
     ``answers`` are about the same sample; ``verdicts`` says of each answer in one line what is right or wrong with it.
@@ -207,16 +162,14 @@ class Example:
     verdicts: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Examples:
+class Examples(NamedTuple):
     """The worked examples at the head of the page; ``note`` says how they were chosen, and what that does not show."""
 
     note: str
     items: tuple[Example, ...] = ()
 
 
-@dataclass(frozen=True)
-class Matrix:
+class Matrix(NamedTuple):
     """One model's answers by true class (rows) and answered class (columns), in numbers of items."""
 
     model: str
@@ -225,8 +178,7 @@ class Matrix:
     counts: tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True)
-class Histogram:
+class Histogram(NamedTuple):
     """Counts between ascending ``edges`` (one more than counts), and the share at ``mark`` or above."""
 
     model: str
@@ -236,8 +188,7 @@ class Histogram:
     above: Interval | None = None
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """A kind of items: how many there are, and a share to compare the models with, or None."""
 
     name: str
@@ -245,8 +196,7 @@ class Group:
     reference: float | None = None
 
 
-@dataclass(frozen=True)
-class GroupChart:
+class GroupChart(NamedTuple):
     """Shares by group: ``series`` is one estimate per group for each model; ``high`` pins the end of the axis."""
 
     title: str
@@ -257,8 +207,7 @@ class GroupChart:
     high: float | None = None
 
 
-@dataclass(frozen=True)
-class Failures:
+class Failures(NamedTuple):
     """Where the models go wrong; the notes say which items each drawing counts."""
 
     matrices: tuple[Matrix, ...] = ()
@@ -268,11 +217,11 @@ class Failures:
     charts: tuple[GroupChart, ...] = ()
 
 
-@dataclass(frozen=True)
-class ReportData:
+class ReportData(NamedTuple):
     """Everything on one page. Empty parts are left out.
 
-    ``n_answers`` counts the answers that ``gallery`` was chosen from; 0: it holds all of them.
+    ``outcomes`` counts the items of each model by outcome; cells of ``plugin_tables`` have any unit. ``n_answers``
+    counts the answers that ``gallery`` was chosen from; 0: it holds all of them.
     """
 
     title: str
@@ -281,7 +230,8 @@ class ReportData:
     sections: tuple[Section, ...] = ()
     table: ResultTable | None = None
     task_tables: tuple[TaskTable, ...] = ()
-    outcomes: tuple[Outcomes, ...] = ()
+    plugin_tables: tuple[TaskTable, ...] = ()
+    outcomes: Mapping[str, Mapping[Outcome, int]] = {}
     failures: Failures | None = None
     stages: tuple[Stage, ...] = ()
     gallery: tuple[GalleryItem, ...] = ()

@@ -76,18 +76,16 @@ def draw_boxes(image: Image.Image, boxes: Sequence[DrawnBox], *, tag: str = "") 
     return _with_tag(view, tag) if tag else view
 
 
-def side_by_side(images: Sequence[Image.Image], *, gap: int = 12, background: str = "#ffffff") -> Image.Image:
-    """The images in one row at a common height, ``gap`` pixels apart and around."""
+def side_by_side(images: Sequence[Image.Image], gap: int = 12) -> Image.Image:
+    """The images in one row, ``gap`` pixels apart and around, on a white strip as high as the highest."""
     from PIL import Image
 
     if not images:
         raise ValueError("side_by_side needs at least one image")
-    height = max(image.height for image in images)
-    scaled = [_to_height(image, height) for image in images]
-    width = sum(image.width for image in scaled) + gap * (len(scaled) + 1)
-    strip = Image.new("RGB", (width, height + 2 * gap), background)
+    width = sum(image.width for image in images) + gap * (len(images) + 1)
+    strip = Image.new("RGB", (width, max(image.height for image in images) + 2 * gap), "#ffffff")
     left = gap
-    for image in scaled:
+    for image in images:
         strip.paste(image, (left, gap))
         left += image.width + gap
     return strip
@@ -128,18 +126,17 @@ def _pieces(start: Point, end: Point, dash: tuple[int, int] | None) -> list[tupl
     length = max(abs(end[0] - start[0]), abs(end[1] - start[1]))
     if dash is None or length == 0:
         return [(start, end)]
+
+    def along(share: float) -> Point:
+        return (start[0] + (end[0] - start[0]) * share, start[1] + (end[1] - start[1]) * share)
+
     on, off = dash
     pieces = []
     position = 0.0
     while position < length:
-        stop = min(position + on, length)
-        pieces.append((_along(start, end, position / length), _along(start, end, stop / length)))
+        pieces.append((along(position / length), along(min(position + on, length) / length)))
         position += on + off
     return pieces
-
-
-def _along(start: Point, end: Point, share: float) -> Point:
-    return (start[0] + (end[0] - start[0]) * share, start[1] + (end[1] - start[1]) * share)
 
 
 def _draw_label(
@@ -168,17 +165,6 @@ def _with_tag(image: Image.Image, tag: str) -> Image.Image:
     framed.paste(image, (0, TAG_HEIGHT))
     ImageDraw.Draw(framed).text((1, TAG_HEIGHT / 2 - 1), tag, fill="#1d2024", font=_font(15), anchor="lm")
     return framed
-
-
-def _to_height(image: Image.Image, height: int) -> Image.Image:
-    """Whole multiples stay crisp; everything else is padded below rather than blurred."""
-    from PIL import Image
-
-    if image.height == height:
-        return image
-    padded = Image.new("RGB", (image.width, height), "#ffffff")
-    padded.paste(image, (0, 0))
-    return padded
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,8 +36,7 @@ LOSSLESS_THUMBNAIL = 128
 _PROBES = 24  # images that are encoded to see which preset fits
 
 
-@dataclass(frozen=True)
-class Embedded:
+class Embedded(NamedTuple):
     """One image of the page: ``key`` is its element id, ``width`` and ``height`` are pixels of the original."""
 
     key: str
@@ -48,55 +46,19 @@ class Embedded:
     crisp: bool
 
 
-class ImageBudget:
-    """The images of one page. ``take`` adds all pictures of a card or none of them."""
-
-    def __init__(self, budget: int) -> None:
-        """``budget``: bytes of data URIs that the page may hold."""
-        self.left = budget
-        self.problems: dict[Path, str] = {}
-        self._by_path: dict[Path, Embedded] = {}
-
-    @property
-    def images(self) -> list[Embedded]:
-        """The embedded images, in the order in which they were added."""
-        return list(self._by_path.values())
-
-    def get(self, path: Path) -> Embedded | None:
-        """The embedded image of ``path``, or None if it could not be opened."""
-        return self._by_path.get(path)
-
-    def take(self, pictures: tuple[Picture, ...]) -> bool:
-        """Embed the pictures that are not embedded yet. False, and none is added, if they exceed the budget.
-
-        An image that cannot be opened needs no bytes; ``problems`` has the reason.
-        """
-        fresh: dict[Path, Embedded] = {}
-        for picture in pictures:
-            if picture.path in self._by_path or picture.path in fresh or picture.path in self.problems:
-                continue
-            try:
-                fresh[picture.path] = _embed(picture, f"im{len(self._by_path) + len(fresh)}")
-            except ImageError as error:
-                self.problems[picture.path] = error.message
-        cost = sum(len(image.uri) for image in fresh.values())
-        if cost > self.left:
-            return False
-        self.left -= cost
-        self._by_path.update(fresh)
-        return True
-
-
-def _embed(picture: Picture, key: str) -> Embedded:
-    image = open_image(picture.path)
-    return Embedded(key, data_uri(image), picture.width, picture.height, crisp=max(image.size) <= LOSSLESS_SIDE)
-
-
 class Thumbs:
-    """The thumbnails of one page."""
+    """The images of one page: :meth:`make` them, and :meth:`keep` those that are shown.
 
-    def __init__(self, preset: ThumbnailPreset = THUMBNAIL_PRESETS[0], limits: ImageLimits = DEFAULT_LIMITS) -> None:
-        self.preset, self.limits = preset, limits
+    Images of up to ``lossless`` pixels a side are kept exactly.
+    """
+
+    def __init__(
+        self,
+        preset: ThumbnailPreset = THUMBNAIL_PRESETS[0],
+        limits: ImageLimits = DEFAULT_LIMITS,
+        lossless: int = LOSSLESS_THUMBNAIL,
+    ) -> None:
+        self.preset, self.limits, self.lossless = preset, limits, lossless
         self.problems: dict[Path, str] = {}
         self._by_path: dict[Path, Embedded] = {}
 
@@ -111,12 +73,17 @@ class Thumbs:
                 return cls(preset, limits)
         return cls(THUMBNAIL_PRESETS[-1], limits)
 
+    @property
+    def images(self) -> list[Embedded]:
+        """The images that are kept, in the order in which they were added."""
+        return list(self._by_path.values())
+
     def get(self, path: Path) -> Embedded | None:
-        """The thumbnail of ``path``, or None if it has not been kept."""
+        """The image of ``path``, or None if it is not kept."""
         return self._by_path.get(path)
 
     def make(self, paths: Iterable[Path]) -> dict[Path, Embedded]:
-        """Thumbnails of the ``paths`` that are not kept yet. Files that cannot be opened go to ``problems``."""
+        """Images of the ``paths`` that are not kept yet. Files that cannot be opened go to ``problems``."""
         fresh: dict[Path, Embedded] = {}
         for path in paths:
             if path in self._by_path or path in fresh or path in self.problems:
@@ -127,15 +94,35 @@ class Thumbs:
                 self.problems[path] = error.message
                 continue
             key = f"im{len(self._by_path) + len(fresh)}"
-            crisp = max(image.size) <= LOSSLESS_THUMBNAIL
-            fresh[path] = Embedded(
-                key, data_uri(image, self.preset, LOSSLESS_THUMBNAIL), image.width, image.height, crisp
-            )
+            uri = data_uri(image, self.preset, self.lossless)
+            fresh[path] = Embedded(key, uri, image.width, image.height, max(image.size) <= self.lossless)
         return fresh
 
     def keep(self, fresh: dict[Path, Embedded]) -> None:
-        """Add thumbnails that :meth:`make` returned to the page."""
+        """Add images that :meth:`make` returned to the page."""
         self._by_path.update(fresh)
+
+
+class ImageBudget(Thumbs):
+    """The images of a page with some cards, in ``budget`` bytes of data URIs."""
+
+    def __init__(self, budget: int) -> None:
+        super().__init__(lossless=LOSSLESS_SIDE)
+        self.left = budget
+
+    def take(self, pictures: Sequence[Picture]) -> bool:
+        """Add the pictures of a card that are not kept yet. False, and none is added, if they exceed the budget.
+
+        An image that cannot be opened needs no bytes; ``problems`` has the reason.
+        """
+        sizes = {picture.path: (picture.width, picture.height) for picture in pictures}
+        made = self.make(sizes)
+        cost = sum(len(image.uri) for image in made.values())
+        if cost > self.left:
+            return False
+        self.left -= cost
+        self.keep({path: i._replace(width=sizes[path][0], height=sizes[path][1]) for path, i in made.items()})
+        return True
 
 
 def _opened(path: Path, limits: ImageLimits) -> Image.Image | None:

@@ -1,27 +1,135 @@
-"""The pages of ``mirg data check``, of a teacher's run and of a study: what they show, as plain data, and writing them.
+"""The pages of runs, of ``mirg data check`` and of a teacher, each one HTML file: no outside request, a strict CSP.
 
-Each is one file without outside requests. All texts are untrusted and are escaped (see :mod:`mirg.report.page`).
+Model output and file names are untrusted. jinja2 escapes every value; the only raw parts are our own style sheet,
+script and drawings (whose texts are escaped when they are made). The content security policy allows data-URI images
+and exactly the one style sheet and the one script by their hashes, so that even a mistake here would run nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import base64
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mirg.report.cards import Frame, Layer, build_frames, cut
-from mirg.report.charts import forest, render_counts
-from mirg.report.data import Chart, Fact, Interval, Mark, Matrix, Picture
+import mirg
+from mirg.console import clean
+from mirg.report import charts, tables
+from mirg.report.cards import PER_OUTCOME, build_cards, build_examples, build_frames, cut, select
+from mirg.report.data import OUTCOME_TITLES, Fact, Interval, Mark, Matrix, Picture, ReportData
 from mirg.report.images import ImageBudget
-from mirg.report.page import IMAGE_BUDGET, asset, markup, render_page
-from mirg.report.tables import shade_grid
 from mirg.storage import write_atomic
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+IMAGE_BUDGET = 5_500_000  # bytes of embedded images; with texts a page stays under 8 MB
+
+
+def write_report(out: Path, data: ReportData, *, per_outcome: int = PER_OUTCOME) -> Path:
+    """Write the page to ``out``, or to ``report.html`` in the folder ``out``, atomically, and return its path."""
+    path = out / "report.html" if out.is_dir() else out
+    write_atomic(path, render(data, per_outcome=per_outcome))
+    return path
+
+
+def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: int = IMAGE_BUDGET) -> str:
+    """The page as text. At most ``per_outcome`` answers per model and outcome, ``image_budget`` bytes of images."""
+    budget = ImageBudget(image_budget)
+    examples = build_examples(data.examples.items if data.examples else (), budget)
+    chosen = select(data.gallery, per_outcome)
+    cards = build_cards(chosen, budget)
+    # The answers of all models to one sample stand together, in the order in which the items came.
+    position = {id(item): place for place, item in enumerate(data.gallery)}
+    first = {item.sample_id: position[id(item)] for item in reversed(data.gallery)}
+    cards.sort(key=lambda card: (first[card.item.sample_id], position[id(card.item)]))
+    shown = {card.item.model for card in cards}
+    total = max(data.n_answers, len(data.gallery))
+    note = (
+        f"{len(cards):,} of {total:,} answers: up to {per_outcome} for each model and outcome, spread over the tasks."
+    )
+    if len(chosen) > len(cards):
+        note += f" {len(chosen) - len(cards):,} more were left out to keep this file small."
+    histograms = data.failures.histograms if data.failures else ()
+    differences = data.table.differences if data.table else ()
+    return render_page(
+        "report.html.j2",
+        script=asset("report.js"),
+        data=data,
+        notes=data.notes,
+        examples=examples,
+        matrices=tables.grids(data.failures.matrices) if data.failures else [],
+        # One axis for all histograms, so that their bars can be compared.
+        histogram_top=max((max(h.counts) / sum(h.counts) for h in histograms if sum(h.counts)), default=1.0),
+        cards=cards,
+        images=budget.images,
+        gallery_note=note,
+        models=[model for model in dict.fromkeys(item.model for item in data.gallery) if model in shown],
+        tasks=sorted({card.item.task for card in cards}),
+        outcomes_shown={card.item.outcome for card in cards},
+        any_given=any(card.item.given for card in cards),
+        examples_given=any(worked.example.answers[0].given for worked in examples),
+        reaches=[tables.difference_reach(list(row.cells.values())) for row in differences],
+        sample_bar=markup(tables.interval_bar(Interval(0.55, 0.35, 0.75))),
+    )
+
+
+def render_page(template: str, *, style: str = "", script: str = "", **values: Any) -> str:
+    """A page as text: ``template`` with ``values``, one style sheet (``report.css`` by default) and one script."""
+    style = style or asset("report.css")
+    csp = (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    values |= {"version": mirg.__version__, "csp": csp, "style": markup(style), "script": markup(script)}
+    return environment().get_template(template).render(values)
+
+
+@lru_cache(maxsize=1)
+def environment() -> Environment:
+    """jinja2 with everything escaped, and the drawings that templates may ask for."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(loader=FileSystemLoader(TEMPLATES, encoding="utf-8"), autoescape=True, undefined=StrictUndefined)
+    made.filters |= {"clean": clean, "cut": cut}
+    drawings: list[Callable[..., str]] = [
+        *(tables.interval_bar, tables.difference_bar, tables.outcome_bar),
+        *(charts.render_chart, charts.render_groups, charts.render_histogram),
+    ]
+    made.globals |= {draw.__name__: lambda *given, draw=draw: markup(draw(*given)) for draw in drawings}
+    made.globals |= {
+        "last_value": charts.last_value,
+        "short": charts.short,
+        "signed": tables.signed,
+        "outcome_titles": OUTCOME_TITLES,
+    }
+    return made
+
+
+def markup(text: str) -> Any:
+    """Trusted text, which a template does not escape."""
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def asset(name: str) -> str:
+    """A style sheet or script of the pages."""
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
 Bars = Sequence[tuple[str, int]]
+_ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "middle", "right")
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One finding: its row in samples.jsonl, the sample, the field, what is wrong, and what to do."""
 
     row: int
@@ -32,17 +140,15 @@ class Line:
     kind: str = ""
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """``total`` findings, of which ``lines`` are shown; ``by`` counts them by kind."""
 
     total: int = 0
-    by: Mapping[str, int] = field(default_factory=dict)
+    by: Mapping[str, int] = {}
     lines: Sequence[Line] = ()
 
 
-@dataclass(frozen=True)
-class SharedLine:
+class SharedLine(NamedTuple):
     """An image of the dataset and the image of a benchmark that it equals or looks like."""
 
     sample_id: str
@@ -55,8 +161,7 @@ class SharedLine:
     how: str
 
 
-@dataclass(frozen=True)
-class LengthView:
+class LengthView(NamedTuple):
     """Tokens of the samples for one family; ``bars`` are (tokens, samples)."""
 
     family: str
@@ -70,8 +175,7 @@ class LengthView:
     bars: Bars
 
 
-@dataclass(frozen=True)
-class ShapeView:
+class ShapeView(NamedTuple):
     """The images and targets of the samples of one task, or of all. ``cells`` are 3 x 3 counts of targets."""
 
     name: str
@@ -84,8 +188,7 @@ class ShapeView:
     cells: Sequence[Sequence[int]]
 
 
-@dataclass(frozen=True)
-class CheckData:
+class CheckData(NamedTuple):
     """Everything on the page."""
 
     title: str
@@ -114,19 +217,12 @@ def render_check(data: CheckData) -> str:
         "check.html.j2",
         style=asset("report.css") + asset("check.css"),
         data=data,
-        bars=lambda title, values: markup(render_counts(title, values)),
-        cells=lambda shape: shade_grid(_matrix(shape)),
+        bars=lambda title, values: markup(charts.render_counts(title, values)),
+        cells=lambda shape: tables.shade_grid(Matrix(shape.name, _ROWS, _COLUMNS, tuple(map(tuple, shape.cells)))),
     )
 
 
-def _matrix(shape: ShapeView) -> Matrix:
-    return Matrix(
-        shape.name, ("top", "middle", "bottom"), ("left", "middle", "right"), tuple(tuple(row) for row in shape.cells)
-    )
-
-
-@dataclass(frozen=True)
-class Chain:
+class Chain(NamedTuple):
     """One chain. ``check`` is "" if it was kept, else the first check that it failed; ``problems`` are all reasons.
 
     ``cited`` are the boxes of the thinking, ``predicted`` those of the answer; fractions, as everywhere.
@@ -146,8 +242,7 @@ class Chain:
     facts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class TeacherPageData:
+class TeacherPageData(NamedTuple):
     """Everything on the page. ``checks`` counts the refused samples by check, ``tasks`` is (kept, refused) by task."""
 
     title: str
@@ -163,94 +258,23 @@ class TeacherPageData:
     recipe: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class _Shown:
-    chain: Chain
-    question: str
-    thinking: str
-    answer: str
-    frames: tuple[Frame, ...]
-
-
 def write_teacher_page(path: Path, data: TeacherPageData, *, image_budget: int = IMAGE_BUDGET) -> Path:
     """Write the page, one file without outside requests of at most ``image_budget`` bytes of images; its path."""
     budget = ImageBudget(image_budget)
-    shown = [_shown(chain, budget) for chain in data.chains if budget.take(chain.pictures)]
+    shown = [
+        (chain, build_frames(chain.pictures, chain.true, chain.cited, [("predicted", chain.predicted)], budget))
+        for chain in data.chains
+        if budget.take(chain.pictures)
+    ]
+    chains = [chain for chain, _ in shown]
     html = render_page(
         "teacher.html.j2",
         script=asset("report.js"),
         data=data,
         cards=shown,
         images=budget.images,
-        tasks_shown=sorted({card.chain.task for card in shown}),
-        checks_shown=[check for check in data.checks if any(card.chain.check == check for card in shown)],
-        any_kept=any(not card.chain.check for card in shown),
-    )
-    return write_atomic(path, html)
-
-
-def _shown(chain: Chain, budget: ImageBudget) -> _Shown:
-    layers: list[Layer] = [("given", chain.cited), ("predicted", chain.predicted), ("true", chain.true)]
-    return _Shown(
-        chain=chain,
-        question=cut(chain.question),
-        thinking=cut(chain.thinking),
-        answer=cut(chain.answer),
-        frames=build_frames(chain.pictures, layers, budget),
-    )
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What the method promises in one comparison, and what was measured."""
-
-    text: str
-    least: float
-    found: Interval | None
-
-    @property
-    def verdict(self) -> str:
-        """In one word: "holds" where the mean is large enough and the interval excludes 0, else what is missing."""
-        if self.found is None:
-            return "not measured"
-        if self.found.mean >= self.least and (self.found.low or 0.0) > 0.0:
-            return "holds"
-        return "smaller" if (self.found.low or 0.0) > 0.0 else "not shown"
-
-
-@dataclass(frozen=True)
-class ArmRow:
-    """One arm: mean over its seeds of each metric by subset, the seeds' own values, and its tokens per seed."""
-
-    name: str
-    title: str
-    seeds: int
-    cells: Mapping[str, tuple[float, float, float]]  # column: mean, least, largest over seeds
-    generated: float
-    trained: float
-
-
-@dataclass(frozen=True)
-class StudyData:
-    """Everything on the page; fractions of 1. ``columns`` and ``families`` name the cells of the arms."""
-
-    title: str
-    subtitle: str
-    claims: Sequence[Claim]
-    forests: Mapping[str, Sequence[tuple[str, Interval]]]
-    columns: Mapping[str, str]
-    families: Mapping[str, str]
-    arms: Sequence[ArmRow]
-    chance: Mapping[str, float]
-    charts: Sequence[Chart]
-    facts: Mapping[str, str]
-
-
-def write_study(path: Path, data: StudyData) -> Path:
-    """Write the page, one file without outside requests, and return its path."""
-    html = render_page(
-        "study.html.j2",
-        data=data,
-        forests={title: markup(forest(rows)) for title, rows in data.forests.items()},
+        tasks_shown=sorted({chain.task for chain in chains}),
+        checks_shown=[check for check in data.checks if any(chain.check == check for chain in chains)],
+        any_kept=any(not chain.check for chain in chains),
     )
     return write_atomic(path, html)

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from mirg.geometry import Box
 from mirg.images import DEFAULT_LIMITS, ImageLimits
-from mirg.report.cards import cut
-from mirg.report.draw import drawable
+from mirg.report.cards import cut, in_pixels
 from mirg.report.images import Embedded, Thumbs
-from mirg.report.page import asset, markup, render_page
+from mirg.report.pages import asset, markup, render_page
 from mirg.storage import write_atomic
 
 BUDGET = 25_000_000  # bytes of a whole page, about
@@ -29,8 +27,7 @@ MAX_BOXES = 60  # drawn on one image
 BoxKind = Literal["true", "given", "noted"]
 
 
-@dataclass(frozen=True)
-class SheetBox:
+class SheetBox(NamedTuple):
     """A box in fractions of its image: a target (true), one that the question gives, or another annotated object."""
 
     kind: BoxKind
@@ -38,8 +35,7 @@ class SheetBox:
     label: str = ""
 
 
-@dataclass(frozen=True)
-class SheetImage:
+class SheetImage(NamedTuple):
     """One image: ``path`` is None if it may not be opened, and ``problem`` is the reason."""
 
     path: Path | None
@@ -50,8 +46,7 @@ class SheetImage:
     problem: str = ""
 
 
-@dataclass(frozen=True)
-class SheetSample:
+class SheetSample(NamedTuple):
     """One card, all of it text. ``chain`` is the reasoning; ``facts`` are (name, value)."""
 
     id: str
@@ -67,18 +62,16 @@ class SheetSample:
     facts: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class SheetData:
+class SheetData(NamedTuple):
     """The page: ``samples`` in the order in which they are shown; ``notes`` are said at its head."""
 
     title: str
     subtitle: str
     samples: Sequence[SheetSample]
-    notes: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class Sheet:
+class Sheet(NamedTuple):
     """What was made: the page, how many cards it has, how many did not fit, and what is said at its head."""
 
     html: str
@@ -96,11 +89,11 @@ def write_sheet(path: Path, data: SheetData, *, budget: int = BUDGET, limits: Im
 
 def render_sheet(data: SheetData, *, budget: int = BUDGET, limits: ImageLimits = DEFAULT_LIMITS) -> Sheet:
     """The page as text, of about ``budget`` bytes at most; what does not fit is counted and said."""
-    thumbs, cards, left_out = _cards(data.samples, budget, limits)
+    thumbs, cards = _cards(data.samples, budget, limits)
+    left_out = len(data.samples) - len(cards)
     first = cards[:STATIC]
-    apart = {image["k"] for card in first for image in card["images"] if image["k"]}
-    pictures = {thumb.key: thumb for thumb in thumbs}
-    store = {"cards": cards, "uris": {key: thumb.uri for key, thumb in pictures.items() if key not in apart}}
+    apart = {image["k"] for card in first for image in card["images"]}
+    store = {"cards": cards, "uris": {thumb.key: thumb.uri for thumb in thumbs if thumb.key not in apart}}
     notes = [*data.notes, *([f"{left_out:,} samples were left out to keep this file small."] if left_out else [])]
     html = render_page(
         "sheet.html.j2",
@@ -110,7 +103,7 @@ def render_sheet(data: SheetData, *, budget: int = BUDGET, limits: ImageLimits =
         notes=notes,
         store=markup(data_block(store)),
         first=first,
-        pictures=[thumb for key, thumb in pictures.items() if key in apart],
+        pictures=[thumb for thumb in thumbs if thumb.key in apart],
         shown=len(cards),
         tasks=sorted({card["task"] for card in cards}),
         both_hidden=len({card["hidden"] for card in cards}) == 2,
@@ -126,36 +119,31 @@ def data_block(value: object) -> str:
 
 def _cards(
     samples: Sequence[SheetSample], budget: int, limits: ImageLimits
-) -> tuple[list[Embedded], list[dict[str, Any]], int]:
-    """(thumbnails, cards, number of samples that did not fit)."""
+) -> tuple[list[Embedded], list[dict[str, Any]]]:
+    """The thumbnails and cards of the samples that fit."""
     paths = list(dict.fromkeys(image.path for sample in samples for image in sample.images if image.path))
     thumbs = Thumbs.fitting(paths, int(budget * IMAGE_SHARE), limits)
-    kept: list[Embedded] = []
     cards: list[dict[str, Any]] = []
     left = budget
     for sample in samples:
         fresh = thumbs.make(image.path for image in sample.images if image.path)
-        card = _card(sample, {path: fresh.get(path) or thumbs.get(path) for path in _paths(sample)}, thumbs.problems)
+        images = [_image(image, fresh, thumbs) for image in sample.images]
+        card = _card(sample, images)
         cost = len(data_block(card)) + sum(len(thumb.uri) for thumb in fresh.values())
         if cost <= left:
             left -= cost
             thumbs.keep(fresh)
-            kept += fresh.values()
             cards.append(card)
-    return kept, cards, len(samples) - len(cards)
+    return thumbs.images, cards
 
 
-def _paths(sample: SheetSample) -> list[Path]:
-    return [image.path for image in sample.images if image.path]
-
-
-def _card(sample: SheetSample, found: dict[Path, Embedded | None], problems: dict[Path, str]) -> dict[str, Any]:
+def _card(sample: SheetSample, images: list[dict[str, Any]]) -> dict[str, Any]:
     """The sample as the page holds it: cleaned, cut, boxes in pixels of the original."""
     return {
         "id": cut(sample.id, 300),
         "task": cut(sample.task, 300),
         "question": cut(sample.question),
-        "images": [_image(image, found, problems) for image in sample.images],
+        "images": images,
         "tags": [cut(tag, 100) for tag in sample.tags],
         "hidden": sample.hidden,
         "targets": [cut(line, 300) for line in sample.targets],
@@ -166,12 +154,17 @@ def _card(sample: SheetSample, found: dict[Path, Embedded | None], problems: dic
     }
 
 
-def _image(image: SheetImage, found: dict[Path, Embedded | None], problems: dict[Path, str]) -> dict[str, Any]:
-    thumb = found.get(image.path) if image.path else None
-    problem = image.problem or (problems.get(image.path, "") if image.path else "")
+def _image(image: SheetImage, fresh: dict[Path, Embedded], thumbs: Thumbs) -> dict[str, Any]:
+    thumb, problem = None, image.problem
     if image.path is not None:
+        thumb = fresh.get(image.path) or thumbs.get(image.path)
+        problem = problem or thumbs.problems.get(image.path, "")
         problem = problem.replace(str(image.path), image.path.name)  # a page may be passed on: no folders in it
-    rects = [rect for box in image.boxes[:MAX_BOXES] if thumb and (rect := _rect(box, thumb))]
+    rects = [
+        [box.kind, cut(box.label, 80), *(round(value, 2) for value in place)]
+        for box in image.boxes[:MAX_BOXES]
+        if thumb and (place := in_pixels(box.box, thumb.width, thumb.height))
+    ]
     said = ", ".join(f"{kind} {label}".strip() for kind, label, *_ in rects if kind == "true")
     return {
         "k": thumb.key if thumb else "",
@@ -185,12 +178,3 @@ def _image(image: SheetImage, found: dict[Path, Embedded | None], problems: dict
         "rects": rects,
         "said": f"{image.tag}: {said or 'no target'}",
     }
-
-
-def _rect(box: SheetBox, thumb: Embedded) -> list[Any] | None:
-    inside = drawable(box.box)
-    if inside is None:
-        return None
-    x1, y1, x2, y2 = inside
-    place = (x1 * thumb.width, y1 * thumb.height, (x2 - x1) * thumb.width, (y2 - y1) * thumb.height)
-    return [box.kind, cut(box.label, 80), *(round(v, 2) for v in place)]

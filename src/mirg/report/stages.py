@@ -120,9 +120,9 @@ def _chart(group: _Group, series: list[Series]) -> Chart:
 
 def _facts(metrics: dict[str, dict[float, float]], times: list[float]) -> tuple[Fact, ...]:
     steps = [step for points in metrics.values() for step in points]
-    facts = [Fact("steps", f"{max(steps):g}")] if steps else []
+    facts = [("steps", f"{max(steps):g}")] if steps else []
     if len(times) > 1 and max(times) > min(times):
-        facts.append(Fact("time", duration(max(times) - min(times))))
+        facts.append(("time", duration(max(times) - min(times))))
     return tuple(facts)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from html import escape
+from typing import NamedTuple
 
-from mirg.report.data import OUTCOME_TITLES, OUTCOMES, Interval, Matrix, Outcomes
+from mirg.report.data import OUTCOME_TITLES, Interval, Matrix, Outcome
 
 WIDTH, HEIGHT = 120, 12
 
@@ -36,27 +36,24 @@ def difference_reach(values: list[Interval]) -> float:
     return next((r for r in (0.05, 0.1, 0.25, 0.5) if max(sizes, default=0.0) <= r), 1.0)
 
 
-def outcome_bar(outcomes: Outcomes) -> str:
+def outcome_bar(counts: Mapping[Outcome, int]) -> str:
     """Shares of the four outcomes as one stacked bar, 600 units wide."""
-    total, left, parts, said = outcomes.total, 0.0, [], []
-    for outcome in OUTCOMES_BY_WORTH:
-        count = outcomes.counts.get(outcome, 0)
+    total, left, parts, said = sum(counts.values()), 0.0, [], []
+    for outcome, title in OUTCOME_TITLES.items():
+        count = counts.get(outcome, 0)
         width = 600 * count / total if total else 0.0
         if count:
             # A gap of one unit keeps neighbours apart for eyes that do not see their colours as different.
             parts.append(
                 f'<rect class="o-{outcome}" x="{left:.2f}" y="0" width="{max(width - 1, 0.5):.2f}" height="18"/>'
             )
-            said.append(f"{OUTCOME_TITLES[outcome]} {count}")
+            said.append(f"{title} {count}")
         left += width
     label = escape(", ".join(said) or "no items")
     return (
         f'<svg class="stack" viewBox="0 0 600 18" preserveAspectRatio="none" role="img" aria-label="{label}">'
         f"{''.join(parts)}</svg>"
     )
-
-
-OUTCOMES_BY_WORTH = tuple(sorted(OUTCOMES, key=list(OUTCOME_TITLES).index))
 
 
 def points(value: Interval) -> str:
@@ -106,9 +103,8 @@ def _svg(label: str, body: str, kind: str = "") -> str:
 SHADES = 10  # classes h1 … h10 of the style sheet
 
 
-@dataclass(frozen=True)
-class Cell:
-    """``count`` items and their share of the row; ``shade`` 0 … 10; ``same`` where answer and truth are one class."""
+class Cell(NamedTuple):
+    """``count`` items and their share; ``shade`` 0 … 10; ``same`` where answer and truth are one class."""
 
     count: int
     share: float
@@ -116,8 +112,7 @@ class Cell:
     same: bool
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One true class with its ``n`` items."""
 
     name: str
@@ -125,8 +120,7 @@ class Row:
     cells: tuple[Cell, ...]
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """The matrix of one model, as the page shows it."""
 
     model: str
@@ -135,7 +129,10 @@ class Grid:
 
 
 def grids(matrices: tuple[Matrix, ...]) -> list[Grid]:
-    """The matrices with the same columns everywhere: those that are used in any of them, or are a true class of one."""
+    """Shares of the rows that have items, with the same columns everywhere.
+
+    These are the columns that are used in any matrix, or are a true class of one.
+    """
     used = {
         name
         for matrix in matrices
@@ -143,33 +140,30 @@ def grids(matrices: tuple[Matrix, ...]) -> list[Grid]:
         for name, count in zip(matrix.columns, counts, strict=True)
         if count or (name == row and any(counts))
     }
-    return [_matrix_grid(matrix, used) for matrix in matrices]
-
-
-def _matrix_grid(matrix: Matrix, used: set[str]) -> Grid:
-    shown = [(place, name) for place, name in enumerate(matrix.columns) if name in used]
-    rows = []
-    for name, counts in zip(matrix.rows, matrix.counts, strict=True):
-        n = sum(counts)
-        if n:
-            rows.append(Row(name, n, tuple(_cell(counts[place], n, name == column) for place, column in shown)))
-    return Grid(matrix.model, tuple(name for _, name in shown), tuple(rows))
-
-
-def _cell(count: int, n: int, same: bool) -> Cell:
-    share = count / n
-    return Cell(count, share, max(1, round(share * SHADES)) if count else 0, same)
+    found = [_grid(matrix, used) for matrix in matrices]
+    return [grid._replace(rows=tuple(row for row in grid.rows if row.n)) for grid in found]
 
 
 def shade_grid(matrix: Matrix) -> Grid:
     """Counts of a table as shares of the whole table; the darkest cell is the fullest one."""
-    total = sum(map(sum, matrix.counts))
-    top = max((count for row in matrix.counts for count in row), default=0)
+    counts = [count for row in matrix.counts for count in row]
+    return _grid(matrix, matrix.columns, sum(counts), max(counts, default=0))
+
+
+def _grid(matrix: Matrix, shown: Collection[str], total: int = 0, top: int = 0) -> Grid:
+    """Cells as shares of ``total``, shaded up to ``top``; by default, both are the items of the row."""
     rows = []
     for name, counts in zip(matrix.rows, matrix.counts, strict=True):
-        cells = tuple(
-            Cell(count, count / total if total else 0.0, max(1, round(10 * count / top)) if count else 0, same=False)
-            for count in counts
+        n = sum(counts)
+        cells = (
+            Cell(
+                count,
+                count / (total or n or 1),
+                max(1, round(SHADES * count / (top or n))) if count else 0,
+                name == column,
+            )
+            for column, count in zip(matrix.columns, counts, strict=True)
+            if column in shown
         )
-        rows.append(Row(name, sum(counts), cells))
-    return Grid(matrix.model, matrix.columns, tuple(rows))
+        rows.append(Row(name, n, tuple(cells)))
+    return Grid(matrix.model, tuple(column for column in matrix.columns if column in shown), tuple(rows))

@@ -22,10 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mirg.answers.read import Reading, read
 from mirg.frames import Family, PixelLimits
-from mirg.rewards.format import format_part
-from mirg.rewards.image import image_part, named_images
-from mirg.rewards.object import Shape, at, dual_threshold, object_part, raw_iou
-from mirg.rewards.part import Part
+from mirg.rewards.parts import Part, Shape, dual_threshold, format_part, image_part, named_images, object_part
 from mirg.samples.schema import Sample
 
 Arm = Literal["dual", "gated", "object_only", "object_in_image", "additive"]
@@ -68,8 +65,8 @@ class RewardConfig(BaseModel):
     @property
     def shares(self) -> tuple[float, float, float]:
         """:attr:`weights` divided by their sum: the total is the sum of share times part."""
-        total = sum(self.weights) or 1.0
         a, b, c = self.weights
+        total = a + b + c or 1.0  # a plug-in may be the only reward
         return (a / total, b / total, c / total)
 
 
@@ -107,18 +104,17 @@ def score(
 
 def score_reading(reading: Reading, sample: Sample, config: RewardConfig = DEFAULT) -> Score:
     """Reward of a completion that has been read already."""
+    shapes: dict[Shaping, Shape] = {
+        "iou": float,
+        "dual_threshold": dual_threshold,
+        "at": lambda iou: float(iou >= config.threshold),
+    }
     form = format_part(reading, partial=config.partial_format)
     image = image_part(reading, sample.target_images)
     inside = config.arm not in _WHATEVER_IMAGE
-    boxes = object_part(reading, sample.targets, inside_images=inside, shape=_shape(config))
+    boxes = object_part(reading, sample.targets, inside_images=inside, shape=shapes[config.shaping])
     if config.arm == "gated" and boxes.value and named_images(reading) != sample.target_images:
         boxes = Part(0.0, f"gated: {image.reason}")
     values = (form.value, image.value, boxes.value)
     total = sum(share * value for share, value in zip(config.shares, values, strict=True))
     return Score(form, image, boxes, min(max(total, 0.0), 1.0), reading)
-
-
-def _shape(config: RewardConfig) -> Shape:
-    if config.shaping == "at":
-        return at(config.threshold)
-    return dual_threshold if config.shaping == "dual_threshold" else raw_iou

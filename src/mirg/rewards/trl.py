@@ -10,17 +10,17 @@ completion and the sample of its prompt, and returns a finite number, which shou
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from mirg.errors import ConfigError, DataError, PluginError
+from mirg.errors import ConfigError, DataError
 from mirg.frames import Family, PixelLimits
-from mirg.plugins import load_plugin, plugin_errors
+from mirg.plugins import number_plugin
 from mirg.rewards.total import PARTS, RewardConfig, Score, score
 from mirg.samples.schema import Sample
 
@@ -85,27 +85,22 @@ def reward_functions(
     example from :func:`plugin_reward`, with the weight of each beside the total of the three parts, which is in [0, 1].
     """
     scorer = Scorer(config, family, limits)
-    functions = [_named(name, _part_getter(name), scorer) for name in PARTS]
+    functions = [_named(name, f"{name}.value", scorer) for name in PARTS]
     further, weights = [function for function, _ in plugins], [weight for _, weight in plugins]
     return RewardFunctions([*functions, *further], [*config.shares, *weights], scorer)
 
 
 def total_reward(config: RewardConfig, family: Family, limits: PixelLimits | None = None) -> RewardFunction:
     """One function named "total" that returns the weighted total, for trainers that take a single reward."""
-    return _named("total", lambda found: found.total, Scorer(config, family, limits))
+    return _named("total", "total", Scorer(config, family, limits))
 
 
 def plugin_reward(name: str) -> RewardFunction:
     """The plug-in reward ``FILE.py:NAME`` as a function that TRL takes; its name in the metrics is NAME.
 
-    Raises:
-        ConfigError: The plug-in does not exist, cannot be called, or has the name of one of mirg's rewards.
-        PluginError: The file raises an exception while it is loaded. When the reward is called, also if the plug-in
-            raises an exception or returns something else than a finite number.
+    ConfigError if NAME is one of mirg's rewards; other errors as :func:`mirg.plugins.number_plugin`.
     """
-    function = load_plugin(name, what=_WHAT)
-    if not callable(function):
-        raise ConfigError(f"the {_WHAT} {name} is not a function but {type(function).__name__}")
+    function = number_plugin(name, what=_WHAT)
     label = name.rpartition(":")[2]
     if label in PARTS:
         raise ConfigError(
@@ -113,31 +108,13 @@ def plugin_reward(name: str) -> RewardFunction:
         )
 
     def one(completion: object, sample: Sample) -> float:
-        with plugin_errors(name, what=_WHAT):
-            value = function(completion_text(completion), sample)
-        return _number(value, name, sample)
+        return function(sample.id, completion_text(completion), sample)
 
     return _adapted(one, label, f"The value of the plug-in {name} for each completion.")
 
 
-def _number(value: object, name: str, sample: Sample) -> float:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, str) or not math.isfinite(number):
-        raise PluginError(
-            f"the {_WHAT} {name} returned {value!r:.100} for sample {sample.id}",
-            hint="it must return a finite number for every completion, for example 0.0 if the text cannot be read",
-        )
-    return number
-
-
-def _part_getter(name: str) -> Callable[[Score], float]:
-    return lambda found: getattr(found, name).value
-
-
-def _named(name: str, value: Callable[[Score], float], scorer: Scorer) -> RewardFunction:
+def _named(name: str, field: str, scorer: Scorer) -> RewardFunction:
+    value = attrgetter(field)
     what = f"The {name} reward of each completion, in [0, 1]."
     return _adapted(lambda completion, sample: value(scorer(completion, sample)), name, what)
 
@@ -151,7 +128,12 @@ def _adapted(one: Callable[[object, Sample], float], name: str, what: str) -> Re
         record: Sequence[str] | None = None,
         **_: Any,
     ) -> list[float]:
-        samples = _samples(sample, record)
+        if sample is None and record is None:
+            raise ConfigError(
+                "the dataset has neither a column 'sample' nor a column 'record'",
+                hint="'sample' holds Sample objects, 'record' the JSON of each sample",
+            )
+        samples = sample if sample is not None else [sample_of(row) for row in record or ()]
         return [one(completion, of) for completion, of in zip(completions, samples, strict=True)]
 
     reward.__name__ = reward.__qualname__ = name
@@ -168,17 +150,6 @@ def completion_text(completion: object) -> str:
     if isinstance(completion, list | tuple):
         return "".join(completion_text(item) for item in completion)
     return ""
-
-
-def _samples(sample: Sequence[Sample] | None, record: Sequence[str] | None) -> Sequence[Sample]:
-    if sample is not None:
-        return sample
-    if record is None:
-        raise ConfigError(
-            "the dataset has neither a column 'sample' nor a column 'record'",
-            hint="'sample' holds Sample objects, 'record' the JSON of each sample",
-        )
-    return [sample_of(row) for row in record]
 
 
 @lru_cache(_CACHED_SAMPLES)

@@ -44,13 +44,8 @@ def vocabulary_name(labels: Iterable[str]) -> str:
 
 def region_reasons(notes: Iterable[ObjectNote]) -> frozenset[str]:
     """Why the notes of an image are not a complete list of its objects: it has crowds or ignored regions."""
-    found: set[str] = set()
-    for note in notes:
-        if note.attributes.get(CROWD):
-            found.add(CROWD_REGION)
-        if note.attributes.get(IGNORE):
-            found.add(IGNORED_REGION)
-    return frozenset(found)
+    words = {CROWD: CROWD_REGION, IGNORE: IGNORED_REGION}
+    return frozenset(words[key] for note in notes for key in words if note.attributes.get(key))
 
 
 def instance_of(note: ObjectNote) -> tuple[str, str] | None:
@@ -78,19 +73,16 @@ class Coverage:
     def of(cls, sample: Sample) -> Coverage:
         """The coverage of a sample. A value that cannot be understood makes the annotation incomplete."""
         listed, vocabulary = sample.meta.get(CATEGORIES), sample.meta.get(VOCABULARY)
-        if listed is None and ANNOTATED not in sample.meta and not sample.meta.get(INCOMPLETE):
-            return _of_vocabulary(vocabulary if isinstance(vocabulary, str) else "")
         reasons = _texts(sample.meta.get(INCOMPLETE) or [])
         categories = None if listed is None else _texts(listed)
         broken = reasons is None or (listed is not None and categories is None)
-        return cls(
-            incomplete=frozenset([UNKNOWN]) if broken else reasons or frozenset(),
-            categories=None if categories is None else frozenset(map(label_key, categories)),
+        named = isinstance(vocabulary, str)
+        return _shared(
+            frozenset([UNKNOWN]) if broken else reasons or frozenset(),
+            None if categories is None else frozenset(map(label_key, categories)),
             # A list for this image is more exact than the one of its file.
-            vocabularies=frozenset(
-                [vocabulary] if isinstance(vocabulary, str) and vocabulary and listed is None else ()
-            ),
-            annotated=sample.meta.get(ANNOTATED) is True and (listed is not None or isinstance(vocabulary, str)),
+            frozenset([vocabulary] if named and vocabulary and listed is None else ()),
+            sample.meta.get(ANNOTATED) is True and (listed is not None or named),
         )
 
     @property
@@ -110,21 +102,15 @@ class Coverage:
 
 def coverage_meta(incomplete: Iterable[str], categories: Iterable[str] | None, vocabulary: str) -> dict[str, JsonValue]:
     """The keys of ``Sample.meta`` that say so; a key without information is left out."""
-    found: dict[str, JsonValue] = {}
-    reasons = sorted(set(incomplete))
-    if reasons:
-        found[INCOMPLETE] = list(reasons)
+    reasons: list[JsonValue] = [*sorted(set(incomplete))]
+    found: dict[str, JsonValue] = {INCOMPLETE: reasons} if reasons else {}
     if categories is not None:
-        found[CATEGORIES] = list(sorted(set(categories)))
-    elif vocabulary:
-        found[VOCABULARY] = vocabulary
-    return found
+        return {**found, CATEGORIES: [*sorted(set(categories))]}
+    return {**found, VOCABULARY: vocabulary} if vocabulary else found
 
 
-@lru_cache(maxsize=256)
-def _of_vocabulary(name: str) -> Coverage:
-    """The coverage of most samples, shared by all of them: a dataset has a hundred thousand images."""
-    return Coverage(vocabularies=frozenset([name] if name else ()))
+# Most samples of a dataset have the same coverage, and it has a hundred thousand images.
+_shared = lru_cache(maxsize=256)(Coverage)
 
 
 def _texts(value: JsonValue) -> frozenset[str] | None:

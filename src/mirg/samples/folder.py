@@ -22,14 +22,11 @@ from mirg.samples.ids import TextSet
 from mirg.samples.rejected import Rejection
 from mirg.samples.roots import Roots
 from mirg.samples.schema import SCHEMA_VERSION, ImageRef, Sample
-from mirg.samples.writer import DatasetWriter, write_card
 from mirg.storage import BadLine, digest_file, parse_line, read_json, read_lines
 
 if TYPE_CHECKING:
     import datasets
     from PIL import Image
-
-__all__ = ["DatasetCard", "DatasetFolder", "DatasetWriter", "ImageCheck", "Rejection", "parse_row", "write_card"]
 
 ImageCheck = Literal["none", "header", "decode"]
 OnReject = Callable[[Rejection], None]
@@ -69,14 +66,6 @@ class DatasetFolder:
         """Whether samples.jsonl is another file than the one that the card describes: changed by hand, or damaged."""
         return digest_file(self.root / SAMPLES_FILE) != self.card.digest
 
-    @property
-    def change_words(self) -> str:
-        """What is said about a dataset that :attr:`changed`."""
-        return (
-            f"{self.root / SAMPLES_FILE} is not the file that {CARD_FILE} describes: it is damaged, or was changed by"
-            " hand (mirg.samples.write_card describes it again)"
-        )
-
     def read(self, on_reject: OnReject | None = None, *, images: ImageCheck = "none") -> Iterator[Sample]:
         """Stream the samples; broken rows go to ``on_reject``, without one the first raises DataError.
 
@@ -93,14 +82,15 @@ class DatasetFolder:
         """:meth:`read` with the line of the file, from 1, of each sample, for callers that reject more rows."""
         file = self.root / SAMPLES_FILE
         if self.changed and not self._said:
-            logger.warning("%s", self.change_words)
+            words = "is damaged, or was changed by hand (mirg.samples.write_card describes it again)"
+            logger.warning("%s is not the file that %s describes: it %s", file, CARD_FILE, words)
             self._said = True
         seen = TextSet()
         verdicts: dict[str, Header | str] = {}
         for row, value in read_lines(file):
             outcome = parse_row(file, row, value, seen)
             if isinstance(outcome, Sample) and images != "none":
-                outcome = self.look_at(file, row, outcome, images, verdicts)
+                outcome = self.look_at(row, outcome, images, verdicts)
             if isinstance(outcome, Sample):
                 seen.add(outcome.id)
                 yield row, outcome
@@ -156,52 +146,36 @@ class DatasetFolder:
             columns["question"].append(sample.question)
             columns["images"].append([str(self.image_path(ref)) for ref in sample.images])
             columns["record"].append(sample.model_dump_json())
-        text = datasets.Value("string")
-        features = datasets.Features(
-            {
-                "id": text,
-                "task": text,
-                "question": text,
-                "images": datasets.List(datasets.Image(mode="RGB")),
-                "record": text,
-            }
-        )
-        return datasets.Dataset.from_dict(columns, features=features)
+        kinds = dict.fromkeys(columns, datasets.Value("string")) | {"images": datasets.List(datasets.Image(mode="RGB"))}
+        return datasets.Dataset.from_dict(columns, features=datasets.Features(kinds))
 
     def look_at(
-        self, file: str | Path, row: int, sample: Sample, check: ImageCheck, verdicts: dict[str, Header | str]
+        self, row: int, sample: Sample, check: ImageCheck, verdicts: dict[str, Header | str]
     ) -> Sample | Rejection:
         """``sample`` with the sizes of its images (width, height), or why they cannot be used; ``check`` is not none.
 
         ``verdicts`` holds by path what was found before (a header, or what is wrong) and gets what is found now.
-        ``file`` and ``row`` are named in a rejection.
+        ``row`` is named in a rejection.
         """
         filled: list[ImageRef] = []
         for number, ref in enumerate(sample.images):
             if ref.path not in verdicts:
-                verdicts[ref.path] = self._look(ref, check)
+                try:
+                    path = self.image_path(ref)
+                    if check == "decode":
+                        open_image(path, limits=self.limits)
+                    verdicts[ref.path] = image_header(path, limits=self.limits)
+                except ImageError as error:
+                    verdicts[ref.path] = error.message
             found = verdicts[ref.path]
             if not isinstance(found, str) and ref.measured and found.size != ref.size:
                 found = f"image {ref.path} {size_words(found.size, ref.size)}"
             if isinstance(found, str):
                 hint = f"restore the file, or drop the row; images belong below {IMAGES_FOLDER}/ or a declared root"
-                return Rejection(
-                    file=str(file), row=row, id=sample.id, field=f"images.{number}", reason=found, hint=hint
-                )
-            filled.append(
-                ref if ref.measured else ref.model_copy(update={"width": found.width, "height": found.height})
-            )
+                return self.rejection(row, sample, f"images.{number}", found, hint)
+            size = {"width": found.width, "height": found.height}
+            filled.append(ref if ref.measured else ref.model_copy(update=size))
         return sample.model_copy(update={"images": tuple(filled)})
-
-    def _look(self, ref: ImageRef, check: ImageCheck) -> Header | str:
-        """The header of an image file, or what is wrong with it."""
-        try:
-            path = self.image_path(ref)
-            if check == "decode":
-                open_image(path, limits=self.limits)
-            return image_header(path, limits=self.limits)
-        except ImageError as error:
-            return error.message
 
 
 def _read_card(path: Path) -> DatasetCard:
@@ -209,9 +183,8 @@ def _read_card(path: Path) -> DatasetCard:
         value = read_json(path)
         version = value.get("schema_version") if isinstance(value, dict) else None
         if isinstance(version, str) and version != SCHEMA_VERSION:
-            raise DataError(
-                f"{path}: schema {version!r}, this release reads {SCHEMA_VERSION!r}", hint="convert it again"
-            )
+            words = f"{path}: schema {version!r}, this release reads {SCHEMA_VERSION!r}"
+            raise DataError(words, hint="convert it again")
         return DatasetCard.model_validate(value)
     except StorageError as error:
         raise DataError(error.message, hint=error.hint) from error
@@ -228,37 +201,33 @@ def parse_row(file: str | Path, row: int, value: object, seen: TextSet) -> Sampl
     ``seen`` are the ids of earlier rows; the caller adds this one where the row is accepted.
     """
     sample: Sample | None = None
-    if isinstance(value, bytes):
-        try:
-            sample = Sample.model_validate_json(value)
-        except ValidationError:
-            value = parse_line(value)
-    if isinstance(value, BadLine):
-        hint = "the file was cut off: copy or write it again" if value.torn else "every line is one JSON object"
-        return Rejection(file=str(file), row=row, id=None, field="line", reason=value.reason, hint=hint)
-    if sample is None and _has_half_pairs(value):
-        given = value.get("id") if isinstance(value, dict) else None
-        return Rejection(
-            file=str(file),
-            row=row,
-            id=given if isinstance(given, str) else None,
-            field="line",
-            reason="holds half of a surrogate pair",
-            hint="JSON spells it as \\ud800, and it is not a character: write the row as UTF-8",
-        )
+    field = "line"
     try:
-        sample = sample or Sample.model_validate(value)
+        if isinstance(value, bytes):
+            try:
+                sample = Sample.model_validate_json(value)
+            except ValidationError:
+                value = parse_line(value)
+        if isinstance(value, BadLine):
+            reason = value.reason
+            hint = "the file was cut off: copy or write it again" if value.torn else "every line is one JSON object"
+        elif sample is None and _has_half_pairs(value):
+            reason = "holds half of a surrogate pair"
+            hint = "JSON spells it as \\ud800, and it is not a character: write the row as UTF-8"
+        else:
+            sample = sample or Sample.model_validate(value)
+            if sample.id not in seen:
+                return sample
+            field, reason = "id", "id was used by an earlier row"
+            hint = "ids name samples in every later file: make them unique"
     except ValidationError as error:
-        given = value.get("id") if isinstance(value, dict) else None
-        name = given if isinstance(given, str) else None
         field, reason = first_problem(error)
-        return Rejection(file=str(file), row=row, id=name, field=field, reason=reason, hint=_hint(error))
-    if sample.id in seen:
-        hint = "ids name samples in every later file: make them unique"
-        return Rejection(
-            file=str(file), row=row, id=sample.id, field="id", reason="id was used by an earlier row", hint=hint
-        )
-    return sample
+        hints = {"extra_forbidden": "fields of your own belong into meta"}
+        hints["missing"] = "see docs/concepts/samples.md for the fields of a sample"
+        hint = hints.get(error.errors(include_url=False)[0]["type"], "see docs/concepts/samples.md")
+    given = sample.id if sample else value.get("id") if isinstance(value, dict) else None
+    name = given if isinstance(given, str) else None
+    return Rejection(file=str(file), row=row, id=name, field=field, reason=reason, hint=hint)
 
 
 def _has_half_pairs(value: object) -> bool:
@@ -270,12 +239,3 @@ def _has_half_pairs(value: object) -> bool:
     except RecursionError:  # nested too deeply to say
         return False
     return False
-
-
-def _hint(error: ValidationError) -> str:
-    kind = error.errors(include_url=False)[0]["type"]
-    if kind == "extra_forbidden":
-        return "fields of your own belong into meta"
-    if kind == "missing":
-        return "see docs/concepts/samples.md for the fields of a sample"
-    return "see docs/concepts/samples.md"

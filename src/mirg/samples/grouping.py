@@ -39,34 +39,31 @@ class GroupBy:
 
     def of_images(self, sample: Sample) -> list[str]:
         """The group of every image of ``sample``; NoGroup as above."""
-        if self.pattern is None:
-            return [self._value(sample)] * len(sample.images)
-        return [self._part(ref.path) for ref in sample.images]
+        return [self._of(sample, ref.path) for ref in sample.images]
 
     def known(self, sample: Sample) -> list[str]:
         """The groups of those images whose group can be found, each once; none is needed."""
         found: dict[str, None] = {}
         for ref in sample.images:
             with contextlib.suppress(NoGroup):
-                found[self._value(sample) if self.pattern is None else self._part(ref.path)] = None
+                found[self._of(sample, ref.path)] = None
         return list(found)
 
-    def _value(self, sample: Sample) -> str:
+    def _of(self, sample: Sample, path: str) -> str:
+        if self.pattern is not None:
+            inside = path.partition("/")[2] if path.startswith(MARK) else path
+            found = self.pattern.search(inside)
+            if found is None or not found[1]:
+                raise NoGroup(f"the path of image {inside} does not match {self.text}")
+            return _spelled(found[1])
         value: object = sample.meta if self.field[0] == "meta" else getattr(sample, self.field[0])
         for name in self.field[1:]:
             value = value.get(name) if isinstance(value, dict) else None
         if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
-            found = "is missing" if value is None else f"holds no text or number: {value!r:.40}"
-            raise NoGroup(f"{self.text} {found}")
+            words = "is missing" if value is None else f"holds no text or number: {value!r:.40}"
+            raise NoGroup(f"{self.text} {words}")
         whole = isinstance(value, float) and value.is_integer()
         return _spelled(str(int(value) if whole else value))
-
-    def _part(self, path: str) -> str:
-        inside = path.partition("/")[2] if path.startswith(MARK) else path
-        found = self.pattern.search(inside) if self.pattern else None
-        if found is None or not found[1]:
-            raise NoGroup(f"the path of image {inside} does not match {self.text}")
-        return _spelled(found[1])
 
 
 def _spelled(key: str) -> str:
@@ -83,22 +80,16 @@ def parse_group_by(text: str) -> GroupBy:
 
     >>> parse_group_by("meta.scene").field
     ('meta', 'scene')
-    >>> parse_group_by("scenes/*/")._part("@root/scenes/kitchen/left.jpg")
-    'kitchen'
     """
     if _FIELD.fullmatch(text):
         return GroupBy(text, field=tuple(text.split(".")))
+    words = {"**/": "(?:.*/)?", "**": ".*", "*": "([^/]+)", "?": "[^/]"}
+    parts = re.split(r"(\*\*/?|\*|\?)", text.strip("/"))
+    folders = "(?:^|/)" + "".join(words.get(part, re.escape(part)) for part in parts) + "(?:/|$)"
     try:
-        pattern = re.compile(text if "(" in text else _from_glob(text))
+        pattern = re.compile(text if "(" in text else folders)
     except re.error as error:
         raise ConfigError(f"--group-by {text}: {error}", hint=_HINT) from error
     if pattern.groups != 1:
         raise ConfigError(f"--group-by {text}: {pattern.groups} groups, exactly one is needed", hint=_HINT)
     return GroupBy(text, pattern=pattern)
-
-
-def _from_glob(text: str) -> str:
-    """A folder pattern as a regular expression: it begins at a folder name and ends at the end of one."""
-    parts = re.split(r"(\*\*/?|\*|\?)", text.strip("/"))
-    words = {"**/": "(?:.*/)?", "**": ".*", "*": "([^/]+)", "?": "[^/]"}
-    return "(?:^|/)" + "".join(words.get(part, re.escape(part)) for part in parts) + "(?:/|$)"

@@ -40,9 +40,8 @@ class Spellings(NamedTuple):
 
     def __str__(self) -> str:
         shown = ", ".join(f"{use.label!r} ({use.uses:,})" for use in self.uses)
-        return f"labels {shown} " + (
-            "may be singular and plural of one label" if self.plural else "seem to be one label"
-        )
+        kind = "may be singular and plural of one label" if self.plural else "seem to be one label"
+        return f"labels {shown} {kind}"
 
 
 @dataclass

@@ -6,6 +6,7 @@ the Hugging Face hub's cache includes the blobs of the same repository, to which
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import unicodedata
@@ -33,9 +34,8 @@ class Roots:
         self.declared = {name: (self.own / folder).resolve() for name, folder in declared.items()}
         for name, folder in self.declared.items():
             if folder == Path(folder.anchor):
-                raise DataError(
-                    f"{dataset}: root {name!r} is {folder}, which is {WHOLE_DISK}", hint=f"{CLOSEST} in card.json"
-                )
+                words = f"{dataset}: root {name!r} is {folder}, which is {WHOLE_DISK}"
+                raise DataError(words, hint=f"{CLOSEST} in card.json")
 
     def resolve(self, path: str, sample_id: str | None = None) -> Path:
         """The file of a row's ``path``; ImageError, naming ``sample_id``, if it is a URL or leaves its root."""
@@ -47,9 +47,8 @@ class Roots:
             name, _, inside = path[1:].partition("/")
             if name not in self.declared:
                 known = ", ".join(sorted(self.declared)) or "none"
-                raise ImageError(
-                    f"{owner}image {path} names the root {name!r}, declared: {known}", hint='see "roots" in card.json'
-                )
+                words = f"{owner}image {path} names the root {name!r}, declared: {known}"
+                raise ImageError(words, hint='see "roots" in card.json')
             root = self.declared[name]
         return find_inside(root, inside, owner)
 
@@ -67,8 +66,7 @@ def find_inside(root: Path, path: str, owner: str = "") -> Path:
             return literal
     except OSError as error:
         raise ImageError(f"{owner}image {path[:200]!r} is not a usable path: {error.strerror}") from error
-    spellings = [path] + [decoded for decoded in [unquote(path)] if _ENCODED.search(path) and decoded != path]
-    for spelling in spellings:
+    for spelling in dict.fromkeys((path, unquote(path) if _ENCODED.search(path) else path)):
         found = _as_on_disk(root, spelling, owner)
         if found is not None:
             return resolve_inside(root, found, owner)
@@ -82,7 +80,11 @@ def _as_on_disk(root: Path, path: str, owner: str) -> str | None:
         if part in {"", "."}:
             continue
         if not os.path.lexists(os.path.join(place, part)):  # noqa: PTH118
-            same = [] if part.isascii() else _other_spellings(place, unicodedata.normalize("NFC", part))
+            same: list[str] = []
+            with contextlib.suppress(OSError):
+                if not part.isascii():
+                    changed = os.stat(place).st_mtime_ns  # noqa: PTH116
+                    same = _composed(place, changed).get(unicodedata.normalize("NFC", part), [])
             if len(same) > 1:
                 raise ImageError(
                     f"{owner}image {path} may be several files, whose names differ in their Unicode normalisation only",
@@ -93,14 +95,6 @@ def _as_on_disk(root: Path, path: str, owner: str) -> str | None:
             part = same[0]
         place = os.path.join(place, part)  # noqa: PTH118
     return place
-
-
-def _other_spellings(folder: str, name: str) -> list[str]:
-    """The entries of ``folder`` that are ``name`` once they are composed (NFC)."""
-    try:
-        return _composed(folder, os.stat(folder).st_mtime_ns).get(name, [])  # noqa: PTH116
-    except OSError:
-        return []
 
 
 @lru_cache(maxsize=64)

@@ -30,11 +30,7 @@ Relation = Literal[
 
 
 def _checked_box(box: Box) -> Box:
-    x1, y1, x2, y2 = box
-    if 0.0 <= x1 < x2 <= 1.0 and 0.0 <= y1 < y2 <= 1.0:  # nearly always, at a third of the time
-        return box
-    problem = box_problem(box)
-    if problem:
+    if problem := box_problem(box):
         raise ValueError(f"box {tuple(box)} is {problem}: fractions with 0 <= x1 < x2 <= 1, 0 <= y1 < y2 <= 1 expected")
     return box
 

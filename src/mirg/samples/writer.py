@@ -1,4 +1,4 @@
-"""Writing a dataset folder: it appears complete, or not at all."""
+"""Writing a dataset folder, which appears complete or not at all; bringing samples of another dataset into it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 from pydantic import ValidationError
 
@@ -24,12 +24,12 @@ from mirg.samples.card import (
     readme_text,
     size_words,
 )
+from mirg.samples.folder import DatasetFolder
 from mirg.samples.ids import TextSet
 from mirg.samples.rejected import REJECTED_FILE, Rejection, rejection_line
-from mirg.samples.roots import CLOSEST, MARK, WHOLE_DISK, spelled
+from mirg.samples.roots import CLOSEST, MARK, WHOLE_DISK, rooted, spelled
 from mirg.samples.schema import ImageRef, Sample
 from mirg.storage import (
-    BadLine,
     atomic_folder,
     digest_bytes,
     digest_file,
@@ -43,6 +43,12 @@ if TYPE_CHECKING:
 
 # Fast rather than small: the level changes the size of a photograph by a fifth and the time threefold.
 PNG_LEVEL = 1
+_ODD = re.compile(r"[^A-Za-z0-9_-]+")  # what a name loses: every file system and every URL takes the rest
+# Which images are copied: those of the dataset's own folder, all, or none; the new rows refer to the others.
+Copy = Literal["own", "all", "none"]
+
+
+_CLOSED = "a DatasetWriter is used inside its `with` block only"
 
 
 class WrittenRow(NamedTuple):
@@ -79,12 +85,9 @@ class DatasetWriter:
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
-        self.name = name
-        self.description = description
-        self.created_by = created_by
-        self.seed = seed
-        self.license = license
         self.overwrite = overwrite
+        about = {"description": description, "created_by": created_by, "seed": seed, "license": license}
+        self._about: dict[str, Any] = {"name": name, **about}
         self._stack = contextlib.ExitStack()
         self._work: Path | None = None
         self._rows: BinaryIO | None = None
@@ -99,13 +102,20 @@ class DatasetWriter:
 
     def __enter__(self) -> DatasetWriter:
         try:
-            self._work = self._stack.enter_context(atomic_folder(self.path, overwrite=self.overwrite))
-            (self._work / IMAGES_FOLDER).mkdir()
-            self._rows = self._stack.enter_context((self._work / SAMPLES_FILE).open("wb"))
-        except (OSError, StorageError) as error:
-            self._stack.close()
-            raise _as_data_error(error, self.path) from error
+            with contextlib.ExitStack() as stack:
+                self._work = stack.enter_context(atomic_folder(self.path, overwrite=self.overwrite))
+                (self._work / IMAGES_FOLDER).mkdir()
+                self._rows = stack.enter_context((self._work / SAMPLES_FILE).open("wb"))
+                self._stack = stack.pop_all()
+        except StorageError as error:
+            raise DataError(error.message, hint=error.hint) from error
         return self
+
+    @property
+    def _folder(self) -> Path:
+        if self._work is None:
+            raise DataError(_CLOSED)
+        return self._work
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
@@ -113,10 +123,10 @@ class DatasetWriter:
                 if error is not None:
                     raise error
                 self._finish()
-        except (OSError, StorageError) as problem:
+        except StorageError as problem:  # a full disk, too
             if problem is error:
                 raise
-            raise _as_data_error(problem, self.path) from problem
+            raise DataError(problem.message, hint=problem.hint) from problem
         finally:
             self._rows = self._rejected = self._work = None
 
@@ -158,7 +168,7 @@ class DatasetWriter:
         if folder.resolve() == Path(folder.resolve().anchor):
             raise DataError(f"the root {folder} is {WHOLE_DISK}", hint=f"{CLOSEST}; absolute paths may lead into it")
         place = spelled(folder, self.path)
-        clean = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] or "images"
+        clean = _ODD.sub("-", name).strip("-")[:40] or "images"
         free = (clean if k == 1 else f"{clean}-{k}" for k in itertools.count(1))
         chosen = next(n for n in free if self._roots.get(n, place) == place)
         self._roots[chosen] = place
@@ -175,83 +185,46 @@ class DatasetWriter:
     def add_written(self, row: WrittenRow) -> None:
         """:meth:`add` for a sample that another process has written out."""
         if self._rows is None:
-            raise DataError("a DatasetWriter is used inside its `with` block only")
-        if row.images != self._images:
-            self._know(row)
-            self._images = row.images
-        if not self._ids.add(row.id):
-            raise DataError(f"sample {row.id} was written already", hint="ids are unique in a dataset")
-        self._write_line(self._rows, row.line + b"\n")
-        self._tasks[row.task] += 1
-
-    def _know(self, row: WrittenRow) -> None:
-        for path in row.images:
+            raise DataError(_CLOSED)
+        for path in row.images if row.images != self._images else ():
             if path.startswith(MARK) and path[1:].partition("/")[0] in self._roots:
                 self._names.add(path)
             elif path not in self._names:
                 raise DataError(f"sample {row.id}: image {path} is not in this dataset", hint="use add_image first")
+        self._images = row.images
+        if not self._ids.add(row.id):
+            raise DataError(f"sample {row.id} was written already", hint="ids are unique in a dataset")
+        self._rows.write(row.line + b"\n")
+        self._tasks[row.task] += 1
 
     def reject(self, rejection: Rejection) -> None:
         """Append one line to ``rejected.jsonl``, which exists as soon as anything is rejected."""
-        self._write_line(self.open_rejected(), rejection_line(rejection))
+        self.open_rejected().write(rejection_line(rejection))
 
     def open_rejected(self) -> BinaryIO:
         """``rejected.jsonl``, which a dataset then has even if nothing is rejected."""
-        if self._work is None:
-            raise DataError("a DatasetWriter is used inside its `with` block only")
         if self._rejected is None:
-            self._rejected = self._stack.enter_context((self._work / REJECTED_FILE).open("wb"))
+            self._rejected = self._stack.enter_context((self._folder / REJECTED_FILE).open("wb"))
         return self._rejected
 
-    def _write_line(self, stream: BinaryIO, line: bytes) -> None:
-        try:
-            stream.write(line)
-        except OSError as error:
-            raise _as_data_error(error, self.path) from error
-
     def _store(self, data: bytes, stem: str, suffix: str, size: tuple[int, int]) -> ImageRef:
-        if self._work is None:
-            raise DataError("a DatasetWriter is used inside its `with` block only")
         digest = digest_bytes(data)
         if digest in self._by_digest:
             return self._by_digest[digest]
-        name = self._free_name(stem, suffix)
-        try:
-            (self._work / name).write_bytes(data)
-        except OSError as error:
-            raise _as_data_error(error, self.path) from error
-        ref = ImageRef(path=name, width=size[0], height=size[1], sha256=digest)
-        self._by_digest[digest] = ref
-        self._names.add(name)
-        return ref
-
-    def _free_name(self, stem: str, suffix: str) -> str:
-        # Only letters that every file system and every URL takes; names differ in more than case.
-        clean = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:80] or "image"
-        count = self._stems[clean.lower()]
+        clean = _ODD.sub("-", stem).strip("-")[:80] or "image"
+        count = self._stems[clean.lower()]  # names differ in more than case
         self._stems[clean.lower()] += 1
-        return f"{IMAGES_FOLDER}/{clean}{f'~{count}' if count else ''}{suffix}"
+        name = f"{IMAGES_FOLDER}/{clean}{f'~{count}' if count else ''}{suffix}"
+        (self._folder / name).write_bytes(data)
+        self._names.add(name)
+        return self._by_digest.setdefault(digest, ImageRef(path=name, width=size[0], height=size[1], sha256=digest))
 
     def _finish(self) -> None:
-        if self._work is None or self._rows is None:
-            raise DataError("a DatasetWriter is used inside its `with` block only")
         for stream in (self._rows, self._rejected):
             if stream is not None:
                 stream.close()
-        self._rows = None
-        card = DatasetCard(
-            name=self.name,
-            description=self.description,
-            n_samples=len(self._ids),
-            n_images=len(self._names),
-            tasks=dict(sorted(self._tasks.items())),
-            created_by=self.created_by,
-            seed=self.seed,
-            digest=digest_file(self._work / SAMPLES_FILE),
-            license=self.license,
-            roots=dict(sorted(self._roots.items())),
-        )
-        _write_card(self._work, card)
+        self._about["roots"] = dict(sorted(self._roots.items()))
+        _write_card(self._folder, len(self._ids), len(self._names), self._tasks, self._about)
 
 
 def write_card(path: str | Path, *, name: str, description: str = "", license: str = "") -> DatasetCard:
@@ -264,35 +237,55 @@ def write_card(path: str | Path, *, name: str, description: str = "", license: s
     try:
         for _, value in read_jsonl(root / SAMPLES_FILE):
             rows += 1
-            if isinstance(value, BadLine):
-                continue
-            try:
+            with contextlib.suppress(ValidationError):
                 sample = Sample.model_validate(value)
-            except ValidationError:
-                continue
-            tasks[sample.task] += 1
-            images.update(ref.path for ref in sample.images)
-        card = DatasetCard(
-            name=name,
-            description=description,
-            n_samples=rows,
-            n_images=len(images),
-            tasks=dict(sorted(tasks.items())),
-            digest=digest_file(root / SAMPLES_FILE),
-            license=license,
-        )
-        _write_card(root, card)
+                tasks[sample.task] += 1
+                images.update(ref.path for ref in sample.images)
+        about = {"name": name, "description": description, "license": license}
+        return _write_card(root, rows, len(images), tasks, about)
     except StorageError as error:
-        raise _as_data_error(error, root) from error
+        raise DataError(error.message, hint=error.hint) from error
+
+
+def _write_card(root: Path, n_samples: int, n_images: int, tasks: Counter[str], about: dict[str, Any]) -> DatasetCard:
+    digest = digest_file(root / SAMPLES_FILE)
+    counts = {"n_samples": n_samples, "n_images": n_images, "tasks": dict(sorted(tasks.items()))}
+    card = DatasetCard(**counts, digest=digest, **about)
+    write_json_atomic(root / CARD_FILE, card.model_dump(mode="json"))
+    write_atomic(root / README_FILE, readme_text(card))
     return card
 
 
-def _write_card(root: Path, card: DatasetCard) -> None:
-    write_json_atomic(root / CARD_FILE, card.model_dump(mode="json"))
-    write_atomic(root / README_FILE, readme_text(card))
+class Carrier:
+    """Images of ``source`` as images of the dataset that ``target`` writes, each file looked at once."""
 
+    def __init__(self, source: DatasetFolder, target: DatasetWriter, copy: Copy = "none") -> None:
+        self.source = source
+        self.target = target
+        self.copy = copy
+        self._done: dict[str, ImageRef] = {}
+        self._roots: dict[str, str] = {}
 
-def _as_data_error(error: OSError | StorageError, path: Path) -> DataError:
-    if isinstance(error, StorageError):
-        return DataError(error.message, hint=error.hint)
-    return DataError(f"cannot write {path}: {error.strerror or error}")
+    def carry(self, sample: Sample) -> Sample:
+        """The sample with references that hold in the new folder. ImageError, naming it, if a copy is impossible."""
+        return sample.model_copy(update={"images": tuple(self.carry_image(ref, sample.id) for ref in sample.images)})
+
+    def carry_image(self, ref: ImageRef, sample_id: str) -> ImageRef:
+        """The same for one image of the sample ``sample_id``."""
+        own = not ref.path.startswith(MARK)
+        if self.copy == "all" or (own and self.copy == "own"):
+            if ref.path not in self._done:
+                size, file = ref.size if ref.measured else None, self.source.image_path(ref, sample_id)
+                self._done[ref.path] = self.target.add_file(
+                    file, Path(ref.path).stem, size=size, sample_id=sample_id, limits=self.source.limits
+                )
+            stored = self._done[ref.path]
+            if ref.measured and stored.size != ref.size:  # another row has the right size
+                raise ImageError(f"sample {sample_id}: image {ref.path} {size_words(stored.size, ref.size)}")
+            return ref.model_copy(update=stored.model_dump(include={"path", "sha256", "width", "height"}))
+        name, _, inside = ("", "", ref.path) if own else ref.path.removeprefix(MARK).partition("/")
+        if name not in self._roots:
+            self.source.image_path(ref, sample_id)  # says which roots there are, if this one is not declared
+            folder = self.source.root if own else self.source.roots.declared[name]
+            self._roots[name] = self.target.add_root(name or self.source.card.name, folder)
+        return ref.model_copy(update={"path": rooted(self._roots[name], inside)})

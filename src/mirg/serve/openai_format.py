@@ -24,35 +24,21 @@ from mirg.serve.limits import Refused, ServeLimits
 # Parameters that are accepted only with these values, which are those of a request without them. Clients that were
 # written for vLLM, SGLang or llama.cpp send all of theirs with every request.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "top_p": (1,),
-    "top_k": (-1, 0),
-    "min_p": (0,),
-    "typical_p": (1,),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "repetition_penalty": (1,),
-    "length_penalty": (1,),
-    "best_of": (1,),
-    "min_tokens": (0,),
-    "use_beam_search": (False,),
-    "ignore_eos": (False,),
-    "echo": (False,),
-    "skip_special_tokens": (True,),
-    "spaces_between_special_tokens": (True,),
-    "include_stop_str_in_output": (False,),
-    "stop_token_ids": ([],),
-    "bad_words": ([],),
-    "chat_template_kwargs": ({},),
-    "mm_processor_kwargs": ({},),
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "stop": ([], ""),
-    "response_format": ({"type": "text"},),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "functions": ([],),
-    "modalities": (["text"],),
+    name: values
+    for names, values in (
+        ("best_of length_penalty repetition_penalty top_p typical_p", (1,)),
+        ("frequency_penalty min_p min_tokens presence_penalty top_logprobs", (0,)),
+        ("echo ignore_eos include_stop_str_in_output logprobs use_beam_search", (False,)),
+        ("skip_special_tokens spaces_between_special_tokens", (True,)),
+        ("bad_words functions stop_token_ids tools", ([],)),
+        ("chat_template_kwargs logit_bias mm_processor_kwargs", ({},)),
+        ("top_k", (-1, 0)),
+        ("stop", ([], "")),
+        ("response_format", ({"type": "text"},)),
+        ("tool_choice", ("none", "auto")),
+        ("modalities", (["text"],)),
+    )
+    for name in names.split()
 }
 # Those without an effect on the answer.
 _IGNORED = frozenset(
@@ -105,7 +91,9 @@ class _StreamOptions(_Strict):
     include_usage: bool = False
 
 
-class _Body(_Strict):
+class Body(_Strict):
+    """The parameters of a request that are supported."""
+
     model: str
     messages: list[_Message] = Field(min_length=1)
     max_tokens: int | None = Field(default=None, ge=1)
@@ -123,20 +111,16 @@ class _Body(_Strict):
 class Chat:
     """A valid request: ``messages`` for a chat template, and the bytes of the images in their order.
 
-    ``prefix`` is the beginning of the assistant's answer (``continue_final_message``), ``texts`` all texts.
+    ``prefix`` is the beginning of the assistant's answer (``continue_final_message``), ``texts`` all texts, and
+    ``asked`` everything else of the request.
     """
 
-    model: str
+    asked: Body
     messages: list[dict[str, Any]]
     images: list[bytes]
     texts: list[str]
     prefix: str
     new_tokens: int
-    temperature: float
-    seed: int | None
-    n: int
-    stream: bool
-    include_usage: bool
 
 
 def parse_chat(body: bytes, limits: ServeLimits, default_tokens: int) -> Chat:
@@ -149,27 +133,23 @@ def parse_chat(body: bytes, limits: ServeLimits, default_tokens: int) -> Chat:
     reader = _Reader(limits)
     messages = [reader.message(number, message) for number, message in enumerate(asked.messages)]
     prefix = _prefix(asked, messages)
-    return Chat(
-        model=asked.model,
-        messages=messages,
-        images=reader.images,
-        texts=reader.texts,
-        prefix=prefix,
-        new_tokens=_new_tokens(asked, limits, default_tokens),
-        temperature=asked.temperature,
-        seed=None if asked.seed is None else asked.seed % 2**31,
-        n=asked.n,
-        stream=asked.stream,
-        include_usage=asked.stream_options.include_usage,
-    )
+    wanted = asked.max_completion_tokens or asked.max_tokens or min(default_tokens, limits.new_tokens)
+    if wanted > limits.new_tokens:
+        name = "max_completion_tokens" if asked.max_completion_tokens else "max_tokens"
+        raise Refused(400, f"{name} is {wanted}, {limits.new_tokens} is allowed", param=name)
+    return Chat(asked, messages, reader.images, reader.texts, prefix, wanted)
 
 
 def _loaded(body: bytes, limits: ServeLimits) -> dict[str, Any]:
     # Counted before parsing: a megabyte of brackets would become a hundred of Python objects.
     if sum(body.count(mark) for mark in _STRUCTURE) > limits.values:
         raise Refused(400, f"the body holds more than {limits.values:,} quotes, commas and brackets")
+
+    def no_constant(name: str) -> float:
+        raise ValueError(f"{name} is not a JSON number")
+
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        value = json.loads(body.decode("utf-8"), parse_constant=no_constant)
     except (ValueError, RecursionError) as error:
         words = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
         raise Refused(400, f"the body is not JSON: {words}", code="invalid_json") from error
@@ -178,29 +158,21 @@ def _loaded(body: bytes, limits: ServeLimits) -> dict[str, Any]:
     return value
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _validated(value: dict[str, Any]) -> _Body:
+def _validated(value: dict[str, Any]) -> Body:
     known: dict[str, Any] = {}
     for name, given in value.items():
         if name in _IGNORED or given is None:
             continue
         if name not in _NEUTRAL:
             known[name] = given
-        elif not any(_equal(given, neutral) for neutral in _NEUTRAL[name]):
+        # True is not 1, as in JSON; 1.0 is.
+        elif not any(given == one and isinstance(given, bool) == isinstance(one, bool) for one in _NEUTRAL[name]):
             raise Refused(400, f"{name} is not supported", param=name, code="unsupported_parameter")
     try:
-        return _Body.model_validate(known)
+        return Body.model_validate(known)
     except ValidationError as error:
         where, reason = first_problem(error)
         raise Refused(400, f"{where[:200]}: {reason[:300]}", param=where[:200]) from error
-
-
-def _equal(given: Any, neutral: Any) -> bool:
-    """Equality in which true is not 1, as in JSON; 1.0 is."""
-    return given == neutral and isinstance(given, bool) == isinstance(neutral, bool)
 
 
 class _Reader:
@@ -210,7 +182,6 @@ class _Reader:
         self.limits = limits
         self.images: list[bytes] = []
         self.texts: list[str] = []
-        self._characters = 0
 
     def message(self, number: int, message: _Message) -> dict[str, Any]:
         """The message in the form of a chat template."""
@@ -224,23 +195,19 @@ class _Reader:
         return {"role": role, "content": [self._part(f"{where}.content.{k}", role, p) for k, p in enumerate(content)]}
 
     def _part(self, where: str, role: str, part: _TextPart | _ImagePart) -> dict[str, Any]:
-        if isinstance(part, _TextPart):
-            self._text(where, part.text)
-            return {"type": "text", "text": part.text}
-        if role != "user":
-            raise Refused(400, f"an image in a message of the {role}", param=where)
-        self._image(f"{where}.image_url.url", part.image_url.url)
-        return {"type": "image", "text": None}
-
-    def _text(self, where: str, text: str) -> None:
-        self._characters += len(text)
-        if self._characters > self.limits.text:
+        if isinstance(part, _ImagePart):
+            if role != "user":
+                raise Refused(400, f"an image in a message of the {role}", param=where)
+            self._image(f"{where}.image_url.url", part.image_url.url)
+            return {"type": "image", "text": None}
+        self.texts.append(part.text)
+        if sum(map(len, self.texts)) > self.limits.text:
             raise Refused(400, f"more than {self.limits.text:,} characters of text", param=where)
         try:
-            text.encode("utf-8")
+            part.text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise Refused(400, "the text holds half of a surrogate pair", param=where) from error
-        self.texts.append(text)
+        return {"type": "text", "text": part.text}
 
     def _image(self, where: str, url: str) -> None:
         if len(self.images) >= self.limits.images:
@@ -258,7 +225,7 @@ class _Reader:
             raise Refused(400, "the image is not base64", param=where) from error
 
 
-def _prefix(asked: _Body, messages: list[dict[str, Any]]) -> str:
+def _prefix(asked: Body, messages: list[dict[str, Any]]) -> str:
     """Remove and return the text of the last message if the model is to continue it."""
     if asked.add_generation_prompt is not None and asked.add_generation_prompt == asked.continue_final_message:
         raise Refused(400, "either a new message is begun or the last one is continued", param="add_generation_prompt")
@@ -271,45 +238,33 @@ def _prefix(asked: _Body, messages: list[dict[str, Any]]) -> str:
     return "".join(part["text"] for part in messages.pop()["content"])
 
 
-def _new_tokens(asked: _Body, limits: ServeLimits, default: int) -> int:
-    wanted = asked.max_completion_tokens or asked.max_tokens or min(default, limits.new_tokens)
-    if wanted > limits.new_tokens:
-        name = "max_completion_tokens" if asked.max_completion_tokens else "max_tokens"
-        raise Refused(400, f"{name} is {wanted}, {limits.new_tokens} is allowed", param=name)
-    return wanted
-
-
 def completion_body(name: str, fingerprint: str, created: int, said: Sequence[Completion]) -> bytes:
     """The response to a request that is not streamed; one choice per completion."""
-    choices = [
-        {
-            "index": number,
-            "message": {"role": "assistant", "content": one.text, "refusal": None},
-            "logprobs": None,
-            "finish_reason": one.finish,
-        }
-        for number, one in enumerate(said)
-    ]
-    head = _head("chat.completion", name, fingerprint, created)
-    return json.dumps(head | {"choices": choices, "usage": usage(said)}).encode("ascii")
+    body = _head("chat.completion", name, fingerprint, created) | {"choices": _choices("message", said)}
+    for choice in body["choices"]:
+        choice["message"]["refusal"] = None
+    return json.dumps(body | {"usage": usage(said)}).encode("ascii")
 
 
 def stream_body(name: str, fingerprint: str, created: int, said: Sequence[Completion], *, with_usage: bool) -> bytes:
     """The response to a streamed request: whole completions in one event, usage if requested, then ``[DONE]``."""
     head = _head("chat.completion.chunk", name, fingerprint, created)
-    choices = [
+    events = [head | {"choices": _choices("delta", said)} | ({"usage": None} if with_usage else {})]
+    events += [head | {"choices": [], "usage": usage(said)}] if with_usage else []
+    lines = [*(json.dumps(event) for event in events), "[DONE]"]
+    return "".join(f"data: {line}\n\n" for line in lines).encode("ascii")
+
+
+def _choices(part: str, said: Sequence[Completion]) -> list[dict[str, Any]]:
+    return [
         {
             "index": number,
-            "delta": {"role": "assistant", "content": one.text},
+            part: {"role": "assistant", "content": one.text},
             "logprobs": None,
             "finish_reason": one.finish,
         }
         for number, one in enumerate(said)
     ]
-    events = [head | {"choices": choices} | ({"usage": None} if with_usage else {})]
-    events += [head | {"choices": [], "usage": usage(said)}] if with_usage else []
-    lines = [*(json.dumps(event) for event in events), "[DONE]"]
-    return "".join(f"data: {line}\n\n" for line in lines).encode("ascii")
 
 
 def usage(said: Sequence[Completion]) -> dict[str, int]:

@@ -1,34 +1,40 @@
-"""The application: ``POST /v1/chat/completions``, ``GET /v1/models``, ``GET /health``."""
+"""The application (``POST /v1/chat/completions``, ``GET /v1/models``, ``GET /health``) on a socket of 127.0.0.1."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import secrets
+import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import h11
+import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mirg.answers.blocks import forbid_vision
 from mirg.engines.base import Completion, Engine
 from mirg.engines.base import Request as Prompt
-from mirg.errors import AnswerError, ImageError
+from mirg.errors import AnswerError, ConfigError, ImageError
 from mirg.images import decode_image
 from mirg.samples.tokens import image_tokens, text_tokens
-from mirg.serve.guards import Guard
-from mirg.serve.limits import Refused, ServeLimits
+from mirg.serve.limits import Guard, Refused, ServeLimits
 from mirg.serve.openai_format import Chat, completion_body, parse_chat, stream_body
 from mirg.serve.worker import Job, Worker, going_down
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+HOST = "127.0.0.1"
+_HEADER_BYTES = 16_384
+_GOODBYE_SECONDS = 5
 DEFAULT_TOKENS = 512  # of a completion, if the request gives no limit
 _DECODERS = 2  # requests whose images are decoded at a time
 _LOOK_SECONDS = 0.5  # between two checks whether the client is still connected
@@ -96,52 +102,45 @@ class Served:
             chat, job = await asyncio.to_thread(self._prepare, body)
         self.worker.submit(job)
         said = await self._answer(request, job, end)
-        created = int(time.time())
-        if chat.stream:
-            text = stream_body(self.name, self.engine.fingerprint, created, said, with_usage=chat.include_usage)
+        head = self.name, self.engine.fingerprint, int(time.time())
+        if chat.asked.stream:
+            text = stream_body(*head, said, with_usage=chat.asked.stream_options.include_usage)
             return Response(text, media_type="text/event-stream", headers={"cache-control": "no-store"})
-        return Response(
-            completion_body(self.name, self.engine.fingerprint, created, said), media_type="application/json"
-        )
+        return Response(completion_body(*head, said), media_type="application/json")
 
     def _prepare(self, body: bytes) -> tuple[Chat, Job]:
         """Check a request, the cheapest checks first, and make the job."""
         chat = parse_chat(body, self.limits, DEFAULT_TOKENS)
-        if chat.model != self.name:
-            words = f"there is no model {chat.model[:200]!r}; this server has {self.name!r}"
+        if chat.asked.model != self.name:
+            words = f"there is no model {chat.asked.model[:200]!r}; this server has {self.name!r}"
             raise Refused(404, words, param="model", code="model_not_found")
-        for text in chat.texts:
-            _check_text(text, self.engine)
-        images = self._images(chat)
-        self._check_length(chat, images)
-        seed = secrets.randbits(31) if chat.seed is None else chat.seed
+        try:
+            for text in chat.texts:
+                forbid_vision(text, self.engine.family, "a message")
+            images = self._images(chat)
+            shown = sum(image_tokens(image.size, self.engine.family, self.engine.limits) for image in images)
+        except AnswerError as error:
+            raise Refused(400, error.message, param="messages") from error
+        except ImageError as error:
+            raise Refused(400, error.message, param="messages", code="invalid_image") from error
+        tokens = shown + sum(map(text_tokens, chat.texts))
+        if tokens > self.limits.prompt_tokens:
+            words = f"the prompt is about {tokens:,} tokens, {self.limits.prompt_tokens:,} are allowed"
+            raise Refused(400, words, param="messages", code="context_length_exceeded")
+        seed = secrets.randbits(31) if chat.asked.seed is None else chat.asked.seed % 2**31
         prompt = Prompt("request", chat.messages, images, chat.prefix)
-        return chat, Job(prompt, chat.new_tokens, chat.temperature, seed, chat.n)
+        return chat, Job(prompt, chat.new_tokens, chat.asked.temperature, seed, chat.asked.n)
 
     def _images(self, chat: Chat) -> list[Image]:
         images: list[Image] = []
         pixels = 0
         for number, data in enumerate(chat.images, 1):
-            try:
-                image = decode_image(data, f"number {number}", limits=self.limits.image)
-            except ImageError as error:
-                raise Refused(400, error.message, param="messages", code="invalid_image") from error
-            pixels += image.width * image.height
+            images.append(decode_image(data, f"number {number}", limits=self.limits.image))
+            pixels += images[-1].width * images[-1].height
             if pixels > self.limits.pixels:
                 words = f"the images have more than {self.limits.pixels:,} pixels together"
                 raise Refused(400, words, param="messages", code="invalid_image")
-            images.append(image)
         return images
-
-    def _check_length(self, chat: Chat, images: list[Image]) -> None:
-        try:
-            shown = sum(image_tokens(image.size, self.engine.family, self.engine.limits) for image in images)
-        except ImageError as error:
-            raise Refused(400, error.message, param="messages", code="invalid_image") from error
-        tokens = shown + sum(text_tokens(text) for text in chat.texts)
-        if tokens > self.limits.prompt_tokens:
-            words = f"the prompt is about {tokens:,} tokens, {self.limits.prompt_tokens:,} are allowed"
-            raise Refused(400, words, param="messages", code="context_length_exceeded")
 
     async def _answer(self, request: Request, job: Job, end: float) -> list[Completion]:
         """Wait for the completions until the client disconnects or the time is up."""
@@ -164,16 +163,9 @@ class Served:
             waiting.cancel()
 
 
-def _check_text(text: str, engine: Engine) -> None:
-    try:
-        forbid_vision(text, engine.family, "a message")
-    except AnswerError as error:
-        raise Refused(400, error.message, param="messages") from error
-
-
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    return Response(error.body, error.status, error.headers)
+    return error.response()
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -181,4 +173,134 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     words = {404: f"there is nothing at {request.url.path[:200]}", 405: f"{request.method[:20]} is not answered here"}
     refused = Refused(error.status_code, words.get(error.status_code, str(error.detail)[:200]))
-    return Response(refused.body, refused.status, {**refused.headers, **dict(error.headers or {})})
+    return refused.response(**dict(error.headers or {}))
+
+
+# The socket.
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on 127.0.0.1; port 0 takes a free one. :class:`ConfigError` if the port is taken."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((HOST, port))
+        made.listen(128)
+    except (OSError, OverflowError) as error:
+        made.close()
+        words = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot listen on {HOST}:{port}: {words}", hint="choose another --port, or 0") from error
+    return made
+
+
+def make_server(app: Any, limits: ServeLimits) -> uvicorn.Server:
+    """A server for an app of :func:`~mirg.serve.server.create_app`.
+
+    ``server.run(sockets=[listen(port)])`` blocks until a signal stops it.
+    """
+    config = uvicorn.Config(
+        app,
+        host=HOST,
+        http=protocol(limits.read_seconds, limits.connections),
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=2 * limits.connections,  # of connections with a request; protocol() handles those without
+        timeout_graceful_shutdown=_GOODBYE_SECONDS,
+        h11_max_incomplete_event_size=_HEADER_BYTES,
+    )
+    server = _Server(config)
+    server.worker = app.state.worker
+    return server
+
+
+class _Server(uvicorn.Server):
+    """On shutdown it refuses waiting requests at once and gives those that are being computed some seconds."""
+
+    worker: Worker
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.worker.close()
+        await super().shutdown(sockets)
+
+
+def protocol(seconds: float, most: int) -> type[H11Protocol]:
+    """HTTP by h11 in which no client can block the others; uvicorn itself waits for clients without a limit.
+
+    A connection is closed if the headers of a request have not arrived after ``seconds``, or if the client reads
+    nothing for ``seconds``. With ``most`` connections, a new one replaces the oldest idle one.
+    """
+    held: dict[Timed, None] = {}  # every connection, in the order of the last answer on it
+
+    class Timed(H11Protocol):
+        _late: asyncio.TimerHandle | None = None
+        _stuck: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) >= most:
+                _make_room(held)
+            held[self] = None
+            self._watch()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._watch()
+
+        def on_response_complete(self) -> None:
+            if self in held:
+                del held[self]
+                held[self] = None
+            super().on_response_complete()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._stuck = self.loop.call_later(seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            self._cancel("_stuck")
+            super().resume_writing()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            held.pop(self, None)
+            self._cancel("_late", "_stuck")
+            super().connection_lost(exc)
+
+        def _cancel(self, *timers: str) -> None:
+            for name in timers:
+                if (timer := getattr(self, name)) is not None:
+                    timer.cancel()
+                setattr(self, name, None)
+
+        def _watch(self) -> None:
+            if self.conn.their_state is not h11.IDLE:
+                self._cancel("_late")
+            elif self._late is None:
+                self._late = self.loop.call_later(seconds, self._give_up)
+
+        def _give_up(self) -> None:
+            self._late = None
+            if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+                self.transport.close()
+
+    return Timed
+
+
+def _make_room(held: dict[Any, None]) -> None:
+    """Close the oldest connection that is idle, else one with half a request, else one whose answer is not read."""
+    tests: tuple[Callable[[Any], bool], ...] = (
+        lambda one: one.conn.their_state is h11.IDLE,
+        lambda one: one.conn.their_state is h11.SEND_BODY,
+        lambda one: one.flow.write_paused or one.transport.is_closing(),
+    )
+    for held_only in tests:
+        for one in held:
+            if held_only(one):
+                del held[one]
+                one.transport.abort()
+                return

@@ -37,10 +37,10 @@ class Job:
         """The number of pixels of all its images."""
         return sum(image.width * image.height for image in self.request.images)
 
-    def goes_with(self, other: Job) -> bool:
-        """Whether both may be computed in one call without changing either."""
-        alike = (self.new_tokens, self.n) == (other.new_tokens, other.n)
-        return alike and self.temperature == other.temperature == 0
+    @property
+    def batch(self) -> object:
+        """Equal for jobs that may be computed in one call without changing any of them."""
+        return (self.new_tokens, self.n) if self.temperature == 0 else id(self)
 
 
 class Worker:
@@ -79,25 +79,22 @@ class Worker:
         """The number of requests that wait for the model."""
         return len(self._jobs)
 
-    def check_room(self) -> None:
-        """Raise :class:`Refused` (429) if the queue is full; called before anything is decoded."""
+    def check_room(self, pixels: int = 0) -> None:
+        """Raise :class:`Refused` (429) if the queue has no room for a job of ``pixels``."""
         with self._change:
-            self._refuse_full(0)
+            if self.closed:
+                raise going_down()
+            full = len(self._jobs) >= self.limits.queue
+            if full or (self._jobs and self._pixels + pixels > self.limits.queue_pixels):
+                raise Refused(429, f"{len(self._jobs)} requests are waiting", code="server_busy", retry=_RETRY_SECONDS)
 
     def submit(self, job: Job) -> None:
         """Put ``job`` at the end of the queue; :class:`Refused` (429) if it is full."""
         with self._change:
-            self._refuse_full(job.pixels)
+            self.check_room(job.pixels)
             self._jobs.append(job)
             self._pixels += job.pixels
             self._change.notify_all()
-
-    def _refuse_full(self, pixels: int) -> None:
-        if self.closed:
-            raise going_down()
-        full = len(self._jobs) >= self.limits.queue
-        if full or (self._jobs and self._pixels + pixels > self.limits.queue_pixels):
-            raise Refused(429, f"{len(self._jobs)} requests are waiting", code="server_busy", retry=_RETRY_SECONDS)
 
     def _run(self) -> None:
         while (jobs := self._take()) is not None:
@@ -113,7 +110,7 @@ class Worker:
             first = self._jobs.popleft()
             chosen, rest = [first], deque[Job]()
             for job in self._jobs:
-                fits = len(chosen) < self.limits.batch and first.goes_with(job)
+                fits = len(chosen) < self.limits.batch and first.batch == job.batch
                 (chosen if fits else rest).append(job)
             self._jobs = rest
             self._pixels -= sum(job.pixels for job in chosen)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from mirg.report.charts import forest
 from mirg.report.data import Chart, Interval, Series
-from mirg.report.pages import ArmRow, Claim, StudyData, write_study
-from mirg.storage import read_jsonl
-from mirg.study.contrasts import ABLATIONS, CLAIMS
+from mirg.report.pages import markup, render_page
+from mirg.storage import read_jsonl, write_atomic
 from mirg.study.plan import ARMS
+from mirg.study.results import ABLATIONS, CLAIMS
 from mirg.training.run import METRICS as METRICS_FILE
 
 COLUMNS = {
@@ -28,63 +29,87 @@ CURVES = {
     "frac_reward_zero_std": "groups without signal",
     "entropy": "entropy",
 }
+FORESTS = {
+    "Joint Acc@0.5, all items": ("joint_accuracy", "all"),
+    "Image accuracy, items whose question hides the image": ("image_accuracy", "image_hidden"),
+    "Mean IoU, all items, in any image": ("mean_iou", "all"),
+    "Joint IoU, all items: 0 in a wrong image": ("joint_iou", "all"),
+}
 _RL_SHOWN = ("object_only", "gated", "dual", "dual_orders", "dual_without_sft")
+
+
+class Claim(NamedTuple):
+    """What the method promises in one comparison, and what was measured."""
+
+    text: str
+    least: float
+    found: Interval | None
+
+    @property
+    def verdict(self) -> str:
+        """In one word: "holds" where the mean is large enough and the interval excludes 0, else what is missing."""
+        if self.found is None:
+            return "not measured"
+        if (self.found.low or 0.0) <= 0.0:
+            return "not shown"
+        return "holds" if self.found.mean >= self.least else "smaller"
+
+
+class ArmRow(NamedTuple):
+    """One arm: its cells (mean, least and largest of the seeds) by metric and subset, and its tokens per seed."""
+
+    name: str
+    title: str
+    seeds: int
+    cells: Mapping[str, tuple[float, float, float]]
+    generated: float
+    trained: float
 
 
 def page(results: Mapping[str, Any], out: Path) -> Path:
     """Write ``out/report.html`` about the study in ``out`` and return its path; ``results`` is its ``study.json``."""
     plan, benchmark = results["plan"], results["benchmark"]
     arms = _arms(results["arms"])
-    seeds = len({row["seed"] for row in results["arms"]})
-    return write_study(
-        out / "report.html",
-        StudyData(
-            title="What each part of the method contributes",
-            subtitle=f"{len(arms)} arms from {plan['model']}, {seeds} {'seed' if seeds == 1 else 'seeds'}, "
-            f"{benchmark['items']} items of {benchmark['name']}; "
-            f"{100 * benchmark['image_hidden']:.0f} % of the questions do not name the image.",
-            claims=[_claim(results["contrasts"], row) for row in plan["expect"]],
-            forests=_forests(results["contrasts"]),
-            columns=COLUMNS | {f"joint_accuracy:{level}": f"joint, {level}" for level in benchmark["levels"]},
-            families=benchmark["families"],
-            arms=arms,
-            chance=_chance(benchmark["chance"]),
-            charts=_charts(out, sorted({row["seed"] for row in results["arms"]})),
-            facts={
-                "command": "mirg study",
-                "samples": ", ".join(f"{role} {count}" for role, count in results["datasets"].items()),
-                "steps": f"SFT {plan['sft_steps']}, SFT continued {plan['more_sft_steps']}, GRPO {plan['rl_steps']}",
-                "Python": results["python"],
-                "packages": ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
-            },
-        ),
-    )
-
-
-def _claim(contrasts: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> Claim:
-    wanted = (row[key] for key in ("a", "b", "metric", "subset"))
-    return Claim(row["text"], row["least"], _found(contrasts, *wanted))
-
-
-def _found(contrasts: Sequence[Mapping[str, Any]], *wanted: str) -> Interval | None:
-    for row in contrasts:
-        if (row["a"], row["b"], row["metric"], row["subset"]) == wanted:
-            return Interval(row["delta"], row["low"], row["high"])
-    return None
-
-
-def _forests(contrasts: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[str, Interval]]]:
-    shown = {
-        "Joint Acc@0.5, all items": ("joint_accuracy", "all"),
-        "Image accuracy, items whose question hides the image": ("image_accuracy", "image_hidden"),
-        "Mean IoU, all items, in any image": ("mean_iou", "all"),
-        "Joint IoU, all items: 0 in a wrong image": ("joint_iou", "all"),
+    seeds = sorted({row["seed"] for row in results["arms"]})
+    found = {
+        (row["a"], row["b"], row["metric"], row["subset"]): Interval(row["delta"], row["low"], row["high"])
+        for row in results["contrasts"]
     }
-    found: dict[str, list[tuple[str, Interval]]] = {}
-    for title, (metric, subset) in shown.items():
-        pairs = ((a, b, _found(contrasts, a, b, metric, subset)) for a, b in (*CLAIMS, *ABLATIONS))
-        found[title] = [(f"{b} \N{MINUS SIGN} {a}", value) for a, b, value in pairs if value is not None]
-    return found
+    forests = {
+        title: [
+            (f"{b} \N{MINUS SIGN} {a}", found[a, b, metric, subset])
+            for a, b in (*CLAIMS, *ABLATIONS)
+            if (a, b, metric, subset) in found
+        ]
+        for title, (metric, subset) in FORESTS.items()
+    }
+    data = {
+        "title": "What each part of the method contributes",
+        "subtitle": f"{len(arms)} arms from {plan['model']}, {len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}, "
+        f"{benchmark['items']} items of {benchmark['name']}; "
+        f"{100 * benchmark['image_hidden']:.0f} % of the questions do not name the image.",
+        "claims": [
+            Claim(row["text"], row["least"], found.get((row["a"], row["b"], row["metric"], row["subset"])))
+            for row in plan["expect"]
+        ],
+        "columns": COLUMNS | {f"joint_accuracy:{level}": f"joint, {level}" for level in benchmark["levels"]},
+        "families": benchmark["families"],
+        "arms": arms,
+        "chance": _chance(benchmark["chance"]),
+        "charts": [
+            Chart(title, tuple(line for name in _RL_SHOWN if (line := _line(out, name, seeds, key))))
+            for key, title in CURVES.items()
+        ],
+        "facts": {
+            "command": "mirg study",
+            "samples": ", ".join(f"{role} {count}" for role, count in results["datasets"].items()),
+            "steps": f"SFT {plan['sft_steps']}, SFT continued {plan['more_sft_steps']}, GRPO {plan['rl_steps']}",
+            "Python": results["python"],
+            "packages": ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
+        },
+    }
+    drawn = {title: markup(forest(rows)) for title, rows in forests.items()}
+    return write_atomic(out / "report.html", render_page("study.html.j2", data=data, forests=drawn))
 
 
 def _arms(rows: Sequence[Mapping[str, Any]]) -> list[ArmRow]:
@@ -111,14 +136,6 @@ def _chance(levels: Mapping[str, Any]) -> dict[str, float]:
     found = {f"{metric}:all": value for metric, value in levels["overall"].items()}
     found |= {f"family:{task}": row["joint_accuracy"] for task, row in levels["tasks"].items()}
     return {key: float(value) for key, value in found.items() if isinstance(value, int | float)}
-
-
-def _charts(out: Path, seeds: Sequence[int]) -> list[Chart]:
-    charts = []
-    for key, title in CURVES.items():
-        lines = [line for name in _RL_SHOWN if (line := _line(out, name, seeds, key))]
-        charts.append(Chart(title, tuple(lines)))
-    return charts
 
 
 def _line(out: Path, name: str, seeds: Sequence[int], key: str) -> Series | None:

@@ -7,26 +7,51 @@ share a study: an arm in the file of another machine need not be trained again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import numpy as np
+from pydantic import BaseModel, ConfigDict
 
-from mirg.errors import EvaluationError, first_problem
+from mirg.errors import EvaluationError
 from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import load_evaluation
-from mirg.evaluation.records import Record, make_record
+from mirg.evaluation.intervals import LEVEL, RESAMPLES, Floats, draw_counts, sums_by_set
+from mirg.evaluation.metrics import METRICS
+from mirg.evaluation.records import Record, make_record, read_rows
 from mirg.frames import MIRG_TINY
 from mirg.samples import DatasetFolder
 from mirg.storage import BadLine, digest_bytes, read_json, read_jsonl
-from mirg.study.contrasts import MEASURES, contrasts, subsets_of
-from mirg.study.plan import ARMS, PATHS, Arm, StudyRecipe
+from mirg.study.plan import ARMS, PATHS, StudyRecipe
 from mirg.study.run import cell_name, cells, rating_tokens
 from mirg.training.run import METRICS as METRICS_FILE
 from mirg.training.run import environment
 
+MEASURES: dict[str, Callable[[Record], float]] = {
+    **{name: METRICS[name] for name in ("joint_accuracy", "image_accuracy", "mean_iou")},
+    # mean_iou ignores which image an answer names, as the object reward does; joint_iou does not.
+    "joint_iou": lambda record: record.iou if record.image_correct else 0.0,
+}
+# (a, b): from the first arm to the second. The claims are what the method promises, the ablations explain it.
+CLAIMS: tuple[tuple[str, str], ...] = (
+    ("base", "sft"),
+    ("sft", "dual"),
+    ("sft_continued", "dual"),
+    ("object_only", "dual"),
+    ("sft_object_level", "sft"),
+)
+ABLATIONS: tuple[tuple[str, str], ...] = (
+    ("sft", "object_only"),
+    ("gated", "dual"),
+    ("dual", "dual_normalised"),
+    ("dual", "dual_difficulty"),
+    ("dual", "dual_orders"),
+    ("dual_without_sft", "dual"),
+    ("sft", "sft_continued"),
+    ("dual", "sft_fresh"),
+)
 OUTCOMES_FILE = "outcomes.jsonl"
 DEFAULTS = 1  # raise it when a default of a stage's recipe gets another value
 IOU_STEPS = 10_000  # an IoU is kept with four decimals
@@ -78,18 +103,12 @@ def load_cells(files: Iterable[Path], plan: StudyRecipe) -> list[Cell]:
     EvaluationError if a row is broken or was made with other settings or other datasets. A training set that is not on
     this machine cannot be compared.
     """
-    wanted, here = settings_digest(plan), plan.present
-    present = {role: folder.card.digest for role, folder in here.items()}
+    wanted, here, present = settings_digest(plan), plan.present, plan.digests
     cells: list[Cell] = []
     for file in files:
-        for number, row in read_jsonl(file):
-            if isinstance(row, BadLine):
-                raise EvaluationError(f"{file}, line {number}: {row.reason}")
-            try:
-                cell = Cell.model_validate(row)
-            except ValidationError as error:
-                field, reason = first_problem(error)
-                raise EvaluationError(f"{file}, line {number}: {field}: {reason}") from error
+        for number, cell in read_rows(file, Cell):
+            if isinstance(cell, BadLine):
+                raise EvaluationError(f"{file}, line {number}: {cell.reason}")
             place = f"{file}, line {number}: {cell.arm}, seed {cell.seed}"
             if cell.settings != wanted:
                 raise EvaluationError(
@@ -124,12 +143,6 @@ def answers(records: Sequence[Record], items: Sequence[str]) -> dict[str, object
     }
 
 
-def blank_records(benchmark: DatasetFolder) -> list[Record]:
-    """A record of an empty answer to every item of the test set, whose metrics a cell replaces."""
-    # An empty answer has no boxes, so the family that would convert them makes no difference.
-    return [make_record(sample, "", family=MIRG_TINY) for sample in benchmark]
-
-
 def laid_over(cell: Cell, blank: Sequence[Record]) -> list[Record]:
     """The records of ``cell`` with the fields that the metrics read. EvaluationError if it is about other items."""
     if not len(cell.image) == len(cell.joint) == len(cell.iou) == len(blank):
@@ -153,12 +166,13 @@ def outcomes(plan: StudyRecipe, out: Path) -> list[Cell]:
         if summary.is_file():
             written: Any = read_json(summary)
             generated, trained = tokens(arm.name, seed, out)
+            trained_on = [step.data for step in arm.path if step.stage]
             row = {
                 "arm": arm.name,
                 "seed": seed,
                 "benchmark": test.card.name,
                 "settings": settings,
-                "datasets": {role: digests[role] for role in ("test", *_roles(arm)) if role in digests},
+                "datasets": {role: digests[role] for role in ("test", *trained_on) if role in digests},
                 "numerics": str(written["settings"].get("numerics", "")),
                 "tokens_generated": generated,
                 "tokens_trained": trained,
@@ -178,7 +192,12 @@ def results(plan: StudyRecipe, out: Path, measured: Sequence[Cell]) -> dict[str,
         raise EvaluationError(f"{out} holds no finished evaluation", hint="mirg study runs them")
     benchmark = DatasetFolder.open(plan.test)
     levels = {sample.id: str(sample.meta.get("level", "")) for sample in benchmark}
-    records = blank_records(benchmark)
+    # Records of empty answers, whose metrics a cell replaces. An empty answer has no boxes, so that the family which
+    # would convert them makes no difference.
+    records = [make_record(sample, "", family=MIRG_TINY) for sample in benchmark]
+    tasks = {record.task for record in records}
+    # Those that the recipe has a title for come first, in its order.
+    ordered = [*(task for task in plan.families if task in tasks), *sorted(tasks - plan.families.keys())]
     found: dict[str, dict[int, list[Record]]] = {}
     for cell in sorted(measured, key=lambda cell: (list(ARMS).index(cell.arm), cell.seed)):
         found.setdefault(cell.arm, {})[cell.seed] = laid_over(cell, records)
@@ -189,7 +208,7 @@ def results(plan: StudyRecipe, out: Path, measured: Sequence[Cell]) -> dict[str,
         "benchmark": {
             "name": benchmark.card.name,
             "items": len(records),
-            "families": {task: plan.families.get(task, "") for task in _tasks(plan, records)},
+            "families": {task: plan.families.get(task, "") for task in ordered},
             "levels": [level for level in dict.fromkeys(levels.values()) if level],
             "image_hidden": len(subsets.get("image_hidden", ())) / len(records),
             "chance": {key: levels_by_chance[key] for key in ("overall", "tasks")},
@@ -198,39 +217,23 @@ def results(plan: StudyRecipe, out: Path, measured: Sequence[Cell]) -> dict[str,
         "datasets": {role: len(folder) for role, folder in plan.present.items()},
         **{key: environment()[key] for key in ("versions", "python", "cpus")},
         "arms": [
-            row
-            for name, by_seed in found.items()
-            for seed, answered in by_seed.items()
-            for row in _arm(by_cell[name, seed], answered, subsets)
-        ],
-        "contrasts": [asdict(row) for row in contrasts(found, levels)],
-    }
-
-
-def _roles(arm: Arm) -> list[str]:
-    """The datasets that ``arm`` and the arms before it were trained on."""
-    return [step.data for step in arm.path if step.stage]
-
-
-def _tasks(plan: StudyRecipe, records: Sequence[Record]) -> list[str]:
-    """The tasks of the test set: those that the recipe has a title for first, in its order."""
-    tasks = {record.task for record in records}
-    return [*(task for task in plan.families if task in tasks), *sorted(tasks - plan.families.keys())]
-
-
-def _arm(cell: Cell, records: Sequence[Record], subsets: dict[str, list[int]]) -> Iterator[dict[str, Any]]:
-    for subset, places in subsets.items():
-        for metric, value in MEASURES.items():
-            yield {
-                "arm": cell.arm,
-                "seed": cell.seed,
+            {
+                "arm": name,
+                "seed": seed,
                 "metric": metric,
                 "subset": subset,
-                "value": sum(float(value(records[k])) for k in places) / len(places),
+                "value": sum(float(value(answered[k])) for k in places) / len(places),
                 "n_items": len(places),
-                "tokens_generated": cell.tokens_generated,
-                "tokens_trained": cell.tokens_trained,
+                "tokens_generated": by_cell[name, seed].tokens_generated,
+                "tokens_trained": by_cell[name, seed].tokens_trained,
             }
+            for name, by_seed in found.items()
+            for seed, answered in by_seed.items()
+            for subset, places in subsets.items()
+            for metric, value in MEASURES.items()
+        ],
+        "contrasts": [row._asdict() for row in contrasts(found, levels)],
+    }
 
 
 def tokens(name: str, seed: int, out: Path) -> tuple[int, int]:
@@ -259,3 +262,93 @@ def _sum(rows: Sequence[dict[str, Any]], key: str) -> int:
             total += row[key] * (row["step"] - before)
             before = row["step"]
     return round(total)
+
+
+ByArm = Mapping[str, Mapping[int, Sequence[Record]]]  # arm, seed, records in one order
+
+
+class Contrast(NamedTuple):
+    """The difference ``b`` minus ``a`` in ``metric`` on a subset of the items: a fraction with its 95 % interval."""
+
+    a: str
+    b: str
+    metric: str
+    subset: str
+    delta: float
+    low: float
+    high: float
+    n_items: int
+    seeds: int
+
+
+def contrasts(found: ByArm, levels: Mapping[str, str]) -> list[Contrast]:
+    """The claims and ablations whose two arms were measured, for each metric and subset.
+
+    ``levels`` is the difficulty of each item by its id, "" or missing if it has none.
+    """
+    return [
+        contrast(a, b, found, metric, subset, keep)
+        for a, b in (*CLAIMS, *ABLATIONS)
+        if a in found and b in found and (len(found[a]) == 1 or found[a].keys() & found[b].keys())
+        for subset, keep in subsets_of(next(iter(found[b].values())), levels).items()
+        for metric in MEASURES
+    ]
+
+
+def subsets_of(records: Sequence[Record], levels: Mapping[str, str]) -> dict[str, list[int]]:
+    """Positions of the items of each subset: all, by whether the question hides the image, by level, by task."""
+    found: dict[str, list[int]] = {}
+    for place, record in enumerate(records):
+        shown = "image_hidden" if record.image_hidden else "image_given"
+        for name in ("all", shown, levels.get(record.id, ""), record.task):
+            if name:
+                found.setdefault(name, []).append(place)
+    first = ("all", "image_hidden", "image_given")
+    return {name: found[name] for name in (*first, *sorted(found.keys() - set(first))) if name in found}
+
+
+def contrast(a: str, b: str, found: ByArm, metric: str, subset: str, keep: Sequence[int]) -> Contrast:
+    """The difference of two arms on the items at positions ``keep``, over the seeds that both have.
+
+    The base is not trained and has one seed; it is compared with every seed of the other arm. EvaluationError if the
+    arms share no seed or answered different items.
+    """
+    ours, theirs = found[b], found[a]
+    fixed = next(iter(theirs.values())) if a == "base" else None
+    shared = sorted(ours) if fixed is not None else sorted(ours.keys() & theirs.keys())
+    if not shared:
+        raise EvaluationError(f"{a} and {b} have no seed in common")
+    value = MEASURES[metric]
+    table = []
+    for seed in shared:
+        before, after = fixed if fixed is not None else theirs[seed], ours[seed]
+        if [record.id for record in before] != [record.id for record in after]:
+            raise EvaluationError(f"{a} and {b} were not asked the same items", hint="evaluate both on one dataset")
+        table.append([float(value(after[k])) - float(value(before[k])) for k in keep])
+    differences_SN = np.array(table)
+    sets = [ours[shared[0]][k].image_set for k in keep]
+    low, high = interval(differences_SN, sets)
+    return Contrast(a, b, metric, subset, float(differences_SN.mean()), low, high, len(keep), len(shared))
+
+
+def interval(
+    differences_SN: Floats, sets: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """The 95 % interval of the mean of paired differences of shape (seeds, items); ``sets`` are the items' image sets.
+
+    Every seed of an arm answers the same items, so the mean varies with both: another seed gives another model, another
+    item another question. The interval is that of the pigeonhole bootstrap (Owen 2007), which draws seeds and image
+    sets independently and is conservative. A few seeds spread too little when they are drawn from themselves, so their
+    effects are first widened by sqrt(S / (S - 1)).
+    """
+    n_seeds = len(differences_SN)
+    means_S = differences_SN.mean(axis=1)
+    if n_seeds > 1:
+        widened = math.sqrt(n_seeds / (n_seeds - 1)) - 1.0
+        differences_SN = differences_SN + widened * (means_S - means_S.mean())[:, None]
+    sums_CS, counts_C = sums_by_set(differences_SN.T, sets)
+    rng = np.random.default_rng(seed)
+    weights_RC, weights_RS = draw_counts(rng, resamples, len(counts_C)), draw_counts(rng, resamples, n_seeds)
+    draws = ((weights_RS @ sums_CS.T.copy()) * weights_RC).sum(axis=1) / (n_seeds * (weights_RC @ counts_C))
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

@@ -62,7 +62,7 @@ def _todo(plan: StudyRecipe, out: Path, train: Train, wanted: Collection[tuple[A
     """The jobs that are not done yet, by name."""
     todo: dict[str, _Job] = {}
     for arm, seed in wanted:
-        if is_measured(out, arm, seed):
+        if (out / "eval" / cell_name(arm, seed) / "summary.json").is_file():
             continue
         start = _start_of(arm, seed)
         if arm.rated and plan.rl_answers:
@@ -75,14 +75,17 @@ def _todo(plan: StudyRecipe, out: Path, train: Train, wanted: Collection[tuple[A
 
 
 def measure_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) -> None:
-    """Train one arm with one seed, and evaluate it."""
+    """Train one arm with one seed, and evaluate it on the test set."""
+    from mirg.engines.base import Generation
+    from mirg.engines.load import load_engine
+    from mirg.evaluation.runner import Plan, evaluate
+
     logger.info("— %s, seed %d", arm.title, seed)
-    evaluate_cell(plan, train_cell(plan, arm, seed, out, train), out, cell_name(arm, seed))
-
-
-def is_measured(out: Path, arm: Arm, seed: int) -> bool:
-    """Whether the evaluation of a cell is complete."""
-    return (out / "eval" / cell_name(arm, seed) / "summary.json").is_file()
+    model, name = train_cell(plan, arm, seed, out, train), cell_name(arm, seed)
+    generation = Generation(max_new_tokens=plan.max_new_tokens, batch_size=plan.batch_size)
+    test = DatasetFolder.open(plan.test)
+    summary = evaluate(load_engine(model), test, out / "eval" / name, Plan(generation=generation))
+    logger.info("%s: joint Acc@0.5 %.3f", name, summary["metrics"]["overall"]["joint_accuracy"]["mean"])
 
 
 def _side_by_side(todo: dict[str, _Job], jobs: int) -> None:
@@ -113,7 +116,7 @@ def _start_of(arm: Arm, seed: int) -> str:
 
 def _begin_job(threads: int) -> None:
     """Prepare a process. It has not loaded torch yet, which reads the number of threads when it is loaded."""
-    from mirg.training.quiet import quiet_libraries
+    from mirg.training import quiet_libraries
 
     os.environ["OMP_NUM_THREADS"] = str(threads)
     log_to_console()
@@ -207,19 +210,6 @@ def _model(plan: StudyRecipe, arm: Arm, seed: int, out: Path) -> str:
     """The model that an arm starts from."""
     start = _start_of(arm, seed)
     return str(out / "runs" / start) if start else plan.model
-
-
-def evaluate_cell(plan: StudyRecipe, model: str, out: Path, name: str) -> None:
-    """Evaluate a model on the test set."""
-    from mirg.engines.base import Generation
-    from mirg.engines.load import load_engine
-    from mirg.evaluation.runner import Plan, evaluate
-
-    generation = Generation(max_new_tokens=plan.max_new_tokens, batch_size=plan.batch_size)
-    summary = evaluate(
-        load_engine(model), DatasetFolder.open(plan.test), out / "eval" / name, Plan(generation=generation)
-    )
-    logger.info("%s: joint Acc@0.5 %.3f", name, summary["metrics"]["overall"]["joint_accuracy"]["mean"])
 
 
 def _claim(plan: StudyRecipe, out: Path) -> None:

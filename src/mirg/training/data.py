@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mirg.answers.prompts import messages
-from mirg.answers.write import write_completion
+from mirg.answers.prompts import messages, write_completion
 from mirg.console import logger
 from mirg.errors import DataError, MirgError
 from mirg.models.load import LoadedModel
@@ -51,7 +50,7 @@ class Length:
 
     @property
     def tokens(self) -> int:
-        """All of them."""
+        """Tokens of text and images together."""
         return self.text + sum(self.images)
 
 
@@ -106,12 +105,12 @@ def exchange(order: Sequence[int], first: Sequence[int]) -> dict[int, int]:
     return dict(pairs) | {b: a for a, b in pairs}
 
 
-Columns = dict[str, Callable[[Sample], Any]]
+Extra = Callable[[Sample], dict[str, Any]]  # what a row has beside its prompt
 
 
 def sft_rows(data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: int) -> Prepared:
     """Rows with ``prompt``, ``completion`` and ``images``; samples without a trajectory are rejected."""
-    return _prepare(data, loaded, prompt, max_tokens, sft_columns(loaded))
+    return _Preparation(DatasetFolder.open(data), loaded, prompt, max_tokens, _completion(loaded)).prepared()
 
 
 def grpo_rows(
@@ -128,7 +127,7 @@ def grpo_rows(
     Each sample gives a row for each of up to ``orders`` orders of its images; those that ``measured`` leaves out are
     rejections that say so.
     """
-    return _prepare(data, loaded, prompt, max_tokens, grpo_columns(measured), orders)
+    return _Preparation(DatasetFolder.open(data), loaded, prompt, max_tokens, _record(measured), orders).prepared()
 
 
 def row_lengths(recipe: SftRecipe | GrpoRecipe, loaded: LoadedModel) -> list[Length]:
@@ -136,101 +135,88 @@ def row_lengths(recipe: SftRecipe | GrpoRecipe, loaded: LoadedModel) -> list[Len
 
     The weights of ``loaded`` are not used. DataError if no row can be used.
     """
-    folder = DatasetFolder.open(recipe.data)
-    rejections: list[Rejection] = []
-    columns, most, orders = (
-        (sft_columns(loaded), recipe.max_tokens, 1)
-        if isinstance(recipe, SftRecipe)
-        else (grpo_columns(recipe.measured), MAX_TOKENS, recipe.image_orders)
-    )
-    found = [length for _, length in _rows(folder, loaded, recipe.prompt, most, columns, orders, "none", rejections)]
-    _report(folder, len(found), rejections)
-    return found
+    folder, prompt = DatasetFolder.open(recipe.data), recipe.prompt
+    if isinstance(recipe, SftRecipe):
+        work = _Preparation(folder, loaded, prompt, recipe.max_tokens, _completion(loaded))
+    else:
+        work = _Preparation(folder, loaded, prompt, MAX_TOKENS, _record(recipe.measured), recipe.image_orders)
+    return [length for _, length in work.rows("none")]
 
 
-def sft_columns(loaded: LoadedModel) -> Columns:
-    """What an SFT row has beside its prompt: the completion."""
-
-    def completion(sample: Sample) -> list[dict[str, Any]]:
+def _completion(loaded: LoadedModel) -> Extra:
+    def extra(sample: Sample) -> dict[str, Any]:
         trajectory = sample.trajectory
         if trajectory is None:
             raise DataError("the sample has no trajectory", hint="run `mirg trajectories build` first")
-        text = write_completion(
-            trajectory.thinking, trajectory.answer, sample.sizes, loaded.family, limits=loaded.limits
-        )
-        return [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+        thinking, answer = trajectory.thinking, trajectory.answer
+        text = write_completion(thinking, answer, sample.sizes, loaded.family, limits=loaded.limits)
+        return {"completion": [{"role": "assistant", "content": [{"type": "text", "text": text}]}]}
 
-    return {"completion": completion}
+    return extra
 
 
-def grpo_columns(measured: Sequence[MeasuredConfig] = ()) -> Columns:
-    """What a GRPO row has beside its prompt: the sample that its completions are scored by."""
+def _record(measured: Sequence[MeasuredConfig]) -> Extra:
+    """The sample that completions are scored by, as JSON: an Arrow table holds no objects."""
 
-    def record(sample: Sample) -> str:
+    def extra(sample: Sample) -> dict[str, Any]:
         for wanted in measured:
             reason = wanted.why_not(sample.meta)
             if reason:
                 kind = DataError if wanted.measured(sample.meta) is None else LeftOut
                 raise kind(reason, hint=f"`mirg data difficulty` measures it, {wanted.key} of the recipe selects by it")
-        return sample.model_copy(update={"trajectory": None}).model_dump_json()
+        return {"record": sample.model_copy(update={"trajectory": None}).model_dump_json()}
 
-    return {"record": record}
-
-
-def _prepare(
-    data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: int, columns: Columns, orders: int = 1
-) -> Prepared:
-    import datasets
-
-    folder = DatasetFolder.open(data)
-    rejections: list[Rejection] = []
-    rows = list(_rows(folder, loaded, prompt, max_tokens, columns, orders, "decode", rejections))
-    _report(folder, len(rows), rejections)
-    table = datasets.Dataset.from_list([row for row, _ in rows]).with_transform(_Opener(folder))
-    return Prepared(table, [length for _, length in rows], rejections)
+    return extra
 
 
-def _rows(
-    folder: DatasetFolder,
-    loaded: LoadedModel,
-    prompt: PromptConfig,
-    max_tokens: int,
-    columns: Columns,
-    orders: int,
-    check: ImageCheck,
-    rejections: list[Rejection],
-) -> Iterator[tuple[dict[str, Any], Length]]:
-    """Every usable row and its length; what is not usable is added to ``rejections``."""
-    for number, stored in folder.numbered(rejections.append, images=check):
-        for sample in in_orders(stored, orders):
-            try:
-                yield _row(folder, sample, loaded, prompt, max_tokens, columns)
-            except MirgError as error:
-                where = SELECTION if isinstance(error, LeftOut) else "sample"
-                rejections.append(folder.rejection(number, sample, where, error))
+@dataclass
+class _Preparation:
+    """One dataset on its way to rows."""
 
+    folder: DatasetFolder
+    loaded: LoadedModel
+    prompt: PromptConfig
+    max_tokens: int
+    extra: Extra
+    orders: int = 1
+    rejections: list[Rejection] = field(default_factory=list)
 
-def _row(
-    folder: DatasetFolder,
-    sample: Sample,
-    loaded: LoadedModel,
-    prompt: PromptConfig,
-    max_tokens: int,
-    columns: Columns,
-) -> tuple[dict[str, Any], Length]:
-    refuse_for_family(sample, loaded.family, loaded.limits)
-    row = {
-        "id": sample.id,
-        "prompt": messages(sample, loaded.family, loaded.limits, prompt.instructions),
-        "images": [str(folder.image_path(ref)) for ref in sample.images],
-    } | {name: make(sample) for name, make in columns.items()}
-    length = length_of(sample, row, loaded)
-    if length.tokens > max_tokens:
-        raise DataError(
-            f"{length.tokens} tokens are more than max_tokens = {max_tokens}",
-            hint="raise max_tokens or lower the pixel limits",
-        )
-    return row, length
+    def prepared(self) -> Prepared:
+        import datasets
+
+        rows = self.rows("decode")
+        table = datasets.Dataset.from_list([row for row, _ in rows]).with_transform(_Opener(self.folder))
+        return Prepared(table, [length for _, length in rows], self.rejections)
+
+    def rows(self, check: ImageCheck) -> list[tuple[dict[str, Any], Length]]:
+        """Every usable row and its length; what is not usable is added to ``rejections``. DataError if none is."""
+        found: list[tuple[dict[str, Any], Length]] = []
+        for number, stored in self.folder.numbered(self.rejections.append, images=check):
+            for sample in in_orders(stored, self.orders):
+                try:
+                    found.append(self._row(sample))
+                except MirgError as error:
+                    where = SELECTION if isinstance(error, LeftOut) else "sample"
+                    self.rejections.append(self.folder.rejection(number, sample, where, error))
+        _report(self.folder, len(found), self.rejections)
+        return found
+
+    def _row(self, sample: Sample) -> tuple[dict[str, Any], Length]:
+        family, limits = self.loaded.family, self.loaded.limits
+        refuse_for_family(sample, family, limits)
+        row = {
+            "id": sample.id,
+            "prompt": messages(sample, family, limits, self.prompt.instructions),
+            "images": [str(self.folder.image_path(ref)) for ref in sample.images],
+            **self.extra(sample),
+        }
+        length = length_of(sample, row, self.loaded)
+        if length.tokens > self.max_tokens:
+            raise DataError(
+                f"{length.tokens} tokens are more than max_tokens = {self.max_tokens}",
+                hint="raise max_tokens or lower the pixel limits",
+            )
+        return row, length
 
 
 def length_of(sample: Sample, row: dict[str, Any], loaded: LoadedModel) -> Length:

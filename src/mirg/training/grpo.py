@@ -8,7 +8,7 @@ calls :meth:`PackedGRPOTrainer._prepare_inputs`, and from there on a step can be
     advantage      TRL, between the two calls above and the next
     admission      ``_admit``                which groups the update learns from
     micro-batches  ``GroupBatch.deal``       whole groups, with about equally many tokens
-    loss           ``compute_loss``          TRL's loss over log-probabilities from packed rows (mirg.models.packing)
+    loss           TRL, over the log-probabilities of ``_get_per_token_logps_and_entropies`` (mirg.models.packing)
 
 Everything that a step knows about its completions is in one :class:`GroupBatch`.
 
@@ -21,8 +21,6 @@ method                                    why it is overridden                  
                                           groups are admitted and stay whole             with its own prompt; slow
 ``GRPOTrainer._calculate_rewards``        the spread of a group's rewards, and           no admission, no
                                           ``rollouts.jsonl``                             ``rollouts.jsonl``
-``GRPOTrainer.compute_loss``              says which rows are scored, and leaves out     log-probabilities of other
-                                          those without advantage                        rows than those of the batch
 ``GRPOTrainer._get_per_token_logps_and    log-probabilities from packed rows             the update has no images
 _entropies``
 ``GRPOTrainer.get_train_dataloader``      the order of prompts is a function of seed     a resumed run takes other
@@ -42,53 +40,51 @@ suppressed in rollouts, rewards split into format, image and object with a reaso
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
 import torch
-from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from mirg.console import logger
 from mirg.errors import ConfigError
-from mirg.models.features import FeatureCache, keep_features, share_tower
-from mirg.models.load import LoadedModel
+from mirg.models.load import LoadedModel, forbidden_tokens
 from mirg.models.packing import enable_packed_forward, pack, score_packed
 from mirg.models.prompts import Prompt, encode
 from mirg.models.sampling import Sampling, complete
+from mirg.models.vision import FeatureCache, keep_features, share_tower
 from mirg.rewards.trl import RewardFunctions, reward_functions
-from mirg.training.arguments import grpo_arguments, lora, sampling, steps_by_epochs, vision_cache
+from mirg.training import launch
 from mirg.training.data import EpochSampler, Prepared, grpo_rows, longest_rows
-from mirg.training.launch import Outcome, fit, in_run_folder, prepare_model, resume_point
 from mirg.training.recipe import AdmissionConfig, GrpoRecipe
 from mirg.training.run import RolloutLog, RunFolder
 from mirg.training.trainer import ResumableTrainer
-from mirg.training.vllm import VllmRollouts, require_vllm
+from mirg.training.vllm import VllmRollouts, generating_model, require_vllm
 
 PART = "object"  # the reward whose mean says how difficult a group is
 
 
-@in_run_folder
-def train_grpo(recipe: GrpoRecipe, run: RunFolder) -> Outcome:
-    """Run or resume GRPO in a run folder; a finished run returns at once. See :func:`in_run_folder`."""
-    vision_cache(recipe)  # what is wrong with it, or with a plug-in, is said before a model is loaded
+@launch.in_run_folder
+def train_grpo(recipe: GrpoRecipe, run: RunFolder) -> launch.Outcome:
+    """Run or resume GRPO in a run folder; a finished run returns at once. See ``launch.in_run_folder``."""
+    launch.vision_cache(recipe)  # what is wrong with it, or with a plug-in, is said before a model is loaded
     plugins = recipe.reward.plugins()
-    loaded = prepare_model(recipe)
+    loaded = launch.prepare_model(recipe)
     if recipe.rollouts.backend == "vllm":
         require_vllm(recipe.rollouts, loaded)
     rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, plugins)
     prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders, measured=recipe.measured)
     rolled_out = recipe.prompts_per_step * recipe.admission.candidates
-    steps = recipe.steps or steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
+    steps = recipe.steps or launch.steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
     logger.info(
         "GRPO: %d prompts, %d steps of %d x %d", len(prepared), steps, recipe.prompts_per_step, recipe.group_size
     )
-    checkpoint = resume_point(run, prepared)
-    trainer = make_trainer(recipe, run, loaded, prepared, rewards, steps)
-    return fit(trainer, recipe, run, loaded, prepared, checkpoint, steps, every=recipe.iterations)
+    make = functools.partial(make_trainer, recipe, run, loaded, prepared, rewards, steps)
+    return launch.fit(make, recipe, run, loaded, prepared, steps, every=recipe.iterations)
 
 
 def make_trainer(
@@ -103,20 +99,25 @@ def make_trainer(
         "first_rows": first,
         "rollouts": RolloutLog(run, rewards, recipe.log_rollouts_every),
         "model": loaded.model,
-        "args": grpo_arguments(recipe, run, loaded, steps, rewards.weights),
+        "args": launch.grpo_arguments(recipe, run, loaded, steps, rewards.weights),
         "reward_funcs": rewards.functions,
         "train_dataset": prepared.rows,
         "processing_class": loaded.processor,
-        "peft_config": lora(recipe),
+        "peft_config": launch.lora(recipe),
     }
     if not recipe.packed:
         return PlainGRPOTrainer(**common)
-    drawn = sampling(recipe, loaded)
+    drawn = Sampling(
+        recipe.max_new_tokens,
+        stops=[loaded.tokenizer.eos_token_id],
+        forbidden=forbidden_tokens(loaded.tokenizer, loaded.family),
+        temperature=recipe.temperature,
+    )
     return PackedGRPOTrainer(
         sampling=drawn,
         admission=recipe.admission,
         vllm=VllmRollouts(recipe.rollouts, drawn) if recipe.rollouts.backend == "vllm" else None,
-        vision_cache=vision_cache(recipe),
+        vision_cache=launch.vision_cache(recipe),
         **common,
     )
 
@@ -149,10 +150,9 @@ class GroupBatch:
         """(P,) completions of each prompt in this batch."""
         return [self.groups.count(number) for number in range(len(self.prompts))]
 
-    @property
-    def shown(self) -> list[dict[str, Any]]:
-        """(P,) the row of each prompt."""
-        return [self.rows[self.groups.index(number)] for number in range(len(self.prompts))]
+    def of_prompts(self, values: Sequence[Any]) -> list[Any]:
+        """(P,) the first of ``values`` (N,) of each prompt."""
+        return [values[self.groups.index(number)] for number in range(len(self.prompts))]
 
     def take(self, rows: Sequence[int]) -> GroupBatch:
         """The given rows of everything that has rows; numbers of the whole batch stay."""
@@ -161,8 +161,7 @@ class GroupBatch:
             key: value[list(rows)] if isinstance(value, torch.Tensor) and value.dim() and len(value) == total else value
             for key, value in self.columns.items()
         }
-        per_row = {name: [getattr(self, name)[k] for k in rows] for name in ("rows", "groups")}
-        return replace(self, columns=columns, spreads=[], found=[], **per_row)
+        return GroupBatch([self.rows[k] for k in rows], [self.groups[k] for k in rows], self.prompts, columns)
 
     def deal(self, parts: int) -> list[GroupBatch]:
         """``parts`` micro-batches with equally many rows."""
@@ -225,12 +224,8 @@ class PlainGRPOTrainer(ResumableTrainer, GRPOTrainer):
         completion_ids_list: list[Any],
     ) -> torch.Tensor:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        if self.rollouts is None or not self.accelerator.is_main_process:
-            return rewards
-        if self.rollouts.due(self.state.global_step):
-            begin = self.accelerator.process_index * len(inputs)
-            own = rewards[begin : begin + len(inputs)].tolist()
-            self.rollouts.write(self.state.global_step, inputs, completions, own)
+        if self.rollouts is not None and self.accelerator.is_main_process:  # whose rows come first
+            self.rollouts.write(self.state.global_step, inputs, completions, rewards[: len(inputs)].tolist())
         return rewards
 
 
@@ -279,17 +274,20 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
 
     # The step, in the order in which it runs.
 
-    def _prepare_inputs(self, generation_batch: list[dict[str, Any]]) -> GroupBatch:  # type: ignore[override]
+    def _prepare_inputs(self, generation_batch: list[dict[str, Any]]) -> dict[str, Any]:  # type: ignore[override]
         """The micro-batch of this pass; every ``steps_per_generation`` x ``num_iterations`` passes, new completions."""
         self.note([row["id"] for row in generation_batch])
         if not self.model.training:
-            return self.roll_out(generation_batch)
+            return self.begin_pass(self.roll_out(generation_batch))
         parts = self.args.steps_per_generation
         if self._step % (parts * self.num_iterations) == 0 or self._buffered_inputs is None:
-            batch = self.roll_out(generation_batch)
-            batch = self._admit(batch)
-            self._buffered_inputs = batch.deal(parts)
-        return self._buffered_inputs[self._step % parts]
+            self._buffered_inputs = self._admit(self.roll_out(generation_batch)).deal(parts)
+        return self.begin_pass(self._buffered_inputs[self._step % parts])
+
+    def begin_pass(self, batch: GroupBatch) -> dict[str, Any]:
+        """What TRL's loss of ``batch`` is computed from; rows are left out if they have no advantage to learn from."""
+        self.batch, batch.scored = batch, self._with_signal(batch)
+        return batch.columns
 
     def roll_out(self, rows: list[dict[str, Any]]) -> GroupBatch:
         """Completions of the dataset rows with their rewards and advantages: TRL calls the next two methods."""
@@ -303,14 +301,9 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
         """The completions of ``self.batch``, as TRL's ``rollout_func`` returns them."""
         batch, logs = self.batch, None
         if self.vllm is not None:
-            completions, logs = self.vllm.complete(self, batch.shown, batch.prompts, batch.counts)
+            completions, logs = self.vllm.complete(self, batch.of_prompts(batch.rows), batch.prompts, batch.counts)
         else:
-            with unwrap_model_for_generation(
-                self.model_wrapped,
-                self.accelerator,
-                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
-            ) as model:
+            with generating_model(self) as model:
                 groups = complete(model, batch.prompts, batch.counts, self.sampling)
             completions = [ids for group in groups for ids in group]
         return {
@@ -338,7 +331,7 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
     def _admit(self, batch: GroupBatch) -> GroupBatch:
         """The batch of the groups that are trained on; a group that is not admitted loses its advantage."""
         config, columns = self.admission, batch.columns
-        spreads = [batch.spreads[batch.groups.index(number)] for number in range(len(batch.prompts))]
+        spreads = batch.of_prompts(batch.spreads)
         admitted = config.admitted(spreads, self.state.global_step)
         chosen = choose(spreads, admitted, len(spreads) // config.candidates)
         advantages = columns["advantages"]
@@ -357,14 +350,6 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
         self._log_admission(batch, len(spreads), sum(admitted), generated)
         return batch
 
-    def compute_loss(
-        self, model: Any, inputs: GroupBatch, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """TRL's loss of a micro-batch; rows without advantage are not computed if nothing else needs them."""
-        self.batch = inputs
-        inputs.scored = self._with_signal(inputs)
-        return super().compute_loss(model, inputs.columns, return_outputs, num_items_in_batch)
-
     def _get_per_token_logps_and_entropies(
         self,
         model: Any,
@@ -376,10 +361,8 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
     ) -> Any:
         """Log-probabilities and entropies (N, longest completion) of the rows of ``self.batch``."""
         ids, mask = input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:].bool()
-        if self.batch.scored is not None:
-            scored = mask & torch.tensor(self.batch.scored, device=mask.device)[:, None]
-        else:
-            scored = mask
+        rows = [True] * len(ids) if self.batch.scored is None else self.batch.scored
+        scored = mask & torch.tensor(rows, device=mask.device)[:, None]
         size = batch_size or len(ids)
         parts = [
             self._score(model, self.batch.groups[k : k + size], ids[k : k + size], scored[k : k + size])
@@ -411,27 +394,25 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
     # What the step leaves out, and what it says in the metrics.
 
     def _with_signal(self, batch: GroupBatch) -> list[bool] | None:
-        """Rows whose completions the update computes; None for all, if something besides advantages gives gradients."""
+        """(N,) whether the update computes a row; None for all, if something besides advantages gives gradients."""
         if self.admission.policy == "off" or self.beta or self._entropy_bonus_enabled:
             return None
         return with_signal(batch.columns["advantages"])
 
     def _log_admission(self, batch: GroupBatch, candidates: int, admitted: int, generated: torch.Tensor) -> None:
         computed = self._with_signal(batch) or [True] * len(batch.groups)
-        lengths = batch.columns["completion_mask"].sum(1)
-        share = (lengths * torch.tensor(computed, device=lengths.device)).sum().item() / lengths.sum().clamp(
-            min=1
-        ).item()
+        lengths: list[int] = batch.columns["completion_mask"].sum(1).tolist()
         # Each prompt once, and the completions that are computed, in one pass over the batch.
-        kept = [(n, length) for n, length, on in zip(batch.groups, lengths.tolist(), computed, strict=True) if on]
-        prompts = sum(len(batch.prompts[number].ids) for number in {number for number, _ in kept})
-        trained = torch.tensor(prompts + sum(length for _, length in kept), device=generated.device)
-        noted: dict[str, float] = {
+        shown = {number for number, on in zip(batch.groups, computed, strict=True) if on}
+        prompts = sum(len(batch.prompts[number].ids) for number in shown)
+        tokens = sum(length for length, on in zip(lengths, computed, strict=True) if on)
+        noted: dict[str, Any] = {
             "admission/candidates": candidates,
             "admission/admitted": admitted,
-            "admission/computed": share,
+            "admission/computed": tokens / max(sum(lengths), 1),
         }
-        for name, value in {"generated": generated, "trained": trained * self.num_iterations}.items():
+        trained = torch.tensor((prompts + tokens) * self.num_iterations, device=generated.device)
+        for name, value in {"generated": generated, "trained": trained}.items():
             of_all: Any = self.accelerator.gather(value)
             noted[f"tokens/{name}"] = of_all.sum()
         if self.features is not None:

@@ -1,9 +1,13 @@
-"""What SFT and GRPO share: checks before the start, the trainer's common arguments, resuming, and the end of a run."""
+"""From a recipe to a trainer and back: what SFT and GRPO share.
+
+Checks before the start, the arguments of TRL's trainers and what a recipe must not combine, resuming, the end of a run.
+"""
 
 from __future__ import annotations
 
 import functools
 import gc
+import math
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,13 +21,11 @@ from mirg.console import logger
 from mirg.data.checks.leakage import shared_images
 from mirg.errors import ConfigError, DataError
 from mirg.frames import PixelLimits
-from mirg.models.device import fast_dtype
-from mirg.models.load import LoadedModel, load_model, model_facts, wrap
+from mirg.models.load import LoadedModel, fast_dtype, forbidden_tokens, load_model, model_facts, wrap
 from mirg.samples import DatasetFolder
 from mirg.storage import sole_writer
-from mirg.training.arguments import world_size
 from mirg.training.data import Prepared
-from mirg.training.recipe import PromptConfig, RunConfig
+from mirg.training.recipe import GrpoRecipe, PromptConfig, RunConfig
 from mirg.training.run import (
     SKIPPED,
     RunFolder,
@@ -34,8 +36,10 @@ from mirg.training.run import (
     writing_run,
 )
 from mirg.training.trainer import FiniteGuard, RunCallback, StopCallback
+from mirg.training.vllm import generation_arguments
 
 R = TypeVar("R", bound=RunConfig)
+_VISION_CACHE = 4096  # MiB: the images of a step of the 7B recipes fit several times
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ class Outcome:
 
     model: Path | None
     step: int
+
+
+def world_size() -> int:
+    """Processes of this run, as the launcher says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def resolve_dtype(recipe: R) -> R:
@@ -106,39 +115,26 @@ def in_run_folder(train: Callable[[R, RunFolder], Outcome]) -> Callable[[R, str 
     return run_in
 
 
-def check_processes(recipe: RunConfig) -> None:
-    """Stop where the number of processes is not the one asked for: some launchers silently start fewer."""
+def prepare_model(recipe: RunConfig) -> LoadedModel:
+    """Load the starting model for training, and set torch's threads and seed."""
+    from transformers import set_seed
+
     world = world_size()
-    if recipe.processes is not None and world != recipe.processes:
+    if recipe.processes is not None and world != recipe.processes:  # some launchers silently start fewer
         raise ConfigError(
             f"the recipe asks for {recipe.processes} processes, this run has {world}",
             hint=f"start it with `torchrun --standalone --nproc_per_node {recipe.processes} -m mirg.cli.main …`"
             " (accelerate launch --cpu starts one process)",
         )
-
-
-def device_of(local_rank: str | None, gpus: int) -> str | None:
-    """The device that the process ``local_rank`` of a launcher trains on; None if there is only one.
-
-    Without one all processes would put their model on the first GPU. More processes than visible GPUs share them in
-    turn, as accelerate has it: a launcher may show each process a single one.
-    """
-    if local_rank is None or gpus == 0:
-        return None
-    return f"cuda:{int(local_rank) % gpus}"
-
-
-def prepare_model(recipe: RunConfig) -> LoadedModel:
-    """Load the starting model for training, and set torch's threads and seed."""
-    from transformers import set_seed
-
-    check_processes(recipe)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     set_seed(recipe.seed)
     # Adapters stay float32, so only their frozen base may be held in half precision.
     dtype = recipe.dtype if recipe.lora.rank else "float32"
-    device = device_of(os.environ.get("LOCAL_RANK"), torch.cuda.device_count())
+    # Each process of a launcher gets its own device, or all would put their model on the first GPU. If there are more
+    # processes than visible GPUs, they share them as accelerate does: a launcher may show each process a single one.
+    rank, gpus = os.environ.get("LOCAL_RANK"), torch.cuda.device_count()
+    device = None if rank is None or gpus == 0 else f"cuda:{int(rank) % gpus}"
     loaded = load_model(recipe.model, family_name=recipe.prompt.family, device=device, dtype=dtype)
     loaded = with_limits(loaded, recipe.prompt)
     loaded.model.train()
@@ -148,13 +144,8 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
 
 
 def with_limits(loaded: LoadedModel, prompt: PromptConfig) -> LoadedModel:
-    """The model with the recipe's limits; only a loaded processor tells those that it leaves open."""
-    limits = pixel_limits(prompt, loaded.limits)
-    return wrap(loaded.model, loaded.processor, path=loaded.path, family_name=prompt.family, limits=limits)
-
-
-def pixel_limits(prompt: PromptConfig, own: PixelLimits) -> PixelLimits:
-    """The recipe's limits in pixels, or the processor's ``own``; ConfigError if the minimum is larger."""
+    """The model with the recipe's pixel limits, or those of its processor; ConfigError if the minimum is larger."""
+    own = loaded.limits
     limits = PixelLimits(prompt.min_pixels or own.min_pixels, prompt.max_pixels or own.max_pixels)
     if limits.min_pixels > limits.max_pixels:
         raise ConfigError(
@@ -162,14 +153,144 @@ def pixel_limits(prompt: PromptConfig, own: PixelLimits) -> PixelLimits:
             hint=f"the processor's own limits are {own.min_pixels} and {own.max_pixels};"
             " set prompt.min_pixels and prompt.max_pixels",
         )
-    return limits
+    return wrap(loaded.model, loaded.processor, path=loaded.path, family_name=prompt.family, limits=limits)
 
 
-def resume_point(run: RunFolder, prepared: Prepared) -> Path | None:
-    """The last good checkpoint of the run, or None; what was logged or saved after it is removed.
+# The arguments of TRL's trainers.
 
-    The list of samples that are not used is written.
+
+def steps_by_epochs(epochs: float, samples: int, per_step: int, passes: int = 1) -> int:
+    """Optimiser steps in which ``samples`` are taken ``epochs`` times, ``per_step`` of them in all processes together.
+
+    What a step takes is trained on ``passes`` times, a step each.
     """
+    return math.ceil(epochs * samples / per_step) * passes
+
+
+def common_arguments(recipe: RunConfig, run: RunFolder, steps: int) -> dict[str, Any]:
+    """The part of TrainingArguments that both stages share."""
+    optim = recipe.optim
+    return {
+        "output_dir": str(run.checkpoints),
+        "max_steps": steps,
+        "seed": recipe.seed,
+        "data_seed": recipe.seed,
+        "learning_rate": optim.learning_rate,
+        "lr_scheduler_type": optim.schedule if optim.schedule != "constant" else "constant_with_warmup",
+        "warmup_steps": optim.warmup_steps,
+        "weight_decay": optim.weight_decay,
+        "max_grad_norm": optim.max_grad_norm,
+        "adam_beta2": optim.beta2,
+        "bf16": recipe.dtype == "bfloat16",
+        "gradient_checkpointing": recipe.gradient_checkpointing,
+        "logging_steps": recipe.log_every,
+        "save_steps": recipe.save_every,
+        # A loss that is not finite is logged as such, not as an average of its neighbours.
+        "logging_nan_inf_filter": False,
+        "dataloader_num_workers": recipe.workers,
+        "remove_unused_columns": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": not torch.cuda.is_available(),
+    }
+
+
+def lora(recipe: RunConfig) -> Any:
+    """A PEFT configuration, or None to train all weights."""
+    chosen = recipe.lora
+    if not chosen.rank:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=chosen.rank,
+        lora_alpha=chosen.alpha,
+        lora_dropout=chosen.dropout,
+        target_modules=chosen.target,
+        # Adapters of a frozen vision tower would change what it sees as much as its weights.
+        exclude_modules=r"(.*\.)?visual\..*" if recipe.freeze_vision else None,
+        task_type="CAUSAL_LM",
+    )
+
+
+def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, steps: int, weights: list[float]) -> Any:
+    """TRL's GRPOConfig. ConfigError if settings of the recipe do not go together."""
+    from trl.trainer.grpo_config import GRPOConfig
+
+    every_process = recipe.prompts_per_step * recipe.group_size
+    completions, rest = divmod(every_process, world_size())
+    micro = recipe.micro_batch or completions
+    if rest or not completions or completions % micro:
+        raise ConfigError(
+            f"micro_batch = {micro} in {world_size()} processes does not divide {every_process} completions per step",
+            hint=f"prompts_per_step x group_size = {recipe.prompts_per_step} x {recipe.group_size}",
+        )
+    admission = recipe.admission
+    needs = {"policy = resample": admission.policy == "resample", "difficulty_weight": admission.difficulty_weight}
+    for name, asked in needs.items():
+        if asked and not recipe.packed:
+            raise ConfigError(f"admission.{name} needs packed groups", hint="set packed: true")
+    if recipe.save_every % recipe.iterations:
+        raise ConfigError(
+            f"save_every = {recipe.save_every} is no multiple of iterations = {recipe.iterations}",
+            hint="a checkpoint between two passes over the same completions could not be resumed exactly",
+        )
+    return GRPOConfig(
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=completions // micro,
+        num_generations=recipe.group_size,
+        num_iterations=recipe.iterations,
+        max_completion_length=recipe.max_new_tokens,
+        temperature=recipe.temperature,
+        # With any filter besides the temperature, the sampled distribution is not the trained one (TRL issue 6789).
+        top_p=1.0,
+        top_k=0,
+        beta=recipe.beta,
+        epsilon=recipe.epsilon,
+        epsilon_high=recipe.epsilon_high,
+        loss_type=recipe.loss,
+        importance_sampling_level="sequence" if recipe.loss == "luspo" else "token",
+        scale_rewards=recipe.scale_rewards,
+        multi_objective_aggregation=recipe.aggregation,
+        reward_weights=weights,
+        **generation_arguments(recipe, forbidden_tokens(loaded.tokenizer, loaded.family)),
+        **common_arguments(recipe, run, steps),
+    )
+
+
+def vision_cache(recipe: GrpoRecipe) -> int:
+    """Bytes for features of a frozen vision tower. ConfigError if the recipe sets them and they could not be used."""
+    if recipe.vision_cache is None:
+        return _VISION_CACHE * 2**20 if recipe.freeze_vision and recipe.packed else 0
+    if recipe.vision_cache and not recipe.freeze_vision:
+        raise ConfigError(
+            f"vision_cache = {recipe.vision_cache} keeps features of a vision tower that is trained",
+            hint="set freeze_vision: true, or vision_cache: 0",
+        )
+    if recipe.vision_cache and not recipe.packed:
+        raise ConfigError("vision_cache needs packed groups", hint="set packed: true, or vision_cache: 0")
+    return recipe.vision_cache * 2**20
+
+
+# Resuming, and the end of a run.
+
+
+def fit(
+    make_trainer: Callable[[], Any],
+    recipe: RunConfig,
+    run: RunFolder,
+    loaded: LoadedModel,
+    prepared: Prepared,
+    steps: int,
+    every: int = 1,
+) -> Outcome:
+    """Train from the last good checkpoint of the run, if there is one, to step ``steps``, and save the model.
+
+    What was logged or saved after the checkpoint is removed before the trainer is made, and the list of samples that
+    are not used is written. A signal stops the run only after a multiple of ``every`` steps.
+    """
+    from transformers import PrinterCallback, ProgressCallback
+
     checkpoint = last_good_checkpoint(run.checkpoints)
     start = step_of(checkpoint) if checkpoint else 0
     if checkpoint:
@@ -178,32 +299,16 @@ def resume_point(run: RunFolder, prepared: Prepared) -> Path | None:
         drop_newer(run.checkpoints, start)
         run.rewind(start)
         run.reject(prepared.rejections)
-    return checkpoint
-
-
-def fit(
-    trainer: Any,
-    recipe: RunConfig,
-    run: RunFolder,
-    loaded: LoadedModel,
-    prepared: Prepared,
-    checkpoint: Path | None,
-    steps: int,
-    every: int = 1,
-) -> Outcome:
-    """Train from ``checkpoint`` (see :func:`resume_point`) to step ``steps``, and save the model at the end.
-
-    A signal stops the run only after a multiple of ``every`` steps.
-    """
+    trainer = make_trainer()
     finite, stop = FiniteGuard(run, len(run.rows(SKIPPED))), StopCallback(every)
-    start = step_of(checkpoint) if checkpoint else 0
     for callback in (finite, stop, RunCallback(run, steps, start, recipe.keep_checkpoints)):
         trainer.add_callback(callback)
+    for kind in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(kind)
     _check_world(trainer)
     trainer.guard = finite
-    _quiet(trainer)
     try:
-        with stop, writing_run(run.path):
+        with stop.handling_signals(), writing_run(run.path):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         run.close()
@@ -252,13 +357,6 @@ def _zero(trainer: Any) -> dict[str, Any]:
     """DeepSpeed's settings of what processes share; empty without DeepSpeed. Accelerate keeps them on its plugin."""
     plugin = trainer.accelerator.state.deepspeed_plugin if trainer.is_deepspeed_enabled else None
     return plugin.deepspeed_config.get("zero_optimization", {}) if plugin is not None else {}
-
-
-def _quiet(trainer: Any) -> None:
-    from transformers import PrinterCallback, ProgressCallback
-
-    for callback in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(callback)
 
 
 def _save(trainer: Any, loaded: LoadedModel, weights: dict[str, Any] | None, folder: Path) -> None:

@@ -1,8 +1,13 @@
 """How much memory a run will need, without loading its weights: what ``--dry-run`` prints under the recipe.
 
 The weights are counted on the meta device, the longest prompts by what the dataset says about its images, and the
-activations layer by layer (mirg.training.activations). A step has moments at which its memory may peak; the largest of
-them is the estimate. It is that of one process that holds the whole model, every completion at full length.
+activations layer by layer from the sizes of the layers: every line of the sums is a tensor that autograd holds in this
+implementation (mirg.models.packing over transformers' modules for packed groups, transformers' own attention for padded
+batches). ``tests/training/test_memory.py`` holds them against the tensors that autograd really saves. Products of
+matrices are called products; with bfloat16 they run in autocast.
+
+A step has moments at which its memory may peak; the largest of them is the estimate. It is that of one process that
+holds the whole model, every completion at full length.
 """
 
 from __future__ import annotations
@@ -10,48 +15,36 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
+from transformers.activations import QuickGELUActivation
 
+from mirg.errors import EngineError
 from mirg.models.load import NARROW, LoadedModel, load_skeleton
 from mirg.models.packing import LOGITS
 from mirg.models.sampling import ROOM
-from mirg.training.activations import (
-    FLOAT,
-    Decoder,
-    Mode,
-    Row,
-    Tower,
-    decoder_layer,
-    encoding,
-    ends,
-    sizes,
-    tower_layers,
-)
-from mirg.training.arguments import lora, world_size
+from mirg.models.trees import FLEX
+from mirg.models.trees import SHORT as SHORT_TRUNK
+from mirg.models.vision import SHORT as SHORT_IMAGE
 from mirg.training.data import Length, longest_rows, row_lengths
-from mirg.training.launch import resolve_dtype, with_limits
+from mirg.training.launch import lora, resolve_dtype, with_limits, world_size
 from mirg.training.recipe import GrpoRecipe, RunConfig, SftRecipe
 
+FLOAT = 4  # bytes
 AVERAGES = 2  # of AdamW, for every trained number
 # Tiles in which TRL computes the logits of SFT: trl.kernels.chunked_logprob, and trl.trainer.utils.
 TOKEN_CHUNK_SIZE, VOCABULARY_CHUNK = 4096, 32768
 
 
-@dataclass(frozen=True)
-class Weights:
-    """Numbers of a model.
-
-    Those of its base and its adapters; those that are trained, and of them those of the tower's layers; those that
-    autocast copies.
-    """
+class Weights(NamedTuple):
+    """Numbers of a model."""
 
     base: int
     adapters: int
     trained: int
-    tower: int
-    cast: int
+    tower: int  # those that are trained in the layers of the vision tower
+    cast: int  # those that autocast copies
 
 
 @dataclass(frozen=True)
@@ -74,6 +67,102 @@ class Estimate:
         return sum(self.moments[self.moment].values())
 
 
+@dataclass(frozen=True)
+class Decoder:
+    """Sizes of the language model."""
+
+    layers: int
+    width: int
+    queries: int  # width of all heads together
+    keys: int  # width of all key heads together
+    heads: int
+    mlp: int
+    normed: bool  # queries and keys are normalised (Qwen3-VL)
+    vocabulary: int
+
+
+@dataclass(frozen=True)
+class Tower:
+    """Sizes of the vision tower; ``window`` is the number of patches of an attention window, 0 without windows."""
+
+    layers: int
+    width: int
+    heads: int
+    mlp: int
+    gated: bool
+    inner: int  # tensors as wide as its MLP that a layer keeps
+    rms: bool
+    hooked: bool  # checkpointing lets gradients through it although it may be frozen
+    mergers: int
+    merge: int  # patches of a visual token
+    values: int  # numbers of a patch
+    window: int
+    windowed: int  # layers that attend in windows
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How the weights are trained, and where; ``rank`` 0 trains them all."""
+
+    bf16: bool
+    rank: int
+    dropout: bool
+    frozen: bool  # the vision tower
+    checkpointing: bool
+    device: str
+    attention: Literal["packed", "sdpa", "eager"]  # of the decoder
+
+    @property
+    def fused(self) -> bool:
+        """Whether FlexAttention computes packed rows."""
+        return self.device == FLEX
+
+    @property
+    def product(self) -> int:
+        """Bytes of an operand of a product."""
+        return 2 if self.bf16 else FLOAT
+
+    @property
+    def stream(self) -> int:
+        """Bytes of a number between the layers of the decoder: those of its weights."""
+        return 2 if self.bf16 and self.rank else FLOAT
+
+    def operand(self, linears: int) -> int:
+        """Bytes by which the input of ``linears`` layers side by side is kept.
+
+        Autocast and adapters' casts make a copy for each layer, dropout another one and its mask.
+        """
+        if self.dropout and self.rank:
+            return linears * (self.product + (1 if self.fused else self.product))
+        return self.product * (linears if self.bf16 else 1)
+
+
+class Row(NamedTuple):
+    """A packed row: ``prompts`` trunks of up to ``trunk`` tokens, each with ``group`` branches of ``branch`` tokens."""
+
+    prompts: int
+    trunk: int
+    group: int = 0
+    branch: int = 0
+
+    @property
+    def branches(self) -> int:
+        """Tokens of all branches."""
+        return self.prompts * self.group * self.branch
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the row."""
+        return self.prompts * self.trunk + self.branches
+
+
+class Layer(NamedTuple):
+    """Bytes that one layer keeps, and the most that its backward pass needs beside them."""
+
+    kept: int
+    temporary: int
+
+
 def estimate(recipe: SftRecipe | GrpoRecipe) -> Estimate:
     """The estimate of a recipe on this machine; MirgError if its model or its data cannot be read."""
     loaded = with_limits(load_skeleton(recipe.model, family_name=recipe.prompt.family), recipe.prompt)
@@ -83,15 +172,15 @@ def estimate(recipe: SftRecipe | GrpoRecipe) -> Estimate:
 def estimate_of(
     recipe: SftRecipe | GrpoRecipe, loaded: LoadedModel, lengths: Sequence[Length], device: str
 ) -> Estimate:
-    """The estimate for rows of ``lengths``; of ``loaded``, which gets adapters where the recipe has them, only sizes.
+    """The estimate for rows of ``lengths``; of ``loaded``, which gets adapters if the recipe has them, only sizes.
 
     The moments of GRPO that is not packed are without activations.
     """
     recipe = resolve_dtype(recipe)
-    decoder, tower = sizes(loaded.model)
+    d, t = _sizes(loaded.model)
     sft = isinstance(recipe, SftRecipe)
-    mode = Mode(
-        attention=("eager" if device == "cpu" and decoder.width <= NARROW else "sdpa") if sft else "packed",
+    m = Mode(
+        attention=("eager" if device == "cpu" and d.width <= NARROW else "sdpa") if sft else "packed",
         bf16=recipe.dtype == "bfloat16",
         rank=recipe.lora.rank,
         dropout=recipe.lora.dropout > 0,
@@ -101,56 +190,78 @@ def estimate_of(
     )
     weights = count_weights(recipe, loaded.model)
     held = {
-        "weights": weights.base * (mode.stream if mode.rank else FLOAT) + weights.adapters * FLOAT,
+        "weights": weights.base * (m.stream if m.rank else FLOAT) + weights.adapters * FLOAT,
         "optimizer": weights.trained * AVERAGES * FLOAT,
     }
-    if (recipe.processes or world_size()) > 1:
+    processes = recipe.processes or world_size()
+    if processes > 1:
         held["exchange"] = weights.trained * FLOAT  # the buckets that gradients are averaged in
-    moments = {"optimizer": held | {"gradients": weights.trained * FLOAT}}
+    moments = {"optimizer": {"gradients": weights.trained * FLOAT}}
     if isinstance(recipe, SftRecipe):
         longest = [lengths[row] for row in longest_rows(lengths, recipe.batch_size)]
-        batch = Batch.padded(longest, recipe.accumulation, decoder, tower, mode)
-        moments |= {name: held | parts for name, parts in update(decoder, tower, mode, batch, weights).items()}
-        return Estimate(_without_zeros(moments), longest, weights, device)
-    if recipe.beta and not mode.rank:
-        held["reference"] = weights.base * FLOAT
-    step = Step.of(recipe, lengths)
-    if recipe.packed:
-        moments["rollouts"] = held | rollouts(decoder, tower, mode, step)
-        batch = Batch.packed(step, decoder, tower, mode)
-        moments |= {name: held | parts for name, parts in update(decoder, tower, mode, batch, weights).items()}
-    return Estimate(_without_zeros(moments), step.longest, weights, device)
-
-
-def _without_zeros(moments: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-    return {name: {part: size for part, size in parts.items() if size} for name, parts in moments.items()}
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a step of GRPO takes in one process: prompts that are rolled out, and those of a forward pass."""
-
-    longest: list[Length]
-    together: int
-    group: int
-    pieces: int  # the group may be larger than a forward pass takes
-    branch: int
-    passes: int
-
-    @classmethod
-    def of(cls, recipe: GrpoRecipe, lengths: Sequence[Length]) -> Step:
-        """The step with the longest prompts."""
-        completions = math.ceil(recipe.prompts_per_step * recipe.group_size / (recipe.processes or world_size()))
+        row, images = Row(len(longest), longest[0].tokens), _patches(longest, t)
+        pixels = sum(images) * t.values * FLOAT
+        moments |= _update(
+            d, t, m, row, images, recipe.accumulation, pixels, _padded_logits(d, m, row, longest), weights
+        )
+    else:
+        if recipe.beta and not m.rank:
+            held["reference"] = weights.base * FLOAT
+        completions = math.ceil(recipe.prompts_per_step * recipe.group_size / processes)
         micro = min(recipe.micro_batch or completions, completions)
         prompts = math.ceil(completions * recipe.admission.candidates / recipe.group_size)
-        return cls(
-            longest=[lengths[row] for row in longest_rows(lengths, prompts)],
-            together=math.ceil(micro / recipe.group_size),
-            group=recipe.group_size,
-            pieces=min(recipe.group_size, micro),
-            branch=recipe.max_new_tokens,
-            passes=math.ceil(completions / micro),
+        longest = [lengths[row] for row in longest_rows(lengths, prompts)]
+        if recipe.packed:
+            moments["rollouts"] = _rollouts(d, t, m, longest, recipe)
+            shown = longest[: math.ceil(micro / recipe.group_size)]
+            # The group may be larger than a forward pass takes.
+            row = Row(len(shown), shown[0].tokens - 1, min(recipe.group_size, micro), recipe.max_new_tokens)
+            images = _patches(shown, t)
+            # Of the logits, three tensors exist at a time, forward and backward.
+            logits = min(row.branches, max(LOGITS // (FLOAT * d.vocabulary), 1)) * 3 * FLOAT * d.vocabulary
+            passes, pixels = math.ceil(completions / micro), _pixels(t, m, longest, images)
+            moments |= _update(d, t, m, row, images, passes, pixels, logits, weights)
+    whole = {name: {part: n for part, n in (held | parts).items() if n} for name, parts in moments.items()}
+    return Estimate(whole, longest, weights, device)
+
+
+def _sizes(model: Any) -> tuple[Decoder, Tower]:
+    """Read off the layers of a Qwen-VL model, which may be on the meta device and must not be wrapped by PEFT."""
+    try:
+        text, visual = model.model.language_model, model.model.visual
+        attention, block, config = text.layers[0].self_attn, visual.blocks[0], visual.config
+        decoder = Decoder(
+            layers=len(text.layers),
+            width=text.embed_tokens.embedding_dim,
+            queries=attention.q_proj.out_features,
+            keys=attention.k_proj.out_features,
+            heads=attention.q_proj.out_features // attention.head_dim,
+            mlp=text.layers[0].mlp.gate_proj.out_features,
+            normed=hasattr(attention, "q_norm"),
+            vocabulary=model.get_output_embeddings().out_features,
         )
+        full, gated = getattr(config, "fullatt_block_indexes", None), hasattr(block.mlp, "gate_proj")
+        # Both halves of a gate, an activation and their product; or an activation and its input, quick ones with more.
+        quick = isinstance(getattr(block.mlp, "act", None), QuickGELUActivation)
+        tower = Tower(
+            layers=len(visual.blocks),
+            width=block.attn.qkv.in_features,
+            heads=block.attn.num_heads,
+            mlp=next(part.out_features for part in block.mlp.children() if hasattr(part, "out_features")),
+            gated=gated,
+            inner=4 if gated else 3 if quick else 2,
+            rms=hasattr(block.norm1, "variance_epsilon"),
+            # Its patches are its embeddings in transformers, which makes embeddings require gradients.
+            hooked=getattr(visual, "_input_embed_layer", "embed_tokens") == "patch_embed",
+            mergers=1 + len(getattr(config, "deepstack_visual_indexes", None) or ()),
+            merge=config.spatial_merge_size**2,
+            values=visual.patch_embed.proj.weight[0].numel(),
+            window=0 if full is None else (config.window_size // config.patch_size) ** 2,
+            windowed=0 if full is None else len(visual.blocks) - len(full),
+        )
+        return decoder, tower
+    except AttributeError as error:
+        raise EngineError(f"the memory of a {model.config.model_type} model is not known: {error}") from error
 
 
 def count_weights(recipe: RunConfig, model: Any) -> Weights:
@@ -164,7 +275,7 @@ def count_weights(recipe: RunConfig, model: Any) -> Weights:
 
         model = get_peft_model(model, lora(recipe))
     trained = _trained(model.parameters())
-    layers = (m for m in model.modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv3d))
+    layers = (layer for layer in model.modules() if isinstance(layer, torch.nn.Linear | torch.nn.Conv3d))
     products: set[Any] = {layer.weight for layer in layers}  # tied weights once
     cast = _trained(products) if recipe.dtype == "bfloat16" else 0
     return Weights(base, trained if recipe.lora.rank else 0, trained, _trained(visual.blocks.parameters()), cast)
@@ -174,97 +285,198 @@ def _trained(parameters: Iterable[torch.Tensor]) -> int:
     return sum(p.numel() for p in parameters if p.requires_grad)
 
 
-def rollouts(decoder: Decoder, tower: Tower, mode: Mode, step: Step) -> dict[str, int]:
+def _patches(shown: Sequence[Length], t: Tower) -> list[int]:
+    return [tokens * t.merge for length in shown for tokens in length.images]
+
+
+def _pixels(t: Tower, m: Mode, longest: Sequence[Length], images: Sequence[int]) -> int:
+    """The float32 patches of a pass, and on a CPU those of the whole step, of which they are a copy."""
+    return (sum(images) + (0 if m.fused else sum(_patches(longest, t)))) * t.values * FLOAT
+
+
+# The moments of a step.
+
+
+def _rollouts(d: Decoder, t: Tower, m: Mode, longest: Sequence[Length], recipe: GrpoRecipe) -> dict[str, int]:
     """Bytes while completions are drawn: all prompts are encoded in one row, then every completion grows by a token."""
-    trunks = sum(length.tokens for length in step.longest)
-    rows = len(step.longest) * step.group
-    pair = 2 * decoder.keys * decoder.layers * mode.stream
-    patches = [n * tower.merge for length in step.longest for n in length.images]
-    widest = max(length.tokens for length in step.longest)
-    seeing, reading = encoding(decoder, tower, mode, Row(len(step.longest), widest, 0, 0), patches)
-    cache, room = trunks * pair, math.ceil(step.branch / ROOM) * ROOM
+    rows, images = len(longest) * recipe.group_size, _patches(longest, t)
+    pair = 2 * d.keys * d.layers * m.stream
+    widest = max(length.tokens for length in longest)
+    seeing, reading = _encoding(d, t, m, Row(len(longest), widest), images)
+    cache, room = sum(length.tokens for length in longest) * pair, math.ceil(recipe.max_new_tokens / ROOM) * ROOM
     # The branches' keys and values, one layer's before they grew, four tensors of scores and four of logits.
-    branches = rows * (room * pair + (room - ROOM) * pair // decoder.layers)
-    scores = rows * 4 * (decoder.heads * (widest + room) * mode.stream + decoder.vocabulary * FLOAT)
-    return {
-        "cache": cache,
-        "pixels": _pixels(tower, mode, step, patches),
-        # The tower is done before there is a cache.
-        "temporary": max(seeing - cache, reading, branches + scores),
-    }
+    branches = rows * (room * pair + (room - ROOM) * pair // d.layers)
+    scores = rows * 4 * (d.heads * (widest + room) * m.stream + d.vocabulary * FLOAT)
+    # The tower is done before there is a cache.
+    temporary = max(seeing - cache, reading, branches + scores)
+    return {"cache": cache, "pixels": _pixels(t, m, longest, images), "temporary": temporary}
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What one forward pass of an update takes: its row, the patches of each image, and bytes beside the layers."""
+def _padded_logits(d: Decoder, m: Mode, row: Row, longest: Sequence[Length]) -> int:
+    """Bytes of the logits of an SFT batch, all samples padded to the longest.
 
-    row: Row
-    images: list[int]
-    passes: int  # of an optimiser step
-    pixels: int  # bytes
-    logits: int  # bytes, at the moment when most of them exist
-
-    @classmethod
-    def packed(cls, step: Step, decoder: Decoder, tower: Tower, mode: Mode) -> Batch:
-        """Groups of GRPO that share their prompts."""
-        shown = step.longest[: step.together]
-        row = Row(len(shown), shown[0].tokens - 1, step.pieces, step.branch)
-        images = [n * tower.merge for length in shown for n in length.images]
-        # Of the logits, three tensors exist at a time, forward and backward.
-        chunk = min(row.branches, max(LOGITS // (FLOAT * decoder.vocabulary), 1))
-        logits = chunk * 3 * FLOAT * decoder.vocabulary
-        return cls(row, images, step.passes, _pixels(tower, mode, step, images), logits)
-
-    @classmethod
-    def padded(cls, longest: list[Length], passes: int, decoder: Decoder, tower: Tower, mode: Mode) -> Batch:
-        """The samples of an SFT batch, all padded to the longest.
-
-        TRL computes logits in a tile as wide as its chunk of the vocabulary, even if the vocabulary is smaller: on a
-        GPU for the answers' tokens, elsewhere for all tokens and with float32 copies.
-        """
-        row = Row(len(longest), longest[0].tokens, 0, 0)
-        images = [n * tower.merge for length in longest for n in length.images]
-        scored = sum(length.text for length in longest) if mode.fused else row.tokens
-        rows, columns = min(scored, TOKEN_CHUNK_SIZE), min(decoder.vocabulary, VOCABULARY_CHUNK)
-        # Counted in the backward pass: probabilities, their exponents, gradients; in bfloat16 also copies of operands.
-        copies = 0 if mode.fused else FLOAT * columns * (7 if mode.bf16 else 3)
-        logits = rows * (VOCABULARY_CHUNK * mode.product + copies)
-        return cls(row, images, passes, sum(images) * tower.values * FLOAT, logits)
+    TRL computes logits in a tile as wide as its chunk of the vocabulary, even if the vocabulary is smaller: on a GPU
+    for the answers' tokens, elsewhere for all tokens and with float32 copies.
+    """
+    scored = sum(length.text for length in longest) if m.fused else row.tokens
+    rows, columns = min(scored, TOKEN_CHUNK_SIZE), min(d.vocabulary, VOCABULARY_CHUNK)
+    # Counted in the backward pass: probabilities, their exponents, gradients; in bfloat16 also copies of operands.
+    copies = 0 if m.fused else FLOAT * columns * (7 if m.bf16 else 3)
+    return rows * (VOCABULARY_CHUNK * m.product + copies)
 
 
-def update(decoder: Decoder, tower: Tower, mode: Mode, batch: Batch, weights: Weights) -> dict[str, dict[str, int]]:
-    """Bytes at the moments of the update that may be its peak: where the backward pass begins, and in the tower."""
-    row, images = batch.row, batch.images
-    layer, blocks = decoder_layer(decoder, mode, row), tower_layers(tower, mode, images)
-    last, merged = ends(decoder, tower, mode, row, images)
-    kept, seen = decoder.layers * layer.kept, sum(block.kept for block in blocks)
+def _update(
+    d: Decoder,
+    t: Tower,
+    m: Mode,
+    row: Row,
+    images: Sequence[int],
+    passes: int,
+    pixels: int,
+    logits: int,
+    weights: Weights,
+) -> dict[str, dict[str, int]]:
+    """Bytes at the moments of the update that may be its peak: where the backward pass begins, and in the tower.
+
+    ``row`` and ``images`` (patches of each) are those of one of the ``passes`` of an optimiser step.
+    """
+    layer, blocks = _decoder_layer(d, m, row), _tower_layers(t, m, images)
+    last, merged = _ends(d, t, m, row, images)
+    kept, seen = d.layers * layer.kept, sum(block.kept for block in blocks)
     again = seen_again = 0
-    if mode.checkpointing:
+    if m.checkpointing:
         # The inputs of all layers, the tower's although it may be frozen; and what one layer keeps, made again.
-        kept = decoder.layers * row.tokens * decoder.width * mode.stream
-        seen = tower.layers * sum(images) * tower.width * mode.product
+        kept = d.layers * row.tokens * d.width * m.stream
+        seen = t.layers * sum(images) * t.width * m.product
         again, seen_again = layer.kept, max((block.kept for block in blocks), default=0)
-    shared = {"pixels": batch.pixels, "copies of weights": weights.cast * mode.product}
+    shared = {"pixels": pixels, "copies of weights": weights.cast * m.product}
     return {
         "update": shared
         | {
-            "gradients": weights.trained * FLOAT if batch.passes > 1 else 0,
+            "gradients": weights.trained * FLOAT if passes > 1 else 0,
             "activations": kept + last + seen + merged,
-            "temporary": max(again + layer.temporary, batch.logits),
+            "temporary": max(again + layer.temporary, logits),
         },
         "update of the tower": shared
         | {
-            "gradients": (weights.trained if batch.passes > 1 else weights.trained - weights.tower) * FLOAT,
+            "gradients": (weights.trained if passes > 1 else weights.trained - weights.tower) * FLOAT,
             "activations": seen,
             "temporary": max(merged, seen_again + max((block.temporary for block in blocks), default=0)),
         },
     }
 
 
-def _pixels(tower: Tower, mode: Mode, step: Step, patches: Sequence[int]) -> int:
-    """The float32 patches of a pass, and on a CPU those of the whole step, of which they are a copy."""
-    whole = sum(sum(length.images) for length in step.longest) * tower.merge
-    return (sum(patches) + (0 if mode.fused else whole)) * tower.values * FLOAT
+# The layers.
+
+
+def _decoder_layer(d: Decoder, m: Mode, row: Row) -> Layer:
+    tokens, scale = row.tokens, 1 if m.rank else 2  # a trained norm keeps its input and its normalised input
+    norm = FLOAT * d.width * scale
+    heads = (FLOAT + (0 if m.rank else m.product)) * (d.queries + d.keys) if d.normed else 0
+    inputs = d.width * m.operand(3) + d.queries * m.operand(1)
+    scores, temporary = _scores(d, m, row) if m.attention == "packed" else _padded_scores(d, m, row)
+    attention = tokens * (norm + heads + inputs + 4 * m.rank * m.product) + scores
+    # Gate, its activation, the other half, and their product, which is the input of the last layer.
+    mlp = tokens * (norm + d.width * m.operand(2) + d.mlp * (3 * m.product + m.operand(1)) + 3 * m.rank * m.product)
+    # Backward through the product: its gradient and those of both halves, after the product itself has gone.
+    behind = tokens * (2 * d.mlp * m.product + 2 * d.width * m.stream)
+    return Layer(attention + mlp, max(behind, temporary - mlp))
+
+
+def _scores(d: Decoder, m: Mode, row: Row) -> Layer:
+    """The attention of a packed row."""
+    if m.fused:
+        # Queries, keys, values, the output, and one number for each token and head.
+        operands = row.tokens * m.product * (2 * d.queries + 2 * d.keys)
+        return Layer(operands + row.tokens * FLOAT * d.heads, operands)
+    trunk = row.prompts * row.trunk
+    kept = row.tokens * m.product * 3 * d.queries  # keys and values are repeated for the heads that share them
+    if row.trunk <= SHORT_TRUNK:
+        squares = row.prompts * d.heads * row.trunk**2 * m.product
+        kept, temporary = kept + squares, 2 * squares
+    else:
+        kept += trunk * (d.queries * m.product + FLOAT * d.heads)
+        temporary = trunk * 4 * d.queries * m.product
+    # Operands of the branches are copied into the order of the products: scaled queries, queries, keys, values.
+    kept += row.branches * 4 * d.queries * m.product
+    weights = d.heads * row.branches * (row.trunk + row.branch)
+    mixed = m.bf16 and not m.rank  # a softmax in float32, and its copy as an operand
+    kept += weights * (m.product + (FLOAT if mixed else 0))
+    # The gradient of the weights, and through their softmax.
+    return Layer(kept, max(temporary, 2 * weights * (FLOAT if mixed else m.product)))
+
+
+def _padded_scores(d: Decoder, m: Mode, row: Row) -> Layer:
+    """The attention of transformers over a batch of ``row.prompts`` rows of ``row.trunk`` tokens."""
+    square = row.prompts * row.trunk**2
+    whole = row.tokens * m.product * d.queries  # keys and values are repeated for the heads that share them
+    if m.attention == "eager":
+        # The weights of the softmax; in bfloat16 it is computed in float32, and its copy is the operand of the product.
+        weights = d.heads * square * (m.product + (FLOAT if m.bf16 else 0))
+        return Layer(3 * whole + weights, 2 * d.heads * square * FLOAT)
+    # Queries, keys, values, the output, one number for each token and head; torch turns the mask into numbers.
+    mask = square * m.product if row.prompts > 1 else 0
+    return Layer(4 * whole + FLOAT * d.heads * row.tokens + mask, 4 * whole)
+
+
+def _learns(t: Tower, m: Mode) -> bool:
+    """Whether the backward pass goes through the tower."""
+    return not m.frozen or (m.checkpointing and t.hooked)
+
+
+def _tower_layers(t: Tower, m: Mode, images: Sequence[int]) -> list[Layer]:
+    """All layers of the tower that the backward pass goes through."""
+    if not _learns(t, m):
+        return []
+    windowed = [_tower_layer(t, m, images, t.window)] * t.windowed
+    return windowed + [_tower_layer(t, m, images)] * (t.layers - t.windowed)
+
+
+def _tower_layer(t: Tower, m: Mode, images: Sequence[int], segment: int = 0) -> Layer:
+    """One layer over ``images`` (patches of each), attending in segments of ``segment`` patches, or in whole images."""
+    patches = sum(images)
+    # On a GPU, autocast computes a layer norm in float32.
+    norm = t.width * (FLOAT + (0 if m.rank else m.product) if t.rms else FLOAT if m.fused else m.product)
+    qkv = t.width * m.operand(1) + 3 * t.width * m.product
+    weights = sum(_squares(n, segment or n, t, m) for n in images)
+    attention = patches * (norm + qkv + t.width * m.operand(1) + 2 * m.rank * m.product) + weights
+    inner = (t.inner - 1) * m.product + m.operand(1)
+    mlp = patches * (norm + t.width * m.operand(2 if t.gated else 1) + t.mlp * inner + 3 * m.rank * m.product)
+    behind = patches * ((2 if t.gated else 1) * t.mlp + 2 * t.width) * m.product
+    return Layer(attention + mlp, max(behind, 2 * weights - mlp))
+
+
+def _squares(patches: int, segment: int, t: Tower, m: Mode) -> int:
+    if segment <= SHORT_IMAGE and not m.fused:
+        return patches * min(segment, patches) * t.heads * m.product
+    return patches * (t.width * m.product + FLOAT * t.heads)
+
+
+def _ends(d: Decoder, t: Tower, m: Mode, row: Row, images: Sequence[int]) -> tuple[int, int]:
+    """What is kept outside of the layers: of the decoder (its last norm), and of the tower (patches, mergers)."""
+    last = row.tokens * d.width * (FLOAT * (1 if m.rank else 2) + m.stream)
+    if not _learns(t, m):
+        return last, 0
+    # A merger's norm keeps its input. Then come the inputs of two products and of the activation between them, of which
+    # only the activation's is needed where the weights are frozen.
+    merger = ((1 if m.frozen else 3) * t.mergers + 1) * m.product + (0 if m.frozen or not t.rms else FLOAT)
+    # The patches themselves are the input of the first product; autocast copies them.
+    copied = t.values * m.product if m.bf16 and not m.rank and not m.frozen else 0
+    return last, sum(images) * (t.width * merger + copied)
+
+
+def _encoding(d: Decoder, t: Tower, m: Mode, row: Row, images: Sequence[int]) -> tuple[int, int]:
+    """The most that the tower, and then the decoder, need at a time for prompts without gradients."""
+    patches = sum(images)
+    squares = sum(_squares(n, n, t, m) for n in images)
+    mlp = (3 if t.gated else 2) * t.mlp
+    # The patches are copied for the first product. In the attention live the stream, its norm, queries, keys and values
+    # before and after their rotation, two of them in the order of the products; scores and their softmax.
+    tower = max(patches * (3 * t.width + mlp), patches * t.values, patches * 9 * t.width + 2 * squares // m.product)
+    # A causal mask makes a third square.
+    squares = 3 * row.prompts * d.heads * row.trunk**2 if row.trunk <= SHORT_TRUNK and not m.fused else 0
+    decoder = max(row.tokens * (3 * d.width + 3 * d.mlp), row.tokens * (2 * d.width + 6 * d.queries) + squares)
+    return tower * m.stream, decoder * m.stream
 
 
 def describe(found: Estimate) -> list[str]:

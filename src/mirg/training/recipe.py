@@ -196,17 +196,13 @@ class AdmissionConfig(Section):
         """Prompts rolled out for each that is trained on."""
         return self.pool if self.policy == "resample" else 1
 
-    def gate_at(self, step: int) -> float:
-        """The least spread, exclusive, that a group of step ``step`` (from 0) needs."""
-        return self.gate * self.gate_decay**step
-
     def weight(self, object_reward: float) -> float:
         """What a group's advantages are multiplied by, 1 to e; ``object_reward`` is the mean of its completions."""
         return math.exp(1.0 - object_reward) if self.difficulty_weight else 1.0
 
     def admitted(self, spreads: Sequence[float], step: int) -> list[bool]:
-        """Which groups are, by the standard deviations of their rewards."""
-        return [spread > self.gate_at(step) for spread in spreads]
+        """Which groups of step ``step`` (from 0) are admitted, by the standard deviations of their rewards."""
+        return [spread > self.gate * self.gate_decay**step for spread in spreads]
 
 
 class RewardSection(RewardConfig):

@@ -14,6 +14,7 @@ import contextlib
 import importlib.metadata
 import itertools
 import json
+import math
 import os
 import platform
 import shutil
@@ -56,8 +57,9 @@ class RunFolder:
     """One training run on disk. Open it with :meth:`open`; it holds the metrics file until :meth:`close`."""
 
     def __init__(self, path: Path, stage: str) -> None:
-        self.path = path
-        self.stage = stage
+        self.path, self.stage = path, stage
+        self.model = path / "model"  # the finished model
+        self.checkpoints = path / "checkpoints"  # only during the run
         self._metrics: Journal | None = None
         self._started = time.monotonic()
         self._before = 0.0  # seconds that earlier starts took, up to the row from which this one continues
@@ -87,7 +89,17 @@ class RunFolder:
         return folder
 
     def _refuse_other_recipe(self, resolved: str) -> None:
-        old = self._old_recipe()
+        config = self.path / "config.yaml"
+        try:
+            old = parse_yaml(config.read_text(encoding="utf-8")) or {}
+            problem: object = "" if isinstance(old, dict) else "it holds no mapping of keys to values"
+        except ValueError as error:
+            old, problem = {}, error
+        if problem:
+            raise CheckpointError(
+                f"cannot read {config}, which says what run this is: {problem}",
+                hint="put the recipe's --dry-run output there, or use another output folder",
+            )
         new = yaml.safe_load(resolved)
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         if changed:
@@ -97,30 +109,6 @@ class RunFolder:
                 f" ({key}: {old.get(key)!r} there, {new.get(key)!r} now)",
                 hint="use another output folder, or the same recipe to resume",
             )
-
-    def _old_recipe(self) -> dict[str, Any]:
-        config = self.path / "config.yaml"
-        try:
-            old = parse_yaml(config.read_text(encoding="utf-8")) or {}
-        except ValueError as error:
-            old = error
-        if isinstance(old, dict):
-            return old
-        problem = old if isinstance(old, ValueError) else "it holds no mapping of keys to values"
-        raise CheckpointError(
-            f"cannot read {config}, which says what run this is: {problem}",
-            hint="put the recipe's --dry-run output there, or use another output folder",
-        )
-
-    @property
-    def model(self) -> Path:
-        """Where the finished model lies."""
-        return self.path / "model"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of checkpoints during the run."""
-        return self.path / "checkpoints"
 
     @property
     def finished(self) -> bool:
@@ -143,22 +131,22 @@ class RunFolder:
         new one, and the lines are named in a warning.
         """
         self.close()
-        for name in (METRICS, ROLLOUTS, SKIPPED):
-            path = self.path / name
-            if path.is_file():
-                rows, damaged = read_rows(path)
-                if damaged:
-                    self._keep_damaged(path, damaged)
-                write_atomic(path, "".join(_line(row) for row in rows if row.get("step", 0) <= step))
+        for path in (self.path / name for name in (METRICS, ROLLOUTS, SKIPPED)):
+            if not path.is_file():
+                continue
+            rows, damaged = read_rows(path)
+            if damaged:
+                names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
+                kept = next(name for name in names if not name.exists())
+                shutil.copyfile(path, kept)
+                words = (
+                    "%s: damaged lines that are left out: %d, the first is line %d; the file with them is kept as %s"
+                )
+                logger.warning(words, path, len(damaged), damaged[0], kept.name)
+            lines = [json.dumps(row, ensure_ascii=False) for row in rows if row.get("step", 0) <= step]
+            write_atomic(path, "".join(f"{line}\n" for line in lines))
         times = (row.get("time") for row in self.rows())
         self._before = max((float(time) for time in times if isinstance(time, int | float)), default=0.0)
-
-    def _keep_damaged(self, path: Path, damaged: list[int]) -> None:
-        names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
-        kept = next(name for name in names if not name.exists())
-        shutil.copyfile(path, kept)
-        words = "%s: damaged lines that are left out: %d, the first is line %d; the file with them is kept as %s"
-        logger.warning(words, path, len(damaged), damaged[0], kept.name)
 
     def rows(self, name: str = METRICS) -> list[dict[str, Any]]:
         """The rows of one of the run's journals so far; damaged lines and a torn last line are left out."""
@@ -176,9 +164,9 @@ class RunFolder:
         """
         if self._metrics is None:
             self._metrics = Journal(self.path / METRICS)
-        clock = round(self._before + time.monotonic() - self._started, 3)
-        row = {"step": step, "time": clock, "stage": self.stage} | {k: _number(v) for k, v in values.items()}
-        self._metrics.append(row)
+        seconds = round(self._before + time.monotonic() - self._started, 3)
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        self._metrics.append({"step": step, "time": seconds, "stage": self.stage} | finite)
 
     def close(self) -> None:
         """Close the metrics file; logging opens it again."""
@@ -206,30 +194,26 @@ class RolloutLog:
     def __init__(self, run: RunFolder, rewards: RewardFunctions, every: int) -> None:
         self.journal, self.rewards, self.every = Journal(run.path / ROLLOUTS), rewards, every
 
-    def due(self, step: int) -> bool:
-        """Whether the completions after ``step`` updates are recorded."""
-        return step % self.every == 0
-
     def write(
         self, step: int, rows: Sequence[dict[str, Any]], completions: Sequence[Any], values: Sequence[Sequence[float]]
     ) -> None:
-        """Add a line for each completion; ``values`` (completions, functions) are what those returned."""
-        for row, completion, own in zip(rows, completions, values, strict=True):
-            self.journal.append(self._line(step + 1, row, completion, own))
-
-    def _line(self, step: int, row: dict[str, Any], completion: Any, values: Sequence[float]) -> dict[str, Any]:
-        score = self.rewards.scorer(completion, row["sample"])
-        further = range(len(PARTS), len(values))
+        """Add a line for each completion after ``step`` updates; ``values`` (N, functions) are what those returned."""
+        if step % self.every:
+            return
         names = [function.__name__ for function in self.rewards.functions]
-        return {
-            "step": step,
-            "id": row["id"],
-            "completion": completion_text(completion),
-            "total": score.total + sum(self.rewards.weights[k] * values[k] for k in further),
-            **dict(zip(PARTS, score.values, strict=True)),
-            **{names[k]: values[k] for k in further},
-            "reasons": score.reasons,
-        }
+        further = range(len(PARTS), len(names))
+        for row, completion, own in zip(rows, completions, values, strict=True):
+            score = self.rewards.scorer(completion, row["sample"])
+            line = {
+                "step": step + 1,
+                "id": row["id"],
+                "completion": completion_text(completion),
+                "total": score.total + sum(self.rewards.weights[k] * own[k] for k in further),
+                **dict(zip(PARTS, score.values, strict=True)),
+                **{names[k]: own[k] for k in further},
+                "reasons": score.reasons,
+            }
+            self.journal.append(line)
 
 
 class Progress:
@@ -277,12 +261,10 @@ def clock(seconds: float) -> str:
 
 def environment() -> dict[str, Any]:
     """Versions and command of this process; nothing from the environment variables, which may hold keys."""
-    versions = {}
+    versions: dict[str, str | None] = dict.fromkeys(_PACKAGES)
     for package in _PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "python": platform.python_version(),
@@ -290,16 +272,6 @@ def environment() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "versions": versions,
     }
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
-
-
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 # Checkpoints.
@@ -321,17 +293,14 @@ def writing_run(run: Path) -> Iterator[None]:
         ) from error
 
 
-def is_good(checkpoint: Path) -> bool:
-    """Whether the files of ``checkpoint`` are what its manifest says; why not is logged."""
-    problems = seal_problems(checkpoint)
-    if problems:
-        logger.warning("%s is not used: %s", checkpoint, problems[0])
-    return not problems
-
-
 def last_good_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint whose files are what its manifest says; damaged ones are named and passed over."""
-    return next((checkpoint for checkpoint in _newest_first(folder) if is_good(checkpoint)), None)
+    for checkpoint in _newest_first(folder):
+        problems = seal_problems(checkpoint)
+        if not problems:
+            return checkpoint
+        logger.warning("%s is not used: %s", checkpoint, problems[0])
+    return None
 
 
 def drop_newer(folder: Path, step: int) -> None:

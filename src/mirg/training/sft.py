@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from trl.trainer.sft_config import SFTConfig
@@ -9,25 +10,23 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from mirg.console import logger
 from mirg.models.load import LoadedModel
-from mirg.training.arguments import common_arguments, lora, steps_by_epochs, world_size
+from mirg.training import launch
 from mirg.training.data import Prepared, sft_rows
-from mirg.training.launch import Outcome, fit, in_run_folder, prepare_model, resume_point
 from mirg.training.recipe import SftRecipe
 from mirg.training.run import RunFolder
 from mirg.training.trainer import NamedBatches, ResumableTrainer
 
 
-@in_run_folder
-def train_sft(recipe: SftRecipe, run: RunFolder) -> Outcome:
-    """Run or resume SFT in a run folder; a finished run returns at once. See :func:`in_run_folder`."""
-    loaded = prepare_model(recipe)
+@launch.in_run_folder
+def train_sft(recipe: SftRecipe, run: RunFolder) -> launch.Outcome:
+    """Run or resume SFT in a run folder; a finished run returns at once. See ``launch.in_run_folder``."""
+    loaded = launch.prepare_model(recipe)
     prepared = sft_rows(recipe.data, loaded, recipe.prompt, recipe.max_tokens)
-    per_step = recipe.batch_size * recipe.accumulation * world_size()
-    steps = recipe.steps or steps_by_epochs(recipe.epochs, len(prepared), per_step)
+    per_step = recipe.batch_size * recipe.accumulation * launch.world_size()
+    steps = recipe.steps or launch.steps_by_epochs(recipe.epochs, len(prepared), per_step)
     logger.info("SFT: %d samples, %d steps, longest sample %d tokens", len(prepared), steps, prepared.longest)
-    checkpoint = resume_point(run, prepared)
-    trainer = make_trainer(recipe, run, loaded, prepared, steps)
-    return fit(trainer, recipe, run, loaded, prepared, checkpoint, steps)
+    make = functools.partial(make_trainer, recipe, run, loaded, prepared, steps)
+    return launch.fit(make, recipe, run, loaded, prepared, steps)
 
 
 class ResumableSFTTrainer(ResumableTrainer, SFTTrainer):
@@ -44,14 +43,14 @@ def make_trainer(
         # TRL's default of 1024 would cut answers off silently; over-long samples were rejected above.
         max_length=None,
         completion_only_loss=True,
-        **common_arguments(recipe, run, steps),
+        **launch.common_arguments(recipe, run, steps),
     )
     made: Any = ResumableSFTTrainer(
         model=loaded.model,
         args=arguments,
         train_dataset=prepared.rows,
         processing_class=loaded.processor,
-        peft_config=lora(recipe),
+        peft_config=launch.lora(recipe),
     )
     made.data_collator = NamedBatches(made.data_collator)
     # The only count that TRL does not keep in a checkpoint.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -87,16 +88,16 @@ class ResumableTrainer:
             self.guard.saw(ids)
 
 
+@dataclass(frozen=True)
 class NamedBatches:
     """A collator whose batches carry the ids of their samples under ``sample_ids``."""
 
-    def __init__(self, collate: Callable[[Sequence[dict[str, Any]]], Any]) -> None:
-        self._collate = collate
+    collate: Callable[[Sequence[dict[str, Any]]], Any]
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> Any:
         """The batch that ``collate`` makes, and its ids."""
         ids = [row["id"] for row in rows]
-        batch = self._collate(rows)
+        batch = self.collate(rows)
         batch[IDS] = ids
         return batch
 
@@ -106,9 +107,8 @@ def check_image_tokens(inputs: Any, processor: Any) -> None:
 
     A tokenizer that pads on the other side than its processor shifts the type ids against the tokens.
     """
-    ids = (
-        inputs["input_ids"] if "input_ids" in inputs else torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
-    )
+    names = ["input_ids"] if "input_ids" in inputs else ["prompt_ids", "completion_ids"]
+    ids = torch.cat([inputs[name] for name in names], 1)
     shown = ids == processor.image_token_id
     kinds = inputs.get("mm_token_type_ids")
     if kinds is not None and not torch.equal(shown, kinds == 1):
@@ -128,21 +128,7 @@ def check_image_tokens(inputs: Any, processor: Any) -> None:
 # Callbacks.
 
 
-class _LogCallback(TrainerCallback):
-    """A callback that sees each row of numbers before or while it is written."""
-
-    def on_log(
-        self, args: Any, state: TrainerState, control: Any, logs: dict[str, Any] | None = None, **_: Any
-    ) -> None:
-        """Hand the row on; the Trainer may come without one."""
-        self.logged(state, {} if logs is None else logs)
-
-    def logged(self, state: TrainerState, values: dict[str, Any]) -> None:
-        """Take in ``values``, or add to them: the callbacks that follow get the same dictionary."""
-        raise NotImplementedError
-
-
-class RunCallback(_LogCallback):
+class RunCallback(TrainerCallback):
     """Writes ``metrics.jsonl``, says where the run is, and makes a folder of the Trainer a checkpoint to rely on."""
 
     def __init__(self, run: RunFolder, steps: int, start: int = 0, keep: int = 2) -> None:
@@ -154,8 +140,9 @@ class RunCallback(_LogCallback):
         """A saved step is logged too: no average then reaches over a checkpoint, and resuming repeats every row."""
         control.should_log |= control.should_save
 
-    def logged(self, state: TrainerState, values: dict[str, Any]) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **_: Any) -> None:
         """One row per logged step; the Trainer's closing summary is left out."""
+        values: dict[str, Any] = logs or {}
         if "train_runtime" in values or not state.is_world_process_zero:
             return
         self.run.log(state.global_step, {k: v for k, v in values.items() if k not in ("epoch", "total_flos")})
@@ -173,26 +160,23 @@ class RunCallback(_LogCallback):
 class StopCallback(TrainerCallback):
     """Ctrl-C or SIGTERM: finish the step, save a checkpoint, stop. A second signal ends the process at once.
 
-    A context manager: the signals are its own inside the block. It stops only after a multiple of ``every`` steps,
-    where a checkpoint is exact.
+    It stops only after a multiple of ``every`` steps, where a checkpoint is exact.
     """
 
     def __init__(self, every: int = 1) -> None:
         self.every = every
         self.stopped = False
-        self._old: dict[int, Any] = {}
 
-    def __enter__(self) -> StopCallback:
-        # Only the main thread may.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old[number] = signal.signal(number, self._stop)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-        self._old.clear()
+    @contextmanager
+    def handling_signals(self) -> Iterator[None]:
+        """Inside the block, the signals are handled here; only the main thread may do so."""
+        numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        before = [(number, signal.signal(number, self._stop)) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
 
     def _stop(self, number: int, frame: Any) -> None:
         if self.stopped:
@@ -202,21 +186,20 @@ class StopCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Save and stop at a step's end."""
-        if state.global_step % self.every == 0 and self._any_stopped(args):
+        if state.global_step % self.every:
+            return
+        stopped = self.stopped
+        if args.world_size > 1:
+            # One process's signal stops all at the same step: otherwise the others would wait for it forever.
+            flag = torch.tensor(int(stopped), device=args.device)
+            torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+            stopped = bool(flag)
+        if stopped:
             self.stopped = True
-            control.should_save = True
-            control.should_training_stop = True
-
-    def _any_stopped(self, args: TrainingArguments) -> bool:
-        """One process's signal stops all at the same step: otherwise the others would wait for it forever."""
-        if args.world_size == 1:
-            return self.stopped
-        flag = torch.tensor(int(self.stopped), device=args.device)
-        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-        return bool(flag)
+            control.should_save = control.should_training_stop = True
 
 
-class FiniteGuard(_LogCallback):
+class FiniteGuard(TrainerCallback):
     """A gradient that is not finite updates nothing; three in a row end the run with the last checkpoint intact.
 
     The ids of the step's samples go to ``skipped.jsonl`` and the number of such steps to the metrics.
@@ -256,7 +239,7 @@ class FiniteGuard(_LogCallback):
                 hint=f"the last checkpoint is intact and {SKIPPED} names the samples; lower optim.learning_rate",
             )
 
-    def logged(self, state: TrainerState, values: dict[str, Any]) -> None:
-        """Add the count to the metrics once there is one."""
-        if self.skipped:
-            values["skipped_steps"] = self.skipped
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Add the count to the metrics once there is one: the callbacks that follow get the same dictionary."""
+        if self.skipped and logs is not None:
+            logs["skipped_steps"] = self.skipped

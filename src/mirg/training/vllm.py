@@ -6,7 +6,7 @@ images in the place of the first (colocate mode, TRL issue 6294); the image feat
 the weights that made them (TRL issue 7198); every prompt that vLLM says it used is compared with the trainer's; and
 before the first rollout vLLM is checked.
 
-**The check** (:func:`check`): vLLM sees what the update sees, every image in its place, with the same weights. It
+**The check**: vLLM sees what the update sees, every image in its place, with the same weights. It
 completes a few prompts as in any rollout, with their images in order and with the same images moved by one place, and
 the model that is trained scores the same tokens. Two distances decide, both in nats and means over tokens:
 
@@ -24,16 +24,17 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import torch
+from trl.models.utils import unwrap_model_for_generation
 
 from mirg.console import logger
 from mirg.errors import ConfigError, EngineError
@@ -125,9 +126,7 @@ def reach_server(config: RolloutConfig, command: str) -> None:
             hint=f"start it on separate GPUs with: {command}",
         )
     body, problem = _get(f"{config.server}/server_info?config_format=json")
-    if not problem:
-        problem = _settings_problem(body)
-    if problem:
+    if problem := problem or _settings_problem(body):
         raise ConfigError(
             f"the vLLM server at {config.server} cannot be trained with: {problem}",
             hint=f"start it on separate GPUs with: {command}",
@@ -160,15 +159,21 @@ def _get(url: str) -> tuple[bytes, str]:
 # The groups of a step.
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Completions of one prompt, and each token's log-probability when it was drawn (None where vLLM has none)."""
+def generating_model(trainer: Any) -> AbstractContextManager[Any]:
+    """The model of ``trainer`` without its wrappers and with all its weights, to complete and score prompts with."""
+    return unwrap_model_for_generation(
+        trainer.model_wrapped,
+        trainer.accelerator,
+        gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,
+        gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
+    )
+
+
+class Drawn(NamedTuple):
+    """Completions of one prompt, and each token's log-probability when it was drawn (None if vLLM has none)."""
 
     completions: list[list[int]]
     logs: list[list[float | None]]
-
-
-Draw = Callable[[Any, Sequence[dict[str, Any]], Sequence[Prompt], Sequence[int]], list[Drawn]]
 
 
 class VllmRollouts:
@@ -190,7 +195,7 @@ class VllmRollouts:
             forget_images(trainer)
             self._fresh_at = trainer.state.global_step
         if not self._checked:
-            check(trainer, rows, self._draw, self._sampling, self._config)
+            self._check(trainer, rows)
             self._checked = True
         drawn = self._draw(trainer, rows, prompts, counts)
         return [ids for group in drawn for ids in group.completions], [logs for group in drawn for logs in group.logs]
@@ -215,8 +220,14 @@ class VllmRollouts:
         if logs is None:
             raise EngineError("vLLM gave no log-probabilities", hint="another version of vLLM or TRL?")
         for n, ids, said in zip(numbers, used, completions, strict=True):
-            if list(ids) != list(prompts[n].ids):
-                raise _other_prompt(rows[n]["id"], ids, prompts[n].ids, token)
+            ours = list(prompts[n].ids)
+            if list(ids) != ours:
+                raise EngineError(
+                    f"vLLM used another prompt for sample {rows[n]['id']}: {len(ids)} tokens, images of"
+                    f" {placeholder_runs(ids, token)}, where the trainer has {len(ours)} and"
+                    f" {placeholder_runs(ours, token)}",
+                    hint=f"other pixel limits, or {TWICE}: use rollouts.mode: server",
+                )
             if barred := set(said) & set(self._sampling.forbidden):
                 raise EngineError(
                     f"vLLM drew token {min(barred)}, which is forbidden: it does not follow logit_bias",
@@ -227,6 +238,26 @@ class VllmRollouts:
             drawn[n].completions.append(list(said))
             drawn[n].logs.append([score[0] for score in scores])
         return drawn
+
+    def _check(self, trainer: Any, rows: Sequence[dict[str, Any]]) -> None:
+        """EngineError if vLLM's images, weights or temperature are not those of the update.
+
+        ``rows`` are training samples with images.
+        """
+        # Those with most images; every process takes equally many, so that all make the same calls.
+        order = sorted(rows, key=lambda row: -len(row["images"]))
+        pairs = [row for k in range(PROBES) for row in (order[k % len(rows)], moved_images(order[k % len(rows)]))]
+        prompts = [encode(trainer.processing_class, row["prompt"], row["images"], row["id"]) for row in pairs]
+        _same_cells(trainer, pairs, prompts)
+        drawn = self._draw(trainer, pairs, prompts, [trainer.num_generations] * len(pairs))
+        sums = trainer.accelerator.gather(distances(trainer, prompts, drawn, self._sampling)[None]).sum(0)
+        tokens, off, raw, moved = [sums[0].item(), *(sums[1:] / sums[0]).tolist()]
+        if problem := verdict(off, raw, moved, self._config):
+            raise problem
+        logger.info(
+            "vLLM agrees with the model: %.2g nats a token off, over %d tokens; images in another order make %.2g",
+            *(off, tokens, moved),
+        )
 
 
 def forget_images(trainer: Any) -> None:
@@ -244,37 +275,7 @@ def forget_images(trainer: Any) -> None:
             raise EngineError(f"vLLM keeps image embeddings of older weights: {url} gives status {status}")
 
 
-def _other_prompt(sample_id: str, used: Sequence[int], ours: Sequence[int], token: int) -> EngineError:
-    return EngineError(
-        f"vLLM used another prompt for sample {sample_id}: {len(used)} tokens, images of"
-        f" {placeholder_runs(used, token)}, where the trainer has {len(ours)} and {placeholder_runs(ours, token)}",
-        hint=f"other pixel limits, or {TWICE}: use rollouts.mode: server",
-    )
-
-
 # The check before the first rollout.
-
-
-def check(trainer: Any, rows: Sequence[dict[str, Any]], draw: Draw, sampling: Sampling, config: RolloutConfig) -> None:
-    """EngineError where vLLM's images, weights or temperature are not those of the update.
-
-    ``rows`` are training samples with images; ``draw(trainer, rows, prompts, counts)`` asks vLLM.
-    """
-    # Those with most images; every process takes equally many, so that all make the same calls.
-    order = sorted(rows, key=lambda row: -len(row["images"]))
-    pairs = [row for k in range(PROBES) for row in (order[k % len(rows)], moved_images(order[k % len(rows)]))]
-    prompts = [encode(trainer.processing_class, row["prompt"], row["images"], row["id"]) for row in pairs]
-    _same_cells(trainer, pairs, prompts)
-    drawn = draw(trainer, pairs, prompts, [trainer.num_generations] * len(pairs))
-    sums = trainer.accelerator.gather(distances(trainer, prompts, drawn, sampling)[None]).sum(0)
-    tokens, off, raw, moved = [sums[0].item(), *(sums[1:] / sums[0]).tolist()]
-    problem = verdict(off, raw, moved, config)
-    if problem:
-        raise problem
-    logger.info(
-        "vLLM agrees with the model: %.2g nats a token off, over %d tokens; images in another order make %.2g",
-        *(off, tokens, moved),
-    )
 
 
 def moved_images(row: dict[str, Any]) -> dict[str, Any]:
@@ -308,19 +309,8 @@ def distances(trainer: Any, prompts: Sequence[Prompt], drawn: Sequence[Drawn], s
 
     ``prompts`` come in pairs, each other's images moved.
     """
-    from trl.models.utils import unwrap_model_for_generation
-
     total = torch.zeros(4, dtype=torch.float64, device=trainer.accelerator.device)
-    with (
-        torch.no_grad(),
-        trainer.accelerator.autocast(),
-        unwrap_model_for_generation(
-            trainer.model_wrapped,
-            trainer.accelerator,
-            gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,
-            gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
-        ) as model,
-    ):
+    with torch.no_grad(), trainer.accelerator.autocast(), generating_model(trainer) as model:
         training = model.training
         model.eval()
         for k, group in enumerate(drawn):

@@ -15,7 +15,7 @@ from mirg.data.derive import Derived, Outcome, refuse_overwriting_inputs, sift, 
 from mirg.errors import ConfigError, DataError, MirgError
 from mirg.samples import DatasetFolder, Rejection, Sample, Tally, Trajectory
 from mirg.samples.card import SAMPLES_FILE
-from mirg.trajectories.verify import DEFAULT, DEFAULT_FAMILY, VerifyConfig, failures, verify
+from mirg.trajectories.checks import CHECKS, DEFAULT, DEFAULT_FAMILY, VerifyConfig, checks_of, failures, verify
 from mirg.trajectories.writer import build as build_by_rules
 from mirg.trajectories.writer import build_object_level
 
@@ -39,6 +39,15 @@ class Refused(Rejection):
 
     def __str__(self) -> str:
         return f"sample {self.id or '?'}: {self.check}: {self.reason}"
+
+    @classmethod
+    def of(cls, sample: Sample, check: str, reason: str, thinking: str = "") -> Refused:
+        """The refusal of ``sample`` by ``check``."""
+        return cls(id=sample.id, task=sample.task, check=check, reason=reason, thinking=thinking)
+
+    def at(self, src: DatasetFolder, row: int) -> Refused:
+        """The refusal with the file of ``src`` and the line of its sample, from 1."""
+        return self.model_copy(update={"file": str(src.root / SAMPLES_FILE), "row": row})
 
 
 @dataclass
@@ -64,16 +73,13 @@ class Report(Tally[Refused]):
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
-        rejected = self.rejected_dict()
-        return {
-            "rows": self.n_rows,
-            "kept": self.n_kept,
-            "without": self.n_without,
-            "rejected": rejected["rejected"],
-            "reasons": self.reasons,
-            "tasks": dict(sorted(self.tasks.items())),
-            "rejections": rejected["rejections"],
-        }
+        counts = {"rows": self.n_rows, "kept": self.n_kept, "without": self.n_without, "rejected": self.n_rejected}
+        return {**counts, "reasons": self.reasons, "tasks": dict(sorted(self.tasks.items())), **self.rejected_dict()}
+
+    def nothing_kept(self, src: DatasetFolder, hint: str) -> DataError:
+        """The error of a dataset in which no sample got a verified trajectory."""
+        words = f"no sample of {src.root} got a verified trajectory, {self.n_rows} rows read{self.first()}"
+        return DataError(words, hint=hint)
 
 
 def attach(
@@ -83,11 +89,11 @@ def attach(
     try:
         trajectory = writer(sample)
     except MirgError as error:
-        return Refused(id=sample.id, task=sample.task, check="writer", reason=error.message)
-    verdicts = verify(sample, trajectory, family=family, config=config)
-    for verdict in failures(verdicts):
-        return _refused(sample, trajectory, verdict.check, verdict.reason)
-    passed = trajectory.model_copy(update={"checks": tuple(verdict.check for verdict in verdicts)})
+        return Refused.of(sample, "writer", error.message)
+    results = verify(sample, trajectory, family=family, config=config)
+    for check, reason in failures(results).items():
+        return Refused.of(sample, check, reason, trajectory.thinking)
+    passed = trajectory.model_copy(update={"checks": tuple(results)})
     return sample.model_copy(update={"trajectory": passed})
 
 
@@ -106,21 +112,25 @@ def build_dataset(
     Only verified trajectories are kept; one that a sample already had is replaced. Raises ConfigError for an unknown
     writer or an ``out`` that holds what is read, DataError if nothing is kept or ``out`` cannot be written.
     """
-    write, name = _writer(writer)
+    if isinstance(writer, str) and writer not in WRITERS:
+        raise ConfigError(f"unknown writer {writer!r}", hint=f"known: {', '.join(WRITERS)}")
+    write = WRITERS[writer] if isinstance(writer, str) else writer
+    name = writer if isinstance(writer, str) else getattr(writer, "__name__", "custom")
     refuse_overwriting_inputs(Path(out), [src])
+    checks_of(config)  # a plug-in that cannot be loaded is reported before anything is written
     report = Report()
-    words = f"Trajectories: {name}."
 
     def judge(row: int, sample: Sample) -> Outcome:
-        return _outcome(src, row, attach(sample, write, family=family, config=config))
+        found = attach(sample, write, family=family, config=config)
+        return Outcome(found) if isinstance(found, Sample) else Outcome(None, "", found.at(src, row))
 
-    with writer_like(src.card, out, "mirg trajectories build", words, overwrite=overwrite) as target:
+    with writer_like(src.card, out, "mirg trajectories build", f"Trajectories: {name}.", overwrite=overwrite) as target:
         # Images that lie elsewhere are not copied, so nothing else would look at them.
         look = "header" if src.card.roots else "none"
         target.open_rejected()
         Derived(target, report, "own").write(src, judge, images=look, on_progress=on_progress)
         if not report.n_kept:
-            raise nothing_kept(src, report, "mirg data check says what is wrong with the rows")
+            raise report.nothing_kept(src, "mirg data check says what is wrong with the rows")
     return report
 
 
@@ -131,51 +141,24 @@ def check_dataset(
     config: VerifyConfig = DEFAULT,
     on_progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Verify the stored trajectories of ``src`` again, only from their text. Broken rows count as rejected."""
+    """Verify the stored trajectories of ``src`` again, only from their text. Broken rows count as rejected.
+
+    A plug-in of ``config`` need not have been among the checks when the trajectories were written.
+    """
+    checks_of(config)
     report = Report()
 
     def judge(row: int, sample: Sample) -> Outcome:
-        if sample.trajectory is None:
+        stored = sample.trajectory
+        if stored is None:
             return Outcome(None, WITHOUT)
-        return _outcome(src, row, _stored_problem(sample, sample.trajectory, family, config) or sample)
+        found = attach(sample, lambda _: stored, family=family, config=config)
+        missing = sorted(checks_of(config).keys() & CHECKS.keys() - {*stored.checks})
+        if missing and isinstance(found, Sample):
+            reason = "passes, but was not recorded as passed when it was written"
+            found = Refused.of(sample, missing[0], reason, stored.thinking)
+        return Outcome(found) if isinstance(found, Sample) else Outcome(None, "", found.at(src, row))
 
     for _, sample, _ in sift(src, judge, report, on_progress=on_progress):
         report.keep(sample)
     return report
-
-
-def _outcome(src: DatasetFolder, row: int, found: Sample | Refused) -> Outcome:
-    return Outcome(found) if isinstance(found, Sample) else Outcome(None, "", located(src, row, found))
-
-
-def located(src: DatasetFolder, row: int, refused: Refused) -> Refused:
-    """``refused`` with the file of ``src`` and the line of its sample, from 1."""
-    return refused.model_copy(update={"file": str(src.root / SAMPLES_FILE), "row": row})
-
-
-def nothing_kept(src: DatasetFolder, report: Report, hint: str) -> DataError:
-    """The error of a dataset in which no sample got a verified trajectory."""
-    words = f"no sample of {src.root} got a verified trajectory, {report.n_rows} rows read{report.first()}"
-    return DataError(words, hint=hint)
-
-
-def _stored_problem(sample: Sample, stored: Trajectory, family: str, config: VerifyConfig) -> Refused | None:
-    verdicts = verify(sample, stored, family=family, config=config)
-    for verdict in failures(verdicts):
-        return _refused(sample, stored, verdict.check, verdict.reason)
-    missing = sorted({verdict.check for verdict in verdicts} - set(stored.checks))
-    if missing:
-        return _refused(sample, stored, missing[0], "passes, but was not recorded as passed when it was written")
-    return None
-
-
-def _writer(writer: str | Writer) -> tuple[Writer, str]:
-    if not isinstance(writer, str):
-        return writer, getattr(writer, "__name__", "custom")
-    if writer not in WRITERS:
-        raise ConfigError(f"unknown writer {writer!r}", hint=f"known: {', '.join(WRITERS)}")
-    return WRITERS[writer], writer
-
-
-def _refused(sample: Sample, trajectory: Trajectory, check: str, reason: str | None) -> Refused:
-    return Refused(id=sample.id, task=sample.task, check=check, reason=reason or "", thinking=trajectory.thinking)

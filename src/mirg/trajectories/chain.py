@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from mirg.answers import ordinals
@@ -32,18 +31,7 @@ _NUMBER_WORDS = {
     for number, word in enumerate(words.split(), 1)
 }
 _GERMAN_ORDINALS = [
-    "erst",
-    "zweit",
-    "dritt",
-    "viert",
-    "fünft",
-    "sechst",
-    "siebt",
-    "acht",
-    "neunt",
-    "zehnt",
-    "elft",
-    "zwölft",
+    *("erst", "zweit", "dritt", "viert", "fünft", "sechst", "siebt", "acht", "neunt", "zehnt", "elft", "zwölft")
 ]
 _GERMAN_IMAGE = r"(?:bild|foto|aufnahme)"
 _IMAGE = rf"(?:image|img|picture|photograph|photo|{_GERMAN_IMAGE})"
@@ -67,8 +55,7 @@ _COLLECTIVE = re.compile(
 _DIGITS = re.compile(r"\d{1,9}")
 
 
-@dataclass(frozen=True)
-class Cited:
+class Cited(NamedTuple):
     """One box of the chain, and the words before it in its sentence (since the box before)."""
 
     image: int
@@ -78,35 +65,29 @@ class Cited:
 
 @dataclass(frozen=True)
 class Sentence:
-    """``prose`` is the text with :data:`BOX_WORD` in the place of every box; ``raw`` contains the markup."""
+    """A sentence: ``raw`` contains the markup of boxes, ``prose`` has :data:`BOX_WORD` in the place of every box.
+
+    ``boxes`` are the well-formed boxes in order. A sentence with a box is object-level (``has_box``). One that says
+    something about images, and nothing about a place inside one, is image-level.
+    """
 
     raw: str
-
-    @cached_property
-    def prose(self) -> str:
-        """The sentence without numbers of boxes."""
-        return prose_of(self.raw)
-
-    @cached_property
-    def boxes(self) -> list[Cited]:
-        """Well-formed boxes in order."""
-        pieces = self.prose.split(BOX_WORD)
-        return [Cited(image, box, words) for (image, box), words in zip(cited(self.raw), pieces, strict=False)]
-
-    @property
-    def has_box(self) -> bool:
-        """Whether it is object-level, that is, contains a box."""
-        return BOX_WORD in self.prose
-
-    @property
-    def is_image_level(self) -> bool:
-        """Whether it says something about images and nothing about a place inside one."""
-        return not self.has_box and (bool(mentioned(self.prose)) or bool(_COLLECTIVE.search(self.prose)))
+    prose: str
+    boxes: list[Cited]
+    has_box: bool
+    is_image_level: bool
 
 
 def sentences(thinking: str) -> list[Sentence]:
     """The sentences of a chain, in order, without empty ones."""
-    return [Sentence(part.strip()) for part in _SENTENCE_END.split(thinking) if part.strip()]
+    found = []
+    for raw in filter(None, map(str.strip, _SENTENCE_END.split(thinking))):
+        prose = prose_of(raw)
+        pieces, has_box = prose.split(BOX_WORD), BOX_WORD in prose
+        boxes = [Cited(image, box, words) for (image, box), words in zip(cited(raw), pieces, strict=False)]
+        about_images = not has_box and bool(mentioned(prose) or _COLLECTIVE.search(prose))
+        found.append(Sentence(raw, prose, boxes, has_box, about_images))
+    return found
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
@@ -131,7 +112,10 @@ class Mention(NamedTuple):
 @lru_cache(maxsize=512)  # several checks look at the same sentences
 def mentions(prose: str) -> tuple[Mention, ...]:
     """Every image that ``prose`` names by its number or rank, in the order of the text."""
-    found = [Mention(*match.span(), _number(match[1])) for match in _NUMBERED.finditer(prose)]
+    found = []
+    for match in _NUMBERED.finditer(prose):
+        word = match[1].lower()
+        found.append(Mention(*match.span(), _NUMBER_WORDS[word] if word in _NUMBER_WORDS else int(word)))
     found += [Mention(*match.span(), ordinals.number(match[1])) for match in _RANKED.finditer(prose)]
     for match in _GERMAN_RANKED.finditer(prose):
         found.append(Mention(*match.span(), 1 + _GERMAN_ORDINALS.index(match[1].lower())))
@@ -147,14 +131,6 @@ def mentioned(prose: str) -> list[int]:
     [2, 3, 4, 6]
     """
     return [mention.number for mention in mentions(prose)]
-
-
-def _number(word: str) -> int:
-    word = word.lower()
-    if word in _NUMBER_WORDS:
-        return _NUMBER_WORDS[word]
-    digits = _DIGITS.match(word)
-    return int(digits.group()) if digits else 0
 
 
 THING = "thing"  # replaces the labels of the sample, since a "label" or a "key" may be an object of a question
@@ -188,14 +164,9 @@ def image_words(prose: str, things: re.Pattern[str] | None = None) -> str:
 
 def things_of(sample: Sample) -> re.Pattern[str] | None:
     """A pattern for the labels of a sample in :func:`image_words`, singular and plural; None without labels."""
-    labels = {note.label for image in sample.images for note in image.objects}
-    labels |= {target.label for target in sample.targets}
-    subject = sample.meta.get("subject")
+    notes = [*(note for image in sample.images for note in image.objects), *sample.targets]
+    labels, subject = {note.label for note in notes}, sample.meta.get("subject")
     if isinstance(subject, str):
         labels.add(subject)
-    return _any_of(normal_words(label) for label in labels)
-
-
-def _any_of(phrases: Iterable[str]) -> re.Pattern[str] | None:
-    known = sorted({phrase for phrase in phrases if phrase}, key=lambda phrase: (-len(phrase), phrase))
+    known = sorted({normal_words(label) for label in labels} - {""}, key=lambda phrase: (-len(phrase), phrase))
     return re.compile(rf"\b(?:{'|'.join(map(re.escape, known))})(?:s|es)?\b") if known else None

@@ -1,6 +1,7 @@
-"""The checks of a trajectory, one function each: a reason why it fails, or None (``docs/concepts/trajectories.md``).
+"""Whether a trajectory may be used for training: every check with its reason (``docs/concepts/trajectories.md``).
 
-A check is a pure function of the sample, the stored trajectory and the settings, so its result is repeatable.
+A check is one function: it returns a reason why the trajectory fails, or None. It depends only on the sample, the
+stored trajectory and the settings, so its result is repeatable from the stored text.
 """
 
 from __future__ import annotations
@@ -8,23 +9,25 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from itertools import groupby
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mirg.answers.markup import cited as boxes_in
 from mirg.answers.markup import markup_problem
-from mirg.answers.read import Reading, read
-from mirg.answers.write import write_completion
-from mirg.errors import MirgError
-from mirg.frames import Family, Size, from_frame, to_frame
+from mirg.answers.prompts import write_completion
+from mirg.answers.read import read
+from mirg.config import Section
+from mirg.errors import ConfigError, MirgError, PluginError
+from mirg.frames import Family, from_frame, to_frame
+from mirg.frames import family as family_named
 from mirg.geometry import Box, iou_matrix, match
+from mirg.plugins import load_plugin, plugin_errors
 from mirg.samples.schema import Sample, Target, Trajectory
+from mirg.samples.tokens import sizes_in
 from mirg.trajectories.chain import (
     BOX_WORD,
     Cited,
-    Sentence,
     image_words,
     mentioned,
     mentions,
@@ -33,16 +36,12 @@ from mirg.trajectories.chain import (
     sentences,
     things_of,
 )
-from mirg.trajectories.conclusions import conclusion_first, conclusions
 from mirg.trajectories.language import Language, language_problem
-from mirg.trajectories.leaks import leak
-from mirg.trajectories.sizes import sizes_in
+from mirg.trajectories.phrases import conclusion_first, conclusions, leak
 
 
-class VerifyConfig(BaseModel):
+class VerifyConfig(Section):
     """Thresholds of the checks."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     min_iou: float = Field(default=0.5, gt=0, le=1, description="of every box of the answer with its target")
     citation_iou: float = Field(default=0.5, gt=0, le=1, description="of a cited box with something annotated")
@@ -55,55 +54,37 @@ class VerifyConfig(BaseModel):
     max_same_phrase: int = Field(default=3, ge=1)
     image_level: bool = Field(default=True, description="ask for statements about the images before those about boxes")
     language: Language | None = Field(default=None, description="of the thinking: en or de; None: not looked at")
+    checks: tuple[str, ...] = Field(default=(), description="your own checks, FILE.py:NAME, besides those of mirg")
 
 
-@dataclass(frozen=True)
+DEFAULT = VerifyConfig()
+# The finest frame that does not depend on the size of the image; a coarser one would move small boxes.
+DEFAULT_FAMILY = "qwen3-vl"
+
+
 class Case:
-    """The input of a check."""
+    """The input of a check, and what several checks read from it.
 
-    sample: Sample
-    trajectory: Trajectory
-    family: Family
-    config: VerifyConfig
+    ``parts`` are the sentences of the thinking, ``citations`` the boxes cited in them, ``prose`` is the thinking
+    without the numbers of boxes. ``things`` are the labels of the sample, ``named`` the images that its question names.
+    """
 
-    @cached_property
-    def parts(self) -> list[Sentence]:
-        """The sentences of the thinking."""
-        return sentences(self.trajectory.thinking)
-
-    @cached_property
-    def allowed_parts(self) -> list[Sentence]:
-        """The sentences of the thinking up to ``max_chars``: a longer one is refused for its length anyway."""
-        text = self.trajectory.thinking
-        return self.parts if len(text) <= self.config.max_chars else sentences(text[: self.config.max_chars])
-
-    @cached_property
-    def citations(self) -> list[Cited]:
-        """Every box cited in the thinking."""
-        return [box for sentence in self.parts for box in sentence.boxes]
-
-    @cached_property
-    def prose(self) -> str:
-        """The thinking without the numbers of boxes."""
-        return prose_of(self.trajectory.thinking)
-
-    @cached_property
-    def things(self) -> re.Pattern[str] | None:
-        """The labels of the sample."""
-        return things_of(self.sample)
-
-    @cached_property
-    def named(self) -> frozenset[int]:
-        """The images that the question names."""
-        return frozenset(mentioned(prose_of(self.sample.question))) | {n for n, _ in boxes_in(self.sample.question)}
-
-    @property
-    def n_images(self) -> int:
-        """The number of images of the sample."""
-        return len(self.sample.images)
+    def __init__(self, sample: Sample, trajectory: Trajectory, family: Family, config: VerifyConfig) -> None:
+        self.sample, self.trajectory, self.family, self.config = sample, trajectory, family, config
+        thinking = trajectory.thinking
+        self.parts = sentences(thinking)
+        # A longer thinking is refused for its length anyway.
+        self.allowed_parts = (
+            self.parts if len(thinking) <= config.max_chars else sentences(thinking[: config.max_chars])
+        )
+        self.citations = [box for sentence in self.parts for box in sentence.boxes]
+        self.prose = prose_of(thinking)
+        self.things = things_of(sample)
+        self.named = frozenset([*mentioned(prose_of(sample.question)), *(n for n, _ in boxes_in(sample.question))])
+        self.n_images = len(sample.images)
+        self.answered = {target.image for target in trajectory.answer}
 
 
-_WORD = re.compile(r"\S+")
 _BESIDE = (
     *("left of", "right of", "next to", "close to", "beside", "near", "above", "below", "under", "behind", "unlike"),
     *("in front of", "on top of", "opposite", "past", "than", "from"),
@@ -113,7 +94,7 @@ _BARE_NUMBERS = re.compile(r"[(\[] ?\d{1,9}(?:\.\d{1,9})? ?, ?\d{1,9}(?:\.\d{1,9
 
 def grammar(case: Case) -> str | None:
     """The completion that the model would be trained on can be written and reads back as the same answer."""
-    thinking = case.trajectory.thinking
+    thinking, answer, family = case.trajectory.thinking, case.trajectory.answer, case.family
     problem = markup_problem(thinking, case.n_images)
     if problem:
         return problem
@@ -124,36 +105,46 @@ def grammar(case: Case) -> str | None:
     bare = _BARE_NUMBERS.search(case.prose)
     if bare:
         return f"coordinates outside of box markup belong to no frame: {bare.group()!r}"
-    answer = case.trajectory.answer
     try:
-        sizes = sizes_in(case.sample, case.family)
-        text = write_completion(thinking, answer, sizes, case.family)
-        wanted = [(t.image, _in_frame(t, sizes[t.image - 1], case.family)) for t in answer]
+        sizes = sizes_in(case.sample, family)
+        text = write_completion(thinking, answer, sizes, family)
+        framed = [(to_frame(target.box, sizes[target.image - 1], family), target.image) for target in answer]
+        wanted = [(image, from_frame(numbers, sizes[image - 1], family)) for numbers, image in framed]
     except MirgError as error:
         return error.message
-    return _reads_back(read(text, sizes, case.family), wanted)
+    reading = read(text, sizes, family)
+    if reading.failure or reading.format_score < 1.0:
+        return f"the written completion does not read back: {reading.failure or reading.format_reason}"
+    got = [(found.image, found.box) for found in reading.boxes]
+    if [image for image, _ in got] != [image for image, _ in wanted] or reading.none != (not wanted):
+        return f"the written answer reads back with {len(got)} boxes, {len(wanted)} were written"
+    for (image, a), (_, b) in zip(got, wanted, strict=True):
+        if any(abs(x - y) > 1e-6 for x, y in zip(a, b, strict=True)):
+            return f"the box in Image-{image} reads back as another one"
+    return None
 
 
 def images_exist(case: Case) -> str | None:
     """Every image that the thinking or the answer names is one of the sample's."""
-    named = [*mentioned(case.prose), *(c.image for c in case.citations)]
-    named += [target.image for target in case.trajectory.answer]
-    wrong = sorted({number for number in named if not 1 <= number <= case.n_images})
+    named = {*mentioned(case.prose), *(box.image for box in case.citations), *case.answered}
+    wrong = sorted(number for number in named if not 1 <= number <= case.n_images)
     return f"Image-{wrong[0]} does not exist, there are {case.n_images} images" if wrong else None
 
 
 def final_image_set(case: Case) -> str | None:
     """The answer names exactly the images that hold a target."""
-    named, true = {t.image for t in case.trajectory.answer}, set(case.sample.target_images)
-    return None if named == true else f"the answer names {_images(named)}, the truth is {_images(true)}"
+    true = set(case.sample.target_images)
+    if case.answered == true:
+        return None
+    return f"the answer names {_images(case.answered)}, the truth is {_images(true)}"
 
 
-def boxes_agree(case: Case) -> str | None:
+def iou(case: Case) -> str | None:
     """Every box of the answer has its own target in its own image, with IoU of at least ``min_iou``."""
     answer, targets = case.trajectory.answer, case.sample.targets
     if len(answer) != len(targets):
         return f"the answer has {len(answer)} boxes, the truth {len(targets)}"
-    for image in sorted(case.sample.target_images | {t.image for t in answer}):
+    for image in sorted(case.sample.target_images | case.answered):
         said, true = _boxes(answer, image), _boxes(targets, image)
         matched = sum(value >= case.config.min_iou for _, _, value in match(said, true))
         if matched < max(len(said), len(true)):
@@ -178,32 +169,30 @@ _FOUND = re.compile(r"\bfound ?: ?([^.,;\n]{0,100}(?:, ?image[ -]\d{1,9})*)", re
 _NOWHERE = re.compile(r"\b(?:in|on) none of (?:the|these|those|all) (?:\w+ )?images\b", re.IGNORECASE)
 
 
-def verdicts_agree(case: Case) -> str | None:
+def verdicts(case: Case) -> str | None:
     """What the thinking says ("Found: ring Image-2", "Image-1: no", "Odd: Image-3") agrees with its answer."""
-    prose = case.prose
-    answered = {target.image for target in case.trajectory.answer}
+    prose, answered = case.prose, case.answered
+    answer = f", the answer is {_images(answered)}"
     for number, said in _VERDICT.findall(prose):
         if (int(number) in answered) != (said.lower() == "yes"):
-            return f"the thinking says Image-{number}: {said.lower()}, the answer is {_images(answered)}"
-    for word, number in _CHOICE.findall(prose):
-        if int(number) not in answered:
-            return f"the thinking says {word}: Image-{number}, the answer is {_images(answered)}"
-    for number in (number for said in _FOUND.findall(prose) for number in mentioned(said)):
+            return f"the thinking says Image-{number}: {said.lower()}{answer}"
+    chosen = [(word, int(number)) for word, number in _CHOICE.findall(prose)]
+    chosen += [("found", number) for said in _FOUND.findall(prose) for number in mentioned(said)]
+    for word, number in chosen:
         if number not in answered:
-            return f"the thinking says found: Image-{number}, the answer is {_images(answered)}"
+            return f"the thinking says {word}: Image-{number}{answer}"
     if answered and _NOWHERE.search(prose):
-        return f"the thinking finds it in none of the images, the answer is {_images(answered)}"
+        return f"the thinking finds it in none of the images{answer}"
     for sentence in case.allowed_parts:
-        for said in conclusions(image_words(sentence.prose, case.things)):
-            if said.number not in (answered if said.certain else answered | case.named):
-                return f"the thinking says {said.words!r}, the answer is {_images(answered)}"
+        for found in conclusions(image_words(sentence.prose, case.things)):
+            if found.number not in (answered if found.certain else answered | case.named):
+                return f"the thinking says {found.words!r}{answer}"
     return None
 
 
 def no_leak(case: Case) -> str | None:
     """Nothing gives away that the writer was shown the truth."""
-    pointed = bool(boxes_in(case.sample.question))
-    found = leak(case.allowed_parts, case.things, case.named, pointed)
+    found = leak(case.allowed_parts, case.things, case.named, bool(boxes_in(case.sample.question)))
     if found or not case.config.image_level:  # without an image-level part, the conclusion may come first
         return found
     return conclusion_first(case.allowed_parts, case.things, case.named, case.sample.target_images)
@@ -213,23 +202,26 @@ def levels(case: Case) -> str | None:
     """The image-level part is there, and comes before the object-level part, which is there where there is a target."""
     first_box = next((k for k, s in enumerate(case.parts) if s.has_box), None)
     first_image = next((k for k, s in enumerate(case.parts) if s.is_image_level), None)
-    if case.trajectory.answer and first_box is None:
+    if case.answered and first_box is None:
         return "no object-level part: no box is cited"
-    if case.n_images == 1 or not case.config.image_level:
-        return _not_cited(case)
-    if first_image is None:
-        return "no image-level part: no statement about the images"
-    if first_box is not None and first_box < first_image:
-        return "a box is cited before any statement about the images"
-    return _not_cited(case)
+    if case.n_images > 1 and case.config.image_level:
+        if first_image is None:
+            return "no image-level part: no statement about the images"
+        if first_box is not None and first_box < first_image:
+            return "a box is cited before any statement about the images"
+    for image in sorted(case.answered):
+        said = [box.box for box in case.citations if box.image == image]
+        ious = iou_matrix(_boxes(case.trajectory.answer, image), said)
+        if not said or bool((ious.max(axis=1) < case.config.citation_iou).any()):
+            return f"a box of the answer in Image-{image} is not cited in the thinking"
+    return None
 
 
 def length(case: Case) -> str | None:
     """Neither empty nor endless."""
-    text, config = case.trajectory.thinking, case.config
-    if len(text) > config.max_chars:
-        return f"{len(text)} characters, at most {config.max_chars} allowed"
-    words = len(case.prose.split())
+    config, characters, words = case.config, len(case.trajectory.thinking), len(case.prose.split())
+    if characters > config.max_chars:
+        return f"{characters} characters, at most {config.max_chars} allowed"
     if not config.min_words <= words <= config.max_words:
         return f"{words} words, {config.min_words} to {config.max_words} allowed"
     return None
@@ -237,13 +229,11 @@ def length(case: Case) -> str | None:
 
 def repetition(case: Case) -> str | None:
     """No sentence, phrase or word again and again."""
-    config = case.config
+    config, text = case.config, case.trajectory.thinking.casefold()
     same = Counter(sentence.raw.casefold() for sentence in case.parts).most_common(1)
     if same and same[0][1] > config.max_same_sentence:
         return f"one sentence occurs {same[0][1]} times: {same[0][0][:60]!r}"
-    text = case.trajectory.thinking.casefold()
-    words = text.split()
-    run = _longest_run(words)
+    run = max((len(list(equal)) for _, equal in groupby(text.split())), default=0)
     if run > config.max_same_word:
         return f"one word occurs {run} times in a row"
     phrases = _most_repeats(_about_images(text), config.phrase_words)
@@ -258,41 +248,70 @@ def language(case: Case) -> str | None:
     return language_problem(case.prose, case.config.language, known)
 
 
-CHECKS: dict[str, Callable[[Case], str | None]] = {
-    "grammar": grammar,
-    "images_exist": images_exist,
-    "final_image_set": final_image_set,
-    "iou": boxes_agree,
-    "citations": citations,
-    "verdicts": verdicts_agree,
-    "no_leak": no_leak,
-    "levels": levels,
-    "length": length,
-    "repetition": repetition,
-    "language": language,
+Check = Callable[[Case], str | None]
+CHECKS: dict[str, Check] = {
+    check.__name__: check
+    for check in (
+        *(grammar, images_exist, final_image_set, iou, citations, verdicts, no_leak, levels, length, repetition),
+        language,
+    )
 }
 
 
-def checks_of(config: VerifyConfig) -> dict[str, Callable[[Case], str | None]]:
-    """The checks of ``config`` by name: all, except that of the language if none is configured."""
-    return {name: check for name, check in CHECKS.items() if name != "language" or config.language is not None}
+def checks_of(config: VerifyConfig) -> dict[str, Check]:
+    """The checks of ``config`` by name: all, except that of the language if none is configured, and its plug-ins.
+
+    Raises ConfigError if a plug-in does not exist or its name is taken, PluginError if its file cannot be loaded.
+    """
+    chosen = {name: check for name, check in CHECKS.items() if name != "language" or config.language is not None}
+    for plugin in config.checks:
+        function, label = load_plugin(plugin, what=_PLUGIN), plugin.rpartition(":")[2]
+        if not callable(function):
+            raise ConfigError(f"the {_PLUGIN} {plugin} is not a function but {type(function).__name__}")
+        if label in chosen or label in CHECKS:
+            raise ConfigError(f"there are two trajectory checks {label!r}", hint="give the function another name")
+        chosen[label] = _plugin_check(plugin, function)
+    return chosen
 
 
-def _reads_back(reading: Reading, wanted: list[tuple[int, Box]]) -> str | None:
-    if reading.failure or reading.format_score < 1.0:
-        return f"the written completion does not read back: {reading.failure or reading.format_reason}"
-    got = [(found.image, found.box) for found in reading.boxes]
-    if [image for image, _ in got] != [image for image, _ in wanted] or reading.none != (not wanted):
-        return f"the written answer reads back with {len(got)} boxes, {len(wanted)} were written"
-    for (image, a), (_, b) in zip(got, wanted, strict=True):
-        if any(abs(x - y) > 1e-6 for x, y in zip(a, b, strict=True)):
-            return f"the box in Image-{image} reads back as another one"
-    return None
+_PLUGIN = "trajectory check"
 
 
-def _in_frame(target: Target, size: Size, family: Family) -> Box:
-    """The target's box after rounding to the family's frame, in fractions."""
-    return from_frame(to_frame(target.box, size, family), size, family)
+def _plugin_check(plugin: str, function: Callable[[Sample, Trajectory], object]) -> Check:
+    def check(case: Case) -> str | None:
+        with plugin_errors(plugin, what=_PLUGIN):
+            reason = function(case.sample, case.trajectory)
+        if reason is None or (isinstance(reason, str) and reason):
+            return reason
+        raise PluginError(
+            f"sample {case.sample.id}: the {_PLUGIN} {plugin} returned {reason!r}",
+            hint="return a text that says why the trajectory fails, or None if it passes",
+        )
+
+    check.__doc__ = function.__doc__
+    return check
+
+
+def verify(
+    sample: Sample,
+    trajectory: Trajectory,
+    *,
+    family: Family | str = DEFAULT_FAMILY,
+    config: VerifyConfig = DEFAULT,
+) -> dict[str, str | None]:
+    """The result of each check by its name: why the trajectory fails it, or None. The order is that of :data:`CHECKS`.
+
+    Never raises on any sample and trajectory, except for errors of plug-ins (see :func:`checks_of`); time is linear in
+    the length of the thinking. ``family`` says in which frame the completion of the grammar check is written
+    (ConfigError for an unknown name).
+    """
+    case = Case(sample, trajectory, family_named(family) if isinstance(family, str) else family, config)
+    return {name: check(case) for name, check in checks_of(config).items()}
+
+
+def failures(results: Mapping[str, str | None]) -> dict[str, str]:
+    """The checks that are not passed, with the reasons; empty means that the trajectory may be kept."""
+    return {name: reason for name, reason in results.items() if reason is not None}
 
 
 def _citation_problem(image: int, boxes: list[Cited], case: Case) -> str | None:
@@ -320,8 +339,8 @@ def _citation_problem(image: int, boxes: list[Cited], case: Case) -> str | None:
 
 def _labels(sample: Sample) -> set[str]:
     """Every label of the sample, in lower case."""
-    labels = {note.label.casefold() for image in sample.images for note in image.objects}
-    return (labels | {target.label.casefold() for target in sample.targets}) - {""}
+    notes = [*(note for image in sample.images for note in image.objects), *sample.targets]
+    return {note.label.casefold() for note in notes} - {""}
 
 
 def _called(words: str, labels: Mapping[str, str]) -> set[str]:
@@ -338,35 +357,17 @@ def _called(words: str, labels: Mapping[str, str]) -> set[str]:
     return {label for label in found if not any(label != other and label in other for other in found)}
 
 
-def _not_cited(case: Case) -> str | None:
-    """The first box of the answer that the thinking does not cite, or None."""
-    for image in sorted({target.image for target in case.trajectory.answer}):
-        said = [box.box for box in case.citations if box.image == image]
-        ious = iou_matrix(_boxes(case.trajectory.answer, image), said)
-        if not said or bool((ious.max(axis=1) < case.config.citation_iou).any()):
-            return f"a box of the answer in Image-{image} is not cited in the thinking"
-    return None
-
-
 def _about_images(text: str) -> list[tuple[str, int]]:
     """The words of ``text``, each with the image named last before it: what is said of each image is no repetition."""
     named = mentions(text)
     words: list[tuple[str, int]] = []
     k, current = 0, 0
-    for word in _WORD.finditer(text):
+    for word in re.finditer(r"\S+", text):
         while k < len(named) and named[k].start < word.end():
             current = named[k].number
             k += 1
         words.append((word[0], current))
     return words
-
-
-def _longest_run(words: list[str]) -> int:
-    longest, run, before = 0, 0, None
-    for word in words:
-        run = run + 1 if word == before else 1
-        longest, before = max(longest, run), word
-    return longest
 
 
 def _most_repeats(words: Sequence[Hashable], size: int) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from mirg.answers.markup import box_markup
+from mirg.samples.coverage import label_key
 from mirg.samples.schema import ImageRef, ObjectNote, Sample, Target, Trajectory
 from mirg.trajectories.chain import mentioned, prose_of
 
@@ -28,14 +29,13 @@ def build_object_level(sample: Sample) -> Trajectory:
 
     ``mirg study`` uses it to measure the effect of reasoning about images; for training, :func:`build` is better.
     """
-    thinking = " ".join([*_target(sample), *_object_level(sample)])
+    thinking = " ".join([f"Target: {subject(sample)}.", *_object_level(sample)])
     return Trajectory(thinking=thinking, answer=ordered(sample.targets), writer=OBJECT_WRITER)
 
 
 def write_thinking(sample: Sample) -> str:
     """The reasoning of ``sample``, with box markup; a pure function of its annotation."""
-    image_level = IMAGE_LEVEL.get(sample.task, _search)
-    return " ".join([*image_level(sample), *_object_level(sample)])
+    return " ".join([*IMAGE_LEVEL.get(sample.task, _search)(sample), *_object_level(sample)])
 
 
 def ordered(targets: Sequence[Target]) -> tuple[Target, ...]:
@@ -59,106 +59,82 @@ def _object_level(sample: Sample) -> list[str]:
     ]
 
 
-def _target(sample: Sample) -> list[str]:
-    return [f"Target: {subject(sample)}."]
-
-
-def _found(sample: Sample) -> list[str]:
-    """Which images show the subject. Name and image are next to each other, which is the form of a look-up.
+def _search(sample: Sample) -> list[str]:
+    """The subject, and which images show it. Name and image are next to each other, which is the form of a look-up.
 
     An image that the question names is not found by looking, and others may hold the same: it is only said again.
     """
-    if sample.targets and sample.target_images <= set(mentioned(prose_of(sample.question))):
-        return [f"Where: {_places(sample)}."]
-    return [f"Found: {subject(sample)} {_places(sample)}."]
+    name, places = subject(sample), _places(sample)
+    known = sample.targets and sample.target_images <= set(mentioned(prose_of(sample.question)))
+    return [f"Target: {name}.", f"Where: {places}." if known else f"Found: {name} {places}."]
 
 
 def _places(sample: Sample) -> str:
-    images = ", ".join(f"Image-{number}" for number in sorted(sample.target_images))
-    return images or "in none of the images"
+    return ", ".join(f"Image-{number}" for number in sorted(sample.target_images)) or "in none of the images"
 
 
 def _lists(sample: Sample) -> list[str]:
     """The objects of every image, from left to right."""
-    return [f"Image-{number}: {_listed(image)}." for number, image in enumerate(sample.images, 1)]
-
-
-def _listed(image: ImageRef) -> str:
-    notes = sorted(image.objects, key=lambda note: note.box)
-    runs = [(label, len(list(run))) for label, run in groupby(note.label for note in notes)]
-    # A long row of one word would be refused as a repetition, and does not show a number.
-    return ", ".join(f"{label} ({n})" if n > LONGEST_RUN else ", ".join([label] * n) for label, n in runs) or "nothing"
-
-
-def _search(sample: Sample) -> list[str]:
-    return [*_target(sample), *_found(sample)]
+    said = []
+    for number, image in enumerate(sample.images, 1):
+        labels = (note.label for note in sorted(image.objects, key=lambda note: note.box))
+        runs = [(label, len(list(run))) for label, run in groupby(labels)]
+        # A long row of one word would be refused as a repetition, and does not show a number.
+        listed = [f"{label} ({n})" if n > LONGEST_RUN else ", ".join([label] * n) for label, n in runs]
+        said.append(f"Image-{number}: {', '.join(listed) or 'nothing'}.")
+    return said
 
 
 def _difference(sample: Sample) -> list[str]:
-    """The reasoning for differences: the objects that all images show come first, then those of each image."""
+    """For differences: the names that every image shows come first, from left to right as in the first image."""
     if not any(image.objects for image in sample.images):  # photographs: there is nothing to list
         return _search(sample)
-    return [*_same(sample), *_search(sample)]
-
-
-def _same(sample: Sample) -> list[str]:
-    """The names that every image shows, from left to right as in the first."""
     others = [{note.label for note in image.objects} for image in sample.images[1:]]
     notes = sorted(sample.images[0].objects, key=lambda note: note.box)
     names = dict.fromkeys(note.label for note in notes if all(note.label in labels for labels in others))
-    return [f"Same: {', '.join(names) or 'nothing'}."]
+    return [f"Same: {', '.join(names) or 'nothing'}.", *_search(sample)]
 
 
 def _odd_one_out(sample: Sample) -> list[str]:
-    return [*_lists(sample), f"Odd: {subject(sample)}.", *_found(sample)]
+    return [*_lists(sample), f"Odd: {subject(sample)}.", *_search(sample)[1:]]
 
 
 def _counting(sample: Sample) -> list[str]:
     """The number of objects called ``meta["counted"]``, or of all objects, in every image."""
     counted = sample.meta.get("counted")
-    counts = [
-        sum(_called(note, counted) if isinstance(counted, str) else 1 for note in image.objects)
-        for image in sample.images
-    ]
+    counts = [len(_called(image, counted) if isinstance(counted, str) else image.objects) for image in sample.images]
     said = [f"Image-{number}: {value}." for number, value in enumerate(counts, 1)]
-    return [*said, f"Most: Image-{1 + counts.index(max(counts))}.", *_target(sample)]
+    return [*said, f"Most: Image-{1 + counts.index(max(counts))}.", f"Target: {subject(sample)}."]
 
 
 def _reasoning(sample: Sample) -> list[str]:
-    """What is compared: all objects, or how large one kind is. What references show has another name: it is not said.
+    """What is compared: all objects, or how much of each image the largest object of one kind takes, in percent.
 
-    A name in the chain is copied, and one that is close to the target's does harm.
+    What references show has another name and is not said: a name in the chain is copied, and one that is close to the
+    target's does harm.
     """
     compared = sample.meta.get("compared")
-    if isinstance(compared, str):
-        return [*_shares(sample, compared), *_target(sample), *_found(sample)]
-    if any(image.role == "reference" for image in sample.images):
-        return _search(sample)
-    return [*_lists(sample), *_target(sample), *_found(sample)]
-
-
-def _shares(sample: Sample, label: str) -> list[str]:
-    """How much of each image the largest object of this label takes, in percent."""
+    if not isinstance(compared, str):
+        return (
+            _search(sample) if any(i.role == "reference" for i in sample.images) else _lists(sample) + _search(sample)
+        )
     said = []
     for number, image in enumerate(sample.images, 1):
-        areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (n.box for n in image.objects if _called(n, label))]
-        said.append(f"Image-{number}: {label} {100 * max(areas):.0f} %." if areas else f"Image-{number}: no {label}.")
-    return said
+        areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (note.box for note in _called(image, compared))]
+        share = f"{compared} {100 * max(areas):.0f} %" if areas else f"no {compared}"
+        said.append(f"Image-{number}: {share}.")
+    return said + _search(sample)
 
 
-def _called(note: ObjectNote, label: str) -> bool:
-    return note.label.casefold().split() == label.casefold().split()
+def _called(image: ImageRef, label: str) -> list[ObjectNote]:
+    return [note for note in image.objects if label_key(note.label) == label_key(label)]
 
 
 def _same_instance(sample: Sample) -> list[str]:
     """The images that show objects of this name come first, since the target is in one of them."""
-    name = subject(sample)
-    alike = [
-        f"Image-{number}"
-        for number, image in enumerate(sample.images[1:], 2)
-        if any(_called(note, name) for note in image.objects)
-    ]
-    return [*_target(sample), f"Alike: {', '.join(alike)}.", *_found(sample)] if alike else _search(sample)
+    target, found = _search(sample)
+    alike = [f"Image-{k}" for k, image in enumerate(sample.images[1:], 2) if _called(image, subject(sample))]
+    return [target, f"Alike: {', '.join(alike)}.", found] if alike else [target, found]
 
 
 def _companion(sample: Sample) -> list[str]:
@@ -166,7 +142,7 @@ def _companion(sample: Sample) -> list[str]:
     mark = sample.meta.get("mark")
     if not isinstance(mark, str):  # a task of a user's own by the same name
         return _search(sample)
-    return [f"Found: {mark} {_places(sample)}.", *_target(sample)]
+    return [f"Found: {mark} {_places(sample)}.", f"Target: {subject(sample)}."]
 
 
 IMAGE_LEVEL: dict[str, Callable[[Sample], list[str]]] = {

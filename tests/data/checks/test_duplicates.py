@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.data.checks.duplicates import Copied, Duplicates, Twin, text_key
+from mirg.data.checks.duplicates import Duplicates, Repeat, text_key
 from mirg.samples import ImageRef, Sample, Target
 
 BOX = (0.1, 0.2, 0.3, 0.4)
@@ -25,7 +25,7 @@ def twins(*samples: Sample) -> list[tuple[str, int, int]]:
     found = Duplicates()
     for row, one in enumerate(samples, 1):
         found.add(row, one, [ref.sha256 for ref in one.images])
-    return [(twin.kind, twin.first, twin.row) for twin in found.twins()]
+    return [row[:3] for row in found.repeats() if row.kind != "copied_file"]
 
 
 PAIRS = [
@@ -88,14 +88,14 @@ def test_one_content_under_two_names() -> None:
     for row, (path, digest) in enumerate(refs, 1):
         one = sample("x").model_copy(update={"images": (ImageRef(path=path),)})
         found.add(row, one, [digest * 64])
-    copies = list(found.copies())
+    copies = [row for row in found.repeats() if row.kind == "copied_file"]
     assert [(c.first, c.row) for c in copies] == [(1, 3), (1, 5)], "once for each further name"
-    assert copies[0] == Copied(1, text_key("a.png"), 3, text_key("c.png"))
+    assert copies[0] == Repeat("copied_file", 1, 3, text_key("a.png"), text_key("c.png"))
 
 
 def test_images_without_digest_are_told_by_name() -> None:
     found = Duplicates()
     for row in (1, 2):
         found.add(row, sample("a"), [None])
-    assert list(found.twins()) == [Twin("duplicate", 1, 2)] and list(found.copies()) == []
-    assert list(Duplicates().twins()) == []
+    assert list(found.repeats()) == [Repeat("duplicate", 1, 2)]
+    assert list(Duplicates().repeats()) == []

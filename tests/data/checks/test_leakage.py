@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from fakes.datasets import edit_rows, picture, row, write_rows
-from mirg.data.checks.leakage import Holdout, Images, Leakage, SharedImage, Use, Watch, alike, shared_images
+from mirg.data.checks.leakage import Digests, Holdout, Leakage, SharedImage, Use, alike, note_shared, shared_images
 from mirg.executors import executor
 from mirg.images import image_digest
 from mirg.samples import DatasetFolder
@@ -67,18 +67,17 @@ def test_several_benchmarks_are_told_apart(tmp_path: Path) -> None:
     train = write_rows(tmp_path / "a", [row("a1", [1, 2])])
     names = ("x", "y")
     benchmarks = [Holdout(write_rows(tmp_path / name, [row(name, [1])]), name=name) for name in names]
-    watch = Watch(benchmarks)
+    shared: dict = {}
     for sample in train:
-        watch.see(sample, [ref.sha256 for ref in sample.images])
-    assert [shared.dataset for shared in watch.shared] == ["x", "y"]
-    assert str(watch.shared[0]).endswith("of sample x of x") and "Image-1 (images/p1.png) is" in str(watch.shared[0])
+        note_shared(shared, Digests(train).uses(sample), benchmarks)
+    assert [found.dataset for found in shared.values()] == ["x", "y"]
+    first = str(next(iter(shared.values())))
+    assert first.endswith("of sample x of x") and "Image-1 (images/p1.png) is" in first
 
 
-def looks(folder: DatasetFolder) -> Images:
-    images = Images()
-    for sample in folder:
-        images.see(sample, [ref.sha256 for ref in sample.images])
-    return images
+def looks(folder: DatasetFolder) -> dict:
+    uses = [use for sample in folder for use in Digests(folder, look=False).uses(sample)]
+    return {use.path: (use, digest) for use, digest in uses}
 
 
 def changed_copies(folder: DatasetFolder) -> DatasetFolder:
@@ -92,20 +91,20 @@ def changed_copies(folder: DatasetFolder) -> DatasetFolder:
 def test_changed_copies_look_alike_and_equal_files_are_not_said_twice(tmp_path: Path) -> None:
     train = write_rows(tmp_path / "a", [row("a1", [1, 2, 3])])
     bench = changed_copies(write_rows(tmp_path / "b", [row("b1", [2, 8])]))
-    index = Holdout(bench, name="b", uses=True)
+    index = Holdout(bench, name="b")
     found = alike(train, looks(train), index, 4)
     assert [(s.train.sample_id, s.train.image, s.benchmark.image) for s in found] == [("a1", 2, 1)]
     assert found[0].bits is not None and found[0].bits <= 4 and "looks like" in str(found[0])
     assert shared_images(train, bench) == [], "no file is the same"
-    same = Holdout(write_rows(tmp_path / "c", [row("c1", [2])]), uses=True)
+    same = Holdout(write_rows(tmp_path / "c", [row("c1", [2])]))
     assert alike(train, looks(train), same, 4) == []
-    unknown = Holdout(bench, look=False, name="b", uses=True)
+    unknown = Holdout(bench, look=False, name="b")
     assert alike(train, looks(without_digests(train)), unknown, 4) == found, "no digest is not an equal one"
 
 
 def test_processes_find_the_same(tmp_path: Path) -> None:
     train = write_rows(tmp_path / "a", [row("a1", [1, 2, 3])])
-    index = Holdout(changed_copies(write_rows(tmp_path / "b", [row("b1", [3, 1])])), uses=True)
+    index = Holdout(changed_copies(write_rows(tmp_path / "b", [row("b1", [3, 1])])))
     with executor("processes", 2) as run:
         assert alike(train, looks(train), index, 4, run) == alike(train, looks(train), index, 4) != []
 
@@ -117,24 +116,20 @@ def test_an_image_that_leaves_its_folder_is_not_opened(tmp_path: Path) -> None:
         write_rows(tmp_path / "b", [row("b1", [5])]),
         lambda rows: rows[0]["images"][0].update(path="../outside.png", sha256=None),
     )
-    index = Holdout(bench, uses=True)
+    index = Holdout(bench)
     assert index.by_digest == {} and alike(train, looks(train), index, 4) == []
 
 
 def test_json_holds_the_whole_pair() -> None:
     shared = SharedImage(Use("a", 1, "p"), Use("b", 2, "q"), None, 3, "bench")
-    assert shared.as_dict() == {
-        "train": {"sample_id": "a", "image": 1, "path": "p"},
-        "benchmark": {"sample_id": "b", "image": 2, "path": "q"},
-        "sha256": None,
-        "bits": 3,
-        "dataset": "bench",
-    }
+    train, benchmark = {"sample_id": "a", "image": 1, "path": "p"}, {"sample_id": "b", "image": 2, "path": "q"}
+    pair = {"train": train, "benchmark": benchmark, "sha256": None, "bits": 3, "dataset": "bench"}
+    assert shared.as_dict() == pair
 
 
 def left_out(train: DatasetFolder, *benchmarks: DatasetFolder, near: int | None = None, by: str = "") -> dict[str, str]:
     key = parse_group_by(by) if by else None
-    held = [Holdout(folder, name=folder.root.name, uses=near is not None, by=key) for folder in benchmarks]
+    held = [Holdout(folder, name=folder.root.name, by=key) for folder in benchmarks]
     leakage = Leakage(train, held, near=near, by=key)
     found = {sample.id: why for sample in train if (why := leakage.why(sample)) is not None}
     for _, field, reason in found.values():

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 import mirg
-from mirg.answers.prompts import messages, prompt_text
-from mirg.answers.write import write_completion
+from mirg.answers.prompts import messages, prompt_text, write_completion
 from mirg.data.checks.lengths import Lengths, limits_for
 from mirg.errors import ConfigError, ImageError
 from mirg.frames import FAMILIES, MIRG_TINY, QWEN3_VL, PixelLimits
@@ -59,18 +58,19 @@ def test_the_distribution_and_its_longest() -> None:
     totals = [base] + [lengths.add(sample(f"s{k}", sizes=((320, 320),), question="a" * (k + 1))) for k in range(1, 41)]
     assert totals == [base + k for k in range(41)]
     found = lengths.summary()
-    assert (found.p50, found.p95, found.most, found.samples) == (base + 20, base + 38, base + 40, 41)
-    assert found.longest == tuple((base + k, f"s{k}") for k in (40, 39, 38, 37, 36))
-    assert sum(found.counts) == 41 and found.edges[0] == base and found.edges[-1] == base + 40
-    assert found.too_long == sum((total or 0) > 1400 for total in totals)
-    assert 0 < found.image_share < 1
+    assert (found["p50"], found["p95"], found["max"], found["samples"]) == (base + 20, base + 38, base + 40, 41)
+    assert found["longest"] == [{"tokens": base + k, "id": f"s{k}"} for k in (40, 39, 38, 37, 36)]
+    edges, counts = found["histogram"]["edges"], found["histogram"]["counts"]
+    assert sum(counts) == 41 and edges[0] == base and edges[-1] == base + 40
+    assert found["too_long"] == sum((total or 0) > 1400 for total in totals)
+    assert 0 < found["image_share"] < 1
 
 
 def test_of_equally_long_samples_the_first_are_named() -> None:
     lengths = Lengths(QWEN3_VL, None, len, "x")
     for k in range(9):
         lengths.add(sample(f"s{k}"))
-    assert [name for _, name in lengths.summary().longest] == ["s0", "s1", "s2", "s3", "s4"]
+    assert [one["id"] for one in lengths.summary()["longest"]] == ["s0", "s1", "s2", "s3", "s4"]
 
 
 def test_what_cannot_be_counted_is_counted_as_that() -> None:
@@ -80,4 +80,5 @@ def test_what_cannot_be_counted_is_counted_as_that() -> None:
     with pytest.raises(ImageError):
         lengths.add(sample(sizes=((3000, 10),)))
     found = lengths.summary()
-    assert (found.samples, found.unmeasured, found.refused, found.most, found.longest) == (0, 1, 1, 0, ())
+    expected = {"samples": 0, "unmeasured": 1, "refused": 1, "max": 0, "longest": []}
+    assert {name: found[name] for name in expected} == expected

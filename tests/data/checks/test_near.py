@@ -45,12 +45,6 @@ def test_pairs_in_one_band_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch
     assert near_pairs(same, array([5, 4, 2**63]), 1) == [(i, j, j) for i in range(20) for j in (0, 1)]
 
 
-@pytest.mark.parametrize("most", [-1, MOST_BITS + 1])
-def test_distances_that_cannot_be_searched(most: int) -> None:
-    with pytest.raises(ValueError, match="can be searched"):
-        near_pairs(array([1]), array([1]), most)
-
-
 def jpeg(image: Image.Image) -> Image.Image:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=40)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fakes.datasets import BOX, edit_rows, picture, row, write_rows
 from mirg.data.checks.run import CheckConfig, Look, check_dataset
-from mirg.errors import ConfigError, DataError
+from mirg.errors import DataError
 from mirg.frames import QWEN3_VL, QWEN25_VL
 from mirg.samples import DatasetFolder
 
@@ -71,6 +71,11 @@ def test_a_file_that_was_replaced_by_one_of_the_same_size(dataset: DatasetFolder
         assert all("is not the file that the row describes" in r.reason for r in report.rejections.kept)
 
 
+def test_upper_and_lower_case_are_one_digest(dataset: DatasetFolder) -> None:
+    edit_rows(dataset, lambda rows: [image.update(sha256=image["sha256"].upper()) for image in rows[1]["images"]])
+    assert check_dataset(DatasetFolder.open(dataset.root)).rejected == 0
+
+
 def test_warnings_are_counted_and_name_their_row(tmp_path: Path) -> None:
     folder = write_rows(
         tmp_path / "d",
@@ -94,6 +99,17 @@ def test_warnings_are_counted_and_name_their_row(tmp_path: Path) -> None:
     assert all(f.hint and f.level == "warning" for f in report.warnings.kept)
     assert "row 1 (sample a)" in report.warnings.kept[2].reason
     assert report.accepted == 5, "a warning rejects nothing"
+
+
+def test_two_spellings_of_a_label_are_a_warning(tmp_path: Path) -> None:
+    """Labels of notes, and of the targets of a sample without notes."""
+    notes = [[{"objects": [{"label": label, "box": BOX}]}] for label in ("dog", "dog", "Dog")]
+    rows = [row(f"r{k}", [k], refs=refs, targets=[]) for k, refs in enumerate(notes, 1)]
+    rows.append(row("r4", [4], targets=[{"image": 1, "box": BOX, "label": "DOG_"}]))
+    report = check_dataset(write_rows(tmp_path / "d", rows), CheckConfig(look="none"))
+    (found,) = [finding for finding in report.warnings.kept if finding.kind == "label_spelling"]
+    assert found.reason == "labels 'dog' (2), 'DOG_' (1), 'Dog' (1) seem to be one label"
+    assert found.row == 3 and "--labels" in found.hint and report.accepted == 4
 
 
 def test_the_same_file_under_two_names(dataset: DatasetFolder) -> None:
@@ -128,9 +144,9 @@ def test_lists_are_bounded_and_counts_are_not(tmp_path: Path) -> None:
 def test_lengths_of_several_families_with_a_limit(dataset: DatasetFolder) -> None:
     config = CheckConfig(families=(QWEN25_VL, QWEN3_VL), max_tokens=210, look="none")
     report = check_dataset(dataset, config)
-    assert [summary.family for summary in report.lengths] == ["qwen2.5-vl", "qwen3-vl"]
-    assert [summary.samples for summary in report.lengths] == [6, 6]
-    too_long = sum(summary.too_long for summary in report.lengths)
+    assert [summary["family"] for summary in report.lengths] == ["qwen2.5-vl", "qwen3-vl"]
+    assert [summary["samples"] for summary in report.lengths] == [6, 6]
+    too_long = sum(summary["too_long"] for summary in report.lengths)
     assert too_long == report.warnings.counts["too_long"] > 0
 
 
@@ -144,11 +160,12 @@ def test_an_image_that_a_family_refuses_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_against_benchmarks(dataset: DatasetFolder, tmp_path: Path) -> None:
-    bench = write_rows(tmp_path / "bench", [row("b", [50, 4])], name="the bench")
+    bench = write_rows(tmp_path / "bench", [row("b", [50, 4]), row("c", [1])], name="the bench")
+    edit_rows(bench, lambda rows: rows[1].pop("question"))
     report = check_dataset(dataset, CheckConfig(against=(bench.root,), look="none"))
     (shared,) = report.shared
     assert (shared.train.sample_id, shared.benchmark.sample_id, shared.dataset) == ("s3", "b", "the bench")
-    assert report.against == ["the bench"] and not report.compared_by_look
+    assert report.against_rejected == 1 and report.against == ["the bench"] and not report.compared_by_look
     assert check_dataset(dataset, CheckConfig(against=(bench.root,))).compared_by_look
     assert not check_dataset(dataset, CheckConfig(against=(bench.root,), near=None)).compared_by_look
     with pytest.raises(DataError):
@@ -160,12 +177,6 @@ def test_rejected_rows_leak_nothing(dataset: DatasetFolder, tmp_path: Path) -> N
     bench = write_rows(tmp_path / "bench", [row("b", [0])])
     spoilt = edit_rows(dataset, lambda rows: rows[0].update(question="<image>"))
     assert check_dataset(spoilt, CheckConfig(against=(bench.root,))).shared == []
-
-
-@pytest.mark.parametrize("near", [-1, 9])
-def test_distances_that_cannot_be_searched(near: int) -> None:
-    with pytest.raises(ConfigError, match="is not 0 to 8"):
-        CheckConfig(near=near)
 
 
 def line(name: str, question: str, image: int, side: int) -> str:

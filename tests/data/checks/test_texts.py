@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.answers.prompts import messages
-from mirg.answers.write import write_completion
+from mirg.answers.prompts import messages, write_completion
 from mirg.data.checks import problems as module
 from mirg.data.checks.problems import forbidden_tokens, placeholders, prompt_problem, text_problem
 from mirg.frames import FAMILIES, QWEN3_VL, QWEN25_VL

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from fakes.photographs import photograph
-from mirg.data.compose.edits import cut, lit, matte, pasted, place_of, recoloured, soft_rim
+from mirg.data.compose.edits import View, around, cut, lit, matte, pasted, place_of, recoloured, soft_rim, wandered
 from mirg.data.compose.pixels import as_pixels, change, fraction_box
-from mirg.data.compose.views import View, around, wandered
 from mirg.geometry import box_problem, iou
 from mirg.samples import ObjectNote
 
@@ -114,7 +113,7 @@ def test_boxes_follow_the_pixels_into_a_view(seed: int, near: bool) -> None:
     image = Image.new("RGB", size, (0, 0, 60))
     image.paste((255, 255, 0), (place[0], place[1], place[0] + place[2], place[1] + place[3]))
     box = fraction_box(place, size)
-    view = (around(rng, box, size) if near else wandered(rng, 0.2)).snapped(size)
+    view = (around(rng, box) if near else wandered(rng, 0.2)).snapped(size)
     if view.visible(box) < 0.5:
         return
     pixels = np.asarray(view.render(image)).astype(int)
@@ -136,4 +135,4 @@ def test_a_view_notes_what_it_shows() -> None:
     seen = view.notes(notes)
     assert [note.label for note in seen] == ["in", "half"]
     assert seen[0].box == pytest.approx((0.2, 0.2, 0.4, 0.4)) and seen[1].box == pytest.approx((0.0, 0.2, 0.2, 0.4))
-    assert view.covered((0.0, 0.0, 1.0, 1.0)) == pytest.approx(1.0)
+    assert View((0.5, 0.0, 0.75, 0.8)).covered((0.6, 0.0, 0.7, 0.4)) == pytest.approx(0.2)

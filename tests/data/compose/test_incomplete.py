@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from fakes.annotated import SHAPES, rewritten, write_objects
 from mirg.cli.main import app
 from mirg.data.compose.build import ComposeReport, compose
-from mirg.data.compose.pool import PoolImage, Thing
-from mirg.data.compose.reading import read_pool
+from mirg.data.compose.pool import PoolImage, Thing, read_pool
 from mirg.data.compose.recipe import TASK_NAMES, ComposeRecipe
 from mirg.data.exporters.build import export_dataset, make_plan
 from mirg.data.filter import Criteria, write_filtered
@@ -28,7 +28,7 @@ from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
 from mirg.data.mix import write_mix
 from mirg.data.split import write_split
-from mirg.samples import DatasetFolder, ImageRef, ObjectNote, Sample
+from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, ObjectNote, Sample
 from mirg.samples.coverage import Coverage
 
 Doc = dict[str, Any]
@@ -150,9 +150,9 @@ def test_nothing_is_claimed_that_incomplete_images_do_not_support(
     regions = regions_of(source)
     shown = {image.sha256 for sample in samples if sample.task != "same_instance" for image in sample.images}
     assert len(regions) > 15 and not shown & regions
-    assert report.incomplete["images"] == len(regions)
-    assert set(report.incomplete) == {"images", "crowd", "ignored_region", "refused_box"}
-    assert report.as_dict()["pool"]["incomplete"] == report.incomplete
+    assert report.pool.incomplete["images"] == len(regions)
+    assert set(report.pool.incomplete) == {"images", "crowd", "ignored_region", "refused_box"}
+    assert report.as_dict()["pool"]["incomplete"] == report.pool.incomplete
     twice = [sample for sample in source.read() if int(sample.id.removeprefix("coco-")) % 5 == 3]
     assert shown & {sample.images[0].sha256 for sample in twice}, "listed twice, they have all their notes"
 
@@ -233,12 +233,23 @@ def test_federated_annotation(whole: DatasetFolder, truth: Truth, annotations: s
     source = imported(whole, federated(annotations), tmp_path / "coco")
     report, samples = composed(source, tmp_path / "out", (*SEARCHES, "multi_target"), n=50)
     assert [f"{sample.id}: {problem}" for sample in samples if (problem := wrong(sample, truth))] == []
-    assert report.incomplete == {"images": report.n_images, "some_categories": report.n_images}
+    assert report.pool.incomplete == {"images": len(report.pool), "some_categories": len(report.pool)}
     listed = {str(sample.images[0].sha256): set(sample.meta["categories"]) for sample in source.read()}
     for sample in samples:
         if sample.task == "none":
             assert all(sample.meta["subject"] in listed[str(image.sha256)] for image in sample.images)
         assert isinstance(sample.meta["categories"], list), "what holds for all images of the sample is carried on"
+
+
+def test_what_two_rows_say_about_one_image_adds_up(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "d", name="d") as writer:
+        ref = writer.add_image(Image.new("RGB", (50, 40)), "x")
+        ref = ref.model_copy(update={"objects": (ObjectNote(label="cup", box=(0.1, 0.1, 0.5, 0.5)),)})
+        for key, said in (("categories", ["dog"]), ("vocabulary", "v")):
+            meta = {"annotated": True, key: said}
+            writer.add(Sample(id=key, task="t", question="?", images=(ref,), meta=meta))
+    (image,) = read_pool(DatasetFolder.open(tmp_path / "d"), ComposeRecipe(source="x")).images
+    assert image.known == {"dog", "cup"}
 
 
 def of_labels(text: str, labels: tuple[str, ...]) -> Doc:
@@ -265,7 +276,7 @@ def test_two_files_that_were_annotated_for_other_categories(
     tasks = ("group_grounding", "correspondence", "none", "multi_target", "common_object", "counting")
     report, samples = composed(source, tmp_path / "out", tasks)
     assert [f"{sample.id}: {problem}" for sample in samples if (problem := wrong(sample, truth))] == []
-    assert report.incomplete == {"images": report.n_images, "some_categories": report.n_images}
+    assert report.pool.incomplete == {"images": len(report.pool), "some_categories": len(report.pool)}
 
 
 def thing(label: str, box: tuple[float, float, float, float] = (0.1, 0.1, 0.4, 0.4), **attributes: Any) -> Thing:
@@ -366,6 +377,6 @@ def test_annotated_photographs_without_objects_are_used_as_images_without_a_labe
     for sample in samples:
         if any(image.sha256 in empty for image in sample.images):
             assert sample.meta["subject"] in SHAPES[:5]
-    assert report.incomplete == {"images": 30, "some_categories": 30}
+    assert report.pool.incomplete == {"images": 30, "some_categories": 30}
     unsaid = rewritten(write_objects(tmp_path / "unsaid", 60, side=96), emptied(range(30), {"annotated": True}))
     assert read_pool(unsaid, recipe).n_unnoted == 30, "annotated for which categories?"

@@ -11,8 +11,7 @@ import pytest
 from fakes.importing import pictures
 from mirg.answers.markup import cited
 from mirg.data.compose.build import compose
-from mirg.data.compose.pool import Pool, PoolImage, Thing
-from mirg.data.compose.reading import read_pool
+from mirg.data.compose.pool import Pool, PoolImage, Thing, read_pool
 from mirg.data.compose.recipe import ComposeRecipe
 from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
@@ -73,6 +72,8 @@ def test_objects_that_two_images_show(why: str, first: list, second: list, found
     pool = Pool([image("a", *first), image("b", *second)], (0.01, 0.5))
     assert (ANNA in pool.instances) is found and bool(pool.instances) is found
     if found:
+        other = image("c", person("anna", label="car"))
+        assert not Pool([*pool.images, other], (0.01, 0.5)).instances, "an id of two labels"
         assert pool.instances[ANNA] == [(0, 0), (1, 0)]
         cells = [cell for cell in pool.instance_cells if cell]
         assert sorted(spot for cell in cells for spot in cell[ANNA]) == [(0, 0), (1, 0)]

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.annotated import KINDS, rewritten, write_film, write_objects
-from mirg.data.compose.pool import Pool, PoolImage, Thing, cell_of
-from mirg.data.compose.reading import in_split, read_pool
+from mirg.data.compose.pool import Pool, PoolImage, Thing, cell_of, in_split, read_pool
 from mirg.data.compose.recipe import ComposeRecipe
 from mirg.errors import DataError
 from mirg.geometry import Box

@@ -65,6 +65,7 @@ def test_the_shipped_recipe_has_every_task_and_one_can_be_left_out() -> None:
     assert set(TASK_NAMES) - set(without.tasks) == {"none"}
     alone = load_recipe(ComposeRecipe, "compose/objects", ["weights={refer: 1}"])
     assert set(alone.tasks) == {"refer"}, "a task that is not named gets none"
+    assert ComposeRecipe(source="x", n=10, weights={"refer": 1, "none": 2}).quotas() == {"refer": 3, "none": 7}
 
 
 @given(

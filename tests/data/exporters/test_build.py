@@ -164,6 +164,12 @@ def one_sample(path: Path, **changes: Any) -> DatasetFolder:
     return DatasetFolder.open(path)
 
 
+def test_an_image_of_two_samples_has_the_id_of_neither(exported, tmp_path: Path) -> None:
+    out, _ = exported("coco", source=one_sample(tmp_path / "d"))
+    (image,) = json.loads((out / "annotations.json").read_text())["images"]
+    assert "sample_id" not in image
+
+
 @pytest.mark.parametrize(
     ("to", "changes", "said"),
     [

@@ -278,6 +278,7 @@ def test_what_an_export_says_settles_the_frame(
 
 def test_a_file_that_left_its_export(images: Path, tmp_path: Path, shrunk_export: Path) -> None:
     """Options can say the same. The image became 812 x 504 pixels; without a trainer it becomes 784 x 476."""
+    assert note_beside(shrunk_export) and note_beside(shrunk_export.with_name("another.json")) is None
     moved = shrunk_export.rename(tmp_path / "moved.json")
     assert note_beside(moved) is None
     options = ImportOptions(

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.speed import grows_at_most
-from mirg.cli.data.unpack import unpack as command
+from mirg.cli.data.imports import unpack as command
 from mirg.data.importers.archives import ArchiveLimits, unpack
 from mirg.errors import DataError, StorageError
 
@@ -34,7 +34,9 @@ Make = Callable[[Path, list[tuple[str, bytes]]], Path]
 def zipped(path: Path, members: list[tuple[str, bytes]]) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members:
-            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+            info = zipfile.ZipInfo(name)
+            info.comment = b"its entry of the table is longer than its name"
+            archive.writestr(info, data, zipfile.ZIP_DEFLATED)
     return path
 
 

@@ -238,6 +238,7 @@ def duplicated(value: Doc, member: str, **change: Any) -> Doc:
         ("an equal annotation", "annotations", {}, None),
         ("an equal category", "categories", {}, None),
         ("a category with and without supercategory", "categories", {"supercategory": None}, None),
+        ("a category with two of them, of which the first one counts", "categories", {"supercategory": "pet"}, None),
         ("an id of two images", "images", {"file_name": "3.png"}, "is listed twice in images: 1 is '1.png'"),
         ("an id of two categories", "categories", {"name": "cow"}, "is listed twice in categories: 0 is 'dog' and"),
         ("an id of two boxes", "annotations", {"bbox": [0, 0, 5, 5]}, "is used for different annotations of one im"),
@@ -251,6 +252,7 @@ def test_duplicate_ids(tmp_path: Path, why: str, member: str, change: dict[str, 
     _, samples, refused = run(tmp_path, value)
     assert refused[0].reason.startswith(reason) if reason else not refused, refused
     assert [labels(sample) for sample in samples] == ([["dog"], ["dog", "cat"]] if not reason else [labels(samples[0])])
+    assert reason or samples[0].images[0].objects[0].attributes == {"supercategory": "animal"}
 
 
 @pytest.mark.parametrize("member", ["images", "annotations", "categories"])
@@ -463,10 +465,7 @@ def test_any_damage_is_a_refusal_and_never_an_exception(tmp_path: Path, value: o
     ("box", "reason"),
     [
         ([60, 40, 90, 70], "1 of 1 boxes leave the image as [x, y, width, height], and none does as x1, y1, x2, y2"),
-        (
-            [0.1, 0.2, 0.3, 0.4],
-            "box (0.1, 0.2, 0.4, 0.6) can only be fractions (0-1), and the boxes are read",
-        ),
+        ([0.1, 0.2, 0.3, 0.4], "box (0.1, 0.2, 0.4, 0.6) can only be fractions (0-1), and the boxes are read"),
     ],
 )
 def test_boxes_that_are_no_pixels_of_widths_and_heights(tmp_path: Path, box: list[float], reason: str) -> None:
@@ -498,6 +497,7 @@ def test_a_rotated_box_of_cvat_is_refused(tmp_path: Path, angle: object, refused
         ({"area": 30 * 20}, "the area of 3 boxes is theirs as x1, y1, x2, y2"),
         ({"area": 40 * 30}, None),
         ({"area": 555}, None),  # of the mask
+        ({"area": 30 * 20, "others": 1}, None),  # another area is that of a corner and a size
     ],
 )
 def test_what_annotations_say_of_their_boxes(tmp_path: Path, change: Doc, reason: str | None) -> None:
@@ -505,6 +505,8 @@ def test_what_annotations_say_of_their_boxes(tmp_path: Path, change: Doc, reason
     value = doc(3)
     note = {**value["annotations"][0], "bbox": [10, 10, 40, 30], **change}
     value["annotations"] = [{**note, "id": k, "image_id": k} for k in (1, 2, 3)]
+    other = {**note, "id": 4, "image_id": 2, "bbox": [50, 10, 40, 30], "area": 40 * 30}
+    value["annotations"] += [other] * note.get("others", 0)
     if reason is None:
         assert run(tmp_path, value)[1][0].targets[0].box == (0.1, 0.125, 0.5, 0.5)
     else:

@@ -49,28 +49,14 @@ def test_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("xml", "files", "reason", "why"),
     [
-        (
-            images(box(attributes=' rotation="30.00"')),
-            ["a.jpg"],
-            "object is rotated: 'dog', 30.00 degrees",
-            "a rotated box",
-        ),
-        (
-            images('<ellipse label="dog" cx="9" cy="9" rx="2" ry="3"/>'),
-            ["a.jpg"],
-            "drawn as ellipse",
-            "an ellipse",
-        ),
+        (images(box(attributes=' rotation="30.00"')), ["a.jpg"], "is rotated: 'dog', 30.00 degrees", "a rotated box"),
+        (images('<ellipse label="dog" cx="9" cy="9" rx="2" ry="3"/>'), ["a.jpg"], "drawn as ellipse", "an ellipse"),
         (images('<cuboid label="dog" xtl1="9"/>'), ["a.jpg"], "drawn as cuboid", "a cuboid"),
         (images('<skeleton label="dog"><points label="1"/></skeleton>'), ["a.jpg"], "drawn as skeleton", "a skeleton"),
         (images('<polygon label="dog" points="1,2;3,x;5,6"/>'), ["a.jpg"], "without points in numbers", "a letter"),
         (images('<box label="dog" xtl="9" ytl="8" xbr="5" ybr="80"/>'), ["a.jpg"], "without area", "inverted"),
-        (
-            images('<box label="dog" xtl="9" ytl="8" xbr="nan" ybr="80"/>'),
-            ["a.jpg"],
-            "corners that are not numbers",
-            "nan",
-        ),
+        (images('<box label="dog" xtl="5" ytl="80" xbr="9" ybr="8"/>'), ["a.jpg"], "without area", "upside down"),
+        (images('<box label="dog" xtl="9" ytl="8" xbr="nan" ybr="8"/>'), ["a.jpg"], "that are not numbers", "nan"),
         (images('<box xtl="9" ytl="8" xbr="19" ybr="80"/>'), ["a.jpg"], "shape without a label", "no label"),
         (images(box(), size='width="80" height="100"'), ["a.jpg"], "the row says 80 x 100", "sides exchanged"),
         (images(box(), name="x/a.jpg"), ["y/a.jpg"], "fits no file", "another folder"),
@@ -115,12 +101,13 @@ def frames(root: Path, numbers: range, name: str = "frame_{:06d}.jpg") -> Path:
 
 
 def test_tracks(tmp_path: Path) -> None:
-    """Two tracks; one leaves the film in frame 2 and comes back in frame 3."""
-    root = frames(tmp_path / "film" / "images", range(4))
-    dog = track(0, "dog", (0, 0, ""), (1, 10, ""), (2, 20, "outside"), (3, 30, ""))
+    """Two tracks; one leaves the film in frame 2 and comes back in frame 3, the other one ends in frame 3."""
+    root = frames(tmp_path / "film" / "images", range(5))
+    dog = track(0, "dog", (0, 0, ""), (1, 10, ""), (2, 20, "outside"), (3, 30, ""), (4, 40, ""))
     cat = track(5, "cat", (1, 50, ""), (2, 60, ""), (3, 70, "outside"))
-    xml = write(tmp_path / "film", {"annotations.xml": video(dog, cat)}) / "annotations.xml"
+    xml = write(tmp_path / "film", {"annotations.xml": video(dog, cat, stop=4)}) / "annotations.xml"
     _, samples = run("cvat", xml, tmp_path / "film")
+    assert not any("incomplete" in sample.meta for sample in samples.values())
     seen = {
         sample.images[0].frame: [(o.label, o.box[0], o.attributes["instance_id"]) for o in sample.images[0].objects]
         for sample in samples.values()
@@ -130,6 +117,7 @@ def test_tracks(tmp_path: Path) -> None:
         1: [("dog", 0.1, "0"), ("cat", 0.5, "5")],
         2: [("cat", 0.6, "5")],
         3: [("dog", 0.3, "0")],
+        4: [("dog", 0.4, "0")],
     }
     assert all(s.images[0].path.endswith(f"frame_{s.images[0].frame:06d}.jpg") for s in samples.values())
     assert len({s.image_set for s in samples.values()}) == 1, "frames of one film belong together"

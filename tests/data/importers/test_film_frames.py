@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirg.data.importers.files import number_lines
-from mirg.data.importers.films import flags_of, frame_files, frame_numbers
 from mirg.data.importers.rows import Refused
+from mirg.data.importers.video_tracks import flags_of, frame_files, frame_numbers
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ SIZE = (640, 480)
         ((0, 0, 1, 1), SIZE, {"fraction", "relative_1000", "pixels"}, "the whole image, or one pixel"),
         ((10, 20, 300, 400), SIZE, {"relative_1000", "pixels"}, "fits both"),
         ((10, 20, 700, 400), SIZE, {"relative_1000"}, "wider than the image"),
+        ((700, 20, 10, 400), SIZE, {"relative_1000"}, "wider, with its corners exchanged"),
         ((10, 20, 700, 400), None, {"relative_1000", "pixels"}, "of an image of unknown size"),
         ((10, 20, 1500, 1200), (2000, 1500), {"pixels"}, "beyond 1000"),
         ((10, 20, 640.7, 480), SIZE, {"relative_1000", "pixels"}, "rounding at the edge"),

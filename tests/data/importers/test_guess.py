@@ -140,4 +140,4 @@ def test_a_kind_that_is_written_otherwise() -> None:
     for wrong, right in (("labelstudio", "label-studio"), ("Label_Studio", "label-studio"), ("yolov8", "yolo")):
         with pytest.raises(ConfigError) as caught:
             import_dataset(wrong, "x", "out", ImportOptions(root="."))
-        assert f"did you mean {right}?" in str(caught.value)
+        assert f"did you mean {right!r}?" in str(caught.value)

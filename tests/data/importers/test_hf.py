@@ -14,6 +14,7 @@ from PIL import Image
 
 from fakes.importing import NO_FILES, imported, only, pictures, refused, spoiled, survives, write_rows
 from mirg.data.importers import hf
+from mirg.data.importers.detection import FormatEvidence
 from mirg.data.importers.raw import ImportOptions, RawBox
 from mirg.errors import ConfigError, DataError
 
@@ -376,3 +377,11 @@ def test_a_picture_that_is_none_is_refused(tmp_path: Path) -> None:
     report, samples = imported("hf", path, tmp_path / "out", tmp_path, look="none", frame="fraction")
     assert len(samples) == 1 and report.rows_refused == 1
     assert json.loads((tmp_path / "out" / "rejected.jsonl").read_text())["field"] == "images"
+
+
+def test_boxes_of_neither_format_do_not_contradict_what_was_said() -> None:
+    evidence = FormatEvidence("pixels", total=100, not_corners=40, not_sizes=40)
+    evidence.contradict("boxes", "table", "bbox")
+    evidence.not_sizes = 0
+    with pytest.raises(DataError, match="40 of 100 boxes of the column bbox are not"):
+        evidence.contradict("boxes", "table", "bbox")

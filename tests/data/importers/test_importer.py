@@ -188,7 +188,7 @@ def test_paths_become_relative(path: str, clean: str) -> None:
 
 
 def test_a_file_is_looked_at_again_when_it_changed(tmp_path: Path) -> None:
-    from mirg.data.importers.look import fact_row
+    from mirg.data.importers.look import note_facts
     from mirg.storage import Journal
 
     for name in ("same.png", "changed.png"):
@@ -197,10 +197,15 @@ def test_a_file_is_looked_at_again_when_it_changed(tmp_path: Path) -> None:
     with Journal(tmp_path / "journal") as journal:
         for name in ("same.png", "changed.png"):
             first.at(name)
-        for path, facts in first.fresh:
-            journal.append(fact_row(path, facts))
+        note_facts(journal, first.fresh)
     Image.new("RGB", (40, 50)).save(tmp_path / "changed.png")
     second = Looker(str(tmp_path), "hash", str(tmp_path / "journal"))
     assert second.at("same.png") == dict(first.fresh)["same.png"]
     assert second.at("changed.png").size == (40, 50)
     assert [path for path, _ in second.fresh] == ["changed.png"]
+    with Journal(tmp_path / "headers") as journal:
+        note_facts(journal, [("same.png", second.at("same.png")._replace(sha256=None))])
+    for look in ("hash", "decode"):
+        assert Looker(str(tmp_path), look, str(tmp_path / "headers")).at("same.png").sha256, (
+            "a digest is missing so far"
+        )

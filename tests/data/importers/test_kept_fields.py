@@ -47,6 +47,7 @@ def test_fields_of_coco_images(tmp_path: Path) -> None:
 def test_a_field_as_image_set(tmp_path: Path) -> None:
     _, samples = run(tmp_path, "coco", coco(), "image_set=camera")
     assert samples["1.png"].image_set == "left" and samples["2.png"].image_set == "right"
+    assert run(tmp_path, "coco", coco(), "image_set=scene")[1]["1.png"].meta["image_set"] == "7"
 
 
 def test_fields_of_conversations(tmp_path: Path) -> None:

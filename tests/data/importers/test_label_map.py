@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 from fakes.commands import invoke
 from mirg.data.importers.label_map import LabelMap, load_label_map
 from mirg.data.importers.raw import RawBox, RawImage, RawObject, RawSample
-from mirg.data.importers.relabel import relabelled
+from mirg.data.importers.relabel import merged, relabelled
 from mirg.data.importers.rows import Refused
 from mirg.errors import ConfigError
 from mirg.samples import DatasetFolder, Sample
@@ -59,18 +60,12 @@ def imported(kind: str, file: Path, text: str, *more: object) -> tuple[dict[str,
 
 def boxes(sample: Sample) -> list[tuple[str, list[int]]]:
     """(label, box in pixels as x, y, width, height) of the targets; the images are 200 x 100 pixels."""
-    return [
-        (
-            t.label,
-            [
-                round(200 * t.box[0]),
-                round(100 * t.box[1]),
-                round(200 * (t.box[2] - t.box[0])),
-                round(100 * (t.box[3] - t.box[1])),
-            ],
-        )
-        for t in sample.targets
-    ]
+    found = []
+    for target in sample.targets:
+        x1, y1, x2, y2 = target.box
+        numbers = (200 * x1, 100 * y1, 200 * (x2 - x1), 100 * (y2 - y1))
+        found.append((target.label, [round(v) for v in numbers]))
+    return found
 
 
 def test_merged_labels_are_asked_for_as_one(coco: Path) -> None:
@@ -156,8 +151,8 @@ def test_targets_of_written_answers(coco: Path) -> None:
         ("merge: {b: a}", "merge.b: Input should be a valid tuple"),
         ("rename: {a: b}\ndrop: [b]", "'b' is dropped, and another label becomes 'b'"),
         ("merge: {b: [a]}\ndrop: [b]", "'b' is dropped, and another label becomes 'b'"),
-        ("drop: [no]", "put no, yes, on, off and numbers into quotes"),
-        ("rename: {1: one}", "put no, yes, on, off and numbers into quotes"),
+        ("drop: [true]", "put true, false and numbers into quotes"),
+        ("rename: {1: one}", "put true, false and numbers into quotes"),
         ("rename: {a: ''}", "a label is empty"),
         ("rename: {a: b, a: c}", "the key 'a' is listed twice"),
         ("drop: [a]\ndrop: [b]", "the key 'drop' is listed twice"),
@@ -201,6 +196,11 @@ def generated(*labels: str) -> RawSample:
         question=(f"Point to every {labels[0]}.",), meta={"subject": labels[0]},
         targets=tuple(RawBox(1, t.numbers, t.label, "pixels") for t in things if t.label == labels[0]),
     )  # fmt: skip
+
+
+def test_equal_boxes_in_two_images_are_two_objects() -> None:
+    (image,) = generated("dog").images
+    assert merged(replace(generated("dog"), images=(image, image)))[1] == 0
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,6 @@ from hypothesis import given
 from fakes.importing import NO_FILES, imported, only, pictures, refused, spoiled, survives, write_rows
 from mirg.data.importers.kinds import SOURCES
 from mirg.data.importers.raw import RawBox, RawSample, Refusal
-from mirg.data.importers.stream import read_rows
-from mirg.errors import DataError
 
 HUMAN, GPT = "human", "gpt"
 
@@ -131,9 +129,7 @@ SAID = f"Image-1: {box(*A)}"
         ({**GROUP, "conversations": None}, "conversations", "missing", "nothing was said"),
         (
             {**SINGLE, "conversations": [{"from": "tool", "value": "x"}]},
-            "conversations.0",
-            "neither asks nor answers",
-            "a role of another kind of conversation",
+            "conversations.0", "neither asks nor answers", "a role of another kind of conversation",
         ),
         (row("gg", ABC, ("What is it?", "A cat.")), "answer", "holds no box", "a description"),
         (row("gg", ABC, ("Find it.", box(*A))), "answer", "which of the 3 images", "nothing names the image"),
@@ -141,16 +137,12 @@ SAID = f"Image-1: {box(*A)}"
         (row("gg", ABC, ("Find it in the 7th image.", box(*A))), "question", "does not exist", "asks for no image"),
         (
             row("free", ABC, ("Is the cup of Image-1 like that of Image-2?", box(*A))),
-            "answer",
-            "which of the 3 images",
-            "two images named alike",
+            "answer", "which of the 3 images", "two images named alike",
         ),
         (row("ot", REF, (TRACK, f"Image-2: {box(*A)} Image-3:")), "answer", "without a box", "a frame lacks its box"),
         (
             row("ot", REF, (TRACK, f"{SAID} {SAID.replace('100', '101')}")),
-            "answer",
-            "more than one",
-            "two in one frame",
+            "answer", "more than one", "two in one frame",
         ),
         (row("ot", REF, (TRACK, f"{box(*A)} {box(*B)}")), "answer", "without the names", "which frame is which?"),
         (row("ot", ABC, (TRACK, SAID)), "images", "which frame is the first", "no numbers, no _ref"),
@@ -159,34 +151,26 @@ SAID = f"Image-1: {box(*A)}"
         (row("ot", ["f/a1.png", "f/b1.png"], (TRACK, SAID)), "images", "occurs twice", "two first frames"),
         (
             row("ot", SHUFFLED, (f"{TRACK}find it in the first image.", SAID)),
-            "question",
-            "names the first image 2 times",
-            "only one of the two can be the first frame",
+            "question", "names the first image 2 times", "only one of the two can be the first frame",
         ),
         (
             row("ot", SHUFFLED, (TRACK, f"In the first image {box(*A)}")),
-            "answer",
-            "image 1 of the list or the first frame",
-            "the words mean two images",
+            "answer", "image 1 of the list or the first frame", "the words mean two images",
         ),
         (row("region", ABC, ("Locate the 3th region picture.", box(*A))), "question", "region 3", "no third crop"),
         (row("region", ABC, ("Locate it.", f"Image-2: {box(*A)}")), "answer", "than the source", "a crop has no box"),
         (row("gg", ABC, ("Find it.", f"{SAID}{SAID}")), "answer", "twice", "one object, one box"),
         (
             row("gg", ABC, (f"Like {box(*A)}: find it in Image-2.", f"Image-2: {box(*B)}")),
-            "question",
-            "which of the 3 images",
-            "whose box is that?",
+            "question", "which of the 3 images", "whose box is that?",
         ),
         (
             {**SINGLE, "conversations": SINGLE["conversations"][:1]},
-            "conversations",
-            "without an answer",
-            "the answer was cut off",
+            "conversations", "without an answer", "the answer was cut off",
         ),
         ({**SINGLE, "id": "\ud800"}, "id", "surrogate", "no file can hold it"),
     ],
-)
+)  # fmt: skip
 def test_refused(value: object, field: str, reason: str, why: str) -> None:
     found = refused("mgrounding", value)
     assert found.field == field and reason in found.reason, f"{why}: {found}"
@@ -226,10 +210,3 @@ def test_import(tmp_path: Path) -> None:
     assert tracking.question.startswith("These are frames of a film. For the object in Image-3 marked with")
     assert "<box image=3>0.1,0.1,0.4,0.5</box>" in tracking.question
     assert [target.image for target in tracking.targets] == [1, 2]
-
-
-def test_a_file_of_another_kind(tmp_path: Path) -> None:
-    file = tmp_path / "x.json"
-    file.write_text('{"a": 1', encoding="utf-8")
-    with pytest.raises(DataError):
-        list(read_rows(file))

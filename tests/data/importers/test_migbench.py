@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from fakes.importing import only
 from fakes.migbench import ROWS, annotation_rows, revised_rows, write_annotations
-from mirg.data.importers.migbench import PAPER_NAMES, load_annotations, target_images
+from mirg.data.importers.migbench import PAPER_NAMES, Item, load_annotations, target_images
 from mirg.errors import DataError, StorageError
 
 
@@ -188,3 +189,13 @@ def test_both_versions_point_to_the_same_images(repository: Path) -> None:
         if (key := (item.task, *item.images, item.question)) in known
     ]
     assert len(same) > 3500 and all(before == after for before, after in same)
+
+
+@pytest.mark.parametrize(
+    ("task", "roles"),
+    [("object_tracking", "rff"), ("region", "srr"), ("multi_view", "rcc"), ("group_grounding", "ccc")],
+)
+def test_the_roles_of_the_images(task: str, roles: str) -> None:
+    item = Item(0, task, ("a.png", "b.png", "c.png"), "?", (0.1, 0.2, 0.5, 0.6), "", (2,))
+    sample = only("migbench", (item, None, False))
+    assert "".join(image.role[0] for image in sample.images) == roles

@@ -14,7 +14,7 @@ from PIL import Image
 from fakes.spelled_rows import FRAMES, PICTURES, Maker, Row, Truth
 from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
-from mirg.data.importers.reasons import reason_of
+from mirg.data.importers.reasons import kind_of
 from mirg.samples import DatasetFolder, Sample
 
 Table = dict[str, Counter[str]]
@@ -69,7 +69,7 @@ def judged(table: Table, rows: Sequence[Row], out: Path, frame: str) -> list[str
         count["rows"] += 1
         sample = samples.get(k)
         if sample is None:
-            if k not in reasons or reason_of(reasons[k]) is None:
+            if k not in reasons or kind_of(reasons[k]) is None:
                 wrong.append(f"{row.spelling}: refused without a reason of the table: {row.answer!r}")
             elif not row.refused:
                 count["lost"] += 1

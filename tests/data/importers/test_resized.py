@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from fakes.importing import imported, pictures, write_rows
 from mirg.cli.main import app
 from mirg.data.importers.evidence import Evidence
+from mirg.data.importers.frames import Resized, considered
 from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
-from mirg.data.importers.resized import Resized, considered
 from mirg.errors import ConfigError, DataError
 from mirg.frames import PixelLimits, family, input_size, to_frame
 
@@ -55,7 +55,7 @@ def weighed(found: list[Any], options: ImportOptions) -> Evidence:
 
 def settled(found: list[Any], **settings: Any) -> str:
     """The frame, or the whole refusal."""
-    from mirg.data.importers.resized import said
+    from mirg.data.importers.frames import said
 
     options = ImportOptions(root=".", **settings)
     try:
@@ -226,7 +226,7 @@ def test_sides_are_those_of_the_processor() -> None:
 
 
 def test_an_unknown_trainer() -> None:
-    from mirg.data.importers.resized import said
+    from mirg.data.importers.frames import said
 
     with pytest.raises(ConfigError, match="no format 'deepspeed'"):
         said(ImportOptions(root=".", family="qwen2.5-vl", trainer="deepspeed"))

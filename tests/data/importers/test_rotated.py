@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from mirg.data.checks.problems import rotated
 from mirg.data.checks.run import CheckConfig, check_dataset
 from mirg.data.checks.sheet import ROTATED_NOTE, show
-from mirg.data.compose.reading import read_pool
+from mirg.data.compose.pool import read_pool
 from mirg.data.compose.recipe import ComposeRecipe
 from mirg.data.importers.importer import ImportReport, import_dataset
 from mirg.data.importers.raw import Exif, ImportOptions

@@ -88,6 +88,26 @@ def test_an_image_is_not_seen_before_it_is_shown() -> None:
     assert len(second.images) == 2 and places(second)[0][0] == 2
 
 
+def test_a_question_that_cannot_be_used_leaves_the_next_one() -> None:
+    value = row("Image-2: <image>\nFind it.", "(1,2),(3,4)")
+    value["messages"] += row("<image>And in the second image?", "(10,20),(300,400)")["messages"]
+    first, second = SOURCES["sharegpt"].convert(value, NO_FILES)
+    assert not isinstance(first, RawSample) and "introduced as" in first.reason
+    assert isinstance(second, RawSample) and places(second) == [(2, BOX, "")]
+
+
+def test_the_order_of_coordinates_that_a_system_message_states() -> None:
+    value = row(Q, "[20, 10, 400, 300]")
+    value["messages"].insert(0, {"role": "system", "content": "A box is [ymin, xmin, ymax, xmax]."})
+    assert places(only("sharegpt", value)) == [(2, BOX, "")]
+
+
+def test_an_answer_in_all_images_hides_none() -> None:
+    both = "Image-1: (1,2),(3,4)\nImage-2: (10,20),(300,400)"
+    assert not only("sharegpt", row(OPEN, both)).image_hidden
+    assert only("sharegpt", row(OPEN, both.partition("\n")[2])).image_hidden
+
+
 def test_columns() -> None:
     value = {
         "name": "n1",
@@ -117,6 +137,7 @@ def test_columns() -> None:
          "which of the 2", "a box of the reasoning in no image"),
         (row("<image>Image-1: <image>\nFind it.", "none"), "messages", "introduced as", "a label of another image"),
         (row(Q, "(1,2),(3,4)", ["a.png"]), "images", "2 placeholders for 1", "an image is missing"),
+        (row(Q, "Image-1, then the first image (Image-2): (1,2),(3,4)"), "answer", "two numbers", "1 or 2"),
         ({"images": AB}, "conversations", "missing", "no messages"),
         ({"images": AB, "messages": [{"role": "user", "content": 3}]}, "messages.0", "not a text", "no text"),
     ],

@@ -59,22 +59,14 @@ GOOD = [COT, RL, SAID, QUOTED, COCO, SFT]
         (row(ASKED, [list(B)]), "grounding", (2, B), False, False, "a list of one box"),
         (
             row(ASKED, f"<think>A glass at {list(B)}.</think><answer>{list(B)}</answer>"),
-            "grounding",
-            (2, B),
-            False,
-            True,
-            "lists, also in the reasoning",
+            "grounding", (2, B), False, True, "lists, also in the reasoning",
         ),
         (
             {"image": AB, "problem": ASKED, "solution": f"<answer>{spelled(B)}</answer>"},
-            "grounding",
-            (2, B),
-            False,
-            False,
-            "the columns of VLM-R1",
+            "grounding", (2, B), False, False, "the columns of VLM-R1",
         ),
     ],
-)
+)  # fmt: skip
 def test_rows(value: object, task: str, target: object, hidden: bool, thinks: bool, why: str) -> None:
     sample = only("univg", value)
     (found,) = sample.targets

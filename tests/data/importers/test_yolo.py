@@ -97,7 +97,7 @@ def test_lines(tmp_path: Path, line: str, box: list[float], why: str) -> None:
         ("0 .3 .5 nan .2", "non-finite", "no number"),
         ("0 .3 .5 .8 .2", "in fractions (0-1) is outside", "beyond the edge"),
         ("0 30 50 40 20", "boxes are not fractions", "pixels"),
-        ("0 .1 .2 .1 .3 .1 .4", "polygon without area", "a line"),
+        ("0 .1 .2 .1 .3 .1 .4", "object without area: 'dog'", "a line"),
         ("0 .6 .6 .9 .9", "4 of 4 boxes leave the image as center and size", "corners"),
         ("0 .5 .5 .2 .2 .45 .45 .55 .55 .5 .6", "a polygon, or a box with key points", "a pose without kpt_shape"),
         ("0 .5 .5 .2 .2 .45 .45 1 .55 .55 1", "a polygon, or a box with key points", "a pose, both points visible"),
@@ -155,6 +155,13 @@ def test_key_points(tmp_path: Path) -> None:
 def test_refused(tmp_path: Path, files: dict[str, str], reason: str, why: str) -> None:
     root = pictures(tmp_path / "data", ["images/a.jpg"], SIZE)
     assert reason in refusal("yolo", write(root, dict(files)), root), why
+
+
+def test_an_image_in_the_folders_of_two_splits_is_of_none(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "data", ["images/a.jpg"], SIZE)
+    files = {"data.yaml": f"{NAMES}train: images\nval: images\n", "labels/a.txt": BOX}
+    (sample,) = run("yolo", write(root, files), root)[1].values()
+    assert "split" not in sample.meta
 
 
 def test_words_that_yaml_takes_for_something_else(tmp_path: Path) -> None:

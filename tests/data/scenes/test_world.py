@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mirg.data.scenes.generate import generate, render_draft
+from mirg.data.scenes.drafts import Draft
+from mirg.data.scenes.generate import generate, iter_samples
 from mirg.data.scenes.objects import HELD_OUT, NAMES, SHAPES, SceneObject, split_name
-from mirg.data.scenes.tasks.base import Draft
 from mirg.data.scenes.world import (
     DIFFICULTIES,
     EASY,
@@ -22,7 +22,6 @@ from mirg.data.scenes.world import (
     WorldConfig,
     distractors,
     place,
-    sample_scene,
     scene_for,
 )
 from mirg.errors import ConfigError
@@ -59,30 +58,18 @@ def side_of(box: tuple[float, ...]) -> float:
     return ((box[2] - box[0]) * (box[3] - box[1])) ** 0.5
 
 
-def test_sides_follow_the_configuration() -> None:
-    rng = np.random.default_rng(0)
-    sides = [side_of(sample_scene(rng, min_side=0.2, max_side=0.4).objects[0].box) for _ in range(400)]
-    assert min(sides) > 0.18
-    assert max(sides) < 0.42
-    assert 0.28 < float(np.mean(sides)) < 0.32
-
-
 def test_names_are_kept_in_order_or_drawn_different() -> None:
     rng = np.random.default_rng(0)
     names = ["red ring", "blue cross", "red ring"]
-    assert sample_scene(rng, names, max_side=0.3).names == tuple(names)
+    config = WorldConfig(object_side=(0.2, 0.3))
+    assert scene_for(rng, config, names).names == tuple(names)
     for _ in range(50):
-        assert len(set(sample_scene(rng, n_objects=4, max_side=0.3).names)) == 4
-
-
-def test_the_same_generator_state_gives_the_same_scene() -> None:
-    first, second = (sample_scene(np.random.default_rng(9), n_objects=3, clutter=5) for _ in range(2))
-    assert first == second
+        assert len(set(scene_for(rng, config, None, 4).names)) == 4
 
 
 def test_no_room_is_an_error_and_not_a_loop() -> None:
     with pytest.raises(ConfigError, match="no room"):
-        place(np.random.default_rng(0), ["square"] * 9, 0.5, 0.5, 0.0)
+        place(np.random.default_rng(0), WorldConfig(object_side=(0.5, 0.5), objects=(1, 1)), ["square"] * 9)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +153,7 @@ def share_held_out(config: WorldConfig) -> float:
 
 # Key, value, what is found, what is expected there (else the value).
 KEYS: list[tuple[Any, ...]] = [
-    ("side", 64, lambda c: {render_draft(draft, c)[-1].size for draft in drawn(c)[:2]}, {(64, 64)}),
+    ("side", 64, lambda c: {ims[-1].size for _, ims in iter_samples(n=2, split="train", config=c)}, {(64, 64)}),
     ("side", 64, lambda c: {round(64 * edge, 3) % 1 for thing in things(c) for edge in thing.box}, {0.0}),
     ("images", (3, 3), lambda c: {len(draft.pictures) for draft in drawn(c)}, {3}),
     ("frames", (5, 5), lambda c: {len(draft.pictures) for draft in drawn(c, "object_tracking")}, {5}),

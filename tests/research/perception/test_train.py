@@ -15,8 +15,7 @@ import torch
 from fakes.tiny import WORLD
 from fakes.training import assert_same_run, die_in, rows
 from mirg.data.scenes.objects import split_name
-from mirg.models.device import fast_dtype
-from mirg.models.load import load_model, model_facts
+from mirg.models.load import fast_dtype, load_model, model_facts
 from mirg.storage import SEAL_FILE
 from research.perception import loop as loop_module
 from research.perception.eyes import config_of, new_eyes

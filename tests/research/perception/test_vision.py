@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mirg.data.scenes.objects import NAMES
-from mirg.data.scenes.world import Scene, sample_scene
+from mirg.data.scenes.world import Scene, WorldConfig, scene_for
 from mirg.geometry import Box
 from research.perception.vision import VisionHead, cell_targets
 
@@ -18,7 +18,7 @@ def scene_of(*boxes: Box) -> Scene:
     """A scene whose objects have these boxes and the first names."""
     from dataclasses import replace
 
-    scene = sample_scene(np.random.default_rng(0), None, len(boxes), side=96)
+    scene = scene_for(np.random.default_rng(0), WorldConfig(), None, len(boxes))
     return replace(scene, objects=tuple(replace(o, box=box) for o, box in zip(scene.objects, boxes, strict=True)))
 
 
@@ -55,7 +55,7 @@ def test_scenes_follow_one_another() -> None:
 def test_every_object_of_a_real_scene_has_a_cell() -> None:
     rng = np.random.default_rng(1)
     for _ in range(50):
-        scene = sample_scene(rng, None, 2, min_side=0.3, max_side=0.5, max_overlap=0.05, side=96)
+        scene = scene_for(rng, WorldConfig(object_side=(0.3, 0.5), objects=(1, 2)), None, 2)
         labels, _ = cell_targets([scene], 4, INDEX)
         assert {1 + INDEX[name] for name in scene.names} <= set(labels.tolist())
 

@@ -17,10 +17,10 @@ from mirg.errors import ImageError
 from mirg.frames import family, from_frame, to_frame
 from mirg.samples import DatasetWriter, Sample, Target
 from mirg.samples.folder import DatasetFolder
-from mirg.trajectories.teacher.images import ImageCache, as_sent, encode, sent_size
 from mirg.trajectories.teacher.prompts import first_prompt
 from mirg.trajectories.teacher.recipe import ImageSettings
 from mirg.trajectories.teacher.replies import read_reply
+from mirg.trajectories.teacher.requests import ImageCache, as_sent, encode, sent_size
 
 SMALL = ImageSettings(max_side=512, max_pixels=100_000)
 

@@ -24,7 +24,8 @@ TESTS = Path(__file__).resolve().parents[2]
 
 def start(src: DatasetFolder, ledger: Path, url: str, more: dict[str, Any]) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "fakes.teacher_run", str(src.root), str(ledger), url, json.dumps(more)]
-    environment = os.environ | {"PYTHONPATH": str(TESTS)}
+    places = filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

@@ -22,10 +22,9 @@ from mirg.engines.endpoint import Endpoint, Fault, Reply
 from mirg.engines.limits import Cost
 from mirg.errors import ConfigError, MirgError
 from mirg.trajectories.teacher.asking import Asker
-from mirg.trajectories.teacher.images import ImageCache, sent_size
 from mirg.trajectories.teacher.ledger import Answer, Ledger
 from mirg.trajectories.teacher.recipe import TeacherRecipe
-from mirg.trajectories.teacher.requests import OVERHEAD, Digests
+from mirg.trajectories.teacher.requests import OVERHEAD, Digests, ImageCache, sent_size
 from mirg.trajectories.teacher.run import ask_teacher
 from mirg.trajectories.teacher.work import RequestBuilder
 
@@ -170,9 +169,13 @@ def asker(case: Any) -> Asker:
     return Asker(case.recipe, ledger, None, None, FakeClock())  # type: ignore[arg-type]
 
 
+def endpoint(recipe: TeacherRecipe) -> Any:
+    return Endpoint(recipe.url, recipe.key(), recipe.limits)
+
+
 def client(case: Any) -> Any:
     pytest.importorskip("openai")
-    return Endpoint(case.recipe)._clients[0]
+    return endpoint(case.recipe)._clients[0]
 
 
 def problems(text: str) -> Callable[[Any], object]:
@@ -226,7 +229,7 @@ KEYS: list[tuple[Any, ...]] = [
     ("limits.requests_per_minute", 6, lambda case: asker(case)._rates.requests),
     ("limits.tokens_per_minute", 7000, lambda case: asker(case)._rates.tokens),
     ("limits.timeout", 8.0, lambda case: client(case).timeout),
-    ("limits.timeout", 8.0, lambda case: client(case) and Endpoint(case.recipe)._timeout),
+    ("limits.timeout", 8.0, lambda case: client(case) and endpoint(case.recipe)._timeout),
     ("limits.tries", 3, lambda case: len(asked(case, DOWN).bodies)),
     ("limits.max_wait", 0.25, lambda case: max(asked(case, DOWN).slept)),
     ("limits.max_wait", 0.25, lambda case: len(asked(case, Fault("status", "", status=429, after=1.0)).bodies), 1),
@@ -251,6 +254,7 @@ KEYS: list[tuple[Any, ...]] = [
     ("verify.max_same_phrase", 1, problems(AGAIN), {"repetition"}),
     ("verify.image_level", False, problems(ABRUPT), set()),
     ("verify.language", "de", problems(GOOD), {"language"}),
+    ("verify.checks", "PLUGIN", problems(GOOD), {"never"}),
 ]  # fmt: skip
 # Without which a key has no effect.
 BESIDE: dict[str, dict[str, object]] = {
@@ -270,9 +274,11 @@ def test_a_key_arrives(row: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "system.j2").write_text("My own words.")
     (tmp_path / "own" / "repair.j2").write_text("My own repair.")
+    (tmp_path / "own" / "own.py").write_text("def never(sample, trajectory):\n    return 'no'\n")
+    value = {"HERE": str(tmp_path / "own"), "PLUGIN": (f"{tmp_path}/own/own.py:never",)}.get(str(value), value)
     data = write_uneven(tmp_path / "data")
     results = []
-    for name, more in (("default", {}), ("changed", {key: str(tmp_path / "own") if value == "HERE" else value})):
+    for name, more in (("default", {}), ("changed", {key: value})):
         (tmp_path / name).mkdir()
         given = (
             recipe(**nested({**BESIDE.get(key, {}), **more}))
@@ -326,5 +332,5 @@ def test_a_proxy_that_cannot_be_used_is_said_without_its_password(monkeypatch: p
     monkeypatch.setenv("HTTP_PROXY", "nonsense://u:c4n4ry@127.0.0.1:1")
     monkeypatch.setenv("MY_KEY", "k")
     with pytest.raises(ConfigError, match="proxy") as caught:
-        Endpoint(recipe(key_env="MY_KEY", url="http://example.invalid/v1"))
+        endpoint(recipe(key_env="MY_KEY", url="http://example.invalid/v1"))
     assert "c4n4ry" not in str(caught.value)

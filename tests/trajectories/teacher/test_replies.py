@@ -12,8 +12,8 @@ from mirg.data.scenes.generate import generate, to_sample
 from mirg.data.scenes.tasks import TASKS
 from mirg.frames import FAMILIES, MIRG_TINY, QWEN3_VL, QWEN25_VL, Family, from_frame, to_frame
 from mirg.samples import ImageRef, Sample, Target, Trajectory
+from mirg.trajectories.checks import failures, verify
 from mirg.trajectories.teacher.replies import LONGEST_REPLY, LONGEST_THINKING, MOST_BOXES, read_reply
-from mirg.trajectories.verify import failures, verify
 from mirg.trajectories.writer import build
 
 A, B = (0.12, 0.2, 0.32, 0.48), (0.5, 0.6, 0.7, 0.8)
@@ -147,7 +147,7 @@ def test_unknown_sizes() -> None:
     assert "size of Image-1 is not known" in str(read_reply(text, unknown, QWEN25_VL))
     trajectory = read_reply(text, unknown, QWEN3_VL)
     assert isinstance(trajectory, Trajectory) and not failures(verify(unknown, trajectory))
-    assert [v.check for v in failures(verify(unknown, trajectory, family=QWEN25_VL))] == ["grammar"]
+    assert list(failures(verify(unknown, trajectory, family=QWEN25_VL))) == ["grammar"]
 
 
 def half_a_step(family: Family, size: tuple[int, int]) -> float:

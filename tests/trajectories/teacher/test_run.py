@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,23 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from fakes import teacher
 from fakes.clocks import FakeClock
 from fakes.faulty_api import FAULTS, FaultyApi
 from fakes.teacher import Scripted, reply
+from mirg.cli.main import app
 from mirg.engines.endpoint import Fault, Reply
-from mirg.errors import DataError, EndpointError, MirgError, StorageError
+from mirg.errors import DataError, EndpointError, MirgError, PluginError, StorageError
 from mirg.samples import DatasetFolder, Sample
 from mirg.trajectories.build import check_dataset
+from mirg.trajectories.checks import verify
 from mirg.trajectories.teacher.ledger import Ledger, reading
 from mirg.trajectories.teacher.output import write_output
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.run import Progress, ask_teacher
 from mirg.trajectories.teacher.status import status_of
-from mirg.trajectories.verify import verify
 
 HOPELESS = {f"sample-{k:05d}" for k in (3, 13, 23)}  # wrong also after the repair
 
@@ -87,9 +90,7 @@ def test_from_faults_to_a_dataset(cases: DatasetFolder, api: FaultyApi, tmp_path
     for sample in kept:
         chain = sample.trajectory
         assert (
-            chain is not None
-            and chain.writer == "teacher:teacher-1"
-            and chain.checks == tuple(v.check for v in verify(sample, chain))
+            chain is not None and chain.writer == "teacher:teacher-1" and chain.checks == tuple(verify(sample, chain))
         )
         assert chain.meta["teacher"] == "teacher-1" and len(str(chain.meta["prompt"])) == 64
         assert int(str(chain.meta["attempts"])) >= 1
@@ -433,6 +434,37 @@ def test_a_fault_of_ours_is_raised_after_the_others_came_home(cases: DatasetFold
     with pytest.raises(ZeroDivisionError, match="a bug"):
         run(cases, recipe, tmp_path / "l.db", endpoint=endpoint)
     assert len(rows(tmp_path / "l.db", "SELECT * FROM requests")) == len(endpoint.bodies) - 1
+
+
+def test_a_check_of_the_users(cases: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It decides over replies and says why in the repair; if its file changes, replies are verified again."""
+    own = tmp_path / "own.py"
+    own.write_text("def late(sample, trajectory):\n    return 'too late' if sample.id[-1] == '7' else None\n")
+    recipe = teacher.recipe("http://x/v1", verify={"checks": [f"{own}:late"]})
+    endpoint = Scripted(by_case(cases, recipe, lambda k, body: True))
+    found = run(cases, recipe, tmp_path / "l.db", endpoint=endpoint)
+    assert (found.accepted, found.rejected) == (27, 3) and len(endpoint.bodies) == 33
+    assert ["late: too late" in said(body) for body in endpoint.bodies].count(True) == 3
+    with Ledger(tmp_path / "l.db") as ledger:
+        report = write_output(cases, tmp_path / "out", recipe, ledger)
+    assert report.reasons == {"late": 3} and '"late"' in (tmp_path / "out" / "teacher.json").read_text()
+    assert run(cases, recipe, tmp_path / "l.db", endpoint=endpoint).known == 30
+    result = CliRunner().invoke(app, ["trajectories", "status", str(tmp_path / "l.db"), "--page", str(tmp_path / "p")])
+    assert result.exit_code == 0 and "the page is written without" in result.output
+    own.write_text("def late(sample, trajectory):\n    return None\n")
+    forget_plugins(monkeypatch)
+    again = run(cases, recipe, tmp_path / "l.db", endpoint=endpoint)
+    assert (again.known, again.accepted) == (0, 30) and len(endpoint.bodies) == 33
+    own.write_text("def late(sample, trajectory):\n    return sample.nothing\n")
+    forget_plugins(monkeypatch)
+    with pytest.raises(PluginError, match="own.py"):
+        run(cases, recipe, tmp_path / "l.db", endpoint=endpoint)
+
+
+def forget_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if in another process."""
+    for name in [name for name in sys.modules if name.startswith("mirg_plugin_")]:
+        monkeypatch.delitem(sys.modules, name)
 
 
 def test_one_ledger_one_run(tmp_path: Path) -> None:

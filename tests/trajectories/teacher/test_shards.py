@@ -28,7 +28,7 @@ from mirg.trajectories.teacher.ledger import (
 from mirg.trajectories.teacher.output import write_output
 from mirg.trajectories.teacher.recipe import Budget, TeacherRecipe
 from mirg.trajectories.teacher.run import Shard, ask_teacher
-from mirg.trajectories.teacher.shards import ask_in_shards, ask_shard, merge
+from mirg.trajectories.teacher.shards import Job, ask_in_shards, ask_shard, merge
 from mirg.trajectories.teacher.status import status_of
 
 
@@ -199,11 +199,10 @@ def test_executors_give_the_same(cases: DatasetFolder, api: FaultyApi, tmp_path:
 
 
 def test_a_worker_reports_what_is_wrong(cases: DatasetFolder, tmp_path: Path) -> None:
-    from mirg.trajectories.teacher.shards import Job
-
     recipe = teacher.recipe("http://127.0.0.1:9/v1", key_env="NO_SUCH_KEY")
-    done = ask_shard(Job(str(cases.root), recipe, str(tmp_path / "l.db"), str(tmp_path / "base.db"), 1, 1))
-    assert "NO_SUCH_KEY is not set" in done.problem and "export" in done.hint
+    job = Job(str(cases.root), recipe, str(tmp_path / "l.db"), str(tmp_path / "base.db"), Shard())
+    problem, hint = ask_shard(job) or ("", "")
+    assert "NO_SUCH_KEY is not set" in problem and "export" in hint
 
 
 def test_a_ledger_may_move(cases: DatasetFolder, api: FaultyApi, tmp_path: Path) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from mirg.cli.data import arrange, check, compose, difficulty, export, imports, make, show, unpack
+from mirg.cli.data import arrange, check, export, imports, make
 
 app = typer.Typer(no_args_is_help=True, help="Make, import, check, show, arrange and export datasets.")
 
-app.command()(unpack.unpack)
+app.command()(imports.unpack)
 app.command("import")(imports.import_)
-app.command()(compose.compose)
-app.command()(difficulty.difficulty)
-for command in (imports.kinds, make.scenes, make.photos, check.check, show.show):
+for command in (make.compose, arrange.difficulty, imports.kinds, make.scenes, make.photos, check.check, check.show):
     app.command()(command)
 for command in (arrange.split, arrange.mix, arrange.filter, export.export):
     app.command()(command)

@@ -1,67 +1,52 @@
-"""``mirg data split``, ``mix`` and ``filter``: commands that write a dataset from other datasets."""
+"""``mirg data split``, ``mix``, ``filter`` and ``difficulty``: commands that write a dataset from other datasets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
-from mirg.cli.data.options import ImageLook, listed, say_listed
-from mirg.cli.output import Tell, json_out, progress
+from mirg.cli import measured
+from mirg.cli import output as shared
+from mirg.cli.output import counted, json_out, listed, progress, say_listed, settings
 from mirg.console import say, warn
 from mirg.errors import ConfigError
+from mirg.samples import DatasetFolder
+from mirg.samples.grouping import parse_group_by
 
 if TYPE_CHECKING:
     from mirg.data.checks.leakage import Leakage
-    from mirg.data.filter import Criteria
-    from mirg.samples import DatasetFolder
 
-
-class Ungrouped(StrEnum):
-    """What happens to a sample whose group cannot be found."""
-
-    refuse = "refuse"
-    keep = "keep"
-
-
-Dataset = Annotated[Path, typer.Argument(help="A dataset folder.")]
-Out = Annotated[Path, typer.Argument(help="The dataset folder to write.")]
-Copy = Annotated[
-    bool, typer.Option("--copy", help="Copy the images; without it the new rows refer to the original files.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+MORE = "in rejected.jsonl"
 
 
 def split(
-    dataset: Dataset,
-    out: Annotated[Path, typer.Argument(help="The folder to write; each part is a dataset folder in it.")],
-    parts: Annotated[str, typer.Option(help="Names and shares, with commas.")] = "train=0.8,val=0.1,test=0.1",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same parts.")] = 0,
+    dataset: shared.Dataset,
+    out: Annotated[Path, Argument(help="The folder to write; each part is a dataset folder in it.")],
+    parts: Annotated[str, Option(help="Names and shares, with commas.")] = "train=0.8,val=0.1,test=0.1",
+    seed: Annotated[int, Option(help="The same seed gives the same parts.")] = 0,
     group_by: Annotated[
-        str, typer.Option(help="Never divide what shares this: a field (meta.scene) or a folder pattern (scenes/*/).")
+        str, Option(help="Never divide what shares this: a field (meta.scene) or a folder pattern (scenes/*/).")
     ] = "",
     ungrouped: Annotated[
-        Ungrouped, typer.Option(help="Samples without a group: refuse them, or keep them grouped by what is known.")
-    ] = Ungrouped.refuse,
-    copy: Copy = False,
-    overwrite: Overwrite = False,
-    json: Json = False,
+        Literal["refuse", "keep"],
+        Option(help="Samples without a group: refuse them, or keep them grouped by what is known."),
+    ] = "refuse",
+    copy: shared.Copy = False,
+    overwrite: shared.Overwrite = False,
+    json: shared.Json = False,
 ) -> None:
     """Split a dataset so that no image, no image set and no group of --group-by is in two parts.
 
     Rows added later leave the others in their parts, unless they join groups by images that both use.
     """
     from mirg.data.split import parse_parts, write_split
-    from mirg.samples import DatasetFolder
-    from mirg.samples.grouping import parse_group_by
 
     shares = parse_parts(parts)
     by = parse_group_by(group_by) if group_by else None
-    keep = ungrouped is Ungrouped.keep
+    keep = ungrouped == "keep"
     if keep and by is None:
         raise ConfigError("--ungrouped keep needs --group-by", hint="without it every sample is grouped by its images")
     source = DatasetFolder.open(dataset)
@@ -70,9 +55,8 @@ def split(
             source, out, shares, seed=seed, by=by, keep_ungrouped=keep, copy=copy, overwrite=overwrite, on_progress=tell
         )
     if json:
-        json_out({"out": str(out), "seed": seed} | report.as_dict())
-        return
-    say_listed(report.rejections)
+        return json_out({"out": str(out), "seed": seed} | report.as_dict())
+    say_listed(report.rejections, "rejected ", MORE)
     for name, share in report.shares.items():
         count = report.kept[name]
         reached = f"{100 * count / max(1, report.n_kept):.1f} % ({100 * share:.1f} % asked)"
@@ -84,16 +68,16 @@ def split(
 
 
 def mix(
-    parts: Annotated[list[str], typer.Argument(metavar="DATASET=WEIGHT…", help="Dataset folders with weights.")],
-    out: Out,
+    parts: Annotated[list[str], Argument(metavar="DATASET=WEIGHT…", help="Dataset folders with weights.")],
+    out: shared.Out,
     n: Annotated[
-        int | None, typer.Option("--n", help="Samples to write; by default as many as the datasets have rows.")
+        int | None, Option("--n", help="Samples to write; by default as many as the datasets have rows.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same order.")] = 0,
-    epoch: Annotated[int, typer.Option(min=0, help="Another epoch, another order.")] = 0,
-    copy: Copy = False,
-    overwrite: Overwrite = False,
-    json: Json = False,
+    seed: Annotated[int, Option(help="The same seed gives the same order.")] = 0,
+    epoch: Annotated[int, Option(min=0, help="Another epoch, another order.")] = 0,
+    copy: shared.Copy = False,
+    overwrite: shared.Overwrite = False,
+    json: shared.Json = False,
 ) -> None:
     """Mix datasets by weight, in an order that depends only on seed, epoch and position.
 
@@ -102,21 +86,19 @@ def mix(
     """
     from mirg.data.mix import write_mix
 
+    weighted: dict[str, tuple[DatasetFolder, str]] = {}  # by the name of the folder
+    for part in parts:
+        path, equals, weight = part.rpartition("=")
+        folder = DatasetFolder.open(path if equals else part)
+        plain = folder.root.resolve().name
+        names = (plain, *(f"{plain}-{k}" for k in range(2, len(parts) + 1)))
+        weighted[next(name for name in names if name not in weighted)] = (folder, weight if equals else "1")
     with progress(quiet=json) as tell:
-        report = write_mix(
-            _weighted(parts),
-            out,
-            n,
-            seed=seed,
-            epoch=epoch,
-            copy=copy,
-            overwrite=overwrite,
-            on_progress=lambda done, total: tell("writing", done, total),
-        )
+        told = partial(tell, "writing")
+        report = write_mix(weighted, out, n, seed=seed, epoch=epoch, copy=copy, overwrite=overwrite, on_progress=told)
     if json:
-        json_out({"out": str(out), "seed": seed, "epoch": epoch} | report.as_dict())
-        return
-    say_listed(report.rejections)
+        return json_out({"out": str(out), "seed": seed, "epoch": epoch} | report.as_dict())
+    say_listed(report.rejections, "rejected ", MORE)
     for name, rows in report.sizes.items():
         say(f"{name}: {report.kept[name]} samples of {rows} rows")
     again = f", {report.n_again} of them rows that came before" if report.n_again else ""
@@ -124,95 +106,69 @@ def mix(
 
 
 def filter(
-    dataset: Dataset,
-    out: Out,
-    task: Annotated[str, typer.Option(help="Tasks to keep, with commas.")] = "",
-    not_task: Annotated[str, typer.Option(help="Tasks to drop, with commas.")] = "",
-    where_source: Annotated[str, typer.Option(help="Sources to keep, with commas; * matches anything.")] = "",
-    min_images: Annotated[int, typer.Option(help="Fewest images of a sample.")] = 1,
-    max_images: Annotated[int | None, typer.Option(help="Most images of a sample.")] = None,
-    min_size: Annotated[float, typer.Option(help="Least area of every target, as a share of its image.")] = 0.0,
-    max_size: Annotated[float, typer.Option(help="Largest area of every target, as a share of its image.")] = 1.0,
-    max_tokens: Annotated[int | None, typer.Option(help="Most tokens, completion included; needs --family.")] = None,
+    dataset: shared.Dataset,
+    out: shared.Out,
+    task: Annotated[str, Option(help="Tasks to keep, with commas.")] = "",
+    not_task: Annotated[str, Option(help="Tasks to drop, with commas.")] = "",
+    where_source: Annotated[str, Option(help="Sources to keep, with commas; * matches anything.")] = "",
+    min_images: Annotated[int, Option(help="Fewest images of a sample.")] = 1,
+    max_images: Annotated[int | None, Option(help="Most images of a sample.")] = None,
+    min_size: Annotated[float, Option(help="Least area of every target, as a share of its image.")] = 0.0,
+    max_size: Annotated[float, Option(help="Largest area of every target, as a share of its image.")] = 1.0,
+    max_tokens: Annotated[int | None, Option(help="Most tokens, completion included; needs --family.")] = None,
     family: Annotated[
-        str | None, typer.Option(help="The model family whose tokens are counted, and whose images must fit.")
+        str | None, Option(help="The model family whose tokens are counted, and whose images must fit.")
     ] = None,
-    min_pixels: Annotated[int | None, typer.Option(help="Fewest pixels of a resized image.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(help="Most pixels of a resized image.")] = None,
-    hidden_only: Annotated[bool, typer.Option("--hidden-only", help="Only where the image must be found.")] = False,
-    has_trajectory: Annotated[bool, typer.Option("--has-trajectory", help="Only samples with a trajectory.")] = False,
-    pass_rate: Annotated[str | None, typer.Option(help='LOW,HIGH: bounds of meta["pass_rate"], inclusive.')] = None,
-    reward_std: Annotated[str | None, typer.Option(help='LOW,HIGH: bounds of meta["reward_std"], inclusive.')] = None,
-    keep_unrated: Annotated[bool, typer.Option("--keep-unrated", help="Keep rows that lack them.")] = False,
+    min_pixels: Annotated[int | None, Option(help="Fewest pixels of a resized image.")] = None,
+    max_pixels: Annotated[int | None, Option(help="Most pixels of a resized image.")] = None,
+    hidden_only: Annotated[bool, Option("--hidden-only", help="Only where the image must be found.")] = False,
+    has_trajectory: Annotated[bool, Option("--has-trajectory", help="Only samples with a trajectory.")] = False,
+    pass_rate: Annotated[str | None, Option(help='LOW,HIGH: bounds of meta["pass_rate"], inclusive.')] = None,
+    reward_std: Annotated[str | None, Option(help='LOW,HIGH: bounds of meta["reward_std"], inclusive.')] = None,
+    keep_unrated: Annotated[bool, Option("--keep-unrated", help="Keep rows that lack them.")] = False,
     without_leakage: Annotated[
-        list[Path] | None, typer.Option(help="Drop what shares an image with this benchmark; may be repeated.")
+        list[Path] | None, Option(help="Drop what shares an image with this benchmark; may be repeated.")
     ] = None,
     near: Annotated[
-        int, typer.Option(min=-1, max=8, help="For --without-leakage: bits as in check; -1: compare files only.")
+        int, Option(min=-1, max=8, help="For --without-leakage: bits as in check; -1: compare files only.")
     ] = 4,
-    group_by: Annotated[
-        str, typer.Option(help="For --without-leakage: also drop the rest of the group; as in split.")
-    ] = "",
+    group_by: Annotated[str, Option(help="For --without-leakage: also drop the rest of the group; as in split.")] = "",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="For --without-leakage: processes that look at images; one if not given.")
+        int | None, Option(min=1, help="For --without-leakage: processes that look at images; one if not given.")
     ] = None,
-    look: Annotated[ImageLook, typer.Option(help="Look at images; header and decode fill in sizes.")] = ImageLook.none,
-    limit: Annotated[int | None, typer.Option(help="Keep this many of those that pass, chosen by --seed.")] = None,
-    seed: Annotated[int, typer.Option(help="Chooses the samples of --limit.")] = 0,
-    copy: Copy = False,
-    overwrite: Overwrite = False,
-    json: Json = False,
+    look: Annotated[shared.ImageLook, Option(help="Look at images; header and decode fill in sizes.")] = "none",
+    limit: Annotated[int | None, Option(help="Keep this many of those that pass, chosen by --seed.")] = None,
+    seed: Annotated[int, Option(help="Chooses the samples of --limit.")] = 0,
+    copy: shared.Copy = False,
+    overwrite: shared.Overwrite = False,
+    json: shared.Json = False,
 ) -> None:
     """Keep the samples that meet every criterion; the others are counted by reason."""
-    from mirg.data.filter import write_filtered
-    from mirg.samples import DatasetFolder
+    options = locals() | {"tasks": listed(task), "not_tasks": listed(not_task), "sources": listed(where_source)}
+    from mirg.data.filter import Criteria, write_filtered
 
-    criteria = _criteria(
-        tasks=listed(task),
-        not_tasks=listed(not_task),
-        sources=listed(where_source),
-        min_images=min_images,
-        max_images=max_images,
-        min_size=min_size,
-        max_size=max_size,
-        max_tokens=max_tokens,
-        family=family,
-        min_pixels=min_pixels,
-        max_pixels=max_pixels,
-        hidden_only=hidden_only,
-        has_trajectory=has_trajectory,
-        pass_rate=None if pass_rate is None else listed(pass_rate),
-        reward_std=None if reward_std is None else listed(reward_std),
-        keep_unrated=keep_unrated,
-    )
+    for name in ("pass_rate", "reward_std"):
+        options[name] = None if options[name] is None else listed(options[name])
+    criteria = settings(Criteria, options, tasks="task", not_tasks="not_task", sources="where_source")
     source = DatasetFolder.open(dataset)
     with progress(quiet=json) as tell:
         leakage = _leakage(source, without_leakage or [], near, group_by, workers, tell)
         report = write_filtered(
-            source,
-            out,
-            criteria,
-            leakage=leakage,
-            look=look.value,
-            limit=limit,
-            seed=seed,
-            copy=copy,
-            overwrite=overwrite,
+            source, out, criteria, leakage=leakage, look=look, limit=limit, seed=seed, copy=copy, overwrite=overwrite,
             on_progress=lambda done: tell("filtering", done, len(source)),
-        )
+        )  # fmt: skip
     if json:
-        json_out({"out": str(out)} | report.as_dict())
-        return
-    say_listed(report.rejections)
-    say_listed(report.leaks, "left out")
+        return json_out({"out": str(out)} | report.as_dict())
+    say_listed(report.rejections, "rejected ", MORE)
+    say_listed(report.leaks, "left out ", MORE)
     for reason, count in report.dropped.most_common():
         say(f"dropped {count}: {reason}")
-    kept = ", ".join(f"{name} {count}" for name, count in sorted(report.tasks.items()))
+    kept = counted(dict(sorted(report.tasks.items())))
     say(f"{report.n_rows} rows: {report.n_kept} kept ({kept}), {report.n_rejected} rejected: {out}")
 
 
 def _leakage(
-    source: DatasetFolder, paths: list[Path], near: int, group_by: str, workers: int | None, tell: Tell
+    source: DatasetFolder, paths: list[Path], near: int, group_by: str, workers: int | None, tell: shared.Tell
 ) -> Leakage | None:
     """What the benchmarks at ``paths`` hold of ``source``; None without any. ConfigError for an option without use."""
     if not paths:
@@ -222,15 +178,13 @@ def _leakage(
         return None
     from mirg.data.checks.leakage import Holdout, Leakage
     from mirg.executors import executor
-    from mirg.samples import DatasetFolder
-    from mirg.samples.grouping import parse_group_by
 
     by = parse_group_by(group_by) if group_by else None
     benchmarks = []
     for path in paths:
         tell(f"reading {path.name}", 0, 1)
         folder = DatasetFolder.open(path)
-        benchmarks.append(Holdout(folder, name=folder.card.name, uses=near >= 0, by=by))
+        benchmarks.append(Holdout(folder, name=folder.card.name, by=by))
     tell("comparing images", 0, 1)
     with executor("processes" if workers else "local", workers) as run:
         leakage = Leakage(source, benchmarks, near=near if near >= 0 else None, by=by, run=run)
@@ -243,35 +197,48 @@ def _leakage(
     return leakage
 
 
-def _criteria(**values: Any) -> Criteria:
-    """The criteria, or a ConfigError that names the option."""
-    from pydantic import ValidationError
+def difficulty(
+    dataset: measured.Dataset,
+    out: measured.Out,
+    model: Annotated[str, Option("--model", help="A run folder, a model folder, or a model name.")],
+    k: Annotated[int, Option("-k", min=1, help="Answers to each prompt.")] = 8,
+    temperature: Annotated[float, Option(help="Of sampling.")] = 1.0,
+    seed: Annotated[int, Option(help="The same seed and batch size give the same answers.")] = 0,
+    batch_size: measured.BatchSize = 8,
+    max_new_tokens: measured.MaxNewTokens = 512,
+    instructions: measured.AnswerInstructions = None,
+    family: measured.Family = None,
+    device: measured.Device = None,
+    dtype: measured.Dtype = None,
+    endpoint: measured.Endpoint = None,
+    key_env: measured.KeyEnv = None,
+    concurrency: measured.Concurrency = 16,
+    max_pixels: measured.MaxPixels = None,
+    copy: measured.Copy = False,
+    overwrite: shared.Overwrite = False,
+    json: shared.Json = False,
+) -> None:
+    """Answer every prompt k times and store the share of right answers as meta.pass_rate, with meta.mean_reward.
 
-    from mirg.data.filter import Criteria
-    from mirg.errors import first_problem
+    RL learns from what is solved sometimes: train on it with -s pass_rate.above=0 -s pass_rate.below=1. Or where some
+    answers earn more than others, right or wrong (meta.reward_std): -s reward_std.above=0.1. Stopped and started again,
+    the command continues.
+    """
+    from mirg.engines.base import Generation
+    from mirg.evaluation.difficulty import check_k, write_difficulty
+    from mirg.evaluation.measure import MeasurePlan, refuse_output
 
-    try:
-        return Criteria.model_validate(values)
-    except ValidationError as error:
-        field, reason = first_problem(error)
-        name = field.partition(".")[0]
-        options = {"row": "", "tasks": "--task: ", "not_tasks": "--not-task: ", "sources": "--where-source: "}
-        option = options.get(name, f"--{name.replace('_', '-')}: ")
-        raise ConfigError(f"{option}{reason}") from error
+    generation = Generation(max_new_tokens, temperature, seed, batch_size)
+    plan = MeasurePlan(generation, instructions, copy=copy, overwrite=overwrite)
+    # Errors that do not depend on the model are reported before it is loaded.
+    check_k(k, generation)
+    source = DatasetFolder.open(dataset)
+    refuse_output(out, source, plan)
 
+    from mirg.engines.load import load_engine
 
-def _weighted(parts: Sequence[str]) -> dict[str, tuple[DatasetFolder, str]]:
-    """``FOLDER=WEIGHT`` opened, by the name of the folder; a weight that is left out is 1."""
-    from mirg.samples import DatasetFolder
-
-    found: dict[str, tuple[DatasetFolder, str]] = {}
-    for part in parts:
-        path, equals, weight = part.rpartition("=")
-        folder = DatasetFolder.open(path if equals else part)
-        name = plain = folder.root.resolve().name
-        k = 1
-        while name in found:
-            k += 1
-            name = f"{plain}-{k}"
-        found[name] = (folder, weight if equals else "1")
-    return found
+    remote = measured.remote_of(endpoint, key_env, concurrency, max_pixels)
+    engine = load_engine(model, family=family, device=device, dtype=dtype, remote=remote)
+    with progress(quiet=json) as tell:
+        report = write_difficulty(engine, source, out, k, plan, partial(tell, f"{k} answers each"))
+    measured.print_report(report, out, as_json=json, kept="samples by how often they were solved: {count} {word}")

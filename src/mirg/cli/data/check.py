@@ -1,71 +1,69 @@
-"""``mirg data check``: every row accepted, or rejected with a reason; what looks wrong; what a benchmark holds too."""
+"""``mirg data check`` and ``show``: what is wrong with a dataset, and what it looks like."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Exit, Option
 
-from mirg.cli.data.options import SHOWN, Look, Where, listed
-from mirg.cli.output import json_out, progress
+from mirg.cli import output as shared
+from mirg.cli.output import counted, json_out, listed, progress, say_listed, settings
 from mirg.console import one_line, say, table
+from mirg.errors import ConfigError
+from mirg.samples import DatasetFolder
 
 if TYPE_CHECKING:
-    from mirg.data.checks.run import CheckConfig, Report
+    from mirg.data.checks.run import Report
 
 
 def check(
-    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    dataset: shared.Dataset,
     against: Annotated[
-        list[Path] | None, typer.Option(help="A benchmark that must share no image with DATASET; may be repeated.")
+        list[Path] | None, Option(help="A benchmark that must share no image with DATASET; may be repeated.")
     ] = None,
     look: Annotated[
-        Look, typer.Option(help="Image files: none, header (size), hash (sha256), decode (every pixel).")
-    ] = Look.decode,
-    family: Annotated[str, typer.Option(help="Count tokens for these model families, with commas.")] = "",
-    max_pixels: Annotated[int | None, typer.Option(min=1, help="Pixels of a resized image, as in a recipe.")] = None,
+        Literal["none", "header", "hash", "decode"],
+        Option(help="Image files: none, header (size), hash (sha256), decode (every pixel)."),
+    ] = "decode",
+    family: Annotated[str, Option(help="Count tokens for these model families, with commas.")] = "",
+    max_pixels: Annotated[int | None, Option(min=1, help="Pixels of a resized image, as in a recipe.")] = None,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="A tokenizer.json: counts the text exactly instead of estimating.")
+        Path | None, Option(help="A tokenizer.json: counts the text exactly instead of estimating.")
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Warn of longer samples.")] = None,
+    max_tokens: Annotated[int | None, Option(min=1, help="Warn of longer samples.")] = None,
     near: Annotated[
-        int, typer.Option(min=-1, max=8, help="Bits in which images that look alike differ; -1: do not compare looks.")
+        int, Option(min=-1, max=8, help="Bits in which images that look alike differ; -1: do not compare looks.")
     ] = 4,
-    allow_leakage: Annotated[bool, typer.Option("--allow-leakage", help="List shared images without failing.")] = False,
-    min_side: Annotated[float, typer.Option(help="Warn of boxes of a smaller side, as a fraction.")] = 0.01,
-    min_box_pixels: Annotated[float, typer.Option(help="Warn of boxes of a smaller side, in pixels.")] = 4.0,
-    max_area: Annotated[float, typer.Option(help="Warn of boxes over more of the image, as a fraction.")] = 0.98,
-    max_ratio: Annotated[float, typer.Option(help="Warn of boxes that are this many times as long as wide.")] = 20.0,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 also if there is a warning.")] = False,
-    page: Annotated[Path | None, typer.Option(help="Write the result as an HTML page.")] = None,
-    executor: Annotated[Where, typer.Option(help="Where rows are worked on; the result is the same.")] = Where.local,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one per core unless given.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    allow_leakage: Annotated[bool, Option("--allow-leakage", help="List shared images without failing.")] = False,
+    min_side: Annotated[float, Option(help="Warn of boxes of a smaller side, as a fraction.")] = 0.01,
+    min_box_pixels: Annotated[float, Option(help="Warn of boxes of a smaller side, in pixels.")] = 4.0,
+    max_area: Annotated[float, Option(help="Warn of boxes over more of the image, as a fraction.")] = 0.98,
+    max_ratio: Annotated[float, Option(help="Warn of boxes that are this many times as long as wide.")] = 20.0,
+    strict: Annotated[bool, Option("--strict", help="Exit 1 also if there is a warning.")] = False,
+    page: Annotated[Path | None, Option(help="Write the result as an HTML page.")] = None,
+    executor: shared.Executor = "local",
+    workers: shared.Workers = None,
+    json: shared.Json = False,
 ) -> None:
     """Read every row and image; count what can be used and say what cannot, and why. Exit 1 if anything is rejected.
 
     With --against also exit 1 where an image is in the dataset and in the benchmark, by content or by look.
     """
+    options = locals()
     from mirg.data.checks.problems import BoxLimits
     from mirg.data.checks.run import CheckConfig, check_dataset
     from mirg.executors import executor as open_executor
     from mirg.frames import family as family_named
-    from mirg.samples import DatasetFolder
 
-    config = CheckConfig(
-        look=look.value,
-        families=tuple(family_named(name) for name in dict.fromkeys(listed(family))),
-        max_pixels=max_pixels,
-        max_tokens=max_tokens,
-        tokenizer=tokenizer,
-        boxes=BoxLimits(min_side, min_box_pixels, max_area, max_ratio),
-        against=tuple(against or ()),
-        near=near if near >= 0 else None,
-    )
-    _refuse_unused(config)
+    options |= {"families": [family_named(name) for name in dict.fromkeys(listed(family))]}
+    options |= {"boxes": BoxLimits(min_side, min_box_pixels, max_area, max_ratio)}
+    config = settings(CheckConfig, options | {"against": against or (), "near": near if near >= 0 else None})
+    for option, value in {"max-pixels": max_pixels, "tokenizer": tokenizer, "max-tokens": max_tokens}.items():
+        if value is not None and not config.families:
+            raise ConfigError(f"--{option} needs a model family", hint="for example --family qwen2.5-vl")
     folder = DatasetFolder.open(dataset)
-    with progress(quiet=json) as tell, open_executor(executor.value, workers) as pool:
+    with progress(quiet=json) as tell, open_executor(executor, workers) as pool:
         report = check_dataset(folder, config, tell, executor=pool)
     failed = bool(report.rejected or (report.shared and not allow_leakage) or (strict and report.warnings.total))
     if page is not None:
@@ -78,60 +76,54 @@ def check(
         _print(report)
         if page is not None:
             say(f"page: {page}")
-    raise typer.Exit(1 if failed else 0)
-
-
-def _refuse_unused(config: CheckConfig) -> None:
-    """ConfigError for an option that would do nothing."""
-    from mirg.errors import ConfigError
-
-    if not config.families:
-        given = {"--max-pixels": config.max_pixels, "--tokenizer": config.tokenizer, "--max-tokens": config.max_tokens}
-        for option, value in given.items():
-            if value is not None:
-                raise ConfigError(f"{option} needs a model family", hint="for example --family qwen2.5-vl")
+    raise Exit(1 if failed else 0)
 
 
 def _print(report: Report) -> None:
-    for rejection in report.rejections.kept[:SHOWN]:
-        say(one_line(str(rejection), limit=400))
-    _more(report.rejected)
-    for finding in report.warnings.kept[:SHOWN]:
-        say(f"warning: {one_line(str(finding), limit=400)}")
-    _more(report.warnings.total)
-    for shared in report.shared[:SHOWN]:
-        say(f"shared: {one_line(str(shared), limit=400)}")
-    _more(len(report.shared))
+    more = "(--json lists more, --page shows them)"
+    say_listed(report.rejections.kept, more=more, total=report.rejected)
+    say_listed(report.warnings.kept, "warning: ", more, report.warnings.total)
+    say_listed(report.shared, "shared: ", more)
     if report.lengths:
-        _print_lengths(report)
+        rows = []
+        for found in report.lengths:
+            longest = one_line(found["longest"][0]["id"], 60) if found["longest"] else "–"
+            missing, share = found["unmeasured"] + found["refused"], f"{found['image_share'] * 100:.0f} %"
+            rows.append((*(found[name] for name in ("family", "p50", "p95", "max")), share, missing, longest))
+        columns = ("family", "p50", "p95", "max", "images", "not counted", "longest")
+        table(f"Tokens per sample, text {report.lengths[0]['text']}", columns, rows)
     if report.warnings.total:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in report.warnings.counts.most_common())
-        say(f"{report.warnings.total} warnings: {kinds}")
+        say(f"{report.warnings.total} warnings: {counted(dict(report.warnings.counts.most_common()))}")
     if report.against:
-        _print_against(report)
+        looks = sum(found.bits is not None for found in report.shared)
+        how = f", {looks} pairs look alike" if report.compared_by_look else "; looks were not compared"
+        unread = f"; {report.against_rejected} rows of it cannot be used" if report.against_rejected else ""
+        say(f"against {', '.join(report.against)}: {len(report.shared) - looks} images shared{how}{unread}")
+    if report.shared:
+        say("mirg data filter DATASET OUT --without-leakage BENCHMARK leaves these samples out")
     say(f"{report.rows} rows: {report.accepted} accepted, {report.rejected} rejected")
 
 
-def _print_against(report: Report) -> None:
-    looks = sum(shared.bits is not None for shared in report.shared)
-    how = f", {looks} pairs look alike" if report.compared_by_look else "; looks were not compared"
-    unread = f"; {report.against_rejected} rows of it cannot be used" if report.against_rejected else ""
-    say(f"against {', '.join(report.against)}: {len(report.shared) - looks} images shared{how}{unread}")
-    if report.shared:
-        say("mirg data filter DATASET OUT --without-leakage BENCHMARK leaves these samples out")
+def show(
+    dataset: shared.Dataset,
+    out: Annotated[Path | None, Option(help="The page to write; DATASET/sheet.html by default.")] = None,
+    n: Annotated[int, Option("--n", min=1, help="Most samples to show, alternating between tasks.")] = 1000,
+    task: Annotated[str | None, Option(help="Only samples of this task.")] = None,
+    seed: Annotated[int, Option(help="Another number shows other samples.")] = 0,
+    megabytes: Annotated[float, Option(min=0.1, help="Size of the page; what does not fit is left out.")] = 25.0,
+) -> None:
+    """Write a page with every sample: images, boxes, question, truth and reasoning. It opens without a network."""
+    from mirg.data.checks.sheet import ROTATED_NOTE
+    from mirg.data.checks.sheet import show as write_page
 
-
-def _print_lengths(report: Report) -> None:
-    rows = []
-    for found in report.lengths:
-        longest = found.longest[0][1] if found.longest else "–"
-        missing = found.unmeasured + found.refused
-        share = f"{found.image_share * 100:.0f} %"
-        rows.append((found.family, found.p50, found.p95, found.most, share, missing, one_line(longest, 60)))
-    how = report.lengths[0].text
-    table(f"Tokens per sample, text {how}", ("family", "p50", "p95", "max", "images", "not counted", "longest"), rows)
-
-
-def _more(count: int) -> None:
-    if count > SHOWN:
-        say(f"… and {count - SHOWN} more (--json lists more, --page shows them)")
+    folder, path, budget = DatasetFolder.open(dataset), out or dataset / "sheet.html", int(megabytes * 1e6)
+    with progress() as tell:
+        sheet, chosen = write_page(
+            folder, path, n=n, task=task, seed=seed, budget=budget, tell=lambda row: tell("reading", row, len(folder))
+        )
+    for note in sheet.notes:
+        if note.endswith(ROTATED_NOTE):
+            say(f"warning: {note}")
+    left = f", {sheet.left_out} left out to keep the file small" if sheet.left_out else ""
+    bad = f"; {chosen.rejected} rows cannot be read" if chosen.rejected else ""
+    say(f"{sheet.shown} of {chosen.candidates} samples{left}{bad}: {path}")

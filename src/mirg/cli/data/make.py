@@ -1,69 +1,51 @@
-"""``mirg data scenes`` and ``mirg data photos``: datasets of procedural scenes and of photographs without labels."""
+"""``mirg data scenes``, ``photos`` and ``compose``: datasets of procedural scenes, photographs and annotated images."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
-from mirg.cli.data.options import SHOWN, listed
-from mirg.cli.output import json_out, progress
+from mirg.cli import output as shared
+from mirg.cli.output import counted, json_out, listed, progress, say_listed, settings
 from mirg.console import one_line, say
+from mirg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mirg.data.compose.photos.config import PhotoConfig
-    from mirg.data.scenes.world import WorldConfig
+    from mirg.data.compose.build import ComposeReport
 
-
-class PhotoSplit(StrEnum):
-    """The two halves of a folder of photographs."""
-
-    train = "train"
-    test = "test"
+_REASONS = 5  # listed on the screen; composed.json has all
 
 
 def photos(
-    folder: Annotated[Path, typer.Argument(help="Photographs, also in folders below.")],
-    out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],
-    n: Annotated[int, typer.Option("--n", min=1, help="Samples to make.")] = 300,
-    seed: Annotated[int, typer.Option(help="The same seed and photographs give the same dataset.")] = 0,
+    folder: Annotated[Path, Argument(help="Photographs, also in folders below.")],
+    out: shared.Out,
+    n: Annotated[int, Option("--n", min=1, help="Samples to make.")] = 300,
+    seed: Annotated[int, Option(help="The same seed and photographs give the same dataset.")] = 0,
     split: Annotated[
-        PhotoSplit, typer.Option(help="A photograph is in one split only, by its pixels.")
-    ] = PhotoSplit.train,
-    test_share: Annotated[float, typer.Option(help="Share of the photographs kept for testing.")] = 0.2,
-    tasks: Annotated[
-        str, typer.Option(help="Any of region, difference, refer, with commas.")
-    ] = "region,difference,refer",
-    side: Annotated[int, typer.Option(help="Long edge of the stored photographs, pixels.")] = 448,
-    square: Annotated[
-        bool, typer.Option("--square", help="Resize everything to side x side, without borders.")
-    ] = False,
-    max_images: Annotated[int, typer.Option(help="Most images of a sample.")] = 4,
-    max_photos: Annotated[int, typer.Option(help="Most photographs to use.")] = 2000,
-    max_megapixels: Annotated[float, typer.Option(help="Larger photographs are rejected.")] = 32.0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+        Literal["train", "test"], Option(help="A photograph is in one split only, by its pixels.")
+    ] = "train",
+    test_share: Annotated[float, Option(help="Share of the photographs kept for testing.")] = 0.2,
+    tasks: Annotated[str, Option(help="Any of region, difference, refer, with commas.")] = "region,difference,refer",
+    side: Annotated[int, Option(help="Long edge of the stored photographs, pixels.")] = 448,
+    square: Annotated[bool, Option("--square", help="Resize everything to side x side, without borders.")] = False,
+    max_images: Annotated[int, Option(help="Most images of a sample.")] = 4,
+    max_photos: Annotated[int, Option(help="Most photographs to use.")] = 2000,
+    max_megapixels: Annotated[float, Option(help="Larger photographs are rejected.")] = 32.0,
+    overwrite: shared.Overwrite = False,
+    json: shared.Json = False,
 ) -> None:
     """Make region, difference and refer samples from photographs without labels.
 
     Files that cannot be read are rejected with their name and the reason, counted, and listed in OUT/rejected.jsonl.
     """
+    options = locals() | {"tasks": listed(tasks)}
     from mirg.data.compose.photos.build import write_photo_samples
+    from mirg.data.compose.photos.pool import PhotoConfig, other_words
 
-    config = _photo_config(
-        n=n,
-        seed=seed,
-        split=split.value,
-        test_share=test_share,
-        tasks=listed(tasks),
-        side=side,
-        square=square,
-        max_images=max_images,
-        max_photos=max_photos,
-        max_megapixels=max_megapixels,
-    )
+    config = settings(PhotoConfig, options)
     with progress(quiet=json) as tell:
         report = write_photo_samples(folder, out, config, overwrite=overwrite, on_progress=tell)
     found = report.found
@@ -71,89 +53,107 @@ def photos(
         rows = [rejection.model_dump() for rejection in report.rejected]
         counts = {
             "files": found.n_files,
-            "other_files": found.n_other,
+            "other_files": found.other.total(),
             "other_kinds": dict(found.other.most_common()),
             "unused": found.n_unused,
             "copies": found.n_copies,
+            "readable": found.n_readable,
+            "used": len(found.photos),
         }
-        counts |= {"readable": found.n_readable, "used": len(found.photos)}
-        json_out(
-            {"out": str(out), "split": split.value, "samples": report.n_samples, "tasks": report.tasks}
-            | {"not_made": report.n_not_made, "photographs": counts, "rejected": len(rows), "rejections": rows}
-        )
-        return
+        made = {"out": str(out), "split": split, "samples": report.n_samples, "tasks": report.tasks}
+        rejected = {"rejected": len(rows), "rejections": rows}
+        return json_out(made | {"not_made": report.n_not_made, "photographs": counts} | rejected)
     say(
         f"{found.n_files} image files: {found.n_readable} photographs, {found.n_copies} copies, "
         f"{len(report.rejected)} rejected" + (f", {found.n_unused} not used" if found.n_unused else "")
     )
-    if found.n_other:
-        say(f"{found.n_other:,} other files are not read: {one_line(found.other_words(), limit=200)}")
-    for rejection in report.rejected[:SHOWN]:
-        say(f"  rejected {rejection.file}: {one_line(rejection.reason)}")
-    if len(report.rejected) > SHOWN:
-        say(f"  … and {len(report.rejected) - SHOWN} more in {out / 'rejected.jsonl'}")
-    made = ", ".join(f"{task} {count}" for task, count in report.tasks.items())
-    say(f"{report.n_samples} samples ({made}) from {len(found.photos)} photographs of the {split.value} split: {out}")
+    if found.other.total():
+        say(f"{found.other.total():,} other files are not read: {one_line(other_words(found.other), limit=200)}")
+    refused = [f"{row.file}: {one_line(row.reason)}" for row in report.rejected]
+    say_listed(refused, "  rejected ", f"in {out / 'rejected.jsonl'}")
+    made = f"{report.n_samples} samples ({counted(report.tasks)})"
+    say(f"{made} from {len(found.photos)} photographs of the {split} split: {out}")
     if report.n_not_made:
         say(f"{report.n_not_made} samples were not made: no place in the photographs tried can be told from the rest")
 
 
 def scenes(
-    out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],
-    n: Annotated[int, typer.Option("--n", min=1, help="Samples to make.")] = 600,
-    split: Annotated[
-        str, typer.Option(help="train, test, rl, perception or validation; splits share no sample.")
-    ] = "train",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same dataset.")] = 0,
-    difficulty: Annotated[str | None, typer.Option(help="easy, medium or hard; medium by default.")] = None,
+    out: shared.Out,
+    n: Annotated[int, Option("--n", min=1, help="Samples to make.")] = 600,
+    split: Annotated[str, Option(help="train, test, rl, perception or validation; splits share no sample.")] = "train",
+    seed: Annotated[int, Option(help="The same seed gives the same dataset.")] = 0,
+    difficulty: Annotated[str | None, Option(help="easy, medium or hard; medium by default.")] = None,
     world: Annotated[
-        str | None,
-        typer.Option(help="The world of a recipe, by name or YAML file: tiny/world is the one of the demo."),
+        str | None, Option(help="The world of a recipe, by name or YAML file: tiny/world is the one of the demo.")
     ] = None,
-    tasks: Annotated[str, typer.Option(help="Tasks, separated by commas; all by default.")] = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
+    tasks: Annotated[str, Option(help="Tasks, separated by commas; all by default.")] = "",
+    overwrite: shared.Overwrite = False,
 ) -> None:
     """Make samples of the procedural world."""
     from mirg.data.scenes import generate
-
-    dataset = generate.write_scenes(
-        out,
-        n,
-        split=split,
-        seed=seed,
-        tasks=listed(tasks) or None,
-        config=_world_config(difficulty, world),
-        overwrite=overwrite,
-    )
-    made = ", ".join(f"{task} {count}" for task, count in dataset.card.tasks.items())
-    say(f"{dataset.card.n_samples} samples ({made}), {dataset.card.n_images} images: {out}")
-
-
-def _world_config(difficulty: str | None, world: str | None) -> WorldConfig:
-    """The preset or the recipe's world; ConfigError if both are named."""
-    from mirg.data.scenes import generate
-    from mirg.errors import ConfigError
-
-    if world is None:
-        return generate.difficulty(difficulty or "medium")
-    if difficulty is not None:
-        raise ConfigError("--difficulty and --world both say what the scenes are like", hint="give one of them")
     from mirg.data.scenes.world import load_world
 
-    return load_world(world)
+    if world is not None and difficulty is not None:
+        raise ConfigError("--difficulty and --world both say what the scenes are like", hint="give one of them")
+    config = load_world(world) if world is not None else generate.difficulty(difficulty or "medium")
+    wanted = listed(tasks) or None
+    made = generate.write_scenes(out, n, split=split, seed=seed, tasks=wanted, config=config, overwrite=overwrite)
+    say(f"{made.card.n_samples} samples ({counted(made.card.tasks)}), {made.card.n_images} images: {out}")
 
 
-def _photo_config(**values: object) -> PhotoConfig:
-    """The settings, or a ConfigError that names the option."""
-    from pydantic import ValidationError
+def compose(
+    recipe: Annotated[str, Argument(help="A recipe file, or compose/objects, which ships with mirg.")],
+    out: shared.Out,
+    overrides: Annotated[
+        list[str] | None,
+        Option("--set", "-s", help="Override a key: -s source=data/coco -s n=500 -s weights.none=0"),
+    ] = None,
+    copy: Annotated[bool, Option("--copy", help="Copy unchanged images instead of referring to them.")] = False,
+    executor: shared.Executor = "local",
+    workers: shared.Workers = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
+    overwrite: shared.Overwrite = False,
+    json: shared.Json = False,
+) -> None:
+    """Make multi-image samples of thirteen tasks out of a dataset whose images have object notes."""
+    from mirg.config import dump_recipe, load_recipe
+    from mirg.data.compose.build import compose as build
+    from mirg.data.compose.recipe import ComposeRecipe
+    from mirg.executors import executor as open_executor
 
-    from mirg.data.compose.photos.config import PhotoConfig
-    from mirg.errors import ConfigError, first_problem
+    plan = load_recipe(ComposeRecipe, recipe, overrides or ())
+    if dry_run:
+        sys.stdout.write(dump_recipe(plan))
+        return
+    with open_executor(executor, workers) as pool, progress(quiet=json) as tell:
+        report = build(plan, out, copy=copy, overwrite=overwrite, executor=pool, on_progress=tell)
+    if json:
+        json_out({"out": str(out), **report.as_dict()})
+    else:
+        _say(report, out)
 
-    try:
-        return PhotoConfig.model_validate(values)
-    except ValidationError as error:
-        field, reason = first_problem(error)
-        option = field.partition(".")[0]
-        said = f"--{option.replace('_', '-')} {values[option]}: " if option in values else ""
-        raise ConfigError(f"{said}{reason}") from error
+
+def _say(report: ComposeReport, out: Path) -> None:
+    found = report.as_dict()
+    made = f"{report.n_samples} samples ({counted(found['tasks'])})"
+    say(f"{made} from {len(report.uses)} of {len(report.pool)} images: {out}")
+    images = counted(found["positions"]["image"], "Image-{} {}")
+    rows = " / ".join(" ".join(str(count) for count in row) for row in found["positions"]["cell"])
+    say(f"answers lie in {images}; by 3 x 3 cell, rows from the top: {rows}")
+    reasons = sum(report.drops.values(), start=type(report.tasks)())
+    for reason, count in reasons.most_common(_REASONS):
+        say(f"  {count} drafts dropped: {one_line(reason, 200)}")
+    for task, count in sorted(report.short.items()):
+        say(f"  {task}: {count} samples fewer than asked for")
+    for task, reason in report.left_out.items():
+        say(f"  {task}: left out, {reason}")
+    if report.pool.incomplete:  # images that a missing annotation could make wrong, by the reason to think so
+        never = {reason.replace("_", " "): count for reason, count in sorted(report.pool.incomplete.items())}
+        partly, text = never.pop("some categories", 0), f"{never.pop('images')} of {len(report.pool)} images"
+        text += " are not completely annotated"
+        text += f"; never used where absence or number matters: {counted(never)}" if never else ""
+        say(f"  {text}" + (f"; annotated for some categories, and used for these only: {partly}" if partly else ""))
+    if report.unreadable:
+        say(f"  {len(report.unreadable)} images cannot be opened, for example: {one_line(min(report.unreadable), 200)}")
+    if report.pool.rejected:
+        say(f"  {len(report.pool.rejected)} broken rows of the source (mirg data check lists them)")

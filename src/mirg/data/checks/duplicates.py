@@ -8,45 +8,37 @@ Keys are 64 bits and the same in every process: digests of texts, and Python's h
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 
 from mirg.samples import Sample
-
-# Two patterns, each with its own first letters, are found ten times as fast as one that begins with a choice.
-_NAMED = {"Image-": re.compile(r"(Image-)(\d{1,9})"), "<box image=": re.compile(r"(<box image=)(\d{1,9})")}
+from mirg.samples.reorder import renumbered
 
 
-@dataclass(frozen=True, slots=True)
-class Twin:
-    """Row ``row`` repeats row ``first``: as ``kind`` says, all of it, in another order, or with other targets."""
+class Repeat(NamedTuple):
+    """Row ``row`` repeats row ``first``, or a file that it names holds what a file of row ``first`` holds.
+
+    ``kind`` is "duplicate" (the same in everything), "reordered", "conflicting_targets" or "copied_file". The paths are
+    keys of the names of the two files (see :func:`text_key`).
+    """
 
     kind: str
     first: int
     row: int
-
-
-@dataclass(frozen=True, slots=True)
-class Copied:
-    """A file, as row ``row`` names it, holds what a file of row ``first`` of another name holds; keys of both."""
-
-    first: int
-    first_path: int
-    row: int
-    path: int
+    first_path: int = 0
+    path: int = 0
 
 
 class Duplicates:
-    """Takes the rows one by one; :meth:`twins` and :meth:`copies` say what was met twice."""
+    """Takes the rows one by one; :meth:`repeats` says what was met twice."""
 
     def __init__(self) -> None:
-        self._exact, self._loose, self._order, self._rows = array("q"), array("q"), array("q"), array("I")
-        self._content, self._paths, self._image_rows = array("q"), array("q"), array("I")
+        rows, images = {"exact": "q", "loose": "q", "order": "q", "row": "I"}, {"content": "q", "path": "q", "at": "I"}
+        self._columns = {name: array(kind) for name, kind in (rows | images).items()}  # of rows, and of images
 
     def add(self, row: int, sample: Sample, digests: list[str | None]) -> None:
         """Note one row; ``digests`` are the SHA-256 of its images, None if not known."""
@@ -54,49 +46,47 @@ class Duplicates:
         ordered = tuple(sorted(keys))
         images = _together(keys)
         targets = tuple([(target.image, target.box) for target in sample.targets])
-        self._exact.append(hash((_together([sample.question, *[t.label for t in sample.targets]]), images, targets)))
-        self._loose.append(_together([_following(sample.question, keys, ordered), *ordered]))
-        self._order.append(images)
-        self._rows.append(row)
+        exact = hash((_together([sample.question, *[t.label for t in sample.targets]]), images, targets))
+        now = {number: ordered.index(key) + 1 for number, key in enumerate(keys, 1)}
+        loose = _together([renumbered(sample.question, now), *ordered])
+        self._append(exact=exact, loose=loose, order=images, row=row)
         for digest, ref in zip(digests, sample.images, strict=True):
             if digest:
-                self._content.append(text_key(digest))
-                self._paths.append(text_key(ref.path))
-                self._image_rows.append(row)
+                self._append(content=text_key(digest), path=text_key(ref.path), at=row)
+
+    def _append(self, **values: int) -> None:
+        for name, value in values.items():
+            self._columns[name].append(value)
 
     def join(self, later: Duplicates) -> None:
         """Add rows that come after all of these."""
-        self._exact += later._exact
-        self._loose += later._loose
-        self._order += later._order
-        self._rows += later._rows
-        self._content += later._content
-        self._paths += later._paths
-        self._image_rows += later._image_rows
+        for name, column in later._columns.items():
+            self._columns[name] += column
 
-    def twins(self) -> Iterator[Twin]:
-        """Every row that repeats an earlier one, in the order of the rows of each group."""
-        exact, order, rows = (np.asarray(a) for a in (self._exact, self._order, self._rows))
-        for group in _groups(np.asarray(self._loose)):
+    def repeats(self) -> Iterator[Repeat]:
+        """Every row that repeats an earlier one, then every file that holds what another one holds.
+
+        Rows come in their order in each group. A file comes once for each name after the first.
+        """
+        exact, order, rows = (self._columns[name] for name in ("exact", "order", "row"))
+        for group in _groups(np.asarray(self._columns["loose"])):
             firsts: dict[int, int] = {}
             first = group[0]
             for place in group:
-                same = firsts.setdefault(int(exact[place]), place)
+                same = firsts.setdefault(exact[place], place)
                 if same != place:
-                    yield Twin("duplicate", int(rows[same]), int(rows[place]))
+                    yield Repeat("duplicate", rows[same], rows[place])
                 elif place != first:
                     kind = "conflicting_targets" if order[place] == order[first] else "reordered"
-                    yield Twin(kind, int(rows[first]), int(rows[place]))
-
-    def copies(self) -> Iterator[Copied]:
-        """Every file that holds what another one holds, once for each name after the first."""
-        paths, rows = np.asarray(self._paths), np.asarray(self._image_rows)
-        for group in _groups(np.asarray(self._content)):
-            seen = {int(paths[group[0]])}
+                    yield Repeat(kind, rows[first], rows[place])
+        paths, rows = self._columns["path"], self._columns["at"]
+        for group in _groups(np.asarray(self._columns["content"])):
+            first = group[0]
+            seen = {paths[first]}
             for place in group[1:]:
-                if int(paths[place]) not in seen:
-                    seen.add(int(paths[place]))
-                    yield Copied(int(rows[group[0]]), int(paths[group[0]]), int(rows[place]), int(paths[place]))
+                if paths[place] not in seen:
+                    seen.add(paths[place])
+                    yield Repeat("copied_file", rows[first], rows[place], paths[first], paths[place])
 
 
 def text_key(text: str) -> int:
@@ -121,16 +111,3 @@ def _groups(keys: np.ndarray) -> Iterator[list[int]]:
     starts, ends = starts[ends - starts > 1], ends[ends - starts > 1]
     for group in np.argsort(order[starts]).tolist():
         yield order[starts[group] : ends[group]].tolist()
-
-
-def _following(question: str, keys: tuple[str, ...], ordered: tuple[str, ...]) -> str:
-    """The question with every image called by its place among the sorted images."""
-
-    def renumber(found: re.Match[str]) -> str:
-        number = int(found[2])
-        return f"{found[1]}{ordered.index(keys[number - 1]) + 1 if 1 <= number <= len(keys) else number}"
-
-    for words, pattern in _NAMED.items():
-        if words in question:
-            question = pattern.sub(renumber, question)
-    return question

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from mirg.samples import Sample
 
@@ -23,31 +23,30 @@ class Shape:
     images: Counter[int] = field(default_factory=Counter)
     targets: Counter[int] = field(default_factory=Counter)
     target_image: Counter[int] = field(default_factory=Counter)
-    cells: list[int] = field(default_factory=lambda: [0] * CELLS**2)
-    sizes: list[int] = field(default_factory=lambda: [0] * SIZE_BINS)
+    cells: Counter[int] = field(default_factory=Counter)
+    sizes: Counter[int] = field(default_factory=Counter)
 
     def merge(self, other: Shape) -> None:
         """Add the counts of ``other``."""
-        self.samples += other.samples
-        self.hidden += other.hidden
-        self.images += other.images
-        self.targets += other.targets
-        self.target_image += other.target_image
-        self.cells = [a + b for a, b in zip(self.cells, other.cells, strict=True)]
-        self.sizes = [a + b for a, b in zip(self.sizes, other.sizes, strict=True)]
+        for count in fields(self):
+            setattr(self, count.name, getattr(self, count.name) + getattr(other, count.name))
+
+    @property
+    def grid(self) -> list[list[int]]:
+        """The targets in each of the 3 x 3 cells, by row."""
+        return [[self.cells[CELLS * row + column] for column in range(CELLS)] for row in range(CELLS)]
 
     def as_dict(self) -> dict[str, object]:
-        """The counts as JSON holds them; ``size.edges`` are square roots of area shares."""
-        rows = [self.cells[CELLS * k : CELLS * (k + 1)] for k in range(CELLS)]
-        edges = [round(k / SIZE_BINS, 4) for k in range(SIZE_BINS + 1)]
+        """The counts as JSON values; ``size.edges`` are square roots of area shares."""
+        sizes = [self.sizes[k] for k in range(SIZE_BINS)]
         return {
             "samples": self.samples,
             "image_hidden": self.hidden,
             "images_per_sample": _by_number(self.images),
             "targets_per_sample": _by_number(self.targets),
             "target_image": _by_number(self.target_image),
-            "target_cell": rows,
-            "target_size": {"edges": edges, "counts": list(self.sizes)},
+            "target_cell": self.grid,
+            "target_size": {"edges": [round(k / SIZE_BINS, 4) for k in range(SIZE_BINS + 1)], "counts": sizes},
         }
 
 
@@ -68,7 +67,7 @@ class Histograms:
         shape.targets[len(sample.targets)] += 1
         for target in sample.targets:
             x1, y1, x2, y2 = target.box
-            column, row = _cell((x1 + x2) / 2), _cell((y1 + y2) / 2)
+            column, row = (min(max(int(centre * CELLS), 0), CELLS - 1) for centre in ((x1 + x2) / 2, (y1 + y2) / 2))
             shape.target_image[target.image] += 1
             shape.cells[row * CELLS + column] += 1
             side = math.sqrt(max((x2 - x1) * (y2 - y1), 0.0))
@@ -80,11 +79,9 @@ class Histograms:
             self._shape(task).merge(shape)
 
     def _shape(self, task: str) -> Shape:
-        shape = self.tasks.get(task)
-        if shape is None:
-            name = task if self.most is None or len(self.tasks) < self.most else OTHER
-            shape = self.tasks.setdefault(name, Shape())
-        return shape
+        if task in self.tasks or self.most is None or len(self.tasks) < self.most:
+            return self.tasks.setdefault(task, Shape())
+        return self.tasks.setdefault(OTHER, Shape())
 
     @property
     def all(self) -> Shape:
@@ -100,12 +97,8 @@ class Histograms:
         return {task: self.tasks[task].samples for task in sorted(self.tasks)}
 
     def as_dict(self) -> dict[str, object]:
-        """``all`` and ``tasks`` as JSON holds them."""
+        """``all`` and ``tasks`` as JSON values."""
         return {"all": self.all.as_dict(), "tasks": {task: self.tasks[task].as_dict() for task in sorted(self.tasks)}}
-
-
-def _cell(centre: float) -> int:
-    return min(max(int(centre * CELLS), 0), CELLS - 1)
 
 
 def _by_number(counts: Counter[int]) -> dict[str, int]:

@@ -8,8 +8,9 @@ each pixel is brighter than its right neighbour. Resizing, recompression and sma
 
 from __future__ import annotations
 
+import contextlib
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from mirg.errors import ImageError
 from mirg.executors import Executor, Local
-from mirg.images import DEFAULT_LIMITS, ImageLimits, image_digest, open_image
+from mirg.images import ImageLimits, image_digest, open_image
 from mirg.samples import DatasetFolder, ImageRef, Sample
 from mirg.samples.grouping import GroupBy
 
@@ -32,6 +33,7 @@ SIDE = 16  # of the thumbnail that confirms a pair
 # different scenes, none reaches 0.90; copies at half the size, as JPEG 30 or with more contrast keep 0.98.
 ALIKE = 0.92
 _CHUNK = 1 << 21  # pairs that are compared at once
+_ONES = np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8)).reshape(-1, 16).sum(axis=1, dtype=np.uint8)
 
 
 class Look(NamedTuple):
@@ -69,10 +71,8 @@ def near_pairs(a: Hashes, b: Hashes, most: int) -> list[tuple[int, int, int]]:
     """All (place in ``a``, place in ``b``, distance) of hashes that differ in at most ``most`` of 64 bits, sorted.
 
     Cut into ``most`` + 1 bands, two such hashes agree in one band at least, so only pairs that share a band are
-    compared. ValueError if ``most`` is beyond :data:`MOST_BITS`.
+    compared. ``most`` is at most :data:`MOST_BITS`.
     """
-    if not 0 <= most <= MOST_BITS:
-        raise ValueError(f"distances of 0 to {MOST_BITS} bits can be searched, not {most}")
     found: set[tuple[int, int, int]] = set()
     start = 0
     for band in range(most + 1):
@@ -85,13 +85,8 @@ def near_pairs(a: Hashes, b: Hashes, most: int) -> list[tuple[int, int, int]]:
 
 
 def distances(a: Hashes, b: Hashes) -> NDArray[np.uint8]:
-    """Number of bits in which the hashes differ, place by place (counted in parallel inside each word)."""
-    x = a ^ b
-    one, two, four = (np.uint64(v) for v in (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F))
-    x = x - ((x >> np.uint64(1)) & one)
-    x = (x & two) + ((x >> np.uint64(2)) & two)
-    x = (x + (x >> np.uint64(4))) & four
-    return ((x * np.uint64(0x0101010101010101)) >> np.uint64(56)).astype(np.uint8)
+    """Number of bits in which the hashes differ, place by place."""
+    return _ONES[(a ^ b).view(np.uint16)].reshape(-1, 4).sum(axis=1, dtype=np.uint8)
 
 
 def _matches(a: Hashes, b: Hashes, a_band: Hashes, b_band: Hashes, most: int) -> list[tuple[int, int, int]]:
@@ -117,8 +112,7 @@ def _matches(a: Hashes, b: Hashes, a_band: Hashes, b_band: Hashes, most: int) ->
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """Where an image is used first: the sample, the number of the image in it (from 1), and its path in the row."""
 
     sample_id: str
@@ -126,8 +120,11 @@ class Use:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class SharedImage:
+# Of each distinct file of a dataset, by path and in the order of first use: that use, and the digest if it is known.
+Images = dict[str, tuple[Use, str | None]]
+
+
+class SharedImage(NamedTuple):
     """One image of both datasets. ``bits`` is None where the files are equal, else the distance of their hashes."""
 
     train: Use
@@ -150,35 +147,30 @@ class SharedImage:
         )
 
     def as_dict(self) -> dict[str, object]:
-        """The pair as JSON holds it."""
-        return dict(asdict(self))
-
-
-def uses(sample: Sample, digests: Iterable[str | None]) -> Iterator[tuple[Use, str | None]]:
-    """Every image of ``sample`` with its digest."""
-    for number, (ref, digest) in enumerate(zip(sample.images, digests, strict=True), 1):
-        yield Use(sample.id, number, ref.path), digest
+        """The pair as JSON values."""
+        return self._asdict() | {"train": self.train._asdict(), "benchmark": self.benchmark._asdict()}
 
 
 class Digests:
-    """SHA-256 of the images of one dataset: what the row says, else (``look``) that of the file, read once."""
+    """SHA-256 of the images of one dataset, each file read once; ``known`` gets those of files, by path."""
 
-    def __init__(self, folder: DatasetFolder, *, look: bool = True, believe: bool = True) -> None:
-        """``believe`` False reads every file, whatever its row says."""
-        self._folder, self._look, self._believe = folder, look or not believe, believe
-        self.known: dict[str, str | None] = {}  # of files, by path
+    def __init__(self, folder: DatasetFolder, *, look: bool = True, known: dict[str, str | None] | None = None) -> None:
+        self._folder, self._look = folder, look
+        self.known = {} if known is None else known
 
-    def of(self, ref: ImageRef) -> str | None:
-        """The digest; None where the row has none and the file is not looked at or cannot be read."""
-        if ref.sha256 and self._believe:
-            return ref.sha256.lower()
-        if not self._look:
-            return None
+    def uses(self, sample: Sample) -> Iterator[tuple[Use, str | None]]:
+        """Every image of ``sample`` with its digest: what the row says, else (``look``) that of the file."""
+        for number, ref in enumerate(sample.images, 1):
+            digest = ref.sha256.lower() if ref.sha256 else self.of_file(ref) if self._look else None
+            yield Use(sample.id, number, ref.path), digest
+
+    def of_file(self, ref: ImageRef) -> str | None:
+        """The digest of the file; None if it cannot be read, which is reported when the rows are read."""
         if ref.path not in self.known:
             try:
                 self.known[ref.path] = image_digest(self._folder.image_path(ref))
             except ImageError:
-                self.known[ref.path] = None  # cannot be trained on or asked about: reading the rows reports it
+                self.known[ref.path] = None
         return self.known[ref.path]
 
 
@@ -188,126 +180,66 @@ def shared_images(train: DatasetFolder, benchmark: DatasetFolder, *, look: bool 
     Content is the SHA-256 of the file: as the row says, or (``look``) computed where the row has none. Rows that cannot
     be used are passed over; ``mirg data check`` lists them. Memory is one entry per image of the benchmark.
     """
-    index = Holdout(benchmark, look=look)
-    digests = Digests(train, look=look)
-    watch = Watch([index])
+    index, digests = [Holdout(benchmark, look=look)], Digests(train, look=look)
+    shared: Shared = {}
     for sample in train.read(lambda rejection: None):
-        watch.see(sample, [digests.of(ref) for ref in sample.images])
-    return watch.shared
+        note_shared(shared, digests.uses(sample), index)
+    return list(shared.values())
 
 
 class Holdout:
     """The images of a benchmark: where each content is used first."""
 
-    def __init__(
-        self,
-        folder: DatasetFolder,
-        *,
-        look: bool = True,
-        name: str = "",
-        uses: bool = False,
-        by: GroupBy | None = None,
-    ) -> None:
-        """Read all rows of ``folder``. ``uses`` keeps every image with its path, for :func:`alike`.
+    def __init__(self, folder: DatasetFolder, *, look: bool = True, name: str = "", by: GroupBy | None = None) -> None:
+        """Read all rows of ``folder``; ``rejected`` counts those that cannot be used.
 
         ``by`` also keeps which sample uses each group first; ``ungrouped`` counts the samples that have none.
         """
         self.folder, self.name = folder, name
         self.by_digest: dict[str, Use] = {}
         self.by_group: dict[str, str] = {}
+        self.images: Images = {}
+        self.digests = Digests(folder, look=look)
+        rejected = array("Q")
         self.ungrouped = 0
-        self.images = Images() if uses else None
-        digests = Digests(folder, look=look)
-        self.rejected = 0
-        for sample in folder.read(self._rejected):
-            keys = group_keys(sample, by)
+        for sample in folder.read(lambda rejection: rejected.append(rejection.row)):
+            keys = by.known(sample) if by else ()
             self.ungrouped += by is not None and not keys
             for key in keys:
                 self.by_group.setdefault(key, sample.id)
-            known = [digests.of(ref) for ref in sample.images]
-            for number, (ref, digest) in enumerate(zip(sample.images, known, strict=True), 1):
-                if digest is not None and digest not in self.by_digest:
-                    self.by_digest[digest] = Use(sample.id, number, ref.path)
-            if self.images is not None:
-                self.images.see(sample, known)
-
-    def _rejected(self, rejection: object) -> None:
-        self.rejected += 1
+            for use, digest in self.digests.uses(sample):
+                self.images.setdefault(use.path, (use, digest))
+                if digest is not None:
+                    self.by_digest.setdefault(digest, use)
+        self.rejected = len(rejected)
 
 
-def group_keys(sample: Sample, by: GroupBy | None) -> list[str]:
-    """The groups of the images of ``sample``, as far as they can be found; none without ``by``."""
-    return by.known(sample) if by else []
+Shared = dict[tuple[str, int], SharedImage]
 
 
-class Watch:
-    """Compares the images of a training mixture, sample by sample, with those of benchmarks."""
-
-    def __init__(self, benchmarks: Sequence[Holdout]) -> None:
-        self.benchmarks = benchmarks
-        self.shared: list[SharedImage] = []
-        self._said: set[tuple[int, str]] = set()
-
-    def see(self, sample: Sample, digests: Iterable[str | None]) -> None:
-        """Look up the images of one sample; each shared content is listed once for each benchmark."""
-        for own, digest in uses(sample, digests):
-            self.note(own, digest)
-
-    def note(self, own: Use, digest: str | None) -> None:
-        """Look up one image."""
-        if digest is None:
-            return
-        for place, benchmark in enumerate(self.benchmarks):
-            use = benchmark.by_digest.get(digest)
-            if use is not None and (place, digest) not in self._said:
-                self._said.add((place, digest))
-                self.shared.append(SharedImage(own, use, digest, dataset=benchmark.name))
-
-
-class Images:
-    """The distinct image files of a dataset in the order of their first use: about 300 bytes each."""
-
-    def __init__(self) -> None:
-        self.uses: list[Use] = []
-        self.digests: list[str | None] = []
-        self._seen: set[str] = set()
-
-    def see(self, sample: Sample, digests: Iterable[str | None]) -> None:
-        """Note the images of one sample."""
-        for use, digest in uses(sample, digests):
-            self.note(use, digest)
-
-    def note(self, use: Use, digest: str | None) -> None:
-        """Note one image."""
-        if use.path not in self._seen:
-            self._seen.add(use.path)
-            self.uses.append(use)
-            self.digests.append(digest)
+def note_shared(shared: Shared, images: Iterable[tuple[Use, str | None]], benchmarks: Sequence[Holdout]) -> None:
+    """Add what of ``images`` is in ``benchmarks``, by digest: each content once for each benchmark."""
+    for use, digest in images:
+        for place, benchmark in enumerate(benchmarks):
+            if digest is not None and digest in benchmark.by_digest:
+                found = SharedImage(use, benchmark.by_digest[digest], digest, dataset=benchmark.name)
+                shared.setdefault((digest, place), found)
 
 
 def alike(
-    folder: DatasetFolder,
-    train: Images,
-    benchmark: Holdout,
-    most: int,
-    run: Executor | None = None,
+    folder: DatasetFolder, train: Images, benchmark: Holdout, most: int, run: Executor | None = None
 ) -> list[SharedImage]:
     """Images that differ in at most ``most`` bits of their difference hash, but not in nothing: those are shared.
 
     Flat images (a plain wall, a night sky) are not compared. Sorted by the use in ``train``.
     """
-    if benchmark.images is None:
-        return []
-    run = run or Local()
-    mine, theirs = _looks(folder, train, run), _looks(benchmark.folder, benchmark.images, run)
+    mine, theirs = (_looks(one, images, run) for one, images in ((folder, train), (benchmark.folder, benchmark.images)))
+    hashes = [np.array([look.hash for _, _, look in looks], dtype=np.uint64) for looks in (mine, theirs)]
     found = []
-    for left, right, bits in near_pairs(_hashes(mine), _hashes(theirs), most):
-        (a, look), (b, other) = mine[left], theirs[right]
-        digest = train.digests[a]
-        equal = digest is not None and digest == benchmark.images.digests[b]
-        if equal or not look_alike(look, other):
-            continue
-        found.append(SharedImage(train.uses[a], benchmark.images.uses[b], None, bits, benchmark.name))
+    for left, right, bits in near_pairs(hashes[0], hashes[1], most):
+        (use, digest, look), (other_use, other_digest, other) = mine[left], theirs[right]
+        if (digest is None or digest != other_digest) and look_alike(look, other):
+            found.append(SharedImage(use, other_use, None, bits, benchmark.name))
     return found
 
 
@@ -329,32 +261,26 @@ class Leakage:
         run: Executor | None = None,
     ) -> None:
         """Read ``folder``: once, with ``by`` twice. Images are opened only with ``near``."""
-        self._benchmarks, self._by = benchmarks, by
-        self._digests = Digests(folder)
+        own = Holdout(folder, by=by)
+        self._benchmarks, self._by, self._digests, self.ungrouped = benchmarks, by, own.digests, own.ungrouped
         self._alike: dict[str, SharedImage] = {}
         self._groups: dict[str, str] = {}
-        self.ungrouped = 0
-        images = Images()
-        for sample in folder.read(lambda rejection: None):
-            images.see(sample, [self._digests.of(ref) for ref in sample.images])
         for benchmark in benchmarks if near is not None else ():
-            for shared in alike(folder, images, benchmark, near or 0, run):
+            for shared in alike(folder, own.images, benchmark, near or 0, run):
                 self._alike.setdefault(shared.train.path, shared)
-        for sample in folder.read(lambda rejection: None) if by else ():
-            keys = group_keys(sample, by)
-            self.ungrouped += not keys
-            if self.shared(sample):
-                self._groups |= {key: sample.id for key in keys if key not in self._groups}
+        if by is not None:
+            for sample in folder.read(lambda rejection: None):
+                for key in by.known(sample) if self.shared(sample) else ():
+                    self._groups.setdefault(key, sample.id)
 
     def shared(self, sample: Sample) -> SharedImage | None:
         """The first image of ``sample`` that a benchmark holds too."""
-        for own, digest in uses(sample, [self._digests.of(ref) for ref in sample.images]):
+        for own, digest in self._digests.uses(sample):
             for benchmark in self._benchmarks:
-                found = benchmark.by_digest.get(digest) if digest else None
-                if found is not None:
-                    return SharedImage(own, found, digest, dataset=benchmark.name)
+                if digest is not None and digest in benchmark.by_digest:
+                    return SharedImage(own, benchmark.by_digest[digest], digest, dataset=benchmark.name)
             if own.path in self._alike:
-                return replace(self._alike[own.path], train=own)
+                return self._alike[own.path]._replace(train=own)
         return None
 
     def why(self, sample: Sample) -> tuple[str, str, str] | None:
@@ -362,7 +288,7 @@ class Leakage:
         shared = self.shared(sample)
         if shared is not None:
             return shared.dataset, f"images.{shared.train.image - 1}", f"leakage: {shared.words}"
-        for key in group_keys(sample, self._by):
+        for key in self._by.known(sample) if self._by else ():
             for benchmark in self._benchmarks:
                 if key in benchmark.by_group:
                     other = f"sample {benchmark.by_group[key]} of {benchmark.name}"
@@ -373,23 +299,16 @@ class Leakage:
         return None
 
 
-def _looks(folder: DatasetFolder, images: Images, run: Executor) -> list[tuple[int, Look]]:
-    """(place, look) of the images that have a hash."""
-    paths = [(_path(folder, use), folder.limits) for use in images.uses]
-    return [(place, look) for place, look in enumerate(run.map(_look, paths, chunk=32)) if look.hash is not None]
-
-
-def _hashes(looks: Sequence[tuple[int, Look]]) -> Hashes:
-    return np.array([look.hash for _, look in looks], dtype=np.uint64)
-
-
-def _path(folder: DatasetFolder, use: Use) -> str:
-    try:
-        return str(folder.image_path(ImageRef(path=use.path)))
-    except ImageError:
-        return ""
+def _looks(folder: DatasetFolder, images: Images, run: Executor | None) -> list[tuple[Use, str | None, Look]]:
+    """The images that have a hash."""
+    found, tasks = [], []
+    for use, digest in images.values():
+        with contextlib.suppress(ImageError):  # an image that may not be opened has no look
+            tasks.append((str(folder.image_path(ImageRef(path=use.path))), folder.limits))
+            found.append((use, digest))
+    looks = (run or Local()).map(_look, tasks, chunk=32)
+    return [(*image, look) for image, look in zip(found, looks, strict=True) if look.hash is not None]
 
 
 def _look(task: tuple[str, ImageLimits]) -> Look:
-    path, limits = task
-    return difference_hash(path, limits or DEFAULT_LIMITS) if path else Look(None)
+    return difference_hash(*task)

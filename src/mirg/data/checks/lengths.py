@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
 from array import array
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mirg.answers.prompts import instruction_text, question_text
-from mirg.answers.write import write_completion
-from mirg.errors import ConfigError
-from mirg.frames import FAMILIES, MIRG_TINY, Family, PixelLimits, Size
+from mirg.answers.prompts import instruction_text, question_text, write_completion
+from mirg.errors import ConfigError, MirgError
+from mirg.frames import FAMILIES, MIRG_TINY, Family, PixelLimits
 from mirg.samples import Sample
 from mirg.samples.tokens import CountText, image_tokens, template_tokens, text_tokens
 
@@ -22,15 +21,10 @@ BINS = 20
 
 
 class SampleTokens(NamedTuple):
-    """Tokens of one sample: those of its images, and those of all its texts with the chat template."""
+    """Tokens of one sample: those of its images, and all, with those of its texts and of the chat template."""
 
     images: int
-    text: int
-
-    @property
-    def total(self) -> int:
-        """All tokens of the sample."""
-        return self.images + self.text
+    total: int
 
 
 class SampleCounter:
@@ -44,7 +38,7 @@ class SampleCounter:
         self.family = family
         self.limits = limits or family.limits
         self._count = count
-        self._by_size: dict[Size, int] = {}
+        self._image = lru_cache(_SIZES_KEPT)(lambda size: image_tokens(size, family, self.limits))
         self._common: dict[int, int] = {}
 
     def __call__(self, sample: Sample) -> SampleTokens:
@@ -59,22 +53,15 @@ class SampleCounter:
         told = sample.trajectory
         if told is not None:
             text += self._count(write_completion(told.thinking, told.answer, sizes, self.family, limits=self.limits))
-        return SampleTokens(visual, text)
+        return SampleTokens(visual, visual + text)
 
     def _in_common(self, n: int) -> int:
         """Tokens of the labels of ``n`` images, of the instructions and of the chat template."""
         if n not in self._common:
-            labels = "".join(f"{'' if k == 1 else chr(10)}Image-{k}: " for k in range(1, n + 1))
+            labels = "\n".join(f"Image-{k}: " for k in range(1, n + 1))
             told = f"\n{instruction_text(self.family)}"
             self._common[n] = self._count(labels) + self._count(told) + template_tokens(self.family, n)
         return self._common[n]
-
-    def _image(self, size: Size) -> int:
-        if size not in self._by_size:
-            if len(self._by_size) >= _SIZES_KEPT:
-                self._by_size.clear()
-            self._by_size[size] = image_tokens(size, self.family, self.limits)
-        return self._by_size[size]
 
 
 def limits_for(family: Family, max_pixels: int | None) -> PixelLimits:
@@ -95,47 +82,9 @@ def limits_for(family: Family, max_pixels: int | None) -> PixelLimits:
     return PixelLimits(family.limits.min_pixels, max_pixels)
 
 
-@dataclass(frozen=True)
-class LengthSummary:
-    """Tokens of the samples for one family. ``longest`` are (tokens, sample id), the longest first."""
-
-    family: str
-    max_pixels: int
-    text: str  # "estimated", or the name of the tokenizer's file
-    samples: int
-    unmeasured: int  # samples whose images have no known size
-    refused: int  # samples that this family's processor or writer refuses
-    p50: int
-    p95: int
-    most: int
-    image_share: float  # of all tokens, those of images
-    too_long: int
-    longest: tuple[tuple[int, str], ...]
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-
-    def as_dict(self) -> dict[str, object]:
-        """The summary as JSON holds it."""
-        return {
-            "family": self.family,
-            "max_pixels": self.max_pixels,
-            "text": self.text,
-            "samples": self.samples,
-            "unmeasured": self.unmeasured,
-            "refused": self.refused,
-            "p50": self.p50,
-            "p95": self.p95,
-            "max": self.most,
-            "image_share": round(self.image_share, 4),
-            "too_long": self.too_long,
-            "longest": [{"tokens": tokens, "id": name} for tokens, name in self.longest],
-            "histogram": {"edges": list(self.edges), "counts": list(self.counts)},
-        }
-
-
 @dataclass
 class LengthCounts:
-    """What was counted so far. ``longest`` is a heap of (tokens, minus the number of the sample, its id)."""
+    """What was counted so far. ``longest`` are (tokens, minus the number of the sample, its id), the longest first."""
 
     unmeasured: int = 0
     refused: int = 0
@@ -143,6 +92,11 @@ class LengthCounts:
     visual: int = 0
     tokens: array[int] = field(default_factory=lambda: array("I"))
     longest: list[tuple[int, int, str]] = field(default_factory=list)
+
+    def name(self, *found: tuple[int, int, str]) -> None:
+        """Keep the longest samples. Of equally long samples the earlier one is named."""
+        if len(self.longest) < LONGEST or max(found) > self.longest[-1]:
+            self.longest = sorted((*self.longest, *found), reverse=True)[:LONGEST]
 
 
 class Lengths:
@@ -152,10 +106,9 @@ class Lengths:
         self, family: Family, max_pixels: int | None, count: CountText, text: str, max_tokens: int | None = None
     ) -> None:
         """``count`` counts a text, ``text`` says how; samples of more than ``max_tokens`` are counted as too long."""
-        self.family = family
+        self.family, self.max_tokens, self.text = family, max_tokens, text
         self.limits = limits_for(family, max_pixels)
-        self.max_tokens = max_tokens
-        self._count, self._text = SampleCounter(family, self.limits, count), text
+        self._count = SampleCounter(family, self.limits, count)
         self._so_far = LengthCounts()
 
     def add(self, sample: Sample) -> int | None:
@@ -167,17 +120,16 @@ class Lengths:
         if not all(ref.measured for ref in sample.images):
             so_far.unmeasured += 1
             return None
-        so_far.refused += 1  # taken back if nothing raises
-        found = self._count(sample)
-        so_far.refused -= 1
-        total = found.total
+        try:
+            found = self._count(sample)
+        except MirgError:
+            so_far.refused += 1
+            raise
         so_far.visual += found.images
-        so_far.tokens.append(total)
-        # Of equally long samples the earlier one is named.
-        _push(so_far.longest, (total, -len(so_far.tokens), sample.id))
-        if self.max_tokens is not None and total > self.max_tokens:
-            so_far.too_long += 1
-        return total
+        so_far.tokens.append(found.total)
+        so_far.name((found.total, -len(so_far.tokens), sample.id))
+        so_far.too_long += self.max_tokens is not None and found.total > self.max_tokens
+        return found.total
 
     def take(self) -> LengthCounts:
         """What was counted; counting starts again."""
@@ -187,41 +139,37 @@ class Lengths:
     def join(self, later: LengthCounts) -> None:
         """Add what was counted of samples that come after all of these."""
         so_far = self._so_far
-        for tokens, place, name in later.longest:
-            _push(so_far.longest, (tokens, place - len(so_far.tokens), name))
+        if later.longest:
+            so_far.name(*((tokens, place - len(so_far.tokens), name) for tokens, place, name in later.longest))
         so_far.tokens += later.tokens
         so_far.unmeasured += later.unmeasured
         so_far.refused += later.refused
         so_far.too_long += later.too_long
         so_far.visual += later.visual
 
-    def summary(self) -> LengthSummary:
-        """The distribution so far."""
+    def summary(self) -> dict[str, Any]:
+        """The distribution so far as JSON values.
+
+        ``text`` says how texts were counted, ``image_share`` is that of image tokens among all. ``unmeasured`` are the
+        samples whose images have no known size, ``refused`` those that this family's processor or writer refuses.
+        """
         so_far = self._so_far
         tokens = np.asarray(so_far.tokens, dtype=np.int64)
         some = tokens.size > 0
-        p50, p95 = (int(v) for v in np.percentile(tokens, (50, 95), method="lower")) if some else (0, 0)
+        p50, p95 = np.percentile(tokens, (50, 95), method="lower").tolist() if some else (0, 0)
         counts, edges = np.histogram(tokens, bins=BINS) if some else (np.zeros(0, int), np.zeros(0))
-        return LengthSummary(
-            family=self.family.name,
-            max_pixels=self.limits.max_pixels,
-            text=self._text,
-            samples=int(tokens.size),
-            unmeasured=so_far.unmeasured,
-            refused=so_far.refused,
-            p50=p50,
-            p95=p95,
-            most=int(tokens.max()) if some else 0,
-            image_share=so_far.visual / int(tokens.sum()) if some else 0.0,
-            too_long=so_far.too_long,
-            longest=tuple((tokens, name) for tokens, _, name in sorted(so_far.longest, reverse=True)),
-            edges=tuple(float(edge) for edge in edges),
-            counts=tuple(int(count) for count in counts),
-        )
-
-
-def _push(heap: list[tuple[int, int, str]], entry: tuple[int, int, str]) -> None:
-    if len(heap) < LONGEST:
-        heapq.heappush(heap, entry)
-    elif entry > heap[0]:
-        heapq.heapreplace(heap, entry)
+        return {
+            "family": self.family.name,
+            "max_pixels": self.limits.max_pixels,
+            "text": self.text,
+            "samples": int(tokens.size),
+            "unmeasured": so_far.unmeasured,
+            "refused": so_far.refused,
+            "p50": p50,
+            "p95": p95,
+            "max": int(tokens.max(initial=0)),
+            "image_share": round(so_far.visual / max(1, int(tokens.sum())), 4),
+            "too_long": so_far.too_long,
+            "longest": [{"tokens": tokens, "id": name} for tokens, _, name in so_far.longest],
+            "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+        }

@@ -1,4 +1,4 @@
-"""What is wrong with one sample: errors in its texts, and warnings about its boxes, rotations and labels.
+"""What may be wrong with a sample, how it is recorded, and the checks of its texts, boxes, rotations and labels.
 
 Errors in texts are tokens that would become images or turns, images that are not there, and bad markup. Each of them
 ends a training run or an evaluation, or gives the model one placeholder more than it gets images. Warnings are about
@@ -9,9 +9,10 @@ what is allowed and looks wrong: boxes that are tiny, repeated or as large as th
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from mirg.answers.blocks import TAGS
 from mirg.answers.markup import cited, markup_problem
@@ -21,13 +22,89 @@ from mirg.frames import Family
 from mirg.geometry import Box
 from mirg.images import ORIENTATION_WORDS, Header
 from mirg.samples import ImageRef, Sample
-from mirg.samples.labels import LabelCounts
 from mirg.samples.schema import EXIF_META
 
 _NAMED = re.compile(r"Image-(\d{1,9})")
 _MARKUP = "<box image="
 # What datasets of other projects write where an image goes.
 _FOREIGN = ("<image>", "<video>")
+
+LISTED = 1000  # findings of one kind that are kept with their place; all are counted
+
+# What each kind of warning means, and what to do about it.
+HINTS: dict[str, str] = {
+    "changed_rows": "copy the dataset again; if it was changed on purpose, mirg.samples.write_card describes it again",
+    "tiny_box": "look at the sample: an object this small may not be visible, or the box is in other units",
+    "whole_image_box": "look at the sample: such a box says nothing about the place",
+    "repeated_box": "keep one of the two: a second equal target costs recall and cannot be answered",
+    "long_box": "look at the sample: the sides of the box may be exchanged or in other units",
+    "duplicate": "keep one of the two rows",
+    "conflicting_targets": "the same question about the same images has two answers: keep the right one",
+    "reordered": "keep both only if orders of the images are wanted (image_orders in a GRPO recipe makes them)",
+    "copied_file": "name one of the two files in all rows: equal images then share decoding and image sets",
+    "label_spelling": "import again with --labels, which merges labels: a question about one of them misses the other",
+    "too_long": "lower --max-pixels or raise the limit of the recipe: training rejects a longer sample",
+    "rotated_by_exif": "look at the sample (mirg data show): if its boxes are beside the objects, they were drawn in "
+    "the stored picture; import it again with --exif ignore, or with --exif apply if they are right",
+    "not_for_family": "this model family's processor refuses the image; leave the sample out for it, or pad the image",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to look at. ``row`` counts the lines of the dataset's samples.jsonl from 1."""
+
+    kind: str  # a key of HINTS
+    row: int
+    id: str | None
+    field: str
+    reason: str
+    level: str = "warning"
+
+    def __str__(self) -> str:
+        owner = f" (sample {self.id})" if self.id else ""
+        return f"row {self.row}{owner}: {self.field}: {self.reason}"
+
+    @property
+    def hint(self) -> str:
+        """What to do about it."""
+        return HINTS[self.kind]
+
+    def as_dict(self) -> dict[str, object]:
+        """The finding as JSON values."""
+        return {name: getattr(self, name) for name in ("kind", "level", "row", "id", "field", "reason", "hint")}
+
+
+T = TypeVar("T")
+
+
+class Log(Generic[T]):
+    """Counts everything by kind and keeps the first of each: memory does not grow with what is wrong."""
+
+    def __init__(self, most: int = LISTED) -> None:
+        """``most``: entries of one kind that are kept."""
+        self.most = most
+        self.counts: Counter[str] = Counter()
+        self.kept: list[T] = []
+
+    def add(self, kind: str, entry: T) -> None:
+        """Count ``entry``, and keep it if there is room."""
+        self.counts[kind] += 1
+        if self.counts[kind] <= self.most:
+            self.kept.append(entry)
+
+    def join(self, other: Log[T], kind: Callable[[T], str]) -> None:
+        """Everything in ``other``, which has room for as many, after what is here; ``kind`` tells that of an entry."""
+        more = other.counts.copy()
+        for entry in other.kept:
+            self.add(kind(entry), entry)
+            more[kind(entry)] -= 1
+        self.counts.update({name: number for name, number in more.items() if number})
+
+    @property
+    def total(self) -> int:
+        """Everything that was counted."""
+        return self.counts.total()
 
 
 class Problem(NamedTuple):
@@ -46,11 +123,18 @@ def forbidden_tokens(families: Iterable[Family]) -> re.Pattern[str]:
 
 def text_problem(sample: Sample, tokens: re.Pattern[str]) -> Problem | None:
     """The first thing that is wrong with a text of ``sample``, or None. ``tokens`` are :func:`forbidden_tokens`."""
+    told, answer = sample.trajectory, sample.trajectory.answer if sample.trajectory else ()
     problem = _text_problem("question", sample.question, len(sample.images), tokens)
-    if problem is None and sample.trajectory is not None:
-        thinking = sample.trajectory.thinking
-        problem = _tag_problem(thinking) or _text_problem("trajectory.thinking", thinking, len(sample.images), tokens)
-    return problem or _label_problem(sample, tokens)
+    if problem is None and told is not None:
+        for tag in TAGS:
+            if tag in told.thinking:
+                hint = "remove it: it would end the thinking early"
+                return Problem("trajectory.thinking", f"holds {tag!r}", hint)
+        problem = _text_problem("trajectory.thinking", told.thinking, len(sample.images), tokens)
+    for where, targets in (("targets", sample.targets), ("trajectory.answer", answer)):  # written into JSON answers
+        for number, target in enumerate(targets):
+            problem = problem or _token_problem(f"{where}.{number}.label", target.label, tokens)
+    return problem
 
 
 def prompt_problem(sample: Sample, families: Sequence[Family]) -> Problem | None:
@@ -80,13 +164,11 @@ def placeholders(prompt: list[dict[str, list[dict[str, str]]]], family: Family) 
 
 
 def _text_problem(field: str, text: str, n_images: int, tokens: re.Pattern[str]) -> Problem | None:
-    if "<" in text:
-        found = tokens.search(text)
-        if found:
-            return Problem(field, f"holds {found.group()!r}", "remove it: it would be read as a token, not as text")
-        bad = markup_problem(text, n_images) if _MARKUP in text else None
-        if bad:
-            return Problem(field, bad, "boxes are fractions of the original image, image numbers count from 1")
+    if problem := _token_problem(field, text, tokens):
+        return problem
+    bad = markup_problem(text, n_images) if _MARKUP in text else None
+    if bad:
+        return Problem(field, bad, "boxes are fractions of the original image, image numbers count from 1")
     for number in map(int, _NAMED.findall(text)):
         if not 1 <= number <= n_images:
             reason = f"names Image-{number}, the sample has {n_images} images"
@@ -94,23 +176,10 @@ def _text_problem(field: str, text: str, n_images: int, tokens: re.Pattern[str])
     return None
 
 
-def _tag_problem(thinking: str) -> Problem | None:
-    if "<" in thinking:
-        for tag in TAGS:
-            if tag in thinking:
-                return Problem("trajectory.thinking", f"holds {tag!r}", "remove it: it would end the thinking early")
-    return None
-
-
-def _label_problem(sample: Sample, tokens: re.Pattern[str]) -> Problem | None:
-    """Labels are written into JSON answers."""
-    answer = sample.trajectory.answer if sample.trajectory else ()
-    for where, targets in (("targets", sample.targets), ("trajectory.answer", answer)):
-        for number, target in enumerate(targets):
-            if "<" in target.label and (found := tokens.search(target.label)):
-                hint = "remove it: it would be read as a token, not as text"
-                return Problem(f"{where}.{number}.label", f"holds {found.group()!r}", hint)
-    return None
+def _token_problem(field: str, text: str, tokens: re.Pattern[str]) -> Problem | None:
+    found = tokens.search(text) if "<" in text else None
+    hint = "remove it: it would be read as a token, not as text"
+    return Problem(field, f"holds {found.group()!r}", hint) if found else None
 
 
 @dataclass(frozen=True)
@@ -141,11 +210,15 @@ def box_warnings(sample: Sample, limits: BoxLimits = DEFAULT_BOXES) -> Iterator[
         if key in seen:
             yield "repeated_box", field, f"the same box in Image-{target.image} is an earlier target"
         seen.add(key)
-    if "<box image=" in sample.question:
-        for image, box in cited(sample.question):
-            if 1 <= image <= len(sample.images):
-                for kind, reason in _problems(box, sample.images[image - 1], limits):
-                    yield kind, "question", reason
+    for image, box in _cited(sample):
+        if 1 <= image <= len(sample.images):
+            for kind, reason in _problems(box, sample.images[image - 1], limits):
+                yield kind, "question", reason
+
+
+def _cited(sample: Sample) -> list[tuple[int, Box]]:
+    """The boxes of the question. Most questions have none, which is found fastest without the pattern."""
+    return list(cited(sample.question)) if _MARKUP in sample.question else []
 
 
 def _problems(box: Box, ref: ImageRef, limits: BoxLimits) -> Iterator[tuple[str, str]]:
@@ -171,28 +244,9 @@ def rotated(sample: Sample, header: Callable[[ImageRef], object]) -> Iterator[tu
     told = sample.meta.get(EXIF_META)
     if told and not isinstance(told, list):
         return
-    settled = told if isinstance(told, list) else []
+    with_boxes = {target.image for target in sample.targets} | {image for image, _ in _cited(sample)}
     for place, ref in enumerate(sample.images):
-        if place < len(settled) and settled[place]:
-            continue
-        found = header(ref)
-        if isinstance(found, Header) and found.orientation != 1 and _has_boxes(sample, place + 1):
+        settled = isinstance(told, list) and place < len(told) and told[place]
+        found = None if settled else header(ref)
+        if isinstance(found, Header) and found.orientation != 1 and (ref.objects or place + 1 in with_boxes):
             yield place, f"image {ref.path} is {ORIENTATION_WORDS[found.orientation]} by EXIF"
-
-
-def _has_boxes(sample: Sample, image: int) -> bool:
-    noted = bool(sample.images[image - 1].objects) or any(target.image == image for target in sample.targets)
-    return noted or ("<box image=" in sample.question and any(number == image for number, _ in cited(sample.question)))
-
-
-def count_labels(counts: LabelCounts, row: int, sample: Sample) -> None:
-    """Count the labels of the object notes of ``sample``, or of its targets if it has no notes."""
-    notes = [note.label for ref in sample.images for note in ref.objects]
-    for label in notes or [target.label for target in sample.targets]:
-        counts.add(label, row)
-
-
-def spelling_warnings(counts: LabelCounts) -> Iterator[tuple[str, int, str]]:
-    """(kind, row of the first use of the rarest label, reason) for every group of labels that seem to be one."""
-    for found in counts.spellings():
-        yield "label_spelling", found.uses[-1].row, str(found)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import heapq
 import json
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mirg.answers.markup import cited, replaced
@@ -15,7 +18,7 @@ from mirg.data.rows import rows_at
 from mirg.errors import DataError, ImageError
 from mirg.images import Header, image_header
 from mirg.report.sheet import BUDGET, Sheet, SheetBox, SheetData, SheetImage, SheetSample, write_sheet
-from mirg.samples import DatasetFolder, ImageRef, Rejection, Sample, Target
+from mirg.samples import DatasetFolder, ImageRef, Sample, Target
 
 
 @dataclass(frozen=True)
@@ -38,38 +41,23 @@ def choose(
 ) -> Choice:
     """Up to ``n`` rows, alternating between the tasks; within a task a digest of ``seed`` and the sample's id decides.
 
-    One pass over the rows; memory is at most ``n`` numbers for each task. ``tell`` hears the number of rows read.
+    One pass over the rows, of which two numbers each are kept. ``tell`` hears the number of rows read.
     """
-    heaps: dict[str, list[tuple[int, int]]] = {}
-    tasks: dict[str, int] = {}
-    rejected: list[int] = []
-
-    def reject(rejection: Rejection) -> None:
-        rejected.append(rejection.row)
-
-    for row, sample in folder.numbered(reject):
+    ranks: dict[str, list[tuple[int, int]]] = {}
+    rejected = array("Q")
+    for row, sample in folder.numbered(lambda rejection: rejected.append(rejection.row)):
         if tell is not None:
             tell(row)
-        tasks[sample.task] = tasks.get(sample.task, 0) + 1
-        if task is not None and sample.task != task:
-            continue
-        heap = heaps.setdefault(sample.task, [])
-        entry = (-_rank(seed, sample.id), -row)  # the largest rank of those kept lies at the top
-        if len(heap) < n:
-            heapq.heappush(heap, entry)
-        elif entry > heap[0]:
-            heapq.heapreplace(heap, entry)
-    ranked = [
-        (place, name, -row) for name, heap in heaps.items() for place, (_, row) in enumerate(sorted(heap, reverse=True))
-    ]
-    rows = tuple(row for _, _, row in sorted(ranked)[:n])
-    candidates = tasks.get(task, 0) if task is not None else sum(tasks.values())
-    return Choice(rows, dict(sorted(tasks.items())), candidates, len(rejected))
-
-
-def _rank(seed: int, sample_id: str) -> int:
-    data = f"{seed}\n{sample_id}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest())
+        data = f"{seed}\n{sample.id}".encode("utf-8", "surrogatepass")
+        rank = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest())
+        ranks.setdefault(sample.task, []).append((rank, row))
+    chosen = {name: found for name, found in ranks.items() if task in (None, name)}
+    ranked = sorted(
+        (place, name, row) for name, found in chosen.items() for place, (_, row) in enumerate(heapq.nsmallest(n, found))
+    )
+    tasks = {name: len(ranks[name]) for name in sorted(ranks)}
+    candidates = sum(len(found) for found in chosen.values())
+    return Choice(tuple(row for _, _, row in ranked[:n]), tasks, candidates, len(rejected))
 
 
 ROTATED_NOTE = (
@@ -105,27 +93,17 @@ def sheet_data(folder: DatasetFolder, samples: Sequence[Sample], chosen: Choice,
     notes = []
     if chosen.rejected:
         notes.append(f"{chosen.rejected:,} rows cannot be read; mirg data check lists them.")
-    turned = {sample.id: dict(rotated(sample, _Headers(folder))) for sample in samples}
+
+    @cache
+    def header(path: str) -> Header | None:
+        with contextlib.suppress(ImageError):  # the card says why
+            return image_header(folder.image_path(ImageRef(path=path)), limits=folder.limits)
+
+    turned = {sample.id: dict(rotated(sample, lambda ref: header(ref.path))) for sample in samples}
     if count := sum(map(bool, turned.values())):
         notes.append(f"{count:,} {ROTATED_NOTE}")
     cards = [sheet_sample(folder, sample, turned[sample.id]) for sample in samples]
     return SheetData(folder.card.name, f"{folder.card.description} {few}".strip(), cards, notes)
-
-
-class _Headers:
-    """The headers of image files, each read once; None for one that cannot be read."""
-
-    def __init__(self, folder: DatasetFolder) -> None:
-        self._folder = folder
-        self._known: dict[str, Header | None] = {}
-
-    def __call__(self, ref: ImageRef) -> Header | None:
-        if ref.path not in self._known:
-            try:
-                self._known[ref.path] = image_header(self._folder.image_path(ref), limits=self._folder.limits)
-            except ImageError:
-                self._known[ref.path] = None
-        return self._known[ref.path]
 
 
 def sheet_sample(folder: DatasetFolder, sample: Sample, turned: Mapping[int, str] | None = None) -> SheetSample:
@@ -133,40 +111,41 @@ def sheet_sample(folder: DatasetFolder, sample: Sample, turned: Mapping[int, str
 
     ``turned`` says by the place of an image, from 0, what EXIF does to it.
     """
-    trajectory = sample.trajectory
-    written = ""
-    if trajectory is not None:
-        checks = f"; checks passed: {', '.join(trajectory.checks)}" if trajectory.checks else "; not checked"
-        written = f"written by {trajectory.writer}{checks}"
+    trajectory, turned, written = sample.trajectory, turned or {}, ""
     tags = [sample.relation.replace("_", " ")] if sample.relation != "none" else []
     tags += ["image hidden"] if sample.image_hidden else []
-    facts = [("source", sample.source), ("image set", sample.image_set)]
-    facts += [(f"meta.{name}", _value(value)) for name, value in sample.meta.items()]
+    facts: dict[str, object] = {"source": sample.source, "image set": sample.image_set}
+    facts |= {f"meta.{name}": value for name, value in sample.meta.items()}
     if trajectory is not None:
-        facts += [(f"trajectory.meta.{name}", _value(value)) for name, value in trajectory.meta.items()]
+        checks = f"checks passed: {', '.join(trajectory.checks)}" if trajectory.checks else "not checked"
+        written = f"written by {trajectory.writer}; {checks}"
+        facts |= {f"trajectory.meta.{name}": value for name, value in trajectory.meta.items()}
     return SheetSample(
         id=sample.id,
         task=sample.task,
         question=_words(sample.question),
         images=tuple(
-            _image(folder, sample, number, ref, "rotated by EXIF" if turned and number - 1 in turned else "")
+            _image(folder, sample, number, ref, "rotated by EXIF" if number - 1 in turned else "")
             for number, ref in enumerate(sample.images, 1)
         ),
         tags=tuple(tags),
         hidden=sample.image_hidden,
-        targets=tuple(map(_line, sample.targets)) or ("none",),
+        targets=_lines(sample.targets),
         chain=_words(trajectory.thinking) if trajectory else "",
-        answer=(tuple(map(_line, trajectory.answer)) or ("none",)) if trajectory else (),
+        answer=_lines(trajectory.answer) if trajectory else (),
         written=written,
-        facts=tuple(facts),
+        facts=tuple(
+            (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+            for name, value in facts.items()
+        ),
     )
 
 
 def _image(folder: DatasetFolder, sample: Sample, number: int, ref: ImageRef, more: str) -> SheetImage:
-    note = ref.role if ref.role != "candidate" else ""
+    role = [ref.role] if ref.role != "candidate" else []
     if ref.frame is not None:
-        note = f"{note} {ref.frame}" if note == "frame" else f"{note} frame {ref.frame}".strip()
-    note = ", ".join(filter(None, (note, more)))
+        role += [str(ref.frame)] if ref.role == "frame" else ["frame", str(ref.frame)]
+    note = ", ".join(filter(None, (" ".join(role), more)))
     try:
         path, problem = folder.image_path(ref), ""
     except ImageError as error:
@@ -181,15 +160,12 @@ def _image(folder: DatasetFolder, sample: Sample, number: int, ref: ImageRef, mo
     return SheetImage(path, f"Image-{number}", note, ref.caption or "", boxes, problem)
 
 
-def _line(target: Target) -> str:
-    """One target as a line: image, box in fractions, label."""
-    box = ", ".join(f"{v:.3f}" for v in target.box)
-    return f"Image-{target.image} ({box}) {target.label}".strip()
+def _lines(targets: Sequence[Target]) -> tuple[str, ...]:
+    """Each target as a line: image, box in fractions, label."""
+    boxes = [", ".join(f"{v:.3f}" for v in target.box) for target in targets]
+    lines = [f"Image-{t.image} ({box}) {t.label}".strip() for t, box in zip(targets, boxes, strict=True)]
+    return tuple(lines) or ("none",)
 
 
 def _words(text: str) -> str:
     return replaced(text, lambda image, box: f"[box in Image-{image}]")
-
-
-def _value(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

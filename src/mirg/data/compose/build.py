@@ -3,106 +3,90 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from pydantic import JsonValue
+from typing import Any, TypeVar
 
 from mirg.data.compose.bench import Draft
 from mirg.data.compose.pool import CELLS, Pool, cell_of, coverage_of
 from mirg.data.compose.questions import wordings
 from mirg.data.compose.recipe import ComposeRecipe
-from mirg.data.compose.worker import Made, job_of, make_one, workshop
+from mirg.data.compose.worker import Made, make_one, workshop
 from mirg.data.derive import refuse_overwriting_inputs
 from mirg.errors import DataError
 from mirg.executors import Executor, Local
-from mirg.samples import Carrier, DatasetFolder, DatasetWriter, ImageRef, Sample, Target
+from mirg.samples import Carrier, DatasetFolder, DatasetWriter, ImageRef, Sample
 from mirg.samples.schema import EXIF_META
 from mirg.storage import write_json_atomic
+
+V = TypeVar("V")
 
 
 @dataclass
 class ComposeReport:
-    """Counts of one run: ``n_asked`` is ``n_samples`` and ``n_short``; ``drops`` counts drafts, not samples.
+    """Counts of one run: ``n_asked`` is ``n_samples`` and those that are ``short``; ``drops`` counts drafts by reason.
 
-    ``unreadable`` has a line for each image that could not be opened. ``incomplete`` counts the images that are not
-    used if it matters that no object is missing, by reason; ``left_out`` says why a task was not tried.
+    ``unreadable`` has a line for each image that could not be opened. ``left_out`` says why a task was not tried,
+    ``uses`` counts the samples of each image by its index in the ``pool``. All are by task where a task makes a
+    difference.
     """
 
     n_asked: int
-    n_images: int
-    n_unnoted: int
-    n_crowded: int
-    n_other_split: int
-    n_rejected_rows: int
-    incomplete: dict[str, int] = field(default_factory=dict)
+    pool: Pool
     left_out: dict[str, str] = field(default_factory=dict)
     tasks: Counter[str] = field(default_factory=Counter)
     short: dict[str, int] = field(default_factory=dict)
-    drops: dict[str, Counter[str]] = field(default_factory=dict)
+    drops: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     unreadable: set[str] = field(default_factory=set)
     languages: Counter[str] = field(default_factory=Counter)
-    image_numbers: dict[str, Counter[int]] = field(default_factory=dict)
+    image_numbers: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     cells: list[int] = field(default_factory=lambda: [0] * CELLS)
     uses: Counter[int] = field(default_factory=Counter)
     n_like: int = 0
     n_unlike: int = 0
-
-    @classmethod
-    def of_pool(cls, n_asked: int, pool: Pool) -> ComposeReport:
-        """An empty report about a pool."""
-        return cls(
-            n_asked, len(pool), pool.n_unnoted, pool.n_crowded, pool.n_other_split, len(pool.rejected), pool.incomplete
-        )
 
     @property
     def n_samples(self) -> int:
         """Samples written."""
         return self.tasks.total()
 
-    def drop(self, task: str, reasons: Counter[str]) -> None:
-        """Count drafts that were not produced."""
-        self.drops.setdefault(task, Counter()).update(reasons)
-
-    def add(self, task: str, language: str, targets: Iterable[Target], sources: Iterable[int]) -> None:
-        """Count one written sample; ``sources`` are the indices of its pool images."""
-        self.tasks[task] += 1
-        self.languages[language] += 1
-        self.uses.update(sources)
-        for target in targets:
-            self.image_numbers.setdefault(task, Counter())[target.image] += 1
+    def add(self, made: Made, draft: Draft) -> None:
+        """Count one written sample."""
+        self.tasks[made.task] += 1
+        self.languages[made.language] += 1
+        self.uses.update(draft.sources)
+        self.n_like += made.n_like
+        self.n_unlike += made.n_unlike
+        for target in draft.targets:
+            self.image_numbers[made.task][target.image] += 1
             self.cells[cell_of(target.box)] += 1
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON values; it depends on the samples only."""
-        numbers = sum(self.image_numbers.values(), Counter[int]())
+        pool = self.pool
         return {
             "asked": self.n_asked,
             "samples": self.n_samples,
-            "tasks": dict(sorted(self.tasks.items())),
-            "short": dict(sorted(self.short.items())),
+            "tasks": _sorted(self.tasks),
+            "short": _sorted(self.short),
             "left_out": self.left_out,
-            "languages": dict(sorted(self.languages.items())),
+            "languages": _sorted(self.languages),
             "pool": {
-                "images": self.n_images,
-                "without_objects": self.n_unnoted,
-                "too_many_objects": self.n_crowded,
-                "other_split": self.n_other_split,
-                "rejected_rows": self.n_rejected_rows,
-                "incomplete": self.incomplete,
+                "images": len(pool),
+                "without_objects": pool.n_unnoted,
+                "too_many_objects": pool.n_crowded,
+                "other_split": pool.n_other_split,
+                "rejected_rows": len(pool.rejected),
+                "incomplete": pool.incomplete,
                 "used": len(self.uses),
                 "most_uses": max(self.uses.values(), default=0),
             },
             "positions": {
-                "image": {str(number): numbers[number] for number in sorted(numbers)},
-                "image_by_task": {
-                    task: {str(number): counts[number] for number in sorted(counts)}
-                    for task, counts in sorted(self.image_numbers.items())
-                },
+                "image": _sorted(sum(self.image_numbers.values(), Counter[int]())),
+                "image_by_task": {task: _sorted(counts) for task, counts in sorted(self.image_numbers.items())},
                 "cell": [self.cells[row : row + 3] for row in range(0, CELLS, 3)],
             },
             "unreadable": sorted(self.unreadable),
@@ -113,6 +97,10 @@ class ComposeReport:
                 if reasons
             },
         }
+
+
+def _sorted(counts: Mapping[Any, V]) -> dict[str, V]:
+    return {str(key): counts[key] for key in sorted(counts)}
 
 
 REPORT_FILE = "composed.json"
@@ -144,11 +132,12 @@ def compose(
     wordings(recipe)  # raises errors before any work is done
     source = DatasetFolder.open(recipe.source)
     refuse_overwriting_inputs(Path(out), [source], copy=copy)
-    job = job_of(recipe, source)
+    job = (source.card.digest, recipe.model_dump_json())
     tell("reading", 0, len(source))
-    pool = workshop(job).pool
-    report = ComposeReport.of_pool(recipe.n, pool)
-    report.left_out = _left_out(recipe, pool)
+    report = ComposeReport(recipe.n, workshop(*job).pool)
+    # Few sources identify objects across images, and one recipe is used for all sources.
+    if "same_instance" in recipe.tasks and not report.pool.instances:
+        report.left_out["same_instance"] = "no object has the same instance_id in two images"
     if set(report.left_out) == set(recipe.tasks):
         raise DataError(
             f"no sample can be composed from {source.root}: {'; '.join(report.left_out.values())}",
@@ -163,14 +152,10 @@ def compose(
         license=source.card.license,
         overwrite=overwrite,
     ) as writer:
-        store = _Store(recipe, source, pool, writer, copy)
-        items = _Items(recipe, report)
-        for batch in items.batches():
-            for made in (executor or Local()).map(partial(make_one, job), batch, chunk=_CHUNK):
-                sample = store.take(made, report)
-                if sample is not None:
-                    writer.add(sample)
-                items.record(made.task, sample is not None)
+        run = _Run(recipe, source, writer, copy, report)
+        for batch in run.batches():
+            for made in (executor or Local()).map(partial(make_one, *job), batch, chunk=_CHUNK):
+                run.take(made)
                 tell("composing", report.n_samples, recipe.n)
         if not report.n_samples:
             raise DataError(f"no sample can be composed from {source.root}", hint="see what the tasks need")
@@ -178,12 +163,21 @@ def compose(
     return report
 
 
-class _Items:
-    """Chooses which samples of which task are made: the quota, then in further rounds those that are missing."""
+class _Run:
+    """Chooses which samples of which task are made, and stores them: the quota, then in rounds those that are missing.
 
-    def __init__(self, recipe: ComposeRecipe, report: ComposeReport) -> None:
-        self.quotas = recipe.quotas(report.left_out)
+    Drafts become samples of the new dataset, and their images are stored.
+    """
+
+    def __init__(
+        self, recipe: ComposeRecipe, source: DatasetFolder, writer: DatasetWriter, copy: bool, report: ComposeReport
+    ) -> None:
+        self.recipe = recipe
+        self.source = source
+        self.writer = writer
         self.report = report
+        self.carrier = Carrier(source, writer, "all" if copy else "none")
+        self.quotas = recipe.quotas(report.left_out)
         self.next = dict.fromkeys(self.quotas, 0)
         self.failed = dict.fromkeys(self.quotas, 0)  # in a row
 
@@ -193,19 +187,30 @@ class _Items:
         for _ in range(_MOST_ROUNDS):
             for task in self.quotas:
                 if not self.report.tasks[task] and self.failed[task] >= _HOPELESS:
-                    raise _impossible(task, self.report.drops.get(task, Counter()), self.failed[task])
-            missing = {task: quota - self.report.tasks[task] for task, quota in self.quotas.items()}
+                    raise self._impossible(task)
             # A task whose last numbers all failed has nothing left to give.
-            missing = {task: n for task, n in missing.items() if n and self.failed[task] < _PROBE}
+            missing = {task: n for task, n in self._missing().items() if self.failed[task] < _PROBE}
             if not missing:
                 break
             yield self._round(missing)
-        short = {task: quota - self.report.tasks[task] for task, quota in self.quotas.items()}
-        self.report.short.update({task: n for task, n in short.items() if n})
+        self.report.short.update(self._missing())
 
-    def record(self, task: str, success: bool) -> None:
-        """Record the result of one number."""
-        self.failed[task] = 0 if success else self.failed[task] + 1
+    def take(self, made: Made) -> None:
+        """Count a draft and write its sample, if there is one and none of its images was used ``max_uses`` times."""
+        report, draft, most = self.report, made.draft, self.recipe.max_uses
+        report.drops[made.task].update(made.drops)
+        report.unreadable.update(made.unreadable)
+        if draft is not None and most is not None and any(report.uses[index] >= most for index in draft.sources):
+            report.drops[made.task][USED_UP] += 1
+            draft = None
+        self.failed[made.task] = self.failed[made.task] + 1 if draft is None else 0
+        if draft is not None:
+            report.add(made, draft)
+            self.writer.add(self._sample(made, draft))
+
+    def _missing(self) -> dict[str, int]:
+        missing = {task: quota - self.report.tasks[task] for task, quota in self.quotas.items()}
+        return {task: n for task, n in missing.items() if n}
 
     def _round(self, counts: dict[str, int]) -> list[tuple[str, int]]:
         """``counts`` numbers of each task, spread evenly through the round."""
@@ -215,103 +220,47 @@ class _Items:
             self.next[task] += count
         return items
 
-
-class _Store:
-    """Turns drafts into samples of the new dataset and stores their images."""
-
-    def __init__(
-        self, recipe: ComposeRecipe, source: DatasetFolder, pool: Pool, writer: DatasetWriter, copy: bool
-    ) -> None:
-        self.recipe = recipe
-        self.source = source
-        self.pool = pool
-        self.writer = writer
-        self.carrier = Carrier(source, writer, "all" if copy else "none")
-
-    def take(self, made: Made, report: ComposeReport) -> Sample | None:
-        """The sample of a draft, counted; None without a draft, or if one of its images was used ``max_uses`` times."""
-        report.drop(made.task, made.drops)
-        report.unreadable.update(made.unreadable)
-        draft = made.draft
-        if draft is None:
-            return None
-        most = self.recipe.max_uses
-        if most is not None and any(report.uses[index] >= most for index in draft.sources):
-            report.drop(made.task, Counter([USED_UP]))
-            return None
-        report.add(made.task, made.language, draft.targets, draft.sources)
-        report.n_like += made.n_like
-        report.n_unlike += made.n_unlike
-        return self._sample(made, draft)
+    def _impossible(self, task: str) -> DataError:
+        reasons = self.report.drops[task].most_common(_SHOWN)
+        why = "; ".join(f"{reason} ({count})" for reason, count in reasons)
+        return DataError(
+            f"task {task} is impossible with these images: none of {self.failed[task]} samples was made; "
+            f"drafts were dropped: {why}",
+            hint=f"add images, widen target_area, or leave the task out: -s weights.{task}=0",
+        )
 
     def _sample(self, made: Made, draft: Draft) -> Sample:
+        pool = self.report.pool
         sample_id = f"composed-{self.recipe.split}-{self.recipe.seed}-{made.task}-{made.number:06d}"
-        sample = Sample(
-            id=sample_id,
-            task=draft.task,
-            images=tuple(self._plain(draft, k, size) for k, size in enumerate(made.sizes)),
-            question=made.question,
-            targets=draft.targets,
-            relation=draft.relation,
-            image_hidden=draft.image_hidden,
-            source=self.source.card.name,
-            meta={
-                "subject": draft.subject,
-                "choices": draft.choices,
-                "image_set": self._image_set(draft),
-                "question": draft.kind,
-                "language": made.language,
-                **coverage_of([self.pool.images[index] for index in draft.sources]),
-                **self._exif(draft),
-                **draft.meta,
-            },
-        )
-        shown = [k for k, image in enumerate(draft.images) if image.pixels is None]
-        if not shown:
-            return sample
-        # Only the images of the source are carried; those that were edited are stored already.
-        carried = self.carrier.carry(sample.model_copy(update={"images": tuple(sample.images[k] for k in shown)}))
-        images = list(sample.images)
-        for k, ref in zip(shown, carried.images, strict=True):
-            images[k] = ref
-        return sample.model_copy(update={"images": tuple(images)})
-
-    def _exif(self, draft: Draft) -> dict[str, JsonValue]:
-        """How the boxes of each image that EXIF rotates were read; edited images are stored upright."""
-        told: list[JsonValue] = [
-            "" if image.pixels is not None else self.pool.images[image.origin].exif for image in draft.images
-        ]
-        return {EXIF_META: told} if any(told) else {}
-
-    def _plain(self, draft: Draft, k: int, size: tuple[int, int]) -> ImageRef:
-        """The reference of one image: into the source, or of the stored one."""
-        image = draft.images[k]
-        origin = self.pool.images[image.origin]
-        notes = {"role": image.role, "objects": image.notes, "frame": image.frame}
-        if image.pixels is None:
-            return origin.ref.model_copy(update={**notes, "width": size[0], "height": size[1]})
-        stored = self.writer.add_image(image.pixels, Path(origin.ref.path).stem)
-        return stored.model_copy(update=notes)
-
-    def _image_set(self, draft: Draft) -> str:
-        """An id of the image that contains the answer, since samples about one image are not independent.
-
-        The other images do not join sets: drawn at random, they would soon join all sets into one.
-        """
+        # The image set is the image that contains the answer: samples about one image are not independent. The other
+        # images do not join sets, because they are drawn at random and would soon join all sets into one.
         number = min((target.image for target in draft.targets), default=1)
-        family = self.pool.images[draft.images[number - 1].origin].family
-        return hashlib.sha256(family.encode()).hexdigest()[:16]
+        family = pool.images[draft.images[number - 1].origin].family
+        # How the boxes of each image that EXIF rotates were read; edited images are stored upright.
+        exif = ["" if shown.pixels is not None else pool.images[shown.origin].exif for shown in draft.images]
+        meta = {
+            "subject": draft.subject,
+            "choices": draft.choices,
+            "image_set": hashlib.sha256(family.encode()).hexdigest()[:16],
+            "question": draft.kind,
+            "language": made.language,
+            **coverage_of([pool.images[index] for index in draft.sources]),
+            **({EXIF_META: exif} if any(exif) else {}),
+            **draft.meta,
+        }
+        images, source = self._images(made, draft, sample_id), self.source.card.name
+        return draft.sample(images, id=sample_id, task=made.task, question=made.question, source=source, meta=meta)
 
-
-def _left_out(recipe: ComposeRecipe, pool: Pool) -> dict[str, str]:
-    """Why tasks are not tried: few sources identify objects across images, and one recipe is used for all sources."""
-    reason = "no object has the same instance_id in two images"
-    return {task: reason for task in recipe.tasks if task == "same_instance" and not pool.instances}
-
-
-def _impossible(task: str, reasons: Counter[str], tried: int) -> DataError:
-    why = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(_SHOWN))
-    return DataError(
-        f"task {task} is impossible with these images: none of {tried} samples was made; drafts were dropped: {why}",
-        hint=f"add images, widen target_area, or leave the task out: -s weights.{task}=0",
-    )
+    def _images(self, made: Made, draft: Draft, sample_id: str) -> tuple[ImageRef, ...]:
+        """The references of the images: into the source, or of the stored ones."""
+        refs: list[ImageRef] = []
+        for shown, (width, height) in zip(draft.images, made.sizes, strict=True):
+            ref = self.report.pool.images[shown.origin].ref
+            if shown.pixels is not None:
+                ref = self.writer.add_image(shown.pixels, Path(ref.path).stem)
+            refs.append(shown.noted(ref).model_copy(update={"width": width, "height": height}))
+        # Only the images of the source are carried; those that were edited are stored already.
+        return tuple(
+            self.carrier.carry_image(ref, sample_id) if shown.pixels is None else ref
+            for ref, shown in zip(refs, draft.images, strict=True)
+        )

@@ -1,19 +1,35 @@
-"""Altering photographs: cutting out, pasting, changing a colour or the light. All functions are pure.
+"""Altering photographs: cutting out, pasting, changing a colour or the light; and other views of a photograph.
 
 Annotation has boxes and no outlines, so the pixels of an object are estimated: its box is filled in from its border,
 and what differs from that filling counts as the object. If almost nothing differs, or the filling explains nothing, the
-whole box is taken, with a soft rim.
+whole box is taken, with a soft rim. All functions are pure.
 """
 
 from __future__ import annotations
 
 import colorsys
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mirg.data.compose.pixels import Pixels, Place, as_pixels, corners, remove
+from mirg.data.compose.pixels import (
+    LUMA,
+    Pixels,
+    Place,
+    as_image,
+    as_pixels,
+    corners,
+    fraction_box,
+    remove,
+    share_inside,
+    widened,
+    within,
+)
 from mirg.geometry import Box, clip
+from mirg.samples import ObjectNote
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,13 +81,12 @@ def _distance(image: Image.Image, place: Place) -> Pixels:
 
 def _closed(mask: Pixels) -> Pixels:
     """``mask`` without small holes, its edge a pixel or two soft."""
-    from PIL import Image, ImageFilter
+    from PIL import ImageFilter
 
     size = 2 * max(1, round(0.04 * min(mask.shape))) + 1
-    plane = Image.fromarray(np.round(255 * mask).astype(np.uint8))
-    plane = plane.filter(ImageFilter.MedianFilter(3)).filter(ImageFilter.MaxFilter(size))
+    plane = as_image(mask).filter(ImageFilter.MedianFilter(3)).filter(ImageFilter.MaxFilter(size))
     plane = plane.filter(ImageFilter.MinFilter(size)).filter(ImageFilter.GaussianBlur(0.7))
-    return np.asarray(plane, dtype=np.float64) / 255.0
+    return as_pixels(plane)
 
 
 def _core(size: tuple[int, int]) -> Pixels:
@@ -89,13 +104,11 @@ def _smooth(values: Pixels) -> Pixels:
 
 
 _DYE = 0.85  # how much of the old colour a new one covers
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 def place_of(box: Box, size: tuple[int, int], margin: float = 0.0) -> Place:
     """``box`` in whole pixels of an image of ``size``, wider by ``margin`` of its sides, cut at the image's edge."""
-    wide, high = margin * (box[2] - box[0]), margin * (box[3] - box[1])
-    x1, y1, x2, y2 = clip((box[0] - wide, box[1] - high, box[2] + wide, box[3] + high))
+    x1, y1, x2, y2 = widened(box, margin)
     left, top = min(round(x1 * size[0]), size[0] - 1), min(round(y1 * size[1]), size[1] - 1)
     right, bottom = max(round(x2 * size[0]), left + 1), max(round(y2 * size[1]), top + 1)
     return (left, top, right - left, bottom - top)
@@ -104,7 +117,7 @@ def place_of(box: Box, size: tuple[int, int], margin: float = 0.0) -> Place:
 def cut(image: Image.Image, place: Place) -> Image.Image:
     """The object at ``place`` as RGBA, what is estimated to be background transparent."""
     piece = image.crop(corners(place))
-    piece.putalpha(_plane(matte(image, place)))
+    piece.putalpha(as_image(matte(image, place)[..., 0]))
     return piece
 
 
@@ -121,13 +134,13 @@ def pasted(image: Image.Image, piece: Image.Image, place: Place) -> Image.Image:
 def recoloured(image: Image.Image, place: Place, hue: float) -> Image.Image:
     """``image`` with the colours of the object at ``place`` turned to ``hue`` (0 to 1); light and dark stay."""
     piece = image.crop(corners(place))
-    grey = (as_pixels(piece) @ _LUMA)[..., None]
+    grey = (as_pixels(piece) @ LUMA)[..., None]
     tone = np.array(colorsys.hsv_to_rgb(hue, 0.85, 1.0))
     # Black stays black and white takes a light tint; between them the tone has the brightness that was there.
-    tint = tone / max(float(tone @ _LUMA), 1e-6)
-    dyed = _picture(np.clip(grey * tint, 0, 1))
+    tint = tone / max(float(tone @ LUMA), 1e-6)
+    dyed = as_image(np.clip(grey * tint, 0, 1))
     result = image.copy()
-    result.paste(dyed, place[:2], _plane(_DYE * matte(image, place)))
+    result.paste(dyed, place[:2], as_image(_DYE * matte(image, place)[..., 0]))
     return result
 
 
@@ -137,12 +150,66 @@ def lit(image: Image.Image, gain: float, gamma: float) -> Image.Image:
     return image.point(table * 3)
 
 
-def _picture(pixels: Pixels) -> Image.Image:
-    from PIL import Image
-
-    return Image.fromarray(np.round(255 * pixels).clip(0, 255).astype(np.uint8))
+MIN_VISIBLE = 0.4  # share of an object that a view must show for the object to be noted in it
+DIGITS = 6  # of stored fractions
 
 
-def _plane(mask: Pixels) -> Image.Image:
-    """A mask of shape (H, W, 1) as a grey picture."""
-    return _picture(mask[..., 0])
+@dataclass(frozen=True)
+class View:
+    """A photograph seen again: ``window`` in its fractions, ``scale`` of its pixels, and light as in :func:`lit`."""
+
+    window: Box
+    scale: float = 1.0
+    gain: float = 1.0
+    gamma: float = 1.0
+
+    def render(self, image: Image.Image) -> Image.Image:
+        """The pixels of the view."""
+        from PIL import Image
+
+        cut = image.crop(corners(place_of(self.window, image.size)))
+        size = (max(1, round(cut.width * self.scale)), max(1, round(cut.height * self.scale)))
+        return lit(cut.resize(size, Image.Resampling.LANCZOS) if size != cut.size else cut, self.gain, self.gamma)
+
+    def snapped(self, size: tuple[int, int]) -> View:
+        """The same view with its window on whole pixels of an image of ``size``: boxes in it are then exact."""
+        return replace(self, window=fraction_box(place_of(self.window, size), size))
+
+    def visible(self, box: Box) -> float:
+        """The share of ``box`` that lies in the window."""
+        return share_inside(box, self.window)
+
+    def covered(self, box: Box) -> float:
+        """The share of the window that ``box`` takes."""
+        x1, y1, x2, y2 = self.window
+        return self.visible(box) * (box[2] - box[0]) * (box[3] - box[1]) / ((x2 - x1) * (y2 - y1))
+
+    def box(self, box: Box) -> Box:
+        """``box`` in fractions of the view, cut at its edge."""
+        return rounded(clip(within(box, self.window)))
+
+    def notes(self, notes: Iterable[ObjectNote]) -> tuple[ObjectNote, ...]:
+        """The notes of the objects that the view shows, in it."""
+        seen = (note for note in notes if self.visible(note.box) >= MIN_VISIBLE)
+        return tuple(note.model_copy(update={"box": self.box(note.box)}) for note in seen)
+
+
+def rounded(box: Box) -> Box:
+    """``box`` with six decimals: a hundredth of a pixel of the largest image, and short to store."""
+    x1, y1, x2, y2 = (round(value, DIGITS) for value in box)
+    return (x1, y1, x2, y2)
+
+
+def around(rng: random.Random, box: Box) -> View:
+    """A close-up of ``box``, with some room around it."""
+    return View(widened(box, rng.uniform(0.05, 0.3)), 1.0, *_light(rng))
+
+
+def wandered(rng: random.Random, trim: float) -> View:
+    """A view that leaves up to ``trim`` of the photograph out on each side, smaller, and under another light."""
+    left, top, right, bottom = (rng.uniform(0.0, trim) for _ in range(4))
+    return View((left, top, 1.0 - right, 1.0 - bottom), rng.uniform(0.7, 0.95), *_light(rng))
+
+
+def _light(rng: random.Random) -> tuple[float, float]:
+    return rng.uniform(0.85, 1.15), rng.uniform(0.8, 1.25)

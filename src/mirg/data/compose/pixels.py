@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mirg.geometry import Box
+from mirg.geometry import Box, clip
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,22 +20,23 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.float64]
 Place = tuple[int, int, int, int]
 
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+_MAX_OVERLAP = 0.3
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 def contrast(piece: Pixels) -> float:
     """Standard deviation of the brightness, 0 (one tone) to 0.5 (half black, half white)."""
-    return float((piece @ _LUMA).std())
+    return float((piece @ LUMA).std())
 
 
-def edge_share(piece: Pixels, *, step: float = 0.04) -> float:
-    """Share of pixels whose brightness differs from the next one, right or below, by more than ``step``."""
-    grey = piece @ _LUMA
+def edge_share(piece: Pixels) -> float:
+    """Share of pixels whose brightness differs from the next one, right or below, by more than 0.04."""
+    grey = piece @ LUMA
     if min(grey.shape) < 2:
         return 0.0
     right = np.abs(np.diff(grey, axis=1))[:-1]
     below = np.abs(np.diff(grey, axis=0))[:, :-1]
-    return float((np.maximum(right, below) > step).mean())
+    return float((np.maximum(right, below) > 0.04).mean())
 
 
 def correlations(pixels: Pixels, piece: Pixels) -> Pixels:
@@ -43,7 +44,7 @@ def correlations(pixels: Pixels, piece: Pixels) -> Pixels:
 
     Zero-mean over the brightness of each window (as OpenCV's TM_CCOEFF_NORMED). A window of one tone scores 0.
     """
-    grey, small = pixels @ _LUMA, piece @ _LUMA
+    grey, small = pixels @ LUMA, piece @ LUMA
     small = small - small.mean()
     count = small.size
     total, squares = _window_sums(grey, small.shape), _window_sums(grey * grey, small.shape)
@@ -62,29 +63,24 @@ def distances(pixels: Pixels, piece: Pixels) -> Pixels:
     return np.sqrt(np.clip(mean_square, 0.0, None))
 
 
-def look_alike(pixels: Pixels, piece: Pixels, own: Place | None, *, max_overlap: float = 0.3) -> tuple[float, float]:
+def look_alike(pixels: Pixels, piece: Pixels, own: Place | None) -> tuple[float, float]:
     """(highest correlation, lowest colour distance) of ``piece`` to the windows away from its own place.
 
-    Windows that share at least ``max_overlap`` (IoU) with ``own`` do not count; ``own=None`` counts all, for another
-    photograph. (-1, inf) without a window to compare with, or if the piece is larger than ``pixels``.
+    Windows that share at least 0.3 (IoU) with ``own`` do not count; ``own=None`` counts all, for another photograph.
+    (-1, inf) without a window to compare with, or if the piece is larger than ``pixels``.
     """
     height, width = piece.shape[:2]
     if height > pixels.shape[0] or width > pixels.shape[1]:
         return (-1.0, float("inf"))
     away = np.ones((pixels.shape[0] - height + 1, pixels.shape[1] - width + 1), dtype=bool)
     if own is not None:
-        away = _overlaps(away.shape, own) < max_overlap
+        # IoU of the own place with the equally large window at every (row, column).
+        rows, columns = np.ogrid[: away.shape[0], : away.shape[1]]
+        inter = np.clip(width - np.abs(columns - own[0]), 0, None) * np.clip(height - np.abs(rows - own[1]), 0, None)
+        away = inter / (2.0 * width * height - inter) < _MAX_OVERLAP
     if not away.any():
         return (-1.0, float("inf"))
     return (float(correlations(pixels, piece)[away].max()), float(distances(pixels, piece)[away].min()))
-
-
-def _overlaps(shape: tuple[int, int], own: Place) -> Pixels:
-    """IoU of ``own`` with the equally large window at every (row, column)."""
-    x, y, width, height = own
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
-    inter = np.clip(width - np.abs(columns - x), 0, None) * np.clip(height - np.abs(rows - y), 0, None)
-    return inter / (2.0 * width * height - inter)
 
 
 def _window_sums(plane: Pixels, shape: tuple[int, ...]) -> Pixels:
@@ -115,8 +111,15 @@ def shrink(image: Image.Image, side: int) -> Image.Image:
 
 
 def as_pixels(image: Image.Image) -> Pixels:
-    """RGB as float64 in [0, 1], shape (H, W, 3)."""
+    """RGB as float64 in [0, 1], shape (H, W, 3); grey as shape (H, W)."""
     return np.asarray(image, dtype=np.float64) / 255.0
+
+
+def as_image(pixels: Pixels) -> Image.Image:
+    """The picture of :func:`as_pixels`."""
+    from PIL import Image
+
+    return Image.fromarray(np.round(255 * pixels).clip(0, 255).astype(np.uint8))
 
 
 def fraction_box(place: Place, size: tuple[int, int]) -> Box:
@@ -132,6 +135,18 @@ def share_inside(box: Box, window: Box) -> float:
     return max(wide, 0.0) * max(high, 0.0) / ((box[2] - box[0]) * (box[3] - box[1]))
 
 
+def within(box: Box, window: Box) -> Box:
+    """``box`` in fractions of ``window``; both are given in one frame. Its edges may lie outside of 0 to 1."""
+    left, top, wide, high = window[0], window[1], window[2] - window[0], window[3] - window[1]
+    return ((box[0] - left) / wide, (box[1] - top) / high, (box[2] - left) / wide, (box[3] - top) / high)
+
+
+def widened(box: Box, margin: float) -> Box:
+    """``box`` (fractions) with ``margin`` of its sides more on each side, cut at the edge of the image."""
+    wide, high = margin * (box[2] - box[0]), margin * (box[3] - box[1])
+    return clip((box[0] - wide, box[1] - high, box[2] + wide, box[3] + high))
+
+
 def corners(place: Place) -> tuple[int, int, int, int]:
     """(x1, y1, x2, y2) of a place, pixels."""
     x, y, width, height = place
@@ -144,9 +159,7 @@ def remove(photo: Image.Image, place: Place) -> Image.Image:
     Every pixel becomes the mean of the four border pixels in its row and column, weighted by nearness (a transfinite
     fill). A place at the edge of the photograph uses the borders that exist.
     """
-    from PIL import Image
-
-    pixels = as_pixels(photo).copy()
+    pixels = as_pixels(photo)
     x, y, width, height = place
     right, below = x + width, y + height
     across, down = np.arange(width)[None, :, None], np.arange(height)[:, None, None]
@@ -161,7 +174,7 @@ def remove(photo: Image.Image, place: Place) -> Image.Image:
         borders.append((pixels[below, x:right][None, :, :], height - down))
     total = sum(colours / distance for colours, distance in borders)
     pixels[y:below, x:right] = total / sum(1.0 / distance for _, distance in borders)
-    return Image.fromarray(np.round(pixels * 255).astype(np.uint8))
+    return as_image(pixels)
 
 
 def change(before: Image.Image, after: Image.Image, place: Place) -> float:

@@ -7,17 +7,22 @@ none of its objects is taken for the only one, they are not counted, and the lab
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
 from pydantic import JsonValue
 
+from mirg.data.compose.recipe import ComposeRecipe
+from mirg.errors import DataError
 from mirg.geometry import Box, iou
-from mirg.samples import ImageRef, ObjectNote, Rejection
-from mirg.samples.coverage import Coverage, coverage_meta, instance_of, region_reasons
+from mirg.samples import DatasetFolder, ImageRef, ObjectNote, Rejection, Sample
+from mirg.samples.coverage import CROWD, Coverage, coverage_meta, instance_of, label_key, region_reasons
+from mirg.samples.grouping import NoGroup
+from mirg.samples.schema import EXIF_META
 
 MAX_EQUAL_OVERLAP = 0.5  # IoU from which two objects of one label may be one object annotated twice
 CELLS = 9
@@ -76,6 +81,11 @@ class PoolImage:
     film: str = ""
     exif: str = ""
 
+    @property
+    def notes(self) -> tuple[ObjectNote, ...]:
+        """The notes of all objects."""
+        return tuple(thing.note for thing in self.things)
+
     @cached_property
     def reasons(self) -> frozenset[str]:
         """Why objects of any label may be missing from the notes; empty if they are complete."""
@@ -87,19 +97,15 @@ class PoolImage:
 
     def lacks(self, key: str) -> bool:
         """Whether the annotation says that nothing of this label is in the image."""
-        return self.complete(key) and not self.holds(key)
+        return self.complete(key) and key not in self.by_label
 
     @cached_property
     def by_label(self) -> dict[str, tuple[int, ...]]:
-        """The numbers of the objects of each label."""
+        """The numbers of the objects of each label, crowds too."""
         found: dict[str, list[int]] = defaultdict(list)
         for number, thing in enumerate(self.things):
             found[thing.key].append(number)
         return {key: tuple(numbers) for key, numbers in found.items()}
-
-    def holds(self, key: str) -> bool:
-        """Whether anything of this label is annotated, crowds too."""
-        return key in self.by_label
 
     @cached_property
     def identities(self) -> dict[Identity, int | None]:
@@ -204,12 +210,11 @@ class Pool:
     @cached_property
     def singles(self) -> dict[str, list[Spot]]:
         """The objects that may be asked for by label in their image."""
-        found: dict[str, list[Spot]] = {}
-        for key, indices in self.holders.items():
-            spots = [(i, self.images[i].by_label[key][0]) for i in indices if self.single(i, key) is not None]
-            if spots:
-                found[key] = spots
-        return found
+        found = {
+            key: [(i, self.images[i].by_label[key][0]) for i in indices if self.single(i, key) is not None]
+            for key, indices in self.holders.items()
+        }
+        return {key: spots for key, spots in found.items() if spots}
 
     @cached_property
     def cells(self) -> list[dict[str, list[Spot]]]:
@@ -316,3 +321,108 @@ def coverage_of(images: Sequence[PoolImage]) -> dict[str, JsonValue]:
     if len(said) == 1 and images[0].coverage.categories is None and len(images[0].coverage.vocabularies) == 1:
         return coverage_meta(reasons, None, min(images[0].coverage.vocabularies))
     return coverage_meta(reasons, frozenset.intersection(*listed) if listed else None, "")
+
+
+def read_pool(source: DatasetFolder, recipe: ComposeRecipe) -> Pool:
+    """The annotated images of ``source`` that are in the recipe's split; broken rows are in ``rejected``.
+
+    An image that several samples use is taken once, with the notes of all of them. One without objects is annotated if
+    its sample says so (``meta.annotated``). ``rejected`` also has samples without a group. DataError if no
+    image with objects is left.
+    """
+    by = recipe.grouping
+    rejected: list[Rejection] = []
+    found: dict[str, PoolImage] = {}
+    names: dict[str, str] = {}
+    unnoted: set[str] = set()
+    for row, sample in source.numbered(rejected.append):
+        try:
+            groups = by.of_images(sample) if by else []
+        except NoGroup as problem:
+            hint = "it is not known which images are of the same scene: correct group_by, or the source"
+            rejected.append(source.rejection(row, sample, "group", f"no group: {problem}", hint))
+            continue
+        for image in _images_of(sample, groups):
+            key = names.setdefault(image.ref.path, image.key)
+            if not image.things and not image.coverage.annotated:
+                unnoted.add(key)
+            else:
+                found[key] = _united(found[key], image) if key in found else image
+    chosen = [image for image in _with_known(found.values()) if in_split(image.family, recipe)]
+    usable = sorted((image for image in chosen if len(image.things) <= recipe.max_objects), key=lambda i: i.key)
+    counts = (len(unnoted - set(found)), len(chosen) - len(usable), len(found) - len(chosen))
+    pool = Pool(usable, recipe.target_area, *counts, rejected)
+    if not any(image.things for image in usable):
+        raise _empty(source, pool, recipe)
+    return pool
+
+
+def _united(first: PoolImage, other: PoolImage) -> PoolImage:
+    """The image with the notes of both, each object once, and what is known of either; the fuller one comes first."""
+    base, more = (first, other) if len(first.things) >= len(other.things) else (other, first)
+    coverage = base.coverage.joined(more.coverage)
+    held = {(thing.key, thing.box) for thing in base.things}
+    new = tuple(thing for thing in more.things if (thing.key, thing.box) not in held)
+    return replace(base, things=(*base.things, *new), coverage=coverage, exif=base.exif or more.exif)
+
+
+def _with_known(images: Iterable[PoolImage]) -> list[PoolImage]:
+    """The images with the labels that each was annotated for.
+
+    A vocabulary holds the labels that are met in any of its images: whether others were annotated is not known.
+    """
+    images = list(images)
+    labels: dict[str, set[str]] = defaultdict(set)
+    for image in images:
+        for vocabulary in image.coverage.vocabularies:
+            labels[vocabulary].update(image.by_label)
+    shared: dict[frozenset[str], frozenset[str]] = {}  # most images have one of a few sets of vocabularies
+    result = []
+    for image in images:
+        names, known = image.coverage.vocabularies, image.coverage.categories
+        if names and names not in shared:
+            shared[names] = frozenset().union(*(labels[name] for name in names))
+        if names:
+            known = shared[names] if known is None else known | shared[names]
+        result.append(image if known is None else replace(image, known=known))
+    return result
+
+
+def in_split(family: str, recipe: ComposeRecipe) -> bool:
+    """Whether an image belongs to the recipe's split: its family decides, so new images do not move others."""
+    if recipe.split == "all":
+        return True
+    place = int(hashlib.sha256(family.encode()).hexdigest()[:13], 16) / 16**13
+    return (place < recipe.test_share) == (recipe.split == "test")
+
+
+def _images_of(sample: Sample, groups: list[str]) -> Iterable[PoolImage]:
+    """The images of a sample; ``groups`` holds the group of each one, or nothing."""
+    named = sample.meta.get("image_set")
+    joined = len(sample.images) > 1 or (isinstance(named, str) and bool(named))
+    coverage, told = Coverage.of(sample), sample.meta.get(EXIF_META)
+    for number, ref in enumerate(sample.images):
+        key = ref.sha256 or ref.path
+        things = tuple(Thing(note, label_key(note.label), bool(note.attributes.get(CROWD))) for note in ref.objects)
+        plain = ref.model_copy(update={"objects": (), "role": "candidate"})
+        family, film = sample.image_set if joined else key, ""
+        if groups:
+            family, film = f"group {groups[number]}", family
+        exif = str(told[number] if isinstance(told, list) and number < len(told) else told or "")
+        yield PoolImage(key, plain, things, family, coverage, film=film, exif=exif)
+
+
+def _empty(source: DatasetFolder, pool: Pool, recipe: ComposeRecipe) -> DataError:
+    first = f"; first broken row: {pool.rejected[0]}" if pool.rejected else ""
+    reason = f"no image of {source.root} has object notes: {pool.n_unnoted} images without{first}"
+    hint = "mirg data import coco writes them; for photographs without annotation there is mirg data photos"
+    if pool.n_crowded:
+        reason, hint = f"every image of {source.root} has more than {recipe.max_objects} objects", "raise max_objects"
+    elif pool.n_other_split:
+        others = f"{pool.n_other_split} are in the other one"
+        reason = f"the {recipe.split} split of {source.root} has no image: {others}"
+        hint = "add images, or change test_share"
+    elif pool.rejected and not pool.n_unnoted:
+        reason = f"no row of {source.root} can be used; first: {pool.rejected[0]}"
+        hint = "correct the rows, or the recipe"
+    return DataError(reason, hint=hint)

@@ -57,7 +57,7 @@ class Wording:
         """A question of ``kind``; labels are translated if the language has a name for them."""
         options = self.templates[kind]
         filled = {key: self.name(value) if key in _NAMES else value for key, value in slots.items()}
-        text = options[rng.randrange(len(options))]
+        text = rng.choice(options)
         return (_with_articles(text, filled) if self.language == "en" else text).format(**filled)
 
     def name(self, label: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from mirg.errors import ConfigError
+from mirg.config import Section
+from mirg.errors import ConfigError, did_you_mean
 from mirg.samples.grouping import GroupBy, parse_group_by
 
 # The order has no effect: a sample is a function of the name of its task and its number.
@@ -34,10 +34,15 @@ Alteration = Literal["removed", "added", "recoloured", "moved"]
 Split = Literal["train", "test", "all"]
 
 
-class ComposeRecipe(BaseModel):
-    """One run of the builders. Ranges are inclusive; areas are shares of the image."""
+def refuse_empty_split(split: str, test_share: float, things: str) -> None:
+    """Raise ValueError if ``test_share`` leaves no ``things`` for ``split``."""
+    if (split, test_share) in (("train", 1.0), ("test", 0.0)):
+        other = "test" if split == "train" else "train"
+        raise ValueError(f"test_share = {test_share:g} leaves no {things} for the split {split}: set split={other}")
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class ComposeRecipe(Section):
+    """One run of the builders. Ranges are inclusive; areas are shares of the image."""
 
     source: str = Field(min_length=1, description="Dataset folder whose images carry object notes.")
     n: int = Field(default=1000, ge=1, description="Samples to make.")
@@ -86,8 +91,7 @@ class ComposeRecipe(BaseModel):
     def _known_tasks(cls, weights: dict[str, float]) -> dict[str, float]:
         for task, weight in weights.items():
             if task not in TASK_NAMES:
-                near = difflib.get_close_matches(task, TASK_NAMES, n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(TASK_NAMES)}"
+                hint = did_you_mean(task, TASK_NAMES, cutoff=0.5).strip() or f"one of {', '.join(TASK_NAMES)}"
                 raise ValueError(f"no task {task!r}: {hint}")
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"{task} has the weight {weight}, 0 or more is expected")
@@ -118,11 +122,7 @@ class ComposeRecipe(BaseModel):
             first, last = getattr(self, name)
             if not 2 <= first <= last <= 16:
                 raise ValueError(f"{name} = {(first, last)}: 2 <= first <= last <= 16 expected")
-        if (self.split, self.test_share) in (("train", 1.0), ("test", 0.0)):
-            other = "test" if self.split == "train" else "train"
-            raise ValueError(
-                f"test_share = {self.test_share:g} leaves no image for the split {self.split}: set split={other}"
-            )
+        refuse_empty_split(self.split, self.test_share, "image")
         first, last = self.target_area
         if not 0 <= first < last <= 1:
             raise ValueError(f"target_area = {(first, last)}: 0 <= least < greatest <= 1 expected")

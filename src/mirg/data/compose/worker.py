@@ -1,4 +1,4 @@
-"""Making one sample, as a pure function of the job and of (task, number) that any process can compute.
+"""Making one sample, as a pure function of the source, the recipe and (task, number) that any process can compute.
 
 Each process opens the source and keeps its pool, so that it reads it once.
 """
@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from mirg.data.compose.bench import Bench, Draft, Drop, Pixels
-from mirg.data.compose.pool import Pool
-from mirg.data.compose.questions import Wording, wordings
-from mirg.data.compose.reading import read_pool
+from mirg.data.compose.pool import CELLS, Pool, read_pool
+from mirg.data.compose.questions import wordings
 from mirg.data.compose.recipe import ComposeRecipe
 from mirg.data.compose.tasks import TASKS
 from mirg.errors import ImageError
@@ -23,14 +22,6 @@ from mirg.samples import DatasetFolder
 # Steps of a sequence that fills the unit square evenly (Roberts 2018, the generalised golden ratio of dimension two).
 _TURN, _CELL_TURN = 0.7548776662466927, 0.5698402909980532
 _FREE_TRIES = 0.5  # the share of the tries after which the answer may lie in any cell
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all samples of a run share. ``digest`` is that of the source's rows: another source is another job."""
-
-    digest: str
-    recipe_json: str
 
 
 @dataclass
@@ -53,15 +44,17 @@ class Made:
     n_unlike: int = 0
 
 
+@dataclass
 class Workshop:
     """The source, its pool, its pixels and the questions: what is loaded once in a process."""
 
-    def __init__(self, recipe: ComposeRecipe, source: DatasetFolder, pool: Pool) -> None:
-        self.recipe = recipe
-        self.source = source
-        self.pool = pool
-        self.pixels = Pixels(source, pool, recipe.side)
-        self.wordings: dict[str, Wording] = wordings(recipe)
+    recipe: ComposeRecipe
+    source: DatasetFolder
+    pool: Pool
+
+    def __post_init__(self) -> None:
+        self.pixels = Pixels(self.source, self.pool, self.recipe.side)
+        self.wordings = wordings(self.recipe)
 
     def make(self, task: str, number: int) -> Made:
         """Sample ``number`` of ``task``; every try has a separate random stream."""
@@ -71,7 +64,7 @@ class Workshop:
         for attempt in range(recipe.tries):
             rng = random.Random(f"compose:{recipe.seed}:{recipe.split}:{task}:{number}:{attempt}")
             aimed = recipe.balance and attempt < _FREE_TRIES * recipe.tries
-            bench = Bench(rng, self.pool, self.pixels, recipe, turn, cell_turn if aimed else None)
+            bench = Bench(rng, self.pool, self.pixels, recipe, turn, int(cell_turn * CELLS) if aimed else None)
             try:
                 draft = TASKS[task](bench)
                 sizes = tuple(
@@ -87,14 +80,11 @@ class Workshop:
                 continue
             made.draft, made.sizes = draft, sizes
             made.n_like, made.n_unlike = bench.n_like, bench.n_unlike
-            made.language = self._language(rng)
+            names = list(self.wordings)
+            made.language = rng.choices(names, [recipe.languages[name] for name in names])[0]
             made.question = self.wordings[made.language].ask(rng, draft.kind, draft.slots)
-            return made
+            break
         return made
-
-    def _language(self, rng: random.Random) -> str:
-        names = list(self.wordings)
-        return rng.choices(names, [self.recipe.languages[name] for name in names])[0]
 
 
 def turns(seed: int, task: str, number: int) -> tuple[float, float]:
@@ -103,19 +93,17 @@ def turns(seed: int, task: str, number: int) -> tuple[float, float]:
     return (start + number * _TURN) % 1.0, (start + number * _CELL_TURN) % 1.0
 
 
-def job_of(recipe: ComposeRecipe, source: DatasetFolder) -> Job:
-    """The job of a recipe over a source that was opened."""
-    return Job(source.card.digest, recipe.model_dump_json())
-
-
-def make_one(job: Job, item: tuple[str, int]) -> Made:
-    """One item of a job; for an executor."""
-    return workshop(job).make(*item)
+def make_one(digest: str, recipe_json: str, item: tuple[str, int]) -> Made:
+    """One item of a run; for an executor."""
+    return workshop(digest, recipe_json).make(*item)
 
 
 @lru_cache(maxsize=1)
-def workshop(job: Job) -> Workshop:
-    """The loaded source of a job; errors as of :func:`read_pool`."""
-    recipe = ComposeRecipe.model_validate_json(job.recipe_json)
+def workshop(digest: str, recipe_json: str) -> Workshop:
+    """The loaded source of a run; errors as of :func:`read_pool`.
+
+    ``digest`` is that of the rows of the source: if it is another one, the source is loaded again.
+    """
+    recipe = ComposeRecipe.model_validate_json(recipe_json)
     source = DatasetFolder.open(recipe.source)
     return Workshop(recipe, source, read_pool(source, recipe))

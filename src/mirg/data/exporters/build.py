@@ -17,7 +17,7 @@ from mirg.data.exporters.files import ImageFiles
 from mirg.data.exporters.llamafactory import LLAMAFACTORY
 from mirg.data.exporters.ms_swift import MS_SWIFT
 from mirg.data.exporters.parquet import PARQUET
-from mirg.data.exporters.plan import README_FILE, Format, Plan, Row, front_matter
+from mirg.data.exporters.plan import README_FILE, ExportNote, Format, Plan, Row
 from mirg.data.exporters.render import rendered
 from mirg.data.exporters.trl import TRL
 from mirg.data.exporters.verl import VERL
@@ -25,7 +25,7 @@ from mirg.errors import ConfigError, DataError, MirgError, did_you_mean
 from mirg.frames import family
 from mirg.samples import DatasetFolder, Rejection, Sample, Tally, write_rejections
 from mirg.samples.folder import ImageCheck
-from mirg.storage import atomic_folder, write_atomic
+from mirg.storage import atomic_folder, write_atomic, write_json_atomic
 
 WITHOUT = "without a trajectory"
 DEFAULT_FAMILY = "qwen2.5-vl"
@@ -93,7 +93,8 @@ def export_dataset(
 
             def judge(row: int, sample: Sample) -> Outcome:
                 try:
-                    writer.add(_row(sample, files, plan, form))
+                    images = tuple(files.path(ref, sample.id) for ref in sample.images)
+                    writer.add(rendered(sample, images, plan, form.reserved) if form.rendered else Row(sample, images))
                 except MirgError as error:
                     return Outcome(None, "", source.rejection(row, sample, "sample", error))
                 return Outcome(sample, WITHOUT if sample.trajectory is None else "with a trajectory")
@@ -104,7 +105,9 @@ def export_dataset(
         report.settings = _settings(form, plan, report.files)
         if not any(report.files.values()) or not report.n_kept:
             raise _nothing(source, report, form)
-        report.images = {"referred": files.n_referred, "copied": files.n_copied, "turned": files.n_turned}
+        report.images = files.counts
+        for name, value in form.beside.items():
+            write_json_atomic(work / name, value)
         write_rejections(work, report.rejections)
         write_atomic(work / README_FILE, readme_text(report, plan))
     return report
@@ -126,7 +129,10 @@ def readme_text(report: ExportReport, plan: Plan) -> str:
     files = "\n".join(f"- `{name}`: {rows} rows" for name, rows in report.files.items())
     frame = f" Prompts and boxes are those of {report.family}." if report.family else ""
     settings = "\n".join(report.settings)
-    said = front_matter(report.to, plan, list(report.files)) if report.family and not plan.objects else ""
+    said = ""
+    if report.family and not plan.objects:
+        note = {"to": report.to, "family": report.family, "files": (*report.files,)}
+        said = str(ExportNote(**note, min_pixels=plan.bounds.min_pixels, max_pixels=plan.bounds.max_pixels))
     return f"""{said}# {plan.card.name}, for {report.to}
 
 {report.n_kept} samples of the dataset `{plan.card.name}`, written by `mirg data export --to {report.to}`.{frame}
@@ -148,14 +154,6 @@ def _settings(form: Format, plan: Plan, files: dict[str, int]) -> list[str]:
     """
     named = re.compile(re.escape(f"{plan.out.absolute()}{os.sep}") + r"([\w.-]+)")
     return [line for line in form.settings(plan) if all(name in files for name in named.findall(line))]
-
-
-def _row(sample: Sample, files: ImageFiles, plan: Plan, form: Format) -> Row:
-    """Everything that can fail, before a writer sees the row."""
-    images = tuple(files.path(ref, sample.id) for ref in sample.images)
-    if form.rendered:
-        return rendered(sample, images, plan, form.reserved)
-    return Row(sample=sample, images=images)
 
 
 def _nothing(source: DatasetFolder, report: ExportReport, form: Format) -> DataError:

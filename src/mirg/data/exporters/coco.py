@@ -10,11 +10,12 @@ objects says by ``absent`` which label its sample asks for.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mirg.data.exporters.files import json_bytes
+from mirg.data.exporters.files import JsonTable, json_bytes
 from mirg.data.exporters.plan import Format, Plan, Row
 from mirg.geometry import Box
 from mirg.samples import ImageRef, ObjectNote, Sample
@@ -34,9 +35,9 @@ class CocoWriter:
         self._path = folder / DATA_FILE
         self._plan = plan
         self._images: dict[str, _Image] = {}
-        self._categories = _Categories()
+        self._categories: dict[str, dict[str, Any]] = {}  # by the key of their label
         self._boxes: set[tuple[int, str, Box]] = set()
-        self._box_part = _Part(folder / ".boxes")
+        self._box_part = JsonTable(folder / ".boxes", (b"\n", b",\n", b""))
 
     def add(self, row: Row) -> None:
         """Write what is new: images, and boxes that no earlier sample has."""
@@ -57,22 +58,23 @@ class CocoWriter:
         self.close()
         card = self._plan.card
         info = {"description": card.description or card.name, "version": card.schema_version}
-        images = [image.row(self._categories) for image in self._images.values()]  # may add categories
+        images = [image.row(self._category) for image in self._images.values()]  # may add categories
         with self._path.open("wb") as whole:
             whole.write(b'{"info": ' + json_bytes(info) + b', "licenses": []')
-            for name, rows in (("categories", self._categories.rows()), ("images", images)):
+            for name, rows in (("categories", self._categories.values()), ("images", images)):
                 lines = b",".join(b"\n" + json_bytes(row) for row in rows)
                 whole.write(f',\n"{name}": ['.encode() + lines + b"]")
             whole.write(b',\n"annotations": [')
-            with self._box_part.path.open("rb") as stream:
-                shutil.copyfileobj(stream, whole)
+            if self._box_part.n:
+                with self._box_part.path.open("rb") as stream:
+                    shutil.copyfileobj(stream, whole)
+                self._box_part.path.unlink()
             whole.write(b"]}\n")
-        self._box_part.path.unlink()
         return {DATA_FILE: len(images)}
 
     def close(self) -> None:
         """Close the part."""
-        self._box_part.stream.close()
+        self._box_part.close()
 
     def _image(self, path: str, ref: ImageRef) -> _Image:
         if path not in self._images:
@@ -81,7 +83,7 @@ class CocoWriter:
 
     def _box(self, image: _Image, note: ObjectNote, size: tuple[int, int], kind: str) -> None:
         name = note.label or UNNAMED
-        category = self._categories.number(name, note.attributes.get("supercategory"))
+        category = self._category(name, note.attributes.get("supercategory"))
         place = (image.number, label_key(name), note.box)
         if place in self._boxes:
             return
@@ -90,48 +92,24 @@ class CocoWriter:
             image.held.add(label_key(note.label))
         x, y = note.box[0] * size[0], note.box[1] * size[1]
         width, height = note.box[2] * size[0] - x, note.box[3] * size[1] - y
-        self._box_part.add(
-            {
-                "id": len(self._boxes),
-                "image_id": image.number,
-                "category_id": category,
-                "bbox": [x, y, width, height],
-                "area": width * height,
-                "iscrowd": int(bool(note.attributes.get(CROWD))),
-                "kind": kind,
-                **_more(note),
-            }
-        )
+        rest = {k: v for k, v in note.attributes.items() if k not in ("supercategory", CROWD, IGNORE)}
+        entry: dict[str, Any] = {
+            "id": len(self._boxes), "image_id": image.number, "category_id": category,
+            "bbox": [x, y, width, height], "area": width * height,
+            "iscrowd": int(bool(note.attributes.get(CROWD))), "kind": kind,
+        }  # fmt: skip
+        entry |= {"attributes": rest} if rest else {}
+        entry |= {"ignore": 1} if note.attributes.get(IGNORE) else {}
+        entry |= {"unnamed": 1} if not note.label else {}
+        self._box_part.add(entry)
 
-
-def _more(note: ObjectNote) -> dict[str, Any]:
-    """The keys of an annotation that most do not need."""
-    rest = {k: v for k, v in note.attributes.items() if k not in ("supercategory", CROWD, IGNORE)}
-    found: dict[str, Any] = {"attributes": rest} if rest else {}
-    if note.attributes.get(IGNORE):
-        found["ignore"] = 1
-    if not note.label:
-        found["unnamed"] = 1
-    return found
-
-
-class _Categories:
-    """The categories by the key of their label; a supercategory is taken from the first object that has one."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, dict[str, Any]] = {}
-
-    def number(self, name: str, supercategory: object = "") -> int:
-        """The id of the category called ``name``, which is added if the file does not have it yet."""
-        new = {"id": len(self._found) + 1, "name": name, "supercategory": ""}
-        category = self._found.setdefault(label_key(name), new)
+    def _category(self, name: str, supercategory: object = "") -> int:
+        """The id of the category called ``name``; a supercategory is taken from the first object that has one."""
+        new = {"id": len(self._categories) + 1, "name": name, "supercategory": ""}
+        category = self._categories.setdefault(label_key(name), new)
         if isinstance(supercategory, str):
             category["supercategory"] = category["supercategory"] or supercategory
         return category["id"]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The entries of the file."""
-        return list(self._found.values())
 
 
 @dataclass(slots=True)
@@ -164,40 +142,22 @@ class _Image:
             if coverage.annotated and isinstance(subject, str) and not (sample.targets or ref.objects):
                 self.own["absent"] = subject
 
-    def row(self, categories: _Categories) -> dict[str, Any]:
+    def row(self, category: Callable[[str], int]) -> dict[str, Any]:
         """The entry of the file."""
         entry: dict[str, Any] = {
             "id": self.number, "file_name": self.path, "width": self.size[0], "height": self.size[1],
         }  # fmt: skip
-        entry |= self._completeness(categories)
-        return entry | (self.own if self.samples == 1 else {})  # an import of the file gives the sample its id again
-
-    def _completeness(self, categories: _Categories) -> dict[str, Any]:
-        found: dict[str, Any] = {}
         reasons = self.coverage.incomplete | (frozenset() if self.noted else {ONLY_TARGETS})
         if reasons:
-            found["incomplete"] = sorted(reasons)
+            entry["incomplete"] = sorted(reasons)
         if self.coverage.categories is None and len(self.coverage.vocabularies) == 1:
-            found["vocabulary"] = min(self.coverage.vocabularies)
+            entry["vocabulary"] = min(self.coverage.vocabularies)
         elif self.coverage.said:
             # Of several vocabularies the lists are not known: nothing is said to be complete.
             known = self.coverage.categories or frozenset()
-            found["neg_category_ids"] = [categories.number(self.names.get(k, k)) for k in sorted(known - self.held)]
-            found["not_exhaustive_category_ids"] = [categories.number(k) for k in sorted(self.held - known)]
-        return found
-
-
-class _Part:
-    """The elements of a JSON list, with commas between them."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.stream = path.open("wb")
-        self._first = True
-
-    def add(self, value: dict[str, Any]) -> None:
-        self.stream.write((b"\n" if self._first else b",\n") + json_bytes(value))
-        self._first = False
+            entry["neg_category_ids"] = [category(self.names.get(k, k)) for k in sorted(known - self.held)]
+            entry["not_exhaustive_category_ids"] = [category(k) for k in sorted(self.held - known)]
+        return entry | (self.own if self.samples == 1 else {})  # an import of the file gives the sample its id again
 
 
 def _settings(plan: Plan) -> list[str]:

@@ -7,9 +7,11 @@ answer in words.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
-from mirg.data.exporters.files import Parquet, Tables, arrow
+from mirg.data.exporters.files import TableWriter, arrow
 from mirg.data.exporters.plan import Format, Plan, Row
 from mirg.data.exporters.resize import Resize, shrunk
 from mirg.frames import PixelLimits
@@ -17,27 +19,15 @@ from mirg.frames import PixelLimits
 DATA_FILE = "train.parquet"
 
 
-class EasyR1Writer(Tables):
-    """Prompts with ground truth; a trajectory is not used."""
+def _schemas(_plan: Plan) -> dict[str, Any]:
+    pa = arrow()
+    columns = {name: pa.string() for name in ("id", "task", "problem", "answer", "solution")}
+    return {DATA_FILE: pa.schema(columns | {"images": pa.list_(pa.string())})}
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
-        pa = arrow()
-        columns = {name: pa.string() for name in ("id", "task", "problem", "answer", "solution")}
-        self._table = Parquet(folder / DATA_FILE, pa.schema(columns | {"images": pa.list_(pa.string())}))
-        super().__init__(self._table)
 
-    def add(self, row: Row) -> None:
-        """Write one prompt."""
-        self._table.add(
-            {
-                "id": row.sample.id,
-                "task": row.sample.task,
-                "problem": row.prompt,
-                "answer": row.record,
-                "solution": row.answer,
-                "images": list(row.images),
-            }
-        )
+def _rows(row: Row, _plan: Plan, _index: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    texts = {"problem": row.prompt, "answer": row.record, "solution": row.answer}
+    yield DATA_FILE, {"id": row.sample.id, "task": row.sample.task, **texts, "images": list(row.images)}
 
 
 def _settings(plan: Plan) -> list[str]:
@@ -52,7 +42,7 @@ def _settings(plan: Plan) -> list[str]:
 
 EASYR1 = Format(
     name="easyr1",
-    open=EasyR1Writer,
+    open=partial(TableWriter, _schemas, _rows),
     settings=_settings,
     resize=Resize(shrunk, PixelLimits(512 * 512, 2048 * 2048)),
 )

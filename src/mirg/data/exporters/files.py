@@ -7,39 +7,44 @@ import os
 import re
 import shutil
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from mirg.data.exporters.plan import Plan, Row
 from mirg.errors import ConfigError, ImageError
 from mirg.images import DEFAULT_LIMITS, ImageLimits, image_header, open_image
 from mirg.samples import DatasetFolder, ImageRef
 
+if TYPE_CHECKING:
+    import pyarrow
+
 FOLDER = "images"
+_BATCH = 1000  # rows of a Parquet row group: readers fetch whole ones
+_MARKS = {".json": (b"[\n", b",\n", b"\n]\n"), ".jsonl": (b"", b"\n", b"\n")}
 _PLAIN = frozenset({".bmp", ".gif", ".ppm"})  # these formats carry no rotation
 
 
+@dataclass
 class ImageFiles:
-    """Paths of images for the rows of an export, each file looked at once.
+    """Paths of images for the rows of an export, each file looked at once; ``counts`` says what was done with them.
 
     Boxes are fractions of the upright image. Where ``upright``, a file that is stored turned is therefore written
     again, upright, into the export: most readers of these formats do not turn it. ``work`` is the folder being
     written, ``out`` what it will be called.
     """
 
-    def __init__(
-        self, source: DatasetFolder, work: Path, out: Path, *, copy: bool, relative: bool, upright: bool
-    ) -> None:
-        self.source = source
-        self.n_referred = 0
-        self.n_copied = 0
-        self.n_turned = 0
-        self._work = work
-        self._out = out.absolute()
-        self._copy = copy
-        self._relative = relative
-        self._upright = upright
-        self._known: dict[str, str] = {}
-        self._stems: Counter[str] = Counter()
+    source: DatasetFolder
+    work: Path
+    out: Path
+    _: KW_ONLY
+    copy: bool
+    relative: bool
+    upright: bool
+    counts: dict[str, int] = field(default_factory=lambda: {"referred": 0, "copied": 0, "turned": 0})
+    _known: dict[str, str] = field(default_factory=dict)
+    _stems: Counter[str] = field(default_factory=Counter)
 
     def path(self, ref: ImageRef, sample_id: str) -> str:
         """How rows write the file of ``ref``; ImageError, naming the sample, if it cannot be used."""
@@ -48,27 +53,24 @@ class ImageFiles:
         return self._known[ref.path]
 
     def _placed(self, file: Path, sample_id: str) -> str:
-        if self._upright and is_turned(file, sample_id, self.source.limits):
+        if self.upright and is_turned(file, sample_id, self.source.limits):
             name = self._free_name(file.stem, ".png")
-            open_image(file, limits=self.source.limits, sample_id=sample_id).save(self._work / name)
-            self.n_turned += 1
-        elif self._copy:
+            open_image(file, limits=self.source.limits, sample_id=sample_id).save(self.work / name)
+            done, file = "turned", self.out.absolute() / name
+        elif self.copy:
             name = self._free_name(file.stem, file.suffix.lower())
             try:
-                shutil.copyfile(file, self._work / name)
+                shutil.copyfile(file, self.work / name)
             except OSError as error:
                 raise ImageError(f"sample {sample_id}: image {file} cannot be copied: {error.strerror}") from error
-            self.n_copied += 1
+            done, file = "copied", self.out.absolute() / name
         else:
-            self.n_referred += 1
-            return self._spelled(file)
-        return self._spelled(self._out / name)
-
-    def _spelled(self, file: Path) -> str:
-        return _relative_to(file, self._out) if self._relative else str(file)
+            done = "referred"
+        self.counts[done] += 1
+        return Path(os.path.relpath(file.resolve(), self.out.resolve())).as_posix() if self.relative else str(file)
 
     def _free_name(self, stem: str, suffix: str) -> str:
-        (self._work / FOLDER).mkdir(exist_ok=True)
+        (self.work / FOLDER).mkdir(exist_ok=True)
         clean = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:80] or "image"
         count = self._stems[clean.lower()]
         self._stems[clean.lower()] += 1
@@ -82,75 +84,31 @@ def is_turned(file: Path, sample_id: str, limits: ImageLimits = DEFAULT_LIMITS) 
     return image_header(file, limits=limits, sample_id=sample_id).orientation != 1
 
 
-def _relative_to(file: Path, folder: Path) -> str:
-    return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
+class JsonTable:
+    """Rows as JSON, one on each line; ``marks`` are the bytes before the first row, between two rows and at the end."""
 
-
-if TYPE_CHECKING:
-    import pyarrow
-
-_BATCH = 1000  # rows of a Parquet row group: readers fetch whole ones
-
-
-class Table(Protocol):
-    """A file of rows; ``n`` counts them."""
-
-    path: Path
-    n: int
+    def __init__(self, path: Path, marks: tuple[bytes, bytes, bytes]) -> None:
+        self.path = path
+        self.n = 0
+        self._marks = marks
+        self._stream: BinaryIO = path.open("wb")
 
     def add(self, row: dict[str, Any]) -> None:
-        """Write one row."""
-        ...
+        """Write one row; :attr:`n` counts them."""
+        self._stream.write(self._marks[1 if self.n else 0] + json_bytes(row))
+        self.n += 1
 
     def close(self) -> None:
         """Complete the file, or remove it if it has no rows. Calling it again does nothing."""
-        ...
-
-
-class JsonList:
-    """``[…]``, one row per line of the file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.n = 0
-        self._stream: BinaryIO = path.open("wb")
-        self._stream.write(b"[")
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Write one row."""
-        self._stream.write((b",\n" if self.n else b"\n") + json_bytes(row))
-        self.n += 1
-
-    def close(self) -> None:
-        """End the list."""
         if not self._stream.closed:
-            self._stream.write(b"\n]\n")
+            self._stream.write(self._marks[2])
             self._stream.close()
-            _remove_empty(self)
+            if not self.n:
+                self.path.unlink()
 
 
-class JsonLines:
-    """One JSON value per line."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.n = 0
-        self._stream: BinaryIO = path.open("wb")
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Write one row."""
-        self._stream.write(json_bytes(row) + b"\n")
-        self.n += 1
-
-    def close(self) -> None:
-        """Complete the file."""
-        if not self._stream.closed:
-            self._stream.close()
-            _remove_empty(self)
-
-
-class Parquet:
-    """Row groups of a thousand rows. ConfigError if pyarrow is not installed."""
+class ParquetTable:
+    """Row groups of a thousand rows."""
 
     def __init__(self, path: Path, schema: pyarrow.Schema) -> None:
         from pyarrow import parquet
@@ -169,12 +127,13 @@ class Parquet:
             self._flush()
 
     def close(self) -> None:
-        """Complete the file."""
+        """As :meth:`JsonTable.close`."""
         if self._writer is not None:
             self._flush()
             self._writer.close()
             self._writer = None
-            _remove_empty(self)
+            if not self.n:
+                self.path.unlink()
 
     def _flush(self) -> None:
         import pyarrow
@@ -184,20 +143,42 @@ class Parquet:
             self._rows = []
 
 
-class Tables:
-    """A writer's tables: finished and closed together."""
+class TableWriter:
+    """Writes the tables of a format.
 
-    def __init__(self, *tables: Table) -> None:
-        self._tables = tables
+    ``schemas`` gives the name of each file with the schema of its columns, None for JSON; ``rows`` gives the rows of a
+    sample with the names of their files, and receives the number of samples before this one.
+    """
+
+    def __init__(
+        self,
+        schemas: Callable[[Plan], Mapping[str, pyarrow.Schema | None]],
+        rows: Callable[[Row, Plan, int], Iterable[tuple[str, dict[str, Any]]]],
+        folder: Path,
+        plan: Plan,
+    ) -> None:
+        self._rows = rows
+        self._plan = plan
+        self._n = 0
+        self._tables = {
+            name: ParquetTable(folder / name, schema) if schema else JsonTable(folder / name, _MARKS[Path(name).suffix])
+            for name, schema in schemas(plan).items()
+        }
+
+    def add(self, row: Row) -> None:
+        """Write the rows of a sample."""
+        for name, values in self._rows(row, self._plan, self._n):
+            self._tables[name].add(values)
+        self._n += 1
 
     def finish(self) -> dict[str, int]:
-        """Complete the files; the number of rows of each that was left, by name."""
+        """Complete the files; the number of rows of each that has any, by name."""
         self.close()
-        return {table.path.name: table.n for table in self._tables if table.n}
+        return {name: table.n for name, table in self._tables.items() if table.n}
 
     def close(self) -> None:
         """Close every file."""
-        for table in self._tables:
+        for table in self._tables.values():
             table.close()
 
 
@@ -213,8 +194,3 @@ def arrow() -> Any:
 def json_bytes(value: Any) -> bytes:
     """``value`` as JSON on one line; NaN and infinity, which other readers refuse, are a ValueError."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
-
-
-def _remove_empty(table: Table) -> None:
-    if not table.n:
-        table.path.unlink(missing_ok=True)

@@ -5,47 +5,32 @@ Schema: data/README.md of LLaMA-Factory, "Multimodal Image Dataset" and "OpenAI 
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
-from mirg.data.exporters.files import JsonList, Tables
+from mirg.data.exporters.files import TableWriter
 from mirg.data.exporters.plan import Format, Plan, Row
 from mirg.data.exporters.resize import Resize, llamafactory
 from mirg.frames import PixelLimits
-from mirg.storage import write_json_atomic
 
 DATA_FILE = "sft.json"
 INFO_FILE = "dataset_info.json"
 DATASET_NAME = "mirg"
 
 
-class LlamaFactoryWriter(Tables):
-    """Rows with ``messages`` and ``images``; as many ``<image>`` as images."""
-
-    def __init__(self, folder: Path, plan: Plan) -> None:
-        self._table = JsonList(folder / DATA_FILE)
-        self._folder = folder
-        super().__init__(self._table)
-
-    def add(self, row: Row) -> None:
-        """Write a sample that has a trajectory; others have no place here."""
-        if row.completion is not None:
-            messages = [{"role": "user", "content": row.prompt}, {"role": "assistant", "content": row.completion}]
-            self._table.add({"messages": messages, "images": list(row.images)})
-
-    def finish(self) -> dict[str, int]:
-        """Complete the rows and write the entry that names their columns and tags."""
-        write_json_atomic(self._folder / INFO_FILE, {DATASET_NAME: dataset_info()})
-        return super().finish()
+DATASET_INFO = {
+    "file_name": DATA_FILE,
+    "formatting": "sharegpt",
+    "columns": {"messages": "messages", "images": "images"},
+    "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
+}
 
 
-def dataset_info() -> dict[str, object]:
-    """The entry of ``dataset_info.json``."""
-    return {
-        "file_name": DATA_FILE,
-        "formatting": "sharegpt",
-        "columns": {"messages": "messages", "images": "images"},
-        "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
-    }
+def _rows(row: Row, _plan: Plan, _index: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    if row.completion is not None:
+        messages = [{"role": "user", "content": row.prompt}, {"role": "assistant", "content": row.completion}]
+        yield DATA_FILE, {"messages": messages, "images": list(row.images)}
 
 
 def _settings(plan: Plan) -> list[str]:
@@ -59,8 +44,9 @@ def _settings(plan: Plan) -> list[str]:
 
 LLAMAFACTORY = Format(
     name="llamafactory",
-    open=LlamaFactoryWriter,
+    open=partial(TableWriter, lambda _plan: {DATA_FILE: None}, _rows),
     settings=_settings,
+    beside={INFO_FILE: {DATASET_NAME: DATASET_INFO}},
     sft_only=True,
     resize=Resize(llamafactory, PixelLimits(32 * 32, 768 * 768)),
 )

@@ -6,46 +6,33 @@ texts hold ``<bbox>`` and the boxes travel as fractions, so that ms-swift writes
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from mirg.data.exporters.files import JsonLines, Tables
+from mirg.data.exporters.files import TableWriter
 from mirg.data.exporters.plan import Format, Plan, Row
 from mirg.data.exporters.resize import Resize, qwen_vl_utils
 
 SFT_FILE, GRPO_FILE = "sft.jsonl", "grpo.jsonl"
 
 
-class SwiftWriter(Tables):
-    """Rows with ``messages``, ``images`` and, where asked for, ``objects``; prompts also with what rewards read."""
+def _rows(row: Row, plan: Plan, _index: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    user = {"role": "user", "content": row.prompt}
+    images = list(row.images)
+    if row.completion is not None:
+        answer = {"role": "assistant", "content": row.completion}
+        yield SFT_FILE, {"messages": [user, answer], "images": images} | _objects(row, plan, len(row.boxes))
+    prompt = {"messages": [user], "images": images} | _objects(row, plan, row.prompt_boxes)
+    yield GRPO_FILE, prompt | {"solution": row.answer, "record": row.record}
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
-        self._sft, self._grpo = JsonLines(folder / SFT_FILE), JsonLines(folder / GRPO_FILE)
-        self._objects = plan.objects
-        super().__init__(self._sft, self._grpo)
 
-    def add(self, row: Row) -> None:
-        """Write the prompt, and the answer if there is a trajectory."""
-        user = {"role": "user", "content": row.prompt}
-        if row.completion is not None:
-            answer = {"role": "assistant", "content": row.completion}
-            self._sft.add({"messages": [user, answer], "images": list(row.images)} | self._boxes(row, len(row.boxes)))
-        prompt = {"messages": [user], "images": list(row.images)} | self._boxes(row, row.prompt_boxes)
-        self._grpo.add(prompt | {"solution": row.answer, "record": row.record})
-
-    def _boxes(self, row: Row, count: int) -> dict[str, Any]:
-        """The first ``count`` boxes; image numbers count from 0 here."""
-        if not self._objects:
-            return {}
-        boxes = row.boxes[:count]
-        return {
-            "objects": {
-                "ref": [],
-                "bbox": [list(box) for _, box in boxes],
-                "bbox_type": "norm1",
-                "image_id": [image - 1 for image, _ in boxes],
-            }
-        }
+def _objects(row: Row, plan: Plan, count: int) -> dict[str, Any]:
+    """The first ``count`` boxes; image numbers count from 0 here."""
+    if not plan.objects:
+        return {}
+    boxes, images = [list(box) for _, box in row.boxes[:count]], [image - 1 for image, _ in row.boxes[:count]]
+    return {"objects": {"ref": [], "bbox": boxes, "bbox_type": "norm1", "image_id": images}}
 
 
 def _settings(plan: Plan) -> list[str]:
@@ -62,7 +49,7 @@ def _settings(plan: Plan) -> list[str]:
 
 MS_SWIFT = Format(
     name="ms-swift",
-    open=SwiftWriter,
+    open=partial(TableWriter, lambda _plan: {SFT_FILE: None, GRPO_FILE: None}, _rows),
     settings=_settings,
     resize=Resize(qwen_vl_utils, in_cells=True),
     reserved=("<image>", "<video>", "<audio>", "<bbox>", "<ref-object>", "<cot-process>", "<start-image>"),

@@ -7,10 +7,12 @@ absolute, is kept in the metadata of the file.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mirg.data.exporters.files import Parquet, Tables, arrow
+from mirg.data.exporters.files import TableWriter, arrow
 from mirg.data.exporters.plan import Format, Plan, Row
 from mirg.errors import DataError
 from mirg.samples import DatasetCard, Sample
@@ -19,61 +21,41 @@ DATA_FILE = "samples.parquet"
 CARD_KEY = b"mirg.card"
 
 
-class SampleWriter(Tables):
-    """Every sample, with or without trajectory."""
-
-    def __init__(self, folder: Path, plan: Plan) -> None:
-        card = plan.card.model_copy(update={"roots": plan.roots})
-        schema = _schema(arrow()).with_metadata({CARD_KEY: card.model_dump_json().encode()})
-        self._table = Parquet(folder / DATA_FILE, schema)
-        super().__init__(self._table)
-
-    def add(self, row: Row) -> None:
-        """Write one sample."""
-        sample = row.sample
-        images = [
-            {"path": path, "width": ref.width, "height": ref.height, "role": ref.role, "sha256": ref.sha256}
-            for ref, path in zip(sample.images, row.images, strict=True)
-        ]
-        targets = [{"image": t.image, "box": list(t.box), "label": t.label} for t in sample.targets]
-        self._table.add(
-            {
-                "id": sample.id,
-                "task": sample.task,
-                "source": sample.source,
-                "question": sample.question,
-                "image_hidden": sample.image_hidden,
-                "has_trajectory": sample.trajectory is not None,
-                "images": images,
-                "targets": targets,
-                "record": sample.model_dump_json(exclude_defaults=True),
-            }
-        )
-
-
-def _schema(pa: Any) -> Any:
+def _schemas(plan: Plan) -> dict[str, Any]:
+    pa = arrow()
     text, whole = pa.string(), pa.int32()
     image = pa.struct({"path": text, "width": whole, "height": whole, "role": text, "sha256": text})
     target = pa.struct({"image": whole, "box": pa.list_(pa.float64()), "label": text})
-    return pa.schema(
-        {
-            **{name: text for name in ("id", "task", "source", "question")},
-            "image_hidden": pa.bool_(),
-            "has_trajectory": pa.bool_(),
-            "images": pa.list_(image),
-            "targets": pa.list_(target),
-            "record": text,
-        }
-    )
+    columns = {
+        **dict.fromkeys(("id", "task", "source", "question"), text),
+        **dict.fromkeys(("image_hidden", "has_trajectory"), pa.bool_()),
+        "images": pa.list_(image),
+        "targets": pa.list_(target),
+        "record": text,
+    }
+    card = plan.card.model_copy(update={"roots": plan.roots})
+    return {DATA_FILE: pa.schema(columns).with_metadata({CARD_KEY: card.model_dump_json().encode()})}
+
+
+def _rows(row: Row, _plan: Plan, _index: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    sample = row.sample
+    images = [
+        {"path": path, "width": ref.width, "height": ref.height, "role": ref.role, "sha256": ref.sha256}
+        for ref, path in zip(sample.images, row.images, strict=True)
+    ]
+    columns = {
+        **sample.model_dump(include={"id", "task", "source", "question", "image_hidden"}),
+        "has_trajectory": sample.trajectory is not None,
+        "images": images,
+        "targets": [target.model_dump(include={"image", "box", "label"}) for target in sample.targets],
+        "record": sample.model_dump_json(exclude_defaults=True),
+    }
+    yield DATA_FILE, columns
 
 
 def read_samples(path: str | Path) -> Iterator[Sample]:
     """The samples of a file that this format wrote, streamed; DataError if another program wrote it."""
-    arrow()
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(path) as file:
-        _card(path, file)
+    with _opened(path) as (_, file):
         for batch in file.iter_batches(columns=["record"]):
             for record in batch.column(0).to_pylist():
                 yield Sample.model_validate_json(record)
@@ -81,22 +63,26 @@ def read_samples(path: str | Path) -> Iterator[Sample]:
 
 def read_card(path: str | Path) -> DatasetCard:
     """The card of the exported dataset; its image folders are absolute. DataError if it has none."""
+    with _opened(path) as (card, _):
+        return card
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[DatasetCard, Any]]:
     arrow()
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:
-        return _card(path, file)
-
-
-def _card(path: str | Path, file: Any) -> DatasetCard:
-    kept = (file.schema_arrow.metadata or {}).get(CARD_KEY)
-    if kept is None:
-        raise DataError(f"{path} was not written by `mirg data export --to parquet`")
-    return DatasetCard.model_validate_json(kept)
+        card = (file.schema_arrow.metadata or {}).get(CARD_KEY)
+        if card is None:
+            raise DataError(f"{path} was not written by `mirg data export --to parquet`")
+        yield DatasetCard.model_validate_json(card), file
 
 
 def _settings(plan: Plan) -> list[str]:
     return [f"mirg.data.exporters.parquet.read_samples({str(plan.out.absolute() / DATA_FILE)!r})"]
 
 
-PARQUET = Format(name="parquet", open=SampleWriter, settings=_settings, rendered=False, upright=False)
+PARQUET = Format(
+    name="parquet", open=partial(TableWriter, _schemas, _rows), settings=_settings, rendered=False, upright=False
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -97,6 +97,7 @@ class Format:
     settings: Callable[[Plan], list[str]]
     rendered: bool = True  # rows hold prompts and answers of a family
     upright: bool = True  # its readers ignore the EXIF rotation
+    beside: Mapping[str, object] = field(default_factory=dict)  # JSON files of a fixed content
     sft_only: bool = False  # rows without a completion have no place in it
     resize: Resize = field(default_factory=Resize)
     reserved: tuple[str, ...] = ("<image>", "<video>", "<audio>")
@@ -118,17 +119,9 @@ class ExportNote(BaseModel):
     max_pixels: int
     files: tuple[str, ...]
 
-
-def front_matter(to: str, plan: Plan, files: Sequence[str]) -> str:
-    """The lines at the top of a README.md."""
-    note = ExportNote(
-        to=to,
-        family=plan.family.name,
-        min_pixels=plan.bounds.min_pixels,
-        max_pixels=plan.bounds.max_pixels,
-        files=tuple(files),
-    )
-    return f"---\n{_KEY}{note.model_dump_json()}\n---\n"
+    def __str__(self) -> str:
+        """The lines at the top of a README.md."""
+        return f"---\n{_KEY}{self.model_dump_json()}\n---\n"
 
 
 def note_beside(file: Path) -> ExportNote | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mirg.answers import messages, prompt_text, replaced, write_answer, write_completion
 from mirg.answers.blocks import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
@@ -43,10 +44,8 @@ def rendered(sample: Sample, images: Sequence[str], plan: Plan, reserved: Sequen
 
 def as_given(sample: Sample, plan: Plan) -> Sample:
     """The sample with the sizes of the images that the trainer gives the processor; its boxes are fractions anyway."""
-    images = []
-    for ref in sample.images:
-        width, height = plan.given(ref.size)
-        images.append(ref.model_copy(update={"width": width, "height": height}))
+    sides = ("width", "height")
+    images = [ref.model_copy(update=dict(zip(sides, plan.given(ref.size), strict=True))) for ref in sample.images]
     return sample.model_copy(update={"images": tuple(images)})
 
 
@@ -80,25 +79,14 @@ def _with_bboxes(row: Row, seen: Sample, plan: Plan) -> Row:
         answer = _bbox_answer(told.answer, (plan.style or plan.family.style) == "json")
         boxes += [(target.image, target.box) for target in told.answer]
         completion = f"{THINK_OPEN}{chain}{THINK_CLOSE}{ANSWER_OPEN}{answer}{ANSWER_CLOSE}"
-    return Row(
-        sample=row.sample,
-        images=row.images,
-        prompt=prompt_text(prompt, IMAGE),
-        messages=prompt,
-        answer=row.answer,
-        completion=completion,
-        record=row.record,
-        boxes=tuple(boxes),
-        prompt_boxes=in_prompt,
-    )
+    texts = {"prompt": prompt_text(prompt, IMAGE), "messages": prompt, "completion": completion}
+    return replace(row, **texts, boxes=tuple(boxes), prompt_boxes=in_prompt)
 
 
 def _bbox_answer(targets: Sequence[Target], as_json: bool) -> str:
     """:func:`mirg.answers.write_answer` with ``<bbox>`` for the numbers."""
     if not as_json:
         return "\n".join(f"Image-{target.image}: {BBOX}" for target in targets) or "none"
-    rows = [
-        {"image": t.image, "bbox_2d": BBOX, **({"label": t.label} if t.label else {})} for t in targets
-    ]  # fmt: skip
+    rows = [{"image": t.image, "bbox_2d": BBOX} | ({"label": t.label} if t.label else {}) for t in targets]
     escaped = json.dumps(rows, ensure_ascii=False).replace("<", "\\u003c")
     return escaped.replace(json.dumps(BBOX).replace("<", "\\u003c"), BBOX)

@@ -1,49 +1,39 @@
 """TRL: ``sft.parquet`` (prompt, completion, images) and ``grpo.parquet`` (prompt, images, record).
 
 Schema: "Dataset formats and types" of TRL, conversational, with an ``images`` column. The columns carry the features of
-``datasets``, which opens the images when a row is taken.
+``datasets``, which opens the images when a row is taken. ``record`` is what ``mirg.rewards.trl`` reads.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
-from mirg.data.exporters.files import Parquet, Tables, arrow
+from mirg.data.exporters.files import TableWriter, arrow
 from mirg.data.exporters.plan import Format, Plan, Row
-
-if TYPE_CHECKING:
-    import datasets
 
 SFT_FILE, GRPO_FILE = "sft.parquet", "grpo.parquet"
 
 
-class TrlWriter(Tables):
-    """Rows for SFTTrainer and GRPOTrainer; ``record`` is what ``mirg.rewards.trl`` reads."""
+def _schemas(_plan: Plan) -> dict[str, Any]:
+    arrow()
+    import datasets
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
-        arrow()
-        import datasets
-
-        text = datasets.Value("string")
-        turns = datasets.List({"role": text, "content": datasets.List({"type": text, "text": text})})
-        common: dict[str, Any] = {"id": text, "prompt": turns, "images": datasets.List(datasets.Image(mode="RGB"))}
-        self._sft = Parquet(folder / SFT_FILE, _schema(datasets.Features(common | {"completion": turns})))
-        self._grpo = Parquet(folder / GRPO_FILE, _schema(datasets.Features(common | {"record": text})))
-        super().__init__(self._sft, self._grpo)
-
-    def add(self, row: Row) -> None:
-        """Write the prompt, and the answer if there is a trajectory."""
-        images = [{"bytes": None, "path": path} for path in row.images]
-        common = {"id": row.sample.id, "prompt": row.messages, "images": images}
-        if row.completion is not None:
-            answer = [{"role": "assistant", "content": [{"type": "text", "text": row.completion}]}]
-            self._sft.add(common | {"completion": answer})
-        self._grpo.add(common | {"record": row.record})
+    text = datasets.Value("string")
+    turns = datasets.List({"role": text, "content": datasets.List({"type": text, "text": text})})
+    common: dict[str, Any] = {"id": text, "prompt": turns, "images": datasets.List(datasets.Image(mode="RGB"))}
+    more = {SFT_FILE: {"completion": turns}, GRPO_FILE: {"record": text}}
+    return {name: datasets.Features(common | columns).arrow_schema for name, columns in more.items()}
 
 
-def _schema(features: datasets.Features) -> Any:
-    return features.arrow_schema
+def _rows(row: Row, _plan: Plan, _index: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    images = [{"bytes": None, "path": path} for path in row.images]
+    common = {"id": row.sample.id, "prompt": row.messages, "images": images}
+    if row.completion is not None:
+        answer = [{"role": "assistant", "content": [{"type": "text", "text": row.completion}]}]
+        yield SFT_FILE, common | {"completion": answer}
+    yield GRPO_FILE, common | {"record": row.record}
 
 
 def _settings(plan: Plan) -> list[str]:
@@ -55,4 +45,4 @@ def _settings(plan: Plan) -> list[str]:
     ]
 
 
-TRL = Format(name="trl", open=TrlWriter, settings=_settings)
+TRL = Format(name="trl", open=partial(TableWriter, _schemas, _rows), settings=_settings)

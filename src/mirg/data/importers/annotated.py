@@ -6,7 +6,8 @@ object that cannot be used makes the image incomplete: its label is not asked fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -14,7 +15,6 @@ from mirg.data.importers.coco_file import CROWD_KEYS, IGNORE_KEYS, flag
 from mirg.data.importers.label_map import LabelMap
 from mirg.data.importers.raw import (
     ImportOptions,
-    Numbers,
     Outcome,
     RawBox,
     RawImage,
@@ -40,6 +40,7 @@ EMPTY = (
     "if all were annotated for all labels, --negatives keep takes those without boxes as images that hold no object"
 )
 _EDGE = 1e-3  # of the image, by which a rounded box may leave it
+_NUMBER = re.compile(r"[-+]?\d{1,7}(?:\.\d*)?(?:e[-+]?\d{1,2})?", re.IGNORECASE | re.ASCII)
 _HINT = "correct the object in the tool, and export again"
 
 
@@ -72,33 +73,58 @@ class Annotated:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
-def inside(numbers: Numbers) -> Numbers:
-    """A box in fractions that leaves the image only by rounding, set onto its edge."""
-    x1, y1, x2, y2 = (0.0 if -_EDGE <= v < 0 else 1.0 if 1 < v <= 1 + _EDGE else v for v in numbers)
-    return (x1, y1, x2, y2)
+def inside(numbers: Iterable[float]) -> tuple[float, ...]:
+    """Fractions that leave the image only by rounding, set onto its edge."""
+    return tuple(0.0 if -_EDGE <= v < 0 else 1.0 if 1 < v <= 1 + _EDGE else v for v in numbers)
 
 
-def convert(value: Any, options: ImportOptions) -> list[Outcome]:
-    """The outcomes of one image of an annotation tool; ``value`` is :class:`Annotated` or the refusal."""
-    if isinstance(value, Refusal):
-        return [value]
-    if not isinstance(value, Annotated):
-        return [Refusal("row", "is not an annotated image")]
-    return outcomes(value, options)
+def boxed(label: str, numbers: Iterable[float], attributes: dict[str, Any] | None = None) -> RawObject | Unusable:
+    """The object in the box [x1, y1, x2, y2], unless the box has no area."""
+    x1, y1, x2, y2 = numbers
+    if x2 <= x1 or y2 <= y1:
+        return Unusable(label, f"object without area: {label!r}")
+    return RawObject(label, (x1, y1, x2, y2), attributes)
 
 
-def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
+def around(label: str, points: Iterable[Sequence[float]], attributes: dict[str, Any]) -> RawObject | Unusable:
+    """The object of a polygon, by the box around its points (x, y)."""
+    xs, ys = zip(*points, strict=True)
+    return boxed(label, (min(xs), min(ys), max(xs), max(ys)), attributes)
+
+
+def corners_in(label: str, words: Sequence[str]) -> list[float] | Unusable:
+    """The numbers in the texts of an XML file."""
+    if all(map(is_decimal, words)):
+        return [float(word) for word in words]
+    return Unusable(label, f"object with corners that are not numbers: {label!r}, {', '.join(words)[:60]}")
+
+
+def is_decimal(text: str) -> bool:
+    """Whether a text is a number that may be a coordinate or an angle."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+def turned(label: str, angle: str) -> Unusable | None:
+    """A rotated object cannot be used, since its box is another one than the upright box around it."""
+    if is_decimal(angle) and float(angle) % 360 == 0:
+        return None
+    return Unusable(label, f"object is rotated: {label!r}, {angle[:20]} degrees", "draw it upright")
+
+
+def convert(value: Annotated | Refusal, options: ImportOptions) -> list[Outcome]:
     """The sample of an image, and a refusal for each object that cannot be used; only refusals if nothing is left.
 
     The label map is applied first. An image without objects that was annotated asks for a label, and has no targets.
     """
-    if options.labels:
-        image = _mapped(image, options.labels)
+    if isinstance(value, Refusal):
+        return [value]
+    image = _mapped(value, options.labels) if options.labels else value
     bad = [thing for thing in image.objects if isinstance(thing, Unusable)]
     # The same box twice is one object.
     things = {(thing.label, thing.numbers): thing for thing in image.objects if isinstance(thing, RawObject)}
     good = tuple(_marked(thing) for thing in things.values())
-    regions = {label_key(thing.label) for thing in good if _is_region(thing)}
+    # Regions that are not single objects (mirg.samples.coverage).
+    regions = {label_key(t.label) for t in good if t.attributes and not {CROWD, IGNORE}.isdisjoint(t.attributes)}
     refused: list[Outcome] = [Refusal("objects", thing.reason, thing.hint, image.name) for thing in bad]
     known = all(thing.label.strip() and is_writable(thing.label) for thing in good)
     if not known or any(not thing.label for thing in bad):
@@ -111,19 +137,17 @@ def outcomes(image: Annotated, options: ImportOptions) -> list[Outcome]:
     usable = sorted({thing.label for thing in good if label_key(thing.label) not in open_keys})
     if not image.objects and (image.annotated or options.negatives == "keep"):
         usable = sorted(set(image.labels))
-    if not usable and not refused:
-        found = image.objects or image.annotated
-        unknown = "no object, and the file names no label for which the image was annotated"
-        reason = unknown if found else "no object, and nothing says that it was annotated"
-        reason = "every object is a crowd or an ignored region: nothing can be asked for" if regions else reason
-        hint = EMPTY if not found else "" if regions else "import it in one file with images that have objects"
-        return [Refusal("objects", reason, hint, image.name)]
-    return [*refused, _sample(image, good, usable)] if usable else refused
-
-
-def _is_region(thing: RawObject) -> bool:
-    """Whether a note is about a region that is not a single object (:mod:`mirg.samples.coverage`)."""
-    return bool(thing.attributes) and not {CROWD, IGNORE}.isdisjoint(thing.attributes)
+    if usable:
+        return [*refused, _sample(image, good, usable)]
+    if refused:
+        return refused
+    if regions:
+        reason = "every object is a crowd or an ignored region: nothing can be asked for"
+        return [Refusal("objects", reason, "", image.name)]
+    if image.objects or image.annotated:
+        reason = "no object, and the file names no label for which the image was annotated"
+        return [Refusal("objects", reason, "import it in one file with images that have objects", image.name)]
+    return [Refusal("objects", "no object, and nothing says that it was annotated", EMPTY, image.name)]
 
 
 def _marked(thing: RawObject) -> RawObject:
@@ -138,11 +162,11 @@ def _marked(thing: RawObject) -> RawObject:
 
 def _mapped(image: Annotated, labels: LabelMap) -> Annotated:
     """``image`` with the labels of the map. If all of its objects are dropped, somebody annotated it nevertheless."""
-    named = (
-        (thing, thing.label if label_key(thing.label) in REGION_NAMES else labels.of(thing.label))
-        for thing in image.objects
-    )
-    objects = tuple(thing._replace(label=label) for thing, label in named if label is not None)
+    objects: list[RawObject | Unusable] = []
+    for thing in image.objects:
+        label = thing.label if label_key(thing.label) in REGION_NAMES else labels.of(thing.label)
+        if label is not None:
+            objects.append(thing._replace(label=label))
     known = {label for label in map(labels.of, image.labels) if label}
     return replace(image, objects=objects, labels=sorted(known), annotated=image.annotated or bool(image.objects))
 

@@ -1,4 +1,4 @@
-"""What is inside an archive, zip or tar, in one shape: members, and their bytes as streams.
+"""What is inside an archive, zip or tar, in one shape: members, and their bytes in pieces.
 
 ``mirg.data.importers.archives`` decides which members are unpacked, and into which files.
 """
@@ -19,109 +19,16 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple
 
-from mirg.errors import DataError
-
-_END = b"PK\x05\x06"
-_END_64 = b"PK\x06\x06"
-_LOCATOR_64 = b"PK\x06\x07"
-_ENTRY = b"PK\x01\x02"
-_ENTRY_BYTES = 46
+_CHUNK = 1 << 20  # bytes unpacked at a time
 _TAIL = 65535 + 22  # the longest comment and the record before it
+_ENTRY_BYTES = 46  # of the table of a zip, without names
 _SPLIT = re.compile(r"(?P<whole>.*\.(?:zip|tar|tgz|gz|bz2|xz))\.(?P<number>\d{2,4})", re.IGNORECASE)
-
-
-def count_members(raw: BinaryIO, most: int) -> int:
-    """Entries of the table of a zip, counted one by one, at most ``most`` + 1; the file is left at its beginning.
-
-    A stated number above ``most`` is believed, because refusing such a file loses nothing.
-    """
-    end = _end(raw)
-    count = 0
-    if end is not None:
-        stated, length, start = end
-        count = stated if stated > most else _count_table(raw, start, length, most)
-    raw.seek(0)
-    return count
-
-
-def refuse_spanned(path: Path, raw: BinaryIO) -> None:
-    """DataError, with the command that joins the parts, if ``path`` is one part of several."""
-    split = _SPLIT.fullmatch(path.name)
-    if split:
-        whole, first = shlex.quote(split["whole"]), "1".zfill(len(split["number"]))
-        raise DataError(
-            f"{path}: it is one part of a file that was cut into {split['whole']}.{first}, …",
-            hint=f"join the parts in their folder: cat {whole}.* > {whole}",
-        )
-    spanned = any(p.name.lower() == f"{path.stem.lower()}.z01" for p in path.parent.iterdir())
-    number = re.fullmatch(r"\.z(\d\d+)", path.suffix, re.IGNORECASE)
-    is_zip = path.suffix.lower() == ".zip"
-    disks = _disks(raw) if is_zip else 0
-    if not number and not (is_zip and (spanned or disks)):
-        return
-    last = path.with_suffix(".zip").name
-    joined = shlex.quote(f"{path.stem}-joined.zip")
-    missing = [name for k in range(1, disks + 1) if not path.with_suffix(name := f".z{k:02d}").exists()]
-    lost = f"; missing: {', '.join(f'{path.stem}{name}' for name in missing)}" if missing else ""
-    raise DataError(
-        f"{path}: it is one part of a zip that spans several files ({path.stem}.z01, …, {last}){lost}",
-        hint=f"join the parts in their folder: zip -s 0 {shlex.quote(last)} --out {joined}",
-    )
-
-
-def _disks(raw: BinaryIO) -> int:
-    """Number of the part that a zip's last record says it is in, 0 if there is only one."""
-    tail, at = _tail(raw)
-    raw.seek(0)
-    number = struct.unpack_from("<H", tail, at + 4)[0] if at >= 0 else 0
-    return 0 if number == 0xFFFF else number
-
-
-def _tail(raw: BinaryIO) -> tuple[bytes, int]:
-    """The last bytes of the file, and where in them the last record begins (-1: it is missing)."""
-    length = raw.seek(0, os.SEEK_END)
-    raw.seek(max(0, length - _TAIL))
-    tail = raw.read(_TAIL)
-    at = tail.rfind(_END)
-    return tail, at if at >= 0 and at + 22 <= len(tail) else -1
-
-
-def _end(raw: BinaryIO) -> tuple[int, int, int] | None:
-    """(members, bytes of the table, its first byte) as the last record states them; None if it is missing."""
-    tail, at = _tail(raw)
-    if at < 0:
-        return None
-    place = raw.seek(0, os.SEEK_END) - len(tail) + at
-    stated, length = struct.unpack_from("<HI", tail, at + 10)
-    raw.seek(max(0, place - 20))
-    locator = raw.read(20)
-    if len(locator) == 20 and locator.startswith(_LOCATOR_64):
-        # Written right before the locator unless the record was extended; files with a prefix shift its offset.
-        raw.seek(place - 20 - 56)
-        record = raw.read(56)
-        if record.startswith(_END_64):
-            stated, length = struct.unpack_from("<QQ", record, 32)
-            place -= 20 + 56
-    return stated, length, place - length
-
-
-def _count_table(raw: BinaryIO, start: int, length: int, most: int) -> int:
-    if start < 0:
-        return 0  # zipfile says what is wrong
-    count = 0
-    lengths = struct.Struct("<HHH").unpack_from
-    with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        end = min(start + length, len(data))
-        while count <= most and start + _ENTRY_BYTES <= end and data[start : start + 4] == _ENTRY:
-            start += _ENTRY_BYTES + sum(lengths(data, start + 28))
-            count += 1
-    return count
-
-
 _TAR_BLOCK = 512
 _TAR_HEADERS = {
     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE
@@ -129,9 +36,28 @@ _TAR_HEADERS = {
 _TAR_HEADER_BYTES = 1 << 20  # of a long name, or of properties of a member; tarfile holds all of it in memory
 _DAMAGE = (
     EOFError, zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, UnicodeDecodeError,
-    ValueError,
+    ValueError, NotImplementedError,
 )  # fmt: skip
 _COPY_AGAIN = "copy or download it again"
+_NO_FILE = "it is not a file (a device, pipe or socket)"
+
+
+@dataclass(frozen=True)
+class ArchiveLimits:
+    """What one call may unpack: ``members`` of an archive, ``total_bytes`` of all, and how far they may expand.
+
+    ``ratio`` is unpacked over packed bytes, of a member and of a whole archive. It counts from ``free_bytes`` unpacked
+    bytes on, because a short file of blanks is not a bomb.
+    """
+
+    members: int = 1_000_000
+    total_bytes: int = 1 << 40
+    ratio: float = 100.0
+    free_bytes: int = 1 << 20
+
+    def room(self, packed: int) -> float:
+        """Most bytes that ``packed`` bytes may unpack to."""
+        return max(self.free_bytes, packed * self.ratio)
 
 
 class _Bad(Exception):
@@ -158,34 +84,21 @@ class Member(NamedTuple):
     problem: str = ""
 
 
-class Bytes(Protocol):
-    """What comes out of a member, in pieces."""
-
-    def read(self, size: int, /) -> bytes:
-        """At most ``size`` bytes, none at the end."""
-        ...
+# Every member with its bytes, which are read before the next member, or not at all.
+Members = Iterator[tuple[Member, Iterator[bytes]]]
 
 
-class Archive(Protocol):
-    """An open archive; each method may be used once, and not both."""
-
-    def members(self) -> Iterator[Member]:
-        """All members, in their order. BadArchive if there are too many."""
-        ...
-
-    def streams(self, wanted: Collection[int]) -> Iterator[tuple[Member, Bytes]]:
-        """The members of these numbers; each is read before the iterator continues.
-
-        A stream raises BadMember if its bytes are damaged, but those of others may be intact.
-        """
-        ...
+def bomb(packed: int, limits: ArchiveLimits, what: str) -> tuple[str, str]:
+    """The reason and the hint for ``packed`` bytes that expand too much."""
+    return f"{packed:,} bytes unpack to more than {limits.ratio:g} times as many", f"{what} is a bomb"
 
 
 @contextlib.contextmanager
-def open_archive(path: Path, most: int, ratio: float, free_bytes: int) -> Iterator[Archive]:
-    """The archive at ``path``, of at most ``most`` members. BadArchive if it is damaged, spanned, or not an archive.
+def open_archive(path: Path, limits: ArchiveLimits) -> Iterator[Members]:
+    """The members of the archive at ``path``, in their order.
 
-    Reading of a compressed tar stops as soon as it has expanded more than ``ratio`` times, beyond ``free_bytes``.
+    BadArchive if it is damaged, spanned, not an archive, or has too many members. Reading of a compressed tar stops as
+    soon as it has expanded too much. The bytes of a member raise BadMember if only they are damaged.
     """
     try:
         raw = path.open("rb")
@@ -193,33 +106,31 @@ def open_archive(path: Path, most: int, ratio: float, free_bytes: int) -> Iterat
         raise BadArchive(f"it cannot be read: {error.strerror or error}") from error
     try:
         with raw:
-            refuse_spanned(path, raw)
+            _refuse_spanned(path, raw)
+            raw.seek(0)
             head = raw.read(_TAR_BLOCK)
             raw.seek(0)
             if head[:4] in {b"PK\x03\x04", b"PK\x05\x06"}:
-                _too_many(count_members(raw, most), most)
+                _too_many(_count_entries(raw, limits.members), limits)
                 with zipfile.ZipFile(raw) as opened:
-                    yield _Zip(opened)
+                    yield _zip_members(opened)
                 return
             packer = _packer(head)
-            room = path.stat().st_size
+            room: float = path.stat().st_size
             too_large = BadArchive("it is damaged: a member is larger than the whole", _COPY_AGAIN)
+            stream: Any = raw
             if packer is None:
-                _too_many(_count_blocks(raw, most), most)
-                stream: BinaryIO = raw
+                _too_many(_count_blocks(raw, limits.members), limits)
             else:
-                too_large = _bomb(room, ratio)
-                room = max(free_bytes, int(room * ratio))
-                stream = io.BufferedReader(_Gauge(packer(raw), raw, ratio, free_bytes), 1 << 16)  # type: ignore[arg-type]
+                too_large = BadArchive(*bomb(path.stat().st_size, limits, "the archive"))
+                room = limits.room(path.stat().st_size)
+                stream = io.BufferedReader(_Gauge(packer(raw), raw, limits), 1 << 16)
             with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Info) as tar:
-                yield _Tar(tar, most, room, too_large)
-    except DataError as error:
-        raise BadArchive(error.message.removeprefix(f"{path}: "), error.hint) from error
+                yield _tar_members(tar, limits, room, too_large)
     except tarfile.ReadError as error:
         known = "zip, tar, tar.gz, tar.bz2 and tar.xz are"
-        raise BadArchive(
-            f"it is damaged, or no archive that can be unpacked ({error})", f"{known}; {_COPY_AGAIN}"
-        ) from error
+        reason = f"it is damaged, or no archive that can be unpacked ({error})"
+        raise BadArchive(reason, f"{known}; {_COPY_AGAIN}") from error
     except _DAMAGE as error:
         raise BadArchive(f"it is damaged: {error}", _COPY_AGAIN) from error
 
@@ -233,89 +144,50 @@ def _packer(head: bytes) -> Any:
     return lzma.LZMAFile if head.startswith(b"\xfd7zXZ\x00") else None
 
 
-def _too_many(count: int, most: int) -> None:
-    if count > most:
-        raise BadArchive(f"it has more than {most:,} members", "pack it as several archives")
+def _too_many(count: int, limits: ArchiveLimits) -> None:
+    if count > limits.members:
+        raise BadArchive(f"it has more than {limits.members:,} members", "pack it as several archives")
 
 
-def _bomb(packed: int, ratio: float) -> BadArchive:
-    return BadArchive(f"{packed:,} bytes unpack to more than {ratio:g} times as many", "the archive is a bomb")
-
-
-class _Zip:
-    def __init__(self, opened: zipfile.ZipFile) -> None:
-        self._opened = opened
-
-    def members(self) -> Iterator[Member]:
-        for number, info in enumerate(self._opened.infolist(), 1):
-            yield self._member(number, info)
-
-    def streams(self, wanted: Collection[int]) -> Iterator[tuple[Member, Bytes]]:
-        for number, info in enumerate(self._opened.infolist(), 1):
-            if number in wanted:
-                with contextlib.closing(_ZipStream(self._opened, info)) as stream:
-                    yield self._member(number, info), stream
-
-    def _member(self, number: int, info: zipfile.ZipInfo) -> Member:
+def _zip_members(opened: zipfile.ZipFile) -> Members:
+    for number, info in enumerate(opened.infolist(), 1):
         kind = stat.S_IFMT(info.external_attr >> 16)
         problem = ""
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-            problem = "it is a link" if kind == stat.S_IFLNK else "it is not a file (a device, pipe or socket)"
+            problem = "it is a link" if kind == stat.S_IFLNK else _NO_FILE
         elif info.flag_bits & 0x1:
             problem = "it is encrypted"
-        return Member(number, info.orig_filename, info.is_dir() or kind == stat.S_IFDIR, info.compress_size, problem)
+        folder = info.is_dir() or kind == stat.S_IFDIR
+        yield Member(number, info.orig_filename, folder, info.compress_size, problem), _zip_bytes(opened, info)
 
 
-class _ZipStream:
+def _zip_bytes(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
     """The bytes of one member; damage concerns only this member."""
-
-    def __init__(self, opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
-        self._opened, self._info = opened, info
-        self._stream: Any = None
-
-    def read(self, size: int, /) -> bytes:
-        try:
-            if self._stream is None:
-                self._stream = self._opened.open(self._info)
-            return self._stream.read(size)
-        except (*_DAMAGE, NotImplementedError, RuntimeError, OSError) as error:
-            raise BadMember(f"it is damaged: {error}", _COPY_AGAIN) from error
-
-    def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
+    try:
+        with opened.open(info) as stream:
+            yield from iter(partial(stream.read, _CHUNK), b"")
+    except (*_DAMAGE, RuntimeError, OSError) as error:
+        raise BadMember(f"it is damaged: {error}", _COPY_AGAIN) from error
 
 
-class _Tar:
-    def __init__(self, tar: tarfile.TarFile, most: int, room: int, too_large: BadArchive) -> None:
-        """``room``: bytes of the largest member; ``too_large`` is raised for a larger one."""
-        self._tar, self._most, self._room, self._too_large = tar, most, room, too_large
+def _tar_members(tar: tarfile.TarFile, limits: ArchiveLimits, room: float, too_large: BadArchive) -> Members:
+    """``room``: bytes of the largest member; ``too_large`` is raised for a larger one."""
+    number = 0
+    while (info := tar.next()) is not None:
+        number += 1
+        _too_many(number, limits)
+        if not 0 <= info.size <= room:  # tarfile would continue to read after the end of the file
+            raise too_large
+        tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has seen
+        is_link = info.issym() or info.islnk()
+        problem = "it is a link" if is_link else "" if info.isreg() or info.isdir() else _NO_FILE
+        yield Member(number, info.name, info.isdir(), None, problem), _tar_bytes(tar, info)
 
-    def members(self) -> Iterator[Member]:
-        return (member for member, _ in self._infos())
 
-    def streams(self, wanted: Collection[int]) -> Iterator[tuple[Member, Bytes]]:
-        for member, info in self._infos():
-            if member.number in wanted:
-                stream = self._tar.extractfile(info)
-                if stream is not None:
-                    yield member, stream
-
-    def _infos(self) -> Iterator[tuple[Member, tarfile.TarInfo]]:
-        number = 0
-        while (info := self._tar.next()) is not None:
-            number += 1
-            _too_many(number, self._most)
-            if not 0 <= info.size <= self._room:  # tarfile would continue to read after the end of the file
-                raise self._too_large
-            kept: Any = self._tar
-            kept.members = []  # tarfile keeps every header it has seen
-            problem = ""
-            if info.issym() or info.islnk():
-                problem = "it is a link"
-            elif not (info.isreg() or info.isdir()):
-                problem = "it is not a file (a device, pipe or socket)"
-            yield Member(number, info.name, info.isdir(), None, problem), info
+def _tar_bytes(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:
+    stream = tar.extractfile(info)
+    if stream is not None:
+        yield from iter(partial(stream.read, _CHUNK), b"")
 
 
 class _Info(tarfile.TarInfo):
@@ -338,9 +210,9 @@ class _Info(tarfile.TarInfo):
 class _Gauge(io.RawIOBase):
     """Unpacked bytes of a compressed tar, against the packed ones that were read for them."""
 
-    def __init__(self, stream: Any, raw: BinaryIO, ratio: float, free_bytes: int) -> None:
+    def __init__(self, stream: Any, raw: BinaryIO, limits: ArchiveLimits) -> None:
         super().__init__()
-        self._stream, self._raw, self._ratio, self._free = stream, raw, ratio, free_bytes
+        self._stream, self._raw, self._limits = stream, raw, limits
         self._out = 0
 
     def readable(self) -> bool:
@@ -354,8 +226,8 @@ class _Gauge(io.RawIOBase):
             raise BadArchive(f"it is damaged: {error}", _COPY_AGAIN) from error
         buffer[: len(data)] = data
         self._out += len(data)
-        if self._out > self._free and self._out > self._raw.tell() * self._ratio:
-            raise _bomb(self._raw.tell(), self._ratio)
+        if self._out > self._limits.room(self._raw.tell()):
+            raise BadArchive(*bomb(self._raw.tell(), self._limits, "the archive"))
         return len(data)
 
 
@@ -373,3 +245,80 @@ def _count_blocks(raw: BinaryIO, most: int) -> int:
         count = 0  # base-256 sizes, or no tar: tarfile says which
     seek(0)
     return count
+
+
+class _End(NamedTuple):
+    """What the last record of a zip states: the part it is in, members, bytes of the table, and its first byte."""
+
+    disk: int
+    members: int
+    length: int
+    start: int
+
+
+def _end(raw: BinaryIO) -> _End | None:
+    """The last record of a zip; None if it is missing."""
+    size = raw.seek(0, os.SEEK_END)
+    raw.seek(max(0, size - _TAIL))
+    tail = raw.read(_TAIL)
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or at + 22 > len(tail):
+        return None
+    place = size - len(tail) + at
+    disk, _, _, members, length = struct.unpack_from("<HHHHI", tail, at + 4)
+    raw.seek(max(0, place - 20))
+    locator = raw.read(20)
+    if len(locator) == 20 and locator.startswith(b"PK\x06\x07"):
+        # Written right before the locator unless the record was extended; files with a prefix shift its offset.
+        raw.seek(place - 20 - 56)
+        record = raw.read(56)
+        if record.startswith(b"PK\x06\x06"):
+            members, length = struct.unpack_from("<QQ", record, 32)
+            place -= 20 + 56
+    return _End(0 if disk == 0xFFFF else disk, members, length, place - length)
+
+
+def _count_entries(raw: BinaryIO, most: int) -> int:
+    """Entries of the table of a zip, counted one by one, at most ``most`` + 1; the file is left at its beginning.
+
+    A stated number above ``most`` is believed, because refusing such a file loses nothing.
+    """
+    end = _end(raw)
+    raw.seek(0)
+    if end is None or end.start < 0:
+        return 0  # zipfile says what is wrong
+    if end.members > most:
+        return end.members
+    count, at = 0, end.start
+    lengths = struct.Struct("<HHH").unpack_from
+    with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        last = min(at + end.length, len(data))
+        while count <= most and at + _ENTRY_BYTES <= last and data[at : at + 4] == b"PK\x01\x02":
+            at += _ENTRY_BYTES + sum(lengths(data, at + 28))
+            count += 1
+    return count
+
+
+def _refuse_spanned(path: Path, raw: BinaryIO) -> None:
+    """BadArchive, with the command that joins the parts, if ``path`` is one part of several."""
+    split = _SPLIT.fullmatch(path.name)
+    if split:
+        whole, first = shlex.quote(split["whole"]), "1".zfill(len(split["number"]))
+        reason = f"it is one part of a file that was cut into {split['whole']}.{first}, …"
+        raise BadArchive(reason, f"join the parts in their folder: cat {whole}.* > {whole}")
+    number = re.fullmatch(r"\.z(\d\d+)", path.suffix, re.IGNORECASE)
+    end = _end(raw) if path.suffix.lower() == ".zip" else None
+    spanned = path.suffix.lower() == ".zip" and any(
+        other.name.lower() == f"{path.stem.lower()}.z01" for other in path.parent.iterdir()
+    )
+    disks = end.disk if end else 0
+    if not (number or spanned or disks):
+        return
+    last = path.with_suffix(".zip").name
+    joined = shlex.quote(f"{path.stem}-joined.zip")
+    missing = [name for k in range(1, disks + 1) if not path.with_suffix(name := f".z{k:02d}").exists()]
+    lost = f"; missing: {', '.join(f'{path.stem}{name}' for name in missing)}" if missing else ""
+    raise BadArchive(
+        f"it is one part of a zip that spans several files ({path.stem}.z01, …, {last}){lost}",
+        f"join the parts in their folder: zip -s 0 {shlex.quote(last)} --out {joined}",
+    )

@@ -2,6 +2,7 @@
 
 Refused are names that leave the folder (``..``, absolute, drives), links, devices, names that differ only in case, and
 archives that expand more than real data does. Headers are not trusted: the bytes that are unpacked are counted.
+``mirg.data.importers.archive_members`` reads the formats.
 """
 
 from __future__ import annotations
@@ -10,35 +11,20 @@ import os
 import posixpath
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mirg.data.importers.archive_members import BadArchive, BadMember, Bytes, Member, open_archive
+from mirg.data.importers.archive_members import ArchiveLimits, BadArchive, BadMember, Member, bomb, open_archive
 from mirg.errors import DataError
 from mirg.samples import REJECTED_FILE, Rejection
 from mirg.samples.roots import resolve_inside
 from mirg.storage import atomic_folder, write_jsonl_atomic
 
-_CHUNK = 1 << 20  # bytes unpacked at a time
 _NAME_BYTES = 255  # of one folder or file name: what file systems take
 _PATH_BYTES = 1024  # of a whole path: the least that systems allow
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
-
-
-@dataclass(frozen=True)
-class ArchiveLimits:
-    """What one call may unpack: ``members`` of an archive, ``total_bytes`` of all, and how far they may expand.
-
-    ``ratio`` is unpacked over packed bytes, of a member and of a whole archive. It counts from ``free_bytes`` unpacked
-    bytes on, because a short file of blanks is not a bomb.
-    """
-
-    members: int = 1_000_000
-    total_bytes: int = 1 << 40
-    ratio: float = 100.0
-    free_bytes: int = 1 << 20
 
 
 @dataclass
@@ -144,49 +130,42 @@ class _Unpacking:
     _folders: dict[str, Path] = field(default_factory=dict)
 
     def run(self) -> None:
-        try:
-            self._run()
-        except BadArchive as error:
-            raise DataError(f"{self.archive}: {error.reason}", hint=error.hint) from error
-
-    def _run(self) -> None:
         places: dict[int, str] = {}
-        limits = self.limits
-        with open_archive(self.archive, limits.members, limits.ratio, limits.free_bytes) as opened:
-            for member in opened.members():
-                self.report.members += 1
-                try:
-                    place = self._place(member)
-                except BadMember as bad:
-                    self._reject(member, bad)
-                else:
+        try:
+            with open_archive(self.archive, self.limits) as members:
+                for member, _ in members:
+                    self.report.members += 1
+                    try:
+                        if member.problem:
+                            raise BadMember(member.problem)
+                        place = self.names.relative(member)
+                        self.names.claim(place, folder=member.folder)
+                    except BadMember as bad:
+                        self._reject(member, bad)
+                        continue
                     if member.folder:
                         self._folder(place)
                         self.report.folders += 1
                     else:
                         places[member.number] = place
-        with open_archive(self.archive, limits.members, limits.ratio, limits.free_bytes) as opened:
-            for member, stream in opened.streams(places.keys()):
-                try:
-                    self._write(member, stream, places[member.number])
-                except BadMember as bad:
-                    self._reject(member, bad)
+            with open_archive(self.archive, self.limits) as members:
+                for member, pieces in members:
+                    if member.number in places:
+                        try:
+                            self._write(member, pieces, places[member.number])
+                        except BadMember as bad:
+                            self._reject(member, bad)
+        except BadArchive as error:
+            raise DataError(f"{self.archive}: {error.reason}", hint=error.hint) from error
 
-    def _place(self, member: Member) -> str:
-        if member.problem:
-            raise BadMember(member.problem)
-        place = self.names.relative(member)
-        self.names.claim(place, folder=member.folder)
-        return place
-
-    def _write(self, member: Member, stream: Bytes, place: str) -> None:
+    def _write(self, member: Member, pieces: Iterator[bytes], place: str) -> None:
         target = self._folder(posixpath.dirname(place)) / posixpath.basename(place)
         written = 0
         # Exclusive, so that nothing there is ever followed or replaced.
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                while data := stream.read(_CHUNK):
+                for data in pieces:
                     written += len(data)
                     self._count(len(data), member, written)
                     file.write(data)
@@ -207,32 +186,24 @@ class _Unpacking:
         return self._folders[name]
 
     def _count(self, more: int, member: Member, written: int) -> None:
-        limits = self.limits
         self._unpacked += more
-        if self.report.bytes + written > limits.total_bytes:
-            raise BadArchive(f"it unpacks to more than {limits.total_bytes:,} bytes", "unpack its parts one by one")
+        if self.report.bytes + written > self.limits.total_bytes:
+            reason = f"it unpacks to more than {self.limits.total_bytes:,} bytes"
+            raise BadArchive(reason, "unpack its parts one by one")
         packed = self.archive.stat().st_size
-        if self._unpacked > max(limits.free_bytes, packed * limits.ratio):
-            raise BadArchive(
-                f"{packed:,} bytes unpack to more than {limits.ratio:g} times as many", "the archive is a bomb"
-            )
-        if member.packed is not None and written > max(limits.free_bytes, member.packed * limits.ratio):
-            raise BadMember(
-                f"{member.packed:,} bytes unpack to more than {limits.ratio:g} times as many", "it is a bomb"
-            )
+        if self._unpacked > self.limits.room(packed):
+            raise BadArchive(*bomb(packed, self.limits, "the archive"))
+        if member.packed is not None and written > self.limits.room(member.packed):
+            raise BadMember(*bomb(member.packed, self.limits, "it"))
 
     def _reject(self, member: Member, bad: BadMember) -> None:
         if not self.keep_good:
             hint = "; ".join(part for part in (bad.hint, "--keep-good leaves bad members out") if part)
             raise BadArchive(f"member {member.number} ({member.name[:200]!r}): {bad.reason}", hint)
+        # What UTF-8 cannot write of the name is spelled out.
+        name = member.name[:200].encode("utf-8", "backslashreplace").decode()
         self.report.rejected.append(
             Rejection(
-                file=self.archive.name, row=member.number, id=None, field=printable(member.name), reason=bad.reason,
-                hint=bad.hint,
+                file=self.archive.name, row=member.number, id=None, field=name, reason=bad.reason, hint=bad.hint
             )
         )  # fmt: skip
-
-
-def printable(name: str) -> str:
-    """A member's name for a report: what UTF-8 cannot write is spelled out."""
-    return name[:200].encode("utf-8", "backslashreplace").decode()

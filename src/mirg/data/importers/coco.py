@@ -37,7 +37,6 @@ from mirg.samples.coverage import (
     label_key,
 )
 
-_Object = tuple[Annotation, Category]
 _HINTS = {
     "id": "correct the file: it cannot be known which annotation is right",
     "category_id": "write all ids in one type, and give every category a name",
@@ -51,9 +50,7 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
 
     DataError if it is not a COCO file.
     """
-    file = CocoFile(path, options)
-    file.read()
-    yield from file.rows()
+    yield from CocoFile(path, options).rows()
 
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
@@ -72,19 +69,25 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         picture = _picture(image, value["problem"])
     except Refused as refused:
         return [refused.refusal._replace(id=name)]
-    notes = _Notes(value, options)
+    notes = _Notes(value)
     refusals = [refusal._replace(id=name) for refusal in notes.refusals]
     asked = notes.asked(picture.path) if value["objects"] else notes.absent(picture.path, options)
     if asked is None:
-        return [*refusals, Refusal("objects", *notes.why_nothing(), name)]
+        reason, hint = "no annotation refers to this image", EMPTY
+        if value.get("stray"):
+            reason, hint = f"no annotation refers to this image; {value['stray']}", "correct the ids"
+        elif value["objects"]:
+            reason = "no category is annotated completely in this image"
+            hint = "a refused box, a crowd, an ignored region or not_exhaustive_category_ids leaves every category open"
+        return [*refusals, Refusal("objects", reason, hint, name)]
     meta = coverage_meta(notes.incomplete, notes.categories, value["vocabulary"])
     if not value["objects"]:
         meta[ANNOTATED] = True
     if texts_in([image.get("image_set")]):
         meta["image_set"] = image["image_set"]
     shown = replace(picture, objects=tuple(notes.objects))
-    sample = asks_for_every(name, shown, asked, (RawBox(1, box, asked) for box in notes.boxes(asked)), meta)
-    return [*refusals, sample]
+    targets = (RawBox(1, o.numbers, asked) for o in notes.objects if label_key(o.label) == label_key(asked))
+    return [*refusals, asks_for_every(name, shown, asked, targets, meta)]
 
 
 def _picture(image: dict[str, Any], problem: tuple[str, str] | None) -> RawImage:
@@ -107,7 +110,7 @@ def _picture(image: dict[str, Any], problem: tuple[str, str] | None) -> RawImage
 class _Notes:
     """The objects of one picture, what is refused of them, and which categories are annotated completely."""
 
-    def __init__(self, value: dict[str, Any], options: ImportOptions) -> None:
+    def __init__(self, value: dict[str, Any]) -> None:
         self.value = value
         self.refusals: list[Refusal] = []
         self.objects: list[RawObject] = []
@@ -116,14 +119,20 @@ class _Notes:
         self._any_open = bool(self.incomplete - {REFUSED_BOX})
         self._targets: set[str] = set()
         self._seen: dict[tuple[str, tuple[float, ...]], int] = {}
-        twice = _contradictions(value["objects"])
+        # Annotations of one image may not share an id and say different things.
+        first: dict[tuple[Any, Any], Any] = {}
+        twice: set[tuple[Any, Any]] = set()
         for note, category in value["objects"]:
-            self._take(note, category, twice)
+            said = (category.name, note.box, note.crowd, note.ignored)
+            if note.id is not None and first.setdefault((note.owner, note.id), said) != said:
+                twice.add((note.owner, note.id))
+        for note, category in value["objects"]:
+            self._take(note, category, twice=(note.owner, note.id) in twice)
         self.categories = self._categories()
 
-    def _take(self, note: Annotation, category: Category, twice: set[Any]) -> None:
+    def _take(self, note: Annotation, category: Category, *, twice: bool) -> None:
         region = note.ignored or label_key(category.name) in REGION_NAMES
-        if (note.owner, note.id) in twice:
+        if twice:
             problem = ("id", f"is used for different annotations of one image: {short(note.id)}")
         elif category.problem and not region:
             problem = ("category_id", category.problem)
@@ -155,7 +164,7 @@ class _Notes:
         else:
             self._seen[place] = len(self.objects)
             self.objects.append(thing)
-        if note.target and not note.crowd and not region:
+        if note.target:
             self._targets.add(thing.label)
 
     def _categories(self) -> list[str] | None:
@@ -196,32 +205,6 @@ class _Notes:
         if not said or not names:
             return None
         return chosen(names, path)
-
-    def boxes(self, label: str) -> list[tuple[float, float, float, float]]:
-        return [thing.numbers for thing in self.objects if label_key(thing.label) == label_key(label)]
-
-    def why_nothing(self) -> tuple[str, str]:
-        """(reason, hint) for a picture of which no category can be asked for."""
-        if self.value.get("stray"):
-            return f"no annotation refers to this image; {self.value['stray']}", "correct the ids"
-        if not self.value["objects"]:
-            return "no annotation refers to this image", EMPTY
-        return (
-            "no category is annotated completely in this image",
-            "a refused box, a crowd, an ignored region or not_exhaustive_category_ids leaves every category open",
-        )
-
-
-def _contradictions(objects: list[_Object]) -> set[Any]:
-    """(image id, annotation id) of annotations that have the id of another one and say something else."""
-    first: dict[Any, Any] = {}
-    twice: set[Any] = set()
-    for note, category in objects:
-        key = (note.owner, note.id)
-        said = (category.name, note.box, note.crowd, note.ignored)
-        if note.id is not None and first.setdefault(key, said) != said:
-            twice.add(key)
-    return twice
 
 
 def _joined(first: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import defaultdict
-from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -96,17 +97,11 @@ def not_listed(value: Any, member: str, known: Container[Key]) -> str:
 
 
 def _near(value: Any, known: Container[Key]) -> Key:
-    options: list[Key] = []
-    if isinstance(value, list):
-        options = [id_key(value[0])] if len(value) == 1 else []
-    elif isinstance(value, str):
-        text = value.strip().removesuffix(".0")
-        options = [int(text)] if text.isascii() and text.removeprefix("-").isdigit() and len(text) < 18 else [text]
-    elif isinstance(value, bool):
-        options = [int(value)]
-    elif id_key(value) is not None:
-        options = [str(id_key(value)), f"{id_key(value)}.0"]
-    return next((option for option in options if option is not None and option in known), None)
+    """The id of another type that ``value`` may mean: "1.0", [1] and true may mean 1, and 1 may mean "1"."""
+    inner = value[0] if isinstance(value, list) and len(value) == 1 else value
+    text = str(int(inner) if isinstance(inner, bool) else inner).strip().removesuffix(".0")
+    number = int(text) if re.fullmatch(r"-?\d{1,17}", text, re.ASCII) else None
+    return next((key for key in (number, text, f"{text}.0") if key is not None and key in known), None)
 
 
 def flag(value: Any) -> bool:
@@ -115,37 +110,17 @@ def flag(value: Any) -> bool:
     return text not in (None, 0, False, "", "0", "0.0", "false", "no")
 
 
-def image_entry(entry: Any, fields: Iterable[str] = ()) -> Any:
-    """The keys of an image that are used, and other ``fields`` to keep; ``path`` is the path of its file."""
-    if not isinstance(entry, dict):
-        return entry
-    kept = {key: entry[key] for key in (*_IMAGE_KEYS, *fields) if entry.get(key) is not None}
-    path = next((entry[key] for key in _PATH_KEYS if entry.get(key) not in (None, "")), None)
-    url = entry.get("coco_url")
-    if path is None and isinstance(url, str):  # LVIS names its files in no other way
-        *_, folder, path = ["", *url.partition("?")[0].rstrip("/").split("/")]
-        kept["url_folder"] = folder
-    return kept if path is None else {**kept, "path": path}
-
-
-def category_entry(key: Key, entry: dict[str, Any]) -> Category:
-    """A category; one without a name has a problem, and "None" is never a name."""
+def category_entry(key: Key, entry: dict[str, Any], labels: LabelMap | None) -> Category:
+    """A category with the name that the label map gives it; one without a name has a problem. "None" is no name."""
     name, above = entry.get("name"), entry.get("supercategory")
-    if isinstance(name, int) and not isinstance(name, bool):
-        name = str(name)
-    text = " ".join(name.split()) if isinstance(name, str) else ""
+    named = isinstance(name, str | int) and not isinstance(name, bool)
+    text = " ".join(str(name).split()) if named else ""
     if text.casefold() in _NAMELESS or not is_writable(text):
         return Category("", "", f"has no name in categories: {short(key)} is named {short(name)}")
-    above = above.strip() if isinstance(above, str) and is_writable(above) else ""
-    return Category(text, "" if above.casefold() in _NAMELESS else above)
-
-
-def mapped(category: Category, labels: LabelMap | None) -> Category:
-    """``category`` with the name that the label map gives it."""
-    if labels is None or category.problem or label_key(category.name) in REGION_NAMES:
-        return category
-    name = labels.of(category.name)
-    return category._replace(name=name) if name else Category("", dropped=True)
+    if labels and label_key(text) not in REGION_NAMES:
+        text = labels.of(text) or ""
+    above = above.strip() if isinstance(above, str) and is_writable(above) and text else ""
+    return Category(text, "" if above.casefold() in _NAMELESS else above, dropped=not text)
 
 
 def annotation_entry(owner: Key, entry: dict[str, Any], options: ImportOptions) -> Annotation:
@@ -192,14 +167,18 @@ def _bounds(segmentation: Any) -> list[float] | None:
 
 def _is_plain(value: Any) -> bool:
     """Whether an attribute can be kept: a short text, a whole or finite number, true or false."""
-    if isinstance(value, str):
-        return len(value) < 200 and is_writable(value)
-    return isinstance(value, bool) or is_number(value)
+    short_text = isinstance(value, str) and len(value) < 200 and is_writable(value)
+    return short_text or isinstance(value, bool) or is_number(value)
 
 
 def texts_in(value: Any) -> list[str]:
     """The texts of a list; nothing if ``value`` is anything else."""
     return [item for item in list_in(value) if isinstance(item, str) and is_writable(item)]
+
+
+def _lvis_lists(entry: dict[str, Any]) -> dict[str, list[Any]]:
+    """The lists of an image or a film that say for which categories it was annotated."""
+    return {key: entry[key] for key in LVIS_KEYS if isinstance(entry.get(key), list)}
 
 
 def list_in(value: Any) -> list[Any]:
@@ -247,13 +226,12 @@ class CocoFile:
         self._annotations: defaultdict[Key, list[Annotation]] = defaultdict(list)
         self._strays: dict[str, tuple[Any, int]] = {}
         self._counts: defaultdict[str, int] = defaultdict(int)
-        self._videos: dict[Key, dict[str, Any]] = {}
+        self._videos: dict[Key, dict[str, list[Any]]] = {}
         self._federated = False
         self._areas = [0, 0]  # annotations whose area is that of their box, read as sizes and read as corners
         self._local = False  # whether any object is known by the number of its track
 
-    def read(self) -> None:
-        """Read the file. DataError if it is not a COCO file."""
+    def _read(self) -> None:
         for member, value in read_members(self.path):
             self._counts[member] += 0
             if member in (*_MEMBERS, "videos"):
@@ -274,21 +252,22 @@ class CocoFile:
         if all(isinstance(entry, dict) for entry in value.values()):
             return list(value.values())
         if any(isinstance(entry, list) for entry in value.values()):
-            raise DataError(
-                f"{self.path}: {member} is an object of lists, a list of objects is expected",
-                hint="give every annotation its image_id, in one list",
-            )
+            reason = f"{self.path}: {member} is an object of lists, a list of objects is expected"
+            raise DataError(reason, hint="give every annotation its image_id, in one list")
         return [value]
 
     def _take(self, member: str, entry: Any) -> None:
         if member == "images":
-            found = self._in_folder(image_entry(entry, self.options.meta.values()))
-            self._entries.append((self._counts[member], found))
-            self._federated |= isinstance(entry, dict) and any(isinstance(entry.get(k), list) for k in LVIS_KEYS)
+            self._entries.append((self._counts[member], self._image_entry(entry)))
+            self._federated |= isinstance(entry, dict) and bool(_lvis_lists(entry))
         elif member == "categories":
             self._take_category(entry)
         elif member == "videos":
-            self._take_video(entry)
+            # TAO says of each film for which categories its frames were annotated, as LVIS does of each image.
+            key = id_key(entry.get("id")) if isinstance(entry, dict) else None
+            if key is not None and (lists := _lvis_lists(entry)):
+                self._videos[key] = lists
+                self._federated = True
         elif not isinstance(entry, dict):
             self._stray(entry)
         elif "segments_info" in entry:
@@ -316,19 +295,20 @@ class CocoFile:
             self._areas[0] += abs(right * lower - area) <= 0.001 * area
             self._areas[1] += x < right and y < lower and abs((right - x) * (lower - y) - area) <= 0.001 * area
 
-    def _in_folder(self, entry: Any) -> Any:
-        """An image of a URL lies in the last folder of the URL (``train2017``), if there is such a file."""
-        folder = entry.pop("url_folder", "") if isinstance(entry, dict) else ""
-        if folder and (Path(self.options.root) / folder / entry["path"]).is_file():
-            entry["path"] = f"{folder}/{entry['path']}"
-        return entry
-
-    def _take_video(self, entry: Any) -> None:
-        """TAO says of each film for which categories its frames were annotated, as LVIS does of each image."""
-        key = id_key(entry.get("id")) if isinstance(entry, dict) else None
-        if key is not None and any(isinstance(entry.get(k), list) for k in LVIS_KEYS):
-            self._videos[key] = {k: entry[k] for k in LVIS_KEYS if isinstance(entry.get(k), list)}
-            self._federated = True
+    def _image_entry(self, entry: Any) -> Any:
+        """The keys of an image that are used, and the fields to keep; ``path`` is the path of its file."""
+        if not isinstance(entry, dict):
+            return entry
+        wanted = (*_IMAGE_KEYS, *self.options.meta.values())
+        kept = {key: entry[key] for key in wanted if entry.get(key) is not None}
+        path = next((entry[key] for key in _PATH_KEYS if entry.get(key) not in (None, "")), None)
+        url = entry.get("coco_url")
+        if path is None and isinstance(url, str):  # LVIS names its files in no other way
+            *_, folder, path = ["", *url.partition("?")[0].rstrip("/").split("/")]
+            # The file lies in the last folder of the URL (train2017), if there is such a file.
+            if folder and (Path(self.options.root) / folder / path).is_file():
+                path = f"{folder}/{path}"
+        return kept if path is None else {**kept, "path": path}
 
     def _take_category(self, entry: Any) -> None:
         key = id_key(entry.get("id")) if isinstance(entry, dict) else None
@@ -337,35 +317,40 @@ class CocoFile:
             raise DataError(f"{self.path}: a category has no id: {shown}", hint='write {"id": 1, "name": "dog"}')
         if key is None:
             return
-        new = mapped(category_entry(key, entry), self.options.labels)
+        new = category_entry(key, entry, self.options.labels)
         old = self.categories.get(key, new)
         if label_key(old.name) != label_key(new.name):
             problem = f"is listed twice in categories: {short(key)} is {short(old.name)} and {short(new.name)}"
             new = Category("", "", problem)
-        elif old.supercategory != new.supercategory and old.supercategory and new.supercategory:
-            new = new._replace(supercategory="")
-        self.categories[key] = new._replace(supercategory=new.supercategory or old.supercategory)
+        self.categories[key] = new._replace(supercategory=old.supercategory or new.supercategory)
 
     def _stray(self, image_id: Any, count: int = 1) -> None:
         name = repr(image_id)
         self._strays[name] = (image_id, self._strays.get(name, (image_id, 0))[1] + count)
 
     def rows(self) -> Iterator[Row]:
-        """One row per picture, and one for the annotations of each image that is not listed."""
+        """One row per picture, and one for the annotations of each image that is not listed.
+
+        DataError if it is not a COCO file.
+        """
+        self._read()
         pictures = self._pictures()
         owners = {key for picture in pictures for key in picture.ids}
         for key in [key for key in self._annotations if key not in owners]:
             self._stray(key, len(self._annotations.pop(key)))
         strays = [(value, count, not_listed(value, "images", owners)) for value, count in self._strays.values()]
-        vocabulary = self._vocabulary()
+        vocabulary = vocabulary_name(self._all_names)
         if self._areas[1] > max(2, 10 * self._areas[0]):
             reason = f"the area of {self._areas[1]} boxes is theirs as x1, y1, x2, y2, and not as [x, y, width, height]"
             raise DataError(f"{self.path}: {reason}", hint=_CORNERS)
         if self.options.frame in (None, "pixels"):
             refuse_corners(str(self.path), self._boxes(pictures), "[x, y, width, height]")
-        scope = _digest(str(picture.image.get("path")) for picture in pictures if isinstance(picture.image, dict))
+        scope = ""
+        if self._local:
+            paths = sorted(str(picture.image.get("path")) for picture in pictures if isinstance(picture.image, dict))
+            scope = hashlib.sha256("\n".join(paths).encode("utf-8", "surrogatepass")).hexdigest()[:12]
         for picture in pictures:
-            value = self._value(picture, vocabulary, scope if self._local else "")
+            value = self._value(picture, vocabulary, scope)
             if strays and not value["objects"]:
                 value["stray"] = f"{sum(n for _, n, _ in strays)} annotations have an image_id that {strays[0][2]}"
             yield Row(f"{self.path.name} images", picture.number, value)
@@ -395,10 +380,8 @@ class CocoFile:
         for picture in pictures:
             sides = [picture.image.get(side) for side in ("width", "height")] if picture.lists else []
             if sides and all(is_number(side) and side > 0 for side in sides):
-                for key in picture.ids:
-                    for box in (note.box for note in self._annotations.get(key, ())):
-                        if is_box(box):
-                            yield (box, sides[0], sides[1])
+                boxes = (note.box for key in picture.ids for note in self._annotations.get(key, ()))
+                yield from ((box, sides[0], sides[1]) for box in boxes if is_box(box))
 
     def _place(self, path: str) -> str:
         """The path in the spelling that the search for the file uses, so that "./a.jpg" and "a.jpg" are one file."""
@@ -413,7 +396,7 @@ class CocoFile:
         objects = [(note, category) for note, category in named if note.ignored or not category.dropped]
         negatives = absent = None
         videos = {id_key(entry.get("video_id")) for entry in picture.lists} & set(self._videos)
-        said = [entry for entry in picture.lists if any(isinstance(entry.get(k), list) for k in LVIS_KEYS)]
+        said = [lists for entry in picture.lists if (lists := _lvis_lists(entry))]
         said += [self._videos[key] for key in videos]
         if said:
             negatives, absent = (sorted(self._names(said, key)) for key in LVIS_KEYS[:2])
@@ -435,18 +418,11 @@ class CocoFile:
         found = self.categories.get(id_key(note.category))
         return found or Category("", "", not_listed(note.category, "categories", self.categories))
 
-    def _names(self, entries: list[dict[str, Any]], key: str) -> set[str]:
-        ids = [value for entry in entries for value in list_in(entry.get(key))]
+    def _names(self, entries: list[dict[str, list[Any]]], key: str) -> set[str]:
+        ids = [value for entry in entries for value in entry.get(key, ())]
         return {self.categories[k].name for k in map(id_key, ids) if k in self.categories and self.categories[k].name}
 
     @cached_property
     def _all_names(self) -> list[str]:
         """What pictures of this file are annotated for, each name in one spelling."""
         return sorted({label_key(c.name): c.name for c in self.categories.values() if c.name}.values())
-
-    def _vocabulary(self) -> str:
-        return vocabulary_name(self._all_names)
-
-
-def _digest(texts: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(texts)).encode("utf-8", "surrogatepass")).hexdigest()[:12]

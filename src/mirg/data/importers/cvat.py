@@ -7,79 +7,64 @@ video are image files whose number is the frame number of the XML, as CVAT expor
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from xml.etree.ElementTree import Element
 
-from mirg.data.importers.annotated import Annotated, Unusable, convert
-from mirg.data.importers.files import read_xml, text_in
-from mirg.data.importers.films import frame_files
+from mirg.data.importers.annotated import Annotated, Unusable, around, boxed, convert, corners_in, is_decimal, turned
+from mirg.data.importers.files import read_xml, size_of, text_in, whole_file
 from mirg.data.importers.pictures import Pictures
 from mirg.data.importers.raw import ImportOptions, RawObject, Refusal, Row, Source
 from mirg.data.importers.rows import Refused
+from mirg.data.importers.video_tracks import frame_files
 from mirg.errors import DataError
 from mirg.samples.coverage import INSTANCE, SCOPE
 from mirg.storage import digest_file
 
-_NUMBER = re.compile(r"-?\d{1,7}(?:\.\d*)?(?:e[-+]?\d{1,2})?", re.IGNORECASE | re.ASCII)
 _BOX = {"box": ("xtl", "ytl", "xbr", "ybr"), "mask": ("left", "top", "width", "height")}
 _SHAPES = {*_BOX, "polygon", "polyline", "points", "ellipse", "cuboid", "skeleton"}
 _HINT = "export the images with the annotations, so that frame 12 is frame_000012"
-_Default = TypeVar("_Default", int, None)
 Seen = dict[int, list[RawObject | Unusable]]  # objects by frame number
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     """One row per image, then one per frame of a video. DataError if the file is not of CVAT."""
     path = path / "annotations.xml" if path.is_dir() else path
-    try:
+    with whole_file(path):
         root, *children = read_xml(path)
-    except Refused as refused:
-        raise DataError(f"{path} {refused.refusal.reason}", hint=refused.refusal.hint) from refused
     images = [child for child in children if child.tag == "image"]
     tracks = [child for child in children if child.tag == "track"]
     meta = next((child for child in children if child.tag == "meta"), None)
     if root.tag != "annotations" or not (images or tracks):
         raise DataError(f"{path} is not CVAT XML", hint="expected <annotations> with <image> or <track>")
     if images:
-        yield from _images(path, images, _declared(meta), options)
+        yield from _images(path, images, meta, options)
     if tracks:
-        yield from Film(path, tracks, meta, options).rows()
+        yield from _film(path, tracks, meta, options)
 
 
 def shape(element: Element, label: str) -> RawObject | Unusable:
     """The object of a shape that is called ``label``. ``outside`` is not looked at."""
     if not label:
         return Unusable("", "shape without a label")
-    turned = element.get("rotation", "0")
-    if not _NUMBER.fullmatch(turned) or float(turned) % 360:
-        return Unusable(label, f"object is rotated: {label!r}, {turned[:20]} degrees", "draw it upright")
+    if rotated := turned(label, element.get("rotation", "0")):
+        return rotated
     if element.tag == "polygon":
-        return _polygon(element, label)
+        points = [point.split(",") for point in element.get("points", "").split(";")]
+        if len(points) < 3 or not all(len(p) == 2 and all(is_decimal(v.strip()) for v in p) for p in points):
+            return Unusable(label, f"object without points in numbers: {label!r}")
+        return around(label, [[float(v) for v in point] for point in points], _attributes(element))
     if element.tag not in _BOX:
         return Unusable(label, f"shape is not a box: {label!r} is drawn as {element.tag}", "draw a box")
-    words = [element.get(name, "") for name in _BOX[element.tag]]
-    if not all(_NUMBER.fullmatch(word) for word in words):
-        return Unusable(label, f"object with corners that are not numbers: {label!r}, {', '.join(words)[:60]}")
-    x1, y1, x2, y2 = (float(word) for word in words)
+    numbers = corners_in(label, [element.get(name, "") for name in _BOX[element.tag]])
+    if isinstance(numbers, Unusable):
+        return numbers
+    x1, y1, x2, y2 = numbers
     if element.tag == "mask":
         x2, y2 = x1 + x2, y1 + y2
-    if x2 <= x1 or y2 <= y1:
-        return Unusable(label, f"object without area: {label!r}")
-    return RawObject(label, (x1, y1, x2, y2), _attributes(element))
-
-
-def _polygon(element: Element, label: str) -> RawObject | Unusable:
-    points = [point.split(",") for point in element.get("points", "").split(";")]
-    if len(points) < 3 or not all(len(p) == 2 and all(_NUMBER.fullmatch(v.strip()) for v in p) for p in points):
-        return Unusable(label, f"object without points in numbers: {label!r}")
-    xs, ys = [float(x) for x, _ in points], [float(y) for _, y in points]
-    if min(xs) == max(xs) or min(ys) == max(ys):
-        return Unusable(label, f"object without area: {label!r}")
-    return RawObject(label, (min(xs), min(ys), max(xs), max(ys)), _attributes(element))
+    return boxed(label, (x1, y1, x2, y2), _attributes(element))
 
 
 def _attributes(element: Element) -> dict[str, Any]:
@@ -93,141 +78,106 @@ def _attributes(element: Element) -> dict[str, Any]:
     return found | ({} if element.tag == "box" else {"shape": element.tag})
 
 
-def _declared(meta: Element | None) -> list[str]:
-    """The labels of the task, which all of its images were annotated for."""
-    return [] if meta is None else sorted({name for label in meta.iter("label") if (name := text_in(label, "name"))})
-
-
-def _images(path: Path, images: list[Element], declared: list[str], options: ImportOptions) -> Iterator[Row]:
+def _images(path: Path, images: list[Element], meta: Element | None, options: ImportOptions) -> Iterator[Row]:
     pictures = Pictures(options.root, "name")
     pictures.claim(image.get("name", "") for image in images)
-    labels = declared or sorted({shape.get("label", "") for image in images for shape in image} - {""})
+    # All images of a task were annotated for its labels.
+    declared = {text_in(label, "name") for label in meta.iter("label")} if meta is not None else set()
+    labels = sorted(declared - {""}) or sorted({shape.get("label", "") for image in images for shape in image} - {""})
     for number, image in enumerate(images, 1):
         yield Row(path.name, number, _image(image, pictures, labels))
 
 
 def _image(image: Element, pictures: Pictures, labels: list[str]) -> Annotated | Refusal:
     name = image.get("name", "")
-    sides = [image.get(side, "0") for side in ("width", "height")]
     try:
-        if not all(re.fullmatch(r"\d{1,6}", side, re.ASCII) for side in sides):
-            raise Refused("width", f"{sides[0][:20]!r} x {sides[1][:20]!r} is not a size in pixels")
+        size = size_of(*(image.get(side, "0") for side in ("width", "height")), field="width")
         path = pictures.find(name)
     except Refused as refused:
         return refused.refusal._replace(id=f"cvat-{image.get('id', '')}")
     objects = [shape(element, element.get("label", "")) for element in image if element.tag in _SHAPES]
-    return Annotated(f"cvat-{name}", path, int(sides[0]), int(sides[1]), objects, labels)
+    return Annotated(f"cvat-{name}", path, *size, objects, labels)
 
 
-class Film:
-    """One video: its tracks and the frames below the root. DataError if frames and files do not belong together."""
-
-    def __init__(self, path: Path, tracks: list[Element], meta: Element | None, options: ImportOptions) -> None:
-        self.path, self.tracks, self.options = path, tracks, options
-        task = None if meta is None else next((child for child in meta if child.tag in ("task", "job")), None)
-        self.first = _whole(task, "start_frame", 0)
-        self.last = _whole(task, "stop_frame", -1)
-        self.step = _step(task)
-        size = None if task is None else task.find("original_size")
-        self.size = (_whole(size, "width", 0), _whole(size, "height", 0))
-        if len({track.get("task_id") for track in tracks}) > 1:
-            raise DataError(f"{path} holds tracks of several tasks", hint="export each task on its own")
-
-    def rows(self) -> Iterator[Row]:
-        """One row per frame in which a track is seen."""
-        scope = f"{self.path.parent.name or self.path.stem}-{digest_file(self.path)[:8]}"
-        seen: Seen = defaultdict(list)
-        for number, track in enumerate(self.tracks):
-            _add(track, track.get("id", str(number)), self.step, scope, seen)
-        last = max(self.last, *seen, self.first)
-        for track in self.tracks:
-            _add_open_end(track, range(self.first, last + 1, self.step), seen)
-        files = self._files(last)
-        labels = sorted({track.get("label", "") for track in self.tracks} - {""})
-        for number, frame in enumerate(sorted(seen), 1):
-            name = f"cvat-{scope}-{frame}"
-            image = Annotated(name, files[frame], *self.size, seen[frame], labels, film=scope, frame=frame)
-            yield Row(self.path.name, number, image)
-
-    def _files(self, last: int) -> dict[int, str]:
-        """Absolute paths by frame number. DataError if a frame has no file: then they may be counted differently."""
-        folder = self._folder()
-        try:
-            paths, numbers = frame_files(folder)
-        except Refused as refused:
-            raise DataError(f"{folder}: {refused.refusal.reason}", hint=refused.refusal.hint) from refused
-        files = dict(zip(numbers, paths, strict=True))
-        missing = next((frame for frame in range(self.first, last + 1, self.step) if frame not in files), None)
-        if missing is not None:
-            reason = f"{self.path} is about frames {self.first} to {last}, and frame {missing} has no image file"
-            have = f"those in {folder} are numbered from {min(numbers)} to {max(numbers)}"
-            raise DataError(f"{reason}: {have}", hint=_HINT)
-        return files
-
-    def _folder(self) -> Path:
-        """``images`` beside the XML, else the one folder of images below the root. DataError if there are several."""
-        root = Path(self.options.root).resolve()
-        found = sorted({(root / path).parent for path in Pictures(root).all()})
-        beside = self.path.resolve().parent / "images"
-        if beside in found:
-            return beside
-        if len(found) != 1:
-            hint = "--root names the folder of the frames"
-            raise DataError(f"{len(found)} folders below {root} hold images, and one is expected", hint=hint)
-        return found[0]
+def _film(path: Path, tracks: list[Element], meta: Element | None, options: ImportOptions) -> Iterator[Row]:
+    """One row per frame in which a track is seen. DataError if frames and files do not belong together."""
+    if len({track.get("task_id") for track in tracks}) > 1:
+        raise DataError(f"{path} holds tracks of several tasks", hint="export each task on its own")
+    task = None if meta is None else next((child for child in meta if child.tag in ("task", "job")), None)
+    size = None if task is None else task.find("original_size")
+    sides = [_digits(text_in(size, side)) or 0 for side in ("width", "height")]
+    step = _digits(text_in(task, "frame_filter").partition("step=")[2].strip()) or 1
+    first, last = (_digits(text_in(task, name)) or 0 for name in ("start_frame", "stop_frame"))
+    scope = f"{path.parent.name or path.stem}-{digest_file(path)[:8]}"
+    seen: Seen = defaultdict(list)
+    keyed = [(track, track.get("id", str(number))) for number, track in enumerate(tracks)]
+    boxes = [_add(track, key, step, scope, seen) for track, key in keyed]
+    last = max(last, *seen, first)
+    for (track, key), held in zip(keyed, boxes, strict=True):
+        end = max(held, default=-1)
+        if held and held[end].get("outside") != "1":
+            reason = f"track without a box, and without the end of the track: {key}, {track.get('label', '')!r}"
+            open_ = Unusable(track.get("label", ""), reason, "export again from CVAT, which writes where a track ends")
+            for frame in (frame for frame in range(first, last + 1, step) if frame > end):
+                seen[frame].append(open_)
+    files = _files(path, range(first, last + 1, step), options)
+    labels = sorted({track.get("label", "") for track in tracks} - {""})
+    for number, frame in enumerate(sorted(seen), 1):
+        name = f"cvat-{scope}-{frame}"
+        image = Annotated(name, files[frame], sides[0], sides[1], seen[frame], labels, film=scope, frame=frame)
+        yield Row(path.name, number, image)
 
 
-def _add(track: Element, key: str, step: int, scope: str, seen: Seen) -> None:
-    """The objects of one track. Between boxes that are not next to each other, its place is not known."""
+def _add(track: Element, key: str, step: int, scope: str, seen: Seen) -> dict[int, Element]:
+    """Add the objects of one track, and return its boxes. Between boxes that are not next to each other, its place is
+    not known.
+    """
     label = track.get("label", "")
     boxes: dict[int, Element] = {}
     for element in track:
-        frame = _frame(element)
+        frame = _digits(element.get("frame", ""))
         if frame in boxes:
             seen[frame].append(Unusable(label, f"track with two boxes in one frame: {key}, {label!r}"))
         elif frame is not None:
             boxes[frame] = element
-    frames = sorted(boxes)
-    for frame, following in zip(frames, [*frames[1:], -1], strict=True):
+    for frame, following in zip(sorted(boxes), [*sorted(boxes)[1:], -1], strict=True):
         if boxes[frame].get("outside") == "1":
             continue
         thing = shape(boxes[frame], label)
         if isinstance(thing, RawObject):
-            ids = {INSTANCE: key, SCOPE: scope}
-            thing = thing._replace(attributes={**(thing.attributes or {}), **ids})
+            thing = thing._replace(attributes={**(thing.attributes or {}), INSTANCE: key, SCOPE: scope})
         seen[frame].append(thing)
         for between in range(frame + step, following, step):
             reason = f"track without a box in a frame between two of its boxes: {key}, {label!r}"
             seen[between].append(Unusable(label, reason, "export again from CVAT, which writes every frame"))
+    return boxes
 
 
-def _add_open_end(track: Element, frames: range, seen: Seen) -> None:
-    """Unusable objects in the frames after the last box of a track, unless a box with ``outside`` ends the track."""
-    numbered = [(frame, element) for element in track if (frame := _frame(element)) is not None]
-    last, element = max(numbered, key=lambda pair: pair[0], default=(-1, None))
-    if element is None or element.get("outside") == "1":
-        return
-    label = track.get("label", "")
-    reason = f"track without a box, and without the end of the track: {track.get('id', '')}, {label!r}"
-    for frame in (frame for frame in frames if frame > last):
-        seen[frame].append(Unusable(label, reason, "export again from CVAT, which writes where a track ends"))
+def _files(path: Path, frames: range, options: ImportOptions) -> dict[int, str]:
+    """Absolute paths by frame number: of ``images`` beside the XML, else of the one folder of images below the root.
+
+    DataError if a frame has no file: then they may be counted differently.
+    """
+    root = Path(options.root).resolve()
+    found = sorted({(root / file).parent for file in Pictures(root).all()})
+    beside = path.resolve().parent / "images"
+    if beside not in found and len(found) != 1:
+        hint = "--root names the folder of the frames"
+        raise DataError(f"{len(found)} folders below {root} hold images, and one is expected", hint=hint)
+    folder = beside if beside in found else found[0]
+    with whole_file(folder):
+        paths, numbers = frame_files(folder)
+    files = dict(zip(numbers, paths, strict=True))
+    missing = next((frame for frame in frames if frame not in files), None)
+    if missing is not None:
+        reason = f"{path} is about frames {frames[0]} to {frames.stop - 1}, and frame {missing} has no image file"
+        have = f"those in {folder} are numbered from {min(numbers)} to {max(numbers)}"
+        raise DataError(f"{reason}: {have}", hint=_HINT)
+    return files
 
 
-def _frame(element: Element) -> int | None:
-    return _digits(element.get("frame", ""), None)
-
-
-def _whole(parent: Element | None, name: str, default: int) -> int:
-    return _digits("" if parent is None else text_in(parent, name), default)
-
-
-def _step(task: Element | None) -> int:
-    said = "" if task is None else text_in(task, "frame_filter")
-    return max(1, _digits(said.partition("step=")[2].strip(), 1))
-
-
-def _digits(text: str, default: _Default) -> int | _Default:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else default
+def _digits(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
 SOURCE = Source("cvat", "CVAT XML 1.1: images and video tracks", read, convert, "pixels", maps_labels=True)

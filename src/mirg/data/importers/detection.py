@@ -61,12 +61,12 @@ def beside(example: Mapping[str, Any], boxes: str, part: Literal["labels", "iscr
 
 def telling(examples: Iterable[Mapping[str, Any]], boxes: str | None) -> Mapping[str, Any]:
     """The first example whose boxes show their keys; else the first one."""
-    first: Mapping[str, Any] | None = None
+    seen: list[Mapping[str, Any]] = []
     for example in examples:
-        first = example if first is None else first
         if inside(example, boxes) if boxes else box_column(example):
             return example
-    return first or {}
+        seen = seen or [example]
+    return seen[0] if seen else {}
 
 
 def _keys(value: Any) -> Iterable[str]:
@@ -86,14 +86,10 @@ class Numbering:
 
     def add(self, number: int, row: Mapping[str, Any]) -> None:
         """The values of one example. DataError if image_number counts from 0."""
-        numbers, indices = _flat(row.get("image_number")), _flat(row.get("image_index"))
-        if 0 in numbers:
-            column = self.columns.get("image_number", "image_number")
-            raise DataError(
-                f"{self.source}: row {number}: the column {column} counts images from 0",
-                hint=f"--columns image_index={column}",
-            )
-        images = row.get("images")
+        numbers, indices, images = (row.get(name) for name in ("image_number", "image_index", "images"))
+        if 0 in (numbers if isinstance(numbers, list) else [numbers]):
+            raise self._refused(number, "counts images from 0", "image_number", "image_index")
+        indices = indices if isinstance(indices, list) else [indices]
         self.zeros += 0 in indices
         if not self.beyond and (len(images) if isinstance(images, list) else 1) in indices:
             self.beyond = number
@@ -101,15 +97,12 @@ class Numbering:
     def end(self) -> None:
         """DataError if image_index never holds 0 and seems to count from 1."""
         if self.beyond and not self.zeros:
-            column = self.columns.get("image_index", "image_index")
-            raise DataError(
-                f"{self.source}: row {self.beyond}: the column {column} counts images from 1: none is 0",
-                hint=f"--columns image_number={column}",
-            )
+            raise self._refused(self.beyond, "counts images from 1: none is 0", "image_index", "image_number")
 
-
-def _flat(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    def _refused(self, row: int, problem: str, name: str, right: str) -> DataError:
+        column = self.columns.get(name, name)
+        reason = f"{self.source}: row {row}: the column {column} {problem}"
+        return DataError(reason, hint=f"--columns {right}={column}")
 
 
 def class_names(features: Any, column: str) -> Sequence[str] | None:
@@ -187,29 +180,24 @@ class FormatEvidence:
     def settle(self, source: str, column: str) -> BoxFormat:
         """The only format that explains the boxes. DataError, with the option for it, if there are two or none."""
         few = _FEW * self.total
-        fits: list[BoxFormat] = []
-        if self.not_corners <= few:
-            fits.append("boxes")
-        if self.not_sizes <= few:
-            fits.append("boxes_xywh")
+        wrong: dict[BoxFormat, int] = {"boxes": self.not_corners, "boxes_xywh": self.not_sizes}
+        fits = [name for name, count in wrong.items() if count <= few]
         if len(fits) == 1 and self.total:
             return fits[0]
         may = "may be [x1, y1, x2, y2] or [x, y, width, height]" if fits else "are in neither of the known formats"
-        raise DataError(
-            f"{source}: the {self.total:,} boxes of the column {column} {may}",
-            hint=f"--columns boxes={column} says the first, --columns boxes_xywh={column} the second",
-        )
+        hint = f"--columns boxes={column} says the first, --columns boxes_xywh={column} the second"
+        raise DataError(f"{source}: the {self.total:,} boxes of the column {column} {may}", hint=hint)
 
     def contradict(self, said: BoxFormat, source: str, column: str) -> None:
         """DataError if the boxes are not in the format that was said, but all in the other one."""
-        wrong, other = (
-            (self.not_corners, self.not_sizes) if said == "boxes" else (self.not_sizes, self.not_corners)
-        )  # fmt: skip
+        better: BoxFormat = "boxes" if said == "boxes_xywh" else "boxes_xywh"
+        wrong, other = self.not_corners, self.not_sizes
+        if said == "boxes_xywh":
+            wrong, other = other, wrong
         few = _FEW * self.total
         if wrong < 2 or wrong <= few or other > few:
             return
         shapes: dict[BoxFormat, str] = {"boxes": "[x1, y1, x2, y2]", "boxes_xywh": "[x, y, width, height]"}
-        better: BoxFormat = "boxes" if said == "boxes_xywh" else "boxes_xywh"
         raise DataError(
             f"{source}: {wrong:,} of {self.total:,} boxes of the column {column} are not {shapes[said]}; all fit "
             f"{shapes[better]}",

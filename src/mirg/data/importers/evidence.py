@@ -20,7 +20,7 @@ from mirg.frames import RELATIVE_MAX
 from mirg.images import Size
 
 if TYPE_CHECKING:
-    from mirg.data.importers.resized import Resized
+    from mirg.data.importers.frames import Resized
 
 _MIXED = 0.01  # share of boxes of another frame from which a source counts as mixed; fewer are rejected row by row
 _ENOUGH = 200  # boxes after which a wrong frame is refused, rather than at the end of the file
@@ -93,21 +93,23 @@ class Evidence:
         good: list[FrameName] = [name for name, n in self.votes().items() if n >= total * (1 - _MIXED)]  # type: ignore[misc]
         if sizes and said is None and "pixels" in good and "fraction" not in good:
             return "pixels"
-        tight = self._tightest(total, resized, good)
+        fitting = [one for one in resized if "fraction" not in good and self._explains(one, total)]
+        tight = self._best([one for one in fitting if self._doubts(one, total, good)], "pixels")
         named = said if said and self._explains(said, total) else None
-        if named and all(self._gain(name, named) >= _SURE for name in good) and tight in (None, named):
+        if named and all(self.gains[name, named.key] >= _SURE for name in good) and tight in (None, named):
             return "resized_pixels"
         tight = tight or self._smaller(total, resized, good)
-        if len(good) == 1 and not tight and (not named or self._clear(good[0], named)):
+        clear = not named or "fraction" in good or all(self.gains[name, named.key] <= -_SURE for name in good)
+        if len(good) == 1 and not tight and clear:
             return good[0]
-        raise self._open(source, total, good, tight or self._fitting(total, good, resized, said))
+        raise self._open(source, total, good, tight or (said if said in fitting else self._best(fitting, "pixels")))
 
     def doubt(self, source: str, default: Resized, resized: Sequence[Resized]) -> None:
         """DataError if the boxes fill images that were resized to fewer pixels than ``default`` allows."""
         total = sum(n for kind, n in self.counts.items() if kind)
-        others = [one for one in resized if one != default and self._explains(one, total)]
-        best = max(others, key=lambda one: self._gain(default.key, one), default=None)
-        if best and best.max_pixels and self._tighter(default.key, best) and self._gain(default.key, best) >= _SURE:
+        best = self._best([one for one in resized if one != default and self._explains(one, total)], default.key)
+        sure = best and self._tighter(default.key, best) and self.gains[default.key, best.key] >= _SURE
+        if best and best.max_pixels and sure:
             raise DataError(
                 f"{source}: its {total:,} boxes fill images resized to at most {best.max_pixels:,} pixels, and only a "
                 f"part of images resized by the default limits of {default.family}",
@@ -131,14 +133,17 @@ class Evidence:
         name = said.key if said and frame == "resized_pixels" else frame
         if not total or not (final or total >= _ENOUGH):
             return
-        wrong = sum(n for kind, n in self.counts.items() if kind and name not in kind)
+        rest = {kind: n for kind, n in self.counts.items() if kind and name not in kind}
+        wrong = sum(rest.values())
         if wrong <= (max(_MIXED * total, 2) if final else total / 5):
             return
         votes = self.votes()
         guess: str = max((one for one in NAMED if one != frame), key=lambda one: votes[one])
-        whole, option = votes[guess] > (1 - _MIXED) * total, f"--frame {guess}"
-        words = WORDS.get(guess, "")
-        other = next((one for one in resized if one != said and self._holds_the_rest(name, one)), None)
+        option, words = f"--frame {guess}", WORDS[guess]
+        whole = votes[guess] > (1 - _MIXED) * total
+        # Whether a resized frame holds nearly all boxes that the frame does not.
+        held = ((one, sum(n for kind, n in rest.items() if one.key in kind)) for one in resized if one != said)
+        other = next((one for one, n in held if n >= (1 - _MIXED) * wrong), None)
         if not whole and other:
             whole, option, words = True, other.option, WORDS["resized_pixels"]
         found = f"all fit {words}" if whole else f"the frames are mixed: {self._mixture()}"
@@ -150,29 +155,21 @@ class Evidence:
     def _explains(self, one: Resized, total: int) -> bool:
         return self.votes([one.key])[one.key] >= total * (1 - _MIXED)
 
-    def _holds_the_rest(self, name: str, one: Resized) -> bool:
-        """Whether a resized frame holds nearly all boxes that ``name`` does not."""
-        rest = [(kind, n) for kind, n in self.counts.items() if kind and name not in kind]
-        return sum(n for kind, n in rest if one.key in kind) >= (1 - _MIXED) * sum(n for _, n in rest)
-
-    def _gain(self, name: str, one: Resized) -> float:
-        return float(self.gains[name, one.key])
+    def _best(self, found: Sequence[Resized], name: str) -> Resized | None:
+        """The resizing that explains the boxes best, compared with the frame ``name``."""
+        return max(found, key=lambda one: self.gains[name, one.key], default=None)
 
     def _tighter(self, name: str, one: Resized) -> bool:
         """Whether ``one`` explains the boxes clearly better than ``name``, for the images in which they differ."""
         count = self.differing[name, one.key]
-        return count > 0 and self._gain(name, one) / count >= _TIGHTER
+        return count > 0 and self.gains[name, one.key] / count >= _TIGHTER
 
-    def _clear(self, name: str, said: Resized) -> bool:
-        """Whether ``name`` explains the boxes so much better than the resizing that the user named."""
-        return name == "fraction" or self._gain(name, said) <= -_SURE
-
-    def _tightest(self, total: int, resized: Sequence[Resized], good: Sequence[str]) -> Resized | None:
-        """The resizing that explains all boxes clearly better than the frames of ``good``; None if no resizing does."""
-        if "fraction" in good:
-            return None
-        found = [one for one in resized if self._explains(one, total) and self._doubts(one, total, good)]
-        return max(found, key=lambda one: self._gain("pixels", one), default=None)
+    def _doubts(self, one: Resized, total: int, good: Sequence[str]) -> bool:
+        """Whether ``one`` explains the boxes better than every frame of ``good``, with next to none against it."""
+        least = _SURE_OF_ENLARGED if one.min_pixels else -math.inf
+        against = sum(n for kind, n in self.counts.items() if one.key not in kind and kind.intersection(good))
+        clear = all(self._tighter(name, one) and self.gains[name, one.key] >= least for name in good)
+        return clear and against <= _AGAINST * total
 
     def _smaller(self, total: int, resized: Sequence[Resized], good: Sequence[str]) -> Resized | None:
         """A resizing to fewer pixels that holds every box as well; None if a box speaks against each.
@@ -183,49 +180,23 @@ class Evidence:
             return None
         votes = self.votes([one.key for one in resized])
         found = [one for one in resized if not one.min_pixels and votes[one.key] == total]
-        found = [one for one in found if all(self._gain(name, one) > 0 for name in good)]
-        return max(found, key=lambda one: self._gain(good[0], one), default=None)
-
-    def _doubts(self, one: Resized, total: int, good: Sequence[str]) -> bool:
-        """Whether ``one`` explains the boxes better than every frame of ``good``, with next to none against it."""
-        if not all(self._tighter(name, one) for name in good):
-            return False
-        if one.min_pixels and not all(self._gain(name, one) >= _SURE_OF_ENLARGED for name in good):
-            return False
-        against = sum(n for kind, n in self.counts.items() if one.key not in kind and kind.intersection(good))
-        return against <= _AGAINST * total
-
-    def _fitting(
-        self, total: int, good: Sequence[str], resized: Sequence[Resized], said: Resized | None
-    ) -> Resized | None:
-        """A resizing to name beside the frames of ``good``: that of the user, else the smallest that fits."""
-        found = [one for one in resized if self._explains(one, total) and "fraction" not in good]
-        if said in found:
-            return said
-        return max(found, key=lambda one: self._gain("pixels", one), default=None)
+        return self._best([one for one in found if all(self.gains[name, one.key] > 0 for name in good)], good[0])
 
     def _open(self, source: str, total: int, good: Sequence[FrameName], other: Resized | None) -> DataError:
         names = [WORDS[name] for name in good] + ([f"{WORDS['resized_pixels']} ({other.family})"] if other else [])
         if not names:
             hint = "take the file apart: one import has one frame, which --frame sets"
             return DataError(f"{source}: its boxes are in mixed frames: {self._mixture()}", hint=hint)
-        reason = f"its {total:,} boxes may be {' or '.join(names)}"
-        guess = self._guess(good or list(NAMED))
+        votes = self.votes()
+        decimals = any(v != int(v) for _, numbers in self.examples.values() for v in numbers)
+        order = ("pixels", "relative_1000", "fraction") if decimals else ("relative_1000", "pixels", "fraction")
+        guess = max(good or NAMED, key=lambda name: (votes[name], -order.index(name)))
         words, option = WORDS[guess], f"--frame {guess}"
-        if other and all(self._tighter(name, other) or self._gain(name, other) >= _LIKELY for name in good):
+        if other and all(self._tighter(name, other) or self.gains[name, other.key] >= _LIKELY for name in good):
             words, option = WORDS["resized_pixels"], other.option
         also = f", {other.option} for the last one" if other and option != other.option else ""
-        return DataError(
-            f"{source}: {reason}; the best guess is {words}", hint=f"set it with {option} if it is right{also}"
-        )
-
-    def _guess(self, names: Sequence[FrameName]) -> FrameName:
-        votes = self.votes()
-        decimals = sum(
-            n for kind, n in self.counts.items() if kind and any(v != int(v) for v in self.examples[kind][1])
-        )
-        order = ("pixels", "relative_1000", "fraction") if decimals else ("relative_1000", "pixels", "fraction")
-        return max(names, key=lambda name: (votes[name], -order.index(name)))
+        reason = f"its {total:,} boxes may be {' or '.join(names)}; the best guess is {words}"
+        return DataError(f"{source}: {reason}", hint=f"set it with {option} if it is right{also}")
 
     def _mixture(self) -> str:
         parts = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +25,8 @@ def number_lines(file: Path, field: str) -> list[list[float]]:
 
     Refused with the line if anything else is in it, or if the file cannot be read.
     """
-    return [_numbers(line, f"line {k}", field) for k, line in _filled(lines_of(file, field))]
+    filled = ((k, line) for k, line in enumerate(lines_of(file, field), 1) if line.strip())
+    return [_numbers(_LAST_COMMA.sub("", line, count=1).strip(), f"line {k}", field) for k, line in filled]
 
 
 def lines_of(file: Path, field: str) -> list[str]:
@@ -33,10 +35,6 @@ def lines_of(file: Path, field: str) -> list[str]:
         return read_text(file).splitlines()
     except (OSError, *DAMAGE) as error:
         raise Refused(field, f"cannot be read: {error}") from error
-
-
-def _filled(lines: list[str]) -> list[tuple[int, str]]:
-    return [(k, _LAST_COMMA.sub("", line, count=1).strip()) for k, line in enumerate(lines, 1) if line.strip()]
 
 
 def _numbers(line: str, where: str, field: str) -> list[float]:
@@ -50,6 +48,15 @@ def _numbers(line: str, where: str, field: str) -> list[float]:
     return values
 
 
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[None]:
+    """What is refused about the whole file ``path`` is a DataError, since no row of it can be read."""
+    try:
+        yield
+    except Refused as refused:
+        raise DataError(f"{path} {refused.refusal.reason}", hint=refused.refusal.hint) from refused
+
+
 _CHUNK = 1 << 20  # bytes read at a time
 _DEEPEST = 64  # elements inside each other
 _LARGEST_ELEMENT = 64 << 20  # bytes between two children of the root
@@ -61,23 +68,28 @@ def read_xml(path: Path) -> Iterator[Element]:
     try:
         with path.open("rb") as stream:
             while data := stream.read(_CHUNK):
-                reader.feed(data, final=False)
-                yield from reader.taken()
-            reader.feed(b"", final=True)
-            yield from reader.taken()
+                yield from reader.feed(data)
+            yield from reader.feed(b"", final=True)
     except OSError as error:
         raise Refused("xml", f"cannot be read: {error.strerror or error}") from error
 
 
-def text_in(element: Element, name: str) -> str:
+def text_in(element: Element | None, name: str) -> str:
     """The text of the first child called ``name``, without blanks around it; empty if there is no such child."""
-    return (element.findtext(name) or "").strip()
+    return "" if element is None else (element.findtext(name) or "").strip()
+
+
+def size_of(width: str, height: str, *, field: str, hint: str = "") -> tuple[int, int]:
+    """(width, height) in pixels out of their texts in an XML file. Refused if these are not whole numbers."""
+    if not all(re.fullmatch(r"\d{1,6}", side, re.ASCII) for side in (width, height)):
+        raise Refused(field, f"{width[:20]!r} x {height[:20]!r} is not a size in pixels", hint)
+    return int(width), int(height)
 
 
 class _Reader:
     def __init__(self) -> None:
         self._parser = expat.ParserCreate()
-        self._parser.StartDoctypeDeclHandler = _refuse_doctype
+        self._parser.StartDoctypeDeclHandler = self._doctype
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._text
@@ -85,7 +97,8 @@ class _Reader:
         self._depth = self._bytes = 0
         self._done: list[Element] = []
 
-    def feed(self, data: bytes, *, final: bool) -> None:
+    def feed(self, data: bytes, *, final: bool = False) -> list[Element]:
+        """The elements that end in ``data``."""
         self._bytes += len(data)
         if self._bytes > _LARGEST_ELEMENT:
             raise Refused("xml", f"holds an element of more than {_LARGEST_ELEMENT:,} bytes")
@@ -94,11 +107,12 @@ class _Reader:
         except (expat.ExpatError, LookupError, ValueError) as error:
             reason = f"is not XML, or was cut off: {error}"
             raise Refused("xml", reason, "the file is damaged: copy or export it again") from error
-
-    def taken(self) -> list[Element]:
         found, self._done = self._done, []
         self._bytes = 0 if found else self._bytes
         return found
+
+    def _doctype(self, *_: object) -> None:
+        raise Refused("xml", "has a document type (DOCTYPE), which is not read", "remove the line: no tool needs it")
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         self._depth += 1
@@ -120,10 +134,6 @@ class _Reader:
     def _text(self, text: str) -> None:
         if self._depth > 1:
             self._builder.data(text)
-
-
-def _refuse_doctype(*_: object) -> None:
-    raise Refused("xml", "has a document type (DOCTYPE), which is not read", "remove the line: no tool needs it")
 
 
 _Case = tuple[Sequence[float], float, float]  # four numbers, and the width and height of the image in the same unit

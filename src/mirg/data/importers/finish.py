@@ -14,11 +14,10 @@ from pydantic import ValidationError
 from mirg.answers.blocks import TAGS
 from mirg.answers.markup import box_markup
 from mirg.data.importers.evidence import Evidence
-from mirg.data.importers.frames import WORDS, FrameName, only_fractions, possible, to_fractions
+from mirg.data.importers.frames import WORDS, FrameName, Resized, only_fractions, possible, to_fractions
 from mirg.data.importers.look import Facts, Looker, clean_path
-from mirg.data.importers.raw import ImportOptions, Numbers, RawBox, RawImage, RawSample, Refusal, Row, Text
+from mirg.data.importers.raw import ImportOptions, RawBox, RawImage, RawObject, RawSample, Refusal, Row, Text
 from mirg.data.importers.relabel import Noted, checked
-from mirg.data.importers.resized import Resized
 from mirg.data.importers.rows import Refused
 from mirg.errors import DataError, ImageError, first_problem
 from mirg.frames import FAMILIES
@@ -71,6 +70,9 @@ class _Seen(NamedTuple):
     exif: str = ""
 
 
+_Known = dict[tuple[object, ...], _Seen]  # by what a row says of an image
+
+
 class Finished(NamedTuple):
     """What became of one row."""
 
@@ -83,10 +85,6 @@ class Finished(NamedTuple):
     rotated: list[Rotated]  # images with boxes of which it is not known whether they were drawn before the rotation
 
 
-# Images of one row by what it says of them: its questions are about the same ones, and come by the dozen.
-Known = dict[tuple[object, ...], _Seen]
-
-
 def finish(job: Job, row: Row) -> Finished:
     """Convert one row. What is wrong with it, or with one of its questions, is a refusal and no exception."""
     from mirg.data.importers.kinds import source_of
@@ -94,7 +92,7 @@ def finish(job: Job, row: Row) -> Finished:
     looker = _looker(job.options.root, job.options.look, job.journal, job.run)
     source = source_of(job.plugin or job.kind)
     found = Finished(row._replace(value=None), [], [], Evidence(), looker.fresh, Noted(), [])
-    known: Known = {}
+    known: _Known = {}  # the questions of one row are about the same images, and come by the dozen
     for outcome in source.convert(row.value, job.options):
         if isinstance(outcome, Refusal):
             found.refused.append(outcome)
@@ -123,31 +121,44 @@ def _looker(root: str, look: str, journal: str, run: str) -> Looker:
 
 
 class _Finisher:
-    def __init__(self, job: Job, looker: Looker, found: Finished, raw: RawSample, known: Known) -> None:
+    """Makes the sample of ``raw``; ``known`` holds the images that earlier questions of the row are about."""
+
+    def __init__(self, job: Job, looker: Looker, found: Finished, raw: RawSample, known: _Known) -> None:
         self.job, self.looker, self.found, self.raw, self.known = job, looker, found, raw, known
-        self.where = f"{found.row.file}:{found.row.number}"
-        self.seen: list[_Seen] = []
+        self.seen: list[_Seen] = []  # the images of the sample
         self.boxed: set[int] = set()  # numbers of the images with boxes
 
     def sample(self) -> Sample | None:
         """The sample; None if the frame is still open. Refused if the row is not a valid sample."""
         raw = self.raw
-        images = [self._image(number, image) for number, image in enumerate(raw.images, 1)]
+        for k, image in enumerate(raw.images):
+            key = (image.path, image.width, image.height, image.role, image.caption, image.frame)
+            if key not in self.known:
+                self.known[key] = self._looked_at(f"images.{k}", image)
+            self.seen.append(self.known[key])
         self._note_boxes()
         if self.job.frame == "auto":
             return None
         exif, unknown = self._exif()
+        trajectory = raw.trajectory
         try:
+            targets = tuple(
+                Target(image=box.image, box=self._box(box, box.image, f"targets.{k}"), label=box.label)
+                for k, box in enumerate(raw.targets)
+            )
+            if raw.thinking and not trajectory:
+                thinking = self._text(raw.thinking, "thinking")
+                trajectory = Trajectory(thinking=thinking, answer=targets, writer=self.job.kind)
             sample = Sample(
                 id=raw.id,
                 task=raw.task,
-                images=tuple(self._with_objects(number, ref) for number, ref in enumerate(images, 1)),
+                images=tuple(self._with_objects(k, image) for k, image in enumerate(raw.images)),
                 question=self._text(raw.question, "question"),
-                targets=tuple(self._target(k, box) for k, box in enumerate(raw.targets)),
+                targets=targets,
                 relation=raw.relation,
                 image_hidden=raw.image_hidden,
                 source=raw.source or self.job.kind,
-                trajectory=self._trajectory(),
+                trajectory=trajectory,
                 meta=raw.meta | exif,
             )
         except ValidationError as error:
@@ -155,33 +166,24 @@ class _Finisher:
         self.found.rotated.extend(unknown)
         return sample
 
-    def _image(self, number: int, image: RawImage) -> ImageRef:
-        key = (image.path, image.width, image.height, image.role, image.caption, image.frame)
-        if key not in self.known:
-            self.known[key] = self._looked_at(number, image)
-        self.seen.append(self.known[key])
-        return self.seen[-1].ref
-
-    def _looked_at(self, number: int, image: RawImage) -> _Seen:
+    def _looked_at(self, where: str, image: RawImage) -> _Seen:
         options = self.job.options
-        looker, root_name, given = self.looker, self.job.root_name, image.path
-        if options.stored and given.startswith(f"{options.stored}/"):
-            looker, root_name, given = (
-                _looker(options.stored, options.look, "", self.job.run),
-                STORED,
-                given[len(options.stored) + 1 :],
-            )
+        looker, root, path, strip = self.looker, self.job.root_name, image.path, options.strip
+        if options.stored and path.startswith(f"{options.stored}/"):
+            looker, root, strip = _looker(options.stored, options.look, "", self.job.run), STORED, ""
+            path = path.removeprefix(f"{options.stored}/")
         try:
-            facts = looker.at(clean_path(given, options.root, options.strip if root_name != STORED else ""))
+            facts = looker.at(clean_path(path, options.root, strip))
         except ImageError as error:
-            raise Refused(f"images.{number - 1}", error.message, error.hint) from error
+            raise Refused(where, error.message, error.hint) from error
         told = (image.width, image.height) if image.width > 0 and image.height > 0 else None
         size = facts.size or told
-        exif = self._rotation(number, facts, told)
+        exif = self._rotation(where, facts, told)
+        width, height = size or (0, 0)
         ref = ImageRef(
-            path=rooted(root_name, facts.path),
-            width=size[0] if size else 0,
-            height=size[1] if size else 0,
+            path=rooted(root, facts.path),
+            width=width,
+            height=height,
             sha256=facts.sha256,
             role=image.role,
             caption=image.caption,
@@ -190,9 +192,9 @@ class _Finisher:
         drawn = stored_size(size, facts.orientation) if size and exif == "ignore" else size
         return _Seen(ref, drawn, facts.orientation, exif)
 
-    def _rotation(self, number: int, facts: Facts, told: tuple[int, int] | None) -> str:
+    def _rotation(self, where: str, facts: Facts, told: tuple[int, int] | None) -> str:
         """How the EXIF rotation is treated of an image (:attr:`_Seen.exif`). Refused if the sizes contradict it."""
-        where, wanted = f"images.{number - 1}", self.job.options.exif
+        wanted = self.job.options.exif
         if facts.size is None:
             return ""
         stored = stored_size(facts.size, facts.orientation)
@@ -215,46 +217,39 @@ class _Finisher:
 
     def _exif(self) -> tuple[dict[str, str], list[Rotated]]:
         """What ``meta`` says about rotated photographs with boxes, and those whose boxes have no known orientation."""
-        if not any(seen.exif for seen in self.seen):
-            return {}, []
-        stored = self.job.options.stored
-        pairs = [
-            (image.path.removeprefix(f"{stored}/") if stored else image.path, self.seen[k - 1])
-            for k, image in enumerate(self.raw.images, 1)
-            if k in self.boxed
+        pairs = zip(self.raw.images, self.seen, strict=True)
+        boxed = [(image, seen) for k, (image, seen) in enumerate(pairs, 1) if seen.exif and k in self.boxed]
+        prefix = f"{self.job.options.stored}/" if self.job.options.stored else ""
+        unknown = [
+            Rotated(i.path.removeprefix(prefix), seen.orientation) for i, seen in boxed if seen.exif == "unknown"
         ]
-        unknown = [Rotated(path, seen.orientation) for path, seen in pairs if seen.exif == "unknown"]
-        told = sorted({seen.exif for _, seen in pairs if seen.exif})
+        told = sorted({seen.exif for _, seen in boxed})
         return ({EXIF_META: told[0]} if told and not unknown else {}), unknown
 
     def _note_boxes(self) -> None:
         """Every box as evidence of the frame, but for those that say it themselves."""
-        raw = self.raw
+        job, raw, evidence = self.job, self.raw, self.found.evidence
+        where = f"{self.found.row.file}:{self.found.row.number}"
         written = [part for part in (*raw.question, *(raw.thinking or ())) if not isinstance(part, str)]
-        for box in (*raw.targets, *written):
-            self.boxed.add(box.image)
-            if box.frame is None and 1 <= box.image <= len(self.seen):
-                self._note(box.numbers, self.seen[box.image - 1].size)
-        for number, (image, seen) in enumerate(zip(raw.images, self.seen, strict=True), 1):
-            if image.objects:
-                self.boxed.add(number)
-            for thing in image.objects:
-                if thing.frame is None:
-                    self._note(thing.numbers, seen.size)
+        boxes: list[tuple[int, RawBox | RawObject]] = [(box.image, box) for box in (*raw.targets, *written)]
+        boxes += [(number, thing) for number, image in enumerate(raw.images, 1) for thing in image.objects]
+        for number, box in boxes:
+            self.boxed.add(number)
+            if box.frame is not None or not 1 <= number <= len(self.seen):
+                continue
+            numbers, size = box.numbers, self.seen[number - 1].size
+            if job.frame == "auto":
+                evidence.weigh(where, numbers, size, job.tried)
+                continue
+            own = [(job.resized.key, job.resized.sides(size) if size else None)] if job.resized else []
+            kind = possible(numbers, size, own)
+            if (job.resized.key if job.resized else job.frame) not in kind and size:
+                kind |= possible(numbers, size, [(one.key, one.sides(size)) for one in job.tried])
+            evidence.add(kind, where, numbers)
 
-    def _note(self, numbers: Numbers, size: tuple[int, int] | None) -> None:
-        job, evidence = self.job, self.found.evidence
-        if job.frame == "auto":
-            evidence.weigh(self.where, numbers, size, job.tried)
-            return
-        own = [(job.resized.key, job.resized.sides(size) if size else None)] if job.resized else []
-        kind = possible(numbers, size, own)
-        if (job.resized.key if job.resized else job.frame) not in kind and size:
-            kind |= possible(numbers, size, [(one.key, one.sides(size)) for one in job.tried])
-        evidence.add(kind, self.where, numbers)
-
-    def _box(self, numbers: Numbers, image: int, field: str, frame: FrameName | None = None) -> Box:
-        frame = frame or self.job.frame
+    def _box(self, raw: RawBox | RawObject, image: int, field: str) -> Box:
+        """``raw`` of Image-``image`` in fractions of the upright picture. Refused if it is no box of the image."""
+        numbers, frame = raw.numbers, raw.frame or self.job.frame
         if not 1 <= image <= len(self.seen):
             raise Refused(field, f"Image-{image} does not exist, the row has {len(self.seen)} images")
         seen, resized = self.seen[image - 1], self.job.resized
@@ -264,55 +259,37 @@ class _Finisher:
             raise Refused(field, error.message, error.hint) from error
         if seen.exif == "ignore":
             box = upright_box(box, seen.orientation)
-        x1, y1, x2, y2 = box
-        if 0.0 <= x1 < x2 <= 1.0 and 0.0 <= y1 < y2 <= 1.0:
-            if frame != "fraction" and only_fractions(numbers):
-                given = ", ".join(f"{v:g}" for v in numbers)
-                reason = f"box ({given}) can only be fractions (0-1), and the boxes are read as {WORDS[frame]}"
-                raise Refused(field, reason, "if all boxes are fractions, import with --frame fraction")
-            return box
         problem = box_problem(box)
-        if problem:
+        if problem or (frame != "fraction" and only_fractions(numbers)):
             given = ", ".join(f"{v:g}" for v in numbers)
-            hint = "correct the annotation" if problem != "outside" else _OUTSIDE
-            raise Refused(field, f"box ({given}) in {WORDS[frame]} is {problem}", hint)
+            if problem:
+                hint = "correct the annotation" if problem != "outside" else _OUTSIDE
+                raise Refused(field, f"box ({given}) in {WORDS[frame]} is {problem}", hint)
+            reason = f"box ({given}) can only be fractions (0-1), and the boxes are read as {WORDS[frame]}"
+            raise Refused(field, reason, "if all boxes are fractions, import with --frame fraction")
         return box
 
-    def _target(self, k: int, box: RawBox) -> Target:
-        found = self._box(box.numbers, box.image, f"targets.{k}", box.frame)
-        return Target(image=box.image, box=found, label=box.label)
-
-    def _with_objects(self, number: int, ref: ImageRef) -> ImageRef:
-        things = self.raw.images[number - 1].objects
-        if not things:
-            return ref
+    def _with_objects(self, k: int, image: RawImage) -> ImageRef:
         notes = tuple(
             ObjectNote(
                 label=thing.label,
-                box=self._box(thing.numbers, number, f"images.{number - 1}.objects.{k}", thing.frame),
+                box=self._box(thing, k + 1, f"images.{k}.objects.{n}"),
                 attributes=thing.attributes or {},
             )
-            for k, thing in enumerate(things)
+            for n, thing in enumerate(image.objects)
         )
-        return ref.model_copy(update={"objects": notes})
+        ref = self.seen[k].ref
+        return ref.model_copy(update={"objects": notes}) if notes else ref
 
     def _text(self, text: Text, field: str) -> str:
+        words = (*_RESERVED, *TAGS) if field == "thinking" else _RESERVED
+        parts = []
         for part in text:
-            if isinstance(part, str) and "<" in part:
-                words = (*_RESERVED, *TAGS) if field == "thinking" else _RESERVED
-                reserved = next((word for word in words if word in part), None)
-                if reserved:
-                    raise Refused(field, f"holds {reserved!r}, which would not be read as text", "remove it")
-        parts = [
-            box_markup(part.image, self._box(part.numbers, part.image, field, part.frame))
-            if isinstance(part, RawBox)
-            else part
-            for part in text
-        ]
+            if isinstance(part, RawBox):
+                parts.append(box_markup(part.image, self._box(part, part.image, field)))
+                continue
+            reserved = next((word for word in words if word in part), None) if "<" in part else None
+            if reserved:
+                raise Refused(field, f"holds {reserved!r}, which would not be read as text", "remove it")
+            parts.append(part)
         return "".join(parts).strip()
-
-    def _trajectory(self) -> Trajectory | None:
-        if self.raw.trajectory or not self.raw.thinking:
-            return self.raw.trajectory
-        answer = tuple(self._target(k, box) for k, box in enumerate(self.raw.targets))
-        return Trajectory(thinking=self._text(self.raw.thinking, "thinking"), answer=answer, writer=self.job.kind)

@@ -6,6 +6,7 @@ Formats without an importer are recognised as well: the message says which forma
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ from mirg.data.importers.files import read_xml
 from mirg.data.importers.label_studio import looks_like_task
 from mirg.data.importers.rows import Refused
 from mirg.data.importers.stream import read_members, read_rows
-from mirg.errors import DataError, MirgError
+from mirg.errors import DataError, MirgError, StorageError
 from mirg.images import SUFFIXES
 
 LISTED = "`mirg data kinds` lists the formats"
@@ -99,23 +100,40 @@ _OBJECTS: tuple[tuple[Format, _Test], ...] = (
 _TEXTS = {"sharegpt", "ms-swift", "mgrounding", "univg", "hf", "migbench", "migbench-revised"}
 _TALKS = {"messages", "conversations", "query", "instruction", "question", "problem", "objects"}  # of a row of texts
 _TABLES = {".tfrecord", ".tfrecords", ".record", ".record-00000-of-00001"}
+# XML by the name of its root.
+_ROOTS = {
+    "annotation": Format("Pascal VOC", "voc"),
+    "annotations": Format("CVAT XML", "cvat"),
+    "dataset": Format("imglab XML of dlib"),
+}
 _TXT = Format(
     "a text file of boxes",
     advice="give the folder of its dataset: kinds yolo, video-tracks; convert WIDER and DOTA to COCO",
 )
 _CSV = Format("a table (CSV)", advice="export COCO, Pascal VOC or YOLO from the tool: kinds coco, voc, yolo")
+# Files whose suffix says enough.
+_SUFFIXES = {
+    **dict.fromkeys(_TABLES, Format("TFRecord")),
+    **dict.fromkeys((".yaml", ".yml"), Format("the data.yaml of a YOLO dataset", "yolo")),
+    **dict.fromkeys((".csv", ".tsv"), _CSV),
+    **dict.fromkeys((".parquet", ".arrow"), Format("a table of the datasets library", "hf")),
+}
 
 
-def explained(error: MirgError, kind: str, path: Path) -> MirgError:
-    """``error`` with the hint that ``path`` looks like another format than ``kind``, if it does."""
-    found = looks_like(path)
-    if found is None or found.kind == kind:
-        return error
-    what = f"use kind {found.kind}" if found.kind else found.advice
-    guess = f"this looks like {found.name}: {what}; {LISTED}"
-    said = "" if LISTED in error.hint else error.hint
-    hints = [said, guess] if kind in _TEXTS and found.kind in _TEXTS else [guess, said]
-    return type(error)(error.message, hint="; ".join(hint for hint in hints if hint))
+@contextlib.contextmanager
+def explained(kind: str, path: Path) -> Iterator[None]:
+    """Errors say that ``path`` looks like another format than ``kind``, if it does."""
+    try:
+        yield
+    except (DataError, StorageError) as error:
+        found = looks_like(path)
+        if found is None or found.kind == kind:
+            raise
+        what = f"use kind {found.kind}" if found.kind else found.advice
+        guess = f"this looks like {found.name}: {what}; {LISTED}"
+        said = "" if LISTED in error.hint else error.hint
+        hints = [said, guess] if kind in _TEXTS and found.kind in _TEXTS else [guess, said]
+        raise type(error)(error.message, hint="; ".join(hint for hint in hints if hint)) from error
 
 
 def looks_like(path: Path) -> Format | None:
@@ -147,18 +165,12 @@ def _folder(path: Path) -> Format | None:
 
 def _file(path: Path) -> Format | None:
     suffix = path.suffix.lower()
-    if suffix in _TABLES:
-        return Format("TFRecord")
-    if suffix in (".yaml", ".yml"):
-        return Format("the data.yaml of a YOLO dataset", "yolo")
-    if suffix in (".csv", ".tsv"):
-        return _CSV
+    if suffix in _SUFFIXES:
+        return _SUFFIXES[suffix]
     if suffix == ".txt":
         return _TXT if _holds_boxes(path) else None
-    if suffix in (".parquet", ".arrow"):
-        return Format("a table of the datasets library", "hf")
     if suffix == ".xml":
-        return _xml(path)
+        return _ROOTS.get(next(read_xml(path)).tag)
     return _json(path)
 
 
@@ -166,16 +178,6 @@ def _holds_boxes(path: Path) -> bool:
     with path.open(encoding="utf-8", errors="replace") as stream:
         lines = [line.replace(",", " ").split() for line in islice(stream, 10)]
     return any(sum(word.replace(".", "", 1).lstrip("-").isdecimal() for word in line) >= 4 for line in lines)
-
-
-def _xml(path: Path) -> Format | None:
-    root = next(read_xml(path))
-    known = {
-        "annotation": Format("Pascal VOC", "voc"),
-        "annotations": Format("CVAT XML", "cvat"),
-        "dataset": Format("imglab XML of dlib"),
-    }
-    return known.get(root.tag)
 
 
 def _json(path: Path) -> Format | None:
@@ -186,27 +188,18 @@ def _json(path: Path) -> Format | None:
         row = next(read_rows(path), (0, None))[1]
         return _first(_ROWS, row)
     whole: dict[str, Any] = {}
-    for key, value in _members(path):
-        if key in whole and len(str(whole[key])) < 1000:
-            whole[key] = [whole[key], value]
-        whole.setdefault(key, value)
-    return _first(_OBJECTS, whole) or _first(_ROWS, whole) or _around_rows(whole)
-
-
-def _around_rows(whole: dict[str, Any]) -> Format | None:
-    """An object that holds rows of texts under one of its keys, or under each of them."""
+    with contextlib.suppress(DataError):  # what came before the damage says enough
+        for key, value in islice(read_members(path), _MEMBERS):
+            if key in whole and len(str(whole[key])) < 1000:
+                whole[key] = [whole[key], value]
+            whole.setdefault(key, value)
+    found = _first(_OBJECTS, whole) or _first(_ROWS, whole)
+    # An object may hold rows of texts under one of its keys, or under each of them.
     keys = [key for key, value in whole.items() if isinstance(value, dict) and _TALKS & value.keys()]
-    if not keys:
-        return None
+    if found or not keys:
+        return found
     name = f"one object that holds rows under {keys[0][:40]!r}"
     return Format(name, advice="write the rows into a separate file, as a list or one in each line")
-
-
-def _members(path: Path) -> Iterator[tuple[str, object]]:
-    try:
-        yield from islice(read_members(path), _MEMBERS)
-    except DataError:
-        return  # what came before the damage says enough
 
 
 def _first(formats: tuple[tuple[Format, _Test], ...], value: object) -> Format | None:

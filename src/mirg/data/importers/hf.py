@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirg.data.importers.answered import is_hidden, marked_up
-from mirg.data.importers.conversations import conversation, is_record, recorded
+from mirg.data.importers.conversations import asked_and_answered, conversation, is_record, recorded, turn_sample
 from mirg.data.importers.detection import (
     BoxFormat,
     FormatEvidence,
@@ -34,7 +34,6 @@ from mirg.data.importers.detection import (
 )
 from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Row, Source
 from mirg.data.importers.rows import Refused, box_of, each, mapping, name_or, paths_of, row_id, short, text_of, whole
-from mirg.data.importers.sharegpt import asked_and_answered, turn_sample
 from mirg.data.importers.texts import ANY_BOX, Images, shown, told
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.images import header_of, image_size
@@ -79,9 +78,8 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
             yield Row(path.name, number, value)
         numbering.end()
     except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(
-            f"{path} cannot be read: {error}", hint="the file may be cut off, or of another format"
-        ) from error
+        hint = "the file may be cut off, or of another format"
+        raise DataError(f"{path} cannot be read: {error}", hint=hint) from error
 
 
 def _opened(path: Path, split: str) -> datasets.Dataset | datasets.IterableDataset:
@@ -95,40 +93,29 @@ def _opened(path: Path, split: str) -> datasets.Dataset | datasets.IterableDatas
             return datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True)
         if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
             found = datasets.load_from_disk(str(path))
-            if isinstance(found, datasets.DatasetDict):
-                if split not in found:
-                    raise DataError(
-                        f"{path} has no split {split!r}", hint=f"--split, one of: {', '.join(map(str, found))}"
-                    )
-                found = found[split]
-            return found
+            if not isinstance(found, datasets.DatasetDict):
+                return found
+            if split not in found:
+                raise DataError(f"{path} has no split {split!r}", hint=f"--split, one of: {', '.join(map(str, found))}")
+            return found[split]
         return datasets.load_dataset(path.as_posix(), split=split, streaming=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"{path} cannot be read as a dataset: {what}", hint="a folder, a file, or a hub name"
-        ) from error
+        what = (str(error).strip() or type(error).__name__).splitlines()[0]
+        hint = "a folder, a file, or a hub name"
+        raise DataError(f"{path} cannot be read as a dataset: {what}", hint=hint) from error
 
 
 def _plain(table: datasets.Dataset | datasets.IterableDataset) -> Iterable[dict[str, Any]]:
     """The examples, their pictures as the bytes they are."""
-    features = table.features
-    for name, feature in (features or {}).items():
-        bare = _undecoded(feature)
-        if bare is not feature:
-            table = table.cast_column(name, bare)
-    return table  # type: ignore[return-value]
-
-
-def _undecoded(feature: Any) -> Any:
     import datasets
 
-    if isinstance(feature, datasets.Image):
-        return datasets.Image(decode=False)
-    inner = getattr(feature, "feature", None)
-    if isinstance(inner, datasets.Image):
-        return type(feature)(datasets.Image(decode=False))
-    return feature
+    bare = datasets.Image(decode=False)
+    for name, feature in (table.features or {}).items():
+        if isinstance(feature, datasets.Image):
+            table = table.cast_column(name, bare)
+        elif isinstance(getattr(feature, "feature", None), datasets.Image):
+            table = table.cast_column(name, type(feature)(bare))
+    return table  # type: ignore[return-value]
 
 
 def _columns(example: Mapping[str, Any], said: Mapping[str, str], features: Any) -> dict[str, str]:
@@ -191,10 +178,9 @@ def _size(example: Mapping[str, Any], columns: Mapping[str, str], root: str) -> 
     cell = inside(example, columns.get("images", ""))
     if isinstance(cell, list):
         cell = cell[0] if len(cell) == 1 else None
-    data = cell.get("bytes") if isinstance(cell, Mapping) else cell if isinstance(cell, bytes) else None
-    file = cell.get("path") if isinstance(cell, Mapping) else cell
+    data, file = (cell.get("bytes"), cell.get("path")) if isinstance(cell, Mapping) else (cell, cell)
     try:
-        if data:
+        if data and isinstance(data, bytes):
             return header_of(data, "of an example").size
         return image_size(Path(root) / file) if isinstance(file, str) and "\0" not in file else None
     except ImageError:
@@ -223,65 +209,61 @@ def _stored(value: Any, folder: str) -> Any:
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     """One sample per example: its boxes (an empty list means that there is no object), or those of its answer."""
-    name = None
+    name, first = None, options.image_index_from
     try:
         row = mapping(value)
         paths = paths_of(row.get("images"))
         # The folder of stored pictures has another name in every run, and an id must not.
         name = row_id(row | {"images": [path.removeprefix(f"{options.stored}/") for path in paths]}, "hf")
+        messages = _messages(row)
         if row.get("record") is not None:
             return [recorded(text_of(row["record"], "record"), paths)]
-        messages = _messages(row)
-        if messages is not None:
-            value = {"id": name, "task": row.get("task"), "images": list(paths), "messages": messages}
-            talk = conversation(value, "hf", placeholders_needed=False, first=options.image_index_from)
-            return each(talk.named(), partial(turn_sample, talk, options.image_index_from))
-        if "question" not in row and len(paths) == 1 and any(row.get(part) is not None for part in _FORMATS):
-            return [asks_for_all(name, paths[0], _targets(row, 1))]
-        first = options.image_index_from
-        asked = told(text_of(row.get("question"), "question"), Images(paths, first), "question", strict=False)
-        question = shown(asked)
-        if question.images not in (0, len(paths)):
-            raise Refused("question", f"{question.images} placeholders for {len(paths)} images")
-        if question.problem:
-            raise Refused("question", question.problem)
-        task = name_or(row.get("task"), "grounding")
-        if row.get("boxes") is None and row.get("boxes_xywh") is None:
-            if row.get("answer") is None:
-                raise Refused("boxes", "neither boxes nor an answer", _HINT)
-            answer = text_of(row.get("answer"), "answer")
-            return [asked_and_answered(name, task, paths, question.text, answer, first=first)]
-        targets = _targets(row, len(paths))
-        return [
-            RawSample(
-                id=name,
-                task=task,
-                images=tuple(RawImage(path) for path in paths),
-                question=marked_up(question.text, len(paths), "question", frame=None, pattern=ANY_BOX),
-                targets=targets,
-                image_hidden=is_hidden(question.text, len(paths), targets),
-            )
-        ]
+        if messages is None:
+            return [_sample(name, row, paths, first)]
+        value = {"id": name, "task": row.get("task"), "images": list(paths), "messages": messages}
+        talk = conversation(value, "hf", placeholders_needed=False, first=first)
+        return each([(turn.id, turn) for turn in talk.turns], partial(turn_sample, talk, first))
     except Refused as refused:
         found = refused.refusal._replace(id=name)
         return [found._replace(hint=_HINT) if found.reason == "is missing" and not found.hint else found]
 
 
+def _sample(name: str, row: dict[str, Any], paths: tuple[str, ...], first: int | None) -> RawSample:
+    annotated = any(row.get(part) is not None for part in _FORMATS)
+    if "question" not in row and len(paths) == 1 and annotated:
+        return asks_for_all(name, paths[0], _targets(row, 1))
+    asked = told(text_of(row.get("question"), "question"), Images(paths, first), "question", strict=False)
+    question = shown(asked)
+    if question.images not in (0, len(paths)):
+        raise Refused("question", f"{question.images} placeholders for {len(paths)} images")
+    if question.problem:
+        raise Refused("question", question.problem)
+    task = name_or(row.get("task"), "grounding")
+    if not annotated:
+        if row.get("answer") is None:
+            raise Refused("boxes", "neither boxes nor an answer", _HINT)
+        answer = text_of(row.get("answer"), "answer")
+        return asked_and_answered(name, task, paths, question.text, answer, first=first)
+    targets = _targets(row, len(paths))
+    images = tuple(RawImage(path) for path in paths)
+    parts = marked_up(question.text, len(paths), "question", frame=None, pattern=ANY_BOX)
+    hidden = is_hidden(question.text, len(paths), targets)
+    return RawSample(name, task, images, parts, targets, image_hidden=hidden)
+
+
 def _messages(row: Mapping[str, Any]) -> list[Any] | None:
     """The messages of a row that is a conversation; None if its question is a separate column."""
-    if row.get("question") is not None:
+    if row.get("question") is not None or (row.get("messages") is None and row.get("prompt") is None):
         return None
     if row.get("messages") is not None:
         return row["messages"]
-    parts = [("user", row.get("prompt")), ("assistant", row.get("completion"))]
-    if parts[0][1] is None:
-        return None
+    parts = [("user", row["prompt"]), ("assistant", row.get("completion"))]
     turns = [
-        turn
+        part if isinstance(part, list) else [{"role": role, "content": part}]
         for role, part in parts
-        for turn in (part if isinstance(part, list) else [{"role": role, "content": part}] if part is not None else [])
+        if part is not None
     ]
-    return turns
+    return [turn for some in turns for turn in some]
 
 
 def _targets(row: dict[str, Any], images: int) -> tuple[RawBox, ...]:
@@ -296,36 +278,32 @@ def _targets(row: dict[str, Any], images: int) -> tuple[RawBox, ...]:
     labels = _each(row.get("labels"), "labels", len(given), "")
     targets = []
     crowds = _each(row.get("iscrowd"), "iscrowd", len(given), 0)
-    for k, box in enumerate(given):
+    for k, (box, label) in enumerate(zip(given, labels, strict=True)):
         x1, y1, x2, y2 = box_of(box, f"{field}.{k}")
         if crowds[k]:
             raise Refused(f"iscrowd.{k}", "marks a crowd, which is not one object", "leave crowds out of the boxes")
-        label = _label(labels[k], f"labels.{k}")
+        if isinstance(label, int) and not isinstance(label, bool):
+            hint = "the column must hold names, or be a ClassLabel"
+            raise Refused(f"labels.{k}", f"class {short(label)} has no name", hint)
+        label = "" if label is None else text_of(label, f"labels.{k}")
         targets.append(RawBox(numbers[k], (x1, y1, x2, y2) if corners else (x1, y1, x1 + x2, y1 + y2), label))
     return tuple(targets)
-
-
-def _label(value: Any, field: str) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        raise Refused(field, f"class {short(value)} has no name", "the column must hold names, or be a ClassLabel")
-    return "" if value is None else text_of(value, field)
 
 
 def _numbers(row: dict[str, Any], count: int, images: int) -> list[int]:
     for name, first in (("image_number", 1), ("image_index", 0)):
         if row.get(name) is not None:
-            found = [whole(v, name) - first + 1 for v in _each(row[name], name, count, None)]
-            wrong = next((number for number in found if not 1 <= number <= images), None)
+            found = [whole(v, name) for v in _each(row[name], name, count)]
+            wrong = next((number for number in found if not first <= number < first + images), None)
             if wrong is not None:
-                wrong += first - 1
                 raise Refused(name, f"image {wrong} does not exist, counted from {first}, there are {images} images")
-            return found
+            return [number - first + 1 for number in found]
     if images > 1 and count:
         raise Refused("image_number", f"does not say which of the {images} images a box lies in", _HINT)
     return [1] * count
 
 
-def _each(value: Any, field: str, count: int, default: Any) -> list[Any]:
+def _each(value: Any, field: str, count: int, default: Any = None) -> list[Any]:
     """One value for every box: a list of as many, or one for all."""
     if not isinstance(value, list):
         return [default if value is None else value] * count
@@ -334,12 +312,5 @@ def _each(value: Any, field: str, count: int, default: Any) -> list[Any]:
     return value
 
 
-SOURCE = Source(
-    kind="hf",
-    about="a datasets folder, parquet or JSON files, or a hub name",
-    read=read,
-    convert=convert,
-    frame="auto",
-    stores=True,
-    names_images=True,
-)
+_ABOUT = "a datasets folder, parquet or JSON files, or a hub name"
+SOURCE = Source("hf", _ABOUT, read, convert, "auto", stores=True, names_images=True)

@@ -15,16 +15,15 @@ from uuid import uuid4
 
 from mirg.data.importers.evidence import Evidence
 from mirg.data.importers.finish import STORED, Finished, Job, finish
-from mirg.data.importers.frames import WORDS, FrameName
+from mirg.data.importers.frames import WORDS, FrameName, considered, said, with_note
 from mirg.data.importers.guess import LISTED, explained
 from mirg.data.importers.kinds import source_of
-from mirg.data.importers.look import fact_row
-from mirg.data.importers.pictures import advice, missing_path
+from mirg.data.importers.look import note_facts
+from mirg.data.importers.pictures import advice
 from mirg.data.importers.raw import ImportOptions, Refusal, Row, Source
 from mirg.data.importers.reasons import kind_of
 from mirg.data.importers.relabel import LabelReport
-from mirg.data.importers.resized import considered, said, with_note
-from mirg.errors import ConfigError, DataError, ImageError, StorageError
+from mirg.errors import ConfigError, DataError, ImageError
 from mirg.executors import Executor, Local
 from mirg.plugins import is_plugin
 from mirg.samples import DatasetWriter, ImageRef, Rejection, Sample
@@ -119,6 +118,8 @@ def import_dataset(
     report = ImportReport(out, kind)
     journal = out.parent / f".{out.name}.looked.jsonl"
     with contextlib.ExitStack() as stack:
+        # A stopped import is continued by its journal, unless nothing was found out about images.
+        stack.callback(lambda: journal.is_file() and not journal.stat().st_size and journal.unlink())
         writer = stack.enter_context(
             DatasetWriter(
                 out,
@@ -129,7 +130,7 @@ def import_dataset(
                 overwrite=overwrite,
             )
         )
-        stack.enter_context(_explained(kind, path))
+        stack.enter_context(explained(kind, path))
         if source.stores:
             stored = stack.enter_context(scratch_folder(out))
             options = options.model_copy(update={"stored": str(stored.resolve())})
@@ -140,16 +141,25 @@ def import_dataset(
         report.image_index_from = options.image_index_from
         root_name = writer.add_root(Path(options.root).name or "images", options.root)
         job = Job(
-            kind, options, "auto", root_name, run=uuid4().hex, plugin=str(Path(plugin).absolute()) if plugin else ""
+            kind,
+            options,
+            "auto",
+            root_name,
+            journal="" if options.look == "none" else str(journal.resolve()),
+            run=uuid4().hex,
+            plugin=str(Path(plugin).absolute()) if plugin else "",
         )
-        if options.look != "none":
-            job = job._replace(journal=str(journal.resolve()))
-        stack.callback(_drop_empty, journal)
         with Journal(journal) as looked:
             job, rows = _settled(source, job, rows, path, looked)
             report.frame = job.frame
             work = _Work(writer, job, report, copy, listed)
-            work.run(workers, rows, looked, on_progress)
+            for found in workers.map(partial(finish, job), rows):
+                work.take(found)
+                note_facts(looked, found.facts)
+                if report.rows % _REFUSE_EVERY == 0:
+                    work.contradict(found.row.file, final=False)
+                    if on_progress:
+                        on_progress(report.rows)
             if not (work.evidence.counts or options.frame or source.frame != "auto"):
                 report.frame = "auto"  # every box said its own
         report.warnings += work.labels.warnings(options)
@@ -157,27 +167,10 @@ def import_dataset(
         if not report.samples:
             first = f"; first: {report.first[0]}" if report.first else ""
             reason = f"{path}: no row of {report.rows:,} can be used{first}"
-            hint = _image_advice(report, options) or f"if the format is another one: {LISTED}"
+            hint = advice(Path(options.root), report.first) or f"if the format is another one: {LISTED}"
             raise DataError(reason, hint=hint)
     journal.unlink(missing_ok=True)
     return report
-
-
-@contextlib.contextmanager
-def _explained(kind: str, path: Path) -> Iterator[None]:
-    """Errors that say what ``path`` looks like if it is of another format than ``kind``."""
-    try:
-        yield
-    except (DataError, StorageError) as error:
-        raise explained(error, kind, path) from error
-
-
-def _image_advice(report: ImportReport, options: ImportOptions) -> str:
-    """What to do if no row can be used because its images are missing, or are not what the row says."""
-    missing = [path for row in report.first if (path := missing_path(row.reason))]
-    if missing:
-        return advice(Path(options.root), missing[0])
-    return next((row.hint for row in report.first if row.field.startswith("images.")), "")
 
 
 def _settled(source: Source, job: Job, rows: Iterator[Row], path: Path, looked: Journal) -> tuple[Job, Iterator[Row]]:
@@ -187,10 +180,8 @@ def _settled(source: Source, job: Job, rows: Iterator[Row], path: Path, looked: 
     frame = options.frame or source.frame
     limited = options.min_pixels or options.max_pixels
     if limited and frame not in ("auto", "resized_pixels"):
-        raise ConfigError(
-            f"--min-pixels and --max-pixels mean nothing for boxes in {WORDS[frame]}",
-            hint="they belong to --frame resized_pixels",
-        )
+        reason = f"--min-pixels and --max-pixels mean nothing for boxes in {WORDS[frame]}"
+        raise ConfigError(reason, hint="they belong to --frame resized_pixels")
     unsure = frame == "resized_pixels" and not limited
     if frame == "auto" or unsure:
         peeked = list(islice(rows, _PEEKED))
@@ -199,7 +190,7 @@ def _settled(source: Source, job: Job, rows: Iterator[Row], path: Path, looked: 
         for row in peeked:
             found = finish(job._replace(tried=tried), row)
             evidence.join(found.evidence)
-            _note(found, looked)
+            note_facts(looked, found.facts)
         if frame == "auto":
             sizes = any(isinstance(row.value, dict) and row.value.get("boxes_xywh") is not None for row in peeked)
             frame = evidence.settle(str(path), tried, named, sizes=sizes)
@@ -214,11 +205,16 @@ def _counted_from(source: Source, options: ImportOptions, rows: Iterator[Row]) -
     None if no row does, so that a later one is still noticed. DataError if more rows name an image that exists only if
     images are counted from 1.
     """
+
+    def names(row: Row, what: str, settings: ImportOptions) -> bool:
+        return any(isinstance(out, Refusal) and out.counts == what for out in source.convert(row.value, settings))
+
     peeked = list(islice(rows, _PEEKED))
-    zeros = [row for row in peeked if _counts(source, row, options, "0")]
+    zeros = [row for row in peeked if names(row, "0", options)]
     if not zeros:
         return None, chain(peeked, rows)
-    ones = [row for row in peeked if _counts(source, row, options.model_copy(update={"image_index_from": 0}), "1")]
+    from_zero = options.model_copy(update={"image_index_from": 0})
+    ones = [row for row in peeked if names(row, "1", from_zero)]
     if len(ones) > len(zeros):
         raise DataError(
             f"{zeros[0].file}: {len(zeros):,} rows name image 0 (row {zeros[0].number}), and {len(ones):,} name an "
@@ -228,22 +224,6 @@ def _counted_from(source: Source, options: ImportOptions, rows: Iterator[Row]) -
     return 0, chain(peeked, rows)
 
 
-def _counts(source: Source, row: Row, options: ImportOptions, what: str) -> bool:
-    return any(isinstance(found, Refusal) and found.counts == what for found in source.convert(row.value, options))
-
-
-def _drop_empty(journal: Path) -> None:
-    """Nothing was found out about images, so there is nothing to keep for another try."""
-    if journal.is_file() and journal.stat().st_size == 0:
-        journal.unlink()
-
-
-def _note(found: Finished, looked: Journal) -> None:
-    """Keep what was found out about images, for other processes and for an import that has to start again."""
-    for path, facts in found.facts:
-        looked.append(fact_row(path, facts))
-
-
 class _Work:
     def __init__(self, writer: DatasetWriter, job: Job, report: ImportReport, copy: bool, listed: int) -> None:
         self.writer, self.job, self.report, self.copy, self.listed = writer, job, report, copy, listed
@@ -251,61 +231,42 @@ class _Work:
         self.labels = LabelReport()
         self._copied: dict[str, ImageRef] = {}
 
-    def run(
-        self, workers: Executor, rows: Iterator[Row], looked: Journal, on_progress: Callable[[int], None] | None
-    ) -> None:
-        for found in workers.map(partial(finish, self.job), rows):
-            self._take(found)
-            _note(found, looked)
-            if self.report.rows % _REFUSE_EVERY == 0:
-                self.contradict(found.row.file, final=False)
-                if on_progress:
-                    on_progress(self.report.rows)
-
     def contradict(self, source: str, *, final: bool) -> None:
         job = self.job
         self.evidence.contradict(job.frame, source, final=final, resized=job.tried, said=job.resized)
 
-    def _take(self, found: Finished) -> None:
+    def take(self, found: Finished) -> None:
         report = self.report
         report.rows += 1
         self.evidence.join(found.evidence)
         self.labels.take(found.row.number, found.noted)
         report.negatives += found.noted.negatives
         report.rotated.update(found.rotated)
-        kept = 0
-        for row in found.written:
-            kept += self._write(found.row, row)
+        kept = sum(self._write(found.row, row) for row in found.written)
         for refusal in found.refused:
             if refusal.counts == "0" and self.job.options.image_index_from is None:
-                raise DataError(
-                    f"{found.row.file}: row {found.row.number} {refusal.reason}, as in the rows before it",
-                    hint=refusal.hint,
-                )
-            self._refuse(found.row, refusal.field, refusal.reason, refusal.hint, refusal.id)
+                where = f"{found.row.file}: row {found.row.number}"
+                raise DataError(f"{where} {refusal.reason}, as in the rows before it", hint=refusal.hint)
+            self._refuse(found.row, refusal)
         report.rows_used += bool(kept)
         if not kept and not found.refused and not found.written:
-            self._refuse(found.row, "row", "holds no question that can be answered", "", None)
+            self._refuse(found.row, Refusal("row", "holds no question that can be answered"))
 
     def _write(self, at: Row, row: WrittenRow) -> bool:
         try:
             if self.copy or (self.job.options.stored and any(path.startswith(_STORED) for path in row.images)):
                 row = self._with_copies(row)
-            self.writer.add_written(self._unique(row))
+            if self.writer.has(row.id):  # another id: sources number their parts independently
+                self.report.renamed += 1
+                k = next(k for k in range(2, 10**9) if not self.writer.has(f"{row.id}~{k}"))
+                sample = Sample.model_validate_json(row.line)
+                row = written(sample.model_copy(update={"id": f"{row.id}~{k}"}))
+            self.writer.add_written(row)
         except ImageError as error:
-            self._refuse(at, "images", error.message, error.hint, row.id)
+            self._refuse(at, Refusal("images", error.message, error.hint, row.id))
             return False
         self.report.tasks[row.task] += 1
         return True
-
-    def _unique(self, row: WrittenRow) -> WrittenRow:
-        """A second row of the same id gets another one: sources number their parts independently."""
-        if not self.writer.has(row.id):
-            return row
-        self.report.renamed += 1
-        sample = Sample.model_validate_json(row.line)
-        k = next(k for k in range(2, 10**9) if not self.writer.has(f"{row.id}~{k}"))
-        return written(sample.model_copy(update={"id": f"{row.id}~{k}"}))
 
     def _with_copies(self, row: WrittenRow) -> WrittenRow:
         sample = Sample.model_validate_json(row.line)
@@ -313,27 +274,23 @@ class _Work:
         images = []
         for ref in sample.images:
             held = ref.path.startswith(_STORED)
-            if not held and not self.copy:
-                images.append(ref)
-                continue
-            if ref.path not in self._copied:
-                inside = ref.path.removeprefix(_STORED if held else f"{MARK}{self.job.root_name}/")
-                file = (Path(self.job.options.stored) if held else root) / inside
-                self._copied[ref.path] = self.writer.add_file(file, Path(inside).stem, sample_id=sample.id)
-            stored = self._copied[ref.path]
-            facts = {"path": stored.path, "sha256": stored.sha256, "width": stored.width, "height": stored.height}
-            images.append(ref.model_copy(update=facts))
+            if held or self.copy:
+                if ref.path not in self._copied:
+                    inside = ref.path.removeprefix(_STORED if held else f"{MARK}{self.job.root_name}/")
+                    file = (Path(self.job.options.stored) if held else root) / inside
+                    self._copied[ref.path] = self.writer.add_file(file, Path(inside).stem, sample_id=sample.id)
+                facts = self._copied[ref.path].model_dump(include={"path", "sha256", "width", "height"})
+                ref = ref.model_copy(update=facts)
+            images.append(ref)
         return written(sample.model_copy(update={"images": tuple(images)}))
 
-    def _refuse(self, at: Row, where: str, reason: str, hint: str, sample_id: str | None) -> None:
+    def _refuse(self, at: Row, refusal: Refusal) -> None:
+        where, reason, hint, sample_id, _ = refusal
         rejection = Rejection(file=at.file, row=at.number, id=sample_id, field=where, reason=reason, hint=hint)
         self.writer.reject(rejection)
         self.report.refused += 1
-        self.report.reasons[f"{where.split('.')[0]}: {_kind(reason)}"] += 1
+        # For counting, a reason is without the parts that differ from row to row.
+        kind = kind_of(reason) or re.sub(r"-?\d+(?:[.,]\d+)*", "#", re.sub(r"(?<=image )\S+", "…", reason))[:100]
+        self.report.reasons[f"{where.split('.')[0]}: {kind}"] += 1
         if len(self.report.first) < self.listed:
             self.report.first.append(rejection)
-
-
-def _kind(reason: str) -> str:
-    """A reason without the parts that differ from row to row, for counting."""
-    return kind_of(reason) or re.sub(r"-?\d+(?:[.,]\d+)*", "#", re.sub(r"(?<=image )\S+", "…", reason))[:100]

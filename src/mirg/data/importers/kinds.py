@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mirg.data.importers import (
     coco,
+    conversations,
     cvat,
     hf,
     label_studio,
@@ -18,14 +18,13 @@ from mirg.data.importers import (
     mgrounding,
     migbench,
     ms_swift,
-    sharegpt,
     univg,
     video_tracks,
     voc,
     yolo,
 )
 from mirg.data.importers.raw import ImportOptions, Outcome, Row, Source
-from mirg.errors import ConfigError, MirgError
+from mirg.errors import ConfigError, MirgError, did_you_mean
 from mirg.plugins import is_plugin, load_plugin, plugin_errors
 
 SOURCES: dict[str, Source] = {
@@ -33,7 +32,7 @@ SOURCES: dict[str, Source] = {
     for source in (
         mgrounding.SOURCE,
         univg.SOURCE,
-        sharegpt.SOURCE,
+        conversations.SOURCE,
         ms_swift.SOURCE,
         hf.SOURCE,
         coco.SOURCE,
@@ -59,7 +58,7 @@ def source_of(kind: str) -> Source:
     if is_plugin(kind):
         return _plugin(kind)
     if kind not in SOURCES:
-        near = "".join(f"did you mean {name}? " for name in get_close_matches(kind.casefold(), SOURCES, 1))
+        near = did_you_mean(kind.casefold(), SOURCES, cutoff=0.6)
         raise ConfigError(f"no reader {kind!r}", hint=f"{near}known: {', '.join(SOURCES)}, or FILE.py:NAME")
     return SOURCES[kind]
 
@@ -73,14 +72,13 @@ def _plugin(name: str) -> Source:
         raise ConfigError(f"{name} is not an importer, but {type(source).__name__}", hint=hint)
 
     def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-        refused: MirgError | None = None
-        with plugin_errors(name, what="importer"):
-            try:
-                yield from source.read(path, options)
-            except MirgError as error:
-                refused = error
-        if refused is not None:
-            raise refused
+        try:
+            yield from source.read(path, options)
+        except MirgError:
+            raise
+        except (Exception, SystemExit):
+            with plugin_errors(name, what="importer"):
+                raise
 
     def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         with plugin_errors(name, what="importer"):

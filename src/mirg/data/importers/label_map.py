@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,17 +17,20 @@ from mirg.errors import ConfigError, first_problem
 from mirg.samples.labels import spelling_key
 from mirg.text_files import parse_yaml
 
-_REMEMBERED = 10_000  # labels whose composed form is kept
-
 
 def _label(value: Any) -> str:
     """The form in which labels are compared: composed umlauts, single blanks."""
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a text: put no, yes, on, off and numbers into quotes")
+        raise ValueError(f"{value!r} is not a text: put true, false and numbers into quotes")
     text = " ".join(unicodedata.normalize("NFC", value).split())
     if not text:
         raise ValueError("a label is empty")
     return text
+
+
+@lru_cache(maxsize=10_000)
+def _compared(label: str) -> str:
+    return _label(label) if label.strip() else label
 
 
 Label = Annotated[str, BeforeValidator(_label)]
@@ -45,7 +49,6 @@ class LabelMap(BaseModel):
     drop: tuple[Label, ...] = ()
     _new: dict[str, str | None] = PrivateAttr(default_factory=dict)
     _met: set[str] = PrivateAttr(default_factory=set)
-    _keys: dict[str, str] = PrivateAttr(default_factory=dict)  # of labels that were looked up before
 
     @model_validator(mode="after")
     def _one_place_each(self) -> LabelMap:
@@ -72,11 +75,7 @@ class LabelMap(BaseModel):
 
     def of(self, label: str) -> str | None:
         """What ``label`` of the source becomes; None if its objects are dropped."""
-        key = self._keys.get(label)
-        if key is None:
-            key = _label(label) if label.strip() else label
-            if len(self._keys) < _REMEMBERED:
-                self._keys[label] = key
+        key = _compared(label)
         if key not in self._new:
             return label
         self._met.add(key)

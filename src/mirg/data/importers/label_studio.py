@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from mirg.data.importers.annotated import Annotated, Unusable, convert, inside
+from mirg.data.importers.annotated import Annotated, Unusable, around, boxed, convert, inside, turned
 from mirg.data.importers.pictures import Pictures
 from mirg.data.importers.raw import ImportOptions, RawObject, Refusal, Row, Source
-from mirg.data.importers.rows import Refused, is_number, mapping, row_id, short, text_of, whole
+from mirg.data.importers.rows import Refused, is_box, is_number, mapping, row_id, short, text_of, whole
 from mirg.data.importers.stream import read_rows
 from mirg.errors import DataError
 from mirg.images import SUFFIXES
@@ -26,51 +26,47 @@ _NO_OBJECTS = {"relation", "textarea", "number", "rating", "datetime", "taxonomy
 _NAMING = ("labels", "choices")  # they name a region, or say something of the whole image
 
 
-class Regions:
-    """The results of one annotation; several of them are about one region if they share its id."""
+def _objects(results: list[dict[str, Any]]) -> list[RawObject | Unusable]:
+    """The objects of one annotation, in the order of its results; several of them are about one region by its id.
 
-    def __init__(self, results: list[dict[str, Any]]) -> None:
-        self._shapes: set[str] = set()
-        self._names: dict[tuple[str, str], list[str]] = {}
-        for result in results:
-            kind, region, value = result.get("type"), result.get("id"), result.get("value")
-            if not isinstance(kind, str) or not isinstance(region, str) or not isinstance(value, dict):
-                continue
+    Refused if the image was rotated in the tool.
+    """
+    shapes: set[object] = set()
+    names: dict[tuple[str, object], list[str]] = {}
+    for result in results:
+        kind, region, value = result.get("type"), result.get("id"), result.get("value")
+        if isinstance(kind, str) and isinstance(region, str) and isinstance(value, dict):
             if kind in _NAMING:
-                self._names.setdefault((kind, region), []).extend(_words(value, kind))
+                names.setdefault((kind, region), []).extend(_words(value, kind))
             elif kind not in _NO_OBJECTS:
-                self._shapes.add(region)
+                shapes.add(region)
+    found = (_object(result, shapes, names) for result in results)
+    return [thing for thing in found if thing is not None]
 
-    def object_of(self, result: dict[str, Any]) -> RawObject | Unusable | None:
-        """The object of a result, None if it is about none. Refused if the image was rotated in the tool."""
-        kind, value = result.get("type"), result.get("value")
-        if isinstance(kind, str) and kind in _NO_OBJECTS:
-            return None
-        if not isinstance(kind, str) or not isinstance(value, dict):
-            return Unusable("", "result without type and value")
-        if kind in _NAMING and not self._is_shape(result, value):
-            return None
-        if result.get("image_rotation") or value.get("image_rotation"):
-            raise Refused("image_rotation", "image was rotated in Label Studio", "set the rotation of the image to 0")
-        labels = _words(value, kind) or self._named(result.get("id"))
-        if len(labels) != 1:
-            shown = f", {', '.join(labels)[:60]}" if labels else ""
-            return Unusable("", f"result with {len(labels)} labels: {kind}{shown}", "give each object one label")
-        if kind in ("rectanglelabels", "rectangle", "labels"):
-            return _rectangle(labels[0], value)
-        if kind in ("polygonlabels", "polygon"):
-            return _polygon(labels[0], value)
-        return Unusable(labels[0], f"result is not a box of an image: {kind}, {labels[0]!r}", "export rectangles")
 
-    def _is_shape(self, result: dict[str, Any], value: dict[str, Any]) -> bool:
-        region = result.get("id")
-        return "x" in value and not (isinstance(region, str) and region in self._shapes)
-
-    def _named(self, region: object) -> list[str]:
-        """The names that separate results give to a region: labels before choices."""
-        if not isinstance(region, str):
-            return []
-        return next((found for kind in _NAMING if (found := self._names.get((kind, region)))), [])
+def _object(
+    result: dict[str, Any], shapes: set[object], names: dict[tuple[str, object], list[str]]
+) -> RawObject | Unusable | None:
+    """The object of a result, None if it is about none; ``shapes`` and ``names`` are those of regions, by their ids."""
+    kind, value = result.get("type"), result.get("value")
+    region = result.get("id") if isinstance(result.get("id"), str) else None
+    if isinstance(kind, str) and kind in _NO_OBJECTS:
+        return None
+    if not isinstance(kind, str) or not isinstance(value, dict):
+        return Unusable("", "result without type and value")
+    if kind in _NAMING and ("x" not in value or region in shapes):
+        return None
+    if result.get("image_rotation") or value.get("image_rotation"):
+        raise Refused("image_rotation", "image was rotated in Label Studio", "set the rotation of the image to 0")
+    labels = _words(value, kind) or next((found for key in _NAMING if (found := names.get((key, region)))), [])
+    if len(labels) != 1:
+        shown = f", {', '.join(labels)[:60]}" if labels else ""
+        return Unusable("", f"result with {len(labels)} labels: {kind}{shown}", "give each object one label")
+    if kind in ("rectanglelabels", "rectangle", "labels"):
+        return _rectangle(labels[0], value)
+    if kind in ("polygonlabels", "polygon"):
+        return _polygon(labels[0], value)
+    return Unusable(labels[0], f"result is not a box of an image: {kind}, {labels[0]!r}", "export rectangles")
 
 
 def _words(value: dict[str, Any], kind: str) -> list[str]:
@@ -80,15 +76,11 @@ def _words(value: dict[str, Any], kind: str) -> list[str]:
 
 def _rectangle(label: str, value: dict[str, Any]) -> RawObject | Unusable:
     numbers = [value.get(key) for key in ("x", "y", "width", "height")]
-    if not all(is_number(number) for number in numbers):
+    if not is_box(numbers):
         return Unusable(label, f"object without a box in numbers: {label!r}")
-    turned = value.get("rotation", 0)
-    if not is_number(turned) or turned % 360:
-        return Unusable(label, f"object is rotated: {label!r}, {short(turned)} degrees", "draw it upright")
-    x, y, width, height = (float(number) / 100 for number in numbers if number is not None)
-    if width <= 0 or height <= 0:
-        return Unusable(label, f"object without area: {label!r}")
-    return RawObject(label, inside((x, y, x + width, y + height)))
+    x, y, width, height = (number / 100 for number in numbers)
+    rotated = turned(label, short(value.get("rotation", 0)))
+    return rotated or boxed(label, inside((x, y, x + width, y + height)))
 
 
 def _polygon(label: str, value: dict[str, Any]) -> RawObject | Unusable:
@@ -96,10 +88,7 @@ def _polygon(label: str, value: dict[str, Any]) -> RawObject | Unusable:
     points = points if isinstance(points, list) else []
     if len(points) < 3 or not all(isinstance(p, list) and len(p) == 2 and all(map(is_number, p)) for p in points):
         return Unusable(label, f"object without points in numbers: {label!r}")
-    xs, ys = [p[0] / 100 for p in points], [p[1] / 100 for p in points]
-    if min(xs) == max(xs) or min(ys) == max(ys):
-        return Unusable(label, f"object without area: {label!r}")
-    return RawObject(label, inside((min(xs), min(ys), max(xs), max(ys))), {"shape": "polygon"})
+    return around(label, [inside((x / 100, y / 100)) for x, y in points], {"shape": "polygon"})
 
 
 _UPLOAD = re.compile(r".*/data/upload/(?:\d+/)?([^/]+)$")
@@ -114,13 +103,12 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     labels: set[str] = set()
     for number, value in read_rows(path):
         if number == 1 and not looks_like_task(value):
-            raise DataError(
-                f"{path} is not an export of Label Studio", hint="expected a list of tasks: JSON or JSON-MIN"
-            )
+            hint = "expected a list of tasks: JSON or JSON-MIN"
+            raise DataError(f"{path} is not an export of Label Studio", hint=hint)
         try:
-            task = _Task(mapping(value, "task"))
-            names.append(_name(task.image, pictures))
-            labels |= {thing.label for thing in task.objects() if thing.label}
+            results, image = _task(value)
+            names.append(_name(image, pictures))
+            labels |= {thing.label for thing in _objects(results) if thing.label}
         except Refused:
             continue  # its reason is given below
     pictures.claim(names)
@@ -141,39 +129,33 @@ def _row(value: object, number: int, pictures: Pictures, labels: list[str]) -> A
     name = f"label-studio-{number}"
     try:
         name = f"label-studio-{row_id(mapping(value), 'task')}"
-        task = _Task(mapping(value, "task"))
-        path = pictures.find(_name(task.image, pictures))
-        width, height = task.size()
-        return Annotated(name, path, width, height, task.objects(), labels, annotated=True)
+        results, image = _task(value)
+        path = pictures.find(_name(image, pictures))
+        return Annotated(name, path, *_size(results), _objects(results), labels, annotated=True)
     except Refused as refused:
         return refused.refusal._replace(id=name)
 
 
-class _Task:
-    """One task: the name of its image, and the results of the one annotation that counts. Refused if it has none."""
+def _task(value: object) -> tuple[list[dict[str, Any]], str]:
+    """The results of the one annotation that counts, and what the task says of its image. Refused if one is missing."""
+    task = mapping(value, "task")
+    data = task.get("data")
+    if not isinstance(data, dict) and not looks_like_task(task):
+        raise Refused("data", "is missing: this is not a task of Label Studio")
+    results = _results(task) if isinstance(data, dict) else _min_results(task)
+    return results, _image_of(data if isinstance(data, dict) else task)
 
-    def __init__(self, task: dict[str, Any]) -> None:
-        data = task.get("data")
-        if not isinstance(data, dict) and not looks_like_task(task):
-            raise Refused("data", "is missing: this is not a task of Label Studio")
-        self.results = _results(task) if isinstance(data, dict) else _min_results(task)
-        self.image = _image_of(data if isinstance(data, dict) else task)
 
-    def size(self) -> tuple[int, int]:
-        """(width, height) that the results agree on, zeros without results. Refused if they differ."""
-        told: set[tuple[int, int]] = set()
-        for result in self.results:
-            if "original_width" in result:
-                sides = [whole(result.get(f"original_{side}"), f"original_{side}") for side in ("width", "height")]
-                told.add((sides[0], sides[1]))
-        if len(told) > 1:
-            raise Refused("original_width", "results of one image give it different sizes", "the image was replaced")
-        return told.pop() if told else (0, 0)
-
-    def objects(self) -> list[RawObject | Unusable]:
-        """The objects of the annotation, in the order of its results. Refused if the image was rotated in the tool."""
-        regions = Regions(self.results)
-        return [thing for result in self.results if (thing := regions.object_of(result)) is not None]
+def _size(results: list[dict[str, Any]]) -> tuple[int, int]:
+    """(width, height) that the results agree on, zeros without results. Refused if they differ."""
+    told: set[tuple[int, int]] = set()
+    for result in results:
+        if "original_width" in result:
+            width, height = (whole(result.get(f"original_{side}"), f"original_{side}") for side in ("width", "height"))
+            told.add((width, height))
+    if len(told) > 1:
+        raise Refused("original_width", "results of one image give it different sizes", "the image was replaced")
+    return told.pop() if told else (0, 0)
 
 
 def _results(task: dict[str, Any]) -> list[dict[str, Any]]:
@@ -226,11 +208,12 @@ def _is_image(value: object) -> bool:
     return _LOCAL in value or PurePosixPath(value.partition("?")[0]).suffix.casefold() in SUFFIXES
 
 
-def _names(text: str) -> list[str]:
-    """The names that a task may mean by what it says of its image, the most literal first.
+def _name(text: str, pictures: Pictures) -> str:
+    """The first of the names that a task may mean by what it says of its image which fits a file.
 
     A URL loses its host's scheme and its query, the path of a local storage what stands before it, an upload its folder
-    and, in the last names, the digest that Label Studio puts before the name of the file.
+    and, in the last names, the digest that Label Studio puts before the name of the file. If no name fits, it is the
+    most literal one.
     """
     if _LOCAL in text:
         text = text.partition(_LOCAL)[2].partition("&")[0]
@@ -238,12 +221,7 @@ def _names(text: str) -> list[str]:
         text = text.partition("://")[2].partition("?")[0].partition("#")[0]
     names = [text, unquote(text)]
     uploads = [found[1] for name in names if (found := _UPLOAD.match(f"/{name}"))]
-    return [*uploads, *(_HASH.sub("", name) for name in uploads)] or names
-
-
-def _name(text: str, pictures: Pictures) -> str:
-    """The first of the names that fits a file, else the most literal one."""
-    names = _names(text)
+    names = [*uploads, *(_HASH.sub("", name) for name in uploads)] or names
     return next((name for name in names if pictures.fits(name)), names[0])
 
 

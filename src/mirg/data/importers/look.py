@@ -16,7 +16,7 @@ from mirg.data.importers.raw import Look
 from mirg.errors import ImageError
 from mirg.images import image_digest, image_header, open_image
 from mirg.samples.roots import find_inside, resolve_inside
-from mirg.storage import read_jsonl
+from mirg.storage import Journal, read_jsonl
 
 Stamp = tuple[int, int]  # bytes and time of change: a file with the same stamp is not opened again
 
@@ -57,8 +57,7 @@ class Looker:
             return Facts(path)
         found = self._facts.get(path)
         if found is None or (path not in self._checked and not self._same(found)):
-            found = self._look(path)
-            self._facts[path] = found
+            found = self._facts[path] = self._look(path)
             if isinstance(found, Facts):
                 self.fresh.append((path, found))
         self._checked.add(path)
@@ -73,7 +72,10 @@ class Looker:
             if self.look == "decode":
                 open_image(file)
             digest = image_digest(file) if self.look in {"hash", "decode"} else None
-            return Facts(self._spelled(path, file), *header.size, digest, _stamp(file), header.orientation)
+            # The file system may spell the path differently; the target of a link has another name.
+            there = os.path.lexists(self.root / path) or not file.is_relative_to(self.root)
+            spelled = path if there else file.relative_to(self.root).as_posix()
+            return Facts(spelled, *header.size, digest, _stamp(file), header.orientation)
         except ImageError as error:
             link = self.root / path
             if link.is_symlink() and not link.exists():
@@ -83,12 +85,6 @@ class Looker:
             return ImageError(error.message.replace(f"{self.root}{os.sep}", ""), hint=hint)
         except OSError as error:
             return ImageError(f"image {path} cannot be read: {error.strerror or error}")
-
-    def _spelled(self, path: str, file: Path) -> str:
-        """``path``, or how the file system spells it if that is different; the target of a link has another name."""
-        if os.path.lexists(self.root / path):
-            return path
-        return file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else path
 
     def _same(self, found: Facts | ImageError) -> bool:
         """Whether what an earlier run found still holds, and is enough for this one."""
@@ -101,7 +97,7 @@ class Looker:
 
 
 def read_facts(journal: str | Path) -> Iterable[tuple[str, Facts]]:
-    """What earlier runs wrote with :func:`fact_row`; nothing if there is no journal, broken lines left out."""
+    """What earlier runs wrote with :func:`note_facts`; nothing if there is no journal, broken lines left out."""
     if not Path(journal).is_file():
         return
     for _, value in read_jsonl(journal):
@@ -110,13 +106,13 @@ def read_facts(journal: str | Path) -> Iterable[tuple[str, Facts]]:
                 sha is None or isinstance(sha, str)
             ):
                 yield path, Facts(file, width, height, sha, (size, changed), turn)
-            case _:
-                continue
 
 
-def fact_row(path: str, facts: Facts) -> list[object]:
-    """One line of the journal."""
-    return [path, facts.path, facts.width, facts.height, facts.sha256, list(facts.stamp), facts.orientation]
+def note_facts(journal: Journal, found: Iterable[tuple[str, Facts]]) -> None:
+    """Keep what was found out about images, for other processes and for an import that has to start again."""
+    for path, facts in found:
+        row = [path, facts.path, facts.width, facts.height, facts.sha256, list(facts.stamp), facts.orientation]
+        journal.append(row)
 
 
 def clean_path(path: str, root: str, strip: str = "") -> str:
@@ -130,16 +126,13 @@ def clean_path(path: str, root: str, strip: str = "") -> str:
     text = path.replace("\\", "/")
     strip = strip.replace("\\", "/")
     if strip and text.startswith(strip):
-        text = text[len(strip) :]
-        text = text.lstrip("/")
+        text = text.removeprefix(strip).lstrip("/")
     if text.startswith("/"):
         text = text.removeprefix(f"{root.rstrip('/')}/")
     clean = posixpath.normpath(text)
     if clean.startswith(("/", "../")) or clean in {"..", "."} or "\0" in clean:
-        raise ImageError(
-            f"image {path} lies outside {root}",
-            hint="--root is the folder that paths are relative to; --strip TEXT leaves out their beginning",
-        )
+        hint = "--root is the folder that paths are relative to; --strip TEXT leaves out their beginning"
+        raise ImageError(f"image {path} lies outside {root}", hint=hint)
     return clean
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Row, Source
-from mirg.data.importers.rows import Refused, box_of, mapping, short, text_of, whole
+from mirg.data.importers.rows import Refused, box_of, each, mapping, refusing, short, text_of, whole
 from mirg.data.importers.stream import read_members
 from mirg.errors import DataError
 from mirg.samples import Relation
@@ -51,26 +52,22 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
         yield Row(f"{path.name} annotations", len(left), {"text": None, "images": [], "annotations": left})
 
 
-def _key(value: Any) -> str:
-    return repr(value)
+_key = repr  # of an id of any kind, so that it can be looked up
 
 
+@refusing
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     """One sample per text; a text without instances is also a sample, whose answer is that neither image holds any."""
-    name = None
-    try:
-        row = mapping(value)
-        if row.get("text") is None:
-            count = len(row.get("annotations") or [])
-            raise Refused("text_id", f"{count} annotations of a text that is not listed", "add it to descriptions")
-        text = mapping(row.get("text"), "descriptions")
-        name = f"mc-bench-{whole(text.get('id'), 'id'):04d}"
-        return [_sample(name, text, row.get("images"), row.get("annotations"))]
-    except Refused as refused:
-        return [refused.refusal._replace(id=name)]
+    row = mapping(value)
+    if row.get("text") is None:
+        count = len(row.get("annotations") or [])
+        raise Refused("text_id", f"{count} annotations of a text that is not listed", "add it to descriptions")
+    text = mapping(row.get("text"), "descriptions")
+    return each([(f"mc-bench-{whole(text.get('id'), 'id'):04d}", row)], partial(_sample, text))
 
 
-def _sample(name: str, text: dict[str, Any], pair: Any, things: Any) -> RawSample:
+def _sample(text: dict[str, Any], name: str, row: dict[str, Any]) -> RawSample:
+    pair, things = row.get("images"), row.get("annotations")
     if not isinstance(pair, list) or len(pair) != 2 or None in pair:
         raise Refused("images_id", "are not two of the listed images", "MC-Bench asks about pairs")
     ids = [_key(mapping(image, "images").get("id")) for image in pair]
@@ -95,7 +92,8 @@ def _sample(name: str, text: dict[str, Any], pair: Any, things: Any) -> RawSampl
     style = text.get("text_style")
     style = style.lower() if isinstance(style, str) and style.isascii() and style.isprintable() else ""
     # Which instances belong together matters only if there is more than one group.
-    grouped = {"groups": groups} if len({_key(group) for group in groups}) > 1 and all(map(_is_id, groups)) else {}
+    known = all(isinstance(group, int) and not isinstance(group, bool) for group in groups)
+    grouped = {"groups": groups} if len(set(map(_key, groups))) > 1 and known else {}
     return RawSample(
         id=name,
         task="mc_bench",
@@ -116,10 +114,6 @@ def _image(image: dict[str, Any]) -> RawImage:
     if not path or "\0" in path:
         raise Refused("images.file_name", f"{short(path)} is not a path")
     return RawImage(path, width, height)
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 SOURCE = Source("mc-bench", "MC-Bench's pairs of images: all instances of a text", read, convert, "pixels")

@@ -12,34 +12,41 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 from mirg.answers import ordinals
 from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Refusal, Row, Source
 from mirg.data.importers.rows import is_box
-from mirg.data.importers.texts import with_boxes
+from mirg.data.importers.texts import image_names, numbers_of, with_boxes
 from mirg.errors import DataError
 from mirg.geometry import Box
 from mirg.samples import Relation, Role
 from mirg.storage import read_json
 
-# The ten tasks in the order of the published tables, with the papers' names.
-PAPER_NAMES: dict[str, str] = {
-    "diff": "Static",
-    "view_diff": "Robust",
-    "common_object": "Common",
-    "object_tracking": "OT",
-    "multi_view": "MV",
-    "region": "Region",
-    "refer_grounding": "Refer",
-    "group_grounding": "GG",
-    "reasoning": "Reason",
-    "correspondence": "Co-Re",
+
+class _Task(NamedTuple):
+    name: str  # in the papers
+    relation: Relation = "none"
+    roles: tuple[Role, Role] = ("candidate", "candidate")  # of the first image, of the others
+    answer_in: str = ""  # the image that holds the answer: "second", or the last one that is "named"
+
+
+# In the order of the published tables.
+_TASKS: dict[str, _Task] = {
+    "diff": _Task("Static", "changed_object"),
+    "view_diff": _Task("Robust", "changed_object", answer_in="second"),
+    "common_object": _Task("Common", "same_category", answer_in="named"),
+    "object_tracking": _Task("OT", "same_object", ("reference", "frame"), "named"),
+    "multi_view": _Task("MV", "same_object", ("reference", "candidate"), "named"),
+    "region": _Task("Region", "part_of", ("source", "reference")),
+    "refer_grounding": _Task("Refer", "same_category", ("reference", "candidate"), "second"),
+    "group_grounding": _Task("GG"),
+    "reasoning": _Task("Reason", answer_in="second"),
+    "correspondence": _Task("Co-Re", "corresponds_to", ("reference", "candidate"), "second"),
 }
-_SECOND_IMAGE = ("view_diff", "refer_grounding", "reasoning", "correspondence")
-_NUMBERED = ("common_object", "object_tracking", "multi_view")
-_IMAGE = re.compile(rf"\b(?:({ordinals.ANY}) image|image[- ]?([0-9]{{1,9}}))\b", re.IGNORECASE)
+PAPER_NAMES = {task: known.name for task, known in _TASKS.items()}
 _REGION = re.compile(rf"\b({ordinals.ANY}) region\b", re.IGNORECASE)
 _REVISED_SCALE = 1000.0  # answers of the revised version are thousandths of the image
 
@@ -78,24 +85,28 @@ class Defect:
 
 @dataclass(frozen=True)
 class Annotations:
-    """All items in file order (``items[i].index == i``) and the defects found."""
+    """All items in file order (``items[i].index == i``), the defects found, and the version."""
 
     items: tuple[Item, ...]
     defects: tuple[Defect, ...]
+    revised: bool = False
 
 
-def load_annotations(path: str | Path, *, revised: bool = False) -> Annotations:
+def load_annotations(path: str | Path, *, revised: bool | None = False) -> Annotations:
     """Read and check an annotation file. The file has fractions as answers, in the revised version integers 0-1000.
 
-    Raises ``StorageError`` if it cannot be read or is not JSON, :class:`DataError` with the row if it does not have
-    the schema of MIG-Bench, or is of the other version.
+    With ``revised=None`` the answers tell the version. Raises ``StorageError`` if the file cannot be read or is not
+    JSON, :class:`DataError` with the row if it does not have the schema of MIG-Bench, or is of the other version.
     """
     rows = read_json(path)
     if not isinstance(rows, list) or not rows:
         raise DataError(f"{path}: expected a JSON list of items", hint="give MIG-Bench's MIG_data.json")
-    _refuse_other_version(path, rows, revised)
+    large = _in_thousandths(rows)
+    revised = large if revised is None else revised
+    if large != revised:
+        _refuse_other_version(path, revised)
     items = tuple(_item(path, index, row, revised) for index, row in enumerate(rows))
-    return Annotations(items=items, defects=tuple(find_defects(items)))
+    return Annotations(items, tuple(find_defects(items)), revised)
 
 
 def target_images(task: str, n_images: int, question: str, additional_info: str) -> tuple[int, ...]:
@@ -106,26 +117,21 @@ def target_images(task: str, n_images: int, question: str, additional_info: str)
     >>> target_images("diff", 2, "Give the coordinates of their difference in the 1th image.", "")
     (1,)
     """
-    said = images_said(question)
+    said, told = ([name.number for name in image_names(text, n_images)] for text in (question, additional_info))
     if task == "diff":  # an edited pair of the same layout: without a name the box is right in either image
         found = tuple(dict.fromkeys(said)) or (1, 2)
         found = found if len(found) == 1 or not said else ()
     elif task == "region":  # the source image; "the Nth region picture" is image N + 1
         asked = [ordinals.number(match.group(1)) + 1 for match in _REGION.finditer(question)]
         found = (1,) if all(2 <= image <= n_images for image in asked) else ()
-    elif task in _SECOND_IMAGE:
+    elif _TASKS[task].answer_in == "second":
         found = (2,) if said[-1:] in ([], [2]) else ()
-    elif task in _NUMBERED:
+    elif _TASKS[task].answer_in == "named":
         found = tuple(said[-1:])
     else:  # group_grounding: the question hides the image
-        found = tuple(dict.fromkeys(images_said(additional_info)))
+        found = tuple(dict.fromkeys(told))
         found = found if len(found) == 1 else ()
     return found if all(1 <= image <= n_images for image in found) else ()
-
-
-def images_said(text: str) -> list[int]:
-    """The numbers of the images that ``text`` names, in order: "the 2th image", "the second image", "Image-2"."""
-    return [int(found[2]) if found[2] else ordinals.number(found[1]) for found in _IMAGE.finditer(text)]
 
 
 def find_defects(items: tuple[Item, ...]) -> list[Defect]:
@@ -158,71 +164,41 @@ def _item(path: str | Path, index: int, row: object, revised: bool) -> Item:
         raise _bad_row(path, index, "question and additional_info must be texts")
     if not isinstance(images, list) or not images or not all(isinstance(image, str) for image in images):
         raise _bad_row(path, index, "images must be a list of paths")
-    box = _box(answer)
-    if box is None:
-        raise _bad_row(path, index, "answer must be four finite numbers [x1, y1, x2, y2]")
-    if revised:
-        x1, y1, x2, y2 = (v / _REVISED_SCALE for v in box)
-        box = (x1, y1, x2, y2)
-    return Item(index, task, tuple(images), question, box, info, target_images(task, len(images), question, info))
-
-
-def _box(answer: object) -> Box | None:
     if not is_box(answer):
-        return None
-    x1, y1, x2, y2 = (float(v) for v in answer)
-    return (x1, y1, x2, y2)
+        raise _bad_row(path, index, "answer must be four finite numbers [x1, y1, x2, y2]")
+    x1, y1, x2, y2 = (float(v) / (_REVISED_SCALE if revised else 1.0) for v in answer)
+    images = tuple(images)
+    return Item(index, task, images, question, (x1, y1, x2, y2), info, target_images(task, len(images), question, info))
 
 
-def _refuse_other_version(path: str | Path, rows: list[object], revised: bool) -> None:
+def _in_thousandths(rows: list[object]) -> bool:
+    """Whether most answers are larger than fractions can be, as those of the revised version are."""
+    boxes = [row.get("answer") for row in rows if isinstance(row, Mapping)]
+    return sum(1 for box in boxes if is_box(box) and math.fsum(box) > 8.0) > len(rows) // 2
+
+
+def _refuse_other_version(path: str | Path, revised: bool) -> NoReturn:
     """The revised version (0-1000 answers, other labels) has other published numbers; never mix the two."""
-    boxes = [_box(row.get("answer")) for row in rows if isinstance(row, Mapping)]
-    large = sum(1 for box in boxes if box is not None and math.fsum(box) > 8.0)
-    if not revised and large > len(rows) // 2:
-        raise DataError(
-            f"{path}: most answers are not fractions; this looks like the REVISED MIG-Bench (0-1000 answers)",
-            hint="give the original file (MIG_data.json): numbers of the two versions cannot be compared; the revised "
-            "one is imported with `mirg data import migbench-revised`, and `mirg evaluate` runs a model on that",
-        )
-    if revised and large <= len(rows) // 2:
+    if revised:
         raise DataError(
             f"{path}: most answers are fractions; this looks like the ORIGINAL MIG-Bench",
-            hint="import it as migbench: numbers of the two versions cannot be compared",
+            hint="the format migbench and --version original are for it: numbers of the two versions do not compare",
         )
+    raise DataError(
+        f"{path}: most answers are not fractions; this looks like the REVISED MIG-Bench (0-1000 answers)",
+        hint="give the original file (MIG_data.json), or use the format migbench-revised and --version revised: "
+        "numbers of the two versions do not compare",
+    )
 
 
 def _bad_row(path: str | Path, index: int, problem: str) -> DataError:
     return DataError(f"{path}: item {index}: {problem}", hint="the file does not have MIG-Bench's schema")
 
 
-_RELATIONS: dict[str, Relation] = {
-    "diff": "changed_object",
-    "view_diff": "changed_object",
-    "common_object": "same_category",
-    "object_tracking": "same_object",
-    "multi_view": "same_object",
-    "region": "part_of",
-    "refer_grounding": "same_category",
-    "correspondence": "corresponds_to",
-}
-_REFERENCE_FIRST = frozenset({"object_tracking", "multi_view", "refer_grounding", "correspondence"})
-
-
-def read(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """The items of the original version. DataError for a file of another schema, or of the revised version."""
-    return _rows(path, revised=False)
-
-
-def read_revised(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """The items of the revised version (0-1000 answers). DataError for another file, or the original version."""
-    return _rows(path, revised=True)
-
-
-def _rows(path: Path, *, revised: bool) -> Iterator[Row]:
+def _rows(path: Path, _: ImportOptions, *, revised: bool) -> Iterator[Row]:
+    """The items of one version. DataError for a file of another schema, or of the other version."""
     annotations = load_annotations(path, revised=revised)
-    defects: dict[int, Defect] = {}
-    for defect in annotations.defects:  # the first defect of an item is reported
-        defects.setdefault(defect.index, defect)
+    defects = {defect.index: defect for defect in reversed(annotations.defects)}  # the first one of an item is reported
     for item in annotations.items:
         yield Row(path.name, item.index + 1, (item, defects.get(item.index), revised))
 
@@ -234,31 +210,24 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     if defect is not None:
         field = {"no_target_image": "additional_info", "duplicate": "question"}.get(defect.kind, "answer")
         return [Refusal(field, defect.detail, f"known defect of the published file ({defect.kind})", name)]
-    either = len(item.targets) > 1
+    task, either = _TASKS[item.task], len(item.targets) > 1
     x1, y1, x2, y2 = (round(1000.0 * v, 6) for v in item.answer) if revised else item.answer
     return [
         RawSample(
             id=name,
             task=item.task,
-            images=tuple(RawImage(path, role=_role(item, k)) for k, path in enumerate(item.images, 1)),
-            question=with_boxes(item.question, lambda _: 1),
+            images=tuple(RawImage(path, role=task.roles[k > 0]) for k, path in enumerate(item.images)),
+            question=with_boxes(item.question, lambda box: RawBox(1, numbers_of(box), frame="relative_1000")),
             targets=(RawBox(item.targets[-1], (x1, y1, x2, y2)),),
-            relation=_RELATIONS.get(item.task, "none"),
+            relation=task.relation,
             image_hidden=item.image_hidden,
             meta={"index": item.index} | ({"either_image": list(item.targets)} if either else {}),
         )
     ]
 
 
-def _role(item: Item, number: int) -> Role:
-    if item.task == "object_tracking":
-        return "reference" if number == 1 else "frame"
-    if item.task == "region":
-        return "source" if number == 1 else "reference"
-    return "reference" if number == 1 and item.task in _REFERENCE_FIRST else "candidate"
-
-
-SOURCE = Source("migbench", "MIG-Bench's MIG_data.json, original version", read, convert, "fraction")
+_ORIGINAL_ROWS, _REVISED_ROWS = partial(_rows, revised=False), partial(_rows, revised=True)
+SOURCE = Source("migbench", "MIG-Bench's MIG_data.json, original version", _ORIGINAL_ROWS, convert, "fraction")
 REVISED = Source(
-    "migbench-revised", "MIG-Bench as revised with UniVG-R1 (0-1000 answers)", read_revised, convert, "relative_1000"
+    "migbench-revised", "MIG-Bench as revised with UniVG-R1 (0-1000 answers)", _REVISED_ROWS, convert, "relative_1000"
 )

@@ -13,12 +13,13 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path, PurePosixPath
 
 from mirg.data.importers.rows import Refused
 from mirg.errors import DataError
 from mirg.images import SUFFIXES
+from mirg.samples import Rejection
 
 _Parts = tuple[str, ...]
 
@@ -43,9 +44,14 @@ class Pictures:
         """Whether any image below the root can be meant by ``name``."""
         return bool(self._fitting(name))
 
-    def holds(self, path: str) -> bool:
-        """Whether ``path``, with or without the suffix of the file, is that of an image below the root."""
-        return any(_parts(found)[:-1] == _parts(path)[:-1] for found in self._fitting(path))
+    def placed(self, paths: Iterable[Path]) -> str | None:
+        """The first of ``paths``, with or without the suffix of the file, that is an image below the root."""
+        for path in paths:
+            if path.is_relative_to(self.root):
+                name = path.relative_to(self.root).as_posix()
+                if any(_parts(found)[:-1] == _parts(name)[:-1] for found in self._fitting(name)):
+                    return name
+        return None
 
     def find(self, name: str) -> str:
         """The path below the root that ``name`` means. Refused, with the reason, unless there is exactly one."""
@@ -62,10 +68,9 @@ class Pictures:
         if len(self._claims[found[0]]) > 1 + len(others):
             raise Refused(self.field, f"image is annotated more than once: {_short(name)}", "keep one of the entries")
         if others:
-            reason = (
-                f"image is not the only one that fits a file: {_short(name)} and {_short(others[0])} fit {found[0]}"
-            )
-            raise Refused(self.field, reason, "keep the folders that the names tell, and set --root above them")
+            both = f"{_short(name)} and {_short(others[0])} fit {found[0]}"
+            hint = "keep the folders that the names tell, and set --root above them"
+            raise Refused(self.field, f"image is not the only one that fits a file: {both}", hint)
         return found[0]
 
     def all(self) -> list[str]:
@@ -81,12 +86,15 @@ class Pictures:
         named = stem.suffix.casefold() in SUFFIXES
         key = stem.stem if named else wanted[-1]
         group = self._by_stem.get(key.casefold(), [])
-        fitting = [path for path in group if _fits(_parts(path, suffix=named), wanted)]
-        exact = [path for path in fitting if "/".join(_parts(path, suffix=named)) == "/".join(wanted)]
-        if exact:
-            return exact
-        same_case = [path for path in fitting if _parts(path, suffix=named)[-1] == wanted[-1]]
-        return same_case or fitting
+        fitting: list[tuple[str, _Parts]] = []
+        for path in group:
+            parts = _parts(path, suffix=named)
+            count = min(len(parts), len(wanted))
+            if list(map(str.casefold, parts[-count:])) == list(map(str.casefold, wanted[-count:])):
+                fitting.append((path, parts))
+        exact = [path for path, parts in fitting if parts == wanted]
+        same_case = [path for path, parts in fitting if parts[-1] == wanted[-1]]
+        return exact or same_case or [path for path, _ in fitting]
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
@@ -114,11 +122,6 @@ def _parts(path: str, *, suffix: bool = True) -> _Parts:
     return (*parts[:-1], PurePosixPath(parts[-1]).stem)
 
 
-def _fits(file: _Parts, wanted: _Parts) -> bool:
-    count = min(len(file), len(wanted))
-    return [part.casefold() for part in file[-count:]] == [part.casefold() for part in wanted[-count:]]
-
-
 def _short(name: str) -> str:
     return name if len(name) <= 80 else f"...{name[-77:]}"
 
@@ -127,23 +130,24 @@ _MOST_FILES = 200_000  # that are looked through
 _REASON = re.compile(r"image (.+) (?:does not exist|lies outside .+)", re.DOTALL)
 
 
-def missing_path(reason: str) -> str | None:
-    """The path of the image that a refusal did not find, or None if it says something else."""
-    found = _REASON.fullmatch(reason)
-    return found[1] if found else None
+def advice(root: Path, refused: Iterable[Rejection]) -> str:
+    """What to do if no row can be used because its images are missing, or are not what the row says; else empty.
 
-
-def advice(root: Path, path: str) -> str:
-    """The options with which the image ``path`` of a row would be found, or what else is there.
-
-    The search for files of the same name covers ``root`` first, then its parent.
+    If an image was not found, these are the options with which it would be found, or what else is there. The search for
+    files of the same name covers ``root`` first, then its parent.
     """
-    wanted = PurePosixPath(path.replace("\\", "/"))
+    rows = list(refused)
+    missing = next((found[1] for row in rows if (found := _REASON.fullmatch(row.reason))), "")
+    if not missing:
+        return next((row.hint for row in rows if row.field.startswith("images.")), "")
+    wanted = PurePosixPath(missing.replace("\\", "/"))
     looked = f"{root / str(wanted).lstrip('/')} does not exist"
     for place in (root, root.parent):
         if place == Path(place.anchor):
             continue
-        files = [file for file in islice(_files(place), _MOST_FILES) if _key(file) == _key(wanted)]
+        key = unicodedata.normalize("NFC", wanted.name).casefold()
+        below = islice(_files(place), _MOST_FILES)
+        files = [file for file in below if unicodedata.normalize("NFC", file.name).casefold() == key]
         if files:
             if wanted in files:  # an absolute path, which needs no --strip
                 return f"{wanted} is not below {root}: try --root {place}"
@@ -157,18 +161,10 @@ def _files(place: Path) -> Iterator[PurePosixPath]:
         yield from (PurePosixPath(Path(folder, name).as_posix()) for name in sorted(names))
 
 
-def _key(path: PurePosixPath) -> str:
-    return unicodedata.normalize("NFC", path.name).casefold()
-
-
 def _common(file: PurePosixPath, wanted: PurePosixPath) -> list[str]:
+    """The parts in which the ends of two paths are equal, the last one first."""
     pairs = zip(reversed(file.parts), reversed(wanted.parts), strict=False)
-    same: list[str] = []
-    for one, other in pairs:
-        if one != other or one == "/":
-            break
-        same.append(one)
-    return same
+    return [one for one, _ in takewhile(lambda pair: pair[0] == pair[1] != "/", pairs)]
 
 
 def _options(root: Path, wanted: PurePosixPath, file: PurePosixPath) -> str:

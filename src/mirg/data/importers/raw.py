@@ -13,9 +13,11 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mirg.data.importers.frames import FrameName
 from mirg.data.importers.label_map import LabelMap
 from mirg.samples import Relation, Role, Trajectory
+
+# fraction: 0-1; relative_1000: 0-1000 per axis; pixels: of the original; resized_pixels: of what a model family sees.
+FrameName = Literal["auto", "fraction", "relative_1000", "pixels", "resized_pixels"]
 
 # How much of the image files is read: nothing; size; size and digest; every pixel and digest.
 Look = Literal["none", "header", "hash", "decode"]
@@ -37,33 +39,20 @@ class ImportOptions(BaseModel):
     max_pixels: int | None = Field(default=None, ge=1, description="Most pixels of a resized image; None: default.")
     trainer: str = Field(default="", description="Trainer whose loader resized the images before the processor.")
     look: Look = "hash"
-    exif: Exif | None = Field(
-        default=None,
-        description="Boxes of photographs that EXIF rotates: apply, they are in the upright picture; ignore, in the "
-        "stored pixels. None: as apply, with a warning, unless the sizes of the row tell.",
-    )
-    columns: dict[str, str] = Field(
-        default_factory=dict, description="Which column is which, for hf, sharegpt and ms-swift: question=text"
-    )
+    # Boxes of photographs that EXIF rotates: apply, they are in the upright picture; ignore, in the stored pixels.
+    # None: as apply, with a warning, unless the sizes of the row tell.
+    exif: Exif | None = None
+    columns: dict[str, str] = Field(default={}, description="Columns of hf, sharegpt and ms-swift: question=text")
     split: str = Field(default="train", description="Split of a datasets folder or hub dataset.")
     stride: int = Field(default=10, ge=1, description="Every how many frames of a video one is taken.")
     frames: int = Field(default=6, ge=2, le=64, description="Frames of one sample of a video.")
     labels: LabelMap | None = Field(default=None, description="Labels to rename, merge and drop.")
-    meta: dict[str, str] = Field(
-        default_factory=dict, description="Fields of the rows to keep, by their key in meta: image_set=film"
-    )
-    negatives: Negatives = Field(
-        default="auto",
-        description="Images without objects as samples without targets: if the file says that they were annotated "
-        "(auto), every one that it lists (keep), or none (drop).",
-    )
-    image_index_from: Literal[0, 1] | None = Field(
-        default=None, description="Number of the first image in texts; None: found out over all rows."
-    )
-    seed: int = 0
-    stored: str = Field(
-        default="", description="Folder for images that a source holds as bytes; set by the import, which copies them."
-    )
+    meta: dict[str, str] = Field(default={}, description="Fields of the rows to keep, by their key: image_set=film")
+    # Images without objects as samples without targets: if the file says that they were annotated (auto), every one
+    # that it lists (keep), or none (drop).
+    negatives: Negatives = "auto"
+    image_index_from: Literal[0, 1] | None = None  # number of the first image in texts; None: found out over all rows
+    stored: str = ""  # folder for images that a source holds as bytes; set by the import, which copies them
 
 
 Numbers = tuple[float, float, float, float]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -56,9 +57,8 @@ def with_fields(raw: RawSample, value: Any, wanted: Mapping[str, str], met: set[
         met.add(column)
         found = text_of(found, column) if isinstance(found, str) else found
         if name != IMAGE_SET and meta.get(name, found) != found:
-            raise Refused(
-                column, f"would replace meta.{name}: {short(meta[name])}", f"rename it: --meta my_{name}={column}"
-            )
+            reason = f"would replace meta.{name}: {short(meta[name])}"
+            raise Refused(column, reason, f"rename it: --meta my_{name}={column}")
         meta[name] = str(found) if name == IMAGE_SET else found
     return replace(raw, meta=meta)
 
@@ -68,26 +68,18 @@ TWICE = 0.9  # IoU from which two boxes of one label are probably one object tha
 
 @dataclass
 class Noted:
-    """What one row says of labels: how often each is used, which old labels of the map it has, and two counts.
+    """What one row says of labels."""
 
-    ``fields`` are the fields to keep (``--meta``) that it has.
-
-    ``overlapping``: pairs of boxes of one label that are probably one object. ``negatives``: samples without targets of
-    images that were annotated.
-    """
-
-    labels: dict[str, int] = field(default_factory=dict)
-    met: frozenset[str] = frozenset()
-    overlapping: int = 0
-    negatives: int = 0
-    fields: set[str] = field(default_factory=set)
+    labels: Counter[str] = field(default_factory=Counter)  # how often each is used
+    met: frozenset[str] = frozenset()  # old labels of the map that it has
+    overlapping: int = 0  # pairs of boxes of one label that are probably one object
+    negatives: int = 0  # samples without targets of images that were annotated
+    fields: set[str] = field(default_factory=set)  # fields to keep (``--meta``) that it has
 
     def add(self, raw: RawSample) -> None:
         """Count the labels of the objects of ``raw``, or of its targets if it has no objects."""
         things = [thing.label for image in raw.images for thing in image.objects] or [box.label for box in raw.targets]
-        for label in things:
-            if label:
-                self.labels[label] = self.labels.get(label, 0) + 1
+        self.labels.update(filter(None, things))
         self.negatives += is_negative(raw)
 
 
@@ -151,9 +143,14 @@ def relabelled(raw: RawSample, labels: LabelMap) -> RawSample:
     For formats whose questions are texts of the file, or ask for every object of a label. Other formats map labels
     before they write questions, and set :attr:`mirg.data.importers.raw.Source.maps_labels`.
     """
-    images = tuple(replace(image, objects=kept_objects(image.objects, labels)) for image in raw.images)
+    images = []
+    for image in raw.images:
+        named = [(thing, labels.of(thing.label)) for thing in image.objects]
+        kept = tuple(thing._replace(label=label) for thing, label in named if label is not None)
+        images.append(replace(image, objects=kept))
+    raw = replace(raw, images=tuple(images))
     if len(images) == 1 and raw.question == (EVERY.format(raw.meta.get("subject")),):
-        return _asked_again(replace(raw, images=images), labels)
+        return _asked_again(raw, labels)
     targets: list[RawBox] = []
     for k, box in enumerate(raw.targets):
         label = labels.of(box.label)
@@ -161,7 +158,7 @@ def relabelled(raw: RawSample, labels: LabelMap) -> RawSample:
             reason = f"the label of a target is dropped by the label map: {box.label!r}"
             raise Refused(f"targets.{k}", reason, "the question asks for it, so the row cannot be used")
         targets.append(box._replace(label=label))
-    return replace(raw, images=images, targets=tuple(targets))
+    return replace(raw, targets=tuple(targets))
 
 
 def _asked_again(raw: RawSample, labels: LabelMap) -> RawSample:
@@ -182,12 +179,6 @@ def _asked_again(raw: RawSample, labels: LabelMap) -> RawSample:
     )
 
 
-def kept_objects(things: Iterable[RawObject], labels: LabelMap) -> tuple[RawObject, ...]:
-    """The objects of one image with their new labels, without those that are dropped."""
-    named = ((thing, labels.of(thing.label)) for thing in things)
-    return tuple(thing._replace(label=label) for thing, label in named if label is not None)
-
-
 def merged(raw: RawSample) -> tuple[RawSample, int]:
     """``raw`` with equal boxes of one label once, and the number of pairs that are left and overlap by :data:`TWICE`.
 
@@ -197,13 +188,11 @@ def merged(raw: RawSample) -> tuple[RawSample, int]:
     rounded = {(box.image, box.label, box.frame, *(round(v, 6) for v in box.numbers)): box for box in raw.targets[::-1]}
     targets = tuple(reversed(rounded.values()))
     places: dict[tuple[int, str], list[Numbers]] = {}
-    for number, image in enumerate(images, 1):
-        for thing in image.objects:
-            places.setdefault((number, thing.label), []).append(thing.numbers)
-    if not places:
-        for box in targets:
-            places.setdefault((box.image, box.label), []).append(box.numbers)
-    overlapping = sum(_overlaps(boxes) for boxes in places.values())
+    things = [(number, thing) for number, image in enumerate(images, 1) for thing in image.objects]
+    for number, thing in things or [(box.image, box) for box in targets]:
+        places.setdefault((number, thing.label), []).append(thing.numbers)
+    pairs = (iou_matrix(boxes, boxes) for boxes in places.values() if len(boxes) > 1)
+    overlapping = sum(int(np.triu(ious_NN >= TWICE, k=1).sum()) for ious_NN in pairs)
     return replace(raw, images=images, targets=targets), overlapping
 
 
@@ -222,9 +211,3 @@ def _joined(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     same = {key: value for key, value in {**b, **a}.items() if a.get(key, value) == b.get(key, value)}
     flags = {key for key in a.keys() & b.keys() if all(value in (0, 1) for value in (a[key], b[key]))}
     return same | dict.fromkeys(flags - same.keys(), True)
-
-
-def _overlaps(boxes: list[Numbers]) -> int:
-    if len(boxes) < 2:
-        return 0
-    return int(np.triu(iou_matrix(boxes, boxes) >= TWICE, k=1).sum())

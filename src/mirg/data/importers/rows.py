@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from typing import Any, Literal, TypeGuard, TypeVar
 
-from mirg.data.importers.raw import Numbers, Outcome, Refusal
+from mirg.data.importers.raw import ImportOptions, Numbers, Outcome, Refusal
 from mirg.storage import BadLine
 
 _Part = TypeVar("_Part")
@@ -22,8 +23,21 @@ class Refused(Exception):
         self.refusal = Refusal(field, reason, hint, counts=counts)
 
 
-def each(parts: Iterable[tuple[str, _Part]], make: Callable[[str, _Part], Outcome]) -> list[Outcome]:
-    """``make(id, part)`` of every ``(id, part)``; what it refuses becomes a Refusal with the id."""
+def refusing(convert: Callable[[Any, ImportOptions], list[Outcome]]) -> Callable[[Any, ImportOptions], list[Outcome]]:
+    """The ``convert`` of a format, with what it refuses as the only outcome of the row."""
+
+    @wraps(convert)
+    def converted(value: Any, options: ImportOptions) -> list[Outcome]:
+        try:
+            return convert(value, options)
+        except Refused as refused:
+            return [refused.refusal]
+
+    return converted
+
+
+def each(parts: Iterable[tuple[Any, _Part]], make: Callable[[Any, _Part], Outcome]) -> list[Outcome]:
+    """``make(id, part)`` of every ``(id, part)``; what it refuses becomes a Refusal with the id, a text or None."""
     outcomes: list[Outcome] = []
     for name, part in parts:
         try:
@@ -53,8 +67,6 @@ def text_of(value: Any, field: str) -> str:
 
 def is_writable(text: str) -> bool:
     """Whether ``text`` can be written as UTF-8: it holds no half of a surrogate pair."""
-    if text.isascii():
-        return True
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -90,12 +90,9 @@ def _lines(path: str | Path) -> Iterator[tuple[int, object | BadLine]]:
                 raise DataError(f"{path}: row {number}: a line of more than {_MAX_ROW:,} bytes")
             value = parse_line(line)
             if isinstance(value, BadLine) and number == 1:
-                raise DataError(
-                    f"{path} is neither a JSON list of rows nor JSON lines: {value.reason}",
-                    hint="save it as UTF-8"
-                    if value.reason.startswith("not UTF-8")
-                    else "the file was cut off, or is of another format",
-                )
+                foreign = value.reason.startswith("not UTF-8")
+                hint = "save it as UTF-8" if foreign else "the file was cut off, or is of another format"
+                raise DataError(f"{path} is neither a JSON list of rows nor JSON lines: {value.reason}", hint=hint)
             yield number, value
 
 
@@ -167,19 +164,17 @@ class _Text:
 
     def elements(self, close: str) -> Iterator[object]:
         """The elements of a list whose bracket was taken, up to and including ``close``."""
-        if self.peek() == close:
-            self._at += 1
-            return
-        while True:
+        found = self.peek()
+        while found != close:
             value = self.value()
             self._rows += 1
             yield value
-            if self.peek() == close:
-                self._at += 1
-                return
-            self.take(",")
-            if self.peek() == close:
-                raise self.broken(f"a comma stands before the {close!r} at the end", "remove the comma")
+            found = self.peek()
+            if found != close:
+                self.take(",")
+                if self.peek() == close:
+                    raise self.broken(f"a comma stands before the {close!r} at the end", "remove the comma")
+        self._at += 1
 
     def expect_end(self) -> None:
         if found := self.peek():
@@ -211,30 +206,18 @@ class _Text:
         if len(self._window) - self._at > _MAX_ROW:
             raise self.broken(f"a value of more than {_MAX_ROW:,} characters")
         # Twice the rest at once: a row of many megabytes is not scanned again for every one of them.
-        data = self._read(max(_CHUNK, len(self._window) - self._at))
-        self._ended = not data
-        self._window = self._window[self._at :] + self._decoded(data)
-        self._at = 0
-        return True
-
-    def _read(self, wanted: int) -> bytes:
-        """Up to ``wanted`` bytes, fewer only at the end or if the file is damaged."""
-        parts: list[bytes] = []
-        while wanted > 0 and self._failure is None:
-            try:
-                part = self._stream.read1(wanted)  # type: ignore[attr-defined] # a whole read would lose what it has when it fails
-            except DAMAGE as error:
-                self._failure = error
-                break
-            if not part:
-                break
-            parts.append(part)
-            wanted -= len(part)
-        return b"".join(parts)
-
-    def _decoded(self, data: bytes) -> str:
+        wanted = max(_CHUNK, len(self._window) - self._at)
+        data = bytearray()
+        try:  # a whole read would lose what it has when it fails
+            while len(data) < wanted and (part := self._stream.read1(wanted - len(data))):  # type: ignore[attr-defined]
+                data += part
+            self._ended = len(data) < wanted
+        except DAMAGE as error:
+            self._failure = error
         try:
-            return self._decoder.decode(data, final=self._ended and self._failure is None)
+            text = self._decoder.decode(data, final=self._ended)
         except UnicodeDecodeError as error:
             self._failure = error
-            return error.object[: error.start].decode("utf-8-sig")
+            text = error.object[: error.start].decode("utf-8-sig")
+        self._window, self._at = self._window[self._at :] + text, 0
+        return True

@@ -7,13 +7,14 @@ reasoning that quotes the box says which image the box lies in; otherwise the ro
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from mirg.answers.blocks import split
-from mirg.data.importers.answered import Found, asked_image, boxes_of, marked_up, placed
+from mirg.data.importers.answered import asked_image, boxes_of, marked_up, placed
 from mirg.data.importers.conversations import conversation
-from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Source, Text
-from mirg.data.importers.rows import Refused, box_of, mapping, name_or, paths_of, row_id, text_of
+from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Source
+from mirg.data.importers.rows import Refused, box_of, each, mapping, name_or, paths_of, row_id, text_of
 from mirg.data.importers.stream import json_rows
 from mirg.data.importers.texts import (
     ANY_BOX,
@@ -41,30 +42,27 @@ _FORMAT = re.compile(
 
 def convert(value: Any, options: ImportOptions) -> list[Outcome]:
     """One sample, or the refusal of the row."""
-    try:
-        return _converted(value, options.image_index_from)
-    except Refused as refused:
-        name = value.get("id") if isinstance(value, dict) else None
-        return [refused.refusal._replace(id=name if isinstance(name, str) and name.isprintable() else None)]
+    name = value.get("id") if isinstance(value, dict) else None
+    name = name if isinstance(name, str) and name.isprintable() else None
+    return each([(name, value)], partial(_converted, options.image_index_from))
 
 
-def _converted(value: Any, first: int | None) -> list[Outcome]:
+def _converted(first: int | None, _: str | None, value: Any) -> RawSample:
     row = mapping(value)
     if "question" not in row and ("conversations" in row or "messages" in row):
         talk = conversation(value, "univg", placeholders_needed=False, first=first, name_answers=True)
         if len(talk.turns) != 1:
             raise Refused("conversations", "is not one question and its answer")
-        talk.turns[0].check("conversations")
-        return _sample(row, talk.id, talk.images, talk.turns[0].question, talk.turns[0].answer)
+        turn = talk.turns[0]
+        turn.check("conversations")
+        return _sample(row, talk.id, talk.images, turn.question, turn.answer)
     images = paths_of(row.get("images", row.get("image")))
     given = text_of(row.get("question", row.get("problem")), "question")
     if given.count(PLACEHOLDER) not in (0, len(images)):
         raise Refused("images", f"{given.count(PLACEHOLDER)} placeholders for {len(images)} images")
     answer = row.get("answer", row.get("solution"))
     if isinstance(answer, list):
-        answer = answer[0] if len(answer) == 1 else answer
-        x1, y1, x2, y2 = box_of(answer, "answer")
-        answer = RawBox(0, (x1, y1, x2, y2), frame="relative_1000")
+        answer = RawBox(0, box_of(answer[0] if len(answer) == 1 else answer, "answer"), frame="relative_1000")
     else:
         answer = text_of(answer, "answer")
         if first is None and counts_from_zero(answer):
@@ -76,37 +74,35 @@ def _converted(value: Any, first: int | None) -> list[Outcome]:
     return _sample(row, row_id(row, "univg"), images, question.text, answer)
 
 
-def _sample(
-    row: dict[str, Any], name: str, images: tuple[str, ...], question: str, answer: str | RawBox
-) -> list[Outcome]:
+def _sample(row: dict[str, Any], name: str, images: tuple[str, ...], question: str, answer: str | RawBox) -> RawSample:
     question, count = _FORMAT.sub("", question), len(images)
-    thinking = ""
-    if isinstance(answer, RawBox):
-        found = [Found(answer, None)]
-    else:
-        thinking, final = _parted(answer)
-        found = boxes_of(final, count, pattern=ANY_BOX)
+    thinking, final = ("", "") if isinstance(answer, RawBox) else _parted(answer)
+    found = [answer] if isinstance(answer, RawBox) else boxes_of(final, count, pattern=ANY_BOX)
     if len(found) != 1:
         raise Refused("answer", "holds no box" if not found else f"holds {len(found)} boxes, one is expected")
     asked = asked_image(plain(question), count)
     hidden = asked is None and count > 1
     subject = next((phrase for _, phrase in referred(question) if phrase), "")
-    concluded = _concluded(thinking, found[0].box, count) if hidden else None
-    targets = placed(found, count, asked or concluded, subject)
-    single = count == 1 and bool(_SINGLE.search(images[0]))
-    meta: dict[str, Any] = {"subject": subject} if subject else {}
-    return [
-        RawSample(
-            id=name,
-            task="single_image" if single else name_or(row.get("task", row.get("type")), "grounding"),
-            images=tuple(RawImage(path) for path in images),
-            question=marked_up(question, count, "question", pattern=ANY_BOX),
-            targets=targets,
-            image_hidden=hidden,
-            thinking=_thinking(thinking, count, targets[0]),
-            meta=meta,
-        )
+    # Else the image that the reasoning puts the box in: the only one named in the sentences that quote the box.
+    quoting = [
+        sentence
+        for sentence in _SENTENCE.findall(thinking)
+        if any(numbers_of(match) == found[0].numbers for match in ANY_BOX.finditer(sentence))
     ]
+    named = {name.number for sentence in quoting for name in image_names(sentence, count)} if hidden else set()
+    targets = placed(found, count, asked or (named.pop() if len(named) == 1 else None), subject)
+    single = count == 1 and bool(_SINGLE.search(images[0]))
+    parts = marked_up(thinking, count, "thinking", default=targets[0].image, pattern=ANY_BOX)
+    return RawSample(
+        id=name,
+        task="single_image" if single else name_or(row.get("task", row.get("type")), "grounding"),
+        images=tuple(RawImage(path) for path in images),
+        question=marked_up(question, count, "question", pattern=ANY_BOX),
+        targets=targets,
+        image_hidden=hidden,
+        thinking=parts if any(isinstance(part, RawBox) or part.strip() for part in parts) else None,
+        meta={"subject": subject} if subject else {},
+    )
 
 
 def _parted(answer: str) -> tuple[str, str]:
@@ -125,22 +121,6 @@ def _parted(answer: str) -> tuple[str, str]:
     if last is not None and image_names(last.group(), 1):
         end = last.start()
     return answer[:end].strip(), answer[end:]
-
-
-def _concluded(thinking: str, box: RawBox, count: int) -> int | None:
-    """The image that the reasoning puts the answer's box in: the only one named in a sentence that quotes the box."""
-    images = set()
-    for sentence in _SENTENCE.findall(thinking):
-        if any(numbers_of(match) == box.numbers for match in ANY_BOX.finditer(sentence)):
-            images |= {name.number for name in image_names(sentence, count)}
-    return images.pop() if len(images) == 1 else None
-
-
-def _thinking(thinking: str, count: int, target: RawBox) -> Text | None:
-    if not thinking.strip():
-        return None
-    parts = marked_up(thinking, count, "thinking", default=target.image, pattern=ANY_BOX)
-    return parts if any(isinstance(part, RawBox) or part.strip() for part in parts) else None
 
 
 SOURCE = Source(

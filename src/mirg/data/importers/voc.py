@@ -10,21 +10,20 @@ box: it covers ``xmin - 1`` to ``xmax``. Tools that measure from the edge of the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
-from mirg.data.importers.annotated import Annotated, Unusable, convert
-from mirg.data.importers.files import lines_of, read_xml, text_in
+from mirg.data.importers.annotated import Annotated, Unusable, boxed, convert, corners_in, turned
+from mirg.data.importers.files import lines_of, read_xml, size_of, text_in, whole_file
 from mirg.data.importers.pictures import Pictures
-from mirg.data.importers.raw import ImportOptions, Numbers, RawObject, Refusal, Row, Source
+from mirg.data.importers.raw import ImportOptions, RawObject, Refusal, Row, Source
 from mirg.data.importers.rows import Refused
 from mirg.errors import DataError
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_NUMBER = re.compile(r"[-+]?\d{1,7}(?:\.\d*)?(?:e[-+]?\d{1,2})?", re.IGNORECASE | re.ASCII)
 _FLAGS = ("difficult", "truncated", "occluded")
 # What tools that measure from the edge of the image put into source/database.
 _FROM_EDGE = {"unknown", "mydatabase", "roboflow.com", "roboflow.ai", "roboflow"}
@@ -58,10 +57,10 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     first = 0.0 if _from_edge(files) or options.frame not in (None, "pixels") else 1.0
     pictures = Pictures(options.root, "filename")
     pictures.claim(_image_name(file, pictures) for file in files)
-    for file in files:
-        yield Row(_shown(file.path, path), 1, _image(file, pictures, labels, first))
-    for file, refusal in broken:
-        yield Row(_shown(file, path), 1, refusal)
+    images = ((file.path, _image(file, pictures, labels, first)) for file in files)
+    for file, value in chain(images, broken):
+        below = file.is_relative_to(path) and file != path
+        yield Row(file.relative_to(path).as_posix() if below else file.name, 1, value)
 
 
 def _xml_files(path: Path) -> list[Path]:
@@ -74,10 +73,8 @@ def _xml_files(path: Path) -> list[Path]:
 
 def _listed(path: Path) -> list[Path]:
     """The files of a list of the devkit. DataError if it is a list of one class, or names a file that is missing."""
-    try:
+    with whole_file(path):
         names = [line.split() for line in lines_of(path, path.name) if line.strip()]
-    except Refused as refused:
-        raise DataError(f"{path} {refused.refusal.reason}") from refused
     if any(len(words) > 1 for words in names):
         raise DataError(f"{path} says for each image whether it holds one class", hint="name train.txt or val.txt")
     home = next(folder.parent for folder in path.parents if folder.name == "ImageSets")
@@ -94,14 +91,12 @@ def _parsed(file: Path) -> _File:
         raise Refused("xml", f"is not Pascal VOC: its root is <{root.tag[:40]}>", "expected <annotation>")
     root.extend(children)
     size = root.find("size")
-    sides = [text_in(size, side) for side in ("width", "height")] if size is not None else ["0", "0"]
-    if not all(re.fullmatch(r"\d{1,6}", side, re.ASCII) for side in sides):
-        raise Refused("size", f"{sides[0][:20]!r} x {sides[1][:20]!r} is not a size in pixels", "correct <size>")
-    source = root.find("source")
-    database = text_in(source, "database") if source is not None else ""
+    sides = ("0", "0") if size is None else (text_in(size, "width"), text_in(size, "height"))
+    database = text_in(root.find("source"), "database")
     kept = (element for element in root.findall("object") if text_in(element, "deleted") != "1")
     objects = [_object(element) for element in kept]
-    return _File(file, text_in(root, "filename"), (int(sides[0]), int(sides[1])), database, objects)
+    image_size = size_of(*sides, field="size", hint="correct <size>")
+    return _File(file, text_in(root, "filename"), image_size, database, objects)
 
 
 def _object(element: Element) -> RawObject | Unusable:
@@ -112,16 +107,14 @@ def _object(element: Element) -> RawObject | Unusable:
         found = ", ".join(sorted({child.tag for child in element} & {"polygon", "robndbox", "segm", "point"}))
         return Unusable(label, f"object without a bndbox: {label!r}" + (f" has {found}" if found else ""))
     words = [text_in(corners, corner) for corner in _CORNERS]
-    if not all(_NUMBER.fullmatch(word) for word in words):
-        return Unusable(label, f"object with corners that are not numbers: {label!r}, {', '.join(words)[:60]}")
-    x1, y1, x2, y2 = (float(word) for word in words)
+    numbers = corners_in(label, words)
+    if isinstance(numbers, Unusable):
+        return numbers
+    x1, y1, x2, y2 = numbers
     if x2 < x1 or y2 < y1:
         return Unusable(label, f"object without area: {label!r}, {', '.join(words)}")
     attributes = _attributes(element)
-    turned = str(attributes.pop("rotation", "0"))
-    if not _NUMBER.fullmatch(turned) or float(turned) % 360:
-        return Unusable(label, f"object is rotated: {label!r}, {turned[:20]} degrees", "draw it upright")
-    return RawObject(label, (x1, y1, x2, y2), attributes)
+    return turned(label, str(attributes.pop("rotation", "0"))) or RawObject(label, (x1, y1, x2, y2), attributes)
 
 
 def _attributes(element: Element) -> dict[str, Any]:
@@ -149,22 +142,13 @@ def _from_edge(files: list[_File]) -> bool:
 def _image_name(file: _File, pictures: Pictures) -> str:
     """The name of the image of a file: the path where the layouts put it if it is there, else what <filename> says."""
     name = file.image.replace("\\", "/") or file.path.stem
-    for folder in _near(file.path.resolve().parent):
-        if folder.is_relative_to(pictures.root):
-            place = (folder.relative_to(pictures.root) / name).as_posix()
-            if pictures.holds(place):
-                return place
-    return name
-
-
-def _near(folder: Path) -> Iterator[Path]:
-    """The folders of the layouts: that of the XML file, and the one of the images beside ``Annotations``."""
-    yield folder
-    parts = folder.parts
-    for k, part in enumerate(parts):
+    folder = file.path.resolve().parent
+    folders = [folder]
+    for k, part in enumerate(folder.parts):
         if part.casefold() in ("annotations", "labels", "xml", "xmls"):
-            for images in ("JPEGImages", "images", "Images", "imgs"):
-                yield Path(*parts[:k], images, *parts[k + 1 :])
+            names = ("JPEGImages", "images", "Images", "imgs")
+            folders += [Path(*folder.parts[:k], images, *folder.parts[k + 1 :]) for images in names]
+    return pictures.placed(place / name for place in folders) or name
 
 
 def _image(file: _File, pictures: Pictures, labels: list[str], first: float) -> Annotated | Refusal:
@@ -174,12 +158,14 @@ def _image(file: _File, pictures: Pictures, labels: list[str], first: float) -> 
         _refuse_other_name(file, path, pictures)
     except Refused as refused:
         return refused.refusal._replace(id=name)
-    moved = [
-        thing._replace(numbers=_moved(thing.numbers, first)) if isinstance(thing, RawObject) else thing
-        for thing in file.objects
-    ]
-    objects = [_with_area(thing) for thing in moved]
+    objects = [thing if isinstance(thing, Unusable) else _moved(thing, first) for thing in file.objects]
     return Annotated(name, path, *file.size, objects=objects, labels=labels, annotated=True)
+
+
+def _moved(thing: RawObject, first: float) -> RawObject | Unusable:
+    """``thing`` with its corners measured from the edge; ``first`` is the number of the first pixel."""
+    x1, y1, x2, y2 = thing.numbers
+    return boxed(thing.label, (x1 - first, y1 - first, x2, y2), thing.attributes)
 
 
 def _refuse_other_name(file: _File, path: str, pictures: Pictures) -> None:
@@ -190,21 +176,6 @@ def _refuse_other_name(file: _File, path: str, pictures: Pictures) -> None:
     if (pictures.root / beside).is_file():
         names = f"filename says {file.image}, the XML is called like {Path(beside).name}, and both exist"
         raise Refused("filename", f"image is not clear: {names}", "correct <filename>, or remove it")
-
-
-def _moved(numbers: Numbers, first: float) -> Numbers:
-    x1, y1, x2, y2 = numbers
-    return (x1 - first, y1 - first, x2, y2)
-
-
-def _with_area(thing: RawObject | Unusable) -> RawObject | Unusable:
-    if isinstance(thing, Unusable) or (thing.numbers[0] < thing.numbers[2] and thing.numbers[1] < thing.numbers[3]):
-        return thing
-    return Unusable(thing.label, f"object without area: {thing.label!r}")
-
-
-def _shown(file: Path, path: Path) -> str:
-    return file.relative_to(path).as_posix() if file.is_relative_to(path) and file != path else file.name
 
 
 SOURCE = Source(

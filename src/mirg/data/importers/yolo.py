@@ -10,15 +10,15 @@ box as well, whose box is not that of the object; they are polygons only if othe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import yaml
 
-from mirg.data.importers.annotated import Annotated, Unusable, convert, inside
-from mirg.data.importers.files import lines_of, number_lines, refuse_corners
+from mirg.data.importers.annotated import Annotated, Unusable, around, boxed, convert, inside
+from mirg.data.importers.files import lines_of, number_lines, refuse_corners, whole_file
 from mirg.data.importers.pictures import Pictures
 from mirg.data.importers.raw import ImportOptions, RawObject, Row, Source
 from mirg.data.importers.rows import Refused
@@ -50,11 +50,6 @@ class Names:
     splits: dict[str, Path] = field(default_factory=dict)
     lists: frozenset[str] = frozenset()
 
-    @property
-    def labels(self) -> list[str]:
-        """All names, in the order of their numbers."""
-        return [self.by_number[k] for k in sorted(self.by_number)]
-
     def split_of(self, image: Path) -> str:
         """The split whose folder an image lies in; empty unless it is exactly one."""
         found = [split for split, folder in self.splits.items() if image.is_relative_to(folder)]
@@ -64,18 +59,16 @@ class Names:
         """(name, "") of a class, or ("", why the class has no name)."""
         if number != number or number != int(number):
             return "", f"class is not a whole number: {number:g}"
-        if int(number) not in self.by_number:
-            return (
-                "",
-                f"class is not in the names: {int(number)}, {self.file} has {len(self.by_number)}, counted from 0",
-            )
-        return self.by_number[int(number)], ""
+        if number in self.by_number:
+            return self.by_number[int(number)], ""
+        return "", f"class is not in the names: {int(number)}, {self.file} has {len(self.by_number)}, counted from 0"
 
 
 def names_of(path: Path) -> Names:
     """The names for ``path``, a folder or a YAML file. DataError if no file has names, or two files differ."""
     folder = path if path.is_dir() else path.parent
-    found = [_from_yaml(path)] if path.is_file() else [_from_yaml(file) for file in _yaml_files(folder)]
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in (".yaml", ".yml"))
+    found = map(_from_yaml, files if path.is_dir() else [path])
     known = [names for names in found if names is not None]
     # LabelImg puts classes.txt beside the labels of every folder.
     lists = [folder / name for name in _LISTS] + sorted((folder / "labels").rglob("classes.txt"))
@@ -89,10 +82,6 @@ def names_of(path: Path) -> Names:
             hint = "keep the file that belongs to the labels"
             raise DataError(f"{path}: {first.file} and {other.file} name the classes differently", hint=hint)
     return first
-
-
-def _yaml_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in (".yaml", ".yml"))
 
 
 def _from_yaml(file: Path) -> Names | None:
@@ -118,34 +107,22 @@ def _from_yaml(file: Path) -> Names | None:
     home = home if home.is_dir() else file.parent.resolve()
     places = {split: value[key] for key, split in _SPLITS.items() if isinstance(value.get(key), str)}
     lists = frozenset(Path(place).name.casefold() for place in places.values() if place.casefold().endswith(".txt"))
-    splits = {split: found for split, place in places.items() if (found := _split(home, place)) is not None}
+    splits: dict[str, Path] = {}
+    for split, place in places.items():
+        # Roboflow writes ../train/images for train/images.
+        found = next((d for d in (home / place, home / place.removeprefix("../")) if d.is_dir()), None)
+        splits |= {split: found.resolve()} if found else {}
     if home == file.parent.resolve() and splits and not any(place.is_relative_to(home) for place in splits.values()):
-        home = _above(splits.values())  # the file lies apart from its dataset, and has no path
+        # The file lies apart from its dataset, and has no path: the folder of images and labels is above all splits.
+        shared = Path(os.path.commonpath(splits.values()))
+        home = next((place.parent for place in (shared, *shared.parents) if place.name == "images"), shared)
     return Names(file.name, by_number, home, "kpt_shape" in value, splits, lists)
 
 
-def _above(splits: Iterable[Path]) -> Path:
-    """The folder that holds the images of all splits and their labels: ``d`` of ``d/images/train``."""
-    shared = Path(os.path.commonpath(splits))
-    return next((place.parent for place in (shared, *shared.parents) if place.name == "images"), shared)
-
-
-def _split(home: Path, place: str) -> Path | None:
-    """The folder of a split. Roboflow writes ``../train/images`` for ``train/images``."""
-    options = (home / place, home / place.removeprefix("../"))
-    return next((option.resolve() for option in options if option.is_dir()), None)
-
-
 def _from_lines(file: Path) -> Names:
-    try:
+    with whole_file(file):
         lines = [line.strip() for line in lines_of(file, file.name)]
-    except Refused as refused:
-        raise DataError(f"{file} {refused.refusal.reason}") from refused
     return Names(file.name, {k: line for k, line in enumerate(lines) if line}, file.parent)
-
-
-_CONFIDENCE = "six columns: a confidence or a track follows the box, so that these are predictions"
-_ROTATED = "four points may be a polygon or a rotated box (OBB), whose box is not that of the object"
 
 
 def read(path: Path, options: ImportOptions) -> Iterator[Row]:
@@ -160,7 +137,8 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
         hint = "expected labels/*.txt, or .txt files beside the images, in this folder or in the one that is its path"
         raise DataError(f"{path} holds no label files", hint=hint)
     if options.frame in (None, "fraction"):
-        refuse_corners(str(path), files.boxes(), "center and size", centered=True)
+        boxes = ((row[1:], 1.0, 1.0) for row in files.rows() if len(row) == 5)
+        refuse_corners(str(path), boxes, "center and size", centered=True)
     pictures = Pictures(options.root, "labels")
     wanted = [files.image_of(file, pictures) for file in files.paths]
     if files.folder != folder and not any(map(pictures.fits, wanted)):
@@ -187,7 +165,7 @@ def _image(
 ) -> Annotated:
     name = f"yolo-{PurePosixPath(path).with_suffix('').as_posix()}"
     meta = {"split": split} if split else {}
-    return Annotated(name, path, objects=objects, labels=names.labels, annotated=annotated, meta=meta)
+    return Annotated(name, path, objects=objects, labels=list(names.by_number.values()), annotated=annotated, meta=meta)
 
 
 class _Labels:
@@ -206,12 +184,8 @@ class _Labels:
         places = [[*parts[: at[-1]], "images", *parts[at[-1] + 1 :]]] if at else []
         places.append(parts)
         home = self.folder.resolve()
-        for place in places:
-            if home.is_relative_to(pictures.root):
-                name = (home.relative_to(pictures.root) / Path(*place)).as_posix()
-                if pictures.holds(name):
-                    return name
-        return "/".join(part for k, part in enumerate(parts) if k not in at)
+        placed = pictures.placed(home.joinpath(*place) for place in places)
+        return placed or "/".join(part for k, part in enumerate(parts) if k not in at)
 
     def objects(self, file: Path) -> list[RawObject | Unusable]:
         return [self._object(k, row) for k, row in enumerate(number_lines(file, "labels"), 1)]
@@ -221,31 +195,28 @@ class _Labels:
         if problem:
             return Unusable("", f"{problem} (line {number})", "correct the names, or the class of the line")
         if len(row) == 5:
-            return _box(number, label, row[1:])
+            cx, cy, width, height = row[1:]
+            if width <= 0 or height <= 0:
+                return Unusable(label, f"box without area: line {number}, width {width:g}, height {height:g}")
+            return boxed(label, inside((cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)))
         if len(row) == 6:
-            return Unusable(label, f"line of {_CONFIDENCE}", "import the labels, not the output of a model")
+            reason = "line of six columns: a confidence or a track follows the box, so that these are predictions"
+            return Unusable(label, reason, "import the labels, not the output of a model")
         if self.names.keypoints:
             return Unusable(label, "line with key points (pose), which are not read", "export boxes")
         if len(row) < 7 or len(row) % 2 == 0:
             return Unusable(label, f"line is neither a box nor a polygon: line {number} has {len(row)} columns")
-        return self._polygon(label, row[1:])
-
-    def _polygon(self, label: str, values: list[float]) -> RawObject | Unusable:
         if self._may_be_poses:
             return Unusable(label, "line may be a polygon, or a box with key points (pose)", "export boxes")
-        xs, ys = values[::2], values[1::2]
-        aligned = len(set(xs)) == len(set(ys)) == 2
-        if len(xs) == 4 and not aligned and not self._has_polygons:
-            return Unusable(label, f"line of {_ROTATED}", "export boxes, or polygons with their own points")
-        if min(xs) == max(xs) or min(ys) == max(ys):
-            return Unusable(label, "polygon without area")
-        return RawObject(label, inside((min(xs), min(ys), max(xs), max(ys))), {"shape": "polygon"})
+        points = list(zip(row[1::2], row[2::2], strict=True))
+        aligned = all(len({point[axis] for point in points}) == 2 for axis in (0, 1))
+        if len(points) == 4 and not aligned and not self._has_polygons:
+            reason = "line of four points may be a polygon or a rotated box (OBB), whose box is not that of the object"
+            return Unusable(label, reason, "export boxes, or polygons with their own points")
+        return around(label, map(inside, points), {"shape": "polygon"})
 
-    def boxes(self) -> Iterator[tuple[list[float], float, float]]:
-        """The four numbers of every box, with the sides of its image in fractions."""
-        return ((row[1:], 1.0, 1.0) for row in self._rows() if len(row) == 5)
-
-    def _rows(self) -> Iterator[list[float]]:
+    def rows(self) -> Iterator[list[float]]:
+        """The numbers of every line of every file that can be read."""
         for file in self.paths:
             try:
                 yield from number_lines(file, "labels")
@@ -255,12 +226,12 @@ class _Labels:
     @cached_property
     def _has_polygons(self) -> bool:
         """Whether any line of the dataset is a polygon of another number of points than four."""
-        return any(len(row) >= 7 and len(row) % 2 and len(row) != 9 for row in self._rows())
+        return any(len(row) >= 7 and len(row) % 2 and len(row) != 9 for row in self.rows())
 
     @cached_property
     def _may_be_poses(self) -> bool:
         """Whether all lines of the dataset may be a box with key points, each with or without its visibility."""
-        long = [row for row in self._rows() if len(row) >= 7]
+        long = [row for row in self.rows() if len(row) >= 7]
         alike = len({len(row) for row in long}) == 1
         return alike and any(all(_is_pose(row, step) for row in long) for step in (2, 3))
 
@@ -272,13 +243,6 @@ def _is_pose(row: list[float], step: int) -> bool:
         return False
     points = zip(rest[::step], rest[1::step], strict=True)
     return all((x, y) == (0, 0) or (abs(x - cx) <= width / 2 and abs(y - cy) <= height / 2) for x, y in points)
-
-
-def _box(number: int, label: str, values: list[float]) -> RawObject | Unusable:
-    cx, cy, width, height = values
-    if width <= 0 or height <= 0:
-        return Unusable(label, f"box without area: line {number}, width {width:g}, height {height:g}")
-    return RawObject(label, inside((cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)))
 
 
 SOURCE = Source(

@@ -6,15 +6,14 @@ its box. So a box is exact by construction, edges are smooth, and an image costs
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mirg.data.scenes.backdrops import draw_background
-from mirg.data.scenes.objects import COLOURS, RGB, SceneObject
-from mirg.data.scenes.outlines import draw_shape
-from mirg.geometry import Box
+from mirg.data.scenes.backgrounds import draw_background
+from mirg.data.scenes.objects import COLOURS, SceneObject
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,37 +33,18 @@ def render(scene: Scene, size: tuple[int, int] = (96, 96)) -> Image.Image:
     return image
 
 
-def pixel_box(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The whole pixels that an object with this box (fractions) is drawn into: left, top, right, bottom (exclusive)."""
-    width, height = size
-    left, top = round(box[0] * width), round(box[1] * height)
-    return left, top, max(round(box[2] * width), left + 2), max(round(box[3] * height), top + 2)
-
-
-def object_mask(thing: SceneObject, size: tuple[int, int]) -> Image.Image:
-    """The coverage of one object on an image of ``size`` pixels: mode L, 255 for a pixel that it covers fully."""
-    from PIL import Image
-
-    left, top, right, bottom = pixel_box(thing.box, size)
-    canvas = Image.new("L", size)
-    canvas.paste(_scaled(thing, (right - left, bottom - top))[0], (left, top))
-    return canvas
-
-
 def _draw_object(image: Image.Image, thing: SceneObject) -> None:
-    left, top, right, bottom = pixel_box(thing.box, image.size)
+    width, height = image.size
+    left, top = round(thing.box[0] * width), round(thing.box[1] * height)
+    right, bottom = max(round(thing.box[2] * width), left + 2), max(round(thing.box[3] * height), top + 2)
     mask, accent = _scaled(thing, (right - left, bottom - top))
     colour = COLOURS[thing.colour]
     image.paste(colour, (left, top, right, bottom), mask)
     if accent is not None:
-        image.paste(_accent_colour(colour, thing.texture), (left, top, right, bottom), accent)
-
-
-def _accent_colour(colour: RGB, texture: str) -> RGB:
-    # Stripes darken and dots lighten, both along the hue: the colour's name stays the same.
-    goal, share = (0, 0.45) if texture == "striped" else (255, 0.6)
-    red, green, blue = (round(value + (goal - value) * share) for value in colour)
-    return red, green, blue
+        # Stripes darken and dots lighten, both along the hue: the colour's name stays the same.
+        goal, share = (0, 0.45) if thing.texture == "striped" else (255, 0.6)
+        red, green, blue = (round(value + (goal - value) * share) for value in colour)
+        image.paste((red, green, blue), (left, top, right, bottom), accent)
 
 
 def _scaled(thing: SceneObject, size: tuple[int, int]) -> tuple[Image.Image, Image.Image | None]:
@@ -85,7 +65,12 @@ def _sprite(shape: str, tilt: int, texture: str, side: int) -> tuple[Image.Image
     mask = _master(shape, tilt).resize((side, side), Image.Resampling.BOX)
     if texture == "plain":
         return mask, None
-    return mask, ImageChops.multiply(mask, _pattern(texture, side))
+    y, x = np.mgrid[0:side, 0:side] / side
+    if texture == "striped":
+        on = ((x + y) * 5.0) % 1.0 < 0.42
+    else:
+        on = np.hypot((x * 5.0) % 1.0 - 0.5, (y * 5.0) % 1.0 - 0.5) < 0.27
+    return mask, ImageChops.multiply(mask, Image.fromarray((on * 255).astype(np.uint8)))
 
 
 @cache
@@ -93,18 +78,66 @@ def _master(shape: str, tilt: int) -> Image.Image:
     """A shape turned by ``tilt`` degrees, about ``_MASTER_SIDE`` pixels, cropped to its extent."""
     from PIL import Image
 
-    mask = draw_shape(shape, _MASTER_SIDE)
+    mask = _draw_shape(shape, _MASTER_SIDE)
     if tilt:
         mask = mask.rotate(tilt, Image.Resampling.BILINEAR, expand=True)
     return mask.crop(mask.getbbox())
 
 
-def _pattern(texture: str, side: int) -> Image.Image:
-    from PIL import Image
+def _draw_shape(shape: str, side: int) -> Image.Image:
+    """The shape in white on black, mode L, ``side`` pixels square, without tilt; it may leave a margin."""
+    from PIL import Image, ImageDraw
 
-    y, x = np.mgrid[0:side, 0:side] / side
-    if texture == "striped":
-        on = ((x + y) * 5.0) % 1.0 < 0.42
-    else:
-        on = np.hypot((x * 5.0) % 1.0 - 0.5, (y * 5.0) % 1.0 - 0.5) < 0.27
-    return Image.fromarray((on * 255).astype(np.uint8))
+    mask = Image.new("L", (side, side))
+    draw = ImageDraw.Draw(mask)
+    whole = (0, 0, side - 1, side - 1)
+    hole = (0.27 * side, 0.27 * side, 0.73 * side, 0.73 * side)
+    if shape in ("circle", "ring", "moon", "arch"):
+        draw.ellipse(whole, fill=255)
+    if shape in ("square", "frame"):
+        draw.rectangle(whole, fill=255)
+    if shape == "ring":
+        draw.ellipse(hole, fill=0)
+    if shape == "frame":
+        draw.rectangle(hole, fill=0)
+    if shape == "moon":
+        draw.ellipse((0.36 * side, 0.04 * side, 1.28 * side, 0.96 * side), fill=0)
+    if shape == "arch":
+        draw.rectangle((0, 0.5 * side, side - 1, side - 1), fill=255)
+        draw.ellipse((0.3 * side, 0.3 * side, 0.7 * side, 0.7 * side), fill=0)
+        draw.rectangle((0.3 * side, 0.5 * side, 0.7 * side, side - 1), fill=0)
+    if shape in _POLYGONS:
+        draw.polygon([(x * (side - 1), y * (side - 1)) for x, y in _POLYGONS[shape]], fill=255)
+    return mask
+
+
+def _star() -> list[tuple[float, float]]:
+    angles = [(math.pi * (k / 5 - 0.5), 0.5 if k % 2 == 0 else 0.215) for k in range(10)]
+    return [(0.5 + radius * math.cos(angle), 0.5 + radius * math.sin(angle)) for angle, radius in angles]
+
+
+def _heart() -> list[tuple[float, float]]:
+    # The classical parametric heart, 16 sin^3 t against a cosine series, scaled into the unit square.
+    points = []
+    for k in range(120):
+        t = 2 * math.pi * k / 120
+        up = 13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)
+        points.append(((16 * math.sin(t) ** 3 + 16) / 32, (12 - up) / 29))
+    return points
+
+
+_POLYGONS: dict[str, list[tuple[float, float]]] = {
+    "triangle": [(0.5, 0.0), (1.0, 1.0), (0.0, 1.0)],
+    "diamond": [(0.5, 0.0), (1.0, 0.5), (0.5, 1.0), (0.0, 0.5)],
+    "cross": [
+        (0.33, 0.0), (0.67, 0.0), (0.67, 0.33), (1.0, 0.33), (1.0, 0.67), (0.67, 0.67),
+        (0.67, 1.0), (0.33, 1.0), (0.33, 0.67), (0.0, 0.67), (0.0, 0.33), (0.33, 0.33),
+    ],
+    "arrow": [(0.0, 0.32), (0.5, 0.32), (0.5, 0.0), (1.0, 0.5), (0.5, 1.0), (0.5, 0.68), (0.0, 0.68)],
+    "star": _star(),
+    "heart": _heart(),
+    "hourglass": [(0.0, 0.0), (1.0, 0.0), (0.56, 0.5), (1.0, 1.0), (0.0, 1.0), (0.44, 0.5)],
+    "bolt": [(0.55, 0.0), (0.95, 0.0), (0.68, 0.36), (1.0, 0.36), (0.3, 1.0), (0.45, 0.55), (0.0, 0.55)],
+    "tee": [(0.0, 0.0), (1.0, 0.0), (1.0, 0.32), (0.66, 0.32), (0.66, 1.0), (0.34, 1.0), (0.34, 0.32), (0.0, 0.32)],
+    "ell": [(0.0, 0.0), (0.38, 0.0), (0.38, 0.7), (1.0, 0.7), (1.0, 1.0), (0.0, 1.0)],
+}  # fmt: skip

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from mirg.config import Section, checked, read_recipe
+from mirg.data.compose.pixels import share_inside, within
 from mirg.data.scenes.objects import (
     ALL_SHAPES,
-    NAMES,
     RGB,
-    TEXTURES,
     TILTS,
     Pairs,
     SceneObject,
@@ -25,8 +24,9 @@ from mirg.data.scenes.objects import (
     split_name,
 )
 from mirg.errors import ConfigError
-from mirg.geometry import Box, clip
+from mirg.geometry import Box
 
+T = TypeVar("T")
 # Part of every seed: raise it when a change makes the same seed give another scene.
 WORLD_VERSION = 1
 
@@ -80,10 +80,8 @@ class Scene:
         return tuple(thing.name for thing in self.objects)
 
 
-class WorldConfig(BaseModel):
+class WorldConfig(Section):
     """How hard the world is. Ranges are inclusive; lengths of objects are fractions of the image side."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     side: int = Field(default=96, ge=32, le=4096, description="Width and height of every image, in pixels.")
     images: tuple[int, int] = Field(default=(2, 6), description="Images in one sample.")
@@ -152,37 +150,6 @@ HARD = WorldConfig(
 DIFFICULTIES: dict[str, WorldConfig] = {"easy": EASY, "medium": MEDIUM, "hard": HARD}
 
 
-def sample_scene(
-    rng: np.random.Generator,
-    names: Sequence[str] | None = None,
-    n_objects: int = 1,
-    *,
-    min_side: float = 0.2,
-    max_side: float = 0.5,
-    max_overlap: float = 0.05,
-    textures: Sequence[str] = TEXTURES,
-    clutter: int = 0,
-    backgrounds: Sequence[BackgroundKind] = _KINDS,
-    background: Background | None = None,
-    side: int = 96,
-    pool: Sequence[str] = NAMES,
-    photos: str | None = None,
-    anchor: tuple[int, Box] | None = None,
-) -> Scene:
-    """Place objects on a background, none of them hiding another.
-
-    ``names`` fixes the objects and their order, otherwise ``n_objects`` different names of ``pool`` are drawn.
-    ``clutter`` is the largest number of strokes. Boxes lie on the pixel grid of an image of ``side`` pixels, so they
-    are exact there. ``anchor``: which object is to stand where, see :func:`place`.
-    """
-    if names is None:
-        names = [str(pool[k]) for k in rng.choice(len(pool), n_objects, replace=False)]
-    things = [_sample_object(rng, name, textures) for name in names]
-    boxes = place(rng, [thing.shape for thing in things], min_side, max_side, max_overlap, side, anchor)
-    objects = tuple(replace(thing, box=box) for thing, box in zip(things, boxes, strict=True))
-    return Scene(objects, background or sample_background(rng, clutter, backgrounds, photos))
-
-
 def scene_for(
     rng: np.random.Generator,
     config: WorldConfig,
@@ -192,72 +159,61 @@ def scene_for(
     background: Background | None = None,
     anchor: tuple[int, Box] | None = None,
 ) -> Scene:
-    """:func:`sample_scene` with the names, sizes, textures and backgrounds of ``config``."""
-    low, high = config.object_side
-    return sample_scene(
-        rng, names, n_objects, min_side=low, max_side=high, max_overlap=config.max_overlap, textures=config.textures,
-        clutter=config.clutter, backgrounds=config.backgrounds, background=background, side=config.side,
-        pool=config.names, photos=config.photos, anchor=anchor,
-    )  # fmt: skip
+    """Place objects of the sizes and textures of ``config`` on a background, none of them hiding another.
+
+    ``names`` fixes the objects and their order, otherwise ``n_objects`` different names of ``config`` are drawn. Boxes
+    lie on the pixel grid, so they are exact there. ``anchor``: which object is to stand where, see :func:`place`.
+    """
+    if names is None:
+        names = [str(config.names[k]) for k in rng.choice(len(config.names), n_objects, replace=False)]
+    things = [SceneObject(*split_name(name), _WHOLE, pick(rng, config.textures), pick(rng, TILTS)) for name in names]
+    boxes = place(rng, config, [thing.shape for thing in things], anchor)
+    objects = tuple(replace(thing, box=box) for thing, box in zip(things, boxes, strict=True))
+    return Scene(objects, background or background_for(rng, config))
 
 
 def background_for(rng: np.random.Generator, config: WorldConfig) -> Background:
-    """:func:`sample_background` with the settings of ``config``."""
-    return sample_background(rng, config.clutter, config.backgrounds, config.photos)
-
-
-def sample_background(
-    rng: np.random.Generator,
-    clutter: int = 0,
-    kinds: Sequence[BackgroundKind] = _KINDS,
-    photos: str | None = None,
-) -> Background:
-    """A backdrop of nearly grey colours, light or dark, with up to ``clutter`` strokes."""
-    kind = kinds[int(rng.integers(len(kinds)))]
+    """A backdrop of nearly grey colours, light or dark, with up to ``config.clutter`` strokes."""
+    kind = pick(rng, config.backgrounds)
     # Mid-grey is left out: there, cyan, orange and green lose their contrast.
     base = int(rng.integers(20, 70)) if rng.random() < 0.35 else int(rng.integers(175, 240))
     tints = rng.integers(-9, 10, 6).tolist()
     step = int(rng.integers(10, 26)) * (1 if base < 120 else -1)
     first = (base + tints[0], base + tints[1], base + tints[2])
     second = (base + step + tints[3], base + step + tints[4], base + step + tints[5])
-    seed, strokes = int(rng.integers(2**32)), int(rng.integers(clutter + 1))
-    return Background(kind, (first, second), seed, strokes, photos if kind == "patch" else None)
+    seed, strokes = int(rng.integers(2**32)), int(rng.integers(config.clutter + 1))
+    return Background(kind, (first, second), seed, strokes, config.photos if kind == "patch" else None)
 
 
-def _sample_object(rng: np.random.Generator, name: str, textures: Sequence[str]) -> SceneObject:
-    colour, shape = split_name(name)
-    texture = textures[int(rng.integers(len(textures)))]
-    return SceneObject(colour, shape, _WHOLE, texture, TILTS[int(rng.integers(len(TILTS)))])
+def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
+    """One of ``options``, uniformly."""
+    return options[int(rng.integers(len(options)))]
 
 
 def place(
-    rng: np.random.Generator,
-    shapes: Sequence[str],
-    min_side: float,
-    max_side: float,
-    max_overlap: float,
-    side: int = 96,
-    anchor: tuple[int, Box] | None = None,
+    rng: np.random.Generator, config: WorldConfig, shapes: Sequence[str], anchor: tuple[int, Box] | None = None
 ) -> list[Box]:
-    """Boxes (fractions on the pixel grid) for ``shapes``, pairwise IoU at most ``max_overlap``.
+    """Boxes (fractions on the pixel grid) for ``shapes``, of the sizes and with the overlap that ``config`` allows.
 
     ``anchor`` (k, box) places object k at ``box`` as its shape fills it (:func:`_standing_at`), or anywhere if this
-    leaves no room for the others. An object without room shrinks towards ``min_side``, and a scene without room is
+    leaves no room for the others. An object without room shrinks towards the least side, and a scene without room is
     placed again. ConfigError if there is still no room.
     """
     for attempt in range(200):
         boxes: dict[int, Box] = {}
         if anchor is not None and attempt < _ANCHORED:
-            boxes[anchor[0]] = _standing_at(anchor[1], shapes[anchor[0]], side)
+            boxes[anchor[0]] = _standing_at(anchor[1], shapes[anchor[0]], config.side)
         for k, shape in enumerate(shapes):
             if k not in boxes:
-                box = _find_room(rng, tuple(boxes.values()), shape, min_side, max_side, max_overlap, side)
+                box = _find_room(rng, config, tuple(boxes.values()), shape)
                 if box is None:
                     break
                 boxes[k] = box
         else:
             return [boxes[k] for k in range(len(shapes))]
-    raise ConfigError(f"no room for {len(shapes)} objects of side {min_side}", hint="ask for fewer or smaller ones")
+    raise ConfigError(
+        f"no room for {len(shapes)} objects of side {config.object_side[0]}", hint="ask for fewer or smaller ones"
+    )
 
 
 def fills(shape: str, box: Box) -> bool:
@@ -284,25 +240,18 @@ def _standing_at(box: Box, shape: str, side: int) -> Box:
     return grid_box(left, top, left + wide, top + high, side)
 
 
-def _find_room(
-    rng: np.random.Generator,
-    boxes: Sequence[Box],
-    shape: str,
-    min_side: float,
-    max_side: float,
-    max_overlap: float,
-    side: int,
-) -> Box | None:
-    length = rng.uniform(min_side, max_side)
+def _find_room(rng: np.random.Generator, config: WorldConfig, boxes: Sequence[Box], shape: str) -> Box | None:
+    side = config.side
+    length = rng.uniform(*config.object_side)
     stretch = (ALL_SHAPES[shape] * rng.uniform(*_STRETCH)) ** 0.5
     for attempt in range(30):
         if attempt % 5 == 4:
-            length = max(min_side, 0.85 * length)
+            length = max(config.object_side[0], 0.85 * length)
         width, height = round(length * stretch * side), round(length / stretch * side)
         x, y = rng.random(2).tolist()
         left, top = round(x * (side - width)), round(y * (side - height))
         box = grid_box(left, top, left + width, top + height, side)
-        if has_room(box, boxes, max_overlap):
+        if has_room(box, boxes, config.max_overlap):
             return box
     return None
 
@@ -337,9 +286,9 @@ def zoom(scene: Scene, index: int, margin: float) -> Scene | None:
     left = min(max((box[0] + box[2] - length) / 2, 0.0), 1.0 - length)
     top = min(max((box[1] + box[3] - length) / 2, 0.0), 1.0 - length)
     view = (left, top, left + length, top + length)
-    seen = [replace(thing, box=_within(thing.box, view)) for thing in scene.objects]
-    cut = tuple(thing for k, thing in enumerate(seen) if k != index and _visible(thing.box) > 0.0)
-    if any(_visible(thing.box) > _MAX_NEIGHBOUR for thing in cut):
+    seen = [replace(thing, box=within(thing.box, view)) for thing in scene.objects]
+    cut = tuple(thing for k, thing in enumerate(seen) if k != index and share_inside(thing.box, _WHOLE) > 0.0)
+    if any(share_inside(thing.box, _WHOLE) > _MAX_NEIGHBOUR for thing in cut):
         return None
     return Scene((seen[index],), scene.background, view, cut)
 
@@ -369,18 +318,6 @@ def another_view(rng: np.random.Generator, config: WorldConfig, scene: Scene) ->
     return replace(scene, objects=objects, background=background_for(rng, config))
 
 
-def _within(box: Box, view: Box) -> Box:
-    width, height = view[2] - view[0], view[3] - view[1]
-    x1, y1 = (box[0] - view[0]) / width, (box[1] - view[1]) / height
-    return (x1, y1, (box[2] - view[0]) / width, (box[3] - view[1]) / height)
-
-
-def _visible(box: Box) -> float:
-    """The share of a box that lies inside its image."""
-    x1, y1, x2, y2 = clip(box)
-    return max(x2 - x1, 0.0) * max(y2 - y1, 0.0) / ((box[2] - box[0]) * (box[3] - box[1]))
-
-
 def distractors(
     rng: np.random.Generator, config: WorldConfig, count: int, target: str, avoid: Sequence[str] = ()
 ) -> list[str]:
@@ -390,7 +327,7 @@ def distractors(
     alike = similar_names(target, config.names)
     while len(chosen) < count:
         pool = alike if rng.random() < config.similar else config.names
-        name = pool[int(rng.integers(len(pool)))]
+        name = pick(rng, pool)
         if name not in taken:
             chosen.append(name)
             taken.add(name)

@@ -15,10 +15,9 @@ from typing import Protocol
 from mirg.engines.endpoint import Fault, Reply, Retries
 from mirg.engines.limits import WINDOW, BudgetGuard, Clock, Cost, Rates
 from mirg.errors import EndpointError, MirgError
-from mirg.trajectories.teacher.images import ImageCache
 from mirg.trajectories.teacher.ledger import Answer, Ledger, Op, answered, begun, ended, reopened
 from mirg.trajectories.teacher.recipe import TeacherRecipe
-from mirg.trajectories.teacher.requests import Request
+from mirg.trajectories.teacher.requests import ImageCache, Request
 
 _SILENT = 3  # requests given up in a row, after which the endpoint counts as unreachable
 _REFUSING = 8  # requests refused in a row, after which the cause is not the sample
@@ -48,10 +47,8 @@ class Asker:
         self.ledger = ledger
         self.run = secrets.token_hex(8)
         self.failure: MirgError | None = None
-        self.given_up: dict[str, str] = {}  # request: its last fault
-        self.in_flight = 0
         self._endpoint = endpoint
-        self._image_cache = images
+        self._images = images
         self._clock = clock
         self._places = asyncio.Semaphore(recipe.limits.concurrency)
         self._encoding = asyncio.Semaphore(2)
@@ -109,7 +106,10 @@ class Asker:
     async def _attempt(self, request: Request) -> tuple[Reply, Op]:
         """A reply, and the line about this attempt that is written to the ledger together with it."""
         async with self._places:
-            uris = await self._images(request)
+            uris = self._images.ready(request.sample)
+            if uris is None:
+                async with self._encoding:
+                    uris = await asyncio.to_thread(self._images.uris, request.sample)
             need = request.most(self._calibration)
             self._check_running()
             await self._limited(self._rates.take(need.tokens))
@@ -121,7 +121,6 @@ class Asker:
             except BaseException:
                 await self._budget.settle(need, Cost())
                 raise
-            self.in_flight += 1
             try:
                 reply = await self._endpoint.ask(request.body(uris))
             except Fault as fault:
@@ -130,19 +129,15 @@ class Asker:
                 op = await self._settled(number, need, cost, fault.outcome, fault.message)
                 self.ledger.write(op).add_done_callback(self.noticed)
                 raise
-            finally:
-                self.in_flight -= 1
-        cost = self._cost(reply, need)
-        return reply, await self._settled(number, need, cost, "reply", reply.problem or "")
+        return reply, await self._settled(number, need, self._cost(reply, need), "reply", reply.problem or "")
 
     async def _begin(self, number: int, request: Request, need: Cost) -> None:
         self.ledger.check_room()
-        await self.ledger.write(begun(self.run, number, request.hash, self._clock.now(), need.tokens, need.money))
+        await self.ledger.write(begun(self.run, number, request.hash, self._clock.now(), need))
 
     async def _settled(self, number: int, need: Cost, cost: Cost | None, outcome: str, detail: str) -> Op:
-        await self._budget.settle(need, need if cost is None else cost)
-        tokens, money = (None, None) if cost is None else (cost.tokens, cost.money)
-        return ended(self.run, number, self._clock.now(), outcome, detail, tokens, money)
+        await self._budget.settle(need, cost or need)
+        return ended(self.run, number, self._clock.now(), outcome, detail, cost)
 
     def noticed(self, done: asyncio.Future[None]) -> None:
         """A callback for writes that are not awaited: a failed one ends the run."""
@@ -160,13 +155,6 @@ class Asker:
         money = self.recipe.price.of(reply.input_tokens, reply.output_tokens)
         return Cost(1, reply.input_tokens + reply.output_tokens, money)
 
-    async def _images(self, request: Request) -> list[str]:
-        ready = self._image_cache.ready(request.sample)
-        if ready is not None:
-            return ready
-        async with self._encoding:
-            return await asyncio.to_thread(self._image_cache.uris, request.sample)
-
     async def _limited(self, waiting: Awaitable[None]) -> None:
         """Await ``waiting``; an error in it ends the run."""
         try:
@@ -180,20 +168,17 @@ class Asker:
             raise Stopped
 
     async def _final(self, request: Request, reply: Reply, *more: Op) -> Answer:
-        answer = self._answer(request, reply)
-        await self._limited(self.ledger.write(*more, answered(answer)))
-        return answer
-
-    def _answer(self, request: Request, reply: Reply) -> Answer:
         known = reply.input_tokens is not None and reply.output_tokens is not None
         cost = self.recipe.price.of(reply.input_tokens or 0, reply.output_tokens or 0) if known else None
-        return Answer(
+        answer = Answer(
             hash=request.hash, sample=request.sample.id, task=request.sample.task, draw=request.draw, step=request.step,
             model=self.recipe.model, prompt=request.prompt.digest, finish=reply.finish, cost=cost,
             state="failed" if reply.text is None else "answered", text=reply.text, problem=reply.problem,
             input_tokens=reply.input_tokens, output_tokens=reply.output_tokens,
             attempts=self.ledger.attempts_of(request.hash), finished=self._clock.now(),
         )  # fmt: skip
+        await self._limited(self.ledger.write(*more, answered(answer)))
+        return answer
 
     async def _without_reply(self, request: Request, fault: Fault) -> Answer | None:
         """Handle a request without a reply. A refusal is final; the next run repeats one that was given up."""
@@ -202,7 +187,6 @@ class Asker:
             raise Stopped
         if fault.retried:
             self._silent += 1
-            self.given_up[request.hash] = fault.message
             if self._silent >= _SILENT:
                 self.stop(_silence(fault, self.recipe))
             return None

@@ -12,11 +12,10 @@ import asyncio
 import contextlib
 import errno
 import os
-import queue
 import shutil
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -27,14 +26,12 @@ from mirg.errors import StorageError
 from mirg.locks import lock_file
 
 VERSION = 1
-SUFFIX = ".ledger.db"
 # With less free space no further request is sent: pending replies must still fit on the disk.
 HEADROOM_BYTES = 64 * 2**20
 # A transaction that waits for the disk costs as much processor time as a request, so writes within this time share one.
 _GATHER_SECONDS = 0.015
 
 Op = tuple[str, tuple[Any, ...]]
-_Waiting = tuple[list[Op], "asyncio.Future[None]"]
 
 _SCHEMA = """
 CREATE TABLE requests (
@@ -120,21 +117,19 @@ class Ledger:
         path: str | Path,
         *,
         base: str | Path | None = None,
-        free_bytes: Callable[[Path], int] | None = None,
+        free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
     ) -> None:
         self.path = Path(path)
-        self._free_bytes = free_bytes or _free_bytes
-        self._lock = _locked(self.path)
-        try:
-            self._write = open_file(self.path, create=True)
-            self._read = open_file(self.path)
-            self._base = open_file(Path(base)) if base is not None and Path(base).exists() else None
-        except BaseException:
-            self._unlock()
-            raise
-        self._queue: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
-        self._gathered: list[_Waiting] = []
-        self._thread: threading.Thread | None = None
+        self._free_bytes = free_bytes
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(_locked(self.path))
+            files = [self.path, *([Path(base)] if base is not None and Path(base).exists() else [])]
+            self._write = opened.enter_context(contextlib.closing(open_file(self.path, create=True)))
+            self._reads = [opened.enter_context(contextlib.closing(open_file(file))) for file in files]
+            self._opened = opened.pop_all()
+        self._thread = ThreadPoolExecutor(1, "ledger")
+        self._gathered: list[tuple[tuple[Op, ...], asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Ledger:
         return self
@@ -144,41 +139,53 @@ class Ledger:
 
     def close(self) -> None:
         """Finish all writes, close the file and release its lock; calling it again does nothing."""
-        if self._thread is not None:
-            self._hand_over()
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
-        for connection in (self._read, self._base, self._write):
-            if connection is not None:
-                connection.close()
-        self._unlock()
-
-    # Writing -----------------------------------------------------------------------------------------------------
+        self._thread.shutdown()
+        left, self._gathered = self._gathered, []
+        if left:  # the event loop ended before their turn came
+            with contextlib.suppress(StorageError):
+                self.write_now(*(op for ops, _ in left for op in ops))
+        self._opened.close()
 
     def write(self, *ops: Op) -> asyncio.Future[None]:
-        """Queue one transaction's worth of statements; the future is done when they are on the disk.
+        """Queue statements that belong together; the future is done when they are on the disk.
 
         The future raises StorageError if they cannot be written. Call it inside a running event loop.
         """
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
-            self._thread.start()
-        if not self._gathered:
-            loop.call_later(_GATHER_SECONDS, self._hand_over)
-        self._gathered.append((list(ops), done))
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gathered.append((ops, done))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_gathered())
         return done
 
-    def _hand_over(self) -> None:
-        if self._gathered:
-            self._queue.put(self._gathered)
-            self._gathered = []
+    async def _write_gathered(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._gathered:
+            await asyncio.sleep(_GATHER_SECONDS)
+            batch, self._gathered = self._gathered, []
+            failure: StorageError | None = None
+            try:
+                # If this task is cancelled, the statements are written nevertheless.
+                written = loop.run_in_executor(self._thread, self.write_now, *(op for ops, _ in batch for op in ops))
+                await asyncio.shield(written)
+            except StorageError as error:
+                failure = error
+            _resolve([done for _, done in batch], failure)
 
     def write_now(self, *ops: Op) -> None:
-        """Write without an event loop; StorageError if that fails."""
-        _apply(self._write, list(ops), self.path)
+        """Write one transaction without an event loop; StorageError if that fails."""
+        try:
+            self._write.execute("BEGIN IMMEDIATE")
+            for sql, values in ops:
+                self._write.execute(sql, values)
+            self._write.execute("COMMIT")
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._write.execute("ROLLBACK")
+            full = "full" in str(error) or "I/O" in str(error)
+            raise StorageError(
+                f"cannot write the ledger {self.path}: {error}",
+                hint="free some disk space and run the same command again" if full else "",
+            ) from error
 
     def check_room(self) -> None:
         """StorageError if the disk has too little space for the pending replies."""
@@ -189,112 +196,86 @@ class Ledger:
                 hint=f"free {HEADROOM_BYTES // 2**20} MiB and run the same command again: nothing is lost",
             )
 
-    def _work(self) -> None:
-        running = True
-        while running:
-            batches = [self._queue.get()]
-            while not self._queue.empty():
-                batches.append(self._queue.get())
-            running = None not in batches
-            self._commit([waiting for batch in batches if batch is not None for waiting in batch])
-
-    def _commit(self, batch: list[_Waiting]) -> None:
-        if not batch:
-            return
-        failure: StorageError | None = None
-        try:
-            _apply(self._write, [op for ops, _ in batch for op in ops], self.path)
-        except StorageError as error:
-            failure = error
-        loop = batch[0][1].get_loop()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: no coroutine waits any more
-            loop.call_soon_threadsafe(_resolve, [done for _, done in batch], failure)
-
-    # Reading -----------------------------------------------------------------------------------------------------
-
     def find(self, digest: str) -> Answer | None:
         """The final reply to a request, or None."""
-        found = self.find_in(self._read, digest)
-        return self.find_in(self._base, digest) if found is None and self._base is not None else found
-
-    @staticmethod
-    def find_in(connection: sqlite3.Connection, digest: str) -> Answer | None:
-        """The final reply to a request over a given connection, or None."""
-        row = connection.execute(f"SELECT {ANSWER_COLUMNS} FROM requests WHERE hash = ?", (digest,)).fetchone()
-        return None if row is None else Answer(*row)
-
-    def attempts_of(self, digest: str) -> int:
-        """How often a request was sent."""
-        connections = [c for c in (self._read, self._base) if c is not None]
-        return sum(
-            c.execute("SELECT count(*) FROM attempts WHERE hash = ?", (digest,)).fetchone()[0] for c in connections
-        )
-
-    def decided_samples(self, plan: str) -> set[str]:
-        """The samples that are finished under a plan."""
-        connections = [c for c in (self._read, self._base) if c is not None]
-        query = "SELECT sample FROM outcomes WHERE plan = ?"
-        return {row[0] for c in connections for row in c.execute(query, (plan,))}
+        return next(filter(None, (find_answer(connection, digest) for connection in self._reads)), None)
 
     def outcome(self, plan: str, sample: str) -> Outcome | None:
         """The outcome of a sample under a plan, None if it is not finished."""
-        for connection in (self._read, self._base):
-            if connection is not None:
-                row = connection.execute(
-                    f"SELECT {OUTCOME_COLUMNS} FROM outcomes WHERE plan = ? AND sample = ?", (plan, sample)
-                ).fetchone()
-                if row is not None:
-                    return outcome_row(row)
-        return None
+        return next(filter(None, (find_outcome(connection, plan, sample) for connection in self._reads)), None)
 
-    def spent(self) -> Cost:
-        """The cost of all attempts; an attempt of unknown cost counts at its reservation."""
-        return spent(self._read)
+    def attempts_of(self, digest: str) -> int:
+        """How often a request was sent."""
+        return sum(count for (count,) in self._rows("SELECT count(*) FROM attempts WHERE hash = ?", digest))
+
+    def decided_samples(self, plan: str) -> set[str]:
+        """The samples that are finished under a plan."""
+        return {sample for (sample,) in self._rows("SELECT sample FROM outcomes WHERE plan = ?", plan)}
 
     def recent(self, since: float) -> list[tuple[float, int]]:
         """(time, reserved tokens) of the attempts after ``since``, oldest first."""
-        connections = [c for c in (self._read, self._base) if c is not None]
-        query = "SELECT started, reserved_tokens FROM attempts WHERE started > ? ORDER BY started"
-        return sorted(row for c in connections for row in c.execute(query, (since,)))
+        return sorted(self._rows("SELECT started, reserved_tokens FROM attempts WHERE started > ?", since))
+
+    def spent(self) -> Cost:
+        """The cost of all attempts; an attempt of unknown cost counts at its reservation."""
+        query = (
+            "SELECT count(*), coalesce(sum(coalesce(tokens, reserved_tokens)), 0), "
+            "coalesce(sum(coalesce(cost, reserved_cost)), 0.0) FROM attempts"
+        )
+        return Cost(*self._reads[0].execute(query).fetchone())
 
     def mean_output(self, model: str) -> float | None:
         """The mean number of tokens of a reply of ``model``, None without replies."""
         query = "SELECT avg(output_tokens) FROM requests WHERE model = ? AND state = 'answered'"
-        return self._read.execute(query, (model,)).fetchone()[0]
+        return self._reads[0].execute(query, (model,)).fetchone()[0]
 
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+    def _rows(self, query: str, value: object) -> list[Any]:
+        """The rows of this ledger and of its base."""
+        return [row for connection in self._reads for row in connection.execute(query, (value,))]
 
 
-def outcome_row(row: tuple[Any, ...]) -> Outcome:
-    """A row of the table of outcomes."""
-    values: dict[str, Any] = dict(zip((field.name for field in fields(Outcome)), row, strict=True))
-    values["accepted"] = bool(values["accepted"])
-    return Outcome(**values)
+def find_answer(connection: sqlite3.Connection, digest: str) -> Answer | None:
+    """The final reply to a request, or None."""
+    row = connection.execute(f"SELECT {ANSWER_COLUMNS} FROM requests WHERE hash = ?", (digest,)).fetchone()
+    return Answer(*row) if row else None
+
+
+def find_outcome(connection: sqlite3.Connection, plan: str, sample: str) -> Outcome | None:
+    """The outcome of a sample under a plan, None if it is not finished."""
+    query = f"SELECT {OUTCOME_COLUMNS} FROM outcomes WHERE plan = ? AND sample = ?"
+    row = connection.execute(query, (plan, sample)).fetchone()
+    return Outcome(*row[:3], bool(row[3]), *row[4:]) if row else None
 
 
 # Statements ------------------------------------------------------------------------------------------------------
 
 
-def begun(run: str, number: int, digest: str, started: float, tokens: int, cost: float) -> Op:
-    """An attempt that is about to be sent; ``tokens`` and ``cost`` are upper limits."""
+def begun(run: str, number: int, digest: str, started: float, most: Cost) -> Op:
+    """An attempt that is about to be sent and costs at most ``most``."""
     sql = "INSERT INTO attempts (run, number, hash, started, reserved_tokens, reserved_cost) VALUES (?, ?, ?, ?, ?, ?)"
-    return sql, (run, number, digest, started, tokens, cost)
+    return sql, (run, number, digest, started, most.tokens, most.money)
 
 
-def ended(run: str, number: int, at: float, outcome: str, detail: str, tokens: int | None, cost: float | None) -> Op:
-    """The end of an attempt; ``tokens`` and ``cost`` are None if it is unknown what was billed."""
+def ended(run: str, number: int, at: float, outcome: str, detail: str, cost: Cost | None) -> Op:
+    """The end of an attempt; ``cost`` is None if it is unknown what was billed."""
     sql = "UPDATE attempts SET ended = ?, outcome = ?, detail = ?, tokens = ?, cost = ? WHERE run = ? AND number = ?"
-    return sql, (at, outcome, detail, tokens, cost, run, number)
+    tokens, money = (None, None) if cost is None else (cost.tokens, cost.money)
+    return sql, (at, outcome, detail, tokens, money, run, number)
 
 
 def answered(answer: Answer) -> Op:
     """The final reply of a request. An existing row is kept."""
-    marks = ", ".join("?" for _ in fields(Answer))
-    values = tuple(getattr(answer, field.name) for field in fields(Answer))
-    return f"INSERT OR IGNORE INTO requests ({ANSWER_COLUMNS}) VALUES ({marks})", values
+    return _insert("OR IGNORE INTO requests", answer)
+
+
+def decided(outcome: Outcome) -> Op:
+    """The outcome of a sample. It replaces an existing row."""
+    return _insert("OR REPLACE INTO outcomes", outcome)
+
+
+def _insert(where: str, record: Answer | Outcome) -> Op:
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return f"INSERT {where} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", tuple(values.values())
 
 
 def judged(digest: str, verdict: str) -> Op:
@@ -325,14 +306,22 @@ def stopped(run: str, at: float) -> Op:
     return "UPDATE runs SET ended = ? WHERE run = ?", (at, run)
 
 
-def decided(outcome: Outcome) -> Op:
-    """The outcome of a sample."""
-    marks = ", ".join("?" for _ in fields(Outcome))
-    values = tuple(getattr(outcome, field.name) for field in fields(Outcome))
-    return f"INSERT OR REPLACE INTO outcomes ({OUTCOME_COLUMNS}) VALUES ({marks})", values
-
-
 # The file --------------------------------------------------------------------------------------------------------
+
+
+def default_ledger(out: str | Path) -> Path:
+    """The path of the ledger of the dataset folder ``out``, which is beside it."""
+    return Path(out).with_name(f"{Path(out).name}.ledger.db")
+
+
+def ledger_at(path: str | Path) -> Path:
+    """The ledger file at ``path``, or beside the dataset folder ``path``. StorageError if there is none."""
+    given, beside = Path(path), default_ledger(path)
+    if not given.is_file() and not beside.is_file():
+        raise StorageError(
+            f"there is no ledger {given}, and none at {beside}", hint="a run with --writer teacher writes one"
+        )
+    return given if given.is_file() else beside
 
 
 def open_file(path: Path, *, create: bool = False, read_only: bool = False) -> sqlite3.Connection:
@@ -357,15 +346,6 @@ def open_file(path: Path, *, create: bool = False, read_only: bool = False) -> s
     return connection
 
 
-def spent(connection: sqlite3.Connection) -> Cost:
-    """The cost of all attempts of a ledger; an attempt of unknown cost counts at its reservation."""
-    query = (
-        "SELECT count(*), coalesce(sum(coalesce(tokens, reserved_tokens)), 0), "
-        "coalesce(sum(coalesce(cost, reserved_cost)), 0.0) FROM attempts"
-    )
-    return Cost(*connection.execute(query).fetchone())
-
-
 def _prepare(connection: sqlite3.Connection, path: Path, *, create: bool, read_only: bool) -> None:
     if not read_only:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -388,22 +368,6 @@ def _damaged(path: Path, why: object) -> StorageError:
     )
 
 
-def _apply(connection: sqlite3.Connection, ops: list[Op], path: Path) -> None:
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        for sql, values in ops:
-            connection.execute(sql, values)
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        full = "full" in str(error) or "I/O" in str(error)
-        raise StorageError(
-            f"cannot write the ledger {path}: {error}",
-            hint="free some disk space and run the same command again" if full else "",
-        ) from error
-
-
 def _resolve(waiting: list[asyncio.Future[None]], failure: StorageError | None) -> None:
     for done in waiting:
         if done.done():
@@ -414,23 +378,25 @@ def _resolve(waiting: list[asyncio.Future[None]], failure: StorageError | None) 
             done.set_exception(failure)
 
 
-def _free_bytes(folder: Path) -> int:
-    return shutil.disk_usage(folder).free
-
-
-def _locked(path: Path) -> int | None:
-    """A descriptor that holds the lock file of a ledger; None on a system without locks."""
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock file of a ledger, if the system has locks."""
+    held = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return lock_file(Path(f"{path}.lock"))
+        held = lock_file(Path(f"{path}.lock"))
     except BlockingIOError as error:
         raise StorageError(
             f"another run is writing the ledger {path}", hint="wait for it, or give this run another --ledger"
         ) from error
     except OSError as error:
-        if error.errno == errno.ENOLCK:
-            return None
-        raise StorageError(f"cannot write {path}.lock: {error.strerror or error}") from error
+        if error.errno != errno.ENOLCK:
+            raise StorageError(f"cannot write {path}.lock: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 @contextlib.contextmanager

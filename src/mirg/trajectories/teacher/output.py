@@ -6,7 +6,7 @@ import hashlib
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from mirg.answers.markup import cited, replaced
@@ -16,16 +16,17 @@ from mirg.report.data import Mark, Picture
 from mirg.report.pages import Chain, TeacherPageData, write_teacher_page
 from mirg.samples import REJECTED_FILE, DatasetFolder, Sample, Target
 from mirg.storage import atomic_folder, write_json_atomic
-from mirg.trajectories.build import Refused, Report, located, nothing_kept
-from mirg.trajectories.teacher.ledger import Ledger, Outcome, outcome_row, reading
+from mirg.trajectories.build import Refused, Report
+from mirg.trajectories.checks import CHECKS, Check, checks_of
+from mirg.trajectories.teacher.ledger import Ledger, Outcome, find_answer, find_outcome, reading
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import Digests
-from mirg.trajectories.teacher.run import Shard, plan_of, rows_of
+from mirg.trajectories.teacher.run import WHOLE, Shard, plan_of, rows_of
 from mirg.trajectories.teacher.status import Status, status_of
 from mirg.trajectories.teacher.work import NO_REPLY, UNANSWERED, UNASKABLE, UNREAD, Judged, RequestBuilder, provenance
-from mirg.trajectories.verify import CHECKS
 
 PER_GROUP = 12  # chains of one check, and of those that were kept
+RUN_FILE, PAGE_FILE = "teacher.json", "teacher.html"
 _OURS = {
     NO_REPLY: "The teacher writes a reply at all.",
     UNREAD: "The reply holds a reasoning and an answer that can be read.",
@@ -37,20 +38,16 @@ class PageMaker:
     """Is given every finished sample once and keeps a few: those whose ids have the smallest digests."""
 
     def __init__(self, src: DatasetFolder, recipe: TeacherRecipe, status: Status) -> None:
-        self._src = src
-        self._recipe = recipe
-        self._status = status
+        self._src, self._recipe, self._status = src, recipe, status
         self._tasks: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        self._checks: Counter[str] = Counter()
-        self._kept = 0
+        self._checks: Counter[str] = Counter()  # "" counts the samples that passed all checks
         self._groups: dict[str, list[tuple[int, str, Sample, Outcome, Judged]]] = defaultdict(list)
 
     def see(self, sample: Sample, outcome: Outcome, judged: Judged) -> None:
         """Count ``sample``, and keep its chain if it is among those to show."""
         check = "" if judged.accepted else judged.problems[0][0]
         self._tasks[sample.task][bool(check)] += 1
-        self._checks[check] += bool(check)
-        self._kept += not check
+        self._checks[check] += 1
         # The largest digest is on top of the heap, so that it is the one that is replaced.
         rank = -int.from_bytes(hashlib.sha256(sample.id.encode("utf-8", "replace")).digest()[:8], "big")
         heap = self._groups[check]
@@ -65,17 +62,17 @@ class PageMaker:
         status = self._status
         groups = [sorted(heap, key=lambda entry: -entry[0]) for _, heap in sorted(self._groups.items())]
         turns = [heap[k] for k in range(PER_GROUP) for heap in groups if k < len(heap)]
-        refused = +self._checks
+        refused = Counter({check: count for check, count in self._checks.items() if check})
         return write_teacher_page(
             path,
             TeacherPageData(
                 title=f"Chains by {self._recipe.model}",
                 subtitle=f"{self._src.card.name}: {status.total:,} samples, {status.attempts:,} requests sent.",
-                kept=self._kept,
+                kept=self._checks[""],
                 refused=refused.total(),
                 open=status.open,
                 checks=dict(refused.most_common()),
-                meanings=_OURS | {name: (check.__doc__ or "").strip() for name, check in CHECKS.items()},
+                meanings=_OURS | {name: (check.__doc__ or "").strip() for name, check in _checks(self._recipe).items()},
                 tasks={task: (counts[0], counts[1]) for task, counts in sorted(self._tasks.items())},
                 chains=[_chain(self._src, *entry[2:]) for entry in turns],
                 facts=facts(status),
@@ -88,12 +85,9 @@ def write_page(src: DatasetFolder, recipe: TeacherRecipe, status: Status, path: 
     """Write the page of a ledger, also while a run is in progress: it shows the samples that are finished."""
     page, builder = PageMaker(src, recipe, status), RequestBuilder(recipe, Digests(src))
     with reading(status.ledger) as connection:
-        for _, sample in rows_of(src, Shard()):
-            row = connection.execute(
-                "SELECT * FROM outcomes WHERE plan = ? AND sample = ?", (status.plan, sample.id)
-            ).fetchone()
-            outcome = outcome_row(row) if row else None
-            answer = Ledger.find_in(connection, outcome.hash) if outcome else None
+        for _, sample in rows_of(src, WHOLE):
+            outcome = find_outcome(connection, status.plan, sample.id)
+            answer = find_answer(connection, outcome.hash) if outcome else None
             if outcome and answer:
                 page.see(sample, outcome, builder.judge(answer, sample))
     return page.write(Path(path))
@@ -128,22 +122,21 @@ def flat(value: object, name: str = "") -> Iterable[tuple[str, str]]:
 
 
 def _chain(src: DatasetFolder, sample: Sample, outcome: Outcome, judged: Judged) -> Chain:
-    trajectory = judged.trajectory
-    answer = judged.answer
+    trajectory, answer = judged.trajectory, judged.answer
     thinking = trajectory.thinking if trajectory else answer.text or ""
     said = trajectory.answer if trajectory else ()
     facts = [f"{outcome.attempts} attempt{'s' if outcome.attempts != 1 else ''}", f"draw {answer.draw + 1}"]
     facts += ["repaired"] if answer.step == "repair" else []
     facts += [f"IoU {judged.score:.2f}"] if trajectory else []
+    lines = [f"Image-{t.image} {t.label} {_percent(t.box)}" for t in said]
     return Chain(
         sample_id=sample.id,
         task=sample.task,
         check="" if judged.accepted else judged.problems[0][0],
         problems=tuple(f"{check}: {reason}" for check, reason in judged.problems),
-        question=readable(sample.question),
-        thinking=readable(thinking),
-        answer="\n".join(f"Image-{t.image} {t.label} {_percent(t.box)}" for t in said)
-        or ("none" if trajectory else ""),
+        question=_readable(sample.question),
+        thinking=_readable(thinking),
+        answer="\n".join(lines) or ("none" if trajectory else ""),
         pictures=tuple(Picture(src.image_path(ref, sample.id), *ref.size, caption=ref.role) for ref in sample.images),
         true=_marks(sample.targets),
         predicted=_marks(said),
@@ -152,7 +145,7 @@ def _chain(src: DatasetFolder, sample: Sample, outcome: Outcome, judged: Judged)
     )
 
 
-def readable(text: str) -> str:
+def _readable(text: str) -> str:
     """``text`` with readable boxes: ``[Image-2: 10-38 %, 25-55 %]``, across and down."""
     return replaced(text, lambda image, box: f"[Image-{image}: {_percent(box)}]")
 
@@ -166,18 +159,15 @@ def _marks(targets: Iterable[Target]) -> tuple[Mark, ...]:
     return tuple(Mark(target.image, target.box, target.label) for target in targets)
 
 
-RUN_FILE, PAGE_FILE = "teacher.json", "teacher.html"
-
-
 def write_output(
     src: DatasetFolder,
     out: str | Path,
     recipe: TeacherRecipe,
     ledger: Ledger,
     *,
-    shard: Shard | None = None,
+    shard: Shard = WHOLE,
     overwrite: bool = False,
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> Report:
     """Write the verified chains of ``ledger`` to ``out``; other rows go to ``rejected.jsonl`` with the reason.
 
@@ -185,38 +175,33 @@ def write_output(
     cost) and ``teacher.html``. DataError if no chain is kept or ``out`` cannot be written.
     """
     refuse_overwriting_inputs(Path(out), [src])
-    shard = shard or Shard()
     plan = plan_of(src, recipe)
     status = replace(status_of(ledger.path, plan), ledger=ledger.path.name)
-    with atomic_folder(out, overwrite=overwrite) as folder:
-        page = PageMaker(src, recipe, status)
-        report = _write_rows(src, folder, recipe, ledger, shard, plan, page, on_progress)
-        write_json_atomic(folder / RUN_FILE, _about(recipe, report, status))
-        page.write(folder / PAGE_FILE)
-    return report
-
-
-def _write_rows(
-    src: DatasetFolder, folder: Path, recipe: TeacherRecipe, ledger: Ledger, shard: Shard, plan: str, page: PageMaker,
-    on_progress: Callable[[int], None] | None,
-) -> Report:  # fmt: skip
-    report, builder = Report(), RequestBuilder(recipe, Digests(src))
+    page, builder, report = PageMaker(src, recipe, status), RequestBuilder(recipe, Digests(src)), Report()
     command = "mirg trajectories build --writer teacher"
-    with writer_like(src.card, folder, command, _words(recipe), seed=recipe.sampling.seed) as target:
-        target.open_rejected()
-        derived = Derived(target, report, "own")
-        for row, sample in rows_of(src, shard, lambda broken: target.reject(report.reject(broken))):
-            found = _settled(sample, ledger.outcome(plan, sample.id), builder, ledger, page)
-            if isinstance(found, Sample):
-                derived.keep(src, row + 1, found)
-            else:
-                target.reject(report.reject(located(src, row + 1, found)))
-            if on_progress:
+    with atomic_folder(out, overwrite=overwrite) as folder:
+        with writer_like(src.card, folder, command, _words(recipe), seed=recipe.sampling.seed) as target:
+            target.open_rejected()
+            derived = Derived(target, report, "own")
+            for row, sample in rows_of(src, shard, lambda broken: target.reject(report.reject(broken))):
+                found = _settled(sample, ledger.outcome(plan, sample.id), builder, ledger, page)
+                if isinstance(found, Sample):
+                    derived.keep(src, row, found)
+                else:
+                    target.reject(report.reject(found.at(src, row)))
                 on_progress(report.n_rows)
-        if not report.n_kept:
-            raise nothing_kept(
-                src, report, f"mirg trajectories status {ledger.path} --page page.html shows the replies"
-            )
+            if not report.n_kept:
+                hint = f"mirg trajectories status {ledger.path} --page page.html shows the replies"
+                raise report.nothing_kept(src, hint)
+        counts = {name: value for name, value in report.as_dict().items() if name != "rejections"}
+        about = {
+            "recipe": recipe.model_dump(mode="json"),
+            "checks": list(_checks(recipe)),
+            **counts,
+            "ledger": asdict(status),
+        }
+        write_json_atomic(folder / RUN_FILE, about)
+        page.write(folder / PAGE_FILE)
     return report
 
 
@@ -225,18 +210,20 @@ def _settled(
 ) -> Sample | Refused:
     """The sample with its trajectory, or why it has none; both are added to ``page``."""
     if outcome is None:
-        return Refused(id=sample.id, task=sample.task, check=UNANSWERED, reason="the teacher has not answered yet")
+        return Refused.of(sample, UNANSWERED, "the teacher has not answered yet")
     answer = ledger.find(outcome.hash) if outcome.hash else None
     if answer is None:
-        return Refused(id=sample.id, task=sample.task, check=outcome.failed_check, reason=outcome.reason)
+        return Refused.of(sample, outcome.failed_check, outcome.reason)
     judged = builder.judge(replace(answer, attempts=outcome.attempts), sample)
     page.see(sample, outcome, judged)
     trajectory = provenance(judged, builder.recipe)
     if trajectory is not None and judged.accepted:
         return sample.model_copy(update={"trajectory": trajectory})
-    thinking = trajectory.thinking if trajectory else answer.text or ""
-    check, reason = judged.problems[0]
-    return Refused(id=sample.id, task=sample.task, check=check, reason=reason, thinking=thinking)
+    return Refused.of(sample, *judged.problems[0], trajectory.thinking if trajectory else answer.text or "")
+
+
+def _checks(recipe: TeacherRecipe) -> dict[str, Check]:
+    return {**CHECKS, **checks_of(recipe.verify)}
 
 
 def _words(recipe: TeacherRecipe) -> str:
@@ -247,8 +234,3 @@ def _words(recipe: TeacherRecipe) -> str:
         "kept where all checks pass. "
         f"`{RUN_FILE}` holds the recipe and what was spent, `{REJECTED_FILE}` the rest with reasons."
     )
-
-
-def _about(recipe: TeacherRecipe, report: Report, status: Status) -> dict[str, object]:
-    counts = {name: value for name, value in report.as_dict().items() if name != "rejections"}
-    return {"recipe": recipe.model_dump(mode="json"), "checks": list(CHECKS), **counts, "ledger": status.as_dict()}

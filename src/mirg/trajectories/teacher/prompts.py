@@ -8,43 +8,47 @@ sandbox, as plain text, and are read once per process.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mirg.answers import instruction_text, render, write_answer
 from mirg.console import clean, one_line
 from mirg.errors import AnswerError, ConfigError
 from mirg.frames import FAMILIES, Family, Size, to_frame
-from mirg.samples.schema import ImageRef, Sample, Target
+from mirg.geometry import Box
+from mirg.samples.schema import Sample
+from mirg.samples.tokens import sizes_in
 from mirg.storage import digest_bytes
 from mirg.trajectories.language import NAMES as LANGUAGES
-from mirg.trajectories.sizes import sizes_in
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
+from mirg.trajectories.writer import ordered
 
 SHIPPED = Path(__file__).parent / "templates"
 BLIND = "blind"
 SYSTEM, REPAIR = "system.j2", "repair.j2"
+_RENDER_ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 
 
 class TemplateSet:
     """Templates by file name; make one with :func:`template_set`."""
 
     def __init__(self, folder: Path | None) -> None:
+        from jinja2 import DictLoader, StrictUndefined
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
         self.folder = folder
         self.sources = _read(SHIPPED) | (_read(folder) if folder else {})
-        self._environment = _environment(self.sources)
+        self._environment = ImmutableSandboxedEnvironment(
+            loader=DictLoader(self.sources), undefined=StrictUndefined, autoescape=False, trim_blocks=True,
+            lstrip_blocks=True, keep_trailing_newline=False,
+        )  # fmt: skip
         self._digests: dict[tuple[str, ...], str] = {}
 
     def path(self, name: str) -> str:
         """The file from which ``name`` is read, for messages."""
-        own = self.folder is not None and (self.folder / name).is_file()
-        return str(self.folder / name) if own and self.folder else name
+        return str(self.folder / name) if self.folder and (self.folder / name).is_file() else name
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:
         """The text of one template; ConfigError with file and line if it cannot be rendered."""
@@ -55,41 +59,28 @@ class TemplateSet:
         except TemplateSyntaxError as error:
             where = f"{self.path(error.name or name)}, line {error.lineno}"
             raise ConfigError(f"template {where}: {error.message}", hint="templates are written in jinja2") from error
-        except (
-            TemplateError,
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            LookupError,
-            AttributeError,
-            RecursionError,
-        ) as error:
+        except (TemplateError, *_RENDER_ERRORS) as error:
             raise ConfigError(
                 f"template {self.path(name)} cannot be rendered: {error}",
                 hint="docs/concepts/trajectories.md lists the names that a template may use",
             ) from error
 
-    def digest(self, names: tuple[str, ...]) -> str:
+    def digest(self, *names: str) -> str:
         """SHA-256 (hex) of the sources of ``names`` and of all templates that they include or extend."""
-        if names not in self._digests:
-            needed = sorted(self._with_parts(names))
-            text = "\x01".join(f"{name}\x02{self.sources[name]}" for name in needed)
-            self._digests[names] = digest_bytes(text.encode())
-        return self._digests[names]
-
-    def _with_parts(self, names: Iterable[str]) -> set[str]:
         from jinja2.meta import find_referenced_templates
 
-        found: set[str] = set()
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
-            if name in found or name not in self.sources:
-                continue
-            found.add(name)
-            tree = self._environment.parse(self.sources[name])
-            waiting += [part for part in find_referenced_templates(tree) if part]
-        return found
+        if names not in self._digests:
+            found: set[str] = set()
+            waiting = [*names]
+            while waiting:
+                name = waiting.pop()
+                if name not in found and name in self.sources:
+                    found.add(name)
+                    tree = self._environment.parse(self.sources[name])
+                    waiting += [part for part in find_referenced_templates(tree) if part]
+            text = "\x01".join(f"{name}\x02{self.sources[name]}" for name in sorted(found))
+            self._digests[names] = digest_bytes(text.encode())
+        return self._digests[names]
 
 
 @lru_cache(maxsize=8)
@@ -104,16 +95,11 @@ def template_set(folder: Path | None = None) -> TemplateSet:
         return TemplateSet(None)
     if folder == Path(BLIND) and not folder.is_dir():
         folder = SHIPPED / BLIND
-    _check(folder)
-    return TemplateSet(folder)
-
-
-def _check(folder: Path) -> None:
-    known = ", ".join(sorted(_read(SHIPPED)))
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder of templates", hint=f"it may contain any of {known}")
     if not any(folder.glob("*.j2")):
-        raise ConfigError(f"{folder} contains no template", hint=f"it may contain any of {known}")
+        problem = "contains no template" if folder.is_dir() else "is not a folder of templates"
+        known = ", ".join(sorted(_read(SHIPPED)))
+        raise ConfigError(f"{folder} {problem}", hint=f"it may contain any of {known}")
+    return TemplateSet(folder)
 
 
 def _read(folder: Path) -> dict[str, str]:
@@ -126,32 +112,19 @@ def _read(folder: Path) -> dict[str, str]:
     return sources
 
 
-def _environment(sources: Mapping[str, str]) -> Environment:
-    from jinja2 import DictLoader, StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    return ImmutableSandboxedEnvironment(
-        loader=DictLoader(dict(sources)),
-        undefined=StrictUndefined,
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=False,
-    )
-
-
-KINDS = ("compare", "space", "time", "semantics", "textual")
-
-_KIND_OF_TASK: dict[str, str] = {
-    **dict.fromkeys(("common_object", "counting", "diff", "difference", "odd_one_out", "view_diff"), "compare"),
-    "view_difference": "compare",
-    **dict.fromkeys(("multi_view", "region"), "space"),
-    "object_tracking": "time",
-    **dict.fromkeys(("correspondence", "reasoning", "refer", "refer_grounding"), "semantics"),
-    **dict.fromkeys(("group_grounding", "multi_target", "none"), "textual"),
-    **dict.fromkeys(("companion", "companion_pair", "companion_twice"), "textual"),
+_TASKS_OF_KIND = {
+    "compare": (
+        *("common_object", "counting", "diff", "difference", "odd_one_out", "view_diff"),
+        "view_difference",
+    ),
+    "space": ("multi_view", "region"),
+    "time": ("object_tracking",),
+    "semantics": ("correspondence", "reasoning", "refer", "refer_grounding"),
+    "textual": ("group_grounding", "multi_target", "none", "companion", "companion_pair", "companion_twice"),
 }
-_KIND_OF_RELATION: dict[str, str] = {
+KINDS = tuple(_TASKS_OF_KIND)
+_KIND_OF_TASK = {task: kind for kind, tasks in _TASKS_OF_KIND.items() for task in tasks}
+_KIND_OF_RELATION = {
     "before_after": "time",
     "changed_object": "compare",
     "corresponds_to": "semantics",
@@ -171,24 +144,16 @@ _IS_HERE = re.compile("\x00image ([0-9]+)\x00")
 
 
 @dataclass(frozen=True)
-class Part:
-    """One part of a message: ``text``, or the number (from 1) of an image of the sample."""
-
-    text: str | None = None
-    image: int | None = None
-
-
-@dataclass(frozen=True)
 class Message:
-    """One message; ``role`` is "system", "user" or "assistant"."""
+    """One message of "system", "user" or "assistant". A part is a text, or the number (from 1) of an image."""
 
     role: str
-    parts: tuple[Part, ...]
+    parts: tuple[str | int, ...]
 
     @property
     def text(self) -> str:
         """The readable message, with ``<image N>`` in the place of an image."""
-        return "".join(f"<image {part.image}>" if part.text is None else part.text for part in self.parts)
+        return "".join(part if isinstance(part, str) else f"<image {part}>" for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -224,8 +189,8 @@ def first_prompt(sample: Sample, family: Family, templates: Path | None = None, 
     kind = kind_of(sample)
     chosen = template_set(templates)
     values = _values(sample, family, kind, LANGUAGES[language])
-    user = _parts(chosen.render(f"{kind}.j2", values))
-    shown = [part.image for part in user if part.image is not None]
+    user = Message("user", _parts(chosen.render(f"{kind}.j2", values)))
+    shown = [part for part in user.parts if isinstance(part, int)]
     if sorted(shown) != list(range(1, len(sample.images) + 1)):
         raise ConfigError(
             f"template {chosen.path(f'{kind}.j2')} shows the images {shown} of sample {sample.id}, which has "
@@ -233,10 +198,9 @@ def first_prompt(sample: Sample, family: Family, templates: Path | None = None, 
             hint="{{ image.here }} is the place of an image; every one of `images` has one",
         )
     system = Message("system", _parts(chosen.render(SYSTEM, values)))
-    asked = Message("user", user)
     # An empty template gives no message, since chat templates would show an empty turn.
-    messages = (system, asked) if system.parts else (asked,)
-    return _prompt(messages, kind, chosen, (SYSTEM, f"{kind}.j2"))
+    messages = (system, user) if system.parts else (user,)
+    return _prompt(messages, kind, chosen.digest(SYSTEM, f"{kind}.j2"))
 
 
 def repair_prompt(
@@ -251,72 +215,63 @@ def repair_prompt(
     chosen = template_set(templates)
     notes = [one_line(_without_tokens(problem), LONGEST_NOTE) for problem in problems[:MOST_PROBLEMS]]
     text = chosen.render(REPAIR, {"problems": notes, "kind": prompt.kind})
-    back = _cut(clean(_without_tokens(reply))).strip() or "(empty)"
-    messages = (*prompt.messages, Message("assistant", (Part(text=back),)), Message("user", _parts(text)))
-    return _prompt(messages, prompt.kind, chosen, (SYSTEM, f"{prompt.kind}.j2", REPAIR))
+    back, half = clean(_without_tokens(reply)), LONGEST_REPLY_BACK // 2
+    if len(back) > LONGEST_REPLY_BACK:
+        back = f"{back[:half]}\n[…]\n{back[-half:]}"
+    asked = Message("assistant", (back.strip() or "(empty)",)), Message("user", _parts(text))
+    return _prompt((*prompt.messages, *asked), prompt.kind, chosen.digest(SYSTEM, f"{prompt.kind}.j2", REPAIR))
 
 
-def _prompt(messages: tuple[Message, ...], kind: str, chosen: TemplateSet, names: tuple[str, ...]) -> TeacherPrompt:
+def _prompt(messages: tuple[Message, ...], kind: str, templates: str) -> TeacherPrompt:
     said = "\x01".join(f"{message.role}\x02{message.text}" for message in messages)
-    return TeacherPrompt(messages, kind, digest_bytes(f"{chosen.digest(names)}\n{said}".encode()))
+    return TeacherPrompt(messages, kind, digest_bytes(f"{templates}\n{said}".encode()))
 
 
 def _values(sample: Sample, family: Family, kind: str, language: str) -> dict[str, Any]:
     """The variables of a template, which ``docs/concepts/trajectories.md`` lists."""
     sizes = sizes_in(sample, family)
     subject = sample.meta.get("subject")
-    targets = sorted(sample.targets, key=lambda target: (target.image, target.box))
+    targets = ordered(sample.targets)
+
+    def note(text: str) -> str:
+        return one_line(_refused(text, sample), LONGEST_NOTE)
+
+    def spelled(box: Box, image: int) -> str:
+        """A box in the form that the system message asks for: pairs, without the tokens of a family."""
+        x1, y1, x2, y2 = to_frame(box, sizes[image - 1], family)
+        return f"({x1},{y1}),({x2},{y2})"
+
+    images = [
+        {
+            "number": number,
+            "here": _HERE.format(number),
+            "role": ref.role,
+            "frame": ref.frame,
+            "caption": note(ref.caption) if ref.caption else "",
+            "holds_target": number in sample.target_images,
+            "objects": [
+                {
+                    "label": note(thing.label),
+                    "box": spelled(thing.box, number),
+                    "attributes": [(note(name), note(str(value))) for name, value in sorted(thing.attributes.items())],
+                }
+                for thing in sorted(ref.objects, key=lambda thing: (thing.box, thing.label))
+            ],
+        }
+        for number, ref in enumerate(sample.images, 1)
+    ]
     return {
         "task": sample.task,
         "kind": kind,
         "language": language,
-        "images": [_image(number, sample, sizes[number - 1], family) for number in range(1, len(sample.images) + 1)],
+        "images": images,
         "question": _question(sample, sizes, family),
         "relation": sample.relation,
-        "subject": _note(subject, sample) if isinstance(subject, str) else "",
-        "targets": [_target(target, sample, sizes[target.image - 1], family) for target in targets],
-        "answer": write_answer([_plain(target, sample) for target in targets], sizes, family),
+        "subject": note(subject) if isinstance(subject, str) else "",
+        "targets": [{"image": t.image, "label": note(t.label), "box": spelled(t.box, t.image)} for t in targets],
+        "answer": write_answer([t.model_copy(update={"label": note(t.label)}) for t in targets], sizes, family),
         "answer_format": instruction_text(family),
     }
-
-
-def _image(number: int, sample: Sample, size: Size, family: Family) -> dict[str, Any]:
-    ref: ImageRef = sample.images[number - 1]
-    return {
-        "number": number,
-        "here": _HERE.format(number),
-        "role": ref.role,
-        "frame": ref.frame,
-        "caption": _note(ref.caption, sample) if ref.caption else "",
-        "holds_target": number in sample.target_images,
-        "objects": [
-            {
-                "label": _note(note.label, sample),
-                "box": _spelled(note.box, size, family),
-                "attributes": _attributes(note.attributes, sample),
-            }
-            for note in sorted(ref.objects, key=lambda note: (note.box, note.label))
-        ],
-    }
-
-
-def _target(target: Target, sample: Sample, size: Size, family: Family) -> dict[str, Any]:
-    label, box = _note(target.label, sample), _spelled(target.box, size, family)
-    return {"image": target.image, "label": label, "box": box}
-
-
-def _attributes(attributes: Mapping[str, Any], sample: Sample) -> list[tuple[str, str]]:
-    return [(_note(name, sample), _note(str(value), sample)) for name, value in sorted(attributes.items())]
-
-
-def _plain(target: Target, sample: Sample) -> Target:
-    return target.model_copy(update={"label": _note(target.label, sample)})
-
-
-def _spelled(box: tuple[float, float, float, float], size: Size, family: Family) -> str:
-    """A box in the form that the system message asks for: pairs, without the tokens of a family."""
-    x1, y1, x2, y2 = to_frame(box, size, family)
-    return f"({x1},{y1}),({x2},{y2})"
 
 
 def _question(sample: Sample, sizes: Sequence[Size], family: Family) -> str:
@@ -326,10 +281,6 @@ def _question(sample: Sample, sizes: Sequence[Size], family: Family) -> str:
         raise AnswerError(f"the question of sample {sample.id!r}: {error.message}", hint=error.hint) from error
     allowed = text.replace(family.box_open, "").replace(family.box_close, "") if family.box_open else text
     return clean(_refused(allowed, sample))
-
-
-def _note(text: str, sample: Sample) -> str:
-    return one_line(_refused(text, sample), LONGEST_NOTE)
 
 
 def _refused(text: str, sample: Sample) -> str:
@@ -348,13 +299,8 @@ def _without_tokens(text: str) -> str:
     return text
 
 
-def _cut(text: str) -> str:
-    half = LONGEST_REPLY_BACK // 2
-    return text if len(text) <= LONGEST_REPLY_BACK else f"{text[:half]}\n[…]\n{text[-half:]}"
-
-
-def _parts(text: str) -> tuple[Part, ...]:
+def _parts(text: str) -> tuple[str | int, ...]:
     """The parts of a rendered template: text and images in their order."""
     pieces = _IS_HERE.split(text.strip("\n"))
-    parts = [Part(text=piece) if k % 2 == 0 else Part(image=int(piece)) for k, piece in enumerate(pieces)]
-    return tuple(part for part in parts if part.text != "")
+    parts = [piece if k % 2 == 0 else int(piece) for k, piece in enumerate(pieces)]
+    return tuple(part for part in parts if part != "")

@@ -7,11 +7,12 @@ from typing import Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from mirg.config import Section
 from mirg.engines.endpoint import EndpointUrl, KeyVariable, key_from_environment
-from mirg.engines.limits import Budget, Limits, Price, Section
+from mirg.engines.limits import Budget, Limits, Price
 from mirg.errors import ConfigError
 from mirg.frames import family
-from mirg.trajectories.verify import DEFAULT_FAMILY, VerifyConfig
+from mirg.trajectories.checks import DEFAULT_FAMILY, VerifyConfig
 
 _SECRET = re.compile(r"api_?key|secret|password|authorization|bearer|credential|access_?token|^key$", re.IGNORECASE)
 # Fields that the run sets itself: a second value in ``extra`` would change requests without a trace in the ledger.
@@ -90,23 +91,20 @@ class TeacherRecipe(Section):
         if count == 1:
             return self
 
-        def part(total: int | None, name: str) -> int | None:
-            if total is None:
-                return None
-            mine = total // count + (index <= total % count)
-            if not mine:
-                raise ConfigError(f"{name} = {total} cannot be divided by {count} shards", hint="take fewer shards")
+        def part(section: str, name: str) -> int | None:
+            total = getattr(getattr(self, section), name)
+            mine = None if total is None else total // count + (index <= total % count)
+            if mine == 0:
+                raise ConfigError(
+                    f"{section}.{name} = {total} cannot be divided by {count} shards", hint="take fewer shards"
+                )
             return mine
 
-        budget, limits = self.budget, self.limits
-        money = budget.money / count if budget.money is not None else None
-        shares = Budget(
-            requests=part(budget.requests, "budget.requests"), tokens=part(budget.tokens, "budget.tokens"), money=money
-        )
-        rates = {
-            name: part(getattr(limits, name), f"limits.{name}") for name in ("requests_per_minute", "tokens_per_minute")
-        }
-        return self.model_copy(update={"budget": shares, "limits": limits.model_copy(update=rates)})
+        money = None if self.budget.money is None else self.budget.money / count
+        budget = {"requests": part("budget", "requests"), "tokens": part("budget", "tokens"), "money": money}
+        rates = {name: part("limits", name) for name in ("requests_per_minute", "tokens_per_minute")}
+        shares = {"budget": self.budget.model_copy(update=budget), "limits": self.limits.model_copy(update=rates)}
+        return self.model_copy(update=shares)
 
 
 def _names(value: JsonValue) -> list[str]:

@@ -10,22 +10,21 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mirg.answers.blocks import THINK_OPEN
 from mirg.answers.grammar import parse
 from mirg.answers.markup import box_markup
 from mirg.answers.read import ReadBox, read
 from mirg.errors import AnswerError, MirgError
-from mirg.frames import Family, PixelLimits, Size, from_frame, swapped
+from mirg.frames import Family, Size, from_frame, swapped
 from mirg.geometry import Box, box_problem, match
 from mirg.samples.schema import Sample, Target, Trajectory
+from mirg.samples.tokens import sizes_in
 from mirg.trajectories.chain import BOX_WORD, mentions, sentence_spans
-from mirg.trajectories.sizes import sizes_in
 
 
-@dataclass(frozen=True, slots=True)
-class SpelledBox:
+class SpelledBox(NamedTuple):
     """A box as written: its four numbers, and the image that its JSON object names (None elsewhere)."""
 
     numbers: tuple[float, float, float, float]
@@ -54,11 +53,11 @@ _TOKENS = re.compile(r"<\|(?:object_ref_start|object_ref_end|box_start|box_end)\
 _A_LIST_OF_IMAGES = re.compile(r"(?:images|pictures|photos|frames|bilder|bildern) ?$", re.IGNORECASE)
 
 
-def take_boxes(text: str, most: int = 1000) -> tuple[str, list[SpelledBox]]:
+def take_boxes(text: str) -> tuple[str, list[SpelledBox]]:
     """``text`` with :data:`~mirg.trajectories.chain.BOX_WORD` in the place of its boxes, and the boxes in order.
 
-    A JSON object becomes words: its image, its label and the box. Tokens around boxes and phrases are removed.
-    Text after ``most`` boxes is unchanged. ``text`` must not contain the character that marks a box.
+    A JSON object becomes words: its image, its label and the box. Tokens and brackets around boxes and phrases are
+    removed. ``text`` must not contain the character that marks a box. AnswerError if there are too many boxes.
 
     >>> take_boxes("Image-2 red ring (120,200),(320,480).")[0]
     'Image-2 red ring □.'
@@ -67,30 +66,30 @@ def take_boxes(text: str, most: int = 1000) -> tuple[str, list[SpelledBox]]:
     boxes: list[SpelledBox] = []
     done = 0
     for spelled in _ANY.finditer(text):
-        found, words = _from_json(spelled[0]) if spelled["json"] else _from_numbers(spelled, text)
+        start, end = spelled.span()
+        if spelled["json"]:
+            found, words = _from_json(spelled[0])
+        elif _A_LIST_OF_IMAGES.search(text, max(0, start - 10), start):
+            continue
+        else:
+            x1, y1, x2, y2 = (float(value) for value in spelled.groups()[1:] if value is not None)
+            found, words = SpelledBox((x1, y1, x2, y2)), BOX_WORD
         if found is None:
             continue
-        if len(boxes) == most:
-            break
-        before, end = _unwrapped(text, done, spelled.start(), spelled.end())
-        pieces += [before, words]
+        if len(boxes) == MOST_BOXES:
+            raise _wrong(f"the thinking cites more than {MOST_BOXES} boxes")
+        for opening, closing in _WRAPPERS * 2:
+            if text.endswith(opening, done, start) and text.startswith(closing, end):
+                start, end = start - len(opening), end + len(closing)
+        pieces += [text[done:start], words]
         boxes.append(found)
         done = end
     return _TOKENS.sub("", "".join([*pieces, text[done:]])), boxes
 
 
-def _from_numbers(spelled: re.Match[str], text: str) -> tuple[SpelledBox | None, str]:
-    if _A_LIST_OF_IMAGES.search(text, max(0, spelled.start() - 10), spelled.start()):
-        return None, ""
-    x1, y1, x2, y2 = (float(value) for value in spelled.groups()[1:] if value is not None)
-    return SpelledBox((x1, y1, x2, y2)), BOX_WORD
-
-
 def _from_json(piece: str) -> tuple[SpelledBox | None, str]:
-    if "box" not in piece:
-        return None, ""
-    raw = parse(piece)
-    if len(raw.boxes) != 1 or len(raw.boxes[0].numbers) != 4:
+    raw = parse(piece) if "box" in piece else None
+    if raw is None or len(raw.boxes) != 1 or len(raw.boxes[0].numbers) != 4:
         return None, ""
     box = raw.boxes[0]
     image = box.image if box.image is None else max(box.image, 0)
@@ -98,14 +97,6 @@ def _from_json(piece: str) -> tuple[SpelledBox | None, str]:
     label = _LABEL.search(piece)
     words = [f"Image-{image}" if image is not None else "", label[1] if label else "", BOX_WORD]
     return SpelledBox((x1, y1, x2, y2), image), " ".join(word for word in words if word)
-
-
-def _unwrapped(text: str, done: int, start: int, end: int) -> tuple[str, int]:
-    """The text before a box, and where the text after it begins, without the tokens and brackets around the box."""
-    for opening, closing in _WRAPPERS * 2:
-        if text.endswith(opening, done, start) and text.startswith(closing, end):
-            start, end = start - len(opening), end + len(closing)
-    return text[done:start], end
 
 
 WRITER = "teacher/1"
@@ -120,7 +111,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _OF_IMAGE = re.compile(r" (?:in|of|on|inside|within|im|auf) (?:the |dem )?", re.IGNORECASE)
 
 
-def read_reply(text: str, sample: Sample, family: Family, limits: PixelLimits | None = None) -> Trajectory | str:
+def read_reply(text: str, sample: Sample, family: Family) -> Trajectory | str:
     """The trajectory in a reply, or what is wrong with it in one sentence; never raises.
 
     The numbers of the reply are in the frame of ``family``, its image numbers count from 1. A box in the thinking
@@ -130,42 +121,39 @@ def read_reply(text: str, sample: Sample, family: Family, limits: PixelLimits | 
     try:
         _refuse(text)
         sizes = sizes_in(sample, family)
-        reading = read(text, sizes, family, limits)
+        reading = read(text, sizes, family)
         if reading.failure:
             raise _wrong(f"the answer cannot be read: {reading.failure}")
         if reading.tolerated:
             raise _wrong(f"the answer is not in its format: {reading.tolerated}")
         answer = _answer(reading.boxes, sample)
         # The text before the last <think> is the teacher's internal reasoning, which is not part of its answer.
-        thinking = with_markup(reading.thinking.rpartition(THINK_OPEN)[2].strip(), sizes, family, limits)
+        thinking = _with_markup(reading.thinking.rpartition(THINK_OPEN)[2].strip(), sizes, family)
     except MirgError as error:
         return error.message
     return Trajectory(thinking=thinking, answer=answer, writer=WRITER)
 
 
-def with_markup(thinking: str, sizes: Sequence[Size], family: Family, limits: PixelLimits | None = None) -> str:
-    """``thinking`` with every box of the family's frame as markup in fractions (``mirg.answers.markup``).
-
-    ``sizes`` are (width, height) in pixels of the original images, Image-1 first. AnswerError if the thinking is empty
-    or too long, or a box belongs to no image of the sample or is not a valid box in it.
-    """
+def _with_markup(thinking: str, sizes: Sequence[Size], family: Family) -> str:
+    """``thinking`` with every box of the family's frame as markup in fractions (``mirg.answers.markup``)."""
     if not thinking:
         raise _wrong("there is no thinking: write the reasoning between <think> and </think>")
     if len(thinking) > LONGEST_THINKING:
         raise _wrong(f"the thinking has {len(thinking)} characters, at most {LONGEST_THINKING} are read")
     if BOX_WORD in thinking:
         raise _wrong(f"the thinking holds the character {BOX_WORD}, which stands for a box")
-    prose, boxes = take_boxes(thinking, MOST_BOXES + 1)
-    if len(boxes) > MOST_BOXES:
-        raise _wrong(f"the thinking cites more than {MOST_BOXES} boxes")
-    if not boxes:
-        return prose.strip()
+    prose, boxes = take_boxes(thinking)
+    first, *pieces = prose.split(BOX_WORD)
+    written = [first]
     owners = _owners(prose, boxes, alone=len(sizes) == 1)
-    written = [
-        box_markup(image, _placed(box, image, sizes, family, limits)) for box, image in zip(boxes, owners, strict=True)
-    ]
-    pieces = prose.split(BOX_WORD)
-    return "".join(piece + markup for piece, markup in zip(pieces, [*written, ""], strict=True)).strip()
+    for box, image, words in zip(boxes, owners, pieces, strict=True):
+        if not 1 <= image <= len(sizes):
+            raise _wrong(f"the box {box} is in Image-{image}, which does not exist: there are {len(sizes)} images")
+        placed = _rounded(from_frame(box.numbers, sizes[image - 1], family))
+        if problem := box_problem(placed):
+            raise _wrong(f"the box {box} in Image-{image} is {problem}")
+        written += [box_markup(image, placed), words]
+    return "".join(written).strip()
 
 
 def _refuse(text: str) -> None:
@@ -215,32 +203,24 @@ def _owners(prose: str, boxes: Sequence[SpelledBox], alone: bool) -> list[int]:
         k = bisect_right(begins, at) - 1
         before = bisect_left(starts, at)
         joint = _OF_IMAGE.match(prose, at + 1)
-        if box.image is not None:
-            image = box.image
-        elif joint and before < len(named) and starts[before] == joint.end():
-            image = named[before].number
-        elif before and starts[before - 1] >= begins[k]:
-            image = named[before - 1].number
-        elif k in given:
-            image = given[k]
-        else:  # what the sentence before ended with
-            last = bisect_left(starts, spans[k - 1][1]) if k else 0
-            image = named[last - 1].number if last and starts[last - 1] >= begins[k - 1] else given.get(k - 1)
-        if image is None and not alone:
-            raise _wrong(f"the box {box} belongs to no image: name it before the box, as in Image-2 {box}")
-        given[k] = 1 if image is None else image
-        owners.append(1 if image is None else image)
+        image = box.image
+        if image is None:
+            if joint and before < len(named) and starts[before] == joint.end():
+                image = named[before].number
+            elif before and starts[before - 1] >= begins[k]:
+                image = named[before - 1].number
+            elif k in given:
+                image = given[k]
+            elif k:  # what the sentence before ended with
+                last = bisect_left(starts, spans[k - 1][1])
+                image = named[last - 1].number if last and starts[last - 1] >= begins[k - 1] else given.get(k - 1)
+        if image is None:
+            if not alone:
+                raise _wrong(f"the box {box} belongs to no image: name it before the box, as in Image-2 {box}")
+            image = 1
+        given[k] = image
+        owners.append(image)
     return owners
-
-
-def _placed(box: SpelledBox, image: int, sizes: Sequence[Size], family: Family, limits: PixelLimits | None) -> Box:
-    if not 1 <= image <= len(sizes):
-        raise _wrong(f"the box {box} is in Image-{image}, which does not exist: there are {len(sizes)} images")
-    placed = _rounded(from_frame(box.numbers, sizes[image - 1], family, limits))
-    problem = box_problem(placed)
-    if problem:
-        raise _wrong(f"the box {box} in Image-{image} is {problem}")
-    return placed
 
 
 def _rounded(box: Box) -> Box:

@@ -1,19 +1,136 @@
-"""One request: its identity, its largest cost, and the body that is sent."""
+"""One request: the images that are sent, its identity, its largest cost, and its body.
+
+Images are sent within the limits of the recipe, upright and without metadata, as data URIs. The sent size depends only
+on the size of the original, so the frame of the boxes in a prompt is known without opening a file. A sample whose
+images have the sent sizes (:func:`as_sent`) gives the right numbers, since scaling does not change boxes in fractions.
+"""
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import math
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mirg.engines.limits import Cost
-from mirg.images import image_digest
-from mirg.samples import DatasetFolder, Sample
+from mirg.errors import ImageError
+from mirg.images import Size, image_digest
+from mirg.samples import DatasetFolder, ImageRef, Sample
 from mirg.storage import digest_bytes
-from mirg.trajectories.teacher.images import image_tokens
 from mirg.trajectories.teacher.prompts import Message, TeacherPrompt
-from mirg.trajectories.teacher.recipe import TeacherRecipe
+from mirg.trajectories.teacher.recipe import ImageSettings, TeacherRecipe
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+LOSSLESS_PIXELS = 512 * 512  # images up to this size are sent as PNG, which keeps the lines of drawn scenes sharp
+QUALITIES = (92, 85, 75, 65, 55, 45)  # of JPEG, tried in this order until the bytes fit
+CACHE_BYTES = 256 * 2**20
+SMALLER = "a smaller images.max_side sends smaller images"
+
+
+def sent_size(size: Size, settings: ImageSettings) -> Size:
+    """(width, height) in pixels that an image of ``size`` is sent with; never larger than the original."""
+    width, height = size
+    scale = min(1.0, settings.max_side / max(size), math.sqrt(settings.max_pixels / (width * height)))
+    return (max(1, math.floor(width * scale + 1e-9)), max(1, math.floor(height * scale + 1e-9)))
+
+
+def as_sent(sample: Sample, settings: ImageSettings) -> Sample:
+    """The sample with the image sizes that are sent; its boxes are fractions and do not change.
+
+    DataError if the row does not give the size of an image.
+    """
+    images = []
+    for ref in sample.images:
+        width, height = sent_size(ref.size, settings)
+        images.append(ref if (width, height) == ref.size else ref.model_copy(update={"width": width, "height": height}))
+    return sample.model_copy(update={"images": tuple(images)})
+
+
+def image_tokens(sample: Sample, settings: ImageSettings) -> int:
+    """Estimated tokens of the images of a sample from :func:`as_sent`; one per ``pixels_per_token``, rounded up."""
+    return sum(math.ceil(ref.width * ref.height / settings.pixels_per_token) + 4 for ref in sample.images)
+
+
+class ImageCache:
+    """A cache of the encoded images of one dataset; the most recent ones are kept. It is thread-safe."""
+
+    def __init__(self, source: DatasetFolder, settings: ImageSettings, keep: int = CACHE_BYTES) -> None:
+        """``keep``: bytes of encoded images that stay in memory."""
+        self._source, self._settings, self._keep = source, settings, keep
+        self._held = 0
+        self._uris: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def ready(self, sample: Sample) -> list[str] | None:
+        """The images of a sample if all of them are in the cache, else None."""
+        with self._lock:
+            if not all(ref.path in self._uris for ref in sample.images):
+                return None
+            for ref in sample.images:
+                self._uris.move_to_end(ref.path)
+            uris = [self._uris[ref.path] for ref in sample.images]
+        return self._together(uris, sample.id)
+
+    def uris(self, sample: Sample) -> list[str]:
+        """The images of a sample as data URIs, Image-1 first.
+
+        ImageError, naming the sample, if a file cannot be opened or exceeds the allowed bytes.
+        """
+        return self._together([self._uri(ref, sample.id) for ref in sample.images], sample.id)
+
+    def _uri(self, ref: ImageRef, sample_id: str) -> str:
+        with self._lock:
+            found = self._uris.get(ref.path)
+        if found is not None:
+            return found
+        uri = encode(self._source.open_image(ref, sample_id), self._settings, f"sample {sample_id}: image {ref.path}")
+        with self._lock:
+            if ref.path not in self._uris:
+                self._uris[ref.path] = uri
+                self._held += len(uri)
+            while self._held > self._keep and len(self._uris) > 1:
+                self._held -= len(self._uris.popitem(last=False)[1])
+        return uri
+
+    def _together(self, uris: list[str], sample_id: str) -> list[str]:
+        total, most = sum(map(len, uris)), self._settings.max_total_bytes
+        if total > most * 4 / 3 + 64 * len(uris):
+            raise ImageError(
+                f"sample {sample_id}: its {len(uris)} images take {total * 3 // 4:,} bytes together, "
+                f"images.max_total_bytes is {most:,}",
+                hint=SMALLER,
+            )
+        return uris
+
+
+def encode(image: Image.Image, settings: ImageSettings, owner: str = "the image") -> str:
+    """An RGB image as a data URI of :func:`sent_size`. ImageError, beginning with ``owner``, if no quality fits."""
+    from PIL import Image as Pillow
+
+    width, height = size = sent_size(image.size, settings)
+    if size != image.size:
+        image = image.resize(size, Pillow.Resampling.LANCZOS)
+    tries = [("png", {"compress_level": 6})] if width * height <= LOSSLESS_PIXELS else []
+    tries += [("jpeg", {"quality": quality}) for quality in QUALITIES]
+    data = b""
+    for kind, saving in tries:
+        buffer = io.BytesIO()
+        image.save(buffer, format=kind.upper(), **saving)
+        data = buffer.getvalue()
+        if len(data) <= settings.max_bytes:
+            return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    raise ImageError(
+        f"{owner} takes {len(data):,} bytes at {width} x {height} pixels, images.max_bytes is {settings.max_bytes:,}",
+        hint=SMALLER,
+    )
+
 
 # Bytes of text per token: about 4 in prose. Two is less than any tokenizer's average over prose, numbers and markup, so
 # that the reservation is not less than the bill.
@@ -43,11 +160,6 @@ class Request:
         parts = [self.fixed, self.prompt.digest, self.images, self.sample.sizes, self.draw]
         return digest_bytes(json.dumps(parts).encode())
 
-    @property
-    def seed(self) -> int | None:
-        """The seed that is sent, None if none is."""
-        return None if self.recipe.sampling.seed is None else self.recipe.sampling.seed + self.draw
-
     def expected_input(self) -> int:
         """Tokens of the input, estimated: a quarter of the bytes of the text, and the images."""
         return self._text_bytes // PROSE + image_tokens(self.sample, self.recipe.images) + OVERHEAD
@@ -69,15 +181,14 @@ class Request:
             "top_p": sampling.top_p,
             sampling.max_tokens_key: sampling.max_tokens,
         }
-        if self.seed is not None:
-            body["seed"] = self.seed
+        if sampling.seed is not None:
+            body["seed"] = sampling.seed + self.draw
         return body | self.recipe.extra
 
     @cached_property
     def _text_bytes(self) -> int:
-        return sum(
-            len(part.text.encode("utf-8", "replace")) for m in self.prompt.messages for part in m.parts if part.text
-        )
+        texts = (part for message in self.prompt.messages for part in message.parts if isinstance(part, str))
+        return sum(len(text.encode("utf-8", "replace")) for text in texts)
 
 
 def fixed_part(recipe: TeacherRecipe) -> str:
@@ -103,13 +214,13 @@ class Digests:
 
 
 def _message(message: Message, uris: list[str], detail: str | None) -> dict[str, Any]:
-    if all(part.image is None for part in message.parts):  # not every server takes a list for a system message
-        return {"role": message.role, "content": "".join(part.text or "" for part in message.parts)}
+    if all(isinstance(part, str) for part in message.parts):  # not every server takes a list for a system message
+        return {"role": message.role, "content": message.text}
     content: list[dict[str, Any]] = []
     for part in message.parts:
-        if part.image is None:
-            content.append({"type": "text", "text": part.text or ""})
+        if isinstance(part, str):
+            content.append({"type": "text", "text": part})
         else:
-            url = {"url": uris[part.image - 1]} | ({"detail": detail} if detail else {})
+            url = {"url": uris[part - 1]} | ({"detail": detail} if detail else {})
             content.append({"type": "image_url", "image_url": url})
     return {"role": message.role, "content": content}

@@ -9,21 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from mirg.engines.endpoint import Endpoint
-from mirg.engines.limits import Clock, SystemClock
+from mirg.engines.limits import Clock
 from mirg.errors import ConfigError, EndpointError, MirgError
 from mirg.samples import DatasetFolder, Rejection, Sample
-from mirg.storage import digest_bytes
+from mirg.storage import digest_bytes, digest_file
 from mirg.trajectories.teacher.asking import Asker, Asks, Stopped
-from mirg.trajectories.teacher.images import ImageCache
 from mirg.trajectories.teacher.ledger import Ledger, planned, started, stopped
 from mirg.trajectories.teacher.recipe import TeacherRecipe
-from mirg.trajectories.teacher.requests import Digests
+from mirg.trajectories.teacher.requests import Digests, ImageCache
 from mirg.trajectories.teacher.work import RequestBuilder, work_on
 
 # The keys on which the requests and the kept replies depend; budgets, rates and the address are not among them.
@@ -49,10 +48,10 @@ class Shard:
     @classmethod
     def parse(cls, text: str) -> Shard:
         """``"2/4"``; ConfigError for anything else."""
-        index, slash, count = text.partition("/")
-        if not (slash and index.isascii() and index.isdigit() and count.isascii() and count.isdigit()):
+        found = re.fullmatch("([0-9]+)/([0-9]+)", text)
+        if not found:
             raise ConfigError(f"--shard {text!r} is not i/n", hint="--shard 2/4 is the second of four parts")
-        return cls(int(index), int(count))
+        return cls(int(found[1]), int(found[2]))
 
     def holds(self, row: int) -> bool:
         """Whether row ``row`` (from 0) belongs to this part."""
@@ -66,6 +65,9 @@ class Shard:
         return f"{self.index}/{self.count}"
 
 
+WHOLE = Shard()
+
+
 @dataclass
 class Progress:
     """The progress of a run in samples. ``missing`` counts those with a request that was given up for now."""
@@ -75,7 +77,6 @@ class Progress:
     rejected: int = 0
     missing: int = 0
     known: int = 0
-    problems: list[str] = field(default_factory=list)
 
     @property
     def done(self) -> int:
@@ -83,28 +84,30 @@ class Progress:
         return self.accepted + self.rejected + self.missing + self.known
 
 
-OnProgress = Callable[[Progress], None]
-
-
 def plan_of(src: DatasetFolder, recipe: TeacherRecipe) -> str:
-    """A digest of the dataset and of what is asked, 16 hexadecimal digits; the same for all shards of one job."""
+    """A digest of the dataset and of what is asked, 16 hexadecimal digits; the same for all shards of one job.
+
+    A check of the user's is part of it by its name and the contents of its file.
+    """
     chosen = recipe.model_dump(mode="json", include=_DECISIVE)
+    plugins = [name.rpartition(":") for name in chosen["verify"].pop("checks")]
+    if plugins:
+        chosen["verify"]["checks"] = [[name, digest_file(file)] for file, _, name in plugins]
     return digest_bytes(json.dumps([src.card.digest, chosen], sort_keys=True).encode())[:16]
 
 
 def rows_of(
-    src: DatasetFolder, shard: Shard, on_reject: Callable[[Rejection], None] | None = None
+    src: DatasetFolder, shard: Shard, on_reject: Callable[[Rejection], object] = lambda _: None
 ) -> Iterator[tuple[int, Sample]]:
-    """(row from 0, sample) of a shard, with image sizes; broken rows are given to ``on_reject`` and skipped."""
-    tell = on_reject or (lambda _: None)
+    """(row from 1, sample) of a shard, with image sizes; broken rows are given to ``on_reject`` and skipped."""
 
     def mine(rejection: Rejection) -> None:
         if shard.holds(rejection.row - 1):
-            tell(rejection)
+            on_reject(rejection)
 
     for row, sample in src.numbered(mine, images="header"):
         if shard.holds(row - 1):
-            yield row - 1, sample
+            yield row, sample
 
 
 def ask_teacher(
@@ -112,108 +115,85 @@ def ask_teacher(
     recipe: TeacherRecipe,
     ledger: Ledger,
     *,
-    shard: Shard | None = None,
+    shard: Shard = WHOLE,
     endpoint: Asks | None = None,
     clock: Clock | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Send every request that has no answer in the ledger. The budgets and rates of ``recipe`` are for this process.
 
     Raises the error that ended the run early: EndpointError (the endpoint refuses or does not answer, a budget is used
     up, a signal arrived), ConfigError, StorageError. All answers are in the ledger, and the same call continues.
     """
-    shard = shard or Shard()
-    return asyncio.run(_ask_all(src, recipe, ledger, shard, endpoint, clock or SystemClock(), on_progress))
+    time = clock or Clock()
+
+    async def work() -> Progress:
+        chosen = endpoint or Endpoint(recipe.url, recipe.key(), recipe.limits, time)
+        try:
+            asker = Asker(recipe, ledger, chosen, ImageCache(src, recipe.images), time)
+            return await _ask_all(src, asker, shard, time, on_progress)
+        finally:
+            if isinstance(chosen, Endpoint):
+                await chosen.close()
+
+    return asyncio.run(work())
 
 
 async def _ask_all(
-    src: DatasetFolder, recipe: TeacherRecipe, ledger: Ledger, shard: Shard, endpoint: Asks | None, clock: Clock,
-    on_progress: OnProgress | None,
-) -> Progress:  # fmt: skip
-    own = Endpoint(recipe, clock) if endpoint is None else None
-    chosen: Asks = own or endpoint  # type: ignore[assignment]
-    try:
-        asker = Asker(recipe, ledger, chosen, ImageCache(src, recipe.images), clock)
-        run = _Run(src, recipe, ledger, shard, asker, clock, on_progress)
-        await run.all()
-        return run.progress
-    finally:
-        if own is not None:
-            await own.close()
+    src: DatasetFolder, asker: Asker, shard: Shard, clock: Clock, tell: Callable[[Progress], None]
+) -> Progress:
+    """Finish every sample of the shard, reading a bounded number of samples ahead of the requests."""
+    recipe, ledger = asker.recipe, asker.ledger
+    progress, plan = Progress(total=shard.size(len(src))), plan_of(src, recipe)
+    builder, room = RequestBuilder(recipe, Digests(src)), asyncio.Semaphore(_AHEAD * recipe.limits.concurrency)
+    broken: list[Exception] = []
 
-
-class _Run:
-    """The work of one process, which reads a bounded number of samples ahead of the requests."""
-
-    def __init__(
-        self, src: DatasetFolder, recipe: TeacherRecipe, ledger: Ledger, shard: Shard, asker: Asker, clock: Clock,
-        on_progress: OnProgress | None,
-    ) -> None:  # fmt: skip
-        self.progress = Progress(total=shard.size(len(src)))
-        self._src = src
-        self._ledger = ledger
-        self._shard = shard
-        self._asker = asker
-        self._clock = clock
-        self._tell = on_progress or (lambda _: None)
-        self._recipe = recipe
-        self._plan = plan_of(src, recipe)
-        self._builder = RequestBuilder(recipe, Digests(src))
-        self._room = asyncio.Semaphore(_AHEAD * recipe.limits.concurrency)
-        self._broken: BaseException | None = None
-
-    async def all(self) -> None:
-        """Finish every sample of the shard; raises the error that ended the run early."""
-        now, asker = self._clock.now(), self._asker
-        recipe = json.dumps(self._recipe.model_dump(mode="json"))
-        await self._ledger.write(
-            planned(self._plan, str(self._src.root.resolve()), self._recipe.model, len(self._src), now, recipe),
-            started(asker.run, self._plan, str(self._shard), self.progress.total, now),
-        )
-        with _signals(asker):
-            await self._through()
-        await asker.finish()
-        await self._ledger.write(stopped(asker.run, self._clock.now()))
-        if self._broken is not None:
-            raise self._broken
-        if asker.failure is not None:
-            raise asker.failure
-
-    async def _through(self) -> None:
-        known = self._ledger.decided_samples(self._plan)
-        tasks: set[asyncio.Task[None]] = set()
-        for _, sample in rows_of(self._src, self._shard):
-            if self._asker.failure is not None:
-                break
-            if sample.id in known:
-                self.progress.known += 1
-                continue
-            await self._room.acquire()
-            task = asyncio.create_task(self._one(sample))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        await asyncio.gather(*tasks)
-
-    async def _one(self, sample: Sample) -> None:
+    async def one(sample: Sample) -> None:
         try:
-            found = await work_on(sample, self._builder, self._asker, self._plan, self._clock.now)
+            found = await work_on(sample, builder, asker, plan, clock.now)
             if found is None:
-                self.progress.missing += 1
-            elif self._asker.failure is None:
+                progress.missing += 1
+            elif asker.failure is None:
                 outcome, ops = found
-                self._ledger.write(*ops).add_done_callback(self._asker.noticed)
-                self.progress.accepted += outcome.accepted
-                self.progress.rejected += not outcome.accepted
-            self._tell(self.progress)
+                ledger.write(*ops).add_done_callback(asker.noticed)
+                progress.accepted += outcome.accepted
+                progress.rejected += not outcome.accepted
+            tell(progress)
         except Stopped:
             return
         except MirgError as error:
-            self._asker.stop(error)
+            asker.stop(error)
         except Exception as error:  # a bug: await the pending replies before it is raised
-            self._broken = self._broken or error
-            self._asker.stop(EndpointError(f"sample {sample.id}: {type(error).__name__}"))
+            broken.append(error)
+            asker.stop(EndpointError(f"sample {sample.id}: {type(error).__name__}"))
         finally:
-            self._room.release()
+            room.release()
+
+    now, settings = clock.now(), json.dumps(recipe.model_dump(mode="json"))
+    await ledger.write(
+        planned(plan, str(src.root.resolve()), recipe.model, len(src), now, settings),
+        started(asker.run, plan, str(shard), progress.total, now),
+    )
+    with _signals(asker):
+        known = ledger.decided_samples(plan)
+        tasks: set[asyncio.Task[None]] = set()
+        for _, sample in rows_of(src, shard):
+            if asker.failure is not None:
+                break
+            if sample.id in known:
+                progress.known += 1
+                continue
+            await room.acquire()
+            task = asyncio.create_task(one(sample))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.gather(*tasks)
+    await asker.finish()
+    await ledger.write(stopped(asker.run, clock.now()))
+    for failure in (*broken, asker.failure):
+        if failure is not None:
+            raise failure
+    return progress
 
 
 @contextlib.contextmanager
@@ -228,22 +208,10 @@ def _signals(asker: Asker) -> Iterator[None]:
             EndpointError(f"stopped by {name}", hint="the same command continues; answered requests are not sent again")
         )
 
-    held = []
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        # In a thread and on Windows this is not possible, and the default handlers remain.
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(sign, stop, sign.name)
-            held.append(sign)
-    try:
+    with contextlib.ExitStack() as held:
+        for sign in (signal.SIGINT, signal.SIGTERM):
+            # In a thread and on Windows this is not possible, and the default handlers remain.
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(sign, stop, sign.name)
+                held.callback(loop.remove_signal_handler, sign)
         yield
-    finally:
-        for sign in held:
-            loop.remove_signal_handler(sign)
-
-
-def default_ledger(out: str | Path) -> Path:
-    """The path of the ledger of the dataset folder ``out``, which is beside it."""
-    from mirg.trajectories.teacher.ledger import SUFFIX
-
-    path = Path(out)
-    return path.with_name(path.name + SUFFIX)

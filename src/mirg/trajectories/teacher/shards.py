@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mirg.engines.limits import Cost
 from mirg.errors import EndpointError, MirgError, StorageError
@@ -26,25 +26,14 @@ _BETTER = """
 """
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """The work of one worker, which must see the folders of the dataset and the ledger under the same path."""
 
     dataset: str
     recipe: TeacherRecipe
     ledger: str
     base: str
-    index: int
-    count: int
-
-
-@dataclass(frozen=True)
-class Done:
-    """The result of a job; ``problem`` says why it ended early, "" if it did not."""
-
-    ledger: str
-    problem: str = ""
-    hint: str = ""
+    shard: Shard
 
 
 def ask_in_shards(
@@ -59,29 +48,31 @@ def ask_in_shards(
     merge(path, _left_behind(path), remove=True)
     with Ledger(path) as ledger:
         left = _left_of(recipe, ledger.spent())
+    # A worker may have another working directory.
+    checks = tuple(str(Path(name).absolute()) for name in recipe.verify.checks)
+    left = left.model_copy(update={"verify": recipe.verify.model_copy(update={"checks": checks})})
     jobs = [
-        Job(str(src.root.resolve()), left.shared_out(k, count), str(_part(path, k, count)), str(path), k, count)
+        Job(str(src.root.resolve()), left.shared_out(k, count), f"{path}.{k}-of-{count}", str(path), Shard(k, count))
         for k in range(1, count + 1)
     ]
-    problems: list[Done] = []
-    for number, done in enumerate(executor.map(ask_shard, jobs, chunk=1), 1):
-        problems += [done] if done.problem else []
+    problems = []
+    for number, problem in enumerate(executor.map(ask_shard, jobs, chunk=1), 1):
+        problems += [problem] if problem else []
         if on_done:
             on_done(number)
     merge(path, _left_behind(path), remove=True)
     if problems:
-        first = problems[0]
-        raise EndpointError(f"{len(problems)} of {count} workers ended early: {first.problem}", hint=first.hint)
+        raise EndpointError(f"{len(problems)} of {count} workers ended early: {problems[0][0]}", hint=problems[0][1])
 
 
-def ask_shard(job: Job) -> Done:
-    """One worker's part of the work."""
+def ask_shard(job: Job) -> tuple[str, str] | None:
+    """One worker's part of the work; the message and the hint of the error that ended it early, else None."""
     try:
         with Ledger(job.ledger, base=job.base) as ledger:
-            ask_teacher(DatasetFolder.open(job.dataset), job.recipe, ledger, shard=Shard(job.index, job.count))
+            ask_teacher(DatasetFolder.open(job.dataset), job.recipe, ledger, shard=job.shard)
     except MirgError as error:
-        return Done(job.ledger, error.message, error.hint)
-    return Done(job.ledger)
+        return error.message, error.hint
+    return None
 
 
 def merge(into: str | Path, sources: Sequence[str | Path], *, remove: bool = False) -> int:
@@ -93,8 +84,7 @@ def merge(into: str | Path, sources: Sequence[str | Path], *, remove: bool = Fal
     paths = [Path(source) for source in sources if Path(source).resolve() != Path(into).resolve()]
     with Ledger(into):
         for path in paths:
-            with contextlib.closing(open_file(path)):  # reports damage, and rolls back an unfinished transaction
-                pass
+            open_file(path).close()  # reports damage, and rolls back an unfinished transaction
             with contextlib.closing(open_file(Path(into))) as connection:
                 _add(connection, path)
     for path in paths if remove else []:
@@ -126,23 +116,14 @@ def _add(connection: sqlite3.Connection, path: Path) -> None:
         raise StorageError(f"cannot merge the ledger {path}: {error}") from error
 
 
-def _part(path: Path, index: int, count: int) -> Path:
-    return path.with_name(f"{path.name}.{index}-of-{count}")
-
-
 def _left_behind(path: Path) -> list[Path]:
     return sorted(p for p in path.parent.glob(f"{path.name}.*-of-*") if p.name.rpartition("-of-")[2].isdigit())
 
 
 def _left_of(recipe: TeacherRecipe, spent: Cost) -> TeacherRecipe:
     """The recipe with the remaining budget. EndpointError if none remains."""
-    budget = recipe.budget
-    left = {
-        "requests": None if budget.requests is None else budget.requests - spent.requests,
-        "tokens": None if budget.tokens is None else budget.tokens - spent.tokens,
-        "money": None if budget.money is None else budget.money - spent.money,
-    }
+    left = {name: limit - getattr(spent, name) for name, limit in recipe.budget.model_dump(exclude_none=True).items()}
     for name, value in left.items():
-        if value is not None and value <= 0:
+        if value <= 0:
             raise EndpointError(f"the budget is used up: nothing is left of budget.{name}", hint="raise it")
-    return recipe.model_copy(update={"budget": budget.model_copy(update=left)})
+    return recipe.model_copy(update={"budget": recipe.budget.model_copy(update=left)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from mirg.samples import DatasetFolder
 from mirg.trajectories.teacher.ledger import Ledger, reading
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import Digests
-from mirg.trajectories.teacher.run import Shard, plan_of, rows_of
+from mirg.trajectories.teacher.run import WHOLE, Shard, plan_of, rows_of
 from mirg.trajectories.teacher.work import RequestBuilder
 
 LOOKED_AT = 200  # samples whose prompts are rendered; all others count as their mean
@@ -44,16 +44,9 @@ class Estimate:
     spent: Cost
     problems: tuple[str, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
-
-def estimate(
-    src: DatasetFolder, recipe: TeacherRecipe, ledger: Ledger | None = None, shard: Shard | None = None
-) -> Estimate:
+def estimate(src: DatasetFolder, recipe: TeacherRecipe, ledger: Ledger | None = None, shard: Shard = WHOLE) -> Estimate:
     """The remaining work for ``src``. ConfigError if no request can be made for any sample."""
-    shard = shard or Shard()
     builder = RequestBuilder(recipe, Digests(src))
     finished = ledger.decided_samples(plan_of(src, recipe)) if ledger else set[str]()
     total = max(shard.size(len(src)) - len(finished), 0)
@@ -73,14 +66,15 @@ def estimate(
         inside += first.expected_input()
         worst += first.most().tokens
     mean = inside / looked if looked else 0.0
-    out = _mean_output(ledger, recipe)
+    full = recipe.sampling.max_tokens
+    measured = ledger.mean_output(recipe.model) if ledger else None
+    out = min(OUTPUT_TOKENS, full) if measured is None else measured
     draws = 1 if recipe.stop_early else recipe.draws
     least, most = total * draws, total * (recipe.draws + recipe.repair)
     tokens_most = round(most * (worst / looked if looked else 0.0))
     limits = recipe.limits
     pace = [least / limits.requests_per_minute] if limits.requests_per_minute else []
     pace += [least * (mean + out) / limits.tokens_per_minute] if limits.tokens_per_minute else []
-    full = recipe.sampling.max_tokens
     return Estimate(
         samples=total, finished=len(finished), requests_least=least, requests_most=most,
         input_tokens=round(least * mean), output_tokens=round(least * out), tokens_most=tokens_most,
@@ -88,11 +82,6 @@ def estimate(
         money_most=recipe.price.of(tokens_most - most * full if looked else 0, most * full),
         minutes=max(pace, default=None), spent=ledger.spent() if ledger else Cost(), problems=tuple(problems[:5]),
     )  # fmt: skip
-
-
-def _mean_output(ledger: Ledger | None, recipe: TeacherRecipe) -> float:
-    measured = ledger.mean_output(recipe.model) if ledger else None
-    return measured if measured is not None else float(min(OUTPUT_TOKENS, recipe.sampling.max_tokens))
 
 
 _RECENT = 300.0  # seconds over which throughput is measured
@@ -103,7 +92,7 @@ class Status:
     """The state of one plan. Counts are of samples, except ``requests`` (answered), ``attempts`` (sent) and tokens.
 
     ``attempts``, tokens and ``cost`` are of the whole ledger. ``unsettled`` attempts may have been billed and count at
-    their reservation. ``per_minute`` is finished samples per minute, ``eta_seconds`` None without progress.
+    their reservation. ``per_minute`` and ``done`` count finished samples, ``eta_seconds`` is None without progress.
     """
 
     ledger: str
@@ -126,35 +115,8 @@ class Status:
     per_minute: float
     eta_seconds: float | None
     shards: tuple[str, ...]
-
-    @property
-    def done(self) -> int:
-        """Finished samples."""
-        return self.accepted + self.rejected
-
-    @property
-    def open(self) -> int:
-        """Samples that are not finished."""
-        return max(self.total - self.done, 0)
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**asdict(self), "done": self.done, "open": self.open}
-
-
-def ledger_at(path: str | Path) -> Path:
-    """The ledger file at ``path``, or beside the dataset folder ``path``. StorageError if there is none."""
-    from mirg.trajectories.teacher.run import default_ledger
-
-    given = Path(path)
-    if given.is_file():
-        return given
-    beside = default_ledger(given)
-    if beside.is_file():
-        return beside
-    raise StorageError(
-        f"there is no ledger {given}, and none at {beside}", hint="a run with --writer teacher writes one"
-    )
+    done: int
+    open: int
 
 
 def status_of(path: str | Path, plan: str | None = None, now: float | None = None) -> Status:
@@ -162,9 +124,8 @@ def status_of(path: str | Path, plan: str | None = None, now: float | None = Non
 
     ``now`` is in seconds since 1970.
     """
-    at = time.time() if now is None else now
     with reading(path) as connection:
-        chosen = plan or _last_plan(connection, Path(path))
+        chosen = plan or _last_plan(connection, path)
         row = connection.execute("SELECT dataset, model, total FROM plans WHERE plan = ?", (chosen,)).fetchone()
         dataset, model, total = row or ("", "", 0)
         outcomes = connection.execute(
@@ -173,29 +134,26 @@ def status_of(path: str | Path, plan: str | None = None, now: float | None = Non
         ).fetchall()
         accepted = sum(count for kept, _, count in outcomes if kept)
         reasons = {check: count for kept, check, count in outcomes if not kept}
-        shards = _shards(connection, chosen)
+        query = "SELECT shard, max(total) FROM runs WHERE plan = ? GROUP BY shard ORDER BY shard"
+        shards = dict(connection.execute(query, (chosen,)).fetchall())
+        if "1/1" in shards:  # the whole job was run as one
+            shards = {"1/1": shards["1/1"]}
         total = min(total, sum(shards.values())) if shards else total
-        rate = _rate(connection, chosen, at)
-        left = max(total - accepted - sum(reasons.values()), 0)
+        rate = _rate(connection, chosen, time.time() if now is None else now)
+        rejected = sum(reasons.values())
+        left = max(total - accepted - rejected, 0)
         return Status(
             ledger=str(path), plan=chosen, dataset=dataset, model=model, total=total, accepted=accepted,
-            rejected=sum(reasons.values()), reasons=reasons, shards=tuple(shards), per_minute=60 * rate,
-            eta_seconds=left / rate if rate else (0.0 if not left else None), **_spending(connection),
+            rejected=rejected, reasons=reasons, shards=tuple(shards), done=accepted + rejected, open=left,
+            per_minute=60 * rate, eta_seconds=left / rate if rate else None if left else 0.0, **_spending(connection),
         )  # fmt: skip
 
 
-def _last_plan(connection: sqlite3.Connection, path: Path) -> str:
+def _last_plan(connection: sqlite3.Connection, path: str | Path) -> str:
     row = connection.execute("SELECT plan FROM runs ORDER BY started DESC, run LIMIT 1").fetchone()
     if row is None:
         raise StorageError(f"the ledger {path} contains no run yet")
     return row[0]
-
-
-def _shards(connection: sqlite3.Connection, plan: str) -> dict[str, int]:
-    """The shards of a plan with their numbers of samples; only the whole job if it was run as one."""
-    query = "SELECT shard, max(total) FROM runs WHERE plan = ? GROUP BY shard ORDER BY shard"
-    shards = dict(connection.execute(query, (plan,)).fetchall())
-    return {"1/1": shards["1/1"]} if "1/1" in shards else shards
 
 
 def _rate(connection: sqlite3.Connection, plan: str, now: float) -> float:
@@ -209,20 +167,21 @@ def _rate(connection: sqlite3.Connection, plan: str, now: float) -> float:
 
 
 def _spending(connection: sqlite3.Connection) -> dict[str, Any]:
-    requests, repairs, inside, out = connection.execute(
-        "SELECT count(*), coalesce(sum(step = 'repair'), 0), coalesce(sum(input_tokens), 0), "
-        "coalesce(sum(output_tokens), 0) FROM requests"
-    ).fetchone()
-    attempts, unsettled, reserved, cost = connection.execute(
-        "SELECT count(*), coalesce(sum(tokens IS NULL), 0), "
-        "coalesce(sum(CASE WHEN tokens IS NULL THEN reserved_tokens END), 0), "
-        "coalesce(sum(coalesce(cost, reserved_cost)), 0.0) FROM attempts"
-    ).fetchone()
+    def named(query: str) -> dict[str, Any]:
+        cursor = connection.execute(query)
+        return {column[0]: value for column, value in zip(cursor.description, cursor.fetchone(), strict=True)}
+
+    requests = named(
+        "SELECT count(*) AS requests, coalesce(sum(step = 'repair'), 0) AS repairs, "
+        "coalesce(sum(input_tokens), 0) AS input_tokens, coalesce(sum(output_tokens), 0) AS output_tokens FROM requests"
+    )
+    attempts = named(
+        "SELECT count(*) AS attempts, coalesce(sum(tokens IS NULL), 0) AS unsettled, "
+        "coalesce(sum(CASE WHEN tokens IS NULL THEN reserved_tokens END), 0) AS reserved_tokens, "
+        "coalesce(sum(coalesce(cost, reserved_cost)), 0.0) AS cost FROM attempts"
+    )
     faults = connection.execute(
         "SELECT coalesce(outcome, 'unknown'), count(*) FROM attempts WHERE outcome IS NOT 'reply' GROUP BY 1 "
         "ORDER BY 2 DESC, 1"
     ).fetchall()
-    return {
-        "requests": requests, "repairs": repairs, "input_tokens": inside, "output_tokens": out, "attempts": attempts,
-        "unsettled": unsettled, "reserved_tokens": reserved, "cost": cost, "faults": dict(faults),
-    }  # fmt: skip
+    return {**requests, **attempts, "faults": dict(faults)}

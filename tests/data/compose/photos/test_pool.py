@@ -11,8 +11,7 @@ from PIL import Image
 
 from fakes.hostile_images import huge_header_png
 from fakes.photographs import folder_of_photographs, photograph
-from mirg.data.compose.photos.config import PhotoConfig
-from mirg.data.compose.photos.pool import Photo, PhotoPool, find_photos, of_split
+from mirg.data.compose.photos.pool import Photo, PhotoConfig, PhotoPool, find_photos, of_split, other_words
 from mirg.data.compose.pixels import shrink
 from mirg.errors import DataError
 
@@ -40,7 +39,7 @@ def test_bad_files_are_rejected_with_name_and_reason_and_the_run_goes_on(tmp_pat
     for name, (_, words) in bad.items():
         assert words in rejected[name].reason and rejected[name].hint and name in rejected[name].reason
         assert str(tmp_path) not in rejected[name].reason
-    assert (found.n_files, found.n_other, found.n_copies, found.n_readable) == (11, 1, 1, 5)
+    assert (found.n_files, found.other.total(), found.n_copies, found.n_readable) == (11, 1, 1, 5)
     assert found.n_files == found.n_readable + found.n_copies + len(found.rejected)
 
 
@@ -53,9 +52,9 @@ def test_files_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
     Image.new("RGB", (64, 48)).save(tmp_path / "d.jpeg")
     (tmp_path / "d.jpeg").rename(tmp_path / "d.jfif")
     found = find_photos(tmp_path, PhotoConfig())
-    assert (found.n_files, found.n_readable, found.n_other) == (1, 1, 9)
+    assert (found.n_files, found.n_readable, found.other.total()) == (1, 1, 9)
     assert dict(found.other) == {".heic": 6, ".avif": 1, ".mov": 1, "": 1}
-    assert "without a suffix 1" in found.other_words()
+    assert "without a suffix 1" in other_words(found.other)
 
 
 @pytest.mark.parametrize(

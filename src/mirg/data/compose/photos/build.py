@@ -8,15 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mirg.data.compose.photos.config import PhotoConfig
-from mirg.data.compose.photos.pool import Found, Photo, PhotoPool, find_photos
-from mirg.data.compose.photos.tasks import LABEL, Draft, difference, refer, region
+from mirg.data.compose.bench import Draft
+from mirg.data.compose.photos.pool import Found, PhotoConfig, PhotoPool, find_photos
+from mirg.data.compose.photos.tasks import LABEL, QUESTIONS, TASKS
 from mirg.errors import DataError, ImageError
-from mirg.samples import REJECTED_FILE, DatasetWriter, Rejection, Sample
+from mirg.samples import REJECTED_FILE, DatasetWriter, Rejection
 from mirg.storage import write_jsonl_atomic
-
-Task = Callable[[random.Random, PhotoPool, PhotoConfig], Draft | None]
-TASKS: dict[str, Task] = {"region": region, "difference": difference, "refer": refer}
 
 _ATTEMPTS = 8  # photographs tried for one sample
 
@@ -75,10 +72,10 @@ def write_photo_samples(
         tasks = usable_tasks(config, len(pool), found)
         counts: Counter[str] = Counter()
         for i in range(config.n):
-            draft = compose(i, tasks, pool, config)
+            draft = compose(i, tasks, pool)
             if draft is not None:
-                _write(writer, f"photos-{config.split}-{config.seed}-{i:06d}", draft, pool.photos)
-                counts[draft.task] += 1
+                _write(writer, f"photos-{config.split}-{config.seed}-{i:06d}", draft, pool)
+                counts[draft.kind] += 1
             tell("composing", i + 1, config.n)
         if not counts:
             raise DataError(
@@ -105,13 +102,13 @@ def usable_tasks(config: PhotoConfig, n_photos: int, found: Found) -> list[str]:
     return tasks
 
 
-def compose(i: int, tasks: list[str], pool: PhotoPool, config: PhotoConfig) -> Draft | None:
+def compose(i: int, tasks: list[str], pool: PhotoPool) -> Draft | None:
     """Sample number ``i``: tasks take turns, and up to :data:`_ATTEMPTS` photographs are tried."""
     task = tasks[i % len(tasks)]
     for attempt in range(_ATTEMPTS):
-        rng = random.Random(f"photos:{config.seed}:{config.split}:{i}:{attempt}")
+        rng = random.Random(f"photos:{pool.config.seed}:{pool.config.split}:{i}:{attempt}")
         try:
-            draft = TASKS[task](rng, pool, config)
+            draft = TASKS[task](rng, pool)
         except ImageError:
             continue  # it was readable before and has been removed or changed: try another photograph
         if draft is not None:
@@ -119,32 +116,19 @@ def compose(i: int, tasks: list[str], pool: PhotoPool, config: PhotoConfig) -> D
     return None
 
 
-def _write(writer: DatasetWriter, sample_id: str, draft: Draft, photos: list[Photo]) -> None:
+def _write(writer: DatasetWriter, sample_id: str, draft: Draft, pool: PhotoPool) -> None:
     """Store one sample; its image set is the photograph that the answer lies in.
 
     So there are never more sets than photographs. The other candidates of a refer sample do not join sets: drawn at
     random, they would soon join all sets into one, which has no interval.
     """
-    sources = [photos[image.photo].digest[:16] for image in draft.images]
-    images = []
-    for image, source in zip(draft.images, sources, strict=True):
-        ref = writer.add_image(image.image, source)
-        images.append(ref.model_copy(update={"role": image.role, "objects": image.objects}))
-    writer.add(
-        Sample(
-            id=sample_id,
-            task=draft.task,
-            images=tuple(images),
-            question=draft.question,
-            targets=(draft.target,),
-            relation=draft.relation,
-            image_hidden=draft.image_hidden,
-            source="photos",
-            meta={
-                **draft.meta,
-                "subject": LABEL,
-                "photos": [*sources],
-                "image_set": sources[draft.target.image - 1],
-            },
-        )
-    )
+    sources = [pool.photos[shown.origin].digest[:16] for shown in draft.images]
+    images = [
+        shown.noted(writer.add_image(shown.pixels or pool.image(shown.origin), source))
+        for shown, source in zip(draft.images, sources, strict=True)
+    ]
+    question = QUESTIONS[draft.kind].format(**draft.slots)
+    (target,) = draft.targets
+    meta = {**draft.meta, "choices": draft.choices, "subject": LABEL, "photos": sources}
+    meta |= {"image_set": sources[target.image - 1]}
+    writer.add(draft.sample(images, id=sample_id, task=draft.kind, question=question, source="photos", meta=meta))

@@ -1,4 +1,4 @@
-"""A folder of photographs as a pool: what can be read, which split it belongs to, and its pixels on demand."""
+"""A folder of photographs as a pool: the settings, what can be read, its split, and its pixels on demand."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
-from mirg.data.compose.photos.config import PhotoConfig
-from mirg.data.compose.pixels import Pixels, as_pixels, shrink
+from pydantic import Field, model_validator
+
+from mirg.config import Section
+from mirg.data.compose.pixels import as_pixels, shrink
+from mirg.data.compose.recipe import refuse_empty_split
 from mirg.errors import DataError, ImageError
 from mirg.images import SUFFIXES, ImageLimits, open_image
 from mirg.samples import Rejection
@@ -23,6 +26,40 @@ if TYPE_CHECKING:
 THUMB = 64  # long edge of the copy on which places are compared, pixels
 _KINDS = 6  # of other files that are named
 _CACHE_BYTES = 256 * 2**20
+PhotoTask = Literal["region", "difference", "refer"]
+PHOTO_TASKS: tuple[PhotoTask, ...] = get_args(PhotoTask)
+
+
+class PhotoConfig(Section):
+    """Settings of one run over a folder of photographs; lengths of crops are fractions of a side of the photograph."""
+
+    n: int = Field(default=300, ge=1, description="samples to make")
+    seed: int = 0
+    split: Literal["train", "test"] = "train"
+    test_share: float = Field(
+        default=0.2, ge=0, le=1, description="share of the photographs kept for the test split; 1: all of them"
+    )
+    tasks: tuple[PhotoTask, ...] = Field(default=PHOTO_TASKS, min_length=1)
+    side: int = Field(default=448, ge=32, le=4096, description="long edge of the stored photographs, pixels")
+    square: bool = Field(default=False, description="resize photographs and crops to side x side, without borders")
+    max_images: int = Field(default=4, ge=2, le=16, description="most images of one sample")
+    max_photos: int = Field(default=2000, ge=1, description="most photographs to use; a larger folder is sampled")
+    max_megapixels: float = Field(default=32.0, gt=0, description="larger photographs are rejected")
+
+    # Where a crop may lie. Measured on a copy of at most 64 pixels a side, see texture.py.
+    smallest: float = Field(default=0.22, gt=0, lt=1)
+    largest: float = Field(default=0.45, gt=0, lt=1)
+    min_contrast: float = Field(default=0.06, ge=0, description="standard deviation of the brightness inside a crop")
+    min_edges: float = Field(default=0.15, ge=0, description="share of edge pixels inside a crop")
+    max_correlation: float = Field(default=0.9, description="a place as alike as this elsewhere rules a crop out")
+    min_distance: float = Field(default=0.05, ge=0, description="root-mean-square colour difference to anywhere else")
+    min_change: float = Field(default=0.1, ge=0, description="root-mean-square change that an altered patch must make")
+    tries: int = Field(default=24, ge=1, description="places to try in one photograph")
+
+    @model_validator(mode="after")
+    def _some_split(self) -> PhotoConfig:
+        refuse_empty_split(self.split, self.test_share, "photograph")
+        return self
 
 
 @dataclass(frozen=True)
@@ -51,15 +88,6 @@ class Found:
     n_readable: int  # distinct photographs, both splits
     rejected: list[Rejection]
 
-    @property
-    def n_other(self) -> int:
-        """The number of files whose names are not those of images; they are not read."""
-        return self.other.total()
-
-    def other_words(self) -> str:
-        """The kinds of files that are not read, the most frequent first: ".heic 12, .mov 3"."""
-        return other_words(self.other)
-
 
 def other_words(other: Counter[str]) -> str:
     """Files by the end of their name, the most frequent kinds first."""
@@ -86,18 +114,25 @@ def find_photos(
     photos: dict[str, Photo] = {}
     rejected: list[Rejection] = []
     for position, path in enumerate(chosen, 1):
+        name = path.relative_to(root).as_posix()
         try:
-            digest = _digest(open_image(path, limits=_limits(config)))
-            photos.setdefault(digest, Photo(path, path.relative_to(root).as_posix(), digest))
+            image = open_image(path, limits=_limits(config))
         except ImageError as error:
-            rejected.append(_rejection(root, path, position, error))
+            reason = error.message.replace(str(path), name)
+            hint = "open it in a viewer and save it again, or drop it"
+            if "too large" in error.message:
+                hint = "make it smaller, or allow more megapixels"
+            rejected.append(Rejection(file=name, row=position, id=None, field="image", reason=reason, hint=hint))
+        else:
+            digest = hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes()).hexdigest()
+            photos.setdefault(digest, Photo(path, name, digest))
         if on_progress:
             on_progress(position, len(chosen))
     if not photos:
         raise DataError(
             f"no photograph in {root} can be read: {len(chosen)} tried, {other.total()} other files"
             + (f" ({other_words(other)})" if other else "")
-            + _first(rejected),
+            + (f"; first: {rejected[0].reason}" if rejected else ""),
             hint=f"known names end in {', '.join(sorted(SUFFIXES))}; convert others (HEIC, AVIF, RAW) to JPEG first",
         )
     return Found(
@@ -126,14 +161,18 @@ def of_split(photos: list[Photo], split: str, test_share: float) -> list[Photo]:
 
 
 class PhotoPool:
-    """Photographs by index with their pixels: resized to what a sample stores, and small for comparing places."""
+    """Photographs by index with their pixels.
+
+    ``image`` is resized to what a sample stores, ``thumb`` has :data:`THUMB` pixels for comparing places: float64 in
+    [0, 1], shape (H, W, 3).
+    """
 
     def __init__(self, photos: list[Photo], config: PhotoConfig) -> None:
         self.photos = photos
         self.config = config
         kept = max(8, _CACHE_BYTES // (3 * config.side**2))
         self.image = lru_cache(maxsize=kept)(self._image)
-        self.thumb = lru_cache(maxsize=4 * kept)(self._thumb)
+        self.thumb = lru_cache(maxsize=4 * kept)(lambda index: as_pixels(shrink(self.image(index), THUMB)))
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -146,10 +185,6 @@ class PhotoPool:
         if self.config.square:
             return image.resize((self.config.side, self.config.side), Image.Resampling.LANCZOS)
         return shrink(image, self.config.side)
-
-    def _thumb(self, index: int) -> Pixels:
-        """The same at :data:`THUMB` pixels, float64 in [0, 1], shape (H, W, 3)."""
-        return as_pixels(shrink(self.image(index), THUMB))
 
 
 def _list_images(root: Path) -> tuple[list[Path], Counter[str]]:
@@ -167,25 +202,3 @@ def _list_images(root: Path) -> tuple[list[Path], Counter[str]]:
 
 def _limits(config: PhotoConfig) -> ImageLimits:
     return ImageLimits(max_pixels=int(config.max_megapixels * 1e6), max_bytes=256 * 2**20)
-
-
-def _digest(image: Image.Image) -> str:
-    return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes()).hexdigest()
-
-
-def _rejection(root: Path, path: Path, position: int, error: ImageError) -> Rejection:
-    name = path.relative_to(root).as_posix()
-    large = "too large" in error.message
-    cure = "make it smaller, or allow more megapixels" if large else "open it in a viewer and save it again, or drop it"
-    return Rejection(
-        file=name,
-        row=position,
-        id=None,
-        field="image",
-        reason=error.message.replace(str(path), name),
-        hint=cure,
-    )
-
-
-def _first(rejected: list[Rejection]) -> str:
-    return f"; first: {rejected[0].reason}" if rejected else ""

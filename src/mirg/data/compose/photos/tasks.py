@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import JsonValue
-
-from mirg.data.compose.photos.config import PhotoConfig
-from mirg.data.compose.photos.pool import PhotoPool
+from mirg.data.compose.bench import Draft, Shown
+from mirg.data.compose.photos.pool import PhotoConfig, PhotoPool
 from mirg.data.compose.pixels import (
     Pixels,
     Place,
@@ -23,67 +20,35 @@ from mirg.data.compose.pixels import (
     remove,
 )
 from mirg.geometry import Box, iou
-from mirg.samples import ObjectNote, Relation, Role, Target
+from mirg.samples import ObjectNote, Role, Target
 
 if TYPE_CHECKING:
     from PIL import Image
 
-
 LABEL = "patch"  # of the targets, since the photographs have no annotation
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
-
-
-@dataclass(frozen=True)
-class DraftImage:
-    """One image with its annotation; ``photo`` is the pool index of the photograph it comes from."""
-
-    image: Image.Image
-    photo: int
-    role: Role
-    boxes: tuple[Box, ...] = ()  # of patches, fractions
-
-    @property
-    def objects(self) -> tuple[ObjectNote, ...]:
-        """The patches as object-level annotation."""
-        return tuple(ObjectNote(label=LABEL, box=box) for box in self.boxes)
-
-
-@dataclass(frozen=True)
-class Draft:
-    """What a task returns; ``target`` points at one patch of ``images``."""
-
-    task: str
-    images: tuple[DraftImage, ...]
-    question: str
-    target: Target
-    relation: Relation
-    image_hidden: bool
-    meta: dict[str, JsonValue] = field(default_factory=dict)
-
-
+QUESTIONS = {
+    "region": "Image-{k} is a part of Image-1. Where in Image-1 is it?",
+    "difference": "One of the two images has an altered patch. Which image is it, and where is the patch?",
+    "refer": "Image-1 is a part of one of the other images. Which image is it, and where is the part?",
+}
 MIN_THUMB_SIDE = 6  # pixels; smaller pieces cannot be compared
 MAX_SHARED = 0.1  # IoU of two places that still count as distinct
 
 
 def find_place(
-    rng: random.Random,
-    thumb: Pixels,
-    size: tuple[int, int],
-    config: PhotoConfig,
-    *,
-    taken: Sequence[Place] = (),
-    others: Sequence[Pixels] = (),
+    rng: random.Random, pool: PhotoPool, index: int, *, taken: Sequence[Place] = (), others: Sequence[int] = ()
 ) -> Place | None:
-    """A textured place, in pixels of a photograph of ``size``, that looks like no other place; None if none is found.
+    """A textured place, in pixels of photograph ``index``, that looks like no other place; None if none is found.
 
-    ``thumb`` is a small copy of the photograph. ``taken`` places are avoided, and no window of the ``others`` (small
-    copies of further photographs) may look like it either.
+    ``taken`` places are avoided, and no window of the photographs ``others`` may look like it either.
     """
-    for _ in range(config.tries):
-        place = draw_place(rng, size, config)
+    size, thumb = pool.image(index).size, pool.thumb(index)
+    for _ in range(pool.config.tries):
+        place = draw_place(rng, size, pool.config)
         if any(iou(corners(place), corners(other)) > MAX_SHARED for other in taken):
             continue
-        if is_unique(thumb, thumb_place(place, size, thumb), config, others):
+        if _is_unique(thumb, _thumb_place(place, size, thumb), pool.config, [pool.thumb(other) for other in others]):
             return place
     return None
 
@@ -95,7 +60,7 @@ def draw_place(rng: random.Random, size: tuple[int, int], config: PhotoConfig) -
     return (x, y, sides[0], sides[1])
 
 
-def is_unique(thumb: Pixels, place: Place, config: PhotoConfig, others: Sequence[Pixels] = ()) -> bool:
+def _is_unique(thumb: Pixels, place: Place, config: PhotoConfig, others: Sequence[Pixels]) -> bool:
     """Whether the piece at ``place`` (pixels of ``thumb``) has texture and no look-alike here or in ``others``."""
     x, y, width, height = place
     if min(width, height) < MIN_THUMB_SIDE:
@@ -110,7 +75,7 @@ def is_unique(thumb: Pixels, place: Place, config: PhotoConfig, others: Sequence
     return True
 
 
-def thumb_place(place: Place, size: tuple[int, int], thumb: Pixels) -> Place:
+def _thumb_place(place: Place, size: tuple[int, int], thumb: Pixels) -> Place:
     """``place`` of a photograph of ``size`` in whole pixels of its ``thumb``, at least one pixel a side."""
     height, width = thumb.shape[:2]
     x, y = round(place[0] * width / size[0]), round(place[1] * height / size[1])
@@ -118,130 +83,116 @@ def thumb_place(place: Place, size: tuple[int, int], thumb: Pixels) -> Place:
     return (min(x, width - w), min(y, height - h), w, h)
 
 
-def cut(image: Image.Image, place: Place, config: PhotoConfig) -> Image.Image:
-    """The piece of ``image`` at ``place``, resized to ``side`` x ``side`` if ``config.square``."""
+def _crop(pool: PhotoPool, index: int, place: Place, role: Role) -> Shown:
+    """The piece of a photograph at ``place``, resized to ``side`` x ``side`` if the settings say ``square``."""
     from PIL import Image
 
-    piece = image.crop(corners(place))
-    return piece.resize((config.side, config.side), Image.Resampling.BICUBIC) if config.square else piece
+    piece, side = pool.image(index).crop(corners(place)), pool.config.side
+    return _shown(piece.resize((side, side), Image.Resampling.BICUBIC) if pool.config.square else piece, index, role)
 
 
-def region(rng: random.Random, pool: PhotoPool, config: PhotoConfig) -> Draft | None:
+def _shown(image: Image.Image, photo: int, role: Role, boxes: Sequence[Box] = (WHOLE,)) -> Shown:
+    """An image with its patches as object-level annotation; ``photo`` is the pool index of its photograph."""
+    return Shown(photo, role, tuple(ObjectNote(label=LABEL, box=box) for box in boxes), image)
+
+
+def _target(image: int, box: Box) -> tuple[Target]:
+    return (Target(image=image, box=box, label=LABEL),)
+
+
+def region(rng: random.Random, pool: PhotoPool) -> Draft | None:
     """Image-1 is a photograph, the others are 1 to ``max_images - 1`` crops of it: where in Image-1 is one of them?
 
-    None if the photograph has no unique place.
-
-    Image-1 is annotated with the places of all crops: the other crops are the distractors.
+    None if the photograph has no unique place. Image-1 is annotated with the places of all crops: the other crops are
+    the distractors.
     """
     index = rng.randrange(len(pool))
-    photo, thumb = pool.image(index), pool.thumb(index)
+    photo = pool.image(index)
     places: list[Place] = []
-    for _ in range(rng.randint(1, config.max_images - 1)):
-        place = find_place(rng, thumb, photo.size, config, taken=places)
+    for _ in range(rng.randint(1, pool.config.max_images - 1)):
+        place = find_place(rng, pool, index, taken=places)
         if place is None:
             break
         places.append(place)
     if not places:
         return None
     asked = rng.randrange(len(places))
-    boxes = tuple(fraction_box(place, photo.size) for place in places)
-    crops = tuple(
-        DraftImage(cut(photo, place, config), index, "reference" if k == asked else "distractor", (WHOLE,))
-        for k, place in enumerate(places)
-    )
-    number = asked + 2
+    boxes = [fraction_box(place, photo.size) for place in places]
+    crops = (_crop(pool, index, place, "reference" if k == asked else "distractor") for k, place in enumerate(places))
     return Draft(
-        task="region",
-        images=(DraftImage(photo, index, "source", boxes), *crops),
-        question=f"Image-{number} is a part of Image-1. Where in Image-1 is it?",
-        target=Target(image=1, box=boxes[asked], label=LABEL),
-        relation="part_of",
-        image_hidden=False,
-        meta={"asked_image": number, "choices": 1},
-    )
+        (_shown(photo, index, "source", boxes), *crops), "region", LABEL, _target(1, boxes[asked]), "part_of",
+        image_hidden=False, slots={"k": str(asked + 2)}, meta={"asked_image": asked + 2},
+    )  # fmt: skip
 
 
-def difference(rng: random.Random, pool: PhotoPool, config: PhotoConfig) -> Draft | None:
+def difference(rng: random.Random, pool: PhotoPool) -> Draft | None:
     """A photograph twice, one copy altered at one place: where is it? None if no alteration would be visible.
 
     Half of the alterations paste a piece of another photograph (or of another place, if the pool has only one), half
     fill the place in from its border. In both cases the target is in the altered copy.
     """
     index = rng.randrange(len(pool))
-    photo, thumb = pool.image(index), pool.thumb(index)
+    photo = pool.image(index)
     paste = rng.random() < 0.5
     for _ in range(4):
         if paste:
-            place = draw_place(rng, photo.size, config)
-            altered = _paste(rng, pool, index, place, config)
+            place = draw_place(rng, photo.size, pool.config)
+            altered = _pasted(rng, pool, index, place)
         else:
-            found = find_place(rng, thumb, photo.size, config)
+            found = find_place(rng, pool, index)
             if found is None:
                 return None
             place, altered = found, remove(photo, found)
-        if altered is not None and change(photo, altered, place) >= config.min_change:
-            return _draft(rng, index, photo, altered, place, "paste" if paste else "remove")
-    return None
+        if altered is not None and change(photo, altered, place) >= pool.config.min_change:
+            break
+    else:
+        return None
+    box = fraction_box(place, photo.size)
+    number = rng.randint(1, 2)
+    images = (_shown(altered, index, "candidate", [box]), _shown(photo, index, "candidate", []))
+    return Draft(
+        images if number == 1 else images[::-1], "difference", LABEL, _target(number, box), "changed_object",
+        image_hidden=True, meta={"alteration": "paste" if paste else "remove"},
+    )  # fmt: skip
 
 
-def _paste(rng: random.Random, pool: PhotoPool, index: int, place: Place, config: PhotoConfig) -> Image.Image | None:
+def _pasted(rng: random.Random, pool: PhotoPool, index: int, place: Place) -> Image.Image | None:
     """The photograph with a textured piece of another one at ``place``, scaled to fit; None if none was found."""
     from PIL import Image
 
-    donors = [other for other in range(len(pool)) if other != index] or [index]
-    donor = rng.choice(donors)
-    source = pool.image(donor)
-    taken = [place] if donor == index else []
-    piece = find_place(rng, pool.thumb(donor), source.size, config, taken=taken)
+    donor = rng.choice([other for other in range(len(pool)) if other != index] or [index])
+    piece = find_place(rng, pool, donor, taken=[place] if donor == index else [])
     if piece is None:
         return None
     altered = pool.image(index).copy()
-    altered.paste(source.crop(corners(piece)).resize(place[2:], Image.Resampling.BICUBIC), place[:2])
+    altered.paste(pool.image(donor).crop(corners(piece)).resize(place[2:], Image.Resampling.BICUBIC), place[:2])
     return altered
 
 
-def _draft(rng: random.Random, index: int, photo: Image.Image, altered: Image.Image, place: Place, kind: str) -> Draft:
-    box = fraction_box(place, photo.size)
-    number = rng.randint(1, 2)
-    original = DraftImage(photo, index, "candidate")
-    changed = DraftImage(altered, index, "candidate", (box,))
-    return Draft(
-        task="difference",
-        images=(changed, original) if number == 1 else (original, changed),
-        question="One of the two images has an altered patch. Which image is it, and where is the patch?",
-        target=Target(image=number, box=box, label=LABEL),
-        relation="changed_object",
-        image_hidden=True,
-        meta={"alteration": kind, "choices": 2},
-    )
-
-
-def refer(rng: random.Random, pool: PhotoPool, config: PhotoConfig) -> Draft | None:
+def refer(rng: random.Random, pool: PhotoPool) -> Draft | None:
     """Image-1 is a crop of one of the other photographs: which, and where? None if no place is unique among them.
 
     Needs two photographs in the pool and three images in a sample (the crop and two candidates).
     """
-    most = min(config.max_images - 1, len(pool))
+    most = min(pool.config.max_images - 1, len(pool))
     if most < 2:
         return None
     candidates = rng.sample(range(len(pool)), rng.randint(2, most))
     chosen = rng.randrange(len(candidates))
     index = candidates[chosen]
-    photo = pool.image(index)
-    others = [pool.thumb(other) for other in candidates if other != index]
-    place = find_place(rng, pool.thumb(index), photo.size, config, others=others)
+    place = find_place(rng, pool, index, others=[other for other in candidates if other != index])
     if place is None:
         return None
-    box = fraction_box(place, photo.size)
-    images = tuple(
-        DraftImage(pool.image(other), other, "candidate", (box,) if other == index else ()) for other in candidates
-    )
+    box = fraction_box(place, pool.image(index).size)
+    images = (_shown(pool.image(other), other, "candidate", [box] if other == index else []) for other in candidates)
     return Draft(
-        task="refer",
-        images=(DraftImage(cut(photo, place, config), index, "reference", (WHOLE,)), *images),
-        question="Image-1 is a part of one of the other images. Which image is it, and where is the part?",
-        target=Target(image=chosen + 2, box=box, label=LABEL),
-        relation="part_of",
+        (_crop(pool, index, place, "reference"), *images), "refer", LABEL, _target(chosen + 2, box), "part_of",
         image_hidden=True,
-        meta={"choices": len(candidates)},
-    )
+    )  # fmt: skip
+
+
+TASKS: dict[str, Callable[[random.Random, PhotoPool], Draft | None]] = {
+    "region": region,
+    "difference": difference,
+    "refer": refer,
+}

@@ -1,1 +1,0 @@
-"""Published benchmarks: their files, and the protocols that score them."""

@@ -1,0 +1,288 @@
+"""Scoring all responses under one or several protocols, and the summary of it.
+
+Shares and mean IoUs of a summary are in PERCENT, as the published tables are. Every item of the annotation file counts:
+one without a response is wrong. Intervals are 95 %, resampled by image set (:mod:`mirg.evaluation.intervals`); the
+interval of the mean of tasks resamples what each item contributes to it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from mirg.data.importers.migbench import PAPER_NAMES, Annotations, Item
+from mirg.errors import ConfigError, EvaluationError
+from mirg.evaluation.intervals import RESAMPLES, Floats, mean_intervals, paired_difference
+from mirg.evaluation.migbench import official, strict
+from mirg.evaluation.migbench.official import Version
+from mirg.evaluation.migbench.published import PUBLISHED
+from mirg.evaluation.migbench.responses import KINDS, Responses
+from mirg.evaluation.migbench.strict import StrictScore
+from mirg.frames import Family, PixelLimits, Size, from_frame
+
+Protocol = Literal["official", "strict", "strict-box"]
+PROTOCOLS: tuple[Protocol, ...] = ("official", "strict", "strict-box")
+CHOICES: dict[str, tuple[Protocol, ...]] = {
+    "official": ("official",),
+    "strict": ("strict",),
+    "strict-box": ("strict-box",),
+    "both": ("official", "strict"),
+    "all": PROTOCOLS,
+}
+THRESHOLDS = (0.3, 0.5, 0.7)
+COLUMNS = (*(f"acc@{t}" for t in THRESHOLDS), "mean_iou")
+_LISTED = 50  # indices or rows listed per kind in a summary; the counts are complete
+
+MISSING = StrictScore(iou=0.0, image_ok=False, failure="missing response")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How the boxes of the responses are read, and how the official protocol treats them.
+
+    ``sizes`` are (width, height) in pixels of the images of each item, by index; families of the 0-1000 frame need
+    none. ``stretch`` is Migician's (:func:`mirg.evaluation.migbench.official.stretched`).
+    """
+
+    family: Family
+    limits: PixelLimits | None = None
+    sizes: Sequence[Sequence[Size]] = ()
+    stretch: bool = False
+
+
+@dataclass(frozen=True)
+class Score:
+    """The scores of one item by protocol. For ``official`` only the IoU is known."""
+
+    item: Item
+    answered: bool
+    official: float | None
+    strict: StrictScore | None
+    strict_box: StrictScore | None = None
+
+    def iou(self, protocol: Protocol) -> float:
+        """The IoU under a protocol that was scored."""
+        if protocol == "official":
+            return self.official or 0.0
+        found = self.by_image(protocol)
+        return found.iou if found else 0.0
+
+    def by_image(self, protocol: Protocol) -> StrictScore | None:
+        """What a protocol that looks at the image says; None for ``official``."""
+        return {"strict": self.strict, "strict-box": self.strict_box}.get(protocol)
+
+    def row(self) -> dict[str, Any]:
+        """The item's row of the scores file."""
+        row: dict[str, Any] = {"index": self.item.index, "task": self.item.task}
+        if self.official is not None:
+            row["official"] = {"iou": self.official}
+        for protocol in ("strict", "strict-box"):
+            if found := self.by_image(protocol):
+                row[protocol] = asdict(found)
+        return row
+
+
+def protocols(choice: str) -> tuple[Protocol, ...]:
+    """The protocols that a choice names; :class:`ConfigError` for another word."""
+    if choice not in CHOICES:
+        raise ConfigError(f"unknown protocol {choice!r}", hint=f"known: {', '.join(CHOICES)}")
+    return CHOICES[choice]
+
+
+def score_all(
+    annotations: Annotations, responses: Responses, chosen: Sequence[Protocol], frame: Frame | Family
+) -> list[Score]:
+    """One score per item, in file order. ConfigError if the boxes are pixels and ``frame`` holds no image sizes."""
+    frame = Frame(frame) if isinstance(frame, Family) else frame
+    if not frame.sizes and (set(chosen) - {"official"} or frame.family.box_frame == "resized_pixels"):
+        strict.check_family(frame.family)
+    version = version_of(annotations)
+    return [_score(item, responses.texts.get(item.index), chosen, frame, version) for item in annotations.items]
+
+
+def version_of(annotations: Annotations) -> Version:
+    """The version of the benchmark that the annotations are of."""
+    return "revised" if annotations.revised else "original"
+
+
+def summarise(
+    annotations: Annotations, responses: Responses, scores: Sequence[Score], *, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """Per task and mean of tasks for each protocol scored, and everything that was odd about the input."""
+    missing = [score.item.index for score in scores if not score.answered]
+    kinds = Counter(problem.kind for problem in responses.problems)
+    version = version_of(annotations)
+    summary: dict[str, Any] = {
+        "benchmark": f"MIG-Bench ({version})",
+        "unit": "percent",
+        "items": len(scores),
+        "tasks": len({score.item.task for score in scores}),
+        "responses": {
+            "rows": responses.rows,
+            "used": len(responses.texts),
+            "missing": len(missing),
+            "missing_indices": missing[:_LISTED],
+            "problems": {kind: kinds.get(kind, 0) for kind in KINDS},
+            "problem_rows": [asdict(problem) for problem in responses.problems[:_LISTED]],
+        },
+        "defects": [asdict(defect) for defect in annotations.defects],
+    }
+    for protocol in scored(scores):
+        summary[protocol] = _table(scores, protocol, resamples)
+        if protocol != "official":
+            _add_strict_columns(summary[protocol], scores, protocol)
+    if "official" in summary and "strict" in summary:
+        summary["differences"] = _differences(scores)
+    summary["published"] = [{**row._asdict(), "tasks": list(row.tasks)} for row in PUBLISHED[version]]
+    return summary
+
+
+def scored(scores: Sequence[Score]) -> list[Protocol]:
+    """The protocols under which ``scores`` hold a value."""
+    first = scores[0]
+    return [p for p in PROTOCOLS if (first.official if p == "official" else first.by_image(p)) is not None]
+
+
+def compare_scores(a: Sequence[Score], b: Sequence[Score], *, resamples: int = RESAMPLES) -> dict[str, Any]:
+    """Paired differences ``b - a`` in points, for each protocol of both: ``mean`` of tasks and ``tasks``, Acc@0.5.
+
+    Every entry has ``mean``, ``low``, ``high`` and the two-sided ``p`` of :func:`paired_difference`. EvaluationError if
+    the two are not about the same items.
+    """
+    if [score.item for score in a] != [score.item for score in b]:
+        raise EvaluationError("the scores are not about the same items", hint="score both with one annotation file")
+    found: dict[str, Any] = {}
+    for protocol in [p for p in scored(a) if p in scored(b)]:
+        right = [np.array([score.iou(protocol) >= 0.5 for score in side], dtype=np.float64) for side in (a, b)]
+        first, second = (_contributions(a, values) for values in right)
+        found[protocol] = {"mean": _points(first, second, a, resamples), "tasks": {}}
+        for task, where in _places(a).items():
+            cell = _points(right[0][where], right[1][where], [a[k] for k in where], resamples)
+            found[protocol]["tasks"][task] = cell
+    return found
+
+
+def _points(a: Floats, b: Floats, scores: Sequence[Score], resamples: int) -> dict[str, float]:
+    found = paired_difference(a, b, [_image_set(score.item) for score in scores], resamples=resamples)
+    return {"mean": 100 * found.mean, "low": 100 * found.low, "high": 100 * found.high, "p": found.p}
+
+
+def _score(item: Item, response: str | None, chosen: Sequence[Protocol], frame: Frame, version: Version) -> Score:
+    sizes = frame.sizes[item.index] if frame.sizes else None
+    found: dict[str, Any] = {"official": None, "strict": None, "strict_box": None}
+    for protocol in chosen:
+        if protocol == "official":
+            value = 0.0 if response is None else _official(response, item, frame, sizes, version)
+        elif response is None:
+            value = MISSING
+        else:
+            must_name = protocol == "strict"
+            value = strict.score_response(response, item, frame.family, sizes, frame.limits, must_name=must_name)
+        found[protocol.replace("-", "_")] = value
+    return Score(item=item, answered=response is not None, **found)
+
+
+def _official(response: str, item: Item, frame: Frame, sizes: Sequence[Size] | None, version: Version) -> float:
+    if frame.family.box_frame == "resized_pixels" and sizes:
+        box = official.spelled_boxes(response)
+        if not box:
+            return 0.0
+        size = sizes[(item.targets or (1,))[-1] - 1]
+        return official.overlap(
+            item.answer, from_frame([float(text) for text in box[0]], size, frame.family, frame.limits)
+        )
+    return official.score_response(response, item.answer, version, stretch=frame.stretch)
+
+
+def _image_set(item: Item) -> tuple[str, ...]:
+    return tuple(sorted(item.images))
+
+
+def _places(scores: Sequence[Score]) -> dict[str, list[int]]:
+    """The positions of the items of each task, tasks in the order of the published tables."""
+    grouped = {task: [k for k, score in enumerate(scores) if score.item.task == task] for task in PAPER_NAMES}
+    return {task: where for task, where in grouped.items() if where}
+
+
+def _contributions(scores: Sequence[Score], values_N: Floats) -> Floats:
+    """Values (N, ...) whose plain mean is the unweighted mean of the tasks, and which vary as that mean does.
+
+    The contribution of an item is ``mean of tasks + N / (T n_t) * (value - mean of its task)``, the linearisation of
+    the mean of T task means, so that a bootstrap over items or image sets gives the interval of that mean.
+    """
+    places = _places(scores)
+    means = {task: values_N[where].mean(axis=0) for task, where in places.items()}
+    centre = np.mean(list(means.values()), axis=0)
+    found = np.empty_like(values_N)
+    for task, where in places.items():
+        found[where] = centre + len(scores) / (len(places) * len(where)) * (values_N[where] - means[task])
+    return found
+
+
+def _table(scores: Sequence[Score], protocol: Protocol, resamples: int) -> dict[str, Any]:
+    ious = np.array([score.iou(protocol) for score in scores])
+    values = np.column_stack([*((ious >= t) for t in THRESHOLDS), ious]).astype(np.float64)
+    sets = [_image_set(score.item) for score in scores]
+    tasks: dict[str, dict[str, Any]] = {}
+    for task, where in _places(scores).items():
+        tasks[task] = {
+            "name": PAPER_NAMES[task],
+            "items": len(where),
+            "missing": sum(1 for k in where if not scores[k].answered),
+            **_columns(values[where], [sets[k] for k in where], resamples),
+        }
+    mean = _columns(_contributions(scores, values), sets, resamples)
+    mean |= _mean(tasks, COLUMNS)
+    return {"tasks": tasks, "mean": mean}
+
+
+def _columns(values_NM: Floats, sets: Sequence[tuple[str, ...]], resamples: int) -> dict[str, Any]:
+    """The means of the columns in percent, and their intervals."""
+    found = mean_intervals(values_NM, sets, resamples=resamples)
+    means = {column: 100.0 * float(sum(values_NM[:, m])) / len(values_NM) for m, column in enumerate(COLUMNS)}
+    ends = {column: [100.0 * i.low, 100.0 * i.high] for column, i in zip(COLUMNS, found, strict=True)}
+    return {**means, "intervals": ends}
+
+
+def _mean(tasks: dict[str, dict[str, Any]], columns: Sequence[str]) -> dict[str, float]:
+    """The unweighted mean of the tasks, the headline of the published tables."""
+    return {column: sum(row[column] for row in tasks.values()) / len(tasks) for column in columns}
+
+
+def _add_strict_columns(table: dict[str, Any], scores: Sequence[Score], protocol: Protocol) -> None:
+    for task, where in _places(scores).items():
+        found = [score for k in where if (score := scores[k].by_image(protocol)) is not None]
+        row = table["tasks"][task]
+        row["image_accuracy"] = 100.0 * sum(1 for score in found if score.image_ok) / len(found)
+        row["failures"] = sum(1 for score in found if score.failure is not None)
+    table["mean"]["image_accuracy"] = _mean(table["tasks"], ["image_accuracy"])["image_accuracy"]
+    # What stands behind a colon quotes the response; the reasons are counted without it.
+    failures = [found.failure for score in scores if (found := score.by_image(protocol)) and found.failure]
+    reasons = Counter(failure.partition(":")[0] for failure in failures)
+    table["failures"] = sum(reasons.values())
+    table["failure_reasons"] = dict(reasons.most_common())
+
+
+def _differences(scores: Sequence[Score]) -> dict[str, Any]:
+    """Items right (IoU >= 0.5) under one protocol only, by what ``strict`` says about them."""
+    found: dict[str, list[int]] = {}
+    for score in scores:
+        if score.official is None or score.strict is None or (score.official >= 0.5) == (score.strict.iou >= 0.5):
+            continue
+        found.setdefault(_why(score.official, score.strict), []).append(score.item.index)
+    order = sorted(found.items(), key=lambda entry: -len(entry[1]))
+    return {why: {"count": len(indices), "indices": indices[:_LISTED]} for why, indices in order}
+
+
+def _why(by_official: float, by_strict: StrictScore) -> str:
+    if by_strict.iou >= by_official:
+        return "strict only: another box or frame was read"
+    if by_strict.failure is not None:
+        return f"official only: {by_strict.failure.partition(':')[0]}"
+    if not by_strict.image_ok:
+        return "official only: wrong image"
+    return "official only: another box is the answer, or several are"
