@@ -103,9 +103,9 @@ def number_plugin(name: str, *, what: str) -> Callable[..., float]:
     if not callable(function):
         raise ConfigError(f"the {what} {name} is not a function but {type(function).__name__}")
 
-    def call(sample_id: str, *arguments: object) -> float:
+    def call(sample_id: str, *arguments: Any) -> float:
         with plugin_errors(name, what=what):
-            value = function(*arguments)
+            value: Any = function(*arguments)
         try:
             number = float(value)
         except (TypeError, ValueError, OverflowError):

@@ -92,7 +92,7 @@ def test_models_share_their_columns() -> None:
 
 def test_a_true_class_never_answered_keeps_its_column() -> None:
     (grid,) = grids((Matrix("m", CLASSES, COLUMNS, ((0, 4, 0, 0, 0), (0, 4, 0, 0, 0), (0, 0, 0, 0, 0))),))
-    assert grid.columns == ("1", "2") and grid.rows[0].cells[0].count == 0 and grid.rows[0].cells[0].same
+    assert grid.columns == ("1", "2") and grid.rows[0].cells[0].number == 0 and grid.rows[0].cells[0].same
 
 
 @pytest.mark.parametrize(("count", "shade"), [(0, 0), (1, 1), (500, 5), (1000, 10)])

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from mirg.cli import measured as shared
-from mirg.cli.output import json_out, progress
-from mirg.console import one_line, say, table, warn
+from mirg.cli.output import json_out, progress, say_listed
+from mirg.console import say, table, warn
 from mirg.errors import ConfigError, MirgError
 
 if TYPE_CHECKING:
@@ -220,10 +220,7 @@ def _print(report: Report, as_json: bool, words: str) -> None:
     if as_json:
         json_out(report.as_dict())
         return
-    for row in report.rejections[: shared.SHOWN]:
-        say(one_line(str(row), limit=400))
-    if report.n_rejected > shared.SHOWN:
-        say(f"… and {report.n_rejected - shared.SHOWN} more")
+    say_listed(report.rejections, total=report.n_rejected)
     reasons = ", ".join(f"{check} {count}" for check, count in report.reasons.items())
     say(f"{report.n_rows} rows: {report.n_kept} {words}")
     say(f"{report.n_rejected} rejected" + (f" ({reasons})" if reasons else ""))

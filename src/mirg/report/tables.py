@@ -104,9 +104,9 @@ SHADES = 10  # classes h1 … h10 of the style sheet
 
 
 class Cell(NamedTuple):
-    """``count`` items and their share; ``shade`` 0 … 10; ``same`` where answer and truth are one class."""
+    """``number`` items and their share; ``shade`` 0 … 10; ``same`` where answer and truth are one class."""
 
-    count: int
+    number: int
     share: float
     shade: int
     same: bool

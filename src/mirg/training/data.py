@@ -21,7 +21,8 @@ from mirg.errors import DataError, MirgError
 from mirg.models.load import LoadedModel
 from mirg.rewards.trl import sample_of
 from mirg.samples import DatasetFolder, Sample, refuse_for_family, tokens
-from mirg.samples.folder import ImageCheck, Rejection
+from mirg.samples.folder import ImageCheck
+from mirg.samples.rejected import Rejection
 from mirg.samples.reorder import in_orders
 from mirg.training.recipe import GrpoRecipe, MeasuredConfig, PromptConfig, SftRecipe
 

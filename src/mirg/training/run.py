@@ -91,7 +91,7 @@ class RunFolder:
     def _refuse_other_recipe(self, resolved: str) -> None:
         config = self.path / "config.yaml"
         try:
-            old = parse_yaml(config.read_text(encoding="utf-8")) or {}
+            old: Any = parse_yaml(config.read_text(encoding="utf-8")) or {}
             problem: object = "" if isinstance(old, dict) else "it holds no mapping of keys to values"
         except ValueError as error:
             old, problem = {}, error

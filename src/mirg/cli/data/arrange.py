@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
 
@@ -144,7 +144,8 @@ def filter(
     json: shared.Json = False,
 ) -> None:
     """Keep the samples that meet every criterion; the others are counted by reason."""
-    options = locals() | {"tasks": listed(task), "not_tasks": listed(not_task), "sources": listed(where_source)}
+    options: dict[str, Any] = dict(locals())
+    options |= {"tasks": listed(task), "not_tasks": listed(not_task), "sources": listed(where_source)}
     from mirg.data.filter import Criteria, write_filtered
 
     for name in ("pass_rate", "reward_std"):

@@ -140,7 +140,8 @@ def unpack(
     json: shared.Json = False,
 ) -> None:
     """Unpack archives into OUT; nothing is written outside of it. Exit 1 if members were left out."""
-    from mirg.data.importers.archives import ArchiveLimits, unpack
+    from mirg.data.importers.archive_members import ArchiveLimits
+    from mirg.data.importers.archives import unpack
 
     limits = ArchiveLimits(members=max_members, total_bytes=int(max_gib * 2**30))
     with progress(quiet=json) as tell:

@@ -12,7 +12,7 @@ import contextlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +146,7 @@ class SharedImage(NamedTuple):
             f"Image-{self.benchmark.image} ({self.benchmark.path}) of sample {self.benchmark.sample_id}{where}"
         )
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, Any]:
         """The pair as JSON values."""
         return self._asdict() | {"train": self.train._asdict(), "benchmark": self.benchmark._asdict()}
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from mirg.data.checks.histograms import SIZE_BINS, Shape
 from mirg.data.checks.problems import Finding, Log
 from mirg.data.checks.run import Report
-from mirg.report.data import Fact
 from mirg.report.pages import CheckData, LengthView, Line, Listing, ShapeView, SharedLine, write_check
 from mirg.samples import Rejection
 
@@ -39,7 +38,7 @@ def write_check_page(path: Path, report: Report, *, failed: bool) -> Path:
         subtitle=f"{report.rows:,} rows: {report.accepted:,} accepted, {report.rejected:,} rejected.",
         failed=failed,
         verdict="; ".join(verdict) + "." if verdict else "Nothing was found.",
-        facts=[Fact("images", LOOKED[report.look]), Fact("tasks", tasks or "none")],
+        facts=(("images", LOOKED[report.look]), ("tasks", tasks or "none")),
         rejections=_listing(report.rejections),
         warnings=_listing(report.warnings),
         against=_against(report),

@@ -11,8 +11,7 @@ from mirg.answers.image_names import Name, ascii_forms
 from mirg.answers.json_style import box_order
 from mirg.answers.languages import LETTERS, OTHER_NOUNS
 from mirg.answers.places import NEGATION, SENTENCE_END, UNCLEAR, Span, agree, images_of, key_before, unread_place
-from mirg.data.importers.frames import FrameName
-from mirg.data.importers.raw import Numbers, RawBox, Text
+from mirg.data.importers.raw import FrameName, Numbers, RawBox, Text
 from mirg.data.importers.rows import Refused
 from mirg.data.importers.texts import BOX, REFERRED, VALUE, image_names, numbers_of, plain, referred, with_boxes
 from mirg.frames import swapped

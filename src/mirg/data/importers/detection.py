@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mirg.data.importers.frames import FrameName
-from mirg.data.importers.raw import RawBox, RawImage, RawObject, RawSample, asks_for_every
+from mirg.data.importers.raw import FrameName, RawBox, RawImage, RawObject, RawSample, asks_for_every
 from mirg.data.importers.rows import Refused, chosen, is_box
 from mirg.errors import DataError
 from mirg.frames import RELATIVE_MAX
@@ -181,7 +180,7 @@ class FormatEvidence:
         """The only format that explains the boxes. DataError, with the option for it, if there are two or none."""
         few = _FEW * self.total
         wrong: dict[BoxFormat, int] = {"boxes": self.not_corners, "boxes_xywh": self.not_sizes}
-        fits = [name for name, count in wrong.items() if count <= few]
+        fits: list[BoxFormat] = [name for name, count in wrong.items() if count <= few]
         if len(fits) == 1 and self.total:
             return fits[0]
         may = "may be [x1, y1, x2, y2] or [x, y, width, height]" if fits else "are in neither of the known formats"

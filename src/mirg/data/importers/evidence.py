@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mirg.data.importers.frames import NAMED, WORDS, FrameName, possible
+from mirg.data.importers.frames import NAMED, WORDS, possible
+from mirg.data.importers.raw import FrameName
 from mirg.errors import DataError
 from mirg.frames import RELATIVE_MAX
 from mirg.images import Size

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from mirg.answers.blocks import TAGS
 from mirg.answers.markup import box_markup
 from mirg.data.importers.evidence import Evidence
-from mirg.data.importers.frames import WORDS, FrameName, Resized, only_fractions, possible, to_fractions
+from mirg.data.importers.frames import WORDS, Resized, only_fractions, possible, to_fractions
 from mirg.data.importers.look import Facts, Looker, clean_path
-from mirg.data.importers.raw import ImportOptions, RawBox, RawImage, RawObject, RawSample, Refusal, Row, Text
+from mirg.data.importers.raw import FrameName, ImportOptions, RawBox, RawImage, RawObject, RawSample, Refusal, Row, Text
 from mirg.data.importers.relabel import Noted, checked
 from mirg.data.importers.rows import Refused
 from mirg.errors import DataError, ImageError, first_problem

@@ -33,8 +33,7 @@ from mirg.data.importers.conversations import (
     recorded,
     turn_sample,
 )
-from mirg.data.importers.frames import FrameName
-from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Source, Text
+from mirg.data.importers.raw import FrameName, ImportOptions, Outcome, RawBox, RawImage, RawSample, Source, Text
 from mirg.data.importers.rows import Refused, box_of, each, mapping, refusing, short, text_of, whole
 from mirg.data.importers.stream import json_rows
 from mirg.data.importers.texts import ANY_BOX, image_names, numbers_of, plain, with_boxes

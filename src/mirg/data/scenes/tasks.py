@@ -442,12 +442,14 @@ def region(rng: np.random.Generator, config: WorldConfig) -> Draft:
 
     The crop of the question has the role ``reference``, the others ``distractor``.
     """
-    views: list[Scene] = []
-    while not views:  # until one object of the scene can be cropped without others
+    while True:
         source = scene_for(rng, at_least(config, 2), fill(rng, at_least(config, 2), pick(rng, config.subjects), 1))
+        views: list[Scene] = []
         for index in range(len(source.objects)):
             crops = (zoom(source, index, rng.uniform(*margin)) for margin in MARGINS)
             views += islice(filter(None, crops), 1)
+        if views:  # one object of the scene can be cropped without others
+            break
     order = rng.permutation(len(views))[: draw(rng, config.images, least=2) - 1].tolist()
     asked = int(rng.integers(len(order)))
     shown = [Picture(views[k], "reference" if n == asked else "distractor") for n, k in enumerate(order)]

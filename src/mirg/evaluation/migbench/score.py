@@ -156,7 +156,9 @@ def compare_scores(a: Sequence[Score], b: Sequence[Score], *, resamples: int = R
     if [score.item for score in a] != [score.item for score in b]:
         raise EvaluationError("the scores are not about the same items", hint="score both with one annotation file")
     found: dict[str, Any] = {}
-    for protocol in [p for p in scored(a) if p in scored(b)]:
+    for protocol in scored(a):
+        if protocol not in scored(b):
+            continue
         right = [np.array([score.iou(protocol) >= 0.5 for score in side], dtype=np.float64) for side in (a, b)]
         first, second = (_contributions(a, values) for values in right)
         found[protocol] = {"mean": _points(first, second, a, resamples), "tasks": {}}

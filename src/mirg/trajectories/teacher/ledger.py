@@ -244,7 +244,11 @@ def find_outcome(connection: sqlite3.Connection, plan: str, sample: str) -> Outc
     """The outcome of a sample under a plan, None if it is not finished."""
     query = f"SELECT {OUTCOME_COLUMNS} FROM outcomes WHERE plan = ? AND sample = ?"
     row = connection.execute(query, (plan, sample)).fetchone()
-    return Outcome(*row[:3], bool(row[3]), *row[4:]) if row else None
+    if row is None:
+        return None
+    values: list[Any] = list(row)
+    values[3] = bool(values[3])
+    return Outcome(*values)
 
 
 # Statements ------------------------------------------------------------------------------------------------------
