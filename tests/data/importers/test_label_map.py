@@ -63,8 +63,7 @@ def boxes(sample: Sample) -> list[tuple[str, list[int]]]:
     found = []
     for target in sample.targets:
         x1, y1, x2, y2 = target.box
-        numbers = (200 * x1, 100 * y1, 200 * (x2 - x1), 100 * (y2 - y1))
-        found.append((target.label, [round(v) for v in numbers]))
+        found.append((target.label, [round(v) for v in (200 * x1, 100 * y1, 200 * (x2 - x1), 100 * (y2 - y1))]))
     return found
 
 
