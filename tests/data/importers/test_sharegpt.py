@@ -103,8 +103,7 @@ def test_the_order_of_coordinates_that_a_system_message_states() -> None:
 
 
 def test_an_answer_in_all_images_hides_none() -> None:
-    both = "Image-1: (1,2),(3,4)\nImage-2: (10,20),(300,400)"
-    assert not only("sharegpt", row(OPEN, both)).image_hidden
+    assert not only("sharegpt", row(OPEN, "Image-1: (1,2),(3,4)\nImage-2: (10,20),(300,400)")).image_hidden
 
 
 def test_columns() -> None:
