@@ -157,6 +157,7 @@ SAID = f"Image-1: {box(*A)}"
             row("ot", SHUFFLED, (TRACK, f"In the first image {box(*A)}")),
             "answer", "image 1 of the list or the first frame", "the words mean two images",
         ),
+        (row("ot", SHUFFLED, (f"{TRACK}find it in Image-3.", box(*A))), "answer", "which of", "asks in the anchor"),
         (row("region", ABC, ("Locate the 3th region picture.", box(*A))), "question", "region 3", "no third crop"),
         (row("region", ABC, ("Locate it.", f"Image-2: {box(*A)}")), "answer", "than the source", "a crop has no box"),
         (row("gg", ABC, ("Find it.", f"{SAID}{SAID}")), "answer", "twice", "one object, one box"),

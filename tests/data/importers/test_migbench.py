@@ -196,6 +196,5 @@ def test_both_versions_point_to_the_same_images(repository: Path) -> None:
     [("object_tracking", "rff"), ("region", "srr"), ("multi_view", "rcc"), ("group_grounding", "ccc")],
 )
 def test_the_roles_of_the_images(task: str, roles: str) -> None:
-    item = Item(0, task, ("a.png", "b.png", "c.png"), "?", (0.1, 0.2, 0.5, 0.6), "", (2,))
-    sample = only("migbench", (item, None, False))
+    sample = only("migbench", (Item(0, task, ("a.png",) * 3, "?", (0.1, 0.2, 0.5, 0.6), "", (2,)), None, False))
     assert "".join(image.role[0] for image in sample.images) == roles

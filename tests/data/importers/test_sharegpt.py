@@ -103,9 +103,7 @@ def test_the_order_of_coordinates_that_a_system_message_states() -> None:
 
 
 def test_an_answer_in_all_images_hides_none() -> None:
-    both = "Image-1: (1,2),(3,4)\nImage-2: (10,20),(300,400)"
-    assert not only("sharegpt", row(OPEN, both)).image_hidden
-    assert only("sharegpt", row(OPEN, both.partition("\n")[2])).image_hidden
+    assert not only("sharegpt", row(OPEN, "Image-1: (1,2),(3,4)\nImage-2: (10,20),(300,400)")).image_hidden
 
 
 def test_columns() -> None:
@@ -205,6 +203,7 @@ def test_an_unclear_frame_is_refused(tmp_path: Path, rows: list[object], says: s
         ('{"a.png": [[1, 2, 3, 4]], "b.png": [[10, 20, 300, 400]]}', BOTH, "files"),
         ("Image 1: [1, 2, 3, 4]\nImage 2: [10, 20, 300, 400]", BOTH, "lines"),
         ("狗在第二张图片中，位置为[10, 20, 300, 400]", [(2, BOX, "")], "Chinese"),
+        ("In Image-2, box_2d: [20, 10, 400, 300]", [(2, BOX, "")], "the key of another order without JSON"),
     ],
 )
 def test_answers_of_other_tools(answer: str, expected: list[object], why: str) -> None:
@@ -358,6 +357,7 @@ def test_question_and_answer_in_columns(asked: dict[str, Any]) -> None:
         ("找出与图1相同的狗。", None),
         ("Bild 1 ist die Referenz. Finde den Hund.", None),
         ("La imagen 1 es la referencia. Encuentra el perro.", None),
+        ("Of image 1, image 2: find the dog in image 2.", 2),
         ("Image 2: where is the dog?", 2),
         ("Image 2 - where is the dog?", 2),
         ("Search image 2 for the dog.", 2),

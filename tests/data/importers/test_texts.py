@@ -59,6 +59,8 @@ def test_placeholders(text: str, before: int, expected: Shown, why: str) -> None
         ("For the object in the first image (1), please locate it in the 4th image.", 4, "the first one is shown"),
         ("Which cup of Image-2 fits Image-1? Find it and locate it in the second image.", 2, "said at the end"),
         ("Locate the object in Image-1 that is like the one in Image-2.", 1, "the second is compared with"),
+        ("Find the mug of Image-1 in Image-2.", 2, "the other one says what to look for"),
+        ("Image-1: the cup is not in Image-1. Where is it?", None, "the only image is excluded"),
         ("Is the cup of Image-1 like that of Image-2?", None, "nothing is to be found"),
         ("Compare these images.", None, "no name"),
         ("Find the cup in Image-1, then find it in Image-2.", None, "two places"),

@@ -88,9 +88,7 @@ def test_boxes_of_the_reasoning_lie_in_their_images() -> None:
         (row(HIDDEN, list(A)), "answer", "which of the 2 images", "no word about the image anywhere"),
         (
             row(HIDDEN, thought(f"The first image has {spelled(B)}, the second image too.")),
-            "answer",
-            "which of the 2",
-            "the reasoning names two images beside the box",
+            "answer", "which of the 2", "the reasoning names two images beside the box",
         ),
         (row(ASKED, "none of them"), "answer", "holds no box", "no place"),
         (row(ASKED, [1, 2, 3]), "answer", "four numbers", "a box too short"),
@@ -101,7 +99,7 @@ def test_boxes_of_the_reasoning_lie_in_their_images() -> None:
         (row(ASKED, f"<answer>{spelled(A)} {spelled(B)}</answer>"), "answer", "2 boxes", "one is expected"),
         ({**SFT, "messages": SFT["messages"] * 2}, "images", "4 placeholders", "two questions"),
     ],
-)
+)  # fmt: skip
 def test_refused(value: object, field: str, reason: str, why: str) -> None:
     found = refused("univg", value)
     assert found.field == field and reason in found.reason, f"{why}: {found}"
