@@ -153,7 +153,7 @@ class _Chunks(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        self._left = self._left or next(filter(None, self._chunks), b"")
+        self._left = self._left or next(self._chunks, b"")
         taken, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
         buffer[: len(taken)] = taken
         return len(taken)

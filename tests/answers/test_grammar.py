@@ -100,6 +100,8 @@ FIELDS = ("failure", "noise", "unsafe", "tolerated", "doubtful")
         ('[[[{"image": 2, "bbox": [1,2,3,4]}]]]', "lists in lists", "2: 1,2,3,4", ""),
         ('{\'image\': 2, \'bbox\': [1,2,3,4,], note: "it\'s"}', "single quotes, a comma too many, a bare key",
          "2: 1,2,3,4", "noise tolerated: JSON that had to be repaired"),
+        ("{'image': 2, 'bbox': [1,2,3,4], 'label': 'it\\'s'}", "an escaped quote in single quotes",
+         "2: 1,2,3,4 it's", "noise tolerated: JSON that had to be repaired"),
         ('{"image": 2, "bbox": [1,2,3,4]}, {"image": 3, "bbox": [5,6,7,8]', "values side by side, the last cut off",
          "2: 1,2,3,4; 3: 5,6,7,8", "noise: the JSON is cut off / unsafe: the answer is cut off"),
         ('{"image": 2, "bbox": [1,2,3,4]} and {"image": 3, "bbox": [5,6,7,8]', "words between values, the last cut off",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fakes.speed import grows_at_most, takes_at_most
 from mirg.answers import read
+from mirg.answers.blocks import MOST_BOXES
 from mirg.answers.grammar import MOST_NOISE
 from mirg.frames import FAMILIES, MIRG_TINY, QWEN3_VL, QWEN25_VL
 
@@ -44,9 +45,11 @@ def boxes_of(text: str, sizes=SIZES, family=QWEN3_VL):
         ('```json\n[{"image": 2, "bbox_2d": [100, 200, 300, 400]}]\n```', "a code fence"),
         ('[{"image": "Image-2", "bbox": [[100, 200], [300, 400]]}]', "the image by name, corners"),
         ('[{"image_index": "2", "box": [[100, 200, 300, 400]]}]', "other keys"),
+        ("<ref>杯（小）</ref>Image-2: (100,200),(300,400)", "full-width signs in a label"),
         ("```\nImage-2: (100,200),(300,400)\n```", "a fence around text"),
         ("```text\nImage-2: (100,200),(300,400)\n```", "a fence that says so"),
         ('```[{"image": 2, "bbox_2d": [100, 200, 300, 400]}]```', "a fence on one line"),
+        ('```json[{"image": 2, "bbox_2d": [100, 200, 300, 400]}]```', "a fence that says so, on one line"),
         ("[" * 33 + '{"image": 2, "bbox_2d": [100, 200, 300, 400]}' + "]" * 33, "the deepest nesting"),
     ],
 )
@@ -64,12 +67,18 @@ def test_one_box_in_many_spellings(answer: str, why: str) -> None:
         ("Image-1: (0,0),(500,500), (0,0),(100,100)", [1, 1], "two boxes of one image"),
         ('{"image": 1, "bbox_2d": [0,0,5,5]}\n{"image": 3, "bbox_2d": [0,0,5,5]}', [1, 3], "JSON lines"),
         ('[{"image": 2, "bbox_2d": [[0,0,5,5],[1,1,6,6]]}]', [2, 2], "two boxes of one object"),
+        ("Image-1: " + "(0,0),(5,5) " * MOST_BOXES, [1] * MOST_BOXES, "as many as are read"),
     ],
 )
 def test_several_boxes(answer: str, expected: list[int], why: str) -> None:
     found = read(f"<think>t</think><answer>{answer}</answer>", SIZES, QWEN3_VL)
     assert [b.image for b in found.boxes] == expected, why
     assert all(b.problem is None for b in found.boxes) and found.format_score == 1.0
+
+
+def test_the_last_image_is_that_of_the_sample() -> None:
+    (box,) = read("<answer>(0,0),(5,5) in the last image</answer>", SIZES, QWEN3_VL).boxes
+    assert (box.image, box.problem) == (len(SIZES), None)
 
 
 @pytest.mark.parametrize("answer", ["none", " None.\n", '"none"', "```\nnone\n```", "[]", "```json\n[]\n```", "[ ]"])

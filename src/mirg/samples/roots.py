@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
@@ -20,7 +19,6 @@ from mirg.errors import DataError, ImageError
 MARK = "@"
 WHOLE_DISK = "every file of this machine"
 CLOSEST = "give the closest folder that holds the images"
-_ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 
 
 class Roots:
@@ -66,7 +64,7 @@ def find_inside(root: Path, path: str, owner: str = "") -> Path:
             return literal
     except OSError as error:
         raise ImageError(f"{owner}image {path[:200]!r} is not a usable path: {error.strerror}") from error
-    for spelling in dict.fromkeys((path, unquote(path) if _ENCODED.search(path) else path)):
+    for spelling in dict.fromkeys((path, unquote(path))):
         found = _as_on_disk(root, spelling, owner)
         if found is not None:
             return resolve_inside(root, found, owner)
