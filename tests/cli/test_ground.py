@@ -88,6 +88,8 @@ def test_json_is_one_document(run: Run) -> None:
 
 
 def test_the_picture_shows_the_box_on_the_second_image(run: Run) -> None:
+    assert run("a.png", "b.jpg", "-q", "Where?", "--out", "drawn.JPG").exit_code == 0
+    assert Image.open(run.folder / "drawn.JPG").format == "JPEG"
     assert run("a.png", "b.jpg", "-q", "Where?", "--out", "drawn.png").exit_code == 0
     picture = Image.open(run.folder / "drawn.png").convert("RGB")
     orange = ImageColor.getrgb(COLOURS["predicted"])

@@ -46,6 +46,7 @@ def test_difficulty(mirg: Mirg, engine_of: Any, source: DatasetFolder, tmp_path:
     result = mirg("data", "difficulty", source.root, tmp_path / "a", "--model", "runs/sft", "-k", 4, "--device", "cpu")
     assert result.exit_code == 0 and loaded == [{"model": "runs/sft", "device": "cpu"}]
     assert "10 rows: 10 written to" in result.stdout and "solved: 6 sometimes, 2 never, 2 always" in result.stdout
+    assert " more (rejected.jsonl" not in result.stdout
     result = mirg("data", "difficulty", source.root, tmp_path / "b", "--model", "runs/sft", "-k", 4, "--json")
     told = json.loads(result.stdout)
     assert (told["rows"], told["reasons_kept"]) == (10, {"sometimes": 6, "never": 2, "always": 2})

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirg.evaluation.agreement import NOTHING, Agreement, Placed, agree
-from mirg.geometry import Box, iou
+from mirg.geometry import Box
 
 A: Box = (0.1, 0.1, 0.3, 0.3)
 A2: Box = (0.1, 0.1, 0.3, 0.25)  # IoU 0.75 with A
@@ -78,8 +78,3 @@ def test_properties(predicted: list[Placed], true: list[Placed], rng: object) ->
 def test_truth_against_itself(true: list[Placed]) -> None:
     found = agree(true, true)
     assert found.iou == pytest.approx(1.0) and found.images and found.at(0.7) and found.joint
-
-
-@given(_boxes(), _boxes())
-def test_one_against_one_is_plain_iou(a: Box, b: Box) -> None:
-    assert agree([(1, a)], [(1, b)]).worst == pytest.approx(iou(a, b))

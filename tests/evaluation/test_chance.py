@@ -91,6 +91,11 @@ def test_several_targets(make_one: Make) -> None:
     assert level(records, "joint_accuracy") == (pytest.approx(2 / 3), "the answer of sample 0")
     assert level(records, "image_accuracy") == (pytest.approx(2 / 3), "always Image-1 and Image-3")
     assert level(records, "acc_50")[0] == pytest.approx(2 / 3)
+    records = items(make_one, [[(1, A), (3, B)], [(1, B)], [(1, B)]])
+    assert level(records, "mean_iou") == (pytest.approx((1 / 2 + 1 + 1) / 3), "the box (0.500, 0.500, 0.900, 0.900)")
+    left, up, middle = (0.35, 0.4, 0.55, 0.6), (0.4, 0.45, 0.6, 0.65), (0.4, 0.4, 0.6, 0.6)
+    records = items(make_one, [[(1, middle), (1, (0.0, 0.0, 0.1, 0.1))], [(1, left)], [(1, up)]])
+    assert level(records, "mean_iou") == (pytest.approx((0.5 + 0.6 + 0.6) / 3), "the box (0.400, 0.400, 0.600, 0.600)")
 
 
 def worded(make_one: Make, question: str, truth: list[list[tuple[int, Box]]], **more: object) -> list[Record]:

@@ -74,15 +74,6 @@ def test_the_same_seed_gives_the_same_interval_and_metrics_are_drawn_together() 
     assert together != mean_intervals(values, sets, seed=5)
 
 
-def test_order_of_items_does_not_change_the_mean_and_hardly_the_ends() -> None:
-    rng = np.random.default_rng(0)
-    values, sets = rng.random(200), np.arange(200) // 4
-    order = rng.permutation(200)
-    a, b = mean_interval(values, sets.tolist()), mean_interval(values[order], sets[order].tolist())
-    assert a.mean == pytest.approx(b.mean)
-    assert a.low == pytest.approx(b.low, abs=0.01) and a.high == pytest.approx(b.high, abs=0.01)
-
-
 @pytest.mark.parametrize(
     ("values", "low", "high"), [([1.0] * 20, 0.8389, 1.0), ([0.0] * 20, 0.0, 0.1611)], ids=["all right", "all wrong"]
 )

@@ -117,6 +117,9 @@ def test_one_model_shows_one_answer_of_each_outcome(make_one: Make) -> None:
     assert found is not None and "one of each outcome" in found.note
     assert [e.title for e in found.items] == ["right", "wrong image", "right image, wrong box"]
     assert all(len(e.answers) == len(e.verdicts) == 1 for e in found.items)
+    sizes = [make_one(RIGHT, name=f"{n} images", n_images=n) for n in (7, 3, 5)]
+    found = examples_of(evaluated("m", sizes))
+    assert found and [e.answers[0].sample_id for e in found.items] == ["3 images"], "the best example"
 
 
 @pytest.mark.parametrize(

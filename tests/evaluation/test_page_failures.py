@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from mirg.evaluation.compare import Evaluation
-from mirg.evaluation.page_tables import failure_section
+from mirg.evaluation.metrics import table
+from mirg.evaluation.page_tables import failure_section, task_tables
 from mirg.evaluation.records import Record
 from mirg.report.data import Failures
 
@@ -35,6 +36,13 @@ def section(make_one: Make) -> Failures:
     found = failure_section(evaluations)
     assert found is not None
     return found
+
+
+def test_the_chance_of_a_task_is_beside_it(make_one: Make) -> None:
+    rows = tuple(make_one("none", name=task, task=task) for task in "ab")
+    levels = {"overall": {"joint_accuracy": 0.1}, "tasks": {"b": {"joint_accuracy": 0.3}}}
+    joint, *_ = task_tables([Evaluation("m", rows, metrics=table(rows), chance=levels)])
+    assert [(row.name, row.chance) for row in joint.rows] == [("a", None), ("b", 0.3), ("all, image hidden", None)]
 
 
 def test_groups_are_those_of_all_models_in_order(section: Failures) -> None:

@@ -96,8 +96,3 @@ def test_the_table_of_metrics(make_one: Make) -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     for cell in map(measure(records).get, METRICS):
         assert 0 <= cell["low"] <= cell["mean"] <= cell["high"] <= 1
-
-
-def test_items_about_the_same_images_are_one_set(make_one: Make) -> None:
-    records = [make_one(RIGHT, name=f"r{k}", images="same") for k in range(6)] + [make_one("hm", name="other")]
-    assert measure(records)["n_sets"] == 2

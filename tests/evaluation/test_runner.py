@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from fakes.engines import ScriptedEngine
 from mirg.answers.prompts import Instructions, messages
-from mirg.engines.base import Generation, Request
+from mirg.engines.base import Completion, Generation, Request
 from mirg.errors import ConfigError, EvaluationError, StorageError
 from mirg.evaluation.records import load_records
 from mirg.evaluation.runner import Plan, evaluate, select
@@ -53,7 +54,10 @@ def test_a_whole_evaluation(dataset: DatasetFolder, tmp_path: Path) -> None:
     other = ScriptedEngine(answer)
     evaluate(other, dataset, tmp_path / "other", replace(PLAN, generation=Generation(batch_size=5, seed=7)))
     assert not set(other.seeds) & set(engine.seeds), "and the seed of the plan gives other ones"
-    assert seen[-1] == (24, 24, 0)
+    assert seen[-1] == (24, 24, 0) and summary["cut_off"] == 0
+    other.generate = lambda requests, settings: [Completion("", 3, "length")] * len(requests)
+    cut = evaluate(other, dataset, tmp_path / "cut", replace(PLAN, limit=7))
+    assert (cut["cut_off"], cut["tokens"]) == (7, 21)
     records = load_records(tmp_path / "out")
     assert len(records) == summary["n"] == 24 and len({record.id for record in records}) == 24
     assert summary["metrics"]["overall"]["parse_failures"]["mean"] == pytest.approx(5 / 24)
@@ -94,6 +98,11 @@ def test_stopped_anywhere_and_resumed_is_byte_identical(dataset: DatasetFolder, 
         evaluate(engine, dataset, folder, PLAN)
         assert content(folder) == expected, f"after {n} rows and {len(torn)} bytes"
         assert len(engine.asked) == 5 - n // 5 - (n == 24), "whole batches are not asked again"
+    one = replace(PLAN, limit=2, generation=Generation(batch_size=1))
+    for die_after in (1, None):
+        with suppress(KeyboardInterrupt):
+            evaluate(ScriptedEngine(answer, die_after=die_after), dataset, tmp_path / "one", one)
+    assert [record.id for record in load_records(tmp_path / "one")] == [s.id for s in select(dataset.read(), one)]
 
 
 def test_rows_that_changed_since_they_were_summarised_are_not_used_again(

@@ -102,10 +102,6 @@ def test_an_empty_report_is_a_page() -> None:
     assert "Nothing yet" in page.texts and "script" not in page.elements and "section" not in page.elements
 
 
-def test_same_data_gives_the_same_page(full_report: FullReport) -> None:
-    assert render(full_report(str)) == render(full_report(str))
-
-
 def test_gallery_keeps_to_its_budget(make_item: Callable[..., GalleryItem], tmp_path: Path) -> None:
     items = []
     for i in range(40):

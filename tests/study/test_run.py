@@ -257,6 +257,8 @@ def test_page(tmp_path: Path, small: Plan) -> None:
     run_study(wanted, tmp_path, Trainer())
     found = results(wanted, tmp_path, outcomes(wanted, tmp_path))
     assert found["benchmark"]["families"] == {"refer": "Referring", "difference": ""}
+    used = {cell.arm: {*cell.datasets} for cell in outcomes(wanted, tmp_path)}
+    assert used == {"base": {"test"}, "sft": {"test", "train"}}
     assert found["datasets"]["train"] == len(DatasetFolder.open(wanted.train))
     html = page(found, tmp_path).read_text()
     assert "not shown" in html and "not measured" in html and "http" not in html.replace("http-equiv", "")
