@@ -67,7 +67,7 @@ def test_one_box_in_many_spellings(answer: str, why: str) -> None:
         ("Image-1: (0,0),(500,500), (0,0),(100,100)", [1, 1], "two boxes of one image"),
         ('{"image": 1, "bbox_2d": [0,0,5,5]}\n{"image": 3, "bbox_2d": [0,0,5,5]}', [1, 3], "JSON lines"),
         ('[{"image": 2, "bbox_2d": [[0,0,5,5],[1,1,6,6]]}]', [2, 2], "two boxes of one object"),
-        ("Image-1: " + "(0,0),(5,5) " * MOST_BOXES, [1] * MOST_BOXES, "as many as are read"),
+        ("Image-1: " + "(0,0),(5,5) " * MOST_BOXES + "<|end_of_box|>", [1] * MOST_BOXES, "as many as are read"),
     ],
 )
 def test_several_boxes(answer: str, expected: list[int], why: str) -> None:
