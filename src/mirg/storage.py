@@ -80,8 +80,8 @@ def read_json(path: str | Path) -> object:
         with _refusals("read", path):
             return json.loads(read_text(path))
     except (*DAMAGE, ValueError, RecursionError) as error:
-        problem = "damaged" if isinstance(error, gzip.BadGzipFile) else "not JSON"
-        raise StorageError(f"{path} is {problem}: {error}") from error
+        what = "damaged" if isinstance(error, gzip.BadGzipFile) else "not JSON"
+        raise StorageError(f"{path} is {what}: {error}") from error
 
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[int, object | BadLine]]:

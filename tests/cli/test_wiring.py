@@ -29,7 +29,8 @@ RESULTS: dict[str, Any] = {  # what the functions give back that are not the las
     "executor": nullcontext("pool"),
     "listen": SimpleNamespace(getsockname=lambda: ("127.0.0.1", 1)),
     "create_app": "app",
-    "load_annotations": SimpleNamespace(items=()),
+    "load_annotations": SimpleNamespace(items=(), revised=True),
+    "image_sizes": [],
     "load_responses": "responses",
     "load_cells": [],
     "ledger_at": "ledger",
@@ -58,12 +59,16 @@ TRAINING = "output TMP/run train.output | overrides seed=9 train.recipe.seed=9"
 TABLE: list[tuple[str, str, str]] = [
     ("evaluate", "engines.load.load_engine evaluation.runner.evaluate", GENERATION + """
         model m load_engine.model | dataset DATA .dataset | out TMP/e .out
-        limit 1 .plan.limit | tasks refer .plan.tasks | metrics TMP/metric.py:size .plan.metrics"""),
+        limit 1 .plan.limit | tasks refer .plan.tasks | metrics TMP/metric.py:size .plan.metrics
+        endpoint http://h:1/v1 load_engine.remote.url | key_env NAME load_engine.remote.key_env
+        concurrency 3 load_engine.remote.concurrency | max_pixels 50000 load_engine.remote.max_pixels"""),
     ("compare", "evaluation.compare.load_evaluations", "folders a,b .folders"),
     ("ground", "engines.load.load_engine engines.ask.ask", """
         images PICTURE .names | model m load_engine.model | question where? .question
         family qwen2-vl load_engine.family | device cpu load_engine.device | instructions short .instructions
-        max_new_tokens 77 .settings.max_new_tokens"""),
+        max_new_tokens 77 .settings.max_new_tokens
+        endpoint http://h:1/v1 load_engine.remote.url | key_env NAME load_engine.remote.key_env
+        concurrency 3 load_engine.remote.concurrency | max_pixels 50000 load_engine.remote.max_pixels"""),
     ("serve", "serve.server.listen engines.load.load_engine serve.server.create_app serve.server.make_server", """
         model m load_engine.model | port 8123 listen.port | name n create_app.name
         max_new_tokens 77 create_app.limits.new_tokens | max_prompt_tokens 78 create_app.limits.prompt_tokens
@@ -72,9 +77,11 @@ TABLE: list[tuple[str, str, str]] = [
         queue 4 .limits.queue | timeout 9 create_app.limits.answer_seconds | batch_size 5 create_app.limits.batch
         max_pixels 50000 load_engine.limits.max_pixels | max_pixels 50000 load_engine.limits.min_pixels=3136
         family qwen2-vl load_engine.family | device cpu load_engine.device | dtype float16 load_engine.dtype"""),
-    ("score migbench", "cli.score.load_annotations cli.score.load_responses cli.score.score_all", """
+    ("score migbench", "cli.score.load_annotations cli.score.image_sizes cli.score.load_responses cli.score.score_all", """
         annotations TMP/a load_annotations.path | responses TMP/r load_responses.path
-        protocol strict .chosen | family internvl .family.name"""),
+        version revised load_annotations.revised=True | root TMP/i image_sizes.root | stretch migician .frame.stretch=True
+        protocol strict .chosen | family internvl .frame.family.name
+        min_pixels 7 .frame.limits.min_pixels | max_pixels 50000 .frame.limits.max_pixels"""),
     ("report", "evaluation.pages.report_from_run", """
         run r .run | out o .out | data d .data"""),
     ("study", "study.results.load_cells study.run.run_study", """
@@ -110,7 +117,9 @@ TABLE: list[tuple[str, str, str]] = [
     ("data difficulty", "engines.load.load_engine evaluation.difficulty.write_difficulty",
         GENERATION + """
         dataset DATA .dataset | out TMP/o .out | model m load_engine.model
-        k 3 .k | copy - .plan.copy"""),
+        k 3 .k | copy - .plan.copy
+        endpoint http://h:1/v1 load_engine.remote.url | key_env NAME load_engine.remote.key_env
+        concurrency 3 load_engine.remote.concurrency | max_pixels 50000 load_engine.remote.max_pixels"""),
     ("data scenes", "data.scenes.generate.write_scenes", """
         out o .out | n 5 .n | split rl .split | seed 9 .seed
         difficulty hard .config.clutter=12 | tasks refer,region .tasks | overwrite - .overwrite"""),
@@ -188,6 +197,7 @@ SEEN_AT_THE_END = {
     "as_json": "test_evaluate.py, test_ground.py",
     "compare out": "test_evaluate.py",
     "ground out": "test_ground.py",
+    "score migbench against": "test_score.py",
     "score migbench out": "test_score.py",
     "score migbench summary": "test_score.py",
     "sft dry_run": "tests/training/test_recipes.py",

@@ -21,7 +21,6 @@ _ROW: dict[str, tuple[int | str, str]] = {
     "Defect": (2, "{}"),
     "Rejection": ("reason", "{}"),
     "ImageError": (0, "{}"),
-    "_bad": (2, f"image {ANY} {{}}"),
     "_refuse": (2, "{}"),
 }
 _FILE: dict[str, tuple[int | str, str]] = {"DataError": (0, "{}")}
@@ -29,7 +28,7 @@ _FILE: dict[str, tuple[int | str, str]] = {"DataError": (0, "{}")}
 _ARCHIVES = {"archives", "archive_members"}
 # Other files that refuse rows: what they call for it.
 _OTHER: dict[str, dict[str, tuple[int | str, str]]] = {
-    "images.py": _ROW,
+    "images.py": {"ImageError": (0, f"image {ANY} {{}}")},
     "frames.py": {"ImageError": (0, f"image {ANY}: {{}}")},
     "storage.py": {"BadLine": ("reason", "{}")},
     "samples/card.py": {},
