@@ -77,9 +77,11 @@ TABLE: list[tuple[str, str, str]] = [
         queue 4 .limits.queue | timeout 9 create_app.limits.answer_seconds | batch_size 5 create_app.limits.batch
         max_pixels 50000 load_engine.limits.max_pixels | max_pixels 50000 load_engine.limits.min_pixels=3136
         family qwen2-vl load_engine.family | device cpu load_engine.device | dtype float16 load_engine.dtype"""),
-    ("score migbench", "cli.score.load_annotations cli.score.image_sizes cli.score.load_responses cli.score.score_all", """
+    ("score migbench",
+        "cli.score.load_annotations cli.score.image_sizes cli.score.load_responses cli.score.score_all", """
         annotations TMP/a load_annotations.path | responses TMP/r load_responses.path
-        version revised load_annotations.revised=True | root TMP/i image_sizes.root | stretch migician .frame.stretch=True
+        version revised load_annotations.revised=True | root TMP/i image_sizes.root
+        stretch migician .frame.stretch=True
         protocol strict .chosen | family internvl .frame.family.name
         min_pixels 7 .frame.limits.min_pixels | max_pixels 50000 .frame.limits.max_pixels"""),
     ("report", "evaluation.pages.report_from_run", """
