@@ -60,6 +60,7 @@ def test_leakage_ends_with_1_unless_allowed(mirg, dataset: DatasetFolder, benchm
     assert mirg(*args, "--allow-leakage").exit_code == 0
     assert "looks were not compared" in mirg(*args, "--look", "none").stdout
     assert "looks were not compared" in mirg(*args, "--near", -1).stdout
+    assert "looks were not compared" not in mirg(*args, "--near", 0).stdout
     free = mirg("data", "check", benchmark.root, "--against", dataset.root, "--against", benchmark.root, "--json")
     assert {shared["dataset"] for shared in json.loads(free.stdout)["shared_images"]} == {"data", "bench"}
 
@@ -113,6 +114,10 @@ def test_the_page(mirg, dataset: DatasetFolder, benchmark: DatasetFolder, tmp_pa
     assert str(tmp_path) not in html, "a page may be passed on"
     mirg(*args, "--json")
     assert page.read_text(encoding="utf-8") == html, "the same data give the same page"
+    edit_rows(dataset, lambda rows: rows[0]["images"][0].update(width=None, height=None))
+    edit_rows(dataset, lambda rows: rows[3]["images"][0].update(width=9000, height=10))
+    mirg(*args, "--look", "none")
+    assert "<td>0</td><td>2</td></tr>" in page.read_text(encoding="utf-8"), "none is too long, two are not counted"
 
 
 @pytest.mark.parametrize(

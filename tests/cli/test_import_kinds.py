@@ -30,6 +30,9 @@ def test_columns_and_frame(mirg: Any, tmp_path: Path) -> None:
     unclear = mirg(*command)
     assert unclear.exit_code == 2 and "--frame" in unclear.output
     assert "1 rows: 1 used" in mirg(*command, "--frame", "pixels").output
+    write_rows(file, [{"dialog": said, "pictures": ["a.png", name]} for name in ("b.png", *["c.png"] * 25)])
+    many = mirg(*command, "--frame", "pixels", "--overwrite").output
+    assert many.count("c.png") == 20 and "… and 5 more in" in many and "26 rows: 1 used, 25 refused" in many
 
 
 def test_photographs_are_handed_over(mirg: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,7 @@ def broken(error: BaseException):
             "error: Permission denied: /out\nhint: choose a folder you may write to, or change its permissions\n",
         ),
         ("full disk", OSError(errno.ENOSPC, "No space left"), 2, "error: No space left\nhint: free"),
+        ("a reader that has gone", BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ""),
         ("interrupted", KeyboardInterrupt(), 130, ""),
     ],
 )  # fmt: skip

@@ -88,6 +88,13 @@ def test_what_is_read_is_not_written_over(source: DatasetFolder) -> None:
         with pytest.raises(ConfigError, match="which is read from"):
             refuse_overwriting_inputs(out, [source])
     refuse_overwriting_inputs(source.root / "new", [source])
+    photos = source.root.parent / "photos"
+    photos.mkdir()
+    card = source.card.model_copy(update={"roots": {"photos": "../photos"}})
+    referring = DatasetFolder(source.root, card)
+    with pytest.raises(ConfigError, match="photos, which is read from"):
+        refuse_overwriting_inputs(photos, [referring])
+    refuse_overwriting_inputs(photos, [referring], copy=True)
 
 
 @given(given=st.text(max_size=30))

@@ -64,6 +64,7 @@ THOUGHT = Trajectory(thinking="Here.", answer=(), writer="rules")
         ({"min_size": 0.1}, {"targets": (WIDE,)}, "target too small"),
         ({"min_size": 0.5}, {"targets": ()}, None),
         ({"pass_rate": (0.1, 0.9)}, {"meta": {"pass_rate": 0.1}}, None),
+        ({"pass_rate": (0.1, 0.9)}, {"meta": {"pass_rate": 0.9}}, None),
         ({"pass_rate": (0.1, 0.9)}, {"meta": {"pass_rate": 1}}, "pass rate"),
         ({"pass_rate": (0.1, 0.9)}, {"meta": {"pass_rate": 0.0}}, "pass rate"),
         ({"pass_rate": (0.1, 0.9)}, {}, "no pass rate"),

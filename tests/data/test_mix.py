@@ -75,7 +75,7 @@ def test_broken_rows_are_counted_and_never_drawn(dataset: Make, tmp_path: Path) 
     folder = dataset("d", [{"images": (k,)} for k in range(3)])
     rows = folder.root / "samples.jsonl"
     lines = rows.read_text().splitlines()
-    rows.write_text("\n".join([lines[0], "{broken", lines[1], "", lines[2]]) + "\n")
+    rows.write_text("\n".join([lines[0], "{broken", f"\ufeff{lines[1]}", "", lines[2]]) + "\n")
     write_card(folder.root, name="d")
     report = write_mix({"d": (DatasetFolder.open(folder.root), 1)}, tmp_path / "out", 6)
     assert [rejection.row for rejection in report.rejections] == [2]

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.data.checks.problems import BoxLimits, box_warnings
+from mirg.data.checks.problems import BoxLimits, box_warnings, rotated
 from mirg.geometry import Box
+from mirg.images import Header
 from mirg.samples import ImageRef, Sample, Target
 
 
@@ -60,6 +61,15 @@ def test_every_box_is_looked_at_in_its_own_image() -> None:
     assert [(kind, field) for kind, field, _ in box_warnings(sample)] == [("tiny_box", "targets.1.box")]
     found = [(kind, field) for kind, field, _ in box_warnings(sample, BoxLimits(max_area=0.2))]
     assert found == [("tiny_box", "targets.1.box"), ("whole_image_box", "question")]
+
+
+def test_only_images_with_boxes_can_be_rotated_in_a_way_that_matters() -> None:
+    """Of four photographs, the second has a target, the question cites the third, and the fourth was settled."""
+    images = tuple(ImageRef(path=f"{k}.jpg") for k in range(4))
+    targets = tuple(Target(image=number, box=(0.1, 0.1, 0.5, 0.5)) for number in (2, 4))
+    question, meta = "Like <box image=3>0.0,0.0,0.5,0.5</box>?", {"exif": [False, None, False, "apply"]}
+    one = Sample(id="s", task="t", images=images, question=question, targets=targets, meta=meta)
+    assert [place for place, _ in rotated(one, lambda ref: Header(9, 7, 6))] == [1, 2]
 
 
 def test_limits_are_options() -> None:

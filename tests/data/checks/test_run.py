@@ -159,7 +159,7 @@ def test_an_image_that_a_family_refuses_is_a_warning(tmp_path: Path) -> None:
     assert refused.reason.startswith("qwen3-vl: ") and "too long" in refused.reason
 
 
-def test_against_benchmarks(dataset: DatasetFolder, tmp_path: Path) -> None:
+def test_against_benchmarks(dataset: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = write_rows(tmp_path / "bench", [row("b", [50, 4]), row("c", [1])], name="the bench")
     edit_rows(bench, lambda rows: rows[1].pop("question"))
     report = check_dataset(dataset, CheckConfig(against=(bench.root,), look="none"))
@@ -170,6 +170,10 @@ def test_against_benchmarks(dataset: DatasetFolder, tmp_path: Path) -> None:
     assert not check_dataset(dataset, CheckConfig(against=(bench.root,), near=None)).compared_by_look
     with pytest.raises(DataError):
         check_dataset(dataset, CheckConfig(against=(tmp_path / "nowhere",)))
+    distances: list[int] = []
+    monkeypatch.setattr("mirg.data.checks.run.alike", lambda *args: distances.append(args[3]) or [])
+    check_dataset(dataset, CheckConfig(against=(bench.root,), near=3))
+    assert distances == [3]
 
 
 def test_rejected_rows_leak_nothing(dataset: DatasetFolder, tmp_path: Path) -> None:
