@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirg.errors import ConfigError, DataError, ImageError
-from mirg.frames import (
+from mirg.families import (
     FAMILIES,
     INTERNVL,
     MIRG_TINY,
@@ -22,10 +22,8 @@ from mirg.frames import (
     PixelLimits,
     family,
     family_of_model_type,
-    from_frame,
-    input_size,
-    to_frame,
 )
+from mirg.frames import from_frame, input_size, to_frame
 
 ALL = list(FAMILIES.values())
 ids = [f.name for f in ALL]

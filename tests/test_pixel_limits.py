@@ -46,8 +46,8 @@ from mirg.engines.ask import ask
 from mirg.engines.base import Request
 from mirg.errors import DataError, ImageError
 from mirg.evaluation.blind import write_helpful
-from mirg.evaluation.difficulty import write_difficulty
 from mirg.evaluation.measure import MeasurePlan
+from mirg.evaluation.pass_rates import write_difficulty
 from mirg.evaluation.records import load_records, make_record
 from mirg.evaluation.runner import Plan, evaluate
 from mirg.frames import extent, from_frame, input_size, to_frame

@@ -24,8 +24,8 @@ from mirg import __version__
 from mirg.data.importers.migbench import PAPER_NAMES, Annotations, Item, load_annotations
 from mirg.evaluation.migbench import official
 from mirg.evaluation.migbench.responses import Responses, load_responses
-from mirg.evaluation.migbench.score import PROTOCOLS, Score, compare_scores, score_all, summarise
-from mirg.frames import family
+from mirg.evaluation.migbench.summary import PROTOCOLS, Score, compare_scores, score_all, summarise
+from mirg.families import family
 from mirg.storage import read_jsonl, write_json_atomic
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -34,7 +34,7 @@ from mutant_operators import Mutant, mutants_of, parameters_of
 from mutant_tests import ROOT, Job, Slot, TestMap, near, preload, run_jobs, run_tests, trace, within
 
 CORE = [
-    *("geometry.py", "frames.py", "images.py", "storage.py", "locks.py", "config.py"),
+    *("geometry.py", "families.py", "frames.py", "images.py", "storage.py", "locks.py", "config.py"),
     *("answers/*.py", "rewards/*.py", "samples/*.py"),
     *("models/packing.py", "models/sampling.py", "training/grpo.py", "training/launch.py"),
     *(

@@ -10,14 +10,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mirg.data.importers.reasons import Reason, reasons
+from mirg.data.importers.refusals import Reason, reasons
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "how-to" / "refused.md"
 HEAD = """\
 # What is refused, and why
 
-<!-- Written by tools/refused_page.py from src/mirg/data/importers/reasons.yaml: change the table there. -->
+<!-- Written by tools/refused_page.py from src/mirg/data/importers/refusals.yaml: change the table there. -->
 
 A row is accepted only if its images and boxes follow from what it says. If a row names an image or uses a frame that
 was not understood, it is refused: a sample that silently points to the wrong image or the wrong box would do more harm

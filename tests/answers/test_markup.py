@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fakes.speed import takes_at_most
 from mirg.answers import box_markup, cited, markup_problem, render, replaced
 from mirg.errors import AnswerError
-from mirg.frames import INTERNVL, MIRG_TINY, QWEN2_VL, QWEN3_VL, QWEN25_VL, Family
+from mirg.families import INTERNVL, MIRG_TINY, QWEN2_VL, QWEN3_VL, QWEN25_VL, Family
 
 BOX = "<box image=2>0.1,0.2,0.3,0.4</box>"
 SIZES = [(100, 100), (1280, 720)]

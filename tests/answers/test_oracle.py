@@ -10,7 +10,7 @@ import pytest
 
 from fakes.spelled_rows import PICTURES, Maker, Row
 from mirg.answers import Reading, read
-from mirg.frames import QWEN2_VL, QWEN3_VL, Family
+from mirg.families import QWEN2_VL, QWEN3_VL, Family
 
 FAMILIES = (QWEN3_VL, QWEN2_VL)
 # Answers about what the reader cannot know: their boxes are numbers of another form, or their image is a question.

@@ -11,7 +11,7 @@ import pytest
 from fakes.completions import random_sample
 from mirg.answers import messages, prompt_text, question_text
 from mirg.errors import AnswerError
-from mirg.frames import FAMILIES, QWEN3_VL, QWEN25_VL, Family, PixelLimits
+from mirg.families import FAMILIES, QWEN3_VL, QWEN25_VL, Family, PixelLimits
 from mirg.samples.schema import ImageRef, Sample
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"

@@ -12,7 +12,7 @@ from fakes.speed import grows_at_most, takes_at_most
 from mirg.answers import read
 from mirg.answers.blocks import MOST_BOXES
 from mirg.answers.grammar import MOST_NOISE
-from mirg.frames import FAMILIES, MIRG_TINY, QWEN3_VL, QWEN25_VL
+from mirg.families import FAMILIES, MIRG_TINY, QWEN3_VL, QWEN25_VL
 
 SIZES = [(1280, 720), (640, 480), (100, 100)]
 GOOD = ((2, (0.1, 0.2, 0.3, 0.4), None),)

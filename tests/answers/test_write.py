@@ -10,7 +10,8 @@ import pytest
 from fakes.completions import LABELS, random_sample, right_completion
 from mirg.answers import instruction_text, read, write_answer, write_completion
 from mirg.errors import AnswerError
-from mirg.frames import FAMILIES, INTERNVL, MIRG_TINY, QWEN2_VL, QWEN3_VL, QWEN25_VL, Family, PixelLimits, to_frame
+from mirg.families import FAMILIES, INTERNVL, MIRG_TINY, QWEN2_VL, QWEN3_VL, QWEN25_VL, Family, PixelLimits
+from mirg.frames import to_frame
 from mirg.samples.schema import Target
 
 SIZES = [(100, 100), (1280, 720)]

@@ -136,7 +136,7 @@ def test_every_key_arrives(mirg: Run, tmp_path: Path, monkeypatch: pytest.Monkey
     record(monkeypatch, seen, "mirg.trajectories.build.build_dataset", report)
     record(monkeypatch, seen, "mirg.cli.train.train", None)
     record(monkeypatch, seen, "mirg.engines.load.load_engine", "engine")
-    record(monkeypatch, seen, "mirg.evaluation.difficulty.write_difficulty", report)
+    record(monkeypatch, seen, "mirg.evaluation.pass_rates.write_difficulty", report)
     record(monkeypatch, seen, "mirg.evaluation.runner.evaluate", {"n": 1})
     monkeypatch.setattr("mirg.evaluation.compare.load_evaluations", lambda folders: [])
     monkeypatch.setattr("mirg.evaluation.compare.compare", lambda evaluations: {})

@@ -116,7 +116,7 @@ TABLE: list[tuple[str, str, str]] = [
         recipe TMP/compose.yaml .recipe.n=3 | out o .out | overrides seed=9 .recipe.seed=9
         copy - .copy | executor processes executor.name | workers 2 executor.workers
         workers 2 .executor=pool | overwrite - .overwrite"""),
-    ("data difficulty", "engines.load.load_engine evaluation.difficulty.write_difficulty",
+    ("data difficulty", "engines.load.load_engine evaluation.pass_rates.write_difficulty",
         GENERATION + """
         dataset DATA .dataset | out TMP/o .out | model m load_engine.model
         k 3 .k | copy - .plan.copy

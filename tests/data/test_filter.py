@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from mirg.data.checks.lengths import SampleCounter
 from mirg.data.filter import Criteria, why_dropped, write_filtered
 from mirg.errors import ConfigError, DataError
-from mirg.frames import FAMILIES, family
+from mirg.families import FAMILIES, family
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, Sample, Target, Trajectory
 from mirg.samples.tokens import image_tokens
 

@@ -22,7 +22,8 @@ from mirg.engines.base import Completion, Generation, Request, Sampler, several
 from mirg.engines.limits import Limits
 from mirg.engines.remote import EndpointEngine
 from mirg.errors import EndpointError, EngineError
-from mirg.frames import FAMILIES, PixelLimits, input_size
+from mirg.families import FAMILIES, PixelLimits
+from mirg.frames import input_size
 
 GREEDY = Generation(max_new_tokens=20)
 

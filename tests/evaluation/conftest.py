@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mirg.evaluation.records import Record, make_record
-from mirg.frames import FAMILIES
+from mirg.families import FAMILIES
 from mirg.geometry import Box
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, Sample, Target
 

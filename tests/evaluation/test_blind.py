@@ -16,7 +16,7 @@ from mirg.engines.base import Generation, Request
 from mirg.errors import AnswerError, ConfigError, DataError
 from mirg.evaluation.blind import Answered, Gains, gains, judge, write_helpful, written_chain
 from mirg.evaluation.measure import MeasurePlan, journal_of
-from mirg.frames import FAMILIES
+from mirg.families import FAMILIES
 from mirg.samples import DatasetFolder
 
 PLAN = MeasurePlan(Generation(batch_size=6))

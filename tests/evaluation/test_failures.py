@@ -26,7 +26,7 @@ from mirg.evaluation.failures import (
     true_image,
 )
 from mirg.evaluation.records import Record, make_record
-from mirg.frames import FAMILIES
+from mirg.families import FAMILIES
 from mirg.geometry import Box, iou
 from mirg.samples import ImageRef, Sample, Target
 

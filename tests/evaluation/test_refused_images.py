@@ -15,10 +15,10 @@ from mirg.engines.ask import shown
 from mirg.engines.base import Generation
 from mirg.errors import ImageError
 from mirg.evaluation.blind import write_helpful
-from mirg.evaluation.difficulty import write_difficulty
 from mirg.evaluation.measure import MeasurePlan
+from mirg.evaluation.pass_rates import write_difficulty
 from mirg.evaluation.runner import Plan, evaluate
-from mirg.frames import FAMILIES, QWEN3_VL, QWEN25_VL, Family
+from mirg.families import FAMILIES, QWEN3_VL, QWEN25_VL, Family
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, Sample, Target, refuse_for_family
 from mirg.samples.schema import Trajectory
 

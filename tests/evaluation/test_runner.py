@@ -19,7 +19,7 @@ from mirg.engines.base import Completion, Generation, Request
 from mirg.errors import ConfigError, EvaluationError, StorageError
 from mirg.evaluation.records import load_records
 from mirg.evaluation.runner import Plan, evaluate, select
-from mirg.frames import FAMILIES, PixelLimits
+from mirg.families import FAMILIES, PixelLimits
 from mirg.rewards import RewardConfig
 from mirg.samples import DatasetFolder
 from mirg.storage import sole_writer

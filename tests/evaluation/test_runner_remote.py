@@ -16,7 +16,7 @@ from mirg.engines.remote import EndpointEngine
 from mirg.errors import EndpointError, EvaluationError
 from mirg.evaluation.records import load_records
 from mirg.evaluation.runner import Plan, evaluate
-from mirg.frames import FAMILIES
+from mirg.families import FAMILIES
 from mirg.samples import DatasetFolder
 
 FILES = ["evaluation.json", "records.jsonl", "rejected.jsonl", "summary.json"]

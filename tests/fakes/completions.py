@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 from mirg.answers import write_completion
-from mirg.frames import FAMILIES, Family, to_frame
+from mirg.families import FAMILIES, Family
+from mirg.frames import to_frame
 from mirg.samples.schema import ImageRef, Sample, Target
 
 SIZES = ((72, 72), (640, 480), (1280, 720), (333, 777), (1, 1), (4000, 3000), (50, 9), (1024, 1024))

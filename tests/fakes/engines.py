@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mirg.engines.base import Completion, Generation, Request
-from mirg.frames import FAMILIES, Family, PixelLimits
+from mirg.families import FAMILIES, Family, PixelLimits
 
 Script = Callable[[Request, Generation], str]
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from fakes.wordings import HONEST
 from mirg.data.scenes.generate import generate, to_sample
 from mirg.data.scenes.tasks import TASKS
-from mirg.frames import QWEN3_VL, Family, to_frame
+from mirg.families import QWEN3_VL, Family
+from mirg.frames import to_frame
 from mirg.geometry import Box
 from mirg.samples.schema import ImageRef, ObjectNote, Sample
 

@@ -12,7 +12,7 @@ from PIL import Image
 from fakes.faulty_api import Settings
 from mirg.answers import write_completion
 from mirg.engines.endpoint import Reply
-from mirg.frames import family
+from mirg.families import family
 from mirg.samples import DatasetFolder, DatasetWriter, ObjectNote, Sample, Target
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import as_sent

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from fakes.tiny import tiny_pair
-from mirg.frames import PixelLimits
+from mirg.families import PixelLimits
 from mirg.models.load import LoadedModel, wrap
 from mirg.models.packing import enable_packed_forward
 from mirg.models.prompts import Prompt, encode

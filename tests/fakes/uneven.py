@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from mirg.frames import QWEN25_VL, PixelLimits
+from mirg.families import QWEN25_VL, PixelLimits
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, Sample, Target, Trajectory
 
 FAMILY = QWEN25_VL

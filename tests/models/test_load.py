@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from fakes.tiny import MODEL_TYPES
 from fakes.training import hurt
 from mirg.errors import ConfigError, EngineError
-from mirg.frames import PixelLimits
+from mirg.families import PixelLimits
 from mirg.models import processors
 from mirg.models.load import fingerprint, load_model, model_facts, resolve_model
 from mirg.storage import SEAL_FILE, seal_folder

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from fakes.tiny import MODEL_TYPES, read_data, tiny_config, tiny_pair
 from mirg.answers.prompts import messages
-from mirg.frames import FAMILIES, input_size
+from mirg.families import FAMILIES
+from mirg.frames import input_size
 from mirg.models.load import load_model
 from mirg.models.tiny import TinyConfig
 

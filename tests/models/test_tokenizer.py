@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fakes.tiny import WORLD
 from mirg.data.scenes.generate import corpus
 from mirg.data.scenes.objects import NAMES
-from mirg.frames import FAMILIES
+from mirg.families import FAMILIES
 from mirg.models.load import forbidden_tokens
 from mirg.models.tiny import GRID, MAX_IMAGES, SPECIAL_TOKENS, TURN_END, train_tokenizer
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fakes.completions import random_box, random_sample, right_completion
 from fakes.readings import reading_of, truth_of
-from mirg.frames import FAMILIES, QWEN3_VL, Family
+from mirg.families import FAMILIES, QWEN3_VL, Family
 from mirg.geometry import iou
 from mirg.rewards import Arm, RewardConfig, Shaping, score, score_reading
 from mirg.samples.schema import Sample, Target

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from fakes.completions import random_box, right_completion
 from fakes.readings import reading_of
-from mirg.frames import MIRG_TINY, QWEN3_VL, QWEN25_VL, PixelLimits
+from mirg.families import MIRG_TINY, QWEN3_VL, QWEN25_VL, PixelLimits
 from mirg.geometry import iou
 from mirg.rewards import RewardConfig, score, score_reading
 from mirg.rewards.parts import best_sum, dual_threshold, object_part, pair_iou

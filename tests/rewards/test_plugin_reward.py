@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from fakes.completions import random_sample, right_completion
 from mirg.config import dump_recipe
 from mirg.errors import ConfigError, PluginError
-from mirg.frames import MIRG_TINY
+from mirg.families import MIRG_TINY
 from mirg.rewards import RewardConfig
 from mirg.rewards.trl import plugin_reward, reward_functions
 from mirg.training.recipe import GrpoRecipe, RewardSection

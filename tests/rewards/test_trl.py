@@ -9,7 +9,7 @@ import pytest
 
 from fakes.completions import mutants, random_sample, right_completion
 from mirg.errors import ConfigError, DataError
-from mirg.frames import FAMILIES, MIRG_TINY
+from mirg.families import FAMILIES, MIRG_TINY
 from mirg.rewards import Arm, RewardConfig, score
 from mirg.rewards.trl import completion_text, reward_functions, total_reward
 

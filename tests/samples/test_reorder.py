@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mirg.answers.markup import cited
 from mirg.answers.prompts import write_completion
 from mirg.data.scenes.generate import iter_samples
-from mirg.frames import MIRG_TINY
+from mirg.families import MIRG_TINY
 from mirg.rewards import score
 from mirg.samples.reorder import has_free_order, in_orders, reordered
 from mirg.samples.schema import ImageRef, Sample, Target

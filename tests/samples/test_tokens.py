@@ -15,7 +15,7 @@ from PIL import Image
 
 from fakes.tiny import tiny_pair
 from mirg.errors import ConfigError
-from mirg.frames import GLM_V, INTERNVL, QWEN2_VL, QWEN3_VL, QWEN25_VL, Family, PixelLimits, family
+from mirg.families import GLM_V, INTERNVL, QWEN2_VL, QWEN3_VL, QWEN25_VL, Family, PixelLimits, family
 from mirg.samples.tokens import image_tokens, text_tokens, tokenizer
 
 # Counted once with the vocabulary of Qwen's tokenizer.

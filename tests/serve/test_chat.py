@@ -17,7 +17,7 @@ from mirg.data.scenes.render import render
 from mirg.data.scenes.world import Scene, load_world
 from mirg.engines.base import Completion, Generation, Request
 from mirg.engines.transformers import TransformersEngine
-from mirg.frames import MIRG_TINY
+from mirg.families import MIRG_TINY
 from mirg.models.load import load_model
 from research.perception.exercises import locate
 

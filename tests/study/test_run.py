@@ -187,7 +187,7 @@ def test_every_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     report = SimpleNamespace(tokens=1, kept=Counter(), n_kept=1, n_rejected=0)
     summary = {"metrics": {"overall": {"joint_accuracy": {"mean": 0.0}}}}
     record(monkeypatch, seen, "mirg.engines.load.load_engine", "engine")
-    record(monkeypatch, seen, "mirg.evaluation.difficulty.write_difficulty", report)
+    record(monkeypatch, seen, "mirg.evaluation.pass_rates.write_difficulty", report)
     record(monkeypatch, seen, "mirg.evaluation.runner.evaluate", summary)
     monkeypatch.setattr(DatasetFolder, "open", lambda path: path)
     monkeypatch.chdir(tmp_path)

@@ -15,7 +15,7 @@ from PIL import Image
 from fakes.hostile_images import huge_header_png
 from fakes.training import rows
 from mirg.errors import DataError
-from mirg.frames import PixelLimits
+from mirg.families import PixelLimits
 from mirg.models.load import LoadedModel, load_model
 from mirg.samples import DatasetFolder, DatasetWriter, Sample, Target
 from mirg.training import data as module

@@ -17,7 +17,7 @@ from fakes.tiny import read_data
 from fakes.training import answer, favour, rows, weights
 from mirg.engines.load import load_engine
 from mirg.errors import ConfigError
-from mirg.frames import family
+from mirg.families import family
 from mirg.models.load import forbidden_tokens, load_model
 from mirg.models.vision import FeatureCache
 from mirg.rewards import RewardConfig, score

@@ -18,7 +18,7 @@ from PIL import Image
 from fakes.training import rows, weights
 from mirg.config import dump_recipe
 from mirg.errors import CheckpointError, ConfigError, EngineError
-from mirg.frames import PixelLimits
+from mirg.families import PixelLimits
 from mirg.models.load import LoadedModel, load_model
 from mirg.training import launch
 from mirg.training.recipe import GrpoRecipe, PromptConfig

@@ -16,7 +16,7 @@ from fakes.tiny import tiny_pair
 from fakes.trees import noise
 from mirg.cli.main import app
 from mirg.config import dump_recipe, load_recipe
-from mirg.frames import PixelLimits
+from mirg.families import PixelLimits
 from mirg.models.load import LoadedModel, load_model, wrap
 from mirg.models.packing import enable_packed_forward, pack, score_packed
 from mirg.models.prompts import Prompt, encode

@@ -22,7 +22,7 @@ from fakes.uneven import CITED, COMPLETION, LIMITS, POINTED, SAMPLE, write_uneve
 from fakes.vllm import Engine, install
 from mirg.engines.load import load_engine
 from mirg.errors import ConfigError, DataError, ImageError
-from mirg.frames import PixelLimits
+from mirg.families import PixelLimits
 from mirg.images import ImageLimits
 from mirg.samples import DatasetFolder, DatasetWriter
 from mirg.training import memory

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from mirg.answers.image_names import UNKNOWN, Name
 from mirg.errors import AnswerError
-from mirg.frames import Family
+from mirg.families import Family
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"

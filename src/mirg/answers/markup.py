@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from mirg.errors import AnswerError
-from mirg.frames import Family, PixelLimits, Size, swapped, to_frame
+from mirg.families import Family, PixelLimits
+from mirg.frames import Size, swapped, to_frame
 from mirg.geometry import Box, box_problem
 
 Style = Literal["text", "json"]

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from mirg.answers.blocks import ANSWER_CLOSE, ANSWER_OPEN, TAGS, THINK_CLOSE, THINK_OPEN, forbid, forbid_vision
 from mirg.answers.markup import Style, render, spell
 from mirg.errors import AnswerError
-from mirg.frames import RELATIVE_MAX, Family, PixelLimits, Size, swapped, to_frame
+from mirg.families import RELATIVE_MAX, Family, PixelLimits
+from mirg.frames import Size, swapped, to_frame
 from mirg.samples.schema import Sample, Target
 
 Instructions = Literal["full", "short", "none"]

@@ -14,7 +14,8 @@ from mirg.answers.blocks import Blocks, RawBox, split
 from mirg.answers.grammar import parse
 from mirg.answers.image_names import LAST
 from mirg.errors import MirgError
-from mirg.frames import Family, PixelLimits, Size, extent, swapped
+from mirg.families import Family, PixelLimits
+from mirg.frames import Size, extent, swapped
 from mirg.geometry import Box, box_problem
 
 # Part of the key of every stored evaluation: changes whenever some completion would be read differently.

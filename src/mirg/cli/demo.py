@@ -23,7 +23,7 @@ from mirg.console import log_to_console, logger, say
 from mirg.data.scenes.world import WorldConfig, load_world
 from mirg.engines.base import Generation
 from mirg.errors import ConfigError
-from mirg.frames import MIRG_TINY
+from mirg.families import MIRG_TINY
 from mirg.samples import DatasetFolder
 from mirg.storage import read_json, write_json_atomic
 from mirg.training.recipe import PARTIALLY_SOLVED, GrpoRecipe, RlAnswers, SftRecipe
@@ -143,8 +143,8 @@ def _train(plan: DemoRecipe, stage: str, out: Path, overrides: list[str]) -> Non
 def _rate(plan: DemoRecipe, out: Path) -> Path:
     """The RL samples with the share of the SFT model's answers that are right: GRPO learns from neither 0 nor 1."""
     from mirg.engines.load import load_engine
-    from mirg.evaluation.difficulty import write_difficulty
     from mirg.evaluation.measure import MeasurePlan
+    from mirg.evaluation.pass_rates import write_difficulty
 
     rated = out / "data/rated"
     # At temperature 1, whatever GRPO's is: a wider net, where samples are few.

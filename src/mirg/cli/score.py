@@ -12,7 +12,7 @@ from mirg.console import say, table, warn
 from mirg.data.importers.migbench import PAPER_NAMES, load_annotations
 from mirg.evaluation.migbench.images import image_sizes
 from mirg.evaluation.migbench.responses import load_responses
-from mirg.evaluation.migbench.score import (
+from mirg.evaluation.migbench.summary import (
     COLUMNS,
     PROTOCOLS,
     Frame,
@@ -22,8 +22,8 @@ from mirg.evaluation.migbench.score import (
     score_all,
     summarise,
 )
-from mirg.frames import family as family_by_name
-from mirg.frames import limits_of
+from mirg.families import family as family_by_name
+from mirg.families import limits_of
 from mirg.storage import write_json_atomic, write_jsonl_atomic
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Score responses to a published benchmark.")

@@ -43,7 +43,7 @@ def serve(
             f"'mirg serve' needs the package {error.name!r}, which is not installed", hint="pip install 'mirg[app]'"
         ) from error
     from mirg.engines.load import load_engine
-    from mirg.frames import PixelLimits
+    from mirg.families import PixelLimits
 
     pixels = round(max_megapixels * 1e6)
     limits = ServeLimits(

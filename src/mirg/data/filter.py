@@ -17,7 +17,7 @@ from mirg.data.checks.lengths import SampleCounter
 from mirg.data.derive import Derived, Judge, Outcome, refuse_overwriting_inputs, sift, writer_like
 from mirg.data.rows import keyed
 from mirg.errors import ConfigError, DataError, ImageError, MirgError
-from mirg.frames import PixelLimits, family
+from mirg.families import PixelLimits, family
 from mirg.samples import DatasetFolder, Rejection, Sample, Tally, refuse_for_family
 from mirg.samples.folder import ImageCheck
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from mirg.errors import ConfigError, EngineError
-from mirg.frames import Family, PixelLimits
+from mirg.families import Family, PixelLimits
 
 if TYPE_CHECKING:
     from PIL.Image import Image

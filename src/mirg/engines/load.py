@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from mirg.engines.base import Engine
 from mirg.errors import ConfigError
-from mirg.frames import PixelLimits, limits_of
-from mirg.frames import family as family_by_name
+from mirg.families import PixelLimits, limits_of
+from mirg.families import family as family_by_name
 
 
 @dataclass(frozen=True)

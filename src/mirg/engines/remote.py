@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from mirg.answers.prompts import Instructions
-    from mirg.frames import Family, PixelLimits
+    from mirg.families import Family, PixelLimits
 
 _AHEAD = 4  # requests prepared for each that may be sent at once, so that a slow one does not hold up the others
 

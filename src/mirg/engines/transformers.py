@@ -15,7 +15,7 @@ from mirg.models.prompts import Prompt, encode
 from mirg.models.sampling import Sampling, complete
 
 if TYPE_CHECKING:
-    from mirg.frames import Family, PixelLimits
+    from mirg.families import Family, PixelLimits
 
 
 class TransformersEngine:

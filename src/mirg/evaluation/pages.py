@@ -20,7 +20,7 @@ from mirg.evaluation.records import RECORDS_FILE
 from mirg.evaluation.store import SETTINGS_FILE
 from mirg.report.data import ReportData, Section, Stage
 from mirg.report.pages import write_report
-from mirg.report.stages import stages_from_rows
+from mirg.report.training_curves import stages_from_rows
 from mirg.storage import BadLine, read_json, read_jsonl
 from mirg.text_files import parse_yaml
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mirg.errors import EvaluationError, first_problem
 from mirg.evaluation.agreement import NOTHING, agree
-from mirg.frames import Family, PixelLimits
+from mirg.families import Family, PixelLimits
 from mirg.geometry import Box
 from mirg.rewards import RewardConfig, score
 from mirg.samples.schema import Sample, Target

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mirg.answers.prompts import Instructions
 from mirg.errors import EngineError, StorageError
-from mirg.frames import Family, PixelLimits, family, family_of_model_type
+from mirg.families import Family, PixelLimits, family, family_of_model_type
 from mirg.models.processors import load_processor, once_per_image
 from mirg.storage import SEAL_FILE, read_json, seal_problems
 

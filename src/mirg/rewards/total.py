@@ -21,7 +21,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mirg.answers.read import Reading, read
-from mirg.frames import Family, PixelLimits
+from mirg.families import Family, PixelLimits
 from mirg.rewards.parts import Part, Shape, dual_threshold, format_part, image_part, named_images, object_part
 from mirg.samples.schema import Sample
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from mirg.errors import ConfigError, DataError
-from mirg.frames import Family, PixelLimits
+from mirg.families import Family, PixelLimits
 from mirg.plugins import number_plugin
 from mirg.rewards.total import PARTS, RewardConfig, Score, score
 from mirg.samples.schema import Sample

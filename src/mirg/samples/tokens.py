@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mirg.errors import ConfigError, DataError, ImageError
-from mirg.frames import Family, PixelLimits, Size, input_size
+from mirg.families import Family, PixelLimits
+from mirg.frames import Size, input_size
 from mirg.samples.schema import Sample
 
 CountText = Callable[[str], int]

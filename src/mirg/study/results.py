@@ -21,7 +21,7 @@ from mirg.evaluation.compare import load_evaluation
 from mirg.evaluation.intervals import LEVEL, RESAMPLES, Floats, draw_counts, sums_by_set
 from mirg.evaluation.metrics import METRICS
 from mirg.evaluation.records import Record, make_record, read_rows
-from mirg.frames import MIRG_TINY
+from mirg.families import MIRG_TINY
 from mirg.samples import DatasetFolder
 from mirg.storage import BadLine, digest_bytes, read_json, read_jsonl
 from mirg.study.plan import ARMS, PATHS, StudyRecipe

@@ -181,8 +181,8 @@ def rate(plan: StudyRecipe, arm: Arm, seed: int, out: Path) -> None:
     """
     from mirg.engines.base import Generation
     from mirg.engines.load import load_engine
-    from mirg.evaluation.difficulty import write_difficulty
     from mirg.evaluation.measure import MeasurePlan
+    from mirg.evaluation.pass_rates import write_difficulty
 
     name = _rated(arm, seed)
     logger.info("— pass rates of %s", _start_of(arm, seed))

@@ -20,7 +20,7 @@ import torch
 from mirg.console import logger
 from mirg.data.checks.leakage import shared_images
 from mirg.errors import ConfigError, DataError
-from mirg.frames import PixelLimits
+from mirg.families import PixelLimits
 from mirg.models.load import LoadedModel, fast_dtype, forbidden_tokens, load_model, model_facts, wrap
 from mirg.samples import DatasetFolder
 from mirg.storage import sole_writer

@@ -19,8 +19,9 @@ from mirg.answers.prompts import write_completion
 from mirg.answers.read import read
 from mirg.config import Section
 from mirg.errors import ConfigError, MirgError, PluginError
-from mirg.frames import Family, from_frame, to_frame
-from mirg.frames import family as family_named
+from mirg.families import Family
+from mirg.families import family as family_named
+from mirg.frames import from_frame, to_frame
 from mirg.geometry import Box, iou_matrix, match
 from mirg.plugins import load_plugin, plugin_errors
 from mirg.samples.schema import Sample, Target, Trajectory

@@ -10,7 +10,7 @@ import mirg
 from mirg.answers.prompts import messages, prompt_text, write_completion
 from mirg.data.checks.lengths import Lengths, limits_for
 from mirg.errors import ConfigError, ImageError
-from mirg.frames import FAMILIES, MIRG_TINY, QWEN3_VL, PixelLimits
+from mirg.families import FAMILIES, MIRG_TINY, QWEN3_VL, PixelLimits
 from mirg.samples import ImageRef, Sample, Target, Trajectory
 from mirg.samples.tokens import image_tokens, template_tokens, text_tokens, tokenizer
 

@@ -21,7 +21,7 @@ from mirg.data.checks.run import CheckConfig, Look, check_dataset
 from mirg.data.rows import chunks_of
 from mirg.errors import StorageError
 from mirg.executors import Executor, ExecutorName, executor
-from mirg.frames import QWEN3_VL, QWEN25_VL
+from mirg.families import QWEN3_VL, QWEN25_VL
 from mirg.samples import DatasetFolder, ImageRef, Sample
 
 TOKENIZER = Path(package.__file__).parent / "models" / "mirg-tiny" / "tokenizer.json"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fakes.datasets import BOX, edit_rows, picture, row, write_rows
 from mirg.data.checks.run import CheckConfig, Look, check_dataset
 from mirg.errors import DataError
-from mirg.frames import QWEN3_VL, QWEN25_VL
+from mirg.families import QWEN3_VL, QWEN25_VL
 from mirg.samples import DatasetFolder
 
 ROWS = [row(f"s{k}", [k, k + 1], task="refer" if k % 2 else "none") for k in range(6)]

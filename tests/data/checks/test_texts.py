@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mirg.answers.prompts import messages, write_completion
 from mirg.data.checks import problems as module
 from mirg.data.checks.problems import forbidden_tokens, placeholders, prompt_problem, text_problem
-from mirg.frames import FAMILIES, QWEN3_VL, QWEN25_VL
+from mirg.families import FAMILIES, QWEN3_VL, QWEN25_VL
 from mirg.samples import ImageRef, Sample, Target, Trajectory
 
 TOKENS = forbidden_tokens(FAMILIES.values())

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from fakes.datasets import write_rows
 from mirg.answers import read
-from mirg.frames import Family, PixelLimits, Size, family, input_size
+from mirg.families import Family, PixelLimits, family
+from mirg.frames import Size, input_size
 from mirg.rewards.total import RewardConfig, score
 from mirg.samples import DatasetFolder, Sample
 

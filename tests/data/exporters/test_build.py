@@ -18,7 +18,7 @@ from mirg.data.exporters.build import FORMATS, format_of, make_plan
 from mirg.data.exporters.files import is_turned
 from mirg.data.exporters.render import rendered
 from mirg.errors import AnswerError, ConfigError, DataError, ImageError
-from mirg.frames import FAMILIES
+from mirg.families import FAMILIES
 from mirg.samples import DatasetCard, DatasetFolder, DatasetWriter, ImageRef, Sample, Target, Trajectory
 from mirg.storage import folder_manifest
 

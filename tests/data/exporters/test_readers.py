@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mirg.frames import PixelLimits
+from mirg.families import PixelLimits
 from mirg.rewards import RewardConfig
 from mirg.rewards.trl import reward_functions
 from mirg.samples import DatasetFolder, Sample
@@ -48,7 +48,7 @@ def test_trl_fills_the_placeholders(exported, dataset: DatasetFolder, tmp_path: 
         assert is_conversational(row)
         filled = prepare_multimodal_messages(row["prompt"], row["images"])
         assert [part["image"] for part in filled[0]["content"] if part["type"] == "image"] == row["images"]
-    from mirg.frames import family
+    from mirg.families import family
 
     named = reward_functions(RewardConfig(), family("qwen2.5-vl"), PixelLimits(3136, 12845056))
     for function in named.functions:

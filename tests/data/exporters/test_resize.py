@@ -13,7 +13,8 @@ from mirg.data.exporters.build import FORMATS, make_plan
 from mirg.data.exporters.plan import Plan
 from mirg.data.exporters.resize import llamafactory, qwen_vl_utils, shrunk
 from mirg.errors import ConfigError, ImageError
-from mirg.frames import PixelLimits, family, input_size
+from mirg.families import PixelLimits, family
+from mirg.frames import input_size
 from mirg.samples import DatasetCard, DatasetFolder
 
 QWEN = family("qwen2.5-vl")

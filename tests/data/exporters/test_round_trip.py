@@ -19,7 +19,8 @@ from mirg.data.exporters.plan import Plan, note_beside
 from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
 from mirg.errors import ConfigError
-from mirg.frames import FAMILIES, RELATIVE_MAX, input_size
+from mirg.families import FAMILIES, RELATIVE_MAX
+from mirg.frames import input_size
 from mirg.geometry import Box
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, ObjectNote, Sample, Target, Trajectory
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from mirg.data.importers.evidence import Evidence
 from mirg.data.importers.frames import FrameName, possible, to_fractions
 from mirg.errors import DataError
-from mirg.frames import family, input_size, to_frame
+from mirg.families import family
+from mirg.frames import input_size, to_frame
 from mirg.geometry import iou
 
 SIZE = (640, 480)

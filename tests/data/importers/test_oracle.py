@@ -14,7 +14,7 @@ from PIL import Image
 from fakes.spelled_rows import FRAMES, PICTURES, Maker, Row, Truth
 from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
-from mirg.data.importers.reasons import kind_of
+from mirg.data.importers.refusals import kind_of
 from mirg.samples import DatasetFolder, Sample
 
 Table = dict[str, Counter[str]]

@@ -17,7 +17,8 @@ from mirg.data.importers.frames import Resized, considered
 from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
 from mirg.errors import ConfigError, DataError
-from mirg.frames import PixelLimits, family, input_size, to_frame
+from mirg.families import PixelLimits, family
+from mirg.frames import input_size, to_frame
 
 QWEN = family("qwen2.5-vl")
 LARGE = ((2000, 1500), (1280, 720), (900, 1600), (3000, 2000))

@@ -7,7 +7,7 @@ import pytest
 from mirg.data.importers.migbench import Item
 from mirg.errors import ConfigError
 from mirg.evaluation.migbench.strict import StrictScore, check_family, score_response
-from mirg.frames import FAMILIES, PixelLimits
+from mirg.families import FAMILIES, PixelLimits
 
 QWEN3 = FAMILIES["qwen3-vl"]
 

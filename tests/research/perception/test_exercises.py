@@ -11,7 +11,8 @@ import pytest
 
 from mirg.data.scenes.objects import NAMES
 from mirg.data.scenes.world import Scene, WorldConfig
-from mirg.frames import FAMILIES, to_frame
+from mirg.families import FAMILIES
+from mirg.frames import to_frame
 from research.perception.exercises import LEVELS, POINT_LEVELS, Exercise, describe, locate, look_up, point
 from research.perception.optimise import Curriculum
 from research.perception.questions import EXERCISES, compare, describe_one, name_it, which_image

@@ -14,7 +14,8 @@ from PIL import Image
 
 from fakes import teacher
 from mirg.errors import ImageError
-from mirg.frames import family, from_frame, to_frame
+from mirg.families import family
+from mirg.frames import from_frame, to_frame
 from mirg.samples import DatasetWriter, Sample, Target
 from mirg.samples.folder import DatasetFolder
 from mirg.trajectories.teacher.prompts import first_prompt

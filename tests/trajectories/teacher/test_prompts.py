@@ -12,7 +12,7 @@ from mirg.answers.prompts import messages, prompt_text
 from mirg.data.scenes.generate import iter_samples
 from mirg.data.scenes.tasks import TASKS
 from mirg.errors import AnswerError, ConfigError, DataError
-from mirg.frames import FAMILIES, QWEN3_VL, QWEN25_VL, family
+from mirg.families import FAMILIES, QWEN3_VL, QWEN25_VL, family
 from mirg.samples import ImageRef, ObjectNote, Sample, Target
 from mirg.trajectories.teacher.prompts import (
     KINDS,

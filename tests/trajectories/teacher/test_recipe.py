@@ -21,11 +21,11 @@ from fakes.uneven import write_uneven
 from mirg.engines.endpoint import Endpoint, Fault, Reply
 from mirg.engines.limits import Cost
 from mirg.errors import ConfigError, MirgError
-from mirg.trajectories.teacher.asking import Asker
 from mirg.trajectories.teacher.ledger import Answer, Ledger
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import OVERHEAD, Digests, ImageCache, sent_size
 from mirg.trajectories.teacher.run import ask_teacher
+from mirg.trajectories.teacher.sending import Asker
 from mirg.trajectories.teacher.work import RequestBuilder
 
 SECRET = "sk-c4n4ry-9f2e7b"

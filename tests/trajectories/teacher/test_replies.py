@@ -10,7 +10,8 @@ from fakes.speed import takes_at_most
 from mirg.answers import cited, write_completion
 from mirg.data.scenes.generate import generate, to_sample
 from mirg.data.scenes.tasks import TASKS
-from mirg.frames import FAMILIES, MIRG_TINY, QWEN3_VL, QWEN25_VL, Family, from_frame, to_frame
+from mirg.families import FAMILIES, MIRG_TINY, QWEN3_VL, QWEN25_VL, Family
+from mirg.frames import from_frame, to_frame
 from mirg.samples import ImageRef, Sample, Target, Trajectory
 from mirg.trajectories.checks import failures, verify
 from mirg.trajectories.teacher.replies import LONGEST_REPLY, LONGEST_THINKING, MOST_BOXES, read_reply

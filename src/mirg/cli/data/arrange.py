@@ -226,8 +226,8 @@ def difficulty(
     the command continues.
     """
     from mirg.engines.base import Generation
-    from mirg.evaluation.difficulty import check_k, write_difficulty
     from mirg.evaluation.measure import MeasurePlan, refuse_output
+    from mirg.evaluation.pass_rates import check_k, write_difficulty
 
     generation = Generation(max_new_tokens, temperature, seed, batch_size)
     plan = MeasurePlan(generation, instructions, copy=copy, overwrite=overwrite)

@@ -54,7 +54,7 @@ def check(
     from mirg.data.checks.problems import BoxLimits
     from mirg.data.checks.run import CheckConfig, check_dataset
     from mirg.executors import executor as open_executor
-    from mirg.frames import family as family_named
+    from mirg.families import family as family_named
 
     options |= {"families": [family_named(name) for name in dict.fromkeys(listed(family))]}
     options |= {"boxes": BoxLimits(min_side, min_box_pixels, max_area, max_ratio)}

@@ -11,7 +11,7 @@ import numpy as np
 
 from mirg.answers.prompts import instruction_text, question_text, write_completion
 from mirg.errors import ConfigError, MirgError
-from mirg.frames import FAMILIES, MIRG_TINY, Family, PixelLimits
+from mirg.families import FAMILIES, MIRG_TINY, Family, PixelLimits
 from mirg.samples import Sample
 from mirg.samples.tokens import CountText, image_tokens, template_tokens, text_tokens
 

@@ -18,7 +18,7 @@ from mirg.answers.blocks import TAGS
 from mirg.answers.markup import cited, markup_problem
 from mirg.answers.prompts import messages
 from mirg.errors import ImageError, MirgError
-from mirg.frames import Family
+from mirg.families import Family
 from mirg.geometry import Box
 from mirg.images import ORIENTATION_WORDS, Header
 from mirg.samples import ImageRef, Sample

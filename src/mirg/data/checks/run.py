@@ -26,7 +26,7 @@ from mirg.data.checks.problems import DEFAULT_BOXES, LISTED, BoxLimits, Finding,
 from mirg.data.rows import Chunk, chunks_of, rows_at
 from mirg.errors import MirgError
 from mirg.executors import Executor, Local
-from mirg.frames import FAMILIES, QWEN3_VL, Family
+from mirg.families import FAMILIES, QWEN3_VL, Family
 from mirg.images import Header
 from mirg.samples import DatasetFolder, Rejection, Sample, refused_image
 from mirg.samples.card import CARD_FILE, SAMPLES_FILE

@@ -22,7 +22,7 @@ from mirg.data.exporters.render import rendered
 from mirg.data.exporters.trl import TRL
 from mirg.data.exporters.verl import VERL
 from mirg.errors import ConfigError, DataError, MirgError, did_you_mean
-from mirg.frames import family
+from mirg.families import family
 from mirg.samples import DatasetFolder, Rejection, Sample, Tally, write_rejections
 from mirg.samples.folder import ImageCheck
 from mirg.storage import atomic_folder, write_atomic, write_json_atomic

@@ -14,7 +14,7 @@ from typing import Any
 from mirg.data.exporters.files import TableWriter, arrow
 from mirg.data.exporters.plan import Format, Plan, Row
 from mirg.data.exporters.resize import Resize, shrunk
-from mirg.frames import PixelLimits
+from mirg.families import PixelLimits
 
 DATA_FILE = "train.parquet"
 

@@ -12,7 +12,7 @@ from typing import Any
 from mirg.data.exporters.files import TableWriter
 from mirg.data.exporters.plan import Format, Plan, Row
 from mirg.data.exporters.resize import Resize, llamafactory
-from mirg.frames import PixelLimits
+from mirg.families import PixelLimits
 
 DATA_FILE = "sft.json"
 INFO_FILE = "dataset_info.json"

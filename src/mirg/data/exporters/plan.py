@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mirg.answers import Instructions, Style
 from mirg.data.exporters.resize import Resize
-from mirg.frames import Family, PixelLimits, Size
+from mirg.families import Family, PixelLimits
+from mirg.frames import Size
 from mirg.samples import DatasetCard, Sample
 
 
@@ -109,7 +110,7 @@ _LONGEST = 4096  # characters of a README that are read
 
 
 class ExportNote(BaseModel):
-    """For which trainer and family the texts of ``files`` were written; pixels as :class:`mirg.frames.PixelLimits`."""
+    """For which trainer and family the texts of ``files`` were written; pixels as ``PixelLimits``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

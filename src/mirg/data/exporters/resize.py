@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mirg.errors import ImageError
-from mirg.frames import Family, PixelLimits, Size, input_size
+from mirg.families import Family, PixelLimits
+from mirg.frames import Size, input_size
 
 _LONGEST_RATIO = 200
 _RATIO_MADE = 180

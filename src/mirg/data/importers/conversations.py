@@ -37,7 +37,8 @@ from mirg.data.importers.texts import (
     told,
 )
 from mirg.errors import first_problem
-from mirg.frames import FAMILIES, swapped
+from mirg.families import FAMILIES
+from mirg.frames import swapped
 from mirg.samples import ImageRef, Sample
 
 # --- rows that hold a whole sample ------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from mirg.data.importers.raw import FrameName, RawBox, RawImage, RawObject, RawSample, asks_for_every
 from mirg.data.importers.rows import Refused, chosen, is_box
 from mirg.errors import DataError
-from mirg.frames import RELATIVE_MAX
+from mirg.families import RELATIVE_MAX
 
 BoxFormat = Literal["boxes", "boxes_xywh"]  # corners, or corner and size, by the names that --columns gives them
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from mirg.data.importers.frames import NAMED, WORDS, possible
 from mirg.data.importers.raw import FrameName
 from mirg.errors import DataError
-from mirg.frames import RELATIVE_MAX
+from mirg.families import RELATIVE_MAX
 from mirg.images import Size
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from mirg.data.importers.raw import FrameName, ImportOptions, RawBox, RawImage, 
 from mirg.data.importers.relabel import Noted, checked
 from mirg.data.importers.rows import Refused
 from mirg.errors import DataError, ImageError, first_problem
-from mirg.frames import FAMILIES
+from mirg.families import FAMILIES
 from mirg.geometry import Box, box_problem
 from mirg.images import ORIENTATION_WORDS, stored_size, upright_box
 from mirg.samples import ImageRef, ObjectNote, Sample, Target, Trajectory

@@ -21,7 +21,8 @@ from mirg.data.exporters.plan import README_FILE, note_beside
 from mirg.data.exporters.resize import Resize
 from mirg.data.importers.raw import FrameName, ImportOptions
 from mirg.errors import ConfigError, DataError, ImageError
-from mirg.frames import FAMILIES, RELATIVE_MAX, PixelLimits, Size, family, input_size
+from mirg.families import FAMILIES, RELATIVE_MAX, PixelLimits, family
+from mirg.frames import Size, input_size
 from mirg.geometry import Box
 
 NAMED: tuple[FrameName, ...] = ("fraction", "relative_1000", "pixels")

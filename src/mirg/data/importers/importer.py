@@ -21,7 +21,7 @@ from mirg.data.importers.kinds import source_of
 from mirg.data.importers.look import note_facts
 from mirg.data.importers.pictures import advice
 from mirg.data.importers.raw import FrameName, ImportOptions, Refusal, Row, Source
-from mirg.data.importers.reasons import kind_of
+from mirg.data.importers.refusals import kind_of
 from mirg.data.importers.relabel import LabelReport
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.executors import Executor, Local

@@ -23,7 +23,8 @@ from mirg.answers import ordinals
 from mirg.answers.read import Reading, read
 from mirg.data.importers.migbench import Item
 from mirg.errors import ConfigError
-from mirg.frames import Family, PixelLimits, Size
+from mirg.families import Family, PixelLimits
+from mirg.frames import Size
 from mirg.geometry import iou
 
 _ANY_SIZE: Size = (1000, 1000)  # the 0-1000 frame does not depend on the size

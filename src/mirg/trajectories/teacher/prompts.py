@@ -17,7 +17,8 @@ from typing import Any
 from mirg.answers import instruction_text, render, write_answer
 from mirg.console import clean, one_line
 from mirg.errors import AnswerError, ConfigError
-from mirg.frames import FAMILIES, Family, Size, to_frame
+from mirg.families import FAMILIES, Family
+from mirg.frames import Size, to_frame
 from mirg.geometry import Box
 from mirg.samples.schema import Sample
 from mirg.samples.tokens import sizes_in

@@ -11,7 +11,7 @@ from mirg.config import Section
 from mirg.engines.endpoint import EndpointUrl, KeyVariable, key_from_environment
 from mirg.engines.limits import Budget, Limits, Price
 from mirg.errors import ConfigError
-from mirg.frames import family
+from mirg.families import family
 from mirg.trajectories.checks import DEFAULT_FAMILY, VerifyConfig
 
 _SECRET = re.compile(r"api_?key|secret|password|authorization|bearer|credential|access_?token|^key$", re.IGNORECASE)

@@ -17,7 +17,8 @@ from mirg.answers.grammar import parse
 from mirg.answers.markup import box_markup
 from mirg.answers.read import ReadBox, read
 from mirg.errors import AnswerError, MirgError
-from mirg.frames import Family, Size, from_frame, swapped
+from mirg.families import Family
+from mirg.frames import Size, from_frame, swapped
 from mirg.geometry import Box, box_problem, match
 from mirg.samples.schema import Sample, Target, Trajectory
 from mirg.samples.tokens import sizes_in

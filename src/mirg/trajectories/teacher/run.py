@@ -19,10 +19,10 @@ from mirg.engines.limits import Clock
 from mirg.errors import ConfigError, EndpointError, MirgError
 from mirg.samples import DatasetFolder, Rejection, Sample
 from mirg.storage import digest_bytes, digest_file
-from mirg.trajectories.teacher.asking import Asker, Asks, Stopped
 from mirg.trajectories.teacher.ledger import Ledger, planned, started, stopped
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.requests import Digests, ImageCache
+from mirg.trajectories.teacher.sending import Asker, Asks, Stopped
 from mirg.trajectories.teacher.work import RequestBuilder, work_on
 
 # The keys on which the requests and the kept replies depend; budgets, rates and the address are not among them.

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mirg.errors import ConfigError, MirgError, PluginError
-from mirg.frames import family
+from mirg.families import family
 from mirg.geometry import match
 from mirg.samples.schema import Sample, Trajectory
 from mirg.trajectories.checks import failures, verify
-from mirg.trajectories.teacher.asking import Asker
 from mirg.trajectories.teacher.ledger import Answer, Op, Outcome, decided, judged
 from mirg.trajectories.teacher.prompts import TeacherPrompt, first_prompt, repair_prompt
 from mirg.trajectories.teacher.recipe import TeacherRecipe
 from mirg.trajectories.teacher.replies import read_reply
 from mirg.trajectories.teacher.requests import Digests, Request, as_sent, fixed_part
+from mirg.trajectories.teacher.sending import Asker
 
 # What refuses a sample in addition to mirg.trajectories.checks: a reply that is missing or cannot be read, a sample
 # about which no request can be made, and one whose replies are not there yet.

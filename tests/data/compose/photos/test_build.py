@@ -19,7 +19,7 @@ from mirg.data.compose.photos.tasks import difference, draw_place, find_place
 from mirg.data.compose.pixels import as_pixels, remove
 from mirg.errors import DataError
 from mirg.evaluation.records import make_record
-from mirg.frames import FAMILIES
+from mirg.families import FAMILIES
 from mirg.geometry import iou
 from mirg.samples import DatasetFolder, Sample
 from mirg.trajectories.checks import failures, verify

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mirg.report.stages import duration, stages_from_rows
+from mirg.report.training_curves import duration, stages_from_rows
 
 GRPO_ROW = {
     "step": 1,

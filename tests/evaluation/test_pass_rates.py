@@ -14,8 +14,8 @@ from fakes.engines import ScriptedEngine
 from fakes.measured import RIGHT, contents, dice, refused, write_reasoned
 from mirg.engines.base import Generation
 from mirg.errors import ConfigError, DataError, EvaluationError, StorageError
-from mirg.evaluation.difficulty import write_difficulty
 from mirg.evaluation.measure import MeasurePlan, journal_of
+from mirg.evaluation.pass_rates import write_difficulty
 from mirg.samples import DatasetFolder
 
 PLAN = MeasurePlan(Generation(batch_size=6, temperature=1.0))

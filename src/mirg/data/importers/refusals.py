@@ -1,6 +1,6 @@
 """The table of reasons: every text with which an import refuses a row or a file, what it means, and what to do.
 
-It is in ``reasons.yaml``, of which ``tools/refused_page.py`` writes ``docs/how-to/refused.md``. The code that refuses
+It is in ``refusals.yaml``, of which ``tools/refused_page.py`` writes ``docs/how-to/refused.md``. The code that refuses
 writes its own texts; a test collects them and fails if one of them has no entry.
 """
 

@@ -13,8 +13,8 @@ from mirg.data.importers.migbench import load_annotations
 from mirg.errors import ConfigError, DataError, EvaluationError
 from mirg.evaluation.migbench.published import PUBLISHED
 from mirg.evaluation.migbench.responses import load_responses
-from mirg.evaluation.migbench.score import compare_scores, protocols, score_all, summarise
-from mirg.frames import FAMILIES
+from mirg.evaluation.migbench.summary import compare_scores, protocols, score_all, summarise
+from mirg.families import FAMILIES
 
 QWEN3 = FAMILIES["qwen3-vl"]
 WHOLE = "(0,0),(999,999)"

@@ -14,7 +14,7 @@ from fakes.refusing import ANY, Found, file_refusals, row_refusals
 from fakes.speed import takes_at_most
 from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
-from mirg.data.importers.reasons import is_case, kind_of, reasons
+from mirg.data.importers.refusals import is_case, kind_of, reasons
 from mirg.errors import first_problem
 from mirg.samples import Sample
 
@@ -94,14 +94,14 @@ def without_text(found: Iterable[str], listed: list[str]) -> list[str]:
 def test_every_refusal_of_a_row_has_an_entry_and_every_entry_a_refusal() -> None:
     found = texts(row_refusals()) | {of_schema(row): f"row {k}" for k, row in enumerate(BROKEN_ROWS)}
     assert len(found) > 200
-    assert not without_entry(found, ROWS), "add them to src/mirg/data/importers/reasons.yaml"
+    assert not without_entry(found, ROWS), "add them to src/mirg/data/importers/refusals.yaml"
     assert not without_text(found, ROWS), "nothing says this any more"
 
 
 def test_every_refusal_of_a_file_has_an_entry_and_every_entry_a_refusal() -> None:
     found = texts(file_refusals())
     assert len(found) > 40
-    assert not without_entry(found, FILES), "add them to src/mirg/data/importers/reasons.yaml"
+    assert not without_entry(found, FILES), "add them to src/mirg/data/importers/refusals.yaml"
     assert not without_text(found, FILES), "nothing says this any more"
 
 

@@ -22,7 +22,8 @@ from mirg.evaluation.migbench.official import Version
 from mirg.evaluation.migbench.published import PUBLISHED
 from mirg.evaluation.migbench.responses import KINDS, Responses
 from mirg.evaluation.migbench.strict import StrictScore
-from mirg.frames import Family, PixelLimits, Size, from_frame
+from mirg.families import Family, PixelLimits
+from mirg.frames import Size, from_frame
 
 Protocol = Literal["official", "strict", "strict-box"]
 PROTOCOLS: tuple[Protocol, ...] = ("official", "strict", "strict-box")
