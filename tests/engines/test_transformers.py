@@ -1,24 +1,27 @@
-"""The transformers engine: order, seeds, stops, and what may never be said."""
+"""The transformers engine: order, seeds, stops, beginnings, several answers, and what may never be said."""
 
 from __future__ import annotations
 
 import copy
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from fakes.engines import ScriptedEngine
 from fakes.tiny import MODEL_TYPES, read_data
 from fakes.training import answer
 from mirg.answers.prompts import messages
-from mirg.engines.base import Completion, Engine, Generation, Request
+from mirg.engines.base import Completion, Engine, Generation, Request, Sampler, several
 from mirg.engines.load import load_engine
 from mirg.engines.transformers import TransformersEngine
-from mirg.errors import EngineError
+from mirg.errors import ConfigError, EngineError
 from mirg.evaluation.batches import run_settings
 from mirg.models.load import load_model
+from mirg.models.prompts import encode
 from mirg.models.sampling import complete
 from mirg.rewards import RewardConfig
 from mirg.samples import DatasetFolder
@@ -62,6 +65,7 @@ def test_answers_come_in_the_order_of_the_questions(engine: Engine, requests: li
     assert len(together) == len(requests) and len({said.text for said in together}) > 4, "an exchange would show"
     assert engine.generate(requests[::-1], SHORT) == together[::-1]
     assert [engine.generate([request], SHORT)[0] for request in requests] == together
+    assert engine.generate([], SHORT) == []
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 40, 100])
@@ -92,15 +96,23 @@ def test_every_request_gets_its_own_answer(
 def test_sampling_follows_the_seed(engine: Engine, requests: list[Request]) -> None:
     torch.manual_seed(1)
     state = torch.random.get_rng_state()
-    hot = Generation(max_new_tokens=6, temperature=1.0, seed=3)
-    first = engine.generate(requests[:3], hot)
-    assert engine.generate(requests[:3], hot) == first
-    assert engine.generate(requests[:3], Generation(max_new_tokens=6, temperature=1.0, seed=4)) != first
+    first = engine.generate(requests[:3], HOT)
+    assert engine.generate(requests[:3], HOT) == first != engine.generate(requests[:3], replace(HOT, seed=4))
     assert torch.equal(torch.random.get_rng_state(), state), "the caller's random state is left alone"
 
 
-def test_nothing_asked_nothing_said(engine: Engine) -> None:
-    assert engine.generate([], SHORT) == []
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The ids of all completions, in order."""
+    ids: list[list[int]] = []
+
+    def recording(*arguments: Any) -> Any:
+        groups = complete(*arguments)
+        ids.extend(one for group in groups for one in group)
+        return groups
+
+    monkeypatch.setattr("mirg.engines.transformers.complete", recording)
+    return ids
 
 
 def louder(loaded: Any, token: str) -> Any:
@@ -120,23 +132,15 @@ def louder(loaded: Any, token: str) -> Any:
 @pytest.mark.parametrize("kind", MODEL_TYPES)
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_no_vision_token_is_ever_said(
-    kind: str, temperature: float, folders: dict[str, Path], data: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, temperature: float, folders: dict[str, Path], data: Path, said: list[list[int]]
 ) -> None:
     """Promise 10: not even if the model gives every other token a lower probability."""
     loaded = load_model(str(folders[kind]))
     sample, images = read_data(data)[0]
-    ids: list[int] = []
-
-    def recording(*arguments: Any) -> Any:
-        groups = complete(*arguments)
-        ids.extend(token for group in groups for said in group for token in said)
-        return groups
-
-    monkeypatch.setattr("mirg.engines.transformers.complete", recording)
     for token in loaded.family.vision_tokens:
-        ids.clear()
+        said.clear()
         answer(TransformersEngine(louder(loaded, token)), sample, images, max_new_tokens=4, temperature=temperature)
-        assert ids and loaded.tokenizer.convert_tokens_to_ids(token) not in ids
+        assert any(said) and not any(loaded.tokenizer.convert_tokens_to_ids(token) in ids for ids in said)
 
 
 def test_the_end_of_the_turn_stops(folders: dict[str, Path], data: Path) -> None:
@@ -152,3 +156,98 @@ def test_a_prompt_whose_images_do_not_fit_is_named(engine: Engine, requests: lis
     for batch in ([lacking], [surplus, lacking]):
         with pytest.raises(EngineError, match="sample lonely: 2 image placeholders for 1 images"):
             engine.generate(batch, SHORT)
+
+
+EIGHT = Generation(max_new_tokens=8)
+HOT = Generation(max_new_tokens=8, temperature=1.0, seed=3)
+
+
+@pytest.fixture
+def four(requests: list[Request]) -> list[Request]:
+    return requests[:4]
+
+
+@pytest.mark.parametrize("kind", MODEL_TYPES)
+def test_a_beginning_is_what_the_model_would_have_said(
+    kind: str, folders: dict[str, Path], data: Path, said: list[list[int]]
+) -> None:
+    """Given the start of its own greedy answer, the model goes on as it went on: the prefix stands where it stood."""
+    made: Any = load_engine(str(folders[kind]))
+    tokenizer = made.loaded.tokenizer
+    cuts = 0
+    for sample, images in read_data(data)[:4]:
+        request = Request(sample.id, messages(sample, made.family, made.limits, "none"), images)
+        (whole,) = made.generate([request], EIGHT)
+        ids = said[-1][: whole.tokens]
+        for cut in range(1, len(ids)):
+            start = tokenizer.decode(ids[:cut])
+            if tokenizer(start, add_special_tokens=False)["input_ids"] != ids[:cut]:
+                continue  # said in other tokens than it is read in
+            left = Generation(max_new_tokens=EIGHT.max_new_tokens - cut)
+            (rest,) = made.generate([replace(request, prefix=start)], left)
+            assert start + rest.text == whole.text, f"{sample.id} cut after {cut}"
+            assert (rest.tokens, rest.finish) == (whole.tokens - cut, whole.finish)
+            cuts += 1
+    assert cuts >= 4, "hardly anything was tried"
+
+
+def test_prompt_tokens_are_those_of_the_processor(engine: Any, four: list[Request]) -> None:
+    """Visual tokens and the beginning of the answer included."""
+    processor: Any = engine.loaded.processor
+    begun = [replace(request, prefix="<think>red ring</think>") for request in four]
+    for request, plain, with_start in zip(
+        four, engine.generate(four, EIGHT), engine.generate(begun, EIGHT), strict=True
+    ):
+        text = processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
+        made = processor(text=[text], images=request.images, return_tensors="pt")
+        assert plain.prompt_tokens == made["input_ids"].shape[1]
+        start = engine.loaded.tokenizer("<think>red ring</think>", add_special_tokens=False)["input_ids"]
+        assert with_start.prompt_tokens == plain.prompt_tokens + len(start)
+        assert not with_start.text.startswith("<think>red ring"), "the beginning is not said again"
+
+
+def test_a_vision_token_in_the_beginning_is_refused(engine: Any, four: list[Request]) -> None:
+    bad = replace(four[0], prefix="<think><|image_pad|></think>")
+    with pytest.raises(EngineError, match=f"sample {bad.sample_id}: the beginning of the answer holds"):
+        engine.generate([bad], EIGHT)
+
+
+def test_several_answers_read_a_prompt_once(engine: Any, four: list[Request], monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[str] = []
+
+    def counting(processor: Any, told: Any, images: Any, sample_id: str) -> Any:
+        encoded.append(sample_id)
+        return encode(processor, told, images, sample_id)
+
+    monkeypatch.setattr("mirg.engines.transformers.encode", counting)
+    groups = several(engine, four, HOT, 5)
+    assert sorted(encoded) == sorted(request.sample_id for request in four)
+    assert [len(group) for group in groups] == [5] * 4
+    assert len({said.text for group in groups for said in group}) > 10, "hardly anything is random"
+    assert several(engine, four, HOT, 5) == groups != several(engine, four, replace(HOT, seed=4), 5)
+
+
+def test_greedy_answers_are_all_the_same(engine: Any, four: list[Request]) -> None:
+    alone = engine.generate(four, EIGHT)
+    assert engine.sample(four, EIGHT, 3) == [[said] * 3 for said in alone]
+
+
+def test_an_engine_that_cannot_sample_is_asked_again() -> None:
+    """A remote engine, say: the same number of answers, in the same order."""
+    plain = ScriptedEngine(lambda request, settings: f"{request.sample_id}!")
+    assert not isinstance(plain, Sampler)
+    asked = [Request(name, [], []) for name in ("a", "b")]
+    groups = several(plain, asked, EIGHT, 3)
+    assert [[said.text for said in group] for group in groups] == [["a!"] * 3, ["b!"] * 3]
+    assert plain.asked == [["a", "a", "a", "b", "b", "b"]]
+
+
+def test_another_number_of_answers_is_an_error() -> None:
+    class Short(ScriptedEngine):
+        def generate(self, requests: Any, settings: Generation) -> list[Completion]:
+            return super().generate(requests, settings)[:-1]
+
+    with pytest.raises(EngineError, match="scripted gave 3 completions for 2 requests, 2 of each"):
+        several(Short(lambda request, settings: ""), [Request("a", [], []), Request("b", [], [])], EIGHT, 2)
+    with pytest.raises(ConfigError, match="0 completions per prompt"):
+        several(Short(lambda request, settings: ""), [Request("a", [], [])], EIGHT, 0)

@@ -9,21 +9,10 @@ from collections import Counter
 
 import pytest
 
+from fakes import wordings
 from fakes.planted import FAMILY, STYLES
 from fakes.planted_defects import DEFECTS, MEANT, Planted, planted_set
-from fakes.planted_score import HELD_OUT, Score, found_by, score
-from fakes.wordings import (
-    FIRST_LEAKS,
-    FRESH_LEAKS,
-    HONEST,
-    LAST_LEAKS,
-    LATE_HONEST,
-    LATE_LEAKS,
-    PUBLISHED_LEAKS,
-    SEEN_LEAKS,
-    UNSEEN_HONEST,
-    UNSEEN_LEAKS,
-)
+from fakes.planted_score import HELD_OUT, Score, score
 from mirg.trajectories.teacher.replies import read_reply
 
 SEED = 11
@@ -49,14 +38,6 @@ def test_the_set_is_large_and_varied(planted: list[Planted]) -> None:
     assert len({row.wording for row in planted if row.defect == "conclusion_first"}) >= 10
 
 
-def test_the_set_is_a_function_of_its_seed() -> None:
-    one, again, other = (
-        [(row.text, row.defect) for row in planted_set(seed, n_correct=20, per_defect=1, per_wording=1)]
-        for seed in (SEED, SEED, SEED + 1)
-    )
-    assert one == again and not set(one) & set(other)
-
-
 def test_defects_are_found_and_correct_replies_pass(scored: Score) -> None:
     """The measure of the whole verification. Wordings held out are in their own row, see the next test."""
     assert scored.recall >= 0.98, scored.missed
@@ -77,17 +58,10 @@ def test_wordings_that_nothing_was_learnt_from_are_half_found(scored: Score) -> 
     assert scored.defects[f"conclusion_first, {HELD_OUT}"].n >= 5
 
 
-def test_correct_replies_pass_whatever_the_style(planted: list[Planted]) -> None:
-    refused = [(row.style, found_by(row), row.text) for row in planted if not row.defect and found_by(row)]
-    assert len(refused) <= 0.02 * 300, refused
-
-
-LEARNT = SEEN_LEAKS + FIRST_LEAKS + LAST_LEAKS + PUBLISHED_LEAKS + FRESH_LEAKS + LATE_LEAKS + UNSEEN_LEAKS[::2]
-
-
 def test_wordings_are_not_given_twice() -> None:
-    wordings = [*LEARNT, *UNSEEN_LEAKS[1::2], *HONEST, *LATE_HONEST, *UNSEEN_HONEST]
-    assert [wording for wording, count in Counter(wordings).items() if count > 1] == []
+    groups = [words for name, words in vars(wordings).items() if name.endswith(("_LEAKS", "HONEST"))]
+    given = Counter(wording for words in groups for wording in words)
+    assert len(groups) == 10 and [wording for wording, count in given.items() if count > 1] == []
 
 
 def test_a_reply_is_read_before_it_is_checked(planted: list[Planted]) -> None:

@@ -165,7 +165,7 @@ PLANTED = [
     ("an image that is not there", f"Image-4: no. {TERSE}", ANSWER, "images_exist", "Image-4 does not exist"),
     ("... in prose", f"The fifth picture is empty. {TERSE}", ANSWER, "images_exist", "Image-5"),
     ("... in words", f"In image seven there is a ring. {TERSE}", ANSWER, "images_exist", "Image-7"),
-    ("... in a list", f"Images 1, 3 and 9 have none. {TERSE}", ANSWER, "images_exist", "Image-9"),
+    ("... in a list, the first of two", f"Images 1, 9 and 7 are dark. {TERSE}", ANSWER, "images_exist", "Image-7"),
     ("... in a span", f"Images 1-6 are alike. {TERSE}", ANSWER, "images_exist", "Image-6"),
     ("... counted from 0", f"Image-0: no. {TERSE}", ANSWER, "images_exist", "Image-0"),
     ("... ranked by number", f"The 8th image is dark. {TERSE}", ANSWER, "images_exist", "Image-8"),
@@ -296,6 +296,9 @@ def test_an_image_that_the_question_names_may_be_named_first() -> None:
         assert failed(chain(f"{first} {TERSE}"), told) == {}
         assert "no_leak" in failed(chain(f"{first} {TERSE}"))
     assert "no_leak" in failed(chain(f"The answer is Image-2. {TERSE}"), told)
+    other = SAMPLE.model_copy(update={"question": "Find what Image-3 lacks."})
+    assert "verdicts" not in failed(chain(f"{SEEN} The target is in Image-3. {TERSE}"), other), "the question places it"
+    assert "verdicts" in failed(chain(f"{SEEN} The answer is Image-3. {TERSE}"), other)
 
 
 def test_sizes_may_be_unknown_where_boxes_are_thousandths() -> None:
@@ -320,10 +323,8 @@ def test_a_single_image_needs_no_image_level_part() -> None:
 def test_an_image_without_annotation_takes_any_citation() -> None:
     bare = SAMPLE.model_copy(update={"images": (image("a"), *IMAGES[1:])})
     at = box_markup(1, (0.7, 0.7, 0.8, 0.8))
-    assert (
-        failed(chain(f"Image-1: no. Image-2: yes. A tree at {at} is no ring. The red ring is at {AT_RING}."), bare)
-        == {}
-    )
+    text = f"Image-1: no. Image-2: yes. A tree at {at} is no ring. The red ring is at {AT_RING}."
+    assert failed(chain(text), bare) == {}
 
 
 def test_each_box_of_the_answer_must_be_cited() -> None:
@@ -345,19 +346,6 @@ def test_limits_of_the_settings() -> None:
     for name, value in [*wrong, *product(("min_iou", "citation_iou"), (0, 1.01))]:
         with pytest.raises(ValidationError, match=name):
             VerifyConfig.model_validate({name: value})
-
-
-def test_thresholds_are_settings() -> None:
-    at = {"min_words": 12, "max_words": 12, "max_chars": len(TERSE)}
-    assert failed(chain(TERSE), config=VerifyConfig(**at)) == {}
-    for beyond in ({"min_words": 13}, {"max_words": 11}, {"max_chars": len(TERSE) - 1}):
-        assert "length" in failed(chain(TERSE), config=VerifyConfig(**at | beyond))
-    off = (Target(image=2, box=(0.15, 0.2, 0.45, 0.5)),)  # IoU 0.71
-    assert failed(chain(TERSE, off)) == {}
-    assert "iou" in failed(chain(TERSE, off), config=VerifyConfig(min_iou=0.8))
-    near = f"{SEEN} It is at {box_markup(2, (0.15, 0.2, 0.45, 0.5))}."
-    assert failed(chain(near)) == {}
-    assert set(failed(chain(near), config=VerifyConfig(citation_iou=0.8))) == {"citations", "levels"}
 
 
 @pytest.mark.parametrize(
@@ -412,11 +400,6 @@ def test_a_label_may_be_spoken_of() -> None:
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_a_correct_chain_passes_in_every_family(family: str) -> None:
     assert not failures(verify(SAMPLE, chain(TERSE), family=family))
-
-
-def test_an_unknown_family_is_refused() -> None:
-    with pytest.raises(ConfigError, match="unknown model family"):
-        verify(SAMPLE, chain(TERSE), family="qwen9")
 
 
 PIECES = st.lists(

@@ -198,11 +198,3 @@ def test_scenes(difficulty: str) -> None:
         place = text.find("Box: Image-")
         assert place > 0 or not given.targets, "images first, then objects"
         assert len(text) < 1500
-
-
-def test_thinking_does_not_depend_on_hidden_state() -> None:
-    key, draft = next(iter(generate(["refer"], 1, split="train")))
-    refs = [ImageRef(path=f"{k}.png", width=96, height=96) for k in range(len(draft.pictures))]
-    given = to_sample(key, draft, refs)
-    stored = Sample.model_validate_json(given.model_dump_json())
-    assert write_thinking(stored.model_copy(update={"meta": {}, "id": "x"})) == write_thinking(given)

@@ -14,9 +14,8 @@ from typer.testing import CliRunner
 from fakes import teacher
 from fakes.faulty_api import FaultyApi
 from mirg.cli.main import app
-from mirg.config import dump_recipe, load_recipe
+from mirg.config import dump_recipe
 from mirg.samples import DatasetFolder
-from mirg.trajectories.teacher.recipe import TeacherRecipe
 
 
 @pytest.fixture
@@ -104,11 +103,6 @@ def test_the_benchmark_says_what_it_measured(repository: Path, tmp_path: Path) -
     result = json.loads(out.read_text())
     assert result["n"] == 384 and result["ratio"] == pytest.approx(result["ours"] / result["theirs"])
     assert result["measured"]["pipeline"]["most_in_flight"] <= 64
-
-
-@pytest.mark.parametrize("name", ["teacher/openai", "teacher/local"])
-def test_shipped_recipes(name: str) -> None:
-    assert load_recipe(TeacherRecipe, name).limits.concurrency >= 16
 
 
 def test_texts_of_a_teacher_stay_texts(cases: DatasetFolder, api: FaultyApi, told: list[str], tmp_path: Path) -> None:

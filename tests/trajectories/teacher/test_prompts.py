@@ -13,6 +13,7 @@ from mirg.data.scenes.generate import iter_samples
 from mirg.data.scenes.tasks import TASKS
 from mirg.errors import AnswerError, ConfigError, DataError
 from mirg.families import FAMILIES, QWEN3_VL, QWEN25_VL, family
+from mirg.frames import to_frame
 from mirg.samples import ImageRef, ObjectNote, Sample, Target
 from mirg.trajectories.teacher.prompts import (
     KINDS,
@@ -36,7 +37,7 @@ def image(name: str, *notes: tuple[str, tuple[float, float, float, float]], **mo
 
 IMAGES = (
     image("a", ("green star", CROSS), role="reference", caption="a star on a wall"),
-    image("b", ("red ring", RING), ("blue cross", CROSS), frame=3),
+    image("b", ("red ring", RING), ("blue cross", CROSS), frame=3, width=1280, height=240),
     image("c", role="distractor"),
 )
 SAMPLE = Sample(
@@ -116,7 +117,9 @@ def test_every_image_is_shown_once_after_its_name() -> None:
 def test_both_levels_are_told_in_the_frame_of_the_family(family) -> None:
     text = first_prompt(SAMPLE, family).messages[1].text
     assert "a star on a wall" in text and "holds what is asked for" in text and "same category" in text
-    assert "green star (" in text and "blue cross (" in text and "{texture: plain}" in text
+    for label, ref in (("green star", IMAGES[0]), ("blue cross", IMAGES[1])):
+        x1, y1, x2, y2 = to_frame(CROSS, ref.size, family)
+        assert f"{label} ({x1},{y1}),({x2},{y2}) {{texture: plain}}" in text
 
 
 SIZES_UNKNOWN = SAMPLE.model_copy(

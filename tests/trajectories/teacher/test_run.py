@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from fakes.teacher import Scripted, reply
 from mirg.cli.main import app
 from mirg.engines.endpoint import Fault, Reply
 from mirg.errors import DataError, EndpointError, MirgError, PluginError, StorageError
-from mirg.samples import DatasetFolder, Sample
+from mirg.samples import DatasetFolder, Sample, write_card
 from mirg.trajectories.build import check_dataset
 from mirg.trajectories.checks import verify
 from mirg.trajectories.teacher.ledger import Ledger, reading
@@ -98,9 +99,7 @@ def test_from_faults_to_a_dataset(cases: DatasetFolder, api: FaultyApi, tmp_path
     assert check_dataset(out).n_kept == 27 and out.verify() == []
     assert "teacher-1" in (tmp_path / "out" / "README.md").read_text()
     about = json.loads((tmp_path / "out" / "teacher.json").read_text())
-    assert (
-        about["kept"] == 27 and about["recipe"]["model"] == "teacher-1" and about["reasons"] == {"final_image_set": 3}
-    )
+    assert (about["kept"], about["recipe"]["model"]) == (27, "teacher-1") and about["reasons"] == {"final_image_set": 3}
 
 
 def test_a_second_run_asks_nothing(cases: DatasetFolder, api: FaultyApi, tmp_path: Path) -> None:
@@ -183,6 +182,17 @@ def test_a_repair_names_what_failed(cases: DatasetFolder, tmp_path: Path) -> Non
         assert "the answer names Image-1, the truth is Image-2" in said(body)
 
 
+def test_the_nearest_draw_is_repaired(cases: DatasetFolder, tmp_path: Path) -> None:
+    recipe = teacher.recipe("http://x/v1", draws=2)
+    other = by_case(cases, recipe, lambda k, body: len(body["messages"]) > 2)
+    endpoint = Scripted(lambda body: other(body) if body["seed"] else reply("no idea"))
+    assert run(cases, recipe, tmp_path / "l.db", endpoint=endpoint).accepted == 30
+    assert rows(tmp_path / "l.db", "SELECT DISTINCT draw FROM requests WHERE step = 'repair'") == [(1,)]
+    with Ledger(tmp_path / "l.db") as ledger:
+        write_output(cases, tmp_path / "out", recipe, ledger)
+    assert {s.trajectory and s.trajectory.meta["attempts"] for s in DatasetFolder.open(tmp_path / "out")} == {3}
+
+
 @pytest.mark.parametrize("repaired", ["I cannot help with that picture.", ""])
 def test_a_worse_repair_does_not_hide_what_was_wrong(repaired: str, cases: DatasetFolder, tmp_path: Path) -> None:
     recipe = teacher.recipe("http://x/v1")
@@ -195,23 +205,14 @@ def test_a_worse_repair_does_not_hide_what_was_wrong(repaired: str, cases: Datas
 
 def test_equal_requests_are_sent_once(cases: DatasetFolder, tmp_path: Path) -> None:
     """Two rows that differ in their id alone ask the same."""
-    from mirg.samples import write_card
-
     rows_of = (cases.root / "samples.jsonl").read_text().splitlines(keepends=True)[:3]
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "images").symlink_to(cases.root / "images")
+    shutil.copytree(cases.root / "images", tmp_path / "d" / "images")
     doubled = [*rows_of, *(line.replace('"sample-', '"twin-') for line in rows_of)]
     (tmp_path / "d" / "samples.jsonl").write_text("".join(doubled))
     write_card(tmp_path / "d", name="twins")
-    (tmp_path / "d" / "images").unlink()
-    (tmp_path / "d" / "images").mkdir()
-    for file in (cases.root / "images").iterdir():
-        (tmp_path / "d" / "images" / file.name).write_bytes(file.read_bytes())
     src = DatasetFolder.open(tmp_path / "d")
     recipe = teacher.recipe("http://x/v1")
-    endpoint = Scripted(by_case(src, recipe, lambda k, body: True), [5])
-    samples = list(cases.read())
-    endpoint.write = lambda body: reply(teacher.good(samples[case_of(body)], recipe))
+    endpoint = Scripted(by_case(cases, recipe, lambda k, body: True), [5])
     assert run(src, recipe, tmp_path / "l.db", endpoint=endpoint).accepted == 6
     assert len(endpoint.bodies) == 3
 
@@ -231,8 +232,9 @@ def test_a_budget_ends_the_run_and_is_not_exceeded(
     recipe = teacher.recipe(api.url, budget=budget, price=price, sampling={"max_tokens": 2000})
     api.settings = teacher.settings(cases, recipe)
     for _ in range(2):  # also when it is started again
-        with pytest.raises(EndpointError, match=said_so):
+        with pytest.raises(EndpointError, match=said_so) as caught:
             run(cases, recipe, tmp_path / "l.db")
+        assert "same command" in caught.value.hint
         assert api.counts.requests <= budget.get("requests", 10**9)
         assert api.counts.tokens <= budget.get("tokens", 10**9)
         assert (700 * 2 + 50 * 10) * sum(api.counts.answered.values()) / 1e6 <= budget.get("money", 10**9)
@@ -301,6 +303,18 @@ def test_refusals_and_bad_requests_are_failed_draws(cases: DatasetFolder, tmp_pa
     ]
 
 
+def test_refusals_between_answers_are_of_single_samples(cases: DatasetFolder, tmp_path: Path) -> None:
+    right = by_case(cases, recipe := teacher.recipe("http://x/v1", limits={"concurrency": 1}), lambda k, body: True)
+
+    def write(body: dict[str, Any]) -> Reply:
+        if case_of(body) % 3 == 0:
+            raise Fault("status", "HTTP 413: too large", status=413)
+        return right(body)
+
+    found = run(cases, recipe, tmp_path / "l.db", endpoint=Scripted(write))
+    assert (found.accepted, found.rejected) == (20, 10)
+
+
 def test_pauses_are_those_that_are_asked_for(cases: DatasetFolder, tmp_path: Path) -> None:
     recipe = teacher.recipe("http://x/v1", limits={"concurrency": 1, "tries": 6, "max_wait": 20})
     right, faults = by_case(cases, recipe, lambda k, body: True), [
@@ -345,22 +359,38 @@ def test_a_busy_server_is_waited_for_while_it_answers_others(cases: DatasetFolde
     assert most > 4, "one was turned away more often than it has tries"
 
 
+def test_a_busy_server_that_answers_nobody_is_given_up(cases: DatasetFolder, tmp_path: Path) -> None:
+    recipe = teacher.recipe("http://x/v1", limits={"tries": 3})
+    right = by_case(cases, recipe, lambda k, body: True)
+
+    def write(body: dict[str, Any]) -> Reply:
+        if case_of(body) == 0:
+            return right(body)
+        assert len(endpoint.bodies) < 100
+        raise Fault("status", "busy", status=429, after=0.5)
+
+    endpoint = Scripted(write)
+    with pytest.raises(EndpointError, match="does not answer: busy"):
+        run(cases, recipe, tmp_path / "l.db", endpoint=endpoint, clock=FakeClock())
+
+
 def test_a_longer_pause_than_allowed_gives_the_request_up_for_now(cases: DatasetFolder, tmp_path: Path) -> None:
     recipe = teacher.recipe("http://x/v1")
     right, busy = by_case(cases, recipe, lambda k, body: True), [True]
 
     def write(body: dict[str, Any]) -> Reply:
-        if case_of(body) == 2 and busy:
+        if case_of(body) % 10 == 2 and busy:
             raise Fault("status", "come back tomorrow", status=429, after=86_400)
         return right(body)
 
     first = run(cases, recipe, tmp_path / "l.db", endpoint=Scripted(write), clock=FakeClock())
-    assert (first.accepted, first.missing) == (29, 1)
+    assert (first.accepted, first.missing) == (27, 3), "the endpoint answers others: it is not silent"
     with Ledger(tmp_path / "l.db") as ledger:
         report = write_output(cases, tmp_path / "out", recipe, ledger)
-    assert [(row.id, row.check) for row in report.rejections] == [("sample-00002", "teacher")]
+    missing = [(f"sample-{k:05d}", "teacher") for k in (2, 12, 22)]
+    assert [(row.id, row.check) for row in report.rejections] == missing
     busy.clear()
-    assert run(cases, recipe, tmp_path / "l.db", endpoint=Scripted(write)).accepted == 1
+    assert run(cases, recipe, tmp_path / "l.db", endpoint=Scripted(write)).accepted == 3
 
 
 def test_a_full_disk_stops_the_sending_and_keeps_what_is_in_flight(cases: DatasetFolder, tmp_path: Path) -> None:
@@ -437,7 +467,6 @@ def test_a_fault_of_ours_is_raised_after_the_others_came_home(cases: DatasetFold
 
 
 def test_a_check_of_the_users(cases: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It decides over replies and says why in the repair; if its file changes, replies are verified again."""
     own = tmp_path / "own.py"
     own.write_text("def late(sample, trajectory):\n    return 'too late' if sample.id[-1] == '7' else None\n")
     recipe = teacher.recipe("http://x/v1", verify={"checks": [f"{own}:late"]})
@@ -451,20 +480,15 @@ def test_a_check_of_the_users(cases: DatasetFolder, tmp_path: Path, monkeypatch:
     assert run(cases, recipe, tmp_path / "l.db", endpoint=endpoint).known == 30
     result = CliRunner().invoke(app, ["trajectories", "status", str(tmp_path / "l.db"), "--page", str(tmp_path / "p")])
     assert result.exit_code == 0 and "the page is written without" in result.output
-    own.write_text("def late(sample, trajectory):\n    return None\n")
-    forget_plugins(monkeypatch)
-    again = run(cases, recipe, tmp_path / "l.db", endpoint=endpoint)
-    assert (again.known, again.accepted) == (0, 30) and len(endpoint.bodies) == 33
-    own.write_text("def late(sample, trajectory):\n    return sample.nothing\n")
-    forget_plugins(monkeypatch)
+    for changed in ("None", "sample.nothing"):
+        own.write_text(f"def late(sample, trajectory):\n    return {changed}\n")
+        for name in [name for name in sys.modules if name.startswith("mirg_plugin_")]:
+            monkeypatch.delitem(sys.modules, name)  # as if in another process
+        if changed == "None":
+            again = run(cases, recipe, tmp_path / "l.db", endpoint=endpoint)
+            assert (again.known, again.accepted) == (0, 30) and len(endpoint.bodies) == 33
     with pytest.raises(PluginError, match="own.py"):
         run(cases, recipe, tmp_path / "l.db", endpoint=endpoint)
-
-
-def forget_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if in another process."""
-    for name in [name for name in sys.modules if name.startswith("mirg_plugin_")]:
-        monkeypatch.delitem(sys.modules, name)
 
 
 def test_one_ledger_one_run(tmp_path: Path) -> None:

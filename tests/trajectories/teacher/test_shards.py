@@ -15,16 +15,7 @@ from fakes.faulty_api import FaultyApi
 from mirg.errors import ConfigError, EndpointError, StorageError
 from mirg.executors import executor
 from mirg.samples import DatasetFolder
-from mirg.trajectories.teacher.ledger import (
-    Answer,
-    Ledger,
-    Outcome,
-    _resolve,
-    answered,
-    decided,
-    planned,
-    started,
-)
+from mirg.trajectories.teacher.ledger import Answer, Ledger, Outcome, _resolve, answered, decided, planned, started
 from mirg.trajectories.teacher.output import write_output
 from mirg.trajectories.teacher.recipe import Budget, TeacherRecipe
 from mirg.trajectories.teacher.run import Shard, ask_teacher
@@ -95,14 +86,6 @@ def test_two_replies_to_one_request(cases: DatasetFolder, api: FaultyApi, tmp_pa
     assert kept[0] == kept[1] and api.counts.requests == asked
 
 
-def test_what_is_no_ledger_is_not_merged(tmp_path: Path) -> None:
-    (tmp_path / "x.db").write_text("hello " * 100)
-    with pytest.raises(StorageError, match="not a ledger"):
-        merge(tmp_path / "into.db", [tmp_path / "x.db"])
-    with pytest.raises(StorageError, match="no ledger"):
-        merge(tmp_path / "into.db", [tmp_path / "gone.db"])
-
-
 def test_a_ledger_and_its_base_are_one(tmp_path: Path) -> None:
     """Attempts of both come in the order of their times; a byte that is no UTF-8 does not cost a reply."""
     attempt = (
@@ -115,10 +98,21 @@ def test_a_ledger_and_its_base_are_one(tmp_path: Path) -> None:
             ledger.write_now(answered(Answer(f"h-{name}", "s", "t", 0, "first", "m", "q", *said)))
             ledger.write_now(("UPDATE requests SET text = CAST(? AS TEXT)", (b"caf\xe9",)))
             assert ledger._write.execute("PRAGMA journal_mode").fetchone() == ("wal",), "read while it is written"
+            assert ledger._write.execute("PRAGMA synchronous").fetchone() == (2,), "on the disk, not only handed over"
     with Ledger(tmp_path / "own", base=tmp_path / "base") as ledger:
         assert ledger.recent(15.0) == [(20.0, 20), (30.0, 30), (40.0, 40), (50.0, 50)]
         assert ledger.attempts_of("h") == 5
         assert [ledger.find(f"h-{name}").text for name in ("own", "base")] == ["caf\ufffd"] * 2  # type: ignore[union-attr]
+
+
+def test_what_waits_when_the_loop_ends_is_written(tmp_path: Path) -> None:
+    async def leave(ledger: Ledger) -> None:
+        ledger.write(started("r", "p", "1/1", 1, 1.0))
+
+    with Ledger(tmp_path / "l") as ledger:
+        asyncio.run(leave(ledger))
+    with sqlite3.connect(tmp_path / "l") as connection:
+        assert connection.execute("SELECT run FROM runs").fetchall() == [("r",)]
 
 
 def test_a_waiter_that_has_gone_holds_up_no_other() -> None:
