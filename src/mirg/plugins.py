@@ -102,7 +102,7 @@ def number_plugin(name: str, *, what: str) -> Callable[..., float]:
 
     def call(sample_id: str, *arguments: object) -> float:
         with plugin_errors(name, what=what):
-            value = function(*arguments)
+            value: Any = function(*arguments)
         try:
             number = float(value)
         except (TypeError, ValueError, OverflowError):

@@ -95,7 +95,9 @@ def iou_histogram(records: Sequence[Record]) -> dict[str, Any]:
     pairs = [(iou, record.image_set) for record in records if record.image_correct for iou in true_box_ious(record)]
     ious = np.array([iou for iou, _ in pairs])
     counts, _ = np.histogram(ious, bins=np.array(IOU_EDGES))
-    at_50 = mean_interval(ious >= JOINT_THRESHOLD, [key for _, key in pairs]).cell() if pairs else None
+    at_50 = (
+        mean_interval((ious >= JOINT_THRESHOLD).astype(np.float64), [key for _, key in pairs]).cell() if pairs else None
+    )
     return {"n": len(pairs), "edges": list(IOU_EDGES), "counts": counts.tolist(), "at_50": at_50}
 
 

@@ -63,7 +63,8 @@ def evaluate(
         raise EvaluationError(f"{dataset.root}: no sample to evaluate", hint=f"{len(bad_rows)} rows are broken")
     settings = run_settings(engine, dataset, plan.generation, plan.instructions, plan.rewards)
     settings |= {"tasks": sorted(plan.tasks)} | ({"metrics": list(plan.metrics)} if plan.metrics else {})
-    metrics, numbers = plugin_metrics(plan.metrics), {}
+    metrics = plugin_metrics(plan.metrics)
+    numbers: dict[str, dict[str, float]] = {}
     by_id = {sample.id: sample for sample in samples}
     with sole_writer(out):
         store = claim(out, settings, len(samples), overwrite=plan.overwrite)

@@ -77,7 +77,7 @@ def build_examples(examples: Sequence[Example], budget: ImageBudget) -> list[Wor
         first = example.answers[0]
         if budget.take(first.pictures):
             kinds: tuple[RectKind, ...] = ("predicted",) if len(example.answers) == 1 else ("before", "after")
-            answered = [(kind, item.predicted) for kind, item in zip(kinds, example.answers, strict=True)]
+            answered: list[Layer] = [(kind, item.predicted) for kind, item in zip(kinds, example.answers, strict=True)]
             frames = build_frames(first.pictures, first.true, first.given, answered, budget)
             found.append(Worked(example, frames, kinds))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from html import escape
 from typing import NamedTuple
 
@@ -103,7 +104,8 @@ def _svg(label: str, body: str, kind: str = "") -> str:
 SHADES = 10  # classes h1 … h10 of the style sheet
 
 
-class Cell(NamedTuple):
+@dataclass(frozen=True)
+class Cell:
     """``count`` items and their share; ``shade`` 0 … 10; ``same`` where answer and truth are one class."""
 
     count: int

@@ -96,10 +96,10 @@ def _row_problem(row: int, value: object, n_items: int, seen: dict[int, str]) ->
 
 def protocols(choice: str) -> tuple[Protocol, ...]:
     """The protocols that ``official``, ``strict`` or ``both`` names; :class:`ConfigError` for another word."""
-    chosen = tuple(protocol for protocol in PROTOCOLS if choice in (protocol, "both"))
-    if not chosen:
-        raise ConfigError(f"unknown protocol {choice!r}", hint="known: official, strict, both")
-    return chosen
+    known: dict[str, tuple[Protocol, ...]] = {"official": ("official",), "strict": ("strict",), "both": PROTOCOLS}
+    if choice not in known:
+        raise ConfigError(f"unknown protocol {choice!r}", hint=f"known: {', '.join(known)}")
+    return known[choice]
 
 
 def score_all(
