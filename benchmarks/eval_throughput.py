@@ -37,7 +37,7 @@ from mirg.engines.remote import EndpointEngine  # noqa: E402
 from mirg.engines.transformers import TransformersEngine  # noqa: E402
 from mirg.evaluation.records import make_record  # noqa: E402
 from mirg.evaluation.runner import Plan, evaluate  # noqa: E402
-from mirg.frames import FAMILIES  # noqa: E402
+from mirg.families import FAMILIES  # noqa: E402
 from mirg.models.load import LoadedModel, forbidden_tokens, load_model  # noqa: E402
 from mirg.samples import DatasetFolder, Sample  # noqa: E402
 from research.mini import write_mini  # noqa: E402

@@ -25,7 +25,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from mirg.answers.read import read
 from mirg.data.scenes.generate import corpus, names, write_scenes
 from mirg.data.scenes.world import EASY
-from mirg.frames import family
+from mirg.families import family
 from mirg.models.load import LoadedModel, forbidden_tokens, load_model, wrap
 from mirg.models.tiny import TinyConfig, build_tiny
 from mirg.rewards import RewardConfig

@@ -16,7 +16,8 @@ import numpy as np
 from mirg.answers.markup import spell
 from mirg.data.scenes.objects import SceneObject
 from mirg.data.scenes.world import Scene, WorldConfig, distractors, scene_for
-from mirg.frames import Family, to_frame
+from mirg.families import Family
+from mirg.frames import to_frame
 
 Part = str | Scene
 

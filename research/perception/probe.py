@@ -16,7 +16,8 @@ from mirg.data.scenes.render import render
 from mirg.data.scenes.world import Scene, WorldConfig, load_world
 from mirg.engines.base import Generation, Request
 from mirg.engines.load import load_engine
-from mirg.frames import MIRG_TINY, from_frame
+from mirg.families import MIRG_TINY
+from mirg.frames import from_frame
 from mirg.geometry import iou
 from research.perception.exercises import LEVELS, Exercise, locate
 

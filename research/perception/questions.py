@@ -9,7 +9,8 @@ import numpy as np
 from mirg.answers.markup import spell
 from mirg.data.scenes.objects import SceneObject
 from mirg.data.scenes.world import Scene, WorldConfig, distractors, scene_for
-from mirg.frames import Family, to_frame
+from mirg.families import Family
+from mirg.frames import to_frame
 from research.perception.exercises import (
     Exercise,
     describe,

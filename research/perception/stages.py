@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mirg.data.scenes.world import Scene, WorldConfig, scene_for
-from mirg.frames import family
+from mirg.families import family
 from mirg.models.tiny import TINY_FAMILY
 from research.perception.exercises import LEVELS, LOOKUP_LEVELS, POINT_LEVELS, Exercise, look_up
 from research.perception.eyes import Eyes

@@ -8,7 +8,7 @@ from pathlib import Path
 from mirg.console import logger
 from mirg.data.scenes.generate import write_scenes
 from mirg.data.scenes.world import load_world
-from mirg.frames import MIRG_TINY
+from mirg.families import MIRG_TINY
 from mirg.samples import DatasetFolder
 from mirg.study.plan import Arm
 from mirg.training.recipe import SftRecipe

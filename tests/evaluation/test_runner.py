@@ -55,7 +55,7 @@ def test_a_whole_evaluation(dataset: DatasetFolder, tmp_path: Path) -> None:
     evaluate(other, dataset, tmp_path / "other", replace(PLAN, generation=Generation(batch_size=5, seed=7)))
     assert not set(other.seeds) & set(engine.seeds), "and the seed of the plan gives other ones"
     assert seen[-1] == (24, 24, 0) and summary["cut_off"] == 0
-    other.generate = lambda requests, settings: [Completion("", 3, "length")] * len(requests)
+    other.generate = lambda requests, settings: [Completion("", 3, "length")] * len(requests)  # type: ignore[method-assign]
     cut = evaluate(other, dataset, tmp_path / "cut", replace(PLAN, limit=7))
     assert (cut["cut_off"], cut["tokens"]) == (7, 21)
     records = load_records(tmp_path / "out")

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from fakes.speed import grows_at_most, takes_at_most
 from mirg.answers.markup import box_markup
-from mirg.errors import ConfigError
 from mirg.families import FAMILIES
 from mirg.samples import ImageRef, ObjectNote, Sample, Target, Trajectory
 from mirg.trajectories.checks import VerifyConfig, checks_of, failures, verify

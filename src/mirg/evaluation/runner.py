@@ -66,7 +66,8 @@ def evaluate(
         plan = replace(plan, generation=replace(plan.generation, batch_size=1))
     settings = run_settings(engine, dataset, plan.generation, plan.instructions, plan.rewards)
     settings |= {"tasks": sorted(plan.tasks)} | ({"metrics": list(plan.metrics)} if plan.metrics else {})
-    metrics, numbers = plugin_metrics(plan.metrics), {}
+    metrics = plugin_metrics(plan.metrics)
+    numbers: dict[str, dict[str, float]] = {}
     by_id = {sample.id: sample for sample in samples}
     with sole_writer(out):
         store = claim(out, settings, len(samples), overwrite=plan.overwrite)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -95,7 +95,7 @@ def environment() -> Environment:
 
     made = Environment(loader=FileSystemLoader(TEMPLATES, encoding="utf-8"), autoescape=True, undefined=StrictUndefined)
     made.filters |= {"clean": clean, "cut": cut}
-    drawings: list[Callable[..., str]] = [
+    drawings: list[Any] = [  # functions that return the text of an SVG
         *(tables.interval_bar, tables.difference_bar, tables.outcome_bar),
         *(charts.render_chart, charts.render_groups, charts.render_histogram),
     ]
