@@ -1,4 +1,4 @@
-"""The numbers on a page: tables of models, paired differences, tasks and outcomes, and the charts of failures."""
+"""The numbers on a page: tables of models, paired differences, tasks and outcomes."""
 
 from __future__ import annotations
 
@@ -8,22 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mirg.errors import EvaluationError, MirgError
-from mirg.evaluation.agreement import JOINT_THRESHOLD
 from mirg.evaluation.chance import chance
-from mirg.evaluation.compare import Evaluation, difference, union_of
-from mirg.evaluation.failures import NONE, UNREADABLE, failures, size_edges_of
+from mirg.evaluation.compare import Evaluation, difference
 from mirg.evaluation.metrics import TITLES, table
 from mirg.evaluation.records import RECORDS_FILE, Record, read_rows
 from mirg.evaluation.store import SUMMARY_FILE, changed_rows
-from mirg.report.charts import short
 from mirg.report.data import (
     Column,
-    Failures,
-    Group,
-    GroupChart,
-    Histogram,
     Interval,
-    Matrix,
     ResultTable,
     TableRow,
     TaskTable,
@@ -47,26 +39,6 @@ TABLE_NOTE = (
     "Intervals resample image sets. Chance is the best constant answer to questions that are worded alike, chosen with "
     "the truth known: the score of a policy that does not look at the images."
 )
-
-
-GROUPS = {
-    "by_n_images": ("number of images", "All items."),
-    "by_position": ("place of the true image", "Questions that do not say the image; targets in one image or none."),
-    "by_size": ("size of the object", "Items with one target: the part of its image that the true box covers."),
-}
-# For each kind of groups joint accuracy, then the metric that the group has most influence on.
-CHARTS = (
-    ("by_n_images", "joint_accuracy"),
-    ("by_position", "joint_accuracy"),
-    ("by_size", "joint_accuracy"),
-    ("by_n_images", "image_accuracy"),
-    ("named", "named"),
-    ("by_size", "mean_iou"),
-)
-ITEMS = {
-    "image_hidden": "items whose question does not say which image holds the answer",
-    "all": "items (no question hides the image)",
-}
 Block = Mapping[str, Any]
 
 
@@ -169,80 +141,15 @@ def _task_row(evaluated: Sequence[Evaluation], kind: str, name: str, key: str) -
 
 
 def _row(name: str, blocks: Mapping[str, Block], key: str, chance: float | None = None) -> TableRow | None:
-    cells = {model: _interval(block[key]) for model, block in blocks.items() if key in block}
+    cells = {model: interval_of(block[key]) for model, block in blocks.items() if key in block}
     n = max((block["n"] for block in blocks.values() if "n" in block), default=0)
     return TableRow(name, n, cells, chance) if cells else None
 
 
 def _cells(block: Block, keys: Sequence[str]) -> dict[str, Interval]:
-    return {key: _interval(block[key]) for key in keys if key in block}
+    return {key: interval_of(block[key]) for key in keys if key in block}
 
 
-def _interval(cell: Mapping[str, float]) -> Interval:
+def interval_of(cell: Mapping[str, float]) -> Interval:
+    """The interval of a cell of :func:`mirg.evaluation.metrics.table`."""
     return Interval(cell["mean"], cell["low"], cell["high"])
-
-
-def failure_section(evaluated: Sequence[Evaluation]) -> Failures | None:
-    """Where the models fail, compared on the same groups of items. None if nothing was evaluated."""
-    if not evaluated:
-        return None
-    edges = size_edges_of(union_of(evaluated))
-    found = {e.name: failures(e.records, size_edges=edges) for e in evaluated}
-    matrices, histograms = [], []
-    for name, block in found.items():
-        choice, iou = block["image_choice"], block["iou"]
-        if choice["n"]:
-            rows, columns = (tuple(map(_place, choice[key])) for key in ("true", "named"))
-            matrices.append(Matrix(name, rows, columns, tuple(map(tuple, choice["counts"]))))
-        at_50 = iou["at_50"] and _interval(iou["at_50"])
-        histograms.append(Histogram(name, tuple(iou["edges"]), tuple(iou["counts"]), JOINT_THRESHOLD, at_50))
-    largest = max((block["image_choice"] for block in found.values()), key=lambda choice: choice["n"])
-    note = f"{largest['n']:,} {ITEMS[largest['items']]}, with targets in one image or none."
-    if largest["left_out"]:
-        note += f" {largest['left_out']:,} with targets in several images are not counted."
-    return Failures(
-        matrices=tuple(matrices),
-        matrix_note=note,
-        histograms=tuple(histograms),
-        histogram_note="IoU of every true box with the answered one, where the images are right; 0: it has none.",
-        charts=tuple(chart for key, cell in CHARTS if (chart := _chart(found, key, cell)).groups),
-    )
-
-
-def _chart(found: Mapping[str, Block], key: str, cell: str) -> GroupChart:
-    """The ``cell`` of the rows ``key`` of every model as one chart. A model without a group has no estimate there."""
-    rows = {model: {_name(row): row for row in block[key]} for model, block in found.items()}
-    groups: dict[str, Group] = {}
-    for row in sorted((row for by_name in rows.values() for row in by_name.values()), key=_order):
-        known = groups.get(_name(row))
-        groups[_name(row)] = Group(_name(row), max(row["n"], known.n if known else 0), row.get("true"))
-    series = {
-        model: tuple(_interval(by_name[label][cell]) if label in by_name else None for label in groups)
-        for model, by_name in rows.items()
-    }
-    if key == "named":
-        help = "The same items. A model that prefers a place names it more often than it is true."
-        return GroupChart("how often each image is named", tuple(groups.values()), series, help, "truly there")
-    kind, help = GROUPS[key]
-    return GroupChart(f"{TITLES[cell]} by {kind}", tuple(groups.values()), series, help, high=1.0)
-
-
-def _order(row: Block) -> float:
-    """Ascending by area or number; ``none`` last."""
-    if "area_from" in row:
-        return row["area_from"]
-    return float("inf") if row["name"] == NONE else float(_place(row["name"]))
-
-
-def _name(row: Block) -> str:
-    if "area_from" not in row:
-        return _place(row["name"])
-    low, high = row["area_from"], row["area_to"]
-    if low == 0.0:
-        return "all" if high == 1.0 else f"< {short(100 * high)} %"
-    return f"≥ {short(100 * low)} %" if high == 1.0 else f"{short(100 * low)}–{short(100 * high)} %"
-
-
-def _place(name: str) -> str:
-    """``2`` for ``Image-2``. A long name gets a soft hyphen, because axes and columns have little room."""
-    return "unread\N{SOFT HYPHEN}able" if name == UNREADABLE else name.removeprefix("Image-")

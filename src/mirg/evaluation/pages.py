@@ -15,7 +15,8 @@ from pathlib import Path
 from mirg.errors import DataError, MirgError
 from mirg.evaluation.compare import Evaluation
 from mirg.evaluation.page_answers import Gallery, worked_examples
-from mirg.evaluation.page_tables import failure_section, plugin_tables, read_evaluation, result_table, task_tables
+from mirg.evaluation.page_charts import failure_section
+from mirg.evaluation.page_tables import plugin_tables, read_evaluation, result_table, task_tables
 from mirg.evaluation.records import RECORDS_FILE
 from mirg.evaluation.store import SETTINGS_FILE
 from mirg.report.data import ReportData, Section, Stage
