@@ -131,7 +131,7 @@ def main() -> None:
         "versions": {"python": platform.python_version(), "openai": version("openai")},
     }  # fmt: skip
     print(
-        f"{count} requests, {told.concurrency} at a time, {told.latency:g} s each: {ours['in_flight']:.1f} in flight "
+        f"{count} requests, {told.concurrency} at a time, {told.latency:g} s each: {ours['in_flight']:.1f} concurrent "
         f"on average, {ours['cpu_ms_per_request']:.2f} ms of processor time per request; the bare client "
         f"{theirs['in_flight']:.1f} and {theirs['cpu_ms_per_request']:.2f} ms: {result['ratio']:.2f} times as much"
     )

@@ -72,7 +72,7 @@ def picture(seen: list[list[bool]], owner: list[int], visual: list[bool], places
         f'<text x="{LEFT}" y="{y}">A row sees the filled columns. Light blue: visual tokens, of one time.</text>'
     )
     parts.append(
-        f'<text x="{LEFT}" y="{y + 16}">A branch begins with a copy of the prompt\'s last token and goes on from its '
+        f'<text x="{LEFT}" y="{y + 16}">A branch begins with a copy of the prompt\'s last token and continues from its '
         "position.</text></svg>\n"
     )
     return "\n".join(parts)

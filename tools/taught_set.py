@@ -76,7 +76,7 @@ def rules(source: Path, out: Path) -> None:
 
 
 def train(data: Path, out: Path) -> None:
-    """SFT of mirg-tiny; goes on where it was stopped."""
+    """SFT of mirg-tiny; an interrupted run resumes."""
     run("sft", "tiny/sft", "-s", f"data={data}", "-s", f"steps={STEPS}", "-o", out)
 
 

@@ -137,7 +137,7 @@ def family(name: str) -> Family:
 
 
 def family_of_model_type(model_type: str) -> Family:
-    """The family of a transformers ``config.model_type`` (``qwen2_5_vl``); :class:`ConfigError` if there is none."""
+    """The family of a transformers ``config.model_type`` (``qwen2_5_vl``); :class:`ConfigError` if no family has it."""
     for candidate in FAMILIES.values():
         if model_type in candidate.model_types:
             return candidate

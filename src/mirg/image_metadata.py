@@ -166,7 +166,7 @@ def _png(stream: BinaryIO, count: _Count) -> None:
 
 
 def _profile(kind: bytes, rest: bytes) -> bytes:
-    """The EXIF data of a text chunk of a PNG, from the bytes after its key; b"" if there is none."""
+    """The EXIF data of a text chunk of a PNG, from the bytes after its key; b"" if it holds no EXIF data."""
     if kind == b"iTXt":
         packed = rest[:1] == b"\1"
         rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]

@@ -392,7 +392,7 @@ def _json_line(value: object) -> bytes:
 
 
 def parse_line(line: bytes) -> object | BadLine:
-    """The JSON value of one line with its line end; a BadLine if there is none.
+    """The JSON value of one line with its line end; a BadLine if it cannot be parsed.
 
     A byte order mark before it is ignored: files that were joined from several have one before every part.
     """

@@ -77,7 +77,7 @@ def test_the_whole_pipeline(mirg: Run, tmp_path: Path) -> None:
 def test_grpo_trains_on_what_the_sft_model_gets_right_sometimes(
     mirg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every second answer says ``none``: never right where there is a target, and sometimes where there is none."""
+    """Every second answer says ``none``: always wrong if there is a target, sometimes right if not."""
     said = cycle(["<think>\nNone.\n</think>\n<answer>none</answer>", "", "", "<answer>none</answer>"])
     monkeypatch.setattr("mirg.engines.load.load_engine", lambda model: ScriptedEngine(lambda *_: next(said)))
     out = tmp_path / "demo"

@@ -21,7 +21,7 @@ Mirg = Callable[..., Any]
 
 @pytest.fixture
 def engine_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Engine], list[dict[str, Any]]]:
-    """``engine_of(engine)``: what the commands load; the list says what was asked for."""
+    """``engine_of(engine)``: what the commands load; the list holds the requested arguments."""
 
     def put(engine: Engine) -> list[dict[str, Any]]:
         loaded: list[dict[str, Any]] = []
@@ -71,7 +71,7 @@ def test_filter(mirg: Mirg, engine_of: Any, source: DatasetFolder, tmp_path: Pat
     result = mirg("trajectories", "filter", source.root, tmp_path / "out", "--student", "runs/sft")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0].endswith("(sample s01): trajectory: right without it: IoU 1.00 alone, 1.00 with the chain")
+    assert lines[0].endswith("(sample s01): trajectory: right without it: IoU 1.00 without the chain, 1.00 with it")
     assert lines[-3:] == ["kept: wrong to right 5", "left out: right without it 5", "0 rejected"]
     assert mirg("trajectories", "check", tmp_path / "out").exit_code == 0, "what is kept passes its checks still"
     told = json.loads(
@@ -101,7 +101,7 @@ def test_what_is_wrong_is_told_before_a_model_is_loaded(
 
 
 def test_serve(mirg: Mirg, engine_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Options become limits, the address is told once there is a socket, and that socket is of this machine."""
+    """Options become limits, the address is printed once there is a socket, and that socket is of this machine."""
     loaded = engine_of(ScriptedEngine(lambda request, settings: "", name="runs/sft/model"))
     served: list[tuple[Any, ServeLimits, list[Any]]] = []
 

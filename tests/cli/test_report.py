@@ -1,4 +1,4 @@
-"""``mirg report`` writes a page where it was asked to, and says where."""
+"""``mirg report`` writes a page to the requested path and prints this path."""
 
 from __future__ import annotations
 

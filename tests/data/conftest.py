@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 
 def picture(number: int) -> Image.Image:
-    """A picture of its own colour, 20 x 10 pixels and a little more."""
+    """A picture with a unique colour, 20 x 10 pixels and a little more."""
     return Image.new("RGB", (20 + number % 3, 10), (number % 256, number // 256, 7))
 
 

@@ -1,4 +1,4 @@
-"""A mixture as a sequence and as a dataset: the same samples, ids of their own, images that open."""
+"""A mixture as a sequence and as a dataset: the same samples, unique ids, images that open."""
 
 from __future__ import annotations
 

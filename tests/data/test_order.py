@@ -110,7 +110,7 @@ def test_places_outside_are_none(place: int) -> None:
 @pytest.mark.parametrize(
     ("given_", "whole", "why"),
     [
-        ([2, 1], [2, 1], "as they are"),
+        ([2, 1], [2, 1], "unchanged"),
         ([4, 2], [2, 1], "the shortest block"),
         ([0.1, 0.2], [1, 2], "what was typed is meant, not its binary neighbour"),
         (["1/3", "2/3"], [1, 2], "thirds"),

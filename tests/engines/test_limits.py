@@ -43,7 +43,7 @@ NOW = 1_700_000_000.0
         ("negative", {"retry-after": "-3"}, None),
         ("not a number", {"retry-after": "nan"}, None),
         ("endless", {"retry-after": "inf"}, None),
-        ("a day that is none", {"retry-after": "Wed, 99 Nov 2026 18:00:00 GMT"}, None),
+        ("an impossible date", {"retry-after": "Wed, 99 Nov 2026 18:00:00 GMT"}, None),
     ],
 )
 def test_retry_after(why: str, headers: dict[str, str], seconds: float | None) -> None:

@@ -70,7 +70,7 @@ def test_what_is_sent(api: FaultyApi) -> None:
     assert texts == ["Image-1: ", None, "Image-2: ", None, "case-3"]
     large, small = pictures(body)
     assert large.size == input_size((300, 500), FAMILIES["qwen2.5-vl"], limits) != (300, 500)
-    assert small.size == (40, 30), "an image within the budget is sent as it is"
+    assert small.size == (40, 30), "an image within the budget is sent unchanged"
     assert (large.getpixel((5, 5)), small.getpixel((5, 5))) == ((3, 0, 7), (3, 20, 7))
     assert (body["model"], body["max_tokens"], body["temperature"], body["seed"]) == ("m", 9, 0.5, 7)
     assert body["messages"][1] == {"role": "assistant", "content": "<think>First"}
@@ -102,7 +102,7 @@ def test_what_was_answered_is_not_asked_again(api: FaultyApi, tmp_path: Path) ->
     again = engine(api)
     with again.remembering(file):
         assert len(again.generate(requests, GREEDY)) == 30
-    assert sum(api.counts.answered.values()) <= 30 + 1 + 1, "the damaged line, and at most one in flight"
+    assert sum(api.counts.answered.values()) <= 30 + 1 + 1, "the damaged line, and at most one pending"
     before = api.counts.requests
     third = engine(api)
     with third.remembering(file):

@@ -60,7 +60,7 @@ def test_it_says_how_it_computes(dtype: str | None, numerics: str, folders: dict
 
 
 def test_answers_come_in_the_order_of_the_questions(engine: Engine, requests: list[Request]) -> None:
-    """Whatever the batches: the same request is answered alike alone, in company and in another order."""
+    """A request gets the same answer by itself, in a batch with others and in another order."""
     together = engine.generate(requests, SHORT)
     assert len(together) == len(requests) and len({said.text for said in together}) > 4, "an exchange would show"
     assert engine.generate(requests[::-1], SHORT) == together[::-1]
@@ -98,7 +98,7 @@ def test_sampling_follows_the_seed(engine: Engine, requests: list[Request]) -> N
     state = torch.random.get_rng_state()
     first = engine.generate(requests[:3], HOT)
     assert engine.generate(requests[:3], HOT) == first != engine.generate(requests[:3], replace(HOT, seed=4))
-    assert torch.equal(torch.random.get_rng_state(), state), "the caller's random state is left alone"
+    assert torch.equal(torch.random.get_rng_state(), state), "the caller's random state is unchanged"
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def four(requests: list[Request]) -> list[Request]:
 def test_a_beginning_is_what_the_model_would_have_said(
     kind: str, folders: dict[str, Path], data: Path, said: list[list[int]]
 ) -> None:
-    """Given the start of its own greedy answer, the model goes on as it went on: the prefix stands where it stood."""
+    """Given the start of its greedy answer, the model generates the same rest: the prefix keeps its positions."""
     made: Any = load_engine(str(folders[kind]))
     tokenizer = made.loaded.tokenizer
     cuts = 0

@@ -36,7 +36,7 @@ BAD: Box = (0.3, 0.3, 0.1, 0.1)
         ([(2, A), (2, A)], [(2, A), (2, B)], (0.5, 0.0, True, False), "one box twice"),
         ([], [], (1.0, 1.0, True, True), "none, rightly"),
         ([], [(2, A)], (0.0, 0.0, False, False), "none, wrongly"),
-        ([(2, A)], [], (0.0, 0.0, False, False), "a box where there is none"),
+        ([(2, A)], [], (0.0, 0.0, False, False), "a box although there is no target"),
     ],
 )
 def test_table(

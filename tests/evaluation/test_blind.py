@@ -81,8 +81,8 @@ def test_what_stays_and_what_goes(source: DatasetFolder, tmp_path: Path) -> None
     assert (report.n_rows, report.n_rejected) == (20, 0)
     rows = refused(made.root)
     assert [row["id"] for row in rows] == [f"s{k:02d}" for k in range(20) if k % 4]
-    assert rows[0]["reason"] == "right without it: IoU 1.00 alone, 1.00 with the chain"
-    assert rows[2]["reason"] == "right to wrong: IoU 1.00 alone, 0.00 with the chain"
+    assert rows[0]["reason"] == "right without it: IoU 1.00 without the chain, 1.00 with it"
+    assert rows[2]["reason"] == "right to wrong: IoU 1.00 without the chain, 0.00 with it"
     for sample in made:
         assert sample.trajectory is not None and sample.trajectory.meta["own"] == sample.meta["own"]
         assert sample.trajectory.meta["student"] == {
@@ -92,7 +92,7 @@ def test_what_stays_and_what_goes(source: DatasetFolder, tmp_path: Path) -> None
 
 
 def test_the_student_is_asked_twice_with_the_same_prompt(source: DatasetFolder, tmp_path: Path) -> None:
-    """Alone, and with its answer begun; the boxes of the chain are numbers of its own family."""
+    """Requests without and with the chain; the boxes of the chain are numbers of the student's family."""
     requests: list[Request] = []
 
     def recording(request: Request, settings: Generation) -> str:

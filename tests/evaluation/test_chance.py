@@ -108,7 +108,7 @@ def worded(make_one: Make, question: str, truth: list[list[tuple[int, Box]]], **
 
 
 def test_tasks_that_share_a_wording_share_a_level(make_one: Make) -> None:
-    """A blind policy does not know the task: "always none" is worth as much on ``none`` as on what looks like it."""
+    """A blind policy does not know the task: "always none" scores the same on ``none`` as on similar tasks."""
     found = [[(1 + k % 3, A)] for k in range(40)]
     here = worded(make_one, "Find the X.", found, task="group_grounding")
     none = worded(make_one, "Find the X.", [[]] * 20, task="none")
@@ -117,14 +117,16 @@ def test_tasks_that_share_a_wording_share_a_level(make_one: Make) -> None:
     for metric in ("image_accuracy", "joint_accuracy"):
         assert levels["tasks"]["none"][metric] == pytest.approx(1 / 3)
         assert levels["tasks"]["group_grounding"][metric] == pytest.approx(1 / 3)
-    assert levels["tasks"]["none"]["acc_50"] == pytest.approx(2 / 3), "the box A, whatever the answer is"
+    assert levels["tasks"]["none"]["acc_50"] == pytest.approx(2 / 3), "the box A, regardless of the answer"
     assert levels["tasks"]["odd_one_out"]["acc_50"] == 1.0
     assert levels["overall"]["acc_50"] == pytest.approx((60 * 2 / 3 + 40) / 100)
     assert [(g["questions"], g["tasks"], g["n"], g["used_by"]) for g in levels["groups"]] == [
         ("Find the X. (3 images)", ["group_grounding", "none"], 60, 60),
         ("Which is odd? (3 images)", ["odd_one_out"], 40, 40),
     ]
-    assert chance(none)["tasks"]["none"]["joint_accuracy"] == 1.0, "alone, its wording says it all"
+    assert chance(none)["tasks"]["none"]["joint_accuracy"] == 1.0, (
+        "without the other tasks, its wording determines the answer"
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))

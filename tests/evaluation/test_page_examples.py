@@ -83,7 +83,7 @@ def test_other_tasks_come_before_a_second_example_of_the_same(make_one: Make) ->
 
 
 def test_mended_and_broken_are_counted_on_the_same_comparison(make_one: Make) -> None:
-    """5 of 12 mended, 2 broken, 4 right and 1 wrong both times; the first model plays no part."""
+    """5 of 12 fixed, 2 broken, 4 right and 1 wrong both times; the first model plays no part."""
     before = [IMAGE] * 4 + [BAD] + [RIGHT] * 6 + [BOX]
     after = [RIGHT] * 5 + [IMAGE] * 2 + [RIGHT] * 4 + [IMAGE]
     sft, rl = (

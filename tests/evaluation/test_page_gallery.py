@@ -1,4 +1,4 @@
-"""The gallery of a page: items are made of the answers that are shown, whatever the number of records."""
+"""The gallery of a page: items are built only from the shown answers, regardless of the number of records."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_they_are_those_that_the_page_would_have_chosen(gallery: Counting) -> No
 @pytest.mark.parametrize(
     ("completion", "shown", "why"),
     [
-        (RIGHT, "Image-2: (100,200),(500,600)", "what stands in the answer tags"),
+        (RIGHT, "Image-2: (100,200),(500,600)", "the text inside the answer tags"),
         ("Image-2: (100,200),(500,600)", "Image-2: (100,200),(500,600)", "no tags: everything"),
         ("no idea", "no idea", "nothing could be read: everything"),
         ("<answer>x</answer> so " + RIGHT, "Image-2: (100,200),(500,600)", "the last answer, as the reader takes it"),

@@ -114,7 +114,7 @@ def test_a_demo_run_has_every_part(demo: Path) -> None:
 
 
 def test_the_page_opens_with_what_rl_mends_and_ends_with_where_it_fails(demo: Path) -> None:
-    """RL is right on items 0 to 19, SFT on 0 to 11: 8 are mended, none is broken."""
+    """RL is right on items 0 to 19, SFT on 0 to 11: 8 are fixed, none is broken."""
     data = collect(demo)
     assert data.examples is not None and data.failures is not None
     assert data.examples.note.startswith("Of 24 items RL corrects 8 that SFT gets wrong and breaks 0")

@@ -41,7 +41,7 @@ def test_the_rate_is_the_share_of_right_answers(source: DatasetFolder, tmp_path:
     assert list(found) == [sample.id for sample in source], "in the order of the source"
     for k, sample in enumerate(found.values()):
         assert sample.meta["pass_rate"] == (k % 5) / 4 and sample.meta["own"] == k
-        # A right answer earns 1, one in the wrong image its format alone: 0.1.
+        # A right answer earns 1, one in the wrong image only the reward of its format: 0.1.
         rewards = [1.0] * (k % 5) + [0.1] * (4 - k % 5)
         assert sample.meta["mean_reward"] == pytest.approx(sum(rewards) / 4)
         assert sample.meta["reward_std"] == pytest.approx(np.std(rewards, ddof=1), abs=1e-6)
@@ -98,8 +98,8 @@ def test_a_journal_of_other_settings_is_not_mixed_in(
     with pytest.raises(EvaluationError, match=f"{names} differ"):
         write_difficulty(dice(lucky, **change), source, out, k, plan)
     write_difficulty(dice(lucky, **change), source, out, k, replace(plan, overwrite=True))
-    write_difficulty(dice(lucky, **change), source, tmp_path / "anew", k, plan)
-    assert contents(out) == contents(tmp_path / "anew")
+    write_difficulty(dice(lucky, **change), source, tmp_path / "again", k, plan)
+    assert contents(out) == contents(tmp_path / "again")
 
 
 def test_overwriting_goes_on_too(source: DatasetFolder, tmp_path: Path) -> None:

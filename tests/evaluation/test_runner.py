@@ -50,7 +50,7 @@ def test_a_whole_evaluation(dataset: DatasetFolder, tmp_path: Path) -> None:
     seen: list[tuple[int, int, int]] = []
     summary = evaluate(engine, dataset, tmp_path / "out", PLAN, lambda *now: seen.append(now))
     assert [len(batch) for batch in engine.asked] == [5, 5, 5, 5, 4]
-    assert len(set(engine.seeds)) == 5, "each batch samples with a seed of its own"
+    assert len(set(engine.seeds)) == 5, "each batch samples with a separate seed"
     other = ScriptedEngine(answer)
     evaluate(other, dataset, tmp_path / "other", replace(PLAN, generation=Generation(batch_size=5, seed=7)))
     assert not set(other.seeds) & set(engine.seeds), "and the seed of the plan gives other ones"

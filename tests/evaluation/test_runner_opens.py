@@ -113,7 +113,7 @@ def test_only_what_is_asked_is_decoded(data: Counting, tmp_path: Path, rows: int
 
 
 def test_known_rejections_stay_and_cost_their_own_images_only(data: Counting, tmp_path: Path) -> None:
-    """Also where a whole batch is rejected; a mended image is asked again, with its batch and those after it."""
+    """Also where a whole batch is rejected; a repaired image is evaluated again, with its batch and those after it."""
     samples = select(data.read(), PLAN)
     broken = [samples[2], *samples[10:15]]
     whole = {sample.id: data.image_path(sample.images[0]).read_bytes() for sample in broken}

@@ -65,7 +65,7 @@ def test_stopped_anywhere_and_continued(api: FaultyApi, dataset: DatasetFolder, 
         # Another number of requests at once changes nothing.
         evaluate(engine(api, concurrency=7), dataset, folder, Plan(), lambda *now, seen=seen: seen.append(now))
         assert content(folder) == expected and seen[-1] == (24, 24, stop)
-        assert sum(api.counts.answered.values()) <= 24 + 1 + 4, "one damaged line, and those in flight when it stopped"
+        assert sum(api.counts.answered.values()) <= 24 + 1 + 4, "one damaged line, and those pending when it stopped"
     before = api.counts.requests
     evaluate(engine(api), dataset, tmp_path / "whole", Plan())
     assert api.counts.requests == before and content(tmp_path / "whole") == expected

@@ -62,7 +62,7 @@ class Counts:
     tokens: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
-    busy_seconds: float = 0.0  # integral of the number in flight
+    busy_seconds: float = 0.0  # integral of the number of concurrent requests
     first: float = 0.0
     last: float = 0.0
     authorization: Counter[str] = field(default_factory=Counter)

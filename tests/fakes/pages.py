@@ -17,7 +17,7 @@ SAFE_URL = re.compile(r"#[\w-]+|data:,|data:image/webp;base64,[A-Za-z0-9+/=]+")
 
 
 class Page(HTMLParser):
-    """What a page is made of: elements, attributes, and the raw text of scripts and styles."""
+    """The parts of a page: elements, attributes, and the raw text of scripts and styles."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)

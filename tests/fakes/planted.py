@@ -64,7 +64,7 @@ class Reply:
 
 
 def samples(seed: int, n: int) -> Iterator[Sample]:
-    """``n`` samples of all tasks in turn, every second round of tasks under everyday names."""
+    """``n`` samples that alternate between all tasks, every second round of tasks under everyday names."""
     for k, (key, draft) in enumerate(generate(None, n, split="validation", seed=seed)):
         refs = [ImageRef(path=f"{key.sample_id}-{i}.png", width=SIDE, height=SIDE) for i in range(len(draft.pictures))]
         sample = to_sample(key, draft, refs)
@@ -80,7 +80,7 @@ def everyday(sample: Sample) -> Sample:
 
 
 def label(sample: Sample) -> str:
-    """What is looked for."""
+    """The label of the target."""
     return str(sample.meta["subject"])
 
 
@@ -223,7 +223,7 @@ def lists(rng: random.Random, sample: Sample, boxes: list[tuple[int, Box]]) -> R
 
 
 def careful(rng: random.Random, sample: Sample, boxes: list[tuple[int, Box]]) -> Reply:
-    """Prose with a second look, and with another object cited where there is one of another name."""
+    """Prose with a second look, and with another object cited if there is one of another name."""
     name = label(sample)
     first = [f"Image {n} shows {shown(sample, n)}." for n in numbers(sample)]
     first += [decided(rng, sample), "Wait, let me check the colours once more."]
@@ -253,7 +253,7 @@ def as_json(rng: random.Random, sample: Sample, boxes: list[tuple[int, Box]]) ->
 
 
 def german(rng: random.Random, sample: Sample, boxes: list[tuple[int, Box]]) -> Reply:
-    """Prose in German; labels stay as they are."""
+    """Prose in German; labels stay unchanged."""
     name = label(sample)
     named = (lambda n: f"Bild {n}") if rng.random() < 0.5 else (lambda n: f"Das {RANGE[n - 1]} Bild")
     first = [
@@ -283,7 +283,7 @@ def true_boxes(rng: random.Random, sample: Sample) -> list[tuple[int, Box]]:
 
 
 def correct(rng: random.Random, sample: Sample, style: Style, honest: tuple[str, ...] = HONEST) -> Reply:
-    """A reply without a defect, often with a sentence or two of harmless words that leaks are made of too."""
+    """A reply without a defect, often with a sentence or two of harmless words that leaks use too."""
     reply = style(rng, sample, true_boxes(rng, sample))
     picked = rng.sample(honest, rng.choice((0, 1, 1, 2))) if honest else []
     for sentence in picked:

@@ -1,6 +1,6 @@
 """Defects planted one at a time in correct replies (``fakes.planted``), and the whole set as a function of a seed.
 
-Every defect names the checks that may find it; ``reply`` stands for ``read_reply``, which refuses what cannot be read.
+Every defect names the checks that may find it; ``reply`` means ``read_reply``, which refuses what cannot be read.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Row:
 
 @dataclass
 class Score:
-    """``defects`` by name; wordings held out have rows of their own and are in none of the sums.
+    """``defects`` by name; held-out wordings have separate rows and are in none of the sums.
 
     ``recall`` and ``false_rejections`` are shares of all defective and of all correct replies.
     """
@@ -59,7 +59,7 @@ class Score:
 
 
 def found_by(planted: Planted) -> dict[str, str]:
-    """The checks that refuse a reply, with their reasons; ``reply`` where it cannot even be read."""
+    """The checks that refuse a reply, with their reasons; ``reply`` if it cannot even be parsed."""
     read = read_reply(planted.text, planted.sample, FAMILY)
     if isinstance(read, str):
         return {"reply": read}

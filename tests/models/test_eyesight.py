@@ -21,7 +21,7 @@ NUMBERS = re.compile(r"Box: Image-(\d+) ([a-z ]+) \D*(\d+),(\d+)\D+(\d+),(\d+)")
 
 
 def easy_items() -> list[Exercise]:
-    """Two images with a large object each; a name is asked for."""
+    """Two images with a large object each; the question names one of them."""
     world = load_world("tiny/world").model_copy(update={"object_side": (0.35, 0.55), "clutter": 0})
     rng = np.random.default_rng(11)
     found: list[Exercise] = []

@@ -68,7 +68,7 @@ def test_scores_and_gradients_are_those_without_a_cache(kind: str) -> None:
         torch.testing.assert_close(scores, expected, atol=3e-6, rtol=0)
         assert ours.keys() == theirs.keys()
         for name, grad in theirs.items():
-            if not name.endswith("k_proj.bias"):  # moves no attention: its gradient is rounding alone
+            if not name.endswith("k_proj.bias"):  # moves no attention: its gradient is only rounding
                 assert (ours[name] - grad).norm() <= 1e-5 * grad.norm(), name
 
 
@@ -90,7 +90,7 @@ def test_the_tower_sees_each_image_once(kind: str) -> None:
 
 
 def test_the_features_of_an_image_do_not_depend_on_its_company() -> None:
-    """To the bit: a run that goes on with an empty cache meets its images in other company."""
+    """Bit-identical: a run that resumes with an empty cache encodes its images in other batches."""
     loaded = frozen()
     shown = prompts(loaded, images=(1, 3, 1))
     tower = base_of(loaded.model).visual
@@ -121,7 +121,7 @@ def test_numbers_of_another_kind_are_computed_anew() -> None:
             for _ in range(2):
                 scores, _ = score_packed(model, pack(model, shown, GROUPS))
                 torch.testing.assert_close(scores, expected, atol=1e-2, rtol=0)
-    assert len(seen) == 6, "once more for each image, then found"
+    assert len(seen) == 6, "a second time for each image, then found"
     kept = base_of(model).visual.feature_cache._kept
     assert {(numbers, features[0].dtype) for (_, numbers), features in kept.items()} == {
         ((torch.float32, None), torch.float32),

@@ -1,4 +1,4 @@
-"""Loading by path and by run folder, with adapters, without torchvision, and what is said where nothing loads."""
+"""Loading by path and by run folder, with adapters, without torchvision, and the messages if nothing loads."""
 
 from __future__ import annotations
 

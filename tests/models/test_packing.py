@@ -43,7 +43,7 @@ def test_packing_changes_neither_scores_nor_gradients(kind: str, kv_heads: int, 
     weights = torch.randn(len(slow), generator=torch.Generator().manual_seed(1))
     ours, theirs = gradients(model, (scores * weights).sum()), gradients(model, (slow * weights).sum())
     assert ours.keys() == theirs.keys()
-    # A bias of the keys moves no attention: its gradient is rounding alone, of either sign.
+    # A bias of the keys moves no attention: its gradient is only rounding, of either sign.
     assert {
         name: relative(ours[name], theirs[name])
         for name in ours

@@ -1,4 +1,4 @@
-"""A prompt says at once where its images and placeholders do not agree; placeholders are collapsed and counted."""
+"""A mismatch of images and placeholders is an error at once; placeholders are collapsed and counted."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_greedy_completions_are_those_of_generate(kind: str, kv_heads: int) -> N
     loaded = tiny_loaded(kind, kv_heads=kv_heads)
     shown, counts = prompts(loaded), (3, 1, 2, 2)
     endless = [generated(loaded, prompt, [], 1, do_sample=False)[0] for prompt in shown]
-    # A token that one says early and another not at all, whatever the random weights are.
+    # A token that one says early and another not at all, regardless of the random weights.
     stops = [next(t for row in endless for t in row[:-1] if any(t not in other for other in endless))]
     settings = Sampling(LENGTH, stops, forbidden_tokens(loaded.tokenizer, loaded.family), temperature=0)
     ours = complete(loaded.model, shown, counts, settings)

@@ -19,7 +19,7 @@ Lengths = st.lists(st.integers(1, 40), min_size=1, max_size=6)
 
 
 def one_by_one(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-    """The slow reference: softmax(q k / sqrt(width)) v for each segment alone."""
+    """The slow reference: softmax(q k / sqrt(width)) v for each segment by itself."""
     outs = []
     pieces = [torch.split(t, lengths, dim=2) for t in (q, k, v)]
     for a, b, c in zip(*pieces, strict=True):

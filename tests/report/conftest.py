@@ -120,7 +120,7 @@ def full_report(pictures: tuple[Picture, ...]) -> Callable[[Callable[[str], str]
         return ReportData(
             title=t("Demo"),
             subtitle=t("tiny"),
-            examples=Examples(t("RL mends 1 of 8 items"), (example, Example(t("right"), (after,), (t("Image-2"),)))),
+            examples=Examples(t("RL fixes 1 of 8 items"), (example, Example(t("right"), (after,), (t("Image-2"),)))),
             failures=failures,
             sections=(Section(t("Configuration"), ((t("seed"), t("0")),)),),
             table=ResultTable(

@@ -41,7 +41,7 @@ STYLE = asset("report.css") + asset("check.css")
 
 
 def test_500_injections_in_every_text_field() -> None:
-    """Twenty at a time: where a page has a list, each is a line of its own; in the others they follow each other."""
+    """Twenty at a time: if a page has a list, each is a separate line; in the others they follow each other."""
     strings = injections()
     assert len(strings) == 500
     for start in range(0, 500, 20):

@@ -32,7 +32,7 @@ def test_injected_text_is_still_shown_as_text(full_report: FullReport) -> None:
     page = assert_inert(render(full_report(lambda text: f"<b onclick=x>{text}</b>&amp;")), SCRIPTS, STYLE)
     assert "<b onclick=x>Demo</b>&amp;" in page.texts
     assert "<b onclick=x>Found: red ring Image-1.</b>&amp;" in page.texts
-    for text in ("RL mends 1 of 8 items", "Image-2, IoU 0.90", "8 items", "truly there", "by place", "all items"):
+    for text in ("RL fixes 1 of 8 items", "Image-2, IoU 0.90", "8 items", "truly there", "by place", "all items"):
         assert any(f"<b onclick=x>{text}</b>&amp;" in shown for shown in page.texts), text
     assert any("<b onclick=x>refer</b>&amp;" in value for value in page.values("data-task"))
 
@@ -75,7 +75,7 @@ def test_examples_come_first_each_box_in_the_style_of_its_model(full_report: Ful
     rects = [v for tag, n, v in page.attributes if tag == "rect" and n == "class"]
     assert {"before", "after"} <= set(rects)
     text = " ".join(page.texts)
-    for expected in ("RL mends 1 of 8 items", "unreadable → right", "Image-2, IoU 0.90"):
+    for expected in ("RL fixes 1 of 8 items", "unreadable → right", "Image-2, IoU 0.90"):
         assert expected in text, expected
 
 
@@ -89,8 +89,8 @@ def test_examples_need_no_gallery(full_report: FullReport) -> None:
 
 
 def test_what_changes_is_said_without_an_example() -> None:
-    page = Page(render(ReportData(title="t", examples=Examples("Of 8 items RL mends 0"))))
-    assert "What changes" in page.texts and "Of 8 items RL mends 0" in page.texts
+    page = Page(render(ReportData(title="t", examples=Examples("Of 8 items RL fixes 0"))))
+    assert "What changes" in page.texts and "Of 8 items RL fixes 0" in page.texts
 
 
 def test_no_path_of_the_machine_is_in_the_page(full_report: FullReport, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def assert_sheet_inert(html: str) -> Page:
 def test_500_injections_in_every_text_field(images: list[Path]) -> None:
     strings = injections()
     assert len(strings) == 500
-    # As many at a time as there are cards without the script, each in a card of its own.
+    # As many at a time as there are cards without the script, each in a separate card.
     for start in range(0, 500, STATIC):
         parts = [data(images, lambda _, text=text: text) for text in strings[start : start + STATIC]]
         samples = [sample for part in parts for sample in part.samples]

@@ -75,7 +75,7 @@ def test_worked_examples(sample: Sample, guess, arm, image: float, obj: float, w
         (RewardConfig(), 0.1 + 0.4 + 0.5 * 0.5, "the default weights"),
         (RewardConfig(format_weight=1, image_weight=1, object_weight=2), (1 + 1 + 2 * 0.5) / 4, "weights are relative"),
         (RewardConfig(arm="object_only"), (0.1 + 0.5 * 0.5) / 0.6, "the image weight is not used"),
-        (RewardConfig(arm="object_in_image", format_weight=0), 0.5, "one part alone"),
+        (RewardConfig(arm="object_in_image", format_weight=0), 0.5, "only one part"),
         (RewardConfig(image_weight=0, object_weight=0), 1.0, "the format only"),
         (RewardConfig(shaping="at"), 1.0, "IoU 0.5 counts"),
         (RewardConfig(shaping="at", threshold=0.51), 0.5, "IoU 0.5 does not"),

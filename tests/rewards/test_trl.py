@@ -33,7 +33,7 @@ def test_the_weighted_parts_are_the_total(arm: Arm) -> None:
 
 @pytest.mark.parametrize("arm", get_args(Arm))
 def test_names_are_what_trl_logs(arm: Arm) -> None:
-    """The image's too where it does not count: it is logged."""
+    """The image's too, even if its weight is 0: it is logged."""
     made = reward_functions(RewardConfig(arm=arm), MIRG_TINY)
     assert [f.__name__ for f in made.functions] == ["format", "image", "object"]
     assert len(made.weights) == 3 and sum(made.weights) == pytest.approx(1.0)

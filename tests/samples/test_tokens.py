@@ -71,7 +71,7 @@ def test_limits_bound_the_tokens() -> None:
 
 @given(text=st.text(max_size=300))
 def test_text_tokens_are_bounded(text: str) -> None:
-    """Never more than the characters, never none where something is written."""
+    """Never more than the characters, never zero for a text that is not empty."""
     assert bool(text.split()) <= text_tokens(text) <= len(text)
     assert text_tokens(text + " 1234") == text_tokens(text) + 4, "a digit is a token"
 

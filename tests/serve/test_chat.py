@@ -43,7 +43,7 @@ def client(address: str) -> openai.OpenAI:
 
 @pytest.fixture(scope="module")
 def exercises() -> list[Request]:
-    """Two images with a large object each; a name is asked for. As many tokens of text as the model was trained on."""
+    """Two images with a large object each; the question names one. The text is as long as in training."""
     world = load_world("tiny/world").model_copy(update={"object_side": (0.35, 0.55), "clutter": 0})
     rng = np.random.default_rng(11)
     found: list[Request] = []
@@ -72,7 +72,7 @@ def direct(engine: TransformersEngine, request: Request, **settings: Any) -> Com
 def test_it_answers_as_the_engine_does(
     engine: TransformersEngine, client: openai.OpenAI, exercises: list[Request]
 ) -> None:
-    """Text, end, and tokens of prompt and answer; and the model sees the images: it finds what is asked for."""
+    """Text, end, and tokens of prompt and answer; and the model sees the images: it finds the requested object."""
     right = 0
     for request in exercises:
         said, expected = ask(client, request), direct(engine, request)
@@ -88,7 +88,7 @@ def test_it_answers_as_the_engine_does(
 def test_requests_at_the_same_time_get_their_own_answers(
     engine: TransformersEngine, client: openai.OpenAI, exercises: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Put together in one forward pass where they wait, and none differs for it."""
+    """Waiting requests share a forward pass, which does not change their answers."""
     batches: list[int] = []
     real = engine.sample
 
@@ -139,7 +139,7 @@ def test_a_stream_has_the_whole_answer(client: openai.OpenAI, exercises: list[Re
 
 
 def test_an_answer_can_be_begun(engine: TransformersEngine, client: openai.OpenAI, exercises: list[Request]) -> None:
-    """vLLM's ``continue_final_message``: the model goes on with the last message of the assistant."""
+    """vLLM's ``continue_final_message``: the model continues the last message of the assistant."""
     request = exercises[2]
     begun = [*as_openai(request.messages, request.images), {"role": "assistant", "content": "Found: red ring"}]
     extra = {"continue_final_message": True, "add_generation_prompt": False}

@@ -275,7 +275,7 @@ def test_the_client_of_openai_understands(address: str) -> None:
 
 
 def test_a_full_queue_says_when_to_come_again(model: Model) -> None:
-    """One is being answered, two wait, the rest is refused at once; when the model goes on, so do those that wait."""
+    """One is being answered, two wait, the rest is refused at once; when the model continues, so do those that wait."""
     with serving(model, limits=SMALL.model_copy(update={"answer_seconds": 60.0})) as address:
         model.gate.clear()
         with ThreadPoolExecutor(3) as pool:
@@ -399,7 +399,7 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: 
         ((b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",), 0, (400, None)),  # TLS
         ((b"GET /health\r\n\r\n",), 0, (400,)),
         ((b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n",), 0, (400,)),  # no host
-        ((b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000,), 0, (400, 431, None)),  # headers without end
+        ((b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000,), 0, (400, 431, None)),  # endless headers
         ((HEAD + b"Content-Length: -1\r\n\r\n",), 0, (400,)),
         ((HEAD + b"Content-Length: 99999999999999\r\n\r\n",), 0, (413,)),
         ((HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",), 0, (400,)),
@@ -552,7 +552,7 @@ def test_ten_thousand_malformed_requests_over_sockets() -> None:
 
 
 def test_one_refused_prompt_does_not_spoil_its_neighbours(model: Model) -> None:
-    """Requests that wait together are answered together; where that fails, each alone."""
+    """Requests that wait together are answered together; if that fails, one by one."""
     with serving(model, limits=SMALL.model_copy(update={"queue": 8, "answer_seconds": 60.0})) as address:
         model.gate.clear()
         with ThreadPoolExecutor(4) as pool:

@@ -1,4 +1,4 @@
-"""A study continues where it stopped, and its page states what was found."""
+"""An interrupted study resumes, and its page states what was found."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def small(datasets: Path) -> Plan:
 
 
 class Trainer:
-    """Notes what it was asked for."""
+    """Records its requests."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []

@@ -148,7 +148,7 @@ def test_a_group_in_two_processes_is_weighed_by_all_its_completions(monkeypatch:
 
 
 def test_a_reward_of_ones_own(tmp_path: Path, grpo_recipe: Make) -> None:
-    """Groups are shared whatever the rewards are; only the difficulty weight asks for the object's."""
+    """Groups are shared regardless of the rewards; only the difficulty weight asks for the object's."""
     trainer = make_trainer(grpo_recipe(), tmp_path)
 
     def length(completions: list[Any], **_: Any) -> list[float]:

@@ -118,7 +118,7 @@ def test_a_question_with_an_image_token_is_refused(loaded: LoadedModel, data: Pa
 
 
 def test_a_rejection_names_the_line_of_the_file(loaded: LoadedModel, data: Path, tmp_path: Path) -> None:
-    """Lines before it count even where they hold no sample: a broken row and a blank line."""
+    """Lines before it count even if they hold no sample: a broken row and a blank line."""
     folder = tmp_path / "data"
     shutil.copytree(data, folder)
     lines = (folder / "samples.jsonl").read_text().splitlines()
@@ -163,7 +163,7 @@ def test_only_so_many_pixels_are_kept(mixed: Path, loaded: LoadedModel, monkeypa
 def test_bad_images_cost_their_samples_and_nothing_else(
     tmp_path: Path, data: Path, sft_recipe: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Missing, cut off and absurdly large: each sample is named, the run goes on, and the run says how many."""
+    """Missing, cut off and absurdly large: each sample is named, the run continues, and the run says how many."""
     folder = tmp_path / "data"
     shutil.copytree(data, folder)
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]

@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
     "reference": {"beta": 0.3},
     "low rank": {"lora": {"rank": 4}, "beta": 0.3},
-    "each completion alone": {"loss": "grpo"},
+    "each completion by itself": {"loss": "grpo"},
     "cooler": {"temperature": 0.4},
 }
 

@@ -93,7 +93,7 @@ CACHES: list[tuple[dict[str, Any], int | str, str]] = [
     ({"freeze_vision": True, "packed": False}, 0, "TRL's own pass knows nothing of it"),
     ({"freeze_vision": True, "vision_cache": 7}, 7, "as asked"),
     ({"freeze_vision": True, "vision_cache": 0}, 0, "switched off"),
-    ({"vision_cache": 0}, 0, "nothing is asked for"),
+    ({"vision_cache": 0}, 0, "nothing is requested"),
     ({"vision_cache": 7}, "vision_cache = 7 keeps features of a vision tower that is trained", "would be wrong"),
     ({"freeze_vision": True, "packed": False, "vision_cache": 7}, "vision_cache needs packed groups", "no effect"),
 ]
@@ -239,7 +239,7 @@ def test_epochs_are_orders_of_their_own_and_repeatable() -> None:
 
     whole = order([0, 1, 2])
     assert whole[0] != whole[1] != whole[2]
-    assert order([2, 1]) == [whole[2], whole[1]], "an epoch is the same whatever was drawn before"
+    assert order([2, 1]) == [whole[2], whole[1]], "an epoch does not depend on earlier ones"
     assert all(sorted(set(epoch)) == list(range(6)) and len(epoch) == 12 for epoch in whole)
 
 

@@ -56,7 +56,7 @@ def test_the_number_of_processes(
         ("0", 4, "cuda:0", "the first process"),
         ("3", 4, "cuda:3", "each its own"),
         ("3", 1, "cuda:0", "the launcher shows each process one GPU"),
-        ("5", 4, "cuda:1", "in turn, as accelerate"),
+        ("5", 4, "cuda:1", "round-robin, as accelerate"),
     ],
 )
 def test_the_device_of_a_process(
@@ -119,7 +119,7 @@ def test_auto_is_decided_by_the_hardware(
 def test_a_run_keeps_the_type_that_was_decided(
     sft_recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Elsewhere ``auto`` may mean another one, and the run would go on with other numbers."""
+    """Elsewhere ``auto`` may mean another one, and the run would continue with other numbers."""
     from mirg.training.sft import train_sft
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -210,7 +210,7 @@ def test_arguments_follow_the_recipe(sft_recipe: Make, tmp_path: Path) -> None:
     ("epochs", "samples", "per_step", "passes", "steps", "why"),
     [
         (1.0, 64, 16, 1, 4, "divides"),
-        (1.0, 65, 16, 1, 5, "the last samples are a step of their own"),
+        (1.0, 65, 16, 1, 5, "the last samples are a separate step"),
         (0.5, 64, 16, 1, 2, "half of them"),
         (2.0, 40, 16, 1, 5, "two times 40 in steps of 16"),
         (1.0, 64, 8 * 2 * 4, 1, 1, "eight processes take eight times as many a step"),
@@ -293,7 +293,7 @@ def sharing(folder: Path, stage: int) -> dict[str, str]:
 
 
 def launched(folder: Path, recipe: Any, processes: int, stage: int = 0) -> Path:
-    """Train ``recipe`` by the command line in as many processes, each without a device of its own (gloo).
+    """Train ``recipe`` by the command line in as many processes, none of which has its own device (gloo).
 
     They share what DeepSpeed's ZeRO ``stage`` shares, none by default.
     """
@@ -336,7 +336,7 @@ def test_two_processes_train_as_one(tmp_path: Path, sft_recipe: Make) -> None:
 
 @pytest.mark.slow
 def test_two_processes_roll_out_together(tmp_path: Path, grpo_recipe: Make) -> None:
-    """A step is as many completions in all, whatever the number of processes; each keeps features of its own."""
+    """A step has the same total of completions for any number of processes; each keeps its own features."""
     out = launched(tmp_path, grpo_recipe(processes=2, micro_batch=2, freeze_vision=True, beta=0.1), 2)
     assert [row["step"] for row in rows(out / "metrics.jsonl")] == [1, 2]
     assert [row["step"] for row in rows(out / "rollouts.jsonl")] == [1] * 4 + [2] * 4, "those of the first process"

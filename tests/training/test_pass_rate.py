@@ -64,7 +64,7 @@ def test_the_reason_says_the_rate(rated: Path, loaded: LoadedModel) -> None:
 def test_only_what_was_not_measured_is_a_warning(
     rated: Path, loaded: LoadedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the bounds leave out was asked for: it is counted."""
+    """Samples outside the bounds were left out on request: they are counted."""
     with caplog.at_level("INFO", "mirg"):
         grpo_rows(str(rated), loaded, NONE, measured=[PARTIALLY_SOLVED])
     said = [(record.levelname, record.getMessage().partition(": ")[2]) for record in caplog.records]

@@ -76,7 +76,7 @@ def before_model(action: Callable[[], object]) -> None:
 
 
 TWO_EPOCHS = {"prompts_per_step": 4, "group_size": 2}  # of GRPO on 12 samples, in five steps
-# (stage, model type, where it is killed, recipe keys, why this row)
+# (stage, model type, point of the kill, recipe keys, why this row)
 DEATHS: list[tuple[str, str, Callable[[Callable[[], None]], None], dict[str, Any], str]] = [
     ("sft", "qwen3_vl", lambda die: at_step(5, die), {"batch_size": 4}, "in the second epoch"),
     (
@@ -227,7 +227,7 @@ def test_a_disk_that_takes_no_more_leaves_the_last_checkpoint(
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_the_command_killed_from_outside(stage: str, tmp_path: Path, recipe: Make) -> None:
-    """The real command line in a process of its own, killed at three moments that the clock chooses."""
+    """The real command line in a separate process, killed at three moments that the clock chooses."""
     (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe(stage, steps=12, save_every=2)))
 
     def start(out: str) -> subprocess.Popen[bytes]:

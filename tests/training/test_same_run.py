@@ -13,7 +13,7 @@ from mirg.models.sampling import complete
 from mirg.training.grpo import train_grpo
 
 Make = Callable[..., Any]
-# Where each family takes log-probabilities from: the policy alone, the policy and an old copy of it, a reference too.
+# Where each family takes log-probabilities from: only the policy, the policy and an old copy of it, a reference too.
 RUNS: list[tuple[str, int, dict[str, Any]]] = [
     ("qwen3_vl", 8, {"iterations": 2, "beta": 0.05}),
     ("qwen3_vl", 20, {"iterations": 2, "beta": 0.05}),

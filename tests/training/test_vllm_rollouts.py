@@ -62,7 +62,7 @@ def test_what_vllm_draws_is_scored_alike(kind: str, mode: str, start: Make) -> N
     mask = batch["completion_mask"].bool()
     said = set(batch["completion_ids"][mask].tolist())
     assert said and not said & set(trainer.sampling.forbidden)
-    # TRL's correction compares with the model as it is, which may also say what rollouts may not.
+    # TRL's correction compares with the unmodified model, which may also say what rollouts may not.
     assert (batch["old_per_token_logps"] <= batch["sampling_per_token_logps"] + 1e-5)[mask].all()
     prompt, ids = made.prompts[0], batch["completion_ids"][0][mask[0]].tolist()
     own, _ = own_logs(trainer.model, prompt, [ids], trainer.sampling)
@@ -166,7 +166,7 @@ def test_each_prompt_is_compared_with_its_own_images_moved(monkeypatch: pytest.M
     ("off", "raw", "moved", "message", "why"),
     [
         (0.02, 0.4, 0.5, "", "rounding, and images that matter"),
-        (1e-7, 1e-7, 0.004, "", "a small difference is clear where nothing else differs"),
+        (1e-7, 1e-7, 0.004, "", "a small difference is clear if nothing else differs"),
         (0.2, 0.3, 0.9, "0.2 nats a token off", "too far"),
         (float("nan"), 0.3, 0.9, "nan nats", "nothing to go by"),
         (0.2, 0.01, 0.9, "without temperature they are 0.01 off", "raw log-probabilities"),
@@ -246,7 +246,7 @@ def test_the_update_is_that_of_our_own_rollouts(name: str, mode: str, start: Mak
 
 @pytest.mark.parametrize("mode", ["server", pytest.param("colocate", marks=SLOW)])
 def test_a_run_through_vllm(mode: str, tmp_path: Path, grpo_recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every step's rollouts are drawn by that step's weights, adapters merged, and the run ends with a model."""
+    """Every step's rollouts are generated with that step's weights, adapters merged, and the run ends with a model."""
     recipe = grpo_recipe(rollouts={"backend": "vllm", "mode": mode}, lora={"rank": 4}, micro_batch=4)
     engine = install(monkeypatch, Engine(recipe.model), mode)
     before = copy.deepcopy(engine.model.state_dict())

@@ -1,4 +1,4 @@
-"""The language of a chain, by its frequent words: refused where it is another one, never where nothing can be said."""
+"""The language of a chain, by its frequent words: refused if it is another one, never if it is unknown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CASES: list[tuple[str, str, Language, bool]] = [
     ("German", GERMAN, "de", True),
     ("English for German", ENGLISH, "de", False),
     ("German for English", GERMAN, "en", False),
-    ("a language without a list of its own", POLISH, "en", False),
+    ("a language without its own list", POLISH, "en", False),
     ("another script", CHINESE, "en", False),
     ("a few words", "Das ist der Ring.", "en", True),
     ("terse chains have no frequent words", TERSE, "en", True),

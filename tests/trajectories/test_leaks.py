@@ -47,10 +47,10 @@ def test_honest_german(sentence: str) -> None:
 # (why, sentence, labels, images that the question names, whether it points at a box, leaks)
 AROUND = [
     ("a label that is an object", "The label says nothing.", "label", (), False, False),
-    ("... that is none", "The label says ring.", "ring", (), False, True),
+    ("... that is no object", "The label says ring.", "ring", (), False, True),
     ("a record that is an object", "The records lie on a table.", "records?", (), False, False),
     ("the box that the question points at", "The given box of Image-1 shows a ring.", "ring", (1,), True, False),
-    ("... where it points at none", "The given box of Image-1 shows a ring.", "ring", (1,), False, True),
+    ("... in a question that points at none", "The given box of Image-1 shows a ring.", "ring", (1,), False, True),
     ("... in another image", "The given box of Image-2 shows a ring.", "ring", (1,), True, True),
     ("an image that is known to be the one", "It is listed under Image-2.", "ring", (), False, True),
     ("... that the question names", "It is listed under Image-2.", "ring", (2,), False, False),

@@ -71,7 +71,7 @@ GOOD = [
         ANSWER,
     ),
     (
-        "words that leaks are made of, used honestly",
+        "words of leaks, used honestly",
         SAMPLE,
         "We are given three images and a question. The given images are compared. Image-1 has a hint of green. "
         "As specified in the question, the target is a red ring; no ring is labelled 'gtx'. Image-1: no. Image-2: yes. "
@@ -110,7 +110,7 @@ GOOD = [
     ("a verdict per image", SAMPLE, f"Image-1: no. Image-2: yes. Image-3: no. In Image-2 it is at {AT_RING}.", ANSWER),
     ("verdicts in capitals", SAMPLE, f"IMAGE-1: No. Image-2: YES. image-3: NO. In Image-2 it is at {AT_RING}.", ANSWER),
     (
-        "another object says where it is",
+        "its place is given by another object",
         SAMPLE,
         f"Image-1: no. Image-2: yes. Left of the blue cross it lies at {AT_RING}.",
         ANSWER,
@@ -157,7 +157,7 @@ IN_3 = (Target(image=3, box=STAR),)
 PLANTED = [
     ("an answer in the wrong image", TERSE, IN_3, "final_image_set", "names Image-3, the truth is Image-2"),
     ("one image too many", TERSE, (*ANSWER, *IN_3), "final_image_set", "Image-2, Image-3"),
-    ("no answer where there is one", TERSE, (), "final_image_set", "names none"),
+    ("no answer although there is a target", TERSE, (), "final_image_set", "names none"),
     ("a shifted box", TERSE, (Target(image=2, box=(0.3, 0.4, 0.6, 0.7)),), "iou", "Image-2: 0 of 1"),
     ("the same box twice", TERSE, (*ANSWER, *ANSWER), "iou", "2 boxes, the truth 1"),
     ("the right box in the wrong image", TERSE, (Target(image=1, box=RING),), "iou", "Image-1: 0 of 1"),

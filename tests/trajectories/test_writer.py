@@ -20,7 +20,7 @@ RING, CROSS, STAR = "red ring", "blue cross", "green star"
 
 
 def image(*notes: str | tuple[str, tuple[float, float, float, float]], role: Role = "candidate") -> ImageRef:
-    """An image with objects: (label, box), or a label alone, which is at BOX."""
+    """An image with objects: (label, box), or only a label, which is at BOX."""
     pairs = [(note, BOX) if isinstance(note, str) else note for note in notes]
     objects = tuple(ObjectNote(label=label, box=box) for label, box in pairs)
     return ImageRef(path="a.png", width=96, height=96, role=role, objects=objects)
@@ -82,11 +82,11 @@ CASES: list[tuple[Sample, str]] = [
         sample("counting", [image(RING, CROSS), image(*[RING] + [CROSS] * 3), image(*[CROSS] * 3)], [at(2)]),
         f"Image-1: 2. Image-2: 4. Image-3: 3. Most: Image-2. Target: red ring. {where(2)}",
     ),
-    (  # every image shows the ring; the cross tells which one is meant
+    (  # every image shows the ring; the cross shows which one is meant
         sample("companion", [image(RING, CROSS), image(RING, STAR), image(STAR, RING)], [at(1)], mark=CROSS),
         f"Found: blue cross Image-1. Target: red ring. {where(1)}",
     ),
-    (  # both names of a pair, as in the question: either alone is in another image too
+    (  # both names of a pair, as in the question: each of the two is in another image too
         sample(
             "companion_pair",
             [image(RING, CROSS), image(STAR, RING), image(STAR, RING, CROSS)],
@@ -99,7 +99,7 @@ CASES: list[tuple[Sample, str]] = [
         sample("companion", [image(RING), image(CROSS)], [at(1)]),
         f"Target: red ring. Found: red ring Image-1. {where(1)}",
     ),
-    (  # one kind of object is counted, whatever stands beside it
+    (  # one kind of object is counted, regardless of the others
         sample(
             "counting",
             [image(RING, "Red  ring", CROSS), image(RING, CROSS, CROSS)],
@@ -117,7 +117,7 @@ CASES: list[tuple[Sample, str]] = [
         "Image-1: red ring 4 %. Image-2: red ring 12 %. Image-3: no red ring. Target: red ring. "
         f"Found: red ring Image-2. {where(2, RING, LEFT)}",
     ),
-    (  # a list goes from left to right, whatever the order of the annotation
+    (  # a list goes from left to right, regardless of the order of the annotation
         sample("odd_one_out", [image(RING, (CROSS, LEFT)), image(RING)], [at(1, CROSS, LEFT)]),
         "Image-1: blue cross, red ring. Image-2: red ring. Odd: blue cross. Found: blue cross Image-1. "
         + where(1, CROSS, LEFT),
@@ -155,7 +155,7 @@ CASES: list[tuple[Sample, str]] = [
         sample("region", [image(), image()], [at(1, "region")], asks="Where in the first image is what Image-2 shows?"),
         f"Target: region. Where: Image-1. {where(1, 'region')}",
     ),
-    (  # the question names the reference alone
+    (  # the question names only the reference
         sample("refer", [image(RING), image(CROSS), image(RING)], [at(3)], asks="Which shows what Image-1 shows?"),
         f"Target: red ring. Found: red ring Image-3. {where(3)}",
     ),

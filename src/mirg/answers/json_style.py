@@ -124,7 +124,7 @@ def parse_json(body: str) -> RawAnswer | None:
 
 
 def _values_at(body: str, start: int) -> tuple[list[Any], int, str | None]:
-    """The value at ``start``, where it ends, and what is wrong with it. No value: the rest of ``body`` is not read."""
+    """The value at ``start``, its end, and what is wrong with it. No value: the rest of ``body`` is not read."""
     try:
         value, end = _DECODER.raw_decode(body, start)
         return [value], end, None

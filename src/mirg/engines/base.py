@@ -109,7 +109,7 @@ class Streaming(Protocol):
     """An engine whose completions do not depend on which requests are asked together, and arrive one by one."""
 
     def stream(self, requests: Iterable[Request], settings: Generation) -> Iterator[Completion | EngineError]:
-        """Completions in order, or the error of a request that is refused; requests are taken as they are needed."""
+        """Completions in order, or the error of a request that is refused; requests are taken on demand."""
         ...
 
     def remembering(self, file: Path) -> AbstractContextManager[None]:

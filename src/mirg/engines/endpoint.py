@@ -292,7 +292,7 @@ def read_body(text: str) -> Reply | Fault:
 
 
 def _reasoned(message: dict[str, Any]) -> tuple[str, str]:
-    """(field, text) of the reasoning that the server returned beside the text, ("", "") if there is none."""
+    """(field, text) of the reasoning that the server returned beside the text, ("", "") if it returned no reasoning."""
     texts = ((name, _text(message.get(name))) for name in _REASONING)
     name, text = next(((name, text) for name, text in texts if text.strip()), ("", ""))
     return name, text.encode("utf-8", "replace").decode("utf-8")

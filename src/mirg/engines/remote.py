@@ -102,7 +102,7 @@ class EndpointEngine:
         return [good[start : start + n] for start in range(0, len(good), n)]
 
     def stream(self, requests: Iterable[Request], settings: Generation) -> Iterator[Completion | EngineError]:
-        """Completions in the order of the requests, which are taken as they are needed.
+        """Completions in the order of the requests, which are taken on demand.
 
         A request that the endpoint refuses gives an EngineError in its place, and the others continue.
 

@@ -46,7 +46,7 @@ class Answered(BaseModel):
 
 
 class BlindRow(Row):
-    """The student's answer ``alone`` and ``with_chain``, with the tokens that it generated for both."""
+    """The student's answers without and with the chain, and the tokens that it generated for both."""
 
     alone: Answered = Answered()
     with_chain: Answered = Answered()
@@ -144,7 +144,7 @@ def write_helpful(
 
     def outcome(sample: Sample, row: BlindRow) -> Outcome:
         helps, word = judge(row.alone, row.with_chain, least)
-        numbers = f"IoU {row.alone.iou:.2f} alone, {row.with_chain.iou:.2f} with the chain"
+        numbers = f"IoU {row.alone.iou:.2f} without the chain, {row.with_chain.iou:.2f} with it"
         if not helps or sample.trajectory is None:
             return Outcome(None, word, f"{word}: {numbers}")
         told = {"alone": row.alone.model_dump(), "with_chain": row.with_chain.model_dump()}

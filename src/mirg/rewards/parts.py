@@ -67,7 +67,7 @@ def object_part(
 ) -> Part:
     """Sum of shaped IoUs of matched pairs / max(|P|, |T|), in [0, 1].
 
-    ``inside_images``: pairs are matched inside each image, so a box in the wrong image earns nothing; otherwise over
+    ``inside_images``: pairs are matched inside each image, so a box in the wrong image gets no reward; otherwise over
     all boxes in any image (UniVG-R1, VLM-R1). Bad boxes match nothing and still count in |P|. No target:
     ``none`` earns 1, any box 0.
     """

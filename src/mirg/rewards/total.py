@@ -7,9 +7,9 @@ arm                  object term                           image term
 ===================  ====================================  ==============
 ``dual`` (ours)      inside each image                     yes
 ``gated``            as dual, 0 unless all images right    yes
-``object_only``      whatever image (UniVG-R1, VLM-R1)     no
+``object_only``      any image (UniVG-R1, VLM-R1)          no
 ``object_in_image``  inside each image                     no
-``additive``         whatever image                        yes
+``additive``         any image                             yes
 ===================  ====================================  ==============
 """
 

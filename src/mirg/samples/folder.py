@@ -44,7 +44,7 @@ class DatasetFolder:
 
     @classmethod
     def open(cls, path: str | Path, *, limits: ImageLimits = DEFAULT_LIMITS) -> DatasetFolder:
-        """The dataset in ``path``; DataError if there is none, or if this release cannot read its version."""
+        """The dataset in ``path``; DataError if there is no dataset, or if this release cannot read its version."""
         root = Path(path)
         if not root.is_dir():
             raise DataError(f"{root} is not a folder", hint="a dataset is a folder with samples.jsonl and card.json")
@@ -222,7 +222,7 @@ def parse_row(file: str | Path, row: int, value: object, seen: TextSet) -> Sampl
             hint = "ids name samples in every later file: make them unique"
     except ValidationError as error:
         field, reason = first_problem(error)
-        hints = {"extra_forbidden": "fields of your own belong into meta"}
+        hints = {"extra_forbidden": "custom fields belong in meta"}
         hints["missing"] = "see docs/concepts/samples.md for the fields of a sample"
         hint = hints.get(error.errors(include_url=False)[0]["type"], "see docs/concepts/samples.md")
     given = sample.id if sample else value.get("id") if isinstance(value, dict) else None

@@ -1,8 +1,8 @@
 """From a dataset folder to the rows that TRL's trainers take.
 
 Every row is checked before training starts: the image opens, the prompt can be written, its length is known, and the
-number of placeholders equals the number of image features. What fails is a rejection with a reason; nothing stands in
-for it.
+number of placeholders equals the number of image features. What fails is a rejection with a reason; nothing
+replaces it.
 """
 
 from __future__ import annotations

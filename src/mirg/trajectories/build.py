@@ -85,7 +85,7 @@ class Report(Tally[Refused]):
 def attach(
     sample: Sample, writer: Writer, *, family: str = DEFAULT_FAMILY, config: VerifyConfig = DEFAULT
 ) -> Sample | Refused:
-    """``sample`` with a verified trajectory and the names of the checks it passed, or why there is none."""
+    """``sample`` with a verified trajectory and the names of the checks it passed, or the reason for its refusal."""
     try:
         trajectory = writer(sample)
     except MirgError as error:

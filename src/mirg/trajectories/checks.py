@@ -200,7 +200,7 @@ def no_leak(case: Case) -> str | None:
 
 
 def levels(case: Case) -> str | None:
-    """The image-level part is there, and comes before the object-level part, which is there where there is a target."""
+    """The image-level part is there, and comes before the object-level part, which exists if there is a target."""
     first_box = next((k for k, s in enumerate(case.parts) if s.has_box), None)
     first_image = next((k for k, s in enumerate(case.parts) if s.is_image_level), None)
     if case.answered and first_box is None:

@@ -1,4 +1,4 @@
-"""The samples that are looked at: spread over tasks, repeatable, and single rows read by their number."""
+"""The choice of the inspected samples: spread over tasks, repeatable, and single rows read by their number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts of what a dataset is made of."""
+"""Counts of what a dataset consists of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One report: rows = accepted + rejected whatever is wrong, the same on every run, bounded lists with full counts."""
+"""One report: rows = accepted + rejected for every error, the same on every run, bounded lists with full counts."""
 
 from __future__ import annotations
 

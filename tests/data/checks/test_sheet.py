@@ -72,7 +72,7 @@ def test_the_page_says_what_it_shows(tmp_path: Path) -> None:
     folder = write_rows(tmp_path / "d", [row(f"s{k}", [k], task="ab"[k % 2]) for k in range(5)])
     chosen = choose(folder, 2)
     data = sheet_data(folder, list(folder)[:2], chosen)
-    assert data.subtitle == "2 of 5 samples, the tasks in turn." and data.notes == []
+    assert data.subtitle == "2 of 5 samples, alternating between the tasks." and data.notes == []
     sheet, _ = show(folder, tmp_path / "p.html", n=5, task="a")
     assert sheet.shown == 3 and "3 samples of the task a." in sheet.html
 

@@ -44,7 +44,7 @@ BAD = [
     (sample(thinking="Image-7 has it."), "trajectory.thinking", "Image-7", "reasons about an image that is not there"),
     (sample(thinking="so </think> there"), "trajectory.thinking", "'</think>'", "ends the thinking early"),
     (sample(thinking="see <box image=9>0,0,1,1</box>"), "trajectory.thinking", "Image-9", "a box nowhere"),
-    (sample(label="a <|vision_start|>"), "targets.0.label", "'<|vision_start|>'", "labels stand in JSON answers"),
+    (sample(label="a <|vision_start|>"), "targets.0.label", "'<|vision_start|>'", "labels are part of JSON answers"),
 ]
 
 

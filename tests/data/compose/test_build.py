@@ -1,4 +1,4 @@
-"""A run of the builders: the same files whoever works, images where they belong, and reasons for what is not made."""
+"""A run of the builders: the same files for any number of workers, images in the right folders, and reasons."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_another_seed_gives_other_samples(composed, recipe: ComposeRecipe, tmp_p
 
 
 def test_a_larger_run_begins_with_the_smaller_one(recipe: ComposeRecipe, composed, tmp_path: Path) -> None:
-    """A sample is a function of its task and number alone: what else is asked for changes nothing in it."""
+    """A sample is a function only of its task and number: the rest of the recipe does not change it."""
     _, _, samples = composed
     few = changed(recipe, n=12, weights={"refer": 1.0, "none": 1.0})
     compose(few, tmp_path / "out")
@@ -209,8 +209,8 @@ def one_each(row: dict) -> dict:
     ("why", "change", "task", "words"),
     [
         ("every image holds the label", all_alike, "group_grounding", "too few images without the asked label"),
-        ("no label twice", one_each, "common_object", "no label is alone in . images"),
-        ("no label twice", one_each, "correspondence", "no label is alone in 2 images"),
+        ("no label twice", one_each, "common_object", "no label occurs exactly once in . images"),
+        ("no label twice", one_each, "correspondence", "no label occurs exactly once in 2 images"),
         ("no label twice", one_each, "counting", "no label that one image holds more of"),
         ("no label twice", one_each, "multi_target", "no second image with this label"),
     ],

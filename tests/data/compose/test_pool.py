@@ -39,7 +39,7 @@ TINY, HUGE = (0.1, 0.1, 0.15, 0.15), (0.0, 0.0, 1.0, 0.9)
 @pytest.mark.parametrize(
     ("why", "notes", "single", "countable"),
     [
-        ("alone", [("dog", LEFT)], True, True),
+        ("one object", [("dog", LEFT)], True, True),
         ("beside another label", [("dog", LEFT), ("cat", RIGHT)], True, True),
         ("two of them", [("dog", LEFT), ("dog", RIGHT)], False, True),
         ("two that differ in case and blanks", [("dog", LEFT), (" Dog ", RIGHT)], False, True),
@@ -56,7 +56,7 @@ def test_what_may_be_asked_for(why: str, notes: list, single: bool, countable: b
     assert (pool.single(0, "dog") is not None) is single
     assert pool.images[0].countable("dog") is countable
     assert ("dog" in pool.singles) is single
-    assert "dog" in pool.holders, "whatever it is, it is no image without a dog"
+    assert "dog" in pool.holders, "it is never used as an image without a dog"
 
 
 def test_an_object_without_label_is_never_asked_for() -> None:

@@ -74,7 +74,7 @@ def test_a_label_with_braces_is_only_text() -> None:
         ("an attribute", "find_one", "Find {name.upper}.", "has the slot {name.upper}"),
         ("a format", "find_one", "Find {name:>9}.", "has the slot"),
         ("a conversion", "find_one", "Find {name!r}.", "has the slot"),
-        ("a brace alone", "find_one", "Find {name.", "is no template"),
+        ("an unclosed brace", "find_one", "Find {name.", "is no template"),
         ("a kind without slots", "difference_one", "What of {name}?", "allowed: no slot"),
     ],
 )

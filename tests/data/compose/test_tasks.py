@@ -1,4 +1,4 @@
-"""The truth of composed samples, worked out anew from the notes and the pixels that they carry."""
+"""The truth of composed samples, recomputed from the notes and the pixels that they carry."""
 
 from __future__ import annotations
 

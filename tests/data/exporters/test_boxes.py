@@ -25,7 +25,7 @@ class Shown(NamedTuple):
 
     prompt: str
     images: list[str]
-    answer: str | None  # as the model should write it, think block and all, or its answer alone
+    answer: str | None  # as the model should write it, with the think block, or only its answer
     record: str | None
 
 
@@ -159,7 +159,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Iterator[Shown]], bool]] = {
 
 
 def first_shrunk(size: Size, bounds: PixelLimits) -> Size:
-    """LLaMA-Factory and EasyR1, written out once more."""
+    """LLaMA-Factory and EasyR1, implemented a second time."""
     width, height = size
     for wrong, pixels in (
         (width * height > bounds.max_pixels, bounds.max_pixels),
@@ -223,7 +223,7 @@ def test_boxes_are_pixels_of_what_the_model_sees(exported, samples: dict[str, Sa
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("name", ["qwen3-vl", "internvl", "mirg-tiny"])
 def test_relative_families(exported, samples: dict[str, Sample], reader: str, name: str) -> None:
-    """Numbers from 0 to 1000 whatever the trainer does to images; read back within half a step."""
+    """Numbers from 0 to 1000 regardless of what the trainer does to images; read back within half a step."""
     to, rows, _ = READERS[reader]
     out, _ = exported(to, name)
     chosen = family(name)

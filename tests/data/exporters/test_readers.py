@@ -1,4 +1,4 @@
-"""Exports through the readers of the projects they are for, where those are installed."""
+"""Exports through the readers of the projects they are for, if those are installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trainers do to images before the processor: tables, and the arithmetic written out once more."""
+"""What trainers do to images before the processor: tables, and the arithmetic implemented a second time."""
 
 from __future__ import annotations
 

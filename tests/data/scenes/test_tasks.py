@@ -1,4 +1,4 @@
-"""Every task: one right answer, derivable from the annotation alone; positions uniform; a valid sample."""
+"""Every task: one right answer, derivable using only the annotation; positions uniform; a valid sample."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def marked_name(sample: Sample) -> str:
     return name
 
 
-# The answer as someone would find it who reads the question and sees the annotation, but not the truth.
+# The answer that follows from the question and the annotation, without the truth.
 
 
 def solve_common_object(sample: Sample) -> list[Place]:
@@ -117,7 +117,7 @@ def solve_odd_one_out(sample: Sample) -> list[Place]:
 def solve_counting(sample: Sample) -> list[Place]:
     counts = [len(image.objects) for image in sample.images]
     assert len(set(counts)) == len(counts), "counts are distinct"
-    assert len({number for number, _ in solve_named(sample)}) >= 2, "the name alone does not give the image away"
+    assert len({number for number, _ in solve_named(sample)}) >= 2, "the name does not identify the image by itself"
     return places(sample, asked_name(sample), [1 + counts.index(max(counts))])
 
 
@@ -158,7 +158,7 @@ def solve_correspondence(sample: Sample) -> list[Place]:
 
 
 def solve_companion(sample: Sample) -> list[Place]:
-    """Of the names in the question one is in every image, the others together in one alone."""
+    """Of the names in the question one is in every image, the others together in only one."""
     shown = [set(labels(sample, k)) for k in range(1, len(sample.images) + 1)]
     named = {name for name in NAMES if name in sample.question}
     (name,) = named & set.intersection(*shown)
@@ -268,7 +268,7 @@ def test_odd_configurations_still_give_samples(task: str) -> None:
 
 @pytest.mark.parametrize("task", ["group_grounding", "refer", "reasoning", "correspondence", "multi_target", "none"])
 def test_at_the_targets_place_stands_a_look_alike_in_every_other_image(task: str) -> None:
-    """Then a box says nothing about its image, and where there is no target that is no sign of it."""
+    """Then a box says nothing about its image, nor does it show whether there is a target."""
     config = HARD.model_copy(update={"same_place": 1.0})
     exact = near = others = 0
     for sample in samples(task, 60, config):

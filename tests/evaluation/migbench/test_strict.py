@@ -31,7 +31,7 @@ RIGHT = StrictScore(1.0, True, None)
         ("In the 2th image: [[100,200,500,600]]", RIGHT, "the image in the benchmark's own words"),
         ("Not the first image but the second image: (100,200),(500,600)", RIGHT, "the image last named counts"),
         ("<answer>the second image: (100,200),(500,600)</answer>", RIGHT, "words inside the tags"),
-        ("Image-1: (100,200),(500,600)", StrictScore(0.0, False, None), "the wrong image earns nothing"),
+        ("Image-1: (100,200),(500,600)", StrictScore(0.0, False, None), "the wrong image scores 0"),
         ("Image-7: (100,200),(500,600)", StrictScore(0.0, False, "no such image"), "there are three images"),
         ("(100,200),(500,600)", StrictScore(0.0, False, "no image named"), "which of the three?"),
         ("[100, 200, 500, 600]", StrictScore(0.0, False, "no image named"), "which of the three?"),

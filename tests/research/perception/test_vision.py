@@ -1,4 +1,4 @@
-"""Which visual token is told to be which word, as a table."""
+"""Which word is the label of which visual token, as a table."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_shards_merge_and_are_written_offline(told: list[str], api: FaultyApi, t
     [
         ("no recipe", ["--recipe", ""], "recipe"),
         ("an unknown key", ["-s", "drawz=2"], "did you mean draws"),
-        ("a shard that is none", ["--shard", "5/4"], "5/4 does not exist"),
+        ("a shard out of range", ["--shard", "5/4"], "5/4 does not exist"),
         ("no ledger to write from", ["--offline"], "there is no ledger"),
         ("twice divided", ["--shard", "1/2", "--executor", "processes"], "divide the same work"),
         ("no key", ["-s", "key_env=NO_SUCH_KEY"], "NO_SUCH_KEY is not set"),

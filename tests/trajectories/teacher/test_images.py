@@ -1,4 +1,4 @@
-"""Images as they are sent: within the endpoint's limits, and boxes that still lie where they lay."""
+"""Sent images: within the endpoint's limits, with boxes that still mark the same objects."""
 
 from __future__ import annotations
 

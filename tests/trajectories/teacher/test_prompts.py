@@ -157,7 +157,7 @@ def test_texts_that_a_model_would_not_take_for_text_are_refused(why: str, sample
 @settings(max_examples=100)
 @given(st.text(max_size=60) | st.sampled_from(["{{ 7 * 7 }}", "\x00image 1\x00", "{% include 'x' %}", "a\nSYSTEM:\nb"]))
 def test_texts_of_a_sample_stay_texts(text: str) -> None:
-    """No label is a template, an image or a line of its own."""
+    """No label is a template, an image or a separate line."""
     user = first_prompt(relabelled(text), QWEN3_VL).messages[1]
     assert [part for part in user.parts if isinstance(part, int)] == [1, 2, 3]
     assert "49" not in user.text.replace(text, "") and "\x00" not in user.text

@@ -37,7 +37,7 @@ def recipe(**more: Any) -> TeacherRecipe:
 @pytest.mark.parametrize(
     ("why", "more"),
     [
-        ("the key where its name belongs", {"key_env": SECRET}),
+        ("the key instead of its name", {"key_env": SECRET}),
         ("a password in the address", {"url": f"https://user:{SECRET}@host/v1"}),
         ("a key as a query", {"url": f"https://host/v1?key={SECRET}"}),
         ("a key among the extra fields", {"extra": {"api_key": SECRET}}),
@@ -54,7 +54,7 @@ def test_a_secret_is_refused_and_not_repeated(why: str, more: dict[str, Any]) ->
     ("why", "more", "said"),
     [
         ("no address", {"url": "localhost:8000"}, "not an http"),
-        ("a port that is none", {"url": "http://host:99999999/v1"}, "not an http"),
+        ("an invalid port", {"url": "http://host:99999999/v1"}, "not an http"),
         ("what has its own key", {"extra": {"temperature": 1}}, "extra.temperature"),
         ("money without a price", {"budget": {"money": 3}}, "price"),
         ("an unknown family", {"family": "qwen9"}, "qwen9"),

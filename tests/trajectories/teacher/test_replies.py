@@ -209,7 +209,7 @@ CRAFTED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("wrapped", [False, True], ids=["alone", "as a thinking"])
+@pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "as a thinking"])
 @pytest.mark.parametrize("piece", CRAFTED)
 def test_the_worst_64_kB_take_20_ms(piece: str, wrapped: bool) -> None:
     """Within a reply the longest thinking that is read, after one box."""

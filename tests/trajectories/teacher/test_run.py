@@ -108,7 +108,7 @@ def test_a_second_run_asks_nothing(cases: DatasetFolder, api: FaultyApi, tmp_pat
     run(cases, recipe, tmp_path / "l.db")
     before, asked = accepted(tmp_path / "l.db"), api.counts.requests
     assert run(cases, recipe, tmp_path / "l.db").known == 30
-    # Other checks, another address, other limits: the same replies are judged anew.
+    # Other checks, another address, other limits: the same replies are judged again.
     strict = recipe.model_copy(update={"verify": recipe.verify.model_copy(update={"min_words": 500})})
     assert run(cases, strict.model_copy(update={"repair": False}), tmp_path / "l.db").rejected == 30
     assert api.counts.requests == asked and before.items() <= accepted(tmp_path / "l.db").items()
@@ -204,7 +204,7 @@ def test_a_worse_repair_does_not_hide_what_was_wrong(repaired: str, cases: Datas
 
 
 def test_equal_requests_are_sent_once(cases: DatasetFolder, tmp_path: Path) -> None:
-    """Two rows that differ in their id alone ask the same."""
+    """Two rows that differ only in their id give the same request."""
     rows_of = (cases.root / "samples.jsonl").read_text().splitlines(keepends=True)[:3]
     shutil.copytree(cases.root / "images", tmp_path / "d" / "images")
     doubled = [*rows_of, *(line.replace('"sample-', '"twin-') for line in rows_of)]
@@ -261,12 +261,12 @@ def test_an_endpoint_that_refuses_everything_ends_the_run_early(
         setattr(api.settings, name, value)
     with pytest.raises(EndpointError, match=words) as caught:
         run(cases, recipe, tmp_path / "l.db")
-    # Early: not two tries for each of 27 samples and their repairs. How many are in flight when it ends depends on the
+    # Early: not two tries for each of 27 samples and their repairs. How many are pending when it ends depends on the
     # machine.
     assert hint in caught.value.hint and api.counts.requests <= 40
     assert rows(tmp_path / "l.db", "SELECT * FROM requests") == [], "nothing of it is final"
     api.settings = teacher.settings(cases, recipe)
-    assert run(cases, recipe, tmp_path / "l.db").accepted == 27, "put right on their side, the same command goes on"
+    assert run(cases, recipe, tmp_path / "l.db").accepted == 27, "once the server is fixed, the same command continues"
 
 
 def test_nobody_there_is_said_soon(cases: DatasetFolder, tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_nobody_there_is_said_soon(cases: DatasetFolder, tmp_path: Path) -> None
 
 
 def test_refusals_and_bad_requests_are_failed_draws(cases: DatasetFolder, tmp_path: Path) -> None:
-    """One sample is refused, one is too much for the endpoint, one gets no choices; none is asked for again."""
+    """One sample is refused, one is too much for the endpoint, one gets no choices; none is requested again."""
     recipe = teacher.recipe("http://x/v1")
     right = by_case(cases, recipe, lambda k, body: True)
 

@@ -25,7 +25,7 @@ def everything_below(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-# What prints a traceback, or logs of the client library, is run as a process of its own.
+# What prints a traceback, or logs of the client library, is run as a separate process.
 OWN_PROCESS = {"and in a traceback"}
 
 
@@ -53,7 +53,7 @@ def build(src: DatasetFolder, folder: Path, more: tuple[str, ...], own: bool, de
         ("the server quotes it in web pages", {"always": "HTML", "echo_key": True}, (), 2),
         ("in refusals of single samples", {"always": "400", "echo_key": True}, (), 2),
         ("in a chain", {"default": f"<think>{CANARY}</think><answer>none</answer>", "replies": {}}, (), 0),
-        ("the key is put where it does not belong", {}, ("-s", f"key_env={CANARY}"), 2),
+        ("the key is put in the wrong place", {}, ("-s", f"key_env={CANARY}"), 2),
         ("and into the body", {}, ("-s", f"extra.api_key={CANARY}"), 2),
         ("a dry run", {}, ("--dry-run",), 0),
     ],

@@ -66,7 +66,7 @@ def test_merged_shards_are_what_one_run_gives(cases: DatasetFolder, api: FaultyA
 
 
 def test_two_replies_to_one_request(cases: DatasetFolder, api: FaultyApi, tmp_path: Path) -> None:
-    """Asked on two machines: the same one stays whatever the order, and the outcome follows it without asking."""
+    """Asked on two machines: the same one stays regardless of the order, and the outcome follows it without asking."""
     recipe = teacher.recipe(api.url, repair=False)
     for name in ("a", "b"):
         api.settings = teacher.settings(cases, recipe)

@@ -74,7 +74,7 @@ def photos(
     made = f"{report.n_samples} samples ({counted(report.tasks)})"
     say(f"{made} from {len(found.photos)} photographs of the {split} split: {out}")
     if report.n_not_made:
-        say(f"{report.n_not_made} samples were not made: no place in the photographs tried can be told from the rest")
+        say(f"{report.n_not_made} samples were not made: no distinguishable place was found in the photographs tried")
 
 
 def scenes(

@@ -53,7 +53,7 @@ def write_check_page(path: Path, report: Report, *, failed: bool) -> Path:
         ],
         shared_total=len(report.shared),
         length_note=(
-            "Prompt, images and, where there is a trajectory, the completion. "
+            "Prompt, images and, if there is a trajectory, the completion. "
             f"Text is {report.lengths[0]['text']}, image tokens follow the arithmetic of each processor."
         )
         if report.lengths

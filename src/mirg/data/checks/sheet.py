@@ -89,7 +89,7 @@ def show(
 def sheet_data(folder: DatasetFolder, samples: Sequence[Sample], chosen: Choice, task: str | None = None) -> SheetData:
     """The page of ``samples`` in the order given."""
     of = f"{chosen.candidates:,} samples" + (f" of the task {task}" if task is not None else "")
-    few = f"{len(samples):,} of {of}, the tasks in turn." if len(samples) < chosen.candidates else f"{of}."
+    few = f"{len(samples):,} of {of}, alternating between the tasks." if len(samples) < chosen.candidates else f"{of}."
     notes = []
     if chosen.rejected:
         notes.append(f"{chosen.rejected:,} rows cannot be read; mirg data check lists them.")

@@ -136,7 +136,7 @@ class Bench:
         if not keys:
             if not any(len(spots) >= least for spots in singles.values()):
                 images = "an image" if least == 1 else f"{least} images"
-                raise Drop(f"no label is alone in {images} at an allowed size")
+                raise Drop(f"no label occurs exactly once in {images} at an allowed size")
             raise Drop("no such object in this part of an image")
         image, number = self.rng.choice(found[self.rng.choice(keys)])
         return image, self.image(image).things[number]

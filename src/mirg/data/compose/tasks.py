@@ -77,7 +77,7 @@ def none(bench: Bench) -> Draft:
     count = bench.count(least=3 if every else 2)
     singles = bench.pool.singles
     if not singles:
-        raise Drop("no label is alone in an image at an allowed size")
+        raise Drop("no label occurs exactly once in an image at an allowed size")
     key = bench.rng.choice(list(singles))
     image, number = singles[key][0]
     label = bench.image(image).things[number].label
@@ -203,7 +203,7 @@ def common_object(bench: Bench) -> Draft:
             chosen.append(other)
             shared = left
     if len(chosen) < count:
-        raise Drop("no set of images that share this label alone")
+        raise Drop("no set of images that share only this label")
     rest = bench.originals(chosen[1:], "candidate")
     holder = bench.original(index)
     return bench.draft("common_object", holder, rest, thing.label, [thing.box], "same_category", hidden=False)
@@ -255,7 +255,7 @@ def _both(bench: Bench) -> Draft:
     index, thing = bench.subject(least=2)
     partners = [key for key in bench.image(index).by_label if key not in ("", thing.key)]
     if not partners:
-        raise Drop("nothing stands beside the object")
+        raise Drop("no object with another label in the image")
     partner = bench.rng.choice(partners)
     name = bench.image(index).named(partner)[0].label
     chosen = [index]
@@ -267,7 +267,7 @@ def _both(bench: Bench) -> Draft:
             break
         chosen.append(found)
     if len(chosen) < 2:
-        raise Drop("no image with one of two labels alone")
+        raise Drop("no image with only one of two labels")
     # The reasoning lists the objects of every image, and an image without objects would have "nothing" in it.
     chosen += bench.others(count - len(chosen), thing.key, chosen, partner, noted=True)
     return bench.draft(
@@ -288,7 +288,7 @@ def _larger(bench: Bench) -> Draft:
         if small and bench.apart(other, chosen) and len(chosen) < most:
             chosen.append(other)
     if len(chosen) < 2:
-        raise Drop("no image where this object is clearly smaller")
+        raise Drop("no image in which this object is clearly smaller")
     chosen += bench.others(count - len(chosen), thing.key, chosen)
     return bench.draft(
         "reasoning_larger", bench.original(index), bench.originals(chosen[1:]), thing.label, [thing.box],

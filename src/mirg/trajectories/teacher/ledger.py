@@ -89,7 +89,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result for one sample. ``hash`` is the request whose reply was kept or is best, "" if there is none."""
+    """The result for one sample. ``hash`` is the request whose reply was kept or is best, "" if no reply exists."""
 
     plan: str
     sample: str
@@ -319,7 +319,7 @@ def default_ledger(out: str | Path) -> Path:
 
 
 def ledger_at(path: str | Path) -> Path:
-    """The ledger file at ``path``, or beside the dataset folder ``path``. StorageError if there is none."""
+    """The ledger file at ``path``, or beside the dataset folder ``path``. StorageError if no file exists."""
     given, beside = Path(path), default_ledger(path)
     if not given.is_file() and not beside.is_file():
         raise StorageError(

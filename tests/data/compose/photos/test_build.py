@@ -1,4 +1,4 @@
-"""Samples out of photographs: the truth is where it says, nothing is ambiguous, the same seed gives the same."""
+"""Samples out of photographs: the true boxes are correct, nothing is ambiguous, the same seed gives the same."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def flat(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("why", "make", "config", "words"),
     [
-        ("flat photographs", flat, PhotoConfig(n=3, tasks=("region",)), "can be told from the rest"),
+        ("flat photographs", flat, PhotoConfig(n=3, tasks=("region",)), "distinguishable from the rest"),
         ("one photograph", lambda p: folder_of_photographs(p, 1), PhotoConfig(n=3, tasks=("refer",)), "photograph"),
     ],
 )

@@ -79,7 +79,7 @@ def write_photo_samples(
             tell("composing", i + 1, config.n)
         if not counts:
             raise DataError(
-                f"none of {len(pool)} photographs has a place that can be told from the rest of it",
+                f"none of {len(pool)} photographs has a place that is distinguishable from the rest of it",
                 hint="add photographs with more detail",
             )
     write_jsonl_atomic(Path(out) / REJECTED_FILE, (row.model_dump(mode="json") for row in found.rejected))
