@@ -76,7 +76,7 @@ def object_part(
         return Part(0.0, reading.failure)
     if not boxes or not targets:
         if boxes:
-            return Part(0.0, "a box, where the answer is none")
+            return Part(0.0, "a box, but there is no target")
         return Part(0.0, f"answered none for {_count(len(targets), 'target')}") if targets else BEST
     if inside_images:
         usable = [(b.image, b.box) for b in boxes if b.problem is None]

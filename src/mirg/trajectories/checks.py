@@ -347,7 +347,7 @@ def _labels(sample: Sample) -> set[str]:
 def _called(words: str, labels: Mapping[str, str]) -> set[str]:
     """Which of ``labels`` (with their plain words) ``words`` name.
 
-    A label inside a longer one ("ring") does not count, nor one that only says where something else is ("beside the
+    A label inside a longer one ("ring") does not count, nor one that only locates something else ("beside the
     ring it lies at …").
     """
     text = f" {normal_words(words)} "

@@ -1,4 +1,4 @@
-"""Window statistics against slow references, and what they are for: flat pieces and look-alikes are told."""
+"""Window statistics against slow references, and what they are for: flat pieces and look-alikes are recognized."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def export_dataset(
     """Write ``plan.out`` in the format ``to``; it appears whole, or not at all.
 
     Images are referred to by absolute paths, or by ones ``relative`` to the folder, or copied. ``look`` says how far
-    they are looked at. A sample that the format cannot take is a rejection, listed in ``rejected.jsonl``. Raises
+    they are inspected. A sample that the format cannot take is a rejection, listed in ``rejected.jsonl``. Raises
     ConfigError for a format that is not known or settings that it does not have, DataError if nothing can be written.
     """
     form = format_of(to)

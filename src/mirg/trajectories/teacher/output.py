@@ -228,9 +228,9 @@ def _checks(recipe: TeacherRecipe) -> dict[str, Check]:
 
 def _words(recipe: TeacherRecipe) -> str:
     draws = "one reply" if recipe.draws == 1 else f"the best of up to {recipe.draws} replies"
-    repair = ", with one repair where none passed" if recipe.repair else ""
+    repair = ", with one repair if no reply passed" if recipe.repair else ""
     return (
         f"Reasoning by `{recipe.model}`: {draws} per sample{repair}, "
-        "kept where all checks pass. "
+        "kept if all checks pass. "
         f"`{RUN_FILE}` holds the recipe and what was spent, `{REJECTED_FILE}` the rest with reasons."
     )
