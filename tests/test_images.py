@@ -28,7 +28,7 @@ def write(folder: Path, name: str, data: bytes) -> Path:
     return path
 
 
-def best_seconds(path: Path, runs: int = 3, look: Callable[[Path], object] = open_image) -> float:
+def best_seconds(path: Path, runs: int = 8, look: Callable[[Path], object] = open_image) -> float:
     """Processor time, the best of a few runs: what the code costs, not what a busy machine adds."""
     times = []
     for _ in range(runs):
