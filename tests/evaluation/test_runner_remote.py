@@ -33,7 +33,7 @@ def reply(body: dict[str, Any]) -> str:
 
 
 def engine(api: FaultyApi, **requests: Any) -> EndpointEngine:
-    limits = Limits(**({"concurrency": 4, "max_wait": 2.0, "tries": 20} | requests))
+    limits = Limits(**({"concurrency": 4, "max_wait": 0.1, "tries": 20} | requests))
     return EndpointEngine(api.url, "m", FAMILIES["qwen3-vl"], requests=limits)
 
 

@@ -163,6 +163,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_a_run_finds_what_no_test_notices(repository: Path, tmp_path: Path) -> None:
     """Tests in this and another process, a shared fixture, tests that are broken, and an equivalent fault."""
     (tmp_path / "src" / "mirg").mkdir(parents=True)

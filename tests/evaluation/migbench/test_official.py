@@ -21,11 +21,11 @@ def _bits(value: float) -> bytes:
     return struct.pack("<d", value)
 
 
-def test_bit_for_bit_like_the_oracle_on_20_000_fuzzed_responses() -> None:
+def test_bit_for_bit_like_the_oracle_on_8_000_fuzzed_responses() -> None:
     rng = random.Random(20)
     boxes = [TRUTH, (0.0, 0.0, 1.0, 1.0), (0.5, 0.6, 0.2, 0.9), (0.319, 0.186, 1.048, 0.535), (0.3, 0.3, 0.3, 0.3)]
     read = overlapping = 0
-    for _ in range(20_000):
+    for _ in range(8_000):
         response, truth = random_response(rng), rng.choice(boxes)
         expected = oracle_box(response)
         box = extract_box(response)
@@ -41,7 +41,7 @@ def test_bit_for_bit_like_the_oracle_on_20_000_fuzzed_responses() -> None:
         expected_iou = 0.0 if revised is None else oracle_iou(thousandths, revised)
         assert extract_box(response, "revised") == revised, response
         assert _bits(score_response(response, truth, "revised")) == _bits(expected_iou), response
-    assert read > 8_000 and overlapping > 1_000  # the fuzz reaches what it is meant to reach
+    assert read > 3_200 and overlapping > 400  # the fuzz reaches what it is meant to reach
 
 
 @pytest.mark.parametrize(
