@@ -13,7 +13,9 @@ from functools import lru_cache
 from typing import TypeVar
 
 from mirg.errors import DataError, ImageError
+from mirg.families import FAMILIES as FAMILIES  # code outside of the package imports families from here, too
 from mirg.families import RELATIVE_MAX, Family, PixelLimits
+from mirg.families import family as family
 from mirg.geometry import Box
 
 Size = tuple[int, int]  # (width, height) in pixels
