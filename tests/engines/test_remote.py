@@ -51,7 +51,9 @@ def test_completions_are_in_the_order_of_the_requests_whatever_the_server_does(a
     faults = tuple(fault for fault in faulty_api.FAULTS if fault not in ("drip", "429 date"))  # these take seconds
     replies = {str(k): f"answer {k}" for k in range(30)}
     api.settings = Settings(share=0.4, faults=faults, replies=replies, output_tokens=5, input_tokens=70, latency=0.02)
-    said = engine(api, requests={"tries": 20, "max_wait": 0.1}).generate([request(k, (30, 20)) for k in range(30)], GREEDY)
+    said = engine(api, requests={"tries": 20, "max_wait": 0.1}).generate(
+        [request(k, (30, 20)) for k in range(30)], GREEDY
+    )
     assert said == [Completion(f"answer {k}", 5, "stop", 70) for k in range(30)]
     assert 1 < api.counts.most_in_flight <= 8 and sum(api.counts.faults.values()) > 5
     assert set(api.counts.answered.values()) == {1}
