@@ -20,8 +20,9 @@ from fakes.faulty_api import FaultyApi, Settings
 from fakes.serving import serving
 from mirg.engines.base import Completion, Generation, Request, Sampler, several
 from mirg.engines.limits import Limits
+from mirg.engines.load import Remote, load_engine
 from mirg.engines.remote import EndpointEngine
-from mirg.errors import EndpointError, EngineError
+from mirg.errors import ConfigError, EndpointError, EngineError
 from mirg.families import FAMILIES, PixelLimits
 from mirg.frames import input_size
 
@@ -142,6 +143,14 @@ def test_an_endpoint_that_answers_nobody_ends_the_run(api: FaultyApi, always: st
     with pytest.raises(EndpointError) as caught:
         engine(api, requests={"tries": 2, "max_wait": 0.1}).generate([request(k, (9, 9)) for k in range(20)], GREEDY)
     assert says in str(caught.value.hint) and api.url in caught.value.message
+
+
+@pytest.mark.parametrize("url", ["http://user:hunter2@host/v1", "http://host/v1?token=hunter2"])
+def test_a_secret_in_the_address_is_in_no_message(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    with pytest.raises(ConfigError, match="contains a user, a password or a query") as caught:
+        load_engine("m", family="qwen3-vl", remote=Remote(url, "NOT_SET"))
+    assert "hunter2" not in str(caught.value) + caught.value.hint
 
 
 def test_nobody_listens() -> None:

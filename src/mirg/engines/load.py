@@ -57,6 +57,6 @@ def _remote_engine(model: str, remote: Remote, family: str | None) -> Engine:
         raise ConfigError("the family of the model behind the endpoint is needed", hint=hint)
     known = family_by_name(family)
     limits = None if remote.max_pixels is None else limits_of(known, None, remote.max_pixels)
-    key = key_from_environment(remote.key_env, remote.url)
-    url = checked_url(remote.url)
+    url = checked_url(remote.url)  # first: the message about a missing key contains the address
+    key = key_from_environment(remote.key_env, url)
     return EndpointEngine(url, model, known, key=key, limits=limits, requests=Limits(concurrency=remote.concurrency))
