@@ -148,6 +148,8 @@ def test_the_frame_is_a_fixed_point(fam: Family, case) -> None:
         ((0.5, 0.2, 0.5, 0.4), QWEN3_VL, (500, 200, 500, 400), "an empty box stays empty"),
         ((0.6, 0.2, 0.5, 0.4), QWEN3_VL, (600, 200, 500, 400), "an inverted box stays inverted"),
         ((-0.1, 0.2, 1.2, 0.4), QWEN3_VL, (0, 200, 1000, 400), "outside goes to the edge"),
+        ((-0.5, 0.2, -0.1, 0.4), QWEN3_VL, (0, 200, 1, 400), "all of it outside: the first step of the image"),
+        ((0.2, 1.1, 0.4, 1.5), QWEN3_VL, (200, 999, 400, 1000), "below the image: its last step"),
         ((0.1, 0.2, 0.3, 0.4), MIRG_TINY, (120, 200, 320, 400), "multiples of 40"),
         ((0.0, 0.0, 0.01, 0.01), MIRG_TINY, (0, 0, 40, 40), "a grid of 25 steps collapses often"),
         ((0.25, 0.25, 0.75, 0.75), QWEN25_VL, (322, 182, 966, 546), "pixels of 1288 x 728, not of 1280 x 720"),
@@ -181,6 +183,7 @@ def five_thousand_sizes() -> list[tuple[int, int]]:
     """1x1 to 8000x8000, ratios to 200:1 and beyond, log-uniform, plus the borders of every rule."""
     rng = random.Random(11)
     found = {(1, 1), (8000, 8000), (8000, 40), (40, 8000), (8000, 39), (1, 200), (1, 201), (27, 5400), (28, 5600)}
+    found |= {(896, 1008), (1008, 896)}  # exactly half of 3 x 3 tiles
     found |= {
         (w, h) for f in (14, 16, 28, 32, 448) for k in (1, 2, 3) for w in (f * k - 1, f * k) for h in (f, 8000 // k)
     }
@@ -235,6 +238,15 @@ def test_input_size_is_the_processors_for_5000_sizes(fam: Family, limits: PixelL
         else:
             assert input_size(size, fam, limits) == expected, size
     assert bool(refused) == (fam is not INTERNVL)
+
+
+@pytest.mark.parametrize("size", [(8000, 40), (40, 8000), (4000, 30), (30, 4000)])
+def test_a_long_image_with_few_pixels_keeps_one_patch_a_side(size: tuple[int, int]) -> None:
+    pytest.importorskip("transformers")
+    limits = PixelLimits(56 * 56, 50_000)
+    for fam in ALL:
+        if fam is not INTERNVL:
+            assert input_size(size, fam, limits) == _real(fam, limits)(*size), fam.name
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ any_boxes = st.tuples(ANY, ANY, ANY, ANY)
         ((1, 1, 1, 1), (0, 0, 2, 2), 0.0, "a point"),
         ((1, 1, 1, 1), (1, 1, 1, 1), 0.0, "0/0 is 0"),
         ((0, 0, math.inf, 1), (0, 0, 1, 1), 0.0, "infinite"),
+        ((0, 0, math.inf, 1), (0, 0, 2, 2), 0.0, "infinite, with a finite part in common"),
         ((0, 0, math.nan, 1), (0, 0, 1, 1), 0.0, "not a number"),
         ((0, 0, 1e308, 1e308), (0, 0, 1e308, 1e308), 0.0, "an area that overflows"),
         ((0, 0, 1e-200, 1e-200), (0, 0, 1e-200, 1e-200), 0.0, "an area that underflows"),

@@ -131,6 +131,9 @@ def test_too_many_pixels_by_the_callers_limits(tmp_path: Path) -> None:
         open_image(path, limits=ImageLimits(max_pixels=3000))
     with pytest.raises(ImageError, match="64 x 48"):
         image_size(path, limits=ImageLimits(max_side=60))
+    tall = write(tmp_path, "tall.png", hostile.encoded(hostile.picture().rotate(90, expand=True), "PNG"))
+    with pytest.raises(ImageError, match="48 x 64"):
+        image_size(tall, limits=ImageLimits(max_side=60))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -145,11 +148,17 @@ def test_other_formats_may_be_turned_too(tmp_path: Path, suffix: str, orientatio
     assert image_header(path).orientation == orientation
 
 
-def test_the_size_of_a_png_costs_no_pixel(tmp_path: Path) -> None:
+def _no_decoding(*_: object) -> None:
+    pytest.fail("pixels are decoded")
+
+
+def test_the_size_of_a_png_costs_no_pixel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "cut.png"
     Image.effect_noise((400, 300), 80).save(path)
     path.write_bytes(path.read_bytes()[:2000])  # the header is whole, the pixels are not
-    assert image_size(path) == (400, 300)
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.PngImagePlugin.PngImageFile.load_prepare", _no_decoding)
+        assert image_size(path) == (400, 300)
     with pytest.raises(ImageError, match="damaged"):
         open_image(path)
 
@@ -239,6 +248,13 @@ def test_16_bit_is_scaled_not_clipped(tmp_path: Path) -> None:
 def test_grey_modes(mode: str, value: float, expected: int) -> None:
     pixel = to_rgb(Image.new(mode, (2, 2), value)).getpixel((0, 0))
     assert pixel == (expected, expected, expected)
+
+
+def test_integers_beyond_16_bits_are_scaled_by_their_largest() -> None:
+    wide = Image.new("I", (3, 1))
+    for column, value in enumerate((0, 250_000, 1_000_000)):
+        wide.putpixel((column, 0), value)
+    assert list(np.asarray(to_rgb(wide))[0, :, 0]) == [0, 64, 255]
 
 
 def test_transparency_is_laid_on_white(tmp_path: Path) -> None:

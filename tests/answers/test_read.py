@@ -99,6 +99,7 @@ def test_none(answer: str) -> None:
         ("Image-2: [0, 0, -Infinity, 5]", 2, "non-finite", "infinity"),
         ("Image-0: (0,0),(100,500)", 0, "no such image", "numbers count from 1"),
         ("Image-4: (0,0),(100,500)", 4, "no such image", "one too many"),
+        ("Image-4: (500,0),(100,500)", 4, "no such image", "said before what is wrong with the box"),
         ("Image-99999999999999999999: (0,0),(100,500)", 999_999_999, "no such image", "capped"),
         ("(0,0),(100,500)", 0, "no image named", "three images, none named"),
         ('[{"bbox_2d": [0, 0, 100, 500]}]', 0, "no image named", "three images, none named"),

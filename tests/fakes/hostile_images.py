@@ -237,6 +237,7 @@ REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("wide.png", lambda: flat_png(60_000, 1), "a side no decoder of a model expects"),
     ("comment.png", text_bomb_png, "a comment that inflates to 200 MB"),
     ("scans.jpg", scan_bomb_jpeg, "2,000 passes over the picture"),
+    ("tall-scans.jpg", lambda: scan_bomb_jpeg(100, (300, 9_000)), "its width is no measure of its area"),
     ("zero.png", lambda: flat_png(0, 5), "no pixels"),
 ]
 

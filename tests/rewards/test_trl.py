@@ -8,8 +8,9 @@ from typing import get_args
 import pytest
 
 from fakes.completions import mutants, random_sample, right_completion
+from mirg.answers.prompts import write_completion
 from mirg.errors import ConfigError, DataError
-from mirg.families import FAMILIES, MIRG_TINY
+from mirg.families import FAMILIES, MIRG_TINY, QWEN25_VL, PixelLimits
 from mirg.rewards import Arm, RewardConfig, score
 from mirg.rewards.trl import completion_text, reward_functions, total_reward
 
@@ -47,6 +48,24 @@ def test_each_completion_is_scored_once() -> None:
     assert made.scorer.scored == 2
     assert made.scorer("x", RECORD).reasons["image"].startswith("no answer block")
     assert made.scorer.scored == 2
+
+
+def test_samples_of_one_id_are_scored_by_their_own_truth() -> None:
+    """As after another round of annotation: the cache goes by the sample, not by its name."""
+    moved = SAMPLE.model_copy(update={"targets": SAMPLE.targets[:1]})
+    scorer = reward_functions(RewardConfig(), MIRG_TINY).scorer
+    assert scorer(RIGHT, SAMPLE).total == 1.0 > scorer(RIGHT, moved).total
+
+
+def test_pixels_are_those_of_the_limits() -> None:
+    sample, limits = random_sample(random.Random(5), QWEN25_VL, n_targets=1), PixelLimits(28 * 28, 90_000)
+    text = write_completion("Found: red ring.", sample.targets, sample.sizes, QWEN25_VL, limits=limits)
+    for given, right in ((limits, True), (None, False)):
+        functions = reward_functions(RewardConfig(), QWEN25_VL, given).functions
+        total = total_reward(RewardConfig(), QWEN25_VL, given)
+        for reward in (functions[2], total):
+            (value,) = reward(completions=[text], record=[sample.model_dump_json()])
+            assert (value > 0.9) is right, reward.__name__
 
 
 @pytest.mark.parametrize(
