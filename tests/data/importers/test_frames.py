@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from contextlib import nullcontext
 from itertools import permutations
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirg.data.importers.evidence import Evidence
-from mirg.data.importers.frames import FrameName, possible, to_fractions
+from mirg.data.importers.frames import FrameName, Resized, possible, to_fractions
 from mirg.errors import DataError
 from mirg.families import family
 from mirg.frames import input_size, to_frame
@@ -126,6 +127,26 @@ def test_a_wrong_frame_is_refused_early_with_the_guess() -> None:
     with pytest.raises(DataError, match=r"not fractions.*all fit 0-1000.*--frame relative_1000"):
         evidence(("relative_1000", 250)).contradict("fraction", "rows.json", final=False)
     evidence(("relative_1000", 20)).contradict("fraction", "rows.json", final=False)  # too few to tell
+
+
+def test_a_tenth_of_wrong_boxes_is_refused_at_the_end() -> None:
+    """The rest of the file may make them few; a fifth is refused at once."""
+    made = evidence(("fraction", 270), ("pixels", 30))
+    made.contradict("fraction", "rows.json", final=False)
+    for refused, final in ((made, True), (evidence(("fraction", 220), ("pixels", 80)), False)):
+        with pytest.raises(DataError, match=r"are not fractions \(0-1\); the frames are mixed"):
+            refused.contradict("fraction", "rows.json", final=final)
+
+
+@pytest.mark.parametrize(("strays", "taken"), [("relative_1000", False), ("pixels", True)])
+def test_only_boxes_of_a_possible_frame_speak_against_resized_pixels(strays: FrameName, taken: bool) -> None:
+    """All boxes fill the smaller image, but for 15 of 10,000. Those that are no pixels of the original are faults."""
+    smaller = Resized("qwen2.5-vl", max_pixels=1_000_000)
+    made = Evidence(Counter({frozenset({"pixels", smaller.key}): 9_985, frozenset({strays}): 15}))
+    made.gains["pixels", smaller.key], made.differing["pixels", smaller.key] = 9_000.0, 9_985  # type: ignore[assignment]
+    made.examples = dict.fromkeys(made.counts, ("rows.json:1", (10.0, 20.0, 300.0, 400.0)))
+    with nullcontext() if taken else pytest.raises(DataError, match=r"may be pixels or pixels of the resized image"):
+        assert made.settle("rows.json", [smaller]) == "pixels"
 
 
 def test_what_fits_two_frames_is_refused_with_a_guess() -> None:
