@@ -8,7 +8,7 @@ interval of the mean of tasks resamples what each item contributes to it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -45,13 +45,14 @@ MISSING = StrictScore(iou=0.0, image_ok=False, failure="missing response")
 class Frame:
     """How the boxes of the responses are read, and how the official protocol treats them.
 
-    ``sizes`` are (width, height) in pixels of the images of each item, by index; families of the 0-1000 frame need
-    none. ``stretch`` is Migician's (:func:`mirg.evaluation.migbench.official.stretched`).
+    ``sizes`` are (width, height) in pixels of the images of each item, by index, or of the items that are scored;
+    families of the 0-1000 frame need none. ``stretch`` is Migician's
+    (:func:`mirg.evaluation.migbench.official.stretched`).
     """
 
     family: Family
     limits: PixelLimits | None = None
-    sizes: Sequence[Sequence[Size]] = ()
+    sizes: Sequence[Sequence[Size]] | Mapping[int, Sequence[Size]] = ()
     stretch: bool = False
 
 
@@ -102,7 +103,7 @@ def score_all(
     if not frame.sizes and (set(chosen) - {"official"} or frame.family.box_frame == "resized_pixels"):
         strict.check_family(frame.family)
     version = version_of(annotations)
-    return [_score(item, responses.texts.get(item.index), chosen, frame, version) for item in annotations.items]
+    return [score_item(item, responses.texts.get(item.index), chosen, frame, version) for item in annotations.items]
 
 
 def version_of(annotations: Annotations) -> Version:
@@ -174,7 +175,8 @@ def _points(a: Floats, b: Floats, scores: Sequence[Score], resamples: int) -> di
     return {"mean": 100 * found.mean, "low": 100 * found.low, "high": 100 * found.high, "p": found.p}
 
 
-def _score(item: Item, response: str | None, chosen: Sequence[Protocol], frame: Frame, version: Version) -> Score:
+def score_item(item: Item, response: str | None, chosen: Sequence[Protocol], frame: Frame, version: Version) -> Score:
+    """The score of one response; None, a missing response, is wrong. It never raises for any text."""
     sizes = frame.sizes[item.index] if frame.sizes else None
     found: dict[str, Any] = {"official": None, "strict": None, "strict_box": None}
     for protocol in chosen:
@@ -246,9 +248,14 @@ def _table(scores: Sequence[Score], protocol: Protocol, resamples: int) -> dict[
 def _columns(values_NM: Floats, sets: Sequence[tuple[str, ...]], resamples: int) -> dict[str, Any]:
     """The means of the columns in percent, and their intervals."""
     found = mean_intervals(values_NM, sets, resamples=resamples)
-    means = {column: 100.0 * float(sum(values_NM[:, m])) / len(values_NM) for m, column in enumerate(COLUMNS)}
+    means = {column: percent(values_NM[:, m]) for m, column in enumerate(COLUMNS)}
     ends = {column: [100.0 * i.low, 100.0 * i.high] for column, i in zip(COLUMNS, found, strict=True)}
     return {**means, "intervals": ends}
+
+
+def percent(values_N: Floats) -> float:
+    """The mean of shares or IoUs in percent. The values are added in their order, which decides the last digit."""
+    return 100.0 * float(sum(values_N)) / len(values_N)
 
 
 def _mean(tasks: dict[str, dict[str, Any]], columns: Sequence[str]) -> dict[str, float]:
