@@ -19,6 +19,7 @@ from mirg.data.scenes.render import render
 from mirg.data.scenes.world import Scene, WorldConfig, distractors, load_world, scene_for
 
 SIDES = ((96, 96), (128, 96), (96, 160), (160, 128))  # (width, height) in pixels; no two images of an item are alike
+_IN_FIRST = ("diff", "region")
 _IN_SECOND = ("view_diff", "refer_grounding", "reasoning", "correspondence")
 
 
@@ -35,15 +36,15 @@ def write_tree(root: Path, *, each: int = 3, seed: int = 0) -> Path:
 def _rows(root: Path, world: WorldConfig, each: int, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     for task in PAPER_NAMES:
         for k in range(each):
-            count = 2 if task in _IN_SECOND or task == "diff" else 2 + (k + len(task)) % 3
-            target = 2 if task in _IN_SECOND else 1 if task == "region" else 1 + (k + 1) % count
+            count = 2 if task in (*_IN_SECOND, "diff") else 2 + (k + len(task)) % 3
+            target = 2 if task in _IN_SECOND else 1 if task in _IN_FIRST else 1 + (k + 1) % count
             names = distractors(rng, world, count, world.subjects[0])
             scenes = [scene_for(rng, world, [name]) for name in names]
             paths = [f"./MIG-Bench/images/{task}/{k}-{n}.png" for n in range(1, count + 1)]
             for n, (scene, path) in enumerate(zip(scenes, paths, strict=True)):
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 render(scene, SIDES[(n + k) % len(SIDES)]).save(root / path)
-            question, info = _texts(task, names, count, target)
+            question, info = _texts(task, names[target - 1], count, target)
             yield {
                 "task": task,
                 "images": paths,
@@ -54,15 +55,17 @@ def _rows(root: Path, world: WorldConfig, each: int, rng: np.random.Generator) -
             }
 
 
-def _texts(task: str, names: list[str], count: int, target: int) -> tuple[str, str]:
+def _texts(task: str, name: str, count: int, target: int) -> tuple[str, str]:
     """The question and the additional information."""
-    if task == "group_grounding":
-        return f"Locate: {names[target - 1]}.", f"It is in the {ordinals.WORDS[target - 1]} image."
-    if task == "region":
-        return f"Please locate the {count - 1}th region picture in the source image. ", ""
-    if task == "object_tracking":
-        return f"The object (<|box_start|>(40,80),(400,520)<|box_end|>). Locate it in the {target}th image. ", ""
-    return f"Point to everything in Image-{target}.", ""
+    where = f"It is in the {target}th image. "
+    told = {
+        "diff": "",
+        "region": f"Please locate the {count - 1}th region picture in the source image. ",
+        "group_grounding": "",
+        "object_tracking": f"<|box_start|>(40,80),(400,520)<|box_end|> was in the first image. {where}",
+    }.get(task, where)
+    info = f"It is in the {ordinals.WORDS[target - 1]} image." if task == "group_grounding" else ""
+    return f"{told}Locate: {name}.", info
 
 
 def _answer(scene: Scene, rng: np.random.Generator) -> list[float]:
@@ -72,5 +75,7 @@ def _answer(scene: Scene, rng: np.random.Generator) -> list[float]:
 
 
 def _revised(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as the revised version has it: thousandths, paths without ``./``, and Static names its image."""
     paths = [path.removeprefix("./") for path in row["images"]]
-    return row | {"images": paths, "answer": [round(1000 * v) for v in row["answer"]]}
+    question = f"It is in the 1th image. {row['question']}" if row["task"] == "diff" else row["question"]
+    return row | {"images": paths, "question": question, "answer": [round(1000 * v) for v in row["answer"]]}

@@ -1,14 +1,13 @@
 """MIG-Bench for lmms-eval, in both versions: items, prompts and scores come from the installed ``mirg``.
 
-lmms-eval loads this file by its path, again for every name that a YAML file mentions, and passes no options of a task to
-``process_results``. The environment therefore says what is read and how the model is asked:
+lmms-eval loads this file by its path, again for every name that a YAML file mentions, and passes no options of a task
+to ``process_results``. The environment therefore says what is read and how the model is asked:
 
-* ``MIGBENCH_ROOT``: the folder with the annotations and ``MIG-Bench/images``;
+* ``MIGBENCH_ROOT``: the folder of the benchmark, as for ``mirg evaluate --bench migbench --root``;
 * ``MIGBENCH_FAMILY``: the model family, which decides the prompt and the frame of the boxes (default: qwen3-vl);
+* ``MIGBENCH_PROMPTS``: mirg (default), published or published-think, as for ``mirg evaluate --prompts``;
 * ``MIGBENCH_INSTRUCTIONS``: full (default), short or none, as for ``mirg evaluate --instructions``;
 * ``MIGBENCH_MIN_PIXELS``, ``MIGBENCH_MAX_PIXELS``: the limits of the model's processor, if not those of the family.
-
-A document is one item with its prompt, sizes and files, so that what ``--log_samples`` writes explains itself.
 """
 
 from __future__ import annotations
@@ -23,53 +22,54 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 
-from mirg.answers.markup import box_markup
 from mirg.answers.prompts import Instructions, messages, prompt_text
 from mirg.data.importers.migbench import PAPER_NAMES, Item, load_annotations
-from mirg.data.importers.raw import RawBox
-from mirg.data.importers.texts import numbers_of, with_boxes
-from mirg.errors import ConfigError, MirgError
-from mirg.evaluation.migbench import summary
-from mirg.evaluation.migbench.images import image_path, image_sizes
+from mirg.errors import ConfigError, DataError, MirgError
+from mirg.evaluation.migbench.asking import prompt_form, sample_id, sample_of
+from mirg.evaluation.migbench.bench import annotations_in
+from mirg.evaluation.migbench.images import image_folder
 from mirg.evaluation.migbench.official import Version
+from mirg.evaluation.migbench.summary import PROTOCOLS, THRESHOLDS, Frame, score_item
+from mirg.evaluation.migbench.summary import percent as mean_in_percent
 from mirg.families import Family, PixelLimits, limits_of
 from mirg.families import family as family_by_name
-from mirg.frames import Size
-from mirg.images import open_image
-from mirg.samples import ImageRef, Sample
+from mirg.images import image_size, open_image
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from PIL.Image import Image
 
-Doc = Mapping[str, Any]
-ANNOTATIONS: dict[str, str] = {"original": "MIG_data.json", "revised": "revised_MIG_bench.json"}
+Doc = Mapping[str, Any]  # fields of the item, and its files, sizes (width, height), prompt (JSON) and version
+# What lmms-eval writes in the place of an answer if a request fails or the budget is used up. It is not a response.
+NO_ANSWER = ("[LMMS_EVAL_REQUEST_FAILED", "[LMMS_EVAL_BUDGET_EXCEEDED")
+KINDS: dict[str, str] = {"original": "migbench", "revised": "migbench-revised"}  # beginnings of ids, as elsewhere
 
 
 class Asked(NamedTuple):
     """How the model is asked: what the environment says besides the root."""
 
     family: Family
-    limits: PixelLimits | None
+    limits: PixelLimits
+    prompts: str
     instructions: Instructions
 
 
 def __getattr__(name: str) -> dict[str, str]:
-    """``original`` and ``revised``: the annotation file of that version, for each split.
+    """``original`` and ``revised``: the annotation file of that version for each split, ``data_files`` of its tasks.
 
-    lmms-eval looks a name of a YAML file up only if the task is run, so that the other version may be absent. The file
-    is given to ``datasets`` because a task needs a dataset; :func:`original_docs` says why its rows are not used.
+    Names of YAML files are looked up only for tasks that are run, so that the other version may be absent. ``datasets``
+    gets this file because lmms-eval loads a dataset for every task; :func:`original_docs` says why it is read again.
     """
-    if name not in ANNOTATIONS:
+    if name not in KINDS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with exit_with_reason():
-        return dict.fromkeys(PAPER_NAMES, str(annotation_file(name)))
+        return dict.fromkeys(PAPER_NAMES, str(annotations_in(root_folder(), name == "revised")))
 
 
 def original_docs(dataset: Dataset) -> Dataset:
     """The items of one task of the original version; the name of the split is the task.
 
-    They are read from the annotation file again: ``datasets`` rounds the fractions of a JSON list to ten digits.
+    They are read from the annotation file again: ``datasets`` rounds the fractions in a JSON list to ten digits.
     """
     return _docs(dataset, "original")
 
@@ -80,17 +80,17 @@ def revised_docs(dataset: Dataset) -> Dataset:
 
 
 def doc_to_visual(doc: Doc) -> list[Image]:
-    """The images in the order of the item, upright and in RGB."""
+    """The images of the item in its order, upright and in RGB."""
     return [open_image(file) for file in doc["files"]]
 
 
 def doc_to_text(doc: Doc) -> str:
-    """The prompt of models that take one text, with ``<image>`` in the place of every image."""
+    """The prompt for models that take one text, with ``<image>`` in the place of every image."""
     return prompt_text(json.loads(doc["prompt"]))
 
 
 def doc_to_messages(doc: Doc) -> list[dict[str, Any]]:
-    """The prompt of chat models: the messages of ``mirg evaluate`` with the images at their places."""
+    """The prompt for chat models: the messages of ``mirg evaluate``, with the images in their places."""
     left = iter(doc_to_visual(doc))
     prompt = json.loads(doc["prompt"])
     for message in prompt:
@@ -100,49 +100,54 @@ def doc_to_messages(doc: Doc) -> list[dict[str, Any]]:
     return prompt
 
 
-def process_results(doc: Doc, results: Sequence[str]) -> dict[str, float]:
-    """The scores of one response: IoU and, for each threshold, 1 or 0, under each protocol; the image of ``strict``."""
-    item = Item(**{f.name: tuple(v) if isinstance(v := doc[f.name], list) else v for f in fields(Item)})
+def process_results(doc: Doc, results: Sequence[str]) -> dict[str, Any]:
+    """The scores of one response: its IoU and, for each threshold, 1.0 or 0.0, under each protocol.
+
+    An item without an answer is ``unanswered`` and wrong. ``index`` and ``response`` are for ``mirg score migbench``,
+    which reads the files of ``--log_samples``.
+    """
+    values = {f.name: doc[f.name] for f in fields(Item)}
+    item = Item(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
     asked = settings()
-    frame = summary.Frame(asked.family, asked.limits, {item.index: [(w, h) for w, h in doc["sizes"]]})
-    version: Version = "revised" if doc["revised"] else "original"
-    score = summary.score_item(item, results[0], summary.PROTOCOLS, frame, version)
-    found: dict[str, float] = {"strict_image_accuracy": float(bool(score.strict and score.strict.image_ok))}
-    for protocol in summary.PROTOCOLS:
+    frame = Frame(asked.family, asked.limits, {item.index: [(w, h) for w, h in doc["sizes"]]})
+    response = None if results[0].startswith(NO_ANSWER) else results[0]
+    score = score_item(item, response, PROTOCOLS, frame, doc["version"])
+    found: dict[str, Any] = {"index": item.index, "response": response, "unanswered": float(response is None)}
+    for protocol in PROTOCOLS:
         iou = score.iou(protocol)
-        found |= {f"{protocol}_acc@{t}": float(iou >= t) for t in summary.THRESHOLDS} | {f"{protocol}_mean_iou": iou}
+        found |= {f"{protocol}_acc@{t}": float(iou >= t) for t in THRESHOLDS} | {f"{protocol}_mean_iou": iou}
+        if by_image := score.by_image(protocol):
+            found[f"{protocol}_image_accuracy"] = float(by_image.image_ok)
     return found
 
 
 def percent(values: Sequence[float]) -> float:
-    """The mean of one metric of one task, in percent."""
-    return summary.percent(np.asarray(values, dtype=np.float64))
+    """The mean of one metric over the items of a task, in percent."""
+    return mean_in_percent(np.asarray(values, dtype=np.float64))
+
+
+def root_folder() -> Path:
+    """The folder of the benchmark. ConfigError if the environment names none."""
+    root = os.environ.get("MIGBENCH_ROOT", "")
+    if not Path(root).is_dir() or not root:
+        problem = f"MIGBENCH_ROOT is {root!r}, which is not a folder" if root else "MIGBENCH_ROOT is not set"
+        raise ConfigError(problem, hint="export MIGBENCH_ROOT=FOLDER, the folder of the benchmark")
+    return Path(root)
 
 
 def settings() -> Asked:
-    """Read the environment. ConfigError for an unknown family, unknown instructions, or limits that are no numbers."""
+    """Read the environment. ConfigError for an unknown family or instructions, and for limits that are no numbers."""
     instructions = os.environ.get("MIGBENCH_INSTRUCTIONS", "full")
     if instructions not in get_args(Instructions):
-        known = ", ".join(get_args(Instructions))
-        raise ConfigError(f"MIGBENCH_INSTRUCTIONS is {instructions!r}", hint=f"one of {known}")
+        raise ConfigError(f"MIGBENCH_INSTRUCTIONS is {instructions!r}", hint="it must be full, short or none")
     family = family_by_name(os.environ.get("MIGBENCH_FAMILY", "qwen3-vl"))
     limits = limits_of(family, _pixels("MIGBENCH_MIN_PIXELS"), _pixels("MIGBENCH_MAX_PIXELS"))
-    return Asked(family, limits, instructions)  # type: ignore[arg-type]
-
-
-def annotation_file(version: str) -> Path:
-    """The annotations of a version below ``MIGBENCH_ROOT``. ConfigError if there are none."""
-    file = _root() / ANNOTATIONS[version]
-    if not file.is_file():
-        raise ConfigError(
-            f"{file} does not exist", hint=f"MIGBENCH_ROOT is the folder with {file.name} and MIG-Bench/images"
-        )
-    return file
+    return Asked(family, limits, os.environ.get("MIGBENCH_PROMPTS", "mirg"), instructions)  # type: ignore[arg-type]
 
 
 @contextmanager
 def exit_with_reason() -> Iterator[None]:
-    """End the program with the sentence of an error. lmms-eval would try five times and show only its own exception."""
+    """End the program with the sentence of an error. lmms-eval would try five times and then hide the message."""
     try:
         yield
     except MirgError as error:
@@ -152,40 +157,37 @@ def exit_with_reason() -> Iterator[None]:
 def _docs(dataset: Dataset, version: Version) -> Dataset:
     from datasets import Dataset
 
+    task, revised = str(dataset.split), version == "revised"
     with exit_with_reason():
-        asked, root, task = settings(), _root(), str(dataset.split)
-        annotations = load_annotations(annotation_file(version), revised=version == "revised")
-        items = [item for item in annotations.items if item.task == task]
-        sizes = image_sizes(items, root)
-        rows = [_row(item, sizes_N2, root, asked) for item, sizes_N2 in zip(items, sizes, strict=True)]
-    return Dataset.from_list([row | {"revised": annotations.revised} for row in rows], split=dataset.split)
+        file = annotations_in(root_folder(), revised)
+        items = [item for item in load_annotations(file, revised=revised).items if item.task == task]
+        if not items:
+            raise DataError(f"{file} has no item of the task {task}", hint="run only the tasks that it has items of")
+        return Dataset.from_list(_rows(items, version), split=dataset.split)
 
 
-def _row(item: Item, sizes_N2: Sequence[Size], root: Path, asked: Asked) -> dict[str, Any]:
-    prompt = messages(_sample(item, sizes_N2), asked.family, asked.limits, asked.instructions)
-    files = [str(image_path(root, name)) for name in item.images]
-    return {**asdict(item), "files": files, "sizes": [list(size) for size in sizes_N2], "prompt": json.dumps(prompt)}
-
-
-def _sample(item: Item, sizes_N2: Sequence[Size]) -> Sample:
-    """The item as a sample without its truth, which a prompt does not need and which may be defective."""
-    refs = [ImageRef(path=p, width=w, height=h) for p, (w, h) in zip(item.images, sizes_N2, strict=True)]
-    question = with_boxes(item.question, lambda box: RawBox(1, numbers_of(box)))
-    parts = [p if isinstance(p, str) else box_markup(1, tuple(v / 1000 for v in p.numbers)) for p in question]
-    return Sample(id=f"item {item.index}", task=item.task, images=tuple(refs), question="".join(parts))
-
-
-def _root() -> Path:
-    root = os.environ.get("MIGBENCH_ROOT")
-    if not root:
-        raise ConfigError("MIGBENCH_ROOT is not set", hint="export MIGBENCH_ROOT=the folder of the benchmark")
-    return Path(root)
+def _rows(items: Sequence[Item], version: Version) -> list[dict[str, Any]]:
+    """The documents of the items. Raises what opening an image and writing a prompt raise."""
+    asked, folder, kind = settings(), image_folder(items, root_folder()), KINDS[version]
+    sizes = {name: image_size(folder.path(name)) for item in items for name in item.images}
+    names = {name: name for name in sizes}
+    questions = {sample_id(kind, (item,)): item.question for item in items}
+    form = prompt_form(asked.prompts, version, questions)
+    write = form.write if form else messages
+    return [
+        asdict(item)
+        | {
+            "files": [str(folder.path(name)) for name in item.images],
+            "sizes": [list(sizes[name]) for name in item.images],
+            "prompt": json.dumps(write(sample_of(kind, (item,), names, sizes), *asked[:2], asked.instructions)),
+            "version": version,
+        }
+        for item in items
+    ]
 
 
 def _pixels(name: str) -> int | None:
-    value = os.environ.get(name)
-    if not value:
-        return None
-    if not value.isdecimal():
+    value = os.environ.get(name, "")
+    if value and not value.isdecimal():
         raise ConfigError(f"{name} is {value!r}", hint="it must be a number of pixels, for example 1003520")
-    return int(value)
+    return int(value) if value else None

@@ -125,13 +125,14 @@ def open_bench(options: BenchOptions, plan: Plan, *, revised: bool) -> MigBench:
     if mode not in MODES:
         hint = f"{did_you_mean(mode, MODES, cutoff=0.4)}known: {', '.join(MODES)}"
         raise ConfigError(f"unknown mode {mode!r}", hint=hint)
-    truth = load_annotations(options.annotations or _annotations_in(options.root, revised), revised=revised)
+    truth = load_annotations(options.annotations or annotations_in(options.root, revised), revised=revised)
     bench = MigBench(options.root, truth, plan, prompts=prompts, mode=mode)
     bench.compare_with(options.against or ())
     return bench
 
 
-def _annotations_in(root: Path, revised: bool) -> Path:
+def annotations_in(root: Path, revised: bool) -> Path:
+    """The annotation file of a version in the folder of the benchmark or beside it. DataError if there is none."""
     places = [root / FILES[revised], root / "MIG-Bench" / FILES[revised], root.parent / FILES[revised]]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
