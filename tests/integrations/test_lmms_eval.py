@@ -218,7 +218,7 @@ def test_refusals(
 def test_refusals_of_a_folder(
     missing: str, utils: ModuleType, tmp_path: Path, environment: Callable[..., None]
 ) -> None:
-    """The other version of the benchmark may be absent, and is not taken for the one that is asked for."""
+    """The other version of the benchmark may be absent, and is refused if it is given in its place."""
     root = write_tree(tmp_path, each=1)
     environment(root=str(root))
     file, rows = root / "MIG_data.json", json.loads((root / "MIG_data.json").read_text(encoding="utf-8"))

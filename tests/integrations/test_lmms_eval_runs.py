@@ -1,4 +1,4 @@
-"""lmms-eval itself with the task folder, in an environment of its own, against a real server: the numbers of mirg.
+"""lmms-eval itself with the task folder, in a separate environment, against a real server: the numbers of mirg.
 
 ``MIRG_LMMS_PYTHON`` names the Python of an environment with lmms-eval (CONTRIBUTING.md says how to make one).
 """
