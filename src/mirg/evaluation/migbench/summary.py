@@ -157,8 +157,9 @@ def scored(scores: Sequence[Score]) -> list[Protocol]:
 def compare_scores(a: Sequence[Score], b: Sequence[Score], *, resamples: int = RESAMPLES) -> dict[str, Any]:
     """Paired differences ``b - a`` of Acc@0.5 in points, for each protocol that both have.
 
-    They are under ``mean``, ``mean_of_four`` and ``tasks``. Every entry has ``mean``, ``low``, ``high`` and the two-sided ``p`` of :func:`paired_difference`, and the values of
-    both, ``a`` and ``b``. EvaluationError if the two are not about the same items.
+    They are under ``mean``, ``mean_of_four`` and ``tasks``. Every entry has ``mean``, ``low``, ``high`` and the
+    two-sided ``p`` of :func:`paired_difference`, and the values of both, ``a`` and ``b``. EvaluationError if the two
+    are not about the same items.
     """
     if [score.item for score in a] != [score.item for score in b]:
         raise EvaluationError("the scores are not about the same items", hint="score both with one annotation file")
