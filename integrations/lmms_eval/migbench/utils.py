@@ -106,8 +106,8 @@ def process_results(doc: Doc, results: Sequence[str]) -> dict[str, Any]:
     An item without an answer is ``unanswered`` and wrong. ``index`` and ``response`` are for ``mirg score migbench``,
     which reads the files of ``--log_samples``.
     """
-    values = {f.name: doc[f.name] for f in fields(Item)}
-    item = Item(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    values: dict[str, Any] = {f.name: tuple(v) if isinstance(v := doc[f.name], list) else v for f in fields(Item)}
+    item = Item(**values)
     asked = settings()
     frame = Frame(asked.family, asked.limits, {item.index: [(w, h) for w, h in doc["sizes"]]})
     response = None if results[0].startswith(NO_ANSWER) else results[0]
