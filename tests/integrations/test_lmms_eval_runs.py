@@ -133,12 +133,15 @@ def test_mirg_tiny_gets_the_numbers_of_mirg(lmms_eval: Callable[..., Run], tree:
 
 def test_any_response_gets_the_numbers_of_mirg(lmms_eval: Callable[..., Run], tree: Path, tmp_path: Path) -> None:
     """Thinking with boxes, several boxes, blank lines, decimals, or nothing: lmms-eval removes none of it."""
+    sent: set[str] = set()
 
     def script(request: Any, _: Any) -> str:
         asked = json.dumps(request.messages) + str([image.size for image in request.images])
         text = random_response(random.Random(asked))
-        return f"<think>(100,100),(600,600)\n\n</think>{text}" if len(text) % 3 else text
+        sent.add(said := (f"<think>(100,100),(600,600)\n\n</think>{text}" if len(text) % 3 else text).strip())
+        return said
 
     run = lmms_eval(ScriptedEngine(script))
-    assert any("</think>" in line for line in run.responses["migbench"].read_text(encoding="utf-8").splitlines())
+    lines = [line for file in run.responses.values() for line in file.read_text(encoding="utf-8").splitlines()]
+    assert {json.loads(line)["response"] for line in lines} == sent and any("\n\n</think>" in text for text in sent)
     assert check(run, tree, tmp_path, "qwen3-vl")["official"]["mean"]["acc@0.3"] > 0
