@@ -43,13 +43,13 @@ def shipped() -> list[Source]:
 @pytest.fixture(scope="session")
 def all_python() -> list[Source]:
     """Every Python file of the repository."""
-    return python_files("src", "tests", "tools", "examples", "benchmarks")
+    return python_files("src", "tests", "tools", "examples", "benchmarks", "integrations")
 
 
 @pytest.fixture(scope="session")
 def text_files() -> dict[str, str]:
     """Every text file of the tree that is kept under version control, by its path from the root."""
-    folders = ["src", "tests", "tools", "examples", "benchmarks", "docs", ".ci", ".github"]
+    folders = ["src", "tests", "tools", "examples", "benchmarks", "integrations", "docs", ".ci", ".github"]
     paths = [path for folder in folders for path in (ROOT / folder).rglob("*")]
     paths += [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]
     files: dict[str, str] = {}

@@ -8,7 +8,7 @@ interval of the mean of tasks resamples what each item contributes to it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from mirg.data.importers.migbench import PAPER_NAMES, Annotations, Item
 from mirg.errors import ConfigError, EvaluationError
 from mirg.evaluation.intervals import RESAMPLES, Floats, mean_intervals, paired_difference
 from mirg.evaluation.migbench import official, strict
+from mirg.evaluation.migbench.grouping import GROUPED
 from mirg.evaluation.migbench.official import Version
 from mirg.evaluation.migbench.published import PUBLISHED
 from mirg.evaluation.migbench.responses import KINDS, Responses
@@ -45,13 +46,14 @@ MISSING = StrictScore(iou=0.0, image_ok=False, failure="missing response")
 class Frame:
     """How the boxes of the responses are read, and how the official protocol treats them.
 
-    ``sizes`` are (width, height) in pixels of the images of each item, by index; families of the 0-1000 frame need
-    none. ``stretch`` is Migician's (:func:`mirg.evaluation.migbench.official.stretched`).
+    ``sizes`` are (width, height) in pixels of the images of each item, by index, or of the items that are scored;
+    families of the 0-1000 frame need none. ``stretch`` is Migician's
+    (:func:`mirg.evaluation.migbench.official.stretched`).
     """
 
     family: Family
     limits: PixelLimits | None = None
-    sizes: Sequence[Sequence[Size]] = ()
+    sizes: Sequence[Sequence[Size]] | Mapping[int, Sequence[Size]] = ()
     stretch: bool = False
 
 
@@ -102,7 +104,7 @@ def score_all(
     if not frame.sizes and (set(chosen) - {"official"} or frame.family.box_frame == "resized_pixels"):
         strict.check_family(frame.family)
     version = version_of(annotations)
-    return [_score(item, responses.texts.get(item.index), chosen, frame, version) for item in annotations.items]
+    return [score_item(item, responses.texts.get(item.index), chosen, frame, version) for item in annotations.items]
 
 
 def version_of(annotations: Annotations) -> Version:
@@ -113,7 +115,11 @@ def version_of(annotations: Annotations) -> Version:
 def summarise(
     annotations: Annotations, responses: Responses, scores: Sequence[Score], *, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """Per task and mean of tasks for each protocol scored, and everything that was odd about the input."""
+    """Per task and mean of tasks for each protocol scored, and everything that was odd about the input.
+
+    ``mean_of_four`` is the mean of the tasks that can be asked with every image in one answer (:data:`GROUPED`), for
+    which the field reports both ways of asking.
+    """
     missing = [score.item.index for score in scores if not score.answered]
     kinds = Counter(problem.kind for problem in responses.problems)
     version = version_of(annotations)
@@ -149,10 +155,11 @@ def scored(scores: Sequence[Score]) -> list[Protocol]:
 
 
 def compare_scores(a: Sequence[Score], b: Sequence[Score], *, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """Paired differences ``b - a`` in points, for each protocol of both: ``mean`` of tasks and ``tasks``, Acc@0.5.
+    """Paired differences ``b - a`` of Acc@0.5 in points, for each protocol that both have.
 
-    Every entry has ``mean``, ``low``, ``high`` and the two-sided ``p`` of :func:`paired_difference`. EvaluationError if
-    the two are not about the same items.
+    They are under ``mean``, ``mean_of_four`` and ``tasks``. Every entry has ``mean``, ``low``, ``high`` and the
+    two-sided ``p`` of :func:`paired_difference`, and the values of both, ``a`` and ``b``. EvaluationError if the two
+    are not about the same items.
     """
     if [score.item for score in a] != [score.item for score in b]:
         raise EvaluationError("the scores are not about the same items", hint="score both with one annotation file")
@@ -163,6 +170,10 @@ def compare_scores(a: Sequence[Score], b: Sequence[Score], *, resamples: int = R
         right = [np.array([score.iou(protocol) >= 0.5 for score in side], dtype=np.float64) for side in (a, b)]
         first, second = (_contributions(a, values) for values in right)
         found[protocol] = {"mean": _points(first, second, a, resamples), "tasks": {}}
+        if four := _four(a):
+            rows = [a[k] for k in four]
+            first, second = (_contributions(rows, values[four]) for values in right)
+            found[protocol]["mean_of_four"] = _points(first, second, rows, resamples)
         for task, where in _places(a).items():
             cell = _points(right[0][where], right[1][where], [a[k] for k in where], resamples)
             found[protocol]["tasks"][task] = cell
@@ -171,10 +182,12 @@ def compare_scores(a: Sequence[Score], b: Sequence[Score], *, resamples: int = R
 
 def _points(a: Floats, b: Floats, scores: Sequence[Score], resamples: int) -> dict[str, float]:
     found = paired_difference(a, b, [_image_set(score.item) for score in scores], resamples=resamples)
-    return {"mean": 100 * found.mean, "low": 100 * found.low, "high": 100 * found.high, "p": found.p}
+    ends = {"mean": 100 * found.mean, "low": 100 * found.low, "high": 100 * found.high, "p": found.p}
+    return ends | {"a": 100 * float(a.mean()), "b": 100 * float(b.mean())}
 
 
-def _score(item: Item, response: str | None, chosen: Sequence[Protocol], frame: Frame, version: Version) -> Score:
+def score_item(item: Item, response: str | None, chosen: Sequence[Protocol], frame: Frame, version: Version) -> Score:
+    """The score of one response; None, a missing response, is wrong. It never raises for any text."""
     sizes = frame.sizes[item.index] if frame.sizes else None
     found: dict[str, Any] = {"official": None, "strict": None, "strict_box": None}
     for protocol in chosen:
@@ -211,6 +224,12 @@ def _places(scores: Sequence[Score]) -> dict[str, list[int]]:
     return {task: where for task, where in grouped.items() if where}
 
 
+def _four(scores: Sequence[Score]) -> list[int]:
+    """The positions of the items of :data:`GROUPED`; none if one of these tasks has no item."""
+    found = [k for k, score in enumerate(scores) if score.item.task in GROUPED]
+    return found if len({scores[k].item.task for k in found}) == len(GROUPED) else []
+
+
 def _contributions(scores: Sequence[Score], values_N: Floats) -> Floats:
     """Values (N, ...) whose plain mean is the unweighted mean of the tasks, and which vary as that mean does.
 
@@ -238,17 +257,25 @@ def _table(scores: Sequence[Score], protocol: Protocol, resamples: int) -> dict[
             "missing": sum(1 for k in where if not scores[k].answered),
             **_columns(values[where], [sets[k] for k in where], resamples),
         }
-    mean = _columns(_contributions(scores, values), sets, resamples)
-    mean |= _mean(tasks, COLUMNS)
-    return {"tasks": tasks, "mean": mean}
+    mean = _columns(_contributions(scores, values), sets, resamples) | _mean(tasks, COLUMNS)
+    table = {"tasks": tasks, "mean": mean}
+    if four := _four(scores):
+        found = _columns(_contributions([scores[k] for k in four], values[four]), [sets[k] for k in four], resamples)
+        table["mean_of_four"] = found | _mean({task: tasks[task] for task in GROUPED}, COLUMNS)
+    return table
 
 
 def _columns(values_NM: Floats, sets: Sequence[tuple[str, ...]], resamples: int) -> dict[str, Any]:
     """The means of the columns in percent, and their intervals."""
     found = mean_intervals(values_NM, sets, resamples=resamples)
-    means = {column: 100.0 * float(sum(values_NM[:, m])) / len(values_NM) for m, column in enumerate(COLUMNS)}
+    means = {column: percent(values_NM[:, m]) for m, column in enumerate(COLUMNS)}
     ends = {column: [100.0 * i.low, 100.0 * i.high] for column, i in zip(COLUMNS, found, strict=True)}
     return {**means, "intervals": ends}
+
+
+def percent(values_N: Floats) -> float:
+    """The mean of shares or IoUs in percent. The values are added in their order, which decides the last digit."""
+    return 100.0 * float(sum(values_N)) / len(values_N)
 
 
 def _mean(tasks: dict[str, dict[str, Any]], columns: Sequence[str]) -> dict[str, float]:
@@ -262,7 +289,9 @@ def _add_strict_columns(table: dict[str, Any], scores: Sequence[Score], protocol
         row = table["tasks"][task]
         row["image_accuracy"] = 100.0 * sum(1 for score in found if score.image_ok) / len(found)
         row["failures"] = sum(1 for score in found if score.failure is not None)
-    table["mean"]["image_accuracy"] = _mean(table["tasks"], ["image_accuracy"])["image_accuracy"]
+    table["mean"] |= _mean(table["tasks"], ["image_accuracy"])
+    if "mean_of_four" in table:
+        table["mean_of_four"] |= _mean({task: table["tasks"][task] for task in GROUPED}, ["image_accuracy"])
     # What stands behind a colon quotes the response; the reasons are counted without it.
     failures = [found.failure for score in scores if (found := score.by_image(protocol)) and found.failure]
     reasons = Counter(failure.partition(":")[0] for failure in failures)
