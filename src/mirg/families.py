@@ -48,6 +48,9 @@ class Family:
     box_close: str = ""
     brackets: Literal["pairs", "nested"] = "pairs"  # text style: (x1,y1),(x2,y2) or [[x1,y1,x2,y2]]
     axes: Literal["xy", "yx"] = "xy"  # "yx": boxes are written [y1, x1, y2, x2], in JSON under the key box_2d
+    # Tokens that the published chat template adds to one user message and the opening of the answer: for the prompt
+    # (Qwen2-VL and Qwen2.5-VL put a system message in front), and around each image.
+    template_tokens: tuple[int, int] = (19, 2)
 
     def __post_init__(self) -> None:
         """Refuse a step that does not divide the frame."""
@@ -89,6 +92,7 @@ QWEN3_VL = replace(
     box_frame="relative_1000",
     limits=PixelLimits(256 * 256, 4096 * 4096),
     factor=32,
+    template_tokens=(8, 2),
 )
 INTERNVL = Family(
     name="internvl",
@@ -103,6 +107,7 @@ INTERNVL = Family(
     box_open="<box>",
     box_close="</box>",
     brackets="nested",
+    template_tokens=(8, 3),
 )
 GLM_V = Family(
     name="glm-v",
@@ -117,6 +122,7 @@ GLM_V = Family(
         *("<|begin_of_image|>", "<|end_of_image|>", "<|image|>", "<|begin_of_video|>", "<|end_of_video|>", "<|video|>"),
         *("<|system|>", "<|user|>", "<|assistant|>"),
     ),
+    template_tokens=(6, 2),
 )
 # MiMo-VL checkpoints call themselves "qwen2_5_vl" and are built like it; only a name can tell them apart.
 MIMO_VL = replace(QWEN25_VL, name="mimo-vl", model_types=("mimo_vl",))

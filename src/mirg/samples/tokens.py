@@ -23,17 +23,6 @@ CountText = Callable[[str], int]
 # characters of another script, up to two signs, or a run of line breaks.
 _PIECES = re.compile(r"\d|[A-Za-z]{1,9}|[^\W\d_A-Za-z]{1,2}|(?:[^\w\s]|_){1,2}|\n+")
 
-# What a chat template adds: (tokens of a prompt, tokens around each image). They are counted in the published templates
-# for one user message and the opening of the answer; Qwen2-VL and Qwen2.5-VL put a system message in front.
-_TEMPLATES: dict[str, tuple[int, int]] = {
-    "qwen2-vl": (19, 2),
-    "qwen2.5-vl": (19, 2),
-    "mimo-vl": (19, 2),
-    "qwen3-vl": (8, 2),
-    "internvl": (8, 3),
-    "glm-v": (6, 2),
-}
-_OTHER_TEMPLATE = (19, 2)
 _TILE_TOKENS = 256  # of an InternVL tile of 448 pixels: 32 x 32 patches, and four patches are one token
 
 
@@ -63,7 +52,7 @@ def text_tokens(text: str) -> int:
 
 def template_tokens(family: Family, n_images: int) -> int:
     """What the chat template adds to the text of a prompt with ``n_images`` images."""
-    prompt, image = _TEMPLATES.get(family.name, _OTHER_TEMPLATE)
+    prompt, image = family.template_tokens
     return prompt + image * n_images
 
 
