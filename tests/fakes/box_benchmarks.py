@@ -131,7 +131,7 @@ def lisa_rows(root: Path) -> list[dict[str, Any]]:
 
 
 def reasonvos_rows(root: Path) -> list[dict[str, Any]]:
-    """Rows of UniVG-R1's ``ReasonVOS_eval.json``: five frames, in the third of which the box is asked for."""
+    """Rows of UniVG-R1's ``ReasonVOS_eval.json``: five frames, and the answer is in the third."""
     rows = []
     for film in ("bear", "goat"):
         frames, boxes = [], []

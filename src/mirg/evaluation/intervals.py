@@ -138,7 +138,7 @@ def statistic_interval(
         draws_R = np.array([drawn(counts_C) for counts_C in draws_RC])
         reach = float(stdtrit(n_sets - 1, 0.5 + LEVEL / 2)) * math.sqrt(n_sets / (n_sets - 1))
         low, high = (float(np.quantile(draws_R, ndtr(z))) for z in (-reach, reach))
-    return Interval(mean=value, low=low, high=high, n=n, n_sets=n_sets)
+    return Interval(mean=value, low=min(low, value), high=max(high, value), n=n, n_sets=n_sets)
 
 
 def sign_flip_p(sums_C: Floats, *, seed: int = 0, flips: int = 4000) -> float:

@@ -1,4 +1,4 @@
-"""LISA's ReasonSeg, LLM-Seg40K and ReasonVOS, as UniVG-R1's scripts read them, and ReasonSeg as it is published."""
+"""LISA's ReasonSeg, LLM-Seg40K and ReasonVOS, as UniVG-R1's scripts read them, and ReasonSeg in its published form."""
 
 from __future__ import annotations
 

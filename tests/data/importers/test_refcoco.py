@@ -85,6 +85,23 @@ def test_a_split_that_the_table_does_not_have(tmp_path: Path) -> None:
         import_dataset("refcoco", tmp_path / "RefCOCO", tmp_path / "out", ImportOptions(root=str(tmp_path)))
 
 
+def test_a_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name and the split reach the library unchanged; the name says which of the three sets it is."""
+    import datasets
+
+    file = refcoco_table(tmp_path / "hub", "test")
+    asked: list[object] = []
+
+    def load(name: str, *, split: str, streaming: bool) -> datasets.IterableDataset:
+        asked.append((name, split, streaming))
+        return datasets.Dataset.from_parquet(str(file), cache_dir=str(tmp_path / "cache")).to_iterable_dataset()
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.chdir(tmp_path)
+    report, _ = imported("refcoco", Path("lmms-lab/RefCOCOg"), tmp_path / "out", tmp_path, split="test")
+    assert report.tasks == {"refcocog_test": 6} and asked == [("lmms-lab/RefCOCOg", "test", True)]
+
+
 def test_another_table(tmp_path: Path) -> None:
     import datasets
 

@@ -3,8 +3,8 @@
 UniVG-R1's zero-shot scripts read them as JSON lists in pixels, [x1, y1, x2, y2]. LISA's ReasonSeg has rows
 ``{image_path, instruction, boxes}`` and LLM-Seg40K ``{image_path, question, bbox}``, both with a list of boxes of which
 the first is the answer. ReasonVOS has ``{image_list, question, bbox_list}``: frames of a film with a box each, written
-as text, and the third frame is asked for. ReasonSeg is also read as it is published, a folder of photographs with a
-JSON of polygons beside each; the box is then the one around the polygons of the target.
+as text, and the question is about the third frame. ReasonSeg is also read in its published form, a folder of
+photographs with a JSON of polygons beside each; the box is then the one around the polygons of the target.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _of_photograph(kind: str, row: dict[str, Any], name: str, given: Any) -> Raw
 def _of_film(kind: str, row: dict[str, Any], name: str, given: Any) -> RawSample:
     instruction, paths = _instruction(given), paths_of(row.get("image_list"), "image_list")
     if len(paths) < ASKED:
-        raise Refused("image_list", f"{len(paths)} frames, and the box is asked for in frame {ASKED}")
+        raise Refused("image_list", f"{len(paths)} frames, and the question is about frame {ASKED}")
     boxes = row.get("bbox_list")
     if not isinstance(boxes, list) or len(boxes) != len(paths):
         raise Refused("bbox_list", "is not a list with one box for each frame")
@@ -176,7 +176,7 @@ def _flat(value: Any) -> list[Any]:
 
 
 def _written(box: Any, field: str) -> Numbers:
-    """The first box of a list, or of a text such as ``[12, 34, 56, 78]``. Refused if there is none."""
+    """The first box of a list, or of a text such as ``[12, 34, 56, 78]``. Refused if there is no number."""
     numbers = [float(word) for word in _NUMBER.findall(box[:200])] if isinstance(box, str) else _flat(box)
     if not numbers:
         raise Refused(field, "holds no box", _ABSENT)
