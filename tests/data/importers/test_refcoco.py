@@ -81,8 +81,9 @@ def test_the_table_of_the_hub(tmp_path: Path, as_file: bool) -> None:
 
 def test_a_split_that_the_table_does_not_have(tmp_path: Path) -> None:
     refcoco_table(tmp_path / "RefCOCO", "testA")
-    with pytest.raises(DataError, match="testA"):
+    with pytest.raises(DataError, match="testA") as caught:
         import_dataset("refcoco", tmp_path / "RefCOCO", tmp_path / "out", ImportOptions(root=str(tmp_path)))
+    assert caught.value.hint == "--split names one of its splits"
 
 
 def test_a_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

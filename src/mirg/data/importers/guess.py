@@ -102,6 +102,7 @@ _OBJECTS: tuple[tuple[Format, _Test], ...] = (
 )  # fmt: skip
 # Rows of these kinds resemble each other, so that what the reader says comes first.
 _TEXTS = {"sharegpt", "ms-swift", "mgrounding", "univg", "hf", "migbench", "migbench-revised"}
+_READ_TABLES = {"refcoco"}  # beside hf
 _TALKS = {"messages", "conversations", "query", "instruction", "question", "problem", "objects"}  # of a row of texts
 _TABLES = {".tfrecord", ".tfrecords", ".record", ".record-00000-of-00001"}
 # XML by the name of its root.
@@ -131,7 +132,7 @@ def explained(kind: str, path: Path) -> Iterator[None]:
         yield
     except (DataError, StorageError) as error:
         found = looks_like(path)
-        if found is None or found.kind == kind:
+        if found is None or found.kind == kind or (found.kind == "hf" and kind in _READ_TABLES):
             raise
         what = f"use kind {found.kind}" if found.kind else found.advice
         guess = f"this looks like {found.name}: {what}; {LISTED}"

@@ -110,7 +110,7 @@ def open_table(path: Path, split: str) -> datasets.Dataset | datasets.IterableDa
         return datasets.load_dataset(path.as_posix(), split=split, streaming=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         what = (str(error).strip() or type(error).__name__).splitlines()[0]
-        hint = "a folder, a file, or a hub name"
+        hint = "--split names one of its splits" if "split" in what else "a folder, a file, or a hub name"
         raise DataError(f"{path} cannot be read as a dataset: {what}", hint=hint) from error
 
 

@@ -79,7 +79,7 @@ def _polygons(file: Path, options: ImportOptions) -> dict[str, Any]:
         width, height = image_size(photograph) if photograph.is_file() else (10**9, 10**9)
     except ImageError:
         width, height = 10**9, 10**9  # the import refuses the row when it looks at the image
-    boxes = []
+    boxes: list[list[float]] = []
     if points and all(isinstance(p, list) and len(p) == 2 and all(map(is_number, p)) for p in points):
         xs, ys = zip(*points, strict=True)
         boxes = [[max(min(xs), 0), max(min(ys), 0), min(max(xs), width), min(max(ys), height)]]
