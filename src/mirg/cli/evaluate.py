@@ -22,6 +22,7 @@ from mirg.cli.measured import (
 )
 from mirg.console import say, table, warn
 from mirg.errors import ConfigError
+from mirg.evaluation.mc_bench import TITLES as MC_BENCH
 from mirg.evaluation.metrics import LOWER_IS_BETTER, TITLES
 from mirg.storage import write_json_atomic
 
@@ -242,6 +243,9 @@ def _show_summary(summary: Mapping[str, Any]) -> None:
     overall, chance = summary["metrics"]["overall"], summary["chance"]["overall"]
     rows = [[title, _cell(overall[metric]), _chance(chance, metric)] for metric, title in TITLES.items()]
     table(f"{summary['n']} samples: percent, 95 % interval", ["metric", "value", "chance"], rows)
+    if mc_bench := summary["metrics"].get("mc_bench"):
+        rows = [[title, _cell(mc_bench["overall"][metric])] for metric, title in MC_BENCH.items()]
+        table("The benchmark's own metrics: percent, 95 % interval", ["metric", "value"], rows)
     if plugins := summary["metrics"].get("plugins"):
         found = {label: cell for label, cell in plugins["overall"].items() if label not in ("n", "n_sets")}
         rows = [[label, _number(cell)] for label, cell in found.items()]

@@ -10,7 +10,7 @@ bootstrap interval is too short. Everything is seeded: the same records give the
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -113,6 +113,32 @@ def paired_difference(
         if p >= 1 - LEVEL:
             low, high = min(low, 0.0), max(high, 0.0)
     return Difference(mean=mean, low=low, high=high, n=len(a_N), n_sets=len(counts_C), p=p)
+
+
+def statistic_interval(
+    value: float,
+    drawn: Callable[[Floats], float],
+    n: int,
+    n_sets: int,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Interval:
+    """The expanded percentile interval of a statistic in [0, 1] that is no mean of items, such as average precision.
+
+    ``drawn`` gives the statistic of a bootstrap draw from how often it holds each image set, shape (n_sets,). Without
+    spread it is Wilson's interval, as in :func:`mean_interval`.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    if value in (0.0, 1.0) or n_sets < 2:
+        low, high = _wilson(value, n_sets)
+    else:
+        draws_RC = draw_counts(np.random.default_rng(seed), resamples, n_sets)
+        draws_R = np.array([drawn(counts_C) for counts_C in draws_RC])
+        reach = float(stdtrit(n_sets - 1, 0.5 + LEVEL / 2)) * math.sqrt(n_sets / (n_sets - 1))
+        low, high = (float(np.quantile(draws_R, ndtr(z))) for z in (-reach, reach))
+    return Interval(mean=value, low=min(low, value), high=max(high, value), n=n, n_sets=n_sets)
 
 
 def sign_flip_p(sums_C: Floats, *, seed: int = 0, flips: int = 4000) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mirg.errors import EvaluationError, MirgError
+from mirg.evaluation import mc_bench
 from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import Evaluation, difference
 from mirg.evaluation.metrics import TITLES, table
@@ -95,12 +96,16 @@ def task_tables(evaluated: Sequence[Evaluation]) -> tuple[TaskTable, ...]:
         if any(row for kind, row in found if kind == "tasks"):
             rows = tuple(row for _, row in found if row)
             tables.append(TaskTable(column(key), tuple(e.name for e in evaluated), rows))
-    return tuple(tables)
+    return (*tables, *_tables_of(evaluated, "mc_bench", mc_bench.TITLES))
 
 
 def plugin_tables(evaluated: Sequence[Evaluation]) -> tuple[TaskTable, ...]:
     """One table for each plug-in metric: all items and the tasks down, models across."""
-    blocks = {e.name: e.metrics.get("plugins", {}) for e in evaluated}
+    return _tables_of(evaluated, "plugins", {})
+
+
+def _tables_of(evaluated: Sequence[Evaluation], part: str, titles: Mapping[str, str]) -> tuple[TaskTable, ...]:
+    blocks = {e.name: e.metrics.get(part, {}) for e in evaluated}
     given = [block for block in blocks.values() if block]
     labels = dict.fromkeys(key for block in given for key in block["overall"] if key not in ("n", "n_sets"))
     tasks = dict.fromkeys(task for block in given for task in block["tasks"])
@@ -109,7 +114,7 @@ def plugin_tables(evaluated: Sequence[Evaluation]) -> tuple[TaskTable, ...]:
         parts = [("all", {name: block.get("overall", {}) for name, block in blocks.items()})]
         parts += [(task, {n: block.get("tasks", {}).get(task, {}) for n, block in blocks.items()}) for task in tasks]
         rows = tuple(row for name, part in parts if (row := _row(name, part, label)))
-        tables.append(TaskTable(Column(label, label), tuple(blocks), rows))
+        tables.append(TaskTable(Column(label, titles.get(label, label)), tuple(blocks), rows))
     return tuple(tables)
 
 

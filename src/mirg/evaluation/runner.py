@@ -22,6 +22,7 @@ from mirg.errors import ConfigError, EngineError, EvaluationError, MirgError
 from mirg.evaluation.batches import Batch, PromptForm, batches, complete, run_settings
 from mirg.evaluation.chance import chance
 from mirg.evaluation.failures import failures
+from mirg.evaluation.mc_bench import mc_bench_table
 from mirg.evaluation.metrics import PluginMetrics, plugin_metrics, plugin_table, table
 from mirg.evaluation.records import RECORDS_FILE, Record, load_records, make_record
 from mirg.evaluation.store import REPLIES_FILE, SUMMARY_FILE, VALUES_FILE, Store, claim
@@ -87,6 +88,8 @@ def evaluate(
         write_jsonl_atomic(out / REJECTED_FILE, rejected)
         records = load_records(out)
         summary = summarise(records, settings, rejected, limit=plan.limit)
+        if mc_bench := mc_bench_table(records, by_id):
+            summary["metrics"]["mc_bench"] = mc_bench
         if metrics:
             numbers |= _numbers([record for record in records if record.id not in numbers], by_id, metrics)
             write_jsonl_atomic(out / VALUES_FILE, ({"id": record.id, **numbers[record.id]} for record in records))

@@ -64,6 +64,10 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"x.json": {"data": [{"messages": [], "images": []}]}}, "one object that holds rows under 'data'", "wrapped"),
     ({"x.json": {"r1": {"messages": []}, "r2": {"messages": []}}}, "rows under 'r1'", "a row under every key"),
     ({"x.json": [{"messages": [], "images": []}]}, "use kind sharegpt", "LLaMA-Factory"),
+    ({"x.jsonl": '{"image": "a.jpg", "sent": "cup", "bbox": [1, 2, 3, 4]}\n'}, "use kind refcoco", "Qwen-VL"),
+    ({"x.json": [{"image_path": "a.jpg", "instruction": "?", "boxes": []}]}, "use kind lisa", "UniVG-R1"),
+    ({"x.json": [{"image_list": [], "question": "?", "bbox_list": []}]}, "use kind reasonvos", "UniVG-R1"),
+    ({"x.json": {"text": ["?"], "is_sentence": True, "shapes": []}}, "use kind lisa", "ReasonSeg"),
 ]  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def import_(
         Literal["auto", "keep", "drop"],
         Option(help="Images without objects: if the file says they were annotated, all listed, none."),
     ] = "auto",
-    split: Annotated[str, Option(help="For hf: the split to read.")] = "train",
+    split: Annotated[str, Option(help="For hf and tables of refcoco: the split to read.")] = "train",
     stride: Annotated[int, Option(min=1, help="For video-tracks: every how many frames one is taken.")] = 10,
     frames: Annotated[int, Option(min=2, help="For video-tracks: frames of one sample.")] = 6,
     image_index_from: Annotated[

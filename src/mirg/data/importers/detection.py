@@ -187,7 +187,7 @@ class FormatEvidence:
         hint = f"--columns boxes={column} says the first, --columns boxes_xywh={column} the second"
         raise DataError(f"{source}: the {self.total:,} boxes of the column {column} {may}", hint=hint)
 
-    def contradict(self, said: BoxFormat, source: str, column: str) -> None:
+    def contradict(self, said: BoxFormat, source: str, column: str, hint: str = "") -> None:
         """DataError if the boxes are not in the format that was said, but all in the other one."""
         better: BoxFormat = "boxes" if said == "boxes_xywh" else "boxes_xywh"
         wrong, other = self.not_corners, self.not_sizes
@@ -200,5 +200,5 @@ class FormatEvidence:
         raise DataError(
             f"{source}: {wrong:,} of {self.total:,} boxes of the column {column} are not {shapes[said]}; all fit "
             f"{shapes[better]}",
-            hint=f"--columns {better}={column}",
+            hint=hint or f"--columns {better}={column}",
         )

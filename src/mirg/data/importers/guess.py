@@ -73,6 +73,9 @@ _ROWS: tuple[tuple[Format, _Test], ...] = (
     (Format("ODVG rows of Grounding DINO", advice=_CONVERT), _keys("filename", "detection")),
     (Format("ODVG rows of Grounding DINO", advice=_CONVERT), _keys("filename", "grounding")),
     (Format("GRIT rows of Kosmos-2", advice=_READER), _keys("noun_chunks", "ref_exps")),
+    (Format("rows of RefCOCO", "refcoco"), _keys("sent", "bbox")),
+    (Format("ReasonVOS", "reasonvos"), _keys("image_list", "bbox_list")),
+    (Format("LISA's rows of UniVG-R1", "lisa"), _keys("image_path", "instruction", "boxes")),
     (Format("rows of RefCOCO", advice="name their columns: kind hf, with --columns"), _keys("sentences", "bbox")),
     (Format("rows of PaliGemma or Florence"), _keys("prefix", "suffix")),
     (Format("requests of Gemini", advice="write messages and images: kind sharegpt"), _keys("contents")),
@@ -84,6 +87,7 @@ _OBJECTS: tuple[tuple[Format, _Test], ...] = (
     (Format("COCO instances JSON", "coco"), _keys("images", "annotations")),
     (Format("a Supervisely annotation", advice=f"{_TOOL}: app Export to COCO"), _keys("objects", "size")),
     (Format("a Supervisely project", advice=f"{_TOOL}: app Export to COCO"), _keys("classes", "tags")),
+    (Format("ReasonSeg", "lisa"), _keys("shapes", "is_sentence")),
     (Format("LabelMe JSON", advice="convert it with labelme2coco: kind coco"), _keys("shapes", "imagePath")),
     (Format("a VIA project", advice=f"{_TOOL}: Export Annotations (COCO format)"), _keys("_via_img_metadata")),
     (Format("VIA JSON", advice=f"{_TOOL}: Export Annotations (COCO format)"), _any_has("filename", "regions")),
@@ -98,6 +102,7 @@ _OBJECTS: tuple[tuple[Format, _Test], ...] = (
 )  # fmt: skip
 # Rows of these kinds resemble each other, so that what the reader says comes first.
 _TEXTS = {"sharegpt", "ms-swift", "mgrounding", "univg", "hf", "migbench", "migbench-revised"}
+_READ_TABLES = {"refcoco"}  # beside hf
 _TALKS = {"messages", "conversations", "query", "instruction", "question", "problem", "objects"}  # of a row of texts
 _TABLES = {".tfrecord", ".tfrecords", ".record", ".record-00000-of-00001"}
 # XML by the name of its root.
@@ -127,7 +132,7 @@ def explained(kind: str, path: Path) -> Iterator[None]:
         yield
     except (DataError, StorageError) as error:
         found = looks_like(path)
-        if found is None or found.kind == kind:
+        if found is None or found.kind == kind or (found.kind == "hf" and kind in _READ_TABLES):
             raise
         what = f"use kind {found.kind}" if found.kind else found.advice
         guess = f"this looks like {found.name}: {what}; {LISTED}"

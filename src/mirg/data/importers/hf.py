@@ -10,6 +10,7 @@ Images are paths, or pictures inside the dataset, which are copied.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,9 +61,9 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
 
     ConfigError without the package ``datasets``, or for a column that does not exist; DataError if there is no data.
     """
-    table = _opened(path, options.split)
-    try:
-        examples = _plain(table)
+    table = open_table(path, options.split)
+    with readable(path):
+        examples = with_bytes(table)
         known = next((options.columns[name] for name in _FORMATS if name in options.columns), None)
         columns = _columns(telling(islice(examples, _PEEKED), known), options.columns, table.features)
         columns = _with_format(columns, examples, path, options)
@@ -72,17 +73,25 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
         for number, example in enumerate(examples, 1):
             value = {name: inside(example, column) for name, column in (kept | columns).items()}
             numbering.add(number, value)
-            value["images"] = _stored(value.get("images"), options.stored)
+            value["images"] = stored(value.get("images"), options.stored)
             if classes:
                 value["labels"] = named(value["labels"], classes)
             yield Row(path.name, number, value)
         numbering.end()
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Errors of the library while it reads the table ``path`` are a DataError."""
+    try:
+        yield
     except (OSError, ValueError, RuntimeError) as error:
         hint = "the file may be cut off, or of another format"
         raise DataError(f"{path} cannot be read: {error}", hint=hint) from error
 
 
-def _opened(path: Path, split: str) -> datasets.Dataset | datasets.IterableDataset:
+def open_table(path: Path, split: str) -> datasets.Dataset | datasets.IterableDataset:
+    """The split of a folder, a file or a hub name. ConfigError without the package, DataError if there is no data."""
     try:
         import datasets
     except ImportError as error:
@@ -101,12 +110,12 @@ def _opened(path: Path, split: str) -> datasets.Dataset | datasets.IterableDatas
         return datasets.load_dataset(path.as_posix(), split=split, streaming=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         what = (str(error).strip() or type(error).__name__).splitlines()[0]
-        hint = "a folder, a file, or a hub name"
+        hint = "--split names one of its splits" if "split" in what else "a folder, a file, or a hub name"
         raise DataError(f"{path} cannot be read as a dataset: {what}", hint=hint) from error
 
 
-def _plain(table: datasets.Dataset | datasets.IterableDataset) -> Iterable[dict[str, Any]]:
-    """The examples, their pictures as the bytes they are."""
+def with_bytes(table: datasets.Dataset | datasets.IterableDataset) -> Iterable[dict[str, Any]]:
+    """The examples of a table, their pictures as the bytes they are."""
     import datasets
 
     bare = datasets.Image(decode=False)
@@ -163,14 +172,14 @@ def _with_format(
     column = columns[name]
     evidence = FormatEvidence(options.frame)
     for example in islice(examples, _PEEKED):
-        evidence.add(inside(example, column), _size(example, columns, options.root))
+        evidence.add(inside(example, column), size_of(example, columns, options.root))
     if name == "boxes_unsaid":
         return {part: columns[part] for part in columns if part != name} | {evidence.settle(str(path), column): column}
     evidence.contradict(_FORMATS[name != "boxes"], str(path), column)
     return columns
 
 
-def _size(example: Mapping[str, Any], columns: Mapping[str, str], root: str) -> tuple[int, int] | None:
+def size_of(example: Mapping[str, Any], columns: Mapping[str, str], root: str) -> tuple[int, int] | None:
     """(width, height) of the only image of an example in pixels; None if it is not known, or there are several."""
     width, height = example.get("width"), example.get("height")
     if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
@@ -187,13 +196,13 @@ def _size(example: Mapping[str, Any], columns: Mapping[str, str], root: str) -> 
         return None  # the import refuses the row when it looks at the image
 
 
-def _stored(value: Any, folder: str) -> Any:
+def stored(value: Any, folder: str) -> Any:
     """Pictures of a cell as paths: bytes are written to ``folder``, each picture once."""
     if isinstance(value, list):
-        return [_stored(item, folder) for item in value]
+        return [stored(item, folder) for item in value]
     if isinstance(value, Mapping):
         data = value.get("bytes")
-        return _stored(data, folder) if data else value.get("path", value.get("image"))
+        return stored(data, folder) if data else value.get("path", value.get("image"))
     if isinstance(value, bytes):
         suffix = next((end for start, end in _SUFFIXES.items() if value.startswith(start)), ".png")
         file = Path(folder) / f"{hashlib.sha256(value).hexdigest()[:24]}{suffix}"
@@ -203,7 +212,7 @@ def _stored(value: Any, folder: str) -> Any:
     if hasattr(value, "save"):  # a picture that was decoded nevertheless
         buffer = io.BytesIO()
         value.save(buffer, format="PNG")
-        return _stored(buffer.getvalue(), folder)
+        return stored(buffer.getvalue(), folder)
     return value
 
 

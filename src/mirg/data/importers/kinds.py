@@ -18,6 +18,8 @@ from mirg.data.importers import (
     mgrounding,
     migbench,
     ms_swift,
+    reasoning,
+    refcoco,
     univg,
     video_tracks,
     voc,
@@ -42,6 +44,9 @@ SOURCES: dict[str, Source] = {
         cvat.SOURCE,
         video_tracks.SOURCE,
         mc_bench.SOURCE,
+        refcoco.SOURCE,
+        reasoning.LISA,
+        reasoning.REASONVOS,
         migbench.SOURCE,
         migbench.REVISED,
     )

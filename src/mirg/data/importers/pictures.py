@@ -11,7 +11,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice, takewhile
 from pathlib import Path, PurePosixPath
@@ -72,6 +72,10 @@ class Pictures:
             hint = "keep the folders that the names tell, and set --root above them"
             raise Refused(self.field, f"image is not the only one that fits a file: {both}", hint)
         return found[0]
+
+    def first(self, names: Sequence[str]) -> str:
+        """The path that the first fitting one of ``names`` means, else the first name. Refused as :meth:`find`."""
+        return next((self.find(name) for name in names if self.fits(name)), names[0])
 
     def all(self) -> list[str]:
         """Every image file below the root, in the order of paths."""
