@@ -190,7 +190,7 @@ def test_in_an_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert found["overall"]["image_level_accuracy"]["mean"] == 0.5 and found["overall"]["ap50"]["mean"] == 1.0
     assert list(found["tasks"]) == ["reasoning"]
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["metrics"]["mc_bench"] == found
-    _show_summary(summary, tmp_path / "out")
+    _show_summary(summary)
     assert "MC-Bench AP50, groups ignored" in capsys.readouterr().out
     page = report_from_run(tmp_path / "out", data=folder.root).read_text()
     assert "MC-Bench image-level accuracy" in page and "MC-Bench AP50, groups ignored" in page
