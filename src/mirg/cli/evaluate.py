@@ -11,14 +11,19 @@ import typer
 
 from mirg.cli.measured import (
     AnswerInstructions,
+    BatchSize,
     Concurrency,
     Device,
     Dtype,
     Endpoint,
+    EngineName,
     Family,
     KeyEnv,
     MaxPixels,
-    remote_of,
+    Thinking,
+    VllmArguments,
+    load_engine,
+    prompts_at_once,
 )
 from mirg.console import say, table, warn
 from mirg.evaluation.metrics import LOWER_IS_BETTER, TITLES
@@ -26,6 +31,12 @@ from mirg.storage import write_json_atomic
 
 _TASK_METRIC = "joint_accuracy"
 _LISTED = 5  # rejections that are printed
+_THINKING = {  # counts of the summary, in words
+    "unfinished": "never end their thinking; see --max-new-tokens and --thinking off",
+    "untagged": "have an answer without answer tags, which was read",
+    "opened_by_template": "begin inside the thinking, which the chat template opens",
+    "parsed_by_server": "had their thinking in a separate field of the endpoint's reply",
+}
 
 
 def evaluate(
@@ -33,7 +44,7 @@ def evaluate(
     dataset: Annotated[Path, typer.Argument(help="A dataset folder (samples.jsonl, images/, card.json).")],
     out: Annotated[Path, typer.Option(help="Folder of the evaluation; the same command again resumes it.")],
     limit: Annotated[int | None, typer.Option(help="Evaluate this many samples; tasks take turns.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Samples per forward pass.")] = 16,
+    batch_size: BatchSize = None,
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, comma-separated.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest completion in tokens.")] = 512,
     temperature: Annotated[float, typer.Option(help="0 is greedy decoding.")] = 0.0,
@@ -42,6 +53,9 @@ def evaluate(
     family: Family = None,
     device: Device = None,
     dtype: Dtype = None,
+    engine: EngineName = "local",
+    vllm: VllmArguments = None,
+    thinking: Thinking = None,
     endpoint: Endpoint = None,
     key_env: KeyEnv = None,
     concurrency: Concurrency = 16,
@@ -55,6 +69,7 @@ def evaluate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another evaluation in --out.")] = False,
 ) -> None:
     """Run a model on a dataset and score it; records.jsonl and summary.json go to --out."""
+    options = dict(locals())
     from mirg.engines.base import Generation
     from mirg.evaluation.metrics import plugin_metrics
     from mirg.evaluation.runner import Plan, select
@@ -63,7 +78,7 @@ def evaluate(
 
     # Report errors that do not need the model before it is loaded.
     plan = Plan(
-        Generation(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, batch_size=batch_size),
+        Generation(max_new_tokens, temperature, seed, prompts_at_once(batch_size, engine)),
         instructions=instructions,
         limit=limit,
         tasks=tuple(part.strip() for part in (tasks or "").split(",") if part.strip()),
@@ -72,14 +87,10 @@ def evaluate(
     )
     plugin_metrics(plan.metrics)
     folder = DatasetFolder.open(dataset)
-    select(folder.read(lambda rejection: None), plan)
-
-    from mirg.engines.load import load_engine
-
-    remote = remote_of(endpoint, key_env, concurrency, max_pixels)
-    engine = load_engine(model, family=family, device=device, dtype=dtype, remote=remote)
+    samples = select(folder.read(lambda rejection: None), plan)
+    asked = load_engine(model, options, samples)
     try:
-        summary = run(engine, folder, out, plan, _progress())
+        summary = run(asked, folder, out, plan, _progress())
     except KeyboardInterrupt:
         warn(f"stopped; finished samples are kept in {out}, the same command continues")
         raise
@@ -200,6 +211,9 @@ def _show_summary(summary: Mapping[str, Any], out: Path) -> None:
         for row in summary["rejections"][:_LISTED]:
             warn(f"{row['id'] or '(row)'} could not be asked: {row['reason']}")
         warn(f"{summary['rejected']} samples could not be asked and are in no number")
+    for name, words in _THINKING.items():
+        if count := summary["thinking"][name]:
+            warn(f"{count} completions {words}")
     if summary["cut_off"]:
         warn(f"{summary['cut_off']} completions were cut off at the token limit")
     say(f"written: {out}")
