@@ -28,7 +28,7 @@ from mirg.models.load import LoadedModel, fingerprint, forbidden_tokens, load_mo
 from mirg.models.prompts import placeholder_runs, render, require_thinking_switch
 from mirg.samples import Sample
 from mirg.samples.tokens import image_tokens, refuse_for_family
-from mirg.storage import write_json_atomic
+from mirg.storage import SEAL_FILE, write_json_atomic
 
 if TYPE_CHECKING:
     from mirg.families import Family, PixelLimits
@@ -122,7 +122,7 @@ class VllmEngine:
         lengths = [len(self._tokens(text)), len(self._tokens(chain)) + _ANSWER_TAGS if chain else 0]
         most = (self.limits or self.family.limits).max_pixels // self.family.factor**2
         shown = [image_tokens(i.size, self.family, self.limits) if i.measured else most for i in sample.images]
-        return sum(lengths) + sum(shown)
+        return sum(lengths) + sum(shown) - len(shown)  # the text has one placeholder for each image
 
     def _tokens(self, text: str) -> list[int]:
         return self.loaded.tokenizer(text)["input_ids"]
@@ -230,7 +230,8 @@ def servable_folder(loaded: LoadedModel, folder: Path) -> str:
         merged.processor.save_pretrained(folder)
     else:
         for file in path.iterdir():
-            (folder / file.name).symlink_to(file.resolve())
+            if file.name != SEAL_FILE:
+                (folder / file.name).symlink_to(file.resolve())
     if _lacks_video(folder):
         write_json_atomic(folder / _VIDEO_FILE, _video_settings(loaded))
     return str(folder)

@@ -126,7 +126,7 @@ def complete_by_generate(
         max_new_tokens=sampling.max_new_tokens,
         do_sample=bool(sampling.temperature),
         temperature=sampling.temperature or None,
-        top_k=0,
+        top_k=0 if sampling.temperature else None,
         num_return_sequences=n,
         eos_token_id=stops,
         pad_token_id=padding,
