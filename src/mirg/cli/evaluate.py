@@ -31,11 +31,11 @@ from mirg.storage import write_json_atomic
 
 _TASK_METRIC = "joint_accuracy"
 _LISTED = 5  # rejections that are printed
-_THINKING = {  # counts of the summary, in words
-    "unfinished": "never end their thinking; see --max-new-tokens and --thinking off",
-    "untagged": "have an answer without answer tags, which was read",
-    "opened_by_template": "begin inside the thinking, which the chat template opens",
-    "parsed_by_server": "had their thinking in a separate field of the endpoint's reply",
+_THINKING = {  # how the counts of the summary are printed
+    "unfinished": (warn, "never end their thinking; see --max-new-tokens and --thinking off"),
+    "untagged": (warn, "have an answer without answer tags, which was read"),
+    "opened_by_template": (say, "have a thinking that the chat template opened"),
+    "parsed_by_server": (say, "had their thinking in a separate field of the endpoint's reply"),
 }
 
 
@@ -211,9 +211,9 @@ def _show_summary(summary: Mapping[str, Any], out: Path) -> None:
         for row in summary["rejections"][:_LISTED]:
             warn(f"{row['id'] or '(row)'} could not be asked: {row['reason']}")
         warn(f"{summary['rejected']} samples could not be asked and are in no number")
-    for name, words in _THINKING.items():
+    for name, (tell, words) in _THINKING.items():
         if count := summary["thinking"][name]:
-            warn(f"{count} completions {words}")
+            tell(f"{count} completions {words}")
     if summary["cut_off"]:
         warn(f"{summary['cut_off']} completions were cut off at the token limit")
     say(f"written: {out}")
