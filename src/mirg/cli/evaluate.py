@@ -87,7 +87,8 @@ def evaluate(
     )
     plugin_metrics(plan.metrics)
     folder = DatasetFolder.open(dataset)
-    samples = select(folder.read(lambda rejection: None), plan)
+    # vLLM reserves memory by the sizes of the images.
+    samples = select(folder.read(lambda rejection: None, images="header" if engine == "vllm" else "none"), plan)
     asked = load_engine(model, options, samples)
     try:
         summary = run(asked, folder, out, plan, _progress())

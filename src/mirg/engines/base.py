@@ -50,7 +50,7 @@ class Request:
     """One prompt: chat ``messages`` as ``mirg.answers.prompts.messages`` writes them, and its RGB images in order.
 
     ``prefix`` is the beginning of the assistant's turn, which the model continues. ``thinking`` asks the chat template
-    to let the model think or not (``enable_thinking``); None: as the engine was told, else the template's default.
+    to let the model think or not (``enable_thinking``); None: as chosen for the engine, else the template's default.
     """
 
     sample_id: str

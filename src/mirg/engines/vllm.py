@@ -1,8 +1,8 @@
 """Text generation by vLLM inside this process (the extra ``vllm``).
 
 The prompts are those of the local engine, as token ids with one placeholder for each image, which vLLM expands. How
-many placeholders it made of each image is compared with what the family's processor makes: otherwise boxes in pixels
-of the resized image would be read in another frame. Most images of a prompt and the longest sequence are taken from
+many placeholders each image became is compared with what the family's processor makes: otherwise boxes in pixels of
+the resized image would be read in another frame. Most images of a prompt and the longest sequence are taken from
 the samples that will be asked, since vLLM reserves memory for both.
 
 Each completion has its own seed, and what vLLM keeps of prompts is dropped before each call. With the scheduler in
@@ -69,6 +69,7 @@ class VllmEngine:
         loaded = load_skeleton(model, family_name=family, limits=limits)
         require_thinking_switch(loaded.processor, thinking)
         self.loaded = loaded
+        self._processor: Any = loaded.processor
         self.name = loaded.path
         self.family: Family = loaded.family
         self.limits: PixelLimits | None = loaded.limits
@@ -117,7 +118,7 @@ class VllmEngine:
         """Tokens of the prompt with its visual tokens, and those of the sample's chain if it has one."""
         refuse_for_family(sample, self.family, self.limits)
         asked = messages(sample, self.family, self.limits, instructions_of(self, offline.instructions))
-        text = render(self.loaded.processor, asked, len(sample.images), sample.id).text
+        text = render(self._processor, asked, len(sample.images), sample.id).text
         chain = sample.trajectory.thinking if sample.trajectory else ""
         lengths = [len(self._tokens(text)), len(self._tokens(chain)) + _ANSWER_TAGS if chain else 0]
         most = (self.limits or self.family.limits).max_pixels // self.family.factor**2
@@ -136,10 +137,7 @@ class VllmEngine:
         prompts = [self._prompt(request) for request in requests]
         draws = n if settings.temperature else 1
         numbers = [k for k in range(len(requests)) for _ in range(draws)]
-        rows = [
-            {"prompt_token_ids": prompts[k].ids, "multi_modal_data": {"image": list(requests[k].images)}}
-            for k in numbers
-        ]
+        rows = [_row(prompts[k], requests[k]) for k in numbers]
         try:
             self._llm.reset_prefix_cache()  # keys and values of another call differ in their rounding
             params = [self._params(request, settings, draw) for request in requests for draw in range(draws)]
@@ -156,7 +154,7 @@ class VllmEngine:
     def _prompt(self, request: Request) -> _Prompt:
         with refusals():
             text, opened = render(
-                *(self.loaded.processor, request.messages, len(request.images), request.sample_id),
+                *(self._processor, request.messages, len(request.images), request.sample_id),
                 thinking=self.thinking if request.thinking is None else request.thinking,
                 continued=bool(request.prefix),
             )
@@ -178,7 +176,7 @@ class VllmEngine:
 
     def _completion(self, request: Request, prompt: _Prompt, output: Any) -> Completion:
         used = list(output.prompt_token_ids)
-        cells = placeholder_runs(used, self.loaded.processor.image_token_id)
+        cells = placeholder_runs(used, self._processor.image_token_id)
         if cells != prompt.cells:
             raise EngineError(
                 f"sample {request.sample_id}: vLLM made {cells} tokens of the images, and the model's processor makes"
@@ -195,6 +193,11 @@ class VllmEngine:
                 hint="it does not follow logit_bias; another version of vLLM?",
             )
         return completion_of(self.loaded.tokenizer, ids, len(used), prompt.opened)
+
+
+def _row(prompt: _Prompt, request: Request) -> dict[str, Any]:
+    images = {"multi_modal_data": {"image": list(request.images)}} if request.images else {}
+    return {"prompt_token_ids": prompt.ids, **images}
 
 
 def _library() -> Any:

@@ -169,11 +169,11 @@ def _fill(
         store = claim(journal, settings, dataset.card.n_samples, overwrite=True)
     done, total = 0, len(dataset)
     samples = dataset.read(lambda rejection: None, images="header")
-    alone = isinstance(engine, Streaming)
+    independent = isinstance(engine, Streaming)
     with engine.remembering(journal / REPLIES_FILE) if isinstance(engine, Streaming) else nullcontext():
         for batch in batches(engine, dataset, samples, plan.generation, settings):
             if not store.reuse(list(batch.keys.items())):
-                rows = _measured(what, batch, alone=alone)
+                rows = _measured(what, batch, independent=independent)
                 ordered = (rows[sample.id] for sample in batch.samples)
                 store.append([row.model_copy(update={"key": batch.keys[row.id]}) for row in ordered])
             done += len(batch.samples)
@@ -182,11 +182,11 @@ def _fill(
     return store.used
 
 
-def _measured(what: Measurement[R], batch: Batch, *, alone: bool) -> dict[str, R]:
+def _measured(what: Measurement[R], batch: Batch, *, independent: bool) -> dict[str, R]:
     """A row for each sample of ``batch``, by its id.
 
-    ``alone``: completions do not depend on which requests are asked together. If one of them is refused, each is then
-    asked separately, so that only the refused one has no answer; an endpoint is not asked again for those it answered.
+    ``independent``: completions do not depend on which requests are asked together. If one of them is refused, each is
+    then asked separately, so that only the refused one has no answer. An endpoint remembers those that it answered.
     """
     rows: dict[str, R] = {}
     asked: list[Asked] = []
@@ -199,7 +199,7 @@ def _measured(what: Measurement[R], batch: Batch, *, alone: bool) -> dict[str, R
     try:
         made = what.measure(asked, batch.generation) if asked else []
     except EngineError:
-        if not alone:
+        if not independent:
             raise
         made = [_by_itself(what, one, batch.generation) for one in asked]
     rows |= {row.id: row for row in made}

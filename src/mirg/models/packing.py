@@ -96,7 +96,7 @@ def rope_positions(model: Any, prompt: Prompt) -> torch.Tensor:
 
 
 def other_attention(model: Any) -> str:
-    """The kind of a layer that packed rows do not support, such as ``linear_attention``; "" if there is none."""
+    """The kind of a layer that packed rows do not support, such as ``linear_attention``; "" if every layer is full."""
     kinds = getattr(base_of(model).language_model.config, "layer_types", None) or ()
     return next((kind for kind in kinds if kind != "full_attention"), "")
 
