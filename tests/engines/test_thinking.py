@@ -33,15 +33,20 @@ ANSWER = "<answer>Image-1: (100,100),(500,500)</answer>"
 EMPTY = "<think>\n\n</think>\n\n"
 
 
-@pytest.fixture
-def model(folders: dict[str, Path], tmp_path: Path) -> str:
-    return str(write_thinking(tmp_path / "thinking", folders["qwen3_vl"]))
+@pytest.fixture(scope="module")
+def model(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_thinking(tmp_path_factory.mktemp("thinking") / "model", folders["qwen3_vl"]))
 
 
-@pytest.fixture
-def requests(model: str, data: Path) -> list[Request]:
-    made = load_engine(model)
-    return [Request(s.id, messages(s, made.family, made.limits, "none"), images) for s, images in read_data(data)[:4]]
+@pytest.fixture(scope="module")
+def local(model: str) -> Engine:
+    return load_engine(model)
+
+
+@pytest.fixture(scope="module")
+def requests(local: Engine, data: Path) -> list[Request]:
+    read = read_data(data)[:2]
+    return [Request(s.id, messages(s, local.family, local.limits, "none"), images) for s, images in read]
 
 
 Make = Callable[..., Engine]
@@ -59,12 +64,12 @@ def test_a_completion_has_what_the_template_opened(make: Make, model: str, reque
     """The reader sees the whole turn: without the tag, the words inside the thinking would be the answer's."""
     said = make().generate(requests, SHORT)
     assert all(one.text.startswith("<think>\n") and one.opened_by == "template" for one in said)
-    off = make(thinking=False).generate(requests, SHORT)
+    switched = make(thinking=False)
+    off = switched.generate(requests, SHORT)
     assert all(one.text.startswith(EMPTY) and one.opened_by == "template" for one in off)
-    assert [one.prompt_tokens < two.prompt_tokens for one, two in zip(said, off, strict=True)] == [True] * 4
-    assert make(thinking=True).generate(requests, SHORT) == said
-    mixed = [replace(request, thinking=k % 2 == 0) for k, request in enumerate(requests)]
-    assert make(thinking=False).generate(mixed, SHORT) == [(said, off)[k % 2][k] for k in range(4)]
+    assert [one.prompt_tokens < two.prompt_tokens for one, two in zip(said, off, strict=True)] == [True] * 2
+    mixed = [replace(requests[0], thinking=True), requests[1]]
+    assert switched.generate(mixed, SHORT) == [said[0], off[1]]
 
 
 def test_a_beginning_replaces_what_the_template_opened(
@@ -73,23 +78,27 @@ def test_a_beginning_replaces_what_the_template_opened(
     """As if the template opened nothing: the chain is not put inside a second thinking."""
     begun = [replace(request, prefix="<think>red ring</think>") for request in requests]
     usual = load_engine(str(folders["qwen3_vl"])).generate(begun, SHORT)
-    assert make().generate(begun, SHORT) == make(thinking=False).generate(begun, SHORT) == usual
+    assert make(thinking=False).generate(begun, SHORT) == usual
     assert {one.opened_by for one in usual} == {"model"}
 
 
 def test_a_template_without_the_switch_is_said(folders: dict[str, Path], requests: list[Request]) -> None:
     with pytest.raises(ConfigError, match="no switch for thinking .*leave --thinking out"):
         load_engine(str(folders["qwen3_vl"]), thinking=False)
-    with pytest.raises(EngineError, match="no switch for thinking"):
+    with pytest.raises(EngineError, match="no switch for thinking"):  # as `mirg serve` is asked
         load_engine(str(folders["qwen3_vl"])).generate([replace(requests[0], thinking=True)], SHORT)
 
 
-@pytest.mark.parametrize("thinking", [None, True, False])
-def test_through_mirg_serve(model: str, requests: list[Request], thinking: bool | None) -> None:
-    with serving(load_engine(model), name="t") as url:
-        remote = EndpointEngine(f"{url}/v1", "t", load_engine(model).family, thinking=thinking)
-        texts = [one.text for one in remote.generate(requests, SHORT)]
-    assert texts == [one.text for one in load_engine(model, thinking=thinking).generate(requests, SHORT)]
+def test_through_mirg_serve(local: Engine, requests: list[Request]) -> None:
+    found = {}
+    with serving(local, name="t") as url:
+        for thinking in (None, True, False):
+            remote = EndpointEngine(f"{url}/v1", "t", local.family, thinking=thinking)
+            found[thinking] = [one.text for one in remote.generate(requests, SHORT)]
+    for thinking, texts in found.items():
+        asked = [replace(request, thinking=thinking) for request in requests]
+        assert texts == [one.text for one in local.generate(asked, SHORT)]
+    assert found[None] == found[True] != found[False]
 
 
 def asked(prefix: str = "") -> Request:

@@ -41,13 +41,13 @@ def test_greedy_tokens_are_those_of_packed_sampling(kind: str) -> None:
         do_sample=True, repetition_penalty=1.7, top_k=1, no_repeat_ngram_size=2, max_new_tokens=2, eos_token_id=40
     )
     shown, forbidden = prompts(loaded), forbidden_tokens(loaded.tokenizer, loaded.family)
-    endless = complete(model, shown, (1,) * 4, Sampling(12, [], forbidden, temperature=0))
+    endless = complete(model, shown, (1,) * 4, Sampling(8, [], forbidden, temperature=0))
     stop = endless[0][0][3]  # one of the rows ends early, at least
-    settings = Sampling(12, [stop], forbidden, temperature=0)
+    settings = Sampling(8, [stop], forbidden, temperature=0)
     packed = complete(model, shown, COUNTS, settings)
     assert complete_by_generate(model, shown, COUNTS, settings) == packed
     assert len({len(group[0]) for group in packed}) > 1 and model.generation_config.top_k == 1
-    assert complete_by_generate(model, shown, (1,) * 4, Sampling(12, [], forbidden, temperature=0)) == endless
+    assert complete_by_generate(model, shown, (1,) * 4, Sampling(8, [], forbidden, temperature=0)) == endless
 
 
 def test_samples_follow_the_generator_and_forbidden_tokens_are_never_taken() -> None:
@@ -75,12 +75,12 @@ def test_qwen35_is_completed_by_generate(data: Path, tmp_path: Path) -> None:
     """A real Qwen3.5 with a layer of linear attention: order, batches and draws as for any other model."""
     made: Any = load_engine(str(write_qwen35(tmp_path / "qwen35")))
     assert made.numerics == "float32 on cpu, generate" and made.family.name == "qwen3-vl"
-    asked = [Request(s.id, messages(s, made.family, made.limits, "none"), im) for s, im in read_data(data)[:5]]
+    asked = [Request(s.id, messages(s, made.family, made.limits, "none"), im) for s, im in read_data(data)[:4]]
     short = Generation(max_new_tokens=5, batch_size=3)
     together = made.generate(asked, short)
     assert [made.generate([one], short)[0] for one in asked] == together
-    assert len({said.text for said in together}) > 3
+    assert len({said.text for said in together}) > 2
     groups = several(made, asked, Generation(5, temperature=1.0, seed=2, batch_size=3), 2)
-    assert [len(group) for group in groups] == [2] * 5
+    assert [len(group) for group in groups] == [2] * 4
     with pytest.raises(EngineError, match="this model has linear_attention layers"):
         enable_packed_forward(made.loaded.model)
