@@ -167,6 +167,7 @@ def shout(engine: Any) -> None:
         ({"offline": Offline(), "remote": Remote("http://h/v1")}, "choose two engines"),
         ({"offline": Offline(), "device": "cuda:1"}, "--device cuda:1 does not apply .*CUDA_VISIBLE_DEVICES"),
         ({"offline": Offline(), "thinking": True}, "no switch for thinking .*leave --thinking out"),
+        ({"offline": Offline({"model": "other"})}, "--vllm model is not possible .*MODEL"),
         ({"offline": Offline({"gpu_memory_utilization": 1.5})}, "vLLM cannot start .*must be less than 1.0"),
         ({"offline": Offline({"max_modl_len": 5})}, "vLLM cannot start .*unexpected keyword argument 'max_modl_len'"),
     ],

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # vLLM adds the bias in float32, so the probability of the token is exactly 0. Only its HTTP servers cut biases at -100.
 _NEVER = -1e9
 _ANSWER_TAGS = 16  # tokens around a chain that is put before the answer
+_FIXED = {"model", "tokenizer", "dtype"}  # arguments that the records of an evaluation rely on
 _VIDEO_FILE = "video_preprocessor_config.json"
 
 
@@ -65,6 +66,8 @@ class VllmEngine:
         ConfigError if vLLM is not installed or the template has no switch for ``thinking``; EngineError if the model
         cannot be loaded.
         """
+        if fixed := _FIXED & offline.arguments.keys():
+            raise ConfigError(f"--vllm {min(fixed)} is not possible", hint="the command's own MODEL and --dtype say it")
         library = _library()
         loaded = load_skeleton(model, family_name=family, limits=limits)
         require_thinking_switch(loaded.processor, thinking)
