@@ -84,7 +84,7 @@ def test_again_is_resumed_and_another_is_refused(
     ("options", "says"),
     [
         (["--tasks", "z"], "no sample of task z"),
-        (["--batch-size", "0"], "batch_size"),
+        (["--batch-size", "0"], "--batch-size"),
         (["--limit", "0"], "limit"),
         (["--temperature", "-1"], "temperature"),
         (["--instructions", "loud"], "instructions"),

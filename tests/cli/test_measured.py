@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fakes.engines import ScriptedEngine
+from fakes.faulty_api import FaultyApi
 from fakes.measured import RIGHT, WRONG, contents, dice, write_reasoned
 from mirg.engines.base import Engine
 from mirg.samples import DatasetFolder
@@ -80,6 +81,16 @@ def test_filter(mirg: Mirg, engine_of: Any, source: DatasetFolder, tmp_path: Pat
         ).stdout
     )
     assert told["dropped"] == {"right without it": 5}
+
+
+def test_filter_asks_an_endpoint(mirg: Mirg, api: FaultyApi, source: DatasetFolder, tmp_path: Path) -> None:
+    """The chain is sent as the beginning of the answer, and the server continues it."""
+    api.reply, api.keep_bodies = (lambda body: RIGHT[16:] if len(body["messages"]) > 1 else WRONG), True
+    remote = ("--endpoint", api.url, "--family", "qwen3-vl", "--concurrency", 4)
+    result = mirg("trajectories", "filter", source.root, tmp_path / "out", "--student", "m", *remote)
+    assert result.exit_code == 0 and "kept: wrong to right 10" in result.stdout, result.output
+    begun = [body["messages"][1]["content"] for body in api.bodies if body.get("continue_final_message")]
+    assert len(begun) == 10 and all(text.startswith("<think>Target: red ring.") for text in begun)
 
 
 @pytest.mark.parametrize(

@@ -53,22 +53,33 @@ GENERATION = """
     instructions short .plan.instructions | overwrite - .plan.overwrite
     family qwen2-vl load_engine.family | device cpu load_engine.device | dtype float16 load_engine.dtype
 """
+REMOTE = """
+    endpoint http://h:1/v1 load_engine.remote.url | key_env NAME load_engine.remote.key_env
+    concurrency 3 load_engine.remote.concurrency | max_pixels 50000 load_engine.remote.max_pixels
+    thinking off load_engine.thinking=False
+"""
+OFFLINE = """
+    engine vllm load_engine.offline.new_tokens=77 | max_new_tokens 77 load_engine.offline.new_tokens
+    instructions short load_engine.offline.instructions
+    vllm enforce_eager=true load_engine.offline.arguments.enforce_eager=True
+"""
 TRAINING = "output TMP/run train.output | overrides seed=9 train.recipe.seed=9"
 # Command; functions below ``mirg``, the last of which ends it; "parameter value where[=what is there]", where a point
 # at the beginning is the last function.
 TABLE: list[tuple[str, str, str]] = [
     ("evaluate", "engines.load.load_engine evaluation.runner.evaluate", GENERATION + """
         model m load_engine.model | dataset DATA .dataset | out TMP/e .out
-        limit 1 .plan.limit | tasks refer .plan.tasks | metrics TMP/metric.py:size .plan.metrics
-        endpoint http://h:1/v1 load_engine.remote.url | key_env NAME load_engine.remote.key_env
-        concurrency 3 load_engine.remote.concurrency | max_pixels 50000 load_engine.remote.max_pixels"""),
+        limit 1 .plan.limit | tasks refer .plan.tasks | metrics TMP/metric.py:size .plan.metrics""" + REMOTE),
+    ("evaluate", "engines.load.load_engine evaluation.runner.evaluate", OFFLINE + """
+        model m load_engine.model | dataset DATA .dataset | out TMP/e .out | dtype float16 load_engine.dtype
+        limit 1 .plan.limit | engine vllm .plan.generation.batch_size=256"""),
     ("compare", "evaluation.compare.load_evaluations", "folders a,b .folders"),
     ("ground", "engines.load.load_engine engines.ask.ask", """
         images PICTURE .names | model m load_engine.model | question where? .question
         family qwen2-vl load_engine.family | device cpu load_engine.device | instructions short .instructions
-        max_new_tokens 77 .settings.max_new_tokens
-        endpoint http://h:1/v1 load_engine.remote.url | key_env NAME load_engine.remote.key_env
-        concurrency 3 load_engine.remote.concurrency | max_pixels 50000 load_engine.remote.max_pixels"""),
+        max_new_tokens 77 .settings.max_new_tokens""" + REMOTE),
+    ("ground", "engines.load.load_engine engines.ask.ask", OFFLINE + """
+        images PICTURE .names | model m load_engine.model | question where? load_engine.offline.samples.0.question"""),
     ("serve", "serve.server.listen engines.load.load_engine serve.server.create_app serve.server.make_server", """
         model m load_engine.model | port 8123 listen.port | name n create_app.name
         max_new_tokens 77 create_app.limits.new_tokens | max_prompt_tokens 78 create_app.limits.prompt_tokens
@@ -119,9 +130,9 @@ TABLE: list[tuple[str, str, str]] = [
     ("data difficulty", "engines.load.load_engine evaluation.pass_rates.write_difficulty",
         GENERATION + """
         dataset DATA .dataset | out TMP/o .out | model m load_engine.model
-        k 3 .k | copy - .plan.copy
-        endpoint http://h:1/v1 load_engine.remote.url | key_env NAME load_engine.remote.key_env
-        concurrency 3 load_engine.remote.concurrency | max_pixels 50000 load_engine.remote.max_pixels"""),
+        k 3 .k | copy - .plan.copy""" + REMOTE),
+    ("data difficulty", "engines.load.load_engine evaluation.pass_rates.write_difficulty", OFFLINE + """
+        dataset DATA .dataset | out TMP/o .out | model m load_engine.model"""),
     ("data scenes", "data.scenes.generate.write_scenes", """
         out o .out | n 5 .n | split rl .split | seed 9 .seed
         difficulty hard .config.clutter=12 | tasks refer,region .tasks | overwrite - .overwrite"""),
@@ -171,10 +182,12 @@ TABLE: list[tuple[str, str, str]] = [
         min_pixels 3137 .plan.min_pixels | instructions short .plan.instructions
         style json .plan.style | objects - .plan.objects | relative - .relative
         copy - .copy | look decode .look | overwrite - .overwrite"""),
-    ("trajectories filter", "engines.load.load_engine evaluation.blind.write_helpful", GENERATION + """
+    ("trajectories filter", "engines.load.load_engine evaluation.blind.write_helpful", GENERATION + REMOTE + """
         dataset DATA .dataset | out TMP/o .out | student m load_engine.model
         gain_right 0.3 .least.was_right | gain_wrong 0.4 .least.was_wrong
         copy - .plan.copy"""),
+    ("trajectories filter", "engines.load.load_engine evaluation.blind.write_helpful", OFFLINE + """
+        dataset DATA .dataset | out TMP/o .out | student m load_engine.model"""),
     ("trajectories status",
         "trajectories.teacher.ledger.ledger_at trajectories.teacher.status.status_of "
         "cli.trajectories._write_page",

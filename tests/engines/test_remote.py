@@ -75,18 +75,50 @@ def test_what_is_sent(api: FaultyApi) -> None:
     assert large.size == input_size((300, 500), FAMILIES["qwen2.5-vl"], limits) != (300, 500)
     assert small.size == (40, 30), "an image within the budget is sent unchanged"
     assert (large.getpixel((5, 5)), small.getpixel((5, 5))) == ((3, 0, 7), (3, 20, 7))
-    assert (body["model"], body["max_tokens"], body["temperature"], body["seed"]) == ("m", 9, 0.5, 7)
+    assert (body["model"], body["max_tokens"], body["temperature"]) == ("m", 9, 0.5)
     assert body["messages"][1] == {"role": "assistant", "content": "<think>First"}
     assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
     assert set(api.counts.authorization) == {"Bearer secret-key"}
 
 
-def test_draws_of_one_request_differ_in_their_seed(api: FaultyApi) -> None:
+def test_every_draw_of_every_request_has_its_own_seed(api: FaultyApi) -> None:
+    """A pure function of the seed, the request and the draw: other requests beside it change nothing."""
     api.reply = lambda body: f"{body['seed']}"
     remote = engine(api)
     assert isinstance(remote, Sampler)
-    groups = several(remote, [request(0, (9, 9)), request(1, (9, 9))], Generation(temperature=1.0, seed=5), 3)
-    assert [[completion.text for completion in group] for group in groups] == [["5", "6", "7"]] * 2
+    asked, hot = [request(0, (9, 9)), request(1, (9, 9)), request(1, (9, 8))], Generation(temperature=1.0, seed=5)
+    seeds = [[completion.text for completion in group] for group in several(remote, asked, hot, 3)]
+    assert len({seed for group in seeds for seed in group}) == 9
+    assert all(0 <= int(seed) < 2**31 for group in seeds for seed in group)
+    again = engine(api)
+    assert [[c.text for c in group] for group in several(again, asked[::-1], hot, 3)] == seeds[::-1]
+    assert [c.text for c in again.generate(asked, hot)] == [group[0] for group in seeds]
+    assert again.generate(asked[:1], Generation(temperature=1.0, seed=6))[0].text not in seeds[0]
+
+
+BAD_VALUES: list[dict[str, Any]] = [
+    {"text": None}, {"text": 5}, {"tokens": "5"}, {"tokens": 5.5}, {"tokens": True}, {"finish": "abort"},
+    {"finish": None}, {"prompt_tokens": [1]}, {"opened_by": "me"}, {"request": 7}, {"request": None},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", BAD_VALUES, ids=str)
+def test_a_stored_reply_with_wrong_values_is_asked_again(api: FaultyApi, tmp_path: Path, bad: dict[str, Any]) -> None:
+    api.settings = Settings(default="yes", output_tokens=5, input_tokens=70)
+    file, asked = tmp_path / "replies.jsonl", [request(k, (9, 9)) for k in range(2)]
+    first = engine(api, requests={"concurrency": 1})
+    with first.remembering(file):
+        said = first.generate(asked, GREEDY)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in (lines[0] | bad, lines[1], "text", [1], 5)))
+    before, again = api.counts.requests, engine(api)
+    with again.remembering(file):
+        assert again.generate(asked, GREEDY) == said
+    assert api.counts.requests == before + 1
+    old = {name: value for name, value in lines[0].items() if name != "opened_by"}  # as earlier releases wrote it
+    file.write_text(f"{json.dumps(old)}\n")
+    with (third := engine(api)).remembering(file):
+        assert third.generate(asked[:1], GREEDY) == said[:1] and api.counts.requests == before + 1
 
 
 def test_what_was_answered_is_not_asked_again(api: FaultyApi, tmp_path: Path) -> None:

@@ -215,9 +215,9 @@ def test_a_vision_token_in_the_beginning_is_refused(engine: Any, four: list[Requ
 def test_several_answers_read_a_prompt_once(engine: Any, four: list[Request], monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[str] = []
 
-    def counting(processor: Any, told: Any, images: Any, sample_id: str) -> Any:
+    def counting(processor: Any, told: Any, images: Any, sample_id: str, **more: Any) -> Any:
         encoded.append(sample_id)
-        return encode(processor, told, images, sample_id)
+        return encode(processor, told, images, sample_id, **more)
 
     monkeypatch.setattr("mirg.engines.transformers.encode", counting)
     groups = several(engine, four, HOT, 5)

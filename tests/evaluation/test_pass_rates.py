@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fakes.engines import ScriptedEngine
-from fakes.measured import RIGHT, contents, dice, refused, write_reasoned
-from mirg.engines.base import Generation
-from mirg.errors import ConfigError, DataError, EvaluationError, StorageError
+from fakes.faulty_api import FaultyApi
+from fakes.measured import RIGHT, WRONG, contents, dice, refused, write_reasoned
+from mirg.engines.base import Generation, Request
+from mirg.engines.limits import Limits
+from mirg.engines.remote import EndpointEngine
+from mirg.errors import ConfigError, DataError, EndpointError, EngineError, EvaluationError, StorageError
 from mirg.evaluation.measure import MeasurePlan, journal_of
 from mirg.evaluation.pass_rates import write_difficulty
+from mirg.families import FAMILIES
 from mirg.samples import DatasetFolder
 
 PLAN = MeasurePlan(Generation(batch_size=6, temperature=1.0))
@@ -171,3 +179,44 @@ def test_images_are_referred_to_or_copied(source: DatasetFolder, tmp_path: Path)
     write_difficulty(dice(lucky), source, tmp_path / "holds", K, replace(PLAN, copy=True))
     assert not list((tmp_path / "refers" / "images").iterdir())
     assert len(list((tmp_path / "holds" / "images").iterdir())) == 40
+
+
+def test_a_refused_request_is_one_problem_and_the_others_are_measured(
+    api: FaultyApi, source: DatasetFolder, tmp_path: Path
+) -> None:
+    """The endpoint refuses two samples; the run is stopped after their batch, and nothing is asked twice."""
+
+    def wide(body: dict[str, Any]) -> bool:
+        url = next(part for part in body["messages"][0]["content"] if "image_url" in part)["image_url"]["url"]
+        return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).width in (43, 45)
+
+    api.refuses, api.reply = wide, lambda body: RIGHT if body["seed"] % 2 else WRONG
+    api.settings.message = "too many pixels in an image"
+
+    def engine() -> EndpointEngine:
+        return EndpointEngine(api.url, "m", FAMILIES["qwen3-vl"], requests=Limits(concurrency=4, max_wait=0.1))
+
+    def stop(done: int, total: int) -> None:
+        if done > 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_difficulty(engine(), source, tmp_path / "out", K, PLAN, stop)
+    report = write_difficulty(engine(), source, tmp_path / "out", K, PLAN)
+    assert (report.n_kept, report.n_rejected, report.resumed) == (18, 2, 12)
+    assert set(api.counts.answered.values()) == {1} and sum(api.counts.answered.values()) == 18 * K
+    rows = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["s03", "s05"] and "accepts 2 images of this size" in rows[0]["reason"]
+    write_difficulty(engine(), source, tmp_path / "whole", K, PLAN)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "out")
+    api.settings.always = "401"
+    with pytest.raises(EndpointError, match="refuses"):
+        write_difficulty(engine(), source, tmp_path / "none", K, PLAN)
+
+
+def test_an_engine_whose_batches_belong_together_still_stops(source: DatasetFolder, tmp_path: Path) -> None:
+    def fail(request: Request, settings: Generation) -> str:
+        raise EngineError("the model computes numbers that are not finite")
+
+    with pytest.raises(EngineError, match="not finite"):
+        write_difficulty(ScriptedEngine(fail), source, tmp_path / "out", K, PLAN)

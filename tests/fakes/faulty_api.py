@@ -85,6 +85,9 @@ class FaultyApi:
         self.bodies: list[dict[str, Any]] = []
         self.keep_bodies = False
         self.reply = reply
+        self.message: dict[str, Any] = {}  # fields of every message, in the place of its own
+        self.finish = "stop"
+        self.refuses: Callable[[dict[str, Any]], bool] = lambda body: False  # which bodies are answered 400
         self.port = 0
 
     @property
@@ -127,7 +130,7 @@ class FaultyApi:
             return await _send(writer, "404 Not Found", _error("no such page"))
         if settings.latency:
             await asyncio.sleep(settings.latency)
-        fault = settings.always or self._fault(digest)
+        fault = "400" if self.refuses(json.loads(data)) else settings.always or self._fault(digest)
         if fault is not None:
             self.counts.faults[fault] += 1
             secret = headers.get("authorization", "") if settings.echo_key else ""
@@ -160,7 +163,8 @@ class FaultyApi:
 
     def _completion(self, text: str, **message: Any) -> bytes:
         settings = self.settings
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text, **message}}
+        message = {"role": "assistant", "content": text, **message, **self.message}
+        choice = {"index": 0, "finish_reason": self.finish, "message": message}
         usage = {"prompt_tokens": settings.input_tokens, "completion_tokens": settings.output_tokens}
         return json.dumps({"object": "chat.completion", "choices": [choice], "usage": usage}).encode()
 

@@ -94,10 +94,12 @@ class Engine:
         temperature = 1.5 if "own temperature" in self.faults else params["temperature"]
         pixels, grids = ([one[k] for one in images] for k in (0, 1))
         prompt = Prompt(ids, torch.cat(pixels) if pixels else None, torch.cat(grids) if grids else None)
-        barred = [int(token) for token, value in bias.items() if value == -100]
-        sampling = Sampling(params["max_tokens"], [self.stop], barred, temperature)
+        barred = [int(token) for token, value in bias.items() if value <= -100]
+        stops = [*(params.get("stop_token_ids") or ()), *(() if params.get("ignore_eos") else (self.stop,))]
+        sampling = Sampling(params["max_tokens"], stops, barred, temperature)
+        seed = params.get("seed")
         with self._busy, torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._next_seed(prompt))
+            torch.manual_seed(self._next_seed(prompt) if seed is None else seed)
             made = complete(self.model, [prompt], [params["n"]], sampling)[0]
             return [(said, self._logs(prompt, said, bias, temperature)) for said in made]
 

@@ -11,14 +11,19 @@ import typer
 
 from mirg.cli.measured import (
     AnswerInstructions,
+    BatchSize,
     Concurrency,
     Device,
     Dtype,
     Endpoint,
+    EngineName,
     Family,
     KeyEnv,
     MaxPixels,
-    remote_of,
+    Thinking,
+    VllmArguments,
+    load_engine,
+    prompts_at_once,
 )
 from mirg.console import say, table, warn
 from mirg.errors import ConfigError
@@ -31,9 +36,16 @@ if TYPE_CHECKING:
     from mirg.evaluation.bench import Opened
     from mirg.evaluation.runner import Plan, Progress
     from mirg.families import PixelLimits
+    from mirg.samples import Sample
 
 _TASK_METRIC = "joint_accuracy"
 _LISTED = 5  # rejections that are printed
+_THINKING = {  # how the counts of the summary are printed
+    "unfinished": (warn, "never end their thinking; see --max-new-tokens and --thinking off"),
+    "untagged": (warn, "have an answer without answer tags, which was read"),
+    "opened_by_template": (say, "have a thinking that the chat template opened"),
+    "parsed_by_server": (say, "had their thinking in a separate field of the endpoint's reply"),
+}
 
 
 def evaluate(
@@ -52,7 +64,7 @@ def evaluate(
         typer.Option(help="Another evaluation of the benchmark, for paired differences; may be repeated."),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Evaluate this many samples; tasks take turns.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Samples per forward pass.")] = 16,
+    batch_size: BatchSize = None,
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, comma-separated.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest completion in tokens.")] = 512,
     temperature: Annotated[float, typer.Option(help="0 is greedy decoding.")] = 0.0,
@@ -61,6 +73,9 @@ def evaluate(
     family: Family = None,
     device: Device = None,
     dtype: Dtype = None,
+    engine: EngineName = "local",
+    vllm: VllmArguments = None,
+    thinking: Thinking = None,
     endpoint: Endpoint = None,
     key_env: KeyEnv = None,
     concurrency: Concurrency = 16,
@@ -74,6 +89,7 @@ def evaluate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another evaluation in --out.")] = False,
 ) -> None:
     """Run a model on a dataset or a published benchmark and score it; records.jsonl and summary.json go to --out."""
+    options = dict(locals())
     from mirg.engines.base import Generation
     from mirg.evaluation.benches import open_bench
     from mirg.evaluation.metrics import plugin_metrics
@@ -81,7 +97,7 @@ def evaluate(
 
     # Report errors that do not need the model before it is loaded.
     plan = Plan(
-        Generation(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, batch_size=batch_size),
+        Generation(max_new_tokens, temperature, seed, prompts_at_once(batch_size, engine)),
         instructions=instructions,
         limit=limit,
         tasks=tuple(part.strip() for part in (tasks or "").split(",") if part.strip()),
@@ -101,13 +117,10 @@ def evaluate(
     if dataset is not None and (names := [f"--{name}" for name, value in given.items() if value]):
         raise ConfigError(f"{', '.join(names)} without --bench", hint="these options belong to a published benchmark")
     work: Opened = _Dataset(dataset, plan) if dataset is not None else open_bench(str(bench), plan, **given)
-
-    from mirg.engines.load import load_engine
-
-    remote = remote_of(endpoint, key_env, concurrency, max_pixels)
-    engine = load_engine(model, family=family, device=device, dtype=dtype, limits=work.limits, remote=remote)
+    # vLLM reserves memory by the sizes of the images.
+    asked = load_engine(model, options, work.samples() if engine == "vllm" else (), limits=work.limits)
     try:
-        summary = work.run(engine, out, plan, _progress())
+        summary = work.run(asked, out, plan, _progress())
     except KeyboardInterrupt:
         warn(f"stopped; finished samples are kept in {out}, the same command continues")
         raise
@@ -125,8 +138,13 @@ class _Dataset:
         from mirg.evaluation.runner import select
         from mirg.samples import DatasetFolder
 
-        self.folder = DatasetFolder.open(path)
+        self.folder, self.plan = DatasetFolder.open(path), plan
         select(self.folder.read(lambda rejection: None), plan)
+
+    def samples(self) -> list[Sample]:
+        from mirg.evaluation.runner import select
+
+        return select(self.folder.read(lambda rejection: None, images="header"), self.plan)
 
     def run(self, engine: Engine, out: Path, plan: Plan, progress: Progress | None) -> dict[str, Any]:
         from mirg.evaluation.runner import evaluate as run
@@ -257,5 +275,8 @@ def _show_left_out(summary: Mapping[str, Any]) -> None:
         for row in summary["rejections"][:_LISTED]:
             warn(f"{row['id'] or '(row)'} could not be asked: {row['reason']}")
         warn(f"{summary['rejected']} samples could not be asked and are in no number")
+    for name, (tell, words) in _THINKING.items():
+        if count := summary["thinking"][name]:
+            tell(f"{count} completions {words}")
     if summary["cut_off"]:
         warn(f"{summary['cut_off']} completions were cut off at the token limit")

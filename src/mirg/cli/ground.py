@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mirg.cli.measured import AnswerInstructions, Concurrency, Device, Endpoint, Family, KeyEnv, MaxPixels, remote_of
+from mirg.cli.measured import (
+    AnswerInstructions,
+    Concurrency,
+    Device,
+    Endpoint,
+    EngineName,
+    Family,
+    KeyEnv,
+    MaxPixels,
+    Thinking,
+    VllmArguments,
+    load_engine,
+)
 from mirg.cli.output import json_out
 from mirg.console import clean, one_line, say, warn
 from mirg.errors import ConfigError
@@ -32,6 +44,9 @@ def ground(
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest completion.")] = 512,
     instructions: AnswerInstructions = None,
     device: Device = None,
+    engine: EngineName = "local",
+    vllm: VllmArguments = None,
+    thinking: Thinking = None,
     endpoint: Endpoint = None,
     key_env: KeyEnv = None,
     concurrency: Concurrency = 16,
@@ -41,21 +56,21 @@ def ground(
 
     Ends with exit code 1 where the answer cannot be read.
     """
-    from mirg.engines.ask import ask, open_images, shown
+    options = dict(locals())
+    from mirg.engines.ask import ask, open_images, question_sample, shown
     from mirg.engines.base import Generation
-    from mirg.engines.load import load_engine
 
     check_picture_path(out)
     opened = open_images(images)  # before the model is loaded, which takes long
-    remote = remote_of(endpoint, key_env, concurrency, max_pixels)
-    engine = load_engine(model, family=family, device=device, remote=remote)
-    usable = shown(engine, [str(path) for path in images], opened, question)
+    names = [str(path) for path in images]
+    asked = load_engine(model, options, [question_sample(names, opened, question)])
+    usable = shown(asked, names, opened, question)
     for reason in usable.left_out:
         warn(f"left out: {reason}")
     if usable.left_out:
         warn(f"{len(usable.left_out)} of {len(images)} images are left out; Image-1 is {usable.names[0]}")
     grounding = ask(
-        engine,
+        asked,
         usable.names,
         usable.images,
         question,

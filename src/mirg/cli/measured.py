@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mirg.cli.output import json_out, say_listed
 from mirg.console import say
-from mirg.engines.load import Remote
+from mirg.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mirg.engines.base import Engine
     from mirg.evaluation.measure import MeasureReport
+    from mirg.families import PixelLimits
+    from mirg.samples import Sample
+
+VLLM_BATCH = 256  # prompts that vLLM is given at once if --batch-size is not given; it schedules them itself
 
 Dataset = Annotated[Path, typer.Argument(help="A dataset folder.")]
 Out = Annotated[Path, typer.Argument(help="The dataset folder to write; the same command continues it.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Prompts per forward pass.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, help=f"Prompts per forward pass. vLLM schedules {VLLM_BATCH} at once."),
+]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")]
 AnswerInstructions = Annotated[
     Literal["full", "short", "none"] | None,
@@ -25,6 +35,17 @@ AnswerInstructions = Annotated[
 Family = Annotated[str | None, typer.Option(help="Model family, if the model does not name it.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 …")]
+EngineName = Annotated[
+    Literal["local", "vllm"], typer.Option("--engine", help="local: transformers. vllm: vLLM in this process.")
+]
+VllmArguments = Annotated[
+    list[str] | None,
+    typer.Option("--vllm", metavar="KEY=VALUE", help="An argument of vllm.LLM, such as tensor_parallel_size=2."),
+]
+Thinking = Annotated[
+    Literal["on", "off"] | None,
+    typer.Option(help="Let a model think or not, if its chat template has enable_thinking. Default: the template's."),
+]
 Endpoint = Annotated[
     str | None,
     typer.Option(help="Ask the model at this OpenAI-compatible address (http://HOST/v1); MODEL is its name there."),
@@ -39,9 +60,57 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-def remote_of(endpoint: str | None, key_env: str | None, concurrency: int, max_pixels: int | None) -> Remote | None:
-    """The endpoint that the options name, None if they name none."""
-    return None if endpoint is None else Remote(endpoint, key_env, concurrency, max_pixels)
+def prompts_at_once(given: int | None, engine: str, local: int = 16) -> int:
+    """The batch size: as ``given``, else what suits the engine."""
+    return given or (VLLM_BATCH if engine == "vllm" else local)
+
+
+def load_engine(
+    model: str,
+    options: Mapping[str, Any],
+    samples: Iterable[Sample],
+    limits: Mapping[str, PixelLimits] | None = None,
+) -> Engine:
+    """The engine that the shared ``options`` of a command choose, by the names of its parameters.
+
+    ``samples`` are those that it will be asked about; only vLLM reads them. ``limits`` are other pixel limits than
+    those of the processor, by the name of the family.
+    """
+    from mirg.engines import load
+    from mirg.engines.base import Offline
+
+    remote = offline = None
+    if options["endpoint"] is not None:
+        remote = load.Remote(*(options[name] for name in ("endpoint", "key_env", "concurrency", "max_pixels")))
+    if options["engine"] == "vllm":
+        arguments = _vllm_arguments(options["vllm"] or ())
+        offline = Offline(arguments, samples, options["instructions"], options["max_new_tokens"])
+    elif options["vllm"]:
+        raise ConfigError("--vllm needs --engine vllm", hint="it passes arguments to vllm.LLM")
+    return load.load_engine(
+        model,
+        family=options["family"],
+        device=options["device"],
+        dtype=options.get("dtype"),
+        limits=limits,
+        remote=remote,
+        offline=offline,
+        thinking=None if options["thinking"] is None else options["thinking"] == "on",
+    )
+
+
+def _vllm_arguments(given: Iterable[str]) -> dict[str, Any]:
+    """Arguments as typed: a value that is JSON is that value (2, 0.8, true), any other is text."""
+    arguments: dict[str, Any] = {}
+    for one in given:
+        key, equals, value = one.partition("=")
+        if not equals or not key.isidentifier():
+            raise ConfigError(f"--vllm {one} is not KEY=VALUE", hint="for example --vllm tensor_parallel_size=2")
+        try:
+            arguments[key] = json.loads(value)
+        except ValueError:
+            arguments[key] = value
+    return arguments
 
 
 def print_report(report: MeasureReport, out: Path, *, as_json: bool, kept: str = "kept: {word} {count}") -> None:

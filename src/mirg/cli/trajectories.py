@@ -40,12 +40,19 @@ def filter_chains(
     gain_wrong: Annotated[float, typer.Option(help="Required gain in points of IoU if it was and stays wrong.")] = 0.20,
     temperature: Annotated[float, typer.Option(help="0 is greedy decoding.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of sampling, if temperature is not 0.")] = 0,
-    batch_size: shared.BatchSize = 16,
+    batch_size: shared.BatchSize = None,
     max_new_tokens: shared.MaxNewTokens = 512,
     instructions: shared.AnswerInstructions = None,
     family: shared.Family = None,
     device: shared.Device = None,
     dtype: shared.Dtype = None,
+    engine: shared.EngineName = "local",
+    vllm: shared.VllmArguments = None,
+    thinking: shared.Thinking = None,
+    endpoint: shared.Endpoint = None,
+    key_env: shared.KeyEnv = None,
+    concurrency: shared.Concurrency = 16,
+    max_pixels: shared.MaxPixels = None,
     copy: shared.Copy = False,
     overwrite: shared.Overwrite = False,
     json: shared.Json = False,
@@ -54,24 +61,21 @@ def filter_chains(
 
     The others go to OUT/rejected.jsonl with the reason. The same command continues after an interruption.
     """
+    options = dict(locals())
     from mirg.engines.base import Generation
     from mirg.evaluation.blind import gains, write_helpful
     from mirg.evaluation.measure import MeasurePlan, refuse_output
     from mirg.samples import DatasetFolder
 
     wanted = gains(gain_right, gain_wrong)
-    plan = MeasurePlan(
-        Generation(max_new_tokens, temperature, seed, batch_size), instructions, copy=copy, overwrite=overwrite
-    )
+    generation = Generation(max_new_tokens, temperature, seed, shared.prompts_at_once(batch_size, engine))
+    plan = MeasurePlan(generation, instructions, copy=copy, overwrite=overwrite)
     # Report errors that do not need the model before it is loaded.
     source = DatasetFolder.open(dataset)
     refuse_output(out, source, plan)
-
-    from mirg.engines.load import load_engine
-
-    engine = load_engine(student, family=family, device=device, dtype=dtype)
+    asked = shared.load_engine(student, options, source.read(lambda rejection: None, images="header"))
     with progress(quiet=json) as tell:
-        report = write_helpful(engine, source, out, wanted, plan, lambda done, total: tell("answers", done, total))
+        report = write_helpful(asked, source, out, wanted, plan, lambda done, total: tell("answers", done, total))
     shared.print_report(report, out, as_json=json)
 
 

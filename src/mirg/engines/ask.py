@@ -133,6 +133,16 @@ def shown(engine: Engine, names: Sequence[str], images: Sequence[Image], questio
     return found
 
 
+def question_sample(names: Sequence[str], images: Sequence[Image], question: str) -> Sample:
+    """The question about ``images`` as a sample without a truth; ConfigError if the question is empty."""
+    if not question.strip():
+        raise ConfigError("the question is empty", hint="say what to look for, for example: the red bicycle")
+    refs = [ImageRef(path=name, width=i.width, height=i.height) for name, i in zip(names, images, strict=True)]
+    return Sample(
+        id="question", task=NO_TRUTH_TASK, images=tuple(refs), question=question, image_hidden=True, source="user"
+    )
+
+
 def ask(
     engine: Engine,
     names: Sequence[str],
@@ -148,12 +158,7 @@ def ask(
     fractions. ``instructions`` None means those that the engine's model was trained with, "full" if that is not known.
     Raises :class:`mirg.errors.AnswerError` if the question cannot be written as a prompt.
     """
-    if not question.strip():
-        raise ConfigError("the question is empty", hint="say what to look for, for example: the red bicycle")
-    refs = [ImageRef(path=name, width=i.width, height=i.height) for name, i in zip(names, images, strict=True)]
-    sample = Sample(
-        id="question", task=NO_TRUTH_TASK, images=tuple(refs), question=question, image_hidden=True, source="user"
-    )
+    sample = question_sample(names, images, question)
     prompt = messages(sample, engine.family, engine.limits, instructions_of(engine, instructions))
     completions = engine.generate([Request(sample.id, prompt, list(images))], settings or Generation())
     if len(completions) != 1:

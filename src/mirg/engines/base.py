@@ -7,9 +7,10 @@ relies on. The engine is responsible for never sampling the vision tokens of a f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from mirg.answers.prompts import Instructions
+    from mirg.samples import Sample
 
 Finish = Literal["stop", "length"]
+OpenedBy = Literal["model", "template", "server"]
 
 
 @dataclass(frozen=True)
@@ -46,26 +49,51 @@ class Generation:
 class Request:
     """One prompt: chat ``messages`` as ``mirg.answers.prompts.messages`` writes them, and its RGB images in order.
 
-    ``prefix`` is the beginning of the assistant's turn, which the model continues.
+    ``prefix`` is the beginning of the assistant's turn, which the model continues. ``thinking`` asks the chat template
+    to let the model think or not (``enable_thinking``); None: as chosen for the engine, else the template's default.
     """
 
     sample_id: str
     messages: list[dict[str, Any]]
     images: list[Image]
     prefix: str = ""
+    thinking: bool | None = None
 
 
 @dataclass(frozen=True)
 class Completion:
-    """The text after the prompt and its prefix, without the end token; ``tokens`` counts the generated tokens.
+    """The assistant's turn after the prefix, without the end token; ``tokens`` counts the generated tokens.
 
     ``prompt_tokens`` counts those of the prompt with visual tokens and prefix, 0 if the engine does not report it.
+    ``opened_by`` says who wrote the tag at the beginning of the thinking. If the chat template did, ``text`` begins
+    with what the template wrote of the turn, so that a reader sees the whole turn. ``server``: the endpoint returned
+    the thinking in a separate field, and the tags were put around it here.
     """
 
     text: str
     tokens: int
     finish: Finish
     prompt_tokens: int = 0
+    opened_by: OpenedBy = "model"
+
+
+@dataclass(frozen=True)
+class Offline:
+    """vLLM inside this process. ``arguments`` are those of ``vllm.LLM`` and win over what mirg chooses.
+
+    The ``samples`` that will be asked with ``instructions``, and the ``new_tokens`` of a completion, say how long
+    prompts and completions become and how many images a prompt has.
+    """
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    samples: Iterable[Sample] = ()
+    instructions: Instructions | None = None
+    new_tokens: int = 512
+
+
+def draw_seed(seed: int, request: str, draw: int) -> int:
+    """The seed (31 bits) of the completion number ``draw`` of a request: a pure function of the three arguments."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{draw}:{request}".encode()).digest()[:4], "big") >> 1
 
 
 def instructions_of(engine: Engine, chosen: Instructions | None = None) -> Instructions:
@@ -82,7 +110,9 @@ class Engine(Protocol):
 
     An engine whose completions also depend on how it computes has the attribute ``numerics``, such as
     ``"bfloat16 on cuda"``, which is part of that key as well. A remote engine that does not know it has no such
-    attribute. An engine that can complete a prompt several times at less cost is also a :class:`Sampler`.
+    attribute. The attribute ``thinking`` is what the engine asks of the chat template (see :class:`Request`), and is
+    part of the key if it is not None. An engine that can complete a prompt several times at less cost is also a
+    :class:`Sampler`.
     """
 
     name: str

@@ -17,11 +17,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirg.engines.base import Completion, Generation, Request
+from pydantic import TypeAdapter, ValidationError
+
+from mirg.answers.blocks import THINK_CLOSE, THINK_OPEN
+from mirg.engines.base import Completion, Generation, OpenedBy, Request, draw_seed
 from mirg.engines.endpoint import Endpoint, Fault, Reply, Retries
 from mirg.engines.limits import Clock, Limits
 from mirg.errors import EndpointError, EngineError
@@ -53,12 +55,14 @@ class EndpointEngine:
         limits: PixelLimits | None = None,
         requests: Limits | None = None,
         instructions: Instructions | None = None,
+        thinking: bool | None = None,
     ) -> None:
         """``url`` most often ends in ``/v1``; ``requests`` limits how many are sent at once and how long to wait."""
         self.name = model
         self.family = family
         self.limits = limits
         self.instructions = instructions
+        self.thinking = thinking
         self.fingerprint = f"endpoint {hashlib.sha256(f'{url} {model}'.encode()).hexdigest()[:32]}"
         self._url, self._key = url, key
         self._requests = requests or Limits()
@@ -73,9 +77,10 @@ class EndpointEngine:
         """
         if file.exists():
             for _, row in read_jsonl(file):
-                if not isinstance(row, BadLine) and isinstance(row, dict) and row.keys() == _ROW:
-                    digest = row.pop("request")
-                    self._replies[digest] = Completion(**row)
+                if not isinstance(row, BadLine) and isinstance(row, dict):
+                    digest, completion = row.pop("request", None), _stored(row)
+                    if isinstance(digest, str) and completion is not None:
+                        self._replies[digest] = completion
         with Journal(file) as self._journal:
             try:
                 yield
@@ -128,8 +133,7 @@ class EndpointEngine:
         self, loop: _Loop, request: Request, settings: Generation, draw: int
     ) -> Completion | EngineError:
         async with loop.places:
-            body = await asyncio.to_thread(self._body, request, settings, draw)
-            digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+            body, digest = await asyncio.to_thread(self._body, request, settings, draw)
             if digest in self._replies:
                 return self._replies[digest]
             try:
@@ -137,13 +141,14 @@ class EndpointEngine:
             except Fault as fault:
                 return self._refused(fault, request, answered=bool(loop.retries.answers))
             loop.retries.answers += 1
-            completion = _completion(reply)
+            completion = _completion(reply, continued=bool(request.prefix))
             self._replies[digest] = completion
             if self._journal is not None:
                 self._journal.append({"request": digest, **vars(completion)})
             return completion
 
-    def _body(self, request: Request, settings: Generation, draw: int) -> dict[str, Any]:
+    def _body(self, request: Request, settings: Generation, draw: int) -> tuple[dict[str, Any], str]:
+        """The body of a request and its digest. The seed depends on the request, so that no two share their luck."""
         images = iter(request.images)
         messages = [
             {"role": message["role"], "content": [self._part(part, images) for part in message["content"]]}
@@ -155,12 +160,17 @@ class EndpointEngine:
             "max_tokens": settings.max_new_tokens,
             "temperature": settings.temperature,
         }
-        if settings.temperature:
-            body["seed"] = (settings.seed + draw) % 2**31
         if request.prefix:  # vLLM and SGLang continue the last message then
             messages.append({"role": "assistant", "content": request.prefix})
             body |= {"continue_final_message": True, "add_generation_prompt": False}
-        return body
+        thinking = self.thinking if request.thinking is None else request.thinking
+        if thinking is not None:  # vLLM and SGLang give it to the chat template
+            body["chat_template_kwargs"] = {"enable_thinking": thinking}
+        digest = _digest(json.dumps(body, sort_keys=True))
+        if settings.temperature:
+            body["seed"] = draw_seed(settings.seed, digest, draw)
+            digest = _digest(f"{digest} {body['seed']}")
+        return body, digest
 
     def _part(self, part: dict[str, Any], images: Iterator[Image]) -> dict[str, Any]:
         if part["type"] != "image":
@@ -228,13 +238,33 @@ class _Loop:
         await self.endpoint.close()
 
 
-_ROW = {"request", "text", "tokens", "finish", "prompt_tokens"}
+_STORED = TypeAdapter(Completion)
 
 
-def _completion(reply: Reply) -> Completion:
-    """A reply as a completion: reasoning that the server parsed is in its tags again; without any text it is empty."""
+def _stored(row: dict[str, Any]) -> Completion | None:
+    """The completion of a stored reply; None if a value is missing or has another type."""
+    try:
+        return _STORED.validate_json(json.dumps(row), strict=True)
+    except ValidationError:
+        return None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _completion(reply: Reply, *, continued: bool) -> Completion:
+    """A reply as a completion with its thinking in tags; without any text it is empty.
+
+    A server without a reasoning parser returns the text after the chat template's ``<think>``. Therefore, unless the
+    reply has ``continued`` a beginning, a thinking that ends without having begun is that of the template.
+    """
     text = reply.text or ""
+    opened_by: OpenedBy = "model"
     if reply.reasoning:
-        text = f"<think>{reply.reasoning}</think>{text}" if reply.text else f"<think>{reply.reasoning}"
-    made = Completion(text, reply.output_tokens or 0, "length" if reply.finish == "length" else "stop")
-    return replace(made, prompt_tokens=reply.input_tokens or 0)
+        text = f"{THINK_OPEN}{reply.reasoning}" + (f"{THINK_CLOSE}{text}" if text else "")
+        opened_by = "server"
+    elif not continued and THINK_CLOSE in text and THINK_OPEN not in text.partition(THINK_CLOSE)[0]:
+        text, opened_by = THINK_OPEN + text, "template"
+    finish = "length" if reply.finish == "length" else "stop"
+    return Completion(text, reply.output_tokens or 0, finish, reply.input_tokens or 0, opened_by)

@@ -1,35 +1,51 @@
-"""Text generation with a model of transformers, in batches; each prompt is encoded separately with its images."""
+"""Text generation with a model of transformers, in batches; each prompt is encoded separately with its images.
+
+Completions share their prompt in packed rows. Models with other layers than full attention, such as Qwen3.5, are
+completed by their own ``generate``; greedy completions are the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mirg.answers.blocks import forbid_vision
 from mirg.engines.base import Completion, Generation, Request
-from mirg.errors import AnswerError, DataError, EngineError
+from mirg.errors import AnswerError, ConfigError, DataError, EngineError
 from mirg.models.load import LoadedModel, fingerprint, forbidden_tokens
-from mirg.models.packing import enable_packed_forward
-from mirg.models.prompts import Prompt, encode
-from mirg.models.sampling import Sampling, complete
+from mirg.models.packing import enable_packed_forward, other_attention
+from mirg.models.prompts import Prompt, encode, require_thinking_switch
+from mirg.models.sampling import Sampling, complete, complete_by_generate
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mirg.families import Family, PixelLimits
 
 
 class TransformersEngine:
     """An :class:`mirg.engines.base.Engine` over a loaded model; completions come back in the order of the requests."""
 
-    def __init__(self, loaded: LoadedModel) -> None:
-        """``loaded`` is not copied; its model should be in evaluation mode."""
-        enable_packed_forward(loaded.model)
+    def __init__(self, loaded: LoadedModel, *, thinking: bool | None = None) -> None:
+        """``loaded`` is not copied; its model should be in evaluation mode.
+
+        ``thinking`` as in :class:`~mirg.engines.base.Request`, for requests that leave it open. ConfigError if it is
+        chosen and the chat template has no switch.
+        """
+        require_thinking_switch(loaded.processor, thinking)
+        self._packed = not other_attention(loaded.model)
+        if self._packed:
+            enable_packed_forward(loaded.model)
         self.loaded = loaded
+        self.thinking = thinking
         self.name = loaded.path
         self.family: Family = loaded.family
         self.limits: PixelLimits | None = loaded.limits
         self.fingerprint = fingerprint(loaded.path)
-        self.numerics = f"{loaded.model.dtype} on {loaded.model.device.type}".removeprefix("torch.")
+        how = "" if self._packed else ", generate"
+        self.numerics = f"{loaded.model.dtype} on {loaded.model.device.type}{how}".removeprefix("torch.")
         self.instructions = loaded.instructions
         self._forbidden = forbidden_tokens(loaded.tokenizer, loaded.family)
 
@@ -63,25 +79,45 @@ class TransformersEngine:
             forbidden=self._forbidden,
             temperature=settings.temperature,
         )
-        groups = zip(prompts, complete(self.loaded.model, prompts, [n] * len(prompts), sampling), strict=True)
-        return [[self._completion(ids, len(prompt.ids)) for ids in said] for prompt, said in groups]
+        draw = complete if self._packed else complete_by_generate
+        groups = zip(prompts, draw(self.loaded.model, prompts, [n] * len(prompts), sampling), strict=True)
+        tokenizer = self.loaded.tokenizer
+        return [[completion_of(tokenizer, ids, len(p.ids), p.opened) for ids in said] for p, said in groups]
 
     def _prompt(self, request: Request) -> Prompt:
-        prefix: list[int] = []
-        try:
-            prompt = encode(self.loaded.processor, request.messages, request.images, request.sample_id)
-            if request.prefix:  # tokenized separately, so that the text after it begins with a new token
-                forbid_vision(request.prefix, self.family, f"sample {request.sample_id}: the beginning of the answer")
-                prefix = self.loaded.tokenizer(request.prefix, add_special_tokens=False)["input_ids"]
-            return replace(prompt, ids=[*prompt.ids, *prefix])
-        except (AnswerError, DataError) as error:
-            raise EngineError(error.message, hint=error.hint) from error
-        except (ValueError, IndexError) as error:
-            raise EngineError(str(error), hint="the processor refused it") from error
+        with refusals():
+            thinking = self.thinking if request.thinking is None else request.thinking
+            prompt = encode(
+                *(self.loaded.processor, request.messages, request.images, request.sample_id),
+                thinking=thinking,
+                continued=bool(request.prefix),
+            )
+            return replace(prompt, ids=[*prompt.ids, *prefix_tokens(self.loaded, request)])
 
-    def _completion(self, ids: list[int], prompt_tokens: int) -> Completion:
-        tokenizer = self.loaded.tokenizer
-        ended = ids[-1:] == [tokenizer.eos_token_id]
-        kept = ids[:-1] if ended else ids
-        text = tokenizer.decode(kept, skip_special_tokens=True)
-        return Completion(text, len(kept), "stop" if ended else "length", prompt_tokens)
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn the errors of writing a prompt into EngineError."""
+    try:
+        yield
+    except (AnswerError, ConfigError, DataError) as error:
+        raise EngineError(error.message, hint=error.hint) from error
+    except (ValueError, IndexError) as error:
+        raise EngineError(str(error), hint="the processor refused it") from error
+
+
+def prefix_tokens(loaded: LoadedModel, request: Request) -> list[int]:
+    """The beginning of the answer, tokenized separately, so that the text after it begins with a new token."""
+    if not request.prefix:
+        return []
+    forbid_vision(request.prefix, loaded.family, f"sample {request.sample_id}: the beginning of the answer")
+    return loaded.tokenizer(request.prefix, add_special_tokens=False)["input_ids"]
+
+
+def completion_of(tokenizer: Any, ids: list[int], prompt_tokens: int, opened: str) -> Completion:
+    """The completion with these token ids, after what the chat template has ``opened``."""
+    ended = ids[-1:] == [tokenizer.eos_token_id]
+    kept = ids[:-1] if ended else ids
+    text = opened + tokenizer.decode(kept, skip_special_tokens=True)
+    finish = "stop" if ended else "length"
+    return Completion(text, len(kept), finish, prompt_tokens, "template" if opened else "model")

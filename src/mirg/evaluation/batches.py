@@ -49,7 +49,8 @@ def run_settings(
     rewards: RewardConfig,
 ) -> dict[str, Any]:
     """Everything but the samples, as plain data: stored beside the records and compared before they are used again."""
-    return {
+    thinking = getattr(engine, "thinking", None)
+    return ({} if thinking is None else {"thinking": thinking}) | {
         "records": RECORD_VERSION,
         "reader": READER_VERSION,
         "model": engine.name,

@@ -22,6 +22,7 @@ from mirg.evaluation.runner import Plan, Progress
 from mirg.evaluation.store import BENCH_FILE
 from mirg.families import PixelLimits
 from mirg.report.data import TaskTable
+from mirg.samples import Sample
 from mirg.storage import write_json_atomic
 
 
@@ -48,6 +49,10 @@ class Opened(Protocol):
     """
 
     limits: Mapping[str, PixelLimits]
+
+    def samples(self) -> Sequence[Sample]:
+        """What the engine will be asked, with the sizes of the images, for which vLLM reserves memory."""
+        ...
 
     def run(self, engine: Engine, out: Path, plan: Plan, progress: Progress | None) -> dict[str, Any]:
         """Evaluate ``engine`` into the folder ``out`` and return the summary, with the tables of it under ``bench``."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -17,11 +18,11 @@ from pydantic import BaseModel, ConfigDict
 
 from mirg.answers.prompts import Instructions
 from mirg.data import derive
-from mirg.engines.base import Engine, Generation, Request
-from mirg.errors import DataError, EvaluationError, MirgError
-from mirg.evaluation.batches import batches, run_settings
+from mirg.engines.base import Engine, Generation, Request, Streaming
+from mirg.errors import DataError, EngineError, EvaluationError, MirgError
+from mirg.evaluation.batches import Batch, batches, run_settings
 from mirg.evaluation.records import RECORDS_FILE, read_rows
-from mirg.evaluation.store import claim
+from mirg.evaluation.store import REPLIES_FILE, claim
 from mirg.rewards import RewardConfig
 from mirg.samples import DatasetFolder, Rejection, Sample, Tally
 from mirg.storage import BadLine, refuse_existing
@@ -168,24 +169,48 @@ def _fill(
         store = claim(journal, settings, dataset.card.n_samples, overwrite=True)
     done, total = 0, len(dataset)
     samples = dataset.read(lambda rejection: None, images="header")
-    for batch in batches(engine, dataset, samples, plan.generation, settings):
-        if not store.reuse(list(batch.keys.items())):
-            rows: dict[str, R] = {}
-            asked: list[Asked] = []
-            for sample in batch.samples:
-                request = batch.open(sample)
-                if isinstance(request, MirgError):
-                    rows[sample.id] = what.row(id=sample.id, problem=str(request))
-                else:
-                    asked.append(Asked(sample, request))
-            if asked:
-                rows |= {row.id: row for row in what.measure(asked, batch.generation)}
-            ordered = (rows[sample.id] for sample in batch.samples)
-            store.append([row.model_copy(update={"key": batch.keys[row.id]}) for row in ordered])
-        done += len(batch.samples)
-        tell(done, total)
+    independent = isinstance(engine, Streaming)
+    with engine.remembering(journal / REPLIES_FILE) if isinstance(engine, Streaming) else nullcontext():
+        for batch in batches(engine, dataset, samples, plan.generation, settings):
+            if not store.reuse(list(batch.keys.items())):
+                rows = _measured(what, batch, independent=independent)
+                ordered = (rows[sample.id] for sample in batch.samples)
+                store.append([row.model_copy(update={"key": batch.keys[row.id]}) for row in ordered])
+            done += len(batch.samples)
+            tell(done, total)
     store.cut()
     return store.used
+
+
+def _measured(what: Measurement[R], batch: Batch, *, independent: bool) -> dict[str, R]:
+    """A row for each sample of ``batch``, by its id.
+
+    ``independent``: completions do not depend on which requests are asked together. If one of them is refused, each is
+    then asked separately, so that only the refused one has no answer. An endpoint remembers those that it answered.
+    """
+    rows: dict[str, R] = {}
+    asked: list[Asked] = []
+    for sample in batch.samples:
+        request = batch.open(sample)
+        if isinstance(request, MirgError):
+            rows[sample.id] = what.row(id=sample.id, problem=str(request))
+        else:
+            asked.append(Asked(sample, request))
+    try:
+        made = what.measure(asked, batch.generation) if asked else []
+    except EngineError:
+        if not independent:
+            raise
+        made = [_by_itself(what, one, batch.generation) for one in asked]
+    rows |= {row.id: row for row in made}
+    return rows
+
+
+def _by_itself(what: Measurement[R], asked: Asked, generation: Generation) -> R:
+    try:
+        return what.measure([asked], generation)[0]
+    except EngineError as error:
+        return what.row(id=asked.sample.id, problem=str(error))
 
 
 def _rows(journal: Path, kind: type[R]) -> Iterator[R]:

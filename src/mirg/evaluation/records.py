@@ -9,6 +9,8 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mirg.answers.blocks import THINK_CLOSE, THINK_OPEN, split
+from mirg.engines.base import OpenedBy
 from mirg.errors import EvaluationError, first_problem
 from mirg.evaluation.agreement import NOTHING, agree
 from mirg.families import Family, PixelLimits
@@ -40,7 +42,8 @@ class Record(BaseModel):
 
     ``correct_30/50/70`` ignore the image (the published meaning), ``joint`` does not; ``key`` says under which model,
     prompt, images, settings and reader the row was made (:mod:`mirg.evaluation.batches`). ``form`` is the question
-    without what it asks for (:func:`question_form`); rows of releases that did not write it have "".
+    without what it asks for (:func:`question_form`); rows of releases that did not write it have "". ``opened_by`` says
+    who wrote the tag at the beginning of the thinking (:class:`mirg.engines.base.Completion`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,6 +75,7 @@ class Record(BaseModel):
     outcome: Outcome
     key: str = ""
     form: str = ""
+    opened_by: OpenedBy = "model"
 
 
 def make_record(
@@ -84,6 +88,7 @@ def make_record(
     tokens: int = 0,
     finish: Literal["stop", "length"] = "stop",
     key: str = "",
+    opened_by: OpenedBy = "model",
 ) -> Record:
     """Read and score one completion. Total on any text; lone surrogates, which no file can hold, become ``?``."""
     completion = completion.encode("utf-8", "replace").decode("utf-8")
@@ -122,7 +127,23 @@ def make_record(
         outcome=outcome,
         key=key,
         form=question_form(sample),
+        opened_by=opened_by,
     )
+
+
+def thinking_counts(records: Sequence[Record]) -> dict[str, int]:
+    """How many completions never end their thinking, answer without answer tags, or have a thinking opened elsewhere.
+
+    ``untagged`` counts answers that could be read. ``opened_by_template`` completions begin inside the thinking;
+    ``parsed_by_server`` had theirs in a separate field of an endpoint's reply.
+    """
+    texts = [record.completion for record in records]
+    return {
+        "unfinished": sum(THINK_CLOSE not in text.partition(THINK_OPEN)[2] for text in texts if THINK_OPEN in text),
+        "untagged": sum(record.failure is None and not split(record.completion).tagged for record in records),
+        "opened_by_template": sum(record.opened_by == "template" for record in records),
+        "parsed_by_server": sum(record.opened_by == "server" for record in records),
+    }
 
 
 def question_form(sample: Sample) -> str:

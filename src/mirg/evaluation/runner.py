@@ -24,7 +24,7 @@ from mirg.evaluation.chance import chance
 from mirg.evaluation.failures import failures
 from mirg.evaluation.mc_bench import mc_bench_table
 from mirg.evaluation.metrics import PluginMetrics, plugin_metrics, plugin_table, table
-from mirg.evaluation.records import RECORDS_FILE, Record, load_records, make_record
+from mirg.evaluation.records import RECORDS_FILE, Record, load_records, make_record, thinking_counts
 from mirg.evaluation.store import REPLIES_FILE, SUMMARY_FILE, VALUES_FILE, Store, claim
 from mirg.rewards import RewardConfig
 from mirg.samples import REJECTED_FILE, DatasetFolder, Rejection, Sample
@@ -128,6 +128,7 @@ def summarise(
         "rejections": list(rejected[:100]),
         "tokens": sum(record.completion_tokens for record in records),
         "cut_off": sum(1 for record in records if record.finish == "length"),
+        "thinking": thinking_counts(records),
         "metrics": table(records),
         "chance": chance(records),
         "failures": failures(records),
@@ -230,6 +231,7 @@ def _record(engine: Engine, plan: Plan, sample: Sample, completion: Completion, 
         tokens=completion.tokens,
         finish=completion.finish,
         key=batch.keys[sample.id],
+        opened_by=completion.opened_by,
     )
 
 

@@ -136,7 +136,9 @@ def fast_dtype(device: str | None = None) -> str:
     return "bfloat16" if fast else "float32"
 
 
-def load_skeleton(name: str, *, family_name: str | None = None) -> LoadedModel:
+def load_skeleton(
+    name: str, *, family_name: str | None = None, limits: PixelLimits | Mapping[str, PixelLimits] | None = None
+) -> LoadedModel:
     """The model without its weights (on torch's meta device; for a LoRA folder its base model) and its processor.
 
     Nothing is downloaded: EngineError if a hub name is not on this machine yet, or a folder cannot be read.
@@ -158,7 +160,7 @@ def load_skeleton(name: str, *, family_name: str | None = None) -> LoadedModel:
             f"{name} is neither a readable model folder nor a hub name that is on this machine",
             hint=f'hf download {name} --include "*.json" "*.txt" fetches all but the weights',
         ) from error
-    return wrap(model, processor, path=path, family_name=family_name)
+    return wrap(model, processor, path=path, family_name=family_name, limits=limits)
 
 
 def _weights(path: str, dtype: str, device: str) -> Any:

@@ -95,21 +95,24 @@ def rope_positions(model: Any, prompt: Prompt) -> torch.Tensor:
     return positions[:, 0].to(model.device)
 
 
+def other_attention(model: Any) -> str:
+    """The kind of a layer that packed rows do not support, such as ``linear_attention``; "" if every layer is full."""
+    kinds = getattr(base_of(model).language_model.config, "layer_types", None) or ()
+    return next((kind for kind in kinds if kind != "full_attention"), "")
+
+
 def enable_packed_forward(model: Any, temperature: float = 1.0) -> None:
     """Let ``model(..., trees=…, labels=…)`` score packed rows; without ``trees`` its forward pass is unchanged.
 
-    Logits are divided by ``temperature``. EngineError if a layer uses windowed attention, which packed rows do not
-    support.
+    Logits are divided by ``temperature``. EngineError if a layer has another attention than full attention
+    (:func:`other_attention`).
     """
     text = base_of(model).language_model.config
     before = text._attn_implementation or "eager"
     if before.startswith(_PREFIX):
         return
-    if windowed := [kind for kind in getattr(text, "layer_types", None) or () if kind != "full_attention"]:
-        raise EngineError(
-            f"this model has {windowed[0]} layers",
-            hint="GRPO can train it with packed: false; evaluation needs full attention",
-        )
+    if other := other_attention(model):
+        raise EngineError(f"this model has {other} layers", hint="GRPO can train it with packed: false")
     name = _PREFIX + before
     AttentionInterface.register(name, _attention(before))
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[before])

@@ -34,6 +34,7 @@ def image_only(model_type: str) -> type[ProcessorMixin]:
     from transformers import Qwen2_5_VLProcessor, Qwen2VLProcessor, Qwen3VLProcessor
 
     classes = {"qwen2_vl": Qwen2VLProcessor, "qwen2_5_vl": Qwen2_5_VLProcessor, "qwen3_vl": Qwen3VLProcessor}
+    classes |= dict.fromkeys(("qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"), Qwen3VLProcessor)
     if model_type not in classes:
         raise EngineError(
             f"model type {model_type!r} has no image-only processor here",

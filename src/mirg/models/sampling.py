@@ -2,15 +2,19 @@
 
 The keys and values of a prompt are stored once and read by all completions of its group. Completions that have ended
 leave the batch. Greedy tokens equal those of ``generate``, and samples have its distribution (tests check both).
+
+:func:`complete_by_generate` calls ``generate`` for models whose layers packed rows do not support.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
 from mirg.errors import EngineError
 from mirg.models.packing import decoder_hidden_states, pack
@@ -85,12 +89,63 @@ def _choose(logits: torch.Tensor, barred: torch.Tensor, temperature: float) -> t
     scores = logits.index_fill(-1, barred, -torch.inf)
     if temperature:
         scores = (scores / temperature).softmax(-1)
+    _require_finite(scores)
+    return torch.multinomial(scores, 1)[:, 0] if temperature else scores.argmax(-1)
+
+
+def _require_finite(scores: torch.Tensor) -> None:
     if not scores.amax(-1).isfinite().all():  # the maximum of anything with NaN is NaN
         raise EngineError(
             "the model computes numbers that are not finite",
             hint="float16 overflows in some models: take bfloat16 or float32; otherwise its training diverged",
         )
-    return torch.multinomial(scores, 1)[:, 0] if temperature else scores.argmax(-1)
+
+
+@torch.no_grad()
+def complete_by_generate(
+    model: Any, prompts: Sequence[Prompt], counts: Sequence[int], sampling: Sampling
+) -> list[list[list[int]]]:
+    """As :func:`complete`, by the model's ``generate`` over prompts that are padded on the left.
+
+    Nothing of the model's own generation settings is used: a checkpoint may store a repetition penalty or top-k.
+    """
+    stops = sorted(sampling.stops)
+    padding, device = stops[0] if stops else 0, model.device
+    longest = max(len(prompt.ids) for prompt in prompts)
+    rows = [[padding] * (longest - len(prompt.ids)) + list(prompt.ids) for prompt in prompts]
+    ids = torch.tensor(rows, device=device)
+    starts = torch.tensor([longest - len(prompt.ids) for prompt in prompts], device=device)
+    inputs = {"input_ids": ids, "attention_mask": (torch.arange(longest, device=device) >= starts[:, None]).long()}
+    if pixels := [prompt.pixels for prompt in prompts if prompt.pixels is not None]:
+        inputs["pixel_values"] = torch.cat(pixels).to(device)
+        inputs["image_grid_thw"] = torch.cat([prompt.grid for prompt in prompts if prompt.grid is not None]).to(device)
+    if "mm_token_type_ids" in inspect.signature(type(model).forward).parameters:
+        inputs["mm_token_type_ids"] = (ids == model.config.image_token_id).int()
+    n = max(counts) if sampling.temperature else 1  # greedy completions of a prompt are all the same
+    settings = GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens,
+        do_sample=bool(sampling.temperature),
+        temperature=sampling.temperature or None,
+        top_k=0 if sampling.temperature else None,
+        num_return_sequences=n,
+        eos_token_id=stops,
+        pad_token_id=padding,
+    )
+    barred = torch.tensor(sorted(sampling.forbidden), dtype=torch.long, device=device)
+
+    def allowed(_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores = scores.index_fill(-1, barred, -torch.inf)
+        _require_finite(scores)
+        return scores
+
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        made = model.generate(**inputs, generation_config=settings, logits_processor=[allowed])[:, longest:].tolist()
+    finally:
+        model.generation_config = own
+    ends = [next((k + 1 for k, token in enumerate(row) if token in sampling.stops), len(row)) for row in made]
+    said = [row[:end] for row, end in zip(made, ends, strict=True)]
+    return [[said[k * n + j % n] for j in range(count)] for k, count in enumerate(counts)]
 
 
 class Growing:

@@ -31,7 +31,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
         ("echo ignore_eos include_stop_str_in_output logprobs use_beam_search", (False,)),
         ("skip_special_tokens spaces_between_special_tokens", (True,)),
         ("bad_words functions stop_token_ids tools", ([],)),
-        ("chat_template_kwargs logit_bias mm_processor_kwargs", ({},)),
+        ("logit_bias mm_processor_kwargs", ({},)),
         ("top_k", (-1, 0)),
         ("stop", ([], "")),
         ("response_format", ({"type": "text"},)),
@@ -91,6 +91,10 @@ class _StreamOptions(_Strict):
     include_usage: bool = False
 
 
+class _TemplateOptions(_Strict):
+    enable_thinking: bool | None = None
+
+
 class Body(_Strict):
     """The parameters of a request that are supported."""
 
@@ -105,6 +109,7 @@ class Body(_Strict):
     stream_options: _StreamOptions = _StreamOptions()
     continue_final_message: bool = False
     add_generation_prompt: bool | None = None
+    chat_template_kwargs: _TemplateOptions = _TemplateOptions()
 
 
 @dataclass(frozen=True)

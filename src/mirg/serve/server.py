@@ -128,7 +128,7 @@ class Served:
             words = f"the prompt is about {tokens:,} tokens, {self.limits.prompt_tokens:,} are allowed"
             raise Refused(400, words, param="messages", code="context_length_exceeded")
         seed = secrets.randbits(31) if chat.asked.seed is None else chat.asked.seed % 2**31
-        prompt = Prompt("request", chat.messages, images, chat.prefix)
+        prompt = Prompt("request", chat.messages, images, chat.prefix, chat.asked.chat_template_kwargs.enable_thinking)
         return chat, Job(prompt, chat.new_tokens, chat.asked.temperature, seed, chat.asked.n)
 
     def _images(self, chat: Chat) -> list[Image]:

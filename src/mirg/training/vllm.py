@@ -37,6 +37,7 @@ import torch
 from trl.models.utils import unwrap_model_for_generation
 
 from mirg.console import logger
+from mirg.engines.vllm import processor_arguments
 from mirg.errors import ConfigError, EngineError
 from mirg.models.load import LoadedModel
 from mirg.models.packing import decoder_hidden_states, pack
@@ -98,14 +99,13 @@ def require_vllm(config: RolloutConfig, loaded: LoadedModel) -> None:
 
 def serve_command(config: RolloutConfig, loaded: LoadedModel) -> str:
     """The command that starts a server for this run: same weights, same pixel limits, and what TRL asks of it."""
-    limits = {"size": {"shortest_edge": loaded.limits.min_pixels, "longest_edge": loaded.limits.max_pixels}}
     address = urlsplit(config.server)
     words = [
         *("vllm", "serve", loaded.model.name_or_path),
         *("--host", address.hostname or "", "--port", str(address.port or 80)),
         *("--weight-transfer-config", json.dumps({"backend": "nccl"})),
         *("--logprobs-mode", "processed_logprobs"),
-        *("--mm-processor-kwargs", json.dumps(limits)),
+        *("--mm-processor-kwargs", json.dumps(processor_arguments(loaded.limits))),
         "--enable-scale-out",
     ]
     return f"VLLM_SERVER_DEV_MODE=1 {shlex.join(words)}"

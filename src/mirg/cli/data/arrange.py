@@ -205,12 +205,15 @@ def difficulty(
     k: Annotated[int, Option("-k", min=1, help="Answers to each prompt.")] = 8,
     temperature: Annotated[float, Option(help="Of sampling.")] = 1.0,
     seed: Annotated[int, Option(help="The same seed and batch size give the same answers.")] = 0,
-    batch_size: measured.BatchSize = 8,
+    batch_size: measured.BatchSize = None,
     max_new_tokens: measured.MaxNewTokens = 512,
     instructions: measured.AnswerInstructions = None,
     family: measured.Family = None,
     device: measured.Device = None,
     dtype: measured.Dtype = None,
+    engine: measured.EngineName = "local",
+    vllm: measured.VllmArguments = None,
+    thinking: measured.Thinking = None,
     endpoint: measured.Endpoint = None,
     key_env: measured.KeyEnv = None,
     concurrency: measured.Concurrency = 16,
@@ -225,21 +228,18 @@ def difficulty(
     answers earn more than others, right or wrong (meta.reward_std): -s reward_std.above=0.1. Stopped and started again,
     the command continues.
     """
+    options = dict(locals())
     from mirg.engines.base import Generation
     from mirg.evaluation.measure import MeasurePlan, refuse_output
     from mirg.evaluation.pass_rates import check_k, write_difficulty
 
-    generation = Generation(max_new_tokens, temperature, seed, batch_size)
+    generation = Generation(max_new_tokens, temperature, seed, measured.prompts_at_once(batch_size, engine, local=8))
     plan = MeasurePlan(generation, instructions, copy=copy, overwrite=overwrite)
     # Errors that do not depend on the model are reported before it is loaded.
     check_k(k, generation)
     source = DatasetFolder.open(dataset)
     refuse_output(out, source, plan)
-
-    from mirg.engines.load import load_engine
-
-    remote = measured.remote_of(endpoint, key_env, concurrency, max_pixels)
-    engine = load_engine(model, family=family, device=device, dtype=dtype, remote=remote)
+    asked = measured.load_engine(model, options, source.read(lambda rejection: None, images="header"))
     with progress(quiet=json) as tell:
-        report = write_difficulty(engine, source, out, k, plan, partial(tell, f"{k} answers each"))
+        report = write_difficulty(asked, source, out, k, plan, partial(tell, f"{k} answers each"))
     measured.print_report(report, out, as_json=json, kept="samples by how often they were solved: {count} {word}")

@@ -23,7 +23,7 @@ from mirg.evaluation.runner import Plan, Progress, evaluate
 from mirg.evaluation.store import SETTINGS_FILE
 from mirg.frames import Size
 from mirg.images import image_size
-from mirg.samples import DatasetFolder, DatasetWriter
+from mirg.samples import DatasetFolder, DatasetWriter, Sample
 from mirg.samples.roots import rooted
 from mirg.samples.writer import written
 from mirg.storage import digest_bytes, read_json
@@ -79,11 +79,15 @@ class MigBench:
             say(f"{sum(map(len, several))} items were asked in {len(several)} prompts (see 'groups' in bench.json).")
         say(f"prompts: {self.prompts}; mode: {self.mode}")
 
-    def _dataset(self, out: Path, *, overwrite: bool) -> DatasetFolder:
-        """The items as samples in ``out/data``. EvaluationError if ``out`` is an evaluation of other items."""
+    def samples(self) -> list[Sample]:
+        """The items as samples; their images are found in the root ``images``."""
         paths = {name: rooted(_ROOT, self.images.inside(name)) for group in self.groups for name in group[0].images}
         sizes = {name: _size(self.images.path(name)) for name in paths}
-        rows = [written(sample_of(self.kind, group, paths, sizes)) for group in self.groups]
+        return [sample_of(self.kind, group, paths, sizes) for group in self.groups]
+
+    def _dataset(self, out: Path, *, overwrite: bool) -> DatasetFolder:
+        """The items as samples in ``out/data``. EvaluationError if ``out`` is an evaluation of other items."""
+        rows = [written(sample) for sample in self.samples()]
         digest = digest_bytes(b"".join(row.line + b"\n" for row in rows))
         if not overwrite and (out / SETTINGS_FILE).is_file():
             old = read_json(out / SETTINGS_FILE)
