@@ -59,7 +59,7 @@ TRAINING = "output TMP/run train.output | overrides seed=9 train.recipe.seed=9"
 TABLE: list[tuple[str, str, str]] = [
     ("evaluate", "engines.load.load_engine evaluation.runner.evaluate", GENERATION + """
         model m load_engine.model | dataset DATA .dataset | out TMP/e .out
-        limit 1 .plan.limit | tasks refer .plan.tasks | metrics TMP/metric.py:size .plan.metrics
+        limit 1 .plan.limit | tasks refer .plan.tasks | draws 3 .plan.draws | metrics TMP/metric.py:size .plan.metrics
         endpoint http://h:1/v1 load_engine.remote.url | key_env NAME load_engine.remote.key_env
         concurrency 3 load_engine.remote.concurrency | max_pixels 50000 load_engine.remote.max_pixels"""),
     ("compare", "evaluation.compare.load_evaluations", "folders a,b .folders"),

@@ -46,13 +46,15 @@ class Generation:
 class Request:
     """One prompt: chat ``messages`` as ``mirg.answers.prompts.messages`` writes them, and its RGB images in order.
 
-    ``prefix`` is the beginning of the assistant's turn, which the model continues.
+    ``prefix`` is the beginning of the assistant's turn, which the model continues. ``draw`` counts the answers that are
+    sampled to one prompt through :class:`Streaming`.
     """
 
     sample_id: str
     messages: list[dict[str, Any]]
     images: list[Image]
     prefix: str = ""
+    draw: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,10 @@ class Streaming(Protocol):
     """An engine whose completions do not depend on which requests are asked together, and arrive one by one."""
 
     def stream(self, requests: Iterable[Request], settings: Generation) -> Iterator[Completion | EngineError]:
-        """Completions in order, or the error of a request that is refused; requests are taken on demand."""
+        """Completions in order, or the error of a request that is refused; requests are taken on demand.
+
+        Sampled completions of equal requests differ if their ``draw`` does.
+        """
         ...
 
     def remembering(self, file: Path) -> AbstractContextManager[None]:

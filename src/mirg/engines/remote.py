@@ -109,7 +109,7 @@ class EndpointEngine:
         Raises:
             EndpointError: The endpoint cannot be reached, refuses the key, or does not have the model.
         """
-        return self._in_order(((request, 0) for request in requests), settings)
+        return self._in_order(((request, request.draw) for request in requests), settings)
 
     def _in_order(
         self, requests: Iterable[tuple[Request, int]], settings: Generation

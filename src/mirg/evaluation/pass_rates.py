@@ -99,5 +99,6 @@ def check_k(k: int, generation: Generation) -> None:
         raise ConfigError(f"k is {k}", hint="at least 1 answer per prompt")
     if k > 1 and generation.temperature == 0:
         raise ConfigError(
-            f"{k} answers at temperature 0 are {k} times the same", hint="raise the temperature, or k = 1"
+            f"{k} answers at temperature 0 are {k} times the same",
+            hint="raise the temperature, for example to 1, or ask for one answer",
         )
