@@ -85,6 +85,8 @@ class FaultyApi:
         self.bodies: list[dict[str, Any]] = []
         self.keep_bodies = False
         self.reply = reply
+        self.refused: Callable[[dict[str, Any]], str | None] = lambda body: None  # the message of a refusal, status 400
+        self.finish = "stop"
         self.port = 0
 
     @property
@@ -135,6 +137,8 @@ class FaultyApi:
         body = json.loads(data)
         if self.keep_bodies:
             self.bodies.append(body)
+        if message := self.refused(body):
+            return await _send(writer, "400 Bad Request", _error(message))
         payload = self._completion(self._text(body))
         self.counts.answered[digest] += 1
         self.counts.tokens += settings.input_tokens + settings.output_tokens
@@ -160,7 +164,11 @@ class FaultyApi:
 
     def _completion(self, text: str, **message: Any) -> bytes:
         settings = self.settings
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text, **message}}
+        choice = {
+            "index": 0,
+            "finish_reason": self.finish,
+            "message": {"role": "assistant", "content": text, **message},
+        }
         usage = {"prompt_tokens": settings.input_tokens, "completion_tokens": settings.output_tokens}
         return json.dumps({"object": "chat.completion", "choices": [choice], "usage": usage}).encode()
 

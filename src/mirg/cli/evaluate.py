@@ -215,5 +215,6 @@ def _show_summary(summary: Mapping[str, Any], out: Path) -> None:
             warn(f"{row['id'] or '(row)'} could not be asked: {row['reason']}")
         warn(f"{summary['rejected']} samples could not be asked and are in no number")
     if summary["cut_off"]:
-        warn(f"{summary['cut_off']} completions were cut off at the token limit")
+        limit = summary["settings"]["generation"]["max_new_tokens"]
+        warn(f"{summary['cut_off']} completions were cut off after {limit} tokens: raise --max-new-tokens")
     say(f"written: {out}")

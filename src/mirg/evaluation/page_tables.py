@@ -69,6 +69,8 @@ def read_evaluation(name: str, folder: Path, notes: list[str]) -> Evaluation:
     rejected = summary.get("rejected", 0)
     if rejected:
         notes.append(f"{name}: {rejected} samples could not be asked and are not counted (see {REJECTED_FILE})")
+    if cut := summary.get("cut_off"):
+        notes.append(f"{name}: {cut} completions were cut off at the token limit: raise --max-new-tokens")
     settings = summary.get("settings", {})
     if rows and (summary.get("n") != len(rows) or broken or not {"metrics", "chance"} <= set(summary)):
         summary = {"metrics": table(rows), "chance": chance(rows)}

@@ -74,6 +74,7 @@ def write_difficulty(
             right=sum(record.joint for record in records),
             rewards=tuple(round(record.total, 6) for record in records),
             tokens=sum(said.tokens for said in group),
+            cut_off=sum(said.finish == "length" for said in group),
         )
 
     def measure(asked: Sequence[Asked], generation: Generation) -> list[DifficultyRow]:

@@ -134,7 +134,10 @@ def summarise(
     """Settings, counts, metrics, chance levels and failures as plain data; no times, so runs can be compared."""
     if not records:
         first = f"; first: {rejected[0]['reason']}" if rejected else ""
-        raise EvaluationError(f"no sample could be evaluated, {len(rejected)} were rejected{first}")
+        hint = f"{REJECTED_FILE} lists every reason; the same command asks again"
+        if first.endswith("does not exist"):
+            hint = "put the images where samples.jsonl says, or import the dataset again with its images"
+        raise EvaluationError(f"no sample could be evaluated, {len(rejected)} were rejected{first}", hint=hint)
     return {
         "settings": settings | {"limit": limit},
         "n": len(records),
@@ -240,7 +243,8 @@ def _stream(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) ->
             yield len(rows) + bool(made) + kept, made, rows
             kept = 0
         rows = refused()
-        yield len(rows) + kept, [], rows
+        if rows or kept:
+            yield len(rows) + kept, [], rows
 
 
 def _rows(batch: Batch, draws: int) -> list[RowKey]:
