@@ -202,7 +202,7 @@ def by_body(body: dict[str, Any]) -> str:
     return said(f"s{int(hashlib.sha256(json.dumps(body).encode()).hexdigest()[:4], 16) % 24:02d}", body["seed"])
 
 
-def test_an_endpoint_is_asked_for_each_answer_once(api: FaultyApi, dataset: DatasetFolder, tmp_path: Path) -> None:
+def test_each_answer_is_requested_once(api: FaultyApi, dataset: DatasetFolder, tmp_path: Path) -> None:
     api.reply = by_body
     api.settings = Settings(share=0.1, faults=("429", "500", "reset"))
     plan = replace(PLAN, limit=9)

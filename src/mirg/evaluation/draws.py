@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mirg.evaluation.intervals import mean_intervals
+from mirg.evaluation.intervals import Floats, mean_intervals
 from mirg.evaluation.majority import spread
 from mirg.evaluation.metrics import METRICS, values
 from mirg.evaluation.records import Record, answer_of, representative
@@ -38,14 +38,19 @@ def draws_summary(items: Sequence[Sequence[Record]]) -> dict[str, Any]:
     item (:func:`mirg.evaluation.majority.spread`). ``tokens`` and ``cut_off`` count all answers.
     """
     answers = [record for item in items for record in item]
-    tasks = sorted({item[0].task for item in items})
+    values_NM = np.array([_values(item) for item in items])
+    sets, tasks = [item[0].image_set for item in items], np.array([item[0].task for item in items])
+
+    def block(rows: Sequence[int]) -> dict[str, Any]:
+        return _block(values_NM[np.asarray(rows)], [sets[row] for row in rows], len(items[0]))
+
     return {
         "tokens": sum(record.completion_tokens for record in answers),
         "cut_off": sum(record.finish == "length" for record in answers),
         "draws": {
             "k": len(items[0]),
-            "overall": _block(items),
-            "tasks": {task: _block([item for item in items if item[0].task == task]) for task in tasks},
+            "overall": block(range(len(items))),
+            "tasks": {task: block(np.flatnonzero(tasks == task).tolist()) for task in sorted(set(tasks.tolist()))},
         },
     }
 
@@ -60,19 +65,20 @@ def draw_rows(items: Sequence[Sequence[Record]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _block(items: Sequence[Sequence[Record]]) -> dict[str, Any]:
-    k = len(items[0])
-    passed_NC = [[sum(METRICS[metric](record) for record in item) for metric in PASSED] for item in items]
-    columns = [[pass_at_k(k, int(right), draws) for right in row for draws in range(1, k + 1)] for row in passed_NC]
-    means = [values(item).mean(axis=0) for item in items]
-    agreement = [spread([answer_of(record) for record in item]) for item in items]
-    sets = [item[0].image_set for item in items]
-    found = mean_intervals(np.hstack([columns, means, agreement]), sets)
+def _values(item: Sequence[Record]) -> list[float]:
+    """The values of an item in the order in which :func:`_block` reads them."""
+    right = [int(sum(METRICS[metric](record) for record in item)) for metric in PASSED]
+    passed = [pass_at_k(len(item), c, k) for c in right for k in range(1, len(item) + 1)]
+    return [*passed, *values(item).mean(axis=0).tolist(), *spread([answer_of(record) for record in item])]
+
+
+def _block(values_NM: Floats, sets: Sequence[str], draws: int) -> dict[str, Any]:
+    found = mean_intervals(values_NM, sets)
     cells = iter([interval.cell() for interval in found])
     return {
         "n": found[0].n,
         "n_sets": found[0].n_sets,
-        "pass_at_k": {metric: [{"k": draws, **next(cells)} for draws in range(1, k + 1)] for metric in PASSED},
+        "pass_at_k": {metric: [{"k": k, **next(cells)} for k in range(1, draws + 1)] for metric in PASSED},
         "mean": {metric: next(cells) for metric in METRICS},
         "agreement": {name: next(cells) for name in AGREEMENT},
     }

@@ -19,7 +19,7 @@ Cells = Callable[[Evaluation], Mapping[str, Any]]
 
 
 def draws_section(evaluated: Sequence[Evaluation]) -> Draws | None:
-    """The evaluations with several answers to each item. None if there are none."""
+    """The evaluations with several answers to each item; None if no evaluation has them."""
     several = [e for e in evaluated if e.draws]
     if not several:
         return None

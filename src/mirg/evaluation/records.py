@@ -158,7 +158,7 @@ def answer_of(record: Record) -> Answer:
 
 
 def representative(answers: Sequence[Record]) -> Record:
-    """The one of several answers to a sample that stands for them: the majority answer."""
+    """The majority answer of several answers to a sample; the answer if there is one."""
     return answers[majority([answer_of(record) for record in answers]) if len(answers) > 1 else 0]
 
 
