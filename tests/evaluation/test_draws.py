@@ -230,7 +230,7 @@ def test_each_answer_is_requested_once(api: FaultyApi, dataset: DatasetFolder, t
 def test_a_sample_needs_all_of_its_answers_and_only_it_is_asked_again(
     api: FaultyApi, dataset: DatasetFolder, tmp_path: Path
 ) -> None:
-    """The endpoint refuses one of 27 requests; later it answers that one, and is asked for nothing else."""
+    """The endpoint refuses one of 27 requests; later it answers that one, and nothing else is requested."""
     bodies: list[dict[str, Any]] = []
 
     def refusing(body: dict[str, Any]) -> str:
