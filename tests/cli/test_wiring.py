@@ -69,7 +69,8 @@ TRAINING = "output TMP/run train.output | overrides seed=9 train.recipe.seed=9"
 TABLE: list[tuple[str, str, str]] = [
     ("evaluate", "engines.load.load_engine evaluation.runner.evaluate", GENERATION + """
         model m load_engine.model | dataset DATA .dataset | out TMP/e .out
-        limit 1 .plan.limit | tasks refer .plan.tasks | metrics TMP/metric.py:size .plan.metrics""" + REMOTE),
+        limit 1 .plan.limit | tasks refer .plan.tasks | draws 3 .plan.draws
+        metrics TMP/metric.py:size .plan.metrics""" + REMOTE),
     ("evaluate", "engines.load.load_engine evaluation.runner.evaluate", OFFLINE + """
         model m load_engine.model | dataset DATA .dataset | out TMP/e .out | dtype float16 load_engine.dtype
         limit 1 .plan.limit | engine vllm .plan.generation.batch_size=256"""),

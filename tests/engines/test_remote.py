@@ -167,7 +167,7 @@ def test_a_refused_request_does_not_end_the_others(api: FaultyApi) -> None:
 
 @pytest.mark.parametrize(
     ("always", "says"),
-    [("401", "check the key"), ("404", "has a model 'm'"), ("403", "may use the model"), ("HTML", "ends with /v1"),
+    [("401", "--key-env"), ("404", "has a model 'm'"), ("403", "may use the model"), ("HTML", "ends with /v1"),
      ("503", "the same command continues")],
 )  # fmt: skip
 def test_an_endpoint_that_answers_nobody_ends_the_run(api: FaultyApi, always: str, says: str) -> None:

@@ -190,8 +190,8 @@ def test_a_refused_request_is_one_problem_and_the_others_are_measured(
         url = next(part for part in body["messages"][0]["content"] if "image_url" in part)["image_url"]["url"]
         return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).width in (43, 45)
 
-    api.refuses, api.reply = wide, lambda body: RIGHT if body["seed"] % 2 else WRONG
-    api.settings.message = "too many pixels in an image"
+    api.refused = lambda body: "too many pixels in an image" if wide(body) else None
+    api.reply = lambda body: RIGHT if body["seed"] % 2 else WRONG
 
     def engine() -> EndpointEngine:
         return EndpointEngine(api.url, "m", FAMILIES["qwen3-vl"], requests=Limits(concurrency=4, max_wait=0.1))

@@ -86,8 +86,8 @@ class FaultyApi:
         self.keep_bodies = False
         self.reply = reply
         self.message: dict[str, Any] = {}  # fields of every message, in the place of its own
+        self.refused: Callable[[dict[str, Any]], str | None] = lambda body: None  # the message of a refusal, status 400
         self.finish = "stop"
-        self.refuses: Callable[[dict[str, Any]], bool] = lambda body: False  # which bodies are answered 400
         self.port = 0
 
     @property
@@ -130,7 +130,7 @@ class FaultyApi:
             return await _send(writer, "404 Not Found", _error("no such page"))
         if settings.latency:
             await asyncio.sleep(settings.latency)
-        fault = "400" if self.refuses(json.loads(data)) else settings.always or self._fault(digest)
+        fault = settings.always or self._fault(digest)
         if fault is not None:
             self.counts.faults[fault] += 1
             secret = headers.get("authorization", "") if settings.echo_key else ""
@@ -138,6 +138,8 @@ class FaultyApi:
         body = json.loads(data)
         if self.keep_bodies:
             self.bodies.append(body)
+        if message := self.refused(body):
+            return await _send(writer, "400 Bad Request", _error(message))
         payload = self._completion(self._text(body))
         self.counts.answered[digest] += 1
         self.counts.tokens += settings.input_tokens + settings.output_tokens

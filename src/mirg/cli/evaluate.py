@@ -27,6 +27,7 @@ from mirg.cli.measured import (
 )
 from mirg.console import say, table, warn
 from mirg.errors import ConfigError
+from mirg.evaluation.draws import AGREEMENT, PASSED
 from mirg.evaluation.mc_bench import TITLES as MC_BENCH
 from mirg.evaluation.metrics import LOWER_IS_BETTER, TITLES
 from mirg.storage import write_json_atomic
@@ -69,6 +70,7 @@ def evaluate(
     max_new_tokens: Annotated[int, typer.Option(help="Longest completion in tokens.")] = 512,
     temperature: Annotated[float, typer.Option(help="0 is greedy decoding.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of sampling, if temperature is not 0.")] = 0,
+    draws: Annotated[int, typer.Option(min=1, help="Answers sampled to each sample: pass@k and majority.")] = 1,
     instructions: AnswerInstructions = None,
     family: Family = None,
     device: Device = None,
@@ -102,6 +104,7 @@ def evaluate(
         limit=limit,
         tasks=tuple(part.strip() for part in (tasks or "").split(",") if part.strip()),
         metrics=tuple(metrics or ()),
+        draws=draws,
         overwrite=overwrite,
     )
     plugin_metrics(plan.metrics)
@@ -257,6 +260,15 @@ def _progress() -> Any:
     return show
 
 
+def _show_draws(k: int, block: Mapping[str, Any], majority: Mapping[str, Any]) -> None:
+    sizes = [size for size in (1, 2, 4, 8, 16, 32, 64, 128) if size < k] + [k]
+    rows = [[f"pass@{n}", *(_cell(block["pass_at_k"][metric][n - 1]) for metric in PASSED)] for n in sizes]
+    rows.append(["majority answer", *(_cell(majority[metric]) for metric in PASSED)])
+    table(f"{k} answers to each sample: percent, 95 % interval", ["", *(TITLES[metric] for metric in PASSED)], rows)
+    say("; ".join(f"{title}: {_cell(block['agreement'][name])}" for name, title in AGREEMENT.items()))
+    say("The first table is about the majority answer; draws.jsonl has the agreement for each sample.")
+
+
 def _show_summary(summary: Mapping[str, Any]) -> None:
     overall, chance = summary["metrics"]["overall"], summary["chance"]["overall"]
     rows = [[title, _cell(overall[metric]), _chance(chance, metric)] for metric, title in TITLES.items()]
@@ -264,6 +276,8 @@ def _show_summary(summary: Mapping[str, Any]) -> None:
     if mc_bench := summary["metrics"].get("mc_bench"):
         rows = [[title, _cell(mc_bench["overall"][metric])] for metric, title in MC_BENCH.items()]
         table("The benchmark's own metrics: percent, 95 % interval", ["metric", "value"], rows)
+    if several := summary.get("draws"):
+        _show_draws(several["k"], several["overall"], overall)
     if plugins := summary["metrics"].get("plugins"):
         found = {label: cell for label, cell in plugins["overall"].items() if label not in ("n", "n_sets")}
         rows = [[label, _number(cell)] for label, cell in found.items()]
@@ -279,4 +293,5 @@ def _show_left_out(summary: Mapping[str, Any]) -> None:
         if count := summary["thinking"][name]:
             tell(f"{count} completions {words}")
     if summary["cut_off"]:
-        warn(f"{summary['cut_off']} completions were cut off at the token limit")
+        limit = summary["settings"]["generation"]["max_new_tokens"]
+        warn(f"{summary['cut_off']} completions were cut off after {limit} tokens: raise --max-new-tokens")

@@ -107,7 +107,7 @@ def as_text(grounding: Grounding) -> list[str]:
             problem = f"  [{found.problem}]" if found.problem else ""
             lines.append(f"  Image-{found.image}  {name}  {place}{problem}")
     if grounding.completion.finish == "length":
-        lines += ["", f"The completion was cut at {grounding.completion.tokens} tokens (see --max-new-tokens)."]
+        lines += ["", f"The completion was cut at {grounding.completion.tokens} tokens: raise --max-new-tokens."]
     return lines
 
 

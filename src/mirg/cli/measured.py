@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mirg.cli.output import json_out, say_listed
-from mirg.console import say
+from mirg.console import say, warn
 from mirg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -131,3 +131,5 @@ def print_report(report: MeasureReport, out: Path, *, as_json: bool, kept: str =
             parts = (each.format(word=word, count=count) for word, count in counts.most_common())
             say(f"{title}: {', '.join(parts)}")
     say(f"{report.n_rejected} rejected")
+    if report.cut_off:
+        warn(f"{report.cut_off} completions were cut off at the token limit: raise --max-new-tokens")

@@ -51,6 +51,7 @@ class Request:
 
     ``prefix`` is the beginning of the assistant's turn, which the model continues. ``thinking`` asks the chat template
     to let the model think or not (``enable_thinking``); None: as chosen for the engine, else the template's default.
+    ``draw`` counts the answers that are sampled to one prompt through :class:`Streaming`.
     """
 
     sample_id: str
@@ -58,6 +59,7 @@ class Request:
     images: list[Image]
     prefix: str = ""
     thinking: bool | None = None
+    draw: int = 0
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,10 @@ class Streaming(Protocol):
     """An engine whose completions do not depend on which requests are asked together, and arrive one by one."""
 
     def stream(self, requests: Iterable[Request], settings: Generation) -> Iterator[Completion | EngineError]:
-        """Completions in order, or the error of a request that is refused; requests are taken on demand."""
+        """Completions in order, or the error of a request that is refused; requests are taken on demand.
+
+        Sampled completions of equal requests differ if their ``draw`` does.
+        """
         ...
 
     def remembering(self, file: Path) -> AbstractContextManager[None]:

@@ -32,6 +32,13 @@ _RETRIED = frozenset({408, 409, 425, _BUSY})
 _NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"})
 _FIRST_CONTACT = 3  # tries of a request before the endpoint has answered any: a wrong address must fail soon
 _FIRST_PAUSE = 0.5  # seconds, doubled with every attempt
+# What servers say if their model, or their program, reads no images; some say it with status 500.
+_BLIND = re.compile(
+    r"at most 0 image|not a multimodal|(not|endpoints)\b.{0,40}\bsupport\b.{0,20}\b(image|vision)"
+    r"|(images?|vision|image input)\b.{0,9}\bnot supported|must be a string|valid string|unknown variant .image_url",
+    re.IGNORECASE,
+)
+_PAGE = "the reply is a web page"
 _ENV_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 T = TypeVar("T")
@@ -76,7 +83,7 @@ def key_from_environment(variable: str | None, url: str) -> str | None:
     if not value:
         raise ConfigError(
             f"the environment variable {variable} is not set, and {url} needs a key",
-            hint=f"export {variable}=…, or set key_env to null for a server without keys",
+            hint=f"export {variable}=…, or name no variable if the server needs no key",
         )
     if not value.isascii() or not value.isprintable() or " " in value:
         # The message of the client library would contain the key in another spelling.
@@ -106,7 +113,17 @@ class Fault(Exception):
     @property
     def retried(self) -> bool:
         """Whether the same request may succeed later: 408, 409, 425, 429, 5xx, and every fault without a status."""
-        return self.kind != "status" or self.status in _RETRIED or self.status >= 500
+        return self.kind != "status" or self.status in _RETRIED or (self.status >= 500 and not self.blind)
+
+    @property
+    def blind(self) -> bool:
+        """Whether the server says that its model reads no images."""
+        return self.kind == "status" and _BLIND.search(self.message) is not None
+
+    @property
+    def is_page(self) -> bool:
+        """Whether the reply is a web page, as if the address were not that of the API."""
+        return self.message.startswith(_PAGE)
 
     @property
     def outcome(self) -> str:
@@ -241,7 +258,7 @@ class Retries:
             # A server that is busy with other requests of this run is no reason to give this request up.
             used += not (fault.status == _BUSY and self.answers > answers)
             answers = self.answers
-            patient = self.answers or fault.kind != "connection"
+            patient = self.answers or not (fault.kind == "connection" or fault.is_page)
             tries = limits.tries if patient else min(_FIRST_CONTACT, limits.tries)
             too_long = fault.after is not None and fault.after > limits.max_wait
             if not fault.retried or used >= tries or too_long:
@@ -255,8 +272,8 @@ def read_body(text: str) -> Reply | Fault:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        what = "is a web page" if text.lstrip()[:1] == "<" else "is not JSON"
-        return Fault("body", f"the reply {what}: {one_line(text, 80)!r}", billed=True)
+        what = _PAGE if text.lstrip()[:1] == "<" else "the reply is not JSON"
+        return Fault("body", f"{what}: {one_line(text, 80)!r}", billed=True)
     if not isinstance(value, dict):
         return Fault("body", "the reply is not a JSON object", billed=True)
     error, choices = value.get("error"), value.get("choices")

@@ -26,6 +26,7 @@ from mirg.answers.blocks import THINK_CLOSE, THINK_OPEN
 from mirg.engines.base import Completion, Generation, OpenedBy, Request, draw_seed
 from mirg.engines.endpoint import Endpoint, Fault, Reply, Retries
 from mirg.engines.limits import Clock, Limits
+from mirg.engines.refusals import meaning
 from mirg.errors import EndpointError, EngineError
 from mirg.frames import input_size
 from mirg.storage import BadLine, Journal, read_jsonl
@@ -114,7 +115,7 @@ class EndpointEngine:
         Raises:
             EndpointError: The endpoint cannot be reached, refuses the key, or does not have the model.
         """
-        return self._in_order(((request, 0) for request in requests), settings)
+        return self._in_order(((request, request.draw) for request in requests), settings)
 
     def _in_order(
         self, requests: Iterable[tuple[Request, int]], settings: Generation
@@ -188,22 +189,15 @@ class EndpointEngine:
 
     def _refused(self, fault: Fault, request: Request, *, answered: bool) -> EngineError:
         """The error of one request; EndpointError if no other request can succeed either."""
-        hints = {
-            401: "check the key, and the name of its environment variable",
-            403: f"check that the key may use the model {self.name!r}",
-            404: f"check that the endpoint has a model {self.name!r}, and that the address ends with /v1",
-        }
         if fault.retried:
             hint = "check the server and the address; the same command continues"
-            if "web page" in fault.message:
+            if fault.is_page:
                 hint = "this may be the address of a web page: that of the API most often ends with /v1"
             raise EndpointError(f"{self._url} does not answer: {fault.message}", hint=hint)
-        if fault.status in hints and (fault.status == 401 or not answered):
-            raise EndpointError(f"{self._url} refuses: {fault.message}", hint=hints[fault.status])
-        said = fault.message.casefold()
-        sees = not any(word in said for word in ("image", "vision", "multimodal"))
-        hint = "" if sees else f"check that {self.name!r} accepts {len(request.images)} images of this size"
-        return EngineError(f"sample {request.sample_id}: the endpoint refuses: {fault.message}", hint=hint)
+        meant = meaning(fault, self.name, len(request.images), has_key=self._key is not None)
+        if fault.status == 401 or (meant.all_requests and not answered):
+            raise EndpointError(f"{self._url} refuses: {fault.message}", hint=meant.hint)
+        return EngineError(f"sample {request.sample_id}: the endpoint refuses: {fault.message}", hint=meant.hint)
 
 
 class _Loop:

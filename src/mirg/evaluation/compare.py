@@ -27,7 +27,8 @@ from mirg.storage import read_json, read_jsonl
 class Evaluation:
     """The records of one model on one dataset; ``rejected`` samples could not be asked and are in no metric.
 
-    ``metrics`` and ``chance`` are those of the summary, if they have been read.
+    ``metrics``, ``chance`` and ``draws`` are those of the summary, if they have been read. If a sample has several
+    answers, ``records`` has the majority answer.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Evaluation:
     folder: Path = Path()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     chance: Mapping[str, Any] = field(default_factory=dict)
+    draws: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_evaluation(folder: str | Path, *, name: str | None = None) -> Evaluation:
@@ -151,6 +153,9 @@ def _notes(evaluations: Sequence[Evaluation]) -> list[str]:
     notes = []
     if len({frozenset(record.id for record in e.records) for e in evaluations}) > 1:
         notes.append("The evaluations do not hold the same samples: compare the paired differences only.")
+    for e in evaluations:
+        if draws := e.settings.get("draws"):
+            notes.append(f"{e.name}: the majority of {draws} answers to each sample.")
     for setting in ("family", "numerics", "generation", "instructions", "reader", "rewards"):
         if len({str(e.settings[setting]) for e in evaluations if setting in e.settings}) > 1:
             notes.append(f"The evaluations differ in: {setting}.")

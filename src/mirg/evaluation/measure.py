@@ -33,7 +33,10 @@ Progress = Callable[[int, int], None]  # samples measured, rows of the dataset
 
 
 class Row(BaseModel):
-    """What was found about one sample, and the ``tokens`` generated for it. ``problem``: why it could not be asked."""
+    """What was found about one sample, and the ``tokens`` generated for it. ``problem``: why it could not be asked.
+
+    ``cut_off`` counts completions that ended at the token limit.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,6 +44,7 @@ class Row(BaseModel):
     key: str = ""
     problem: str = ""
     tokens: int = 0
+    cut_off: int = 0
 
 
 R = TypeVar("R", bound=Row)
@@ -95,12 +99,13 @@ class MeasureReport(Tally[Rejection]):
     """The :class:`Tally` of a measurement, which counts kept samples by what was found about them.
 
     ``resumed`` counts the rows that an earlier run measured; ``tokens`` were generated for all rows, also in earlier
-    runs.
+    runs, and ``cut_off`` completions ended at the token limit.
     """
 
     most: int | None = KEPT_REJECTIONS
     resumed: int = 0
     tokens: int = 0
+    cut_off: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -114,6 +119,7 @@ class MeasureReport(Tally[Rejection]):
             "tasks": dict(sorted(self.tasks.items())),
             "resumed": self.resumed,
             "tokens": self.tokens,
+            "cut_off": self.cut_off,
             "rejections": rejected["rejections"],
         }
 
@@ -232,6 +238,7 @@ def _write(
         if row is None or row.id != sample.id:
             raise DataError(f"{dataset.root} changed while it was measured", hint="start again")
         report.tokens += row.tokens
+        report.cut_off += row.cut_off
         if row.problem:
             return derive.Outcome(None, "", dataset.rejection(number, sample, "sample", row.problem))
         found = what.outcome(sample, row)

@@ -12,7 +12,7 @@ from mirg.evaluation import mc_bench
 from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import Evaluation, difference
 from mirg.evaluation.metrics import TITLES, table
-from mirg.evaluation.records import RECORDS_FILE, Record, read_rows
+from mirg.evaluation.records import RECORDS_FILE, Record, read_rows, representative
 from mirg.evaluation.store import SUMMARY_FILE, changed_rows
 from mirg.report.data import (
     Column,
@@ -46,7 +46,7 @@ Block = Mapping[str, Any]
 def read_evaluation(name: str, folder: Path, notes: list[str]) -> Evaluation:
     """The evaluation in ``folder``. Broken rows are left out and noted; the summary is used if it fits the rows."""
     path = folder / RECORDS_FILE
-    records: dict[str, Record] = {}
+    records: dict[str, list[Record]] = {}
     summary: Any = {}
     broken = 0
     try:
@@ -54,7 +54,7 @@ def read_evaluation(name: str, folder: Path, notes: list[str]) -> Evaluation:
             if isinstance(row, BadLine):
                 broken += not row.torn  # a torn last line is an evaluation that was stopped there
             else:
-                records[row.id] = row
+                records.setdefault(row.id, []).append(row)
         if broken:
             notes.append(f"{name}: {broken} broken rows of {path} are not counted")
         elif not records:
@@ -65,16 +65,19 @@ def read_evaluation(name: str, folder: Path, notes: list[str]) -> Evaluation:
             summary = read_json(folder / SUMMARY_FILE)
     except MirgError as error:
         notes.append(str(error))
-    rows = tuple(records.values())
+    rows = tuple(map(representative, records.values()))
     summary = summary if isinstance(summary, dict) else {}
     rejected = summary.get("rejected", 0)
     if rejected:
         notes.append(f"{name}: {rejected} samples could not be asked and are not counted (see {REJECTED_FILE})")
+    if cut := summary.get("cut_off"):
+        notes.append(f"{name}: {cut} completions were cut off at the token limit: raise --max-new-tokens")
     settings = summary.get("settings", {})
     if rows and (summary.get("n") != len(rows) or broken or not {"metrics", "chance"} <= set(summary)):
         summary = {"metrics": table(rows), "chance": chance(rows)}
         notes.append(f"{name}: computed from {len(rows)} rows; the evaluation has not ended, or its summary is old")
-    return Evaluation(name, rows, settings, rejected, folder, summary.get("metrics", {}), summary.get("chance", {}))
+    parts = {part: summary.get(part, {}) for part in ("metrics", "chance", "draws")}
+    return Evaluation(name, rows, settings, rejected, folder, **parts)
 
 
 def result_table(evaluated: Sequence[Evaluation], notes: list[str]) -> ResultTable:

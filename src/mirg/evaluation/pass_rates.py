@@ -74,6 +74,7 @@ def write_difficulty(
             right=sum(record.joint for record in records),
             rewards=tuple(round(record.total, 6) for record in records),
             tokens=sum(said.tokens for said in group),
+            cut_off=sum(said.finish == "length" for said in group),
         )
 
     def measure(asked: Sequence[Asked], generation: Generation) -> list[DifficultyRow]:
@@ -99,5 +100,6 @@ def check_k(k: int, generation: Generation) -> None:
         raise ConfigError(f"k is {k}", hint="at least 1 answer per prompt")
     if k > 1 and generation.temperature == 0:
         raise ConfigError(
-            f"{k} answers at temperature 0 are {k} times the same", hint="raise the temperature, or k = 1"
+            f"{k} answers at temperature 0 are {k} times the same",
+            hint="raise the temperature, for example to 1, or ask for one answer",
         )

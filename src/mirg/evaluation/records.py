@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from mirg.answers.blocks import THINK_CLOSE, THINK_OPEN, split
 from mirg.engines.base import OpenedBy
 from mirg.errors import EvaluationError, first_problem
 from mirg.evaluation.agreement import NOTHING, agree
+from mirg.evaluation.majority import Answer, majority
 from mirg.families import Family, PixelLimits
 from mirg.geometry import Box
 from mirg.rewards import RewardConfig, score
@@ -43,7 +44,8 @@ class Record(BaseModel):
     ``correct_30/50/70`` ignore the image (the published meaning), ``joint`` does not; ``key`` says under which model,
     prompt, images, settings and reader the row was made (:mod:`mirg.evaluation.batches`). ``form`` is the question
     without what it asks for (:func:`question_form`); rows of releases that did not write it have "". ``opened_by`` says
-    who wrote the tag at the beginning of the thinking (:class:`mirg.engines.base.Completion`).
+    who wrote the tag at the beginning of the thinking (:class:`mirg.engines.base.Completion`). ``draw`` counts several
+    answers to one sample from 0; it is None, and not written, if each sample has one answer.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,6 +78,14 @@ class Record(BaseModel):
     key: str = ""
     form: str = ""
     opened_by: OpenedBy = "model"
+    draw: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _row(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        row: dict[str, Any] = write(self)
+        if self.draw is None:
+            row.pop("draw", None)
+        return row
 
 
 def make_record(
@@ -89,6 +99,7 @@ def make_record(
     finish: Literal["stop", "length"] = "stop",
     key: str = "",
     opened_by: OpenedBy = "model",
+    draw: int | None = None,
 ) -> Record:
     """Read and score one completion. Total on any text; lone surrogates, which no file can hold, become ``?``."""
     completion = completion.encode("utf-8", "replace").decode("utf-8")
@@ -128,6 +139,7 @@ def make_record(
         key=key,
         form=question_form(sample),
         opened_by=opened_by,
+        draw=draw,
     )
 
 
@@ -161,22 +173,42 @@ def question_form(sample: Sample) -> str:
     return _QUOTED.sub(MASK, sample.question)
 
 
+def answer_of(record: Record) -> Answer:
+    """The boxes of an answer, None if it could not be read."""
+    return None if record.failure is not None else tuple((box.image, box.box) for box in record.predicted)
+
+
+def representative(answers: Sequence[Record]) -> Record:
+    """The majority answer of several answers to a sample; the answer if there is one."""
+    return answers[majority([answer_of(record) for record in answers]) if len(answers) > 1 else 0]
+
+
 def load_records(path: str | Path) -> list[Record]:
-    """The rows of an evaluation folder, or of a records file.
+    """One row for each sample of an evaluation folder or of a records file; of several answers the majority answer.
+
+    Errors as :func:`load_answers`.
+    """
+    return [representative(answers) for answers in load_answers(path)]
+
+
+def load_answers(path: str | Path) -> list[list[Record]]:
+    """The rows of each sample of an evaluation folder, or of a records file, in order of draws.
 
     Raises :class:`EvaluationError` with the row if one is broken, ``StorageError`` if the file cannot be read.
     """
     file = Path(path)
     file = file / RECORDS_FILE if file.is_dir() else file
-    records: dict[str, Record] = {}
+    samples: dict[str, list[Record]] = {}
+    seen: set[tuple[str, int | None]] = set()
     for row, record in read_rows(file, Record):
         if isinstance(record, BadLine):
             hint = "remove this row and those after it, and run the evaluation again: it resumes there"
             raise EvaluationError(f"{file}:{row}: {record.reason}", hint=hint)
-        if record.id in records:
+        if (record.id, record.draw) in seen:
             raise EvaluationError(f"{file}:{row}: sample {record.id} has two rows", hint="each id counts once")
-        records[record.id] = record
-    return list(records.values())
+        seen.add((record.id, record.draw))
+        samples.setdefault(record.id, []).append(record)
+    return list(samples.values())
 
 
 def read_rows(file: Path, kind: type[M]) -> Iterator[tuple[int, M | BadLine]]:

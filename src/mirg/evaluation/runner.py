@@ -1,10 +1,13 @@
 """Running an engine over a dataset, batch by batch, so that nothing is lost and nothing is done twice.
 
 ``DIR/evaluation.json`` says what is evaluated, ``records.jsonl`` grows by one batch at a time, ``rejected.jsonl`` holds
-the samples that could not be asked, ``summary.json`` is written at the end. Killed anywhere and started again, the
-folder ends byte-identical to that of an uninterrupted run: batches are cut from the whole selection, whole batches
-with the right keys are kept, the first other one and all after it are made (again). Keys come from the files' bytes:
-pixels are decoded only for samples that are asked, and for those without a row, to report the reason again.
+the samples that could not be asked, ``summary.json`` is written at the end. With several answers to each sample
+(``draws``), a sample has one row for each of them, and its majority answer is in the metrics of the summary.
+
+Killed anywhere and started again, the folder ends byte-identical to that of an uninterrupted run: batches are cut from
+the whole selection, whole batches with the right keys are kept, the first other one and all after it are made (again).
+Keys come from the files' bytes: pixels are decoded only for samples that are asked, and for those without a row, to
+report the reason again.
 """
 
 from __future__ import annotations
@@ -17,15 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from mirg.answers.prompts import Instructions
-from mirg.engines.base import Completion, Engine, Generation, Request, Streaming
+from mirg.engines.base import Completion, Engine, Generation, Request, Streaming, several
 from mirg.errors import ConfigError, EngineError, EvaluationError, MirgError
-from mirg.evaluation.batches import Batch, PromptForm, batches, complete, run_settings
+from mirg.evaluation.batches import Batch, PromptForm, batches, run_settings
 from mirg.evaluation.chance import chance
+from mirg.evaluation.draws import draw_rows, draws_summary
 from mirg.evaluation.failures import failures
 from mirg.evaluation.mc_bench import mc_bench_table
 from mirg.evaluation.metrics import PluginMetrics, plugin_metrics, plugin_table, table
-from mirg.evaluation.records import RECORDS_FILE, Record, load_records, make_record, thinking_counts
-from mirg.evaluation.store import REPLIES_FILE, SUMMARY_FILE, VALUES_FILE, Store, claim
+from mirg.evaluation.pass_rates import check_k
+from mirg.evaluation.records import RECORDS_FILE, Record, load_answers, make_record, representative, thinking_counts
+from mirg.evaluation.store import DRAWS_FILE, REPLIES_FILE, SUMMARY_FILE, VALUES_FILE, RowKey, Store, claim
+from mirg.executors import chunks
 from mirg.rewards import RewardConfig
 from mirg.samples import REJECTED_FILE, DatasetFolder, Rejection, Sample
 from mirg.storage import digest_file, sole_writer, write_json_atomic, write_jsonl_atomic
@@ -38,7 +44,8 @@ class Plan:
     """What to evaluate and how. ``limit`` and ``tasks`` select samples; tasks take turns, so a limit meets them all.
 
     ``instructions`` None takes those that the model was trained with. ``metrics`` are plug-ins, ``FILE.py:NAME``
-    (:func:`mirg.evaluation.metrics.plugin_metrics`). ``prompt`` None: :func:`mirg.answers.prompts.messages`.
+    (:func:`mirg.evaluation.metrics.plugin_metrics`). ``prompt`` None: :func:`mirg.answers.prompts.messages`. ``draws``
+    answers are sampled to each sample; ConfigError if there are several at temperature 0.
     """
 
     generation: Generation = field(default_factory=Generation)
@@ -48,7 +55,12 @@ class Plan:
     tasks: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     prompt: PromptForm | None = None
+    draws: int = 1
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse several answers that would all be the same."""
+        check_k(self.draws, self.generation)
 
 
 def evaluate(
@@ -69,11 +81,12 @@ def evaluate(
     settings = run_settings(engine, dataset, plan.generation, plan.instructions, plan.rewards)
     settings |= {"tasks": sorted(plan.tasks)} | ({"metrics": list(plan.metrics)} if plan.metrics else {})
     settings |= {"prompt": plan.prompt.name} if plan.prompt else {}
+    settings |= {"draws": plan.draws} if plan.draws > 1 else {}
     metrics = plugin_metrics(plan.metrics)
-    numbers: dict[str, dict[str, float]] = {}
+    numbers: _Numbers = {}
     by_id = {sample.id: sample for sample in samples}
     with sole_writer(out):
-        store = claim(out, settings, len(samples), overwrite=plan.overwrite)
+        store = claim(out, settings, len(samples) * plan.draws, overwrite=plan.overwrite)
         rejected = [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in bad_rows]
         done = 0
         parts = batches(engine, dataset, samples, plan.generation, settings, plan.prompt)
@@ -86,17 +99,23 @@ def evaluate(
                 progress(done, len(samples), store.used)
         store.cut()
         write_jsonl_atomic(out / REJECTED_FILE, rejected)
-        records = load_records(out)
+        answers = load_answers(out)
+        records = [representative(found) for found in answers]
         summary = summarise(records, settings, rejected, limit=plan.limit)
         if mc_bench := mc_bench_table(records, by_id):
             summary["metrics"]["mc_bench"] = mc_bench
+        if plan.draws > 1:
+            write_jsonl_atomic(out / DRAWS_FILE, draw_rows(answers))
+            summary |= draws_summary(answers)
         if metrics:
-            numbers |= _numbers([record for record in records if record.id not in numbers], by_id, metrics)
-            write_jsonl_atomic(out / VALUES_FILE, ({"id": record.id, **numbers[record.id]} for record in records))
-            summary["metrics"]["plugins"] = plugin_table(records, numbers)
+            numbers |= _numbers([record for record in records if _place(record) not in numbers], by_id, metrics)
+            found = {record.id: numbers[_place(record)] for record in records}
+            write_jsonl_atomic(out / VALUES_FILE, ({"id": name, **value} for name, value in found.items()))
+            summary["metrics"]["plugins"] = plugin_table(records, found)
         summary["records_digest"] = digest_file(out / RECORDS_FILE)
         write_json_atomic(out / SUMMARY_FILE, summary)
-        (out / REPLIES_FILE).unlink(missing_ok=True)
+        if not store.unanswered:
+            (out / REPLIES_FILE).unlink(missing_ok=True)
     return summary
 
 
@@ -120,7 +139,10 @@ def summarise(
     """Settings, counts, metrics, chance levels and failures as plain data; no times, so runs can be compared."""
     if not records:
         first = f"; first: {rejected[0]['reason']}" if rejected else ""
-        raise EvaluationError(f"no sample could be evaluated, {len(rejected)} were rejected{first}")
+        hint = f"{REJECTED_FILE} lists every reason; the same command asks again"
+        if first.endswith("does not exist"):
+            hint = "put the images where samples.jsonl says, or import the dataset again with its images"
+        raise EvaluationError(f"no sample could be evaluated, {len(rejected)} were rejected{first}", hint=hint)
     return {
         "settings": settings | {"limit": limit},
         "n": len(records),
@@ -135,12 +157,18 @@ def summarise(
     }
 
 
-def _numbers(
-    records: Sequence[Record], samples: dict[str, Sample], metrics: PluginMetrics
-) -> dict[str, dict[str, float]]:
-    """The values of the plug-in metrics by sample id."""
+_Place = tuple[str, int | None]  # sample id, draw
+_Numbers = dict[_Place, dict[str, float]]
+
+
+def _place(record: Record) -> _Place:
+    return record.id, record.draw
+
+
+def _numbers(records: Sequence[Record], samples: dict[str, Sample], metrics: PluginMetrics) -> _Numbers:
+    """The values of the plug-in metrics."""
     return {
-        record.id: {label: metric(record, samples[record.id]) for label, metric in metrics.items()}
+        _place(record): {label: metric(record, samples[record.id]) for label, metric in metrics.items()}
         for record in records
     }
 
@@ -152,17 +180,17 @@ def _fill(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) -> _
     """Use the stored rows of each batch, or compute them."""
     for batch in parts:
         made: list[Record] = []
-        stored = store.ahead(batch.keys.items())
+        rows = _rows(batch, plan.draws)
+        stored = store.ahead(rows)
         opened = {sample.id: batch.open(sample) for sample in batch.samples if sample.id not in stored}
         refused = {sample_id for sample_id, found in opened.items() if isinstance(found, MirgError)}
-        if not store.reuse([row for row in batch.keys.items() if row[0] not in refused]):
+        if not store.reuse([row for row in rows if row[0] not in refused]):
             opened |= {sample.id: batch.open(sample) for sample in batch.samples if sample.id in stored}
             pairs = [(s, request) for s in batch.samples if isinstance(request := opened[s.id], Request)]
-            completions = complete(engine, [request for _, request in pairs], batch.generation) if pairs else ()
-            made = [
-                _record(engine, plan, sample, completion, batch)
-                for (sample, _), completion in zip(pairs, completions, strict=True)
-            ]
+            asked = [request for _, request in pairs]
+            groups = several(engine, asked, batch.generation, plan.draws) if asked else []
+            for (sample, _), group in zip(pairs, groups, strict=True):
+                made += _records(engine, plan, sample, group, batch)
             store.append(made)
         yield (
             len(batch.samples),
@@ -179,7 +207,8 @@ def _stream(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) ->
     """Use the stored rows up to the first that is missing, and ask for the others, many at once.
 
     ``parts`` are batches of one sample. What arrived is kept in a file of the folder, so that a killed run asks for
-    nothing twice.
+    nothing twice. A sample needs all of its answers: if the endpoint refuses one, the sample is rejected, and the same
+    command asks for that one again.
     """
     assert isinstance(engine, Streaming)
     done: deque[tuple[Batch, MirgError | None]] = deque()  # asked for, or refused here, in order
@@ -189,14 +218,14 @@ def _stream(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) ->
         nonlocal kept
         reusable = True
         for batch in parts:
-            if reusable and store.reuse(list(batch.keys.items())):
+            if reusable and store.reuse(_rows(batch, plan.draws)):
                 kept += 1
                 continue
             found = batch.open(batch.samples[0])
             reusable = reusable and isinstance(found, MirgError)
             done.append((batch, found if isinstance(found, MirgError) else None))
             if isinstance(found, Request):
-                yield found
+                yield from (replace(found, draw=draw) for draw in range(plan.draws))
 
     def refused() -> list[dict[str, str]]:
         rows = []
@@ -206,33 +235,48 @@ def _stream(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) ->
         return rows
 
     with engine.remembering(store.folder / REPLIES_FILE):
-        for completion in engine.stream(requests(), plan.generation):
+        for group in chunks(engine.stream(requests(), plan.generation), plan.draws):
             rows, made = refused(), []
             batch, _ = done.popleft()
             sample = batch.samples[0]
-            if isinstance(completion, EngineError):
-                rows.append(_rejected(sample.id, sample.task, str(completion)))
+            said = [completion for completion in group if isinstance(completion, Completion)]
+            if problem := next((one for one in group if isinstance(one, EngineError)), None):
+                rows.append(_rejected(sample.id, sample.task, str(problem)))
+                store.unanswered = True
             else:
-                made = [_record(engine, plan, sample, completion, batch)]
+                made = _records(engine, plan, sample, said, batch)
                 store.append(made)
-            yield len(rows) + len(made) + kept, made, rows
+            yield len(rows) + bool(made) + kept, made, rows
             kept = 0
         rows = refused()
-        yield len(rows) + kept, [], rows
+        if rows or kept:
+            yield len(rows) + kept, [], rows
 
 
-def _record(engine: Engine, plan: Plan, sample: Sample, completion: Completion, batch: Batch) -> Record:
-    return make_record(
-        sample,
-        completion.text,
-        family=engine.family,
-        limits=engine.limits,
-        rewards=plan.rewards,
-        tokens=completion.tokens,
-        finish=completion.finish,
-        key=batch.keys[sample.id],
-        opened_by=completion.opened_by,
-    )
+def _rows(batch: Batch, draws: int) -> list[RowKey]:
+    """The rows of a batch: one for each sample, or one for each of the answers to it."""
+    if draws == 1:
+        return list(batch.keys.items())
+    return [(sample_id, f"{key}-{draw}") for sample_id, key in batch.keys.items() for draw in range(draws)]
+
+
+def _records(engine: Engine, plan: Plan, sample: Sample, said: Sequence[Completion], batch: Batch) -> list[Record]:
+    key = batch.keys[sample.id]
+    return [
+        make_record(
+            sample,
+            completion.text,
+            family=engine.family,
+            limits=engine.limits,
+            rewards=plan.rewards,
+            tokens=completion.tokens,
+            finish=completion.finish,
+            key=key if plan.draws == 1 else f"{key}-{draw}",
+            opened_by=completion.opened_by,
+            draw=None if plan.draws == 1 else draw,
+        )
+        for draw, completion in enumerate(said)
+    ]
 
 
 def _rejected(sample_id: str, task: str, reason: str) -> dict[str, str]:

@@ -21,15 +21,17 @@ SUMMARY_FILE = "summary.json"
 REPLIES_FILE = "replies.jsonl"  # of an endpoint, until all of them are in the records
 VALUES_FILE = "metric_values.jsonl"  # of plug-in metrics, by sample
 BENCH_FILE = "bench.json"  # tables of a published benchmark (mirg.evaluation.benches)
-OPTIONAL = ("metrics", "prompt", "thinking")  # settings that are written only if they are given
+DRAWS_FILE = "draws.jsonl"  # what several answers to a sample have in common, by sample
+OPTIONAL = ("metrics", "prompt", "thinking", "draws")  # settings that are written only if they are given
 
-RowKey = tuple[object, object]  # sample id, cache key
+RowKey = tuple[object, object]  # sample id, cache key, which ends in the draw if there are several
 
 
 class Store:
     """The rows on disk, walked from the first: :meth:`reuse` whole batches, then :meth:`append` new ones.
 
-    The first batch that cannot be used again, and everything after it, is cut off.
+    The first batch that cannot be used again, and everything after it, is cut off. ``unanswered``: an endpoint refused
+    a request, so that its replies to the others must stay.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,6 +39,7 @@ class Store:
         self.file = folder / RECORDS_FILE
         self._rows = _stored_rows(self.file)
         self.used = 0
+        self.unanswered = False
         self._open = True  # False once rows were cut or added: nothing after them can be used
 
     def ahead(self, rows: Iterable[RowKey]) -> set[object]:
@@ -76,9 +79,9 @@ class Store:
         self._open = False
 
 
-def claim(out: Path, settings: dict[str, Any], n_samples: int, *, overwrite: bool) -> Store:
+def claim(out: Path, settings: dict[str, Any], n_rows: int, *, overwrite: bool) -> Store:
     """Make ``out`` the folder of this evaluation, or say in an :class:`EvaluationError` why it is not."""
-    files = [out / name for name in (RECORDS_FILE, REJECTED_FILE, SUMMARY_FILE, VALUES_FILE)]
+    files = [out / name for name in (RECORDS_FILE, REJECTED_FILE, SUMMARY_FILE, VALUES_FILE, DRAWS_FILE)]
     if overwrite:
         _remove([*files, out / REPLIES_FILE])
     elif (out / SETTINGS_FILE).exists():
@@ -94,9 +97,9 @@ def claim(out: Path, settings: dict[str, Any], n_samples: int, *, overwrite: boo
             hint = f"overwrite the evaluation, or remove {SUMMARY_FILE} to use the changed rows"
             raise EvaluationError(changed, hint=hint)
         kept = len(_stored_rows(out / RECORDS_FILE))
-        if kept > n_samples:
+        if kept > n_rows:
             raise EvaluationError(
-                f"{out} holds {kept} records, more than the {n_samples} samples asked for",
+                f"{out} holds {kept} records, more than the {n_rows} asked for",
                 hint="choose another folder, or overwrite this one and lose them",
             )
     elif any(file.exists() for file in files):

@@ -106,8 +106,13 @@ def render_chart(chart: Chart) -> str:
         if first <= value <= last:
             at = min(x(value), WIDTH - RIGHT - 4)
             parts.append(f'<text class="tick mid" x="{at:.1f}" y="{HEIGHT - 8}">{short(value)}</text>')
+    for number, one in enumerate(series):
+        if one.band:
+            ends = [*((s, low) for s, (low, _) in zip(one.steps, one.band, strict=True))]
+            ends += reversed([(s, high) for s, (_, high) in zip(one.steps, one.band, strict=True)])
+            parts.append(f'<path class="band s{number % N_STYLES}" d="{path(*zip(*ends, strict=True))}Z"/>')
     for number, (steps, line) in enumerate(thinned):
-        style, smoothed = number % N_STYLES, _smoothed(line)
+        style, smoothed = number % N_STYLES, line if series[number].band else _smoothed(line)
         if len(steps) == 1:
             parts.append(f'<circle class="dot s{style}" cx="{x(steps[0]):.1f}" cy="{_y(line[0], axis):.1f}" r="3"/>')
             continue
@@ -121,11 +126,15 @@ def render_chart(chart: Chart) -> str:
 def last_value(series: Series) -> float | None:
     """The end of the smoothed line: what the legend says the run arrived at."""
     line = _usable(series)
+    if line.band:
+        return line.values[-1]
     return _smoothed(thin(line.steps, line.values)[1])[-1] if line.values else None
 
 
 def _usable(series: Series) -> Series:
     """Finite points only, ordered by step; magnitudes that an axis cannot show are not points."""
+    if series.band:
+        return series
     pairs = zip(series.steps, series.values, strict=False)
     kept = sorted((s, v) for s, v in pairs if math.isfinite(s) and math.isfinite(v) and max(abs(s), abs(v)) < 1e15)
     return Series(series.name, tuple(s for s, _ in kept), tuple(v for _, v in kept))

@@ -80,11 +80,15 @@ class TaskTable(NamedTuple):
 
 
 class Series(NamedTuple):
-    """One line of a chart; ``steps`` and ``values`` have the same length, gaps and non-finite values are left out."""
+    """One line of a chart; ``steps`` and ``values`` have the same length, gaps and non-finite values are left out.
+
+    ``band`` has the (low, high) of each value, all finite; a line with a band is not smoothed.
+    """
 
     name: str
     steps: tuple[float, ...]
     values: tuple[float, ...]
+    band: tuple[tuple[float, float], ...] = ()
 
 
 class Chart(NamedTuple):
@@ -217,6 +221,13 @@ class Failures(NamedTuple):
     charts: tuple[GroupChart, ...] = ()
 
 
+class Draws(NamedTuple):
+    """Several answers to each item: curves over the number of answers, and shares by model."""
+
+    charts: tuple[Chart, ...]
+    table: TaskTable
+
+
 class ReportData(NamedTuple):
     """Everything on one page. Empty parts are left out.
 
@@ -232,6 +243,7 @@ class ReportData(NamedTuple):
     task_tables: tuple[TaskTable, ...] = ()
     plugin_tables: tuple[TaskTable, ...] = ()
     outcomes: Mapping[str, Mapping[Outcome, int]] = {}
+    draws: Draws | None = None
     failures: Failures | None = None
     stages: tuple[Stage, ...] = ()
     gallery: tuple[GalleryItem, ...] = ()

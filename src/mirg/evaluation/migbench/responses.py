@@ -8,7 +8,7 @@ items. A row that cannot be used becomes a :class:`RowProblem`, and an item with
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,9 @@ from typing import Literal
 from mirg.data.importers.migbench import Item
 from mirg.errors import DataError
 from mirg.evaluation.migbench.grouping import divide, group_of
-from mirg.storage import BadLine, read_jsonl
+from mirg.evaluation.records import load_records
+from mirg.evaluation.store import SETTINGS_FILE
+from mirg.storage import BadLine, read_json, read_jsonl
 
 ProblemKind = Literal["broken", "bad_index", "out_of_range", "bad_response", "duplicate"]
 KINDS: tuple[ProblemKind, ...] = ("broken", "bad_index", "out_of_range", "bad_response", "duplicate")
@@ -47,15 +49,16 @@ class Responses:
 def load_responses(path: str | Path, n_items: int, *, revised: bool = False, items: Sequence[Item] = ()) -> Responses:
     """Read responses to a benchmark of ``n_items`` items; of several rows for one item the first counts.
 
-    A folder is an evaluation, whose ``records.jsonl`` is read. ``items`` are needed for rows about several items, whose
-    answer is divided (:func:`mirg.evaluation.migbench.grouping.divide`). Raises ``StorageError`` if the file cannot be
-    read, and :class:`DataError` if it has rows and none of them can be used.
+    A folder is an evaluation, whose ``records.jsonl`` is read; of several answers to an item, the majority answer.
+    ``items`` are needed for rows about several items, whose answer is divided
+    (:func:`mirg.evaluation.migbench.grouping.divide`). Raises ``StorageError`` if the file cannot be read, and
+    :class:`DataError` if it has rows and none of them can be used.
     """
     file = Path(path) / "records.jsonl" if Path(path).is_dir() else Path(path)
     texts: dict[int, str] = {}
     problems: list[RowProblem] = []
     rows = 0
-    for row, value in read_jsonl(file):
+    for row, value in _majority(file) if _has_draws(Path(path)) else read_jsonl(file):
         rows += 1
         problem = _use(row, value, n_items, revised, items, texts)
         if problem is not None:
@@ -67,6 +70,16 @@ def load_responses(path: str | Path, n_items: int, *, revised: bool = False, ite
             hint='a row is {"index": 0, "response": "..."}, or one of the records.jsonl of mirg evaluate',
         )
     return Responses(texts=texts, rows=rows, problems=tuple(problems))
+
+
+def _has_draws(folder: Path) -> bool:
+    settings = read_json(folder / SETTINGS_FILE) if (folder / SETTINGS_FILE).is_file() else None
+    return isinstance(settings, dict) and bool(settings.get("draws"))
+
+
+def _majority(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    for number, record in enumerate(load_records(file), 1):
+        yield number, {"id": record.id, "completion": record.completion}
 
 
 def indices_of(sample_id: str, *, revised: bool) -> list[int] | None:
