@@ -52,13 +52,24 @@ def evaluate(
             "--metric", help="Your own metric FILE.py:NAME, a function of record and sample; may be repeated."
         ),
     ] = None,
+    permute: Annotated[
+        bool, typer.Option("--permute", help="Evaluate again with the images in another order.")
+    ] = False,
+    distractors: Annotated[
+        int | None, typer.Option(help="Evaluate again with this many images of other samples added.")
+    ] = None,
+    rescale: Annotated[
+        float | None, typer.Option(help="Evaluate again with the images rescaled by this factor.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another evaluation in --out.")] = False,
 ) -> None:
     """Run a model on a dataset and score it; records.jsonl and summary.json go to --out."""
     from mirg.engines.base import Generation
     from mirg.evaluation.metrics import plugin_metrics
+    from mirg.evaluation.robustness import evaluate_variants
     from mirg.evaluation.runner import Plan, select
     from mirg.evaluation.runner import evaluate as run
+    from mirg.evaluation.variants import variants
     from mirg.samples import DatasetFolder
 
     # Report errors that do not need the model before it is loaded.
@@ -71,6 +82,7 @@ def evaluate(
         overwrite=overwrite,
     )
     plugin_metrics(plan.metrics)
+    changes = variants(permute, distractors, rescale)
     folder = DatasetFolder.open(dataset)
     select(folder.read(lambda rejection: None), plan)
 
@@ -80,10 +92,12 @@ def evaluate(
     engine = load_engine(model, family=family, device=device, dtype=dtype, remote=remote)
     try:
         summary = run(engine, folder, out, plan, _progress())
+        robust = evaluate_variants(engine, folder, out, plan, changes, _progress)
     except KeyboardInterrupt:
         warn(f"stopped; finished samples are kept in {out}, the same command continues")
         raise
     _show_summary(summary, out)
+    _show_robustness(robust)
 
 
 def compare(
@@ -168,11 +182,12 @@ def _chance(levels: Mapping[str, Any], metric: str) -> str:
     return f"{100 * levels[metric]:.1f}" if metric in levels else ""
 
 
-def _progress() -> Any:
+def _progress(variant: str = "") -> Any:
     """Print a line on standard error at intervals: done, kept from an earlier run, time left."""
     import sys
     import time
 
+    head = f"{variant}: " if variant else ""
     start = time.monotonic()
     last = start - 5.0
 
@@ -183,7 +198,7 @@ def _progress() -> Any:
             last = now
             left = (now - start) / (done - kept) * (total - done) if done > kept else 0.0
             kept_text = f", {kept} kept from before" if kept else ""
-            say(f"evaluated {done}/{total}{kept_text}, about {left:.0f} s left", file=sys.stderr)
+            say(f"{head}evaluated {done}/{total}{kept_text}, about {left:.0f} s left", file=sys.stderr)
 
     return show
 
@@ -202,4 +217,13 @@ def _show_summary(summary: Mapping[str, Any], out: Path) -> None:
         warn(f"{summary['rejected']} samples could not be asked and are in no number")
     if summary["cut_off"]:
         warn(f"{summary['cut_off']} completions were cut off at the token limit")
+    for words in summary["diagnostics"]["findings"]:
+        say(words)
     say(f"written: {out}")
+
+
+def _show_robustness(robust: Mapping[str, Any]) -> None:
+    if robust["differences"]:
+        _show_differences(robust["differences"])
+    for note in robust["notes"]:
+        warn(note)

@@ -10,7 +10,7 @@ pixels are decoded only for samples that are asked, and for those without a row,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -21,6 +21,7 @@ from mirg.engines.base import Completion, Engine, Generation, Request, Streaming
 from mirg.errors import ConfigError, EngineError, EvaluationError, MirgError
 from mirg.evaluation.batches import Batch, batches, complete, run_settings
 from mirg.evaluation.chance import chance
+from mirg.evaluation.diagnostics import diagnostics
 from mirg.evaluation.failures import failures
 from mirg.evaluation.metrics import PluginMetrics, plugin_metrics, plugin_table, table
 from mirg.evaluation.records import RECORDS_FILE, Record, load_records, make_record
@@ -37,7 +38,8 @@ class Plan:
     """What to evaluate and how. ``limit`` and ``tasks`` select samples; tasks take turns, so a limit meets them all.
 
     ``instructions`` None takes those that the model was trained with. ``metrics`` are plug-ins, ``FILE.py:NAME``
-    (:func:`mirg.evaluation.metrics.plugin_metrics`).
+    (:func:`mirg.evaluation.metrics.plugin_metrics`). ``variant`` says how the samples of the dataset were changed
+    (:mod:`mirg.evaluation.variants`), which are then taken as they come; it is part of the key of every row.
     """
 
     generation: Generation = field(default_factory=Generation)
@@ -47,6 +49,7 @@ class Plan:
     tasks: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     overwrite: bool = False
+    variant: Mapping[str, Any] | None = None
 
 
 def evaluate(
@@ -59,13 +62,15 @@ def evaluate(
     """
     out, plan = Path(out), plan or Plan()
     bad_rows: list[Rejection] = []
-    samples = select(dataset.read(bad_rows.append), plan)
+    rows = dataset.read(bad_rows.append)
+    samples = select(rows, plan) if plan.variant is None else list(rows)
     if not samples:
         raise EvaluationError(f"{dataset.root}: no sample to evaluate", hint=f"{len(bad_rows)} rows are broken")
     if isinstance(engine, Streaming):
         plan = replace(plan, generation=replace(plan.generation, batch_size=1))
     settings = run_settings(engine, dataset, plan.generation, plan.instructions, plan.rewards)
     settings |= {"tasks": sorted(plan.tasks)} | ({"metrics": list(plan.metrics)} if plan.metrics else {})
+    settings |= {} if plan.variant is None else {"variant": dict(plan.variant)}
     metrics = plugin_metrics(plan.metrics)
     numbers: dict[str, dict[str, float]] = {}
     by_id = {sample.id: sample for sample in samples}
@@ -112,10 +117,11 @@ def select(samples: Iterator[Sample] | Sequence[Sample], plan: Plan) -> list[Sam
 def summarise(
     records: Sequence[Record], settings: dict[str, Any], rejected: Sequence[dict[str, str]], *, limit: int | None = None
 ) -> dict[str, Any]:
-    """Settings, counts, metrics, chance levels and failures as plain data; no times, so runs can be compared."""
+    """Everything but the records as plain data, without times, so that runs can be compared."""
     if not records:
         first = f"; first: {rejected[0]['reason']}" if rejected else ""
         raise EvaluationError(f"no sample could be evaluated, {len(rejected)} were rejected{first}")
+    failed = failures(records)
     return {
         "settings": settings | {"limit": limit},
         "n": len(records),
@@ -125,7 +131,8 @@ def summarise(
         "cut_off": sum(1 for record in records if record.finish == "length"),
         "metrics": table(records),
         "chance": chance(records),
-        "failures": failures(records),
+        "failures": failed,
+        "diagnostics": diagnostics(records, failed),
     }
 
 

@@ -20,7 +20,7 @@ SETTINGS_FILE = "evaluation.json"
 SUMMARY_FILE = "summary.json"
 REPLIES_FILE = "replies.jsonl"  # of an endpoint, until all of them are in the records
 VALUES_FILE = "metric_values.jsonl"  # of plug-in metrics, by sample
-OPTIONAL = ("metrics",)  # settings that are written only if they are given
+OPTIONAL = ("metrics", "variant")  # settings that are written only if they are given
 
 RowKey = tuple[object, object]  # sample id, cache key
 
