@@ -22,6 +22,7 @@ THRESHOLDS = (0.3, 0.5, 0.7)
 SIZE_CUTS = (0.01, 0.1)  # of the image: a small box covers less than 1 %, a large one 10 % or more
 LENGTH_BINS = 5
 SIDES = ("left", "top", "right", "bottom")
+CLEAR_PREFERENCE = 0.02  # of the items; less is no preference worth a sentence, however sure it is
 CLEAR_SHIFT = 0.05  # of the width or height of the true box
 CLEAR_GAIN = 0.05  # mean IoU that another frame must gain before it is reported
 FEWEST_PAIRS = 20  # boxes, below which nothing is said about their edges and their frame
@@ -93,7 +94,7 @@ def box_quality(records: Sequence[Record]) -> dict[str, list[dict[str, Any]]]:
 def pairs_of(records: Sequence[Record]) -> Pairs:
     """The boxes that can be compared edge by edge, also those that reach out of their image.
 
-    There are none if they are fewer than :data:`FEWEST_PAIRS`, or all of one image set.
+    Empty if they are fewer than :data:`FEWEST_PAIRS`, or all of one image set.
     """
     found = [
         (record.predicted[0].box, record.targets[0].box, record.image_set)
@@ -128,7 +129,7 @@ def frame_error(pairs: Pairs) -> dict[str, Any] | None:
     ``kind`` is "scaled" (x and y times a factor each), "shifted" (x and y plus a share of the image each) or
     "exchanged" (x and y); ``numbers`` are the factors or shares, medians over the edges. ``before`` and ``after`` are
     the mean IoU without and with the correction, ``gain`` is their paired difference. None unless the gain is at least
-    :data:`CLEAR_GAIN`, its interval is above 0, boxes that are shifted by a share of their own size do not explain it
+    :data:`CLEAR_GAIN`, its interval is above 0, a shift by a share of the size of each box does not explain it
     as well, and corrected centres follow the true ones (correlation at least 0.5), which a guess cannot reach.
     """
     if not pairs.sets:
@@ -228,11 +229,12 @@ def _preferred(named: Sequence[Block]) -> list[str]:
     """A sentence for each position that is answered more often than it is right, corrected for their number."""
     found = []
     for row in named:
-        if row["difference"]["low"] > 0.0 and row["difference"]["p"] * len(named) < 1.0 - LEVEL:
+        bias = row["difference"]
+        if bias["mean"] >= CLEAR_PREFERENCE and bias["low"] > 0.0 and bias["p"] * len(named) < 1.0 - LEVEL:
             words = "The answer none is given" if row["name"] == NONE else f"{row['name']} is answered"
             found.append(
                 f"{words} more often than it is right: in {100 * row['named']['mean']:.1f} % of {row['n']:,} items, "
-                f"and it is right in {100 * row['true']:.1f} % ({_signed(row['difference'])})."
+                f"and it is right in {100 * row['true']:.1f} % ({_signed(bias)})."
             )
     return found
 

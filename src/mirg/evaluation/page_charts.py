@@ -18,8 +18,8 @@ GROUPS = {
     "by_n_images": ("number of images", "All items."),
     "by_position": ("place of the true image", "Questions that do not say the image; targets in one image or none."),
     "by_size": ("size of the object", "Items with one target: the part of its image that the true box covers."),
-    "thresholds": ("threshold", f"{RIGHT_IMAGES} The share that reaches each IoU."),
-    "iou_by_size": ("small, medium and large", f"{RIGHT_IMAGES} Small: < 1 % of the image; large: 10 % or more."),
+    "thresholds": ("IoU threshold", f"{RIGHT_IMAGES} The share that reaches each IoU."),
+    "iou_by_size": ("size class", f"{RIGHT_IMAGES} Small: < 1 % of the image; large: 10 % or more."),
     "by_length": (
         "length of the answer",
         "All items, by the tokens generated. Harder items may get longer answers.",
@@ -39,7 +39,7 @@ CHARTS = (
     ("by_length", "joint_accuracy"),
     ("by_length", "cut_off"),
 )
-CELLS = TITLES | {"share": "boxes that reach the IoU", "at_50": "IoU ≥ 0.5", "cut_off": "cut off at the limit"}
+CELLS = TITLES | {"share": "share of boxes", "at_50": "boxes with IoU ≥ 0.5", "cut_off": "cut off at the limit"}
 EDGES_NOTE = (
     "Answers with one box, in the image of the only target: mean signed error of each side, answered minus true, in "
     "percent of the width (left, right) or height (top, bottom) of the true box; positive is right or down."
@@ -72,7 +72,11 @@ def failure_section(evaluated: Sequence[Evaluation]) -> Failures | None:
     if largest["left_out"]:
         note += f" {largest['left_out']:,} with targets in several images are not counted."
     return Failures(
-        findings=tuple(f"{name}: {words}" for name, block in found.items() for words in block["findings"]),
+        findings=tuple(
+            f"{name}: {words}" if len(found) > 1 else words
+            for name, block in found.items()
+            for words in block["findings"]
+        ),
         matrices=tuple(matrices),
         matrix_note=note,
         histograms=tuple(histograms),

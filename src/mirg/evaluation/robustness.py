@@ -43,6 +43,8 @@ def evaluate_variants(
     left out. Errors as :func:`mirg.evaluation.runner.evaluate`.
     """
     out, notes = Path(out), list[str]()
+    if not variants and not (out / FOLDER).is_dir():
+        return {"differences": [], "notes": notes}
     if variants:
         rows = {sample.id: (row, sample) for row, sample in dataset.numbered(lambda rejection: None)}
         samples = [sample for _, sample in rows.values()]

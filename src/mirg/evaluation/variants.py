@@ -55,7 +55,7 @@ class Variant:
 
 
 def variants(permute: bool, distractors: int | None, rescale: float | None) -> list[Variant]:
-    """The variants that are asked for; :class:`ConfigError` if a number is out of range."""
+    """The variants that the options name; :class:`ConfigError` if a number is out of range."""
     if distractors is not None and not 1 <= distractors <= MOST_DISTRACTORS:
         raise ConfigError(f"{distractors} distractors", hint=f"add 1 to {MOST_DISTRACTORS} images to every sample")
     if rescale is not None and not (0.0 < rescale <= MOST_SCALE and rescale != 1.0):
@@ -204,10 +204,10 @@ class Distractors:
             return "its question compares the images or speaks about all of them"
         wanted = _wanted(sample)
         if wanted is None:
-            return "it does not say in words what is asked for, so that another image might show it too"
+            return "it does not name the requested object, so that another image might show it too"
         chosen = self._choose(sample, wanted)
         if len(chosen) < self._count:
-            return f"only {len(chosen)} images of other samples are known not to show what is asked for"
+            return f"only {len(chosen)} images of other samples are known not to show the requested object"
         images = (*sample.images, *(ref.model_copy(update={"role": "distractor", "frame": None}) for ref in chosen))
         meta = {**sample.meta, "image_set": sample.image_set}
         return sample.model_copy(update={"images": images, "meta": meta, "trajectory": None})
