@@ -91,8 +91,9 @@ class VariantFolder(DatasetFolder):
         self, on_reject: OnReject | None = None, *, images: ImageCheck = "none"
     ) -> Iterator[tuple[int, Sample]]:
         """The changed samples; those that are left out go to ``on_reject``. ``images`` is ignored."""
-        for row, sample, why in self._left_out if on_reject else ():
-            on_reject(self.rejection(row, sample, "left out", why))
+        if on_reject is not None:
+            for row, sample, why in self._left_out:
+                on_reject(self.rejection(row, sample, "left out", why))
         yield from self.changed_rows
 
     def left_out_words(self) -> list[str]:
