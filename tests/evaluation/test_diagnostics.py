@@ -31,7 +31,7 @@ Answer = Callable[[Box, random.Random], Box]
 
 
 def record(k: int, target: tuple[int, Box], answer: tuple[int, Box], n: int = 3, **made: Any) -> Record:
-    """The record of item k, whose images no other item has; the answer is written by a model of the 0-1000 frame, with numbers beyond it if asked."""
+    """Item k, whose images no other item has, answered by a model of the 0-1000 frame, also beyond the frame."""
     sample = Sample(
         id=f"s{k}",
         task="t",
