@@ -121,7 +121,7 @@ def plugin_tables(evaluated: Sequence[Evaluation]) -> tuple[TaskTable, ...]:
 
 
 def robustness_table(evaluated: Sequence[Evaluation], notes: list[str]) -> Differences | None:
-    """Variant minus original for the robustness runs of every model; None if there are none."""
+    """Variant minus original for the robustness runs of every model; None if no model has any."""
     rows = []
     for e in evaluated:
         found: list[str] = []

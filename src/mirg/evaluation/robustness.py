@@ -13,9 +13,10 @@ from typing import Any
 
 from mirg.engines.base import Engine
 from mirg.errors import MirgError
+from mirg.evaluation import runner
 from mirg.evaluation.batches import NAMES
 from mirg.evaluation.compare import Evaluation, load_evaluation, paired_block
-from mirg.evaluation.runner import Plan, Progress, evaluate, select
+from mirg.evaluation.runner import Plan, Progress, select
 from mirg.evaluation.store import SUMMARY_FILE
 from mirg.evaluation.variants import Variant, VariantFolder
 from mirg.samples import DatasetFolder
@@ -54,7 +55,9 @@ def evaluate_variants(
             notes += [f"{variant.name}: {words}" for words in folder.left_out_words()]
             if folder.changed_rows:
                 own = replace(plan, variant=folder.settings)
-                evaluate(engine, folder, out / FOLDER / variant.name, own, begin(variant.name) if begin else None)
+                runner.evaluate(
+                    engine, folder, out / FOLDER / variant.name, own, begin(variant.name) if begin else None
+                )
     found = {"differences": differences(load_evaluation(out, name=ORIGINAL), notes), "notes": notes}
     if found["differences"] or notes:
         with sole_writer(out):
