@@ -66,6 +66,19 @@ def test_evaluate_and_compare(mirg: Mirg, data: Path, engine: ScriptedEngine, tm
     assert json.loads(out.read_text())["differences"] == []
 
 
+def test_variants_are_evaluated_and_compared(mirg: Mirg, data: Path, engine: ScriptedEngine, tmp_path: Path) -> None:
+    arguments = ("evaluate", "good-7", data, "--out", tmp_path / "out")
+    found = mirg(*arguments, "--permute", "--rescale", 0.5)
+    assert found.exit_code == 0 and "rescale-0.5 - original" in found.stdout and "+0.0 [+0.0, +0.0]" in found.stdout
+    assert "rescale-0.5: evaluated 12/12" in found.stderr and "it has one image" in found.stderr
+    engine.asked.clear()
+    again = mirg(*arguments)
+    assert again.exit_code == 0 and "rescale-0.5 - original" in again.stdout and not engine.asked
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["robustness"]["differences"][0]["n"] == 12
+    wrong = mirg(*arguments, "--rescale", 1)
+    assert wrong.exit_code == 2 and "not 1" in wrong.stderr and not engine.asked
+
+
 def test_again_is_resumed_and_another_is_refused(
     mirg: Mirg, data: Path, engine: ScriptedEngine, tmp_path: Path
 ) -> None:

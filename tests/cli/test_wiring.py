@@ -25,6 +25,7 @@ from mirg.samples import DatasetFolder
 
 ENGINE = ScriptedEngine(lambda request, settings: "")
 RESULTS: dict[str, Any] = {  # what the functions give back that are not the last
+    "variants": [],
     "load_engine": ENGINE,
     "executor": nullcontext("pool"),
     "listen": SimpleNamespace(getsockname=lambda: ("127.0.0.1", 1)),
@@ -67,7 +68,8 @@ TRAINING = "output TMP/run train.output | overrides seed=9 train.recipe.seed=9"
 # Command; functions below ``mirg``, the last of which ends it; "parameter value where[=what is there]", where a point
 # at the beginning is the last function.
 TABLE: list[tuple[str, str, str]] = [
-    ("evaluate", "engines.load.load_engine evaluation.runner.evaluate", GENERATION + """
+    ("evaluate", "evaluation.variants.variants engines.load.load_engine evaluation.runner.evaluate", GENERATION + """
+        permute - variants.permute | distractors 2 variants.distractors | rescale 0.5 variants.rescale
         model m load_engine.model | dataset DATA .dataset | out TMP/e .out
         limit 1 .plan.limit | tasks refer .plan.tasks | draws 3 .plan.draws
         metrics TMP/metric.py:size .plan.metrics""" + REMOTE),

@@ -53,13 +53,36 @@ def test_groups_are_those_of_all_models_in_order(section: Failures) -> None:
         "joint Acc@0.5 by place of the true image": ["1", "2", "3", "4"],
         "joint Acc@0.5 by size of the object": ["< 13 %", "13–26 %", "26–43 %", "≥ 43 %"],
         "image accuracy by number of images": ["2", "3", "4"],
+        "image accuracy by place of the true image": ["1", "2", "3", "4"],
         "how often each image is named": ["1", "2", "3", "4", "none"],
         "mean IoU by size of the object": ["< 13 %", "13–26 %", "26–43 %", "≥ 43 %"],
+        "share of boxes by IoU threshold": ["≥ 0.3", "≥ 0.5", "≥ 0.7"],
+        "boxes with IoU ≥ 0.5 by size class": ["1–10 %", "≥ 10 %"],
+        "joint Acc@0.5 by length of the answer": ["all"],
+        "cut off at the limit by length of the answer": ["all"],
     }
     by_n = section.charts[0]
     assert by_n.series["part"][0] is None, "it holds no item with two images"
     assert [value.mean for value in by_n.series["whole"] if value] == [1.0, 1.0, 1.0]
     assert sum(group.n for group in by_n.groups) == 40
+
+
+def test_sides_and_findings_are_of_each_model(section: Failures) -> None:
+    """``part`` has too few boxes in the right image to say anything about their sides."""
+    assert section.edges is not None and [(row.name, row.n) for row in section.edges.rows] == [("whole", 40)]
+    assert [cell.mean for cell in section.edges.rows[0].cells.values()] == pytest.approx([0.0] * 4)
+    assert all(words.startswith("part: ") for words in section.findings)
+
+
+def test_lengths_are_those_of_all_models(make_one: Make) -> None:
+    def rows(longest: int) -> tuple[Record, ...]:
+        return tuple(make_one("none", name=f"s{k}").model_copy(update={"completion_tokens": k}) for k in range(longest))
+
+    found = failure_section([Evaluation("short", rows(10)), Evaluation("long", rows(50))])
+    assert found is not None
+    (chart,) = [chart for chart in found.charts if chart.title.startswith("cut off")]
+    assert [group.name for group in chart.groups] == ["< 6", "6–13", "14–25", "26–37", "≥ 38"]
+    assert [value is None for value in chart.series["short"]] == [False, False, True, True, True]
 
 
 def test_named_is_drawn_beside_what_is_true(section: Failures) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mirg.engines.base import Engine
     from mirg.evaluation.bench import Opened
     from mirg.evaluation.runner import Plan, Progress
+    from mirg.evaluation.variants import Variant
     from mirg.families import PixelLimits
     from mirg.samples import Sample
 
@@ -88,6 +89,15 @@ def evaluate(
             "--metric", help="Your own metric FILE.py:NAME, a function of record and sample; may be repeated."
         ),
     ] = None,
+    permute: Annotated[
+        bool, typer.Option("--permute", help="Evaluate again with the images in another order.")
+    ] = False,
+    distractors: Annotated[
+        int | None, typer.Option(help="Evaluate again with this many images of other samples added.")
+    ] = None,
+    rescale: Annotated[
+        float | None, typer.Option(help="Evaluate again with the images rescaled by this factor.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another evaluation in --out.")] = False,
 ) -> None:
     """Run a model on a dataset or a published benchmark and score it; records.jsonl and summary.json go to --out."""
@@ -96,6 +106,7 @@ def evaluate(
     from mirg.evaluation.benches import open_bench
     from mirg.evaluation.metrics import plugin_metrics
     from mirg.evaluation.runner import Plan
+    from mirg.evaluation.variants import variants
 
     # Report errors that do not need the model before it is loaded.
     plan = Plan(
@@ -115,11 +126,15 @@ def evaluate(
         "mode": mode,
         "against": tuple(against or ()),
     }
+    changes = variants(permute, distractors, rescale)
     if (dataset is None) == (bench is None):
         raise ConfigError("give either a DATASET or --bench", hint="a dataset folder, or --bench NAME --root DIR")
     if dataset is not None and (names := [f"--{name}" for name, value in given.items() if value]):
         raise ConfigError(f"{', '.join(names)} without --bench", hint="these options belong to a published benchmark")
-    work: Opened = _Dataset(dataset, plan) if dataset is not None else open_bench(str(bench), plan, **given)
+    if bench is not None and changes:
+        hint = "import it with `mirg data import`, and evaluate that dataset"
+        raise ConfigError("the images of a published benchmark are asked as they are", hint=hint)
+    work: Opened = _Dataset(dataset, plan, changes) if dataset is not None else open_bench(str(bench), plan, **given)
     # vLLM reserves memory by the sizes of the images.
     asked = load_engine(model, options, work.samples() if engine == "vllm" else (), limits=work.limits)
     try:
@@ -137,11 +152,11 @@ class _Dataset:
 
     limits: ClassVar[Mapping[str, PixelLimits]] = {}
 
-    def __init__(self, path: Path, plan: Plan) -> None:
+    def __init__(self, path: Path, plan: Plan, changes: Sequence[Variant]) -> None:
         from mirg.evaluation.runner import select
         from mirg.samples import DatasetFolder
 
-        self.folder, self.plan = DatasetFolder.open(path), plan
+        self.folder, self.plan, self.changes = DatasetFolder.open(path), plan, changes
         select(self.folder.read(lambda rejection: None), plan)
 
     def samples(self) -> list[Sample]:
@@ -150,9 +165,11 @@ class _Dataset:
         return select(self.folder.read(lambda rejection: None, images="header"), self.plan)
 
     def run(self, engine: Engine, out: Path, plan: Plan, progress: Progress | None) -> dict[str, Any]:
+        from mirg.evaluation.robustness import evaluate_variants
         from mirg.evaluation.runner import evaluate as run
 
-        return run(engine, self.folder, out, plan, progress)
+        summary = run(engine, self.folder, out, plan, progress)
+        return summary | {"robustness": evaluate_variants(engine, self.folder, out, plan, self.changes, _progress)}
 
     def show(self, summary: Mapping[str, Any]) -> None:
         _show_summary(summary)
@@ -240,11 +257,12 @@ def _chance(levels: Mapping[str, Any], metric: str) -> str:
     return f"{100 * levels[metric]:.1f}" if metric in levels else ""
 
 
-def _progress() -> Any:
+def _progress(variant: str = "") -> Any:
     """Print a line on standard error at intervals: done, kept from an earlier run, time left."""
     import sys
     import time
 
+    head = f"{variant}: " if variant else ""
     start = time.monotonic()
     last = start - 5.0
 
@@ -255,7 +273,7 @@ def _progress() -> Any:
             last = now
             left = (now - start) / (done - kept) * (total - done) if done > kept else 0.0
             kept_text = f", {kept} kept from before" if kept else ""
-            say(f"evaluated {done}/{total}{kept_text}, about {left:.0f} s left", file=sys.stderr)
+            say(f"{head}evaluated {done}/{total}{kept_text}, about {left:.0f} s left", file=sys.stderr)
 
     return show
 
@@ -295,3 +313,12 @@ def _show_left_out(summary: Mapping[str, Any]) -> None:
     if summary["cut_off"]:
         limit = summary["settings"]["generation"]["max_new_tokens"]
         warn(f"{summary['cut_off']} completions were cut off after {limit} tokens: raise --max-new-tokens")
+    for words in summary["diagnostics"]["findings"]:
+        say(words)
+
+
+def _show_robustness(robust: Mapping[str, Any]) -> None:
+    if robust["differences"]:
+        _show_differences(robust["differences"])
+    for note in robust["notes"]:
+        warn(note)

@@ -58,7 +58,7 @@ def load_evaluation(folder: str | Path, *, name: str | None = None) -> Evaluatio
         raise EvaluationError(changed, hint="run the evaluation again with --overwrite")
     known = settings if isinstance(settings, dict) else {}
     rejected = sum(isinstance(row, dict) for _, row in read_jsonl(root / REJECTED_FILE))
-    return Evaluation(name or root.name, records, known, rejected)
+    return Evaluation(name or root.name, records, known, rejected, root)
 
 
 def load_evaluations(folders: Sequence[str | Path]) -> list[Evaluation]:
@@ -106,10 +106,7 @@ def difference(a: Evaluation, b: Evaluation) -> dict[str, Any]:
     partner = {record.id: record for record in second}
 
     def block(rows: Sequence[Record]) -> dict[str, Any]:
-        sets = [record.image_set for record in rows]
-        before, after = values(rows), values([partner[record.id] for record in rows])
-        cells = {metric: paired_difference(before[:, m], after[:, m], sets).cell() for m, metric in enumerate(METRICS)}
-        return {"n": len(rows), **cells}
+        return paired_block(rows, [partner[record.id] for record in rows])
 
     return {
         "a": a.name,
@@ -121,6 +118,21 @@ def difference(a: Evaluation, b: Evaluation) -> dict[str, Any]:
         "tasks": {task: block(rows) for task, rows in by_task(first).items()},
         "subsets": {name: block(rows) for name, rows in subsets(first).items()},
     }
+
+
+def paired_block(before: Sequence[Record], after: Sequence[Record], metrics: Sequence[str] = ()) -> dict[str, Any]:
+    """``n`` and the difference ``after - before`` of each of ``metrics`` (all by default); records are pairs in order.
+
+    The image sets that are resampled are those of ``before``.
+    """
+    sets = [record.image_set for record in before]
+    a_NM, b_NM = values(before), values(after)
+    cells = {
+        metric: paired_difference(a_NM[:, m], b_NM[:, m], sets).cell()
+        for m, metric in enumerate(METRICS)
+        if metric in (metrics or METRICS)
+    }
+    return {"n": len(before), **cells}
 
 
 def common(a: Evaluation, b: Evaluation) -> tuple[list[Record], list[Record]]:

@@ -13,9 +13,11 @@ from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import Evaluation, difference
 from mirg.evaluation.metrics import TITLES, table
 from mirg.evaluation.records import RECORDS_FILE, Record, read_rows, representative
+from mirg.evaluation.robustness import METRICS, differences
 from mirg.evaluation.store import SUMMARY_FILE, changed_rows
 from mirg.report.data import (
     Column,
+    Differences,
     Interval,
     ResultTable,
     TableRow,
@@ -39,6 +41,11 @@ HELP = {
 TABLE_NOTE = (
     "Intervals resample image sets. Chance is the best constant answer to questions that are worded alike, chosen with "
     "the truth known: the score of a policy that does not look at the images."
+)
+ROBUSTNESS_NOTE = (
+    "The same samples asked in another form, minus the original, on the items that both have. permute: the images in "
+    "another order; distractors: images of other samples added; rescale: images of another size. "
+    "A model that does not depend on the form has differences around 0."
 )
 Block = Mapping[str, Any]
 
@@ -119,6 +126,23 @@ def _tables_of(evaluated: Sequence[Evaluation], part: str, titles: Mapping[str, 
         rows = tuple(row for name, part in parts if (row := _row(name, part, label)))
         tables.append(TaskTable(Column(label, titles.get(label, label)), tuple(blocks), rows))
     return tuple(tables)
+
+
+def robustness_table(evaluated: Sequence[Evaluation], notes: list[str]) -> Differences | None:
+    """Variant minus original for the robustness runs of every model; None if no model has any."""
+    rows = []
+    for e in evaluated:
+        found: list[str] = []
+        for row in differences(e, found):
+            name = f"{e.name}: {row['b']}" if len(evaluated) > 1 else row["b"]
+            if row["overall"] is None:
+                notes.append(f"{name}: no item in common with the original, so no difference")
+                continue
+            if row["only_a"]:
+                notes.append(f"{name}: {row['only_a']} of {len(e.records)} items are not in it (its {REJECTED_FILE})")
+            rows.append(TableRow(name, row["n"], _cells(row["overall"], METRICS)))
+        notes += [f"{e.name}: {words}" for words in found]
+    return Differences(tuple(column(key) for key in METRICS), tuple(rows), ROBUSTNESS_NOTE) if rows else None
 
 
 def column(key: str) -> Column:

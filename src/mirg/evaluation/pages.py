@@ -18,7 +18,7 @@ from mirg.evaluation.compare import Evaluation
 from mirg.evaluation.page_answers import Gallery, worked_examples
 from mirg.evaluation.page_charts import failure_section
 from mirg.evaluation.page_draws import draws_section
-from mirg.evaluation.page_tables import plugin_tables, read_evaluation, result_table, task_tables
+from mirg.evaluation.page_tables import plugin_tables, read_evaluation, result_table, robustness_table, task_tables
 from mirg.evaluation.records import RECORDS_FILE
 from mirg.evaluation.store import SETTINGS_FILE
 from mirg.report.data import ReportData, Section, Stage
@@ -74,6 +74,7 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
         outcomes={e.name: Counter(record.outcome for record in e.records) for e in evaluated},
         draws=draws_section(evaluated),
         failures=failure_section(evaluated),
+        robustness=robustness_table(evaluated, notes),
         stages=tuple(stage for name, folder in training.items() for stage in _stages(name, folder, notes)),
         gallery=gallery.items(),
         n_answers=gallery.n_answers,

@@ -13,7 +13,7 @@ report the reason again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -24,6 +24,7 @@ from mirg.engines.base import Completion, Engine, Generation, Request, Streaming
 from mirg.errors import ConfigError, EngineError, EvaluationError, MirgError
 from mirg.evaluation.batches import Batch, PromptForm, batches, run_settings
 from mirg.evaluation.chance import chance
+from mirg.evaluation.diagnostics import diagnostics
 from mirg.evaluation.draws import draw_rows, draws_summary
 from mirg.evaluation.failures import failures
 from mirg.evaluation.mc_bench import mc_bench_table
@@ -45,7 +46,9 @@ class Plan:
 
     ``instructions`` None takes those that the model was trained with. ``metrics`` are plug-ins, ``FILE.py:NAME``
     (:func:`mirg.evaluation.metrics.plugin_metrics`). ``prompt`` None: :func:`mirg.answers.prompts.messages`. ``draws``
-    answers are sampled to each sample; ConfigError if there are several at temperature 0.
+    answers are sampled to each sample; ConfigError if there are several at temperature 0. ``variant`` says how the
+    samples of the dataset were changed (:mod:`mirg.evaluation.variants`), which are then taken as they come; it is part
+    of the key of every row.
     """
 
     generation: Generation = field(default_factory=Generation)
@@ -57,6 +60,7 @@ class Plan:
     prompt: PromptForm | None = None
     draws: int = 1
     overwrite: bool = False
+    variant: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Refuse several answers that would all be the same."""
@@ -73,7 +77,8 @@ def evaluate(
     """
     out, plan = Path(out), plan or Plan()
     bad_rows: list[Rejection] = []
-    samples = select(dataset.read(bad_rows.append), plan)
+    rows = dataset.read(bad_rows.append)
+    samples = select(rows, plan) if plan.variant is None else list(rows)
     if not samples:
         raise EvaluationError(f"{dataset.root}: no sample to evaluate", hint=f"{len(bad_rows)} rows are broken")
     if isinstance(engine, Streaming):
@@ -82,6 +87,7 @@ def evaluate(
     settings |= {"tasks": sorted(plan.tasks)} | ({"metrics": list(plan.metrics)} if plan.metrics else {})
     settings |= {"prompt": plan.prompt.name} if plan.prompt else {}
     settings |= {"draws": plan.draws} if plan.draws > 1 else {}
+    settings |= {} if plan.variant is None else {"variant": dict(plan.variant)}
     metrics = plugin_metrics(plan.metrics)
     numbers: _Numbers = {}
     by_id = {sample.id: sample for sample in samples}
@@ -136,13 +142,14 @@ def select(samples: Iterator[Sample] | Sequence[Sample], plan: Plan) -> list[Sam
 def summarise(
     records: Sequence[Record], settings: dict[str, Any], rejected: Sequence[dict[str, str]], *, limit: int | None = None
 ) -> dict[str, Any]:
-    """Settings, counts, metrics, chance levels and failures as plain data; no times, so runs can be compared."""
+    """Everything but the records as plain data, without times, so that runs can be compared."""
     if not records:
         first = f"; first: {rejected[0]['reason']}" if rejected else ""
         hint = f"{REJECTED_FILE} lists every reason; the same command asks again"
         if first.endswith("does not exist"):
             hint = "put the images where samples.jsonl says, or import the dataset again with its images"
         raise EvaluationError(f"no sample could be evaluated, {len(rejected)} were rejected{first}", hint=hint)
+    failed = failures(records)
     return {
         "settings": settings | {"limit": limit},
         "n": len(records),
@@ -153,7 +160,8 @@ def summarise(
         "thinking": thinking_counts(records),
         "metrics": table(records),
         "chance": chance(records),
-        "failures": failures(records),
+        "failures": failed,
+        "diagnostics": diagnostics(records, failed),
     }
 
 

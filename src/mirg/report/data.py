@@ -211,13 +211,23 @@ class GroupChart(NamedTuple):
     high: float | None = None
 
 
-class Failures(NamedTuple):
-    """Where the models go wrong; the notes say which items each drawing counts."""
+class Differences(NamedTuple):
+    """Signed estimates around 0, a row for each thing that is compared; the bars of a row have one scale."""
 
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+    note: str = ""
+
+
+class Failures(NamedTuple):
+    """Where the models go wrong; the notes say which items each drawing counts. ``findings`` are sentences."""
+
+    findings: tuple[str, ...] = ()
     matrices: tuple[Matrix, ...] = ()
     matrix_note: str = ""
     histograms: tuple[Histogram, ...] = ()
     histogram_note: str = ""
+    edges: Differences | None = None
     charts: tuple[GroupChart, ...] = ()
 
 
@@ -245,6 +255,7 @@ class ReportData(NamedTuple):
     outcomes: Mapping[str, Mapping[Outcome, int]] = {}
     draws: Draws | None = None
     failures: Failures | None = None
+    robustness: Differences | None = None
     stages: tuple[Stage, ...] = ()
     gallery: tuple[GalleryItem, ...] = ()
     n_answers: int = 0

@@ -54,7 +54,6 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
     if len(chosen) > len(cards):
         note += f" {len(chosen) - len(cards):,} more were left out to keep this file small."
     histograms = data.failures.histograms if data.failures else ()
-    differences = data.table.differences if data.table else ()
     return render_page(
         "report.html.j2",
         script=asset("report.js"),
@@ -72,7 +71,7 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
         outcomes_shown={card.item.outcome for card in cards},
         any_given=any(card.item.given for card in cards),
         examples_given=any(worked.example.answers[0].given for worked in examples),
-        reaches=[tables.difference_reach(list(row.cells.values())) for row in differences],
+        reach=lambda row: tables.difference_reach(list(row.cells.values())),
         sample_bar=markup(tables.interval_bar(Interval(0.55, 0.35, 0.75))),
     )
 

@@ -198,3 +198,11 @@ def test_both_versions_point_to_the_same_images(repository: Path) -> None:
 def test_the_roles_of_the_images(task: str, roles: str) -> None:
     sample = only("migbench", (Item(0, task, ("a.png",) * 3, "?", (0.1, 0.2, 0.5, 0.6), "", (2,)), None, False))
     assert "".join(image.role[0] for image in sample.images) == roles
+
+
+def test_the_phrase_that_a_question_refers_to_is_its_subject() -> None:
+    question = "Find the region: <|object_ref_start|>a cup on  a table<|object_ref_end|>."
+    sample = only(
+        "migbench", (Item(0, "group_grounding", ("a.png",) * 3, question, (0.1, 0.2, 0.5, 0.6), "", (2,)), None, False)
+    )
+    assert sample.meta["subject"] == "a cup on a table" and "object_ref" not in sample.question

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 from mirg.answers import ordinals
 from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Refusal, Row, Source
 from mirg.data.importers.rows import is_box
-from mirg.data.importers.texts import image_names, numbers_of, with_boxes
+from mirg.data.importers.texts import image_names, numbers_of, referred, with_boxes
 from mirg.errors import DataError
 from mirg.geometry import Box
 from mirg.samples import Relation, Role
@@ -211,6 +211,8 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
         field = {"no_target_image": "additional_info", "duplicate": "question"}.get(defect.kind, "answer")
         return [Refusal(field, defect.detail, f"known defect of the published file ({defect.kind})", name)]
     task, either = _TASKS[item.task], len(item.targets) > 1
+    subject = next((phrase for _, phrase in referred(item.question) if phrase), "")
+    meta = {"index": item.index} | ({"either_image": list(item.targets)} if either else {})
     x1, y1, x2, y2 = (round(1000.0 * v, 6) for v in item.answer) if revised else item.answer
     return [
         RawSample(
@@ -221,7 +223,7 @@ def convert(value: Any, options: ImportOptions) -> list[Outcome]:
             targets=(RawBox(item.targets[-1], (x1, y1, x2, y2)),),
             relation=task.relation,
             image_hidden=item.image_hidden,
-            meta={"index": item.index} | ({"either_image": list(item.targets)} if either else {}),
+            meta=meta | ({"subject": subject} if subject else {}),
         )
     ]
 
