@@ -20,6 +20,7 @@ from mirg.engines.base import Generation, Request
 from mirg.errors import ConfigError, DataError, EvaluationError
 from mirg.evaluation.benches import open_bench, page_tables
 from mirg.evaluation.migbench.evaluations import score_file
+from mirg.evaluation.migbench.published import PUBLISHED
 from mirg.evaluation.migbench.responses import indices_of
 from mirg.evaluation.migbench.summary import PROTOCOLS
 from mirg.evaluation.page_tables import read_evaluation
@@ -31,6 +32,7 @@ from mirg.samples import DatasetFolder
 
 FILES = ["bench.json", "evaluation.json", "records.jsonl", "rejected.jsonl", "summary.json", "data/samples.jsonl"]
 NAMES = {"migbench": "MIG_data.json", "migbench-revised": "revised_MIG_bench.json"}
+ORIGINAL = PUBLISHED["original"]
 PLAN = Plan(Generation(batch_size=4))
 Run = Callable[..., dict[str, Any]]
 
@@ -324,10 +326,14 @@ def test_the_page_shows_the_tables(run: Run, tree: Path, tmp_path: Path) -> None
     run(knowing(tree), out="eval/right")
     run(lambda request, settings: WHOLE, out="eval/whole")
     tables = page_tables([read_evaluation(name, tmp_path / "eval" / name, []) for name in ("right", "whole")])
-    assert [table.column.key for table in tables] == [*PROTOCOLS, "published"]
+    assert [table.column.key for table in tables] == list(PROTOCOLS)
     mean = next(row for row in tables[1].rows if row.name == "mean of tasks")
     assert mean.cells["right"].mean == pytest.approx(0.98) and mean.cells["whole"].mean == 0.0
-    assert "Migician (7B) (published)" in tables[-1].models
+    assert tables[0].models[:3] == ("right", "whole", "human (published)") and mean.n == len(ROWS)
+    robust = next(row for row in tables[0].rows if row.name == "Robust")
+    assert {name: cell.mean for name, cell in robust.cells.items()} == pytest.approx(
+        {"right": 1.0, "whole": 0.0} | {f"{row.model} (published)": row.tasks[1] / 100 for row in ORIGINAL if row.tasks}
+    )
     page = report_from_run(tmp_path).read_text()
     assert "MIG-Bench (original): strict-box, Acc@0.5" in page and "arXiv 2501.05767" in page
     assert "was not found" not in page, "the images are those of the folder data/ of an evaluation"
