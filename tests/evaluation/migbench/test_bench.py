@@ -144,6 +144,16 @@ def test_another_evaluation_is_not_overwritten(run: Run, tree: Path, tmp_path: P
         assert (tmp_path / "out" / "data/samples.jsonl").read_bytes() == before["data/samples.jsonl"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_data_of_the_user_stays(run: Run, tree: Path, tmp_path: Path, overwrite: bool) -> None:
+    kept = tmp_path / "out" / "data" / "photographs.txt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    with pytest.raises(EvaluationError, match="holds something else than the items of a benchmark"):
+        run(knowing(tree), plan=Plan(PLAN.generation, overwrite=overwrite))
+    assert kept.read_text() == "mine"
+
+
 def test_score_migbench_gives_the_same_figures(run: Run, tree: Path, tmp_path: Path) -> None:
     """In the frame of the model of each evaluation: Qwen2.5-VL writes pixels of the resized image."""
     qwen = ScriptedEngine(lambda request, settings: "", family=FAMILIES["qwen2.5-vl"], limits=PixelLimits(3136, 3136))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from mirg.console import say
 from mirg.data.importers.migbench import Annotations, Item, load_annotations
 from mirg.engines.base import Engine
-from mirg.errors import ConfigError, DataError, EvaluationError, ImageError, did_you_mean
+from mirg.errors import ConfigError, DataError, EvaluationError, ImageError, MirgError, did_you_mean
 from mirg.evaluation.bench import Bench, BenchOptions, write_tables
 from mirg.evaluation.migbench import tables
 from mirg.evaluation.migbench.asking import LIMITS, prompt_form, sample_id, sample_of
@@ -34,6 +35,7 @@ NEEDS = {
     False: "MIG_data.json and the images of the dataset Michael4933/MIG-Bench",
     True: "revised_MIG_bench.json of the dataset GD-ML/UniVG-R1-data and the images of Michael4933/MIG-Bench",
 }
+_WRITER = "mirg evaluate --bench"
 _ROOT = "images"  # name of the root that the samples refer to
 _UNREADABLE: Size = (1000, 1000)
 
@@ -100,12 +102,24 @@ class MigBench:
             if not isinstance(old, dict) or old.get("dataset_digest") != digest:
                 hint = "choose another folder, or overwrite this one"
                 raise EvaluationError(f"{out} holds an evaluation of other items, or in another mode", hint=hint)
+        _refuse_other_data(out / DATA)
         about = f"Items of MIG-Bench ({version_of(self.truth)})."
-        with DatasetWriter(out / DATA, name=self.kind, description=about, overwrite=True) as writer:
+        with DatasetWriter(out / DATA, name=self.kind, description=about, created_by=_WRITER, overwrite=True) as writer:
             writer.add_root(_ROOT, self.images.base)
             for row in rows:
                 writer.add_written(row)
         return DatasetFolder.open(out / DATA)
+
+
+def _refuse_other_data(folder: Path) -> None:
+    """EvaluationError if ``folder`` is there and was not written by this module, which would replace it."""
+    if folder.exists():
+        writer = None
+        with suppress(MirgError):
+            writer = DatasetFolder.open(folder).card.created_by
+        if writer != _WRITER:
+            hint = "choose another folder for --out, or move that one away"
+            raise EvaluationError(f"{folder} holds something else than the items of a benchmark", hint=hint)
 
 
 def _size(path: Path) -> Size:
