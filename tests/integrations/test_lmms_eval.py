@@ -14,7 +14,7 @@ import pytest
 import yaml
 from datasets import Dataset, NamedSplit
 
-from fakes.migbench_tree import write_tree
+from fakes.drawn_migbench import write_tree
 from fakes.official import random_response
 from mirg.data.importers.migbench import PAPER_NAMES, load_annotations
 from mirg.evaluation.migbench.responses import Responses

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from fakes.commands import invoke
+from fakes.drawn_migbench import write_tree
 from fakes.engines import ScriptedEngine
-from fakes.migbench_tree import write_tree
 from fakes.official import random_response
 from fakes.serving import serving
 from mirg.data.importers.migbench import PAPER_NAMES

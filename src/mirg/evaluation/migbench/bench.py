@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from mirg.console import say
 from mirg.data.importers.migbench import Annotations, Item, load_annotations
 from mirg.engines.base import Engine
-from mirg.errors import ConfigError, DataError, EvaluationError, ImageError, did_you_mean
+from mirg.errors import ConfigError, DataError, EvaluationError, ImageError, MirgError, did_you_mean
 from mirg.evaluation.bench import Bench, BenchOptions, write_tables
 from mirg.evaluation.migbench import tables
 from mirg.evaluation.migbench.asking import LIMITS, prompt_form, sample_id, sample_of
@@ -31,9 +32,10 @@ from mirg.storage import digest_bytes, read_json
 MODES = ("poll", "all")
 FILES = {False: "MIG_data.json", True: "revised_MIG_bench.json"}  # by: is it the revised version?
 NEEDS = {
-    False: "MIG_data.json and images.zip of the dataset Michael4933/MIG-Bench",
-    True: "revised_MIG_bench.json of the dataset GD-ML/UniVG-R1-data and images.zip of Michael4933/MIG-Bench",
+    False: "MIG_data.json and the images of the dataset Michael4933/MIG-Bench",
+    True: "revised_MIG_bench.json of the dataset GD-ML/UniVG-R1-data and the images of Michael4933/MIG-Bench",
 }
+_WRITER = "mirg evaluate --bench"
 _ROOT = "images"  # name of the root that the samples refer to
 _UNREADABLE: Size = (1000, 1000)
 
@@ -51,12 +53,22 @@ class MigBench:
         version = version_of(truth)
         questions = {sample_id(self.kind, group): joined(group).question for group in self.groups}
         self.prompt = prompt_form(prompts, version, questions)
+        if self.prompt and plan.instructions:
+            hint = "--prompts mirg has instructions"
+            raise ConfigError(f"--instructions has no effect with --prompts {prompts}", hint=hint)
         self.limits = LIMITS[version] if self.prompt else {}
         self.others: list[tuple[Path, Scored]] = []
 
     def compare_with(self, folders: Sequence[Path]) -> None:
-        """Score other evaluations of the same version, which :meth:`run` then compares with."""
+        """Score other evaluations of the same version, which :meth:`run` then compares with.
+
+        EvaluationError if one of them has none of the items of this one.
+        """
         self.others = [(folder, score_file(self.truth, folder, PROTOCOLS)) for folder in folders]
+        asked = {item.index for group in self.groups for item in group}
+        for folder, other in self.others:
+            if asked.isdisjoint(score.item.index for score in other.scores):
+                raise EvaluationError(f"{folder} has no item of these tasks", hint="compare the same tasks")
 
     def run(self, engine: Engine, out: Path, plan: Plan, progress: Progress | None) -> dict[str, Any]:
         """Evaluate ``engine`` and score the answers; ``mirg score migbench`` gives the same tables of ``out``."""
@@ -94,12 +106,24 @@ class MigBench:
             if not isinstance(old, dict) or old.get("dataset_digest") != digest:
                 hint = "choose another folder, or overwrite this one"
                 raise EvaluationError(f"{out} holds an evaluation of other items, or in another mode", hint=hint)
+        _refuse_other_data(out / DATA)
         about = f"Items of MIG-Bench ({version_of(self.truth)})."
-        with DatasetWriter(out / DATA, name=self.kind, description=about, overwrite=True) as writer:
+        with DatasetWriter(out / DATA, name=self.kind, description=about, created_by=_WRITER, overwrite=True) as writer:
             writer.add_root(_ROOT, self.images.base)
             for row in rows:
                 writer.add_written(row)
         return DatasetFolder.open(out / DATA)
+
+
+def _refuse_other_data(folder: Path) -> None:
+    """EvaluationError if ``folder`` is there and was not written by this module, which would replace it."""
+    if folder.exists():
+        writer = None
+        with suppress(MirgError):
+            writer = DatasetFolder.open(folder).card.created_by
+        if writer != _WRITER:
+            hint = "choose another folder for --out, or move that one away"
+            raise EvaluationError(f"{folder} holds something else than the items of a benchmark", hint=hint)
 
 
 def _size(path: Path) -> Size:
@@ -111,7 +135,7 @@ def _size(path: Path) -> Size:
 
 
 def _of_tasks(items: Sequence[Item], tasks: Sequence[str]) -> list[Item]:
-    """The items of these tasks, or of all if there are none."""
+    """The items of these tasks, or all items if no task is named."""
     known = list(dict.fromkeys(item.task for item in items))
     if unknown := [task for task in tasks if task not in known]:
         raise ConfigError(f"no item of task {', '.join(unknown)}", hint=f"tasks here: {', '.join(known)}")
