@@ -173,6 +173,7 @@ class _Dataset:
 
     def show(self, summary: Mapping[str, Any]) -> None:
         _show_summary(summary)
+        _show_robustness(summary["robustness"])
 
 
 def compare(

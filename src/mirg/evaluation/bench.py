@@ -38,7 +38,7 @@ class BenchOptions:
     annotations: Path | None = None
     prompts: str | None = None
     mode: str | None = None
-    against: Sequence[Path] | None = None
+    against: Sequence[Path] = ()
 
 
 class Opened(Protocol):

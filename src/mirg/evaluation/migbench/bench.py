@@ -155,7 +155,7 @@ def open_bench(options: BenchOptions, plan: Plan, *, revised: bool) -> MigBench:
         raise ConfigError(f"unknown mode {mode!r}", hint=hint)
     truth = load_annotations(options.annotations or annotations_in(options.root, revised), revised=revised)
     bench = MigBench(options.root, truth, plan, prompts=prompts, mode=mode)
-    bench.compare_with(options.against or ())
+    bench.compare_with(options.against)
     return bench
 
 
