@@ -260,6 +260,16 @@ def test_a_manifest_sees_names_and_contents(tmp_path: Path) -> None:
     others = [{"a": "1", "sub/b": "3"}, {"a": "1", "sub/c": "2"}, {"a": "1"}, {"a": "1", "b": "2"}, {"a": "1sub/b2"}]
     assert len({digest(files) for files in [base, *others]}) == 1 + len(others)
     assert digest({**base, "log": "x"}, ignore=frozenset({"log"})) == digest(base)
+
+
+def test_a_sealed_folder_may_have_files_that_change(tmp_path: Path) -> None:
+    for name in ("weights", "notes"):
+        (tmp_path / name).write_text("1")
+    seal_folder(tmp_path, ignore=frozenset({"notes"}))
+    (tmp_path / "notes").write_text("2")
+    assert seal_problems(tmp_path) == []
+    (tmp_path / "weights").write_text("2")
+    assert seal_problems(tmp_path) == ["weights is damaged"]
     with pytest.raises(StorageError, match="not a folder"):
         folder_manifest(tmp_path / "none")
     names = [f"{k * 7 % 24:02d}" for k in range(24)]

@@ -190,9 +190,12 @@ def _digests(files: Sequence[Path]) -> list[str]:
         return list(pool.map(digest_file, files))
 
 
-def seal_folder(folder: Path) -> None:
-    """Write the manifest of the files of ``folder`` into it, which marks it as complete and makes damage detectable."""
-    write_json_atomic(folder / SEAL_FILE, folder_manifest(folder, ignore=frozenset({SEAL_FILE})))
+def seal_folder(folder: Path, *, ignore: frozenset[str] = frozenset()) -> None:
+    """Write the manifest of the files of ``folder`` into it, which marks it as complete and makes damage detectable.
+
+    ``ignore`` names files, relative to ``folder``, that may change.
+    """
+    write_json_atomic(folder / SEAL_FILE, folder_manifest(folder, ignore=ignore | {SEAL_FILE}))
 
 
 def seal_problems(folder: Path) -> list[str]:

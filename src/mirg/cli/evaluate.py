@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -150,13 +150,12 @@ def evaluate(
 class _Dataset:
     """A dataset folder as what is evaluated."""
 
-    limits: ClassVar[Mapping[str, PixelLimits]] = {}
-
     def __init__(self, path: Path, plan: Plan, changes: Sequence[Variant]) -> None:
         from mirg.evaluation.runner import select
         from mirg.samples import DatasetFolder
 
         self.folder, self.plan, self.changes = DatasetFolder.open(path), plan, changes
+        self.limits: Mapping[str, PixelLimits] = {}
         select(self.folder.read(lambda rejection: None), plan)
 
     def samples(self) -> list[Sample]:

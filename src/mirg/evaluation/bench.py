@@ -42,13 +42,12 @@ class BenchOptions:
 
 
 class Opened(Protocol):
-    """A benchmark whose files were read and checked.
+    """A benchmark whose files were read and checked."""
 
-    ``limits`` are the pixel limits that the benchmark prescribes, by the name of the model family; a family without an
-    entry keeps those of its processor.
-    """
-
-    limits: Mapping[str, PixelLimits]
+    @property
+    def limits(self) -> Mapping[str, PixelLimits]:
+        """The pixel limits that are prescribed, by the name of the model family; others keep those of the processor."""
+        ...
 
     def samples(self) -> Sequence[Sample]:
         """What the engine will be asked, with the sizes of the images, for which vLLM reserves memory."""

@@ -81,7 +81,7 @@ def box_quality(records: Sequence[Record]) -> dict[str, list[dict[str, Any]]]:
         inside_N = (area_N >= low) & ((area_N < high) | (high == 1.0))
         if not inside_N.any():
             continue
-        values_N2 = np.stack([iou_N, iou_N >= JOINT_THRESHOLD], axis=1)[inside_N]
+        values_N2 = np.stack([iou_N, (iou_N >= JOINT_THRESHOLD).astype(np.float64)], axis=1)[inside_N]
         mean, at_50 = (found.cell() for found in mean_intervals(values_N2, sets_N[inside_N].tolist()))
         row = {"area_from": low, "area_to": high, "n": int(inside_N.sum()), "mean_iou": mean, "at_50": at_50}
         sizes.append(row)
@@ -105,7 +105,7 @@ def pairs_of(records: Sequence[Record]) -> Pairs:
     ]
     if len(found) < FEWEST_PAIRS or len({key for _, _, key in found}) == 1:
         found = []
-    answered_N4, true_N4 = (as_boxes([row[k] for row in found]) for k in (0, 1))
+    answered_N4, true_N4 = as_boxes([row[0] for row in found]), as_boxes([row[1] for row in found])
     return Pairs(np.clip(answered_N4, -_FAR, _FAR), true_N4, [key for _, _, key in found])
 
 

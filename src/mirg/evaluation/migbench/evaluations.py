@@ -57,11 +57,12 @@ def difference(path: Path, other: Sequence[Score], scores: Sequence[Score]) -> d
 def frame_of(path: Path, truth: Annotations) -> Frame:
     """The frame of an evaluation: family, pixel limits, and image sizes if its samples are in the folder."""
     settings = _object(path / SETTINGS_FILE) if path.is_dir() else {}
-    name, limits = settings.get("family"), settings.get("limits")
+    name, given = settings.get("family"), settings.get("limits")
     if name is None:
         return Frame(FAMILIES["qwen3-vl"])
+    limits = None
     with suppress(TypeError):
-        limits = PixelLimits(**limits) if isinstance(limits, dict) else None
+        limits = PixelLimits(**given) if isinstance(given, dict) else None
     found = family(str(name))
     sizes = image_sizes_in(path / DATA, truth) if found.box_frame == "resized_pixels" else []
     return Frame(found, limits, sizes)
