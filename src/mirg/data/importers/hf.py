@@ -47,6 +47,7 @@ COLUMNS = (
 )  # fmt: skip
 _RECORDS = ("record", "reward_model.ground_truth", "answer")  # of mirg's exports for TRL, verl, EasyR1 and as Parquet
 _FORMATS: tuple[BoxFormat, BoxFormat] = ("boxes", "boxes_xywh")
+_TABS = {"sep": "\t", "chunksize": 64}  # a table of images in base64 has megabytes in a row
 _PEEKED = 500  # examples whose boxes show whether they are corners or sizes
 _SUFFIXES = {
     b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp", b"II*\0": ".tif",
@@ -60,9 +61,9 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
 
     ConfigError without the package ``datasets``, or for a column that does not exist; DataError if there is no data.
     """
-    table = _opened(path, options.split)
+    table = open_table(path, options.split)
     try:
-        examples = _plain(table)
+        examples = plain(table)
         known = next((options.columns[name] for name in _FORMATS if name in options.columns), None)
         columns = _columns(telling(islice(examples, _PEEKED), known), options.columns, table.features)
         columns = _with_format(columns, examples, path, options)
@@ -72,7 +73,7 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
         for number, example in enumerate(examples, 1):
             value = {name: inside(example, column) for name, column in (kept | columns).items()}
             numbering.add(number, value)
-            value["images"] = _stored(value.get("images"), options.stored)
+            value["images"] = stored(value.get("images"), options.stored)
             if classes:
                 value["labels"] = named(value["labels"], classes)
             yield Row(path.name, number, value)
@@ -82,15 +83,24 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
         raise DataError(f"{path} cannot be read: {error}", hint=hint) from error
 
 
-def _opened(path: Path, split: str) -> datasets.Dataset | datasets.IterableDataset:
+def open_table(
+    path: Path, split: str, *, config: str = "", data_file: str = ""
+) -> datasets.Dataset | datasets.IterableDataset:
+    """The rows of a file, of a folder written by ``save_to_disk``, or of a dataset on the hub, which is streamed.
+
+    ``config`` is a part of a dataset on the hub, and ``data_file`` one of its files. ConfigError without the package
+    ``datasets``; DataError if there is no such data.
+    """
     try:
         import datasets
     except ImportError as error:
         raise ConfigError("this kind needs the package `datasets`", hint="pip install 'mirg[train]'") from error
     try:
         if path.is_file():
-            kind = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv"}.get(path.suffix.lower(), "json")
-            return datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True)
+            kind = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".tsv": "csv"}
+            form: dict[str, Any] = _TABS if path.suffix.lower() == ".tsv" else {}
+            kind_of_file = kind.get(path.suffix.lower(), "json")
+            return datasets.load_dataset(kind_of_file, data_files=str(path), split="train", streaming=True, **form)
         if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
             found = datasets.load_from_disk(str(path))
             if not isinstance(found, datasets.DatasetDict):
@@ -98,14 +108,15 @@ def _opened(path: Path, split: str) -> datasets.Dataset | datasets.IterableDatas
             if split not in found:
                 raise DataError(f"{path} has no split {split!r}", hint=f"--split, one of: {', '.join(map(str, found))}")
             return found[split]
-        return datasets.load_dataset(path.as_posix(), split=split, streaming=True)
+        named: dict[str, Any] = {"data_files": data_file} if data_file else {}
+        return datasets.load_dataset(path.as_posix(), config or None, split=split, streaming=True, **named)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         what = (str(error).strip() or type(error).__name__).splitlines()[0]
         hint = "a folder, a file, or a hub name"
         raise DataError(f"{path} cannot be read as a dataset: {what}", hint=hint) from error
 
 
-def _plain(table: datasets.Dataset | datasets.IterableDataset) -> Iterable[dict[str, Any]]:
+def plain(table: datasets.Dataset | datasets.IterableDataset) -> Iterable[dict[str, Any]]:
     """The examples, their pictures as the bytes they are."""
     import datasets
 
@@ -187,13 +198,13 @@ def _size(example: Mapping[str, Any], columns: Mapping[str, str], root: str) -> 
         return None  # the import refuses the row when it looks at the image
 
 
-def _stored(value: Any, folder: str) -> Any:
+def stored(value: Any, folder: str) -> Any:
     """Pictures of a cell as paths: bytes are written to ``folder``, each picture once."""
     if isinstance(value, list):
-        return [_stored(item, folder) for item in value]
+        return [stored(item, folder) for item in value]
     if isinstance(value, Mapping):
         data = value.get("bytes")
-        return _stored(data, folder) if data else value.get("path", value.get("image"))
+        return stored(data, folder) if data else value.get("path", value.get("image"))
     if isinstance(value, bytes):
         suffix = next((end for start, end in _SUFFIXES.items() if value.startswith(start)), ".png")
         file = Path(folder) / f"{hashlib.sha256(value).hexdigest()[:24]}{suffix}"
@@ -203,7 +214,7 @@ def _stored(value: Any, folder: str) -> Any:
     if hasattr(value, "save"):  # a picture that was decoded nevertheless
         buffer = io.BytesIO()
         value.save(buffer, format="PNG")
-        return _stored(buffer.getvalue(), folder)
+        return stored(buffer.getvalue(), folder)
     return value
 
 
