@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -21,8 +21,15 @@ from mirg.cli.measured import (
     remote_of,
 )
 from mirg.console import say, table, warn
+from mirg.errors import ConfigError
 from mirg.evaluation.metrics import LOWER_IS_BETTER, TITLES
 from mirg.storage import write_json_atomic
+
+if TYPE_CHECKING:
+    from mirg.engines.base import Engine
+    from mirg.evaluation.benches import Opened
+    from mirg.evaluation.runner import Plan, Progress
+    from mirg.families import PixelLimits
 
 _TASK_METRIC = "joint_accuracy"
 _LISTED = 5  # rejections that are printed
@@ -30,8 +37,19 @@ _LISTED = 5  # rejections that are printed
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run folder, a model folder, or a model name.")],
-    dataset: Annotated[Path, typer.Argument(help="A dataset folder (samples.jsonl, images/, card.json).")],
     out: Annotated[Path, typer.Option(help="Folder of the evaluation; the same command again resumes it.")],
+    dataset: Annotated[
+        Path | None, typer.Argument(help="A dataset folder (samples.jsonl, images/, card.json), if not --bench.")
+    ] = None,
+    bench: Annotated[str | None, typer.Option(help="A published benchmark instead of DATASET: NAMES.")] = None,
+    root: Annotated[Path | None, typer.Option(help="The downloaded folder of the benchmark.")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="Annotations of the benchmark, if not in --root.")] = None,
+    prompts: Annotated[str | None, typer.Option(help="How the benchmark is asked: mirg (default), published …")] = None,
+    mode: Annotated[str | None, typer.Option(help="migbench: poll (one image per answer, default) or all.")] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another evaluation of the benchmark, for paired differences; may be repeated."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Evaluate this many samples; tasks take turns.")] = None,
     batch_size: Annotated[int, typer.Option(help="Samples per forward pass.")] = 16,
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, comma-separated.")] = None,
@@ -54,12 +72,11 @@ def evaluate(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another evaluation in --out.")] = False,
 ) -> None:
-    """Run a model on a dataset and score it; records.jsonl and summary.json go to --out."""
+    """Run a model on a dataset or a published benchmark and score it; records.jsonl and summary.json go to --out."""
     from mirg.engines.base import Generation
+    from mirg.evaluation.benches import open_bench
     from mirg.evaluation.metrics import plugin_metrics
-    from mirg.evaluation.runner import Plan, select
-    from mirg.evaluation.runner import evaluate as run
-    from mirg.samples import DatasetFolder
+    from mirg.evaluation.runner import Plan
 
     # Report errors that do not need the model before it is loaded.
     plan = Plan(
@@ -71,19 +88,52 @@ def evaluate(
         overwrite=overwrite,
     )
     plugin_metrics(plan.metrics)
-    folder = DatasetFolder.open(dataset)
-    select(folder.read(lambda rejection: None), plan)
+    given = {
+        "root": root,
+        "annotations": annotations,
+        "prompts": prompts,
+        "mode": mode,
+        "against": tuple(against or ()),
+    }
+    if (dataset is None) == (bench is None):
+        raise ConfigError("give either a DATASET or --bench", hint="a dataset folder, or --bench NAME --root DIR")
+    if dataset is not None and (names := [f"--{name}" for name, value in given.items() if value]):
+        raise ConfigError(f"{', '.join(names)} without --bench", hint="these options belong to a published benchmark")
+    work: Opened = _Dataset(dataset, plan) if dataset is not None else open_bench(str(bench), plan, **given)
 
     from mirg.engines.load import load_engine
 
     remote = remote_of(endpoint, key_env, concurrency, max_pixels)
-    engine = load_engine(model, family=family, device=device, dtype=dtype, remote=remote)
+    engine = load_engine(model, family=family, device=device, dtype=dtype, limits=work.limits, remote=remote)
     try:
-        summary = run(engine, folder, out, plan, _progress())
+        summary = work.run(engine, out, plan, _progress())
     except KeyboardInterrupt:
         warn(f"stopped; finished samples are kept in {out}, the same command continues")
         raise
-    _show_summary(summary, out)
+    work.show(summary)
+    _show_left_out(summary)
+    say(f"written: {out}")
+
+
+class _Dataset:
+    """A dataset folder, evaluated as it is."""
+
+    limits: ClassVar[Mapping[str, PixelLimits]] = {}
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        from mirg.evaluation.runner import select
+        from mirg.samples import DatasetFolder
+
+        self.folder = DatasetFolder.open(path)
+        select(self.folder.read(lambda rejection: None), plan)
+
+    def run(self, engine: Engine, out: Path, plan: Plan, progress: Progress | None) -> dict[str, Any]:
+        from mirg.evaluation.runner import evaluate as run
+
+        return run(engine, self.folder, out, plan, progress)
+
+    def show(self, summary: Mapping[str, Any]) -> None:
+        _show_summary(summary)
 
 
 def compare(
@@ -188,7 +238,7 @@ def _progress() -> Any:
     return show
 
 
-def _show_summary(summary: Mapping[str, Any], out: Path) -> None:
+def _show_summary(summary: Mapping[str, Any]) -> None:
     overall, chance = summary["metrics"]["overall"], summary["chance"]["overall"]
     rows = [[title, _cell(overall[metric]), _chance(chance, metric)] for metric, title in TITLES.items()]
     table(f"{summary['n']} samples: percent, 95 % interval", ["metric", "value", "chance"], rows)
@@ -196,10 +246,12 @@ def _show_summary(summary: Mapping[str, Any], out: Path) -> None:
         found = {label: cell for label, cell in plugins["overall"].items() if label not in ("n", "n_sets")}
         rows = [[label, _number(cell)] for label, cell in found.items()]
         table("Metrics of plug-ins: mean, 95 % interval", ["metric", "value"], rows)
+
+
+def _show_left_out(summary: Mapping[str, Any]) -> None:
     if summary["rejected"]:
         for row in summary["rejections"][:_LISTED]:
             warn(f"{row['id'] or '(row)'} could not be asked: {row['reason']}")
         warn(f"{summary['rejected']} samples could not be asked and are in no number")
     if summary["cut_off"]:
         warn(f"{summary['cut_off']} completions were cut off at the token limit")
-    say(f"written: {out}")

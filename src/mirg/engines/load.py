@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mirg.engines.base import Engine
@@ -30,24 +31,29 @@ def load_engine(
     family: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
-    limits: PixelLimits | None = None,
+    limits: PixelLimits | Mapping[str, PixelLimits] | None = None,
     remote: Remote | None = None,
 ) -> Engine:
     """The engine for a model folder, a run folder or a hub name, or for the name that an endpoint has for its model.
+
+    ``limits`` override those of the processor, for every family or by the name of the family; those of ``remote`` come
+    first.
 
     Raises:
         EngineError: The model cannot be loaded.
         ConfigError: The endpoint has no usable address or key, or no family is given for it.
     """
     if remote is not None:
-        return _remote_engine(model, remote, family)
+        return _remote_engine(model, remote, family, limits)
     from mirg.engines.transformers import TransformersEngine
     from mirg.models.load import load_model
 
     return TransformersEngine(load_model(model, family_name=family, device=device, dtype=dtype, limits=limits))
 
 
-def _remote_engine(model: str, remote: Remote, family: str | None) -> Engine:
+def _remote_engine(
+    model: str, remote: Remote, family: str | None, limits: PixelLimits | Mapping[str, PixelLimits] | None
+) -> Engine:
     from mirg.engines.endpoint import checked_url, key_from_environment
     from mirg.engines.limits import Limits
     from mirg.engines.remote import EndpointEngine
@@ -56,7 +62,8 @@ def _remote_engine(model: str, remote: Remote, family: str | None) -> Engine:
         hint = "an endpoint does not tell it: for example --family qwen3-vl"
         raise ConfigError("the family of the model behind the endpoint is needed", hint=hint)
     known = family_by_name(family)
-    limits = None if remote.max_pixels is None else limits_of(known, None, remote.max_pixels)
+    limits = limits.get(known.name) if isinstance(limits, Mapping) else limits
+    limits = limits if remote.max_pixels is None else limits_of(known, None, remote.max_pixels)
     url = checked_url(remote.url)  # first: the message about a missing key contains the address
     key = key_from_environment(remote.key_env, url)
     return EndpointEngine(url, model, known, key=key, limits=limits, requests=Limits(concurrency=remote.concurrency))

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from mirg.answers.prompts import Instructions, messages
 from mirg.answers.read import READER_VERSION
 from mirg.engines.base import Completion, Engine, Generation, Request, instructions_of
 from mirg.errors import EngineError, ImageError, MirgError
 from mirg.executors import chunks
+from mirg.families import Family, PixelLimits
 from mirg.images import image_digest
 from mirg.rewards import RewardConfig
 from mirg.samples import DatasetFolder, ImageRef, Sample, refuse_for_family
@@ -27,6 +28,17 @@ RECORD_VERSION = "mirg.records/1"
 
 # Names are stored for people; moving a model or a dataset changes no score, so they are part of no key.
 NAMES = frozenset({"model", "dataset"})
+
+
+class PromptForm(NamedTuple):
+    """How samples are asked. ``name`` is part of the settings of an evaluation; ``write`` makes the chat messages.
+
+    A part of the message is as :func:`mirg.answers.prompts.messages` writes it, with one image part for each image of
+    the sample, in its order.
+    """
+
+    name: str
+    write: Callable[[Sample, Family, PixelLimits | None, Instructions], list[dict[str, Any]]]
 
 
 def run_settings(
@@ -85,8 +97,10 @@ def batches(
     samples: Iterable[Sample],
     generation: Generation,
     settings: dict[str, Any],
+    prompt_form: PromptForm | None = None,
 ) -> Iterator[Batch]:
     """Cut ``samples`` into batches of ``generation.batch_size``; ``settings`` is :func:`run_settings`, or more."""
+    write = prompt_form.write if prompt_form else messages
     known: dict[str, str] = {}  # a file is read once, however many samples show it
     shared = {name: value for name, value in settings.items() if name not in NAMES}
     for number, batch in enumerate(chunks(samples, generation.batch_size)):
@@ -95,7 +109,7 @@ def batches(
         for sample in batch:
             try:
                 refuse_for_family(sample, engine.family, engine.limits)
-                prompt = messages(sample, engine.family, engine.limits, settings["instructions"])
+                prompt = write(sample, engine.family, engine.limits, settings["instructions"])
                 prompts[sample.id] = prompt
             except MirgError as error:
                 prompt, prompts[sample.id] = None, error

@@ -19,7 +19,7 @@ from typing import Any
 from mirg.answers.prompts import Instructions
 from mirg.engines.base import Completion, Engine, Generation, Request, Streaming
 from mirg.errors import ConfigError, EngineError, EvaluationError, MirgError
-from mirg.evaluation.batches import Batch, batches, complete, run_settings
+from mirg.evaluation.batches import Batch, PromptForm, batches, complete, run_settings
 from mirg.evaluation.chance import chance
 from mirg.evaluation.failures import failures
 from mirg.evaluation.metrics import PluginMetrics, plugin_metrics, plugin_table, table
@@ -37,7 +37,7 @@ class Plan:
     """What to evaluate and how. ``limit`` and ``tasks`` select samples; tasks take turns, so a limit meets them all.
 
     ``instructions`` None takes those that the model was trained with. ``metrics`` are plug-ins, ``FILE.py:NAME``
-    (:func:`mirg.evaluation.metrics.plugin_metrics`).
+    (:func:`mirg.evaluation.metrics.plugin_metrics`). ``prompt`` None: :func:`mirg.answers.prompts.messages`.
     """
 
     generation: Generation = field(default_factory=Generation)
@@ -46,6 +46,7 @@ class Plan:
     limit: int | None = None
     tasks: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
+    prompt: PromptForm | None = None
     overwrite: bool = False
 
 
@@ -66,6 +67,7 @@ def evaluate(
         plan = replace(plan, generation=replace(plan.generation, batch_size=1))
     settings = run_settings(engine, dataset, plan.generation, plan.instructions, plan.rewards)
     settings |= {"tasks": sorted(plan.tasks)} | ({"metrics": list(plan.metrics)} if plan.metrics else {})
+    settings |= {"prompt": plan.prompt.name} if plan.prompt else {}
     metrics = plugin_metrics(plan.metrics)
     numbers: dict[str, dict[str, float]] = {}
     by_id = {sample.id: sample for sample in samples}
@@ -73,7 +75,7 @@ def evaluate(
         store = claim(out, settings, len(samples), overwrite=plan.overwrite)
         rejected = [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in bad_rows]
         done = 0
-        parts = batches(engine, dataset, samples, plan.generation, settings)
+        parts = batches(engine, dataset, samples, plan.generation, settings, plan.prompt)
         fill = _stream if isinstance(engine, Streaming) else _fill
         for count, made, refused in fill(engine, plan, parts, store):
             numbers |= _numbers(made, by_id, metrics)  # at once, so that an error in a plug-in is seen early

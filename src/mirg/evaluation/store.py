@@ -20,7 +20,8 @@ SETTINGS_FILE = "evaluation.json"
 SUMMARY_FILE = "summary.json"
 REPLIES_FILE = "replies.jsonl"  # of an endpoint, until all of them are in the records
 VALUES_FILE = "metric_values.jsonl"  # of plug-in metrics, by sample
-OPTIONAL = ("metrics",)  # settings that are written only if they are given
+BENCH_FILE = "bench.json"  # tables of a published benchmark (mirg.evaluation.benches)
+OPTIONAL = ("metrics", "prompt")  # settings that are written only if they are given
 
 RowKey = tuple[object, object]  # sample id, cache key
 
@@ -101,7 +102,7 @@ def claim(out: Path, settings: dict[str, Any], n_samples: int, *, overwrite: boo
     elif any(file.exists() for file in files):
         raise EvaluationError(f"{out} holds results but no {SETTINGS_FILE}", hint="choose another folder")
     write_json_atomic(out / SETTINGS_FILE, settings)
-    _remove([out / SUMMARY_FILE])  # it is there exactly where the evaluation is complete
+    _remove([out / SUMMARY_FILE, out / BENCH_FILE])  # they are there exactly where the evaluation is complete
     Journal(out / RECORDS_FILE).close()  # an evaluation without a single row has an empty file
     return Store(out)
 

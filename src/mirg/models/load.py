@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,12 +76,12 @@ def load_model(
     family_name: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
-    limits: PixelLimits | None = None,
+    limits: PixelLimits | Mapping[str, PixelLimits] | None = None,
 ) -> LoadedModel:
     """Load model and processor; EngineError if files are missing or damaged, or the device cannot be used.
 
     ``dtype`` None keeps float32 on a CPU and takes the checkpoint's own type on a GPU. ``limits`` overrides the
-    processor's.
+    processor's, for every family or by the name of the family.
     """
     import torch
     from safetensors import SafetensorError
@@ -201,7 +202,7 @@ def wrap(
     *,
     path: str,
     family_name: str | None = None,
-    limits: PixelLimits | None = None,
+    limits: PixelLimits | Mapping[str, PixelLimits] | None = None,
 ) -> LoadedModel:
     """Join a model in memory with its family and limits; prompts of a decoder are padded on the left."""
     from mirg.models.vision import pack_vision_attention
@@ -213,6 +214,7 @@ def wrap(
     named = family_name or getattr(model.config, "mirg_family", None)
     chosen = family(named) if named else family_of_model_type(model.config.model_type)
     size = parts.image_processor.size
+    limits = limits.get(chosen.name) if isinstance(limits, Mapping) else limits
     if limits is not None:
         size["shortest_edge"], size["longest_edge"] = limits.min_pixels, limits.max_pixels
     pack_vision_attention(model)
