@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, Protocol
 
 from mirg.engines.base import Engine
 from mirg.errors import ConfigError, did_you_mean
+from mirg.evaluation.choices.bench import OpenedChoices
+from mirg.evaluation.choices.sets import SETS, ChoiceSet
 from mirg.evaluation.runner import Plan, Progress
 from mirg.evaluation.store import BENCH_FILE
 from mirg.families import PixelLimits
@@ -61,17 +63,30 @@ class Opened(Protocol):
 class Bench(NamedTuple):
     """One benchmark: what ``--root`` must contain, how it is opened, and its tables on a page.
 
-    ``uses`` are the names of the :class:`BenchOptions` that it has besides ``root``. ``page`` gets the contents of
-    ``bench.json`` by the name of the evaluation.
+    ``hub`` is its name on the Hugging Face Hub if ``--root`` may be that instead of a folder. ``uses`` are the names of
+    the :class:`BenchOptions` that it has besides ``root``. ``page`` gets the contents of ``bench.json`` by the name of
+    the evaluation.
     """
 
     needs: str
     open: Callable[[BenchOptions, Plan], Opened]
     page: Callable[[Mapping[str, Mapping[str, Any]]], tuple[TaskTable, ...]]
     uses: frozenset[str] = frozenset()
+    hub: str = ""
 
 
-BENCHES: dict[str, Bench] = {}
+def _choices(name: str, wanted: ChoiceSet) -> Bench:
+    """A multiple-choice benchmark; its records have no boxes, so they have tables of their own on a page."""
+    return Bench(
+        needs=f"the files of {wanted.hub}",
+        open=lambda options, plan: OpenedChoices(name, options.root, options.prompts, options.against),
+        page=lambda contents: (),
+        uses=frozenset({"prompts", "against"}),
+        hub=wanted.hub,
+    )
+
+
+BENCHES: dict[str, Bench] = {name: _choices(name, wanted) for name, wanted in SETS.items()}
 
 
 def bench_of(name: str) -> Bench:
@@ -91,13 +106,16 @@ def open_bench(name: str, plan: Plan, *, root: Path | None, **options: Any) -> O
     """
     bench = bench_of(name)
     if root is None:
-        raise ConfigError(f"--bench {name} needs --root", hint=f"the folder with {bench.needs}")
+        raise ConfigError(
+            f"--bench {name} needs --root",
+            hint=f"the folder with {bench.needs}{f', or {bench.hub}' if bench.hub else ''}",
+        )
     given = BenchOptions(root, **options)
     for one in fields(BenchOptions):
         if one.name != "root" and one.name not in bench.uses and getattr(given, one.name) != one.default:
             known = ", ".join(f"--{other}" for other in sorted(bench.uses)) or "none"
             raise ConfigError(f"the benchmark {name} has no option --{one.name}", hint=f"its options: {known}")
-    if not root.is_dir():
+    if not root.is_dir() and not bench.hub:
         raise ConfigError(f"{root} is not a folder", hint=f"--root is the folder with {bench.needs}")
     return bench.open(given, plan)
 

@@ -35,7 +35,18 @@ class PredictedBox(BaseModel):
     problem: str | None = None
 
 
-class Record(BaseModel):
+class Identified(BaseModel):
+    """A row of a records file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+
+
+RowT = TypeVar("RowT", bound=Identified)
+
+
+class Record(Identified):
     """One row. Boxes are fractions of the original images; rewards and IoUs lie in [0, 1].
 
     ``correct_30/50/70`` ignore the image (the published meaning), ``joint`` does not; ``key`` says under which model,
@@ -43,9 +54,6 @@ class Record(BaseModel):
     without what it asks for (:func:`question_form`); rows of releases that did not write it have "".
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: str
     task: str
     image_set: str
     n_images: int
@@ -141,14 +149,19 @@ def question_form(sample: Sample) -> str:
 
 
 def load_records(path: str | Path) -> list[Record]:
-    """The rows of an evaluation folder, or of a records file.
+    """:func:`load_rows` of an evaluation whose answers are boxes."""
+    return load_rows(path, Record)
+
+
+def load_rows(path: str | Path, kind: type[RowT]) -> list[RowT]:
+    """The rows of an evaluation folder, or of a records file, each a ``kind``.
 
     Raises :class:`EvaluationError` with the row if one is broken, ``StorageError`` if the file cannot be read.
     """
     file = Path(path)
     file = file / RECORDS_FILE if file.is_dir() else file
-    records: dict[str, Record] = {}
-    for row, record in read_rows(file, Record):
+    records: dict[str, RowT] = {}
+    for row, record in read_rows(file, kind):
         if isinstance(record, BadLine):
             hint = "remove this row and those after it, and run the evaluation again: it resumes there"
             raise EvaluationError(f"{file}:{row}: {record.reason}", hint=hint)

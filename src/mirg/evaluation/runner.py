@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mirg.answers.prompts import Instructions
 from mirg.engines.base import Completion, Engine, Generation, Request, Streaming
@@ -23,7 +23,7 @@ from mirg.evaluation.batches import Batch, PromptForm, batches, complete, run_se
 from mirg.evaluation.chance import chance
 from mirg.evaluation.failures import failures
 from mirg.evaluation.metrics import PluginMetrics, plugin_metrics, plugin_table, table
-from mirg.evaluation.records import RECORDS_FILE, Record, load_records, make_record
+from mirg.evaluation.records import RECORDS_FILE, Identified, Record, load_rows, make_record
 from mirg.evaluation.store import REPLIES_FILE, SUMMARY_FILE, VALUES_FILE, Store, claim
 from mirg.rewards import RewardConfig
 from mirg.samples import REJECTED_FILE, DatasetFolder, Rejection, Sample
@@ -32,12 +32,32 @@ from mirg.storage import digest_file, sole_writer, write_json_atomic, write_json
 Progress = Callable[[int, int, int], None]  # samples done, samples in all, of the done ones taken from the folder
 
 
+class Scoring(Protocol):
+    """How completions are scored if the answer is no box. ``name`` is part of the settings, ``row`` the class of rows.
+
+    A row has at least the fields ``id``, ``task``, ``image_set``, ``completion_tokens``, ``finish`` and ``key`` of a
+    :class:`mirg.evaluation.records.Record`.
+    """
+
+    name: str
+    row: type[Identified]
+
+    def record(self, sample: Sample, completion: Completion, key: str) -> Any:
+        """The row of one completion; total on any text."""
+        ...
+
+    def summarise(self, rows: Sequence[Any]) -> dict[str, Any]:
+        """The entries of the summary that depend on the scores: ``metrics`` and others; there is at least one row."""
+        ...
+
+
 @dataclass(frozen=True)
 class Plan:
     """What to evaluate and how. ``limit`` and ``tasks`` select samples; tasks take turns, so a limit meets them all.
 
     ``instructions`` None takes those that the model was trained with. ``metrics`` are plug-ins, ``FILE.py:NAME``
     (:func:`mirg.evaluation.metrics.plugin_metrics`). ``prompt`` None: :func:`mirg.answers.prompts.messages`.
+    ``scoring`` None: the boxes of the answer.
     """
 
     generation: Generation = field(default_factory=Generation)
@@ -47,19 +67,26 @@ class Plan:
     tasks: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     prompt: PromptForm | None = None
+    scoring: Scoring | None = None
     overwrite: bool = False
 
 
 def evaluate(
-    engine: Engine, dataset: DatasetFolder, out: str | Path, plan: Plan | None = None, progress: Progress | None = None
+    engine: Engine,
+    dataset: DatasetFolder,
+    out: str | Path,
+    plan: Plan | None = None,
+    progress: Progress | None = None,
+    refused_items: Sequence[Rejection] = (),
 ) -> dict[str, Any]:
     """Evaluate ``engine`` on ``dataset`` into the folder ``out`` and return the summary.
 
-    Broken rows and images are counted rejections. Raises :class:`EvaluationError` where ``out`` holds another
-    evaluation or no sample can be asked, ``StorageError`` if it cannot be written, ``EngineError`` from the engine.
+    Broken rows and images are counted rejections, and so are ``refused_items``, which never became samples. Raises
+    :class:`EvaluationError` where ``out`` holds another evaluation or no sample can be asked, ``StorageError`` if it
+    cannot be written, ``EngineError`` from the engine.
     """
     out, plan = Path(out), plan or Plan()
-    bad_rows: list[Rejection] = []
+    bad_rows: list[Rejection] = list(refused_items)
     samples = select(dataset.read(bad_rows.append), plan)
     if not samples:
         raise EvaluationError(f"{dataset.root}: no sample to evaluate", hint=f"{len(bad_rows)} rows are broken")
@@ -68,6 +95,7 @@ def evaluate(
     settings = run_settings(engine, dataset, plan.generation, plan.instructions, plan.rewards)
     settings |= {"tasks": sorted(plan.tasks)} | ({"metrics": list(plan.metrics)} if plan.metrics else {})
     settings |= {"prompt": plan.prompt.name} if plan.prompt else {}
+    settings |= {"scoring": plan.scoring.name} if plan.scoring else {}
     metrics = plugin_metrics(plan.metrics)
     numbers: dict[str, dict[str, float]] = {}
     by_id = {sample.id: sample for sample in samples}
@@ -85,8 +113,8 @@ def evaluate(
                 progress(done, len(samples), store.used)
         store.cut()
         write_jsonl_atomic(out / REJECTED_FILE, rejected)
-        records = load_records(out)
-        summary = summarise(records, settings, rejected, limit=plan.limit)
+        records: Sequence[Any] = load_rows(out, plan.scoring.row if plan.scoring else Record)
+        summary = summarise(records, settings, rejected, limit=plan.limit, scoring=plan.scoring)
         if metrics:
             numbers |= _numbers([record for record in records if record.id not in numbers], by_id, metrics)
             write_jsonl_atomic(out / VALUES_FILE, ({"id": record.id, **numbers[record.id]} for record in records))
@@ -112,7 +140,12 @@ def select(samples: Iterator[Sample] | Sequence[Sample], plan: Plan) -> list[Sam
 
 
 def summarise(
-    records: Sequence[Record], settings: dict[str, Any], rejected: Sequence[dict[str, str]], *, limit: int | None = None
+    records: Sequence[Any],
+    settings: dict[str, Any],
+    rejected: Sequence[dict[str, str]],
+    *,
+    limit: int | None = None,
+    scoring: Scoring | None = None,
 ) -> dict[str, Any]:
     """Settings, counts, metrics, chance levels and failures as plain data; no times, so runs can be compared."""
     if not records:
@@ -125,15 +158,15 @@ def summarise(
         "rejections": list(rejected[:100]),
         "tokens": sum(record.completion_tokens for record in records),
         "cut_off": sum(1 for record in records if record.finish == "length"),
-        "metrics": table(records),
-        "chance": chance(records),
-        "failures": failures(records),
+        **(scoring.summarise(records) if scoring else _box_tables(records)),
     }
 
 
-def _numbers(
-    records: Sequence[Record], samples: dict[str, Sample], metrics: PluginMetrics
-) -> dict[str, dict[str, float]]:
+def _box_tables(records: Sequence[Record]) -> dict[str, Any]:
+    return {"metrics": table(records), "chance": chance(records), "failures": failures(records)}
+
+
+def _numbers(records: Sequence[Any], samples: dict[str, Sample], metrics: PluginMetrics) -> dict[str, dict[str, float]]:
     """The values of the plug-in metrics by sample id."""
     return {
         record.id: {label: metric(record, samples[record.id]) for label, metric in metrics.items()}
@@ -141,13 +174,13 @@ def _numbers(
     }
 
 
-_Filled = Iterator[tuple[int, list[Record], list[dict[str, str]]]]  # samples that are done, new records, rejections
+_Filled = Iterator[tuple[int, list[Any], list[dict[str, str]]]]  # samples that are done, new records, rejections
 
 
 def _fill(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) -> _Filled:
     """Use the stored rows of each batch, or compute them."""
     for batch in parts:
-        made: list[Record] = []
+        made: list[Any] = []
         stored = store.ahead(batch.keys.items())
         opened = {sample.id: batch.open(sample) for sample in batch.samples if sample.id not in stored}
         refused = {sample_id for sample_id, found in opened.items() if isinstance(found, MirgError)}
@@ -217,7 +250,9 @@ def _stream(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) ->
         yield len(rows) + kept, [], rows
 
 
-def _record(engine: Engine, plan: Plan, sample: Sample, completion: Completion, batch: Batch) -> Record:
+def _record(engine: Engine, plan: Plan, sample: Sample, completion: Completion, batch: Batch) -> Any:
+    if plan.scoring:
+        return plan.scoring.record(sample, completion, batch.keys[sample.id])
     return make_record(
         sample,
         completion.text,

@@ -21,7 +21,7 @@ SUMMARY_FILE = "summary.json"
 REPLIES_FILE = "replies.jsonl"  # of an endpoint, until all of them are in the records
 VALUES_FILE = "metric_values.jsonl"  # of plug-in metrics, by sample
 BENCH_FILE = "bench.json"  # tables of a published benchmark (mirg.evaluation.benches)
-OPTIONAL = ("metrics", "prompt")  # settings that are written only if they are given
+OPTIONAL = ("metrics", "prompt", "scoring")  # settings that are written only if they are given
 
 RowKey = tuple[object, object]  # sample id, cache key
 

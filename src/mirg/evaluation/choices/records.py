@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from mirg.answers.choice import ChoiceReading, read_choice, read_number
 from mirg.evaluation.choices.items import Key, Side, key_of
+from mirg.evaluation.records import Identified
 from mirg.samples import Sample
 
 Outcome = Literal["right", "wrong_option", "unreadable"]
@@ -17,7 +16,7 @@ _LONGEST = 4  # images of the longest sequence: L_max of VLM2-Bench
 _AMPLIFIED = 10  # its penalty factor
 
 
-class ChoiceRecord(BaseModel):
+class ChoiceRecord(Identified):
     """One row.
 
     ``said`` is the letter or number that was read, None with the reason in ``failure``. ``score`` is in [0, 1]: 1 or 0,
@@ -25,9 +24,6 @@ class ChoiceRecord(BaseModel):
     made (:mod:`mirg.evaluation.batches`).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: str
     task: str
     image_set: str
     n_images: int

@@ -1,0 +1,165 @@
+"""A multiple-choice benchmark that ``mirg evaluate --bench`` runs: load, ask, score, compare, print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mirg.answers.choice import CHOICE_READER
+from mirg.console import say, table, warn
+from mirg.engines.base import Completion, Engine
+from mirg.errors import ConfigError, EvaluationError
+from mirg.evaluation.batches import PromptForm
+from mirg.evaluation.choices import load
+from mirg.evaluation.choices.items import PROMPTS
+from mirg.evaluation.choices.records import ChoiceRecord, make_record
+from mirg.evaluation.choices.sets import SETS, ChoiceSet
+from mirg.evaluation.choices.summary import difference, summarise, verdict
+from mirg.evaluation.compare import finished_settings, refuse_changed
+from mirg.evaluation.records import load_rows
+from mirg.evaluation.runner import Plan, Progress, evaluate, select
+from mirg.evaluation.store import BENCH_FILE
+from mirg.families import PixelLimits
+from mirg.samples import Sample
+from mirg.storage import write_json_atomic
+
+DATA_FOLDER = "data"  # in the folder of the evaluation
+SCORING = "choices"  # how the name of a scoring begins: "choices/blink mirg.choice/1"
+
+
+@dataclass(frozen=True)
+class ChoiceScoring:
+    """The :class:`mirg.evaluation.runner.Scoring` of one benchmark."""
+
+    choice_set: ChoiceSet
+    name: str
+    row: type[ChoiceRecord] = ChoiceRecord
+
+    @classmethod
+    def of(cls, bench: str) -> ChoiceScoring:
+        """That of the benchmark called ``bench``."""
+        return cls(SETS[bench], f"{SCORING}/{bench} {CHOICE_READER}")
+
+    def record(self, sample: Sample, completion: Completion, key: str) -> ChoiceRecord:
+        """The row of one completion."""
+        return make_record(sample, completion.text, tokens=completion.tokens, finish=completion.finish, key=key)
+
+    def summarise(self, rows: Sequence[ChoiceRecord]) -> dict[str, Any]:
+        """The tables (:func:`mirg.evaluation.choices.summary.summarise`) under ``metrics``."""
+        return {"metrics": summarise(rows, self.choice_set)}
+
+
+def bench_of(settings: Mapping[str, Any]) -> str:
+    """The benchmark of an evaluation by its settings; "" if its answers are no choices."""
+    kind, _, name = str(settings.get("scoring", "")).partition(" ")[0].partition("/")
+    return name if kind == SCORING and name in SETS else ""
+
+
+class OpenedChoices:
+    """A benchmark whose files were found; they are read by :meth:`run`."""
+
+    limits: ClassVar[Mapping[str, PixelLimits]] = {}
+
+    def __init__(
+        self, name: str, root: Path, prompts: str | None = None, against: Sequence[Path] | None = None
+    ) -> None:
+        """ConfigError or DataError if the root, a prompt form, or an evaluation to compare with cannot be used."""
+        self.name = name
+        self.prompts = prompts or "published"
+        if self.prompts not in PROMPTS:
+            raise ConfigError(f"no prompts {self.prompts!r}", hint=f"--prompts, one of: {', '.join(PROMPTS)}")
+        self.source = load.find(name, root)
+        self.against = {folder.as_posix(): load_choices(folder, name) for folder in against or ()}
+
+    def run(self, engine: Engine, out: Path, plan: Plan, progress: Progress | None) -> dict[str, Any]:
+        """Evaluate ``engine`` into ``out``; items are kept in ``out/data``, differences in ``out/bench.json``."""
+        form = PromptForm(f"{self.name}/{self.prompts}", PROMPTS[self.prompts])
+        plan = replace(plan, prompt=form, scoring=ChoiceScoring.of(self.name), instructions="none")
+        data = load.prepared(self.source, out / DATA_FOLDER, overwrite=plan.overwrite)
+        select(data.read(lambda rejection: None), plan)
+        summary = evaluate(engine, data, out, plan, progress, load.rejections(data))
+        rows = load_rows(out, ChoiceRecord)
+        content = {
+            "bench": self.name,
+            "published": [row._asdict() for row in SETS[self.name].published],
+            "against": {folder: difference(other, rows) for folder, other in self.against.items()},
+        }
+        write_json_atomic(out / BENCH_FILE, content)
+        return summary | {"bench": content}
+
+    def show(self, summary: Mapping[str, Any]) -> None:
+        """Print the tables of one evaluation, and the differences to others."""
+        show_choices(SETS[self.name], summary)
+        for name, found in summary["bench"]["against"].items():
+            show_difference(SETS[self.name], name, found)
+
+
+def load_choices(folder: Path, bench: str) -> list[ChoiceRecord]:
+    """The rows of a finished evaluation of ``bench``; EvaluationError if the folder holds none."""
+    settings = finished_settings(folder)
+    if (found := bench_of(settings)) != bench:
+        what = f"an evaluation of {SETS[found].title}" if found else "not a multiple-choice evaluation"
+        raise EvaluationError(f"{folder} is {what}", hint=f"--against takes evaluations of {SETS[bench].title}")
+    rows = load_rows(folder, ChoiceRecord)
+    refuse_changed(folder)
+    return rows
+
+
+def show_choices(choice_set: ChoiceSet, summary: Mapping[str, Any]) -> None:
+    """Print accuracy and score of every task with intervals and chance levels, and published results."""
+    metrics = summary["metrics"]
+    rows = [_row(task, found["n"], found) for task, found in metrics["tasks"].items()]
+    rows += [_row(side, found["n"], found) for side, found in metrics["sides"].items()]
+    if pairs := metrics["pairs"]:
+        rows.append(["both of a pair", pairs["n"], "", "", _cell(pairs["both_right"]), _level(pairs["chance"])])
+    rows.append(_row("all items", summary["n"], metrics["overall"]))
+    if mean := metrics["mean_of_tasks"]:
+        rows.append([f"mean of {mean['n_tasks']} tasks", "", "", "", _cell(mean["score"]), _level(mean["chance"])])
+    columns = ["task", "items", "accuracy", "chance", "score", "chance"]
+    table(f"{choice_set.title}: percent, 95 % interval", columns, rows)
+    headline = "the mean of the tasks" if choice_set.headline == "mean_of_tasks" else "the accuracy of all items"
+    say(f"The authors of {choice_set.title} report {headline}.")
+    for row in choice_set.published:
+        score = "" if row.score is None else f"{row.score:.1f}"
+        tasks = ", ".join(f"{task} {value:.1f}" for task, value in row.tasks.items())
+        say(f"published: {row.model} {', '.join(filter(None, (score, tasks)))} ({row.source})")
+    if choice_set.left_out:
+        say(f"left out: {choice_set.left_out}")
+    if pairs and pairs["incomplete"]:
+        warn(f"{pairs['incomplete']} pairs are incomplete and are in no score of pairs")
+    for reason, count in metrics["unreadable"].items():
+        warn(f"{count} answers are unreadable and count as wrong: {reason}")
+
+
+def show_difference(choice_set: ChoiceSet, name: str, found: Mapping[str, Any]) -> None:
+    """Print the paired difference to the evaluation ``name``, and what it says."""
+    cells = {"all items (accuracy)": found["overall"], **found["tasks"]}
+    if found["mean_of_tasks"]:
+        cells["mean of tasks"] = found["mean_of_tasks"]
+    rows = [[what, _signed(cell), f"{cell['p']:.3f}"] for what, cell in cells.items()]
+    columns = ["paired difference", "points, 95 % interval; * excludes 0", "p"]
+    table(f"{choice_set.title}, this model minus {name}, {found['n']} items of both", columns, rows)
+    headline = found[choice_set.headline] or found["overall"]
+    say(f"Compared with {name}: {verdict(headline)} (95 % interval, paired by image set).")
+    if found["only_before"] or found["only_after"]:
+        warn(f"only one of the two answered {found['only_before'] + found['only_after']} items, which are not compared")
+
+
+def _row(name: str, n: int, found: Mapping[str, Any]) -> list[object]:
+    score = [_cell(found["score"]), _level(found["score_chance"])] if "score" in found else ["", ""]
+    return [name, n, _cell(found["accuracy"]), _level(found["chance"]), *score]
+
+
+def _cell(cell: Mapping[str, float]) -> str:
+    return f"{100 * cell['mean']:.1f} [{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]"
+
+
+def _level(level: float) -> str:
+    return f"{100 * level:.1f}"
+
+
+def _signed(cell: Mapping[str, float]) -> str:
+    mark = " *" if cell["low"] > 0 or cell["high"] < 0 else ""
+    return f"{100 * cell['mean']:+.1f} [{100 * cell['low']:+.1f}, {100 * cell['high']:+.1f}]{mark}"
