@@ -27,7 +27,7 @@ from mirg.storage import write_json_atomic
 
 if TYPE_CHECKING:
     from mirg.engines.base import Engine
-    from mirg.evaluation.benches import Opened
+    from mirg.evaluation.bench import Opened
     from mirg.evaluation.runner import Plan, Progress
     from mirg.families import PixelLimits
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from mirg.errors import DataError, MirgError
+from mirg.evaluation.benches import page_tables
 from mirg.evaluation.compare import Evaluation
 from mirg.evaluation.page_answers import Gallery, worked_examples
 from mirg.evaluation.page_charts import failure_section
@@ -67,7 +68,7 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
         examples=worked_examples(evaluated, gallery),
         sections=_sections(run, training, evaluated),
         table=result_table(evaluated, notes) if evaluated else None,
-        task_tables=task_tables(evaluated),
+        task_tables=(*page_tables(evaluated), *task_tables(evaluated)),
         plugin_tables=plugin_tables(evaluated),
         outcomes={e.name: Counter(record.outcome for record in e.records) for e in evaluated},
         failures=failure_section(evaluated),

@@ -86,7 +86,7 @@ def evaluate(
     cannot be written, ``EngineError`` from the engine.
     """
     out, plan = Path(out), plan or Plan()
-    bad_rows: list[Rejection] = list(refused_items)
+    bad_rows: list[Rejection] = []
     samples = select(dataset.read(bad_rows.append), plan)
     if not samples:
         raise EvaluationError(f"{dataset.root}: no sample to evaluate", hint=f"{len(bad_rows)} rows are broken")
@@ -101,7 +101,8 @@ def evaluate(
     by_id = {sample.id: sample for sample in samples}
     with sole_writer(out):
         store = claim(out, settings, len(samples), overwrite=plan.overwrite)
-        rejected = [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in bad_rows]
+        rejected = [_rejected(r.id or "", "", f"{r.file}:{r.row}: {r.field}: {r.reason}") for r in refused_items]
+        rejected += [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in bad_rows]
         done = 0
         parts = batches(engine, dataset, samples, plan.generation, settings, plan.prompt)
         fill = _stream if isinstance(engine, Streaming) else _fill

@@ -12,6 +12,7 @@ from mirg.console import say, table, warn
 from mirg.engines.base import Completion, Engine
 from mirg.errors import ConfigError, EvaluationError
 from mirg.evaluation.batches import PromptForm
+from mirg.evaluation.bench import Bench, write_tables
 from mirg.evaluation.choices import load
 from mirg.evaluation.choices.items import PROMPTS
 from mirg.evaluation.choices.records import ChoiceRecord, make_record
@@ -20,10 +21,8 @@ from mirg.evaluation.choices.summary import difference, summarise, verdict
 from mirg.evaluation.compare import finished_settings, refuse_changed
 from mirg.evaluation.records import load_rows
 from mirg.evaluation.runner import Plan, Progress, evaluate, select
-from mirg.evaluation.store import BENCH_FILE
 from mirg.families import PixelLimits
 from mirg.samples import Sample
-from mirg.storage import write_json_atomic
 
 DATA_FOLDER = "data"  # in the folder of the evaluation
 SCORING = "choices"  # how the name of a scoring begins: "choices/blink mirg.choice/1"
@@ -81,19 +80,29 @@ class OpenedChoices:
         select(data.read(lambda rejection: None), plan)
         summary = evaluate(engine, data, out, plan, progress, load.rejections(data))
         rows = load_rows(out, ChoiceRecord)
-        content = {
-            "bench": self.name,
+        tables = {
+            "prompts": self.prompts,
             "published": [row._asdict() for row in SETS[self.name].published],
             "against": {folder: difference(other, rows) for folder, other in self.against.items()},
         }
-        write_json_atomic(out / BENCH_FILE, content)
-        return summary | {"bench": content}
+        return summary | {"bench": write_tables(out, self.name, tables)}
 
     def show(self, summary: Mapping[str, Any]) -> None:
         """Print the tables of one evaluation, and the differences to others."""
         show_choices(SETS[self.name], summary)
         for name, found in summary["bench"]["against"].items():
             show_difference(SETS[self.name], name, found)
+
+
+def bench(name: str) -> Bench:
+    """The line of :data:`mirg.evaluation.benches.BENCHES` for one benchmark."""
+    return Bench(
+        needs=f"the files of {SETS[name].hub}",
+        open=lambda options, plan: OpenedChoices(name, options.root, options.prompts, options.against),
+        page=lambda contents: (),  # mirg.evaluation.choices.page: their records are not those of boxes
+        uses=frozenset({"prompts", "against"}),
+        hub=SETS[name].hub,
+    )
 
 
 def load_choices(folder: Path, bench: str) -> list[ChoiceRecord]:
@@ -110,14 +119,17 @@ def load_choices(folder: Path, bench: str) -> list[ChoiceRecord]:
 def show_choices(choice_set: ChoiceSet, summary: Mapping[str, Any]) -> None:
     """Print accuracy and score of every task with intervals and chance levels, and published results."""
     metrics = summary["metrics"]
-    rows = [_row(task, found["n"], found) for task, found in metrics["tasks"].items()]
-    rows += [_row(side, found["n"], found) for side, found in metrics["sides"].items()]
+    scored = any(found.get("score") != found["accuracy"] for found in metrics["tasks"].values())
+    rows = [_row(name, found, scored=scored) for part in ("tasks", "sides") for name, found in metrics[part].items()]
+    empty = [""] * 2 if scored else []
     if pairs := metrics["pairs"]:
-        rows.append(["both of a pair", pairs["n"], "", "", _cell(pairs["both_right"]), _level(pairs["chance"])])
-    rows.append(_row("all items", summary["n"], metrics["overall"]))
+        level = _level(pairs["chance"])
+        rows.append(["both of a pair", pairs["n"], *empty, _cell(pairs["both_right"]), level])
+    rows.append(_row("all items", metrics["overall"], scored=scored))
     if mean := metrics["mean_of_tasks"]:
-        rows.append([f"mean of {mean['n_tasks']} tasks", "", "", "", _cell(mean["score"]), _level(mean["chance"])])
-    columns = ["task", "items", "accuracy", "chance", "score", "chance"]
+        level = _level(mean["chance"])
+        rows.append([f"mean of {mean['n_tasks']} tasks", "", *empty, _cell(mean["score"]), level])
+    columns = ["task", "items", "accuracy", "chance", *(["score", "chance"] if scored else [])]
     table(f"{choice_set.title}: percent, 95 % interval", columns, rows)
     headline = "the mean of the tasks" if choice_set.headline == "mean_of_tasks" else "the accuracy of all items"
     say(f"The authors of {choice_set.title} report {headline}.")
@@ -147,9 +159,10 @@ def show_difference(choice_set: ChoiceSet, name: str, found: Mapping[str, Any]) 
         warn(f"only one of the two answered {found['only_before'] + found['only_after']} items, which are not compared")
 
 
-def _row(name: str, n: int, found: Mapping[str, Any]) -> list[object]:
+def _row(name: str, found: Mapping[str, Any], *, scored: bool) -> list[object]:
+    row: list[object] = [name, found["n"], _cell(found["accuracy"]), _level(found["chance"])]
     score = [_cell(found["score"]), _level(found["score_chance"])] if "score" in found else ["", ""]
-    return [name, n, _cell(found["accuracy"]), _level(found["chance"]), *score]
+    return [*row, *score] if scored else row
 
 
 def _cell(cell: Mapping[str, float]) -> str:

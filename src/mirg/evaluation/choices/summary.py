@@ -89,11 +89,9 @@ def mean_of_tasks(scored: Sequence[Unit]) -> dict[str, Any]:
         return {}
     tasks = [unit.task for unit in scored]
     values = contributions(np.array([unit.score for unit in scored]), tasks)
-    found = mean_intervals(values[:, None], [unit.image_set for unit in scored], shares=False)[0]
+    found = mean_interval(values, [unit.image_set for unit in scored])
     levels = contributions(np.array([unit.chance for unit in scored]), tasks)
-    low, high = max(0.0, found.low), min(1.0, found.high)
-    score = found.cell() | {"low": low, "high": high}
-    return {"n_tasks": len(set(tasks)), "score": score, "chance": float(levels.mean())}
+    return {"n_tasks": len(set(tasks)), "score": found.cell(), "chance": float(levels.mean())}
 
 
 def difference(before: Records, after: Records) -> dict[str, Any]:
@@ -143,6 +141,8 @@ def verdict(cell: Mapping[str, float]) -> str:
         return f"lower by {-100 * cell['mean']:.1f} points"
     if cell["low"] > 0:
         return f"higher by {100 * cell['mean']:.1f} points"
+    if cell["low"] == 0.0:
+        return "no difference is shown"
     return f"no difference is shown; a loss of more than {-100 * cell['low']:.1f} points is excluded"
 
 

@@ -1,23 +1,72 @@
-"""The images of MIG-Bench on this machine, as the published archive unpacks them."""
+"""The images of MIG-Bench on this machine: as the published archive unpacks them, or still in that archive."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
+from mirg.data.importers.archives import unpack
 from mirg.data.importers.migbench import Item
 from mirg.errors import DataError
 from mirg.frames import Size
 from mirg.images import image_size
 
+ARCHIVES = ("images.zip", "MIG-Bench.zip", "MIG-Bench/images.zip")
+_FOLDERS = ("", "images", "MIG-Bench", "MIG-Bench/images")
+_TRIED = 50  # names that decide which layout a folder has
+_HINT = "download images.zip of the dataset Michael4933/MIG-Bench into that folder"
 
-def image_path(root: Path, name: str) -> Path:
-    """The file of an image: ``name`` is relative to the folder above ``MIG-Bench/``, and ``root`` may be either."""
-    path = root / name
-    if not path.is_file() and len(parts := Path(name).parts) > 1:
-        inside = root.joinpath(*parts[1:])
-        path = inside if inside.is_file() else path
-    return path
+
+class ImageFolder:
+    """Where the images of the ``names`` in an annotation file are below ``root``.
+
+    A name is ``./MIG-Bench/images/FOLDER/FILE``. ``root`` may be the folder above ``MIG-Bench/``, this one, or its
+    ``images/``; the path of a name relative to :attr:`base` is :meth:`inside`.
+    """
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        """Find the layout in which most of the names are files."""
+        some = names[:: max(1, len(names) // _TRIED)]
+        places = list(product(dict.fromkeys(root / folder for folder in _FOLDERS), range(3)))
+        found = [sum((base / _inside(name, skip)).is_file() for name in some) for base, skip in places]
+        self.base, self._skip = places[found.index(max(found))]
+        self.missing = [name for name in names if not self.path(name).is_file()]
+
+    def inside(self, name: str) -> str:
+        """The path of an image relative to the base."""
+        return _inside(name, self._skip)
+
+    def path(self, name: str) -> Path:
+        """The file of an image."""
+        return self.base / self.inside(name)
+
+
+def _inside(name: str, skip: int) -> str:
+    parts = Path(name).parts
+    return "/".join(parts[min(skip, len(parts) - 1) :])
+
+
+def image_folder(items: Iterable[Item], root: Path, say: Callable[[str], None] | None = None) -> ImageFolder:
+    """The folder with the images of all items; with ``say``, an archive of them in ``root`` is unpacked beside itself.
+
+    DataError with the number of missing images if there are any, or if the archive cannot be unpacked.
+    """
+    names = list(dict.fromkeys(name for item in items for name in item.images))
+    folder = ImageFolder(root, names)
+    archives = [root / name for name in ARCHIVES if (root / name).is_file()]
+    packed = [archive for archive in archives if not archive.with_suffix("").exists()]
+    if folder.missing and packed and say is not None:
+        say(f"unpacking {packed[0]} into {packed[0].with_suffix('')}")
+        unpack([packed[0]], packed[0].with_suffix(""))
+        folder = ImageFolder(root, names)
+    if folder.missing:
+        count = f"{len(folder.missing)} of {len(names)} images of MIG-Bench"
+        hint = f"{_HINT}; --root is the folder that holds it, or that holds MIG-Bench/images"
+        if archives:
+            hint = f"mirg data unpack {archives[0]} FOLDER unpacks the archive, and --root FOLDER uses it"
+        raise DataError(f"{root} lacks {count}, the first is {folder.missing[0]}", hint=hint)
+    return folder
 
 
 def image_sizes(items: Iterable[Item], root: Path) -> list[list[Size]]:
@@ -25,14 +74,7 @@ def image_sizes(items: Iterable[Item], root: Path) -> list[list[Size]]:
 
     DataError if the folder lacks images, ImageError if one cannot be read.
     """
-    known: dict[str, Size] = {}
     items = list(items)
-    paths = {name: image_path(root, name) for item in items for name in item.images}
-    missing = [name for name, path in paths.items() if not path.is_file()]
-    if missing:
-        raise DataError(
-            f"{root} lacks {len(missing)} of {len(paths)} images of MIG-Bench, the first is {missing[0]}",
-            hint="unpack images.zip of the benchmark, and pass the folder that holds MIG-Bench/images",
-        )
-    known = {name: image_size(path) for name, path in paths.items()}
+    folder = image_folder(items, root)
+    known = {name: image_size(folder.path(name)) for name in {name for item in items for name in item.images}}
     return [[known[name] for name in item.images] for item in items]

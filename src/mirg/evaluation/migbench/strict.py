@@ -93,9 +93,13 @@ def read_answer(response: str, sizes: Sequence[Size], family: Family, limits: Pi
     unnamed = any(box.image == 0 for box in reading.boxes)
     if not reading.answer_text or (reading.failure is None and not unnamed):
         return reading
-    spelled = _ORDINAL.sub(lambda match: f"Image-{ordinals.number(match.group(1))}", reading.answer_text)
-    again = read(f"<answer>{spelled}</answer>", sizes, family, limits)
+    again = read(f"<answer>{with_image_numbers(reading.answer_text)}</answer>", sizes, family, limits)
     return reading if again.failure is not None else replace(again, thinking=reading.thinking)
+
+
+def with_image_numbers(text: str) -> str:
+    """``text`` with ``Image-2`` in the place of "second image" and "2th image"."""
+    return _ORDINAL.sub(lambda match: f"Image-{ordinals.number(match.group(1))}", text)
 
 
 def _failure(reading: Reading, item: Item) -> str | None:

@@ -18,6 +18,7 @@ from mirg.data.importers.migbench import PAPER_NAMES, Annotations, Item
 from mirg.errors import ConfigError, EvaluationError
 from mirg.evaluation.intervals import RESAMPLES, Floats, mean_intervals, paired_difference
 from mirg.evaluation.migbench import official, strict
+from mirg.evaluation.migbench.grouping import GROUPED
 from mirg.evaluation.migbench.official import Version
 from mirg.evaluation.migbench.published import PUBLISHED
 from mirg.evaluation.migbench.responses import KINDS, Responses
@@ -113,7 +114,11 @@ def version_of(annotations: Annotations) -> Version:
 def summarise(
     annotations: Annotations, responses: Responses, scores: Sequence[Score], *, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """Per task and mean of tasks for each protocol scored, and everything that was odd about the input."""
+    """Per task and mean of tasks for each protocol scored, and everything that was odd about the input.
+
+    ``mean_of_four`` is the mean of the tasks that can be asked with every image in one answer (:data:`GROUPED`), for
+    which the field reports both ways of asking.
+    """
     missing = [score.item.index for score in scores if not score.answered]
     kinds = Counter(problem.kind for problem in responses.problems)
     version = version_of(annotations)
@@ -149,10 +154,11 @@ def scored(scores: Sequence[Score]) -> list[Protocol]:
 
 
 def compare_scores(a: Sequence[Score], b: Sequence[Score], *, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """Paired differences ``b - a`` in points, for each protocol of both: ``mean`` of tasks and ``tasks``, Acc@0.5.
+    """Paired differences ``b - a`` of Acc@0.5 in points, for each protocol that both have.
 
-    Every entry has ``mean``, ``low``, ``high`` and the two-sided ``p`` of :func:`paired_difference`. EvaluationError if
-    the two are not about the same items.
+    They are under ``mean``, ``mean_of_four`` and ``tasks``. Every entry has ``mean``, ``low``, ``high`` and the
+    two-sided ``p`` of :func:`paired_difference`, and the values of both, ``a`` and ``b``. EvaluationError if the two
+    are not about the same items.
     """
     if [score.item for score in a] != [score.item for score in b]:
         raise EvaluationError("the scores are not about the same items", hint="score both with one annotation file")
@@ -163,6 +169,10 @@ def compare_scores(a: Sequence[Score], b: Sequence[Score], *, resamples: int = R
         right = [np.array([score.iou(protocol) >= 0.5 for score in side], dtype=np.float64) for side in (a, b)]
         first, second = (_contributions(a, values) for values in right)
         found[protocol] = {"mean": _points(first, second, a, resamples), "tasks": {}}
+        if four := _four(a):
+            rows = [a[k] for k in four]
+            first, second = (_contributions(rows, values[four]) for values in right)
+            found[protocol]["mean_of_four"] = _points(first, second, rows, resamples)
         for task, where in _places(a).items():
             cell = _points(right[0][where], right[1][where], [a[k] for k in where], resamples)
             found[protocol]["tasks"][task] = cell
@@ -171,7 +181,8 @@ def compare_scores(a: Sequence[Score], b: Sequence[Score], *, resamples: int = R
 
 def _points(a: Floats, b: Floats, scores: Sequence[Score], resamples: int) -> dict[str, float]:
     found = paired_difference(a, b, [_image_set(score.item) for score in scores], resamples=resamples)
-    return {"mean": 100 * found.mean, "low": 100 * found.low, "high": 100 * found.high, "p": found.p}
+    ends = {"mean": 100 * found.mean, "low": 100 * found.low, "high": 100 * found.high, "p": found.p}
+    return ends | {"a": 100 * float(a.mean()), "b": 100 * float(b.mean())}
 
 
 def _score(item: Item, response: str | None, chosen: Sequence[Protocol], frame: Frame, version: Version) -> Score:
@@ -211,6 +222,12 @@ def _places(scores: Sequence[Score]) -> dict[str, list[int]]:
     return {task: where for task, where in grouped.items() if where}
 
 
+def _four(scores: Sequence[Score]) -> list[int]:
+    """The positions of the items of :data:`GROUPED`; none if one of these tasks has no item."""
+    found = [k for k, score in enumerate(scores) if score.item.task in GROUPED]
+    return found if len({scores[k].item.task for k in found}) == len(GROUPED) else []
+
+
 def _contributions(scores: Sequence[Score], values_N: Floats) -> Floats:
     """Values (N, ...) whose plain mean is the unweighted mean of the tasks, and which vary as that mean does.
 
@@ -238,9 +255,12 @@ def _table(scores: Sequence[Score], protocol: Protocol, resamples: int) -> dict[
             "missing": sum(1 for k in where if not scores[k].answered),
             **_columns(values[where], [sets[k] for k in where], resamples),
         }
-    mean = _columns(_contributions(scores, values), sets, resamples)
-    mean |= _mean(tasks, COLUMNS)
-    return {"tasks": tasks, "mean": mean}
+    mean = _columns(_contributions(scores, values), sets, resamples) | _mean(tasks, COLUMNS)
+    table = {"tasks": tasks, "mean": mean}
+    if four := _four(scores):
+        found = _columns(_contributions([scores[k] for k in four], values[four]), [sets[k] for k in four], resamples)
+        table["mean_of_four"] = found | _mean({task: tasks[task] for task in GROUPED}, COLUMNS)
+    return table
 
 
 def _columns(values_NM: Floats, sets: Sequence[tuple[str, ...]], resamples: int) -> dict[str, Any]:
@@ -262,7 +282,9 @@ def _add_strict_columns(table: dict[str, Any], scores: Sequence[Score], protocol
         row = table["tasks"][task]
         row["image_accuracy"] = 100.0 * sum(1 for score in found if score.image_ok) / len(found)
         row["failures"] = sum(1 for score in found if score.failure is not None)
-    table["mean"]["image_accuracy"] = _mean(table["tasks"], ["image_accuracy"])["image_accuracy"]
+    table["mean"] |= _mean(table["tasks"], ["image_accuracy"])
+    if "mean_of_four" in table:
+        table["mean_of_four"] |= _mean({task: table["tasks"][task] for task in GROUPED}, ["image_accuracy"])
     # What stands behind a colon quotes the response; the reasons are counted without it.
     failures = [found.failure for score in scores if (found := score.by_image(protocol)) and found.failure]
     reasons = Counter(failure.partition(":")[0] for failure in failures)
