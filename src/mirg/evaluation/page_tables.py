@@ -11,7 +11,7 @@ from mirg.errors import EvaluationError, MirgError
 from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import Evaluation, difference
 from mirg.evaluation.metrics import TITLES, table
-from mirg.evaluation.records import RECORDS_FILE, Record, read_rows
+from mirg.evaluation.records import RECORDS_FILE, Record, RowT, read_rows
 from mirg.evaluation.store import SUMMARY_FILE, changed_rows
 from mirg.report.data import (
     Column,
@@ -44,12 +44,32 @@ Block = Mapping[str, Any]
 
 def read_evaluation(name: str, folder: Path, notes: list[str]) -> Evaluation:
     """The evaluation in ``folder``. Broken rows are left out and noted; the summary is used if it fits the rows."""
+    rows, summary = read_folder(name, folder, Record, notes)
+    if rows and not {"metrics", "chance"} <= set(summary):
+        summary = summary | {"metrics": table(rows), "chance": chance(rows)}
+        notes.append(f"{name}: computed from {len(rows)} rows; the evaluation has not ended, or its summary is old")
+    return Evaluation(
+        name,
+        rows,
+        summary.get("settings", {}),
+        summary.get("rejected", 0),
+        folder,
+        summary.get("metrics", {}),
+        summary.get("chance", {}),
+    )
+
+
+def read_folder(name: str, folder: Path, kind: type[RowT], notes: list[str]) -> tuple[tuple[RowT, ...], dict[str, Any]]:
+    """The rows of an evaluation, each a ``kind``, and its summary, without its tables if they are of other rows.
+
+    What is wrong with the files, and how many samples could not be asked, is added to ``notes``.
+    """
     path = folder / RECORDS_FILE
-    records: dict[str, Record] = {}
+    records: dict[str, RowT] = {}
     summary: Any = {}
     broken = 0
     try:
-        for _, row in read_rows(path, Record):
+        for _, row in read_rows(path, kind):
             if isinstance(row, BadLine):
                 broken += not row.torn  # a torn last line is an evaluation that was stopped there
             else:
@@ -64,16 +84,12 @@ def read_evaluation(name: str, folder: Path, notes: list[str]) -> Evaluation:
             summary = read_json(folder / SUMMARY_FILE)
     except MirgError as error:
         notes.append(str(error))
-    rows = tuple(records.values())
     summary = summary if isinstance(summary, dict) else {}
-    rejected = summary.get("rejected", 0)
-    if rejected:
+    if rejected := summary.get("rejected", 0):
         notes.append(f"{name}: {rejected} samples could not be asked and are not counted (see {REJECTED_FILE})")
-    settings = summary.get("settings", {})
-    if rows and (summary.get("n") != len(rows) or broken or not {"metrics", "chance"} <= set(summary)):
-        summary = {"metrics": table(rows), "chance": chance(rows)}
-        notes.append(f"{name}: computed from {len(rows)} rows; the evaluation has not ended, or its summary is old")
-    return Evaluation(name, rows, settings, rejected, folder, summary.get("metrics", {}), summary.get("chance", {}))
+    if summary.get("n") != len(records) or broken:
+        summary = {key: value for key, value in summary.items() if key not in ("metrics", "chance")}
+    return tuple(records.values()), summary
 
 
 def result_table(evaluated: Sequence[Evaluation], notes: list[str]) -> ResultTable:
