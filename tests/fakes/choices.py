@@ -1,4 +1,7 @@
-"""Small multiple-choice benchmarks of the project's own, in the layouts of the published ones, with drawn images."""
+"""Small multiple-choice benchmarks of the project's own, in the layouts of the published ones, with drawn images.
+
+Every question holds a number of its own, ``case-17``, by which :class:`fakes.faulty_api.FaultyApi` finds its reply.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ import base64
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
+
+from mirg.evaluation.choices.items import key_of
+from mirg.samples import DatasetFolder
 
 NO_ANSWER = "None of the choices provided"
 COLOURS = ("red", "green", "blue", "orange", "purple")
@@ -38,16 +45,18 @@ def blink_rows(task: str = "Counting", n: int = 4, split: str = "val") -> list[d
         choices = [f"{colour} things" for colour in COLOURS[: 2 + k % 3]]
         listed = "\n".join(f"({'ABCD'[i]}) {text}" for i, text in enumerate(choices))
         images: list[Any] = [cell(10 * k + i) if i < 2 + k % 3 else None for i in range(4)]
-        rows.append({
-            "idx": f"{split}_{task}_{k + 1}",
-            "question": "Which things are shown more often?",
-            "sub_task": task,
-            **{f"image_{i + 1}": image for i, image in enumerate(images)},
-            "choices": choices,
-            "answer": f"({'ABCD'[k % len(choices)]})",
-            "prompt": f"Which things are shown more often? Select from the following choices.\n{listed}",
-            "explanation": "",
-        })
+        rows.append(
+            {
+                "idx": f"{split}_{task}_{k + 1}",
+                "question": "Which things are shown more often?",
+                "sub_task": task,
+                **{f"image_{i + 1}": image for i, image in enumerate(images)},
+                "choices": choices,
+                "answer": f"({'ABCD'[k % len(choices)]})",
+                "prompt": f"Which things are shown more often in case-{len(task)}{k}? Select from the following choices.\n{listed}",
+                "explanation": "",
+            }
+        )
     return rows
 
 
@@ -60,17 +69,19 @@ def muir_rows(n_pairs: int = 3) -> list[dict[str, Any]]:
             options.insert(k % 3, NO_ANSWER)
             right = options.index(NO_ANSWER) if side else next(i for i, o in enumerate(options) if o != NO_ANSWER)
             numbers = [100 + 10 * k + side, 105 + 10 * k] + ([106 + 10 * k, 107 + 10 * k] if k % 2 else [])
-            rows.append({
-                "idx": str(2 * k + side),
-                "task": ("Counting", "Visual Retrieval")[k % 2],
-                "image_relation": "Independent",
-                "image_type": "Graphics",
-                "question": f"<image> What of this is {('also', 'not')[side]} in <image> ?",
-                "options": options,
-                "answer": "ABC"[right],
-                "image_list": [cell(number) for number in numbers],
-                "counterpart_idx": str(2 * k + 1 - side),
-            })
+            rows.append(
+                {
+                    "idx": str(2 * k + side),
+                    "task": ("Counting", "Visual Retrieval")[k % 2],
+                    "image_relation": "Independent",
+                    "image_type": "Graphics",
+                    "question": f"<image> What of this is {('also', 'not')[side]} in <image> , case-{2 * k + side}?",
+                    "options": options,
+                    "answer": "ABC"[right],
+                    "image_list": [cell(number) for number in numbers],
+                    "counterpart_idx": str(2 * k + 1 - side),
+                }
+            )
     return rows
 
 
@@ -80,14 +91,14 @@ def vlm2_rows() -> list[dict[str, Any]]:
     for task in ("gc-mat", "oc-cpr"):
         for k in (1, 2):
             for side, answer in (("p", "T"), ("n", "F")):
-                question = f"Is the thing {side} in both images? Answer with T(True) or F(False)."
+                question = f"Is the thing in both images, case-{len(rows)}? Answer with T(True) or F(False)."
                 rows.append({"index": f"{task}_{k}_{side}", "category": task, "question": question, "answer": answer,
                              "image": [200 + k, 210 + k]})  # fmt: skip
     for k, answer in ((1, 1), (2, 3), (3, 4)):
         rows.append({"index": f"oc-cnt_{k}", "category": "oc-cnt", "answer": str(answer), "image": [220, 221, 222, 223],
-                     "question": "How many different things are in the images? Answer with a number."})  # fmt: skip
+                     "question": f"How many different things are in the images of case-{len(rows)}? Answer with a number."})  # fmt: skip
     for k, answer in ((1, "B"), (2, "C")):
-        question = "Which images show the same thing?\n(A) image 1 and image 2\n(B) image 2 and image 3\n(C) none\n"
+        question = f"Which images of case-{len(rows)} show the same thing?\n(A) image 1 and image 2\n(B) image 2 and image 3\n(C) none\n"
         rows.append({"index": f"pc-grp_{k}", "category": "pc-grp", "question": question, "answer": f"({answer}",
                      "image": [230, 231, 232 + k]})  # fmt: skip
     return rows
@@ -158,6 +169,25 @@ def write_vlm2_archive(root: Path) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return root
+
+
+SPELLINGS = (
+    "{}", "({})", "{}.", "Answer: {}", "<think>A, B, T or F? 1 or 2?</think><answer>{}</answer>", "\\boxed{{{}}}",
+    "**{}**", "The answer is {}.", "<think>No.</think>{}",
+)  # fmt: skip
+
+
+def replies(data: DatasetFolder, *, wrong: bool = False) -> dict[str, str]:
+    """The right answer to every case in several spellings, or a wrong one."""
+    found = {}
+    for number, sample in enumerate(data.read()):
+        key = key_of(sample)
+        others = [o for o in key.options or map(str, range(1, len(sample.images) + 1)) if o != key.answer]
+        answer = others[number % len(others)] if wrong else key.answer
+        case = re.search(r"case-(\d+)", sample.question)
+        assert case, sample.question
+        found[case[1]] = SPELLINGS[number % len(SPELLINGS)].format(answer)
+    return found
 
 
 WRITERS: dict[str, Callable[[Path], Path]] = {"blink": write_blink, "muirbench": write_muir, "vlm2": write_vlm2_table}

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from mirg.errors import DataError, MirgError
 from mirg.evaluation.benches import page_tables
-from mirg.evaluation.choices.page import ChoiceEvaluation, bench_in, choice_report, choice_tables, read_choices
+from mirg.evaluation.choices.bench import bench_in
+from mirg.evaluation.choices.page import ChoiceEvaluation, choice_report, choice_tables, read_choices
 from mirg.evaluation.compare import Evaluation
 from mirg.evaluation.page_answers import Gallery, worked_examples
 from mirg.evaluation.page_charts import failure_section

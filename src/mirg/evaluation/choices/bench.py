@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar
 
 from mirg.answers.choice import CHOICE_READER
 from mirg.console import say, table, warn
 from mirg.engines.base import Completion, Engine
-from mirg.errors import ConfigError, EvaluationError
+from mirg.errors import ConfigError, EvaluationError, MirgError
 from mirg.evaluation.batches import PromptForm
 from mirg.evaluation.bench import Bench, write_tables
 from mirg.evaluation.choices import load
@@ -21,8 +23,10 @@ from mirg.evaluation.choices.summary import difference, summarise, verdict
 from mirg.evaluation.compare import finished_settings, refuse_changed
 from mirg.evaluation.records import load_rows
 from mirg.evaluation.runner import Plan, Progress, evaluate, select
+from mirg.evaluation.store import SETTINGS_FILE
 from mirg.families import PixelLimits
 from mirg.samples import Sample
+from mirg.storage import read_json
 
 DATA_FOLDER = "data"  # in the folder of the evaluation
 SCORING = "choices"  # how the name of a scoring begins: "choices/blink mirg.choice/1"
@@ -54,6 +58,14 @@ def bench_of(settings: Mapping[str, Any]) -> str:
     """The benchmark of an evaluation by its settings; "" if its answers are no choices."""
     kind, _, name = str(settings.get("scoring", "")).partition(" ")[0].partition("/")
     return name if kind == SCORING and name in SETS else ""
+
+
+def bench_in(folder: Path) -> str:
+    """:func:`bench_of` the evaluation in ``folder``; "" if there is none."""
+    settings: object = None
+    with suppress(MirgError):
+        settings = read_json(folder / SETTINGS_FILE)
+    return bench_of(settings) if isinstance(settings, dict) else ""
 
 
 class OpenedChoices:
@@ -116,6 +128,32 @@ def load_choices(folder: Path, bench: str) -> list[ChoiceRecord]:
     return rows
 
 
+def compare_choices(folders: Sequence[Path], bench: str) -> dict[str, Any]:
+    """Finished evaluations of ``bench`` side by side: ``systems`` with their tables, and ``differences`` of each pair.
+
+    A difference is the later minus the earlier one. EvaluationError if a folder holds no such evaluation.
+    """
+    rows = {folder.as_posix(): load_choices(folder, bench) for folder in folders}
+    return {
+        "bench": bench,
+        "systems": [{"name": name, "n": len(found), **summarise(found, SETS[bench])} for name, found in rows.items()],
+        "differences": [{"a": a, "b": b, **difference(rows[a], rows[b])} for a, b in combinations(rows, 2)],
+    }
+
+
+def show_comparison(result: Mapping[str, Any]) -> None:
+    """Print what :func:`compare_choices` gives."""
+    wanted, systems = SETS[result["bench"]], result["systems"]
+    tasks = dict.fromkeys(task for system in systems for task in system["tasks"])
+    lines = {task: [system["tasks"].get(task, {}).get("score") for system in systems] for task in tasks}
+    lines["all items (accuracy)"] = [system["overall"]["accuracy"] for system in systems]
+    lines["mean of tasks"] = [system["mean_of_tasks"].get("score") for system in systems]
+    rows = [[name, *(_cell(cell) if cell else "" for cell in cells)] for name, cells in lines.items()]
+    table(f"{wanted.title}: percent, 95 % interval", ["score", *(system["name"] for system in systems)], rows)
+    for found in result["differences"]:
+        show_difference(wanted, found["a"], found, found["b"])
+
+
 def show_choices(choice_set: ChoiceSet, summary: Mapping[str, Any]) -> None:
     """Print accuracy and score of every task with intervals and chance levels, and published results."""
     metrics = summary["metrics"]
@@ -145,16 +183,16 @@ def show_choices(choice_set: ChoiceSet, summary: Mapping[str, Any]) -> None:
         warn(f"{count} answers are unreadable and count as wrong: {reason}")
 
 
-def show_difference(choice_set: ChoiceSet, name: str, found: Mapping[str, Any]) -> None:
-    """Print the paired difference to the evaluation ``name``, and what it says."""
+def show_difference(choice_set: ChoiceSet, name: str, found: Mapping[str, Any], this: str = "this model") -> None:
+    """Print the paired difference of ``this`` to the evaluation ``name``, and what it says."""
     cells = {"all items (accuracy)": found["overall"], **found["tasks"]}
     if found["mean_of_tasks"]:
         cells["mean of tasks"] = found["mean_of_tasks"]
     rows = [[what, _signed(cell), f"{cell['p']:.3f}"] for what, cell in cells.items()]
     columns = ["paired difference", "points, 95 % interval; * excludes 0", "p"]
-    table(f"{choice_set.title}, this model minus {name}, {found['n']} items of both", columns, rows)
+    table(f"{choice_set.title}, {this} minus {name}, {found['n']} items of both", columns, rows)
     headline = found[choice_set.headline] or found["overall"]
-    say(f"Compared with {name}: {verdict(headline)} (95 % interval, paired by image set).")
+    say(f"{this}, compared with {name}: {verdict(headline)} (95 % interval, paired by image set).")
     if found["only_before"] or found["only_after"]:
         warn(f"only one of the two answered {found['only_before'] + found['only_after']} items, which are not compared")
 

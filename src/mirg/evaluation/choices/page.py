@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mirg.errors import EvaluationError, MirgError
-from mirg.evaluation.choices.bench import bench_of
+from mirg.errors import EvaluationError
+from mirg.evaluation.choices.bench import bench_in
 from mirg.evaluation.choices.items import IMAGE
 from mirg.evaluation.choices.records import ChoiceRecord
 from mirg.evaluation.choices.sets import SETS
 from mirg.evaluation.choices.summary import difference, summarise
 from mirg.evaluation.page_answers import Gallery
 from mirg.evaluation.page_tables import interval_of, read_folder
-from mirg.evaluation.store import SETTINGS_FILE
 from mirg.report.cards import select
 from mirg.report.data import (
     CHOICE_OUTCOMES,
@@ -29,7 +27,6 @@ from mirg.report.data import (
     TableRow,
     TaskTable,
 )
-from mirg.storage import read_json
 
 COLUMNS = (
     Column("overall", "accuracy", "Share of items answered right; unreadable answers count as wrong."),
@@ -54,14 +51,6 @@ class ChoiceEvaluation(NamedTuple):
     records: Sequence[ChoiceRecord]
     settings: Mapping[str, Any]
     metrics: Mapping[str, Any]
-
-
-def bench_in(folder: Path) -> str:
-    """The benchmark of the evaluation in ``folder``; "" if its answers are no choices."""
-    settings: object = None
-    with suppress(MirgError):
-        settings = read_json(folder / SETTINGS_FILE)
-    return bench_of(settings) if isinstance(settings, dict) else ""
 
 
 def read_choices(folders: Mapping[str, Path], notes: list[str]) -> list[ChoiceEvaluation]:
