@@ -53,7 +53,7 @@ def blink_rows(task: str = "Counting", n: int = 4, split: str = "val") -> list[d
                 **{f"image_{i + 1}": image for i, image in enumerate(images)},
                 "choices": choices,
                 "answer": f"({'ABCD'[k % len(choices)]})",
-                "prompt": f"Which things are shown more often in case-{len(task)}{k}? Select from the following choices.\n{listed}",
+                "prompt": f"Which are more frequent in case-{len(task)}{k}? Select from the choices.\n{listed}",
                 "explanation": "",
             }
         )
@@ -96,9 +96,11 @@ def vlm2_rows() -> list[dict[str, Any]]:
                              "image": [200 + k, 210 + k]})  # fmt: skip
     for k, answer in ((1, 1), (2, 3), (3, 4)):
         rows.append({"index": f"oc-cnt_{k}", "category": "oc-cnt", "answer": str(answer), "image": [220, 221, 222, 223],
-                     "question": f"How many different things are in the images of case-{len(rows)}? Answer with a number."})  # fmt: skip
+                     "question": f"How many things are in case-{len(rows)}? Answer with a number."})  # fmt: skip
     for k, answer in ((1, "B"), (2, "C")):
-        question = f"Which images of case-{len(rows)} show the same thing?\n(A) image 1 and image 2\n(B) image 2 and image 3\n(C) none\n"
+        question = (
+            f"Which images of case-{len(rows)} are alike?\n(A) image 1 and image 2\n(B) image 2 and image 3\n(C) none\n"
+        )
         rows.append({"index": f"pc-grp_{k}", "category": "pc-grp", "question": question, "answer": f"({answer}",
                      "image": [230, 231, 232 + k]})  # fmt: skip
     return rows

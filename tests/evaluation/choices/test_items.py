@@ -79,8 +79,9 @@ def test_muirbench(tmp_path: Path) -> None:
         assert key_of(samples[row["counterpart_idx"]]).pair == key.pair == samples[name].image_set
         assert asked(samples[name]).count("<image>") == len(row["image_list"])
     assert asked(samples["2"]) == (
-        "Question: <image> What of this is also in <image> , case-2?\nChoices:\n(A) <image>\n(B) None of the choices provided\n"
-        "(C) <image>\nHint: Please provide the correct option letter, such as A, B, C, D, directly.\nAnswer:"
+        "Question: <image> What of this is also in <image> , case-2?\nChoices:\n(A) <image>\n"
+        "(B) None of the choices provided\n(C) <image>\n"
+        "Hint: Please provide the correct option letter, such as A, B, C, D, directly.\nAnswer:"
     )
     assert key_of(samples["2"]).options == {"A": "", "B": NO_ANSWER, "C": ""}
 

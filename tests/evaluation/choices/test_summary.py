@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirg.errors import EvaluationError
@@ -113,6 +113,7 @@ def test_all_right_or_all_wrong_has_an_interval(answer: str, low: float, high: f
 RECORDS = st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from(["A", "B", "hm"])), min_size=1, max_size=30)
 
 
+@settings(max_examples=25)  # a bootstrap each
 @given(RECORDS)
 def test_means(rows: Sequence[tuple[str, str]]) -> None:
     """The mean of the tasks is that of their scores, and outcomes add up."""

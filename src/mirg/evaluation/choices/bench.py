@@ -189,10 +189,11 @@ def show_difference(choice_set: ChoiceSet, name: str, found: Mapping[str, Any], 
     if found["mean_of_tasks"]:
         cells["mean of tasks"] = found["mean_of_tasks"]
     rows = [[what, _signed(cell), f"{cell['p']:.3f}"] for what, cell in cells.items()]
-    columns = ["paired difference", "points, 95 % interval; * excludes 0", "p"]
-    table(f"{choice_set.title}, {this} minus {name}, {found['n']} items of both", columns, rows)
+    columns = ["task", "points, 95 % interval; * excludes 0", "p"]
+    say(f"{this} minus {name}, on the {found['n']} items of both:")
+    table(f"{choice_set.title}: paired differences", columns, rows)
     headline = found[choice_set.headline] or found["overall"]
-    say(f"{this}, compared with {name}: {verdict(headline)} (95 % interval, paired by image set).")
+    say(f"{this} compared with {name}: {verdict(headline)} (95 % interval, paired by image set).")
     if found["only_before"] or found["only_after"]:
         warn(f"only one of the two answered {found['only_before'] + found['only_after']} items, which are not compared")
 
