@@ -65,7 +65,7 @@ def test_letters(text: str, options: dict[str, str], letter: str, why: str) -> N
         ("I cannot tell.", OPTIONS, "names no option", "a refusal"),
         ("A cat sits on a mat.", OPTIONS, "names no option", "an article"),
         ("E", OPTIONS, "names no option", "a letter that is no option"),
-        ("yes", TRUTH, "names no option", "not what was asked for"),
+        ("yes", TRUTH, "names no option", "not one of the options"),
         ("Image-1: (100,100),(500,500)", IMAGES, "names no option", "a box"),
         ("<answer></answer>", OPTIONS, "empty", "an empty block"),
     ],

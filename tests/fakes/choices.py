@@ -1,6 +1,6 @@
 """Small multiple-choice benchmarks of the project's own, in the layouts of the published ones, with drawn images.
 
-Every question holds a number of its own, ``case-17``, by which :class:`fakes.faulty_api.FaultyApi` finds its reply.
+Every question holds another number, ``case-17``, by which :class:`fakes.faulty_api.FaultyApi` finds its reply.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reading which option an answer chooses, or which number it gives: total on any text, and never a guess.
 
-Only the answer is read, never the thinking. The rules are tried in order, from a letter alone to a letter somewhere in
+Only the answer is read, never the thinking. The rules are tried in order, from nothing but a letter to a letter inside
 a sentence; the first rule that finds something decides. If it finds several options, the answer is unreadable. The
 published scripts differ: that of MuirBench, taken from MMMU, chooses an option at random if it finds none, and takes
 the last one if it finds several.
@@ -72,7 +72,7 @@ def read_choice(text: str, options: Mapping[str, str]) -> ChoiceReading:
 def read_number(text: str) -> ChoiceReading:
     """The number that a completion gives, in digits or as an English word up to twenty; ``said`` is in digits.
 
-    A number that names an image ("in image 2") is none.
+    A number that names an image ("in image 2") does not count.
     """
     rules: tuple[Callable[[str], Iterable[str]], ...] = (
         _stated_number,

@@ -53,7 +53,7 @@ def load_evaluation(folder: str | Path, *, name: str | None = None) -> Evaluatio
 
 
 def finished_settings(root: Path) -> dict[str, Any]:
-    """The settings of the evaluation in ``root``; :class:`EvaluationError` if there is none, or it is not finished."""
+    """The settings of the evaluation in ``root``; :class:`EvaluationError` if it does not exist, or is not finished."""
     if not (root / SETTINGS_FILE).is_file():
         raise EvaluationError(
             f"{root} is not an evaluation: {SETTINGS_FILE} is missing", hint="see: mirg evaluate --help"

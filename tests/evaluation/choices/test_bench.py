@@ -101,7 +101,7 @@ def test_stopped_between_batches(tmp_path: Path) -> None:
 
 
 def test_items_that_cannot_be_asked_are_counted(tmp_path: Path) -> None:
-    """An item refused when the benchmark is read, and one whose image is damaged later; the others go on."""
+    """An item refused when the benchmark is read, and one whose image is damaged later; the others continue."""
     root = write_muir(tmp_path / "src")
     data = prepared(find("muirbench", root), tmp_path / "data")
     first, second = list(data.read())[:2]

@@ -115,8 +115,8 @@ def changed(number: int, **fields: Any) -> Callable[[list[dict[str, Any]]], None
 @pytest.mark.parametrize(
     ("name", "change", "reason", "why"),
     [
-        ("blink", changed(1, answer="hidden"), r"'hidden' is none of the options A, B, C \(the answers", "test"),
-        ("blink", changed(1, answer="(D)"), "answer: '\\(D\\)' is none of the options A, B, C", "no such option"),
+        ("blink", changed(1, answer="hidden"), r"'hidden' is not one of the options A, B, C \(the answers", "test"),
+        ("blink", changed(1, answer="(D)"), "answer: '\\(D\\)' is not one of the options A, B, C", "no such option"),
         ("blink", changed(1, choices=["one"]), "options: 1 of them", "nothing to choose from"),
         ("blink", changed(1, choices=None), "choices: is missing", "no options"),
         ("blink", changed(1, prompt=None), "prompt: is missing", "nothing is asked"),

@@ -61,7 +61,7 @@ def bench_of(settings: Mapping[str, Any]) -> str:
 
 
 def bench_in(folder: Path) -> str:
-    """:func:`bench_of` the evaluation in ``folder``; "" if there is none."""
+    """:func:`bench_of` the evaluation in ``folder``; "" if it has no settings."""
     settings: object = None
     with suppress(MirgError):
         settings = read_json(folder / SETTINGS_FILE)

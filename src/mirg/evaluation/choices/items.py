@@ -81,7 +81,7 @@ def letter_of(answer: str, options: Mapping[str, str]) -> str:
     letter = match[1].upper() if match else ""
     if letter not in options:
         hint = "the answers of a test split may not be published: use the split with answers"
-        raise Refused("answer", f"{short(answer)} is none of the options {', '.join(options)}", hint)
+        raise Refused("answer", f"{short(answer)} is not one of the options {', '.join(options)}", hint)
     return letter
 
 

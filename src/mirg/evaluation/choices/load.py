@@ -64,7 +64,7 @@ def find(name: str, root: Path) -> Source:
 def prepared(source: Source, folder: Path, *, overwrite: bool = False) -> DatasetFolder:
     """The benchmark as a dataset: the one in ``folder``, which is made if it does not exist.
 
-    A source that is itself such a dataset, made by another evaluation, is used as it is. EvaluationError if ``folder``
+    A source that is itself such a dataset, made by another evaluation, is used unchanged. EvaluationError if ``folder``
     holds another dataset, DataError if the source cannot be read or has no item that can be used.
     """
     if (source.folder / CARD_FILE).is_file():

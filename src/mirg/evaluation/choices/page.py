@@ -32,7 +32,7 @@ COLUMNS = (
     Column("overall", "accuracy", "Share of items answered right; unreadable answers count as wrong."),
     Column("mean_of_tasks", "mean of tasks", "Mean of the tasks' scores with equal weights."),
     Column("answerable", "answerable", "Accuracy on the items that have a right option."),
-    Column("unanswerable", "unanswerable", "Accuracy on their counterparts, where none of the choices is right."),
+    Column("unanswerable", "unanswerable", "Accuracy on their counterparts, whose choices are all wrong."),
     Column("pairs", "both of a pair", "Share of pairs of which both questions are answered right."),
     Column("unreadable", "unreadable", "Share of answers that choose nothing, or several options."),
 )

@@ -84,7 +84,7 @@ def block(records: Records) -> dict[str, Any]:
 
 
 def mean_of_tasks(scored: Sequence[Unit]) -> dict[str, Any]:
-    """The unweighted mean of the scores of the tasks; without units there is none."""
+    """The unweighted mean of the scores of the tasks; empty without units."""
     if not scored:
         return {}
     tasks = [unit.task for unit in scored]
