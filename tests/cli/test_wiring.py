@@ -31,7 +31,7 @@ RESULTS: dict[str, Any] = {  # what the functions give back that are not the las
     "create_app": "app",
     "load_annotations": SimpleNamespace(items=(), revised=True),
     "image_sizes": [],
-    "load_responses": "responses",
+    "frame_of": SimpleNamespace(family=None, limits=None, sizes=()),
     "load_cells": [],
     "ledger_at": "ledger",
     "status_of": "status",
@@ -62,6 +62,10 @@ TABLE: list[tuple[str, str, str]] = [
         limit 1 .plan.limit | tasks refer .plan.tasks | metrics TMP/metric.py:size .plan.metrics
         endpoint http://h:1/v1 load_engine.remote.url | key_env NAME load_engine.remote.key_env
         concurrency 3 load_engine.remote.concurrency | max_pixels 50000 load_engine.remote.max_pixels"""),
+    ("evaluate", "evaluation.benches.open_bench", """
+        model m .plan.limit=None | bench b .name | root TMP .root | annotations TMP/a .options.annotations
+        prompts published .options.prompts | mode all .options.mode | against TMP/e .options.against
+        out TMP/e .plan.overwrite=False"""),
     ("compare", "evaluation.compare.load_evaluations", "folders a,b .folders"),
     ("ground", "engines.load.load_engine engines.ask.ask", """
         images PICTURE .names | model m load_engine.model | question where? .question
@@ -78,8 +82,8 @@ TABLE: list[tuple[str, str, str]] = [
         max_pixels 50000 load_engine.limits.max_pixels | max_pixels 50000 load_engine.limits.min_pixels=3136
         family qwen2-vl load_engine.family | device cpu load_engine.device | dtype float16 load_engine.dtype"""),
     ("score migbench",
-        "cli.score.load_annotations cli.score.image_sizes cli.score.load_responses cli.score.score_all", """
-        annotations TMP/a load_annotations.path | responses TMP/r load_responses.path
+        "cli.score.load_annotations cli.score.image_sizes cli.score.frame_of cli.score.score_file", """
+        annotations TMP/a load_annotations.path | responses TMP/r .path
         version revised load_annotations.revised=True | root TMP/i image_sizes.root
         stretch migician .frame.stretch=True
         protocol strict .chosen | family internvl .frame.family.name

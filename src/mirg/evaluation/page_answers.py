@@ -39,7 +39,7 @@ class Gallery:
             return cls(evaluated, None, {})
         wanted = {record.id for e in evaluated for record in e.records}
         digest = next((digest for e in evaluated if (digest := e.settings.get("dataset_digest"))), None)
-        dataset = DatasetFolder.open(data) if data is not None else _search(run, digest)
+        dataset = DatasetFolder.open(data) if data is not None else _search(run, evaluated, digest)
         if dataset is None:
             notes.append("The dataset that was evaluated was not found, so the gallery has no images (pass --data).")
             return cls(evaluated, None, {})
@@ -115,12 +115,12 @@ def answer_part(record: Record) -> str:
     return blocks.answer.strip()
 
 
-def _search(run: Path, digest: str | None) -> DatasetFolder | None:
-    """The first dataset in ``run`` or in the folders above it whose digest is ``digest``, or None.
+def _search(run: Path, evaluated: Sequence[Evaluation], digest: str | None) -> DatasetFolder | None:
+    """The first dataset in ``run``, in the folders above it or in an evaluation whose digest is ``digest``, or None.
 
     If no digest is known, the first dataset inside ``run``.
     """
-    for place in (run, *run.resolve().parents[:_LEVELS]):
+    for place in (run, *run.resolve().parents[:_LEVELS], *(one.folder for one in evaluated)):
         usual = [place / name for name in ("data/test", "data", "test", "data/eval")]
         others = {card.parent for pattern in ("*", "data/*", "*/data") for card in place.glob(f"{pattern}/{CARD_FILE}")}
         for folder in (*usual, *sorted(others.difference(usual))):
