@@ -37,7 +37,8 @@ _OR = re.compile(r"\s*(?:\bor\b|\band\b|\bto\b|[&/,–-])\s*", re.IGNORECASE)
 _LONE_LETTER = re.compile(r"(?<![\w'])([B-HJ-Z]|[AI](?!\s+(?!(?:is|or|and|because|since|as)\b)[a-z]))(?![\w'])")
 _VERB = re.compile(r"[)\].,:;]?\s+(?:is|are|was|were|does|do|can|cannot|would|seems|shows)\b")
 _IMAGE_NAME = re.compile(r"\bimages?[ -]?\d+", re.IGNORECASE)
-_BRACKETED = re.compile(r"[(\[](?P<letter>[A-Za-z])[)\]]")
+_NAMED = re.compile(r"[(\[]([A-Za-z])[)\]]|\b(?:[Oo]ption|[Cc]hoice)\s+[(\[]?([A-Z])\b")  # "(B)", "option B"
+_LETTER = re.compile(r"[a-z]").fullmatch
 _NONE_OF_THEM = re.compile(r"none of the (?:choices|options|above)\b")
 
 
@@ -57,12 +58,13 @@ def read_choice(text: str, options: Mapping[str, str]) -> ChoiceReading:
     ``\\boxed{B}``), and the text of an option.
     """
     texts = {letter: key for letter, option in options.items() if (key := _plain(option))}
-    texts = {letter: key for letter, key in texts.items() if list(texts.values()).count(key) == 1}
+    # A text that several options share, or that is itself a letter, says nothing that the letter does not say better.
+    texts = {letter: key for letter, key in texts.items() if [*texts.values()].count(key) == 1 and not _LETTER(key)}
     rules: tuple[Callable[[str], Iterable[str]], ...] = (
         lambda said: _alone(said, options, texts),
         lambda said: _stated(said, options, texts),
         lambda said: _at_start(said, options, texts, article=True),
-        lambda said: (m["letter"].upper() for m in _BRACKETED.finditer(said) if m["letter"].upper() in options),
+        lambda said: (letter for m in _NAMED.finditer(said) if (letter := (m[1] or m[2]).upper()) in options),
         lambda said: _mentioned(_plain(said), texts),
         lambda said: (m[1] for m in _LONE_LETTER.finditer(said) if m[1] in options),
     )

@@ -23,6 +23,7 @@ from fakes.choices import (
     write_vlm2_table,
 )
 from mirg.answers.prompts import prompt_text
+from mirg.data.importers import hf
 from mirg.errors import AnswerError, ConfigError, DataError, EvaluationError
 from mirg.evaluation.choices.items import PROMPTS, key_of
 from mirg.evaluation.choices.load import find, prepared, rejections
@@ -87,8 +88,9 @@ def test_muirbench(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [write_vlm2_table, write_vlm2_archive])
-def test_vlm2(write: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_vlm2(write: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table and the archive give the same items: questions in pairs, counts, and options listed in the question."""
+    monkeypatch.setitem(hf._TABS, "chunksize", 2)  # parts of the table have numbers where others have texts
     data, samples = made("vlm2", write(tmp_path / "vlm2"))
     rows = vlm2_rows()
     assert not rejections(data), "questions about videos are left out, and not refused"
@@ -205,6 +207,8 @@ def test_a_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = prepared(find("blink", Path("BLINK-Benchmark/BLINK")), tmp_path / "data")
     assert [config for config, _ in asked_for] == list(SETS["blink"].configs) and len(data.card.tasks) == 14
     assert all(options == {"split": "val", "streaming": True} for _, options in asked_for)
+    table = hf.open_table(write_vlm2_table(tmp_path / "vlm2"), "train", data_file="VLM2Bench_img.tsv")
+    assert [row["index"] for row in table] == [row["index"] for row in vlm2_rows()], "a file of a dataset"
     monkeypatch.undo()
     monkeypatch.setattr(
         datasets, "load_dataset", lambda *given, **options: (_ for _ in ()).throw(ConnectionError("no network"))

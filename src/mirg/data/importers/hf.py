@@ -109,6 +109,7 @@ def open_table(
                 raise DataError(f"{path} has no split {split!r}", hint=f"--split, one of: {', '.join(map(str, found))}")
             return found[split]
         named: dict[str, Any] = {"data_files": data_file} if data_file else {}
+        named |= _TABS if data_file.endswith(".tsv") else {}
         return datasets.load_dataset(path.as_posix(), config or None, split=split, streaming=True, **named)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         what = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -88,6 +89,8 @@ class OpenedChoices:
         """Evaluate ``engine`` into ``out``; items are kept in ``out/data``, differences in ``out/bench.json``."""
         form = PromptForm(f"{self.name}/{self.prompts}", PROMPTS[self.prompts])
         plan = replace(plan, prompt=form, scoring=ChoiceScoring.of(self.name), instructions="none")
+        if not (out / DATA_FOLDER).exists():
+            say(f"reading {SETS[self.name].title} from {self.source.folder}, once", file=sys.stderr)
         data = load.prepared(self.source, out / DATA_FOLDER, overwrite=plan.overwrite)
         select(data.read(lambda rejection: None), plan)
         summary = evaluate(engine, data, out, plan, progress, load.rejections(data))
