@@ -33,14 +33,21 @@ Progress = Callable[[int, int, int], None]  # samples done, samples in all, of t
 
 
 class Scoring(Protocol):
-    """How completions are scored if the answer is no box. ``name`` is part of the settings, ``row`` the class of rows.
+    """How completions are scored if the answer is not a box.
 
     A row has at least the fields ``id``, ``task``, ``image_set``, ``completion_tokens``, ``finish`` and ``key`` of a
     :class:`mirg.evaluation.records.Record`.
     """
 
-    name: str
-    row: type[Identified]
+    @property
+    def name(self) -> str:
+        """The name in the settings of an evaluation; another one makes another evaluation."""
+        ...
+
+    @property
+    def row(self) -> type[Identified]:
+        """The class of the rows."""
+        ...
 
     def record(self, sample: Sample, completion: Completion, key: str) -> Any:
         """The row of one completion; total on any text."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from mirg.answers.choice import CHOICE_READER
 from mirg.console import say, table, warn
@@ -72,12 +71,11 @@ def bench_in(folder: Path) -> str:
 class OpenedChoices:
     """A benchmark whose files were found; they are read by :meth:`run`."""
 
-    limits: ClassVar[Mapping[str, PixelLimits]] = {}
-
     def __init__(
         self, name: str, root: Path, prompts: str | None = None, against: Sequence[Path] | None = None
     ) -> None:
         """ConfigError or DataError if the root, a prompt form, or an evaluation to compare with cannot be used."""
+        self.limits: Mapping[str, PixelLimits] = {}
         self.name = name
         self.prompts = prompts or "published"
         if self.prompts not in PROMPTS:
@@ -89,8 +87,6 @@ class OpenedChoices:
         """Evaluate ``engine`` into ``out``; items are kept in ``out/data``, differences in ``out/bench.json``."""
         form = PromptForm(f"{self.name}/{self.prompts}", PROMPTS[self.prompts])
         plan = replace(plan, prompt=form, scoring=ChoiceScoring.of(self.name), instructions="none")
-        if not (out / DATA_FOLDER).exists():
-            say(f"reading {SETS[self.name].title} from {self.source.folder}, once", file=sys.stderr)
         data = load.prepared(self.source, out / DATA_FOLDER, overwrite=plan.overwrite)
         select(data.read(lambda rejection: None), plan)
         summary = evaluate(engine, data, out, plan, progress, load.rejections(data))

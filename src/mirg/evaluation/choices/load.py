@@ -7,10 +7,12 @@ cannot be used (a picture that does not open, an answer that is no option) is li
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from mirg.console import say
 from mirg.data.importers import hf
 from mirg.data.importers.raw import Row
 from mirg.data.importers.rows import Refused, mapping, paths_of
@@ -76,6 +78,7 @@ def prepared(source: Source, folder: Path, *, overwrite: bool = False) -> Datase
             hint = "choose another folder, or overwrite this one"
             raise EvaluationError(f"{folder} holds {found.card.description}, not {about}", hint=hint)
         return found
+    say(f"reading {about}", file=sys.stderr)
     maker = f"{MAKER} {source.name}"
     kept, first = 0, ""
     with (
