@@ -36,6 +36,9 @@ _OR = re.compile(r"\s*(?:\bor\b|\band\b|\bto\b|[&/,–-])\s*", re.IGNORECASE)
 # A capital letter that is a word; "A" and "I" before other words are not, except in "A is", "A or B", "A because".
 _LONE_LETTER = re.compile(r"(?<![\w'])([B-HJ-Z]|[AI](?!\s+(?!(?:is|or|and|because|since|as)\b)[a-z]))(?![\w'])")
 _VERB = re.compile(r"[)\].,:;]?\s+(?:is|are|was|were|does|do|can|cannot|would|seems|shows)\b")
+_NEGATED = re.compile(
+    r"\bnot\s+(?:(?:the\s+)?(?:option|choice)\s+)?(?:[(\[][A-Za-z][)\]]|[A-Z]\b)"
+)  # "not (A)", "not A"
 _IMAGE_NAME = re.compile(r"\bimages?[ -]?\d+", re.IGNORECASE)
 _NAMED = re.compile(r"[(\[]([A-Za-z])[)\]]|\b(?:[Oo]ption|[Cc]hoice)\s+[(\[]?([A-Z])\b")  # "(B)", "option B"
 _LETTER = re.compile(r"[a-z]").fullmatch
@@ -90,8 +93,8 @@ def _read(text: str, rules: Iterable[Callable[[str], Iterable[str]]], what: str)
     answer = unicodedata.normalize("NFKC", blocks.answer[-MOST_CHARACTERS:])
     boxed = answer.rfind("\\boxed{")
     if boxed >= 0:
-        answer = answer[boxed:].partition("\n")[0]
-    said = _MARKUP.sub(" ", answer).strip()
+        answer = answer[boxed:].partition("}")[0]
+    said = _NEGATED.sub(" ", _MARKUP.sub(" ", answer)).strip()
     if not said:
         return ChoiceReading(None, "the answer is empty", blocks.thinking)
     for rule in rules:
@@ -158,10 +161,11 @@ def _at_start(said: str, options: Mapping[str, str], texts: Mapping[str, str], *
 
 
 def _mentioned(plain: str, texts: Mapping[str, str]) -> list[str]:
-    """The options whose texts are in the answer, longer texts first, so that "two dogs" is not also "dogs"."""
+    """The options whose texts are in the answer and not negated; longer ones first: "two dogs" is not also "dogs"."""
     found = []
     left = f" {plain} "
     for letter, text in sorted(texts.items(), key=lambda item: -len(item[1])):
+        left = left.replace(f" not {text} ", " | ")
         if f" {text} " in left:
             found.append(letter)
             left = left.replace(f" {text} ", " | ")
