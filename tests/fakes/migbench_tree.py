@@ -41,7 +41,7 @@ def _rows() -> list[dict[str, Any]]:
         )
 
     add("diff", "pair", 2, "Compare these two images and give me their difference. ", (0.1, 0.2, 0.5, 0.9))
-    add("view_diff", "hall", 2, "Their real difference in the second image.  Find it. ", (0.2, 0.1, 0.5, 0.6))
+    add("view_diff", "lane", 2, "Their real difference in the second image.  Find it. ", (0.2, 0.1, 0.5, 0.6))
     add("common_object", "cup", 3, _COMMON.format(1), (0.321, 0.096, 0.999, 0.724))
     add("common_object", "cup", 3, _COMMON.format(2), (0.0, 0.15, 0.9, 0.545))
     add("common_object", "cup", 3, _COMMON.format(3), (0.25, 0.294, 0.749, 0.801))
@@ -50,10 +50,10 @@ def _rows() -> list[dict[str, Any]]:
     add("object_tracking", "car", 4, _TRACK.format(2), (0.08, 0.33, 0.54, 0.81))
     add("object_tracking", "car", 4, _TRACK.format(3), (0.12, 0.32, 0.7, 0.8))
     add("object_tracking", "car", 4, _TRACK.format(4), (0.2, 0.1, 0.83, 0.5))
-    add("multi_view", "desk", 3, _VIEWS.format(_FIRST, 2), (0.44, 0.24, 0.52, 0.39))
-    add("multi_view", "desk", 3, _VIEWS.format(_FIRST, 3), (0.76, 0.34, 0.85, 0.49))
-    add("multi_view", "desk", 3, _VIEWS.format(_FIRST, 3), (0.76, 0.34, 0.85, 0.49))  # a duplicate
-    add("multi_view", "desk", 3, _VIEWS.format(_SECOND, 2), (0.1, 0.2, 0.3, 0.4))  # another object
+    add("multi_view", "hall", 3, _VIEWS.format(_FIRST, 2), (0.44, 0.24, 0.52, 0.39))
+    add("multi_view", "hall", 3, _VIEWS.format(_FIRST, 3), (0.76, 0.34, 0.85, 0.49))
+    add("multi_view", "hall", 3, _VIEWS.format(_FIRST, 3), (0.76, 0.34, 0.85, 0.49))  # a duplicate
+    add("multi_view", "hall", 3, _VIEWS.format(_SECOND, 2), (0.1, 0.2, 0.3, 0.4))  # another object
     add("region", "yard", 3, _REGION.format(2), (0.57, 0.27, 0.69, 0.48))
     add("region", "yard", 3, _REGION.format(1), (0.42, 0.1, 0.6, 0.5))
     add("region", "lane", 2, _REGION.format(1), (0.2, 0.18, 0.4, 0.61))

@@ -41,9 +41,11 @@ def evaluate(
     dataset: Annotated[
         Path | None, typer.Argument(help="A dataset folder (samples.jsonl, images/, card.json), if not --bench.")
     ] = None,
-    bench: Annotated[str | None, typer.Option(help="A published benchmark instead of DATASET: NAMES.")] = None,
+    bench: Annotated[
+        str | None, typer.Option(help="A published benchmark instead of DATASET: migbench, blink, muirbench …")
+    ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="The downloaded folder of the benchmark; for some, a hub name.")
+        Path | None, typer.Option(help="The folder of the benchmark, as downloaded; for some, a hub name.")
     ] = None,
     annotations: Annotated[Path | None, typer.Option(help="Annotations of the benchmark, if not in --root.")] = None,
     prompts: Annotated[str | None, typer.Option(help="How the benchmark is asked: mirg (default), published …")] = None,
@@ -118,7 +120,7 @@ def evaluate(
 
 
 class _Dataset:
-    """A dataset folder, evaluated as it is."""
+    """A dataset folder as what is evaluated."""
 
     limits: ClassVar[Mapping[str, PixelLimits]] = {}
 

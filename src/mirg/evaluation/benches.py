@@ -1,6 +1,6 @@
 """The published benchmarks that ``mirg evaluate MODEL --bench NAME --root DIR`` runs with one command.
 
-What a benchmark is: :mod:`mirg.evaluation.bench`. A new one is a file of its own and a line of :data:`BENCHES`.
+What a benchmark is: :mod:`mirg.evaluation.bench`. A new one is one more file, and a line of :data:`BENCHES`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BENCHES: dict[str, Bench] = {
 
 
 def bench_of(name: str) -> Bench:
-    """The benchmark called ``name``; :class:`ConfigError` with the nearest name if there is none."""
+    """The benchmark called ``name``; :class:`ConfigError` with the nearest name if it is unknown."""
     if name in BENCHES:
         return BENCHES[name]
     hint = f"{did_you_mean(name.casefold(), BENCHES, cutoff=0.4)}known: {', '.join(BENCHES)}"

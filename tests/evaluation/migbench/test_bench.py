@@ -20,6 +20,7 @@ from mirg.engines.base import Generation, Request
 from mirg.errors import ConfigError, DataError, EvaluationError
 from mirg.evaluation.benches import open_bench, page_tables
 from mirg.evaluation.migbench.evaluations import score_file
+from mirg.evaluation.migbench.published import PUBLISHED
 from mirg.evaluation.migbench.responses import indices_of
 from mirg.evaluation.migbench.summary import PROTOCOLS
 from mirg.evaluation.page_tables import read_evaluation
@@ -31,6 +32,7 @@ from mirg.samples import DatasetFolder
 
 FILES = ["bench.json", "evaluation.json", "records.jsonl", "rejected.jsonl", "summary.json", "data/samples.jsonl"]
 NAMES = {"migbench": "MIG_data.json", "migbench-revised": "revised_MIG_bench.json"}
+ORIGINAL = PUBLISHED["original"]
 PLAN = Plan(Generation(batch_size=4))
 Run = Callable[..., dict[str, Any]]
 
@@ -205,7 +207,7 @@ def pack(tree: Path, archive: Path, below: str) -> None:
         (lambda tree, root: shutil.copytree(tree / "MIG-Bench" / "images", root / "images"), "."),
         (lambda tree, root: shutil.copytree(tree / "MIG-Bench" / "images", root / "images"), "images"),
         (lambda tree, root: pack(tree, root / "images.zip", ""), "."),
-        (lambda tree, root: pack(tree, root / "images.zip", "images/"), "."),
+        (lambda tree, root: pack(tree, root / "all_of_it.zip", "images/"), "."),
         (lambda tree, root: pack(tree, root / "images.zip", "MIG-Bench/images/"), "."),
         (lambda tree, root: pack(tree, root / "MIG-Bench" / "images.zip", "images/"), "."),
     ],
@@ -239,7 +241,7 @@ def test_layouts_of_the_folder(
             r"lacks 5 of 33 images of MIG-Bench, the first is \./MIG-Bench/images/region",
         ),
         (("MIG-Bench",), {"name": "migbench-revised"}, DataError, "lacks 33 of 33 images"),
-        (("MIG-Bench", "images.zip"), {}, DataError, "not a zip|cannot|no zip|damaged"),
+        (("MIG-Bench", "images.zip"), {}, DataError, "images.zip cannot be read as a zip archive"),
     ],
 )
 def test_what_is_wrong_is_said_before_a_model_is_asked(
@@ -324,10 +326,14 @@ def test_the_page_shows_the_tables(run: Run, tree: Path, tmp_path: Path) -> None
     run(knowing(tree), out="eval/right")
     run(lambda request, settings: WHOLE, out="eval/whole")
     tables = page_tables([read_evaluation(name, tmp_path / "eval" / name, []) for name in ("right", "whole")])
-    assert [table.column.key for table in tables] == [*PROTOCOLS, "published"]
+    assert [table.column.key for table in tables] == list(PROTOCOLS)
     mean = next(row for row in tables[1].rows if row.name == "mean of tasks")
     assert mean.cells["right"].mean == pytest.approx(0.98) and mean.cells["whole"].mean == 0.0
-    assert "Migician (7B) (published)" in tables[-1].models
+    assert tables[0].models[:3] == ("right", "whole", "human (published)") and mean.n == len(ROWS)
+    robust = next(row for row in tables[0].rows if row.name == "Robust")
+    assert {name: cell.mean for name, cell in robust.cells.items()} == pytest.approx(
+        {"right": 1.0, "whole": 0.0} | {f"{row.model} (published)": row.tasks[1] / 100 for row in ORIGINAL if row.tasks}
+    )
     page = report_from_run(tmp_path).read_text()
     assert "MIG-Bench (original): strict-box, Acc@0.5" in page and "arXiv 2501.05767" in page
     assert "was not found" not in page, "the images are those of the folder data/ of an evaluation"

@@ -31,8 +31,8 @@ from mirg.storage import digest_bytes, read_json
 MODES = ("poll", "all")
 FILES = {False: "MIG_data.json", True: "revised_MIG_bench.json"}  # by: is it the revised version?
 NEEDS = {
-    False: "MIG_data.json and images.zip of the dataset Michael4933/MIG-Bench",
-    True: "revised_MIG_bench.json of the dataset GD-ML/UniVG-R1-data and images.zip of Michael4933/MIG-Bench",
+    False: "MIG_data.json and the images of the dataset Michael4933/MIG-Bench",
+    True: "revised_MIG_bench.json of the dataset GD-ML/UniVG-R1-data and the images of Michael4933/MIG-Bench",
 }
 _ROOT = "images"  # name of the root that the samples refer to
 _UNREADABLE: Size = (1000, 1000)
@@ -107,7 +107,7 @@ def _size(path: Path) -> Size:
 
 
 def _of_tasks(items: Sequence[Item], tasks: Sequence[str]) -> list[Item]:
-    """The items of these tasks, or of all if there are none."""
+    """The items of these tasks, or all items if no task is named."""
     known = list(dict.fromkeys(item.task for item in items))
     if unknown := [task for task in tasks if task not in known]:
         raise ConfigError(f"no item of task {', '.join(unknown)}", hint=f"tasks here: {', '.join(known)}")

@@ -28,7 +28,7 @@ Group = tuple[Item, ...]
 
 
 def groups(items: Sequence[Item], *, together: bool) -> list[Group]:
-    """The items of each prompt, in the order of the first of them; every item alone unless ``together``.
+    """The items of each prompt, in the order of the first of them; one item for each prompt unless ``together``.
 
     Items of one prompt have the same task, the same images in the same order, and the same question but for its number;
     they are sorted by that number. Two items with the same number (a duplicate) get the same part of the answer.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mirg.console import say, table, warn
@@ -100,33 +100,51 @@ def _show_oddities(result: Block) -> None:
 
 
 def page(blocks: Mapping[str, Block]) -> tuple[TaskTable, ...]:
-    """One table for each protocol, and the published rows beside the official one; ``blocks`` by evaluation."""
+    """One table for each protocol; ``blocks`` by evaluation. The published rows are columns of the official one."""
     first = next(iter(blocks.values()))
-    tables = [_table(blocks, protocol, first["benchmark"]) for protocol in PROTOCOLS if protocol in first]
-    published = {f"{row['model']} (published)": row for row in first["published"] if row["tasks"]}
-    rows = []
-    for k, (task, name) in enumerate(PAPER_NAMES.items()):
-        cells = {model: Interval(row["tasks"][k] / 100) for model, row in published.items()}
-        rows.append(TableRow(name, first["official"]["tasks"].get(task, {}).get("items", 0), cells))
-    means = {model: Interval(row["mean"] / 100) for model, row in published.items()}
-    sources = sorted({f"{row['model']}: {row['source']}" for row in first["published"]})
-    column = Column("published", f"{first['benchmark']}: published, Acc@0.5", f"Sources: {'; '.join(sources)}.")
-    return (*tables, TaskTable(column, tuple(published), (*rows, TableRow(_MEANS["mean"], first["items"], means))))
+    tables = {protocol: _table(blocks, protocol, first["benchmark"]) for protocol in PROTOCOLS if protocol in first}
+    if "official" in tables:
+        tables["official"] = _with_published(tables["official"], first["published"])
+    return tuple(tables.values())
 
 
 def _table(blocks: Mapping[str, Block], protocol: str, benchmark: str) -> TaskTable:
     found = {name: block[protocol] for name, block in blocks.items()}
-    tasks = [task for task in PAPER_NAMES if any(task in part["tasks"] for part in found.values())]
-    parts = [(PAPER_NAMES[task], {name: part["tasks"].get(task) for name, part in found.items()}) for task in tasks]
-    parts += [(title, {name: part.get(key) for name, part in found.items()}) for key, title in _MEANS.items()]
-    rows = []
-    for name, cells in parts:
-        given = {model: cell for model, cell in cells.items() if cell}
-        count = max((cell.get("items", 0) for cell in given.values()), default=0)
-        if given:
-            rows.append(TableRow(name, count, {model: _interval(cell) for model, cell in given.items()}))
+    counts = {task: max(part["tasks"].get(task, {}).get("items", 0) for part in found.values()) for task in PAPER_NAMES}
+    rows = [
+        TableRow(
+            PAPER_NAMES[task],
+            n,
+            {name: _interval(part["tasks"][task]) for name, part in found.items() if task in part["tasks"]},
+        )
+        for task, n in counts.items()
+        if n
+    ]
+    items = {"mean": sum(counts.values()), "mean_of_four": sum(counts[task] for task in GROUPED)}
+    for key, title in _MEANS.items():
+        cells = {name: _interval(part[key]) for name, part in found.items() if key in part}
+        rows += [TableRow(title, items[key], cells)] if cells else []
     column = Column(protocol, f"{benchmark}: {protocol}, Acc@0.5", _MEANINGS[protocol])
     return TaskTable(column, tuple(blocks), tuple(rows))
+
+
+def _with_published(table: TaskTable, published: Sequence[Block]) -> TaskTable:
+    names = list(PAPER_NAMES.values())
+    rows = []
+    for row in table.rows:
+        cells = dict(row.cells)
+        for one in published:
+            values = dict(zip(names, one["tasks"], strict=False)) | {_MEANS["mean"]: one["mean"]}
+            if row.name in values:
+                cells[_published(one)] = Interval(values[row.name] / 100)
+        rows.append(row._replace(cells=cells))
+    sources = "; ".join(f"{row['model']}: {row['source']}" for row in published)
+    column = table.column._replace(help=f"{table.column.help} Published rows: {sources}.")
+    return TaskTable(column, (*table.models, *map(_published, published)), tuple(rows))
+
+
+def _published(row: Block) -> str:
+    return f"{row['model']} (published)"
 
 
 def _interval(cell: Block) -> Interval:
