@@ -10,6 +10,7 @@ Images are paths, or pictures inside the dataset, which are copied.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping
@@ -62,8 +63,8 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
     ConfigError without the package ``datasets``, or for a column that does not exist; DataError if there is no data.
     """
     table = open_table(path, options.split)
-    try:
-        examples = plain(table)
+    with readable(path):
+        examples = with_bytes(table)
         known = next((options.columns[name] for name in _FORMATS if name in options.columns), None)
         columns = _columns(telling(islice(examples, _PEEKED), known), options.columns, table.features)
         columns = _with_format(columns, examples, path, options)
@@ -78,6 +79,13 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
                 value["labels"] = named(value["labels"], classes)
             yield Row(path.name, number, value)
         numbering.end()
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Errors of the library while it reads the table ``path`` are a DataError."""
+    try:
+        yield
     except (OSError, ValueError, RuntimeError) as error:
         hint = "the file may be cut off, or of another format"
         raise DataError(f"{path} cannot be read: {error}", hint=hint) from error
@@ -86,10 +94,9 @@ def read(path: Path, options: ImportOptions) -> Iterator[Row]:
 def open_table(
     path: Path, split: str, *, config: str = "", data_file: str = ""
 ) -> datasets.Dataset | datasets.IterableDataset:
-    """The rows of a file, of a folder written by ``save_to_disk``, or of a dataset on the hub, which is streamed.
+    """The split of a folder, a file or a hub name. ConfigError without the package, DataError if there is no data.
 
-    ``config`` is a part of a dataset on the hub, and ``data_file`` one of its files. ConfigError without the package
-    ``datasets``; DataError if there is no such data.
+    ``config`` is a part of a dataset on the hub, and ``data_file`` one of its files.
     """
     try:
         import datasets
@@ -97,10 +104,9 @@ def open_table(
         raise ConfigError("this kind needs the package `datasets`", hint="pip install 'mirg[train]'") from error
     try:
         if path.is_file():
-            kind = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".tsv": "csv"}
-            form: dict[str, Any] = _TABS if path.suffix.lower() == ".tsv" else {}
-            kind_of_file = kind.get(path.suffix.lower(), "json")
-            return datasets.load_dataset(kind_of_file, data_files=str(path), split="train", streaming=True, **form)
+            kinds = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".tsv": "csv"}
+            kind, form = kinds.get(path.suffix.lower(), "json"), _form(path.name)
+            return datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True, **form)
         if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
             found = datasets.load_from_disk(str(path))
             if not isinstance(found, datasets.DatasetDict):
@@ -108,17 +114,21 @@ def open_table(
             if split not in found:
                 raise DataError(f"{path} has no split {split!r}", hint=f"--split, one of: {', '.join(map(str, found))}")
             return found[split]
-        named: dict[str, Any] = {"data_files": data_file} if data_file else {}
-        named |= _TABS if data_file.endswith(".tsv") else {}
-        return datasets.load_dataset(path.as_posix(), config or None, split=split, streaming=True, **named)
+        options = {"data_files": data_file, **_form(data_file)} if data_file else {}
+        return datasets.load_dataset(path.as_posix(), config or None, split=split, streaming=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         what = (str(error).strip() or type(error).__name__).splitlines()[0]
         hint = "a folder, a file, or a hub name"
         raise DataError(f"{path} cannot be read as a dataset: {what}", hint=hint) from error
 
 
-def plain(table: datasets.Dataset | datasets.IterableDataset) -> Iterable[dict[str, Any]]:
-    """The examples, their pictures as the bytes they are."""
+def _form(name: str) -> dict[str, Any]:
+    """How a file is read, beside its kind."""
+    return _TABS if name.lower().endswith(".tsv") else {}
+
+
+def with_bytes(table: datasets.Dataset | datasets.IterableDataset) -> Iterable[dict[str, Any]]:
+    """The examples of a table, their pictures as the bytes they are."""
     import datasets
 
     bare = datasets.Image(decode=False)
@@ -175,14 +185,14 @@ def _with_format(
     column = columns[name]
     evidence = FormatEvidence(options.frame)
     for example in islice(examples, _PEEKED):
-        evidence.add(inside(example, column), _size(example, columns, options.root))
+        evidence.add(inside(example, column), size_of(example, columns, options.root))
     if name == "boxes_unsaid":
         return {part: columns[part] for part in columns if part != name} | {evidence.settle(str(path), column): column}
     evidence.contradict(_FORMATS[name != "boxes"], str(path), column)
     return columns
 
 
-def _size(example: Mapping[str, Any], columns: Mapping[str, str], root: str) -> tuple[int, int] | None:
+def size_of(example: Mapping[str, Any], columns: Mapping[str, str], root: str) -> tuple[int, int] | None:
     """(width, height) of the only image of an example in pixels; None if it is not known, or there are several."""
     width, height = example.get("width"), example.get("height")
     if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:

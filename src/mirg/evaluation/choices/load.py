@@ -116,11 +116,11 @@ def _rows(source: Source) -> Iterator[Row]:
     if not source.files:
         for config in wanted.configs:
             table = hf.open_table(source.folder, wanted.split, config=config, data_file=wanted.data_file)
-            yield from _numbered(config or source.folder.as_posix(), table, source)
+            yield from _numbered(config or wanted.hub, table, source.folder / config)
     for file in source.files:
         name = file.relative_to(source.folder).as_posix()
         if file.suffix.lower() in _TABLES:
-            yield from _numbered(name, hf.open_table(file, "train"), source)
+            yield from _numbered(name, hf.open_table(file, "train"), file)
         elif file.suffix.lower() == ".jsonl":
             yield from (Row(name, number, value) for number, value in read_jsonl(file))
         else:
@@ -129,13 +129,10 @@ def _rows(source: Source) -> Iterator[Row]:
             yield from (Row(name, number, row) for number, row in enumerate(values, 1))
 
 
-def _numbered(name: str, table: Any, source: Source) -> Iterator[Row]:
-    try:
-        for number, row in enumerate(hf.plain(table), 1):
+def _numbered(name: str, table: Any, place: Path) -> Iterator[Row]:
+    with hf.readable(place):
+        for number, row in enumerate(hf.with_bytes(table), 1):
             yield Row(name, number, row)
-    except (OSError, ValueError, RuntimeError) as error:
-        hint = "the file may be cut off: download it again"
-        raise DataError(f"{source.folder}/{name} cannot be read: {error}", hint=hint) from error
 
 
 class _Keeper:
