@@ -26,7 +26,7 @@ def asked(mirg: Mirg, api: FaultyApi, name: str, root: Path, out: Path, *options
     return mirg("evaluate", "m", "--bench", name, "--root", root, "--out", out, *served, *options)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", ["migbench", pytest.param("migbench-revised", marks=pytest.mark.slow)])
 def test_a_served_model_that_knows_the_truth(mirg: Mirg, api: FaultyApi, tmp_path: Path, name: str) -> None:
     """Over HTTP, with faults on the way: the server finds the item by the pictures and words that it is sent."""
     rows = ROWS if name == "migbench" else revised()

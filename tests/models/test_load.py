@@ -175,8 +175,11 @@ def test_prompts_are_padded_on_the_left(kind: str, folders: dict[str, Path]) -> 
     assert ids[1, 0] == loaded.tokenizer.pad_token_id
 
 
-def test_limits_reach_the_processor(folders: dict[str, Path]) -> None:
-    loaded = load_model(str(folders["qwen3_vl"]), limits=PixelLimits(4096, 8192))
+@pytest.mark.parametrize(
+    "limits", [PixelLimits(4096, 8192), {"mirg-tiny": PixelLimits(4096, 8192), "qwen2-vl": PixelLimits(1, 2)}]
+)
+def test_limits_reach_the_processor(folders: dict[str, Path], limits: PixelLimits | dict[str, PixelLimits]) -> None:
+    loaded = load_model(str(folders["qwen3_vl"]), limits=limits)
     assert loaded.limits == PixelLimits(4096, 8192)
     size = loaded.processor.image_processor.size  # type: ignore[attr-defined]
     assert (size["shortest_edge"], size["longest_edge"]) == (4096, 8192)

@@ -17,6 +17,7 @@ from fakes.engines import Script, ScriptedEngine
 from fakes.migbench_tree import DEFECTS, ROWS, TOGETHER, WHOLE, picture, revised, right_answer, write_tree
 from mirg.data.importers.migbench import load_annotations
 from mirg.engines.base import Generation, Request
+from mirg.engines.load import Remote, load_engine
 from mirg.errors import ConfigError, DataError, EvaluationError
 from mirg.evaluation.benches import open_bench, page_tables
 from mirg.evaluation.migbench.evaluations import score_file
@@ -64,10 +65,12 @@ def run(tree: Path, tmp_path: Path) -> Run:
     def evaluate(
         script: Script | ScriptedEngine, name: str = "migbench", out: str = "out", plan: Plan = PLAN, **options: Any
     ) -> dict[str, Any]:
+        show = options.pop("show", False)
         opened = open_bench(name, plan, root=options.pop("root", tree), **options)
         engine = script if isinstance(script, ScriptedEngine) else ScriptedEngine(script)
         summary = opened.run(engine, tmp_path / out, plan, None)
-        opened.show(summary)
+        if show:
+            opened.show(summary)
         return summary
 
     return evaluate
@@ -89,7 +92,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_the_truth_is_right_and_one_box_for_all_is_not(
     run: Run, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, mode: str, prompts: str
 ) -> None:
-    result = run(knowing(tree, name), name, mode=mode, prompts=prompts)["bench"]
+    result = run(knowing(tree, name), name, show=True, mode=mode, prompts=prompts)["bench"]
     assert (result["items"], result["responses"]["used"]) == (len(ROWS), len(ROWS))
     inverted = {index for index, kind in DEFECTS.items() if kind == "inverted_box"} if name == "migbench" else set()
     scores = score_file(load_annotations(tree / NAMES[name], revised=None), tmp_path / "out", PROTOCOLS).scores
@@ -105,7 +108,8 @@ def test_the_truth_is_right_and_one_box_for_all_is_not(
     assert ("UniVG-R1" in said) == (version == "revised") and "mean of Common, OT, MV, Region" in said
     assert ("13 items were asked in 5 prompts" in said) == (mode == "all")
 
-    whole = run(lambda request, settings: WHOLE, name, "whole", mode=mode, prompts=prompts, against=[tmp_path / "out"])
+    options = {"show": True, "mode": mode, "prompts": prompts, "against": [tmp_path / "out"]}
+    whole = run(lambda request, settings: WHOLE, name, "whole", **options)
     (against,) = whole["bench"]["against"]
     assert whole["bench"]["strict"]["mean"]["acc@0.5"] == 0.0 and against["items"] == len(ROWS)
     own, other = whole["bench"]["strict"], result["strict"]
@@ -219,7 +223,7 @@ def test_layouts_of_the_folder(
     place.mkdir()
     layout(tree, place)
     shutil.copy(tree / "MIG_data.json", place)
-    result = run(knowing(tree), root=place / root)
+    result = run(knowing(tree), root=place / root, plan=Plan(PLAN.generation, tasks=("object_tracking",)))
     assert result["bench"]["strict"]["tasks"]["object_tracking"]["acc@0.5"] == 100.0
 
 
@@ -231,6 +235,7 @@ def test_layouts_of_the_folder(
         ((), {"root": Path("absent")}, ConfigError, "absent is not a folder"),
         ((), {"mode": "pol"}, ConfigError, "unknown mode 'pol'"),
         ((), {"prompts": "publishd"}, ConfigError, "unknown prompts 'publishd'"),
+        ((), {"prompts": "published", "plan": Plan(instructions="full")}, ConfigError, "--instructions"),
         ((), {"against": [Path("absent")]}, Exception, "absent"),
         (("MIG_data.json",), {}, DataError, r"holds no MIG_data.json"),
         ((), {"annotations": Path("absent.json")}, Exception, "absent.json"),
@@ -311,9 +316,11 @@ def test_prompts_of_the_published_scripts(
         return WHOLE
 
     sizes = [image.size for image in map(picture, ROWS[10]["images"])]
-    opened = open_bench(name, PLAN, root=tree, prompts=prompts)
-    assert opened.limits.get(family) == limits
-    opened.run(ScriptedEngine(script, family=FAMILIES[family]), tmp_path / "out", PLAN, None)
+    plan = Plan(PLAN.generation, tasks=("multi_view",))
+    opened = open_bench(name, plan, root=tree, prompts=prompts)
+    served = load_engine("m", family=family, remote=Remote("http://localhost:1/v1"), limits=opened.limits)
+    assert served.limits == limits
+    opened.run(ScriptedEngine(script, family=FAMILIES[family]), tmp_path / "out", plan, None)
     ((message,),) = said
     parts = message["content"]
     assert parts[-1] == {"type": "text", "text": text}
@@ -323,7 +330,7 @@ def test_prompts_of_the_published_scripts(
 
 
 def test_the_page_shows_the_tables(run: Run, tree: Path, tmp_path: Path) -> None:
-    run(knowing(tree), out="eval/right")
+    run(lambda request, settings: knowing(tree)(request, settings).partition("</think>")[2], out="eval/right")
     run(lambda request, settings: WHOLE, out="eval/whole")
     tables = page_tables([read_evaluation(name, tmp_path / "eval" / name, []) for name in ("right", "whole")])
     assert [table.column.key for table in tables] == list(PROTOCOLS)

@@ -51,12 +51,22 @@ class MigBench:
         version = version_of(truth)
         questions = {sample_id(self.kind, group): joined(group).question for group in self.groups}
         self.prompt = prompt_form(prompts, version, questions)
+        if self.prompt and plan.instructions:
+            hint = "--prompts mirg has instructions"
+            raise ConfigError(f"--instructions has no effect with --prompts {prompts}", hint=hint)
         self.limits = LIMITS[version] if self.prompt else {}
         self.others: list[tuple[Path, Scored]] = []
 
     def compare_with(self, folders: Sequence[Path]) -> None:
-        """Score other evaluations of the same version, which :meth:`run` then compares with."""
+        """Score other evaluations of the same version, which :meth:`run` then compares with.
+
+        EvaluationError if one of them has none of the items of this one.
+        """
         self.others = [(folder, score_file(self.truth, folder, PROTOCOLS)) for folder in folders]
+        asked = {item.index for group in self.groups for item in group}
+        for folder, other in self.others:
+            if asked.isdisjoint(score.item.index for score in other.scores):
+                raise EvaluationError(f"{folder} has no item of these tasks", hint="compare the same tasks")
 
     def run(self, engine: Engine, out: Path, plan: Plan, progress: Progress | None) -> dict[str, Any]:
         """Evaluate ``engine`` and score the answers; ``mirg score migbench`` gives the same tables of ``out``."""
