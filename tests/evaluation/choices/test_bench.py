@@ -170,6 +170,7 @@ def test_the_command(command: Callable[..., Any], tmp_path: Path) -> None:
         (("--bench", "blimk", "--root", "."), "did you mean 'blink'?"),
         (("--bench", "blink", "--root", "SRC", "--prompts", "mirg"), "--prompts, one of: published, reasoned"),
         (("--bench", "blink", "--root", "SRC", "--mode", "all"), "has no option --mode"),
+        (("--bench", "blink", "--root", "SRC", "--instructions", "full"), "--instructions has no effect"),
         (("--bench", "blink", "--root", "SRC"), "holds no file of BLINK"),
         (("--bench", "muirbench", "--root", "SRC", "--tasks", "Painting"), "no sample of task Painting"),
         (("--bench", "muirbench", "--root", "SRC", "--against", "SRC"), "is not an evaluation"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from mirg.console import say, table, warn
 from mirg.engines.base import Completion, Engine
 from mirg.errors import ConfigError, EvaluationError, MirgError
 from mirg.evaluation.batches import PromptForm
-from mirg.evaluation.bench import Bench, write_tables
+from mirg.evaluation.bench import Bench, BenchOptions, write_tables
 from mirg.evaluation.choices import load
 from mirg.evaluation.choices.items import PROMPTS
 from mirg.evaluation.choices.records import ChoiceRecord, make_record
@@ -71,17 +72,10 @@ def bench_in(folder: Path) -> str:
 class OpenedChoices:
     """A benchmark whose files were found; they are read by :meth:`run`."""
 
-    def __init__(
-        self, name: str, root: Path, prompts: str | None = None, against: Sequence[Path] | None = None
-    ) -> None:
-        """ConfigError or DataError if the root, a prompt form, or an evaluation to compare with cannot be used."""
+    def __init__(self, source: load.Source, prompts: str, against: Mapping[str, Sequence[ChoiceRecord]]) -> None:
+        """``against`` are the rows of other evaluations by their folders."""
         self.limits: Mapping[str, PixelLimits] = {}
-        self.name = name
-        self.prompts = prompts or "published"
-        if self.prompts not in PROMPTS:
-            raise ConfigError(f"no prompts {self.prompts!r}", hint=f"--prompts, one of: {', '.join(PROMPTS)}")
-        self.source = load.find(name, root)
-        self.against = {folder.as_posix(): load_choices(folder, name) for folder in against or ()}
+        self.name, self.source, self.prompts, self.against = source.name, source, prompts, against
 
     def run(self, engine: Engine, out: Path, plan: Plan, progress: Progress | None) -> dict[str, Any]:
         """Evaluate ``engine`` into ``out``; items are kept in ``out/data``, differences in ``out/bench.json``."""
@@ -105,11 +99,29 @@ class OpenedChoices:
             show_difference(SETS[self.name], name, found)
 
 
+def open_choices(name: str, options: BenchOptions, plan: Plan) -> OpenedChoices:
+    """Find the files of a benchmark, and read the evaluations to compare with.
+
+    Raises:
+        ConfigError: There is no such prompt form, or the root is neither a folder nor a name on the hub.
+        DataError: The folder has no file of the benchmark.
+        EvaluationError: An evaluation to compare with is not a finished one of this benchmark.
+    """
+    prompts = options.prompts or "published"
+    if prompts not in PROMPTS:
+        raise ConfigError(f"no prompts {prompts!r}", hint=f"--prompts, one of: {', '.join(PROMPTS)}")
+    if plan.instructions:
+        hint = "--prompts reasoned asks for reasoning and an answer in tags"
+        raise ConfigError(f"--instructions has no effect with --bench {name}", hint=hint)
+    against = {folder.as_posix(): load_choices(folder, name) for folder in options.against or ()}
+    return OpenedChoices(load.find(name, options.root), prompts, against)
+
+
 def bench(name: str) -> Bench:
     """The line of :data:`mirg.evaluation.benches.BENCHES` for one benchmark."""
     return Bench(
         needs=f"the files of {SETS[name].hub}",
-        open=lambda options, plan: OpenedChoices(name, options.root, options.prompts, options.against),
+        open=partial(open_choices, name),
         page=lambda contents: (),  # mirg.evaluation.choices.page: their records are not those of boxes
         uses=frozenset({"prompts", "against"}),
         hub=SETS[name].hub,
