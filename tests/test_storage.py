@@ -32,6 +32,7 @@ from mirg.storage import (
     manifest_problems,
     read_json,
     read_jsonl,
+    seal_folder,
     seal_problems,
     sole_writer,
     write_atomic,
@@ -260,6 +261,11 @@ def test_a_manifest_sees_names_and_contents(tmp_path: Path) -> None:
     others = [{"a": "1", "sub/b": "3"}, {"a": "1", "sub/c": "2"}, {"a": "1"}, {"a": "1", "b": "2"}, {"a": "1sub/b2"}]
     assert len({digest(files) for files in [base, *others]}) == 1 + len(others)
     assert digest({**base, "log": "x"}, ignore=frozenset({"log"})) == digest(base)
+    with pytest.raises(StorageError, match="not a folder"):
+        folder_manifest(tmp_path / "none")
+    names = [f"{k * 7 % 24:02d}" for k in range(24)]
+    digest(dict.fromkeys(names, ""))
+    assert list(folder_manifest(max(tmp_path.iterdir(), key=lambda p: p.stat().st_mtime_ns))) == sorted(names)
 
 
 def test_a_sealed_folder_may_have_files_that_change(tmp_path: Path) -> None:
@@ -270,11 +276,6 @@ def test_a_sealed_folder_may_have_files_that_change(tmp_path: Path) -> None:
     assert seal_problems(tmp_path) == []
     (tmp_path / "weights").write_text("2")
     assert seal_problems(tmp_path) == ["weights is damaged"]
-    with pytest.raises(StorageError, match="not a folder"):
-        folder_manifest(tmp_path / "none")
-    names = [f"{k * 7 % 24:02d}" for k in range(24)]
-    digest(dict.fromkeys(names, ""))
-    assert list(folder_manifest(max(tmp_path.iterdir(), key=lambda p: p.stat().st_mtime_ns))) == sorted(names)
 
 
 @pytest.mark.parametrize("manifest", ["[]", "{}", "[1]", "7", "{"])

@@ -56,8 +56,12 @@ def evaluate(
     dataset: Annotated[
         Path | None, typer.Argument(help="A dataset folder (samples.jsonl, images/, card.json), if not --bench.")
     ] = None,
-    bench: Annotated[str | None, typer.Option(help="A published benchmark instead of DATASET: migbench, …")] = None,
-    root: Annotated[Path | None, typer.Option(help="The folder of the benchmark, as downloaded.")] = None,
+    bench: Annotated[
+        str | None, typer.Option(help="A published benchmark instead of DATASET: migbench, blink, muirbench …")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="The folder of the benchmark, as downloaded; for some, a hub name.")
+    ] = None,
     annotations: Annotated[Path | None, typer.Option(help="Annotations of the benchmark, if not in --root.")] = None,
     prompts: Annotated[str | None, typer.Option(help="How the benchmark is asked: mirg (default), published …")] = None,
     mode: Annotated[str | None, typer.Option(help="migbench: poll (one image per answer, default) or all.")] = None,
@@ -181,14 +185,18 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Write the JSON to this file.")] = None,
 ) -> None:
     """Evaluations side by side: 95 % intervals, chance levels, paired differences (later minus earlier)."""
+    from mirg.evaluation.choices import bench as choices
     from mirg.evaluation.compare import compare as run
     from mirg.evaluation.compare import load_evaluations
 
-    result = run(load_evaluations(folders))
+    bench = choices.bench_in(folders[0])
+    result = choices.compare_choices(folders, bench) if bench else run(load_evaluations(folders))
     if out is not None:
         write_json_atomic(out, result)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
+    elif bench:
+        choices.show_comparison(result)
     else:
         show_comparison(result)
 

@@ -50,7 +50,7 @@ class Opened(Protocol):
         ...
 
     def samples(self) -> Sequence[Sample]:
-        """What the engine will be asked, with the sizes of the images, for which vLLM reserves memory."""
+        """What the engine will be asked, with the sizes of the images, for which vLLM reserves memory; none if unknown."""
         ...
 
     def run(self, engine: Engine, out: Path, plan: Plan, progress: Progress | None) -> dict[str, Any]:
@@ -66,13 +66,15 @@ class Bench(NamedTuple):
     """One benchmark: what ``--root`` must contain, how it is opened, and its tables on a page.
 
     ``uses`` are the names of the :class:`BenchOptions` that it has besides ``root``. ``page`` gets the contents of
-    ``bench.json`` by the name of the evaluation.
+    ``bench.json`` by the name of the evaluation. ``hub`` is a name on the Hugging Face Hub, if ``--root`` may be a name
+    instead of a folder.
     """
 
     needs: str
     open: Callable[[BenchOptions, Plan], Opened]
     page: Callable[[Mapping[str, Mapping[str, Any]]], tuple[TaskTable, ...]]
     uses: frozenset[str] = frozenset()
+    hub: str = ""
 
 
 def write_tables(out: Path, name: str, tables: Mapping[str, Any]) -> dict[str, Any]:

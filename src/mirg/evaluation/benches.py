@@ -13,6 +13,8 @@ from typing import Any
 
 from mirg.errors import ConfigError, MirgError, did_you_mean
 from mirg.evaluation.bench import Bench, BenchOptions, Opened
+from mirg.evaluation.choices import bench as choices
+from mirg.evaluation.choices.sets import SETS
 from mirg.evaluation.compare import Evaluation
 from mirg.evaluation.migbench import bench as migbench
 from mirg.evaluation.runner import Plan
@@ -23,6 +25,7 @@ from mirg.storage import read_json
 BENCHES: dict[str, Bench] = {
     "migbench": migbench.bench(revised=False),
     "migbench-revised": migbench.bench(revised=True),
+    **{name: choices.bench(name) for name in SETS},
 }
 
 
@@ -43,13 +46,16 @@ def open_bench(name: str, plan: Plan, *, root: Path | None, **options: Any) -> O
     """
     bench = bench_of(name)
     if root is None:
-        raise ConfigError(f"--bench {name} needs --root", hint=f"the folder with {bench.needs}")
+        raise ConfigError(
+            f"--bench {name} needs --root",
+            hint=f"the folder with {bench.needs}{f', or {bench.hub}' if bench.hub else ''}",
+        )
     given = BenchOptions(root, **options)
     for one in fields(BenchOptions):
         if one.name != "root" and one.name not in bench.uses and getattr(given, one.name) != one.default:
             known = ", ".join(f"--{other}" for other in sorted(bench.uses)) or "none"
             raise ConfigError(f"the benchmark {name} has no option --{one.name}", hint=f"its options: {known}")
-    if not root.is_dir():
+    if not root.is_dir() and not bench.hub:
         raise ConfigError(f"{root} is not a folder", hint=f"--root is the folder with {bench.needs}")
     return bench.open(given, plan)
 

@@ -44,6 +44,18 @@ class Evaluation:
 def load_evaluation(folder: str | Path, *, name: str | None = None) -> Evaluation:
     """A finished evaluation; :class:`EvaluationError` if it does not exist, is not finished, or its rows changed."""
     root = Path(folder)
+    settings = finished_settings(root)
+    if "scoring" in settings:
+        hint = "mirg compare takes evaluations of one kind"
+        raise EvaluationError(f"the answers of {root} are no boxes but {settings['scoring']}", hint=hint)
+    records = tuple(load_records(root))
+    refuse_changed(root)
+    rejected = sum(isinstance(row, dict) for _, row in read_jsonl(root / REJECTED_FILE))
+    return Evaluation(name or root.name, records, settings, rejected, root)
+
+
+def finished_settings(root: Path) -> dict[str, Any]:
+    """The settings of the evaluation in ``root``; :class:`EvaluationError` if it does not exist, or is not finished."""
     if not (root / SETTINGS_FILE).is_file():
         raise EvaluationError(
             f"{root} is not an evaluation: {SETTINGS_FILE} is missing", hint="see: mirg evaluate --help"
@@ -53,12 +65,13 @@ def load_evaluation(folder: str | Path, *, name: str | None = None) -> Evaluatio
             f"the evaluation in {root} is not finished", hint="run the same command again: it resumes"
         )
     settings = read_json(root / SETTINGS_FILE)
-    records = tuple(load_records(root))
+    return settings if isinstance(settings, dict) else {}
+
+
+def refuse_changed(root: Path) -> None:
+    """:class:`EvaluationError` if the rows of an evaluation are not those of its summary."""
     if changed := changed_rows(root):
         raise EvaluationError(changed, hint="run the evaluation again with --overwrite")
-    known = settings if isinstance(settings, dict) else {}
-    rejected = sum(isinstance(row, dict) for _, row in read_jsonl(root / REJECTED_FILE))
-    return Evaluation(name or root.name, records, known, rejected, root)
 
 
 def load_evaluations(folders: Sequence[str | Path]) -> list[Evaluation]:

@@ -82,6 +82,23 @@ def mean_intervals(
     return found
 
 
+def contributions(values_N: Floats, groups: Sequence[Hashable]) -> Floats:
+    """Values (N, ...) whose plain mean is the unweighted mean of the means of ``groups`` (N,), and varies as it does.
+
+    The contribution of an item is ``mean of G groups + N / (G n_g) * (value - mean of its group)``, the linearisation
+    of that mean, so that a bootstrap over items or image sets gives its interval.
+    """
+    places: dict[Hashable, list[int]] = {}
+    for place, group in enumerate(groups):
+        places.setdefault(group, []).append(place)
+    means = {group: values_N[where].mean(axis=0) for group, where in places.items()}
+    centre = np.mean(list(means.values()), axis=0)
+    found = np.empty_like(values_N)
+    for group, where in places.items():
+        found[where] = centre + len(values_N) / (len(places) * len(where)) * (values_N[where] - means[group])
+    return found
+
+
 def paired_difference(
     a: Sequence[float] | Floats,
     b: Sequence[float] | Floats,

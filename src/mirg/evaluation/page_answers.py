@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mirg.answers.blocks import split
 from mirg.answers.markup import cited, replaced
@@ -24,13 +25,16 @@ _LEVELS = 3  # folders above a run that are searched for its dataset: data/ is t
 class Gallery:
     """The records to show, and the dataset with their images, or None if it was not found."""
 
-    evaluated: Sequence[Evaluation]
+    evaluated: Sequence[Any]
     dataset: DatasetFolder | None
     samples: Mapping[str, Sample]
 
     @classmethod
-    def find(cls, run: Path, evaluated: Sequence[Evaluation], data: Path | None, notes: list[str]) -> Gallery:
-        """Find the dataset of the records: ``data`` if given, else one with the same digest in or around ``run``."""
+    def find(cls, run: Path, evaluated: Sequence[Any], data: Path | None, notes: list[str]) -> Gallery:
+        """Find the dataset of the records: ``data`` if given, else one with the same digest in or around ``run``.
+
+        ``evaluated`` are :class:`Evaluation`s, or others with ``records`` and ``settings``.
+        """
         if not evaluated:
             return cls(evaluated, None, {})
         wanted = {record.id for e in evaluated for record in e.records}
@@ -69,7 +73,7 @@ class Gallery:
             model=model,
             outcome=record.outcome,
             question=readable(sample.question) if sample else "",
-            pictures=tuple(self._picture(ref) for ref in sample.images) if sample else (),
+            pictures=self.pictures(sample) if sample else (),
             true=tuple(Mark(target.image, target.box, target.label) for target in record.targets),
             predicted=tuple(Mark(box.image, box.box, box.problem or "") for box in record.predicted),
             given=tuple(Mark(image, box) for image, box in cited(sample.question)) if sample else (),
@@ -80,6 +84,10 @@ class Gallery:
             iou=record.iou,
             tokens=record.completion_tokens,
         )
+
+    def pictures(self, sample: Sample) -> tuple[Picture, ...]:
+        """The images of a sample."""
+        return tuple(self._picture(ref) for ref in sample.images)
 
     def _picture(self, ref: ImageRef) -> Picture:
         caption = f"{ref.role} {ref.frame}" if ref.role == "frame" and ref.frame is not None else ref.role
@@ -114,7 +122,7 @@ def _search(run: Path, evaluated: Sequence[Evaluation], digest: str | None) -> D
     """
     for place in (run, *run.resolve().parents[:_LEVELS], *(one.folder for one in evaluated)):
         usual = [place / name for name in ("data/test", "data", "test", "data/eval")]
-        others = {card.parent for pattern in ("*", "data/*") for card in place.glob(f"{pattern}/{CARD_FILE}")}
+        others = {card.parent for pattern in ("*", "data/*", "*/data") for card in place.glob(f"{pattern}/{CARD_FILE}")}
         for folder in (*usual, *sorted(others.difference(usual))):
             try:
                 dataset = DatasetFolder.open(folder)

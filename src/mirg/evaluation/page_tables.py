@@ -12,7 +12,7 @@ from mirg.evaluation import mc_bench
 from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import Evaluation, difference
 from mirg.evaluation.metrics import TITLES, table
-from mirg.evaluation.records import RECORDS_FILE, Record, read_rows, representative
+from mirg.evaluation.records import RECORDS_FILE, Record, RowT, by_sample, read_rows, representative
 from mirg.evaluation.robustness import METRICS, differences
 from mirg.evaluation.store import SUMMARY_FILE, changed_rows
 from mirg.report.data import (
@@ -52,16 +52,30 @@ Block = Mapping[str, Any]
 
 def read_evaluation(name: str, folder: Path, notes: list[str]) -> Evaluation:
     """The evaluation in ``folder``. Broken rows are left out and noted; the summary is used if it fits the rows."""
+    answers, summary = read_folder(name, folder, Record, notes)
+    rows = tuple(map(representative, by_sample(answers)))
+    if rows and not {"metrics", "chance"} <= set(summary):
+        summary = summary | {"metrics": table(rows), "chance": chance(rows)}
+        notes.append(f"{name}: computed from {len(rows)} rows; the evaluation has not ended, or its summary is old")
+    parts: dict[str, Any] = {part: summary.get(part, {}) for part in ("settings", "metrics", "chance", "draws")}
+    return Evaluation(name, rows, rejected=summary.get("rejected", 0), folder=folder, **parts)
+
+
+def read_folder(name: str, folder: Path, kind: type[RowT], notes: list[str]) -> tuple[tuple[RowT, ...], dict[str, Any]]:
+    """The rows of an evaluation, each a ``kind``, and its summary, without its tables if they are of other rows.
+
+    What is wrong with the files, and how many samples could not be asked, is added to ``notes``.
+    """
     path = folder / RECORDS_FILE
-    records: dict[str, list[Record]] = {}
+    records: dict[tuple[str, int | None], RowT] = {}
     summary: Any = {}
     broken = 0
     try:
-        for _, row in read_rows(path, Record):
+        for _, row in read_rows(path, kind):
             if isinstance(row, BadLine):
                 broken += not row.torn  # a torn last line is an evaluation that was stopped there
             else:
-                records.setdefault(row.id, []).append(row)
+                records[row.place] = row
         if broken:
             notes.append(f"{name}: {broken} broken rows of {path} are not counted")
         elif not records:
@@ -72,19 +86,14 @@ def read_evaluation(name: str, folder: Path, notes: list[str]) -> Evaluation:
             summary = read_json(folder / SUMMARY_FILE)
     except MirgError as error:
         notes.append(str(error))
-    rows = tuple(map(representative, records.values()))
     summary = summary if isinstance(summary, dict) else {}
-    rejected = summary.get("rejected", 0)
-    if rejected:
+    if rejected := summary.get("rejected", 0):
         notes.append(f"{name}: {rejected} samples could not be asked and are not counted (see {REJECTED_FILE})")
     if cut := summary.get("cut_off"):
         notes.append(f"{name}: {cut} completions were cut off at the token limit: raise --max-new-tokens")
-    settings = summary.get("settings", {})
-    if rows and (summary.get("n") != len(rows) or broken or not {"metrics", "chance"} <= set(summary)):
-        summary = {"metrics": table(rows), "chance": chance(rows)}
-        notes.append(f"{name}: computed from {len(rows)} rows; the evaluation has not ended, or its summary is old")
-    parts = {part: summary.get(part, {}) for part in ("metrics", "chance", "draws")}
-    return Evaluation(name, rows, settings, rejected, folder, **parts)
+    if summary.get("n") != len({row.id for row in records.values()}) or broken:
+        summary = {key: value for key, value in summary.items() if key not in ("metrics", "chance")}
+    return tuple(records.values()), summary
 
 
 def result_table(evaluated: Sequence[Evaluation], notes: list[str]) -> ResultTable:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from mirg.errors import DataError, MirgError
 from mirg.evaluation.benches import page_tables
+from mirg.evaluation.choices.bench import bench_in
+from mirg.evaluation.choices.page import ChoiceEvaluation, choice_report, choice_tables, read_choices
 from mirg.evaluation.compare import Evaluation
 from mirg.evaluation.page_answers import Gallery, worked_examples
 from mirg.evaluation.page_charts import failure_section
@@ -51,7 +53,10 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
     notes: list[str] = []
     training = _folders(run, ("", "*"), METRICS_FILE, TRAINING_ORDER)
     folders = _folders(run, ("", "*", "eval/*"), RECORDS_FILE, EVALUATION_ORDER)
+    chosen = read_choices({name: folders.pop(name) for name in [*folders] if bench_in(folders[name])}, notes)
     evaluated = [found for name, folder in folders.items() if (found := read_evaluation(name, folder, notes)).records]
+    if chosen and not training and not evaluated:
+        return choice_report(run, chosen, data, notes)._replace(sections=_sections(run, training, chosen))
     if not training and not evaluated:
         raise DataError(
             "; ".join(notes) or f"{run} holds no {METRICS_FILE} and no {RECORDS_FILE}",
@@ -69,7 +74,7 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
         examples=worked_examples(evaluated, gallery),
         sections=_sections(run, training, evaluated),
         table=result_table(evaluated, notes) if evaluated else None,
-        task_tables=(*page_tables(evaluated), *task_tables(evaluated)),
+        task_tables=(*page_tables(evaluated), *task_tables(evaluated), *choice_tables(chosen)),
         plugin_tables=plugin_tables(evaluated),
         outcomes={e.name: Counter(record.outcome for record in e.records) for e in evaluated},
         draws=draws_section(evaluated),
@@ -115,7 +120,9 @@ def _stages(name: str, folder: Path, notes: list[str]) -> tuple[Stage, ...]:
     return stages_from_rows(name, rows)
 
 
-def _sections(run: Path, training: Mapping[str, Path], evaluated: Iterable[Evaluation]) -> tuple[Section, ...]:
+def _sections(
+    run: Path, training: Mapping[str, Path], evaluated: Iterable[Evaluation | ChoiceEvaluation]
+) -> tuple[Section, ...]:
     """One section for each known file of the folders. If a file cannot be read, its section says so."""
     folders = {"the whole run": run, **training, **{f"evaluation of {e.name}": e.folder for e in evaluated}}
     names: dict[Path, str] = {}

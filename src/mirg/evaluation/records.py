@@ -38,7 +38,23 @@ class PredictedBox(BaseModel):
     problem: str | None = None
 
 
-class Record(BaseModel):
+class Identified(BaseModel):
+    """A row of a records file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+
+    @property
+    def place(self) -> tuple[str, int | None]:
+        """The sample, and which of several answers to it the row is; None if it is the only one."""
+        return self.id, None
+
+
+RowT = TypeVar("RowT", bound=Identified)
+
+
+class Record(Identified):
     """One row. Boxes are fractions of the original images; rewards and IoUs lie in [0, 1].
 
     ``correct_30/50/70`` ignore the image (the published meaning), ``joint`` does not; ``key`` says under which model,
@@ -48,9 +64,6 @@ class Record(BaseModel):
     answers to one sample from 0; it is None, and not written, if each sample has one answer.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: str
     task: str
     image_set: str
     n_images: int
@@ -79,6 +92,11 @@ class Record(BaseModel):
     form: str = ""
     opened_by: OpenedBy = "model"
     draw: int | None = None
+
+    @property
+    def place(self) -> tuple[str, int | None]:
+        """The sample, and which of several answers to it the row is; None if it is the only one."""
+        return self.id, self.draw
 
     @model_serializer(mode="wrap")
     def _row(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -186,29 +204,40 @@ def representative(answers: Sequence[Record]) -> Record:
 def load_records(path: str | Path) -> list[Record]:
     """One row for each sample of an evaluation folder or of a records file; of several answers the majority answer.
 
-    Errors as :func:`load_answers`.
+    Errors as :func:`load_rows`.
     """
     return [representative(answers) for answers in load_answers(path)]
 
 
 def load_answers(path: str | Path) -> list[list[Record]]:
-    """The rows of each sample of an evaluation folder, or of a records file, in order of draws.
+    """The rows of each sample of an evaluation folder, or of a records file, in order of draws."""
+    return by_sample(load_rows(path, Record))
+
+
+def by_sample(records: Sequence[Record]) -> list[list[Record]]:
+    """The answers to each sample, samples in order of their first answer."""
+    samples: dict[str, list[Record]] = {}
+    for record in records:
+        samples.setdefault(record.id, []).append(record)
+    return list(samples.values())
+
+
+def load_rows(path: str | Path, kind: type[RowT]) -> list[RowT]:
+    """The rows of an evaluation folder, or of a records file, each a ``kind``.
 
     Raises :class:`EvaluationError` with the row if one is broken, ``StorageError`` if the file cannot be read.
     """
     file = Path(path)
     file = file / RECORDS_FILE if file.is_dir() else file
-    samples: dict[str, list[Record]] = {}
-    seen: set[tuple[str, int | None]] = set()
-    for row, record in read_rows(file, Record):
+    records: dict[tuple[str, int | None], RowT] = {}
+    for row, record in read_rows(file, kind):
         if isinstance(record, BadLine):
             hint = "remove this row and those after it, and run the evaluation again: it resumes there"
             raise EvaluationError(f"{file}:{row}: {record.reason}", hint=hint)
-        if (record.id, record.draw) in seen:
+        if record.place in records:
             raise EvaluationError(f"{file}:{row}: sample {record.id} has two rows", hint="each id counts once")
-        seen.add((record.id, record.draw))
-        samples.setdefault(record.id, []).append(record)
-    return list(samples.values())
+        records[record.place] = record
+    return list(records.values())
 
 
 def read_rows(file: Path, kind: type[M]) -> Iterator[tuple[int, M | BadLine]]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mirg.answers.prompts import Instructions
 from mirg.engines.base import Completion, Engine, Generation, Request, Streaming, several
@@ -30,7 +30,16 @@ from mirg.evaluation.failures import failures
 from mirg.evaluation.mc_bench import mc_bench_table
 from mirg.evaluation.metrics import PluginMetrics, plugin_metrics, plugin_table, table
 from mirg.evaluation.pass_rates import check_k
-from mirg.evaluation.records import RECORDS_FILE, Record, load_answers, make_record, representative, thinking_counts
+from mirg.evaluation.records import (
+    RECORDS_FILE,
+    Identified,
+    Record,
+    by_sample,
+    load_rows,
+    make_record,
+    representative,
+    thinking_counts,
+)
 from mirg.evaluation.store import DRAWS_FILE, REPLIES_FILE, SUMMARY_FILE, VALUES_FILE, RowKey, Store, claim
 from mirg.executors import chunks
 from mirg.rewards import RewardConfig
@@ -40,15 +49,41 @@ from mirg.storage import digest_file, sole_writer, write_json_atomic, write_json
 Progress = Callable[[int, int, int], None]  # samples done, samples in all, of the done ones taken from the folder
 
 
+class Scoring(Protocol):
+    """How completions are scored if the answer is not a box.
+
+    A row has at least the fields ``id``, ``task``, ``image_set``, ``completion_tokens``, ``finish`` and ``key`` of a
+    :class:`mirg.evaluation.records.Record`.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name in the settings of an evaluation; another one makes another evaluation."""
+        ...
+
+    @property
+    def row(self) -> type[Identified]:
+        """The class of the rows."""
+        ...
+
+    def record(self, sample: Sample, completion: Completion, key: str) -> Any:
+        """The row of one completion; total on any text."""
+        ...
+
+    def summarise(self, rows: Sequence[Any]) -> dict[str, Any]:
+        """The entries of the summary that depend on the scores: ``metrics`` and others; there is at least one row."""
+        ...
+
+
 @dataclass(frozen=True)
 class Plan:
     """What to evaluate and how. ``limit`` and ``tasks`` select samples; tasks take turns, so a limit meets them all.
 
     ``instructions`` None takes those that the model was trained with. ``metrics`` are plug-ins, ``FILE.py:NAME``
-    (:func:`mirg.evaluation.metrics.plugin_metrics`). ``prompt`` None: :func:`mirg.answers.prompts.messages`. ``draws``
-    answers are sampled to each sample; ConfigError if there are several at temperature 0. ``variant`` says how the
-    samples of the dataset were changed (:mod:`mirg.evaluation.variants`), which are then taken as they come; it is part
-    of the key of every row.
+    (:func:`mirg.evaluation.metrics.plugin_metrics`). ``prompt`` None: :func:`mirg.answers.prompts.messages`.
+    ``scoring`` None: the boxes of the answer. ``draws`` answers are sampled to each sample; ConfigError if there are
+    several at temperature 0, or with a ``scoring``. ``variant`` says how the samples of the dataset were changed
+    (:mod:`mirg.evaluation.variants`), which are then taken as they come; it is part of the key of every row.
     """
 
     generation: Generation = field(default_factory=Generation)
@@ -59,21 +94,30 @@ class Plan:
     metrics: tuple[str, ...] = ()
     prompt: PromptForm | None = None
     draws: int = 1
+    scoring: Scoring | None = None
     overwrite: bool = False
     variant: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Refuse several answers that would all be the same."""
         check_k(self.draws, self.generation)
+        if self.scoring and self.draws > 1:
+            raise ConfigError("several answers are only compared if they are boxes", hint="leave --draws out")
 
 
 def evaluate(
-    engine: Engine, dataset: DatasetFolder, out: str | Path, plan: Plan | None = None, progress: Progress | None = None
+    engine: Engine,
+    dataset: DatasetFolder,
+    out: str | Path,
+    plan: Plan | None = None,
+    progress: Progress | None = None,
+    refused_items: Sequence[Rejection] = (),
 ) -> dict[str, Any]:
     """Evaluate ``engine`` on ``dataset`` into the folder ``out`` and return the summary.
 
-    Broken rows and images are counted rejections. Raises :class:`EvaluationError` where ``out`` holds another
-    evaluation or no sample can be asked, ``StorageError`` if it cannot be written, ``EngineError`` from the engine.
+    Broken rows and images are counted rejections, and so are ``refused_items``, which never became samples. Raises
+    :class:`EvaluationError` where ``out`` holds another evaluation or no sample can be asked, ``StorageError`` if it
+    cannot be written, ``EngineError`` from the engine.
     """
     out, plan = Path(out), plan or Plan()
     bad_rows: list[Rejection] = []
@@ -88,12 +132,14 @@ def evaluate(
     settings |= {"prompt": plan.prompt.name} if plan.prompt else {}
     settings |= {"draws": plan.draws} if plan.draws > 1 else {}
     settings |= {} if plan.variant is None else {"variant": dict(plan.variant)}
+    settings |= {"scoring": plan.scoring.name} if plan.scoring else {}
     metrics = plugin_metrics(plan.metrics)
     numbers: _Numbers = {}
     by_id = {sample.id: sample for sample in samples}
     with sole_writer(out):
         store = claim(out, settings, len(samples) * plan.draws, overwrite=plan.overwrite)
-        rejected = [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in bad_rows]
+        rejected = [_rejected(r.id or "", "", f"{r.file}:{r.row}: {r.field}: {r.reason}") for r in refused_items]
+        rejected += [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in bad_rows]
         done = 0
         parts = batches(engine, dataset, samples, plan.generation, settings, plan.prompt)
         fill = _stream if isinstance(engine, Streaming) else _fill
@@ -105,17 +151,18 @@ def evaluate(
                 progress(done, len(samples), store.used)
         store.cut()
         write_jsonl_atomic(out / REJECTED_FILE, rejected)
-        answers = load_answers(out)
+        made_rows: Sequence[Any] = load_rows(out, plan.scoring.row if plan.scoring else Record)
+        answers = by_sample(made_rows)
         records = [representative(found) for found in answers]
-        summary = summarise(records, settings, rejected, limit=plan.limit)
-        if mc_bench := mc_bench_table(records, by_id):
+        summary = summarise(records, settings, rejected, limit=plan.limit, scoring=plan.scoring)
+        if mc_bench := None if plan.scoring else mc_bench_table(records, by_id):
             summary["metrics"]["mc_bench"] = mc_bench
         if plan.draws > 1:
             write_jsonl_atomic(out / DRAWS_FILE, draw_rows(answers))
             summary |= draws_summary(answers)
         if metrics:
-            numbers |= _numbers([record for record in records if _place(record) not in numbers], by_id, metrics)
-            found = {record.id: numbers[_place(record)] for record in records}
+            numbers |= _numbers([record for record in records if record.place not in numbers], by_id, metrics)
+            found = {record.id: numbers[record.place] for record in records}
             write_jsonl_atomic(out / VALUES_FILE, ({"id": name, **value} for name, value in found.items()))
             summary["metrics"]["plugins"] = plugin_table(records, found)
         summary["records_digest"] = digest_file(out / RECORDS_FILE)
@@ -140,7 +187,12 @@ def select(samples: Iterator[Sample] | Sequence[Sample], plan: Plan) -> list[Sam
 
 
 def summarise(
-    records: Sequence[Record], settings: dict[str, Any], rejected: Sequence[dict[str, str]], *, limit: int | None = None
+    records: Sequence[Any],
+    settings: dict[str, Any],
+    rejected: Sequence[dict[str, str]],
+    *,
+    limit: int | None = None,
+    scoring: Scoring | None = None,
 ) -> dict[str, Any]:
     """Everything but the records as plain data, without times, so that runs can be compared."""
     if not records:
@@ -149,7 +201,6 @@ def summarise(
         if first.endswith("does not exist"):
             hint = "put the images where samples.jsonl says, or import the dataset again with its images"
         raise EvaluationError(f"no sample could be evaluated, {len(rejected)} were rejected{first}", hint=hint)
-    failed = failures(records)
     return {
         "settings": settings | {"limit": limit},
         "n": len(records),
@@ -157,6 +208,13 @@ def summarise(
         "rejections": list(rejected[:100]),
         "tokens": sum(record.completion_tokens for record in records),
         "cut_off": sum(1 for record in records if record.finish == "length"),
+        **(scoring.summarise(records) if scoring else _box_tables(records)),
+    }
+
+
+def _box_tables(records: Sequence[Record]) -> dict[str, Any]:
+    failed = failures(records)
+    return {
         "thinking": thinking_counts(records),
         "metrics": table(records),
         "chance": chance(records),
@@ -165,29 +223,24 @@ def summarise(
     }
 
 
-_Place = tuple[str, int | None]  # sample id, draw
-_Numbers = dict[_Place, dict[str, float]]
+_Numbers = dict[tuple[str, int | None], dict[str, float]]  # by sample id and draw
 
 
-def _place(record: Record) -> _Place:
-    return record.id, record.draw
-
-
-def _numbers(records: Sequence[Record], samples: dict[str, Sample], metrics: PluginMetrics) -> _Numbers:
+def _numbers(records: Sequence[Any], samples: dict[str, Sample], metrics: PluginMetrics) -> _Numbers:
     """The values of the plug-in metrics."""
     return {
-        _place(record): {label: metric(record, samples[record.id]) for label, metric in metrics.items()}
+        record.place: {label: metric(record, samples[record.id]) for label, metric in metrics.items()}
         for record in records
     }
 
 
-_Filled = Iterator[tuple[int, list[Record], list[dict[str, str]]]]  # samples that are done, new records, rejections
+_Filled = Iterator[tuple[int, list[Any], list[dict[str, str]]]]  # samples that are done, new records, rejections
 
 
 def _fill(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) -> _Filled:
     """Use the stored rows of each batch, or compute them."""
     for batch in parts:
-        made: list[Record] = []
+        made: list[Any] = []
         rows = _rows(batch, plan.draws)
         stored = store.ahead(rows)
         opened = {sample.id: batch.open(sample) for sample in batch.samples if sample.id not in stored}
@@ -268,8 +321,10 @@ def _rows(batch: Batch, draws: int) -> list[RowKey]:
     return [(sample_id, f"{key}-{draw}") for sample_id, key in batch.keys.items() for draw in range(draws)]
 
 
-def _records(engine: Engine, plan: Plan, sample: Sample, said: Sequence[Completion], batch: Batch) -> list[Record]:
+def _records(engine: Engine, plan: Plan, sample: Sample, said: Sequence[Completion], batch: Batch) -> list[Any]:
     key = batch.keys[sample.id]
+    if plan.scoring:
+        return [plan.scoring.record(sample, completion, key) for completion in said]
     return [
         make_record(
             sample,

@@ -22,7 +22,8 @@ REPLIES_FILE = "replies.jsonl"  # of an endpoint, until all of them are in the r
 VALUES_FILE = "metric_values.jsonl"  # of plug-in metrics, by sample
 BENCH_FILE = "bench.json"  # tables of a published benchmark (mirg.evaluation.benches)
 DRAWS_FILE = "draws.jsonl"  # what several answers to a sample have in common, by sample
-OPTIONAL = ("metrics", "prompt", "thinking", "draws", "variant")  # settings that are written only if they are given
+# Settings that are written only if they are given.
+OPTIONAL = ("metrics", "prompt", "thinking", "draws", "variant", "scoring")
 
 RowKey = tuple[object, object]  # sample id, cache key, which ends in the draw if there are several
 

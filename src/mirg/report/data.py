@@ -12,13 +12,16 @@ from typing import Literal, NamedTuple
 
 from mirg.geometry import Box
 
-Outcome = Literal["right", "wrong_image", "wrong_box", "unreadable"]
+Outcome = Literal["right", "wrong_image", "wrong_box", "wrong_option", "unreadable"]
 OUTCOME_TITLES: dict[Outcome, str] = {
     "right": "right",
     "wrong_box": "right image, wrong box",
     "wrong_image": "wrong image",
+    "wrong_option": "wrong",
     "unreadable": "unreadable",
 }
+BOX_OUTCOMES: tuple[Outcome, ...] = ("right", "wrong_box", "wrong_image", "unreadable")
+CHOICE_OUTCOMES: tuple[Outcome, ...] = ("right", "wrong_option", "unreadable")
 
 
 Fact = tuple[str, str]  # the name and the value of a setting, a version, a time
@@ -153,6 +156,7 @@ class GalleryItem(NamedTuple):
     parts: tuple[PartLine, ...] = ()
     iou: float | None = None
     tokens: int | None = None
+    note: str = ""  # a line below the answer
 
 
 class Example(NamedTuple):
@@ -241,8 +245,8 @@ class Draws(NamedTuple):
 class ReportData(NamedTuple):
     """Everything on one page. Empty parts are left out.
 
-    ``outcomes`` counts the items of each model by outcome; cells of ``plugin_tables`` have any unit. ``n_answers``
-    counts the answers that ``gallery`` was chosen from; 0: it holds all of them.
+    ``outcomes`` counts the items of each model by outcome, one of ``outcome_columns``; cells of ``plugin_tables`` have
+    any unit. ``n_answers`` counts the answers that ``gallery`` was chosen from; 0: it holds all of them.
     """
 
     title: str
@@ -254,6 +258,7 @@ class ReportData(NamedTuple):
     plugin_tables: tuple[TaskTable, ...] = ()
     outcomes: Mapping[str, Mapping[Outcome, int]] = {}
     draws: Draws | None = None
+    outcome_columns: tuple[Outcome, ...] = BOX_OUTCOMES
     failures: Failures | None = None
     robustness: Differences | None = None
     stages: tuple[Stage, ...] = ()

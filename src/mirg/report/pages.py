@@ -18,7 +18,7 @@ import mirg
 from mirg.console import clean
 from mirg.report import charts, tables
 from mirg.report.cards import PER_OUTCOME, build_cards, build_examples, build_frames, cut, select
-from mirg.report.data import OUTCOME_TITLES, Fact, Interval, Mark, Matrix, Picture, ReportData
+from mirg.report.data import BOX_OUTCOMES, OUTCOME_TITLES, Fact, Interval, Mark, Matrix, Picture, ReportData
 from mirg.report.images import ImageBudget
 from mirg.storage import write_atomic
 
@@ -69,6 +69,7 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
         models=[model for model in dict.fromkeys(item.model for item in data.gallery) if model in shown],
         tasks=sorted({card.item.task for card in cards}),
         outcomes_shown={card.item.outcome for card in cards},
+        has_boxes=data.outcome_columns == BOX_OUTCOMES,
         any_given=any(card.item.given for card in cards),
         examples_given=any(worked.example.answers[0].given for worked in examples),
         reach=lambda row: tables.difference_reach(list(row.cells.values())),

@@ -48,6 +48,7 @@ COLUMNS = (
 )  # fmt: skip
 _RECORDS = ("record", "reward_model.ground_truth", "answer")  # of mirg's exports for TRL, verl, EasyR1 and as Parquet
 _FORMATS: tuple[BoxFormat, BoxFormat] = ("boxes", "boxes_xywh")
+_TABS = {"sep": "\t", "chunksize": 64}  # a table of images in base64 has megabytes in a row
 _PEEKED = 500  # examples whose boxes show whether they are corners or sizes
 _SUFFIXES = {
     b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp", b"II*\0": ".tif",
@@ -90,16 +91,22 @@ def readable(path: Path) -> Iterator[None]:
         raise DataError(f"{path} cannot be read: {error}", hint=hint) from error
 
 
-def open_table(path: Path, split: str) -> datasets.Dataset | datasets.IterableDataset:
-    """The split of a folder, a file or a hub name. ConfigError without the package, DataError if there is no data."""
+def open_table(
+    path: Path, split: str, *, config: str = "", data_file: str = ""
+) -> datasets.Dataset | datasets.IterableDataset:
+    """The split of a folder, a file or a hub name. ConfigError without the package, DataError if there is no data.
+
+    ``config`` is a part of a dataset on the hub, and ``data_file`` one of its files.
+    """
     try:
         import datasets
     except ImportError as error:
         raise ConfigError("this kind needs the package `datasets`", hint="pip install 'mirg[train]'") from error
     try:
         if path.is_file():
-            kind = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv"}.get(path.suffix.lower(), "json")
-            return datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True)
+            kinds = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".tsv": "csv"}
+            kind, form = kinds.get(path.suffix.lower(), "json"), _form(path.name)
+            return datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True, **form)
         if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
             found = datasets.load_from_disk(str(path))
             if not isinstance(found, datasets.DatasetDict):
@@ -107,11 +114,17 @@ def open_table(path: Path, split: str) -> datasets.Dataset | datasets.IterableDa
             if split not in found:
                 raise DataError(f"{path} has no split {split!r}", hint=f"--split, one of: {', '.join(map(str, found))}")
             return found[split]
-        return datasets.load_dataset(path.as_posix(), split=split, streaming=True)
+        options = {"data_files": data_file, **_form(data_file)} if data_file else {}
+        return datasets.load_dataset(path.as_posix(), config or None, split=split, streaming=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         what = (str(error).strip() or type(error).__name__).splitlines()[0]
         hint = "--split names one of its splits" if "split" in what else "a folder, a file, or a hub name"
         raise DataError(f"{path} cannot be read as a dataset: {what}", hint=hint) from error
+
+
+def _form(name: str) -> dict[str, Any]:
+    """How a file is read, beside its kind."""
+    return _TABS if name.lower().endswith(".tsv") else {}
 
 
 def with_bytes(table: datasets.Dataset | datasets.IterableDataset) -> Iterable[dict[str, Any]]:

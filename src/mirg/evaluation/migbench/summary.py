@@ -16,7 +16,7 @@ import numpy as np
 
 from mirg.data.importers.migbench import PAPER_NAMES, Annotations, Item
 from mirg.errors import ConfigError, EvaluationError
-from mirg.evaluation.intervals import RESAMPLES, Floats, mean_intervals, paired_difference
+from mirg.evaluation.intervals import RESAMPLES, Floats, contributions, mean_intervals, paired_difference
 from mirg.evaluation.migbench import official, strict
 from mirg.evaluation.migbench.grouping import GROUPED
 from mirg.evaluation.migbench.official import Version
@@ -231,18 +231,8 @@ def _four(scores: Sequence[Score]) -> list[int]:
 
 
 def _contributions(scores: Sequence[Score], values_N: Floats) -> Floats:
-    """Values (N, ...) whose plain mean is the unweighted mean of the tasks, and which vary as that mean does.
-
-    The contribution of an item is ``mean of tasks + N / (T n_t) * (value - mean of its task)``, the linearisation of
-    the mean of T task means, so that a bootstrap over items or image sets gives the interval of that mean.
-    """
-    places = _places(scores)
-    means = {task: values_N[where].mean(axis=0) for task, where in places.items()}
-    centre = np.mean(list(means.values()), axis=0)
-    found = np.empty_like(values_N)
-    for task, where in places.items():
-        found[where] = centre + len(scores) / (len(places) * len(where)) * (values_N[where] - means[task])
-    return found
+    """Values (N, ...) whose plain mean is the unweighted mean of the tasks."""
+    return contributions(values_N, [score.item.task for score in scores])
 
 
 def _table(scores: Sequence[Score], protocol: Protocol, resamples: int) -> dict[str, Any]:
