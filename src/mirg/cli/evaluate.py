@@ -316,12 +316,12 @@ def _show_left_out(summary: Mapping[str, Any]) -> None:
             warn(f"{row['id'] or '(row)'} could not be asked: {row['reason']}")
         warn(f"{summary['rejected']} samples could not be asked and are in no number")
     for name, (tell, words) in _THINKING.items():
-        if count := summary["thinking"][name]:
+        if count := summary.get("thinking", {}).get(name):
             tell(f"{count} completions {words}")
     if summary["cut_off"]:
         limit = summary["settings"]["generation"]["max_new_tokens"]
         warn(f"{summary['cut_off']} completions were cut off after {limit} tokens: raise --max-new-tokens")
-    for words in summary["diagnostics"]["findings"]:
+    for words in summary.get("diagnostics", {}).get("findings", ()):
         say(words)
 
 

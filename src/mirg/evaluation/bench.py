@@ -50,7 +50,7 @@ class Opened(Protocol):
         ...
 
     def samples(self) -> Sequence[Sample]:
-        """What the engine will be asked, with the sizes of the images, for which vLLM reserves memory; none if unknown."""
+        """What the engine will be asked, with the sizes of the images, for which vLLM reserves memory."""
         ...
 
     def run(self, engine: Engine, out: Path, plan: Plan, progress: Progress | None) -> dict[str, Any]:

@@ -52,6 +52,7 @@ Block = Mapping[str, Any]
 
 def read_evaluation(name: str, folder: Path, notes: list[str]) -> Evaluation:
     """The evaluation in ``folder``. Broken rows are left out and noted; the summary is used if it fits the rows."""
+    summary: dict[str, Any]
     answers, summary = read_folder(name, folder, Record, notes)
     rows = tuple(map(representative, by_sample(answers)))
     if rows and not {"metrics", "chance"} <= set(summary):
