@@ -23,9 +23,9 @@ from typing import Annotated, Any
 
 import typer
 
-from mirg.data.importers.importer import ImportReport, import_dataset
 from mirg.data.importers.raw import ImportOptions, Outcome, RawBox, RawImage, RawSample, Source
 from mirg.data.importers.rows import Refused, box_of, mapping, paths_of, row_id, text_of
+from mirg.data.importers.run import ImportReport, import_dataset
 from mirg.data.importers.stream import json_rows
 
 

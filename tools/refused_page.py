@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mirg.data.importers.refusals import Reason, reasons
+from mirg.data.importers.match_refusals import Reason, reasons
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "how-to" / "refused.md"

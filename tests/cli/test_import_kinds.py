@@ -14,7 +14,7 @@ from fakes.photographs import folder_of_photographs
 from mirg.cli.data.imports import PHOTOS
 from mirg.data.compose.photos.build import write_photo_samples
 from mirg.data.compose.photos.pool import PhotoConfig
-from mirg.data.importers.kinds import SOURCES
+from mirg.data.importers.formats import SOURCES
 from mirg.samples import DatasetFolder
 
 

@@ -117,7 +117,7 @@ TABLE: list[tuple[str, str, str]] = [
         archives a,b .archives | out o .out | keep_good - .keep_good
         strip_absolute - .strip_absolute | max_members 5 .limits.members
         max_gib 2 .limits.total_bytes=2147483648 | overwrite - .overwrite"""),
-    ("data import", "executors.executor data.importers.importer.import_dataset", """
+    ("data import", "executors.executor data.importers.run.import_dataset", """
         kind sharegpt .kind | path TMP/rows .path | out o .out
         root TMP/r .options.root | strip /raw .options.strip
         frame resized_pixels .options.frame | family qwen2.5-vl .options.family

@@ -12,8 +12,8 @@ import pytest
 from fakes.engines import ScriptedEngine
 from fakes.importing import pictures
 from mirg.cli.evaluate import _show_summary
-from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
+from mirg.data.importers.run import import_dataset
 from mirg.evaluation.mc_bench import average_precision, matched, mc_bench_table
 from mirg.evaluation.pages import report_from_run
 from mirg.evaluation.records import Record, make_record

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import numpy as np
 
-from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
+from mirg.data.importers.run import import_dataset
 from mirg.samples import DatasetFolder
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mirg.data.importers.importer import ImportReport, import_dataset
 from mirg.data.importers.raw import ImportOptions
+from mirg.data.importers.run import ImportReport, import_dataset
 from mirg.errors import DataError
 from mirg.samples import DatasetFolder, Sample
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mirg.data.importers.finish import Job, finish
-from mirg.data.importers.importer import ImportReport, import_dataset
-from mirg.data.importers.kinds import source_of
+from mirg.data.importers.formats import source_of
 from mirg.data.importers.raw import ImportOptions, Outcome, RawSample, Refusal, Row
+from mirg.data.importers.run import ImportReport, import_dataset
 from mirg.samples import DatasetFolder, Rejection, Sample
 from mirg.storage import BadLine
 from mirg.trajectories.checks import failures, verify

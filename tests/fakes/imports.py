@@ -14,8 +14,8 @@ from typing import Any
 from PIL import Image
 
 from mirg.data.importers import look
-from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
+from mirg.data.importers.run import import_dataset
 from mirg.errors import MirgError
 
 

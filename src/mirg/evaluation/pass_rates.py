@@ -1,4 +1,4 @@
-"""How hard a prompt is for a model: the share of its sampled answers that are right.
+"""How hard a prompt is for a model (``mirg data difficulty``): the share of its sampled answers that are right.
 
 RL learns from prompts that the policy solves sometimes (0 < pass rate < 1; arXiv 2507.00748): if all answers of a
 group earn the same there is no advantage. An answer is right if it names the right images and every box, matched

@@ -24,8 +24,8 @@ from mirg.data.compose.pool import PoolImage, Thing, read_pool
 from mirg.data.compose.recipe import TASK_NAMES, ComposeRecipe
 from mirg.data.exporters.build import export_dataset, make_plan
 from mirg.data.filter import Criteria, write_filtered
-from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
+from mirg.data.importers.run import import_dataset
 from mirg.data.mix import write_mix
 from mirg.data.split import write_split
 from mirg.samples import DatasetFolder, DatasetWriter, ImageRef, ObjectNote, Sample

@@ -13,8 +13,8 @@ from mirg.answers.markup import cited
 from mirg.data.compose.build import compose
 from mirg.data.compose.pool import Pool, PoolImage, Thing, read_pool
 from mirg.data.compose.recipe import ComposeRecipe
-from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
+from mirg.data.importers.run import import_dataset
 from mirg.data.mix import write_mix
 from mirg.errors import DataError
 from mirg.samples import DatasetFolder, ImageRef, ObjectNote

@@ -16,8 +16,8 @@ from PIL import Image
 from mirg.answers import box_markup, cited, replaced
 from mirg.data.exporters.build import export_dataset, make_plan
 from mirg.data.exporters.plan import Plan, note_beside
-from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
+from mirg.data.importers.run import import_dataset
 from mirg.errors import ConfigError
 from mirg.families import FAMILIES, RELATIVE_MAX
 from mirg.frames import input_size

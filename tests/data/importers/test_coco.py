@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from fakes.importing import pictures, spoiled
 from mirg.data.exporters.build import export_dataset, make_plan
 from mirg.data.importers.coco_file import flag, id_key, not_listed
-from mirg.data.importers.importer import ImportReport, import_dataset
 from mirg.data.importers.raw import ImportOptions
+from mirg.data.importers.run import ImportReport, import_dataset
 from mirg.errors import DataError
 from mirg.samples import DatasetFolder, Rejection, Sample
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mirg.data.importers.importer import ImportReport, import_dataset
 from mirg.data.importers.raw import ImportOptions
+from mirg.data.importers.run import ImportReport, import_dataset
 from mirg.errors import DataError, ImageError
 from mirg.samples import DatasetFolder
 from mirg.samples.roots import Roots, find_inside

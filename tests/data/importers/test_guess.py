@@ -10,10 +10,10 @@ import pytest
 
 from fakes.annotation_tools import write
 from fakes.importing import pictures
+from mirg.data.importers.formats import SOURCES
 from mirg.data.importers.guess import LISTED, looks_like
-from mirg.data.importers.importer import import_dataset
-from mirg.data.importers.kinds import SOURCES
 from mirg.data.importers.raw import ImportOptions
+from mirg.data.importers.run import import_dataset
 from mirg.errors import ConfigError, MirgError
 
 BOX = {"x": 1, "y": 2, "width": 3, "height": 4}

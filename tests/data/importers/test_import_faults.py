@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from fakes.imports import conversation, run_import, write_case
 from mirg.data.importers.evidence import Evidence
 from mirg.data.importers.finish import Job, finish
+from mirg.data.importers.formats import SOURCES
 from mirg.data.importers.frames import possible
-from mirg.data.importers.importer import ImportReport, import_dataset
-from mirg.data.importers.kinds import SOURCES
 from mirg.data.importers.raw import ImportOptions, Row
+from mirg.data.importers.run import ImportReport, import_dataset
 from mirg.errors import DataError, MirgError
 from mirg.samples import DatasetFolder
 from mirg.storage import atomic_folder
@@ -275,7 +275,7 @@ LIMITED = """
 import json, resource, signal, sys
 from pathlib import Path
 from mirg.errors import MirgError
-from mirg.data.importers.importer import import_dataset
+from mirg.data.importers.run import import_dataset
 from mirg.data.importers.raw import ImportOptions
 rows, out, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

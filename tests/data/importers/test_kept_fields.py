@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from fakes.importing import pictures
-from mirg.data.importers.importer import ImportReport, import_dataset
 from mirg.data.importers.raw import ImportOptions
 from mirg.data.importers.relabel import parse_fields
+from mirg.data.importers.run import ImportReport, import_dataset
 from mirg.errors import ConfigError
 from mirg.samples import DatasetFolder, Sample
 from mirg.samples.grouping import parse_group_by

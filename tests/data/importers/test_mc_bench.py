@@ -11,7 +11,7 @@ from hypothesis import given
 
 from fakes.importing import NO_FILES, imported, only, pictures, refused, spoiled, survives
 from mirg.data.importers import mc_bench
-from mirg.data.importers.importer import ImportReport
+from mirg.data.importers.run import ImportReport
 from mirg.errors import DataError
 from mirg.samples import Sample
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from fakes.importing import NO_FILES, imported, only, pictures, refused, spoiled, survives, write_rows
-from mirg.data.importers.kinds import SOURCES
+from mirg.data.importers.formats import SOURCES
 from mirg.data.importers.raw import RawBox, RawSample, Refusal
 
 HUMAN, GPT = "human", "gpt"

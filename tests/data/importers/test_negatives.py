@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from fakes.importing import pictures
-from mirg.data.importers.importer import ImportReport, import_dataset
 from mirg.data.importers.label_map import LabelMap
 from mirg.data.importers.raw import ImportOptions
+from mirg.data.importers.run import ImportReport, import_dataset
 from mirg.errors import DataError
 from mirg.samples import DatasetFolder, Sample
 from mirg.trajectories.build import build_dataset

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from fakes.spelled_rows import FRAMES, PICTURES, Maker, Row, Truth
-from mirg.data.importers.importer import import_dataset
+from mirg.data.importers.match_refusals import kind_of
 from mirg.data.importers.raw import ImportOptions
-from mirg.data.importers.refusals import kind_of
+from mirg.data.importers.run import import_dataset
 from mirg.samples import DatasetFolder, Sample
 
 Table = dict[str, Counter[str]]

@@ -11,8 +11,8 @@ from hypothesis import given
 
 from fakes.box_benchmarks import RED, drawn_box, lisa_rows, reasonseg_folder, reasonvos_rows
 from fakes.importing import imported, only, refused, spoiled, survives, write_rows
-from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions, RawBox
+from mirg.data.importers.run import import_dataset
 from mirg.errors import DataError
 from mirg.samples import DatasetFolder
 

@@ -21,9 +21,9 @@ from fakes.box_benchmarks import (
     write_lines,
 )
 from fakes.importing import imported, only, refused, spoiled, survives
-from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions, RawBox
 from mirg.data.importers.refcoco import split_of
+from mirg.data.importers.run import import_dataset
 from mirg.errors import DataError
 from mirg.samples import DatasetFolder, Sample
 

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from fakes.refusing import ANY, Found, file_refusals, row_refusals
 from fakes.speed import takes_at_most
-from mirg.data.importers.importer import import_dataset
+from mirg.data.importers.match_refusals import is_case, kind_of, reasons
 from mirg.data.importers.raw import ImportOptions
-from mirg.data.importers.refusals import is_case, kind_of, reasons
+from mirg.data.importers.run import import_dataset
 from mirg.errors import first_problem
 from mirg.samples import Sample
 
@@ -34,8 +34,8 @@ HANDED_ON = {
     ("data/importers/finish.py", "first_problem(error)"),
     ("data/importers/finish.py", "refused.refusal[:3]"),
     ("data/importers/hf.py", "question.problem"),
-    ("data/importers/importer.py", "error.message"),
-    ("data/importers/importer.py", "reason"),
+    ("data/importers/run.py", "error.message"),
+    ("data/importers/run.py", "reason"),
     ("data/importers/look.py", "error.message.replace(f'{self.root}{os.sep}', '')"),
     ("data/importers/look.py", "found.message"),
     ("data/importers/migbench.py", "defect.detail"),

@@ -14,8 +14,8 @@ from fakes.importing import imported, pictures, write_rows
 from mirg.cli.main import app
 from mirg.data.importers.evidence import Evidence
 from mirg.data.importers.frames import Resized, considered
-from mirg.data.importers.importer import import_dataset
 from mirg.data.importers.raw import ImportOptions
+from mirg.data.importers.run import import_dataset
 from mirg.errors import ConfigError, DataError
 from mirg.families import PixelLimits, family
 from mirg.frames import input_size, to_frame

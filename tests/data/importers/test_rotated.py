@@ -15,8 +15,8 @@ from mirg.data.checks.run import CheckConfig, check_dataset
 from mirg.data.checks.sheet import ROTATED_NOTE, show
 from mirg.data.compose.pool import read_pool
 from mirg.data.compose.recipe import ComposeRecipe
-from mirg.data.importers.importer import ImportReport, import_dataset
 from mirg.data.importers.raw import Exif, ImportOptions
+from mirg.data.importers.run import ImportReport, import_dataset
 from mirg.errors import ConfigError, DataError
 from mirg.images import image_header, open_image, stored_size, upright_box
 from mirg.samples import DatasetFolder

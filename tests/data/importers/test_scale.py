@@ -17,8 +17,8 @@ from fakes.annotated import write_objects
 from fakes.imports import write_case
 from mirg.data.compose.build import compose
 from mirg.data.compose.recipe import ComposeRecipe
-from mirg.data.importers.importer import ImportReport, import_dataset
 from mirg.data.importers.raw import ImportOptions
+from mirg.data.importers.run import ImportReport, import_dataset
 from mirg.executors import ExecutorName, executor
 from mirg.samples.ids import TextSet
 from mirg.storage import folder_manifest
@@ -121,7 +121,7 @@ PEAK = r"""
 import pathlib, re, sys
 sys.path.insert(0, sys.argv[1])
 from data_rows import write_rows
-from mirg.data.importers.importer import import_dataset
+from mirg.data.importers.run import import_dataset
 from mirg.data.importers.raw import ImportOptions
 folder = pathlib.Path(sys.argv[2])
 def peak():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from fakes.importing import NO_FILES, imported, only, pictures, refused, spoiled, survives, write_rows
-from mirg.data.importers.kinds import SOURCES
+from mirg.data.importers.formats import SOURCES
 from mirg.data.importers.raw import RawBox, RawSample
 from mirg.errors import DataError
 
@@ -455,7 +455,7 @@ def test_a_single_zero_settles_what_images_are_counted_from(tmp_path: Path) -> N
 
 
 def test_a_zero_behind_the_rows_that_were_looked_at_stops_the_import(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("mirg.data.importers.importer._PEEKED", 2)
+    monkeypatch.setattr("mirg.data.importers.run._PEEKED", 2)
     root = pictures(tmp_path / "data", AB)
     file = write_rows(tmp_path / "rows.json", counted([1, 1, 1, 0]))
     with pytest.raises(DataError, match="row 4 names image 0") as stopped:

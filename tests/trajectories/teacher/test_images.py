@@ -18,8 +18,8 @@ from mirg.families import family
 from mirg.frames import from_frame, to_frame
 from mirg.samples import DatasetWriter, Sample, Target
 from mirg.samples.folder import DatasetFolder
-from mirg.trajectories.teacher.prompts import first_prompt
 from mirg.trajectories.teacher.recipe import ImageSettings
+from mirg.trajectories.teacher.render import first_prompt
 from mirg.trajectories.teacher.replies import read_reply
 from mirg.trajectories.teacher.requests import ImageCache, as_sent, encode, sent_size
 

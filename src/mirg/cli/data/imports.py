@@ -73,11 +73,11 @@ def import_(
                 hint = "mirg data photos has the settings for them"
                 raise ConfigError(f"--{name} means nothing for photos", hint=hint)
         return photos(path, out, overwrite=overwrite, json=json)
-    from mirg.data.importers.importer import import_dataset
-    from mirg.data.importers.kinds import source_of
+    from mirg.data.importers.formats import source_of
     from mirg.data.importers.label_map import load_label_map
     from mirg.data.importers.raw import ImportOptions
     from mirg.data.importers.relabel import parse_fields
+    from mirg.data.importers.run import import_dataset
     from mirg.executors import executor as open_executor
     from mirg.images import ORIENTATION_WORDS
 
@@ -120,7 +120,7 @@ def import_(
 
 def kinds() -> None:
     """List the formats that `mirg data import` reads."""
-    from mirg.data.importers.kinds import SOURCES
+    from mirg.data.importers.formats import SOURCES
 
     for source in SOURCES.values():
         say(f"{source.kind:18} {source.about}")

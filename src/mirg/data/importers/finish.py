@@ -1,7 +1,7 @@
 """From what a reader found to samples: paths inside the root, facts of the images, boxes in fractions.
 
 :func:`finish` converts one row, so that rows can be converted in any process. What needs all rows (ids, frames) is done
-by ``mirg.data.importers.importer``.
+by ``mirg.data.importers.run``.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Finished(NamedTuple):
 
 def finish(job: Job, row: Row) -> Finished:
     """Convert one row. What is wrong with it, or with one of its questions, is a refusal and no exception."""
-    from mirg.data.importers.kinds import source_of
+    from mirg.data.importers.formats import source_of
 
     looker = _looker(job.options.root, job.options.look, job.journal, job.run)
     source = source_of(job.plugin or job.kind)

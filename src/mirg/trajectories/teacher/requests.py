@@ -22,8 +22,8 @@ from mirg.errors import ImageError
 from mirg.images import Size, image_digest
 from mirg.samples import DatasetFolder, ImageRef, Sample
 from mirg.storage import digest_bytes
-from mirg.trajectories.teacher.prompts import Message, TeacherPrompt
 from mirg.trajectories.teacher.recipe import ImageSettings, TeacherRecipe
+from mirg.trajectories.teacher.render import Message, TeacherPrompt
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -17,8 +17,8 @@ from mirg.geometry import match
 from mirg.samples.schema import Sample, Trajectory
 from mirg.trajectories.checks import failures, verify
 from mirg.trajectories.teacher.ledger import Answer, Op, Outcome, decided, judged
-from mirg.trajectories.teacher.prompts import TeacherPrompt, first_prompt, repair_prompt
 from mirg.trajectories.teacher.recipe import TeacherRecipe
+from mirg.trajectories.teacher.render import TeacherPrompt, first_prompt, repair_prompt
 from mirg.trajectories.teacher.replies import read_reply
 from mirg.trajectories.teacher.requests import Digests, Request, as_sent, fixed_part
 from mirg.trajectories.teacher.sending import Asker

@@ -15,13 +15,13 @@ from uuid import uuid4
 
 from mirg.data.importers.evidence import Evidence
 from mirg.data.importers.finish import STORED, Finished, Job, finish
+from mirg.data.importers.formats import source_of
 from mirg.data.importers.frames import WORDS, considered, said, with_note
 from mirg.data.importers.guess import LISTED, explained
-from mirg.data.importers.kinds import source_of
 from mirg.data.importers.look import note_facts
+from mirg.data.importers.match_refusals import kind_of
 from mirg.data.importers.pictures import advice
 from mirg.data.importers.raw import FrameName, ImportOptions, Refusal, Row, Source
-from mirg.data.importers.refusals import kind_of
 from mirg.data.importers.relabel import LabelReport
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.executors import Executor, Local

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from fakes.migbench import ROWS, revised_rows, write_annotations
-from mirg.data.importers import importer
-from mirg.data.importers.importer import ImportReport, import_dataset
+from mirg.data.importers.formats import source_of
 from mirg.data.importers.look import Looker, clean_path
 from mirg.data.importers.raw import ImportOptions
+from mirg.data.importers.run import ImportReport, import_dataset
 from mirg.errors import ConfigError, DataError
 from mirg.samples import DatasetFolder
 
@@ -107,7 +107,7 @@ def test_settings_that_make_no_sense(tmp_path: Path, coco: Coco) -> None:
     with pytest.raises(ConfigError, match="needs --family"):
         run(tmp_path, coco, frame="resized_pixels")
     with pytest.raises(ConfigError, match="no reader 'other'"):
-        importer.source_of("other")
+        source_of("other")
     with pytest.raises(DataError, match="is not a folder"):
         run(tmp_path, coco, root=str(tmp_path / "nowhere"))
 

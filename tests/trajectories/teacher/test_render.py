@@ -15,7 +15,7 @@ from mirg.errors import AnswerError, ConfigError, DataError
 from mirg.families import FAMILIES, QWEN3_VL, QWEN25_VL, family
 from mirg.frames import to_frame
 from mirg.samples import ImageRef, ObjectNote, Sample, Target
-from mirg.trajectories.teacher.prompts import (
+from mirg.trajectories.teacher.render import (
     KINDS,
     LONGEST_REPLY_BACK,
     SHIPPED,

@@ -1,7 +1,7 @@
-"""The table of reasons: every text with which an import refuses a row or a file, what it means, and what to do.
+"""Finding a reason in ``refusals.yaml``: every text with which an import refuses a row, its meaning, and what to do.
 
-It is in ``refusals.yaml``, of which ``tools/refused_page.py`` writes ``docs/how-to/refused.md``. The code that refuses
-writes its own texts; a test collects them and fails if one of them has no entry.
+``tools/refused_page.py`` writes ``docs/how-to/refused.md`` from that table. The code that refuses writes its own texts; a
+test collects them and fails if one of them has no entry. The reasons of one import are in its ``rejected.jsonl``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Reason(NamedTuple):
 @cache
 def reasons(part: Literal["rows", "files"]) -> dict[str, list[Reason]]:
     """The reasons for a row, question or object, or those that stop an import, by the title of their group."""
-    text = Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("refusals.yaml").read_text(encoding="utf-8")
     groups = yaml.safe_load(text)[part]
     return {title: [Reason(**entry) for entry in entries] for title, entries in groups.items()}
 
