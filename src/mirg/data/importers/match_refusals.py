@@ -1,7 +1,8 @@
 """Finding a reason in ``refusals.yaml``: every text with which an import refuses a row, its meaning, and what to do.
 
-``tools/refused_page.py`` writes ``docs/how-to/refused.md`` from that table. The code that refuses writes its own texts; a
-test collects them and fails if one of them has no entry. The reasons of one import are in its ``rejected.jsonl``.
+``tools/refused_page.py`` writes ``docs/how-to/refused.md`` from that table. The code that refuses writes its own
+texts; a test collects them and fails if one of them has no entry. The reasons of one import are in its
+``rejected.jsonl``.
 """
 
 from __future__ import annotations
