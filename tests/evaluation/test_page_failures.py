@@ -8,7 +8,7 @@ import pytest
 
 from mirg.evaluation.compare import Evaluation
 from mirg.evaluation.metrics import table
-from mirg.evaluation.page_charts import failure_section
+from mirg.evaluation.page_failures import failure_section
 from mirg.evaluation.page_tables import task_tables
 from mirg.evaluation.records import Record
 from mirg.report.data import Failures

@@ -18,8 +18,8 @@ from mirg.evaluation.choices.bench import bench_in
 from mirg.evaluation.choices.page import ChoiceEvaluation, choice_report, choice_tables, read_choices
 from mirg.evaluation.compare import Evaluation
 from mirg.evaluation.page_answers import Gallery, worked_examples
-from mirg.evaluation.page_charts import failure_section
 from mirg.evaluation.page_draws import draws_section
+from mirg.evaluation.page_failures import failure_section
 from mirg.evaluation.page_tables import plugin_tables, read_evaluation, result_table, robustness_table, task_tables
 from mirg.evaluation.records import RECORDS_FILE
 from mirg.evaluation.store import SETTINGS_FILE

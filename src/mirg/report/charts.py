@@ -1,6 +1,6 @@
 """Charts of the pages as SVG text: curves over steps, histograms, shares by group, counts, and forest plots.
 
-What they show is chosen in :mod:`mirg.report.training_curves` and :mod:`mirg.evaluation.page_charts`.
+What they show is chosen in :mod:`mirg.report.training_curves` and :mod:`mirg.evaluation.page_failures`.
 
 No plotting library and no script is needed. Colours and type come from the style sheet of the page through classes
 (``line s0`` …, ``grid``, ``tick``), so that a chart fits the light and the dark theme.
