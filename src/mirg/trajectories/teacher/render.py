@@ -1,9 +1,9 @@
 """What a teacher is asked: the images, the question, both annotation levels as private notes, and how to write.
 
 The rules and the order of the output are in ``templates/system.j2``, the message in ``question.j2``, the notes in
-``annotation.j2``, and the guidance in one template for each kind of question. A user's folder may contain any of the files of ``templates/``; missing
-ones are taken from there. The same sample, family and templates give the same text. Templates are rendered in a
-sandbox, as plain text, and are read once per process.
+``annotation.j2``, and the guidance in one template for each kind of question. A user's folder may contain any of these
+files; missing ones are taken from there. The same sample, family and templates give the same text. Templates are
+rendered in a sandbox, as plain text, and are read once per process.
 """
 
 from __future__ import annotations
