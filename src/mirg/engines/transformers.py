@@ -11,7 +11,7 @@ from mirg.engines.base import Completion, Generation, Request
 from mirg.errors import AnswerError, DataError, EngineError
 from mirg.models.load import LoadedModel, fingerprint, forbidden_tokens
 from mirg.models.packing import enable_packed_forward
-from mirg.models.prompts import Prompt, encode
+from mirg.models.prompts import Prompt, encode_all
 from mirg.models.sampling import Sampling, complete
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class TransformersEngine:
         return [done[k] for k in range(len(requests))]
 
     def _batch(self, requests: Sequence[Request], settings: Generation, n: int) -> list[list[Completion]]:
-        prompts = [self._prompt(request) for request in requests]
+        prompts = self._prompts(requests)
         sampling = Sampling(
             settings.max_new_tokens,
             stops=[self.loaded.tokenizer.eos_token_id],
@@ -66,18 +66,23 @@ class TransformersEngine:
         groups = zip(prompts, complete(self.loaded.model, prompts, [n] * len(prompts), sampling), strict=True)
         return [[self._completion(ids, len(prompt.ids)) for ids in said] for prompt, said in groups]
 
-    def _prompt(self, request: Request) -> Prompt:
-        prefix: list[int] = []
+    def _prompts(self, requests: Sequence[Request]) -> list[Prompt]:
         try:
-            prompt = encode(self.loaded.processor, request.messages, request.images, request.sample_id)
-            if request.prefix:  # tokenized separately, so that the text after it begins with a new token
-                forbid_vision(request.prefix, self.family, f"sample {request.sample_id}: the beginning of the answer")
-                prefix = self.loaded.tokenizer(request.prefix, add_special_tokens=False)["input_ids"]
-            return replace(prompt, ids=[*prompt.ids, *prefix])
+            asked = [(request.messages, request.images, request.sample_id) for request in requests]
+            prompts = encode_all(self.loaded.processor, asked)
+            return [self._begun(prompt, request) for prompt, request in zip(prompts, requests, strict=True)]
         except (AnswerError, DataError) as error:
             raise EngineError(error.message, hint=error.hint) from error
         except (ValueError, IndexError) as error:
             raise EngineError(str(error), hint="the processor refused it") from error
+
+    def _begun(self, prompt: Prompt, request: Request) -> Prompt:
+        """``prompt`` with the beginning of the answer, tokenized separately: the text after it begins a new token."""
+        if not request.prefix:
+            return prompt
+        forbid_vision(request.prefix, self.family, f"sample {request.sample_id}: the beginning of the answer")
+        prefix = self.loaded.tokenizer(request.prefix, add_special_tokens=False)["input_ids"]
+        return replace(prompt, ids=[*prompt.ids, *prefix])
 
     def _completion(self, ids: list[int], prompt_tokens: int) -> Completion:
         tokenizer = self.loaded.tokenizer

@@ -14,6 +14,7 @@ from mirg.evaluation.agreement import NOTHING, agree
 from mirg.families import Family, PixelLimits
 from mirg.geometry import Box
 from mirg.rewards import RewardConfig, score
+from mirg.rewards.total import DEFAULT
 from mirg.samples.schema import Sample, Target
 from mirg.storage import BadLine, read_jsonl
 
@@ -86,8 +87,9 @@ def make_record(
     key: str = "",
 ) -> Record:
     """Read and score one completion. Total on any text; lone surrogates, which no file can hold, become ``?``."""
-    completion = completion.encode("utf-8", "replace").decode("utf-8")
-    scored = score(completion, sample, family, rewards or RewardConfig(), limits)
+    if not completion.isascii():
+        completion = completion.encode("utf-8", "replace").decode("utf-8")
+    scored = score(completion, sample, family, rewards or DEFAULT, limits)
     reading = scored.reading
     agreement = NOTHING
     outcome: Outcome = "unreadable"

@@ -9,6 +9,8 @@ from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mirg.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,20 +45,40 @@ def encode(processor: Any, messages: Sequence[dict[str, Any]], images: Sequence[
 
     DataError if the numbers of placeholders and image features differ, which a model would report only later.
     """
-    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    shown = text.count(processor.image_token)
-    if shown != len(images):
-        raise DataError(
-            f"sample {sample_id}: {shown} image placeholders for {len(images)} images",
-            hint="the question contains an image token, or an image is missing",
-        )
-    made = processor(text=[text], images=list(images) or None, return_tensors="pt")
-    ids, grid = made["input_ids"][0].tolist(), made.get("image_grid_thw")
-    tokens = ids.count(processor.image_token_id)
-    features = 0 if grid is None else int(grid.prod(-1).sum()) // processor.image_processor.merge_size**2
-    if tokens != features:
-        raise DataError(f"sample {sample_id}: {tokens} image tokens and {features} image features")
-    return Prompt(ids, made.get("pixel_values"), grid)
+    return encode_all(processor, [(messages, images, sample_id)])[0]
+
+
+def encode_all(processor: Any, asked: Sequence[tuple[Sequence[dict[str, Any]], Sequence[Any], str]]) -> list[Prompt]:
+    """:func:`encode` for many (messages, images, sample id) in one call of the processor, which takes half the time."""
+    texts = [processor.apply_chat_template(one[0], tokenize=False, add_generation_prompt=True) for one in asked]
+    for text, (_, images, sample_id) in zip(texts, asked, strict=True):
+        shown = text.count(processor.image_token)
+        if shown != len(images):
+            raise DataError(
+                f"sample {sample_id}: {shown} image placeholders for {len(images)} images",
+                hint="the question contains an image token, or an image is missing",
+            )
+    made = processor(text=texts, images=[image for one in asked for image in one[1]] or None, padding=False)
+    return _split(processor, asked, made)
+
+
+def _split(processor: Any, asked: Sequence[tuple[Any, Sequence[Any], str]], made: Any) -> list[Prompt]:
+    """The prompts in what the processor ``made`` of all of them."""
+    import torch
+
+    ids = made["input_ids"]
+    if "pixel_values" not in made:
+        return [Prompt(list(own)) for own in ids]
+    grids = torch.as_tensor(np.asarray(made["image_grid_thw"])).split([len(images) for _, images, _ in asked])
+    patches = [int(grid.prod(-1).sum()) for grid in grids]
+    pixels = torch.as_tensor(np.asarray(made["pixel_values"])).split(patches)
+    prompts = []
+    for (_, images, sample_id), own, grid, part, count in zip(asked, ids, grids, pixels, patches, strict=True):
+        tokens, features = own.count(processor.image_token_id), count // processor.image_processor.merge_size**2
+        if tokens != features:
+            raise DataError(f"sample {sample_id}: {tokens} image tokens and {features} image features")
+        prompts.append(Prompt(list(own), part, grid) if images else Prompt(list(own)))
+    return prompts
 
 
 def collapsed(ids: Sequence[int], image_token: int) -> list[int]:
