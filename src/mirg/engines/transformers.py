@@ -17,6 +17,10 @@ from mirg.models.sampling import Sampling, complete
 if TYPE_CHECKING:
     from mirg.families import Family, PixelLimits
 
+# Prompt tokens of one forward pass: on a CPU, activations of more do not fit its caches; elsewhere it bounds memory.
+PREFILL = {"cpu": 1024}
+PREFILL_ELSEWHERE = 16_384
+
 
 class TransformersEngine:
     """An :class:`mirg.engines.base.Engine` over a loaded model; completions come back in the order of the requests."""
@@ -62,6 +66,7 @@ class TransformersEngine:
             stops=[self.loaded.tokenizer.eos_token_id],
             forbidden=self._forbidden,
             temperature=settings.temperature,
+            prefill=PREFILL.get(self.loaded.model.device.type, PREFILL_ELSEWHERE),
         )
         groups = zip(prompts, complete(self.loaded.model, prompts, [n] * len(prompts), sampling), strict=True)
         return [[self._completion(ids, len(prompt.ids)) for ids in said] for prompt, said in groups]

@@ -18,20 +18,21 @@ from mirg.models.prompts import Prompt
 from mirg.models.trees import Trees, join_trunks
 
 ROOM = 64  # tokens by which the buffers of the branches' keys and values grow
-# Prompt tokens of one forward pass: on a CPU, activations of more do not fit its caches; elsewhere it bounds memory.
-PREFILL = {"cpu": 1024}
-PREFILL_ELSEWHERE = 16_384
 _SHRINK = 0.8  # the batch is compacted once this share of its rows is enough for the unfinished ones
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings: ``temperature`` 0 is greedy, ``forbidden`` ids are never sampled, ``stops`` end a completion."""
+    """Settings: ``temperature`` 0 is greedy, ``forbidden`` ids are never sampled, ``stops`` end a completion.
+
+    ``prefill`` bounds the prompt tokens of one forward pass (at least one prompt); None: all prompts in one.
+    """
 
     max_new_tokens: int
     stops: Collection[int]
     forbidden: Collection[int] = ()
     temperature: float = 1.0
+    prefill: int | None = None
 
 
 @torch.no_grad()
@@ -40,18 +41,18 @@ def complete(model: Any, prompts: Sequence[Prompt], counts: Sequence[int], sampl
 
     Sampling draws from torch's global generator. EngineError if the model's logits are not finite.
     """
-    trunks, tips = _prefill(model, prompts)
+    trunks, tips = _prefill(model, prompts, sampling.prefill)
     rows = Growing(trunks, max(counts))
     growing = [k < count for count in counts for k in range(max(counts))]
     out = _grow(model, rows, prompts, tips, growing, sampling)
     return [out[n * max(counts) :][:count] for n, count in enumerate(counts)]
 
 
-def _prefill(model: Any, prompts: Sequence[Prompt]) -> tuple[Trees, torch.Tensor]:
+def _prefill(model: Any, prompts: Sequence[Prompt], most: int | None) -> tuple[Trees, torch.Tensor]:
     """The trunks of ``prompts`` with their keys and values, and the rotary positions (3, prompts) of their tips."""
     parts: list[Trees] = []
     tips: list[torch.Tensor] = []
-    for some in _passes(prompts, PREFILL.get(model.device.type, PREFILL_ELSEWHERE)):
+    for some in [prompts] if most is None else _passes(prompts, most):
         packed = pack(model, some, [() for _ in some])
         packed.trees.kept = {}
         decoder_hidden_states(model, packed.trees, **packed.inputs)
