@@ -21,7 +21,7 @@ from mirg.engines.transformers import TransformersEngine
 from mirg.errors import ConfigError, EngineError
 from mirg.evaluation.batches import run_settings
 from mirg.models.load import load_model
-from mirg.models.prompts import encode
+from mirg.models.prompts import encode_all
 from mirg.models.sampling import complete
 from mirg.rewards import RewardConfig
 from mirg.samples import DatasetFolder
@@ -215,11 +215,11 @@ def test_a_vision_token_in_the_beginning_is_refused(engine: Any, four: list[Requ
 def test_several_answers_read_a_prompt_once(engine: Any, four: list[Request], monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[str] = []
 
-    def counting(processor: Any, told: Any, images: Any, sample_id: str, **more: Any) -> Any:
-        encoded.append(sample_id)
-        return encode(processor, told, images, sample_id, **more)
+    def counting(processor: Any, asked: Any) -> Any:
+        encoded.extend(one.sample_id for one in asked)
+        return encode_all(processor, asked)
 
-    monkeypatch.setattr("mirg.engines.transformers.encode", counting)
+    monkeypatch.setattr("mirg.engines.transformers.encode_all", counting)
     groups = several(engine, four, HOT, 5)
     assert sorted(encoded) == sorted(request.sample_id for request in four)
     assert [len(group) for group in groups] == [5] * 4

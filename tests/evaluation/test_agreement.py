@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirg.evaluation.agreement import NOTHING, Agreement, Placed, agree
+from mirg.evaluation.agreement import NOTHING, Agreement, Placed, agree, agree_by_iou, iou_of_answer
 from mirg.geometry import Box
 
 A: Box = (0.1, 0.1, 0.3, 0.3)
@@ -72,6 +72,12 @@ def test_properties(predicted: list[Placed], true: list[Placed], rng: object) ->
     rng.shuffle(shuffled)  # type: ignore[attr-defined]
     again = agree(shuffled, true)
     assert again.iou == pytest.approx(found.iou) and again.images == found.images
+
+
+@given(st.integers(0, 3), st.one_of(_boxes(), st.tuples(*[st.floats(-0.1, 1.1)] * 4)), st.integers(1, 3), _boxes())
+def test_a_single_pair_is_compared_as_many_are(image: int, box: Box, true_image: int, true: Box) -> None:
+    whole = agree_by_iou([image], [true_image], iou_of_answer([box], [true]))
+    assert agree([(image, box)], [(true_image, true)]) == whole
 
 
 @given(_placed)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fakes.trees import noise, tiny_loaded
 from mirg.errors import DataError
-from mirg.models.prompts import collapsed, encode, placeholder_runs
+from mirg.models.prompts import Asked, collapsed, encode, encode_all, placeholder_runs
 
 IMAGE = {"type": "image", "text": None}
 
@@ -40,6 +40,33 @@ def test_a_prompt_holds_its_images_in_order(kind: str) -> None:
     (_, rows1, columns1), (_, rows2, columns2) = prompt.grid.tolist()
     assert rows1 > columns1 and rows2 < columns2
     assert len(prompt.pixels) == rows1 * columns1 + rows2 * columns2
+
+
+@pytest.mark.parametrize("kind", ["qwen3_vl", "qwen2_5_vl", "qwen2_vl"])
+def test_prompts_encoded_together_are_those_encoded_one_by_one(kind: str) -> None:
+    """Equal to the bit: images of several sizes, one of them twice, and a prompt without any."""
+    loaded = tiny_loaded(kind)
+    twice = noise((112, 56), 3)
+    shown = [[noise((56, 112), 1), twice], [], [twice], [noise((84, 84), 4)]]
+    asked = [
+        (
+            [{"role": "user", "content": [*[IMAGE] * len(images), {"type": "text", "text": "red " * (k + 1)}]}],
+            images,
+            "",
+        )
+        for k, images in enumerate(shown)
+    ]
+    for one, prompt in zip(asked, encode_all(loaded.processor, asked), strict=True):
+        alone = encode(loaded.processor, *one)
+        assert alone.ids == prompt.ids and alone.image_keys == prompt.image_keys
+        assert len(alone.image_keys) == len(one[1])
+
+
+def test_of_prompts_encoded_together_the_wrong_one_is_named() -> None:
+    loaded = tiny_loaded("qwen3_vl")
+    asked = [([{"role": "user", "content": [IMAGE]}], [noise((56, 56), k)] * (1 + (k == 2)), f"s{k}") for k in range(4)]
+    with pytest.raises(DataError, match="sample s2: 1 image placeholders for 2 images"):
+        encode_all(loaded.processor, asked)
 
 
 @given(st.lists(st.tuples(st.lists(st.integers(0, 6), max_size=3), st.integers(1, 5)), max_size=4))

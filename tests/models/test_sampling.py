@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import chi2_contingency
 
 from fakes.trees import prompts, tiny_loaded
 from mirg.errors import EngineError
 from mirg.models.load import LoadedModel, forbidden_tokens
 from mirg.models.prompts import Prompt
-from mirg.models.sampling import Sampling, complete
+from mirg.models.sampling import Sampling, _passes, complete
 
 KINDS = ["qwen3_vl", "qwen2_5_vl", "qwen2_vl"]
 LENGTH = 20
@@ -58,6 +61,32 @@ def test_greedy_completions_are_those_of_generate(kind: str, kv_heads: int) -> N
     theirs = [generated(loaded, prompt, stops, 1, do_sample=False) for prompt in shown]
     assert ours == [group * count for group, count in zip(theirs, counts, strict=True)]
     assert len({len(group[0]) for group in theirs}) > 1, "all end at once: nothing leaves the batch"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_prompts_in_several_passes_are_those_of_one(kind: str, temperature: float) -> None:
+    """Two prompts of different lengths, then one in a pass: also the shared keys of a trunk have several widths."""
+    loaded = tiny_loaded(kind, kv_heads=1)
+    shown, counts = prompts(loaded), (3, 1, 2, 2)
+    forbidden = forbidden_tokens(loaded.tokenizer, loaded.family)
+    made = []
+    for most in (None, len(shown[0].ids) + len(shown[1].ids), 1):
+        torch.manual_seed(3)
+        sampling = Sampling(LENGTH, stops_of(loaded), forbidden, temperature, prefill=most)
+        made.append(complete(loaded.model, shown, counts, sampling))
+    assert made[0] == made[1] == made[2]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1), st.integers(1, 20))
+def test_passes_hold_every_prompt_in_order_and_no_more_tokens_than_allowed(lengths: list[int], most: int) -> None:
+    shown = [Prompt([0] * length) for length in lengths]
+    passes = list(_passes(shown, most))
+    assert [prompt for part in passes for prompt in part] == shown
+    assert all(len(part) == 1 or sum(len(prompt.ids) for prompt in part) <= most for part in passes)
+    assert all(sum(len(prompt.ids) for prompt in [*part, after[0]]) > most for part, after in pairwise(passes)), (
+        "as few as can be"
+    )
 
 
 def test_samples_have_the_distribution_of_generate() -> None:

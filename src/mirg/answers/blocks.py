@@ -78,8 +78,8 @@ def split(text: str) -> Blocks:
 def _end(text: str) -> int:
     """Where the text ends once white space and end tokens are left out."""
     end = len(text.rstrip())
-    while token := next((t for t in END_TOKENS if text.endswith(t, 0, end)), None):
-        end -= len(token)
+    while text.endswith(END_TOKENS, 0, end):
+        end -= next(len(token) for token in END_TOKENS if text.endswith(token, 0, end))
         while end and text[end - 1].isspace():  # not rstrip: it would copy the text once per token
             end -= 1
     return end
@@ -89,10 +89,10 @@ def _structure(text: str, end: int) -> tuple[int, str | None]:
     """(well-paired blocks, what breaks the format)."""
     counts = [text.count(tag, 0, end) for tag in TAGS]
     where = [text.find(tag, 0, end) for tag in TAGS]
-    pairs = sum(counts[i] == counts[i + 1] == 1 and where[i] < where[i + 1] for i in (0, 2))
-    for tag, count in zip(TAGS, counts, strict=True):
-        if count != 1:
-            return pairs, f"{tag} {'is missing' if count == 0 else f'occurs {count} times'}"
+    pairs = (counts[:2] == [1, 1] and where[0] < where[1]) + (counts[2:] == [1, 1] and where[2] < where[3])
+    if counts != [1, 1, 1, 1]:
+        tag, count = next(pair for pair in zip(TAGS, counts, strict=True) if pair[1] != 1)
+        return pairs, f"{tag} {'is missing' if count == 0 else f'occurs {count} times'}"
     if where != sorted(where):
         return pairs, "the tags are not in the order <think></think><answer></answer>"
     gaps = (

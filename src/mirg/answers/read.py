@@ -78,7 +78,7 @@ def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits |
         if image is None:
             image = images[box.image] = _image(box.image, sizes, family, limits)
         placed.append(_place(box, image, family))
-    unnamed = any(box.problem == NO_IMAGE_NAMED for box in placed)
+    unnamed = NO_IMAGE_NAMED in [box.problem for box in placed]
     reason = blocks.problem or raw.noise or ("a box without its image" if unnamed else None)
     return Reading(
         boxes=tuple(placed),

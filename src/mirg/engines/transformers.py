@@ -16,13 +16,17 @@ from mirg.engines.base import Completion, Generation, Request
 from mirg.errors import AnswerError, ConfigError, DataError, EngineError
 from mirg.models.load import LoadedModel, fingerprint, forbidden_tokens
 from mirg.models.packing import enable_packed_forward, other_attention
-from mirg.models.prompts import Prompt, encode, require_thinking_switch
+from mirg.models.prompts import Asked, Prompt, encode_all, require_thinking_switch
 from mirg.models.sampling import Sampling, complete, complete_by_generate
 
 if TYPE_CHECKING:
     from typing import Any
 
     from mirg.families import Family, PixelLimits
+
+# Prompt tokens of one forward pass: on a CPU, activations of more do not fit its caches; elsewhere it bounds memory.
+PREFILL = {"cpu": 1024}
+PREFILL_ELSEWHERE = 16_384
 
 
 class TransformersEngine:
@@ -72,27 +76,30 @@ class TransformersEngine:
         return [done[k] for k in range(len(requests))]
 
     def _batch(self, requests: Sequence[Request], settings: Generation, n: int) -> list[list[Completion]]:
-        prompts = [self._prompt(request) for request in requests]
+        prompts = self._prompts(requests)
         sampling = Sampling(
             settings.max_new_tokens,
             stops=[self.loaded.tokenizer.eos_token_id],
             forbidden=self._forbidden,
             temperature=settings.temperature,
+            prefill=PREFILL.get(self.loaded.model.device.type, PREFILL_ELSEWHERE),
         )
         draw = complete if self._packed else complete_by_generate
         groups = zip(prompts, draw(self.loaded.model, prompts, [n] * len(prompts), sampling), strict=True)
         tokenizer = self.loaded.tokenizer
         return [[completion_of(tokenizer, ids, len(p.ids), p.opened) for ids in said] for p, said in groups]
 
-    def _prompt(self, request: Request) -> Prompt:
+    def _prompts(self, requests: Sequence[Request]) -> list[Prompt]:
         with refusals():
-            thinking = self.thinking if request.thinking is None else request.thinking
-            prompt = encode(
-                *(self.loaded.processor, request.messages, request.images, request.sample_id),
-                thinking=thinking,
-                continued=bool(request.prefix),
-            )
-            return replace(prompt, ids=[*prompt.ids, *prefix_tokens(self.loaded, request)])
+            prompts = encode_all(self.loaded.processor, [self._asked(request) for request in requests])
+            return [
+                replace(prompt, ids=[*prompt.ids, *prefix_tokens(self.loaded, request)])
+                for prompt, request in zip(prompts, requests, strict=True)
+            ]
+
+    def _asked(self, request: Request) -> Asked:
+        thinking = self.thinking if request.thinking is None else request.thinking
+        return Asked(request.messages, request.images, request.sample_id, thinking, bool(request.prefix))
 
 
 @contextmanager

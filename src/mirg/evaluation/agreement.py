@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirg.geometry import Box, Boxes, box_problem, iou_matrix, match_ious
+from mirg.rewards.parts import pair_iou
 
 Placed = tuple[int, Box]  # (image number from 1, box)
 JOINT_THRESHOLD = 0.5
@@ -46,6 +47,10 @@ def agree(predicted: Sequence[Placed], true: Sequence[Placed]) -> Agreement:
     A box that is no proper box inside its image matches nothing and still counts in |P|. An image number that does
     not exist spoils ``images`` and ``joint`` only.
     """
+    if len(predicted) == len(true) == 1:  # nearly always, at a fifth of the time
+        (image, box), (true_image, true_box) = predicted[0], true[0]
+        value = 0.0 if box_problem(box) else pair_iou(box, true_box)
+        return Agreement(value, value, image == true_image, image == true_image and value >= JOINT_THRESHOLD)
     said_P, true_T = [image for image, _ in predicted], [image for image, _ in true]
     return agree_by_iou(said_P, true_T, iou_of_answer([box for _, box in predicted], [box for _, box in true]))
 

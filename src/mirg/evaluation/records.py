@@ -17,6 +17,7 @@ from mirg.evaluation.majority import Answer, majority
 from mirg.families import Family, PixelLimits
 from mirg.geometry import Box
 from mirg.rewards import RewardConfig, score
+from mirg.rewards.total import DEFAULT
 from mirg.samples.schema import Sample, Target
 from mirg.storage import BadLine, read_jsonl
 
@@ -120,8 +121,9 @@ def make_record(
     draw: int | None = None,
 ) -> Record:
     """Read and score one completion. Total on any text; lone surrogates, which no file can hold, become ``?``."""
-    completion = completion.encode("utf-8", "replace").decode("utf-8")
-    scored = score(completion, sample, family, rewards or RewardConfig(), limits)
+    if not completion.isascii():
+        completion = completion.encode("utf-8", "replace").decode("utf-8")
+    scored = score(completion, sample, family, rewards or DEFAULT, limits)
     reading = scored.reading
     agreement = NOTHING
     outcome: Outcome = "unreadable"

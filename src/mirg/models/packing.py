@@ -159,7 +159,7 @@ def _attention(before: str) -> Any:
 def decoder_hidden_states(model: Any, trees: Any, **inputs: Any) -> torch.Tensor:
     """The last hidden states (batch, tokens, width) of the decoder along ``trees``."""
     # transformers passes a mask of four dimensions on unchanged; the attention functions here do not read it.
-    mask = torch.empty(1, 1, 1, 1, device=model.device)
+    mask = torch.empty(1, 1, 1, 1, device=inputs["position_ids"].device)
     return base_of(model)(**inputs, attention_mask=mask, trees=trees, use_cache=False).last_hidden_state
 
 

@@ -10,6 +10,8 @@ from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from mirg.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -101,14 +103,47 @@ def encode(
 
     DataError if the numbers of placeholders and image features differ, which a model would report only later.
     """
-    text, opened = render(processor, messages, len(images), sample_id, thinking=thinking, continued=continued)
-    made = processor(text=[text], images=list(images) or None, return_tensors="pt")
-    ids, grid = made["input_ids"][0].tolist(), made.get("image_grid_thw")
-    tokens = ids.count(processor.image_token_id)
-    features = 0 if grid is None else int(grid.prod(-1).sum()) // processor.image_processor.merge_size**2
-    if tokens != features:
-        raise DataError(f"sample {sample_id}: {tokens} image tokens and {features} image features")
-    return Prompt(ids, made.get("pixel_values"), grid, opened)
+    return encode_all(processor, [Asked(messages, images, sample_id, thinking, continued)])[0]
+
+
+class Asked(NamedTuple):
+    """The arguments of :func:`encode` for one of several prompts."""
+
+    messages: Sequence[dict[str, Any]]
+    images: Sequence[Any]
+    sample_id: str
+    thinking: bool | None = None
+    continued: bool = False
+
+
+def encode_all(processor: Any, asked: Sequence[Asked]) -> list[Prompt]:
+    """:func:`encode` for many prompts in one call of the processor, which takes half the time."""
+    rendered = [
+        render(processor, one.messages, len(one.images), one.sample_id, thinking=one.thinking, continued=one.continued)
+        for one in asked
+    ]
+    images = [image for one in asked for image in one.images]
+    made = processor(text=[text for text, _ in rendered], images=images or None, padding=False)
+    return _split(processor, asked, made, [opened for _, opened in rendered])
+
+
+def _split(processor: Any, asked: Sequence[Asked], made: Any, opened: Sequence[str]) -> list[Prompt]:
+    """The prompts in what the processor ``made`` of all of them."""
+    import torch
+
+    ids = made["input_ids"]
+    if "pixel_values" not in made:
+        return [Prompt(list(own), opened=begun) for own, begun in zip(ids, opened, strict=True)]
+    grids = torch.as_tensor(np.asarray(made["image_grid_thw"])).split([len(one.images) for one in asked])
+    patches = [int(grid.prod(-1).sum()) for grid in grids]
+    pixels = torch.as_tensor(np.asarray(made["pixel_values"])).split(patches)
+    prompts = []
+    for one, own, grid, part, count, begun in zip(asked, ids, grids, pixels, patches, opened, strict=True):
+        tokens, features = own.count(processor.image_token_id), count // processor.image_processor.merge_size**2
+        if tokens != features:
+            raise DataError(f"sample {one.sample_id}: {tokens} image tokens and {features} image features")
+        prompts.append(Prompt(list(own), *((part, grid) if one.images else (None, None)), begun))
+    return prompts
 
 
 def collapsed(ids: Sequence[int], image_token: int) -> list[int]:

@@ -9,7 +9,7 @@ leave the batch. Greedy tokens equal those of ``generate``, and samples have its
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from transformers import GenerationConfig
 from mirg.errors import EngineError
 from mirg.models.packing import decoder_hidden_states, pack
 from mirg.models.prompts import Prompt
-from mirg.models.trees import Trees
+from mirg.models.trees import Trees, join_trunks
 
 ROOM = 64  # tokens by which the buffers of the branches' keys and values grow
 _SHRINK = 0.8  # the batch is compacted once this share of its rows is enough for the unfinished ones
@@ -27,12 +27,16 @@ _SHRINK = 0.8  # the batch is compacted once this share of its rows is enough fo
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings: ``temperature`` 0 is greedy, ``forbidden`` ids are never sampled, ``stops`` end a completion."""
+    """Settings: ``temperature`` 0 is greedy, ``forbidden`` ids are never sampled, ``stops`` end a completion.
+
+    ``prefill`` bounds the prompt tokens of one forward pass (at least one prompt); None: all prompts in one.
+    """
 
     max_new_tokens: int
     stops: Collection[int]
     forbidden: Collection[int] = ()
     temperature: float = 1.0
+    prefill: int | None = None
 
 
 @torch.no_grad()
@@ -41,14 +45,37 @@ def complete(model: Any, prompts: Sequence[Prompt], counts: Sequence[int], sampl
 
     Sampling draws from torch's global generator. EngineError if the model's logits are not finite.
     """
-    packed = pack(model, prompts, [() for _ in prompts])
-    trunks = packed.trees
-    trunks.kept = {}
-    decoder_hidden_states(model, trunks, **packed.inputs)
+    trunks, tips = _prefill(model, prompts, sampling.prefill)
     rows = Growing(trunks, max(counts))
-    wanted = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
-    out = _grow(model, rows, prompts, packed.tips, wanted.flatten().to(model.device), sampling)
+    growing = [k < count for count in counts for k in range(max(counts))]
+    out = _grow(model, rows, prompts, tips, growing, sampling)
     return [out[n * max(counts) :][:count] for n, count in enumerate(counts)]
+
+
+def _prefill(model: Any, prompts: Sequence[Prompt], most: int | None) -> tuple[Trees, torch.Tensor]:
+    """The trunks of ``prompts`` with their keys and values, and the rotary positions (3, prompts) of their tips."""
+    parts: list[Trees] = []
+    tips: list[torch.Tensor] = []
+    for some in [prompts] if most is None else _passes(prompts, most):
+        packed = pack(model, some, [() for _ in some])
+        packed.trees.kept = {}
+        decoder_hidden_states(model, packed.trees, **packed.inputs)
+        parts.append(packed.trees)
+        tips.append(packed.tips)
+    return join_trunks(parts), torch.cat(tips, 1)
+
+
+def _passes(prompts: Sequence[Prompt], most: int) -> Iterator[list[Prompt]]:
+    """``prompts`` in order, cut into parts of at most ``most`` tokens, or of one prompt."""
+    part: list[Prompt] = []
+    tokens = 0
+    for prompt in prompts:
+        if part and tokens + len(prompt.ids) > most:
+            yield part
+            part, tokens = [], 0
+        part.append(prompt)
+        tokens += len(prompt.ids)
+    yield part
 
 
 def _grow(
@@ -56,45 +83,47 @@ def _grow(
     rows: Growing,
     prompts: Sequence[Prompt],
     tips: torch.Tensor,
-    growing: torch.Tensor,
+    growing: list[bool],
     sampling: Sampling,
 ) -> list[list[int]]:
     """One completion for each row of the grid; rows that are not ``growing`` stay empty."""
-    groups, size = rows.grid
     device = model.device
     head = model.get_output_embeddings()
     barred = torch.tensor(sorted(sampling.forbidden), dtype=torch.long, device=device)
-    stops = torch.tensor(sorted(sampling.stops), device=device)
-    number = torch.arange(groups * size, device=device)  # which completion a row grows
+    stops = frozenset(sampling.stops)
+    size = rows.grid[1]
     last = torch.tensor([p.ids[-1] for p in prompts], device=device).repeat_interleave(size)
     position = tips.repeat_interleave(size, 1)  # (3, rows)
-    out: list[list[int]] = [[] for _ in number]
+    out: list[list[int]] = [[] for _ in growing]
+    grown = list(out)  # the completion that each row grows
     for step in range(sampling.max_new_tokens):
         hidden = decoder_hidden_states(model, rows, input_ids=last[:, None], position_ids=(position + step)[..., None])
         last = _choose(head(hidden[:, -1]).float(), barred, sampling.temperature)
-        for row, token, on in zip(number.tolist(), last.tolist(), growing.tolist(), strict=True):
-            if on:
-                out[row].append(token)
-        growing = growing & ~torch.isin(last, stops)
-        if not growing.any():
+        for row, token in enumerate(last.tolist()):  # the only wait for the device, apart from that of _choose
+            if growing[row]:
+                grown[row].append(token)
+                growing[row] = token not in stops
+        if not any(growing):
             break
-        kept = rows.shrink(growing)
-        if kept is not None:
-            number, last, position, growing = number[kept], last[kept], position[:, kept], growing[kept]
+        if kept := rows.shrink(growing):
+            growing, grown = [growing[row] for row in kept], [grown[row] for row in kept]
+            places = torch.tensor(kept, device=device)
+            last, position = last[places], position[:, places]
     return out
 
 
 def _choose(logits: torch.Tensor, barred: torch.Tensor, temperature: float) -> torch.Tensor:
     """The next token of each row; ``logits`` are (rows, vocabulary). EngineError if they are not finite."""
-    scores = logits.index_fill(-1, barred, -torch.inf)
+    scores = logits.index_fill_(-1, barred, -torch.inf)
     if temperature:
         scores = (scores / temperature).softmax(-1)
-    _require_finite(scores)
-    return torch.multinomial(scores, 1)[:, 0] if temperature else scores.argmax(-1)
+    best = scores.argmax(-1, keepdim=True)
+    _require_finite(scores.gather(-1, best))  # the maximum of anything with NaN is NaN
+    return torch.multinomial(scores, 1)[:, 0] if temperature else best[:, 0]
 
 
-def _require_finite(scores: torch.Tensor) -> None:
-    if not scores.amax(-1).isfinite().all():  # the maximum of anything with NaN is NaN
+def _require_finite(best: torch.Tensor) -> None:
+    if not best.isfinite().all():
         raise EngineError(
             "the model computes numbers that are not finite",
             hint="float16 overflows in some models: take bfloat16 or float32; otherwise its training diverged",
@@ -135,7 +164,7 @@ def complete_by_generate(
 
     def allowed(_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         scores = scores.index_fill(-1, barred, -torch.inf)
-        _require_finite(scores)
+        _require_finite(scores.amax(-1))
         return scores
 
     own, model.generation_config = model.generation_config, GenerationConfig()
@@ -199,20 +228,20 @@ class Growing:
         self._length[layer] = at + 1
         return keys[:, :, : at + 1], values[:, :, : at + 1]
 
-    def shrink(self, growing: torch.Tensor) -> torch.Tensor | None:
+    def shrink(self, growing: Sequence[bool]) -> list[int] | None:
         """Compact the grid if enough rows have ended; returns the rows that remain, in their new order, else None."""
         n, g = self.grid
-        alive = growing.view(n, g)
-        groups, most = alive.any(1).nonzero()[:, 0], int(alive.sum(1).max())
+        alive = [sum(growing[k * g : (k + 1) * g]) for k in range(n)]
+        groups, most = [k for k in range(n) if alive[k]], max(alive)
         if len(groups) * most > _SHRINK * n * g:
             return None
         # The first ``most`` rows of each group, those that grow before those that have ended.
-        order = alive.int().argsort(dim=1, descending=True, stable=True)[groups, :most]
-        kept = (groups[:, None] * g + order).flatten()
+        kept = [k * g + j for k in groups for j in sorted(range(g), key=lambda j: not growing[k * g + j])[:most]]
         self.grid = (len(groups), most)
-        self._before = self._before[groups]
+        rows, numbers = (torch.tensor(some, device=self._before.device) for some in (kept, groups))
+        self._before = self._before[numbers]
         for layer, (keys, values) in self._branches.items():
-            self._branches[layer] = keys[kept], values[kept]
+            self._branches[layer] = keys[rows], values[rows]
             a, b = self._trunks[layer]
-            self._trunks[layer] = a[groups], b[groups]
+            self._trunks[layer] = a[numbers], b[numbers]
         return kept

@@ -185,3 +185,22 @@ class Trees:
         weights = torch.cat([over_trunk.unflatten(2, places), over_itself], -1).softmax(-1)
         in_trunk, in_itself = weights.split([width, places[1]], -1)
         return (in_trunk.flatten(2, 3) @ trunk_value).unflatten(2, places) + in_itself @ value
+
+
+def join_trunks(parts: Sequence[Trees]) -> Trees:
+    """One layout of the trunks of several rows, with their kept keys and values, which leave ``parts``."""
+    if len(parts) == 1:
+        return parts[0]
+    wide = max(part.trunk.shape[1] for part in parts)
+    missing = [wide - part.trunk.shape[1] for part in parts]
+    all_kept = [part.kept or {} for part in parts]
+    kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    for layer in list(all_kept[0]):
+        pairs = [of_part.pop(layer) for of_part in all_kept]
+        keys, values = (
+            torch.cat([F.pad(x, (0, 0, 0, more)) for x, more in zip(side, missing, strict=True)])
+            for side in zip(*pairs, strict=True)
+        )
+        kept[layer] = keys, values
+    trunk = torch.cat([F.pad(part.trunk, (0, more)) for part, more in zip(parts, missing, strict=True)])
+    return Trees(trunk, trunk.new_ones(len(trunk), 0, 0), kept)

@@ -59,7 +59,7 @@ def image_part(reading: Reading, true_images: frozenset[int]) -> Part:
 
 def named_images(reading: Reading) -> frozenset[int]:
     """The set of image numbers that an answer names; a box that names none counts as image 0."""
-    return frozenset(box.image for box in reading.boxes)
+    return frozenset([box.image for box in reading.boxes])
 
 
 def object_part(
@@ -105,6 +105,8 @@ def best_sum(predicted: Sequence[Box], true: Sequence[Box], shape: Shape) -> flo
     """
     if not predicted or not true:
         return 0.0
+    if len(predicted) == len(true) == 1:
+        return shape(pair_iou(predicted[0], true[0]))
     if len(predicted) == 1 or len(true) == 1:
         return max(shape(pair_iou(p, t)) for p in predicted for t in true)
     from scipy.optimize import linear_sum_assignment  # 0.2 s to import, needed only by several boxes

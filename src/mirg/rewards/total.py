@@ -104,17 +104,20 @@ def score(
 
 def score_reading(reading: Reading, sample: Sample, config: RewardConfig = DEFAULT) -> Score:
     """Reward of a completion that has been read already."""
-    shapes: dict[Shaping, Shape] = {
-        "iou": float,
-        "dual_threshold": dual_threshold,
-        "at": lambda iou: float(iou >= config.threshold),
-    }
     form = format_part(reading, partial=config.partial_format)
-    image = image_part(reading, sample.target_images)
+    true_images = sample.target_images
+    image = image_part(reading, true_images)
     inside = config.arm not in _WHATEVER_IMAGE
-    boxes = object_part(reading, sample.targets, inside_images=inside, shape=shapes[config.shaping])
-    if config.arm == "gated" and boxes.value and named_images(reading) != sample.target_images:
+    boxes = object_part(reading, sample.targets, inside_images=inside, shape=_shape(config))
+    if config.arm == "gated" and boxes.value and named_images(reading) != true_images:
         boxes = Part(0.0, f"gated: {image.reason}")
-    values = (form.value, image.value, boxes.value)
-    total = sum(share * value for share, value in zip(config.shares, values, strict=True))
+    a, b, c = config.shares
+    total = a * form.value + b * image.value + c * boxes.value
     return Score(form, image, boxes, min(max(total, 0.0), 1.0), reading)
+
+
+def _shape(config: RewardConfig) -> Shape:
+    """What the IoU of a pair of boxes counts."""
+    if config.shaping == "at":
+        return lambda iou: float(iou >= config.threshold)
+    return dual_threshold if config.shaping == "dual_threshold" else float

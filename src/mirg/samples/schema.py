@@ -144,7 +144,7 @@ class Sample(_Model):
     @property
     def target_images(self) -> frozenset[int]:
         """The set of image numbers (from 1) that hold a target; empty where the answer is ``none``."""
-        return frozenset(target.image for target in self.targets)
+        return frozenset([target.image for target in self.targets])
 
     @property
     def image_set(self) -> str:
@@ -156,5 +156,5 @@ class Sample(_Model):
         named = self.meta.get("image_set")
         if isinstance(named, str) and named:
             return named
-        keys = sorted(image.sha256 or image.path for image in self.images)
+        keys = sorted([image.sha256 or image.path for image in self.images])
         return hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]

@@ -307,8 +307,8 @@ def _rollouts(d: Decoder, t: Tower, m: Mode, longest: Sequence[Length], recipe: 
     # The branches' keys and values, one layer's before they grew, four tensors of scores and four of logits.
     branches = rows * (room * pair + (room - ROOM) * pair // d.layers)
     scores = rows * 4 * (d.heads * (widest + room) * m.stream + d.vocabulary * FLOAT)
-    # The tower is done before there is a cache.
-    temporary = max(seeing - cache, reading, branches + scores)
+    # The tower is done before there is a cache, and the patches of the pass are freed before completions grow.
+    temporary = max(seeing - cache, reading, branches + scores - sum(images) * t.values * FLOAT)
     return {"cache": cache, "pixels": _pixels(t, m, longest, images), "temporary": temporary}
 
 
