@@ -49,7 +49,7 @@ def test_prompts_encoded_together_are_those_encoded_one_by_one(kind: str) -> Non
     twice = noise((112, 56), 3)
     shown = [[noise((56, 112), 1), twice], [], [twice], [noise((84, 84), 4)]]
     asked = [
-        (
+        Asked(
             [{"role": "user", "content": [*[IMAGE] * len(images), {"type": "text", "text": "red " * (k + 1)}]}],
             images,
             "",
@@ -57,14 +57,15 @@ def test_prompts_encoded_together_are_those_encoded_one_by_one(kind: str) -> Non
         for k, images in enumerate(shown)
     ]
     for one, prompt in zip(asked, encode_all(loaded.processor, asked), strict=True):
-        alone = encode(loaded.processor, *one)
+        alone = encode(loaded.processor, one.messages, one.images, one.sample_id)
         assert alone.ids == prompt.ids and alone.image_keys == prompt.image_keys
-        assert len(alone.image_keys) == len(one[1])
+        assert len(alone.image_keys) == len(one.images)
 
 
 def test_of_prompts_encoded_together_the_wrong_one_is_named() -> None:
     loaded = tiny_loaded("qwen3_vl")
-    asked = [([{"role": "user", "content": [IMAGE]}], [noise((56, 56), k)] * (1 + (k == 2)), f"s{k}") for k in range(4)]
+    content = [{"role": "user", "content": [IMAGE]}]
+    asked = [Asked(content, [noise((56, 56), k)] * (1 + (k == 2)), f"s{k}") for k in range(4)]
     with pytest.raises(DataError, match="sample s2: 1 image placeholders for 2 images"):
         encode_all(loaded.processor, asked)
 

@@ -93,14 +93,14 @@ def test_a_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = refcoco_table(tmp_path / "hub", "test")
     asked: list[object] = []
 
-    def load(name: str, *, split: str, streaming: bool) -> datasets.IterableDataset:
-        asked.append((name, split, streaming))
+    def load(name: str, config: str | None, *, split: str, streaming: bool) -> datasets.IterableDataset:
+        asked.append((name, config, split, streaming))
         return datasets.Dataset.from_parquet(str(file), cache_dir=str(tmp_path / "cache")).to_iterable_dataset()
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     monkeypatch.chdir(tmp_path)
     report, _ = imported("refcoco", Path("lmms-lab/RefCOCOg"), tmp_path / "out", tmp_path, split="test")
-    assert report.tasks == {"refcocog_test": 6} and asked == [("lmms-lab/RefCOCOg", "test", True)]
+    assert report.tasks == {"refcocog_test": 6} and asked == [("lmms-lab/RefCOCOg", None, "test", True)]
 
 
 def test_another_table(tmp_path: Path) -> None:
