@@ -53,9 +53,10 @@ $(VENV)/.installed-dev-$(KEY): | $(VENV)/.torch-$(KEY)
 demo: install
 	$(BIN)/mirg demo --out $(OUT) $(if $(PHOTOS),--photos '$(PHOTOS)') $(ARGS)
 
-# Python keeps the compiled tests, also if the environment says otherwise: two workers would compile all of them twice.
+# Python keeps the compiled tests, also if the environment says otherwise: each worker would compile all of them. Three
+# workers keep two cores busy, because some tests wait for clocks and sockets.
 test: install-dev
-	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist worksteal -q $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist worksteal -q $(ARGS)
 
 test-slow: install-dev
 	$(BIN)/pytest -q -m slow $(ARGS)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from fakes.faulty_api import FaultyApi, serving
 
-# Before anything imports torch or a Hugging Face library. Two workers on two cores: one thread each.
+# Before anything imports torch or a Hugging Face library. As many workers as cores, or more: one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
@@ -28,7 +28,12 @@ os.environ.setdefault("COLUMNS", "120")
 
 # The everyday suite draws the same examples every time; HYPOTHESIS_PROFILE=explore looks further.
 settings.register_profile(
-    "everyday", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    "everyday",
+    max_examples=75,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("explore", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "everyday"))

@@ -43,7 +43,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [*(("qwen3_vl", name) for name in SETTINGS), ("qwen2_5_vl", "reference"), ("qwen2_vl", "plain")],
+    [
+        *(("qwen3_vl", name) for name in SETTINGS),
+        ("qwen2_5_vl", "reference"),
+        pytest.param("qwen2_vl", "plain", marks=pytest.mark.slow),
+    ],
 )
 def test_the_packed_update_is_trls(kind: str, name: str, tmp_path: Path, grpo_recipe: Make) -> None:
     """Loss to 1e-5 and gradients to 1e-5 relative, in float32, over the trainer's own rollouts."""

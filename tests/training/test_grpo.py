@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, grpo_recipe: Make) -> Callable
     return once
 
 
-@pytest.mark.parametrize("kind", ["qwen3_vl", "qwen2_5_vl", "qwen2_vl"])
+@pytest.mark.parametrize("kind", ["qwen3_vl", "qwen2_5_vl", pytest.param("qwen2_vl", marks=pytest.mark.slow)])
 def test_grpo_learns_from_rewards_and_its_model_answers(
     kind: str, run: Callable[[str], Path], skilled: Callable[[str], Path], data: Path
 ) -> None:

@@ -126,7 +126,7 @@ def test_killed_and_started_again(
     ("stage", "number"),
     [
         pytest.param("sft", signal.SIGINT, marks=pytest.mark.slow),
-        ("sft", signal.SIGTERM),
+        pytest.param("sft", signal.SIGTERM, marks=pytest.mark.slow),
         ("grpo", signal.SIGTERM),
     ],
 )
