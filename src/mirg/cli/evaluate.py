@@ -137,7 +137,7 @@ def evaluate(
         raise ConfigError(f"{', '.join(names)} without --bench", hint="these options belong to a published benchmark")
     if bench is not None and changes:
         hint = "import it with `mirg data import`, and evaluate that dataset"
-        raise ConfigError("the images of a published benchmark are asked as they are", hint=hint)
+        raise ConfigError("a published benchmark is asked with its own images in their order", hint=hint)
     work: Opened = _Dataset(dataset, plan, changes) if dataset is not None else open_bench(str(bench), plan, **given)
     # vLLM reserves memory by the sizes of the images.
     asked = load_engine(model, options, work.samples() if engine == "vllm" else (), limits=work.limits)
