@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mirg.report.charts import (
@@ -52,6 +52,7 @@ def test_a_straight_line_goes_from_corner_to_corner() -> None:
 
 
 @given(st.lists(st.tuples(FLOATS, FLOATS), max_size=30), st.one_of(st.none(), st.just(0.0)))
+@example([(0.0, -1.0)], 0.0)
 def test_any_values_give_well_formed_svg_inside_the_drawing(
     points: list[tuple[float, float]], low: float | None
 ) -> None:

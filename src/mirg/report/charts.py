@@ -57,6 +57,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     >>> ticks(0.0, 1.0)
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
+    low, high = min(low, high), max(low, high)  # a chart may have a lower end above all of its values
     size = max(abs(low), abs(high))
     if high - low <= max(1e-9 * size, 1e-18):  # nothing an axis could show apart
         pad = 0.1 * size if size > 1e-18 else 1.0

@@ -160,6 +160,7 @@ class Served:
                 raise going_down() from None
             raise
         finally:
+            job.answer.cancel()  # before the client is answered; ``waiting`` would pass it on only afterwards
             waiting.cancel()
 
 
