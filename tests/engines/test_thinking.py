@@ -110,6 +110,7 @@ def asked(prefix: str = "") -> Request:
     ("message", "finish", "text", "opened_by"),
     [
         ({"content": f"hm</think>\n{ANSWER}"}, "stop", f"<think>hm</think>\n{ANSWER}", "template"),
+        ({"content": f"</think><think>hm</think>{ANSWER}"}, "stop", f"</think><think>hm</think>{ANSWER}", "model"),
         ({"content": f"<think>hm</think>{ANSWER}"}, "stop", f"<think>hm</think>{ANSWER}", "model"),
         ({"content": ANSWER, "reasoning_content": "hm"}, "stop", f"<think>hm</think>{ANSWER}", "server"),
         ({"content": ANSWER, "reasoning": "hm"}, "stop", f"<think>hm</think>{ANSWER}", "server"),

@@ -111,6 +111,17 @@ def test_a_server_that_goes_away_ends_the_run_and_loses_nothing(
     assert 9 <= kept <= 24 and sum(api.counts.answered.values()) - asked <= 24 - kept
 
 
+def test_a_folder_in_which_nothing_succeeded_takes_other_settings(
+    api: FaultyApi, dataset: DatasetFolder, tmp_path: Path
+) -> None:
+    api.settings = Settings(always="401")
+    with pytest.raises(EndpointError):
+        evaluate(engine(api), dataset, tmp_path / "out", Plan())
+    api.settings = Settings(default=ANSWERS[1])
+    other = EndpointEngine(api.url, "other", FAMILIES["qwen3-vl"])
+    assert evaluate(other, dataset, tmp_path / "out", Plan())["n"] == 24
+
+
 def test_other_settings_are_another_evaluation(api: FaultyApi, dataset: DatasetFolder, tmp_path: Path) -> None:
     api.settings = Settings(default=ANSWERS[1])
     evaluate(engine(api), dataset, tmp_path / "out", Plan())

@@ -113,6 +113,8 @@ class FaultyApi:
         line, *lines = head.split("\r\n")
         headers = {k.strip().lower(): v.strip() for k, _, v in (entry.partition(":") for entry in lines)}
         data = await reader.readexactly(int(headers.get("content-length", "0")))
+        if line.startswith("GET "):  # what is served there, which most servers do not tell
+            return await _send(writer, "404 Not Found", _error("no such page"))
         self.counts.requests += 1
         self.counts.times.append(time.time())
         self.counts.authorization[headers.get("authorization", "")] += 1

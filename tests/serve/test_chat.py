@@ -15,8 +15,10 @@ from PIL import Image
 from fakes.serving import as_openai, data_uri, serving
 from mirg.data.scenes.render import render
 from mirg.data.scenes.world import Scene, load_world
-from mirg.engines.base import Completion, Generation, Request
+from mirg.engines.base import Completion, Generation, Request, instructions_of
+from mirg.engines.load import Remote, load_engine
 from mirg.engines.transformers import TransformersEngine
+from mirg.errors import ConfigError
 from mirg.families import MIRG_TINY
 from mirg.models.load import load_model
 from research.perception.exercises import locate
@@ -190,3 +192,11 @@ def test_it_binds_this_machine_alone(address: str, client: openai.OpenAI) -> Non
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
     (model,) = client.models.list().data
     assert (model.id, model.owned_by) == ("mirg-tiny", "mirg")
+
+
+def test_an_engine_over_the_address_asks_as_the_model_was_trained(engine: TransformersEngine, address: str) -> None:
+    """Without an option: the server says which family its model is, and how much its prompts say about the form."""
+    remote = load_engine("mirg-tiny", remote=Remote(f"{address}/v1"))
+    assert (remote.family, instructions_of(remote)) == (MIRG_TINY, instructions_of(engine)) == (MIRG_TINY, "none")
+    with pytest.raises(ConfigError, match="the family of the model behind the endpoint is needed"):
+        load_engine("another", remote=Remote(f"{address}/v1"))

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _TASK_METRIC = "joint_accuracy"
 _LISTED = 5  # rejections that are printed
 _THINKING = {  # how the counts of the summary are printed
-    "unfinished": (warn, "never end their thinking; see --max-new-tokens and --thinking off"),
+    "unfinished": (warn, "never end their thinking"),
     "untagged": (warn, "have an answer without answer tags, which was read"),
     "opened_by_template": (say, "have a thinking that the chat template opened"),
     "parsed_by_server": (say, "had their thinking in a separate field of the endpoint's reply"),
@@ -147,6 +147,7 @@ def evaluate(
         warn(f"stopped; finished samples are kept in {out}, the same command continues")
         raise
     work.show(summary)
+    _show_extras(summary)
     _show_left_out(summary)
     say(f"written: {out}")
 
@@ -292,7 +293,7 @@ def _show_draws(k: int, block: Mapping[str, Any], majority: Mapping[str, Any]) -
     rows.append(["majority answer", *(_cell(majority[metric]) for metric in PASSED)])
     table(f"{k} answers to each sample: percent, 95 % interval", ["", *(TITLES[metric] for metric in PASSED)], rows)
     say("; ".join(f"{title}: {_cell(block['agreement'][name])}" for name, title in AGREEMENT.items()))
-    say("The first table is about the majority answer; draws.jsonl has the agreement for each sample.")
+    say("The tables are about the majority answer; draws.jsonl has the agreement for each sample.")
 
 
 def _show_summary(summary: Mapping[str, Any]) -> None:
@@ -302,8 +303,11 @@ def _show_summary(summary: Mapping[str, Any]) -> None:
     if mc_bench := summary["metrics"].get("mc_bench"):
         rows = [[title, _cell(mc_bench["overall"][metric])] for metric, title in MC_BENCH.items()]
         table("The benchmark's own metrics: percent, 95 % interval", ["metric", "value"], rows)
+
+
+def _show_extras(summary: Mapping[str, Any]) -> None:
     if several := summary.get("draws"):
-        _show_draws(several["k"], several["overall"], overall)
+        _show_draws(several["k"], several["overall"], summary["metrics"]["overall"])
     if plugins := summary["metrics"].get("plugins"):
         found = {label: cell for label, cell in plugins["overall"].items() if label not in ("n", "n_sets")}
         rows = [[label, _number(cell)] for label, cell in found.items()]
@@ -314,7 +318,8 @@ def _show_left_out(summary: Mapping[str, Any]) -> None:
     if summary["rejected"]:
         for row in summary["rejections"][:_LISTED]:
             warn(f"{row['id'] or '(row)'} could not be asked: {row['reason']}")
-        warn(f"{summary['rejected']} samples could not be asked and are in no number")
+        counted = "see the tables" if "bench" in summary else "and are in no number"
+        warn(f"{summary['rejected']} samples could not be asked, {counted}")
     for name, (tell, words) in _THINKING.items():
         if count := summary.get("thinking", {}).get(name):
             tell(f"{count} completions {words}")

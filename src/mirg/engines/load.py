@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
+from mirg.answers.prompts import Instructions
 from mirg.engines.base import Engine, Offline
 from mirg.errors import ConfigError
 from mirg.families import PixelLimits, limits_of
@@ -76,15 +78,21 @@ def _remote_engine(
 ) -> Engine:
     from mirg.engines.endpoint import checked_url, key_from_environment
     from mirg.engines.limits import Limits
-    from mirg.engines.remote import EndpointEngine
+    from mirg.engines.remote import EndpointEngine, served_facts
 
+    url = checked_url(remote.url)  # first: the message about a missing key contains the address
+    key = key_from_environment(remote.key_env, url)
+    served = served_facts(url, model, key)
+    family = family or served.get("family")
     if family is None:
-        hint = "an endpoint does not tell it: for example --family qwen3-vl"
+        hint = "this endpoint does not tell it: for example --family qwen3-vl"
         raise ConfigError("the family of the model behind the endpoint is needed", hint=hint)
     known = family_by_name(family)
     limits = limits.get(known.name) if isinstance(limits, Mapping) else limits
     limits = limits if remote.max_pixels is None else limits_of(known, None, remote.max_pixels)
-    url = checked_url(remote.url)  # first: the message about a missing key contains the address
-    key = key_from_environment(remote.key_env, url)
     requests = Limits(concurrency=remote.concurrency)
-    return EndpointEngine(url, model, known, key=key, limits=limits, requests=requests, thinking=thinking)
+    told = served.get("instructions")
+    instructions: Instructions | None = next((one for one in get_args(Instructions) if one == told), None)
+    return EndpointEngine(
+        *(url, model, known), key=key, limits=limits, requests=requests, instructions=instructions, thinking=thinking
+    )

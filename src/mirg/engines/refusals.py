@@ -34,6 +34,8 @@ def meaning(fault: Fault, model: str, images: int, *, has_key: bool) -> Meaning:
     if fault.status == 404 or _NO_MODEL.search(said):
         hint = f"check that the endpoint has a model {model!r}, and that the address ends with /v1"
         return Meaning(hint, all_requests=True)
+    if "no switch for thinking" in said:
+        return Meaning("leave --thinking out", all_requests=True)
     if _TOO_LONG.search(said):
         return Meaning("start the server with a longer context, or lower --max-pixels or --max-new-tokens")
     if fault.status == 413 or _IMAGES.search(said):

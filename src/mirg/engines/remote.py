@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import http.client
 import io
 import json
 import threading
+import urllib.request
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -64,7 +66,7 @@ class EndpointEngine:
         self.limits = limits
         self.instructions = instructions
         self.thinking = thinking
-        self.fingerprint = f"endpoint {hashlib.sha256(f'{url} {model}'.encode()).hexdigest()[:32]}"
+        self.fingerprint = f"endpoint {_digest(model)[:32]}"  # not the address: a server may move
         self._url, self._key = url, key
         self._requests = requests or Limits()
         self._replies: dict[str, Completion] = {}
@@ -232,6 +234,19 @@ class _Loop:
         await self.endpoint.close()
 
 
+def served_facts(url: str, model: str, key: str | None, *, seconds: float = 5.0) -> dict[str, str]:
+    """What ``mirg serve`` says of its model: ``family`` and ``instructions``. Empty for any other server."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        request = urllib.request.Request(f"{url.rstrip('/')}/models", headers=headers)
+        with urllib.request.urlopen(request, timeout=seconds) as response:
+            listed = json.load(response)["data"]
+        facts = next(entry["mirg"] for entry in listed if entry["id"] == model)
+        return {name: value for name, value in facts.items() if isinstance(value, str)}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration, http.client.HTTPException):
+        return {}  # the first request says what is wrong
+
+
 _STORED = TypeAdapter(Completion)
 
 
@@ -255,10 +270,11 @@ def _completion(reply: Reply, *, continued: bool) -> Completion:
     """
     text = reply.text or ""
     opened_by: OpenedBy = "model"
+    begun, ended, _ = text.partition(THINK_CLOSE)
     if reply.reasoning:
         text = f"{THINK_OPEN}{reply.reasoning}" + (f"{THINK_CLOSE}{text}" if text else "")
         opened_by = "server"
-    elif not continued and THINK_CLOSE in text and THINK_OPEN not in text.partition(THINK_CLOSE)[0]:
+    elif not continued and ended and begun.strip() and THINK_OPEN not in begun:
         text, opened_by = THINK_OPEN + text, "template"
     finish = "length" if reply.finish == "length" else "stop"
     return Completion(text, reply.output_tokens or 0, finish, reply.input_tokens or 0, opened_by)

@@ -18,7 +18,7 @@ from mirg.evaluation.failures import failures, size_edges_of
 from mirg.evaluation.intervals import paired_difference
 from mirg.evaluation.metrics import METRICS, subsets, table, values
 from mirg.evaluation.records import Record, by_task, load_records
-from mirg.evaluation.store import SETTINGS_FILE, SUMMARY_FILE, changed_rows
+from mirg.evaluation.store import BENCH_FILE, SETTINGS_FILE, SUMMARY_FILE, changed_rows
 from mirg.samples import REJECTED_FILE
 from mirg.storage import read_json, read_jsonl
 
@@ -181,7 +181,9 @@ def _notes(evaluations: Sequence[Evaluation]) -> list[str]:
     for e in evaluations:
         if draws := e.settings.get("draws"):
             notes.append(f"{e.name}: the majority of {draws} answers to each sample.")
-    for setting in ("family", "numerics", "generation", "instructions", "reader", "rewards"):
+        if (e.folder / BENCH_FILE).is_file():
+            notes.append(f"{e.name}: read as mirg asks for answers; mirg evaluate --against compares by its benchmark.")
+    for setting in ("family", "numerics", "generation", "instructions", "prompt", "reader", "rewards"):
         if len({str(e.settings[setting]) for e in evaluations if setting in e.settings}) > 1:
             notes.append(f"The evaluations differ in: {setting}.")
     return notes

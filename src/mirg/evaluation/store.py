@@ -85,7 +85,7 @@ def claim(out: Path, settings: dict[str, Any], n_rows: int, *, overwrite: bool) 
     files = [out / name for name in (RECORDS_FILE, REJECTED_FILE, SUMMARY_FILE, VALUES_FILE, DRAWS_FILE)]
     if overwrite:
         _remove([*files, out / REPLIES_FILE])
-    elif (out / SETTINGS_FILE).exists():
+    elif (out / SETTINGS_FILE).exists() and _holds_rows(files):
         old = read_json(out / SETTINGS_FILE)
         known = old if isinstance(old, dict) else {}
         new = json.loads(json.dumps({name: value for name, value in settings.items() if name not in NAMES}))
@@ -103,12 +103,17 @@ def claim(out: Path, settings: dict[str, Any], n_rows: int, *, overwrite: bool) 
                 f"{out} holds {kept} records, more than the {n_rows} asked for",
                 hint="choose another folder, or overwrite this one and lose them",
             )
-    elif any(file.exists() for file in files):
+    elif _holds_rows(files):
         raise EvaluationError(f"{out} holds results but no {SETTINGS_FILE}", hint="choose another folder")
     write_json_atomic(out / SETTINGS_FILE, settings)
     _remove([out / SUMMARY_FILE, out / BENCH_FILE])  # they are there exactly where the evaluation is complete
     Journal(out / RECORDS_FILE).close()  # an evaluation without a single row has an empty file
     return Store(out)
+
+
+def _holds_rows(files: Sequence[Path]) -> bool:
+    """Whether anything was evaluated; the settings of a folder in which nothing succeeded may change."""
+    return any(file.exists() and file.stat().st_size > 0 for file in files)
 
 
 def changed_rows(folder: Path) -> str:

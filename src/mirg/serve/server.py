@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mirg.answers.blocks import forbid_vision
-from mirg.engines.base import Completion, Engine
+from mirg.engines.base import Completion, Engine, instructions_of
 from mirg.engines.base import Request as Prompt
 from mirg.errors import AnswerError, ConfigError, ImageError
 from mirg.images import decode_image
@@ -89,8 +89,9 @@ class Served:
         return JSONResponse({"status": "ok", "model": self.name, "waiting": self.worker.waiting})
 
     async def models(self) -> JSONResponse:
-        """The list of models, which has one entry."""
-        model = {"id": self.name, "object": "model", "created": self.created, "owned_by": "mirg"}
+        """The list of models, which has one entry; ``mirg`` says how its prompts are written."""
+        facts = {"family": self.engine.family.name, "instructions": instructions_of(self.engine)}
+        model = {"id": self.name, "object": "model", "created": self.created, "owned_by": "mirg", "mirg": facts}
         return JSONResponse({"object": "list", "data": [model]})
 
     async def chat(self, request: Request) -> Response:

@@ -161,7 +161,7 @@ def open_bench(options: BenchOptions, plan: Plan, *, revised: bool) -> MigBench:
 
 def annotations_in(root: Path, revised: bool) -> Path:
     """The annotation file of a version in the folder of the benchmark or beside it. DataError if there is none."""
-    places = [root / FILES[revised], root / "MIG-Bench" / FILES[revised], root.parent / FILES[revised]]
+    places = [folder / FILES[revised] for folder in (root, root / "MIG-Bench", root.parent, root.parent.parent)]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         hint = f"download {NEEDS[revised]}, or say where the annotations are: --annotations FILE"

@@ -182,7 +182,9 @@ def compare_scores(a: Sequence[Score], b: Sequence[Score], *, resamples: int = R
 
 def _points(a: Floats, b: Floats, scores: Sequence[Score], resamples: int) -> dict[str, float]:
     found = paired_difference(a, b, [_image_set(score.item) for score in scores], resamples=resamples)
-    ends = {"mean": 100 * found.mean, "low": 100 * found.low, "high": 100 * found.high, "p": found.p}
+    # Expanded percentiles may lie outside of what a difference of shares can be.
+    ends = {"low": 100 * max(found.low, -1.0), "high": 100 * min(found.high, 1.0)}
+    ends = {"mean": 100 * found.mean, **ends, "p": found.p}
     return ends | {"a": 100 * float(a.mean()), "b": 100 * float(b.mean())}
 
 

@@ -37,6 +37,7 @@ def show(result: Block, own: str = "these responses") -> None:
 
 def _show_protocol(result: Block, protocol: str) -> None:
     found = result[protocol]
+    changed = f" with the stretch of {result['stretch']}" if protocol == "official" and "stretch" in result else ""
     rows = [[row["name"], str(row["items"]), *_cells(row)] for row in found["tasks"].values()]
     items = {
         "mean": result["items"],
@@ -45,7 +46,7 @@ def _show_protocol(result: Block, protocol: str) -> None:
     rows += [[title, str(items[key]), *_cells(found[key])] for key, title in _MEANS.items() if key in found]
     columns = ["task", "items", "Acc@0.3", "Acc@0.5, 95 % interval", "Acc@0.7", "mean IoU"]
     columns += ["image accuracy"] if protocol != "official" else []
-    table(f"{result['benchmark']}, {protocol}, percent", columns, rows)
+    table(f"{result['benchmark']}, {protocol}{changed}, percent", columns, rows)
 
 
 def _cells(row: Block) -> list[str]:
@@ -63,8 +64,13 @@ def _show_published(result: Block, own: str) -> None:
         tasks = [f"{value:.2f}" for value in row["tasks"]] or [""] * len(PAPER_NAMES)
         rows.append([row["model"], *tasks, f"{row['mean']:.2f}", row["source"]])
     cells = [f"{scored['tasks'][task]['acc@0.5']:.2f}" if task in scored["tasks"] else "" for task in PAPER_NAMES]
+    own += f", stretched as {result['stretch']}'s" if "stretch" in result else ""
     rows.append([own, *cells, f"{scored['mean']['acc@0.5']:.2f}", ""])
     table(f"published for {result['benchmark']}, Acc@0.5", ["model", *PAPER_NAMES.values(), "mean", "source"], rows)
+
+    if len(scored["tasks"]) < len(PAPER_NAMES):
+        words = f"the mean is over {len(scored['tasks'])} of {len(PAPER_NAMES)} tasks"
+        warn(f"{words}: it does not compare with published means")
 
 
 def _show_difference(other: Block, protocol: str) -> None:
