@@ -82,6 +82,8 @@ CASES = [
          "The model `m` does not exist", "check that the endpoint has a model 'm'"),
     Case("no such model, LiteLLM", {"always": "400", "message": "Invalid model name passed in model=m"}, (),
          "Invalid model name", "check that the endpoint has a model 'm'"),
+    Case("no switch, mirg serve", {"always": "400", "message": "the chat template has no switch for thinking"}, (),
+         "no switch for thinking", "leave --thinking out"),
 ]  # fmt: skip
 
 

@@ -6,8 +6,10 @@ import base64
 import io
 import json
 import random
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from fakes.serving import serving
 from mirg.engines.base import Completion, Generation, Request, Sampler, several
 from mirg.engines.limits import Limits
 from mirg.engines.load import Remote, load_engine
-from mirg.engines.remote import EndpointEngine
+from mirg.engines.remote import EndpointEngine, served_facts
 from mirg.errors import ConfigError, EndpointError, EngineError
 from mirg.families import FAMILIES, PixelLimits
 from mirg.frames import input_size
@@ -204,3 +206,23 @@ def test_the_endpoint_of_mirg_serve_gives_what_its_engine_gives() -> None:
         remote = EndpointEngine(f"{url}/v1", "local", local.family)
         found = remote.generate(requests, GREEDY)
     assert [one.text for one in found] == [one.text for one in local.generate(requests, GREEDY)]
+
+
+def test_a_key_is_not_sent_on_to_where_a_server_redirects() -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    class Redirecting(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append((self.path, self.headers.get("Authorization")))
+            self.send_response(302 if self.path == "/v1/models" else 200)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirecting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert served_facts(f"http://127.0.0.1:{server.server_port}/v1", "m", "secret") == {}
+        server.shutdown()
+    assert seen == [("/v1/models", "Bearer secret"), ("/elsewhere", None)]

@@ -85,7 +85,7 @@ class FaultyApi:
         self.bodies: list[dict[str, Any]] = []
         self.keep_bodies = False
         self.reply = reply
-        self.message: dict[str, Any] = {}  # fields of every message, in the place of its own
+        self.message: dict[str, Any] = {}  # fields that replace those of every message
         self.refused: Callable[[dict[str, Any]], str | None] = lambda body: None  # the message of a refusal, status 400
         self.finish = "stop"
         self.port = 0

@@ -75,7 +75,7 @@ def install(monkeypatch: pytest.MonkeyPatch, *faults: str) -> Started:
                 raise ValueError("GPU memory utilization must be less than 1.0.")
             dtype = arguments["dtype"]
             self.engine = Engine(model, [*started.faults, *(["bfloat16"] if dtype == "bfloat16" else [])])
-            self.engine._logs = lambda *_: []  # type: ignore[method-assign]  # no log-probability is asked for
+            self.engine._logs = lambda *_: []  # type: ignore[method-assign]  # no log-probability is requested
             if "pixel limits" not in started.faults:
                 size = self.engine.processor.image_processor.size
                 for name, pixels in arguments["mm_processor_kwargs"]["size"].items():

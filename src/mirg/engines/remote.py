@@ -236,9 +236,10 @@ class _Loop:
 
 def served_facts(url: str, model: str, key: str | None, *, seconds: float = 5.0) -> dict[str, str]:
     """What ``mirg serve`` says of its model: ``family`` and ``instructions``. Empty for any other server."""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        request = urllib.request.Request(f"{url.rstrip('/')}/models", headers=headers)
+        request = urllib.request.Request(f"{url.rstrip('/')}/models")
+        if key:
+            request.add_unredirected_header("Authorization", f"Bearer {key}")  # no other server may see it
         with urllib.request.urlopen(request, timeout=seconds) as response:
             listed = json.load(response)["data"]
         facts = next(entry["mirg"] for entry in listed if entry["id"] == model)
