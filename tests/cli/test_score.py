@@ -34,6 +34,17 @@ def test_both_protocols(mirg: Mirg, files: tuple[Path, Path], tmp_path: Path) ->
     assert "3 defects" in result.output and "no image named" in result.output
 
 
+def test_what_does_not_compare_with_published_rows_is_said(mirg: Mirg, tmp_path: Path) -> None:
+    annotations = write_annotations(tmp_path / "a.json", [ROWS[1][0]])
+    responses = write_responses(tmp_path / "r.jsonl", {0: WHOLE})
+    plain, changed = (
+        mirg("score", "migbench", annotations, responses, *more) for more in ((), ("--stretch", "migician"))
+    )
+    assert "the mean is over 1 of 10 tasks" in plain.stderr and "stretch" not in plain.output
+    assert "official with the stretch of migician" in changed.output and "stretched as migician's" in changed.output
+    assert "strict with the stretch" not in changed.output
+
+
 @pytest.mark.parametrize(("protocol", "other"), [("official", "strict"), ("strict", "official")])
 def test_one_protocol(mirg: Mirg, files: tuple[Path, Path], tmp_path: Path, protocol: str, other: str) -> None:
     out = tmp_path / "scores.jsonl"
