@@ -102,6 +102,7 @@ TABLE: list[tuple[str, str, str]] = [
         stretch migician .frame.stretch=True
         protocol strict .chosen | family internvl .frame.family.name
         min_pixels 7 .frame.limits.min_pixels | max_pixels 50000 .frame.limits.max_pixels"""),
+    ("doctor", "cli.doctor.disk_state", "disk d .folder"),
     ("report", "evaluation.pages.report_from_run", """
         run r .run | out o .out | data d .data"""),
     ("study", "study.results.load_cells study.run.run_study", """
@@ -218,6 +219,7 @@ SEEN_AT_THE_END = {
     "json": "test_data_*.py, test_measured.py",
     "as_json": "test_evaluate.py, test_ground.py",
     "compare out": "test_evaluate.py",
+    "doctor test": "test_doctor.py",
     "ground out": "test_ground.py",
     "score migbench against": "test_score.py",
     "score migbench out": "test_score.py",

@@ -26,6 +26,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "serve": ("mirg.cli.serve", "serve", "Serve a model on this machine, as an OpenAI-compatible chat endpoint."),
     "score": ("mirg.cli.score", "app", "Score responses to a published benchmark."),
     "study": ("mirg.cli.study", "study", "Train and compare arms that show the effect of each part."),
+    "doctor": (
+        "mirg.cli.doctor",
+        "doctor",
+        "Check packages, GPU and disk, and say how to mend what is wrong.",
+    ),
     "report": ("mirg.cli.report", "report", "Write one HTML page about a run."),
     "ground": ("mirg.cli.ground", "ground", "Ask a model about several images; get reasoning, image and box."),
 }
