@@ -1,4 +1,4 @@
-"""``mirg doctor`` names what is wrong with a machine and how to mend it, and goes on if a check itself fails."""
+"""``mirg doctor`` names what is wrong with a machine and how to fix it, and continues if a check itself fails."""
 
 from __future__ import annotations
 

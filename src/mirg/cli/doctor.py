@@ -1,4 +1,4 @@
-"""``mirg doctor``: what of this machine mirg can use, what is wrong with it, and the command that mends it."""
+"""``mirg doctor``: what of this machine mirg can use, what is wrong with it, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _GB = 10**9
 
 
 class Finding(NamedTuple):
-    """One line of the report; ``remedy`` is the command or the change that mends a warning or an error."""
+    """One line of the report; ``remedy`` is the command or the change that fixes a warning or an error."""
 
     level: Level
     topic: str
@@ -48,7 +48,7 @@ def doctor(
     test: Annotated[bool, typer.Option("--test/--no-test", help="Run the embedded model for a few seconds.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Look at packages, torch, GPU, vLLM, disk and memory, run a short self-test, and say how to mend what is wrong.
+    """Look at packages, torch, GPU, vLLM, disk and memory, run a short self-test, and say how to fix what is wrong.
 
     Ends with exit code 1 if there is an error.
     """
@@ -226,7 +226,7 @@ def vllm_state() -> Iterator[Finding]:
 
 
 def disk_state(folder: Path) -> Iterator[Finding]:
-    """Free space, speed of writing, and locks in ``folder``, or where it would be created."""
+    """Free space, speed of writing, and locks in ``folder``, or in its nearest parent that exists."""
     while not folder.exists():
         folder = folder.absolute().parent
     free = shutil.disk_usage(folder).free / _GB

@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": (
         "mirg.cli.doctor",
         "doctor",
-        "Check packages, GPU and disk, and say how to mend what is wrong.",
+        "Check packages, GPU and disk, and say how to fix what is wrong.",
     ),
     "report": ("mirg.cli.report", "report", "Write one HTML page about a run."),
     "ground": ("mirg.cli.ground", "ground", "Ask a model about several images; get reasoning, image and box."),
