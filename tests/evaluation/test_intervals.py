@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import product
+from statistics import mean
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from scipy import stats
 from mirg.errors import EvaluationError
 from mirg.evaluation.intervals import (
     Interval,
+    _acceleration,
     _bias,
     mean_interval,
     mean_intervals,
@@ -163,6 +165,16 @@ def test_skewed_values_move_the_interval() -> None:
     half = [1.0, 0.0] * 20
     bca, plain = mean_interval(half, list(range(40))), paired_difference([0.0] * 40, half, list(range(40)))
     assert [bca.low, bca.high] == pytest.approx([plain.low, plain.high], abs=0.026)
+
+
+def test_the_acceleration_is_that_of_the_jackknife_over_ragged_sets() -> None:
+    values = {"a": [1.0], "b": [0.0, 1.0, 1.0], "c": [0.0] * 7, "d": [1.0, 0.0], "e": [0.0]}
+    means = [mean([v for key, own in values.items() if key != left for v in own]) for left in values]
+    away = [mean(means) - one for one in means]
+    expected = sum(d**3 for d in away) / (6 * sum(d**2 for d in away) ** 1.5)
+    sums = np.array([[sum(own)] for own in values.values()])
+    counts = np.array([float(len(own)) for own in values.values()])
+    assert _acceleration(sums, counts)[0] == pytest.approx(expected, rel=1e-9)
 
 
 def test_draws_that_tie_with_the_mean_count_half() -> None:

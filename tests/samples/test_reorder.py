@@ -71,6 +71,8 @@ def test_orders_differ_and_are_always_the_same() -> None:
     assert found[0] == sample and in_orders(sample, 1) == [sample]
     assert len({tuple(image.path for image in one.images) for one in found}) == 6 == len({one.id for one in found})
     assert len(in_orders(sample, 50)) == 6, "three images have no more orders"
+    renamed = (in_orders(sample.model_copy(update={"id": f"s{k}"}), 2)[1] for k in range(20))
+    assert len({tuple(image.path for image in one.images) for one in renamed}) > 1, "samples have different orders"
 
 
 @pytest.mark.parametrize("order", [[1, 2], [1, 1, 2], [0, 1, 2], [1, 2, 4]])
