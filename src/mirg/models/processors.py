@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,7 @@ def image_only(model_type: str) -> type[ProcessorMixin]:
 
     The class keeps its name, which saved folders record.
     """
+    from transformers import ProcessorMixin
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 
     name = PROCESSOR_MAPPING_NAMES.get(model_type)
@@ -46,6 +48,9 @@ def image_only(model_type: str) -> type[ProcessorMixin]:
         self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **others: Any
     ) -> None:
         parts = {"image_processor": image_processor, "tokenizer": tokenizer, "video_processor": None}
+        module: Any = sys.modules[base.__module__]
+        if getattr(module, "num2words", "") is None:  # SmolVLM's refuses to start without it, and only videos need it
+            module.num2words = str
         base.__init__(self, **parts, chat_template=chat_template, **others)
 
     def check_argument_for_proper_class(self: Any, argument_name: str, argument: Any) -> Any:
@@ -53,7 +58,11 @@ def image_only(model_type: str) -> type[ProcessorMixin]:
             return None
         return base.check_argument_for_proper_class(self, argument_name, argument)
 
-    methods = {"__init__": __init__, "check_argument_for_proper_class": check_argument_for_proper_class}
+    methods = {
+        "__init__": __init__,
+        "check_argument_for_proper_class": check_argument_for_proper_class,
+        "apply_chat_template": ProcessorMixin.apply_chat_template,  # SmolVLM's reads settings of the video processor
+    }
     return type(base.__name__, (base,), {"__doc__": base.__doc__, **methods})
 
 
