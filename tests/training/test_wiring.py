@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from transformers import Trainer
 
 from fakes.recipes import leaves, nested
+from fakes.tiny import write_thinking
 from fakes.uneven import CITED, COMPLETION, LIMITS, POINTED, SAMPLE, write_uneven
 from fakes.vllm import Engine, install
 from mirg.engines.load import load_engine
@@ -49,8 +50,8 @@ def reasons(word: str) -> Found:
 
 
 def prompt(made: Any) -> str:
-    parts = made.trainer.train_dataset[0]["prompt"][0]["content"]
-    return "".join(part["text"] or "" for part in parts)
+    given = made.trainer.train_dataset[0]["prompt"]  # as text in SFT, as messages in GRPO
+    return given if isinstance(given, str) else "".join(part["text"] or "" for part in given[0]["content"])
 
 
 def earned(text: str, part: int) -> Found:
@@ -204,6 +205,13 @@ COLOCATE: list[Row] = [
     ("rollouts.backend", "vllm", args("use_vllm"), True),
     ("rollouts.mode", "colocate", args("vllm_mode")),
 ]
+# With a chat template that opens the thinking, and can close it at once.
+EMPTY = "<think>\n\n</think>\n\n"
+SFT_THINKING: list[Row] = [("prompt.thinking", False, lambda made: prompt(made).endswith(EMPTY), True)]
+GRPO_THINKING: list[Row] = [
+    ("prompt.thinking", False, lambda made: made.trainer.chat_template_kwargs, {"enable_thinking": False}),
+    ("prompt.thinking", False, lambda made: made.trainer.rollouts.rewards.scorer.opened, EMPTY),
+]
 TABLES: dict[str, tuple[type[BaseModel], list[Row]]] = {
     "sft": (SftRecipe, SFT),
     "grpo": (GrpoRecipe, GRPO),
@@ -211,6 +219,8 @@ TABLES: dict[str, tuple[type[BaseModel], list[Row]]] = {
     "grpo, TRL's own": (GrpoRecipe, OWN),
     "grpo, vLLM server": (GrpoRecipe, SERVER),
     "grpo, vLLM colocate": (GrpoRecipe, COLOCATE),
+    "sft, thinking": (SftRecipe, SFT_THINKING),
+    "grpo, thinking": (GrpoRecipe, GRPO_THINKING),
 }
 # Without them no run begins; every other test of this folder has them.
 NEEDED = {"model", "data", "stage"}
@@ -249,7 +259,10 @@ def made(data_of_wiring: Path, folders: dict[str, Path], tmp_path_factory: pytes
         if name in kept:
             return kept[name]
         found, out = SimpleNamespace(seeds=[]), tmp_path_factory.mktemp("run") / "out"
-        recipe = recipe_of(name, data_of_wiring, folders["qwen2_5_vl"])
+        model = folders["qwen2_5_vl"]
+        if "thinking" in name:
+            model = write_thinking(out.with_name("model"), model)
+        recipe = recipe_of(name, data_of_wiring, model)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Trainer, "train", lambda trainer, **_: setattr(found, "trainer", trainer))
             patch.setattr("transformers.set_seed", found.seeds.append)
@@ -346,6 +359,7 @@ def test_every_key_has_a_row(kind: type[BaseModel]) -> None:
     [
         ({"held_out": "DATA"}, DataError, "share 3 images"),
         ({"processes": 2}, ConfigError, "asks for 2 processes"),
+        ({"prompt": {"thinking": True}}, ConfigError, "no switch for thinking"),
     ],
 )
 def test_what_stops_a_run(
