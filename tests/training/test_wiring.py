@@ -261,7 +261,7 @@ def made(data_of_wiring: Path, folders: dict[str, Path], tmp_path_factory: pytes
         found, out = SimpleNamespace(seeds=[]), tmp_path_factory.mktemp("run") / "out"
         model = folders["qwen2_5_vl"]
         if "thinking" in name:
-            model = write_thinking(out.with_name("model"), model)
+            model = write_thinking(out.with_name("model"), folders["qwen3_vl"])
         recipe = recipe_of(name, data_of_wiring, model)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Trainer, "train", lambda trainer, **_: setattr(found, "trainer", trainer))
