@@ -20,7 +20,6 @@ from typing import Any, Literal, NamedTuple
 import torch
 from transformers.activations import QuickGELUActivation
 
-from mirg.errors import EngineError
 from mirg.models.load import NARROW, LoadedModel, load_skeleton
 from mirg.models.packing import LOGITS
 from mirg.models.sampling import ROOM
@@ -174,13 +173,14 @@ def estimate_of(
 ) -> Estimate:
     """The estimate for rows of ``lengths``; of ``loaded``, which gets adapters if the recipe has them, only sizes.
 
-    The moments of GRPO that is not packed are without activations.
+    The moments of GRPO that is not packed are without activations, and so are those of a model whose layers are not
+    those of Qwen2-VL to Qwen3-VL.
     """
     recipe = resolve_dtype(recipe)
-    d, t = _sizes(loaded.model)
+    sizes = _sizes(loaded.model)
     sft = isinstance(recipe, SftRecipe)
     m = Mode(
-        attention=("eager" if device == "cpu" and d.width <= NARROW else "sdpa") if sft else "packed",
+        attention=("eager" if device == "cpu" and sizes and sizes[0].width <= NARROW else "sdpa") if sft else "packed",
         bf16=recipe.dtype == "bfloat16",
         rank=recipe.lora.rank,
         dropout=recipe.lora.dropout > 0,
@@ -197,6 +197,10 @@ def estimate_of(
     if processes > 1:
         held["exchange"] = weights.trained * FLOAT  # the buckets that gradients are averaged in
     moments = {"optimizer": {"gradients": weights.trained * FLOAT}}
+    if sizes is None:
+        longest = [lengths[row] for row in longest_rows(lengths, 1)]
+        return Estimate({"optimizer": held | moments["optimizer"]}, longest, weights, device)
+    d, t = sizes
     if isinstance(recipe, SftRecipe):
         longest = [lengths[row] for row in longest_rows(lengths, recipe.batch_size)]
         row, images = Row(len(longest), longest[0].tokens), _patches(longest, t)
@@ -225,8 +229,11 @@ def estimate_of(
     return Estimate(whole, longest, weights, device)
 
 
-def _sizes(model: Any) -> tuple[Decoder, Tower]:
-    """Read off the layers of a Qwen-VL model, which may be on the meta device and must not be wrapped by PEFT."""
+def _sizes(model: Any) -> tuple[Decoder, Tower] | None:
+    """Read off the layers of a Qwen-VL model, which may be on the meta device and must not be wrapped by PEFT.
+
+    None if its layers are others, for example with linear attention or experts.
+    """
     try:
         text, visual = model.model.language_model, model.model.visual
         attention, block, config = text.layers[0].self_attn, visual.blocks[0], visual.config
@@ -260,8 +267,8 @@ def _sizes(model: Any) -> tuple[Decoder, Tower]:
             windowed=0 if full is None else len(visual.blocks) - len(full),
         )
         return decoder, tower
-    except AttributeError as error:
-        raise EngineError(f"the memory of a {model.config.model_type} model is not known: {error}") from error
+    except AttributeError:
+        return None
 
 
 def count_weights(recipe: RunConfig, model: Any) -> Weights:
@@ -488,7 +495,7 @@ def describe(found: Estimate) -> list[str]:
     if others:
         lines.append(f"at other moments: {'; '.join(others)}")
     else:
-        lines.append("without activations: they are not known for GRPO with packed: false")
+        lines.append("without activations: they are known for Qwen2-VL to Qwen3-VL, in SFT and with packed: true")
     first = found.longest[0]
     lines.append(f"longest of the data: {first.tokens} tokens, {sum(first.images)} of them visual, sample {first.id}")
     return lines
