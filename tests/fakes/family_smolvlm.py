@@ -16,7 +16,7 @@ TOKENS = (
 )
 
 
-def write_smolvlm(folder: Path) -> Path:
+def write(folder: Path) -> Path:
     """A random model with Llama as its language model."""
     from transformers import SmolVLMConfig
     from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil

@@ -7,6 +7,7 @@ video part does everything that mirg needs. The class keeps its public name, so 
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
+_SETTINGS = ("chat_template", "image_seq_length", "image_seq_len")  # stored with a processor besides its parts
 
 
 @cache
@@ -52,6 +54,10 @@ def image_only(model_type: str) -> type[ProcessorMixin]:
         if getattr(module, "num2words", "") is None:  # SmolVLM's refuses to start without it, and only videos need it
             module.num2words = str
         base.__init__(self, **parts, chat_template=chat_template, **others)
+
+    # Only what the signature names is stored with a processor.
+    named = [one for name, one in inspect.signature(base.__init__).parameters.items() if name != "video_processor"]
+    __init__.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
 
     def check_argument_for_proper_class(self: Any, argument_name: str, argument: Any) -> Any:
         if argument_name == "video_processor":
@@ -83,7 +89,6 @@ def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
     EngineError if its chat template cannot be used, OSError or ValueError if its files cannot be read.
     """
     from transformers import AutoProcessor, AutoTokenizer
-    from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
     folder = Path(name_or_path)
     config = folder / "processor_config.json"
@@ -93,18 +98,29 @@ def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
         and "video_processor" not in json.loads(config.read_text())
         and not (folder / "video_preprocessor_config.json").is_file()
     )
-    if has_torchvision() and not saved_image_only:
+    wordless = model_type == "smolvlm" and importlib.util.find_spec("num2words") is None  # which its video part needs
+    if has_torchvision() and not saved_image_only and not wordless:
         processor = AutoProcessor.from_pretrained(name_or_path)
     else:
         processor_class: Any = image_only(model_type)
-        parts = [
-            AutoImageProcessor.from_pretrained(name_or_path, backend="pil"),
-            AutoTokenizer.from_pretrained(name_or_path),
-        ]
-        settings, _ = processor_class.get_processor_dict(name_or_path)
-        processor = processor_class.from_args_and_dict(parts, settings)
+        parts = _image_processor(name_or_path, model_type), AutoTokenizer.from_pretrained(name_or_path)
+        stored, _ = processor_class.get_processor_dict(name_or_path)
+        # Its from_args_and_dict drops what only the base class names.
+        processor = processor_class(*parts, **{name: stored[name] for name in _SETTINGS if name in stored})
     _check_template(processor, folder)
     return processor
+
+
+def _image_processor(name_or_path: str, model_type: str) -> Any:
+    """The image processor that needs no torchvision."""
+    from transformers.models.auto.image_processing_auto import AutoImageProcessor
+
+    if model_type != "smolvlm":
+        return AutoImageProcessor.from_pretrained(name_or_path, backend="pil")
+    # transformers withholds this one without torchvision, because comments in its file name the other.
+    from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+
+    return SmolVLMImageProcessorPil.from_pretrained(name_or_path)
 
 
 def _check_template(processor: Any, folder: Path) -> None:
