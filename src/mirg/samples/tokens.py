@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.families import Family, PixelLimits
-from mirg.frames import Size, input_size
+from mirg.frames import Size, input_size, split_grid, whole_size
 from mirg.samples.schema import Sample
 
 CountText = Callable[[str], int]
@@ -38,6 +38,9 @@ def image_tokens(size: Size, family: Family, limits: PixelLimits | None = None) 
     cells = (width // family.factor) * (height // family.factor)
     if family.resize == "tiles":
         return (cells + (cells > 1)) * _TILE_TOKENS
+    if family.resize == "split" and split_grid(size, family, limits):  # the tiles, and the small copy of the whole
+        width, height = whole_size(size, family, limits)
+        return cells + (width // family.factor) * (height // family.factor)
     return cells
 
 
@@ -98,11 +101,11 @@ def refuse_for_family(sample: Sample, family: Family, limits: PixelLimits | None
 def sizes_in(sample: Sample, family: Family) -> list[Size]:
     """(width, height) in pixels of every image, Image-1 first; (1, 1) if it is unknown and not needed.
 
-    A family that counts in thousandths needs no size. DataError, naming the sample, if the family counts in pixels of
-    the resized image and a size is unknown.
+    A family that counts in fractions or thousandths needs no size. DataError, naming the sample, if the family counts
+    in pixels of the resized image and a size is unknown.
     """
     for number, image in enumerate(sample.images, 1):
-        if not image.measured and family.box_frame != "relative_1000":
+        if not image.measured and family.box_frame == "resized_pixels":
             raise DataError(
                 f"sample {sample.id}: the size of Image-{number} is not known, and {family.name} counts in its pixels",
                 hint="mirg data filter DATASET OUT --look header writes the sizes",
