@@ -19,8 +19,9 @@ class PixelLimits:
     """Fewest and most pixels of a resized image, as the processor counts them (``shortest_edge``, ``longest_edge``).
 
     GLM counts every image as two frames, so its limits are twice the pixels. InternVL resizes to whole tiles; its
-    limits are the fewest and most tiles times the area of a tile. Gemma 4 enlarges every image to the most pixels.
-    LFM2-VL splits much larger images into tiles of the most pixels and a small copy of the whole.
+    limits are the fewest and most tiles times the area of a tile. SmolVLM gives every image the same longer side; its
+    limits are the area of a tile and the square of that side, of which only the second can be set. Gemma 4 enlarges
+    every image to the most pixels. LFM2-VL splits much larger images into tiles and adds a small copy of the whole.
     """
 
     min_pixels: int
@@ -44,8 +45,13 @@ class Family:
     image_token: str  # what one visual token looks like in the tokenised prompt
     vision_tokens: tuple[str, ...]
     step: int = 1  # coordinates are multiples of it
-    tile_tokens: int = 0  # visual tokens of a tile, if there are tiles
-    resize: Literal["image", "frames", "tiles", "budget", "split"] = "image"  # which arithmetic, see ``input_size``
+    # which arithmetic, see ``input_size``
+    resize: Literal["image", "frames", "tiles", "longest", "budget", "split"] = "image"
+    # Visual tokens of a tile of ``factor`` pixels a side; 0: such a square is one token. A tile of LFM2-VL is larger.
+    tile_tokens: int = 0
+    # Tokens besides the visual ones that the processor writes for an image, for each of its tiles, and for each row of
+    # several tiles.
+    marks: tuple[int, int, int] = (0, 0, 0)
     box_open: str = ""  # around a box in the text style
     box_close: str = ""
     brackets: Literal["pairs", "nested"] = "pairs"  # text style: (x1,y1),(x2,y2) or [[x1,y1,x2,y2]]
@@ -111,12 +117,14 @@ INTERNVL = Family(
     limits=PixelLimits(448 * 448, 12 * 448 * 448),
     factor=448,
     resize="tiles",
+    tile_tokens=256,
+    marks=(2, 0, 0),
     image_token="<IMG_CONTEXT>",
     vision_tokens=("<img>", "</img>", "<IMG_CONTEXT>", "<video>", "<|im_start|>"),
     box_open="<box>",
     box_close="</box>",
     brackets="nested",
-    template_tokens=(8, 3),
+    template_tokens=(8, 1),
 )
 GLM_V = Family(
     name="glm-v",
@@ -132,6 +140,25 @@ GLM_V = Family(
         *("<|system|>", "<|user|>", "<|assistant|>"),
     ),
     template_tokens=(6, 2),
+)
+# SmolVLM2 was not trained to write boxes: it is given the frame and the style of Qwen3-VL. The facts are those of its
+# checkpoints with 256 M and 500 M parameters; that with 2.2 B has tiles of 384 pixels, which its processor says.
+SMOLVLM2 = Family(
+    name="smolvlm2",
+    model_types=("smolvlm",),
+    box_frame="relative_1000",
+    style="json",
+    limits=PixelLimits(512 * 512, 2048 * 2048),
+    factor=512,
+    resize="longest",
+    tile_tokens=64,
+    marks=(1, 2, 1),
+    image_token="<image>",
+    vision_tokens=(
+        *("<fake_token_around_image>", "<image>", "<global-img>", "<|im_start|>"),
+        *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
+    ),
+    template_tokens=(7, 0),
 )
 # Every image becomes as many of at most 280 soft tokens as its aspect ratio allows; one is 3 x 3 patches of 16 pixels.
 # The processor takes no other numbers of soft tokens than 70, 140, 280, 560 and 1120.
@@ -149,7 +176,8 @@ GEMMA_4 = Family(
         *("<|image|>", "<|image>", "<image|>", "<|audio|>", "<|audio>", "<audio|>", "<|video|>"),
         *("<|turn>", "<|channel>", "<channel|>", "<|think|>"),
     ),
-    template_tokens=(8, 2),
+    marks=(2, 0, 0),
+    template_tokens=(9, 0),
 )
 # The model card of LFM2.5-VL-450M and the published grounding recipe of LFM2.5-VL write fractions; the documentation of
 # LFM2.5-VL-3B writes 0-1000 as Qwen3-VL does. Both have the same model type, so the second is chosen by name.
@@ -167,7 +195,8 @@ LFM2_VL = Family(
         *("<image>", "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>", "<|im_start|>"),
         *(f"<|img_row_{row}_col_{column}|>" for row in range(1, 11) for column in range(1, 11)),
     ),
-    template_tokens=(9, 2),
+    marks=(2, 1, 0),
+    template_tokens=(9, 0),
 )
 LFM2_VL_3B = replace(LFM2_VL, name="lfm2.5-vl-3b", model_types=(), box_frame="relative_1000")
 # MiMo-VL checkpoints call themselves "qwen2_5_vl" and are built like it; only a name can tell them apart.
@@ -177,7 +206,10 @@ MIRG_TINY = replace(QWEN3_VL, name="mirg-tiny", model_types=(), style="text", st
 
 FAMILIES: dict[str, Family] = {
     f.name: f
-    for f in (QWEN2_VL, QWEN25_VL, QWEN3_VL, INTERNVL, GLM_V, GEMMA_4, LFM2_VL, LFM2_VL_3B, MIMO_VL, MIRG_TINY)
+    for f in (
+        *(QWEN2_VL, QWEN25_VL, QWEN3_VL, INTERNVL, SMOLVLM2, GLM_V, GEMMA_4, LFM2_VL, LFM2_VL_3B),
+        *(MIMO_VL, MIRG_TINY),
+    )
 }
 
 

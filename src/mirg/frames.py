@@ -32,8 +32,9 @@ def input_size(size: Size, family: Family, limits: PixelLimits | None = None) ->
     """(width, height) to which the family's image processor resizes an image of ``size``.
 
     Raises :class:`ImageError` where the processor would refuse the image. The arithmetic is transformers'
-    (``smart_resize`` of Qwen2-VL and GLM-4V, ``get_optimal_tiled_canvas`` of GOT-OCR2, which InternVL uses,
-    ``get_aspect_ratio_preserving_size`` of Gemma 4, and ``resize_and_split`` of LFM2-VL).
+    (``smart_resize`` of Qwen2-VL and GLM-4V, ``get_optimal_tiled_canvas`` of GOT-OCR2, which InternVL uses, ``resize``
+    and ``resize_for_vision_encoder`` of SmolVLM, ``get_aspect_ratio_preserving_size`` of Gemma 4, and
+    ``resize_and_split`` of LFM2-VL).
     """
     width, height = size
     if width < 1 or height < 1:
@@ -42,6 +43,8 @@ def input_size(size: Size, family: Family, limits: PixelLimits | None = None) ->
     if family.resize == "tiles":
         columns, rows = _tiling(width, height, family.factor, limits)
         return (columns * family.factor, rows * family.factor)
+    if family.resize == "longest":
+        return _longest(width, height, family.factor, math.isqrt(limits.max_pixels))
     if family.resize == "budget":
         return _budget(width, height, family.factor, limits.max_pixels)
     if family.resize == "split":
@@ -73,6 +76,23 @@ def _in_area(width: int, height: int, factor: int, limits: PixelLimits, *, frame
         beta = math.sqrt(limits.min_pixels / (frames * height * width))
         return (math.ceil(width * beta / factor) * factor, math.ceil(height * beta / factor) * factor)
     return (new_width, new_height)
+
+
+def _longest(width: int, height: int, tile: int, side: int) -> Size:
+    """(width, height) in whole tiles after the longer side of the image was made ``side`` pixels long.
+
+    The order of the divisions is the processor's and decides how a side is rounded.
+    """
+    aspect = width / height
+    if width >= height:
+        made = int(side / aspect)
+        width, height = side, max(made + made % 2, 1)
+        aspect, width = width / height, -(-width // tile) * tile
+        return width, -(-int(width / aspect) // tile) * tile
+    made = int(side * aspect)
+    width, height = max(made + made % 2, 1), side
+    aspect, height = width / height, -(-height // tile) * tile
+    return -(-int(height * aspect) // tile) * tile, height
 
 
 def _budget(width: int, height: int, factor: int, most: int) -> Size:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +227,11 @@ def _of(write: Callable[[Path, str], Path], kind: str) -> Callable[[Path], Path]
     return lambda folder: write(folder, kind)
 
 
+def _elsewhere(module: str, *kinds: str) -> Callable[[Path], Path]:
+    """The builder in ``fakes/family_MODULE.py``, which uses the functions of this file."""
+    return lambda folder: import_module(f"fakes.family_{module}").write(folder, *kinds)
+
+
 # What a row is called -> what writes its model folder. A row is a kind of model; a family may have several.
 FAMILY_MODELS: Mapping[str, Callable[[Path], Path]] = {
     "qwen2-vl": _of(_qwen("qwen2_5_vl"), "qwen2_vl"),
@@ -238,4 +243,7 @@ FAMILY_MODELS: Mapping[str, Callable[[Path], Path]] = {
     "glm-4.1v": _of(_glm(GLM41_TEMPLATE, "glm4v_text"), "glm4v"),
     "glm-4.5v": _of(_glm(_glm45_template(), "glm4v_moe_text"), "glm4v_moe"),
     "glm-4.6v": _of(_glm(_glm45_template(), "glm4v_moe_text"), "glm46v"),
+    "internvl3": _elsewhere("internvl", "qwen2"),
+    "internvl3.5": _elsewhere("internvl", "qwen3"),
+    "smolvlm2": _elsewhere("smolvlm"),
 }

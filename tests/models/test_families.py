@@ -99,8 +99,19 @@ def test_boxes_come_back_and_images_cost_what_the_processor_says(n: int, name: s
         edges = extent(size, loaded.family, loaded.limits) * 2
         step = loaded.family.step
         assert all(abs(u - v) <= step / e for u, v, e in zip(found.boxes[0].box, box, edges, strict=True)), text
-        cost = processor._get_num_multimodal_tokens(image_sizes=[(size[1], size[0])])["num_image_tokens"]
-        assert cost == [image_tokens(size, loaded)], size
+        assert visual_tokens(processor, size) == image_tokens(size, loaded), size
+
+
+def visual_tokens(processor: Any, size: tuple[int, int]) -> int:
+    """What transformers' own arithmetic says about an image of ``size`` (width, height)."""
+    width, height = size
+    images = processor.image_processor
+    if hasattr(images, "max_image_size"):  # SmolVLM: tiles, rows and columns; 0 tiles are one
+        return max(images.get_number_of_image_patches(height, width)[0], 1) * processor.image_seq_len
+    made = processor._get_num_multimodal_tokens(image_sizes=[(height, width)])
+    if hasattr(images, "max_patches"):  # InternVL counts the two tokens around an image, too
+        return made["num_image_patches"][0] * processor.image_seq_length
+    return made["num_image_tokens"][0]
 
 
 @NAMES
@@ -186,7 +197,7 @@ def test_adapters_are_trained_merged_and_loaded_again(name: str, data: Path, fol
     base, merged = load_model(str(folder(name))), load_model(str(tmp_path / "run"))
     before, after = base.model.state_dict(), merged.model.state_dict()
     changed = {key for key in before if not torch.equal(before[key], after[key])}
-    assert any("language_model" in key for key in changed)
+    assert any("language_model" in key or "text_model" in key for key in changed)
     assert not [key for key in changed if "visual" in key or "vision" in key], "the vision tower is frozen"
     merged.model.save_pretrained(tmp_path / "merged")
     merged.processor.save_pretrained(tmp_path / "merged")
@@ -225,7 +236,9 @@ def test_sft_trains_all_weights_on_what_the_template_leaves_to_the_model(
     before = {key: p.detach().clone() for key, p in loaded.model.named_parameters()}
     trainer.train()
     moved = {key for key, p in loaded.model.named_parameters() if not torch.equal(p, before[key])}
-    assert any("visual" in key or "vision" in key for key in moved) and any("language" in key for key in moved)
+    assert any("visual" in key or "vision" in key for key in moved) and any(
+        "layers" in key and "vis" not in key for key in moved
+    )
 
 
 @NAMES
