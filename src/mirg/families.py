@@ -52,6 +52,7 @@ class Family:
     # Tokens besides the visual ones that the processor writes for an image, for each of its tiles, and for each row of
     # several tiles.
     marks: tuple[int, int, int] = (0, 0, 0)
+    turn_end: str = ""  # what ends the turn of the model, if it is not the end token of the tokenizer
     box_open: str = ""  # around a box in the text style
     box_close: str = ""
     brackets: Literal["pairs", "nested"] = "pairs"  # text style: (x1,y1),(x2,y2) or [[x1,y1,x2,y2]]
@@ -177,6 +178,7 @@ GEMMA_4 = Family(
         *("<|turn>", "<|channel>", "<channel|>", "<|think|>"),
     ),
     marks=(2, 0, 0),
+    turn_end="<turn|>",
     template_tokens=(9, 0),
 )
 # The model card of LFM2.5-VL-450M and the published grounding recipe of LFM2.5-VL write fractions; the documentation of

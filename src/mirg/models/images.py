@@ -85,7 +85,9 @@ def pixel_limits(images: Any, wanted: PixelLimits | None = None) -> PixelLimits:
     if hasattr(images, "pooling_kernel_size"):
         area = (images.patch_size * images.pooling_kernel_size) ** 2
         if wanted is not None:
-            images.max_soft_tokens = max(n for n in _SOFT_TOKENS if n * area <= wanted.max_pixels or n == _SOFT_TOKENS[0])
+            images.max_soft_tokens = max(
+                n for n in _SOFT_TOKENS if n * area <= wanted.max_pixels or n == _SOFT_TOKENS[0]
+            )
         return PixelLimits(area, images.max_soft_tokens * area)
     if hasattr(images, "downsample_factor"):
         area = (images.encoder_patch_size * images.downsample_factor) ** 2

@@ -50,6 +50,7 @@ def image_only(model_type: str) -> type[ProcessorMixin]:
     others = dict.fromkeys(set(base.get_attributes()) - {"image_processor", "tokenizer"})  # of videos, of audio
     if not others:
         return base
+    made: list[Any] = []  # processors in the constructor of the base class, which names all parts
 
     def __init__(
         self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **settings: Any
@@ -58,7 +59,11 @@ def image_only(model_type: str) -> type[ProcessorMixin]:
         module: Any = sys.modules[base.__module__]
         if getattr(module, "num2words", "") is None:  # SmolVLM's refuses to start without it, and only videos need it
             module.num2words = str
-        base.__init__(self, **parts, chat_template=chat_template, **settings)
+        made.append(self)
+        try:
+            base.__init__(self, **parts, chat_template=chat_template, **settings)
+        finally:
+            made.pop()
 
     # Only what the signature names is stored with a processor.
     named = [one for name, one in inspect.signature(base.__init__).parameters.items() if name not in others]
@@ -71,6 +76,7 @@ def image_only(model_type: str) -> type[ProcessorMixin]:
 
     methods = {
         "__init__": __init__,
+        "get_attributes": classmethod(lambda _: [part for part in base.get_attributes() if made or part not in others]),
         "check_argument_for_proper_class": check_argument_for_proper_class,
         "apply_chat_template": ProcessorMixin.apply_chat_template,  # SmolVLM's reads settings of the video processor
     }
@@ -104,7 +110,7 @@ def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
         and not (folder / "video_preprocessor_config.json").is_file()
     )
     wordless = model_type == "smolvlm" and importlib.util.find_spec("num2words") is None  # which its video part needs
-    if has_torchvision() and not saved_image_only and not wordless:
+    if has_torchvision() and not wordless and (not saved_image_only or model_type == "lfm2_vl"):
         processor = AutoProcessor.from_pretrained(name_or_path)
     else:
         processor_class: Any = image_only(model_type)
