@@ -17,7 +17,7 @@ TOKENS = (
     *("<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>", "<|channel>", "<channel|>", "<|think|>", "<|video|>"),
     *NAMED.values(),
 )
-# What tells the checkpoints apart: per-layer inputs, or experts and images that attend to themselves in both directions.
+# What tells the checkpoints apart: per-layer inputs, or experts and images whose tokens see each other in both ways.
 KINDS: dict[str, dict[str, Any]] = {
     "small": {"hidden_size_per_layer_input": 8, "num_kv_shared_layers": 0},
     "experts": {
