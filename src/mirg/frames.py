@@ -84,15 +84,19 @@ def _longest(width: int, height: int, tile: int, side: int) -> Size:
     The order of the divisions is the processor's and decides how a side is rounded.
     """
     aspect = width / height
+    made = int(side / aspect) if width >= height else int(side * aspect)
+    made = max(made + made % 2, 1)
+    width, height = (side, made) if width >= height else (made, side)
+    aspect = width / height
     if width >= height:
-        made = int(side / aspect)
-        width, height = side, max(made + made % 2, 1)
-        aspect, width = width / height, -(-width // tile) * tile
-        return width, -(-int(width / aspect) // tile) * tile
-    made = int(side * aspect)
-    width, height = max(made + made % 2, 1), side
-    aspect, height = width / height, -(-height // tile) * tile
-    return -(-int(height * aspect) // tile) * tile, height
+        width = _up(width, tile)
+        return width, _up(int(width / aspect), tile)
+    height = _up(height, tile)
+    return _up(int(height * aspect), tile), height
+
+
+def _up(pixels: int, tile: int) -> int:
+    return -(-pixels // tile) * tile
 
 
 def _budget(width: int, height: int, factor: int, most: int) -> Size:

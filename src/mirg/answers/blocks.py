@@ -18,7 +18,10 @@ ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 
 # What a decoder may leave at the end of a completion; it says nothing about the format.
-END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|user|>", "<|observation|>", "</s>", "<eos>")
+END_TOKENS = (
+    *("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|user|>", "<|observation|>", "</s>", "<eos>"),
+    "<end_of_utterance>",
+)
 
 MOST_BOXES = 4_096  # of an answer; more of them come from a loop, and the bound also bounds the time
 TOO_MANY = f"more than {MOST_BOXES} boxes"

@@ -124,6 +124,13 @@ def vision_of(model: Any) -> list[Any]:
     return _parts(model, VISION)
 
 
+def tower_layers(tower: Any) -> Any:
+    """The layers of a vision tower."""
+    if hasattr(tower, "blocks"):
+        return tower.blocks
+    return tower.encoder.layers if hasattr(tower.encoder, "layers") else tower.encoder.layer
+
+
 def _parts(model: Any, names: Sequence[str]) -> list[Any]:
     return [part for name in names if (part := getattr(base_of(model), name, None)) is not None]
 
