@@ -221,11 +221,11 @@ def wrap(
     parts.tokenizer.padding_side = "left"
     named = family_name or getattr(model.config, "mirg_family", None)
     chosen = family(named) if named else family_of_model_type(model.config.model_type)
+    if chosen.turn_end:
+        parts.tokenizer.eos_token = chosen.turn_end
     limits = limits.get(chosen.name) if isinstance(limits, Mapping) else limits
     seen = pixel_limits(parts.image_processor, limits)
     pack_vision_attention(model)
-    if chosen.turn_end:
-        parts.tokenizer.eos_token = chosen.turn_end
     facts = model_facts(path)
     told = facts.get("instructions", "full"), facts.get("thinking")
     return LoadedModel(model, processor, chosen, seen, path, *told)
