@@ -61,22 +61,6 @@ def test_the_target_begins_where_the_template_ends(
     assert bare.functions[0](completions=said, sample=[sample]) == [0.0], "without what the template wrote"
 
 
-@pytest.mark.parametrize("name", FAMILY_MODELS)
-@pytest.mark.parametrize("switch", [None, True, False])
-def test_every_template_can_be_taught_both_ways(name: str, switch: bool | None, shared: Any, data: Path) -> None:
-    """The prompt is what rollouts and evaluations show, and the turn ends with the token that stops a completion."""
-    loaded = load_model(str(shared(f"family-{name}", FAMILY_MODELS[name])))
-    if switch is not None and "enable_thinking" not in str(loaded.processor.chat_template):  # type: ignore[attr-defined]
-        return
-    sample, _ = read_data(data)[0]
-    shown, learnt = target(loaded, sample, switch)
-    whole = opening(loaded.processor, switch) + learnt
-    assert shown.endswith(opening(loaded.processor, switch))
-    assert whole.rstrip().endswith(f"</answer>{loaded.tokenizer.eos_token}")
-    assert whole.count("<think>") == whole.count("</think>") == 1
-    assert ("red ring." in learnt) is (switch is not False or "</think>" not in opening(loaded.processor, switch))
-
-
 def test_a_correct_rollout_gets_the_reward_of_its_form(
     thinking: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from mirg.engines.load import load_engine
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.families import PixelLimits
 from mirg.images import ImageLimits
+from mirg.models.vision import VISION
 from mirg.samples import DatasetFolder, DatasetWriter
 from mirg.training import memory
 from mirg.training.data import _Opener
@@ -97,7 +98,7 @@ COMMON: list[Row] = [
     ("optim.beta2", 0.8, args("adam_beta2")),
     ("dtype", "bfloat16", args("bf16"), True),
     ("gradient_checkpointing", True, args("gradient_checkpointing")),
-    ("freeze_vision", True, lora("exclude_modules"), r"(.*\.)?visual\..*"),
+    ("freeze_vision", True, lora("exclude_modules"), rf"(.*\.)?({'|'.join(VISION)})\..*"),
     ("log_every", 3, args("logging_steps")),
     ("save_every", 4, args("save_steps")),
     ("keep_checkpoints", 5, lambda made: callback(RunCallback)(made).keep),
