@@ -71,6 +71,11 @@ class VllmEngine:
         library = _library()
         loaded = load_skeleton(model, family_name=family, limits=limits)
         require_thinking_switch(loaded.processor, thinking)
+        if not loaded.family.grids:
+            raise ConfigError(
+                f"--engine vllm cannot yet tell how {loaded.family.name} cuts its images into tiles",
+                hint="serve the model with `vllm serve` and use --endpoint, or leave --engine out",
+            )
         self.loaded = loaded
         self._processor: Any = loaded.processor
         self.name = loaded.path

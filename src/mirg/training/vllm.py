@@ -82,7 +82,15 @@ def generation_arguments(recipe: GrpoRecipe, forbidden: Sequence[int]) -> dict[s
 
 
 def require_vllm(config: RolloutConfig, loaded: LoadedModel) -> None:
-    """ConfigError, before anything takes long, where vLLM, a GPU or the server is missing or set up otherwise."""
+    """ConfigError, before anything takes long, where vLLM, a GPU or the server is missing or set up otherwise.
+
+    Also for a family whose images vLLM and mirg cannot compare, because they are no grids of patches.
+    """
+    if not loaded.family.grids:
+        raise ConfigError(
+            f"rollouts.backend = vllm does not work for {loaded.family.name}: its images are cut into tiles",
+            hint="rollouts.backend: transformers",
+        )
     if find_spec("vllm") is None:
         raise ConfigError(
             "rollouts.backend = vllm, but vLLM is not installed",
