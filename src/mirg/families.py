@@ -148,7 +148,7 @@ SMOLVLM2 = Family(
         *("<fake_token_around_image>", "<image>", "<global-img>", "<|im_start|>"),
         *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
     ),
-    template_tokens=(7, 0),
+    template_tokens=(8, 0),
 )
 # MiMo-VL checkpoints call themselves "qwen2_5_vl" and are built like it; only a name can tell them apart.
 MIMO_VL = replace(QWEN25_VL, name="mimo-vl", model_types=("mimo_vl",))
