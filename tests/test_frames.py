@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.families import (
     FAMILIES,
+    GEMMA_4,
     INTERNVL,
+    LFM2_VL,
     MIRG_TINY,
     QWEN2_VL,
     QWEN3_VL,
@@ -43,6 +45,9 @@ ids = [f.name for f in ALL]
         ("internvl", "relative_1000", 448, "text", "tiles of 448"),
         ("smolvlm2", "relative_1000", 512, "json", "no frame of its own: that of Qwen3-VL"),
         ("glm-v", "relative_1000", 28, "json", "GLM-4.1V and later"),
+        ("gemma-4", "relative_1000", 48, "json", "y first, under box_2d"),
+        ("lfm2-vl", "fraction", 32, "json", "LFM2.5-VL-450M and the published grounding recipe"),
+        ("lfm2.5-vl-3b", "relative_1000", 32, "json", "the documentation of LFM2.5-VL-3B"),
         ("mimo-vl", "resized_pixels", 28, "json", "built like Qwen2.5-VL"),
         ("mirg-tiny", "relative_1000", 32, "text", "the embedded model"),
     ],
@@ -58,6 +63,7 @@ def test_facts(name: str, frame: str, factor: int, style: str, why: str) -> None
     [
         ("qwen2-vl", 3_136, 12_845_056), ("qwen2.5-vl", 3_136, 12_845_056), ("qwen3-vl", 65_536, 16_777_216),
         ("internvl", 200_704, 2_408_448), ("glm-v", 12_544, 9_633_792), ("smolvlm2", 262_144, 4_194_304),
+        ("gemma-4", 2_304, 645_120), ("lfm2-vl", 65_536, 262_144),
     ],
 )  # fmt: skip
 def test_pixel_limits_are_those_of_the_published_processors(name: str, least: int, most: int) -> None:
@@ -73,7 +79,14 @@ def test_unknown_family_names_the_nearest() -> None:
 
 @pytest.mark.parametrize(
     ("model_type", "name"),
-    [("qwen2_vl", "qwen2-vl"), ("qwen2_5_vl", "qwen2.5-vl"), ("qwen3_vl_moe", "qwen3-vl"), ("glm46v", "glm-v")],
+    [
+        ("qwen2_vl", "qwen2-vl"),
+        ("qwen2_5_vl", "qwen2.5-vl"),
+        ("qwen3_vl_moe", "qwen3-vl"),
+        ("glm46v", "glm-v"),
+        ("gemma4", "gemma-4"),
+        ("lfm2_vl", "lfm2-vl"),
+    ],
 )
 def test_family_of_model_type(model_type: str, name: str) -> None:
     assert family_of_model_type(model_type).name == name
@@ -115,14 +128,15 @@ def test_px_to_frame_to_px_is_half_a_step_off_at_most(fam: Family, case) -> None
     box = tuple(p / s for p, s in zip(px, scale, strict=True))
     numbers = to_frame(box, size, fam)
     back = from_frame(numbers, size, fam)
-    extent = (1000, 1000) if fam.box_frame == "relative_1000" else input_size(size, fam)
+    edges = {"relative_1000": (1000, 1000), "fraction": (1, 1)}.get(fam.box_frame) or input_size(size, fam)
+    step = 0.001 if fam.box_frame == "fraction" else fam.step
     for axis in (0, 1):
-        step_px = fam.step / extent[axis] * size[axis]
+        step_px = step / edges[axis] * size[axis]
         low, high = (abs(back[i] * scale[i] - px[i]) / step_px for i in (axis, axis + 2))
         collapsed = px[axis + 2] - px[axis] < step_px  # only such a box may have been widened
         assert max(low, high) <= (1.0 if collapsed else 0.5) + 1e-9
-        assert 0 <= numbers[axis] < numbers[axis + 2] <= extent[axis]
-    assert all(n % fam.step == 0 for n in numbers)
+        assert 0 <= numbers[axis] < numbers[axis + 2] <= edges[axis]
+    assert all(n == round(n / step) / round(1 / step) if step < 1 else n % step == 0 for n in numbers)
 
 
 @pytest.mark.parametrize("fam", ALL, ids=ids)
@@ -156,6 +170,9 @@ def test_the_frame_is_a_fixed_point(fam: Family, case) -> None:
         ((0.1, 0.2, 0.3, 0.4), MIRG_TINY, (120, 200, 320, 400), "multiples of 40"),
         ((0.0, 0.0, 0.01, 0.01), MIRG_TINY, (0, 0, 40, 40), "a grid of 25 steps collapses often"),
         ((0.25, 0.25, 0.75, 0.75), QWEN25_VL, (322, 182, 966, 546), "pixels of 1288 x 728, not of 1280 x 720"),
+        ((0.1234, 0.2, 1.2, 1 / 3), LFM2_VL, (0.123, 0.2, 1.0, 0.333), "fractions have three decimals"),
+        ((0.3001, 0.2, 0.3003, 0.4), LFM2_VL, (0.3, 0.2, 0.301, 0.4), "collapsed: widened by a thousandth"),
+        ((0.1, 0.2, 0.3, 0.4), GEMMA_4, (100, 200, 300, 400), "the frame has x first; only the writing has y first"),
     ],
 )
 def test_to_frame(box, fam: Family, expected: tuple[int, ...], why: str) -> None:
@@ -212,6 +229,17 @@ def _real(fam: Family, limits: PixelLimits):
         return tiles
     if fam.resize == "longest":
         return partial(_smolvlm, fam.factor, math.isqrt(limits.max_pixels))
+    if fam.resize == "budget":
+        from transformers.models.gemma4.image_processing_pil_gemma4 import get_aspect_ratio_preserving_size
+
+        def budget(width: int, height: int) -> tuple[int, int]:
+            patches = limits.max_pixels // 16**2 // 9 * 9
+            new_height, new_width = get_aspect_ratio_preserving_size(height, width, 16, patches, 3)
+            return new_width, new_height
+
+        return budget
+    if fam.resize == "split":
+        return _lfm2_vl(limits)
     if fam.resize == "frames":
         from transformers.models.glm4v.image_processing_pil_glm4v import smart_resize as glm
 
@@ -247,6 +275,23 @@ def _smolvlm(tile: int, side: int, width: int, height: int) -> tuple[int, int]:
     return columns, rows
 
 
+def _lfm2_vl(limits: PixelLimits):
+    pytest.importorskip("torchvision", reason="the image processor of LFM2-VL needs torchvision", exc_type=Exception)
+    from transformers.models.lfm2_vl.image_processing_lfm2_vl import Lfm2VlImageProcessor
+
+    images = Lfm2VlImageProcessor()
+    cells = {"min_image_tokens": limits.min_pixels // 1024, "max_image_tokens": limits.max_pixels // 1024}
+    patches = {"encoder_patch_size": 16, "downsample_factor": 2}
+
+    def split(width: int, height: int) -> tuple[int, int]:
+        most = {"max_image_tokens": cells["max_image_tokens"], "max_pixels_tolerance": 2.0}
+        if images._is_image_too_large(height, width, **patches, **most):
+            return images._get_grid_layout(height, width, 2, 10, 512)[2:4]
+        return images.smart_resize(height, width, **cells, **patches)
+
+    return split
+
+
 @pytest.mark.parametrize("fam", ALL, ids=ids)
 @pytest.mark.parametrize("limits", [None, PixelLimits(4 * 448 * 448, 6 * 448 * 448)], ids=["default", "narrow"])
 def test_input_size_is_the_processors_for_5000_sizes(fam: Family, limits: PixelLimits | None) -> None:
@@ -262,7 +307,7 @@ def test_input_size_is_the_processors_for_5000_sizes(fam: Family, limits: PixelL
                 input_size(size, fam, limits)
         else:
             assert input_size(size, fam, limits) == expected, size
-    assert bool(refused) == (not fam.tile_tokens)
+    assert bool(refused) == (fam.resize in ("image", "frames"))
 
 
 @pytest.mark.parametrize("size", [(8000, 40), (40, 8000), (4000, 30), (30, 4000)])
@@ -270,7 +315,7 @@ def test_a_long_image_with_few_pixels_keeps_one_patch_a_side(size: tuple[int, in
     pytest.importorskip("transformers")
     limits = PixelLimits(56 * 56, 50_000)
     for fam in ALL:
-        if not fam.tile_tokens:
+        if fam.resize in ("image", "frames"):
             assert input_size(size, fam, limits) == _real(fam, limits)(*size), fam.name
 
 

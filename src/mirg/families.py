@@ -20,7 +20,8 @@ class PixelLimits:
 
     GLM counts every image as two frames, so its limits are twice the pixels. InternVL resizes to whole tiles; its
     limits are the fewest and most tiles times the area of a tile. SmolVLM gives every image the same longer side; its
-    limits are the area of a tile and the square of that side, of which only the second can be set.
+    limits are the area of a tile and the square of that side, of which only the second can be set. Gemma 4 enlarges
+    every image to the most pixels. LFM2-VL splits much larger images into tiles and adds a small copy of the whole.
     """
 
     min_pixels: int
@@ -37,22 +38,25 @@ class Family:
 
     name: str
     model_types: tuple[str, ...]  # transformers' config.model_type
-    box_frame: Literal["relative_1000", "resized_pixels"]
+    box_frame: Literal["relative_1000", "resized_pixels", "fraction"]  # fraction: 0-1, written in thousandths
     style: Literal["text", "json"]  # how this family spells an answer unless told otherwise
     limits: PixelLimits
     factor: int  # sides of a resized image are multiples of it
     image_token: str  # what one visual token looks like in the tokenised prompt
     vision_tokens: tuple[str, ...]
+    turn_end: str = ""  # the token that ends an answer, if it is not the tokenizer's end token
     step: int = 1  # coordinates are multiples of it
-    resize: Literal["image", "frames", "tiles", "longest"] = "image"  # which arithmetic, see ``input_size``
-    tile_tokens: int = 0  # visual tokens of a tile of ``factor`` pixels a side; 0: such a square is one token
+    # which arithmetic, see ``input_size``
+    resize: Literal["image", "frames", "tiles", "longest", "budget", "split"] = "image"
+    # Visual tokens of a tile of ``factor`` pixels a side; 0: such a square is one token. A tile of LFM2-VL is larger.
+    tile_tokens: int = 0
     # Tokens besides the visual ones that the processor writes for an image, for each of its tiles, and for each row of
     # several tiles.
     marks: tuple[int, int, int] = (0, 0, 0)
     box_open: str = ""  # around a box in the text style
     box_close: str = ""
     brackets: Literal["pairs", "nested"] = "pairs"  # text style: (x1,y1),(x2,y2) or [[x1,y1,x2,y2]]
-    axes: Literal["xy", "yx"] = "xy"  # "yx": boxes are written [y1, x1, y2, x2], in JSON under the key box_2d
+    axes: Literal["xy", "yx"] = "xy"  # "yx": boxes are written [y1, x1, y2, x2]
     # Tokens that the published chat template adds to one user message and the opening of the answer: for the prompt
     # (Qwen2-VL and Qwen2.5-VL put a system message in front), and around each image.
     template_tokens: tuple[int, int] = (19, 2)
@@ -64,6 +68,13 @@ class Family:
                 f"family {self.name}: coordinate step {self.step} does not fit its frame",
                 hint=f"a step other than 1 needs the 0-{RELATIVE_MAX} frame and must divide {RELATIVE_MAX}",
             )
+
+    @property
+    def box_key(self) -> str:
+        """The key under which the family writes a box in JSON."""
+        if self.axes == "yx":
+            return "box_2d"
+        return "bbox" if self.box_frame == "fraction" else "bbox_2d"
 
 
 QWEN2_VL = Family(
@@ -93,12 +104,14 @@ QWEN25_VL = replace(
 QWEN3_VL = replace(
     QWEN25_VL,
     name="qwen3-vl",
-    model_types=("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"),
+    model_types=("qwen3_vl", "qwen3_vl_moe"),
     box_frame="relative_1000",
     limits=PixelLimits(256 * 256, 4096 * 4096),
     factor=32,
     template_tokens=(8, 2),
 )
+# Qwen3.5 to Qwen3.8. The chat templates of the larger ones open the thinking, which takes two tokens.
+QWEN35 = replace(QWEN3_VL, name="qwen3.5", model_types=("qwen3_5", "qwen3_5_moe"), template_tokens=(10, 2))
 INTERNVL = Family(
     name="internvl",
     model_types=("internvl", "internvl_chat"),
@@ -129,6 +142,7 @@ GLM_V = Family(
         *("<|begin_of_image|>", "<|end_of_image|>", "<|image|>", "<|begin_of_video|>", "<|end_of_video|>", "<|video|>"),
         *("<|system|>", "<|user|>", "<|assistant|>"),
     ),
+    turn_end="<|user|>",  # the beginning of the next turn; the template closes none
     template_tokens=(6, 2),
 )
 # SmolVLM2 was not trained to write boxes: it is given the frame and the style of Qwen3-VL. The facts are those of its
@@ -150,13 +164,57 @@ SMOLVLM2 = Family(
     ),
     template_tokens=(8, 0),
 )
+# Every image becomes as many of at most 280 soft tokens as its aspect ratio allows; one is 3 x 3 patches of 16 pixels.
+# The processor takes no other numbers of soft tokens than 70, 140, 280, 560 and 1120.
+GEMMA_4 = Family(
+    name="gemma-4",
+    model_types=("gemma4", "gemma4_unified"),
+    box_frame="relative_1000",
+    axes="yx",
+    style="json",
+    limits=PixelLimits(48 * 48, 280 * 48 * 48),
+    factor=48,
+    resize="budget",
+    image_token="<|image|>",
+    vision_tokens=(
+        *("<|image|>", "<|image>", "<image|>", "<|audio|>", "<|audio>", "<audio|>", "<|video|>"),
+        *("<|turn>", "<|channel>", "<channel|>", "<|think|>"),
+    ),
+    marks=(2, 0, 0),
+    turn_end="<turn|>",
+    template_tokens=(9, 0),
+)
+# The model card of LFM2.5-VL-450M and the published grounding recipe of LFM2.5-VL write fractions; the documentation of
+# LFM2.5-VL-3B writes 0-1000 as Qwen3-VL does. Both have the same model type, so the second is chosen by name.
+LFM2_VL = Family(
+    name="lfm2-vl",
+    model_types=("lfm2_vl",),
+    box_frame="fraction",
+    style="json",
+    limits=PixelLimits(64 * 32 * 32, 256 * 32 * 32),
+    factor=32,
+    resize="split",
+    tile_tokens=256,
+    image_token="<image>",
+    vision_tokens=(
+        *("<image>", "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>", "<|im_start|>"),
+        *(f"<|img_row_{row}_col_{column}|>" for row in range(1, 11) for column in range(1, 11)),
+    ),
+    marks=(2, 1, 0),
+    template_tokens=(9, 0),
+)
+LFM2_VL_3B = replace(LFM2_VL, name="lfm2.5-vl-3b", model_types=(), box_frame="relative_1000")
 # MiMo-VL checkpoints call themselves "qwen2_5_vl" and are built like it; only a name can tell them apart.
 MIMO_VL = replace(QWEN25_VL, name="mimo-vl", model_types=("mimo_vl",))
 # The embedded tiny model: Qwen3-VL arithmetic, 25 steps per axis, one token per coordinate value. Chosen by name.
 MIRG_TINY = replace(QWEN3_VL, name="mirg-tiny", model_types=(), style="text", step=40)
 
 FAMILIES: dict[str, Family] = {
-    f.name: f for f in (QWEN2_VL, QWEN25_VL, QWEN3_VL, INTERNVL, SMOLVLM2, GLM_V, MIMO_VL, MIRG_TINY)
+    f.name: f
+    for f in (
+        *(QWEN2_VL, QWEN25_VL, QWEN3_VL, QWEN35, INTERNVL, SMOLVLM2, GLM_V, GEMMA_4, LFM2_VL, LFM2_VL_3B),
+        *(MIMO_VL, MIRG_TINY),
+    )
 }
 
 

@@ -246,4 +246,9 @@ FAMILY_MODELS: Mapping[str, Callable[[Path], Path]] = {
     "internvl3": _elsewhere("internvl", "qwen2"),
     "internvl3.5": _elsewhere("internvl", "qwen3"),
     "smolvlm2": _elsewhere("smolvlm"),
+    "gemma-4-e2b": _elsewhere("gemma", "small"),
+    "gemma-4-26b": _elsewhere("gemma", "experts"),
+    "lfm2.5-vl": _elsewhere("lfm"),
 }
+# Rows whose image processor transformers has only for torchvision.
+NEED_TORCHVISION = ("lfm2.5-vl",)

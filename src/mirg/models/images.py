@@ -1,7 +1,8 @@
 """What the image processors of the families make of images: inputs of the model, visual tokens, pixel limits.
 
-Qwen's and GLM's processors cut an image into a grid of patches. InternVL's and SmolVLM's cut it into square tiles, each
-of which becomes a fixed number of visual tokens, and add a small copy of the whole.
+Qwen's, GLM's and Gemma's processors cut an image into a grid of patches. InternVL's and SmolVLM's cut it into square
+tiles, each of which becomes a fixed number of visual tokens, and add a small copy of the whole; LFM2-VL's does the one
+or the other.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # Under these names, models take what their processors make of images. Other results only say how a text is written.
 IMAGE_INPUTS = ("pixel_values", "image_grid_thw", "image_position_ids", "pixel_attention_mask", "spatial_shapes")
 _LARGEST = 4096  # pixels of a side, in SmolVLM's processor
+_SOFT_TOKENS = (70, 140, 280, 560, 1120)  # of an image, in Gemma 4's processor
 
 
 def joined(inputs: list[Mapping[str, torch.Tensor]], device: Any) -> dict[str, torch.Tensor]:
@@ -60,6 +62,11 @@ def with_own_cells(family: Family, processor: Any) -> Family:
     images = processor.image_processor
     if hasattr(images, "merge_size"):
         return replace(family, factor=images.patch_size * images.merge_size)
+    if hasattr(images, "pooling_kernel_size"):
+        return replace(family, factor=images.patch_size * images.pooling_kernel_size)
+    if hasattr(images, "downsample_factor"):
+        factor = images.encoder_patch_size * images.downsample_factor
+        return replace(family, factor=factor, tile_tokens=images.do_image_splitting * (images.tile_size // factor) ** 2)
     if family.tile_tokens:
         return replace(family, factor=_tile(images), tile_tokens=tile_tokens(processor))
     return family
@@ -73,8 +80,21 @@ def _tile(images: Any) -> int:
 def pixel_limits(images: Any, wanted: PixelLimits | None = None) -> PixelLimits:
     """The limits of an image processor, to which it is set first if there are any ``wanted``.
 
-    Where images are cut into tiles, the limits become whole tiles.
+    Where images are cut into tiles, the limits become whole tiles; Gemma 4 takes five numbers of visual tokens only.
     """
+    if hasattr(images, "pooling_kernel_size"):
+        area = (images.patch_size * images.pooling_kernel_size) ** 2
+        if wanted is not None:
+            images.max_soft_tokens = max(
+                n for n in _SOFT_TOKENS if n * area <= wanted.max_pixels or n == _SOFT_TOKENS[0]
+            )
+        return PixelLimits(area, images.max_soft_tokens * area)
+    if hasattr(images, "downsample_factor"):
+        area = (images.encoder_patch_size * images.downsample_factor) ** 2
+        if wanted is not None:
+            images.min_image_tokens = max(-(-wanted.min_pixels // area), 1)
+            images.max_image_tokens = max(wanted.max_pixels // area, images.min_image_tokens)
+        return PixelLimits(images.min_image_tokens * area, images.max_image_tokens * area)
     if hasattr(images, "max_patches"):
         area = _tile(images) ** 2
         if wanted is not None:

@@ -1,7 +1,7 @@
 """Loading a processor, with torchvision if it is installed and without it otherwise.
 
-Most processors contain a video processor, which needs torchvision. Images do not: the same processor class without its
-video part does everything that mirg needs. The class keeps its public name, so a saved folder loads everywhere.
+Most processors contain a video processor, which needs torchvision. Images do not: the same processor class with only
+its image part does everything that mirg needs. The class keeps its public name, so a saved folder loads everywhere.
 """
 
 from __future__ import annotations
@@ -29,13 +29,17 @@ _SETTINGS = ("chat_template", "image_seq_length", "image_seq_len")  # stored wit
 
 @cache
 def image_only(model_type: str) -> type[ProcessorMixin]:
-    """transformers' processor class of a ``model_type`` without its video processor; EngineError if there is none.
+    """transformers' processor class of a ``model_type`` for images and text only; EngineError if there is none.
 
     The class keeps its name, which saved folders record.
     """
     from transformers import ProcessorMixin
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 
+    if model_type == "gemma4" and not has_torchvision():
+        # Its processor takes two names from the image processor for torchvision. The one for Pillow has the same.
+        images = "transformers.models.gemma4.image_processing"
+        sys.modules.setdefault(f"{images}_gemma4", importlib.import_module(f"{images}_pil_gemma4"))
     name = PROCESSOR_MAPPING_NAMES.get(model_type)
     base: Any = processor_class_from_name(name) if name else None
     if base is None:
@@ -43,29 +47,36 @@ def image_only(model_type: str) -> type[ProcessorMixin]:
             f"transformers has no processor for the model type {model_type!r}",
             hint="`mirg models` lists the model types that mirg knows",
         )
-    if "video_processor" not in base.get_attributes():
+    others = dict.fromkeys(set(base.get_attributes()) - {"image_processor", "tokenizer"})  # of videos, of audio
+    if not others:
         return base
+    made: list[Any] = []  # processors in the constructor of the base class, which names all parts
 
     def __init__(
-        self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **others: Any
+        self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **settings: Any
     ) -> None:
-        parts = {"image_processor": image_processor, "tokenizer": tokenizer, "video_processor": None}
+        parts = {"image_processor": image_processor, "tokenizer": tokenizer, **others}
         module: Any = sys.modules[base.__module__]
         if getattr(module, "num2words", "") is None:  # SmolVLM's refuses to start without it, and only videos need it
             module.num2words = str
-        base.__init__(self, **parts, chat_template=chat_template, **others)
+        made.append(self)
+        try:
+            base.__init__(self, **parts, chat_template=chat_template, **settings)
+        finally:
+            made.pop()
 
     # Only what the signature names is stored with a processor.
-    named = [one for name, one in inspect.signature(base.__init__).parameters.items() if name != "video_processor"]
+    named = [one for name, one in inspect.signature(base.__init__).parameters.items() if name not in others]
     __init__.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
 
     def check_argument_for_proper_class(self: Any, argument_name: str, argument: Any) -> Any:
-        if argument_name == "video_processor":
+        if argument_name in others:
             return None
         return base.check_argument_for_proper_class(self, argument_name, argument)
 
     methods = {
         "__init__": __init__,
+        "get_attributes": classmethod(lambda _: [part for part in base.get_attributes() if made or part not in others]),
         "check_argument_for_proper_class": check_argument_for_proper_class,
         "apply_chat_template": ProcessorMixin.apply_chat_template,  # SmolVLM's reads settings of the video processor
     }
@@ -99,7 +110,7 @@ def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
         and not (folder / "video_preprocessor_config.json").is_file()
     )
     wordless = model_type == "smolvlm" and importlib.util.find_spec("num2words") is None  # which its video part needs
-    if has_torchvision() and not saved_image_only and not wordless:
+    if has_torchvision() and not wordless and (not saved_image_only or model_type == "lfm2_vl"):
         processor = AutoProcessor.from_pretrained(name_or_path)
     else:
         processor_class: Any = image_only(model_type)
@@ -112,9 +123,12 @@ def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
 
 
 def _image_processor(name_or_path: str, model_type: str) -> Any:
-    """The image processor that needs no torchvision."""
+    """The image processor that needs no torchvision; EngineError if there is none."""
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
+    if model_type == "lfm2_vl":
+        reason = "the image processor of LFM2-VL needs torchvision, which is missing or does not fit the torch in use"
+        raise EngineError(reason, hint="install the torchvision that belongs to your torch: https://pytorch.org")
     if model_type != "smolvlm":
         return AutoImageProcessor.from_pretrained(name_or_path, backend="pil")
     # transformers withholds this one without torchvision, because comments in its file name the other.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.families import Family, PixelLimits
-from mirg.frames import Size, input_size
+from mirg.frames import Size, input_size, split_grid, whole_size
 from mirg.samples.schema import Sample
 
 CountText = Callable[[str], int]
@@ -32,6 +32,10 @@ def image_tokens(size: Size, family: Family, limits: PixelLimits | None = None) 
     ``limits`` are the fewest and most pixels of the resized image, by default those of the family. Raises ImageError if
     the family's processor refuses the image.
     """
+    if family.resize == "split":
+        columns, rows = split_grid(size, family, limits) or (0, 0)
+        width, height = whole_size(size, family, limits)
+        return columns * rows * family.tile_tokens + (width // family.factor) * (height // family.factor)
     columns, rows = _cells(size, family, limits)
     return _tiles(columns, rows) * family.tile_tokens if family.tile_tokens else columns * rows
 
@@ -41,6 +45,9 @@ def mark_tokens(size: Size, family: Family, limits: PixelLimits | None = None) -
     image, tile, row = family.marks
     if not (tile or row):
         return image
+    if family.resize == "split":
+        columns, rows = split_grid(size, family, limits) or (0, 0)
+        return image + tile * (columns * rows and columns * rows + 1)
     columns, rows = _cells(size, family, limits)
     return image + tile * _tiles(columns, rows) + row * (rows if columns * rows > 1 else 0)
 
@@ -112,11 +119,11 @@ def refuse_for_family(sample: Sample, family: Family, limits: PixelLimits | None
 def sizes_in(sample: Sample, family: Family) -> list[Size]:
     """(width, height) in pixels of every image, Image-1 first; (1, 1) if it is unknown and not needed.
 
-    A family that counts in thousandths needs no size. DataError, naming the sample, if the family counts in pixels of
-    the resized image and a size is unknown.
+    A family that counts in fractions or thousandths needs no size. DataError, naming the sample, if the family counts
+    in pixels of the resized image and a size is unknown.
     """
     for number, image in enumerate(sample.images, 1):
-        if not image.measured and family.box_frame != "relative_1000":
+        if not image.measured and family.box_frame == "resized_pixels":
             raise DataError(
                 f"sample {sample.id}: the size of Image-{number} is not known, and {family.name} counts in its pixels",
                 hint="mirg data filter DATASET OUT --look header writes the sizes",
