@@ -50,7 +50,7 @@ def test_all_families_are_listed_with_what_works(mirg: Mirg) -> None:
             {"family": "internvl", "vllm": False, "own_engine": True},
             [
                 "evaluation by vLLM in this process: no; an endpoint works",
-                "Image-2: <box>[[250, 500, 750, 1000]]</box>",
+                "Image-2: <box>[[250,500,750,1000]]</box>",
             ],
         ),
     ],
