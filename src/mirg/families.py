@@ -44,6 +44,7 @@ class Family:
     factor: int  # sides of a resized image are multiples of it
     image_token: str  # what one visual token looks like in the tokenised prompt
     vision_tokens: tuple[str, ...]
+    turn_end: str = ""  # the token that ends an answer, if it is not the tokenizer's end token
     step: int = 1  # coordinates are multiples of it
     # which arithmetic, see ``input_size``
     resize: Literal["image", "frames", "tiles", "longest", "budget", "split"] = "image"
@@ -52,7 +53,6 @@ class Family:
     # Tokens besides the visual ones that the processor writes for an image, for each of its tiles, and for each row of
     # several tiles.
     marks: tuple[int, int, int] = (0, 0, 0)
-    turn_end: str = ""  # what ends the turn of the model, if it is not the end token of the tokenizer
     box_open: str = ""  # around a box in the text style
     box_close: str = ""
     brackets: Literal["pairs", "nested"] = "pairs"  # text style: (x1,y1),(x2,y2) or [[x1,y1,x2,y2]]
@@ -104,12 +104,14 @@ QWEN25_VL = replace(
 QWEN3_VL = replace(
     QWEN25_VL,
     name="qwen3-vl",
-    model_types=("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"),
+    model_types=("qwen3_vl", "qwen3_vl_moe"),
     box_frame="relative_1000",
     limits=PixelLimits(256 * 256, 4096 * 4096),
     factor=32,
     template_tokens=(8, 2),
 )
+# Qwen3.5 to Qwen3.8. The chat templates of the larger ones open the thinking, which takes two tokens.
+QWEN35 = replace(QWEN3_VL, name="qwen3.5", model_types=("qwen3_5", "qwen3_5_moe"), template_tokens=(10, 2))
 INTERNVL = Family(
     name="internvl",
     model_types=("internvl", "internvl_chat"),
@@ -140,6 +142,7 @@ GLM_V = Family(
         *("<|begin_of_image|>", "<|end_of_image|>", "<|image|>", "<|begin_of_video|>", "<|end_of_video|>", "<|video|>"),
         *("<|system|>", "<|user|>", "<|assistant|>"),
     ),
+    turn_end="<|user|>",  # the beginning of the next turn; the template closes none
     template_tokens=(6, 2),
 )
 # SmolVLM2 was not trained to write boxes: it is given the frame and the style of Qwen3-VL. The facts are those of its
@@ -209,7 +212,7 @@ MIRG_TINY = replace(QWEN3_VL, name="mirg-tiny", model_types=(), style="text", st
 FAMILIES: dict[str, Family] = {
     f.name: f
     for f in (
-        *(QWEN2_VL, QWEN25_VL, QWEN3_VL, INTERNVL, SMOLVLM2, GLM_V, GEMMA_4, LFM2_VL, LFM2_VL_3B),
+        *(QWEN2_VL, QWEN25_VL, QWEN3_VL, QWEN35, INTERNVL, SMOLVLM2, GLM_V, GEMMA_4, LFM2_VL, LFM2_VL_3B),
         *(MIMO_VL, MIRG_TINY),
     )
 }

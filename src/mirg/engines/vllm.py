@@ -78,7 +78,7 @@ class VllmEngine:
         self.limits: PixelLimits | None = loaded.limits
         self.fingerprint = fingerprint(loaded.path)
         self.instructions = loaded.instructions
-        self.thinking = thinking
+        self.thinking = loaded.thinking if thinking is None else thinking
         given = "".join(f", {key}={value}" for key, value in sorted(offline.arguments.items()))
         self.numerics = f"vllm {library.__version__}, {dtype or 'auto'}{given}"
         self._forbidden = forbidden_tokens(loaded.tokenizer, loaded.family)

@@ -38,6 +38,7 @@ class LoadedModel:
     limits: PixelLimits
     path: str
     instructions: Instructions = "full"  # how much its prompts said about the form of an answer when it was trained
+    thinking: bool | None = None  # what its chat template was told when it was trained (enable_thinking)
 
     @property
     def tokenizer(self) -> Any:
@@ -206,7 +207,10 @@ def wrap(
     family_name: str | None = None,
     limits: PixelLimits | Mapping[str, PixelLimits] | None = None,
 ) -> LoadedModel:
-    """Join a model in memory with its family and limits; prompts of a decoder are padded on the left."""
+    """Join a model in memory with its family and limits.
+
+    Prompts of a decoder are padded on the left, and the tokenizer's end token is the one that ends a turn.
+    """
     from mirg.models.images import pixel_limits
     from mirg.models.vision import pack_vision_attention
 
@@ -222,7 +226,9 @@ def wrap(
     limits = limits.get(chosen.name) if isinstance(limits, Mapping) else limits
     seen = pixel_limits(parts.image_processor, limits)
     pack_vision_attention(model)
-    return LoadedModel(model, processor, chosen, seen, path, model_facts(path).get("instructions", "full"))
+    facts = model_facts(path)
+    told = facts.get("instructions", "full"), facts.get("thinking")
+    return LoadedModel(model, processor, chosen, seen, path, *told)
 
 
 def model_facts(path: str) -> dict[str, Any]:

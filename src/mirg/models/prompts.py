@@ -11,7 +11,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from jinja2 import TemplateError
 
+from mirg.answers.blocks import THINK_CLOSE, THINK_OPEN
 from mirg.errors import ConfigError, DataError
 from mirg.models.images import IMAGE_INPUTS, image_features
 
@@ -70,7 +72,7 @@ def require_thinking_switch(processor: Any, thinking: bool | None) -> None:
     if thinking is not None and "enable_thinking" not in str(processor.chat_template):
         raise ConfigError(
             "the chat template of this model has no switch for thinking (enable_thinking)",
-            hint="leave --thinking out",
+            hint="leave --thinking out (in a recipe: prompt.thinking)",
         )
 
 
@@ -104,6 +106,53 @@ def render(
     return Rendered(text[: found.start()], "") if continued else Rendered(text, found[0])
 
 
+def opening(processor: Any, thinking: bool | None = None) -> str:
+    """What the chat template itself writes of every answer: the beginning of its thinking, or ""."""
+    return render(processor, [_said("user", "Where?")], 0, "a question", thinking=thinking).opened
+
+
+def taught(
+    processor: Any,
+    messages: Sequence[dict[str, Any]],
+    answer: str,
+    n_images: int,
+    sample_id: str,
+    *,
+    thinking: bool | None = None,
+) -> tuple[str, str]:
+    """The text of a prompt, and the rest of the turn that a model learns to write after it.
+
+    ``answer`` is a thinking block and an answer block. It is spelled as the chat template spells a turn of the
+    assistant, begins where the prompt ends (inside the thinking if the template opens it, after the thinking if
+    ``thinking`` is off) and ends with the token that ends a turn. Errors as :func:`render`.
+    """
+    begun = render(processor, messages, n_images, sample_id, thinking=thinking)
+    thought, closed, block = answer.partition(THINK_CLOSE)
+    if THINK_CLOSE in begun.opened:
+        thought, closed, answer = "", "", block
+    wanted = [part for part in (thought.removeprefix(THINK_OPEN).strip(), block.strip()) if part]
+    chosen = {} if thinking is None else {"enable_thinking": thinking}
+    rest = ""
+    # Some templates take the content of a message as a string, some as a list of parts.
+    for content in (answer, [{"type": "text", "text": answer}]):
+        try:
+            turn = {"role": "assistant", "content": content}
+            whole = processor.apply_chat_template([*messages, turn], tokenize=False, **chosen)
+        except (TypeError, ValueError, TemplateError):
+            continue
+        rest = whole.removeprefix(begun.text)
+        if rest != whole and all(part in rest for part in wanted):
+            break
+    else:  # the template writes past thoughts otherwise, or not at all
+        rest = thought.removeprefix(THINK_OPEN) + closed + block if begun.opened else answer
+    end = processor.tokenizer.eos_token
+    return begun.text, rest if end in rest else rest.rstrip() + end
+
+
+def _said(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "content": [{"type": "text", "text": text}]}
+
+
 def encode(
     processor: Any,
     messages: Sequence[dict[str, Any]],
@@ -118,6 +167,11 @@ def encode(
     DataError if the numbers of placeholders and image features differ, which a model would report only later.
     """
     return encode_all(processor, [Asked(messages, images, sample_id, thinking, continued)])[0]
+
+
+def encode_row(processor: Any, row: Mapping[str, Any], thinking: bool | None) -> Prompt:
+    """:func:`encode` for a row of a training set, with the columns ``prompt``, ``images`` and ``id``."""
+    return encode(processor, row["prompt"], row["images"], row["id"], thinking=thinking)
 
 
 class Asked(NamedTuple):
