@@ -162,7 +162,7 @@ SMOLVLM2 = Family(
         *("<fake_token_around_image>", "<image>", "<global-img>", "<|im_start|>"),
         *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
     ),
-    template_tokens=(7, 0),
+    template_tokens=(8, 0),
 )
 # Every image becomes as many of at most 280 soft tokens as its aspect ratio allows; one is 3 x 3 patches of 16 pixels.
 # The processor takes no other numbers of soft tokens than 70, 140, 280, 560 and 1120.

@@ -22,6 +22,7 @@ def write(folder: Path) -> Path:
     from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
     tokenizer = tokenizer_of(TOKENS, "<end_of_utterance>", "<|im_end|>")
+    tokenizer.add_tokens(["\n\n"])  # one token of SmolLM2's vocabulary, as after the last row of tiles
     images = SmolVLMImageProcessorPil(size={"longest_edge": 4 * TILE}, max_image_size={"longest_edge": TILE})
     processor: Any = image_only("smolvlm")(images, tokenizer, trl_template("smolvlm"), image_seq_len=4)
     vision = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}

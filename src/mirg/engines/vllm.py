@@ -71,6 +71,7 @@ class VllmEngine:
         library = _library()
         loaded = load_skeleton(model, family_name=family, limits=limits)
         require_thinking_switch(loaded.processor, thinking)
+        require_grid(loaded)
         self.loaded = loaded
         self._processor: Any = loaded.processor
         self.name = loaded.path
@@ -213,6 +214,16 @@ def _library() -> Any:
             f"--engine vllm needs the package vllm, which cannot be imported: {error}",
             hint="pip install 'mirg[vllm]'",
         ) from error
+
+
+def require_grid(loaded: LoadedModel) -> None:
+    """ConfigError for a model whose images are no grids of patches: vLLM would not be told its pixel limits."""
+    images: Any = loaded.processor
+    if not hasattr(images.image_processor, "merge_size"):
+        raise ConfigError(
+            f"vLLM is not prepared here for models of the family {loaded.family.name}, which take images otherwise",
+            hint="leave --engine vllm out; in a recipe, rollouts.backend: transformers",
+        )
 
 
 def processor_arguments(limits: PixelLimits) -> dict[str, Any]:

@@ -108,6 +108,11 @@ def make_trainer(
     }
     if not recipe.packed:
         return PlainGRPOTrainer(**common)
+    if recipe.vision_cache and not can_keep_features(loaded.model):
+        raise ConfigError(
+            f"vision_cache = {recipe.vision_cache}: features of {loaded.family.name} models cannot be kept",
+            hint="leave vision_cache out; the tower is then computed in every pass",
+        )
     drawn = Sampling(
         recipe.max_new_tokens,
         stops=[loaded.tokenizer.eos_token_id],

@@ -37,7 +37,7 @@ import torch
 from trl.models.utils import unwrap_model_for_generation
 
 from mirg.console import logger
-from mirg.engines.vllm import processor_arguments
+from mirg.engines.vllm import processor_arguments, require_grid
 from mirg.errors import ConfigError, EngineError
 from mirg.models.load import LoadedModel
 from mirg.models.packing import decoder_hidden_states, pack
@@ -83,6 +83,7 @@ def generation_arguments(recipe: GrpoRecipe, forbidden: Sequence[int]) -> dict[s
 
 def require_vllm(config: RolloutConfig, loaded: LoadedModel) -> None:
     """ConfigError, before anything takes long, where vLLM, a GPU or the server is missing or set up otherwise."""
+    require_grid(loaded)
     if find_spec("vllm") is None:
         raise ConfigError(
             "rollouts.backend = vllm, but vLLM is not installed",
