@@ -112,7 +112,7 @@ def _budget(width: int, height: int, factor: int, most: int) -> Size:
 
 
 def whole_size(size: Size, family: Family, limits: PixelLimits | None = None) -> Size:
-    """(width, height) of the whole image as LFM2-VL sees it, alone or beside the tiles of a large image."""
+    """(width, height) of the whole image as LFM2-VL sees it, by itself or beside the tiles of a large image."""
     return _in_area(*size, family.factor, limits or family.limits, least=family.factor)
 
 

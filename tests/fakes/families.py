@@ -40,8 +40,13 @@ def trl_template(name: str) -> str:
     return (resources.files("trl") / "chat_templates" / f"{name}.jinja").read_text()
 
 
-def write_model(folder: Path, config: Any, processor: Any, stops: Sequence[int] = ()) -> Path:
-    """A model of ``config`` with random weights of deviation 1/sqrt(fan-in), and ``processor``, saved to ``folder``."""
+def write_model(
+    folder: Path, config: Any, processor: Any, stops: Sequence[int] = (), put: Callable[[Any], None] | None = None
+) -> Path:
+    """A model of ``config`` with random weights of deviation 1/sqrt(fan-in), and ``processor``, saved to ``folder``.
+
+    ``put`` replaces some of the weights.
+    """
     from transformers import AutoModelForImageTextToText
 
     with torch.random.fork_rng(devices=[]):
@@ -53,6 +58,8 @@ def write_model(folder: Path, config: Any, processor: Any, stops: Sequence[int] 
                     torch.nn.init.normal_(weight, std=weight[0].numel() ** -0.5)
                 elif name.endswith("bias"):
                     torch.nn.init.normal_(weight, std=0.02)
+    if put is not None:
+        put(model)
     model.tie_weights()
     model.generation_config.eos_token_id = list(stops) or processor.tokenizer.eos_token_id
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id

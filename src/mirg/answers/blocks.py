@@ -19,7 +19,7 @@ TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 
 # What a decoder may leave at the end of a completion; it says nothing about the format.
 END_TOKENS = (
-    *("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|user|>", "<|observation|>", "</s>", "<eos>"),
+    *("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|user|>", "<|observation|>", "</s>", "<eos>", "<turn|>"),
     "<end_of_utterance>",
 )
 

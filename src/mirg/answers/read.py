@@ -19,7 +19,7 @@ from mirg.frames import Size, extent, swapped
 from mirg.geometry import Box, box_problem
 
 # Part of the key of every stored evaluation: changes whenever some completion would be read differently.
-READER_VERSION = "mirg.read/4"
+READER_VERSION = "mirg.read/5"
 
 NO_BOX: Box = (0.0, 0.0, 0.0, 0.0)
 NO_IMAGE_NAMED = "no image named"

@@ -123,7 +123,7 @@ def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
 
 
 def _image_processor(name_or_path: str, model_type: str) -> Any:
-    """The image processor that needs no torchvision; EngineError if there is none."""
+    """The image processor that needs no torchvision; EngineError if transformers has only one that does."""
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
     if model_type == "lfm2_vl":
