@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,9 @@ from hypothesis import strategies as st
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.families import (
     FAMILIES,
+    GEMMA_4,
     INTERNVL,
+    LFM2_VL,
     MIRG_TINY,
     QWEN2_VL,
     QWEN3_VL,
@@ -39,7 +43,11 @@ ids = [f.name for f in ALL]
         ("qwen2.5-vl", "resized_pixels", 28, "json", "the one that counts resized pixels"),
         ("qwen3-vl", "relative_1000", 32, "json", "back to relative, patch 16"),
         ("internvl", "relative_1000", 448, "text", "tiles of 448"),
+        ("smolvlm2", "relative_1000", 512, "json", "no frame of its own: that of Qwen3-VL"),
         ("glm-v", "relative_1000", 28, "json", "GLM-4.1V and later"),
+        ("gemma-4", "relative_1000", 48, "json", "y first, under box_2d"),
+        ("lfm2-vl", "fraction", 32, "json", "LFM2.5-VL-450M and the published grounding recipe"),
+        ("lfm2.5-vl-3b", "relative_1000", 32, "json", "the documentation of LFM2.5-VL-3B"),
         ("mimo-vl", "resized_pixels", 28, "json", "built like Qwen2.5-VL"),
         ("mirg-tiny", "relative_1000", 32, "text", "the embedded model"),
     ],
@@ -54,7 +62,8 @@ def test_facts(name: str, frame: str, factor: int, style: str, why: str) -> None
     ("name", "least", "most"),
     [
         ("qwen2-vl", 3_136, 12_845_056), ("qwen2.5-vl", 3_136, 12_845_056), ("qwen3-vl", 65_536, 16_777_216),
-        ("internvl", 200_704, 2_408_448), ("glm-v", 12_544, 9_633_792),
+        ("internvl", 200_704, 2_408_448), ("glm-v", 12_544, 9_633_792), ("smolvlm2", 262_144, 4_194_304),
+        ("gemma-4", 2_304, 645_120), ("lfm2-vl", 65_536, 262_144),
     ],
 )  # fmt: skip
 def test_pixel_limits_are_those_of_the_published_processors(name: str, least: int, most: int) -> None:
@@ -70,7 +79,14 @@ def test_unknown_family_names_the_nearest() -> None:
 
 @pytest.mark.parametrize(
     ("model_type", "name"),
-    [("qwen2_vl", "qwen2-vl"), ("qwen2_5_vl", "qwen2.5-vl"), ("qwen3_vl_moe", "qwen3-vl"), ("glm46v", "glm-v")],
+    [
+        ("qwen2_vl", "qwen2-vl"),
+        ("qwen2_5_vl", "qwen2.5-vl"),
+        ("qwen3_vl_moe", "qwen3-vl"),
+        ("glm46v", "glm-v"),
+        ("gemma4", "gemma-4"),
+        ("lfm2_vl", "lfm2-vl"),
+    ],
 )
 def test_family_of_model_type(model_type: str, name: str) -> None:
     assert family_of_model_type(model_type).name == name
@@ -112,14 +128,15 @@ def test_px_to_frame_to_px_is_half_a_step_off_at_most(fam: Family, case) -> None
     box = tuple(p / s for p, s in zip(px, scale, strict=True))
     numbers = to_frame(box, size, fam)
     back = from_frame(numbers, size, fam)
-    extent = (1000, 1000) if fam.box_frame == "relative_1000" else input_size(size, fam)
+    edges = {"relative_1000": (1000, 1000), "fraction": (1, 1)}.get(fam.box_frame) or input_size(size, fam)
+    step = 0.001 if fam.box_frame == "fraction" else fam.step
     for axis in (0, 1):
-        step_px = fam.step / extent[axis] * size[axis]
+        step_px = step / edges[axis] * size[axis]
         low, high = (abs(back[i] * scale[i] - px[i]) / step_px for i in (axis, axis + 2))
         collapsed = px[axis + 2] - px[axis] < step_px  # only such a box may have been widened
         assert max(low, high) <= (1.0 if collapsed else 0.5) + 1e-9
-        assert 0 <= numbers[axis] < numbers[axis + 2] <= extent[axis]
-    assert all(n % fam.step == 0 for n in numbers)
+        assert 0 <= numbers[axis] < numbers[axis + 2] <= edges[axis]
+    assert all(n == round(n / step) / round(1 / step) if step < 1 else n % step == 0 for n in numbers)
 
 
 @pytest.mark.parametrize("fam", ALL, ids=ids)
@@ -153,6 +170,9 @@ def test_the_frame_is_a_fixed_point(fam: Family, case) -> None:
         ((0.1, 0.2, 0.3, 0.4), MIRG_TINY, (120, 200, 320, 400), "multiples of 40"),
         ((0.0, 0.0, 0.01, 0.01), MIRG_TINY, (0, 0, 40, 40), "a grid of 25 steps collapses often"),
         ((0.25, 0.25, 0.75, 0.75), QWEN25_VL, (322, 182, 966, 546), "pixels of 1288 x 728, not of 1280 x 720"),
+        ((0.1234, 0.2, 1.2, 1 / 3), LFM2_VL, (0.123, 0.2, 1.0, 0.333), "fractions have three decimals"),
+        ((0.3001, 0.2, 0.3003, 0.4), LFM2_VL, (0.3, 0.2, 0.301, 0.4), "collapsed: widened by a thousandth"),
+        ((0.1, 0.2, 0.3, 0.4), GEMMA_4, (100, 200, 300, 400), "the frame has x first; only the writing has y first"),
     ],
 )
 def test_to_frame(box, fam: Family, expected: tuple[int, ...], why: str) -> None:
@@ -207,6 +227,19 @@ def _real(fam: Family, limits: PixelLimits):
             return columns * tile, rows * tile
 
         return tiles
+    if fam.resize == "longest":
+        return partial(_smolvlm, fam.factor, math.isqrt(limits.max_pixels))
+    if fam.resize == "budget":
+        from transformers.models.gemma4.image_processing_pil_gemma4 import get_aspect_ratio_preserving_size
+
+        def budget(width: int, height: int) -> tuple[int, int]:
+            patches = limits.max_pixels // 16**2 // 9 * 9
+            new_height, new_width = get_aspect_ratio_preserving_size(height, width, 16, patches, 3)
+            return new_width, new_height
+
+        return budget
+    if fam.resize == "split":
+        return _lfm2_vl(limits)
     if fam.resize == "frames":
         from transformers.models.glm4v.image_processing_pil_glm4v import smart_resize as glm
 
@@ -220,6 +253,43 @@ def _real(fam: Family, limits: PixelLimits):
         return new_width, new_height
 
     return smart
+
+
+def _smolvlm(tile: int, side: int, width: int, height: int) -> tuple[int, int]:
+    """Both steps of the processor, on an image that has a shape and no pixels."""
+    import numpy as np
+    from transformers.models.smolvlm import image_processing_pil_smolvlm as module
+
+    def shaped(high: int, wide: int) -> Any:
+        return np.broadcast_to(np.uint8(0), (3, high, wide))
+
+    class Shapes(module.SmolVLMImageProcessorPil):
+        def __init__(self) -> None:
+            """Its settings are not read here."""
+
+        def resize(self, image: Any, size: Any, **_: Any) -> Any:
+            return shaped(size.height, size.width)
+
+    first = module.get_resize_output_image_size(shaped(height, width), side)
+    _, rows, columns = Shapes().resize_for_vision_encoder(shaped(*first), tile).shape
+    return columns, rows
+
+
+def _lfm2_vl(limits: PixelLimits):
+    pytest.importorskip("torchvision", reason="the image processor of LFM2-VL needs torchvision", exc_type=Exception)
+    from transformers.models.lfm2_vl.image_processing_lfm2_vl import Lfm2VlImageProcessor
+
+    images = Lfm2VlImageProcessor()
+    cells = {"min_image_tokens": limits.min_pixels // 1024, "max_image_tokens": limits.max_pixels // 1024}
+    patches = {"encoder_patch_size": 16, "downsample_factor": 2}
+
+    def split(width: int, height: int) -> tuple[int, int]:
+        most = {"max_image_tokens": cells["max_image_tokens"], "max_pixels_tolerance": 2.0}
+        if images._is_image_too_large(height, width, **patches, **most):
+            return images._get_grid_layout(height, width, 2, 10, 512)[2:4]
+        return images.smart_resize(height, width, **cells, **patches)
+
+    return split
 
 
 @pytest.mark.parametrize("fam", ALL, ids=ids)
@@ -237,7 +307,7 @@ def test_input_size_is_the_processors_for_5000_sizes(fam: Family, limits: PixelL
                 input_size(size, fam, limits)
         else:
             assert input_size(size, fam, limits) == expected, size
-    assert bool(refused) == (fam is not INTERNVL)
+    assert bool(refused) == (fam.resize in ("image", "frames"))
 
 
 @pytest.mark.parametrize("size", [(8000, 40), (40, 8000), (4000, 30), (30, 4000)])
@@ -245,7 +315,7 @@ def test_a_long_image_with_few_pixels_keeps_one_patch_a_side(size: tuple[int, in
     pytest.importorskip("transformers")
     limits = PixelLimits(56 * 56, 50_000)
     for fam in ALL:
-        if fam is not INTERNVL:
+        if fam.resize in ("image", "frames"):
             assert input_size(size, fam, limits) == _real(fam, limits)(*size), fam.name
 
 
@@ -286,6 +356,23 @@ def test_internvl_tiles_are_what_the_processor_cuts() -> None:
         tiles = width * height // 448**2
         out = processor(images=[Image.new("RGB", size)], return_tensors="np")
         assert len(out["pixel_values"]) == tiles + (tiles > 1), size  # a thumbnail follows if there are several tiles
+
+
+@pytest.mark.parametrize(("tile", "side"), [(32, 128), (24, 72), (32, 32), (32, 100)])
+def test_smolvlm_tiles_are_what_the_processor_cuts(tile: int, side: int) -> None:
+    pytest.importorskip("transformers")
+    from PIL import Image
+    from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+
+    processor = SmolVLMImageProcessorPil(size={"longest_edge": side}, max_image_size={"longest_edge": tile})
+    small, limits = replace(FAMILIES["smolvlm2"], factor=tile), PixelLimits(tile**2, side**2)
+    for size in [(1, 1), (640, 480), (300, 900), (2000, 100), (97, 96), (96, 97), (5, 400), (129, 127)]:
+        width, height = input_size(size, small, limits)
+        tiles = width * height // tile**2
+        out = processor(images=[Image.new("RGB", size)], return_tensors="np", return_row_col_info=True)
+        assert out["pixel_values"].shape[1] == tiles + (tiles > 1), size
+        rows, columns = (0, 0) if tiles == 1 else (height // tile, width // tile)
+        assert (out["rows"], out["cols"]) == ([[rows]], [[columns]]), size
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (-1, 5)])

@@ -19,7 +19,9 @@ class PixelLimits:
     """Fewest and most pixels of a resized image, as the processor counts them (``shortest_edge``, ``longest_edge``).
 
     GLM counts every image as two frames, so its limits are twice the pixels. InternVL resizes to whole tiles; its
-    limits are the fewest and most tiles times the area of a tile.
+    limits are the fewest and most tiles times the area of a tile. SmolVLM gives every image the same longer side; its
+    limits are the area of a tile and the square of that side, of which only the second can be set. Gemma 4 enlarges
+    every image to the most pixels. LFM2-VL splits much larger images into tiles and adds a small copy of the whole.
     """
 
     min_pixels: int
@@ -36,18 +38,27 @@ class Family:
 
     name: str
     model_types: tuple[str, ...]  # transformers' config.model_type
-    box_frame: Literal["relative_1000", "resized_pixels"]
+    box_frame: Literal["relative_1000", "resized_pixels", "fraction"]  # fraction: 0-1, written in thousandths
     style: Literal["text", "json"]  # how this family spells an answer unless told otherwise
     limits: PixelLimits
     factor: int  # sides of a resized image are multiples of it
     image_token: str  # what one visual token looks like in the tokenised prompt
     vision_tokens: tuple[str, ...]
+    turn_end: str = ""  # the token that ends an answer, if it is not the tokenizer's end token
+    # A kind of layer of its decoders by which completions of one prompt cannot be packed into a row; "": none.
+    unpacked: str = ""
     step: int = 1  # coordinates are multiples of it
-    resize: Literal["image", "frames", "tiles"] = "image"  # which arithmetic, see ``input_size``
+    # which arithmetic, see ``input_size``
+    resize: Literal["image", "frames", "tiles", "longest", "budget", "split"] = "image"
+    # Visual tokens of a tile of ``factor`` pixels a side; 0: such a square is one token. A tile of LFM2-VL is larger.
+    tile_tokens: int = 0
+    # Tokens besides the visual ones that the processor writes for an image, for each of its tiles, and for each row of
+    # several tiles.
+    marks: tuple[int, int, int] = (0, 0, 0)
     box_open: str = ""  # around a box in the text style
     box_close: str = ""
     brackets: Literal["pairs", "nested"] = "pairs"  # text style: (x1,y1),(x2,y2) or [[x1,y1,x2,y2]]
-    axes: Literal["xy", "yx"] = "xy"  # "yx": boxes are written [y1, x1, y2, x2], in JSON under the key box_2d
+    axes: Literal["xy", "yx"] = "xy"  # "yx": boxes are written [y1, x1, y2, x2]
     # Tokens that the published chat template adds to one user message and the opening of the answer: for the prompt
     # (Qwen2-VL and Qwen2.5-VL put a system message in front), and around each image.
     template_tokens: tuple[int, int] = (19, 2)
@@ -59,6 +70,18 @@ class Family:
                 f"family {self.name}: coordinate step {self.step} does not fit its frame",
                 hint=f"a step other than 1 needs the 0-{RELATIVE_MAX} frame and must divide {RELATIVE_MAX}",
             )
+
+    @property
+    def grids(self) -> bool:
+        """Whether its processor makes one grid of patches of every image, of a size that follows from the limits."""
+        return self.resize in ("image", "frames")
+
+    @property
+    def box_key(self) -> str:
+        """The key under which the family writes a box in JSON."""
+        if self.axes == "yx":
+            return "box_2d"
+        return "bbox" if self.box_frame == "fraction" else "bbox_2d"
 
 
 QWEN2_VL = Family(
@@ -88,11 +111,19 @@ QWEN25_VL = replace(
 QWEN3_VL = replace(
     QWEN25_VL,
     name="qwen3-vl",
-    model_types=("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"),
+    model_types=("qwen3_vl", "qwen3_vl_moe"),
     box_frame="relative_1000",
     limits=PixelLimits(256 * 256, 4096 * 4096),
     factor=32,
     template_tokens=(8, 2),
+)
+# Qwen3.5 to Qwen3.8. The chat templates of the larger ones open the thinking, which takes two tokens.
+QWEN35 = replace(
+    QWEN3_VL,
+    name="qwen3.5",
+    model_types=("qwen3_5", "qwen3_5_moe"),
+    template_tokens=(10, 2),
+    unpacked="linear_attention",
 )
 INTERNVL = Family(
     name="internvl",
@@ -102,12 +133,14 @@ INTERNVL = Family(
     limits=PixelLimits(448 * 448, 12 * 448 * 448),
     factor=448,
     resize="tiles",
+    tile_tokens=256,
+    marks=(2, 0, 0),
     image_token="<IMG_CONTEXT>",
     vision_tokens=("<img>", "</img>", "<IMG_CONTEXT>", "<video>", "<|im_start|>"),
     box_open="<box>",
     box_close="</box>",
     brackets="nested",
-    template_tokens=(8, 3),
+    template_tokens=(8, 1),
 )
 GLM_V = Family(
     name="glm-v",
@@ -122,14 +155,82 @@ GLM_V = Family(
         *("<|begin_of_image|>", "<|end_of_image|>", "<|image|>", "<|begin_of_video|>", "<|end_of_video|>", "<|video|>"),
         *("<|system|>", "<|user|>", "<|assistant|>"),
     ),
+    turn_end="<|user|>",  # the beginning of the next turn; the template closes none
     template_tokens=(6, 2),
 )
+# SmolVLM2 was not trained to write boxes: it is given the frame and the style of Qwen3-VL. The facts are those of its
+# checkpoints with 256 M and 500 M parameters; that with 2.2 B has tiles of 384 pixels, which its processor says.
+SMOLVLM2 = Family(
+    name="smolvlm2",
+    model_types=("smolvlm",),
+    box_frame="relative_1000",
+    style="json",
+    limits=PixelLimits(512 * 512, 2048 * 2048),
+    factor=512,
+    resize="longest",
+    tile_tokens=64,
+    marks=(1, 2, 1),
+    image_token="<image>",
+    vision_tokens=(
+        *("<fake_token_around_image>", "<image>", "<global-img>", "<|im_start|>"),
+        *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
+    ),
+    template_tokens=(8, 0),
+)
+# Every image becomes as many of at most 280 soft tokens as its aspect ratio allows; one is 3 x 3 patches of 16 pixels.
+# The processor takes no other numbers of soft tokens than 70, 140, 280, 560 and 1120.
+GEMMA_4 = Family(
+    name="gemma-4",
+    model_types=("gemma4", "gemma4_unified"),
+    box_frame="relative_1000",
+    axes="yx",
+    style="json",
+    limits=PixelLimits(48 * 48, 280 * 48 * 48),
+    factor=48,
+    resize="budget",
+    image_token="<|image|>",
+    vision_tokens=(
+        *("<|image|>", "<|image>", "<image|>", "<|audio|>", "<|audio>", "<audio|>", "<|video|>"),
+        *("<|turn>", "<|channel>", "<channel|>", "<|think|>"),
+    ),
+    marks=(2, 0, 0),
+    turn_end="<turn|>",
+    unpacked="sliding_attention",
+    template_tokens=(9, 0),
+)
+# The model card of LFM2.5-VL-450M and the published grounding recipe of LFM2.5-VL write fractions; the documentation of
+# LFM2.5-VL-3B writes 0-1000 as Qwen3-VL does. Both have the same model type, so the second is chosen by name.
+LFM2_VL = Family(
+    name="lfm2-vl",
+    model_types=("lfm2_vl",),
+    box_frame="fraction",
+    style="json",
+    limits=PixelLimits(64 * 32 * 32, 256 * 32 * 32),
+    factor=32,
+    resize="split",
+    tile_tokens=256,
+    image_token="<image>",
+    vision_tokens=(
+        *("<image>", "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>", "<|im_start|>"),
+        *(f"<|img_row_{row}_col_{column}|>" for row in range(1, 11) for column in range(1, 11)),
+    ),
+    marks=(2, 1, 0),
+    unpacked="conv",
+    template_tokens=(9, 0),
+)
+LFM2_VL_3B = replace(LFM2_VL, name="lfm2.5-vl-3b", model_types=(), box_frame="relative_1000")
 # MiMo-VL checkpoints call themselves "qwen2_5_vl" and are built like it; only a name can tell them apart.
 MIMO_VL = replace(QWEN25_VL, name="mimo-vl", model_types=("mimo_vl",))
 # The embedded tiny model: Qwen3-VL arithmetic, 25 steps per axis, one token per coordinate value. Chosen by name.
 MIRG_TINY = replace(QWEN3_VL, name="mirg-tiny", model_types=(), style="text", step=40)
 
-FAMILIES: dict[str, Family] = {f.name: f for f in (QWEN2_VL, QWEN25_VL, QWEN3_VL, INTERNVL, GLM_V, MIMO_VL, MIRG_TINY)}
+FAMILIES: dict[str, Family] = {
+    f.name: f
+    for f in (
+        *(QWEN2_VL, QWEN25_VL, QWEN3_VL, QWEN35, INTERNVL, SMOLVLM2, GLM_V, GEMMA_4, LFM2_VL, LFM2_VL_3B),
+        *(MIMO_VL, MIRG_TINY),
+    )
+}
 
 
 def family(name: str) -> Family:
@@ -147,8 +248,29 @@ def family_of_model_type(model_type: str) -> Family:
     for candidate in FAMILIES.values():
         if model_type in candidate.model_types:
             return candidate
-    known = ", ".join(t for f in FAMILIES.values() for t in f.model_types)
-    raise ConfigError(f"no model family for model_type {model_type!r}", hint=f"name the family; known types: {known}")
+    raise ConfigError(
+        f"mirg knows no family of models of the type {model_type!r}",
+        hint="`mirg models` lists the types; if the model writes boxes as one of these families does, name that family"
+        " (--family, or prompt.family in a recipe); docs/how-to/models.md says how to add a family",
+    )
+
+
+def works(family: Family, unpacked: str | None = None) -> dict[str, bool | str]:
+    """What works for a model of ``family`` with layers of the kind ``unpacked``; None: those of the family.
+
+    The keys are stages of training, ways to evaluate, and ``unpacked_layers``.
+    """
+    other = family.unpacked if unpacked is None else unpacked
+    return {
+        "sft": True,
+        "grpo_packed": not other,
+        "grpo_unpacked": True,
+        "own_engine": not other,
+        "generate": True,
+        "vllm": family.grids,
+        "vllm_rollouts": family.grids and not other,
+        "unpacked_layers": other,
+    }
 
 
 def limits_of(family: Family, min_pixels: int | None, max_pixels: int | None) -> PixelLimits:

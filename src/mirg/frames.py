@@ -1,8 +1,9 @@
 """Coordinate frames, and the only conversions between them (``docs/concepts/coordinates.md``).
 
-A box of a sample is in FRACTIONS of the original image. A model family (:mod:`mirg.families`) writes integers in its
-own frame: 0-1000 per axis, or pixels of the image as its processor RESIZED it. The second needs the processor's resize
-arithmetic, which is here, and its pixel limits; wherever a loaded processor has other limits, pass them as ``limits``.
+A box of a sample is in FRACTIONS of the original image. A model family (:mod:`mirg.families`) writes numbers in its own
+frame: integers of 0-1000 per axis, fractions with three decimals, or pixels of the image as its processor RESIZED it.
+The last needs the processor's resize arithmetic, which is here, and its pixel limits; wherever a loaded processor has
+other limits, pass them as ``limits``.
 """
 
 from __future__ import annotations
@@ -19,17 +20,21 @@ from mirg.families import family as family
 from mirg.geometry import Box
 
 Size = tuple[int, int]  # (width, height) in pixels
-Numbers = tuple[int, int, int, int]
+Numbers = tuple[float, float, float, float]  # integers, except in the frame of fractions
 _Number = TypeVar("_Number")
 
 MAX_ASPECT_RATIO = 200  # the Qwen and GLM processors refuse longer images
+# LFM2-VL splits an image that is larger than this many times its most pixels, into at least and at most so many tiles.
+SPLIT_FROM, SPLIT_TILES = 2.0, (2, 10)
 
 
 def input_size(size: Size, family: Family, limits: PixelLimits | None = None) -> Size:
     """(width, height) to which the family's image processor resizes an image of ``size``.
 
     Raises :class:`ImageError` where the processor would refuse the image. The arithmetic is transformers'
-    (``smart_resize`` of Qwen2-VL and GLM-4V, ``get_optimal_tiled_canvas`` of GOT-OCR2, which InternVL uses).
+    (``smart_resize`` of Qwen2-VL and GLM-4V, ``get_optimal_tiled_canvas`` of GOT-OCR2, which InternVL uses, ``resize``
+    and ``resize_for_vision_encoder`` of SmolVLM, ``get_aspect_ratio_preserving_size`` of Gemma 4, and
+    ``resize_and_split`` of LFM2-VL).
     """
     width, height = size
     if width < 1 or height < 1:
@@ -38,6 +43,14 @@ def input_size(size: Size, family: Family, limits: PixelLimits | None = None) ->
     if family.resize == "tiles":
         columns, rows = _tiling(width, height, family.factor, limits)
         return (columns * family.factor, rows * family.factor)
+    if family.resize == "longest":
+        return _longest(width, height, family.factor, math.isqrt(limits.max_pixels))
+    if family.resize == "budget":
+        return _budget(width, height, family.factor, limits.max_pixels)
+    if family.resize == "split":
+        grid = split_grid(size, family, limits)
+        side = split_side(family)
+        return (grid[0] * side, grid[1] * side) if grid else whole_size(size, family, limits)
     factor, frames = family.factor, 2 if family.resize == "frames" else 1
     if frames == 2 and min(width, height) < factor:  # GLM first enlarges an image that is smaller than one patch
         scale = max(factor / height, factor / width)
@@ -47,8 +60,12 @@ def input_size(size: Size, family: Family, limits: PixelLimits | None = None) ->
             f"an image of {size[0]} x {size[1]} pixels is too long for {family.name}",
             hint=f"its processor refuses sides that differ more than {MAX_ASPECT_RATIO} times; crop or pad the image",
         )
-    # The sides are rounded to multiples of the factor with an area within the limits, close to the aspect ratio.
-    new_width, new_height = round(width / factor) * factor, round(height / factor) * factor
+    return _in_area(width, height, factor, limits, frames=frames)
+
+
+def _in_area(width: int, height: int, factor: int, limits: PixelLimits, *, frames: int = 1, least: int = 0) -> Size:
+    """Sides in multiples of ``factor`` with an area within the limits, close to the aspect ratio."""
+    new_width, new_height = (max(round(side / factor) * factor, least) for side in (width, height))
     if frames * new_width * new_height > limits.max_pixels:
         beta = math.sqrt((frames * height * width) / limits.max_pixels)
         return (
@@ -59,6 +76,58 @@ def input_size(size: Size, family: Family, limits: PixelLimits | None = None) ->
         beta = math.sqrt(limits.min_pixels / (frames * height * width))
         return (math.ceil(width * beta / factor) * factor, math.ceil(height * beta / factor) * factor)
     return (new_width, new_height)
+
+
+def _longest(width: int, height: int, tile: int, side: int) -> Size:
+    """(width, height) in whole tiles after the longer side of the image was made ``side`` pixels long.
+
+    The order of the divisions is the processor's and decides how a side is rounded.
+    """
+    aspect = width / height
+    made = int(side / aspect) if width >= height else int(side * aspect)
+    made = max(made + made % 2, 1)
+    width, height = (side, made) if width >= height else (made, side)
+    aspect = width / height
+    if width >= height:
+        width = _up(width, tile)
+        return width, _up(int(width / aspect), tile)
+    height = _up(height, tile)
+    return _up(int(height * aspect), tile), height
+
+
+def _up(pixels: int, tile: int) -> int:
+    return -(-pixels // tile) * tile
+
+
+def _budget(width: int, height: int, factor: int, most: int) -> Size:
+    """The largest sides in multiples of ``factor`` with the aspect ratio of the image and at most ``most`` pixels."""
+    longest = most // factor**2
+    scale = math.sqrt(longest * factor**2 / (height * width))
+    new_width, new_height = math.floor(scale * width / factor), math.floor(scale * height / factor)
+    if new_height == 0:
+        new_width, new_height = min(width // height, longest), 1
+    elif new_width == 0:
+        new_width, new_height = 1, min(height // width, longest)
+    return (new_width * factor, new_height * factor)
+
+
+def whole_size(size: Size, family: Family, limits: PixelLimits | None = None) -> Size:
+    """(width, height) of the whole image as LFM2-VL sees it, by itself or beside the tiles of a large image."""
+    return _in_area(*size, family.factor, limits or family.limits, least=family.factor)
+
+
+def split_side(family: Family) -> int:
+    """The side in pixels of the tiles into which LFM2-VL splits a large image."""
+    return family.factor * math.isqrt(family.tile_tokens)
+
+
+def split_grid(size: Size, family: Family, limits: PixelLimits | None = None) -> Size | None:
+    """(columns, rows) of the tiles into which LFM2-VL splits an image; None if the image stays whole."""
+    sides = [max(round(side / family.factor) * family.factor, family.factor // 2) for side in size]
+    if not family.tile_tokens or sides[0] * sides[1] <= SPLIT_FROM * (limits or family.limits).max_pixels:
+        return None
+    side = split_side(family)
+    return _tiling(*size, side, PixelLimits(SPLIT_TILES[0] * side**2, SPLIT_TILES[1] * side**2))
 
 
 def _tiling(width: int, height: int, tile: int, limits: PixelLimits) -> Size:
@@ -80,24 +149,28 @@ def _tilings(fewest: int, most: int) -> tuple[Size, ...]:
 
 def extent(size: Size, family: Family, limits: PixelLimits | None) -> Size:
     """The numbers of the right and lower edge of an image in the family's frame."""
-    if family.box_frame == "relative_1000":
-        return (RELATIVE_MAX, RELATIVE_MAX)
-    return input_size(size, family, limits)
+    if family.box_frame == "resized_pixels":
+        return input_size(size, family, limits)
+    return (1, 1) if family.box_frame == "fraction" else (RELATIVE_MAX, RELATIVE_MAX)
 
 
 def to_frame(box: Box, size: Size, family: Family, limits: PixelLimits | None = None) -> Numbers:
-    """A box in fractions of an image of ``size`` (pixels) as the integers that the family writes.
+    """A box in fractions of an image of ``size`` (pixels) as the numbers that the family writes.
 
-    Each coordinate goes to the nearest multiple of ``family.step`` (a half goes up) and into the frame, so it is at
-    most half a step off. If both sides of a box would meet on one multiple, the box is widened by one step
-    there, on the side of its centre: ``x1 < x2`` is kept, and a coordinate is then at most one step off.
+    Each coordinate goes to the nearest multiple of ``family.step``, or of a thousandth in the frame of fractions (a
+    half goes up), and into the frame, so it is at most half a step off. If both sides of a box would meet on one
+    multiple, the box is widened by one step there, on the side of its centre: ``x1 < x2`` is kept, and a coordinate is
+    then at most one step off.
     Raises :class:`DataError` on NaN or infinity, :class:`ImageError` as :func:`input_size`.
     """
     if not all(math.isfinite(v) for v in box):
         raise DataError(f"box {tuple(box)} has no place in a frame", hint="all four coordinates must be finite")
-    width, height = extent(size, family, limits)
+    thousandths = family.box_frame == "fraction"
+    width, height = (RELATIVE_MAX, RELATIVE_MAX) if thousandths else extent(size, family, limits)
     x1, x2 = _to_grid(box[0], box[2], width, family.step)
     y1, y2 = _to_grid(box[1], box[3], height, family.step)
+    if thousandths:
+        return (x1 / RELATIVE_MAX, y1 / RELATIVE_MAX, x2 / RELATIVE_MAX, y2 / RELATIVE_MAX)
     return (x1, y1, x2, y2)
 
 

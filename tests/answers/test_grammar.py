@@ -209,7 +209,7 @@ def spelled(answer: str) -> tuple[str, str]:
     """The boxes with their images, and each sentence with the fields that hold it."""
     found = parse(answer)
     boxes = "; ".join(
-        f"{box.image}: {','.join(f'{v:g}' for v in box.numbers)}{' yx' * box.yx}{box.label and f' {box.label}'}"
+        f"{box.image}: {','.join(f'{v:g}' for v in box.numbers)}{' yx' * bool(box.yx)}{box.label and f' {box.label}'}"
         f"{f' file {box.name.file}' if box.name and box.name.file else ''}"
         for box in found.boxes
     )

@@ -9,8 +9,20 @@ import pytest
 
 from fakes.completions import LABELS, random_sample, right_completion
 from mirg.answers import instruction_text, read, write_answer, write_completion
+from mirg.answers.read import NO_BOX, NO_ORDER
 from mirg.errors import AnswerError
-from mirg.families import FAMILIES, INTERNVL, MIRG_TINY, QWEN2_VL, QWEN3_VL, QWEN25_VL, Family, PixelLimits
+from mirg.families import (
+    FAMILIES,
+    GEMMA_4,
+    INTERNVL,
+    LFM2_VL,
+    MIRG_TINY,
+    QWEN2_VL,
+    QWEN3_VL,
+    QWEN25_VL,
+    Family,
+    PixelLimits,
+)
 from mirg.frames import to_frame
 from mirg.samples.schema import Target
 
@@ -117,6 +129,35 @@ def test_a_family_that_writes_y_first_is_read_back() -> None:
     for style in ("text", "json"):
         found = read(write_completion("t", [ONE, TWO], SIZES, family, style), SIZES, family)
         assert [(box.image, box.box, box.problem) for box in found.boxes] == [(2, ONE.box, None), (1, TWO.box, None)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "why"),
+    [
+        ('{"image": 2, "box_2d": [200, 100, 400, 300]}', ((0.1, 0.2, 0.3, 0.4), None, 1.0), "its own key"),
+        ('{"image": 2, "bbox_xyxy": [100, 200, 300, 400]}', ((0.1, 0.2, 0.3, 0.4), None, 0.0), "the key says x first"),
+        ('{"image": 2, "xmin": 100, "ymin": 200, "xmax": 300, "ymax": 400}', ((0.1, 0.2, 0.3, 0.4), None, 0.0),
+         "the corners have names"),
+        ("Image-2: (200,100),(400,300)", ((0.1, 0.2, 0.3, 0.4), None, 1.0), "its own order in the text style"),
+        ('{"image": 2, "bbox_2d": [100, 200, 300, 400]}', (NO_BOX, NO_ORDER, 0.0), "the key of others: which order?"),
+        ('{"image": 2, "box": [100, 200, 300, 400]}', (NO_BOX, NO_ORDER, 0.0), "a key that says nothing"),
+    ],
+)  # fmt: skip
+def test_the_order_of_a_family_that_writes_y_first_is_never_guessed(answer: str, expected, why: str) -> None:
+    found = read(f"<think>t</think><answer>{answer}</answer>", SIZES, GEMMA_4)
+    assert [(box.box, box.problem, found.format_score) for box in found.boxes] == [expected], why
+    assert read(f"<think>t</think><answer>{answer}</answer>", SIZES, QWEN3_VL).boxes[0].problem is None
+
+
+def test_fractions_are_written_with_three_decimals() -> None:
+    sharp = Target(image=2, box=(0, 0.12345, 0.5, 1), label="red ring")
+    written = '[{"image": 2, "bbox": [0.0, 0.123, 0.5, 1.0], "label": "red ring"}]'
+    assert write_answer([sharp], SIZES, LFM2_VL) == written
+    assert write_answer([sharp], SIZES, LFM2_VL, "text") == "Image-2: (0.0,0.123),(0.5,1.0)"
+    (box,) = read(f"<answer>{written}</answer>", SIZES, LFM2_VL).boxes
+    assert (box.box, box.problem) == ((0.0, 0.123, 0.5, 1.0), None)
+    (box,) = read('<answer>[{"image": 2, "bbox_2d": [0, 123, 500, 1000]}]</answer>', SIZES, LFM2_VL).boxes
+    assert box.problem == "outside", "a box of the 0-1000 frame counts for nothing"
 
 
 @pytest.mark.parametrize("style", ["text", "json"])

@@ -80,6 +80,27 @@ def first_batch(trainer: Any) -> Any:
     return trainer.roll_out(next(iter(trainer.get_train_dataloader())))
 
 
+def as_trl(trainer: Any, batch: Any) -> dict[str, Any]:
+    """The batch as TRL prepares it: with the images of its prompt beside every completion."""
+    import torch
+
+    shown, columns = [batch.prompts[n] for n in batch.groups], batch.columns
+    made = columns | {"num_images": [len(row["images"]) for row in batch.rows]}
+    pixels = [prompt.pixels for prompt in shown]
+    if pixels[0].dim() == 5:  # SmolVLM: one row per completion, padded with empty tiles
+        for name in shown[0].inputs:
+            tiles = [prompt.inputs[name][0] for prompt in shown]
+            made[name] = torch.nn.utils.rnn.pad_sequence(tiles, batch_first=True)
+        return made
+    made |= {name: torch.cat([prompt.inputs[name] for prompt in shown]) for name in shown[0].inputs}
+    if "image_grid_thw" not in made:
+        return made | {"num_tiles": [len(part) for part in pixels]}
+    ids = torch.cat([columns["prompt_ids"], columns["completion_ids"]], 1)
+    kinds = (ids == trainer.processing_class.image_token_id).int()
+    kinds *= torch.cat([columns["prompt_mask"], columns["completion_mask"]], 1).int()
+    return made | {"mm_token_type_ids": kinds}
+
+
 def loss_and_gradients(trainer: Any, batch: Any) -> tuple[float, dict[str, Any]]:
     """The loss of a batch as its trainer takes it, and the gradient of every weight that has one."""
     trainer.model.zero_grad()

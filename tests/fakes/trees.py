@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -61,8 +62,9 @@ def one_by_one(loaded: LoadedModel, shown: Sequence[Prompt], groups: Groups) -> 
     for prompt, group in zip(shown, groups, strict=True):
         for ids in group:
             tokens = torch.tensor([[*prompt.ids, *ids]])
-            seen = {} if prompt.grid is None else {"pixel_values": prompt.pixels, "image_grid_thw": prompt.grid}
-            kinds = (tokens == model.config.image_token_id).int()
-            logits = model(input_ids=tokens, mm_token_type_ids=kinds, **seen).logits[0, len(prompt.ids) - 1 : -1]
+            seen = dict(prompt.inputs)
+            if "mm_token_type_ids" in inspect.signature(type(model).forward).parameters:
+                seen["mm_token_type_ids"] = (tokens == model.config.image_token_id).int()
+            logits = model(input_ids=tokens, **seen).logits[0, len(prompt.ids) - 1 : -1]
             scores.append(logits.float().log_softmax(-1).gather(-1, torch.tensor(ids)[:, None])[:, 0])
     return torch.cat(scores)

@@ -74,7 +74,7 @@ def test_numbers_that_are_not_finite_are_no_completion() -> None:
 def test_qwen35_is_completed_by_generate(data: Path, tmp_path: Path) -> None:
     """A real Qwen3.5 with a layer of linear attention: order, batches and draws as for any other model."""
     made: Any = load_engine(str(write_qwen35(tmp_path / "qwen35")))
-    assert made.numerics == "float32 on cpu, generate" and made.family.name == "qwen3-vl"
+    assert made.numerics == "float32 on cpu, generate" and made.family.name == "qwen3.5"
     asked = [Request(s.id, messages(s, made.family, made.limits, "none"), im) for s, im in read_data(data)[:4]]
     short = Generation(max_new_tokens=5, batch_size=3)
     together = made.generate(asked, short)

@@ -11,6 +11,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from fakes.families import FAMILY_MODELS
 from fakes.memory import kept_bytes, peak_bytes
 from fakes.tiny import tiny_pair
 from fakes.trees import noise
@@ -115,6 +116,20 @@ def test_an_update(kind: str, keys: dict[str, Any], sizes: dict[str, int], side:
             return score_packed(model, packed)[0].sum()
 
     check_update(found, recipe, model, forward, packed.inputs)
+
+
+@pytest.mark.parametrize("name", ["internvl3", "smolvlm2"])
+def test_an_update_of_a_model_with_tiles(name: str, tmp_path: Path) -> None:
+    """Every layer of the tower attends within a tile."""
+    loaded = load_model(str(FAMILY_MODELS[name](tmp_path)))
+    content: list[dict[str, Any]] = [{"type": "image", "text": None}] * 4 + [{"type": "text", "text": "red ring"}]
+    images = [noise((224, 112), k / 4) for k in range(4)]
+    shown = [encode(loaded.processor, [{"role": "user", "content": content}], images, "x")]
+    recipe = recipe_of(1)
+    found = estimated(recipe, loaded, shown)
+    enable_packed_forward(loaded.model.train())
+    packed = pack(loaded.model, shown, [[[21] * recipe.max_new_tokens] * recipe.group_size])
+    check_update(found, recipe, loaded.model, lambda: score_packed(loaded.model, packed)[0].sum(), packed.inputs)
 
 
 # (family, recipe keys, sizes of the model, implementation of attention, samples of the batch, why this row)

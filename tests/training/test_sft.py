@@ -17,7 +17,7 @@ from mirg.config import dump_recipe
 from mirg.engines.load import load_engine
 from mirg.errors import StorageError
 from mirg.storage import seal_problems, sole_writer
-from mirg.training.data import sft_rows
+from mirg.training.data import grpo_rows, sft_rows
 from mirg.training.recipe import PromptConfig
 from mirg.training.run import RunFolder
 from mirg.training.sft import train_sft
@@ -29,9 +29,9 @@ def test_what_carries_loss_is_the_completion_alone(loaded: Any, data: Path) -> N
 
     prepared = sft_rows(str(data), loaded, PromptConfig(instructions="none"), 4096)
     examples = [prepared.rows[k] for k in range(3)]
-    prompts = [json.loads(json.dumps(example["prompt"])) for example in examples]
+    prompts = [example["prompt"] for example in grpo_rows(str(data), loaded, PromptConfig(instructions="none")).rows]
     batch = DataCollatorForVisionLanguageModeling(loaded.processor, completion_only_loss=True)(examples)
-    for row, prompt in enumerate(prompts):
+    for row, prompt in enumerate(prompts[:3]):
         ids, labels = batch["input_ids"][row], batch["labels"][row]
         told = loaded.tokenizer.decode(ids[labels != -100])
         assert told.startswith("<think>Target: red ring.</think><answer>Image-")

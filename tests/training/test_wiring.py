@@ -18,12 +18,14 @@ from pydantic import BaseModel
 from transformers import Trainer
 
 from fakes.recipes import leaves, nested
+from fakes.tiny import write_thinking
 from fakes.uneven import CITED, COMPLETION, LIMITS, POINTED, SAMPLE, write_uneven
 from fakes.vllm import Engine, install
 from mirg.engines.load import load_engine
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.families import PixelLimits
 from mirg.images import ImageLimits
+from mirg.models.vision import VISION
 from mirg.samples import DatasetFolder, DatasetWriter
 from mirg.training import memory
 from mirg.training.data import _Opener
@@ -49,8 +51,8 @@ def reasons(word: str) -> Found:
 
 
 def prompt(made: Any) -> str:
-    parts = made.trainer.train_dataset[0]["prompt"][0]["content"]
-    return "".join(part["text"] or "" for part in parts)
+    given = made.trainer.train_dataset[0]["prompt"]  # as text in SFT, as messages in GRPO
+    return given if isinstance(given, str) else "".join(part["text"] or "" for part in given[0]["content"])
 
 
 def earned(text: str, part: int) -> Found:
@@ -96,7 +98,7 @@ COMMON: list[Row] = [
     ("optim.beta2", 0.8, args("adam_beta2")),
     ("dtype", "bfloat16", args("bf16"), True),
     ("gradient_checkpointing", True, args("gradient_checkpointing")),
-    ("freeze_vision", True, lora("exclude_modules"), r"(.*\.)?visual\..*"),
+    ("freeze_vision", True, lora("exclude_modules"), rf"(.*\.)?({'|'.join(VISION)})\..*"),
     ("log_every", 3, args("logging_steps")),
     ("save_every", 4, args("save_steps")),
     ("keep_checkpoints", 5, lambda made: callback(RunCallback)(made).keep),
@@ -204,6 +206,13 @@ COLOCATE: list[Row] = [
     ("rollouts.backend", "vllm", args("use_vllm"), True),
     ("rollouts.mode", "colocate", args("vllm_mode")),
 ]
+# With a chat template that opens the thinking, and can close it at once.
+EMPTY = "<think>\n\n</think>\n\n"
+SFT_THINKING: list[Row] = [("prompt.thinking", False, lambda made: prompt(made).endswith(EMPTY), True)]
+GRPO_THINKING: list[Row] = [
+    ("prompt.thinking", False, lambda made: made.trainer.chat_template_kwargs, {"enable_thinking": False}),
+    ("prompt.thinking", False, lambda made: made.trainer.rollouts.rewards.scorer.opened, EMPTY),
+]
 TABLES: dict[str, tuple[type[BaseModel], list[Row]]] = {
     "sft": (SftRecipe, SFT),
     "grpo": (GrpoRecipe, GRPO),
@@ -211,6 +220,8 @@ TABLES: dict[str, tuple[type[BaseModel], list[Row]]] = {
     "grpo, TRL's own": (GrpoRecipe, OWN),
     "grpo, vLLM server": (GrpoRecipe, SERVER),
     "grpo, vLLM colocate": (GrpoRecipe, COLOCATE),
+    "sft, thinking": (SftRecipe, SFT_THINKING),
+    "grpo, thinking": (GrpoRecipe, GRPO_THINKING),
 }
 # Without them no run begins; every other test of this folder has them.
 NEEDED = {"model", "data", "stage"}
@@ -249,7 +260,10 @@ def made(data_of_wiring: Path, folders: dict[str, Path], tmp_path_factory: pytes
         if name in kept:
             return kept[name]
         found, out = SimpleNamespace(seeds=[]), tmp_path_factory.mktemp("run") / "out"
-        recipe = recipe_of(name, data_of_wiring, folders["qwen2_5_vl"])
+        model = folders["qwen2_5_vl"]
+        if "thinking" in name:
+            model = write_thinking(out.with_name("model"), folders["qwen3_vl"])
+        recipe = recipe_of(name, data_of_wiring, model)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Trainer, "train", lambda trainer, **_: setattr(found, "trainer", trainer))
             patch.setattr("transformers.set_seed", found.seeds.append)
@@ -346,6 +360,7 @@ def test_every_key_has_a_row(kind: type[BaseModel]) -> None:
     [
         ({"held_out": "DATA"}, DataError, "share 3 images"),
         ({"processes": 2}, ConfigError, "asks for 2 processes"),
+        ({"prompt": {"thinking": True}}, ConfigError, "no switch for thinking"),
     ],
 )
 def test_what_stops_a_run(

@@ -18,7 +18,10 @@ ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 
 # What a decoder may leave at the end of a completion; it says nothing about the format.
-END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|user|>", "<|observation|>", "</s>", "<eos>")
+END_TOKENS = (
+    *("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|user|>", "<|observation|>", "</s>", "<eos>", "<turn|>"),
+    "<end_of_utterance>",
+)
 
 MOST_BOXES = 4_096  # of an answer; more of them come from a loop, and the bound also bounds the time
 TOO_MANY = f"more than {MOST_BOXES} boxes"
@@ -110,13 +113,13 @@ class RawBox(NamedTuple):
     """A box as written: as many ``numbers`` as were there, and the ``image`` it names.
 
     ``image`` is the number as written, None if none was named, 0 if the name was not understood, and
-    :data:`~mirg.answers.image_names.LAST` for the last one; ``name`` has the details. ``yx``: the key of the box says
-    that its order is [y1, x1, y2, x2].
+    :data:`~mirg.answers.image_names.LAST` for the last one; ``name`` has the details. ``yx``: whether the key of the
+    box says that its order is [y1, x1, y2, x2] or [x1, y1, x2, y2]; None if it says neither.
     """
 
     image: int | None
     numbers: tuple[float, ...]
-    yx: bool = False
+    yx: bool | None = None
     name: Name | None = None
     label: str = ""
 

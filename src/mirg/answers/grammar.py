@@ -49,8 +49,8 @@ _WIDE = "full-width characters"
 _LONGEST_NUMBER = 400  # characters; a longer one is infinity
 
 
-def parse(body: str) -> RawAnswer:
-    """Read the content of an answer block; total, linear in the length."""
+def parse(body: str, box_key: str = "bbox_2d") -> RawAnswer:
+    """Read the content of an answer block; total, linear in the length. ``box_key``: that of the model's family."""
     body = body.strip()
     if body.startswith("```"):  # a Markdown code fence
         first, _, rest = body[3:].partition("\n")
@@ -62,7 +62,7 @@ def parse(body: str) -> RawAnswer:
         return RawAnswer(())
     if body[0] == "[" and not body.strip("[] \t\r\n") and body.count("[") == body.count("]") == 1:
         return RawAnswer((), json=True)
-    found = parse_json(body) if "{" in body or "｛" in body else None
+    found = parse_json(body, box_key) if "{" in body or "｛" in body else None
     return found or _parse_text(body)
 
 

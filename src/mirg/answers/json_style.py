@@ -57,10 +57,10 @@ _JSON_START = re.compile(r"[\[{](?=\s{0,40}(?:[\[{\]}\"'“‘(-]|[0-9]|[A-Za-z_
 
 
 class Order(NamedTuple):
-    """Whether a key holds a box, and in which order; ``known`` False: it looks like one and is not understood."""
+    """Whether a key holds a box; ``known`` False: it looks like one and is not understood. ``yx`` as in RawBox."""
 
     known: bool
-    yx: bool = False
+    yx: bool | None = None
 
 
 @lru_cache(maxsize=1024)
@@ -72,7 +72,7 @@ def box_order(key: str) -> Order | None:
     if plain in YX_KEYS:
         return Order(True, yx=True)
     if plain in BOX_KEYS:
-        return Order(True)
+        return Order(True, yx=False if plain.endswith("xyxy") else None)
     return Order(False) if _BOX_LIKE.fullmatch(plain) or _OTHER_SHAPES.fullmatch(plain) else None
 
 
@@ -85,15 +85,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(parse_int=float, object_pairs_hook=_object)
 
 
-def parse_json(body: str) -> RawAnswer | None:
-    """The answer in JSON style; None if there is no JSON in ``body``."""
+def parse_json(body: str, box_key: str = "bbox_2d") -> RawAnswer | None:
+    """The answer in JSON style; None if there is no JSON in ``body``. A box under ``box_key`` needs no note."""
     first = _JSON_START.search(body)
     if first is None:
         return None
     start = first.start()
     before = _FENCE.sub("", body[:start]).strip()
     noise, unsafe = ("text before the JSON" if before else None), None
-    reader, all_values = _Reader(), list[Any]()
+    reader, all_values = _Reader(_PLAIN | {folded(box_key)}), list[Any]()
     while start < len(body):
         values, end, problem = _values_at(body, start)
         if not all_values and not values:
@@ -140,7 +140,8 @@ def _values_at(body: str, start: int) -> tuple[list[Any], int, str | None]:
 class _Reader:
     """Walks JSON values and gathers boxes; ``noise`` and ``unsafe`` keep the first reason each."""
 
-    def __init__(self) -> None:
+    def __init__(self, plain: frozenset[str]) -> None:
+        self.plain = plain  # keys of a box without any note
         self.boxes: list[RawBox] = []
         self.noise: str | None = None
         self.unsafe: str | None = None
@@ -184,7 +185,7 @@ class _Reader:
         if len(row) != 2 + ("label" in row) or list(map(type, value)) != _FOUR_NUMBERS:
             return False
         name = name_of_value(image)
-        self.boxes.append(RawBox(image_of(name), tuple(value), False, name, label))
+        self.boxes.append(RawBox(image_of(name), tuple(value), None, name, label))
         return True
 
     def _take_object(self, row: dict[str, Any], outer: Name | None, depth: int) -> None:
@@ -261,9 +262,9 @@ class _Reader:
         self.note("a JSON object that names several images", unsafe=True)
         return _NOT_UNDERSTOOD
 
-    def _held(self, row: dict[str, Any]) -> tuple[Any, bool] | None:
-        """(the value that holds the box, whether its order is y first) of an object."""
-        found: list[tuple[str, Any, bool]] = []
+    def _held(self, row: dict[str, Any]) -> tuple[Any, bool | None] | None:
+        """(the value that holds the box, what is said of its order) of an object."""
+        found: list[tuple[str, Any, bool | None]] = []
         for key, value in row.items():
             order, plain = box_order(key), folded(key)
             if order is None:
@@ -281,14 +282,14 @@ class _Reader:
         if not found:
             return None
         key, value, yx = found[0]
-        if key not in _PLAIN:
+        if key not in self.plain:
             self.note(f"the key {key[:20]!r}", tolerated=True)
         if any(_in_order(*other[1:]) != _in_order(value, yx) for other in found):
             self.note("a JSON object with two boxes that differ", unsafe=True)
             return [], False
         return value, yx
 
-    def _add(self, value: Any, name: Name | None, label: str = "", *, yx: bool = False) -> None:
+    def _add(self, value: Any, name: Name | None, label: str = "", *, yx: bool | None = None) -> None:
         """The box or boxes under a key."""
         problem = ""
         if isinstance(value, dict):
@@ -316,7 +317,7 @@ def _holds_objects(value: Any) -> bool:
 def _holds_more(value: Any, order: Order) -> bool:
     """Whether a value under a key of boxes holds objects with boxes, or boxes by image: {"image_1": [...]}."""
     if isinstance(value, dict):
-        return order == Order(True) and bool(value) and all(map(names_in, value))
+        return order.known and not order.yx and bool(value) and all(map(names_in, value))
     return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
 
 
@@ -335,7 +336,7 @@ def _is_flat(value: list[Any]) -> bool:
     return bool(value) and all(isinstance(v, float) for v in value)
 
 
-def _in_order(value: Any, yx: bool) -> Any:
+def _in_order(value: Any, yx: bool | None) -> Any:
     if yx and isinstance(value, list) and len(value) == 4 and _is_flat(value):
         return list(swapped(value))
     return (value, yx) if yx else value

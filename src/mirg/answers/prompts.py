@@ -53,8 +53,8 @@ def instruction_text(family: Family, instructions: Instructions = "full", style:
         return ""
     json_style = (style or family.style) == "json"
     line = f"Image-N: {spell(('x1', 'y1', 'x2', 'y2'), family, 'text')}"
-    held = '"box_2d": [y1, x1, y2, x2]' if family.axes == "yx" else '"bbox_2d": [x1, y1, x2, y2]'
-    item = f'{{"image": N, {held}, "label": "name"}}'
+    corners = "y1, x1, y2, x2" if family.axes == "yx" else "x1, y1, x2, y2"
+    item = f'{{"image": N, "{family.box_key}": [{corners}], "label": "name"}}'
     if instructions == "short":
         form, none = (f"[{item}]", "[]") if json_style else (line, "none")
         return _SHORT.format(form=form, none=none)
@@ -62,7 +62,8 @@ def instruction_text(family: Family, instructions: Instructions = "full", style:
         scale = "in pixels of that image."
     else:
         kind = "integers" if family.step == 1 else f"multiples of {family.step}"
-        scale = f"as {kind} from 0 to {RELATIVE_MAX} across the width and height of that image."
+        span = "fractions from 0 to 1" if family.box_frame == "fraction" else f"{kind} from 0 to {RELATIVE_MAX}"
+        scale = f"as {span} across the width and height of that image."
     return _FULL + (_FULL_JSON if json_style else _FULL_TEXT).format(line=line, item=item, scale=scale)
 
 
@@ -120,7 +121,7 @@ def write_answer(
         lines.append(f"Image-{target.image}: {spell(numbers, family, 'text')}")
         if json_style:
             forbid_vision(target.label, family, "a label")
-        held = {"box_2d": list(swapped(numbers))} if family.axes == "yx" else {"bbox_2d": list(numbers)}
+        held = {family.box_key: list(swapped(numbers) if family.axes == "yx" else numbers)}
         rows.append({"image": target.image, **held, **({"label": target.label} if target.label else {})})
     # A label may hold "</answer>"; escaped, it cannot end the block.
     return json.dumps(rows, ensure_ascii=False).replace("<", "\\u003c") if json_style else "\n".join(lines) or "none"

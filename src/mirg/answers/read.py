@@ -19,17 +19,19 @@ from mirg.frames import Size, extent, swapped
 from mirg.geometry import Box, box_problem
 
 # Part of the key of every stored evaluation: changes whenever some completion would be read differently.
-READER_VERSION = "mirg.read/4"
+READER_VERSION = "mirg.read/5"
 
 NO_BOX: Box = (0.0, 0.0, 0.0, 0.0)
 NO_IMAGE_NAMED = "no image named"
+NO_ORDER = "order of its coordinates unknown"
 
 
 class ReadBox(NamedTuple):
     """One box of an answer: ``image`` as written (0 if the box names no image), ``box`` in fractions of that image.
 
     ``problem`` is None, or why the box cannot count: "inverted", "empty", "outside", "non-finite", "no such image",
-    "no image named", "3 numbers instead of 4". The box is (0, 0, 0, 0) if its place is not finite.
+    "no image named", "order of its coordinates unknown" (a family that writes y first used a key that does not say the
+    order), "3 numbers instead of 4". The box is (0, 0, 0, 0) if its place is not finite.
     """
 
     image: int
@@ -66,7 +68,7 @@ def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits |
     blocks = split(text)
     if blocks.answer is None:
         return _failed(blocks, "the thinking never ends and no answer block follows")
-    raw = parse(blocks.answer)
+    raw = parse(blocks.answer, family.box_key)
     if not blocks.tagged and (raw.failure or raw.noise):  # only a text that is an answer and nothing else
         return _failed(blocks, f"no answer block, and the rest is not an answer: {raw.failure or raw.noise}")
     if raw.failure:
@@ -77,9 +79,10 @@ def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits |
         image = images.get(box.image)
         if image is None:
             image = images[box.image] = _image(box.image, sizes, family, limits)
-        placed.append(_place(box, image, family))
-    unnamed = NO_IMAGE_NAMED in [box.problem for box in placed]
-    reason = blocks.problem or raw.noise or ("a box without its image" if unnamed else None)
+        placed.append(_place(box, image, family, raw.json))
+    problems = [box.problem for box in placed]
+    unnamed = "a box without its image" if NO_IMAGE_NAMED in problems else None
+    reason = blocks.problem or raw.noise or unnamed or (NO_ORDER if NO_ORDER in problems else None)
     return Reading(
         boxes=tuple(placed),
         none=not placed,
@@ -120,14 +123,17 @@ def _image(written: int | None, sizes: Sequence[Size], family: Family, limits: P
         return _Image(number, None, f"no frame: {error.message}")
 
 
-def _place(raw: RawBox, image: _Image, family: Family) -> ReadBox:
+def _place(raw: RawBox, image: _Image, family: Family, json: bool) -> ReadBox:
     """A box as written becomes a box in fractions of its image, with the first problem found."""
+    y_first = family.axes == "yx" if raw.yx is None else raw.yx
     if len(raw.numbers) != 4:
         return ReadBox(image.number, NO_BOX, f"{len(raw.numbers)} numbers instead of 4")
     if image.extent is None:
         return ReadBox(image.number, NO_BOX, image.problem)
+    if json and y_first and raw.yx is None:
+        return ReadBox(image.number, NO_BOX, NO_ORDER)
     width, height = image.extent
-    x1, y1, x2, y2 = swapped(raw.numbers) if raw.yx or family.axes == "yx" else raw.numbers
+    x1, y1, x2, y2 = swapped(raw.numbers) if y_first else raw.numbers
     box = (x1 / width, y1 / height, x2 / width, y2 / height)
     problem = box_problem(box)
     return ReadBox(image.number, NO_BOX if problem == "non-finite" else box, image.problem or problem)

@@ -35,15 +35,15 @@ class TransformersEngine:
     def __init__(self, loaded: LoadedModel, *, thinking: bool | None = None) -> None:
         """``loaded`` is not copied; its model should be in evaluation mode.
 
-        ``thinking`` as in :class:`~mirg.engines.base.Request`, for requests that leave it open. ConfigError if it is
-        chosen and the chat template has no switch.
+        ``thinking`` as in :class:`~mirg.engines.base.Request`, for requests that leave it open; None: as the model was
+        trained. ConfigError if it is chosen and the chat template has no switch.
         """
         require_thinking_switch(loaded.processor, thinking)
         self._packed = not other_attention(loaded.model)
         if self._packed:
             enable_packed_forward(loaded.model)
         self.loaded = loaded
-        self.thinking = thinking
+        self.thinking = loaded.thinking if thinking is None else thinking
         self.name = loaded.path
         self.family: Family = loaded.family
         self.limits: PixelLimits | None = loaded.limits

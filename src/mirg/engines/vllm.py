@@ -71,6 +71,7 @@ class VllmEngine:
         library = _library()
         loaded = load_skeleton(model, family_name=family, limits=limits)
         require_thinking_switch(loaded.processor, thinking)
+        require_grid(loaded)
         self.loaded = loaded
         self._processor: Any = loaded.processor
         self.name = loaded.path
@@ -78,7 +79,7 @@ class VllmEngine:
         self.limits: PixelLimits | None = loaded.limits
         self.fingerprint = fingerprint(loaded.path)
         self.instructions = loaded.instructions
-        self.thinking = thinking
+        self.thinking = loaded.thinking if thinking is None else thinking
         given = "".join(f", {key}={value}" for key, value in sorted(offline.arguments.items()))
         self.numerics = f"vllm {library.__version__}, {dtype or 'auto'}{given}"
         self._forbidden = forbidden_tokens(loaded.tokenizer, loaded.family)
@@ -213,6 +214,16 @@ def _library() -> Any:
             f"--engine vllm needs the package vllm, which cannot be imported: {error}",
             hint="pip install 'mirg[vllm]'",
         ) from error
+
+
+def require_grid(loaded: LoadedModel) -> None:
+    """ConfigError for a model whose images are no grids of patches: vLLM would not be told its pixel limits."""
+    images: Any = loaded.processor
+    if not hasattr(images.image_processor, "merge_size"):
+        raise ConfigError(
+            f"vLLM is not prepared here for models of the family {loaded.family.name}, which take images otherwise",
+            hint="leave --engine vllm out; in a recipe, rollouts.backend: transformers",
+        )
 
 
 def processor_arguments(limits: PixelLimits) -> dict[str, Any]:

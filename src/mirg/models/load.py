@@ -38,6 +38,7 @@ class LoadedModel:
     limits: PixelLimits
     path: str
     instructions: Instructions = "full"  # how much its prompts said about the form of an answer when it was trained
+    thinking: bool | None = None  # what its chat template was told when it was trained (enable_thinking)
 
     @property
     def tokenizer(self) -> Any:
@@ -91,13 +92,14 @@ def load_model(
     dtype = dtype or ("auto" if device.startswith("cuda") else "float32")
     if dtype not in DTYPES:
         raise EngineError(f"unknown dtype {dtype!r}", hint=f"known: {', '.join(DTYPES)}")
+    _refuse_unknown(path, family_name)
     try:
         model = _weights(path, dtype, device)
         processor = load_processor(_processor_folder(path), model.config.model_type)
         model.to(device).eval()
     except _UNREADABLE as error:
         broken = _broken_file(Path(path))
-        hint = "copy or fetch that file again" if broken else "is it a Qwen-VL-class model folder or hub name?"
+        hint = "copy or fetch that file again" if broken else "is it the folder or hub name of a vision-language model?"
         raise EngineError(f"cannot load {name}: {broken or error}", hint=hint) from error
     except (SafetensorError, RuntimeError) as error:  # torch's: other shapes than the configuration's, or no room
         raise EngineError(
@@ -106,6 +108,17 @@ def load_model(
         ) from error
     _refuse_not_finite(model, name)
     return wrap(model, processor, path=path, family_name=family_name, limits=limits)
+
+
+def _refuse_unknown(path: str, family_name: str | None) -> None:
+    """ConfigError if the folder ``path`` holds a model of a type that belongs to no family, and none is named."""
+    file = Path(path) / "config.json"
+    try:
+        config = read_json(file) if file.is_file() else None
+    except StorageError:
+        return  # it is reported with the other files that cannot be read
+    if isinstance(config, dict) and "model_type" in config and not (family_name or config.get("mirg_family")):
+        family_of_model_type(config["model_type"])
 
 
 def _usable(device: str) -> str:
@@ -150,6 +163,7 @@ def load_skeleton(
     base = path
     while (below := _adapter_base(base)) is not None:
         base = below
+    _refuse_unknown(base, family_name)
     try:
         config = AutoConfig.from_pretrained(base, local_files_only=True)
         with torch.device("meta"):
@@ -206,22 +220,28 @@ def wrap(
     family_name: str | None = None,
     limits: PixelLimits | Mapping[str, PixelLimits] | None = None,
 ) -> LoadedModel:
-    """Join a model in memory with its family and limits; prompts of a decoder are padded on the left."""
+    """Join a model in memory with its family and limits.
+
+    Prompts of a decoder are padded on the left, and the tokenizer's end token is the one that ends a turn.
+    """
+    from mirg.models.images import pixel_limits
     from mirg.models.vision import pack_vision_attention
 
     parts: Any = processor
-    parts.image_processor = once_per_image(parts.image_processor)
+    if hasattr(parts.image_processor, "merge_size"):
+        parts.image_processor = once_per_image(parts.image_processor)
     # AutoProcessor does not restore the saved side, and right-padded prompts break generation.
     parts.tokenizer.padding_side = "left"
     named = family_name or getattr(model.config, "mirg_family", None)
     chosen = family(named) if named else family_of_model_type(model.config.model_type)
-    size = parts.image_processor.size
+    if chosen.turn_end:
+        parts.tokenizer.eos_token = chosen.turn_end
     limits = limits.get(chosen.name) if isinstance(limits, Mapping) else limits
-    if limits is not None:
-        size["shortest_edge"], size["longest_edge"] = limits.min_pixels, limits.max_pixels
+    seen = pixel_limits(parts.image_processor, limits)
     pack_vision_attention(model)
-    seen = PixelLimits(size["shortest_edge"], size["longest_edge"])
-    return LoadedModel(model, processor, chosen, seen, path, model_facts(path).get("instructions", "full"))
+    facts = model_facts(path)
+    told = facts.get("instructions", "full"), facts.get("thinking")
+    return LoadedModel(model, processor, chosen, seen, path, *told)
 
 
 def model_facts(path: str) -> dict[str, Any]:

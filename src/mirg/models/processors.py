@@ -1,14 +1,15 @@
 """Loading a processor, with torchvision if it is installed and without it otherwise.
 
-The Qwen-VL processors contain a video processor, which needs torchvision. Images do not: the same processor class
-without its video part does everything that mirg needs. The class keeps its public name, so a saved folder loads
-everywhere.
+Most processors contain a video processor, which needs torchvision. Images do not: the same processor class with only
+its image part does everything that mirg needs. The class keeps its public name, so a saved folder loads everywhere.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -23,34 +24,62 @@ if TYPE_CHECKING:
 
 
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
+_SETTINGS = ("chat_template", "image_seq_length", "image_seq_len")  # stored with a processor besides its parts
 
 
 @cache
 def image_only(model_type: str) -> type[ProcessorMixin]:
-    """The processor class of a Qwen-VL ``model_type`` without its video processor; EngineError for other types.
+    """transformers' processor class of a ``model_type`` for images and text only; EngineError if there is none.
 
     The class keeps its name, which saved folders record.
     """
-    from transformers import Qwen2_5_VLProcessor, Qwen2VLProcessor, Qwen3VLProcessor
+    from transformers import ProcessorMixin
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 
-    classes = {"qwen2_vl": Qwen2VLProcessor, "qwen2_5_vl": Qwen2_5_VLProcessor, "qwen3_vl": Qwen3VLProcessor}
-    classes |= dict.fromkeys(("qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"), Qwen3VLProcessor)
-    if model_type not in classes:
+    if model_type == "gemma4" and not has_torchvision():
+        # Its processor takes two names from the image processor for torchvision. The one for Pillow has the same.
+        images = "transformers.models.gemma4.image_processing"
+        sys.modules.setdefault(f"{images}_gemma4", importlib.import_module(f"{images}_pil_gemma4"))
+    name = PROCESSOR_MAPPING_NAMES.get(model_type)
+    base: Any = processor_class_from_name(name) if name else None
+    if base is None:
         raise EngineError(
-            f"model type {model_type!r} has no image-only processor here",
-            hint="install torchvision for your torch build, or use one of " + ", ".join(classes),
+            f"transformers has no processor for the model type {model_type!r}",
+            hint="`mirg models` lists the model types that mirg knows",
         )
-    base: Any = classes[model_type]
+    others = dict.fromkeys(set(base.get_attributes()) - {"image_processor", "tokenizer"})  # of videos, of audio
+    if not others:
+        return base
+    made: list[Any] = []  # processors in the constructor of the base class, which names all parts
 
-    def __init__(self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
-        base.__init__(self, image_processor, tokenizer, None, chat_template=chat_template)
+    def __init__(
+        self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **settings: Any
+    ) -> None:
+        parts = {"image_processor": image_processor, "tokenizer": tokenizer, **others}
+        module: Any = sys.modules[base.__module__]
+        if getattr(module, "num2words", "") is None:  # SmolVLM's refuses to start without it, and only videos need it
+            module.num2words = str
+        made.append(self)
+        try:
+            base.__init__(self, **parts, chat_template=chat_template, **settings)
+        finally:
+            made.pop()
+
+    # Only what the signature names is stored with a processor.
+    named = [one for name, one in inspect.signature(base.__init__).parameters.items() if name not in others]
+    __init__.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
 
     def check_argument_for_proper_class(self: Any, argument_name: str, argument: Any) -> Any:
-        if argument_name == "video_processor":
+        if argument_name in others:
             return None
         return base.check_argument_for_proper_class(self, argument_name, argument)
 
-    methods = {"__init__": __init__, "check_argument_for_proper_class": check_argument_for_proper_class}
+    methods = {
+        "__init__": __init__,
+        "get_attributes": classmethod(lambda _: [part for part in base.get_attributes() if made or part not in others]),
+        "check_argument_for_proper_class": check_argument_for_proper_class,
+        "apply_chat_template": ProcessorMixin.apply_chat_template,  # SmolVLM's reads settings of the video processor
+    }
     return type(base.__name__, (base,), {"__doc__": base.__doc__, **methods})
 
 
@@ -71,7 +100,6 @@ def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
     EngineError if its chat template cannot be used, OSError or ValueError if its files cannot be read.
     """
     from transformers import AutoProcessor, AutoTokenizer
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     folder = Path(name_or_path)
     config = folder / "processor_config.json"
@@ -81,20 +109,32 @@ def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
         and "video_processor" not in json.loads(config.read_text())
         and not (folder / "video_preprocessor_config.json").is_file()
     )
-    if has_torchvision() and not saved_image_only:
+    wordless = model_type == "smolvlm" and importlib.util.find_spec("num2words") is None  # which its video part needs
+    if has_torchvision() and not wordless and (not saved_image_only or model_type == "lfm2_vl"):
         processor = AutoProcessor.from_pretrained(name_or_path)
     else:
         processor_class: Any = image_only(model_type)
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path)
-        images = Qwen2VLImageProcessorPil.from_pretrained(name_or_path)
-        template = tokenizer.chat_template
-        file = next((folder / name for name in _TEMPLATES if (folder / name).is_file()), None)
-        if not template and file is not None:
-            template = file.read_text(encoding="utf-8")
-            template = json.loads(template)["chat_template"] if file.suffix == ".json" else template
-        processor = processor_class(image_processor=images, tokenizer=tokenizer, chat_template=template)
+        parts = _image_processor(name_or_path, model_type), AutoTokenizer.from_pretrained(name_or_path)
+        stored, _ = processor_class.get_processor_dict(name_or_path)
+        # Its from_args_and_dict drops what only the base class names.
+        processor = processor_class(*parts, **{name: stored[name] for name in _SETTINGS if name in stored})
     _check_template(processor, folder)
     return processor
+
+
+def _image_processor(name_or_path: str, model_type: str) -> Any:
+    """The image processor that needs no torchvision; EngineError if transformers has only one that does."""
+    from transformers.models.auto.image_processing_auto import AutoImageProcessor
+
+    if model_type == "lfm2_vl":
+        reason = "the image processor of LFM2-VL needs torchvision, which is missing or does not fit the torch in use"
+        raise EngineError(reason, hint="install the torchvision that belongs to your torch: https://pytorch.org")
+    if model_type != "smolvlm":
+        return AutoImageProcessor.from_pretrained(name_or_path, backend="pil")
+    # transformers withholds this one without torchvision, because comments in its file name the other.
+    from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+
+    return SmolVLMImageProcessorPil.from_pretrained(name_or_path)
 
 
 def _check_template(processor: Any, folder: Path) -> None:

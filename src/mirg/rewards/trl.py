@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, wraps
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -34,19 +34,26 @@ _WHAT = "reward function"
 class Scorer:
     """Scores pairs of completion and sample, each pair once.
 
-    The reward functions and the log of rollouts share one scorer.
+    The reward functions and the log of rollouts share one scorer. ``opened`` is the beginning of every answer that the
+    chat template writes, such as ``<think>``; :meth:`turn` puts it before a completion.
     """
 
-    def __init__(self, config: RewardConfig, family: Family, limits: PixelLimits | None = None) -> None:
-        self.config = config
+    def __init__(
+        self, config: RewardConfig, family: Family, limits: PixelLimits | None = None, opened: str = ""
+    ) -> None:
+        self.config, self.opened = config, opened
         self._family, self._limits = family, limits
         # An entry keeps its sample, so that the sample's identity is not given to another object.
         self._scores: OrderedDict[tuple[str, int], tuple[Sample, Score]] = OrderedDict()
         self.scored = 0
         """How many times a completion was really scored; the other calls were answered from the cache."""
 
+    def turn(self, completion: object) -> str:
+        """The whole turn of the assistant: what the chat template writes of it, and the completion."""
+        return self.opened + completion_text(completion)
+
     def __call__(self, completion: object, sample: Sample | str) -> Score:
-        """The score of one completion, a string or a list of messages, for a sample or the JSON of one.
+        """The score of one whole turn, a string or a list of messages, for a sample or the JSON of one.
 
         DataError if the JSON is not that of a sample.
         """
@@ -78,16 +85,28 @@ def reward_functions(
     family: Family,
     limits: PixelLimits | None = None,
     plugins: Sequence[tuple[RewardFunction, float]] = (),
+    *,
+    opened: str = "",
 ) -> RewardFunctions:
     """Functions named "format", "image" and "object" that return the raw parts, with the weights of ``config``.
 
     In an arm without an image term, "image" has weight 0 and is only logged. ``plugins`` are further functions, for
     example from :func:`plugin_reward`, with the weight of each beside the total of the three parts, which is in [0, 1].
+    ``opened`` as in :class:`Scorer`: every function is given whole turns.
     """
-    scorer = Scorer(config, family, limits)
+    scorer = Scorer(config, family, limits, opened)
     functions = [_named(name, f"{name}.value", scorer) for name in PARTS]
     further, weights = [function for function, _ in plugins], [weight for _, weight in plugins]
-    return RewardFunctions([*functions, *further], [*config.shares, *weights], scorer)
+    given = [_of_turns(function, scorer) if opened else function for function in (*functions, *further)]
+    return RewardFunctions(given, [*config.shares, *weights], scorer)
+
+
+def _of_turns(function: RewardFunction, scorer: Scorer) -> RewardFunction:
+    @wraps(function)
+    def reward(completions: Sequence[object], **others: Any) -> list[float]:
+        return function(completions=[scorer.turn(said) for said in completions], **others)
+
+    return reward
 
 
 def total_reward(config: RewardConfig, family: Family, limits: PixelLimits | None = None) -> RewardFunction:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mirg.errors import ConfigError, DataError, ImageError
 from mirg.families import Family, PixelLimits
-from mirg.frames import Size, input_size
+from mirg.frames import Size, input_size, split_grid, whole_size
 from mirg.samples.schema import Sample
 
 CountText = Callable[[str], int]
@@ -23,22 +23,43 @@ CountText = Callable[[str], int]
 # characters of another script, up to two signs, or a run of line breaks.
 _PIECES = re.compile(r"\d|[A-Za-z]{1,9}|[^\W\d_A-Za-z]{1,2}|(?:[^\w\s]|_){1,2}|\n+")
 
-_TILE_TOKENS = 256  # of an InternVL tile of 448 pixels: 32 x 32 patches, and four patches are one token
-
 
 def image_tokens(size: Size, family: Family, limits: PixelLimits | None = None) -> int:
     """Visual tokens of an image of ``size`` (width, height in pixels).
 
-    One token covers ``family.factor`` x ``family.factor`` pixels of the resized image. InternVL turns each tile into
-    256 tokens and adds a small copy of the whole image if there are several tiles. ``limits`` are the fewest and most
-    pixels of the resized image, by default those of the family. Raises ImageError if the family's processor refuses
-    the image.
+    One token covers ``family.factor`` x ``family.factor`` pixels of the resized image. InternVL and SmolVLM turn each
+    tile of that size into ``family.tile_tokens`` and add a small copy of the whole image if there are several tiles.
+    ``limits`` are the fewest and most pixels of the resized image, by default those of the family. Raises ImageError if
+    the family's processor refuses the image.
     """
+    if family.resize == "split":
+        columns, rows = split_grid(size, family, limits) or (0, 0)
+        width, height = whole_size(size, family, limits)
+        return columns * rows * family.tile_tokens + (width // family.factor) * (height // family.factor)
+    columns, rows = _cells(size, family, limits)
+    return _tiles(columns, rows) * family.tile_tokens if family.tile_tokens else columns * rows
+
+
+def mark_tokens(size: Size, family: Family, limits: PixelLimits | None = None) -> int:
+    """Tokens besides the visual ones that the processor writes for an image: its ends, its tiles, rows of tiles."""
+    image, tile, row = family.marks
+    if not (tile or row):
+        return image
+    if family.resize == "split":
+        columns, rows = split_grid(size, family, limits) or (0, 0)
+        return image + tile * (columns * rows and columns * rows + 1)
+    columns, rows = _cells(size, family, limits)
+    return image + tile * _tiles(columns, rows) + row * (rows if columns * rows > 1 else 0)
+
+
+def _cells(size: Size, family: Family, limits: PixelLimits | None) -> tuple[int, int]:
     width, height = input_size(size, family, limits)
-    cells = (width // family.factor) * (height // family.factor)
-    if family.resize == "tiles":
-        return (cells + (cells > 1)) * _TILE_TOKENS
-    return cells
+    return width // family.factor, height // family.factor
+
+
+def _tiles(columns: int, rows: int) -> int:
+    """With the small copy of the whole image, which is added if there are several."""
+    return columns * rows + (columns * rows > 1)
 
 
 def text_tokens(text: str) -> int:
@@ -98,11 +119,11 @@ def refuse_for_family(sample: Sample, family: Family, limits: PixelLimits | None
 def sizes_in(sample: Sample, family: Family) -> list[Size]:
     """(width, height) in pixels of every image, Image-1 first; (1, 1) if it is unknown and not needed.
 
-    A family that counts in thousandths needs no size. DataError, naming the sample, if the family counts in pixels of
-    the resized image and a size is unknown.
+    A family that counts in fractions or thousandths needs no size. DataError, naming the sample, if the family counts
+    in pixels of the resized image and a size is unknown.
     """
     for number, image in enumerate(sample.images, 1):
-        if not image.measured and family.box_frame != "relative_1000":
+        if not image.measured and family.box_frame == "resized_pixels":
             raise DataError(
                 f"sample {sample.id}: the size of Image-{number} is not known, and {family.name} counts in its pixels",
                 hint="mirg data filter DATASET OUT --look header writes the sizes",

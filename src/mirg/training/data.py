@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +18,9 @@ import torch
 from mirg.answers.prompts import messages, write_completion
 from mirg.console import logger
 from mirg.errors import DataError, MirgError
+from mirg.models.images import with_own_cells
 from mirg.models.load import LoadedModel
+from mirg.models.prompts import render, taught
 from mirg.rewards.trl import sample_of
 from mirg.samples import DatasetFolder, Sample, refuse_for_family, tokens
 from mirg.samples.folder import ImageCheck
@@ -110,7 +112,7 @@ Extra = Callable[[Sample], dict[str, Any]]  # what a row has beside its prompt
 
 
 def sft_rows(data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: int) -> Prepared:
-    """Rows with ``prompt``, ``completion`` and ``images``; samples without a trajectory are rejected."""
+    """Rows with ``prompt`` and ``completion`` (both text) and ``images``; samples without a trajectory are rejected."""
     return _Preparation(DatasetFolder.open(data), loaded, prompt, max_tokens, _completion(loaded)).prepared()
 
 
@@ -150,8 +152,7 @@ def _completion(loaded: LoadedModel) -> Extra:
         if trajectory is None:
             raise DataError("the sample has no trajectory", hint="run `mirg trajectories build` first")
         thinking, answer = trajectory.thinking, trajectory.answer
-        text = write_completion(thinking, answer, sample.sizes, loaded.family, limits=loaded.limits)
-        return {"completion": [{"role": "assistant", "content": [{"type": "text", "text": text}]}]}
+        return {"completion": write_completion(thinking, answer, sample.sizes, loaded.family, limits=loaded.limits)}
 
     return extra
 
@@ -205,13 +206,21 @@ class _Preparation:
     def _row(self, sample: Sample) -> tuple[dict[str, Any], Length]:
         family, limits = self.loaded.family, self.loaded.limits
         refuse_for_family(sample, family, limits)
+        asked = messages(sample, family, limits, self.prompt.instructions)
         row = {
             "id": sample.id,
-            "prompt": messages(sample, family, limits, self.prompt.instructions),
+            "prompt": asked,
             "images": [str(self.folder.image_path(ref)) for ref in sample.images],
             **self.extra(sample),
         }
-        length = length_of(sample, row, self.loaded)
+        processor: Any = self.loaded.processor
+        facts: Any = {"n_images": len(sample.images), "sample_id": sample.id, "thinking": self.prompt.thinking}
+        if "completion" in row:  # as text, so that TRL's way of joining a prompt and an answer decides nothing
+            row["prompt"], row["completion"] = taught(processor, asked, row["completion"], **facts)
+            text = row["prompt"] + row["completion"]
+        else:
+            text = render(processor, asked, **facts).text
+        length = length_of(sample, text, self.loaded)
         if length.tokens > self.max_tokens:
             raise DataError(
                 f"{length.tokens} tokens are more than max_tokens = {self.max_tokens}",
@@ -220,22 +229,15 @@ class _Preparation:
         return row, length
 
 
-def length_of(sample: Sample, row: dict[str, Any], loaded: LoadedModel) -> Length:
-    """Tokens of the row's prompt and completion, image placeholders expanded, without touching a pixel.
+def length_of(sample: Sample, text: str, loaded: LoadedModel) -> Length:
+    """Tokens of a prompt and its completion, image placeholders expanded, without touching a pixel.
 
-    DataError where the template prints another number of placeholders than the sample has images.
+    ``text`` is the prompt as the chat template writes it, with one placeholder for each image, and what follows it.
     """
     processor: Any = loaded.processor
-    text = processor.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
-    shown = text.count(processor.image_token)
-    if shown != len(sample.images):
-        raise DataError(
-            f"the chat template prints {shown} image placeholders for {len(sample.images)} images",
-            hint="the question or the template holds an image token",
-        )
-    for message in row.get("completion", ()):
-        text += "".join(part["text"] for part in message["content"])
-    written = len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]) - shown
+    written = len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]) - len(sample.images)
+    family = with_own_cells(loaded.family, processor)
+    written += sum(tokens.mark_tokens(size, family, loaded.limits) for size in sample.sizes)
     return Length(sample.id, written, tuple(image_tokens(size, loaded) for size in sample.sizes))
 
 
@@ -244,11 +246,7 @@ def image_tokens(size: tuple[int, int], loaded: LoadedModel) -> int:
 
     The patches of a tiny model are set by its recipe and need not be those of its family.
     """
-    processor: Any = loaded.processor
-    images, family = processor.image_processor, loaded.family
-    if hasattr(images, "merge_size"):
-        family = replace(family, factor=images.patch_size * images.merge_size)
-    return tokens.image_tokens(size, family, loaded.limits)
+    return tokens.image_tokens(size, with_own_cells(loaded.family, loaded.processor), loaded.limits)
 
 
 class _Opener:

@@ -54,9 +54,9 @@ from mirg.console import logger
 from mirg.errors import ConfigError
 from mirg.models.load import LoadedModel, forbidden_tokens
 from mirg.models.packing import enable_packed_forward, pack, score_packed
-from mirg.models.prompts import Prompt, encode
+from mirg.models.prompts import Prompt, encode_row, opening
 from mirg.models.sampling import Sampling, complete
-from mirg.models.vision import FeatureCache, keep_features, share_tower
+from mirg.models.vision import FeatureCache, can_keep_features, keep_features, share_tower
 from mirg.rewards.trl import RewardFunctions, reward_functions
 from mirg.training import launch
 from mirg.training.data import EpochSampler, Prepared, grpo_rows, longest_rows
@@ -76,7 +76,8 @@ def train_grpo(recipe: GrpoRecipe, run: RunFolder) -> launch.Outcome:
     loaded = launch.prepare_model(recipe)
     if recipe.rollouts.backend == "vllm":
         require_vllm(recipe.rollouts, loaded)
-    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, plugins)
+    begun = opening(loaded.processor, recipe.prompt.thinking)
+    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, plugins, opened=begun)
     prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders, measured=recipe.measured)
     rolled_out = recipe.prompts_per_step * recipe.admission.candidates
     steps = recipe.steps or launch.steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
@@ -107,6 +108,11 @@ def make_trainer(
     }
     if not recipe.packed:
         return PlainGRPOTrainer(**common)
+    if recipe.vision_cache and not can_keep_features(loaded.model):
+        raise ConfigError(
+            f"vision_cache = {recipe.vision_cache}: features of {loaded.family.name} models cannot be kept",
+            hint="leave vision_cache out; the tower is then computed in every pass",
+        )
     drawn = Sampling(
         recipe.max_new_tokens,
         stops=[loaded.tokenizer.eos_token_id],
@@ -139,11 +145,11 @@ class GroupBatch:
     scored: list[bool] | None = None  # (N,) which rows the loss is computed for; None: all
 
     @classmethod
-    def of(cls, rows: list[dict[str, Any]], processor: Any) -> GroupBatch:
+    def of(cls, rows: list[dict[str, Any]], processor: Any, thinking: bool | None = None) -> GroupBatch:
         """The batch of dataset rows before anything is sampled; neighbours of one id are a group."""
         groups = group_numbers([row["id"] for row in rows])
         first = [rows[groups.index(number)] for number in range(groups[-1] + 1)]
-        return cls(rows, groups, [encode(processor, row["prompt"], row["images"], row["id"]) for row in first])
+        return cls(rows, groups, [encode_row(processor, row, thinking) for row in first])
 
     @property
     def counts(self) -> list[int]:
@@ -266,7 +272,8 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
                 enable_packed_forward(model, self.temperature)
         # If weights are sharded, a tower call gathers them from all processes, and these miss different images.
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
-        self.features = FeatureCache(vision_cache) if vision_cache and not sharded else None
+        cached = vision_cache and not sharded and can_keep_features(self.model)
+        self.features = FeatureCache(vision_cache) if cached else None
         if self.features is not None:
             keep_features(self.model, self.features)
             if self.ref_model is not None:
@@ -291,7 +298,9 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
 
     def roll_out(self, rows: list[dict[str, Any]]) -> GroupBatch:
         """Completions of the dataset rows with their rewards and advantages: TRL calls the next two methods."""
-        self.batch = batch = GroupBatch.of(rows, self.processing_class)
+        self.batch = batch = GroupBatch.of(
+            rows, self.processing_class, self.chat_template_kwargs.get("enable_thinking")
+        )
         # Without its images, TRL neither processes nor copies them for every completion.
         bare = [{key: value for key, value in row.items() if key != "images"} for row in rows]
         batch.columns = self._generate_and_score_completions(bare)

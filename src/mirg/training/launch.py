@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,8 @@ from mirg.data.checks.leakage import shared_images
 from mirg.errors import ConfigError, DataError
 from mirg.families import PixelLimits
 from mirg.models.load import LoadedModel, fast_dtype, forbidden_tokens, load_model, model_facts, wrap
+from mirg.models.prompts import require_thinking_switch
+from mirg.models.vision import VISION, vision_of
 from mirg.samples import DatasetFolder
 from mirg.storage import sole_writer
 from mirg.training.data import Prepared
@@ -137,9 +139,12 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
     device = None if rank is None or gpus == 0 else f"cuda:{int(rank) % gpus}"
     loaded = load_model(recipe.model, family_name=recipe.prompt.family, device=device, dtype=dtype)
     loaded = with_limits(loaded, recipe.prompt)
+    require_thinking_switch(loaded.processor, recipe.prompt.thinking)
+    loaded = replace(loaded, thinking=recipe.prompt.thinking)
     loaded.model.train()
     if recipe.freeze_vision:
-        loaded.model.base_model.visual.requires_grad_(False)
+        for part in vision_of(loaded.model):
+            part.requires_grad_(False)
     return loaded
 
 
@@ -208,7 +213,7 @@ def lora(recipe: RunConfig) -> Any:
         lora_dropout=chosen.dropout,
         target_modules=chosen.target,
         # Adapters of a frozen vision tower would change what it sees as much as its weights.
-        exclude_modules=r"(.*\.)?visual\..*" if recipe.freeze_vision else None,
+        exclude_modules=rf"(.*\.)?({'|'.join(VISION)})\..*" if recipe.freeze_vision else None,
         task_type="CAUSAL_LM",
     )
 
@@ -253,6 +258,7 @@ def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, step
         scale_rewards=recipe.scale_rewards,
         multi_objective_aggregation=recipe.aggregation,
         reward_weights=weights,
+        chat_template_kwargs={} if recipe.prompt.thinking is None else {"enable_thinking": recipe.prompt.thinking},
         **generation_arguments(recipe, forbidden_tokens(loaded.tokenizer, loaded.family)),
         **common_arguments(recipe, run, steps),
     )
@@ -320,6 +326,7 @@ def fit(
         "steps": step,
         "family": loaded.family.name,
         "instructions": recipe.prompt.instructions,
+        **({} if recipe.prompt.thinking is None else {"thinking": recipe.prompt.thinking}),
         "start": recipe.model,
         "samples": len(prepared),
         "rejected_samples": len(prepared.rejections),

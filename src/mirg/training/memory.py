@@ -20,18 +20,20 @@ from typing import Any, Literal, NamedTuple
 import torch
 from transformers.activations import QuickGELUActivation
 
-from mirg.errors import EngineError
 from mirg.models.load import NARROW, LoadedModel, load_skeleton
 from mirg.models.packing import LOGITS
 from mirg.models.sampling import ROOM
 from mirg.models.trees import FLEX
 from mirg.models.trees import SHORT as SHORT_TRUNK
 from mirg.models.vision import SHORT as SHORT_IMAGE
+from mirg.models.vision import decoder_of, tower_layers, tower_of, vision_of
 from mirg.training.data import Length, longest_rows, row_lengths
 from mirg.training.launch import lora, resolve_dtype, with_limits, world_size
 from mirg.training.recipe import GrpoRecipe, RunConfig, SftRecipe
+from mirg.training.tile_towers import tile_tower
 
 FLOAT = 4  # bytes
+PRODUCTS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
 AVERAGES = 2  # of AdamW, for every trained number
 # Tiles in which TRL computes the logits of SFT: trl.kernels.chunked_logprob, and trl.trainer.utils.
 TOKEN_CHUNK_SIZE, VOCABULARY_CHUNK = 4096, 32768
@@ -174,13 +176,14 @@ def estimate_of(
 ) -> Estimate:
     """The estimate for rows of ``lengths``; of ``loaded``, which gets adapters if the recipe has them, only sizes.
 
-    The moments of GRPO that is not packed are without activations.
+    The moments of GRPO that is not packed are without activations, and so are those of a model whose layers are not
+    those of Qwen2-VL to Qwen3-VL.
     """
     recipe = resolve_dtype(recipe)
-    d, t = _sizes(loaded.model)
+    sizes = _sizes(loaded.model)
     sft = isinstance(recipe, SftRecipe)
     m = Mode(
-        attention=("eager" if device == "cpu" and d.width <= NARROW else "sdpa") if sft else "packed",
+        attention=("eager" if device == "cpu" and sizes and sizes[0].width <= NARROW else "sdpa") if sft else "packed",
         bf16=recipe.dtype == "bfloat16",
         rank=recipe.lora.rank,
         dropout=recipe.lora.dropout > 0,
@@ -197,6 +200,10 @@ def estimate_of(
     if processes > 1:
         held["exchange"] = weights.trained * FLOAT  # the buckets that gradients are averaged in
     moments = {"optimizer": {"gradients": weights.trained * FLOAT}}
+    if sizes is None:
+        longest = [lengths[row] for row in longest_rows(lengths, 1)]
+        return Estimate({"optimizer": held | moments["optimizer"]}, longest, weights, device)
+    d, t = sizes
     if isinstance(recipe, SftRecipe):
         longest = [lengths[row] for row in longest_rows(lengths, recipe.batch_size)]
         row, images = Row(len(longest), longest[0].tokens), _patches(longest, t)
@@ -225,11 +232,14 @@ def estimate_of(
     return Estimate(whole, longest, weights, device)
 
 
-def _sizes(model: Any) -> tuple[Decoder, Tower]:
-    """Read off the layers of a Qwen-VL model, which may be on the meta device and must not be wrapped by PEFT."""
+def _sizes(model: Any) -> tuple[Decoder, Tower] | None:
+    """Read off the layers of a model, which may be on the meta device and must not be wrapped by PEFT.
+
+    None if its layers are others, for example with linear attention or experts.
+    """
     try:
-        text, visual = model.model.language_model, model.model.visual
-        attention, block, config = text.layers[0].self_attn, visual.blocks[0], visual.config
+        text, visual = decoder_of(model), tower_of(model)
+        attention = text.layers[0].self_attn
         decoder = Decoder(
             layers=len(text.layers),
             width=text.embed_tokens.embedding_dim,
@@ -240,6 +250,9 @@ def _sizes(model: Any) -> tuple[Decoder, Tower]:
             normed=hasattr(attention, "q_norm"),
             vocabulary=model.get_output_embeddings().out_features,
         )
+        if not hasattr(visual, "blocks"):
+            return decoder, Tower(**tile_tower(visual, model.config))
+        block, config = visual.blocks[0], visual.config
         full, gated = getattr(config, "fullatt_block_indexes", None), hasattr(block.mlp, "gate_proj")
         # Both halves of a gate, an activation and their product; or an activation and its input, quick ones with more.
         quick = isinstance(getattr(block.mlp, "act", None), QuickGELUActivation)
@@ -260,25 +273,26 @@ def _sizes(model: Any) -> tuple[Decoder, Tower]:
             windowed=0 if full is None else len(visual.blocks) - len(full),
         )
         return decoder, tower
-    except AttributeError as error:
-        raise EngineError(f"the memory of a {model.config.model_type} model is not known: {error}") from error
+    except (AttributeError, StopIteration):  # a layer or a convolution that is not there
+        return None
 
 
 def count_weights(recipe: RunConfig, model: Any) -> Weights:
     """Count the weights as the recipe trains them; adapters are added to ``model``."""
     base = sum(p.numel() for p in model.parameters())
-    visual = model.base_model.visual
+    blocks = tower_layers(tower_of(model))
     if recipe.freeze_vision:
-        visual.requires_grad_(False)
+        for part in vision_of(model):
+            part.requires_grad_(False)
     if recipe.lora.rank:
         from peft import get_peft_model
 
         model = get_peft_model(model, lora(recipe))
     trained = _trained(model.parameters())
-    layers = (layer for layer in model.modules() if isinstance(layer, torch.nn.Linear | torch.nn.Conv3d))
+    layers = (layer for layer in model.modules() if isinstance(layer, PRODUCTS))
     products: set[Any] = {layer.weight for layer in layers}  # tied weights once
     cast = _trained(products) if recipe.dtype == "bfloat16" else 0
-    return Weights(base, trained if recipe.lora.rank else 0, trained, _trained(visual.blocks.parameters()), cast)
+    return Weights(base, trained if recipe.lora.rank else 0, trained, _trained(blocks.parameters()), cast)
 
 
 def _trained(parameters: Iterable[torch.Tensor]) -> int:
@@ -488,7 +502,7 @@ def describe(found: Estimate) -> list[str]:
     if others:
         lines.append(f"at other moments: {'; '.join(others)}")
     else:
-        lines.append("without activations: they are not known for GRPO with packed: false")
+        lines.append("without activations: they are known for Qwen2-VL to Qwen3-VL, in SFT and with packed: true")
     first = found.longest[0]
     lines.append(f"longest of the data: {first.tokens} tokens, {sum(first.images)} of them visual, sample {first.id}")
     return lines

@@ -20,13 +20,22 @@ class PromptConfig(Section):
     """How a sample becomes a prompt; ``family`` None asks the model's configuration.
 
     ``min_pixels`` and ``max_pixels`` are the area that an image is resized to before the model sees it; what is None
-    stays as the model's processor has it. They are saved with the model, so it is evaluated as it was trained.
+    stays as the model's processor has it. They are saved with the model, so it is evaluated as it was trained, and so
+    is ``thinking``.
     """
 
     family: str | None = None
     instructions: Literal["full", "short", "none"] = "full"
     min_pixels: int | None = Field(default=None, ge=1)
     max_pixels: int | None = Field(default=None, ge=1)
+    thinking: bool | None = Field(
+        default=None, description="enable_thinking of the chat template; None: as the template does without it."
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_unused_key(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Run folders that were made before there was the key hold the same recipe as those without a choice."""
+        return {key: value for key, value in serialise(self).items() if key != "thinking" or value is not None}
 
 
 class LoraConfig(Section):

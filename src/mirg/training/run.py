@@ -32,7 +32,7 @@ from mirg.config import dump_recipe
 from mirg.console import logger
 from mirg.errors import CheckpointError, StorageError
 from mirg.rewards.total import PARTS
-from mirg.rewards.trl import RewardFunctions, completion_text
+from mirg.rewards.trl import RewardFunctions
 from mirg.storage import (
     SEAL_FILE,
     BadLine,
@@ -203,11 +203,12 @@ class RolloutLog:
         names = [function.__name__ for function in self.rewards.functions]
         further = range(len(PARTS), len(names))
         for row, completion, own in zip(rows, completions, values, strict=True):
-            score = self.rewards.scorer(completion, row["sample"])
+            text = self.rewards.scorer.turn(completion)
+            score = self.rewards.scorer(text, row["sample"])
             line = {
                 "step": step + 1,
                 "id": row["id"],
-                "completion": completion_text(completion),
+                "completion": text,
                 "total": score.total + sum(self.rewards.weights[k] * own[k] for k in further),
                 **dict(zip(PARTS, score.values, strict=True)),
                 **{names[k]: own[k] for k in further},

@@ -37,11 +37,11 @@ import torch
 from trl.models.utils import unwrap_model_for_generation
 
 from mirg.console import logger
-from mirg.engines.vllm import processor_arguments
+from mirg.engines.vllm import processor_arguments, require_grid
 from mirg.errors import ConfigError, EngineError
 from mirg.models.load import LoadedModel
 from mirg.models.packing import decoder_hidden_states, pack
-from mirg.models.prompts import Prompt, collapsed, encode, placeholder_runs
+from mirg.models.prompts import Prompt, collapsed, encode_row, placeholder_runs
 from mirg.models.sampling import Sampling
 from mirg.training.recipe import GrpoRecipe, RolloutConfig
 from mirg.training.run import is_main_process
@@ -83,6 +83,7 @@ def generation_arguments(recipe: GrpoRecipe, forbidden: Sequence[int]) -> dict[s
 
 def require_vllm(config: RolloutConfig, loaded: LoadedModel) -> None:
     """ConfigError, before anything takes long, where vLLM, a GPU or the server is missing or set up otherwise."""
+    require_grid(loaded)
     if find_spec("vllm") is None:
         raise ConfigError(
             "rollouts.backend = vllm, but vLLM is not installed",
@@ -247,7 +248,8 @@ class VllmRollouts:
         # Those with most images; every process takes equally many, so that all make the same calls.
         order = sorted(rows, key=lambda row: -len(row["images"]))
         pairs = [row for k in range(PROBES) for row in (order[k % len(rows)], moved_images(order[k % len(rows)]))]
-        prompts = [encode(trainer.processing_class, row["prompt"], row["images"], row["id"]) for row in pairs]
+        thinking = trainer.chat_template_kwargs.get("enable_thinking")
+        prompts = [encode_row(trainer.processing_class, row, thinking) for row in pairs]
         _same_cells(trainer, pairs, prompts)
         drawn = self._draw(trainer, pairs, prompts, [trainer.num_generations] * len(pairs))
         sums = trainer.accelerator.gather(distances(trainer, prompts, drawn, self._sampling)[None]).sum(0)

@@ -258,6 +258,8 @@ def test_unknown_formats_and_families() -> None:
 def test_objects_belong_to_ms_swift(exported) -> None:
     with pytest.raises(ConfigError, match="means nothing to verl"):
         exported("verl", objects=True)
+    with pytest.raises(ConfigError, match="ms-swift does not write boxes as gemma-4 does"):
+        exported("ms-swift", family="gemma-4", objects=True)
 
 
 @pytest.mark.parametrize("to", FORMATS)

@@ -12,7 +12,8 @@ from mirg.data.importers.migbench import Annotations, load_annotations
 from mirg.evaluation.migbench.grouping import divide, group_of, groups, indices, joined
 from mirg.evaluation.migbench.official import score_response as official
 from mirg.evaluation.migbench.strict import score_response as strict
-from mirg.families import FAMILIES
+from mirg.evaluation.migbench.summary import Frame, score_item
+from mirg.families import FAMILIES, GEMMA_4
 
 QWEN3 = FAMILIES["qwen3-vl"]
 
@@ -63,8 +64,8 @@ DIVIDED = [
         ["(1,2),(3,4)", "(5,6),(7,8)", "(9,10),(11,12)\n(2,2),(3,3)"],
     ),
     (CUP, "Image-2: (1,2),(3,4),(5,6),(7,8)", ["", "Image-2: (1,2),(3,4)\nImage-2: (5,6),(7,8)", ""]),
-    (CUP, '[{"image": 2, "bbox_2d": [1, 2, 3, 4]}]', ["", "Image-2: (1,2),(3,4)", ""]),
-    (CUP, '[{"image": 2, "box_2d": [2, 1, 4, 3]}]', ["", "Image-2: (1,2),(3,4)", ""]),
+    (CUP, '[{"image": 2, "bbox_2d": [1, 2, 3, 4]}]', ["", '{"image": 2, "bbox_2d": [1, 2, 3, 4]}', ""]),
+    (CUP, '[{"image": 2, "box_2d": [2, 1, 4, 3]}]', ["", '{"image": 2, "bbox_xyxy": [1, 2, 3, 4]}', ""]),
     (CUP, "In the second image it is at (1,2),(3,4).", ["", "Image-2: (1,2),(3,4)", ""]),
     (CUP, "in the 3th image: (0.1,0.2),(0.3,0.4)", ["", "", "Image-3: (0.1,0.2),(0.3,0.4)"]),
     (CUP, "Image-9: (1,2),(3,4)", ["", "", ""]),
@@ -84,6 +85,24 @@ def test_whose_part_is_whose(truth: Annotations, members: list[int], answer: str
     group = group_of(members, truth.items)
     assert group is not None
     assert divide(answer, group) == dict(zip(members, parts, strict=True))
+
+
+@pytest.mark.parametrize("key", ["box_2d", "bbox_2d"])
+def test_a_family_that_writes_y_first(truth: Annotations, key: str) -> None:
+    """Each item gets its box in the right order, by every protocol; under the key of others, no box counts."""
+    group = group_of(CUP, truth.items)
+    assert group is not None
+    rows = []
+    for item in group:
+        x1, y1, x2, y2 = (round(1000 * v) for v in item.answer)
+        rows.append({"image": item.targets[0], key: [y1, x1, y2, x2]})
+    parts = divide(f"<answer>{json.dumps(rows)}</answer>", group)
+    for item in group:
+        protocols = ("official", "strict", "strict-box")
+        found = score_item(item, parts[item.index], protocols, Frame(GEMMA_4), "original")
+        whole = score_item(item, json.dumps(rows[item.index - group[0].index]), protocols, Frame(GEMMA_4), "original")
+        assert found.official > 0.9 and whole.official > 0.9
+        assert (found.strict.iou > 0.9) == (whole.strict.iou > 0.9) == (key == "box_2d")
 
 
 @pytest.mark.parametrize("version", ["original", "revised"])

@@ -58,6 +58,7 @@ def test_a_secret_is_refused_and_not_repeated(why: str, more: dict[str, Any]) ->
         ("what has its own key", {"extra": {"temperature": 1}}, "extra.temperature"),
         ("money without a price", {"budget": {"money": 3}}, "price"),
         ("an unknown family", {"family": "qwen9"}, "qwen9"),
+        ("a family that writes y first", {"family": "gemma-4"}, "gemma-4 writes y first"),
     ],
 )
 def test_what_makes_no_sense_is_refused(why: str, more: dict[str, Any], said: str) -> None:

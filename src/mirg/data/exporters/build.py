@@ -84,6 +84,9 @@ def export_dataset(
     form = format_of(to)
     if plan.objects and to != "ms-swift":
         raise ConfigError(f"--objects means nothing to {to}", hint="it belongs to ms-swift")
+    if plan.objects and plan.family.box_key != "bbox_2d":
+        reason = f"--objects: ms-swift does not write boxes as {plan.family.name} does"
+        raise ConfigError(reason, hint="leave --objects out: the texts then hold the numbers")
     plan = replace(plan, resize=form.resize, roots={k: str(v) for k, v in source.roots.declared.items()})
     refuse_overwriting_inputs(plan.out, [source], copy=copy)
     report = ExportReport(to=to, family=plan.family.name if form.rendered else None)

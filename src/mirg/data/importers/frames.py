@@ -158,11 +158,12 @@ def said(options: ImportOptions) -> Resized | None:
         if options.frame == "resized_pixels":
             raise ConfigError("--frame resized_pixels needs --family", hint="every family resizes images differently")
         return None
-    if family(options.family).box_frame == "resized_pixels":
+    frame = family(options.family).box_frame
+    if frame == "resized_pixels":
         return Resized(options.family, least, most, options.trainer)
     if options.frame == "resized_pixels":
         reason = f"{options.family} does not write pixels of the resized image"
-        raise ConfigError(reason, hint="its boxes are --frame relative_1000")
+        raise ConfigError(reason, hint=f"its boxes are --frame {frame}")
     return None
 
 

@@ -87,13 +87,17 @@ def divide(completion: str, group: Group) -> dict[int, str]:
         k = met.get(image, 0)
         met[image] = k + 1
         if meant:
-            parts[meant[min(k, len(meant) - 1)]].append(_line(box, image))
+            parts[meant[min(k, len(meant) - 1)]].append(_line(box, image, raw.json))
     return {item.index: "\n".join(parts[number_of(item)]) for item in group}
 
 
-def _line(box: RawBox, image: int | None) -> str:
-    numbers = swapped(box.numbers) if box.yx and len(box.numbers) == 4 else box.numbers
-    texts = [str(int(v)) if math.isfinite(v) and v == int(v) else repr(v) for v in numbers]
+def _line(box: RawBox, image: int | None, json: bool) -> str:
+    """A box as text in the order of its family; as JSON if it was, with x first if its key says the order."""
+    texts = [str(int(v)) if math.isfinite(v) and v == int(v) else repr(v) for v in box.numbers]
+    if json and len(texts) == 4:
+        named = "" if image is None else f'"image": {image}, '
+        key = "bbox_2d" if box.yx is None else "bbox_xyxy"
+        return f'{{{named}"{key}": [{", ".join(swapped(texts) if box.yx else texts)}]}}'
     pairs = f"({texts[0]},{texts[1]}),({texts[2]},{texts[3]})" if len(texts) == 4 else f"({','.join(texts)})"
     return pairs if image is None else f"Image-{image}: {pairs}"
 

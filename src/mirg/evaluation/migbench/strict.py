@@ -48,7 +48,7 @@ class StrictScore:
 
 def check_family(family: Family) -> None:
     """Raise :class:`ConfigError` for a family that counts in pixels: the annotations do not hold image sizes."""
-    if family.box_frame != "relative_1000":
+    if family.box_frame == "resized_pixels":
         raise ConfigError(
             f"family {family.name} writes pixels of the resized input, and MIG-Bench's annotations hold no image sizes",
             hint="pass the folder of the benchmark's images with --root",

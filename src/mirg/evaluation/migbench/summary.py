@@ -24,7 +24,7 @@ from mirg.evaluation.migbench.published import PUBLISHED
 from mirg.evaluation.migbench.responses import KINDS, Responses
 from mirg.evaluation.migbench.strict import StrictScore
 from mirg.families import Family, PixelLimits
-from mirg.frames import Size, from_frame
+from mirg.frames import Size, from_frame, swapped
 
 Protocol = Literal["official", "strict", "strict-box"]
 PROTOCOLS: tuple[Protocol, ...] = ("official", "strict", "strict-box")
@@ -205,14 +205,16 @@ def score_item(item: Item, response: str | None, chosen: Sequence[Protocol], fra
 
 
 def _official(response: str, item: Item, frame: Frame, sizes: Sequence[Size] | None, version: Version) -> float:
-    if frame.family.box_frame == "resized_pixels" and sizes:
+    y_first = frame.family.axes == "yx"
+    if y_first or (frame.family.box_frame == "resized_pixels" and sizes):
         box = official.spelled_boxes(response)
         if not box:
             return 0.0
-        size = sizes[(item.targets or (1,))[-1] - 1]
-        return official.overlap(
-            item.answer, from_frame([float(text) for text in box[0]], size, frame.family, frame.limits)
-        )
+        numbers = [float(text) for text in box[0]]
+        size = sizes[(item.targets or (1,))[-1] - 1] if sizes else (1, 1)
+        # The official protocol reads x first; of a divided answer, y is first unless the key says so.
+        found = swapped(numbers) if y_first and "xyxy" not in response else numbers
+        return official.overlap(item.answer, from_frame(found, size, frame.family, frame.limits))
     return official.score_response(response, item.answer, version, stretch=frame.stretch)
 
 

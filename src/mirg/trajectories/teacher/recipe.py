@@ -74,7 +74,8 @@ class TeacherRecipe(Section):
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        family(self.family)
+        if family(self.family).axes == "yx":
+            raise ConfigError(f"recipe: family {self.family} writes y first", hint="a request to a teacher has x first")
         if self.budget.money is not None and not (self.price.input or self.price.output):
             raise ConfigError("recipe: a budget in money needs a price", hint="set price.input and price.output")
         return self
