@@ -23,6 +23,7 @@ from mirg.errors import EngineError
 from mirg.families import FAMILIES, PixelLimits
 from mirg.models import load
 from mirg.models.prompts import Asked, Prompt, encode_all
+from mirg.samples.card import README_FILE
 from mirg.samples.schema import Sample
 from mirg.storage import atomic_folder, read_json, seal_folder, write_json_atomic
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SHARD = "4GB"  # of the saved weights; saving copies a whole shard
-README = "README.md"  # may be edited by people, so the manifest leaves it out
 # The files of a base that are copied: what is not here belongs to its training or to its repository.
 SETTINGS = (
     *("config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"),
@@ -109,7 +109,7 @@ def merge_adapters(
             )
         agreement = _compare(again, prompts, before, max_new_tokens, [sample.id for sample, _ in samples])
         finish(work)
-        seal_folder(work, ignore=frozenset({README}))
+        seal_folder(work, ignore=frozenset({README_FILE}))  # people may edit it
     return Merged(base, tuple(adapters), agreement)
 
 
