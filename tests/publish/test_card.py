@@ -107,8 +107,8 @@ def test_an_unfinished_evaluation_is_refused(run: Path, tmp_path: Path) -> None:
     ("path", "name"),
     [
         ("Qwen/Qwen3-VL-8B-Instruct", "Qwen/Qwen3-VL-8B-Instruct"),
-        (f"/home/me/.cache/{CACHE}", "Qwen/Qwen2.5-VL-7B-Instruct"),
-        ("/home/me/model", None),
+        (f"/data/me/.cache/{CACHE}", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        ("/data/me/model", None),
         ("model", None),
         ("src/mirg", None),
     ],

@@ -146,7 +146,7 @@ def test_other_refusals(hub: Hub, model: Path, tmp_path: Path, monkeypatch: pyte
     (model / "config.json").write_text("{    }")
     with pytest.raises(DataError, match="has changed since it was listed"):
         send(parcel)
-    (model / "README.md").write_text("---\nbase_model: /home/me/model\n---\n")
+    (model / "README.md").write_text("---\nbase_model: /data/me/model\n---\n")
     with pytest.raises(EndpointError, match="was not sent: Invalid metadata in README.md"):
         send(pack_parcel(model, REPO))
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
@@ -161,7 +161,7 @@ def test_other_refusals(hub: Hub, model: Path, tmp_path: Path, monkeypatch: pyte
 def test_rows_that_refer_to_images_elsewhere(hub: Hub, tmp_path: Path) -> None:
     data = write_uneven(tmp_path / "data").root
     card = json.loads((data / "card.json").read_text())
-    (data / "card.json").write_text(json.dumps(card | {"roots": {"photos": "/home/me/photos"}}))
+    (data / "card.json").write_text(json.dumps(card | {"roots": {"photos": "/data/me/photos"}}))
     with pytest.raises(DataError, match="rows refer to images outside of the folder"):
         pack_parcel(data, "someone/data")
 

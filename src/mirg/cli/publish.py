@@ -31,12 +31,14 @@ def merge(
 
     The folder is loaded again and must write the same tokens as the adapters for eight prompts before it appears.
     """
+    from mirg.models.load import resolve_model
     from mirg.models.merge import merge_adapters
     from mirg.publish.card import write_card
     from mirg.training import quiet_libraries
 
     quiet_libraries()
     log_to_console()
+    resolve_model(str(run))  # before samples are opened or drawn
     home = run if (run / "config.yaml").is_file() else run.parent
 
     def finish(work: Path) -> None:

@@ -167,7 +167,7 @@ def _results(folder: Path, run: Path | None, evaluations: Sequence[Path]) -> str
     if not evaluations:
         return ""
     models = [folder, *([run / "model"] if run and (run / "model").is_dir() else [])]
-    known = {fingerprint(str(model)) for model in models}
+    known = {_digest(model) for model in models}
     rows = [_row(path, known) for path in evaluations]
     titles = " | ".join(TITLES[name] for name in _SHOWN)
     return f"""## Results
@@ -231,7 +231,14 @@ def _how(recipe: dict[str, Any]) -> str:
 
 def _digests(folder: Path, card: DatasetCard | None) -> str:
     samples = f"\n- samples (SHA-256 of samples.jsonl): `{card.digest}`" if card else ""
-    return f"## Digests\n\n- model (weights and settings, as mirg counts them): `{fingerprint(str(folder))}`{samples}\n"
+    return f"## Digests\n\n- model (weights and settings, as mirg counts them): `{_digest(folder)}`{samples}\n"
+
+
+def _digest(folder: Path) -> str:
+    try:
+        return fingerprint(str(folder))
+    except MirgError:  # of adapters whose base is not here
+        return "unknown"
 
 
 def _name(path: str) -> str:
