@@ -34,6 +34,7 @@ RESULTS: dict[str, Any] = {  # what the functions give back that are not the las
     "image_sizes": [],
     "frame_of": SimpleNamespace(family=None, limits=None, sizes=()),
     "load_cells": [],
+    "_samples": [],
     "ledger_at": "ledger",
     "status_of": "status",
     "Leakage": SimpleNamespace(ungrouped=0),
@@ -95,6 +96,10 @@ TABLE: list[tuple[str, str, str]] = [
         queue 4 .limits.queue | timeout 9 create_app.limits.answer_seconds | batch_size 5 create_app.limits.batch
         max_pixels 50000 load_engine.limits.max_pixels | max_pixels 50000 load_engine.limits.min_pixels=3136
         family qwen2-vl load_engine.family | device cpu load_engine.device | dtype float16 load_engine.dtype"""),
+    ("merge", "cli.publish._samples models.merge.merge_adapters", """
+        run r .name | out o .out | data DATA _samples.data | max_new_tokens 7 .max_new_tokens
+        device cpu .device"""),
+    ("push", "publish.push.pack_parcel", "folder f .folder | repo a/b .repo | public - .public"),
     ("score migbench",
         "cli.score.load_annotations cli.score.image_sizes cli.score.frame_of cli.score.score_file", """
         annotations TMP/a load_annotations.path | responses TMP/r .path
@@ -222,6 +227,8 @@ SEEN_AT_THE_END = {
     "compare out": "test_evaluate.py",
     "doctor test": "test_doctor.py",
     "ground out": "test_ground.py",
+    "merge evaluation": "tests/publish/test_card.py",
+    "push yes": "tests/publish/test_push.py",
     "score migbench against": "test_score.py",
     "score migbench out": "test_score.py",
     "score migbench summary": "test_score.py",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,19 +86,27 @@ def load_model(
     ``dtype`` None keeps float32 on a CPU and takes the checkpoint's own type on a GPU. ``limits`` overrides the
     processor's, for every family or by the name of the family.
     """
-    import torch
-    from safetensors import SafetensorError
-
     path = resolve_model(name)
-    device = _usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = usable_device(device)
     dtype = dtype or ("auto" if device.startswith("cuda") else "float32")
     if dtype not in DTYPES:
         raise EngineError(f"unknown dtype {dtype!r}", hint=f"known: {', '.join(DTYPES)}")
     _refuse_unknown(path, family_name)
-    try:
+    with load_refusals(name, path):
         model = _weights(path, dtype, device)
-        processor = load_processor(_processor_folder(path), model.config.model_type)
+        processor = load_processor(processor_folder(path), model.config.model_type)
         model.to(device).eval()
+    refuse_not_finite(model, name)
+    return wrap(model, processor, path=path, family_name=family_name, limits=limits)
+
+
+@contextmanager
+def load_refusals(name: str, path: str) -> Iterator[None]:
+    """Raise what transformers and torch raise while they load the model ``name`` from ``path`` as an EngineError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
     except _UNREADABLE as error:
         broken = _broken_file(Path(path))
         hint = "copy or fetch that file again" if broken else "is it the folder or hub name of a vision-language model?"
@@ -106,8 +116,6 @@ def load_model(
             f"cannot load the weights of {name}: {error}",
             hint="damaged files: copy or fetch them again; no room on the device: --dtype bfloat16, or a smaller model",
         ) from error
-    _refuse_not_finite(model, name)
-    return wrap(model, processor, path=path, family_name=family_name, limits=limits)
 
 
 def _refuse_unknown(path: str, family_name: str | None) -> None:
@@ -121,10 +129,11 @@ def _refuse_unknown(path: str, family_name: str | None) -> None:
         family_of_model_type(config["model_type"])
 
 
-def _usable(device: str) -> str:
-    """``device`` (``cpu``, ``cuda``, ``cuda:1`` …) if torch can use it on this machine, else EngineError."""
+def usable_device(device: str | None = None) -> str:
+    """``device`` (``cpu``, ``cuda``, ``cuda:1`` …; None: a GPU if there is one), EngineError if torch cannot use it."""
     import torch
 
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # a build without CUDA asserts
@@ -160,15 +169,13 @@ def load_skeleton(
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     path = resolve_model(name)
-    base = path
-    while (below := _adapter_base(base)) is not None:
-        base = below
+    _, base = adapter_chain(path)
     _refuse_unknown(base, family_name)
     try:
         config = AutoConfig.from_pretrained(base, local_files_only=True)
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(config)
-        processor = load_processor(_processor_folder(path), config.model_type)
+        processor = load_processor(processor_folder(path), config.model_type)
     except _UNREADABLE as error:
         raise EngineError(
             f"{name} is neither a readable model folder nor a hub name that is on this machine",
@@ -179,19 +186,45 @@ def load_skeleton(
 
 def _weights(path: str, dtype: str, device: str) -> Any:
     """The model at ``path``; the adapters of a LoRA folder are merged into its base, which may be a LoRA folder too."""
+    refuse_damaged(path)
+    base = _adapter_base(path)
+    if base is None:
+        return read_weights(path, dtype, device)
+    merged: Any = with_adapters(_weights(base, dtype, device), [path]).merge_and_unload()
+    return merged.requires_grad_(True)  # peft froze the base
+
+
+def refuse_damaged(path: str) -> None:
+    """EngineError if a file of a model that mirg wrote is not what it was when it was written."""
     problems = seal_problems(Path(path)) if (Path(path) / SEAL_FILE).is_file() else []
-    if problems:  # a file of a model that mirg trained has changed since it was written
+    if problems:
         raise EngineError(
             f"the model {path} is damaged: {problems[0]}",
             hint=f"copy it again; if its files were changed on purpose, remove {SEAL_FILE} from it",
         )
-    base = _adapter_base(path)
-    if base is None:
-        return read_weights(path, dtype, device)
-    from peft import PeftModel
 
-    merged: Any = PeftModel.from_pretrained(_weights(base, dtype, device), path).merge_and_unload()
-    return merged.requires_grad_(True)  # peft froze the base
+
+def with_adapters(model: Any, folders: Sequence[str]) -> Any:
+    """``model`` with the adapters of these LoRA folders on top of each other, as a PEFT model.
+
+    RuntimeError if an adapter has weights for which the model has no place: PEFT would leave them out.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
+
+    names = [f"adapter{k}" for k in range(len(folders))]  # PEFT cuts them out of keys: a bare number is also a layer's
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of missing keys, which are refused below
+        tuned: Any = PeftModel.from_pretrained(model, folders[0], adapter_name=names[0])
+        for name, folder in zip(names[1:], folders[1:], strict=True):
+            tuned.load_adapter(folder, adapter_name=name)
+    tuned.base_model.set_adapter(names)
+    for name, folder in zip(names, folders, strict=True):
+        placed = get_peft_model_state_dict(tuned, adapter_name=name, save_embedding_layers=False)
+        with safe_open(Path(folder) / "adapter_model.safetensors", framework="pt") as file:
+            lost = sorted(key for key in file.keys() if ".lora_" in key and key not in placed)  # noqa: SIM118
+        if lost:
+            raise RuntimeError(f"{len(lost)} weights of the adapter {folder} have no place in its base: {lost[0]}")
+    return tuned
 
 
 def read_weights(path: str, dtype: str, device: str) -> Any:
@@ -282,7 +315,7 @@ def fingerprint(path: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _refuse_not_finite(model: Any, name: str) -> None:
+def refuse_not_finite(model: Any, name: str) -> None:
     """EngineError if a weight is NaN or infinite, which would make every answer noise without any other error."""
     for place, weight in model.named_parameters():
         # The sum needs no memory, but a sum of finite numbers may overflow: it decides only if it is finite.
@@ -308,6 +341,17 @@ def _broken_file(folder: Path) -> str:
     return ""
 
 
+def adapter_chain(path: str) -> tuple[list[str], str]:
+    """The LoRA folders from the base model to ``path``, in the order in which they were trained, and the base model."""
+    adapters: list[str] = []
+    while (below := _adapter_base(path)) is not None:
+        adapters.insert(0, path)
+        if below in adapters:
+            raise EngineError(f"the adapter {below} names itself as its base", hint="correct its adapter_config.json")
+        path = below
+    return adapters, path
+
+
 def _adapter_base(path: str) -> str | None:
     """The base model of a LoRA folder, None if ``path`` is a whole model. EngineError if the base does not exist."""
     file = Path(path) / "adapter_config.json"
@@ -322,8 +366,8 @@ def _adapter_base(path: str) -> str | None:
         raise EngineError(f"the base model {base} of {path} does not exist", hint=hint) from error
 
 
-def _processor_folder(path: str) -> str:
+def processor_folder(path: str) -> str:
     """The folder with the processor of ``path``: a LoRA folder made by other tools may lack one, its base has it."""
     base = _adapter_base(path)
     own = any((Path(path) / name).is_file() for name in ("processor_config.json", "preprocessor_config.json"))
-    return path if base is None or own else _processor_folder(base)
+    return path if base is None or own else processor_folder(base)

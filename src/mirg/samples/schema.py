@@ -22,6 +22,9 @@ SCHEMA_VERSION = "mirg.samples/1"
 # Key of ``meta`` if EXIF rotates images of the sample: in which picture its boxes were drawn ("apply": the upright one,
 # "ignore": the stored one), or a list with that for each image. The boxes of a sample are in the upright picture.
 EXIF_META = "exif"
+# Key of ``meta`` in the records of exported rows: {"family", "min_pixels", "max_pixels"}, the model family whose
+# answers a reward reads and the pixel limits of its processor.
+ANSWER_FRAME_META = "answer_frame"
 
 Role = Literal["reference", "source", "candidate", "distractor", "frame"]
 Relation = Literal[

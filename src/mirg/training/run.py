@@ -31,8 +31,10 @@ from safetensors import SafetensorError
 from mirg.config import dump_recipe
 from mirg.console import logger
 from mirg.errors import CheckpointError, StorageError
+from mirg.publish.card import write_card
 from mirg.rewards.total import PARTS
 from mirg.rewards.trl import RewardFunctions
+from mirg.samples.card import README_FILE
 from mirg.storage import (
     SEAL_FILE,
     BadLine,
@@ -182,7 +184,8 @@ class RunFolder:
             work.mkdir(parents=True)
             save(work)
             write_json_atomic(work / "mirg.json", {"stage": self.stage, **facts})
-            seal_folder(work)
+            write_card(work, run=self.path)
+            seal_folder(work, ignore=frozenset({README_FILE}))  # people may edit it
             shutil.rmtree(self.model, ignore_errors=True)
             work.replace(self.model)
         return self.model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -308,25 +307,3 @@ def test_placeholders_equal_images(question: str, label: str, n: int, name: str,
     assert [part["type"] for part in row.messages[0]["content"]].count("image") == n  # type: ignore[union-attr]
     if plan.objects:
         assert (row.prompt + (row.completion or "")).count("<bbox>") == len(row.boxes)
-
-
-def test_rewards_of_the_how_to(exported, repository: Path, tmp_path: Path, load_script: Callable[[Path], Any]) -> None:
-    """The functions that docs/how-to/export.md gives, on the rows that they are for."""
-    from pyarrow import parquet
-
-    page = (repository / "docs" / "how-to" / "export.md").read_text(encoding="utf-8")
-    blocks = [block.split("```")[0] for block in page.split("```python\n")[1:]]
-    (code,) = [block for block in blocks if "compute_score" in block]
-    file = tmp_path / "reward.py"
-    file.write_text(code)
-    reward = load_script(file)
-    verl, _ = exported("verl", name="verl", max_pixels=100_352)
-    for row in parquet.read_table(verl / "train.parquet").to_pylist():
-        text = f"<think>So.</think><answer>{row['extra_info']['answer']}</answer>"
-        truth = row["reward_model"]["ground_truth"]
-        assert reward.compute_score(row["data_source"], text, truth, row["extra_info"]) > 0.85
-        assert reward.compute_score(row["data_source"], "no", truth) == 0
-    easy, _ = exported("easyr1", name="easyr1", max_pixels=100_352, min_pixels=3136)
-    for row in parquet.read_table(easy / "train.parquet").to_pylist():
-        text = f"<think>So.</think><answer>{row['solution']}</answer>"
-        assert reward.easyr1_score({"response": text, "ground_truth": row["answer"]})["overall"] > 0.85

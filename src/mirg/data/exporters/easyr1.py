@@ -1,8 +1,8 @@
 """EasyR1: ``train.parquet`` with problem, answer and images.
 
 Schema: README.md of EasyR1, "Custom Dataset". EasyR1 shrinks images before the processor sees them, boxes untouched, so
-they are written for the shrunk ones. ``answer`` is the sample's JSON, which ``mirg.rewards`` reads; ``solution`` is the
-answer in words.
+they are written for the shrunk ones. ``answer`` is the record for ``mirg.rewards.plugins.for_easyr1``; ``solution`` is
+the answer in words.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from mirg.data.exporters.files import TableWriter, arrow
 from mirg.data.exporters.plan import Format, Plan, Row
 from mirg.data.exporters.resize import Resize, shrunk
 from mirg.families import PixelLimits
+from mirg.rewards.plugins import for_easyr1
 
 DATA_FILE = "train.parquet"
 
@@ -37,6 +38,7 @@ def _settings(plan: Plan) -> list[str]:
         "data.prompt_key=problem data.answer_key=answer data.image_key=images data.format_prompt=null",
         f"data.image_dir={folder}",
         f"data.max_pixels={plan.bounds.max_pixels} data.min_pixels={plan.bounds.min_pixels}",
+        f"worker.reward.reward_function={for_easyr1.__file__}:compute_score",
     ]
 
 

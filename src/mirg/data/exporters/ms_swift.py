@@ -13,6 +13,7 @@ from typing import Any
 from mirg.data.exporters.files import TableWriter
 from mirg.data.exporters.plan import Format, Plan, Row
 from mirg.data.exporters.resize import Resize, qwen_vl_utils
+from mirg.rewards.plugins import for_ms_swift
 
 SFT_FILE, GRPO_FILE = "sft.jsonl", "grpo.jsonl"
 
@@ -43,7 +44,8 @@ def _settings(plan: Plan) -> list[str]:
     return [
         *lines,
         f"swift sft --dataset {folder / SFT_FILE}",
-        f"swift rlhf --rlhf_type grpo --dataset {folder / GRPO_FILE}",
+        f"swift rlhf --rlhf_type grpo --dataset {folder / GRPO_FILE}"
+        f" --external_plugins {for_ms_swift.__file__} --reward_funcs mirg",
     ]
 
 

@@ -55,8 +55,9 @@ class Row:
 
     ``prompt`` has ``<image>`` in the place of each picture, ``messages`` the parts of it (see ``mirg.answers``).
     ``answer`` is the truth as the model should write it; ``completion``, thinking and answer, is None without a
-    trajectory. ``record`` is the sample's JSON for rewards, without trajectory; its sizes are those of the images that
-    the processor is given. ``boxes`` are those behind ``<bbox>`` in prompt and completion, as (image, fractions).
+    trajectory. ``record`` is the sample's JSON for rewards, without trajectory but with the model family; its sizes are
+    those of the images that the processor is given. ``boxes`` are those behind ``<bbox>`` in prompt and completion, as
+    (image, fractions).
     """
 
     sample: Sample

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from mirg.answers import messages, prompt_text, replaced, write_answer, write_completion
 from mirg.answers.blocks import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
@@ -12,6 +12,7 @@ from mirg.data.exporters.plan import Plan, Row
 from mirg.errors import AnswerError
 from mirg.geometry import Box
 from mirg.samples import Sample, Target
+from mirg.samples.schema import ANSWER_FRAME_META
 
 IMAGE = "<image>"
 BBOX = "<bbox>"
@@ -37,7 +38,7 @@ def rendered(sample: Sample, images: Sequence[str], plan: Plan, reserved: Sequen
         messages=prompt,
         answer=write_answer(sample.targets, seen.sizes, plan.family, plan.style, plan.limits),
         completion=completion,
-        record=seen.model_copy(update={"trajectory": None}).model_dump_json(exclude_defaults=True),
+        record=_record(seen, plan),
     )
     return _with_bboxes(row, seen, plan) if plan.objects else row
 
@@ -47,6 +48,13 @@ def as_given(sample: Sample, plan: Plan) -> Sample:
     sides = ("width", "height")
     images = [ref.model_copy(update=dict(zip(sides, plan.given(ref.size), strict=True))) for ref in sample.images]
     return sample.model_copy(update={"images": tuple(images)})
+
+
+def _record(seen: Sample, plan: Plan) -> str:
+    """The JSON of a sample for rewards (:mod:`mirg.rewards.plugins`), which says how answers about it are read."""
+    frame = {"family": plan.family.name, **asdict(plan.limits)}
+    bare = seen.model_copy(update={"trajectory": None, "meta": seen.meta | {ANSWER_FRAME_META: frame}})
+    return bare.model_dump_json(exclude_defaults=True)
 
 
 def _refuse_reserved(sample: Sample, reserved: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """verl: ``train.parquet`` with the columns of its RLHFDataset.
 
 Schema: docs/preparation/prepare_data.rst of verl. Every image carries its pixel bounds, which ``qwen_vl_utils`` obeys.
-``ground_truth`` is the sample's JSON, which ``mirg.rewards`` reads; ``extra_info["answer"]`` is the answer in words.
+``ground_truth`` is the record for ``mirg.rewards.plugins.for_verl``; ``extra_info["answer"]`` is the answer in words.
 """
 
 from __future__ import annotations
@@ -48,7 +48,12 @@ def _rows(row: Row, plan: Plan, index: int) -> Iterator[tuple[str, dict[str, Any
 
 
 def _settings(plan: Plan) -> list[str]:
-    return [f"data.train_files={plan.out.absolute() / DATA_FILE}", "data.image_key=images", "data.prompt_key=prompt"]
+    return [
+        f"data.train_files={plan.out.absolute() / DATA_FILE}",
+        "data.image_key=images",
+        "data.prompt_key=prompt",
+        "reward.custom_reward_function.path=pkg://mirg.rewards.plugins.for_verl",
+    ]
 
 
 VERL = Format(name="verl", open=partial(TableWriter, _schemas, _rows), settings=_settings, resize=Resize(qwen_vl_utils))

@@ -40,6 +40,7 @@ from mirg.errors import first_problem
 from mirg.families import FAMILIES
 from mirg.frames import swapped
 from mirg.samples import ImageRef, Sample
+from mirg.samples.schema import ANSWER_FRAME_META
 
 # --- rows that hold a whole sample ------------------------------------------------------------------------------------
 
@@ -80,7 +81,7 @@ def recorded(record: str, paths: tuple[str, ...], field: str = "record") -> RawS
         image_hidden=sample.image_hidden,
         trajectory=told,
         source=sample.source,
-        meta=sample.meta,
+        meta={key: value for key, value in sample.meta.items() if key != ANSWER_FRAME_META},
     )
 
 

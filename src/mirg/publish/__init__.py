@@ -1,0 +1,1 @@
+"""What leaves this machine: model cards, and pushing models and datasets to a hub."""
