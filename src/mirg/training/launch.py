@@ -36,6 +36,7 @@ from mirg.training.run import (
     writing_run,
 )
 from mirg.training.trainer import FiniteGuard, RunCallback, StopCallback
+from mirg.training.validation import Validation
 from mirg.training.vllm import generation_arguments
 
 R = TypeVar("R", bound=RunConfig)
@@ -64,15 +65,16 @@ def resolve_dtype(recipe: R) -> R:
 
 
 def refuse_leakage(recipe: RunConfig, output: str | Path) -> None:
-    """DataError where the training data hold an image, by content, of a dataset that the recipe holds out.
+    """DataError where the training data hold an image, by content, of a dataset that is held out or validated on.
 
     It comes before the run folder is made, so that the same command with ``allow_leakage`` may use it. With
     ``allow_leakage`` the shared images are logged; a run that is finished is not looked at again.
     """
-    if not recipe.held_out or RunFolder(Path(output), "").finished:
+    held_out = (*recipe.held_out, *([recipe.eval_data] if recipe.eval_data else []))
+    if not held_out or RunFolder(Path(output), "").finished:
         return
     train = DatasetFolder.open(recipe.data)
-    for folder in recipe.held_out:
+    for folder in held_out:
         shared = shared_images(train, DatasetFolder.open(folder))
         if not shared:
             continue
@@ -297,11 +299,13 @@ def fit(
         logger.info("resuming from %s", checkpoint)
     if is_main_process():
         drop_newer(run.checkpoints, start)
-        run.rewind(start)
+        run.rewind(start or -1)  # also a row before the first step
         run.reject(prepared.rejections)
     trainer = make_trainer()
     finite, stop = FiniteGuard(run, len(run.rows(SKIPPED))), StopCallback(every)
-    for callback in (finite, stop, RunCallback(run, steps, start, recipe.keep_checkpoints)):
+    validation = Validation(recipe, run, loaded, trainer) if recipe.eval_data else None
+    validating = [validation] if validation else []
+    for callback in (finite, stop, *validating, RunCallback(run, steps, start, recipe.keep_checkpoints)):
         trainer.add_callback(callback)
     for kind in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(kind)
@@ -313,7 +317,7 @@ def fit(
     finally:
         run.close()
     step = trainer.state.global_step
-    if step < steps:
+    if step < steps and not (validation and validation.exhausted(trainer.state)):
         return Outcome(None, step)
     facts = {
         "seed": recipe.seed,
@@ -324,6 +328,7 @@ def fit(
         "samples": len(prepared),
         "rejected_samples": len(prepared.rejections),
         "skipped_steps": finite.skipped,
+        **(validation.finish() if validation else {}),
     }
     # Where weights are shared between the processes, all of them take part in putting them together. Elsewhere the
     # model writes its own: accelerate would hand over copies, and a tied weight would be written twice.

@@ -310,11 +310,14 @@ def drop_newer(folder: Path, step: int) -> None:
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def drop_old(folder: Path, keep: int) -> None:
-    """Remove all but the ``keep`` newest complete checkpoints. The newest was written just now, so a good one stays."""
+def drop_old(folder: Path, keep: int, best: int | None = None) -> None:
+    """Remove all but the ``keep`` newest complete checkpoints and that of step ``best``.
+
+    The newest was written just now, so a good one stays.
+    """
     complete = 0
     for checkpoint in _newest_first(folder):
-        if complete >= keep:
+        if complete >= keep and step_of(checkpoint) != best:
             shutil.rmtree(checkpoint, ignore_errors=True)
         complete += (checkpoint / SEAL_FILE).is_file()
 
