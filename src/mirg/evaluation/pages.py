@@ -145,7 +145,7 @@ FILES = {
 MAX_FACTS = 250
 MAX_VALUE = 500  # characters
 # Run folders are written without secrets. This is a second check, because pages are passed on to other people.
-_SECRET = re.compile(r"(?:api_?key|secret|passw|credential|token$|access_?key)", re.IGNORECASE)
+SECRET_NAME = re.compile(r"(?:api_?key|secret|passw|credential|token$|access_?key)", re.IGNORECASE)
 
 
 def _facts(path: Path) -> tuple[tuple[str, str], ...]:
@@ -158,7 +158,7 @@ def _facts(path: Path) -> tuple[tuple[str, str], ...]:
         if len(facts) == MAX_FACTS:
             facts.append(("…", f"more than {MAX_FACTS} values; see {path.name}"))
             break
-        facts.append((name, "(not shown)" if _SECRET.search(name) and text not in ("", "null") else text))
+        facts.append((name, "(not shown)" if SECRET_NAME.search(name) and text not in ("", "null") else text))
     return tuple(facts)
 
 

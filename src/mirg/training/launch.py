@@ -35,6 +35,7 @@ from mirg.training.run import (
     step_of,
     writing_run,
 )
+from mirg.training.trackers import require_trackers, tracked
 from mirg.training.trainer import FiniteGuard, RunCallback, StopCallback
 from mirg.training.validation import Validation
 from mirg.training.vllm import generation_arguments
@@ -101,6 +102,7 @@ def in_run_folder(train: Callable[[R, RunFolder], Outcome]) -> Callable[[R, str 
     @functools.wraps(train)
     def run_in(recipe: R, output: str | Path) -> Outcome:
         recipe = resolve_dtype(recipe)
+        require_trackers(recipe.report_to)
         refuse_leakage(recipe, output)
         run = RunFolder.open(output, recipe)
         if run.finished:
@@ -312,7 +314,7 @@ def fit(
     _check_world(trainer)
     trainer.guard = finite
     try:
-        with stop.handling_signals(), writing_run(run.path):
+        with stop.handling_signals(), writing_run(run.path), tracked(recipe, run, trainer):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         run.close()
