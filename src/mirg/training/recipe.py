@@ -98,7 +98,9 @@ class RunConfig(Section):
         default=None, ge=8, description="Longest answer of a validation; None: max_new_tokens of GRPO, 512 after SFT."
     )
     patience: int | None = Field(
-        default=None, ge=1, description="Stop after this many validations without a better joint accuracy; None: never."
+        default=None,
+        ge=1,
+        description="Validations without a better joint accuracy after which a run stops; None: never.",
     )
     finish_with: Literal["last", "best"] | None = Field(
         default=None, description="Weights of the finished model: the last, or those of the best validation. None: last"

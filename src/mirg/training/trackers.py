@@ -135,14 +135,14 @@ class Trackers:
         event(self.arguments, TrainerState(global_step=step), TrainerControl(), model=self.model, **more)
 
     def _end(self, name: str, callback: Any, failed: bool) -> None:
-        module = importlib.import_module(name)
         if name == "mlflow" and failed:
-            module.end_run("FAILED")
+            importlib.import_module(name).end_run("FAILED")
         self._call(callback.on_train_end, 0)
+        # These integrations leave their run open, and the next stage in this process would continue it.
         if name == "wandb":
-            module.finish(exit_code=int(failed))
+            importlib.import_module(name).finish(exit_code=int(failed))
         elif name == "swanlab":
-            module.finish(*(["crashed"] if failed else []))
+            importlib.import_module(name).finish(*(["crashed"] if failed else []))
 
     def _all(self, action: Callable[[str, Any], None]) -> None:
         for name, callback in list(self._callbacks.items()):
@@ -235,6 +235,7 @@ def variables(run: RunFolder, ids: Mapping[str, str]) -> dict[str, str]:
         "SWANLAB_LOG_DIR": str(folder / "swanlab"),
         "MLFLOW_EXPERIMENT_NAME": PROJECT,
         "MLFLOW_FLATTEN_PARAMS": "TRUE",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # of 7, which take four minutes without a network
     }
     fixed = {
         "WANDB_RUN_ID": ids["id"],

@@ -85,8 +85,8 @@ class Validation(TrainerCallback):
             control.should_training_stop = True
 
     def exhausted(self, state: TrainerState) -> bool:
-        """Whether ``patience`` validations in a row found nothing better than the best."""
-        if self.recipe.patience is None or not state.best_global_step:
+        """Whether ``patience`` validations in a row found nothing better than the best; never while that is 0."""
+        if self.recipe.patience is None or not state.best_metric or not state.best_global_step:
             return False
         every = self.recipe.validated_every
         return state.global_step // every - state.best_global_step // every >= self.recipe.patience
@@ -137,7 +137,7 @@ class Validation(TrainerCallback):
                 model.eval()
                 try:
                     engine = DealtEngine(replace(self.loaded, model=model), self.trainer.accelerator)
-                    engine.name, engine.fingerprint = f"{self.run.path.name} step {step}", f"step {step}"
+                    engine.name = engine.fingerprint = f"step {step}"
                     yield engine
                 finally:
                     model.train(training)
