@@ -301,9 +301,10 @@ def hostile(tmp_path: Path) -> Iterator[dict[str, str]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_a_real_tracker_records_a_run_that_is_resumed_and_no_secret(
-    name: str, grpo_recipe: Make, hostile: dict[str, str], tmp_path: Path
+    name: str, grpo_recipe: Make, hostile: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip(name)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     home, out = Path(hostile["HOME"]), tmp_path / "run"
     recipe = grpo_recipe(steps=4, report_to=[name], rollouts={"server": f"http://ann:{CANARY}@h:1"})
     model = shutil.copytree(recipe.model, home / "model")

@@ -18,14 +18,13 @@ from fakes.tiny import write_data, write_qwen35
 from fakes.training import assert_same_run, die_in, weights, without_clocks
 from mirg.engines.base import Generation
 from mirg.engines.load import load_engine
-from mirg.evaluation.metrics import METRICS
 from mirg.evaluation.runner import Plan, evaluate
 from mirg.samples import DatasetFolder
 from mirg.storage import read_json
 from mirg.training.grpo import train_grpo
 from mirg.training.run import RunFolder
 from mirg.training.sft import train_sft
-from mirg.training.validation import Validation, _own_features
+from mirg.training.validation import LOGGED, Validation, _own_features
 
 Make = Callable[..., Any]
 TRAIN: dict[str, Callable[[Any, Path], Any]] = {"sft": train_sft, "grpo": train_grpo}
@@ -86,9 +85,7 @@ def test_validation_changes_no_step_and_finds_what_evaluate_finds(
     assert said == expected or keys.get("dtype"), "the finished model answers as it did in training"
     if not keys.get("dtype"):
         overall = summary["metrics"]["overall"]
-        assert {name: found[-1][f"eval/{name}"] for name in METRICS} == {
-            name: overall[name]["mean"] for name in METRICS
-        }
+        assert {name: found[-1][f"eval/{name}"] for name in LOGGED} == {name: overall[name]["mean"] for name in LOGGED}
     assert min(row["eval/parse_failures"] for row in found) < 1, "an answer that nobody can read shows nothing"
 
 

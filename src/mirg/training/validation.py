@@ -25,7 +25,6 @@ from mirg.console import logger
 from mirg.engines.base import Completion, Generation, Request
 from mirg.engines.transformers import TransformersEngine
 from mirg.errors import EngineError, MirgError
-from mirg.evaluation.metrics import METRICS
 from mirg.evaluation.runner import Plan, evaluate
 from mirg.models.load import LoadedModel
 from mirg.models.packing import packed_forward_undone
@@ -38,6 +37,7 @@ from mirg.training.run import RunFolder
 from mirg.training.vllm import generating_model
 
 SCORE = "joint_accuracy"
+LOGGED = (SCORE, "image_accuracy", "acc_50", "mean_iou", "reward", "parse_failures")  # all are in the summary
 FOLDER = "validation"
 LIMIT, BATCH, NEW_TOKENS = 200, 8, 512  # where the recipe leaves them open
 
@@ -109,7 +109,7 @@ class Validation(TrainerCallback):
         with self._folder(state.global_step) as out, self._engine(state.global_step) as engine:
             summary = evaluate(engine, self.dataset, out, self.plan)
         found = summary["metrics"]["overall"]
-        row = {f"eval/{name}": found[name]["mean"] for name in METRICS}
+        row = {f"eval/{name}": found[name]["mean"] for name in LOGGED}
         if state.is_world_process_zero:
             self.run.log(state.global_step, row | {"eval/cut_off": summary["cut_off"] / summary["n"]})
             if summary["rejected"]:
