@@ -110,6 +110,7 @@ TABLE: list[tuple[str, str, str]] = [
     ("doctor", "cli.doctor.disk_state", "disk d .folder"),
     ("report", "evaluation.pages.report_from_run", """
         run r .run | out o .out | data d .data"""),
+    ("report", "evaluation.watch.watch", "run r .run | out o .out | data d .data | watch - .seconds=5.0"),
     ("study", "study.results.load_cells study.run.run_study", """
         out TMP/s .out | recipe TMP/study.yaml .plan.rl_steps=3 | model m .plan.model | train d .plan.train
         rl r .plan.rl | test t .plan.test | overrides seeds=[4] .plan.seeds=4

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import BaseModel
-from transformers import Trainer
+from transformers import Trainer, TrainerState
 
 from fakes.recipes import leaves, nested
 from fakes.tiny import write_thinking
@@ -33,12 +34,14 @@ from mirg.training.grpo import PlainGRPOTrainer, train_grpo
 from mirg.training.recipe import GrpoRecipe, SftRecipe
 from mirg.training.sft import train_sft
 from mirg.training.trainer import RunCallback, StopCallback
+from mirg.training.validation import Validation
 
 Found = Callable[[Any], object]
 Row = tuple[str, object, Found] | tuple[str, object, Found, object]  # key, value, what is found, else the value itself
 LEFT_OUT = {"never": (0.1, 0.3), "always": (0.9, 0.3), "alike": (0.5, 0.05), "spread": (0.5, 0.4)}
 LONG = 2000
 FORBIDDEN = ("image_pad", "vision_start", "im_start")
+AFTER_BEST = [TrainerState(global_step=step, best_global_step=8, best_metric=0.5) for step in (16, 24)]
 
 
 def callback(kind: type) -> Found:
@@ -66,6 +69,16 @@ def args(name: str) -> Found:
 
 def lora(name: str) -> Found:
     return lambda made: getattr(made.trainer.model.peft_config["default"], name)
+
+
+def reporting(to: list[Any]) -> Callable[..., Any]:
+    """In the place of ``tracked``: notes what a recipe reports to."""
+
+    def tracked(recipe: Any, run: Any, trainer: Any) -> Any:
+        to.append(recipe.report_to)
+        return nullcontext()
+
+    return tracked
 
 
 def plugin(text: str, sample: Any) -> float:
@@ -107,6 +120,14 @@ COMMON: list[Row] = [
     ("held_out", "DATA", lambda made: None, None),  # with allow_leakage; see REFUSED
     ("allow_leakage", True, lambda made: made.trainer is not None),
     ("processes", 1, lambda made: made.trainer.accelerator.num_processes),
+    ("report_to", ["wandb"], lambda made: made.reported, [("wandb",)]),
+    ("eval_data", "HELD", lambda made: callback(Validation)(made).dataset.root.name, "data"),
+    ("eval_every", 8, lambda made: callback(Validation)(made).recipe.validated_every),
+    ("eval_limit", 9, lambda made: callback(Validation)(made).plan.limit),
+    ("eval_batch_size", 3, lambda made: callback(Validation)(made).plan.generation.batch_size),
+    ("eval_max_new_tokens", 33, lambda made: callback(Validation)(made).plan.generation.max_new_tokens),
+    ("patience", 2, lambda made: [callback(Validation)(made).exhausted(at) for at in AFTER_BEST], [False, True]),
+    ("finish_with", "best", lambda made: callback(Validation)(made).recipe.finish_with),
 ]
 SFT: list[Row] = [
     *COMMON,
@@ -230,7 +251,8 @@ NEEDED = {"model", "data", "stage"}
 def recipe_of(name: str, data: Path, model: Path) -> Any:
     kind, table = TABLES[name]
     limits = {"prompt.min_pixels": LIMITS.min_pixels, "prompt.max_pixels": LIMITS.max_pixels}
-    values = {key: [str(data)] if value == "DATA" else value for key, value, *_ in table}
+    folders = {"DATA": [str(data)], "HELD": str(data)}
+    values = {key: folders.get(str(value), value) for key, value, *_ in table}
     return kind.model_validate(nested({"model": str(model), "data": str(data)} | limits | values))
 
 
@@ -259,7 +281,7 @@ def made(data_of_wiring: Path, folders: dict[str, Path], tmp_path_factory: pytes
     def build(name: str) -> Any:
         if name in kept:
             return kept[name]
-        found, out = SimpleNamespace(seeds=[]), tmp_path_factory.mktemp("run") / "out"
+        found, out = SimpleNamespace(seeds=[], reported=[]), tmp_path_factory.mktemp("run") / "out"
         model = folders["qwen2_5_vl"]
         if "thinking" in name:
             model = write_thinking(out.with_name("model"), folders["qwen3_vl"])
@@ -267,6 +289,8 @@ def made(data_of_wiring: Path, folders: dict[str, Path], tmp_path_factory: pytes
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Trainer, "train", lambda trainer, **_: setattr(found, "trainer", trainer))
             patch.setattr("transformers.set_seed", found.seeds.append)
+            patch.setattr("mirg.training.launch.require_trackers", lambda names: None)
+            patch.setattr("mirg.training.launch.tracked", reporting(found.reported))
             if "vLLM" in name:
                 install(patch, Engine(recipe.model), recipe.rollouts.mode)
             (train_sft if name.startswith("sft") else train_grpo)(recipe, out)
@@ -361,13 +385,23 @@ def test_every_key_has_a_row(kind: type[BaseModel]) -> None:
         ({"held_out": "DATA"}, DataError, "share 3 images"),
         ({"processes": 2}, ConfigError, "asks for 2 processes"),
         ({"prompt": {"thinking": True}}, ConfigError, "no switch for thinking"),
+        ({"eval_data": "HELD"}, DataError, "share 3 images"),
+        ({"report_to": ["mlflow"]}, ConfigError, "mlflow, which is not installed"),
     ],
 )
 def test_what_stops_a_run(
-    keys: dict[str, Any], error: type[Exception], words: str, data_of_wiring: Path, folders: Any, tmp_path: Path
+    keys: dict[str, Any],
+    error: type[Exception],
+    words: str,
+    data_of_wiring: Path,
+    folders: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     base = {"model": str(folders["qwen2_5_vl"]), "data": str(data_of_wiring)}
-    keys = {key: [str(data_of_wiring)] if value == "DATA" else value for key, value in keys.items()}
+    folders_of = {"DATA": [str(data_of_wiring)], "HELD": str(data_of_wiring)}
+    keys = {key: folders_of.get(str(value), value) for key, value in keys.items()}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for kind, train in ((SftRecipe, train_sft), (GrpoRecipe, train_grpo)):
         with pytest.raises(error, match=words):
             train(kind.model_validate(base | keys), tmp_path / kind.__name__)  # type: ignore[operator]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mirg.console import say
+from mirg.console import log_to_console, say
 
 
 def report(
@@ -16,8 +16,17 @@ def report(
     data: Annotated[
         Path | None, typer.Option("--data", help="The dataset folder that was evaluated; looked for if left out.")
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write the page again as steps arrive, until the run is finished or Ctrl-C.")
+    ] = False,
 ) -> None:
     """Write one HTML page about a run: tables, curves, and a gallery with boxes drawn. It opens offline."""
+    if watch:
+        from mirg.evaluation.watch import watch as follow
+
+        log_to_console()
+        say(str(follow(run, out=out, data=data)))
+        return
     from mirg.evaluation.pages import report_from_run
 
     say(str(report_from_run(run, out=out, data=data)))

@@ -35,14 +35,17 @@ EVALUATION_ORDER = ("base", "perception", "sft", "grpo", "rl")
 TITLES = {"perception": "Perception", "sft": "SFT", "grpo": "GRPO", "rl": "RL", "base": "base", "eval": "evaluation"}
 
 
-def report_from_run(run: str | Path, *, out: str | Path | None = None, data: str | Path | None = None) -> Path:
+def report_from_run(
+    run: str | Path, *, out: str | Path | None = None, data: str | Path | None = None, reload: int = 0
+) -> Path:
     """Write the page about ``run`` (to ``run/report.html`` unless ``out`` says where) and return its path.
 
-    ``data`` is the dataset folder that was evaluated; if it is None, the folders around the run are searched. Raises
-    :class:`DataError` if the folder contains neither metrics nor records.
+    ``data`` is the dataset folder that was evaluated; if it is None, the folders around the run are searched. A browser
+    loads the page again after ``reload`` seconds; 0: never. Raises :class:`DataError` if the folder contains neither
+    metrics nor records.
     """
     run = Path(run)
-    report = collect(run, data=None if data is None else Path(data))
+    report = collect(run, data=None if data is None else Path(data))._replace(reload=reload)
     return write_report(run / "report.html" if out is None else Path(out), report)
 
 
@@ -145,7 +148,7 @@ FILES = {
 MAX_FACTS = 250
 MAX_VALUE = 500  # characters
 # Run folders are written without secrets. This is a second check, because pages are passed on to other people.
-_SECRET = re.compile(r"(?:api_?key|secret|passw|credential|token$|access_?key)", re.IGNORECASE)
+SECRET_NAME = re.compile(r"(?:api_?key|secret|passw|credential|token$|access_?key)", re.IGNORECASE)
 
 
 def _facts(path: Path) -> tuple[tuple[str, str], ...]:
@@ -158,7 +161,7 @@ def _facts(path: Path) -> tuple[tuple[str, str], ...]:
         if len(facts) == MAX_FACTS:
             facts.append(("…", f"more than {MAX_FACTS} values; see {path.name}"))
             break
-        facts.append((name, "(not shown)" if _SECRET.search(name) and text not in ("", "null") else text))
+        facts.append((name, "(not shown)" if SECRET_NAME.search(name) and text not in ("", "null") else text))
     return tuple(facts)
 
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -31,7 +32,7 @@ from mirg.errors import EngineError
 from mirg.models.images import joined
 from mirg.models.prompts import Prompt
 from mirg.models.trees import Trees
-from mirg.models.vision import base_of, decoder_of, patches_by_product, tower_of
+from mirg.models.vision import base_of, decoder_of, patch_layer, patches_by_product, tower_of
 
 _PREFIX = "mirg_trees_"
 LOGITS = 2**27  # bytes of logits in memory at a time
@@ -122,11 +123,33 @@ def enable_packed_forward(model: Any, temperature: float = 1.0) -> None:
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[before])
     text._attn_implementation_internal = name
     patches_by_product(tower_of(model))
-    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+    whole = _whole(model)
     whole.forward_without_trees = whole.forward
     whole.score_temperature = temperature
     # A bound method is copied with its model. `generate` inspects the name and the arguments of the method.
     whole.forward = MethodType(functools.wraps(type(whole).forward)(_forward), whole)
+
+
+@contextmanager
+def packed_forward_undone(model: Any) -> Iterator[None]:
+    """After the block, ``model`` computes as before to the last bit, also if the block enabled the packed forward."""
+    text, whole = decoder_of(model).config, _whole(model)
+    before = text._attn_implementation
+    modules = [whole, *filter(None, [patch_layer(tower_of(model))])]
+    forwards = [module.__dict__.get("forward") for module in modules]
+    try:
+        yield
+    finally:
+        text._attn_implementation_internal = before
+        for module, forward in zip(modules, forwards, strict=True):
+            module.__dict__.pop("forward", None)
+            if forward is not None:
+                module.forward = forward
+
+
+def _whole(model: Any) -> Any:
+    """The model inside PEFT's wrapper, or ``model`` itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _forward(self: Any, *args: Any, trees: Trees | None = None, **kwargs: Any) -> Any:

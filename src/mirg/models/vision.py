@@ -150,9 +150,16 @@ def patches_by_product(tower: Any) -> None:
     Its convolution has kernels as large as their strides, so each patch is multiplied by one matrix. The kernels of
     libraries for three-dimensional convolutions are several times slower at that. Other layers are left unchanged.
     """
-    layer = getattr(getattr(tower, "patch_embed", None), "proj", None)
-    if isinstance(layer, nn.Conv3d) and layer.kernel_size == layer.stride and layer.groups == 1:
+    layer = patch_layer(tower)
+    if layer is not None:
         layer.forward = MethodType(_multiply, layer)
+
+
+def patch_layer(tower: Any) -> nn.Conv3d | None:
+    """The patch embedding of ``tower`` if it is a convolution whose kernels do not overlap, else None."""
+    layer = getattr(getattr(tower, "patch_embed", None), "proj", None)
+    fits = isinstance(layer, nn.Conv3d) and layer.kernel_size == layer.stride and layer.groups == 1
+    return layer if fits else None
 
 
 def _multiply(self: nn.Conv3d, patches: torch.Tensor) -> torch.Tensor:

@@ -246,7 +246,8 @@ class ReportData(NamedTuple):
     """Everything on one page. Empty parts are left out.
 
     ``outcomes`` counts the items of each model by outcome, one of ``outcome_columns``; cells of ``plugin_tables`` have
-    any unit. ``n_answers`` counts the answers that ``gallery`` was chosen from; 0: it holds all of them.
+    any unit. ``n_answers`` counts the answers that ``gallery`` was chosen from; 0: it holds all of them. ``reload`` is
+    the number of seconds after which a browser loads the page again; 0: never.
     """
 
     title: str
@@ -265,3 +266,4 @@ class ReportData(NamedTuple):
     gallery: tuple[GalleryItem, ...] = ()
     n_answers: int = 0
     notes: tuple[str, ...] = ()
+    reload: int = 0

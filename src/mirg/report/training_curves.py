@@ -44,6 +44,12 @@ _GROUPS = (
         "tokens per completion",
     ),
     _Group(
+        "Validation",
+        re.compile(r"eval/(?P<name>joint_accuracy|image_accuracy|acc_50|mean_iou|reward)"),
+        "on the held-out dataset, during training",
+        unit_axis=True,
+    ),
+    _Group(
         "Accuracy",
         re.compile(r"(?:eval/)?(?P<name>.*(?:accuracy|acc|joint|iou).*)", re.IGNORECASE),
         "shares of correct items or tokens, and IoU",

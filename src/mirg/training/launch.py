@@ -37,7 +37,9 @@ from mirg.training.run import (
     step_of,
     writing_run,
 )
+from mirg.training.trackers import require_trackers, tracked
 from mirg.training.trainer import FiniteGuard, RunCallback, StopCallback
+from mirg.training.validation import Validation
 from mirg.training.vllm import generation_arguments
 
 R = TypeVar("R", bound=RunConfig)
@@ -66,15 +68,16 @@ def resolve_dtype(recipe: R) -> R:
 
 
 def refuse_leakage(recipe: RunConfig, output: str | Path) -> None:
-    """DataError where the training data hold an image, by content, of a dataset that the recipe holds out.
+    """DataError where the training data hold an image, by content, of a dataset that is held out or validated on.
 
     It comes before the run folder is made, so that the same command with ``allow_leakage`` may use it. With
     ``allow_leakage`` the shared images are logged; a run that is finished is not looked at again.
     """
-    if not recipe.held_out or RunFolder(Path(output), "").finished:
+    held_out = (*recipe.held_out, *([recipe.eval_data] if recipe.eval_data else []))
+    if not held_out or RunFolder(Path(output), "").finished:
         return
     train = DatasetFolder.open(recipe.data)
-    for folder in recipe.held_out:
+    for folder in held_out:
         shared = shared_images(train, DatasetFolder.open(folder))
         if not shared:
             continue
@@ -101,6 +104,7 @@ def in_run_folder(train: Callable[[R, RunFolder], Outcome]) -> Callable[[R, str 
     @functools.wraps(train)
     def run_in(recipe: R, output: str | Path) -> Outcome:
         recipe = resolve_dtype(recipe)
+        require_trackers(recipe.report_to)
         refuse_leakage(recipe, output)
         run = RunFolder.open(output, recipe)
         if run.finished:
@@ -303,23 +307,25 @@ def fit(
         logger.info("resuming from %s", checkpoint)
     if is_main_process():
         drop_newer(run.checkpoints, start)
-        run.rewind(start)
+        run.rewind(start or -1)  # also a row before the first step
         run.reject(prepared.rejections)
     trainer = make_trainer()
     finite, stop = FiniteGuard(run, len(run.rows(SKIPPED))), StopCallback(every)
-    for callback in (finite, stop, RunCallback(run, steps, start, recipe.keep_checkpoints)):
+    validation = Validation(recipe, run, loaded, trainer) if recipe.eval_data else None
+    validating = [validation] if validation else []
+    for callback in (finite, stop, *validating, RunCallback(run, steps, start, recipe.keep_checkpoints)):
         trainer.add_callback(callback)
     for kind in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(kind)
     _check_world(trainer)
     trainer.guard = finite
     try:
-        with stop.handling_signals(), writing_run(run.path):
+        with stop.handling_signals(), writing_run(run.path), tracked(recipe, run, trainer):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         run.close()
     step = trainer.state.global_step
-    if step < steps:
+    if step < steps and not (validation and validation.exhausted(trainer.state)):
         return Outcome(None, step)
     facts = {
         "seed": recipe.seed,
@@ -331,6 +337,7 @@ def fit(
         "samples": len(prepared),
         "rejected_samples": len(prepared.rejections),
         "skipped_steps": finite.skipped,
+        **(validation.finish() if validation else {}),
     }
     # Where weights are shared between the processes, all of them take part in putting them together. Elsewhere the
     # model writes its own: accelerate would hand over copies, and a tied weight would be written twice.

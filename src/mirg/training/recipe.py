@@ -14,6 +14,7 @@ from mirg.rewards.trl import RewardFunction, plugin_reward
 
 Policy = Literal["off", "skip", "resample"]
 Dtype = Literal["auto", "float32", "bfloat16"]
+Tracker = Literal["wandb", "trackio", "tensorboard", "mlflow", "swanlab"]
 
 
 class PromptConfig(Section):
@@ -86,6 +87,51 @@ class RunConfig(Section):
     processes: int | None = Field(
         default=None, ge=1, description="Processes asked for; a run with another number stops."
     )
+    report_to: tuple[Tracker, ...] | None = Field(
+        default=None, description="Trackers that get every row of metrics.jsonl, and some rollouts as images."
+    )
+    # Validation (mirg.training.validation). Unset keys are None, so that older run folders hold the same recipe.
+    eval_data: str | None = Field(
+        default=None, description="Dataset folder to validate on during training; it may not share images with data."
+    )
+    eval_every: int | None = Field(
+        default=None, ge=1, description="Steps between validations, a multiple of save_every; None: save_every."
+    )
+    eval_limit: int | None = Field(
+        default=None, ge=1, description="Samples of each validation, the same every time; None: 200."
+    )
+    eval_batch_size: int | None = Field(
+        default=None, ge=1, description="Prompts that a process answers together in a validation; None: 8."
+    )
+    eval_max_new_tokens: int | None = Field(
+        default=None, ge=8, description="Longest answer of a validation; None: max_new_tokens of GRPO, 512 after SFT."
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="Validations without a better joint accuracy after which a run stops; None: never.",
+    )
+    finish_with: Literal["last", "best"] | None = Field(
+        default=None, description="Weights of the finished model: the last, or those of the best validation. None: last"
+    )
+
+    @model_validator(mode="after")
+    def _validation_fits(self) -> RunConfig:
+        others = ("eval_every", "eval_limit", "eval_batch_size", "eval_max_new_tokens", "patience", "finish_with")
+        asked = [key for key in others if getattr(self, key) is not None]
+        if asked and self.eval_data is None:
+            raise ValueError(f"{asked[0]} is set without eval_data, the dataset folder to validate on")
+        if self.eval_data is not None and self.validated_every % self.save_every:
+            raise ValueError(
+                f"eval_every = {self.eval_every} is no multiple of save_every = {self.save_every}:"
+                " the best step can only be kept if it has a checkpoint"
+            )
+        return self
+
+    @property
+    def validated_every(self) -> int:
+        """Steps between validations."""
+        return self.eval_every or self.save_every
 
 
 class SftRecipe(RunConfig):

@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel
@@ -32,9 +32,10 @@ from mirg.config import dump_recipe
 from mirg.console import logger
 from mirg.errors import CheckpointError, StorageError
 from mirg.publish.card import write_card
-from mirg.rewards.total import PARTS
+from mirg.rewards.total import PARTS, Score
 from mirg.rewards.trl import RewardFunctions
 from mirg.samples.card import README_FILE
+from mirg.samples.schema import Sample
 from mirg.storage import (
     SEAL_FILE,
     BadLine,
@@ -62,6 +63,7 @@ class RunFolder:
         self.path, self.stage = path, stage
         self.model = path / "model"  # the finished model
         self.checkpoints = path / "checkpoints"  # only during the run
+        self.listeners: list[Callable[[int, dict[str, Any]], None]] = []  # each is given the rows that are logged
         self._metrics: Journal | None = None
         self._started = time.monotonic()
         self._before = 0.0  # seconds that earlier starts took, up to the row from which this one continues
@@ -169,6 +171,8 @@ class RunFolder:
         seconds = round(self._before + time.monotonic() - self._started, 3)
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
         self._metrics.append({"step": step, "time": seconds, "stage": self.stage} | finite)
+        for listener in self.listeners:
+            listener(step, finite)
 
     def close(self) -> None:
         """Close the metrics file; logging opens it again."""
@@ -191,11 +195,24 @@ class RunFolder:
         return self.model
 
 
+class Rollout(NamedTuple):
+    """A completion with its score, its line in ``rollouts.jsonl``, and the images of its prompt if they are known."""
+
+    sample: Sample
+    images: Sequence[Any]
+    score: Score
+    line: dict[str, Any]
+
+
 class RolloutLog:
-    """Writes completions with their rewards and reasons to ``rollouts.jsonl``, in every ``every``-th step."""
+    """Writes completions with their rewards and reasons to ``rollouts.jsonl``, in every ``every``-th step.
+
+    ``listener`` is given the number of the step and what was written in it.
+    """
 
     def __init__(self, run: RunFolder, rewards: RewardFunctions, every: int) -> None:
         self.journal, self.rewards, self.every = Journal(run.path / ROLLOUTS), rewards, every
+        self.listener: Callable[[int, list[Rollout]], None] | None = None
 
     def write(
         self, step: int, rows: Sequence[dict[str, Any]], completions: Sequence[Any], values: Sequence[Sequence[float]]
@@ -205,6 +222,7 @@ class RolloutLog:
             return
         names = [function.__name__ for function in self.rewards.functions]
         further = range(len(PARTS), len(names))
+        written: list[Rollout] = []
         for row, completion, own in zip(rows, completions, values, strict=True):
             text = self.rewards.scorer.turn(completion)
             score = self.rewards.scorer(text, row["sample"])
@@ -218,6 +236,9 @@ class RolloutLog:
                 "reasons": score.reasons,
             }
             self.journal.append(line)
+            written.append(Rollout(row["sample"], row.get("images") or (), score, line))
+        if self.listener is not None:
+            self.listener(step + 1, written)
 
 
 class Progress:
@@ -314,11 +335,14 @@ def drop_newer(folder: Path, step: int) -> None:
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def drop_old(folder: Path, keep: int) -> None:
-    """Remove all but the ``keep`` newest complete checkpoints. The newest was written just now, so a good one stays."""
+def drop_old(folder: Path, keep: int, best: int | None = None) -> None:
+    """Remove all but the ``keep`` newest complete checkpoints and that of step ``best``.
+
+    The newest was written just now, so a good one stays.
+    """
     complete = 0
     for checkpoint in _newest_first(folder):
-        if complete >= keep:
+        if complete >= keep and step_of(checkpoint) != best:
             shutil.rmtree(checkpoint, ignore_errors=True)
         complete += (checkpoint / SEAL_FILE).is_file()
 

@@ -63,10 +63,10 @@ class ResumableTrainer:
     def _run_epoch(self, *args: Any, **keywords: Any) -> None:
         """One pass over the data, but for a run that was killed after its last step and before its model was written.
 
-        The Trainer asks for ``max_steps`` only after a step: it would take one too many.
+        The Trainer asks for ``max_steps``, and whether to stop, only after a step: it would take one too many.
         """
         trainer: Any = self
-        if trainer.state.global_step >= trainer.state.max_steps:
+        if trainer.control.should_training_stop or trainer.state.global_step >= trainer.state.max_steps:
             trainer.control.should_training_stop = True
             return
         super()._run_epoch(*args, **keywords)  # type: ignore[misc]
@@ -154,7 +154,7 @@ class RunCallback(TrainerCallback):
         folder = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and folder.is_dir():
             seal_folder(folder)
-            drop_old(folder.parent, self.keep)
+            drop_old(folder.parent, self.keep, state.best_global_step)
 
 
 class StopCallback(TrainerCallback):

@@ -165,7 +165,7 @@ def generating_model(trainer: Any) -> AbstractContextManager[Any]:
     return unwrap_model_for_generation(
         trainer.model_wrapped,
         trainer.accelerator,
-        gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,
+        gather_deepspeed3_params=getattr(trainer.args, "ds3_gather_for_generation", True),  # SFT has no such setting
         gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
     )
 
