@@ -4,9 +4,9 @@
 and keeps the counts under ``univg_r1`` in docs/results/verification.json. ``--show CHECK`` prints chains that this
 check refuses although their answer is right; ``--dry`` keeps nothing.
 
-The answers are adapted to mirg's grammar, which names the image of a box and cites it in the reasoning: the image is that
-of the question (for group grounding, whose question names none, that of the truth), and one sentence with the box of
-the answer is added to the reasoning. The words of the chains are as the model wrote them.
+The answers are adapted to mirg's grammar, which names the image of a box and cites the box in the reasoning: the image
+is that of the question (for group grounding, whose question names none, that of the truth), and one sentence with the
+box of the answer is added to the reasoning. The words of the chains are as the model wrote them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from verification_quality import RESULT, dumped
+from verification_quality import KEPT, RESULT, dumped
 
 from mirg.answers.blocks import split
 from mirg.data.importers.migbench import load_annotations
@@ -37,7 +37,7 @@ WRONG_ANSWER = {"iou", "final_image_set"}  # what these refuse is no matter of w
 
 
 class Chain(NamedTuple):
-    """One stored response, its sample, and the checks that refuse it with their reasons (``reply``: it is unreadable)."""
+    """One stored response, its sample, and the checks that refuse it with their reasons (``reply``: unreadable)."""
 
     sample: Sample
     response: str
@@ -108,7 +108,8 @@ def main() -> None:
     print(json.dumps(counts, indent=1))
     if not chosen.dry:
         kept: Any = read_json(RESULT)
-        RESULT.write_text(dumped(kept | {"univg_r1": counts}), encoding="utf-8")
+        before = kept.get(KEPT, {}).get("before")  # the checks as they were when they first met these chains
+        RESULT.write_text(dumped(kept | {KEPT: counts | {"before": before}}), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -126,7 +126,8 @@ def build_dataset(
     """Write the samples of ``src`` that get a verified trajectory to ``out``, the others to its ``rejected.jsonl``.
 
     Only verified trajectories are kept; one that a sample already had is replaced. ``voice`` and ``seed`` are those of
-    the rules (:func:`rules_writer`). Raises ConfigError for an unknown writer, a voice of another writer, or an ``out`` that holds what is read, DataError if nothing is kept or ``out`` cannot be written.
+    the rules (:func:`rules_writer`). Raises ConfigError for an unknown writer, a voice of another writer, or an ``out``
+    that holds what is read, DataError if nothing is kept or ``out`` cannot be written.
     """
     if isinstance(writer, str) and writer not in WRITERS:
         raise ConfigError(f"unknown writer {writer!r}", hint=f"known: {', '.join(WRITERS)}")

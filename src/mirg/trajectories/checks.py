@@ -192,7 +192,9 @@ def verdicts(case: Case) -> str | None:
 
 
 # A box that is drawn in an image, as in "the object marked with a red bounding box".
-_POINTS = re.compile(r"\b(?:marked|highlighted|outlined|framed|indicated) (?:\w+ ){0,4}(?:box|rectangle|frame)\b", re.IGNORECASE)
+_POINTS = re.compile(
+    r"\b(?:marked|highlighted|outlined|framed|indicated) (?:\w+ ){0,4}(?:box|rectangle|frame)\b", re.IGNORECASE
+)
 
 
 def no_leak(case: Case) -> str | None:

@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from functools import cached_property
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-LONGEST_NAME = 12  # words; a longer phrase is an instruction, which no sentence can hold
+LONGEST_NAME = 16  # words; a longer phrase is an instruction, which no sentence can hold
 
 _ARTICLE = re.compile(r"^(?:the|an?) ", re.IGNORECASE)
 _DETERMINED = re.compile(
     r"(?:another|this|that|these|those|his|her|its|their|my|your|our|all|both|each|every|some|\w+['\u2019]s|"
     + "|".join(NUMBERS[1:])
-    + r"|\d+)\b",
+    + r"|\d+(?= ))\b",
     re.IGNORECASE,
 )
 # Where the noun of a phrase ends: "bowl | of fruit", "man | riding a horse".
 _HEAD = re.compile(
-    r" (?:of|with|without|in|on|at|for|to|from|by|near|behind|under|above|below|between|next|and|or|that|who|which|whose"
-    r"|(?:rid|hold|wear|stand|sitt|play|walk|runn|carry|eat|look|ly|lean|talk|us|fly|jump|watch|driv|pull|push|cross|hang"
-    r"|fac|show|contain|mak|tak|work|swimm|drink|read|sleep)ing)\b"
+    r" (?:of|with|without|in|on|at|for|to|from|by|near|behind|under|above|below|between|next|and|or|that|who|which"
+    r"|whose|(?:rid|hold|wear|stand|sitt|play|walk|runn|carry|eat|look|ly|lean|talk|us|fly|jump|watch|driv|pull|push"
+    r"|cross|hang|fac|show|contain|mak|tak|work|swimm|drink|read|sleep)ing)\b"
 )
-_IS_LONG = re.compile(r"[.?!:;\n]")
+_IS_LONG = re.compile(r"[?!:;\n]|\.(?=\s|$)")
 _VOWEL = re.compile(r"[aeio]|u(?!ni(?!n|mp)|s[aeiu]|t[ei]|r[aeiou]|b?iq)|hour|honest|heir", re.IGNORECASE)
 _SPELLED = re.compile(r"[A-Z]{1,4}\d*\b")
 _IRREGULAR = {
@@ -80,7 +80,7 @@ class Name:
     def a(self) -> str:
         """``a red ring``, ``an umbrella``, ``scissors``."""
         if self.is_long:
-            return "what the question describes"
+            return "something that fits the description"
         noun = self._head[0].split()[-1].casefold()
         if self.is_plural or self.determined or noun in _UNCOUNTED:
             return self.bare
@@ -100,15 +100,22 @@ class Name:
         """``no red ring``, after a "but": ``not his left hand``."""
         if self.bare.startswith("another "):
             return f"no other {self.bare.removeprefix('another ')}"
-        return f"not {self.the}" if self.determined or self.is_long else f"no {self.bare}"
+        if self.is_long:
+            return "nothing that fits the description"
+        return f"not {self.the}" if self.determined else f"no {self.bare}"
+
+    @property
+    def any(self) -> str:
+        """``a red ring``, after a "not"."""
+        return "anything that fits the description" if self.is_long else self.a
 
     def counted(self, count: int) -> str:
         """``a red ring`` for one, else ``two red rings``, ``14 people``."""
-        if count == 1:
+        if count == 1 or self.determined:
             return self.a
         head, rest = self._head
         *before, noun = head.split()
-        many = " ".join([*before, noun if self.is_plural or self.determined else plural(noun)]) + rest
+        many = " ".join([*before, noun if self.is_plural else plural(noun)]) + rest
         return f"{number(count)} {many}"
 
     @property

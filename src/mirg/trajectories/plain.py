@@ -17,9 +17,9 @@ from itertools import groupby
 from pathlib import Path
 from string import Formatter
 
+from mirg.answers import ordinals
 from mirg.answers.markup import box_markup
 from mirg.answers.markup import cited as boxes_in
-from mirg.answers.ordinals import WORDS
 from mirg.geometry import Box
 from mirg.samples.coverage import CROWD, IGNORE, INCOMPLETE, label_key
 from mirg.samples.schema import ImageRef, ObjectNote, Sample, Target, Trajectory
@@ -35,6 +35,8 @@ KINDS_LISTED = 3  # kinds of objects that the description of an image lists
 IN_WORDS = 0.3  # share of the chains that say "the second image" where they speak of images
 CONCLUDES = 0.7  # share of the chains that say which image is left, if the description tells it already
 LARGE, WIDE = 0.55, 0.7  # area and side of a box from which it is in no single part of the image
+UNNAMED = ("", "object", "patch", "region")  # labels that say nothing about an object
+STAND_INS = {("part_of", "patch"): "part", ("part_of", "object"): "part", ("changed_object", "object"): "difference"}
 STEP = 0.05  # of the image, from which an object has moved
 
 
@@ -46,7 +48,8 @@ def build_plain(sample: Sample, seed: int = 0) -> Trajectory:
 def write_plain(sample: Sample, seed: int = 0) -> str:
     """The reasoning of ``sample`` in English, with box markup; a pure function of the sample and the seed."""
     voice = Voice(sample, seed)
-    IMAGE_LEVEL.get(sample.task, BY_RELATION.get(sample.relation, search))(voice)
+    compare = IMAGE_LEVEL.get(sample.task, BY_RELATION.get(sample.relation, search))
+    (compare if sample.targets and len(sample.images) > 1 else search)(voice)
     for image, targets in groupby(ordered(sample.targets), key=lambda target: target.image):
         voice.place(image, list(targets))
     return " ".join(voice.said)
@@ -57,8 +60,11 @@ def _sentences() -> dict[str, list[tuple[str, frozenset[str]]]]:
     """The variants of each statement with the names of their slots."""
     table = parse_yaml(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     assert isinstance(table, dict)
-    slots = {text: frozenset(name for _, name, _, _ in Formatter().parse(text) if name) for text in sum(table.values(), [])}
-    return {kind: [(text, slots[text]) for text in texts] for kind, texts in table.items()}
+    return {kind: [(text, _slots(text)) for text in texts] for kind, texts in table.items()}
+
+
+def _slots(text: str) -> frozenset[str]:
+    return frozenset(name for _, name, _, _ in Formatter().parse(text) if name)
 
 
 class Voice:
@@ -68,10 +74,11 @@ class Voice:
         self.sample, self.said = sample, list[str]()
         self.rng = random.Random(f"{seed} {sample.id}")
         self.label = subject(sample)
-        # Pieces of photographs have no other name.
-        self.name = Name("part" if (self.label, sample.relation) == ("patch", "part_of") else self.label)
+        self.is_named = label_key(self.label) not in UNNAMED
+        unnamed = self.label if self.label == "patch" else "object"
+        self.name = Name(self.label if self.is_named else STAND_INS.get((sample.relation, unnamed), unnamed))
         self.numbers = range(1, len(sample.images) + 1)
-        self.in_words = len(self.numbers) <= len(WORDS) and self.rng.random() < IN_WORDS
+        self.in_words = len(self.numbers) <= len(ordinals.WORDS) and self.rng.random() < IN_WORDS
         self._used: Counter[str] = Counter()
 
     def say(self, *kinds: str, name: Name | None = None, **slots: str) -> None:
@@ -91,12 +98,13 @@ class Voice:
         """``Image-2`` or ``the second image``."""
         if len(self.numbers) == 1:
             return "the image"
-        return f"the {WORDS[k - 1]} image" if self.in_words else f"Image-{k}"
+        return f"the {ordinals.WORDS[k - 1]} image" if self.in_words else f"Image-{k}"
 
     def images(self, numbers: Sequence[int]) -> dict[str, str]:
         """The slots {images} and of the verbs that agree with them."""
         if len(numbers) == 1:
-            return {"images": self.image(numbers[0]), "show": "shows", "do": "does", "have": "has"}
+            name = self.image(numbers[0])
+            return {"images": name, "image": name, "show": "shows", "do": "does", "have": "has"}
         if self.in_words or len(numbers) > NAMED_ONE_BY_ONE:
             names = f"images {listed([str(k) for k in numbers])}"
         else:
@@ -143,8 +151,11 @@ class Voice:
         """Say where the targets of one image are."""
         # The answer names images by their number, and so does the object level.
         here = {"image": f"Image-{image}" if len(self.numbers) > 1 else "the image"}
-        for label, group in groupby(sorted(targets, key=lambda target: target.label), key=lambda target: target.label):
-            boxes, name = [target.box for target in group], self.name if label in ("", self.label) else Name(label)
+        by_label: dict[str, list[Box]] = {}
+        for target in targets:
+            by_label.setdefault(target.label or self.label, []).append(target.box)
+        for label, boxes in by_label.items():
+            name = self.name if label == self.label else Name(label)
             if len(boxes) > 1:
                 marks = listed([box_markup(image, box) for box in boxes])
                 count = f"{number(len(boxes))} of them" if name.is_long else name.counted(len(boxes))
@@ -174,9 +185,11 @@ def _forms(name: Name) -> dict[str, str]:
     """The slots of an object's name and of the verbs that agree with it."""
     verbs = {"is": ("is", "are"), "has": ("has", "have"), "lies": ("lies", "lie")}
     verbs |= {f"{verb}s": (f"{verb}s", verb) for verb in ("take", "fill", "move")}
-    forms = {"a": name.a, "the": name.the, "no": name.no}
+    forms = {"a": name.a, "any": name.any, "the": name.the, "no": name.no}
     if not (name.is_long or name.determined):
         forms["many"] = name.many
+    if not name.is_plural:
+        forms["one"] = name.a
     return forms | {slot: pair[name.is_plural] for slot, pair in verbs.items()}
 
 
@@ -223,15 +236,19 @@ def search(voice: Voice) -> None:
 
 
 def _in_named_image(voice: Voice) -> None:
-    for k in sorted(voice.sample.target_images):
-        if len(voice.numbers) > 1:
-            voice.say("asks_image", image=voice.image(k))
+    asked = sorted(voice.sample.target_images)
+    if len(voice.numbers) > 1:
+        voice.say("asks_images" if len(asked) > 1 else "asks_image", **voice.images(asked))
+    for k in asked[:DESCRIBED]:
         if voice.notes(k):
             voice.say("shows_it", image=voice.image(k), list=voice.objects(k))
 
 
 def _look_through(voice: Voice, among: list[int], sought: Name | None = None) -> None:
     """What the images ``among`` show of the subject, called ``sought``, and which of them is left."""
+    if not voice.is_named and voice.sample.targets:
+        voice.say("found_again", **voice.images(sorted(voice.sample.target_images)))
+        return
     held = [k for k in among if voice.holds(k)]
     rest = [k for k in among if k not in held]
     noted, lacking = any(voice.notes(k) for k in among), all(map(voice.lacks, rest))
@@ -290,13 +307,8 @@ def _text(voice: Voice, key: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _is_named(voice: Voice) -> bool:
-    """Whether the annotation names the object: "object" and "patch" say nothing."""
-    return label_key(voice.label) not in ("object", "patch", "region")
-
-
 def _name_marked(voice: Voice, image: int, label: str | None = None) -> None:
-    named = label is not None or (_is_named(voice) and voice.holds(image))
+    named = label is not None or (voice.is_named and voice.holds(image))
     if named:
         voice.say("marked", name=Name(label) if label else None, image=voice.image(image))
     else:
@@ -308,10 +320,14 @@ def _name_marked(voice: Voice, image: int, label: str | None = None) -> None:
 
 def difference(voice: Voice) -> None:
     """Images that agree but for one object, which only one of them shows or which has changed."""
-    holder, pair = min(voice.sample.target_images, default=1), len(voice.numbers) == 2
+    if len(voice.sample.target_images) > 1:
+        search(voice)
+        return
+    holder, pair = min(voice.sample.target_images), len(voice.numbers) == 2
     others, image = [k for k in voice.numbers if k != holder], voice.image(holder)
-    if not _is_named(voice):
-        voice.say("same_scene" if pair else "look")
+    changed = any(voice.called(k, voice.label) for k in others)
+    if not voice.is_named or not (changed or all(map(voice.lacks, others))):
+        voice.say("same_scene" if pair else "same_scene_all")
         voice.say("altered" if voice.label == "patch" else "differ", image=image)
         return
     voice.say("compare" if pair else "look")
@@ -319,14 +335,13 @@ def difference(voice: Voice) -> None:
     same = [label for label in same if label_key(label) != label_key(voice.label)]
     if same:
         voice.say("same" if pair else "same_all", list=_kinds(same))
-    if any(voice.called(k, voice.label) for k in others):
-        voice.say({"moved": "moved", "recoloured": "recoloured"}.get(_text(voice, "alteration") or "", "changed"))
+    if changed:
+        how = {"moved": "moved", "recoloured": "recoloured"}.get(_text(voice, "alteration") or "", "changed")
+        voice.say(how if pair else "changed_in_one")
         voice.say("asked_in", image=image)
-    elif all(map(voice.lacks, others)):
-        rest = "image does not show" if len(others) == 1 else "images do not show"
-        voice.say("only_one" if same else "only_one_alone", image=image, rest=rest)
     else:
-        voice.say("differ", image=image)
+        rest = "image does not show" if pair else "images do not show"
+        voice.say("only_one" if same else "only_one_alone", image=image, rest=rest)
 
 
 def odd_one_out(voice: Voice) -> None:
@@ -352,7 +367,7 @@ def refer(voice: Voice) -> None:
     elif voice.sample.relation == "part_of" or voice.label == "patch":
         voice.say("part_of_one", ref=voice.image(reference))
         voice.say("part_found", image=voice.image(min(voice.sample.target_images)))
-    elif _is_named(voice) and voice.holds(reference):
+    elif voice.is_named and voice.holds(reference):
         voice.say("reference", image=voice.image(reference))
         voice.say("find_again")
         _look_through(voice, _others(voice, reference))
@@ -363,25 +378,40 @@ def refer(voice: Voice) -> None:
 
 def region(voice: Voice) -> None:
     """One image is cut out of another, in which its place is to be found."""
-    source = min(voice.sample.target_images, default=1)
-    asked = voice.sample.meta.get("asked_image")
-    said = [k for k in mentioned(prose_of(voice.sample.question)) if k != source]
-    cut = asked if isinstance(asked, int) else next(iter(said), None)
-    if cut is None or cut not in voice.numbers:
-        _in_named_image(voice)
+    source = min(voice.sample.target_images)
+    cut = _cut_out(voice, source)
+    if cut is None:
+        search(voice)
         return
-    if _is_named(voice) and voice.holds(cut):
+    if voice.is_named and voice.holds(cut):
         voice.say("reference", image=voice.image(cut))
     voice.say("cut_out", ref=voice.image(cut), image=voice.image(source))
 
 
+_REGION = re.compile(rf"\b({ordinals.ANY}) region\b", re.IGNORECASE)
+
+
+def _cut_out(voice: Voice, source: int) -> int | None:
+    """The image that the question says is a part of ``source``: "Image-3", or "the second region" after the source."""
+    asked, question = voice.sample.meta.get("asked_image"), prose_of(voice.sample.question)
+    if isinstance(asked, int):
+        return asked
+    if region_named := _REGION.search(question):
+        found = [ordinals.number(region_named[1]) + 1]
+    else:
+        found = [k for k in mentioned(question) if k != source]
+    return next((k for k in found if k in voice.numbers), None)
+
+
 def tracking(voice: Voice) -> None:
     """An object that is marked in one frame, in another frame."""
-    marked, asked = _marked(voice), min(voice.sample.target_images, default=1)
+    marked, (asked, *more) = _marked(voice), sorted(voice.sample.target_images)
     voice.say("frames", n=number(len(voice.numbers)))
     if marked is not None and marked != asked:
         _name_marked(voice, marked)
-    if voice.notes(asked):
+    if more:
+        voice.say("asks_images", **voice.images([asked, *more]))
+    elif voice.notes(asked):
         voice.say("shows_it", image=voice.image(asked), list=voice.objects(asked))
     else:
         voice.say("asked_frame", image=voice.image(asked))
@@ -394,7 +424,11 @@ def tracking(voice: Voice) -> None:
 def multi_view(voice: Voice) -> None:
     """An object that is marked in one view of a place, in another view."""
     marked = _marked(voice) or 1
-    voice.say("views")
+    if marked in voice.sample.target_images:
+        search(voice)
+        return
+    if "view" in voice.sample.question:
+        voice.say("views")
     _name_marked(voice, marked)
     _look_through(voice, _others(voice, marked))
 
@@ -402,6 +436,9 @@ def multi_view(voice: Voice) -> None:
 def correspondence(voice: Voice) -> None:
     """The counterpart of a marked object: of the same kind, perhaps with another name."""
     marked, reference = _marked(voice) or 1, _text(voice, "reference")
+    if marked in voice.sample.target_images:
+        search(voice)
+        return
     _name_marked(voice, marked, reference)
     kind = _shared_words(reference, voice.name.bare) if reference else ""
     sought = Name(f"another {kind}") if kind else None
@@ -424,6 +461,9 @@ def _shared_words(one: str, other: str) -> str:
 def same_instance(voice: Voice) -> None:
     """The very object that is marked; other images may show objects of the same name."""
     marked = _marked(voice) or 1
+    if marked in voice.sample.target_images:
+        search(voice)
+        return
     _name_marked(voice, marked)
     others = _others(voice, marked)
     alike, targets = [k for k in others if voice.holds(k)], sorted(voice.sample.target_images)
@@ -438,16 +478,14 @@ def common_object(voice: Voice) -> None:
     """What all images show; the question names the image to answer for."""
     shown = [k for k in voice.numbers if voice.called(k, voice.label)]
     every = len(shown) == len(voice.numbers)
-    first = shown[:DESCRIBED] if every and len(shown) == DESCRIBED else shown[: DESCRIBED - 1]
+    first = shown if len(shown) <= DESCRIBED else shown[: DESCRIBED - 1]
     if every:
         for k in first:
             voice.say("shows", image=voice.image(k), list=voice.objects(k, in_order=True))
         if len(first) < len(shown):
             voice.say("rest_too", n=number(len(shown) - len(first)))
-    if _is_named(voice):
-        voice.say("shared")
-    for k in sorted(voice.sample.target_images)[:1]:
-        voice.say("asked_in", image=voice.image(k))
+    voice.say(*(("shared", "so_shared") if every else ("shared" if voice.is_named else "shared_unknown",)))
+    voice.say("asked_in", image=listed([voice.image(k) for k in sorted(voice.sample.target_images)]))
 
 
 def counting(voice: Voice) -> None:
@@ -455,7 +493,7 @@ def counting(voice: Voice) -> None:
     counted = _text(voice, "counted")
     counts = [len(voice.called(k, counted) if counted else voice.notes(k)) for k in voice.numbers]
     most = 1 + counts.index(max(counts))
-    if not max(counts) or len(voice.numbers) == 1:
+    if not max(counts) or label_key(counted or voice.label) != label_key(voice.label):
         search(voice)
         return
     voice.say("count_of" if counted and not voice.name.is_long else "count_all")
@@ -494,8 +532,8 @@ def reasoning(voice: Voice) -> None:
     references = [k for k in voice.numbers if voice.ref(k).role == "reference" and voice.notes(k)]
     if beside and len(voice.sample.target_images) == 1:
         _both(voice, beside)
-    elif compared and len(voice.sample.target_images) == 1:
-        _largest(voice, compared)
+    elif label_key(compared or "") == label_key(voice.label) and len(voice.sample.target_images) == 1:
+        _largest(voice)
     elif references and not voice.sample.target_images & set(references):
         for k in references:
             voice.say("shows", image=voice.image(k), list=voice.objects(k))
@@ -534,15 +572,16 @@ def _both(voice: Voice, beside: str) -> None:
         voice.say("only_both", image=voice.image(holder))
 
 
-def _largest(voice: Voice, compared: str) -> None:
+def _largest(voice: Voice) -> None:
     (holder,) = voice.sample.target_images
     voice.say("size_of")
     shares: list[str] = []
     for k in voice.numbers:
-        areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (note.box for note in voice.called(k, compared))]
+        areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (note.box for note in voice.called(k, voice.label))]
         shares += [f"{100 * max(areas):.0f} % of {voice.image(k)}"] if areas else []
-    voice.say("sizes", sizes=listed(shares))
-    if lacking := [k for k in voice.numbers if voice.lacks(k, compared) and not voice.called(k, compared)]:
+    if shares:
+        voice.say("sizes", sizes=listed(shares))
+    if lacking := [k for k in voice.numbers if voice.lacks(k)]:
         voice.say("lacks_all", **voice.images(lacking))
     voice.say("largest", image=voice.image(holder))
 
