@@ -3,41 +3,26 @@
 The image level says what each image shows as far as the question needs it, how the images relate, and which image
 therefore holds the target; the object level says where in it. A statement is true of the annotation or of the truth;
 an image without annotation is not described. The sentences are in ``plain.yaml``, several for each statement. Which of
-them a chain holds depends on the sample's id and a seed only.
+them a chain holds depends on the sample's id and a seed only. The language is English, that of the labels may be any.
 """
 
 from __future__ import annotations
 
-import random
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
 from itertools import groupby
-from pathlib import Path
-from string import Formatter
 
 from mirg.answers import ordinals
-from mirg.answers.markup import box_markup
 from mirg.answers.markup import cited as boxes_in
-from mirg.geometry import Box
-from mirg.samples.coverage import CROWD, IGNORE, INCOMPLETE, label_key
-from mirg.samples.schema import ImageRef, ObjectNote, Sample, Target, Trajectory
-from mirg.text_files import parse_yaml
+from mirg.samples.coverage import label_key
+from mirg.samples.schema import Sample, Trajectory
 from mirg.trajectories.chain import mentioned, prose_of
-from mirg.trajectories.english import Name, listed, number, sentence
-from mirg.trajectories.writer import ordered, subject
+from mirg.trajectories.english import Name, listed, number
+from mirg.trajectories.voice import KINDS_LISTED, Voice, direction, forms, kinds_of
+from mirg.trajectories.writer import ordered
 
 WRITER = "rules-plain/1"
 DESCRIBED = 4  # images that are described one by one; of more, only what sets some of them apart is said
-NAMED_ONE_BY_ONE = 3  # images in a list; more are "images 1, 2, 4 and 5"
-KINDS_LISTED = 3  # kinds of objects that the description of an image lists
-IN_WORDS = 0.3  # share of the chains that say "the second image" where they speak of images
-CONCLUDES = 0.7  # share of the chains that say which image is left, if the description tells it already
-LARGE, WIDE = 0.55, 0.7  # area and side of a box from which it is in no single part of the image
-UNNAMED = ("", "object", "patch", "region")  # labels that say nothing about an object
-STAND_INS = {("part_of", "patch"): "part", ("part_of", "object"): "part", ("changed_object", "object"): "difference"}
-STEP = 0.05  # of the image, from which an object has moved
 
 
 def build_plain(sample: Sample, seed: int = 0) -> Trajectory:
@@ -53,164 +38,6 @@ def write_plain(sample: Sample, seed: int = 0) -> str:
     for image, targets in groupby(ordered(sample.targets), key=lambda target: target.image):
         voice.place(image, list(targets))
     return " ".join(voice.said)
-
-
-@cache
-def _sentences() -> dict[str, list[tuple[str, frozenset[str]]]]:
-    """The variants of each statement with the names of their slots."""
-    table = parse_yaml(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-    assert isinstance(table, dict)
-    return {kind: [(text, _slots(text)) for text in texts] for kind, texts in table.items()}
-
-
-def _slots(text: str) -> frozenset[str]:
-    return frozenset(name for _, name, _, _ in Formatter().parse(text) if name)
-
-
-class Voice:
-    """The chain of one sample while it is written: :attr:`said` are its sentences."""
-
-    def __init__(self, sample: Sample, seed: int) -> None:
-        self.sample, self.said = sample, list[str]()
-        self.rng = random.Random(f"{seed} {sample.id}")
-        self.label = subject(sample)
-        self.is_named = label_key(self.label) not in UNNAMED
-        unnamed = self.label if self.label == "patch" else "object"
-        self.name = Name(self.label if self.is_named else STAND_INS.get((sample.relation, unnamed), unnamed))
-        self.numbers = range(1, len(sample.images) + 1)
-        self.in_words = len(self.numbers) <= len(ordinals.WORDS) and self.rng.random() < IN_WORDS
-        self._used: Counter[str] = Counter()
-
-    def say(self, *kinds: str, name: Name | None = None, **slots: str) -> None:
-        """Add one sentence of ``kinds``: a variant whose slots are known, and that was used least in this chain."""
-        known = _forms(name or self.name) | slots
-        fitting = [text for kind in kinds for text, needs in _sentences()[kind] if needs <= known.keys()]
-        least = min(self._used[text] for text in fitting)
-        text = self.rng.choice([text for text in fitting if self._used[text] == least])
-        self._used[text] += 1
-        self.said.append(sentence(text.format(**known)))
-
-    def sometimes(self, share: float = CONCLUDES) -> bool:
-        """Whether an optional sentence is said."""
-        return self.rng.random() < share
-
-    def image(self, k: int) -> str:
-        """``Image-2`` or ``the second image``."""
-        if len(self.numbers) == 1:
-            return "the image"
-        return f"the {ordinals.WORDS[k - 1]} image" if self.in_words else f"Image-{k}"
-
-    def images(self, numbers: Sequence[int]) -> dict[str, str]:
-        """The slots {images} and of the verbs that agree with them."""
-        if len(numbers) == 1:
-            name = self.image(numbers[0])
-            return {"images": name, "image": name, "show": "shows", "do": "does", "have": "has"}
-        if self.in_words or len(numbers) > NAMED_ONE_BY_ONE:
-            names = f"images {listed([str(k) for k in numbers])}"
-        else:
-            names = listed([f"Image-{k}" for k in numbers])
-        return {"images": names, "show": "show", "do": "do", "have": "have", "each": "each"}
-
-    def ref(self, k: int) -> ImageRef:
-        """Image ``k``, from 1."""
-        return self.sample.images[k - 1]
-
-    def notes(self, k: int) -> list[ObjectNote]:
-        """The single objects of image ``k`` that have a name, from left to right."""
-        found = (note for note in self.ref(k).objects if note.label and not Name(note.label).is_long)
-        single = (note for note in found if not any(note.attributes.get(mark) for mark in (CROWD, IGNORE)))
-        return sorted(single, key=lambda note: note.box)
-
-    def called(self, k: int, label: str) -> list[ObjectNote]:
-        """The objects of image ``k`` called ``label``."""
-        return [note for note in self.notes(k) if label_key(note.label) == label_key(label)]
-
-    def holds(self, k: int) -> bool:
-        """Whether image ``k`` shows the subject, by the truth or by its annotation."""
-        return k in self.sample.target_images or bool(self.called(k, self.label))
-
-    def lacks(self, k: int, label: str | None = None) -> bool:
-        """Whether image ``k`` is known not to show ``label`` (the subject): its annotation or the truth says so."""
-        key, image = label_key(label or self.label), self.ref(k)
-        if any(label_key(note.label) == key for note in image.objects) or (label is None and self.holds(k)):
-            return False
-        noted = bool(image.objects) and not self.sample.meta.get(INCOMPLETE)
-        return noted or (label is None and (self.sample.image_hidden or not self.sample.targets))
-
-    def objects(self, k: int, most: int = KINDS_LISTED, *, in_order: bool = False) -> str:
-        """What image ``k`` shows: "a red ring, two blue crosses and other objects".
-
-        The subject comes first, or it is listed at its place from left to right (``in_order``).
-        """
-        counts = Counter(note.label for note in self.notes(k))
-        first = sorted(counts, key=lambda label: label_key(label) != label_key(self.label))
-        chosen = [label for label in counts if label in first[:most]] if in_order else first[:most]
-        return _listing(chosen, counts, more=len(counts) > most)
-
-    def place(self, image: int, targets: list[Target]) -> None:
-        """Say where the targets of one image are."""
-        # The answer names images by their number, and so does the object level.
-        here = {"image": f"Image-{image}" if len(self.numbers) > 1 else "the image"}
-        by_label: dict[str, list[Box]] = {}
-        for target in targets:
-            by_label.setdefault(target.label or self.label, []).append(target.box)
-        for label, boxes in by_label.items():
-            name = self.name if label == self.label else Name(label)
-            if len(boxes) > 1:
-                marks = listed([box_markup(image, box) for box in boxes])
-                count = f"{number(len(boxes))} of them" if name.is_long else name.counted(len(boxes))
-                self.say("boxes", name=name, **here, boxes=marks, count=count)
-                continue
-            (x1, y1, x2, y2), markup = boxes[0], box_markup(image, boxes[0])
-            if (x2 - x1) * (y2 - y1) >= LARGE:
-                self.say("box_large", name=name, **here, box=markup)
-            elif max(x2 - x1, y2 - y1) >= WIDE:
-                self.say("box", name=name, **here, box=markup)
-            else:
-                self.say("box", name=name, **here, box=markup, where=part_of_image(boxes[0]))
-
-
-def _listing(labels: Iterable[str], counts: Mapping[str, int], *, more: bool = False) -> str:
-    words = [Name(label).counted(counts.get(label, 1)) for label in labels]
-    return listed([*words, *(["other objects"] if more else [])])
-
-
-def _kinds(labels: Iterable[str]) -> str:
-    """Labels without their numbers: "a red ring, a blue cross and other objects"."""
-    kinds = [*dict.fromkeys(labels)]
-    return _listing(kinds[:KINDS_LISTED], {}, more=len(kinds) > KINDS_LISTED)
-
-
-def _forms(name: Name) -> dict[str, str]:
-    """The slots of an object's name and of the verbs that agree with it."""
-    verbs = {"is": ("is", "are"), "has": ("has", "have"), "lies": ("lies", "lie")}
-    verbs |= {f"{verb}s": (f"{verb}s", verb) for verb in ("take", "fill", "move")}
-    forms = {"a": name.a, "any": name.any, "the": name.the, "no": name.no}
-    if not (name.is_long or name.determined):
-        forms["many"] = name.many
-    if not name.is_plural:
-        forms["one"] = name.a
-    return forms | {slot: pair[name.is_plural] for slot, pair in verbs.items()}
-
-
-def part_of_image(box: Box) -> str:
-    """The part of the image in which the centre of ``box`` lies, on a grid of three by three: "in the upper left"."""
-    x, y = (min(int(3 * (a + b) / 2), 2) for a, b in ((box[0], box[2]), (box[1], box[3])))
-    if x == 1:
-        return ("at the top", "in the middle", "at the bottom")[y]
-    side = ("left", "", "right")[x]
-    return f"on the {side}" if y == 1 else f"in the {('upper', '', 'lower')[y]} {side}"
-
-
-def direction(start: Box, end: Box) -> str | None:
-    """The direction in which a centre has moved, or None if it has hardly moved."""
-    dx, dy = (end[k] + end[k + 2] - start[k] - start[k + 2] for k in (0, 1))  # twice the step of the centre
-    if max(abs(dx), abs(dy)) < 2 * STEP:
-        return None
-    side, height = "right" if dx > 0 else "left", "lower" if dy > 0 else "upper"
-    if abs(dx) > 2.5 * abs(dy):
-        return f"to the {side}"
-    return ("down" if dy > 0 else "up") if abs(dy) > 2.5 * abs(dx) else f"to the {height} {side}"
 
 
 _EVERY = re.compile(r"\b(?:all|every|each)\b", re.IGNORECASE)
@@ -229,7 +56,7 @@ def search(voice: Voice) -> None:
         voice.say("look")
     else:
         every = len(sample.targets) > 1 or _EVERY.search(sample.question)
-        voice.say("asks_every" if every and "many" in _forms(voice.name) else "asks_one")
+        voice.say("asks_every" if every and "many" in forms(voice.name) else "asks_one")
         if voice.sometimes(0.4) and len(voice.numbers) <= DESCRIBED:
             voice.say("look")
     _look_through(voice, list(voice.numbers))
@@ -256,7 +83,7 @@ def _look_through(voice: Voice, among: list[int], sought: Name | None = None) ->
         _each(voice, among, sought)
     elif noted and lacking and len(rest) > 1 and len(held) < DESCRIBED:
         _each(voice, held, sought)
-        kinds = _kinds(note.label for k in rest for note in voice.notes(k))
+        kinds = kinds_of(note.label for k in rest for note in voice.notes(k))
         voice.say("rest_lacks" if held else "all_lack", name=sought, n=number(len(rest)), list=kinds)
     elif held:
         every = len(among) == len(voice.numbers) and lacking and bool(rest)
@@ -287,7 +114,8 @@ def _conclude(voice: Voice, among: Sequence[int], by_name: bool) -> None:
             voice.say("so_many", **voice.images(targets))
     elif all(voice.lacks(k) for k in among if k not in targets):
         if voice.sometimes():
-            voice.say(*("so_one", "so_only")[: 1 + by_name], image=voice.image(targets[0]))
+            only = "so_only" if len(among) == len(voice.numbers) else "so_only_other"
+            voice.say("so_one", *([only] if by_name else []), image=voice.image(targets[0]))
     else:
         voice.say("so_one", image=voice.image(targets[0]))
 
@@ -321,8 +149,7 @@ def _name_marked(voice: Voice, image: int, label: str | None = None) -> None:
 def difference(voice: Voice) -> None:
     """Images that agree but for one object, which only one of them shows or which has changed."""
     if len(voice.sample.target_images) > 1:
-        search(voice)
-        return
+        return search(voice)
     holder, pair = min(voice.sample.target_images), len(voice.numbers) == 2
     others, image = [k for k in voice.numbers if k != holder], voice.image(holder)
     changed = any(voice.called(k, voice.label) for k in others)
@@ -334,7 +161,7 @@ def difference(voice: Voice) -> None:
     same = [note.label for note in voice.notes(holder) if all(voice.called(k, note.label) for k in others)]
     same = [label for label in same if label_key(label) != label_key(voice.label)]
     if same:
-        voice.say("same" if pair else "same_all", list=_kinds(same))
+        voice.say("same" if pair else "same_all", list=kinds_of(same))
     if changed:
         how = {"moved": "moved", "recoloured": "recoloured"}.get(_text(voice, "alteration") or "", "changed")
         voice.say(how if pair else "changed_in_one")
@@ -347,12 +174,15 @@ def difference(voice: Voice) -> None:
 def odd_one_out(voice: Voice) -> None:
     """One image shows another object than the rest."""
     if len(voice.sample.target_images) != 1 or not any(voice.notes(k) for k in voice.numbers):
-        search(voice)
-        return
+        return search(voice)
     (odd,) = voice.sample.target_images
     shown = {k: voice.objects(k) for k in voice.numbers if k != odd and voice.notes(k)}
-    for what in dict.fromkeys(shown.values()):
-        voice.say("each_shows", list=what, **voice.images([k for k in shown if shown[k] == what]))
+    groups = {what: [k for k in shown if shown[k] == what] for what in shown.values()}
+    if len(groups) == 1 and len(shown) > DESCRIBED:
+        voice.say("most_show", count=number(len(shown)), n=number(len(voice.numbers)), list=min(groups))
+        groups = {}
+    for what, numbers in groups.items():
+        voice.say("each_shows", list=what, **voice.images(numbers))
     if voice.notes(odd):
         voice.say("instead", image=voice.image(odd), list=voice.objects(odd))
     voice.say("odd", image=voice.image(odd))
@@ -381,8 +211,7 @@ def region(voice: Voice) -> None:
     source = min(voice.sample.target_images)
     cut = _cut_out(voice, source)
     if cut is None:
-        search(voice)
-        return
+        return search(voice)
     if voice.is_named and voice.holds(cut):
         voice.say("reference", image=voice.image(cut))
     voice.say("cut_out", ref=voice.image(cut), image=voice.image(source))
@@ -406,7 +235,9 @@ def _cut_out(voice: Voice, source: int) -> int | None:
 def tracking(voice: Voice) -> None:
     """An object that is marked in one frame, in another frame."""
     marked, (asked, *more) = _marked(voice), sorted(voice.sample.target_images)
-    voice.say("frames", n=number(len(voice.numbers)))
+    times = [voice.ref(k).frame for k in voice.numbers]
+    known = [time for time in times if time is not None]
+    voice.say("frames", *(["frames_in_order"] if times == sorted(known) else []), n=number(len(voice.numbers)))
     if marked is not None and marked != asked:
         _name_marked(voice, marked)
     if more:
@@ -425,8 +256,7 @@ def multi_view(voice: Voice) -> None:
     """An object that is marked in one view of a place, in another view."""
     marked = _marked(voice) or 1
     if marked in voice.sample.target_images:
-        search(voice)
-        return
+        return search(voice)
     if "view" in voice.sample.question:
         voice.say("views")
     _name_marked(voice, marked)
@@ -437,8 +267,7 @@ def correspondence(voice: Voice) -> None:
     """The counterpart of a marked object: of the same kind, perhaps with another name."""
     marked, reference = _marked(voice) or 1, _text(voice, "reference")
     if marked in voice.sample.target_images:
-        search(voice)
-        return
+        return search(voice)
     _name_marked(voice, marked, reference)
     kind = _shared_words(reference, voice.name.bare) if reference else ""
     sought = Name(f"another {kind}") if kind else None
@@ -462,8 +291,7 @@ def same_instance(voice: Voice) -> None:
     """The very object that is marked; other images may show objects of the same name."""
     marked = _marked(voice) or 1
     if marked in voice.sample.target_images:
-        search(voice)
-        return
+        return search(voice)
     _name_marked(voice, marked)
     others = _others(voice, marked)
     alike, targets = [k for k in others if voice.holds(k)], sorted(voice.sample.target_images)
@@ -493,9 +321,9 @@ def counting(voice: Voice) -> None:
     counted = _text(voice, "counted")
     counts = [len(voice.called(k, counted) if counted else voice.notes(k)) for k in voice.numbers]
     most = 1 + counts.index(max(counts))
-    if not max(counts) or label_key(counted or voice.label) != label_key(voice.label):
-        search(voice)
-        return
+    tied = counts.count(max(counts)) > 1
+    if tied or {most} != voice.sample.target_images or label_key(counted or voice.label) != label_key(voice.label):
+        return search(voice)
     voice.say("count_of" if counted and not voice.name.is_long else "count_all")
     groups = [[k for k in voice.numbers if counts[k - 1] == n] for n in dict.fromkeys(counts)]
     words = [(voice.images(group), number(counts[group[0] - 1])) for group in groups]
@@ -510,8 +338,7 @@ def companion(voice: Voice) -> None:
     """Every image may show the object; the one that is meant also shows another one, ``meta["mark"]``."""
     mark, targets = _text(voice, "mark"), sorted(voice.sample.target_images)
     if mark is None or len(targets) != 1:
-        search(voice)
-        return
+        return search(voice)
     twice = voice.sample.task == "companion_twice"
     what = Name(mark).counted(2) if twice else listed([Name(part).a for part in mark.split(" and the ")])
     voice.say("mark_of", mark=what)
@@ -532,7 +359,7 @@ def reasoning(voice: Voice) -> None:
     references = [k for k in voice.numbers if voice.ref(k).role == "reference" and voice.notes(k)]
     if beside and len(voice.sample.target_images) == 1:
         _both(voice, beside)
-    elif label_key(compared or "") == label_key(voice.label) and len(voice.sample.target_images) == 1:
+    elif label_key(compared or "") == label_key(voice.label) and {_largest_image(voice)} == voice.sample.target_images:
         _largest(voice)
     elif references and not voice.sample.target_images & set(references):
         for k in references:
@@ -562,28 +389,33 @@ def _both(voice: Voice, beside: str) -> None:
         if k != holder and voice.notes(k):
             found.setdefault((voice.holds(k), bool(voice.called(k, beside))), []).append(k)
     for (one, two), numbers in found.items():
-        if one == two:
+        if not one and not two:
             voice.say("neither", **voice.images(numbers))
-        else:
+        elif one != two:
             has, lacking = (voice.name, other) if one else (other, voice.name)
             voice.say("one_of", has_it=has.a, has_no=lacking.no, **voice.images(numbers))
     voice.say("both", image=voice.image(holder), other=other.a)
-    if voice.sometimes():
+    if (True, True) not in found and voice.sometimes():
         voice.say("only_both", image=voice.image(holder))
 
 
 def _largest(voice: Voice) -> None:
-    (holder,) = voice.sample.target_images
     voice.say("size_of")
-    shares: list[str] = []
-    for k in voice.numbers:
-        areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (note.box for note in voice.called(k, voice.label))]
-        shares += [f"{100 * max(areas):.0f} % of {voice.image(k)}"] if areas else []
-    if shares:
-        voice.say("sizes", sizes=listed(shares))
+    shares = {k: _share(voice, k) for k in voice.numbers if voice.called(k, voice.label)}
+    voice.say("sizes", sizes=listed([f"{100 * share:.0f} % of {voice.image(k)}" for k, share in shares.items()]))
     if lacking := [k for k in voice.numbers if voice.lacks(k)]:
         voice.say("lacks_all", **voice.images(lacking))
-    voice.say("largest", image=voice.image(holder))
+    voice.say("largest", image=voice.image(_largest_image(voice)))
+
+
+def _share(voice: Voice, k: int) -> float:
+    """The share of image ``k`` that the largest object of the subject's name takes; 0 if there is none."""
+    boxes = (note.box for note in voice.called(k, voice.label))
+    return max(((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in boxes), default=0.0)
+
+
+def _largest_image(voice: Voice) -> int:
+    return max(voice.numbers, key=lambda k: _share(voice, k))
 
 
 IMAGE_LEVEL: dict[str, Callable[[Voice], None]] = {
