@@ -126,6 +126,7 @@ class Voice:
         """Say where the targets of one image are."""
         # The answer names images by their number, and so does the object level.
         here = {"image": f"Image-{image}" if len(self.numbers) > 1 else "the image"}
+        here |= {"of": "of"} if self.is_named else {}
         by_label: dict[str, list[Box]] = {}
         for target in targets:
             by_label.setdefault(target.label or self.label, []).append(target.box)
