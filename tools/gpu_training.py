@@ -215,7 +215,8 @@ def prepare(case: Case, samples: int) -> None:
     tasks = ["group_grounding", "odd_one_out"]
     write_scenes(case.folder / "scenes", samples, split="train", tasks=tasks, config=world, overwrite=True)
     if case.stage == "sft":
-        build_dataset(DatasetFolder.open(case.folder / "scenes"), case.folder / "data", overwrite=True)
+        source = DatasetFolder.open(case.folder / "scenes")
+        build_dataset(source, case.folder / "data", voice="terse", overwrite=True)  # as in the kept measurements
     else:
         shutil.copytree(case.folder / "scenes", case.folder / "data", dirs_exist_ok=True)
 

@@ -217,7 +217,7 @@ TABLE: list[tuple[str, str, str]] = [
         offline - .told.offline | dry_run - .told.dry_run
         checks my.py:f .told.checks | overwrite - .told.overwrite"""),
     ("trajectories build", "trajectories.build.build_dataset", """
-        dataset DATA .src | out o .out | writer object-level .writer
+        dataset DATA .src | out o .out | writer object-level .writer | voice terse .voice | seed 5 .seed
         checks my.py:f .config.checks | overwrite - .overwrite"""),
     ("trajectories check", "trajectories.build.check_dataset", "dataset DATA .src | checks my.py:f .config.checks"),
 ]  # fmt: skip

@@ -46,7 +46,7 @@ def test_every_scene_gets_a_verified_trajectory(scenes: DatasetFolder, tmp_path:
     assert list(before) == list(after)
     for sample in after.values():
         assert sample.trajectory is not None
-        assert sample.trajectory.checks == tuple(checks_of(DEFAULT)) and sample.trajectory.writer == "rules/4"
+        assert sample.trajectory.checks == tuple(checks_of(DEFAULT)) and sample.trajectory.writer == "rules-plain/1"
         old = before[sample.id]
         assert sample.model_copy(update={"trajectory": None}).model_dump(exclude={"images"}) == old.model_dump(
             exclude={"images"}

@@ -77,6 +77,8 @@ DECIDES = [
     ("If the answer is Image-3, it is red.", []),
     ("Image-3 is to the right of it.", []),
     ("Image-3 is right beside Image-4.", []),
+    ("Image-3 it is.", [(3, True)]),
+    ("In Image-3 it is red.", []),
 ]
 
 

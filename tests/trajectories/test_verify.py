@@ -129,6 +129,32 @@ GOOD = [
         ANSWER,
     ),
     (
+        "the same sentence about every image",
+        SAMPLE,
+        f"Image-1 is dark. No ring is to be seen. Image-2 is bright. It has one at {AT_RING}. Image-3 is dark. "
+        "No ring is to be seen. Before, in Image-1: no ring is to be seen.",
+        ANSWER,
+    ),
+    (
+        "images named by what the question has them for",
+        SAMPLE.model_copy(update={"question": "Where in Image-2 is the region?"}),
+        f"First I look at the region image. It shows a ring. The source image has the same ring at {AT_RING}.",
+        ANSWER,
+    ),
+    ("image by image", SAMPLE, f"I look at each image one by one. Image-1: no. In Image-2 it is at {AT_RING}.", ANSWER),
+    (
+        "what it is in one image, and in another",
+        SAMPLE,
+        f"The wall in Image-2 has a ring, while in Image-1, it is bare. The ring is at {AT_RING}.",
+        ANSWER,
+    ),
+    (
+        "a box that is drawn in an image",
+        SAMPLE.model_copy(update={"question": "What in Image-2 fits the object marked with a red box in Image-1?"}),
+        f"Image-1 shows a star. What corresponds to the red box in Image-1 is the red ring of Image-2 at {AT_RING}.",
+        ANSWER,
+    ),
+    (
         "the box of the question",
         SAMPLE.model_copy(update={"question": f"What fits {box_markup(2, (0.0, 0.7, 0.2, 1.0))}?"}),
         f"Image-2 points at {AT_NOTHING}. What fits the given box of Image-2 is the red ring {AT_RING}.".replace(
@@ -199,6 +225,7 @@ PLANTED = [
     ("a sentence again and again", TERSE + " A ring." * 2 + " A RING.", ANSWER, "repetition", "sentence occurs 3"),
     ("one word in a row", f"{SEEN} no no no no no no no no. At {AT_RING}.", ANSWER, "repetition", "in a row"),
     ("... in capitals or not", f"{SEEN} no No NO no No NO no No. At {AT_RING}.", ANSWER, "repetition", "in a row"),
+    ("... about one image", f"{TERSE} In Image-1: a ring." * 3, ANSWER, "repetition", "sentence occurs 3"),
     ("a loop", TERSE + " it is red and round and near the upper left edge," * 6, ANSWER, "repetition", "one phrase"),
     ("an end of thinking inside", f"{TERSE} </think><answer>none</answer>", ANSWER, "grammar", "</think>"),
     ("a vision token inside", f"{TERSE} <|image_pad|>", ANSWER, "grammar", "<|image_pad|>"),
@@ -259,6 +286,10 @@ LEAKING = [
     "The hidden label is the ring.",
     "The hint points to Image-2.",
     "The answer key has Image-2.",
+    "The correct box lies on the left.",
+    "The list attached to the images has a ring.",
+    "The additional information has a ring.",
+    "From what I had before, it is a ring.",
 ]
 
 
@@ -281,6 +312,13 @@ HONEST = [
     "So the target must be the ring.",
     "Compared with Image-1 the light is warmer.",
     "It is the same object, shown from the side.",
+    "The ring is attached to a wall.",
+    "So the correct bounding box for the ring in Image-2 should be around its edge.",
+    "Now I can determine the correct coordinates of the ring.",
+    "I ignore the background details.",
+    "Sticky notes cover the wall.",
+    "A board displays information.",
+    "What I have to find is the ring.",
 ]
 
 

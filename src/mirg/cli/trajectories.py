@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -142,6 +142,11 @@ def build(
     writer: Annotated[
         str, typer.Option(help="The writer: rules (from the annotation, no model), or teacher (a model, by --recipe).")
     ] = "rules",
+    voice: Annotated[
+        Literal["plain", "terse"] | None,
+        typer.Option(help="rules: plain sentences (the default), or terse forms for mirg-tiny."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="rules: seed of the wording of plain sentences.")] = 0,
     recipe: Annotated[
         str | None, typer.Option(help="teacher: a recipe file, or one that ships, such as teacher/openai.")
     ] = None,
@@ -169,6 +174,8 @@ def build(
 
     source = DatasetFolder.open(dataset)
     if writer == "teacher":
+        if voice is not None:
+            raise ConfigError("a teacher has its own voice", hint="leave out --voice, or choose --writer rules")
         told = TeacherOptions(
             recipe,
             overrides or [],
@@ -194,6 +201,8 @@ def build(
                 source,
                 out,
                 writer=writer,
+                voice=voice,
+                seed=seed,
                 overwrite=overwrite,
                 config=VerifyConfig(checks=tuple(checks or ())),
                 on_progress=lambda done: tell("trajectories", done, len(source)),

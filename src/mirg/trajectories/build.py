@@ -8,20 +8,34 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mirg.data.derive import Derived, Outcome, refuse_overwriting_inputs, sift, writer_like
 from mirg.errors import ConfigError, DataError, MirgError
+from mirg.families import MIRG_TINY
 from mirg.samples import DatasetFolder, Rejection, Sample, Tally, Trajectory
 from mirg.samples.card import SAMPLES_FILE
 from mirg.trajectories.checks import CHECKS, DEFAULT, DEFAULT_FAMILY, VerifyConfig, checks_of, failures, verify
+from mirg.trajectories.plain import build_plain
 from mirg.trajectories.writer import build as build_by_rules
 from mirg.trajectories.writer import build_object_level
 
 WITHOUT = "no trajectory"
 Writer = Callable[[Sample], Trajectory]
-WRITERS: dict[str, Writer] = {"rules": build_by_rules, "object-level": build_object_level}
+Voice = Literal["plain", "terse"]
+RULES = "rules"
+WRITERS: dict[str, Writer] = {RULES: build_by_rules, "object-level": build_object_level}
+
+
+def rules_writer(voice: Voice | None = None, *, family: str = DEFAULT_FAMILY, seed: int = 0) -> Writer:
+    """The rule-based writer in a voice: plain sentences, whose wording ``seed`` varies, or terse forms.
+
+    None is plain, and terse for mirg-tiny: its language model has 3 M parameters and learns short forms better.
+    """
+    terse = family == MIRG_TINY.name if voice is None else voice == "terse"
+    return build_by_rules if terse else partial(build_plain, seed=seed)
 
 
 class Refused(Rejection):
@@ -101,7 +115,9 @@ def build_dataset(
     src: DatasetFolder,
     out: str | Path,
     *,
-    writer: str | Writer = "rules",
+    writer: str | Writer = RULES,
+    voice: Voice | None = None,
+    seed: int = 0,
     overwrite: bool = False,
     family: str = DEFAULT_FAMILY,
     config: VerifyConfig = DEFAULT,
@@ -109,12 +125,17 @@ def build_dataset(
 ) -> Report:
     """Write the samples of ``src`` that get a verified trajectory to ``out``, the others to its ``rejected.jsonl``.
 
-    Only verified trajectories are kept; one that a sample already had is replaced. Raises ConfigError for an unknown
-    writer or an ``out`` that holds what is read, DataError if nothing is kept or ``out`` cannot be written.
+    Only verified trajectories are kept; one that a sample already had is replaced. ``voice`` and ``seed`` are those of
+    the rules (:func:`rules_writer`). Raises ConfigError for an unknown writer, a voice of another writer, or an ``out``
+    that holds what is read, DataError if nothing is kept or ``out`` cannot be written.
     """
     if isinstance(writer, str) and writer not in WRITERS:
         raise ConfigError(f"unknown writer {writer!r}", hint=f"known: {', '.join(WRITERS)}")
+    if voice is not None and writer != RULES:
+        raise ConfigError("a voice is for the writer rules", hint="leave out --voice, or choose --writer rules")
     write = WRITERS[writer] if isinstance(writer, str) else writer
+    if writer == RULES:
+        write = rules_writer(voice, family=family, seed=seed)
     name = writer if isinstance(writer, str) else getattr(writer, "__name__", "custom")
     refuse_overwriting_inputs(Path(out), [src])
     checks_of(config)  # a plug-in that cannot be loaded is reported before anything is written

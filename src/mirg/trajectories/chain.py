@@ -40,7 +40,8 @@ _GAP = r"[ \-_#\u2010-\u2013]{0,3}"
 _AND = r"(?: ?, ?(?:(?:and|und) )?| (?:and|or|to|und|oder|bis) | ?& ?| ?- ?)"
 
 _NUMBERED = re.compile(
-    rf"\b{_IMAGE}{_GAP}(?:no\.? ?|nr\.? ?|number )?(\d{{1,9}}|(?:{'|'.join(_NUMBER_WORDS)})\b)", re.IGNORECASE
+    rf"\b{_IMAGE}{_GAP}(?:no\.? ?|nr\.? ?|number )?(\d{{1,9}}|(?:{'|'.join(_NUMBER_WORDS)})\b(?! (?:by|after|at)\b))",
+    re.IGNORECASE,
 )
 _LISTED = re.compile(rf"\b{_IMAGES}{_GAP}[(\[]?(\d{{1,9}}(?:{_AND}(?:{_IMAGE}{_GAP})?\d{{1,9}})*)", re.IGNORECASE)
 _RANKED = re.compile(rf"\b({ordinals.ANY}) (?:\w{{1,20}} )?{_IMAGE}\b", re.IGNORECASE)
@@ -49,6 +50,7 @@ _GERMAN_RANKED = re.compile(
 )
 _COLLECTIVE = re.compile(
     rf"\b{_IMAGES}\b|\b(?:each|every|no|neither|another|other|any|one) {_IMAGE}\b"
+    rf"|\b(?:source|region|reference|query|cropped|original) {_IMAGE}\b"  # named by what the question has them for
     rf"|\b(?:jede|kein|ein|andere)[mnrs]? {_GERMAN_IMAGE}\b",
     re.IGNORECASE,
 )

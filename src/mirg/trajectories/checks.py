@@ -191,9 +191,16 @@ def verdicts(case: Case) -> str | None:
     return None
 
 
+# A box that is drawn in an image, as in "the object marked with a red bounding box".
+_POINTS = re.compile(
+    r"\b(?:marked|highlighted|outlined|framed|indicated) (?:\w+ ){0,4}(?:box|rectangle|frame)\b", re.IGNORECASE
+)
+
+
 def no_leak(case: Case) -> str | None:
     """Nothing gives away that the writer was shown the truth."""
-    found = leak(case.allowed_parts, case.things, case.named, bool(boxes_in(case.sample.question)))
+    points = bool(boxes_in(case.sample.question) or _POINTS.search(case.sample.question))
+    found = leak(case.allowed_parts, case.things, case.named, points)
     if found or not case.config.image_level:  # without an image-level part, the conclusion may come first
         return found
     return conclusion_first(case.allowed_parts, case.things, case.named, case.sample.target_images)
@@ -231,9 +238,9 @@ def length(case: Case) -> str | None:
 def repetition(case: Case) -> str | None:
     """No sentence, phrase or word again and again."""
     config, text = case.config, case.trajectory.thinking.casefold()
-    same = Counter(sentence.raw.casefold() for sentence in case.parts).most_common(1)
-    if same and same[0][1] > config.max_same_sentence:
-        return f"one sentence occurs {same[0][1]} times: {same[0][0][:60]!r}"
+    (sentence, _), times = _most_frequent_sentence(case)
+    if times > config.max_same_sentence:
+        return f"one sentence occurs {times} times: {sentence[:60]!r}"
     run = max((len(list(equal)) for _, equal in groupby(text.split())), default=0)
     if run > config.max_same_word:
         return f"one word occurs {run} times in a row"
@@ -356,6 +363,16 @@ def _called(words: str, labels: Mapping[str, str]) -> set[str]:
             text = text.replace(f" {before} the {plain} ", " ").replace(f" {before} a {plain} ", " ")
     found = {label for label, plain in labels.items() if plain and f" {plain} " in text}
     return {label for label in found if not any(label != other and label in other for other in found)}
+
+
+def _most_frequent_sentence(case: Case) -> tuple[tuple[str, int], int]:
+    """The sentence, the image named last before it or in it, and how often it occurs about this image."""
+    counts: Counter[tuple[str, int]] = Counter({("", 0): 0})
+    current = 0
+    for sentence in case.parts:
+        current = next(iter(reversed(mentioned(sentence.prose))), current)
+        counts[sentence.raw.casefold(), current] += 1
+    return counts.most_common(1)[0]
 
 
 def _about_images(text: str) -> list[tuple[str, int]]:
