@@ -25,6 +25,7 @@ from mirg.models.load import LoadedModel, fast_dtype, forbidden_tokens, load_mod
 from mirg.samples import DatasetFolder
 from mirg.storage import sole_writer
 from mirg.training.data import Prepared
+from mirg.training.health import ACTIVITY, OTHERS, Watch
 from mirg.training.recipe import GrpoRecipe, PromptConfig, RunConfig
 from mirg.training.run import (
     SKIPPED,
@@ -105,7 +106,8 @@ def in_run_folder(train: Callable[[R, RunFolder], Outcome]) -> Callable[[R, str 
             run.refuse_damaged_model()
             logger.info("%s is finished: %s", run.stage, run.model)
             return Outcome(run.model, int(model_facts(str(run.model)).get("steps", 0)))
-        with sole_writer(run.path) if is_main_process() else nullcontext():
+        lock = sole_writer(run.path) if is_main_process() else nullcontext()
+        with lock, Watch(run.path, recipe.health, run.stage):
             outcome = train(recipe, run)
         # A trainer and its callbacks know each other. Until they are collected they hold the model, the optimiser's
         # state and the kept features: gigabytes, which the next stage in this process needs.
@@ -135,7 +137,8 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
     # processes than visible GPUs, they share them as accelerate does: a launcher may show each process a single one.
     rank, gpus = os.environ.get("LOCAL_RANK"), torch.cuda.device_count()
     device = None if rank is None or gpus == 0 else f"cuda:{int(rank) % gpus}"
-    loaded = load_model(recipe.model, family_name=recipe.prompt.family, device=device, dtype=dtype)
+    with ACTIVITY.doing("loading the weights"):
+        loaded = load_model(recipe.model, family_name=recipe.prompt.family, device=device, dtype=dtype)
     loaded = with_limits(loaded, recipe.prompt)
     loaded.model.train()
     if recipe.freeze_vision:
@@ -300,8 +303,9 @@ def fit(
         run.rewind(start)
         run.reject(prepared.rejections)
     trainer = make_trainer()
-    finite, stop = FiniteGuard(run, len(run.rows(SKIPPED))), StopCallback(every)
-    for callback in (finite, stop, RunCallback(run, steps, start, recipe.keep_checkpoints)):
+    finite, stop = FiniteGuard(run, len(run.rows(SKIPPED)), recipe.health, trainer), StopCallback(every)
+    # The guard comes after the callback that asks for a checkpoint, and before the one that writes metrics.
+    for callback in (stop, finite, RunCallback(run, steps, start, recipe.keep_checkpoints)):
         trainer.add_callback(callback)
     for kind in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(kind)
@@ -329,9 +333,11 @@ def fit(
     # model writes its own: accelerate would hand over copies, and a tied weight would be written twice.
     shared = _zero(trainer).get("stage") == 3
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if shared else None
+    ACTIVITY.begin("saving the model")
     if trainer.accelerator.is_main_process:
         run.save_model(lambda folder: _save(trainer, loaded, weights, folder), facts)
-    trainer.accelerator.wait_for_everyone()
+    with ACTIVITY.doing(OTHERS):
+        trainer.accelerator.wait_for_everyone()
     return Outcome(run.model, step)
 
 

@@ -43,6 +43,7 @@ from mirg.models.load import LoadedModel
 from mirg.models.packing import decoder_hidden_states, pack
 from mirg.models.prompts import Prompt, collapsed, encode, placeholder_runs
 from mirg.models.sampling import Sampling
+from mirg.training.health import ACTIVITY
 from mirg.training.recipe import GrpoRecipe, RolloutConfig
 from mirg.training.run import is_main_process
 
@@ -94,6 +95,7 @@ def require_vllm(config: RolloutConfig, loaded: LoadedModel) -> None:
             hint="rollouts.backend: transformers",
         )
     if config.mode == "server" and is_main_process():
+        ACTIVITY.begin(f"the vLLM server at {config.server}")
         reach_server(config, serve_command(config, loaded))
 
 
