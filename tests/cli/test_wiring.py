@@ -81,6 +81,7 @@ TABLE: list[tuple[str, str, str]] = [
         prompts published .options.prompts | mode all .options.mode | against TMP/e .options.against
         out TMP/e .plan.overwrite=False"""),
     ("compare", "evaluation.compare.load_evaluations", "folders a,b .folders"),
+    ("compare", "evaluation.compare.load_evaluations", "folders a,b .folders=a,b,c | others c .folders.2"),
     ("ground", "engines.load.load_engine engines.ask.ask", """
         images PICTURE .names | model m load_engine.model | question where? .question
         family qwen2-vl load_engine.family | device cpu load_engine.device | instructions short .instructions

@@ -25,12 +25,13 @@ from mirg.errors import ConfigError, DataError, ImageError
 from mirg.families import PixelLimits
 from mirg.images import ImageLimits
 from mirg.samples import DatasetFolder, DatasetWriter
-from mirg.training import memory
+from mirg.training import alarms, memory
 from mirg.training.data import _Opener
 from mirg.training.grpo import PlainGRPOTrainer, train_grpo
+from mirg.training.health import Watch
 from mirg.training.recipe import GrpoRecipe, SftRecipe
 from mirg.training.sft import train_sft
-from mirg.training.trainer import RunCallback, StopCallback
+from mirg.training.trainer import FiniteGuard, RunCallback, StopCallback
 
 Found = Callable[[Any], object]
 Row = tuple[str, object, Found] | tuple[str, object, Found, object]  # key, value, what is found, else the value itself
@@ -105,6 +106,10 @@ COMMON: list[Row] = [
     ("held_out", "DATA", lambda made: None, None),  # with allow_leakage; see REFUSED
     ("allow_leakage", True, lambda made: made.trainer is not None),
     ("processes", 1, lambda made: made.trainer.accelerator.num_processes),
+    ("health.not_finite", "stop", lambda made: callback(FiniteGuard)(made).config.not_finite),
+    ("health.in_a_row", 5, lambda made: callback(FiniteGuard)(made).config.in_a_row),
+    ("health.waiting", 7, lambda made: made.watch.config.waiting),
+    ("health.watchdog", 8, lambda made: made.watch.config.watchdog),
 ]
 SFT: list[Row] = [
     *COMMON,
@@ -170,6 +175,8 @@ GRPO: list[Row] = [
     ),
     ("reward.function_weight", 0.25, lambda made: made.trainer.reward_weights.tolist()[3]),
     ("log_rollouts_every", 9, lambda made: made.trainer.rollouts.every),
+    ("health.alarms", False, lambda made: made.trainer.alarms is None, True),
+    ("health.ground_truth", 2, lambda made: len(made.truths)),
 ]  # fmt: skip
 # What cannot be set together with the rows above.
 FAMILY: list[Row] = [
@@ -248,11 +255,15 @@ def made(data_of_wiring: Path, folders: dict[str, Path], tmp_path_factory: pytes
     def build(name: str) -> Any:
         if name in kept:
             return kept[name]
-        found, out = SimpleNamespace(seeds=[]), tmp_path_factory.mktemp("run") / "out"
+        found, out = SimpleNamespace(seeds=[], truths=[]), tmp_path_factory.mktemp("run") / "out"
         recipe = recipe_of(name, data_of_wiring, folders["qwen2_5_vl"])
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Trainer, "train", lambda trainer, **_: setattr(found, "trainer", trainer))
             patch.setattr("transformers.set_seed", found.seeds.append)
+            patch.setattr(Watch, "__enter__", lambda watch: setattr(found, "watch", watch))
+            patch.setattr(Watch, "__exit__", lambda *_: None)
+            sampled = alarms.as_sampled
+            patch.setattr(alarms, "as_sampled", lambda *given: found.truths.append(1) or sampled(*given))
             if "vLLM" in name:
                 install(patch, Engine(recipe.model), recipe.rollouts.mode)
             (train_sft if name.startswith("sft") else train_grpo)(recipe, out)
@@ -293,6 +304,7 @@ def test_rollouts_are_written_every_so_many_steps_by_the_first_process(
     made: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = made("grpo, TRL's own").trainer
+    monkeypatch.setattr(trainer, "alarms", None)  # they look at whole groups
     shown = [{"id": "uneven", "sample": SAMPLE, "prompt": []}] * 2
     said = [[{"role": "assistant", "content": text}] for text in ("<answer>none</answer>", "hm")]
     for step, main in ((9, True), (10, True), (10, False), (20, True)):

@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "sft": ("mirg.cli.train", "sft", "Supervised fine-tuning on trajectories."),
     "grpo": ("mirg.cli.train", "grpo", "Image-aware GRPO with the dual reward."),
     "evaluate": ("mirg.cli.evaluate", "evaluate", "Run a model on a dataset and score it."),
-    "compare": ("mirg.cli.evaluate", "compare", "Evaluations side by side, with paired differences."),
+    "compare": ("mirg.cli.evaluate", "compare_app", "Evaluations side by side, with paired differences."),
     "serve": ("mirg.cli.serve", "serve", "Serve a model on this machine, as an OpenAI-compatible chat endpoint."),
     "score": ("mirg.cli.score", "app", "Score responses to a published benchmark."),
     "study": ("mirg.cli.study", "study", "Train and compare arms that show the effect of each part."),

@@ -7,7 +7,6 @@ share a study: an arm in the file of another machine need not be trained again.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from mirg.errors import EvaluationError
 from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import load_evaluation
-from mirg.evaluation.intervals import LEVEL, RESAMPLES, Floats, draw_counts, sums_by_set
+from mirg.evaluation.intervals import seeds_interval
 from mirg.evaluation.metrics import METRICS
 from mirg.evaluation.records import Record, make_record, read_rows
 from mirg.families import MIRG_TINY
@@ -327,28 +326,5 @@ def contrast(a: str, b: str, found: ByArm, metric: str, subset: str, keep: Seque
         table.append([float(value(after[k])) - float(value(before[k])) for k in keep])
     differences_SN = np.array(table)
     sets = [ours[shared[0]][k].image_set for k in keep]
-    low, high = interval(differences_SN, sets)
+    low, high = seeds_interval(differences_SN, sets)
     return Contrast(a, b, metric, subset, float(differences_SN.mean()), low, high, len(keep), len(shared))
-
-
-def interval(
-    differences_SN: Floats, sets: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
-) -> tuple[float, float]:
-    """The 95 % interval of the mean of paired differences of shape (seeds, items); ``sets`` are the items' image sets.
-
-    Every seed of an arm answers the same items, so the mean varies with both: another seed gives another model, another
-    item another question. The interval is that of the pigeonhole bootstrap (Owen 2007), which draws seeds and image
-    sets independently and is conservative. A few seeds spread too little when they are drawn from themselves, so their
-    effects are first widened by sqrt(S / (S - 1)).
-    """
-    n_seeds = len(differences_SN)
-    means_S = differences_SN.mean(axis=1)
-    if n_seeds > 1:
-        widened = math.sqrt(n_seeds / (n_seeds - 1)) - 1.0
-        differences_SN = differences_SN + widened * (means_S - means_S.mean())[:, None]
-    sums_CS, counts_C = sums_by_set(differences_SN.T, sets)
-    rng = np.random.default_rng(seed)
-    weights_RC, weights_RS = draw_counts(rng, resamples, len(counts_C)), draw_counts(rng, resamples, n_seeds)
-    draws = ((weights_RS @ sums_CS.T.copy()) * weights_RC).sum(axis=1) / (n_seeds * (weights_RC @ counts_C))
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
