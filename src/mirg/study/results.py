@@ -22,10 +22,10 @@ from mirg.evaluation.metrics import METRICS
 from mirg.evaluation.records import Record, make_record, read_rows
 from mirg.families import MIRG_TINY
 from mirg.samples import DatasetFolder
-from mirg.storage import BadLine, digest_bytes, read_json, read_jsonl
-from mirg.study.plan import ARMS, PATHS, StudyRecipe
-from mirg.study.run import cell_name, cells, rating_tokens
-from mirg.training.run import METRICS as METRICS_FILE
+from mirg.storage import BadLine, digest_bytes, read_json
+from mirg.study.cost import costs, tokens
+from mirg.study.plan import ARMS, PATHS, StudyRecipe, cell_name
+from mirg.study.run import cells
 from mirg.training.run import environment
 
 MEASURES: dict[str, Callable[[Record], float]] = {
@@ -86,7 +86,9 @@ def settings_digest(plan: StudyRecipe) -> str:
     Seeds, arms, compute dtype and what the page says may differ. Values that are defaults are left out, so that a new
     key of the recipes does not separate two parts; :data:`DEFAULTS` covers the values of the defaults.
     """
-    free = {"seeds", "arms", "dtype", "sft", "grpo", "families", "expect", *PATHS}
+    free = {"seeds", "arms", "dtype", "sft", "grpo", "families", "expect", "allow_leakage", *PATHS}
+    if plan.more_sft_steps is not None:
+        free.add("equal")
     parts: list[object] = [DEFAULTS, plan.model_dump(mode="json", exclude=free)]
     apart = {"dtype", "threads", "model", "data"}
     stages = ("sft", "grpo") if plan.rl else ("sft",)
@@ -231,36 +233,9 @@ def results(plan: StudyRecipe, out: Path, measured: Sequence[Cell]) -> dict[str,
             for subset, places in subsets.items()
             for metric, value in MEASURES.items()
         ],
+        "costs": costs(plan, out, [(cell.arm, cell.seed) for cell in measured]),
         "contrasts": [row._asdict() for row in contrasts(found, levels)],
     }
-
-
-def tokens(name: str, seed: int, out: Path) -> tuple[int, int]:
-    """Tokens generated in rollouts and tokens trained on, from the base to the end of the arm.
-
-    The tokens trained on in GRPO are those of the packed sequences: a prompt counts once for its group.
-    """
-    generated = trained = 0
-    for arm in ARMS[name].path[1:]:
-        rows = [
-            row for _, row in read_jsonl(out / "runs" / cell_name(arm, seed) / METRICS_FILE) if isinstance(row, dict)
-        ]
-        if arm.stage == "sft":
-            trained += int(max((row.get("num_tokens") or 0 for row in rows), default=0))
-        else:
-            generated += _sum(rows, "tokens/generated") + rating_tokens(arm, seed, out)
-            trained += _sum(rows, "tokens/trained")
-    return generated, trained
-
-
-def _sum(rows: Sequence[dict[str, Any]], key: str) -> int:
-    """The total of a metric whose rows are means over the steps since the previous row."""
-    total, before = 0.0, 0
-    for row in rows:
-        if isinstance(row.get(key), int | float):
-            total += row[key] * (row["step"] - before)
-            before = row["step"]
-    return round(total)
 
 
 ByArm = Mapping[str, Mapping[int, Sequence[Record]]]  # arm, seed, records in one order
