@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,12 +16,12 @@ from fakes.study import write_run
 from mirg.cli.main import app
 from mirg.data.scenes.generate import write_scenes
 from mirg.errors import ConfigError, DataError
-from mirg.samples import DatasetFolder
+from mirg.samples import DatasetFolder, DatasetWriter
 from mirg.study.cost import Cost, costs, passes_per_token, stage_cost, steps_of
 from mirg.study.data import check_datasets, split_dataset
 from mirg.study.outlook import hours
 from mirg.study.plan import ARMS, StudyRecipe
-from mirg.study.run import _todo, cells, missing_cells, train_cell
+from mirg.study.run import _claim, _todo, cells, missing_cells, train_cell
 from mirg.trajectories.build import build_dataset
 
 ARM_NAMES = ("sft", "sft_continued", "object_only", "dual")
@@ -150,10 +151,46 @@ def test_one_dataset_is_split(folders: Path, tmp_path: Path) -> None:
         split_dataset(folders / "annotated", tmp_path / "other")
 
 
+def test_a_dataset_of_few_images_cannot_be_split(folders: Path, tmp_path: Path) -> None:
+    """All samples share their images: there is one group."""
+    source = DatasetFolder.open(folders / "train")
+    first = next(iter(source))
+    with DatasetWriter(tmp_path / "one", name="one") as out:
+        refs = tuple(out.add_image(source.open_image(ref), str(k)) for k, ref in enumerate(first.images))
+        for k in range(12):
+            out.add(first.model_copy(update={"id": f"s{k}", "images": refs}))
+    with pytest.raises(DataError, match=r"the parts would have .*12.* samples, because samples that share an image"):
+        split_dataset(tmp_path / "one", tmp_path / "out")
+    assert not (tmp_path / "out" / "data" / "split").exists()
+
+
+def test_a_start_that_solves_nothing_stops_the_study(tmp_path: Path, plan: Callable[..., StudyRecipe]) -> None:
+    """Before a run folder is made, so that keys about GRPO may still change; later they may not."""
+    (tmp_path / "data").mkdir()
+    rated = tmp_path / "data" / "rated-sft-0.json"
+    rated.write_text('{"tokens_generated": 9, "never": 11, "always": 1}')
+    with pytest.raises(ConfigError, match=r"sft-0 solves no RL sample only sometimes \(11 never, 1 always\)"):
+        train_cell(plan(), ARMS["dual"], 0, tmp_path, write_run)
+    _claim(plan(), tmp_path)
+    _claim(plan(rl_answers=0, rl_steps=7, equal="tokens"), tmp_path)
+    with pytest.raises(ConfigError, match="sft_steps"):
+        _claim(plan(sft_steps=9), tmp_path)
+    (tmp_path / "runs" / "dual-1").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="rl_answers = 0, now it is 2"):
+        _claim(plan(rl_steps=7, equal="tokens"), tmp_path)
+    rated.write_text('{"sometimes": 1, "never": 11}')
+    (tmp_path / "runs" / "sft-0").mkdir()
+    assert train_cell(plan(), ARMS["dual"], 0, tmp_path, write_run) == "mirg-tiny"
+
+
 # What is said.
 
 
-def test_dry_run(folders: Path, plan: Callable[..., StudyRecipe], trained: Path) -> None:
+def test_dry_run(
+    folders: Path, plan: Callable[..., StudyRecipe], trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = SimpleNamespace(weights=SimpleNamespace(trained=2**20))
+    monkeypatch.setattr("mirg.training.memory.estimate", lambda recipe: weights)
     words = [f"--{role}={folders / role}" for role in ("train", "rl", "test")]
     keys = [word for key in ("seeds=[0,1]", "sft=tiny/sft", "grpo=tiny/grpo", "sft_steps=30") for word in ("-s", key)]
     shown = CliRunner().invoke(app, ["study", "--model=mirg-tiny", f"--out={trained}", "--dry-run", *words, *keys])
@@ -162,7 +199,8 @@ def test_dry_run(folders: Path, plan: Callable[..., StudyRecipe], trained: Path)
     assert "12 items; 9 evaluations and 8 training runs" in text and "sft_continued" in text
     assert "what dual of the same seed has cost, in FLOPs" in text
     assert "hours of sft: 0.167 for 60 steps at 10 s" in text and "2 runs of as much compute as GRPO" in text
-    assert "GiB are free" in text and not (trained / "plan.json").exists()
+    # A model of 4 MiB and two checkpoints of 12 MiB for each of the eight runs.
+    assert "disk: about 0.22 GiB" in text and "GiB are free" in text and not (trained / "plan.json").exists()
     new = plan(seeds=(3,))
     told = hours(new, trained, "grpo", missing_cells(new, ()))
     assert "not known before a run is timed: -s 'seeds=[3]' -s 'arms=[dual]'" in told

@@ -185,7 +185,7 @@ BEFORE_TRAINING = {"equal", "allow_leakage"}  # test_before.py
 def test_every_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, list[Any]] = defaultdict(list)
 
-    report = SimpleNamespace(tokens=1, kept=Counter(), n_kept=1, n_rejected=0)
+    report = SimpleNamespace(tokens=1, kept=Counter(sometimes=1), n_kept=1, n_rejected=0)
     summary = {"metrics": {"overall": {"joint_accuracy": {"mean": 0.0}}}}
     record(monkeypatch, seen, "mirg.engines.load.load_engine", "engine")
     record(monkeypatch, seen, "mirg.evaluation.pass_rates.write_difficulty", report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,10 +31,15 @@ def split_dataset(data: Path, out: Path) -> dict[Role | str, str]:
     if not note.is_file():
         _require_trajectories(source, "data")
         report = write_split(source, folder, PARTS, overwrite=True)
-        if small := [name for name in PARTS if not report.kept[name]]:
+        wanted = {name: share * report.n_kept for name, share in PARTS.items()}
+        if any(3 * report.kept[name] < count for name, count in wanted.items()):
+            shutil.rmtree(folder)
             raise DataError(
-                f"{data} cannot be split: the part {small[0]} would be empty",
-                hint="its samples share images with each other; give --train, --rl and --test instead of --data",
+                f"{data} cannot be split 40 : 40 : 20: the parts would have "
+                + ", ".join(f"{report.kept[name]} ({name})" for name in PARTS)
+                + " samples, because samples that share an image stay together",
+                hint="split the images first (`mirg data split`), make the tasks of each part from its images, and give"
+                " --train, --rl and --test",
             )
         write_json_atomic(note, {"digest": source.card.digest, **report.kept})
         logger.info("%s is split: %s", data, ", ".join(f"{name} {count}" for name, count in report.kept.items()))

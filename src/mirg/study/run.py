@@ -28,6 +28,8 @@ from mirg.study.plan import ARMS, PATHS, Arm, StudyRecipe, cell_name, rated_name
 PLAN_FILE, DIGESTS = "plan.json", "datasets"
 # Seeds and arms may be added to a study, and its datasets may be moved. All other keys must stay the same.
 _MAY_CHANGE = PATHS | {"seeds", "arms", "families", "expect", "allow_leakage"}
+# These may change until the first arm of GRPO begins, which they are about.
+_OF_GRPO = {"rl_answers", "rl_steps", "grpo", "more_sft_steps", "equal"}
 Train = Callable[[Any, Path], Path]
 
 
@@ -174,11 +176,15 @@ def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) 
     if arm.rated and plan.rl_answers:
         data = str(out / "data" / rated_name(arm, seed))
         more += PARTIALLY_SOLVED
+        _require_partially_solved(arm, seed, out)
     if arm.rate != 1.0:
         more.append(f"optim.learning_rate={arm.rate * plan.stage_recipe(arm.stage).optim.learning_rate}")
+    steps, first = steps_of(plan, arm, seed, out), plan.waits_for(arm)
+    if first:
+        logger.info("%d steps cost what %s of this seed has cost (equal: %s)", steps, first.name, plan.equal)
     overrides = (
         f"model={_model(plan, arm, seed, out)}", f"data={data}", f"seed={seed}",
-        f"steps={steps_of(plan, arm, seed, out)}", *more, *arm.overrides,
+        f"steps={steps}", *more, *arm.overrides,
     )  # fmt: skip
     return str(train(plan.stage_recipe(arm.stage, overrides), out / "runs" / cell_name(arm, seed)))
 
@@ -203,6 +209,20 @@ def rate(plan: StudyRecipe, arm: Arm, seed: int, out: Path) -> None:
     told = {"tokens_generated": report.tokens, "seconds": round(monotonic() - began, 3), **report.kept}
     write_json_atomic(out / "data" / f"{name}.json", told)
     logger.info("%s: %s", name, ", ".join(f"{count} {word}" for word, count in report.kept.most_common()))
+
+
+def _require_partially_solved(arm: Arm, seed: int, out: Path) -> None:
+    """ConfigError if the model that ``arm`` starts from is never right only sometimes: GRPO has no signal then."""
+    file = out / "data" / f"{rated_name(arm, seed)}.json"
+    counts: Any = read_json(file) if file.is_file() else {"sometimes": 1}
+    if not counts.get("sometimes"):
+        told = ", ".join(f"{counts[word]} {word}" for word in ("never", "always") if word in counts)
+        raise ConfigError(
+            f"{_start_of(arm, seed)} solves no RL sample only sometimes ({told}), so that {arm.name} has nothing to"
+            " learn from",
+            hint="-s rl_answers=0 trains on all samples, a larger rl_answers finds rarer successes; otherwise longer"
+            " SFT (sft_steps, with another --out), or RL samples that are easier, or harder if all are always solved",
+        )
 
 
 def _model(plan: StudyRecipe, arm: Arm, seed: int, out: Path) -> str:
@@ -233,7 +253,14 @@ def _claim(plan: StudyRecipe, out: Path) -> None:
         if not field.is_required()
     }
     held = plan.model_copy(update=defaults).model_dump(mode="json") | old
-    changed = [key for key in wanted if key not in _MAY_CHANGE and held[key] != wanted[key]]
+    begun = any(
+        (out / "runs" / cell_name(arm, seed)).exists()
+        for arm in ARMS.values()
+        for seed in {*plan.seeds, *held["seeds"]}
+        if arm.stage == "grpo" or arm.steps == "more_sft_steps"
+    )
+    free = _MAY_CHANGE if begun else _MAY_CHANGE | _OF_GRPO
+    changed = [key for key in wanted if key not in free and held[key] != wanted[key]]
     if changed:
         key = changed[0]
         raise ConfigError(
