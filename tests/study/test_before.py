@@ -169,7 +169,9 @@ def test_a_start_that_solves_nothing_stops_the_study(tmp_path: Path, plan: Calla
     (tmp_path / "data").mkdir()
     rated = tmp_path / "data" / "rated-sft-0.json"
     rated.write_text('{"tokens_generated": 9, "never": 11, "always": 1}')
-    with pytest.raises(ConfigError, match=r"sft-0 solves no RL sample only sometimes \(11 never, 1 always\)"):
+    with pytest.raises(
+        ConfigError, match=r"sft-0 solves too few .* \(11 never, 0 sometimes, 1 always\).* a step takes 16"
+    ):
         train_cell(plan(), ARMS["dual"], 0, tmp_path, write_run)
     _claim(plan(), tmp_path)
     _claim(plan(rl_answers=0, rl_steps=7, equal="tokens"), tmp_path)
@@ -178,7 +180,7 @@ def test_a_start_that_solves_nothing_stops_the_study(tmp_path: Path, plan: Calla
     (tmp_path / "runs" / "dual-1").mkdir(parents=True)
     with pytest.raises(ConfigError, match="rl_answers = 0, now it is 2"):
         _claim(plan(rl_steps=7, equal="tokens"), tmp_path)
-    rated.write_text('{"sometimes": 1, "never": 11}')
+    rated.write_text('{"sometimes": 16, "never": 11}')
     (tmp_path / "runs" / "sft-0").mkdir()
     assert train_cell(plan(), ARMS["dual"], 0, tmp_path, write_run) == "mirg-tiny"
 

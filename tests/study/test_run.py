@@ -185,7 +185,7 @@ BEFORE_TRAINING = {"equal", "allow_leakage"}  # test_before.py
 def test_every_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, list[Any]] = defaultdict(list)
 
-    report = SimpleNamespace(tokens=1, kept=Counter(sometimes=1), n_kept=1, n_rejected=0)
+    report = SimpleNamespace(tokens=1, kept=Counter(sometimes=16), n_kept=1, n_rejected=0)
     summary = {"metrics": {"overall": {"joint_accuracy": {"mean": 0.0}}}}
     record(monkeypatch, seen, "mirg.engines.load.load_engine", "engine")
     record(monkeypatch, seen, "mirg.evaluation.pass_rates.write_difficulty", report)
@@ -324,8 +324,11 @@ def test_outcomes_that_do_not_belong_here(change: dict[str, Any] | None, said: s
 
 
 @pytest.mark.slow
-def test_grpo_trains_on_what_its_start_gets_right_sometimes(tmp_path: Path, small: Plan) -> None:
+def test_grpo_trains_on_what_its_start_gets_right_sometimes(
+    tmp_path: Path, small: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Once for all arms of a seed, also after a stop; the base, which is never right, trains on everything."""
+    monkeypatch.setattr("mirg.study.run._require_partially_solved", lambda *_: None)  # the shipped model never is
     plan = small
     first, again = Trainer(), Trainer()
     wanted = plan(arms=("dual", "dual_without_sft"), seeds=(0,), rl_answers=2)
@@ -381,7 +384,7 @@ def test_other_datasets_are_another_study(tmp_path: Path, small: Plan, datasets:
 @pytest.mark.slow
 def test_side_by_side_is_one_after_another(tmp_path: Path, small: Plan) -> None:
     """Two processes give the same outcomes, and no arm begins before the arm that it starts from has ended."""
-    wanted = small(arms=("sft", "object_only", "dual"), seeds=(0,), rl_answers=2)
+    wanted = small(arms=("sft", "object_only", "dual"), seeds=(0,))
     run_study(wanted, tmp_path / "one", write_run)
     run_study(wanted, tmp_path / "two", write_run, jobs=2)
     assert outcomes(wanted, tmp_path / "two") == outcomes(wanted, tmp_path / "one")

@@ -210,6 +210,7 @@ SERVER: list[Row] = [
 COLOCATE: list[Row] = [
     ("rollouts.backend", "vllm", args("use_vllm"), True),
     ("rollouts.mode", "colocate", args("vllm_mode")),
+    ("rollouts.mode", "colocate", lambda made: made.trainer.args.vllm_max_model_length > LONG, True),
 ]
 TABLES: dict[str, tuple[type[BaseModel], list[Row]]] = {
     "sft": (SftRecipe, SFT),

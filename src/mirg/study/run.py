@@ -176,7 +176,7 @@ def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) 
     if arm.rated and plan.rl_answers:
         data = str(out / "data" / rated_name(arm, seed))
         more += PARTIALLY_SOLVED
-        _require_partially_solved(arm, seed, out)
+        _require_partially_solved(plan, arm, seed, out)
     if arm.rate != 1.0:
         more.append(f"optim.learning_rate={arm.rate * plan.stage_recipe(arm.stage).optim.learning_rate}")
     steps, first = steps_of(plan, arm, seed, out), plan.waits_for(arm)
@@ -211,17 +211,19 @@ def rate(plan: StudyRecipe, arm: Arm, seed: int, out: Path) -> None:
     logger.info("%s: %s", name, ", ".join(f"{count} {word}" for word, count in report.kept.most_common()))
 
 
-def _require_partially_solved(arm: Arm, seed: int, out: Path) -> None:
-    """ConfigError if the model that ``arm`` starts from is never right only sometimes: GRPO has no signal then."""
+def _require_partially_solved(plan: StudyRecipe, arm: Arm, seed: int, out: Path) -> None:
+    """ConfigError if the model that ``arm`` starts from solves too few samples only sometimes: GRPO needs those."""
+    recipe: Any = plan.stage_recipe("grpo")
+    needed = recipe.prompts_per_step * recipe.admission.candidates
     file = out / "data" / f"{rated_name(arm, seed)}.json"
-    counts: Any = read_json(file) if file.is_file() else {"sometimes": 1}
-    if not counts.get("sometimes"):
-        told = ", ".join(f"{counts[word]} {word}" for word in ("never", "always") if word in counts)
+    counts: Any = read_json(file) if file.is_file() else {"sometimes": needed}
+    if counts.get("sometimes", 0) < needed:
+        told = ", ".join(f"{counts.get(word, 0)} {word}" for word in ("never", "sometimes", "always"))
         raise ConfigError(
-            f"{_start_of(arm, seed)} solves no RL sample only sometimes ({told}), so that {arm.name} has nothing to"
-            " learn from",
+            f"{_start_of(arm, seed)} solves too few RL samples only sometimes ({told}): {arm.name} learns from those,"
+            f" and a step takes {needed}",
             hint="-s rl_answers=0 trains on all samples, a larger rl_answers finds rarer successes; otherwise longer"
-            " SFT (sft_steps, with another --out), or RL samples that are easier, or harder if all are always solved",
+            " SFT (sft_steps, with another --out), or RL samples that are easier, or harder if most are always solved",
         )
 
 

@@ -51,7 +51,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from mirg.console import logger
-from mirg.errors import ConfigError
+from mirg.errors import ConfigError, DataError
 from mirg.models.load import LoadedModel, forbidden_tokens
 from mirg.models.packing import enable_packed_forward, pack, score_packed
 from mirg.models.prompts import Prompt, encode
@@ -65,7 +65,7 @@ from mirg.training.health import ACTIVITY, READING_DATA, UPDATE
 from mirg.training.recipe import AdmissionConfig, GrpoRecipe
 from mirg.training.run import RolloutLog, RunFolder
 from mirg.training.trainer import ResumableTrainer
-from mirg.training.vllm import VllmRollouts, generating_model, require_vllm
+from mirg.training.vllm import VllmRollouts, colocate, generating_model, require_vllm
 
 PART = "object"  # the reward whose mean says how difficult a group is
 
@@ -82,6 +82,10 @@ def train_grpo(recipe: GrpoRecipe, run: RunFolder) -> launch.Outcome:
     rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, slow)
     with ACTIVITY.doing(READING_DATA):
         prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders, measured=recipe.measured)
+    if recipe.rollouts.backend == "vllm" and recipe.rollouts.mode == "colocate":
+        whole = prepared.longest + recipe.max_new_tokens
+        rollouts = colocate(recipe.rollouts, loaded, run.path / "vllm", whole)
+        recipe = recipe.model_copy(update={"rollouts": rollouts})
     rolled_out = recipe.prompts_per_step * recipe.admission.candidates
     steps = recipe.steps or launch.steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
     logger.info(
@@ -209,7 +213,16 @@ class PlainGRPOTrainer(ResumableTrainer, GRPOTrainer):
             self.ref_model.load_state_dict(arguments["model"].state_dict())
 
     def get_train_dataloader(self) -> Any:
-        """TRL's loader, with ``candidates`` times as many prompts, in an order that a resumed run repeats."""
+        """TRL's loader, with ``candidates`` times as many prompts, in an order that a resumed run repeats.
+
+        DataError if there are fewer prompts than one step takes: TRL would train nothing and say nothing.
+        """
+        needed = self.args.generation_batch_size // self.num_generations * self.candidates
+        if len(self.train_dataset) < needed:
+            raise DataError(
+                f"{len(self.train_dataset)} prompts are fewer than the {needed} of one step",
+                hint="lower prompts_per_step, give more samples, or loosen pass_rate and reward_std",
+            )
         return self._get_dataloader(
             dataset=self.train_dataset,
             description="Training",
