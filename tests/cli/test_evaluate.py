@@ -66,6 +66,18 @@ def test_evaluate_and_compare(mirg: Mirg, data: Path, engine: ScriptedEngine, tm
     assert json.loads(out.read_text())["differences"] == []
 
 
+def test_sides_of_several_seeds(mirg: Mirg, data: Path, engine: ScriptedEngine, tmp_path: Path) -> None:
+    for name, right in (("a-0", 2), ("a-1", 3), ("b-0", 8), ("b-1", 12)):
+        assert mirg("evaluate", f"m-{right}", data, "--out", tmp_path / name).exit_code == 0
+    sides = [tmp_path / "a-0", tmp_path / "a-1", "--with", tmp_path / "b-0", tmp_path / "b-1"]
+    shown = mirg("compare", *sides)
+    assert "second - first" in shown.output and "pairs: b-0 - a-0; b-1 - a-1" in shown.output
+    out = tmp_path / "sides.json"
+    by_pattern = mirg("compare", tmp_path / "a-*", "--with", tmp_path / "b-*", "--json", "--out", out)
+    assert json.loads(by_pattern.stdout) == json.loads(mirg("compare", "--json", *sides).stdout)
+    assert json.loads(out.read_text())["sides"][1]["seeds"] == 2
+
+
 def test_variants_are_evaluated_and_compared(mirg: Mirg, data: Path, engine: ScriptedEngine, tmp_path: Path) -> None:
     arguments = ("evaluate", "good-7", data, "--out", tmp_path / "out")
     found = mirg(*arguments, "--permute", "--rescale", 0.5)

@@ -82,6 +82,7 @@ TABLE: list[tuple[str, str, str]] = [
         prompts published .options.prompts | mode all .options.mode | against TMP/e .options.against
         out TMP/e .plan.overwrite=False"""),
     ("compare", "evaluation.compare.load_evaluations", "folders a,b .folders"),
+    ("compare", "evaluation.compare.load_evaluations", "folders a,b .folders=a,b,c | others c .folders.2"),
     ("ground", "engines.load.load_engine engines.ask.ask", """
         images PICTURE .names | model m load_engine.model | question where? .question
         family qwen2-vl load_engine.family | device cpu load_engine.device | instructions short .instructions
@@ -115,6 +116,7 @@ TABLE: list[tuple[str, str, str]] = [
         out TMP/s .out | recipe TMP/study.yaml .plan.rl_steps=3 | model m .plan.model | train d .plan.train
         rl r .plan.rl | test t .plan.test | overrides seeds=[4] .plan.seeds=4
         elsewhere o load_cells.files | jobs 3 .jobs"""),
+    ("study", "study.data.split_dataset", "data DATA .data | out TMP/s .out | model m .data.stem=data"),
     ("demo", "cli.demo._make_data", """
         out TMP/d .out | photos TMP/p .photos | recipe TMP/demo.yaml .plan.test_samples=3
         overrides seed=9 .plan.seed=9"""),
@@ -234,6 +236,7 @@ SEEN_AT_THE_END = {
     "score migbench out": "test_score.py",
     "score migbench summary": "test_score.py",
     "sft dry_run": "tests/training/test_recipes.py",
+    "study dry_run": "tests/study/test_before.py",
     "study show": "tests/research/study/test_study.py",
     "grpo dry_run": "tests/training/test_recipes.py",
     "data compose dry_run": "tests/data/compose/test_build.py",

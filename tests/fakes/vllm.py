@@ -55,6 +55,7 @@ class Engine:
         enable_packed_forward(self.model)
         self.faults = set(faults)
         self.calls: list[str] = []
+        self.llm: LLM | None = None  # the one of colocate mode that TRL has made
         self._asked: Counter[int] = Counter()
         self._busy = Lock()
         if "pixel limits" in faults:
@@ -185,9 +186,10 @@ class Server:
 class LLM:
     """vLLM in the training process: it takes one placeholder per image and expands them in order."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        model = SimpleNamespace(load_weights=engine.load)
+    def __init__(self, engine: Engine, **settings: Any) -> None:
+        self.engine, self.settings = engine, settings
+        self.asleep: set[str] = set()  # parts of the memory that were given back
+        model = SimpleNamespace(load_weights=self._load)
         worker = SimpleNamespace(model_runner=SimpleNamespace(model=model))
         self.llm_engine = SimpleNamespace(
             model_executor=SimpleNamespace(driver_worker=worker),
@@ -197,7 +199,23 @@ class LLM:
     def reset_prefix_cache(self) -> None:
         self.engine.calls.append("/reset_prefix_cache")
 
+    def sleep(self, level: int) -> None:
+        """Level 2 discards the weights; buffers are kept."""
+        assert level == 2 and self.settings["enable_sleep_mode"]
+        self.asleep = {"weights", "kv_cache"}
+        for weight in self.engine.model.parameters():
+            weight.data.fill_(torch.nan)
+        self.engine.calls.append("sleep")
+
+    def wake_up(self, tags: list[str]) -> None:
+        self.asleep -= set(tags)
+
+    def _load(self, named: Any) -> None:
+        assert "weights" not in self.asleep, "weights are written to memory that was given back"
+        self.engine.load(named)
+
     def generate(self, prompts: list[dict[str, Any]], sampling_params: dict[str, Any], use_tqdm: bool) -> list[Any]:
+        assert not self.asleep, f"asleep: {self.asleep}"
         return [self._generate(row, sampling_params) for row in prompts]
 
     def _generate(self, row: dict[str, Any], params: dict[str, Any]) -> Any:
@@ -247,10 +265,15 @@ def install(monkeypatch: pytest.MonkeyPatch, engine: Engine, mode: str = "server
     if mode == "server":
         monkeypatch.setattr(vllm_generation, "VLLMClient", Client)
         return engine
+
+    def made(llm: LLM) -> LLM:
+        engine.llm = llm
+        return llm
+
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "")  # TRL will write them; thus they are as before after the test
         monkeypatch.delenv(name)
-    monkeypatch.setattr(vllm_generation, "LLM", lambda **_: LLM(engine), raising=False)
+    monkeypatch.setattr(vllm_generation, "LLM", lambda **settings: made(LLM(engine, **settings)), raising=False)
     monkeypatch.setattr(vllm_generation, "SamplingParams", lambda **params: _known(params), raising=False)
     return engine
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mirg.errors import EvaluationError
+from mirg.evaluation.intervals import seeds_interval
 from mirg.evaluation.records import Record
-from mirg.study.results import contrast, contrasts, interval, subsets_of
+from mirg.study.results import contrast, contrasts, subsets_of
 
 
 def record(name: str, joint: bool, hidden: bool = True, task: str = "refer") -> Record:
@@ -71,7 +72,7 @@ def test_the_interval_covers(seed_spread: float) -> None:
         seeds = rng.normal(0.1, seed_spread, 3)[:, None]
         items = rng.normal(0.0, 0.3, 200)[None, :]
         table = seeds + items + rng.normal(0.0, 0.3, (3, 200))
-        low, high = interval(table, [str(k) for k in range(200)], seed=number, resamples=400)
+        low, high = seeds_interval(table, [str(k) for k in range(200)], seed=number, resamples=400)
         held += low <= 0.1 <= high
     # Three seeds drawn with replacement say little about a large spread of seeds: the honest bound is lower there.
     assert held >= (0.92 if seed_spread == 0.0 else 0.80) * studies
@@ -80,21 +81,21 @@ def test_the_interval_covers(seed_spread: float) -> None:
 def test_same_interval_again() -> None:
     table = np.random.default_rng(0).normal(0.1, 0.5, (3, 50))
     names = [str(k // 2) for k in range(50)]
-    assert interval(table, names) == interval(table, names)
-    low, high = interval(np.full((2, 10), 0.25), [str(k) for k in range(10)])
+    assert seeds_interval(table, names) == seeds_interval(table, names)
+    low, high = seeds_interval(np.full((2, 10), 0.25), [str(k) for k in range(10)])
     assert low == pytest.approx(0.25) and high == pytest.approx(0.25)
 
 
 def test_few_seeds_are_spread_further() -> None:
     """One of three seeds is drawn three times in 1 of 27 draws: the ends are the outer seeds, times sqrt(3 / 2)."""
     table = np.array([[-0.1], [0.0], [0.1]]).repeat(5, axis=1)
-    assert interval(table, list("abcde")) == pytest.approx((-0.1 * 1.5**0.5, 0.1 * 1.5**0.5))
+    assert seeds_interval(table, list("abcde")) == pytest.approx((-0.1 * 1.5**0.5, 0.1 * 1.5**0.5))
 
 
 def test_another_seed_draws_others_and_image_sets_stay_together() -> None:
     table = np.random.default_rng(0).normal(0.1, 0.5, (1, 50))
     names = [str(k) for k in range(50)]
-    assert interval(table, names, seed=1) != interval(table, names, seed=2)
+    assert seeds_interval(table, names, seed=1) != seeds_interval(table, names, seed=2)
     one_set = [[row.model_copy(update={"image_set": "one"}) for row in part] for part in (answers(), answers(0, 1, 2))]
     row = contrast("sft", "dual", {"sft": {0: one_set[0]}, "dual": {0: one_set[1]}}, "joint_accuracy", "all", range(8))
     assert row.low == row.high == row.delta == 3 / 8, "a single image set has no spread"

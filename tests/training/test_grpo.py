@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fakes.tiny import read_data
 from fakes.training import answer, favour, rows, weights
 from mirg.engines.load import load_engine
-from mirg.errors import ConfigError
+from mirg.errors import ConfigError, DataError
 from mirg.families import family
 from mirg.models.load import forbidden_tokens, load_model
 from mirg.models.vision import FeatureCache
@@ -293,3 +293,9 @@ def test_the_run_begins_with_the_longest(tmp_path: Path, grpo_recipe: Make, data
     assert f"the longest prompts come first: up to {most.tokens} tokens, sample {most.id}" in caplog.text
     seen = {row["id"] for row in rows(tmp_path / "run" / "rollouts.jsonl")}
     assert seen == {lengths[row].id for row in longest_rows(lengths, recipe.prompts_per_step)}
+
+
+def test_fewer_prompts_than_a_step_takes_are_refused(tmp_path: Path, grpo_recipe: Make, data: Path) -> None:
+    """TRL's sampler would give none, and the run would end without a step."""
+    with pytest.raises(DataError, match="12 prompts are fewer than the 14 of one step"):
+        train_grpo(grpo_recipe(prompts_per_step=7, admission={"policy": "resample"}), tmp_path)

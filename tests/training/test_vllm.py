@@ -15,6 +15,7 @@ import torch
 
 from mirg.config import load_recipe
 from mirg.errors import ConfigError
+from mirg.models.load import load_model
 from mirg.training import vllm
 from mirg.training.recipe import GrpoRecipe, RolloutConfig
 from mirg.training.vllm import generation_arguments, reach_server, require_vllm, serve_command
@@ -181,3 +182,22 @@ def test_a_server_that_comes_up_late_is_waited_for(
     answers: dict[str, Any] = {"/health": (503, None), "/server_info": (200, GOOD)}
     monkeypatch.setattr(vllm, "sleep", lambda seconds: answers.update(UP))
     reach_server(RolloutConfig(server=serve(answers), timeout=60), "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        ({"PYTORCH_ALLOC_CONF": "expandable_segments:True"}, True),
+        ({name: "expandable_segments:True" for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")}, False),
+        ({}, False),
+    ],
+)
+def test_memory_that_cannot_sleep(settings: dict[str, str], refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM looks at one of the two names only. Without it, the next thing that is missing here is said."""
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as said:
+        require_vllm(RolloutConfig(backend="vllm", mode="colocate", sleep=True), load_model("mirg-tiny"))
+    assert ("expandable_segments" in str(said.value)) == refused

@@ -15,6 +15,7 @@ import torch
 from fakes.training import favour, first_batch, loss_and_gradients, make_trainer, rows, weights
 from fakes.vllm import Engine, install
 from mirg.errors import EngineError
+from mirg.models.load import load_model
 from mirg.models.prompts import Prompt
 from mirg.models.sampling import Sampling
 from mirg.training import vllm
@@ -268,3 +269,31 @@ def test_adapters_are_checked_as_they_are_sent(start: Make) -> None:
             if "lora_B" in name:
                 weight.normal_(std=0.1)
     first_batch(trainer)
+
+
+def test_a_sleeping_engine_gets_its_weights_back_before_each_call(
+    tmp_path: Path, grpo_recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One GPU: after each call vLLM's memory is free, and what it read of the model is the run's own folder."""
+    limits = {"min_pixels": 48 * 48, "max_pixels": 96 * 96}
+    recipe = grpo_recipe(
+        rollouts={"backend": "vllm", "mode": "colocate", "sleep": True}, steps=1, group_size=2, max_new_tokens=12,
+        prompt={"instructions": "none", **limits},
+    )  # fmt: skip
+    engine = install(monkeypatch, Engine(recipe.model), "colocate")
+    size = engine.processor.image_processor.size
+    size["shortest_edge"], size["longest_edge"] = limits.values()
+    assert train_grpo(recipe, tmp_path / "run").step == 1
+    assert engine.llm is not None and engine.llm.asleep == {"weights", "kv_cache"}
+    # At the start, after the check and after the rollouts; the weights were sent for each of the two calls.
+    assert [call for call in engine.calls if call in ("sleep", "weights")] == ["sleep", *["weights", "sleep"] * 2]
+    given = engine.llm.settings
+    assert given["model"] == str(tmp_path / "run" / "vllm")
+    assert 12 < given["max_model_len"] < 1000, "the longest prompt and completion, not what the model could read"
+    read = load_model(given["model"])
+    assert (read.limits.min_pixels, read.limits.max_pixels) == tuple(limits.values())
+    weights_of = tmp_path / "run" / "vllm" / "model.safetensors"
+    assert (
+        weights_of.is_symlink() and weights_of.resolve() == (Path(recipe.model) / "model/model.safetensors").resolve()
+    )
+    assert load_model(recipe.model).limits != read.limits, "the model that the run starts from is unchanged"

@@ -28,12 +28,13 @@ from mirg.families import PixelLimits
 from mirg.images import ImageLimits
 from mirg.models.vision import VISION
 from mirg.samples import DatasetFolder, DatasetWriter
-from mirg.training import memory
+from mirg.training import alarms, memory
 from mirg.training.data import _Opener
 from mirg.training.grpo import PlainGRPOTrainer, train_grpo
+from mirg.training.health import Watch
 from mirg.training.recipe import GrpoRecipe, SftRecipe
 from mirg.training.sft import train_sft
-from mirg.training.trainer import RunCallback, StopCallback
+from mirg.training.trainer import FiniteGuard, RunCallback, StopCallback
 from mirg.training.validation import Validation
 
 Found = Callable[[Any], object]
@@ -128,6 +129,10 @@ COMMON: list[Row] = [
     ("eval_max_new_tokens", 33, lambda made: callback(Validation)(made).plan.generation.max_new_tokens),
     ("patience", 2, lambda made: [callback(Validation)(made).exhausted(at) for at in AFTER_BEST], [False, True]),
     ("finish_with", "best", lambda made: callback(Validation)(made).recipe.finish_with),
+    ("health.not_finite", "stop", lambda made: callback(FiniteGuard)(made).config.not_finite),
+    ("health.in_a_row", 5, lambda made: callback(FiniteGuard)(made).config.in_a_row),
+    ("health.waiting", 7, lambda made: made.watch.config.waiting),
+    ("health.watchdog", 8, lambda made: made.watch.config.watchdog),
 ]
 SFT: list[Row] = [
     *COMMON,
@@ -193,6 +198,8 @@ GRPO: list[Row] = [
     ),
     ("reward.function_weight", 0.25, lambda made: made.trainer.reward_weights.tolist()[3]),
     ("log_rollouts_every", 9, lambda made: made.trainer.rollouts.every),
+    ("health.alarms", False, lambda made: made.trainer.alarms is None, True),
+    ("health.ground_truth", 2, lambda made: len(made.truths)),
 ]  # fmt: skip
 # What cannot be set together with the rows above.
 FAMILY: list[Row] = [
@@ -226,6 +233,7 @@ SERVER: list[Row] = [
 COLOCATE: list[Row] = [
     ("rollouts.backend", "vllm", args("use_vllm"), True),
     ("rollouts.mode", "colocate", args("vllm_mode")),
+    ("rollouts.mode", "colocate", lambda made: made.trainer.args.vllm_max_model_length > LONG, True),
 ]
 # With a chat template that opens the thinking, and can close it at once.
 EMPTY = "<think>\n\n</think>\n\n"
@@ -281,7 +289,7 @@ def made(data_of_wiring: Path, folders: dict[str, Path], tmp_path_factory: pytes
     def build(name: str) -> Any:
         if name in kept:
             return kept[name]
-        found, out = SimpleNamespace(seeds=[], reported=[]), tmp_path_factory.mktemp("run") / "out"
+        found, out = SimpleNamespace(seeds=[], reported=[], truths=[]), tmp_path_factory.mktemp("run") / "out"
         model = folders["qwen2_5_vl"]
         if "thinking" in name:
             model = write_thinking(out.with_name("model"), folders["qwen3_vl"])
@@ -291,6 +299,10 @@ def made(data_of_wiring: Path, folders: dict[str, Path], tmp_path_factory: pytes
             patch.setattr("transformers.set_seed", found.seeds.append)
             patch.setattr("mirg.training.launch.require_trackers", lambda names: None)
             patch.setattr("mirg.training.launch.tracked", reporting(found.reported))
+            patch.setattr(Watch, "__enter__", lambda watch: setattr(found, "watch", watch))
+            patch.setattr(Watch, "__exit__", lambda *_: None)
+            sampled = alarms.as_sampled
+            patch.setattr(alarms, "as_sampled", lambda *given: found.truths.append(1) or sampled(*given))
             if "vLLM" in name:
                 install(patch, Engine(recipe.model), recipe.rollouts.mode)
             (train_sft if name.startswith("sft") else train_grpo)(recipe, out)
@@ -331,6 +343,7 @@ def test_rollouts_are_written_every_so_many_steps_by_the_first_process(
     made: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = made("grpo, TRL's own").trainer
+    monkeypatch.setattr(trainer, "alarms", None)  # they look at whole groups
     shown = [{"id": "uneven", "sample": SAMPLE, "prompt": []}] * 2
     said = [[{"role": "assistant", "content": text}] for text in ("<answer>none</answer>", "hm")]
     for step, main in ((9, True), (10, True), (10, False), (20, True)):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from mirg.cli.measured import (
     AnswerInstructions,
@@ -180,26 +181,80 @@ class _Dataset:
         _show_robustness(summary["robustness"])
 
 
+class _SeveralAfterWith(TyperCommand):
+    """``--with B1 B2 B3`` is ``--with B1 --with B2 --with B3``, also if the shell has put the names there."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the option before every name that follows it."""
+        spread: list[str] = []
+        after = False
+        for word in args:
+            after = word == "--with" or (after and not word.startswith("-"))
+            spread += ["--with", word] if after and word != "--with" else [] if after else [word]
+        return super().parse_args(ctx, spread)
+
+
+compare_app = typer.Typer(add_completion=False)
+
+
+@compare_app.command("compare", cls=_SeveralAfterWith)
 def compare(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of evaluations, the base first.")],
+    folders: Annotated[
+        list[str], typer.Argument(help="Folders of evaluations, the base first; 'eval/sft-*' in quotes is several.")
+    ],
+    others: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="The other side, if FOLDERS are the seeds of one: --with B-0 B-1 B-2, or 'B-*'."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON to this file.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the JSON to this file.")] = None,
 ) -> None:
-    """Evaluations side by side: 95 % intervals, chance levels, paired differences (later minus earlier)."""
+    """Evaluations side by side: 95 % intervals, chance levels, paired differences (later minus earlier).
+
+    With --with, the difference of two sides over items and seeds.
+    """
     from mirg.evaluation.choices import bench as choices
     from mirg.evaluation.compare import compare as run
     from mirg.evaluation.compare import load_evaluations
+    from mirg.evaluation.compare_seeds import compare_seeds, expand
 
-    bench = choices.bench_in(folders[0])
-    result = choices.compare_choices(folders, bench) if bench else run(load_evaluations(folders))
+    paths, show = expand(folders), show_comparison
+    bench = choices.bench_in(paths[0])
+    if bench:
+        if others:
+            raise ConfigError("--with compares evaluations of boxes, not of choices", hint="leave --with out")
+        result, show = choices.compare_choices(paths, bench), choices.show_comparison
+    elif others:
+        sides = load_evaluations([*paths, *(more := expand(others))])
+        result, show = compare_seeds(sides[: -len(more)], sides[-len(more) :]), _show_sides
+    else:
+        result = run(load_evaluations(paths))
     if out is not None:
         write_json_atomic(out, result)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
-    elif bench:
-        choices.show_comparison(result)
     else:
-        show_comparison(result)
+        show(result)
+
+
+def _show_sides(result: Mapping[str, Any]) -> None:
+    first, second = result["sides"]
+    rows = [
+        [title, _seeds(first[metric]), _seeds(second[metric]), _signed(result["overall"][metric], metric)]
+        for metric, title in TITLES.items()
+    ]
+    columns = ["metric", f"first, {first['seeds']} seeds", f"second, {second['seeds']} seeds", "second - first"]
+    table(f"{result['n']} samples: percent, least and largest seed; points, 95 % interval; * excludes 0", columns, rows)
+    parts = {**result["subsets"], **result["tasks"]}
+    rows = [[name, str(block["n"]), _signed(block[_TASK_METRIC], _TASK_METRIC)] for name, block in parts.items()]
+    table(f"{TITLES[_TASK_METRIC]}, second - first: points, 95 % interval", ["part", "samples", "difference"], rows)
+    say("pairs: " + "; ".join(f"{pair['b']} - {pair['a']}" for pair in result["pairs"]))
+    for note in result["notes"]:
+        warn(note)
+
+
+def _seeds(cell: Mapping[str, float]) -> str:
+    return f"{100 * cell['mean']:.1f} ({100 * cell['min']:.1f} to {100 * cell['max']:.1f})"
 
 
 def show_comparison(result: Mapping[str, Any]) -> None:

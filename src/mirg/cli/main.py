@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "sft": ("mirg.cli.train", "sft", "Supervised fine-tuning on trajectories."),
     "grpo": ("mirg.cli.train", "grpo", "Image-aware GRPO with the dual reward."),
     "evaluate": ("mirg.cli.evaluate", "evaluate", "Run a model on a dataset and score it."),
-    "compare": ("mirg.cli.evaluate", "compare", "Evaluations side by side, with paired differences."),
+    "compare": ("mirg.cli.evaluate", "compare_app", "Evaluations side by side, with paired differences."),
     "merge": ("mirg.cli.publish", "merge", "Merge a run's adapters into a model folder for transformers and vLLM."),
     "push": ("mirg.cli.publish", "push", "Send a model or a dataset to the Hugging Face Hub."),
     "serve": ("mirg.cli.serve", "serve", "Serve a model on this machine, as an OpenAI-compatible chat endpoint."),

@@ -183,10 +183,16 @@ def _notes(evaluations: Sequence[Evaluation]) -> list[str]:
             notes.append(f"{e.name}: the majority of {draws} answers to each sample.")
         if (e.folder / BENCH_FILE).is_file():
             notes.append(f"{e.name}: read as mirg asks for answers; mirg evaluate --against compares by its benchmark.")
-    for setting in ("family", "numerics", "generation", "instructions", "prompt", "reader", "rewards"):
-        if len({str(e.settings[setting]) for e in evaluations if setting in e.settings}) > 1:
-            notes.append(f"The evaluations differ in: {setting}.")
-    return notes
+    return [*notes, *differing_settings(evaluations)]
+
+
+def differing_settings(evaluations: Sequence[Evaluation]) -> list[str]:
+    """A sentence for each setting in which evaluations differ, other than the model."""
+    return [
+        f"The evaluations differ in: {setting}."
+        for setting in ("family", "numerics", "generation", "instructions", "prompt", "reader", "rewards")
+        if len({str(e.settings[setting]) for e in evaluations if setting in e.settings}) > 1
+    ]
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:

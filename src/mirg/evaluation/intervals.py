@@ -132,6 +132,29 @@ def paired_difference(
     return Difference(mean=mean, low=low, high=high, n=len(a_N), n_sets=len(counts_C), p=p)
 
 
+def seeds_interval(
+    differences_SN: Floats, sets: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """The 95 % interval of the mean of paired differences of shape (seeds, items); ``sets`` are the items' image sets.
+
+    Every seed of an arm answers the same items, so the mean varies with both: another seed gives another model, another
+    item another question. The interval is that of the pigeonhole bootstrap (Owen 2007), which draws seeds and image
+    sets independently and is conservative. A few seeds spread too little when they are drawn from themselves, so their
+    effects are first widened by sqrt(S / (S - 1)).
+    """
+    n_seeds = len(differences_SN)
+    means_S = differences_SN.mean(axis=1)
+    if n_seeds > 1:
+        widened = math.sqrt(n_seeds / (n_seeds - 1)) - 1.0
+        differences_SN = differences_SN + widened * (means_S - means_S.mean())[:, None]
+    sums_CS, counts_C = sums_by_set(differences_SN.T, sets)
+    rng = np.random.default_rng(seed)
+    weights_RC, weights_RS = draw_counts(rng, resamples, len(counts_C)), draw_counts(rng, resamples, n_seeds)
+    draws = ((weights_RS @ sums_CS.T.copy()) * weights_RC).sum(axis=1) / (n_seeds * (weights_RC @ counts_C))
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
 def statistic_interval(
     value: float,
     drawn: Callable[[Floats], float],

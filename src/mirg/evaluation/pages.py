@@ -30,6 +30,7 @@ from mirg.storage import BadLine, read_json, read_jsonl
 from mirg.text_files import parse_yaml
 
 METRICS_FILE = "metrics.jsonl"
+ALARMS_FILE = "alarms.jsonl"
 TRAINING_ORDER = ("perception", "sft", "grpo", "rl")
 EVALUATION_ORDER = ("base", "perception", "sft", "grpo", "rl")
 TITLES = {"perception": "Perception", "sft": "SFT", "grpo": "GRPO", "rl": "RL", "base": "base", "eval": "evaluation"}
@@ -65,6 +66,8 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
             "; ".join(notes) or f"{run} holds no {METRICS_FILE} and no {RECORDS_FILE}",
             hint="pass the folder of a demo run, a training run or an evaluation",
         )
+    for name, folder in training.items():
+        notes += _alarms(name, folder / ALARMS_FILE)
     gallery = Gallery.find(run, evaluated, data, notes)
     subtitle = [f"trained: {', '.join(training)}"] if training else []
     if evaluated:
@@ -121,6 +124,13 @@ def _stages(name: str, folder: Path, notes: list[str]) -> tuple[Stage, ...]:
     except MirgError as error:
         notes.append(str(error))
     return stages_from_rows(name, rows)
+
+
+def _alarms(name: str, file: Path) -> list[str]:
+    """What a training run warned of: the last row of each kind of alarm."""
+    rows = [row for _, row in read_jsonl(file) if isinstance(row, dict)] if file.is_file() else []
+    last = {str(row.get("alarm")): row for row in rows}
+    return [f"{name}, step {row.get('step')}: {row.get('text')}" for row in last.values()]
 
 
 def _sections(

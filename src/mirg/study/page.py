@@ -55,6 +55,15 @@ class Claim(NamedTuple):
         return "holds" if self.found.mean >= self.least else "smaller"
 
 
+class Spent(NamedTuple):
+    """What the last stage of an arm cost, as means over its seeds; ``share`` of the compute of the reference."""
+
+    steps: float
+    passes: float
+    hours: float
+    share: float | None
+
+
 class ArmRow(NamedTuple):
     """One arm: its cells (mean, least and largest of the seeds) by metric and subset, and its tokens per seed."""
 
@@ -64,12 +73,14 @@ class ArmRow(NamedTuple):
     cells: Mapping[str, tuple[float, float, float]]
     generated: float
     trained: float
+    cost: Spent | None = None
 
 
 def page(results: Mapping[str, Any], out: Path) -> Path:
     """Write ``out/report.html`` about the study in ``out`` and return its path; ``results`` is its ``study.json``."""
     plan, benchmark = results["plan"], results["benchmark"]
-    arms = _arms(results["arms"])
+    spent = _spent(results.get("costs", ()), plan)
+    arms = [row._replace(cost=spent.get(row.name)) for row in _arms(results["arms"])]
     seeds = sorted({row["seed"] for row in results["arms"]})
     found = {
         (row["a"], row["b"], row["metric"], row["subset"]): Interval(row["delta"], row["low"], row["high"])
@@ -95,6 +106,7 @@ def page(results: Mapping[str, Any], out: Path) -> Path:
         "columns": COLUMNS | {f"joint_accuracy:{level}": f"joint, {level}" for level in benchmark["levels"]},
         "families": benchmark["families"],
         "arms": arms,
+        "equal": _equal(plan) if spent else "",
         "chance": _chance(benchmark["chance"]),
         "charts": [
             Chart(title, tuple(line for name in _RL_SHOWN if (line := _line(out, name, seeds, key))))
@@ -103,7 +115,8 @@ def page(results: Mapping[str, Any], out: Path) -> Path:
         "facts": {
             "command": "mirg study",
             "samples": ", ".join(f"{role} {count}" for role, count in results["datasets"].items()),
-            "steps": f"SFT {plan['sft_steps']}, SFT continued {plan['more_sft_steps']}, GRPO {plan['rl_steps']}",
+            "steps": f"SFT {plan['sft_steps']}, SFT continued {plan['more_sft_steps'] or 'by compute'},"
+            f" GRPO {plan['rl_steps']}",
             "Python": results["python"],
             "packages": ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
         },
@@ -130,6 +143,41 @@ def _arms(rows: Sequence[Mapping[str, Any]]) -> list[ArmRow]:
         )
         for name, cells in values.items()
     ]
+
+
+def _spent(rows: Sequence[Mapping[str, Any]], plan: Mapping[str, Any]) -> dict[str, Spent]:
+    """By arm; empty if nothing was trained in the folder."""
+    by_arm: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_arm[row["arm"]].append(row)
+    means = {
+        name: {key: sum(row[key] for row in own) / len(own) for key in ("steps", "passes", "seconds")}
+        for name, own in by_arm.items()
+    }
+    reference = means.get(_reference(plan), {}).get("passes")
+    return {
+        name: Spent(
+            row["steps"], row["passes"], row["seconds"] / 3600, row["passes"] / reference if reference else None
+        )
+        for name, row in means.items()
+    }
+
+
+def _reference(plan: Mapping[str, Any]) -> str:
+    arms = plan["arms"] or ARMS
+    return "dual" if "dual" in arms else next((name for name in arms if ARMS[name].rated), "")
+
+
+def _equal(plan: Mapping[str, Any]) -> str:
+    """What is held equal between the arms, in a sentence."""
+    told = "Arms of GRPO take equally many steps of equally many completions."
+    by = {"flops": "FLOPs", "tokens": "tokens trained on", "seconds": "time"}[plan.get("equal", "flops")]
+    continued = any(ARMS[name].steps == "more_sft_steps" for name in plan["arms"] or ARMS)
+    if not continued:
+        return told
+    if plan["more_sft_steps"]:
+        return f"{told} Continued SFT takes the number of steps that the recipe gives ({plan['more_sft_steps']})."
+    return f"{told} Continued SFT takes as many steps as cost what {_reference(plan)} of the same seed cost, in {by}."
 
 
 def _chance(levels: Mapping[str, Any]) -> dict[str, float]:

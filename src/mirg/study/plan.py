@@ -63,11 +63,20 @@ class StudyRecipe(BaseModel):
     sft: str = Field(default="mirg-rl-7b-lora/sft", description="Recipe of SFT.")
     grpo: str = Field(default="mirg-rl-7b-lora/grpo", description="Recipe of GRPO.")
     sft_steps: int = Field(default=300, ge=1, description="Steps of SFT; the steps of the stage recipes are not used.")
-    more_sft_steps: int = Field(default=2150, ge=1, description="Steps of the arms that continue SFT.")
+    more_sft_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Steps of the arms that continue SFT. None: as many as cost what GRPO has cost, by equal.",
+    )
+    equal: Literal["flops", "tokens", "seconds"] = Field(
+        default="flops",
+        description="What continued SFT has as much of as GRPO: FLOPs, tokens that are trained on, or time.",
+    )
     rl_steps: int = Field(default=800, ge=1, description="Steps of GRPO.")
     dtype: Dtype | None = Field(default=None, description="Compute dtype of both stages. None: that of their recipes.")
     max_new_tokens: int = Field(default=512, ge=16, description="Longest answer in evaluations and ratings.")
     batch_size: int = Field(default=16, ge=1, description="Requests per forward pass in evaluations and ratings.")
+    allow_leakage: bool = Field(default=False, description="Train although the test set shares images.")
     families: dict[str, str] = Field(
         default_factory=dict, description="Titles of tasks of the test set; the page lists them in this order."
     )
@@ -83,7 +92,19 @@ class StudyRecipe(BaseModel):
         for arm in self.chosen:
             if arm.stage and not self.dataset(arm.data):
                 raise ValueError(f"the arm {arm.name} needs a dataset: give the key {arm.data}")
+            if arm.stage and getattr(self, arm.steps) is None and self.reference is None:
+                raise ValueError(f"the arm {arm.name} needs the key {arm.steps}: no arm of GRPO is trained from sft")
         return self
+
+    @property
+    def reference(self) -> Arm | None:
+        """The arm of GRPO whose compute continued SFT gets: ``dual``, else the first one that starts from ``sft``."""
+        found = {arm.name: arm for arm in self.chosen if arm.stage == "grpo" and arm.start == "sft"}
+        return found.get("dual") or next(iter(found.values()), None)
+
+    def waits_for(self, arm: Arm) -> Arm | None:
+        """The arm of the same seed that must be trained before ``arm``, because its cost decides the steps."""
+        return self.reference if arm.stage and getattr(self, arm.steps) is None else None
 
     @property
     def chosen(self) -> list[Arm]:
@@ -152,6 +173,16 @@ class Arm:
 
 def _rl(name: str, title: str, *overrides: str, start: str = "sft") -> Arm:
     return Arm(name, title, start, "grpo", "rl", "rl_steps", overrides)
+
+
+def cell_name(arm: Arm, seed: int) -> str:
+    """The folder of one training run, and of its evaluation."""
+    return f"{arm.name}-{seed}" if arm.stage else arm.name
+
+
+def rated_name(arm: Arm, seed: int) -> str:
+    """The dataset of RL samples with the pass rates of the model that ``arm`` starts from."""
+    return f"rated-{cell_name(ARMS[arm.start], seed)}"
 
 
 ARMS: dict[str, Arm] = {

@@ -7,7 +7,6 @@ share a study: an arm in the file of another machine need not be trained again.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,15 +17,15 @@ from pydantic import BaseModel, ConfigDict
 from mirg.errors import EvaluationError
 from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import load_evaluation
-from mirg.evaluation.intervals import LEVEL, RESAMPLES, Floats, draw_counts, sums_by_set
+from mirg.evaluation.intervals import seeds_interval
 from mirg.evaluation.metrics import METRICS
 from mirg.evaluation.records import Record, make_record, read_rows
 from mirg.families import MIRG_TINY
 from mirg.samples import DatasetFolder
-from mirg.storage import BadLine, digest_bytes, read_json, read_jsonl
-from mirg.study.plan import ARMS, PATHS, StudyRecipe
-from mirg.study.run import cell_name, cells, rating_tokens
-from mirg.training.run import METRICS as METRICS_FILE
+from mirg.storage import BadLine, digest_bytes, read_json
+from mirg.study.cost import costs, tokens
+from mirg.study.plan import ARMS, PATHS, StudyRecipe, cell_name
+from mirg.study.run import cells
 from mirg.training.run import environment
 
 MEASURES: dict[str, Callable[[Record], float]] = {
@@ -87,7 +86,9 @@ def settings_digest(plan: StudyRecipe) -> str:
     Seeds, arms, compute dtype and what the page says may differ. Values that are defaults are left out, so that a new
     key of the recipes does not separate two parts; :data:`DEFAULTS` covers the values of the defaults.
     """
-    free = {"seeds", "arms", "dtype", "sft", "grpo", "families", "expect", *PATHS}
+    free = {"seeds", "arms", "dtype", "sft", "grpo", "families", "expect", "allow_leakage", *PATHS}
+    if plan.more_sft_steps is not None:
+        free.add("equal")
     parts: list[object] = [DEFAULTS, plan.model_dump(mode="json", exclude=free)]
     apart = {"dtype", "threads", "model", "data"}
     stages = ("sft", "grpo") if plan.rl else ("sft",)
@@ -232,36 +233,9 @@ def results(plan: StudyRecipe, out: Path, measured: Sequence[Cell]) -> dict[str,
             for subset, places in subsets.items()
             for metric, value in MEASURES.items()
         ],
+        "costs": costs(plan, out, [(cell.arm, cell.seed) for cell in measured]),
         "contrasts": [row._asdict() for row in contrasts(found, levels)],
     }
-
-
-def tokens(name: str, seed: int, out: Path) -> tuple[int, int]:
-    """Tokens generated in rollouts and tokens trained on, from the base to the end of the arm.
-
-    The tokens trained on in GRPO are those of the packed sequences: a prompt counts once for its group.
-    """
-    generated = trained = 0
-    for arm in ARMS[name].path[1:]:
-        rows = [
-            row for _, row in read_jsonl(out / "runs" / cell_name(arm, seed) / METRICS_FILE) if isinstance(row, dict)
-        ]
-        if arm.stage == "sft":
-            trained += int(max((row.get("num_tokens") or 0 for row in rows), default=0))
-        else:
-            generated += _sum(rows, "tokens/generated") + rating_tokens(arm, seed, out)
-            trained += _sum(rows, "tokens/trained")
-    return generated, trained
-
-
-def _sum(rows: Sequence[dict[str, Any]], key: str) -> int:
-    """The total of a metric whose rows are means over the steps since the previous row."""
-    total, before = 0.0, 0
-    for row in rows:
-        if isinstance(row.get(key), int | float):
-            total += row[key] * (row["step"] - before)
-            before = row["step"]
-    return round(total)
 
 
 ByArm = Mapping[str, Mapping[int, Sequence[Record]]]  # arm, seed, records in one order
@@ -327,28 +301,5 @@ def contrast(a: str, b: str, found: ByArm, metric: str, subset: str, keep: Seque
         table.append([float(value(after[k])) - float(value(before[k])) for k in keep])
     differences_SN = np.array(table)
     sets = [ours[shared[0]][k].image_set for k in keep]
-    low, high = interval(differences_SN, sets)
+    low, high = seeds_interval(differences_SN, sets)
     return Contrast(a, b, metric, subset, float(differences_SN.mean()), low, high, len(keep), len(shared))
-
-
-def interval(
-    differences_SN: Floats, sets: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
-) -> tuple[float, float]:
-    """The 95 % interval of the mean of paired differences of shape (seeds, items); ``sets`` are the items' image sets.
-
-    Every seed of an arm answers the same items, so the mean varies with both: another seed gives another model, another
-    item another question. The interval is that of the pigeonhole bootstrap (Owen 2007), which draws seeds and image
-    sets independently and is conservative. A few seeds spread too little when they are drawn from themselves, so their
-    effects are first widened by sqrt(S / (S - 1)).
-    """
-    n_seeds = len(differences_SN)
-    means_S = differences_SN.mean(axis=1)
-    if n_seeds > 1:
-        widened = math.sqrt(n_seeds / (n_seeds - 1)) - 1.0
-        differences_SN = differences_SN + widened * (means_S - means_S.mean())[:, None]
-    sums_CS, counts_C = sums_by_set(differences_SN.T, sets)
-    rng = np.random.default_rng(seed)
-    weights_RC, weights_RS = draw_counts(rng, resamples, len(counts_C)), draw_counts(rng, resamples, n_seeds)
-    draws = ((weights_RS @ sums_CS.T.copy()) * weights_RC).sum(axis=1) / (n_seeds * (weights_RC @ counts_C))
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)

@@ -14,6 +14,7 @@ from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
+from time import monotonic
 from typing import Any
 
 import mirg
@@ -21,11 +22,14 @@ from mirg.console import log_to_console, logger
 from mirg.errors import ConfigError
 from mirg.samples import DatasetFolder
 from mirg.storage import read_json, write_json_atomic
-from mirg.study.plan import ARMS, PATHS, Arm, StudyRecipe
+from mirg.study.cost import steps_of
+from mirg.study.plan import ARMS, PATHS, Arm, StudyRecipe, cell_name, rated_name
 
 PLAN_FILE, DIGESTS = "plan.json", "datasets"
 # Seeds and arms may be added to a study, and its datasets may be moved. All other keys must stay the same.
-_MAY_CHANGE = PATHS | {"seeds", "arms", "families", "expect"}
+_MAY_CHANGE = PATHS | {"seeds", "arms", "families", "expect", "allow_leakage"}
+# These may change until the first arm of GRPO begins, which they are about.
+_OF_GRPO = {"rl_answers", "rl_steps", "grpo", "more_sft_steps", "equal"}
 Train = Callable[[Any, Path], Path]
 
 
@@ -62,16 +66,22 @@ def _todo(plan: StudyRecipe, out: Path, train: Train, wanted: Collection[tuple[A
     """The jobs that are not done yet, by name."""
     todo: dict[str, _Job] = {}
     for arm, seed in wanted:
-        if (out / "eval" / cell_name(arm, seed) / "summary.json").is_file():
+        if is_measured(arm, seed, out):
             continue
-        start = _start_of(arm, seed)
+        first = plan.waits_for(arm)
+        start = cell_name(first, seed) if first else _start_of(arm, seed)
         if arm.rated and plan.rl_answers:
-            rated = _rated(arm, seed)
+            rated = rated_name(arm, seed)
             if not (out / "data" / f"{rated}.json").is_file():
                 todo.setdefault(rated, _Job(partial(rate, plan, arm, seed, out), start))
             start = rated
         todo[cell_name(arm, seed)] = _Job(partial(measure_cell, plan, arm, seed, out, train), start)
     return todo
+
+
+def is_measured(arm: Arm, seed: int, out: Path) -> bool:
+    """Whether an arm has been evaluated in ``out``."""
+    return (out / "eval" / cell_name(arm, seed) / "summary.json").is_file()
 
 
 def measure_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) -> None:
@@ -133,9 +143,13 @@ def _end_with_parent() -> None:
 
 
 def cells(plan: StudyRecipe) -> Iterator[tuple[Arm, int]]:
-    """Every (arm, seed) in the order of training, seed by seed. The base is not trained and has one seed."""
+    """Every (arm, seed) in the order of training, seed by seed. The base is not trained and has one seed.
+
+    Arms whose steps follow from the cost of another arm are the last of a seed.
+    """
+    order = sorted(plan.chosen, key=lambda arm: plan.waits_for(arm) is not None)
     for number, seed in enumerate(plan.seeds):
-        for arm in plan.chosen:
+        for arm in order:
             if arm.stage or number == 0:
                 yield arm, seed
 
@@ -147,12 +161,9 @@ def missing_cells(plan: StudyRecipe, elsewhere: Collection[tuple[str, int]]) -> 
     for arm, seed in cells(plan):
         if cell_name(arm, seed) not in known:
             needed |= {cell_name(arm, seed), _start_of(arm, seed)}
+            if first := plan.waits_for(arm):
+                needed.add(cell_name(first, seed))
     return [(arm, seed) for arm, seed in cells(plan) if cell_name(arm, seed) in needed]
-
-
-def cell_name(arm: Arm, seed: int) -> str:
-    """The folder of one training run, and of its evaluation."""
-    return f"{arm.name}-{seed}" if arm.stage else arm.name
 
 
 def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) -> str:
@@ -163,13 +174,17 @@ def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) 
         return plan.model
     data, more = str(plan.dataset(arm.data)), [] if plan.dtype is None else [f"dtype={plan.dtype}"]
     if arm.rated and plan.rl_answers:
-        data = str(out / "data" / _rated(arm, seed))
+        data = str(out / "data" / rated_name(arm, seed))
         more += PARTIALLY_SOLVED
+        _require_partially_solved(plan, arm, seed, out)
     if arm.rate != 1.0:
         more.append(f"optim.learning_rate={arm.rate * plan.stage_recipe(arm.stage).optim.learning_rate}")
+    steps, first = steps_of(plan, arm, seed, out), plan.waits_for(arm)
+    if first:
+        logger.info("%d steps cost what %s of this seed has cost (equal: %s)", steps, first.name, plan.equal)
     overrides = (
         f"model={_model(plan, arm, seed, out)}", f"data={data}", f"seed={seed}",
-        f"steps={getattr(plan, arm.steps)}", *more, *arm.overrides,
+        f"steps={steps}", *more, *arm.overrides,
     )  # fmt: skip
     return str(train(plan.stage_recipe(arm.stage, overrides), out / "runs" / cell_name(arm, seed)))
 
@@ -177,39 +192,51 @@ def train_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) 
 def rate(plan: StudyRecipe, arm: Arm, seed: int, out: Path) -> None:
     """Measure how often the model that ``arm`` starts from is right about each RL sample: ``data/rated-START-SEED``.
 
-    The file ``data/rated-START-SEED.json`` is written when the rating is complete and has its number of tokens.
+    The file ``data/rated-START-SEED.json`` is written when the rating is complete, with its tokens and seconds.
     """
     from mirg.engines.base import Generation
     from mirg.engines.load import load_engine
     from mirg.evaluation.measure import MeasurePlan
     from mirg.evaluation.pass_rates import write_difficulty
 
-    name = _rated(arm, seed)
+    name, began = rated_name(arm, seed), monotonic()
     logger.info("— pass rates of %s", _start_of(arm, seed))
     generation = Generation(plan.max_new_tokens, temperature=1.0, seed=seed, batch_size=plan.batch_size)
     report = write_difficulty(
         load_engine(_model(plan, arm, seed, out)), DatasetFolder.open(str(plan.rl)), out / "data" / name,
         plan.rl_answers, MeasurePlan(generation, overwrite=True),
     )  # fmt: skip
-    write_json_atomic(out / "data" / f"{name}.json", {"tokens_generated": report.tokens, **report.kept})
+    told = {"tokens_generated": report.tokens, "seconds": round(monotonic() - began, 3), **report.kept}
+    write_json_atomic(out / "data" / f"{name}.json", told)
     logger.info("%s: %s", name, ", ".join(f"{count} {word}" for word, count in report.kept.most_common()))
 
 
-def rating_tokens(arm: Arm, seed: int, out: Path) -> int:
-    """Tokens that :func:`rate` generated for an arm, 0 if the arm trains on every sample."""
-    file = out / "data" / f"{_rated(arm, seed)}.json"
-    held: Any = read_json(file) if arm.rated and file.is_file() else {}
-    return int(held.get("tokens_generated", 0))
-
-
-def _rated(arm: Arm, seed: int) -> str:
-    return f"rated-{cell_name(ARMS[arm.start], seed)}"
+def _require_partially_solved(plan: StudyRecipe, arm: Arm, seed: int, out: Path) -> None:
+    """ConfigError if the model that ``arm`` starts from solves too few samples only sometimes: GRPO needs those."""
+    recipe: Any = plan.stage_recipe("grpo")
+    needed = recipe.prompts_per_step * recipe.admission.candidates
+    file = out / "data" / f"{rated_name(arm, seed)}.json"
+    counts: Any = read_json(file) if file.is_file() else {"sometimes": needed}
+    if counts.get("sometimes", 0) < needed:
+        told = ", ".join(f"{counts.get(word, 0)} {word}" for word in ("never", "sometimes", "always"))
+        raise ConfigError(
+            f"{_start_of(arm, seed)} solves too few RL samples only sometimes ({told}): {arm.name} learns from those,"
+            f" and a step takes {needed}",
+            hint="-s rl_answers=0 trains on all samples, a larger rl_answers finds rarer successes; otherwise longer"
+            " SFT (sft_steps, with another --out), or RL samples that are easier, or harder if most are always solved",
+        )
 
 
 def _model(plan: StudyRecipe, arm: Arm, seed: int, out: Path) -> str:
     """The model that an arm starts from."""
     start = _start_of(arm, seed)
     return str(out / "runs" / start) if start else plan.model
+
+
+def is_claimed(plan: StudyRecipe, out: Path) -> bool:
+    """Whether ``out`` holds a study of the same datasets, which have been checked then."""
+    held: Any = read_json(out / PLAN_FILE) if (out / PLAN_FILE).is_file() else {}
+    return isinstance(held, dict) and plan.digests.items() <= held.get(DIGESTS, {}).items()
 
 
 def _claim(plan: StudyRecipe, out: Path) -> None:
@@ -228,7 +255,14 @@ def _claim(plan: StudyRecipe, out: Path) -> None:
         if not field.is_required()
     }
     held = plan.model_copy(update=defaults).model_dump(mode="json") | old
-    changed = [key for key in wanted if key not in _MAY_CHANGE and held[key] != wanted[key]]
+    begun = any(
+        (out / "runs" / cell_name(arm, seed)).exists()
+        for arm in ARMS.values()
+        for seed in {*plan.seeds, *held["seeds"]}
+        if arm.stage == "grpo" or arm.steps == "more_sft_steps"
+    )
+    free = _MAY_CHANGE if begun else _MAY_CHANGE | _OF_GRPO
+    changed = [key for key in wanted if key not in free and held[key] != wanted[key]]
     if changed:
         key = changed[0]
         raise ConfigError(

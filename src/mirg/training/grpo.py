@@ -51,7 +51,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from mirg.console import logger
-from mirg.errors import ConfigError
+from mirg.errors import ConfigError, DataError
 from mirg.models.load import LoadedModel, forbidden_tokens
 from mirg.models.packing import enable_packed_forward, pack, score_packed
 from mirg.models.prompts import Prompt, encode_row, opening
@@ -59,11 +59,13 @@ from mirg.models.sampling import Sampling, complete
 from mirg.models.vision import FeatureCache, can_keep_features, keep_features, share_tower
 from mirg.rewards.trl import RewardFunctions, reward_functions
 from mirg.training import launch
+from mirg.training.alarms import StepAlarms, check_ground_truth
 from mirg.training.data import EpochSampler, Prepared, grpo_rows, longest_rows
+from mirg.training.health import ACTIVITY, READING_DATA, UPDATE
 from mirg.training.recipe import AdmissionConfig, GrpoRecipe
 from mirg.training.run import RolloutLog, RunFolder
 from mirg.training.trainer import ResumableTrainer
-from mirg.training.vllm import VllmRollouts, generating_model, require_vllm
+from mirg.training.vllm import VllmRollouts, colocate, generating_model, require_vllm
 
 PART = "object"  # the reward whose mean says how difficult a group is
 
@@ -76,9 +78,15 @@ def train_grpo(recipe: GrpoRecipe, run: RunFolder) -> launch.Outcome:
     loaded = launch.prepare_model(recipe)
     if recipe.rollouts.backend == "vllm":
         require_vllm(recipe.rollouts, loaded)
+    slow = [(ACTIVITY.during(f"the reward {name.__name__}", name), weight) for name, weight in plugins]
     begun = opening(loaded.processor, recipe.prompt.thinking)
-    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, plugins, opened=begun)
-    prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders, measured=recipe.measured)
+    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, slow, opened=begun)
+    with ACTIVITY.doing(READING_DATA):
+        prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders, measured=recipe.measured)
+    if recipe.rollouts.backend == "vllm" and recipe.rollouts.mode == "colocate":
+        whole = prepared.longest + recipe.max_new_tokens
+        rollouts = colocate(recipe.rollouts, loaded, run.path / "vllm", whole)
+        recipe = recipe.model_copy(update={"rollouts": rollouts})
     rolled_out = recipe.prompts_per_step * recipe.admission.candidates
     steps = recipe.steps or launch.steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
     logger.info(
@@ -96,9 +104,11 @@ def make_trainer(
     first = longest_rows(prepared.lengths, recipe.prompts_per_step * recipe.admission.candidates)
     longest = prepared.lengths[first[0]]
     logger.info("the longest prompts come first: up to %d tokens, sample %s", longest.tokens, longest.id)
+    check_ground_truth(recipe, loaded, rewards, prepared, first)
     common: dict[str, Any] = {
         "first_rows": first,
         "rollouts": RolloutLog(run, rewards, recipe.log_rollouts_every),
+        "alarms": StepAlarms(run, recipe, loaded, rewards) if recipe.health.alarms else None,
         "model": loaded.model,
         "args": launch.grpo_arguments(recipe, run, loaded, steps, rewards.weights),
         "reward_funcs": rewards.functions,
@@ -181,6 +191,7 @@ class PlainGRPOTrainer(ResumableTrainer, GRPOTrainer):
     Args:
         first_rows: Rows of the dataset that the first epoch begins with.
         rollouts: Where completions are recorded; None: nowhere.
+        alarms: What looks at the completions of a step; None: nothing.
         **arguments: Those of TRL's GRPOTrainer, by name.
     """
 
@@ -193,15 +204,31 @@ class PlainGRPOTrainer(ResumableTrainer, GRPOTrainer):
     num_generations: Any
     shuffle_dataset: Any
 
-    def __init__(self, *, first_rows: Sequence[int] = (), rollouts: RolloutLog | None = None, **arguments: Any) -> None:
+    def __init__(
+        self,
+        *,
+        first_rows: Sequence[int] = (),
+        rollouts: RolloutLog | None = None,
+        alarms: StepAlarms | None = None,
+        **arguments: Any,
+    ) -> None:
         super().__init__(**arguments)
-        self.first_rows, self.rollouts = first_rows, rollouts
+        self.first_rows, self.rollouts, self.alarms = first_rows, rollouts, alarms
         if self.ref_model is not None:
             # TRL loads the reference by the model's name: after a LoRA run, the base without its adapters.
             self.ref_model.load_state_dict(arguments["model"].state_dict())
 
     def get_train_dataloader(self) -> Any:
-        """TRL's loader, with ``candidates`` times as many prompts, in an order that a resumed run repeats."""
+        """TRL's loader, with ``candidates`` times as many prompts, in an order that a resumed run repeats.
+
+        DataError if there are fewer prompts than one step takes: TRL would train nothing and say nothing.
+        """
+        needed = self.args.generation_batch_size // self.num_generations * self.candidates
+        if len(self.train_dataset) < needed:
+            raise DataError(
+                f"{len(self.train_dataset)} prompts are fewer than the {needed} of one step",
+                hint="lower prompts_per_step, give more samples, or loosen pass_rate and reward_std",
+            )
         return self._get_dataloader(
             dataset=self.train_dataset,
             description="Training",
@@ -229,9 +256,15 @@ class PlainGRPOTrainer(ResumableTrainer, GRPOTrainer):
         completions: list[Any],
         completion_ids_list: list[Any],
     ) -> torch.Tensor:
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        if self.rollouts is not None and self.accelerator.is_main_process:  # whose rows come first
-            self.rollouts.write(self.state.global_step, inputs, completions, rewards[: len(inputs)].tolist())
+        with ACTIVITY.doing("the rewards"):
+            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if self.accelerator.is_main_process:  # whose rows come first
+            step = self.state.global_step
+            if self.rollouts is not None:
+                self.rollouts.write(step, inputs, completions, rewards[: len(inputs)].tolist())
+            if self.alarms is not None and self.model.training:
+                samples, lengths = [row["sample"] for row in inputs], [len(ids) for ids in completion_ids_list]
+                self.alarms.look(step, samples, completions, lengths, rewards)
         return rewards
 
 
@@ -286,6 +319,7 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
         self.note([row["id"] for row in generation_batch])
         if not self.model.training:
             return self.begin_pass(self.roll_out(generation_batch))
+        ACTIVITY.begin(UPDATE)
         parts = self.args.steps_per_generation
         if self._step % (parts * self.num_iterations) == 0 or self._buffered_inputs is None:
             self._buffered_inputs = self._admit(self.roll_out(generation_batch)).deal(parts)
@@ -310,9 +344,10 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
         """The completions of ``self.batch``, as TRL's ``rollout_func`` returns them."""
         batch, logs = self.batch, None
         if self.vllm is not None:
-            completions, logs = self.vllm.complete(self, batch.of_prompts(batch.rows), batch.prompts, batch.counts)
+            with ACTIVITY.doing("rollouts by vLLM"):
+                completions, logs = self.vllm.complete(self, batch.of_prompts(batch.rows), batch.prompts, batch.counts)
         else:
-            with generating_model(self) as model:
+            with ACTIVITY.doing("rollouts"), generating_model(self) as model:
                 groups = complete(model, batch.prompts, batch.counts, self.sampling)
             completions = [ids for group in groups for ids in group]
         return {

@@ -27,6 +27,7 @@ from mirg.models.vision import VISION, vision_of
 from mirg.samples import DatasetFolder
 from mirg.storage import sole_writer
 from mirg.training.data import Prepared
+from mirg.training.health import ACTIVITY, OTHERS, Watch
 from mirg.training.recipe import GrpoRecipe, PromptConfig, RunConfig
 from mirg.training.run import (
     SKIPPED,
@@ -111,7 +112,8 @@ def in_run_folder(train: Callable[[R, RunFolder], Outcome]) -> Callable[[R, str 
             run.refuse_damaged_model()
             logger.info("%s is finished: %s", run.stage, run.model)
             return Outcome(run.model, int(model_facts(str(run.model)).get("steps", 0)))
-        with sole_writer(run.path) if is_main_process() else nullcontext():
+        lock = sole_writer(run.path) if is_main_process() else nullcontext()
+        with lock, Watch(run.path, recipe.health, run.stage):
             outcome = train(recipe, run)
         # A trainer and its callbacks know each other. Until they are collected they hold the model, the optimiser's
         # state and the kept features: gigabytes, which the next stage in this process needs.
@@ -141,7 +143,8 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
     # processes than visible GPUs, they share them as accelerate does: a launcher may show each process a single one.
     rank, gpus = os.environ.get("LOCAL_RANK"), torch.cuda.device_count()
     device = None if rank is None or gpus == 0 else f"cuda:{int(rank) % gpus}"
-    loaded = load_model(recipe.model, family_name=recipe.prompt.family, device=device, dtype=dtype)
+    with ACTIVITY.doing("loading the weights"):
+        loaded = load_model(recipe.model, family_name=recipe.prompt.family, device=device, dtype=dtype)
     loaded = with_limits(loaded, recipe.prompt)
     require_thinking_switch(loaded.processor, recipe.prompt.thinking)
     loaded = replace(loaded, thinking=recipe.prompt.thinking)
@@ -310,10 +313,11 @@ def fit(
         run.rewind(start or -1)  # also a row before the first step
         run.reject(prepared.rejections)
     trainer = make_trainer()
-    finite, stop = FiniteGuard(run, len(run.rows(SKIPPED))), StopCallback(every)
+    finite, stop = FiniteGuard(run, len(run.rows(SKIPPED)), recipe.health, trainer), StopCallback(every)
     validation = Validation(recipe, run, loaded, trainer) if recipe.eval_data else None
     validating = [validation] if validation else []
-    for callback in (finite, stop, *validating, RunCallback(run, steps, start, recipe.keep_checkpoints)):
+    # The guard comes after the callback that asks for a checkpoint, and before those that use the weights.
+    for callback in (stop, finite, *validating, RunCallback(run, steps, start, recipe.keep_checkpoints)):
         trainer.add_callback(callback)
     for kind in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(kind)
@@ -343,9 +347,11 @@ def fit(
     # model writes its own: accelerate would hand over copies, and a tied weight would be written twice.
     shared = _zero(trainer).get("stage") == 3
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if shared else None
+    ACTIVITY.begin("saving the model")
     if trainer.accelerator.is_main_process:
         run.save_model(lambda folder: _save(trainer, loaded, weights, folder), facts)
-    trainer.accelerator.wait_for_everyone()
+    with ACTIVITY.doing(OTHERS):
+        trainer.accelerator.wait_for_everyone()
     return Outcome(run.model, step)
 
 

@@ -59,6 +59,33 @@ class OptimConfig(Section):
     beta2: float = Field(default=0.95, gt=0, lt=1)
 
 
+class HealthConfig(Section):
+    """What happens when something is wrong with a run. These keys may change when a run is resumed."""
+
+    not_finite: Literal["skip", "stop"] = Field(
+        default="skip",
+        description="A step whose loss or gradient is not finite updates nothing (skip), or ends the run.",
+    )
+    in_a_row: int = Field(default=3, ge=1, description="Skipped steps in a row that end the run.")
+    waiting: float = Field(
+        default=60, ge=0, description="Seconds after which a line says what the run is waiting for; 0: never."
+    )
+    watchdog: float = Field(
+        default=1800,
+        ge=0,
+        description="Seconds without the end of a step after which all stacks are written to the run folder; 0: never.",
+    )
+
+
+class GrpoHealthConfig(HealthConfig):
+    """For GRPO also: alarms about a step's completions, and the reward of the ground truth before the first step."""
+
+    alarms: bool = Field(default=True, description="Warn, with advice, if a step cannot be read or has no signal.")
+    ground_truth: int = Field(
+        default=16, ge=0, description="Samples whose ground truth must get the full reward before training; 0: none."
+    )
+
+
 class RunConfig(Section):
     """What every stage needs: model, data, number of steps, and checkpoints."""
 
@@ -87,6 +114,7 @@ class RunConfig(Section):
     processes: int | None = Field(
         default=None, ge=1, description="Processes asked for; a run with another number stops."
     )
+    health: HealthConfig = HealthConfig()
     report_to: tuple[Tracker, ...] | None = Field(
         default=None, description="Trackers that get every row of metrics.jsonl, and some rollouts as images."
     )
@@ -322,6 +350,7 @@ class GrpoRecipe(RunConfig):
     aggregation: Literal["sum_then_normalize", "normalize_then_sum"] = "sum_then_normalize"
     reward: RewardSection = RewardSection()
     log_rollouts_every: int = Field(default=10, ge=1)
+    health: GrpoHealthConfig = GrpoHealthConfig()
 
     @property
     def measured(self) -> tuple[MeasuredConfig, ...]:

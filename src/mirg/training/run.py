@@ -1,8 +1,9 @@
 """A run folder that explains itself, and the rules of starting, resuming and refusing.
 
 ``config.yaml`` (the resolved recipe), ``environment.json``, ``metrics.jsonl``, ``rollouts.jsonl`` (RL),
-``rejected.jsonl`` (samples that were not used), ``skipped.jsonl`` (steps that updated nothing), ``checkpoints/``, and
-``model/`` once the run has finished. The same command again resumes; another recipe in the same folder is refused.
+``rejected.jsonl`` (samples that were not used), ``skipped.jsonl`` (steps that updated nothing), ``alarms.jsonl`` (steps
+that could not be read or had no signal), ``checkpoints/``, and ``model/`` once the run has finished. The same command
+again resumes; another recipe in the same folder is refused.
 
 A checkpoint counts once its manifest is there, which is written last and atomically. A process that is killed while it
 saves leaves a folder without a manifest, a damaged disk a folder that differs from it; resuming passes over both.
@@ -51,6 +52,8 @@ from mirg.text_files import parse_yaml
 
 _PACKAGES = ("mirg", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers", "numpy", "pillow")
 METRICS, ROLLOUTS, REJECTED, SKIPPED = "metrics.jsonl", "rollouts.jsonl", "rejected.jsonl", "skipped.jsonl"
+ALARMS = "alarms.jsonl"
+_MAY_CHANGE = {"health"}  # keys that change no number of a run
 PROGRESS_SECONDS = 5.0
 _FULL_BYTES = 16 * 2**20
 _TORCH_WRITER = "inline_container"  # the file of torch that its RuntimeError names if a write fails
@@ -105,7 +108,8 @@ class RunFolder:
                 hint="put the recipe's --dry-run output there, or use another output folder",
             )
         new = yaml.safe_load(resolved)
-        changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        keys = (old.keys() | new.keys()) - _MAY_CHANGE
+        changed = sorted(key for key in keys if old.get(key) != new.get(key))
         if changed:
             key = changed[0]
             raise CheckpointError(
@@ -135,7 +139,7 @@ class RunFolder:
         new one, and the lines are named in a warning.
         """
         self.close()
-        for path in (self.path / name for name in (METRICS, ROLLOUTS, SKIPPED)):
+        for path in (self.path / name for name in (METRICS, ROLLOUTS, SKIPPED, ALARMS)):
             if not path.is_file():
                 continue
             rows, damaged = read_rows(path)

@@ -12,6 +12,7 @@ from mirg.console import logger
 from mirg.models.load import LoadedModel
 from mirg.training import launch
 from mirg.training.data import Prepared, sft_rows
+from mirg.training.health import ACTIVITY, READING_DATA
 from mirg.training.recipe import SftRecipe
 from mirg.training.run import RunFolder
 from mirg.training.trainer import NamedBatches, ResumableTrainer
@@ -21,7 +22,8 @@ from mirg.training.trainer import NamedBatches, ResumableTrainer
 def train_sft(recipe: SftRecipe, run: RunFolder) -> launch.Outcome:
     """Run or resume SFT in a run folder; a finished run returns at once. See ``launch.in_run_folder``."""
     loaded = launch.prepare_model(recipe)
-    prepared = sft_rows(recipe.data, loaded, recipe.prompt, recipe.max_tokens)
+    with ACTIVITY.doing(READING_DATA):
+        prepared = sft_rows(recipe.data, loaded, recipe.prompt, recipe.max_tokens)
     per_step = recipe.batch_size * recipe.accumulation * launch.world_size()
     steps = recipe.steps or launch.steps_by_epochs(recipe.epochs, len(prepared), per_step)
     logger.info("SFT: %d samples, %d steps, longest sample %d tokens", len(prepared), steps, prepared.longest)

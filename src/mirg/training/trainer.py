@@ -22,10 +22,11 @@ from mirg.console import logger
 from mirg.errors import CheckpointError, DataError
 from mirg.models.images import image_features
 from mirg.storage import append_line, seal_folder
+from mirg.training.health import ACTIVITY, OTHERS, READING_DATA, UPDATE, in_any_process
+from mirg.training.recipe import HealthConfig
 from mirg.training.run import SKIPPED, Progress, RunFolder, drop_old
 
 IDS = "sample_ids"
-BAD_STEPS_IN_A_ROW = 3
 # Metric names of TRL as people see them in the progress line.
 _SHOWN = {
     "loss": "loss",
@@ -81,6 +82,7 @@ class ResumableTrainer:
         if not self._checked:
             check_image_tokens(batch, self.processing_class)  # type: ignore[attr-defined]
             self._checked = True
+        ACTIVITY.begin(UPDATE)
         return batch
 
     def note(self, ids: Sequence[str]) -> None:
@@ -139,6 +141,8 @@ class RunCallback(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """A saved step is logged too: no average then reaches over a checkpoint, and resuming repeats every row."""
         control.should_log |= control.should_save
+        ACTIVITY.step_ended()
+        ACTIVITY.begin("saving a checkpoint" if control.should_save else READING_DATA)
 
     def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **_: Any) -> None:
         """One row per logged step; the Trainer's closing summary is left out."""
@@ -150,11 +154,13 @@ class RunCallback(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """The manifest comes last: a checkpoint without one is not complete. Only then do older ones go."""
-        PartialState().wait_for_everyone()  # the others may still be writing their part
+        with ACTIVITY.doing(OTHERS):
+            PartialState().wait_for_everyone()  # the others may still be writing their part
         folder = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and folder.is_dir():
             seal_folder(folder)
             drop_old(folder.parent, self.keep, state.best_global_step)
+        ACTIVITY.begin(READING_DATA)
 
 
 class StopCallback(TrainerCallback):
@@ -188,28 +194,27 @@ class StopCallback(TrainerCallback):
         """Save and stop at a step's end."""
         if state.global_step % self.every:
             return
-        stopped = self.stopped
-        if args.world_size > 1:
-            # One process's signal stops all at the same step: otherwise the others would wait for it forever.
-            flag = torch.tensor(int(stopped), device=args.device)
-            torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-            stopped = bool(flag)
-        if stopped:
+        # One process's signal stops all at the same step: otherwise the others would wait for it forever.
+        if in_any_process(self.stopped, args):
             self.stopped = True
             control.should_save = control.should_training_stop = True
 
 
 class FiniteGuard(TrainerCallback):
-    """A gradient that is not finite updates nothing; three in a row end the run with the last checkpoint intact.
+    """A loss or a gradient that is not finite updates nothing, or ends the run with the last checkpoint intact.
 
-    The ids of the step's samples go to ``skipped.jsonl`` and the number of such steps to the metrics.
+    ``config`` says which, and how many skipped steps in a row end the run. The ids of the step's samples go to
+    ``skipped.jsonl`` and the number of such steps to the metrics. Weights that are not finite are never saved.
+    ``trainer`` is needed to see the loss.
     """
 
-    def __init__(self, run: RunFolder, skipped: int = 0) -> None:
-        self.run = run
-        self.skipped = skipped
+    def __init__(
+        self, run: RunFolder, skipped: int = 0, config: HealthConfig | None = None, trainer: Any = None
+    ) -> None:
+        self.run, self.skipped, self.config, self.trainer = run, skipped, config or HealthConfig(), trainer
         self._row = 0
         self._ids: dict[str, None] = {}
+        self._bad_loss = False  # in the sum since the last logged row, which says nothing about later steps then
 
     def saw(self, ids: Iterable[str]) -> None:
         """Note samples of the step that is being computed."""
@@ -221,25 +226,61 @@ class FiniteGuard(TrainerCallback):
         """Drop the gradients of a bad step, so that the optimiser changes no weight."""
         ids = list(self._ids)
         self._ids.clear()
-        norms = [p.grad.detach().float().norm() for p in model.parameters() if p.grad is not None]
-        if not norms or bool(torch.isfinite(torch.stack(norms)).all()):
+        what = self._not_finite(model)
+        if not in_any_process(bool(what), args):
             self._row = 0
             return
         for parameter in model.parameters():
             parameter.grad = None
         self.skipped += 1
         self._row += 1
-        step = state.global_step + 1
-        logger.warning("step %d: gradient not finite, nothing updated (%d so far)", step, self.skipped)
+        step, what = state.global_step + 1, what or "gradient"
+        logger.warning("step %d: %s not finite, nothing updated (%d so far)", step, what, self.skipped)
         if state.is_world_process_zero:
-            append_line(self.run.path / SKIPPED, {"step": step, "reason": "gradient not finite", "ids": ids})
-        if self._row >= BAD_STEPS_IN_A_ROW:
+            append_line(self.run.path / SKIPPED, {"step": step, "reason": f"{what} not finite", "ids": ids})
+        hint = f"the last checkpoint is intact and {SKIPPED} names the samples; lower optim.learning_rate"
+        if self.config.not_finite == "stop":
             raise CheckpointError(
-                f"{self._row} steps in a row had gradients that are not finite",
-                hint=f"the last checkpoint is intact and {SKIPPED} names the samples; lower optim.learning_rate",
+                f"the {what} of step {step} is not finite, and health.not_finite is stop",
+                hint=f"{hint}, or set health.not_finite: skip",
+            )
+        if self._row >= self.config.in_a_row:
+            raise CheckpointError(f"{self._row} steps in a row had a loss or gradients that are not finite", hint=hint)
+
+    def _not_finite(self, model: Any) -> str:
+        """What of this step is not finite: "gradient", "loss", or "" if all is."""
+        norms = [p.grad.detach().float().norm() for p in model.parameters() if p.grad is not None]
+        loss = self._loss()
+        bad_loss = loss is not None and not self._bad_loss and not bool(torch.isfinite(loss))
+        self._bad_loss |= bad_loss
+        if norms and not bool(torch.isfinite(torch.stack(norms)).all()):
+            return "gradient"
+        return "loss" if bad_loss else ""
+
+    def _loss(self) -> torch.Tensor | None:
+        """The losses since the last logged row, summed by the Trainer."""
+        return getattr(self.trainer, "_tr_loss", None)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
+    ) -> None:
+        """Refuse to save weights that are not finite. CheckpointError names the first of them."""
+        if not control.should_save or model is None:
+            return
+        trained = ((name, p) for name, p in model.named_parameters() if p.requires_grad)
+        bad = next((name for name, p in trained if not bool(torch.isfinite(p.detach()).all())), "")
+        if in_any_process(bool(bad), args):
+            raise CheckpointError(
+                f"after step {state.global_step} weights are not finite{f', the first in {bad}' if bad else ''}",
+                hint="they are not saved: the same command continues from the last checkpoint; "
+                "lower optim.learning_rate, or set dtype: float32",
             )
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Add the count to the metrics once there is one: the callbacks that follow get the same dictionary."""
+        loss = self._loss()
+        if self._bad_loss and loss is not None:
+            loss.zero_()  # the Trainer subtracts the sum from itself, and would log NaN until the end of the run
+        self._bad_loss = False
         if self.skipped and logs is not None:
             logs["skipped_steps"] = self.skipped

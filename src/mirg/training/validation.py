@@ -32,6 +32,7 @@ from mirg.models.vision import FeatureCache, base_of
 from mirg.rewards.total import DEFAULT
 from mirg.samples import DatasetFolder
 from mirg.storage import seal_problems
+from mirg.training.health import ACTIVITY
 from mirg.training.recipe import GrpoRecipe, RunConfig
 from mirg.training.run import RunFolder
 from mirg.training.vllm import generating_model
@@ -106,7 +107,8 @@ class Validation(TrainerCallback):
 
     def _validate(self, state: TrainerState) -> float:
         """Log what the model reaches now, and return its joint accuracy."""
-        with self._folder(state.global_step) as out, self._engine(state.global_step) as engine:
+        step = state.global_step
+        with ACTIVITY.doing("the validation"), self._folder(step) as out, self._engine(step) as engine:
             summary = evaluate(engine, self.dataset, out, self.plan)
         found = summary["metrics"]["overall"]
         row = {f"eval/{name}": found[name]["mean"] for name in LOGGED}

@@ -23,10 +23,12 @@ quarter of it is accepted. Therefore a token or two, which are form in a trained
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
@@ -34,6 +36,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import torch
+from accelerate import PartialState
 from trl.models.utils import unwrap_model_for_generation
 
 from mirg.console import logger
@@ -43,12 +46,15 @@ from mirg.models.load import LoadedModel
 from mirg.models.packing import decoder_hidden_states, pack
 from mirg.models.prompts import Prompt, collapsed, encode_row, placeholder_runs
 from mirg.models.sampling import Sampling
+from mirg.training.health import ACTIVITY
 from mirg.training.recipe import GrpoRecipe, RolloutConfig
 from mirg.training.run import is_main_process
 
 SUPPORTED = "vllm>=0.22.0,<=0.31.0"  # by TRL
 # vLLM knows no suppress_tokens; its logit_bias ends at -100, which leaves exp(-100) of a token's probability.
 _NEVER = -100.0
+_EXPANDABLE = "expandable_segments:True"
+_OF_WEIGHTS = ("config.json", "generation_config.json", "model.safetensors.index.json")
 _RETRY_SECONDS = 2.0
 PROBES = 4  # prompts that every process checks
 TWICE = "placeholders that were expanded twice (TRL issue 6294)"
@@ -84,6 +90,13 @@ def generation_arguments(recipe: GrpoRecipe, forbidden: Sequence[int]) -> dict[s
 def require_vllm(config: RolloutConfig, loaded: LoadedModel) -> None:
     """ConfigError, before anything takes long, where vLLM, a GPU or the server is missing or set up otherwise."""
     require_grid(loaded)
+    # vLLM switches expandable segments off for the memory that sleeps, but looks at one of the two names only.
+    settings = [os.environ.get(name, "") for name in ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")]
+    if config.sleep and _EXPANDABLE in settings[1] and _EXPANDABLE not in settings[0]:
+        raise ConfigError(
+            f"rollouts.sleep does not work with {_EXPANDABLE} in PYTORCH_ALLOC_CONF",
+            hint="unset it, or set it in PYTORCH_CUDA_ALLOC_CONF, which vLLM looks at",
+        )
     if find_spec("vllm") is None:
         raise ConfigError(
             "rollouts.backend = vllm, but vLLM is not installed",
@@ -95,7 +108,42 @@ def require_vllm(config: RolloutConfig, loaded: LoadedModel) -> None:
             hint="rollouts.backend: transformers",
         )
     if config.mode == "server" and is_main_process():
+        ACTIVITY.begin(f"the vLLM server at {config.server}")
         reach_server(config, serve_command(config, loaded))
+
+
+def colocated_folder(loaded: LoadedModel, folder: Path) -> Path:
+    """Fill ``folder`` with links to the weights that ``loaded`` started from, and the processor of the run.
+
+    In colocate mode TRL lets vLLM read the model's own folder, whose processor may have other pixel limits than the
+    run, and gives no other way to set them. The weights of adapters and of training come later, from the trainer.
+    """
+    from huggingface_hub import snapshot_download
+
+    name = str(loaded.model.name_or_path)
+    source = Path(name) if Path(name).is_dir() else Path(snapshot_download(name, local_files_only=True))
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in source.iterdir():
+        link = folder / file.name
+        if file.suffix == ".safetensors" or file.name in _OF_WEIGHTS:
+            link.unlink(missing_ok=True)
+            link.symlink_to(file.resolve())
+    loaded.processor.save_pretrained(folder)
+    return folder
+
+
+def colocate(config: RolloutConfig, loaded: LoadedModel, folder: Path, longest: int) -> RolloutConfig:
+    """The settings of vLLM inside the training process; ``longest`` is the longest prompt and completion in tokens.
+
+    The model is read from ``folder`` (:func:`colocated_folder`). Without a length, vLLM would reserve memory for the
+    longest text that the model can read at all, for example 128,000 tokens, and not start if a share of a GPU is less.
+    """
+    if is_main_process():
+        colocated_folder(loaded, folder)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        PartialState().wait_for_everyone()
+    loaded.model.config._name_or_path = loaded.model.name_or_path = str(folder)
+    return config.model_copy(update={"max_model_length": config.max_model_length or longest})
 
 
 def serve_command(config: RolloutConfig, loaded: LoadedModel) -> str:
