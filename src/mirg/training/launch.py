@@ -22,6 +22,7 @@ from mirg.data.checks.leakage import shared_images
 from mirg.errors import ConfigError, DataError
 from mirg.families import PixelLimits
 from mirg.models.load import LoadedModel, fast_dtype, forbidden_tokens, load_model, model_facts, wrap
+from mirg.models.quantize import quantize, refuse_quantize, widen_adapters
 from mirg.samples import DatasetFolder
 from mirg.storage import sole_writer
 from mirg.training.data import Prepared
@@ -35,6 +36,7 @@ from mirg.training.run import (
     step_of,
     writing_run,
 )
+from mirg.training.sharding import refuse_other_sharding, refuse_sharding, sharding_arguments, sharding_of
 from mirg.training.trainer import FiniteGuard, RunCallback, StopCallback
 from mirg.training.vllm import generation_arguments
 
@@ -126,6 +128,9 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
             hint=f"start it with `torchrun --standalone --nproc_per_node {recipe.processes} -m mirg.cli.main …`"
             " (accelerate launch --cpu starts one process)",
         )
+    refuse_sharding(recipe, world)
+    if recipe.lora.quantize:
+        refuse_quantize()
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     set_seed(recipe.seed)
@@ -135,7 +140,10 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
     # processes than visible GPUs, they share them as accelerate does: a launcher may show each process a single one.
     rank, gpus = os.environ.get("LOCAL_RANK"), torch.cuda.device_count()
     device = None if rank is None or gpus == 0 else f"cuda:{int(rank) % gpus}"
-    loaded = load_model(recipe.model, family_name=recipe.prompt.family, device=device, dtype=dtype)
+    held = "cpu" if recipe.lora.quantize else device
+    loaded = load_model(recipe.model, family_name=recipe.prompt.family, device=held, dtype=dtype)
+    if recipe.lora.quantize:
+        quantize(loaded.model, device or ("cuda" if gpus else "cpu"))
     loaded = with_limits(loaded, recipe.prompt)
     loaded.model.train()
     if recipe.freeze_vision:
@@ -192,6 +200,7 @@ def common_arguments(recipe: RunConfig, run: RunFolder, steps: int) -> dict[str,
         "report_to": "none",
         "disable_tqdm": True,
         "use_cpu": not torch.cuda.is_available(),
+        **sharding_arguments(recipe),
     }
 
 
@@ -306,6 +315,9 @@ def fit(
     for kind in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(kind)
     _check_world(trainer)
+    refuse_other_sharding(recipe, trainer)
+    if recipe.lora.quantize:
+        widen_adapters(trainer.model)
     trainer.guard = finite
     try:
         with stop.handling_signals(), writing_run(run.path):
@@ -327,7 +339,7 @@ def fit(
     }
     # Where weights are shared between the processes, all of them take part in putting them together. Elsewhere the
     # model writes its own: accelerate would hand over copies, and a tied weight would be written twice.
-    shared = _zero(trainer).get("stage") == 3
+    shared = sharding_of(trainer) in ("zero3", "fsdp2")
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if shared else None
     if trainer.accelerator.is_main_process:
         run.save_model(lambda folder: _save(trainer, loaded, weights, folder), facts)
@@ -345,18 +357,6 @@ def _check_world(trainer: Any) -> None:
             f"the launcher started {world_size()} processes, the trainer knows of {trainer.accelerator.num_processes}",
             hint="start one process for each GPU, or a single one",
         )
-    zero = _zero(trainer)
-    if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
-        raise ConfigError(
-            "ZeRO-3 is configured not to gather the weights, so no model could be saved at the end",
-            hint="accelerate launch --zero3_save_16bit_model true, or stage3_gather_16bit_weights_on_model_save: true",
-        )
-
-
-def _zero(trainer: Any) -> dict[str, Any]:
-    """DeepSpeed's settings of what processes share; empty without DeepSpeed. Accelerate keeps them on its plugin."""
-    plugin = trainer.accelerator.state.deepspeed_plugin if trainer.is_deepspeed_enabled else None
-    return plugin.deepspeed_config.get("zero_optimization", {}) if plugin is not None else {}
 
 
 def _save(trainer: Any, loaded: LoadedModel, weights: dict[str, Any] | None, folder: Path) -> None:

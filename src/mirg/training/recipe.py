@@ -14,6 +14,7 @@ from mirg.rewards.trl import RewardFunction, plugin_reward
 
 Policy = Literal["off", "skip", "resample"]
 Dtype = Literal["auto", "float32", "bfloat16"]
+Sharding = Literal["zero2", "zero3", "fsdp2"]
 
 
 class PromptConfig(Section):
@@ -36,6 +37,21 @@ class LoraConfig(Section):
     alpha: int = 32
     dropout: float = 0.0
     target: str = "all-linear"
+    quantize: Literal["4bit"] | None = Field(
+        default=None, description="QLoRA: hold the frozen language model in 4 bits (NF4). Needs bitsandbytes."
+    )
+
+    @model_validator(mode="after")
+    def _has_adapters(self) -> LoraConfig:
+        if self.quantize and not self.rank:
+            raise ValueError("quantize = 4bit freezes the weights and needs adapters: set rank, for example to 64")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_quantize(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Run folders that were made before there was ``quantize`` hold the same recipe as those without it."""
+        values = serialise(self)
+        return values if self.quantize else {k: v for k, v in values.items() if k != "quantize"}
 
 
 class OptimConfig(Section):
@@ -75,7 +91,17 @@ class RunConfig(Section):
     workers: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, ge=1, description="CPU threads for torch; None: its default.")
     processes: int | None = Field(
-        default=None, ge=1, description="Processes asked for; a run with another number stops."
+        default=None, ge=1, description="Processes asked for, of all nodes; a run with another number stops."
+    )
+    nodes: int | None = Field(default=None, ge=1, description="Machines that the processes are started on; None: one.")
+    sharding: Sharding | None = Field(
+        default=None,
+        description="What the processes share instead of each holding it: zero2 optimiser and gradients, zero3 weights "
+        "too (both need DeepSpeed); fsdp2: as zero3, by torch, not run on GPUs yet. None: nothing, or what the "
+        "launcher configures.",
+    )
+    gpu_gb: float | None = Field(
+        default=None, gt=0, description="Memory of the GPU that the recipe is written for; --dry-run compares with it."
     )
 
 
