@@ -23,6 +23,7 @@ from transformers.activations import QuickGELUActivation
 from mirg.errors import EngineError
 from mirg.models.load import NARROW, LoadedModel, load_skeleton
 from mirg.models.packing import LOGITS
+from mirg.models.quantize import BYTES, quantized_layers
 from mirg.models.sampling import ROOM
 from mirg.models.trees import FLEX
 from mirg.models.trees import SHORT as SHORT_TRUNK
@@ -30,6 +31,7 @@ from mirg.models.vision import SHORT as SHORT_IMAGE
 from mirg.training.data import Length, longest_rows, row_lengths
 from mirg.training.launch import lora, resolve_dtype, with_limits, world_size
 from mirg.training.recipe import GrpoRecipe, RunConfig, SftRecipe
+from mirg.training.sharded_memory import shared
 
 FLOAT = 4  # bytes
 AVERAGES = 2  # of AdamW, for every trained number
@@ -164,23 +166,21 @@ class Layer(NamedTuple):
 
 
 def estimate(recipe: SftRecipe | GrpoRecipe) -> Estimate:
-    """The estimate of a recipe on this machine; MirgError if its model or its data cannot be read."""
+    """The estimate of a recipe on its GPU, or on this machine; MirgError if its model or its data cannot be read."""
     loaded = with_limits(load_skeleton(recipe.model, family_name=recipe.prompt.family), recipe.prompt)
-    return estimate_of(recipe, loaded, row_lengths(recipe, loaded), "cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if recipe.gpu_gb or torch.cuda.is_available() else "cpu"
+    return estimate_of(recipe, loaded, row_lengths(recipe, loaded), device)
 
 
 def estimate_of(
     recipe: SftRecipe | GrpoRecipe, loaded: LoadedModel, lengths: Sequence[Length], device: str
 ) -> Estimate:
-    """The estimate for rows of ``lengths``; of ``loaded``, which gets adapters if the recipe has them, only sizes.
-
-    The moments of GRPO that is not packed are without activations.
-    """
+    """The estimate for rows of ``lengths``; of ``loaded``, which gets adapters if the recipe has them, only sizes."""
     recipe = resolve_dtype(recipe)
     d, t = _sizes(loaded.model)
-    sft = isinstance(recipe, SftRecipe)
+    packed = isinstance(recipe, GrpoRecipe) and recipe.packed
     m = Mode(
-        attention=("eager" if device == "cpu" and d.width <= NARROW else "sdpa") if sft else "packed",
+        attention="packed" if packed else "eager" if device == "cpu" and d.width <= NARROW else "sdpa",
         bf16=recipe.dtype == "bfloat16",
         rank=recipe.lora.rank,
         dropout=recipe.lora.dropout > 0,
@@ -188,9 +188,11 @@ def estimate_of(
         checkpointing=recipe.gradient_checkpointing,
         device=device,
     )
+    small = _small(loaded.model) if recipe.lora.quantize else 0
     weights = count_weights(recipe, loaded.model)
     held = {
-        "weights": weights.base * (m.stream if m.rank else FLOAT) + weights.adapters * FLOAT,
+        "weights": round((weights.base - small) * (m.stream if m.rank else FLOAT) + small * BYTES)
+        + weights.adapters * FLOAT,
         "optimizer": weights.trained * AVERAGES * FLOAT,
     }
     processes = recipe.processes or world_size()
@@ -211,6 +213,7 @@ def estimate_of(
         micro = min(recipe.micro_batch or completions, completions)
         prompts = math.ceil(completions * recipe.admission.candidates / recipe.group_size)
         longest = [lengths[row] for row in longest_rows(lengths, prompts)]
+        passes = math.ceil(completions / micro)
         if recipe.packed:
             moments["rollouts"] = _rollouts(d, t, m, longest, recipe)
             shown = longest[: math.ceil(micro / recipe.group_size)]
@@ -219,8 +222,17 @@ def estimate_of(
             images = _patches(shown, t)
             # Of the logits, three tensors exist at a time, forward and backward.
             logits = min(row.branches, max(LOGITS // (FLOAT * d.vocabulary), 1)) * 3 * FLOAT * d.vocabulary
-            passes, pixels = math.ceil(completions / micro), _pixels(t, m, longest, images)
-            moments |= _update(d, t, m, row, images, passes, pixels, logits, weights)
+            moments |= _update(d, t, m, row, images, passes, _pixels(t, m, longest, images), logits, weights)
+        else:
+            moments |= _plain(d, t, m, longest[0], completions, micro, recipe, weights)
+    if small:
+        for parts in moments.values():  # a layer's weights are made wide for its product
+            parts["wide weights"] = d.mlp * d.width * m.product
+    if recipe.sharding:
+        moments = {name: held | parts for name, parts in moments.items()}
+        drawn = isinstance(recipe, GrpoRecipe) and recipe.rollouts.backend == "transformers"
+        moments = shared(moments, recipe.sharding, processes, weights.base, weights.trained, m.product, drawn)
+        held = {}
     whole = {name: {part: n for part, n in (held | parts).items() if n} for name, parts in moments.items()}
     return Estimate(whole, longest, weights, device)
 
@@ -229,7 +241,9 @@ def _sizes(model: Any) -> tuple[Decoder, Tower]:
     """Read off the layers of a Qwen-VL model, which may be on the meta device and must not be wrapped by PEFT."""
     try:
         text, visual = model.model.language_model, model.model.visual
-        attention, block, config = text.layers[0].self_attn, visual.blocks[0], visual.config
+        # Linear attention is counted as if it were attention of the same model.
+        attention = next(layer.self_attn for layer in text.layers if hasattr(layer, "self_attn"))
+        block, config = visual.blocks[0], visual.config
         decoder = Decoder(
             layers=len(text.layers),
             width=text.embed_tokens.embedding_dim,
@@ -285,6 +299,11 @@ def _trained(parameters: Iterable[torch.Tensor]) -> int:
     return sum(p.numel() for p in parameters if p.requires_grad)
 
 
+def _small(model: Any) -> int:
+    """Weights that are held in 4 bits."""
+    return sum(layer.weight.numel() for layer in quantized_layers(model).values())
+
+
 def _patches(shown: Sequence[Length], t: Tower) -> list[int]:
     return [tokens * t.merge for length in shown for tokens in length.images]
 
@@ -310,6 +329,24 @@ def _rollouts(d: Decoder, t: Tower, m: Mode, longest: Sequence[Length], recipe: 
     # The tower is done before there is a cache, and the patches of the pass are freed before completions grow.
     temporary = max(seeing - cache, reading, branches + scores - sum(images) * t.values * FLOAT)
     return {"cache": cache, "pixels": _pixels(t, m, longest, images), "temporary": temporary}
+
+
+def _plain(
+    d: Decoder, t: Tower, m: Mode, longest: Length, completions: int, micro: int, recipe: GrpoRecipe, weights: Weights
+) -> dict[str, dict[str, int]]:
+    """Bytes at the moments of TRL's own GRPO step, where each completion has its own prompt and images.
+
+    Prompts of a step are encoded side by side, and all their patches are held until the step ends.
+    """
+    new, pixels = recipe.max_new_tokens, completions * sum(_patches([longest], t)) * t.values * FLOAT
+    seeing, reading = _encoding(d, t, m, Row(completions, longest.tokens), _patches([longest] * completions, t))
+    cache = completions * (longest.tokens + new) * 2 * d.keys * d.layers * m.stream
+    row, images = Row(micro, longest.tokens + new), _patches([longest] * micro, t)
+    # Logits of the completions, their logarithms, and the gradients of both.
+    logits = micro * new * d.vocabulary * (2 * m.product + 2 * FLOAT)
+    passes = math.ceil(completions / micro)
+    rollouts = {"cache": cache, "pixels": pixels, "temporary": max(seeing - cache, reading)}
+    return {"rollouts": rollouts} | _update(d, t, m, row, images, passes, pixels, logits, weights)
 
 
 def _padded_logits(d: Decoder, m: Mode, row: Row, longest: Sequence[Length]) -> int:
@@ -477,22 +514,3 @@ def _encoding(d: Decoder, t: Tower, m: Mode, row: Row, images: Sequence[int]) ->
     squares = 3 * row.prompts * d.heads * row.trunk**2 if row.trunk <= SHORT_TRUNK and not m.fused else 0
     decoder = max(row.tokens * (3 * d.width + 3 * d.mlp), row.tokens * (2 * d.width + 6 * d.queries) + squares)
     return tower * m.stream, decoder * m.stream
-
-
-def describe(found: Estimate) -> list[str]:
-    """The estimate for people: its peak, the parts of it, the other moments, the longest prompt."""
-    moments = {name: sum(parts.values()) for name, parts in found.moments.items()}
-    lines = [f"memory of one process on {found.device}: {_size(found.peak)} at its peak ({found.moment})"]
-    lines += [f"  {name:<18}{_size(size):>10}" for name, size in found.moments[found.moment].items()]
-    others = [f"{name} {_size(size)}" for name, size in moments.items() if name != found.moment]
-    if others:
-        lines.append(f"at other moments: {'; '.join(others)}")
-    else:
-        lines.append("without activations: they are not known for GRPO with packed: false")
-    first = found.longest[0]
-    lines.append(f"longest of the data: {first.tokens} tokens, {sum(first.images)} of them visual, sample {first.id}")
-    return lines
-
-
-def _size(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
