@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -39,6 +41,7 @@ ids = [f.name for f in ALL]
         ("qwen2.5-vl", "resized_pixels", 28, "json", "the one that counts resized pixels"),
         ("qwen3-vl", "relative_1000", 32, "json", "back to relative, patch 16"),
         ("internvl", "relative_1000", 448, "text", "tiles of 448"),
+        ("smolvlm2", "relative_1000", 512, "json", "no frame of its own: that of Qwen3-VL"),
         ("glm-v", "relative_1000", 28, "json", "GLM-4.1V and later"),
         ("mimo-vl", "resized_pixels", 28, "json", "built like Qwen2.5-VL"),
         ("mirg-tiny", "relative_1000", 32, "text", "the embedded model"),
@@ -54,7 +57,7 @@ def test_facts(name: str, frame: str, factor: int, style: str, why: str) -> None
     ("name", "least", "most"),
     [
         ("qwen2-vl", 3_136, 12_845_056), ("qwen2.5-vl", 3_136, 12_845_056), ("qwen3-vl", 65_536, 16_777_216),
-        ("internvl", 200_704, 2_408_448), ("glm-v", 12_544, 9_633_792),
+        ("internvl", 200_704, 2_408_448), ("glm-v", 12_544, 9_633_792), ("smolvlm2", 262_144, 4_194_304),
     ],
 )  # fmt: skip
 def test_pixel_limits_are_those_of_the_published_processors(name: str, least: int, most: int) -> None:
@@ -207,6 +210,8 @@ def _real(fam: Family, limits: PixelLimits):
             return columns * tile, rows * tile
 
         return tiles
+    if fam.resize == "longest":
+        return partial(_smolvlm, fam.factor, math.isqrt(limits.max_pixels))
     if fam.resize == "frames":
         from transformers.models.glm4v.image_processing_pil_glm4v import smart_resize as glm
 
@@ -220,6 +225,26 @@ def _real(fam: Family, limits: PixelLimits):
         return new_width, new_height
 
     return smart
+
+
+def _smolvlm(tile: int, side: int, width: int, height: int) -> tuple[int, int]:
+    """Both steps of the processor, on an image that has a shape and no pixels."""
+    import numpy as np
+    from transformers.models.smolvlm import image_processing_pil_smolvlm as module
+
+    def shaped(high: int, wide: int) -> Any:
+        return np.broadcast_to(np.uint8(0), (3, high, wide))
+
+    class Shapes(module.SmolVLMImageProcessorPil):
+        def __init__(self) -> None:
+            """Its settings are not read here."""
+
+        def resize(self, image: Any, size: Any, **_: Any) -> Any:
+            return shaped(size.height, size.width)
+
+    first = module.get_resize_output_image_size(shaped(height, width), side)
+    _, rows, columns = Shapes().resize_for_vision_encoder(shaped(*first), tile).shape
+    return columns, rows
 
 
 @pytest.mark.parametrize("fam", ALL, ids=ids)
@@ -237,7 +262,7 @@ def test_input_size_is_the_processors_for_5000_sizes(fam: Family, limits: PixelL
                 input_size(size, fam, limits)
         else:
             assert input_size(size, fam, limits) == expected, size
-    assert bool(refused) == (fam is not INTERNVL)
+    assert bool(refused) == (not fam.tile_tokens)
 
 
 @pytest.mark.parametrize("size", [(8000, 40), (40, 8000), (4000, 30), (30, 4000)])
@@ -245,7 +270,7 @@ def test_a_long_image_with_few_pixels_keeps_one_patch_a_side(size: tuple[int, in
     pytest.importorskip("transformers")
     limits = PixelLimits(56 * 56, 50_000)
     for fam in ALL:
-        if fam is not INTERNVL:
+        if not fam.tile_tokens:
             assert input_size(size, fam, limits) == _real(fam, limits)(*size), fam.name
 
 
@@ -286,6 +311,23 @@ def test_internvl_tiles_are_what_the_processor_cuts() -> None:
         tiles = width * height // 448**2
         out = processor(images=[Image.new("RGB", size)], return_tensors="np")
         assert len(out["pixel_values"]) == tiles + (tiles > 1), size  # a thumbnail follows if there are several tiles
+
+
+@pytest.mark.parametrize(("tile", "side"), [(32, 128), (24, 72), (32, 32), (32, 100)])
+def test_smolvlm_tiles_are_what_the_processor_cuts(tile: int, side: int) -> None:
+    pytest.importorskip("transformers")
+    from PIL import Image
+    from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+
+    processor = SmolVLMImageProcessorPil(size={"longest_edge": side}, max_image_size={"longest_edge": tile})
+    small, limits = replace(FAMILIES["smolvlm2"], factor=tile), PixelLimits(tile**2, side**2)
+    for size in [(1, 1), (640, 480), (300, 900), (2000, 100), (97, 96), (96, 97), (5, 400), (129, 127)]:
+        width, height = input_size(size, small, limits)
+        tiles = width * height // tile**2
+        out = processor(images=[Image.new("RGB", size)], return_tensors="np", return_row_col_info=True)
+        assert out["pixel_values"].shape[1] == tiles + (tiles > 1), size
+        rows, columns = (0, 0) if tiles == 1 else (height // tile, width // tile)
+        assert (out["rows"], out["cols"]) == ([[rows]], [[columns]]), size
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (-1, 5)])

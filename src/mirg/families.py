@@ -19,7 +19,8 @@ class PixelLimits:
     """Fewest and most pixels of a resized image, as the processor counts them (``shortest_edge``, ``longest_edge``).
 
     GLM counts every image as two frames, so its limits are twice the pixels. InternVL resizes to whole tiles; its
-    limits are the fewest and most tiles times the area of a tile.
+    limits are the fewest and most tiles times the area of a tile. SmolVLM gives every image the same longer side; its
+    limits are the area of a tile and the square of that side, of which only the second can be set.
     """
 
     min_pixels: int
@@ -43,7 +44,11 @@ class Family:
     image_token: str  # what one visual token looks like in the tokenised prompt
     vision_tokens: tuple[str, ...]
     step: int = 1  # coordinates are multiples of it
-    resize: Literal["image", "frames", "tiles"] = "image"  # which arithmetic, see ``input_size``
+    resize: Literal["image", "frames", "tiles", "longest"] = "image"  # which arithmetic, see ``input_size``
+    tile_tokens: int = 0  # visual tokens of a tile of ``factor`` pixels a side; 0: such a square is one token
+    # Tokens besides the visual ones that the processor writes for an image, for each of its tiles, and for each row of
+    # several tiles.
+    marks: tuple[int, int, int] = (0, 0, 0)
     box_open: str = ""  # around a box in the text style
     box_close: str = ""
     brackets: Literal["pairs", "nested"] = "pairs"  # text style: (x1,y1),(x2,y2) or [[x1,y1,x2,y2]]
@@ -102,12 +107,14 @@ INTERNVL = Family(
     limits=PixelLimits(448 * 448, 12 * 448 * 448),
     factor=448,
     resize="tiles",
+    tile_tokens=256,
+    marks=(2, 0, 0),
     image_token="<IMG_CONTEXT>",
     vision_tokens=("<img>", "</img>", "<IMG_CONTEXT>", "<video>", "<|im_start|>"),
     box_open="<box>",
     box_close="</box>",
     brackets="nested",
-    template_tokens=(8, 3),
+    template_tokens=(8, 1),
 )
 GLM_V = Family(
     name="glm-v",
@@ -124,12 +131,33 @@ GLM_V = Family(
     ),
     template_tokens=(6, 2),
 )
+# SmolVLM2 was not trained to write boxes: it is given the frame and the style of Qwen3-VL. The facts are those of its
+# checkpoints with 256 M and 500 M parameters; that with 2.2 B has tiles of 384 pixels, which its processor says.
+SMOLVLM2 = Family(
+    name="smolvlm2",
+    model_types=("smolvlm",),
+    box_frame="relative_1000",
+    style="json",
+    limits=PixelLimits(512 * 512, 2048 * 2048),
+    factor=512,
+    resize="longest",
+    tile_tokens=64,
+    marks=(1, 2, 1),
+    image_token="<image>",
+    vision_tokens=(
+        *("<fake_token_around_image>", "<image>", "<global-img>", "<|im_start|>"),
+        *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
+    ),
+    template_tokens=(7, 0),
+)
 # MiMo-VL checkpoints call themselves "qwen2_5_vl" and are built like it; only a name can tell them apart.
 MIMO_VL = replace(QWEN25_VL, name="mimo-vl", model_types=("mimo_vl",))
 # The embedded tiny model: Qwen3-VL arithmetic, 25 steps per axis, one token per coordinate value. Chosen by name.
 MIRG_TINY = replace(QWEN3_VL, name="mirg-tiny", model_types=(), style="text", step=40)
 
-FAMILIES: dict[str, Family] = {f.name: f for f in (QWEN2_VL, QWEN25_VL, QWEN3_VL, INTERNVL, GLM_V, MIMO_VL, MIRG_TINY)}
+FAMILIES: dict[str, Family] = {
+    f.name: f for f in (QWEN2_VL, QWEN25_VL, QWEN3_VL, INTERNVL, SMOLVLM2, GLM_V, MIMO_VL, MIRG_TINY)
+}
 
 
 def family(name: str) -> Family:

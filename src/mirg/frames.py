@@ -29,7 +29,8 @@ def input_size(size: Size, family: Family, limits: PixelLimits | None = None) ->
     """(width, height) to which the family's image processor resizes an image of ``size``.
 
     Raises :class:`ImageError` where the processor would refuse the image. The arithmetic is transformers'
-    (``smart_resize`` of Qwen2-VL and GLM-4V, ``get_optimal_tiled_canvas`` of GOT-OCR2, which InternVL uses).
+    (``smart_resize`` of Qwen2-VL and GLM-4V, ``get_optimal_tiled_canvas`` of GOT-OCR2, which InternVL uses, and
+    ``resize`` and ``resize_for_vision_encoder`` of SmolVLM).
     """
     width, height = size
     if width < 1 or height < 1:
@@ -38,6 +39,8 @@ def input_size(size: Size, family: Family, limits: PixelLimits | None = None) ->
     if family.resize == "tiles":
         columns, rows = _tiling(width, height, family.factor, limits)
         return (columns * family.factor, rows * family.factor)
+    if family.resize == "longest":
+        return _longest(width, height, family.factor, math.isqrt(limits.max_pixels))
     factor, frames = family.factor, 2 if family.resize == "frames" else 1
     if frames == 2 and min(width, height) < factor:  # GLM first enlarges an image that is smaller than one patch
         scale = max(factor / height, factor / width)
@@ -59,6 +62,23 @@ def input_size(size: Size, family: Family, limits: PixelLimits | None = None) ->
         beta = math.sqrt(limits.min_pixels / (frames * height * width))
         return (math.ceil(width * beta / factor) * factor, math.ceil(height * beta / factor) * factor)
     return (new_width, new_height)
+
+
+def _longest(width: int, height: int, tile: int, side: int) -> Size:
+    """(width, height) in whole tiles after the longer side of the image was made ``side`` pixels long.
+
+    The order of the divisions is the processor's and decides how a side is rounded.
+    """
+    aspect = width / height
+    if width >= height:
+        made = int(side / aspect)
+        width, height = side, max(made + made % 2, 1)
+        aspect, width = width / height, -(-width // tile) * tile
+        return width, -(-int(width / aspect) // tile) * tile
+    made = int(side * aspect)
+    width, height = max(made + made % 2, 1), side
+    aspect, height = width / height, -(-height // tile) * tile
+    return -(-int(height * aspect) // tile) * tile, height
 
 
 def _tiling(width: int, height: int, tile: int, limits: PixelLimits) -> Size:

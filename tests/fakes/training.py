@@ -80,6 +80,21 @@ def first_batch(trainer: Any) -> Any:
     return trainer.roll_out(next(iter(trainer.get_train_dataloader())))
 
 
+def as_trl(trainer: Any, batch: Any) -> dict[str, Any]:
+    """The batch as TRL prepares it: with the images of its prompt beside every completion."""
+    import torch
+
+    shown, columns = [batch.prompts[n] for n in batch.groups], batch.columns
+    ids = torch.cat([columns["prompt_ids"], columns["completion_ids"]], 1)
+    kinds = (ids == trainer.processing_class.image_token_id).int()
+    return columns | {
+        "pixel_values": torch.cat([prompt.pixels for prompt in shown]),
+        "image_grid_thw": torch.cat([prompt.grid for prompt in shown]),
+        "num_images": [len(prompt.grid) for prompt in shown],
+        "mm_token_type_ids": kinds * torch.cat([columns["prompt_mask"], columns["completion_mask"]], 1).int(),
+    }
+
+
 def loss_and_gradients(trainer: Any, batch: Any) -> tuple[float, dict[str, Any]]:
     """The loss of a batch as its trainer takes it, and the gradient of every weight that has one."""
     trainer.model.zero_grad()

@@ -93,7 +93,7 @@ class Engine:
         bias = {} if "deaf to logit_bias" in self.faults else params.get("logit_bias") or {}
         temperature = 1.5 if "own temperature" in self.faults else params["temperature"]
         pixels, grids = ([one[k] for one in images] for k in (0, 1))
-        prompt = Prompt(ids, torch.cat(pixels) if pixels else None, torch.cat(grids) if grids else None)
+        prompt = Prompt(ids, {"pixel_values": torch.cat(pixels), "image_grid_thw": torch.cat(grids)} if grids else {})
         barred = [int(token) for token, value in bias.items() if value <= -100]
         stops = [*(params.get("stop_token_ids") or ()), *(() if params.get("ignore_eos") else (self.stop,))]
         sampling = Sampling(params["max_tokens"], stops, barred, temperature)

@@ -176,7 +176,10 @@ def test_keys_are_those_of_content() -> None:
     one, two = (prompts(loaded, images=(2, 3), seed=0) for _ in range(2))
     assert [p.image_keys for p in one] == [p.image_keys for p in two]
     assert len({key for p in one for key in p.image_keys}) == 5
-    wide, high = (Prompt([1], torch.zeros(8, 6), torch.tensor([grid])) for grid in ([1, 2, 4], [1, 4, 2]))
+    wide, high = (
+        Prompt([1], {"pixel_values": torch.zeros(8, 6), "image_grid_thw": torch.tensor([grid])})
+        for grid in ([1, 2, 4], [1, 4, 2])
+    )
     assert wide.image_keys != high.image_keys, "the same patches in another shape"
     assert Prompt([1, 2]).image_keys == ()
 

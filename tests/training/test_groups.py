@@ -11,24 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes.training import first_batch, loss_and_gradients, make_trainer
+from fakes.training import as_trl, first_batch, loss_and_gradients, make_trainer
 from mirg.models.packing import base_of
 from mirg.training.grpo import GroupBatch, PlainGRPOTrainer, group_numbers, micro_batches, with_signal
 
 Make = Callable[..., Any]
-
-
-def as_trl(trainer: Any, batch: GroupBatch) -> dict[str, Any]:
-    """The batch as TRL prepares it: with the images of its prompt beside every completion."""
-    shown, columns = [batch.prompts[n] for n in batch.groups], batch.columns
-    ids = torch.cat([columns["prompt_ids"], columns["completion_ids"]], 1)
-    kinds = (ids == trainer.processing_class.image_token_id).int()
-    return columns | {
-        "pixel_values": torch.cat([prompt.pixels for prompt in shown]),
-        "image_grid_thw": torch.cat([prompt.grid for prompt in shown]),
-        "num_images": [len(prompt.grid) for prompt in shown],
-        "mm_token_type_ids": kinds * torch.cat([columns["prompt_mask"], columns["completion_mask"]], 1).int(),
-    }
 
 
 # Every setting that takes log-probabilities from another place or weighs them another way.

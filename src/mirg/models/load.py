@@ -97,7 +97,7 @@ def load_model(
         model.to(device).eval()
     except _UNREADABLE as error:
         broken = _broken_file(Path(path))
-        hint = "copy or fetch that file again" if broken else "is it a Qwen-VL-class model folder or hub name?"
+        hint = "copy or fetch that file again" if broken else "is it the folder or hub name of a vision-language model?"
         raise EngineError(f"cannot load {name}: {broken or error}", hint=hint) from error
     except (SafetensorError, RuntimeError) as error:  # torch's: other shapes than the configuration's, or no room
         raise EngineError(
@@ -207,20 +207,19 @@ def wrap(
     limits: PixelLimits | Mapping[str, PixelLimits] | None = None,
 ) -> LoadedModel:
     """Join a model in memory with its family and limits; prompts of a decoder are padded on the left."""
+    from mirg.models.images import pixel_limits
     from mirg.models.vision import pack_vision_attention
 
     parts: Any = processor
-    parts.image_processor = once_per_image(parts.image_processor)
+    if hasattr(parts.image_processor, "merge_size"):
+        parts.image_processor = once_per_image(parts.image_processor)
     # AutoProcessor does not restore the saved side, and right-padded prompts break generation.
     parts.tokenizer.padding_side = "left"
     named = family_name or getattr(model.config, "mirg_family", None)
     chosen = family(named) if named else family_of_model_type(model.config.model_type)
-    size = parts.image_processor.size
     limits = limits.get(chosen.name) if isinstance(limits, Mapping) else limits
-    if limits is not None:
-        size["shortest_edge"], size["longest_edge"] = limits.min_pixels, limits.max_pixels
+    seen = pixel_limits(parts.image_processor, limits)
     pack_vision_attention(model)
-    seen = PixelLimits(size["shortest_edge"], size["longest_edge"])
     return LoadedModel(model, processor, chosen, seen, path, model_facts(path).get("instructions", "full"))
 
 

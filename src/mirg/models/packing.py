@@ -28,9 +28,10 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from mirg.errors import EngineError
+from mirg.models.images import joined
 from mirg.models.prompts import Prompt
 from mirg.models.trees import Trees
-from mirg.models.vision import base_of, patches_by_product
+from mirg.models.vision import base_of, decoder_of, patches_by_product, tower_of
 
 _PREFIX = "mirg_trees_"
 LOGITS = 2**27  # bytes of logits in memory at a time
@@ -43,7 +44,7 @@ class Packed:
     inputs: dict[str, Any]
     trees: Trees
     labels: torch.Tensor  # (branch tokens,): the token that each predicts
-    tips: torch.Tensor  # (3, prompts): rotary position of each prompt's last token
+    tips: torch.Tensor  # (3 or 1, prompts): rotary position of each prompt's last token
 
 
 def pack(model: Any, prompts: Sequence[Prompt], groups: Sequence[Sequence[Sequence[int]]]) -> Packed:
@@ -62,10 +63,9 @@ def pack(model: Any, prompts: Sequence[Prompt], groups: Sequence[Sequence[Sequen
         "input_ids": torch.tensor([tokens], device=device),
         "position_ids": torch.cat([*trunks, *offsets], 1)[:, None],
     }
-    if pixels := [prompt.pixels for prompt in prompts if prompt.pixels is not None]:
-        inputs["pixel_values"] = torch.cat(pixels).to(device)
-        inputs["image_grid_thw"] = torch.cat([prompt.grid for prompt in prompts if prompt.grid is not None]).to(device)
-        if hasattr(base_of(model).visual, "feature_cache"):  # mirg.models.vision
+    if shown := joined([prompt.inputs for prompt in prompts], device):
+        inputs |= shown
+        if hasattr(tower_of(model), "feature_cache"):  # mirg.models.vision
             inputs["feature_keys"] = tuple(key for prompt in prompts for key in prompt.image_keys)
     trees = Trees(_lengths([t.shape[1] for t in trunks], device), _grid(groups, device))
     labels = torch.tensor([t for _, ids in branches for t in ids], device=device)
@@ -85,9 +85,13 @@ def _grid(groups: Sequence[Sequence[Sequence[int]]], device: Any) -> torch.Tenso
 
 
 def rope_positions(model: Any, prompt: Prompt) -> torch.Tensor:
-    """The rotary positions (3, tokens) of time, row and column, as the model itself counts them."""
+    """The rotary positions (3, tokens) of time, row and column, as the model itself counts them.
+
+    (1, tokens) if the model counts tokens and knows no rows and columns.
+    """
     if prompt.grid is None:
-        return torch.arange(len(prompt.ids), device=model.device).expand(3, -1)
+        kinds = 3 if hasattr(base_of(model), "get_rope_index") else 1
+        return torch.arange(len(prompt.ids), device=model.device).expand(kinds, -1)
     # Computed on the host: on a device, every image would cost a synchronisation.
     ids = torch.tensor([list(prompt.ids)])
     kinds = (ids == model.config.image_token_id).int()
@@ -97,7 +101,7 @@ def rope_positions(model: Any, prompt: Prompt) -> torch.Tensor:
 
 def other_attention(model: Any) -> str:
     """The kind of a layer that packed rows do not support, such as ``linear_attention``; "" if every layer is full."""
-    kinds = getattr(base_of(model).language_model.config, "layer_types", None) or ()
+    kinds = getattr(decoder_of(model).config, "layer_types", None) or ()
     return next((kind for kind in kinds if kind != "full_attention"), "")
 
 
@@ -107,7 +111,7 @@ def enable_packed_forward(model: Any, temperature: float = 1.0) -> None:
     Logits are divided by ``temperature``. EngineError if a layer has another attention than full attention
     (:func:`other_attention`).
     """
-    text = base_of(model).language_model.config
+    text = decoder_of(model).config
     before = text._attn_implementation or "eager"
     if before.startswith(_PREFIX):
         return
@@ -117,7 +121,7 @@ def enable_packed_forward(model: Any, temperature: float = 1.0) -> None:
     AttentionInterface.register(name, _attention(before))
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[before])
     text._attn_implementation_internal = name
-    patches_by_product(base_of(model).visual)
+    patches_by_product(tower_of(model))
     whole = model.get_base_model() if hasattr(model, "get_base_model") else model
     whole.forward_without_trees = whole.forward
     whole.score_temperature = temperature
@@ -159,7 +163,9 @@ def _attention(before: str) -> Any:
 def decoder_hidden_states(model: Any, trees: Any, **inputs: Any) -> torch.Tensor:
     """The last hidden states (batch, tokens, width) of the decoder along ``trees``."""
     # transformers passes a mask of four dimensions on unchanged; the attention functions here do not read it.
-    mask = torch.empty(1, 1, 1, 1, device=inputs["position_ids"].device)
+    positions = inputs.pop("position_ids")
+    mask = torch.empty(1, 1, 1, 1, device=positions.device)
+    inputs["position_ids"] = positions if len(positions) > 1 else positions[0]
     return base_of(model)(**inputs, attention_mask=mask, trees=trees, use_cache=False).last_hidden_state
 
 

@@ -1,14 +1,14 @@
 """Loading a processor, with torchvision if it is installed and without it otherwise.
 
-The Qwen-VL processors contain a video processor, which needs torchvision. Images do not: the same processor class
-without its video part does everything that mirg needs. The class keeps its public name, so a saved folder loads
-everywhere.
+Most processors contain a video processor, which needs torchvision. Images do not: the same processor class without its
+video part does everything that mirg needs. The class keeps its public name, so a saved folder loads everywhere.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -27,30 +27,42 @@ _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 @cache
 def image_only(model_type: str) -> type[ProcessorMixin]:
-    """The processor class of a Qwen-VL ``model_type`` without its video processor; EngineError for other types.
+    """transformers' processor class of a ``model_type`` without its video processor; EngineError if there is none.
 
     The class keeps its name, which saved folders record.
     """
-    from transformers import Qwen2_5_VLProcessor, Qwen2VLProcessor, Qwen3VLProcessor
+    from transformers import ProcessorMixin
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 
-    classes = {"qwen2_vl": Qwen2VLProcessor, "qwen2_5_vl": Qwen2_5_VLProcessor, "qwen3_vl": Qwen3VLProcessor}
-    classes |= dict.fromkeys(("qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"), Qwen3VLProcessor)
-    if model_type not in classes:
+    name = PROCESSOR_MAPPING_NAMES.get(model_type)
+    base: Any = processor_class_from_name(name) if name else None
+    if base is None:
         raise EngineError(
-            f"model type {model_type!r} has no image-only processor here",
-            hint="install torchvision for your torch build, or use one of " + ", ".join(classes),
+            f"transformers has no processor for the model type {model_type!r}",
+            hint="`mirg models` lists the model types that mirg knows",
         )
-    base: Any = classes[model_type]
+    if "video_processor" not in base.get_attributes():
+        return base
 
-    def __init__(self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
-        base.__init__(self, image_processor, tokenizer, None, chat_template=chat_template)
+    def __init__(
+        self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **others: Any
+    ) -> None:
+        parts = {"image_processor": image_processor, "tokenizer": tokenizer, "video_processor": None}
+        module: Any = sys.modules[base.__module__]
+        if getattr(module, "num2words", "") is None:  # SmolVLM's refuses to start without it, and only videos need it
+            module.num2words = str
+        base.__init__(self, **parts, chat_template=chat_template, **others)
 
     def check_argument_for_proper_class(self: Any, argument_name: str, argument: Any) -> Any:
         if argument_name == "video_processor":
             return None
         return base.check_argument_for_proper_class(self, argument_name, argument)
 
-    methods = {"__init__": __init__, "check_argument_for_proper_class": check_argument_for_proper_class}
+    methods = {
+        "__init__": __init__,
+        "check_argument_for_proper_class": check_argument_for_proper_class,
+        "apply_chat_template": ProcessorMixin.apply_chat_template,  # SmolVLM's reads settings of the video processor
+    }
     return type(base.__name__, (base,), {"__doc__": base.__doc__, **methods})
 
 
@@ -71,7 +83,7 @@ def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
     EngineError if its chat template cannot be used, OSError or ValueError if its files cannot be read.
     """
     from transformers import AutoProcessor, AutoTokenizer
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+    from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
     folder = Path(name_or_path)
     config = folder / "processor_config.json"
@@ -85,14 +97,12 @@ def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
         processor = AutoProcessor.from_pretrained(name_or_path)
     else:
         processor_class: Any = image_only(model_type)
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path)
-        images = Qwen2VLImageProcessorPil.from_pretrained(name_or_path)
-        template = tokenizer.chat_template
-        file = next((folder / name for name in _TEMPLATES if (folder / name).is_file()), None)
-        if not template and file is not None:
-            template = file.read_text(encoding="utf-8")
-            template = json.loads(template)["chat_template"] if file.suffix == ".json" else template
-        processor = processor_class(image_processor=images, tokenizer=tokenizer, chat_template=template)
+        parts = [
+            AutoImageProcessor.from_pretrained(name_or_path, backend="pil"),
+            AutoTokenizer.from_pretrained(name_or_path),
+        ]
+        settings, _ = processor_class.get_processor_dict(name_or_path)
+        processor = processor_class.from_args_and_dict(parts, settings)
     _check_template(processor, folder)
     return processor
 

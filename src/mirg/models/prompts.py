@@ -1,11 +1,11 @@
-"""Prompts as token ids and image patches."""
+"""Prompts as token ids and image inputs."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mirg.errors import ConfigError, DataError
+from mirg.models.images import IMAGE_INPUTS, image_features
 
 if TYPE_CHECKING:
     import torch
@@ -22,12 +23,25 @@ _OPENED = re.compile(r"<think>\s*(?:</think>\s*)?\Z")  # what some chat template
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids and, if the prompt has images, their patches and grids; ``opened`` as in :class:`Rendered`."""
+    """Token ids and what the model takes of the prompt's images in order; ``opened`` as in :class:`Rendered`.
+
+    ``inputs`` have the names of the model's arguments: of a grid processor, ``pixel_values`` (patches, values) and
+    ``image_grid_thw`` (images, 3).
+    """
 
     ids: Sequence[int]
-    pixels: torch.Tensor | None = None  # (patches, values), of all its images in order
-    grid: torch.Tensor | None = None  # (images, 3): frames, rows and columns of patches
+    inputs: Mapping[str, torch.Tensor] = field(default_factory=dict)
     opened: str = ""
+
+    @property
+    def pixels(self) -> torch.Tensor | None:
+        """The pixel values of all its images."""
+        return self.inputs.get("pixel_values")
+
+    @property
+    def grid(self) -> torch.Tensor | None:
+        """(images, 3): frames, rows and columns of patches; None without images or for a processor without grids."""
+        return self.inputs.get("image_grid_thw")
 
     @cached_property
     def image_keys(self) -> tuple[str, ...]:
@@ -117,33 +131,46 @@ class Asked(NamedTuple):
 
 
 def encode_all(processor: Any, asked: Sequence[Asked]) -> list[Prompt]:
-    """:func:`encode` for many prompts in one call of the processor, which takes half the time."""
+    """:func:`encode` for many prompts; a grid processor takes them in one call, which takes half the time."""
     rendered = [
         render(processor, one.messages, len(one.images), one.sample_id, thinking=one.thinking, continued=one.continued)
         for one in asked
     ]
-    images = [image for one in asked for image in one.images]
-    made = processor(text=[text for text, _ in rendered], images=images or None, padding=False)
-    return _split(processor, asked, made, [opened for _, opened in rendered])
-
-
-def _split(processor: Any, asked: Sequence[Asked], made: Any, opened: Sequence[str]) -> list[Prompt]:
-    """The prompts in what the processor ``made`` of all of them."""
-    import torch
-
-    ids = made["input_ids"]
-    if "pixel_values" not in made:
-        return [Prompt(list(own), opened=begun) for own, begun in zip(ids, opened, strict=True)]
-    grids = torch.as_tensor(np.asarray(made["image_grid_thw"])).split([len(one.images) for one in asked])
-    patches = [int(grid.prod(-1).sum()) for grid in grids]
-    pixels = torch.as_tensor(np.asarray(made["pixel_values"])).split(patches)
+    if hasattr(processor.image_processor, "merge_size"):
+        parts = _together(processor, asked, [text for text, _ in rendered])
+    else:
+        parts = [_alone(processor, one, text) for one, (text, _) in zip(asked, rendered, strict=True)]
     prompts = []
-    for one, own, grid, part, count, begun in zip(asked, ids, grids, pixels, patches, opened, strict=True):
-        tokens, features = own.count(processor.image_token_id), count // processor.image_processor.merge_size**2
+    for one, (ids, inputs), (_, opened) in zip(asked, parts, rendered, strict=True):
+        tokens, features = ids.count(processor.image_token_id), image_features(processor, inputs)
         if tokens != features:
             raise DataError(f"sample {one.sample_id}: {tokens} image tokens and {features} image features")
-        prompts.append(Prompt(list(own), *((part, grid) if one.images else (None, None)), begun))
+        prompts.append(Prompt(ids, inputs, opened))
     return prompts
+
+
+_Parts = tuple[list[int], dict[str, Any]]
+
+
+def _together(processor: Any, asked: Sequence[Asked], texts: list[str]) -> list[_Parts]:
+    """Token ids and image inputs of each prompt, from one call: the patches of all images are in one array."""
+    import torch
+
+    images = [image for one in asked for image in one.images]
+    made = processor(text=texts, images=images or None, padding=False)
+    ids = [list(own) for own in made["input_ids"]]
+    if not images:
+        return [(own, {}) for own in ids]
+    grids = torch.as_tensor(np.asarray(made["image_grid_thw"])).split([len(one.images) for one in asked])
+    pixels = torch.as_tensor(np.asarray(made["pixel_values"])).split([int(grid.prod(-1).sum()) for grid in grids])
+    inputs = ({"pixel_values": part, "image_grid_thw": grid} for part, grid in zip(pixels, grids, strict=True))
+    return [(own, seen if one.images else {}) for own, seen, one in zip(ids, inputs, asked, strict=True)]
+
+
+def _alone(processor: Any, one: Asked, text: str) -> _Parts:
+    images = {"images": [list(one.images)]} if one.images else {}
+    made = processor(text=[text], return_tensors="pt", **images)
+    return made["input_ids"][0].tolist(), {name: made[name] for name in IMAGE_INPUTS if name in made}
 
 
 def collapsed(ids: Sequence[int], image_token: int) -> list[int]:

@@ -17,6 +17,7 @@ import torch
 from transformers import GenerationConfig
 
 from mirg.errors import EngineError
+from mirg.models.images import joined
 from mirg.models.packing import decoder_hidden_states, pack
 from mirg.models.prompts import Prompt
 from mirg.models.trees import Trees, join_trunks
@@ -53,7 +54,7 @@ def complete(model: Any, prompts: Sequence[Prompt], counts: Sequence[int], sampl
 
 
 def _prefill(model: Any, prompts: Sequence[Prompt], most: int | None) -> tuple[Trees, torch.Tensor]:
-    """The trunks of ``prompts`` with their keys and values, and the rotary positions (3, prompts) of their tips."""
+    """Trunks of ``prompts`` with their keys and values, and the rotary positions of their tips (3 or 1, prompts)."""
     parts: list[Trees] = []
     tips: list[torch.Tensor] = []
     for some in [prompts] if most is None else _passes(prompts, most):
@@ -93,7 +94,7 @@ def _grow(
     stops = frozenset(sampling.stops)
     size = rows.grid[1]
     last = torch.tensor([p.ids[-1] for p in prompts], device=device).repeat_interleave(size)
-    position = tips.repeat_interleave(size, 1)  # (3, rows)
+    position = tips.repeat_interleave(size, 1)  # (3 or 1, rows)
     out: list[list[int]] = [[] for _ in growing]
     grown = list(out)  # the completion that each row grows
     for step in range(sampling.max_new_tokens):
@@ -140,23 +141,22 @@ def complete_by_generate(
     """
     stops = sorted(sampling.stops)
     padding, device = stops[0] if stops else 0, model.device
+    n = max(counts) if sampling.temperature else 1  # greedy completions of a prompt are all the same
+    # Most models would repeat each tile of a prompt, and not the prompt, for num_return_sequences.
+    prompts = [prompt for prompt in prompts for _ in range(n)]
     longest = max(len(prompt.ids) for prompt in prompts)
     rows = [[padding] * (longest - len(prompt.ids)) + list(prompt.ids) for prompt in prompts]
     ids = torch.tensor(rows, device=device)
     starts = torch.tensor([longest - len(prompt.ids) for prompt in prompts], device=device)
     inputs = {"input_ids": ids, "attention_mask": (torch.arange(longest, device=device) >= starts[:, None]).long()}
-    if pixels := [prompt.pixels for prompt in prompts if prompt.pixels is not None]:
-        inputs["pixel_values"] = torch.cat(pixels).to(device)
-        inputs["image_grid_thw"] = torch.cat([prompt.grid for prompt in prompts if prompt.grid is not None]).to(device)
+    inputs |= joined([prompt.inputs for prompt in prompts], device)
     if "mm_token_type_ids" in inspect.signature(type(model).forward).parameters:
         inputs["mm_token_type_ids"] = (ids == model.config.image_token_id).int()
-    n = max(counts) if sampling.temperature else 1  # greedy completions of a prompt are all the same
     settings = GenerationConfig(
         max_new_tokens=sampling.max_new_tokens,
         do_sample=bool(sampling.temperature),
         temperature=sampling.temperature or None,
         top_k=0 if sampling.temperature else None,
-        num_return_sequences=n,
         eos_token_id=stops,
         pad_token_id=padding,
     )

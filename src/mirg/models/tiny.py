@@ -40,8 +40,14 @@ def train_tokenizer(
     coordinates: Sequence[int],
     max_images: int = MAX_IMAGES,
     vocab_size: int = 640,
+    special: Sequence[str] = SPECIAL_TOKENS,
+    end: str = TURN_END,
+    padding: str = END_OF_TEXT,
 ) -> PreTrainedTokenizerFast:
-    """Train on ``corpus``; ``names`` (with a leading blank), ``coordinates`` and image labels become whole tokens."""
+    """Train on ``corpus``; ``names`` (with a leading blank), ``coordinates`` and image labels become whole tokens.
+
+    ``special`` tokens are those of a model family, ``end`` and ``padding`` are among them.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -50,7 +56,7 @@ def train_tokenizer(
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=list(SPECIAL_TOKENS),
+        special_tokens=list(special),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -63,10 +69,10 @@ def train_tokenizer(
     core.add_tokens([AddedToken(f" {word}", normalized=False) for word in (*labels, *names)])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
-        eos_token=TURN_END,
-        pad_token=END_OF_TEXT,
+        eos_token=end,
+        pad_token=padding,
         clean_up_tokenization_spaces=False,
-        extra_special_tokens=list(SPECIAL_TOKENS),
+        extra_special_tokens=list(special),
     )
     tokenizer.padding_side = "left"
     return tokenizer

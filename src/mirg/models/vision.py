@@ -100,6 +100,34 @@ def base_of(model: Any) -> Any:
     return whole.model
 
 
+# What the families call their decoder, their vision tower, and the projection of its features where that is apart.
+_DECODERS, _TOWERS, _PROJECTIONS = (
+    ("language_model", "text_model"),
+    ("visual", "vision_tower", "vision_model"),
+    ("multi_modal_projector", "connector", "embed_vision"),
+)
+VISION = _TOWERS + _PROJECTIONS
+
+
+def decoder_of(model: Any) -> Any:
+    """The decoder, inside PEFT's wrapper if there is one."""
+    return _parts(model, _DECODERS)[0]
+
+
+def tower_of(model: Any) -> Any:
+    """The vision tower, inside PEFT's wrapper if there is one."""
+    return _parts(model, _TOWERS)[0]
+
+
+def vision_of(model: Any) -> list[Any]:
+    """The vision tower and what projects its features: what ``freeze_vision`` freezes."""
+    return _parts(model, VISION)
+
+
+def _parts(model: Any, names: Sequence[str]) -> list[Any]:
+    return [part for name in names if (part := getattr(base_of(model), name, None)) is not None]
+
+
 def pack_vision_attention(model: PreTrainedModel) -> None:
     """Let the vision tower attend to all images of a batch in one call; does nothing if it uses flash-attention."""
     visual = getattr(model.base_model, "visual", None)
@@ -175,13 +203,18 @@ class VisionOutput(ModelOutput):
     deepstack_features: list[torch.Tensor] | None = None
 
 
+def can_keep_features(model: Any) -> bool:
+    """Whether the tower of ``model`` takes images as grids of patches, whose features can be told apart and kept."""
+    return hasattr(base_of(model), "visual")
+
+
 def keep_features(model: Any, cache: FeatureCache) -> None:
     """Let the vision tower of ``model`` take the features of a packed row's images from ``cache``.
 
     A forward pass without ``feature_keys`` is unchanged. ConfigError if the tower is trained, because cached features
     would be wrong after one step.
     """
-    tower = base_of(model).visual
+    tower = tower_of(model)
     if any(weight.requires_grad for weight in tower.parameters()):
         raise ConfigError("features of a vision tower that is trained cannot be kept", hint="set freeze_vision: true")
     tower.feature_cache = cache
@@ -196,7 +229,7 @@ def share_tower(model: Any, reference: Any) -> bool:
     With one tower the features of both models are equal to the bit. Two towers with equal weights may use different
     attention kernels.
     """
-    mine, its = base_of(model).visual, base_of(reference).visual
+    mine, its = tower_of(model), tower_of(reference)
     own, other = mine.state_dict(), its.state_dict()
     same = own.keys() == other.keys() and all(
         own[name].dtype == weight.dtype and own[name].device == weight.device and torch.equal(own[name], weight)

@@ -23,22 +23,36 @@ CountText = Callable[[str], int]
 # characters of another script, up to two signs, or a run of line breaks.
 _PIECES = re.compile(r"\d|[A-Za-z]{1,9}|[^\W\d_A-Za-z]{1,2}|(?:[^\w\s]|_){1,2}|\n+")
 
-_TILE_TOKENS = 256  # of an InternVL tile of 448 pixels: 32 x 32 patches, and four patches are one token
-
 
 def image_tokens(size: Size, family: Family, limits: PixelLimits | None = None) -> int:
     """Visual tokens of an image of ``size`` (width, height in pixels).
 
-    One token covers ``family.factor`` x ``family.factor`` pixels of the resized image. InternVL turns each tile into
-    256 tokens and adds a small copy of the whole image if there are several tiles. ``limits`` are the fewest and most
-    pixels of the resized image, by default those of the family. Raises ImageError if the family's processor refuses
-    the image.
+    One token covers ``family.factor`` x ``family.factor`` pixels of the resized image. InternVL and SmolVLM turn each
+    tile of that size into ``family.tile_tokens`` and add a small copy of the whole image if there are several tiles.
+    ``limits`` are the fewest and most pixels of the resized image, by default those of the family. Raises ImageError if
+    the family's processor refuses the image.
     """
+    columns, rows = _cells(size, family, limits)
+    return _tiles(columns, rows) * family.tile_tokens if family.tile_tokens else columns * rows
+
+
+def mark_tokens(size: Size, family: Family, limits: PixelLimits | None = None) -> int:
+    """Tokens besides the visual ones that the processor writes for an image: its ends, its tiles, rows of tiles."""
+    image, tile, row = family.marks
+    if not (tile or row):
+        return image
+    columns, rows = _cells(size, family, limits)
+    return image + tile * _tiles(columns, rows) + row * (rows if columns * rows > 1 else 0)
+
+
+def _cells(size: Size, family: Family, limits: PixelLimits | None) -> tuple[int, int]:
     width, height = input_size(size, family, limits)
-    cells = (width // family.factor) * (height // family.factor)
-    if family.resize == "tiles":
-        return (cells + (cells > 1)) * _TILE_TOKENS
-    return cells
+    return width // family.factor, height // family.factor
+
+
+def _tiles(columns: int, rows: int) -> int:
+    """With the small copy of the whole image, which is added if there are several."""
+    return columns * rows + (columns * rows > 1)
 
 
 def text_tokens(text: str) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +18,7 @@ import torch
 from mirg.answers.prompts import messages, write_completion
 from mirg.console import logger
 from mirg.errors import DataError, MirgError
+from mirg.models.images import with_own_cells
 from mirg.models.load import LoadedModel
 from mirg.rewards.trl import sample_of
 from mirg.samples import DatasetFolder, Sample, refuse_for_family, tokens
@@ -236,6 +237,8 @@ def length_of(sample: Sample, row: dict[str, Any], loaded: LoadedModel) -> Lengt
     for message in row.get("completion", ()):
         text += "".join(part["text"] for part in message["content"])
     written = len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]) - shown
+    family = with_own_cells(loaded.family, processor)
+    written += sum(tokens.mark_tokens(size, family, loaded.limits) for size in sample.sizes)
     return Length(sample.id, written, tuple(image_tokens(size, loaded) for size in sample.sizes))
 
 
@@ -244,11 +247,7 @@ def image_tokens(size: tuple[int, int], loaded: LoadedModel) -> int:
 
     The patches of a tiny model are set by its recipe and need not be those of its family.
     """
-    processor: Any = loaded.processor
-    images, family = processor.image_processor, loaded.family
-    if hasattr(images, "merge_size"):
-        family = replace(family, factor=images.patch_size * images.merge_size)
-    return tokens.image_tokens(size, family, loaded.limits)
+    return tokens.image_tokens(size, with_own_cells(loaded.family, loaded.processor), loaded.limits)
 
 
 class _Opener:

@@ -56,7 +56,7 @@ from mirg.models.load import LoadedModel, forbidden_tokens
 from mirg.models.packing import enable_packed_forward, pack, score_packed
 from mirg.models.prompts import Prompt, encode
 from mirg.models.sampling import Sampling, complete
-from mirg.models.vision import FeatureCache, keep_features, share_tower
+from mirg.models.vision import FeatureCache, can_keep_features, keep_features, share_tower
 from mirg.rewards.trl import RewardFunctions, reward_functions
 from mirg.training import launch
 from mirg.training.data import EpochSampler, Prepared, grpo_rows, longest_rows
@@ -266,7 +266,8 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
                 enable_packed_forward(model, self.temperature)
         # If weights are sharded, a tower call gathers them from all processes, and these miss different images.
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
-        self.features = FeatureCache(vision_cache) if vision_cache and not sharded else None
+        cached = vision_cache and not sharded and can_keep_features(self.model)
+        self.features = FeatureCache(vision_cache) if cached else None
         if self.features is not None:
             keep_features(self.model, self.features)
             if self.ref_model is not None:

@@ -23,6 +23,7 @@ from mirg.errors import ConfigError, DataError
 from mirg.families import PixelLimits
 from mirg.models.load import LoadedModel, fast_dtype, forbidden_tokens, load_model, model_facts, wrap
 from mirg.models.quantize import quantize, refuse_quantize, widen_adapters
+from mirg.models.vision import VISION, vision_of
 from mirg.samples import DatasetFolder
 from mirg.storage import sole_writer
 from mirg.training.data import Prepared
@@ -147,7 +148,8 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
     loaded = with_limits(loaded, recipe.prompt)
     loaded.model.train()
     if recipe.freeze_vision:
-        loaded.model.base_model.visual.requires_grad_(False)
+        for part in vision_of(loaded.model):
+            part.requires_grad_(False)
     return loaded
 
 
@@ -217,7 +219,7 @@ def lora(recipe: RunConfig) -> Any:
         lora_dropout=chosen.dropout,
         target_modules=chosen.target,
         # Adapters of a frozen vision tower would change what it sees as much as its weights.
-        exclude_modules=r"(.*\.)?visual\..*" if recipe.freeze_vision else None,
+        exclude_modules=rf"(.*\.)?({'|'.join(VISION)})\..*" if recipe.freeze_vision else None,
         task_type="CAUSAL_LM",
     )
 

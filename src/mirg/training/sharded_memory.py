@@ -6,10 +6,10 @@ The sums follow what DeepSpeed (ZeRO-2, ZeRO-3) and FSDP2 state in their documen
 
 from __future__ import annotations
 
+from mirg.training.memory_layers import FLOAT
 from mirg.training.recipe import Sharding
 from mirg.training.sharding import sharding_config
 
-FLOAT = 4  # bytes
 Moments = dict[str, dict[str, int]]
 
 
@@ -42,7 +42,9 @@ def shared(
 def _exchange(sharding: Sharding, base: int, product: int) -> int:
     """Buckets of what is on its way, and weights that are there for the layers that are computed."""
     if sharding == "fsdp2":
-        return 2 * base // 20 * product  # two units at a time; the embeddings, the largest, are a fifteenth of a 7B model
+        return (
+            2 * base // 20 * product
+        )  # two units at a time; the embeddings, the largest, are a fifteenth of a 7B model
     settings = sharding_config(sharding)["zero_optimization"]
     if sharding == "zero2":
         return 2 * min(settings["reduce_bucket_size"], base) * product

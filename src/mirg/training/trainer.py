@@ -20,6 +20,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from mirg.console import logger
 from mirg.errors import CheckpointError, DataError
+from mirg.models.images import image_features
 from mirg.storage import append_line, seal_folder
 from mirg.training.run import SKIPPED, Progress, RunFolder, drop_old
 
@@ -116,8 +117,7 @@ def check_image_tokens(inputs: Any, processor: Any) -> None:
             "mm_token_type_ids do not mark the image tokens of a batch",
             hint="prompt and type ids are padded on different sides; the tokenizer must pad on the left",
         )
-    grid = inputs.get("image_grid_thw")
-    features = 0 if grid is None else int(grid.prod(-1).sum()) // processor.image_processor.merge_size**2
+    features = image_features(processor, inputs)
     if int(shown.sum()) != features:
         raise DataError(
             f"a batch has {int(shown.sum())} image tokens and {features} image features",

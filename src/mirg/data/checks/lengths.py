@@ -13,7 +13,7 @@ from mirg.answers.prompts import instruction_text, question_text, write_completi
 from mirg.errors import ConfigError, MirgError
 from mirg.families import FAMILIES, MIRG_TINY, Family, PixelLimits
 from mirg.samples import Sample
-from mirg.samples.tokens import CountText, image_tokens, template_tokens, text_tokens
+from mirg.samples.tokens import CountText, image_tokens, mark_tokens, template_tokens, text_tokens
 
 LONGEST = 5  # samples that are named
 _SIZES_KEPT = 100_000  # sizes of images whose tokens are remembered
@@ -49,7 +49,8 @@ class SampleCounter:
         """
         sizes = sample.sizes
         visual = sum(map(self._image, sizes))
-        text = self._in_common(len(sizes)) + self._count(f"\n{question_text(sample, self.family, self.limits)}")
+        text = sum(mark_tokens(size, self.family, self.limits) for size in sizes)
+        text += self._in_common(len(sizes)) + self._count(f"\n{question_text(sample, self.family, self.limits)}")
         told = sample.trajectory
         if told is not None:
             text += self._count(write_completion(told.thinking, told.answer, sizes, self.family, limits=self.limits))
