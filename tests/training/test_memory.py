@@ -261,9 +261,9 @@ def test_a_dry_run_stays_a_recipe(
     printed.write_text(result.stdout)
     assert load_recipe(type(recipe), printed) == recipe
     comments = [line for line in result.stdout.splitlines() if line.startswith("#")]
-    assert comments[0].startswith("# memory of one process on ") and any("weights" in line for line in comments)
+    assert any(line.startswith("# memory of one process on ") for line in comments)
     longest = max(row_lengths(recipe, load_model(recipe.model)), key=lambda length: length.tokens)
-    assert f"longest of the data: {longest.tokens} tokens" in comments[-1]
+    assert any(f"longest of the data: {longest.tokens} tokens" in line for line in comments)
 
 
 @pytest.mark.parametrize(
@@ -276,5 +276,6 @@ def test_what_cannot_be_read_is_said_in_a_line(missing: str, words: str, folders
     result = CliRunner().invoke(app, ["grpo", "tiny/grpo", "--dry-run", *settings])
     assert result.exit_code == 0, result.output
     assert yaml.safe_load(result.stdout)[missing] == "nobody/nothing"
-    (line,) = [line for line in result.stdout.splitlines() if line.startswith("#")]
-    assert line.startswith("# memory is not known: ") and words in line
+    lines = [line for line in result.stdout.splitlines() if line.startswith("#")]
+    assert lines[0].startswith("# memory is not known: ") and words in lines[0]
+    assert lines[-1].startswith("# launch: mirg grpo tiny/grpo ")

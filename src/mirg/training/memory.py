@@ -63,6 +63,7 @@ class Estimate:
     longest: list[Length]
     weights: Weights
     device: str
+    lengths: Sequence[Length]  # of all rows
 
     @property
     def moment(self) -> str:
@@ -120,7 +121,7 @@ def estimate_of(
     if recipe.sharding:
         drawn = isinstance(recipe, GrpoRecipe) and recipe.rollouts.backend == "transformers"
         whole = shared(whole, recipe.sharding, processes, weights.base, weights.trained, m.product, drawn)
-    return Estimate(whole, longest, weights, device)
+    return Estimate(whole, longest, weights, device, lengths)
 
 
 def _rows_of_a_process(recipe: SftRecipe | GrpoRecipe, processes: int) -> int:

@@ -104,6 +104,16 @@ class RunConfig(Section):
         default=None, gt=0, description="Memory of the GPU that the recipe is written for; --dry-run compares with it."
     )
 
+    @model_validator(mode="after")
+    def _processes_go_together(self) -> RunConfig:
+        if self.nodes and (self.processes or 1) % self.nodes:
+            raise ValueError(f"processes = {self.processes} is no multiple of nodes = {self.nodes}")
+        if self.lora.quantize and self.sharding:
+            raise ValueError(
+                f"lora.quantize and sharding = {self.sharding} cannot be combined: set one of them to null"
+            )
+        return self
+
 
 class SftRecipe(RunConfig):
     """Stage 1: supervised fine-tuning on trajectories (TRL's SFTTrainer)."""
@@ -293,6 +303,12 @@ class GrpoRecipe(RunConfig):
     aggregation: Literal["sum_then_normalize", "normalize_then_sum"] = "sum_then_normalize"
     reward: RewardSection = RewardSection()
     log_rollouts_every: int = Field(default=10, ge=1)
+
+    @model_validator(mode="after")
+    def _vllm_takes_whole_weights(self) -> GrpoRecipe:
+        if self.lora.quantize and self.rollouts.backend == "vllm":
+            raise ValueError("lora.quantize and rollouts.backend = vllm cannot be combined: vLLM is sent wide weights")
+        return self
 
     @property
     def measured(self) -> tuple[MeasuredConfig, ...]:
