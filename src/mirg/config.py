@@ -79,6 +79,18 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return base
 
 
+def recipe_schema(kind: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of a recipe file of ``kind``, for editors.
+
+    No key is required, because a recipe may extend another or get the rest by ``-s``.
+    """
+    schema = kind.model_json_schema()
+    schema.pop("required", None)
+    told = "Start from this recipe: a file beside this one, or a shipped recipe by its name."
+    schema["properties"] = {"extends": {"type": "string", "description": told}} | schema["properties"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+
+
 def checked(kind: type[R], raw: dict[str, Any], name: str | Path | None) -> R:
     """``raw`` as a configuration of ``kind``. ConfigError names the key that is wrong and the recipe ``name``."""
     refuse_unknown(kind, raw, "")

@@ -214,6 +214,8 @@ TABLES: dict[str, tuple[type[BaseModel], list[Row]]] = {
 }
 # Without them no run begins; every other test of this folder has them.
 NEEDED = {"model", "data", "stage"}
+# What plans a run, and what needs a package that is not here: test_plan.py, test_sharding.py, test_quantize.py.
+ELSEWHERE = {"nodes", "gpu_gb", "sharding", "lora.quantize"}
 
 
 def recipe_of(name: str, data: Path, model: Path) -> Any:
@@ -338,7 +340,7 @@ def test_the_limits_of_an_engine_are_those_of_its_processor(
 @pytest.mark.parametrize("kind", [SftRecipe, GrpoRecipe])
 def test_every_key_has_a_row(kind: type[BaseModel]) -> None:
     rows = {key for other, table in TABLES.values() for key, *_ in table if other is kind}
-    assert dict(leaves(kind)).keys() - rows - NEEDED == set()
+    assert dict(leaves(kind)).keys() - rows - NEEDED - ELSEWHERE == set()
 
 
 @pytest.mark.parametrize(
@@ -346,12 +348,21 @@ def test_every_key_has_a_row(kind: type[BaseModel]) -> None:
     [
         ({"held_out": "DATA"}, DataError, "share 3 images"),
         ({"processes": 2}, ConfigError, "asks for 2 processes"),
+        ({"sharding": "zero3"}, ConfigError, "needs several processes"),
+        ({"lora": {"rank": 4, "quantize": "4bit"}}, ConfigError, "needs bitsandbytes"),
     ],
 )
 def test_what_stops_a_run(
-    keys: dict[str, Any], error: type[Exception], words: str, data_of_wiring: Path, folders: Any, tmp_path: Path
+    keys: dict[str, Any],
+    error: type[Exception],
+    words: str,
+    data_of_wiring: Path,
+    folders: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     base = {"model": str(folders["qwen2_5_vl"]), "data": str(data_of_wiring)}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # neither bitsandbytes nor DeepSpeed
     keys = {key: [str(data_of_wiring)] if value == "DATA" else value for key, value in keys.items()}
     for kind, train in ((SftRecipe, train_sft), (GrpoRecipe, train_grpo)):
         with pytest.raises(error, match=words):

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "trajectories": ("mirg.cli.trajectories", "app", "Write and verify reasoning trajectories."),
     "sft": ("mirg.cli.train", "sft", "Supervised fine-tuning on trajectories."),
     "grpo": ("mirg.cli.train", "grpo", "Image-aware GRPO with the dual reward."),
+    "schema": ("mirg.cli.schema", "schema", "The JSON Schema of a kind of recipe, for editors."),
     "evaluate": ("mirg.cli.evaluate", "evaluate", "Run a model on a dataset and score it."),
     "compare": ("mirg.cli.evaluate", "compare", "Evaluations side by side, with paired differences."),
     "serve": ("mirg.cli.serve", "serve", "Serve a model on this machine, as an OpenAI-compatible chat endpoint."),
