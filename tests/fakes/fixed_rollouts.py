@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+GROUP = 4  # completions of a prompt
 PLAIN = range(30, 200)  # ids of words: no special token
 
 
@@ -45,7 +46,7 @@ def generate(model: Any, input_ids: Any, attention_mask: Any, generation_config:
     rows = []
     for ids, mask in zip(input_ids, attention_mask, strict=True):
         prompt = tuple(ids[mask.bool()].tolist())
-        rows.append(completion(prompt, seen[prompt], end, generation_config.max_new_tokens))
+        rows.append(completion(prompt, seen[prompt] % GROUP, end, generation_config.max_new_tokens))
         seen[prompt] += 1
     longest = max(map(len, rows))
     padded = torch.tensor([row + [pad] * (longest - len(row)) for row in rows], device=input_ids.device)
