@@ -80,6 +80,7 @@ def finish(recipe: Any, out: Path) -> Path:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_two_processes_train_as_one(stage: str, kind: str, sharding: str | None, recipe: Make, tmp_path: Path) -> None:
+    """Promise 4: losses within 1e-5."""
     one = finish(recipe(stage, kind, 1), tmp_path / "one")
     two = finish(recipe(stage, kind, 2, sharding=sharding), tmp_path / "two")
     ours, theirs = rows(two / "metrics.jsonl"), rows(one / "metrics.jsonl")

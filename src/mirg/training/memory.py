@@ -245,7 +245,8 @@ def _sft(
     d: Decoder, t: Tower, m: Mode, longest: list[Length], recipe: SftRecipe, weights: Weights
 ) -> dict[str, dict[str, int]]:
     row, images = Row(len(longest), longest[0].tokens), _patches(longest, t)
-    pixels, logits = sum(images) * t.values * FLOAT, _padded_logits(d, m, row, longest)
+    pixels = sum(images) * t.values * FLOAT
+    logits = _padded_logits(d, m, row, sum(length.text for length in longest))
     return _update(d, t, m, row, images, recipe.accumulation, pixels, logits, weights)
 
 
@@ -276,20 +277,19 @@ def _plain(
     seeing, reading = encoding(d, t, m, Row(completions, first.tokens), _patches([first] * completions, t))
     cache = completions * (first.tokens + new) * 2 * d.keys * d.layers * m.stream
     row, images = Row(micro, first.tokens + new), _patches([first] * micro, t)
-    # Logits of the completions, their logarithms, and the gradients of both.
-    logits = micro * new * d.vocabulary * (2 * m.product + 2 * FLOAT)
+    logits = _padded_logits(d, m, row, micro * new)
     rollouts = {"cache": cache, "pixels": pixels, "temporary": max(seeing - cache, reading)}
     passes = math.ceil(completions / micro)
     return {"rollouts": rollouts} | _update(d, t, m, row, images, passes, pixels, logits, weights)
 
 
-def _padded_logits(d: Decoder, m: Mode, row: Row, longest: Sequence[Length]) -> int:
-    """Bytes of the logits of an SFT batch, all samples padded to the longest.
+def _padded_logits(d: Decoder, m: Mode, row: Row, answers: int) -> int:
+    """Bytes of the logits of a batch, all samples padded to the longest; ``answers`` is the number of scored tokens.
 
     TRL computes logits in a tile as wide as its chunk of the vocabulary, even if the vocabulary is smaller: on a GPU
     for the answers' tokens, elsewhere for all tokens and with float32 copies.
     """
-    scored = sum(length.text for length in longest) if m.fused else row.tokens
+    scored = answers if m.fused else row.tokens
     rows, columns = min(scored, TOKEN_CHUNK_SIZE), min(d.vocabulary, VOCABULARY_CHUNK)
     # Counted in the backward pass: probabilities, their exponents, gradients; in bfloat16 also copies of operands.
     copies = 0 if m.fused else FLOAT * columns * (7 if m.bf16 else 3)
