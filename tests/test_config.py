@@ -59,3 +59,49 @@ def test_another_value_is_refused(override: str, message: str, hint: str) -> Non
 def test_overrides_of_both_stages() -> None:
     assert load_recipe(GrpoRecipe, None, ["model=m", "data=d", "admission.policy=off"]).admission.policy == "off"
     assert load_recipe(SftRecipe, None, ["model=no", "data='on'"]).model == "no"
+
+
+def test_a_recipe_extends_another(tmp_path: Path) -> None:
+    """The base is beside the file, or ships; sections are merged, lists and values replaced, overrides come last."""
+    (tmp_path / "base.yaml").write_text(NEEDED + "extends: tiny/grpo\nheld_out: [a, b]\noptim: {weight_decay: 0.5}\n")
+    (tmp_path / "top.yaml").write_text("extends: base.yaml\nheld_out: [c]\noptim: {beta2: 0.9}\n")
+    recipe = load_recipe(GrpoRecipe, tmp_path / "top.yaml", ["optim.warmup_steps=3"])
+    shipped = load_recipe(GrpoRecipe, "tiny/grpo")
+    assert (recipe.model, recipe.held_out, recipe.group_size) == ("m", ("c",), shipped.group_size)
+    optim = recipe.optim
+    assert (optim.weight_decay, optim.beta2, optim.warmup_steps) == (0.5, 0.9, 3)
+    assert optim.learning_rate == shipped.optim.learning_rate
+    copy = tmp_path / "resolved.yaml"
+    copy.write_text(dump_recipe(recipe))
+    assert load_recipe(GrpoRecipe, copy) == recipe and "extends" not in copy.read_text()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"a": "extends: a.yaml\n"}, "extends itself"),
+        ({"a": "extends: b.yaml\n", "b": "extends: a.yaml\n"}, "extends itself"),
+        ({"a": "extends: nothing\n"}, "no recipe 'nothing'"),
+        ({"a": "extends: [b, c]\n"}, "no recipe"),
+    ],
+)
+def test_a_base_that_cannot_be_had(files: dict[str, str], message: str, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(GrpoRecipe, tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["lora.quantize=4bit"], "needs adapters: set rank"),
+        (["lora.quantize=4bit", "lora.rank=4", "sharding=zero3"], "cannot be combined"),
+        (["lora.quantize=4bit", "lora.rank=4", "rollouts.backend=vllm"], "cannot be combined"),
+        (["processes=7", "nodes=2"], "processes = 7 is no multiple of nodes = 2"),
+        (["sharding=zero4"], "sharding"),
+    ],
+)
+def test_what_does_not_go_together(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(GrpoRecipe, "tiny/grpo", overrides)

@@ -1,7 +1,7 @@
 """Recipes: closed, typed, printable configuration of a command, used by every stage.
 
-A recipe is a YAML file; ``-s key=value`` overrides a dotted key. An unknown key is refused with the nearest name that
-exists.
+A recipe is a YAML file; ``-s key=value`` overrides a dotted key. ``extends: NAME`` starts from another recipe, whose
+keys the file replaces. An unknown key is refused with the nearest name that exists.
 """
 
 from __future__ import annotations
@@ -50,16 +50,45 @@ def dump_recipe(recipe: BaseModel) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
 
 
-def read_recipe(name: str | Path) -> dict[str, Any]:
-    """The keys and values of a recipe file or a shipped recipe, not checked. ConfigError if it cannot be read."""
+def read_recipe(name: str | Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The keys and values of a recipe file or a shipped recipe, not checked. ConfigError if it cannot be read.
+
+    With the key ``extends``, they are those of the recipe named there (beside this file, or shipped), changed by this
+    one: sections are merged, values and lists are replaced. ``below`` are the recipes that extend this one.
+    """
     path = find_recipe(name)
+    if path.resolve() in below:
+        raise ConfigError(f"recipe {path} extends itself", hint="remove `extends` from one of the files")
     try:
         raw = parse_yaml(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read recipe {path}: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"recipe {path} is no mapping of keys to values")
-    return raw
+    base = raw.pop("extends", None)
+    if base is None:
+        return raw
+    beside = path.parent / str(base)
+    return _merged(read_recipe(beside if beside.is_file() else str(base), (*below, path.resolve())), raw)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    for key, value in changes.items():
+        old = base.get(key)
+        base[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return base
+
+
+def recipe_schema(kind: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of a recipe file of ``kind``, for editors.
+
+    No key is required, because a recipe may extend another or get the rest by ``-s``.
+    """
+    schema = kind.model_json_schema()
+    schema.pop("required", None)
+    told = "Start from this recipe: a file beside this one, or a shipped recipe by its name."
+    schema["properties"] = {"extends": {"type": "string", "description": told}} | schema["properties"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
 
 
 def checked(kind: type[R], raw: dict[str, Any], name: str | Path | None) -> R:

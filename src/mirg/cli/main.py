@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "models": ("mirg.cli.models", "models", "The model families and what works for each; which family a model is."),
     "sft": ("mirg.cli.train", "sft", "Supervised fine-tuning on trajectories."),
     "grpo": ("mirg.cli.train", "grpo", "Image-aware GRPO with the dual reward."),
+    "schema": ("mirg.cli.schema", "schema", "The JSON Schema of a kind of recipe, for editors."),
     "evaluate": ("mirg.cli.evaluate", "evaluate", "Run a model on a dataset and score it."),
     "compare": ("mirg.cli.evaluate", "compare_app", "Evaluations side by side, with paired differences."),
     "merge": ("mirg.cli.publish", "merge", "Merge a run's adapters into a model folder for transformers and vLLM."),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mirg.console import clean, log_to_console, say
-from mirg.errors import ConfigError, MirgError
+from mirg.errors import ConfigError
 
 RecipeArgument = Annotated[str, typer.Argument(help="A YAML file, or a shipped recipe by name, e.g. tiny/sft.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Run folder; the same command resumes it.")]
@@ -16,37 +16,51 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="Override a key of the recipe: -s optim.learning_rate=1e-5")
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Print the resolved recipe and the memory it needs, and stop.")
+    bool, typer.Option("--dry-run", help="Print recipe, parameters, tokens, memory, hours, launch command, and stop.")
+]
+SpeedOption = Annotated[
+    Path | None, typer.Option("--speed-from", help="With --dry-run: a run whose seconds per step give the hours.")
 ]
 INTERRUPTED = 130
 
 
 def sft(
-    recipe: RecipeArgument, output: OutputOption = None, overrides: SetOption = None, dry_run: DryRunOption = False
+    recipe: RecipeArgument,
+    output: OutputOption = None,
+    overrides: SetOption = None,
+    dry_run: DryRunOption = False,
+    speed_from: SpeedOption = None,
 ) -> None:
     """Stage 1: supervised fine-tuning on verified trajectories."""
     from mirg.training.recipe import SftRecipe
 
-    _run(SftRecipe, recipe, output, overrides, dry_run)
+    _run(SftRecipe, recipe, output, overrides, dry_run, speed_from)
 
 
 def grpo(
-    recipe: RecipeArgument, output: OutputOption = None, overrides: SetOption = None, dry_run: DryRunOption = False
+    recipe: RecipeArgument,
+    output: OutputOption = None,
+    overrides: SetOption = None,
+    dry_run: DryRunOption = False,
+    speed_from: SpeedOption = None,
 ) -> None:
     """Stage 2: image-aware GRPO with the dual reward."""
     from mirg.training.recipe import GrpoRecipe
 
-    _run(GrpoRecipe, recipe, output, overrides, dry_run)
+    _run(GrpoRecipe, recipe, output, overrides, dry_run, speed_from)
 
 
-def _run(kind: Any, name: str, output: Path | None, overrides: list[str] | None, dry_run: bool) -> None:
+def _run(
+    kind: Any, name: str, output: Path | None, overrides: list[str] | None, dry_run: bool, speed_from: Path | None
+) -> None:
     from mirg.config import dump_recipe, load_recipe
 
     recipe = load_recipe(kind, name, overrides or ())
     if dry_run:
+        lines = _plan(recipe, name, output, overrides or [], speed_from)
         typer.echo(dump_recipe(recipe), nl=False)
         # Printed as comments, so that the output can be used as a recipe.
-        for line in _memory(recipe):
+        for line in lines:
             say("# " + " ".join(clean(line).splitlines()))
         return
     say(f"model: {train(recipe, output_of(output))}")
@@ -60,18 +74,15 @@ def output_of(output: Path | None) -> Path:
     return output
 
 
-def _memory(recipe: Any) -> list[str]:
-    """Lines that state the memory that the recipe needs, or why it cannot be estimated.
-
-    A failed estimate is not an error, because the model that the recipe names may not have been trained yet.
-    """
+def _plan(recipe: Any, name: str, output: Path | None, overrides: list[str], speed_from: Path | None) -> list[str]:
+    """What is known about the run, or why nothing is."""
     try:
         from mirg.training import quiet_libraries
-        from mirg.training.memory import describe, estimate
+        from mirg.training.plan import plan
 
         quiet_libraries()
-        return describe(estimate(recipe))
-    except (MirgError, ImportError) as error:
+        return plan(recipe, name, output, overrides, speed_from)
+    except ImportError as error:
         return [f"memory is not known: {error}"]
 
 

@@ -124,7 +124,7 @@ def vision_of(model: Any) -> list[Any]:
     return _parts(model, VISION)
 
 
-def tower_layers(tower: Any) -> Any:
+def vision_layers(tower: Any) -> Any:
     """The layers of a vision tower."""
     if hasattr(tower, "blocks"):
         return tower.blocks

@@ -42,11 +42,11 @@ class RewardConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    arm: Arm = "dual"
-    format_weight: float = Field(default=0.1, ge=0, allow_inf_nan=False)
-    image_weight: float = Field(default=0.4, ge=0, allow_inf_nan=False, description="not used by arms without it")
-    object_weight: float = Field(default=0.5, ge=0, allow_inf_nan=False)
-    shaping: Shaping = "iou"
+    arm: Arm = Field(default="dual", description="Which terms count, and whether a box must be in the right image.")
+    format_weight: float = Field(default=0.1, ge=0, allow_inf_nan=False, description="Weight of the format reward.")
+    image_weight: float = Field(default=0.4, ge=0, allow_inf_nan=False, description="Weight of the image reward.")
+    object_weight: float = Field(default=0.5, ge=0, allow_inf_nan=False, description="Weight of the object reward.")
+    shaping: Shaping = Field(default="iou", description="What a matched box earns by its IoU.")
     threshold: float = Field(default=0.5, gt=0, le=1, description="IoU from which a box earns 1, for shaping 'at'")
     partial_format: bool = Field(default=False, description="0.25 for each well-paired block of a broken format")
 

@@ -23,6 +23,7 @@ from mirg.errors import ConfigError, DataError
 from mirg.families import PixelLimits
 from mirg.models.load import LoadedModel, fast_dtype, forbidden_tokens, load_model, model_facts, wrap
 from mirg.models.prompts import require_thinking_switch
+from mirg.models.quantize import quantize, refuse_quantize, widen_adapters
 from mirg.models.vision import VISION, vision_of
 from mirg.samples import DatasetFolder
 from mirg.storage import sole_writer
@@ -38,6 +39,7 @@ from mirg.training.run import (
     step_of,
     writing_run,
 )
+from mirg.training.sharding import refuse_other_sharding, refuse_sharding, sharding_arguments, sharding_of
 from mirg.training.trackers import require_trackers, tracked
 from mirg.training.trainer import FiniteGuard, RunCallback, StopCallback
 from mirg.training.validation import Validation
@@ -134,6 +136,9 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
             hint=f"start it with `torchrun --standalone --nproc_per_node {recipe.processes} -m mirg.cli.main …`"
             " (accelerate launch --cpu starts one process)",
         )
+    refuse_sharding(recipe, world)
+    if recipe.lora.quantize:
+        refuse_quantize()
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     set_seed(recipe.seed)
@@ -143,8 +148,11 @@ def prepare_model(recipe: RunConfig) -> LoadedModel:
     # processes than visible GPUs, they share them as accelerate does: a launcher may show each process a single one.
     rank, gpus = os.environ.get("LOCAL_RANK"), torch.cuda.device_count()
     device = None if rank is None or gpus == 0 else f"cuda:{int(rank) % gpus}"
+    held = "cpu" if recipe.lora.quantize else device
     with ACTIVITY.doing("loading the weights"):
-        loaded = load_model(recipe.model, family_name=recipe.prompt.family, device=device, dtype=dtype)
+        loaded = load_model(recipe.model, family_name=recipe.prompt.family, device=held, dtype=dtype)
+        if recipe.lora.quantize:
+            quantize(loaded.model, device or ("cuda" if gpus else "cpu"))
     loaded = with_limits(loaded, recipe.prompt)
     require_thinking_switch(loaded.processor, recipe.prompt.thinking)
     loaded = replace(loaded, thinking=recipe.prompt.thinking)
@@ -204,6 +212,7 @@ def common_arguments(recipe: RunConfig, run: RunFolder, steps: int) -> dict[str,
         "report_to": "none",
         "disable_tqdm": True,
         "use_cpu": not torch.cuda.is_available(),
+        **sharding_arguments(recipe),
     }
 
 
@@ -322,6 +331,9 @@ def fit(
     for kind in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(kind)
     _check_world(trainer)
+    refuse_other_sharding(recipe, trainer)
+    if recipe.lora.quantize:
+        widen_adapters(trainer.model)
     trainer.guard = finite
     try:
         with stop.handling_signals(), writing_run(run.path), tracked(recipe, run, trainer):
@@ -345,7 +357,7 @@ def fit(
     }
     # Where weights are shared between the processes, all of them take part in putting them together. Elsewhere the
     # model writes its own: accelerate would hand over copies, and a tied weight would be written twice.
-    shared = _zero(trainer).get("stage") == 3
+    shared = sharding_of(trainer) in ("zero3", "fsdp2")
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if shared else None
     ACTIVITY.begin("saving the model")
     if trainer.accelerator.is_main_process:
@@ -365,18 +377,6 @@ def _check_world(trainer: Any) -> None:
             f"the launcher started {world_size()} processes, the trainer knows of {trainer.accelerator.num_processes}",
             hint="start one process for each GPU, or a single one",
         )
-    zero = _zero(trainer)
-    if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
-        raise ConfigError(
-            "ZeRO-3 is configured not to gather the weights, so no model could be saved at the end",
-            hint="accelerate launch --zero3_save_16bit_model true, or stage3_gather_16bit_weights_on_model_save: true",
-        )
-
-
-def _zero(trainer: Any) -> dict[str, Any]:
-    """DeepSpeed's settings of what processes share; empty without DeepSpeed. Accelerate keeps them on its plugin."""
-    plugin = trainer.accelerator.state.deepspeed_plugin if trainer.is_deepspeed_enabled else None
-    return plugin.deepspeed_config.get("zero_optimization", {}) if plugin is not None else {}
 
 
 def _save(trainer: Any, loaded: LoadedModel, weights: dict[str, Any] | None, folder: Path) -> None:

@@ -15,24 +15,33 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from transformers.activations import QuickGELUActivation
 
 from mirg.models.load import NARROW, LoadedModel, load_skeleton
 from mirg.models.packing import LOGITS
+from mirg.models.quantize import BYTES, quantized_layers
 from mirg.models.sampling import ROOM
-from mirg.models.trees import FLEX
-from mirg.models.trees import SHORT as SHORT_TRUNK
-from mirg.models.vision import SHORT as SHORT_IMAGE
-from mirg.models.vision import decoder_of, tower_layers, tower_of, vision_of
+from mirg.models.vision import decoder_of, tower_of, vision_layers, vision_of
 from mirg.training.data import Length, longest_rows, row_lengths
 from mirg.training.launch import lora, resolve_dtype, with_limits, world_size
+from mirg.training.memory_layers import (
+    FLOAT,
+    Decoder,
+    Mode,
+    Row,
+    Tower,
+    decoder_layer,
+    encoding,
+    ends,
+    tower_layers,
+)
 from mirg.training.recipe import GrpoRecipe, RunConfig, SftRecipe
+from mirg.training.sharded_memory import shared
 from mirg.training.tile_towers import tile_tower
 
-FLOAT = 4  # bytes
 PRODUCTS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
 AVERAGES = 2  # of AdamW, for every trained number
 # Tiles in which TRL computes the logits of SFT: trl.kernels.chunked_logprob, and trl.trainer.utils.
@@ -57,6 +66,7 @@ class Estimate:
     longest: list[Length]
     weights: Weights
     device: str
+    lengths: Sequence[Length]  # of all rows
 
     @property
     def moment(self) -> str:
@@ -69,106 +79,11 @@ class Estimate:
         return sum(self.moments[self.moment].values())
 
 
-@dataclass(frozen=True)
-class Decoder:
-    """Sizes of the language model."""
-
-    layers: int
-    width: int
-    queries: int  # width of all heads together
-    keys: int  # width of all key heads together
-    heads: int
-    mlp: int
-    normed: bool  # queries and keys are normalised (Qwen3-VL)
-    vocabulary: int
-
-
-@dataclass(frozen=True)
-class Tower:
-    """Sizes of the vision tower; ``window`` is the number of patches of an attention window, 0 without windows."""
-
-    layers: int
-    width: int
-    heads: int
-    mlp: int
-    gated: bool
-    inner: int  # tensors as wide as its MLP that a layer keeps
-    rms: bool
-    hooked: bool  # checkpointing lets gradients through it although it may be frozen
-    mergers: int
-    merge: int  # patches of a visual token
-    values: int  # numbers of a patch
-    window: int
-    windowed: int  # layers that attend in windows
-
-
-@dataclass(frozen=True)
-class Mode:
-    """How the weights are trained, and where; ``rank`` 0 trains them all."""
-
-    bf16: bool
-    rank: int
-    dropout: bool
-    frozen: bool  # the vision tower
-    checkpointing: bool
-    device: str
-    attention: Literal["packed", "sdpa", "eager"]  # of the decoder
-
-    @property
-    def fused(self) -> bool:
-        """Whether FlexAttention computes packed rows."""
-        return self.device == FLEX
-
-    @property
-    def product(self) -> int:
-        """Bytes of an operand of a product."""
-        return 2 if self.bf16 else FLOAT
-
-    @property
-    def stream(self) -> int:
-        """Bytes of a number between the layers of the decoder: those of its weights."""
-        return 2 if self.bf16 and self.rank else FLOAT
-
-    def operand(self, linears: int) -> int:
-        """Bytes by which the input of ``linears`` layers side by side is kept.
-
-        Autocast and adapters' casts make a copy for each layer, dropout another one and its mask.
-        """
-        if self.dropout and self.rank:
-            return linears * (self.product + (1 if self.fused else self.product))
-        return self.product * (linears if self.bf16 else 1)
-
-
-class Row(NamedTuple):
-    """A packed row: ``prompts`` trunks of up to ``trunk`` tokens, each with ``group`` branches of ``branch`` tokens."""
-
-    prompts: int
-    trunk: int
-    group: int = 0
-    branch: int = 0
-
-    @property
-    def branches(self) -> int:
-        """Tokens of all branches."""
-        return self.prompts * self.group * self.branch
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of the row."""
-        return self.prompts * self.trunk + self.branches
-
-
-class Layer(NamedTuple):
-    """Bytes that one layer keeps, and the most that its backward pass needs beside them."""
-
-    kept: int
-    temporary: int
-
-
 def estimate(recipe: SftRecipe | GrpoRecipe) -> Estimate:
-    """The estimate of a recipe on this machine; MirgError if its model or its data cannot be read."""
+    """The estimate of a recipe on its GPU, or on this machine; MirgError if its model or its data cannot be read."""
     loaded = with_limits(load_skeleton(recipe.model, family_name=recipe.prompt.family), recipe.prompt)
-    return estimate_of(recipe, loaded, row_lengths(recipe, loaded), "cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if recipe.gpu_gb or torch.cuda.is_available() else "cpu"
+    return estimate_of(recipe, loaded, row_lengths(recipe, loaded), device)
 
 
 def estimate_of(
@@ -176,14 +91,15 @@ def estimate_of(
 ) -> Estimate:
     """The estimate for rows of ``lengths``; of ``loaded``, which gets adapters if the recipe has them, only sizes.
 
-    The moments of GRPO that is not packed are without activations, and so are those of a model whose layers are not
-    those of Qwen2-VL to Qwen3-VL.
+    Without activations if the layers of the model are not known. Layers of linear attention are counted as if they
+    were attention of the same model.
     """
     recipe = resolve_dtype(recipe)
     sizes = _sizes(loaded.model)
-    sft = isinstance(recipe, SftRecipe)
+    packed = isinstance(recipe, GrpoRecipe) and recipe.packed
+    narrow = device == "cpu" and sizes is not None and sizes[0].width <= NARROW
     m = Mode(
-        attention=("eager" if device == "cpu" and sizes and sizes[0].width <= NARROW else "sdpa") if sft else "packed",
+        attention="packed" if packed else "eager" if narrow else "sdpa",
         bf16=recipe.dtype == "bfloat16",
         rank=recipe.lora.rank,
         dropout=recipe.lora.dropout > 0,
@@ -191,55 +107,55 @@ def estimate_of(
         checkpointing=recipe.gradient_checkpointing,
         device=device,
     )
+    small = _small(loaded.model) if recipe.lora.quantize else 0
     weights = count_weights(recipe, loaded.model)
+    processes = recipe.processes or world_size()
+    held, moments = _held(recipe, m, weights, small, processes), {"optimizer": {"gradients": weights.trained * FLOAT}}
+    longest = [lengths[row] for row in longest_rows(lengths, _rows_of_a_process(recipe, processes))]
+    if sizes is not None and isinstance(recipe, SftRecipe):
+        moments |= _sft(*sizes, m, longest, recipe, weights)
+    elif sizes is not None and isinstance(recipe, GrpoRecipe):
+        completions = math.ceil(recipe.prompts_per_step * recipe.group_size / processes)
+        moments |= (_packed if recipe.packed else _plain)(*sizes, m, longest, completions, recipe, weights)
+    if small and sizes is not None:
+        wide = {"wide weights": sizes[0].mlp * sizes[0].width * m.product}  # of a layer, for its product
+        moments = {name: parts | (wide if name != "optimizer" else {}) for name, parts in moments.items()}
+    whole = {name: {part: n for part, n in (held | parts).items() if n} for name, parts in moments.items()}
+    if recipe.sharding:
+        drawn = isinstance(recipe, GrpoRecipe) and recipe.rollouts.backend == "transformers"
+        whole = shared(whole, recipe.sharding, processes, weights.base, weights.trained, m.product, drawn)
+    return Estimate(whole, longest, weights, device, lengths)
+
+
+def _rows_of_a_process(recipe: SftRecipe | GrpoRecipe, processes: int) -> int:
+    """Samples of a batch, or prompts of a step."""
+    if isinstance(recipe, SftRecipe):
+        return recipe.batch_size
+    completions = math.ceil(recipe.prompts_per_step * recipe.group_size / processes)
+    return math.ceil(completions * recipe.admission.candidates / recipe.group_size)
+
+
+def _held(recipe: SftRecipe | GrpoRecipe, m: Mode, weights: Weights, small: int, processes: int) -> dict[str, int]:
+    """Bytes that are there all the time; ``small`` weights are held in 4 bits."""
     held = {
-        "weights": weights.base * (m.stream if m.rank else FLOAT) + weights.adapters * FLOAT,
+        "weights": round((weights.base - small) * m.stream + small * BYTES) + weights.adapters * FLOAT,
         "optimizer": weights.trained * AVERAGES * FLOAT,
     }
-    processes = recipe.processes or world_size()
     if processes > 1:
         held["exchange"] = weights.trained * FLOAT  # the buckets that gradients are averaged in
-    moments = {"optimizer": {"gradients": weights.trained * FLOAT}}
-    if sizes is None:
-        longest = [lengths[row] for row in longest_rows(lengths, 1)]
-        return Estimate({"optimizer": held | moments["optimizer"]}, longest, weights, device)
-    d, t = sizes
-    if isinstance(recipe, SftRecipe):
-        longest = [lengths[row] for row in longest_rows(lengths, recipe.batch_size)]
-        row, images = Row(len(longest), longest[0].tokens), _patches(longest, t)
-        pixels = sum(images) * t.values * FLOAT
-        moments |= _update(
-            d, t, m, row, images, recipe.accumulation, pixels, _padded_logits(d, m, row, longest), weights
-        )
-    else:
-        if recipe.beta and not m.rank:
-            held["reference"] = weights.base * FLOAT
-        completions = math.ceil(recipe.prompts_per_step * recipe.group_size / processes)
-        micro = min(recipe.micro_batch or completions, completions)
-        prompts = math.ceil(completions * recipe.admission.candidates / recipe.group_size)
-        longest = [lengths[row] for row in longest_rows(lengths, prompts)]
-        if recipe.packed:
-            moments["rollouts"] = _rollouts(d, t, m, longest, recipe)
-            shown = longest[: math.ceil(micro / recipe.group_size)]
-            # The group may be larger than a forward pass takes.
-            row = Row(len(shown), shown[0].tokens - 1, min(recipe.group_size, micro), recipe.max_new_tokens)
-            images = _patches(shown, t)
-            # Of the logits, three tensors exist at a time, forward and backward.
-            logits = min(row.branches, max(LOGITS // (FLOAT * d.vocabulary), 1)) * 3 * FLOAT * d.vocabulary
-            passes, pixels = math.ceil(completions / micro), _pixels(t, m, longest, images)
-            moments |= _update(d, t, m, row, images, passes, pixels, logits, weights)
-    whole = {name: {part: n for part, n in (held | parts).items() if n} for name, parts in moments.items()}
-    return Estimate(whole, longest, weights, device)
+    if isinstance(recipe, GrpoRecipe) and recipe.beta and not m.rank:
+        held["reference"] = weights.base * FLOAT
+    return held
 
 
 def _sizes(model: Any) -> tuple[Decoder, Tower] | None:
     """Read off the layers of a model, which may be on the meta device and must not be wrapped by PEFT.
 
-    None if its layers are others, for example with linear attention or experts.
+    None if its layers are others, for example with experts.
     """
     try:
         text, visual = decoder_of(model), tower_of(model)
-        attention = text.layers[0].self_attn
+        attention = next((layer.self_attn for layer in text.layers if hasattr(layer, "self_attn")), None)
         decoder = Decoder(
             layers=len(text.layers),
             width=text.embed_tokens.embedding_dim,
@@ -280,7 +196,7 @@ def _sizes(model: Any) -> tuple[Decoder, Tower] | None:
 def count_weights(recipe: RunConfig, model: Any) -> Weights:
     """Count the weights as the recipe trains them; adapters are added to ``model``."""
     base = sum(p.numel() for p in model.parameters())
-    blocks = tower_layers(tower_of(model))
+    blocks = vision_layers(tower_of(model))
     if recipe.freeze_vision:
         for part in vision_of(model):
             part.requires_grad_(False)
@@ -297,6 +213,11 @@ def count_weights(recipe: RunConfig, model: Any) -> Weights:
 
 def _trained(parameters: Iterable[torch.Tensor]) -> int:
     return sum(p.numel() for p in parameters if p.requires_grad)
+
+
+def _small(model: Any) -> int:
+    """Weights that are held in 4 bits."""
+    return sum(layer.weight.numel() for layer in quantized_layers(model).values())
 
 
 def _patches(shown: Sequence[Length], t: Tower) -> list[int]:
@@ -316,7 +237,7 @@ def _rollouts(d: Decoder, t: Tower, m: Mode, longest: Sequence[Length], recipe: 
     rows, images = len(longest) * recipe.group_size, _patches(longest, t)
     pair = 2 * d.keys * d.layers * m.stream
     widest = max(length.tokens for length in longest)
-    seeing, reading = _encoding(d, t, m, Row(len(longest), widest), images)
+    seeing, reading = encoding(d, t, m, Row(len(longest), widest), images)
     cache, room = sum(length.tokens for length in longest) * pair, math.ceil(recipe.max_new_tokens / ROOM) * ROOM
     # The branches' keys and values, one layer's before they grew, four tensors of scores and four of logits.
     branches = rows * (room * pair + (room - ROOM) * pair // d.layers)
@@ -326,13 +247,55 @@ def _rollouts(d: Decoder, t: Tower, m: Mode, longest: Sequence[Length], recipe: 
     return {"cache": cache, "pixels": _pixels(t, m, longest, images), "temporary": temporary}
 
 
-def _padded_logits(d: Decoder, m: Mode, row: Row, longest: Sequence[Length]) -> int:
-    """Bytes of the logits of an SFT batch, all samples padded to the longest.
+def _sft(
+    d: Decoder, t: Tower, m: Mode, longest: list[Length], recipe: SftRecipe, weights: Weights
+) -> dict[str, dict[str, int]]:
+    row, images = Row(len(longest), longest[0].tokens), _patches(longest, t)
+    pixels = sum(images) * t.values * FLOAT
+    logits = _padded_logits(d, m, row, sum(length.text for length in longest))
+    return _update(d, t, m, row, images, recipe.accumulation, pixels, logits, weights)
+
+
+def _packed(
+    d: Decoder, t: Tower, m: Mode, longest: list[Length], completions: int, recipe: GrpoRecipe, weights: Weights
+) -> dict[str, dict[str, int]]:
+    micro = min(recipe.micro_batch or completions, completions)
+    shown = longest[: math.ceil(micro / recipe.group_size)]
+    # The group may be larger than a forward pass takes.
+    row = Row(len(shown), shown[0].tokens - 1, min(recipe.group_size, micro), recipe.max_new_tokens)
+    images = _patches(shown, t)
+    # Of the logits, three tensors exist at a time, forward and backward.
+    logits = min(row.branches, max(LOGITS // (FLOAT * d.vocabulary), 1)) * 3 * FLOAT * d.vocabulary
+    passes, pixels = math.ceil(completions / micro), _pixels(t, m, longest, images)
+    rollouts = {"rollouts": _rollouts(d, t, m, longest, recipe)}
+    return rollouts | _update(d, t, m, row, images, passes, pixels, logits, weights)
+
+
+def _plain(
+    d: Decoder, t: Tower, m: Mode, longest: list[Length], completions: int, recipe: GrpoRecipe, weights: Weights
+) -> dict[str, dict[str, int]]:
+    """Bytes at the moments of TRL's own GRPO step, where each completion has its own prompt and images.
+
+    Prompts of a step are encoded side by side, and all their patches are held until the step ends.
+    """
+    micro, new, first = min(recipe.micro_batch or completions, completions), recipe.max_new_tokens, longest[0]
+    pixels = completions * sum(_patches([first], t)) * t.values * FLOAT
+    seeing, reading = encoding(d, t, m, Row(completions, first.tokens), _patches([first] * completions, t))
+    cache = completions * (first.tokens + new) * 2 * d.keys * d.layers * m.stream
+    row, images = Row(micro, first.tokens + new), _patches([first] * micro, t)
+    logits = _padded_logits(d, m, row, micro * new)
+    rollouts = {"cache": cache, "pixels": pixels, "temporary": max(seeing - cache, reading)}
+    passes = math.ceil(completions / micro)
+    return {"rollouts": rollouts} | _update(d, t, m, row, images, passes, pixels, logits, weights)
+
+
+def _padded_logits(d: Decoder, m: Mode, row: Row, answers: int) -> int:
+    """Bytes of the logits of a batch, all samples padded to the longest; ``answers`` is the number of scored tokens.
 
     TRL computes logits in a tile as wide as its chunk of the vocabulary, even if the vocabulary is smaller: on a GPU
     for the answers' tokens, elsewhere for all tokens and with float32 copies.
     """
-    scored = sum(length.text for length in longest) if m.fused else row.tokens
+    scored = answers if m.fused else row.tokens
     rows, columns = min(scored, TOKEN_CHUNK_SIZE), min(d.vocabulary, VOCABULARY_CHUNK)
     # Counted in the backward pass: probabilities, their exponents, gradients; in bfloat16 also copies of operands.
     copies = 0 if m.fused else FLOAT * columns * (7 if m.bf16 else 3)
@@ -354,8 +317,8 @@ def _update(
 
     ``row`` and ``images`` (patches of each) are those of one of the ``passes`` of an optimiser step.
     """
-    layer, blocks = _decoder_layer(d, m, row), _tower_layers(t, m, images)
-    last, merged = _ends(d, t, m, row, images)
+    layer, blocks = decoder_layer(d, m, row), tower_layers(t, m, images)
+    last, merged = ends(d, t, m, row, images)
     kept, seen = d.layers * layer.kept, sum(block.kept for block in blocks)
     again = seen_again = 0
     if m.checkpointing:
@@ -378,135 +341,3 @@ def _update(
             "temporary": max(merged, seen_again + max((block.temporary for block in blocks), default=0)),
         },
     }
-
-
-# The layers.
-
-
-def _decoder_layer(d: Decoder, m: Mode, row: Row) -> Layer:
-    tokens, scale = row.tokens, 1 if m.rank else 2  # a trained norm keeps its input and its normalised input
-    norm = FLOAT * d.width * scale
-    heads = (FLOAT + (0 if m.rank else m.product)) * (d.queries + d.keys) if d.normed else 0
-    inputs = d.width * m.operand(3) + d.queries * m.operand(1)
-    scores, temporary = _scores(d, m, row) if m.attention == "packed" else _padded_scores(d, m, row)
-    attention = tokens * (norm + heads + inputs + 4 * m.rank * m.product) + scores
-    # Gate, its activation, the other half, and their product, which is the input of the last layer.
-    mlp = tokens * (norm + d.width * m.operand(2) + d.mlp * (3 * m.product + m.operand(1)) + 3 * m.rank * m.product)
-    # Backward through the product: its gradient and those of both halves, after the product itself has gone.
-    behind = tokens * (2 * d.mlp * m.product + 2 * d.width * m.stream)
-    return Layer(attention + mlp, max(behind, temporary - mlp))
-
-
-def _scores(d: Decoder, m: Mode, row: Row) -> Layer:
-    """The attention of a packed row."""
-    if m.fused:
-        # Queries, keys, values, the output, and one number for each token and head.
-        operands = row.tokens * m.product * (2 * d.queries + 2 * d.keys)
-        return Layer(operands + row.tokens * FLOAT * d.heads, operands)
-    trunk = row.prompts * row.trunk
-    kept = row.tokens * m.product * 3 * d.queries  # keys and values are repeated for the heads that share them
-    if row.trunk <= SHORT_TRUNK:
-        squares = row.prompts * d.heads * row.trunk**2 * m.product
-        kept, temporary = kept + squares, 2 * squares
-    else:
-        kept += trunk * (d.queries * m.product + FLOAT * d.heads)
-        temporary = trunk * 4 * d.queries * m.product
-    # Operands of the branches are copied into the order of the products: scaled queries, queries, keys, values.
-    kept += row.branches * 4 * d.queries * m.product
-    weights = d.heads * row.branches * (row.trunk + row.branch)
-    mixed = m.bf16 and not m.rank  # a softmax in float32, and its copy as an operand
-    kept += weights * (m.product + (FLOAT if mixed else 0))
-    # The gradient of the weights, and through their softmax.
-    return Layer(kept, max(temporary, 2 * weights * (FLOAT if mixed else m.product)))
-
-
-def _padded_scores(d: Decoder, m: Mode, row: Row) -> Layer:
-    """The attention of transformers over a batch of ``row.prompts`` rows of ``row.trunk`` tokens."""
-    square = row.prompts * row.trunk**2
-    whole = row.tokens * m.product * d.queries  # keys and values are repeated for the heads that share them
-    if m.attention == "eager":
-        # The weights of the softmax; in bfloat16 it is computed in float32, and its copy is the operand of the product.
-        weights = d.heads * square * (m.product + (FLOAT if m.bf16 else 0))
-        return Layer(3 * whole + weights, 2 * d.heads * square * FLOAT)
-    # Queries, keys, values, the output, one number for each token and head; torch turns the mask into numbers.
-    mask = square * m.product if row.prompts > 1 else 0
-    return Layer(4 * whole + FLOAT * d.heads * row.tokens + mask, 4 * whole)
-
-
-def _learns(t: Tower, m: Mode) -> bool:
-    """Whether the backward pass goes through the tower."""
-    return not m.frozen or (m.checkpointing and t.hooked)
-
-
-def _tower_layers(t: Tower, m: Mode, images: Sequence[int]) -> list[Layer]:
-    """All layers of the tower that the backward pass goes through."""
-    if not _learns(t, m):
-        return []
-    windowed = [_tower_layer(t, m, images, t.window)] * t.windowed
-    return windowed + [_tower_layer(t, m, images)] * (t.layers - t.windowed)
-
-
-def _tower_layer(t: Tower, m: Mode, images: Sequence[int], segment: int = 0) -> Layer:
-    """One layer over ``images`` (patches of each), attending in segments of ``segment`` patches, or in whole images."""
-    patches = sum(images)
-    # On a GPU, autocast computes a layer norm in float32.
-    norm = t.width * (FLOAT + (0 if m.rank else m.product) if t.rms else FLOAT if m.fused else m.product)
-    qkv = t.width * m.operand(1) + 3 * t.width * m.product
-    weights = sum(_squares(n, segment or n, t, m) for n in images)
-    attention = patches * (norm + qkv + t.width * m.operand(1) + 2 * m.rank * m.product) + weights
-    inner = (t.inner - 1) * m.product + m.operand(1)
-    mlp = patches * (norm + t.width * m.operand(2 if t.gated else 1) + t.mlp * inner + 3 * m.rank * m.product)
-    behind = patches * ((2 if t.gated else 1) * t.mlp + 2 * t.width) * m.product
-    return Layer(attention + mlp, max(behind, 2 * weights - mlp))
-
-
-def _squares(patches: int, segment: int, t: Tower, m: Mode) -> int:
-    if segment <= SHORT_IMAGE and not m.fused:
-        return patches * min(segment, patches) * t.heads * m.product
-    return patches * (t.width * m.product + FLOAT * t.heads)
-
-
-def _ends(d: Decoder, t: Tower, m: Mode, row: Row, images: Sequence[int]) -> tuple[int, int]:
-    """What is kept outside of the layers: of the decoder (its last norm), and of the tower (patches, mergers)."""
-    last = row.tokens * d.width * (FLOAT * (1 if m.rank else 2) + m.stream)
-    if not _learns(t, m):
-        return last, 0
-    # A merger's norm keeps its input. Then come the inputs of two products and of the activation between them, of which
-    # only the activation's is needed where the weights are frozen.
-    merger = ((1 if m.frozen else 3) * t.mergers + 1) * m.product + (0 if m.frozen or not t.rms else FLOAT)
-    # The patches themselves are the input of the first product; autocast copies them.
-    copied = t.values * m.product if m.bf16 and not m.rank and not m.frozen else 0
-    return last, sum(images) * (t.width * merger + copied)
-
-
-def _encoding(d: Decoder, t: Tower, m: Mode, row: Row, images: Sequence[int]) -> tuple[int, int]:
-    """The most that the tower, and then the decoder, need at a time for prompts without gradients."""
-    patches = sum(images)
-    squares = sum(_squares(n, n, t, m) for n in images)
-    mlp = (3 if t.gated else 2) * t.mlp
-    # The patches are copied for the first product. In the attention live the stream, its norm, queries, keys and values
-    # before and after their rotation, two of them in the order of the products; scores and their softmax.
-    tower = max(patches * (3 * t.width + mlp), patches * t.values, patches * 9 * t.width + 2 * squares // m.product)
-    # A causal mask makes a third square.
-    squares = 3 * row.prompts * d.heads * row.trunk**2 if row.trunk <= SHORT_TRUNK and not m.fused else 0
-    decoder = max(row.tokens * (3 * d.width + 3 * d.mlp), row.tokens * (2 * d.width + 6 * d.queries) + squares)
-    return tower * m.stream, decoder * m.stream
-
-
-def describe(found: Estimate) -> list[str]:
-    """The estimate for people: its peak, the parts of it, the other moments, the longest prompt."""
-    moments = {name: sum(parts.values()) for name, parts in found.moments.items()}
-    lines = [f"memory of one process on {found.device}: {_size(found.peak)} at its peak ({found.moment})"]
-    lines += [f"  {name:<18}{_size(size):>10}" for name, size in found.moments[found.moment].items()]
-    others = [f"{name} {_size(size)}" for name, size in moments.items() if name != found.moment]
-    if others:
-        lines.append(f"at other moments: {'; '.join(others)}")
-    else:
-        lines.append("without activations: they are known for Qwen2-VL to Qwen3-VL, in SFT and with packed: true")
-    first = found.longest[0]
-    lines.append(f"longest of the data: {first.tokens} tokens, {sum(first.images)} of them visual, sample {first.id}")
-    return lines
-
-
-def _size(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

@@ -15,6 +15,7 @@ from mirg.rewards.trl import RewardFunction, plugin_reward
 Policy = Literal["off", "skip", "resample"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 Tracker = Literal["wandb", "trackio", "tensorboard", "mlflow", "swanlab"]
+Sharding = Literal["zero2", "zero3", "fsdp2"]
 
 
 class PromptConfig(Section):
@@ -25,10 +26,12 @@ class PromptConfig(Section):
     is ``thinking``.
     """
 
-    family: str | None = None
-    instructions: Literal["full", "short", "none"] = "full"
-    min_pixels: int | None = Field(default=None, ge=1)
-    max_pixels: int | None = Field(default=None, ge=1)
+    family: str | None = Field(default=None, description="Model family; None: that of the model's configuration.")
+    instructions: Literal["full", "short", "none"] = Field(
+        default="full", description="How much a prompt says about the form of an answer."
+    )
+    min_pixels: int | None = Field(default=None, ge=1, description="Smallest area of an image, in pixels.")
+    max_pixels: int | None = Field(default=None, ge=1, description="Largest area of an image, in pixels.")
     thinking: bool | None = Field(
         default=None, description="enable_thinking of the chat template; None: as the template does without it."
     )
@@ -42,21 +45,38 @@ class PromptConfig(Section):
 class LoraConfig(Section):
     """Low-rank adapters; ``rank`` 0 trains all weights."""
 
-    rank: int = Field(default=0, ge=0)
-    alpha: int = 32
-    dropout: float = 0.0
-    target: str = "all-linear"
+    rank: int = Field(default=0, ge=0, description="Rank of the adapters; 0: all weights are trained.")
+    alpha: int = Field(default=32, description="Adapters are multiplied by alpha / rank.")
+    dropout: float = Field(default=0.0, description="Share of an adapter's inputs that is dropped in training.")
+    target: str = Field(default="all-linear", description="Layers that get adapters: PEFT's target_modules.")
+    quantize: Literal["4bit"] | None = Field(
+        default=None, description="QLoRA: hold the frozen language model in 4 bits (NF4). Needs bitsandbytes."
+    )
+
+    @model_validator(mode="after")
+    def _has_adapters(self) -> LoraConfig:
+        if self.quantize and not self.rank:
+            raise ValueError("quantize = 4bit freezes the weights and needs adapters: set rank, for example to 64")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_quantize(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Run folders that were made before there was ``quantize`` hold the same recipe as those without it."""
+        values = serialise(self)
+        return values if self.quantize else {k: v for k, v in values.items() if k != "quantize"}
 
 
 class OptimConfig(Section):
     """The optimiser's part: AdamW, a warm-up and a cosine, a constant or a linear schedule."""
 
-    learning_rate: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_steps: int = Field(default=10, ge=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    beta2: float = Field(default=0.95, gt=0, lt=1)
+    learning_rate: float = Field(default=1e-5, gt=0, allow_inf_nan=False, description="Highest learning rate.")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="How the learning rate falls after the warm-up."
+    )
+    warmup_steps: int = Field(default=10, ge=0, description="Steps in which the learning rate rises from 0.")
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's weight decay.")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="Norm to which gradients are clipped.")
+    beta2: float = Field(default=0.95, gt=0, lt=1, description="AdamW's second beta.")
 
 
 class HealthConfig(Section):
@@ -96,24 +116,37 @@ class RunConfig(Section):
     )
     allow_leakage: bool = Field(default=False, description="Train also where data and held_out share images.")
     steps: int | None = Field(default=None, ge=1, description="Optimiser steps; None: by epochs.")
-    epochs: float = Field(default=1.0, gt=0)
-    seed: int = 0
+    epochs: float = Field(default=1.0, gt=0, description="Passes over the data, if steps is None.")
+    seed: int = Field(default=0, description="Decides the order of the data and all random draws.")
     prompt: PromptConfig = PromptConfig()
     lora: LoraConfig = LoraConfig()
     optim: OptimConfig = OptimConfig()
     dtype: Dtype = Field(
         default="float32", description="Compute dtype. auto: bfloat16 if the device supports it natively, else float32."
     )
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = Field(
+        default=False, description="Compute activations again in the backward pass: less memory, a third more time."
+    )
     freeze_vision: bool = Field(default=False, description="Do not train the vision tower.")
-    log_every: int = Field(default=1, ge=1)
-    save_every: int = Field(default=100, ge=1)
-    keep_checkpoints: int = Field(default=2, ge=1)
-    workers: int = Field(default=0, ge=0)
+    log_every: int = Field(default=1, ge=1, description="Steps between rows of metrics.jsonl.")
+    save_every: int = Field(default=100, ge=1, description="Steps between checkpoints.")
+    keep_checkpoints: int = Field(default=2, ge=1, description="Complete checkpoints that are kept, the newest ones.")
+    workers: int = Field(default=0, ge=0, description="Processes that read and decode images; 0: the training process.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads for torch; None: its default.")
     processes: int | None = Field(
-        default=None, ge=1, description="Processes asked for; a run with another number stops."
+        default=None, ge=1, description="Processes asked for, of all nodes; a run with another number stops."
     )
+    nodes: int | None = Field(default=None, ge=1, description="Machines that the processes are started on; None: one.")
+    sharding: Sharding | None = Field(
+        default=None,
+        description="What the processes share instead of each holding it: zero2 optimiser and gradients, zero3 weights "
+        "too (both need DeepSpeed); fsdp2: as zero3, by torch, not run on GPUs yet. None: nothing, or what the "
+        "launcher configures.",
+    )
+    gpu_gb: float | None = Field(
+        default=None, gt=0, description="Memory of the GPU that the recipe is written for; --dry-run compares with it."
+    )
+
     health: HealthConfig = HealthConfig()
     report_to: tuple[Tracker, ...] | None = Field(
         default=None, description="Trackers that get every row of metrics.jsonl, and some rollouts as images."
@@ -144,6 +177,16 @@ class RunConfig(Section):
     )
 
     @model_validator(mode="after")
+    def _processes_go_together(self) -> RunConfig:
+        if self.nodes and (self.processes or 1) % self.nodes:
+            raise ValueError(f"processes = {self.processes} is no multiple of nodes = {self.nodes}")
+        if self.lora.quantize and self.sharding:
+            raise ValueError(
+                f"lora.quantize and sharding = {self.sharding} cannot be combined: set one of them to null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _validation_fits(self) -> RunConfig:
         others = ("eval_every", "eval_limit", "eval_batch_size", "eval_max_new_tokens", "patience", "finish_with")
         asked = [key for key in others if getattr(self, key) is not None]
@@ -165,9 +208,9 @@ class RunConfig(Section):
 class SftRecipe(RunConfig):
     """Stage 1: supervised fine-tuning on trajectories (TRL's SFTTrainer)."""
 
-    stage: Literal["sft"] = "sft"
+    stage: Literal["sft"] = Field(default="sft", description="The stage that the recipe is for.")
     batch_size: int = Field(default=8, ge=1, description="Samples per device and step.")
-    accumulation: int = Field(default=1, ge=1)
+    accumulation: int = Field(default=1, ge=1, description="Batches whose gradients are added up to a step.")
     max_tokens: int = Field(default=32768, ge=64, description="A longer sample is rejected with its length, never cut.")
 
 
@@ -179,17 +222,25 @@ class RolloutConfig(Section):
     off on average, and it must be seen to tell its images apart unless ``check_order`` is false.
     """
 
-    backend: Literal["transformers", "vllm"] = "transformers"
-    mode: Literal["server", "colocate"] = "server"
-    server: str = Field(default="http://127.0.0.1:8000", pattern=r"^https?://[^/]+$")
+    backend: Literal["transformers", "vllm"] = Field(
+        default="transformers", description="What draws completions: the trained model itself, or vLLM."
+    )
+    mode: Literal["server", "colocate"] = Field(
+        default="server", description="vLLM on other GPUs, or inside every training process."
+    )
+    server: str = Field(
+        default="http://127.0.0.1:8000", pattern=r"^https?://[^/]+$", description="Address of the vLLM server."
+    )
     group_port: int = Field(default=51216, ge=1, le=65535, description="Port by which weights are sent to the server.")
     timeout: float = Field(default=60, ge=0, description="Seconds to wait for the server at the start.")
     gpu_memory: float = Field(default=0.3, gt=0, lt=1, description="colocate: share of a GPU's memory.")
     tensor_parallel: int = Field(default=1, ge=1, description="colocate: GPUs that share one copy of the model.")
     sleep: bool = Field(default=False, description="colocate: give the memory back during updates.")
     max_model_length: int | None = Field(default=None, ge=1, description="colocate: longest prompt and completion.")
-    tolerance: float = Field(default=0.1, gt=0)
-    check_order: bool = True
+    tolerance: float = Field(
+        default=0.1, gt=0, description="Nats a token by which vLLM's log-probabilities may differ on average."
+    )
+    check_order: bool = Field(default=True, description="Check at the start that vLLM tells images apart.")
 
 
 class MeasuredConfig(Section):
@@ -199,8 +250,8 @@ class MeasuredConfig(Section):
     """
 
     key: ClassVar[str]
-    above: float | None = Field(default=None, ge=0, lt=1)
-    below: float | None = Field(default=None, gt=0, le=1)
+    above: float | None = Field(default=None, ge=0, lt=1, description="Train on prompts whose number is above this.")
+    below: float | None = Field(default=None, gt=0, le=1, description="Train on prompts whose number is below this.")
 
     @model_validator(mode="after")
     def _in_order(self) -> MeasuredConfig:
@@ -268,9 +319,9 @@ class AdmissionConfig(Section):
     multiplies a group's advantages by e^(1 - its mean object reward), which is its mean IoU if that is the reward.
     """
 
-    policy: Policy = "skip"
-    gate: float = Field(default=0.0, ge=0)
-    gate_decay: float = Field(default=1.0, gt=0, le=1)
+    policy: Policy = Field(default="skip", description="What happens to groups without signal.")
+    gate: float = Field(default=0.0, ge=0, description="Spread of rewards up to which a group is not admitted.")
+    gate_decay: float = Field(default=1.0, gt=0, le=1, description="Factor of the gate from step to step.")
     pool: int = Field(default=2, ge=2, description="Candidates per prompt that is trained on (resample).")
     difficulty_weight: bool = Field(default=False, description="Let a group count more, the less it finds.")
 
@@ -296,7 +347,12 @@ class RewardSection(RewardConfig):
     """
 
     function: str | None = Field(default=None, description="A plug-in reward, FILE.py:NAME (docs/concepts/answers.md).")
-    function_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    function_weight: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Weight of the plug-in reward beside the other three.",
+    )
 
     @model_validator(mode="after")
     def _something_counts(self) -> RewardSection:
@@ -319,7 +375,7 @@ class RewardSection(RewardConfig):
 class GrpoRecipe(RunConfig):
     """Stage 2: image-aware GRPO (a thin subclass of TRL's GRPOTrainer)."""
 
-    stage: Literal["grpo"] = "grpo"
+    stage: Literal["grpo"] = Field(default="grpo", description="The stage that the recipe is for.")
     prompts_per_step: int = Field(default=16, ge=1, description="Prompts of all processes together.")
     group_size: int = Field(default=8, ge=2, description="Completions per prompt (G).")
     micro_batch: int | None = Field(
@@ -339,18 +395,30 @@ class GrpoRecipe(RunConfig):
     reward_std: RewardStdConfig = RewardStdConfig()
     admission: AdmissionConfig = AdmissionConfig()
     rollouts: RolloutConfig = RolloutConfig()
-    max_new_tokens: int = Field(default=256, ge=8)
-    temperature: float = Field(default=1.0, gt=0)
+    max_new_tokens: int = Field(default=256, ge=8, description="Longest completion; a longer one is cut.")
+    temperature: float = Field(default=1.0, gt=0, description="Temperature of the completions, and of their scores.")
     beta: float = Field(default=0.0, ge=0, description="Weight of the KL term to the starting model.")
-    epsilon: float = 0.2
-    epsilon_high: float = 0.28
-    iterations: int = Field(default=1, ge=1)
-    loss: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"] = "dapo"
-    scale_rewards: Literal["group", "batch", "none"] = "group"
-    aggregation: Literal["sum_then_normalize", "normalize_then_sum"] = "sum_then_normalize"
+    epsilon: float = Field(default=0.2, description="Lower clip of the ratio of probabilities.")
+    epsilon_high: float = Field(default=0.28, description="Upper clip of the ratio: clip-higher of DAPO.")
+    iterations: int = Field(default=1, ge=1, description="Steps that are taken on the same completions.")
+    loss: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"] = Field(
+        default="dapo", description="TRL's loss_type."
+    )
+    scale_rewards: Literal["group", "batch", "none"] = Field(
+        default="group", description="Which standard deviation advantages are divided by."
+    )
+    aggregation: Literal["sum_then_normalize", "normalize_then_sum"] = Field(
+        default="sum_then_normalize", description="Whether reward parts are added before they are normalised, or after."
+    )
     reward: RewardSection = RewardSection()
-    log_rollouts_every: int = Field(default=10, ge=1)
+    log_rollouts_every: int = Field(default=10, ge=1, description="Steps between those written to rollouts.jsonl.")
     health: GrpoHealthConfig = GrpoHealthConfig()
+
+    @model_validator(mode="after")
+    def _vllm_takes_whole_weights(self) -> GrpoRecipe:
+        if self.lora.quantize and self.rollouts.backend == "vllm":
+            raise ValueError("lora.quantize and rollouts.backend = vllm cannot be combined: vLLM is sent wide weights")
+        return self
 
     @property
     def measured(self) -> tuple[MeasuredConfig, ...]:

@@ -55,6 +55,9 @@ def make_trainer(
         peft_config=launch.lora(recipe),
     )
     made.data_collator = NamedBatches(made.data_collator)
+    # Qwen-VL classes say that they take no count of tokens, and the trainer would average the averages of batches and
+    # processes, whose answers differ in length. TRL computes the loss itself and divides by the count that it is given.
+    made.model_accepts_loss_kwargs = True
     # The only count that TRL does not keep in a checkpoint.
     counts = (row["num_tokens"] for row in reversed(run.rows()) if isinstance(row.get("num_tokens"), int | float))
     made._total_train_tokens = int(next(counts, 0))

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from mirg.models.vision import tower_layers
+from mirg.models.vision import vision_layers
 
 
 def tile_tower(tower: Any, config: Any) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def tile_tower(tower: Any, config: Any) -> dict[str, Any]:
 
     ``config`` is that of the whole model. AttributeError or StopIteration if the tower is of another kind.
     """
-    layers = tower_layers(tower)
+    layers = vision_layers(tower)
     layer, patching = layers[0], next(part for part in tower.modules() if isinstance(part, nn.Conv2d))
     attention = next(part for part in layer.modules() if hasattr(part, "q_proj"))
     grid = _side(config.vision_config.image_size) // _side(config.vision_config.patch_size)
