@@ -45,6 +45,8 @@ class Family:
     image_token: str  # what one visual token looks like in the tokenised prompt
     vision_tokens: tuple[str, ...]
     turn_end: str = ""  # the token that ends an answer, if it is not the tokenizer's end token
+    # A kind of layer of its decoders by which completions of one prompt cannot be packed into a row; "": none.
+    unpacked: str = ""
     step: int = 1  # coordinates are multiples of it
     # which arithmetic, see ``input_size``
     resize: Literal["image", "frames", "tiles", "longest", "budget", "split"] = "image"
@@ -68,6 +70,11 @@ class Family:
                 f"family {self.name}: coordinate step {self.step} does not fit its frame",
                 hint=f"a step other than 1 needs the 0-{RELATIVE_MAX} frame and must divide {RELATIVE_MAX}",
             )
+
+    @property
+    def grids(self) -> bool:
+        """Whether its processor makes one grid of patches of every image, of a size that follows from the limits."""
+        return self.resize in ("image", "frames")
 
     @property
     def box_key(self) -> str:
@@ -111,7 +118,13 @@ QWEN3_VL = replace(
     template_tokens=(8, 2),
 )
 # Qwen3.5 to Qwen3.8. The chat templates of the larger ones open the thinking, which takes two tokens.
-QWEN35 = replace(QWEN3_VL, name="qwen3.5", model_types=("qwen3_5", "qwen3_5_moe"), template_tokens=(10, 2))
+QWEN35 = replace(
+    QWEN3_VL,
+    name="qwen3.5",
+    model_types=("qwen3_5", "qwen3_5_moe"),
+    template_tokens=(10, 2),
+    unpacked="linear_attention",
+)
 INTERNVL = Family(
     name="internvl",
     model_types=("internvl", "internvl_chat"),
@@ -182,6 +195,7 @@ GEMMA_4 = Family(
     ),
     marks=(2, 0, 0),
     turn_end="<turn|>",
+    unpacked="sliding_attention",
     template_tokens=(9, 0),
 )
 # The model card of LFM2.5-VL-450M and the published grounding recipe of LFM2.5-VL write fractions; the documentation of
@@ -201,6 +215,7 @@ LFM2_VL = Family(
         *(f"<|img_row_{row}_col_{column}|>" for row in range(1, 11) for column in range(1, 11)),
     ),
     marks=(2, 1, 0),
+    unpacked="conv",
     template_tokens=(9, 0),
 )
 LFM2_VL_3B = replace(LFM2_VL, name="lfm2.5-vl-3b", model_types=(), box_frame="relative_1000")
@@ -233,8 +248,29 @@ def family_of_model_type(model_type: str) -> Family:
     for candidate in FAMILIES.values():
         if model_type in candidate.model_types:
             return candidate
-    known = ", ".join(t for f in FAMILIES.values() for t in f.model_types)
-    raise ConfigError(f"no model family for model_type {model_type!r}", hint=f"name the family; known types: {known}")
+    raise ConfigError(
+        f"mirg knows no family of models of the type {model_type!r}",
+        hint="`mirg models` lists the types; if the model writes boxes as one of these families does, name that family"
+        " (--family, or prompt.family in a recipe); docs/how-to/models.md says how to add a family",
+    )
+
+
+def works(family: Family, unpacked: str | None = None) -> dict[str, bool | str]:
+    """What works for a model of ``family`` with layers of the kind ``unpacked``; None: those of the family.
+
+    The keys are stages of training, ways to evaluate, and ``unpacked_layers``.
+    """
+    other = family.unpacked if unpacked is None else unpacked
+    return {
+        "sft": True,
+        "grpo_packed": not other,
+        "grpo_unpacked": True,
+        "own_engine": not other,
+        "generate": True,
+        "vllm": family.grids,
+        "vllm_rollouts": family.grids and not other,
+        "unpacked_layers": other,
+    }
 
 
 def limits_of(family: Family, min_pixels: int | None, max_pixels: int | None) -> PixelLimits:

@@ -111,6 +111,7 @@ TABLE: list[tuple[str, str, str]] = [
     ("demo", "cli.demo._make_data", """
         out TMP/d .out | photos TMP/p .photos | recipe TMP/demo.yaml .plan.test_samples=3
         overrides seed=9 .plan.seed=9"""),
+    ("models", "models.load.load_skeleton", "name m .name | family qwen2-vl .family_name"),
     ("sft", "cli.train.train", f"recipe TMP/sft.yaml .recipe.batch_size=3 | {TRAINING}"),
     ("grpo", "cli.train.train", f"recipe TMP/grpo.yaml .recipe.group_size=3 | {TRAINING}"),
     ("data unpack", "data.importers.archives.unpack", """
@@ -216,7 +217,7 @@ TABLE: list[tuple[str, str, str]] = [
 # What only changes what is printed, written at the end or given as exit code, and the file of its tests.
 SEEN_AT_THE_END = {
     "json": "test_data_*.py, test_measured.py",
-    "as_json": "test_evaluate.py, test_ground.py",
+    "as_json": "test_evaluate.py, test_ground.py, test_models.py",
     "compare out": "test_evaluate.py",
     "ground out": "test_ground.py",
     "score migbench against": "test_score.py",

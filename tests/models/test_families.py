@@ -165,6 +165,7 @@ def test_a_packed_group_has_the_scores_and_gradients_of_its_completions(name: st
     """In float32 to 1e-5; a model that cannot be packed is refused, and says what to do."""
     loaded = copied(load(name))
     model: Any = loaded.model
+    assert other_attention(model) == loaded.family.unpacked, "what `mirg models` says of the family"
     if other_attention(model):
         with pytest.raises(EngineError, match="layers"):
             enable_packed_forward(model)

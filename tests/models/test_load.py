@@ -19,7 +19,7 @@ from fakes.training import hurt
 from mirg.errors import ConfigError, EngineError
 from mirg.families import PixelLimits
 from mirg.models import processors
-from mirg.models.load import fingerprint, load_model, model_facts, resolve_model
+from mirg.models.load import fingerprint, load_model, load_skeleton, model_facts, resolve_model
 from mirg.storage import SEAL_FILE, seal_folder
 
 
@@ -155,10 +155,13 @@ def test_no_byte_of_a_sealed_model_changes_unnoticed(damage: str, tmp_path: Path
     load_model(str(folder))
 
 
-def test_a_text_model_is_refused(tmp_path: Path) -> None:
+def test_a_model_of_an_unknown_type_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    for load in (load_model, load_skeleton):
+        with pytest.raises(ConfigError, match="no family of models of the type 'llama'.*docs/how-to/models.md"):
+            load(str(tmp_path))
     with pytest.raises(EngineError, match="cannot load"):
-        load_model(str(tmp_path))
+        load_model(str(tmp_path), family_name="qwen3-vl")
 
 
 def test_an_unknown_family_is_refused(folders: dict[str, Path]) -> None:

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("mirg.cli.demo", "demo", "Data, SFT, image-aware GRPO, evaluation and a report, in one command."),
     "data": ("mirg.cli.data", "app", "Make, import, check, show, arrange and export datasets."),
     "trajectories": ("mirg.cli.trajectories", "app", "Write and verify reasoning trajectories."),
+    "models": ("mirg.cli.models", "models", "The model families and what works for each; which family a model is."),
     "sft": ("mirg.cli.train", "sft", "Supervised fine-tuning on trajectories."),
     "grpo": ("mirg.cli.train", "grpo", "Image-aware GRPO with the dual reward."),
     "evaluate": ("mirg.cli.evaluate", "evaluate", "Run a model on a dataset and score it."),

@@ -92,6 +92,7 @@ def load_model(
     dtype = dtype or ("auto" if device.startswith("cuda") else "float32")
     if dtype not in DTYPES:
         raise EngineError(f"unknown dtype {dtype!r}", hint=f"known: {', '.join(DTYPES)}")
+    _refuse_unknown(path, family_name)
     try:
         model = _weights(path, dtype, device)
         processor = load_processor(_processor_folder(path), model.config.model_type)
@@ -107,6 +108,17 @@ def load_model(
         ) from error
     _refuse_not_finite(model, name)
     return wrap(model, processor, path=path, family_name=family_name, limits=limits)
+
+
+def _refuse_unknown(path: str, family_name: str | None) -> None:
+    """ConfigError if the folder ``path`` holds a model of a type that belongs to no family, and none is named."""
+    file = Path(path) / "config.json"
+    try:
+        config = read_json(file) if file.is_file() else None
+    except StorageError:
+        return  # it is reported with the other files that cannot be read
+    if isinstance(config, dict) and "model_type" in config and not (family_name or config.get("mirg_family")):
+        family_of_model_type(config["model_type"])
 
 
 def _usable(device: str) -> str:
@@ -151,6 +163,7 @@ def load_skeleton(
     base = path
     while (below := _adapter_base(base)) is not None:
         base = below
+    _refuse_unknown(base, family_name)
     try:
         config = AutoConfig.from_pretrained(base, local_files_only=True)
         with torch.device("meta"):
