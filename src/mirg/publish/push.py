@@ -117,7 +117,7 @@ def send(parcel: Parcel) -> str:
 
 
 def _root(folder: Path) -> tuple[Path, Kind]:
-    """The folder that is sent and what it is; a run folder stands for its model."""
+    """The folder that is sent and what it is; of a run folder, only its model is sent."""
     if (folder / SAMPLES_FILE).is_file():
         return DatasetFolder.open(folder).root, "dataset"
     try:
