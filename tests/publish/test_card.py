@@ -120,7 +120,7 @@ def test_names_of_the_hub(path: str, name: str | None, repository: Path, monkeyp
 
 def test_a_run_is_merged_with_its_card(tmp_path: Path, folders: dict[str, Path]) -> None:
     """``mirg sft`` with adapters, ``mirg merge``, and the merged folder evaluated like any model."""
-    from mirg.models.load import load_model
+    from mirg.models.load import fingerprint, load_model
     from mirg.training.recipe import SftRecipe
     from mirg.training.sft import train_sft
 
@@ -141,5 +141,6 @@ def test_a_run_is_merged_with_its_card(tmp_path: Path, folders: dict[str, Path])
     assert "library_name: transformers" in text and "merged into its base" in text and "vllm serve" in text
     assert "| `bench` | 40 |" in text and "evaluated as" not in text
     assert load_model(str(tmp_path / "out")).instructions == "none"
+    assert f"`{fingerprint(str(tmp_path / 'out'))}`" in text, "the digest of the finished folder"
     again = command("merge", tmp_path / "out", tmp_path / "two")
     assert again.exit_code == 2 and "there is nothing to merge" in again.stderr

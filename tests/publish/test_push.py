@@ -182,8 +182,8 @@ def test_the_command_lists_before_it_sends(hub: Hub, model: Path) -> None:
 
 
 @pytest.mark.slow
-def test_in_a_process_of_its_own(model: Path) -> None:
-    """Nothing is patched: the environment variables of huggingface_hub alone."""
+def test_in_another_process(model: Path) -> None:
+    """Nothing is patched; only the environment variables of huggingface_hub are set."""
     with serving_hub() as hub:
         settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
         command = [sys.executable, "-m", "mirg.cli.main", "push", str(model), REPO, "--yes"]

@@ -169,6 +169,8 @@ def _save(model: Any, base: Path, work: Path) -> None:
     for pattern in SETTINGS:
         for file in base.glob(pattern):
             shutil.copyfile(file, work / file.name)
+    for file in work.glob("*.safetensors"):  # which only their owner may read; a server may run as somebody else
+        file.chmod((work / "config.json").stat().st_mode)
     before, after = weight_kinds(base), weight_kinds(work)
     tied = {"lm_head.weight"} if model.config.get_text_config().tie_word_embeddings else set()
     other = sorted(key for key in before.keys() | after.keys() if key not in tied and before.get(key) != after.get(key))

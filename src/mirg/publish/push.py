@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mirg.errors import ConfigError, DataError, EndpointError, MirgError
-from mirg.models.load import resolve_model
+from mirg.models.load import model_facts, resolve_model
 from mirg.models.merge import SETTINGS
 from mirg.publish.card import front_matter, hub_name
 from mirg.samples import REJECTED_FILE, DatasetFolder
@@ -117,7 +117,7 @@ def send(parcel: Parcel) -> str:
 
 
 def _root(folder: Path) -> tuple[Path, Kind]:
-    """The folder that is sent and what it is; a run folder stands for its model."""
+    """The folder that is sent and what it is; of a run folder, only its model is sent."""
     if (folder / SAMPLES_FILE).is_file():
         return DatasetFolder.open(folder).root, "dataset"
     try:
@@ -186,6 +186,8 @@ def _notes(root: Path, kind: Kind) -> Iterator[str]:
         yield f"there is no {README_FILE}, so the page of the repository will be empty"
     elif kind == "model" and not front_matter(root / README_FILE).get("license"):
         yield f"{README_FILE} names no licence"
+    if any(Path(str(value)).is_absolute() for value in model_facts(str(root)).values()):
+        yield "mirg.json names folders of this machine"
     if (root / "adapter_config.json").is_file():
         settings: Any = read_json(root / "adapter_config.json")
         base = str(settings.get("base_model_name_or_path"))

@@ -170,7 +170,7 @@ def needs(module: str) -> pytest.MarkDecorator:
 @pytest.mark.slow
 @needs("verl.experimental.reward_loop")
 def test_verl_loads_and_calls_it(exported, samples: dict[str, Sample], repository: Path) -> None:
-    """The example's configuration, verl's own loader and its manager of rewards, on rows of its own dataset."""
+    """The example's configuration, verl's own loader and its manager of rewards, on exported rows."""
     import numpy as np
     import torch
     from hydra import compose, initialize_config_dir  # type: ignore[import-not-found]
