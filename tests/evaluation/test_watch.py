@@ -68,7 +68,7 @@ def test_the_page_follows_a_run_until_it_is_finished(
     )
     assert watch(tmp_path) == page
     assert seen[0] == (False, False, False) and seen[3] == seen[4] == (True, True, False) and seen[5][2]
-    assert len(waits) == 6 and "refresh" not in page.read_text(), "the last page stays as it is"
+    assert len(waits) == 6 and "refresh" not in page.read_text(), "the last page stays"
     assert "Validation" in page.read_text()
 
 

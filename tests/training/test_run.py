@@ -83,7 +83,7 @@ def test_only_the_first_process_logs_and_seals(first: bool, tmp_path: Path) -> N
     run = RunFolder(tmp_path, "sft")
     saved = tmp_path / "checkpoints" / "checkpoint-4"
     saved.mkdir(parents=True)
-    state: Any = SimpleNamespace(global_step=4, is_world_process_zero=first)
+    state: Any = SimpleNamespace(global_step=4, is_world_process_zero=first, best_global_step=None)
     callback = RunCallback(run, 4)
     callback.on_log(None, state, None, {"loss": 1.0})
     callback.on_save(SimpleNamespace(output_dir=str(saved.parent)), state, None)  # type: ignore[arg-type]
@@ -115,6 +115,13 @@ def test_checkpoints_are_in_the_order_of_their_steps(tmp_path: Path) -> None:
         seal_folder(folder)
     (tmp_path / "checkpoint-11").mkdir()  # without a manifest: it does not count
     assert last_good_checkpoint(tmp_path) == folders[2]
+    drop_old(tmp_path, 1, best=9)
+    left = {"checkpoint-9", "checkpoint-10", "checkpoint-11", "checkpoint-100"}
+    assert {path.name for path in tmp_path.iterdir()} == left - {"checkpoint-10", "checkpoint-11"}
+    folders[1].mkdir()
+    (folders[1] / "weights").write_text("w")
+    seal_folder(folders[1])
+    (tmp_path / "checkpoint-11").mkdir()
     drop_old(tmp_path, 2)
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-10", "checkpoint-11", "checkpoint-100"}
     drop_newer(tmp_path, 10)

@@ -31,7 +31,7 @@ CANARY = "canary7f3a91"
 
 
 class Integration:
-    """A callback of transformers that keeps what it is given, and fails where it is told to."""
+    """A callback of transformers that keeps what it is given, and fails in the chosen call."""
 
     def __init__(self, fails: str = "") -> None:
         self.fails, self.calls, self.shown = fails, [], []  # type: ignore[var-annotated]
@@ -58,7 +58,7 @@ class Integration:
 
 @pytest.fixture
 def integration(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Integration]:
-    """``integration(fails="log")`` stands in for TensorBoard, which needs no server."""
+    """``integration(fails="log")`` is called in place of TensorBoard."""
 
     def install(**keys: Any) -> Integration:
         made = Integration(**keys)

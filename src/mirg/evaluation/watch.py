@@ -40,7 +40,7 @@ def watch(
                 pause = max(seconds, SHARE * (time.monotonic() - began))
             time.sleep(pause)
     except KeyboardInterrupt:
-        logger.info("stopped; the page stays as it is")
+        logger.info("stopped; the last page follows")
     return report_from_run(run, out=out, data=data)
 
 
@@ -53,6 +53,6 @@ def _write(run: Path, out: str | Path | None, data: str | Path | None, reload: i
 
 
 def _state(run: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of the files that a page shows; empty if there are none yet."""
+    """Name, size and time of the files that a page shows; empty before the first row."""
     found = (path for pattern in _FILES for path in run.glob(pattern))
     return sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in found)

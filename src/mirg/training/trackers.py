@@ -120,7 +120,7 @@ class Trackers:
         def begin() -> None:
             (kind,) = get_reporting_integration_callbacks([name])
             callback = kind()
-            if name == "swanlab":  # its newer versions raise where the integration asks whether there is a run
+            if name == "swanlab":  # its newer versions raise an error if the integration asks whether there is a run
                 project = os.environ.get("SWANLAB_PROJ_NAME", PROJECT)
                 settings = {"project": project, "experiment_name": self.arguments.run_name}
                 importlib.import_module(name).init(**settings, id=self.ids["id"], resume="allow")
@@ -272,7 +272,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _ids(file: Path) -> dict[str, str]:
-    """The ids under which the trackers know the run, so that it is continued there; new ones if there are none."""
+    """The ids under which the trackers know the run, so that it is continued there, or new ones."""
     try:
         found = read_json(file) if file.is_file() else None
     except StorageError as error:
