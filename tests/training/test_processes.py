@@ -56,7 +56,7 @@ def recipe(shared: Callable[..., Path], data: Path) -> Make:
 
 
 def start(recipe: Any, out: Path) -> subprocess.Popen[str]:
-    """The command line in as many processes as the recipe asks for; none has a device of its own."""
+    """The command line in as many processes as the recipe asks for; all of them on the CPU."""
     file = out.with_suffix(".yaml")
     file.write_text(dump_recipe(recipe))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(recipe.processes)]
