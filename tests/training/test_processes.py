@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from fakes import fixed_rollouts
@@ -56,7 +56,7 @@ def recipe(shared: Callable[..., Path], data: Path) -> Make:
 
 
 def start(recipe: Any, out: Path) -> subprocess.Popen[str]:
-    """The command line in as many processes as the recipe asks for; none has a device of its own."""
+    """The command line in as many processes as the recipe asks for; all of them on the CPU."""
     file = out.with_suffix(".yaml")
     file.write_text(dump_recipe(recipe))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(recipe.processes)]
@@ -64,9 +64,8 @@ def start(recipe: Any, out: Path) -> subprocess.Popen[str]:
     env = os.environ | {"DS_ACCELERATOR": "cpu"}
     with out.with_suffix(".log").open("a") as log:
         return subprocess.Popen(
-            [*command, recipe.stage, str(file), "-o", str(out)], stderr=log, stdout=log, env=env, text=True,
-            start_new_session=True,
-        )  # fmt: skip
+            [*command, recipe.stage, str(file), "-o", str(out)], stderr=log, stdout=log, env=env, text=True
+        )
 
 
 def finish(recipe: Any, out: Path) -> Path:
@@ -111,7 +110,8 @@ def test_killed_and_started_again(
     process, metrics = start(settings, out), out / "metrics.jsonl"
     while process.poll() is None and not (metrics.exists() and metrics.read_bytes().count(b"\n") >= 3):
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
+    for one in [*psutil.Process(process.pid).children(recursive=True), process]:  # torchrun gives each its own group
+        one.kill()
     process.wait(timeout=60)
     assert not (out / "model").exists()
     assert_same_run(whole, finish(settings, out))

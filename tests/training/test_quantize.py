@@ -42,7 +42,7 @@ def recipe(shared: Callable[..., Path], data: Path) -> Make:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_the_language_model_is_held_in_4_bits(kind: str, recipe: Make) -> None:
-    """It computes with the weights that the 4 bits stand for, and the estimate of --dry-run knows what it takes."""
+    """It computes with the weights that the 4 bits encode, and the estimate of --dry-run knows what it takes."""
     settings = recipe(kind)
     loaded, like = load_model(settings.model), load_model(settings.model)
     model: Any = loaded.model

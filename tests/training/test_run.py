@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,6 +66,19 @@ def test_only_the_first_of_several_processes_writes(tmp_path: Path, monkeypatch:
     assert not (tmp_path / "run").exists()
     (tmp_path / "environment.json").write_text("{}")  # the first one is just making it
     RunFolder.open(tmp_path, RECIPE)
+
+
+def test_the_others_wait_for_the_first_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A faster process would fill the folder before the first one has made it a run folder."""
+    made = tmp_path / "run"
+    later = threading.Timer(0.2, lambda: RunFolder.open(made, RECIPE))
+    later.start()
+    RunFolder(made, "sft").wait_until_made()
+    assert (made / "config.yaml").is_file()
+    later.join()
+    monkeypatch.setattr("mirg.training.run._WAIT_SECONDS", 0)
+    with pytest.raises(CheckpointError, match="the first process did not make"):
+        RunFolder(tmp_path / "elsewhere", "sft").wait_until_made()
 
 
 @pytest.mark.parametrize(("rank", "local", "main"), [(None, None, True), ("0", "1", True), ("1", "0", False)])

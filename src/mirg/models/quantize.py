@@ -2,7 +2,7 @@
 
 The weights are quantised after they are loaded, so that a LoRA run, whose adapters are merged into its base first, can
 be the starting model too. The vision tower, embeddings and the output layer keep their number type. A run saves
-its adapters only; they are merged into the base as it is published, not into its 4 bits.
+its adapters only; they are merged into the published base, not into its 4 bits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def quantized_layers(model: Any) -> dict[str, torch.nn.Linear]:
 
 
 def quantize(model: Any, device: str) -> None:
-    """Replace the layers of the language model by layers of 4 bits, one after the other, and move all to ``device``."""
+    """Replace the layers of the language model by layers of 4 bits and move all to ``device``."""
     from bitsandbytes.nn import Linear4bit, Params4bit
 
     text = base_of(model).language_model

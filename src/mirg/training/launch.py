@@ -110,6 +110,8 @@ def in_run_folder(train: Callable[[R, RunFolder], Outcome]) -> Callable[[R, str 
         require_trackers(recipe.report_to)
         refuse_leakage(recipe, output)
         run = RunFolder.open(output, recipe)
+        if world_size() > 1 and not is_main_process():
+            run.wait_until_made()
         if run.finished:
             run.refuse_damaged_model()
             logger.info("%s is finished: %s", run.stage, run.model)

@@ -138,7 +138,7 @@ def _size(size: int) -> str:
 
 
 def _speed(recipe: Recipe, output: Path | None, speed_from: Path | None) -> tuple[float, str] | None:
-    """Seconds of a step of ``recipe`` and where they were measured; None if nothing was."""
+    """Seconds of a step of ``recipe`` and the run that they were measured in; None if nothing was."""
     for folder in (speed_from, output):
         measured = seconds_per_step(folder) if folder is not None else None
         if measured is None:

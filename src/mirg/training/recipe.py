@@ -223,7 +223,7 @@ class RolloutConfig(Section):
     """
 
     backend: Literal["transformers", "vllm"] = Field(
-        default="transformers", description="What draws completions: the trained model itself, or vLLM."
+        default="transformers", description="What generates completions: the trained model itself, or vLLM."
     )
     mode: Literal["server", "colocate"] = Field(
         default="server", description="vLLM on other GPUs, or inside every training process."

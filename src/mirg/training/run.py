@@ -56,6 +56,7 @@ ALARMS = "alarms.jsonl"
 _MAY_CHANGE = {"health"}  # keys that change no number of a run
 PROGRESS_SECONDS = 5.0
 _FULL_BYTES = 16 * 2**20
+_WAIT_SECONDS = 300
 _TORCH_WRITER = "inline_container"  # the file of torch that its RuntimeError names if a write fails
 
 
@@ -94,6 +95,19 @@ class RunFolder:
         write_atomic(config, resolved)
         write_json_atomic(folder.path / "environment.json", environment())
         return folder
+
+    def wait_until_made(self) -> None:
+        """Wait for the first of several processes to make the folder. CheckpointError if it does not within minutes.
+
+        What another process writes before, such as the folder of checkpoints, would look like the run of somebody else.
+        """
+        until = time.monotonic() + _WAIT_SECONDS
+        while not (self.path / "config.yaml").is_file():
+            if time.monotonic() > until:
+                raise CheckpointError(
+                    f"the first process did not make {self.path}", hint="is the folder on a file system that all see?"
+                )
+            time.sleep(0.02)
 
     def _refuse_other_recipe(self, resolved: str) -> None:
         config = self.path / "config.yaml"
