@@ -87,7 +87,8 @@ def _look_through(voice: Voice, among: list[int], sought: Name | None = None) ->
         voice.say("rest_lacks" if held else "all_lack", name=sought, n=number(len(rest)), list=kinds)
     elif held:
         every = len(among) == len(voice.numbers) and lacking and bool(rest)
-        voice.say("only_show" if every else "some_show", name=sought, n=number(len(among)), **voice.images(held))
+        counted = {"n": number(len(among)), "others": "the other does" if len(rest) == 1 else "the others do"}
+        voice.say("only_show" if every else "some_show", name=sought, **counted, **voice.images(held))
         if every:
             return
     _conclude(voice, among, sought is None)
