@@ -12,12 +12,14 @@ import pytest
 
 from mirg.answers.markup import box_markup, cited
 from mirg.data.compose.tasks import TASKS as COMPOSED
-from mirg.data.scenes.generate import generate, to_sample
+from mirg.data.scenes.generate import generate, to_sample, write_scenes
 from mirg.data.scenes.tasks import TASKS
 from mirg.data.scenes.world import DIFFICULTIES, MEDIUM, WorldConfig
+from mirg.errors import ConfigError
+from mirg.samples import DatasetFolder
 from mirg.samples.coverage import INCOMPLETE
 from mirg.samples.schema import ImageRef, ObjectNote, Relation, Role, Sample, Target
-from mirg.trajectories.build import rules_writer
+from mirg.trajectories.build import build_dataset
 from mirg.trajectories.chain import BOX_WORD, mentioned, sentences
 from mirg.trajectories.checks import VerifyConfig, failures, verify
 from mirg.trajectories.english import Name
@@ -121,15 +123,25 @@ def test_the_seed_changes_the_wording_and_nothing_else() -> None:
     assert sum(write_plain(a) != write_plain(b) for a, b in zip(given, twins, strict=True)) > 0.95 * len(given)
 
 
-def test_the_voice_follows_the_family_unless_told() -> None:
-    given = next(scenes(1, seed=1))
-    writers = {
-        "rules/4": [rules_writer(family="mirg-tiny"), rules_writer("terse")],
-        "rules-plain/1": [rules_writer(), rules_writer(family="qwen2.5-vl"), rules_writer("plain", family="mirg-tiny")],
-    }
-    for name, found in writers.items():
-        assert {write(given).writer for write in found} == {name}
-    assert rules_writer(seed=1)(given) == build_plain(given, 1) != build_plain(given, 0)
+def test_the_voice_follows_the_family_unless_told(tmp_path: Path) -> None:
+    source = write_scenes(tmp_path / "scenes", 4, split="train", config=DIFFICULTIES["easy"])
+    told: list[tuple[dict[str, Any], str]] = [
+        ({}, "rules-plain/1"),
+        ({"family": "qwen2.5-vl"}, "rules-plain/1"),
+        ({"family": "mirg-tiny"}, "rules/4"),
+        ({"voice": "terse"}, "rules/4"),
+        ({"voice": "plain", "family": "mirg-tiny"}, "rules-plain/1"),
+    ]
+    for number, (options, writer) in enumerate(told):
+        build_dataset(source, tmp_path / str(number), **options)
+        assert {each.trajectory and each.trajectory.writer for each in DatasetFolder.open(tmp_path / str(number))} == {
+            writer
+        }
+    build_dataset(source, tmp_path / "seed", seed=7)
+    for each in DatasetFolder.open(tmp_path / "seed"):
+        assert each.trajectory and each.trajectory.thinking == write_plain(each, 7)
+    with pytest.raises(ConfigError, match="a voice is for the writer rules"):
+        build_dataset(source, tmp_path / "other", writer="object-level", voice="plain")
 
 
 PAIR = [image("car", "dog"), image("car")]
