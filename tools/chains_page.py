@@ -36,8 +36,8 @@ Both say the same facts in the same order: what each image shows as far as the q
 which image therefore holds the target, and where in it. Up to four images are described one by one; of more, the chain
 says what the image of the target shows and what the others show instead. An image without annotation is not described,
 and an object is only said to be missing if the annotation is complete or the truth of the question says so. Chains are
-in English, whatever the language of the question: labels are used as they are in the annotation, and the answer has the
-same grammar in every language.
+in English, regardless of the language of the question: labels are those of the annotation, and the answer has the same
+grammar in every language.
 
 The chains below are what a Qwen3-VL model is trained on (boxes in its frame of 0 to 1000). They come from the
 [procedural world](scenes.md) and from small samples with labels of photographs whose boxes are drawn at random. Each

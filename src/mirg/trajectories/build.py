@@ -29,13 +29,14 @@ RULES = "rules"
 WRITERS: dict[str, Writer] = {RULES: build_by_rules, "object-level": build_object_level}
 
 
-def rules_writer(voice: Voice | None = None, *, family: str = DEFAULT_FAMILY, seed: int = 0) -> Writer:
-    """The rule-based writer in a voice: plain sentences, whose wording ``seed`` varies, or terse forms.
+def default_voice(family: str) -> Voice:
+    """Plain, but terse for mirg-tiny: its language model has 3 M parameters and learns short forms better."""
+    return "terse" if family == MIRG_TINY.name else "plain"
 
-    None is plain, and terse for mirg-tiny: its language model has 3 M parameters and learns short forms better.
-    """
-    terse = family == MIRG_TINY.name if voice is None else voice == "terse"
-    return build_by_rules if terse else partial(build_plain, seed=seed)
+
+def rules_writer(voice: Voice, *, seed: int = 0) -> Writer:
+    """The rule-based writer in a voice: plain sentences, whose wording ``seed`` varies, or terse forms."""
+    return build_by_rules if voice == "terse" else partial(build_plain, seed=seed)
 
 
 class Refused(Rejection):
@@ -126,17 +127,19 @@ def build_dataset(
     """Write the samples of ``src`` that get a verified trajectory to ``out``, the others to its ``rejected.jsonl``.
 
     Only verified trajectories are kept; one that a sample already had is replaced. ``voice`` and ``seed`` are those of
-    the rules (:func:`rules_writer`). Raises ConfigError for an unknown writer, a voice of another writer, or an ``out``
-    that holds what is read, DataError if nothing is kept or ``out`` cannot be written.
+    the rules (:func:`rules_writer`); None is the default of the family. Raises ConfigError for an unknown writer, a
+    voice of another writer, or an ``out`` that holds what is read, DataError if nothing is kept or ``out`` cannot be
+    written.
     """
     if isinstance(writer, str) and writer not in WRITERS:
         raise ConfigError(f"unknown writer {writer!r}", hint=f"known: {', '.join(WRITERS)}")
     if voice is not None and writer != RULES:
         raise ConfigError("a voice is for the writer rules", hint="leave out --voice, or choose --writer rules")
     write = WRITERS[writer] if isinstance(writer, str) else writer
-    if writer == RULES:
-        write = rules_writer(voice, family=family, seed=seed)
     name = writer if isinstance(writer, str) else getattr(writer, "__name__", "custom")
+    if writer == RULES:
+        chosen = voice or default_voice(family)
+        write, name = rules_writer(chosen, seed=seed), f"{RULES}, {chosen} voice"
     refuse_overwriting_inputs(Path(out), [src])
     checks_of(config)  # a plug-in that cannot be loaded is reported before anything is written
     report = Report()

@@ -87,7 +87,8 @@ def _look_through(voice: Voice, among: list[int], sought: Name | None = None) ->
         voice.say("rest_lacks" if held else "all_lack", name=sought, n=number(len(rest)), list=kinds)
     elif held:
         every = len(among) == len(voice.numbers) and lacking and bool(rest)
-        voice.say("only_show" if every else "some_show", name=sought, n=number(len(among)), **voice.images(held))
+        counted = {"n": number(len(among)), "others": "the other does" if len(rest) == 1 else "the others do"}
+        voice.say("only_show" if every else "some_show", name=sought, **counted, **voice.images(held))
         if every:
             return
     _conclude(voice, among, sought is None)
@@ -312,7 +313,10 @@ def common_object(voice: Voice) -> None:
             voice.say("shows", image=voice.image(k), list=voice.objects(k, in_order=True))
         if len(first) < len(shown):
             voice.say("rest_too", n=number(len(shown) - len(first)))
-    voice.say(*(("shared", "so_shared") if every else ("shared" if voice.is_named else "shared_unknown",)))
+    if every:
+        voice.say("shared", "so_shared", *(["in_every"] if first == shown else []))
+    else:
+        voice.say("shared" if voice.is_named else "shared_unknown")
     voice.say("asked_in", image=listed([voice.image(k) for k in sorted(voice.sample.target_images)]))
 
 
@@ -409,7 +413,7 @@ def _largest(voice: Voice) -> None:
 
 
 def _share(voice: Voice, k: int) -> float:
-    """The share of image ``k`` that the largest object of the subject's name takes; 0 if there is none."""
+    """The share of image ``k`` that the largest object of the subject's name takes; 0 if it shows none."""
     boxes = (note.box for note in voice.called(k, voice.label))
     return max(((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in boxes), default=0.0)
 

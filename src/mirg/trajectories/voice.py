@@ -23,7 +23,7 @@ from mirg.trajectories.writer import subject
 
 NAMED_ONE_BY_ONE = 3  # images in a list; more are "images 1, 2, 4 and 5"
 KINDS_LISTED = 3  # kinds of objects that the description of an image lists
-IN_WORDS = 0.3  # share of the chains that say "the second image" where they speak of images
+IN_WORDS = 0.3  # share of the chains that say "the second image" instead of "Image-2"
 CONCLUDES = 0.7  # share of the chains that say which image is left, if the description tells it already
 LARGE, WIDE = 0.55, 0.7  # area and side of a box from which it is in no single part of the image
 UNNAMED = ("", "object", "patch", "region")  # labels that say nothing about an object
