@@ -65,7 +65,7 @@ from mirg.training.health import ACTIVITY, READING_DATA, UPDATE
 from mirg.training.recipe import AdmissionConfig, GrpoRecipe
 from mirg.training.run import RolloutLog, RunFolder
 from mirg.training.trainer import ResumableTrainer
-from mirg.training.vllm import VllmRollouts, colocate, generating_model, require_vllm
+from mirg.training.vllm import VllmRollouts, colocate, generating_model, require_vllm, send_merged_copies
 
 PART = "object"  # the reward whose mean says how difficult a group is
 
@@ -293,6 +293,8 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
                 hint=f"there are {', '.join(self.reward_func_names)}",
             )
         self.rollout_func = self._sample
+        if vllm is not None:
+            send_merged_copies(self.vllm_generation)
         self.batch = GroupBatch([], [], [])  # the batch that TRL samples, scores or computes the loss of
         for model in (self.model, self.ref_model):
             if model is not None:
