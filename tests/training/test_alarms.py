@@ -159,7 +159,10 @@ def test_a_token_that_is_lost_in_decoding_is_found_before_training() -> None:
 
 def test_an_answer_that_does_not_fit_is_said(caplog: pytest.LogCaptureFixture) -> None:
     ask(QWEN25_VL, Ids(), max_new_tokens=20)
-    assert "3 of 3 samples have an answer that alone fills max_new_tokens = 20" in caplog.text
+    assert (
+        "3 of 3 samples have an answer that fills max_new_tokens without any thinking: max_new_tokens = 20"
+        in caplog.text
+    )
 
 
 def test_a_plugin_may_declare_what_the_truth_earns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -205,7 +205,10 @@ def check_ground_truth(
             small,
             f"have boxes so small that they earn under half of the object reward in numbers of {loaded.family.name}",
         ),
-        (long, f"have an answer that alone fills max_new_tokens = {recipe.max_new_tokens}"),
+        (
+            long,
+            f"have an answer that fills max_new_tokens without any thinking: max_new_tokens = {recipe.max_new_tokens}",
+        ),
     ):
         if ids:
             logger.warning("%d of %d samples %s; the first is %s", len(ids), len(rows), problem, ids[0])
