@@ -293,14 +293,14 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
                 hint=f"there are {', '.join(self.reward_func_names)}",
             )
         self.rollout_func = self._sample
-        if vllm is not None:
-            send_merged_copies(self.vllm_generation)
         self.batch = GroupBatch([], [], [])  # the batch that TRL samples, scores or computes the loss of
         for model in (self.model, self.ref_model):
             if model is not None:
                 enable_packed_forward(model, self.temperature)
         # If weights are sharded, a tower call gathers them from all processes, and these miss different images.
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
+        if vllm is not None and not sharded:
+            send_merged_copies(self.vllm_generation)
         self.features = FeatureCache(vision_cache) if vision_cache and not sharded else None
         if self.features is not None:
             keep_features(self.model, self.features)

@@ -150,10 +150,10 @@ def send_merged_copies(generation: Any) -> None:
 
     TRL merges adapters into the base in place and takes them out again after each transfer. In bfloat16 the rounding
     stays: 300 transfers changed 41 % of the weights of a random layer, by a third of what the adapters added. The base
-    under the saved adapters would be another one than they were trained on. Sharded weights are left to TRL.
+    under the saved adapters would be another one than they were trained on. Not for sharded weights.
     """
-    model, sharded = generation.model, generation._dist
-    if hasattr(model, "merge_adapter") and not (sharded.is_fsdp or generation.accelerator.state.deepspeed_plugin):
+    model = generation.model
+    if hasattr(model, "merge_adapter"):
         generation._iter_named_params = lambda: _merged(model, generation)
 
 
@@ -166,7 +166,7 @@ def _merged(model: Any, generation: Any) -> Iterator[tuple[str, torch.Tensor]]:
         told, weight = name.removeprefix("base_model.model.").replace(".base_layer", ""), param.data
         layer = layers.get(name)
         if layer is not None:
-            delta = sum(layer.get_delta_weight(adapter).float() for adapter in layer.active_adapters)
+            delta = sum(layer.get_delta_weight(adapter).detach().float() for adapter in layer.active_adapters)
             weight = (weight.float() + delta).to(weight.dtype)
         yield generation._fix_param_name_to_vllm(told, extra_prefixes=["modules_to_save.default."]), weight
 
