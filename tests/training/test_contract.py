@@ -63,6 +63,8 @@ SIGNATURES = [
         "rollouts by vLLM: token ids with their images, and back come prompts, completions and log-probabilities",
     ),
     ("VLLMGeneration", "sync_weights", "self", "vLLM has the weights of the step"),
+    ("VLLMGeneration", "_iter_named_params", "self", "replaced: adapters are merged into copies"),
+    ("VLLMGeneration", "_fix_param_name_to_vllm", "self name extra_prefixes", "names of the copies"),
     ("VLLMClient", "image_features", "self images max_concurrent_requests", "how a server cuts images"),
     ("GRPOTrainer", "_generate_and_score_completions", "self inputs", "sampling, scoring and advantages"),
     ("GRPOTrainer", "_compute_loss", "self model inputs", "agreement of examples/tiny_grpo.py"),

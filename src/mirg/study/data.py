@@ -1,4 +1,4 @@
-"""The datasets of a study before anything is trained: a split of a single one, and what no study can be made of."""
+"""The datasets of a study before anything is trained: the split of a single one, and what is refused."""
 
 from __future__ import annotations
 

@@ -187,6 +187,7 @@ def check_ground_truth(
     plain = prepared.rows.with_format(None).select_columns(["record"])
     small: list[str] = []
     long: list[str] = []
+    below: list[str] = []
     for row in rows:
         sample = Sample.model_validate_json(plain[row]["record"])
         text, tokens = as_sampled(sample, loaded)
@@ -199,13 +200,12 @@ def check_ground_truth(
             )
         small += [sample.id] * (best.object.value < 0.5)
         long += [sample.id] * (tokens >= recipe.max_new_tokens)
-        _check_plugins(recipe, rewards, sample, text)
+        below += [sample.id] * _below_one(recipe, rewards, sample, text)
+    numbers, limit, plugin = loaded.family.name, recipe.max_new_tokens, recipe.reward.function
     for ids, problem in (
-        (
-            small,
-            f"have boxes so small that they earn under half of the object reward in numbers of {loaded.family.name}",
-        ),
-        (long, f"have an answer that alone fills max_new_tokens = {recipe.max_new_tokens}"),
+        (small, f"have boxes so small that they earn under half of the object reward in numbers of {numbers}"),
+        (long, f"have an answer that fills max_new_tokens = {limit} without any thinking"),
+        (below, f"get less than 1 for the ground truth from {plugin}; if that is right, declare its maximum there"),
     ):
         if ids:
             logger.warning("%d of %d samples %s; the first is %s", len(ids), len(rows), problem, ids[0])
@@ -231,10 +231,11 @@ def _best(sample: Sample, loaded: LoadedModel, recipe: GrpoRecipe) -> Score:
     return score_reading(Reading(boxes, not boxes, None, "", "", 1.0, None), sample, recipe.reward)
 
 
-def _check_plugins(recipe: GrpoRecipe, rewards: RewardFunctions, sample: Sample, text: str) -> None:
+def _below_one(recipe: GrpoRecipe, rewards: RewardFunctions, sample: Sample, text: str) -> bool:
+    """Whether a plug-in that declares no maximum gives the ground truth less than 1; ConfigError if it declares one."""
     name = recipe.reward.function
     if not name:
-        return
+        return False
     value = rewards.functions[len(PARTS)](completions=[text], sample=[sample])[0]
     declared = getattr(load_plugin(name), "maximum", None)
     if declared is not None and value < float(declared) - _TINY:
@@ -243,8 +244,4 @@ def _check_plugins(recipe: GrpoRecipe, rewards: RewardFunctions, sample: Sample,
             f" {declared:g}",
             hint=f"it was given {one_line(text, 160)!r}",
         )
-    if declared is None and value < 1 - _TINY:
-        logger.warning(
-            "the plug-in %s gives %g for the ground truth of sample %s, not 1; if that is right, declare it in the file"
-            " of the plug-in with %s.maximum = %g", name, value, sample.id, name.rpartition(":")[2], value,
-        )  # fmt: skip
+    return declared is None and value < 1 - _TINY

@@ -65,7 +65,7 @@ from mirg.training.health import ACTIVITY, READING_DATA, UPDATE
 from mirg.training.recipe import AdmissionConfig, GrpoRecipe
 from mirg.training.run import RolloutLog, RunFolder
 from mirg.training.trainer import ResumableTrainer
-from mirg.training.vllm import VllmRollouts, colocate, generating_model, require_vllm
+from mirg.training.vllm import VllmRollouts, colocate, generating_model, require_vllm, send_merged_copies
 
 PART = "object"  # the reward whose mean says how difficult a group is
 
@@ -305,6 +305,8 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
                 enable_packed_forward(model, self.temperature)
         # If weights are sharded, a tower call gathers them from all processes, and these miss different images.
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
+        if vllm is not None and not sharded:
+            send_merged_copies(self.vllm_generation)
         cached = vision_cache and not sharded and can_keep_features(self.model)
         self.features = FeatureCache(vision_cache) if cached else None
         if self.features is not None:

@@ -105,12 +105,16 @@ class Watch:
     def __enter__(self) -> Watch:
         ACTIVITY.begin("the start")
         ACTIVITY.step_ended()
-        if self.config.watchdog and self.path.parent.is_dir():
+        self._open()
+        self._thread.start()
+        return self
+
+    def _open(self) -> None:
+        """Open the file before processes are forked that will write to it; the main process makes the run folder."""
+        if self._file is None and self.config.watchdog and self.path.parent.is_dir():
             self._file = self.path.open("a", encoding="utf-8")
             if _SIGNAL:
                 faulthandler.register(_SIGNAL, file=self._file, all_threads=True)
-        self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
@@ -128,6 +132,7 @@ class Watch:
 
     def look(self, now: float) -> None:
         """Say what the run is waiting for, and write the stacks, if it is time for that at ``now``."""
+        self._open()
         doing = ACTIVITY.now
         # The first line comes after ``waiting`` seconds, each further one when the time has doubled.
         last = self._told[1] if self._told and self._told[0] == doing else self.config.waiting / 2

@@ -25,7 +25,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
@@ -144,6 +144,32 @@ def colocate(config: RolloutConfig, loaded: LoadedModel, folder: Path, longest: 
         PartialState().wait_for_everyone()
     loaded.model.config._name_or_path = loaded.model.name_or_path = str(folder)
     return config.model_copy(update={"max_model_length": config.max_model_length or longest})
+
+
+def send_merged_copies(generation: Any) -> None:
+    """Let TRL's ``generation`` send copies of the weights with the adapters merged in, a layer at a time.
+
+    TRL merges adapters into the base in place and takes them out again after each transfer. In bfloat16 the rounding
+    stays: 300 transfers changed 41 % of the weights of a random layer, by a third of what the adapters added. The base
+    under the saved adapters would be another one than they were trained on. Not for sharded weights.
+    """
+    model = generation.model
+    if hasattr(model, "merge_adapter"):
+        generation._iter_named_params = lambda: _merged(model, generation)
+
+
+def _merged(model: Any, generation: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names and tensors as ``VLLMGeneration._iter_named_params`` yields them."""
+    layers = {f"{name}.base_layer.weight": module for name, module in model.named_modules()}
+    for name, param in model.named_parameters():
+        if model.prefix in name or "original_module" in name:
+            continue
+        told, weight = name.removeprefix("base_model.model.").replace(".base_layer", ""), param.data
+        layer = layers.get(name)
+        if layer is not None:
+            delta = sum(layer.get_delta_weight(adapter).detach().float() for adapter in layer.active_adapters)
+            weight = (weight.float() + delta).to(weight.dtype)
+        yield generation._fix_param_name_to_vllm(told, extra_prefixes=["modules_to_save.default."]), weight
 
 
 def serve_command(config: RolloutConfig, loaded: LoadedModel) -> str:
