@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft import get_peft_model
 
-from fakes.families import FAMILY_MODELS
+from fakes.families import FAMILY_MODELS, NEED_TORCHVISION
 from fakes.tiny import read_data
 from fakes.training import make_trainer as make_grpo_trainer
 from fakes.training import rows
@@ -22,7 +22,8 @@ from mirg.families import PixelLimits
 from mirg.models.images import image_features, joined, pixel_limits
 from mirg.models.load import LoadedModel, load_model
 from mirg.models.packing import pack, rope_positions
-from mirg.models.prompts import Prompt, encode
+from mirg.models.processors import has_torchvision
+from mirg.models.prompts import Prompt, encode, render
 from mirg.models.sampling import Sampling, complete_by_generate
 from mirg.training import launch
 from mirg.training.data import image_tokens, length_of, sft_rows
@@ -63,14 +64,17 @@ def test_the_features_are_those_of_the_model(name: str, load: Load) -> None:
     assert image_features(loaded.processor, shown[1].inputs) == 0 == len(joined([{}], "cpu"))
 
 
-@NAMES
+@pytest.mark.parametrize("name", (*TILED, "gemma-4-e2b", *NEED_TORCHVISION))
 def test_lengths_are_those_of_the_prompt(name: str, load: Load, data: Path) -> None:
     """With the tokens that the processor writes around images, tiles and rows of tiles."""
+    if name in NEED_TORCHVISION and not has_torchvision():
+        pytest.skip("the image processor needs torchvision")
     loaded = load(name)
     for sample, images in read_data(data)[:4]:
         asked = messages(sample, loaded.family, loaded.limits, "none")
         shown = encode(loaded.processor, asked, images, sample.id)
-        assert length_of(sample, {"prompt": asked}, loaded).tokens == len(shown.ids)
+        text = render(loaded.processor, asked, len(images), sample.id).text
+        assert length_of(sample, text, loaded).tokens == len(shown.ids)
 
 
 @NAMES

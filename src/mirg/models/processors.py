@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +35,6 @@ def image_only(model_type: str, named: str = "") -> type[ProcessorMixin]:
     For a type of which transformers knows no class, it is the class ``named``. The class keeps its name, which saved
     folders record.
     """
-    from transformers import ProcessorMixin
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 
     if model_type == "gemma4" and not has_torchvision():
@@ -79,7 +79,6 @@ def image_only(model_type: str, named: str = "") -> type[ProcessorMixin]:
         "__init__": __init__,
         "get_attributes": classmethod(lambda _: [part for part in base.get_attributes() if made or part not in others]),
         "check_argument_for_proper_class": check_argument_for_proper_class,
-        "apply_chat_template": ProcessorMixin.apply_chat_template,  # SmolVLM's reads settings of the video processor
     }
     return type(base.__name__, (base,), {"__doc__": base.__doc__, **methods})
 
@@ -119,6 +118,8 @@ def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
         parts = _image_processor(name_or_path, model_type), AutoTokenizer.from_pretrained(name_or_path)
         # Its from_args_and_dict drops what only the base class names.
         processor = processor_class(*parts, **{name: stored[name] for name in _SETTINGS if name in stored})
+    if model_type == "smolvlm":  # its own adds settings of the video processor, of which each call then warns
+        processor.apply_chat_template = MethodType(ProcessorMixin.apply_chat_template, processor)
     _check_template(processor, folder)
     return processor
 
