@@ -217,7 +217,7 @@ def _library() -> Any:
 
 
 def require_grid(loaded: LoadedModel) -> None:
-    """ConfigError for a model whose images are no grids of patches: vLLM would not be told its pixel limits."""
+    """ConfigError for a model whose images are no grids of patches: its pixel limits cannot be set in vLLM here."""
     images: Any = loaded.processor
     if not hasattr(images.image_processor, "merge_size"):
         raise ConfigError(

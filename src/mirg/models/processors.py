@@ -30,7 +30,7 @@ _SETTINGS = ("chat_template", "image_seq_length", "image_seq_len")  # stored wit
 
 @cache
 def image_only(model_type: str, named: str = "") -> type[ProcessorMixin]:
-    """transformers' processor class of a ``model_type`` for images and text only; EngineError if there is none.
+    """transformers' processor class of a ``model_type`` for images and text only; EngineError if it has none.
 
     For a type of which transformers knows no class, it is the class ``named``. The class keeps its name, which saved
     folders record.

@@ -100,7 +100,7 @@ def base_of(model: Any) -> Any:
     return whole.model
 
 
-# What the families call their decoder, their vision tower, and the projection of its features where that is apart.
+# What the families call their decoder, their vision tower, and the projection of its features if it is separate.
 _DECODERS, _TOWERS, _PROJECTIONS = (
     ("language_model", "text_model"),
     ("visual", "vision_tower", "vision_model"),
@@ -211,7 +211,7 @@ class VisionOutput(ModelOutput):
 
 
 def can_keep_features(model: Any) -> bool:
-    """Whether the tower of ``model`` takes images as grids of patches, whose features can be told apart and kept."""
+    """Whether the tower of ``model`` takes images as grids of patches, whose features can be kept by image."""
     return hasattr(base_of(model), "visual")
 
 
