@@ -96,7 +96,7 @@ def test_family_of_model_type(model_type: str, name: str) -> None:
 def test_no_model_type_belongs_to_two_families() -> None:
     types = [t for f in ALL for t in f.model_types]
     assert len(types) == len(set(types))
-    with pytest.raises(ConfigError, match="mirg knows no family of models of the type 'llama'"):
+    with pytest.raises(ConfigError, match="no family of models of the type 'llama'"):
         family_of_model_type("llama")
 
 
@@ -260,7 +260,7 @@ def _smolvlm(tile: int, side: int, width: int, height: int) -> tuple[int, int]:
     """Both steps of the processor, on an image that has a shape and no pixels."""
     import numpy as np
 
-    # By its own name: the package withholds it without torchvision.
+    # Asked for by its package, transformers withholds it without torchvision.
     module: Any = import_module("transformers.models.smolvlm.image_processing_pil_smolvlm")
 
     def shaped(high: int, wide: int) -> Any:

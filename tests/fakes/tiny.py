@@ -86,34 +86,3 @@ def write_thinking(folder: Path, like: Path) -> Path:
     assert text.count(usual) == 1
     file.write_text(text.replace(usual, OPENS_THINKING))
     return folder
-
-
-def write_qwen35(folder: Path) -> Path:
-    """A random Qwen3.5 model, whose first layer is linear attention, with Qwen3-VL's processor."""
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    model, processor = tiny_pair("qwen3_vl")
-    given = model.config.to_dict()
-    text, vision = given["text_config"], given["vision_config"]
-    heads = {"linear_num_key_heads": 2, "linear_num_value_heads": 2}
-    heads |= {"linear_key_head_dim": 16, "linear_value_head_dim": 16}
-    keep = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim")
-    config = AutoConfig.for_model(
-        "qwen3_5",
-        text_config={name: text[name] for name in (*keep, "num_key_value_heads", "tie_word_embeddings")}
-        | {"layer_types": ["linear_attention", "full_attention"], **heads}
-        | {"rope_parameters": text["rope_parameters"] | {"partial_rotary_factor": 1.0}},
-        vision_config={k: v for k, v in vision.items() if k not in ("model_type", "deepstack_visual_indexes")},
-        **{name: given[name] for name in given if name.endswith("_token_id")},
-        tie_word_embeddings=True,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        made = AutoModelForImageTextToText.from_config(config, dtype=torch.float32, attn_implementation="eager")
-        for weight in made.parameters():
-            if weight.dim() > 1:
-                torch.nn.init.normal_(weight, std=weight[0].numel() ** -0.5)
-    made.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder

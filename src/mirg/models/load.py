@@ -40,7 +40,7 @@ class LoadedModel:
     limits: PixelLimits
     path: str
     instructions: Instructions = "full"  # how much its prompts said about the form of an answer when it was trained
-    thinking: bool | None = None  # what its chat template was told when it was trained (enable_thinking)
+    thinking: bool | None = None  # enable_thinking of its chat template in training
 
     @property
     def tokenizer(self) -> Any:

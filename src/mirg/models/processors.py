@@ -29,10 +29,11 @@ _SETTINGS = ("chat_template", "image_seq_length", "image_seq_len")  # stored wit
 
 
 @cache
-def image_only(model_type: str) -> type[ProcessorMixin]:
+def image_only(model_type: str, named: str = "") -> type[ProcessorMixin]:
     """transformers' processor class of a ``model_type`` for images and text only; EngineError if it has none.
 
-    The class keeps its name, which saved folders record.
+    For a type of which transformers knows no class, it is the class ``named``. The class keeps its name, which saved
+    folders record.
     """
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 
@@ -40,12 +41,12 @@ def image_only(model_type: str) -> type[ProcessorMixin]:
         # Its processor takes two names from the image processor for torchvision. The one for Pillow has the same.
         images = "transformers.models.gemma4.image_processing"
         sys.modules.setdefault(f"{images}_gemma4", importlib.import_module(f"{images}_pil_gemma4"))
-    name = PROCESSOR_MAPPING_NAMES.get(model_type)
+    name = PROCESSOR_MAPPING_NAMES.get(model_type) or named
     base: Any = processor_class_from_name(name) if name else None
     if base is None:
         raise EngineError(
             f"transformers has no processor for the model type {model_type!r}",
-            hint="`mirg models` lists the model types that mirg knows",
+            hint="its files should name one: processor_class in processor_config.json or preprocessor_config.json",
         )
     others = dict.fromkeys(set(base.get_attributes()) - {"image_processor", "tokenizer"})  # of videos, of audio
     if not others:
@@ -112,9 +113,9 @@ def load_processor(name_or_path: str, model_type: str) -> ProcessorMixin:
     if has_torchvision() and not wordless and (not saved_image_only or model_type == "lfm2_vl"):
         processor = AutoProcessor.from_pretrained(name_or_path)
     else:
-        processor_class: Any = image_only(model_type)
+        stored, _ = ProcessorMixin.get_processor_dict(name_or_path)
+        processor_class: Any = image_only(model_type, stored.get("processor_class", ""))
         parts = _image_processor(name_or_path, model_type), AutoTokenizer.from_pretrained(name_or_path)
-        stored, _ = processor_class.get_processor_dict(name_or_path)
         # Its from_args_and_dict drops what only the base class names.
         processor = processor_class(*parts, **{name: stored[name] for name in _SETTINGS if name in stored})
     if model_type == "smolvlm":  # its own adds settings of the video processor, of which each call then warns
