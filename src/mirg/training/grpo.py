@@ -56,7 +56,7 @@ from mirg.models.load import LoadedModel, forbidden_tokens
 from mirg.models.packing import enable_packed_forward, pack, score_packed
 from mirg.models.prompts import Prompt, encode_row, opening
 from mirg.models.sampling import Sampling, complete
-from mirg.models.vision import FeatureCache, can_keep_features, keep_features, share_tower
+from mirg.models.vision import FeatureCache, keep_features, share_tower
 from mirg.rewards.trl import RewardFunctions, reward_functions
 from mirg.training import launch
 from mirg.training.alarms import StepAlarms, check_ground_truth
@@ -83,10 +83,7 @@ def train_grpo(recipe: GrpoRecipe, run: RunFolder) -> launch.Outcome:
     rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, slow, opened=begun)
     with ACTIVITY.doing(READING_DATA):
         prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders, measured=recipe.measured)
-    if recipe.rollouts.backend == "vllm" and recipe.rollouts.mode == "colocate":
-        whole = prepared.longest + recipe.max_new_tokens
-        rollouts = colocate(recipe.rollouts, loaded, run.path / "vllm", whole)
-        recipe = recipe.model_copy(update={"rollouts": rollouts})
+    recipe = colocate(recipe, loaded, run.path / "vllm", prepared.longest + recipe.max_new_tokens)
     rolled_out = recipe.prompts_per_step * recipe.admission.candidates
     steps = recipe.steps or launch.steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
     logger.info(
@@ -118,11 +115,6 @@ def make_trainer(
     }
     if not recipe.packed:
         return PlainGRPOTrainer(**common)
-    if recipe.vision_cache and not can_keep_features(loaded.model):
-        raise ConfigError(
-            f"vision_cache = {recipe.vision_cache}: features of {loaded.family.name} models cannot be kept",
-            hint="leave vision_cache out; the tower is then computed in every pass",
-        )
     drawn = Sampling(
         recipe.max_new_tokens,
         stops=[loaded.tokenizer.eos_token_id],
@@ -133,7 +125,7 @@ def make_trainer(
         sampling=drawn,
         admission=recipe.admission,
         vllm=VllmRollouts(recipe.rollouts, drawn) if recipe.rollouts.backend == "vllm" else None,
-        vision_cache=launch.vision_cache(recipe),
+        vision_cache=launch.vision_cache(recipe, loaded),
         **common,
     )
 
@@ -307,8 +299,7 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
         if vllm is not None and not sharded:
             send_merged_copies(self.vllm_generation)
-        cached = vision_cache and not sharded and can_keep_features(self.model)
-        self.features = FeatureCache(vision_cache) if cached else None
+        self.features = FeatureCache(vision_cache) if vision_cache and not sharded else None
         if self.features is not None:
             keep_features(self.model, self.features)
             if self.ref_model is not None:

@@ -24,7 +24,7 @@ from mirg.families import PixelLimits
 from mirg.models.load import LoadedModel, fast_dtype, forbidden_tokens, load_model, model_facts, wrap
 from mirg.models.prompts import require_thinking_switch
 from mirg.models.quantize import quantize, refuse_quantize, widen_adapters
-from mirg.models.vision import VISION, vision_of
+from mirg.models.vision import VISION, can_keep_features, vision_of
 from mirg.samples import DatasetFolder
 from mirg.storage import sole_writer
 from mirg.training.data import Prepared
@@ -282,10 +282,19 @@ def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, step
     )
 
 
-def vision_cache(recipe: GrpoRecipe) -> int:
-    """Bytes for features of a frozen vision tower. ConfigError if the recipe sets them and they could not be used."""
+def vision_cache(recipe: GrpoRecipe, loaded: LoadedModel | None = None) -> int:
+    """Bytes for features of a frozen vision tower. ConfigError if the recipe sets them and they could not be used.
+
+    ``loaded`` None leaves out what depends on the model.
+    """
+    able = loaded is None or can_keep_features(loaded.model)
     if recipe.vision_cache is None:
-        return _VISION_CACHE * 2**20 if recipe.freeze_vision and recipe.packed else 0
+        return _VISION_CACHE * 2**20 if recipe.freeze_vision and recipe.packed and able else 0
+    if recipe.vision_cache and loaded is not None and not able:
+        raise ConfigError(
+            f"vision_cache = {recipe.vision_cache}: features of {loaded.family.name} models cannot be kept",
+            hint="leave vision_cache out; the tower is then computed in every pass",
+        )
     if recipe.vision_cache and not recipe.freeze_vision:
         raise ConfigError(
             f"vision_cache = {recipe.vision_cache} keeps features of a vision tower that is trained",

@@ -132,18 +132,24 @@ def colocated_folder(loaded: LoadedModel, folder: Path) -> Path:
     return folder
 
 
-def colocate(config: RolloutConfig, loaded: LoadedModel, folder: Path, longest: int) -> RolloutConfig:
-    """The settings of vLLM inside the training process; ``longest`` is the longest prompt and completion in tokens.
+def colocate(recipe: GrpoRecipe, loaded: LoadedModel, folder: Path, longest: int) -> GrpoRecipe:
+    """The recipe with the settings of vLLM inside the training process, or unchanged if it does not ask for that.
+
+    ``longest`` is the longest prompt and completion in tokens.
 
     The model is read from ``folder`` (:func:`colocated_folder`). Without a length, vLLM would reserve memory for the
     longest text that the model can read at all, for example 128,000 tokens, and not start if a share of a GPU is less.
     """
+    config = recipe.rollouts
+    if config.backend != "vllm" or config.mode != "colocate":
+        return recipe
     if is_main_process():
         colocated_folder(loaded, folder)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         PartialState().wait_for_everyone()
     loaded.model.config._name_or_path = loaded.model.name_or_path = str(folder)
-    return config.model_copy(update={"max_model_length": config.max_model_length or longest})
+    length = {"max_model_length": config.max_model_length or longest}
+    return recipe.model_copy(update={"rollouts": config.model_copy(update=length)})
 
 
 def send_merged_copies(generation: Any) -> None:
