@@ -171,16 +171,16 @@ def test_a_resumed_run_is_the_same_run_there(integration: Callable[..., Integrat
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        ({"model": "/home/ann/models/qwen", "n": 3, "on": None}, {"model": "qwen", "n": 3, "on": None}),
+        ({"model": "/data/ann/models/qwen", "n": 3, "on": None}, {"model": "qwen", "n": 3, "on": None}),
         ({"held_out": ("../../ann/bench", "runs/sft")}, {"held_out": ["bench", "runs/sft"]}),
         ("~/data", "data"),
-        (r"C:\Users\ann\data", "data"),
+        (r"D:\ann\data", "data"),
         ("Qwen/Qwen3-VL-8B-Instruct", "Qwen/Qwen3-VL-8B-Instruct"),
         ("http://ann:pass@gpu7:8000", "http://gpu7:8000"),
         ("https://h/v1?key=abc", "https://h/v1"),
         ({"api_key": "x", "hub_token": "x", "beta": 1}, {"beta": 1}),
         (r".*\.(q|k)_proj", r".*\.(q|k)_proj"),
-        ("/home/ann/reward.py:score", "reward.py:score"),
+        ("/data/ann/reward.py:score", "reward.py:score"),
         (f"said {CANARY}!", "said (removed)!"),
     ],
 )
