@@ -258,7 +258,7 @@ def _real(fam: Family, limits: PixelLimits):
 def _smolvlm(tile: int, side: int, width: int, height: int) -> tuple[int, int]:
     """Both steps of the processor, on an image that has a shape and no pixels."""
     import numpy as np
-    from transformers.models.smolvlm import image_processing_pil_smolvlm as module
+    import transformers.models.smolvlm.image_processing_pil_smolvlm as module
 
     def shaped(high: int, wide: int) -> Any:
         return np.broadcast_to(np.uint8(0), (3, high, wide))
