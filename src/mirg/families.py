@@ -181,7 +181,7 @@ SMOLVLM2 = Family(
 # The processor takes no other numbers of soft tokens than 70, 140, 280, 560 and 1120.
 GEMMA_4 = Family(
     name="gemma-4",
-    model_types=("gemma4", "gemma4_unified"),
+    model_types=("gemma4",),
     box_frame="relative_1000",
     axes="yx",
     style="json",
