@@ -40,6 +40,7 @@ def boxes_of(text: str, sizes=SIZES, family=QWEN3_VL):
         ("<ref>ring</ref> Image-2: <box>[[100,200,300,400]]</box>", "InternVL tokens"),
         ("Image-2: <box>100 200 300 400</box>", "numbers between box tokens"),
         ("<|begin_of_box|>Image-2: [100,200,300,400]<|end_of_box|>", "GLM answer tokens"),
+        ('<|begin_of_box|>[{"image": 2, "bbox_2d": [100, 200, 300, 400]}]<|end_of_box|>', "JSON between them"),
         ('[{"image": 2, "bbox_2d": [100, 200, 300, 400], "label": "x"}]', "the JSON style"),
         ('{"bbox_2d": [100, 200, 300, 400], "image": 2}', "one object, other order"),
         ('```json\n[{"image": 2, "bbox_2d": [100, 200, 300, 400]}]\n```', "a code fence"),

@@ -25,6 +25,7 @@ _AND = rf"{_B},{_B}"
 # ``(1,2),(3,4)``, ``(1,2,3,4)``, ``[1,2,3,4]`` and ``[[1,2,3,4]]`` in one pattern; that its brackets agree is checked
 # afterwards.
 _BOX = rf"(\(|\[\[?){_B}({_SHORT}){_AND}({_SHORT}){_B}(,|\){_B},?{_B}\(){_B}({_SHORT}){_AND}({_SHORT}){_B}(\)|\]\]?)"
+_GLM_OPEN, _GLM_CLOSE = "<|begin_of_box|>", "<|end_of_box|>"  # around an answer of GLM-V
 _CLOSING = {"(": ")", "[": "]", "[[": "]]"}
 # Every alternative is a plain run: no nested repetition without a bound, nothing lazy, so each character is read a
 # bounded number of times. Only ASCII digits are digits.
@@ -51,7 +52,7 @@ _LONGEST_NUMBER = 400  # characters; a longer one is infinity
 
 def parse(body: str, box_key: str = "bbox_2d") -> RawAnswer:
     """Read the content of an answer block; total, linear in the length. ``box_key``: that of the model's family."""
-    body = body.strip()
+    body = body.strip().removeprefix(_GLM_OPEN).removesuffix(_GLM_CLOSE).strip()
     if body.startswith("```"):  # a Markdown code fence
         first, _, rest = body[3:].partition("\n")
         inside = rest if first.strip().lower() in ("", "json", "text") else body[3:].removeprefix("json")

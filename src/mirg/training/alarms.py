@@ -236,7 +236,7 @@ def _below_one(recipe: GrpoRecipe, rewards: RewardFunctions, sample: Sample, tex
     name = recipe.reward.function
     if not name:
         return False
-    value = rewards.functions[len(PARTS)](completions=[text], sample=[sample])[0]
+    value = rewards.functions[len(PARTS)](completions=[text.removeprefix(rewards.scorer.opened)], sample=[sample])[0]
     declared = getattr(load_plugin(name), "maximum", None)
     if declared is not None and value < float(declared) - _TINY:
         raise ConfigError(
