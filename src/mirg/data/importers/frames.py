@@ -193,6 +193,11 @@ def with_note(path: Path, options: ImportOptions) -> ImportOptions:
     note = note_beside(path)
     if note is None:
         return options
+    if family(note.family).axes == "yx":
+        reason = f"{path.name} was exported for {note.family}, whose boxes in running text have y first"
+        raise ConfigError(
+            reason, hint="import the dataset that it was exported from, or export that for another family"
+        )
     frame = family(note.family).box_frame
     agreed: dict[str, str | int] = {"frame": frame}
     if frame == "resized_pixels":
