@@ -203,6 +203,7 @@ def another_tokenizer(adapter: Path) -> None:
         (lambda adapter: (adapter / "adapter_model.safetensors").write_bytes(b"x" * 99), "cannot be read"),
         (lambda adapter: (adapter / "adapter_model.safetensors").unlink(), "cannot be read"),
         (settings(base_model_name_or_path="/no/base"), "the base model /no/base of .* does not exist"),
+        (settings(base_model_name_or_path=None), "the base model  of .* does not exist"),
         (settings(peft_type="IA3"), "holds IA3 weights"),
         (quantised, "the base .*quantised is quantised"),
         (another_tokenizer, "makes other prompts"),
