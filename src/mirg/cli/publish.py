@@ -31,6 +31,7 @@ def merge(
 
     The folder is loaded again and must write the same tokens as the adapters for eight prompts before it appears.
     """
+    from mirg.evaluation.compare import finished_settings, refuse_changed
     from mirg.models.load import resolve_model
     from mirg.models.merge import merge_adapters
     from mirg.publish.card import write_card
@@ -38,7 +39,10 @@ def merge(
 
     quiet_libraries()
     log_to_console()
-    resolve_model(str(run))  # before samples are opened or drawn
+    resolve_model(str(run))  # what can be refused at once is refused before the work
+    for folder in evaluation or ():
+        finished_settings(folder)
+        refuse_changed(folder)
     home = run if (run / "config.yaml").is_file() else run.parent
 
     def finish(work: Path) -> None:

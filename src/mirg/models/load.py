@@ -358,7 +358,7 @@ def _adapter_base(path: str) -> str | None:
     if not file.is_file():
         return None
     settings = read_json(file)
-    base = str(settings["base_model_name_or_path"]) if isinstance(settings, dict) else ""
+    base = str(settings.get("base_model_name_or_path") or "") if isinstance(settings, dict) else ""
     try:
         return resolve_model(base)
     except EngineError as error:

@@ -125,8 +125,6 @@ def local_folder(name: str) -> Path:
 def _refuse_unmergeable(name: str, adapters: Sequence[str], base: str) -> None:
     if not adapters:
         raise EngineError(f"{name} is a whole model: there is nothing to merge", hint="use or push it as it is")
-    if not base:
-        raise EngineError(f"the adapter {name} does not name its base", hint="write it into adapter_config.json")
     for adapter in (*adapters, base):
         load.refuse_damaged(adapter)
     for adapter in adapters:
