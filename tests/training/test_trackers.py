@@ -105,7 +105,7 @@ def test_every_row_and_some_rollouts_arrive_and_the_run_is_the_same(
             assert (31, 184, 119) in {colour for _, colour in image.getcolors(2**24)}, "with the true box"
 
 
-@pytest.mark.parametrize("fails", ["begin", "log", "end"])
+@pytest.mark.parametrize("fails", ["log", *(pytest.param(name, marks=pytest.mark.slow) for name in ("begin", "end"))])
 def test_a_tracker_that_fails_does_not_end_a_run(
     fails: str,
     integration: Callable[..., Integration],
