@@ -62,6 +62,7 @@ def make_data(plan: MiniStudyRecipe, out: Path, arms: Collection[Arm]) -> None:
     if "fresh" in needed:
         sft = plan.stage_recipe("sft")
         assert isinstance(sft, SftRecipe)
+        assert plan.more_sft_steps is not None
         count = plan.more_sft_steps * sft.batch_size * sft.accumulation
         trajectories("fresh", scenes("more", count, "train", plan.data_seed + 1))
     if "rl" in needed:

@@ -114,7 +114,8 @@ def test_the_documentation_says_what_a_step_takes(name: str, repository: Path) -
         step = f"{recipe.prompts_per_step} × {recipe.group_size} completions"
     else:
         step = f"{recipe.batch_size * recipe.accumulation * recipe.processes} samples"
-    rate = f"{recipe.optim.learning_rate:.2g}".replace("e-0", "e-")
+    digits, _, power = f"{recipe.optim.learning_rate:.1e}".partition("e")
+    rate = f"{float(digits):g}e{int(power)}"
     page = (repository / "docs/how-to/train-7b.md").read_text().splitlines()
     (row,) = [line for line in page if f"| `{name}` |" in line]
     assert f"| {step} |" in row and f"| {rate} |" in row

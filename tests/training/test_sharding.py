@@ -1,4 +1,4 @@
-"""What processes share: configurations are read by the real classes; a run that shares something else is refused."""
+"""What processes share: the real classes read the configurations, and a run that shares something else is refused."""
 
 from __future__ import annotations
 

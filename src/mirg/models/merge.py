@@ -86,7 +86,7 @@ def merge_adapters(
         with load.load_refusals(name, path):
             local = local_folder(base)
             model = load.read_weights(base, "auto", device)
-            processor = load.load_processor(load.processor_folder(path), model.config.model_type)
+            processor = load_processor(load.processor_folder(path), model.config.model_type)
             facts = load.model_facts(path)
             family = facts.get("family")
             loaded = load.wrap(model, processor, path=path, family_name=family if family in FAMILIES else None)
@@ -263,7 +263,7 @@ def _is_tie(merged: load.LoadedModel, prompt: Prompt, wanted: int, now: int) -> 
     import torch
 
     rows: list[torch.Tensor] = []
-    head = merged.model.get_output_embeddings()
+    head: Any = merged.model.get_output_embeddings()
     handle = head.register_forward_hook(lambda _module, _inputs, scores: rows.append(scores.detach().float().clone()))
     try:
         _greedy(merged, prompt, 1)

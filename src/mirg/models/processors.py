@@ -35,14 +35,14 @@ def image_only(model_type: str, named: str = "") -> type[ProcessorMixin]:
     For a type of which transformers knows no class, it is the class ``named``. The class keeps its name, which saved
     folders record.
     """
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
+    from transformers.models.auto import processing_auto
 
     if model_type == "gemma4" and not has_torchvision():
         # Its processor takes two names from the image processor for torchvision. The one for Pillow has the same.
         images = "transformers.models.gemma4.image_processing"
         sys.modules.setdefault(f"{images}_gemma4", importlib.import_module(f"{images}_pil_gemma4"))
-    name = PROCESSOR_MAPPING_NAMES.get(model_type) or named
-    base: Any = processor_class_from_name(name) if name else None
+    name = processing_auto.PROCESSOR_MAPPING_NAMES.get(model_type) or named
+    base: Any = processing_auto.processor_class_from_name(name) if name else None
     if base is None:
         raise EngineError(
             f"transformers has no processor for the model type {model_type!r}",
@@ -67,8 +67,8 @@ def image_only(model_type: str, named: str = "") -> type[ProcessorMixin]:
             made.pop()
 
     # Only what the signature names is stored with a processor.
-    named = [one for name, one in inspect.signature(base.__init__).parameters.items() if name not in others]
-    __init__.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
+    stored = [one for name, one in inspect.signature(base.__init__).parameters.items() if name not in others]
+    __init__.__signature__ = inspect.Signature(stored)  # type: ignore[attr-defined]
 
     def check_argument_for_proper_class(self: Any, argument_name: str, argument: Any) -> Any:
         if argument_name in others:

@@ -155,7 +155,7 @@ def _sizes(model: Any) -> tuple[Decoder, Tower] | None:
     """
     try:
         text, visual = decoder_of(model), tower_of(model)
-        attention = next((layer.self_attn for layer in text.layers if hasattr(layer, "self_attn")), None)
+        attention: Any = next((layer.self_attn for layer in text.layers if hasattr(layer, "self_attn")), None)
         decoder = Decoder(
             layers=len(text.layers),
             width=text.embed_tokens.embedding_dim,

@@ -115,7 +115,7 @@ class Trackers:
         self._all(lambda name, callback: self._end(name, callback, failed))
 
     def _open(self, name: str) -> None:
-        from transformers.integrations import get_reporting_integration_callbacks
+        from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
         def begin() -> None:
             (kind,) = get_reporting_integration_callbacks([name])

@@ -168,7 +168,7 @@ class DealtEngine(TransformersEngine):
 @contextmanager
 def _own_features(model: Any) -> Iterator[None]:
     """Features of the images of the block are not kept: they would displace those of the training."""
-    tower = getattr(base_of(model), "visual", None)
+    tower: Any = getattr(base_of(model), "visual", None)
     kept = getattr(tower, "feature_cache", None)
     if kept is None:
         yield

@@ -84,11 +84,11 @@ def _look_through(voice: Voice, among: list[int], sought: Name | None = None) ->
     elif noted and lacking and len(rest) > 1 and len(held) < DESCRIBED:
         _each(voice, held, sought)
         kinds = kinds_of(note.label for k in rest for note in voice.notes(k))
-        voice.say("rest_lacks" if held else "all_lack", name=sought, n=number(len(rest)), list=kinds)
+        voice.say_of(sought, "rest_lacks" if held else "all_lack", n=number(len(rest)), list=kinds)
     elif held:
         every = len(among) == len(voice.numbers) and lacking and bool(rest)
         counted = {"n": number(len(among)), "others": "the other does" if len(rest) == 1 else "the others do"}
-        voice.say("only_show" if every else "some_show", name=sought, **counted, **voice.images(held))
+        voice.say_of(sought, "only_show" if every else "some_show", **counted, **voice.images(held))
         if every:
             return
     _conclude(voice, among, sought is None)
@@ -99,11 +99,11 @@ def _each(voice: Voice, among: Sequence[int], sought: Name | None) -> None:
     for k in among:
         kind = "lacks" if voice.lacks(k) else "shows_it" if voice.holds(k) else "shows"
         if voice.notes(k):
-            voice.say(kind, name=sought, image=voice.image(k), list=voice.objects(k))
+            voice.say_of(sought, kind, image=voice.image(k), list=voice.objects(k))
         elif voice.holds(k):
-            voice.say("some_show", name=sought, **voice.images([k]))
+            voice.say_of(sought, "some_show", **voice.images([k]))
     if lacking := [k for k in among if not voice.notes(k) and voice.lacks(k)]:
-        voice.say("lacks_all", name=sought, **voice.images(lacking))
+        voice.say_of(sought, "lacks_all", **voice.images(lacking))
 
 
 def _conclude(voice: Voice, among: Sequence[int], by_name: bool) -> None:
@@ -139,7 +139,7 @@ def _text(voice: Voice, key: str) -> str | None:
 def _name_marked(voice: Voice, image: int, label: str | None = None) -> None:
     named = label is not None or (voice.is_named and voice.holds(image))
     if named:
-        voice.say("marked", name=Name(label) if label else None, image=voice.image(image))
+        voice.say_of(Name(label) if label else None, "marked", image=voice.image(image))
     else:
         voice.say("marked_unknown", image=voice.image(image))
 
@@ -273,7 +273,7 @@ def correspondence(voice: Voice) -> None:
     kind = _shared_words(reference, voice.name.bare) if reference else ""
     sought = Name(f"another {kind}") if kind else None
     if sought:
-        voice.say("counterpart", name=sought)
+        voice.say_of(sought, "counterpart")
     _look_through(voice, _others(voice, marked), sought)
 
 

@@ -57,8 +57,12 @@ class Voice:
         self.in_words = len(self.numbers) <= len(ordinals.WORDS) and self.rng.random() < IN_WORDS
         self._used: Counter[str] = Counter()
 
-    def say(self, *kinds: str, name: Name | None = None, **slots: str) -> None:
+    def say(self, *kinds: str, **slots: str) -> None:
         """Add one sentence of ``kinds``: a variant whose slots are known, and that was used least in this chain."""
+        self.say_of(self.name, *kinds, **slots)
+
+    def say_of(self, name: Name | None, *kinds: str, **slots: str) -> None:
+        """As :meth:`say`, about what is called ``name``; None: about the subject of the question."""
         known = forms(name or self.name) | slots
         fitting = [text for kind in kinds for text, needs in _sentences()[kind] if needs <= known.keys()]
         least = min(self._used[text] for text in fitting)
