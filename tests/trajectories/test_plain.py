@@ -151,7 +151,7 @@ SAYS: list[tuple[str, Sample, str, str]] = [
         "no annotation, no description",
         sample("x", [image(), image()], [(2, "dog", LEFT)]),
         "dog",
-        r"(?:Image-\d|\w+ image) (?:shows|has|I see) (?!a dog)",
+        r"(?:Image-\d|(?:first|second) image) (?:shows|has|I see) (?!a dog)",
     ),
     (
         "an incomplete annotation does not say what is missing",
