@@ -106,7 +106,7 @@ def clock() -> Iterator[float]:
 def test_a_line_says_what_the_run_waits_for(tmp_path: Path, clock: float, caplog: pytest.LogCaptureFixture) -> None:
     """After the time of the recipe, then each time that it has doubled."""
     caplog.set_level(logging.INFO, "mirg")
-    watch = Watch(tmp_path, HealthConfig(waiting=10), "GRPO")
+    watch = Watch(tmp_path, HealthConfig(waiting=10, watchdog=0), "GRPO")
     with ACTIVITY.doing("the reward judge"):
         for seconds in (9, 11, 12, 21, 23, 40):
             watch.look(clock + seconds)
@@ -118,7 +118,7 @@ def test_a_line_says_what_the_run_waits_for(tmp_path: Path, clock: float, caplog
         ("GRPO: waiting for rollouts", "11 s so far"),
     ]
     caplog.clear()
-    Watch(tmp_path, HealthConfig(waiting=0), "GRPO").look(clock + 1e6)
+    Watch(tmp_path, HealthConfig(waiting=0, watchdog=0), "GRPO").look(clock + 1e6)
     assert not caplog.records
 
 
