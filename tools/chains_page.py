@@ -13,14 +13,14 @@ from typing import Any, cast
 
 from mirg.answers.markup import box_markup, render
 from mirg.data.scenes.generate import generate, to_sample
-from mirg.data.scenes.world import MEDIUM, WorldConfig
+from mirg.data.scenes.world import MEDIUM
 from mirg.families import QWEN3_VL
 from mirg.samples import ImageRef, ObjectNote, Relation, Role, Sample, Target
 from mirg.trajectories.plain import build_plain
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "concepts" / "chains.md"
 SEED = 29
-MANY = WorldConfig(**MEDIUM.model_dump() | {"images": (12, 12), "frames": (12, 12)})
+MANY = MEDIUM.model_copy(update={"images": (12, 12), "frames": (12, 12)})
 MANY_TASKS = ("common_object", "odd_one_out", "multi_target", "correspondence")
 
 HEAD = """# What the rules write: forty chains

@@ -79,13 +79,13 @@ def _type(value: dict[str, Any]) -> str:
     if "anyOf" in value:
         return " or ".join(_type(one) for one in value["anyOf"])
     if "enum" in value or "const" in value:
-        return ", ".join(f"`{one}`" for one in value.get("enum", [value.get("const")]))
+        return ", ".join(f"`{one}`" for one in value.get("enum") or [value["const"]])
     if value.get("type") == "array":
         return f"list of {_type(value['items'])}s"
     names = {"string": "text", "boolean": "true or false"}
     bounds = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
     limits = [f"{sign} {value[name]:g}" for name, sign in bounds if name in value]
-    return " ".join([names.get(value["type"], value["type"]), ", ".join(limits)]).strip()
+    return " ".join([str(names.get(value["type"], value["type"])), ", ".join(limits)]).strip()
 
 
 def _default(value: dict[str, Any]) -> str:

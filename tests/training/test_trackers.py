@@ -62,7 +62,7 @@ def integration(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Integration]:
 
     def install(**keys: Any) -> Integration:
         made = Integration(**keys)
-        find = "transformers.integrations.get_reporting_integration_callbacks"
+        find = "transformers.integrations.integration_utils.get_reporting_integration_callbacks"
         monkeypatch.setattr(find, lambda names: [lambda: made])
         monkeypatch.setattr("mirg.training.launch.require_trackers", lambda names: None)
         show = {"tensorboard": lambda callback, step, shown: made.shown.append((step, shown))}

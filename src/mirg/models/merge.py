@@ -22,6 +22,7 @@ from mirg.console import logger
 from mirg.errors import EngineError
 from mirg.families import FAMILIES, PixelLimits
 from mirg.models import load
+from mirg.models.processors import load_processor
 from mirg.models.prompts import Asked, Prompt, encode_all
 from mirg.samples.card import README_FILE
 from mirg.samples.schema import Sample

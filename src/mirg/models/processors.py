@@ -37,12 +37,14 @@ def image_only(model_type: str, named: str = "") -> type[ProcessorMixin]:
     """
     from transformers.models.auto import processing_auto
 
+    auto: Any = processing_auto
+
     if model_type == "gemma4" and not has_torchvision():
         # Its processor takes two names from the image processor for torchvision. The one for Pillow has the same.
         images = "transformers.models.gemma4.image_processing"
         sys.modules.setdefault(f"{images}_gemma4", importlib.import_module(f"{images}_pil_gemma4"))
-    name = processing_auto.PROCESSOR_MAPPING_NAMES.get(model_type) or named
-    base: Any = processing_auto.processor_class_from_name(name) if name else None
+    name = auto.PROCESSOR_MAPPING_NAMES.get(model_type) or named
+    base: Any = auto.processor_class_from_name(name) if name else None
     if base is None:
         raise EngineError(
             f"transformers has no processor for the model type {model_type!r}",

@@ -55,7 +55,8 @@ def check_datasets(plan: StudyRecipe, wanted: Sequence[tuple[Arm, int]]) -> None
     ``wanted`` are the arms that will be trained. With ``allow_leakage`` shared images are a warning.
     """
     test = DatasetFolder.open(plan.test)
-    for role in dict.fromkeys(arm.data for arm, _ in wanted if arm.stage):
+    roles: dict[Role, None] = dict.fromkeys(arm.data for arm, _ in wanted if arm.stage)
+    for role in roles:
         folder = DatasetFolder.open(str(plan.dataset(role)))
         if any(arm.stage == "sft" and arm.data == role for arm, _ in wanted):
             _require_trajectories(folder, role)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,10 +139,14 @@ def _arms(rows: Sequence[Mapping[str, Any]]) -> list[ArmRow]:
             ARMS[name].title,
             len(tokens[name]),
             {key: (sum(v) / len(v), min(v), max(v)) for key, v in cells.items()},
-            *(sum(column) / len(column) for column in zip(*tokens[name].values(), strict=True)),
+            *_mean_pair(tokens[name].values()),
         )
         for name, cells in values.items()
     ]
+
+
+def _mean_pair(pairs: Collection[tuple[int, int]]) -> tuple[float, float]:
+    return sum(a for a, _ in pairs) / len(pairs), sum(b for _, b in pairs) / len(pairs)
 
 
 def _spent(rows: Sequence[Mapping[str, Any]], plan: Mapping[str, Any]) -> dict[str, Spent]:

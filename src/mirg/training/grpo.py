@@ -325,9 +325,8 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
 
     def roll_out(self, rows: list[dict[str, Any]]) -> GroupBatch:
         """Completions of the dataset rows with their rewards and advantages: TRL calls the next two methods."""
-        self.batch = batch = GroupBatch.of(
-            rows, self.processing_class, self.chat_template_kwargs.get("enable_thinking")
-        )
+        switches: Any = self.chat_template_kwargs
+        self.batch = batch = GroupBatch.of(rows, self.processing_class, switches.get("enable_thinking"))
         # Without its images, TRL neither processes nor copies them for every completion.
         bare = [{key: value for key, value in row.items() if key != "images"} for row in rows]
         batch.columns = self._generate_and_score_completions(bare)

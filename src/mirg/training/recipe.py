@@ -412,7 +412,7 @@ class GrpoRecipe(RunConfig):
     )
     reward: RewardSection = RewardSection()
     log_rollouts_every: int = Field(default=10, ge=1, description="Steps between those written to rollouts.jsonl.")
-    health: GrpoHealthConfig = GrpoHealthConfig()
+    health: GrpoHealthConfig = GrpoHealthConfig()  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @model_validator(mode="after")
     def _vllm_takes_whole_weights(self) -> GrpoRecipe:

@@ -139,15 +139,15 @@ class Voice:
             if len(boxes) > 1:
                 marks = listed([box_markup(image, box) for box in boxes])
                 count = f"{number(len(boxes))} of them" if name.is_long else name.counted(len(boxes))
-                self.say("boxes", name=name, **here, boxes=marks, count=count)
+                self.say_of(name, "boxes", **here, boxes=marks, count=count)
                 continue
             (x1, y1, x2, y2), markup = boxes[0], box_markup(image, boxes[0])
             if (x2 - x1) * (y2 - y1) >= LARGE:
-                self.say("box_large", name=name, **here, box=markup)
+                self.say_of(name, "box_large", **here, box=markup)
             elif max(x2 - x1, y2 - y1) >= WIDE:
-                self.say("box", name=name, **here, box=markup)
+                self.say_of(name, "box", **here, box=markup)
             else:
-                self.say("box", name=name, **here, box=markup, where=part_of_image(boxes[0]))
+                self.say_of(name, "box", **here, box=markup, where=part_of_image(boxes[0]))
 
 
 def _listing(labels: Iterable[str], counts: Mapping[str, int], *, more: bool = False) -> str:
