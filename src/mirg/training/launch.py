@@ -341,6 +341,10 @@ def fit(
         trainer.add_callback(callback)
     for kind in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(kind)
+    if (
+        trainer.args.device.type == "cpu"
+    ):  # several processes have cpu:0, to which torch.load cannot restore an optimiser
+        vars(trainer.args)["_setup_devices"] = torch.device("cpu")
     _check_world(trainer)
     refuse_other_sharding(recipe, trainer)
     if recipe.lora.quantize:
