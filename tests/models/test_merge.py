@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fakes.tiny import MODEL_TYPES, read_data, write_data, write_qwen35
+from fakes.families import FAMILY_MODELS
+from fakes.tiny import MODEL_TYPES, read_data, write_data
 from mirg.errors import EngineError, StorageError
 from mirg.families import PixelLimits
 from mirg.models import merge
@@ -141,7 +142,7 @@ def test_an_adapter_on_an_adapter(folders: dict[str, Path], adapter: Path, shown
 
 @pytest.mark.slow
 def test_layers_that_cannot_be_packed(shown: list[Any], tmp_path: Path) -> None:
-    base = write_qwen35(tmp_path / "base")
+    base = FAMILY_MODELS["qwen3.5"](tmp_path / "base")
     adapter = make_adapter(tmp_path / "adapter", base, modules=r".*layers\.\d+\.mlp\..*_proj")
     assert merged(adapter, tmp_path / "out", shown[:2]).agreement == Agreement(same=2, ties=0)
     assert stored(base).keys() == stored(tmp_path / "out").keys()

@@ -109,7 +109,9 @@ class OfTwoProcesses(PackedGRPOTrainer):
         self.beta, self.num_generations, self.num_iterations, self._entropy_bonus_enabled = 0.0, 4, 3, False
         self.reward_func_names, self.reward_weights = ["format", "image", "object"], torch.tensor([0.0, 0.5, 1.0])
         self.state = SimpleNamespace(global_step=2)
-        self.accelerator = SimpleNamespace(process_index=1, gather=lambda own: torch.stack([own, torch.tensor(100)]))
+        self.accelerator = SimpleNamespace(
+            process_index=1, is_main_process=False, gather=lambda own: torch.stack([own, torch.tensor(100)])
+        )
 
 
 def test_a_group_in_two_processes_is_weighed_by_all_its_completions(monkeypatch: pytest.MonkeyPatch) -> None:

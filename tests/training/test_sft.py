@@ -103,7 +103,7 @@ def test_the_model_says_how_it_was_made(tmp_path: Path, sft_recipe: Callable[...
     run = RunFolder(tmp_path / "run", "sft")
     run.path.mkdir()
     (run.path / "config.yaml").write_text(dump_recipe(recipe))
-    (run.path / "skipped.jsonl").write_text('{"step": 0}\n')  # of an earlier start
+    (run.path / "skipped.jsonl").write_text('{"step": -1}\n')  # before what a new start removes
     train_sft(recipe, run.path)
     facts = json.loads((run.model / "mirg.json").read_text())
     assert seal_problems(run.model) == []

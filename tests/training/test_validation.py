@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import TrainerState
 
-from fakes.tiny import write_data, write_qwen35
+from fakes.families import FAMILY_MODELS
+from fakes.tiny import write_data
 from fakes.training import assert_same_run, die_in, weights, without_clocks
 from mirg.engines.base import Generation
 from mirg.engines.load import load_engine
@@ -198,7 +199,7 @@ def test_kept_features_of_the_training_stay(loaded: Any) -> None:
 
 @pytest.mark.slow
 def test_a_model_that_cannot_be_packed_is_validated_by_generate(held: Path, sft_recipe: Make, tmp_path: Path) -> None:
-    model = str(write_qwen35(tmp_path / "qwen35"))
+    model = str(FAMILY_MODELS["qwen3.5"](tmp_path / "qwen35"))
     plain, run = tmp_path / "plain", tmp_path / "run"
     train_sft(sft_recipe(model=model), plain)
     train_sft(sft_recipe(model=model, **validated(held)), run)

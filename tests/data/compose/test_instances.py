@@ -131,7 +131,7 @@ def test_the_same_person_before_another_camera(tmp_path: Path, key: str, numbers
             assert found == pytest.approx((x / 100, y / 80, (x + width) / 100, (y + height) / 80))
         assert sample.relation == "same_object" and sample.image_hidden and who != "cy"
     assert {names[str(sample.meta["instance"])] for sample in samples} == {"anna", "ben", "dora"}
-    built = build_dataset(DatasetFolder.open(tmp_path / "out"), tmp_path / "reasoned")
+    built = build_dataset(DatasetFolder.open(tmp_path / "out"), tmp_path / "reasoned", voice="terse")
     assert built.n_kept == 20
     stored = next(iter(DatasetFolder.open(tmp_path / "reasoned")))
     assert stored.trajectory is not None and "Alike: Image-2, Image-3." in stored.trajectory.thinking
