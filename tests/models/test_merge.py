@@ -251,7 +251,7 @@ def test_other_tokens_are_not_published(
 
 
 def test_a_tie_is_no_difference(folders: dict[str, Path], shown: list[Any]) -> None:
-    """Two tokens of the same score, told apart by the order of the sums only; and two that are told apart clearly."""
+    """Two tokens of the same score, whose order only rounding decides; and two that differ clearly."""
     loaded = load_model(str(folders["qwen3_vl"]))
     (prompt,) = merge._prompts(loaded, shown[:1])
     (best,) = merge._greedy(loaded, prompt, 1)

@@ -118,6 +118,7 @@ def test_names_of_the_hub(path: str, name: str | None, repository: Path, monkeyp
     assert hub_name(path) == name
 
 
+@pytest.mark.slow
 def test_a_run_is_merged_with_its_card(tmp_path: Path, folders: dict[str, Path]) -> None:
     """``mirg sft`` with adapters, ``mirg merge``, and the merged folder evaluated like any model."""
     from mirg.models.load import fingerprint, load_model

@@ -32,7 +32,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     ("kind", "name"),
     [
         *(("qwen3_vl", name) for name in SETTINGS),
-        ("qwen2_5_vl", "reference"),
+        pytest.param("qwen2_5_vl", "reference", marks=pytest.mark.slow),
         pytest.param("qwen2_vl", "plain", marks=pytest.mark.slow),
     ],
 )

@@ -233,7 +233,10 @@ def test_the_peak_of_a_real_run(stage: str, kind: str, keys: dict[str, Any], dat
     [
         ("qwen3_vl", {}, {}, "the patches weigh most"),
         ("qwen2_5_vl", {"kv_heads": 1}, {}, "the scores of the tower"),
-        ("qwen3_vl", WIDE, {"group_size": 16, "max_new_tokens": 65}, "keys and values of the completions"),
+        pytest.param(
+            *("qwen3_vl", WIDE, {"group_size": 16, "max_new_tokens": 65}, "keys and values of the completions"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_rollouts(kind: str, sizes: dict[str, int], keys: dict[str, Any], why: str) -> None:

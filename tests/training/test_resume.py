@@ -104,7 +104,7 @@ DEATHS: list[tuple[str, str, Callable[[Callable[[], None]], None], dict[str, Any
 ]
 
 
-EVERY_DAY = {"in the second epoch", "adapters, in a save", "after the last step, which ends no epoch"}
+EVERY_DAY = {"with features kept", "adapters, in a save", "after the last step, which ends no epoch"}
 
 
 @pytest.mark.parametrize(

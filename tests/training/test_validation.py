@@ -68,7 +68,7 @@ KEYS: list[tuple[str, str, dict[str, Any], str]] = [  # stage, model type, keys,
 
 @pytest.mark.parametrize(
     ("stage", "kind", "keys"),
-    [pytest.param(*k[:3], id=f"{k[0]}: {k[3]}", marks=() if n == 0 else pytest.mark.slow) for n, k in enumerate(KEYS)],
+    [pytest.param(*k[:3], id=f"{k[0]}: {k[3]}", marks=pytest.mark.slow) for k in KEYS],
 )
 def test_validation_changes_no_step_and_finds_what_evaluate_finds(
     stage: str, kind: str, keys: dict[str, Any], held: Path, recipe: Make, whole: Make, tmp_path: Path

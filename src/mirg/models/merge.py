@@ -125,7 +125,7 @@ def local_folder(name: str) -> Path:
 
 def _refuse_unmergeable(name: str, adapters: Sequence[str], base: str) -> None:
     if not adapters:
-        raise EngineError(f"{name} is a whole model: there is nothing to merge", hint="use or push it as it is")
+        raise EngineError(f"{name} is a whole model: there is nothing to merge", hint="use or push it unchanged")
     for adapter in (*adapters, base):
         load.refuse_damaged(adapter)
     for adapter in adapters:
@@ -254,7 +254,7 @@ def _compare(
         raise EngineError(
             f"the merged model writes other tokens than the adapters for {len(found)} of {len(prompts)} samples; first"
             f" in {sample}, where token {place + 1} is {now_is!r} instead of {was!r}",
-            hint="nothing was written; the merged weights do not load as they were saved, which is worth a report",
+            hint="nothing was written; the merged weights do not load as they were saved; please report this",
         )
     return Agreement(len(prompts) - ties, ties)
 

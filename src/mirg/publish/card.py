@@ -76,7 +76,7 @@ def hub_name(path: str) -> str | None:
 
 
 def front_matter(readme: Path) -> dict[str, Any]:
-    """The YAML at the top of a README.md; empty if there is none."""
+    """The YAML at the top of a README.md; empty if it has no such block."""
     with suppress(OSError, ValueError):
         text = readme.read_text(encoding="utf-8")
         if text.startswith("---\n") and "\n---\n" in text[4:]:
@@ -92,7 +92,7 @@ def _licence(trained: Sequence[tuple[str, dict[str, Any]]]) -> str | None:
 
 
 def recipe_of(run: Path) -> dict[str, Any]:
-    """The recipe of a run folder, as it was resolved; empty if there is none."""
+    """The recipe of a run folder, as it was resolved; empty if the folder has no recipe."""
     with suppress(OSError, ValueError):
         found = parse_yaml((run / "config.yaml").read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else {}
@@ -132,7 +132,7 @@ def _opening(folder: Path, trained: Sequence[tuple[str, dict[str, Any]]]) -> str
     merged = ", merged into its base" if facts.get("merged") else ""
     return f"""# {_name(trained[-1][0])}, {stage}
 
-{kind} for questions about several images{merged}: the answer names the image and puts a box around what was asked for.
+{kind} for questions about several images{merged}: the answer names the image and puts a box around the object.
 Boxes are written as the model family `{facts.get("family", "unknown")}` writes them. Trained with mirg{_stage(facts)}.
 """
 
