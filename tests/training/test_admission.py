@@ -54,7 +54,7 @@ RUNS: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [pytest.param("off", marks=pytest.mark.slow), "skip", *list(RUNS)[2:]])
 def test_runs(name: str, tmp_path: Path, grpo_recipe: Make) -> None:
     keys, candidates = RUNS[name]
     train_grpo(grpo_recipe(admission=keys), tmp_path / "run")

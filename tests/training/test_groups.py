@@ -55,8 +55,11 @@ def test_the_packed_update_is_trls(kind: str, name: str, tmp_path: Path, grpo_re
 
 @pytest.mark.parametrize(
     ("kind", "keys"),
-    [("qwen3_vl", {"beta": 0.3}), ("qwen2_5_vl", {"beta": 0.3, "lora": {"rank": 4}}), ("qwen2_vl", {})],
-    ids=["qwen3_vl, reference", "qwen2_5_vl, low rank", "qwen2_vl"],
+    [
+        pytest.param("qwen3_vl", {"beta": 0.3}, id="qwen3_vl, reference"),
+        pytest.param("qwen2_5_vl", {"beta": 0.3, "lora": {"rank": 4}}, id="low rank", marks=pytest.mark.slow),
+        pytest.param("qwen2_vl", {}, id="qwen2_vl", marks=pytest.mark.slow),
+    ],
 )
 def test_kept_features_change_no_step(kind: str, keys: dict[str, Any], tmp_path: Path, grpo_recipe: Make) -> None:
     """Rollouts, reference pass and update: log-probabilities to 1e-6, loss and gradients to 1e-5 relative."""

@@ -126,8 +126,8 @@ def test_killed_and_started_again(
     ("stage", "number"),
     [
         pytest.param("sft", signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param("sft", signal.SIGTERM, marks=pytest.mark.slow),
-        ("grpo", signal.SIGTERM),
+        ("sft", signal.SIGTERM),
+        pytest.param("grpo", signal.SIGTERM, marks=pytest.mark.slow),
     ],
 )
 def test_stopped_by_a_signal_and_started_again(

@@ -184,7 +184,7 @@ def test_verdicts(off: float, raw: float, moved: float, message: str, why: str) 
     assert (lenient is None) == (off <= 0.1), why
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["colocate", pytest.param("server", marks=SLOW)])
 def test_images_are_forgotten_once_a_step(mode: str, start: Make) -> None:
     """After the weights of the step have been sent, and only then."""
     engine, trainer = start(mode)

@@ -215,7 +215,8 @@ def before_the_manifest(die: Callable[[], None]) -> None:
     loop_module.seal_folder = lambda folder: die() if folder.name == "checkpoint-8" else seal(folder)
 
 
-@pytest.mark.parametrize("death", [pytest.param(in_the_head, marks=pytest.mark.slow), before_the_manifest])
+@pytest.mark.slow
+@pytest.mark.parametrize("death", [in_the_head, before_the_manifest])
 def test_killed_inside_a_save(
     death: Callable[..., None],
     tmp_path: Path,
