@@ -29,7 +29,7 @@ os.environ.setdefault("COLUMNS", "120")
 # The everyday suite draws the same examples every time; HYPOTHESIS_PROFILE=explore looks further.
 settings.register_profile(
     "everyday",
-    max_examples=50,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     database=None,

@@ -98,9 +98,12 @@ CASES: list[tuple[str, dict[str, Any], dict[str, int], int, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "keys", "sizes", "side", "prompts"), [c[:5] for c in CASES], ids=[c[5] for c in CASES]
-)
+def each_day(cases: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The rows of a table, the last of which says why; every second one only in the slow tests."""
+    return [pytest.param(*row[:-1], id=row[-1], marks=pytest.mark.slow if k % 2 else ()) for k, row in enumerate(cases)]
+
+
+@pytest.mark.parametrize(("kind", "keys", "sizes", "side", "prompts"), each_day(CASES))
 def test_an_update(kind: str, keys: dict[str, Any], sizes: dict[str, int], side: int, prompts: int) -> None:
     recipe = recipe_of(prompts, **keys)
     bf16 = recipe.dtype == "bfloat16"
@@ -146,9 +149,7 @@ PADDED: list[tuple[str, dict[str, Any], dict[str, int], str, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "keys", "sizes", "attention", "samples"), [c[:5] for c in PADDED], ids=[c[5] for c in PADDED]
-)
+@pytest.mark.parametrize(("kind", "keys", "sizes", "attention", "samples"), each_day(PADDED))
 def test_a_batch_of_sft(
     kind: str,
     keys: dict[str, Any],

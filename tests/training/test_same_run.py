@@ -20,10 +20,10 @@ RUNS: list[tuple[str, int, dict[str, Any]]] = [
     ("qwen2_5_vl", 20, {"micro_batch": 4}),
     ("qwen2_vl", 20, {"lora": {"rank": 4}, "iterations": 2}),
 ]
-SLOW = [pytest.param(*run, marks=pytest.mark.slow) for run in RUNS[1:]]
 
 
-@pytest.mark.parametrize(("kind", "steps", "keys"), [RUNS[0], *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "steps", "keys"), RUNS)
 def test_runs_end_in_the_same_weights(
     kind: str, steps: int, keys: dict[str, Any], tmp_path: Path, grpo_recipe: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ def opened(run: Path, **keys: Any) -> tuple[RunFolder, trackers.Trackers]:
     return folder, trackers.Trackers(recipe, folder, model)
 
 
+@pytest.mark.slow
 def test_every_row_and_some_rollouts_arrive_and_the_run_is_the_same(
     integration: Callable[..., Integration], grpo_recipe: Make, whole: Make, tmp_path: Path
 ) -> None:

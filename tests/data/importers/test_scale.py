@@ -81,6 +81,7 @@ def test_composing_on_ray_gives_the_same_files(tmp_path: Path) -> None:
     assert folder_manifest(tmp_path / "ray" / "data") == folder_manifest(tmp_path / "local" / "data")
 
 
+@pytest.mark.slow
 def test_hash_seeds_change_nothing(case: Path, tmp_path: Path) -> None:
     found = set()
     for seed in ("1", "2"):

@@ -200,7 +200,7 @@ SOLVERS: dict[str, Callable[[Sample], list[Place]]] = {
 @pytest.mark.parametrize("difficulty", DIFFICULTIES)
 @pytest.mark.parametrize("task", TASKS)
 def test_the_annotation_has_exactly_the_answer(task: str, difficulty: str) -> None:
-    for sample in samples(task, 120, DIFFICULTIES[difficulty]):
+    for sample in samples(task, 60, DIFFICULTIES[difficulty]):
         truth = sorted((target.image, target.box) for target in sample.targets)
         assert sorted(SOLVERS[task](sample)) == truth, sample.question
         if task not in ("multi_target", "none"):
@@ -222,7 +222,7 @@ def test_both_annotation_levels_are_filled(task: str) -> None:
         assert frames == (list(range(1, len(frames) + 1)) if task == "object_tracking" else [None] * len(frames))
 
 
-@pytest.mark.parametrize("count", [400, pytest.param(3_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [250, pytest.param(3_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("task", sorted(set(TASKS) - {"region", "none"}))
 def test_target_position_is_uniform(task: str, count: int) -> None:
     """Chi-square per number of images; the threshold allows one false alarm in a million per cell."""

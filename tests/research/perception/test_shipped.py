@@ -47,7 +47,8 @@ def test_it_loads_by_name_unless_a_folder_has_that_name(tmp_path: Path, monkeypa
     assert resolve_model("mirg-tiny") == "mirg-tiny"
 
 
-@pytest.mark.parametrize("logged_rows", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("logged_rows", [1, 2])
 def test_its_first_steps_are_made_again(logged_rows: int) -> None:
     """The recipe still gives the losses of the log, to the last bit on a processor like the one that made it.
 

@@ -50,6 +50,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, recipe: Callable[..., Percep
     return out
 
 
+@pytest.mark.slow
 def test_all_stages_and_the_same_again(tmp_path: Path, whole: Path, recipe: Callable[..., PerceptionRecipe]) -> None:
     made = whole / "model"
     metrics = rows(whole / "metrics.jsonl")
