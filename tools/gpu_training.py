@@ -171,8 +171,8 @@ def random_weights() -> Iterator[None]:
 def rewards_that_differ() -> Iterator[None]:
     """Let each part of the reward be a number in [0, 1) that follows from the completion."""
 
-    def functions(*args: Any) -> RewardFunctions:
-        real = reward_functions(*args)
+    def functions(*args: Any, **options: Any) -> RewardFunctions:
+        real = reward_functions(*args, **options)
         return real._replace(functions=[_digested(function) for function in real.functions])
 
     with mock.patch.object(grpo, "reward_functions", functions):
