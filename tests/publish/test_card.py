@@ -85,6 +85,16 @@ def test_the_card_of_adapters(run: Path, tmp_path: Path) -> None:
     assert yaml.safe_load(block)["data"] == "…/data" and yaml.safe_load(block)["seed"] == 1
 
 
+def test_no_secret_of_a_recipe_is_in_a_card(run: Path) -> None:
+    held = yaml.safe_load((run / "config.yaml").read_text())
+    held |= {"rollouts": {"server": "http://ann:pass@gpu7:8000"}, "held_out": ["../../ann/bench"], "api_key": "abc"}
+    (run / "config.yaml").write_text(yaml.safe_dump(held))
+    (block,) = [part.split("```")[0] for part in write_card(run / "model", run=run).read_text().split("```yaml\n")[1:]]
+    shown = yaml.safe_load(block)
+    assert (shown["rollouts"], shown["held_out"]) == ({"server": "http://gpu7:8000"}, ["…/bench"])
+    assert "api_key" not in shown
+
+
 def test_a_card_says_what_is_known(run: Path, tmp_path: Path) -> None:
     """Without the data, the run below and the base there is still a card; a folder is no name for the hub."""
     for gone in ("data", "sft", "hub"):

@@ -21,6 +21,7 @@ from mirg.evaluation.compare import finished_settings, refuse_changed
 from mirg.evaluation.metrics import TITLES
 from mirg.evaluation.store import SUMMARY_FILE
 from mirg.models.load import adapter_chain, fingerprint, model_facts, resolve_model
+from mirg.publish.redact import public
 from mirg.samples import DatasetFolder
 from mirg.samples.card import README_FILE, DatasetCard
 from mirg.storage import read_json, write_atomic
@@ -225,7 +226,7 @@ The limits of the image processor are those of the training; with other limits b
 def _how(recipe: dict[str, Any]) -> str:
     if not recipe:
         return ""
-    text = yaml.safe_dump(_without_paths(recipe), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(public(recipe, lambda path: f"…/{_name(path)}"), sort_keys=False, allow_unicode=True)
     return f"## Recipe\n\n```yaml\n{text.replace('```', '')}```\n"
 
 
@@ -252,13 +253,3 @@ def _name(path: str) -> str:
 def _cell(text: str) -> str:
     """Text of others as code in a line of Markdown or in a table."""
     return "`" + one_line(text, 100).replace("`", "'").replace("|", "/") + "`"
-
-
-def _without_paths(value: Any) -> Any:
-    """A recipe without the folders of this machine: an absolute path is shortened to its last part."""
-    if isinstance(value, dict):
-        return {key: _without_paths(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_without_paths(one) for one in value]
-    absolute = isinstance(value, str) and (PurePath(value).is_absolute() or value.startswith("~"))
-    return f"…/{_name(value)}" if absolute else value

@@ -17,7 +17,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -25,7 +25,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from mirg.answers.markup import cited
 from mirg.console import logger
 from mirg.errors import ConfigError, StorageError
-from mirg.evaluation.pages import SECRET_NAME
+from mirg.publish.redact import public, without_secrets
 from mirg.report.data import Mark
 from mirg.report.draw import draw_sample
 from mirg.storage import read_json, write_json_atomic
@@ -41,8 +41,6 @@ ROLLOUTS = 4  # of a step that are shown
 WIDEST = 1600  # pixels of the picture of a rollout
 LONGEST = 4000  # characters of its text
 FAILURES = 3  # in a row, after which a tracker gets nothing more
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*@|(?<=\w)[?#](?=\S*=)\S*")
-_SECRET_VARIABLE = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
 
 Shown = list[tuple["Image", str]]
 
@@ -200,29 +198,6 @@ class PublicModel:
 
 
 # What may be uploaded.
-
-
-def public(value: Any) -> Any:
-    """``value`` without secrets, for a tracker: of absolute paths only the last part is left."""
-    if isinstance(value, Mapping):
-        return {str(k): public(v) for k, v in value.items() if not SECRET_NAME.search(str(k)) or not v}
-    if isinstance(value, list | tuple):
-        return [public(inner) for inner in value]
-    if not isinstance(value, str):
-        return value
-    outside = PurePosixPath(value).is_absolute() or value.startswith("~") or ".." in PurePosixPath(value).parts
-    if PureWindowsPath(value).drive:
-        return PureWindowsPath(value).name
-    return without_secrets(PurePosixPath(value).name if outside else value)
-
-
-def without_secrets(text: str) -> str:
-    """``text`` without credentials of URLs, the home folder, and values of environment variables that hold secrets."""
-    for name, secret in os.environ.items():
-        if _SECRET_VARIABLE.search(name) and len(secret) >= 8:
-            text = text.replace(secret, "(removed)")
-    home = str(Path.home())
-    return _CREDENTIALS.sub("", text.replace(home, "~") if len(home) > 1 else text)
 
 
 def variables(run: RunFolder, ids: Mapping[str, str]) -> dict[str, str]:
