@@ -84,8 +84,7 @@ def train_grpo(recipe: GrpoRecipe, run: RunFolder) -> launch.Outcome:
     with ACTIVITY.doing(READING_DATA):
         prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders, measured=recipe.measured)
     recipe = colocate(recipe, loaded, run.path / "vllm", prepared.longest + recipe.max_new_tokens)
-    rolled_out = recipe.prompts_per_step * recipe.admission.candidates
-    steps = recipe.steps or launch.steps_by_epochs(recipe.epochs, len(prepared), rolled_out, recipe.iterations)
+    steps = launch.steps_of(recipe, len(prepared), launch.world_size())
     logger.info(
         "GRPO: %d prompts, %d steps of %d x %d", len(prepared), steps, recipe.prompts_per_step, recipe.group_size
     )

@@ -29,7 +29,7 @@ from mirg.samples import DatasetFolder
 from mirg.storage import sole_writer
 from mirg.training.data import Prepared
 from mirg.training.health import ACTIVITY, OTHERS, Watch
-from mirg.training.recipe import GrpoRecipe, PromptConfig, RunConfig
+from mirg.training.recipe import GrpoRecipe, PromptConfig, RunConfig, SftRecipe
 from mirg.training.run import (
     SKIPPED,
     RunFolder,
@@ -187,6 +187,16 @@ def steps_by_epochs(epochs: float, samples: int, per_step: int, passes: int = 1)
     What a step takes is trained on ``passes`` times, a step each.
     """
     return math.ceil(epochs * samples / per_step) * passes
+
+
+def steps_of(recipe: SftRecipe | GrpoRecipe, samples: int, processes: int) -> int:
+    """Optimiser steps of a run over ``samples`` rows in ``processes``."""
+    if recipe.steps is not None:
+        return recipe.steps
+    if isinstance(recipe, SftRecipe):
+        return steps_by_epochs(recipe.epochs, samples, recipe.batch_size * recipe.accumulation * processes)
+    rolled_out = recipe.prompts_per_step * recipe.admission.candidates
+    return steps_by_epochs(recipe.epochs, samples, rolled_out, recipe.iterations)
 
 
 def common_arguments(recipe: RunConfig, run: RunFolder, steps: int) -> dict[str, Any]:

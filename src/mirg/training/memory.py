@@ -40,7 +40,6 @@ from mirg.training.memory_layers import (
 )
 from mirg.training.recipe import GrpoRecipe, RunConfig, SftRecipe
 from mirg.training.sharded_memory import shared
-from mirg.training.tile_towers import tile_tower
 
 PRODUCTS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
 AVERAGES = 2  # of AdamW, for every trained number
@@ -167,7 +166,7 @@ def _sizes(model: Any) -> tuple[Decoder, Tower] | None:
             vocabulary=model.get_output_embeddings().out_features,
         )
         if not hasattr(visual, "blocks"):
-            return decoder, Tower(**tile_tower(visual, model.config))
+            return decoder, _tile_tower(visual, model.config)
         block, config = visual.blocks[0], visual.config
         full, gated = getattr(config, "fullatt_block_indexes", None), hasattr(block.mlp, "gate_proj")
         # Both halves of a gate, an activation and their product; or an activation and its input, quick ones with more.
@@ -191,6 +190,37 @@ def _sizes(model: Any) -> tuple[Decoder, Tower] | None:
         return decoder, tower
     except (AttributeError, StopIteration):  # a layer or a convolution that is not there
         return None
+
+
+def _tile_tower(tower: Any, config: Any) -> Tower:
+    """Sizes of a tower that sees square tiles (InternVL, SmolVLM), whose layers all attend within a tile.
+
+    ``config`` is that of the whole model. AttributeError or StopIteration if the tower is of another kind.
+    """
+    layers = vision_layers(tower)
+    layer, patching = layers[0], next(part for part in tower.modules() if isinstance(part, torch.nn.Conv2d))
+    attention = next(part for part in layer.modules() if hasattr(part, "q_proj"))
+    grid = _side(config.vision_config.image_size) // _side(config.vision_config.patch_size)
+    shuffle = getattr(config, "scale_factor", None) or round(1 / config.downsample_ratio)
+    return Tower(
+        layers=len(layers),
+        width=attention.q_proj.in_features,
+        heads=attention.num_heads,
+        mlp=layer.mlp.fc1.out_features,
+        gated=False,
+        inner=2,
+        rms=False,
+        hooked=True,  # transformers counts its patches as embeddings
+        mergers=1,
+        merge=shuffle**2,
+        values=patching.weight[0].numel(),
+        window=grid**2,
+        windowed=len(layers),
+    )
+
+
+def _side(size: Any) -> int:
+    return size if isinstance(size, int) else size[0]
 
 
 def count_weights(recipe: RunConfig, model: Any) -> Weights:

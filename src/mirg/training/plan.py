@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mirg.config import load_recipe
 from mirg.errors import ConfigError, MirgError
-from mirg.training.launch import steps_by_epochs
+from mirg.training.launch import steps_of
 from mirg.training.memory import Estimate, estimate
 from mirg.training.recipe import GrpoRecipe, RunConfig, SftRecipe
 from mirg.training.run import METRICS, read_rows
@@ -30,7 +30,7 @@ def plan(
     speed = _speed(recipe, output, speed_from)
     try:
         found = estimate(recipe)
-        steps = number_of_steps(recipe, len(found.lengths))
+        steps = steps_of(recipe, len(found.lengths), recipe.processes or 1)
         about = [*_size_of_run(recipe, found, steps), *_memory(recipe, found)]
     except (MirgError, ImportError) as error:
         about, steps = [f"memory is not known: {error}"], recipe.steps
@@ -39,16 +39,6 @@ def plan(
         _hours(steps, speed),
         *(f"launch: {line}" for line in launch_commands(recipe, name, output, overrides)),
     ]
-
-
-def number_of_steps(recipe: Recipe, samples: int) -> int:
-    """Optimiser steps of a run over ``samples`` rows."""
-    if recipe.steps is not None:
-        return recipe.steps
-    if isinstance(recipe, SftRecipe):
-        return steps_by_epochs(recipe.epochs, samples, rows_per_step(recipe))
-    taken = recipe.prompts_per_step * recipe.admission.candidates
-    return steps_by_epochs(recipe.epochs, samples, taken, recipe.iterations)
 
 
 def rows_per_step(recipe: Recipe) -> int:

@@ -24,8 +24,7 @@ def train_sft(recipe: SftRecipe, run: RunFolder) -> launch.Outcome:
     loaded = launch.prepare_model(recipe)
     with ACTIVITY.doing(READING_DATA):
         prepared = sft_rows(recipe.data, loaded, recipe.prompt, recipe.max_tokens)
-    per_step = recipe.batch_size * recipe.accumulation * launch.world_size()
-    steps = recipe.steps or launch.steps_by_epochs(recipe.epochs, len(prepared), per_step)
+    steps = launch.steps_of(recipe, len(prepared), launch.world_size())
     logger.info("SFT: %d samples, %d steps, longest sample %d tokens", len(prepared), steps, prepared.longest)
     make = functools.partial(make_trainer, recipe, run, loaded, prepared, steps)
     return launch.fit(make, recipe, run, loaded, prepared, steps)

@@ -42,9 +42,8 @@ def shared(
 def _exchange(sharding: Sharding, base: int, product: int) -> int:
     """Buckets of what is on its way, and weights that are there for the layers that are computed."""
     if sharding == "fsdp2":
-        return (
-            2 * base // 20 * product
-        )  # two units at a time; the embeddings, the largest, are a fifteenth of a 7B model
+        # Two units at a time; the largest, the embeddings, are a fifteenth of a 7B model.
+        return 2 * base // 20 * product
     settings = sharding_config(sharding)["zero_optimization"]
     if sharding == "zero2":
         return 2 * min(settings["reduce_bucket_size"], base) * product
