@@ -33,7 +33,7 @@ PARTS: dict[Kind, tuple[str, ...]] = {
     "dataset": (SAMPLES_FILE, CARD_FILE, README_FILE, REJECTED_FILE, f"{IMAGES_FOLDER}/*", "LICENSE*"),
 }
 _BINARY = re.compile(r"\.(?:safetensors|png|jpe?g|webp|bmp|gif|tiff?|model)\Z", re.IGNORECASE)
-# Keys of services as they are issued, private keys, and passwords in addresses.
+# Keys in the forms that services issue, private keys, and passwords in addresses.
 _SECRET = re.compile(
     rb"\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}|\bgh[pousr]_[A-Za-z0-9]{36}|\bAKIA[0-9A-Z]{16}\b"
     rb"|\bxox[abp]-[A-Za-z0-9-]{20,}|\bAIza[A-Za-z0-9_-]{35}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
