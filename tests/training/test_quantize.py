@@ -40,6 +40,18 @@ def recipe(shared: Callable[..., Path], data: Path) -> Make:
     return make
 
 
+def test_4_bits_are_near_the_weights() -> None:
+    """Of a wide layer: on a CPU, bitsandbytes 0.50 scales a matrix of 32 x 32 wrongly, as those of the models below."""
+    model: Any = torch.nn.Module()
+    model.model = torch.nn.Module()
+    model.model.language_model = torch.nn.Sequential(torch.nn.Linear(256, 256))
+    weight = model.model.language_model[0].weight.detach().clone()
+    quantize(model, "cpu")
+    held = model.model.language_model[0].weight
+    near = bitsandbytes.functional.dequantize_4bit(held.data, held.quant_state)
+    assert (near - weight).norm() < 0.15 * weight.norm()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_the_language_model_is_held_in_4_bits(kind: str, recipe: Make) -> None:
     """It computes with the weights that the 4 bits encode, and the estimate of --dry-run knows what it takes."""
@@ -53,9 +65,6 @@ def test_only_the_language_model_is_held_in_4_bits(kind: str, recipe: Make) -> N
     for name, layer in wide.items():
         held = model.model.language_model.get_submodule(name).weight
         layer.weight.data = bitsandbytes.functional.dequantize_4bit(held.data, held.quant_state)
-        weight = layers[name].weight
-        # The nearest of 16 levels is about 0.11 off; on a CPU, bitsandbytes 0.50 does not always take it (0.18).
-        assert (layer.weight - weight).norm() < 0.25 * weight.norm(), "4 bits are near the weights"
     ids = torch.arange(40, 60)[None]
     with torch.no_grad():
         torch.testing.assert_close(model(input_ids=ids).logits, like.model(input_ids=ids).logits, atol=1e-4, rtol=0)
