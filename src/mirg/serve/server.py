@@ -235,13 +235,15 @@ def protocol(seconds: float, most: int) -> type[H11Protocol]:
     """HTTP by h11 in which no client can block the others; uvicorn itself waits for clients without a limit.
 
     A connection is closed if the headers of a request have not arrived after ``seconds``, or if the client reads
-    nothing for ``seconds``. With ``most`` connections, a new one replaces the oldest idle one.
+    nothing for ``seconds``, also while it is being closed. With ``most`` connections, a new one replaces the oldest
+    idle one.
     """
     held: dict[Timed, None] = {}  # every connection, in the order of the last answer on it
 
     class Timed(H11Protocol):
         _late: asyncio.TimerHandle | None = None
         _stuck: asyncio.TimerHandle | None = None
+        _closing: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -268,9 +270,21 @@ def protocol(seconds: float, most: int) -> type[H11Protocol]:
             self._cancel("_stuck")
             super().resume_writing()
 
+        def timeout_keep_alive_handler(self) -> None:
+            super().timeout_keep_alive_handler()
+            self._abort_unless_read()
+
+        def _abort_unless_read(self, left: int = -1) -> None:
+            """A closed transport waits for its client to read the last answers; abort it if ``left`` bytes stay so."""
+            waiting = self.transport.get_write_buffer_size()
+            if waiting == left:
+                self.transport.abort()
+            elif waiting:
+                self._closing = self.loop.call_later(seconds, self._abort_unless_read, waiting)
+
         def connection_lost(self, exc: Exception | None) -> None:
             held.pop(self, None)
-            self._cancel("_late", "_stuck")
+            self._cancel("_late", "_stuck", "_closing")
             super().connection_lost(exc)
 
         def _cancel(self, *timers: str) -> None:
@@ -289,6 +303,7 @@ def protocol(seconds: float, most: int) -> type[H11Protocol]:
             self._late = None
             if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
                 self.transport.close()
+                self._abort_unless_read()
 
     return Timed
 
