@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mirg.answers.markup import box_markup, cited
+from mirg.data.compose.photos.tasks import TASKS as PHOTOS
 from mirg.data.compose.tasks import TASKS as COMPOSED
 from mirg.data.scenes.generate import generate, to_sample, write_scenes
 from mirg.data.scenes.tasks import TASKS
@@ -105,8 +106,9 @@ def test_five_thousand_chains_pass_every_check() -> None:
 
 
 def test_every_task_has_its_sentences_or_is_a_search() -> None:
-    assert set(IMAGE_LEVEL) <= {*TASKS, *COMPOSED, "diff", "view_diff", "refer_grounding"}  # the last are MIG-Bench's
-    searched = {"group_grounding", "multi_target", "none"}
+    mig_bench = {"diff", "view_diff", "refer_grounding"}
+    assert set(IMAGE_LEVEL) <= {*TASKS, *COMPOSED, *PHOTOS, *mig_bench}
+    searched = {"group_grounding", "none"}
     assert {*TASKS, *COMPOSED} - set(IMAGE_LEVEL) == searched
 
 

@@ -48,6 +48,8 @@ _EVERY = re.compile(r"\b(?:all|every|each)\b", re.IGNORECASE)
 def search(voice: Voice) -> None:
     """The object is named, and has to be found in one image, in several, or in none."""
     sample = voice.sample
+    if not sample.targets and voice.label == "patch":
+        return _no_patch(voice)
     named = set(mentioned(prose_of(sample.question)))
     if sample.targets and (sample.target_images <= named or len(voice.numbers) == 1):
         _in_named_image(voice)
@@ -60,6 +62,16 @@ def search(voice: Voice) -> None:
         if voice.sometimes(0.4) and len(voice.numbers) <= DESCRIBED:
             voice.say("look")
     _look_through(voice, list(voice.numbers))
+
+
+def _no_patch(voice: Voice) -> None:
+    """Photographs of which none holds the part that is shown, or which are equal."""
+    if references := [k for k in voice.numbers if voice.ref(k).role == "reference"]:
+        voice.say("find_unknown", image=voice.image(references[0]))
+        voice.say("part_of_none", ref=voice.image(references[0]))
+    else:
+        voice.say("compare")
+        voice.say("all_equal")
 
 
 def _in_named_image(voice: Voice) -> None:
@@ -174,6 +186,8 @@ def difference(voice: Voice) -> None:
 
 def odd_one_out(voice: Voice) -> None:
     """One image shows another object than the rest."""
+    if voice.label == "patch":
+        return difference(voice)
     if len(voice.sample.target_images) != 1 or not any(voice.notes(k) for k in voice.numbers):
         return search(voice)
     (odd,) = voice.sample.target_images
@@ -207,6 +221,20 @@ def refer(voice: Voice) -> None:
         _look_through(voice, _others(voice, reference))
 
 
+def multi_target(voice: Voice) -> None:
+    """Several objects of a name, or several copies of what a reference shows."""
+    references = [k for k in voice.numbers if voice.ref(k).role == "reference"]
+    if not references or voice.label != "patch":
+        return search(voice)
+    voice.say("find_unknown", image=voice.image(references[0]))
+    voice.say("found_again", **voice.images(sorted(voice.sample.target_images)))
+
+
+def none_of_them(voice: Voice) -> None:
+    """A part of a photograph, or a difference between photographs, that might not be there."""
+    (refer if voice.sample.relation == "part_of" else difference)(voice)
+
+
 def region(voice: Voice) -> None:
     """One image is cut out of another, in which its place is to be found."""
     source = min(voice.sample.target_images)
@@ -238,7 +266,8 @@ def tracking(voice: Voice) -> None:
     marked, (asked, *more) = _marked(voice), sorted(voice.sample.target_images)
     times = [voice.ref(k).frame for k in voice.numbers]
     known = [time for time in times if time is not None]
-    voice.say("frames", *(["frames_in_order"] if times == sorted(known) else []), n=number(len(voice.numbers)))
+    if voice.label != "patch":  # a patch is seen before several backgrounds
+        voice.say("frames", *(["frames_in_order"] if times == sorted(known) else []), n=number(len(voice.numbers)))
     if marked is not None and marked != asked:
         _name_marked(voice, marked)
     if more:
@@ -431,7 +460,9 @@ IMAGE_LEVEL: dict[str, Callable[[Voice], None]] = {
     "counting": counting,
     "diff": difference,
     "difference": difference,
+    "multi_target": multi_target,
     "multi_view": multi_view,
+    "none_of_them": none_of_them,
     "object_tracking": tracking,
     "odd_one_out": odd_one_out,
     "reasoning": reasoning,

@@ -96,6 +96,8 @@ def _difference(sample: Sample) -> list[str]:
 
 
 def _odd_one_out(sample: Sample) -> list[str]:
+    if subject(sample) == "patch":  # photographs without annotation: there is nothing to list
+        return _search(sample)
     return [*_lists(sample), f"Odd: {subject(sample)}.", *_search(sample)[1:]]
 
 

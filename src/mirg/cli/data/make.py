@@ -28,7 +28,7 @@ def photos(
         Literal["train", "test"], Option(help="A photograph is in one split only, by its pixels.")
     ] = "train",
     test_share: Annotated[float, Option(help="Share of the photographs kept for testing.")] = 0.2,
-    tasks: Annotated[str, Option(help="Any of region, difference, refer, with commas.")] = "region,difference,refer",
+    tasks: Annotated[str, Option(help="Tasks, separated by commas; all by default.")] = "",
     side: Annotated[int, Option(help="Long edge of the stored photographs, pixels.")] = 448,
     square: Annotated[bool, Option("--square", help="Resize everything to side x side, without borders.")] = False,
     max_images: Annotated[int, Option(help="Most images of a sample.")] = 4,
@@ -37,15 +37,15 @@ def photos(
     overwrite: shared.Overwrite = False,
     json: shared.Json = False,
 ) -> None:
-    """Make region, difference and refer samples from photographs without labels.
+    """Make multi-image samples of eight tasks from photographs without labels.
 
     Files that cannot be read are rejected with their name and the reason, counted, and listed in OUT/rejected.jsonl.
     """
-    options = locals() | {"tasks": listed(tasks)}
+    options = locals()
     from mirg.data.compose.photos.build import write_photo_samples
-    from mirg.data.compose.photos.pool import PhotoConfig, other_words
+    from mirg.data.compose.photos.pool import PHOTO_TASKS, PhotoConfig, other_words
 
-    config = settings(PhotoConfig, options)
+    config = settings(PhotoConfig, options | {"tasks": listed(tasks) or PHOTO_TASKS})
     with progress(quiet=json) as tell:
         report = write_photo_samples(folder, out, config, overwrite=overwrite, on_progress=tell)
     found = report.found

@@ -56,10 +56,13 @@ def matte(image: Image.Image, place: Place) -> Pixels:
     return (found * rim)[..., None]
 
 
-def soft_rim(size: tuple[int, int]) -> Pixels:
-    """1 inside of a piece of ``size`` (width, height), falling to 0 at its rim; shape (H, W)."""
+def soft_rim(size: tuple[int, int], share: float = RIM) -> Pixels:
+    """1 inside of a piece of ``size`` (width, height), falling to 0 at its rim; shape (H, W).
+
+    The rim is ``share`` of the shorter side wide, and one pixel at least.
+    """
     width, height = size
-    rim = max(RIM * min(size), 1.0)
+    rim = max(share * min(size), 1.0)
     across = np.minimum(np.arange(width) + 0.5, width - np.arange(width) - 0.5)
     down = np.minimum(np.arange(height) + 0.5, height - np.arange(height) - 0.5)
     return _smooth(across / rim)[None, :] * _smooth(down / rim)[:, None]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mirg.data.compose.bench import Draft
+from mirg.data.compose.photos.places import LABEL
 from mirg.data.compose.photos.pool import Found, PhotoConfig, PhotoPool, find_photos
-from mirg.data.compose.photos.tasks import LABEL, QUESTIONS, TASKS
+from mirg.data.compose.photos.tasks import QUESTIONS, TASKS
 from mirg.errors import DataError, ImageError
 from mirg.samples import REJECTED_FILE, DatasetWriter, Rejection
 from mirg.storage import write_jsonl_atomic
@@ -72,10 +73,11 @@ def write_photo_samples(
         tasks = usable_tasks(config, len(pool), found)
         counts: Counter[str] = Counter()
         for i in range(config.n):
-            draft = compose(i, tasks, pool)
+            task = tasks[i % len(tasks)]
+            draft = compose(i, task, pool)
             if draft is not None:
-                _write(writer, f"photos-{config.split}-{config.seed}-{i:06d}", draft, pool)
-                counts[draft.kind] += 1
+                _write(writer, f"photos-{config.split}-{config.seed}-{i:06d}", task, draft, pool)
+                counts[task] += 1
             tell("composing", i + 1, config.n)
         if not counts:
             raise DataError(
@@ -86,25 +88,35 @@ def write_photo_samples(
     return PhotoReport(Path(out), found, config.n, dict(sorted(counts.items())), config.n - counts.total())
 
 
+_LEAST = {  # photographs and images of a sample that a task needs, if not 1 and 2
+    "refer": (2, 3),
+    "object_tracking": (2, 2),
+    "multi_target": (2, 2),
+    "odd_one_out": (1, 3),
+}
+
+
 def usable_tasks(config: PhotoConfig, n_photos: int, found: Found) -> list[str]:
-    """The tasks that are possible with ``n_photos``: refer needs two. DataError if none is."""
+    """The tasks that are possible with ``n_photos`` and the largest number of images. DataError if none is."""
     if n_photos == 0:
         raise DataError(
             f"the {config.split} split has no photograph: only {found.n_readable} can be read",
             hint="a photograph belongs to one split only; add photographs",
         )
-    tasks = [task for task in config.tasks if task != "refer" or (n_photos > 1 and config.max_images > 2)]
+    least = {task: _LEAST.get(task, (1, 2)) for task in config.tasks}
+    tasks = [task for task in config.tasks if n_photos >= least[task][0] and config.max_images >= least[task][1]]
     if not tasks:
+        photos, images = min(least.values())
         raise DataError(
-            f"task 'refer' needs two photographs in the {config.split} split, there are {n_photos}, and 3 images",
+            f"task {config.tasks[0]!r} needs {photos} photographs in the {config.split} split, there are {n_photos}, "
+            f"and {images} images of a sample, {config.max_images} are allowed",
             hint="add photographs, or ask for region and difference",
         )
     return tasks
 
 
-def compose(i: int, tasks: list[str], pool: PhotoPool) -> Draft | None:
-    """Sample number ``i``: tasks take turns, and up to :data:`_ATTEMPTS` photographs are tried."""
-    task = tasks[i % len(tasks)]
+def compose(i: int, task: str, pool: PhotoPool) -> Draft | None:
+    """Sample number ``i``; up to :data:`_ATTEMPTS` photographs are tried."""
     for attempt in range(_ATTEMPTS):
         rng = random.Random(f"photos:{pool.config.seed}:{pool.config.split}:{i}:{attempt}")
         try:
@@ -116,11 +128,11 @@ def compose(i: int, tasks: list[str], pool: PhotoPool) -> Draft | None:
     return None
 
 
-def _write(writer: DatasetWriter, sample_id: str, draft: Draft, pool: PhotoPool) -> None:
-    """Store one sample; its image set is the photograph that the answer lies in.
+def _write(writer: DatasetWriter, sample_id: str, task: str, draft: Draft, pool: PhotoPool) -> None:
+    """Store one sample; its image set is the photograph that the (first) answer lies in, or might lie in.
 
-    So there are never more sets than photographs. The other candidates of a refer sample do not join sets: drawn at
-    random, they would soon join all sets into one, which has no interval.
+    So there are never more sets than photographs. The other candidates of a sample do not join sets: drawn at random,
+    they would soon join all sets into one, which has no interval.
     """
     sources = [pool.photos[shown.origin].digest[:16] for shown in draft.images]
     images = [
@@ -128,7 +140,8 @@ def _write(writer: DatasetWriter, sample_id: str, draft: Draft, pool: PhotoPool)
         for shown, source in zip(draft.images, sources, strict=True)
     ]
     question = QUESTIONS[draft.kind].format(**draft.slots)
-    (target,) = draft.targets
+    possible = [number for number, shown in enumerate(draft.images, 1) if shown.role != "reference"]
+    holder = min((target.image for target in draft.targets), default=possible[0])
     meta = {**draft.meta, "choices": draft.choices, "subject": LABEL, "photos": sources}
-    meta |= {"image_set": sources[target.image - 1]}
-    writer.add(draft.sample(images, id=sample_id, task=draft.kind, question=question, source="photos", meta=meta))
+    meta |= {"image_set": sources[holder - 1]}
+    writer.add(draft.sample(images, id=sample_id, task=task, question=question, source="photos", meta=meta))

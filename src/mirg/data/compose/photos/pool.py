@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 THUMB = 64  # long edge of the copy on which places are compared, pixels
 _KINDS = 6  # of other files that are named
 _CACHE_BYTES = 256 * 2**20
-PhotoTask = Literal["region", "difference", "refer"]
+PhotoTask = Literal[
+    "region",
+    "difference",
+    "refer",
+    "view_difference",
+    "object_tracking",
+    "multi_target",
+    "none_of_them",
+    "odd_one_out",
+]
 PHOTO_TASKS: tuple[PhotoTask, ...] = get_args(PhotoTask)
 
 
