@@ -1,0 +1,265 @@
+"""Stage 2: exercises in words over pictures whose correspondences are known. None uses a question of a task.
+
+An exercise is pictures (``Image-1`` ...), a request, and what a model with eyesight would say:
+
+    Match: Image-3.                     Found: Image-1 (120,80),(400,360).
+    Match: Image-2, Image-4.            Found: Image-1 (...),(...). Found: none.
+    Compare Image-1 and Image-3.        Different: Image-1 (...),(...). Image-3 (...),(...).
+    Compare Image-1 and Image-3.        Same.
+    Changed.                            Changed: Image-2 (...),(...).
+    Follow: Image-1 (...),(...).        Found: Image-2 (...),(...). Image-3 none.
+    Match: Image-1 everywhere.          Found: Image-2 (...),(...). Image-2 (...),(...).
+    Odd.                                Odd: Image-2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mirg.answers.markup import spell
+from mirg.families import MIRG_TINY
+from mirg.frames import to_frame
+from mirg.geometry import Box, clip
+from research.photo import draw
+from research.photo.pictures import NOWHERE, Layer, Picture, matches
+
+Photos = Sequence[Image.Image]
+_MIN_PART = 0.12  # sides of a box that an answer names, fractions
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """Pictures in order, the request after them, and the completion."""
+
+    pictures: tuple[Picture, ...]
+    request: str
+    completion: str
+
+
+def goals(pictures: Sequence[Picture]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """For every visual token of all pictures, the first earlier picture that shows the same place, and where.
+
+    Returns numbers (tokens,), 0 for none, and places (tokens, 2) in fractions.
+    """
+    numbers, places = [], []
+    for k, picture in enumerate(pictures):
+        count = picture.grid[0] * picture.grid[1]
+        number, where = np.zeros(count, np.int64), np.zeros((count, 2))
+        for j in range(k):
+            points = matches(picture, pictures[j])
+            new = (number == 0) & ~np.isnan(points[:, 0])
+            number[new], where[new] = j + 1, points[new]
+        numbers.append(number)
+        places.append(where)
+    return np.concatenate(numbers), np.concatenate(places)
+
+
+def spelled(number: int, box: Box) -> str:
+    """``Image-2 (120,80),(400,360)``"""
+    return f"Image-{number} {coordinates(box)}"
+
+
+def coordinates(box: Box) -> str:
+    """The box as the family writes it."""
+    return spell(to_frame(clip(box), (256, 256), MIRG_TINY), MIRG_TINY)
+
+
+def match(rng: np.random.Generator, photos: Photos) -> Exercise:
+    """One to three crops and one to three scenes in any order; whose part is a crop, and where?"""
+    n_scenes, n_crops = (int(rng.integers(1, 4)) for _ in range(2))
+    n_crops = min(n_crops, 5 - n_scenes)
+    scenes = [draw.scene(rng, photos, int(k)) for k in rng.choice(len(photos), n_scenes + 1, replace=False)]
+    missing = scenes.pop()
+    zoom = (0.9, 1.1) if rng.random() < 0.6 else (0.7, 2.2)
+    crops: list[tuple[Picture, int | None, Box]] = []
+    taken: dict[int, list[Box]] = {}
+    for _ in range(n_crops):
+        where: int | None = int(rng.integers(n_scenes))
+        if rng.random() < 0.12:
+            where = None
+        scene = missing if where is None else scenes[where]
+        box = draw.textured(rng, scene, photos, taken.setdefault(-1 if where is None else where, []))
+        taken[-1 if where is None else where].append(box)
+        crops.append((draw.crop(rng, scene, box, zoom), where, box))
+    if rng.random() < 0.3:
+        crops = [(replace(c, tone=draw.tone(rng, 0.4)), w, b) for c, w, b in crops]
+    scenes_first = rng.random() < 0.5
+    pictures = [*scenes, *(c for c, _, _ in crops)] if scenes_first else [*(c for c, _, _ in crops), *scenes]
+    scene_at, crop_at = (0, n_scenes) if scenes_first else (n_crops, 0)
+    asked = sorted(rng.choice(n_crops, int(rng.integers(1, min(n_crops, 2) + 1)), replace=False).tolist())
+    said = []
+    for k in asked:
+        _, where, box = crops[k]
+        said.append("Found: none." if where is None else f"Found: {spelled(scene_at + where + 1, box)}.")
+    request = "Match: " + ", ".join(f"Image-{crop_at + k + 1}" for k in asked) + "."
+    return Exercise(tuple(pictures), request, " ".join(said))
+
+
+def compare(rng: np.random.Generator, photos: Photos) -> Exercise:
+    """A scene twice, exactly or from elsewhere, one of them altered at one place or not; and perhaps another scene."""
+    first, other = (draw.scene(rng, photos, int(k)) for k in rng.choice(len(photos), 2, replace=False))
+    second = first if rng.random() < 0.6 else _moved(rng, first)
+    if rng.random() < 0.15:
+        said: list[Box] = []
+    else:
+        first, second, said = _altered(rng, first, second, photos)
+    pictures, labels = [first, second], [1, 2]
+    if rng.random() < 0.5:
+        first, second = second, first
+        pictures, said = [first, second], said[::-1]
+    if rng.random() < 0.3:
+        spot = int(rng.integers(3))
+        pictures.insert(spot, other)
+        labels = [k + 1 for k in range(3) if k != spot]
+    words = " ".join(f"{spelled(n, b)}." for n, b in zip(labels, said, strict=False))
+    request = f"Compare Image-{labels[0]} and Image-{labels[1]}."
+    return Exercise(tuple(pictures), request, f"Different: {words}" if said else "Same.")
+
+
+def changed(rng: np.random.Generator, photos: Photos) -> Exercise:
+    """A scene three or four times, one of them altered: the odd one is known because the others agree."""
+    base = draw.scene(rng, photos, int(rng.integers(len(photos))))
+    count = int(rng.integers(3, 5))
+    copies = [base if rng.random() < 0.7 else _moved(rng, base) for _ in range(count)]
+    spot = int(rng.integers(count))
+    _, altered, said = _altered(rng, base, copies[spot], photos)
+    copies[spot] = altered
+    return Exercise(tuple(copies), "Changed.", f"Changed: {spelled(spot + 1, said[1])}.")
+
+
+def follow(rng: np.random.Generator, photos: Photos) -> Exercise:
+    """A part of the first picture, or a patch pasted onto it, is pasted onto others, or not."""
+    count = int(rng.integers(1, 4))
+    numbers = rng.choice(len(photos), count + 2, replace=False)
+    first, donor, *others = (draw.scene(rng, photos, int(k)) for k in numbers)
+    source = draw.textured(rng, donor, photos)
+    patch = Layer(donor.layers[0].photo, draw.inside(donor.layers[0], source), flipped=donor.layers[0].flipped)
+    shape = [(source[k + 2] - source[k]) * donor.size[k] for k in (0, 1)]  # pixels
+    if rng.random() < 0.7:
+        box = _spot(rng, first, shape, 1.0)
+        first = draw.paste(rng, first, patch, box)
+    else:
+        first, box = donor, source
+    pictures, said = [first], []
+    for k, scene in enumerate(others):
+        if rng.random() < 0.25:
+            pictures.append(scene)
+            said.append(f"Image-{k + 2} none.")
+            continue
+        spot = _spot(rng, scene, shape, float(np.exp(rng.uniform(np.log(0.75), np.log(1.33)))))
+        pictures.append(draw.paste(rng, scene, patch, spot))
+        said.append(f"{spelled(k + 2, spot)}.")
+    return Exercise(tuple(pictures), f"Follow: {spelled(1, box)}.", f"Found: {' '.join(said)}")
+
+
+def again(rng: np.random.Generator, photos: Photos) -> Exercise:
+    """A crop, and scenes onto which it is pasted in several places."""
+    count = int(rng.integers(1, 4))
+    numbers = rng.choice(len(photos), count + 1, replace=False)
+    donor, *scenes = (draw.scene(rng, photos, int(k)) for k in numbers)
+    source = draw.textured(rng, donor, photos, sides=(0.2, 0.4))
+    part = draw.crop(rng, donor, source, (0.9, 1.3))
+    shape = [(source[k + 2] - source[k]) * donor.size[k] for k in (0, 1)]
+    said: list[str] = []
+    free: dict[int, list[Box]] = {k: [] for k in range(count)}
+    for _ in range(int(rng.integers(1, 5))):
+        k = int(rng.integers(count))
+        box = _spot(rng, scenes[k], shape, float(np.exp(rng.uniform(np.log(0.8), np.log(1.25)))))
+        if all(_apart(box, other) for other in free[k]):
+            free[k].append(box)
+    for k, boxes in free.items():
+        for box in sorted(boxes):
+            scenes[k] = draw.paste(rng, scenes[k], part.layers[0], box)
+            said.append(f"{spelled(k + 2, box)}.")
+    return Exercise((part, *scenes), "Match: Image-1 everywhere.", f"Found: {' '.join(said)}")
+
+
+def odd(rng: np.random.Generator, photos: Photos) -> Exercise:
+    """Three or four views, all but one of the same scene."""
+    base, other = (draw.scene(rng, photos, int(k)) for k in rng.choice(len(photos), 2, replace=False))
+    count = int(rng.integers(3, 5))
+    spot = int(rng.integers(count))
+    if rng.random() < 0.5:
+        views = [_moved(rng, base) for _ in range(count)]
+        views[spot] = other
+    else:  # crops, of which one is of another place
+        box = draw.textured(rng, base, photos)
+        views = [draw.crop(rng, base, _nudged(rng, box), (0.9, 1.3)) for _ in range(count)]
+        views[spot] = draw.crop(
+            rng, base if rng.random() < 0.5 else other, draw.textured(rng, base, photos, [box]), (0.9, 1.3)
+        )
+    return Exercise(tuple(views), "Odd.", f"Odd: Image-{spot + 1}.")
+
+
+EXERCISES: dict[str, Callable[[np.random.Generator, Photos], Exercise]] = {
+    "match": match,
+    "compare": compare,
+    "changed": changed,
+    "follow": follow,
+    "again": again,
+    "odd": odd,
+}
+
+
+def _moved(rng: np.random.Generator, picture: Picture) -> Picture:
+    """Most of what ``picture`` shows, from a window a little smaller."""
+    base = picture.layers[0]
+    box = (rng.uniform(0, 0.22), rng.uniform(0, 0.22), rng.uniform(0.78, 1), rng.uniform(0.78, 1))
+    window = draw.inside(base, box)
+    scale = draw.LONG / max(window[2] - window[0], window[3] - window[1])
+    return draw.view(base.photo, window, scale, flipped=base.flipped)
+
+
+def _altered(
+    rng: np.random.Generator, first: Picture, second: Picture, photos: Photos
+) -> tuple[Picture, Picture, list[Box]]:
+    """``second`` with a patch over a place that both show; and that place in both of them."""
+    box = draw.textured(rng, second, photos)
+    a, b = first.layers[0], second.layers[0]
+    window = draw.inside(b, box)
+    there = _within(a, window)
+    if min(there[0], there[1]) < 0 or max(there[2], there[3]) > 1:  # not all of it is shown by the first
+        middle = (0.3, 0.3, 0.62, 0.62)
+        box = middle
+        there = clip(_within(a, draw.inside(b, box)))
+    if rng.random() < 0.6:
+        donor = draw.scene(rng, photos, int(rng.integers(len(photos))))
+        other = draw.textured(rng, donor, photos, sides=(box[2] - box[0], box[2] - box[0] + 0.01))
+        layer = replace(donor.layers[0], source=draw.inside(donor.layers[0], other))
+    else:
+        part = np.asarray(photos[b.photo].resize((1, 1), Image.Resampling.BOX, box=window), np.float64)
+        red, green, blue = (part[0, 0] / 255).tolist()
+        layer = Layer(NOWHERE, (0, 0, 1, 1), colour=(red, green, blue))
+    return first, draw.paste(rng, second, layer, box), [there, box]
+
+
+def _within(layer: Layer, window: draw.Window) -> Box:
+    """A window of the layer's photograph as fractions of the layer."""
+    left, top, right, bottom = layer.source
+    x1, x2 = ((x - left) / (right - left) for x in (window[0], window[2]))
+    y1, y2 = ((y - top) / (bottom - top) for y in (window[1], window[3]))
+    return (1 - x2, y1, 1 - x1, y2) if layer.flipped else (x1, y1, x2, y2)
+
+
+def _spot(rng: np.random.Generator, picture: Picture, shape: Sequence[float], scale: float) -> Box:
+    """A random place in ``picture`` for something of ``shape`` pixels, scaled."""
+    wide, high = (float(np.clip(scale * shape[k] / picture.size[k], _MIN_PART, 0.7)) for k in (0, 1))
+    x, y = rng.uniform(0, 1 - wide), rng.uniform(0, 1 - high)
+    return (x, y, x + wide, y + high)
+
+
+def _apart(box: Box, other: Box) -> bool:
+    return min(box[2], other[2]) <= max(box[0], other[0]) or min(box[3], other[3]) <= max(box[1], other[1])
+
+
+def _nudged(rng: np.random.Generator, box: Box) -> Box:
+    """``box`` moved by up to a fifth of its sides, inside the picture."""
+    wide, high = box[2] - box[0], box[3] - box[1]
+    x = float(np.clip(box[0] + rng.uniform(-0.2, 0.2) * wide, 0, 1 - wide))
+    y = float(np.clip(box[1] + rng.uniform(-0.2, 0.2) * high, 0, 1 - high))
+    return (x, y, x + wide, y + high)

@@ -1,0 +1,144 @@
+"""Stage 2: the language model learns to read correspondences off the visual tokens, densely and in words.
+
+Besides the completions, two readers are trained on the hidden states of visual tokens: the number of their own image
+after the first layer, and, after :data:`MATCH_LAYER`, the earlier image that shows the same place, and where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+from mirg.models.tiny import GRID, MAX_IMAGES
+from research.perception.batches import IGNORED, Vocabulary, token_batch
+from research.perception.losses import USER, _outputs
+from research.photo.exercises import EXERCISES, Exercise, goals
+from research.photo.pictures import centres, render
+from research.photo.tower import BINS, expected, patches, soft_bins
+
+OWNER_LAYER, MATCH_LAYER = 0, 2
+OWNER_WEIGHT, MATCH_WEIGHT, PLACE_WEIGHT, OWN_PLACE_WEIGHT = 0.3, 1.0, 1.0, 0.3
+# The share of each exercise in a batch.
+SHARES = {"match": 0.34, "compare": 0.14, "changed": 0.18, "follow": 0.16, "again": 0.12, "odd": 0.06}
+
+
+class LanguageReaders(nn.Module):
+    """What hidden states are read with in training."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.owner = nn.Linear(width, MAX_IMAGES)
+        self.image = nn.Linear(width, MAX_IMAGES + 1)
+        self.place = nn.Linear(width, 2 * BINS)
+        self.own_place = nn.Linear(width, 2 * BINS)
+
+
+def draw_batch(rng: np.random.Generator, photos: Sequence[Image.Image], count: int) -> list[Exercise]:
+    """``count`` exercises, their kinds by :data:`SHARES`."""
+    kinds = rng.choice(list(SHARES), count, p=np.array(list(SHARES.values())) / sum(SHARES.values()))
+    return [EXERCISES[kind](rng, photos) for kind in kinds]
+
+
+def prompt_of(exercise: Exercise) -> str:
+    """Labels, placeholders of the visual tokens and the request, in the layout of ``mirg.answers.prompts``."""
+    shown = [
+        f"Image-{k}: <|vision_start|>{'<|image_pad|>' * (p.grid[0] * p.grid[1])}<|vision_end|>"
+        for k, p in enumerate(exercise.pictures, 1)
+    ]
+    return f"{USER}{chr(10).join(shown)}\n{exercise.request}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def language_loss(
+    model: Any, tokenizer: Any, readers: LanguageReaders, batch: Sequence[Exercise], photos: Sequence[Image.Image]
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Loss of the completions and of the readers, and what to log."""
+    vocabulary = Vocabulary(tokenizer.pad_token_id, model.config.image_token_id)
+    prompts = tokenizer([prompt_of(e) for e in batch])["input_ids"]
+    completions = tokenizer([f" {e.completion}<|im_end|>" for e in batch])["input_ids"]
+    inputs = token_batch(prompts, completions, vocabulary)
+    labels = inputs.pop("labels")[:, 1:]
+    pictures = [p for e in batch for p in e.pictures]
+    pixels, grid = patches([render(p, photos) for p in pictures])
+    inner = model.model
+    layers = inner.language_model.layers
+    with ExitStack() as stack:
+        caught = [stack.enter_context(_outputs(layers[k], _first)) for k in (OWNER_LAYER, MATCH_LAYER)]
+        hidden = inner(**inputs, pixel_values=pixels, image_grid_thw=grid).last_hidden_state[:, :-1]
+    visual = inputs["input_ids"] == vocabulary.image
+    early, late = (states[0][visual] for states in caught)
+    wanted = labels != IGNORED
+    logits = model.lm_head(hidden[wanted]).float()
+    said = F.cross_entropy(logits, labels[wanted])
+    read, measured = _read(readers, early, late, batch)
+    measured |= {"said": said.item(), **_accuracy(tokenizer, logits.detach(), labels[wanted])}
+    return said + read, measured
+
+
+def _accuracy(tokenizer: Any, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """Shares of right image labels and of coordinates that are at most one step off."""
+    ids = tokenizer.convert_tokens_to_ids
+    numbers = torch.tensor([ids(str(c)) for c in GRID])
+    place = torch.isin(labels, numbers)
+    image = torch.isin(labels, torch.tensor([ids(f" Image-{k}") for k in range(1, MAX_IMAGES + 1)]))
+    true = (labels[place][:, None] == numbers).int().argmax(-1)
+    gap = (logits[place][:, numbers].argmax(-1) - true).abs()
+    right = (logits.argmax(-1) == labels)[image]
+    return {"image": right.float().mean().item(), "near": (gap <= 1).float().mean().item()}
+
+
+def _read(
+    readers: LanguageReaders, early: torch.Tensor, late: torch.Tensor, batch: Sequence[Exercise]
+) -> tuple[torch.Tensor, dict[str, float]]:
+    numbers, places = (np.concatenate(part) for part in zip(*(goals(e.pictures) for e in batch), strict=True))
+    owners = np.concatenate([np.full(p.grid[0] * p.grid[1], k) for e in batch for k, p in enumerate(e.pictures)])
+    own = np.concatenate([centres(p) for e in batch for p in e.pictures])
+    number, place = torch.from_numpy(numbers), torch.from_numpy(places).float()
+    shown = number > 0
+    image = readers.image(late).float()
+    spots = readers.place(late[shown]).unflatten(-1, (2, BINS)).float()
+    own_spots = readers.own_place(late).unflatten(-1, (2, BINS)).float()
+    loss = OWNER_WEIGHT * F.cross_entropy(readers.owner(early).float(), torch.from_numpy(owners))
+    loss = loss + MATCH_WEIGHT * F.cross_entropy(image, number) + PLACE_WEIGHT * soft_bins(spots, place[shown])
+    loss = loss + OWN_PLACE_WEIGHT * soft_bins(own_spots, torch.from_numpy(own).float())
+    with torch.no_grad():
+        off = (expected(spots) - place[shown]).abs().mean().item()
+        right = (image.argmax(-1) == number).float()
+        return loss, {"owned": right[~shown].mean().item(), "matched": right[shown].mean().item(), "off": off}
+
+
+def _first(out: Any) -> torch.Tensor:
+    return out if isinstance(out, torch.Tensor) else out[0]
+
+
+@torch.no_grad()
+def match_same_places(language_model: Any, same: torch.Tensor, samples: torch.Tensor) -> None:
+    """Let four heads of the second and third layer first attend to tokens that show the same place.
+
+    Queries and keys are both the projection ``same`` (features, width) that the tower was trained with, reduced to its
+    principal directions on ``samples`` (tokens, width). It goes to the slow half of the rotary dimensions, which hardly
+    turn over the length of a prompt.
+    """
+    values = F.normalize(samples, dim=-1) @ same.T
+    values = values - values.mean(0)
+    _, _, directions = torch.linalg.svd(values, full_matrices=False)
+    head_width = language_model.layers[1].self_attn.head_dim
+    half, quarter = head_width // 2, head_width // 4
+    slow = [*range(half - quarter, half), *range(head_width - quarter, head_width)]
+    reduced = directions[: 4 * len(slow)] @ same
+    for layer in language_model.layers[1:3]:
+        attention = layer.self_attn
+        for head in range(4):
+            rows = reduced[head::4]  # as many directions for each head, large and small ones alike
+            block = torch.zeros(head_width, reduced.shape[1])
+            block[slow] = rows / rows.norm(dim=1, keepdim=True).mean()
+            for projection in (attention.q_proj, attention.k_proj):
+                projection.weight[head * head_width : (head + 1) * head_width] = block
+        for scale in (attention.q_norm, attention.k_norm):
+            scale.weight.fill_(1.4)
