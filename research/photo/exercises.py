@@ -14,8 +14,9 @@ An exercise is pictures (``Image-1`` ...), a request, and what a model with eyes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from mirg.families import MIRG_TINY
 from mirg.frames import to_frame
 from mirg.geometry import Box, clip
 from research.photo import draw
-from research.photo.pictures import NOWHERE, Layer, Picture, matches
+from research.photo.pictures import NOWHERE, Layer, Picture, centres, matches, shown_at
 
 Photos = Sequence[Image.Image]
 _MIN_PART = 0.12  # sides of a box that an answer names, fractions
@@ -34,29 +35,58 @@ _MIN_PART = 0.12  # sides of a box that an answer names, fractions
 
 @dataclass(frozen=True)
 class Exercise:
-    """Pictures in order, the request after them, and the completion."""
+    """Pictures in order, the request after them, and the completion.
+
+    ``altered`` is the number of the picture that is altered at one place, and ``holes`` that place in every picture
+    that shows it.
+    """
 
     pictures: tuple[Picture, ...]
     request: str
     completion: str
+    altered: int = 0
+    holes: Mapping[int, Box] = field(default_factory=dict)
 
 
-def goals(pictures: Sequence[Picture]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """For every visual token of all pictures, the first earlier picture that shows the same place, and where.
+class Goals(NamedTuple):
+    """For every visual token of some pictures, the first earlier picture that shows the same place."""
 
-    Returns numbers (tokens,), 0 for none, and places (tokens, 2) in fractions.
-    """
-    numbers, places = [], []
+    number: NDArray[np.int64]  # (tokens,) of that picture, from 1; 0 for none
+    place: NDArray[np.float64]  # (tokens, 2) where it shows it, fractions
+    boxes: NDArray[np.float64]  # (tokens, 8) the box of all that both show, there and here, fractions
+
+
+def goals(pictures: Sequence[Picture]) -> Goals:
+    """What the visual tokens of all pictures, one after the other, should know about earlier pictures."""
+    parts = []
     for k, picture in enumerate(pictures):
         count = picture.grid[0] * picture.grid[1]
-        number, where = np.zeros(count, np.int64), np.zeros((count, 2))
+        part = Goals(np.zeros(count, np.int64), np.zeros((count, 2)), np.zeros((count, 8)))
         for j in range(k):
-            points = matches(picture, pictures[j])
-            new = (number == 0) & ~np.isnan(points[:, 0])
-            number[new], where[new] = j + 1, points[new]
-        numbers.append(number)
-        places.append(where)
-    return np.concatenate(numbers), np.concatenate(places)
+            points, boxes = matches(picture, pictures[j])
+            new = (part.number == 0) & ~np.isnan(points[:, 0])
+            part.number[new], part.place[new], part.boxes[new] = j + 1, points[new], boxes[new]
+        parts.append(part)
+    return Goals(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+
+def holes(exercise: Exercise) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Which visual tokens lie in a place where their picture differs from an earlier one, and that place.
+
+    Returns (tokens,) and (tokens, 8): the box there and the box here, as in :class:`Goals`.
+    """
+    flags, boxes = [], []
+    for k, picture in enumerate(exercise.pictures, 1):
+        points = centres(picture)
+        earlier = [j for j in sorted(exercise.holes) if j < k and exercise.altered in (j, k)]
+        flag, box = np.zeros(len(points), bool), np.zeros((len(points), 8))
+        if k in exercise.holes and earlier:
+            here = exercise.holes[k]
+            flag = np.all((points >= here[:2]) & (points < here[2:]), axis=1)
+            box[:] = (*clip(exercise.holes[earlier[0]]), *clip(here))
+        flags.append(flag)
+        boxes.append(box)
+    return np.concatenate(flags), np.concatenate(boxes)
 
 
 def spelled(number: int, box: Box) -> str:
@@ -108,17 +138,19 @@ def compare(rng: np.random.Generator, photos: Photos) -> Exercise:
         said: list[Box] = []
     else:
         first, second, said = _altered(rng, first, second, photos)
-    pictures, labels = [first, second], [1, 2]
+    pictures, labels, odd_one = [first, second], [1, 2], 1
     if rng.random() < 0.5:
-        first, second = second, first
-        pictures, said = [first, second], said[::-1]
+        pictures, said, odd_one = [second, first], said[::-1], 0
     if rng.random() < 0.3:
         spot = int(rng.integers(3))
         pictures.insert(spot, other)
         labels = [k + 1 for k in range(3) if k != spot]
     words = " ".join(f"{spelled(n, b)}." for n, b in zip(labels, said, strict=False))
     request = f"Compare Image-{labels[0]} and Image-{labels[1]}."
-    return Exercise(tuple(pictures), request, f"Different: {words}" if said else "Same.")
+    if not said:
+        return Exercise(tuple(pictures), request, "Same.")
+    places = dict(zip(labels, said, strict=True))
+    return Exercise(tuple(pictures), request, f"Different: {words}", labels[odd_one], places)
 
 
 def changed(rng: np.random.Generator, photos: Photos) -> Exercise:
@@ -127,9 +159,11 @@ def changed(rng: np.random.Generator, photos: Photos) -> Exercise:
     count = int(rng.integers(3, 5))
     copies = [base if rng.random() < 0.7 else _moved(rng, base) for _ in range(count)]
     spot = int(rng.integers(count))
-    _, altered, said = _altered(rng, base, copies[spot], photos)
-    copies[spot] = altered
-    return Exercise(tuple(copies), "Changed.", f"Changed: {spelled(spot + 1, said[1])}.")
+    intact = copies[spot]
+    _, copies[spot], said = _altered(rng, base, intact, photos)
+    window = draw.inside(intact.layers[0], said[1])
+    places = {k: shown_at(c.layers[0], window) for k, c in enumerate(copies, 1)}
+    return Exercise(tuple(copies), "Changed.", f"Changed: {spelled(spot + 1, said[1])}.", spot + 1, places)
 
 
 def follow(rng: np.random.Generator, photos: Photos) -> Exercise:
@@ -222,11 +256,11 @@ def _altered(
     box = draw.textured(rng, second, photos)
     a, b = first.layers[0], second.layers[0]
     window = draw.inside(b, box)
-    there = _within(a, window)
+    there = shown_at(a, window)
     if min(there[0], there[1]) < 0 or max(there[2], there[3]) > 1:  # not all of it is shown by the first
         middle = (0.3, 0.3, 0.62, 0.62)
         box = middle
-        there = clip(_within(a, draw.inside(b, box)))
+        there = clip(shown_at(a, draw.inside(b, box)))
     if rng.random() < 0.6:
         donor = draw.scene(rng, photos, int(rng.integers(len(photos))))
         other = draw.textured(rng, donor, photos, sides=(box[2] - box[0], box[2] - box[0] + 0.01))
@@ -236,14 +270,6 @@ def _altered(
         red, green, blue = (part[0, 0] / 255).tolist()
         layer = Layer(NOWHERE, (0, 0, 1, 1), colour=(red, green, blue))
     return first, draw.paste(rng, second, layer, box), [there, box]
-
-
-def _within(layer: Layer, window: draw.Window) -> Box:
-    """A window of the layer's photograph as fractions of the layer."""
-    left, top, right, bottom = layer.source
-    x1, x2 = ((x - left) / (right - left) for x in (window[0], window[2]))
-    y1, y2 = ((y - top) / (bottom - top) for y in (window[1], window[3]))
-    return (1 - x2, y1, 1 - x1, y2) if layer.flipped else (x1, y1, x2, y2)
 
 
 def _spot(rng: np.random.Generator, picture: Picture, shape: Sequence[float], scale: float) -> Box:

@@ -1,7 +1,9 @@
 """Stage 2: the language model learns to read correspondences off the visual tokens, densely and in words.
 
-Besides the completions, two readers are trained on the hidden states of visual tokens: the number of their own image
-after the first layer, and, after :data:`MATCH_LAYER`, the earlier image that shows the same place, and where.
+Besides the completions, readers of the hidden states of visual tokens are trained: the number of their own image after
+the first layer; after :data:`MATCH_LAYER` the earlier image that shows the same place, and where; one layer later the
+boxes of all that the two images share there, or of the place where they differ. The token that ends an image gathers
+this for the whole image.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ from torch.nn import functional as F
 from mirg.models.tiny import GRID, MAX_IMAGES
 from research.perception.batches import IGNORED, Vocabulary, token_batch
 from research.perception.losses import USER, _outputs
-from research.photo.exercises import EXERCISES, Exercise, goals
+from research.photo.exercises import EXERCISES, Exercise, goals, holes
 from research.photo.pictures import centres, render
 from research.photo.tower import BINS, expected, patches, soft_bins
 
-OWNER_LAYER, MATCH_LAYER = 0, 2
-OWNER_WEIGHT, MATCH_WEIGHT, PLACE_WEIGHT, OWN_PLACE_WEIGHT = 0.3, 1.0, 1.0, 0.3
+LAYERS = OWNER_LAYER, MATCH_LAYER, BOX_LAYER, END_LAYER = 0, 2, 3, 4
+OWNER_WEIGHT, MATCH_WEIGHT, PLACE_WEIGHT, OWN_PLACE_WEIGHT, BOX_WEIGHT, END_WEIGHT = 0.3, 1.0, 1.0, 0.3, 1.5, 1.0
 # The share of each exercise in a batch.
 SHARES = {"match": 0.34, "compare": 0.14, "changed": 0.18, "follow": 0.16, "again": 0.12, "odd": 0.06}
 
@@ -38,6 +40,13 @@ class LanguageReaders(nn.Module):
         self.image = nn.Linear(width, MAX_IMAGES + 1)
         self.place = nn.Linear(width, 2 * BINS)
         self.own_place = nn.Linear(width, 2 * BINS)
+        self.boxes = nn.Linear(width, 8 * BINS)
+        self.hole = nn.Linear(width, 2)
+        self.hole_boxes = nn.Linear(width, 8 * BINS)
+        self.end = nn.Linear(width, MAX_IMAGES + 1)
+        self.end_boxes = nn.Linear(width, 8 * BINS)
+        self.end_hole = nn.Linear(width, 2)
+        self.end_hole_boxes = nn.Linear(width, 8 * BINS)
 
 
 def draw_batch(rng: np.random.Generator, photos: Sequence[Image.Image], count: int) -> list[Exercise]:
@@ -69,14 +78,17 @@ def language_loss(
     inner = model.model
     layers = inner.language_model.layers
     with ExitStack() as stack:
-        caught = [stack.enter_context(_outputs(layers[k], _first)) for k in (OWNER_LAYER, MATCH_LAYER)]
+        caught = [
+            stack.enter_context(_outputs(layers[k], _first)) for k in (OWNER_LAYER, MATCH_LAYER, BOX_LAYER, END_LAYER)
+        ]
         hidden = inner(**inputs, pixel_values=pixels, image_grid_thw=grid).last_hidden_state[:, :-1]
     visual = inputs["input_ids"] == vocabulary.image
-    early, late = (states[0][visual] for states in caught)
+    ends = inputs["input_ids"] == tokenizer.convert_tokens_to_ids("<|vision_end|>")
+    states = [*(found[0][visual] for found in caught[:3]), caught[3][0][ends]]
     wanted = labels != IGNORED
     logits = model.lm_head(hidden[wanted]).float()
     said = F.cross_entropy(logits, labels[wanted])
-    read, measured = _read(readers, early, late, batch)
+    read, measured = _read(readers, states, batch)
     measured |= {"said": said.item(), **_accuracy(tokenizer, logits.detach(), labels[wanted])}
     return said + read, measured
 
@@ -94,23 +106,74 @@ def _accuracy(tokenizer: Any, logits: torch.Tensor, labels: torch.Tensor) -> dic
 
 
 def _read(
-    readers: LanguageReaders, early: torch.Tensor, late: torch.Tensor, batch: Sequence[Exercise]
+    readers: LanguageReaders, states: Sequence[torch.Tensor], batch: Sequence[Exercise]
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    numbers, places = (np.concatenate(part) for part in zip(*(goals(e.pictures) for e in batch), strict=True))
+    """Loss of the readers on the states (tokens, width) after the layers, and what to log."""
+    early, late, latest, ends = states
+    number, place, boxes = (
+        torch.from_numpy(np.concatenate(p)) for p in zip(*(goals(e.pictures) for e in batch), strict=True)
+    )
     owners = np.concatenate([np.full(p.grid[0] * p.grid[1], k) for e in batch for k, p in enumerate(e.pictures)])
-    own = np.concatenate([centres(p) for e in batch for p in e.pictures])
-    number, place = torch.from_numpy(numbers), torch.from_numpy(places).float()
+    own = torch.from_numpy(np.concatenate([centres(p) for e in batch for p in e.pictures])).float()
     shown = number > 0
     image = readers.image(late).float()
-    spots = readers.place(late[shown]).unflatten(-1, (2, BINS)).float()
-    own_spots = readers.own_place(late).unflatten(-1, (2, BINS)).float()
+    spots = _bins(readers.place(late[shown]))
+    sides = _bins(readers.boxes(latest[shown]))
     loss = OWNER_WEIGHT * F.cross_entropy(readers.owner(early).float(), torch.from_numpy(owners))
-    loss = loss + MATCH_WEIGHT * F.cross_entropy(image, number) + PLACE_WEIGHT * soft_bins(spots, place[shown])
-    loss = loss + OWN_PLACE_WEIGHT * soft_bins(own_spots, torch.from_numpy(own).float())
+    loss = loss + MATCH_WEIGHT * F.cross_entropy(image, number)
+    loss = loss + PLACE_WEIGHT * soft_bins(spots, place[shown].float())
+    loss = loss + BOX_WEIGHT * soft_bins(sides, boxes[shown].float())
+    hole, hole_boxes = (torch.from_numpy(np.concatenate(p)) for p in zip(*map(holes, batch), strict=True))
+    loss = loss + _holes(readers.hole, readers.hole_boxes, latest, hole, hole_boxes)
+    counts = [p.grid[0] * p.grid[1] for e in batch for p in e.pictures]
+    owner = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))  # the number of a token's picture in the batch
+    ended, end_off = _ends(readers, ends, owner, number, boxes, hole, hole_boxes)
+    loss = loss + END_WEIGHT * ended
+    loss = loss + OWN_PLACE_WEIGHT * soft_bins(_bins(readers.own_place(late)), own)
     with torch.no_grad():
         off = (expected(spots) - place[shown]).abs().mean().item()
+        box_off = (expected(sides) - boxes[shown]).abs().mean().item()
         right = (image.argmax(-1) == number).float()
-        return loss, {"owned": right[~shown].mean().item(), "matched": right[shown].mean().item(), "off": off}
+        shares = {"alone": right[~shown].mean().item(), "matched": right[shown].mean().item()}
+        return loss, shares | {"off": off, "box_off": box_off, "end_off": end_off}
+
+
+def _holes(
+    flag: nn.Linear, boxes: nn.Linear, states: torch.Tensor, wanted: torch.Tensor, places: torch.Tensor
+) -> torch.Tensor:
+    """Loss of knowing a place that differs, and its boxes. Few tokens lie in one, so each counts more."""
+    loss = F.cross_entropy(flag(states).float(), wanted.long(), weight=torch.tensor([1.0, 4.0]))
+    if wanted.any():
+        loss = loss + soft_bins(_bins(boxes(states[wanted])), places[wanted].float())
+    return loss
+
+
+def _ends(
+    readers: LanguageReaders, ends: torch.Tensor, owner: torch.Tensor, number: torch.Tensor, boxes: torch.Tensor,
+    hole: torch.Tensor, hole_boxes: torch.Tensor,
+) -> tuple[torch.Tensor, float]:  # fmt: skip
+    """Loss of the tokens that end a picture: its first match and its place that differs. Returns the error of boxes."""
+    count = len(ends)
+    first = torch.full((count,), MAX_IMAGES + 1).scatter_reduce(
+        0, owner, torch.where(number > 0, number, MAX_IMAGES + 1), "amin"
+    )
+    chosen = number == first[owner]
+    place, differs = torch.zeros(count, 8, dtype=boxes.dtype), torch.zeros(count, 8, dtype=boxes.dtype)
+    place[owner[chosen]] = boxes[chosen]
+    differs[owner[hole]] = hole_boxes[hole]
+    matched = first <= MAX_IMAGES
+    loss = F.cross_entropy(readers.end(ends).float(), torch.where(matched, first, 0))
+    sides = _bins(readers.end_boxes(ends[matched]))
+    loss = loss + soft_bins(sides, place[matched].float())
+    wanted = torch.zeros(count, dtype=torch.bool)
+    wanted[owner[hole]] = True
+    loss = loss + _holes(readers.end_hole, readers.end_hole_boxes, ends, wanted, differs)
+    return loss, (expected(sides.detach()) - place[matched]).abs().mean().item()
+
+
+def _bins(logits: torch.Tensor) -> torch.Tensor:
+    """(tokens, n * BINS) to (tokens, n, BINS)."""
+    return logits.unflatten(-1, (-1, BINS)).float()
 
 
 def _first(out: Any) -> torch.Tensor:

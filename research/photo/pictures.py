@@ -160,9 +160,43 @@ def find(picture: Picture, photo: NDArray[np.int64], where: Points) -> Points:
     return found
 
 
-def matches(picture: Picture, other: Picture) -> Points:
-    """Where ``other`` shows what each visual token of ``picture`` shows, (tokens, 2); NaN where it does not."""
-    return find(other, *sources(picture, centres(picture)))
+def matches(picture: Picture, other: Picture) -> tuple[Points, NDArray[np.float64]]:
+    """Where ``other`` shows what each visual token of ``picture`` shows, (tokens, 2); NaN where it does not.
+
+    And the boxes of all that both show of that photograph, in ``other`` and in ``picture``, (tokens, 8) in fractions.
+    """
+    points = centres(picture)
+    photo, where = sources(picture, points)
+    own = front(picture, points)
+    found = find(other, photo, where)
+    boxes = np.zeros((len(points), 8))
+    seen = ~np.isnan(found[:, 0])
+    there = front(other, np.nan_to_num(found))
+    for a, layer in enumerate(picture.layers):
+        for b, its in enumerate(other.layers):
+            mine = seen & (own == a) & (there == b)
+            if mine.any():
+                window = shared(layer, its)
+                boxes[mine] = (*shown_at(its, window), *shown_at(layer, window))
+    return found, boxes
+
+
+def shared(layer: Layer, other: Layer) -> tuple[float, float, float, float]:
+    """The window of the photograph that both layers show."""
+    left, top = (max(layer.source[k], other.source[k]) for k in (0, 1))
+    right, bottom = (min(layer.source[k], other.source[k]) for k in (2, 3))
+    return (left, top, right, bottom)
+
+
+def shown_at(layer: Layer, window: tuple[float, float, float, float]) -> Box:
+    """Where a window of the layer's photograph lies in the layer's picture, in fractions."""
+    left, top, right, bottom = layer.source
+    x1, x2 = ((x - left) / (right - left) for x in (window[0], window[2]))
+    y1, y2 = ((y - top) / (bottom - top) for y in (window[1], window[3]))
+    if layer.flipped:
+        x1, x2 = 1 - x2, 1 - x1
+    px, py, wide, high = *layer.place[:2], layer.place[2] - layer.place[0], layer.place[3] - layer.place[1]
+    return (px + x1 * wide, py + y1 * high, px + x2 * wide, py + y2 * high)
 
 
 def _inside(points: Points, box: Box) -> NDArray[np.bool_]:

@@ -55,7 +55,7 @@ def draw_pairs(rng: np.random.Generator, photos: Sequence[Image.Image], count: i
         if rng.random() < 0.5:
             second = Picture(second.layers, second.size, draw.tone(rng, 0.5), second.softness)
         pictures += [first, second]
-        goals.append(matches(second, first))
+        goals.append(matches(second, first)[0])
     return Pairs(pictures, goals)
 
 

@@ -58,9 +58,10 @@ def test_a_covered_place_is_not_found() -> None:
     """A patch hides what lies behind it: the other picture's tokens there have no match."""
     whole = Picture((Layer(0, (0.0, 0.0, 600.0, 400.0)),), (252, 168))
     covered = Picture((*whole.layers, Layer(1, (0.0, 0.0, 100.0, 100.0), place=(0.0, 0.0, 0.5, 1.0))), (252, 168))
-    points = matches(whole, covered)
+    points, boxes = matches(whole, covered)
     hidden = centres(whole)[:, 0] < 0.5
     assert np.isnan(points[hidden]).all() and points[~hidden] == pytest.approx(centres(whole)[~hidden])
+    assert (boxes[~hidden] == [0, 0, 1, 1] * 2).all()
 
 
 @pytest.mark.parametrize("size", [(256, 192), (256, 256), (1000, 100), (30, 20), (1, 1), (4000, 3000)])
@@ -81,7 +82,7 @@ def test_an_exercise_names_what_its_pictures_show(kind: str) -> None:
         for text in (exercise.request, exercise.completion):
             numbers = [int(part.split()[0].strip(".,")) for part in text.split("Image-")[1:]]
             assert all(1 <= number <= count for number in numbers)
-        number, where = goals(exercise.pictures)
+        number, where, _ = goals(exercise.pictures)
         owner = np.concatenate([np.full(len(centres(p)), k + 1) for k, p in enumerate(exercise.pictures)])
         assert (number < owner).all() and (number >= 0).all()
         assert ((where >= 0) & (where <= 1)).all()
@@ -94,5 +95,6 @@ def test_a_crop_matches_its_place() -> None:
     for _ in range(20):
         scene = draw.scene(rng, PHOTOS, int(rng.integers(len(PHOTOS))))
         box = draw.place(rng)
-        points = matches(draw.crop(rng, scene, box, (0.7, 2.0)), scene)
+        points, boxes = matches(draw.crop(rng, scene, box, (0.7, 2.0)), scene)
+        assert boxes == pytest.approx(np.tile([*box, 0, 0, 1, 1], (len(points), 1)))
         assert ((points >= np.array(box[:2]) - 1e-9) & (points <= np.array(box[2:]) + 1e-9)).all()
