@@ -19,7 +19,7 @@ from research.photo.tower import BINS, expected, nearest, soft_bins
 from research.photo.train import train_photo
 
 TINY = {
-    "patch": 14, "image_side": 224, "least_side": 28, "width": 48, "layers": 4, "heads": 6, "kv_heads": 6,
+    "patch": 14, "image_side": 224, "least_side": 28, "width": 48, "layers": 5, "heads": 6, "kv_heads": 6,
     "mlp": 48, "vision_width": 48, "vision_layers": 2, "vision_heads": 6, "vision_mlp": 48,
 }  # fmt: skip
 
