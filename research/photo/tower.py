@@ -143,14 +143,18 @@ def nearest(points: NDArray[np.float64], grid: tuple[int, int], start: int, tota
     return torch.from_numpy(weights)
 
 
-def soft_bins(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of ``logits`` (..., BINS) with values in [0, 1], shared between the two nearest bins."""
+def soft_bins(logits: torch.Tensor, values: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Cross-entropy of ``logits`` (N, ..., BINS) with values in [0, 1], shared between the two nearest bins.
+
+    ``weights`` (N,) are those of the mean; None: all alike.
+    """
     place = values.clamp(0, 1) * (BINS - 1)
     low = place.floor().clamp(max=BINS - 2).long()
     share = (place - low).clamp(0, 1)
     logs = logits.log_softmax(-1)
     at_low, at_high = (logs.gather(-1, (low + k)[..., None])[..., 0] for k in (0, 1))
-    return -((1 - share) * at_low + share * at_high).mean()
+    costs = -((1 - share) * at_low + share * at_high)
+    return costs.mean() if weights is None else (costs.flatten(1).mean(1) * weights).sum() / weights.sum()
 
 
 def expected(logits: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,14 @@ from mirg.training.run import Progress, RunFolder
 from research.perception.initial import initialise_alike, look_at_neighbours, order_coordinates
 from research.perception.optimise import Optimiser, autocast
 from research.photo.corpus import corpus
-from research.photo.language import LanguageReaders, draw_batch, language_loss, match_same_places
+from research.photo.language import (
+    END_LAYER,
+    LanguageReaders,
+    draw_batch,
+    language_loss,
+    match_same_places,
+    read_by_label,
+)
 from research.photo.pictures import read_photos, render
 from research.photo.recipe import PhotoRecipe
 from research.photo.teacher import Teacher
@@ -137,6 +144,7 @@ def prepare_language(model: Any, tokenizer: Any, same: torch.Tensor, photos: Pho
     visual.merger.linear_fc2.weight.mul_(scale)
     visual.merger.linear_fc2.bias.mul_(scale)
     match_same_places(model.model.language_model, same, tokens * scale)
+    read_by_label(model.model.language_model.layers, END_LAYER + 1)
     for name, weight in visual.named_parameters():
         weight.requires_grad_(name.startswith(("merger", "deepstack")))
 
