@@ -1,8 +1,8 @@
 """``mirg demo``: the whole of MIRG-RL on this machine, from data to a report.
 
-Data → verified trajectories → SFT → pass rates → image-aware GRPO → evaluation → report, from the tiny model that ships
-with mirg or from any other. The output folder keeps every finished step, so a demo that was stopped continues there.
-A folder that was made with other settings is refused.
+Data → verified trajectories → SFT → pass rates → image-aware GRPO → evaluation → report, from one of the tiny models that
+ship with mirg or from any other. The output folder keeps every finished step, so a demo that was stopped continues
+there. A folder that was made with other settings is refused.
 """
 
 from __future__ import annotations
@@ -17,18 +17,23 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel, ConfigDict, Field
 
+import mirg
 from mirg.cli.evaluate import show_comparison
 from mirg.config import load_recipe
-from mirg.console import log_to_console, logger, say
+from mirg.console import log_to_console, logger, say, warn
+from mirg.data.compose.photos.pool import Found, PhotoConfig, PhotoPool, find_photos
 from mirg.data.scenes.world import WorldConfig, load_world
 from mirg.engines.base import Generation
 from mirg.errors import ConfigError
-from mirg.families import MIRG_TINY
+from mirg.families import MIRG_TINY, MIRG_TINY_PHOTO
 from mirg.samples import DatasetFolder
-from mirg.storage import read_json, write_json_atomic
+from mirg.storage import atomic_folder, read_json, write_json_atomic
 from mirg.training.recipe import PARTIALLY_SOLVED, GrpoRecipe, RlAnswers, SftRecipe
 
 PLAN, CLOCK = "plan", "seconds"  # keys of demo.json
+FEW_PHOTOS = 60  # fewer are accepted, with a sentence about what to expect
+PHOTOGRAPHS = Path(mirg.__file__).parent / "data" / "photographs"
+N_SHOWN = 36  # samples of those photographs on the page of a demo on scenes
 
 
 class DemoRecipe(BaseModel):
@@ -46,6 +51,10 @@ class DemoRecipe(BaseModel):
     world: str | WorldConfig = Field(
         default="tiny/world", description="A world, or the recipe or YAML file whose world the scenes are of."
     )
+    photo: PhotoConfig = Field(
+        default=PhotoConfig(side=256),
+        description="How samples are composed of photographs; the demo sets n, seed and split.",
+    )
     sft: str = "tiny/sft"
     grpo: str = "tiny/grpo"
     max_new_tokens: int = Field(default=160, ge=16)
@@ -59,7 +68,9 @@ def demo(
     photos: Annotated[
         Path | None, typer.Option(help="A folder of photographs to train and test on, instead of scenes.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Sizes and stage recipes.")] = "tiny/demo",
+    recipe: Annotated[
+        str | None, typer.Option(help="Sizes and stage recipes; tiny/demo, with photographs tiny-photo/demo.")
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", "-s", help="Override a key: -s test_samples=300, or of a stage: -s sft.steps=50"),
@@ -73,7 +84,7 @@ def demo(
     log_to_console()
     quiet_libraries()
     given = _split(overrides or [])
-    plan = load_recipe(DemoRecipe, recipe, given[""])
+    plan = load_recipe(DemoRecipe, recipe or ("tiny-photo/demo" if photos else "tiny/demo"), given[""])
     clock = partial(_clock, out / "demo.json")
     _note_settings(out / "demo.json", plan, photos)
     with clock("data"):
@@ -92,6 +103,9 @@ def demo(
             _evaluate(plan, model, out / "data/test", out / "eval" / name)
     result = compare(load_evaluations([out / "eval" / name for name in models]))
     write_json_atomic(out / "comparison.json", result)
+    if photos is None:
+        with clock("photographs"):
+            _show_photographs(plan, out)
     show_comparison(result)
     say(f"report: {report_from_run(out)}")
 
@@ -108,11 +122,12 @@ def _split(overrides: list[str]) -> dict[str, list[str]]:
 
 def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
     from mirg.data.compose.photos.build import write_photo_samples
-    from mirg.data.compose.photos.pool import PhotoConfig
     from mirg.data.scenes.generate import write_scenes
     from mirg.trajectories.build import build_dataset
 
     world = load_world(plan.world) if isinstance(plan.world, str) else plan.world
+    if photos is not None:
+        photos = _small_copies(plan.photo, photos, out / "data" / "photographs")
     counts = {"train": plan.train_samples, "rl": plan.rl_samples, "test": plan.test_samples}
     for split, count in counts.items():
         folder = out / "data" / split
@@ -124,13 +139,54 @@ def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
         else:
             # RL trains on other samples of the photographs that SFT trains on; the test photographs are in neither.
             part, number = ("test", plan.seed) if split == "test" else ("train", plan.seed + (split == "rl"))
-            config = PhotoConfig(n=count, seed=number, split=part, side=world.side, square=True)
-            for rejection in write_photo_samples(photos, plain, config, overwrite=True).rejected:
-                logger.warning("photograph not used: %s: %s", rejection.file, rejection.reason)
+            config = plan.photo.model_copy(update={"n": count, "seed": number, "split": part})
+            made = write_photo_samples(photos, plain, config, overwrite=True)
+            if split == "train":
+                _warn_of_few(made.found)
         if split == "train":
             report = build_dataset(DatasetFolder.open(plain), folder, overwrite=True, family=MIRG_TINY.name)
             logger.info("trajectories: %d verified, %d rejected", report.n_kept, report.n_rejected)
         logger.info("%s: %d samples", folder, len(DatasetFolder.open(folder)))
+
+
+def _small_copies(config: PhotoConfig, photos: Path, copies: Path) -> Path:
+    """The folder ``copies`` with every readable photograph, at most twice as large as samples show it.
+
+    Three datasets are made from it, and each decodes every file twice. Files that cannot be used are named.
+    """
+    if copies.is_dir():
+        return copies
+    if copies.resolve().is_relative_to(photos.resolve()):
+        raise ConfigError(f"the output folder is inside {photos}", hint="choose an --out outside of the photographs")
+    found = find_photos(photos, config.model_copy(update={"split": "test", "test_share": 1.0}))
+    for rejection in found.rejected:
+        logger.warning("photograph not used: %s: %s", rejection.file, rejection.reason)
+    pool = PhotoPool(found.photos, config.model_copy(update={"side": 2 * config.side, "square": False}))
+    with atomic_folder(copies) as part:
+        for index, photo in enumerate(found.photos):
+            pool.image(index).save(part / f"{photo.digest[:16]}.png", compress_level=1)
+    return copies
+
+
+def _warn_of_few(found: Found) -> None:
+    """Say what to expect if there are fewer photographs than :data:`FEW_PHOTOS`; ``found`` is of the train split."""
+    tested = found.n_readable - len(found.photos)
+    if found.n_readable < FEW_PHOTOS:
+        warn(
+            f"{found.n_readable} photographs, {tested} of them for testing: expect a lower accuracy and intervals of up"
+            f" to ±{98 / max(tested, 1) ** 0.5:.0f} points; use {FEW_PHOTOS} photographs or more"
+        )
+
+
+def _show_photographs(plan: DemoRecipe, out: Path) -> None:
+    """What mirg-tiny-photo, as it ships, answers about photographs that ship with mirg: a part of the page."""
+    from mirg.data.compose.photos.build import write_photo_samples
+    from mirg.evaluation.page_photos import ANSWERS, DATA
+
+    if not (out / DATA / "card.json").is_file():
+        config = PhotoConfig(n=N_SHOWN, seed=plan.seed, split="test", test_share=1.0, side=256)
+        write_photo_samples(PHOTOGRAPHS, out / DATA, config, overwrite=True)
+    _evaluate(plan, MIRG_TINY_PHOTO, out / DATA, out / ANSWERS)
 
 
 def _train(plan: DemoRecipe, stage: str, out: Path, overrides: list[str]) -> None:

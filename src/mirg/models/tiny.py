@@ -87,6 +87,7 @@ _QWEN2_SIDES = {"patch": 14, "image_side": 84}
 class TinyConfig(BaseModel):
     """Sizes of a tiny model; ``image_side`` is in pixels, one visual token covers ``2 * patch`` pixels a side.
 
+    Images have as many pixels as a square of ``image_side``; with ``least_side``, as few as a square of that side.
     The default ``patch`` and ``image_side`` are 16 and 96, and 14 and 84 for the Qwen2-VL types.
     """
 
@@ -104,6 +105,7 @@ class TinyConfig(BaseModel):
     vision_mlp: int = 256
     patch: int = 16
     image_side: int = 96
+    least_side: int | None = None
     seed: int = 0
 
     @model_validator(mode="before")
@@ -131,12 +133,12 @@ def build_processor(config: TinyConfig, tokenizer: PreTrainedTokenizerFast) -> P
     """The real processor class around ``tokenizer``, its image limits fixed at the tiny model's image side."""
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    pixels = config.image_side**2
+    least, most = (side**2 for side in (config.least_side or config.image_side, config.image_side))
     images = Qwen2VLImageProcessorPil(
         patch_size=config.patch,
         merge_size=2,
         temporal_patch_size=2,
-        size={"shortest_edge": pixels, "longest_edge": pixels},
+        size={"shortest_edge": least, "longest_edge": most},
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.5, 0.5],
     )

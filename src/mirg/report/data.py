@@ -177,6 +177,14 @@ class Examples(NamedTuple):
     items: tuple[Example, ...] = ()
 
 
+class ShownAnswers(NamedTuple):
+    """Answers of one model that are shown in full, in ``groups`` (title, answers); ``note`` says to what they are."""
+
+    title: str
+    note: str
+    groups: tuple[tuple[str, Examples], ...]
+
+
 class Matrix(NamedTuple):
     """One model's answers by true class (rows) and answered class (columns), in numbers of items."""
 
@@ -253,6 +261,7 @@ class ReportData(NamedTuple):
     title: str
     subtitle: str = ""
     examples: Examples | None = None
+    answers: ShownAnswers | None = None
     sections: tuple[Section, ...] = ()
     table: ResultTable | None = None
     task_tables: tuple[TaskTable, ...] = ()
