@@ -1,8 +1,8 @@
 """``mirg demo``: the whole of MIRG-RL on this machine, from data to a report.
 
-Data → verified trajectories → SFT → pass rates → image-aware GRPO → evaluation → report, from one of the tiny models that
-ship with mirg or from any other. The output folder keeps every finished step, so a demo that was stopped continues
-there. A folder that was made with other settings is refused.
+Data → verified trajectories → SFT → pass rates → image-aware GRPO → evaluation → report, from a tiny model that ships
+with mirg or from any other. The output folder keeps every finished step, so a demo that was stopped continues there.
+A folder that was made with other settings is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mirg.console import log_to_console, logger, say, warn
 from mirg.data.compose.photos.pool import Found, PhotoConfig, PhotoPool, find_photos
 from mirg.data.scenes.world import WorldConfig, load_world
 from mirg.engines.base import Generation
-from mirg.errors import ConfigError
+from mirg.errors import ConfigError, EngineError
 from mirg.families import MIRG_TINY, MIRG_TINY_PHOTO
 from mirg.samples import DatasetFolder
 from mirg.storage import atomic_folder, read_json, write_json_atomic
@@ -32,8 +32,7 @@ from mirg.training.recipe import PARTIALLY_SOLVED, GrpoRecipe, RlAnswers, SftRec
 
 PLAN, CLOCK = "plan", "seconds"  # keys of demo.json
 FEW_PHOTOS = 60  # fewer are accepted, with a sentence about what to expect
-PHOTOGRAPHS = Path(mirg.__file__).parent / "data" / "photographs"
-N_SHOWN = 36  # samples of those photographs on the page of a demo on scenes
+PHOTOGRAPHS = Path(mirg.__file__).parent / "data" / "photographs"  # those that ship with mirg
 
 
 class DemoRecipe(BaseModel):
@@ -54,6 +53,11 @@ class DemoRecipe(BaseModel):
     photo: PhotoConfig = Field(
         default=PhotoConfig(side=256),
         description="How samples are composed of photographs; the demo sets n, seed and split.",
+    )
+    shown_samples: int = Field(
+        default=36,
+        ge=0,
+        description="Samples of the photographs that ship with mirg, for the page of a demo on scenes.",
     )
     sft: str = "tiny/sft"
     grpo: str = "tiny/grpo"
@@ -103,7 +107,7 @@ def demo(
             _evaluate(plan, model, out / "data/test", out / "eval" / name)
     result = compare(load_evaluations([out / "eval" / name for name in models]))
     write_json_atomic(out / "comparison.json", result)
-    if photos is None:
+    if photos is None and plan.shown_samples:
         with clock("photographs"):
             _show_photographs(plan, out)
     show_comparison(result)
@@ -182,9 +186,15 @@ def _show_photographs(plan: DemoRecipe, out: Path) -> None:
     """What mirg-tiny-photo, as it ships, answers about photographs that ship with mirg: a part of the page."""
     from mirg.data.compose.photos.build import write_photo_samples
     from mirg.evaluation.page_photos import ANSWERS, DATA
+    from mirg.models.load import resolve_model
 
+    try:
+        resolve_model(MIRG_TINY_PHOTO)
+    except EngineError as error:
+        logger.warning("the page has no part on photographs: %s", error.message)
+        return
     if not (out / DATA / "card.json").is_file():
-        config = PhotoConfig(n=N_SHOWN, seed=plan.seed, split="test", test_share=1.0, side=256)
+        config = PhotoConfig(n=plan.shown_samples, seed=plan.seed, split="test", test_share=1.0, side=256)
         write_photo_samples(PHOTOGRAPHS, out / DATA, config, overwrite=True)
     _evaluate(plan, MIRG_TINY_PHOTO, out / DATA, out / ANSWERS)
 
@@ -228,7 +238,7 @@ def _note_settings(path: Path, plan: DemoRecipe, photos: Path | None) -> None:
 
     ConfigError if it is there and holds other settings.
     """
-    wanted = plan.model_dump(mode="json") | {"photos": str(photos.resolve()) if photos else None}
+    wanted = {"photos": str(photos.resolve()) if photos else None} | plan.model_dump(mode="json")
     if not path.is_file():
         write_json_atomic(path, {PLAN: wanted, CLOCK: {}})
         return

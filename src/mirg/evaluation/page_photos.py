@@ -12,7 +12,7 @@ from mirg.evaluation.page_tables import read_evaluation
 from mirg.evaluation.records import RECORDS_FILE, Record
 from mirg.families import MIRG_TINY_PHOTO
 from mirg.report.cards import shuffle_key
-from mirg.report.data import OUTCOME_TITLES, Example, Examples, ShownAnswers
+from mirg.report.data import Example, Examples, ShownAnswers
 
 FOLDER = Path("photographs")  # in a demo on scenes: samples of photographs, and the answers of mirg-tiny-photo
 DATA, ANSWERS = FOLDER / "data", FOLDER / "answers"
@@ -23,12 +23,14 @@ _OF_THE_DEMO = (
     "package, as it is, without training on these tasks. make demo PHOTOS=folder trains it on your own photographs."
 )
 _CHOSEN = (
-    "The answers with the highest reward, the tasks taking turns; a hash of the sample id decides between equal ones. "
-    "They show the best case."
+    "The answers with the highest reward, the tasks taking turns; a hash of the sample id decides between equal "
+    "ones: they show the best case."
 )
 
 
-def photo_answers(run: Path, evaluated: Sequence[Evaluation], gallery: Gallery, notes: list[str]) -> ShownAnswers | None:
+def photo_answers(
+    run: Path, evaluated: Sequence[Evaluation], gallery: Gallery, notes: list[str]
+) -> ShownAnswers | None:
     """What the last model answers about photographs, if the samples are composed from some.
 
     For a demo on scenes: the answers of ``mirg-tiny-photo`` in ``photographs``. None if there are neither.
@@ -40,17 +42,17 @@ def photo_answers(run: Path, evaluated: Sequence[Evaluation], gallery: Gallery, 
     one = read_evaluation(MIRG_TINY_PHOTO, run / ANSWERS, notes)
     if not one.records:
         return None
-    return _shown("And on photographs", one, Gallery.find(run, [one], None, notes), _OF_THE_DEMO)
+    return _shown("On photographs", one, Gallery.find(run, [one], None, notes), _OF_THE_DEMO)
 
 
 def _shown(title: str, one: Evaluation, gallery: Gallery, more: str = "") -> ShownAnswers:
     drawn = random.Random(0).sample(sorted(one.records, key=lambda r: r.id), min(N, len(one.records)))
     right = sum(record.joint for record in drawn)
-    usual = f"Drawn with a fixed seed, regardless of the answers: {right} of {len(drawn)} are right. They show the usual case."
-    groups = ((f"{N} chosen", _CHOSEN, best(one.records)), (f"{N} random", usual, drawn))
-    note = f"{one.name}: {sum(r.joint for r in one.records):,} of {len(one.records):,} answers name the right images and boxes"
+    usual = f"Drawn with a fixed seed, {right} of {len(drawn)} are right: they show the usual case."
+    groups = (("Chosen answers", _CHOSEN, best(one.records)), ("Random answers", usual, drawn))
+    note = f"{sum(r.joint for r in one.records):,} of {len(one.records):,} answers of {one.name} are right"
     chance = one.chance.get("overall", {}).get("joint_accuracy")
-    note += f" ({100 * chance:.1f} % by chance)." if chance is not None else "."
+    note += f"; by chance, {100 * chance:.0f} % would be." if chance is not None else "."
     return ShownAnswers(
         title,
         f"{note} {more}".strip(),
@@ -69,4 +71,4 @@ def best(records: Sequence[Record], n: int = N) -> list[Record]:
 
 
 def _examples(model: str, records: Sequence[Record], gallery: Gallery) -> tuple[Example, ...]:
-    return tuple(Example(OUTCOME_TITLES[r.outcome], (gallery.item(model, r),), (verdict(r),)) for r in records)
+    return tuple(Example(r.task.replace("_", " "), (gallery.item(model, r),), (verdict(r),)) for r in records)
