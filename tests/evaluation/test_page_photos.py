@@ -52,7 +52,7 @@ def evaluated(data: Path, out: Path, source: str, n_right: int) -> None:
 def test_the_section_is_there_if_photographs_were_asked_about(
     data: str, out: str, source: str, title: str | None, tmp_path: Path
 ) -> None:
-    if out == str(ANSWERS):  # a demo on scenes has evaluations of its own
+    if out == str(ANSWERS):  # a demo on scenes has its own evaluations
         evaluated(tmp_path / "data/test", tmp_path / "eval/rl", "scenes", 3)
     evaluated(tmp_path / data, tmp_path / out, source, 8)
     page = collect(tmp_path)

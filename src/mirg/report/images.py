@@ -148,7 +148,7 @@ def _uri(data: bytes) -> str:
 
 
 def _exact(image: Image.Image, lossless: int) -> bytes | None:
-    """The pixels as they are, or None if the image is too large, or compresses as badly as a photograph does."""
+    """The unchanged pixels, or None if the image is too large, or compresses as badly as a photograph does."""
     if max(image.size) > lossless:
         return None
     data = _webp(image, lossless=True, quality=60)
