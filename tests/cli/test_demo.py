@@ -17,10 +17,10 @@ from PIL import Image
 
 from fakes.engines import ScriptedEngine
 from fakes.recipes import record
-from mirg.cli.demo import DemoRecipe, _small_copies, _warn_of_few
+from mirg.cli.demo import DemoRecipe, _enough_to_learn_from, _small_copies, _warn_of_few
 from mirg.data.compose.photos.pool import PhotoConfig, find_photos
 from mirg.errors import ConfigError
-from mirg.samples import DatasetFolder
+from mirg.samples import DatasetFolder, DatasetWriter, Sample
 
 Run = Callable[..., Any]
 SMALL = [
@@ -154,6 +154,7 @@ def test_every_key_arrives(mirg: Run, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("mirg.cli.demo.show_comparison", lambda result: None)
     monkeypatch.setattr("mirg.cli.demo._small_copies", lambda config, photos, copies: photos)
     monkeypatch.setattr("mirg.cli.demo._warn_of_few", lambda found: None)
+    monkeypatch.setattr("mirg.cli.demo._enough_to_learn_from", lambda plan, rated, overrides: True)
     monkeypatch.setattr("mirg.models.load.resolve_model", lambda name: name)
     monkeypatch.setattr(DatasetFolder, "open", lambda path: [path])
     monkeypatch.chdir(tmp_path)
@@ -215,3 +216,21 @@ def test_photographs_are_copied_small_once(photos: Path, tmp_path: Path, capsys:
     assert _small_copies(PhotoConfig(), mixed, copies) == copies, "a demo that was stopped does not read them again"
     with pytest.raises(ConfigError, match="the output folder is inside"):
         _small_copies(PhotoConfig(), copies, copies / "runs" / "demo")
+
+
+@pytest.mark.parametrize(
+    ("rates", "enough", "why"),
+    [
+        ((0.5, 0.25, 0.0), True, "as many as a step takes"),
+        ((0.5, 0.0, 1.0), False, "one that is always right and one that is never right teach nothing"),
+    ],
+)
+def test_rl_takes_all_samples_if_too_few_are_right_sometimes(
+    rates: tuple[float, ...], enough: bool, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with DatasetWriter(tmp_path / "rated", name="rated") as writer:
+        image = writer.add_image(Image.new("RGB", (8, 6)), "a")
+        for k, rate in enumerate(rates):
+            writer.add(Sample(id=f"s{k}", task="refer", images=(image,), question="Where?", meta={"pass_rate": rate}))
+    assert _enough_to_learn_from(DemoRecipe(), tmp_path / "rated", ["prompts_per_step=2"]) is enough, why
+    assert ("1 of 3 RL samples are right sometimes, and a step takes 2" in capsys.readouterr().err) is not enough

@@ -98,7 +98,8 @@ def demo(
     prompts, sometimes = out / "data/rl", ()
     if plan.rl_answers:
         with clock("pass rates"):
-            prompts, sometimes = _rate(plan, out), PARTIALLY_SOLVED
+            prompts = _rate(plan, out)
+            sometimes = PARTIALLY_SOLVED if _enough_to_learn_from(plan, prompts, given["grpo"]) else ()
     with clock("grpo"):
         _train(plan, "grpo", out, [f"model={out / 'sft'}", f"data={prompts}", *sometimes, *given["grpo"]])
     models = {"base": plan.base, "sft": str(out / "sft"), "rl": str(out / "grpo")}
@@ -220,6 +221,19 @@ def _rate(plan: DemoRecipe, out: Path) -> Path:
         report = write_difficulty(engine, asked, rated, plan.rl_answers, MeasurePlan(generation, overwrite=True))
         logger.info("%s: %s", rated, ", ".join(f"{count} {word} right" for word, count in report.kept.most_common()))
     return rated
+
+
+def _enough_to_learn_from(plan: DemoRecipe, rated: Path, overrides: list[str]) -> bool:
+    """Whether a GRPO step can be filled with samples that are right sometimes; if not, a warning says what is done."""
+    needed = load_recipe(GrpoRecipe, plan.grpo, overrides).prompts_per_step
+    rates = [sample.meta["pass_rate"] for sample in DatasetFolder.open(rated)]
+    found = sum(0 < rate < 1 for rate in rates)
+    if found < needed:
+        warn(
+            f"{found} of {len(rates)} RL samples are right sometimes, and a step takes {needed}: GRPO trains on all of"
+            " them, and learns little"
+        )
+    return found >= needed
 
 
 def _evaluate(plan: DemoRecipe, model: str, data: Path, out: Path) -> None:
