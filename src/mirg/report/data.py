@@ -177,14 +177,6 @@ class Examples(NamedTuple):
     items: tuple[Example, ...] = ()
 
 
-class ShownAnswers(NamedTuple):
-    """Answers of one model that are shown in full, in ``groups`` (title, answers); ``note`` says to what they are."""
-
-    title: str
-    note: str
-    groups: tuple[tuple[str, Examples], ...]
-
-
 class Matrix(NamedTuple):
     """One model's answers by true class (rows) and answered class (columns), in numbers of items."""
 
@@ -241,6 +233,14 @@ class Failures(NamedTuple):
     histogram_note: str = ""
     edges: Differences | None = None
     charts: tuple[GroupChart, ...] = ()
+
+
+class ShownAnswers(NamedTuple):
+    """Answers of one model that are shown in full, in ``groups`` (title, answers); ``note`` says to what they are."""
+
+    title: str
+    note: str
+    groups: tuple[tuple[str, Examples], ...]
 
 
 class Draws(NamedTuple):
