@@ -223,6 +223,9 @@ LFM2_VL_3B = replace(LFM2_VL, name="lfm2.5-vl-3b", model_types=(), box_frame="re
 MIMO_VL = replace(QWEN25_VL, name="mimo-vl", model_types=("mimo_vl",))
 # The embedded tiny model: Qwen3-VL arithmetic, 25 steps per axis, one token per coordinate value. Chosen by name.
 MIRG_TINY = replace(QWEN3_VL, name="mirg-tiny", model_types=(), style="text", step=40)
+# The models that ship with mirg, each in the folder of its name in mirg/models, and their families.
+MIRG_TINY_PHOTO = "mirg-tiny-photo"
+EMBEDDED_MODELS: dict[str, Family] = {MIRG_TINY.name: MIRG_TINY, MIRG_TINY_PHOTO: MIRG_TINY}
 
 FAMILIES: dict[str, Family] = {
     f.name: f

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import cycle
@@ -16,14 +17,16 @@ from PIL import Image
 
 from fakes.engines import ScriptedEngine
 from fakes.recipes import record
-from mirg.cli.demo import DemoRecipe
-from mirg.samples import DatasetFolder
+from mirg.cli.demo import DemoRecipe, _enough_to_learn_from, _small_copies, _warn_of_few
+from mirg.data.compose.photos.pool import PhotoConfig, find_photos
+from mirg.errors import ConfigError
+from mirg.samples import DatasetFolder, DatasetWriter, Sample
 
 Run = Callable[..., Any]
 SMALL = [
     arg
     for key in (
-        "train_samples=12", "rl_samples=10", "rl_answers=0", "test_samples=6", "max_new_tokens=24",
+        "train_samples=12", "rl_samples=10", "rl_answers=0", "test_samples=6", "shown_samples=0", "max_new_tokens=24",
         "sft.steps=3", "sft.batch_size=4",
         "grpo.steps=2", "grpo.prompts_per_step=2", "grpo.group_size=4", "grpo.max_new_tokens=24",
     )
@@ -92,11 +95,16 @@ def test_grpo_trains_on_what_the_sft_model_gets_right_sometimes(
 
 
 @pytest.mark.slow
-def test_the_whole_pipeline_on_photographs(mirg: Run, photos: Path, tmp_path: Path) -> None:
+def test_the_whole_pipeline_on_photographs(mirg: Run, photos: Path, folders: dict[str, Path], tmp_path: Path) -> None:
+    """12 photographs are few, so the run says what to expect; a file that cannot be read is named and left out."""
+    (photos / "torn.jpg").write_bytes(b"\xff\xd8\xff")
     out = tmp_path / "demo"
-    result = mirg("demo", "--out", out, "--photos", photos, *SMALL)
+    result = mirg("demo", "--out", out, "--photos", photos, *SMALL, "-s", f"base={folders['qwen3_vl']}")
     assert result.exit_code == 0, result.output
     assert f"report: {out}/report.html" in result.stdout
+    assert "12 photographs, " in result.stderr and "use 60 photographs or more" in result.stderr
+    page = (out / "report.html").read_text()
+    assert all(said in page for said in ("Answers about photographs", "Chosen answers", "Random answers"))
     tasks = {json.loads(line)["task"] for line in (out / "data/test/samples.jsonl").read_text().splitlines()}
     assert tasks == {"photo_region", "photo_difference", "photo_refer"} or {"region", "difference"} <= tasks
 
@@ -115,22 +123,24 @@ KEYS: list[tuple[str, Any, Any, Any]] = [
     ("rl_answers", 3, lambda seen: seen["train"][1]["recipe"].pass_rate.above, 0),
     ("seed", 5, lambda seen: {call["seed"] for call in seen["write_scenes"]}, {5}),
     ("seed", 5, lambda seen: generations(seen)[-1].seed, 5),
+    ("shown_samples", 7, lambda seen: seen["write_photo_samples"][0]["config"].n, 7),
+    ("photo", {"side": 99}, lambda seen: None, None),  # below, with photographs
     ("base", "b", lambda seen: seen["train"][0]["recipe"].model, "b"),
     ("base", "b", lambda seen: [call["model"] for call in seen["load_engine"]],
-     ["demo/sft", "b", "demo/sft", "demo/grpo"]),
+     ["demo/sft", "b", "demo/sft", "demo/grpo", "mirg-tiny-photo"]),
     ("tasks", ["refer"], lambda seen: {call["tasks"] for call in seen["write_scenes"]}, {("refer",)}),
     ("world", {"side": 64}, lambda seen: {call["config"].side for call in seen["write_scenes"]}, {64}),
     ("sft", "sft.yaml", lambda seen: seen["train"][0]["recipe"].log_every, 77),
     ("grpo", "grpo.yaml", lambda seen: seen["train"][1]["recipe"].log_every, 78),
     ("max_new_tokens", 33, lambda seen: {one.max_new_tokens for one in generations(seen)}, {33}),
-    ("batch_size", 34, lambda seen: [one.batch_size for one in generations(seen)], [34] * 4),
+    ("batch_size", 34, lambda seen: [one.batch_size for one in generations(seen)], [34] * 5),
 ]  # fmt: skip
 
 
 def test_every_key_arrives(mirg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the recipe, of the command line for a stage, and, with photographs, of their settings."""
     seen: dict[str, list[Any]] = defaultdict(list)
-    report = SimpleNamespace(n_kept=1, n_rejected=0, rejected=[], kept=Counter())
+    report = SimpleNamespace(n_kept=1, n_rejected=0, rejected=[], kept=Counter(), found=None)
     record(monkeypatch, seen, "mirg.data.scenes.generate.write_scenes", None)
     record(monkeypatch, seen, "mirg.data.compose.photos.build.write_photo_samples", report)
     record(monkeypatch, seen, "mirg.trajectories.build.build_dataset", report)
@@ -142,6 +152,10 @@ def test_every_key_arrives(mirg: Run, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("mirg.evaluation.compare.compare", lambda evaluations: {})
     monkeypatch.setattr("mirg.evaluation.pages.report_from_run", lambda run: None)
     monkeypatch.setattr("mirg.cli.demo.show_comparison", lambda result: None)
+    monkeypatch.setattr("mirg.cli.demo._small_copies", lambda config, photos, copies: photos)
+    monkeypatch.setattr("mirg.cli.demo._warn_of_few", lambda found: None)
+    monkeypatch.setattr("mirg.cli.demo._enough_to_learn_from", lambda plan, rated, overrides: True)
+    monkeypatch.setattr("mirg.models.load.resolve_model", lambda name: name)
     monkeypatch.setattr(DatasetFolder, "open", lambda path: [path])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sft.yaml").write_text("model: m\ndata: d\nlog_every: 77\n")
@@ -156,11 +170,12 @@ def test_every_key_arrives(mirg: Run, tmp_path: Path, monkeypatch: pytest.Monkey
     assert {key for key, *_ in KEYS} == DemoRecipe.model_fields.keys()
     assert [call["split"] for call in seen["write_scenes"]] == ["train", "rl", "test"]
     assert [call["recipe"].seed for call in seen["train"]] == [3, 4]
+    seen["write_photo_samples"].clear()
     done = mirg("demo", "--out", "other", "--photos", "photos", *asked)
     assert done.exit_code == 0, done.output
     configs = [call["config"] for call in seen["write_photo_samples"]]
     assert [(c.n, c.seed, c.split) for c in configs] == [(13, 5, "train"), (14, 6, "train"), (15, 5, "test")]
-    assert {(c.side, c.square) for c in configs} == {(64, True)}
+    assert {(c.side, c.square) for c in configs} == {(99, False)}
 
 
 @pytest.mark.parametrize(
@@ -180,3 +195,42 @@ def test_what_cannot_be_is_said(
     monkeypatch.chdir(tmp_path)
     result = mirg("demo", "--out", "demo", *SMALL, *args)
     assert result.exit_code == 2 and said in result.stderr, f"{why}: {result.output}"
+
+
+def test_photographs_are_copied_small_once(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be read is left out, and a folder that holds the output is refused."""
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for k in range(5):
+        shutil.copy(photos / f"{k}.png", mixed)
+    (mixed / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    copies = _small_copies(PhotoConfig(side=100, square=True), mixed, tmp_path / "copies")
+    sizes = [Image.open(path).size for path in copies.iterdir()]
+    assert sizes == [(200, 150)] * 5
+    found = find_photos(copies, PhotoConfig())
+    _warn_of_few(found)
+    tested = 5 - len(found.photos)
+    warned = capsys.readouterr().err
+    assert f"5 photographs, {tested} of them for testing" in warned and f"±{98 / tested**0.5:.0f} points" in warned
+    shutil.rmtree(mixed)
+    assert _small_copies(PhotoConfig(), mixed, copies) == copies, "a demo that was stopped does not read them again"
+    with pytest.raises(ConfigError, match="the output folder is inside"):
+        _small_copies(PhotoConfig(), copies, copies / "runs" / "demo")
+
+
+@pytest.mark.parametrize(
+    ("rates", "enough", "why"),
+    [
+        ((0.5, 0.25, 0.0), True, "as many as a step takes"),
+        ((0.5, 0.0, 1.0), False, "one that is always right and one that is never right teach nothing"),
+    ],
+)
+def test_rl_takes_all_samples_if_too_few_are_right_sometimes(
+    rates: tuple[float, ...], enough: bool, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with DatasetWriter(tmp_path / "rated", name="rated") as writer:
+        image = writer.add_image(Image.new("RGB", (8, 6)), "a")
+        for k, rate in enumerate(rates):
+            writer.add(Sample(id=f"s{k}", task="refer", images=(image,), question="Where?", meta={"pass_rate": rate}))
+    assert _enough_to_learn_from(DemoRecipe(), tmp_path / "rated", ["prompts_per_step=2"]) is enough, why
+    assert ("1 of 3 RL samples are right sometimes, and a step takes 2" in capsys.readouterr().err) is not enough

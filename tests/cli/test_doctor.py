@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from mirg.cli import doctor
 from mirg.cli.main import app
 from mirg.locks import lock
-from mirg.models import packing
+from mirg.models import load, packing
 from mirg.training import self_test
 from mirg.training.self_test import SelfTest
 
@@ -182,3 +182,12 @@ def test_the_self_test_notices_wrong_positions(monkeypatch: pytest.MonkeyPatch) 
     positions = packing.rope_positions
     monkeypatch.setattr(packing, "rope_positions", lambda model, prompt: 3 * positions(model, prompt))
     assert not self_test.compare_paths().same
+
+
+def test_embedded_models_that_are_absent_or_damaged_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copytree(load.SHIPPED, tmp_path / "mirg-tiny")
+    (tmp_path / "mirg-tiny" / "recipe.yaml").write_text("stage: other")
+    monkeypatch.setattr(load, "EMBEDDED_FOLDERS", {name: tmp_path / name for name in load.EMBEDDED_FOLDERS})
+    damaged, absent = doctor.embedded_models()
+    assert (damaged.level, absent.level) == ("warning", "warning")
+    assert "recipe.yaml" in damaged.text and "does not contain mirg-tiny-photo" in absent.text and absent.remedy

@@ -13,7 +13,7 @@ from PIL import Image, ImageChops
 
 from mirg.report.cards import build_frames, select
 from mirg.report.data import GalleryItem, Mark, Picture
-from mirg.report.images import MAX_SIDE, ImageBudget, data_uri
+from mirg.report.images import LOSSLESS_SIDE, MAX_SIDE, ImageBudget, Thumbs, data_uri
 
 
 def test_every_task_has_its_turn(make_item: Callable[..., GalleryItem]) -> None:
@@ -44,6 +44,17 @@ def decoded(uri: str) -> Image.Image:
 def test_small_images_are_kept_exactly() -> None:
     image = Image.effect_noise((96, 96), 90).convert("RGB")
     assert ImageChops.difference(decoded(data_uri(image)), image).getbbox() is None
+
+
+@pytest.mark.parametrize(("noise", "exact", "why"), [(0, True, "a drawing"), (90, False, "a photograph")])
+def test_photographs_are_compressed_and_not_drawn_with_hard_pixels(
+    noise: int, exact: bool, why: str, tmp_path: Path
+) -> None:
+    image = Image.effect_noise((240, 160), noise).convert("RGB")
+    image.save(tmp_path / "a.png")
+    (made,) = Thumbs(lossless=LOSSLESS_SIDE).make([tmp_path / "a.png"]).values()
+    assert made.crisp == exact == (ImageChops.difference(decoded(made.uri), image).getbbox() is None), why
+    assert (made.width, made.height) == (240, 160)
 
 
 def test_large_images_are_shrunk() -> None:

@@ -38,10 +38,11 @@ KINDS: dict[str, type[BaseModel]] = {
 NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.yaml"))
 FOLDERS = "|".join(path.name for path in RECIPES.iterdir() if path.is_dir())
 STAGES = [name for name in NAMES if Path(name).name in ("sft", "grpo")]
-LARGE = [name for name in STAGES if not name.startswith("tiny/")]
+LARGE = [name for name in STAGES if not name.startswith("tiny")]
 # What the run of a recipe starts from, at its first stage, and a builder of tests/fakes/families.py of the same class.
 MODELS = {
     "tiny": ("mirg-tiny", "qwen3-vl"),
+    "tiny-photo": ("mirg-tiny-photo", "qwen3-vl"),
     "mirg-rl-4b-lora-24gb": ("Qwen/Qwen3-VL-4B-Instruct", "qwen3-vl"),
     "qwen3-vl-8b-lora": ("Qwen/Qwen3-VL-8B-Instruct", "qwen3-vl"),
     "qwen3.5-9b-lora": ("Qwen/Qwen3.5-9B", "qwen3.5"),
@@ -66,7 +67,7 @@ def test_what_ships() -> None:
     expected = {"tiny", "mirg-rl-7b", "mirg-rl-7b-2x8", "mirg-rl-7b-lora", "mirg-rl-7b-lora-48gb"}
     expected |= {"mirg-rl-7b-qlora-24gb", *MODELS}
     assert {str(Path(name).parent) for name in STAGES} == expected
-    assert {"tiny/world", "tiny/demo", "study/study"} <= set(NAMES)
+    assert {"tiny/world", "tiny/demo", "tiny-photo/demo", "study/study"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

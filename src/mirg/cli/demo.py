@@ -1,6 +1,6 @@
 """``mirg demo``: the whole of MIRG-RL on this machine, from data to a report.
 
-Data → verified trajectories → SFT → pass rates → image-aware GRPO → evaluation → report, from the tiny model that ships
+Data → verified trajectories → SFT → pass rates → image-aware GRPO → evaluation → report, from a tiny model that ships
 with mirg or from any other. The output folder keeps every finished step, so a demo that was stopped continues there.
 A folder that was made with other settings is refused.
 """
@@ -17,18 +17,22 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel, ConfigDict, Field
 
+import mirg
 from mirg.cli.evaluate import show_comparison
 from mirg.config import load_recipe
-from mirg.console import log_to_console, logger, say
+from mirg.console import log_to_console, logger, say, warn
+from mirg.data.compose.photos.pool import Found, PhotoConfig, PhotoPool, find_photos
 from mirg.data.scenes.world import WorldConfig, load_world
 from mirg.engines.base import Generation
-from mirg.errors import ConfigError
-from mirg.families import MIRG_TINY
+from mirg.errors import ConfigError, EngineError
+from mirg.families import MIRG_TINY, MIRG_TINY_PHOTO
 from mirg.samples import DatasetFolder
-from mirg.storage import read_json, write_json_atomic
+from mirg.storage import atomic_folder, read_json, write_json_atomic
 from mirg.training.recipe import PARTIALLY_SOLVED, GrpoRecipe, RlAnswers, SftRecipe
 
 PLAN, CLOCK = "plan", "seconds"  # keys of demo.json
+FEW_PHOTOS = 60  # fewer are accepted, with a sentence about what to expect
+PHOTOGRAPHS = Path(mirg.__file__).parent / "data" / "photographs"  # those that ship with mirg
 
 
 class DemoRecipe(BaseModel):
@@ -46,6 +50,15 @@ class DemoRecipe(BaseModel):
     world: str | WorldConfig = Field(
         default="tiny/world", description="A world, or the recipe or YAML file whose world the scenes are of."
     )
+    photo: PhotoConfig = Field(
+        default=PhotoConfig(side=256),
+        description="How samples are composed of photographs; the demo sets n, seed and split.",
+    )
+    shown_samples: int = Field(
+        default=36,
+        ge=0,
+        description="Samples of the photographs that ship with mirg, for the page of a demo on scenes.",
+    )
     sft: str = "tiny/sft"
     grpo: str = "tiny/grpo"
     max_new_tokens: int = Field(default=160, ge=16)
@@ -59,7 +72,9 @@ def demo(
     photos: Annotated[
         Path | None, typer.Option(help="A folder of photographs to train and test on, instead of scenes.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Sizes and stage recipes.")] = "tiny/demo",
+    recipe: Annotated[
+        str | None, typer.Option(help="Sizes and stage recipes; tiny/demo, with photographs tiny-photo/demo.")
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", "-s", help="Override a key: -s test_samples=300, or of a stage: -s sft.steps=50"),
@@ -73,7 +88,7 @@ def demo(
     log_to_console()
     quiet_libraries()
     given = _split(overrides or [])
-    plan = load_recipe(DemoRecipe, recipe, given[""])
+    plan = load_recipe(DemoRecipe, recipe or ("tiny-photo/demo" if photos else "tiny/demo"), given[""])
     clock = partial(_clock, out / "demo.json")
     _note_settings(out / "demo.json", plan, photos)
     with clock("data"):
@@ -83,7 +98,8 @@ def demo(
     prompts, sometimes = out / "data/rl", ()
     if plan.rl_answers:
         with clock("pass rates"):
-            prompts, sometimes = _rate(plan, out), PARTIALLY_SOLVED
+            prompts = _rate(plan, out)
+            sometimes = PARTIALLY_SOLVED if _enough_to_learn_from(plan, prompts, given["grpo"]) else ()
     with clock("grpo"):
         _train(plan, "grpo", out, [f"model={out / 'sft'}", f"data={prompts}", *sometimes, *given["grpo"]])
     models = {"base": plan.base, "sft": str(out / "sft"), "rl": str(out / "grpo")}
@@ -92,6 +108,9 @@ def demo(
             _evaluate(plan, model, out / "data/test", out / "eval" / name)
     result = compare(load_evaluations([out / "eval" / name for name in models]))
     write_json_atomic(out / "comparison.json", result)
+    if photos is None and plan.shown_samples:
+        with clock("photographs"):
+            _show_photographs(plan, out)
     show_comparison(result)
     say(f"report: {report_from_run(out)}")
 
@@ -108,11 +127,12 @@ def _split(overrides: list[str]) -> dict[str, list[str]]:
 
 def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
     from mirg.data.compose.photos.build import write_photo_samples
-    from mirg.data.compose.photos.pool import PhotoConfig
     from mirg.data.scenes.generate import write_scenes
     from mirg.trajectories.build import build_dataset
 
     world = load_world(plan.world) if isinstance(plan.world, str) else plan.world
+    if photos is not None:
+        photos = _small_copies(plan.photo, photos, out / "data" / "photographs")
     counts = {"train": plan.train_samples, "rl": plan.rl_samples, "test": plan.test_samples}
     for split, count in counts.items():
         folder = out / "data" / split
@@ -124,13 +144,60 @@ def _make_data(plan: DemoRecipe, out: Path, photos: Path | None) -> None:
         else:
             # RL trains on other samples of the photographs that SFT trains on; the test photographs are in neither.
             part, number = ("test", plan.seed) if split == "test" else ("train", plan.seed + (split == "rl"))
-            config = PhotoConfig(n=count, seed=number, split=part, side=world.side, square=True)
-            for rejection in write_photo_samples(photos, plain, config, overwrite=True).rejected:
-                logger.warning("photograph not used: %s: %s", rejection.file, rejection.reason)
+            config = plan.photo.model_copy(update={"n": count, "seed": number, "split": part})
+            made = write_photo_samples(photos, plain, config, overwrite=True)
+            if split == "train":
+                _warn_of_few(made.found)
         if split == "train":
             report = build_dataset(DatasetFolder.open(plain), folder, overwrite=True, family=MIRG_TINY.name)
             logger.info("trajectories: %d verified, %d rejected", report.n_kept, report.n_rejected)
         logger.info("%s: %d samples", folder, len(DatasetFolder.open(folder)))
+
+
+def _small_copies(config: PhotoConfig, photos: Path, copies: Path) -> Path:
+    """The folder ``copies`` with every readable photograph, at most twice as large as samples show it.
+
+    Three datasets are made from it, and each decodes every file twice. Files that cannot be used are named.
+    """
+    if copies.is_dir():
+        return copies
+    if copies.resolve().is_relative_to(photos.resolve()):
+        raise ConfigError(f"the output folder is inside {photos}", hint="choose an --out outside of the photographs")
+    found = find_photos(photos, config.model_copy(update={"split": "test", "test_share": 1.0}))
+    for rejection in found.rejected:
+        logger.warning("photograph not used: %s: %s", rejection.file, rejection.reason)
+    pool = PhotoPool(found.photos, config.model_copy(update={"side": 2 * config.side, "square": False}))
+    with atomic_folder(copies) as part:
+        for index, photo in enumerate(found.photos):
+            pool.image(index).save(part / f"{photo.digest[:16]}.png", compress_level=1)
+    return copies
+
+
+def _warn_of_few(found: Found) -> None:
+    """Say what to expect if there are fewer photographs than :data:`FEW_PHOTOS`; ``found`` is of the train split."""
+    tested = found.n_readable - len(found.photos)
+    if found.n_readable < FEW_PHOTOS:
+        warn(
+            f"{found.n_readable} photographs, {tested} of them for testing: expect a lower accuracy and intervals of up"
+            f" to ±{98 / max(tested, 1) ** 0.5:.0f} points; use {FEW_PHOTOS} photographs or more"
+        )
+
+
+def _show_photographs(plan: DemoRecipe, out: Path) -> None:
+    """What mirg-tiny-photo, as it ships, answers about photographs that ship with mirg: a part of the page."""
+    from mirg.data.compose.photos.build import write_photo_samples
+    from mirg.evaluation.page_photos import ANSWERS, DATA
+    from mirg.models.load import resolve_model
+
+    try:
+        resolve_model(MIRG_TINY_PHOTO)
+    except EngineError as error:
+        logger.warning("the page has no part on photographs: %s", error.message)
+        return
+    if not (out / DATA / "card.json").is_file():
+        config = PhotoConfig(n=plan.shown_samples, seed=plan.seed, split="test", test_share=1.0, side=256)
+        write_photo_samples(PHOTOGRAPHS, out / DATA, config, overwrite=True)
+    _evaluate(plan, MIRG_TINY_PHOTO, out / DATA, out / ANSWERS)
 
 
 def _train(plan: DemoRecipe, stage: str, out: Path, overrides: list[str]) -> None:
@@ -156,6 +223,19 @@ def _rate(plan: DemoRecipe, out: Path) -> Path:
     return rated
 
 
+def _enough_to_learn_from(plan: DemoRecipe, rated: Path, overrides: list[str]) -> bool:
+    """Whether a GRPO step can be filled with samples that are right sometimes; if not, a warning says what is done."""
+    needed = load_recipe(GrpoRecipe, plan.grpo, overrides).prompts_per_step
+    rates = [sample.meta["pass_rate"] for sample in DatasetFolder.open(rated)]
+    found = sum(0 < rate < 1 for rate in rates)
+    if found < needed:
+        warn(
+            f"{found} of {len(rates)} RL samples are right sometimes, and a step takes {needed}: GRPO trains on all of"
+            " them, and learns little"
+        )
+    return found >= needed
+
+
 def _evaluate(plan: DemoRecipe, model: str, data: Path, out: Path) -> None:
     from mirg.engines.load import load_engine
     from mirg.evaluation.runner import Plan, evaluate
@@ -172,7 +252,7 @@ def _note_settings(path: Path, plan: DemoRecipe, photos: Path | None) -> None:
 
     ConfigError if it is there and holds other settings.
     """
-    wanted = plan.model_dump(mode="json") | {"photos": str(photos.resolve()) if photos else None}
+    wanted = {"photos": str(photos.resolve()) if photos else None} | plan.model_dump(mode="json")
     if not path.is_file():
         write_json_atomic(path, {PLAN: wanted, CLOCK: {}})
         return

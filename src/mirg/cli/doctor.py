@@ -21,7 +21,8 @@ import typer
 import mirg
 from mirg.cli.output import Json, json_out
 from mirg.console import one_line, say
-from mirg.errors import MirgError
+from mirg.errors import EngineError, MirgError
+from mirg.families import EMBEDDED_MODELS
 
 Level = Literal["ok", "note", "warning", "error"]
 NEEDED = ("", "train")  # extras without which a model cannot be trained or measured
@@ -60,6 +61,7 @@ def doctor(
         vllm_state,
         lambda: disk_state(disk),
         system,
+        embedded_models,
         *([self_test] if test else []),
     ]
     found = []
@@ -299,6 +301,20 @@ def system() -> Iterator[Finding]:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if 0 <= soft < LEAST_FILES:
             yield Finding("warning", "open files", f"at most {soft}", "ulimit -n 65536")
+
+
+def embedded_models() -> Iterator[Finding]:
+    """Whether the models that ship with mirg are there, with the digests that they had when they were made."""
+    if any(map(_missing, ("torch", "transformers"))):
+        return
+    from mirg.models.load import refuse_damaged, resolve_model
+
+    for name in EMBEDDED_MODELS:
+        try:
+            refuse_damaged(resolve_model(name))
+            yield Finding("ok", "model", f"{name} is complete")
+        except EngineError as error:
+            yield Finding("warning", "model", error.message, error.hint or "")
 
 
 def self_test() -> Iterator[Finding]:

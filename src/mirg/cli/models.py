@@ -8,7 +8,7 @@ import typer
 
 from mirg.cli.output import Json, json_out
 from mirg.console import say, table
-from mirg.families import FAMILIES, Family, works
+from mirg.families import EMBEDDED_MODELS, FAMILIES, Family, works
 
 _FRAMES = {"relative_1000": "0-1000", "resized_pixels": "pixels of the resized image", "fraction": "0-1"}
 _EVERY = "SFT, GRPO with packed: false, and evaluation by generate or behind an endpoint work for every family."
@@ -73,6 +73,7 @@ def _list(rows: list[dict[str, Any]]) -> None:
     ]
     table("Model families", columns, shown)
     say(_EVERY)
+    say(f"Models that ship with mirg and load by name: {', '.join(EMBEDDED_MODELS)}.")
     say("`mirg models NAME` says what holds for one model; docs/how-to/models.md says how to add a family.")
 
 

@@ -20,6 +20,7 @@ from mirg.evaluation.compare import Evaluation
 from mirg.evaluation.page_answers import Gallery, worked_examples
 from mirg.evaluation.page_draws import draws_section
 from mirg.evaluation.page_failures import failure_section
+from mirg.evaluation.page_photos import photo_answers
 from mirg.evaluation.page_tables import plugin_tables, read_evaluation, result_table, robustness_table, task_tables
 from mirg.evaluation.records import RECORDS_FILE
 from mirg.evaluation.store import SETTINGS_FILE
@@ -78,6 +79,7 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
         title=f"Report: {run.resolve().name}",
         subtitle="; ".join(subtitle),
         examples=worked_examples(evaluated, gallery),
+        answers=photo_answers(run, evaluated, gallery, notes),
         sections=_sections(run, training, evaluated),
         table=result_table(evaluated, notes) if evaluated else None,
         task_tables=(*page_tables(evaluated), *task_tables(evaluated), *choice_tables(chosen)),

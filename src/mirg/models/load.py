@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mirg.answers.prompts import Instructions
 from mirg.errors import EngineError, StorageError
-from mirg.families import Family, PixelLimits, family, family_of_model_type
+from mirg.families import EMBEDDED_MODELS, MIRG_TINY, Family, PixelLimits, family, family_of_model_type
 from mirg.models.processors import load_processor, once_per_image
 from mirg.storage import SEAL_FILE, read_json, seal_problems
 
@@ -24,7 +24,8 @@ _WHOLE_FILE = 256 * 2**20
 _SAMPLES, _SAMPLE_BYTES = 64, 2**16
 NARROW = 512  # hidden size up to which, on a CPU, the fused attention's backward pass would take most of a step
 DTYPES = ("auto", "float32", "bfloat16", "float16")  # auto: the checkpoint's
-SHIPPED = Path(__file__).parent / "mirg-tiny"
+EMBEDDED_FOLDERS = {name: Path(__file__).parent / name for name in EMBEDDED_MODELS}
+SHIPPED = EMBEDDED_FOLDERS[MIRG_TINY.name]
 FACTS_FILE = "mirg.json"  # written by mirg's training: stage, family, instructions and seed of the model
 # What transformers raises for files of a model that are missing or damaged, or hold JSON of another kind.
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
@@ -51,12 +52,14 @@ class LoadedModel:
 def resolve_model(name: str) -> str:
     """The model folder or hub name that ``name`` refers to.
 
-    A run folder refers to its trained model, ``mirg-tiny`` to the model that ships with mirg, and any other name to
+    A run folder refers to its trained model, the name of an embedded model to that model, and any other name to
     itself. EngineError if there is no such folder.
     """
     path = Path(name).expanduser()
-    if name == SHIPPED.name and not path.is_dir():
-        return str(SHIPPED)
+    if name in EMBEDDED_FOLDERS and not path.is_dir():
+        path = EMBEDDED_FOLDERS[name]
+        if not (path / "config.json").is_file():
+            raise EngineError(f"this installation of mirg does not contain {name}", hint="install mirg again")
     for folder in (path / "model", path):
         if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
             return str(folder)

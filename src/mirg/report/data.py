@@ -235,6 +235,14 @@ class Failures(NamedTuple):
     charts: tuple[GroupChart, ...] = ()
 
 
+class ShownAnswers(NamedTuple):
+    """Answers of one model that are shown in full, in ``groups`` (title, answers); ``note`` says to what they are."""
+
+    title: str
+    note: str
+    groups: tuple[tuple[str, Examples], ...]
+
+
 class Draws(NamedTuple):
     """Several answers to each item: curves over the number of answers, and shares by model."""
 
@@ -253,6 +261,7 @@ class ReportData(NamedTuple):
     title: str
     subtitle: str = ""
     examples: Examples | None = None
+    answers: ShownAnswers | None = None
     sections: tuple[Section, ...] = ()
     table: ResultTable | None = None
     task_tables: tuple[TaskTable, ...] = ()

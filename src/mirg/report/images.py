@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterable, Sequence
 from itertools import starmap
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mirg.errors import ImageError
 from mirg.images import DEFAULT_LIMITS, ImageLimits, open_image
@@ -33,6 +33,7 @@ MAX_SIDE = THUMBNAIL_PRESETS[0].side
 # Up to this many pixels a side, an image is kept exactly, so that an enlarged 96-pixel scene stays sharp.
 LOSSLESS_SIDE = 256
 LOSSLESS_THUMBNAIL = 128
+_LOSSLESS_BYTES = 0.8  # per pixel, for images above the side of a thumbnail: a photograph takes more
 _PROBES = 24  # images that are encoded to see which preset fits
 
 
@@ -94,8 +95,9 @@ class Thumbs:
                 self.problems[path] = error.message
                 continue
             key = f"im{len(self._by_path) + len(fresh)}"
-            uri = data_uri(image, self.preset, self.lossless)
-            fresh[path] = Embedded(key, uri, image.width, image.height, max(image.size) <= self.lossless)
+            exact = _exact(image, self.lossless)
+            uri = _uri(exact or _compressed(image, self.preset))
+            fresh[path] = Embedded(key, uri, image.width, image.height, exact is not None)
         return fresh
 
     def keep(self, fresh: dict[Path, Embedded]) -> None:
@@ -135,15 +137,34 @@ def _opened(path: Path, limits: ImageLimits) -> Image.Image | None:
 def data_uri(image: Image.Image, preset: ThumbnailPreset = THUMBNAIL_PRESETS[0], lossless: int = LOSSLESS_SIDE) -> str:
     """The image as a WebP data URI.
 
-    Up to ``lossless`` pixels a side it is kept exactly; a larger image is shrunk to ``preset`` and compressed.
+    Up to ``lossless`` pixels a side it is kept exactly, unless it is a photograph; a larger image is shrunk to
+    ``preset``, and both are compressed.
     """
+    return _uri(_exact(image, lossless) or _compressed(image, preset))
+
+
+def _uri(data: bytes) -> str:
+    return "data:image/webp;base64," + base64.b64encode(data).decode("ascii")
+
+
+def _exact(image: Image.Image, lossless: int) -> bytes | None:
+    """The unchanged pixels, or None if the image is too large, or compresses as badly as a photograph does."""
+    if max(image.size) > lossless:
+        return None
+    data = _webp(image, lossless=True, quality=60)
+    roomy = max(image.size) <= LOSSLESS_THUMBNAIL
+    return data if roomy or len(data) <= _LOSSLESS_BYTES * image.width * image.height else None
+
+
+def _compressed(image: Image.Image, preset: ThumbnailPreset) -> bytes:
     from PIL import Image
 
-    rgb = image.convert("RGB")
+    small = image.convert("RGB")
+    small.thumbnail((preset.side, preset.side), Image.Resampling.LANCZOS)
+    return _webp(small, quality=preset.quality)
+
+
+def _webp(image: Image.Image, **settings: Any) -> bytes:
     buffer = io.BytesIO()
-    if max(rgb.size) <= lossless:
-        rgb.save(buffer, "WEBP", lossless=True, quality=60, method=3)
-    else:
-        rgb.thumbnail((preset.side, preset.side), Image.Resampling.LANCZOS)
-        rgb.save(buffer, "WEBP", quality=preset.quality, method=3)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    image.convert("RGB").save(buffer, "WEBP", method=3, **settings)
+    return buffer.getvalue()

@@ -40,6 +40,10 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
     """The page as text. At most ``per_outcome`` answers per model and outcome, ``image_budget`` bytes of images."""
     budget = ImageBudget(image_budget)
     examples = build_examples(data.examples.items if data.examples else (), budget)
+    groups = [
+        (title, group.note, build_examples(group.items, budget))
+        for title, group in (data.answers.groups if data.answers else ())
+    ]
     chosen = select(data.gallery, per_outcome)
     cards = build_cards(chosen, budget)
     # The answers of all models to one sample stand together, in the order in which the items came.
@@ -60,6 +64,7 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
         data=data,
         notes=data.notes,
         examples=examples,
+        answer_groups=groups,
         matrices=tables.grids(data.failures.matrices) if data.failures else [],
         # One axis for all histograms, so that their bars can be compared.
         histogram_top=max((max(h.counts) / sum(h.counts) for h in histograms if sum(h.counts)), default=1.0),
