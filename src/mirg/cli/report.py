@@ -16,6 +16,12 @@ def report(
     data: Annotated[
         Path | None, typer.Option("--data", help="The dataset folder that was evaluated; looked for if left out.")
     ] = None,
+    samples: Annotated[
+        int | None, typer.Option("-n", "--samples", min=1, help="Answers per model and outcome; 24 if left out.")
+    ] = None,
+    megabytes: Annotated[
+        float | None, typer.Option(min=0.1, help="Of images: 5.5 if left out, and 25 with --samples above 24.")
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Write the page again as steps arrive, until the run is finished or Ctrl-C.")
     ] = False,
@@ -29,4 +35,4 @@ def report(
         return
     from mirg.evaluation.pages import report_from_run
 
-    say(str(report_from_run(run, out=out, data=data)))
+    say(str(report_from_run(run, out=out, data=data, samples=samples, megabytes=megabytes)))
