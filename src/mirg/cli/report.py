@@ -31,7 +31,7 @@ def report(
         from mirg.evaluation.watch import watch as follow
 
         log_to_console()
-        say(str(follow(run, out=out, data=data)))
+        say(str(follow(run, out=out, data=data, samples=samples, megabytes=megabytes)))
         return
     from mirg.evaluation.pages import report_from_run
 

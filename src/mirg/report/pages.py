@@ -67,7 +67,7 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
         "report.html.j2",
         data=data,
         reload=data.reload,
-        keys=bool(cards or any(groups for _, groups in rollouts)),
+        keys=bool(examples or cards or any(groups for _, groups in rollouts)),
         wide=data.table is not None and (len(data.table.rows) > WIDE_FROM or len(data.table.columns) > 2 * WIDE_FROM),
         notes=data.notes,
         rollouts=rollouts,

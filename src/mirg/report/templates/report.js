@@ -39,7 +39,7 @@
     }
 
     const galleries = Array.from(document.querySelectorAll(".gallery"), gallery).filter(Boolean);
-    if (!galleries.length) return;
+    if (!byId("zoom")) return; // nothing to look at closely
     const all = galleries.flatMap((one) => one.cards);
     let current = null;
 
@@ -279,9 +279,9 @@
         k: () => move(-1),
         ArrowRight: () => move(1),
         ArrowLeft: () => move(-1),
-        "/": () => here.form.elements.text.focus(),
+        "/": () => here && here.form.elements.text.focus(),
         "?": () => help.showModal(),
-        b: () => here.form.elements.boxes && here.form.elements.boxes.click(),
+        b: () => here && here.form.elements.boxes && here.form.elements.boxes.click(),
         Enter: () => {
           const image = event.target === current && current.querySelector("button.zoom");
           if (image) enlarge(image);
