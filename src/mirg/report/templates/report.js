@@ -18,6 +18,12 @@
   let theme = THEMES.includes(remember()) ? remember() : "auto";
   root.dataset.theme = theme;
 
+  // A page about a run in training is loaded again, unless an image is being looked at. A refresh by <meta> would only
+  // scroll if the address names a sample.
+  const seconds = Number(root.dataset.reload);
+  const load = () => document.querySelector("dialog[open]") || location.reload();
+  if (seconds) setInterval(load, 1000 * seconds);
+
   const start = () => {
     const byId = (id) => document.getElementById(id);
     const themeButton = byId("theme");
@@ -66,18 +72,18 @@
       if (scroll) card.scrollIntoView({ block: "start" });
       remind(card.id);
     };
-    const follow = () => {
+    const follow = (scroll = true) => {
       const [sample] = place();
       const card = all.find((one) => one.id === sample) || all.find((one) => one.dataset.id === sample);
       if (!sample) return;
       if (!card) {
         const section = byId(sample);
-        if (section) section.scrollIntoView();
+        if (section && scroll) section.scrollIntoView();
         remind(sample);
         return;
       }
       if (card.hidden) galleries.find((one) => one.cards.includes(card)).clear();
-      choose(card);
+      choose(card, scroll);
     };
     const move = (by) => {
       const shown = all.filter((card) => !card.hidden);
@@ -142,13 +148,14 @@
       });
       form.addEventListener("submit", (event) => event.preventDefault());
       form.hidden = false;
+      if (window.requestIdleCallback) requestIdleCallback(() => cards.forEach(text));
       return { section, form, cards, status, values, restore, clear };
     }
 
     const [, saved] = place();
     for (const one of galleries) one.restore(saved);
-    addEventListener("hashchange", follow);
-    follow();
+    addEventListener("hashchange", () => follow());
+    follow(performance.getEntriesByType("navigation")[0].type !== "reload"); // which keeps its place
 
     const copy = async (button) => {
       const card = button.closest(".card");
