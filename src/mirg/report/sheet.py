@@ -140,7 +140,9 @@ def _frames(
         said = ", ".join(f"true {rect.label}".strip() for rect in rects if rect.kind == "true") or "no target"
         stored = image.path is not None and image.path not in drawn
         frames.append(
-            Frame(image.tag, cut(image.note, 100), thumb, cut(problem, 300), rects, said, stored, image.caption)
+            Frame(
+                cut(image.tag, 100), cut(image.note, 100), thumb, cut(problem, 300), rects, said, stored, image.caption
+            )
         )
         drawn |= {image.path} if image.path else set()
     return tuple(frames)
