@@ -150,7 +150,7 @@ def test_a_link_to_a_sample_survives_filters_and_loading_again(open_page: Open) 
     page.evaluate("location.hash = '#s-scenes-0-base'")  # of another task
     wait(page, "document.querySelector('.card.current').id === 's-scenes-0-base'")
     assert shown(page, "#gallery") == 24 and "the filter was cleared" in page.locator("#gallery .shown").inner_text()
-    assert current(open_page("report", "#scenes/3")) == "s-scenes-3-base", "the id of a sample as it is"
+    assert current(open_page("report", "#scenes/3")) == "s-scenes-3-base", "the unchanged id of a sample"
     assert current(open_page("report", "#%E0%A4%A")) == "" == current(open_page("report", "#no-such"))
     section = open_page("report", "#gallery?gallery.task=refer&gallery.boxes=off&other.key=1")
     assert shown(section, "#gallery") == 8 and not section.locator("#gallery input[name=boxes]").is_checked()
