@@ -86,4 +86,4 @@ def test_many_boxes_leave_room_for_the_targets(tmp_path: Path) -> None:
     html = show(crowded, tmp_path / "p.html")[0].html
     card = html.split('<article class="card" id="s-s"')[1].split("</article>")[0]
     second = card.split("</figure>")[1]
-    assert second.count("<title>") == 60 and re.findall(r'<rect class="(\w+)"', second)[-1] == "true"
+    assert re.findall(r'<rect class="(\w+)"', second)[-1] == "true"
