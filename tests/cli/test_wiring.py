@@ -110,8 +110,10 @@ TABLE: list[tuple[str, str, str]] = [
         min_pixels 7 .frame.limits.min_pixels | max_pixels 50000 .frame.limits.max_pixels"""),
     ("doctor", "cli.doctor.disk_state", "disk d .folder"),
     ("report", "evaluation.pages.report_from_run", """
-        run r .run | out o .out | data d .data"""),
-    ("report", "evaluation.watch.watch", "run r .run | out o .out | data d .data | watch - .seconds=5.0"),
+        run r .run | out o .out | data d .data | n 30 .samples | megabytes 3.5 .megabytes"""),
+    ("report", "evaluation.watch.watch", """
+        run r .run | out o .out | data d .data | watch - .seconds=5.0
+        n 30 .samples | megabytes 3.5 .megabytes"""),
     ("study", "study.results.load_cells study.run.run_study", """
         out TMP/s .out | recipe TMP/study.yaml .plan.rl_steps=3 | model m .plan.model | train d .plan.train
         rl r .plan.rl | test t .plan.test | overrides seeds=[4] .plan.seeds=4

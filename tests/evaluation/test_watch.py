@@ -53,7 +53,7 @@ def test_the_page_follows_a_run_until_it_is_finished(
 
     def look() -> None:
         text = page.read_text() if page.exists() else ""
-        seen.append(('http-equiv="refresh" content="5"' in text, "steps 2" in text, "steps 3" in text))
+        seen.append(('data-reload="5"' in text, "steps 2" in text, "steps 3" in text))
 
     def then(act: Act) -> Act:
         return lambda: (look(), act())
@@ -68,7 +68,7 @@ def test_the_page_follows_a_run_until_it_is_finished(
     )
     assert watch(tmp_path) == page
     assert seen[0] == (False, False, False) and seen[3] == seen[4] == (True, True, False) and seen[5][2]
-    assert len(waits) == 6 and "refresh" not in page.read_text(), "the last page stays"
+    assert len(waits) == 6 and "data-reload" not in page.read_text(), "the last page stays"
     assert "Validation" in page.read_text()
 
 
@@ -79,7 +79,7 @@ def test_ctrl_c_leaves_a_page_that_does_not_reload(tmp_path: Path, play: Callabl
         raise KeyboardInterrupt
 
     play(interrupt)
-    assert "refresh" not in watch(tmp_path, out=tmp_path / "other.html").read_text()
+    assert "data-reload" not in watch(tmp_path, out=tmp_path / "other.html").read_text()
 
 
 def test_a_page_is_written_if_something_changed_and_not_more_often_than_it_takes(

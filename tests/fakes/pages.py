@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 _ELEMENTS = """
     html head meta title link style body header h1 h2 h3 h4 p nav a div main section table thead tbody tr th td span b
     small svg rect line path circle text ul li details summary dl dt dd i figure figcaption strong form fieldset legend
-    label input select option defs image use article pre footer script g caption code
+    label input select option image use article pre footer script g caption code button dialog kbd ol
 """
 ELEMENTS = frozenset(_ELEMENTS.split())
 URL_ATTRIBUTES = frozenset({"href", "xlink:href", "src", "action", "formaction", "data", "srcset", "poster", "ping"})

@@ -11,6 +11,7 @@ from PIL import Image
 from mirg.report.data import (
     Chart,
     Column,
+    Completion,
     Example,
     Examples,
     Failures,
@@ -25,6 +26,8 @@ from mirg.report.data import (
     Picture,
     ReportData,
     ResultTable,
+    RolloutGroup,
+    Rollouts,
     Section,
     Series,
     Stage,
@@ -115,6 +118,21 @@ def full_report(pictures: tuple[Picture, ...]) -> Callable[[Callable[[str], str]
                 ),
             ),
         )
+        low = PartLine(t("object"), 0.02, t("overlap scores 0.02"))
+        group = RolloutGroup(
+            step=11,
+            sample_id=t("s7"),
+            task=t("refer"),
+            signal="learned from",
+            question=t("Where is the ring?"),
+            pictures=shots,
+            true=(Mark(2, (0.1, 0.2, 0.4, 0.3), t("ring")),),
+            given=(Mark(1, (0.5, 0.5, 0.9, 0.9), t("here")),),
+            completions=(
+                Completion(t("Image-2: (1,2),(3,4)"), (PartLine(t("total"), 0.9),), 1.5, times=3),
+                Completion(t("Image-1"), (low,), None, (Mark(1, (0, 0, 1, 0.5)),)),
+            ),
+        )
         before, after = item("unreadable", "no answer block"), item("right", None)
         example = Example(t("unreadable → right"), (before, after), (t("no answer block"), t("Image-2, IoU 0.90")))
         return ReportData(
@@ -133,6 +151,7 @@ def full_report(pictures: tuple[Picture, ...]) -> Callable[[Callable[[str], str]
             task_tables=(TaskTable(column, (t("base"),), (TableRow(t("refer"), 8, {t("base"): interval}, 0.1),)),),
             outcomes={t("base"): {"right": 1, "wrong_box": 2}},
             stages=(Stage(t("GRPO"), (chart,), (chart,), ((t("steps"), t("19")),)),),
+            rollouts=(Rollouts(t("GRPO"), t("2 of 9 groups"), (group,)),),
             gallery=(item("right", None), item("unreadable", "no answer block")),
             notes=(t("two samples had no image"),),
         )

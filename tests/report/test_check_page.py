@@ -37,7 +37,7 @@ def full(t: Callable[[str], str] = str) -> CheckData:
     )
 
 
-STYLE = asset("report.css") + asset("check.css")
+STYLE, SCRIPTS = asset("report.css") + asset("check.css"), [asset("report.js")]
 
 
 def test_500_injections_in_every_text_field() -> None:
@@ -57,11 +57,11 @@ def test_500_injections_in_every_text_field() -> None:
             "lengths": [view for data in single for view in data.lengths],
             "shapes": [shape for data in single for shape in data.shapes[:1]],
         }
-        assert_inert(render_check(whole._replace(**lists)), [], STYLE)
+        assert_inert(render_check(whole._replace(**lists)), SCRIPTS, STYLE)
 
 
 def test_everything_is_shown() -> None:
-    page = assert_inert(render_check(full(lambda text: f"<i onclick=x>{text}</i>&amp;")), [], STYLE)
+    page = assert_inert(render_check(full(lambda text: f"<i onclick=x>{text}</i>&amp;")), SCRIPTS, STYLE)
     for text in ("Check of data", "1 rows cannot be used.", "holds '<image>'", "remove it", "bench", "qwen3-vl", "s1"):
         assert any(f"<i onclick=x>{text}</i>&amp;" in shown for shown in page.texts), text
     words = " ".join(page.texts)
@@ -70,7 +70,7 @@ def test_everything_is_shown() -> None:
 
 
 def test_an_empty_report_is_a_page() -> None:
-    page = assert_inert(render_check(CheckData("t", "0 rows", False, "Nothing was found.")), [], STYLE)
+    page = assert_inert(render_check(CheckData("t", "0 rows", False, "Nothing was found.")), SCRIPTS, STYLE)
     assert "Nothing was found." in page.texts and "section" not in page.elements
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,9 +53,9 @@ def test_policy_allows_only_the_one_script_and_style_by_hash(full_report: FullRe
 
 def test_page_is_complete_without_script(full_report: FullReport) -> None:
     page = Page(render(full_report(str)))
-    assert [n for tag, n, _ in page.attributes if tag == "form"].count("hidden") == 1, "no dead controls"
+    assert [n for tag, n, _ in page.attributes if tag == "form"].count("hidden") == 2, "no dead controls"
     assert not any(n == "hidden" for tag, n, _ in page.attributes if tag == "article"), "every card is shown"
-    assert page.elements.count("article") == 2
+    assert page.elements.count("article") == 3
 
 
 def test_page_shows_tables_boxes_reasons_and_broken_images(full_report: FullReport) -> None:
@@ -80,12 +81,12 @@ def test_examples_come_first_each_box_in_the_style_of_its_model(full_report: Ful
 
 
 def test_examples_need_no_gallery(full_report: FullReport) -> None:
-    data = full_report(str)._replace(gallery=())
+    data = full_report(str)._replace(gallery=(), rollouts=())
     page = Page(render(data))
     stored = {v for tag, n, v in page.attributes if tag == "image" and n == "id"}
     used = {v.removeprefix("#") for tag, n, v in page.attributes if tag == "use" and n == "href"}
-    assert stored == used and stored
-    assert "script" not in page.elements and "article" not in page.elements
+    assert used <= stored and stored
+    assert "article" not in page.elements and "dialog" in page.elements, "the images can be enlarged"
 
 
 def test_what_changes_is_said_without_an_example() -> None:
@@ -99,7 +100,7 @@ def test_no_path_of_the_machine_is_in_the_page(full_report: FullReport, tmp_path
 
 def test_an_empty_report_is_a_page() -> None:
     page = Page(render(ReportData(title="Nothing yet")))
-    assert "Nothing yet" in page.texts and "script" not in page.elements and "section" not in page.elements
+    assert "Nothing yet" in page.texts and "dialog" not in page.elements and "section" not in page.elements
 
 
 def test_gallery_keeps_to_its_budget(make_item: Callable[..., GalleryItem], tmp_path: Path) -> None:
@@ -147,7 +148,35 @@ def test_write_report_into_a_folder_or_a_file(tmp_path: Path) -> None:
     assert write_report(tmp_path / "other.html", data).read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
-@pytest.mark.parametrize("name", ["report.css", "report.js"])
+@pytest.mark.parametrize("name", ["report.css", "report.js", "sheet.css", "check.css"])
 def test_assets_cannot_end_their_own_element(name: str) -> None:
     text = (TEMPLATES / name).read_text(encoding="utf-8")
     assert "</" not in text and "<!--" not in text and "url(" not in text and "http" not in text
+
+
+def test_the_script_makes_no_element_out_of_a_text() -> None:
+    for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "Function(", "fetch", "import"):
+        assert word not in SCRIPTS[0]
+
+
+def test_no_id_of_a_sample_takes_the_place_of_another_part(make_item: Callable[..., GalleryItem]) -> None:
+    ids = ["gallery", "help", "a b", "a/b", "a-b", "\u202e", "'><script>", "s" * 500]
+    html = render(ReportData(title="t", gallery=tuple(make_item(sample_id=name) for name in ids)))
+    page = Page(html)
+    places = [v for tag, n, v in page.attributes if tag == "article" and n == "id"]
+    assert len(set(page.values("id"))) == len(page.values("id")), "no id twice"
+    assert all(re.fullmatch(r"s-[\w-]{0,130}", name, re.ASCII) for name in places) and len(places) == len(ids)
+    links = [v for tag, n, v in page.attributes if tag == "a" and n == "href" and v.startswith("#s-")]
+    assert sorted(links) == sorted(f"#{name}" for name in places)
+
+
+def test_a_group_of_rollouts_shows_each_completion_with_rewards_reasons_and_its_boxes(full_report: FullReport) -> None:
+    html = render(full_report(str))
+    text = " ".join(Page(html).texts)
+    for expected in ("step 11", "4 completions, learned from", "+1.50", "advantage, 3 times", "overlap scores 0.02"):
+        assert expected in text, expected
+    assert 'data-answer="1"><title>predicted' in html, "the box of the second completion"
+
+
+def test_numbers_that_are_no_advantage_are_not_drawn_as_one(full_report: FullReport) -> None:
+    assert "advantage not known" in " ".join(Page(render(full_report(str))).texts)

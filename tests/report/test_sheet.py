@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +12,10 @@ from PIL import Image
 
 from fakes.pages import Page, assert_inert, injections
 from mirg.report.images import THUMBNAIL_PRESETS, Thumbs
-from mirg.report.pages import TEMPLATES, asset
-from mirg.report.sheet import STATIC, SheetBox, SheetData, SheetImage, SheetSample, data_block, render_sheet
+from mirg.report.pages import asset
+from mirg.report.sheet import SheetBox, SheetData, SheetImage, SheetSample, render_sheet
 
 Change = Callable[[str], str]
-BLOCK = re.compile(r'<script type="application/json" id="store">(.*?)</script>', re.DOTALL)
 
 
 @pytest.fixture
@@ -53,27 +48,19 @@ def data(images: list[Path], t: Change = str, n: int = 1) -> SheetData:
     return SheetData(t("Scenes"), t("12 samples."), [sample, *others], (t("2 rows cannot be read"),))
 
 
-def store_of(html: str) -> dict[str, Any]:
-    (block,) = BLOCK.findall(html)
-    return json.loads(block)
-
-
 def assert_sheet_inert(html: str) -> Page:
-    (block,) = BLOCK.findall(html)
-    assert not set("<>&") & set(block), "nothing in the data can end its element"
-    json.loads(block)
-    return assert_inert(html, [block, asset("sheet.js")], asset("report.css") + asset("sheet.css"))
+    return assert_inert(html, [asset("report.js")], asset("report.css") + asset("sheet.css"))
 
 
 def test_500_injections_in_every_text_field(images: list[Path]) -> None:
     strings = injections()
     assert len(strings) == 500
-    # As many at a time as there are cards without the script, each in a separate card.
-    for start in range(0, 500, STATIC):
-        parts = [data(images, lambda _, text=text: text) for text in strings[start : start + STATIC]]
+    # Ten at a time, each in a separate card.
+    for start in range(0, 500, 10):
+        parts = [data(images, lambda _, text=text: text) for text in strings[start : start + 10]]
         samples = [sample for part in parts for sample in part.samples]
         notes = [note for part in parts for note in part.notes]
-        title = " ".join(strings[start : start + STATIC])
+        title = " ".join(strings[start : start + 10])
         assert_sheet_inert(render_sheet(SheetData(title, title, samples, notes)).html)
 
 
@@ -82,60 +69,29 @@ def test_injected_text_is_still_shown_as_text(images: list[Path]) -> None:
     page = assert_sheet_inert(html)
     for text in ("Scenes", "Where is the ring?", "Found: Image-1.", "red ring", "same object", "scenes", "reference"):
         assert any(f"<b onclick=x>{text}</b>&amp;" in shown for shown in page.texts), text
-    assert store_of(html)["cards"][0]["question"] == "<b onclick=x>Where is the ring?</b>&amp;"
 
 
-def test_policy_allows_only_the_one_script_and_style_by_hash(images: list[Path]) -> None:
-    html = render_sheet(data(images)).html
-    page = Page(html)
-    (policy,) = [v for tag, n, v in page.attributes if tag == "meta" and n == "content" and "default-src" in v]
-    assert "default-src 'none'" in policy and "img-src data:" in policy and "unsafe" not in policy
-    for kind, text in (("script", page.raw["script"][1]), ("style", page.raw["style"][0])):
-        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        assert f"{kind}-src 'sha256-{digest}'" in policy
-    assert html.index("Content-Security-Policy") < html.index("<style") < html.index("<script")
-
-
-def test_the_script_makes_text_nodes_only() -> None:
-    script = asset("sheet.js")
-    for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "Function(", "fetch", "import"):
-        assert word not in script
-    for name in ("sheet.js", "sheet.css", "check.css"):
-        text = (TEMPLATES / name).read_text(encoding="utf-8")
-        assert "</" not in text and "<!--" not in text and "url(" not in text and "http://" not in text
-
-
-@pytest.mark.parametrize("text", ["</script>", "<!--", "&lt;", "\u2028", "\ud800", "]]>", "\x00"])
-def test_a_data_block_is_read_back_and_cannot_end(text: str) -> None:
-    block = data_block({"a": [text]})
-    assert json.loads(block) == {"a": [text]} and block.isascii() and not set("<>&") & set(block)
-
-
-def test_the_first_cards_are_there_without_the_script(images: list[Path]) -> None:
-    html = render_sheet(data(images, n=STATIC + 4)).html
-    page = Page(html)
-    assert page.elements.count("article") == STATIC
-    assert f"Without JavaScript this page shows the first {STATIC} of {STATIC + 4} samples." in page.texts
+def test_every_card_is_there_without_the_script(images: list[Path]) -> None:
+    page = Page(render_sheet(data(images, n=10)).html)
+    assert page.elements.count("article") == 10 and len(set(page.values("id"))) == len(page.values("id"))
     assert [n for tag, n, _ in page.attributes if tag == "form"].count("hidden") == 1, "no dead controls"
     rects = [v for tag, n, v in page.attributes if tag == "rect" and n == "class"]
-    assert {"true under", "given under", "noted under", "case", "noted-case"} <= set(rects)
+    assert {"true", "given", "noted", "case", "noted-case"} <= set(rects)
     text = " ".join(page.texts)
     for shown in ("missing.png does not exist", "image x lies outside", "reference", "a red ring", "checks passed"):
         assert shown in text, shown
-    assert len(store_of(html)["cards"]) == STATIC + 4, "the script builds all of them"
 
 
 def test_every_image_is_stored_once_and_every_use_finds_it(images: list[Path], tmp_path: Path) -> None:
     late = tmp_path / "late.png"
     Image.new("RGB", (16, 12), (1, 2, 3)).save(late)
-    samples = list(data(images, n=STATIC + 1).samples)
+    samples = list(data(images, n=3).samples)
     samples.append(samples[0]._replace(id="late", images=(SheetImage(late, "Image-1"), samples[0].images[0])))
     html = render_sheet(data(images)._replace(samples=samples)).html
-    page, store = Page(html), store_of(html)
-    placed = {v for tag, n, v in page.attributes if tag == "image" and n == "id"}
-    used = {image["k"] for card in store["cards"] for image in card["images"] if image["k"]}
-    assert placed | set(store["uris"]) == used and not placed & set(store["uris"])
-    assert len(store["uris"]) == 1 and html.count("data:image/webp") == 3
+    page = Page(html)
+    placed = [v for tag, n, v in page.attributes if tag == "image" and n == "id"]
+    used = {v.removeprefix("#") for tag, n, v in page.attributes if tag == "use" and n == "href"}
+    assert len(placed) == len(set(placed)) == html.count("data:image/webp") == 3 and used < set(placed)
 
 
 def test_boxes_are_in_pixels_of_the_original_and_never_leave_it(images: list[Path]) -> None:
@@ -145,9 +101,9 @@ def test_boxes_are_in_pixels_of_the_original_and_never_leave_it(images: list[Pat
     )
     one = data(images).samples[0]._replace(images=(SheetImage(images[0], "Image-1", boxes=boxes),))
     html = render_sheet(SheetData("t", "", [one])).html
-    (image,) = store_of(html)["cards"][0]["images"]
-    assert (image["w"], image["h"]) == (16, 12)
-    assert [rect[2:] for rect in image["rects"]] == [[4.0, 6.0, 4.0, 6.0], [0.0, 0.0, 16.0, 12.0]]
+    assert 'viewBox="0 0 16 12"' in html
+    found = re.findall(r'<rect class="true" x="(.*?)" y="(.*?)" width="(.*?)" height="(.*?)"><title>', html)
+    assert [[float(value) for value in rect] for rect in found] == [[4, 6, 4, 6], [0, 0, 16, 12]]
 
 
 def noise(folder: Path, count: int, side: int = 150) -> list[Path]:
@@ -165,7 +121,7 @@ def test_the_page_keeps_to_its_budget_and_says_what_is_missing(tmp_path: Path) -
         for k, path in enumerate(paths)
     ]
     small = render_sheet(SheetData("t", "", samples), budget=100_000)
-    fixed = len(asset("report.css") + asset("sheet.css") + asset("sheet.js")) + 20_000
+    fixed = len(asset("report.css") + asset("sheet.css") + asset("report.js")) + 20_000
     assert 0 < small.shown < 20 and small.left_out == 20 - small.shown and len(small.html) < 100_000 + fixed
     assert f"{small.left_out} samples were left out to keep this file small." in small.html
     whole = render_sheet(SheetData("t", "", samples), budget=5_000_000)
@@ -193,8 +149,8 @@ def test_an_image_that_cannot_be_opened_costs_nothing(tmp_path: Path, images: li
 
 def test_filters_that_cannot_choose_are_not_offered(images: list[Path]) -> None:
     both = Page(render_sheet(data(images, n=2)).html)
-    assert "hidden" in both.values("name") and "image with the answer" in both.texts
-    assert "hidden" not in Page(render_sheet(data(images)).html).values("name")
+    assert "image" in both.values("name")
+    assert "image" not in Page(render_sheet(data(images)).html).values("name")
 
 
 def test_an_empty_page() -> None:

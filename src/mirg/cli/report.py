@@ -16,6 +16,12 @@ def report(
     data: Annotated[
         Path | None, typer.Option("--data", help="The dataset folder that was evaluated; looked for if left out.")
     ] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", min=1, help="Most answers per model and outcome; 24 if left out.")
+    ] = None,
+    megabytes: Annotated[
+        float | None, typer.Option(min=0.1, help="Of images: 5.5 if left out, and 25 with --n above 24.")
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Write the page again as steps arrive, until the run is finished or Ctrl-C.")
     ] = False,
@@ -25,8 +31,8 @@ def report(
         from mirg.evaluation.watch import watch as follow
 
         log_to_console()
-        say(str(follow(run, out=out, data=data)))
+        say(str(follow(run, out=out, data=data, samples=n, megabytes=megabytes)))
         return
     from mirg.evaluation.pages import report_from_run
 
-    say(str(report_from_run(run, out=out, data=data)))
+    say(str(report_from_run(run, out=out, data=data, samples=n, megabytes=megabytes)))

@@ -13,7 +13,7 @@ from mirg.errors import EvaluationError, ImageError, MirgError
 from mirg.evaluation.compare import Evaluation, common
 from mirg.evaluation.failures import NO_SUCH_IMAGE, named_image, true_box_ious
 from mirg.evaluation.records import Outcome, Record
-from mirg.report.cards import select, shuffle_key
+from mirg.report.cards import PER_OUTCOME, select, shuffle_key
 from mirg.report.data import OUTCOME_TITLES, Example, Examples, GalleryItem, Mark, PartLine, Picture
 from mirg.samples import DatasetFolder, ImageRef, Sample
 from mirg.samples.card import CARD_FILE
@@ -50,10 +50,10 @@ class Gallery:
             notes.append(f"{len(wanted) - len(samples)} of {len(wanted)} evaluated samples are not in the dataset.")
         return cls(evaluated, dataset, samples)
 
-    def items(self) -> tuple[GalleryItem, ...]:
+    def items(self, per_outcome: int = PER_OUTCOME) -> tuple[GalleryItem, ...]:
         """The answers that a page shows (:func:`mirg.report.cards.select`), model by model."""
         answers = [(e.name, record) for e in self.evaluated for record in e.records]
-        shown = select(answers, key=lambda a: (a[0], a[1].outcome, a[1].task, a[1].id))
+        shown = select(answers, per_outcome, lambda a: (a[0], a[1].outcome, a[1].task, a[1].id))
         chosen = {(model, record.id) for model, record in shown}
         return tuple(self.item(model, record) for model, record in answers if (model, record.id) in chosen)
 

@@ -21,11 +21,14 @@ from mirg.evaluation.page_answers import Gallery, worked_examples
 from mirg.evaluation.page_draws import draws_section
 from mirg.evaluation.page_failures import failure_section
 from mirg.evaluation.page_photos import photo_answers
+from mirg.evaluation.page_rollouts import rollouts_section
 from mirg.evaluation.page_tables import plugin_tables, read_evaluation, result_table, robustness_table, task_tables
 from mirg.evaluation.records import RECORDS_FILE
 from mirg.evaluation.store import SETTINGS_FILE
+from mirg.report.cards import PER_OUTCOME
 from mirg.report.data import ReportData, Section, Stage
-from mirg.report.pages import write_report
+from mirg.report.pages import IMAGE_BUDGET, write_report
+from mirg.report.sheet import BUDGET
 from mirg.report.training_curves import stages_from_rows
 from mirg.storage import BadLine, read_json, read_jsonl
 from mirg.text_files import parse_yaml
@@ -38,20 +41,31 @@ TITLES = {"perception": "Perception", "sft": "SFT", "grpo": "GRPO", "rl": "RL", 
 
 
 def report_from_run(
-    run: str | Path, *, out: str | Path | None = None, data: str | Path | None = None, reload: int = 0
+    run: str | Path,
+    *,
+    out: str | Path | None = None,
+    data: str | Path | None = None,
+    samples: int | None = None,
+    megabytes: float | None = None,
+    reload: int = 0,
 ) -> Path:
     """Write the page about ``run`` (to ``run/report.html`` unless ``out`` says where) and return its path.
 
     ``data`` is the dataset folder that was evaluated; if it is None, the folders around the run are searched. A browser
-    loads the page again after ``reload`` seconds; 0: never. Raises :class:`DataError` if the folder contains neither
-    metrics nor records.
+    loads the page again after ``reload`` seconds; 0: never. The gallery shows up to ``samples`` answers of each model
+    and outcome, with ``megabytes`` of images; None: 24 answers, and what fits into 5.5 MB (25 MB for more answers).
+    Raises :class:`DataError` if the folder contains neither metrics nor records.
     """
     run = Path(run)
-    report = collect(run, data=None if data is None else Path(data))._replace(reload=reload)
-    return write_report(run / "report.html" if out is None else Path(out), report)
+    per_outcome = PER_OUTCOME if samples is None else samples
+    report = collect(run, data=None if data is None else Path(data), per_outcome=per_outcome)._replace(reload=reload)
+    many = BUDGET if per_outcome > PER_OUTCOME else IMAGE_BUDGET
+    budget = many if megabytes is None else int(megabytes * 1e6)
+    out = run / "report.html" if out is None else Path(out)
+    return write_report(out, report, per_outcome=per_outcome, image_budget=budget)
 
 
-def collect(run: Path, *, data: Path | None = None) -> ReportData:
+def collect(run: Path, *, data: Path | None = None, per_outcome: int = PER_OUTCOME) -> ReportData:
     """Everything that the page about ``run`` shows. Raises :class:`DataError` as :func:`report_from_run`."""
     if not run.is_dir():
         raise DataError(f"{run} is not a folder", hint="pass the folder of a demo run, a training run or an evaluation")
@@ -61,7 +75,7 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
     chosen = read_choices({name: folders.pop(name) for name in [*folders] if bench_in(folders[name])}, notes)
     evaluated = [found for name, folder in folders.items() if (found := read_evaluation(name, folder, notes)).records]
     if chosen and not training and not evaluated:
-        return choice_report(run, chosen, data, notes)._replace(sections=_sections(run, training, chosen))
+        return choice_report(run, chosen, data, notes, per_outcome)._replace(sections=_sections(run, training, chosen))
     if not training and not evaluated:
         raise DataError(
             "; ".join(notes) or f"{run} holds no {METRICS_FILE} and no {RECORDS_FILE}",
@@ -75,6 +89,7 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
         records = max((e.records for e in evaluated), key=len)
         tasks = len({record.task for record in records})
         subtitle.append(f"evaluated: {', '.join(e.name for e in evaluated)} on {len(records)} items of {tasks} tasks")
+    rollouts = [rollouts_section(name, folder, run, data, notes) for name, folder in training.items()]
     return ReportData(
         title=f"Report: {run.resolve().name}",
         subtitle="; ".join(subtitle),
@@ -89,7 +104,8 @@ def collect(run: Path, *, data: Path | None = None) -> ReportData:
         failures=failure_section(evaluated),
         robustness=robustness_table(evaluated, notes),
         stages=tuple(stage for name, folder in training.items() for stage in _stages(name, folder, notes)),
-        gallery=gallery.items(),
+        rollouts=tuple(filter(None, rollouts)),
+        gallery=gallery.items(per_outcome),
         n_answers=gallery.n_answers,
         notes=tuple(notes),
     )

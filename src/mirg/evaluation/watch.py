@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from mirg.console import logger
@@ -21,7 +24,13 @@ _FILES = (
 
 
 def watch(
-    run: str | Path, *, out: str | Path | None = None, data: str | Path | None = None, seconds: float = SECONDS
+    run: str | Path,
+    *,
+    out: str | Path | None = None,
+    data: str | Path | None = None,
+    samples: int | None = None,
+    megabytes: float | None = None,
+    seconds: float = SECONDS,
 ) -> Path:
     """Write the page about ``run`` every ``seconds`` if its files changed, until the run is finished or Ctrl-C.
 
@@ -29,6 +38,7 @@ def watch(
     page. Raises as :func:`mirg.evaluation.pages.report_from_run`, but waits for the first row of a run.
     """
     run = Path(run)
+    write = partial(report_from_run, run, out=out, data=data, samples=samples, megabytes=megabytes)
     seen: object = None
     pause = seconds
     try:
@@ -36,18 +46,20 @@ def watch(
             state = _state(run)
             if state and state != seen:
                 seen, began = state, time.monotonic()
-                _write(run, out, data, math.ceil(pause))
+                with _waiting():
+                    write(reload=math.ceil(pause))
                 pause = max(seconds, SHARE * (time.monotonic() - began))
             time.sleep(pause)
     except KeyboardInterrupt:
         logger.info("stopped; the last page follows")
-    return report_from_run(run, out=out, data=data)
+    return write()
 
 
-def _write(run: Path, out: str | Path | None, data: str | Path | None, reload: int) -> None:
-    """Write a page that reloads itself; a run whose first row is not whole yet has no page yet."""
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """A run whose first row is not whole yet has no page yet."""
     try:
-        report_from_run(run, out=out, data=data, reload=reload)
+        yield
     except DataError as error:
         logger.info("waiting: %s", error.message)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from mirg.console import clean
 from mirg.geometry import Box
-from mirg.report.data import Example, GalleryItem, Mark, Picture
+from mirg.report.data import Example, GalleryItem, Mark, Picture, RolloutGroup
 from mirg.report.draw import Kind, drawable
 from mirg.report.images import Embedded, ImageBudget
 
@@ -19,7 +19,8 @@ MAX_TEXT = 4000  # characters of one text
 MAX_MARKS = 60  # boxes drawn on one image
 PER_OUTCOME = 24
 
-RectKind = Kind | Literal["before", "after"]  # the last two: what two models answered to the same sample
+# before and after: what two models answered to the same sample; noted: an annotated object that no question is about.
+RectKind = Kind | Literal["before", "after", "noted"]
 Layer = tuple[RectKind, tuple[Mark, ...]]
 A = TypeVar("A")
 
@@ -33,10 +34,14 @@ class Rect(NamedTuple):
     y: float
     width: float
     height: float
+    answer: int = 0  # the number of the answer that it belongs to, from 0
 
 
 class Frame(NamedTuple):
-    """One image of a card: ``image`` is None if it could not be opened, and ``problem`` is the reason."""
+    """One image of a card: ``image`` is None if it could not be opened, and ``problem`` is the reason.
+
+    ``stored`` is True in the one frame whose drawing holds the image; other drawings refer to it.
+    """
 
     tag: str
     caption: str
@@ -44,13 +49,16 @@ class Frame(NamedTuple):
     problem: str
     rects: tuple[Rect, ...]
     said: str  # for readers that do not see the drawing
+    stored: bool
+    below: str = ""  # a line below the image
 
 
 class Card(NamedTuple):
-    """One gallery item and its images."""
+    """One item of a page, its images, and the name of its place on the page, which a link may end with."""
 
-    item: GalleryItem
+    item: Any
     frames: tuple[Frame, ...]
+    anchor: str
 
 
 class Worked(NamedTuple):
@@ -63,11 +71,27 @@ class Worked(NamedTuple):
 
 def build_cards(chosen: Sequence[GalleryItem], budget: ImageBudget) -> list[Card]:
     """Cards for the items whose images fit into the budget."""
+    several = len({item.model for item in chosen}) > 1
     return [
-        Card(item, build_frames(item.pictures, item.true, item.given, [("predicted", item.predicted)], budget))
+        Card(
+            item,
+            build_frames(item.pictures, item.true, item.given, [("predicted", item.predicted)], budget),
+            budget.anchor(item.sample_id, item.model if several else ""),
+        )
         for item in chosen
         if budget.take(item.pictures)
     ]
+
+
+def build_rollouts(groups: Sequence[RolloutGroup], budget: ImageBudget) -> list[Card]:
+    """Cards for the groups whose images fit into the budget; the boxes of every completion are on them."""
+    cards = []
+    for group in groups:
+        if budget.take(group.pictures):
+            layers: list[Layer] = [("predicted", one.predicted) for one in group.completions]
+            frames = build_frames(group.pictures, group.true, group.given, layers, budget)
+            cards.append(Card(group, frames, budget.anchor(f"step-{group.step}", group.sample_id)))
+    return cards
 
 
 def build_examples(examples: Sequence[Example], budget: ImageBudget) -> list[Worked]:
@@ -94,14 +118,14 @@ def build_frames(
 
     The truth lies on top, so that a perfect prediction shows as a green line in a dashed one.
     """
-    layers: list[Layer] = [("given", given), *answered, ("true", true)]
+    layers: list[tuple[int, Layer]] = [(0, ("given", given)), *enumerate(answered), (0, ("true", true))]
     frames = []
     for number, picture in enumerate(pictures, start=1):
         rects: list[Rect] = []
-        for kind, marks in layers:
+        for answer, (kind, marks) in layers:
             mine = [mark for mark in marks if mark.image == number][:MAX_MARKS]
             rects += [
-                Rect(kind, cut(mark.label, 80), *place)
+                Rect(kind, cut(mark.label, 80), *place, answer)
                 for mark in mine
                 if (place := in_pixels(mark.box, picture.width, picture.height))
             ]
@@ -116,6 +140,7 @@ def build_frames(
                 problem=problem,
                 rects=tuple(rects),
                 said=", ".join(said) or "no box",
+                stored=budget.first(picture.path),
             )
         )
     return tuple(frames)

@@ -177,6 +177,38 @@ class Examples(NamedTuple):
     items: tuple[Example, ...] = ()
 
 
+class Completion(NamedTuple):
+    """A completion of a group, sampled ``times`` times, with its reward; ``advantage`` is None if it is not known."""
+
+    text: str
+    parts: tuple[PartLine, ...]
+    advantage: float | None
+    predicted: tuple[Mark, ...] = ()
+    times: int = 1
+
+
+class RolloutGroup(NamedTuple):
+    """The completions of one prompt in one step of GRPO. ``signal`` says whether the update learns from them."""
+
+    step: int
+    sample_id: str
+    task: str
+    signal: Literal["learned from", "no signal"]
+    question: str
+    pictures: tuple[Picture, ...]
+    true: tuple[Mark, ...]
+    given: tuple[Mark, ...]
+    completions: tuple[Completion, ...]
+
+
+class Rollouts(NamedTuple):
+    """Groups of one training stage in the order of the steps; ``note`` says how they were chosen."""
+
+    stage: str
+    note: str
+    groups: tuple[RolloutGroup, ...]
+
+
 class Matrix(NamedTuple):
     """One model's answers by true class (rows) and answered class (columns), in numbers of items."""
 
@@ -272,6 +304,7 @@ class ReportData(NamedTuple):
     failures: Failures | None = None
     robustness: Differences | None = None
     stages: tuple[Stage, ...] = ()
+    rollouts: tuple[Rollouts, ...] = ()
     gallery: tuple[GalleryItem, ...] = ()
     n_answers: int = 0
     notes: tuple[str, ...] = ()

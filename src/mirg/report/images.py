@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import starmap
 from pathlib import Path
@@ -106,11 +108,30 @@ class Thumbs:
 
 
 class ImageBudget(Thumbs):
-    """The images of a page with some cards, in ``budget`` bytes of data URIs."""
+    """The images of a page with cards, in ``budget`` bytes of data URIs, and the names of the cards for links."""
 
-    def __init__(self, budget: int) -> None:
-        super().__init__(lossless=LOSSLESS_SIDE)
+    def __init__(self, budget: int, preset: ThumbnailPreset = THUMBNAIL_PRESETS[0]) -> None:
+        small = preset != THUMBNAIL_PRESETS[0]
+        super().__init__(preset, lossless=LOSSLESS_THUMBNAIL if small else LOSSLESS_SIDE)
         self.left = budget
+        self._drawn: set[Path] = set()
+        self._anchors: Counter[str] = Counter()
+
+    def first(self, path: Path) -> bool:
+        """True for the first drawing of an image, which holds it; the others refer to it."""
+        fresh = path not in self._drawn
+        self._drawn.add(path)
+        return fresh
+
+    def anchor(self, *names: str) -> str:
+        """A name for a card out of untrusted ``names``, different from the others of the page.
+
+        >>> ImageBudget(0).anchor("scenes/7 <b>", "base")
+        's-scenes-7-b-base'
+        """
+        name = "s-" + re.sub(r"[^A-Za-z0-9_]+", "-", "-".join(filter(None, names))).strip("-")[:120]
+        self._anchors[name] += 1
+        return name if self._anchors[name] == 1 else f"{name}--{self._anchors[name]}"
 
     def take(self, pictures: Sequence[Picture]) -> bool:
         """Add the pictures of a card that are not kept yet. False, and none is added, if they exceed the budget.

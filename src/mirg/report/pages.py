@@ -1,5 +1,8 @@
 """The pages of runs, of ``mirg data check`` and of a teacher, each one HTML file: no outside request, a strict CSP.
 
+All templates extend ``base.html.j2``. ``report.js`` is the script of every page: theme, filters, keys, links to
+samples and enlarged images. Cards are whole without it, and the browser skips those that are not near the window.
+
 Model output and file names are untrusted. jinja2 escapes every value; the only raw parts are our own style sheet,
 script and drawings (whose texts are escaped when they are made). The content security policy allows data-URI images
 and exactly the one style sheet and the one script by their hashes, so that even a mistake here would run nothing.
@@ -17,35 +20,41 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import mirg
 from mirg.console import clean
 from mirg.report import charts, tables
-from mirg.report.cards import PER_OUTCOME, build_cards, build_examples, build_frames, cut, select
+from mirg.report.cards import PER_OUTCOME, Card, build_cards, build_examples, build_frames, build_rollouts, cut, select
 from mirg.report.data import BOX_OUTCOMES, OUTCOME_TITLES, Fact, Interval, Mark, Matrix, Picture, ReportData
-from mirg.report.images import ImageBudget
+from mirg.report.images import THUMBNAIL_PRESETS, ImageBudget, Thumbs
 from mirg.storage import write_atomic
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
+WIDE_FROM = 4  # more models than this, or twice as many columns, get a wider page
 IMAGE_BUDGET = 5_500_000  # bytes of embedded images; with texts a page stays under 8 MB
 
 
-def write_report(out: Path, data: ReportData, *, per_outcome: int = PER_OUTCOME) -> Path:
+def write_report(
+    out: Path, data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: int = IMAGE_BUDGET
+) -> Path:
     """Write the page to ``out``, or to ``report.html`` in the folder ``out``, atomically, and return its path."""
     path = out / "report.html" if out.is_dir() else out
-    write_atomic(path, render(data, per_outcome=per_outcome))
+    write_atomic(path, render(data, per_outcome=per_outcome, image_budget=image_budget))
     return path
 
 
 def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: int = IMAGE_BUDGET) -> str:
     """The page as text. At most ``per_outcome`` answers per model and outcome, ``image_budget`` bytes of images."""
-    budget = ImageBudget(image_budget)
+    chosen = select(data.gallery, per_outcome)
+    paths = list(dict.fromkeys(picture.path for item in chosen for picture in item.pictures))
+    many = per_outcome > PER_OUTCOME
+    budget = ImageBudget(image_budget, Thumbs.fitting(paths, image_budget).preset if many else THUMBNAIL_PRESETS[0])
     examples = build_examples(data.examples.items if data.examples else (), budget)
     groups = [
         (title, group.note, build_examples(group.items, budget))
         for title, group in (data.answers.groups if data.answers else ())
     ]
-    chosen = select(data.gallery, per_outcome)
     cards = build_cards(chosen, budget)
+    rollouts = [(rollouts, build_rollouts(rollouts.groups, budget)) for rollouts in data.rollouts]
     # The answers of all models to one sample stand together, in the order in which the items came.
     position = {id(item): place for place, item in enumerate(data.gallery)}
     first = {item.sample_id: position[id(item)] for item in reversed(data.gallery)}
@@ -60,16 +69,18 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
     histograms = data.failures.histograms if data.failures else ()
     return render_page(
         "report.html.j2",
-        script=asset("report.js"),
         data=data,
+        reload=data.reload,
+        keys=bool(examples or groups or cards or any(groups for _, groups in rollouts)),
+        wide=data.table is not None and (len(data.table.rows) > WIDE_FROM or len(data.table.columns) > 2 * WIDE_FROM),
         notes=data.notes,
+        rollouts=rollouts,
         examples=examples,
         answer_groups=groups,
         matrices=tables.grids(data.failures.matrices) if data.failures else [],
         # One axis for all histograms, so that their bars can be compared.
         histogram_top=max((max(h.counts) / sum(h.counts) for h in histograms if sum(h.counts)), default=1.0),
         cards=cards,
-        images=budget.images,
         gallery_note=note,
         models=[model for model in dict.fromkeys(item.model for item in data.gallery) if model in shown],
         tasks=sorted({card.item.task for card in cards}),
@@ -83,12 +94,13 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
 
 
 def render_page(template: str, *, style: str = "", script: str = "", **values: Any) -> str:
-    """A page as text: ``template`` with ``values``, one style sheet (``report.css`` by default) and one script."""
-    style = style or asset("report.css")
+    """A page as text: ``template`` with ``values``, one style sheet and one script, ``report`` by default."""
+    style, script = style or asset("report.css"), script or asset("report.js")
     csp = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
+    values = {"reload": 0, "wide": False, "keys": False} | values
     values |= {"version": mirg.__version__, "csp": csp, "style": markup(style), "script": markup(script)}
     return environment().get_template(template).render(values)
 
@@ -99,9 +111,9 @@ def environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(loader=FileSystemLoader(TEMPLATES, encoding="utf-8"), autoescape=True, undefined=StrictUndefined)
-    made.filters |= {"clean": clean, "cut": cut}
+    made.filters |= {"clean": clean, "cut": cut, "pairs": lambda values: [(value, value) for value in values]}
     drawings: list[Any] = [  # functions that return the text of an SVG
-        *(tables.interval_bar, tables.difference_bar, tables.outcome_bar),
+        *(tables.interval_bar, tables.difference_bar, tables.outcome_bar, tables.advantage_bar),
         *(charts.render_chart, charts.render_groups, charts.render_histogram),
     ]
     made.globals |= {draw.__name__: lambda *given, draw=draw: markup(draw(*given)) for draw in drawings}
@@ -267,17 +279,20 @@ def write_teacher_page(path: Path, data: TeacherPageData, *, image_budget: int =
     """Write the page, one file without outside requests of at most ``image_budget`` bytes of images; its path."""
     budget = ImageBudget(image_budget)
     shown = [
-        (chain, build_frames(chain.pictures, chain.true, chain.cited, [("predicted", chain.predicted)], budget))
+        Card(
+            chain,
+            build_frames(chain.pictures, chain.true, chain.cited, [("predicted", chain.predicted)], budget),
+            budget.anchor(chain.sample_id),
+        )
         for chain in data.chains
         if budget.take(chain.pictures)
     ]
-    chains = [chain for chain, _ in shown]
+    chains = [card.item for card in shown]
     html = render_page(
         "teacher.html.j2",
-        script=asset("report.js"),
         data=data,
+        keys=bool(shown),
         cards=shown,
-        images=budget.images,
         tasks_shown=sorted({chain.task for chain in chains}),
         checks_shown=[check for check in data.checks if any(chain.check == check for chain in chains)],
         any_kept=any(not chain.check for chain in chains),

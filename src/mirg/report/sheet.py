@@ -1,27 +1,24 @@
 """The contact sheet of ``mirg data show``: every sample with its images, boxes, question, truth and reasoning.
 
-One file that opens offline. Thumbnails and texts lie in one block of JSON; a card is built when it comes near the
-window, so that thousands of images stay usable. Texts are untrusted: they become text nodes, never markup, and the
-JSON cannot end its own element. The first cards are also shown without the script.
+One file that opens offline. The browser lays out and paints only the cards near the window, so that thousands of
+images stay usable. Texts are untrusted; jinja2 escapes them.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from mirg.geometry import Box
 from mirg.images import DEFAULT_LIMITS, ImageLimits
-from mirg.report.cards import cut, in_pixels
-from mirg.report.images import Embedded, Thumbs
-from mirg.report.pages import asset, markup, render_page
+from mirg.report.cards import Frame, Rect, cut, in_pixels
+from mirg.report.images import Embedded, ImageBudget, Thumbs
+from mirg.report.pages import asset, environment, markup, render_page
 from mirg.storage import write_atomic
 
 BUDGET = 25_000_000  # bytes of a whole page, about
 IMAGE_SHARE = 0.85  # of the budget, for thumbnails
-STATIC = 6  # cards that are there without the script
 MAX_BOXES = 60  # drawn on one image
 
 BoxKind = Literal["true", "given", "noted"]
@@ -89,92 +86,63 @@ def write_sheet(path: Path, data: SheetData, *, budget: int = BUDGET, limits: Im
 
 def render_sheet(data: SheetData, *, budget: int = BUDGET, limits: ImageLimits = DEFAULT_LIMITS) -> Sheet:
     """The page as text, of about ``budget`` bytes at most; what does not fit is counted and said."""
-    thumbs, cards = _cards(data.samples, budget, limits)
+    cards = _cards(data.samples, budget, limits)
     left_out = len(data.samples) - len(cards)
-    first = cards[:STATIC]
-    apart = {image["k"] for card in first for image in card["images"]}
-    store = {"cards": cards, "uris": {thumb.key: thumb.uri for thumb in thumbs if thumb.key not in apart}}
     notes = [*data.notes, *([f"{left_out:,} samples were left out to keep this file small."] if left_out else [])]
     html = render_page(
         "sheet.html.j2",
         style=asset("report.css") + asset("sheet.css"),
-        script=asset("sheet.js"),
         data=data,
+        keys=bool(cards),
         notes=notes,
-        store=markup(data_block(store)),
-        first=first,
-        pictures=[thumb for thumb in thumbs if thumb.key in apart],
-        shown=len(cards),
-        tasks=sorted({card["task"] for card in cards}),
-        both_hidden=len({card["hidden"] for card in cards}) == 2,
+        cards=[html for _, html in cards],
+        tasks=sorted({cut(sample.task, 300) for sample, _ in cards}),
+        both_hidden=len({sample.hidden for sample, _ in cards}) == 2,
     )
     return Sheet(html, len(cards), left_out, tuple(data.notes))
 
 
-def data_block(value: object) -> str:
-    """JSON for a ``<script type="application/json">``: no character in it can end the element or begin another."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _cards(
-    samples: Sequence[SheetSample], budget: int, limits: ImageLimits
-) -> tuple[list[Embedded], list[dict[str, Any]]]:
-    """The thumbnails and cards of the samples that fit."""
+def _cards(samples: Sequence[SheetSample], budget: int, limits: ImageLimits) -> list[tuple[SheetSample, str]]:
+    """The samples that fit, with their cards as HTML."""
     paths = list(dict.fromkeys(image.path for sample in samples for image in sample.images if image.path))
-    thumbs = Thumbs.fitting(paths, int(budget * IMAGE_SHARE), limits)
-    cards: list[dict[str, Any]] = []
-    left = budget
+    thumbs, names = Thumbs.fitting(paths, int(budget * IMAGE_SHARE), limits), ImageBudget(0)
+    template: Any = environment().get_template("sheet_card.html.j2")
+    cards: list[tuple[SheetSample, str]] = []
+    drawn: set[Path] = set()
     for sample in samples:
         fresh = thumbs.make(image.path for image in sample.images if image.path)
-        images = [_image(image, fresh, thumbs) for image in sample.images]
-        card = _card(sample, images)
-        cost = len(data_block(card)) + sum(len(thumb.uri) for thumb in fresh.values())
-        if cost <= left:
-            left -= cost
+        held = set(drawn)
+        frames = _frames(sample.images, fresh, thumbs, held)
+        html = template.render(sample=sample, frames=frames, anchor=names.anchor(sample.id))
+        if len(html) <= budget:
+            budget -= len(html)
+            drawn = held
             thumbs.keep(fresh)
-            cards.append(card)
-    return thumbs.images, cards
+            cards.append((sample, markup(html)))
+    return cards
 
 
-def _card(sample: SheetSample, images: list[dict[str, Any]]) -> dict[str, Any]:
-    """The sample as the page holds it: cleaned, cut, boxes in pixels of the original."""
-    return {
-        "id": cut(sample.id, 300),
-        "task": cut(sample.task, 300),
-        "question": cut(sample.question),
-        "images": images,
-        "tags": [cut(tag, 100) for tag in sample.tags],
-        "hidden": sample.hidden,
-        "targets": [cut(line, 300) for line in sample.targets],
-        "chain": cut(sample.chain),
-        "answer": [cut(line, 300) for line in sample.answer],
-        "written": cut(sample.written, 300),
-        "facts": [[cut(name, 100), cut(value, 1000)] for name, value in sample.facts],
-    }
-
-
-def _image(image: SheetImage, fresh: dict[Path, Embedded], thumbs: Thumbs) -> dict[str, Any]:
-    thumb, problem = None, image.problem
-    if image.path is not None:
-        thumb = fresh.get(image.path) or thumbs.get(image.path)
-        problem = problem or thumbs.problems.get(image.path, "")
-        problem = problem.replace(str(image.path), image.path.name)  # a page may be passed on: no folders in it
-    rects = [
-        [box.kind, cut(box.label, 80), *(round(value, 2) for value in place)]
-        for box in image.boxes[:MAX_BOXES]
-        if thumb and (place := in_pixels(box.box, thumb.width, thumb.height))
-    ]
-    said = ", ".join(f"{kind} {label}".strip() for kind, label, *_ in rects if kind == "true")
-    return {
-        "k": thumb.key if thumb else "",
-        "w": thumb.width if thumb else 0,
-        "h": thumb.height if thumb else 0,
-        "crisp": bool(thumb and thumb.crisp),
-        "tag": image.tag,
-        "note": cut(image.note, 100),
-        "caption": cut(image.caption, 300),
-        "problem": cut(problem, 300) or ("" if thumb else "not shown"),
-        "rects": rects,
-        "said": f"{image.tag}: {said or 'no target'}",
-    }
+def _frames(
+    images: Sequence[SheetImage], fresh: Mapping[Path, Embedded], thumbs: Thumbs, drawn: set[Path]
+) -> tuple[Frame, ...]:
+    """The images as the page draws them; ``drawn`` are those that an earlier drawing holds."""
+    frames = []
+    for image in images:
+        thumb = fresh.get(image.path) or thumbs.get(image.path) if image.path else None
+        problem = image.problem or (thumbs.problems.get(image.path, "") if image.path else "")
+        if image.path:  # a page may be passed on: no folders in it
+            problem = problem.replace(str(image.path), image.path.name)
+        rects = tuple(
+            Rect(box.kind, cut(box.label, 80), *place)
+            for box in image.boxes[:MAX_BOXES]
+            if thumb and (place := in_pixels(box.box, thumb.width, thumb.height))
+        )
+        said = ", ".join(f"true {rect.label}".strip() for rect in rects if rect.kind == "true") or "no target"
+        stored = image.path is not None and image.path not in drawn
+        frames.append(
+            Frame(
+                cut(image.tag, 100), cut(image.note, 100), thumb, cut(problem, 300), rects, said, stored, image.caption
+            )
+        )
+        drawn |= {image.path} if image.path else set()
+    return tuple(frames)

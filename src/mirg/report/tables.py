@@ -30,6 +30,14 @@ def difference_bar(value: Interval, reach: float) -> str:
     return _svg(signed_points(value), track + _line("zero", x(0.0)) + _band(x, value) + _tick(x(value.mean)), kind)
 
 
+def advantage_bar(value: float, reach: float = 2.5) -> str:
+    """A bar from 0 in the middle to ``value``; the scale ends at ±``reach``."""
+    middle, end = _x(0.5), _x(0.5 + value / (2 * reach))
+    kind, width = "up" if value > 0 else "down", abs(end - middle)
+    bar = f'<rect class="{kind}" x="{min(middle, end):.1f}" y="2" width="{width:.1f}" height="8"/>'
+    return _svg(f"advantage {value:+.2f}", bar + _line("zero", middle))
+
+
 def difference_reach(values: list[Interval]) -> float:
     """A round scale end (0.05, 0.1, 0.25, 0.5, 1) that holds every interval."""
     sizes = [abs(v) for i in values for v in (i.mean, i.low, i.high) if v is not None]

@@ -122,7 +122,7 @@ def page(results: Mapping[str, Any], out: Path) -> Path:
         },
     }
     drawn = {title: markup(forest(rows)) for title, rows in forests.items()}
-    return write_atomic(out / "report.html", render_page("study.html.j2", data=data, forests=drawn))
+    return write_atomic(out / "report.html", render_page("study.html.j2", data=data, forests=drawn, wide=True))
 
 
 def _arms(rows: Sequence[Mapping[str, Any]]) -> list[ArmRow]:

@@ -252,6 +252,7 @@ class RolloutLog:
                 **dict(zip(PARTS, score.values, strict=True)),
                 **{names[k]: own[k] for k in further},
                 "reasons": score.reasons,
+                "boxes": [[box.image, *box.box] for box in score.reading.boxes if box.problem is None],
             }
             self.journal.append(line)
             written.append(Rollout(row["sample"], row.get("images") or (), score, line))

@@ -50,7 +50,7 @@ def test_build_status_and_page(told: list[str], api: FaultyApi, tmp_path: Path) 
     for page in (tmp_path / "page.html", tmp_path / "out" / "teacher.html"):
         html = page.read_text()
         assert "27 samples kept, 3 refused" in html and html.count("<article") == 15
-        assert html.count('data-outcome="kept"') == 12 and html.count('data-outcome="final_image_set"') == 3
+        assert html.count('data-result="kept"') == 12 and html.count('data-result="final_image_set"') == 3
         assert "the answer names Image-1, the truth is Image-2" in html
         assert "Content-Security-Policy" in html and not re.search(r'(?:src|href)="https?:', html)
 

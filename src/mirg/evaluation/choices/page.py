@@ -16,7 +16,7 @@ from mirg.evaluation.choices.sets import SETS
 from mirg.evaluation.choices.summary import difference, summarise
 from mirg.evaluation.page_answers import Gallery
 from mirg.evaluation.page_tables import interval_of, read_folder
-from mirg.report.cards import select
+from mirg.report.cards import PER_OUTCOME, select
 from mirg.report.data import (
     CHOICE_OUTCOMES,
     Column,
@@ -68,12 +68,18 @@ def read_choices(folders: Mapping[str, Path], notes: list[str]) -> list[ChoiceEv
     return found
 
 
-def choice_report(run: Path, evaluated: Sequence[ChoiceEvaluation], data: Path | None, notes: list[str]) -> ReportData:
+def choice_report(
+    run: Path,
+    evaluated: Sequence[ChoiceEvaluation],
+    data: Path | None,
+    notes: list[str],
+    per_outcome: int = PER_OUTCOME,
+) -> ReportData:
     """What the page about multiple-choice evaluations shows, without the settings of the run."""
     benches = dict.fromkeys(e.bench for e in evaluated)
     galleries = {b: Gallery.find(run, [e for e in evaluated if e.bench == b], data, notes) for b in benches}
     items = [(e, record) for e in evaluated for record in e.records]
-    shown = select(items, key=lambda item: (item[0].name, item[1].outcome, item[1].task, item[1].id))
+    shown = select(items, per_outcome, lambda item: (item[0].name, item[1].outcome, item[1].task, item[1].id))
     return ReportData(
         title=f"Report: {run.resolve().name}",
         subtitle=f"evaluated: {', '.join(e.name for e in evaluated)} on {', '.join(SETS[b].title for b in benches)}",
