@@ -24,11 +24,11 @@ IMAGE_SHARE = 0.85  # of the budget, for thumbnails
 STATIC = 6  # cards that are there without the script
 MAX_BOXES = 60  # drawn on one image
 
-BoxKind = Literal["true", "given", "noted"]
+BoxKind = Literal["true", "given", "noted", "predicted"]
 
 
 class SheetBox(NamedTuple):
-    """A box in fractions of its image: a target (true), one that the question gives, or another annotated object."""
+    """A box in fractions of its image: a target (true), one of the question, another annotated object, or an answer."""
 
     kind: BoxKind
     box: Box

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h11
 import uvicorn
@@ -19,18 +19,14 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mirg.answers.blocks import forbid_vision
 from mirg.engines.base import Completion, Engine, instructions_of
 from mirg.engines.base import Request as Prompt
-from mirg.errors import AnswerError, ConfigError, ImageError
+from mirg.errors import ConfigError
 from mirg.images import decode_image
-from mirg.samples.tokens import image_tokens, text_tokens
 from mirg.serve.limits import Guard, Refused, ServeLimits
 from mirg.serve.openai_format import Chat, completion_body, parse_chat, stream_body
+from mirg.serve.prompts import accepted_images
 from mirg.serve.worker import Job, Worker, going_down
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 HOST = "127.0.0.1"
 _HEADER_BYTES = 16_384
@@ -115,33 +111,11 @@ class Served:
         if chat.asked.model != self.name:
             words = f"there is no model {chat.asked.model[:200]!r}; this server has {self.name!r}"
             raise Refused(404, words, param="model", code="model_not_found")
-        try:
-            for text in chat.texts:
-                forbid_vision(text, self.engine.family, "a message")
-            images = self._images(chat)
-            shown = sum(image_tokens(image.size, self.engine.family, self.engine.limits) for image in images)
-        except AnswerError as error:
-            raise Refused(400, error.message, param="messages") from error
-        except ImageError as error:
-            raise Refused(400, error.message, param="messages", code="invalid_image") from error
-        tokens = shown + sum(map(text_tokens, chat.texts))
-        if tokens > self.limits.prompt_tokens:
-            words = f"the prompt is about {tokens:,} tokens, {self.limits.prompt_tokens:,} are allowed"
-            raise Refused(400, words, param="messages", code="context_length_exceeded")
+        opened = (decode_image(data, f"number {k}", limits=self.limits.image) for k, data in enumerate(chat.images, 1))
+        images = accepted_images(opened, chat.texts, self.engine, self.limits)
         seed = secrets.randbits(31) if chat.asked.seed is None else chat.asked.seed % 2**31
         prompt = Prompt("request", chat.messages, images, chat.prefix, chat.asked.chat_template_kwargs.enable_thinking)
         return chat, Job(prompt, chat.new_tokens, chat.asked.temperature, seed, chat.asked.n)
-
-    def _images(self, chat: Chat) -> list[Image]:
-        images: list[Image] = []
-        pixels = 0
-        for number, data in enumerate(chat.images, 1):
-            images.append(decode_image(data, f"number {number}", limits=self.limits.image))
-            pixels += images[-1].width * images[-1].height
-            if pixels > self.limits.pixels:
-                words = f"the images have more than {self.limits.pixels:,} pixels together"
-                raise Refused(400, words, param="messages", code="invalid_image")
-        return images
 
     async def _answer(self, request: Request, job: Job, end: float) -> list[Completion]:
         """Wait for the completions until the client disconnects or the time is up."""
@@ -196,7 +170,7 @@ def listen(port: int) -> socket.socket:
 
 
 def make_server(app: Any, limits: ServeLimits) -> uvicorn.Server:
-    """A server for an app of :func:`~mirg.serve.server.create_app`.
+    """A server for an app of :func:`~mirg.serve.server.create_app`, or another whose ``state.worker`` can be closed.
 
     ``server.run(sockets=[listen(port)])`` blocks until a signal stops it.
     """
