@@ -5,6 +5,7 @@ Whatever others wrote reaches the page as text of an input, or through the templ
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -189,6 +190,7 @@ class Page:
             columns=8,
             height=150,
             object_fit="contain",
+            fit_columns=False,
             allow_preview=False,
             buttons=[],
             interactive=True,
@@ -207,10 +209,11 @@ class Page:
         notice = gr.HTML(elem_id="notice")
         parts = {"gallery": gallery, "question": question, "board": board}
         parts |= {"ask": ask, "cancel": cancel, "notice": notice}
-        gallery.change(self.on_images, [gallery, question], [board, notice], **_API)
+        changed = [gallery.change, gallery.upload, gallery.delete]
+        gr.on(changed, self.on_images, [gallery, question], [board, notice], trigger_mode="always_last", **_API)
         question.change(self.on_question, [gallery, question], [board, notice], trigger_mode="always_last", **_API)
         board.submit(self.on_box, [question, mode], [question, board, notice], **_API)
-        cancel.click(self.on_cancel, queue=False, **_API)
+        cancel.click(self.on_cancel, **_API)
         return parts | {"examples": examples}
 
     def _saving(self, parts: dict[str, Any]) -> None:
@@ -235,7 +238,7 @@ class Page:
                 with gr.Column(min_width=260):
                     answers.append(gr.HTML(answer_html(None, (), ""), elem_id=f"answer-{number}"))
                     with gr.Accordion("JSON", open=False, elem_id=f"json-{number}"):
-                        codes.append(gr.Code(language="json", show_label=False, interactive=False, max_lines=24))
+                        codes.append(gr.Textbox(show_label=False, lines=6, max_lines=24, buttons=["copy"]))
         history = gr.DownloadButton("Save the history of this page", interactive=False, elem_id="history")
         given = [parts["gallery"], parts["question"]]
         outputs = [parts["notice"], parts["ask"], parts["cancel"], history, *answers, *codes]
@@ -243,7 +246,8 @@ class Page:
         gr.on([parts["ask"].click, parts["question"].submit], self.on_ask, given, outputs, **more)
         for number, button in enumerate(parts["examples"]):
             filled = button.click(partial(self.on_example, number), None, given, **_API)
-            filled.then(self.on_ask, given, outputs, **more)
+            shown = filled.then(self.on_images, given, [parts["board"], parts["notice"]], **_API)
+            shown.then(self.on_ask, given, outputs, **more)
 
     def _leave(self, request: gr.Request) -> None:
         self.sessions.end(request.session_hash)
@@ -269,15 +273,16 @@ def create_app(page: Page) -> FastAPI:
     )
     app.state.worker = page.sessions
     app.add_middleware(partial(Guard, limits=page.limits, types=_TYPES))  # type: ignore[arg-type]
-    app.add_middleware(Doors)
+    app.add_middleware(partial(Doors, sessions=page.sessions))  # type: ignore[arg-type]
     return app
 
 
 class Doors:
     """ASGI middleware: passes only what the page needs, and sets the headers that keep it on this machine."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
         self.app = app
+        self.sessions = sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection event of the server."""
@@ -294,7 +299,11 @@ class Doors:
         path = scope["path"].removeprefix("/gradio_api/")
         known = path == "/" or path.startswith(_PATHS if path == scope["path"] else _API_PATHS)
         app: Any = self.app if known else Refused(404, "the page has nothing there").response()
-        await app(scope, receive, with_headers)
+        try:
+            await app(scope, receive, with_headers)
+        except asyncio.CancelledError:  # of a page that is still open when the server stops
+            if not self.sessions.closed:
+                raise
 
 
 def _problem(error: MirgError) -> str:

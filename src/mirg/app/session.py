@@ -109,6 +109,7 @@ class Sessions:
     def __init__(self) -> None:
         self._by_key: dict[str, Session] = {}
         self._lock = threading.Lock()
+        self.closed = False
 
     def of(self, key: str | None) -> Session:
         """The session of a page, which is made if there is none."""
@@ -127,6 +128,7 @@ class Sessions:
     def close(self) -> None:
         """End all questions, as the server does before it stops."""
         with self._lock:
+            self.closed = True
             for session in self._by_key.values():
                 session.cancel.set()
 

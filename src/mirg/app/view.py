@@ -32,7 +32,7 @@ class Rect(NamedTuple):
     """A box to draw: a CSS class, and left, top, width and height in pixels of the original."""
 
     kind: str
-    place: tuple[float, float, float, float]
+    place: tuple[float, ...]
     title: str
 
 
@@ -73,7 +73,7 @@ def answer_html(answer: Answer | None, pictures: Sequence[Picture], question: st
         status=_status(answer) if answer else "",
         # One element for each turn of the model; a model that looks again will have several.
         turns=[_reasoning(answer)] if answer else [],
-        none=bool(grounding and grounding.failure is None and grounding.reading.none),
+        nowhere=bool(grounding and grounding.failure is None and grounding.reading.none),
         failure=grounding.failure if grounding and not found else None,
         mentioned=bool(grounding and not grounding.found and grounding.mentioned),
         figures=_figures(pictures, [*given, *boxes], chosen) if grounding else (),
@@ -119,7 +119,7 @@ def _figures(
     figures = []
     for number, picture in enumerate(pictures, 1):
         rects = [
-            Rect(kind, place, title)
+            Rect(kind, tuple(round(value, 2) for value in place), title)
             for kind, image, box, title in boxes
             if image == number and (place := in_pixels(box, *picture.size))
         ]

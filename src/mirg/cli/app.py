@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import signal
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from socket import socket
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +19,9 @@ from mirg.console import log_to_console, say
 from mirg.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mirg.app.session import Model
     from mirg.engines.base import Engine
+    from mirg.serve.limits import ServeLimits
 
 _NAMED = (
     "A run folder, a model folder, a model name, or the http(s) address of an OpenAI-compatible server (URL#MODEL)."
@@ -39,39 +46,51 @@ def app(
 
     It listens on 127.0.0.1 only. Interrupt it to stop.
     """
+    check_packages()
+    from mirg.app.session import Model
+    from mirg.serve.limits import ServeLimits
+    from mirg.serve.server import listen, served_name
+
+    pixels = round(max_megapixels * 1e6)
+    limits = ServeLimits(
+        body_bytes=64 * 2**20,
+        images=8,
+        image_pixels=pixels,
+        pixels=2 * pixels,
+        text=4000,
+        new_tokens=max_new_tokens,
+        answer_seconds=timeout,
+    )
+    listening = listen(port)  # before the models are loaded, which takes long
+    models = []
+    for name in [model] if against is None else [model, against]:
+        engine = _load(name, family, device, dtype, key_env)
+        models.append(Model(engine, served_name(engine), limits, instructions=instructions))
+    remote = [name.partition("#")[0] for name in (model, against or "") if _is_address(name)]
+    run_page(
+        models, limits, save, listening, f"images and questions are sent to {' and '.join(remote)}" if remote else ""
+    )
+
+
+def check_packages() -> None:
+    """ConfigError if a package of the extra is not installed, before a model is loaded."""
+    for package in ("fastapi", "uvicorn", "gradio"):
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(
+                f"'mirg app' needs the package '{package}', which is not installed", hint="pip install 'mirg[app]'"
+            )
+
+
+def run_page(models: Sequence[Model], limits: ServeLimits, save: Path, listening: socket, note: str) -> None:
+    """Serve the page until a signal stops it, and remove what was uploaded."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="mirg-app-") as folder:
         # Gradio reads these when it is imported. It must send nothing, and keep uploads where they are removed.
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(Path(folder) / "uploads")}
-        try:
-            from mirg.app.page import Page, create_app
-            from mirg.serve.limits import ServeLimits
-            from mirg.serve.server import HOST, listen, make_server, served_name
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("mirg"):
-                raise
-            raise ConfigError(
-                f"'mirg app' needs the package {error.name!r}, which is not installed", hint="pip install 'mirg[app]'"
-            ) from error
-        from mirg.app.session import Model
+        from mirg.app.page import Page, create_app
+        from mirg.serve.server import HOST, make_server
 
-        pixels = round(max_megapixels * 1e6)
-        limits = ServeLimits(
-            body_bytes=64 * 2**20,
-            images=8,
-            image_pixels=pixels,
-            pixels=2 * pixels,
-            text=4000,
-            new_tokens=max_new_tokens,
-            answer_seconds=timeout,
-        )
-        listening = listen(port)  # before the models are loaded, which takes long
-        models = []
-        for name in [model] if against is None else [model, against]:
-            engine = _load(name, family, device, dtype, key_env)
-            models.append(Model(engine, served_name(engine), limits, instructions=instructions))
         log_to_console()
-        remote = [name.partition("#")[0] for name in (model, against or "") if _is_address(name)]
-        note = f"images and questions are sent to {' and '.join(remote)}" if remote else ""
         page = Page(models, limits, save=save, folder=Path(folder), note=note)
         say(f"open http://{HOST}:{listening.getsockname()[1]} in a browser; interrupt to stop")
         make_server(create_app(page), limits).run(sockets=[listening])
