@@ -27,6 +27,7 @@ ENGINE = ScriptedEngine(lambda request, settings: "")
 RESULTS: dict[str, Any] = {  # what the functions give back that are not the last
     "variants": [],
     "load_engine": ENGINE,
+    "check_packages": None,
     "executor": nullcontext("pool"),
     "listen": SimpleNamespace(getsockname=lambda: ("127.0.0.1", 1)),
     "create_app": "app",
