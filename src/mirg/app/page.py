@@ -26,7 +26,7 @@ from mirg.samples.schema import Target
 from mirg.serve.limits import Guard, Refused, ServeLimits
 
 QUESTION, ANSWER = "part of the question", "the right answer"
-_FILES_PER_DAY = (600, 86_400)  # seconds: how often uploads are looked at, and how old they may become
+_FILES_PER_DAY = (600, 86_400)  # seconds: the interval between two checks of uploads, and their largest age
 _API = {"api_visibility": "private", "show_progress": "hidden"}
 _TYPES = ("application/json", "multipart/form-data")  # of bodies; the second one is that of uploads
 # What the page needs of Gradio. The rest would only widen what a visitor can reach: a proxy, an API, monitoring.

@@ -82,7 +82,9 @@ class Session:
     """One open page."""
 
     pictures: tuple[Picture, ...] = ()
-    targets: list[Target] = field(default_factory=list)  # the right answer, as drawn by the visitor
+    targets: list[Target] = field(
+        default_factory=list
+    )  # the right answer, which the visitor draws or takes from a model
     given: list[tuple[int, Box]] = field(default_factory=list)  # the boxes of the question that the page shows
     turns: list[Turn] = field(default_factory=list)
     cancel: threading.Event = field(default_factory=threading.Event)
@@ -112,7 +114,7 @@ class Sessions:
         self.closed = False
 
     def of(self, key: str | None) -> Session:
-        """The session of a page, which is made if there is none."""
+        """The session of a page, made on the first call."""
         with self._lock:
             session = self._by_key.setdefault(key or "", Session())
             while len(self._by_key) > _MOST_SESSIONS:

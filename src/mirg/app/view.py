@@ -82,7 +82,7 @@ def answer_html(answer: Answer | None, pictures: Sequence[Picture], question: st
 
 
 def answer_json(answer: Answer | None) -> str:
-    """The answer as JSON, "" while there is none."""
+    """The answer as JSON; "" until it is whole."""
     if answer is None or answer.status in {"waiting", "writing"}:
         return ""
     said: dict[str, Any] = {"model": answer.model, "status": answer.status, "seconds": round(answer.seconds, 2)}

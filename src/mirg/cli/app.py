@@ -85,7 +85,7 @@ def run_page(models: Sequence[Model], limits: ServeLimits, save: Path, listening
     """Serve the page until a signal stops it, and remove what was uploaded."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="mirg-app-") as folder:
-        # Gradio reads these when it is imported. It must send nothing, and keep uploads where they are removed.
+        # Gradio reads these when it is imported. It must send nothing, and uploads go to a folder that is removed.
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(Path(folder) / "uploads")}
         from mirg.app.page import Page, create_app
         from mirg.serve.server import HOST, make_server

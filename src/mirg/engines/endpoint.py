@@ -164,7 +164,7 @@ class Endpoint:
             ) from error
         self._openai: Any = openai
         client = next(base for base in openai.DefaultAsyncHttpxClient.__mro__ if base.__name__ == "AsyncClient")
-        # Of the HTTP library that this version uses; a stream that breaks raises it as it is.
+        # The error of the HTTP library below, which openai does not convert if a stream breaks.
         self._broken: Any = importlib.import_module(client.__module__.partition(".")[0]).HTTPError
         self._clock = clock or Clock()
         self._timeout = limits.timeout
@@ -194,7 +194,7 @@ class Endpoint:
     async def ask(self, body: dict[str, Any], tell: Callable[[Reply], None] | None = None) -> Reply:
         """Send ``body`` once and read the reply. Raises Fault.
 
-        With ``tell`` the endpoint is asked to stream, and ``tell`` is given the reply as it is after each event.
+        With ``tell`` the endpoint is asked to stream, and ``tell`` is given the reply so far after each event.
         """
         client = next(self._turn)
         try:
