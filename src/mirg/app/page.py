@@ -170,7 +170,7 @@ class Page:
         with gr.Blocks(title="mirg", analytics_enabled=False, delete_cache=_FILES_PER_DAY) as blocks:
             names = " and ".join(model.name for model in self.models)
             words = f"Ask {names} about {FEWEST} to {self.limits.images} images: which of them, and where in it?"
-            gr.HTML(notice_html(words, self.note))
+            gr.HTML(notice_html(f"{words} {self.note}"))
             with gr.Row():
                 with gr.Column(min_width=320):
                     asked = self._asking()

@@ -82,9 +82,7 @@ class Session:
     """One open page."""
 
     pictures: tuple[Picture, ...] = ()
-    targets: list[Target] = field(
-        default_factory=list
-    )  # the right answer, which the visitor draws or takes from a model
+    targets: list[Target] = field(default_factory=list)  # the right answer, from the visitor
     given: list[tuple[int, Box]] = field(default_factory=list)  # the boxes of the question that the page shows
     turns: list[Turn] = field(default_factory=list)
     cancel: threading.Event = field(default_factory=threading.Event)

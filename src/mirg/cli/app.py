@@ -68,7 +68,7 @@ def app(
         models.append(Model(engine, served_name(engine), limits, instructions=instructions))
     remote = [name.partition("#")[0] for name in (model, against or "") if _is_address(name)]
     run_page(
-        models, limits, save, listening, f"images and questions are sent to {' and '.join(remote)}" if remote else ""
+        models, limits, save, listening, f"Images and questions are sent to {' and '.join(remote)}." if remote else ""
     )
 
 
