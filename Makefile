@@ -47,7 +47,7 @@ $(VENV)/.installed-$(KEY): | $(VENV)/.torch-$(KEY)
 	@touch $@
 
 $(VENV)/.installed-dev-$(KEY): | $(VENV)/.torch-$(KEY)
-	@$(PIP) -e '.[train,teacher,app,dev]'
+	@$(PIP) -e '.[train,teacher,serve,dev]'
 	@touch $@ $(VENV)/.installed-$(KEY)
 
 demo: install

@@ -149,4 +149,4 @@ def test_a_missing_extra_is_named(mirg: Mirg, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     result = mirg("serve", "m")
     assert result.exit_code == 2 and "needs the package 'uvicorn'" in result.stderr
-    assert "pip install 'mirg[app]'" in result.stderr
+    assert "pip install 'mirg[serve]'" in result.stderr

@@ -27,6 +27,7 @@ ENGINE = ScriptedEngine(lambda request, settings: "")
 RESULTS: dict[str, Any] = {  # what the functions give back that are not the last
     "variants": [],
     "load_engine": ENGINE,
+    "check_packages": None,
     "executor": nullcontext("pool"),
     "listen": SimpleNamespace(getsockname=lambda: ("127.0.0.1", 1)),
     "create_app": "app",
@@ -97,6 +98,17 @@ TABLE: list[tuple[str, str, str]] = [
         queue 4 .limits.queue | timeout 9 create_app.limits.answer_seconds | batch_size 5 create_app.limits.batch
         max_pixels 50000 load_engine.limits.max_pixels | max_pixels 50000 load_engine.limits.min_pixels=3136
         family qwen2-vl load_engine.family | device cpu load_engine.device | dtype float16 load_engine.dtype"""),
+    ("app", "cli.app.check_packages serve.server.listen engines.load.load_engine cli.app.run_page", """
+        model m load_engine.model | save TMP/kept .save | port 8123 listen.port
+        max_new_tokens 77 .limits.new_tokens | max_megapixels 2 .limits.image_pixels=2000000
+        max_megapixels 2 .limits.pixels=4000000 | timeout 9 .limits.answer_seconds
+        instructions short .models.0.instructions
+        family qwen2-vl load_engine.family | device cpu load_engine.device | dtype float16 load_engine.dtype"""),
+    ("app", "cli.app.check_packages serve.server.listen engines.load.load_engine cli.app.run_page",
+        "against n load_engine.model | model m .models.1.name=scripted"),
+    ("app", "cli.app.check_packages serve.server.listen engines.load.load_engine cli.app.run_page", """
+        model http://h:1/v1#x load_engine.model=x | model http://h:1/v1#x load_engine.remote.url=http://h:1/v1
+        key_env NAME load_engine.remote.key_env | save k .save=k"""),
     ("merge", "cli.publish._samples models.merge.merge_adapters", """
         run r .name | out o .out | data DATA _samples.data | max_new_tokens 7 .max_new_tokens
         device cpu .device"""),

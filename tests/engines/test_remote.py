@@ -21,6 +21,7 @@ from fakes.engines import ScriptedEngine
 from fakes.faulty_api import FaultyApi, Settings
 from fakes.serving import serving
 from mirg.engines.base import Completion, Generation, Request, Sampler, several
+from mirg.engines.endpoint import Fault, Stream, read_body
 from mirg.engines.limits import Limits
 from mirg.engines.load import Remote, load_engine
 from mirg.engines.remote import EndpointEngine, served_facts
@@ -226,3 +227,70 @@ def test_a_key_is_not_sent_on_to_where_a_server_redirects() -> None:
         assert served_facts(f"http://127.0.0.1:{server.server_port}/v1", "m", "secret") == {}
         server.shutdown()
     assert seen == [("/v1/models", "Bearer secret"), ("/elsewhere", None)]
+
+
+class Stopped(Exception):
+    """What a watch raises."""
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            {"content": "<think>é ☃ so</think><answer>none</answer>"},
+            "<think>é ☃ so</think><answer>none</answer>",
+        ),
+        ({"content": "<answer>none</answer>", "reasoning_content": "well"}, "<think>well</think><answer>none</answer>"),
+        ({"content": "so</think><answer>none</answer>"}, "<think>so</think><answer>none</answer>"),
+    ],
+    ids=["text", "reasoning in its field", "opened by the template"],
+)
+@pytest.mark.parametrize("streams", [True, False], ids=["streams", "does not stream"])
+def test_a_watched_completion_is_that_of_generate(
+    api: FaultyApi, message: dict[str, Any], expected: str, streams: bool
+) -> None:
+    api.message, api.streams, api.pause = message, streams, 0.03
+    seen: list[str] = []
+    watched = engine(api).complete_watched(request(1, (30, 20)), GREEDY, seen.append)
+    (whole,) = engine(api).generate([request(1, (30, 20))], GREEDY)
+    assert watched == whole
+    assert watched.text == expected
+    grown = sorted(set(seen) - {""}, key=len)
+    assert all(expected.startswith(text) or text in expected for text in grown)
+    assert bool(grown) == streams
+
+
+def test_a_watch_ends_the_request_at_any_time(api: FaultyApi) -> None:
+    """Also while the endpoint has not sent anything."""
+    api.settings = Settings(latency=30)
+
+    def stop(text: str) -> None:
+        raise Stopped
+
+    begun = time.monotonic()
+    with pytest.raises(Stopped):
+        engine(api, requests={"timeout": 60}).complete_watched(request(1, (30, 20)), GREEDY, stop)
+    assert time.monotonic() - begun < 15
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [("404", "refuses"), ("HTML", "does not answer"), ("cut", "the stream broke")]
+)
+def test_the_faults_of_a_stream_are_those_of_a_reply(api: FaultyApi, fault: str, words: str) -> None:
+    if fault == "cut":
+        api.cut_after = 2
+    else:
+        api.settings = Settings(always=fault)
+    with pytest.raises((EndpointError, EngineError), match=words):
+        engine(api, requests={"tries": 1}).complete_watched(request(1, (30, 20)), GREEDY, lambda text: None)
+
+
+def test_an_error_inside_a_stream_is_a_fault() -> None:
+    stream = Stream()
+    assert not stream.add('data: {"error": {"message": "no memory", "code": 503}}')
+    found = read_body(stream.body())
+    assert isinstance(found, Fault)
+    assert (found.status, found.message) == (503, "HTTP 503: no memory")
+    broken = Stream()
+    broken.add("data: {half")
+    assert isinstance(read_body(broken.body()), Fault)

@@ -75,7 +75,7 @@ def test_every_request_gets_its_own_answer(
     """The order of any number of requests of any lengths, on an engine whose model repeats the sample's id."""
     batches: list[list[str]] = []
 
-    def echo(batch: list[Request], settings: Generation, n: int) -> list[list[Completion]]:
+    def echo(batch: list[Request], settings: Generation, n: int, _watch: object) -> list[list[Completion]]:
         batches.append([request.sample_id for request in batch])
         return [[Completion(request.sample_id, 1, "stop")] * n for request in batch]
 
@@ -251,3 +251,43 @@ def test_another_number_of_answers_is_an_error() -> None:
         several(Short(lambda request, settings: ""), [Request("a", [], []), Request("b", [], [])], EIGHT, 2)
     with pytest.raises(ConfigError, match="0 completions per prompt"):
         several(Short(lambda request, settings: ""), [Request("a", [], [])], EIGHT, 0)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_watched_completion_grows_to_that_of_generate(
+    engine: TransformersEngine, requests: list[Request], temperature: float
+) -> None:
+    settings = replace(SHORT, temperature=temperature, seed=5)
+    seen: list[str] = []
+    watched = engine.complete_watched(requests[1], settings, seen.append)
+    (whole,) = engine.generate([requests[1]], settings)
+    assert watched == whole
+    assert len(seen) == SHORT.max_new_tokens or watched.finish == "stop"
+    assert all(whole.text.startswith(text) for text in seen)
+    assert seen[-1] == whole.text.removesuffix("\ufffd")
+
+
+def test_a_watched_completion_of_generate_grows_too(
+    engine: TransformersEngine, requests: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for models whose layers packed rows do not support."""
+    seen: list[str] = []
+    packed = engine.complete_watched(requests[1], SHORT, lambda text: None)
+    monkeypatch.setattr(engine, "_packed", False)
+    assert engine.complete_watched(requests[1], SHORT, seen.append) == packed
+    assert seen[0] == ""
+    assert packed.text.startswith(seen[-1])
+
+
+def test_what_a_watch_raises_ends_the_completion(engine: TransformersEngine, requests: list[Request]) -> None:
+    seen: list[str] = []
+
+    def stop(text: str) -> None:
+        seen.append(text)
+        if len(seen) == 3:
+            raise KeyError("enough")
+
+    with pytest.raises(KeyError):
+        engine.complete_watched(requests[1], replace(SHORT, max_new_tokens=500), stop)
+    assert len(seen) == 3
+    engine.generate(requests[:1], SHORT)  # the model is as before

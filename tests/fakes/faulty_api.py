@@ -88,6 +88,9 @@ class FaultyApi:
         self.message: dict[str, Any] = {}  # fields that replace those of every message
         self.refused: Callable[[dict[str, Any]], str | None] = lambda body: None  # the message of a refusal, status 400
         self.finish = "stop"
+        self.streams = True  # if it is asked to
+        self.pause = 0.0  # seconds between two events
+        self.cut_after: int | None = None
         self.port = 0
 
     @property
@@ -145,7 +148,34 @@ class FaultyApi:
         payload = self._completion(self._text(body))
         self.counts.answered[digest] += 1
         self.counts.tokens += settings.input_tokens + settings.output_tokens
+        if body.get("stream") and self.streams:
+            return await self._stream(json.loads(payload), writer)
         return await _send(writer, "200 OK", payload)
+
+    async def _stream(self, whole: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
+        """The reply as server-sent events, a few characters in each; cut off after ``cut_after`` of them."""
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        (choice,) = whole["choices"]
+        deltas = [
+            {field: text[start : start + 5]}
+            for field, text in choice["message"].items()
+            if field != "role" and text
+            for start in range(0, len(text), 5)
+        ]
+        events = [{"choices": [{"delta": delta, "finish_reason": None}]} for delta in deltas]
+        events += [{"choices": [{"delta": {}, "finish_reason": choice["finish_reason"]}]}]
+        events += [{"choices": [], "usage": whole["usage"]}]
+        for number, line in enumerate([": a comment", *map(json.dumps, events), "[DONE]"]):
+            if number == self.cut_after:
+                writer.transport.abort()
+                return False
+            data = f"{line}\n\n" if line.startswith(":") else f"data: {line}\n\n"
+            writer.write(f"{len(data.encode()):x}\r\n".encode() + data.encode() + b"\r\n")
+            await writer.drain()
+            await asyncio.sleep(self.pause)
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        return True
 
     def _fault(self, digest: str) -> str | None:
         draw = hashlib.sha256(f"{self.settings.seed}:{digest}:{self.counts.seen[digest]}".encode()).digest()

@@ -21,8 +21,15 @@ from mirg.serve.server import create_app, listen, make_server
 def serving(engine: Engine, *, name: str | None = None, limits: ServeLimits | None = None) -> Iterator[str]:
     """``http://127.0.0.1:PORT`` of a real server over ``engine``, gone when the block is left."""
     limits = limits or ServeLimits()
+    with running(create_app(engine, name=name, limits=limits), limits) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def running(app: Any, limits: ServeLimits) -> Iterator[str]:
+    """The same for an application."""
     listening = listen(0)
-    server = make_server(create_app(engine, name=name, limits=limits), limits)
+    server = make_server(app, limits)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:

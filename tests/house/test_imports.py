@@ -17,8 +17,8 @@ import mirg
 from fakes.speed import slowness
 
 BUDGET_SECONDS = 0.5
-# What may be slow: rooms that are allowed to hold torch, and the start of a program.
-HEAVY_ROOMS = ("mirg.models", "mirg.training", "mirg.engines.transformers", "mirg.engines.vllm")
+# What may be slow: rooms that are allowed to hold torch, and the file that wires Gradio (extra app).
+HEAVY_ROOMS = ("mirg.models", "mirg.training", "mirg.engines.transformers", "mirg.engines.vllm", "mirg.app.page")
 FORBIDDEN = ("torch", "transformers", "trl", "accelerate", "peft", "datasets", "pandas", "pyarrow", "torchvision")
 
 

@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from fakes.serving import as_openai, data_uri, serving
+from fakes.typist import Typist, typist
 from mirg.data.scenes.render import render
 from mirg.data.scenes.world import Scene, load_world
-from mirg.engines.base import Completion, Generation, Request, instructions_of
+from mirg.engines.base import Completion, Generation, Request, Watch, instructions_of
 from mirg.engines.load import Remote, load_engine
 from mirg.engines.transformers import TransformersEngine
 from mirg.errors import ConfigError
@@ -130,14 +131,47 @@ def test_an_answer_is_cut_at_its_length(client: openai.OpenAI, exercises: list[R
     assert both.usage.completion_tokens == 3, "the newer name of the two counts"
 
 
-def test_a_stream_has_the_whole_answer(client: openai.OpenAI, exercises: list[Request]) -> None:
+def test_a_stream_grows_to_the_whole_answer(client: openai.OpenAI, exercises: list[Request]) -> None:
     whole = ask(client, exercises[1])
     for options in ({}, {"stream_options": {"include_usage": True}}):
         chunks = list(ask(client, exercises[1], stream=True, **options))
         text = "".join(chunk.choices[0].delta.content for chunk in chunks if chunk.choices)
         assert text == whole.choices[0].message.content
-        assert chunks[0].choices[0].finish_reason == whole.choices[0].finish_reason
+        reasons = [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices]
+        assert reasons == [None] * (len(reasons) - 1) + [whole.choices[0].finish_reason]
         assert chunks[-1].usage == (whole.usage if options else None)
+
+
+def test_a_stream_arrives_while_the_model_writes_and_ends_with_its_client() -> None:
+    written: list[str] = []
+    engine = Typist(lambda request, settings: "word " * 2000, name="t", pause=0.01)
+    watched = engine.complete_watched
+
+    def counted(request: Request, settings: Generation, watch: Watch) -> Completion:
+        return watched(request, settings, lambda text: (written.append(text), watch(text))[1])
+
+    engine.complete_watched = counted  # type: ignore[method-assign]
+    with serving(engine) as found:
+        client = openai.OpenAI(base_url=f"{found}/v1", api_key="none", max_retries=0, timeout=60)
+        told = [{"role": "user", "content": "x"}]
+        stream = client.chat.completions.create(model="t", messages=told, stream=True)  # type: ignore[call-overload]
+        texts = [chunk.choices[0].delta.content for chunk, _ in zip(stream, range(5), strict=False)]
+        assert "".join(texts).startswith("word ")
+        assert len(written) < 2000
+        stream.close()
+        engine.script = lambda request, settings: "short"
+        said = client.chat.completions.create(model="t", messages=told)  # type: ignore[call-overload]
+        assert said.choices[0].message.content == "short"
+        assert len(written) < 2000
+
+
+def test_a_model_that_fails_within_a_stream_says_so() -> None:
+    engine = typist("t", "a b c d e f", pause=0.2, words=4, error=RuntimeError("out of memory"))
+    with serving(engine) as found:
+        client = openai.OpenAI(base_url=f"{found}/v1", api_key="none", max_retries=0, timeout=60)
+        told = [{"role": "user", "content": "x"}]
+        with pytest.raises(openai.APIError, match="the model failed"):
+            list(client.chat.completions.create(model="t", messages=told, stream=True))  # type: ignore[call-overload]
 
 
 def test_an_answer_can_be_begun(engine: TransformersEngine, client: openai.OpenAI, exercises: list[Request]) -> None:

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "merge": ("mirg.cli.publish", "merge", "Merge a run's adapters into a model folder for transformers and vLLM."),
     "push": ("mirg.cli.publish", "push", "Send a model or a dataset to the Hugging Face Hub."),
     "serve": ("mirg.cli.serve", "serve", "Serve a model on this machine, as an OpenAI-compatible chat endpoint."),
+    "app": ("mirg.cli.app", "app", "Ask a model about your own images on a page in the browser."),
     "score": ("mirg.cli.score", "app", "Score responses to a published benchmark."),
     "study": ("mirg.cli.study", "study", "Train and compare arms that show the effect of each part."),
     "doctor": (

@@ -40,7 +40,7 @@ def serve(
         if (error.name or "").startswith("mirg"):
             raise
         raise ConfigError(
-            f"'mirg serve' needs the package {error.name!r}, which is not installed", hint="pip install 'mirg[app]'"
+            f"'mirg serve' needs the package {error.name!r}, which is not installed", hint="pip install 'mirg[serve]'"
         ) from error
     from mirg.engines.load import load_engine
     from mirg.families import PixelLimits

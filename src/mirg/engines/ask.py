@@ -1,6 +1,6 @@
 """One question about images outside any dataset: it is written as a sample, sent as one prompt, and its answer read.
 
-``mirg ground`` uses it.
+``mirg ground`` and ``mirg app`` use it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mirg.answers import ordinals
+from mirg.answers.blocks import ANSWER_CLOSE, ANSWER_OPEN, TAGS
 from mirg.answers.prompts import Instructions, messages
 from mirg.answers.read import Reading, read
-from mirg.engines.base import Completion, Engine, Generation, Request, instructions_of
-from mirg.errors import ConfigError, EngineError, ImageError
+from mirg.engines.base import Completion, Engine, Generation, Request, Watch, complete_watched, instructions_of
+from mirg.errors import ConfigError, ImageError
 from mirg.frames import input_size
 from mirg.geometry import Box, box_problem, clip
 from mirg.images import open_image
@@ -45,7 +46,11 @@ class FoundBox:
 
 @dataclass(frozen=True)
 class Grounding:
-    """The answer to one question. ``found`` is empty if the answer is ``none`` or could not be read."""
+    """The answer to one question. ``found`` is empty if the answer is ``none`` or could not be read.
+
+    ``mentioned`` are the boxes in the sentences of a completion without an answer block, as models write that were not
+    trained on this form. They are shown to people and never scored.
+    """
 
     question: str
     names: tuple[str, ...]
@@ -53,6 +58,7 @@ class Grounding:
     completion: Completion
     reading: Reading
     found: tuple[FoundBox, ...]
+    mentioned: tuple[FoundBox, ...] = ()
 
     @property
     def failure(self) -> str | None:
@@ -74,20 +80,21 @@ class Grounding:
             ],
             "thinking": self.reading.thinking,
             "none": self.reading.none and self.reading.failure is None,
-            "boxes": [
-                {
-                    "image": b.image,
-                    "path": self.name_of(b.image),
-                    "pixels": b.pixels,
-                    "box": b.box,
-                    "problem": b.problem,
-                }
-                for b in self.found
-            ],
+            "boxes": [self._box_json(box) for box in self.found],
+            "mentioned": [self._box_json(box) for box in self.mentioned],
             "failure": self.failure,
             "completion": self.completion.text,
             "tokens": self.completion.tokens,
             "finish": self.completion.finish,
+        }
+
+    def _box_json(self, found: FoundBox) -> dict[str, Any]:
+        return {
+            "image": found.image,
+            "path": self.name_of(found.image),
+            "pixels": found.pixels,
+            "box": found.box,
+            "problem": found.problem,
         }
 
     def name_of(self, image: int) -> str | None:
@@ -151,21 +158,31 @@ def ask(
     *,
     settings: Generation | None = None,
     instructions: Instructions | None = None,
+    watch: Watch | None = None,
 ) -> Grounding:
     """Ask ``engine`` the question about ``images``, which it knows as ``Image-1`` … in this order.
 
     ``names`` appear only in the output. The question can refer to a place by ``<box image=1>0.1,0.2,0.3,0.4</box>``, in
     fractions. ``instructions`` None means those that the engine's model was trained with, "full" if that is not known.
+    ``watch`` is given the completion while it grows.
     Raises :class:`mirg.errors.AnswerError` if the question cannot be written as a prompt.
     """
     sample = question_sample(names, images, question)
     prompt = messages(sample, engine.family, engine.limits, instructions_of(engine, instructions))
-    completions = engine.generate([Request(sample.id, prompt, list(images))], settings or Generation())
-    if len(completions) != 1:
-        raise EngineError(f"engine {engine.name} gave {len(completions)} completions for one prompt")
-    reading = read(completions[0].text, sample.sizes, engine.family, engine.limits)
-    found = tuple(FoundBox(b.image, b.box, _pixels(b.box, sample.sizes, b.image), b.problem) for b in reading.boxes)
-    return Grounding(question, tuple(names), tuple(sample.sizes), completions[0], reading, found)
+    completion = complete_watched(
+        engine, Request(sample.id, prompt, list(images)), settings or Generation(batch_size=1), watch
+    )
+    reading = read(completion.text, sample.sizes, engine.family, engine.limits)
+    found = _found(reading, sample.sizes)
+    mentioned: tuple[FoundBox, ...] = ()
+    if reading.failure and not any(tag in completion.text for tag in TAGS):
+        said = read(f"{ANSWER_OPEN}{completion.text}{ANSWER_CLOSE}", sample.sizes, engine.family, engine.limits)
+        mentioned = tuple(box for box in _found(said, sample.sizes) if box.pixels)
+    return Grounding(question, tuple(names), tuple(sample.sizes), completion, reading, found, mentioned)
+
+
+def _found(reading: Reading, sizes: Sequence[tuple[int, int]]) -> tuple[FoundBox, ...]:
+    return tuple(FoundBox(b.image, b.box, _pixels(b.box, sizes, b.image), b.problem) for b in reading.boxes)
 
 
 def _pixels(box: Box, sizes: Sequence[tuple[int, int]], image: int) -> tuple[int, int, int, int] | None:

@@ -8,7 +8,7 @@ relies on. The engine is responsible for never sampling the vision tokens of a f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Finish = Literal["stop", "length"]
 OpenedBy = Literal["model", "template", "server"]
+# Is given the text of a completion while it grows, again and again; what it raises ends the completion.
+Watch = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,30 @@ class Streaming(Protocol):
     def remembering(self, file: Path) -> AbstractContextManager[None]:
         """Keep every completion in ``file`` as it arrives, and use those that it holds."""
         ...
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """An engine that shows a completion while it grows."""
+
+    def complete_watched(self, request: Request, settings: Generation, watch: Watch) -> Completion:
+        """The completion that :meth:`Engine.generate` gives, with calls of ``watch`` before it ends.
+
+        Errors as :meth:`Engine.generate`, and whatever ``watch`` raises.
+        """
+        ...
+
+
+def complete_watched(engine: Engine, request: Request, settings: Generation, watch: Watch | None) -> Completion:
+    """One completion; ``watch`` sees it grow if the engine is :class:`Watched`, and otherwise only when it is whole."""
+    if watch is not None and isinstance(engine, Watched):
+        return engine.complete_watched(request, settings, watch)
+    completions = engine.generate([request], settings)
+    if len(completions) != 1:
+        raise EngineError(f"engine {engine.name} gave {len(completions)} completions for one prompt")
+    if watch is not None:
+        watch(completions[0].text)
+    return completions[0]
 
 
 def several(engine: Engine, requests: Sequence[Request], settings: Generation, n: int) -> list[list[Completion]]:

@@ -8,6 +8,7 @@ removed from every text that comes back before any other code sees it. Importing
 from __future__ import annotations
 
 import asyncio
+import importlib
 import itertools
 import json
 import os
@@ -162,6 +163,9 @@ class Endpoint:
                 "a model endpoint needs the package 'openai'", hint="pip install 'mirg[teacher]'"
             ) from error
         self._openai: Any = openai
+        client = next(base for base in openai.DefaultAsyncHttpxClient.__mro__ if base.__name__ == "AsyncClient")
+        # The error of the HTTP library below, which openai does not convert if a stream breaks.
+        self._broken: Any = importlib.import_module(client.__module__.partition(".")[0]).HTTPError
         self._clock = clock or Clock()
         self._timeout = limits.timeout
         self._key = key
@@ -187,13 +191,21 @@ class Endpoint:
             client.organization = client.project = None
         return client
 
-    async def ask(self, body: dict[str, Any]) -> Reply:
-        """Send ``body`` once and read the reply. Raises Fault."""
+    async def ask(self, body: dict[str, Any], tell: Callable[[Reply], None] | None = None) -> Reply:
+        """Send ``body`` once and read the reply. Raises Fault.
+
+        With ``tell`` the endpoint is asked to stream, and ``tell`` is given the reply so far after each event.
+        """
         client = next(self._turn)
         try:
             # The timeout of the library is the time between two bytes, which a slow stream of bytes never exceeds.
             async with asyncio.timeout(self._timeout):
-                text = await client.post("/chat/completions", cast_to=str, body=body)
+                if tell is None:
+                    text = await client.post("/chat/completions", cast_to=str, body=body)
+                else:
+                    text = await self._streamed(client, body, tell)
+        except self._broken as error:
+            fault = Fault("connection", one_line(self.without_key(f"the stream broke: {error}"), 300), billed=True)
         except (self._openai.OpenAIError, TimeoutError, ValueError) as error:
             fault = self._fault(error)
         else:
@@ -203,6 +215,18 @@ class Endpoint:
             fault = found
         # Outside the except clause: a traceback would contain the original, in which a server may quote the key.
         raise fault
+
+    async def _streamed(self, client: Any, body: dict[str, Any], tell: Callable[[Reply], None]) -> str:
+        """The events of a streamed reply as the body of one that is not streamed."""
+        more = {name: value for name, value in body.items() if name not in {"model", "messages"}}
+        more |= {"stream": True, "stream_options": {"include_usage": True}}
+        create = client.chat.completions.with_streaming_response.create
+        stream = Stream()
+        async with create(model=body["model"], messages=body["messages"], extra_body=more) as response:
+            async for line in response.iter_lines():
+                if stream.add(line):
+                    tell(stream.reply(self.without_key))
+        return stream.body()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -306,6 +330,52 @@ def read_body(text: str) -> Reply | Fault:
     # JSON can spell a lone surrogate, but neither a database nor a page can store it.
     written = text.encode("utf-8", "replace").decode("utf-8") if problem is None else None
     return Reply(written, finish, problem, *counts, reasoning=reasoning)
+
+
+class Stream:
+    """The lines of a streamed reply (server-sent events); also those of a server that does not stream."""
+
+    def __init__(self) -> None:
+        self._plain: list[str] = []
+        self._message = dict.fromkeys(("content", *_REASONING), "")
+        self._whole: dict[str, Any] = {}
+        self._finish: str | None = None
+
+    def add(self, line: str) -> bool:
+        """Read one line; whether the message has grown."""
+        kind, _, data = line.partition(":")
+        if kind != "data":
+            self._plain += [line] if line and not line.startswith((":", "event:", "id:", "retry:")) else []
+            return False
+        try:
+            event = json.loads(data) if data.strip() != "[DONE]" else {}
+        except (ValueError, RecursionError):
+            event = {"error": {"message": f"an event of the stream is not JSON: {one_line(data, 80)!r}"}}
+        if not isinstance(event, dict):
+            return False
+        self._whole |= {name: event[name] for name in ("usage", "error") if event.get(name)}
+        choices = event.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+        self._finish = choice.get("finish_reason") or self._finish
+        delta = choice.get("delta")
+        grown = {name: _text(delta.get(name)) for name in self._message} if isinstance(delta, dict) else {}
+        self._message |= {name: self._message[name] + text for name, text in grown.items()}
+        return any(grown.values())
+
+    def reply(self, without_key: Callable[[str], str]) -> Reply:
+        """The message so far."""
+        reasoning = next((self._message[name] for name in _REASONING if self._message[name]), "")
+        return Reply(without_key(self._message["content"]), None, None, None, None, without_key(reasoning))
+
+    def body(self) -> str:
+        """The whole reply as the body of a reply that is not streamed."""
+        if self._plain:
+            return "\n".join(self._plain)
+        if "error" in self._whole:
+            return json.dumps({"error": self._whole["error"]})
+        return json.dumps(
+            {"choices": [{"message": self._message, "finish_reason": self._finish}], "usage": self._whole.get("usage")}
+        )
 
 
 def _reasoned(message: dict[str, Any]) -> tuple[str, str]:

@@ -16,8 +16,8 @@ import json
 import threading
 import urllib.request
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from mirg.answers.blocks import THINK_CLOSE, THINK_OPEN
-from mirg.engines.base import Completion, Generation, OpenedBy, Request, draw_seed
+from mirg.engines.base import Completion, Generation, OpenedBy, Request, Watch, draw_seed
 from mirg.engines.endpoint import Endpoint, Fault, Reply, Retries
 from mirg.engines.limits import Clock, Limits
 from mirg.engines.refusals import meaning
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mirg.answers.prompts import Instructions
     from mirg.families import Family, PixelLimits
 
+_LOOK_SECONDS = 0.1  # between two looks at a completion that grows
 _AHEAD = 4  # requests prepared for each that may be sent at once, so that a slow one does not hold up the others
 
 
@@ -119,6 +120,25 @@ class EndpointEngine:
         """
         return self._in_order(((request, request.draw) for request in requests), settings)
 
+    def complete_watched(self, request: Request, settings: Generation, watch: Watch) -> Completion:
+        """The completion of :meth:`generate`, which the endpoint is asked to stream.
+
+        ``watch`` is also called while nothing arrives, so that it can end the request at any time.
+        """
+        texts = [""]
+
+        def tell(reply: Reply) -> None:
+            texts[0] = _completion(reply, continued=bool(request.prefix)).text
+
+        with _Loop(self._url, self._key, self._requests) as loop:
+            waiting = loop.submit(self._complete(loop, request, settings, request.draw, tell))
+            while not wait([waiting], _LOOK_SECONDS).done:
+                watch(texts[0])
+            completion = waiting.result()
+        if isinstance(completion, EngineError):
+            raise completion
+        return completion
+
     def _in_order(
         self, requests: Iterable[tuple[Request, int]], settings: Generation
     ) -> Iterator[Completion | EngineError]:
@@ -133,14 +153,19 @@ class EndpointEngine:
                 yield waiting.popleft().result()
 
     async def _complete(
-        self, loop: _Loop, request: Request, settings: Generation, draw: int
+        self,
+        loop: _Loop,
+        request: Request,
+        settings: Generation,
+        draw: int,
+        tell: Callable[[Reply], None] | None = None,
     ) -> Completion | EngineError:
         async with loop.places:
             body, digest = await asyncio.to_thread(self._body, request, settings, draw)
             if digest in self._replies:
                 return self._replies[digest]
             try:
-                reply = await loop.retries.call(lambda: loop.endpoint.ask(body), digest)
+                reply = await loop.retries.call(lambda: loop.endpoint.ask(body, tell), digest)
             except Fault as fault:
                 return self._refused(fault, request, answered=bool(loop.retries.answers))
             loop.retries.answers += 1
@@ -236,15 +261,20 @@ class _Loop:
 
 def served_facts(url: str, model: str, key: str | None, *, seconds: float = 5.0) -> dict[str, str]:
     """What ``mirg serve`` says of its model: ``family`` and ``instructions``. Empty for any other server."""
+    facts = served_models(url, key, seconds=seconds).get(model)
+    return {name: value for name, value in facts.items() if isinstance(value, str)} if isinstance(facts, dict) else {}
+
+
+def served_models(url: str, key: str | None, *, seconds: float = 5.0) -> dict[str, Any]:
+    """The names of the models that a server lists, with what ``mirg serve`` says of its own (None for any other)."""
     try:
         request = urllib.request.Request(f"{url.rstrip('/')}/models")
         if key:
             request.add_unredirected_header("Authorization", f"Bearer {key}")  # no other server may see it
         with urllib.request.urlopen(request, timeout=seconds) as response:
             listed = json.load(response)["data"]
-        facts = next(entry["mirg"] for entry in listed if entry["id"] == model)
-        return {name: value for name, value in facts.items() if isinstance(value, str)}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration, http.client.HTTPException):
+        return {str(entry["id"]): entry.get("mirg") for entry in listed}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, http.client.HTTPException):
         return {}  # the first request says what is wrong
 
 

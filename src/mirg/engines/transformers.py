@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mirg.answers.blocks import forbid_vision
-from mirg.engines.base import Completion, Generation, Request
+from mirg.engines.base import Completion, Generation, Request, Watch
 from mirg.errors import AnswerError, ConfigError, DataError, EngineError
 from mirg.models.load import LoadedModel, fingerprint, forbidden_tokens
 from mirg.models.packing import enable_packed_forward, other_attention
@@ -62,6 +62,15 @@ class TransformersEngine:
 
         A pure function of the seed, the requests of the call, and ``n``.
         """
+        return self._sample(requests, settings, n)
+
+    def complete_watched(self, request: Request, settings: Generation, watch: Watch) -> Completion:
+        """The completion of :meth:`generate`; ``watch`` is given its text after every token."""
+        return self._sample([request], settings, 1, watch)[0][0]
+
+    def _sample(
+        self, requests: Sequence[Request], settings: Generation, n: int, watch: Watch | None = None
+    ) -> list[list[Completion]]:
         import torch
 
         # Neighbours of like length waste little padding; the original order is restored at the end.
@@ -72,21 +81,29 @@ class TransformersEngine:
             torch.manual_seed(settings.seed)
             for start in range(0, len(order), settings.batch_size):
                 chunk = order[start : start + settings.batch_size]
-                done |= zip(chunk, self._batch([requests[k] for k in chunk], settings, n), strict=True)
+                done |= zip(chunk, self._batch([requests[k] for k in chunk], settings, n, watch), strict=True)
         return [done[k] for k in range(len(requests))]
 
-    def _batch(self, requests: Sequence[Request], settings: Generation, n: int) -> list[list[Completion]]:
-        prompts = self._prompts(requests)
+    def _batch(
+        self, requests: Sequence[Request], settings: Generation, n: int, watch: Watch | None
+    ) -> list[list[Completion]]:
+        """``watch`` sees the first completion of the first prompt."""
+        prompts, tokenizer = self._prompts(requests), self.loaded.tokenizer
+
+        def tell(grown: Sequence[list[int]]) -> None:
+            if watch is not None:  # half of a character is not shown
+                watch(completion_of(tokenizer, grown[0], 0, prompts[0].opened).text.removesuffix("\ufffd"))
+
         sampling = Sampling(
             settings.max_new_tokens,
             stops=[self.loaded.tokenizer.eos_token_id],
             forbidden=self._forbidden,
             temperature=settings.temperature,
             prefill=PREFILL.get(self.loaded.model.device.type, PREFILL_ELSEWHERE),
+            watch=None if watch is None else tell,
         )
         draw = complete if self._packed else complete_by_generate
         groups = zip(prompts, draw(self.loaded.model, prompts, [n] * len(prompts), sampling), strict=True)
-        tokenizer = self.loaded.tokenizer
         return [[completion_of(tokenizer, ids, len(p.ids), p.opened) for ids in said] for p, said in groups]
 
     def _prompts(self, requests: Sequence[Request]) -> list[Prompt]:

@@ -9,7 +9,7 @@ leave the batch. Greedy tokens equal those of ``generate``, and samples have its
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ class Sampling:
     """Settings: ``temperature`` 0 is greedy, ``forbidden`` ids are never sampled, ``stops`` end a completion.
 
     ``prefill`` bounds the prompt tokens of one forward pass (at least one prompt); None: all prompts in one.
+    ``watch`` is given the ids of all completions after every token; what it raises ends them.
     """
 
     max_new_tokens: int
@@ -38,6 +39,7 @@ class Sampling:
     forbidden: Collection[int] = ()
     temperature: float = 1.0
     prefill: int | None = None
+    watch: Callable[[Sequence[list[int]]], None] | None = None
 
 
 @torch.no_grad()
@@ -104,6 +106,8 @@ def _grow(
             if growing[row]:
                 grown[row].append(token)
                 growing[row] = token not in stops
+        if sampling.watch is not None:
+            sampling.watch(out)
         if not any(growing):
             break
         if kept := rows.shrink(growing):
@@ -162,7 +166,9 @@ def complete_by_generate(
     )
     barred = torch.tensor(sorted(sampling.forbidden), dtype=torch.long, device=device)
 
-    def allowed(_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def allowed(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if sampling.watch is not None:
+            sampling.watch(ids[:, longest:].tolist())
         scores = scores.index_fill(-1, barred, -torch.inf)
         _require_finite(scores.amax(-1))
         return scores

@@ -21,11 +21,11 @@ BUDGET = 25_000_000  # bytes of a whole page, about
 IMAGE_SHARE = 0.85  # of the budget, for thumbnails
 MAX_BOXES = 60  # drawn on one image
 
-BoxKind = Literal["true", "given", "noted"]
+BoxKind = Literal["true", "given", "noted", "predicted"]
 
 
 class SheetBox(NamedTuple):
-    """A box in fractions of its image: a target (true), one that the question gives, or another annotated object."""
+    """A box in fractions of its image: a target (true), one of the question, another annotated object, or an answer."""
 
     kind: BoxKind
     box: Box

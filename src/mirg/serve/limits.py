@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
@@ -62,9 +63,16 @@ class Refused(MirgError):
     """``status`` is the HTTP status, ``param`` the wrong part of the request, ``code`` a key for programs."""
 
     def __init__(
-        self, status: int, message: str, *, param: str | None = None, code: str | None = None, retry: int | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry: int | None = None,
+        hint: str = "",
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, hint=hint)
         self.status, self.param, self.code, self.retry = status, param, code, retry
 
     def response(self, **headers: str) -> Response:
@@ -83,11 +91,15 @@ class Refused(MirgError):
 
 
 class Guard:
-    """ASGI middleware: passes whole request bodies within ``limits`` to ``app`` and refuses all other requests."""
+    """ASGI middleware: passes whole request bodies within ``limits`` to ``app`` and refuses all other requests.
 
-    def __init__(self, app: ASGIApp, limits: ServeLimits) -> None:
+    A body must be of one of ``types``.
+    """
+
+    def __init__(self, app: ASGIApp, limits: ServeLimits, types: Sequence[str] = ("application/json",)) -> None:
         self.app = app
         self.limits = limits
+        self.types = types
         self.held = 0  # bytes of bodies that are being read or answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,8 +139,8 @@ class Guard:
             raise Refused(403, words, param="Origin", code="invalid_origin")
         if scope["method"] not in {"POST", "PUT", "PATCH"}:
             return b""
-        if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
-            raise Refused(415, "the content type must be application/json", param="Content-Type")
+        if headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower() not in self.types:
+            raise Refused(415, f"the content type must be {' or '.join(self.types)}", param="Content-Type")
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length[:20]) > self.limits.body_bytes:
             raise self._too_large()

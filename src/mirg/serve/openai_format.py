@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -251,13 +252,48 @@ def completion_body(name: str, fingerprint: str, created: int, said: Sequence[Co
     return json.dumps(body | {"usage": usage(said)}).encode("ascii")
 
 
-def stream_body(name: str, fingerprint: str, created: int, said: Sequence[Completion], *, with_usage: bool) -> bytes:
-    """The response to a streamed request: whole completions in one event, usage if requested, then ``[DONE]``."""
-    head = _head("chat.completion.chunk", name, fingerprint, created)
-    events = [head | {"choices": _choices("delta", said)} | ({"usage": None} if with_usage else {})]
-    events += [head | {"choices": [], "usage": usage(said)}] if with_usage else []
-    lines = [*(json.dumps(event) for event in events), "[DONE]"]
-    return "".join(f"data: {line}\n\n" for line in lines).encode("ascii")
+class Events:
+    """The response to a streamed request, as server-sent events; ``with_usage`` adds one with the token counts."""
+
+    def __init__(self, name: str, fingerprint: str, created: int, *, with_usage: bool) -> None:
+        self._head = _head("chat.completion.chunk", name, fingerprint, created)
+        self._usage = with_usage
+
+    async def whole(self, said: Sequence[Completion]) -> AsyncIterator[bytes]:
+        """Whole completions in one event."""
+        yield self._event(_choices("delta", said))
+        yield self._end(said)
+
+    async def of(
+        self, first: str | list[Completion], rest: AsyncGenerator[str | list[Completion], None]
+    ) -> AsyncIterator[bytes]:
+        """One completion while it grows: ``first`` and ``rest`` are its texts so far, and at last the completion."""
+        sent = ""
+        said = first
+        async with contextlib.aclosing(rest):
+            while isinstance(said, str):
+                if said.startswith(sent):
+                    yield self._event(self._grown(said[len(sent) :], begins=not sent))
+                    sent = said
+                try:
+                    said = await anext(rest)
+                except Refused as refused:  # the status was sent before
+                    yield b"data: " + refused.response().body + b"\n\n"
+                    return
+        (one,) = said
+        yield self._event(self._grown(one.text[len(sent) :], begins=not sent, finish=one.finish))
+        yield self._end(said)
+
+    def _grown(self, text: str, *, begins: bool, finish: str | None = None) -> list[dict[str, Any]]:
+        delta = {"role": "assistant", "content": text} if begins else {"content": text}
+        return [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
+
+    def _event(self, choices: list[dict[str, Any]], counts: Mapping[str, int] | None = None) -> bytes:
+        event = self._head | {"choices": choices} | ({"usage": counts} if self._usage else {})
+        return f"data: {json.dumps(event)}\n\n".encode("ascii")
+
+    def _end(self, said: Sequence[Completion]) -> bytes:
+        return (self._event([], usage(said)) if self._usage else b"") + b"data: [DONE]\n\n"
 
 
 def _choices(part: str, said: Sequence[Completion]) -> list[dict[str, Any]]:

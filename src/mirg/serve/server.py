@@ -7,36 +7,33 @@ import contextlib
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h11
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mirg.answers.blocks import forbid_vision
 from mirg.engines.base import Completion, Engine, instructions_of
 from mirg.engines.base import Request as Prompt
-from mirg.errors import AnswerError, ConfigError, ImageError
+from mirg.errors import ConfigError
 from mirg.images import decode_image
-from mirg.samples.tokens import image_tokens, text_tokens
 from mirg.serve.limits import Guard, Refused, ServeLimits
-from mirg.serve.openai_format import Chat, completion_body, parse_chat, stream_body
+from mirg.serve.openai_format import Chat, Events, completion_body, parse_chat
+from mirg.serve.prompts import accepted_images
 from mirg.serve.worker import Job, Worker, going_down
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 HOST = "127.0.0.1"
 _HEADER_BYTES = 16_384
 _GOODBYE_SECONDS = 5
 DEFAULT_TOKENS = 512  # of a completion, if the request gives no limit
 _DECODERS = 2  # requests whose images are decoded at a time
+_GROW_SECONDS = 0.05  # between two looks at a streamed completion
 _LOOK_SECONDS = 0.5  # between two checks whether the client is still connected
 
 
@@ -102,11 +99,15 @@ class Served:
         async with self._decoding:
             chat, job = await asyncio.to_thread(self._prepare, body)
         self.worker.submit(job)
-        said = await self._answer(request, job, end)
         head = self.name, self.engine.fingerprint, int(time.time())
+        events = partial(Events, *head, with_usage=chat.asked.stream_options.include_usage)
+        if job.streamed:
+            progress = self._progress(request, job, end)
+            first = await anext(progress)  # until here an error has its own status
+            return _stream(events().of(first, progress))
+        said = await self._answer(request, job, end)
         if chat.asked.stream:
-            text = stream_body(*head, said, with_usage=chat.asked.stream_options.include_usage)
-            return Response(text, media_type="text/event-stream", headers={"cache-control": "no-store"})
+            return _stream(events().whole(said))
         return Response(completion_body(*head, said), media_type="application/json")
 
     def _prepare(self, body: bytes) -> tuple[Chat, Job]:
@@ -115,54 +116,51 @@ class Served:
         if chat.asked.model != self.name:
             words = f"there is no model {chat.asked.model[:200]!r}; this server has {self.name!r}"
             raise Refused(404, words, param="model", code="model_not_found")
-        try:
-            for text in chat.texts:
-                forbid_vision(text, self.engine.family, "a message")
-            images = self._images(chat)
-            shown = sum(image_tokens(image.size, self.engine.family, self.engine.limits) for image in images)
-        except AnswerError as error:
-            raise Refused(400, error.message, param="messages") from error
-        except ImageError as error:
-            raise Refused(400, error.message, param="messages", code="invalid_image") from error
-        tokens = shown + sum(map(text_tokens, chat.texts))
-        if tokens > self.limits.prompt_tokens:
-            words = f"the prompt is about {tokens:,} tokens, {self.limits.prompt_tokens:,} are allowed"
-            raise Refused(400, words, param="messages", code="context_length_exceeded")
+        opened = (decode_image(data, f"number {k}", limits=self.limits.image) for k, data in enumerate(chat.images, 1))
+        images = accepted_images(opened, chat.texts, self.engine, self.limits)
         seed = secrets.randbits(31) if chat.asked.seed is None else chat.asked.seed % 2**31
         prompt = Prompt("request", chat.messages, images, chat.prefix, chat.asked.chat_template_kwargs.enable_thinking)
-        return chat, Job(prompt, chat.new_tokens, chat.asked.temperature, seed, chat.asked.n)
-
-    def _images(self, chat: Chat) -> list[Image]:
-        images: list[Image] = []
-        pixels = 0
-        for number, data in enumerate(chat.images, 1):
-            images.append(decode_image(data, f"number {number}", limits=self.limits.image))
-            pixels += images[-1].width * images[-1].height
-            if pixels > self.limits.pixels:
-                words = f"the images have more than {self.limits.pixels:,} pixels together"
-                raise Refused(400, words, param="messages", code="invalid_image")
-        return images
+        streamed = chat.asked.stream and chat.asked.n == 1
+        return chat, Job(prompt, chat.new_tokens, chat.asked.temperature, seed, chat.asked.n, streamed)
 
     async def _answer(self, request: Request, job: Job, end: float) -> list[Completion]:
         """Wait for the completions until the client disconnects or the time is up."""
+        async with contextlib.aclosing(self._progress(request, job, end)) as progress:
+            said = await anext(progress)
+        assert not isinstance(said, str)  # which only a streamed job gives
+        return said
+
+    async def _progress(self, request: Request, job: Job, end: float) -> AsyncGenerator[str | list[Completion], None]:
+        """The text of a streamed job whenever it has grown, then the completions; errors as :meth:`_answer`."""
         waiting = asyncio.wrap_future(job.answer)
+        seen = ""
+        look = _GROW_SECONDS if job.streamed else _LOOK_SECONDS
         try:
             while True:
                 left = end - time.monotonic()
                 if left <= 0:
                     raise Refused(504, f"no answer within {self.limits.answer_seconds:g} s", code="timeout")
-                done, _ = await asyncio.wait({waiting}, timeout=min(left, _LOOK_SECONDS))
+                done, _ = await asyncio.wait({waiting}, timeout=min(left, look))
                 if done:
-                    return waiting.result()
+                    yield waiting.result()
+                    return
                 if await request.is_disconnected():
                     raise Refused(400, "the client has gone", code="client_gone")
+                if job.text != seen:
+                    seen = job.text
+                    yield seen
         except asyncio.CancelledError:
             if self.worker.closed:  # the server is stopping and its time for pending jobs is up
                 raise going_down() from None
             raise
         finally:
+            job.gone.set()
             job.answer.cancel()  # before the client is answered; ``waiting`` would pass it on only afterwards
             waiting.cancel()
+
+
+def _stream(events: AsyncIterator[bytes]) -> Response:
+    return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -196,7 +194,7 @@ def listen(port: int) -> socket.socket:
 
 
 def make_server(app: Any, limits: ServeLimits) -> uvicorn.Server:
-    """A server for an app of :func:`~mirg.serve.server.create_app`.
+    """A server for an app of :func:`~mirg.serve.server.create_app`, or another whose ``state.worker`` can be closed.
 
     ``server.run(sockets=[listen(port)])`` blocks until a signal stops it.
     """

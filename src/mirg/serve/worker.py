@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from mirg.engines.base import Completion, Engine, Generation, Request, several
+from mirg.engines.base import Completion, Engine, Generation, Request, complete_watched, several
 from mirg.errors import MirgError
 from mirg.serve.limits import Refused, ServeLimits
 
@@ -23,13 +23,19 @@ _RETRY_SECONDS = 5
 
 @dataclass(frozen=True)
 class Job:
-    """One request with its settings; ``answer`` receives ``n`` completions or an error."""
+    """One request with its settings; ``answer`` receives ``n`` completions or an error.
+
+    If it is ``streamed``, ``text`` is the completion so far, and setting ``gone`` ends it.
+    """
 
     request: Request
     new_tokens: int
     temperature: float
     seed: int
     n: int = 1
+    streamed: bool = False
+    texts: list[str] = field(default_factory=list)
+    gone: threading.Event = field(default_factory=threading.Event)
     answer: Future[list[Completion]] = field(default_factory=Future)
 
     @property
@@ -40,7 +46,18 @@ class Job:
     @property
     def batch(self) -> object:
         """Equal for jobs that may be computed in one call without changing any of them."""
-        return (self.new_tokens, self.n) if self.temperature == 0 else id(self)
+        return (self.new_tokens, self.n) if self.temperature == 0 and not self.streamed else id(self)
+
+    @property
+    def text(self) -> str:
+        """What is written so far of a streamed completion."""
+        return self.texts[-1] if self.texts else ""
+
+    def watch(self, text: str) -> None:
+        """Keep the text so far; raises Refused if nobody waits for it any more."""
+        self.texts[:] = [text]
+        if self.gone.is_set():
+            raise Refused(400, "the client has gone", code="client_gone")
 
 
 class Worker:
@@ -123,7 +140,10 @@ class Worker:
         first = jobs[0]
         settings = Generation(first.new_tokens, first.temperature, first.seed, len(jobs))
         try:
-            groups = several(self.engine, [job.request for job in jobs], settings, first.n)
+            if first.streamed:
+                groups = [[complete_watched(self.engine, first.request, settings, first.watch)]]
+            else:
+                groups = several(self.engine, [job.request for job in jobs], settings, first.n)
         except MirgError as error:
             if len(jobs) > 1:
                 for job in jobs:
