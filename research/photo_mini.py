@@ -46,7 +46,7 @@ def write_part(
     for rejection in found.rejected:
         logger.warning("photograph not used: %s: %s", rejection.file, rejection.reason)
     own = photos_of(part, found.photos)
-    if not own:
+    if len(own) < 2:
         raise DataError(f"{photos} has too few photographs: {len(found.photos)}", hint="photo-mini needs 60 or more")
     split = {"split": "test", "test_share": 1} if part == "test" else {"split": "train", "test_share": 0}
     sizes = {"n": n, "side": SIDE, "tasks": tuple(tasks or PHOTO_TASKS), "seed": seed + _SEEDS * (part == "rl")}
