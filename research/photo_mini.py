@@ -39,7 +39,7 @@ def write_part(
 ) -> DatasetFolder:
     """Write ``n`` samples of the photographs of ``part`` as a dataset folder; tasks take turns, None: all of them.
 
-    A sample that cannot be made of the photographs is left out. Files that cannot be read are named on the console.
+    A sample that cannot be composed is left out. Files that cannot be read are named on the console.
     Errors are those of :func:`write_photo_samples`.
     """
     found = find_photos(photos, PhotoConfig(split="test", test_share=1))

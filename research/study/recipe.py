@@ -12,7 +12,7 @@ RECIPE = Path(__file__).with_name("study.yaml")
 
 
 class MiniStudyRecipe(StudyRecipe):
-    """A study on scenes or photographs: what its datasets are made of, and their sizes.
+    """A study on scenes or photographs: what its datasets are built from, and their sizes.
 
     :func:`research.study.data.located` sets their paths.
     """
@@ -20,7 +20,7 @@ class MiniStudyRecipe(StudyRecipe):
     world: str = Field(
         default="research/study/world.yaml", description="Recipe whose world the training scenes are of."
     )
-    photos: str | None = Field(default=None, description="Folder of photographs to make the datasets of, not scenes.")
+    photos: str | None = Field(default=None, description="Folder of photographs to build the datasets from. None: scenes.")
     tasks: tuple[str, ...] | None = Field(default=None, description="Tasks of the training samples. None: all.")
     train_samples: int = Field(default=1000, ge=1, description="Samples with trajectories.")
     rl_samples: int = Field(default=8000, ge=1, description="Annotated samples without trajectories, for GRPO.")

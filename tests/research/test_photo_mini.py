@@ -17,7 +17,7 @@ from research.photo_mini import PHOTO_MINI_NAME, main
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve photographs, which are wider than high, and a file that is none."""
+    """Twelve photographs, which are wider than high, and a file that is no image."""
     root = folder_of_photographs(tmp_path_factory.mktemp("photos"), 12, size=(160, 120))
     (root / "broken.png").write_bytes(b"no image")
     return root

@@ -83,7 +83,7 @@ def hours(plan: StudyRecipe, out: Path, stage: str, runs: Sequence[tuple[Arm, in
 
 
 def _seconds_per_step(plan: StudyRecipe, out: Path, stage: str) -> float:
-    """Of the runs of ``stage`` in ``out``, with the measurement of pass rates; 0 if there are none."""
+    """Of the runs of ``stage`` in ``out``, with the measurement of pass rates; 0 if nothing was trained."""
     seen = [stage_cost(arm, seed, out) for arm in ARMS.values() if arm.stage == stage for seed in plan.seeds]
     steps = sum(cost.steps for cost in seen)
     return sum(cost.seconds for cost in seen) / steps if steps else 0.0
