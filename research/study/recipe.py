@@ -20,7 +20,9 @@ class MiniStudyRecipe(StudyRecipe):
     world: str = Field(
         default="research/study/world.yaml", description="Recipe whose world the training scenes are of."
     )
-    photos: str | None = Field(default=None, description="Folder of photographs to build the datasets from. None: scenes.")
+    photos: str | None = Field(
+        default=None, description="Folder of photographs to build the datasets from. None: scenes."
+    )
     tasks: tuple[str, ...] | None = Field(default=None, description="Tasks of the training samples. None: all.")
     train_samples: int = Field(default=1000, ge=1, description="Samples with trajectories.")
     rl_samples: int = Field(default=8000, ge=1, description="Annotated samples without trajectories, for GRPO.")
