@@ -57,9 +57,12 @@ def command(plan: dict[str, Any]) -> str:
 
 
 def _named(plan: dict[str, Any]) -> dict[str, Any]:
-    """``plan`` with the names of its folders instead of the paths of this machine."""
-    folders = PATHS | {"photos", "model"}
-    return {key: Path(value).name if value and key in folders else value for key, value in plan.items()}
+    """``plan`` with the names of its folders instead of the paths of this machine; PHOTOS with its parent's name."""
+    parts = dict.fromkeys(PATHS | {"model"}, 1) | {"photos": 2}
+    return {
+        key: "/".join(Path(value).parts[-parts[key] :]) if value and key in parts else value
+        for key, value in plan.items()
+    }
 
 
 def dumped(found: dict[str, Any]) -> str:
