@@ -113,7 +113,7 @@ class _Edition:
             free = free_place(rng, self._image.size, size, self._taken)
             if free is None:
                 return False
-            self._image = blended(self._image, piece.resize(size), free)
+            self._image = blended(rng, self._image, piece.resize(size), free)
             self._taken.append(free)
             if asked:
                 self.boxes.append(fraction_box(free, self._image.size))
