@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _WIDE = 0.2  # rim in which colours fade in, as a share of the shorter side
-_CURVE = (0.04, 0.16)  # depths below the border between which details change over, as shares of the shorter side
+_CURVE = (0.04, 0.22)  # depths below the border between which details change over, as shares of the shorter side
 _BANDS = (0.008, 0.025, 0.08)  # standard deviations of the blurs that part the bands, as shares of the shorter side
 _MATCH = 0.8  # how far the colours in the middle of a piece move towards those around it; at the border they are equal
-_NOISE = 0.04  # scale of the bends of that curve, as a share of the shorter side
-_POWER = 0.75
+_NOISE = 0.02  # scale of the bends of that curve, as a share of the shorter side
+_POWER = 0.9  # of the weights of details: above 0.5 (equal energy) and below 1 (a mean, which is smoother than either)
 _PLACES = 16  # places that are compared
 
 
@@ -97,8 +97,8 @@ def _look(image: Image.Image) -> Pixels:
     """Roughness and contrast, as logarithms, and the mean colour."""
     pixels = as_pixels(image)
     grey = pixels @ LUMA
-    spreads = [(grey - _blurred(grey, _BANDS[-1] * min(image.size))).std(), grey.std()]
-    return np.array([*np.log(np.array(spreads) + 1e-2), *pixels.mean(axis=(0, 1))])
+    spreads = np.array([np.abs(np.diff(grey, axis=axis)).mean() if grey.shape[axis] > 1 else 0.0 for axis in (0, 1)])
+    return np.array([*np.log(spreads + 1e-2), np.log(grey.std() + 1e-2), *pixels.mean(axis=(0, 1))])
 
 
 def _blurred(pixels: Pixels, sigma: float) -> Pixels:

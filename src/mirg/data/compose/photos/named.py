@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from mirg.data.compose.edits import pasted
 from mirg.data.compose.photos.places import free_place
 from mirg.data.compose.photos.pool import PhotoPool
-from mirg.data.compose.pixels import Place, fraction_box, share_inside
+from mirg.data.compose.pixels import Place, change, fraction_box, share_inside
 from mirg.data.compose.pool import read_pool
 from mirg.data.compose.recipe import ComposeRecipe
 from mirg.data.compose.worker import Workshop
@@ -112,7 +112,7 @@ def _name_of(path: Path) -> str:
         line = beside.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     name = _NAME.sub("", line.strip().rstrip("."), count=1).casefold()
     words = name.split()
-    if words and len(words) <= _MOST_WORDS and all(re.fullmatch(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", w) for w in words):
+    if words and len(words) <= _MOST_WORDS and all(re.fullmatch(r"[^\W\d_]+(?:['’-]+[^\W\d_]+)*", w) for w in words):
         return " ".join(words)
     return " ".join(re.findall(r"[^\W\d_]+", path.stem.casefold()))
 
@@ -151,11 +151,16 @@ def _annotated(pool: PhotoPool, cutouts: Sequence[Cutout], notes: Mapping[Path, 
             meta[CATEGORIES] = [*listed, *names]
         for _ in range(editions):
             chosen = rng.sample(names, min(len(names), rng.randint(1, _MOST)))
-            yield index, *_with(rng, pool.image(index), objects, [rng.choice(by_name[name]) for name in chosen]), meta
+            things = [rng.choice(by_name[name]) for name in chosen]
+            yield index, *_with(rng, pool.image(index), objects, things, pool.config.min_change), meta
 
 
 def _with(
-    rng: random.Random, image: Image.Image, objects: Sequence[ObjectNote], cutouts: Sequence[Cutout]
+    rng: random.Random,
+    image: Image.Image,
+    objects: Sequence[ObjectNote],
+    cutouts: Sequence[Cutout],
+    min_change: float,
 ) -> tuple[Image.Image, list[ObjectNote]]:
     """``image`` with cut-outs where they cover neither each other nor much of the ``objects``, and all notes."""
     notes, taken = list(objects), list[Place]()
@@ -169,8 +174,10 @@ def _with(
         if not box or place is None:
             continue
         where = fraction_box(place, image.size)
-        if all(share_inside(note.box, where) <= _MAX_HIDDEN for note in objects):
-            image = pasted(image, piece, place)
+        result = pasted(image, piece, place)
+        seen = change(image, result, place) >= min_change  # a dark thing on a dark ground is not
+        if seen and all(share_inside(note.box, where) <= _MAX_HIDDEN for note in objects):
+            image = result
             taken.append(place)
             notes.append(ObjectNote(label=cutout.name, box=where))
     return image, notes
