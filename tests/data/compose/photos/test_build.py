@@ -156,29 +156,30 @@ def likeness(piece: np.ndarray, other: np.ndarray) -> float:
 
 def test_a_tracked_patch_is_seen_at_its_box_in_every_image(made) -> None:
     _, dataset, samples = made
-    found = [s for s in samples if s.task == "object_tracking"]
+    found, alike = [s for s in samples if s.task == "object_tracking"], []
     for sample in found:
         ((image, box),) = cited(sample.question)
         piece = cut_out(pixels_of(dataset, sample, image), box)
         assert image == 1 and not sample.image_hidden and all(target.image > 1 for target in sample.targets)
         for target in sample.targets:
-            assert likeness(piece, cut_out(pixels_of(dataset, sample, target.image), target.box)) > 0.6
-        sets = [photo for photo in sample.meta["photos"]]
-        assert len(set(sets)) == len(sets), "every image has another background"
+            alike.append(likeness(piece, cut_out(pixels_of(dataset, sample, target.image), target.box)))
+        assert len(set(sample.meta["photos"])) == len(sample.images), "every image has another background"
+    assert min(alike) > 0.3 and np.mean(alike) > 0.8
     assert {len(s.targets) > 1 for s in found} == {True, False}, "one image is asked for, or all"
 
 
 def test_every_copy_of_a_crop_is_a_target(made) -> None:
     _, dataset, samples = made
-    found = [s for s in samples if s.task == "multi_target"]
+    found, alike = [s for s in samples if s.task == "multi_target"], []
     for sample in found:
         crop = pixels_of(dataset, sample, 1)
         assert 2 <= len(sample.targets) <= 4 and sample.images[0].role == "reference"
         for target in sample.targets:
-            assert likeness(crop, cut_out(pixels_of(dataset, sample, target.image), target.box)) > 0.6
+            alike.append(likeness(crop, cut_out(pixels_of(dataset, sample, target.image), target.box)))
         boxes = [(target.image, target.box) for target in sample.targets]
         assert all(iou(a, b) == 0 for i, a in boxes for j, b in boxes if i == j and a is not b)
     assert any(len(s.target_images) > 1 for s in found)
+    assert min(alike) > 0.3 and np.mean(alike) > 0.8
 
 
 def test_half_of_the_questions_about_none_have_a_target(made) -> None:

@@ -30,7 +30,7 @@ def blended(
     """``photo`` with ``piece`` (RGB, of the size of ``place``) at ``place``; the pixels outside of it stay as they are.
 
     Colours fade in over a wide rim, details change over along a curve, so there is neither an edge nor a ghost image
-    (after Burt and Adelson 1983, "A multiresolution spline with application to image mosaics", with two bands). Before
+    (after Burt and Adelson 1983, "A multiresolution spline with application to image mosaics", with four bands). Before
     that, the colours of the piece move to those along the border, at the border completely, in the middle by ``match``.
     """
     result = photo.copy()
