@@ -84,7 +84,7 @@ def _alteration(
 def _pasted(
     rng: random.Random, pool: PhotoPool, index: int, image: Image.Image, taken: Sequence[Place]
 ) -> tuple[Image.Image, Place] | None:
-    """``image`` with a textured piece of another photograph at a free place, and the place; None if there is none."""
+    """``image`` with a textured piece of another photograph at a free place, and the place; None if no place is found."""
     donor = rng.choice([other for other in range(len(pool)) if other != index] or [index])
     own = find_place(rng, pool, donor)
     if own is None:
@@ -101,7 +101,7 @@ def _pasted(
 def _removed(
     rng: random.Random, pool: PhotoPool, index: int, image: Image.Image, taken: Sequence[Place]
 ) -> tuple[Image.Image, Place] | None:
-    """``image`` with a textured place that is covered by another surface, and the place; None if there is none."""
+    """``image`` with a textured place that is covered by another surface, and the place; None if no place is found."""
     place = find_place(rng, pool, index, taken=taken)
     if place is None or any(overlap(place, other) for other in taken):
         return None
@@ -139,7 +139,7 @@ def view_difference(rng: random.Random, pool: PhotoPool) -> Draft | None:
 def odd_one_out(rng: random.Random, pool: PhotoPool) -> Draft | None:
     """Three views of a photograph or more, one altered at a place that all show: which view, and where?
 
-    Here the majority tells which view is the altered one. Needs three images in a sample.
+    Here the majority shows the altered view. Needs three images in a sample.
     """
     if pool.config.max_images < 3:
         return None

@@ -27,7 +27,7 @@ _PLACES = 16  # places that are compared
 def blended(
     rng: random.Random, photo: Image.Image, piece: Image.Image, place: Place, match: float = _MATCH
 ) -> Image.Image:
-    """``photo`` with ``piece`` (RGB, of the size of ``place``) at ``place``; the pixels outside of it stay as they are.
+    """``photo`` with ``piece`` (RGB, of the size of ``place``) at ``place``; the pixels outside of it do not change.
 
     Colours fade in over a wide rim, details change over along a curve, so there is neither an edge nor a ghost image
     (after Burt and Adelson 1983, "A multiresolution spline with application to image mosaics", with four bands). Before

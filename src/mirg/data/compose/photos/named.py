@@ -75,7 +75,7 @@ def read_cutouts(folder: str | Path, side: int) -> list[Cutout]:
     """The PNG files below ``folder`` that have transparent pixels, in the order of their paths, at most ``side`` wide.
 
     The name of one is the first line of the text file beside it, without article and full stop, if it has at most four
-    words, else its file name without digits. DataError if there is none.
+    words, else its file name without digits. DataError if no file is one.
     """
     root, found = Path(folder), list[Cutout]()
     for path in sorted(root.rglob("*.png")) if root.is_dir() else ():
@@ -162,7 +162,7 @@ def _with(
     cutouts: Sequence[Cutout],
     min_change: float,
 ) -> tuple[Image.Image, list[ObjectNote]]:
-    """``image`` with cut-outs where they cover neither each other nor much of the ``objects``, and all notes."""
+    """``image`` with cut-outs at places that cover neither each other nor much of the ``objects``, and all notes."""
     notes, taken = list(objects), list[Place]()
     for cutout in cutouts:
         scale = rng.uniform(*_SIDES) * min(image.size) / max(cutout.image.size)

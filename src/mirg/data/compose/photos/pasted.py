@@ -1,6 +1,6 @@
 """The tasks about a piece of a photograph that is pasted onto other photographs: tracking it, and finding every copy.
 
-Another piece is pasted as well: that a place looks pasted does not tell that it is the one that is asked for.
+Another piece is pasted as well: that a place looks pasted does not make it the answer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COPIES = (2, 4)
 def object_tracking(rng: random.Random, pool: PhotoPool) -> Draft | None:
     """A piece of a photograph before other backgrounds, marked in Image-1: where is it in one, or all, of the others?
 
-    Needs two photographs. None if no piece can be told from the backgrounds.
+    Needs two photographs. None if every piece looks like a place of the backgrounds.
     """
     donor, backgrounds = _drawn(rng, pool, rng.randint(2, pool.config.max_images))
     pieces = _pieces(rng, pool, donor, backgrounds)
@@ -49,7 +49,7 @@ def object_tracking(rng: random.Random, pool: PhotoPool) -> Draft | None:
 def multi_target(rng: random.Random, pool: PhotoPool) -> Draft | None:
     """Image-1 is a piece of a photograph that is pasted two to four times into the others: where is each copy?
 
-    Needs two photographs. None if no piece can be told from the backgrounds, or there is no room for two copies.
+    Needs two photographs. None if every piece looks like a place of the backgrounds, or there is no room for two copies.
     """
     donor, backgrounds = _drawn(rng, pool, rng.randint(1, pool.config.max_images - 1))
     pieces = _pieces(rng, pool, donor, backgrounds)
@@ -84,7 +84,7 @@ def _drawn(rng: random.Random, pool: PhotoPool, count: int) -> tuple[int, list[i
 
 
 def _pieces(rng: random.Random, pool: PhotoPool, donor: int, backgrounds: Sequence[int]) -> list[_Piece]:
-    """A place of ``donor`` that looks like no place of the backgrounds, and another one; empty if there is none."""
+    """A place of ``donor`` that looks like no place of the backgrounds, and another one; empty if the first is not found."""
     asked = find_place(rng, pool, donor, others=backgrounds)
     if asked is None:
         return []
