@@ -84,7 +84,7 @@ def _alteration(
 def _pasted(
     rng: random.Random, pool: PhotoPool, index: int, image: Image.Image, taken: Sequence[Place]
 ) -> tuple[Image.Image, Place] | None:
-    """``image`` with a textured piece of another photograph at a free place, and the place; None if no place is found."""
+    """``image`` with a textured piece of another photograph, and its place; None if no place is found."""
     donor = rng.choice([other for other in range(len(pool)) if other != index] or [index])
     own = find_place(rng, pool, donor)
     if own is None:

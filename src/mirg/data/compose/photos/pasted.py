@@ -49,7 +49,7 @@ def object_tracking(rng: random.Random, pool: PhotoPool) -> Draft | None:
 def multi_target(rng: random.Random, pool: PhotoPool) -> Draft | None:
     """Image-1 is a piece of a photograph that is pasted two to four times into the others: where is each copy?
 
-    Needs two photographs. None if every piece looks like a place of the backgrounds, or there is no room for two copies.
+    Needs two photographs. None if every piece looks like a place of the backgrounds, or two copies find no room.
     """
     donor, backgrounds = _drawn(rng, pool, rng.randint(1, pool.config.max_images - 1))
     pieces = _pieces(rng, pool, donor, backgrounds)
@@ -84,7 +84,7 @@ def _drawn(rng: random.Random, pool: PhotoPool, count: int) -> tuple[int, list[i
 
 
 def _pieces(rng: random.Random, pool: PhotoPool, donor: int, backgrounds: Sequence[int]) -> list[_Piece]:
-    """A place of ``donor`` that looks like no place of the backgrounds, and another one; empty if the first is not found."""
+    """A place of ``donor`` that looks like no place of the backgrounds, and another one; empty if no place is found."""
     asked = find_place(rng, pool, donor, others=backgrounds)
     if asked is None:
         return []
