@@ -84,20 +84,22 @@ def write_photo_samples(
         named = None
         if set(tasks) & set(NAMED_TASKS):
             tell("annotating", 0, len(pool))
-            named = workshop(pool, folder, Path(stack.enter_context(TemporaryDirectory())))
+            named = workshop(pool, folder, Path(stack.enter_context(TemporaryDirectory(dir=Path(out).parent))))
         counts: Counter[str] = Counter()
         for i in range(config.n):
             task = tasks[i % len(tasks)]
             sample_id = f"photos-{config.split}-{config.seed}-{i:06d}"
             if named and task in NAMED_TASKS:
-                counts[task] += _write_named(writer, sample_id, named.make(task, i), named)
-            elif draft := compose(i, task, pool):
-                _write(writer, sample_id, task, draft, pool)
+                written = _write_named(writer, sample_id, named.make(task, i), named)
+            else:
+                written = _write(writer, sample_id, task, compose(i, task, pool), pool)
+            if written:
                 counts[task] += 1
             tell("composing", i + 1, config.n)
         if not counts:
             raise DataError(
-                f"none of {len(pool)} photographs has a place that is distinguishable from the rest of it",
+                f"none of {len(pool)} photographs has a place that is distinguishable from the rest of it"
+                + (", and none of the named things can be asked for" if named else ""),
                 hint="add photographs with more detail",
             )
     write_jsonl_atomic(Path(out) / REJECTED_FILE, (row.model_dump(mode="json") for row in found.rejected))
@@ -147,12 +149,14 @@ def compose(i: int, task: str, pool: PhotoPool) -> Draft | None:
     return None
 
 
-def _write(writer: DatasetWriter, sample_id: str, task: str, draft: Draft, pool: PhotoPool) -> None:
-    """Store one sample; its image set is the photograph that the (first) answer lies in, or might lie in.
+def _write(writer: DatasetWriter, sample_id: str, task: str, draft: Draft | None, pool: PhotoPool) -> bool:
+    """Store one sample, if there is one; its image set is the photograph that the (first) answer lies in, or might lie in.
 
     So there are never more sets than photographs. The other candidates of a sample do not join sets: drawn at random,
     they would soon join all sets into one, which has no interval.
     """
+    if draft is None:
+        return False
     sources = [pool.photos[shown.origin].digest[:16] for shown in draft.images]
     images = [
         shown.noted(writer.add_image(shown.pixels or pool.image(shown.origin), source))
@@ -164,10 +168,11 @@ def _write(writer: DatasetWriter, sample_id: str, task: str, draft: Draft, pool:
     meta = {**draft.meta, "choices": draft.choices, "subject": LABEL, "photos": sources}
     meta |= {"image_set": sources[holder - 1]}
     writer.add(draft.sample(images, id=sample_id, task=task, question=question, source="photos", meta=meta))
+    return True
 
 
 def _write_named(writer: DatasetWriter, sample_id: str, made: Made, named: Workshop) -> bool:
-    """Store one sample about things with a name, if there is one; its image set is as in :func:`_write`."""
+    """As :func:`_write`, for a sample about things with a name."""
     draft = made.draft
     if draft is None:
         return False

@@ -139,6 +139,7 @@ def _annotated(pool: PhotoPool, cutouts: Sequence[Cutout], notes: Mapping[Path, 
     """The photographs (index, pixels, objects, meta data), several times each with other cut-outs, if there are any."""
     rng = random.Random(f"photos:{pool.config.seed}:{pool.config.split}:named")
     held = [i for i in range(len(pool)) if notes is None or pool.photos[i].path.resolve() in notes]
+    held = held[: 2 * pool.config.n]  # more would not be shown
     editions = _EDITIONS if cutouts else 1
     # A name is of use if several photographs show it.
     names = sorted({cutout.name for cutout in cutouts})
