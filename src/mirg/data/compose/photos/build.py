@@ -150,7 +150,7 @@ def compose(i: int, task: str, pool: PhotoPool) -> Draft | None:
 
 
 def _write(writer: DatasetWriter, sample_id: str, task: str, draft: Draft | None, pool: PhotoPool) -> bool:
-    """Store one sample, if there is one; its image set is the photograph that the (first) answer lies in, or might lie in.
+    """Store one sample, if there is one; its image set is the photograph that the (first) answer lies, or may lie, in.
 
     So there are never more sets than photographs. The other candidates of a sample do not join sets: drawn at random,
     they would soon join all sets into one, which has no interval.
