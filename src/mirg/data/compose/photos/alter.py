@@ -92,8 +92,8 @@ def _pasted(
     piece = pool.image(donor).crop(corners(own))
     # The longest sides that crops have in this image.
     most = (max(1, int(pool.config.largest * length)) for length in image.size)
-    size = tuple(map(min, piece.size, most))
-    piece = piece.crop((0, 0, *size))
+    width, height = map(min, piece.size, most)
+    piece = piece.crop((0, 0, width, height))
     place = similar_place(rng, image, piece, [*taken, *([own] if donor == index else [])])
     return None if place is None else (blended(rng, image, piece, place), place)
 

@@ -101,8 +101,8 @@ def _transparent(path: Path, side: int) -> Image.Image | None:
         return None
     image.thumbnail((side, side))
     box = image.getchannel("A").point(lambda alpha: 255 * (alpha >= _OPAQUE)).getbbox()
-    low, high = image.getchannel("A").getextrema()
-    return image.crop(box) if box and low < _OPAQUE <= high else None
+    transparent = any(image.getchannel("A").histogram()[:_OPAQUE])
+    return image.crop(box) if box and transparent else None
 
 
 def _name_of(path: Path) -> str:
