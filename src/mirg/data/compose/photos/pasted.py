@@ -18,7 +18,8 @@ from mirg.geometry import Box
 from mirg.samples import Role, Target
 
 _ALL = 0.4  # of the tracking samples with three images or more: the share that asks for all later images
-_TRACKED, _REPEATED = (0.75, 1.15), (0.45, 0.8)  # scales of pasted pieces
+_TRACKED, _REPEATED = (0.75, 1.15), (0.55, 0.9)  # scales of pasted pieces
+_MATCH = 0.3  # of the colours of a piece with those around it (blend.py): copies on other backgrounds stay alike
 _MOST_SHARE = 0.5  # of the sides of a background that a piece may take
 _COPIES = (2, 4)
 
@@ -113,7 +114,7 @@ class _Edition:
             free = free_place(rng, self._image.size, size, self._taken)
             if free is None:
                 return False
-            self._image = blended(rng, self._image, piece.resize(size), free)
+            self._image = blended(rng, self._image, piece.resize(size), free, match=_MATCH)
             self._taken.append(free)
             if asked:
                 self.boxes.append(fraction_box(free, self._image.size))
