@@ -172,6 +172,7 @@ TABLE: list[tuple[str, str, str]] = [
         folder f .folder | out o .out | n 5 .config.n
         seed 9 .config.seed | split test .config.split
         test_share 0.5 .config.test_share | tasks refer,region .config.tasks
+        cutouts f .config.cutouts | boxes f.json .config.boxes
         side 99 .config.side | square - .config.square
         max_images 3 .config.max_images | max_photos 44 .config.max_photos
         max_megapixels 2 .config.max_megapixels | overwrite - .overwrite"""),

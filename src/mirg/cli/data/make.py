@@ -28,7 +28,11 @@ def photos(
         Literal["train", "test"], Option(help="A photograph is in one split only, by its pixels.")
     ] = "train",
     test_share: Annotated[float, Option(help="Share of the photographs kept for testing.")] = 0.2,
-    tasks: Annotated[str, Option(help="Tasks, separated by commas; all by default.")] = "",
+    tasks: Annotated[str, Option(help="Tasks, separated by commas; all that are possible by default.")] = "",
+    cutouts: Annotated[
+        Path | None, Option(help="Folder of PNG cut-outs with names, which are pasted and asked for by name.")
+    ] = None,
+    boxes: Annotated[Path | None, Option(help="COCO file with boxes of things in the photographs.")] = None,
     side: Annotated[int, Option(help="Long edge of the stored photographs, pixels.")] = 448,
     square: Annotated[bool, Option("--square", help="Resize everything to side x side, without borders.")] = False,
     max_images: Annotated[int, Option(help="Most images of a sample.")] = 4,
@@ -37,15 +41,17 @@ def photos(
     overwrite: shared.Overwrite = False,
     json: shared.Json = False,
 ) -> None:
-    """Make multi-image samples of eight tasks from photographs without labels.
+    """Make multi-image samples of eight tasks from photographs without labels, of three more from things with a name.
 
     Files that cannot be read are rejected with their name and the reason, counted, and listed in OUT/rejected.jsonl.
     """
     options = locals()
     from mirg.data.compose.photos.build import write_photo_samples
-    from mirg.data.compose.photos.pool import PHOTO_TASKS, PhotoConfig, other_words
+    from mirg.data.compose.photos.pool import NAMED_TASKS, PHOTO_TASKS, PhotoConfig, other_words
 
-    config = settings(PhotoConfig, options | {"tasks": listed(tasks) or PHOTO_TASKS})
+    possible = [*PHOTO_TASKS, *(NAMED_TASKS if cutouts or boxes else ())]
+    named = {"cutouts": str(cutouts or ""), "boxes": str(boxes or "")}
+    config = settings(PhotoConfig, options | named | {"tasks": listed(tasks) or possible})
     with progress(quiet=json) as tell:
         report = write_photo_samples(folder, out, config, overwrite=overwrite, on_progress=tell)
     found = report.found

@@ -154,27 +154,32 @@ def corners(place: Place) -> tuple[int, int, int, int]:
 
 
 def remove(photo: Image.Image, place: Place) -> Image.Image:
-    """``photo`` with ``place`` filled smoothly from the pixels around it: what was there is gone.
+    """``photo`` with ``place`` filled smoothly from the pixels around it (:func:`smooth_fill`)."""
+    return as_image(smooth_fill(as_pixels(photo), place))
+
+
+def smooth_fill(pixels: Pixels, place: Place) -> Pixels:
+    """``pixels`` with ``place`` filled smoothly from the pixels around it: what was there is gone.
 
     Every pixel becomes the mean of the four border pixels in its row and column, weighted by nearness (a transfinite
     fill). A place at the edge of the photograph uses the borders that exist.
     """
-    pixels = as_pixels(photo)
     x, y, width, height = place
     right, below = x + width, y + height
     across, down = np.arange(width)[None, :, None], np.arange(height)[:, None, None]
     borders: list[tuple[np.ndarray, np.ndarray]] = []  # (colours, distance to them)
     if x > 0:
         borders.append((pixels[y:below, x - 1][:, None, :], across + 1))
-    if right < photo.width:
+    if right < pixels.shape[1]:
         borders.append((pixels[y:below, right][:, None, :], width - across))
     if y > 0:
         borders.append((pixels[y - 1, x:right][None, :, :], down + 1))
-    if below < photo.height:
+    if below < pixels.shape[0]:
         borders.append((pixels[below, x:right][None, :, :], height - down))
     total = sum(colours / distance for colours, distance in borders)
-    pixels[y:below, x:right] = total / sum(1.0 / distance for _, distance in borders)
-    return as_image(pixels)
+    result = pixels.copy()
+    result[y:below, x:right] = total / sum(1.0 / distance for _, distance in borders)
+    return result
 
 
 def change(before: Image.Image, after: Image.Image, place: Place) -> float:

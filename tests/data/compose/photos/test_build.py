@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,13 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakes.photographs import folder_of_photographs
+from fakes.photographs import folder_of_photographs, photograph
+from mirg.answers.markup import cited
 from mirg.data.compose.photos.alter import difference
+from mirg.data.compose.photos.blend import blended
 from mirg.data.compose.photos.build import REJECTED_FILE, PhotoReport, write_photo_samples
-from mirg.data.compose.photos.places import draw_place, find_place
+from mirg.data.compose.photos.places import draw_place, find_place, views
 from mirg.data.compose.photos.pool import PHOTO_TASKS, Found, PhotoConfig, PhotoPool, find_photos
-from mirg.data.compose.pixels import as_pixels, remove
-from mirg.errors import DataError
+from mirg.data.compose.pixels import as_pixels, corners, fraction_box, remove
+from mirg.errors import DataError, MirgError
 from mirg.evaluation.records import make_record
 from mirg.families import FAMILIES
 from mirg.geometry import iou
@@ -27,7 +30,7 @@ from mirg.trajectories.checks import failures, verify
 from mirg.trajectories.plain import build_plain
 from mirg.trajectories.writer import build
 
-N = 96
+N = 64
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +109,8 @@ def test_difference_is_inside_the_box_and_nowhere_else(made) -> None:
 def test_the_answer_is_in_every_place_an_answer_can_be(made) -> None:
     _, _, samples = made
     for task, numbers in (
-        ("difference", {1, 2}), ("refer", {2, 3, 4}), ("region", {1}), ("view_difference", {1, 2}),
-        ("object_tracking", {2, 3, 4}), ("multi_target", {2, 3, 4}), ("odd_one_out", {1, 2, 3}),
+        ("difference", {1, 2}), ("refer", {2, 3}), ("region", {1}), ("view_difference", {1, 2}),
+        ("object_tracking", {2, 3}), ("multi_target", {2, 3}), ("odd_one_out", {1, 2}),
     ):  # fmt: skip
         assert {t.image for s in samples if s.task == task for t in s.targets} >= numbers
 
@@ -140,6 +143,101 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_others(photos: Path
         write_photo_samples(photos, tmp_path / str(k), PhotoConfig(n=16, side=96, seed=seed))
         digests.append(DatasetFolder.open(tmp_path / str(k)).card.digest)
     assert digests[0] == digests[1] != digests[2]
+
+
+def likeness(piece: np.ndarray, other: np.ndarray) -> float:
+    """Correlation of the middles of two pieces of any size, after a common light."""
+    planes = []
+    for pixels in (piece, other):
+        image = Image.fromarray((255 * pixels).astype(np.uint8)).convert("L").resize((24, 24))
+        planes.append(np.asarray(image, dtype=float)[6:18, 6:18])
+    return float(np.corrcoef(planes[0].ravel(), planes[1].ravel())[0, 1])
+
+
+def test_a_tracked_patch_is_seen_at_its_box_in_every_image(made) -> None:
+    _, dataset, samples = made
+    found, alike = [s for s in samples if s.task == "object_tracking"], []
+    for sample in found:
+        ((image, box),) = cited(sample.question)
+        piece = cut_out(pixels_of(dataset, sample, image), box)
+        assert image == 1 and not sample.image_hidden and all(target.image > 1 for target in sample.targets)
+        for target in sample.targets:
+            alike.append(likeness(piece, cut_out(pixels_of(dataset, sample, target.image), target.box)))
+        assert len(set(sample.meta["photos"])) == len(sample.images), "every image has another background"
+    assert min(alike) > 0.3 and np.mean(alike) > 0.8
+    assert {len(s.targets) > 1 for s in found} == {True, False}, "one image, or all of them"
+
+
+def test_every_copy_of_a_crop_is_a_target(made) -> None:
+    _, dataset, samples = made
+    found, alike = [s for s in samples if s.task == "multi_target"], []
+    for sample in found:
+        crop = pixels_of(dataset, sample, 1)
+        assert 2 <= len(sample.targets) <= 4 and sample.images[0].role == "reference"
+        for target in sample.targets:
+            alike.append(likeness(crop, cut_out(pixels_of(dataset, sample, target.image), target.box)))
+        boxes = [(target.image, target.box) for target in sample.targets]
+        assert all(iou(a, b) == 0 for i, a in boxes for j, b in boxes if i == j and a is not b)
+    assert any(len(s.target_images) > 1 for s in found)
+    assert min(alike) > 0.3 and np.mean(alike) > 0.8
+
+
+def test_half_of_the_questions_about_none_have_a_target(made) -> None:
+    _, dataset, samples = made
+    found = [s for s in samples if s.task == "none_of_them"]
+    kinds = Counter((s.images[0].role == "reference", bool(s.targets)) for s in found)
+    assert {part for part, _ in kinds} == {true for _, true in kinds} == {True, False}
+    for sample in found:
+        if sample.images[0].role != "reference":
+            equal = np.array_equal(pixels_of(dataset, sample, 1), pixels_of(dataset, sample, 2))
+            assert equal == (not sample.targets)
+        elif sample.targets:
+            (target,) = sample.targets
+            piece = cut_out(pixels_of(dataset, sample, target.image), target.box)
+            np.testing.assert_array_equal(piece, pixels_of(dataset, sample, 1))
+        else:
+            assert sample.meta["photos"][0] not in sample.meta["photos"][1:]
+
+
+@pytest.mark.parametrize("task", ["view_difference", "odd_one_out"])
+def test_views_differ_in_their_windows_and_one_of_them_has_the_patch(made, task: str) -> None:
+    _, _, samples = made
+    for sample in (s for s in samples if s.task == task):
+        assert len(sample.images) == 2 if task == "view_difference" else len(sample.images) >= 3
+        assert len({image.sha256 for image in sample.images}) == len(sample.images)
+        assert len(set(sample.meta["photos"])) == 1
+        assert [k for k, image in enumerate(sample.images, 1) if image.objects] == [sample.targets[0].image]
+
+
+def test_the_box_in_a_view_is_where_the_view_shows_the_place() -> None:
+    """A place that is painted, in a photograph that is not square."""
+    image, place = photograph(3, (400, 240)), (150, 60, 90, 70)
+    image.paste((255, 0, 255), corners(place))
+    for seed in range(8):
+        chosen = views(random.Random(seed), image.size, place, 3)
+        assert chosen is not None and len({view.window for view in chosen}) == 3
+        for view in chosen:
+            pixels = as_pixels(view.render(image))
+            box = view.box(fraction_box(place, image.size))
+            painted = np.argwhere((pixels[..., 0] > 0.8) & (pixels[..., 1] < 0.2) & (pixels[..., 2] > 0.8))
+            (y1, x1), (y2, x2) = painted.min(axis=0), painted.max(axis=0) + 1
+            height, width = pixels.shape[:2]
+            assert (x1, y1, x2, y2) == pytest.approx(
+                [v * s for v, s in zip(box, (width, height) * 2, strict=True)], abs=2
+            )
+
+
+@pytest.mark.parametrize("size", [(60, 40), (5, 9), (2, 1), (33, 80)])
+def test_blending_changes_the_place_only_and_shows_the_piece_in_its_middle(size: tuple[int, int]) -> None:
+    photo, place = photograph(1, (200, 120)), (50, 20, *size)
+    piece = photograph(2, size)
+    result = as_pixels(blended(random.Random(0), photo, piece, place))
+    before, outside = as_pixels(photo), np.ones((120, 200), dtype=bool)
+    outside[20 : 20 + size[1], 50 : 50 + size[0]] = False
+    np.testing.assert_array_equal(result[outside], before[outside])
+    if min(size) > 30:
+        inside = result[20 : 20 + size[1], 50 : 50 + size[0]]
+        assert likeness(inside, as_pixels(piece)) > 0.8 > abs(likeness(inside, before[~outside].reshape(inside.shape)))
 
 
 def test_train_and_test_share_no_photograph(made, photos: Path, tmp_path: Path) -> None:
@@ -196,10 +294,10 @@ def test_a_place_that_another_photograph_shows_too_is_not_unique(tmp_path: Path)
 def test_a_piece_of_the_same_photograph_is_of_another_place(tmp_path: Path, monkeypatch) -> None:
     config, taken = PhotoConfig(test_share=0, side=160), []
     pool = PhotoPool(find_photos(folder_of_photographs(tmp_path, 1), config).photos, config)
-    monkeypatch.setattr("mirg.data.compose.photos.alter.find_place", lambda *_, **more: taken.extend(more.values()))
+    monkeypatch.setattr("mirg.data.compose.photos.alter.similar_place", lambda *given: taken.append(given[-1]))
     for seed in range(9):
         difference(random.Random(seed), pool)
-    assert any(taken), "the place that is pasted over"
+    assert taken and all(taken), "the place that is pasted is not pasted over"
 
 
 def test_out_inside_the_photographs_is_refused(photos: Path) -> None:
@@ -260,6 +358,14 @@ def refused(case: Any) -> str:
         return error.message
 
 
+def by_name(case: Any) -> str:
+    """Why no sample about a thing with a name can be made."""
+    case.config = case.config.model_copy(update={"tasks": ("group_grounding",)})
+    with pytest.raises(MirgError) as problem:
+        written(case)
+    return problem.value.message
+
+
 class Counting(random.Random):
     """Counts the numbers that are drawn."""
 
@@ -294,6 +400,8 @@ KEYS: list[tuple[Any, ...]] = [
     ("min_distance", 9.0, lambda case: place(case) is None, True),
     ("min_change", 9.0, lambda case: difference(case.rng, PhotoPool(found_in(case).photos, case.config)) is None,
      True),
+    ("cutouts", "nowhere", lambda case: "nowhere holds no PNG" in by_name(case), True),
+    ("boxes", "nowhere.json", lambda case: "nowhere.json" in by_name(case), True),
     ("tries", 3, lambda case: (place(case), case.rng.n // 2), (None, 3)),
 ]  # fmt: skip
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mirg.data.compose.bench import Draft, Shown
-from mirg.data.compose.photos.blend import blended, filled
+from mirg.data.compose.photos.blend import blended, filled, similar_place
 from mirg.data.compose.photos.places import (
     LABEL,
-    draw_place,
     find_place,
     overlap,
     seen,
@@ -76,25 +75,37 @@ def _alteration(
     """``image``, an edition of photograph ``index``, altered at a place outside of those ``taken``, and how."""
     paste = rng.random() < 0.5
     for _ in range(_TRIES):
-        place = draw_place(rng, image.size, pool.config) if paste else find_place(rng, pool, index, taken=taken)
-        if place is None or any(overlap(place, other) for other in taken):
-            continue
-        result = _pasted(rng, pool, index, image, place) if paste else filled(rng, image, place)
-        if result is not None and change(image, result, place) >= pool.config.min_change:
-            return result, place, "paste" if paste else "remove"
+        found = _pasted(rng, pool, index, image, taken) if paste else _removed(rng, pool, index, image, taken)
+        if found is not None and change(image, *found) >= pool.config.min_change:
+            return *found, "paste" if paste else "remove"
     return None
 
 
-def _pasted(rng: random.Random, pool: PhotoPool, index: int, image: Image.Image, place: Place) -> Image.Image | None:
-    """``image`` with a textured piece of another photograph at ``place``, scaled to fit; None if none was found."""
-    from PIL import Image
-
+def _pasted(
+    rng: random.Random, pool: PhotoPool, index: int, image: Image.Image, taken: Sequence[Place]
+) -> tuple[Image.Image, Place] | None:
+    """``image`` with a textured piece of another photograph, and its place; None if no place is found."""
     donor = rng.choice([other for other in range(len(pool)) if other != index] or [index])
-    piece = find_place(rng, pool, donor, taken=[place] if donor == index else [])
-    if piece is None:
+    own = find_place(rng, pool, donor)
+    if own is None:
         return None
-    fitted = pool.image(donor).crop(corners(piece)).resize(place[2:], Image.Resampling.BICUBIC)
-    return blended(image, fitted, place)
+    piece = pool.image(donor).crop(corners(own))
+    # The longest sides that crops have in this image.
+    most = (max(1, int(pool.config.largest * length)) for length in image.size)
+    width, height = map(min, piece.size, most)
+    piece = piece.crop((0, 0, width, height))
+    place = similar_place(rng, image, piece, [*taken, *([own] if donor == index else [])])
+    return None if place is None else (blended(rng, image, piece, place), place)
+
+
+def _removed(
+    rng: random.Random, pool: PhotoPool, index: int, image: Image.Image, taken: Sequence[Place]
+) -> tuple[Image.Image, Place] | None:
+    """``image`` with a textured place that is covered by another surface, and the place; None if no place is found."""
+    place = find_place(rng, pool, index, taken=taken)
+    if place is None or any(overlap(place, other) for other in taken):
+        return None
+    return filled(rng, image, place), place
 
 
 def difference(rng: random.Random, pool: PhotoPool) -> Draft | None:
@@ -128,7 +139,7 @@ def view_difference(rng: random.Random, pool: PhotoPool) -> Draft | None:
 def odd_one_out(rng: random.Random, pool: PhotoPool) -> Draft | None:
     """Three views of a photograph or more, one altered at a place that all show: which view, and where?
 
-    Here the majority tells which view is the altered one. Needs three images in a sample.
+    Here the majority shows the altered view. Needs three images in a sample.
     """
     if pool.config.max_images < 3:
         return None

@@ -5,13 +5,20 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydantic import JsonValue
 
 from mirg.data.compose.bench import Draft
+from mirg.data.compose.photos.named import workshop
 from mirg.data.compose.photos.places import LABEL
-from mirg.data.compose.photos.pool import Found, PhotoConfig, PhotoPool, find_photos
+from mirg.data.compose.photos.pool import NAMED_TASKS, Found, PhotoConfig, PhotoPool, find_photos
 from mirg.data.compose.photos.tasks import QUESTIONS, TASKS
+from mirg.data.compose.pool import coverage_of
+from mirg.data.compose.worker import Made, Workshop
 from mirg.errors import DataError, ImageError
 from mirg.samples import REJECTED_FILE, DatasetWriter, Rejection
 from mirg.storage import write_jsonl_atomic
@@ -59,29 +66,40 @@ def write_photo_samples(
             f"{out} is inside {folder}: the next run would read its images as photographs",
             hint="write the dataset elsewhere",
         )
-    with DatasetWriter(
-        out,
-        name=f"photos-{config.split}",
-        description=f"Multi-image samples composed from unlabelled photographs, {config.split} split.",
-        created_by="mirg data photos",
-        seed=config.seed,
-        license="that of the photographs",
-        overwrite=overwrite,
-    ) as writer:
+    with ExitStack() as stack:
+        writer = stack.enter_context(
+            DatasetWriter(
+                out,
+                name=f"photos-{config.split}",
+                description=f"Multi-image samples composed from unlabelled photographs, {config.split} split.",
+                created_by="mirg data photos",
+                seed=config.seed,
+                license="that of the photographs" + (" and of the cut-outs" if config.cutouts else ""),
+                overwrite=overwrite,
+            )
+        )
         found = find_photos(folder, config, lambda done, total: tell("reading", done, total))
         pool = PhotoPool(found.photos, config)
         tasks = usable_tasks(config, len(pool), found)
+        named = None
+        if set(tasks) & set(NAMED_TASKS):
+            tell("annotating", 0, len(pool))
+            named = workshop(pool, folder, Path(stack.enter_context(TemporaryDirectory(dir=Path(out).parent))))
         counts: Counter[str] = Counter()
         for i in range(config.n):
             task = tasks[i % len(tasks)]
-            draft = compose(i, task, pool)
-            if draft is not None:
-                _write(writer, f"photos-{config.split}-{config.seed}-{i:06d}", task, draft, pool)
+            sample_id = f"photos-{config.split}-{config.seed}-{i:06d}"
+            if named and task in NAMED_TASKS:
+                written = _write_named(writer, sample_id, named.make(task, i), named)
+            else:
+                written = _write(writer, sample_id, task, compose(i, task, pool), pool)
+            if written:
                 counts[task] += 1
             tell("composing", i + 1, config.n)
         if not counts:
             raise DataError(
-                f"none of {len(pool)} photographs has a place that is distinguishable from the rest of it",
+                f"none of {len(pool)} photographs has a place that is distinguishable from the rest of it"
+                + (", and none of the named things can be asked for" if named else ""),
                 hint="add photographs with more detail",
             )
     write_jsonl_atomic(Path(out) / REJECTED_FILE, (row.model_dump(mode="json") for row in found.rejected))
@@ -93,6 +111,9 @@ _LEAST = {  # photographs and images of a sample that a task needs, if not 1 and
     "object_tracking": (2, 2),
     "multi_target": (2, 2),
     "odd_one_out": (1, 3),
+    "group_grounding": (2, 2),
+    "common_object": (2, 2),
+    "correspondence": (3, 3),
 }
 
 
@@ -128,12 +149,14 @@ def compose(i: int, task: str, pool: PhotoPool) -> Draft | None:
     return None
 
 
-def _write(writer: DatasetWriter, sample_id: str, task: str, draft: Draft, pool: PhotoPool) -> None:
-    """Store one sample; its image set is the photograph that the (first) answer lies in, or might lie in.
+def _write(writer: DatasetWriter, sample_id: str, task: str, draft: Draft | None, pool: PhotoPool) -> bool:
+    """Store one sample, if there is one; its image set is the photograph that the (first) answer lies, or may lie, in.
 
     So there are never more sets than photographs. The other candidates of a sample do not join sets: drawn at random,
     they would soon join all sets into one, which has no interval.
     """
+    if draft is None:
+        return False
     sources = [pool.photos[shown.origin].digest[:16] for shown in draft.images]
     images = [
         shown.noted(writer.add_image(shown.pixels or pool.image(shown.origin), source))
@@ -145,3 +168,21 @@ def _write(writer: DatasetWriter, sample_id: str, task: str, draft: Draft, pool:
     meta = {**draft.meta, "choices": draft.choices, "subject": LABEL, "photos": sources}
     meta |= {"image_set": sources[holder - 1]}
     writer.add(draft.sample(images, id=sample_id, task=task, question=question, source="photos", meta=meta))
+    return True
+
+
+def _write_named(writer: DatasetWriter, sample_id: str, made: Made, named: Workshop) -> bool:
+    """As :func:`_write`, for a sample about things with a name."""
+    draft = made.draft
+    if draft is None:
+        return False
+    shown = [named.pool.images[image.origin] for image in draft.images]
+    sources: list[JsonValue] = [image.family for image in shown]
+    images = [
+        image.noted(writer.add_image(named.pixels.full(image.origin), held.family))
+        for image, held in zip(draft.images, shown, strict=True)
+    ]
+    meta = {**draft.meta, "choices": draft.choices, "subject": draft.subject, "photos": sources}
+    meta |= {"image_set": sources[draft.targets[0].image - 1], **coverage_of(shown)}
+    writer.add(draft.sample(images, id=sample_id, task=made.task, question=made.question, source="photos", meta=meta))
+    return True

@@ -1,6 +1,6 @@
 """The tasks about a piece of a photograph that is pasted onto other photographs: tracking it, and finding every copy.
 
-Another piece is pasted as well: that a place looks pasted does not tell that it is the one that is asked for.
+Another piece is pasted as well: that a place looks pasted does not make it the answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from mirg.geometry import Box
 from mirg.samples import Role, Target
 
 _ALL = 0.4  # of the tracking samples with three images or more: the share that asks for all later images
-_TRACKED, _REPEATED = (0.75, 1.15), (0.45, 0.8)  # scales of pasted pieces
+_TRACKED, _REPEATED = (0.75, 1.15), (0.55, 0.9)  # scales of pasted pieces
+_MATCH = 0.3  # of the colours of a piece with those around it (blend.py): copies on other backgrounds stay alike
 _MOST_SHARE = 0.5  # of the sides of a background that a piece may take
 _COPIES = (2, 4)
 
@@ -26,7 +27,7 @@ _COPIES = (2, 4)
 def object_tracking(rng: random.Random, pool: PhotoPool) -> Draft | None:
     """A piece of a photograph before other backgrounds, marked in Image-1: where is it in one, or all, of the others?
 
-    Needs two photographs. None if no piece can be told from the backgrounds.
+    Needs two photographs. None if every piece looks like a place of the backgrounds.
     """
     donor, backgrounds = _drawn(rng, pool, rng.randint(2, pool.config.max_images))
     pieces = _pieces(rng, pool, donor, backgrounds)
@@ -49,7 +50,7 @@ def object_tracking(rng: random.Random, pool: PhotoPool) -> Draft | None:
 def multi_target(rng: random.Random, pool: PhotoPool) -> Draft | None:
     """Image-1 is a piece of a photograph that is pasted two to four times into the others: where is each copy?
 
-    Needs two photographs. None if no piece can be told from the backgrounds, or there is no room for two copies.
+    Needs two photographs. None if every piece looks like a place of the backgrounds, or two copies find no room.
     """
     donor, backgrounds = _drawn(rng, pool, rng.randint(1, pool.config.max_images - 1))
     pieces = _pieces(rng, pool, donor, backgrounds)
@@ -84,7 +85,7 @@ def _drawn(rng: random.Random, pool: PhotoPool, count: int) -> tuple[int, list[i
 
 
 def _pieces(rng: random.Random, pool: PhotoPool, donor: int, backgrounds: Sequence[int]) -> list[_Piece]:
-    """A place of ``donor`` that looks like no place of the backgrounds, and another one; empty if there is none."""
+    """A place of ``donor`` that looks like no place of the backgrounds, and another one; empty if no place is found."""
     asked = find_place(rng, pool, donor, others=backgrounds)
     if asked is None:
         return []
@@ -113,7 +114,7 @@ class _Edition:
             free = free_place(rng, self._image.size, size, self._taken)
             if free is None:
                 return False
-            self._image = blended(self._image, piece.resize(size), free)
+            self._image = blended(rng, self._image, piece.resize(size), free, match=_MATCH)
             self._taken.append(free)
             if asked:
                 self.boxes.append(fraction_box(free, self._image.size))

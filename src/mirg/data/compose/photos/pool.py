@@ -36,7 +36,9 @@ PhotoTask = Literal[
     "none_of_them",
     "odd_one_out",
 ]
+NamedTask = Literal["group_grounding", "common_object", "correspondence"]
 PHOTO_TASKS: tuple[PhotoTask, ...] = get_args(PhotoTask)
+NAMED_TASKS: tuple[NamedTask, ...] = get_args(NamedTask)  # need cut-outs or boxes
 
 
 class PhotoConfig(Section):
@@ -48,7 +50,9 @@ class PhotoConfig(Section):
     test_share: float = Field(
         default=0.2, ge=0, le=1, description="share of the photographs kept for the test split; 1: all of them"
     )
-    tasks: tuple[PhotoTask, ...] = Field(default=PHOTO_TASKS, min_length=1)
+    tasks: tuple[PhotoTask | NamedTask, ...] = Field(default=PHOTO_TASKS, min_length=1)
+    cutouts: str = Field(default="", description="folder of PNG cut-outs with names, which are pasted")
+    boxes: str = Field(default="", description="COCO file with boxes of things in the photographs")
     side: int = Field(default=448, ge=32, le=4096, description="long edge of the stored photographs, pixels")
     square: bool = Field(default=False, description="resize photographs and crops to side x side, without borders")
     max_images: int = Field(default=4, ge=2, le=16, description="most images of one sample")
@@ -68,7 +72,14 @@ class PhotoConfig(Section):
     @model_validator(mode="after")
     def _some_split(self) -> PhotoConfig:
         refuse_empty_split(self.split, self.test_share, "photograph")
+        if self.named_tasks and not self.cutouts and not self.boxes:
+            raise ValueError(f"task {self.named_tasks[0]!r} needs things with a name: give cut-outs or boxes")
         return self
+
+    @property
+    def named_tasks(self) -> list[str]:
+        """The tasks that ask for things by name."""
+        return [task for task in self.tasks if task in NAMED_TASKS]
 
 
 @dataclass(frozen=True)
