@@ -16,7 +16,6 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -30,7 +29,7 @@ from fakes.serving import data_uri, serving
 from mirg.engines.base import Completion, Generation, Request
 from mirg.errors import EngineError
 from mirg.serve.limits import Refused, ServeLimits
-from mirg.serve.server import create_app, protocol
+from mirg.serve.server import create_app
 from mirg.serve.worker import Job, Worker
 
 URI = data_uri(Image.new("RGB", (32, 24), "red"))
@@ -454,23 +453,6 @@ def test_a_client_that_never_reads_is_let_go(model: Model) -> None:
                 while True:
                     made.sendall(ask * 1000)
         assert httpx.get(f"{address}/health").status_code == 200
-
-
-@pytest.mark.parametrize(("buffered", "ended"), [([90, 60, 60], True), ([90, 60, 0], False), ([0], False)])
-def test_a_closed_connection_waits_while_its_client_reads(buffered: list[int], ended: bool) -> None:
-    """``buffered`` bytes are left at each look."""
-    looks: list[Any] = []
-    aborted: list[bool] = []
-    kind = protocol(0.5, 4)
-    one: Any = kind.__new__(kind)
-    one.loop = SimpleNamespace(call_later=lambda after, look, *given: looks.append((after, look, given)))
-    one.transport = SimpleNamespace(get_write_buffer_size=iter(buffered).__next__, abort=lambda: aborted.append(True))
-    one._abort_unless_read()
-    while looks:
-        after, look, given = looks.pop()
-        assert after == 0.5
-        look(*given)
-    assert bool(aborted) is ended
 
 
 def malformed(draw: random.Random) -> tuple[bytes, list[tuple[bytes, bytes]]]:
