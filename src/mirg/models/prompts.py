@@ -15,7 +15,7 @@ from jinja2 import TemplateError
 
 from mirg.answers.blocks import THINK_CLOSE, THINK_OPEN
 from mirg.errors import ConfigError, DataError
-from mirg.models.images import IMAGE_INPUTS, image_features
+from mirg.models.images import IMAGE_INPUTS, image_features, joined
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +52,34 @@ class Prompt:
             return ()
         parts = zip(self.grid, self.pixels.split(self.grid.prod(1).tolist()), strict=True)
         return tuple(_digest(grid, patches) for grid, patches in parts)
+
+
+@dataclass(frozen=True)
+class Branch(Prompt):
+    """A completion in which an environment may have replied to the model, with text or with images.
+
+    ``ids`` are the tokens of all turns, ``inputs`` those of the images inside, and ``own`` says which tokens the model
+    wrote: only these have a log-probability and a loss. The last token is never that of an image.
+    """
+
+    own: Sequence[bool] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def written(self) -> int:
+        """How many tokens the model wrote."""
+        return sum(self.own)
+
+    def extended(self, ids: Sequence[int], *, own: bool, inputs: Mapping[str, torch.Tensor] | None = None) -> Branch:
+        """The branch and ``ids`` after it, written by the model (``own``) or by the environment with its images."""
+        shown = joined([self.inputs, inputs or {}], "cpu")
+        return Branch([*self.ids, *ids], shown, own=[*self.own, *[own] * len(ids)])
+
+    def after(self, prompt: Prompt) -> Prompt:
+        """The prompt and this completion as one prompt."""
+        return Prompt([*prompt.ids, *self.ids], joined([prompt.inputs, self.inputs], "cpu"), prompt.opened)
 
 
 def _digest(grid: torch.Tensor, patches: torch.Tensor) -> str:
