@@ -15,6 +15,7 @@ from mirg.families import Family
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
+LOOK_OPEN, LOOK_CLOSE = "<look>", "</look>"  # inside the thinking, see mirg.answers.looks
 TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 
 # What a decoder may leave at the end of a completion; it says nothing about the format.
@@ -76,6 +77,11 @@ def split(text: str) -> Blocks:
     start = answer_start + len(ANSWER_OPEN)
     close = text.find(ANSWER_CLOSE, start, end)
     return Blocks(thinking.strip(), text[start : close if close >= 0 else end], True, problem, pairs)
+
+
+def without_end_tokens(text: str) -> str:
+    """``text`` without white space and end tokens behind it."""
+    return text[: _end(text)]
 
 
 def _end(text: str) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mirg.answers.blocks import Blocks, RawBox, split
+from mirg.answers.blocks import Blocks, RawAnswer, RawBox, split
 from mirg.answers.grammar import parse
 from mirg.answers.image_names import LAST
 from mirg.errors import MirgError
@@ -73,19 +73,13 @@ def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits |
         return _failed(blocks, f"no answer block, and the rest is not an answer: {raw.failure or raw.noise}")
     if raw.failure:
         return _failed(blocks, raw.failure)
-    images: dict[int | None, _Image] = {}
-    placed: list[ReadBox] = []
-    for box in raw.boxes:
-        image = images.get(box.image)
-        if image is None:
-            image = images[box.image] = _image(box.image, sizes, family, limits)
-        placed.append(_place(box, image, family, raw.json))
-    problems = [box.problem for box in placed]
+    boxes = placed(raw, sizes, family, limits)
+    problems = [box.problem for box in boxes]
     unnamed = "a box without its image" if NO_IMAGE_NAMED in problems else None
     reason = blocks.problem or raw.noise or unnamed or (NO_ORDER if NO_ORDER in problems else None)
     return Reading(
-        boxes=tuple(placed),
-        none=not placed,
+        boxes=tuple(boxes),
+        none=not boxes,
         failure=None,
         thinking=blocks.thinking,
         answer_text=blocks.answer.strip(),
@@ -94,6 +88,18 @@ def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits |
         paired_tags=blocks.pairs,
         tolerated=raw.tolerated,
     )
+
+
+def placed(raw: RawAnswer, sizes: Sequence[Size], family: Family, limits: PixelLimits | None) -> list[ReadBox]:
+    """The boxes of an answer as written, in fractions of the images that they name; arguments as :func:`read`."""
+    images: dict[int | None, _Image] = {}
+    boxes: list[ReadBox] = []
+    for box in raw.boxes:
+        image = images.get(box.image)
+        if image is None:
+            image = images[box.image] = _image(box.image, sizes, family, limits)
+        boxes.append(_place(box, image, family, raw.json))
+    return boxes
 
 
 def _failed(blocks: Blocks, why: str) -> Reading:

@@ -20,6 +20,7 @@ from mirg.models.images import IMAGE_INPUTS, image_features, joined
 if TYPE_CHECKING:
     import torch
 
+_MARK = "An earlier answer."
 _OPENED = re.compile(r"<think>\s*(?:</think>\s*)?\Z")  # what some chat templates write after the assistant's name
 
 
@@ -175,6 +176,31 @@ def taught(
         rest = thought.removeprefix(THINK_OPEN) + closed + block if begun.opened else answer
     end = processor.tokenizer.eos_token
     return begun.text, rest if end in rest else rest.rstrip() + end
+
+
+def further_turn(processor: Any, message: dict[str, Any], sample_id: str, *, thinking: bool | None = None) -> Rendered:
+    """What stands between two turns of the assistant: the end of its first one, ``message``, its next beginning.
+
+    The text begins with the token that ends a turn, has one placeholder for each image of the message, and ends with
+    what the template writes at the beginning of an answer (``opened``). It does not depend on the turns around it, so
+    the tokens before it stay as they were sampled. DataError if the template does not write an earlier answer as it is.
+    """
+    chosen = {} if thinking is None else {"enable_thinking": thinking}
+    shown = sum(part["type"] == "image" for part in message["content"])
+    for content in (_MARK, [{"type": "text", "text": _MARK}]):  # a string for some templates, parts for others
+        turns = [_said("user", "Where?"), {"role": "assistant", "content": content}, message]
+        try:
+            text = processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **chosen)
+        except (TypeError, ValueError, TemplateError):
+            continue
+        _, found, rest = text.rpartition(_MARK)
+        if found and rest.count(processor.image_token) == shown:
+            opened = _OPENED.search(rest)
+            return Rendered(rest, opened[0] if opened else "")
+    raise DataError(
+        f"sample {sample_id}: the chat template of this model does not write a second turn with its images",
+        hint="set look.max_looks to 0, or use another chat template",
+    )
 
 
 def _said(role: str, text: str) -> dict[str, Any]:
