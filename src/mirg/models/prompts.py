@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -72,6 +73,12 @@ class Branch(Prompt):
     def written(self) -> int:
         """How many tokens the model wrote."""
         return sum(self.own)
+
+    @property
+    def runs(self) -> list[tuple[bool, list[int]]]:
+        """The turns in order: whether the model wrote one, and its token ids."""
+        pairs = groupby(zip(self.own, self.ids, strict=True), key=itemgetter(0))
+        return [(own, [token for _, token in run]) for own, run in pairs]
 
     def extended(self, ids: Sequence[int], *, own: bool, inputs: Mapping[str, torch.Tensor] | None = None) -> Branch:
         """The branch and ``ids`` after it, written by the model (``own``) or by the environment with its images."""
@@ -248,13 +255,27 @@ def encode_all(processor: Any, asked: Sequence[Asked]) -> list[Prompt]:
         parts = _together(processor, asked, [text for text, _ in rendered])
     else:
         parts = [_alone(processor, one, text) for one, (text, _) in zip(asked, rendered, strict=True)]
-    prompts = []
-    for one, (ids, inputs), (_, opened) in zip(asked, parts, rendered, strict=True):
-        tokens, features = ids.count(processor.image_token_id), image_features(processor, inputs)
-        if tokens != features:
-            raise DataError(f"sample {one.sample_id}: {tokens} image tokens and {features} image features")
-        prompts.append(Prompt(ids, inputs, opened))
-    return prompts
+    return [
+        Prompt(*_counted(processor, part, one.sample_id), opened)
+        for one, part, (_, opened) in zip(asked, parts, rendered, strict=True)
+    ]
+
+
+def encode_text(processor: Any, text: str, images: Sequence[Any], sample_id: str) -> Prompt:
+    """``text`` inside a conversation, with a placeholder for each image, as token ids; DataError as :func:`encode`."""
+    ids, inputs = _counted(processor, _alone(processor, Asked([], images, sample_id), text), sample_id)
+    begin = processor.tokenizer.bos_token
+    if begin and ids[0] == processor.tokenizer.bos_token_id and not text.startswith(begin):
+        ids = ids[1:]  # some tokenizers begin every text with it
+    return Prompt(ids, inputs)
+
+
+def _counted(processor: Any, part: _Parts, sample_id: str) -> _Parts:
+    ids, inputs = part
+    tokens, features = ids.count(processor.image_token_id), image_features(processor, inputs)
+    if tokens != features:
+        raise DataError(f"sample {sample_id}: {tokens} image tokens and {features} image features")
+    return part
 
 
 _Parts = tuple[list[int], dict[str, Any]]

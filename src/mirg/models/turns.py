@@ -38,7 +38,7 @@ class Environment(Protocol):
         ...
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """A completion that another turn continues: the number of its prompt, its place in the group, what it is so far."""
 
     prompt: int
@@ -59,7 +59,7 @@ def complete_in_turns(
     kept = replace(trunks, kept=dict(trunks.kept or {}))  # the groups that have ended leave this copy
     said = first_turn(model, kept, tips, prompts, counts, sampling)
     made = [[Branch([]).extended(ids, own=True) for ids in group] for group in said]
-    while rows := list(_replies(made, sampling, environment)):
+    while rows := list(replies(made, sampling.max_new_tokens, environment)):
         turn = _next_turn(model, trunks, tips, prompts, rows, sampling, max(counts))
         for row, ids in zip(rows, turn, strict=True):
             made[row.prompt][row.place] = row.branch.extended(ids, own=True)
@@ -74,7 +74,7 @@ def turns_by_generate(
     sampling = replace(sampling, pauses=environment.pauses)
     said = complete_by_generate(model, prompts, counts, sampling)
     made = [[Branch([]).extended(ids, own=True) for ids in group] for group in said]
-    while rows := list(_replies(made, sampling, environment)):
+    while rows := list(replies(made, sampling.max_new_tokens, environment)):
         shown = [row.branch.after(prompts[row.prompt]) for row in rows]
         most = max(sampling.max_new_tokens - row.branch.written for row in rows)
         turn = complete_by_generate(model, shown, [1] * len(rows), replace(sampling, max_new_tokens=most))
@@ -84,14 +84,17 @@ def turns_by_generate(
     return made
 
 
-def _replies(made: list[list[Branch]], sampling: Sampling, environment: Environment) -> Iterator[_Row]:
-    """The completions that go on, with the replies after them."""
+def replies(made: Sequence[Sequence[Branch]], most: int, environment: Environment) -> Iterator[Row]:
+    """The completions that another turn continues, each with the reply after it.
+
+    Ended are those that end with a reply already, those with ``most`` tokens of the model, and those without a reply.
+    """
     for number, group in enumerate(made):
         for place, branch in enumerate(group):
-            if branch.own and branch.own[-1] and branch.written < sampling.max_new_tokens:
+            if branch.own and branch.own[-1] and branch.written < most:
                 reply = environment.reply(number, branch)
                 if reply is not None:
-                    yield _Row(number, place, branch.extended(reply.ids, own=False, inputs=reply.inputs))
+                    yield Row(number, place, branch.extended(reply.ids, own=False, inputs=reply.inputs))
 
 
 def _next_turn(
@@ -99,7 +102,7 @@ def _next_turn(
     trunks: Trees,
     tips: torch.Tensor,
     prompts: Sequence[Prompt],
-    rows: Sequence[_Row],
+    rows: Sequence[Row],
     sampling: Sampling,
     size: int,
 ) -> list[list[int]]:
@@ -131,7 +134,7 @@ def _next_turn(
     return [out[place] for place in places]
 
 
-def _parts(rows: Sequence[_Row]) -> Iterator[list[int]]:
+def _parts(rows: Sequence[Row]) -> Iterator[list[int]]:
     """Numbers of the rows of each forward pass."""
     part: list[int] = []
     tokens = 0
@@ -145,7 +148,7 @@ def _parts(rows: Sequence[_Row]) -> Iterator[list[int]]:
 
 
 def _read(
-    model: Any, trunks: Trees, tips: torch.Tensor, prompts: Sequence[Prompt], rows: Sequence[_Row]
+    model: Any, trunks: Trees, tips: torch.Tensor, prompts: Sequence[Prompt], rows: Sequence[Row]
 ) -> tuple[Reread, torch.Tensor]:
     """The branches with their keys and values, without the last token of each; its positions (3 or 1, rows)."""
     numbers = list(dict.fromkeys(row.prompt for row in rows))

@@ -39,13 +39,16 @@ import torch
 from accelerate import PartialState
 from trl.models.utils import unwrap_model_for_generation
 
+from mirg.answers.blocks import LOOK_CLOSE
 from mirg.console import logger
+from mirg.engines.look_turns import LookTurns
 from mirg.engines.vllm import processor_arguments, require_grid
 from mirg.errors import ConfigError, EngineError
 from mirg.models.load import LoadedModel
 from mirg.models.packing import decoder_hidden_states, pack
-from mirg.models.prompts import Prompt, collapsed, encode_row, placeholder_runs
+from mirg.models.prompts import Branch, Prompt, collapsed, encode_row, placeholder_runs
 from mirg.models.sampling import Sampling
+from mirg.models.turns import Row, replies
 from mirg.training.health import ACTIVITY
 from mirg.training.recipe import GrpoRecipe, RolloutConfig
 from mirg.training.run import is_main_process
@@ -83,7 +86,8 @@ def generation_arguments(recipe: GrpoRecipe, forbidden: Sequence[int]) -> dict[s
         "vllm_max_model_length": config.max_model_length,
         # VESPO weighs whole completions itself and takes the correction token by token only.
         "vllm_importance_sampling_mode": "token_truncate" if recipe.loss == "vespo" else "sequence_mask",
-        "generation_kwargs": {"logit_bias": dict.fromkeys(forbidden, _NEVER)},
+        "generation_kwargs": {"logit_bias": dict.fromkeys(forbidden, _NEVER)}
+        | ({"stop": [LOOK_CLOSE], "include_stop_str_in_output": True} if recipe.look.max_looks else {}),
     }
 
 
@@ -266,11 +270,17 @@ class VllmRollouts:
         self._fresh_at = -1  # the step whose weights made what vLLM keeps of images
 
     def complete(
-        self, trainer: Any, rows: Sequence[dict[str, Any]], prompts: Sequence[Prompt], counts: Sequence[int]
-    ) -> tuple[list[list[int]], list[list[float | None]]]:
+        self,
+        trainer: Any,
+        rows: Sequence[dict[str, Any]],
+        prompts: Sequence[Prompt],
+        counts: Sequence[int],
+        looks: LookTurns | None = None,
+    ) -> tuple[list[Any], list[list[float | None]]]:
         """Token ids and their log-probabilities: ``counts[n]`` completions of the n-th of ``rows``, in order.
 
-        ``prompts`` are the encoded rows. EngineError if vLLM fails, or if its prompts differ from those of the update.
+        ``prompts`` are the encoded rows. With ``looks``, branches instead of token ids. EngineError if vLLM fails, or
+        if its prompts differ from those of the update.
         """
         if trainer.state.global_step != self._fresh_at:
             forget_images(trainer)
@@ -278,12 +288,52 @@ class VllmRollouts:
         if not self._checked:
             self._check(trainer, rows)
             self._checked = True
-        drawn = self._draw(trainer, rows, prompts, counts)
+        drawn = self._draw(trainer, rows, prompts, counts, trainer.num_generations)
+        if looks is not None:
+            return self._in_turns(trainer, rows, prompts, drawn, looks)
         return [ids for group in drawn for ids in group.completions], [logs for group in drawn for logs in group.logs]
 
+    def _in_turns(
+        self,
+        trainer: Any,
+        rows: Sequence[dict[str, Any]],
+        prompts: Sequence[Prompt],
+        drawn: Sequence[Drawn],
+        looks: LookTurns,
+    ) -> tuple[list[Branch], list[list[float | None]]]:
+        """The completions with the turns after their looks: each turn is a new prompt that includes the crops."""
+        cut = [[_turn(*one, looks, self._sampling) for one in zip(*group, strict=True)] for group in drawn]
+        made = [[Branch([]).extended(ids, own=True) for ids, _ in group] for group in cut]
+        logs = [[scores for _, scores in group] for group in cut]
+        while True:
+            waiting = list(replies(made, self._sampling.max_new_tokens, looks))
+            count = _most_of_all(trainer, len(waiting))
+            if not count:
+                return [one for group in made for one in group], [scores for group in logs for scores in group]
+            # TRL takes equally many prompts of every process: others are drawn and dropped.
+            spare = [Row(0, 0, Branch([]))] * (count - len(waiting))
+            asked = [
+                rows[row.prompt] | {"images": [*rows[row.prompt]["images"], *looks.crops(row.prompt, row.branch)]}
+                for row in [*waiting, *spare]
+            ]
+            shown = [row.branch.after(prompts[row.prompt]) for row in [*waiting, *spare]]
+            turn = self._draw(trainer, asked, shown, [1] * count, 1)
+            for row, one in zip(waiting, turn, strict=False):
+                left = self._sampling.max_new_tokens - row.branch.written
+                ids, scores = _turn(one.completions[0][:left], one.logs[0][:left], looks, self._sampling)
+                made[row.prompt][row.place] = row.branch.extended(ids, own=True)
+                said = logs[row.prompt][row.place]
+                said += [*[0.0] * (len(row.branch) - len(said)), *scores]
+
     def _draw(
-        self, trainer: Any, rows: Sequence[dict[str, Any]], prompts: Sequence[Prompt], counts: Sequence[int]
+        self,
+        trainer: Any,
+        rows: Sequence[dict[str, Any]],
+        prompts: Sequence[Prompt],
+        counts: Sequence[int],
+        size: int,
     ) -> list[Drawn]:
+        """``counts[n]`` completions of each prompt, which TRL draws in groups of ``size``."""
         generation, token = trainer.vllm_generation, trainer.processing_class.image_token_id
         given = [list(p.ids) if generation.mode == "server" else collapsed(p.ids, token) for p in prompts]
         numbers = [n for n, count in enumerate(counts) for _ in range(count)]
@@ -291,7 +341,7 @@ class VllmRollouts:
             used, completions, logs, _ = generation.generate(
                 prompts=[given[n] for n in numbers],
                 images=[list(rows[n]["images"]) or None for n in numbers],
-                num_generations=trainer.num_generations,
+                num_generations=size,
             )
         except Exception as error:  # what TRL's client raises is no narrower
             raise EngineError(
@@ -331,7 +381,8 @@ class VllmRollouts:
         thinking = trainer.chat_template_kwargs.get("enable_thinking")
         prompts = [encode_row(trainer.processing_class, row, thinking) for row in pairs]
         _same_cells(trainer, pairs, prompts)
-        drawn = self._draw(trainer, pairs, prompts, [trainer.num_generations] * len(pairs))
+        size = trainer.num_generations
+        drawn = self._draw(trainer, pairs, prompts, [size] * len(pairs), size)
         sums = trainer.accelerator.gather(distances(trainer, prompts, drawn, self._sampling)[None]).sum(0)
         tokens, off, raw, moved = [sums[0].item(), *(sums[1:] / sums[0]).tolist()]
         if problem := verdict(off, raw, moved, self._config):
@@ -340,6 +391,21 @@ class VllmRollouts:
             "vLLM agrees with the model: %.2g nats a token off, over %d tokens; images in another order make %.2g",
             *(off, tokens, moved),
         )
+
+
+def _turn(
+    ids: list[int], logs: list[float | None], looks: LookTurns, sampling: Sampling
+) -> tuple[list[int], list[float | None]]:
+    """A turn up to its first look, also if vLLM did not stop there."""
+    ends = (k for k in range(1, len(ids) + 1) if ids[k - 1] in sampling.stops or looks.pauses(ids[:k]))
+    end = next(ends, len(ids))
+    return ids[:end], logs[:end]
+
+
+def _most_of_all(trainer: Any, count: int) -> int:
+    """The largest ``count`` of all processes."""
+    counts: Any = trainer.accelerator.gather(torch.tensor([count], device=trainer.accelerator.device))
+    return int(counts.max())
 
 
 def forget_images(trainer: Any) -> None:
