@@ -57,6 +57,7 @@ from mirg.models.packing import enable_packed_forward, pack, score_packed
 from mirg.models.prompts import Prompt, encode_row, opening
 from mirg.models.sampling import Sampling, complete
 from mirg.models.vision import FeatureCache, keep_features, share_tower
+from mirg.rewards.looks import look_functions
 from mirg.rewards.trl import RewardFunctions, reward_functions
 from mirg.training import launch
 from mirg.training.alarms import StepAlarms, check_ground_truth
@@ -80,9 +81,12 @@ def train_grpo(recipe: GrpoRecipe, run: RunFolder) -> launch.Outcome:
         require_vllm(recipe.rollouts, loaded)
     slow = [(ACTIVITY.during(f"the reward {name.__name__}", name), weight) for name, weight in plugins]
     begun = opening(loaded.processor, recipe.prompt.thinking)
-    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, slow, opened=begun)
+    slow += look_functions(recipe.reward.looks, loaded.family, recipe.look, loaded.limits)
+    looks = recipe.look.max_looks > 0
+    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, slow, opened=begun, looks=looks)
     with ACTIVITY.doing(READING_DATA):
-        prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders, measured=recipe.measured)
+        orders, measured = recipe.image_orders, recipe.measured
+        prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=orders, measured=measured, look=recipe.look)
     recipe = colocate(recipe, loaded, run.path / "vllm", prepared.longest + recipe.max_new_tokens)
     steps = launch.steps_of(recipe, len(prepared), launch.world_size())
     logger.info(
