@@ -18,8 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mirg.answers.blocks import ANSWER_OPEN, LOOK_CLOSE, LOOK_OPEN, THINK_CLOSE, THINK_OPEN, without_end_tokens
 from mirg.answers.grammar import parse
-from mirg.answers.markup import Style
-from mirg.answers.prompts import look_form
+from mirg.answers.markup import Style, look_form
 from mirg.answers.read import placed
 from mirg.errors import ImageError
 from mirg.families import Family, PixelLimits
@@ -182,8 +181,8 @@ def _continued(turn: str) -> str:
 
 
 def split_turns(completion: str) -> list[str]:
-    """The turns of a completion, each but the last ending with a look; ``joined(split_turns(x)) == x``."""
-    pieces = re.split(f"(?<={LOOK_CLOSE})", completion)
+    """The turns of a completion, each but the last ending with a look; white space between them is left out."""
+    pieces = re.split(rf"(?<={LOOK_CLOSE})\s*", completion)
     return [piece for k, piece in enumerate(pieces) if piece or k == 0]
 
 

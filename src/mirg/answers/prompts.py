@@ -21,7 +21,7 @@ from mirg.answers.blocks import (
     forbid,
     forbid_vision,
 )
-from mirg.answers.markup import Style, render, spell
+from mirg.answers.markup import Style, look_form, render, spell
 from mirg.errors import AnswerError
 from mirg.families import RELATIVE_MAX, Family, PixelLimits
 from mirg.frames import Size, swapped, to_frame
@@ -77,14 +77,6 @@ def instruction_text(
     form = f"{LOOK_OPEN}{look_form('N', ('x1', 'y1', 'x2', 'y2'), family, style)}{LOOK_CLOSE}"
     words = _LOOKS if instructions == "full" else _SHORT_LOOKS
     return told + words.format(form=form, count="once" if max_looks == 1 else f"{max_looks} times")
-
-
-def look_form(image: str, numbers: Sequence[object], family: Family, style: Style | None = None) -> str:
-    """What stands between the tags of a look: four ``numbers`` or names of numbers, x first."""
-    if (style or family.style) == "text":
-        return f"Image-{image}: {spell(numbers, family, 'text')}"
-    corners = ", ".join(str(n) for n in (swapped(numbers) if family.axes == "yx" else numbers))
-    return f'{{"image": {image}, "{family.box_key}": [{corners}]}}'
 
 
 def _answer_format(family: Family, instructions: Instructions, style: Style | None) -> str:
@@ -175,9 +167,10 @@ def write_completion(
 ) -> str:
     """``<think>…</think><answer>…</answer>``: what the model is trained to write. Markup in ``thinking`` is rendered.
 
-    Raises :class:`AnswerError` if the thinking holds one of the four tags, a vision token, or broken markup.
+    Raises :class:`AnswerError` if the thinking holds one of the tags, a vision token, or broken markup. Every look of
+    the thinking ends a turn (:func:`mirg.answers.looks.split_turns`).
     """
-    forbid(thinking, TAGS, "the thinking")
+    forbid(thinking, (*TAGS, LOOK_OPEN), "the thinking")
     forbid_vision(thinking, family, "the thinking")
     chain = render(thinking, sizes, family, limits, style)
     answer = write_answer(targets, sizes, family, style, limits)

@@ -17,11 +17,24 @@ from mirg.answers.looks import Look, LookBudget, LookStep, find_look, joined, re
 from mirg.engines.base import Completion, Engine, Generation, Request, several
 from mirg.errors import EngineError
 from mirg.families import Family, PixelLimits
+from mirg.frames import Size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _KEPT_PIXELS = 32 * 2**20  # of crops in a cache
+
+
+def cut(image: Image, pixels: tuple[int, int, int, int], shown: Size) -> Image:
+    """The part (left, upper, right, lower) of an image in whole pixels, resized to ``shown`` (width, height)."""
+    from PIL.Image import Resampling
+
+    return image.resize(shown, Resampling.BICUBIC, box=pixels)
+
+
+def shown_as(name: str) -> dict[str, Any]:
+    """The turn of the environment that shows a crop called ``name``, as a chat message with a place for the image."""
+    return _user({"type": "text", "text": f"{name}: "}, {"type": "image", "text": None})
 
 
 class CropCache:
@@ -33,14 +46,12 @@ class CropCache:
 
     def crop(self, image: Image, digest: str, step: LookStep) -> Image:
         """The crop of a look that was not refused, resized; equal keys give one image."""
-        from PIL.Image import Resampling
-
         assert step.pixels is not None and step.shown is not None
         key = (digest, step.pixels, step.shown)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        made = image.resize(step.shown, Resampling.BICUBIC, box=step.pixels)
+        made = cut(image, step.pixels, step.shown)
         self._kept[key] = made
         self._pixels += made.width * made.height
         while self._pixels > self._most and len(self._kept) > 1:
@@ -66,7 +77,7 @@ class Crop:
     @property
     def message(self) -> dict[str, Any]:
         """The turn of the environment as a chat message, with a place for the image."""
-        return _user({"type": "text", "text": self.words}, {"type": "image", "text": None})
+        return shown_as(self.name)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ from mirg.models.prompts import Branch, opening
 from mirg.models.sampling import Sampling, complete
 from mirg.models.turns import complete_in_turns
 from mirg.models.vision import FeatureCache, keep_features, share_tower
+from mirg.rewards.looks import look_functions
 from mirg.rewards.trl import RewardFunctions, reward_functions
 from mirg.training import launch
 from mirg.training.alarms import StepAlarms, check_ground_truth
@@ -83,9 +84,12 @@ def train_grpo(recipe: GrpoRecipe, run: RunFolder) -> launch.Outcome:
         require_vllm(recipe.rollouts, loaded)
     slow = [(ACTIVITY.during(f"the reward {name.__name__}", name), weight) for name, weight in plugins]
     begun = opening(loaded.processor, recipe.prompt.thinking)
-    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, slow, opened=begun)
+    slow += look_functions(recipe.reward.looks, loaded.family, recipe.look, loaded.limits)
+    looks = recipe.look.max_looks > 0
+    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, slow, opened=begun, looks=looks)
     with ACTIVITY.doing(READING_DATA):
-        prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders, measured=recipe.measured)
+        orders, measured = recipe.image_orders, recipe.measured
+        prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=orders, measured=measured, look=recipe.look)
     longest = prepared.longest + recipe.max_new_tokens + look_room(recipe.look, loaded).tokens
     recipe = colocate(recipe, loaded, run.path / "vllm", longest)
     steps = launch.steps_of(recipe, len(prepared), launch.world_size())

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model
 from mirg.answers.looks import LookBudget
 from mirg.config import Section
 from mirg.rewards import RewardConfig
+from mirg.rewards.looks import LookRewards
 from mirg.rewards.trl import RewardFunction, plugin_reward
 
 Policy = Literal["off", "skip", "resample"]
@@ -367,10 +368,11 @@ class RewardSection(RewardConfig):
         allow_inf_nan=False,
         description="Weight of the plug-in reward beside the other three.",
     )
+    looks: LookRewards = LookRewards()
 
     @model_validator(mode="after")
     def _something_counts(self) -> RewardSection:
-        own = self.function_weight if self.function else 0.0
+        own = (self.function_weight if self.function else 0.0) + sum(self.looks.weights.values())
         if sum(self.weights) + own <= 0:
             raise ValueError(f"all weights of arm {self.arm!r} are 0: at least one part must count")
         return self
@@ -379,7 +381,9 @@ class RewardSection(RewardConfig):
     def _without_unused_keys(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Run folders that were made before there were plug-ins hold the same recipe as those without one."""
         values = serialise(self)
-        return values if self.function else {k: v for k, v in values.items() if not k.startswith("function")}
+        unused = () if self.function else ("function", "function_weight")
+        unused += () if self.looks.weights else ("looks",)
+        return {key: value for key, value in values.items() if key not in unused}
 
     def plugins(self) -> list[tuple[RewardFunction, float]]:
         """The plug-in reward with its weight, loaded. Raises as :func:`mirg.rewards.trl.plugin_reward` does."""
