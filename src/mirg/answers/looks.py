@@ -155,7 +155,7 @@ def _read(
     image, box, problem = boxes[0]
     if problem is None:
         return Look(image, box), None, raw.noise
-    return None, _WORDS.get(problem, _UNREAD).format(image=image), raw.noise
+    return None, (_WORDS.get(problem, _UNREAD) if image else _UNREAD).format(image=image), raw.noise
 
 
 def cut_turn(text: str) -> str:

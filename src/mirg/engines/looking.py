@@ -29,7 +29,7 @@ def cut(image: Image, pixels: tuple[int, int, int, int], shown: Size) -> Image:
     """The part (left, upper, right, lower) of an image in whole pixels, resized to ``shown`` (width, height)."""
     from PIL.Image import Resampling
 
-    return image.resize(shown, Resampling.BICUBIC, box=pixels)
+    return image.crop(pixels).resize(shown, Resampling.BICUBIC)
 
 
 def shown_as(name: str) -> dict[str, Any]:

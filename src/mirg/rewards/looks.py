@@ -31,7 +31,7 @@ from mirg.answers.places import ANY_BOX, NUMBER, SENTENCE_END, UNCLEAR, images_o
 from mirg.errors import MirgError
 from mirg.families import Family, PixelLimits
 from mirg.frames import from_frame, swapped
-from mirg.geometry import Box, box_problem, iou
+from mirg.geometry import Box, box_problem, iou, share_inside
 from mirg.rewards.parts import BEST, Part
 from mirg.rewards.trl import RewardFunction, adapted, completion_text
 from mirg.samples.coverage import label_key
@@ -102,7 +102,9 @@ def look_cover(seen: Seen) -> Part:
     if not targets:
         return BEST
     looks = [look for look in seen.made if _area(look.box) <= LARGEST]
-    shares = [max((_inside(t.box, look.box) for look in looks if look.image == t.image), default=0.0) for t in targets]
+    shares = [
+        max((share_inside(t.box, look.box) for look in looks if look.image == t.image), default=0.0) for t in targets
+    ]
     value = math.fsum(shares) / len(targets)
     return _part(value, f"looks cover {value:.2f} of the targets")
 
@@ -246,9 +248,3 @@ def _part(value: float, reason: str) -> Part:
 
 def _area(box: Sequence[float]) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _inside(box: Box, look: Box) -> float:
-    """The share of ``box`` that lies inside ``look``, in [0, 1]."""
-    x1, y1, x2, y2 = (max(box[0], look[0]), max(box[1], look[1]), min(box[2], look[2]), min(box[3], look[3]))
-    return min(_area((x1, y1, x2, y2)) / _area(box), 1.0) if x1 < x2 and y1 < y2 else 0.0
