@@ -241,8 +241,8 @@ class _Preparation:
     def _turns(self, row: dict[str, Any], sample: Sample) -> list[dict[str, Any]]:
         """The rows of a trajectory: one for each turn of the model, with the crops that it has seen by then."""
         turns = split_turns(row["completion"])
-        if len(turns) == 1:
-            return [row]
+        if len(turns) == 1:  # datasets takes the columns from the first row, which may be one without looks
+            return [row | {CROPS: []}] if self.look.max_looks else [row]
         family, limits, processor = self.loaded.family, self.loaded.limits, self.loaded.processor
         steps = replay(row["completion"], sample.sizes, family, self.look, limits)
         refused = next((step.refusal for step in steps if step.refusal), None)
