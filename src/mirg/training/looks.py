@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from mirg.answers.looks import LookBudget
 from mirg.engines.look_turns import LookTurns, look_tokens
 from mirg.engines.looking import CropCache, LookEnvironment
+from mirg.errors import ConfigError
 from mirg.models.images import with_own_cells
 from mirg.models.load import LoadedModel
 from mirg.models.prompts import Prompt
@@ -32,6 +33,20 @@ def look_room(budget: LookBudget, loaded: LoadedModel) -> LookRoom:
     """What a completion can hold besides what the model writes. DataError if the chat template has no second turn."""
     text, crop = look_tokens(loaded.processor, with_own_cells(loaded.family, loaded.processor), loaded.limits, budget)
     return LookRoom(text, (crop,) * budget.max_looks)
+
+
+def require_room(longest: int, recipe: GrpoRecipe, loaded: LoadedModel) -> int:
+    """Tokens of the ``longest`` prompt with its completion and all looks; ConfigError if the model reads fewer."""
+    room = look_room(recipe.look, loaded).tokens
+    needed = longest + recipe.max_new_tokens + room
+    most = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+    if room and most and needed > most:
+        raise ConfigError(
+            f"the longest prompt ({longest} tokens), max_new_tokens = {recipe.max_new_tokens} and up to {room} tokens"
+            f" of looks are more than the {most} tokens that the model reads",
+            hint="lower look.max_looks, look.crop_pixels or prompt.max_pixels",
+        )
+    return needed
 
 
 def look_turns(recipe: GrpoRecipe, loaded: LoadedModel) -> MakeLooks | None:

@@ -68,6 +68,7 @@ class Estimate:
     weights: Weights
     device: str
     lengths: Sequence[Length]  # of all rows
+    looks: LookRoom  # of a completion
 
     @property
     def moment(self) -> str:
@@ -113,12 +114,12 @@ def estimate_of(
     processes = recipe.processes or world_size()
     held, moments = _held(recipe, m, weights, small, processes), {"optimizer": {"gradients": weights.trained * FLOAT}}
     longest = [lengths[row] for row in longest_rows(lengths, _rows_of_a_process(recipe, processes))]
+    looks = look_room(recipe.look, loaded)
     if sizes is not None and isinstance(recipe, SftRecipe):
         moments |= _sft(*sizes, m, longest, recipe, weights)
     elif sizes is not None and isinstance(recipe, GrpoRecipe):
         completions = math.ceil(recipe.prompts_per_step * recipe.group_size / processes)
         if recipe.packed:
-            looks = look_room(recipe.look, loaded)
             moments |= _packed(*sizes, m, longest, completions, recipe, weights, looks)
         else:
             moments |= _plain(*sizes, m, longest, completions, recipe, weights)
@@ -129,7 +130,7 @@ def estimate_of(
     if recipe.sharding:
         drawn = isinstance(recipe, GrpoRecipe) and recipe.rollouts.backend == "transformers"
         whole = shared(whole, recipe.sharding, processes, weights.base, weights.trained, m.product, drawn)
-    return Estimate(whole, longest, weights, device, lengths)
+    return Estimate(whole, longest, weights, device, lengths, looks)
 
 
 def _rows_of_a_process(recipe: SftRecipe | GrpoRecipe, processes: int) -> int:

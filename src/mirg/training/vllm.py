@@ -22,6 +22,7 @@ quarter of it is accepted. Therefore a token or two, which are form in a trained
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
@@ -30,7 +31,7 @@ from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -46,12 +47,12 @@ from mirg.engines.vllm import processor_arguments, require_grid
 from mirg.errors import ConfigError, EngineError
 from mirg.models.load import LoadedModel
 from mirg.models.packing import decoder_hidden_states, pack
-from mirg.models.prompts import Branch, Prompt, collapsed, encode_row, placeholder_runs
+from mirg.models.prompts import Prompt, collapsed, encode_row, placeholder_runs
 from mirg.models.sampling import Sampling
-from mirg.models.turns import Row, replies
 from mirg.training.health import ACTIVITY
 from mirg.training.recipe import GrpoRecipe, RolloutConfig
 from mirg.training.run import is_main_process
+from mirg.training.vllm_turns import Drawn, in_turns
 
 SUPPORTED = "vllm>=0.22.0,<=0.31.0"  # by TRL
 # vLLM knows no suppress_tokens; its logit_bias ends at -100, which leaves exp(-100) of a token's probability.
@@ -254,13 +255,6 @@ def generating_model(trainer: Any) -> AbstractContextManager[Any]:
     )
 
 
-class Drawn(NamedTuple):
-    """Completions of one prompt, and each token's log-probability when it was drawn (None if vLLM has none)."""
-
-    completions: list[list[int]]
-    logs: list[list[float | None]]
-
-
 class VllmRollouts:
     """Completes the groups of a trainer whose ``use_vllm`` is on. Every call is made by all processes together."""
 
@@ -290,40 +284,10 @@ class VllmRollouts:
             self._checked = True
         drawn = self._draw(trainer, rows, prompts, counts, trainer.num_generations)
         if looks is not None:
-            return self._in_turns(trainer, rows, prompts, drawn, looks)
+            draw = functools.partial(self._draw, trainer, size=1)
+            most = functools.partial(_most_of_all, trainer)
+            return in_turns(draw, rows, prompts, drawn, looks, self._sampling, most)
         return [ids for group in drawn for ids in group.completions], [logs for group in drawn for logs in group.logs]
-
-    def _in_turns(
-        self,
-        trainer: Any,
-        rows: Sequence[dict[str, Any]],
-        prompts: Sequence[Prompt],
-        drawn: Sequence[Drawn],
-        looks: LookTurns,
-    ) -> tuple[list[Branch], list[list[float | None]]]:
-        """The completions with the turns after their looks: each turn is a new prompt that includes the crops."""
-        cut = [[_turn(*one, looks, self._sampling) for one in zip(*group, strict=True)] for group in drawn]
-        made = [[Branch([]).extended(ids, own=True) for ids, _ in group] for group in cut]
-        logs = [[scores for _, scores in group] for group in cut]
-        while True:
-            waiting = list(replies(made, self._sampling.max_new_tokens, looks))
-            count = _most_of_all(trainer, len(waiting))
-            if not count:
-                return [one for group in made for one in group], [scores for group in logs for scores in group]
-            # TRL takes equally many prompts of every process: others are drawn and dropped.
-            spare = [Row(0, 0, Branch([]))] * (count - len(waiting))
-            asked = [
-                rows[row.prompt] | {"images": [*rows[row.prompt]["images"], *looks.crops(row.prompt, row.branch)]}
-                for row in [*waiting, *spare]
-            ]
-            shown = [row.branch.after(prompts[row.prompt]) for row in [*waiting, *spare]]
-            turn = self._draw(trainer, asked, shown, [1] * count, 1)
-            for row, one in zip(waiting, turn, strict=False):
-                left = self._sampling.max_new_tokens - row.branch.written
-                ids, scores = _turn(one.completions[0][:left], one.logs[0][:left], looks, self._sampling)
-                made[row.prompt][row.place] = row.branch.extended(ids, own=True)
-                said = logs[row.prompt][row.place]
-                said += [*[0.0] * (len(row.branch) - len(said)), *scores]
 
     def _draw(
         self,
@@ -391,15 +355,6 @@ class VllmRollouts:
             "vLLM agrees with the model: %.2g nats a token off, over %d tokens; images in another order make %.2g",
             *(off, tokens, moved),
         )
-
-
-def _turn(
-    ids: list[int], logs: list[float | None], looks: LookTurns, sampling: Sampling
-) -> tuple[list[int], list[float | None]]:
-    """A turn up to its first look, also if vLLM did not stop there."""
-    ends = (k for k in range(1, len(ids) + 1) if ids[k - 1] in sampling.stops or looks.pauses(ids[:k]))
-    end = next(ends, len(ids))
-    return ids[:end], logs[:end]
 
 
 def _most_of_all(trainer: Any, count: int) -> int:
