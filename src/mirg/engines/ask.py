@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mirg.answers import ordinals
+from mirg.answers.looks import LookBudget, LookStep, replay
 from mirg.answers.prompts import Instructions, messages
 from mirg.answers.read import Reading, read
 from mirg.engines.base import Completion, Engine, Generation, Request, instructions_of
+from mirg.engines.looking import LookEnvironment, looked
 from mirg.errors import ConfigError, EngineError, ImageError
 from mirg.frames import input_size
 from mirg.geometry import Box, box_problem, clip
@@ -53,6 +55,7 @@ class Grounding:
     completion: Completion
     reading: Reading
     found: tuple[FoundBox, ...]
+    looks: tuple[LookStep, ...] | None = None  # in order; None: looks are off
 
     @property
     def failure(self) -> str | None:
@@ -88,6 +91,7 @@ class Grounding:
             "completion": self.completion.text,
             "tokens": self.completion.tokens,
             "finish": self.completion.finish,
+            **({} if self.looks is None else {"looks": [_look_json(step) for step in self.looks]}),
         }
 
     def name_of(self, image: int) -> str | None:
@@ -151,21 +155,39 @@ def ask(
     *,
     settings: Generation | None = None,
     instructions: Instructions | None = None,
+    look: LookBudget | None = None,
 ) -> Grounding:
     """Ask ``engine`` the question about ``images``, which it knows as ``Image-1`` … in this order.
 
     ``names`` appear only in the output. The question can refer to a place by ``<box image=1>0.1,0.2,0.3,0.4</box>``, in
     fractions. ``instructions`` None means those that the engine's model was trained with, "full" if that is not known.
-    Raises :class:`mirg.errors.AnswerError` if the question cannot be written as a prompt.
+    ``look`` says how often the model may look at a part of an image. Raises :class:`mirg.errors.AnswerError` if the
+    question cannot be written as a prompt.
     """
     sample = question_sample(names, images, question)
-    prompt = messages(sample, engine.family, engine.limits, instructions_of(engine, instructions))
-    completions = engine.generate([Request(sample.id, prompt, list(images))], settings or Generation())
+    look, family, limits = look or LookBudget(), engine.family, engine.limits
+    told = instructions_of(engine, instructions)
+    prompt = messages(sample, family, limits, told, max_looks=look.max_looks)
+    request = Request(sample.id, prompt, list(images))
+    steps = None
+    if look.max_looks:
+        environment = LookEnvironment(images, family, look, limits)
+        completions = [looked(engine, [request], [environment], settings or Generation(), 1)[0][0].completion]
+        steps = tuple(replay(completions[0].text, sample.sizes, family, look, limits))
+    else:
+        completions = engine.generate([request], settings or Generation())
     if len(completions) != 1:
         raise EngineError(f"engine {engine.name} gave {len(completions)} completions for one prompt")
-    reading = read(completions[0].text, sample.sizes, engine.family, engine.limits)
+    reading = read(completions[0].text, sample.sizes, family, limits, looks=steps is not None)
     found = tuple(FoundBox(b.image, b.box, _pixels(b.box, sample.sizes, b.image), b.problem) for b in reading.boxes)
-    return Grounding(question, tuple(names), tuple(sample.sizes), completions[0], reading, found)
+    return Grounding(question, tuple(names), tuple(sample.sizes), completions[0], reading, found, steps)
+
+
+def _look_json(step: LookStep) -> dict[str, Any]:
+    """A look as plain data: the image and its box in fractions, the crop's name and pixels, or why it was refused."""
+    look = step.look
+    place = {"image": look.image if look else None, "box": look.box if look else None}
+    return {**place, "name": step.name, "pixels": step.pixels, "refusal": step.refusal}
 
 
 def _pixels(box: Box, sizes: Sequence[tuple[int, int]], image: int) -> tuple[int, int, int, int] | None:

@@ -19,7 +19,8 @@ MAX_TEXT = 4000  # characters of one text
 MAX_MARKS = 60  # boxes drawn on one image
 PER_OUTCOME = 24
 
-RectKind = Kind | Literal["before", "after"]  # the last two: what two models answered to the same sample
+# "before" and "after": what two models answered to the same sample; "look": what a model looked at.
+RectKind = Kind | Literal["before", "after", "look"]
 Layer = tuple[RectKind, tuple[Mark, ...]]
 A = TypeVar("A")
 
@@ -64,10 +65,17 @@ class Worked(NamedTuple):
 def build_cards(chosen: Sequence[GalleryItem], budget: ImageBudget) -> list[Card]:
     """Cards for the items whose images fit into the budget."""
     return [
-        Card(item, build_frames(item.pictures, item.true, item.given, [("predicted", item.predicted)], budget))
+        Card(item, build_frames(item.pictures, item.true, item.given, layers(item), budget))
         for item in chosen
         if budget.take(item.pictures)
     ]
+
+
+def layers(item: GalleryItem) -> list[Layer]:
+    """The boxes of an answer: its looks by their numbers, and its boxes."""
+    looks = enumerate((look.mark for look in item.looks), 1)
+    marks = tuple(mark._replace(label=f"{k}. {mark.label}") for k, mark in looks if mark)
+    return [*([("look", marks)] if marks else []), ("predicted", item.predicted)]  # type: ignore[list-item]
 
 
 def build_examples(examples: Sequence[Example], budget: ImageBudget) -> list[Worked]:
