@@ -9,7 +9,7 @@ images. `mirg grpo` does the same with `look.max_looks` in its recipe, on packed
 
 * Only tokens that the model wrote have a loss (MGPO, arXiv 2507.05920), those of all turns with the advantage of the
   completion. Crops and the words around them are read, never learnt.
-* Nothing is shared here: every turn of every completion reads all images again. `mirg.models.turns` reads a prompt once.
+* Nothing is shared here: every turn of every completion reads all images again. `mirg.models.turns` shares the prompt.
 * A random model never looks, so it is first trained on written completions with a look (`warm_up`).
 """
 

@@ -60,7 +60,7 @@ def anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that has not learnt to look: a third of the tokens are looks, and chance decides what follows them."""
 
     def answer(self: LookEnvironment, turns: Sequence[str]) -> Crop | Refusal | None:
-        count, chance = len(turns), sum(map(ord, turns[-1])) % 4
+        count, chance = len(turns), sum(map(ord, turns[-1])) % 5
         if count > 3 or chance == 0:
             return None
         if chance == 1:
@@ -104,9 +104,9 @@ def test_tokens_of_all_turns_are_bounded(engine: TransformersEngine, data: Path)
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "reference, low rank": {"beta": 0.3, "lora": {"rank": 4}},
-    "each completion by itself": {"loss": "grpo", "temperature": 0.9},
+    "plain": {"temperature": 1.5},
+    "reference, low rank": {"temperature": 1.5, "beta": 0.3, "lora": {"rank": 4}},
+    "each completion by itself": {"temperature": 1.5, "loss": "grpo"},
 }
 
 
@@ -176,16 +176,16 @@ def test_vllm_is_asked_again_with_the_crops(
 ) -> None:
     """Its log-probabilities are those of the update, and its prompts were compared with the trainer's in each turn."""
     rollouts = {"backend": "vllm", "mode": mode, "check_order": False}
-    recipe = grpo_recipe(look=LOOK, rollouts=rollouts, temperature=0.9)
+    recipe = grpo_recipe(look=LOOK, rollouts=rollouts, temperature=1.5)
     install(monkeypatch, Engine(recipe.model), mode)
     trainer = make_trainer(recipe, tmp_path)
     batch = first_batch(trainer)
-    assert {len(branch.image_keys) for branch in batch.branches} > {0, 1}
+    assert len({len(branch.image_keys) for branch in batch.branches}) > 1
     columns = batch.columns
     own = (columns["completion_mask"] * columns["tool_mask"]).bool()
     assert not columns["sampling_per_token_logps"][~own].any()
-    off = (columns["old_per_token_logps"] - columns["sampling_per_token_logps"])[own]
-    assert off.max() <= 1e-5 and off.abs().median() < 1e-3  # rollouts may not say what the plain model may
+    # TRL's correction compares with the unmodified model, which may also say what rollouts may not.
+    assert (columns["old_per_token_logps"] <= columns["sampling_per_token_logps"] + 1e-5)[own].all()
 
 
 @SLOW

@@ -14,17 +14,19 @@ from typer.testing import CliRunner
 from fakes.families import FAMILY_MODELS
 from fakes.memory import kept_bytes, peak_bytes
 from fakes.tiny import tiny_pair, write_tiny
-from fakes.trees import noise
+from fakes.trees import Showing, noise, turn
 from mirg.cli.main import app
 from mirg.config import dump_recipe, load_recipe
 from mirg.families import PixelLimits
 from mirg.models.load import LoadedModel, load_model, wrap
 from mirg.models.packing import enable_packed_forward, pack, score_packed
-from mirg.models.prompts import Prompt, encode
+from mirg.models.prompts import Branch, Prompt, encode
 from mirg.models.sampling import Sampling, complete
+from mirg.models.turns import complete_in_turns
 from mirg.training.data import Length, grpo_rows, row_lengths, sft_rows
 from mirg.training.grpo import train_grpo
 from mirg.training.launch import prepare_model
+from mirg.training.looks import look_room
 from mirg.training.memory import Estimate, estimate, estimate_of
 from mirg.training.recipe import GrpoRecipe, SftRecipe
 from mirg.training.sft import train_sft
@@ -121,6 +123,60 @@ def test_an_update(kind: str, keys: dict[str, Any], sizes: dict[str, int], side:
             return score_packed(model, packed)[0].sum()
 
     check_update(found, recipe, model, forward, packed.inputs)
+
+
+LOOK = {"look": {"max_looks": 2, "crop_pixels": 112 * 112}}
+
+
+def with_looks(loaded: LoadedModel, recipe: GrpoRecipe) -> Branch:
+    """A completion with as many tokens and crops as were counted."""
+    room, token = look_room(recipe.look, loaded), loaded.model.config.image_token_id
+    branch, words = Branch([]), room.text
+    for visual in room.crops:
+        said = turn(loaded, noise((112, 112), visual))
+        assert list(said.ids).count(token) == visual
+        branch = branch.extended(said.ids, own=False, inputs=said.inputs)
+        words -= len(said.ids) - visual
+    return branch.extended([22] * words, own=False).extended([21] * recipe.max_new_tokens, own=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        pytest.param("qwen3_vl", {}, id="all weights"),
+        pytest.param("qwen2_5_vl", LORA | FROZEN | AGAIN, id="low rank", marks=pytest.mark.slow),
+    ],
+)
+def test_an_update_with_looks(kind: str, keys: dict[str, Any]) -> None:
+    recipe = recipe_of(1, **LOOK, **keys)
+    loaded, shown = prepared(kind, 112, 1, False)
+    model: Any = loaded.model
+    branch = with_looks(loaded, recipe)
+    found = estimated(recipe, loaded, shown)
+    model.train()
+    if recipe.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    enable_packed_forward(model)
+    packed = pack(model, shown, [[branch] * recipe.group_size])
+    check_update(found, recipe, model, lambda: score_packed(model, packed)[0].sum(), packed.inputs)
+
+
+def test_rollouts_with_looks() -> None:
+    """The estimate is for completions that are as long as they can be; this one is a little shorter."""
+    recipe = recipe_of(2, **LOOK, max_new_tokens=64)
+    loaded, shown = prepared("qwen3_vl", 112, 2, False)
+    enable_packed_forward(loaded.model)
+    parts = estimated(recipe, loaded, shown).moments["rollouts"]
+    given = sum(prompt.pixels.nbytes for prompt in shown if prompt.pixels is not None)
+    expected = parts["cache"] + parts["pixels"] + parts["temporary"] - given
+    environment = Showing(loaded, range(len(loaded.tokenizer)), most=2)
+    sampling = Sampling(recipe.max_new_tokens, stops=[])
+
+    def work() -> None:
+        complete_in_turns(loaded.model, shown, [recipe.group_size] * 2, sampling, environment)
+
+    measured = peak_bytes(work)
+    assert 0.9 * measured <= expected <= 2 * measured
 
 
 @pytest.mark.parametrize("name", ["internvl3", "smolvlm2"])
@@ -292,6 +348,7 @@ def test_lengths_without_images_are_those_of_the_run(folders: dict[str, Path], d
         ({"beta": 0.1}, False, "a reference model"),
         ({"processes": 2, "prompts_per_step": 4}, False, "gradients are averaged in buckets"),
         ({"admission": {"policy": "resample"}}, False, "twice the prompts are held"),
+        (LOOK, False, "every completion has crops"),
     ],
 )
 def test_what_a_key_changes(keys: dict[str, Any], less: bool, why: str, folders: dict[str, Path], data: Path) -> None:

@@ -99,7 +99,8 @@ def load_engine(
         remote = load.Remote(*(options[name] for name in ("endpoint", "key_env", "concurrency", "max_pixels")))
     if options["engine"] == "vllm":
         arguments = _vllm_arguments(options["vllm"] or ())
-        offline = Offline(arguments, samples, options["instructions"], options["max_new_tokens"])
+        look = look_budget(options.get("looks", 0), options.get("crop_pixels", CROP_PIXELS))
+        offline = Offline(arguments, samples, options["instructions"], options["max_new_tokens"], look)
     elif options["vllm"]:
         raise ConfigError("--vllm needs --engine vllm", hint="it passes arguments to vllm.LLM")
     return load.load_engine(

@@ -60,6 +60,7 @@ class Validation(TrainerCallback):
             instructions=recipe.prompt.instructions,
             rewards=recipe.reward if isinstance(recipe, GrpoRecipe) else DEFAULT,
             limit=recipe.eval_limit or LIMIT,
+            look=recipe.look,
         )
 
     def _batch(self) -> int:
