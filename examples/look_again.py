@@ -4,8 +4,8 @@
     python examples/look_again.py --model RUN --max-looks 2         # a model that has learnt to look
 
 The model asks for a part of an image inside its thinking, `<look>Image-2: (x1,y1),(x2,y2)</look>`. The environment cuts
-it from the original pixels and shows it as `Image-2a`; the model goes on thinking, and answers with boxes of the whole
-images. `mirg grpo` does the same with `look.max_looks` in its recipe, on packed rows; a test holds both equal.
+it from the original pixels and shows it as `Image-2a`. The model continues its thinking, and answers with boxes of the
+whole images. `mirg grpo` does the same on packed rows if its recipe has `look.max_looks`; a test holds both equal.
 
 * Only tokens that the model wrote have a loss (MGPO, arXiv 2507.05920), those of all turns with the advantage of the
   completion. Crops and the words around them are read, never learnt.
@@ -68,7 +68,7 @@ class Conversation:
 
 
 def begin(loaded: LoadedModel, sample: Sample, images: list[Image.Image], budget: LookBudget) -> Conversation:
-    """The prompt: ``Image-1: <image> … question``, and how to look and to answer if the model needs to be told."""
+    """The prompt: ``Image-1: <image> … question``, and how to look and to answer if the model needs instructions."""
     processor: Any = loaded.processor
     asked = messages(sample, loaded.family, loaded.limits, loaded.instructions, max_looks=budget.max_looks)
     text = processor.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)

@@ -73,7 +73,7 @@ class Showing:
 
 
 def turn(loaded: LoadedModel, image: Image.Image | None) -> Prompt:
-    """A turn of the user with an image, or with a refusal, up to where the model goes on."""
+    """A turn of the user with an image, or with a refusal, up to where the model continues."""
     shown: list[dict[str, Any]] = [{"type": "image", "text": None}] if image else []
     content = [{"type": "text", "text": "Image-1a: "}, *shown, {"type": "text", "text": " red ring"}]
     return encode(loaded.processor, [{"role": "user", "content": content}], [image] if image else [], "turn")

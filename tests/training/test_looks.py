@@ -169,7 +169,8 @@ def test_rewards_are_given_what_the_model_wrote(tmp_path: Path, grpo_recipe: Mak
     )
 
 
-@pytest.mark.parametrize("mode", ["server", pytest.param("colocate", marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("mode", ["server", "colocate"])
 @pytest.mark.usefixtures("anywhere")
 def test_vllm_is_asked_again_with_the_crops(
     mode: str, tmp_path: Path, grpo_recipe: Make, monkeypatch: pytest.MonkeyPatch

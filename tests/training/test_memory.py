@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 from fakes.families import FAMILY_MODELS
 from fakes.memory import kept_bytes, peak_bytes
 from fakes.tiny import tiny_pair, write_tiny
-from fakes.trees import Showing, noise, turn
+from fakes.trees import noise, turn
 from mirg.cli.main import app
 from mirg.config import dump_recipe, load_recipe
 from mirg.families import PixelLimits
+from mirg.models.images import with_own_cells
 from mirg.models.load import LoadedModel, load_model, wrap
 from mirg.models.packing import enable_packed_forward, pack, score_packed
 from mirg.models.prompts import Branch, Prompt, encode
@@ -128,16 +129,29 @@ def test_an_update(kind: str, keys: dict[str, Any], sizes: dict[str, int], side:
 LOOK = {"look": {"max_looks": 2, "crop_pixels": 112 * 112}}
 
 
-def with_looks(loaded: LoadedModel, recipe: GrpoRecipe) -> Branch:
-    """A completion with as many tokens and crops as were counted."""
-    room, token = look_room(recipe.look, loaded), loaded.model.config.image_token_id
-    branch, words = Branch([]), room.text
-    for visual in room.crops:
-        said = turn(loaded, noise((112, 112), visual))
-        assert list(said.ids).count(token) == visual
-        branch = branch.extended(said.ids, own=False, inputs=said.inputs)
-        words -= len(said.ids) - visual
-    return branch.extended([22] * words, own=False).extended([21] * recipe.max_new_tokens, own=True)
+class Longest:
+    """An environment whose replies are as long as they were counted, to each of the first turns."""
+
+    def __init__(self, loaded: LoadedModel, recipe: GrpoRecipe) -> None:
+        self.budget, self.room = recipe.look, look_room(recipe.look, loaded)
+        side = with_own_cells(loaded.family, loaded.processor).factor
+        token, self.crops = loaded.model.config.image_token_id, []
+        for visual in self.room.crops:
+            said = turn(loaded, noise((side * (visual // 2), side * 2), visual))
+            assert list(said.ids).count(token) == visual
+            self.crops.append(said)
+
+    def pauses(self, ids: Sequence[int]) -> bool:
+        return True
+
+    def reply(self, prompt: int, branch: Branch) -> Prompt | None:
+        made = branch.replies
+        if made >= self.budget.turns - 1:
+            return None
+        shown = self.crops[made] if made < len(self.crops) else Prompt([])
+        visual = self.room.crops[made] if made < len(self.crops) else 0
+        words = self.room.text // (self.budget.turns - 1) - (len(shown.ids) - visual)
+        return Prompt([*shown.ids, *[22] * words], shown.inputs)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +165,9 @@ def test_an_update_with_looks(kind: str, keys: dict[str, Any]) -> None:
     recipe = recipe_of(1, **LOOK, **keys)
     loaded, shown = prepared(kind, 112, 1, False)
     model: Any = loaded.model
-    branch = with_looks(loaded, recipe)
+    branch, environment = Branch([]).extended([21] * (recipe.max_new_tokens - 3), own=True), Longest(loaded, recipe)
+    while said := environment.reply(0, branch):
+        branch = branch.extended(said.ids, own=False, inputs=said.inputs).extended([21], own=True)
     found = estimated(recipe, loaded, shown)
     model.train()
     if recipe.gradient_checkpointing:
@@ -162,21 +178,20 @@ def test_an_update_with_looks(kind: str, keys: dict[str, Any]) -> None:
 
 
 def test_rollouts_with_looks() -> None:
-    """The estimate is for completions that are as long as they can be; this one is a little shorter."""
+    """Of completions that are as long as they can be."""
     recipe = recipe_of(2, **LOOK, max_new_tokens=64)
     loaded, shown = prepared("qwen3_vl", 112, 2, False)
     enable_packed_forward(loaded.model)
     parts = estimated(recipe, loaded, shown).moments["rollouts"]
     given = sum(prompt.pixels.nbytes for prompt in shown if prompt.pixels is not None)
     expected = parts["cache"] + parts["pixels"] + parts["temporary"] - given
-    environment = Showing(loaded, range(len(loaded.tokenizer)), most=2)
+    environment = Longest(loaded, recipe)
     sampling = Sampling(recipe.max_new_tokens, stops=[])
 
     def work() -> None:
         complete_in_turns(loaded.model, shown, [recipe.group_size] * 2, sampling, environment)
 
-    measured = peak_bytes(work)
-    assert 0.9 * measured <= expected <= 2 * measured
+    assert expected == pytest.approx(peak_bytes(work), rel=2 * CLOSE)
 
 
 @pytest.mark.parametrize("name", ["internvl3", "smolvlm2"])

@@ -78,8 +78,8 @@ class LookTurns:
 
     def answers(self, prompt: int, branch: Branch) -> list[Crop | Refusal]:
         """The replies in ``branch``, in order."""
-        turns, count = self.turns(prompt, branch), sum(not own for own, _ in branch.runs)
-        found = (self.environments[prompt].answer(turns[:k]) for k in range(1, count + 1))
+        turns = self.turns(prompt, branch)
+        found = (self.environments[prompt].answer(turns[:k]) for k in range(1, branch.replies + 1))
         return [answer for answer in found if answer is not None]
 
     def crops(self, prompt: int, branch: Branch) -> list[Image]:

@@ -75,6 +75,11 @@ class Branch(Prompt):
         return sum(self.own)
 
     @property
+    def replies(self) -> int:
+        """How many turns the environment has had."""
+        return sum(not own for own, _ in self.runs)
+
+    @property
     def runs(self) -> list[tuple[bool, list[int]]]:
         """The turns in order: whether the model wrote one, and its token ids."""
         pairs = groupby(zip(self.own, self.ids, strict=True), key=itemgetter(0))

@@ -120,10 +120,11 @@ def _next_turn(
         trees, ends[:, at] = _read(model, trunks, tips, prompts, [rows[k] for k in part])
         length = trees.branch.shape[2]
         real[at, :length] = trees.branch[trees.branch.any(2)]
-        for layer, pair in trees.grown.items():
-            grids = kept.setdefault(layer, tuple(x.new_zeros(wide, x.shape[1], room, x.shape[3]) for x in pair))
-            for grid, x in zip(grids, pair, strict=True):
-                grid[at, :, :length] = x
+        for layer, (keys, values) in trees.grown.items():
+            if layer not in kept:
+                shape = wide, keys.shape[1], room, keys.shape[3]
+                kept[layer] = keys.new_zeros(shape), values.new_zeros(shape)
+            kept[layer][0][at, :, :length], kept[layer][1][at, :, :length] = keys, values
     last = torch.zeros(wide, dtype=torch.long, device=device)
     growing, left = [False] * wide, [1] * wide
     for place, row in zip(places, rows, strict=True):

@@ -298,6 +298,7 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
     def _sample(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
         """The completions of ``self.batch``, as TRL's ``rollout_func`` returns them."""
         batch, logs = self.batch, None
+        completions: list[Any]
         looks = self.looks(batch.of_prompts(batch.rows), batch.prompts) if self.looks is not None else None
         if self.vllm is not None:
             with ACTIVITY.doing("rollouts by vLLM"):
@@ -305,12 +306,10 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
                 completions, logs = self.vllm.complete(self, rows, batch.prompts, batch.counts, looks)
         else:
             with ACTIVITY.doing("rollouts"), generating_model(self) as model:
-                if looks is not None:
-                    groups = complete_in_turns(model, batch.prompts, batch.counts, self.sampling, looks)
-                else:
-                    groups = complete(model, batch.prompts, batch.counts, self.sampling)
+                asked = model, batch.prompts, batch.counts, self.sampling
+                groups = complete(*asked) if looks is None else complete_in_turns(*asked, looks)
             completions = [said for group in groups for said in group]
-        made = {
+        made: dict[str, Any] = {
             "prompt_ids": [list(batch.prompts[number].ids) for number in batch.groups],
             "completion_ids": completions,
             "logprobs": logs,
@@ -442,6 +441,8 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
         for name, value in {"generated": generated, "trained": trained}.items():
             of_all: Any = self.accelerator.gather(value)
             noted[f"tokens/{name}"] = of_all.sum()
+        if batch.branches:
+            noted["looks/per_completion"] = sum(branch.replies for branch in batch.branches) / len(batch.branches)
         if self.features is not None:
             noted["vision/cache_hits"] = self.features.take_share()
         for name, number in noted.items():
