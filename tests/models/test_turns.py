@@ -17,6 +17,7 @@ from mirg.models.turns import complete_in_turns, turns_by_generate
 from mirg.models.vision import FeatureCache, keep_features
 
 KINDS = ["qwen3_vl", "qwen2_5_vl", "qwen2_vl"]
+SLOW = pytest.mark.slow
 LOOKS = {"ragged": ((2, 0, 1), (0,), (1, 0, 3, 1), (0, 0)), "none": ((0, 0), (0,), (0,), (0,))}
 
 
@@ -26,7 +27,7 @@ def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("looks", LOOKS)
+@pytest.mark.parametrize("looks", ["ragged", pytest.param("none", marks=SLOW)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_packing_changes_neither_scores_nor_gradients(kind: str, looks: str) -> None:
     """In float32 to 1e-5: ragged numbers of looks, refusals between them, crops of several sizes."""
@@ -79,8 +80,8 @@ def asking(loaded: LoadedModel, shown: list[Prompt]) -> tuple[Showing, Sampling]
     return Showing(loaded, asked), Sampling(24, range(3, len(loaded.tokenizer), 11), forbidden, temperature=0)
 
 
-@pytest.mark.parametrize("reread", [turns.REREAD, 1], ids=["one pass", "a pass each"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("reread", [turns.REREAD, pytest.param(1, marks=SLOW)], ids=["one pass", "a pass each"])
+@pytest.mark.parametrize("kind", ["qwen3_vl", *(pytest.param(kind, marks=SLOW) for kind in KINDS[1:])])
 def test_greedy_turns_are_those_of_generate(kind: str, reread: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Token for token: prompts with 2, 3, 1 and 0 images, completions with 0 to 2 looks, one look more refused."""
     monkeypatch.setattr(turns, "REREAD", reread)

@@ -101,14 +101,14 @@ def look_tokens(processor: Any, family: Family, limits: PixelLimits, budget: Loo
         return 0, 0
     message = {"role": "user", "content": [{"type": "text", "text": "Image-12a: "}, {"type": "image", "text": None}]}
     text = further_turn(processor, message, "a look").text
-    crops = list(_crop_sizes(family, limits, budget))
+    crops = list(crop_sizes(family, limits, budget))
     words = len(processor.tokenizer(text, add_special_tokens=False)["input_ids"]) + REFUSAL
     marks = max((mark_tokens(size, family, limits) for size in crops), default=0)
     visual = max((image_tokens(size, family, limits) for size in crops), default=0)
     return (words + marks) * (budget.turns - 1), visual
 
 
-def _crop_sizes(family: Family, limits: PixelLimits, budget: LookBudget) -> Iterator[Size]:
+def crop_sizes(family: Family, limits: PixelLimits, budget: LookBudget) -> Iterator[Size]:
     """How large crops of proportions from 1 : 20 to 20 : 1 are shown."""
     for k in range(-_PROPORTIONS, _PROPORTIONS + 1):
         side = 20 ** (k / (2 * _PROPORTIONS))
