@@ -1,4 +1,4 @@
-"""Looks in the chains of the rules: where they look, what they say they see, and that the checks notice lies."""
+"""Looks in the chains of the rules: their places, what is read off them, and what the checks refuse."""
 
 from __future__ import annotations
 

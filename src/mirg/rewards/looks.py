@@ -116,7 +116,7 @@ def look_cost(seen: Seen) -> Part:
 
 
 def look_diversity(seen: Seen) -> Part:
-    """The share of the budget that is used for looks at different places: a repeated look earns nothing."""
+    """The share of the budget that is used for looks at different places: a repeated look adds 0."""
     different: list[Look] = []
     for look in seen.made:
         if all(old.image != look.image or iou(old.box, look.box) <= SAME for old in different):
@@ -126,7 +126,7 @@ def look_diversity(seen: Seen) -> Part:
 
 
 def grounded(seen: Seen) -> Part:
-    """The share of the citations that hold, 0 if there is none; images without any annotation are not judged."""
+    """The share of the citations that hold, 0 without a citation; images without any annotation are not judged."""
     found = citations(split(seen.text).thinking, seen.sample, seen.family, seen.limits)
     verdicts = [
         verdict for cited in islice(found, MOST_CITATIONS) if (verdict := _holds(cited, seen.sample)) is not None

@@ -45,7 +45,7 @@ class Teacher:
         opened = "<think>" if turn == 0 else ""
         if turn < len(self.boxes):
             look = look_text(Look(2, self.boxes[turn]), sample.sizes, family(self.recipe.family))
-            return f"{opened}Step {turn + 1} needs a closer look. {look} I must not go on."
+            return f"{opened}Step {turn + 1} needs a closer look. {look} I continue too early."
         return opened + self.read_off + teacher.good(sample, self.recipe).removeprefix("<think>")
 
 

@@ -184,7 +184,7 @@ def first_prompt(
 ) -> TeacherPrompt:
     """The request for a trajectory of ``sample``, its boxes as numbers of the frame of ``family``.
 
-    ``templates`` is a folder whose files replace those of the package. With ``max_looks``, the teacher is told how to
+    ``templates`` is a folder whose files replace those of the package. With ``max_looks``, the prompt says how to
     look at a part of an image. AnswerError if a text of the sample contains a
     vision token or broken markup, DataError if the family needs the size of an image and it is unknown, ConfigError
     for an unknown language or a template that cannot be rendered or does not show every image once.
