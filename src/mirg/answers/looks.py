@@ -125,7 +125,7 @@ def crop_name(image: int, count: int) -> str:
 
 
 def find_look(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits | None = None) -> FoundLook | None:
-    """The first look of a turn, complete or not closed; None if the turn has no look. Total, and linear in the length."""
+    """The first look of a turn, complete or not closed; None without a look. Total, and linear in the length."""
     found = next(found_looks(text, sizes, family, limits), None)
     start = text.find(LOOK_OPEN)
     if found is None and start >= 0:

@@ -183,20 +183,26 @@ class Citation:
 def citations(thinking: str, sample: Sample, family: Family, limits: PixelLimits | None = None) -> Iterator[Citation]:
     """The boxes that a thinking cites, in any spelling of the families; looks are no citations. Total and linear.
 
-    A box without an image, or beside several, is in image 0, or in image 1 if there is no other.
+    A box lies in the image that is named last before it in its sentence, else in the one that the words around it give
+    (:mod:`mirg.answers.places`), else in image 0, or in image 1 if it is the only one. ``Image-2a`` is in Image-2.
     """
-    text = _LOOK.sub(" ", thinking)
+    text = _CROP.sub(r"\1", _LOOK.sub(" ", thinking))
     spans = [match.span() for match in islice(ANY_BOX.finditer(text), MOST_CITATIONS)]
-    done = 0
-    for (start, end), name in zip(spans, images_of(text, spans, names_in(text)), strict=True):
-        unnamed = name is None or name is UNCLEAR
-        image = int(len(sample.images) == 1) if unnamed else name.number
-        image = len(sample.images) if image == LAST else image
-        words = SENTENCE_END.split(text[done:start])[-1]
+    names = names_in(text)
+    done, image = 0, 0
+    for (start, end), around in zip(spans, images_of(text, spans, names), strict=True):
+        *ended, words = SENTENCE_END.split(text[done:start])
+        inside = [name for name in names if start - len(words) <= name.start and name.end <= start]
+        name = inside[-1] if inside else around
+        if name is not None and name is not UNCLEAR:
+            image = len(sample.images) if name.number == LAST else name.number
+        elif ended or not image:  # else it is in the image of the box before it in its sentence
+            image = int(len(sample.images) == 1)
         yield Citation(image, _fractions(text[start:end], image, sample, family, limits), words)
         done = end
 
 
+_CROP = re.compile(r"\b(Image-\d{1,9})[a-z]{1,3}\b")
 _LOOK = re.compile(rf"{LOOK_OPEN}[^<]*(?:<(?!/look>)[^<]*)*{LOOK_CLOSE}")
 _NOWHERE: Box = (0.0, 0.0, 0.0, 0.0)
 
