@@ -26,6 +26,7 @@ from mirg.frames import Size, input_size, to_frame
 from mirg.geometry import EDGE_TOLERANCE, Box
 
 LOOKS_VERSION = "mirg.looks/1"  # part of the settings of an evaluation: changes if some look would be read otherwise
+LOOK_BLOCK = re.compile("<look>(?:(?!</?look>).)*</look>", re.DOTALL)  # a complete look of a text; linear
 LEAST_SIDE = 4  # pixels of the original; a crop with a shorter side shows nothing
 
 _UNREAD = "This look names no box in one image."

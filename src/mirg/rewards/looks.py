@@ -24,9 +24,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mirg.answers.blocks import LOOK_CLOSE, LOOK_OPEN, split
+from mirg.answers.blocks import split
 from mirg.answers.image_names import LAST, names_in
-from mirg.answers.looks import Look, LookBudget, found_looks, replay
+from mirg.answers.looks import LOOK_BLOCK, Look, LookBudget, found_looks, replay
 from mirg.answers.places import ANY_BOX, NUMBER, SENTENCE_END, UNCLEAR, images_of
 from mirg.errors import MirgError
 from mirg.families import Family, PixelLimits
@@ -186,7 +186,7 @@ def citations(thinking: str, sample: Sample, family: Family, limits: PixelLimits
     A box lies in the image that is named last before it in its sentence, else in the one that the words around it give
     (:mod:`mirg.answers.places`), else in image 0, or in image 1 if it is the only one. ``Image-2a`` is in Image-2.
     """
-    text = _CROP.sub(r"\1", _LOOK.sub(" ", thinking))
+    text = _CROP.sub(r"\1", LOOK_BLOCK.sub(" ", thinking))
     spans = [match.span() for match in islice(ANY_BOX.finditer(text), MOST_CITATIONS)]
     names = names_in(text)
     done, image = 0, 0
@@ -203,7 +203,6 @@ def citations(thinking: str, sample: Sample, family: Family, limits: PixelLimits
 
 
 _CROP = re.compile(r"\b(Image-\d{1,9})[a-z]{1,3}\b")
-_LOOK = re.compile(rf"{LOOK_OPEN}[^<]*(?:<(?!/look>)[^<]*)*{LOOK_CLOSE}")
 _NOWHERE: Box = (0.0, 0.0, 0.0, 0.0)
 
 
