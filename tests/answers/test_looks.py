@@ -100,7 +100,7 @@ THINK = f"<think>a {GOOD} b</think><answer>Image-2: (100,200),(300,400)</answer>
     ],
 )
 def test_what_may_follow_what(text: str, reason: str | None) -> None:
-    """A place outside of its image, or an image that is not there, does not break the format: it earns nothing."""
+    """A place outside of its image, or an image that is not there, does not break the format."""
     assert read(text, SIZES, QWEN3_VL, looks=True).format_reason == reason
 
 
@@ -159,7 +159,7 @@ def test_a_crop_touches_every_pixel_of_its_box() -> None:
 
 @given(st.integers(4, 3000), st.integers(4, 3000), st.sampled_from(list(FAMILIES.values())))
 def test_a_crop_is_shown_within_the_limits_and_resized_once(width: int, height: int, family) -> None:
-    """About as many pixels as the budget says, whatever the crop had; the processor leaves its size as it is."""
+    """About as many pixels as the budget says; the processor does not change the size."""
     if max(width, height) > 20 * min(width, height):
         return
     shown = crop_size((width, height), family, TWO)

@@ -205,6 +205,7 @@ TABLE: list[tuple[str, str, str]] = [
         family qwen2-vl .plan.family.name | max_pixels 9999 .plan.max_pixels
         min_pixels 3137 .plan.min_pixels | instructions short .plan.instructions
         style json .plan.style | objects - .plan.objects | relative - .relative
+        looks 2 .plan.look.max_looks | crop_pixels 5000 .plan.look.crop_pixels
         copy - .copy | look decode .look | overwrite - .overwrite"""),
     ("trajectories filter", "engines.load.load_engine evaluation.blind.write_helpful", GENERATION + REMOTE + """
         dataset DATA .dataset | out TMP/o .out | student m load_engine.model

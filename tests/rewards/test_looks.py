@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes.speed import grows_at_most
 from mirg.answers.looks import Look, LookBudget, look_text
 from mirg.answers.prompts import write_completion
 from mirg.families import FAMILIES, QWEN3_VL
@@ -68,6 +69,9 @@ def test_what_looks_earn(looks, image, cover, cost, diversity, why) -> None:
         ("", 0, "nothing is cited"),
         ("The red ring Image-2 (100,200),(150,250).", 1, "the object of that name"),
         ("The red ring is at (100,200),(150,250) in Image-2.", 1, "the image behind its box"),
+        ("Image-1 shows a cross. In Image-2, the red ring is at (100,200),(150,250).", 1, "in a sentence"),
+        ("The two in Image-2 are at (600,200),(700,300) and (100,200),(150,250).", 1, "the next box of a list"),
+        ("Image-2a shows the red ring, which is at (100,200),(150,250).", 1, "a crop is a part of its image"),
         ("The ring Image-2 (100,200),(150,250).", 0, "another object has that name"),
         ("It is Image-2 (100,200),(150,250).", 1, "no name is said"),
         ("The red ring Image-1 (100,200),(150,250).", 0, "nothing is there"),
@@ -94,6 +98,15 @@ def test_a_citation_is_read_in_the_frame_of_its_family(family) -> None:
     big = SAMPLE.model_copy(update={"targets": (Target(image=2, box=(0.48, 0.2, 0.76, 0.4), label="ring"),)})
     text = write_completion(chain, big.targets, big.sizes, family)
     assert look_parts(text, big, family, THREE)["grounded"] == Part(1.0)
+
+
+@pytest.mark.parametrize(
+    "piece", ["<look>", "</look>", "<look>x</look>", "red ring Image-2 (100,200),(150,250) ", "Image-2 ("]
+)
+def test_scoring_looks_takes_linear_time(piece: str) -> None:
+    short, long = ("<think>" + piece * n + "</think><answer>none</answer>" for n in (200, 1600))
+    once, more = (lambda text=text: values_of(text) for text in (short, long))
+    assert grows_at_most(20, once, more, spare=0.005)
 
 
 def test_without_targets_no_look_is_wrong() -> None:

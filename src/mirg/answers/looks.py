@@ -2,7 +2,7 @@
 
 A look is written ``<look>Image-2: (x1,y1),(x2,y2)</look>``, in the style and the frame of the model family, and ends
 the model's turn. The crop is shown in the next turn as ``Image-2a``. Boxes are always those of the whole images. What
-becomes of every look follows from the text, the sizes of the images and the budget alone: no pixel is needed.
+becomes of every look follows from the text, the sizes of the images and the budget: no pixel is needed.
 
 Sources: MGPO (arXiv 2507.05920), whose loss is on the tokens of the model only, and ViGoRL (arXiv 2505.23678).
 """
@@ -26,6 +26,7 @@ from mirg.frames import Size, input_size, to_frame
 from mirg.geometry import EDGE_TOLERANCE, Box
 
 LOOKS_VERSION = "mirg.looks/1"  # part of the settings of an evaluation: changes if some look would be read otherwise
+LOOK_BLOCK = re.compile("<look>(?:(?!</?look>).)*</look>", re.DOTALL)  # a complete look of a text; linear
 LEAST_SIDE = 4  # pixels of the original; a crop with a shorter side shows nothing
 
 _UNREAD = "This look names no box in one image."
@@ -125,7 +126,7 @@ def crop_name(image: int, count: int) -> str:
 
 
 def find_look(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits | None = None) -> FoundLook | None:
-    """The first look of a turn, complete or not closed; None if there is none. Total, and linear in the length."""
+    """The first look of a turn, complete or not closed; None without a look. Total, and linear in the length."""
     found = next(found_looks(text, sizes, family, limits), None)
     start = text.find(LOOK_OPEN)
     if found is None and start >= 0:

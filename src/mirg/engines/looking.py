@@ -102,7 +102,7 @@ class LookEnvironment:
     """Answers the looks of one prompt; it has no state, so one environment serves every completion of the prompt.
 
     ``images`` are the opened originals (RGB, upright), Image-1 first. ``digests`` name them in the cache; without them
-    they are computed from the pixels when an image is looked at for the first time.
+    they are computed from the pixels at the first look at an image.
     """
 
     images: Sequence[Image]

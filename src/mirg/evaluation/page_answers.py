@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mirg.answers.blocks import split
+from mirg.answers.looks import LOOK_BLOCK
 from mirg.answers.markup import cited, replaced
 from mirg.errors import EvaluationError, ImageError, MirgError
 from mirg.evaluation.compare import Evaluation, common
@@ -19,7 +19,6 @@ from mirg.report.data import OUTCOME_TITLES, Example, Examples, GalleryItem, Loo
 from mirg.samples import DatasetFolder, ImageRef, Sample
 from mirg.samples.card import CARD_FILE
 
-_LOOK = re.compile("<look>(?:(?!<look>|</look>).)*</look>", re.DOTALL)
 _LEVELS = 3  # folders above a run that are searched for its dataset: data/ is three above runs/eval/rl
 
 
@@ -116,7 +115,7 @@ def readable_looks(record: Record) -> str:
     >>> readable_looks(record)  # one look in its thinking
     'A closer look. [look 1: Image-2a] It is here.'
     """
-    pieces = _LOOK.split(record.thinking)
+    pieces = LOOK_BLOCK.split(record.thinking)
     looks = record.looks if record.looks and len(pieces) == len(record.looks) + 1 else []
     names = [f" [look {k}: {look.name or look.refusal}] " for k, look in enumerate(looks, 1)]
     return "".join(piece + name for piece, name in zip(pieces, [*names, ""], strict=True)) if looks else record.thinking

@@ -195,7 +195,7 @@ def further_turn(processor: Any, message: dict[str, Any], sample_id: str, *, thi
 
     The text begins with the token that ends a turn, has one placeholder for each image of the message, and ends with
     what the template writes at the beginning of an answer (``opened``). It does not depend on the turns around it, so
-    the tokens before it stay as they were sampled. DataError if the template does not write an earlier answer as it is.
+    the tokens before it stay as they were sampled. DataError if the template changes an earlier answer.
     """
     chosen = {} if thinking is None else {"enable_thinking": thinking}
     shown = sum(part["type"] == "image" for part in message["content"])

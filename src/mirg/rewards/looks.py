@@ -24,9 +24,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mirg.answers.blocks import LOOK_CLOSE, LOOK_OPEN, split
+from mirg.answers.blocks import split
 from mirg.answers.image_names import LAST, names_in
-from mirg.answers.looks import Look, LookBudget, found_looks, replay
+from mirg.answers.looks import LOOK_BLOCK, Look, LookBudget, found_looks, replay
 from mirg.answers.places import ANY_BOX, NUMBER, SENTENCE_END, UNCLEAR, images_of
 from mirg.errors import MirgError
 from mirg.families import Family, PixelLimits
@@ -116,7 +116,7 @@ def look_cost(seen: Seen) -> Part:
 
 
 def look_diversity(seen: Seen) -> Part:
-    """The share of the budget that is used for looks at different places: a repeated look earns nothing."""
+    """The share of the budget that is used for looks at different places: a repeated look adds 0."""
     different: list[Look] = []
     for look in seen.made:
         if all(old.image != look.image or iou(old.box, look.box) <= SAME for old in different):
@@ -126,7 +126,7 @@ def look_diversity(seen: Seen) -> Part:
 
 
 def grounded(seen: Seen) -> Part:
-    """The share of the citations that hold, 0 if there is none; images without any annotation are not judged."""
+    """The share of the citations that hold, 0 without a citation; images without any annotation are not judged."""
     found = citations(split(seen.text).thinking, seen.sample, seen.family, seen.limits)
     verdicts = [
         verdict for cited in islice(found, MOST_CITATIONS) if (verdict := _holds(cited, seen.sample)) is not None
@@ -183,21 +183,26 @@ class Citation:
 def citations(thinking: str, sample: Sample, family: Family, limits: PixelLimits | None = None) -> Iterator[Citation]:
     """The boxes that a thinking cites, in any spelling of the families; looks are no citations. Total and linear.
 
-    A box without an image, or beside several, is in image 0, or in image 1 if there is no other.
+    A box lies in the image that is named last before it in its sentence, else in the one that the words around it give
+    (:mod:`mirg.answers.places`), else in image 0, or in image 1 if it is the only one. ``Image-2a`` is in Image-2.
     """
-    text = _LOOK.sub(" ", thinking)
+    text = _CROP.sub(r"\1", LOOK_BLOCK.sub(" ", thinking))
     spans = [match.span() for match in islice(ANY_BOX.finditer(text), MOST_CITATIONS)]
-    done = 0
-    for (start, end), name in zip(spans, images_of(text, spans, names_in(text)), strict=True):
-        unnamed = name is None or name is UNCLEAR
-        image = int(len(sample.images) == 1) if unnamed else name.number
-        image = len(sample.images) if image == LAST else image
-        words = SENTENCE_END.split(text[done:start])[-1]
+    names = names_in(text)
+    done, image = 0, 0
+    for (start, end), around in zip(spans, images_of(text, spans, names), strict=True):
+        *ended, words = SENTENCE_END.split(text[done:start])
+        inside = [name for name in names if start - len(words) <= name.start and name.end <= start]
+        name = inside[-1] if inside else around
+        if name is not None and name is not UNCLEAR:
+            image = len(sample.images) if name.number == LAST else name.number
+        elif ended or not image:  # else it is in the image of the box before it in its sentence
+            image = int(len(sample.images) == 1)
         yield Citation(image, _fractions(text[start:end], image, sample, family, limits), words)
         done = end
 
 
-_LOOK = re.compile(rf"{LOOK_OPEN}[^<]*(?:<(?!/look>)[^<]*)*{LOOK_CLOSE}")
+_CROP = re.compile(r"\b(Image-\d{1,9})[a-z]{1,3}\b")
 _NOWHERE: Box = (0.0, 0.0, 0.0, 0.0)
 
 

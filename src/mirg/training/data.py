@@ -119,8 +119,8 @@ def sft_rows(
 ) -> Prepared:
     """Rows with ``prompt`` and ``completion`` (both text) and ``images``; samples without a trajectory are rejected.
 
-    A trajectory with looks has a row for each turn of the model: the earlier turns, the crops and whatever the
-    environment says are part of the prompt, so no loss is computed on them.
+    A trajectory with looks has a row for each turn of the model: the earlier turns, the crops and the words of the
+    environment are part of the prompt, so no loss is computed on them.
     """
     extra = _completion(loaded)
     return _Preparation(DatasetFolder.open(data), loaded, prompt, max_tokens, extra, look=look).prepared()

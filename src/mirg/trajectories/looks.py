@@ -1,7 +1,7 @@
 """Looks in the chains of the rules: the model looks again where a target is too small to be recognised at first.
 
 A chain looks around each small target, and sometimes first at a small object of another image, which turns out to be
-something else. After each look it says what the crop shows, by the annotation. Other chains stay as they are.
+something else. After each look it says what the crop shows, by the annotation. Other chains are unchanged.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from mirg.trajectories.chain import mentioned, prose_of, sentence_spans
 from mirg.trajectories.voice import Voice, kinds_of
 from mirg.trajectories.writer import ordered, subject
 
-SMALL = 0.01  # share of the image, up to which a target is looked at
+SMALL = 0.01  # share of the image; a chain looks at targets up to this size
 ZOOM = (2.5, 4.0)  # sides of a look in sides of the object
 LEAST = 0.12  # side of a look, as a share of that of the image
 MARGIN = 0.02  # around the object, more than the rounding of any frame
 READ_OFF = 0.5  # share of an object that a crop must show to show it
 
-Place = tuple[int, Box]  # an image and what is looked at in it
+Place = tuple[int, Box]  # an image and the box of a look in it
 
 
 def with_looks(trajectory: Trajectory, sample: Sample, max_looks: int, *, plain: bool, seed: int = 0) -> Trajectory:
@@ -45,7 +45,7 @@ def with_looks(trajectory: Trajectory, sample: Sample, max_looks: int, *, plain:
         said += f"{before}{look_markup(image, box)}{after} "
     thinking = trajectory.thinking
     start, end = sentence_spans(thinking)[0]
-    # What is asked for is said before the looks.
+    # The subject of the question comes before the looks.
     first = end + 1 if end < len(thinking) and not mentioned(prose_of(thinking[start:end])) else 0
     chain = f"{thinking[:first]}{said}{thinking[first:]}"
     return trajectory.model_copy(update={"thinking": chain, "writer": f"{trajectory.writer}+looks/1"})
