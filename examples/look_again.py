@@ -84,7 +84,7 @@ def say(loaded: LoadedModel, talk: Conversation, ids: list[int]) -> None:
 
 
 def reply(loaded: LoadedModel, talk: Conversation, answer: Crop | Refusal) -> None:
-    """The turn of the environment as the chat template writes it: the crop after its name, or the reason of a refusal."""
+    """The turn of the environment as the chat template writes it: the crop after its name, or words of refusal."""
     processor: Any = loaded.processor
     text = further_turn(processor, answer.message, "a look").text
     if talk.ids[-1] == loaded.tokenizer.eos_token_id:  # the model has ended its turn itself
