@@ -65,7 +65,7 @@ from mirg.training.alarms import StepAlarms, check_ground_truth
 from mirg.training.data import EpochSampler, Prepared, grpo_rows, longest_rows
 from mirg.training.group_batch import GroupBatch, choose, with_signal
 from mirg.training.health import ACTIVITY, READING_DATA, UPDATE
-from mirg.training.looks import MakeLooks, look_turns, require_room
+from mirg.training.looks import MakeLooks, counted_room, look_turns
 from mirg.training.recipe import AdmissionConfig, GrpoRecipe
 from mirg.training.run import RolloutLog, RunFolder
 from mirg.training.trainer import ResumableTrainer
@@ -90,7 +90,7 @@ def train_grpo(recipe: GrpoRecipe, run: RunFolder) -> launch.Outcome:
     with ACTIVITY.doing(READING_DATA):
         orders, measured = recipe.image_orders, recipe.measured
         prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=orders, measured=measured, look=recipe.look)
-    recipe = colocate(recipe, loaded, run.path / "vllm", require_room(prepared.longest, recipe, loaded))
+    recipe = colocate(recipe, loaded, run.path / "vllm", counted_room(prepared.longest, recipe, loaded))
     steps = launch.steps_of(recipe, len(prepared), launch.world_size())
     logger.info(
         "GRPO: %d prompts, %d steps of %d x %d", len(prepared), steps, recipe.prompts_per_step, recipe.group_size

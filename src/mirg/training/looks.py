@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from mirg.answers.looks import LookBudget
+from mirg.console import logger
 from mirg.engines.look_turns import LookTurns, look_tokens
 from mirg.engines.looking import CropCache, LookEnvironment
-from mirg.errors import ConfigError
 from mirg.models.images import with_own_cells
 from mirg.models.load import LoadedModel
 from mirg.models.prompts import Prompt
@@ -35,16 +35,16 @@ def look_room(budget: LookBudget, loaded: LoadedModel) -> LookRoom:
     return LookRoom(text, (crop,) * budget.max_looks)
 
 
-def require_room(longest: int, recipe: GrpoRecipe, loaded: LoadedModel) -> int:
-    """Tokens of the ``longest`` prompt with its completion and all looks; ConfigError if the model reads fewer."""
+def counted_room(longest: int, recipe: GrpoRecipe, loaded: LoadedModel) -> int:
+    """Tokens of the ``longest`` prompt with its completion and all looks; a warning if the model was made for fewer."""
     room = look_room(recipe.look, loaded).tokens
     needed = longest + recipe.max_new_tokens + room
     most = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
     if room and most and needed > most:
-        raise ConfigError(
-            f"the longest prompt ({longest} tokens), max_new_tokens = {recipe.max_new_tokens} and up to {room} tokens"
-            f" of looks are more than the {most} tokens that the model reads",
-            hint="lower look.max_looks, look.crop_pixels or prompt.max_pixels",
+        logger.warning(
+            "the longest prompt (%d tokens), max_new_tokens = %d and up to %d tokens of looks are more than the %d tokens"
+            " that the model reads: lower look.max_looks, look.crop_pixels or prompt.max_pixels",
+            *(longest, recipe.max_new_tokens, room, most),
         )
     return needed
 
