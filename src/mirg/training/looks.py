@@ -42,8 +42,8 @@ def counted_room(longest: int, recipe: GrpoRecipe, loaded: LoadedModel) -> int:
     most = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
     if room and most and needed > most:
         logger.warning(
-            "the longest prompt (%d tokens), max_new_tokens = %d and up to %d tokens of looks are more than the %d tokens"
-            " that the model reads: lower look.max_looks, look.crop_pixels or prompt.max_pixels",
+            "the longest prompt (%d tokens), max_new_tokens = %d and up to %d tokens of looks are more than the %d"
+            " tokens that the model reads: lower look.max_looks, look.crop_pixels or prompt.max_pixels",
             *(longest, recipe.max_new_tokens, room, most),
         )
     return needed
