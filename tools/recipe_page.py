@@ -56,10 +56,19 @@ def _group(title: str, kind: type[RunConfig]) -> str:
     found = {key: schema["properties"][key] for key in (common if kind is RunConfig else own)}
     sections = {key: schema["$defs"][_section(value)] for key, value in found.items() if _section(value)}
     text = f"\n## {title}\n\n{_table({key: value for key, value in found.items() if key not in sections})}"
-    for key, section in sections.items():
+    waiting = list(sections.items())
+    while waiting:
+        key, section = waiting.pop(0)
+        inner = {k: schema["$defs"][_section(v)] for k, v in section["properties"].items() if _section(v)}
+        waiting[:0] = [(f"{key}.{name}", part) for name, part in inner.items()]
         about = _cell(" ".join(section.get("description", "").replace("``", "`").split()))
-        text += f"\n### `{key}`\n\n{about}\n\n{_table(section['properties'], f'{key}.')}"
+        text += f"\n### `{key}`\n\n{about}\n\n{_table(_plain(section, inner), f'{key}.')}"
     return text
+
+
+def _plain(section: dict[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a section that are not sections themselves."""
+    return {name: value for name, value in section["properties"].items() if name not in inner}
 
 
 def _section(value: dict[str, Any]) -> str:

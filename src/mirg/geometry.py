@@ -96,6 +96,17 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
     return min(inter / (area_a + area_b - inter), 1.0)
 
 
+def share_inside(box: Box, window: Box) -> float:
+    """The share of ``box`` that lies in ``window``, 0 to 1; both in one frame.
+
+    >>> share_inside((0, 0, 2, 2), (1, 0, 3, 3))
+    0.5
+    """
+    wide = min(box[2], window[2]) - max(box[0], window[0])
+    high = min(box[3], window[3]) - max(box[1], window[1])
+    return max(wide, 0.0) * max(high, 0.0) / ((box[2] - box[0]) * (box[3] - box[1]))
+
+
 def match(
     predicted: Sequence[Sequence[float]] | Boxes, true: Sequence[Sequence[float]] | Boxes
 ) -> list[tuple[int, int, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,14 +30,15 @@ class Run:
         self.requests: list[Request] = []
         self.settings: list[Generation] = []
         self.loaded: list[dict[str, str | None]] = []
-        self.text = ANSWER
+        self.text: str = ANSWER
+        self.said: Iterator[str] | None = None
         self._monkeypatch = monkeypatch
 
     def __call__(self, *arguments: str) -> Result:
         def script(request: Request, settings: Generation) -> str:
             self.requests.append(request)
             self.settings.append(settings)
-            return self.text
+            return self.text if self.said is None else next(self.said)
 
         def load(model: str, **options: str | None) -> ScriptedEngine:
             self.loaded.append({"model": model, **options})
@@ -192,3 +194,28 @@ def test_no_images_and_a_wrong_engine_are_errors() -> None:
 
     with pytest.raises(EngineError, match="0 completions"):
         ask(Silent(lambda r, s: ""), ["a"], [Image.new("RGB", (9, 9))], "Where?")
+
+
+def test_looks_are_executed_and_told(run: Run, tmp_path: Path) -> None:
+    """The model looks once, is refused once, and answers; the picture has the part that was shown."""
+    run.said = iter(
+        [
+            "<think>Closer. <look>Image-2: (250,0),(750,1000)</look>",
+            "<look>Image-9: (1,2),(300,400)</look>",
+            "So.</think><answer>Image-2: (250,500),(750,1000)</answer>",
+        ]
+    )
+    result = run("a.png", "b.jpg", "-q", "Where?", "--looks", "2", "--out", "answer.png")
+    assert result.exit_code == 0, result.output
+    assert "  1. Image-2a  (50, 0) to (150, 40) px" in result.stdout and "  2. There is no Image-9." in result.stdout
+    assert [len(request.images) for request in run.requests] == [2, 3, 3]
+    assert "at most 2 times" in run.requests[0].messages[0]["content"][-1]["text"]
+    picture = Image.open(tmp_path / "answer.png").convert("RGB")
+    assert ImageColor.getrgb(COLOURS["given"]) in {colour for _, colour in picture.getcolors(2**20) or ()}
+
+
+def test_looks_in_json_and_only_if_they_are_on(run: Run) -> None:
+    assert "looks" not in json.loads(run("a.png", "b.jpg", "-q", "Where?", "--json").stdout)
+    assert json.loads(run("a.png", "b.jpg", "-q", "Where?", "--json", "--looks", "1").stdout)["looks"] == []
+    refused = run("a.png", "b.jpg", "-q", "Where?", "--looks", "1", "--thinking", "off")
+    assert refused.exit_code == 2 and "--looks needs the model's thinking" in refused.output

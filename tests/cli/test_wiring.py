@@ -75,6 +75,9 @@ TABLE: list[tuple[str, str, str]] = [
         model m load_engine.model | dataset DATA .dataset | out TMP/e .out
         limit 1 .plan.limit | tasks refer .plan.tasks | draws 3 .plan.draws
         metrics TMP/metric.py:size .plan.metrics""" + REMOTE),
+    ("evaluate", "engines.load.load_engine evaluation.runner.evaluate", """
+        model m load_engine.model | dataset DATA .dataset | out TMP/e .out
+        looks 2 .plan.look.max_looks | crop_pixels 5000 .plan.look.crop_pixels"""),
     ("evaluate", "engines.load.load_engine evaluation.runner.evaluate", OFFLINE + """
         model m load_engine.model | dataset DATA .dataset | out TMP/e .out | dtype float16 load_engine.dtype
         limit 1 .plan.limit | engine vllm .plan.generation.batch_size=256"""),
@@ -90,6 +93,9 @@ TABLE: list[tuple[str, str, str]] = [
         max_new_tokens 77 .settings.max_new_tokens""" + REMOTE),
     ("ground", "engines.load.load_engine engines.ask.ask", OFFLINE + """
         images PICTURE .names | model m load_engine.model | question where? load_engine.offline.samples.0.question"""),
+    ("ground", "engines.load.load_engine engines.ask.ask", """
+        images PICTURE .names | model m load_engine.model | question where? .question
+        looks 2 .look.max_looks | crop_pixels 5000 .look.crop_pixels"""),
     ("serve", "serve.server.listen engines.load.load_engine serve.server.create_app serve.server.make_server", """
         model m load_engine.model | port 8123 listen.port | name n create_app.name
         max_new_tokens 77 create_app.limits.new_tokens | max_prompt_tokens 78 create_app.limits.prompt_tokens
@@ -97,6 +103,7 @@ TABLE: list[tuple[str, str, str]] = [
         max_megapixels 2 create_app.limits.pixels=4000000 | max_body_mib 5 create_app.limits.body_bytes=5242880
         queue 4 .limits.queue | timeout 9 create_app.limits.answer_seconds | batch_size 5 create_app.limits.batch
         max_pixels 50000 load_engine.limits.max_pixels | max_pixels 50000 load_engine.limits.min_pixels=3136
+        looks 2 create_app.look.max_looks | crop_pixels 5000 create_app.look.crop_pixels
         family qwen2-vl load_engine.family | device cpu load_engine.device | dtype float16 load_engine.dtype"""),
     ("app", "cli.app.check_packages serve.server.listen engines.load.load_engine cli.app.run_page", """
         model m load_engine.model | save TMP/kept .save | port 8123 listen.port
@@ -213,6 +220,7 @@ TABLE: list[tuple[str, str, str]] = [
         family qwen2-vl .plan.family.name | max_pixels 9999 .plan.max_pixels
         min_pixels 3137 .plan.min_pixels | instructions short .plan.instructions
         style json .plan.style | objects - .plan.objects | relative - .relative
+        looks 2 .plan.look.max_looks | crop_pixels 5000 .plan.look.crop_pixels
         copy - .copy | look decode .look | overwrite - .overwrite"""),
     ("trajectories filter", "engines.load.load_engine evaluation.blind.write_helpful", GENERATION + REMOTE + """
         dataset DATA .dataset | out TMP/o .out | student m load_engine.model
@@ -236,6 +244,7 @@ TABLE: list[tuple[str, str, str]] = [
     ("trajectories build", "trajectories.build.build_dataset", """
         dataset DATA .src | out o .out | writer object-level .writer | voice terse .voice | seed 5 .seed
         checks my.py:f .config.checks | overwrite - .overwrite"""),
+    ("trajectories build", "trajectories.build.build_dataset", "dataset DATA .src | out o .out | looks 2 .looks"),
     ("trajectories check", "trajectories.build.check_dataset", "dataset DATA .src | checks my.py:f .config.checks"),
 ]  # fmt: skip
 # What only changes what is printed, written at the end or given as exit code, and the file of its tests.

@@ -12,16 +12,19 @@ from typing import Any
 
 from PIL import Image
 
+from mirg.answers.looks import LookBudget
 from mirg.engines.base import Engine
 from mirg.serve.limits import ServeLimits
 from mirg.serve.server import create_app, listen, make_server
 
 
 @contextlib.contextmanager
-def serving(engine: Engine, *, name: str | None = None, limits: ServeLimits | None = None) -> Iterator[str]:
+def serving(
+    engine: Engine, *, name: str | None = None, limits: ServeLimits | None = None, look: LookBudget | None = None
+) -> Iterator[str]:
     """``http://127.0.0.1:PORT`` of a real server over ``engine``, gone when the block is left."""
     limits = limits or ServeLimits()
-    with running(create_app(engine, name=name, limits=limits), limits) as address:
+    with running(create_app(engine, name=name, limits=limits, look=look), limits) as address:
         yield address
 
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from mirg.answers.markup import look_markup
 from mirg.data.scenes.generate import corpus, iter_samples
 from mirg.data.scenes.objects import NAMES
 from mirg.data.scenes.world import WorldConfig
@@ -15,6 +16,8 @@ from mirg.samples import DatasetFolder, DatasetWriter, Sample, Trajectory
 MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl", "qwen2_vl")
 WORLD = WorldConfig(side=96, images=(2, 3), frames=(3, 3), objects=(1, 2), clutter=0)
 TASKS = ("group_grounding", "region", "odd_one_out")
+MIDDLE = (0.25, 0.25, 0.75, 0.75)
+LOOK = {"max_looks": 2, "crop_pixels": 3136}  # of the models that have learnt to look
 JSON_ANSWER = '[{"image": 1, "bbox_2d": [10, 22, 38, 40], "label": "red ring"}]'
 SIZES: dict[str, Any] = {
     "width": 32,
@@ -48,17 +51,21 @@ def write_tiny(folder: Path, model_type: str = "qwen3_vl", **changes: Any) -> Pa
     return folder
 
 
-def write_data(folder: Path, n: int, *, seed: int = 0, writer: str = "test") -> Path:
-    """``n`` samples with trajectories of a few words: the form of an answer is learnt from them in seconds."""
+def write_data(folder: Path, n: int, *, seed: int = 0, writer: str = "test", looks: int = 0) -> Path:
+    """``n`` samples with trajectories of a few words: the form of an answer is learnt from them in seconds.
+
+    One after another has 0 to ``looks`` looks, at the middle of some image.
+    """
     with DatasetWriter(folder, name="tiny", created_by="tests", seed=seed) as out:
-        for sample, images in iter_samples(TASKS, n, split="train", seed=seed, config=WORLD):
+        for number, (sample, images) in enumerate(iter_samples(TASKS, n, split="train", seed=seed, config=WORLD)):
             refs = [
                 ref.model_copy(update={"path": kept.path, "sha256": kept.sha256})
                 for ref, kept in zip(
                     sample.images, (out.add_image(im, f"{sample.id}-{k}") for k, im in enumerate(images)), strict=True
                 )
             ]
-            told = Trajectory(thinking="Target: red ring.", answer=sample.targets, writer=writer)
+            seen = [look_markup(1 + (number + k) % len(images), MIDDLE) + "Seen." for k in range(number % (looks + 1))]
+            told = Trajectory(thinking=f"Target: red ring.{''.join(seen)}", answer=sample.targets, writer=writer)
             out.add(sample.model_copy(update={"images": tuple(refs), "trajectory": told}))
     return folder
 

@@ -85,7 +85,11 @@ def as_trl(trainer: Any, batch: Any) -> dict[str, Any]:
     import torch
 
     shown, columns = [batch.prompts[n] for n in batch.groups], batch.columns
-    made = columns | {"num_images": [len(row["images"]) for row in batch.rows]}
+    images = [len(row["images"]) for row in batch.rows]
+    if batch.branches:  # as TRL does it with the images of its tools: behind those of the prompt
+        shown = [branch.after(prompt) for branch, prompt in zip(batch.branches, shown, strict=True)]
+        images = [len(prompt.image_keys) for prompt in shown]
+    made = columns | {"num_images": images}
     pixels = [prompt.pixels for prompt in shown]
     if pixels[0].dim() == 5:  # SmolVLM: one row per completion, padded with empty tiles
         for name in shown[0].inputs:

@@ -97,7 +97,13 @@ class Engine:
         prompt = Prompt(ids, {"pixel_values": torch.cat(pixels), "image_grid_thw": torch.cat(grids)} if grids else {})
         barred = [int(token) for token, value in bias.items() if value <= -100]
         stops = [*(params.get("stop_token_ids") or ()), *(() if params.get("ignore_eos") else (self.stop,))]
-        sampling = Sampling(params["max_tokens"], stops, barred, temperature)
+        texts = params.get("stop") or ()
+        assert not texts or params["include_stop_str_in_output"]
+
+        def pauses(said: Sequence[int]) -> bool:
+            return any(text in self.processor.tokenizer.decode(said) for text in texts)
+
+        sampling = Sampling(params["max_tokens"], stops, barred, temperature, pauses=pauses)
         seed = params.get("seed")
         with self._busy, torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._next_seed(prompt) if seed is None else seed)
@@ -282,6 +288,8 @@ def install(monkeypatch: pytest.MonkeyPatch, engine: Engine, mode: str = "server
 _FIELDS = {"n", "repetition_penalty", "temperature", "top_p", "top_k", "min_p", "max_tokens", "logprobs"} | {
     "logit_bias",
     "output_kind",
+    "stop",
+    "include_stop_str_in_output",
 }
 
 

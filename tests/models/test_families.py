@@ -19,7 +19,7 @@ import torch
 from fakes.families import FAMILY_MODELS, NEED_TORCHVISION
 from fakes.tiny import read_data
 from fakes.training import as_trl, first_batch, loss_and_gradients, make_trainer, rows
-from fakes.trees import completions, noise, one_by_one
+from fakes.trees import looking, noise, one_by_one
 from mirg.answers.prompts import messages, write_completion
 from mirg.answers.read import read
 from mirg.engines.base import Generation, Request
@@ -162,7 +162,7 @@ def test_images_are_resized_as_mirg_says(name: str, load: Loaded) -> None:
 
 @NAMES
 def test_a_packed_group_has_the_scores_and_gradients_of_its_completions(name: str, load: Loaded) -> None:
-    """In float32 to 1e-5; a model that cannot be packed is refused, and says what to do."""
+    """In float32 to 1e-5, with images that are shown in some completions; a model that cannot be packed is refused."""
     loaded = copied(load(name))
     model: Any = loaded.model
     assert other_attention(model) == loaded.family.unpacked, "what `mirg models` says of the family"
@@ -170,7 +170,7 @@ def test_a_packed_group_has_the_scores_and_gradients_of_its_completions(name: st
         with pytest.raises(EngineError, match="layers"):
             enable_packed_forward(model)
         return
-    shown, groups = [asked(loaded, n) for n in (2, 3, 1)], completions((3, 1, 2))
+    shown, groups = [asked(loaded, n) for n in (2, 3, 1)], looking(loaded, ((0, 2, 1), (0,), (1, 0)))
     slow = one_by_one(loaded, shown, groups)
     weights = torch.randn(len(slow), generator=torch.Generator().manual_seed(1))
     (slow * weights).sum().backward()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fakes.tiny import LOOK, write_data
 from mirg.config import dump_recipe
 from mirg.models.load import LoadedModel, load_model
 from mirg.training import quiet_libraries
@@ -50,10 +51,17 @@ def sft_recipe(folders: dict[str, Path], data: Path) -> Recipe:
 
 @pytest.fixture(scope="session")
 def skilled(shared: Callable[..., Path], sft_recipe: Recipe) -> Callable[[str], Path]:
-    """``skilled(kind)``: an SFT run after which some of the answers have the right form, so that rewards differ."""
+    """``skilled(kind)``: an SFT run after which some of the answers have the right form, so that rewards differ.
+
+    The kind "looking" is a Qwen3-VL that looks again up to twice before it answers.
+    """
     from mirg.training.sft import train_sft
 
     def run(kind: str = "qwen3_vl") -> Path:
+        if kind == "looking":
+            seen = shared("looking-data", lambda out: write_data(out, 12, looks=2))
+            settings = sft_recipe(data=str(seen), look=LOOK, steps=60, batch_size=8, save_every=60)
+            return shared("skilled-looking", lambda out: train_sft(settings, out))
         settings = sft_recipe(kind, steps=SKILL.get(kind, 40), batch_size=4, save_every=40)
         return shared(f"skilled-{kind}", lambda out: train_sft(settings, out))
 
@@ -91,7 +99,7 @@ def grpo_recipe(skilled: Callable[[str], Path], data: Path) -> Recipe:
             "log_rollouts_every": 1,
             "prompt": {"instructions": "none"},
             "optim": {"learning_rate": 1e-3, "warmup_steps": 0, "schedule": "constant"},
-        }
+        } | ({"look": LOOK, "max_new_tokens": 96} if kind == "looking" else {})
         return GrpoRecipe.model_validate(common | keys)
 
     return make

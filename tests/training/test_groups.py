@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fakes.training import as_trl, first_batch, loss_and_gradients, make_trainer
 from mirg.models.packing import base_of
-from mirg.training.grpo import GroupBatch, PlainGRPOTrainer, group_numbers, micro_batches, with_signal
+from mirg.training.group_batch import GroupBatch, group_numbers, micro_batches, with_signal
+from mirg.training.grpo import PlainGRPOTrainer
 
 Make = Callable[..., Any]
 

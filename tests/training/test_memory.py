@@ -14,17 +14,21 @@ from typer.testing import CliRunner
 from fakes.families import FAMILY_MODELS
 from fakes.memory import kept_bytes, peak_bytes
 from fakes.tiny import tiny_pair, write_tiny
-from fakes.trees import noise
+from fakes.trees import noise, turn
 from mirg.cli.main import app
 from mirg.config import dump_recipe, load_recipe
+from mirg.engines.look_turns import crop_sizes
 from mirg.families import PixelLimits
+from mirg.models.images import with_own_cells
 from mirg.models.load import LoadedModel, load_model, wrap
 from mirg.models.packing import enable_packed_forward, pack, score_packed
-from mirg.models.prompts import Prompt, encode
+from mirg.models.prompts import Branch, Prompt, encode
 from mirg.models.sampling import Sampling, complete
-from mirg.training.data import Length, grpo_rows, row_lengths, sft_rows
+from mirg.models.turns import complete_in_turns
+from mirg.training.data import Length, grpo_rows, image_tokens, row_lengths, sft_rows
 from mirg.training.grpo import train_grpo
 from mirg.training.launch import prepare_model
+from mirg.training.looks import look_room
 from mirg.training.memory import Estimate, estimate, estimate_of
 from mirg.training.recipe import GrpoRecipe, SftRecipe
 from mirg.training.sft import train_sft
@@ -121,6 +125,63 @@ def test_an_update(kind: str, keys: dict[str, Any], sizes: dict[str, int], side:
             return score_packed(model, packed)[0].sum()
 
     check_update(found, recipe, model, forward, packed.inputs)
+
+
+LOOK = {"look": {"max_looks": 2, "crop_pixels": 112 * 112}}
+
+
+class Longest:
+    """An environment whose replies are as long as they were counted, to each of the first turns."""
+
+    def __init__(self, loaded: LoadedModel, recipe: GrpoRecipe) -> None:
+        self.budget, self.room = recipe.look, look_room(recipe.look, loaded)
+        family, token = with_own_cells(loaded.family, loaded.processor), loaded.model.config.image_token_id
+        size = max(crop_sizes(family, loaded.limits, recipe.look), key=lambda one: image_tokens(one, loaded))
+        self.crops = [turn(loaded, noise(size, k)) for k in range(recipe.look.max_looks)]
+        assert [list(said.ids).count(token) for said in self.crops] == list(self.room.crops)
+
+    def pauses(self, ids: Sequence[int]) -> bool:
+        return True
+
+    def reply(self, prompt: int, branch: Branch) -> Prompt | None:
+        made = branch.replies
+        if made >= self.budget.turns - 1:
+            return None
+        shown = self.crops[made] if made < len(self.crops) else Prompt([])
+        visual = self.room.crops[made] if made < len(self.crops) else 0
+        words = self.room.text // (self.budget.turns - 1) - (len(shown.ids) - visual)
+        return Prompt([*shown.ids, *[22] * words], shown.inputs)
+
+
+def test_an_update_with_looks() -> None:
+    recipe = recipe_of(1, **LOOK)
+    loaded, shown = prepared("qwen3_vl", 112, 1, False)
+    model: Any = loaded.model
+    branch, environment = Branch([]).extended([21] * (recipe.max_new_tokens - 3), own=True), Longest(loaded, recipe)
+    while said := environment.reply(0, branch):
+        branch = branch.extended(said.ids, own=False, inputs=said.inputs).extended([21], own=True)
+    found = estimated(recipe, loaded, shown)
+    enable_packed_forward(model.train())
+    packed = pack(model, shown, [[branch] * recipe.group_size])
+    check_update(found, recipe, model, lambda: score_packed(model, packed)[0].sum(), packed.inputs)
+
+
+@pytest.mark.slow
+def test_rollouts_with_looks() -> None:
+    """Of completions that are as long as they can be."""
+    recipe = recipe_of(2, **LOOK, max_new_tokens=64)
+    loaded, shown = prepared("qwen3_vl", 112, 2, False)
+    enable_packed_forward(loaded.model)
+    parts = estimated(recipe, loaded, shown).moments["rollouts"]
+    given = sum(prompt.pixels.nbytes for prompt in shown if prompt.pixels is not None)
+    expected = parts["cache"] + parts["pixels"] + parts["temporary"] - given
+    environment = Longest(loaded, recipe)
+    sampling = Sampling(recipe.max_new_tokens, stops=[])
+
+    def work() -> None:
+        complete_in_turns(loaded.model, shown, [recipe.group_size] * 2, sampling, environment)
+
+    assert expected == pytest.approx(peak_bytes(work), rel=2 * CLOSE)
 
 
 @pytest.mark.parametrize("name", ["internvl3", "smolvlm2"])
@@ -292,6 +353,7 @@ def test_lengths_without_images_are_those_of_the_run(folders: dict[str, Path], d
         ({"beta": 0.1}, False, "a reference model"),
         ({"processes": 2, "prompts_per_step": 4}, False, "gradients are averaged in buckets"),
         ({"admission": {"policy": "resample"}}, False, "twice the prompts are held"),
+        (LOOK, False, "every completion has crops"),
     ],
 )
 def test_what_a_key_changes(keys: dict[str, Any], less: bool, why: str, folders: dict[str, Path], data: Path) -> None:

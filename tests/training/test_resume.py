@@ -101,6 +101,14 @@ DEATHS: list[tuple[str, str, Callable[[Callable[[], None]], None], dict[str, Any
     ("sft", "qwen3_vl", before_model, {}, "after the last step, which ends no epoch"),
     ("sft", "qwen2_5_vl", before_model, {"steps": 6, "lora": {"rank": 4}}, "after the last step, which ends an epoch"),
     ("grpo", "qwen3_vl", before_model, {"steps": 3}, "after the last step"),
+    ("grpo", "looking", lambda die: at_step(3, die), {"freeze_vision": True}, "with looks, and features kept"),
+    (
+        "grpo",
+        "looking",
+        lambda die: before_manifest(4, die),
+        {"iterations": 2, "micro_batch": 4},
+        "with looks, in a save",
+    ),
 ]
 
 

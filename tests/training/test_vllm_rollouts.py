@@ -204,7 +204,7 @@ def test_a_prompt_with_another_token_is_another_prompt() -> None:
     )
     rollouts = vllm.VllmRollouts(RolloutConfig(), Sampling(1, [4]))
     with pytest.raises(EngineError, match="another prompt for sample a"):
-        rollouts._draw(trainer, [{"id": "a", "images": []}], [Prompt([1, 2, 3])], [1])
+        rollouts._draw(trainer, [{"id": "a", "images": []}], [Prompt([1, 2, 3])], [1], 1)
 
 
 def test_images_are_moved_by_one_place() -> None:

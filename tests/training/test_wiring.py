@@ -242,6 +242,17 @@ GRPO_THINKING: list[Row] = [
     ("prompt.thinking", False, lambda made: made.trainer.chat_template_kwargs, {"enable_thinking": False}),
     ("prompt.thinking", False, lambda made: made.trainer.rollouts.rewards.scorer.opened, EMPTY),
 ]
+SFT_LOOKS: list[Row] = [("look.max_looks", 2, lambda made: "at most 2 times" in prompt(made), True)]
+LOOKED = "<think><look>Image-1: (0,0),(500,500)</look></think><answer>none</answer>"
+GRPO_LOOKS: list[Row] = [
+    ("look.max_looks", 2, lambda made: "at most 2 times" in prompt(made), True),
+    ("look.max_looks", 2, lambda made: made.trainer.rollouts.rewards.scorer.looks, True),
+    ("look.max_looks", 2, earned(LOOKED, 5), 0.5),  # the cost
+    *(
+        (f"reward.looks.{name}", 0.25 + k / 4, lambda made, k=k: made.trainer.reward_weights.tolist()[3 + k])
+        for k, name in enumerate(("look_image", "look_cover", "look_cost", "look_diversity", "grounded"))
+    ),
+]  # fmt: skip
 TABLES: dict[str, tuple[type[BaseModel], list[Row]]] = {
     "sft": (SftRecipe, SFT),
     "grpo": (GrpoRecipe, GRPO),
@@ -251,11 +262,14 @@ TABLES: dict[str, tuple[type[BaseModel], list[Row]]] = {
     "grpo, vLLM colocate": (GrpoRecipe, COLOCATE),
     "sft, thinking": (SftRecipe, SFT_THINKING),
     "grpo, thinking": (GrpoRecipe, GRPO_THINKING),
+    "sft, looks": (SftRecipe, SFT_LOOKS),
+    "grpo, looks": (GrpoRecipe, GRPO_LOOKS),
 }
 # Without them no run begins; every other test of this folder has them.
 NEEDED = {"model", "data", "stage"}
-# What plans a run, and what needs a package that is not here: test_plan.py, test_sharding.py, test_quantize.py.
-ELSEWHERE = {"nodes", "gpu_gb", "sharding", "lora.quantize"}
+# What plans a run, what needs a package that is not here, and the crops of trajectories with looks: test_plan.py,
+# test_sharding.py, test_quantize.py, test_look_rows.py.
+ELSEWHERE = {"nodes", "gpu_gb", "sharding", "lora.quantize", "look.crop_pixels"}
 
 
 def recipe_of(name: str, data: Path, model: Path) -> Any:

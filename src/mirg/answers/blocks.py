@@ -6,6 +6,7 @@ in the length.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from mirg.families import Family
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
+LOOK_OPEN, LOOK_CLOSE = "<look>", "</look>"  # inside the thinking, see mirg.answers.looks
 TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 
 # What a decoder may leave at the end of a completion; it says nothing about the format.
@@ -78,6 +80,11 @@ def split(text: str) -> Blocks:
     return Blocks(thinking.strip(), text[start : close if close >= 0 else end], True, problem, pairs)
 
 
+def without_end_tokens(text: str) -> str:
+    """``text`` without white space and end tokens behind it."""
+    return text[: _end(text)]
+
+
 def _end(text: str) -> int:
     """Where the text ends once white space and end tokens are left out."""
     end = len(text.rstrip())
@@ -107,6 +114,44 @@ def _structure(text: str, end: int) -> tuple[int, str | None]:
         if start < stop and not text[start:stop].isspace():
             return pairs, f"text {name}"
     return pairs, None
+
+
+# What may follow what, if looks are on: the state after each tag in each state. Any other tag breaks the format.
+_NEXT = {
+    ("start", THINK_OPEN): "thinking",
+    ("thinking", LOOK_OPEN): "looking",
+    ("looking", LOOK_CLOSE): "thinking",
+    ("thinking", THINK_CLOSE): "thought",
+    ("thought", ANSWER_OPEN): "answering",
+    ("answering", ANSWER_CLOSE): "done",
+}
+_MISPLACED = {
+    ("start", LOOK_OPEN): "a look before the thinking",
+    ("thought", LOOK_OPEN): "a look between the thinking and the answer",
+    ("answering", LOOK_OPEN): "a look inside the answer",
+    ("done", LOOK_OPEN): "a look after the answer",
+}
+_ANY_TAG = re.compile("</?(?:think|look|answer)>")
+
+
+def look_order(text: str) -> tuple[str | None, list[tuple[int, int]]]:
+    """What is wrong with the places of the looks of a completion, or None, and where the content of each look is.
+
+    Other faults of the blocks are those of :func:`split`; the scan ends at the first of them. Linear in the length.
+    """
+    state, begun = "start", 0
+    spans: list[tuple[int, int]] = []
+    for tag in _ANY_TAG.finditer(text):
+        following = _NEXT.get((state, tag[0]))
+        if following is None:
+            if state == "looking":
+                return f"a look that is not closed before {tag[0]}", spans
+            stray = f"{LOOK_CLOSE} without {LOOK_OPEN}" if tag[0] == LOOK_CLOSE else None
+            return _MISPLACED.get((state, tag[0]), stray), spans
+        if state == "looking":
+            spans.append((begun, tag.start()))
+        begun, state = tag.end(), following
+    return ("a look that is not closed" if state == "looking" else None), spans
 
 
 class RawBox(NamedTuple):

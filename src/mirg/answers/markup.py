@@ -1,5 +1,7 @@
 """Boxes inside texts: ``<box image=2>0.1,0.2,0.3,0.4</box>`` in fractions, and its spelling per model family.
 
+``<look image=2>0.1,0.2,0.3,0.4</look>`` in a thinking is a look (:mod:`mirg.answers.looks`).
+
 Questions and thinking keep the markup, so that one dataset serves every family; :func:`render` turns it into
 numbers of a family's frame when a prompt or a completion is written.
 """
@@ -16,7 +18,7 @@ from mirg.geometry import Box, box_problem
 
 Style = Literal["text", "json"]
 
-_OPEN, _CLOSE = "<box image=", "</box>"
+Kind = Literal["box", "look"]
 _LONGEST = 160  # characters between the two: an image number and four fractions; keeps the scan linear
 
 
@@ -26,19 +28,32 @@ def box_markup(image: int, box: Box) -> str:
     >>> box_markup(2, (0.1, 0.2, 0.3, 0.4))
     '<box image=2>0.1,0.2,0.3,0.4</box>'
     """
-    return f"{_OPEN}{image}>{','.join(repr(float(v)) for v in box)}{_CLOSE}"
+    return _markup("box", image, box)
 
 
-def cited(text: str) -> list[tuple[int, Box]]:
+def look_markup(image: int, box: Box) -> str:
+    """Markup of a look at ``box`` of ``Image-{image}``, as :func:`box_markup`."""
+    return _markup("look", image, box)
+
+
+def _markup(kind: Kind, image: int, box: Box) -> str:
+    return f"<{kind} image={image}>{','.join(repr(float(v)) for v in box)}</{kind}>"
+
+
+def cited(text: str, kind: Kind = "box") -> list[tuple[int, Box]]:
     """Every well-formed piece of markup as (image number, box), in order. Never raises; see :func:`markup_problem`."""
-    return [(found[0], found[1]) for _, _, found in _scan(text) if found is not None]
+    return [(found[0], found[1]) for _, _, found in _scan(text, kind) if found is not None]
 
 
 def markup_problem(text: str, n_images: int) -> str | None:
     """Say what is wrong with the first bad piece of markup of a text about ``n_images`` images, or None."""
-    for start, _, found in _scan(text):
+    return _problem(text, n_images, "box") or _problem(text, n_images, "look")
+
+
+def _problem(text: str, n_images: int, kind: Kind) -> str | None:
+    for start, _, found in _scan(text, kind):
         if found is None:
-            problem = "not <box image=N>x1,y1,x2,y2</box>"
+            problem = f"not <{kind} image=N>x1,y1,x2,y2</{kind}>"
         elif not 1 <= found[0] <= n_images:
             problem = f"Image-{found[0]} does not exist, there are {n_images} images"
         elif wrong := box_problem(found[1]):
@@ -61,17 +76,22 @@ def render(
     problem = markup_problem(text, len(sizes))
     if problem:
         raise AnswerError(problem, hint="boxes are fractions of the original image, image numbers count from 1")
-    return replaced(text, lambda image, box: spell(to_frame(box, sizes[image - 1], family, limits), family, style))
+
+    def numbers(image: int, box: Box) -> Sequence[object]:
+        return to_frame(box, sizes[image - 1], family, limits)
+
+    text = replaced(text, lambda k, box: f"<look>{look_form(str(k), numbers(k, box), family, style)}</look>", "look")
+    return replaced(text, lambda image, box: spell(numbers(image, box), family, style))
 
 
-def replaced(text: str, words: Callable[[int, Box], str]) -> str:
+def replaced(text: str, words: Callable[[int, Box], str], kind: Kind = "box") -> str:
     """``text`` with every well-formed piece of markup replaced by what ``words(image number, box)`` says.
 
     >>> replaced("Find <box image=2>0.1,0.2,0.3,0.4</box> elsewhere.", lambda image, box: f"[box in Image-{image}]")
     'Find [box in Image-2] elsewhere.'
     """
     pieces, done = [], 0
-    for start, end, found in _scan(text):
+    for start, end, found in _scan(text, kind):
         if found is not None:
             pieces += [text[done:start], words(*found)]
             done = end
@@ -87,16 +107,25 @@ def spell(numbers: Sequence[object], family: Family, style: Style | None = None)
     return f"{family.box_open}{body}{family.box_close}"
 
 
-def _scan(text: str) -> Iterator[tuple[int, int, tuple[int, Box] | None]]:
+def look_form(image: str, numbers: Sequence[object], family: Family, style: Style | None = None) -> str:
+    """What stands between the tags of a look: four ``numbers`` or names of numbers, x first."""
+    if (style or family.style) == "text":
+        return f"Image-{image}: {spell(numbers, family, 'text')}"
+    corners = ", ".join(str(n) for n in (swapped(numbers) if family.axes == "yx" else numbers))
+    return f'{{"image": {image}, "{family.box_key}": [{corners}]}}'
+
+
+def _scan(text: str, kind: Kind) -> Iterator[tuple[int, int, tuple[int, Box] | None]]:
     """(start, end, content) of every piece of markup, left to right; content None if it is malformed."""
-    start = text.find(_OPEN)
+    opening, closing = f"<{kind} image=", f"</{kind}>"
+    start = text.find(opening)
     while start >= 0:
-        inside = start + len(_OPEN)
-        close = text.find(_CLOSE, inside, inside + _LONGEST)
+        inside = start + len(opening)
+        close = text.find(closing, inside, inside + _LONGEST)
         found = _parse(text[inside:close]) if close >= 0 else None
-        end = close + len(_CLOSE) if found else inside
+        end = close + len(closing) if found else inside
         yield start, end, found
-        start = text.find(_OPEN, end)
+        start = text.find(opening, end)
 
 
 def _parse(content: str) -> tuple[int, Box] | None:

@@ -10,8 +10,18 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from mirg.answers.blocks import ANSWER_CLOSE, ANSWER_OPEN, TAGS, THINK_CLOSE, THINK_OPEN, forbid, forbid_vision
-from mirg.answers.markup import Style, render, spell
+from mirg.answers.blocks import (
+    ANSWER_CLOSE,
+    ANSWER_OPEN,
+    LOOK_CLOSE,
+    LOOK_OPEN,
+    TAGS,
+    THINK_CLOSE,
+    THINK_OPEN,
+    forbid,
+    forbid_vision,
+)
+from mirg.answers.markup import Style, look_form, render, spell
 from mirg.errors import AnswerError
 from mirg.families import RELATIVE_MAX, Family, PixelLimits
 from mirg.frames import Size, swapped, to_frame
@@ -32,6 +42,11 @@ _FULL_JSON = f"""\
 The answer is a JSON list with one object for each object found: [{{item}}]
 N is the number of the image. {_CORNERS}, {{scale}}
 If no image holds it, the answer is: []"""
+_LOOKS = """
+Inside the reasoning, you can look at a part of an image in more detail, at most {count}: {form}
+Stop after it. The part is then shown to you as a new image, called Image-Na, and you continue the reasoning.
+The answer still names the images of the question, and its boxes are boxes of the whole images."""
+_SHORT_LOOKS = " Inside the reasoning, {form} shows you a part of an image in more detail, at most {count}."
 _SHORT = "Answer as <think>reasoning</think><answer>{form}</answer>; if no image holds it, the answer is {none}."
 
 
@@ -47,10 +62,24 @@ def question_text(sample: Sample, family: Family, limits: PixelLimits | None = N
         raise AnswerError(f"the question of sample {sample.id!r}: {error.message}", hint=error.hint) from error
 
 
-def instruction_text(family: Family, instructions: Instructions = "full", style: Style | None = None) -> str:
-    """How to answer, in words: the exact format and the family's frame (full), only the format (short), or nothing."""
+def instruction_text(
+    family: Family, instructions: Instructions = "full", style: Style | None = None, max_looks: int = 0
+) -> str:
+    """How to answer, in words: the exact format and the family's frame (full), only the format (short), or nothing.
+
+    With ``max_looks``, also how to look at a part of an image (:mod:`mirg.answers.looks`).
+    """
     if instructions == "none":
         return ""
+    told = _answer_format(family, instructions, style)
+    if not max_looks:
+        return told
+    form = f"{LOOK_OPEN}{look_form('N', ('x1', 'y1', 'x2', 'y2'), family, style)}{LOOK_CLOSE}"
+    words = _LOOKS if instructions == "full" else _SHORT_LOOKS
+    return told + words.format(form=form, count="once" if max_looks == 1 else f"{max_looks} times")
+
+
+def _answer_format(family: Family, instructions: Instructions, style: Style | None) -> str:
     json_style = (style or family.style) == "json"
     line = f"Image-N: {spell(('x1', 'y1', 'x2', 'y2'), family, 'text')}"
     corners = "y1, x1, y2, x2" if family.axes == "yx" else "x1, y1, x2, y2"
@@ -73,6 +102,7 @@ def messages(
     limits: PixelLimits | None = None,
     instructions: Instructions = "full",
     style: Style | None = None,
+    max_looks: int = 0,
 ) -> list[dict[str, Any]]:
     """One user message: ``Image-1: <image>``, a line for every image, then the question and how to answer.
 
@@ -85,7 +115,7 @@ def messages(
         parts.append({"type": "text", "text": f"{'' if number == 1 else chr(10)}Image-{number}: "})
         parts.append({"type": "image", "text": None})
     question = question_text(sample, family, limits, style)
-    how = instruction_text(family, instructions, style)
+    how = instruction_text(family, instructions, style, max_looks)
     parts.append({"type": "text", "text": f"\n{question}\n{how}" if how else f"\n{question}"})
     return [{"role": "user", "content": parts}]
 
@@ -137,9 +167,10 @@ def write_completion(
 ) -> str:
     """``<think>…</think><answer>…</answer>``: what the model is trained to write. Markup in ``thinking`` is rendered.
 
-    Raises :class:`AnswerError` if the thinking holds one of the four tags, a vision token, or broken markup.
+    Raises :class:`AnswerError` if the thinking holds one of the tags, a vision token, or broken markup. Every look of
+    the thinking ends a turn (:func:`mirg.answers.looks.split_turns`).
     """
-    forbid(thinking, TAGS, "the thinking")
+    forbid(thinking, (*TAGS, LOOK_OPEN), "the thinking")
     forbid_vision(thinking, family, "the thinking")
     chain = render(thinking, sizes, family, limits, style)
     answer = write_answer(targets, sizes, family, style, limits)

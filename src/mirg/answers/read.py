@@ -7,10 +7,10 @@ style, any family's decorations, a missing thinking block), while the format sco
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mirg.answers.blocks import Blocks, RawBox, split
+from mirg.answers.blocks import Blocks, RawAnswer, RawBox, look_order, split
 from mirg.answers.grammar import parse
 from mirg.answers.image_names import LAST
 from mirg.errors import MirgError
@@ -59,13 +59,18 @@ class Reading:
     tolerated: str | None = None
 
 
-def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits | None = None) -> Reading:
+def read(
+    text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits | None = None, *, looks: bool = False
+) -> Reading:
     """The answer of a completion about images of ``sizes`` (width, height in pixels of the originals, Image-1 first).
 
     Only the answer block is read, never the thinking. Without answer tags, the text after the thinking is read
-    if it is an answer and nothing else. With a single image, a missing ``Image-1:`` is supplied.
+    if it is an answer and nothing else. With a single image, a missing ``Image-1:`` is supplied. With ``looks``, those
+    of the text are part of its format: each belongs inside the thinking and holds one box.
     """
     blocks = split(text)
+    if looks and blocks.problem is None:
+        blocks = replace(blocks, problem=look_problem(text, sizes, family, limits))
     if blocks.answer is None:
         return _failed(blocks, "the thinking never ends and no answer block follows")
     raw = parse(blocks.answer, family.box_key)
@@ -73,19 +78,13 @@ def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits |
         return _failed(blocks, f"no answer block, and the rest is not an answer: {raw.failure or raw.noise}")
     if raw.failure:
         return _failed(blocks, raw.failure)
-    images: dict[int | None, _Image] = {}
-    placed: list[ReadBox] = []
-    for box in raw.boxes:
-        image = images.get(box.image)
-        if image is None:
-            image = images[box.image] = _image(box.image, sizes, family, limits)
-        placed.append(_place(box, image, family, raw.json))
-    problems = [box.problem for box in placed]
+    boxes = placed(raw, sizes, family, limits)
+    problems = [box.problem for box in boxes]
     unnamed = "a box without its image" if NO_IMAGE_NAMED in problems else None
     reason = blocks.problem or raw.noise or unnamed or (NO_ORDER if NO_ORDER in problems else None)
     return Reading(
-        boxes=tuple(placed),
-        none=not placed,
+        boxes=tuple(boxes),
+        none=not boxes,
         failure=None,
         thinking=blocks.thinking,
         answer_text=blocks.answer.strip(),
@@ -94,6 +93,30 @@ def read(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits |
         paired_tags=blocks.pairs,
         tolerated=raw.tolerated,
     )
+
+
+def placed(raw: RawAnswer, sizes: Sequence[Size], family: Family, limits: PixelLimits | None) -> list[ReadBox]:
+    """The boxes of an answer as written, in fractions of the images that they name; arguments as :func:`read`."""
+    images: dict[int | None, _Image] = {}
+    boxes: list[ReadBox] = []
+    for box in raw.boxes:
+        image = images.get(box.image)
+        if image is None:
+            image = images[box.image] = _image(box.image, sizes, family, limits)
+        boxes.append(_place(box, image, family, raw.json))
+    return boxes
+
+
+def look_problem(text: str, sizes: Sequence[Size], family: Family, limits: PixelLimits | None = None) -> str | None:
+    """What breaks the format of the looks of a completion, or None. A look that names no place in an image does."""
+    problem, spans = look_order(text)
+    for start, end in spans:
+        raw = parse(text[start:end], family.box_key)
+        boxes = placed(raw, sizes, family, limits)
+        unread = raw.failure or raw.noise or (None if len(boxes) == 1 else f"{len(boxes)} boxes")
+        if unread or boxes[0].problem == NO_IMAGE_NAMED:
+            return f"a look that does not parse: {unread or NO_IMAGE_NAMED}"
+    return problem
 
 
 def _failed(blocks: Blocks, why: str) -> Reading:

@@ -11,19 +11,23 @@ import typer
 from typer.core import TyperCommand
 
 from mirg.cli.measured import (
+    CROP_PIXELS,
     AnswerInstructions,
     BatchSize,
     Concurrency,
+    CropPixels,
     Device,
     Dtype,
     Endpoint,
     EngineName,
     Family,
     KeyEnv,
+    Looks,
     MaxPixels,
     Thinking,
     VllmArguments,
     load_engine,
+    look_budget,
     prompts_at_once,
 )
 from mirg.console import say, table, warn
@@ -77,6 +81,8 @@ def evaluate(
     temperature: Annotated[float, typer.Option(help="0 is greedy decoding.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of sampling, if temperature is not 0.")] = 0,
     draws: Annotated[int, typer.Option(min=1, help="Answers sampled to each sample: pass@k and majority.")] = 1,
+    looks: Looks = 0,
+    crop_pixels: CropPixels = CROP_PIXELS,
     instructions: AnswerInstructions = None,
     family: Family = None,
     device: Device = None,
@@ -122,6 +128,7 @@ def evaluate(
         metrics=tuple(metrics or ()),
         draws=draws,
         overwrite=overwrite,
+        look=look_budget(looks, crop_pixels, thinking),
     )
     plugin_metrics(plan.metrics)
     given = {
@@ -360,7 +367,20 @@ def _show_summary(summary: Mapping[str, Any]) -> None:
         table("The benchmark's own metrics: percent, 95 % interval", ["metric", "value"], rows)
 
 
+def _show_looks(cost: Mapping[str, Any], by_looks: Mapping[str, Any]) -> None:
+    parts = {"all": by_looks["overall"], **by_looks["tasks"]}
+    metrics = ("image_accuracy", "joint_accuracy")
+    rows = [[name, str(block["n"]), *(_cell(block[metric]) for metric in metrics)] for name, block in parts.items()]
+    table("By number of looks: percent, 95 % interval", ["", "samples", *(TITLES[metric] for metric in metrics)], rows)
+    words = f"{cost['looks']:.2f} looks, {cost['crop_tokens']:.0f} visual tokens of crops"
+    say(f"per answer: {words}, {cost['completion_tokens']:.0f} tokens written")
+    for reason, count in cost["refused"].items():
+        say(f"{count} looks refused: {reason}")
+
+
 def _show_extras(summary: Mapping[str, Any]) -> None:
+    if by_looks := summary["metrics"].get("looks"):
+        _show_looks(summary["looks"], by_looks)
     if several := summary.get("draws"):
         _show_draws(several["k"], several["overall"], summary["metrics"]["overall"])
     if plugins := summary["metrics"].get("plugins"):

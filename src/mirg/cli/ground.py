@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mirg.cli.measured import (
+    CROP_PIXELS,
     AnswerInstructions,
     Concurrency,
+    CropPixels,
     Device,
     Endpoint,
     EngineName,
     Family,
     KeyEnv,
+    Looks,
     MaxPixels,
     Thinking,
     VllmArguments,
     load_engine,
+    look_budget,
 )
 from mirg.cli.output import json_out
 from mirg.console import clean, one_line, say, warn
@@ -28,6 +32,7 @@ from mirg.errors import ConfigError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from mirg.answers.looks import LookStep
     from mirg.engines.ask import Grounding
 
 UNREADABLE_EXIT = 1
@@ -42,6 +47,8 @@ def ground(
     out: Annotated[Path | None, typer.Option("--out", help="Draw the boxes and write the picture here (PNG).")] = None,
     family: Family = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest completion.")] = 512,
+    looks: Looks = 0,
+    crop_pixels: CropPixels = CROP_PIXELS,
     instructions: AnswerInstructions = None,
     device: Device = None,
     engine: EngineName = "local",
@@ -61,6 +68,7 @@ def ground(
     from mirg.engines.base import Generation
 
     check_picture_path(out)
+    look = look_budget(looks, crop_pixels, thinking)
     opened = open_images(images)  # before the model is loaded, which takes long
     names = [str(path) for path in images]
     asked = load_engine(model, options, [question_sample(names, opened, question)])
@@ -76,6 +84,7 @@ def ground(
         question,
         settings=Generation(max_new_tokens=max_new_tokens, batch_size=1),
         instructions=instructions,
+        look=look,
     )
     if as_json:
         json_out(grounding.as_json() | {"left_out": usable.left_out})
@@ -94,6 +103,8 @@ def as_text(grounding: Grounding) -> list[str]:
     lines = []
     if grounding.reading.thinking.strip():
         lines += ["Reasoning", *_indented(grounding.reading.thinking), ""]
+    if grounding.looks:
+        lines += ["Looks", *(f"  {look_words(k, step)}" for k, step in enumerate(grounding.looks, 1)), ""]
     if grounding.failure is not None:
         lines += ["No answer could be used", f"  {one_line(grounding.failure)}", "", "Completion"]
         lines += _indented(grounding.completion.text or "(empty)")
@@ -109,6 +120,13 @@ def as_text(grounding: Grounding) -> list[str]:
     if grounding.completion.finish == "length":
         lines += ["", f"The completion was cut at {grounding.completion.tokens} tokens: raise --max-new-tokens."]
     return lines
+
+
+def look_words(number: int, step: LookStep) -> str:
+    """One look as a line: its number, the crop and its pixels in the original, or why it was refused."""
+    if step.refusal is not None or step.pixels is None:
+        return f"{number}. {step.refusal}"
+    return f"{number}. {step.name}  " + "({}, {}) to ({}, {}) px".format(*step.pixels)
 
 
 def _indented(text: str) -> list[str]:
@@ -136,6 +154,8 @@ def save_picture(grounding: Grounding, images: Sequence[Image], out: Path) -> No
 
     predicted = [Mark(found.image, found.box) for found in grounding.found]
     given = [Mark(image, box) for image, box in cited(grounding.question)]
+    looks = enumerate(grounding.looks or (), 1)
+    given += [Mark(s.look.image, s.look.box, f"look {k}") for k, s in looks if s.look and s.refusal is None]
     buffer = io.BytesIO()
     draw_sample(images, predicted=predicted, given=given).save(buffer, PICTURES[out.suffix.lower()])
     write_atomic(out, buffer.getvalue())

@@ -14,11 +14,13 @@ from mirg.console import say, warn
 from mirg.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mirg.answers.looks import LookBudget
     from mirg.engines.base import Engine
     from mirg.evaluation.measure import MeasureReport
     from mirg.families import PixelLimits
     from mirg.samples import Sample
 
+CROP_PIXELS = 262_144
 VLLM_BATCH = 256  # prompts that vLLM is given at once if --batch-size is not given; it schedules them itself
 
 Dataset = Annotated[Path, typer.Argument(help="A dataset folder.")]
@@ -55,6 +57,10 @@ Concurrency = Annotated[int, typer.Option(min=1, help="Requests to the endpoint 
 MaxPixels = Annotated[
     int | None, typer.Option(help="Most pixels of an image that is sent to the endpoint. Default: the family's.")
 ]
+Looks = Annotated[
+    int, typer.Option(min=0, max=16, help="Looks at parts of the images, shown enlarged, per answer; 0: none.")
+]
+CropPixels = Annotated[int, typer.Option(min=1024, help="With --looks: pixels of an enlarged part.")]
 Copy = Annotated[bool, typer.Option("--copy", help="Copy the images instead of referring to their paths.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -63,6 +69,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 def prompts_at_once(given: int | None, engine: str, local: int = 16) -> int:
     """The batch size: as ``given``, else what suits the engine."""
     return given or (VLLM_BATCH if engine == "vllm" else local)
+
+
+def look_budget(looks: int, crop_pixels: int, thinking: str | None = None) -> LookBudget:
+    """The budget of ``--looks`` and ``--crop-pixels``; ConfigError if the model may not think."""
+    from mirg.answers.looks import LookBudget
+
+    if looks and thinking == "off":
+        raise ConfigError("--looks needs the model's thinking", hint="leave out --thinking off: a look is part of it")
+    return LookBudget(max_looks=looks, crop_pixels=crop_pixels)
 
 
 def load_engine(
@@ -84,7 +99,8 @@ def load_engine(
         remote = load.Remote(*(options[name] for name in ("endpoint", "key_env", "concurrency", "max_pixels")))
     if options["engine"] == "vllm":
         arguments = _vllm_arguments(options["vllm"] or ())
-        offline = Offline(arguments, samples, options["instructions"], options["max_new_tokens"])
+        look = look_budget(options.get("looks", 0), options.get("crop_pixels", CROP_PIXELS))
+        offline = Offline(arguments, samples, options["instructions"], options["max_new_tokens"], look)
     elif options["vllm"]:
         raise ConfigError("--vllm needs --engine vllm", hint="it passes arguments to vllm.LLM")
     return load.load_engine(

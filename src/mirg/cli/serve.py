@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mirg.cli.measured import CROP_PIXELS, CropPixels, Looks, look_budget
 from mirg.console import log_to_console, say
 from mirg.errors import ConfigError
 
@@ -25,6 +26,8 @@ def serve(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a request must be answered.")] = 300,
     batch_size: Annotated[int, typer.Option(min=1, help="Waiting requests per forward pass.")] = 8,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Pixels of an image as the model sees it.")] = None,
+    looks: Looks = 0,
+    crop_pixels: CropPixels = CROP_PIXELS,
     family: Annotated[str | None, typer.Option(help="Model family, if the model does not name it.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 …")] = None,
@@ -63,6 +66,6 @@ def serve(
     shown = None if max_pixels is None else PixelLimits(min(max_pixels, 56 * 56), max_pixels)
     engine = load_engine(model, family=family, device=device, dtype=dtype, limits=shown)
     log_to_console()
-    app = create_app(engine, name=name, limits=limits)
+    app = create_app(engine, name=name, limits=limits, look=look_budget(looks, crop_pixels))
     say(f"{name or served_name(engine)} at http://{HOST}:{listening.getsockname()[1]}/v1")
     make_server(app, limits).run(sockets=[listening])

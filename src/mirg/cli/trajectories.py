@@ -147,6 +147,7 @@ def build(
         typer.Option(help="rules: plain sentences (the default), or terse forms for mirg-tiny."),
     ] = None,
     seed: Annotated[int, typer.Option(help="rules: seed of the wording of plain sentences.")] = 0,
+    looks: Annotated[int, typer.Option(min=0, max=16, help="rules: looks at small targets in a chain; 0: none.")] = 0,
     recipe: Annotated[
         str | None, typer.Option(help="teacher: a recipe file, or one that ships, such as teacher/openai.")
     ] = None,
@@ -174,6 +175,8 @@ def build(
 
     source = DatasetFolder.open(dataset)
     if writer == "teacher":
+        if looks:
+            raise ConfigError("--looks is for the writer rules", hint="for a teacher: -s look.max_looks=2")
         if voice is not None:
             raise ConfigError("a teacher has its own voice", hint="leave out --voice, or choose --writer rules")
         told = TeacherOptions(
@@ -203,6 +206,7 @@ def build(
                 writer=writer,
                 voice=voice,
                 seed=seed,
+                looks=looks,
                 overwrite=overwrite,
                 config=VerifyConfig(checks=tuple(checks or ())),
                 on_progress=lambda done: tell("trajectories", done, len(source)),

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mirg.answers import ordinals
 from mirg.answers.blocks import ANSWER_CLOSE, ANSWER_OPEN, TAGS
+from mirg.answers.looks import LookBudget, LookStep, replay
 from mirg.answers.prompts import Instructions, messages
 from mirg.answers.read import Reading, read
 from mirg.engines.base import Completion, Engine, Generation, Request, Watch, complete_watched, instructions_of
+from mirg.engines.looking import LookEnvironment, looked
 from mirg.errors import ConfigError, ImageError
 from mirg.frames import input_size
 from mirg.geometry import Box, box_problem, clip
@@ -59,6 +61,7 @@ class Grounding:
     reading: Reading
     found: tuple[FoundBox, ...]
     mentioned: tuple[FoundBox, ...] = ()
+    looks: tuple[LookStep, ...] | None = None  # in order; None: looks are off
 
     @property
     def failure(self) -> str | None:
@@ -86,6 +89,7 @@ class Grounding:
             "completion": self.completion.text,
             "tokens": self.completion.tokens,
             "finish": self.completion.finish,
+            **({} if self.looks is None else {"looks": [_look_json(step) for step in self.looks]}),
         }
 
     def _box_json(self, found: FoundBox) -> dict[str, Any]:
@@ -159,30 +163,45 @@ def ask(
     settings: Generation | None = None,
     instructions: Instructions | None = None,
     watch: Watch | None = None,
+    look: LookBudget | None = None,
 ) -> Grounding:
     """Ask ``engine`` the question about ``images``, which it knows as ``Image-1`` … in this order.
 
     ``names`` appear only in the output. The question can refer to a place by ``<box image=1>0.1,0.2,0.3,0.4</box>``, in
     fractions. ``instructions`` None means those that the engine's model was trained with, "full" if that is not known.
-    ``watch`` is given the completion while it grows.
-    Raises :class:`mirg.errors.AnswerError` if the question cannot be written as a prompt.
+    ``look`` says how often the model may look at a part of an image. ``watch`` is given the completion while it grows,
+    without looks only. Raises :class:`mirg.errors.AnswerError` if the question cannot be written as a prompt.
     """
     sample = question_sample(names, images, question)
-    prompt = messages(sample, engine.family, engine.limits, instructions_of(engine, instructions))
-    completion = complete_watched(
-        engine, Request(sample.id, prompt, list(images)), settings or Generation(batch_size=1), watch
-    )
-    reading = read(completion.text, sample.sizes, engine.family, engine.limits)
+    look, family, limits = look or LookBudget(), engine.family, engine.limits
+    told = instructions_of(engine, instructions)
+    prompt = messages(sample, family, limits, told, max_looks=look.max_looks)
+    request, settings = Request(sample.id, prompt, list(images)), settings or Generation(batch_size=1)
+    steps = None
+    if look.max_looks:
+        environment = LookEnvironment(images, family, look, limits)
+        completion = looked(engine, [request], [environment], settings, 1)[0][0].completion
+        steps = tuple(replay(completion.text, sample.sizes, family, look, limits))
+    else:
+        completion = complete_watched(engine, request, settings, watch)
+    reading = read(completion.text, sample.sizes, family, limits, looks=steps is not None)
     found = _found(reading, sample.sizes)
     mentioned: tuple[FoundBox, ...] = ()
     if reading.failure and not any(tag in completion.text for tag in TAGS):
-        said = read(f"{ANSWER_OPEN}{completion.text}{ANSWER_CLOSE}", sample.sizes, engine.family, engine.limits)
+        said = read(f"{ANSWER_OPEN}{completion.text}{ANSWER_CLOSE}", sample.sizes, family, limits)
         mentioned = tuple(box for box in _found(said, sample.sizes) if box.pixels)
-    return Grounding(question, tuple(names), tuple(sample.sizes), completion, reading, found, mentioned)
+    return Grounding(question, tuple(names), tuple(sample.sizes), completion, reading, found, mentioned, steps)
 
 
 def _found(reading: Reading, sizes: Sequence[tuple[int, int]]) -> tuple[FoundBox, ...]:
     return tuple(FoundBox(b.image, b.box, _pixels(b.box, sizes, b.image), b.problem) for b in reading.boxes)
+
+
+def _look_json(step: LookStep) -> dict[str, Any]:
+    """A look as plain data: the image and its box in fractions, the crop's name and pixels, or why it was refused."""
+    look = step.look
+    place = {"image": look.image if look else None, "box": look.box if look else None}
+    return {**place, "name": step.name, "pixels": step.pixels, "refusal": step.refusal}
 
 
 def _pixels(box: Box, sizes: Sequence[tuple[int, int]], image: int) -> tuple[int, int, int, int] | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from mirg.answers.looks import LookBudget
 from mirg.errors import ConfigError, EngineError
 from mirg.families import Family, PixelLimits
 
@@ -86,13 +87,14 @@ class Offline:
     """vLLM inside this process. ``arguments`` are those of ``vllm.LLM`` and win over what mirg chooses.
 
     The ``samples`` that will be asked with ``instructions``, and the ``new_tokens`` of a completion, say how long
-    prompts and completions become and how many images a prompt has.
+    prompts and completions become and how many images a prompt has; with ``look``, crops are added to both.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     samples: Iterable[Sample] = ()
     instructions: Instructions | None = None
     new_tokens: int = 512
+    look: LookBudget = field(default_factory=LookBudget)
 
 
 def draw_seed(seed: int, request: str, draw: int) -> int:

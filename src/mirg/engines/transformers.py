@@ -6,24 +6,28 @@ completed by their own ``generate``; greedy completions are the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mirg.answers.blocks import forbid_vision
 from mirg.engines.base import Completion, Generation, Request, Watch
+from mirg.engines.look_turns import LookTurns
+from mirg.engines.looking import Looked, LookEnvironment
 from mirg.errors import AnswerError, ConfigError, DataError, EngineError
 from mirg.models.load import LoadedModel, fingerprint, forbidden_tokens
 from mirg.models.packing import enable_packed_forward, other_attention
-from mirg.models.prompts import Asked, Prompt, encode_all, require_thinking_switch
+from mirg.models.prompts import Asked, Branch, Prompt, encode_all, require_thinking_switch
 from mirg.models.sampling import Sampling, complete, complete_by_generate
+from mirg.models.turns import complete_in_turns, turns_by_generate
 
 if TYPE_CHECKING:
     from typing import Any
 
     from mirg.families import Family, PixelLimits
 
+T = TypeVar("T")
 # Prompt tokens of one forward pass: on a CPU, activations of more do not fit its caches; elsewhere it bounds memory.
 PREFILL = {"cpu": 1024}
 PREFILL_ELSEWHERE = 16_384
@@ -62,30 +66,41 @@ class TransformersEngine:
 
         A pure function of the seed, the requests of the call, and ``n``.
         """
-        return self._sample(requests, settings, n)
+        return self._ordered(requests, settings, lambda rows: self._batch([requests[k] for k in rows], settings, n))
 
     def complete_watched(self, request: Request, settings: Generation, watch: Watch) -> Completion:
         """The completion of :meth:`generate`; ``watch`` is given its text after every token."""
-        return self._sample([request], settings, 1, watch)[0][0]
+        return self._ordered([request], settings, lambda _: self._batch([request], settings, 1, watch))[0][0]
 
-    def _sample(
-        self, requests: Sequence[Request], settings: Generation, n: int, watch: Watch | None = None
-    ) -> list[list[Completion]]:
+    def look(
+        self, requests: Sequence[Request], environments: Sequence[LookEnvironment], settings: Generation, n: int
+    ) -> list[list[Looked]]:
+        """As :func:`mirg.engines.looking.looked`: a prompt is encoded once for all turns of its completions."""
+        return self._ordered(
+            requests,
+            settings,
+            lambda rows: self._looking([requests[k] for k in rows], [environments[k] for k in rows], settings, n),
+        )
+
+    def _ordered(
+        self, requests: Sequence[Request], settings: Generation, work: Callable[[list[int]], list[T]]
+    ) -> list[T]:
+        """What ``work`` makes of the numbers of the requests, by batches."""
         import torch
 
         # Neighbours of like length waste little padding; the original order is restored at the end.
         sizes = [(len(one.images), len(str(one.messages)) + len(one.prefix)) for one in requests]
         order = sorted(range(len(requests)), key=sizes.__getitem__)
-        done: dict[int, list[Completion]] = {}
+        done: dict[int, T] = {}
         with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(settings.seed)
             for start in range(0, len(order), settings.batch_size):
                 chunk = order[start : start + settings.batch_size]
-                done |= zip(chunk, self._batch([requests[k] for k in chunk], settings, n, watch), strict=True)
+                done |= zip(chunk, work(chunk), strict=True)
         return [done[k] for k in range(len(requests))]
 
     def _batch(
-        self, requests: Sequence[Request], settings: Generation, n: int, watch: Watch | None
+        self, requests: Sequence[Request], settings: Generation, n: int, watch: Watch | None = None
     ) -> list[list[Completion]]:
         """``watch`` sees the first completion of the first prompt."""
         prompts, tokenizer = self._prompts(requests), self.loaded.tokenizer
@@ -94,17 +109,41 @@ class TransformersEngine:
             if watch is not None:  # half of a character is not shown
                 watch(completion_of(tokenizer, grown[0], 0, prompts[0].opened).text.removesuffix("\ufffd"))
 
-        sampling = Sampling(
+        sampling = replace(self._sampling(settings), watch=None if watch is None else tell)
+        draw = complete if self._packed else complete_by_generate
+        groups = zip(prompts, draw(self.loaded.model, prompts, [n] * len(prompts), sampling), strict=True)
+        return [[completion_of(tokenizer, ids, len(p.ids), p.opened) for ids in said] for p, said in groups]
+
+    def _looking(
+        self, requests: Sequence[Request], environments: Sequence[LookEnvironment], settings: Generation, n: int
+    ) -> list[list[Looked]]:
+        prompts = self._prompts(requests)
+        looks = LookTurns(self.loaded.processor, environments, prompts, self._thinking(requests[0]))
+        draw = complete_in_turns if self._packed else turns_by_generate
+        groups = draw(self.loaded.model, prompts, [n] * len(prompts), self._sampling(settings), looks)
+        most = settings.max_new_tokens
+        return [[self._looked(looks, k, prompts[k], one, most) for one in group] for k, group in enumerate(groups)]
+
+    def _looked(self, looks: LookTurns, number: int, prompt: Prompt, branch: Branch, most: int) -> Looked:
+        """A completion with its turns. A turn that ends with a look was not cut off."""
+        turns, opened, begin = [], prompt.opened, len(prompt.ids)
+        for own, ids in branch.runs:
+            if own:
+                turns.append(replace(completion_of(self.loaded.tokenizer, ids, begin, opened), finish="stop"))
+                opened = looks.opened
+            begin += len(ids)
+        if branch.written >= most and branch.ids[-1] != self.loaded.tokenizer.eos_token_id:
+            turns[-1] = replace(turns[-1], finish="length")
+        return Looked(tuple(turns), tuple(looks.answers(number, branch)))
+
+    def _sampling(self, settings: Generation) -> Sampling:
+        return Sampling(
             settings.max_new_tokens,
             stops=[self.loaded.tokenizer.eos_token_id],
             forbidden=self._forbidden,
             temperature=settings.temperature,
             prefill=PREFILL.get(self.loaded.model.device.type, PREFILL_ELSEWHERE),
-            watch=None if watch is None else tell,
         )
-        draw = complete if self._packed else complete_by_generate
-        groups = zip(prompts, draw(self.loaded.model, prompts, [n] * len(prompts), sampling), strict=True)
-        return [[completion_of(tokenizer, ids, len(p.ids), p.opened) for ids in said] for p, said in groups]
 
     def _prompts(self, requests: Sequence[Request]) -> list[Prompt]:
         with refusals():
@@ -115,8 +154,11 @@ class TransformersEngine:
             ]
 
     def _asked(self, request: Request) -> Asked:
-        thinking = self.thinking if request.thinking is None else request.thinking
+        thinking = self._thinking(request)
         return Asked(request.messages, request.images, request.sample_id, thinking, bool(request.prefix))
+
+    def _thinking(self, request: Request) -> bool | None:
+        return self.thinking if request.thinking is None else request.thinking
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mirg.answers.prompts import messages
 from mirg.engines.base import Completion, Generation, Offline, Request, draw_seed, instructions_of
+from mirg.engines.look_turns import look_tokens
 from mirg.engines.transformers import completion_of, prefix_tokens, refusals
 from mirg.errors import ConfigError, EngineError, MirgError
 from mirg.models.load import LoadedModel, fingerprint, forbidden_tokens, load_model, load_skeleton
@@ -114,14 +115,16 @@ class VllmEngine:
         if not images:
             return {}
         most = getattr(self.loaded.model.config.get_text_config(), "max_position_embeddings", None)
-        needed = tokens + offline.new_tokens
-        limit = {"image": images, "video": 0}
+        text, crop = look_tokens(self._processor, self.family, self.limits or self.family.limits, offline.look)
+        needed = tokens + offline.new_tokens + text + crop * offline.look.max_looks
+        limit = {"image": offline.look.images(images), "video": 0}
         return {"limit_mm_per_prompt": limit, "max_model_len": min(needed, most or needed)}
 
     def _prompt_length(self, sample: Sample, offline: Offline) -> int:
         """Tokens of the prompt with its visual tokens, and those of the sample's chain if it has one."""
         refuse_for_family(sample, self.family, self.limits)
-        asked = messages(sample, self.family, self.limits, instructions_of(self, offline.instructions))
+        told = instructions_of(self, offline.instructions)
+        asked = messages(sample, self.family, self.limits, told, max_looks=offline.look.max_looks)
         text = render(self._processor, asked, len(sample.images), sample.id).text
         chain = sample.trajectory.thinking if sample.trajectory else ""
         lengths = [len(self._tokens(text)), len(self._tokens(chain)) + _ANSWER_TAGS if chain else 0]

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mirg.answers.blocks import ANSWER_OPEN
+from mirg.answers.markup import cited
 from mirg.answers.prompts import write_completion
 from mirg.engines.base import Engine, Generation, Request
 from mirg.errors import AnswerError, ConfigError, MirgError, first_problem
@@ -101,6 +102,9 @@ def written_chain(sample: Sample, engine: Engine) -> str:
     """
     if sample.trajectory is None:
         raise AnswerError("the sample has no trajectory", hint="run `mirg trajectories build` first")
+    if cited(sample.trajectory.thinking, "look"):
+        hint = "filter a dataset whose trajectories were built without --looks"
+        raise AnswerError("the chain looks at parts of images, which it cannot be continued after", hint=hint)
     whole = write_completion(sample.trajectory.thinking, (), sample.sizes, engine.family, limits=engine.limits)
     return whole[: whole.index(ANSWER_OPEN)]  # the thinking holds no tag: that was refused
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mirg.answers.blocks import split
+from mirg.answers.looks import LOOK_BLOCK
 from mirg.answers.markup import cited, replaced
 from mirg.errors import EvaluationError, ImageError, MirgError
 from mirg.evaluation.compare import Evaluation, common
 from mirg.evaluation.failures import NO_SUCH_IMAGE, named_image, true_box_ious
-from mirg.evaluation.records import Outcome, Record
+from mirg.evaluation.records import Outcome, Record, SeenLook
 from mirg.report.cards import PER_OUTCOME, select, shuffle_key
-from mirg.report.data import OUTCOME_TITLES, Example, Examples, GalleryItem, Mark, PartLine, Picture
+from mirg.report.data import OUTCOME_TITLES, Example, Examples, GalleryItem, LookShown, Mark, PartLine, Picture
 from mirg.samples import DatasetFolder, ImageRef, Sample
 from mirg.samples.card import CARD_FILE
 
@@ -66,7 +67,7 @@ class Gallery:
         """The record of one model as a gallery item; without its sample it has no question and no images."""
         sample = self.samples.get(record.id)
         parts = {"format": record.format, "image": record.image_reward, "object": record.object_reward}
-        parts["total"] = record.total
+        parts |= {"total": record.total} | (record.look_rewards or {})
         return GalleryItem(
             sample_id=record.id,
             task=record.task,
@@ -77,12 +78,13 @@ class Gallery:
             true=tuple(Mark(target.image, target.box, target.label) for target in record.targets),
             predicted=tuple(Mark(box.image, box.box, box.problem or "") for box in record.predicted),
             given=tuple(Mark(image, box) for image, box in cited(sample.question)) if sample else (),
-            thinking=record.thinking,
+            thinking=readable_looks(record),
             answer=answer_part(record),
             failure=record.failure,
             parts=tuple(PartLine(name, value, record.reasons.get(name)) for name, value in parts.items()),
             iou=record.iou,
             tokens=record.completion_tokens,
+            looks=tuple(_look(look) for look in record.looks or ()),
         )
 
     def pictures(self, sample: Sample) -> tuple[Picture, ...]:
@@ -105,6 +107,23 @@ def readable(question: str) -> str:
     'Find [the box in Image-2] elsewhere.'
     """
     return replaced(question, lambda image, box: f"[the box in Image-{image}]")
+
+
+def readable_looks(record: Record) -> str:
+    """The thinking of a record, with the number and the name of each look in the place of its numbers.
+
+    >>> readable_looks(record)  # one look in its thinking
+    'A closer look. [look 1: Image-2a] It is here.'
+    """
+    pieces = LOOK_BLOCK.split(record.thinking)
+    looks = record.looks if record.looks and len(pieces) == len(record.looks) + 1 else []
+    names = [f" [look {k}: {look.name or look.refusal}] " for k, look in enumerate(looks, 1)]
+    return "".join(piece + name for piece, name in zip(pieces, [*names, ""], strict=True)) if looks else record.thinking
+
+
+def _look(look: SeenLook) -> LookShown:
+    mark = None if look.image is None or look.box is None else Mark(look.image, look.box, look.name)
+    return LookShown(mark, look.name or look.refusal or "", look.refusal is not None)
 
 
 def answer_part(record: Record) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mirg.errors import EvaluationError, MirgError
-from mirg.evaluation import mc_bench
+from mirg.evaluation import looks, mc_bench
 from mirg.evaluation.chance import chance
 from mirg.evaluation.compare import Evaluation, difference
 from mirg.evaluation.metrics import TITLES, table
@@ -116,7 +116,7 @@ def task_tables(evaluated: Sequence[Evaluation]) -> tuple[TaskTable, ...]:
         if any(row for kind, row in found if kind == "tasks"):
             rows = tuple(row for _, row in found if row)
             tables.append(TaskTable(column(key), tuple(e.name for e in evaluated), rows))
-    return (*tables, *_tables_of(evaluated, "mc_bench", mc_bench.TITLES))
+    return (*tables, *_tables_of(evaluated, "mc_bench", mc_bench.TITLES), *_tables_of(evaluated, "looks", looks.TITLES))
 
 
 def plugin_tables(evaluated: Sequence[Evaluation]) -> tuple[TaskTable, ...]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from mirg.answers.blocks import THINK_CLOSE, THINK_OPEN, split
+from mirg.answers.looks import LookBudget, replay
 from mirg.engines.base import OpenedBy
 from mirg.errors import EvaluationError, first_problem
 from mirg.evaluation.agreement import NOTHING, agree
@@ -17,8 +18,10 @@ from mirg.evaluation.majority import Answer, majority
 from mirg.families import Family, PixelLimits
 from mirg.geometry import Box
 from mirg.rewards import RewardConfig, score
+from mirg.rewards.looks import look_parts
 from mirg.rewards.total import DEFAULT
 from mirg.samples.schema import Sample, Target
+from mirg.samples.tokens import image_tokens
 from mirg.storage import BadLine, read_jsonl
 
 RECORDS_FILE = "records.jsonl"
@@ -37,6 +40,21 @@ class PredictedBox(BaseModel):
     image: int
     box: Box
     problem: str | None = None
+
+
+class SeenLook(BaseModel):
+    """A look of a completion: ``name`` is that of the crop, ``tokens`` its visual tokens; or the ``refusal`` in words.
+
+    ``box`` is in fractions of the image; both are None if the look named no place.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image: int | None = None
+    box: Box | None = None
+    name: str = ""
+    tokens: int = 0
+    refusal: str | None = None
 
 
 class Identified(BaseModel):
@@ -62,7 +80,8 @@ class Record(Identified):
     prompt, images, settings and reader the row was made (:mod:`mirg.evaluation.batches`). ``form`` is the question
     without what it asks for (:func:`question_form`); rows of releases that did not write it have "". ``opened_by`` says
     who wrote the tag at the beginning of the thinking (:class:`mirg.engines.base.Completion`). ``draw`` counts several
-    answers to one sample from 0; it is None, and not written, if each sample has one answer.
+    answers to one sample from 0; it is None, and not written, if each sample has one answer. ``looks``, in order, and
+    their rewards are None, and not written, if looks are off.
     """
 
     task: str
@@ -93,6 +112,8 @@ class Record(Identified):
     form: str = ""
     opened_by: OpenedBy = "model"
     draw: int | None = None
+    looks: list[SeenLook] | None = None
+    look_rewards: dict[str, float] | None = None
 
     @property
     def place(self) -> tuple[str, int | None]:
@@ -102,8 +123,9 @@ class Record(Identified):
     @model_serializer(mode="wrap")
     def _row(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         row: dict[str, Any] = write(self)
-        if self.draw is None:
-            row.pop("draw", None)
+        for name in ("draw", "looks", "look_rewards"):
+            if getattr(self, name) is None:
+                row.pop(name, None)
         return row
 
 
@@ -119,11 +141,19 @@ def make_record(
     key: str = "",
     opened_by: OpenedBy = "model",
     draw: int | None = None,
+    look: LookBudget | None = None,
 ) -> Record:
-    """Read and score one completion. Total on any text; lone surrogates, which no file can hold, become ``?``."""
+    """Read and score one completion. Total on any text; lone surrogates, which no file can hold, become ``?``.
+
+    With a ``look`` budget, its looks are recorded with their rewards; the completion then has all turns of the model.
+    """
     if not completion.isascii():
         completion = completion.encode("utf-8", "replace").decode("utf-8")
-    scored = score(completion, sample, family, rewards or DEFAULT, limits)
+    looks, looked = None, {}
+    if look is not None and look.max_looks:
+        looks = _looks(completion, sample, family, look, limits)
+        looked = look_parts(completion, sample, family, look, limits)
+    scored = score(completion, sample, family, rewards or DEFAULT, limits, looks=looks is not None)
     reading = scored.reading
     agreement = NOTHING
     outcome: Outcome = "unreadable"
@@ -148,7 +178,7 @@ def make_record(
         image_reward=scored.image.value,
         object_reward=scored.object.value,
         total=scored.total,
-        reasons=scored.reasons,
+        reasons=scored.reasons | {name: part.reason for name, part in looked.items() if part.reason},
         image_correct=agreement.images,
         iou=agreement.iou,
         correct_30=agreement.at(0.3),
@@ -160,7 +190,24 @@ def make_record(
         form=question_form(sample),
         opened_by=opened_by,
         draw=draw,
+        looks=looks,
+        look_rewards={name: part.value for name, part in looked.items()} or None,
     )
+
+
+def _looks(
+    completion: str, sample: Sample, family: Family, budget: LookBudget, limits: PixelLimits | None
+) -> list[SeenLook]:
+    return [
+        SeenLook(
+            image=step.look.image if step.look else None,
+            box=step.look.box if step.look else None,
+            name=step.name,
+            tokens=image_tokens(step.shown, family, limits) if step.shown else 0,
+            refusal=step.refusal,
+        )
+        for step in replay(completion, sample.sizes, family, budget, limits)
+    ]
 
 
 def thinking_counts(records: Sequence[Record]) -> dict[str, int]:

@@ -14,19 +14,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
-from mirg.answers.prompts import Instructions
+from mirg.answers.looks import LOOKS_VERSION, LookBudget
+from mirg.answers.prompts import Instructions, messages
 from mirg.engines.base import Completion, Engine, Generation, Request, Streaming, several
+from mirg.engines.looking import LookEnvironment, looked
 from mirg.errors import ConfigError, EngineError, EvaluationError, MirgError
 from mirg.evaluation.batches import Batch, PromptForm, batches, run_settings
 from mirg.evaluation.chance import chance
 from mirg.evaluation.diagnostics import diagnostics
 from mirg.evaluation.draws import draw_rows, draws_summary
 from mirg.evaluation.failures import failures
+from mirg.evaluation.looks import looks_cost, looks_table
 from mirg.evaluation.mc_bench import mc_bench_table
 from mirg.evaluation.metrics import PluginMetrics, plugin_metrics, plugin_table, table
 from mirg.evaluation.pass_rates import check_k
@@ -83,7 +88,8 @@ class Plan:
     (:func:`mirg.evaluation.metrics.plugin_metrics`). ``prompt`` None: :func:`mirg.answers.prompts.messages`.
     ``scoring`` None: the boxes of the answer. ``draws`` answers are sampled to each sample; ConfigError if there are
     several at temperature 0, or with a ``scoring``. ``variant`` says how the samples of the dataset were changed
-    (:mod:`mirg.evaluation.variants`), which are then taken as they come; it is part of the key of every row.
+    (:mod:`mirg.evaluation.variants`), which are then taken as they come; it is part of the key of every row. ``look``
+    says how often the model may look at a part of an image (:mod:`mirg.engines.looking`).
     """
 
     generation: Generation = field(default_factory=Generation)
@@ -97,10 +103,13 @@ class Plan:
     scoring: Scoring | None = None
     overwrite: bool = False
     variant: Mapping[str, Any] | None = None
+    look: LookBudget = field(default_factory=LookBudget)
 
     def __post_init__(self) -> None:
-        """Refuse several answers that would all be the same."""
+        """Refuse several answers that would all be the same, and looks if the answer is not a box."""
         check_k(self.draws, self.generation)
+        if self.look.max_looks and (self.scoring or self.prompt):
+            raise ConfigError("looks are for answers that are boxes, in mirg's own prompt", hint="leave --looks out")
         if self.scoring and self.draws > 1:
             raise ConfigError("several answers are only compared if they are boxes", hint="leave --draws out")
 
@@ -125,7 +134,8 @@ def evaluate(
     samples = select(rows, plan) if plan.variant is None else list(rows)
     if not samples:
         raise EvaluationError(f"{dataset.root}: no sample to evaluate", hint=f"{len(bad_rows)} rows are broken")
-    if isinstance(engine, Streaming):
+    looks = plan.look.max_looks > 0
+    if isinstance(engine, Streaming) and not looks:
         plan = replace(plan, generation=replace(plan.generation, batch_size=1))
     settings = run_settings(engine, dataset, plan.generation, plan.instructions, plan.rewards)
     settings |= {"tasks": sorted(plan.tasks)} | ({"metrics": list(plan.metrics)} if plan.metrics else {})
@@ -133,6 +143,7 @@ def evaluate(
     settings |= {"draws": plan.draws} if plan.draws > 1 else {}
     settings |= {} if plan.variant is None else {"variant": dict(plan.variant)}
     settings |= {"scoring": plan.scoring.name} if plan.scoring else {}
+    settings |= {"look": plan.look.model_dump() | {"version": LOOKS_VERSION}} if looks else {}
     metrics = plugin_metrics(plan.metrics)
     numbers: _Numbers = {}
     by_id = {sample.id: sample for sample in samples}
@@ -141,8 +152,9 @@ def evaluate(
         rejected = [_rejected(r.id or "", "", f"{r.file}:{r.row}: {r.field}: {r.reason}") for r in refused_items]
         rejected += [_rejected(r.id or "", "", f"row {r.row}: {r.field}: {r.reason}") for r in bad_rows]
         done = 0
-        parts = batches(engine, dataset, samples, plan.generation, settings, plan.prompt)
-        fill = _stream if isinstance(engine, Streaming) else _fill
+        form = PromptForm("looks", partial(messages, max_looks=plan.look.max_looks)) if looks else plan.prompt
+        parts = batches(engine, dataset, samples, plan.generation, settings, form)
+        fill = _fill_looking if looks else _stream if isinstance(engine, Streaming) else _fill
         for count, made, refused in fill(engine, plan, parts, store):
             numbers |= _numbers(made, by_id, metrics)  # at once, so that an error in a plug-in is seen early
             rejected += refused
@@ -214,9 +226,11 @@ def summarise(
 
 def _box_tables(records: Sequence[Record]) -> dict[str, Any]:
     failed = failures(records)
+    by_looks = looks_table(records)
     return {
         "thinking": thinking_counts(records),
-        "metrics": table(records),
+        **({"looks": looks_cost(records)} if by_looks else {}),
+        "metrics": table(records) | ({"looks": by_looks} if by_looks else {}),
         "chance": chance(records),
         "failures": failed,
         "diagnostics": diagnostics(records, failed),
@@ -249,9 +263,12 @@ def _fill(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) -> _
             opened |= {sample.id: batch.open(sample) for sample in batch.samples if sample.id in stored}
             pairs = [(s, request) for s in batch.samples if isinstance(request := opened[s.id], Request)]
             asked = [request for _, request in pairs]
-            groups = several(engine, asked, batch.generation, plan.draws) if asked else []
+            groups = _answers(engine, plan, asked, batch.generation) if asked else []
             for (sample, _), group in zip(pairs, groups, strict=True):
-                made += _records(engine, plan, sample, group, batch)
+                if isinstance(group, EngineError):
+                    opened[sample.id], store.unanswered = group, True
+                else:
+                    made += _records(engine, plan, sample, group, batch)
             store.append(made)
         yield (
             len(batch.samples),
@@ -262,6 +279,33 @@ def _fill(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) -> _
                 if isinstance(found := opened.get(sample.id), MirgError)
             ],
         )
+
+
+def _fill_looking(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) -> _Filled:
+    """:func:`_fill` with looks; the replies of an endpoint are kept as in :func:`_stream`."""
+    kept = engine.remembering(store.folder / REPLIES_FILE) if isinstance(engine, Streaming) else nullcontext()
+    with kept:
+        yield from _fill(engine, plan, parts, store)
+
+
+def _answers(
+    engine: Engine, plan: Plan, asked: Sequence[Request], generation: Generation
+) -> list[list[Completion] | EngineError]:
+    """The answers to each request; if an endpoint refuses one of several, each is asked separately."""
+    if not plan.look.max_looks:
+        return [*several(engine, asked, generation, plan.draws)]
+    environments = [LookEnvironment(one.images, engine.family, plan.look, engine.limits) for one in asked]
+    try:
+        groups = looked(engine, asked, environments, generation, plan.draws)
+    except EngineError as error:
+        if not isinstance(engine, Streaming):
+            raise
+        return (
+            [error]
+            if len(asked) == 1
+            else [part for one in asked for part in _answers(engine, plan, [one], generation)]
+        )
+    return [[one.completion for one in group] for group in groups]
 
 
 def _stream(engine: Engine, plan: Plan, parts: Iterable[Batch], store: Store) -> _Filled:
@@ -337,6 +381,7 @@ def _records(engine: Engine, plan: Plan, sample: Sample, said: Sequence[Completi
             key=key if plan.draws == 1 else f"{key}-{draw}",
             opened_by=completion.opened_by,
             draw=None if plan.draws == 1 else draw,
+            look=plan.look,
         )
         for draw, completion in enumerate(said)
     ]

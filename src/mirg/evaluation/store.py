@@ -23,7 +23,7 @@ VALUES_FILE = "metric_values.jsonl"  # of plug-in metrics, by sample
 BENCH_FILE = "bench.json"  # tables of a published benchmark (mirg.evaluation.benches)
 DRAWS_FILE = "draws.jsonl"  # what several answers to a sample have in common, by sample
 # Settings that are written only if they are given.
-OPTIONAL = ("metrics", "prompt", "thinking", "draws", "variant", "scoring")
+OPTIONAL = ("metrics", "prompt", "thinking", "draws", "variant", "scoring", "look")
 
 RowKey = tuple[object, object]  # sample id, cache key, which ends in the draw if there are several
 

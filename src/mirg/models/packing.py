@@ -10,6 +10,9 @@ many tokens as prompt and completions together, and nothing of a prompt is ever 
 All trees of a batch are in one row, trunks first, without padding: (1, tokens). A branch sees its trunk and itself,
 never its siblings; its rotary positions continue those of its trunk. The idea of sharing the prompt is that of Prefix
 Grouper (arXiv 2506.05433); docs/design/0007-packing.md derives it.
+
+A branch may hold turns of an environment with images (:class:`mirg.models.prompts.Branch`). Their tokens are read like
+any others, and no token that predicts one of them is scored.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from mirg.errors import EngineError
 from mirg.models.images import joined
-from mirg.models.prompts import Prompt
+from mirg.models.prompts import Branch, Prompt
 from mirg.models.trees import Trees
 from mirg.models.vision import base_of, decoder_of, patch_layer, patches_by_product, tower_of
 
@@ -44,40 +47,67 @@ class Packed:
 
     inputs: dict[str, Any]
     trees: Trees
-    labels: torch.Tensor  # (branch tokens,): the token that each predicts
+    labels: torch.Tensor  # (scored tokens,): the token that each predicts
     tips: torch.Tensor  # (3 or 1, prompts): rotary position of each prompt's last token
 
 
-def pack(model: Any, prompts: Sequence[Prompt], groups: Sequence[Sequence[Sequence[int]]]) -> Packed:
-    """One row out of ``prompts`` and, for each, the token ids of its completions (none of them empty)."""
+def pack(model: Any, prompts: Sequence[Prompt], groups: Sequence[Sequence[Sequence[int] | Branch]]) -> Packed:
+    """One row out of ``prompts`` and, for each, its completions (none of them empty): token ids, or branches."""
     device = model.device
     positions = [rope_positions(model, prompt) for prompt in prompts]
     tips, trunks = [p[:, -1:] for p in positions], [p[:, :-1] for p in positions]
-    branches = [(n, list(ids)) for n, group in enumerate(groups) for ids in group]
-    lengths = [len(ids) for _, ids in branches]
+    branches = [(n, _branch(ids)) for n, group in enumerate(groups) for ids in group]
     tokens = [
         *(t for p in prompts for t in p.ids[:-1]),
-        *(t for n, c in branches for t in (prompts[n].ids[-1], *c[:-1])),
+        *(t for n, c in branches for t in (prompts[n].ids[-1], *c.ids[:-1])),
     ]
-    offsets = [tips[n] + torch.arange(length, device=device) for (n, _), length in zip(branches, lengths, strict=True)]
-    inputs: dict[str, Any] = {
-        "input_ids": torch.tensor([tokens], device=device),
-        "position_ids": torch.cat([*trunks, *offsets], 1)[:, None],
-    }
-    if shown := joined([prompt.inputs for prompt in prompts], device):
-        inputs |= shown
-        if hasattr(tower_of(model), "feature_cache"):  # mirg.models.vision
-            inputs["feature_keys"] = tuple(key for prompt in prompts for key in prompt.image_keys)
-    trees = Trees(_lengths([t.shape[1] for t in trunks], device), _grid(groups, device))
-    labels = torch.tensor([t for _, ids in branches for t in ids], device=device)
+    offsets = [branch_positions(model, prompts[n], tips[n], branch)[:, :-1] for n, branch in branches]
+    shown = [*prompts, *(branch for _, branch in branches)]
+    inputs = row_inputs(model, tokens, [*trunks, *offsets], shown)
+    own = [on for _, branch in branches for on in branch.own]
+    scored = None if all(own) else torch.tensor(own, device=device)
+    trees = Trees(_lengths([t.shape[1] for t in trunks], device), grid_of(groups, device), scored=scored)
+    labels = torch.tensor(
+        [t for _, branch in branches for t, on in zip(branch.ids, branch.own, strict=True) if on], device=device
+    )
     return Packed(inputs, trees, labels, torch.cat(tips, 1))
+
+
+def _branch(completion: Sequence[int] | Branch) -> Branch:
+    return completion if isinstance(completion, Branch) else Branch([]).extended(completion, own=True)
+
+
+def row_inputs(
+    model: Any, tokens: list[int], positions: Sequence[torch.Tensor], shown: Sequence[Prompt]
+) -> dict[str, Any]:
+    """What a forward pass takes of one row: its tokens, their positions, and the images of ``shown`` in that order."""
+    inputs: dict[str, Any] = {
+        "input_ids": torch.tensor([tokens], device=model.device),
+        "position_ids": torch.cat(list(positions), 1)[:, None],
+    }
+    if images := joined([one.inputs for one in shown], model.device):
+        inputs |= images
+        if hasattr(tower_of(model), "feature_cache"):  # mirg.models.vision
+            inputs["feature_keys"] = tuple(key for one in shown for key in one.image_keys)
+    return inputs
+
+
+def branch_positions(model: Any, prompt: Prompt, tip: torch.Tensor, branch: Branch) -> torch.Tensor:
+    """Rotary positions (3 or 1, 1 + tokens) of the last token of ``prompt``, which is ``tip``, and of a branch.
+
+    An image in the branch takes rows and columns: the model counts the whole sequence then.
+    """
+    if not branch.inputs:
+        return tip + torch.arange(1 + len(branch), device=model.device)
+    return rope_positions(model, branch.after(prompt))[:, len(prompt.ids) - 1 :]
 
 
 def _lengths(lengths: Sequence[int], device: Any) -> torch.Tensor:
     return torch.arange(max(lengths), device=device) < torch.tensor(lengths, device=device)[:, None]
 
 
-def _grid(groups: Sequence[Sequence[Sequence[int]]], device: Any) -> torch.Tensor:
+def grid_of(groups: Sequence[Sequence[Sequence[int] | Branch]], device: Any) -> torch.Tensor:
+    """(N, G, C): the real tokens of every branch."""
     wide = max(len(group) for group in groups)
     if not wide:
         return torch.ones(len(groups), 0, 0, dtype=torch.bool, device=device)
@@ -158,6 +188,8 @@ def _forward(self: Any, *args: Any, trees: Trees | None = None, **kwargs: Any) -
     labels = kwargs.pop("labels")
     given = {key: value for key, value in kwargs.items() if value is not None}  # PEFT passes arguments on that are None
     hidden = decoder_hidden_states(self, trees, **given)[0, int(trees.trunk.sum()) :]
+    if trees.scored is not None:
+        hidden = hidden[trees.scored]
     return token_scores(hidden, self.get_output_embeddings(), labels, self.score_temperature)
 
 
@@ -193,7 +225,7 @@ def decoder_hidden_states(model: Any, trees: Any, **inputs: Any) -> torch.Tensor
 
 
 def score_packed(model: Any, packed: Packed) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability and entropy of every completion token, by completions in order: two tensors (tokens,).
+    """Log-probability and entropy of every token that a model wrote, by completions in order: two tensors (tokens,).
 
     ``model`` may be wrapped (DDP, DeepSpeed, PEFT) around one that :func:`enable_packed_forward` prepared.
     """

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,11 +16,12 @@ from jinja2 import TemplateError
 
 from mirg.answers.blocks import THINK_CLOSE, THINK_OPEN
 from mirg.errors import ConfigError, DataError
-from mirg.models.images import IMAGE_INPUTS, image_features
+from mirg.models.images import IMAGE_INPUTS, image_features, joined
 
 if TYPE_CHECKING:
     import torch
 
+_MARK = "An earlier answer."
 _OPENED = re.compile(r"<think>\s*(?:</think>\s*)?\Z")  # what some chat templates write after the assistant's name
 
 
@@ -52,6 +54,45 @@ class Prompt:
             return ()
         parts = zip(self.grid, self.pixels.split(self.grid.prod(1).tolist()), strict=True)
         return tuple(_digest(grid, patches) for grid, patches in parts)
+
+
+@dataclass(frozen=True)
+class Branch(Prompt):
+    """A completion in which an environment may have replied to the model, with text or with images.
+
+    ``ids`` are the tokens of all turns, ``inputs`` those of the images inside, and ``own`` says which tokens the model
+    wrote: only these have a log-probability and a loss. The last token is never that of an image.
+    """
+
+    own: Sequence[bool] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def written(self) -> int:
+        """How many tokens the model wrote."""
+        return sum(self.own)
+
+    @property
+    def replies(self) -> int:
+        """How many turns the environment has had."""
+        return sum(not own for own, _ in self.runs)
+
+    @property
+    def runs(self) -> list[tuple[bool, list[int]]]:
+        """The turns in order: whether the model wrote one, and its token ids."""
+        pairs = groupby(zip(self.own, self.ids, strict=True), key=itemgetter(0))
+        return [(own, [token for _, token in run]) for own, run in pairs]
+
+    def extended(self, ids: Sequence[int], *, own: bool, inputs: Mapping[str, torch.Tensor] | None = None) -> Branch:
+        """The branch and ``ids`` after it, written by the model (``own``) or by the environment with its images."""
+        shown = joined([self.inputs, inputs or {}], "cpu")
+        return Branch([*self.ids, *ids], shown, own=[*self.own, *[own] * len(ids)])
+
+    def after(self, prompt: Prompt) -> Prompt:
+        """The prompt and this completion as one prompt."""
+        return Prompt([*prompt.ids, *self.ids], joined([prompt.inputs, self.inputs], "cpu"), prompt.opened)
 
 
 def _digest(grid: torch.Tensor, patches: torch.Tensor) -> str:
@@ -149,6 +190,31 @@ def taught(
     return begun.text, rest if end in rest else rest.rstrip() + end
 
 
+def further_turn(processor: Any, message: dict[str, Any], sample_id: str, *, thinking: bool | None = None) -> Rendered:
+    """What stands between two turns of the assistant: the end of its first one, ``message``, its next beginning.
+
+    The text begins with the token that ends a turn, has one placeholder for each image of the message, and ends with
+    what the template writes at the beginning of an answer (``opened``). It does not depend on the turns around it, so
+    the tokens before it stay as they were sampled. DataError if the template changes an earlier answer.
+    """
+    chosen = {} if thinking is None else {"enable_thinking": thinking}
+    shown = sum(part["type"] == "image" for part in message["content"])
+    for content in (_MARK, [{"type": "text", "text": _MARK}]):  # a string for some templates, parts for others
+        turns = [_said("user", "Where?"), {"role": "assistant", "content": content}, message]
+        try:
+            text = processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **chosen)
+        except (TypeError, ValueError, TemplateError):
+            continue
+        _, found, rest = text.rpartition(_MARK)
+        if found and rest.count(processor.image_token) == shown:
+            opened = _OPENED.search(rest)
+            return Rendered(rest, opened[0] if opened else "")
+    raise DataError(
+        f"sample {sample_id}: the chat template of this model does not write a second turn with its images",
+        hint="set look.max_looks to 0, or use another chat template",
+    )
+
+
 def _said(role: str, text: str) -> dict[str, Any]:
     return {"role": role, "content": [{"type": "text", "text": text}]}
 
@@ -194,13 +260,27 @@ def encode_all(processor: Any, asked: Sequence[Asked]) -> list[Prompt]:
         parts = _together(processor, asked, [text for text, _ in rendered])
     else:
         parts = [_alone(processor, one, text) for one, (text, _) in zip(asked, rendered, strict=True)]
-    prompts = []
-    for one, (ids, inputs), (_, opened) in zip(asked, parts, rendered, strict=True):
-        tokens, features = ids.count(processor.image_token_id), image_features(processor, inputs)
-        if tokens != features:
-            raise DataError(f"sample {one.sample_id}: {tokens} image tokens and {features} image features")
-        prompts.append(Prompt(ids, inputs, opened))
-    return prompts
+    return [
+        Prompt(*_counted(processor, part, one.sample_id), opened)
+        for one, part, (_, opened) in zip(asked, parts, rendered, strict=True)
+    ]
+
+
+def encode_text(processor: Any, text: str, images: Sequence[Any], sample_id: str) -> Prompt:
+    """``text`` inside a conversation, with a placeholder for each image, as token ids; DataError as :func:`encode`."""
+    ids, inputs = _counted(processor, _alone(processor, Asked([], images, sample_id), text), sample_id)
+    begin = processor.tokenizer.bos_token
+    if begin and ids[0] == processor.tokenizer.bos_token_id and not text.startswith(begin):
+        ids = ids[1:]  # some tokenizers begin every text with it
+    return Prompt(ids, inputs)
+
+
+def _counted(processor: Any, part: _Parts, sample_id: str) -> _Parts:
+    ids, inputs = part
+    tokens, features = ids.count(processor.image_token_id), image_features(processor, inputs)
+    if tokens != features:
+        raise DataError(f"sample {sample_id}: {tokens} image tokens and {features} image features")
+    return part
 
 
 _Parts = tuple[list[int], dict[str, Any]]

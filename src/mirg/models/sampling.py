@@ -32,6 +32,7 @@ class Sampling:
 
     ``prefill`` bounds the prompt tokens of one forward pass (at least one prompt); None: all prompts in one.
     ``watch`` is given the ids of all completions after every token; what it raises ends them.
+    ``pauses`` says of the tokens of a turn whether it ends with the last of them, although that is no stop.
     """
 
     max_new_tokens: int
@@ -40,6 +41,7 @@ class Sampling:
     temperature: float = 1.0
     prefill: int | None = None
     watch: Callable[[Sequence[list[int]]], None] | None = None
+    pauses: Callable[[Sequence[int]], bool] | None = None
 
 
 @torch.no_grad()
@@ -48,14 +50,27 @@ def complete(model: Any, prompts: Sequence[Prompt], counts: Sequence[int], sampl
 
     Sampling draws from torch's global generator. EngineError if the model's logits are not finite.
     """
-    trunks, tips = _prefill(model, prompts, sampling.prefill)
-    rows = Growing(trunks, max(counts))
-    growing = [k < count for count in counts for k in range(max(counts))]
-    out = _grow(model, rows, prompts, tips, growing, sampling)
-    return [out[n * max(counts) :][:count] for n, count in enumerate(counts)]
+    trunks, tips = prefill(model, prompts, sampling.prefill)
+    return first_turn(model, trunks, tips, prompts, counts, sampling)
 
 
-def _prefill(model: Any, prompts: Sequence[Prompt], most: int | None) -> tuple[Trees, torch.Tensor]:
+def first_turn(
+    model: Any,
+    trunks: Trees,
+    tips: torch.Tensor,
+    prompts: Sequence[Prompt],
+    counts: Sequence[int],
+    sampling: Sampling,
+) -> list[list[list[int]]]:
+    """:func:`complete` after the :func:`prefill`."""
+    size = max(counts)
+    growing = [k < count for count in counts for k in range(size)]
+    last = torch.tensor([p.ids[-1] for p in prompts], device=model.device).repeat_interleave(size)
+    out = grow(model, Growing(trunks, size), last, tips.repeat_interleave(size, 1), growing, sampling)
+    return [out[n * size :][:count] for n, count in enumerate(counts)]
+
+
+def prefill(model: Any, prompts: Sequence[Prompt], most: int | None) -> tuple[Trees, torch.Tensor]:
     """Trunks of ``prompts`` with their keys and values, and the rotary positions of their tips (3 or 1, prompts)."""
     parts: list[Trees] = []
     tips: list[torch.Tensor] = []
@@ -81,37 +96,41 @@ def _passes(prompts: Sequence[Prompt], most: int) -> Iterator[list[Prompt]]:
     yield part
 
 
-def _grow(
+def grow(
     model: Any,
     rows: Growing,
-    prompts: Sequence[Prompt],
-    tips: torch.Tensor,
+    last: torch.Tensor,
+    position: torch.Tensor,
     growing: list[bool],
     sampling: Sampling,
+    left: Sequence[int] | None = None,
 ) -> list[list[int]]:
-    """One completion for each row of the grid; rows that are not ``growing`` stay empty."""
+    """What follows the token ``last`` (rows,) at ``position`` (3 or 1, rows); rows not ``growing`` stay empty.
+
+    A row gets at most ``left`` tokens; None: ``sampling.max_new_tokens``.
+    """
     device = model.device
     head = model.get_output_embeddings()
     barred = torch.tensor(sorted(sampling.forbidden), dtype=torch.long, device=device)
-    stops = frozenset(sampling.stops)
-    size = rows.grid[1]
-    last = torch.tensor([p.ids[-1] for p in prompts], device=device).repeat_interleave(size)
-    position = tips.repeat_interleave(size, 1)  # (3 or 1, rows)
+    stops, pauses = frozenset(sampling.stops), sampling.pauses
+    most = list(left) if left is not None else [sampling.max_new_tokens] * len(growing)
     out: list[list[int]] = [[] for _ in growing]
     grown = list(out)  # the completion that each row grows
-    for step in range(sampling.max_new_tokens):
+    for step in range(max(most)):
         hidden = decoder_hidden_states(model, rows, input_ids=last[:, None], position_ids=(position + step)[..., None])
         last = _choose(head(hidden[:, -1]).float(), barred, sampling.temperature)
         for row, token in enumerate(last.tolist()):  # the only wait for the device, apart from that of _choose
             if growing[row]:
-                grown[row].append(token)
-                growing[row] = token not in stops
+                said = grown[row]
+                said.append(token)
+                growing[row] = token not in stops and len(said) < most[row] and not (pauses and pauses(said))
         if sampling.watch is not None:
             sampling.watch(out)
         if not any(growing):
             break
         if kept := rows.shrink(growing):
             growing, grown = [growing[row] for row in kept], [grown[row] for row in kept]
+            most = [most[row] for row in kept]
             places = torch.tensor(kept, device=device)
             last, position = last[places], position[:, places]
     return out
@@ -173,12 +192,23 @@ def complete_by_generate(
         _require_finite(scores.amax(-1))
         return scores
 
+    waits = sampling.pauses or (lambda _ids: False)
+
+    def paused(rows: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
+        return torch.tensor([waits(row) for row in rows[:, longest:].tolist()], device=device)
+
     own, model.generation_config = model.generation_config, GenerationConfig()
     try:
-        made = model.generate(**inputs, generation_config=settings, logits_processor=[allowed])[:, longest:].tolist()
+        made = model.generate(
+            **inputs, generation_config=settings, logits_processor=[allowed], stopping_criteria=[paused]
+        )[:, longest:].tolist()
     finally:
         model.generation_config = own
-    ends = [next((k + 1 for k, token in enumerate(row) if token in sampling.stops), len(row)) for row in made]
+
+    def ended(said: list[int]) -> bool:
+        return said[-1] in sampling.stops or waits(said)
+
+    ends = [next((k for k in range(1, len(row)) if ended(row[:k])), len(row)) for row in made]
     said = [row[:end] for row, end in zip(made, ends, strict=True)]
     return [[said[k * n + j % n] for j in range(count)] for k, count in enumerate(counts)]
 
@@ -187,9 +217,15 @@ class Growing:
     """Branches that grow by one token per step: a grid of groups and rows, some of which may have ended.
 
     Keys and values of the trunks are (N, heads, P, width), those of the branches (N * G, heads, room, width).
+    Branches may have ``begun``: (N * G, tokens), true at real tokens, with the keys and values of each layer.
     """
 
-    def __init__(self, trunks: Trees, group_size: int) -> None:
+    def __init__(
+        self,
+        trunks: Trees,
+        group_size: int,
+        begun: tuple[torch.Tensor, dict[int, tuple[torch.Tensor, torch.Tensor]]] | None = None,
+    ) -> None:
         if trunks.kept is None:
             raise ValueError("the trunks were not kept")
         self.grid = (trunks.trunk.shape[0], group_size)
@@ -197,6 +233,11 @@ class Growing:
         self._trunks = trunks.kept
         self._length: dict[int, int] = {}
         self._branches: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._begun: torch.Tensor | None = None  # (N * G, 1, 1, tokens), minus infinity where there is no token
+        if begun is not None:
+            real, self._branches = begun
+            self._begun = torch.where(real, 0.0, -torch.inf)[:, None, None]
+            self._length = dict.fromkeys(self._branches, real.shape[1])
 
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
@@ -210,6 +251,8 @@ class Growing:
         over_trunk = self._by_group(query) @ trunk_keys.transpose(-1, -2) + self._before.to(query.dtype)
         over_trunk = self._by_row(over_trunk, heads // kv)
         over_itself = query @ keys.transpose(-1, -2)
+        if self._begun is not None:
+            over_itself[..., : self._begun.shape[-1]] += self._begun.to(query.dtype)
         weights = torch.cat([over_trunk, over_itself], -1).softmax(-1, dtype=torch.float32).to(query.dtype)
         in_trunk, in_itself = weights.split([over_trunk.shape[-1], over_itself.shape[-1]], -1)
         out = self._by_row(self._by_group(in_trunk) @ trunk_values, heads // kv) + in_itself @ values
@@ -225,7 +268,7 @@ class Growing:
 
     def _extended(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         at = self._length.get(layer, 0)
-        if at % ROOM == 0:
+        if layer not in self._branches or at == self._branches[layer][0].shape[2]:
             more = key.new_empty(key.shape[0], key.shape[1], ROOM, key.shape[3])
             keys, values = self._branches.get(layer, (more[:, :, :0], more[:, :, :0]))
             self._branches[layer] = torch.cat([keys, more], 2), torch.cat([values, more], 2)
@@ -246,6 +289,8 @@ class Growing:
         self.grid = (len(groups), most)
         rows, numbers = (torch.tensor(some, device=self._before.device) for some in (kept, groups))
         self._before = self._before[numbers]
+        if self._begun is not None:
+            self._begun = self._begun[rows]
         for layer, (keys, values) in self._branches.items():
             self._branches[layer] = keys[rows], values[rows]
             a, b = self._trunks[layer]

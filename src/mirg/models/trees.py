@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -103,11 +103,15 @@ def grids_of(branch: torch.Tensor) -> Grids:
 
 @dataclass
 class Trees:
-    """The layout of a packed row. ``trunk`` (N, P) and ``branch`` (N, G, C) are true at real tokens."""
+    """The layout of a packed row. ``trunk`` (N, P) and ``branch`` (N, G, C) are true at real tokens.
+
+    ``scored`` (tokens of all branches,) says which of them predict a token that a model wrote; None: all.
+    """
 
     trunk: torch.Tensor
     branch: torch.Tensor
     kept: dict[int, tuple[torch.Tensor, torch.Tensor]] | None = None  # (N, heads, P, width) of each layer's trunks
+    scored: torch.Tensor | None = None
 
     @cached_property
     def _before(self) -> torch.Tensor:
@@ -185,6 +189,32 @@ class Trees:
         weights = torch.cat([over_trunk.unflatten(2, places), over_itself], -1).softmax(-1)
         in_trunk, in_itself = weights.split([width, places[1]], -1)
         return (in_trunk.flatten(2, 3) @ trunk_value).unflatten(2, places) + in_itself @ value
+
+
+@dataclass
+class Reread(Trees):
+    """A row of branches only, over trunks whose keys and values are ``kept``; those of the branches are kept as well.
+
+    ``places`` are the numbers of the row's trunks among the kept ones.
+    """
+
+    places: Sequence[int] = ()
+    grown: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)  # (branches, heads, C, width)
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """As :meth:`Trees.attend`, of the tokens of the branches."""
+        if self.kept is None:
+            raise ValueError("the trunks were not kept")
+        repeat = query.shape[1] // key.shape[1]
+        own_key, own_value = (padded(x[0], self.branch).permute(1, 2, 0, 3, 4) for x in (key, value))
+        self.grown[layer] = own_key[self.branch.any(2)], own_value[self.branch.any(2)]
+        trunks = (x[list(self.places)].transpose(0, 1) for x in self.kept[layer])
+        trunk_key, trunk_value, key, value = (x.repeat_interleave(repeat, 0) for x in (*trunks, key[0], value[0]))
+        grids = zip(*(self.grids.spread(x) for x in (query[0], key, value)), strict=True)
+        seen = [self._branches(q, k, v, trunk_key, trunk_value, scale) for q, k, v in grids]
+        return self.grids.gathered(seen).transpose(0, 1)[None]
 
 
 def join_trunks(parts: Sequence[Trees]) -> Trees:

@@ -19,8 +19,9 @@ MAX_TEXT = 4000  # characters of one text
 MAX_MARKS = 60  # boxes drawn on one image
 PER_OUTCOME = 24
 
-# before and after: what two models answered to the same sample; noted: an annotated object that no question is about.
-RectKind = Kind | Literal["before", "after", "noted"]
+# before and after: what two models answered to the same sample; noted: an annotated object that no question is about;
+# look: what a model looked at.
+RectKind = Kind | Literal["before", "after", "noted", "look"]
 Layer = tuple[RectKind, tuple[Mark, ...]]
 A = TypeVar("A")
 
@@ -75,12 +76,19 @@ def build_cards(chosen: Sequence[GalleryItem], budget: ImageBudget) -> list[Card
     return [
         Card(
             item,
-            build_frames(item.pictures, item.true, item.given, [("predicted", item.predicted)], budget),
+            build_frames(item.pictures, item.true, item.given, layers(item), budget),
             budget.anchor(item.sample_id, item.model if several else ""),
         )
         for item in chosen
         if budget.take(item.pictures)
     ]
+
+
+def layers(item: GalleryItem) -> list[Layer]:
+    """The boxes of an answer: its looks by their numbers, and its boxes."""
+    looks = enumerate((look.mark for look in item.looks), 1)
+    marks = tuple(mark._replace(label=f"{k}. {mark.label}") for k, mark in looks if mark)
+    return [*([("look", marks)] if marks else []), ("predicted", item.predicted)]  # type: ignore[list-item]
 
 
 def build_rollouts(groups: Sequence[RolloutGroup], budget: ImageBudget) -> list[Card]:

@@ -138,6 +138,14 @@ class PartLine(NamedTuple):
     reason: str | None = None
 
 
+class LookShown(NamedTuple):
+    """A look of an answer, in order: ``words`` name the crop, or say why it was refused (``mark`` may be None then)."""
+
+    mark: Mark | None
+    words: str
+    refused: bool = False
+
+
 class GalleryItem(NamedTuple):
     """What one model answered to one sample, beside the truth."""
 
@@ -157,6 +165,7 @@ class GalleryItem(NamedTuple):
     iou: float | None = None
     tokens: int | None = None
     note: str = ""  # a line below the answer
+    looks: tuple[LookShown, ...] = ()
 
 
 class Example(NamedTuple):

@@ -60,6 +60,7 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
     first = {item.sample_id: position[id(item)] for item in reversed(data.gallery)}
     cards.sort(key=lambda card: (first[card.item.sample_id], position[id(card.item)]))
     shown = {card.item.model for card in cards}
+    any_looks = any(card.item.looks for card in cards)
     total = max(data.n_answers, len(data.gallery))
     note = (
         f"{len(cards):,} of {total:,} answers: up to {per_outcome} for each model and outcome, spread over the tasks."
@@ -87,6 +88,8 @@ def render(data: ReportData, *, per_outcome: int = PER_OUTCOME, image_budget: in
         outcomes_shown={card.item.outcome for card in cards},
         has_boxes=data.outcome_columns == BOX_OUTCOMES,
         any_given=any(card.item.given for card in cards),
+        any_looks=any_looks,
+        style=asset("report.css") + (asset("looks.css") if any_looks else ""),
         examples_given=any(worked.example.answers[0].given for worked in examples),
         reach=lambda row: tables.difference_reach(list(row.cells.values())),
         sample_bar=markup(tables.interval_bar(Interval(0.55, 0.35, 0.75))),

@@ -96,10 +96,19 @@ DEFAULT = RewardConfig()
 
 
 def score(
-    text: str, sample: Sample, family: Family, config: RewardConfig = DEFAULT, limits: PixelLimits | None = None
+    text: str,
+    sample: Sample,
+    family: Family,
+    config: RewardConfig = DEFAULT,
+    limits: PixelLimits | None = None,
+    *,
+    looks: bool = False,
 ) -> Score:
-    """Reward of a completion for ``sample``: pure, total on any ``text``, every value finite and in [0, 1]."""
-    return score_reading(read(text, sample.sizes, family, limits), sample, config)
+    """Reward of a completion for ``sample``: pure, total on any ``text``, every value finite and in [0, 1].
+
+    ``looks``: the looks of the completion are part of its format (:func:`mirg.answers.read.read`).
+    """
+    return score_reading(read(text, sample.sizes, family, limits, looks=looks), sample, config)
 
 
 def score_reading(reading: Reading, sample: Sample, config: RewardConfig = DEFAULT) -> Score:

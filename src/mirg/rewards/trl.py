@@ -35,13 +35,20 @@ class Scorer:
     """Scores pairs of completion and sample, each pair once.
 
     The reward functions and the log of rollouts share one scorer. ``opened`` is the beginning of every answer that the
-    chat template writes, such as ``<think>``; :meth:`turn` puts it before a completion.
+    chat template writes, such as ``<think>``; :meth:`turn` puts it before a completion. ``looks`` as in
+    :func:`mirg.rewards.total.score`.
     """
 
     def __init__(
-        self, config: RewardConfig, family: Family, limits: PixelLimits | None = None, opened: str = ""
+        self,
+        config: RewardConfig,
+        family: Family,
+        limits: PixelLimits | None = None,
+        opened: str = "",
+        *,
+        looks: bool = False,
     ) -> None:
-        self.config, self.opened = config, opened
+        self.config, self.opened, self.looks = config, opened, looks
         self._family, self._limits = family, limits
         # An entry keeps its sample, so that the sample's identity is not given to another object.
         self._scores: OrderedDict[tuple[str, int], tuple[Sample, Score]] = OrderedDict()
@@ -63,7 +70,8 @@ class Scorer:
         key = text, id(sample)
         if key not in self._scores:
             self.scored += 1
-            self._scores[key] = sample, score(text, sample, self._family, self.config, self._limits)
+            made = score(text, sample, self._family, self.config, self._limits, looks=self.looks)
+            self._scores[key] = sample, made
             if len(self._scores) > _CACHED_SCORES:
                 self._scores.popitem(last=False)
         return self._scores[key][1]
@@ -87,14 +95,15 @@ def reward_functions(
     plugins: Sequence[tuple[RewardFunction, float]] = (),
     *,
     opened: str = "",
+    looks: bool = False,
 ) -> RewardFunctions:
     """Functions named "format", "image" and "object" that return the raw parts, with the weights of ``config``.
 
     In an arm without an image term, "image" has weight 0 and is only logged. ``plugins`` are further functions, for
     example from :func:`plugin_reward`, with the weight of each beside the total of the three parts, which is in [0, 1].
-    ``opened`` as in :class:`Scorer`: every function is given whole turns.
+    ``opened`` as in :class:`Scorer`: every function is given whole turns. ``looks`` as in :func:`mirg.rewards.score`.
     """
-    scorer = Scorer(config, family, limits, opened)
+    scorer = Scorer(config, family, limits, opened, looks=looks)
     functions = [_named(name, f"{name}.value", scorer) for name in PARTS]
     further, weights = [function for function, _ in plugins], [weight for _, weight in plugins]
     given = [_of_turns(function, scorer) if opened else function for function in (*functions, *further)]
@@ -129,17 +138,17 @@ def plugin_reward(name: str) -> RewardFunction:
     def one(completion: object, sample: Sample) -> float:
         return function(sample.id, completion_text(completion), sample)
 
-    return _adapted(one, label, f"The value of the plug-in {name} for each completion.")
+    return adapted(one, label, f"The value of the plug-in {name} for each completion.")
 
 
 def _named(name: str, field: str, scorer: Scorer) -> RewardFunction:
     value = attrgetter(field)
     what = f"The {name} reward of each completion, in [0, 1]."
-    return _adapted(lambda completion, sample: value(scorer(completion, sample)), name, what)
+    return adapted(lambda completion, sample: value(scorer(completion, sample)), name, what)
 
 
-def _adapted(one: Callable[[object, Sample], float], name: str, what: str) -> RewardFunction:
-    """A reward with TRL's signature out of a function of one completion and its sample."""
+def adapted(one: Callable[[object, Sample], float], name: str, what: str) -> RewardFunction:
+    """A reward with TRL's signature out of a function of one completion and its sample; ``what`` is its docstring."""
 
     def reward(
         completions: Sequence[object],

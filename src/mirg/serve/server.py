@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from mirg.answers.looks import LookBudget
 from mirg.engines.base import Completion, Engine, instructions_of
 from mirg.engines.base import Request as Prompt
 from mirg.errors import ConfigError
@@ -43,10 +44,15 @@ def served_name(engine: Engine) -> str:
     return (path.parent.name if path.name == "model" else path.name) or engine.name
 
 
-def create_app(engine: Engine, *, name: str | None = None, limits: ServeLimits | None = None) -> FastAPI:
-    """The application that answers with ``engine``, with its checks. It starts and stops the thread of the model."""
+def create_app(
+    engine: Engine, *, name: str | None = None, limits: ServeLimits | None = None, look: LookBudget | None = None
+) -> FastAPI:
+    """The application that answers with ``engine``, with its checks. It starts and stops the thread of the model.
+
+    With a ``look`` budget, the model may look at parts of the images of a request; its turns are joined to one answer.
+    """
     limits = limits or ServeLimits()
-    served = Served(engine, name or served_name(engine), limits)
+    served = Served(engine, name or served_name(engine), limits, look)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -73,11 +79,11 @@ def create_app(engine: Engine, *, name: str | None = None, limits: ServeLimits |
 class Served:
     """A served model: its name, its limits, its thread."""
 
-    def __init__(self, engine: Engine, name: str, limits: ServeLimits) -> None:
+    def __init__(self, engine: Engine, name: str, limits: ServeLimits, look: LookBudget | None = None) -> None:
         self.engine = engine
         self.name = name
         self.limits = limits
-        self.worker = Worker(engine, limits)
+        self.worker = Worker(engine, limits, look)
         self.created = int(time.time())
         self._decoding = asyncio.Semaphore(_DECODERS)
 

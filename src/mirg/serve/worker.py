@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from mirg.answers.looks import LookBudget
 from mirg.engines.base import Completion, Engine, Generation, Request, complete_watched, several
+from mirg.engines.looking import LookEnvironment, looked
 from mirg.errors import MirgError
 from mirg.serve.limits import Refused, ServeLimits
 
@@ -63,9 +65,10 @@ class Job:
 class Worker:
     """Answers jobs in a separate thread, from :meth:`start` to :meth:`stop`."""
 
-    def __init__(self, engine: Engine, limits: ServeLimits) -> None:
+    def __init__(self, engine: Engine, limits: ServeLimits, look: LookBudget | None = None) -> None:
         self.engine = engine
         self.limits = limits
+        self.look = look or LookBudget()
         self._jobs: deque[Job] = deque()
         self._pixels = 0
         self._change = threading.Condition()
@@ -133,6 +136,15 @@ class Worker:
             self._pixels -= sum(job.pixels for job in chosen)
             return chosen
 
+    def _complete(self, requests: Sequence[Request], settings: Generation, n: int) -> list[list[Completion]]:
+        """Completions of each request; with looks, the turns of the model are joined to one."""
+        if not self.look.max_looks:
+            return several(self.engine, requests, settings, n)
+        family, limits = self.engine.family, self.engine.limits
+        environments = [LookEnvironment(request.images, family, self.look, limits) for request in requests]
+        groups = looked(self.engine, requests, environments, settings, n)
+        return [[one.completion for one in group] for group in groups]
+
     def _answer(self, jobs: Sequence[Job]) -> None:
         """Compute ``jobs``; if one of several is refused, compute each separately, so that the others are answered."""
         if not jobs:
@@ -140,10 +152,10 @@ class Worker:
         first = jobs[0]
         settings = Generation(first.new_tokens, first.temperature, first.seed, len(jobs))
         try:
-            if first.streamed:
+            if first.streamed and not self.look.max_looks:
                 groups = [[complete_watched(self.engine, first.request, settings, first.watch)]]
             else:
-                groups = several(self.engine, [job.request for job in jobs], settings, first.n)
+                groups = self._complete([job.request for job in jobs], settings, first.n)
         except MirgError as error:
             if len(jobs) > 1:
                 for job in jobs:

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mirg.answers.looks import LookBudget, replay, split_turns
 from mirg.answers.prompts import messages, write_completion
 from mirg.console import logger
+from mirg.engines.looking import cut, shown_as
 from mirg.errors import DataError, MirgError
 from mirg.models.images import with_own_cells
 from mirg.models.load import LoadedModel
-from mirg.models.prompts import render, taught
+from mirg.models.prompts import further_turn, render, taught
 from mirg.rewards.trl import sample_of
 from mirg.samples import DatasetFolder, Sample, refuse_for_family, tokens
 from mirg.samples.folder import ImageCheck
@@ -36,6 +38,7 @@ _EPOCH_STRIDE = 1_000_003  # keeps (seed, epoch) pairs of neighbouring seeds apa
 # Decoded images that are kept, so that the G copies of a prompt decode its images once.
 _KEPT_PIXELS = 64 * 2**20
 MAX_TOKENS = 2**17  # of a prompt
+CROPS = "crops"  # the column of (image from 0, x1, y1, x2, y2 in pixels of the original, width, height as shown)
 SELECTION = "selection"  # the field of a rejection that is no fault of its sample
 
 
@@ -111,9 +114,16 @@ def exchange(order: Sequence[int], first: Sequence[int]) -> dict[int, int]:
 Extra = Callable[[Sample], dict[str, Any]]  # what a row has beside its prompt
 
 
-def sft_rows(data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: int) -> Prepared:
-    """Rows with ``prompt`` and ``completion`` (both text) and ``images``; samples without a trajectory are rejected."""
-    return _Preparation(DatasetFolder.open(data), loaded, prompt, max_tokens, _completion(loaded)).prepared()
+def sft_rows(
+    data: str, loaded: LoadedModel, prompt: PromptConfig, max_tokens: int, look: LookBudget = LookBudget()
+) -> Prepared:
+    """Rows with ``prompt`` and ``completion`` (both text) and ``images``; samples without a trajectory are rejected.
+
+    A trajectory with looks has a row for each turn of the model: the earlier turns, the crops and the words of the
+    environment are part of the prompt, so no loss is computed on them.
+    """
+    extra = _completion(loaded)
+    return _Preparation(DatasetFolder.open(data), loaded, prompt, max_tokens, extra, look=look).prepared()
 
 
 def grpo_rows(
@@ -124,13 +134,15 @@ def grpo_rows(
     *,
     orders: int = 1,
     measured: Sequence[MeasuredConfig] = (),
+    look: LookBudget = LookBudget(),
 ) -> Prepared:
     """Rows with ``prompt``, ``images`` and ``sample``, the :class:`mirg.samples.Sample` that the rewards read.
 
     Each sample gives a row for each of up to ``orders`` orders of its images; those that ``measured`` leaves out are
     rejections that say so.
     """
-    return _Preparation(DatasetFolder.open(data), loaded, prompt, max_tokens, _record(measured), orders).prepared()
+    folder = DatasetFolder.open(data)
+    return _Preparation(folder, loaded, prompt, max_tokens, _record(measured), orders, look).prepared()
 
 
 def row_lengths(recipe: SftRecipe | GrpoRecipe, loaded: LoadedModel) -> list[Length]:
@@ -140,9 +152,10 @@ def row_lengths(recipe: SftRecipe | GrpoRecipe, loaded: LoadedModel) -> list[Len
     """
     folder, prompt = DatasetFolder.open(recipe.data), recipe.prompt
     if isinstance(recipe, SftRecipe):
-        work = _Preparation(folder, loaded, prompt, recipe.max_tokens, _completion(loaded))
+        work = _Preparation(folder, loaded, prompt, recipe.max_tokens, _completion(loaded), look=recipe.look)
     else:
-        work = _Preparation(folder, loaded, prompt, MAX_TOKENS, _record(recipe.measured), recipe.image_orders)
+        extra = _record(recipe.measured)
+        work = _Preparation(folder, loaded, prompt, MAX_TOKENS, extra, recipe.image_orders, recipe.look)
     return [length for _, length in work.rows("none")]
 
 
@@ -181,6 +194,7 @@ class _Preparation:
     max_tokens: int
     extra: Extra
     orders: int = 1
+    look: LookBudget = field(default_factory=LookBudget)
     rejections: list[Rejection] = field(default_factory=list)
 
     def prepared(self) -> Prepared:
@@ -196,17 +210,17 @@ class _Preparation:
         for number, stored in self.folder.numbered(self.rejections.append, images=check):
             for sample in in_orders(stored, self.orders):
                 try:
-                    found.append(self._row(sample))
+                    found += self._rows(sample)
                 except MirgError as error:
                     where = SELECTION if isinstance(error, LeftOut) else "sample"
                     self.rejections.append(self.folder.rejection(number, sample, where, error))
         _report(self.folder, len(found), self.rejections)
         return found
 
-    def _row(self, sample: Sample) -> tuple[dict[str, Any], Length]:
+    def _rows(self, sample: Sample) -> list[tuple[dict[str, Any], Length]]:
         family, limits = self.loaded.family, self.loaded.limits
         refuse_for_family(sample, family, limits)
-        asked = messages(sample, family, limits, self.prompt.instructions)
+        asked = messages(sample, family, limits, self.prompt.instructions, max_looks=self.look.max_looks)
         row = {
             "id": sample.id,
             "prompt": asked,
@@ -215,30 +229,60 @@ class _Preparation:
         }
         processor: Any = self.loaded.processor
         facts: Any = {"n_images": len(sample.images), "sample_id": sample.id, "thinking": self.prompt.thinking}
-        if "completion" in row:  # as text, so that TRL's way of joining a prompt and an answer decides nothing
-            row["prompt"], row["completion"] = taught(processor, asked, row["completion"], **facts)
-            text = row["prompt"] + row["completion"]
-        else:
-            text = render(processor, asked, **facts).text
-        length = length_of(sample, text, self.loaded)
+        if "completion" not in row:
+            return [(row, self._length(sample, render(processor, asked, **facts).text))]
+        # As text, so that TRL's way of joining a prompt and an answer decides nothing.
+        row["prompt"], row["completion"] = taught(processor, asked, row["completion"], **facts)
+        return [
+            (one, self._length(sample, one["prompt"] + one["completion"], [crop[5:] for crop in one.get(CROPS, ())]))
+            for one in self._turns(row, sample)
+        ]
+
+    def _turns(self, row: dict[str, Any], sample: Sample) -> list[dict[str, Any]]:
+        """The rows of a trajectory: one for each turn of the model, with the crops that it has seen by then."""
+        turns = split_turns(row["completion"])
+        if len(turns) == 1:  # datasets takes the columns from the first row, which may be one without looks
+            return [row | {CROPS: []}] if self.look.max_looks else [row]
+        family, limits, processor = self.loaded.family, self.loaded.limits, self.loaded.processor
+        steps = replay(row["completion"], sample.sizes, family, self.look, limits)
+        refused = next((step.refusal for step in steps if step.refusal), None)
+        if refused or len(steps) != len(turns) - 1:
+            raise DataError(
+                f"a look of its trajectory cannot be shown: {refused or 'a look ends without having begun'}",
+                hint=f"look.max_looks is {self.look.max_looks}; `mirg trajectories check` verifies the looks",
+            )
+        crops = [[s.look.image - 1, *s.pixels, *s.shown] for s in steps if s.look and s.pixels and s.shown]
+        rows, prompt, end = [], row["prompt"], processor.tokenizer.eos_token
+        for k, turn in enumerate(turns):
+            said = turn if k == len(steps) else turn + end
+            rows.append(row | {"prompt": prompt, "completion": said, CROPS: crops[:k]})
+            if k < len(steps):
+                answer = shown_as(steps[k].name)
+                prompt += turn + further_turn(processor, answer, sample.id, thinking=self.prompt.thinking).text
+        return rows
+
+    def _length(self, sample: Sample, text: str, crops: Sequence[Sequence[int]] = ()) -> Length:
+        length = length_of(sample, text, self.loaded, [(width, height) for width, height in crops])
         if length.tokens > self.max_tokens:
             raise DataError(
                 f"{length.tokens} tokens are more than max_tokens = {self.max_tokens}",
                 hint="raise max_tokens or lower the pixel limits",
             )
-        return row, length
+        return length
 
 
-def length_of(sample: Sample, text: str, loaded: LoadedModel) -> Length:
+def length_of(sample: Sample, text: str, loaded: LoadedModel, crops: Sequence[tuple[int, int]] = ()) -> Length:
     """Tokens of a prompt and its completion, image placeholders expanded, without touching a pixel.
 
     ``text`` is the prompt as the chat template writes it, with one placeholder for each image, and what follows it.
+    ``crops`` are the (width, height) in pixels of further images.
     """
     processor: Any = loaded.processor
-    written = len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]) - len(sample.images)
+    sizes = [*sample.sizes, *crops]
+    written = len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]) - len(sizes)
     family = with_own_cells(loaded.family, processor)
-    written += sum(tokens.mark_tokens(size, family, loaded.limits) for size in sample.sizes)
-    return Length(sample.id, written, tuple(image_tokens(size, loaded) for size in sample.sizes))
+    written += sum(tokens.mark_tokens(size, family, loaded.limits) for size in sizes)
+    return Length(sample.id, written, tuple(image_tokens(size, loaded) for size in sizes))
 
 
 def image_tokens(size: tuple[int, int], loaded: LoadedModel) -> int:
@@ -263,6 +307,8 @@ class _Opener:
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         paths: Sequence[Sequence[str]] = batch["images"]
         opened: dict[str, list[Any]] = batch | {"images": [[self._open(path) for path in row] for row in paths]}
+        for images, crops in zip(opened["images"], opened.pop(CROPS, ()), strict=False):
+            images += [cut(images[k], (x1, y1, x2, y2), (w, h)) for k, x1, y1, x2, y2, w, h in crops or ()]
         if "record" in opened:
             opened["sample"] = [sample_of(record) for record in opened.pop("record")]
         return opened

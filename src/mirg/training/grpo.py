@@ -10,7 +10,8 @@ calls :meth:`PackedGRPOTrainer._prepare_inputs`, and from there on a step can be
     micro-batches  ``GroupBatch.deal``       whole groups, with about equally many tokens
     loss           TRL, over the log-probabilities of ``_get_per_token_logps_and_entropies`` (mirg.models.packing)
 
-Everything that a step knows about its completions is in one :class:`GroupBatch`.
+Everything that a step knows about its completions is in one :class:`~mirg.training.group_batch.GroupBatch`. With looks
+(``look.max_looks``), completions have turns of an environment, whose tokens have no loss (mirg.models.turns).
 
 The methods of TRL and transformers that mirg overrides, with the classes here and in ``trainer.py``:
 
@@ -42,7 +43,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -54,14 +54,18 @@ from mirg.console import logger
 from mirg.errors import ConfigError, DataError
 from mirg.models.load import LoadedModel, forbidden_tokens
 from mirg.models.packing import enable_packed_forward, pack, score_packed
-from mirg.models.prompts import Prompt, encode_row, opening
+from mirg.models.prompts import Branch, opening
 from mirg.models.sampling import Sampling, complete
+from mirg.models.turns import complete_in_turns
 from mirg.models.vision import FeatureCache, keep_features, share_tower
+from mirg.rewards.looks import look_functions
 from mirg.rewards.trl import RewardFunctions, reward_functions
 from mirg.training import launch
 from mirg.training.alarms import StepAlarms, check_ground_truth
 from mirg.training.data import EpochSampler, Prepared, grpo_rows, longest_rows
+from mirg.training.group_batch import GroupBatch, choose, with_signal
 from mirg.training.health import ACTIVITY, READING_DATA, UPDATE
+from mirg.training.looks import MakeLooks, counted_room, look_turns
 from mirg.training.recipe import AdmissionConfig, GrpoRecipe
 from mirg.training.run import RolloutLog, RunFolder
 from mirg.training.trainer import ResumableTrainer
@@ -80,10 +84,13 @@ def train_grpo(recipe: GrpoRecipe, run: RunFolder) -> launch.Outcome:
         require_vllm(recipe.rollouts, loaded)
     slow = [(ACTIVITY.during(f"the reward {name.__name__}", name), weight) for name, weight in plugins]
     begun = opening(loaded.processor, recipe.prompt.thinking)
-    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, slow, opened=begun)
+    slow += look_functions(recipe.reward.looks, loaded.family, recipe.look, loaded.limits)
+    looks = recipe.look.max_looks > 0
+    rewards = reward_functions(recipe.reward, loaded.family, loaded.limits, slow, opened=begun, looks=looks)
     with ACTIVITY.doing(READING_DATA):
-        prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=recipe.image_orders, measured=recipe.measured)
-    recipe = colocate(recipe, loaded, run.path / "vllm", prepared.longest + recipe.max_new_tokens)
+        orders, measured = recipe.image_orders, recipe.measured
+        prepared = grpo_rows(recipe.data, loaded, recipe.prompt, orders=orders, measured=measured, look=recipe.look)
+    recipe = colocate(recipe, loaded, run.path / "vllm", counted_room(prepared.longest, recipe, loaded))
     steps = launch.steps_of(recipe, len(prepared), launch.world_size())
     logger.info(
         "GRPO: %d prompts, %d steps of %d x %d", len(prepared), steps, recipe.prompts_per_step, recipe.group_size
@@ -125,55 +132,9 @@ def make_trainer(
         admission=recipe.admission,
         vllm=VllmRollouts(recipe.rollouts, drawn) if recipe.rollouts.backend == "vllm" else None,
         vision_cache=launch.vision_cache(recipe, loaded),
+        looks=look_turns(recipe, loaded),
         **common,
     )
-
-
-@dataclass
-class GroupBatch:
-    """Completions of some prompts on their way through a step, in this process.
-
-    There are N rows, one per completion; rows of one prompt are neighbours and form a group. ``prompts`` stays complete
-    when rows are taken, so that the numbers in ``groups`` keep their meaning.
-    """
-
-    rows: list[dict[str, Any]]  # (N,) rows of the dataset, with images and sample
-    groups: list[int]  # (N,) the number of each row's prompt in ``prompts``
-    prompts: list[Prompt]  # (P,) each encoded once
-    columns: dict[str, Any] = field(default_factory=dict)  # TRL's tensors (N, ...), and numbers of the whole batch
-    spreads: list[float] = field(default_factory=list)  # (N,) standard deviation of the rewards of the row's group
-    found: list[float] = field(default_factory=list)  # (N,) mean object reward of the row's group
-    scored: list[bool] | None = None  # (N,) which rows the loss is computed for; None: all
-
-    @classmethod
-    def of(cls, rows: list[dict[str, Any]], processor: Any, thinking: bool | None = None) -> GroupBatch:
-        """The batch of dataset rows before anything is sampled; neighbours of one id are a group."""
-        groups = group_numbers([row["id"] for row in rows])
-        first = [rows[groups.index(number)] for number in range(groups[-1] + 1)]
-        return cls(rows, groups, [encode_row(processor, row, thinking) for row in first])
-
-    @property
-    def counts(self) -> list[int]:
-        """(P,) completions of each prompt in this batch."""
-        return [self.groups.count(number) for number in range(len(self.prompts))]
-
-    def of_prompts(self, values: Sequence[Any]) -> list[Any]:
-        """(P,) the first of ``values`` (N,) of each prompt."""
-        return [values[self.groups.index(number)] for number in range(len(self.prompts))]
-
-    def take(self, rows: Sequence[int]) -> GroupBatch:
-        """The given rows of everything that has rows; numbers of the whole batch stay."""
-        total = len(self.groups)
-        columns = {
-            key: value[list(rows)] if isinstance(value, torch.Tensor) and value.dim() and len(value) == total else value
-            for key, value in self.columns.items()
-        }
-        return GroupBatch([self.rows[k] for k in rows], [self.groups[k] for k in rows], self.prompts, columns)
-
-    def deal(self, parts: int) -> list[GroupBatch]:
-        """``parts`` micro-batches with equally many rows."""
-        lengths = self.columns["completion_mask"].sum(1).tolist()
-        return [self.take(rows) for rows in micro_batches(self.groups, lengths, parts)]
 
 
 class PlainGRPOTrainer(ResumableTrainer, GRPOTrainer):
@@ -269,6 +230,7 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
         admission: Which groups the update learns from.
         vllm: Samples the rollouts; None: the trained model does.
         vision_cache: Bytes in which features of a frozen vision tower are kept.
+        looks: The environment of a batch, in which completions may look again; None: there are no looks.
         **arguments: Those of :class:`PlainGRPOTrainer`.
     """
 
@@ -279,10 +241,12 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
         admission: AdmissionConfig | None = None,
         vllm: VllmRollouts | None = None,
         vision_cache: int = 0,
+        looks: MakeLooks | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
         self.sampling, self.vllm, self.admission = sampling, vllm, admission or AdmissionConfig()
+        self.looks = looks
         self.candidates = self.admission.candidates
         if self.admission.difficulty_weight and PART not in self.reward_func_names:
             raise ConfigError(
@@ -334,25 +298,45 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
     def _sample(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
         """The completions of ``self.batch``, as TRL's ``rollout_func`` returns them."""
         batch, logs = self.batch, None
+        completions: list[Any]
+        looks = self.looks(batch.of_prompts(batch.rows), batch.prompts) if self.looks is not None else None
         if self.vllm is not None:
             with ACTIVITY.doing("rollouts by vLLM"):
-                completions, logs = self.vllm.complete(self, batch.of_prompts(batch.rows), batch.prompts, batch.counts)
+                rows = batch.of_prompts(batch.rows)
+                completions, logs = self.vllm.complete(self, rows, batch.prompts, batch.counts, looks)
         else:
             with ACTIVITY.doing("rollouts"), generating_model(self) as model:
-                groups = complete(model, batch.prompts, batch.counts, self.sampling)
-            completions = [ids for group in groups for ids in group]
-        return {
+                asked = model, batch.prompts, batch.counts, self.sampling
+                groups = complete(*asked) if looks is None else complete_in_turns(*asked, looks)
+            completions = [said for group in groups for said in group]
+        made: dict[str, Any] = {
             "prompt_ids": [list(batch.prompts[number].ids) for number in batch.groups],
             "completion_ids": completions,
             "logprobs": logs,
             # A further column for the rewards, which may look at the images that TRL was not given.
             "images": [row["images"] for row in batch.rows],
         }
+        if looks is None:
+            return made
+        batch.branches = completions
+        batch.texts = [looks.text(number, said) for number, said in zip(batch.groups, completions, strict=True)]
+        # TRL calls it a mask of tools: no loss, and no part in any mean, at tokens of the environment.
+        own = [[int(on) for on in branch.own] for branch in completions]
+        return made | {"completion_ids": [list(branch.ids) for branch in completions], "env_mask": own}
 
-    def _calculate_rewards(self, *arguments: Any) -> torch.Tensor:  # type: ignore[override]
+    def _calculate_rewards(
+        self,
+        inputs: list[dict[str, Any]],
+        prompts: list[Any],
+        completions: list[Any],
+        completion_ids_list: list[Any],
+    ) -> torch.Tensor:
         """Rewards (rows of all processes, functions), and what they say about each group."""
-        rewards = super()._calculate_rewards(*arguments)
         size, batch = self.num_generations, self.batch
+        if batch.branches:  # rewards are given what the model wrote, not the words of the environment
+            completions = [[{"role": "assistant", "content": text}] for text in batch.texts]
+            completion_ids_list = [[t for own, ids in said.runs if own for t in ids] for said in batch.branches]
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         begin = self.accelerator.process_index * len(batch.groups)
         own = slice(begin, begin + len(batch.groups))
         total = (rewards * self.reward_weights.to(rewards.device)).nansum(1)
@@ -377,10 +361,10 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
             weights = [config.weight(found) for found in batch.found]
             advantages = advantages * torch.tensor(weights, device=advantages.device)
         columns["advantages"] = advantages
-        generated = columns["completion_mask"].sum()
+        generated = batch.written.sum()
         if len(chosen) < len(spreads):
             batch = batch.take([k for k, number in enumerate(batch.groups) if number in chosen])
-            tokens: Any = self.accelerator.gather(batch.columns["completion_mask"].sum())
+            tokens: Any = self.accelerator.gather(batch.written.sum())
             batch.columns["num_items_in_batch"] = tokens.sum()
         self._log_admission(batch, len(spreads), sum(admitted), generated)
         return batch
@@ -395,32 +379,39 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
         **kwargs: Any,
     ) -> Any:
         """Log-probabilities and entropies (N, longest completion) of the rows of ``self.batch``."""
-        ids, mask = input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:].bool()
-        rows = [True] * len(ids) if self.batch.scored is None else self.batch.scored
-        scored = mask & torch.tensor(rows, device=mask.device)[:, None]
+        batch, ids = self.batch, input_ids[:, -logits_to_keep:]
+        mask = attention_mask[:, -logits_to_keep:].bool()
+        if batch.branches:
+            said = batch.branches
+        else:
+            said = [Branch([]).extended(row[real].tolist(), own=True) for row, real in zip(ids, mask, strict=True)]
+        rows = [True] * len(ids) if batch.scored is None else batch.scored
         size = batch_size or len(ids)
         parts = [
-            self._score(model, self.batch.groups[k : k + size], ids[k : k + size], scored[k : k + size])
+            self._score(model, batch.groups[k : k + size], said[k : k + size], rows[k : k + size], mask.shape[1])
             for k in range(0, len(ids), size)
         ]
         logs, entropies = (torch.cat(part) for part in zip(*parts, strict=True))
         return logs, entropies, None
 
     def _score(
-        self, model: Any, groups: Sequence[int], ids: torch.Tensor, scored: torch.Tensor
+        self, model: Any, groups: Sequence[int], said: Sequence[Branch], rows: Sequence[bool], longest: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities and entropies (rows, longest) of tokens; zero and the mean if they are not scored."""
-        chosen = scored.any(1)
-        numbers = [number for number, on in zip(groups, chosen.tolist(), strict=True) if on]
-        completions = [row[real].tolist() for row, real in zip(ids[chosen], scored[chosen], strict=True)]
-        shared = [list(pairs) for _, pairs in groupby(zip(numbers, completions, strict=True), key=lambda pair: pair[0])]
+        """Log-probabilities and entropies (rows, longest) of tokens; zero and the mean if they are not scored.
+
+        Scored are the tokens that the model wrote, in the rows that are true in ``rows``.
+        """
+        chosen = [(number, branch) for number, branch, on in zip(groups, said, rows, strict=True) if on]
+        shared = [list(pairs) for _, pairs in groupby(chosen, key=lambda pair: pair[0])]
         packed = pack(
             self.accelerator.unwrap_model(model),
             [self.batch.prompts[pairs[0][0]] for pairs in shared],
-            [[ids for _, ids in pairs] for pairs in shared],
+            [[branch for _, branch in pairs] for pairs in shared],
         )
         with self.accelerator.autocast():
             logs, entropies = score_packed(model, packed)
+        own = [[*branch.own, *[False] * (longest - len(branch))] for branch in said]
+        scored = torch.tensor(own, device=logs.device) & torch.tensor(rows, device=logs.device)[:, None]
         whole = torch.zeros(scored.shape, dtype=logs.dtype, device=scored.device)
         # TRL averages entropies over all tokens; those that are left out must not lower the mean.
         mean = torch.full_like(whole, entropies.mean().item())
@@ -450,48 +441,9 @@ class PackedGRPOTrainer(PlainGRPOTrainer):
         for name, value in {"generated": generated, "trained": trained}.items():
             of_all: Any = self.accelerator.gather(value)
             noted[f"tokens/{name}"] = of_all.sum()
+        if batch.branches:
+            noted["looks/per_completion"] = sum(branch.replies for branch in batch.branches) / len(batch.branches)
         if self.features is not None:
             noted["vision/cache_hits"] = self.features.take_share()
         for name, number in noted.items():
             self._metrics["train"][name].append(float(number))
-
-
-# Rows of a batch.
-
-
-def group_numbers(ids: Sequence[str]) -> list[int]:
-    """0, 0, 0, 1, 1, 1 …: neighbours of one id are a group."""
-    return [n for n, (_, rows) in enumerate(groupby(ids)) for _ in rows]
-
-
-def micro_batches(groups: Sequence[int], lengths: Sequence[int], parts: int) -> list[list[int]]:
-    """Row numbers of ``parts`` equal batches: groups stay whole if they fit, and the longest are spread.
-
-    Rows come in the order of their groups, so a group that has to be cut is cut between neighbours.
-    """
-    size = len(groups) // parts
-    together = [list(rows) for _, rows in groupby(range(len(groups)), key=lambda k: groups[k])]
-    if any(size % len(rows) for rows in together):
-        return [list(range(k * size, (k + 1) * size)) for k in range(parts)]
-    made: list[list[int]] = [[] for _ in range(parts)]
-    tokens = [0] * parts
-    for rows in sorted(together, key=lambda rows: -sum(lengths[k] for k in rows)):
-        free = [k for k in range(parts) if len(made[k]) + len(rows) <= size]
-        part = min(free, key=lambda k: tokens[k])
-        made[part] += rows
-        tokens[part] += sum(lengths[k] for k in rows)
-    return made
-
-
-def choose(spreads: Sequence[float], admitted: Sequence[bool], wanted: int) -> list[int]:
-    """``wanted`` group numbers in rising order: admitted ones as they come, then those that vary most."""
-    first = [k for k, good in enumerate(admitted) if good]
-    rest = sorted((k for k, good in enumerate(admitted) if not good), key=lambda k: -spreads[k])
-    return sorted((first + rest)[:wanted])
-
-
-def with_signal(advantages: torch.Tensor) -> list[bool]:
-    """Which rows move the policy; the first one stays if none does, so that there is a gradient to take."""
-    rows = (advantages != 0).flatten(1).any(1) if advantages.dim() > 1 else advantages != 0
-    signal = rows.tolist()
-    return signal if any(signal) else [True, *signal[1:]]

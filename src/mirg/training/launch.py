@@ -259,10 +259,14 @@ def grpo_arguments(recipe: GrpoRecipe, run: RunFolder, loaded: LoadedModel, step
             hint=f"prompts_per_step x group_size = {recipe.prompts_per_step} x {recipe.group_size}",
         )
     admission = recipe.admission
-    needs = {"policy = resample": admission.policy == "resample", "difficulty_weight": admission.difficulty_weight}
+    needs = {
+        "admission.policy = resample": admission.policy == "resample",
+        "admission.difficulty_weight": admission.difficulty_weight,
+        "look.max_looks": recipe.look.max_looks,
+    }
     for name, asked in needs.items():
         if asked and not recipe.packed:
-            raise ConfigError(f"admission.{name} needs packed groups", hint="set packed: true")
+            raise ConfigError(f"{name} needs packed groups", hint="set packed: true")
     if recipe.save_every % recipe.iterations:
         raise ConfigError(
             f"save_every = {recipe.save_every} is no multiple of iterations = {recipe.iterations}",

@@ -24,9 +24,11 @@ from mirg.models.load import NARROW, LoadedModel, load_skeleton
 from mirg.models.packing import LOGITS
 from mirg.models.quantize import BYTES, quantized_layers
 from mirg.models.sampling import ROOM
+from mirg.models.turns import REREAD
 from mirg.models.vision import decoder_of, tower_of, vision_layers, vision_of
 from mirg.training.data import Length, longest_rows, row_lengths
 from mirg.training.launch import lora, resolve_dtype, with_limits, world_size
+from mirg.training.looks import LookRoom, look_room
 from mirg.training.memory_layers import (
     FLOAT,
     Decoder,
@@ -66,6 +68,7 @@ class Estimate:
     weights: Weights
     device: str
     lengths: Sequence[Length]  # of all rows
+    looks: LookRoom  # of a completion
 
     @property
     def moment(self) -> str:
@@ -111,11 +114,15 @@ def estimate_of(
     processes = recipe.processes or world_size()
     held, moments = _held(recipe, m, weights, small, processes), {"optimizer": {"gradients": weights.trained * FLOAT}}
     longest = [lengths[row] for row in longest_rows(lengths, _rows_of_a_process(recipe, processes))]
+    looks = look_room(recipe.look, loaded)
     if sizes is not None and isinstance(recipe, SftRecipe):
         moments |= _sft(*sizes, m, longest, recipe, weights)
     elif sizes is not None and isinstance(recipe, GrpoRecipe):
         completions = math.ceil(recipe.prompts_per_step * recipe.group_size / processes)
-        moments |= (_packed if recipe.packed else _plain)(*sizes, m, longest, completions, recipe, weights)
+        if recipe.packed:
+            moments |= _packed(*sizes, m, longest, completions, recipe, weights, looks)
+        else:
+            moments |= _plain(*sizes, m, longest, completions, recipe, weights)
     if small and sizes is not None:
         wide = {"wide weights": sizes[0].mlp * sizes[0].width * m.product}  # of a layer, for its product
         moments = {name: parts | (wide if name != "optimizer" else {}) for name, parts in moments.items()}
@@ -123,7 +130,7 @@ def estimate_of(
     if recipe.sharding:
         drawn = isinstance(recipe, GrpoRecipe) and recipe.rollouts.backend == "transformers"
         whole = shared(whole, recipe.sharding, processes, weights.base, weights.trained, m.product, drawn)
-    return Estimate(whole, longest, weights, device, lengths)
+    return Estimate(whole, longest, weights, device, lengths, looks)
 
 
 def _rows_of_a_process(recipe: SftRecipe | GrpoRecipe, processes: int) -> int:
@@ -254,27 +261,46 @@ def _patches(shown: Sequence[Length], t: Tower) -> list[int]:
     return [tokens * t.merge for length in shown for tokens in length.images]
 
 
-def _pixels(t: Tower, m: Mode, longest: Sequence[Length], images: Sequence[int]) -> int:
+def _pixels(t: Tower, m: Mode, longest: Sequence[Length], images: Sequence[int], crops: Sequence[int] = ()) -> int:
     """The float32 patches of a pass, and on a CPU those of the whole step, of which they are a copy."""
-    return (sum(images) + (0 if m.fused else sum(_patches(longest, t)))) * t.values * FLOAT
+    return (sum(images) + (0 if m.fused else sum(_patches(longest, t)) + sum(crops))) * t.values * FLOAT
 
 
 # The moments of a step.
 
 
-def _rollouts(d: Decoder, t: Tower, m: Mode, longest: Sequence[Length], recipe: GrpoRecipe) -> dict[str, int]:
+def _rollouts(
+    d: Decoder, t: Tower, m: Mode, longest: Sequence[Length], recipe: GrpoRecipe, looks: LookRoom
+) -> dict[str, int]:
     """Bytes while completions are drawn: all prompts are encoded in one row, then every completion grows by a token."""
     rows, images = len(longest) * recipe.group_size, _patches(longest, t)
     pair = 2 * d.keys * d.layers * m.stream
     widest = max(length.tokens for length in longest)
     seeing, reading = encoding(d, t, m, Row(len(longest), widest), images)
     cache, room = sum(length.tokens for length in longest) * pair, math.ceil(recipe.max_new_tokens / ROOM) * ROOM
+    # The tower is done before there is a cache, and the patches of the pass are freed before completions grow.
+    pixels = sum(images) * t.values * FLOAT
+    temporary = max(seeing - cache, reading, _growing(d, m, rows, widest, room) - pixels)
+    if recipe.look.max_looks:
+        # What a branch is so far is in blocks of its own; the trunks of groups that go on are copies.
+        branch = recipe.max_new_tokens + looks.tokens
+        whole = math.ceil(branch / ROOM) * ROOM
+        tokens = max(min(REREAD, rows * branch), branch)
+        part = [crop * t.merge for crop in looks.crops] * max(tokens // branch, 1)
+        seeing, reading = encoding(d, t, m, Row(1, tokens), part)
+        begun = rows * whole * pair
+        scores = tokens * 3 * d.heads * (widest + branch) * m.stream
+        later = max(begun + max(seeing, reading + scores), _growing(d, m, rows, widest, whole + ROOM))
+        temporary = max(temporary, cache + later - pixels)
+    return {"cache": cache, "pixels": _pixels(t, m, longest, images), "temporary": temporary}
+
+
+def _growing(d: Decoder, m: Mode, rows: int, widest: int, room: int) -> int:
+    """Bytes of ``rows`` branches with room for ``room`` tokens, and of the scores and logits of a token of each."""
+    pair = 2 * d.keys * d.layers * m.stream
     # The branches' keys and values, one layer's before they grew, four tensors of scores and four of logits.
     branches = rows * (room * pair + (room - ROOM) * pair // d.layers)
-    scores = rows * 4 * (d.heads * (widest + room) * m.stream + d.vocabulary * FLOAT)
-    # The tower is done before there is a cache, and the patches of the pass are freed before completions grow.
-    temporary = max(seeing - cache, reading, branches + scores - sum(images) * t.values * FLOAT)
-    return {"cache": cache, "pixels": _pixels(t, m, longest, images), "temporary": temporary}
+    return branches + rows * 4 * (d.heads * (widest + room) * m.stream + d.vocabulary * FLOAT)
 
 
 def _sft(
@@ -287,17 +313,27 @@ def _sft(
 
 
 def _packed(
-    d: Decoder, t: Tower, m: Mode, longest: list[Length], completions: int, recipe: GrpoRecipe, weights: Weights
+    d: Decoder,
+    t: Tower,
+    m: Mode,
+    longest: list[Length],
+    completions: int,
+    recipe: GrpoRecipe,
+    weights: Weights,
+    looks: LookRoom,
 ) -> dict[str, dict[str, int]]:
+    """Bytes at the moments of a step over packed groups; every completion has all of its looks."""
     micro = min(recipe.micro_batch or completions, completions)
     shown = longest[: math.ceil(micro / recipe.group_size)]
     # The group may be larger than a forward pass takes.
-    row = Row(len(shown), shown[0].tokens - 1, min(recipe.group_size, micro), recipe.max_new_tokens)
-    images = _patches(shown, t)
+    row = Row(len(shown), shown[0].tokens - 1, min(recipe.group_size, micro), recipe.max_new_tokens + looks.tokens)
+    crops = [crop * t.merge for crop in looks.crops]
+    images = _patches(shown, t) + crops * row.prompts * row.group
     # Of the logits, three tensors exist at a time, forward and backward.
-    logits = min(row.branches, max(LOGITS // (FLOAT * d.vocabulary), 1)) * 3 * FLOAT * d.vocabulary
-    passes, pixels = math.ceil(completions / micro), _pixels(t, m, longest, images)
-    rollouts = {"rollouts": _rollouts(d, t, m, longest, recipe)}
+    scored = row.prompts * row.group * recipe.max_new_tokens
+    logits = min(scored, max(LOGITS // (FLOAT * d.vocabulary), 1)) * 3 * FLOAT * d.vocabulary
+    passes, pixels = math.ceil(completions / micro), _pixels(t, m, longest, images, crops * completions)
+    rollouts = {"rollouts": _rollouts(d, t, m, longest, recipe, looks)}
     return rollouts | _update(d, t, m, row, images, passes, pixels, logits, weights)
 
 

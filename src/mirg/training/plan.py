@@ -82,8 +82,21 @@ def _size_of_run(recipe: Recipe, found: Estimate, steps: int) -> list[str]:
         f"parameters: {_count(total)}, {_count(weights.trained)} of them trained",
         f"samples: {len(found.lengths):,}, {mean:,.0f} tokens on average",
         f"longest of the data: {first.tokens} tokens, {sum(first.images)} of them visual, sample {first.id}",
+        *_looks(recipe, found),
         f"a step: {step}",
         f"steps: {steps:,}",
+    ]
+
+
+def _looks(recipe: Recipe, found: Estimate) -> list[str]:
+    """How much looks add to a completion of GRPO."""
+    if isinstance(recipe, SftRecipe) or not recipe.look.max_looks:
+        return []
+    most = max(len(one.images) for one in found.lengths)
+    room, crops = found.looks, sum(found.looks.crops)
+    return [
+        f"looks: up to {recipe.look.max_looks} in a completion of up to {recipe.look.turns} turns, which add up to"
+        f" {room.tokens:,} tokens, {crops:,} of them visual; a sample then has up to {recipe.look.images(most)} images"
     ]
 
 

@@ -8,8 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from mirg.answers.looks import LookBudget
 from mirg.config import Section
 from mirg.rewards import RewardConfig
+from mirg.rewards.looks import LookRewards
 from mirg.rewards.trl import RewardFunction, plugin_reward
 
 Policy = Literal["off", "skip", "resample"]
@@ -119,6 +121,7 @@ class RunConfig(Section):
     epochs: float = Field(default=1.0, gt=0, description="Passes over the data, if steps is None.")
     seed: int = Field(default=0, description="Decides the order of the data and all random draws.")
     prompt: PromptConfig = PromptConfig()
+    look: LookBudget = LookBudget()
     lora: LoraConfig = LoraConfig()
     optim: OptimConfig = OptimConfig()
     dtype: Dtype = Field(
@@ -175,6 +178,18 @@ class RunConfig(Section):
     finish_with: Literal["last", "best"] | None = Field(
         default=None, description="Weights of the finished model: the last, or those of the best validation. None: last"
     )
+
+    @model_validator(mode="after")
+    def _looks_are_in_the_thinking(self) -> RunConfig:
+        if self.look.max_looks and self.prompt.thinking is False:
+            raise ValueError("look.max_looks needs the model's thinking: leave prompt.thinking out, or set it to true")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_looks(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Run folders that were made before there were looks hold the same recipe as those without looks."""
+        values = serialise(self)
+        return values if self.look.max_looks else {key: value for key, value in values.items() if key != "look"}
 
     @model_validator(mode="after")
     def _processes_go_together(self) -> RunConfig:
@@ -353,10 +368,11 @@ class RewardSection(RewardConfig):
         allow_inf_nan=False,
         description="Weight of the plug-in reward beside the other three.",
     )
+    looks: LookRewards = LookRewards()
 
     @model_validator(mode="after")
     def _something_counts(self) -> RewardSection:
-        own = self.function_weight if self.function else 0.0
+        own = (self.function_weight if self.function else 0.0) + sum(self.looks.weights.values())
         if sum(self.weights) + own <= 0:
             raise ValueError(f"all weights of arm {self.arm!r} are 0: at least one part must count")
         return self
@@ -365,7 +381,9 @@ class RewardSection(RewardConfig):
     def _without_unused_keys(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Run folders that were made before there were plug-ins hold the same recipe as those without one."""
         values = serialise(self)
-        return values if self.function else {k: v for k, v in values.items() if not k.startswith("function")}
+        unused = () if self.function else ("function", "function_weight")
+        unused += () if self.looks.weights else ("looks",)
+        return {key: value for key, value in values.items() if key not in unused}
 
     def plugins(self) -> list[tuple[RewardFunction, float]]:
         """The plug-in reward with its weight, loaded. Raises as :func:`mirg.rewards.trl.plugin_reward` does."""

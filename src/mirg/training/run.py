@@ -251,13 +251,19 @@ class RolloutLog:
                 "total": score.total + sum(self.rewards.weights[k] * own[k] for k in further),
                 **dict(zip(PARTS, score.values, strict=True)),
                 **{names[k]: own[k] for k in further},
-                "reasons": score.reasons,
+                "reasons": score.reasons | _reasons(self.rewards.functions[len(PARTS) :], text, row["sample"]),
                 "boxes": [[box.image, *box.box] for box in score.reading.boxes if box.problem is None],
             }
             self.journal.append(line)
             written.append(Rollout(row["sample"], row.get("images") or (), score, line))
         if self.listener is not None:
             self.listener(step + 1, written)
+
+
+def _reasons(functions: Sequence[Any], text: str, sample: Sample) -> dict[str, str]:
+    """Why the rewards that can say it (:func:`mirg.rewards.looks.look_functions`) are less than 1, by name."""
+    told = {one.__name__: one.reason(text, sample) for one in functions if hasattr(one, "reason")}
+    return {name: reason for name, reason in told.items() if reason}
 
 
 class Progress:

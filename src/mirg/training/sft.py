@@ -23,7 +23,7 @@ def train_sft(recipe: SftRecipe, run: RunFolder) -> launch.Outcome:
     """Run or resume SFT in a run folder; a finished run returns at once. See ``launch.in_run_folder``."""
     loaded = launch.prepare_model(recipe)
     with ACTIVITY.doing(READING_DATA):
-        prepared = sft_rows(recipe.data, loaded, recipe.prompt, recipe.max_tokens)
+        prepared = sft_rows(recipe.data, loaded, recipe.prompt, recipe.max_tokens, recipe.look)
     steps = launch.steps_of(recipe, len(prepared), launch.world_size())
     logger.info("SFT: %d samples, %d steps, longest sample %d tokens", len(prepared), steps, prepared.longest)
     make = functools.partial(make_trainer, recipe, run, loaded, prepared, steps)

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mirg.console import logger
 from mirg.engines.base import Completion, Generation, Request
+from mirg.engines.looking import Looked, LookEnvironment
 from mirg.engines.transformers import TransformersEngine
 from mirg.errors import EngineError, MirgError
 from mirg.evaluation.runner import Plan, evaluate
@@ -37,6 +38,7 @@ from mirg.training.recipe import GrpoRecipe, RunConfig
 from mirg.training.run import RunFolder
 from mirg.training.vllm import generating_model
 
+T = TypeVar("T")
 SCORE = "joint_accuracy"
 LOGGED = (SCORE, "image_accuracy", "acc_50", "mean_iou", "reward", "parse_failures")  # all are in the summary
 FOLDER = "validation"
@@ -58,6 +60,7 @@ class Validation(TrainerCallback):
             instructions=recipe.prompt.instructions,
             rewards=recipe.reward if isinstance(recipe, GrpoRecipe) else DEFAULT,
             limit=recipe.eval_limit or LIMIT,
+            look=recipe.look,
         )
 
     def _batch(self) -> int:
@@ -154,15 +157,26 @@ class DealtEngine(TransformersEngine):
 
     def sample(self, requests: Sequence[Request], settings: Generation, n: int) -> list[list[Completion]]:
         """As :meth:`TransformersEngine.sample`; EngineError in all processes if one of them fails."""
-        mine: tuple[list[list[Completion]], str] = [], ""
+        own = requests[self._rank :: self._world]
+        return self._dealt(len(requests), lambda: super(DealtEngine, self).sample(own, settings, n))
+
+    def look(
+        self, requests: Sequence[Request], environments: Sequence[LookEnvironment], settings: Generation, n: int
+    ) -> list[list[Looked]]:
+        """As :meth:`TransformersEngine.look`; errors as :meth:`sample`."""
+        own, looked = requests[self._rank :: self._world], environments[self._rank :: self._world]
+        return self._dealt(len(requests), lambda: super(DealtEngine, self).look(own, looked, settings, n))
+
+    def _dealt(self, requests: int, work: Callable[[], list[T]]) -> list[T]:
+        mine: tuple[list[T], str] = [], ""
         try:
-            mine = super().sample(requests[self._rank :: self._world], settings, n), ""
+            mine = work(), ""
         except MirgError as error:  # the others wait for this process
             mine = [], str(error)
         parts = gather_object([mine])
         if problem := next((problem for _, problem in parts if problem), None):
             raise EngineError(f"the validation failed: {problem}", hint="the last checkpoint is intact")
-        return [parts[k % self._world][0][k // self._world] for k in range(len(requests))]
+        return [parts[k % self._world][0][k // self._world] for k in range(requests)]
 
 
 @contextmanager

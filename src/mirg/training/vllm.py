@@ -22,6 +22,7 @@ quarter of it is accepted. Therefore a token or two, which are form in a trained
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
@@ -30,7 +31,7 @@ from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -39,7 +40,9 @@ import torch
 from accelerate import PartialState
 from trl.models.utils import unwrap_model_for_generation
 
+from mirg.answers.blocks import LOOK_CLOSE
 from mirg.console import logger
+from mirg.engines.look_turns import LookTurns
 from mirg.engines.vllm import processor_arguments, require_grid
 from mirg.errors import ConfigError, EngineError
 from mirg.models.load import LoadedModel
@@ -49,6 +52,7 @@ from mirg.models.sampling import Sampling
 from mirg.training.health import ACTIVITY
 from mirg.training.recipe import GrpoRecipe, RolloutConfig
 from mirg.training.run import is_main_process
+from mirg.training.vllm_turns import Drawn, in_turns
 
 SUPPORTED = "vllm>=0.22.0,<=0.31.0"  # by TRL
 # vLLM knows no suppress_tokens; its logit_bias ends at -100, which leaves exp(-100) of a token's probability.
@@ -83,7 +87,8 @@ def generation_arguments(recipe: GrpoRecipe, forbidden: Sequence[int]) -> dict[s
         "vllm_max_model_length": config.max_model_length,
         # VESPO weighs whole completions itself and takes the correction token by token only.
         "vllm_importance_sampling_mode": "token_truncate" if recipe.loss == "vespo" else "sequence_mask",
-        "generation_kwargs": {"logit_bias": dict.fromkeys(forbidden, _NEVER)},
+        "generation_kwargs": {"logit_bias": dict.fromkeys(forbidden, _NEVER)}
+        | ({"stop": [LOOK_CLOSE], "include_stop_str_in_output": True} if recipe.look.max_looks else {}),
     }
 
 
@@ -250,13 +255,6 @@ def generating_model(trainer: Any) -> AbstractContextManager[Any]:
     )
 
 
-class Drawn(NamedTuple):
-    """Completions of one prompt, and each token's log-probability when it was drawn (None if vLLM has none)."""
-
-    completions: list[list[int]]
-    logs: list[list[float | None]]
-
-
 class VllmRollouts:
     """Completes the groups of a trainer whose ``use_vllm`` is on. Every call is made by all processes together."""
 
@@ -266,11 +264,17 @@ class VllmRollouts:
         self._fresh_at = -1  # the step whose weights made what vLLM keeps of images
 
     def complete(
-        self, trainer: Any, rows: Sequence[dict[str, Any]], prompts: Sequence[Prompt], counts: Sequence[int]
-    ) -> tuple[list[list[int]], list[list[float | None]]]:
+        self,
+        trainer: Any,
+        rows: Sequence[dict[str, Any]],
+        prompts: Sequence[Prompt],
+        counts: Sequence[int],
+        looks: LookTurns | None = None,
+    ) -> tuple[list[Any], list[list[float | None]]]:
         """Token ids and their log-probabilities: ``counts[n]`` completions of the n-th of ``rows``, in order.
 
-        ``prompts`` are the encoded rows. EngineError if vLLM fails, or if its prompts differ from those of the update.
+        ``prompts`` are the encoded rows. With ``looks``, branches instead of token ids. EngineError if vLLM fails, or
+        if its prompts differ from those of the update.
         """
         if trainer.state.global_step != self._fresh_at:
             forget_images(trainer)
@@ -278,12 +282,22 @@ class VllmRollouts:
         if not self._checked:
             self._check(trainer, rows)
             self._checked = True
-        drawn = self._draw(trainer, rows, prompts, counts)
+        drawn = self._draw(trainer, rows, prompts, counts, trainer.num_generations)
+        if looks is not None:
+            draw = functools.partial(self._draw, trainer, size=1)
+            most = functools.partial(_most_of_all, trainer)
+            return in_turns(draw, rows, prompts, drawn, looks, self._sampling, most)
         return [ids for group in drawn for ids in group.completions], [logs for group in drawn for logs in group.logs]
 
     def _draw(
-        self, trainer: Any, rows: Sequence[dict[str, Any]], prompts: Sequence[Prompt], counts: Sequence[int]
+        self,
+        trainer: Any,
+        rows: Sequence[dict[str, Any]],
+        prompts: Sequence[Prompt],
+        counts: Sequence[int],
+        size: int,
     ) -> list[Drawn]:
+        """``counts[n]`` completions of each prompt, which TRL draws in groups of ``size``."""
         generation, token = trainer.vllm_generation, trainer.processing_class.image_token_id
         given = [list(p.ids) if generation.mode == "server" else collapsed(p.ids, token) for p in prompts]
         numbers = [n for n, count in enumerate(counts) for _ in range(count)]
@@ -291,7 +305,7 @@ class VllmRollouts:
             used, completions, logs, _ = generation.generate(
                 prompts=[given[n] for n in numbers],
                 images=[list(rows[n]["images"]) or None for n in numbers],
-                num_generations=trainer.num_generations,
+                num_generations=size,
             )
         except Exception as error:  # what TRL's client raises is no narrower
             raise EngineError(
@@ -331,7 +345,8 @@ class VllmRollouts:
         thinking = trainer.chat_template_kwargs.get("enable_thinking")
         prompts = [encode_row(trainer.processing_class, row, thinking) for row in pairs]
         _same_cells(trainer, pairs, prompts)
-        drawn = self._draw(trainer, pairs, prompts, [trainer.num_generations] * len(pairs))
+        size = trainer.num_generations
+        drawn = self._draw(trainer, pairs, prompts, [size] * len(pairs), size)
         sums = trainer.accelerator.gather(distances(trainer, prompts, drawn, self._sampling)[None]).sum(0)
         tokens, off, raw, moved = [sums[0].item(), *(sums[1:] / sums[0]).tolist()]
         if problem := verdict(off, raw, moved, self._config):
@@ -340,6 +355,12 @@ class VllmRollouts:
             "vLLM agrees with the model: %.2g nats a token off, over %d tokens; images in another order make %.2g",
             *(off, tokens, moved),
         )
+
+
+def _most_of_all(trainer: Any, count: int) -> int:
+    """The largest ``count`` of all processes."""
+    counts: Any = trainer.accelerator.gather(torch.tensor([count], device=trainer.accelerator.device))
+    return int(counts.max())
 
 
 def forget_images(trainer: Any) -> None:

@@ -18,6 +18,7 @@ from mirg.families import MIRG_TINY
 from mirg.samples import DatasetFolder, Rejection, Sample, Tally, Trajectory
 from mirg.samples.card import SAMPLES_FILE
 from mirg.trajectories.checks import CHECKS, DEFAULT, DEFAULT_FAMILY, VerifyConfig, checks_of, failures, verify
+from mirg.trajectories.looks import with_looks
 from mirg.trajectories.plain import build_plain
 from mirg.trajectories.writer import build as build_by_rules
 from mirg.trajectories.writer import build_object_level
@@ -34,9 +35,16 @@ def default_voice(family: str) -> Voice:
     return "terse" if family == MIRG_TINY.name else "plain"
 
 
-def rules_writer(voice: Voice, *, seed: int = 0) -> Writer:
-    """The rule-based writer in a voice: plain sentences, whose wording ``seed`` varies, or terse forms."""
-    return build_by_rules if voice == "terse" else partial(build_plain, seed=seed)
+def rules_writer(voice: Voice, *, seed: int = 0, looks: int = 0) -> Writer:
+    """The rule-based writer in a voice: plain sentences, whose wording ``seed`` varies, or terse forms.
+
+    With ``looks``, its chains look up to so many times at small targets (:mod:`mirg.trajectories.looks`).
+    """
+    plain = voice == "plain"
+    write: Writer = partial(build_plain, seed=seed) if plain else build_by_rules
+    if not looks:
+        return write
+    return lambda sample: with_looks(write(sample), sample, looks, plain=plain, seed=seed)
 
 
 class Refused(Rejection):
@@ -119,6 +127,7 @@ def build_dataset(
     writer: str | Writer = RULES,
     voice: Voice | None = None,
     seed: int = 0,
+    looks: int = 0,
     overwrite: bool = False,
     family: str = DEFAULT_FAMILY,
     config: VerifyConfig = DEFAULT,
@@ -126,20 +135,24 @@ def build_dataset(
 ) -> Report:
     """Write the samples of ``src`` that get a verified trajectory to ``out``, the others to its ``rejected.jsonl``.
 
-    Only verified trajectories are kept; one that a sample already had is replaced. ``voice`` and ``seed`` are those of
-    the rules (:func:`rules_writer`); None is the default of the family. Raises ConfigError for an unknown writer, a
-    voice of another writer, or an ``out`` that holds what is read, DataError if nothing is kept or ``out`` cannot be
-    written.
+    Only verified trajectories are kept; one that a sample already had is replaced. ``voice``, ``seed`` and ``looks``
+    are those of the rules (:func:`rules_writer`); None is the default voice of the family. Raises ConfigError for an
+    unknown writer, a voice or looks of another writer, or an ``out`` that holds what is read, DataError if nothing is
+    kept or ``out`` cannot be written.
     """
     if isinstance(writer, str) and writer not in WRITERS:
         raise ConfigError(f"unknown writer {writer!r}", hint=f"known: {', '.join(WRITERS)}")
     if voice is not None and writer != RULES:
         raise ConfigError("a voice is for the writer rules", hint="leave out --voice, or choose --writer rules")
+    if looks and writer != RULES:
+        hint = "leave out --looks, or choose --writer rules; for a teacher, set look.max_looks in its recipe"
+        raise ConfigError("--looks is for the writer rules", hint=hint)
     write = WRITERS[writer] if isinstance(writer, str) else writer
     name = writer if isinstance(writer, str) else getattr(writer, "__name__", "custom")
     if writer == RULES:
         chosen = voice or default_voice(family)
-        write, name = rules_writer(chosen, seed=seed), f"{RULES}, {chosen} voice"
+        write, name = rules_writer(chosen, seed=seed, looks=looks), f"{RULES}, {chosen} voice"
+        name += f", up to {looks} looks" if looks else ""
     refuse_overwriting_inputs(Path(out), [src])
     checks_of(config)  # a plug-in that cannot be loaded is reported before anything is written
     report = Report()

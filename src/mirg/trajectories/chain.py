@@ -99,8 +99,8 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
 
 
 def prose_of(thinking: str) -> str:
-    """The chain with :data:`BOX_WORD` in the place of every box."""
-    return replaced(thinking, lambda image, box: BOX_WORD)
+    """The chain with :data:`BOX_WORD` in the place of every box, and without its looks."""
+    return replaced(replaced(thinking, lambda image, box: "", "look"), lambda image, box: BOX_WORD)
 
 
 class Mention(NamedTuple):

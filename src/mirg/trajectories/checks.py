@@ -13,8 +13,10 @@ from itertools import groupby
 
 from pydantic import Field
 
+from mirg.answers.looks import crop_name
 from mirg.answers.markup import cited as boxes_in
 from mirg.answers.markup import markup_problem
+from mirg.answers.places import NEGATION
 from mirg.answers.prompts import write_completion
 from mirg.answers.read import read
 from mirg.config import Section
@@ -38,6 +40,7 @@ from mirg.trajectories.chain import (
     things_of,
 )
 from mirg.trajectories.language import Language, language_problem
+from mirg.trajectories.looks import Place, shown
 from mirg.trajectories.phrases import conclusion_first, conclusions, leak
 
 
@@ -63,11 +66,24 @@ DEFAULT = VerifyConfig()
 DEFAULT_FAMILY = "qwen3-vl"
 
 
+def _made(thinking: str) -> dict[str, tuple[Place, int]]:
+    """The crops of the looks of a chain by their names, with the end of each look in the chain."""
+    made: dict[str, tuple[Place, int]] = {}
+    counts: Counter[int] = Counter()
+    end = 0
+    for image, box in boxes_in(thinking, "look"):
+        counts[image] += 1
+        end = thinking.find("</look>", end) + len("</look>")
+        made[crop_name(image, counts[image])] = (image, box), end
+    return made
+
+
 class Case:
     """The input of a check, and what several checks read from it.
 
     ``parts`` are the sentences of the thinking, ``citations`` the boxes cited in them, ``prose`` is the thinking
-    without the numbers of boxes. ``things`` are the labels of the sample, ``named`` the images that its question names.
+    without the numbers of boxes and without looks, whose crops are ``crops`` by name. ``things`` are the labels of the
+    sample, ``named`` the images that its question names.
     """
 
     def __init__(self, sample: Sample, trajectory: Trajectory, family: Family, config: VerifyConfig) -> None:
@@ -80,6 +96,7 @@ class Case:
         )
         self.citations = [box for sentence in self.parts for box in sentence.boxes]
         self.prose = prose_of(thinking)
+        self.crops = _made(thinking)
         self.things = things_of(sample)
         self.named = frozenset([*mentioned(prose_of(sample.question)), *(n for n, _ in boxes_in(sample.question))])
         self.n_images = len(sample.images)
@@ -113,7 +130,7 @@ def grammar(case: Case) -> str | None:
         wanted = [(image, from_frame(numbers, sizes[image - 1], family)) for numbers, image in framed]
     except MirgError as error:
         return error.message
-    reading = read(text, sizes, family)
+    reading = read(text, sizes, family, looks=True)
     if reading.failure or reading.format_score < 1.0:
         return f"the written completion does not read back: {reading.failure or reading.format_reason}"
     got = [(found.image, found.box) for found in reading.boxes]
@@ -126,10 +143,16 @@ def grammar(case: Case) -> str | None:
 
 
 def images_exist(case: Case) -> str | None:
-    """Every image that the thinking or the answer names is one of the sample's."""
+    """Every image that the thinking or the answer names is one of the sample's, or the crop of an earlier look."""
     named = {*mentioned(case.prose), *(box.image for box in case.citations), *case.answered}
     wrong = sorted(number for number in named if not 1 <= number <= case.n_images)
-    return f"Image-{wrong[0]} does not exist, there are {case.n_images} images" if wrong else None
+    if wrong:
+        return f"Image-{wrong[0]} does not exist, there are {case.n_images} images"
+    for crop in _CROP.finditer(case.trajectory.thinking):
+        _, made = case.crops.get(crop[0], (None, len(case.trajectory.thinking)))
+        if crop.start() < made:
+            return f"{crop[0]} is a crop, but no look before it has made it"
+    return None
 
 
 def final_image_set(case: Case) -> str | None:
@@ -154,7 +177,14 @@ def iou(case: Case) -> str | None:
 
 
 def citations(case: Case) -> str | None:
-    """A box cited in an image with annotation is the box of something there, and of what it is called."""
+    """A box cited in an image with annotation is the box of something there, and of what it is called.
+
+    What is said to be, or not to be, in the crop of a look agrees with the annotation, too.
+    """
+    for sentence in case.parts:
+        names = {crop[0] for crop in _CROP.finditer(sentence.prose)} & case.crops.keys()
+        if len(names) == 1 and (problem := _crop_problem(sentence.prose, names.pop(), case)):
+            return problem
     for image in sorted({box.image for box in case.citations}):
         problem = _citation_problem(image, [box for box in case.citations if box.image == image], case)
         if problem:
@@ -342,6 +372,24 @@ def _citation_problem(image: int, boxes: list[Cited], case: Case) -> str | None:
         own = [value for value, (label, _) in zip(ious, notes, strict=True) if label.casefold() in names]
         if names and (own or complete) and not any(value >= case.config.citation_iou for value in own):
             return f"what is called {' / '.join(sorted(names))!r} is something else, or is not at the cited box"
+    return None
+
+
+_CROP = re.compile(r"\bImage-(\d{1,9})([a-z]{1,3})\b")
+
+
+def _crop_problem(prose: str, name: str, case: Case) -> str | None:
+    """What is wrong with what a sentence says about the crop ``name``; names before a negation are said to be in it."""
+    place, _ = case.crops[name]
+    if not 1 <= place[0] <= case.n_images or not case.sample.images[place[0] - 1].objects:
+        return None
+    inside = {label.casefold() for label in shown(case.sample, *place)}
+    called = {label: normal_words(label) for label in _labels(case.sample)}
+    said, denied, rest = prose.partition(found[0]) if (found := NEGATION.search(prose)) else (prose, "", "")
+    if missing := sorted(_called(said, called) - inside):
+        return f"{name} is said to show {missing[0]!r}, which is not annotated there"
+    if denied and (there := sorted(_called(rest, called) & inside)):
+        return f"{name} is said not to show {there[0]!r}, which is annotated there"
     return None
 
 

@@ -134,6 +134,7 @@ THOUGHT = "Image-1 shows one plain colour, and so does Image-2. So Image-3 is ex
 FOUND = "Image-3 ring (520,250),(1000,750)."  # IoU 0.96 with the truth
 SAID = '[{"image": 3, "bbox_2d": [500, 250, 980, 750], "label": "ring"}]'  # also 0.96
 GOOD = f"<think>{THOUGHT} {FOUND}</think><answer>{SAID}</answer>"
+LOOK = '<think>A part is small. <look>{"image": 3, "bbox_2d": [250, 250, 750, 750]}</look>'
 AGAIN = GOOD.replace("The ring", "So Image-3 is examined. The ring")
 ABRUPT = f"<think>The shape asked for is round. {FOUND} So the ring of Image-3 it is.</think><answer>{SAID}</answer>"
 DOWN = Fault("status", "down", status=503)
@@ -157,6 +158,12 @@ def asked(case: Any, *replies: Fault | str) -> Any:
 
 def body(name: str) -> Callable[[Any], object]:
     return lambda case: asked(case, GOOD).bodies[0].get(name)
+
+
+def crop_of(body: dict[str, Any]) -> tuple[int, int]:
+    """The size of the last image of a request."""
+    data = body["messages"][-1]["content"][-1]["image_url"]["url"].partition(",")[2]
+    return Image.open(io.BytesIO(base64.b64decode(data))).size
 
 
 def asker(case: Any) -> Asker:
@@ -217,6 +224,8 @@ KEYS: list[tuple[Any, ...]] = [
     ("templates", "HERE", lambda case: body("messages")(case)[0]["content"], "My own words."),
     ("templates", "HERE", lambda case: asked(case, "no").bodies[-1]["messages"][-1]["content"], "My own repair."),
     ("draws", 3, lambda case: len(asked(case, GOOD).bodies)),
+    ("look.max_looks", 2, lambda case: "at most 2 times" in json.dumps(body("messages")(case)), True),
+    ("look.crop_pixels", 100_000, lambda case: crop_of(asked(case, LOOK, GOOD).bodies[1]), (512, 192)),
     ("stop_early", True, lambda case: len(asked(case, GOOD).bodies), 1),
     ("repair", False, lambda case: len(asked(case, "no").bodies), 1),
     ("extra", {"stop": ["x"]}, body("stop"), ["x"]),
@@ -259,6 +268,7 @@ KEYS: list[tuple[Any, ...]] = [
 # Without which a key has no effect.
 BESIDE: dict[str, dict[str, object]] = {
     "stop_early": {"draws": 2},
+    "look.crop_pixels": {"look.max_looks": 1},
     "budget.money": {"price.input": 1.0},
     "verify.phrase_words": {"verify.max_same_phrase": 1},
     "verify.max_same_phrase": {"verify.phrase_words": 3},

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option
 
 from mirg.cli import output as shared
+from mirg.cli.measured import CROP_PIXELS, CropPixels, Looks, look_budget
 from mirg.cli.output import counted, json_out, progress, say_listed
 from mirg.console import say, warn
 from mirg.samples import DatasetFolder
@@ -33,6 +34,8 @@ def export(
     objects: Annotated[
         bool, Option("--objects", help="ms-swift: boxes in its objects field, <bbox> in texts.")
     ] = False,
+    looks: Looks = 0,
+    crop_pixels: CropPixels = CROP_PIXELS,
     relative: Annotated[bool, Option("--relative", help="Image paths relative to OUT; else absolute.")] = False,
     copy: Annotated[bool, Option("--copy", help="Copy the images to OUT/images.")] = False,
     look: Annotated[shared.ImageLook, Option(help="How image files are inspected.")] = "header",
@@ -48,7 +51,8 @@ def export(
 
     source = DatasetFolder.open(dataset)
     limits = {"min_pixels": min_pixels, "max_pixels": max_pixels}
-    plan = make_plan(source, out, family, **limits, instructions=instructions, style=style, objects=objects)
+    texts = {"instructions": instructions, "style": style, "objects": objects}
+    plan = make_plan(source, out, family, **limits, **texts, look=look_budget(looks, crop_pixels))
     with progress(quiet=json) as tell:
         report = export_dataset(
             source, plan, to, copy=copy, relative=relative, look=look, overwrite=overwrite,

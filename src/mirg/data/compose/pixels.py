@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirg.geometry import Box, clip
+from mirg.geometry import share_inside as share_inside
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -126,13 +127,6 @@ def fraction_box(place: Place, size: tuple[int, int]) -> Box:
     """``place`` as a box in fractions of an image of ``size`` pixels."""
     x, y, width, height = place
     return (x / size[0], y / size[1], (x + width) / size[0], (y + height) / size[1])
-
-
-def share_inside(box: Box, window: Box) -> float:
-    """The share of ``box`` that lies in ``window``, 0 to 1; both in one frame."""
-    wide = min(box[2], window[2]) - max(box[0], window[0])
-    high = min(box[3], window[3]) - max(box[1], window[1])
-    return max(wide, 0.0) * max(high, 0.0) / ((box[2] - box[0]) * (box[3] - box[1]))
 
 
 def within(box: Box, window: Box) -> Box:

@@ -18,7 +18,7 @@ from mirg.data.exporters.llamafactory import LLAMAFACTORY
 from mirg.data.exporters.ms_swift import MS_SWIFT
 from mirg.data.exporters.parquet import PARQUET
 from mirg.data.exporters.plan import README_FILE, ExportNote, Format, Plan, Row
-from mirg.data.exporters.render import rendered
+from mirg.data.exporters.render import looks_of, rendered
 from mirg.data.exporters.trl import TRL
 from mirg.data.exporters.verl import VERL
 from mirg.errors import ConfigError, DataError, MirgError, did_you_mean
@@ -97,7 +97,12 @@ def export_dataset(
             def judge(row: int, sample: Sample) -> Outcome:
                 try:
                     images = tuple(files.path(ref, sample.id) for ref in sample.images)
-                    writer.add(rendered(sample, images, plan, form.reserved) if form.rendered else Row(sample, images))
+                    made = rendered(sample, images, plan, form.reserved) if form.rendered else Row(sample, images)
+                    if len(made.turns) > 1:
+                        looks = looks_of(made, plan)
+                        paths = [files.crop(sample.images[at.image - 1], at.box, plan, sample.id) for _, at in looks]
+                        made = replace(made, crops=tuple(zip([name for name, _ in looks], paths, strict=True)))
+                    writer.add(made)
                 except MirgError as error:
                     return Outcome(None, "", source.rejection(row, sample, "sample", error))
                 return Outcome(sample, WITHOUT if sample.trajectory is None else "with a trajectory")

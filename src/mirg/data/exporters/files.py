@@ -12,8 +12,11 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from mirg.answers.looks import crop_pixels, crop_size
 from mirg.data.exporters.plan import Plan, Row
+from mirg.engines.looking import cut
 from mirg.errors import ConfigError, ImageError
+from mirg.geometry import Box
 from mirg.images import DEFAULT_LIMITS, ImageLimits, image_header, open_image
 from mirg.samples import DatasetFolder, ImageRef
 
@@ -51,6 +54,20 @@ class ImageFiles:
         if ref.path not in self._known:
             self._known[ref.path] = self._placed(self.source.image_path(ref, sample_id), sample_id)
         return self._known[ref.path]
+
+    def crop(self, ref: ImageRef, box: Box, plan: Plan, sample_id: str) -> str:
+        """How rows write the crop of ``box`` (fractions) of the image ``ref``, which is written into the export."""
+        image = self.source.open_image(ref, sample_id)
+        pixels = crop_pixels(box, image.size)
+        size = (pixels[2] - pixels[0], pixels[3] - pixels[1])
+        key = f"{ref.path} {pixels}"
+        if key not in self._known:
+            name = self._free_name(f"{Path(ref.path).stem}-{'-'.join(map(str, pixels))}", ".png")
+            cut(image, pixels, crop_size(size, plan.family, plan.look, plan.limits)).save(self.work / name)
+            self.counts["crops"] = self.counts.get("crops", 0) + 1
+            file = self.out.absolute() / name
+            self._known[key] = Path(name).as_posix() if self.relative else str(file)
+        return self._known[key]
 
     def _placed(self, file: Path, sample_id: str) -> str:
         if self.upright and is_turned(file, sample_id, self.source.limits):

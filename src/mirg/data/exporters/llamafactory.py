@@ -29,8 +29,7 @@ DATASET_INFO = {
 
 def _rows(row: Row, _plan: Plan, _index: int) -> Iterator[tuple[str, dict[str, Any]]]:
     if row.completion is not None:
-        messages = [{"role": "user", "content": row.prompt}, {"role": "assistant", "content": row.completion}]
-        yield DATA_FILE, {"messages": messages, "images": list(row.images)}
+        yield DATA_FILE, {"messages": row.conversation(), "images": row.shown}
 
 
 def _settings(plan: Plan) -> list[str]:

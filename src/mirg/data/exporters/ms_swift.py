@@ -22,8 +22,7 @@ def _rows(row: Row, plan: Plan, _index: int) -> Iterator[tuple[str, dict[str, An
     user = {"role": "user", "content": row.prompt}
     images = list(row.images)
     if row.completion is not None:
-        answer = {"role": "assistant", "content": row.completion}
-        yield SFT_FILE, {"messages": [user, answer], "images": images} | _objects(row, plan, len(row.boxes))
+        yield SFT_FILE, {"messages": row.conversation(), "images": row.shown} | _objects(row, plan, len(row.boxes))
     prompt = {"messages": [user], "images": images} | _objects(row, plan, row.prompt_boxes)
     yield GRPO_FILE, prompt | {"solution": row.answer, "record": row.record}
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mirg.answers import Instructions, Style
+from mirg.answers.looks import LookBudget, split_turns
 from mirg.data.exporters.resize import Resize
 from mirg.families import Family, PixelLimits
 from mirg.frames import Size
@@ -32,6 +33,7 @@ class Plan:
     instructions: Instructions = "full"
     style: Style | None = None
     objects: bool = False
+    look: LookBudget = field(default_factory=LookBudget)
     resize: Resize = field(default_factory=Resize)
 
     @property
@@ -57,7 +59,7 @@ class Row:
     ``answer`` is the truth as the model should write it; ``completion``, thinking and answer, is None without a
     trajectory. ``record`` is the sample's JSON for rewards, without trajectory but with the model family; its sizes are
     those of the images that the processor is given. ``boxes`` are those behind ``<bbox>`` in prompt and completion, as
-    (image, fractions).
+    (image, fractions). ``crops`` are those shown between the turns of a completion with looks, as (name, path).
     """
 
     sample: Sample
@@ -69,6 +71,25 @@ class Row:
     record: str = ""
     boxes: tuple[tuple[int, tuple[float, float, float, float]], ...] = ()
     prompt_boxes: int = 0
+    crops: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def turns(self) -> list[str]:
+        """The turns of the completion; one if it has no looks."""
+        return split_turns(self.completion or "")
+
+    def conversation(self) -> list[dict[str, str]]:
+        """Prompt and completion as chat messages of text; a crop is ``<image>`` in a turn of the user."""
+        said = [{"role": "user", "content": self.prompt}]
+        for k, turn in enumerate(self.turns):
+            said += [{"role": "user", "content": f"{self.crops[k - 1][0]}: <image>"}] if k else []
+            said.append({"role": "assistant", "content": turn})
+        return said
+
+    @property
+    def shown(self) -> list[str]:
+        """The paths of all images of :meth:`conversation`, in order."""
+        return [*self.images, *(path for _, path in self.crops)]
 
 
 class RowWriter(Protocol):

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 
 from mirg.answers import messages, prompt_text, replaced, write_answer, write_completion
 from mirg.answers.blocks import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+from mirg.answers.looks import Look, replay
 from mirg.data.exporters.plan import Plan, Row
 from mirg.errors import AnswerError
 from mirg.geometry import Box
@@ -26,7 +27,7 @@ def rendered(sample: Sample, images: Sequence[str], plan: Plan, reserved: Sequen
     """
     _refuse_reserved(sample, reserved)
     seen = as_given(sample, plan)
-    prompt = messages(seen, plan.family, plan.limits, plan.instructions, plan.style)
+    prompt = messages(seen, plan.family, plan.limits, plan.instructions, plan.style, plan.look.max_looks)
     told = sample.trajectory
     completion = None
     if told is not None:
@@ -41,6 +42,18 @@ def rendered(sample: Sample, images: Sequence[str], plan: Plan, reserved: Sequen
         record=_record(seen, plan),
     )
     return _with_bboxes(row, seen, plan) if plan.objects else row
+
+
+def looks_of(row: Row, plan: Plan) -> list[tuple[str, Look]]:
+    """The looks of a completion with the names of their crops; AnswerError if one of them cannot be shown."""
+    steps = replay(row.completion or "", as_given(row.sample, plan).sizes, plan.family, plan.look, plan.limits)
+    refused = next((step.refusal for step in steps if step.refusal), None)
+    if refused or plan.objects:
+        raise AnswerError(
+            f"sample {row.sample.id}: a look of its trajectory cannot be shown: {refused or 'with --objects'}",
+            hint="--looks is the number of looks that a completion may have; leave --objects out",
+        )
+    return [(step.name, step.look) for step in steps if step.look]
 
 
 def as_given(sample: Sample, plan: Plan) -> Sample:

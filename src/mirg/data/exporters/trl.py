@@ -12,6 +12,7 @@ from typing import Any
 
 from mirg.data.exporters.files import TableWriter, arrow
 from mirg.data.exporters.plan import Format, Plan, Row
+from mirg.engines.looking import shown_as
 
 SFT_FILE, GRPO_FILE = "sft.parquet", "grpo.parquet"
 
@@ -28,11 +29,17 @@ def _schemas(_plan: Plan) -> dict[str, Any]:
 
 
 def _rows(row: Row, _plan: Plan, _index: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    images = [{"bytes": None, "path": path} for path in row.images]
-    common = {"id": row.sample.id, "prompt": row.messages, "images": images}
+    images = [{"bytes": None, "path": path} for path in row.shown]
+    common = {"id": row.sample.id, "prompt": row.messages, "images": images[: len(row.images)]}
     if row.completion is not None:
-        answer = [{"role": "assistant", "content": [{"type": "text", "text": row.completion}]}]
-        yield SFT_FILE, common | {"completion": answer}
+        # Only the last message carries loss, so each turn of a completion with looks is a row.
+        said = list(row.messages)
+        for k, turn in enumerate(row.turns):
+            said += [shown_as(row.crops[k - 1][0])] if k else []
+            answer = {"role": "assistant", "content": [{"type": "text", "text": turn}]}
+            shown = images[: len(row.images) + k]
+            yield SFT_FILE, common | {"prompt": [*said], "completion": [answer], "images": shown}
+            said.append(answer)
     yield GRPO_FILE, common | {"record": row.record}
 
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from mirg.answers.looks import LookBudget
 from mirg.config import Section
 from mirg.engines.endpoint import EndpointUrl, KeyVariable, key_from_environment
 from mirg.engines.limits import Budget, Limits, Price
@@ -61,6 +69,13 @@ class TeacherRecipe(Section):
     price: Price = Price()
     images: ImageSettings = ImageSettings()
     verify: VerifyConfig = VerifyConfig()
+    look: LookBudget = Field(default=LookBudget(), description="Looks of one reply: the teacher is sent the crops.")
+
+    @model_serializer(mode="wrap")
+    def _without_looks(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Ledgers that were begun before there were looks hold the same recipe as those without looks."""
+        values = serialise(self)
+        return values if self.look.max_looks else {key: value for key, value in values.items() if key != "look"}
 
     @field_validator("extra")
     @classmethod

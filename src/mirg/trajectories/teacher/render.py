@@ -179,10 +179,13 @@ def kind_of(sample: Sample) -> str:
     return _KIND_OF_RELATION.get(sample.relation, "textual")
 
 
-def first_prompt(sample: Sample, family: Family, templates: Path | None = None, language: str = "en") -> TeacherPrompt:
+def first_prompt(
+    sample: Sample, family: Family, templates: Path | None = None, language: str = "en", max_looks: int = 0
+) -> TeacherPrompt:
     """The request for a trajectory of ``sample``, its boxes as numbers of the frame of ``family``.
 
-    ``templates`` is a folder whose files replace those of the package. AnswerError if a text of the sample contains a
+    ``templates`` is a folder whose files replace those of the package. With ``max_looks``, the prompt says how to
+    look at a part of an image. AnswerError if a text of the sample contains a
     vision token or broken markup, DataError if the family needs the size of an image and it is unknown, ConfigError
     for an unknown language or a template that cannot be rendered or does not show every image once.
     """
@@ -191,6 +194,8 @@ def first_prompt(sample: Sample, family: Family, templates: Path | None = None, 
     kind = kind_of(sample)
     chosen = template_set(templates)
     values = _values(sample, family, kind, LANGUAGES[language])
+    if max_looks:
+        values["answer_format"] = f"{instruction_text(family, max_looks=max_looks)}\n{_LOOK_FIRST}"
     user = Message("user", _parts(chosen.render(f"{kind}.j2", values)))
     shown = [part for part in user.parts if isinstance(part, int)]
     if sorted(shown) != list(range(1, len(sample.images) + 1)):
@@ -222,6 +227,19 @@ def repair_prompt(
         back = f"{back[:half]}\n[…]\n{back[-half:]}"
     asked = Message("assistant", (back.strip() or "(empty)",)), Message("user", _parts(text))
     return _prompt((*prompt.messages, *asked), prompt.kind, chosen.digest(SYSTEM, f"{prompt.kind}.j2", REPAIR))
+
+
+def further_prompt(prompt: TeacherPrompt, said: str, words: str, image: int | None) -> TeacherPrompt:
+    """``prompt`` continued with a turn of the teacher that ends with a look, and the answer to it.
+
+    ``image`` is the number (from 1, after those of the sample) of the crop that is shown behind ``words``, or None.
+    """
+    shown = (words,) if image is None else (words, image)
+    asked = Message("assistant", (clean(_without_tokens(said)) or "(empty)",)), Message("user", shown)
+    return _prompt((*prompt.messages, *asked), prompt.kind, prompt.digest)
+
+
+_LOOK_FIRST = "Look at what is small in its image before you say what it is, and say what the new image shows."
 
 
 def _prompt(messages: tuple[Message, ...], kind: str, templates: str) -> TeacherPrompt:

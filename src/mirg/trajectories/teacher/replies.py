@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from mirg.answers.blocks import THINK_OPEN
 from mirg.answers.grammar import parse
-from mirg.answers.markup import box_markup
+from mirg.answers.looks import LookBudget, found_looks, replay
+from mirg.answers.markup import box_markup, look_markup
 from mirg.answers.read import ReadBox, read
 from mirg.errors import AnswerError, MirgError
 from mirg.families import Family
@@ -112,12 +113,13 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _OF_IMAGE = re.compile(r" (?:in|of|on|inside|within|im|auf) (?:the |dem )?", re.IGNORECASE)
 
 
-def read_reply(text: str, sample: Sample, family: Family) -> Trajectory | str:
+def read_reply(text: str, sample: Sample, family: Family, look: LookBudget | None = None) -> Trajectory | str:
     """The trajectory in a reply, or what is wrong with it in one sentence; never raises.
 
     The numbers of the reply are in the frame of ``family``, its image numbers count from 1. A box in the thinking
     belongs to the image named last before it in its sentence (or directly after it: "in Image-2"), else to the one
-    that the sentence before ended with. ``answer`` has the labels of the targets that its boxes lie on.
+    that the sentence before ended with. ``answer`` has the labels of the targets that its boxes lie on. With a
+    ``look`` budget, the looks that were answered with a crop become markup, and the others are left out.
     """
     try:
         _refuse(text)
@@ -129,10 +131,24 @@ def read_reply(text: str, sample: Sample, family: Family) -> Trajectory | str:
             raise _wrong(f"the answer is not in its format: {reading.tolerated}")
         answer = _answer(reading.boxes, sample)
         # The text before the last <think> is the teacher's internal reasoning, which is not part of its answer.
-        thinking = _with_markup(reading.thinking.rpartition(THINK_OPEN)[2].strip(), sizes, family)
+        thinking = reading.thinking.rpartition(THINK_OPEN)[2].strip()
+        if look is not None and look.max_looks:
+            thinking = _with_looks(thinking, sizes, family, look)
+        thinking = _with_markup(thinking, sizes, family)
     except MirgError as error:
         return error.message
     return Trajectory(thinking=thinking, answer=answer, writer=WRITER)
+
+
+def _with_looks(thinking: str, sizes: Sequence[Size], family: Family, budget: LookBudget) -> str:
+    """``thinking`` with its looks as markup; a refused look has shown nothing."""
+    pieces, done = list[str](), 0
+    steps = replay(thinking, sizes, family, budget)
+    for found, step in zip(found_looks(thinking, sizes, family), steps, strict=True):
+        made = step.look if step.refusal is None else None
+        pieces += [thinking[done : found.start], look_markup(made.image, _rounded(made.box)) if made else ""]
+        done = found.end
+    return "".join([*pieces, thinking[done:]])
 
 
 def _with_markup(thinking: str, sizes: Sequence[Size], family: Family) -> str:

@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from mirg.answers.looks import Look, crop_pixels, crop_size, joined
 from mirg.engines.limits import Cost
+from mirg.engines.looking import cut
 from mirg.errors import ImageError
+from mirg.families import family
 from mirg.images import Size, image_digest
 from mirg.samples import DatasetFolder, ImageRef, Sample
 from mirg.storage import digest_bytes
@@ -85,6 +88,17 @@ class ImageCache:
         """
         return self._together([self._uri(ref, sample.id) for ref in sample.images], sample.id)
 
+    def crops(self, request: Request) -> list[str]:
+        """The crops that a request shows, cut from the originals, as data URIs. Errors as :meth:`uris`."""
+        sample, made = request.sample, list[str]()
+        for look in request.looks:
+            image = self._source.open_image(sample.images[look.image - 1], sample.id)
+            pixels = crop_pixels(look.box, image.size)
+            size = (pixels[2] - pixels[0], pixels[3] - pixels[1])
+            shown = crop_size(size, family(request.recipe.family), request.recipe.look)
+            made.append(encode(cut(image, pixels, shown), self._settings, f"sample {sample.id}: a crop"))
+        return made
+
     def _uri(self, ref: ImageRef, sample_id: str) -> str:
         with self._lock:
             found = self._uris.get(ref.path)
@@ -141,7 +155,10 @@ OVERHEAD = 32  # tokens of roles and separators
 
 @dataclass(frozen=True)
 class Request:
-    """Draw ``draw`` (from 0) of a sample; ``step`` is "first" or "repair". ``sample`` has the sizes that are sent."""
+    """Draw ``draw`` (from 0) of a sample; ``step`` is "first" or "repair". ``sample`` has the sizes that are sent.
+
+    A further turn of a reply continues what was written ``before``; ``looks`` are those whose crops are sent.
+    """
 
     sample: Sample
     prompt: TeacherPrompt
@@ -150,6 +167,15 @@ class Request:
     images: tuple[str, ...]  # SHA-256 of the files
     recipe: TeacherRecipe
     fixed: str  # :func:`fixed_part` of the recipe
+    before: str = ""
+    turns: int = 1
+    looks: tuple[Look, ...] = ()
+
+    def whole(self, text: str | None) -> str | None:
+        """The reply with what was written ``before``, up to its first look if it may look."""
+        if text is None or not self.recipe.look.max_looks:
+            return text
+        return self.before + joined(["", text] if self.before else [text])
 
     @cached_property
     def hash(self) -> str:
@@ -162,11 +188,11 @@ class Request:
 
     def expected_input(self) -> int:
         """Tokens of the input, estimated: a quarter of the bytes of the text, and the images."""
-        return self._text_bytes // PROSE + image_tokens(self.sample, self.recipe.images) + OVERHEAD
+        return self._text_bytes // PROSE + self._image_tokens + OVERHEAD
 
     def most(self, calibration: float = 1.0) -> Cost:
         """The largest cost of one attempt; ``calibration`` (1 or more) is how much inputs have exceeded it so far."""
-        images = IMAGE_MARGIN * image_tokens(self.sample, self.recipe.images)
+        images = IMAGE_MARGIN * self._image_tokens
         inside = int(calibration * (self._text_bytes / WORST + images + OVERHEAD)) + 1
         out = self.recipe.sampling.max_tokens
         return Cost(1, inside + out, self.recipe.price.of(inside, out))
@@ -185,6 +211,11 @@ class Request:
             body["seed"] = sampling.seed + self.draw
         return body | self.recipe.extra
 
+    @property
+    def _image_tokens(self) -> int:
+        crop = math.ceil(self.recipe.look.crop_pixels / self.recipe.images.pixels_per_token) + 4
+        return image_tokens(self.sample, self.recipe.images) + crop * len(self.looks)
+
     @cached_property
     def _text_bytes(self) -> int:
         texts = (part for message in self.prompt.messages for part in message.parts if isinstance(part, str))
@@ -195,6 +226,7 @@ def fixed_part(recipe: TeacherRecipe) -> str:
     """What all requests of a recipe have in common, as JSON."""
     sampling = recipe.sampling.model_dump(mode="json")
     parts = {"model": recipe.model, "sampling": sampling, "extra": recipe.extra, "detail": recipe.images.detail}
+    parts |= {"look": recipe.look.model_dump()} if recipe.look.max_looks else {}
     return json.dumps(parts, sort_keys=True)
 
 

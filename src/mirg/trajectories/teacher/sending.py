@@ -110,6 +110,9 @@ class Asker:
             if uris is None:
                 async with self._encoding:
                     uris = await asyncio.to_thread(self._images.uris, request.sample)
+            if request.looks:
+                async with self._encoding:
+                    uris = [*uris, *await asyncio.to_thread(self._images.crops, request)]
             need = request.most(self._calibration)
             self._check_running()
             await self._limited(self._rates.take(need.tokens))
@@ -173,7 +176,7 @@ class Asker:
         answer = Answer(
             hash=request.hash, sample=request.sample.id, task=request.sample.task, draw=request.draw, step=request.step,
             model=self.recipe.model, prompt=request.prompt.digest, finish=reply.finish, cost=cost,
-            state="failed" if reply.text is None else "answered", text=reply.text, problem=reply.problem,
+            state="failed" if reply.text is None else "answered", text=request.whole(reply.text), problem=reply.problem,
             input_tokens=reply.input_tokens, output_tokens=reply.output_tokens,
             attempts=self.ledger.attempts_of(request.hash), finished=self._clock.now(),
         )  # fmt: skip

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mirg.answers.blocks import LOOK_CLOSE
+from mirg.answers.looks import replay
 from mirg.errors import ConfigError, MirgError, PluginError
 from mirg.families import family
 from mirg.geometry import match
@@ -18,7 +20,7 @@ from mirg.samples.schema import Sample, Trajectory
 from mirg.trajectories.checks import failures, verify
 from mirg.trajectories.teacher.ledger import Answer, Op, Outcome, decided, judged
 from mirg.trajectories.teacher.recipe import TeacherRecipe
-from mirg.trajectories.teacher.render import TeacherPrompt, first_prompt, repair_prompt
+from mirg.trajectories.teacher.render import TeacherPrompt, first_prompt, further_prompt, repair_prompt
 from mirg.trajectories.teacher.replies import read_reply
 from mirg.trajectories.teacher.requests import Digests, Request, as_sent, fixed_part
 from mirg.trajectories.teacher.sending import Asker
@@ -105,7 +107,8 @@ class RequestBuilder:
     def first(self, sample: Sample) -> list[Request]:
         """The draws of ``sample``. DataError if it cannot be written as a prompt, ConfigError for a bad template."""
         shown = as_sent(sample, self.recipe.images)
-        prompt = first_prompt(shown, self._family, self._templates, self.recipe.language)
+        looks = self.recipe.look.max_looks
+        prompt = first_prompt(shown, self._family, self._templates, self.recipe.language, looks)
         return [self._request(shown, prompt, draw, "first") for draw in range(self.recipe.draws)]
 
     def repair(self, request: Request, failed: Judged) -> Request:
@@ -114,11 +117,24 @@ class RequestBuilder:
         prompt = repair_prompt(request.prompt, failed.answer.text or "", problems, self._templates)
         return self._request(request.sample, prompt, request.draw, "repair")
 
+    def further(self, request: Request, answer: Answer) -> Request | None:
+        """The request that answers the look at the end of a reply; None if the reply is complete."""
+        budget, text = self.recipe.look, answer.text
+        if text is None or not text.endswith(LOOK_CLOSE) or request.turns >= budget.turns:
+            return None
+        step = replay(text, request.sample.sizes, self._family, budget)[-1]
+        seen = step.look if step.refusal is None else None
+        looks = (*request.looks, seen) if seen else request.looks
+        image = len(request.sample.images) + len(looks) if seen else None
+        words = step.refusal or f"{step.name}: "
+        prompt = further_prompt(request.prompt, text[len(request.before) :], words, image)
+        return replace(request, prompt=prompt, before=text, turns=request.turns + 1, looks=looks)
+
     def judge(self, answer: Answer, sample: Sample) -> Judged:
         """A reply to ``sample``, read in the frame of the images that were sent, with the results of the checks."""
         if answer.state == "failed" or answer.text is None:
             return Judged(answer, None, ((NO_REPLY, answer.problem or "no reply"),))
-        trajectory = read_reply(answer.text, as_sent(sample, self.recipe.images), self._family)
+        trajectory = read_reply(answer.text, as_sent(sample, self.recipe.images), self._family, self.recipe.look)
         if isinstance(trajectory, str):
             cut = "the reply was cut off at sampling.max_tokens: " if answer.finish == "length" else ""
             return Judged(answer, None, ((UNREAD, f"{cut}{trajectory}"),))
@@ -129,6 +145,15 @@ class RequestBuilder:
 
     def _request(self, shown: Sample, prompt: TeacherPrompt, draw: int, step: str) -> Request:
         return Request(shown, prompt, draw, step, self._digests.of(shown), self.recipe, self._fixed)
+
+
+async def reply_to(request: Request, builder: RequestBuilder, asker: Asker) -> Answer | None:
+    """The final answer to ``request``, after the teacher has looked as often as it wants; None as ``Asker.answer``."""
+    answer = await asker.answer(request)
+    while answer is not None and (further := builder.further(request, answer)) is not None:
+        request = further
+        answer = await asker.answer(request)
+    return answer
 
 
 async def work_on(
@@ -145,7 +170,7 @@ async def work_on(
         # With stop_early, one draw after the other.
         together = [[request] for request in requests] if builder.recipe.stop_early else [requests]
         for some in together:
-            for answer in await asyncio.gather(*map(asker.answer, some)):
+            for answer in await asyncio.gather(*(reply_to(request, builder, asker) for request in some)):
                 if answer is None:
                     return None
                 seen.append(builder.judge(answer, sample))
@@ -153,7 +178,7 @@ async def work_on(
                 break
         failed = nearest(seen)
         if builder.recipe.repair and best(seen) is None and failed is not None:
-            answer = await asker.answer(builder.repair(requests[failed.answer.draw], failed))
+            answer = await reply_to(builder.repair(requests[failed.answer.draw], failed), builder, asker)
             if answer is None:
                 return None
             seen.append(builder.judge(answer, sample))
